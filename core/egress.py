@@ -7,7 +7,9 @@ address. So a name that resolves differently a moment later (DNS rebinding) reac
 import socket
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -19,6 +21,7 @@ from core.errors import TuneryError
 Address = IPv4Address | IPv6Address
 
 MAX_URL = 2048
+MAX_ANSWER = 1024**2  # bytes
 NAT64 = IPv6Network("64:ff9b::/96")
 # Networks that a router may translate to IPv4; some releases of Python treat their addresses as global
 LOCALLY_TRANSLATED = tuple(map(IPv6Network, ("64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")))
@@ -93,11 +96,58 @@ class Egress:
         )
 
 
-def post(egress: Egress, url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> int:
-    """Send a POST request and return the status of the answer.
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a request."""
 
-    The body of the answer is not read, and a redirect is not followed. The request takes at most `seconds`,
-    but the time to resolve the host is not counted. Raises EgressRefused and NotAnswered.
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def post(egress: Egress, url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> int:
+    """Send a POST request and return the status of the answer, whose body is not read.
+
+    Raises EgressRefused and NotAnswered.
+    """
+    with _answered(egress, "POST", url, headers, body, seconds) as answer:
+        return answer.status
+
+
+def send(
+    egress: Egress,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | Iterator[bytes] | None,
+    seconds: float,
+) -> Answer:
+    """Send a request and return the answer, whose body has at most MAX_ANSWER bytes.
+
+    Raises EgressRefused and NotAnswered.
+    """
+    with _answered(egress, method, url, headers, body, seconds) as answer:
+        found = bytearray()
+        for chunk in answer.iter_stream():
+            found += chunk
+            if len(found) > MAX_ANSWER:
+                raise NotAnswered(f"the answer has more than {MAX_ANSWER} bytes")
+        fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
+        return Answer(answer.status, fields, bytes(found))
+
+
+@contextmanager
+def _answered(
+    egress: Egress,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | Iterator[bytes] | None,
+    seconds: float,
+) -> Iterator[httpcore.Response]:
+    """Send a request, and yield the answer before its body is read. A redirect is not followed.
+
+    Both may take `seconds`, but the time to resolve the host is not counted.
     """
     egress.check_url(url)
     guarded = _Guarded(egress, time.monotonic() + seconds)
@@ -105,9 +155,9 @@ def post(egress: Egress, url: str, headers: Mapping[str, str], body: bytes, seco
     try:
         with (
             httpcore.ConnectionPool(network_backend=guarded, ssl_context=tls) as pool,
-            pool.stream("POST", url, headers=list(headers.items()), content=body) as answer,
+            pool.stream(method, url, headers=list(headers.items()), content=body) as answer,
         ):
-            return answer.status
+            yield answer
     except httpcore.TimeoutException as error:
         raise NotAnswered(f"no answer within {seconds:g} s") from error
     except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError, OSError) as error:

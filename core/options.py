@@ -1,5 +1,6 @@
-"""The base class of all options that a client may set, and what it may attach to an object or to a name."""
+"""The base class of all options that a client may set, and types of metadata, suffixes and secrets' names."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -10,6 +11,8 @@ Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 # A part of the fine-tuned model's name. Colons separate the parts of the name, so it has none.
 Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
 
+SECRET_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+SecretName = Annotated[str, StringConstraints(pattern=f"^{SECRET_NAME.pattern}$")]
 
 UNSUPPORTED = "x-unsupported"
 

@@ -315,8 +315,13 @@ class Settings(BaseSettings):
     )
     egress_allow: str | None = Field(
         None,
-        description="Private hosts and networks to which webhooks may be sent, even without TLS, such as "
-        "hooks.internal,10.0.0.0/8",
+        description="Private hosts and networks to which webhooks may be sent, and exports be pushed, even "
+        "without TLS, such as hooks.internal,10.0.0.0/8",
+    )
+    signing_key_file: Path | None = Field(
+        None,
+        description="File with an elliptic-curve private key in PEM, with which exports are signed. Every "
+        "worker needs it. Without it, exports have no signature",
     )
     integrations: str | None = Field(
         None,

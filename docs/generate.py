@@ -39,8 +39,9 @@ TAIL = """
 - Trainers and servers start with settings for the memory allocator, for OpenMP and for the Hugging Face
   libraries (`TRAINER_ENVIRONMENT` in `worker/process/environment.py`).
   A variable that is already set wins over them.
-- `HF_TOKEN` and `HF_HOME` are settings of the Hugging Face hub's client, which loads base models with
-  `source = "hub"`.
+- `HF_TOKEN`, `HF_HOME` and `HF_ENDPOINT` are settings of the Hugging Face hub's client, which loads base
+  models with `source = "hub"`. Exports are pushed to the hub of `HF_ENDPOINT` too, but with a token of the
+  project.
 """
 
 

@@ -17,11 +17,15 @@ class Request:
 
 @dataclass
 class Receiver:
-    """Answers with `statuses`, one after another, and then with 200. A status of 0 breaks the connection."""
+    """Answers with `statuses`, one after another, and then with 200. A status of 0 breaks the connection.
+
+    The answers that are errors have `body`.
+    """
 
     url: str
     statuses: list[int] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
+    body: bytes = b""
 
 
 @contextmanager
@@ -40,10 +44,12 @@ def receiving() -> Iterator[Receiver]:
             self.send_response(status)
             if 300 <= status < 400:
                 self.send_header("location", f"{seen.url}/elsewhere")
-            self.send_header("content-length", "0")
+            content = seen.body if status >= 400 else b""
+            self.send_header("content-length", str(len(content)))
             self.end_headers()
+            self.wfile.write(content)
 
-        do_GET = do_POST = answer
+        do_GET = do_POST = do_PUT = answer
 
         def log_message(self, format: str, *args: object) -> None:
             pass

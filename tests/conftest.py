@@ -38,6 +38,7 @@ FIXTURES = (
     "tests.fixtures.ports",
     "tests.fixtures.endpoint",
     "tests.fixtures.faults.disks",
+    "tests.fixtures.hub",
     "tests.fixtures.receiver",
     "tests.fixtures.serving",
     "tests.fixtures.vllm",

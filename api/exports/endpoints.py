@@ -7,7 +7,7 @@ from starlette.responses import StreamingResponse
 
 from api.admission.auth import CurrentCaller
 from api.admission.store_threads import waits_for_store
-from api.dependencies import AppSettings, ReadingSessions, ReadingThreads, Store, Transaction
+from api.dependencies import AppSettings, Outgoing, ReadingSessions, ReadingThreads, Store, Transaction
 from api.exports import service
 from api.exports.schemas import ExportDeleted, ExportObject
 from api.http import downloads
@@ -47,17 +47,19 @@ def create_export(
     caller: CurrentCaller,
     attempt: ThisAttempt,
     settings: AppSettings,
+    egress: Outgoing,
     adapter_id: str,
     body: ExportRequest,
 ) -> ExportObject:
     """Start an export of an adapter. Read the export until its `status` is `succeeded` or `failed`.
 
-    The adapter may also be one of a model that is shared with the project.
+    The adapter may also be one of a model that is shared with the project. With a `destination`, the files
+    are pushed there too, once they can be downloaded. If that fails, the export fails, and its files stay.
     """
 
     def create() -> dict[str, Any]:
         most_open = settings.project_open_tasks
-        task = service.create(session, caller.project_id, adapter_id, body, caller.quotas, most_open)
+        task = service.create(session, caller.project_id, adapter_id, body, caller.quotas, most_open, egress)
         audit.record(session, caller, "export.created", task.id, {"adapter": adapter_id})
         return ExportObject.of(task).model_dump(mode="json")
 

@@ -24,17 +24,18 @@ class ExportFile(BaseModel):
 
 
 class ExportObject(Identified):
-    """An export of an adapter, and its files once it has succeeded.
+    """An export of an adapter, and its files once they are made.
 
     `report` holds what was measured. For a LoRA: its `rank`, and the `relative_error` of a reduced rank,
     which is 0 for an exact export. For a merged model: how its next-token distributions differ from those of
     the base model with the adapter beside it, after merging in fp32 and after rounding to the saved type.
+    `report.push` says where the files were pushed to, and `report.signature` which key has signed them.
     """
 
     object: Literal["adapter.export"] = "adapter.export"
     created_at: UnixSeconds
     adapter_id: str
-    request: Annotated[ExportRequest, Field(description="The format, and its options")]
+    request: Annotated[ExportRequest, Field(description="The format, its options, and the destination")]
     status: TaskStatus
     progress: TaskProgress
     error: TaskError | None

@@ -10,11 +10,13 @@ from api.http import downloads
 from api.http.archive import stored_folder, zipped
 from api.http.paging import check_cursor, fetch_page
 from core.access.quotas import Quotas, check_store
-from core.errors import Conflict, NotFound
+from core.egress import Egress, EgressRefused
+from core.errors import Conflict, InvalidRequest, NotFound
+from core.exports.destinations import Destination, S3Destination
 from core.exports.requests import ExportRequest
 from core.ids import id_pattern
 from core.storage.object_store import ObjectStore
-from core.tables import Task
+from core.tables import Secret, Task
 from core.tasks import client as tasks
 
 KIND = "export"
@@ -28,18 +30,38 @@ def create(
     asked: ExportRequest,
     quotas: Quotas,
     most_open: int,
+    egress: Egress,
 ) -> Task:
     """Put an export into the queue.
 
-    Raises NotFound for the adapter, RateLimited if too many exports are unfinished, and QuotaExceeded if the
-    project's store is full.
+    Raises NotFound for the adapter, InvalidRequest for the destination, RateLimited if too many exports are
+    unfinished, and QuotaExceeded if the project's store is full.
     """
     adapter = adapters.get(session, project_id, adapter_id).adapter
     session.refresh(adapter, with_for_update={"read": True})  # so that nobody deletes it meanwhile
     if adapter.deleted_at is not None:
         adapters.get(session, project_id, adapter_id)
+    if asked.destination is not None:
+        _check_destination(session, project_id, asked.destination, egress)
     check_store(session, project_id, quotas.stored_bytes, announced=1)
     return tasks.create(session, project_id, KIND, asked.model_dump(), most_open, adapter_id=adapter.id)
+
+
+def _check_destination(session: Session, project_id: str, destination: Destination, egress: Egress) -> None:
+    """Raise InvalidRequest if the project has no such secret, or if the address is refused."""
+    if session.get(Secret, (project_id, destination.secret)) is None:
+        raise InvalidRequest(
+            f"No secret has the name {destination.secret}. `tunery secrets set` stores one.",
+            code="secret_not_found",
+            param="destination.secret",
+        )
+    if isinstance(destination, S3Destination) and destination.endpoint_url is not None:
+        try:
+            egress.check_url(destination.endpoint_url)
+        except EgressRefused as error:
+            raise InvalidRequest(
+                f"The address is refused: {error}.", code="invalid_url", param="destination.endpoint_url"
+            ) from error
 
 
 def get(session: Session, project_id: str, adapter_id: str, export_id: str) -> Task:

@@ -1,25 +1,20 @@
 """Secrets as a client sends and reads them. Only a request holds a value."""
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from api.schemas import Identified, UnixSeconds, unix_seconds
+from core.options import SecretName
 from core.tables import Secret
-
-SECRET_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
-SecretName = Annotated[
-    str,
-    StringConstraints(pattern=f"^{SECRET_NAME.pattern}$"),
-    Field(description="A name as for a variable: capital letters, digits and underscores"),
-]
 
 
 class SetSecret(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    name: SecretName
+    name: Annotated[
+        SecretName, Field(description="A name as for a variable: capital letters, digits and underscores")
+    ]
     value: Annotated[SecretStr, Field(min_length=1, max_length=8192)]
 
 

@@ -4,8 +4,8 @@ from sqlalchemy.orm import Session
 
 from api.http.paging import check_cursor
 from api.secrets import queries
-from api.secrets.schemas import SECRET_NAME
 from core.errors import NotFound
+from core.options import SECRET_NAME
 from core.secrets.vault import Vault
 from core.tables import Secret
 

@@ -1,6 +1,7 @@
 """Waits for a task of the server, such as an export, and says what the server does meanwhile."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from cli.client import output
@@ -10,8 +11,8 @@ from cli.client.errors import GaveUp
 POLL_SECONDS = 1.0
 
 
-def wait_for_task(client: Client, path: str, title: str) -> dict[str, Any]:
-    """Return the task at `path` once it has succeeded. `title` names it in the error. Raises GaveUp."""
+def wait_for_task(client: Client, path: str) -> dict[str, Any]:
+    """Return the task at `path` once it has ended."""
     said = None
     while (task := client.get(path))["finished_at"] is None:
         doing = task["progress"]["phase"] or task["status"]
@@ -19,7 +20,11 @@ def wait_for_task(client: Client, path: str, title: str) -> dict[str, Any]:
             output.note(f"{task['id']}: {doing}")
             said = doing
         time.sleep(POLL_SECONDS)
+    return task
+
+
+def require_success(task: Mapping[str, Any], title: str, left: str = "") -> None:
+    """Raise GaveUp if the task has not succeeded. `title` names it, and `left` says what it has left."""
     if task["status"] != "succeeded":
         reason = task["error"]["message"] if task["error"] else "it was cancelled"
-        raise GaveUp(f"The {title} {task['status']}: {reason}")
-    return task
+        raise GaveUp(f"The {title} {task['status']}: {reason}{left}")

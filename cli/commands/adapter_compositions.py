@@ -11,7 +11,7 @@ from cli.client import output
 from cli.client.client import Client
 from cli.client.connection import connected
 from cli.client.request_settings import Seed, Suffix
-from cli.client.tasks import wait_for_task
+from cli.client.tasks import require_success, wait_for_task
 
 # A name may end in digits too, but in twelve of them
 WEIGHTED = re.compile(r"(?P<adapter>.+):(?P<weight>[+-]?(\d{1,3}(\.\d*)?|\.\d+))")
@@ -80,7 +80,8 @@ def compose_adapters(
     given = {name: value for name, value in options.items() if value is not None}
     body = {"adapters": [_weighted(each) for each in adapters], "method": method.value, **given}
     started = client.post("/adapters/compose", body)
-    made = wait_for_task(client, f"/adapters/compositions/{started['id']}", "composition")
+    made = wait_for_task(client, f"/adapters/compositions/{started['id']}")
+    require_success(made, "composition")
     output.json(made) if json else output.data(str(made["fine_tuned_model"]))
 
 

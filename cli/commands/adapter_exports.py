@@ -1,7 +1,7 @@
 """`tunery adapters export`: convert an adapter for another runtime."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -10,7 +10,7 @@ from cli.client import output
 from cli.client.client import Client
 from cli.client.connection import connected
 from cli.client.downloads import fetch_files
-from cli.client.tasks import wait_for_task
+from cli.client.tasks import require_success, wait_for_task
 from cli.commands.adapter_arguments import AdapterId, Folder
 
 
@@ -45,16 +45,56 @@ def export_adapter(
     quantization: Annotated[
         str | None, typer.Option(help="f16, q8_0 or q4_0; only for gguf", metavar="TYPE")
     ] = None,
+    push: Annotated[
+        str | None,
+        typer.Option(help="Push the files too: hub:ORG/NAME or s3://BUCKET/PREFIX", metavar="WHERE"),
+    ] = None,
+    secret: Annotated[
+        str | None, typer.Option(help="The project's secret with the key for --push", metavar="NAME")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="hub: let everybody read the repository")] = False,
+    revision: Annotated[str | None, typer.Option(help="hub: the branch", metavar="NAME")] = None,
+    region: Annotated[str | None, typer.Option(help="s3: the region of the bucket")] = None,
+    endpoint_url: Annotated[
+        str | None, typer.Option(help="s3: a store other than AWS", metavar="URL")
+    ] = None,
 ) -> None:
     """Convert an adapter for another runtime, and download the result.
 
     The server converts it. If you stop this command, the export goes on; start it again to make another.
     """
     options = {"rank": rank, "precision": precision, "quantization": quantization}
-    given = {name: value for name, value in options.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    details = {"revision": revision, "region": region, "endpoint_url": endpoint_url}
+    if push is not None:
+        given["destination"] = _destination(push, secret, public, details)
+    elif secret or public or any(details.values()):
+        raise typer.BadParameter("It is an option of a push. Name its destination.", param_hint="--push")
     path = f"/adapters/{quote(adapter_id, safe='')}/exports"
     made = client.post(path, {"format": format_.value, **given})
     path = f"{path}/{made['id']}"
-    made = wait_for_task(client, path, "export")
-    fetch_files(client, path, made["files"], folder)
+    made = wait_for_task(client, path)
+    if made["files"]:
+        fetch_files(client, path, made["files"], folder)
+    kept = f" The files are in {folder}." if made["files"] else ""
+    require_success(made, "export", kept)
+    if pushed := made["report"].get("push"):
+        output.note(f"{made['id']}: pushed to {pushed['url']}")
     output.json(made | {"folder": str(folder)}) if json else output.data(str(folder))
+
+
+def _destination(
+    push: str, secret: str | None, public: bool, details: dict[str, str | None]
+) -> dict[str, Any]:
+    """Return the destination that the options name. The server checks the details."""
+    if secret is None:
+        raise typer.BadParameter("A push needs a secret of the project.", param_hint="--secret")
+    given = {"secret": secret} | {name: value for name, value in details.items() if value is not None}
+    kind, _, where = push.partition(":")
+    if kind == "hub" and where:
+        return {"type": "hub", "repository": where, "private": not public, **given}
+    if kind == "s3" and where.startswith("//") and not public:
+        bucket, _, prefix = where[2:].partition("/")
+        return {"type": "s3", "bucket": bucket, "prefix": prefix, **given}
+    hint = "s3://BUCKET/PREFIX has no --public" if kind == "s3" else "hub:ORG/NAME or s3://BUCKET/PREFIX"
+    raise typer.BadParameter(hint, param_hint="--push")

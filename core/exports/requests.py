@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from core.exports.destinations import Destination
 from core.methods.method import MAX_RANK
 
 Precision = Annotated[
@@ -21,9 +22,13 @@ ReducedRank = Annotated[
 
 
 class ExportOptions(BaseModel):
-    """What all requests have in common: a format, and no unknown option."""
+    """What all requests have in common: a format, where the files go, and no unknown option."""
 
     model_config = ConfigDict(extra="forbid")
+
+    destination: Annotated[
+        Destination | None, Field(description="Where the files are pushed to, beside the download; or null")
+    ] = None
 
 
 class LoraExport(ExportOptions):

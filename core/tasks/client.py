@@ -39,7 +39,8 @@ def cancel(session: Session, task: Task) -> None:
     if task.finished_at is not None:
         raise Conflict(f"{task.id} is {task.status} and cannot be cancelled.", code="task_ended")
     task.status, task.finished_at, task.phase = "cancelled", func.now(), None
-    task.expires_at = func.now() + timedelta(days=DAYS_WITHOUT_FILES)
+    if task.object_prefix is None:
+        task.expires_at = func.now() + timedelta(days=DAYS_WITHOUT_FILES)
     session.flush()
     session.refresh(task)
 

@@ -118,32 +118,38 @@ def renew(session: Session, lease: TaskLease, phase: str, done: float) -> None:
         raise _lost(lease)
 
 
-def finish(
+def keep(
     session: Session,
     lease: TaskLease,
     prefix: str,
     files: list[dict[str, Any]],
     report: dict[str, Any],
     days: int | None,
-    adapter: Adapter | None = None,
 ) -> None:
-    """Write that the task has succeeded, with its files. Raises TaskLeaseLost.
+    """Write the files that the task has made, before it has ended. Raises TaskLeaseLost.
 
-    They are kept for `days`, or until a client deletes them. If the task has made an `adapter`, the files are
-    those of the adapter, which exists from this commit on.
+    They are kept for `days`, or until a client deletes them, however the task ends.
+    """
+    task = _held(session, lease)
+    task.object_prefix, task.files, task.report = prefix, files, report
+    task.bytes = sum(file["bytes"] for file in files)
+    task.expires_at = None if days is None else func.now() + timedelta(days=days)
+
+
+def finish(
+    session: Session, lease: TaskLease, report: dict[str, Any], adapter: Adapter | None = None
+) -> None:
+    """Write that the task has succeeded, and its report. Raises TaskLeaseLost.
+
+    If the task has made an `adapter`, it exists from this commit on.
     """
     task = _held(session, lease)
     _end(task, "succeeded")
     task.report, task.done = report, 1.0
-    task.expires_at = None if days is None else func.now() + timedelta(days=days)
-    if adapter is None:
-        task.object_prefix, task.files = prefix, files
-        task.bytes = sum(file["bytes"] for file in files)
-        return
-    adapter.object_prefix, adapter.files = prefix, files
-    session.add(adapter)
-    session.flush()
-    task.adapter_id = adapter.id
+    if adapter is not None:
+        session.add(adapter)
+        session.flush()
+        task.adapter_id = adapter.id
 
 
 def fail(session: Session, lease: TaskLease, error: JobError) -> None:
@@ -176,7 +182,8 @@ def _survives_a_loss(task: Task) -> bool:
 
 def _end(task: Task, status: str, *, error: JobError | None = None) -> None:
     task.status, task.finished_at, task.phase = status, func.now(), None
-    task.expires_at = func.now() + timedelta(days=DAYS_WITHOUT_FILES)
+    if task.object_prefix is None:
+        task.expires_at = func.now() + timedelta(days=DAYS_WITHOUT_FILES)
     if error is not None:
         task.error = {"code": error.code, "message": error.message, "param": error.param}
 

@@ -6,7 +6,7 @@ from worker.tasks.process import run_task
 
 def main() -> None:
     """Make it, or say in the database why it cannot be made."""
-    run_task(make_composition, lambda settings: settings.retention_export_days)
+    run_task(make_composition)
 
 
 if __name__ == "__main__":

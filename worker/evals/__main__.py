@@ -6,7 +6,7 @@ from worker.tasks.process import run_task
 
 def main() -> None:
     """Do it, or say in the database why it cannot be done. The results are kept until they are deleted."""
-    run_task(judge_run, lambda _: None)
+    run_task(judge_run)
 
 
 if __name__ == "__main__":

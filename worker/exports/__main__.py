@@ -1,12 +1,13 @@
 """Makes the export that the command line names."""
 
 from worker.exports.export import make_export
+from worker.exports.push.destination import push_export
 from worker.tasks.process import run_task
 
 
 def main() -> None:
-    """Make it, or say in the database why it cannot be made."""
-    run_task(make_export, lambda settings: settings.retention_export_days)
+    """Make it and push it, or say in the database why it cannot be made."""
+    run_task(make_export, lambda settings: settings.retention_export_days, push_export)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Makes one export: the files of its format, the tokenizer, a README and, last, a manifest."""
+"""Makes one export: the files of its format, the tokenizer, a README, a manifest and, last, a signature."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +7,13 @@ from typing import Any
 import torch
 
 from core.exports.requests import EXPORT_REQUEST
+from core.exports.signing_key import public_key_sha256
 from worker.exports.gguf_files.adapter import write_gguf_adapter
 from worker.exports.gguf_files.model import write_gguf
 from worker.exports.lora import write_lora, write_mlx
 from worker.exports.merged import write_merged
 from worker.exports.readme import readme
+from worker.exports.signing import HOW_TO_CHECK, SIGNATURE, sign_folder
 from worker.exports.source import Source, open_source
 from worker.save.folder import write_manifest, write_tokenizer
 from worker.tasks.process import Work
@@ -37,14 +39,21 @@ def make_export(work: Work, folder: Path) -> dict[str, Any]:
             write_tokenizer(source.tokenizer, folder)
         if source.entry.quantization is not None:
             report["trained_on"] = source.entry.quantization
-        (folder / "README.md").write_text(readme(source, asked, report), "utf-8")
+        key_file = work.settings.signing_key_file
+        if key_file is not None:
+            report["signature"] = {"file": SIGNATURE, "public_key_sha256": public_key_sha256(key_file)}
+        how_to_check = HOW_TO_CHECK if key_file is not None else ""
+        (folder / "README.md").write_text(readme(source, asked, report) + how_to_check, "utf-8")
         facts = {
             "adapter_id": source.adapter_id,
             "model": source.model,
             "base_model": source.entry.repository,
             "base_revision": source.entry.revision,
-            "export": work.task.request,
+            "export": asked.model_dump(exclude={"destination"}),
             "report": report,
         }
         write_manifest(folder, facts, quantised=False)
+        if key_file is not None:
+            work.report("signing", 0.93)
+            sign_folder(folder, key_file)
     return report

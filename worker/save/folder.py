@@ -10,6 +10,7 @@ from typing import Any
 
 from core.storage.artifacts import Artifact
 
+MANIFEST = "manifest.json"
 LIBRARIES = ("torch", "transformers", "peft", "safetensors")
 
 
@@ -30,7 +31,7 @@ def write_manifest(folder: Path, facts: Mapping[str, Any], quantised: bool) -> N
     """
     files = [asdict(Artifact.of(path)) for path in sorted(folder.iterdir())]
     manifest = {**facts, "versions": library_versions(quantised), "files": files}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
 
 
 def library_versions(quantised: bool) -> dict[str, str]:

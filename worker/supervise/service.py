@@ -8,6 +8,7 @@ from celery import Celery, signals
 
 from core.database import create_database, session_factory
 from core.egress import Egress
+from core.exports.signing_key import public_key_sha256
 from core.jobs.dispatch import create_celery, queue_for
 from core.logs import configure_logs
 from core.secrets.vault import Vault
@@ -29,6 +30,8 @@ def run_worker(settings: Settings) -> None:
     configure_logs(settings.log_level, settings.log_json)
     if settings.serve_share:
         server_token(settings.secret_keys)  # without a key, nobody could chat with the trainer
+    if settings.signing_key_file is not None:
+        public_key_sha256(settings.signing_key_file)  # a worker with a wrong key would fail at every export
     sessions = session_factory(create_database(settings.server("database_url"), pool_size=4))
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     supervisor = Supervisor(settings, sessions)

@@ -24,7 +24,7 @@ from core.errors import JobError, TuneryError
 from core.failpoints import reached
 from core.logs import configure_logs
 from core.settings import Settings
-from core.storage.artifacts import publish_folder
+from core.storage.artifacts import DamagedArtifact, fetch_folder, publish_folder
 from core.storage.object_store import ObjectStore, task_prefix
 from core.tables import Adapter, Task
 from core.tasks import lease as leases
@@ -83,8 +83,14 @@ Raises JobError if it cannot be done, and GaveWay if it shall be done later.
 Keeps = Callable[[Settings], int | None]
 """Returns the days for which the files are kept. None keeps them until a client deletes them."""
 
+Deliver = Callable[[Work, Path], dict[str, Any]]
+"""Takes the files in the folder elsewhere, and returns what the report says about it.
 
-def run_task(do: Do, keeps: Keeps) -> None:
+Our store has them by then, so they stay even if this fails. Raises JobError and OutsideFault.
+"""
+
+
+def run_task(do: Do, keeps: Keeps = lambda _: None, deliver: Deliver | None = None) -> None:
     """Do the task that the command line names, and write what came of it."""
     settings = Settings()
     configure_logs(settings.log_level, settings.log_json)
@@ -99,20 +105,22 @@ def run_task(do: Do, keeps: Keeps) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for watch in (_end_with_the_worker, _renew_until_lost):
         threading.Thread(target=watch, args=(work,), daemon=True).start()
-    do_and_write(do, work, keeps(settings))
+    do_and_write(do, work, keeps(settings), deliver)
 
 
-def do_and_write(do: Do, work: Work, days: int | None) -> None:
+def do_and_write(do: Do, work: Work, days: int | None = None, deliver: Deliver | None = None) -> None:
     """Do the task, and write what came of it: its files and report, why it cannot be done, or a later try."""
     try:
         remove_abandoned()
         with scratch_folder("task") as folder:
-            report = do(work, folder)
-            work.report("uploading", 0.95)
-            files = publish_folder(work.store, folder, work.prefix)
-        reached("task.uploaded")
+            report = _fetch_kept(work, folder)
+            if report is None:
+                report = _do_and_keep(do, work, folder, days)
+            if deliver is not None:
+                report |= deliver(work, folder)
+        reached("task.delivered")
         with work.sessions.begin() as session:
-            leases.finish(session, work.lease, work.prefix, files, report, days, work.adapter)
+            leases.finish(session, work.lease, report, work.adapter)
         reached("task.finished")
     except GaveWay:
         _give_back(work, 0.0)
@@ -131,6 +139,39 @@ def do_and_write(do: Do, work: Work, days: int | None) -> None:
         log.error("task_failed", task=work.lease.task_id, exc_info=error)
         reason = f"The server failed to do this ({type(error).__name__}); its log says why."
         _fail(work, JobError("internal_error", reason))
+
+
+def _do_and_keep(do: Do, work: Work, folder: Path, days: int | None) -> dict[str, Any]:
+    """Do the task, and keep its files in the store. They are the adapter's, if it makes one.
+
+    Return its report.
+    """
+    report = do(work, folder)
+    work.report("uploading", 0.95)
+    files = publish_folder(work.store, folder, work.prefix)
+    reached("task.uploaded")
+    if work.adapter is not None:
+        work.adapter.object_prefix, work.adapter.files = work.prefix, files
+        return report
+    with work.sessions.begin() as session:
+        leases.keep(session, work.lease, work.prefix, files, report, days)
+    reached("task.kept")
+    return report
+
+
+def _fetch_kept(work: Work, folder: Path) -> dict[str, Any] | None:
+    """Fetch the files of an earlier process that was lost while it delivered them. Returns their report.
+
+    They are delivered as they are: made again, they might differ from what has been delivered already.
+    """
+    task = work.task
+    if task.object_prefix is None:
+        return None
+    try:
+        fetch_folder(work.store, task.object_prefix, task.files, folder)
+    except DamagedArtifact as error:
+        raise JobError("files_damaged", f"The files that were made are damaged: {error}.") from error
+    return dict(task.report or {})
 
 
 def _be_polite() -> None:

@@ -47,7 +47,13 @@ export interface ExportRequest {
   format: Export["request"]["format"];
   rank?: number;
   quantization?: string;
+  destination?: ExportDestination;
 }
+
+/** Where an export is pushed to. The secret is the name of one of the project's. */
+export type ExportDestination =
+  | { type: "hub"; repository: string; secret: string }
+  | { type: "s3"; bucket: string; prefix: string; secret: string };
 
 export const STATUSES = ["queued", "running", "paused", "succeeded", "failed", "cancelled"] as const;
 export type Status = (typeof STATUSES)[number];

@@ -1,6 +1,6 @@
 /** The formats of an export, and what its report says, in words. */
 
-import type { Export } from "@/api/types";
+import type { Export, ExportDestination } from "@/api/types";
 import { significant } from "@/lib/text/format";
 
 interface Format {
@@ -29,6 +29,20 @@ export function formatWords({ request }: Export): string {
     "rank" in request && request.rank != null ? `rank ${request.rank}` : null,
   ];
   return [known?.name ?? request.format, ...options.filter(Boolean)].join(", ");
+}
+
+/** The destination that the address names: "hub:org/name" or "s3://bucket/prefix". Undefined for others. */
+export function destinationOf(address: string, secret: string): ExportDestination | undefined {
+  const hub = /^hub:(.+)$/.exec(address.trim());
+  if (hub?.[1]) return { type: "hub", repository: hub[1], secret };
+  const s3 = /^s3:\/\/([^/]+)\/?(.*)$/.exec(address.trim());
+  return s3?.[1] ? { type: "s3", bucket: s3[1], prefix: s3[2] ?? "", secret } : undefined;
+}
+
+/** Where the files of an export were pushed to. Null if they were not. */
+export function pushedTo({ report }: Export): string | null {
+  const push = report?.push as { url?: string } | undefined;
+  return push?.url ?? null;
 }
 
 /** What the export costs in exactness. Null if the report does not say. */

@@ -3,7 +3,7 @@ import { useState } from "react";
 import { exportContentPath, isUnderWay, useCreateExport, useExports, useRemoveExport } from "@/api/project/exports";
 import { useMayWrite } from "@/api/project/session";
 import type { Adapter, Export } from "@/api/types";
-import { exactness, FORMATS, formatWords, PLAIN_LORA } from "@/lib/facts/exportFacts";
+import { destinationOf, exactness, FORMATS, formatWords, PLAIN_LORA, pushedTo } from "@/lib/facts/exportFacts";
 import { bytes } from "@/lib/text/format";
 import { Ago } from "@/parts/basics/Ago";
 import { DownloadLink } from "@/parts/basics/DownloadLink";
@@ -41,11 +41,15 @@ function ExportForm({ adapter }: { adapter: Adapter }) {
   const [format, setFormat] = useState(PLAIN_LORA);
   const [quantization, setQuantization] = useState("q8_0");
   const [rank, setRank] = useState("");
+  const [address, setAddress] = useState("");
+  const [secret, setSecret] = useState("");
+  const destination = destinationOf(address, secret);
   const start = () => {
     create.mutate({
       format: format.format,
       ...(format.quantizations && { quantization }),
       ...(format.takesRank && rank !== "" && { rank: Number(rank) }),
+      ...(destination && { destination }),
     });
   };
   return (
@@ -94,6 +98,29 @@ function ExportForm({ adapter }: { adapter: Adapter }) {
             />
           </label>
         )}
+        <label className="grid gap-1">
+          <span className="fact">Push to (empty: nowhere)</span>
+          <input
+            className="field w-64"
+            placeholder="hub:org/name or s3://bucket/prefix"
+            pattern="hub:.+|s3://[^/]+.*"
+            title="hub:org/name or s3://bucket/prefix"
+            value={address}
+            onChange={({ target }) => setAddress(target.value)}
+          />
+        </label>
+        {address !== "" && (
+          <label className="grid gap-1">
+            <span className="fact">Secret with its key</span>
+            <input
+              className="field w-40"
+              placeholder="HUB_TOKEN"
+              required
+              value={secret}
+              onChange={({ target }) => setSecret(target.value)}
+            />
+          </label>
+        )}
         <button type="submit" className="button button-primary" disabled={create.isPending}>
           Export
         </button>
@@ -107,13 +134,14 @@ function ExportLine({ one, mayWrite }: { one: Export; mayWrite: boolean }) {
   const remove = useRemoveExport();
   const words = formatWords(one);
   const said = one.error?.message ?? exactness(one);
+  const pushed = pushedTo(one);
   return (
     <li className="grid gap-1 border-t border-line px-4 py-2">
       <div className="flex flex-wrap items-center gap-x-3 gap-y-1">
         <span className="min-w-0 flex-1">{words}</span>
         <StatusMark status={one.status} />
         <Ago unix={one.created_at} />
-        {one.status === "succeeded" && (
+        {one.files.length > 0 && (
           <>
             <span className="text-muted">{bytes(one.files.reduce((sum, file) => sum + file.bytes, 0))}</span>
             <DownloadLink href={exportContentPath(one)} name={`the export ${words}`} />
@@ -138,6 +166,7 @@ function ExportLine({ one, mayWrite }: { one: Export; mayWrite: boolean }) {
         </>
       )}
       {said && <p className={one.error ? "text-bad" : "fact"}>{said}</p>}
+      {pushed && <p className="fact break-all">Pushed to {pushed}</p>}
       {remove.error && <Failure asked error={remove.error} />}
     </li>
   );

@@ -6,100 +6,27 @@ import json
 import os
 import signal
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-import torch
-from peft import LoraConfig, PeftModel, PrefixTuningConfig, get_peft_model
+from peft import PeftModel, PrefixTuningConfig
 from sqlalchemy import update
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from core.catalog import load_catalog
 from core.database import from_now
 from core.tables import Adapter, Task
 from core.tasks.lease import MAX_LOSSES
 from tests.fixtures.api import Api, Tenant, refusal, wait_for
+from tests.fixtures.exporting import SECONDS, ended, export, process_of, published, started
 from tests.fixtures.shell import Shell
-from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_base
-from tests.fixtures.warm import nursery
-from worker.engine.adapters.saving import save_adapter
+from tests.fixtures.tiny import TINY
 from worker.supervise import cleanup
 from worker.tasks.service import Tasks
 
-SECONDS = 240
-LORA = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
 PREFIX = PrefixTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
-
-
-@pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def api(servers: Any, database_url: str, catalog: Path) -> Iterator[Api]:
-    with job_api_on(servers, database_url, catalog_file=catalog, project_open_tasks=2) as api:
-        yield api
-
-
-@pytest.fixture
-def tenant(api: Api) -> Tenant:
-    return api.tenant()
-
-
-@pytest.fixture
-def tasks(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Tasks]:
-    """Run tasks as a worker does, in processes that start with their imports done."""
-    settings = api.settings
-    names = ("database_url", "s3_endpoint_url", "s3_bucket", "catalog_file")
-    for name, value in {**{name: getattr(settings, name) for name in names}, "home": tmp_path}.items():
-        monkeypatch.setenv(f"TUNERY_{name.upper()}", str(value))
-    monkeypatch.setattr("worker.process.held_processes.subprocess", nursery().subprocess)
-    tasks = Tasks(api.sessions, 1, ["export"])
-    tasks.start()
-    yield tasks
-    tasks.stop()
-
-
-def published(api: Api, tenant: Tenant, catalog: Path, folder: Path, config: Any = LORA) -> str:
-    """Publish an adapter with random weights as the result of a job, and return its id."""
-    entry = load_catalog(catalog).get(TINY)
-    assert entry is not None
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(entry.path, dtype=torch.float32), config)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, 0, 0.1)
-    save_adapter(model, entry, folder)
-    AutoTokenizer.from_pretrained(entry.path).save_pretrained(folder)
-    adapter = {"type": config.peft_type.lower()}
-    job = tenant.create_job(model=TINY, adapter=adapter)
-    return api.finish(api.claim(job["id"]), folder)
-
-
-@pytest.fixture
-def adapter(api: Api, tenant: Tenant, catalog: Path, tmp_path: Path) -> str:
-    return published(api, tenant, catalog, tmp_path / "adapter")
-
-
-def started(tenant: Tenant, adapter: str, **body: Any) -> str:
-    answer = tenant.http.post(f"/v1/adapters/{adapter}/exports", json={"format": "lora", **body})
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["status"] == "queued"
-    return str(answer.json()["id"])
-
-
-def export(tenant: Tenant, adapter: str, export_id: str) -> dict[str, Any]:
-    return dict(tenant.http.get(f"/v1/adapters/{adapter}/exports/{export_id}").json())
-
-
-def ended(tenant: Tenant, adapter: str, export_id: str) -> dict[str, Any]:
-    """Return the export once it has ended."""
-    wait_for(lambda: export(tenant, adapter, export_id)["finished_at"], SECONDS)
-    return export(tenant, adapter, export_id)
 
 
 def objects(api: Api, export_id: str) -> list[str]:
@@ -109,15 +36,6 @@ def objects(api: Api, export_id: str) -> list[str]:
 def fence_of(api: Api, export_id: str) -> int:
     with api.sessions() as session:
         return session.get_one(Task, export_id).fence
-
-
-def process_of(tasks: Tasks) -> psutil.Process:
-    """Return the process that does a task now."""
-
-    def find() -> list[Any]:
-        return [process for process in tasks._processes.values() if process.poll() is None]
-
-    return psutil.Process(wait_for(find, SECONDS)[0].pid)
 
 
 def test_an_export_is_made_shown_and_downloaded(
@@ -139,7 +57,8 @@ def test_an_export_is_made_shown_and_downloaded(
         assert archive.read(file["name"]) == content
     manifest = json.loads(archive.read("manifest.json"))
     assert manifest["adapter_id"] == adapter
-    assert manifest["export"] == done["request"] == {"format": "lora", "rank": None, "precision": "bf16"}
+    assert manifest["export"] == {"format": "lora", "rank": None, "precision": "bf16"}
+    assert done["request"] == manifest["export"] | {"destination": None}
     archive.extractall(tmp_path / "export")
     entry = load_catalog(catalog).get(TINY)
     assert entry is not None
