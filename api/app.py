@@ -46,6 +46,7 @@ from api.jobs.shared_polls import SharedPolls
 from api.methods.endpoints import router as methods
 from api.models.endpoints import router as models
 from api.organization.endpoints import router as organization
+from api.portability.endpoints import router as portability
 from api.secrets.endpoints import router as secrets
 from api.session.endpoints import router as browser_session
 from api.stored_completions.endpoints import router as stored_completions
@@ -69,7 +70,7 @@ ROUTERS = (
     *(files, files_of_completions, uploads),
     *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
     *(checkpoints, graders, methods, integrations),
-    *(models, adapters, imports, exports, aliases, chat, stored_completions, workers),
+    *(models, adapters, imports, exports, portability, aliases, chat, stored_completions, workers),
     *(organization, secrets, webhooks, browser_session, system),
 )
 

@@ -114,12 +114,15 @@ def finish(
     report: dict[str, Any],
     days: int,
 ) -> None:
-    """Write that the task has succeeded, with its files. They are kept for `days`. Raises TaskLeaseLost."""
+    """Write that the task has succeeded, with its files. They are kept for `days`. Raises TaskLeaseLost.
+
+    A task without files has only a report, which is small: it is kept until it is deleted.
+    """
     task = _held(session, lease)
     _end(task, "succeeded")
     task.object_prefix, task.files, task.report, task.done = prefix, files, report, 1.0
     task.bytes = sum(file["bytes"] for file in files)
-    task.expires_at = func.now() + timedelta(days=days)
+    task.expires_at = func.now() + timedelta(days=days) if files else None
 
 
 def fail(session: Session, lease: TaskLease, error: JobError) -> None:

@@ -11,7 +11,8 @@ from core.tasks.lease import TaskLease
 from worker.process.exit_statuses import TRY_AGAIN
 from worker.process.held_processes import HeldProcesses
 
-PROGRAMS = {"export": "worker.exports"}  # the package that does a kind of task
+# The package that does a kind of task
+PROGRAMS = {"export": "worker.exports", "portability": "worker.portability"}
 ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",  # the devices belong to the trainer
     "GOMP_SPINCOUNT": "1000",  # as in the trainer: threads that spin take its cores
