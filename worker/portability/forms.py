@@ -35,7 +35,7 @@ class Forms:
             case "as_it_is" if self._source.is_whole_model:
                 return Candidate(self._source.folder)
             case "as_it_is":
-                rank = traits_of(self._source.options | {"type": self._source.type}).rank or 0
+                rank = traits_of({**self._source.options, "type": self._source.type}).rank or 0
                 return Candidate(self._source.base_folder, self._source.folder, rank)
             case "lora":
                 report = write_lora(self._source, LoraExport(format="lora"), folder := self._new("lora"))

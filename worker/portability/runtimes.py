@@ -30,8 +30,12 @@ class Question:
 class MeasuredRuntime(Protocol):
     """A runtime that answers prompts on this machine."""
 
-    runtime: Runtime
-    stops_at_success: bool
+    @property
+    def runtime(self) -> Runtime: ...
+
+    @property
+    def stops_at_success(self) -> bool:
+        """Whether the forms after one that answers alike are left out."""
 
     def forms(self, traits: Traits) -> Sequence[Form]:
         """Return the forms to try, the one that needs least work first."""
