@@ -18,7 +18,7 @@ class Answer:
     """The tokens of a greedy answer, without the token that ends it.
 
     `tops` has the likeliest tokens at each place, with their log-probabilities in nats. A runtime may leave
-    out the place of the end.
+    out the place of the end, and give none at others.
     """
 
     tokens: list[int]
@@ -53,7 +53,9 @@ def compare(ours: Answered, found: Answered) -> Figures:
     return Figures(
         prompts=len(pairs),
         greedy_equal=len(pairs) - len(differing),
-        max_logprob_difference=max((_at_the_prompts_end(*pair) for pair in pairs), default=None),
+        max_logprob_difference=max(
+            (_at_the_prompts_end(*pair) for pair in pairs if pair[1].tops and pair[1].tops[0]), default=None
+        ),
         first_difference=max(known) if known and len(known) == len(differing) else None,
         template_tokens_equal=None if ours.chats is None else found.chats == ours.chats,
     )
@@ -88,7 +90,7 @@ def _at_first_difference(ours: Answer, found: Answer) -> float | None:
     together = zip(ours.tokens, found.tokens, strict=False)
     shorter = min(len(ours.tokens), len(found.tokens))
     at = next((place for place, (mine, theirs) in enumerate(together) if mine != theirs), shorter)
-    if at >= len(ours.tops) or at >= len(found.tops):
+    if at >= len(ours.tops) or at >= len(found.tops) or not found.tops[at]:
         return None
     mine, theirs = ours.tops[at], found.tops[at]
     chosen = {max(mine, key=mine.__getitem__), max(theirs, key=theirs.__getitem__)}

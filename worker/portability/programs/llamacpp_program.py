@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import threading
+from collections import deque
 from http import HTTPStatus
 from http.client import HTTPConnection
 from importlib.metadata import version
@@ -55,10 +56,22 @@ def start(candidate: dict[str, Any], length: int) -> Any:
 
 def complete(at: str, prompt: list[int], asked: dict[str, Any]) -> dict[str, Any]:
     wanted = {"prompt": prompt, "n_predict": asked["new_tokens"], "n_probs": asked["top"]}
-    made = post(at, "/completion", {**wanted, "temperature": GREEDY, "cache_prompt": False})
-    steps = made["completion_probabilities"]
-    tops = [{each["id"]: each["logprob"] for each in step["top_logprobs"]} for step in steps]
-    return {"tokens": [step["id"] for step in steps], "tops": tops}
+    more = {"temperature": GREEDY, "cache_prompt": False, "return_tokens": True}
+    made = post(at, "/completion", wanted | more)
+    return {"tokens": made["tokens"], "tops": tops_of(made["tokens"], made["completion_probabilities"])}
+
+
+def tops_of(tokens: list[int], steps: list[dict[str, Any]]) -> list[dict[int, float]]:
+    """Return the likeliest tokens at each place; none where the token is a part of a character.
+
+    llama.cpp leaves such a token out of its list of steps.
+    """
+    left = deque(steps)
+    tops = []
+    for token in tokens:
+        step = left.popleft() if left and left[0]["id"] == token else {"top_logprobs": []}
+        tops.append({each["id"]: each["logprob"] for each in step["top_logprobs"]})
+    return tops + [{each["id"]: each["logprob"] for each in step["top_logprobs"]} for step in left]
 
 
 def rendered(at: str, chat: list[dict[str, str]]) -> list[int]:
