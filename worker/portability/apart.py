@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from worker.portability.prompts import PromptSet
 PROGRAMS = Path(__file__).parent / "programs"
 MOST_SECONDS = 1800.0
 SHOWN = 300  # characters of a reason
+ERROR = re.compile(r"\berror loading\b")  # as llama.cpp begins its reasons
 
 
 @dataclass(frozen=True)
@@ -34,27 +36,27 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a runtime of this version makes of each candidate."""
+    """What a runtime of this version makes of a candidate. It has no version if it did not start."""
 
     version: str | None
-    results: list[Answered | Failure]
+    found: Answered | Failure
 
 
 def run_program(
     python: Path,
     program: str,
-    candidates: Sequence[Candidate],
+    candidate: Candidate,
     prompts: PromptSet,
     ends: Collection[int],
     folder: Path,
     environment: Mapping[str, str],
 ) -> Outcome:
-    """Give the candidates to the program in PROGRAMS, and return what it has written.
+    """Give the candidate to the program in PROGRAMS, and return what it has written.
 
     The process ends with this one: its standard input closes then.
     """
     asked, told, log = folder / "asked.json", folder / "told.json", folder / "log.txt"
-    asked.write_text(json.dumps(_asked(candidates, prompts), default=str))
+    asked.write_text(json.dumps(_asked(candidate, prompts), default=str))
     told.unlink(missing_ok=True)
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -68,25 +70,23 @@ def run_program(
         try:
             status = process.wait(MOST_SECONDS)
         except subprocess.TimeoutExpired:
-            return _failed(candidates, f"It took longer than {MOST_SECONDS:.0f} s.")
+            return Outcome(None, Failure(f"It took longer than {MOST_SECONDS:.0f} s."))
         finally:
             process.kill()
             process.wait()
             assert process.stdin is not None
             process.stdin.close()
     if not told.exists():
-        return _failed(candidates, _last_words(status, log))
-    found = json.loads(told.read_text())
-    results = [_result(each, prompts, ends) for each in found["results"]]
-    missing = len(candidates) - len(results)  # it died of the next one
-    results += [Failure(_last_words(status, log))] * missing
-    return Outcome(found["version"], results)
+        by = f"by signal {-status}" if status < 0 else f"with status {status}"
+        return Outcome(None, Failure(_explained(f"Its process ended {by}.", log)))
+    stored = json.loads(told.read_text())
+    return Outcome(stored["version"], _found(stored, prompts, ends, log))
 
 
-def _asked(candidates: Sequence[Candidate], prompts: PromptSet) -> dict[str, Any]:
+def _asked(candidate: Candidate, prompts: PromptSet) -> dict[str, Any]:
     longest = max(map(len, prompts.tokens)) + NEW_TOKENS + 1
     return {
-        "candidates": [asdict(each) for each in candidates],
+        **asdict(candidate),
         "prompts": prompts.tokens,
         "chats": prompts.chats,
         "new_tokens": NEW_TOKENS,
@@ -95,26 +95,25 @@ def _asked(candidates: Sequence[Candidate], prompts: PromptSet) -> dict[str, Any
     }
 
 
-def _result(stored: dict[str, Any], prompts: PromptSet, ends: Collection[int]) -> Answered | Failure:
+def _found(
+    stored: dict[str, Any], prompts: PromptSet, ends: Collection[int], log: Path
+) -> Answered | Failure:
     if (error := stored.get("error")) is not None:
-        return Failure(shortened(error))
+        return Failure(_explained(error, log))
     answers = [Answer.read(each, ends) for each in stored["answers"]]
     return Answered(answers, stored["chats"] if prompts.chats is not None else None)
 
 
-def _failed(candidates: Sequence[Candidate], reason: str) -> Outcome:
-    return Outcome(None, [Failure(reason) for _ in candidates])
-
-
-def _last_words(status: int, log: Path) -> str:
+def _explained(reason: str, log: Path) -> str:
+    """Return the reason with the last error that the runtime has logged, or with its last words."""
     lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-    by = f"by signal {-status}" if status < 0 else f"with status {status}"
-    return shortened(f"Its process ended {by}. {lines[-1] if lines else ''}".strip())
+    errors = [line for line in lines if ERROR.search(line)]
+    return " ".join(filter(None, (_shortened(reason), _shortened((errors or lines or [""])[-1]))))
 
 
-def shortened(reason: str) -> str:
-    """Return the first line of a reason, without the paths of this machine."""
-    first = (reason.strip().splitlines() or [""])[0]
+def _shortened(text: str) -> str:
+    """Return the first line, without the paths of this machine."""
+    first = (text.strip().splitlines() or [""])[0]
     words = [word if not word.strip("'\"`:,.()").startswith("/") else "…" for word in first.split()]
-    text = " ".join(words)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]} …"
+    joined = " ".join(words)
+    return joined if len(joined) <= SHOWN else f"{joined[:SHOWN]} …"

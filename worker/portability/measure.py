@@ -106,7 +106,7 @@ class _Comparison:
         except JobError as error:
             return Attempt(form=form, loads=False, reason=error.message, figures=None), None
         outcome = runtime.answer(self.question, candidate, self.room)
-        (found,) = outcome.results
+        found = outcome.found
         if isinstance(found, Failure):
             return Attempt(form=form, loads=False, reason=found.reason, figures=None), outcome.version or ""
         figures = compare(self.ours, found)

@@ -55,8 +55,8 @@ class Peft:
         try:
             found = peft_answers(question.source, question.prompts, question.ends)
         except JobError as error:
-            return Outcome(peft_version(), [Failure(error.message)])
-        return Outcome(peft_version(), [found])
+            return Outcome(peft_version(), Failure(error.message))
+        return Outcome(peft_version(), found)
 
 
 @dataclass(frozen=True)
@@ -114,4 +114,4 @@ def _apart(python: Path, program: str, question: Question, candidate: Candidate,
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
     }
-    return run_program(python, program, [candidate], question.prompts, question.ends, folder, environment)
+    return run_program(python, program, candidate, question.prompts, question.ends, folder, environment)

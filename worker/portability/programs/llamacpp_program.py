@@ -1,7 +1,7 @@
 """Answers prompts with llama.cpp: `python llamacpp_program.py ASKED.json TOLD.json`.
 
 It runs in a process of its own and uses the standard library beside the wheel `xllamacpp`. ASKED names the
-candidates, the prompts and the chats. TOLD is written again after each candidate.
+model, an adapter or none, the prompts and the chats.
 """
 
 import json
@@ -21,35 +21,32 @@ GREEDY = -1  # the temperature that takes the likeliest token and still gives pr
 def main() -> None:
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     asked = json.loads(Path(sys.argv[1]).read_text())
-    told: dict[str, Any] = {"version": version("xllamacpp"), "results": []}
-    for candidate in asked["candidates"]:
-        try:
-            found = answered(candidate, asked)
-        except Exception as error:
-            found = {"error": f"{type(error).__name__}: {error}"}
-        told["results"].append(found)
-        Path(sys.argv[2]).write_text(json.dumps(told))
+    try:
+        found = answered(asked)
+    except Exception as error:
+        found = {"error": f"{type(error).__name__}: {error}"}
+    Path(sys.argv[2]).write_text(json.dumps({"version": version("xllamacpp"), **found}))
     os._exit(0)  # a server that is left would hold the process up
 
 
-def answered(candidate: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-    server = start(candidate, asked["length"])
+def answered(asked: dict[str, Any]) -> dict[str, Any]:
+    server = start(asked)
     at = server.listening_address
     answers = [complete(at, prompt, asked) for prompt in asked["prompts"]]
     chats = asked["chats"]
     return {"answers": answers, "chats": chats and [rendered(at, chat) for chat in chats]}
 
 
-def start(candidate: dict[str, Any], length: int) -> Any:
+def start(asked: dict[str, Any]) -> Any:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
-    params.model.path = candidate["model"]
-    params.n_parallel, params.n_ctx, params.warmup = 1, max(512, length), False
+    params.model.path = asked["model"]
+    params.n_parallel, params.n_ctx, params.warmup = 1, max(512, asked["length"]), False
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(os.environ["OMP_NUM_THREADS"])
-    if candidate["adapter"] is not None:
+    if asked["adapter"] is not None:
         lora = xllamacpp.CommonAdapterLoraInfo()
-        lora.path, lora.scale = candidate["adapter"], 1.0
+        lora.path, lora.scale = asked["adapter"], 1.0
         params.lora_adapters = [lora]
     return xllamacpp.Server(params)
 

@@ -1,15 +1,13 @@
 """Answers prompts with vLLM: `python vllm_program.py ASKED.json TOLD.json`, by the Python that has vLLM.
 
-It runs in an environment of its own, so it uses the standard library beside vLLM. ASKED names the candidates,
-the prompts and the chats. Candidates on the same model share one engine. TOLD is written again after each.
+It runs in an environment of its own, so it uses the standard library beside vLLM. ASKED names the model, an
+adapter or none, the prompts and the chats.
 """
 
-import gc
 import json
 import os
 import sys
 import threading
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,39 +19,23 @@ def main() -> None:
     asked = json.loads(Path(sys.argv[1]).read_text())
     import vllm
 
-    told: dict[str, Any] = {"version": vllm.__version__, "results": []}
-    for model, group in groupby(asked["candidates"], key=lambda each: each["model"]):
-        for found in answered_by(model, list(group), asked):
-            told["results"].append(found)
-            Path(sys.argv[2]).write_text(json.dumps(told))
+    try:
+        found = answered(start(asked), asked)
+    except Exception as error:
+        found = {"error": f"{type(error).__name__}: {error}"}
+    Path(sys.argv[2]).write_text(json.dumps({"version": vllm.__version__, **found}))
     os._exit(0)  # the engine's threads would hold the process up
 
 
-def answered_by(model: str, candidates: list[dict[str, Any]], asked: dict[str, Any]) -> Any:
-    """Yield what one engine makes of each candidate."""
-    try:
-        engine = start(model, candidates, asked)
-    except Exception as error:
-        yield from ({"error": f"{type(error).__name__}: {error}"} for _ in candidates)
-        return
-    for number, candidate in enumerate(candidates, start=1):
-        try:
-            yield answered(engine, candidate, number, asked)
-        except Exception as error:
-            yield {"error": f"{type(error).__name__}: {error}"}
-    del engine
-    gc.collect()
-
-
-def start(model: str, candidates: list[dict[str, Any]], asked: dict[str, Any]) -> Any:
+def start(asked: dict[str, Any]) -> Any:
     import vllm
 
     adapted = {}
-    if any(each["adapter"] is not None for each in candidates):
-        most = max(each["rank"] for each in candidates)
-        adapted = {"enable_lora": True, "max_loras": 1, "max_lora_rank": next(r for r in RANKS if r >= most)}
+    if asked["adapter"] is not None:
+        most = next(rank for rank in RANKS if rank >= asked["rank"])
+        adapted = {"enable_lora": True, "max_loras": 1, "max_lora_rank": most}
     return vllm.LLM(
-        model,
+        asked["model"],
         dtype="float32",
         enforce_eager=True,
         enable_prefix_caching=False,
@@ -63,12 +45,12 @@ def start(model: str, candidates: list[dict[str, Any]], asked: dict[str, Any]) -
     )
 
 
-def answered(engine: Any, candidate: dict[str, Any], number: int, asked: dict[str, Any]) -> dict[str, Any]:
+def answered(engine: Any, asked: dict[str, Any]) -> dict[str, Any]:
     import vllm
     from vllm.lora.request import LoRARequest
 
-    adapter = candidate["adapter"]
-    request = LoRARequest(f"adapter-{number}", number, adapter) if adapter is not None else None
+    adapter = asked["adapter"]
+    request = LoRARequest("adapter", 1, adapter) if adapter is not None else None
     sampling = vllm.SamplingParams(temperature=0, max_tokens=asked["new_tokens"], logprobs=asked["top"])
     prompts = [{"prompt_token_ids": tokens} for tokens in asked["prompts"]]
     made = engine.generate(prompts, sampling, lora_request=request, use_tqdm=False)
