@@ -75,6 +75,11 @@ def _peft(traits: Traits) -> Verdict:
         return "as_it_is", "The result is a whole model, which transformers loads."
     if traits.quantisation_repair:
         return "as_it_is", "PEFT loads it, on the base model in the quantisation on which LoftQ began."
+    if traits.type in PROMPTS:
+        return "as_it_is", (
+            "The files are PEFT's own. But generate() of PEFT 0.21 loses virtual tokens in the cache of "
+            "transformers 5: call the model for each token."
+        )
     return "as_it_is", "The files are PEFT's own."
 
 

@@ -23,14 +23,12 @@ def concluded(
         return _with(
             rule, version, attempts, status=status, reason=reason, needs=None, start_line=None, figures=None
         )
-    line = start_line(
-        rule.runtime,
-        best.form,
-        source.entry.repository,
-        source.entry.revision,
-        traits.rank,
-        whole_model=traits.is_whole_model,
-    )
+    line = rule.start_line
+    if best.form != rule.needs:
+        repository, revision = source.entry.repository, source.entry.revision
+        line = start_line(
+            rule.runtime, best.form, repository, revision, traits.rank, whole_model=traits.is_whole_model
+        )
     return _with(
         rule,
         version,
@@ -58,4 +56,4 @@ def _said(rule: RuntimeReport, best: Attempt) -> str:
     said = best.reason or f"{figures.greedy_equal} of {figures.prompts} greedy answers are equal."
     if best.reason is None and figures.greedy_equal < figures.prompts:
         said += " The others part where two tokens are nearly as likely."
-    return said if best.form == "as_it_is" or best.form != rule.needs else f"{said} {rule.reason}"
+    return said if best.form != rule.needs else f"{said} {rule.reason}"
