@@ -6,19 +6,10 @@ from typing import Any
 import pytest
 
 from core.errors import JobError
-from core.portability.report import Figures, Measurement, Prompts
-from core.portability.rules import reports_by_rule
 from core.roles import Role
 from core.tasks import lease as leases
 from tests.fixtures.api import Api, Tenant, refusal
-
-FIGURES = Figures(
-    prompts=20,
-    greedy_equal=20,
-    max_logprob_difference=1e-5,
-    first_difference=None,
-    template_tokens_equal=True,
-)
+from tests.fixtures.portability import FIGURES, finish_measurement, take_measurement
 
 
 @pytest.fixture
@@ -50,28 +41,6 @@ def statuses(shown: dict[str, Any]) -> dict[str, tuple[str, bool]]:
     return {each["runtime"]: (each["status"], each["measured"]) for each in shown["runtimes"]}
 
 
-def taken(api: Api, task_id: str) -> leases.TaskLease:
-    with api.sessions.begin() as session:
-        lease = leases.take(session, f"the process of {task_id}", ["portability"])
-    assert lease is not None
-    assert lease.task_id == task_id
-    return lease
-
-
-def measured(api: Api, task_id: str) -> None:
-    """End the measurement as its process would, with figures for PEFT."""
-    rules = reports_by_rule({"type": "lora", "r": 8}, "example/Tiny", "main")
-    peft = rules[0].model_copy(
-        update={"status": "works", "measured": True, "version": "0.21", "figures": FIGURES}
-    )
-    found = Measurement(
-        prompts=Prompts(count=20, source="general", new_tokens=16), runtimes=[peft, *rules[1:]]
-    )
-    lease = taken(api, task_id)
-    with api.sessions.begin() as session:
-        leases.finish(session, lease, "", [], found.model_dump(mode="json"), days=30)
-
-
 def test_rules_answer_before_anything_is_measured(tenant: Tenant, adapter: str) -> None:
     shown = report(tenant, adapter)
     assert (shown["adapter_id"], shown["measured_at"], shown["measurement"]) == (adapter, None, None)
@@ -89,7 +58,7 @@ def test_figures_take_the_place_of_rules_and_stay_while_it_is_measured_again(
 ) -> None:
     first = tenant.http.post(at(adapter)).json()["measurement"]
     assert first["status"] == "queued"
-    measured(api, first["id"])
+    finish_measurement(api, first["id"])
     shown = report(tenant, adapter)
     assert statuses(shown)["peft"] == ("works", True)
     assert statuses(shown)["llama_cpp"] == ("not_measured", False)
@@ -106,7 +75,7 @@ def test_figures_take_the_place_of_rules_and_stay_while_it_is_measured_again(
 
 def test_one_measurement_at_a_time_is_under_way(api: Api, tenant: Tenant, adapter: str) -> None:
     first = tenant.http.post(at(adapter)).json()["measurement"]
-    lease = taken(api, first["id"])
+    lease = take_measurement(api, first["id"])
     with api.sessions.begin() as session:
         leases.renew(session, lease, "measuring PEFT", 0.25)
     second = tenant.http.post(at(adapter)).json()["measurement"]
@@ -124,8 +93,8 @@ def test_nothing_is_cancelled_where_nothing_was_started(tenant: Tenant, adapter:
 def test_a_measurement_that_fails_says_why_and_keeps_the_last_success(
     api: Api, tenant: Tenant, adapter: str
 ) -> None:
-    measured(api, tenant.http.post(at(adapter)).json()["measurement"]["id"])
-    lease = taken(api, tenant.http.post(at(adapter)).json()["measurement"]["id"])
+    finish_measurement(api, tenant.http.post(at(adapter)).json()["measurement"]["id"])
+    lease = take_measurement(api, tenant.http.post(at(adapter)).json()["measurement"]["id"])
     with api.sessions.begin() as session:
         leases.fail(session, lease, JobError("not_finite", "It computes numbers that are not finite."))
     shown = report(tenant, adapter)
