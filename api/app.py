@@ -50,6 +50,7 @@ from api.jobs.shared_polls import SharedPolls
 from api.methods.endpoints import router as methods
 from api.models.endpoints import router as models
 from api.organization.endpoints import router as organization
+from api.portability.endpoints import router as portability
 from api.secrets.endpoints import router as secrets
 from api.session.endpoints import router as browser_session
 from api.stored_completions.endpoints import router as stored_completions
@@ -75,7 +76,18 @@ ROUTERS = (
     *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
     *(checkpoints, graders, methods, integrations),
     # Their paths begin with those of adapters, where a word would count as an adapter's id
-    *(models, compositions, adapters, imports, exports, aliases, chat, stored_completions, workers),
+    *(
+        models,
+        compositions,
+        adapters,
+        imports,
+        exports,
+        portability,
+        aliases,
+        chat,
+        stored_completions,
+        workers,
+    ),
     *(evals, eval_runs, output_items, eval_comparison),
     *(organization, secrets, webhooks, browser_session, system),
 )

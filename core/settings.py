@@ -186,6 +186,16 @@ class Settings(BaseSettings):
         ge=1,
         description="Most tasks, such as exports and eval runs, of one project that wait or are being done",
     )
+    vllm_python: Path | None = Field(
+        None,
+        description="Python of an environment with vLLM, such as /opt/vllm/bin/python, in which adapters are "
+        "measured for their portability. Without it, vLLM is judged by a rule",
+    )
+    portability_at_publication: bool = Field(
+        False,
+        description="Measure each adapter in other runtimes as soon as it is published. It costs about a "
+        "minute of the worker's processor for a small base model, and much more for a large one",
+    )
     project_stored_bytes: int | None = Field(
         None, ge=0, description="Largest total size of one project's files, bytes"
     )

@@ -1,4 +1,4 @@
-"""`tunery adapters`: list, download, compose and import adapters, and export them for other runtimes."""
+"""`tunery adapters`: list, download, compose, import and export adapters, and show where they load."""
 
 from urllib.parse import quote
 
@@ -12,9 +12,12 @@ from cli.commands.adapter_arguments import AdapterId, Folder
 from cli.commands.adapter_compositions import compose_adapters
 from cli.commands.adapter_exports import export_adapter
 from cli.commands.adapter_imports import import_adapter
+from cli.commands.adapter_portability import show_portability
 from cli.commands.files import Limit
 
-app = typer.Typer(help="List, download, compose, import and export adapters.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, download, compose, import and export adapters, and see where they load.", no_args_is_help=True
+)
 
 COLUMNS = ("id", "kind", "type", "base_model", "model", "job_id", "created_at")
 
@@ -40,3 +43,4 @@ def download(client: Client, json: bool, adapter_id: AdapterId, folder: Folder) 
 app.command("compose")(compose_adapters)
 app.command("import")(import_adapter)
 app.command("export")(export_adapter)
+app.command("portability")(show_portability)

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.exports.requests import ExportRequest
+from core.portability.report import NAMES, Form, Runtime
+from core.portability.start_lines import blocks, start_line
 from worker.exports.source import Source
-from worker.save.model_card import VLLM_RANKS
 
 HEAD = """# {model}
 
@@ -14,87 +15,38 @@ made by Tunery. `manifest.json` lists the files with their SHA-256, and what was
 
 """
 
-LORA = """With PEFT:
-
-```python
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
-
-base = AutoModelForCausalLM.from_pretrained("{repository}", revision="{revision}")
-model = PeftModel.from_pretrained(base, "path/to/this/folder")
-```
-
-With vLLM:
-
-```shell
-vllm serve {repository} --revision {revision} --enable-lora --max-lora-rank {vllm_rank} \\
-  --lora-modules adapter=path/to/this/folder
-```
-
-With SGLang:
-
-```shell
-python -m sglang.launch_server --model-path {repository} --lora-paths adapter=path/to/this/folder
-```
-"""
-
-MLX = """With mlx-lm:
-
-```shell
-mlx_lm.generate --model {repository} --adapter-path path/to/this/folder --prompt "Hello"
-```
-"""
-
-GGUF_ADAPTER = """With llama.cpp, beside a GGUF file of the base model:
-
-```shell
-llama-server --model BASE.gguf --lora path/to/this/folder/adapter.gguf
-```
-"""
-
-MERGED = """With transformers:
-
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained("path/to/this/folder", dtype="auto")
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
-```
-
-With vLLM or SGLang:
-
-```shell
-vllm serve path/to/this/folder
-python -m sglang.launch_server --model-path path/to/this/folder
-```
-"""
-
-GGUF = """With llama.cpp:
-
-```shell
-llama-server --model path/to/this/folder/model-{quantization}.gguf --jinja
-```
-
-With Ollama, in this folder:
-
-```shell
-ollama create my-model --file Modelfile
-ollama run my-model
-```
-"""
-
-BODIES = {"lora": LORA, "mlx": MLX, "gguf_adapter": GGUF_ADAPTER, "merged": MERGED, "gguf": GGUF}
+# The runtimes that load each format, in the order of the README
+RUNTIMES: dict[Form, tuple[Runtime, ...]] = {
+    "lora": ("peft", "vllm", "sglang", "lorax"),
+    "mlx": ("mlx",),
+    "gguf_adapter": ("llama_cpp",),
+    "merged": ("peft", "vllm", "sglang", "lorax", "mlx"),
+    "gguf": ("llama_cpp", "ollama"),
+}
 
 
 def readme(source: Source, asked: ExportRequest, report: Mapping[str, Any]) -> str:
     """Return the text."""
-    rank = report.get("rank", 0)
-    facts = {
-        "model": source.model,
-        "adapter_id": source.adapter_id,
-        "repository": source.entry.repository,
-        "revision": source.entry.revision,
-        "vllm_rank": next((most for most in VLLM_RANKS if most >= rank), rank),
-        **asked.model_dump(),
-    }
-    return (HEAD + BODIES[asked.format]).format(**facts)
+    repository, revision = source.entry.repository, source.entry.revision
+    lines = [
+        (
+            _title(runtime, asked.format),
+            start_line(
+                runtime,
+                asked.format,
+                repository,
+                revision,
+                report.get("rank"),
+                quantization=getattr(asked, "quantization", "f16"),
+            ),
+        )
+        for runtime in RUNTIMES[asked.format]
+    ]
+    facts = {"model": source.model, "adapter_id": source.adapter_id, "repository": repository}
+    return HEAD.format(**facts, format=asked.format) + blocks(lines)
+
+
+def _title(runtime: Runtime, form: Form) -> str:
+    if form == "gguf_adapter":
+        return "llama.cpp, beside a GGUF file of the base model"
+    return "transformers" if (runtime, form) == ("peft", "merged") else NAMES[runtime]

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.catalog import BaseModelEntry
+from core.portability.card import loading_code, portability_table
+from core.portability.rules import reports_by_rule
 from core.serving.imports import Format, ImportOrder
 
 CARD = """---
@@ -17,15 +19,7 @@ tags: [lora, tunery]
 
 A LoRA adapter for [{repository}](https://huggingface.co/{repository}), imported into Tunery.
 
-```python
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-base = AutoModelForCausalLM.from_pretrained("{repository}", revision="{revision}")
-model = PeftModel.from_pretrained(base, "path/to/this/folder")
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
-```
-
+{loading}
 | | |
 | --- | --- |
 | imported from | {form} |
@@ -34,7 +28,7 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 | target modules | {targets} |
 
 `manifest.json` lists every file with its SHA-256, and the hash of the base model.
-"""
+{portability}"""
 FORMS = {"peft": "a zip of PEFT's files", "loralib": "a checkpoint of Microsoft's loralib"}
 
 
@@ -42,6 +36,7 @@ def import_card(
     entry: BaseModelEntry, order: ImportOrder, format_: Format, options: Mapping[str, Any]
 ) -> str:
     """Return the text of README.md."""
+    reports = reports_by_rule(options, entry.repository, entry.revision)
     return CARD.format(
         repository=entry.repository,
         revision=entry.revision,
@@ -51,4 +46,6 @@ def import_card(
         r=options["r"],
         lora_alpha=options["lora_alpha"],
         targets=", ".join(options["target_modules"]),
+        loading=loading_code(reports),
+        portability=portability_table(reports),
     )

@@ -10,6 +10,8 @@ from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from core.methods.registry import METHODS
 from core.objectives.registry import AnyObjective
 from core.objectives.supervised import Supervised
+from core.portability.card import loading_code, portability_table
+from core.portability.rules import reports_by_rule
 from core.tables import Job
 
 ADAPTER = """---
@@ -25,23 +27,7 @@ tags: [{type}, tunery]
 An adapter ({title}) for [{repository}](https://huggingface.co/{repository}), trained by Tunery
 in job `{job_id}`.
 
-```python
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-base = AutoModelForCausalLM.from_pretrained("{repository}", revision="{revision}")
-model = PeftModel.from_pretrained(base, "path/to/this/folder")
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
-```
-{serving}"""
-
-VLLM = """
-```shell
-vllm serve {repository} --revision {revision} --enable-lora --max-lora-rank {most} \\
-  --lora-modules adapter=path/to/this/folder
-```
-"""
-VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the values that its --max-lora-rank allows
+{loading}"""
 
 MODEL = """---
 library_name: transformers
@@ -57,17 +43,7 @@ tags: [{type}, tunery]
 A whole model ({title}): [{repository}](https://huggingface.co/{repository}), with weights trained by
 Tunery in job `{job_id}`. Nothing else is needed to load it.
 
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained("path/to/this/folder", dtype="auto")
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
-```
-
-```shell
-vllm serve path/to/this/folder
-```
-"""
+{loading}"""
 
 TABLE = """
 | | |
@@ -82,8 +58,7 @@ TABLE = """
 | validation loss | {valid_loss} |
 
 `manifest.json` lists every file with its SHA-256, the hashes of base model and data, and all settings.
-"""
-
+{portability}"""
 
 HEADS = {"adapter": ADAPTER, "model": MODEL}
 NAMES = {"adapter": "adapter", "model": "fine-tuned"}
@@ -94,13 +69,15 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
     """Return the text of README.md. `training` is the summary of the training, as in the manifest."""
     spec = JobSpec.model_validate(job.spec)
     method = METHODS[spec.adapter.type]
+    reports = reports_by_rule(spec.adapter.model_dump(), entry.repository, entry.revision)
     return (HEADS[method.result] + TABLE).format(
         repository=entry.repository,
         revision=entry.revision,
         license=entry.license.lower(),
         name=job.suffix or f"{entry.id} {NAMES[method.result]}",
         job_id=job.id,
-        serving=_serving(entry, spec),
+        loading=loading_code(reports),
+        portability=portability_table(reports),
         precision=" in ".join(filter(None, (training["quantization"], training["dtype"]))),
         parent="".join(f"| continues from | {each.model} |\n" for each in spec.lineage[:1]),
         objective=_objective(spec.objective),
@@ -118,22 +95,6 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         train_loss=training["train_loss"],
         valid_loss=_validation_loss(training["full_valid_loss"], job),
     )
-
-
-def _serving(entry: BaseModelEntry, spec: JobSpec) -> str:
-    """Return the command by which vLLM serves the adapter beside its base, or nothing if it cannot.
-
-    vLLM serves a LoRA adapter that has one rank and one alpha. It knows neither DoRA's norms nor ranks of
-    single modules, which EVA chooses too. An adapter begun by LoftQ belongs to the quantised base.
-    """
-    lora = spec.adapter
-    if not isinstance(lora, LoraAdapter) or lora.use_dora or lora.rank_pattern or lora.alpha_pattern:
-        return ""
-    if lora.init_lora_weights in ("eva", "loftq"):
-        return ""
-    rank = lora.r * (2 if lora.begins_with_weights else 1)
-    most = next(allowed for allowed in VLLM_RANKS if allowed >= rank)
-    return VLLM.format(repository=entry.repository, revision=entry.revision, most=most)
 
 
 def _objective(objective: AnyObjective) -> str:

@@ -1,18 +1,22 @@
 """Publishes a job's result: the adapter's folder, its upload, and the one transaction that makes it exist."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from core.errors import RateLimited
 from core.failpoints import reached
 from core.ids import new_id
 from core.jobs import lifecycle
 from core.serving.job_evaluation import evaluate_result
+from core.settings import Settings
 from core.storage.artifacts import publish_folder
 from core.storage.object_store import ObjectStore, adapter_prefix, result_key
 from core.tables import Adapter, File, Job
+from core.tasks import client as tasks
 from worker.engine.adapters.adapter import Adapter as TrainedAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.report.job_lease import JobLease
@@ -59,6 +63,7 @@ def publish(
     job: Job,
     job_lease: JobLease,
     store: ObjectStore,
+    settings: Settings,
     training: dict[str, Any],
     trained_tokens: int,
 ) -> None:
@@ -94,6 +99,14 @@ def publish(
         )
         lifecycle.finish(session, lease, adapter, result, trained_tokens, job.spec)
         evaluate_result(session, session.get_one(Job, lease.job_id), adapter)
+        if settings.portability_at_publication:
+            _measure_portability(session, adapter, settings.project_open_tasks)
 
     job_lease.commit(commit)
     reached("job.finished")
+
+
+def _measure_portability(session: Session, adapter: Adapter, most_open: int) -> None:
+    """Have a worker measure the adapter. A project with too many tasks gets its result without."""
+    with suppress(RateLimited):
+        tasks.create(session, adapter.project_id, "portability", {}, most_open, adapter_id=adapter.id)

@@ -17,7 +17,12 @@ from worker.process.exit_statuses import TRY_AGAIN
 from worker.process.held_processes import HeldProcesses
 
 # The package that does a kind of task
-PROGRAMS = {"export": "worker.exports", "composition": "worker.compose", "evalrun": "worker.evals"}
+PROGRAMS = {
+    "composition": "worker.compose",
+    "evalrun": "worker.evals",
+    "export": "worker.exports",
+    "portability": "worker.portability",
+}
 ASKING = ("evalrun",)  # kinds that mostly wait for servers
 ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",  # the devices belong to the trainer

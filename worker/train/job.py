@@ -174,9 +174,8 @@ class TrainingJob:
         write_adapter_folder(folder, training.trainee.adapter, training.base, self._row, summary, dataset)
         self._bytes_to_save = sum(file.stat().st_size for file in folder.iterdir())
         self._stop_computing(Stage.BEING_PUBLISHED)
-        self._shipping.send(
-            partial(publish, folder, self._row, self.job_lease, self._store, summary, trained_tokens)
-        )
+        to = (self._row, self.job_lease, self._store, self._settings)
+        self._shipping.send(partial(publish, folder, *to, summary, trained_tokens))
 
     def has_ended(self) -> bool:
         """Return whether the job has been published or paused.

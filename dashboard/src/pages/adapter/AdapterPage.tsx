@@ -13,6 +13,7 @@ import { AdapterFiles } from "./AdapterFiles";
 import { Exports } from "./Exports";
 import { Lineage } from "./Lineage";
 import { LoadingCode } from "./LoadingCode";
+import { Portability } from "./Portability";
 import { Ranks } from "./Ranks";
 
 const route = getRouteApi("/adapters/$adapterId");
@@ -58,6 +59,7 @@ function Details({ adapter }: { adapter: Adapter }) {
         </div>
         <div className="grid gap-4">
           <LoadingCode adapter={adapter} />
+          <Portability adapter={adapter} />
           <Exports adapter={adapter} />
           <AdapterFiles adapter={adapter} />
         </div>

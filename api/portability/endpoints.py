@@ -1,0 +1,62 @@
+"""/v1/adapters/{id}/portability: which runtimes load an adapter, and whether they answer alike."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.admission.auth import CurrentCaller
+from api.dependencies import AppSettings, ModelCatalog, Transaction
+from api.http.errors import declared
+from api.http.idempotency import ThisAttempt
+from api.portability import service
+from api.portability.schemas import PortabilityObject
+from core.access import audit
+from core.access.idempotency import once
+from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, RateLimited, Unavailable
+
+router = APIRouter(
+    prefix="/v1/adapters/{adapter_id}/portability",
+    tags=["Portability"],
+    responses=declared(NotAuthenticated, NotFound, Unavailable),
+)
+
+
+@router.get("")
+def retrieve_portability(
+    session: Transaction, caller: CurrentCaller, catalog: ModelCatalog, adapter_id: str
+) -> PortabilityObject:
+    """Return which runtimes load an adapter: as measured, and by rules for all that is not measured."""
+    return service.describe(session, caller.project_id, adapter_id, catalog)
+
+
+@router.post("", responses=declared(InvalidRequest, Conflict, RateLimited))
+def measure_portability(
+    session: Transaction,
+    caller: CurrentCaller,
+    attempt: ThisAttempt,
+    settings: AppSettings,
+    catalog: ModelCatalog,
+    adapter_id: str,
+) -> PortabilityObject:
+    """Start a measurement of an adapter, unless one is under way.
+
+    A worker loads the adapter in each runtime that it has, and compares the answers to twenty prompts with
+    our own. Read the report until `measurement.finished_at` is set.
+    """
+
+    def start() -> dict[str, Any]:
+        service.start(session, caller.project_id, adapter_id, settings.project_open_tasks)
+        audit.record(session, caller, "portability.started", adapter_id)
+        return service.describe(session, caller.project_id, adapter_id, catalog).model_dump(mode="json")
+
+    return PortabilityObject.model_validate(once(session, attempt, "", start))
+
+
+@router.post("/cancel", responses=declared(Conflict))
+def cancel_portability(
+    session: Transaction, caller: CurrentCaller, catalog: ModelCatalog, adapter_id: str
+) -> PortabilityObject:
+    """Cancel the measurement that is under way. An earlier one stays."""
+    task = service.cancel(session, caller.project_id, adapter_id)
+    audit.record(session, caller, "portability.cancelled", task.id)
+    return service.describe(session, caller.project_id, adapter_id, catalog)

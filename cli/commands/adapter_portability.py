@@ -1,0 +1,69 @@
+"""`tunery adapters portability`: which runtimes load an adapter, and whether they answer alike."""
+
+import time
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from cli.client import output
+from cli.client.client import Client
+from cli.client.connection import connected
+from cli.client.errors import GaveUp
+from cli.commands.adapter_arguments import AdapterId
+
+COLUMNS = ("runtime", "status", "by", "needs", "equal", "reason")
+POLL_SECONDS = 1.0
+
+
+@connected
+def show_portability(
+    client: Client,
+    json: bool,
+    adapter_id: AdapterId,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Have a worker measure it now, and wait for the result")
+    ] = False,
+) -> None:
+    """Show which runtimes load an adapter, in which form, and whether they answer alike.
+
+    Rules answer at once. If you stop this command while a worker measures, the measurement goes on.
+    """
+    path = f"/adapters/{quote(adapter_id, safe='')}/portability"
+    report = _wait(client, path) if measure else client.get(path)
+    if json:
+        output.json(report)
+        return
+    output.table(map(_row, report["runtimes"]), COLUMNS)
+    if not measure and report["measured_at"] is None:
+        output.note("Nothing has been measured yet: --measure does that.")
+
+
+def _wait(client: Client, path: str) -> dict[str, Any]:
+    """Start a measurement, and return the report at its end. Say what it does meanwhile. Raises GaveUp."""
+    report = client.post(path, {})
+    said = None
+    while (measurement := report["measurement"])["finished_at"] is None:
+        doing = measurement["progress"]["phase"] or measurement["status"]
+        if doing != said:
+            output.note(f"{measurement['id']}: {doing}")
+            said = doing
+        time.sleep(POLL_SECONDS)
+        report = client.get(path)
+    if measurement["status"] != "succeeded":
+        reason = measurement["error"]["message"] if measurement["error"] else "it was cancelled"
+        raise GaveUp(f"The measurement {measurement['status']}: {reason}")
+    return report
+
+
+def _row(report: dict[str, Any]) -> dict[str, Any]:
+    figures = report["figures"]
+    version = f" {report['version']}" if report["version"] else ""
+    return {
+        "runtime": report["name"] + version,
+        "status": report["status"],
+        "by": "measured" if report["measured"] else "rule",
+        "needs": report["needs"],
+        "equal": f"{figures['greedy_equal']}/{figures['prompts']}" if figures else None,
+        "reason": report["reason"],
+    }

@@ -1,0 +1,132 @@
+import { useQuery } from "@tanstack/react-query";
+
+import { isUnderWay, portabilityQuery, useMeasurement } from "@/api/project/portability";
+import { useMayWrite } from "@/api/project/session";
+import type { Adapter, Portability as Report, RuntimeReport } from "@/api/types";
+import { figuresOf, neededForm, verdictOf } from "@/lib/facts/portabilityFacts";
+import { Ago } from "@/parts/basics/Ago";
+import { CopyBlock } from "@/parts/basics/CopyBlock";
+import { ProgressBar } from "@/parts/basics/ProgressBar";
+import { Loaded } from "@/parts/page/Loaded";
+import { Failure } from "@/parts/page/Notice";
+import { Section } from "@/parts/page/Section";
+import { type Column, wideRegion } from "@/parts/tables/columns";
+import { DataTable } from "@/parts/tables/DataTable";
+
+const TONES = { good: "text-good", warn: "text-warn", bad: "text-bad", muted: "text-muted" } as const;
+
+/** Which runtimes load the adapter, in which form, and whether they answer alike. */
+export function Portability({ adapter }: { adapter: Adapter }) {
+  return (
+    <Section title="Does it travel">
+      <Loaded query={useQuery(portabilityQuery(adapter.id))}>{(report) => <Details report={report} />}</Loaded>
+    </Section>
+  );
+}
+
+function Details({ report }: { report: Report }) {
+  return (
+    <>
+      <Measurement report={report} />
+      <DataTable columns={COLUMNS} rows={report.runtimes} keyOf={({ runtime }) => runtime} region={wideRegion("Runtimes")} />
+      <div className="grid gap-2 p-4">
+        {report.runtimes.map((one) => (
+          <StartLine key={one.runtime} report={one} />
+        ))}
+      </div>
+    </>
+  );
+}
+
+function Measurement({ report }: { report: Report }) {
+  const measuring = useMeasurement(report.adapter_id);
+  const mayWrite = useMayWrite();
+  const { measurement, measured_at, prompts } = report;
+  const runs = isUnderWay(report);
+  return (
+    <div className="grid gap-2 px-4 pb-3">
+      <div className="flex flex-wrap items-center justify-between gap-2">
+        <p className="text-muted">
+          {measured_at === null || !prompts ? (
+            "By the runtimes’ documentation. Nothing has been measured yet."
+          ) : (
+            <>
+              Measured <Ago unix={measured_at} /> on {prompts.count} prompts
+              {prompts.source === "validation_file" && " of the validation file"}; the rest follows from documentation.
+            </>
+          )}
+        </p>
+        {mayWrite && (
+          <button
+            type="button"
+            className="button"
+            disabled={measuring.isPending}
+            onClick={() => measuring.mutate(runs ? "cancel" : "start")}
+          >
+            {runs ? "Cancel" : measured_at === null ? "Measure" : "Measure again"}
+          </button>
+        )}
+      </div>
+      {measurement && runs && (
+        <>
+          <ProgressBar percent={measurement.progress.percent} label="Progress of the measurement" />
+          <p className="fact">{measurement.progress.phase ?? measurement.status}</p>
+        </>
+      )}
+      {measurement?.error && <p className="text-bad">{measurement.error.message}</p>}
+      {measuring.error && <Failure asked error={measuring.error} />}
+    </div>
+  );
+}
+
+const COLUMNS: Column<RuntimeReport>[] = [
+  {
+    name: "Runtime",
+    isRowHead: true,
+    cell: ({ name, version }) => (
+      <>
+        <span className="block">{name}</span>
+        {version && <span className="fact block">{version}</span>}
+      </>
+    ),
+  },
+  {
+    name: "Result",
+    cell: (report) => {
+      const { words, tone } = verdictOf(report);
+      return (
+        <>
+          <span className={`block ${TONES[tone]}`}>{words}</span>
+          <span className="fact block">{figuresOf(report)}</span>
+        </>
+      );
+    },
+  },
+  { name: "Loads", cell: neededForm },
+  {
+    name: "Why",
+    cell: ({ reason, sources, measured }) => (
+      <>
+        {reason}
+        {!measured &&
+          sources.map((source, at) => (
+            <a key={source} href={source} className="link ml-1" target="_blank" rel="noreferrer">
+              source {at + 1}
+            </a>
+          ))}
+      </>
+    ),
+  },
+];
+
+function StartLine({ report: { name, start_line } }: { report: RuntimeReport }) {
+  if (!start_line) return null;
+  return (
+    <details>
+      <summary className="link">Start it in {name}</summary>
+      <div className="pt-2">
+        <CopyBlock label={`Start in ${name}`} code={start_line} />
+      </div>
+    </details>
+  );
+}

@@ -1,0 +1,5 @@
+"""Adapters with random weights on a tiny base model."""
+
+from tests.fixtures.random_adapters import base_folder, make_source, tokenizer
+
+__all__ = ["base_folder", "make_source", "tokenizer"]

@@ -1,0 +1,114 @@
+"""Measures one adapter: our answers first, then those of each runtime that this machine has."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.errors import JobError
+from core.portability.report import Attempt, Form, Measurement, Prompts, RuntimeReport
+from core.portability.rules import reports_by_rule
+from core.portability.traits import Traits, traits_of
+from core.tables import Adapter, File, Job
+from worker.engine.device.free_memory import collect_garbage
+from worker.exports.source import Source, open_source
+from worker.portability.answers import NEW_TOKENS, Answered, compare, difference
+from worker.portability.apart import Failure
+from worker.portability.conclusion import concluded
+from worker.portability.forms import Forms
+from worker.portability.ours import base_in_fp32, our_answers
+from worker.portability.prompts import Messages, prompts_for, rows_of
+from worker.portability.runtimes import MeasuredRuntime, Question, installed_runtimes
+from worker.process.scratch import scratch_folder
+from worker.tasks.process import Work
+
+Report = Callable[[str, float], None]
+
+
+def measure_task(work: Work, _folder: Path) -> dict[str, Any]:
+    """Measure the task's adapter, and return the report. It leaves no files. Raises JobError."""
+    rows = rows_of(work.store, _validation_file(work))
+    runtimes = installed_runtimes(work.settings.vllm_python)
+    with open_source(work) as source, scratch_folder("task") as room:
+        return measure(source, rows, runtimes, room, work.report).model_dump(mode="json")
+
+
+def measure(
+    source: Source, rows: list[Messages], runtimes: Sequence[MeasuredRuntime], room: Path, report: Report
+) -> Measurement:
+    """Return what the runtimes make of the adapter. `room` is a folder for large files. Raises JobError."""
+    _require_plain_base(source)
+    options = {**source.options, "type": source.type}
+    report("answering with the sampler", 0.15)
+    base = base_in_fp32(source)
+    prompts = prompts_for(base.tokenizer, source.entry.max_length, rows)
+    ours, ends = our_answers(source, base, prompts)
+    del base
+    collect_garbage(torch.device("cpu"))
+    by_rule = reports_by_rule(options, source.entry.repository, source.entry.revision)
+    comparison = _Comparison(Question(source, prompts, ends), ours, traits_of(options), room)
+    measured = {}
+    for number, runtime in enumerate(runtimes):
+        rule = next(each for each in by_rule if each.runtime == runtime.runtime)
+        report(f"measuring {rule.name}", 0.25 + 0.7 * number / len(runtimes))
+        measured[runtime.runtime] = comparison.report(runtime, rule)
+    return Measurement(
+        prompts=Prompts(count=len(prompts.tokens), source=prompts.source, new_tokens=NEW_TOKENS),
+        runtimes=[measured.get(each.runtime, each) for each in by_rule],
+    )
+
+
+def _validation_file(work: Work) -> File | None:
+    with work.sessions() as session:
+        job_id = session.get_one(Adapter, work.task.adapter_id).job_id
+        job = session.get(Job, job_id) if job_id else None
+        return session.get(File, job.validation_file_id) if job and job.validation_file_id else None
+
+
+def _require_plain_base(source: Source) -> None:
+    if source.options.get("init_lora_weights") == "loftq":
+        raise JobError(
+            "not_measurable",
+            f"The adapter began with LoftQ, so it belongs to {source.entry.repository} in "
+            f"{source.entry.quantization}. A measurement takes the weights as they were published.",
+            "adapter_id",
+        )
+
+
+@dataclass
+class _Comparison:
+    """Our answers, with which each runtime's answers are compared."""
+
+    question: Question
+    ours: Answered
+    traits: Traits
+    room: Path
+
+    def __post_init__(self) -> None:
+        self._forms = Forms(self.question.source, self.room)
+
+    def report(self, runtime: MeasuredRuntime, rule: RuntimeReport) -> RuntimeReport:
+        """Give the runtime one form after the other, and return the report on it."""
+        version, attempts = None, []
+        for form in runtime.forms(self.traits):
+            attempt, found_version = self._attempt(runtime, form)
+            attempts.append(attempt)
+            version = version or found_version
+            if runtime.stops_at_success and attempt.loads and attempt.reason is None:
+                break
+        return concluded(rule, self.traits, self.question.source, version, attempts)
+
+    def _attempt(self, runtime: MeasuredRuntime, form: Form) -> tuple[Attempt, str | None]:
+        try:
+            candidate = self._forms.candidate(form)
+        except JobError as error:
+            return Attempt(form=form, loads=False, reason=error.message, figures=None), None
+        outcome = runtime.answer(self.question, candidate, self.room)
+        found = outcome.found
+        if isinstance(found, Failure):
+            return Attempt(form=form, loads=False, reason=found.reason, figures=None), outcome.version or ""
+        figures = compare(self.ours, found)
+        attempt = Attempt(form=form, loads=True, reason=difference(figures), figures=figures)
+        return attempt, outcome.version
