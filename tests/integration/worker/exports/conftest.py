@@ -1,5 +1,6 @@
 """An API, an adapter with random weights on a tiny base model, and the processes that make exports of it."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,16 @@ def tasks(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
 @pytest.fixture
 def adapter(api: Api, tenant: Tenant, catalog: Path, tmp_path: Path) -> str:
     return published(api, tenant, catalog, tmp_path / "adapter")
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    """Make a key that signs exports, with the public key beside it. Return the path of the private key."""
+    key_file = tmp_path / "signing-key.pem"
+    _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key_file)
+    _openssl("ec", "-in", key_file, "-pubout", "-out", tmp_path / "signing-key.pub")
+    return key_file
+
+
+def _openssl(*arguments: object) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)

@@ -97,10 +97,12 @@ def test_a_process_that_dies_after_its_commit_leaves_one_commit(
     tasks: Tasks,
     adapter: str,
     hub: Hub,
+    key_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     set_secret(tenant, "HUB_TOKEN", TOKEN)
+    monkeypatch.setenv("TUNERY_SIGNING_KEY_FILE", str(key_file))  # a second signature would be another one
     monkeypatch.setenv("HF_TOKEN", "hf_the-workers-own")
     for name, value in plan(tmp_path / "plan", "place task.delivered 1").items():
         monkeypatch.setenv(name, value)

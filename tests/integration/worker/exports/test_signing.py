@@ -14,18 +14,6 @@ from tests.fixtures.shell import Shell
 from worker.tasks.service import Tasks
 
 
-def openssl(*arguments: object) -> None:
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
-
-
-@pytest.fixture
-def key_file(tmp_path: Path) -> Path:
-    key_file = tmp_path / "signing-key.pem"
-    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key_file)
-    openssl("ec", "-in", key_file, "-pubout", "-out", tmp_path / "signing-key.pub")
-    return key_file
-
-
 def test_the_command_line_of_model_signing_accepts_an_export_until_a_byte_changes(
     tenant: Tenant,
     tasks: Tasks,
