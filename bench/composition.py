@@ -1,11 +1,11 @@
 """Train two tasks apart, compose the adapters by every method, and measure each result on both tasks.
 
     python -m bench.composition --data DIR          # DIR/text2sql and DIR/banking77
-    python -m bench.composition --only none         # write the page again
+    python -m bench.composition                     # write the page again
 
 The adapters train over the API of a service of its own, which also composes them, with equal weights and with
 weights that a search finds. Then a new process measures all of them with plain transformers and PEFT. The
-result is a file in bench/results/composition; docs/composition.md gets the table and the picture.
+result is bench/results/composition.json; docs/composition.md gets the table and the picture.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ from core.compositions.requests import Method
 from worker.process.environment import TRAINER_ENVIRONMENT
 
 RANK, BATCH_SIZE, LEARNING_RATE = 8, 4, 1e-3
-SEARCHED_METHODS: tuple[Method, ...] = ("cat", "ties")
-MAX_NEW_TOKENS = 64
+SEARCHED: Method = "cat"
 POLL_SECONDS = 0.5
 
 
@@ -86,7 +85,6 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
             "base": str(base),
             "adapters": {model["name"]: model.pop("folder") for model in models},
             "tasks": {task.name: task.test for task in both},
-            "max_new_tokens": MAX_NEW_TOKENS,
         }
         file = Path(folder) / "request.json"
         file.write_text(json.dumps(request))
@@ -115,8 +113,7 @@ def adapters(both: Sequence[Task], given: argparse.Namespace, folder: Path) -> l
         search = {"files": files, "rows": given.searched, "trials": given.trials}
         for method in get_args(Method):
             made.append(compose(client, parts, method, None, folder))
-        for method in SEARCHED_METHODS:
-            made.append(compose(client, parts, method, search, folder))
+        made.append(compose(client, parts, SEARCHED, search, folder))
     return made
 
 

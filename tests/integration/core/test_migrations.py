@@ -254,6 +254,35 @@ def test_the_best_loss_of_earlier_jobs_is_taken_from_their_checkpoints(
     assert tuple(found) == (1.5, 2)
 
 
+def test_an_imported_adapter_keeps_its_origin_and_a_composed_one_goes_with_the_downgrade(
+    new_database: Callable[[], Engine],
+) -> None:
+    engine = new_database()
+    config = alembic_config(engine)
+    command.upgrade(config, "0031")
+    add = "INSERT INTO adapters (id, project_id, model, base_model, options, {column}, object_prefix, files, \
+        training) VALUES (:id, 'p', :id, 'tiny', '{{}}', :origin, '', '[]', '{{}}')"
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO projects (id, name) VALUES ('p', 'p')"))
+        imported = {"id": "imported", "origin": '{"format": "peft", "bytes": 7}'}
+        connection.execute(text(add.format(column="imported")), imported)
+    command.upgrade(config, "0032")
+    with engine.begin() as connection:
+        origin = connection.scalar(text("SELECT origin FROM adapters"))
+        composed = {"id": "composed", "origin": '{"type": "composition", "bytes": 1}'}
+        connection.execute(text(add.format(column="origin")), composed)
+        columns, row = (
+            "id, project_id, kind, request, adapter_id",
+            "'t', 'p', 'composition', '{}', 'composed'",
+        )
+        connection.execute(text(f"INSERT INTO tasks ({columns}) VALUES ({row})"))
+    assert origin == {"type": "import", "format": "peft", "bytes": 7}
+    command.downgrade(config, "0031")
+    with engine.connect() as connection:
+        left = connection.execute(text("SELECT id, imported FROM adapters")).all()
+    assert left == [("imported", {"format": "peft", "bytes": 7})]
+
+
 def test_a_downgrade_to_the_base_leaves_nothing_behind(new_database: Callable[[], Engine]) -> None:
     engine = new_database()
     migrate(engine)
