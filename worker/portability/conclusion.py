@@ -13,8 +13,8 @@ def concluded(
 ) -> RuntimeReport:
     """Return the report: on the first form that answers alike, else on the first one that loads.
 
-    `version` is None if no form could be made, so that the runtime was asked nothing, and empty if the runtime
-    ended before it told its version.
+    `version` is None if no form could be made, so that the runtime was asked nothing. It is empty if the
+    runtime ended before it told its version.
     """
     loaded = [each for each in attempts if each.loads]
     best = next((each for each in loaded if each.reason is None), loaded[0] if loaded else None)
