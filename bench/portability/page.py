@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.pages import marked
 from bench.pages.tables import markdown
+from bench.portability.adapters import cases
 
 SCRIPT = "bench/portability"
 FORMS = {"as_it_is": "as it is"}
@@ -20,6 +21,9 @@ def write(results: Sequence[Path], page: Path) -> None:
     """Write the results into the page. The first folder has the methods, the second one SmolLM2."""
     methods, whole = ([_read(file) for file in sorted(folder.glob("*.json"))] for folder in results)
     parts = [_versions(methods), _by_method(methods)]
+    known = {result["title"] for result in methods}
+    if missing := [case.title for case in cases() if case.title not in known]:
+        parts.append(f"Not measured yet: {', '.join(missing)}.")
     if whole:
         parts.append(_by_form(whole))
     marked.put(page, SCRIPT, "\n\n".join(parts))

@@ -13,7 +13,8 @@ def concluded(
 ) -> RuntimeReport:
     """Return the report: on the first form that answers alike, else on the first one that loads.
 
-    `version` is None if no form could be made, so that the runtime was asked nothing.
+    `version` is None if no form could be made, so that the runtime was asked nothing. It is empty if the
+    runtime ended before it told its version.
     """
     loaded = [each for each in attempts if each.loads]
     best = next((each for each in loaded if each.reason is None), loaded[0] if loaded else None)
@@ -45,7 +46,7 @@ def _with(
     rule: RuntimeReport, version: str | None, attempts: Sequence[Attempt], **found: object
 ) -> RuntimeReport:
     """Return the rule's report with what was found."""
-    measured = {"measured": version is not None, "version": version, "attempts": list(attempts)}
+    measured = {"measured": version is not None, "version": version or None, "attempts": list(attempts)}
     return RuntimeReport.model_validate({**rule.model_dump(), **measured, **found})
 
 

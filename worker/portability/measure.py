@@ -108,7 +108,8 @@ class _Comparison:
         outcome = runtime.answer(self.question, candidate, self.room)
         found = outcome.found
         if isinstance(found, Failure):
-            return Attempt(form=form, loads=False, reason=found.reason, figures=None), outcome.version or ""
+            failed = Attempt(form=form, loads=False, reason=found.reason, figures=None)
+            return failed, outcome.version or ""
         figures = compare(self.ours, found)
         attempt = Attempt(form=form, loads=True, reason=difference(figures), figures=figures)
         return attempt, outcome.version

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import structlog
 import torch
 
 from core.errors import JobError
@@ -16,6 +17,8 @@ from worker.exports.source import Source
 from worker.portability.apart import Candidate, Failure, Outcome, run_program
 from worker.portability.prompts import PromptSet
 from worker.portability.with_peft import peft_answers, peft_version
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,10 @@ class Vllm:
 def installed_runtimes(vllm_python: Path | None) -> list[MeasuredRuntime]:
     """Return the runtimes that this machine has. PEFT is always there."""
     found: list[MeasuredRuntime] = [Peft()]
-    if vllm_python is not None:
+    if vllm_python is not None and vllm_python.exists():
         found.append(Vllm(vllm_python))
+    elif vllm_python is not None:
+        log.warning("vllm_python_missing", path=str(vllm_python))
     if importlib.util.find_spec("xllamacpp") is not None:
         found.append(LlamaCpp(Path(sys.executable)))
     return found

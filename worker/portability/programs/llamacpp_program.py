@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+THREADS = 1  # several threads spin while they wait for each other, and take the cores of the training
 GREEDY = -1  # the temperature that takes the likeliest token and still gives probabilities
 
 
@@ -43,7 +44,7 @@ def start(asked: dict[str, Any]) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = asked["model"]
     params.n_parallel, params.n_ctx, params.warmup = 1, max(512, asked["length"]), False
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(os.environ["OMP_NUM_THREADS"])
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
     if asked["adapter"] is not None:
         lora = xllamacpp.CommonAdapterLoraInfo()
         lora.path, lora.scale = asked["adapter"], 1.0

@@ -114,6 +114,14 @@ def test_the_card_serves_by_vllm_what_that_loads_as_it_is(options: dict[str, Any
     assert most is None or f"--max-lora-rank {most} " in card
 
 
+def test_the_card_says_what_each_runtime_loads_and_where_it_is_measured() -> None:
+    dora = SPEC.model_copy(update={"adapter": LoraAdapter(use_dora=True)})
+    card = model_card(SMOLLM2, Job(id="ftjob-1", spec=dora.model_dump()), TRAINING)
+    for row in ("| PEFT | as it is |", "| vLLM | export `merged` |", "| Ollama | export `gguf` |"):
+        assert row in card
+    assert "GET /v1/adapters/{id}/portability" in card
+
+
 @pytest.mark.parametrize(("quantization", "said"), [(None, "| bfloat16 |"), ("nf4", "| nf4 in bfloat16 |")])
 def test_the_card_says_in_which_precision_the_base_was(quantization: str | None, said: str) -> None:
     job = Job(id="ftjob-1", spec=SPEC.model_dump())
