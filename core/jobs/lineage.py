@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, String, literal_column, select
 from sqlalchemy.orm import Session
 
 from core.errors import Conflict
 from core.options import Options
 from core.statuses import ENDED
 from core.tables import Job
+from core.tables.jobs.jobs import PARENT_ADAPTER_SQL
+
+PARENT_ADAPTER: ColumnElement[str] = literal_column(f"(jobs.{PARENT_ADAPTER_SQL})", String)
+"""The id of the adapter from which a job itself continues. An index has it in these words."""
 
 
 class Ancestor(Options):
