@@ -25,6 +25,7 @@ const FULL: CreateJob = {
   },
   training: { learning_rate: 0.00001, lr_scheduler_type: "linear" },
   integrations: [],
+  evaluate: { rows: 5, forgetting: false },
 };
 
 const PREFERENCES: CreateJob = {

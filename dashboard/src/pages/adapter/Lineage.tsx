@@ -7,7 +7,7 @@ import type { Adapter } from "@/api/types";
 import { type Manifest, totalBytes } from "@/lib/facts/adapterFacts";
 import { bytes, dateTime, integer, significant } from "@/lib/text/format";
 import { FileName } from "@/parts/files/FileName";
-import { type Fact, Facts, Hash } from "@/parts/page/Facts";
+import { Facts, Hash } from "@/parts/page/Facts";
 import { Failure } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
 
@@ -17,7 +17,7 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
   const missing = manifest !== undefined ? "not known" : failureReason ? "could not be read" : "Reading…";
   const { steps, train_loss, full_valid_loss } = adapter.training as Record<string, number | null | undefined>;
   return (
-    <Section title="Lineage">
+    <Section title="Made from">
       {failureReason && manifest === undefined && (
         <div className="px-4 pb-3">
           <Failure error={failureReason} />
@@ -32,7 +32,6 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
           ["Size", bytes(totalBytes(adapter))],
           ["Created", dateTime(adapter.created_at)],
           ["Job", <JobLink key="job" adapter={adapter} />, "wide"],
-          ...continuedFrom(adapter),
           ["Base model", <BaseModel key="base" adapter={adapter} manifest={manifest ?? null} />, "wide"],
           ["Training file", <DataFile key="training" data={manifest?.dataset?.training_file} missing={missing} />, "wide"],
           ["Validation file", <DataFile key="validation" data={manifest?.dataset?.validation_file} missing={missing} />, "wide"],
@@ -40,23 +39,6 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
       />
     </Section>
   );
-}
-
-/** The models from which the job continued, one after the other back to the base model. Empty if it began there. */
-function continuedFrom({ lineage }: Adapter): Fact[] {
-  if (!lineage.length) return [];
-  const ancestors = lineage.map(({ model, adapter_id }) => (
-    <li key={model}>
-      {adapter_id ? (
-        <Link to="/adapters/$adapterId" params={{ adapterId: adapter_id }} className="link break-all">
-          {model}
-        </Link>
-      ) : (
-        <span className="break-all">{model}</span>
-      )}
-    </li>
-  ));
-  return [["Continued from", <ul key="ancestors">{ancestors}</ul>, "wide"]];
 }
 
 function JobLink({ adapter: { job_id, job_deleted, imported } }: { adapter: Adapter }) {
