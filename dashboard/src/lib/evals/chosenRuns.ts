@@ -16,12 +16,14 @@ export interface ChosenRuns {
 export const hasCompleted = ({ status }: EvalRun): boolean => status === "completed";
 
 /**
- * Returns the runs that the address names. If it names none, the base is the newest completed run of a base model, and
- * the tuned run is the newest other completed one.
+ * Returns the runs that the address names. If it names none, the base is the newest completed run of the base model, and
+ * the tuned run is the newest other completed one. If all runs judge base models, the oldest of them is the base.
  */
 export function chosenRuns(runs: readonly EvalRun[], named: { base?: string; tuned?: string } = {}): ChosenRuns {
   const completed = runs.filter(hasCompleted);
-  const base = completed.find(({ id }) => id === named.base) ?? completed.find(isOfBase) ?? completed.at(-1);
+  const ofBase = completed.filter(isOfBase);
+  const usual = ofBase.length < completed.length ? ofBase[0] : undefined;
+  const base = completed.find(({ id }) => id === named.base) ?? usual ?? completed.at(-1);
   const others = completed.filter((run) => run !== base);
   const tuned = others.find(({ id }) => id === named.tuned) ?? others.find((run) => !isOfBase(run)) ?? others[0];
   return { base, tuned };

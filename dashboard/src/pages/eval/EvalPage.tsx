@@ -60,7 +60,7 @@ function Details({ judging }: { judging: Eval }) {
         <Compared evalId={judging.id} base={base} tuned={tuned} search={search} onChange={change} />
       )}
       <Section title="Runs">
-        <PagedList list={runs} empty="No run yet. Each run judges a model on rows: `tunery evaluate` makes runs.">
+        <PagedList list={runs} empty="No run yet. Each run judges a model on rows. The command line and the API make runs.">
           {(items) => <RunTable criteria={judging.testing_criteria} runs={items} chosen={chosen} onChoose={change} />}
         </PagedList>
       </Section>
