@@ -118,8 +118,8 @@ def test_a_run_is_cancelled_and_deleted_and_an_eval_too(site: Site, page: Page) 
 def test_a_job_s_page_says_whether_its_result_is_better_and_what_it_has_forgotten(
     site: Site, page: Page
 ) -> None:
-    job_id = site.create_job(validated=True, suffix="judged", evaluate={})
-    plain = site.create_job(validated=True, suffix="plain")
+    job_id = site.create_job(validated=True, epochs=1, suffix="judged", evaluate={})
+    plain = site.create_job(validated=True, epochs=1, suffix="plain")
     site.finish(job_id, plain)
     page.goto(f"/jobs/{job_id}")
     section = page.get_by_role("region", name="Is it better?", exact=True)
@@ -168,10 +168,10 @@ def test_the_form_asks_for_an_evaluation_if_there_are_rows_to_judge(site: Site, 
 
 
 def test_an_adapter_s_page_shows_what_came_before_and_after_it(site: Site, page: Page) -> None:
-    parent = site.create_job(suffix="first")
+    parent = site.create_job(epochs=1, suffix="first")
     site.finish(parent)
     first = site.tenant.job(parent)
-    child = site.create_job(suffix="second", model=first["fine_tuned_model"])
+    child = site.create_job(epochs=1, suffix="second", model=first["fine_tuned_model"])
     site.finish(child)
     second = site.tenant.job(child)
     alias = {"name": "production", "model": second["fine_tuned_model"]}

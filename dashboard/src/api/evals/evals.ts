@@ -8,10 +8,12 @@ import { readAgain } from "@/api/readAgain";
 
 const PAGE = 20;
 export const EVALS_KEY = ["evals"] as const;
+export const OF_JOBS_KEY = [...EVALS_KEY, "of job"] as const;
+const LIST_KEY = [...EVALS_KEY, "list"] as const;
 
 /** The project's evals, newest first. */
 export function useEvals() {
-  return usePaged([...EVALS_KEY, "list"], (after, signal) => {
+  return usePaged(LIST_KEY, (after, signal) => {
     const query = { ...pageQuery(PAGE, after), order: "desc" as const };
     return body(api.GET("/v1/evals", { params: { query }, signal }));
   });
@@ -31,7 +33,7 @@ export function useDeleteEval() {
     mutationFn: (id: string) => body(api.DELETE("/v1/evals/{eval_id}", { params: { path: { eval_id: id } } })),
     onSuccess: async (_, id) => {
       client.removeQueries({ queryKey: evalQuery(id).queryKey });
-      await readAgain(client, EVALS_KEY);
+      await Promise.all([readAgain(client, LIST_KEY), readAgain(client, OF_JOBS_KEY)]); // not what the page still shows
     },
   });
 }

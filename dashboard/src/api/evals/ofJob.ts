@@ -7,7 +7,7 @@ import { readAgain } from "@/api/readAgain";
 import type { Job } from "@/api/types";
 import { type JudgedEval, usualCriteria } from "@/lib/evals/chosenRuns";
 
-import { EVALS_KEY } from "./evals";
+import { EVALS_KEY, OF_JOBS_KEY } from "./evals";
 import { fetchRuns, isUnderWay } from "./runs";
 
 const MOST_EVALS = 10;
@@ -18,7 +18,7 @@ const ANY_ROW = { type: "custom", item_schema: { type: "object" }, include_sampl
 /** The evals of a job with their runs, newest first. A job has none before it has succeeded, so nothing is asked then. */
 export function evalsOfJobQuery(jobId: string, hasSucceeded: boolean) {
   return queryOptions({
-    queryKey: [...EVALS_KEY, "of job", jobId],
+    queryKey: [...OF_JOBS_KEY, jobId],
     queryFn: async ({ signal }): Promise<JudgedEval[]> => {
       const query = { job_id: jobId, limit: MOST_EVALS, order: "desc" as const };
       const { data } = await body(api.GET("/v1/evals", { params: { query }, signal }));

@@ -17,7 +17,7 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
   const missing = manifest !== undefined ? "not known" : failureReason ? "could not be read" : "Reading…";
   const { steps, train_loss, full_valid_loss } = adapter.training as Record<string, number | null | undefined>;
   return (
-    <Section title="Made from">
+    <Section title="Lineage">
       {failureReason && manifest === undefined && (
         <div className="px-4 pb-3">
           <Failure error={failureReason} />
