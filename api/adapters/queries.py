@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from api.http.paging import fetch_page
 from core.jobs.adapter_row import AdapterRow
-from core.jobs.lineage import PARENT_ADAPTER
+from core.jobs.lineage import continues_from
 from core.tables import Adapter, CheckpointPermission, Job
 
 
@@ -43,7 +43,7 @@ def descendants(
     query = (
         select(Job, Adapter)
         .outerjoin(Adapter, own)
-        .where(Job.project_id == project_id, PARENT_ADAPTER == adapter_id)
+        .where(Job.project_id == project_id, continues_from(adapter_id))
         .where(or_(Job.deleted_at.is_(None), Adapter.id.is_not(None)))
     )
     return fetch_page(session, query, Job.id, after=after, limit=limit)

@@ -87,7 +87,7 @@ class MeasuredRanks(BaseModel):
 
 
 class DescendantObject(Identified):
-    """A job that continues from an adapter. `model` and `adapter_id` name its result, as long as it exists."""
+    """A job that continues from an adapter. `model` and `adapter_id` name its result while it exists."""
 
     object: Literal["adapter.descendant"] = "adapter.descendant"
     created_at: UnixSeconds

@@ -27,7 +27,7 @@ class CreateEval(Options):
         str | None,
         Field(
             max_length=128,
-            description="A job of the project, whose result the eval judges. `GET /v1/evals?job_id=` finds it",
+            description="The job whose result the eval judges. `GET /v1/evals?job_id=` finds it",
         ),
     ] = None
 

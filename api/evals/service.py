@@ -11,6 +11,7 @@ from api.http.paging import check_cursor
 from api.jobs import queries as jobs
 from core.access import audit
 from core.catalog import Catalog
+from core.errors import InvalidRequest
 from core.evals.check import check_criteria
 from core.evals.evals import create_eval, delete_eval, no_such_eval
 from core.ids import id_pattern

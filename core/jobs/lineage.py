@@ -12,9 +12,6 @@ from core.statuses import ENDED
 from core.tables import Job
 from core.tables.jobs.jobs import PARENT_ADAPTER_SQL
 
-PARENT_ADAPTER: ColumnElement[str] = literal_column(f"(jobs.{PARENT_ADAPTER_SQL})", String)
-"""The id of the adapter from which a job itself continues. An index has it in these words."""
-
 
 class Ancestor(Options):
     """One model of a lineage: an adapter, or a checkpoint of a job.
@@ -37,6 +34,11 @@ def lineage_of(spec: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """
     found: Sequence[Mapping[str, Any]] = spec.get("lineage") or ()
     return found
+
+
+def continues_from(adapter_id: str) -> ColumnElement[bool]:
+    """Return the condition that a job itself continues from an adapter. An index finds these jobs."""
+    return literal_column(f"(jobs.{PARENT_ADAPTER_SQL})", String) == adapter_id
 
 
 def refuse_if_continued(session: Session, project_id: str, **parent: str) -> None:

@@ -68,7 +68,9 @@ def fill(site: Site) -> dict[str, str]:
     site.create_job(suffix="support-dora", epochs=1, adapter={"type": "lora", "use_dora": True}, **files)
     site.finish(*ended, search)
     evals = [judge(site, job_id, better) for job_id, better in zip(ended, (8, 20, 14), strict=True)]
-    site.create_job(suffix="support-next", model=site.tenant.job(ended[1])["fine_tuned_model"], epochs=1, **files)
+    site.create_job(
+        suffix="support-next", model=site.tenant.job(ended[1])["fine_tuned_model"], epochs=1, **files
+    )
     long = {"training_file": site.tenant.upload(rows(4000, 3), name="tickets-2026.jsonl"), "epochs": 10}
     running = site.create_job(suffix="tickets", validation_file=files["validation_file"], **long)
     cancelled = site.create_job(suffix="tickets-try", model=OTHER, **long)

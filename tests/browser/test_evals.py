@@ -10,7 +10,16 @@ from playwright.sync_api import Page, expect
 
 from core.evals.results import Record
 from tests.fixtures.api import Tenant, dataset
-from tests.fixtures.evals_api import EVALS, answered, finish_run, judged, make_eval, make_run, measured, take_run
+from tests.fixtures.evals_api import (
+    EVALS,
+    answered,
+    finish_run,
+    judged,
+    make_eval,
+    make_run,
+    measured,
+    take_run,
+)
 from tests.fixtures.pages import SCRIPT, expect_nothing_struck, in_both_themes
 from tests.fixtures.site import PHONE, Site
 from tests.fixtures.tiny import TINY

@@ -22,7 +22,7 @@ COMMANDS = {"python": [sys.executable, "-"], "curl": ["bash", "-s"], "cli": ["ba
 SHELL_FUNCTION = f'tunery() {{ {sys.executable} -m cli.main "$@"; }}\n'
 ASKED = [
     {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": "What's \"it\"?\n$HOME `id`"},
+    {"role": "user", "content": 'What\'s "it"?\n$HOME `id`'},
 ]
 
 
@@ -32,7 +32,7 @@ def tenant(chat_api: Api) -> Tenant:
 
 
 @pytest.fixture(scope="module")
-def model(chat_api: Api, tenant: Tenant, serving: Serving, server: ServerProcess) -> str:  # noqa: ARG001
+def model(chat_api: Api, tenant: Tenant, serving: Serving, server: ServerProcess) -> str:
     return tuned_model(chat_api, tenant, serving.adapter(seed=1))[0]
 
 

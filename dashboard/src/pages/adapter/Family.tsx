@@ -3,7 +3,9 @@ import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 
 import { aliasesQuery, useDescendants } from "@/api/project/adapters";
+import { useExports } from "@/api/project/exports";
 import type { Adapter, Descendant } from "@/api/types";
+import { formatWords } from "@/lib/facts/exportFacts";
 import { significant } from "@/lib/text/format";
 import { StatusMark } from "@/parts/basics/StatusMark";
 import { Section } from "@/parts/page/Section";
@@ -17,6 +19,7 @@ export function Family({ adapter }: { adapter: Adapter }) {
   const after = (
     <>
       <Aliases model={adapter.model} />
+      <ExportedAs adapterId={adapter.id} />
       <PagedList list={descendants} empty="No job continues from it.">
         {(jobs) => (
           <Generation label="Jobs that continue from it">
@@ -112,6 +115,18 @@ function Aliases({ model }: { model: string }) {
     <p className="py-1">
       <span className="text-muted">Aliases that lead here: </span>
       {names.join(", ")}
+    </p>
+  );
+}
+
+/** The list is the one of the section Exports, so nothing more is asked for. */
+function ExportedAs({ adapterId }: { adapterId: string }) {
+  const made = (useExports(adapterId).items ?? []).filter(({ status }) => status === "succeeded");
+  if (!made.length) return null;
+  return (
+    <p className="py-1">
+      <span className="text-muted">Exported as: </span>
+      {[...new Set(made.map(formatWords))].join(", ")}
     </p>
   );
 }
