@@ -9,7 +9,13 @@ from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
 from api.adapters import service
-from api.adapters.schemas import AdapterDeleted, AdapterObject, MeasuredRank, MeasuredRanks
+from api.adapters.schemas import (
+    AdapterDeleted,
+    AdapterObject,
+    DescendantObject,
+    MeasuredRank,
+    MeasuredRanks,
+)
 from api.admission.auth import CurrentCaller
 from api.admission.store_threads import waits_for_store
 from api.dependencies import ModelCatalog, ReadingSessions, ReadingThreads, Store, Transaction
@@ -109,6 +115,22 @@ def list_ranks(session: Transaction, caller: CurrentCaller, adapter_id: str) -> 
     """
     measured = service.ranks(service.get(session, caller.project_id, adapter_id))
     return MeasuredRanks(data=[MeasuredRank(**entry) for entry in measured])
+
+
+@router.get("/{adapter_id}/descendants", responses=declared(NotFound, InvalidRequest))
+def list_descendants(
+    session: Transaction,
+    caller: CurrentCaller,
+    adapter_id: str,
+    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
+    after: After = None,
+) -> Page[DescendantObject]:
+    """List the project's jobs that continue from an adapter itself, newest first.
+
+    A job that continues from the result of such a job is in the list of that result.
+    """
+    rows, has_more = service.list_descendants(session, caller.project_id, adapter_id, after, limit)
+    return Page.of(rows, has_more)
 
 
 @router.delete("/{adapter_id}", responses=declared(NotFound, Conflict))

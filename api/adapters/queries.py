@@ -1,10 +1,11 @@
 """Reads of adapters. Each takes the project, which must own an adapter or have a permission to read it."""
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Row, Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from api.http.paging import fetch_page
 from core.jobs.adapter_row import AdapterRow
+from core.jobs.lineage import continues_from
 from core.tables import Adapter, CheckpointPermission, Job
 
 
@@ -29,6 +30,23 @@ def page(
     query = _rows().where(Adapter.project_id == project_id)
     rows, has_more = fetch_page(session, query, Adapter.id, after=after, limit=limit)
     return [AdapterRow(*row) for row in rows], has_more
+
+
+def descendants(
+    session: Session, project_id: str, adapter_id: str, *, after: str | None, limit: int
+) -> tuple[list[Row[Job, Adapter | None]], bool]:
+    """Return a page of the project's jobs that continue from the adapter itself, and whether more follow.
+
+    The adapter of a job is None as long as the job has none, and after the adapter's deletion.
+    """
+    own = and_(Adapter.job_id == Job.id, Adapter.deleted_at.is_(None))
+    query = (
+        select(Job, Adapter)
+        .outerjoin(Adapter, own)
+        .where(Job.project_id == project_id, continues_from(adapter_id))
+        .where(or_(Job.deleted_at.is_(None), Adapter.id.is_not(None)))
+    )
+    return fetch_page(session, query, Job.id, after=after, limit=limit)
 
 
 def _rows() -> Select[Adapter, Job]:

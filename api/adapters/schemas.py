@@ -108,6 +108,17 @@ class MeasuredRanks(BaseModel):
     data: list[MeasuredRank]
 
 
+class DescendantObject(Identified):
+    """A job that continues from an adapter. `model` and `adapter_id` name its result while it exists."""
+
+    object: Literal["adapter.descendant"] = "adapter.descendant"
+    created_at: UnixSeconds
+    job_deleted: bool
+    status: str
+    model: str | None
+    adapter_id: str | None
+
+
 class AdapterDeleted(BaseModel):
     id: str
     object: Literal["adapter"] = "adapter"

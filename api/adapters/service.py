@@ -7,7 +7,14 @@ from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
 from api.adapters import queries
-from api.adapters.schemas import AdapterFile, AdapterObject, AncestorObject, ComposedFrom, ImportedFrom
+from api.adapters.schemas import (
+    AdapterFile,
+    AdapterObject,
+    AncestorObject,
+    ComposedFrom,
+    DescendantObject,
+    ImportedFrom,
+)
 from api.adapters.truncation import truncated_members
 from api.http import downloads
 from api.http.archive import stored_folder, zipped
@@ -25,6 +32,7 @@ from core.tables import Adapter, Job, Task
 from core.tasks import client as tasks
 
 ADAPTER_ID = id_pattern("adapter-")
+JOB_ID = id_pattern("ftjob-")
 
 
 def get(session: Session, project_id: str, adapter_id: str) -> AdapterRow:
@@ -65,6 +73,30 @@ def list_page(
 ) -> tuple[list[AdapterRow], bool]:
     check_cursor(after, ADAPTER_ID)
     return queries.page(session, project_id, after=after, limit=limit)
+
+
+def list_descendants(
+    session: Session, project_id: str, adapter_id: str, after: str | None, limit: int
+) -> tuple[list[DescendantObject], bool]:
+    """Return a page of the project's jobs that continue from an adapter, and whether more follow.
+
+    Raises NotFound for the adapter, and InvalidRequest for the cursor.
+    """
+    get(session, project_id, adapter_id)
+    check_cursor(after, JOB_ID)
+    rows, has_more = queries.descendants(session, project_id, adapter_id, after=after, limit=limit)
+    return [_descendant(job, adapter) for job, adapter in rows], has_more
+
+
+def _descendant(job: Job, adapter: Adapter | None) -> DescendantObject:
+    return DescendantObject(
+        id=job.id,
+        created_at=unix_seconds(job.created_at),
+        job_deleted=job.deleted_at is not None,
+        status=job.status,
+        model=job.fine_tuned_model if adapter else None,
+        adapter_id=adapter.id if adapter else None,
+    )
 
 
 def describe(row: AdapterRow, catalog: Catalog) -> AdapterObject:

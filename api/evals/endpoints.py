@@ -49,7 +49,7 @@ def list_evals(
         Literal["created_at", "updated_at"], Query(description="The time by which the evals are ordered")
     ] = "created_at",
     job_id: Annotated[
-        str | None, Query(max_length=128, description="Only evals that this job asked for")
+        str | None, Query(max_length=128, description="Only evals that judge this job's result")
     ] = None,
     after: After = None,
 ) -> Page[EvalObject]:

@@ -23,6 +23,13 @@ class CreateEval(Options):
     testing_criteria: Annotated[list[Criterion], Field(min_length=1, max_length=MAX_CRITERIA)]
     name: Annotated[EvalName | None, Field(description="Default: the names of the criteria")] = None
     metadata: Metadata | None = None
+    job_id: Annotated[
+        str | None,
+        Field(
+            max_length=128,
+            description="The job whose result the eval judges. `GET /v1/evals?job_id=` finds it",
+        ),
+    ] = None
 
 
 class UpdateEval(Options):
@@ -48,7 +55,7 @@ class DataSourceConfigObject(BaseModel):
 
 
 class EvalObject(Identified):
-    """An eval. `job_id` names the job that asked for it; null if a client has created it."""
+    """An eval. `job_id` names the job whose result it judges; null if it belongs to no job."""
 
     object: Literal["eval"] = "eval"
     created_at: UnixSeconds

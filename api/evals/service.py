@@ -8,8 +8,10 @@ from api.evals import queries
 from api.evals.models import check_grader_models
 from api.evals.schemas import MAX_NAME, CreateEval, UpdateEval
 from api.http.paging import check_cursor
+from api.jobs import queries as jobs
 from core.access import audit
 from core.catalog import Catalog
+from core.errors import InvalidRequest
 from core.evals.check import check_criteria
 from core.evals.evals import create_eval, delete_eval, no_such_eval
 from core.ids import id_pattern
@@ -19,9 +21,15 @@ EVAL_ID = id_pattern("eval-")
 
 
 def create(session: Session, caller: Caller, catalog: Catalog, asked: CreateEval) -> Eval:
-    """Create an eval. Raises InvalidRequest for a criterion that cannot be used here."""
+    """Create an eval. Raises InvalidRequest for a criterion that cannot be used here, or an unknown job."""
     check_criteria(asked.testing_criteria)
     check_grader_models(session, caller.project_id, catalog, asked.testing_criteria)
+    if asked.job_id is not None and jobs.find(session, caller.project_id, asked.job_id) is None:
+        raise InvalidRequest(
+            f"No such job: {asked.job_id}. Name a job of this project, or leave 'job_id' out.",
+            code="job_not_found",
+            param="job_id",
+        )
     names = ", ".join(criterion.name for criterion in asked.testing_criteria)
     created = create_eval(
         session,
@@ -30,6 +38,7 @@ def create(session: Session, caller: Caller, catalog: Catalog, asked: CreateEval
         asked.testing_criteria,
         data_source_config=asked.data_source_config.model_dump(mode="json"),
         metadata=asked.metadata,
+        job_id=asked.job_id,
     )
     audit.record(session, caller, "eval.created", created.id)
     return created

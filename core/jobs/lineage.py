@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, String, literal_column, select
 from sqlalchemy.orm import Session
 
 from core.errors import Conflict
 from core.options import Options
 from core.statuses import ENDED
 from core.tables import Job
+from core.tables.jobs.jobs import PARENT_ADAPTER_SQL
 
 
 class Ancestor(Options):
@@ -35,6 +36,11 @@ def lineage_of(spec: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """
     found: Sequence[Mapping[str, Any]] = spec.get("lineage") or ()
     return found
+
+
+def continues_from(adapter_id: str) -> ColumnElement[bool]:
+    """Return the condition that a job itself continues from an adapter. An index finds these jobs."""
+    return literal_column(f"(jobs.{PARENT_ADAPTER_SQL})", String) == adapter_id
 
 
 def refuse_if_continued(session: Session, project_id: str, **parent: str) -> None:

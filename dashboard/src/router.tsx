@@ -2,6 +2,7 @@ import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Navigat
 
 import { parseCompareSearch } from "./lib/addresses/compareSearch";
 import { parseCurveSearch } from "./lib/addresses/curveSearch";
+import { parseEvalSearch } from "./lib/addresses/evalSearch";
 import { parseJobSearch } from "./lib/addresses/jobSearch";
 import { parseNewJobSearch } from "./lib/addresses/newJobSearch";
 import { parsePlaygroundSearch } from "./lib/addresses/playgroundSearch";
@@ -83,6 +84,19 @@ const adapterRoute = createRoute({
   component: lazyRouteComponent(() => import("./pages/adapter/AdapterPage"), "AdapterPage"),
 });
 
+const evalsRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/evals",
+  component: lazyRouteComponent(() => import("./pages/evals/EvalsPage"), "EvalsPage"),
+});
+
+const evalRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/evals/$evalId",
+  validateSearch: parseEvalSearch,
+  component: lazyRouteComponent(() => import("./pages/eval/EvalPage"), "EvalPage"),
+});
+
 const workersRoute = createRoute({
   getParentRoute: () => root,
   path: "/workers",
@@ -109,6 +123,8 @@ export const router = createRouter({
     fileRoute,
     adaptersRoute,
     adapterRoute,
+    evalsRoute,
+    evalRoute,
     workersRoute,
     settingsRoute,
   ]),

@@ -1,8 +1,9 @@
-/** The files are run against a real service by tests/integration/test_dashboard_snippets.py. */
+/** tests/integration/dashboard runs the files against a real service. */
 
 import { describe, expect, test } from "vitest";
 
 import type { CreateJob } from "@/api/types";
+import * as chat from "@/lib/chat/chatRequest";
 import { cliOf, curlOf, jsonOf, pythonOf } from "@/lib/newJob/snippets";
 
 const ORIGIN = "http://127.0.0.1:8000";
@@ -25,6 +26,7 @@ const FULL: CreateJob = {
   },
   training: { learning_rate: 0.00001, lr_scheduler_type: "linear" },
   integrations: [],
+  evaluate: { rows: 5, forgetting: false },
 };
 
 const PREFERENCES: CreateJob = {
@@ -69,5 +71,17 @@ describe.each([
     ["json", jsonOf],
   ])("as %s", async (form, write) => {
     await expect(write(request, ORIGIN)).toMatchFileSnapshot(`snippets/${name}.${form}.txt`);
+  });
+});
+
+describe("a question to a model", () => {
+  const prompt = { role: "user", content: `What's "it"?\n$HOME \`id\`` } as const;
+  const request = chat.chatRequest("tiny-model", [prompt], { system: "Be brief.", temperature: 0, max_tokens: 3 });
+  test.each([
+    ["python", chat.pythonOf],
+    ["curl", chat.curlOf],
+    ["cli", chat.cliOf],
+  ])("as %s", async (form, write) => {
+    await expect(write(request, ORIGIN)).toMatchFileSnapshot(`snippets/chat.${form}.txt`);
   });
 });

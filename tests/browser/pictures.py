@@ -14,9 +14,11 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from cli.embedded import EmbeddedServers
+from core.evals.results import Record
 from core.roles import Role
 from tests.fixtures.api import wait_for
 from tests.fixtures.chromium import chromium
+from tests.fixtures.evals_api import EVALS, answered, finish_run, measured
 from tests.fixtures.paths import REPOSITORY
 from tests.fixtures.servers import server_folder
 from tests.fixtures.site import DESK, PHONE, Site, service_on, sign_in
@@ -55,6 +57,7 @@ def fill(site: Site) -> dict[str, str]:
             adapter={"type": "lora", "r": rank},
             training={"learning_rate": rate, "eval_samples": 2},
             metadata={"team": "support"},
+            evaluate={},
             **files,
         )
         for rank, rate in ((4, 3e-3), (8, 1e-2), (16, 3e-2))
@@ -64,6 +67,10 @@ def fill(site: Site) -> dict[str, str]:
     )
     site.create_job(suffix="support-dora", epochs=1, adapter={"type": "lora", "use_dora": True}, **files)
     site.finish(*ended, search)
+    evals = [judge(site, job_id, better) for job_id, better in zip(ended, (8, 20, 14), strict=True)]
+    site.create_job(
+        suffix="support-next", model=site.tenant.job(ended[1])["fine_tuned_model"], epochs=1, **files
+    )
     long = {"training_file": site.tenant.upload(rows(4000, 3), name="tickets-2026.jsonl"), "epochs": 10}
     running = site.create_job(suffix="tickets", validation_file=files["validation_file"], **long)
     cancelled = site.create_job(suffix="tickets-try", model=OTHER, **long)
@@ -86,6 +93,8 @@ def fill(site: Site) -> dict[str, str]:
         "file": f"/files/{files['training_file']}",
         "adapters": "/adapters",
         "adapter": f"/adapters/{adapter}",
+        "evals": "/evals",
+        "eval": f"/evals/{evals[1]}",
         "workers": "/workers",
         "settings": "/settings",
         "webhooks": "/settings?part=webhooks",
@@ -93,6 +102,37 @@ def fill(site: Site) -> dict[str, str]:
         "usage": "/settings?part=usage",
         "audit": "/settings?part=audit",
     }
+
+
+def judge(site: Site, job_id: str, better: int) -> str:
+    """Finish the runs of a job's evals, of which the tuned model answers `better` rows of 40 as expected.
+
+    Returns the id of the eval of its result.
+    """
+    result = ""
+    for judging in site.tenant.http.get(EVALS, params={"job_id": job_id}).json()["data"]:
+        is_result = judging["name"].startswith("Evaluation")
+        result = judging["id"] if is_result else result
+        runs = site.tenant.http.get(f"{EVALS}/{judging['id']}/runs").json()["data"]
+        for run in runs:
+            right = better if is_result and run["metadata"]["model"] == "tuned" else 3
+            finish_run(site.api, run["id"], records := answers(right), measured(records))
+    return result
+
+
+def answers(right: int) -> list[Record]:
+    """Return 40 rows of which so many are answered as expected, in turn."""
+    found = []
+    for row in range(40):
+        topic = TOPICS[row % len(TOPICS)]
+        expected = f"Gladly. What would you like to know about {topic}?"
+        text = expected if row * right // 40 != (row + 1) * right // 40 else f"I know nothing about {topic}."
+        record = answered(row, text, 3.2 - right / 10 + row % 7 / 20, expected)
+        record.item["input"] = [
+            {"role": "user", "content": f"I have a question about {topic}, number {row}."}
+        ]
+        found.append(record)
+    return found
 
 
 # What a page shows once it has all that it reads.
@@ -108,6 +148,8 @@ READY: dict[str, str] = {
     "file": "Gladly.",
     "adapters": "support-r4",
     "adapter": "path/to/this/folder",
+    "evals": "succeeded",
+    "eval": "Prompt of row",
     "workers": "Trains now",
     "settings": "Revoke",
     "webhooks": "tracker.example.com",

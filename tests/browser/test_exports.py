@@ -25,6 +25,7 @@ def test_an_adapter_is_exported_downloaded_and_the_export_deleted(
     (export,) = site.tenant.http.get(f"/v1/adapters/{adapter}/exports").json()["data"]
     finish_export(site.api, adapter_folder, export["id"])
     expect(section.get_by_role("listitem")).to_contain_text("Exact, at rank 4.")
+    expect(page.get_by_role("region", name="Before and after")).to_contain_text("Exported as: ")
     with page.expect_download() as download:
         section.get_by_role("link", name="Download the export").click()
     assert download.value.suggested_filename.endswith(".zip")

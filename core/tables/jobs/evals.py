@@ -12,7 +12,7 @@ from core.tables.base import Base
 
 
 class Eval(Base):
-    """The criteria of one eval, and what its rows look like. A `job_id` names the job that asked for it."""
+    """The criteria of one eval, and what its rows look like. A `job_id` names the job that it judges."""
 
     __tablename__ = "evals"
     __table_args__ = (

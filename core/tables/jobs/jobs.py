@@ -14,6 +14,7 @@ from core.statuses import ENDED, STATUSES
 from core.tables.base import Base, one_of
 
 MODEL_ID_LENGTH = 12  # characters at the end of a job's id that end the name of its model
+PARENT_ADAPTER_SQL = "spec -> 'lineage' -> 0 ->> 'adapter_id'"
 RUN_OUTCOMES = ("succeeded", "failed", "cancelled", "paused", "lost", "released")
 
 
@@ -48,6 +49,13 @@ class Job(Base):
         Index("ix_jobs_sweeps", "project_id", "id", postgresql_where=text("is_sweep")),
         Index(
             "ix_jobs_to_clean", "id", postgresql_where=text("finished_at IS NOT NULL AND cleaned_at IS NULL")
+        ),
+        Index(
+            "ix_jobs_parent_adapter",
+            "project_id",
+            text(f"({PARENT_ADAPTER_SQL})"),
+            "id",
+            postgresql_where=text(f"({PARENT_ADAPTER_SQL}) IS NOT NULL"),
         ),
         Index("ix_jobs_model_id", func.right(literal_column("id"), MODEL_ID_LENGTH)),
         Index(

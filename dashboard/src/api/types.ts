@@ -17,6 +17,14 @@ export type Adapter = Schemas["AdapterObject"];
 export type Export = Schemas["ExportObject"];
 export type Portability = Schemas["PortabilityObject"];
 export type RuntimeReport = Schemas["RuntimeReport"];
+export type Descendant = Schemas["DescendantObject"];
+export type Eval = Schemas["EvalObject"];
+export type EvalRun = Schemas["EvalRunObject"];
+export type CriterionResult = Schemas["CriterionResult"];
+export type Comparison = Schemas["ComparisonObject"];
+export type CriterionComparison = Schemas["CriterionComparison"];
+export type ChangedRow = Schemas["ChangedRow"];
+export type OutputItem = Schemas["OutputItemObject"];
 export type MeasuredRank = Schemas["MeasuredRank"];
 export type Worker = Schemas["WorkerObject"];
 export type Queue = Schemas["QueueObject"];
@@ -40,6 +48,8 @@ export interface CreateJob {
   adapter?: { type: string; [option: string]: unknown };
   training?: Record<string, unknown>;
   integrations?: Job["integrations"];
+  /** Compares the result with the base model at the job's end. An empty object takes every default. */
+  evaluate?: Record<string, unknown> | null;
   /** Values to try, by their path in the request. A request with them is a request for a sweep. */
   parameters?: Readonly<Record<string, readonly unknown[]>>;
 }

@@ -6,6 +6,7 @@ export const PAGES = [
   ["/playground", "Playground"],
   ["/files", "Files"],
   ["/adapters", "Adapters"],
+  ["/evals", "Evals"],
   ["/workers", "Workers"],
   ["/settings", "Settings"],
 ] as const;

@@ -29,6 +29,7 @@ export function aJob(number: number, fields: Partial<Job> = {}): Job {
     integrations: [],
     adapter: { type: "lora" },
     training: { devices: 1 },
+    evaluate: null,
     adapter_id: null,
     progress: {
       step: 0,

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 
+import type { Job } from "@/api/types";
 import { parseNewJobSearch } from "@/lib/addresses/newJobSearch";
 import { automaticValuesOf } from "@/lib/newJob/automaticValues";
 import {
@@ -143,6 +144,18 @@ describe("a job that is cloned", () => {
       training: { warmup_ratio: 0.1, max_length: 512 },
     });
     expect(problemsOf(draft, OFFER)).toEqual([]);
+  });
+
+  test("is evaluated as before, with what differs from the defaults", () => {
+    const criteria = [{ type: "loss", name: "loss" }, { type: "exact_match", name: "exact_match" }];
+    const usual = { criteria, file: "file-2", rows: null, forgetting: true };
+    const again = (changed: object) => {
+      const evaluate = { ...usual, ...changed } as unknown as Job["evaluate"];
+      return requestOf(draftOfJob(aJob(1, { validation_file: "file-2", evaluate }), OFFER, NO_CHOICE).draft, OFFER).evaluate;
+    };
+    expect(again({})).toEqual({});
+    expect(again({ rows: 50, forgetting: false, file: "file-3" })).toEqual({ rows: 50, forgetting: false, file: "file-3" });
+    expect(again({ criteria: criteria.slice(0, 1) })).toEqual({ criteria: criteria.slice(0, 1) });
   });
 
   test("has an automatic rank again, with the alpha that follows it", () => {

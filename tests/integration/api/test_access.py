@@ -102,6 +102,7 @@ ACCESS = {
     ("GET", "/v1/adapters/{adapter_id}/files/{name}"): READER,
     ("GET", "/v1/adapters/{adapter_id}/content"): READER,
     ("GET", "/v1/adapters/{adapter_id}/ranks"): READER,
+    ("GET", "/v1/adapters/{adapter_id}/descendants"): READER,
     ("POST", "/v1/adapters"): MEMBER,
     ("POST", "/v1/adapters/compose"): MEMBER,
     ("GET", COMPOSITIONS): READER,

@@ -49,8 +49,10 @@ def test_no_list_takes_a_cursor_of_another_form(api: Api, alice: Tenant, adapter
     }
     asked = 0
     for path, methods in api.app.openapi()["paths"].items():
-        named = {parameter["name"] for parameter in methods.get("get", {}).get("parameters", ())}
-        if "after" in named and "fine_tuned_model_checkpoint" not in named:
+        parameters = methods.get("get", {}).get("parameters", ())
+        named = {parameter["name"] for parameter in parameters}
+        asks_for_more = any(each["in"] == "query" and each.get("required") for each in parameters)
+        if "after" in named and "fine_tuned_model_checkpoint" not in named and not asks_for_more:
             refusal(
                 admin.http.get(path.format(**ids), params={"after": "an id!"}), 400, "after", "invalid_cursor"
             )

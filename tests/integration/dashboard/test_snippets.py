@@ -99,5 +99,5 @@ def _run(tenant: Tenant, folder: Path, form: str, code: str) -> str:
 def _settings(job: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     """What a request decides; the seed is drawn where it names none."""
     names = ["model", "training_file", "validation_file", "user_provided_suffix", "metadata", "method"]
-    names += ["adapter", "training", "integrations"]
+    names += ["adapter", "training", "integrations", "evaluate"]
     return {name: job[name] for name in [*names, *(["seed"] if "seed" in asked else [])]}

@@ -385,7 +385,7 @@ def tasks(chat_api: Api, serving: Serving, monkeypatch: pytest.MonkeyPatch) -> I
     for name, value in serving.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("worker.process.held_processes.subprocess", nursery().subprocess)
-    tasks = Tasks(chat_api.sessions, 1)
+    tasks = Tasks(chat_api.sessions, 1, ["composition"])
     tasks.start()
     yield tasks
     tasks.stop()

@@ -10,6 +10,7 @@ import type { Adapter } from "@/api/types";
 import type { Manifest } from "@/lib/facts/adapterFacts";
 
 const PAGE = 50;
+const ALIASES = 1000;
 const LIST_KEY = ["adapters"] as const;
 
 export function useAdapters() {
@@ -72,6 +73,25 @@ export function ranksQuery(id: string) {
       return (await body(api.GET("/v1/adapters/{adapter_id}/ranks", { params: { path }, signal }))).data;
     },
     staleTime: Infinity,
+  });
+}
+
+/** The jobs that continue from the adapter itself, newest first. */
+export function useDescendants(id: string) {
+  return usePaged(["adapter", id, "descendants"], (after, signal) => {
+    const params = { path: { adapter_id: id }, query: pageQuery(PAGE, after) };
+    return body(api.GET("/v1/adapters/{adapter_id}/descendants", { params, signal }));
+  });
+}
+
+/** The names of the project's aliases that lead to a model. */
+export function aliasesQuery(model: string) {
+  return queryOptions({
+    queryKey: ["aliases", model],
+    queryFn: async ({ signal }) => {
+      const { data } = await body(api.GET("/v1/aliases", { params: { query: { limit: ALIASES } }, signal }));
+      return data.filter(({ weights }) => model in weights).map(({ name }) => name);
+    },
   });
 }
 

@@ -27,6 +27,8 @@ export interface Draft {
   options: Readonly<Record<string, Values>>;
   training: Values;
   integrations: Integrations;
+  /** How the result is evaluated at the end; null if it is not. An empty object takes every default. */
+  evaluate: Values | null;
   /** The values to try, by their path in the request; null if the job is not a sweep. */
   tried: Tried | null;
 }
@@ -51,6 +53,7 @@ export const EMPTY_DRAFT: Draft = {
   options: {},
   training: {},
   integrations: [],
+  evaluate: null,
   tried: null,
 };
 
@@ -94,9 +97,15 @@ export function requestOf(draft: Draft, offer: Offer): CreateJob {
     ...((draft.adapter !== "lora" || !isEmpty(options)) && { adapter: { type: draft.adapter, ...options } }),
     ...(!isEmpty(draft.training) && { training: draft.training }),
     ...(draft.integrations.length && { integrations: draft.integrations }),
+    ...(draft.evaluate && hasRowsToEvaluate(draft) && { evaluate: draft.evaluate }),
     ...(draft.tried && { parameters: triedOf(draft, offer) }),
   };
   return request as unknown as CreateJob;
+}
+
+/** Returns whether there are rows to judge the result on: those of the validation file, or of a file of their own. */
+export function hasRowsToEvaluate({ validation_file, evaluate }: Draft): boolean {
+  return validation_file !== "" || evaluate?.file !== undefined;
 }
 
 /** Returns the values that a sweep tries. There are none if the job is not a sweep. */
@@ -146,7 +155,7 @@ export function hyperparametersPath({ objective }: Draft): string {
 /** Returns the path of each field of the form, as the API's `param` names it. */
 export function fieldPaths(draft: Draft, offer: Offer): string[] {
   return [
-    ...["model", "training_file", "validation_file", "suffix", "seed", "metadata", "integrations"],
+    ...["model", "training_file", "validation_file", "suffix", "seed", "metadata", "integrations", "evaluate"],
     ...["method.type", "adapter.type"],
     ...pathsWithin(objectiveSchema(draft, offer), hyperparametersPath(draft)),
     ...pathsWithin(optionsSchema(draft, offer), "adapter"),

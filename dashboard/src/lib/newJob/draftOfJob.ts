@@ -4,6 +4,7 @@
  */
 
 import type { Job } from "@/api/types";
+import { usualCriteria } from "@/lib/evals/chosenRuns";
 import { isRecord } from "@/lib/isRecord";
 import type { Schema } from "@/lib/schemas/schema";
 import { problems } from "@/lib/schemas/schemaProblems";
@@ -62,6 +63,7 @@ export function draftOfJob(job: Job, offer: Offer, { kind, tried }: Choice): Fil
     options: { [job.adapter.type]: options },
     training: isUsualRate ? without(training, "learning_rate") : training,
     integrations: job.integrations.map(withoutNulls),
+    evaluate: evaluationOf(job),
     tried,
   };
   return { draft, leftOut };
@@ -85,6 +87,20 @@ function withoutTried(options: Values, tried: Tried): Values {
   const followed = "adapter.r" in tried && options.lora_alpha === 2 * Number(options.r ?? 16);
   const names = Object.keys(tried).map((path) => path.replace(/^adapter\./, ""));
   return [...names, ...(followed ? ["lora_alpha"] : [])].reduce(without, options);
+}
+
+/** Returns what differs from the defaults of an evaluation: they judge the whole validation file. */
+function evaluationOf({ evaluate, validation_file, method }: Job): Values | null {
+  if (!evaluate) return null;
+  const { file, rows, forgetting, criteria } = evaluate;
+  const usual = usualCriteria(method.type);
+  const isUsual = criteria.length === usual.length && criteria.every(({ type, name }, at) => type === usual[at] && name === type);
+  return {
+    ...(file !== validation_file && { file }),
+    ...(rows !== null && { rows }),
+    ...(!forgetting && { forgetting }),
+    ...(!isUsual && { criteria }),
+  };
 }
 
 /** Returns a tracker with the settings that are not null. */

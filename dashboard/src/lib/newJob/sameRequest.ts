@@ -7,7 +7,7 @@ export function isResolved(job: Job): boolean {
 
 /** Returns the request that creates the same job again. The job must be resolved. */
 export function sameRequest(job: Job): CreateJob {
-  const { model, training_file, validation_file, seed, metadata, method, adapter, training } = job;
-  const request = { model, training_file, validation_file, seed, metadata, method, adapter, training };
+  const { model, training_file, validation_file, seed, metadata, method, adapter, training, evaluate } = job;
+  const request = { model, training_file, validation_file, seed, metadata, method, adapter, training, evaluate };
   return { ...request, suffix: job.user_provided_suffix ?? null, integrations: job.integrations };
 }

@@ -5,7 +5,7 @@ import { isRecord } from "@/lib/isRecord";
 import { curlPost, pythonClient, pythonLiteral as literal, shellWord as quoted } from "@/lib/text/code";
 
 /** The fields for which OpenAI's client has no parameter. */
-const EXTRA = ["adapter", "training"];
+const EXTRA = ["adapter", "training", "evaluate"];
 
 export function jsonOf(request: CreateJob): string {
   return JSON.stringify(request, null, 2);
@@ -46,7 +46,7 @@ const OPTIONS = { validation_file: "--validation", suffix: "--suffix", seed: "--
 
 /** `tunery jobs create` or `tunery sweeps create`. A field without an option of its own is set by its path. */
 export function cliOf(request: CreateJob, origin: string): string {
-  const { model, training_file, method, adapter, training, metadata, integrations, parameters } = request;
+  const { model, training_file, method, adapter, training, metadata, integrations, evaluate, parameters } = request;
   const own = Object.entries(OPTIONS).flatMap(([name, option]) => {
     const value = request[name as keyof typeof OPTIONS];
     return value == null ? [] : [`${option}=${quoted(String(value))}`];
@@ -64,9 +64,17 @@ export function cliOf(request: CreateJob, origin: string): string {
     ...settings("adapter", adapter),
     ...settings("training", training),
     ...(metadata ? [setting("metadata", metadata)] : []),
+    ...evaluation(evaluate, parameters !== undefined),
     ...(integrations?.length ? [setting("integrations", integrations)] : []),
   ];
   return parts.join(" \\\n  ");
+}
+
+/** `--evaluate` asks for the defaults, and each `--set` changes one of them. `tunery sweeps create` has only `--set`. */
+function evaluation(asked: CreateJob["evaluate"], isSweep: boolean): string[] {
+  if (!asked) return [];
+  if (isSweep) return [setting("evaluate", asked)];
+  return ["--evaluate", ...settings("evaluate", asked)];
 }
 
 const listed = (values: readonly unknown[]) => values.map((value) => JSON.stringify(value)).join(",");

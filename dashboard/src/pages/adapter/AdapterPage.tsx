@@ -1,20 +1,23 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 
+import { jobQuery } from "@/api/jobs/jobs";
 import { adapterContentPath, adapterQuery, useDeleteAdapter } from "@/api/project/adapters";
 import type { Adapter } from "@/api/types";
 import { useTitle } from "@/lib/browser/useTitle";
 import { Confirm } from "@/parts/dialogs/Confirm";
+import { IsItBetter } from "@/parts/evals/IsItBetter";
 import { DetailHead } from "@/parts/page/DetailHead";
 import { DetailPage } from "@/parts/page/DetailPage";
 import { ReadsOnly } from "@/parts/page/ReadsOnly";
 
 import { AdapterFiles } from "./AdapterFiles";
 import { Exports } from "./Exports";
+import { Family } from "./Family";
 import { Lineage } from "./Lineage";
-import { LoadingCode } from "./LoadingCode";
 import { Portability } from "./Portability";
 import { Ranks } from "./Ranks";
+import { UseIt } from "./UseIt";
 
 const route = getRouteApi("/adapters/$adapterId");
 const LIST = { to: "/adapters", name: "Adapters" } as const;
@@ -53,12 +56,14 @@ function Details({ adapter }: { adapter: Adapter }) {
         <ReadsOnly />
       </DetailHead>
       <div className="grid items-start gap-4 xl:grid-cols-2">
-        <div className="grid gap-4">
+        <div className="grid min-w-0 gap-4">
+          <JudgedResult adapter={adapter} />
+          <Family adapter={adapter} />
           <Lineage adapter={adapter} />
           <Ranks adapter={adapter} />
         </div>
-        <div className="grid gap-4">
-          <LoadingCode adapter={adapter} />
+        <div className="grid min-w-0 gap-4">
+          <UseIt adapter={adapter} />
           <Portability adapter={adapter} />
           <Exports adapter={adapter} />
           <AdapterFiles adapter={adapter} />
@@ -66,6 +71,12 @@ function Details({ adapter }: { adapter: Adapter }) {
       </div>
     </>
   );
+}
+
+/** The evals of the job that made the adapter. They stay when the job is deleted. */
+function JudgedResult({ adapter: { job_id, job_deleted } }: { adapter: Adapter }) {
+  const job = useQuery({ ...jobQuery(job_id ?? ""), enabled: job_id !== null && !job_deleted, refetchInterval: false });
+  return job_id && <IsItBetter jobId={job_id} job={job.data} hasSucceeded />;
 }
 
 function DeleteAdapter({ adapter, onClose }: { adapter: Adapter; onClose: () => void }) {

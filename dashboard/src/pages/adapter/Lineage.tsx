@@ -7,7 +7,7 @@ import type { Adapter } from "@/api/types";
 import { type Manifest, totalBytes } from "@/lib/facts/adapterFacts";
 import { bytes, dateTime, integer, significant } from "@/lib/text/format";
 import { FileName } from "@/parts/files/FileName";
-import { type Fact, Facts, Hash } from "@/parts/page/Facts";
+import { Facts, Hash } from "@/parts/page/Facts";
 import { Failure } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
 
@@ -32,7 +32,6 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
           ["Size", bytes(totalBytes(adapter))],
           ["Created", dateTime(adapter.created_at)],
           ["Job", <JobLink key="job" adapter={adapter} />, "wide"],
-          ...madeOf(adapter),
           ["Base model", <BaseModel key="base" adapter={adapter} manifest={manifest ?? null} />, "wide"],
           ["Training file", <DataFile key="training" data={manifest?.dataset?.training_file} missing={missing} />, "wide"],
           ["Validation file", <DataFile key="validation" data={manifest?.dataset?.validation_file} missing={missing} />, "wide"],
@@ -40,24 +39,6 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
       />
     </Section>
   );
-}
-
-/** The models from which the job continued, back to the base model, or the parts of a composed adapter. */
-function madeOf({ lineage, composed }: Adapter): Fact[] {
-  if (!lineage.length) return [];
-  const ancestors = lineage.map(({ model, adapter_id, weight }) => (
-    <li key={model}>
-      {adapter_id ? (
-        <Link to="/adapters/$adapterId" params={{ adapterId: adapter_id }} className="link break-all">
-          {model}
-        </Link>
-      ) : (
-        <span className="break-all">{model}</span>
-      )}
-      {weight != null && <span className="fact"> × {significant(weight)}</span>}
-    </li>
-  ));
-  return [[composed ? "Composed of" : "Continued from", <ul key="ancestors">{ancestors}</ul>, "wide"]];
 }
 
 function JobLink({ adapter: { job_id, job_deleted, imported, composed } }: { adapter: Adapter }) {

@@ -4,8 +4,10 @@ import { isNotFound, messageOf } from "@/api/failures";
 import { useNow } from "@/lib/browser/useNow";
 import { differingLossConditions, type Result, resultOf } from "@/lib/jobs/comparison";
 import { saveCsv } from "@/lib/text/csv";
+import { NOTHING, significant } from "@/lib/text/format";
 import { StatusMark } from "@/parts/basics/StatusMark";
 import { LineSample } from "@/parts/charts/LineSample";
+import { Estimate } from "@/parts/evals/Estimate";
 import { Section } from "@/parts/page/Section";
 import { type Column, wideRegion } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
@@ -94,6 +96,7 @@ function columnsOf(
       ),
     },
     ...measures,
+    ...criteriaOf(rows).map(criterionColumn),
     {
       name: "Remove",
       hiddenHead: true,
@@ -105,6 +108,23 @@ function columnsOf(
       ),
     },
   ];
+}
+
+/** Returns the names of the criteria by which any of the jobs was judged. */
+function criteriaOf(rows: readonly ResultRow[]): string[] {
+  return [...new Set(rows.flatMap(({ judged }) => judged.map(({ name }) => name)))];
+}
+
+/** The value of one criterion with its interval. Evals of two jobs may have other rows, so no difference is shown. */
+function criterionColumn(criterion: string): Column<ResultRow> {
+  return {
+    name: `Eval: ${criterion}`,
+    align: "right",
+    cell: ({ judged }) => {
+      const result = judged.find(({ name }) => name === criterion);
+      return result ? <Estimate value={significant(result.value)} interval={result} /> : NOTHING;
+    },
+  };
 }
 
 function isKnown({ job, error }: Compared): boolean {
@@ -120,12 +140,14 @@ function Status({ row: { job, error } }: { row: Compared }) {
 
 function DownloadCsv({ rows }: { rows: readonly ResultRow[] }) {
   const download = () => {
-    const head = ["job", "name", "status", ...MEASURES.map(({ key }) => key)];
-    const lines = rows.map(({ id, run, job, result }) => [
+    const criteria = criteriaOf(rows);
+    const head = ["job", "name", "status", ...MEASURES.map(({ key }) => key), ...criteria.map((name) => `eval ${name}`)];
+    const lines = rows.map(({ id, run, job, result, judged }) => [
       id,
       run.name,
       job?.status ?? null,
       ...MEASURES.map(({ key }) => result?.[key] ?? null),
+      ...criteria.map((criterion) => judged.find(({ name }) => name === criterion)?.value ?? null),
     ]);
     saveCsv("compare-results.csv", head, lines);
   };

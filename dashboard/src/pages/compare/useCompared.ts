@@ -1,10 +1,12 @@
 import { useQueries } from "@tanstack/react-query";
 
+import { evalsOfJobQuery } from "@/api/evals/ofJob";
 import { jobQuery } from "@/api/jobs/jobs";
 import { metricsQuery } from "@/api/live/metrics";
-import { hasEnded, type Job } from "@/api/types";
+import { type CriterionResult, hasEnded, type Job } from "@/api/types";
 import type { Run } from "@/lib/charts/runs";
 import { NO_SERIES } from "@/lib/charts/series";
+import { resultsOf } from "@/lib/evals/chosenRuns";
 import { jobName, stepsPerEpoch } from "@/lib/facts/jobFacts";
 
 /** A job of the comparison, as far as it is known. */
@@ -14,6 +16,8 @@ export interface Compared {
   job: Job | undefined;
   error: Error | null;
   run: Run;
+  /** What the newest eval of the job's result found for the tuned model; empty if the job has none. */
+  judged: readonly CriterionResult[];
 }
 
 /** Reads the jobs of the comparison and their metrics. `version` changes with each change of the metrics. */
@@ -26,10 +30,14 @@ export function useCompared(slots: readonly (string | null)[]): { compared: Comp
       return { ...metricsQuery(id, null, job !== undefined && hasEnded(job)), enabled: job !== undefined };
     }),
   });
+  const evals = useQueries({
+    queries: ids.map(({ id }, at) => evalsOfJobQuery(id, jobs[at]?.data?.status === "succeeded")),
+  });
   const compared = ids.map(({ id, slot }, at) => {
     const { data: job, error = null } = jobs[at] ?? {};
     const series = metrics[at]?.data?.series ?? NO_SERIES;
-    return { id, slot, job, error, run: { id, name: nameOf(job, id), slot, series, stepsPerEpoch: job ? stepsPerEpoch(job) : null } };
+    const judged = resultsOf(evals[at]?.data ?? []);
+    return { id, slot, job, error, judged, run: { id, name: nameOf(job, id), slot, series, stepsPerEpoch: job ? stepsPerEpoch(job) : null } };
   });
   return { compared, version: compared.map(({ id, slot, run }) => `${id} ${slot} ${run.series.version}`).join() };
 }

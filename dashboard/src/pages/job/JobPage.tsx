@@ -6,6 +6,7 @@ import { useLiveJob } from "@/api/live/useLiveJob";
 import type { Job } from "@/api/types";
 import { useTitle } from "@/lib/browser/useTitle";
 import { jobName } from "@/lib/facts/jobFacts";
+import { IsItBetter } from "@/parts/evals/IsItBetter";
 import { DetailPage } from "@/parts/page/DetailPage";
 import { Notice } from "@/parts/page/Notice";
 
@@ -66,6 +67,7 @@ function Details({ job }: { job: Job }) {
     <>
       <JobHead job={job} />
       {job.error && <JobError error={job.error} />}
+      <IsItBetter jobId={job.id} job={job} hasSucceeded={job.status === "succeeded"} />
       <JobCurves job={job} live={live} />
       <Samples job={job} live={live} />
       <Candidates job={job} />

@@ -194,6 +194,16 @@ def test_an_eval_goes_with_its_runs_and_their_files(api: Api) -> None:
     assert {"eval.created", "eval.deleted", "eval_run.created"} <= logged
 
 
+def test_a_client_makes_an_eval_of_a_job_of_its_own_project(alice: Tenant, bob: Tenant) -> None:
+    job_id = alice.create_job()["id"]
+    made = make_eval(alice, job_id=job_id)
+    assert alice.http.get(f"{EVALS}/{made}").json()["job_id"] == job_id
+    listed = alice.http.get(EVALS, params={"job_id": job_id}).json()["data"]
+    assert [each["id"] for each in listed] == [made]
+    error = refusal(bob.http.post(EVALS, json=EVAL | {"job_id": job_id}), 400, "job_id", "job_not_found")
+    assert "this project" in error["message"]
+
+
 def test_an_eval_of_a_job_says_so(api: Api, alice: Tenant) -> None:
     job_id = alice.create_job()["id"]
     with api.sessions.begin() as session:

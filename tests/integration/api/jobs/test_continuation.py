@@ -181,3 +181,30 @@ def test_a_parent_that_is_gone_at_the_start_ends_the_job_with_its_name(
         job_lease.close()
     assert (error.value.code, error.value.param) == ("model_deleted", "model")
     alice.openai.fine_tuning.jobs.cancel(lease.job_id)
+
+
+def test_an_adapter_lists_the_jobs_that_continue_from_it_itself(
+    api: Api, alice: Tenant, bob: Tenant, parent: Parent, tmp_path: Path
+) -> None:
+    path = f"/v1/adapters/{parent.adapter_id}/descendants"
+    assert alice.http.get(path).json()["data"] == []
+    waits, ended, deleted = (alice.create_job(model=parent.model)["id"] for _ in range(3))
+    alice.create_job(model=f"{parent.model}:ckpt-step-4")
+    child = api.finish(api.claim(ended), tmp_path)
+    grandchild = alice.create_job(model=alice.job(ended)["fine_tuned_model"])["id"]
+    alice.openai.fine_tuning.jobs.cancel(deleted)
+    alice.http.delete(f"{JOBS}/{deleted}")
+
+    first = alice.http.get(path, params={"limit": 1}).json()
+    rest = alice.http.get(path, params={"after": first["last_id"]}).json()
+    found = first["data"] + rest["data"]
+    assert [(row["id"], row["adapter_id"], row["status"]) for row in found] == [
+        (ended, child, "succeeded"),
+        (waits, None, "queued"),
+    ]
+    assert found[0]["model"] == alice.job(ended)["fine_tuned_model"]
+    (of_child,) = alice.http.get(f"/v1/adapters/{child}/descendants").json()["data"]
+    assert of_child["id"] == grandchild
+    refusal(bob.http.get(path), 404, "adapter_id")
+    for job_id in (waits, grandchild):
+        alice.openai.fine_tuning.jobs.cancel(job_id)

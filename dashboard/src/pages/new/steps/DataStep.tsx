@@ -1,9 +1,11 @@
+import { EvaluateField } from "@/pages/new/fields/EvaluateField";
 import { FilePicker } from "@/pages/new/fields/FilePicker";
 import type { StepProps } from "@/pages/new/fields/stepProps";
 
 import { Step } from "./Step";
 
-export function DataStep({ draft, change }: StepProps) {
+export function DataStep(props: StepProps) {
+  const { draft, change } = props;
   return (
     <Step number={2} title="Data">
       <div className="grid items-start gap-5 sm:grid-cols-2">
@@ -24,6 +26,7 @@ export function DataStep({ draft, change }: StepProps) {
           onChange={(validation_file) => change({ validation_file })}
         />
       </div>
+      <EvaluateField {...props} />
     </Step>
   );
 }

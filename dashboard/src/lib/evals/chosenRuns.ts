@@ -1,0 +1,58 @@
+/** Chooses which two runs of an eval are compared, and which evals of a job are shown. */
+
+import type { CriterionResult, Eval, EvalRun } from "@/api/types";
+
+/** An eval with its runs, newest first. */
+export interface JudgedEval {
+  eval: Eval;
+  runs: readonly EvalRun[];
+}
+
+export interface ChosenRuns {
+  base: EvalRun | undefined;
+  tuned: EvalRun | undefined;
+}
+
+export const hasCompleted = ({ status }: EvalRun): boolean => status === "completed";
+
+/**
+ * Returns the runs that the address names. If it names none, the base is the newest completed run of the base model, and
+ * the tuned run is the newest other completed one. If all runs judge base models, the oldest of them is the base.
+ */
+export function chosenRuns(runs: readonly EvalRun[], named: { base?: string; tuned?: string } = {}): ChosenRuns {
+  const completed = runs.filter(hasCompleted);
+  const ofBase = completed.filter(isOfBase);
+  const usual = ofBase.length < completed.length ? ofBase[0] : undefined;
+  const base = completed.find(({ id }) => id === named.base) ?? usual ?? completed.at(-1);
+  const others = completed.filter((run) => run !== base);
+  const tuned = others.find(({ id }) => id === named.tuned) ?? others.find((run) => !isOfBase(run)) ?? others[0];
+  return { base, tuned };
+}
+
+/** Returns whether a run judges a base model: the name of a fine-tuned model begins with `ft:`. */
+export function isOfBase({ model, metadata }: EvalRun): boolean {
+  return metadata?.model ? metadata.model === "base" : !model.startsWith("ft:");
+}
+
+/** Returns whether the runs ask the general questions, which show what a model has forgotten. */
+export function isOfForgetting({ runs }: JudgedEval): boolean {
+  return runs.some(({ data_source }) => data_source.source.type === "general");
+}
+
+/** Returns the newest eval of a job's result, and the newest that shows what the model has forgotten. */
+export function shownEvals(evals: readonly JudgedEval[]) {
+  return {
+    result: evals.find((one) => !isOfForgetting(one)),
+    forgetting: evals.find(isOfForgetting),
+  };
+}
+
+/** Returns what the newest eval of a job's result found for the tuned model. */
+export function resultsOf(evals: readonly JudgedEval[]): readonly CriterionResult[] {
+  return chosenRuns(shownEvals(evals).result?.runs ?? []).tuned?.criteria ?? [];
+}
+
+/** Returns the types of the criteria that the service takes if a job asks for an evaluation without naming any. */
+export function usualCriteria(objective: string): string[] {
+  return objective === "supervised" ? ["loss", "exact_match"] : ["loss"]; // for other rows no answer is the right one
+}

@@ -1,0 +1,60 @@
+import { useQuery } from "@tanstack/react-query";
+
+import { cardQuery } from "@/api/project/adapters";
+import type { Adapter } from "@/api/types";
+import { chatRequest, cliOf, curlOf, pythonOf } from "@/lib/chat/chatRequest";
+import { snippetsOf } from "@/lib/facts/adapterFacts";
+import { CodeForms } from "@/parts/basics/CodeForms";
+import { CopyBlock } from "@/parts/basics/CopyBlock";
+import { Loaded } from "@/parts/page/Loaded";
+import { Section } from "@/parts/page/Section";
+
+const PROMPT = { role: "user", content: "Hello!" } as const;
+
+/** How the adapter is used: asked over this service, or loaded elsewhere. */
+export function UseIt({ adapter }: { adapter: Adapter }) {
+  return (
+    <Section title="Use it">
+      <div className="grid min-w-0 gap-4 px-4 pb-4">
+        <div className="grid min-w-0 gap-2">
+          <h3 className="font-medium">Ask it</h3>
+          <ChatForms model={adapter.model} />
+        </div>
+        <div className="grid min-w-0 gap-2">
+          <h3 className="font-medium">Load it elsewhere</h3>
+          <Loaded query={useQuery(cardQuery(adapter))}>{(card) => <LoadingCode card={card} />}</Loaded>
+        </div>
+      </div>
+    </Section>
+  );
+}
+
+function ChatForms({ model }: { model: string }) {
+  const request = chatRequest(model, [PROMPT], {});
+  const { origin } = location;
+  return (
+    <CodeForms
+      forms={{
+        Python: { label: "The openai package", write: () => pythonOf(request, origin), hasKey: true },
+        curl: { label: "A shell with curl", write: () => curlOf(request, origin), hasKey: true },
+        CLI: { label: "tunery chat", write: () => cliOf(request, origin), hasKey: true },
+      }}
+    />
+  );
+}
+
+/** The code that loads the adapter. It comes from the model card, which the worker wrote for this method. */
+function LoadingCode({ card }: { card: string }) {
+  const snippets = snippetsOf(card);
+  if (!snippets.length) return <p className="text-muted">Its model card does not say how.</p>;
+  return (
+    <>
+      {snippets.map(({ label, code }) => (
+        <CopyBlock key={label} label={label} code={code} />
+      ))}
+      <p className="fact">
+        <code className="font-mono">path/to/this/folder</code> is the folder where you unpacked the download.
+      </p>
+    </>
+  );
+}

@@ -1,0 +1,93 @@
+import { isUnderWay, useRemoveRun } from "@/api/evals/runs";
+import { useMayWrite } from "@/api/project/session";
+import type { CriterionResult, Eval, EvalRun } from "@/api/types";
+import type { EvalSearch } from "@/lib/addresses/evalSearch";
+import { type ChosenRuns, hasCompleted } from "@/lib/evals/chosenRuns";
+import { counted, NOTHING, significant } from "@/lib/text/format";
+import { Ago } from "@/parts/basics/Ago";
+import { Estimate } from "@/parts/evals/Estimate";
+import { RunState } from "@/parts/evals/RunState";
+import { Failure } from "@/parts/page/Notice";
+import { type Column, wideRegion } from "@/parts/tables/columns";
+import { DataTable } from "@/parts/tables/DataTable";
+
+interface RunTableProps {
+  criteria: Eval["testing_criteria"];
+  runs: readonly EvalRun[];
+  chosen: ChosenRuns;
+  onChoose: (changed: EvalSearch) => void;
+}
+
+/** Each run with the value of each criterion. Two of the completed runs are chosen for the comparison. */
+export function RunTable({ criteria, runs, chosen, onChoose }: RunTableProps) {
+  const mayWrite = useMayWrite();
+  const choice = (role: "base" | "tuned", label: string): Column<EvalRun> => ({
+    name: label,
+    cell: (run) => (
+      <input
+        type="radio"
+        name={role}
+        aria-label={`Compare ${run.name} as ${role === "base" ? "the base" : "the tuned model"}`}
+        checked={run.id === chosen[role]?.id}
+        disabled={!hasCompleted(run) || run.id === chosen[role === "base" ? "tuned" : "base"]?.id}
+        onChange={() => onChoose({ base: chosen.base?.id ?? run.id, tuned: chosen.tuned?.id ?? run.id, [role]: run.id })}
+      />
+    ),
+  });
+  const columns: Column<EvalRun>[] = [
+    { name: "Model", isRowHead: true, className: "min-w-40", cell: (run) => <Model run={run} /> },
+    choice("base", "Base"),
+    choice("tuned", "Tuned"),
+    { name: "Status", className: "min-w-28", cell: (run) => <RunState run={run} /> },
+    ...criteria.map(
+      ({ name }): Column<EvalRun> => ({
+        name: `Value of ${name}`,
+        head: name,
+        align: "right",
+        cell: (run) => <Value result={run.criteria.find((one) => one.name === name)} />,
+      }),
+    ),
+    ...(mayWrite
+      ? [{ name: "Actions", hiddenHead: true, align: "right" as const, cell: (run: EvalRun) => <Remove run={run} /> }]
+      : []),
+  ];
+  return <DataTable columns={columns} rows={runs} keyOf={({ id }) => id} region={wideRegion("Runs")} />;
+}
+
+function Model({ run }: { run: EvalRun }) {
+  const { total, errored } = run.result_counts;
+  return (
+    <>
+      <span className="block text-sm break-all text-ink">{run.name}</span>
+      {run.model && run.model !== run.name && <span className="fact block break-all">{run.model}</span>}
+      <span className="fact block">
+        <Ago unix={run.created_at} />
+        {total > 0 && ` · ${counted(total, "row")}`}
+        {errored > 0 && `, ${errored} could not be judged`}
+      </span>
+    </>
+  );
+}
+
+function Value({ result }: { result: CriterionResult | undefined }) {
+  return result ? <Estimate value={significant(result.value)} interval={result} /> : NOTHING;
+}
+
+function Remove({ run }: { run: EvalRun }) {
+  const remove = useRemoveRun();
+  const word = isUnderWay(run) ? "Cancel" : "Delete";
+  return (
+    <>
+      <button
+        type="button"
+        className="link text-bad"
+        aria-label={`${word} the run ${run.name}`}
+        disabled={remove.isPending}
+        onClick={() => remove.mutate(run)}
+      >
+        {word}
+      </button>
+      {remove.error && <Failure asked error={remove.error} />}
+    </>
+  );
+}

@@ -1,0 +1,38 @@
+import { useEvaluate } from "@/api/evals/ofJob";
+import { useMayWrite } from "@/api/project/session";
+import type { Job } from "@/api/types";
+import { usualCriteria } from "@/lib/evals/chosenRuns";
+import { Failure } from "@/parts/page/Notice";
+
+/** Offers to judge the result of a job that has no eval yet. */
+export function Evaluate({ job }: { job: Job }) {
+  const evaluate = useEvaluate(job);
+  const mayWrite = useMayWrite();
+  if (!job.validation_file) {
+    return (
+      <p className="px-4 pb-4 text-muted">
+        Not evaluated. The job has no validation file;{" "}
+        <code className="font-mono break-all">
+          tunery evaluate {job.base_model} {job.fine_tuned_model} --file rows.jsonl
+        </code>{" "}
+        judges both models on any rows.
+      </p>
+    );
+  }
+  const criteria = usualCriteria(job.method.type).join(" and ");
+  return (
+    <div className="grid gap-3 px-4 pb-4">
+      <p className="text-muted">
+        Not evaluated. An eval judges the base model and this result on the validation file, by {criteria}.
+      </p>
+      {mayWrite && (
+        <div>
+          <button type="button" className="button" disabled={evaluate.isPending} onClick={() => evaluate.mutate()}>
+            {evaluate.isPending ? "Starting…" : "Evaluate"}
+          </button>
+        </div>
+      )}
+      {evaluate.error && <Failure asked error={evaluate.error} />}
+    </div>
+  );
+}

@@ -1,0 +1,22 @@
+import type { EvalRun } from "@/api/types";
+import { runStatus } from "@/lib/evals/evalWords";
+import { ProgressBar } from "@/parts/basics/ProgressBar";
+import { StatusMark } from "@/parts/basics/StatusMark";
+
+/** The status of a run, its progress while it is under way, and why it failed. */
+export function RunState({ run }: { run: EvalRun }) {
+  return (
+    <div className="grid min-w-0 gap-1">
+      <StatusMark status={runStatus(run)} />
+      {run.status === "in_progress" && (
+        <>
+          <ProgressBar percent={run.progress.percent} label={`Progress of ${run.name}`} />
+          <span className="fact">
+            {run.progress.percent.toFixed(0)} % {run.progress.phase}
+          </span>
+        </>
+      )}
+      {run.error.message && <span className="text-xs break-words text-bad">{run.error.message}</span>}
+    </div>
+  );
+}
