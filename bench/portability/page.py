@@ -26,7 +26,7 @@ def write(results: Sequence[Path], page: Path) -> None:
         parts.append(f"Not measured yet: {', '.join(missing)}.")
     if whole:
         parts.append(_by_form(whole))
-    marked.put(page, SCRIPT, "\n\n".join(parts))
+    marked.put(page, SCRIPT, "\n\n".join(part.strip() for part in parts))
 
 
 def _read(file: Path) -> Result:
