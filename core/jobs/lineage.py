@@ -40,7 +40,7 @@ def lineage_of(spec: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def continues_from(adapter_id: str) -> ColumnElement[bool]:
     """Return the condition that a job itself continues from an adapter. An index finds these jobs."""
-    return literal_column(f"(jobs.{PARENT_ADAPTER_SQL})", String) == adapter_id
+    return literal_column(f"({PARENT_ADAPTER_SQL})", String) == adapter_id
 
 
 def refuse_if_continued(session: Session, project_id: str, **parent: str) -> None:

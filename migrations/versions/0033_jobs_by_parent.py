@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 INDEX = "ix_jobs_parent_adapter"
-PARENT = "(spec -> 'lineage' -> 0 ->> 'adapter_id')"
+PARENT = "(((spec -> 'lineage') -> 0) ->> 'adapter_id')"
 
 
 def upgrade() -> None:

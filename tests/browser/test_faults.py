@@ -12,6 +12,7 @@ from core.access.keys import revoke_key
 from core.ids import new_id
 from core.tables import Event
 from tests.fixtures.api import Api, running_api, wait_for
+from tests.fixtures.evals_api import make_eval
 from tests.fixtures.pages import NO_ANSWER, downloaded, newest_step, queued
 from tests.fixtures.relay import BrowserRelay
 from tests.fixtures.site import END_SECONDS, Site, Visit
@@ -244,6 +245,7 @@ def test_what_a_page_waits_for_is_said_to_be_on_its_way(site: Site, page: Page) 
     for path, asked, shown in (
         (f"/files/{job['training_file']}", re.compile(r"/v1/files/[^/]+$"), "First rows"),
         (f"/adapters/{job['adapter_id']}", re.compile(r"/v1/adapters/[^/]+$"), "Lineage"),
+        (f"/evals/{make_eval(site.tenant)}", re.compile(r"/v1/evals/[^/]+$"), "No run yet."),
         ("/workers", re.compile(r"/v1/workers$"), "Queue"),
     ):
         held.clear()

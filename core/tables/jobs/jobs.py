@@ -14,7 +14,7 @@ from core.statuses import ENDED, STATUSES
 from core.tables.base import Base, one_of
 
 MODEL_ID_LENGTH = 12  # characters at the end of a job's id that end the name of its model
-PARENT_ADAPTER_SQL = "spec -> 'lineage' -> 0 ->> 'adapter_id'"
+PARENT_ADAPTER_SQL = "((spec -> 'lineage') -> 0) ->> 'adapter_id'"  # in the form in which Postgres shows it
 RUN_OUTCOMES = ("succeeded", "failed", "cancelled", "paused", "lost", "released")
 
 

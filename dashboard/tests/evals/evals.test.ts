@@ -43,7 +43,7 @@ test("the evals of a job are told apart by their rows", () => {
 test("numbers are written with their sign and their interval", () => {
   expect([signed(-0.1234), signed(0.5), signed(0), signed(null)]).toEqual(["−0.12", "+0.5", "0", "–"]);
   expect([pWords(0.00001), pWords(0.0456), pWords(1), pWords(null)]).toEqual(["< 0.001", "0.046", "1", "–"]);
-  expect([intervalWords({ low: 0.5, high: 1 }), intervalWords({ low: null, high: null })]).toEqual(["0.5000 to 1.000", null]);
+  expect([intervalWords({ low: -0.5, high: 1 }), intervalWords({ low: null, high: null })]).toEqual(["−0.5000 to 1.000", null]);
 });
 
 describe("the difference of two answers", () => {

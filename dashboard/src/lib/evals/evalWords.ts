@@ -21,8 +21,10 @@ export const runStatus = ({ status }: EvalRun): string => STATUSES[status];
 
 /** `0.71 to 0.86`; null if the rows are too few for an interval. */
 export function intervalWords({ low, high }: Interval): string | null {
-  return low === null || high === null ? null : `${significant(low)} to ${significant(high)}`;
+  return low === null || high === null ? null : `${end(low)} to ${end(high)}`;
 }
+
+const end = (value: number): string => significant(value).replace(/^-/, "−");
 
 /** Writes a difference with its sign. */
 export function signed(value: number | null): string {

@@ -19,7 +19,7 @@ export function FailedRows({ run }: { run: EvalRun }) {
               return (
                 <li key={id} className="grid gap-2 border-t border-line px-4 py-3">
                   <p>
-                    <strong className="first-letter:uppercase">{name}</strong>{" "}
+                    <strong className="inline-block first-letter:uppercase">{name}</strong>{" "}
                     <span className="text-bad">{error.message}</span>
                   </p>
                   <Words title={`Prompt of ${name}`} pieces={promptOf(datasource_item, sample)} />

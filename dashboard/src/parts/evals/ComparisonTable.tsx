@@ -27,6 +27,7 @@ const COLUMNS: readonly Column<CriterionComparison>[] = [
       </>
     ),
   },
+  { name: "Verdict", cell: (one) => <Verdict one={one} /> }, // here a phone shows it too
   { name: "Base", align: "right", cell: ({ base }) => <Estimate value={significant(base.value)} interval={base} /> },
   { name: "Tuned", align: "right", cell: ({ tuned }) => <Estimate value={significant(tuned.value)} interval={tuned} /> },
   { name: "Difference", align: "right", cell: (one) => <Estimate value={signed(one.difference)} interval={one} /> },
@@ -42,7 +43,6 @@ const COLUMNS: readonly Column<CriterionComparison>[] = [
     className: "whitespace-nowrap",
     cell: ({ adjusted_p_value }) => pWords(adjusted_p_value),
   },
-  { name: "Verdict", cell: (one) => <Verdict one={one} /> },
 ];
 
 const COLOURS = { better: "text-good", worse: "text-bad", no_clear_difference: "text-muted" };
