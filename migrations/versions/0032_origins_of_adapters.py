@@ -1,6 +1,5 @@
 """the origin of an adapter that no job has trained: an import, or a composition of adapters"""
 
-import sqlalchemy as sa
 from alembic import op
 
 revision = "0032"
@@ -9,7 +8,6 @@ branch_labels = None
 depends_on = None
 
 TYPE, OTHER = "ck_adapters_origin_type", "ck_adapters_either_trained_or_of_another_origin"
-INDEX = "ix_adapters_without_a_job"
 BEFORE = "ck_adapters_either_trained_or_imported"
 RULE = (
     "(job_id IS NULL) = ({origin} IS NOT NULL) AND (job_id IS NULL) = (model IS NOT NULL)"
@@ -24,8 +22,6 @@ def upgrade() -> None:
     op.create_check_constraint(op.f(OTHER), "adapters", RULE.format(origin="origin"))
     known = "origin IS NULL OR (origin ->> 'type' IN ('import', 'composition'))"
     op.create_check_constraint(op.f(TYPE), "adapters", known)
-    without_a_job = sa.text("job_id IS NULL")
-    op.create_index(INDEX, "adapters", ["project_id", "id"], postgresql_where=without_a_job)
 
 
 def downgrade() -> None:
@@ -33,7 +29,6 @@ def downgrade() -> None:
     composed = "origin ->> 'type' = 'composition'"
     op.execute(f"DELETE FROM tasks WHERE adapter_id IN (SELECT id FROM adapters WHERE {composed})")  # noqa: S608
     op.execute(f"DELETE FROM adapters WHERE {composed}")  # noqa: S608
-    op.drop_index(INDEX, table_name="adapters")
     op.drop_constraint(op.f(TYPE), "adapters", type_="check")
     op.drop_constraint(op.f(OTHER), "adapters", type_="check")
     op.execute("UPDATE adapters SET origin = origin - 'type' WHERE origin IS NOT NULL")
