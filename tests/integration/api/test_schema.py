@@ -310,9 +310,19 @@ def document(api: Api, operator: Tenant, known: Known, pytestconfig: pytest.Conf
     def filter_case(_: Any, case: Case) -> bool:
         named = {str(value) for value in case.path_parameters.values()}
         spared = case.method != "GET" and known.spared & named
-        return not spared and (not varies_a_job(case) or next(count) % stride == 0)
+        left_out = spared or ends_what_others_need(case, known)
+        return not left_out and (not varies_a_job(case) or next(count) % stride == 0)
 
     return document
+
+
+def ends_what_others_need(case: Case, known: Known) -> bool:
+    """Return whether the request deletes a thing that other operations name, and not the one made for it."""
+    own = known.at.get(case.operation.label, {})
+    named = {f"path.{name}": str(value) for name, value in case.path_parameters.items()}
+    return case.method == "DELETE" and any(
+        named[place] == known.anywhere.get(place) != value for place, value in own.items() if place in named
+    )
 
 
 def varies_a_job(case: Case) -> bool:
