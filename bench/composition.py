@@ -27,6 +27,7 @@ from bench import BENCH, ROOT
 from bench.command_line import add_models, new_parser, positive
 from bench.composing import page
 from bench.composing.rows import Task, tasks
+from bench.composing.training import RANK, train
 from bench.jobs.api_job import jsonl
 from bench.jobs.run import surroundings
 from bench.peers.measuring import SEED
@@ -35,11 +36,9 @@ from bench.training.running import RunFailed, run_script, say
 from bench.training.service import download, service, upload, wait
 from cli.client.client import Client
 from cli.client.watch import job_path
-from core.catalog import SMOLLM2
 from core.compositions.requests import Method
 from worker.process.environment import TRAINER_ENVIRONMENT
 
-RANK, BATCH_SIZE, LEARNING_RATE = 8, 4, 1e-3
 SEARCHED: Method = "cat"
 POLL_SECONDS = 0.5
 
@@ -120,20 +119,6 @@ def adapters(both: Sequence[Task], given: argparse.Namespace, folder: Path) -> l
 def model(name: str, folder: Path | None, weights: Sequence[float] = (), **more: Any) -> dict[str, Any]:
     place = str(folder) if folder else None
     return {"name": name, "folder": place, "weights": list(weights), "searched": False, **more}
-
-
-def train(client: Client, task: Task) -> str:
-    """Create the job of a task, and return its id."""
-    hyperparameters = {"n_epochs": task.epochs, "batch_size": BATCH_SIZE}
-    body = {
-        "model": SMOLLM2.id,
-        "training_file": upload(client, jsonl(task.training)),
-        "seed": SEED,
-        "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
-        "adapter": {"type": "lora", "r": RANK, "lora_alpha": 2 * RANK},
-        "training": {"learning_rate": LEARNING_RATE},
-    }
-    return str(client.post("/fine_tuning/jobs", body)["id"])
 
 
 def compose(

@@ -32,6 +32,13 @@ Cut = Annotated[
     Query(ge=1, description="Cuts an adapter that was trained with `dynamic_rank` to so many ranks"),
 ]
 
+Part = Annotated[
+    str | None,
+    Query(
+        max_length=128, description="Lists only the adapters that were composed of the adapter with this id"
+    ),
+]
+
 router = APIRouter(
     prefix="/v1/adapters", tags=["Adapters"], responses=declared(NotAuthenticated, Unavailable)
 )
@@ -44,9 +51,10 @@ def list_adapters(
     catalog: ModelCatalog,
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
     after: After = None,
+    part: Part = None,
 ) -> Page[AdapterObject]:
     """List the project's own adapters, newest first."""
-    rows, has_more = service.list_page(session, caller.project_id, after, limit)
+    rows, has_more = service.list_page(session, caller.project_id, after, limit, part)
     return Page.of([service.describe(row, catalog) for row in rows], has_more)
 
 

@@ -25,9 +25,13 @@ def find(session: Session, project_id: str, adapter_id: str) -> AdapterRow | Non
 
 
 def page(
-    session: Session, project_id: str, *, after: str | None, limit: int
+    session: Session, project_id: str, *, after: str | None, limit: int, part: str | None = None
 ) -> tuple[list[AdapterRow], bool]:
     query = _rows().where(Adapter.project_id == project_id)
+    if part is not None:
+        query = query.where(
+            Adapter.job_id.is_(None), Adapter.origin.contains({"parents": [{"adapter_id": part}]})
+        )
     rows, has_more = fetch_page(session, query, Adapter.id, after=after, limit=limit)
     return [AdapterRow(*row) for row in rows], has_more
 

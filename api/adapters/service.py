@@ -69,10 +69,14 @@ def delete(session: Session, project_id: str, adapter_id: str) -> None:
 
 
 def list_page(
-    session: Session, project_id: str, after: str | None, limit: int
+    session: Session, project_id: str, after: str | None, limit: int, part: str | None
 ) -> tuple[list[AdapterRow], bool]:
+    """Return a page of the project's adapters, and whether more follow. Raises InvalidRequest.
+
+    `part` leaves only those that were composed of this adapter.
+    """
     check_cursor(after, ADAPTER_ID)
-    return queries.page(session, project_id, after=after, limit=limit)
+    return queries.page(session, project_id, after=after, limit=limit, part=part)
 
 
 def list_descendants(

@@ -110,6 +110,9 @@ def test_a_composed_adapter_is_like_one_that_a_job_has_trained(
     ]
     assert named == [(*first, 25.0), (*second, -12.5)]
     assert adapter["model"] in [model.id for model in tenant.openai.models.list()]
+    for each in parts:
+        assert tenant.http.get(ADAPTERS, params={"part": each.adapter_id}).json()["data"] == [adapter]
+    assert tenant.http.get(ADAPTERS, params={"part": adapter["id"]}).json()["data"] == []
     size = sum(file["bytes"] for file in adapter["files"])
     with chat_api.sessions() as session:
         assert stored_bytes(session, tenant.project_id) == held + size, "it counts once for the quota"

@@ -84,6 +84,13 @@ export function useDescendants(id: string) {
   });
 }
 
+/** The adapters that were composed of this one, newest first. */
+export function useComposed(id: string) {
+  return usePaged(["adapter", id, "composed"], (after, signal) =>
+    body(api.GET("/v1/adapters", { params: { query: { ...pageQuery(PAGE, after), part: id } }, signal })),
+  );
+}
+
 /** The names of the project's aliases that lead to a model. */
 export function aliasesQuery(model: string) {
   return queryOptions({

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 
-import { aliasesQuery, useDescendants } from "@/api/project/adapters";
+import { aliasesQuery, useComposed, useDescendants } from "@/api/project/adapters";
 import { useExports } from "@/api/project/exports";
 import type { Adapter, Descendant } from "@/api/types";
 import { formatWords } from "@/lib/facts/exportFacts";
@@ -20,6 +20,7 @@ export function Family({ adapter }: { adapter: Adapter }) {
     <>
       <Aliases model={adapter.model} />
       <ExportedAs adapterId={adapter.id} />
+      <ComposedInto adapterId={adapter.id} />
       <PagedList list={descendants} empty="No job continues from it.">
         {(jobs) => (
           <Generation label="Jobs that continue from it">
@@ -128,6 +129,26 @@ function ExportedAs({ adapterId }: { adapterId: string }) {
       <span className="text-muted">Exported as: </span>
       {[...new Set(made.map(formatWords))].join(", ")}
     </p>
+  );
+}
+
+function ComposedInto({ adapterId }: { adapterId: string }) {
+  const { items } = useComposed(adapterId);
+  if (!items?.length) return null;
+  return (
+    <Generation label="Composed into">
+      {items.map(({ id, model }) => (
+        <Member
+          key={id}
+          note="composed"
+          name={
+            <Link to="/adapters/$adapterId" params={{ adapterId: id }} className="link break-all">
+              {model}
+            </Link>
+          }
+        />
+      ))}
+    </Generation>
   );
 }
 
