@@ -1,4 +1,7 @@
-"""the origin of an adapter that no job has trained: an import, or a composition of adapters"""
+"""the origin of an adapter that no job has trained: an import, or a composition of adapters
+
+No release has had the column `imported`, so it is renamed at once.
+"""
 
 from alembic import op
 
