@@ -133,6 +133,7 @@ class Settings(BaseSettings):
     eval_wait_seconds: float = Field(
         600,
         gt=0,
+        le=3600,
         description="Longest time that an eval run waits for a server, seconds. Then it fails",
     )
     max_eval_rows: int = Field(

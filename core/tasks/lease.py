@@ -18,6 +18,7 @@ from core.tables import TASK_KINDS, Adapter, Task
 
 LEASE_SECONDS = 30.0
 MAX_LOSSES = 3
+MOST_TRIES, MOST_AGE = 60, timedelta(days=1)  # of a task that meets outside faults; both must be reached
 DAYS_WITHOUT_FILES = 7  # for which a task that has failed is shown; then its leftovers are removed too
 
 
@@ -163,6 +164,16 @@ def release(session: Session, lease: TaskLease, delay: float) -> None:
     Raises TaskLeaseLost.
     """
     _requeue(_held(session, lease), from_now(delay))
+
+
+def has_had_its_tries(session: Session, lease: TaskLease) -> bool:
+    """Return whether the task has failed often enough, for long enough, to be given up. Raises TaskLeaseLost.
+
+    The fence also counts the processes that gave way or were restarted. So it alone would give up a long
+    task at its first fault, and the age alone would do so too.
+    """
+    is_old = select(Task.created_at < func.now() - MOST_AGE).where(Task.id == lease.task_id)
+    return _held(session, lease).fence >= MOST_TRIES and session.scalars(is_old).one()
 
 
 def _requeue(task: Task, not_before: Any) -> None:

@@ -139,7 +139,7 @@ def _within(request: RenderRequest, rows: Iterable[Row]) -> Iterator[Row]:
             raise JobError(
                 "too_many_tokens",
                 f"Up to line {row.line}, the file has more than {request.max_tokens:,} tokens, which is the "
-                "most that this server trains on. Use a part of the file, or lower training.max_length.",
+                "most that this server takes. Use a part of the file. A job may lower training.max_length.",
                 request.param,
             )
         yield row

@@ -3,21 +3,24 @@
 import asyncio
 import json
 import time
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
+from pydantic import ValidationError
 
 from core.errors import AppError, JobError, OutsideFault, RateLimited, Unavailable
+from core.serving.chat import ChatRequest
+from core.serving.completions import CompletionRequest
 from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.dispatch.errors import RefusedByServer, ServerLost
+from core.serving.paths import COMPLETIONS
 from core.serving.served_model import SERVED_FIELD, ServedModel
 from worker.evals.row_failed import RowFailed
 
 PAUSE_SECONDS = 0.5
-MOST_LOSSES = 3  # servers that one row may bring down before it counts as the cause
-PASSING = ("upstream_lost", "device_taken", "server_busy", "server_stopping")
+MOST_LOSSES = 2  # servers that one row may bring down before it counts as the cause
+PASSING = (429, 503)  # statuses after which another try may succeed
 OF_THE_MODEL = (  # every row would be refused
     "adapter_damaged",
     "model_not_found",
@@ -32,46 +35,44 @@ class Asking:
 
     def __init__(self, dispatcher: Dispatcher, wait_seconds: float) -> None:
         self._dispatcher, self._wait_seconds = dispatcher, wait_seconds
-        self._waits: Counter[str] = Counter()
+        self._unanswered: set[str] = set()
 
     @property
     def waits_for(self) -> str | None:
-        """The base model that rows wait for, because no server can sample from it now."""
-        return next(iter(self._waits), None)
+        """A base model for which no server has answered since a request for it was put off."""
+        return next(iter(self._unanswered), None)
 
     async def ask(self, path: str, model: ServedModel, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer of a server, once there is one.
 
-        Raises RowFailed if the servers refuse this request, JobError if they refuse the model or none has
-        been running for too long, and OutsideFault if all have been busy for too long.
+        Raises RowFailed if the servers refuse this request or it brings them down, JobError if they refuse
+        the model or none has been running for too long, and OutsideFault if all have been busy for too long.
         """
         content = json.dumps({**body, SERVED_FIELD: model.model_dump(mode="json")}).encode()
-        beginning = json.dumps(body.get("messages", body.get("prompt")))[:256]
-        losses, waited_since, waits = 0, time.monotonic(), False
+        beginning = _beginning(path, body)
+        losses, waits_since = 0, None
         reason: Exception
-        try:
-            while True:
-                try:
-                    async with self._dispatcher.begun(path, model, beginning, content) as response:
-                        return dict(json.loads(await response.aread()))
-                except RefusedByServer as error:
-                    reason = _passing(error)
-                except (ServerLost, httpx.HTTPError) as error:
-                    losses += 1
-                    if losses >= MOST_LOSSES:
-                        message = f"{losses} servers stopped while they worked on this row."
-                        raise RowFailed("server_lost", message) from error
-                    reason = error
-                except (Unavailable, RateLimited) as error:
-                    reason = error
-                if not waits:
-                    self._waits[model.base] += 1
-                    waits = True
-                self._give_up_in_time(model.base, reason, waited_since)
-                await asyncio.sleep(PAUSE_SECONDS)
-        finally:
-            if waits:
-                self._waits -= Counter([model.base])
+        while True:
+            try:
+                async with self._dispatcher.begun(path, model, beginning, content) as response:
+                    found = dict(json.loads(await response.aread()))
+                self._unanswered.discard(model.base)
+                return found
+            except RefusedByServer as error:
+                self._unanswered.discard(model.base)
+                reason = _passing(error)
+            except (ServerLost, httpx.HTTPError) as error:
+                losses += error.servers if isinstance(error, ServerLost) else 1
+                if losses >= MOST_LOSSES:
+                    message = f"{losses} servers stopped while they worked on this row."
+                    raise RowFailed("server_lost", message) from error
+                reason, waits_since = error, None  # a server had taken the row, so the wait begins anew
+            except (Unavailable, RateLimited) as error:
+                reason = error
+            self._unanswered.add(model.base)
+            waits_since = waits_since or time.monotonic()
+            self._give_up_in_time(model.base, reason, waits_since)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     def _give_up_in_time(self, base: str, reason: Exception, since: float) -> None:
         if time.monotonic() - since < self._wait_seconds:
@@ -86,10 +87,20 @@ class Asking:
         ) from reason
 
 
+def _beginning(path: str, body: Mapping[str, Any]) -> str:
+    """Return the beginning that the API finds in the same request, so that both choose the same server."""
+    try:
+        if path == COMPLETIONS:
+            return CompletionRequest.model_validate(body).beginning
+        return ChatRequest.model_validate(body).beginning
+    except ValidationError:
+        return ""  # whichever server gets the request says what is wrong with it
+
+
 def _passing(error: RefusedByServer) -> RefusedByServer:
     """Return the error if another try may succeed. Raises RowFailed, or JobError if the model is at fault."""
     if error.code in OF_THE_MODEL:
         raise JobError(str(error.code), error.message, "model") from error
-    if error.code in PASSING:
+    if error.status in PASSING:
         return error
     raise RowFailed(error.code or "refused", error.message) from error

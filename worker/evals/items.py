@@ -18,10 +18,12 @@ from core.datasets.labelled_rules import labelled
 from core.datasets.preference_rules import pair
 from core.datasets.row_check import RULES
 from core.errors import JobError
+from worker.data.room import require_room
 from worker.row_store import nameless_file
 
 PARAM = "data_source"  # the field of the request that named the rows
 MAX_DEPTH = 64
+LOOK_BYTES = 16 * 1024**2  # that are written between two looks at the disk
 NOT_TRAINING = "it has none of the fields of a row of a training file, such as 'messages'"
 
 Messages = list[dict[str, Any]]
@@ -113,13 +115,22 @@ class Items:
     """The items of a run, in their order, in a file without a name."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = nameless_file(folder)
+        self._folder, self._file = folder, nameless_file(folder)
         self._ends = array("q", [0])
+        self._looked_up_to = 0
 
     def add(self, item: Item) -> None:
-        content = json.dumps(asdict(item)).encode()
+        """Append the item. Raises OutsideFault if the disk is nearly full."""
+        self._look_at_the_disk()
+        content = json.dumps(asdict(item), ensure_ascii=False).encode()
         self._file.write(content)
         self._ends.append(self._ends[-1] + len(content))
+
+    def _look_at_the_disk(self) -> None:
+        """Look at the first item, and again after each LOOK_BYTES."""
+        if self._ends[-1] >= self._looked_up_to:
+            require_room(self._folder, PARAM)
+            self._looked_up_to = self._ends[-1] + LOOK_BYTES
 
     def __len__(self) -> int:
         return len(self._ends) - 1

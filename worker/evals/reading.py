@@ -60,6 +60,7 @@ class _Conversations:
         if item.conversation is None:
             return
         gap = b"\n" * (item.line - self._line)
-        self._content.write(gap + json.dumps({"messages": item.conversation}).encode() + b"\n")
+        row = json.dumps({"messages": item.conversation}, ensure_ascii=False).encode()
+        self._content.write(gap + row + b"\n")
         self._line = item.line + 1
         self.is_empty = False

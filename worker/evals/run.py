@@ -33,6 +33,7 @@ from worker.evals.usage import UsageSums, count_for_project
 from worker.process.scratch import scratch_folder
 from worker.tasks.process import GaveWay, Work
 
+JUDGING = "judging the rows"
 REPORT_SECONDS = 0.5
 TURN_SECONDS = 900.0  # of a run, after which it gives way to the run of another project
 READ, JUDGED = 0.02, 0.95  # the shares of the work at whose end rows are read, and judged
@@ -49,7 +50,7 @@ def judge_run(work: Work, folder: Path) -> dict[str, Any]:
         held.callback(read.items.close)
         records = Records(work, folder, read.items, criteria)
         records.resume()
-        work.report("asking the model", READ)
+        work.report(JUDGING, READ)
         asyncio.run(_Run(work, request, criteria, read, records).judge_all())
     return records.report().model_dump(mode="json")
 
@@ -74,8 +75,7 @@ class _Run:
     ) -> None:
         self._work, self._request, self._records, self._items = work, request, records, read.items
         settings = work.settings
-        token = server_token(settings.secret_keys) if settings.secret_keys else None
-        self._dispatcher = Dispatcher(work.sessions, token, settings.chat_wait_seconds)
+        self._dispatcher = Dispatcher(work.sessions, _token(work, request), settings.chat_wait_seconds)
         self._asking = Asking(self._dispatcher, settings.eval_wait_seconds)
         self._judge = _judge(request, criteria, read, self._asking)
         self._began = time.monotonic()
@@ -144,10 +144,23 @@ class _Run:
     async def _report_again_and_again(self) -> None:
         while True:
             base = self._asking.waits_for
-            phase = "asking the model" if base is None else f"waiting for a server for '{base}'"
+            phase = JUDGING if base is None else f"waiting for a server for '{base}'"
             done = READ + (JUDGED - READ) * self._records.done / len(self._items)
             self._work.report(phase, done)
             await asyncio.sleep(REPORT_SECONDS)
+
+
+def _token(work: Work, request: RunRequest) -> str | None:
+    """Return the token to send to servers, or None if the run asks none and there is none to send."""
+    if work.settings.secret_keys is not None:
+        return server_token(work.settings.secret_keys)
+    if request.served is None and not request.grader_models:
+        return None
+    raise JobError(
+        "not_configured",
+        "This worker cannot ask servers, because TUNERY_SECRET_KEYS is not set on it. Ask the operator to "
+        "set the same keys on the API, all workers and all servers.",
+    )
 
 
 def _judge(request: RunRequest, criteria: list[Criterion], read: ReadRows, asking: Asking) -> Judge:

@@ -35,7 +35,6 @@ from worker.process.scratch import remove_abandoned, scratch_folder
 
 RENEW_SECONDS = 2.0
 RETRY_SECONDS = 30.0  # after a fault of the store, the database or the disk
-MOST_TRIES = 60  # after which a task fails with the fault
 MOST_SECONDS = 2 * 3600.0  # without progress: a process that takes longer hangs
 NICENESS = 10  # training goes first
 FIRST_TO_BE_KILLED = "1000"  # if the machine's memory runs out, before a trainer
@@ -131,10 +130,7 @@ def do_and_write(do: Do, work: Work, days: int | None = None, deliver: Deliver |
     except Exception as error:
         if fault := outside_fault(error):
             log.warning("task_waits", task=work.lease.task_id, reason=fault)
-            if work.lease.fence < MOST_TRIES:
-                _give_back(work, RETRY_SECONDS)
-            else:
-                _fail(work, JobError("unavailable", f"{fault}. This was tried {MOST_TRIES} times."))
+            _write(work, lambda session: _try_again_or_fail(session, work.lease, fault))
             return
         log.error("task_failed", task=work.lease.task_id, exc_info=error)
         reason = f"The server failed to do this ({type(error).__name__}); its log says why."
@@ -218,6 +214,14 @@ def _give_back_and_end(work: Work) -> None:
 
 def _give_back(work: Work, delay: float) -> None:
     _write(work, lambda session: leases.release(session, work.lease, delay))
+
+
+def _try_again_or_fail(session: Session, lease: TaskLease, fault: str) -> None:
+    if leases.has_had_its_tries(session, lease):
+        reason = f"{fault}. This was tried {lease.fence} times, for more than a day."
+        leases.fail(session, lease, JobError("unavailable", reason))
+    else:
+        leases.release(session, lease, RETRY_SECONDS)
 
 
 def _fail(work: Work, error: JobError) -> None:

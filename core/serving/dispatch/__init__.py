@@ -1,4 +1,4 @@
-"""Hands requests for answers to servers, and to other servers if the first ones cannot begin the answer.
+"""Chooses a server for a request and hands the request on.
 
-The API uses it for chats, and the process of an eval run for its questions.
+The API uses it for chats, and an eval run's process for its rows.
 """

@@ -1,4 +1,4 @@
-"""Hands a request to a server, and to another one if the first cannot begin the answer.
+"""Sends a request to one server after another, until one begins the answer.
 
 Once an answer has begun, no other server can go on with it.
 """
@@ -49,7 +49,7 @@ log = structlog.get_logger()
 
 
 class Dispatcher:
-    """Sends requests to servers. `token` is what they know the API by."""
+    """Sends requests to servers. `token` tells them that a process of this Tunery asks."""
 
     def __init__(self, sessions: sessionmaker[Session], token: str | None, wait_seconds: float) -> None:
         """`sessions` are for single reads."""
@@ -162,7 +162,9 @@ class _Attempts:
         """Note that a server could not do the request. Raises the error if too many could not."""
         self._excluded.add(server.id)
         self._failures.append(error)
-        self._was_lost |= isinstance(error, ServerLost)
+        if isinstance(error, ServerLost):
+            self._was_lost = True
+            error.servers = sum(isinstance(each, ServerLost) for each in self._failures)
         if len(self._failures) >= MOST_FAILURES:
             raise error
 
@@ -215,9 +217,9 @@ def _refusal(response: httpx.Response, content: bytes) -> AppError:
         log.error("server_answered_strangely", status=response.status_code)
         return Unavailable("The server that samples from the model gave no answer that could be understood.")
     if refused.status in (401, 403):
-        log.error("server_refused_the_api", error=refused.message)
+        log.error("server_refused_the_token", error=refused.message)
         return Unavailable(
-            "The server that samples from the model refuses the API. Ask the operator to set the same "
-            "TUNERY_SECRET_KEYS for both."
+            "The server that samples from the model does not accept Tunery's token. Ask the operator to set "
+            "the same TUNERY_SECRET_KEYS on the API, all workers and all servers."
         )
     return refused

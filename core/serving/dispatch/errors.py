@@ -12,6 +12,8 @@ class ServerLost(Unavailable):
     """The server that computed the answer has stopped."""
 
     code = "server_lost"
+    servers = 1
+    """How many servers have stopped while they worked on the request."""
 
 
 class RefusedByServer(AppError):

@@ -11,9 +11,11 @@ import pytest
 from sqlalchemy import select, update
 
 from core.database import from_now
-from core.errors import JobError
+from core.errors import JobError, OutsideFault
+from core.evals.evals import RUN_KIND
 from core.tables import ChatUsage, Task
 from core.tasks import client as tasks_of_clients
+from core.tasks import lease as leases
 from faults.relay import Relay
 from tests.fixtures.api import wait_for
 from tests.fixtures.evals import EXACT, EvalRuns, inline
@@ -21,7 +23,7 @@ from tests.fixtures.faults import crashes
 from tests.fixtures.serving import ServerProcess, Serving
 from tests.fixtures.tiny import TINY
 from worker.supervise import cleanup
-from worker.tasks.process import GaveWay
+from worker.tasks.process import GaveWay, Work, do_and_write
 from worker.tasks.service import Tasks
 
 ONE_TOKEN = {"sampling_params": {"max_completion_tokens": 1}}
@@ -153,6 +155,37 @@ def test_a_run_without_a_server_fails_after_its_time(serving: Serving, tmp_path:
     runs = EvalRuns(serving, tmp_path, eval_wait_seconds=1)
     with pytest.raises(JobError, match="No server for 'nowhere' answered for 1 seconds"):
         runs.do([EXACT], inline(questions(2)), base="nowhere")
+
+
+def test_a_run_that_cannot_ask_servers_fails_at_once(serving: Serving, tmp_path: Path) -> None:
+    runs = EvalRuns(serving, tmp_path)
+    runs.settings = runs.settings.model_copy(update={"secret_keys": None})
+    assert runs.do([EXACT], samples(runs, 1), model=None).report
+    with pytest.raises(JobError, match="TUNERY_SECRET_KEYS is not set") as raised:
+        runs.do([EXACT], inline(questions(1)))
+    assert raised.value.code == "not_configured"
+
+
+@pytest.mark.parametrize(
+    ("tries", "days", "status"), [(60, 2, "failed"), (60, 0, "queued"), (59, 2, "queued")]
+)
+def test_a_fault_fails_only_a_task_that_is_old_and_was_tried_often(
+    runs: EvalRuns, tries: int, days: int, status: str
+) -> None:
+    def fail(work: Work, folder: Path) -> dict[str, Any]:
+        raise OutsideFault("The store is away")
+
+    run_id = runs.create([EXACT], samples(runs, 1), model=None)
+    with runs.sessions.begin() as session:
+        changed = {"fence": tries - 1, "created_at": from_now(-days * 86_400)}
+        session.execute(update(Task).where(Task.id == run_id).values(changed))
+        lease = leases.take(session, "test", [RUN_KIND])
+    assert lease is not None
+    do_and_write(fail, Work(runs.settings, runs.sessions, runs.store, runs.task(run_id), lease))
+    with runs.sessions.begin() as session:
+        task = session.get_one(Task, run_id)
+        assert (task.id, task.status) == (lease.task_id, status)
+        session.delete(task)  # so that no other test takes it
 
 
 def test_a_run_whose_store_is_away_goes_back_into_the_queue_and_ends_later(runs: EvalRuns) -> None:
