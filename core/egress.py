@@ -35,6 +35,10 @@ class NotAnswered(TuneryError):
     """No complete answer came: the host is unknown, unreachable or too slow, or it speaks no HTTP."""
 
 
+class UnknownHost(NotAnswered):
+    """The name servers say that there is no such host. Asking again does not help."""
+
+
 class Egress:
     """The rule for where requests may go: public addresses by https, and hosts that the operator allows."""
 
@@ -77,7 +81,9 @@ class Egress:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise NotAnswered(f"the host {host} cannot be resolved") from error
+            unknown = isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME
+            raised = UnknownHost if unknown else NotAnswered
+            raise raised(f"the host {host} cannot be resolved") from error
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for address in addresses:
             self._check_address(host, ip_address(address.partition("%")[0]))

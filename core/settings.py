@@ -194,8 +194,8 @@ class Settings(BaseSettings):
     )
     portability_at_publication: bool = Field(
         False,
-        description="Measure each adapter in other runtimes as soon as it is published. It costs about a "
-        "minute of the worker's processor for a small base model, and much more for a large one",
+        description="Measure each result of a job in other runtimes as soon as it is published. It costs "
+        "some minutes of one core for a small base model, and much more for a large one",
     )
     project_stored_bytes: int | None = Field(
         None, ge=0, description="Largest total size of one project's files, bytes"

@@ -15,7 +15,7 @@ class AdapterFile(BaseModel):
 
 
 class AncestorObject(BaseModel):
-    """A model that an adapter was made of: that of another adapter, or a checkpoint of a job at a step.
+    """A model from which an adapter was made: another adapter's model, or a checkpoint of a job.
 
     `job_id` is null for an adapter that was imported or composed, and `adapter_id` for a checkpoint. `sha256`
     is one hash over the files that are loaded. `weight` is that of a part of a composed adapter, and null for

@@ -60,7 +60,10 @@ def create_export(
     def create() -> dict[str, Any]:
         most_open = settings.project_open_tasks
         task = service.create(session, caller.project_id, adapter_id, body, caller.quotas, most_open, egress)
-        audit.record(session, caller, "export.created", task.id, {"adapter": adapter_id})
+        details: dict[str, Any] = {"adapter": adapter_id}
+        if body.destination is not None:
+            details["destination"] = body.destination.model_dump(exclude={"secret"}, exclude_none=True)
+        audit.record(session, caller, "export.created", task.id, details)
         return ExportObject.of(task).model_dump(mode="json")
 
     asked = EXPORT_REQUEST.dump_json(body).decode()

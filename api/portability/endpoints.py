@@ -45,8 +45,9 @@ def measure_portability(
     """
 
     def start() -> dict[str, Any]:
-        service.start(session, caller.project_id, adapter_id, settings.project_open_tasks)
-        audit.record(session, caller, "portability.started", adapter_id)
+        task = service.start(session, caller.project_id, adapter_id, settings.project_open_tasks)
+        if task is not None:
+            audit.record(session, caller, "portability.started", task.id, {"adapter": adapter_id})
         return service.describe(session, caller.project_id, adapter_id, catalog).model_dump(mode="json")
 
     return PortabilityObject.model_validate(once(session, attempt, "", start))

@@ -1,33 +1,21 @@
 """The report on an adapter's portability as a client reads it."""
 
-from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field
 
-from api.schemas import UnixSeconds, unix_seconds
+from api.schemas import TaskError, TaskProgress, TaskStatus, UnixSeconds, seconds_or_none, unix_seconds
 from core.portability.report import Prompts, RuntimeReport
 from core.tables import Task
-
-
-class MeasurementError(BaseModel):
-    code: str
-    message: str
-    param: str | None
-
-
-class MeasurementProgress(BaseModel):
-    phase: Annotated[str | None, Field(description="What is being done; null if nothing is")]
-    percent: Annotated[float, Field(description="How much is done, from 0 to 100")]
 
 
 class MeasurementObject(BaseModel):
     """The newest measurement of an adapter, whether it has ended or not."""
 
     id: str
-    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
-    progress: MeasurementProgress
-    error: MeasurementError | None
+    status: TaskStatus
+    progress: TaskProgress
+    error: TaskError | None
     created_at: UnixSeconds
     started_at: UnixSeconds | None
     finished_at: UnixSeconds | None
@@ -38,16 +26,12 @@ class MeasurementObject(BaseModel):
         return cls(
             id=task.id,
             status=task.status,
-            progress=MeasurementProgress(phase=task.phase, percent=round(100 * task.done, 1)),
-            error=MeasurementError(**task.error) if task.error else None,
+            progress=TaskProgress(phase=task.phase, percent=round(100 * task.done, 1)),
+            error=TaskError(**task.error) if task.error else None,
             created_at=unix_seconds(task.created_at),
-            started_at=_seconds(task.started_at),
-            finished_at=_seconds(task.finished_at),
+            started_at=seconds_or_none(task.started_at),
+            finished_at=seconds_or_none(task.finished_at),
         )
-
-
-def _seconds(moment: datetime | None) -> int | None:
-    return unix_seconds(moment) if moment else None
 
 
 class PortabilityObject(BaseModel):

@@ -26,20 +26,23 @@ class Measurements(NamedTuple):
     succeeded: Task | None
 
 
-def start(session: Session, project_id: str, adapter_id: str, most_open: int) -> None:
-    """Put a measurement into the queue, unless one is under way. Older ones go, except the last success.
+def start(session: Session, project_id: str, adapter_id: str, most_open: int) -> Task | None:
+    """Put a measurement into the queue, and return it. Older ones go, except the last success.
+
+    Return None if one is under way already.
 
     Raises NotFound for the adapter, and RateLimited if too many tasks of the project are unfinished.
     """
     adapter = adapters.get(session, project_id, adapter_id).adapter
-    session.refresh(adapter, with_for_update={"read": True})  # so that nobody deletes it meanwhile
+    # So that nobody deletes it meanwhile, and nobody else starts a measurement of it
+    session.refresh(adapter, with_for_update={"key_share": True})
     if adapter.deleted_at is not None:
         adapters.get(session, project_id, adapter_id)
     newest, succeeded = _find(session, project_id, adapter_id)
     if newest is not None and newest.finished_at is None:
-        return
+        return None
     _forget(session, project_id, adapter_id, kept=succeeded)
-    tasks.create(session, project_id, KIND, {}, most_open, adapter_id=adapter.id)
+    return tasks.create(session, project_id, KIND, {}, most_open, adapter_id=adapter.id)
 
 
 def cancel(session: Session, project_id: str, adapter_id: str) -> Task:
@@ -58,14 +61,14 @@ def describe(session: Session, project_id: str, adapter_id: str, catalog: Catalo
     newest, succeeded = _find(session, project_id, adapter_id)
     found = Measurement.model_validate(succeeded.report) if succeeded is not None else None
     by_rule = reports_by_rule(row.options, *_base(row, catalog))
-    measured = {each.runtime: each for each in found.runtimes if each.measured} if found else {}
+    tried = {each.runtime: each for each in found.runtimes if each.measured or each.attempts} if found else {}
     finished = succeeded.finished_at if succeeded is not None else None
     return PortabilityObject(
         adapter_id=adapter_id,
         measured_at=unix_seconds(finished) if finished else None,
         prompts=found.prompts if found else None,
         measurement=MeasurementObject.of(newest) if newest is not None else None,
-        runtimes=[measured.get(each.runtime, each) for each in by_rule],
+        runtimes=[tried.get(each.runtime, each) for each in by_rule],
     )
 
 

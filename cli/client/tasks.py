@@ -1,20 +1,19 @@
 """Waits for a task of the server, such as an export, and says what the server does meanwhile."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cli.client import output
-from cli.client.client import Client
 from cli.client.errors import GaveUp
 
 POLL_SECONDS = 1.0
 
 
-def wait_for_task(client: Client, path: str) -> dict[str, Any]:
-    """Return the task at `path` once it has ended."""
+def wait_for_task(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the task that `read` asks the server for, once it has ended."""
     said = None
-    while (task := client.get(path))["finished_at"] is None:
+    while (task := read())["finished_at"] is None:
         doing = task["progress"]["phase"] or task["status"]
         if doing != said:
             output.note(f"{task['id']}: {doing}")

@@ -69,8 +69,9 @@ class RuntimeReport(BaseModel):
     """What one runtime makes of the adapter.
 
     `works` and `differs` are about the answers, `fails` means that nothing loads. `unsupported` means that no
-    form of the adapter fits the runtime. `not_measured` means that only a rule speaks for a runtime that can
-    be measured. Where `measured` is false, a status follows from a rule, and `sources` name its origin.
+    form of the adapter fits the runtime. `not_measured`: this runtime can be measured, but no worker has
+    measured the adapter in it; `needs` follows from a rule. Where `measured` is false, a status follows from
+    a rule, whose origin `sources` name, or from `attempts`, if there are any.
     """
 
     runtime: Runtime

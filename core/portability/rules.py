@@ -37,6 +37,7 @@ SOURCES: dict[Runtime, tuple[str, ...]] = {
     "mlx": ("https://github.com/ml-explore/mlx-lm/blob/main/mlx_lm/LORA.md",),
 }
 ARCHITECTURES = "Llama, Mistral, Qwen 2 and Qwen 3"  # those that are converted to GGUF
+NOT_WITH_TIED_HEAD = frozenset[Form | None]({"merged", "gguf", "gguf_adapter"})
 
 
 def reports_by_rule(options: Mapping[str, Any], repository: str, revision: str) -> list[RuntimeReport]:
@@ -49,7 +50,12 @@ def form_by_rule(runtime: Runtime, traits: Traits) -> Verdict:
     """Return the form that a runtime takes, and the reason."""
     if runtime == "peft":
         return _peft(traits)
-    return _only_peft(NAMES[runtime], traits) or RULES[runtime](traits)
+    if (verdict := _only_peft(NAMES[runtime], traits)) is not None:
+        return verdict
+    form, reason = RULES[runtime](traits)
+    if traits.changes_head and form in NOT_WITH_TIED_HEAD:
+        reason += " That cannot be exported if the head of the base model is its embedding too."
+    return form, reason
 
 
 def _report(runtime: Runtime, traits: Traits, repository: str, revision: str) -> RuntimeReport:
@@ -131,19 +137,17 @@ def _lorax(traits: Traits) -> Verdict:
 
 def _llama_cpp(traits: Traits) -> Verdict:
     if traits.is_whole_model:
-        return "gguf", f"llama.cpp reads GGUF files. Exported are {ARCHITECTURES}."
-    if traits.is_lora and not traits.changes_head:
+        return "gguf", f"llama.cpp reads GGUF files. Exported are only {ARCHITECTURES}."
+    if traits.is_lora:
         return (
             "gguf_adapter",
-            f"llama.cpp adds a GGUF of A and B to one of the base. Exported are {ARCHITECTURES}.",
+            f"llama.cpp adds a GGUF of A and B to one of the base. Exported are only {ARCHITECTURES}.",
         )
-    if traits.is_lora:
-        return "gguf", "llama.cpp has no factors for a head that is the embedding too."
     return "gguf", _only_lora("llama.cpp", traits)
 
 
 def _ollama(_: Traits) -> Verdict:
-    return "gguf", f"Ollama imports whole models, and adapters no more. Exported are {ARCHITECTURES}."
+    return "gguf", f"Ollama imports whole models, and adapters no more. Exported are only {ARCHITECTURES}."
 
 
 def _mlx(traits: Traits) -> Verdict:

@@ -53,9 +53,8 @@ def traits_of(options: Mapping[str, Any]) -> Traits:
     if type_ != "lora":
         whole = method is not None and method.result == "model"
         return Traits(type_, title, is_whole_model=whole, changes_head=_changes_head(options))
-    lora = LoraAdapter.model_construct(
-        **options
-    )  # an imported adapter's options may be unusual, so unchecked
+    # Unchecked, because an imported adapter's options may be unusual
+    lora = LoraAdapter.model_construct(**options)
     return Traits(
         type_,
         title,

@@ -13,6 +13,8 @@ pip install model-signing pyopenssl
 cd path/to/this/folder
 model_signing verify key . --signature model.sig --public_key path/to/signing-key.pub
 ```
+
+In a folder with further files, such as a hub's repository, add `--ignore_unsigned_files`.
 """
 
 

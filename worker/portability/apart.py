@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +16,8 @@ from worker.portability.prompts import PromptSet
 PROGRAMS = Path(__file__).parent / "programs"
 MOST_SECONDS = 1800.0
 SHOWN = 300  # characters of a reason
+# What a runtime needs of our own environment, which holds the keys of the service too
+PASSED = re.compile(r"PATH|HOME|TMPDIR|LD_LIBRARY_PATH|LANG|LC_\w+")
 ERROR = re.compile(r"\berror loading\b")  # as llama.cpp begins its reasons
 
 
@@ -35,11 +38,20 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Interrupted:
+    """Why a runtime did not come to an end. This machine was too slow or too small, so it says nothing of the
+    form.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a runtime of this version makes of a candidate. It has no version if it did not start."""
 
     version: str | None
-    found: Answered | Failure
+    found: Answered | Failure | Interrupted
 
 
 def run_program(
@@ -65,22 +77,28 @@ def run_program(
             stdout=out,
             stderr=out,
             cwd=folder,
-            env={**os.environ, **environment},
+            env={**_passed_on(), **environment},
         )
         try:
             status = process.wait(MOST_SECONDS)
         except subprocess.TimeoutExpired:
-            return Outcome(None, Failure(f"It took longer than {MOST_SECONDS:.0f} s."))
+            return Outcome(None, Interrupted(f"It took longer than {MOST_SECONDS:.0f} s."))
         finally:
             process.kill()
             process.wait()
             assert process.stdin is not None
             process.stdin.close()
+    if status == -signal.SIGKILL:
+        return Outcome(None, Interrupted("Its process was killed, as by a machine whose memory runs out."))
     if not told.exists():
         by = f"by signal {-status}" if status < 0 else f"with status {status}"
         return Outcome(None, Failure(_explained(f"Its process ended {by}.", log)))
     stored = json.loads(told.read_text())
     return Outcome(stored["version"], _found(stored, prompts, ends, log))
+
+
+def _passed_on() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if PASSED.fullmatch(name)}
 
 
 def _asked(candidate: Candidate, prompts: PromptSet) -> dict[str, Any]:

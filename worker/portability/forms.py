@@ -1,5 +1,6 @@
 """The forms of an adapter that runtimes are given: the published files, and exports of them."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,10 @@ class Forms:
                 write_gguf_adapter(self._source, asked_adapter, folder := self._new("gguf_adapter"))
                 return Candidate(self._base_as_gguf(), folder / GGUF_ADAPTER)
         raise ValueError(f"{form} is not measured")
+
+    def remove(self, form: Form) -> None:
+        """Remove the files of a form from the disk. The base model's GGUF stays for the other forms."""
+        shutil.rmtree(self._folder / form, ignore_errors=True)
 
     def _base_as_gguf(self) -> Path:
         """Write the base model itself: as a whole model that nobody has trained."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,7 +15,7 @@ from core.tables import Adapter, File, Job
 from worker.engine.device.free_memory import collect_garbage
 from worker.exports.source import Source, open_source
 from worker.portability.answers import NEW_TOKENS, Answered, compare, difference
-from worker.portability.apart import Failure
+from worker.portability.apart import Failure, Interrupted
 from worker.portability.conclusion import concluded
 from worker.portability.forms import Forms
 from worker.portability.ours import base_in_fp32, our_answers
@@ -77,6 +77,14 @@ def _require_plain_base(source: Source) -> None:
         )
 
 
+class _Try(NamedTuple):
+    """An attempt, with the runtime's version if it was asked: it is empty if it did not tell it."""
+
+    attempt: Attempt
+    version: str | None = None
+    interrupted: bool = False
+
+
 @dataclass
 class _Comparison:
     """Our answers, with which each runtime's answers are compared."""
@@ -91,25 +99,36 @@ class _Comparison:
 
     def report(self, runtime: MeasuredRuntime, rule: RuntimeReport) -> RuntimeReport:
         """Give the runtime one form after the other, and return the report on it."""
-        version, attempts = None, []
+        version, interrupted, attempts = None, False, []
         for form in runtime.forms(self.traits):
-            attempt, found_version = self._attempt(runtime, form)
-            attempts.append(attempt)
-            version = version or found_version
-            if runtime.stops_at_success and attempt.loads and attempt.reason is None:
+            tried = self._try(runtime, form)
+            attempts.append(tried.attempt)
+            version = version or tried.version
+            interrupted = interrupted or tried.interrupted
+            if runtime.stops_at_success and tried.attempt.loads and tried.attempt.reason is None:
                 break
+        if interrupted and not any(each.loads for each in attempts):
+            return rule.model_copy(update={"attempts": attempts})
         return concluded(rule, self.traits, self.question.source, version, attempts)
 
-    def _attempt(self, runtime: MeasuredRuntime, form: Form) -> tuple[Attempt, str | None]:
+    def _try(self, runtime: MeasuredRuntime, form: Form) -> _Try:
+        """Make the form, give it to the runtime, and remove it: forms may be as large as the base model."""
         try:
             candidate = self._forms.candidate(form)
+            outcome = runtime.answer(self.question, candidate, self.room)
         except JobError as error:
-            return Attempt(form=form, loads=False, reason=error.message, figures=None), None
-        outcome = runtime.answer(self.question, candidate, self.room)
+            return _Try(_not_loaded(form, error.message))
+        finally:
+            self._forms.remove(form)
         found = outcome.found
+        if isinstance(found, Interrupted):
+            return _Try(_not_loaded(form, found.reason), interrupted=True)
         if isinstance(found, Failure):
-            failed = Attempt(form=form, loads=False, reason=found.reason, figures=None)
-            return failed, outcome.version or ""
+            return _Try(_not_loaded(form, found.reason), outcome.version or "")
         figures = compare(self.ours, found)
         attempt = Attempt(form=form, loads=True, reason=difference(figures), figures=figures)
-        return attempt, outcome.version
+        return _Try(attempt, outcome.version)
+
+
+def _not_loaded(form: Form, reason: str) -> Attempt:
+    return Attempt(form=form, loads=False, reason=reason, figures=None)

@@ -1,7 +1,7 @@
 """The prompts of a measurement: of the job's validation file, else a general list."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ MOST_BYTES = 8 * 1024**2  # of the file, from its beginning
 ROLES = {"system", "developer", "user", "assistant"}
 
 Messages = list[dict[str, str]]
+Source = Literal["validation_file", "general"]
 
 GENERAL = (
     "What is the capital of France?",
@@ -51,24 +52,28 @@ log = structlog.get_logger()
 class PromptSet:
     """Prompts as tokens, and as chats if the model has a template for them."""
 
-    source: Literal["validation_file", "general"]
+    source: Source
     tokens: list[list[int]]
     chats: list[Messages] | None
 
 
 def prompts_for(tokenizer: Any, max_length: int, rows: list[Messages]) -> PromptSet:
-    """Return the first rows that are short enough; without any, the general prompts."""
+    """Return the first rows that are short enough; without any, the general prompts.
+
+    A model without a template, or with one that refuses them all, gets their plain texts.
+    """
     longest = min(LONGEST, max_length // 2)
-    if not tokenizer.chat_template:
-        return PromptSet("general", [tokenizer(text)["input_ids"][:longest] for text in GENERAL], None)
-    rendered = [(chat, render(tokenizer, chat)) for chat in rows]
-    fitting = [(chat, tokens) for chat, tokens in rendered if tokens and len(tokens) <= longest][:COUNT]
-    source: Literal["validation_file", "general"] = "validation_file"
-    if not fitting:
-        source = "general"
-        fitting = [(chat, render(tokenizer, chat)) for chat in map(_asked, GENERAL)]
-    chats, tokens = zip(*fitting, strict=True)
-    return PromptSet(source, list(tokens), list(chats))
+    offered: tuple[tuple[Source, Iterable[Messages], int], ...] = (
+        ("validation_file", rows, longest),
+        ("general", map(_asked, GENERAL), max_length),
+    )
+    for source, asked, most in offered if tokenizer.chat_template else ():
+        rendered = [(chat, render(tokenizer, chat)) for chat in asked]
+        fitting = [(chat, tokens) for chat, tokens in rendered if 0 < len(tokens) <= most][:COUNT]
+        if fitting:
+            chats, tokens = zip(*fitting, strict=True)
+            return PromptSet(source, list(tokens), list(chats))
+    return PromptSet("general", [tokenizer(text)["input_ids"][:longest] for text in GENERAL], None)
 
 
 def render(tokenizer: Any, chat: Messages) -> list[int]:

@@ -11,6 +11,7 @@ from core.errors import RateLimited
 from core.failpoints import reached
 from core.ids import new_id
 from core.jobs import lifecycle
+from core.portability.traits import traits_of
 from core.serving.job_evaluation import evaluate_result
 from core.settings import Settings
 from core.storage.artifacts import publish_folder
@@ -99,7 +100,8 @@ def publish(
         )
         lifecycle.finish(session, lease, adapter, result, trained_tokens, job.spec)
         evaluate_result(session, session.get_one(Job, lease.job_id), adapter)
-        if settings.portability_at_publication:
+        # LoftQ's results belong to a quantised base model, so they cannot be measured
+        if settings.portability_at_publication and not traits_of(job.spec["adapter"]).quantisation_repair:
             _measure_portability(session, adapter, settings.project_open_tasks)
 
     job_lease.commit(commit)

@@ -1,12 +1,16 @@
 """Portability through the API. No worker runs here: the tests do what a task's process would do."""
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from api.portability import service
 from core.errors import JobError
 from core.roles import Role
+from core.tables import AuditLog
 from core.tasks import lease as leases
 from tests.fixtures.api import Api, Tenant, refusal
 from tests.fixtures.portability import FIGURES, finish_measurement, take_measurement
@@ -61,7 +65,9 @@ def test_figures_take_the_place_of_rules_and_stay_while_it_is_measured_again(
     finish_measurement(api, first["id"])
     shown = report(tenant, adapter)
     assert statuses(shown)["peft"] == ("works", True)
-    assert statuses(shown)["llama_cpp"] == ("not_measured", False)
+    assert statuses(shown)["vllm"] == ("not_measured", False)
+    assert statuses(shown)["llama_cpp"] == ("unsupported", False)  # no form could be made
+    assert shown["runtimes"][2]["start_line"] is None
     assert shown["runtimes"][0]["figures"] == FIGURES.model_dump()
     assert shown["measured_at"] == shown["measurement"]["finished_at"]
     assert shown["prompts"]["source"] == "general"
@@ -80,10 +86,25 @@ def test_one_measurement_at_a_time_is_under_way(api: Api, tenant: Tenant, adapte
         leases.renew(session, lease, "measuring PEFT", 0.25)
     second = tenant.http.post(at(adapter)).json()["measurement"]
     assert second["id"] == first["id"]
+    with api.sessions() as session:
+        started = AuditLog.project_id == tenant.project_id, AuditLog.action == "portability.started"
+        assert session.scalars(select(AuditLog.resource_id).where(*started)).all() == [first["id"]]
     assert second["progress"] == {"phase": "measuring PEFT", "percent": 25.0}
     cancelled = tenant.http.post(f"{at(adapter)}/cancel").json()
     assert cancelled["measurement"]["status"] == "cancelled"
     refusal(tenant.http.post(f"{at(adapter)}/cancel"), 409, code="task_ended")
+
+
+def test_two_requests_at_once_start_one_measurement(api: Api, tenant: Tenant, adapter: str) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with api.sessions.begin() as session:
+            first = service.start(session, tenant.project_id, adapter, 10)
+            second = pool.submit(tenant.http.post, at(adapter))
+            wait([second], timeout=0.5)
+            assert first is not None
+            first_id = first.id
+        assert second.result().json()["measurement"]["id"] == first_id
+    tenant.http.post(f"{at(adapter)}/cancel")
 
 
 def test_nothing_is_cancelled_where_nothing_was_started(tenant: Tenant, adapter: str) -> None:

@@ -10,9 +10,12 @@ from core.exports.requests import EXPORT_REQUEST
 from core.secrets.vault import UnreadableSecret, Vault
 from core.tables import Secret
 from worker.exports.push.hub import push_to_hub
+from worker.exports.push.progress import Progress
 from worker.exports.push.s3 import push_to_s3
 from worker.save.folder import MANIFEST
 from worker.tasks.process import Work
+
+BEGUN, PUSHED = 0.97, 0.99  # of the whole task
 
 
 def push_export(work: Work, folder: Path) -> dict[str, Any]:
@@ -23,13 +26,17 @@ def push_export(work: Work, folder: Path) -> dict[str, Any]:
     destination = EXPORT_REQUEST.validate_python(work.task.request).destination
     if destination is None:
         return {}
-    work.report("pushing", 0.97)
+    work.report("pushing", BEGUN)
     secret = _secret(work, destination)
     files = sorted(folder.iterdir(), key=lambda path: (path.name == MANIFEST, path.name))
+    progress = Progress(
+        lambda share: work.report("pushing", BEGUN + (PUSHED - BEGUN) * share),
+        total=sum(path.stat().st_size for path in files),
+    )
     if isinstance(destination, HubDestination):
-        return {"push": push_to_hub(files, destination, secret, _title(work))}
+        return {"push": push_to_hub(files, destination, secret, _title(work), progress)}
     egress = Egress(work.settings.egress_allow)
-    return {"push": push_to_s3(files, destination, secret, egress)}
+    return {"push": push_to_s3(files, destination, secret, egress, progress)}
 
 
 def _secret(work: Work, destination: Destination) -> str:

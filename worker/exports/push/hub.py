@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, set_client_factory
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -17,20 +17,26 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils._http import default_client_factory
 
 from core.errors import JobError, OutsideFault
 from core.exports.destinations import HubDestination
+from worker.exports.push.progress import Progress
+from worker.exports.push.reasons import shortened
 
-MAX_REASON = 300  # characters
+SECONDS = 300.0  # without a byte from the hub or to it; the library itself would wait for ever
 TRY_AGAIN = (409, 412, 429)  # another commit was faster, or there were too many requests
 
 
-def push_to_hub(files: Sequence[Path], destination: HubDestination, token: str, title: str) -> dict[str, Any]:
+def push_to_hub(
+    files: Sequence[Path], destination: HubDestination, token: str, title: str, progress: Progress
+) -> dict[str, Any]:
     """Commit the files, and return where they are.
 
     Files that the repository has already are not committed again. Raises JobError and OutsideFault.
     """
     name = destination.repository
+    set_client_factory(_impatient_client)
     api = HfApi(token=token)
     with _explained(destination, token):
         api.create_repo(name, private=destination.private, exist_ok=True)
@@ -43,8 +49,17 @@ def push_to_hub(files: Sequence[Path], destination: HubDestination, token: str, 
         if destination.revision is not None:
             api.create_branch(name, branch=destination.revision, exist_ok=True)
         additions = [CommitOperationAdd(path_in_repo=path.name, path_or_fileobj=path) for path in files]
+        for path, addition in zip(files, additions, strict=True):  # one by one, to see how far it is
+            api.preupload_lfs_files(name, [addition], revision=destination.revision)
+            progress.add(path.stat().st_size)
         commit = api.create_commit(name, additions, commit_message=title, revision=destination.revision)
     return {"type": "hub", "url": commit.commit_url, "commit": commit.oid, "objects": len(files)}
+
+
+def _impatient_client() -> Any:
+    client = default_client_factory()
+    client.timeout = SECONDS
+    return client
 
 
 @contextmanager
@@ -92,4 +107,4 @@ def _refusal(error: HfHubHTTPError, destination: HubDestination, token: str) -> 
 
 
 def _without(token: str, text: str) -> str:
-    return text.replace(token, "***")[:MAX_REASON]
+    return shortened(text.replace(token, "***"))

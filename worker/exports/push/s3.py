@@ -14,9 +14,11 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
-from core.egress import Egress, EgressRefused, NotAnswered, send
+from core.egress import Egress, EgressRefused, NotAnswered, UnknownHost, send
 from core.errors import JobError, OutsideFault
 from core.exports.destinations import S3Destination
+from worker.exports.push.progress import Progress
+from worker.exports.push.reasons import shortened
 
 DEFAULT_REGION = "us-east-1"
 SECONDS = 300.0  # for one request, which sends at most one part of a file
@@ -29,7 +31,7 @@ REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationC
 
 
 def push_to_s3(
-    files: Sequence[Path], destination: S3Destination, secret: str, egress: Egress
+    files: Sequence[Path], destination: S3Destination, secret: str, egress: Egress, progress: Progress
 ) -> dict[str, Any]:
     """Write the files in their order, and return where they are. Objects of the same names are replaced.
 
@@ -39,7 +41,8 @@ def push_to_s3(
     with _explained(destination):
         client = _client(destination, secret, egress)
         for path in files:
-            client.upload_file(str(path), destination.bucket, prefix + path.name, Config=TRANSFER)
+            key = prefix + path.name
+            client.upload_file(str(path), destination.bucket, key, Config=TRANSFER, Callback=progress.add)
     url = f"s3://{destination.bucket}/{prefix}"
     return {"type": "s3", "url": url, "objects": len(files)}
 
@@ -58,18 +61,19 @@ def _client(destination: S3Destination, secret: str, egress: Egress) -> Any:
         aws_session_token=rest[1] if len(rest) > 1 else None,
         region_name=destination.region or DEFAULT_REGION,
     )
-    client = session.client(
-        "s3",
-        endpoint_url=destination.endpoint_url,
-        config=Config(
-            retries={"mode": "standard", "max_attempts": 3},
-            signature_version="s3v4",
-            s3={"addressing_style": "path" if destination.endpoint_url else "auto"},
-            ignore_configured_endpoint_urls=True,
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
+    config = Config(
+        retries={"mode": "standard", "max_attempts": 3},
+        signature_version="s3v4",
+        s3={"addressing_style": "path" if destination.endpoint_url else "auto"},
+        ignore_configured_endpoint_urls=True,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
     )
+    try:
+        client = session.client("s3", endpoint_url=destination.endpoint_url, config=config)
+    except ValueError as error:  # botocore takes fewer names of hosts than DNS does
+        reason = f"The address is refused: {shortened(str(error))}."
+        raise JobError("destination_refused", reason, "destination.endpoint_url") from error
     client.meta.events.register("before-send.s3", _sender(egress))
     logging.getLogger("botocore").setLevel(logging.INFO)  # its debug lines hold the session token
     return client
@@ -116,9 +120,13 @@ def _explained(destination: S3Destination) -> Iterator[None]:
         reason = f"The address is refused: {error}."
         raise JobError("destination_refused", reason, "destination.endpoint_url") from error
     except EndpointConnectionError as error:
+        cause = error.kwargs["error"]
+        if destination.endpoint_url is None and destination.region and isinstance(cause, UnknownHost):
+            reason = f"AWS has no region {destination.region}: {cause}. Name the region of the bucket."
+            raise JobError("destination_unreachable", reason, "destination.region") from error
         if destination.endpoint_url is None:
             raise OutsideFault("AWS did not answer") from error
-        reason = f"{destination.endpoint_url} does not answer: {error.kwargs['error']}."
+        reason = f"{destination.endpoint_url} does not answer: {cause}."
         raise JobError("destination_unreachable", reason, "destination.endpoint_url") from error
     except (BotoCoreError, ClientError, Boto3Error) as error:
         raise _refusal(error, destination) from error
@@ -130,8 +138,8 @@ def _refusal(error: Exception, destination: S3Destination) -> JobError | Outside
     while cause is not None and not isinstance(cause, ClientError):
         cause = cause.__cause__ or cause.__context__
     if cause is None:
-        return JobError("push_failed", f"The files cannot be sent: {error}", "destination")
-    code = cause.response["Error"]["Code"]
+        return JobError("push_failed", f"The files cannot be sent: {shortened(str(error))}", "destination")
+    code = shortened(cause.response["Error"]["Code"])
     status = cause.response["ResponseMetadata"]["HTTPStatusCode"]
     bucket, secret = destination.bucket, destination.secret
     if status >= 500 or code in ("SlowDown", "RequestTimeout", "OperationAborted"):

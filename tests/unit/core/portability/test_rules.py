@@ -40,7 +40,7 @@ EXPECTED: dict[str, tuple[dict[str, Any], dict[str, str | None]]] = {
     "some layers": (LORA | {"layers_to_transform": [1]}, PLAIN | {"lorax": "merged"}),
     "the head": (
         LORA | {"target_modules": ["q_proj", "lm_head"]},
-        PLAIN | {"llama_cpp": "gguf", "mlx": "merged"},
+        PLAIN | {"mlx": "merged"},
     ),
     "dora": (LORA | {"use_dora": True}, MERGED),
     "loftq": (LORA | {"init_lora_weights": "loftq"}, ONLY_PEFT),
@@ -89,6 +89,13 @@ def test_every_method_has_a_start_line_wherever_a_form_of_it_fits(type_: str) ->
 )
 def test_the_rank_is_the_largest_of_the_published_files(options: dict[str, Any], rank: int) -> None:
     assert traits_of({"type": "lora", **options}).rank == rank
+
+
+def test_an_export_of_a_changed_head_is_promised_only_where_it_is_not_the_embedding() -> None:
+    on_head = LORA | {"target_modules": ["q_proj", "lm_head"]}
+    for each in reports_by_rule(on_head, "a/b", "c1"):
+        is_export = each.needs in ("merged", "gguf", "gguf_adapter")
+        assert ("if the head of the base model is its embedding" in each.reason) == is_export
 
 
 def test_vllm_is_started_for_the_next_rank_that_it_allows() -> None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from socket import EAI_AGAIN, EAI_NONAME, gaierror
 from typing import Any
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, get_session
 
 from core.egress import Egress
 from core.errors import JobError, OutsideFault
@@ -13,7 +14,9 @@ from core.exports.destinations import HubDestination, S3Destination
 from tests.fixtures.hub import TOKEN, Hub, Repository
 from tests.fixtures.ports import free_port
 from tests.fixtures.receiver import Receiver
-from worker.exports.push.hub import push_to_hub
+from worker.exports.push.hub import SECONDS, push_to_hub
+from worker.exports.push.progress import Progress
+from worker.exports.push.reasons import MAX_REASON
 from worker.exports.push.s3 import push_to_s3
 
 KEY = "AKIAKNOWN:a-secret-key-to-hide"
@@ -33,16 +36,26 @@ def refused(push: Callable[[], Any]) -> JobError:
     return refused.value
 
 
-def to_hub(files: list[Path], token: str = TOKEN, **options: Any) -> Callable[[], dict[str, Any]]:
+def nobody() -> Progress:
+    return Progress(lambda _: None, 1)
+
+
+def to_hub(
+    files: list[Path], token: str = TOKEN, said: Progress | None = None, **options: Any
+) -> Callable[[], dict[str, Any]]:
     asked = {"type": "hub", "repository": "org/name", "secret": "HUB_TOKEN", **options}
-    return lambda: push_to_hub(files, HubDestination(**asked), token, "Add it")
+    return lambda: push_to_hub(files, HubDestination(**asked), token, "Add it", said or nobody())
 
 
 def to_s3(
-    files: list[Path], endpoint_url: str | None, allowed: str | None = "127.0.0.1", **options: Any
+    files: list[Path],
+    endpoint_url: str | None,
+    allowed: str | None = "127.0.0.1",
+    said: Progress | None = None,
+    **options: Any,
 ) -> Callable[[], dict[str, Any]]:
     asked = {"type": "s3", "bucket": "models", "endpoint_url": endpoint_url, "secret": "STORE_KEY", **options}
-    return lambda: push_to_s3(files, S3Destination(**asked), options.pop("key", KEY), Egress(allowed))
+    return lambda: push_to_s3(files, S3Destination(**asked), KEY, Egress(allowed), said or nobody())
 
 
 def test_a_branch_is_made_and_files_that_are_there_are_not_committed_again(
@@ -128,7 +141,7 @@ def test_a_store_that_is_not_there_is_said_to_be_unreachable(files: list[Path]) 
 def test_a_secret_of_another_form_is_refused(files: list[Path], key: str) -> None:
     destination = S3Destination(type="s3", bucket="models", secret="STORE_KEY")
     with pytest.raises(JobError, match="ACCESS_KEY_ID:SECRET_ACCESS_KEY") as refused:
-        push_to_s3(files, destination, key, Egress(None))
+        push_to_s3(files, destination, key, Egress(None), nobody())
     assert refused.value.param == "destination.secret"
 
 
@@ -142,3 +155,45 @@ def test_the_settings_of_the_worker_do_not_lead_a_push_elsewhere(
     for request in receiver.requests:
         assert "/us-east-1/s3/" in request.headers["authorization"]
         assert "x-amz-security-token" not in request.headers
+
+
+def test_a_push_that_advances_says_so(hub: Hub, receiver: Receiver, files: list[Path]) -> None:
+    total = sum(path.stat().st_size for path in files)
+    for push in (to_hub, lambda files, said: to_s3(files, receiver.url, said=said)):
+        shares: list[float] = []
+        push(files, said=Progress(shares.append, total))()
+        assert len(set(shares)) >= len(files)
+        assert (shares[0] < 0.9, shares[-1]) == (True, 1.0)
+
+
+def test_a_hub_that_falls_silent_is_not_waited_for_for_ever(hub: Hub, files: list[Path]) -> None:
+    to_hub(files)()
+    assert get_session().timeout.read == SECONDS
+
+
+def test_an_address_that_boto3_does_not_take_is_named(files: list[Path]) -> None:
+    found = refused(to_s3(files, "https://my_store.example.com"))
+    assert (found.code, found.param) == ("destination_refused", "destination.endpoint_url")
+
+
+def test_a_region_that_does_not_exist_is_named_and_not_tried_again(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(code: int) -> None:
+        def not_found(*_: Any, **__: Any) -> Any:
+            raise gaierror(code, "as a name server answers")
+
+        monkeypatch.setattr("socket.getaddrinfo", not_found)
+
+    answer(EAI_NONAME)
+    found = refused(to_s3(files, None, region="eu-centrl-1"))
+    assert (found.code, found.param) == ("destination_unreachable", "destination.region")
+    answer(EAI_AGAIN)
+    with pytest.raises(OutsideFault, match="AWS did not answer"):
+        to_s3(files, None, region="eu-central-1")()
+
+
+def test_a_stores_reason_is_cut(receiver: Receiver, files: list[Path]) -> None:
+    receiver.statuses[:] = [400] * 4
+    receiver.body = f"<Error><Code>{'A' * 10_000}</Code></Error>".encode()
+    assert len(str(refused(to_s3(files, receiver.url)))) < 2 * MAX_REASON

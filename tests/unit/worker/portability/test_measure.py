@@ -34,6 +34,14 @@ def of(found: Measurement) -> dict[str, RuntimeReport]:
     return {each.runtime: each for each in found.runtimes}
 
 
+def replace_llama_cpp(folder: Path, program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this program run where llama.cpp would."""
+    programs = folder / "programs"
+    programs.mkdir()
+    (programs / "llamacpp_program.py").write_text(program)
+    monkeypatch.setattr("worker.portability.apart.PROGRAMS", programs)
+
+
 def test_a_lora_answers_alike_in_peft_and_in_both_forms_in_llama_cpp(
     make_source: MakeSource, tmp_path: Path
 ) -> None:
@@ -84,13 +92,38 @@ def test_a_tokenizer_with_another_template_is_found(make_source: MakeSource, tmp
 def test_a_runtime_that_dies_of_the_files_is_reported_with_its_end(
     make_source: MakeSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = tmp_path / "programs" / "llamacpp_program.py"
-    program.parent.mkdir()
-    program.write_text("import os, signal\nprint('bad file')\nos.kill(os.getpid(), signal.SIGSEGV)\n")
-    monkeypatch.setattr("worker.portability.apart.PROGRAMS", program.parent)
+    replace_llama_cpp(
+        tmp_path, "import os, signal\nprint('bad')\nos.kill(os.getpid(), signal.SIGSEGV)\n", monkeypatch
+    )
     report = of(measured(make_source(lora()), tmp_path))["llama_cpp"]
     assert (report.status, report.needs, report.start_line) == ("fails", None, None)
     assert "by signal 11" in report.reason
+
+
+@pytest.mark.parametrize("program", ["import os\nos.kill(os.getpid(), 9)\n", "import time\ntime.sleep(60)\n"])
+def test_a_runtime_that_the_machine_ended_is_not_measured(
+    make_source: MakeSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    replace_llama_cpp(tmp_path, program, monkeypatch)
+    monkeypatch.setattr("worker.portability.apart.MOST_SECONDS", 0.5)
+    report = of(measured(make_source(lora()), tmp_path))["llama_cpp"]
+    assert (report.status, report.measured, report.needs) == ("not_measured", False, "gguf_adapter")
+    assert report.start_line
+    assert [(each.loads, bool(each.reason)) for each in report.attempts] == [(False, True)] * 2
+
+
+def test_a_runtime_gets_none_of_our_keys_and_leaves_no_form_on_the_disk(
+    make_source: MakeSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNERY_SECRET_KEYS", "a-key-to-hide")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    replace_llama_cpp(tmp_path, "import os\nopen('env', 'w').write('\\n'.join(os.environ))\n", monkeypatch)
+    measured(make_source(lora()), tmp_path)
+    names = (tmp_path / "env").read_text().split("\n")
+    assert {"PATH", "LC_ALL", "HF_HUB_OFFLINE"} <= set(names)
+    assert not any(name.startswith(("TUNERY_", "AWS_")) for name in names)
+    assert not (tmp_path / "gguf").exists()
+    assert not (tmp_path / "gguf_adapter").exists()
 
 
 def test_files_that_llama_cpp_cannot_read_fail_with_a_reason(

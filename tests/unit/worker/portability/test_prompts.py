@@ -102,3 +102,13 @@ def test_a_model_without_a_template_gets_the_texts_themselves(tokenizer: Any) ->
     finally:
         tokenizer.chat_template = before
     assert (found.source, found.chats, len(found.tokens)) == ("general", None, COUNT)
+
+
+def test_a_template_that_refuses_everything_is_left_out(tokenizer: Any) -> None:
+    before, tokenizer.chat_template = tokenizer.chat_template, "{{ raise_exception('no') }}"
+    try:
+        found = prompts_for(tokenizer, 512, [[USER]])
+    finally:
+        tokenizer.chat_template = before
+    assert (found.source, found.chats, len(found.tokens)) == ("general", None, COUNT)
+    assert all(found.tokens)
