@@ -36,7 +36,7 @@ from bench.training.running import RunFailed, run_script, say
 from bench.training.service import download, service, upload, wait
 from cli.client.client import Client
 from cli.client.watch import job_path
-from core.compositions.requests import Method
+from core.compositions.methods import Method
 from worker.process.environment import TRAINER_ENVIRONMENT
 
 SEARCHED: Method = "cat"

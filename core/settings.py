@@ -248,7 +248,7 @@ class Settings(BaseSettings):
         None, ge=1, description="Days after which entries of the audit log are removed; default: never"
     )
     retention_export_days: int = Field(
-        30, ge=1, description="Days after which an export is deleted with its files, or another task's record"
+        30, ge=1, description="Days after which an export is deleted with its files"
     )
     retention_file_days: int | None = Field(
         None,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from api.schemas import Identified, UnixSeconds
-from core.compositions.requests import Method, SignMethod
+from core.compositions.methods import Method, SignMethod
 
 
 class AdapterFile(BaseModel):

@@ -24,7 +24,7 @@ from core.catalog import Catalog
 from core.errors import InvalidRequest, NotFound
 from core.ids import id_pattern
 from core.jobs.adapter_row import AdapterRow
-from core.jobs.lineage import refuse_if_continued
+from core.jobs.lineage import continues_from, refuse_if_continued
 from core.methods.registry import METHODS
 from core.serving.aliases import refuse_if_aliased
 from core.storage.object_store import ObjectStore
@@ -65,7 +65,7 @@ def delete(session: Session, project_id: str, adapter_id: str) -> None:
     job = session.get_one(Job, adapter.job_id) if adapter.job_id else None
     model = AdapterRow(adapter, job).model
     refuse_if_aliased(session, project_id, lambda name: name == model)
-    refuse_if_continued(session, project_id, adapter_id=adapter_id)
+    refuse_if_continued(session, project_id, continues_from(adapter_id))
 
 
 def list_page(

@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from api.models.parents import Parent, parent_named, without_alias
 from core.catalog import Catalog
-from core.compositions.requests import ComposeRequest, WeightedAdapter, needs_one_rank
+from core.compositions.methods import needs_one_rank
+from core.compositions.requests import ComposeRequest, WeightedAdapter
 from core.errors import InvalidRequest, NotFound
 from core.methods.method import MAX_RANK
 

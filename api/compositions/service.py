@@ -12,7 +12,14 @@ from api.files.intake import CHECKED_PURPOSE
 from api.http.paging import check_cursor
 from core.access.quotas import Quotas, check_store
 from core.catalog import Catalog
-from core.compositions.requests import ComposeRequest, Composition, WeightSearch, contradictions, resolved
+from core.compositions.requests import (
+    MAX_ROW_LOSSES,
+    ComposeRequest,
+    Composition,
+    WeightSearch,
+    contradictions,
+    resolved,
+)
 from core.errors import InvalidRequest, NotFound
 from core.ids import id_pattern
 from core.tasks import client as tasks
@@ -43,6 +50,7 @@ def create(
         )
     parts = parts_of(session, project_id, catalog, asked)
     if asked.search is not None:
+        _check_size(asked.search)
         _check_files(session, project_id, asked.search)
     check_store(session, project_id, quotas.stored_bytes, announced=1)
     weighted = zip(parts, asked.adapters, strict=True)
@@ -71,6 +79,19 @@ def list_page(
     """Return a page of the project's compositions, newest first."""
     check_cursor(after, COMPOSITION_ID)
     return queries.page(session, project_id, after=after, limit=limit)
+
+
+def _check_size(search: WeightSearch) -> None:
+    """Raise InvalidRequest if the search would compute the loss of too many rows."""
+    losses = len(search.files) * search.rows * search.trials
+    if losses > MAX_ROW_LOSSES:
+        raise InvalidRequest(
+            f"The search would compute the loss of {losses} rows: {len(search.files)} files x {search.rows} "
+            f"rows x {search.trials} trials. At most {MAX_ROW_LOSSES} are allowed. Ask for "
+            "fewer rows or trials.",
+            code="invalid_value",
+            param="search.rows",
+        )
 
 
 def _check_files(session: Session, project_id: str, search: WeightSearch) -> None:

@@ -12,7 +12,7 @@ from api.jobs.queries import Filter, JobRow, JobVersion
 from core.errors import NotFound
 from core.ids import id_pattern
 from core.jobs import lifecycle
-from core.jobs.lineage import refuse_if_continued
+from core.jobs.lineage import continues_from_checkpoint_of, refuse_if_continued
 from core.serving.aliases import refuse_if_aliased
 from core.tables import Job
 
@@ -78,7 +78,7 @@ def delete(session: Session, project_id: str, job_id: str) -> None:
     lifecycle.delete(session, job)
     checkpoints = f"{lifecycle.fine_tuned_model_name(session, job)}:ckpt-step-"
     refuse_if_aliased(session, project_id, lambda name: name.startswith(checkpoints))
-    refuse_if_continued(session, project_id, job_id=job_id)
+    refuse_if_continued(session, project_id, continues_from_checkpoint_of(job_id))
 
 
 def pause(session: Session, project_id: str, job_id: str) -> JobRow:

@@ -3,7 +3,7 @@
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -12,23 +12,15 @@ from cli.client.client import Client
 from cli.client.connection import connected
 from cli.client.request_settings import Seed, Suffix
 from cli.client.tasks import require_success, wait_for_task
+from core.compositions import methods
 
 # A name may end in digits too, but in twelve of them
 WEIGHTED = re.compile(r"(?P<adapter>.+):(?P<weight>[+-]?(\d{1,3}(\.\d*)?|\.\d+))")
 
-
-class Method(StrEnum):
-    LINEAR = "linear"
-    CAT = "cat"
-    SVD = "svd"
-    TIES = "ties"
-    TIES_SVD = "ties_svd"
-    DARE_LINEAR = "dare_linear"
-    DARE_TIES = "dare_ties"
-    DARE_LINEAR_SVD = "dare_linear_svd"
-    DARE_TIES_SVD = "dare_ties_svd"
-    MAGNITUDE_PRUNE = "magnitude_prune"
-    MAGNITUDE_PRUNE_SVD = "magnitude_prune_svd"
+if TYPE_CHECKING:
+    Method = str
+else:
+    Method = StrEnum("Method", {name.upper(): name for name in get_args(methods.Method)})
 
 
 @connected
@@ -42,7 +34,7 @@ def compose_adapters(
             help="Models, checkpoints, aliases or ids of adapters, each with a weight; without one it is 1",
         ),
     ],
-    method: Annotated[Method, typer.Option(help="How PEFT combines them")] = Method.SVD,
+    method: Annotated[Method, typer.Option(help="How PEFT combines them")] = Method("svd"),
     density: Annotated[
         float | None, typer.Option(help="The share that ties, dare and magnitude_prune keep")
     ] = None,
@@ -78,7 +70,7 @@ def compose_adapters(
         "search": _search(client, search, rows, trials),
     }
     given = {name: value for name, value in options.items() if value is not None}
-    body = {"adapters": [_weighted(each) for each in adapters], "method": method.value, **given}
+    body = {"adapters": [_weighted(each) for each in adapters], "method": method, **given}
     started = client.post("/adapters/compose", body)
     made = wait_for_task(lambda: client.get(f"/adapters/compositions/{started['id']}"))
     require_success(made, "composition")

@@ -1,31 +1,18 @@
 """A request for a composition, in the words of PEFT's `add_weighted_adapter`, and what a task keeps of it."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.compositions.methods import Method, SignMethod, decomposes, elects_signs, prunes
 from core.jobs.lineage import Ancestor
 from core.methods.method import MAX_RANK, Seed
 from core.options import Options, Suffix
 
-Method = Literal[
-    "linear",
-    "cat",
-    "svd",
-    "ties",
-    "ties_svd",
-    "dare_linear",
-    "dare_ties",
-    "dare_linear_svd",
-    "dare_ties_svd",
-    "magnitude_prune",
-    "magnitude_prune_svd",
-]
-SignMethod = Literal["total", "frequency"]
-
 MAX_ADAPTERS, MAX_WEIGHT = 16, 100.0
 MAX_FILES, MAX_ROWS, MAX_TRIALS = 8, 512, 64
+MAX_ROW_LOSSES = 8192  # of one search: enough for 8 files with the usual rows and trials
 USUAL_DENSITY = 0.5
 
 Weight = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
@@ -93,24 +80,6 @@ class Composition(BaseModel):
     request: ComposeRequest
     base_model: str
     parents: Sequence[Ancestor]
-
-
-def prunes(method: Method) -> bool:
-    """Return whether the method drops values, so that it has a density."""
-    return method.startswith(("ties", "dare", "magnitude_prune"))
-
-
-def elects_signs(method: Method) -> bool:
-    return "ties" in method
-
-
-def decomposes(method: Method) -> bool:
-    """Return whether the method decomposes updates of weights, so that it chooses the rank of the result."""
-    return method.endswith("svd")
-
-
-def needs_one_rank(method: Method) -> bool:
-    return method != "cat" and not decomposes(method)
 
 
 def contradictions(asked: ComposeRequest) -> Iterator[tuple[str, str]]:

@@ -43,18 +43,19 @@ def continues_from(adapter_id: str) -> ColumnElement[bool]:
     return literal_column(f"({PARENT_ADAPTER_SQL})", String) == adapter_id
 
 
-def refuse_if_continued(session: Session, project_id: str, **parent: str) -> None:
-    """Raise Conflict if an unfinished job of the project continues from this adapter or checkpoint.
+def continues_from_checkpoint_of(job_id: str) -> ColumnElement[bool]:
+    """Return the condition that a job itself continues from a checkpoint of another job."""
+    parent = Job.spec["lineage"][0]
+    return (parent["job_id"].astext == job_id) & parent["step"].astext.is_not(None)
 
-    `parent` is `adapter_id` or `job_id`. Call this after the row of the adapter or of the job is locked: the
-    creation of a job locks it too.
+
+def refuse_if_continued(session: Session, project_id: str, continues: ColumnElement[bool]) -> None:
+    """Raise Conflict if an unfinished job of the project continues from a model, as the condition says.
+
+    Call this after the row of the adapter or of the job is locked: the creation of a job locks it too.
     """
-    first = Job.spec["lineage"][0]
-    meant: list[ColumnElement[bool]] = [first[name].astext == value for name, value in parent.items()]
-    if "job_id" in parent:
-        meant.append(first["step"].astext.is_not(None))
-    query = select(Job.id).where(Job.project_id == project_id, Job.status.not_in(ENDED), *meant).limit(1)
-    job_id = session.scalar(query)
+    unfinished = Job.project_id == project_id, Job.status.not_in(ENDED)
+    job_id = session.scalar(select(Job.id).where(*unfinished, continues).limit(1))
     if job_id is not None:
         raise Conflict(
             f"The job {job_id} continues from this model. Cancel the job, or wait until it has ended.",

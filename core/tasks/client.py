@@ -1,4 +1,4 @@
-"""The writes of a client: it creates a task, cancels it, or deletes what came of it.
+"""The writes of a client: it creates a task, cancels it, or hides it; the janitor then removes its files.
 
 Every function works in the caller's transaction.
 """

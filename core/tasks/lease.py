@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ScalarSelect, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core.database import from_now
@@ -50,21 +50,19 @@ def take(session: Session, holder: str, kinds: Collection[str] = TASK_KINDS) -> 
 
     Among projects with as few, the one that was served longest ago goes first. A task whose process died or
     hung is taken again, and fails when that has happened MAX_LOSSES times. `kinds` are those that the caller
-    can do. None is returned if nothing waits, or if this call ended a task that was lost too often.
+    can do, and only tasks of these kinds count. None is returned if nothing waits, or if this call ended a
+    task that was lost too often.
     """
     other = aliased(Task)
-    running = select(func.count()).where(
-        other.project_id == Task.project_id, other.status == "running", other.held_until > func.now()
-    )
     served = select(func.max(func.greatest(other.started_at, other.held_until))).where(
-        other.project_id == Task.project_id, other.deleted_at.is_(None)
+        other.project_id == Task.project_id, other.kind.in_(kinds), other.deleted_at.is_(None)
     )
     lost = Task.held_until <= func.now()
     due = or_(Task.held_until.is_(None), lost)
     next_task = (
         select(Task)
         .where(Task.finished_at.is_(None), Task.kind.in_(kinds), due)
-        .order_by(running.scalar_subquery(), served.scalar_subquery().nulls_first(), Task.id)
+        .order_by(_running_of_project(kinds), served.scalar_subquery().nulls_first(), Task.id)
         .limit(1)
         .with_for_update(of=Task, skip_locked=True)
     )
@@ -97,13 +95,10 @@ def holding(session: Session, holders: Collection[str]) -> set[str | None]:
 
 def other_projects_wait(session: Session, task: Task) -> bool:
     """Return whether a task of the same kind waits that belongs to a project without a running one."""
-    other = aliased(Task)
-    running = select(other.id).where(
-        other.project_id == Task.project_id, other.kind == task.kind, other.status == "running"
-    )
     waits = Task.finished_at.is_(None) & (Task.status == "queued") & (Task.kind == task.kind)
     due = or_(Task.held_until.is_(None), Task.held_until <= func.now())
-    found = select(Task.id).where(waits, due, Task.project_id != task.project_id, ~running.exists())
+    others = Task.project_id != task.project_id, _running_of_project([task.kind]) == 0
+    found = select(Task.id).where(waits, due, *others)
     return session.scalars(found.limit(1)).one_or_none() is not None
 
 
@@ -164,6 +159,14 @@ def release(session: Session, lease: TaskLease, delay: float) -> None:
     Raises TaskLeaseLost.
     """
     _requeue(_held(session, lease), from_now(delay))
+
+
+def _running_of_project(kinds: Collection[str]) -> ScalarSelect[int]:
+    """Return the number of running tasks of these kinds that the project of a row of Task has."""
+    other = aliased(Task)
+    running = other.status == "running", other.held_until > func.now()
+    own = other.project_id == Task.project_id, other.kind.in_(kinds)
+    return select(func.count()).where(*own, *running).scalar_subquery()
 
 
 def has_had_its_tries(session: Session, lease: TaskLease) -> bool:

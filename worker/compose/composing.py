@@ -13,7 +13,7 @@ from core.jobs import lifecycle
 from core.tables import Adapter
 from worker.compose.card import composition_card
 from worker.compose.losses import LossOnRows
-from worker.compose.methods import Lora, compose
+from worker.compose.methods import Lora, Report, compose
 from worker.compose.parts import fetch_parts
 from worker.compose.weight_search import Losses, Trial, Weights, best_of, search_weights
 from worker.exports.source import OfferedBase, offered_base
@@ -23,7 +23,7 @@ from worker.imports.writing import write_lora
 from worker.save.folder import write_manifest, write_tokenizer
 from worker.tasks.process import Work
 
-SEARCH_BEGINS, SEARCH_ENDS = 0.1, 0.9  # of the work
+SEARCH_BEGINS, SEARCH_ENDS, COMPOSED = 0.1, 0.9, 0.94  # of the work
 
 
 @torch.no_grad()
@@ -37,8 +37,8 @@ def make_composition(work: Work, folder: Path) -> dict[str, Any]:
     trials = _trials(work, composition.request, base, layers, loras, weights)
     if trials:
         weights = best_of(trials).weights
-    work.report("composing", SEARCH_ENDS)
-    lora = compose(loras, weights, composition.request, layers)
+    report_layers = _reporting(work, "composing", SEARCH_ENDS if trials else SEARCH_BEGINS, COMPOSED)
+    lora = compose(loras, weights, composition.request, layers, report_layers)
     weighted = zip(composition.parents, weights, strict=True)
     found = [parent.model_copy(update={"weight": weight}) for parent, weight in weighted]
     work.adapter = _write(work, composition.model_copy(update={"parents": found}), lora, layers, base, folder)
@@ -65,12 +65,31 @@ def _trials(
 
     def losses_of(weights: Weights) -> Losses:
         nonlocal tried
-        share = SEARCH_BEGINS + (SEARCH_ENDS - SEARCH_BEGINS) * tried / most
+        begins, composed, ends = (_share_searched((tried + part) / most) for part in (0, 0.5, 1))
         tried += 1
-        work.report(f"trial {tried} of {most}", share)
-        return rows.of(compose(loras, weights, asked, layers))
+        phase = f"trial {tried} of {most}"
+        lora = compose(loras, weights, asked, layers, _reporting(work, phase, begins, composed))
+        return rows.of(lora, _reporting(work, phase, composed, ends))
 
     return search_weights(start, most, losses_of)
+
+
+def _share_searched(share: float) -> float:
+    """Return the share of the work that is done when this share of the search is."""
+    return SEARCH_BEGINS + (SEARCH_ENDS - SEARCH_BEGINS) * share
+
+
+def _reporting(work: Work, phase: str, begins: float, ends: float) -> Report:
+    """Say that a phase begins, and return what reports the share of the phase that is done.
+
+    Small steps must count as progress, since a process without progress is taken for one that hangs.
+    """
+
+    def report(share: float) -> None:
+        work.report(phase, begins + (ends - begins) * share)
+
+    report(0.0)
+    return report
 
 
 def _write(

@@ -14,6 +14,7 @@ from core.datasets.check import read_rows
 from core.errors import JobError
 from core.tables import File
 from worker.base_models.model_store import load_errors_explained
+from worker.compose.methods import Report
 from worker.data.render import Rendering
 from worker.data.stored_file import fetch
 from worker.exports.source import OfferedBase, load_in_fp32
@@ -29,7 +30,7 @@ CHUNK_BYTES = 1024**2
 
 
 class LossOnRows:
-    """The rows of a search, and the base model that they are computed with."""
+    """The rows of a search, and the base model on which their loss is computed."""
 
     def __init__(self, work: Work, asked: ComposeRequest, base: OfferedBase, layers: Layers) -> None:
         """Draw and render the rows, and load the base model. Raises JobError."""
@@ -40,12 +41,21 @@ class LossOnRows:
             self._base = load_in_fp32(base.folder)
         self._model: PeftModel | None = None
 
-    def of(self, lora: LoraFactors) -> Sequence[float]:
-        """Return the loss of each file in nats per learnt token."""
+    def of(self, lora: LoraFactors, report: Report) -> Sequence[float]:
+        """Return the loss of each file in nats per learnt token. `report` is called after each row."""
         if self._model is None:
             self._model = get_peft_model(self._base, lora_config(lora, self._layers)).eval()
         set_peft_model_state_dict(self._model, named_tensors(lora))
-        return [_mean_loss(self._model, rows) for rows in self._files]
+        count, measured = sum(map(len, self._files)), 0
+        means = []
+        for rows in self._files:
+            summed = 0.0
+            for row in rows:
+                summed += float(_summed_loss(self._model, row))
+                measured += 1
+                report(measured / count)
+            means.append(summed / sum(row.weight for row in rows))
+        return means
 
 
 def _rendered(work: Work, asked: ComposeRequest, base: OfferedBase) -> Iterator[Sequence[Row]]:
@@ -72,11 +82,6 @@ def _drawn(work: Work, file: File, param: str, most: int, seed: int) -> Iterator
         content.seek(0)
         rows = read_rows(iter(lambda: content.read(CHUNK_BYTES), b""))
         yield from (row for place, row in enumerate(rows) if place in chosen)
-
-
-def _mean_loss(model: PeftModel, rows: Sequence[Row]) -> float:
-    sums = [_summed_loss(model, row) for row in rows]
-    return sum(float(loss) for loss in sums) / sum(row.weight for row in rows)
 
 
 def _summed_loss(model: PeftModel, row: Row) -> Tensor:

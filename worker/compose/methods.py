@@ -8,13 +8,14 @@ large by the root of its rank. Here the scale is 1 for every adapter.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from peft.utils import merge_utils
 from torch import Tensor
 
-from core.compositions.requests import ComposeRequest, decomposes
+from core.compositions.methods import decomposes
+from core.compositions.requests import ComposeRequest
 from core.errors import JobError
 from core.methods.method import MAX_RANK
 from worker.engine.generate.adapters.plain_lora import ScaledFactors
@@ -24,27 +25,35 @@ from worker.imports.layers import Layers
 
 Lora = Mapping[str, ScaledFactors]
 Parts = Sequence[tuple[ScaledFactors, float]]
+Report = Callable[[float], None]
+"""Takes the share of the work that is done."""
 
 
 def compose(
-    loras: Sequence[Lora], weights: Sequence[float], asked: ComposeRequest, layers: Layers
+    loras: Sequence[Lora],
+    weights: Sequence[float],
+    asked: ComposeRequest,
+    layers: Layers,
+    report: Report = lambda _: None,
 ) -> LoraFactors:
     """Return the composition of the LoRAs. Equal arguments give equal results.
 
-    A layer is composed of those LoRAs that adapt it. Raises JobError if the LoRAs cannot be composed by the
-    method, or if a number of the result is not finite.
+    A layer is composed of those LoRAs that adapt it. `report` is called after each layer.
+    Raises JobError if the LoRAs cannot be composed by the method, or if a number of the result is not finite.
     """
     if len(loras) == 1:  # PEFT scales a single adapter, whatever the method is
         asked = asked.model_copy(update={"method": "linear"})
     rank = _rank(loras, asked)
     torch.manual_seed(asked.seed or 0)
     composed = {}
-    for name, layer in layers.by_name.items():  # PEFT's order, in which it draws random numbers
+    # PEFT's order, in which it draws random numbers
+    for count, (name, layer) in enumerate(layers.by_name.items(), 1):
         parts = [(lora[name], weight) for lora, weight in zip(loras, weights, strict=True) if name in lora]
         if parts:
             A_RK, B_NR = _layer(parts, asked, rank, layer.fan_in_fan_out)
             composed[name] = _padded(A_RK, B_NR, rank)
             _check_finite(name, composed[name])
+        report(count / len(layers.by_name))
     return LoraFactors(composed)
 
 
@@ -98,8 +107,15 @@ def _roots(weight: float) -> tuple[float, float]:
 def _clamped(A_RK: Tensor, B_NR: Tensor, quantile: float | None) -> tuple[Tensor, Tensor]:
     if quantile is None:
         return A_RK, B_NR
-    most = float(torch.quantile(torch.cat([B_NR.flatten(), A_RK.flatten()]), quantile))
+    most = quantile_of(torch.cat([B_NR.flatten(), A_RK.flatten()]), quantile)
     return A_RK.clamp(-most, most), B_NR.clamp(-most, most)
+
+
+def quantile_of(values: Tensor, quantile: float) -> float:
+    """Return what `torch.quantile` returns, which refuses more than 2**24 values."""
+    place = quantile * (len(values) - 1)
+    below, above = (float(values.kthvalue(1 + k).values) for k in (math.floor(place), math.ceil(place)))
+    return below + (above - below) * (place - math.floor(place))
 
 
 def _rank(loras: Sequence[Lora], asked: ComposeRequest) -> int:

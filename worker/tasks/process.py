@@ -79,7 +79,7 @@ Do = Callable[[Work, Path], dict[str, Any]]
 Raises JobError if it cannot be done, and GaveWay if it shall be done later.
 """
 
-Keeps = Callable[[Settings], int | None]
+DaysKept = Callable[[Settings], int | None]
 """Returns the days for which the files are kept. None keeps them until a client deletes them."""
 
 Deliver = Callable[[Work, Path], dict[str, Any]]
@@ -89,7 +89,7 @@ Our store has them by then, so they stay even if this fails. Raises JobError and
 """
 
 
-def run_task(do: Do, keeps: Keeps = lambda _: None, deliver: Deliver | None = None) -> None:
+def run_task(do: Do, days_kept: DaysKept = lambda _: None, deliver: Deliver | None = None) -> None:
     """Do the task that the command line names, and write what came of it."""
     settings = Settings()
     configure_logs(settings.log_level, settings.log_json)
@@ -104,7 +104,7 @@ def run_task(do: Do, keeps: Keeps = lambda _: None, deliver: Deliver | None = No
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for watch in (_end_with_the_worker, _renew_until_lost):
         threading.Thread(target=watch, args=(work,), daemon=True).start()
-    do_and_write(do, work, keeps(settings), deliver)
+    do_and_write(do, work, days_kept(settings), deliver)
 
 
 def do_and_write(do: Do, work: Work, days: int | None = None, deliver: Deliver | None = None) -> None:
@@ -138,9 +138,10 @@ def do_and_write(do: Do, work: Work, days: int | None = None, deliver: Deliver |
 
 
 def _do_and_keep(do: Do, work: Work, folder: Path, days: int | None) -> dict[str, Any]:
-    """Do the task, and keep its files in the store. They are the adapter's, if it makes one.
+    """Do the task, upload its files, and return its report.
 
-    Return its report.
+    If the task makes an adapter, the files become the adapter's and the task itself has none. The row of the
+    adapter is written when the task ends. Otherwise the files are the task's, and are kept for `days`.
     """
     report = do(work, folder)
     work.report("uploading", 0.95)

@@ -23,6 +23,7 @@ from core.access.quotas import stored_bytes
 from core.access.usage import usage
 from core.database import create_database, session_factory
 from core.jobs import lifecycle, queue
+from core.jobs.lineage import continues_from, refuse_if_continued
 from core.serving import stored_completions
 from core.storage.object_store import ObjectStore
 from core.tables import Event, StoredCompletion
@@ -190,6 +191,13 @@ def test_a_page_of_the_events_of_a_type_passes_over_no_other_event(engine: Engin
     with session_factory(engine)() as session:
         with asked_in(engine) as statements:
             assert len(events.page(session, LONG, after=None, limit=20, type="samples")[0]) == 4
+        assert passed_over(session, statements) == []
+
+
+def test_the_deletion_of_an_adapter_passes_over_no_job_that_does_not_continue_from_it(engine: Engine) -> None:
+    with session_factory(engine)() as session:
+        with asked_in(engine) as statements:
+            refuse_if_continued(session, OF_NEWEST, continues_from("adapter-1"))
         assert passed_over(session, statements) == []
 
 

@@ -29,6 +29,7 @@ from tests.fixtures.shell import Shell
 from tests.fixtures.tiny import OTHER, TINY
 from tests.fixtures.warm import nursery
 from worker.supervise import cleanup, store_walk
+from worker.tasks.process import Work
 from worker.tasks.service import Tasks
 
 COMPOSE, ADAPTERS = "/v1/adapters/compose", "/v1/adapters"
@@ -173,6 +174,25 @@ def test_found_weights_are_no_worse_and_their_loss_is_plain_pefts(
     assert best["losses"] == pytest.approx(losses, rel=1e-5)
 
 
+def test_each_layer_and_each_row_is_progress(
+    chat_api: Api, tenant: Tenant, parts: tuple[Part, Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = {"files": [tenant.upload(dataset(12))], "rows": 3, "trials": 2}
+    composition_id = started(tenant, {each.model: 1.0 for each in parts}, method="cat", search=search)
+    done: list[float] = []
+    report = Work.report
+
+    def note_and_report(work: Work, phase: str, share: float) -> None:
+        report(work, phase, share)
+        done.append(share)
+
+    monkeypatch.setattr(Work, "report", note_and_report)
+    work_on(chat_api, take(chat_api, composition_id))
+    layers = tenant.http.get(f"{AT}/{composition_id}").json()["report"]["layers"]
+    assert done == sorted(done)
+    assert len(set(done)) > 2 * (layers + 3) + layers
+
+
 def test_an_attempt_that_was_lost_after_its_upload_leaves_no_second_adapter_and_no_objects(
     chat_api: Api, tenant: Tenant, parts: tuple[Part, Part], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +309,10 @@ def test_a_wrong_request_is_refused_with_the_reason(
     refused(tenant, "method", invalid, "On offer", both, method="slerp")
     missing = {"files": ["file-" + "0" * 32]}
     refused(tenant, "search.files.0", "invalid_file_id", "No such File", both, search=missing)
+    usual = {"files": missing["files"] * 8}  # within the bound
+    refused(tenant, "search.files.0", "invalid_file_id", "No such File", both, search=usual)
+    large = usual | {"rows": 512, "trials": 64}
+    refused(tenant, "search.rows", invalid, "262144 rows: 8 files x 512 rows x 64 trials", both, search=large)
     raw = {"files": [tenant.upload(b"x", "user_data")]}
     refused(tenant, "search.files.0", "invalid_file_purpose", "chat rows", both, search=raw)
     answer = tenant.http.post(
@@ -304,9 +328,9 @@ def test_a_wrong_request_is_refused_with_the_reason(
     other = "adapters.1.adapter"
     refused(tenant, other, "different_base_models", "one base model", [first, with_(OTHER)])
     refused(tenant, other, "adapter_not_composable", "DoRA", [first, with_(use_dora=True)])
-    eight, large = with_(r=8), with_(r=256)
+    eight, wide = with_(r=8), with_(r=256)
     refused(tenant, "method", "different_ranks", "ranks 4, 8", [first, eight], method="ties")
-    refused(tenant, "method", "rank_too_large", "rank 260", [first, large], method="cat")
+    refused(tenant, "method", "rank_too_large", "rank 260", [first, wide], method="cat")
     refused(tenant, other, "adapter_not_composable", "'ia3'", [first, with_(type="ia3")])
 
 

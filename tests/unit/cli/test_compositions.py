@@ -1,11 +1,8 @@
 """`tunery adapters compose`: what its arguments mean."""
 
-from typing import get_args
-
 import pytest
 
-from cli.commands.adapter_compositions import Method, _weighted
-from core.compositions import requests
+from cli.commands.adapter_compositions import _weighted
 
 MODEL = "ft:tiny:project:suffix:123456789012"  # twelve hexadecimal digits may all be decimal
 
@@ -26,7 +23,3 @@ def test_a_weight_follows_the_last_colon(text: str, adapter: str, weight: float)
 @pytest.mark.parametrize("text", [MODEL, f"{MODEL}:ckpt-step-12", "prod", "adapter-" + "0" * 32])
 def test_a_name_alone_has_no_weight(text: str) -> None:
     assert _weighted(text) == {"adapter": text}
-
-
-def test_the_command_offers_every_method() -> None:
-    assert {method.value for method in Method} == set(get_args(requests.Method))

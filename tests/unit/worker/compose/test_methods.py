@@ -10,10 +10,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from core.compositions.requests import ComposeRequest, Method, needs_one_rank, prunes, resolved
+from core.compositions.methods import Method, needs_one_rank, prunes
+from core.compositions.requests import ComposeRequest, resolved
 from core.errors import JobError
 from tests.fixtures.tiny import save_model, tiny_llama
-from worker.compose.methods import Lora, compose
+from worker.compose.methods import Lora, compose, quantile_of
 from worker.engine.generate.adapters.check import AdapterRefused
 from worker.engine.generate.adapters.plain_lora import ScaledFactors, read_plain_lora
 from worker.imports.factors import Factors
@@ -185,6 +186,27 @@ def test_methods_that_add_a_and_b_refuse_different_ranks(
         with pytest.raises(JobError, match="needs one rank") as raised:
             compose(loras, (1.0, 1.0), request(method), layers)
         assert raised.value.code == "different_ranks"
+
+
+def test_every_layer_is_reported(base: Path, layers: Layers, tmp_path: Path) -> None:
+    shares: list[float] = []
+    compose(Adapters(base, tmp_path, SAME).loras, (1.0, 1.0), request("cat"), layers, shares.append)
+    assert shares == pytest.approx([(1 + n) / len(layers.by_name) for n in range(len(layers.by_name))])
+
+
+@pytest.mark.parametrize("count", [1, 2, 1000])
+def test_a_quantile_is_that_of_torch(count: int) -> None:
+    values = torch.randn(count, generator=torch.Generator().manual_seed(count))
+    for share in (0.001, 0.5, 0.77, 0.999, 1.0):
+        assert quantile_of(values, share) == pytest.approx(float(torch.quantile(values, share)), rel=1e-4)
+
+
+def test_a_quantile_of_more_values_than_torch_takes_is_exact() -> None:
+    most = 2**24
+    values = torch.arange(most + 1, dtype=torch.float32)
+    with pytest.raises(RuntimeError, match="too large"):
+        torch.quantile(values, 0.75)
+    assert quantile_of(values, 0.75) == 0.75 * most
 
 
 def test_a_rank_that_no_job_could_continue_is_refused(layers: Layers) -> None:
