@@ -1,4 +1,4 @@
-"""The base class of all options that a client may set, and types of metadata, suffixes and secrets' names."""
+"""The base class of all options that a client may set, and types of such options."""
 
 import re
 from typing import Annotated, Any
@@ -10,6 +10,9 @@ MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
 # A part of the fine-tuned model's name. Colons separate the parts of the name, so it has none.
 Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+
+# 2**32 lies in 2106. A database knows no dates of far higher numbers.
+Moment = Annotated[int, Field(ge=0, le=2**32, description="Unix seconds")]
 
 SECRET_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 SecretName = Annotated[str, StringConstraints(pattern=f"^{SECRET_NAME.pattern}$")]

@@ -137,7 +137,7 @@ class Settings(BaseSettings):
         description="Longest time that an eval run waits for a server, seconds. Then it fails",
     )
     max_eval_rows: int = Field(
-        50_000, ge=1, description="Most rows of an eval run. A run with more fails; it may set a limit"
+        10_000, ge=1, description="Most rows of an eval run. A run with more fails; it may set a limit"
     )
     lease_seconds: float = Field(
         60,

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, fail_after, to_thread
+
+from core.errors import Unavailable
 
 # Each of these threads may hold a database connection. A process has more than twice as many connections.
 READING_THREADS = 8
@@ -18,6 +20,7 @@ UPLOAD_THREADS = 8
 
 # A comparison of two runs of an eval reads thousands of rows and computes for seconds, so they take turns.
 COMPARING_THREADS = 1
+TURN_SECONDS = 20.0  # that a comparison waits for its turn
 
 Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
@@ -35,6 +38,30 @@ def waits_for_store(
         return await to_thread.run_sync(partial(endpoint, *args, **arguments), limiter=threads)
 
     return in_thread
+
+
+def waits_for_turn(
+    endpoint: Callable[Parameters, Answer],
+) -> Callable[Parameters, Coroutine[Any, Any, Answer]]:
+    """Run the endpoint as `waits_for_store` does, but raise Unavailable if it waits too long for a thread."""
+
+    @wraps(endpoint)
+    async def in_turn(*args: Parameters.args, **arguments: Parameters.kwargs) -> Answer:
+        turns, turn = arguments["threads"], object()
+        assert isinstance(turns, CapacityLimiter)
+        try:
+            with fail_after(TURN_SECONDS):
+                await turns.acquire_on_behalf_of(turn)
+        except TimeoutError:
+            raise Unavailable(
+                "Other comparisons are being computed. Try again in a few seconds.", code="comparison_busy"
+            ) from None
+        try:
+            return await to_thread.run_sync(partial(endpoint, *args, **arguments), limiter=CapacityLimiter(1))
+        finally:
+            turns.release_on_behalf_of(turn)
+
+    return in_turn
 
 
 async def in_threads(chunks: Iterator[bytes], threads: CapacityLimiter) -> AsyncIterator[bytes]:

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
 from sqlalchemy import Select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.errors import InvalidRequest
+
+Key = TypeVar("Key")
 
 PAGE_BYTES = 4 * 1024**2  # of rows whose size clients decide
 
@@ -34,7 +36,7 @@ def fetch_page(
     return rows[:limit], len(rows) > limit
 
 
-def within_page(rows: Sequence[tuple[str, int]]) -> list[str]:
+def within_page(rows: Sequence[tuple[Key, int]]) -> list[Key]:
     """Return the keys of the first rows, of which the page has room. `rows` has keys and sizes in bytes.
 
     The page ends before it has more than PAGE_BYTES, but not before its first row.

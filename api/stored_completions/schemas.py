@@ -7,14 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.files.expiry import ExpiresAfter
 from api.schemas import Identified, UnixSeconds, unix_seconds
 from core.datasets.kinds import Kind
-from core.options import Metadata, Options
+from core.options import Metadata, Moment, Options
 from core.tables import StoredCompletion
 
 MAX_CORRECTION = 256 * 1024  # characters
 
 Rating = Literal["up", "down"]
 RatingFilter = Literal["up", "down", "none"]
-Moment = Annotated[int, Field(ge=0, le=2**32, description="Unix seconds")]
 
 # What a stored completion shows of its request, beside the messages.
 OF_REQUEST = (

@@ -11,15 +11,22 @@ from core.graders.schemas import (
     InputText,
     LabelModelGrader,
     Message,
+    ModelGrader,
     MultiGrader,
     OutputText,
+    SamplingParams,
     ScoreModelGrader,
     StringCheckGrader,
     TextSimilarityGrader,
 )
 
 NAMES_THE_SAMPLE = re.compile(r"\{\{\s*sample\b")
-ModelGrader = ScoreModelGrader | LabelModelGrader
+SAMPLING_RANGES = {
+    "max_completions_tokens": (1, 1_000_000),
+    "seed": (-(2**53), 2**53),  # with a row's index added, it must stay within 64 bits
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+}
 
 
 class NamedModel(NamedTuple):
@@ -88,6 +95,8 @@ def _check_model_grader(grader: ModelGrader, place: str) -> None:
     if not grader.input:
         raise _invalid("The grader's model needs at least one message.", f"{place}.input")
     _check_text_only(grader.input, f"{place}.input")
+    if isinstance(grader, ScoreModelGrader) and grader.sampling_params is not None:
+        _check_sampling(grader.sampling_params, f"{place}.sampling_params")
     if isinstance(grader, LabelModelGrader):
         if not grader.labels:
             raise _invalid("There are no labels to choose from.", f"{place}.labels")
@@ -95,6 +104,19 @@ def _check_model_grader(grader: ModelGrader, place: str) -> None:
             if label not in grader.labels:
                 message = f"'{label[:64]}' is none of the 'labels', so no row could pass with it."
                 raise _invalid(message, f"{place}.passing_labels")
+
+
+def _check_sampling(params: SamplingParams, place: str) -> None:
+    if params.reasoning_effort is not None:
+        raise InvalidRequest(
+            "'reasoning_effort' is not supported. The models on offer have no reasoning effort.",
+            code="unsupported_parameter",
+            param=f"{place}.reasoning_effort",
+        )
+    for name, (lowest, highest) in SAMPLING_RANGES.items():
+        value = getattr(params, name)
+        if value is not None and not lowest <= value <= highest:
+            raise _invalid(f"'{name}' must be from {lowest} to {highest}.", f"{place}.{name}")
 
 
 def _check_text_only(messages: Sequence[Message], place: str) -> None:

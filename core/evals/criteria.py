@@ -24,8 +24,10 @@ MAX_CRITERIA = 16
 MAX_FIELDS = 64
 OUTPUT, REFERENCE = "{{ sample.output_text }}", "{{ item.reference }}"
 
-Threshold = Annotated[float | None, Field(description="The lowest score with which a row passes")]
-OutputText = Annotated[Template, Field(description="The text to judge. Default: what the model wrote")]
+Threshold = Annotated[
+    float | None, Field(description="The lowest score with which a row passes. Null: every judged row passes")
+]
+JudgedText = Annotated[Template, Field(description="The text to judge. Default: what the model wrote")]
 ReferenceText = Annotated[Template, Field(description="What it should be. Default: the row's own answer")]
 
 
@@ -49,9 +51,10 @@ class Loss(Options):
 
     type: Literal["loss"]
     name: Name = "loss"
-    pass_threshold: Annotated[float | None, Field(description="The highest loss with which a row passes")] = (
-        None
-    )
+    pass_threshold: Annotated[
+        float | None,
+        Field(description="The highest loss with which a row passes. Null: every judged row passes"),
+    ] = None
 
 
 class TokenAccuracy(Options):
@@ -67,7 +70,7 @@ class ExactMatch(Options):
 
     type: Literal["exact_match"]
     name: Name = "exact_match"
-    input: OutputText = OUTPUT
+    input: JudgedText = OUTPUT
     reference: ReferenceText = REFERENCE
 
 
@@ -76,7 +79,7 @@ class LabelF1(Options):
 
     type: Literal["label_f1"]
     name: Name = "label_f1"
-    input: OutputText = OUTPUT
+    input: JudgedText = OUTPUT
     reference: ReferenceText = REFERENCE
 
 
@@ -88,7 +91,7 @@ class FieldF1(Options):
 
     type: Literal["field_f1"]
     name: Name = "field_f1"
-    input: OutputText = OUTPUT
+    input: JudgedText = OUTPUT
     reference: ReferenceText = REFERENCE
     fields: Annotated[list[Name] | None, Field(min_length=1, max_length=MAX_FIELDS)] = None
     pass_threshold: Threshold = None

@@ -10,12 +10,7 @@ JsonSchema = dict[str, Any]
 
 SAMPLE: JsonSchema = {
     "type": "object",
-    "properties": {
-        "output_text": {"type": "string"},
-        "output_json": {},
-        "model": {"type": "string"},
-        "finish_reason": {"type": "string"},
-    },
+    "properties": {"output_text": {"type": "string"}, "output_json": {}},
     "required": ["output_text"],
 }
 STORED_ITEM: JsonSchema = {

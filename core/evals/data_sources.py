@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from core.graders.schemas import Message
-from core.options import Metadata, Options, unsupported
+from core.options import Metadata, Moment, Options, unsupported
 
 MAX_INLINE_ROWS = 1_000
 MAX_MESSAGES = 64
@@ -43,8 +43,8 @@ class StoredCompletionsSource(Options):
     """Stored completions of the project, oldest first. The stored answer is the `reference`."""
 
     type: Literal["stored_completions"]
-    created_after: int | None = None
-    created_before: int | None = None
+    created_after: Annotated[Moment | None, Field(description="Made at this moment or later")] = None
+    created_before: Annotated[Moment | None, Field(description="Made before this moment")] = None
     limit: Rows = None
     metadata: Metadata | None = None
     model: str | None = None
@@ -105,3 +105,10 @@ class JsonlDataSource(Options):
 
 DataSource = Annotated[CompletionsDataSource | JsonlDataSource, Field(discriminator="type")]
 DATA_SOURCE: TypeAdapter[DataSource] = TypeAdapter(DataSource)
+
+
+def item_and_sample(row: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Return the item that a row is, or holds, and the sample that it holds."""
+    if isinstance(row.get("item"), dict) and row.keys() <= {"item", "sample"}:
+        return row["item"], row.get("sample")
+    return row, None

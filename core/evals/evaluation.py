@@ -7,12 +7,10 @@ from pydantic import Field
 
 from core.datasets.kinds import Kind
 from core.evals.criteria import MAX_CRITERIA, Criterion, ExactMatch, Loss
+from core.evals.data_sources import Rows
 from core.options import Options
 
 Criteria = Annotated[list[Criterion], Field(min_length=1, max_length=MAX_CRITERIA)]
-Rows = Annotated[
-    int | None, Field(ge=1, description="The number of rows to judge: the first ones. Null judges all")
-]
 Forgetting = Annotated[
     bool,
     Field(

@@ -1,12 +1,13 @@
 """Checks whether a grader can be used on this server, before anything is graded with it."""
 
 from collections.abc import Collection
+from math import isfinite
 from typing import Any
 
 from core.errors import InvalidRequest
 from core.graders.formula import Formula, FormulaError
 from core.graders.schemas import (
-    LabelModelGrader,
+    ModelGrader,
     MultiGrader,
     PythonGrader,
     ScoreModelGrader,
@@ -17,6 +18,7 @@ from core.graders.similarity import NOT_ON_OFFER
 from core.graders.templates import malformed
 
 TextGrader = StringCheckGrader | TextSimilarityGrader
+SMALLEST_WIDTH = 1e-9  # of a range of scores, for its largest end; below, the scores between would be equal
 
 
 def check(grader: Any, param: str = "grader") -> None:
@@ -42,6 +44,13 @@ def check(grader: Any, param: str = "grader") -> None:
         case StringCheckGrader() | TextSimilarityGrader():
             check_template(grader.input, f"{param}.input")
             check_template(grader.reference, f"{param}.reference")
+        case ScoreModelGrader(range=[low, high]) if not _is_range(low, high):
+            raise InvalidRequest(
+                "'range' must be the lowest and the highest score, such as [0, 10]. The highest must be "
+                "clearly above the lowest, and both must be ordinary numbers.",
+                code="invalid_value",
+                param=f"{param}.range",
+            )
 
 
 def parts_of(grader: Any) -> dict[str, Any]:
@@ -56,7 +65,7 @@ def text_graders(grader: Any, known: Collection[str] = ()) -> dict[str, TextGrad
     """
     parts = {name: part for name, part in parts_of(grader).items() if name not in known}
     for part in parts.values():
-        if isinstance(part, ScoreModelGrader | LabelModelGrader):
+        if isinstance(part, ModelGrader):
             raise _not_on_offer(
                 "grader", f"'{part.type}' graders need a chat model. Only an eval can use them."
             )
@@ -85,6 +94,11 @@ def check_template(template: str, param: str) -> None:
             code="invalid_value",
             param=param,
         )
+
+
+def _is_range(low: float, high: float) -> bool:
+    """Return whether there is room for different scores between two ends, and whether it is finite."""
+    return isfinite(high - low) and high - low > SMALLEST_WIDTH * max(1.0, abs(low), abs(high))
 
 
 def _not_on_offer(param: str, message: str) -> InvalidRequest:

@@ -117,6 +117,8 @@ class LabelModelGrader(Options):
     passing_labels: list[str]
 
 
+ModelGrader = ScoreModelGrader | LabelModelGrader
+
 SingleGrader = Annotated[
     StringCheckGrader | TextSimilarityGrader | PythonGrader | ScoreModelGrader | LabelModelGrader,
     Field(discriminator="type"),

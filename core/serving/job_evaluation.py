@@ -31,7 +31,7 @@ def evaluate_result(session: Session, job: Job, adapter: Adapter) -> None:
         general = GeneralSource(type="general")
         made.append(_evaluate(session, job, adapter, "Forgetting", GENERAL_CRITERIA, general))
     data = {"eval_ids": made}
-    record_event(session, job.id, f"Evaluation queued: {' and '.join(made)}", data=data)
+    record_event(session, job.id, f"Evals queued: {' and '.join(made)}", data=data)
 
 
 def _evaluate(

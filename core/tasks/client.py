@@ -3,7 +3,9 @@
 Every function works in the caller's transaction.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
@@ -15,6 +17,7 @@ from core.tables import Task
 from core.tasks.lease import DAYS_WITHOUT_FILES
 
 RETRY_SECONDS = 30
+AS_STORED: Mapping[str, str] = MappingProxyType({})
 
 
 def create(
@@ -33,11 +36,15 @@ def create(
     return task
 
 
-def cancel(session: Session, task: Task) -> None:
-    """End a task that has not ended. Its process stops soon and writes nothing more. Raises Conflict."""
+def cancel(session: Session, task: Task, shown: Mapping[str, str] = AS_STORED) -> None:
+    """End a task that has not ended. Its process stops soon and writes nothing more. Raises Conflict.
+
+    `shown` has the statuses as the client knows them.
+    """
     session.refresh(task, with_for_update=True)
     if task.finished_at is not None:
-        raise Conflict(f"{task.id} is {task.status} and cannot be cancelled.", code="task_ended")
+        status = shown.get(task.status, task.status)
+        raise Conflict(f"{task.id} is {status} and cannot be cancelled.", code="task_ended")
     task.status, task.finished_at, task.phase = "cancelled", func.now(), None
     if task.object_prefix is None:
         task.expires_at = func.now() + timedelta(days=DAYS_WITHOUT_FILES)
@@ -45,11 +52,15 @@ def cancel(session: Session, task: Task) -> None:
     session.refresh(task)
 
 
-def delete(session: Session, task: Task) -> None:
-    """Hide a task that has ended; the janitor removes its files. Raises Conflict if it has not ended."""
+def delete(session: Session, task: Task, shown: Mapping[str, str] = AS_STORED) -> None:
+    """Hide a task that has ended; the janitor removes its files. Raises Conflict if it has not ended.
+
+    `shown` has the statuses as the client knows them.
+    """
     session.refresh(task, with_for_update=True)
     if task.finished_at is None:
-        raise Conflict(f"{task.id} is {task.status}. Cancel it first.", code="task_not_ended")
+        status = shown.get(task.status, task.status)
+        raise Conflict(f"{task.id} is {status}. Cancel it first.", code="task_not_ended")
     task.deleted_at = func.now()
 
 

@@ -139,7 +139,8 @@ def _within(request: RenderRequest, rows: Iterable[Row]) -> Iterator[Row]:
             raise JobError(
                 "too_many_tokens",
                 f"Up to line {row.line}, the file has more than {request.max_tokens:,} tokens, which is the "
-                "most that this server takes. Use a part of the file. A job may lower training.max_length.",
+                "most that this server reads. Use a part of the file. For a job, a lower "
+                "'training.max_length' helps too.",
                 request.param,
             )
         yield row

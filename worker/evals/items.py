@@ -18,6 +18,7 @@ from core.datasets.labelled_rules import labelled
 from core.datasets.preference_rules import pair
 from core.datasets.row_check import RULES
 from core.errors import JobError
+from core.evals.data_sources import item_and_sample
 from worker.data.room import require_room
 from worker.row_store import nameless_file
 
@@ -49,12 +50,10 @@ def item_of(line: int, row: Any) -> Item:
     if not isinstance(row, dict):
         raise invalid(line, "a row must be a JSON object")
     _require_plain(line, row)
-    if isinstance(row.get("item"), dict) and row.keys() <= {"item", "sample"}:
-        sample = row.get("sample")
-        if not isinstance(sample, dict | None):
-            raise invalid(line, "'sample' must be a JSON object")
-        return _with_answer(line, row["item"], sample)
-    return _with_answer(line, row, None)
+    item, sample = item_and_sample(row)
+    if not isinstance(sample, dict | None):
+        raise invalid(line, "'sample' must be a JSON object")
+    return _with_answer(line, item, sample)
 
 
 def invalid(line: int, reason: str) -> JobError:

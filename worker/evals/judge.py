@@ -18,7 +18,7 @@ from core.evals.criteria import (
 from core.evals.results import RowResult
 from core.graders.check import parts_of
 from core.graders.processes import GraderProcesses
-from core.graders.schemas import LabelModelGrader, ScoreModelGrader, StringCheckGrader
+from core.graders.schemas import LabelModelGrader, ModelGrader, ScoreModelGrader, StringCheckGrader
 from core.graders.templates import Sample
 from worker.evals.items import Item
 from worker.evals.likelihood import Likelihood, LikelihoodMeter, judge_likelihood
@@ -102,7 +102,7 @@ class Judge:
         asked = {
             name: await self._opinion(part, row)
             for name, part in parts.items()
-            if isinstance(part, LabelModelGrader | ScoreModelGrader)
+            if isinstance(part, ModelGrader)
         }
         known = {name: opinion.score for name, opinion in asked.items()}
         try:

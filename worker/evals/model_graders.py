@@ -7,7 +7,7 @@ import json
 from math import ceil, log10
 from typing import Any, NamedTuple
 
-from core.graders.schemas import LabelModelGrader, ScoreModelGrader
+from core.graders.schemas import LabelModelGrader, ModelGrader, ScoreModelGrader
 from core.graders.templates import Sample
 from core.serving.served_model import ServedModel
 from worker.evals.asking import Asking
@@ -16,7 +16,6 @@ from worker.evals.row_failed import RowFailed
 from worker.evals.samples import answer
 from worker.evals.usage import UsageSums
 
-ModelGrader = LabelModelGrader | ScoreModelGrader
 DEFAULT_RANGE = (0.0, 1.0)
 STEPS_EXPONENT = 2  # a range has 11 to 101 scores, in steps of a power of ten
 

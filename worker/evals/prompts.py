@@ -37,7 +37,8 @@ def text_of(template: str, item: dict[str, Any], sample: Sample, most: int = MAX
     try:
         return render(template, item, sample, most)
     except UnknownVariable as error:
-        raise RowFailed("invalid_variable", f"The row has no '{error}', which a template names.") from error
+        reason = f"The row has no '{error}', which a template names."
+        raise RowFailed("invalid_variable_error", reason) from error
     except TooLong as error:
         raise RowFailed("text_too_long", f"A text has more than {most:,} characters.") from error
 

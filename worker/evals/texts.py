@@ -11,6 +11,7 @@ from core.strict_json import storable
 from worker.evals.prompts import text_of
 from worker.evals.row_failed import RowFailed
 
+MAX_LABEL = 256  # characters of a label or of a field's name
 TextCriterion = ExactMatch | LabelF1 | FieldF1
 
 
@@ -23,6 +24,8 @@ def judge_text(criterion: TextCriterion, item: dict[str, Any], sample: Sample) -
     if isinstance(criterion, FieldF1):
         return _by_field(criterion, text, reference)
     text, reference = (text or "").strip(), reference.strip()
+    if isinstance(criterion, LabelF1) and len(reference) > MAX_LABEL:
+        raise RowFailed("label_too_long", f"The row's label has more than {MAX_LABEL} characters.")
     is_equal = text == reference
     counts = {"label": storable(reference), "predicted": storable(text)}
     return RowResult(
@@ -48,6 +51,9 @@ def _by_field(criterion: FieldF1, text: str | None, reference: str) -> RowResult
         raise RowFailed("reference_no_object", "The reference is no JSON object, so it has no fields.")
     found = _object(text or "") or {}
     fields = wanted if criterion.fields is None else criterion.fields
+    if any(len(field) > MAX_LABEL for field in fields):
+        reason = f"A field's name in the reference has more than {MAX_LABEL} characters."
+        raise RowFailed("field_too_long", reason)
     counts = {storable(field): _compared(field, found, wanted) for field in fields}
     right, wrong, missing = (sum(each[kind] for each in counts.values()) for kind in range(3))
     score = 2 * right / (2 * right + wrong + missing) if right + wrong + missing else 1.0

@@ -32,11 +32,15 @@ class Judged(msgspec.Struct, gc=False):
 
 
 class JudgedRow(msgspec.Struct):
-    """What a run found for one row. `results` is empty if the row could not be judged."""
+    """What a run found for one row, in a record of so many bytes.
+
+    `results` is empty if the row could not be judged.
+    """
 
     index: int
     item: msgspec.Raw
     results: list[Judged] = []
+    bytes: int = 0
 
 
 _decode = msgspec.json.Decoder(JudgedRow).decode
@@ -52,13 +56,16 @@ def rows_of_both(store: ObjectStore, base: Task, tuned: Task) -> Iterator[tuple[
         raise _different(f"{base.id} has judged {totals[0]} rows, and {tuned.id} {totals[1]}")
     for pair in zip(_rows(store, base), _rows(store, tuned), strict=True):
         if pair[0].index != pair[1].index or not _is_same_item(*pair):
-            raise _different(f"row {pair[0].index} is another one in {tuned.id} than in {base.id}")
+            raise _different(f"row {pair[0].index + 1} is another one in {tuned.id} than in {base.id}")
         yield pair
 
 
 def _rows(store: ObjectStore, run: Task) -> Iterator[JudgedRow]:
     for name in sorted(file["name"] for file in run.files):
-        yield from map(_decode, lines_of(store, run, name))
+        for line in lines_of(store, run, name):
+            row = _decode(line)
+            row.bytes = len(line)
+            yield row
 
 
 def _is_same_item(base: JudgedRow, tuned: JudgedRow) -> bool:

@@ -1,6 +1,7 @@
 """Compares two runs of an eval. Nothing here writes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from sqlalchemy.orm import Session
@@ -8,10 +9,10 @@ from sqlalchemy.orm import Session
 from api.evals import service as evals
 from api.evals.comparison.judged_rows import Judged, rows_of_both
 from api.evals.comparison.schemas import ChangedRow, ComparedRun, ComparisonObject, RowOfRun
-from api.evals.output_items.reading import read_one
+from api.evals.output_items.reading import read_each
 from api.evals.runs import queries
 from api.evals.runs.schemas import STATUSES
-from api.http.paging import PAGE_BYTES, unknown_cursor
+from api.http.paging import unknown_cursor, within_page
 from core.errors import Conflict, InvalidRequest, NotFound
 from core.evals.criteria import CRITERION, Criterion, gain
 from core.evals.results import Record
@@ -28,6 +29,15 @@ class Compared(NamedTuple):
     criteria: Sequence[Criterion]
     base: Task
     tuned: Task
+
+
+@dataclass(frozen=True)
+class _Changed:
+    """A row that changed, by how much, and the bytes of both its records."""
+
+    index: int
+    gained: float
+    bytes: int
 
 
 def find(session: Session, project_id: str, eval_id: str, base_id: str, tuned_id: str) -> Compared:
@@ -73,21 +83,17 @@ def changed_rows(
 ) -> tuple[list[ChangedRow], bool]:
     """Return a page of the rows that changed, the largest change first, and whether more follow.
 
-    The page ends early if it would have too many bytes. Raises InvalidRequest as `comparison` does, and for
+    The page ends early if it would have too many bytes, and reads each file once for all its rows. Raises
+    InvalidRequest as `comparison` does, and for
     an unknown criterion or cursor.
     """
     place = _place_of(runs.criteria, name)
     changes = _changes(store, runs, place, change)
     left = changes[_start(changes, after) :]
-    page: list[ChangedRow] = []
-    size = 0
-    for index, gained in left[:limit]:
-        row = _row(store, runs, place, index, gained)
-        size += len(row.model_dump_json())
-        if page and size > PAGE_BYTES:
-            break
-        page.append(row)
-    return page, len(page) < len(left)
+    page = within_page([(changed, changed.bytes) for changed in left[:limit]])
+    indexes = {changed.index for changed in page}
+    base, tuned = (read_each(store, run, indexes) for run in (runs.base, runs.tuned))
+    return [_row(runs, place, changed, base, tuned) for changed in page], len(page) < len(left)
 
 
 def _completed(session: Session, project_id: str, eval_id: str, run_id: str, param: str) -> Task:
@@ -116,45 +122,44 @@ def _place_of(criteria: Sequence[Criterion], name: str) -> int:
     return names.index(name)
 
 
-def _changes(store: ObjectStore, runs: Compared, place: int, change: Change) -> list[tuple[int, float]]:
-    """Return the places of the rows that changed so, each with its change. The largest change comes first."""
+def _changes(store: ObjectStore, runs: Compared, place: int, change: Change) -> list[_Changed]:
+    """Return the rows that changed so. The largest change comes first."""
     criterion, sign = runs.criteria[place], 1 if change == "better" else -1
-    gains = [
-        (base.index, gain(criterion, base.results[place].score, tuned.results[place].score))
+    judged = [
+        _Changed(
+            base.index,
+            gain(criterion, base.results[place].score, tuned.results[place].score),
+            base.bytes + tuned.bytes,
+        )
         for base, tuned in rows_of_both(store, runs.base, runs.tuned)
         if base.results and tuned.results
     ]
-    changed = [(index, gained) for index, gained in gains if sign * gained > 0]
-    return sorted(changed, key=lambda each: (-sign * each[1], each[0]))
+    changed = [row for row in judged if sign * row.gained > 0]
+    return sorted(changed, key=lambda row: (-sign * row.gained, row.index))
 
 
-def _start(changes: Sequence[tuple[int, float]], after: str | None) -> int:
+def _start(changes: Sequence[_Changed], after: str | None) -> int:
     """Return how many of the changes come before the page. Raises InvalidRequest."""
     if after is None:
         return 0
-    ids = [_id(index) for index, _ in changes]
+    ids = [_id(row.index) for row in changes]
     if after not in ids:
         raise unknown_cursor(after)
     return ids.index(after) + 1
 
 
-def _row(store: ObjectStore, runs: Compared, place: int, index: int, gained: float) -> ChangedRow:
-    base, tuned = _record(store, runs.base, index), _record(store, runs.tuned, index)
+def _row(
+    runs: Compared, place: int, changed: _Changed, base: Mapping[int, Record], tuned: Mapping[int, Record]
+) -> ChangedRow:
+    index = changed.index
     return ChangedRow(
         id=_id(index),
         datasource_item_id=index,
-        datasource_item=base.item,
-        change=gained,
-        base=RowOfRun.of(runs.base, base, place),
-        tuned=RowOfRun.of(runs.tuned, tuned, place),
+        datasource_item=base[index].item,
+        change=changed.gained,
+        base=RowOfRun.of(runs.base, base[index], place),
+        tuned=RowOfRun.of(runs.tuned, tuned[index], place),
     )
-
-
-def _record(store: ObjectStore, run: Task, index: int) -> Record:
-    record = read_one(store, run, index)
-    if record is None:  # the file was read a moment ago, and had it
-        raise NotFound(f"Row {index} of {run.id} is no longer stored.", code="content_missing")
-    return record
 
 
 def _id(index: int) -> str:

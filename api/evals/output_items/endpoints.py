@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api.admission.auth import CurrentCaller
 from api.admission.store_threads import waits_for_store
 from api.dependencies import ReadingSessions, ReadingThreads, Store
-from api.evals.output_items.reading import Wanted, read_one, read_page
+from api.evals.output_items.reading import Wanted, read_each, read_page
 from api.evals.output_items.schemas import ItemStatus, OutputItemObject
 from api.evals.runs import service as runs
 from api.http.errors import declared
@@ -75,7 +75,8 @@ def retrieve_output_item(
     with reading() as session:
         run = runs.get(session, caller.project_id, eval_id, run_id)
     named = _item_id(run.id).fullmatch(output_item_id)
-    record = read_one(store, run, int(named[1])) if named else None
+    index = int(named[1]) if named else -1
+    record = read_each(store, run, {index}).get(index)
     if record is None:
         raise NotFound(
             f"No such output item: {output_item_id}", code="output_item_not_found", param="output_item_id"

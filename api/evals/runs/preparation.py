@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from api.chat.models import ChatModel
 from api.evals import service as evals
 from api.evals.models import Find, finder, served_by_graders
-from api.evals.runs.rows import LOOKED_AT, RowRules, check_inline, count_rows
+from api.evals.runs.rows import LOOKED_AT, RowRules, check_inline, check_rows
 from api.evals.runs.schemas import CreateRun
 from api.evals.schemas import CRITERIA
 from api.files import queries as files
@@ -72,7 +72,10 @@ def prepare(
 
 
 def check_file(store: ObjectStore, settings: Settings, prepared: Prepared) -> None:
-    """Check the first rows of the run's file, and their number. Raises InvalidRequest."""
+    """Check the first rows of the run's file, and their number where it is known. Raises InvalidRequest.
+
+    The process of the run refuses too many rows too.
+    """
     file, source = prepared.file, prepared.request.data_source.source
     if file is None or not isinstance(source, FileSource):
         return
@@ -81,9 +84,8 @@ def check_file(store: ObjectStore, settings: Settings, prepared: Prepared) -> No
         chunks = store.read(file.object_key)
     except FileNotFoundError as error:
         raise _no_such_file(file.id) from error
-    is_counted = file.rows is not None or source.limit is not None
-    stop_at = min(LOOKED_AT, source.limit or LOOKED_AT) if is_counted else most + 1
-    found = count_rows(chunks, prepared.rules, f"{SOURCE}.id", settings.max_row_bytes, stop_at)
+    most_read = min(LOOKED_AT, source.limit or LOOKED_AT)
+    found = check_rows(chunks, prepared.rules, f"{SOURCE}.id", settings.max_row_bytes, most_read)
     if source.limit is None and (file.rows or found) > most:
         raise _too_many(most, "The file has more. Set 'data_source.source.limit'")
 

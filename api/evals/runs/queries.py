@@ -7,7 +7,9 @@ from api.http.paging import fetch_page, within_page
 from core.evals.evals import RUN_KIND
 from core.tables import Task
 
-SIZE = func.octet_length(cast(Task.request, String))
+SIZE = func.octet_length(cast(Task.request, String)) + func.coalesce(
+    func.octet_length(cast(Task.report, String)), 0
+)
 
 
 def find(session: Session, project_id: str, eval_id: str, run_id: str) -> Task | None:

@@ -11,10 +11,10 @@ from core.datasets.kinds import kind_of
 from core.datasets.reader import Line, RowReader
 from core.errors import InvalidRequest
 from core.evals.criteria import OF_THE_ROWS_ANSWER, Criterion
-from core.evals.data_sources import CompletionsDataSource, DataSource, InlineRow
+from core.evals.data_sources import CompletionsDataSource, DataSource, InlineRow, item_and_sample
 from core.strict_json import RepeatedKeys
 
-LOOKED_AT = 100  # lines of a file that are read as rows; the others are only counted
+LOOKED_AT = 100  # lines of a file that are read before the run is created
 ADDED = ("input", "reference")  # what a run adds to the row of a training file
 
 
@@ -55,18 +55,11 @@ class RowRules:
         if self.sample and not isinstance(sample, dict):
             return "it has no `sample`, which the criteria judge. Ask a model with the type 'completions'"
         if self.answer and not is_training_row:
-            needing = " and ".join(OF_THE_ROWS_ANSWER)
-            return f"it is no row of a training file. {needing} judge how likely the row's own answer is"
+            needing = " and ".join(f"'{name}'" for name in OF_THE_ROWS_ANSWER)
+            return f"it is not a row of a training file, which {needing} need"
         if self.messages and not is_training_row and "input" not in item:
             return "its item has no `input` to ask the model. Set 'data_source.input_messages'"
         return None
-
-
-def item_and_sample(row: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """Return the item that a row is, or holds, and the sample that it holds."""
-    if isinstance(row.get("item"), dict) and row.keys() <= {"item", "sample"}:
-        return row["item"], row.get("sample")
-    return row, None
 
 
 def check_inline(rows: Sequence[InlineRow], rules: RowRules, param: str) -> None:
@@ -78,19 +71,19 @@ def check_inline(rows: Sequence[InlineRow], rules: RowRules, param: str) -> None
             )
 
 
-def count_rows(chunks: Iterable[bytes], rules: RowRules, param: str, max_row_bytes: int, stop_at: int) -> int:
-    """Check the first rows of a file, and return how many rows it has, or `stop_at` if it has more.
+def check_rows(chunks: Iterable[bytes], rules: RowRules, param: str, max_row_bytes: int, most: int) -> int:
+    """Check the first rows of a file, at most `most`, and return how many were checked.
 
     Raises InvalidRequest for a row that cannot be judged, and for a file without rows.
     """
     rows = 0
     for number, line in _lines(chunks, max_row_bytes):
-        if rows < LOOKED_AT and (fault := _fault(line, rules)):
+        if fault := _fault(line, rules):
             raise InvalidRequest(
                 f"Line {number} of the file cannot be judged: {fault}.", code="invalid_row", param=param
             )
         rows += 1
-        if rows == stop_at:
+        if rows == most:
             break
     if rows == 0:
         raise InvalidRequest("The file has no rows.", code="empty_file", param=param)

@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 from api.admission.callers import Caller
 from api.evals import service as evals
 from api.evals.runs import queries
-from api.evals.runs.schemas import TASK_STATUS, RunStatus
+from api.evals.runs.schemas import STATUSES, TASK_STATUS, RunStatus
 from api.http.paging import check_cursor
 from core.access import audit
 from core.access.quotas import check_store
@@ -66,12 +66,12 @@ def list_page(
 def cancel(session: Session, caller: Caller, eval_id: str, run_id: str) -> Task:
     """Cancel a run that has not ended, and return it. Raises NotFound and Conflict."""
     run = get(session, caller.project_id, eval_id, run_id)
-    tasks.cancel(session, run)
+    tasks.cancel(session, run, STATUSES)
     audit.record(session, caller, "eval_run.cancelled", run_id)
     return run
 
 
 def delete(session: Session, caller: Caller, eval_id: str, run_id: str) -> None:
     """Delete a run that has ended. Raises NotFound and Conflict."""
-    tasks.delete(session, get(session, caller.project_id, eval_id, run_id))
+    tasks.delete(session, get(session, caller.project_id, eval_id, run_id), STATUSES)
     audit.record(session, caller, "eval_run.deleted", run_id)

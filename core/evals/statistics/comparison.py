@@ -14,7 +14,7 @@ from core.evals.statistics.intervals import (
     interval_of_share_difference,
 )
 from core.evals.statistics.measures import Difference
-from core.evals.statistics.samples import Sample, samples
+from core.evals.statistics.scores import Scores, scores_of
 from core.evals.statistics.significance import holm, mid_p_mcnemar, swap_p_value
 from core.evals.statistics.summary import summarise
 
@@ -28,7 +28,7 @@ def compare(
 
     Both have the criterion's own result of the same rows in the same order.
     """
-    base, tuned = samples(criterion, first, second)
+    base, tuned = scores_of(criterion, first, second)
     found = _difference(base, tuned) if len(base.rows_NC) else None
     p_value = _p_value(base, tuned) if len(base.rows_NC) else None
     difference = found.value if found else None
@@ -61,20 +61,20 @@ def corrected(comparisons: Sequence[CriterionComparison]) -> list[CriterionCompa
     ]
 
 
-def _difference(base: Sample, tuned: Sample) -> Interval:
+def _difference(base: Scores, tuned: Scores) -> Interval:
     if base.are_shares and tuned.are_shares:
         return interval_of_share_difference(*_gained_and_lost(base, tuned), len(base.rows_NC))
     bounds = (-1.0, 1.0) if base.bounds == BETWEEN_0_AND_1 else ANYWHERE
     return interval_of_difference(Difference(base.measure), np.hstack([base.rows_NC, tuned.rows_NC]), bounds)
 
 
-def _p_value(base: Sample, tuned: Sample) -> float:
+def _p_value(base: Scores, tuned: Scores) -> float:
     if base.are_shares and tuned.are_shares:
         return mid_p_mcnemar(*_gained_and_lost(base, tuned))
     return swap_p_value(base.measure, base.rows_NC, tuned.rows_NC)
 
 
-def _gained_and_lost(base: Sample, tuned: Sample) -> tuple[int, int]:
+def _gained_and_lost(base: Scores, tuned: Scores) -> tuple[int, int]:
     change_N = tuned.rows_NC[:, 0] - base.rows_NC[:, 0]
     return int((change_N > 0).sum()), int((change_N < 0).sum())
 

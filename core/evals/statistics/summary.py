@@ -6,7 +6,7 @@ from typing import Literal
 from core.evals.criteria import LOWER_IS_BETTER, Criterion
 from core.evals.results import CriterionResult, RowResult
 from core.evals.statistics.intervals import Interval, interval_of_share, interval_of_value
-from core.evals.statistics.samples import Sample, by_part, samples
+from core.evals.statistics.scores import Scores, by_part, scores_of
 
 
 def summarise(criterion: Criterion, results: Sequence[RowResult]) -> CriterionResult:
@@ -14,8 +14,8 @@ def summarise(criterion: Criterion, results: Sequence[RowResult]) -> CriterionRe
 
     `results` has the criterion's own result of each row that was judged. The value is None if there is none.
     """
-    (sample,) = samples(criterion, results)
-    found = _interval(sample)
+    (scores,) = scores_of(criterion, results)
+    found = _interval(scores)
     passed = sum(result.passed for result in results)
     return CriterionResult(
         name=criterion.name,
@@ -35,10 +35,10 @@ def better_direction(criterion: Criterion) -> Literal["higher", "lower"]:
     return "lower" if criterion.type in LOWER_IS_BETTER else "higher"
 
 
-def _interval(sample: Sample) -> Interval | None:
-    rows = len(sample.rows_NC)
+def _interval(scores: Scores) -> Interval | None:
+    rows = len(scores.rows_NC)
     if not rows:
         return None
-    if sample.are_shares:
-        return interval_of_share(float(sample.rows_NC[:, 0].mean()), rows)
-    return interval_of_value(sample.measure, sample.rows_NC, sample.bounds)
+    if scores.are_shares:
+        return interval_of_share(float(scores.rows_NC[:, 0].mean()), rows)
+    return interval_of_value(scores.measure, scores.rows_NC, scores.bounds)

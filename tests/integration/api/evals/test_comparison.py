@@ -1,9 +1,12 @@
 """Comparisons of two runs of an eval: what the criteria say, which rows changed, and what is refused."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
+from api.admission import store_threads
+from api.http import paging
 from core.evals.results import Record
 from tests.fixtures.api import Api, Tenant, refusal
 from tests.fixtures.evals_api import EVALS, finish_run, judged, make_eval, make_run
@@ -92,6 +95,55 @@ def test_changed_rows_come_page_by_page_with_both_answers(
     assert [row["datasource_item_id"] for row in worse] == sorted(LOST)
 
 
+def test_a_page_of_changed_rows_reads_each_file_once_more(
+    api: Api, alice: Tenant, eval_id: str, base: str, tuned: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def read(key: str, part: range | None = None) -> Any:
+        opened.append(key)
+        return really(key, part)
+
+    really = api.store.read
+    monkeypatch.setattr(api.store, "read", read)
+    assert len(changed(alice, eval_id, base, tuned, change="better").json()["data"]) == len(WON)
+    assert Counter(Counter(opened).values()) == {1: 2, 2: 2}, (
+        "both read both files, and the changed rows' again"
+    )
+
+
+def test_a_page_of_large_changed_rows_ends_early(
+    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eval_id = make_eval(alice)
+    runs = [
+        finished(api, alice, eval_id, [judged(row, passed=won, padding=2_000) for row in range(4)])
+        for won in (False, True)
+    ]
+    monkeypatch.setattr(paging, "PAGE_BYTES", 6_000)
+    page = changed(alice, eval_id, *runs, change="better").json()
+    assert page["has_more"]
+    assert 1 <= len(page["data"]) < 4
+    rest = changed(alice, eval_id, *runs, change="better", after=page["last_id"]).json()["data"]
+    assert rest[0]["datasource_item_id"] == len(page["data"])
+
+
+def test_a_comparison_that_finds_no_turn_is_refused_with_a_time_to_come_back(
+    api: Api, alice: Tenant, eval_id: str, base: str, tuned: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_threads, "TURN_SECONDS", 0.05)
+    turns = api.app.state.comparing_threads
+    other = object()
+    turns.acquire_on_behalf_of_nowait(other)
+    try:
+        answer = compared(alice, eval_id, base, tuned)
+    finally:
+        turns.release_on_behalf_of(other)
+    refusal(answer, 503, None, "comparison_busy")
+    assert int(answer.headers["retry-after"]) > 0
+    assert compared(alice, eval_id, base, tuned).status_code == 200
+
+
 def test_the_largest_change_comes_first(api: Api, alice: Tenant, eval_id: str, base: str) -> None:
     records = [judged(row) for row in range(ROWS)]
     for row, score in ((100, 0.3), (101, 0.9), (102, 0.6)):
@@ -109,7 +161,7 @@ def test_runs_on_other_rows_are_not_compared(api: Api, alice: Tenant, eval_id: s
     others[110].item["answer"] = "no"
     other = finished(api, alice, eval_id, others)
     error = refusal(compared(alice, eval_id, base, other), 400, "tuned", "different_rows")
-    assert "row 110" in error["message"]
+    assert "row 111" in error["message"]
     refusal(changed(alice, eval_id, base, other, change="better"), 400, "tuned", "different_rows")
 
 

@@ -129,6 +129,18 @@ def test_measures_without_a_template_need_no_more_than_their_type(alice: Tenant)
             "testing_criteria.1.input.0.content",
             "unsupported_parameter",
         ),
+        ({**SCORED, "range": [5, 1]}, "testing_criteria.1.range", "invalid_value"),
+        ({**SCORED, "range": [-1e308, 1e308]}, "testing_criteria.1.range", "invalid_value"),
+        (
+            {**SCORED, "sampling_params": {"temperature": 9}},
+            "testing_criteria.1.sampling_params.temperature",
+            "invalid_value",
+        ),
+        (
+            {**SCORED, "sampling_params": {"reasoning_effort": "low"}},
+            "testing_criteria.1.sampling_params.reasoning_effort",
+            "unsupported_parameter",
+        ),
         ({"type": "exact_match", "input": "{{ sample"}, None, None),
         ({"type": "exact_match", "reference": "{{ x }}"}, "testing_criteria.1.reference", "invalid_value"),
     ],

@@ -14,6 +14,8 @@ from openai.types.evals import (
     RunRetrieveResponse,
 )
 
+from api.evals.runs.rows import LOOKED_AT
+from api.http import paging
 from core.access.projects import find_project, set_quotas
 from core.errors import JobError
 from core.tables import Task
@@ -30,6 +32,7 @@ from tests.fixtures.evals_api import (
     judged,
     make_eval,
     make_run,
+    report_of,
     take_run,
 )
 from tests.fixtures.graders import CHECK
@@ -95,9 +98,23 @@ def test_a_run_is_cancelled_and_then_deleted(alice: Tenant, eval_id: str) -> Non
     strictly(RunCancelResponse, cancelled.model_dump())
     assert cancelled.status == "canceled"
     assert run_id in [run.id for run in runs.list(eval_id, status="canceled")]
-    refusal(alice.http.post(f"{url}/cancel"), 409, None, "task_ended")
+    error = refusal(alice.http.post(f"{url}/cancel"), 409, None, "task_ended")
+    assert "is canceled" in error["message"], "the run's status as clients know it"
     runs.delete(run_id, eval_id=eval_id)
     refusal(alice.http.get(url), 404, "run_id", "eval_run_not_found")
+
+
+def test_a_page_of_runs_with_large_reports_ends_early(
+    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eval_id = make_eval(alice)
+    report = report_of([judged(0)])
+    report.criteria[0].details = {"x" * 20_000: 1.0}
+    for _ in range(2):
+        finish_run(api, make_run(alice, eval_id), [judged(0)], report)
+    monkeypatch.setattr(paging, "PAGE_BYTES", 10_000)
+    page = alice.http.get(f"{EVALS}/{eval_id}/runs").json()
+    assert (len(page["data"]), page["has_more"]) == (1, True)
 
 
 def test_runs_are_listed_from_the_oldest_on(api: Api) -> None:
@@ -157,6 +174,11 @@ def inline(*content: dict[str, Any]) -> dict[str, Any]:
             "too_many_rows",
         ),
         (source(source={"type": "stored_completions"}), "data_source.source", "no_rows"),
+        (
+            source(source={"type": "stored_completions", "created_after": 10**15}),
+            "data_source.source.created_after",
+            "invalid_value",
+        ),
         (source(source={"type": "responses"}), "data_source.source.type", "invalid_value"),
         (source(input_messages=None), "data_source.source.content.0", "invalid_row"),
         (
@@ -200,7 +222,7 @@ def test_loss_needs_a_model_and_rows_with_an_answer(alice: Tenant) -> None:
     error = refusal(
         alice.http.post(url, json={"data_source": ROWS}), 400, "data_source.source.content.0", "invalid_row"
     )
-    assert "no row of a training file" in error["message"]
+    assert "not a row of a training file" in error["message"]
     file = {"type": "file_id", "id": alice.upload()}
     asked = {"type": "completions", "model": BASE_MODEL, "source": file}
     assert alice.http.post(url, json={"data_source": asked}).status_code == 200
@@ -272,6 +294,14 @@ def test_more_rows_than_a_run_may_have_need_a_limit(api: Api, alice: Tenant) -> 
             assert alice.http.post(url, json={"data_source": limited}).status_code == 200
         answer = alice.http.post(url, json={"data_source": many})
         refusal(answer, 400, "data_source.source.content", "too_many_rows")
+
+
+def test_a_long_file_is_not_counted_when_a_run_is_created(api: Api, alice: Tenant, eval_id: str) -> None:
+    """The process of the run refuses too many rows, so the request need not read the whole file."""
+    content = lines(*ITEMS[:1] * (LOOKED_AT + 1))
+    file = {"type": "file_id", "id": alice.upload(content, purpose="evals", name="items.jsonl")}
+    with settings(api, max_eval_rows=LOOKED_AT):
+        make_run(alice, eval_id, source=file)
 
 
 def test_stored_completions_are_selected_as_in_their_list(api: Api) -> None:

@@ -172,7 +172,7 @@ def test_a_row_that_the_model_cannot_be_asked_about_is_an_error_of_that_row(
         "context_length_exceeded",
         *["invalid_value"] * 2,
         "no_input",
-        "invalid_variable",
+        "invalid_variable_error",
         None,
     ]
     assert all(record.error is None or record.error.message for record in found.records)

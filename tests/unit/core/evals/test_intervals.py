@@ -113,6 +113,16 @@ def test_micro_f1_counts_all_fields_together() -> None:
     assert found.details == {"name": 1.0, "year": 0.0}
 
 
+def test_a_report_details_the_hundred_commonest_labels_or_fields() -> None:
+    references = [str(label) for label in range(101) for _ in range(2 - (label == 50))]
+    found = summarise(LABEL_F1, labelled(references, references))
+    assert found.details is not None
+    assert set(found.details) == set(references) - {"50"}
+    by_field = summarise(FIELD_F1, fields([{name: [1, 0, 0]} for name in references]))
+    assert by_field.details is not None
+    assert set(by_field.details) == set(references) - {"50"}
+
+
 def test_without_rows_there_is_no_value() -> None:
     for kind in (LOSS, EXACT_MATCH, LABEL_F1, FIELD_F1):
         found = summarise(kind, [])

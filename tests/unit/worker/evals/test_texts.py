@@ -1,5 +1,6 @@
 """Criteria that compare texts give known texts known scores."""
 
+import json
 from typing import Any
 
 import pytest
@@ -58,10 +59,12 @@ def test_a_reference_may_be_an_object_of_the_item() -> None:
     ("criterion", "reference", "code"),
     [
         ({"type": "field_f1"}, "no JSON", "reference_no_object"),
-        ({"type": "exact_match", "reference": "{{ item.other }}"}, "x", "invalid_variable"),
+        ({"type": "exact_match", "reference": "{{ item.other }}"}, "x", "invalid_variable_error"),
         ({"type": "exact_match", "reference": "{{ sample.output_json }}"}, "x", "sample_parse_error"),
         ({"type": "exact_match", "reference": "{{ 1 + 1 }}"}, "x", "invalid_template"),
         ({"type": "exact_match"}, "x" * 70_000, "text_too_long"),
+        ({"type": "label_f1"}, "x" * 257, "label_too_long"),
+        ({"type": "field_f1"}, json.dumps({"x" * 257: 1}), "field_too_long"),
     ],
 )
 def test_a_row_without_a_usable_reference_is_not_judged(

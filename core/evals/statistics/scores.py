@@ -1,6 +1,7 @@
 """From the results of rows to the numbers from which a criterion's value follows."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +11,12 @@ from core.evals.results import RowResult
 from core.evals.statistics.intervals import ANYWHERE, BETWEEN_0_AND_1, NOT_NEGATIVE, Bounds
 from core.evals.statistics.measures import Array, MacroF1, Measure, Ratio
 
+MOST_PARTS = 100  # labels or fields whose F1 a report has
 BOUNDS = {"loss": NOT_NEGATIVE, "python": ANYWHERE, "score_model": ANYWHERE, "multi": ANYWHERE}
 
 
 @dataclass(frozen=True)
-class Sample:
+class Scores:
     """The rows of a run, as numbers, with the measure that sums them up."""
 
     measure: Measure
@@ -29,33 +31,39 @@ class Sample:
         )
 
 
-def samples(criterion: Criterion, *runs: Sequence[RowResult]) -> list[Sample]:
-    """Return the sample of each run. Rows that count in none, such as rows without tokens, are left out."""
+def scores_of(criterion: Criterion, *runs: Sequence[RowResult]) -> list[Scores]:
+    """Return the scores of each run. Rows that count in none, such as rows without tokens, are left out."""
     bounds = BOUNDS.get(criterion.type, BETWEEN_0_AND_1)
     if criterion.type == "label_f1":
         labels = {result.counts["label"] for run in runs for result in run if result.counts}
         codes = {label: code for code, label in enumerate(sorted(labels))}
         measure: Measure = MacroF1(len(codes))
         rows = [_array([_coded(result, codes) for result in run]) for run in runs]
-        return [Sample(measure, rows_NC, bounds) for rows_NC in rows]
+        return [Scores(measure, rows_NC, bounds) for rows_NC in rows]
     rows = [_array([_fraction(criterion, result) for result in run]) for run in runs]
     counting_N = np.logical_or.reduce([rows_NC[:, 1] > 0 for rows_NC in rows])
-    return [Sample(Ratio(), rows_NC[counting_N], bounds) for rows_NC in rows]
+    return [Scores(Ratio(), rows_NC[counting_N], bounds) for rows_NC in rows]
 
 
 def by_part(criterion: Criterion, results: Sequence[RowResult]) -> dict[str, float] | None:
-    """Return F1 of each label or field. None for other criteria."""
+    """Return F1 of each label or field, at most the MOST_PARTS commonest. None for other criteria."""
     if criterion.type == "field_f1":
-        fields = sorted({field for result in results for field in result.counts or {}})
+        fields = _commonest(field for result in results for field in result.counts or {})
         totals = {field: np.sum([_f1(result, field) for result in results], axis=0) for field in fields}
         return {field: float(above / below) for field, (above, below) in totals.items() if below}
     if criterion.type == "label_f1":
-        (sample,) = samples(criterion, results)
-        labels = sorted({result.counts["label"] for result in results if result.counts})
-        if isinstance(sample.measure, MacroF1) and labels:
-            f1_L = sample.measure.by_label(sample.rows_NC, np.ones((1, len(sample.rows_NC))))[0]
-            return dict(zip(labels, f1_L.tolist(), strict=False))
+        (scores,) = scores_of(criterion, results)
+        wanted = [result.counts["label"] for result in results if result.counts]
+        labels = sorted(set(wanted))
+        if isinstance(scores.measure, MacroF1) and labels:
+            f1_L = scores.measure.by_label(scores.rows_NC, np.ones((1, len(scores.rows_NC))))[0]
+            by_label = dict(zip(labels, f1_L.tolist(), strict=False))
+            return {label: by_label[label] for label in _commonest(wanted)}
     return None
+
+
+def _commonest(parts: Iterable[str]) -> list[str]:
+    return sorted(part for part, _ in Counter(parts).most_common(MOST_PARTS))
 
 
 def _fraction(criterion: Criterion, result: RowResult) -> tuple[float, float]:
