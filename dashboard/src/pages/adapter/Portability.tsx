@@ -110,7 +110,7 @@ const COLUMNS: Column<RuntimeReport>[] = [
         {reason}
         {!measured &&
           sources.map((source, at) => (
-            <a key={source} href={source} className="link ml-1" target="_blank" rel="noreferrer">
+            <a key={source} href={source} className="link ml-1 underline" target="_blank" rel="noreferrer">
               source {at + 1}
             </a>
           ))}
