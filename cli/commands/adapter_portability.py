@@ -1,6 +1,5 @@
 """`tunery adapters portability`: which runtimes load an adapter, and whether they answer alike."""
 
-import time
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -9,11 +8,10 @@ import typer
 from cli.client import output
 from cli.client.client import Client
 from cli.client.connection import connected
-from cli.client.errors import GaveUp
+from cli.client.tasks import require_success, wait_for_task
 from cli.commands.adapter_arguments import AdapterId
 
 COLUMNS = ("runtime", "status", "by", "needs", "equal", "reason")
-POLL_SECONDS = 1.0
 
 
 @connected
@@ -30,7 +28,7 @@ def show_portability(
     Rules answer at once. If you stop this command while a worker measures, the measurement goes on.
     """
     path = f"/adapters/{quote(adapter_id, safe='')}/portability"
-    report = _wait(client, path) if measure else client.get(path)
+    report = _measure(client, path) if measure else client.get(path)
     if json:
         output.json(report)
         return
@@ -39,20 +37,11 @@ def show_portability(
         output.note("Nothing has been measured yet: --measure does that.")
 
 
-def _wait(client: Client, path: str) -> dict[str, Any]:
-    """Start a measurement, and return the report at its end. Say what it does meanwhile. Raises GaveUp."""
-    report = client.post(path, {})
-    said = None
-    while (measurement := report["measurement"])["finished_at"] is None:
-        doing = measurement["progress"]["phase"] or measurement["status"]
-        if doing != said:
-            output.note(f"{measurement['id']}: {doing}")
-            said = doing
-        time.sleep(POLL_SECONDS)
-        report = client.get(path)
-    if measurement["status"] != "succeeded":
-        reason = measurement["error"]["message"] if measurement["error"] else "it was cancelled"
-        raise GaveUp(f"The measurement {measurement['status']}: {reason}")
+def _measure(client: Client, path: str) -> dict[str, Any]:
+    """Start a measurement, and return the report at its end. Raises WorkFailed and WorkCancelled."""
+    client.post(path, {})
+    report = wait_for_task(client, path, member="measurement")
+    require_success(report["measurement"], "measurement")
     return report
 
 
