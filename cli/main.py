@@ -44,7 +44,8 @@ from core.errors import ConfigurationError, TuneryError
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 refused by the server (or something is broken), 2 wrong option or setting, "
-    "3 server unreachable, 4 the watched job failed, 5 it was cancelled, 6 it is paused, 130 interrupted. "
+    "3 server unreachable, 4 the work that was waited for failed, 5 it was cancelled, 6 the job is paused, "
+    "130 interrupted. "
     "Data goes to stdout, progress and errors to stderr."
 )
 

@@ -5,8 +5,8 @@ TuneryError
     ├── Refused       1   the server answered with an error
     ├── GaveUp        1   `up` cannot keep a part running; `doctor` or `secrets reseal` found a fault
     ├── Unreachable   3   no answer from the address of the server or of the database
-    ├── JobFailed     4   the job that was watched has failed
-    ├── JobCancelled  5   the job that was watched was cancelled
+    ├── WorkFailed    4   the job, export, composition, measurement or run that was waited for has failed
+    ├── WorkCancelled 5   the same was cancelled
     └── JobPaused     6   the job that was watched is paused: it does not go on by itself
 
 A ConfigurationError ends the command with exit code 2, as a misspelt option does.
@@ -49,11 +49,11 @@ class Unreachable(CommandError):
     exit_code = 3
 
 
-class JobFailed(CommandError):
+class WorkFailed(CommandError):
     exit_code = 4
 
 
-class JobCancelled(CommandError):
+class WorkCancelled(CommandError):
     exit_code = 5
 
 

@@ -1,29 +1,40 @@
-"""Waits for a task of the server, such as an export, and says what the server does meanwhile."""
+"""Waits for a task, such as an export or a run of an eval, and says what the server does meanwhile."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from cli.client import output
-from cli.client.errors import GaveUp
+from cli.client.client import Client
+from cli.client.errors import WorkCancelled, WorkFailed
+from cli.client.patience import POLL_SECONDS, Patience
 
-POLL_SECONDS = 1.0
 
+def wait_for_task(client: Client, path: str, member: str | None = None) -> dict[str, Any]:
+    """Return what `path` answers once the task in it has ended. The server has just answered.
 
-def wait_for_task(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the task that `read` asks the server for, once it has ended."""
+    The answer is the task, or `member` names the part of the answer that is the task.
+    """
+    patience = Patience(answered=time.monotonic())
     said = None
-    while (task := read())["finished_at"] is None:
-        doing = task["progress"]["phase"] or task["status"]
+    while True:
+        answer = patience.ask(lambda: client.get(path))
+        task = answer[member] if member else answer
+        if task["finished_at"] is not None:
+            return answer
+        doing = f"{task['progress']['phase'] or task['status']} {task['progress']['percent']:.0f} %"
         if doing != said:
-            output.note(f"{task['id']}: {doing}")
+            output.note(f"{task.get('name') or task['id']}: {doing}")
             said = doing
         time.sleep(POLL_SECONDS)
-    return task
 
 
 def require_success(task: Mapping[str, Any], title: str, left: str = "") -> None:
-    """Raise GaveUp if the task has not succeeded. `title` names it, and `left` says what it has left."""
-    if task["status"] != "succeeded":
-        reason = task["error"]["message"] if task["error"] else "it was cancelled"
-        raise GaveUp(f"The {title} {task['status']}: {reason}{left}")
+    """Raise WorkFailed or WorkCancelled if the task has not succeeded.
+
+    `title` names the task, and `left` says what it has left.
+    """
+    if task["status"] in ("cancelled", "canceled"):  # runs of evals have OpenAI's word
+        raise WorkCancelled(f"The {title} was cancelled.{left}")
+    if task["status"] == "failed":
+        raise WorkFailed(f"The {title} failed: {task['error']['message']}{left}")

@@ -1,25 +1,20 @@
 """Follows a job until it has ended or is paused, and raises the error of its outcome."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from cli.client import output
-from cli.client.errors import JobCancelled, JobFailed, JobPaused, Refused, Unreachable
+from cli.client.errors import JobPaused, WorkCancelled, WorkFailed
+from cli.client.patience import POLL_SECONDS, Patience
 from core.statuses import ENDED
 
 if TYPE_CHECKING:
     from cli.client.client import Client
 
-T = TypeVar("T")
-
 STANDING = (*ENDED, "paused")  # in these statuses nothing happens by itself, so waiting ends
-
-POLL_SECONDS = 1.0
-# Seconds without an answer until a wait fails: a restart of the API must not end a wait of hours.
-OUTAGE_SECONDS = 60.0
 PAGE = 100
 
 
@@ -30,8 +25,7 @@ class Watch:
     client: "Client"
     job_id: str
     _newest: str | None = None
-    _answered: float | None = field(default=None, init=False)
-    _complained: bool = field(default=False, init=False)
+    _patience: Patience = field(default_factory=Patience, init=False)
 
     def updates(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
         """Yield the job and its new events, oldest first, repeatedly until the job has ended or is paused.
@@ -39,8 +33,8 @@ class Watch:
         The job is read before its events, so that no event is missed at the end.
         """
         while True:
-            job = self._patiently(lambda: self.client.get(job_path(self.job_id)))
-            yield job, self._patiently(self.new_events)
+            job = self._patience.ask(lambda: self.client.get(job_path(self.job_id)))
+            yield job, self._patience.ask(self.new_events)
             if job["status"] in STANDING:
                 return
             time.sleep(POLL_SECONDS)
@@ -68,27 +62,6 @@ class Watch:
             self._newest = newest_first[0]["id"]
         return newest_first[::-1]
 
-    def _patiently(self, ask: Callable[[], T]) -> T:
-        """Return the answer of `ask`. While the server is away, ask again for OUTAGE_SECONDS.
-
-        If the server has never answered, raise the error at once.
-        """
-        while True:
-            try:
-                answer = ask()
-            except (Refused, Unreachable) as error:
-                if isinstance(error, Refused) and not error.is_passing:
-                    raise
-                if self._answered is None or time.monotonic() - self._answered > OUTAGE_SECONDS:
-                    raise
-                if not self._complained:
-                    output.note(f"{error} Trying again for {OUTAGE_SECONDS:.0f} seconds.", "yellow")
-                    self._complained = True
-                time.sleep(POLL_SECONDS)
-            else:
-                self._answered, self._complained = time.monotonic(), False
-                return answer
-
 
 def job_path(job_id: str) -> str:
     return f"/fine_tuning/jobs/{quote(job_id, safe='')}"
@@ -109,12 +82,12 @@ def wait(client: "Client", job_id: str) -> dict[str, Any]:
 
 
 def raise_for_outcome(job: dict[str, Any]) -> None:
-    """Raise JobFailed, JobCancelled or JobPaused, as the job's status demands."""
+    """Raise WorkFailed, WorkCancelled or JobPaused, as the job's status demands."""
     if job["status"] == "failed":
         error = job.get("error") or {}
         message = error.get("message") or "no reason was given"
-        raise JobFailed(f"The job {job['id']} failed: {message} ({error.get('code') or 'unknown'})")
+        raise WorkFailed(f"The job {job['id']} failed: {message} ({error.get('code') or 'unknown'})")
     if job["status"] == "cancelled":
-        raise JobCancelled(f"The job {job['id']} was cancelled")
+        raise WorkCancelled(f"The job {job['id']} was cancelled")
     if job["status"] == "paused":
         raise JobPaused(f"The job {job['id']} is paused. `tunery jobs resume {job['id']}` continues it")

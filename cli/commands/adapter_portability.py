@@ -38,10 +38,11 @@ def show_portability(
 
 
 def _measure(client: Client, path: str) -> dict[str, Any]:
-    """Start a measurement, and return the report at its end. Raises GaveUp if it does not succeed."""
+    """Start a measurement, and return the report at its end. Raises WorkFailed and WorkCancelled."""
     client.post(path, {})
-    require_success(wait_for_task(lambda: client.get(path)["measurement"]), "measurement")
-    return client.get(path)
+    report = wait_for_task(client, path, member="measurement")
+    require_success(report["measurement"], "measurement")
+    return report
 
 
 def _row(report: dict[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,11 @@ COMPARED = ("criterion", "difference", "p_value", "verdict", "better_rows", "wor
 
 
 def show_runs(runs: Sequence[dict[str, Any]]) -> None:
-    """Print a line for each run, with the value of each criterion and its 95 % interval."""
+    """Print a line for each run: the value of each criterion with its 95 % interval, and why it failed."""
     rows = [_run(run) for run in runs]
     names = list(dict.fromkeys(result["name"] for run in runs for result in run["criteria"]))
-    output.table(rows, (*RUN, *names))
+    failed = ("error",) if any(row["error"] for row in rows) else ()
+    output.table(rows, (*RUN, *names, *failed))
 
 
 def show_comparison(comparison: dict[str, Any]) -> None:
@@ -27,7 +28,8 @@ def _run(run: dict[str, Any]) -> dict[str, Any]:
     counts = run["result_counts"]
     shown = {name: run[name] for name in ("id", "model", "status")}
     values = {result["name"]: _interval(result, "value") for result in run["criteria"]}
-    return {**values, **shown, "rows": counts["total"], "errors": counts["errored"]}
+    counted = {"rows": counts["total"], "errors": counts["errored"]}
+    return {**values, **shown, **counted, "error": run["error"]["message"] or None}
 
 
 def _compared(criterion: dict[str, Any]) -> dict[str, Any]:

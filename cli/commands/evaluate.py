@@ -1,6 +1,5 @@
 """`tunery evaluate`: judge models on the same rows, and say which of them is better."""
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,17 +9,15 @@ import typer
 from cli.client import output
 from cli.client.client import Client
 from cli.client.connection import connected
-from cli.client.errors import GaveUp, Refused
+from cli.client.errors import Refused
+from cli.client.tasks import require_success, wait_for_task
 from cli.commands.eval_tables import show_comparison, show_runs
 from cli.commands.files import send
 from core.errors import ConfigurationError
 
-POLL_SECONDS = 1.0
 EVALS = "/evals"
-ENDED = ("completed", "failed", "canceled")
 MEASURES = ("loss", "token_accuracy", "exact_match", "label_f1", "field_f1")
 SIMILARITIES = ("bleu", "chrf", "fuzzy_match", "gleu", "rouge_1", "rouge_2", "rouge_l")
-OUTPUT, REFERENCE = "{{ sample.output_text }}", "{{ item.reference }}"
 ANY_ROW = {"type": "custom", "item_schema": {}, "include_sample_schema": True}
 
 
@@ -43,15 +40,12 @@ def evaluate(
     The server judges them. If you stop this command, the runs go on: `tunery evals show` shows them later.
     """
     judged_by = read_criteria(criteria)
-    source = {"type": "file_id", "id": _file_id(client, file), "limit": rows}
+    source = _given(type="file_id", id=_file_id(client, file), limit=rows)
     made = client.post(EVALS, _given(data_source_config=ANY_ROW, testing_criteria=judged_by, name=name))
     path = f"{EVALS}/{made['id']}"
     output.note(f"Created {made['id']}")
-    runs = []
-    for model in models:
-        data_source = {"type": "completions", "model": model, "source": _given(**source)}
-        runs.append(client.post(f"{path}/runs", {"name": model, "data_source": data_source}))
-    runs = [_wait(client, f"{path}/runs/{run['id']}") for run in runs]
+    runs = _create_runs(client, path, models, source)
+    runs = [wait_for_task(client, f"{path}/runs/{run['id']}") for run in runs]
     compared = list(_comparisons(client, path, runs))
     if json:
         output.json({"eval": made, "runs": runs, "comparisons": compared})
@@ -59,7 +53,8 @@ def evaluate(
         show_runs(runs)
         for comparison in compared:
             show_comparison(comparison)
-    _raise_for_outcome(runs)
+    for run in runs:
+        require_success(run, f"run of {run['name']}")
 
 
 def read_criteria(given: str) -> list[dict[str, Any]]:
@@ -71,6 +66,8 @@ def _criterion(name: str) -> dict[str, Any]:
     if name in MEASURES:
         return {"type": name}
     if name in SIMILARITIES:
+        from core.evals.criteria import OUTPUT, REFERENCE
+
         texts = {"input": OUTPUT, "reference": REFERENCE}
         return {"type": "text_similarity", "name": name, "evaluation_metric": name, **texts}
     on_offer = ", ".join(MEASURES + SIMILARITIES)
@@ -89,16 +86,21 @@ def _file_id(client: Client, file: str) -> str:
     raise ConfigurationError(f"{file} is neither a local file nor the id of an uploaded file (file-…)")
 
 
-def _wait(client: Client, path: str) -> dict[str, Any]:
-    """Return the run once it has ended. Say what it does meanwhile."""
-    said = None
-    while (run := client.get(path))["status"] not in ENDED:
-        doing = f"{run['progress']['phase'] or run['status']} {run['progress']['percent']:.0f} %"
-        if doing != said:
-            output.note(f"{run['name']}: {doing}")
-            said = doing
-        time.sleep(POLL_SECONDS)
-    return run
+def _create_runs(
+    client: Client, path: str, models: Sequence[str], source: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Create a run for each model. If the server refuses one, delete the eval, and with it the other runs."""
+    try:
+        return [
+            client.post(
+                f"{path}/runs",
+                {"name": model, "data_source": {"type": "completions", "model": model, "source": source}},
+            )
+            for model in models
+        ]
+    except Refused:
+        client.delete(path)
+        raise
 
 
 def _comparisons(client: Client, path: str, runs: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -111,13 +113,6 @@ def _comparisons(client: Client, path: str, runs: Sequence[dict[str, Any]]) -> I
             yield client.get(f"{path}/compare", base=runs[0]["id"], tuned=run["id"])
         except Refused as error:
             output.note(f"{run['name']} is not compared: {error}", "yellow")
-
-
-def _raise_for_outcome(runs: Sequence[dict[str, Any]]) -> None:
-    for run in runs:
-        if run["status"] != "completed":
-            reason = run["error"]["message"] or "it was cancelled"
-            raise GaveUp(f"The run of {run['name']} {run['status']}: {reason}")
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -11,10 +11,10 @@ def test_rules_are_shown_at_once_and_figures_after_a_measurement(page: Page, sit
     site.finish(job_id)
     adapter = site.tenant.job(job_id)["adapter_id"]
     page.goto(f"/adapters/{adapter}")
-    section = page.get_by_role("region", name="Does it travel")
+    section = page.get_by_role("region", name="Where does it load?")
     sglang = section.get_by_role("row").filter(has_text="SGLang loads")
     expect(section).to_contain_text("Nothing has been measured yet.")
-    expect(sglang).to_contain_text("should load, by rule")
+    expect(sglang).to_contain_text("should load, by its documentation")
     section.get_by_text("Start it in SGLang").click()
     expect(section.get_by_role("region", name="Start in SGLang")).to_contain_text("sglang.launch_server")
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 
 import type { EvalRun, OutputItem } from "@/api/types";
 import { parseEvalSearch } from "@/lib/addresses/evalSearch";
-import { chosenRuns, isOfForgetting, type JudgedEval, resultsOf, shownEvals } from "@/lib/evals/chosenRuns";
+import { chosenRuns, isOfForgetting, type JudgedEval, missingRuns, resultsOf, shownEvals } from "@/lib/evals/chosenRuns";
 import { intervalWords, pWords, signed } from "@/lib/evals/evalWords";
 import { answerOf, expectedOf, promptOf } from "@/lib/evals/rowTexts";
 import { wordDifference } from "@/lib/evals/wordDifference";
@@ -25,6 +25,9 @@ describe("the runs that are compared", () => {
   test("are those that the address names, if they have completed", () => {
     expect(ids(chosenRuns(runs, { base: "4", tuned: "1" }))).toEqual(["4", "1"]);
     expect(ids(chosenRuns(runs, { base: "3", tuned: "2" }))).toEqual(["2", "4"]);
+    expect(missingRuns(runs, { base: "3", tuned: "2" })).toEqual(["3"]);
+    expect(missingRuns(runs, { tuned: "gone" })).toEqual(["gone"]);
+    expect(missingRuns(runs, {})).toEqual([]);
     expect(parseEvalSearch({ base: "4", tuned: 1, change: "worse", criterion: "" })).toEqual({ base: "4", change: "worse" });
   });
 });
@@ -38,6 +41,8 @@ test("the evals of a job are told apart by their rows", () => {
   expect([shownEvals(evals).result?.eval.id, shownEvals(evals).forgetting?.eval.id]).toEqual(["2", "3"]);
   expect(resultsOf(evals)).toEqual(results);
   expect(resultsOf([])).toEqual([]);
+  expect(shownEvals([judged("4"), ...evals]).result?.eval.id).toBe("2");
+  expect(shownEvals([judged("1")])).toEqual({ result: undefined, forgetting: undefined });
 });
 
 test("numbers are written with their sign and their interval", () => {

@@ -1,13 +1,11 @@
 """`tunery evaluate` and `tunery evals` against the real API, with runs that the test finishes."""
 
 import pytest
-from sqlalchemy import select
 
 from cli.commands.evaluate import read_criteria
 from core.errors import ConfigurationError
-from core.tables import Task
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset, wait_for
-from tests.fixtures.evals_api import finish_run, judged
+from tests.fixtures.evals_api import finish_run, judged, queued_run
 from tests.fixtures.shell import Shell
 
 
@@ -29,9 +27,13 @@ def test_a_model_is_judged_and_its_result_is_shown(api: Api, alice: Tenant, tune
     assert tunery.run("evals", "show", run.eval_id).stdout == shown
 
 
-def queued_run(api: Api) -> Task | None:
-    with api.sessions() as session:
-        return session.scalars(select(Task).where(Task.kind == "evalrun", Task.status == "queued")).first()
+def test_a_model_that_does_not_exist_leaves_no_eval_behind(alice: Tenant, tunery: Shell) -> None:
+    rows = alice.upload(dataset(2))
+    before = tunery.json("evals", "list")
+    refused = tunery.run("evaluate", BASE_MODEL, "no-such-model", "--file", rows)
+    assert refused.returncode == 1
+    assert "no-such-model" in refused.stderr
+    assert tunery.json("evals", "list") == before
 
 
 def test_a_criterion_that_does_not_exist_is_refused_with_those_that_do() -> None:

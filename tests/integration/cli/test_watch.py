@@ -17,7 +17,9 @@ from core.errors import JobError
 from core.jobs import lifecycle
 from core.jobs.events import record_event
 from core.jobs.lifecycle import Lease, Progress
-from tests.fixtures.api import BASE_MODEL, Api, Tenant
+from core.tasks import lease as task_leases
+from tests.fixtures.api import BASE_MODEL, Api, Tenant, wait_for
+from tests.fixtures.evals_api import queued_run, take_run
 from tests.fixtures.shell import DEADLINE, Shell
 
 
@@ -146,6 +148,32 @@ def test_a_wait_outlives_a_restart_of_the_server(tunery: Shell, api: Api, alice:
         waiting.communicate(timeout=DEADLINE)
     relay.stop()
     assert waiting.returncode == 4
+
+
+def test_a_wait_for_a_run_outlives_a_restart_and_a_failed_run_is_exit_code_4(
+    tunery: Shell, api: Api, alice: Tenant
+) -> None:
+    arguments = ["evaluate", BASE_MODEL, "--file", alice.upload(), "--rows", "1"]
+    relay = Relay(api.url)
+    tunery.variables["TUNERY_BASE_URL"] = relay.url
+    with tunery.running(*arguments) as waiting:
+        assert waiting.stderr is not None
+        run = wait_for(lambda: queued_run(api))
+        while "queued" not in waiting.stderr.readline():
+            pass
+        relay.stop()
+        assert "Trying again" in waiting.stderr.readline()
+        relay.start()
+        lease = take_run(api, run.id)
+        with api.sessions.begin() as session:
+            task_leases.fail(session, lease, JobError("no_server", "No server has this model."))
+        shown, told = waiting.communicate(timeout=DEADLINE)
+    shown_later = tunery.run("evals", "show", str(run.eval_id)).stdout
+    relay.stop()
+    assert waiting.returncode == 4, told
+    assert f"The run of {BASE_MODEL} failed: No server has this model." in told
+    assert "No server has this model." in shown
+    assert shown_later == shown
 
 
 def read_until(terminal: int, text: str) -> str:

@@ -9,7 +9,7 @@ import { readAgain } from "@/api/readAgain";
 const PAGE = 20;
 export const EVALS_KEY = ["evals"] as const;
 export const OF_JOBS_KEY = [...EVALS_KEY, "of job"] as const;
-const LIST_KEY = [...EVALS_KEY, "list"] as const;
+export const LIST_KEY = [...EVALS_KEY, "list"] as const;
 
 /** The project's evals, newest first. */
 export function useEvals() {

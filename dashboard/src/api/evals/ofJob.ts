@@ -7,7 +7,7 @@ import { readAgain } from "@/api/readAgain";
 import type { Job } from "@/api/types";
 import { type JudgedEval, usualCriteria } from "@/lib/evals/chosenRuns";
 
-import { EVALS_KEY, OF_JOBS_KEY } from "./evals";
+import { LIST_KEY, OF_JOBS_KEY } from "./evals";
 import { fetchRuns, isUnderWay } from "./runs";
 
 const MOST_EVALS = 10;
@@ -31,7 +31,7 @@ export function evalsOfJobQuery(jobId: string, hasSucceeded: boolean) {
   });
 }
 
-/** Judges the base model and the result of a job on the job's validation file. */
+/** Judges the base model and the result of a job on the job's validation file. A refused run leaves no eval behind. */
 export function useEvaluate(job: Job) {
   const client = useQueryClient();
   return useMutation({
@@ -43,12 +43,22 @@ export function useEvaluate(job: Job) {
         testing_criteria: usualCriteria(job.method.type).map((type) => ({ type })),
       };
       const { id } = await body(api.POST("/v1/evals", { body: wanted as never }));
-      for (const [role, model] of [["base", job.base_model], ["tuned", job.fine_tuned_model]] as const) {
-        const source = { type: "file_id", id: job.validation_file };
-        const run = { metadata: { model: role }, data_source: { type: "completions", model, source } };
-        await body(api.POST("/v1/evals/{eval_id}/runs", { params: { path: { eval_id: id } }, body: run as never }));
+      try {
+        await createRuns(id, job);
+      } catch (error) {
+        await api.DELETE("/v1/evals/{eval_id}", { params: { path: { eval_id: id } } }).catch(() => undefined); // what is shown is the first error
+        throw error;
       }
     },
-    onSettled: () => readAgain(client, EVALS_KEY),
+    onSettled: () => Promise.all([readAgain(client, LIST_KEY), readAgain(client, OF_JOBS_KEY)]),
   });
+}
+
+async function createRuns(evalId: string, job: Job): Promise<void> {
+  const params = { path: { eval_id: evalId } };
+  for (const [role, model] of [["base", job.base_model], ["tuned", job.fine_tuned_model]] as const) {
+    const source = { type: "file_id", id: job.validation_file };
+    const run = { metadata: { model: role }, data_source: { type: "completions", model, source } };
+    await body(api.POST("/v1/evals/{eval_id}/runs", { params, body: run as never }));
+  }
 }

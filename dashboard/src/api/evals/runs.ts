@@ -7,7 +7,7 @@ import { pageQuery, usePaged } from "@/api/paged";
 import { readAgain } from "@/api/readAgain";
 import type { EvalRun } from "@/api/types";
 
-import { EVALS_KEY } from "./evals";
+import { EVALS_KEY, OF_JOBS_KEY } from "./evals";
 
 const PAGE = 50;
 const FAILED_ROWS = 10;
@@ -48,7 +48,8 @@ export function useRemoveRun() {
       if (isUnderWay(run)) await body(api.POST("/v1/evals/{eval_id}/runs/{run_id}/cancel", { params }));
       else await body(api.DELETE("/v1/evals/{eval_id}/runs/{run_id}", { params }));
     },
-    onSettled: () => readAgain(client, EVALS_KEY),
+    onSettled: (_, __, { eval_id }) =>
+      Promise.all([readAgain(client, keyOf(eval_id)), readAgain(client, OF_JOBS_KEY)]), // comparisons never change
   });
 }
 

@@ -29,6 +29,12 @@ export function chosenRuns(runs: readonly EvalRun[], named: { base?: string; tun
   return { base, tuned };
 }
 
+/** Returns the ids of the runs that the address names, but that are not among the given completed runs. */
+export function missingRuns(runs: readonly EvalRun[], { base, tuned }: { base?: string; tuned?: string }): string[] {
+  const found = new Set(runs.filter(hasCompleted).map(({ id }) => id));
+  return [base, tuned].filter((id): id is string => id !== undefined && !found.has(id));
+}
+
 /** Returns whether a run judges a base model: the name of a fine-tuned model begins with `ft:`. */
 export function isOfBase({ model, metadata }: EvalRun): boolean {
   return metadata?.model ? metadata.model === "base" : !model.startsWith("ft:");
@@ -39,11 +45,15 @@ export function isOfForgetting({ runs }: JudgedEval): boolean {
   return runs.some(({ data_source }) => data_source.source.type === "general");
 }
 
-/** Returns the newest eval of a job's result, and the newest that shows what the model has forgotten. */
+/**
+ * Returns the newest eval of a job's result, and the newest that shows what the model has forgotten. An eval without runs
+ * says nothing, so it is not shown.
+ */
 export function shownEvals(evals: readonly JudgedEval[]) {
+  const withRuns = evals.filter(({ runs }) => runs.length > 0);
   return {
-    result: evals.find((one) => !isOfForgetting(one)),
-    forgetting: evals.find(isOfForgetting),
+    result: withRuns.find((one) => !isOfForgetting(one)),
+    forgetting: withRuns.find(isOfForgetting),
   };
 }
 

@@ -7,15 +7,15 @@ type Tone = "good" | "warn" | "bad" | "muted";
 
 const VERDICTS: Record<RuntimeReport["status"], { words: string; tone: Tone }> = {
   works: { words: "works", tone: "good" },
-  differs: { words: "answers otherwise", tone: "warn" },
+  differs: { words: "answers differently", tone: "warn" },
   fails: { words: "does not load", tone: "bad" },
-  unsupported: { words: "no form of it fits", tone: "muted" },
+  unsupported: { words: "cannot load it in any form", tone: "muted" },
   not_measured: { words: "not measured here", tone: "muted" },
 };
 
 /** The verdict on a runtime. A rule speaks of loading only, so it says so. */
 export function verdictOf({ status, measured }: RuntimeReport): { words: string; tone: Tone } {
-  return status === "works" && !measured ? { words: "should load, by rule", tone: "muted" } : VERDICTS[status];
+  return status === "works" && !measured ? { words: "should load, by its documentation", tone: "muted" } : VERDICTS[status];
 }
 
 /** What the runtime is given: the adapter as it is, or an export of it. */

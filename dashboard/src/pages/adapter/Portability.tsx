@@ -18,7 +18,7 @@ const TONES = { good: "text-good", warn: "text-warn", bad: "text-bad", muted: "t
 /** Which runtimes load the adapter, in which form, and whether they answer alike. */
 export function Portability({ adapter }: { adapter: Adapter }) {
   return (
-    <Section title="Does it travel">
+    <Section title="Where does it load?">
       <Loaded query={useQuery(portabilityQuery(adapter.id))}>{(report) => <Details report={report} />}</Loaded>
     </Section>
   );

@@ -2,9 +2,9 @@ import { useQuery } from "@tanstack/react-query";
 
 import { cardQuery } from "@/api/project/adapters";
 import type { Adapter } from "@/api/types";
-import { chatRequest, cliOf, curlOf, pythonOf } from "@/lib/chat/chatRequest";
+import { chatRequest } from "@/lib/chat/chatRequest";
 import { snippetsOf } from "@/lib/facts/adapterFacts";
-import { CodeForms } from "@/parts/basics/CodeForms";
+import { ChatCode } from "@/parts/basics/ChatCode";
 import { CopyBlock } from "@/parts/basics/CopyBlock";
 import { Loaded } from "@/parts/page/Loaded";
 import { Section } from "@/parts/page/Section";
@@ -18,7 +18,7 @@ export function UseIt({ adapter }: { adapter: Adapter }) {
       <div className="grid min-w-0 gap-4 px-4 pb-4">
         <div className="grid min-w-0 gap-2">
           <h3 className="font-medium">Ask it</h3>
-          <ChatForms model={adapter.model} />
+          <ChatCode request={chatRequest(adapter.model, [PROMPT], {})} />
         </div>
         <div className="grid min-w-0 gap-2">
           <h3 className="font-medium">Load it elsewhere</h3>
@@ -26,20 +26,6 @@ export function UseIt({ adapter }: { adapter: Adapter }) {
         </div>
       </div>
     </Section>
-  );
-}
-
-function ChatForms({ model }: { model: string }) {
-  const request = chatRequest(model, [PROMPT], {});
-  const { origin } = location;
-  return (
-    <CodeForms
-      forms={{
-        Python: { label: "The openai package", write: () => pythonOf(request, origin), hasKey: true },
-        curl: { label: "A shell with curl", write: () => curlOf(request, origin), hasKey: true },
-        CLI: { label: "tunery chat", write: () => cliOf(request, origin), hasKey: true },
-      }}
-    />
   );
 }
 

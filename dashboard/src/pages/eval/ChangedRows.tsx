@@ -1,3 +1,5 @@
+import { useMemo } from "react";
+
 import { type Change, type Pair, useChangedRows } from "@/api/evals/comparisons";
 import type { ChangedRow, CriterionComparison } from "@/api/types";
 import type { EvalSearch } from "@/lib/addresses/evalSearch";
@@ -79,7 +81,7 @@ function Rows({ pair, criterion, change }: { pair: Pair; criterion: CriterionCom
 
 function Row({ row }: { row: ChangedRow }) {
   const [base, tuned] = answersOf(row);
-  const [baseWords, tunedWords] = wordDifference(base ?? "", tuned ?? "");
+  const [baseWords, tunedWords] = useMemo(() => wordDifference(base ?? "", tuned ?? ""), [base, tuned]);
   const name = `row ${integer(row.datasource_item_id + 1)}`;
   const expected = expectedOf(row.datasource_item);
   const scores = `${significant(row.base.result.score)} → ${significant(row.tuned.result.score)}`;

@@ -6,10 +6,11 @@ import { useEvalRuns } from "@/api/evals/runs";
 import type { Eval } from "@/api/types";
 import type { EvalSearch } from "@/lib/addresses/evalSearch";
 import { useTitle } from "@/lib/browser/useTitle";
-import { chosenRuns } from "@/lib/evals/chosenRuns";
+import { chosenRuns, missingRuns } from "@/lib/evals/chosenRuns";
 import { Confirm } from "@/parts/dialogs/Confirm";
 import { DetailHead } from "@/parts/page/DetailHead";
 import { DetailPage } from "@/parts/page/DetailPage";
+import { Notice } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
 import { PagedList } from "@/parts/tables/PagedList";
 
@@ -56,6 +57,7 @@ function Details({ judging }: { judging: Eval }) {
           )}
         </p>
       </DetailHead>
+      {runs.items && <MissingRuns ids={missingRuns(runs.items, search)} />}
       {base && tuned && (
         <Compared evalId={judging.id} base={base} tuned={tuned} search={search} onChange={change} />
       )}
@@ -67,6 +69,17 @@ function Details({ judging }: { judging: Eval }) {
       {[base, tuned].map((run) => run && run.result_counts.errored > 0 && <FailedRows key={run.id} run={run} />)}
       <Criteria criteria={judging.testing_criteria} />
     </>
+  );
+}
+
+/** Says which runs of the address are not compared. */
+function MissingRuns({ ids }: { ids: readonly string[] }) {
+  if (!ids.length) return null;
+  return (
+    <Notice tone="warn">
+      The address names <span className="font-mono break-all">{ids.join(" and ")}</span>, which is not among the completed
+      runs below. It may have been deleted, or be older than these. The comparison takes other runs.
+    </Notice>
   );
 }
 

@@ -1,3 +1,5 @@
+import { useState } from "react";
+
 import { isUnderWay, useRemoveRun } from "@/api/evals/runs";
 import { useMayWrite } from "@/api/project/session";
 import type { CriterionResult, Eval, EvalRun } from "@/api/types";
@@ -5,9 +7,9 @@ import type { EvalSearch } from "@/lib/addresses/evalSearch";
 import { type ChosenRuns, hasCompleted } from "@/lib/evals/chosenRuns";
 import { counted, NOTHING, significant } from "@/lib/text/format";
 import { Ago } from "@/parts/basics/Ago";
+import { Confirm } from "@/parts/dialogs/Confirm";
 import { Estimate } from "@/parts/evals/Estimate";
 import { RunState } from "@/parts/evals/RunState";
-import { Failure } from "@/parts/page/Notice";
 import { type Column, wideRegion } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 
@@ -74,7 +76,7 @@ function Value({ result }: { result: CriterionResult | undefined }) {
 }
 
 function Remove({ run }: { run: EvalRun }) {
-  const remove = useRemoveRun();
+  const [asked, setAsked] = useState<EvalRun | null>(null); // the run as it was when the button was pressed
   const word = isUnderWay(run) ? "Cancel" : "Delete";
   return (
     <>
@@ -82,12 +84,30 @@ function Remove({ run }: { run: EvalRun }) {
         type="button"
         className="link text-bad"
         aria-label={`${word} the run ${run.name}`}
-        disabled={remove.isPending}
-        onClick={() => remove.mutate(run)}
+        onClick={() => setAsked(run)}
       >
         {word}
       </button>
-      {remove.error && <Failure asked error={remove.error} />}
+      {asked && <ConfirmRemoval run={asked} onClose={() => setAsked(null)} />}
     </>
+  );
+}
+
+function ConfirmRemoval({ run, onClose }: { run: EvalRun; onClose: () => void }) {
+  const remove = useRemoveRun();
+  const word = isUnderWay(run) ? "Cancel" : "Delete";
+  return (
+    <Confirm
+      title={`${word} this run?`}
+      action={`${word} run`}
+      mutation={remove}
+      onConfirm={() => remove.mutate(run, { onSuccess: onClose })}
+      onClose={onClose}
+    >
+      <p>
+        <strong>{run.name}</strong>{" "}
+        {isUnderWay(run) ? "ends at once and cannot be resumed." : "will be deleted for good, with all that it found."}
+      </p>
+    </Confirm>
   );
 }

@@ -28,7 +28,7 @@ export function Words({ title, pieces, tone = "border-line" }: WordsProps) {
             text
           ),
         )}
-        {!parts.some(({ text }) => text) && <span className="text-muted">an empty answer</span>}
+        {!parts.some(({ text }) => text) && <span className="text-muted">empty</span>}
       </div>
     </div>
   );

@@ -78,8 +78,8 @@ function NoEval() {
     <div className="grid gap-2">
       <p>No eval yet. An eval says how models are judged, and its runs judge a model each on the same rows.</p>
       <p>
-        A new job with a validation file can be evaluated at its end. A job that has succeeded has a button for it on its
-        page. For any two models,{" "}
+        A new job with a validation file can be evaluated at its end. If such a job has succeeded without an eval, its page
+        has a button that evaluates it. For any two models,{" "}
         <code className="font-mono break-all">tunery evaluate BASE TUNED --file rows.jsonl --criteria exact_match</code>{" "}
         makes an eval with a run of each.
       </p>

@@ -11,11 +11,10 @@ export function Evaluate({ job }: { job: Job }) {
   if (!job.validation_file) {
     return (
       <p className="px-4 pb-4 text-muted">
-        Not evaluated. The job has no validation file;{" "}
+        This job was not evaluated, because it has no validation file. This command judges both models on rows of your own:{" "}
         <code className="font-mono break-all">
           tunery evaluate {job.base_model} {job.fine_tuned_model} --file rows.jsonl
-        </code>{" "}
-        judges both models on any rows.
+        </code>
       </p>
     );
   }
@@ -23,7 +22,7 @@ export function Evaluate({ job }: { job: Job }) {
   return (
     <div className="grid gap-3 px-4 pb-4">
       <p className="text-muted">
-        Not evaluated. An eval judges the base model and this result on the validation file, by {criteria}.
+        This job was not evaluated. An eval judges the base model and this result on the validation file, by {criteria}.
       </p>
       {mayWrite && (
         <div>

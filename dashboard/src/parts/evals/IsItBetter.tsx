@@ -27,12 +27,12 @@ export function IsItBetter({ jobId, job, hasSucceeded }: IsItBetterProps) {
   const { data: evals, failureReason } = useQuery(evalsOfJobQuery(jobId, hasSucceeded));
   if (!hasSucceeded || (evals === undefined && failureReason === null)) return null;
   const { result, forgetting } = shownEvals(evals ?? []);
-  const isEmpty = !result && !forgetting;
-  if (isEmpty && evals && !job) return null;
+  const isEvaluable = evals !== undefined && !result && job !== undefined;
+  if (evals && !result && !forgetting && !job) return null;
   return (
     <Section title="Is it better?" tools={result && <ToEval id={result.eval.id} />}>
       {evals === undefined && <Failure error={failureReason} />}
-      {isEmpty && evals && job && <Evaluate job={job} />}
+      {isEvaluable && <Evaluate job={job} />}
       {result && <Outcome judged={result} label="Result against the base model" />}
       {forgetting && (
         <div className="border-t border-line">
@@ -70,7 +70,6 @@ function Outcome({ judged, label }: { judged: JudgedEval; label: string }) {
           <RunState run={run} />
         </li>
       ))}
-      {!judged.runs.length && <li className="text-muted">It has no run yet.</li>}
     </ul>
   );
 }

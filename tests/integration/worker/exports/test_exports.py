@@ -78,7 +78,7 @@ def test_the_command_line_exports_and_says_why_it_cannot(
         assert hashlib.sha256(content).hexdigest() == file["sha256"]
     prefix = published(api, tenant, catalog, tmp_path / "prefix", PREFIX)
     failed = shell.run("adapters", "export", prefix, "out", "--format", "merged")
-    assert failed.returncode == 1, failed.stderr
+    assert failed.returncode == 4, failed.stderr
     assert "cannot be merged" in failed.stderr
     wrong = shell.run("adapters", "export", adapter, "out", "--format", "gguf", "--rank", "2")
     assert "Unknown parameter: 'rank'" in wrong.stderr

@@ -127,7 +127,7 @@ def test_a_push_that_is_refused_fails_and_keeps_the_files(
         *("adapters", "export", adapter, "out", "--format", "lora"),
         *("--push", "hub:org/name", "--secret", "HUB_TOKEN"),
     )
-    assert failed.returncode == 1, failed.stderr
+    assert failed.returncode == 4, failed.stderr
     assert "does not know the token" in failed.stderr
     (made,) = tenant.http.get(f"/v1/adapters/{adapter}/exports").json()["data"]
     assert (made["status"], made["error"]["code"], made["error"]["param"]) == (

@@ -1,6 +1,8 @@
 import { type ChatRequest, cliOf, curlOf, pythonOf } from "@/lib/chat/chatRequest";
-import { CodeForms } from "@/parts/basics/CodeForms";
 
+import { CodeForms } from "./CodeForms";
+
+/** A request for an answer in each form in which it can be sent. */
 export function ChatCode({ request }: { request: ChatRequest }) {
   const { origin } = location;
   return (
