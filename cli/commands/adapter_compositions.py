@@ -72,7 +72,7 @@ def compose_adapters(
     given = {name: value for name, value in options.items() if value is not None}
     body = {"adapters": [_weighted(each) for each in adapters], "method": method, **given}
     started = client.post("/adapters/compose", body)
-    made = wait_for_task(lambda: client.get(f"/adapters/compositions/{started['id']}"))
+    made = wait_for_task(client, f"/adapters/compositions/{started['id']}")
     require_success(made, "composition")
     output.json(made) if json else output.data(str(made["fine_tuned_model"]))
 

@@ -73,7 +73,7 @@ def export_adapter(
     path = f"/adapters/{quote(adapter_id, safe='')}/exports"
     made = client.post(path, {"format": format_.value, **given})
     path = f"{path}/{made['id']}"
-    made = wait_for_task(lambda: client.get(path))
+    made = wait_for_task(client, path)
     if made["files"]:
         fetch_files(client, path, made["files"], folder)
     kept = f" The files are in {folder}." if made["files"] else ""
