@@ -7,9 +7,10 @@ from typing import Any
 
 import boto3
 import pytest
+from sqlalchemy import select
 
 from cli.embedded import EmbeddedServers
-from core.tables import Task
+from core.tables import AuditLog, Task
 from tests.fixtures.api import Api, Tenant, refusal
 from tests.fixtures.exporting import ended, started
 from tests.fixtures.faults.crashes import left, plan
@@ -186,6 +187,17 @@ def test_a_destination_that_cannot_work_is_refused_at_once(api: Api, tenant: Ten
     for prefix in ("/top", "a//b", "../up", "a b"):
         refused(s3_at(api.url, prefix=prefix), "prefix")
     refused({"type": "ftp"}, "type")
+
+
+def test_the_audit_log_says_where_an_export_goes(api: Api, tenant: Tenant, adapter: str) -> None:
+    set_secret(tenant, "HUB_TOKEN", TOKEN)
+    made = started(tenant, adapter, destination=HUB)
+    tenant.http.post(f"/v1/adapters/{adapter}/exports/{made}/cancel")
+    with api.sessions() as session:
+        of_export = AuditLog.resource_id == made, AuditLog.action == "export.created"
+        details = session.scalars(select(AuditLog.details).where(*of_export)).one()
+    goes_to = {"type": "hub", "repository": "org/name", "private": True}
+    assert details == {"adapter": adapter, "destination": goes_to}
 
 
 def test_a_shared_adapter_brings_no_secret_of_its_project(api: Api, tenant: Tenant, adapter: str) -> None:
