@@ -21,7 +21,7 @@ from tests.fixtures.evals_api import (
     take_run,
 )
 from tests.fixtures.pages import SCRIPT, expect_nothing_struck, in_both_themes
-from tests.fixtures.site import PHONE, Site
+from tests.fixtures.site import PHONE, Site, Visit
 from tests.fixtures.tiny import TINY
 
 ROWS = 24
@@ -165,6 +165,21 @@ def test_a_job_s_page_says_whether_its_result_is_better_and_what_it_has_forgotte
     (made,) = evals_of(site.tenant, plain)
     assert [criterion["name"] for criterion in made["testing_criteria"]] == ["loss", "exact_match"]
     assert set(runs_of(site.tenant, made["id"])) == {"base", "tuned"}
+
+
+def test_a_refused_evaluation_says_why_and_can_be_tried_again(site: Site, page: Page, visit: Visit) -> None:
+    refusal = "Failed to load resource: the server responded with a status of"
+    visit.allow(f"{refusal} 400", f"{refusal} 404")
+    job_id = site.create_job(validated=True, epochs=1)
+    site.finish(job_id)
+    file_id = site.tenant.job(job_id)["validation_file"]
+    assert site.tenant.http.delete(f"/v1/files/{file_id}").status_code == 200
+    page.goto(f"/jobs/{job_id}")
+    section = page.get_by_role("region", name="Is it better?", exact=True)
+    section.get_by_role("button", name="Evaluate").click()
+    expect(section.get_by_role("alert")).to_contain_text(file_id)
+    expect(section.get_by_role("button", name="Evaluate")).to_be_enabled()
+    assert evals_of(site.tenant, job_id) == []
 
 
 def test_the_form_asks_for_an_evaluation_if_there_are_rows_to_judge(site: Site, page: Page) -> None:
