@@ -138,6 +138,7 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
     job, deleted = trained(), trained()["adapter_id"]
     exported = trained()["adapter_id"]
     exports = f"{ADAPTERS}/{exported}/exports"
+    http.post(f"{ADAPTERS}/{exported}/portability")  # later, too many tasks may be unfinished
     made, removed, stopped = (http.post(exports, json={"format": "lora"}).json()["id"] for _ in range(3))
     for export_id in (made, removed):
         finish_export(api, folder, export_id)
@@ -213,6 +214,8 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
                     (f"DELETE {EXPORTS}/{{export_id}}", removed),
                 )
             },
+            f"POST {ADAPTERS}/{{adapter_id}}/portability": {"path.adapter_id": exported},
+            f"POST {ADAPTERS}/{{adapter_id}}/portability/cancel": {"path.adapter_id": exported},
             f"DELETE {ONE_EVAL}": {"path.eval_id": gone},
             f"POST {RUNS}/{{run_id}}/cancel": {"path.eval_id": eval_id, "path.run_id": waiting_run},
             f"DELETE {RUNS}/{{run_id}}": {"path.eval_id": eval_id, "path.run_id": ended_run},
