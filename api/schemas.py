@@ -5,6 +5,8 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
+from core.tables import Task
+
 UnixSeconds = Annotated[int, Field(description="Unix seconds")]
 
 
@@ -33,12 +35,20 @@ class TaskError(BaseModel):
     message: str
     param: str | None
 
+    @classmethod
+    def of(cls, task: Task) -> "TaskError | None":
+        return cls(**task.error) if task.error else None
+
 
 class TaskProgress(BaseModel):
     """What is being done of a task, and how much of it is done."""
 
     phase: Annotated[str | None, Field(description="What is being done; null if nothing is")]
     percent: Annotated[float, Field(description="How much is done, from 0 to 100")]
+
+    @classmethod
+    def of(cls, task: Task) -> "TaskProgress":
+        return cls(phase=task.phase, percent=round(100 * task.done, 1))
 
 
 class Page(BaseModel, Generic[Item]):

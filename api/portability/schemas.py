@@ -26,8 +26,8 @@ class MeasurementObject(BaseModel):
         return cls(
             id=task.id,
             status=task.status,
-            progress=TaskProgress(phase=task.phase, percent=round(100 * task.done, 1)),
-            error=TaskError(**task.error) if task.error else None,
+            progress=TaskProgress.of(task),
+            error=TaskError.of(task),
             created_at=unix_seconds(task.created_at),
             started_at=seconds_or_none(task.started_at),
             finished_at=seconds_or_none(task.finished_at),

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import BaseModel, Field
 
 from api.evals.schemas import EvalName
-from api.schemas import Identified, UnixSeconds, unix_seconds
+from api.schemas import Identified, TaskProgress, UnixSeconds, seconds_or_none, unix_seconds
 from core.evals.data_sources import DataSource
 from core.evals.results import CriterionResult, ModelUsage, RunReport
 from core.evals.run_request import RunRequest
@@ -47,11 +47,6 @@ class CriterionCounts(BaseModel):
     failed: int
 
 
-class RunProgress(BaseModel):
-    phase: Annotated[str | None, Field(description="What is being done; null if nothing is")]
-    percent: Annotated[float, Field(description="How much is done, from 0 to 100")]
-
-
 class EvalRunObject(Identified):
     """A run of an eval: one model, judged on the rows of one data source.
 
@@ -74,7 +69,7 @@ class EvalRunObject(Identified):
     per_testing_criteria_results: list[CriterionCounts]
     per_model_usage: list[ModelUsage]
     criteria: list[CriterionResult]
-    progress: RunProgress
+    progress: TaskProgress
     started_at: UnixSeconds | None
     finished_at: UnixSeconds | None
     expires_at: Annotated[UnixSeconds | None, Field(description="When the run is deleted, with its items")]
@@ -106,10 +101,10 @@ class EvalRunObject(Identified):
             ],
             per_model_usage=report.usage if report else [],
             criteria=criteria,
-            progress=RunProgress(phase=task.phase, percent=round(100 * task.done, 1)),
-            started_at=unix_seconds(task.started_at) if task.started_at else None,
-            finished_at=unix_seconds(task.finished_at) if task.finished_at else None,
-            expires_at=unix_seconds(task.expires_at) if task.expires_at else None,
+            progress=TaskProgress.of(task),
+            started_at=seconds_or_none(task.started_at),
+            finished_at=seconds_or_none(task.finished_at),
+            expires_at=seconds_or_none(task.expires_at),
         )
 
 
