@@ -1,0 +1,21 @@
+"""What a trainer may do to make a job fit a device, from the cheapest to the dearest."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Recompute(StrEnum):
+    """What the backward pass computes again instead of keeping it."""
+
+    NONE = "none"
+    GATE_UP = "gate_up"  # the outputs of gate and up, the widest values of a layer
+    LAYERS = "layers"  # all that a layer keeps: only its input is left
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is recomputed, the most tokens of a micro-batch, and whether kept values wait in host memory."""
+
+    recompute: Recompute
+    step_tokens: int
+    offload: bool = False
