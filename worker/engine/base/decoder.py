@@ -8,6 +8,7 @@ adapters to it.
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from worker.engine.base.text_decoder import Adapters, Path
 from worker.engine.batch.division import Costs
 from worker.engine.batch.micro_batch import TILE, MicroBatch
 from worker.engine.kernels.attention import Heads, Layout
+from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
 from worker.engine.kernels.operations import Operations, operations_on
 from worker.engine.kernels.projection import Share
 from worker.engine.kernels.saved_in_bf16 import saved_in_bf16
@@ -41,7 +43,7 @@ LENGTH_DEPENDENT = ("dynamic", "longrope")
 class MergedProjections:
     """Projections of one input, merged into one weight; `columns` are the outputs of each, by module name."""
 
-    weight_NK: Tensor
+    weight: FrozenWeight
     columns: Mapping[str, slice]
 
 
@@ -79,7 +81,7 @@ class Decoder:
         operations for each weight of the layers. Each pair of a query and a key takes 12 HE operations in
         every layer, and each label takes 4 DV operations.
         """
-        weights = sum(group.weight_NK.numel() for group in self.groups.values())
+        weights = sum(prod(group.weight.shape) for group in self.groups.values())
         per_key = 3 * self.heads.query * self.heads.size * len(self.layers) * ATTENTION_EFFORT
         return Costs(key=per_key / weights, label=self.head_VD.numel() / weights)
 
@@ -122,10 +124,10 @@ class Layer:
         gate_up_TI = self._ops.project_norm(x_TD, self.mlp_norm_D, eps, *self._weights("gate_up", on_axis))
         return x_TD + self._ops.project_swiglu(gate_up_TI, *self._weights("down", on_axis))
 
-    def _weights(self, key: str, on_axis: AdaptersOnAxis) -> tuple[Tensor, list[Share]]:
+    def _weights(self, key: str, on_axis: AdaptersOnAxis) -> tuple[FrozenWeight, list[Share]]:
         """Return a group's merged weight, and the shares of the adapters that adapt it."""
         name = f"{self.name}.{key}"
-        return self.groups[name].weight_NK, on_axis.shares(name)
+        return self.groups[name].weight, on_axis.shares(name)
 
 
 def why_unsupported(config: Any) -> str | None:
@@ -154,7 +156,7 @@ def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> MergedProjec
         columns[name] = slice(start, start + parameter.shape[0])
         parameter.data = merged_NK[columns[name]]
         start += parameter.shape[0]
-    return MergedProjections(merged_NK, columns)
+    return MergedProjections(DenseWeight(merged_NK), columns)
 
 
 def _pad_to_whole_tiles(positions_S: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch.utils._triton import has_triton
 from worker.engine.kernels import flex_attention, grouped, lora_layers, projection, transformers_attention
 from worker.engine.kernels.attention import Layout, segment_attention
 from worker.engine.kernels.elementwise import rms_norm, rms_norm_plainly, swiglu_plainly
+from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.kernels.projection import Share
 from worker.engine.kernels.transformers_attention import Attend, SegmentLayout
 
@@ -35,9 +36,9 @@ class Operations:
 
     norm: Callable[[Tensor, Tensor, float], Tensor]
     segment_attention: Callable[[Tensor, Layout, float], Tensor]
-    project: Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
-    project_norm: Callable[[Tensor, Tensor, float, Tensor, Sequence[Share]], Tensor]
-    project_swiglu: Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
+    project: Callable[[Tensor, FrozenWeight, Sequence[Share]], Tensor]
+    project_norm: Callable[[Tensor, Tensor, float, FrozenWeight, Sequence[Share]], Tensor]
+    project_swiglu: Callable[[Tensor, FrozenWeight, Sequence[Share]], Tensor]
     # The next two are for transformers' modules
     add_low_rank: Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
     attend: Attend
@@ -86,9 +87,9 @@ def on_gpu(compiled: Compile) -> Operations:
         return attended(qkv_TN, layout.cos_TE, layout.sin_TE, layout.block_mask, layout.heads, scale)
 
     def project_norm(
-        x_TK: Tensor, weight_K: Tensor, eps: float, W_NK: Tensor, shares: Sequence[Share]
+        x_TK: Tensor, weight_K: Tensor, eps: float, W: FrozenWeight, shares: Sequence[Share]
     ) -> Tensor:
-        return grouped.project(norm(x_TK, weight_K, eps), W_NK, shares)
+        return grouped.project(norm(x_TK, weight_K, eps), W, shares)
 
     def attend(
         q_HTE: Tensor,
