@@ -40,6 +40,7 @@ class BaseModelEntry(BaseModel):
     max_length: Annotated[int, Field(ge=8)]
     quantization: Literal["nf4", "int8"] | None = None
     dtype: Literal["auto", "bf16", "fp32"] = "auto"
+    compute: Literal["int8"] | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     path: Path | None = None
     package: str | None = None

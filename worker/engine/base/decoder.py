@@ -20,6 +20,7 @@ from worker.engine.batch.division import Costs
 from worker.engine.batch.micro_batch import TILE, MicroBatch
 from worker.engine.kernels.attention import Heads, Layout
 from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
+from worker.engine.kernels.int8.weight import Int8Weight
 from worker.engine.kernels.operations import Operations, operations_on
 from worker.engine.kernels.projection import Share
 from worker.engine.kernels.saved_in_bf16 import saved_in_bf16
@@ -73,6 +74,11 @@ class Decoder:
         """Every projection that an adapter can be attached to, by the name of its group."""
         return {name: group for layer in self.layers for name, group in layer.groups.items()}
 
+    def compute_in_int8(self) -> None:
+        """Take all products with the layers' weights in 8 bits from now on. The weights stay beside them."""
+        for layer in self.layers:
+            layer.compute_in_int8()
+
     @property
     def costs(self) -> Costs:
         """The costs of a key and of a label, in units of a token's cost in the projections.
@@ -110,6 +116,7 @@ class Layer:
         self.input_norm_D = model.get_parameter(f"{name}.input_layernorm.weight")
         self.mlp_norm_D = model.get_parameter(f"{name}.post_attention_layernorm.weight")
         self.groups = {f"{name}.{key}": _merge(model, name, modules) for key, modules in GROUPS.items()}
+        self._int8: dict[str, Int8Weight] = {}
 
     def forward(
         self, x_TD: Tensor, on_axis: AdaptersOnAxis, layout: Layout, eps: float, supervised_S: Tensor | None
@@ -124,10 +131,16 @@ class Layer:
         gate_up_TI = self._ops.project_norm(x_TD, self.mlp_norm_D, eps, *self._weights("gate_up", on_axis))
         return x_TD + self._ops.project_swiglu(gate_up_TI, *self._weights("down", on_axis))
 
+    def compute_in_int8(self) -> None:
+        """Take the products with the layer's weights in 8 bits from now on."""
+        for name, group in self.groups.items():
+            assert isinstance(group.weight, DenseWeight)
+            self._int8[name] = Int8Weight.of(group.weight.weight_NK, group.weight.bias_N)
+
     def _weights(self, key: str, on_axis: AdaptersOnAxis) -> tuple[FrozenWeight, list[Share]]:
         """Return a group's merged weight, and the shares of the adapters that adapt it."""
         name = f"{self.name}.{key}"
-        return self.groups[name].weight, on_axis.shares(name)
+        return self._int8.get(name) or self.groups[name].weight, on_axis.shares(name)
 
 
 def why_unsupported(config: Any) -> str | None:
