@@ -21,6 +21,7 @@ from worker.devices.model_slot import ModelSlot
 from worker.devices.watchdog import Watchdog
 from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
+from worker.engine.adapters.published import Published
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.loading import declared_dtype
 from worker.engine.device.free_memory import held_bytes
@@ -98,21 +99,21 @@ class ProcessGroup:
         name: str,
         spec: JobSpec,
         rows: RowStore,
-        state: Mapping[str, Tensor],
+        known: InitialValues,
         abandon: Callable[[], bool] = lambda: False,
     ) -> Trainee:
         """Attach a new adapter to the base model in all processes, and return its trainee.
 
-        `state` is the state to which the caller then restores the adapter, or empty for a new adapter. Only
-        this process computes the adapter's initial values. Raises JobError, and Abandoned if `abandon`
+        `known` are the first values of its parameters, if they are not to be computed. Only this process
+        computes the others. Raises JobError, and Abandoned if `abandon`
         returns True meanwhile.
         """
         with self._watchdog.over(abandon) as ask:
-            first = initial_values(self._slot.base, spec, rows, state, ask)
+            first = initial_values(self._slot.base, spec, rows, known, ask)
         self._order(ProcessGroup._join, name, spec, rows, first)
         return self._trainees[name]
 
-    def take_parent(self, trainee: Trainee, parent: InitialValues) -> None:
+    def take_parent(self, trainee: Trainee, parent: Published) -> None:
         """Run `Trainee.take_parent` in all processes. Raises JobError."""
         self._order(ProcessGroup._take_parent, trainee.adapter.name, parent)
 
@@ -214,7 +215,7 @@ class ProcessGroup:
             adapter = attach(self._slot.base, name, spec, steps, step_tokens, first)
             self._trainees[name] = Trainee(adapter, spec, rows)
 
-    def _take_parent(self, name: str, parent: InitialValues) -> None:
+    def _take_parent(self, name: str, parent: Published) -> None:
         with self._processes.together():
             self._trainees[name].take_parent(parent)
 
