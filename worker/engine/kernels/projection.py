@@ -145,7 +145,16 @@ def project_norm(x_TK: Tensor, weight_K: Tensor, eps: float, W_NK: Tensor, share
 def project_swiglu(gate_up_TI: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
     """Return `project(swiglu(gate_up_TI), W_NK, shares)` without keeping SwiGLU's values."""
     masters = (share.low_rank.parameters.master for share in shares)
-    return _SwiGluProjection.apply(gate_up_TI, W_NK, shares, *masters)
+    return _SwiGluProjection.apply(gate_up_TI, W_NK, shares, True, *masters)
+
+
+def project_swiglu_again(gate_up_TI: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
+    """Keep what `project_swiglu` keeps for the backward pass. The result has its shape, but no values.
+
+    It is for the end of a block that is computed again. This spares a quarter of a layer's products.
+    """
+    masters = (share.low_rank.parameters.master for share in shares)
+    return _SwiGluProjection.apply(gate_up_TI, W_NK, shares, False, *masters)
 
 
 def project_plainly(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
@@ -219,8 +228,13 @@ class _SwiGluProjection(torch.autograd.Function):
     # an input that is as wide
 
     @staticmethod
-    def forward(ctx, gate_up_TI, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
-        y_TN, gained_TN, products = _forward(swiglu_values(gate_up_TI), W_NK, shares)
+    def forward(ctx, gate_up_TI, W_NK, shares, with_values, *_masters):  # type: ignore[no-untyped-def]
+        x_TK = swiglu_values(gate_up_TI)
+        if with_values or any(share.low_rank.gains for share in shares):  # gradients of gains need y
+            y_TN, gained_TN, products = _forward(x_TK, W_NK, shares)
+        else:
+            y_TN, gained_TN = x_TK.new_empty(len(x_TK), len(W_NK)), None
+            products = [share.reduced(x_TK) for share in shares]
         ctx.weight_NK, ctx.shares = W_NK, shares
         ctx.save_for_backward(gate_up_TI, gained_TN, *products)
         return y_TN
@@ -234,7 +248,7 @@ class _SwiGluProjection(torch.autograd.Function):
         x_TK, dgate_up_TI = swiglu_again(dx_TK, gate_up_TI)
         for share, dz_TR in zip(ctx.shares, dzs, strict=True):
             share.low_rank.dA_RK.add_(share.outer(dz_TR, x_TK))
-        return dgate_up_TI, None, None, *(None for _ in ctx.shares)
+        return dgate_up_TI, None, None, None, *(None for _ in ctx.shares)
 
 
 def _forward(
