@@ -9,13 +9,14 @@ An error in one process is shared with all before any of them goes on. A single 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import structlog
 import torch
 from torch import Tensor
 
 from core.errors import JobError
+from core.estimates.measures import Recompute
 from core.jobs.spec import JobSpec
 from worker.devices.model_slot import ModelSlot
 from worker.devices.watchdog import Watchdog
@@ -48,11 +49,17 @@ class ProcessGroup:
     """
 
     def __init__(
-        self, slot: ModelSlot, processes: Processes, max_step_tokens: int | None, watchdog: Watchdog
+        self,
+        slot: ModelSlot,
+        processes: Processes,
+        max_step_tokens: int | None,
+        watchdog: Watchdog,
+        recompute: Recompute | Literal["auto"] = "auto",
     ) -> None:
         self._slot = slot
         self._processes = processes
         self._max_step_tokens = max_step_tokens
+        self._recompute = Recompute.NONE if recompute == "auto" else recompute
         self._watchdog = watchdog
         self.memory_bytes = 0  # the bytes that this process held on its device after the last round
         self._trainees: dict[str, Trainee] = {}
@@ -261,7 +268,9 @@ class ProcessGroup:
         """
         allowed = abandon if self._processes.may_abandon else never_abandon
         with self._watchdog.over(allowed) as ask:
-            yield PassContext(self._slot.base, self._step_tokens, self._processes, ask)
+            yield PassContext(
+                self._slot.base, self._step_tokens, self._processes, ask, recompute=self._recompute
+            )
 
     def _leave(self, name: str) -> None:
         self._trainees.pop(name, None)

@@ -36,7 +36,7 @@ def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, 
         trainee.begin_step()
 
     def forward_and_backward(lane: int, batch: MicroBatch) -> TokenLosses:
-        losses = forward(decoder, batch, adapters, lane)
+        losses = forward(decoder, batch, adapters, lane, context.recompute)
         losses.total.backward()
         return losses
 
