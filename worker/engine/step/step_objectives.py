@@ -1,4 +1,4 @@
-"""The objectives beyond cross-entropy in a training step: which rows take a pass of their own, and all weights.
+"""The objectives beyond cross-entropy in a training step: rows that take a pass of their own, and weights.
 
 The training pass computes a weighted cross-entropy that has the objective's gradient. A weight follows from
 the log-probabilities of the rows that the objective compares. If these are the rows of one example, and they
@@ -99,7 +99,7 @@ def _step_part(part: ObjectiveRows, ahead: Sequence[int], ahead_3X: Tensor) -> S
 
 
 class WeightsInPass:
-    """Finds the weights that are not known yet, between the forward and the backward pass of a micro-batch."""
+    """Finds weights that are not known yet, between the forward and the backward pass of a micro-batch."""
 
     def __init__(self, jobs: Sequence[JobRows], parts: Sequence[StepPart | None]) -> None:
         """`parts` has the step's part of each job in the training pass, or None if there is none."""

@@ -79,7 +79,10 @@ class Trainee:
     compares.
     """
 
-    def __init__(self, adapter: Adapter, spec: JobSpec, rows: Sequence[Row]) -> None:
+    def __init__(
+        self, adapter: Adapter, spec: JobSpec, rows: Sequence[Row], sibling: "Trainee | None" = None
+    ) -> None:
+        """`sibling` is another candidate of the job: both compare with the same base on the same rows."""
         self.adapter = adapter
         self.rows = rows
         self.step = 0
@@ -93,8 +96,8 @@ class Trainee:
         self.total_steps = total_steps(spec, rows)
         self.last_step = self.total_steps
         self._optimizer = Optimizer(adapter.parameters, spec, self.total_steps)
-        self.references = self._new_references()
-        self.validation_references = References()
+        self.references = sibling.references if sibling else self._new_references()
+        self.validation_references = sibling.validation_references if sibling else References()
         self.parent_values: Tensor | None = None
         """The parameters of the adapter that is the reference, in one flat tensor; None for the base model"""
 
@@ -233,6 +236,7 @@ class Trainee:
             parameters.master.detach().copy_(values)
         if self.objective is not None and self.objective.needs_reference:
             self.parent_values = values
+            self.references, self.validation_references = self._new_references(), References()
 
     def _state(self, moments: Mapping[str, Tensor]) -> dict[str, Tensor]:
         parameters = self.adapter.parameters
