@@ -70,7 +70,9 @@ class Candidates:
     def _join(self, number: int, known: InitialValues) -> Trainee:
         """Attach one candidate, whose first values may be `known`. Raises JobError and Abandoned."""
         name, spec = self._names[number], self._spec.candidates[number]
-        trainee = self._process_group.join(name, spec, self._data.training_rows, known, abandon=self._abandon)
+        sibling = self._live[0].trainee.adapter.name if self._live else None
+        rows = self._data.training_rows
+        trainee = self._process_group.join(name, spec, rows, known, self._abandon, sibling)
         alone = self._spec.search is None
         self._live.append(TrainingCandidate(number, trainee, None if alone else self._reporter_of(number)))
         return trainee

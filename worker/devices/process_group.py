@@ -108,16 +108,17 @@ class ProcessGroup:
         rows: RowStore,
         known: InitialValues,
         abandon: Callable[[], bool] = lambda: False,
+        sibling: str | None = None,
     ) -> Trainee:
         """Attach a new adapter to the base model in all processes, and return its trainee.
 
         `known` are the first values of its parameters, if they are not to be computed. Only this process
-        computes the others. Raises JobError, and Abandoned if `abandon`
-        returns True meanwhile.
+        computes the others. `sibling` is the name of another candidate of the job. Raises JobError, and
+        Abandoned if `abandon` returns True meanwhile.
         """
         with self._watchdog.over(abandon) as ask:
             first = initial_values(self._slot.base, spec, rows, known, ask)
-        self._order(ProcessGroup._join, name, spec, rows, first)
+        self._order(ProcessGroup._join, name, spec, rows, first, sibling)
         return self._trainees[name]
 
     def take_parent(self, trainee: Trainee, parent: Published) -> None:
@@ -215,12 +216,14 @@ class ProcessGroup:
             self._slot.clear()  # a process failed; this one may have loaded the model
             raise
 
-    def _join(self, name: str, spec: JobSpec, rows: RowStore, first: InitialValues) -> None:
+    def _join(
+        self, name: str, spec: JobSpec, rows: RowStore, first: InitialValues, sibling: str | None
+    ) -> None:
         with self._processes.together():
             step_tokens = max(self._step_tokens, len(rows.longest.tokens_L))
             steps = total_steps(spec, rows)
             adapter = attach(self._slot.base, name, spec, steps, step_tokens, first)
-            self._trainees[name] = Trainee(adapter, spec, rows)
+            self._trainees[name] = Trainee(adapter, spec, rows, self._trainees[sibling] if sibling else None)
 
     def _take_parent(self, name: str, parent: Published) -> None:
         with self._processes.together():

@@ -36,6 +36,7 @@ class Exchange:
         self._changed = Condition()
         self._layers: dict[int, LayerKeys] = {}  # those that some lane has not reached yet
         self._reached = [0] * len(sees)
+        self._shared: dict[int, Tensor] = {}
         self._ended: set[int] = set()
         self._error: BaseException | None = None
 
@@ -71,6 +72,18 @@ class Exchange:
             if other in layer.gradients:
                 dkv_2JTE[:, :, part] += layer.gradients[other][:, :, part]
         return dkv_2JTE[:, :, part]
+
+    def share(self, lane: int, value: Tensor) -> list[Tensor]:
+        """Give one value to all lanes, and return the values of all lanes, in their order.
+
+        Every lane must call it once, between its forward and its backward pass. Raises the error of another
+        lane that has failed.
+        """
+        with self._changed:
+            self._shared[lane] = value
+            self._changed.notify_all()
+            self._wait_for(lambda: len(self._shared) == len(self._sees))
+        return [self._shared[number] for number in range(len(self._sees))]
 
     def end(self, lane: int) -> None:
         """Note that the lane gives nothing more."""
@@ -135,6 +148,9 @@ class Lane:
     def give(self, k_JTE: Tensor, v_JTE: Tensor) -> LayerKeys:
         """Give the lane's part of the next layer."""
         return self.exchange.give(self.number, k_JTE, v_JTE)
+
+    def share(self, value: Tensor) -> list[Tensor]:
+        return self.exchange.share(self.number, value)
 
     def give_back(self, layer: LayerKeys, dkv_2JTE: Tensor) -> Tensor:
         return self.exchange.give_back(self.number, layer, dkv_2JTE)

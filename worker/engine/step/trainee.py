@@ -80,7 +80,10 @@ class Trainee:
     compares.
     """
 
-    def __init__(self, adapter: Adapter, spec: JobSpec, rows: Sequence[Row]) -> None:
+    def __init__(
+        self, adapter: Adapter, spec: JobSpec, rows: Sequence[Row], sibling: "Trainee | None" = None
+    ) -> None:
+        """`sibling` is another candidate of the job: both compare with the same base on the same rows."""
         self.adapter = adapter
         self.rows = rows
         self.step = 0
@@ -94,8 +97,8 @@ class Trainee:
         self.total_steps = total_steps(spec, rows)
         self.last_step = self.total_steps
         self._optimizer = Optimizer(adapter.parameters, spec, self.total_steps)
-        self.references = self._new_references()
-        self.validation_references = References()
+        self.references: References = sibling.references if sibling else self._new_references()
+        self.validation_references: References = sibling.validation_references if sibling else References()
         self.parent_values: Tensor | None = None
         """The parameters of the adapter that is the reference, in one flat tensor; None for the base model"""
 
@@ -223,6 +226,7 @@ class Trainee:
         self.adapter.load(published)
         if self.objective is not None and self.objective.needs_reference:
             self.parent_values = parameters.master.clone()
+            self.references, self.validation_references = self._new_references(), References()
         if own is not None:
             parameters.master.copy_(own)
             parameters.refresh()
