@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import JobError
-from worker.engine.adapters.memory import GRADIENT_BYTES, OPTIMIZED_BYTES
 from worker.engine.adapters.modules.own_decoder import WithOwnDecoder, own_decoder
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import Head
@@ -19,6 +18,7 @@ from worker.engine.device.free_memory import free_bytes
 from worker.engine.kernels.loss import CHUNK_TOKENS
 from worker.engine.parameters.flat_views import flat_views
 
+STATE_BYTES = 4 * 4  # fp32, for each parameter: itself, its gradient and AdamW's two moments
 TRIAL_TOKENS = 64  # the length of the row whose activations are measured
 LOGIT_BYTES = 3 * 4  # fp32, for each token of a chunk and word: logits, log-probabilities and their gradient
 MAX_FILE = "5GB"
@@ -75,7 +75,7 @@ class WholeModel(WithOwnDecoder):
         activations = step_tokens * self._kept_bytes() // TRIAL_TOKENS
         on_cpu = self._base.device.type == "cpu"
         saved = numbers * self._base.source_dtype.itemsize if on_cpu else 0
-        state = numbers * (OPTIMIZED_BYTES + GRADIENT_BYTES) + copies
+        state = numbers * STATE_BYTES + copies
         return state + max(activations + head, saved)
 
     def _kept_bytes(self) -> int:
