@@ -67,7 +67,7 @@ def head_losses(
         nll.append(nll_C)
         correct.append(correct_C)
     nll_S = torch.cat(nll)
-    return TokenLosses((nll_S * weights_S).sum(), nll_S.detach(), torch.cat(correct))
+    return TokenLosses(nll_S * weights_S, nll_S.detach(), torch.cat(correct))
 
 
 def capped_logits(hidden_SD: Tensor, head_VD: Tensor, softcap: float | None) -> Tensor:

@@ -148,7 +148,16 @@ def project_norm(
 def project_swiglu(gate_up_TI: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
     """Return `project(swiglu(gate_up_TI), W, shares)` without keeping SwiGLU's values."""
     masters = (share.low_rank.parameters.master for share in shares)
-    return _SwiGluProjection.apply(gate_up_TI, W, shares, *masters)
+    return _SwiGluProjection.apply(gate_up_TI, W, shares, True, *masters)
+
+
+def project_swiglu_again(gate_up_TI: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
+    """Keep what `project_swiglu` keeps for the backward pass. The result has its shape, but no values.
+
+    It is for the end of a block that is computed again. This spares a quarter of a layer's products.
+    """
+    masters = (share.low_rank.parameters.master for share in shares)
+    return _SwiGluProjection.apply(gate_up_TI, W, shares, False, *masters)
 
 
 def project_plainly(x_TK: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
@@ -222,8 +231,13 @@ class _SwiGluProjection(torch.autograd.Function):
     # an input that is as wide
 
     @staticmethod
-    def forward(ctx, gate_up_TI, W, shares, *_masters):  # type: ignore[no-untyped-def]
-        y_TN, gained_TN, products = _forward(swiglu_values(gate_up_TI), W, shares)
+    def forward(ctx, gate_up_TI, W, shares, with_values, *_masters):  # type: ignore[no-untyped-def]
+        x_TK = swiglu_values(gate_up_TI)
+        if with_values or any(share.low_rank.gains for share in shares):  # gradients of gains need y
+            y_TN, gained_TN, products = _forward(x_TK, W, shares)
+        else:
+            y_TN, gained_TN = x_TK.new_empty(len(x_TK), W.shape[0]), None
+            products = [share.reduced(x_TK) for share in shares]
         ctx.weight, ctx.shares = W, shares
         ctx.save_for_backward(gate_up_TI, gained_TN, *products)
         return y_TN
@@ -237,7 +251,7 @@ class _SwiGluProjection(torch.autograd.Function):
         x_TK, dgate_up_TI = swiglu_again(dx_TK, gate_up_TI)
         for share, dz_TR in zip(ctx.shares, dzs, strict=True):
             share.low_rank.dA_RK.add_(share.outer(dz_TR, x_TK))
-        return dgate_up_TI, None, None, *(None for _ in ctx.shares)
+        return dgate_up_TI, None, None, None, *(None for _ in ctx.shares)
 
 
 def _forward(

@@ -127,7 +127,7 @@ def loss_and_gradients(
     batch, decoder = lay(rows), base.decoder
     hidden_SD = decoder.hidden(batch, {name: adapters[name].low_ranks() for name in rows})
     losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
-    losses.total.backward()
+    losses.weighted_S.sum().backward()
     means, gradients = {}, {}
     for name, tokens_of in batch.adapter_tokens.items():
         mine = (batch.supervised_S >= tokens_of.start) & (batch.supervised_S < tokens_of.stop)
