@@ -39,7 +39,9 @@ def main() -> None:
     parser = new_parser(__doc__)
     add_base(parser)
     parser.add_argument("--data", type=Path, help="the folder of real datasets (default: generated rows)")
-    parser.add_argument("--rows", type=positive, default=ROWS, help=f"training rows of a job (default {ROWS})")
+    parser.add_argument(
+        "--rows", type=positive, default=ROWS, help=f"training rows of a job (default {ROWS})"
+    )
     parser.add_argument("--out", type=Path, default=BENCH / "results" / "int8.json")
     given = parser.parse_args()
     bases = {EXACT: load_base(given.base), INT8: load_base(given.base)}
@@ -54,9 +56,7 @@ def main() -> None:
     print(markdown(["workload", "base", "exact", "int8", "loss", "CPU time"], [*map(line, measured.items())]))
 
 
-def measure(
-    bases: dict[str, ResidentBase], base_folder: Path, files: Files, folder: Path
-) -> dict[str, Any]:
+def measure(bases: dict[str, ResidentBase], base_folder: Path, files: Files, folder: Path) -> dict[str, Any]:
     """Train both jobs step by step in turns. Return their seconds of CPU time and their validation losses."""
     pairs = holds_pairs(files.train)
     rows = [json.loads(row) for row in files.train.read_text().splitlines()]

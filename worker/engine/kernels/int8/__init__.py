@@ -1,1 +1,1 @@
-"""Products of frozen weights in 8 bits, twice as fast as in bf16 on CPUs that have VNNI. Trainers use them."""
+"""Products of frozen weights in 8 bits, faster than bf16 on CPUs with VNNI. Trainers use them."""

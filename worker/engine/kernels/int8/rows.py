@@ -28,7 +28,7 @@ class Rows(NamedTuple):
 
 
 def quantise_rows(x_TK: Tensor, weight_K: Tensor | None = None) -> Rows:
-    """Return the rows of x, times `weight_K` (fp32), in 8 bits. A row that is not finite has the scale NaN."""
+    """Return the rows of x, times `weight_K` (fp32), in 8 bits. NaN or infinity makes a row's scale NaN."""
     built = _built(x_TK.dtype)
     if built is None:
         return quantise_rows_plainly(x_TK, weight_K)
