@@ -145,12 +145,13 @@ def answers(right: int) -> list[Record]:
     for row in range(40):
         topic = TOPICS[row % len(TOPICS)]
         expected = f"Gladly. What would you like to know about {topic}?"
-        text = expected if row * right // 40 != (row + 1) * right // 40 else f"I know nothing about {topic}."
-        record = answered(row, text, 3.2 - right / 10 + row % 7 / 20, expected)
-        record.item["input"] = [
-            {"role": "user", "content": f"I have a question about {topic}, number {row}."}
-        ]
-        found.append(record)
+        is_right = row * right // 40 != (row + 1) * right // 40
+        text = expected if is_right else f"I know nothing about {topic}."
+        nats = (0.3 if is_right else 2.4) + row * (right + 4) % 7 / 10
+        record = answered(row, text, nats, expected)
+        prompt = [{"role": "user", "content": f"I have a question about {topic}, number {row}."}]
+        record.item["input"] = prompt
+        found.append(record.model_copy(update={"sample": {**(record.sample or {}), "input": prompt}}))
     return found
 
 
