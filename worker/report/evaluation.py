@@ -8,6 +8,7 @@ from typing import Any
 from core.jobs.lifecycle import Progress
 from core.jobs.spec import JobSpec
 from worker.devices.process_group import ProcessGroup
+from worker.engine.step.optimizer import warmup_steps
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.totals import Evaluation
 from worker.engine.step.trainee import StepResult, Trainee
@@ -60,7 +61,7 @@ class Evaluator:
         self.ranks: list[dict[str, Any]] = []
         self.best = BestLoss(**record.notes.get("best", {}))
         curves = record.notes.get("curves")
-        warmup = round(self._training.warmup_ratio * trainee.total_steps)
+        warmup = warmup_steps(self._training, trainee.total_steps)
         self._curves = Curves.of(curves) if curves else Curves.fresh(warmup)
         self._untold = [TrainingWarning(**warning) for warning in record.notes.get(UNTOLD_WARNINGS, [])]
         self._stop_if_it_is_time()
