@@ -96,8 +96,8 @@ class Trainee:
         self.total_steps = total_steps(spec, rows)
         self.last_step = self.total_steps
         self._optimizer = Optimizer(adapter.parameters, spec, self.total_steps)
-        self.references = sibling.references if sibling else self._new_references()
-        self.validation_references = sibling.validation_references if sibling else References()
+        self.references: References = sibling.references if sibling else self._new_references()
+        self.validation_references: References = sibling.validation_references if sibling else References()
         self.parent_values: Tensor | None = None
         """The parameters of the adapter that is the reference, in one flat tensor; None for the base model"""
 
