@@ -35,6 +35,7 @@ from api.graders.endpoints import router as graders
 from api.http.boundary import Boundary
 from api.http.crowd import Crowd
 from api.http.errors import answer_http_exception
+from api.http.trailing_slash import TrailingSlash
 from api.http.validation import answer_validation_error
 from api.imports.endpoints import router as imports
 from api.integrations.endpoints import router as integrations
@@ -133,6 +134,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(Boundary),
             Middleware(Crowd),
             Middleware(Authentication, callers=callers),
+            Middleware(TrailingSlash),
             Middleware(WholeBodies, routes=routes),
             Middleware(FairShare, routes=routes, strangers=strangers),
             Middleware(CountedRequests, rates=RequestRates(counters)),

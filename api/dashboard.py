@@ -1,4 +1,4 @@
-"""Serves the built dashboard at every path outside of /v1: its files, and its page at all other paths.
+"""Serves the built dashboard outside of /v1 to all but clients of the API: its files, and else its page.
 
 The page does the rest of the routing itself, in the browser.
 """

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import structlog
 
 # Two processes of tests and the trainers that they start share the machine's cores: more threads would only
 # wait for each other.
@@ -14,6 +15,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in the trainer: the thread
 
 # A shell that starts the tests in the background ignores SIGINT, and every process below would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The logs of an API in a thread go to the descriptor. By default structlog calls `print`, which keeps no
+# reference to `sys.stdout`: Python crashes if the capture of a test replaces `sys.stdout` at that moment.
+STDERR = os.fdopen(2, "w", closefd=False)
+structlog.configure(logger_factory=structlog.WriteLoggerFactory(STDERR))
 
 pytest.register_assert_rewrite("tests.fixtures")  # the assertions of helpers show their values too
 

@@ -17,11 +17,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.admission.callers import Caller, Callers
 from api.admission.cookies import LINK_PATH, SESSION_PATH, SIGN_IN_PATH, refuse_other_sites, session_token
 from core.access.sign_ins import SESSION_PREFIX
-from core.errors import NotAuthenticated, PermissionDenied
+from core.errors import NotAuthenticated, NotFound, PermissionDenied
 from core.roles import Role
 
 # The paths that need no key. A path must be equal to one of them; paths below them are not public. All other
-# paths outside of /v1 lead to no data: `api.dashboard` answers them, to everyone.
+# paths outside of /v1 lead to no data: `api.dashboard` answers those who want a page.
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", SIGN_IN_PATH, LINK_PATH})
 OF_ANY_ROLE = frozenset({SESSION_PATH})
 
@@ -37,6 +37,8 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan" and not is_public(scope):
+            if not is_of_api(scope):
+                raise outside_of_api(scope)
             identified = await self._callers.find(token_of(scope))
             caller = replace(identified, request_id=scope["state"]["request_id"])
             scope["state"]["caller"] = caller
@@ -64,11 +66,32 @@ def required_role(scope: Scope) -> Role:
     return Role.READ_ONLY if only_reads else Role.MEMBER
 
 
+def is_of_api(scope: Scope) -> bool:
+    """Return whether the path is below /v1."""
+    return f"{scope['path']}/".startswith("/v1/")
+
+
 def is_of_dashboard(scope: Scope) -> bool:
-    """Return whether the dashboard answers the request: it is a GET or HEAD outside of /v1."""
-    path = scope["path"]
-    reads = scope["method"] in READING_METHODS
-    return reads and path not in PUBLIC_PATHS and not f"{path}/".startswith("/v1/")
+    """Return whether the dashboard answers the request: it asks for a page or a file outside of /v1."""
+    if scope["method"] not in READING_METHODS or scope["path"] in PUBLIC_PATHS or is_of_api(scope):
+        return False
+    return not _is_of_client(Headers(scope=scope))
+
+
+def _is_of_client(headers: Headers) -> bool:
+    """Return whether a client of the API sends these headers: with a key, or for JSON alone."""
+    accepted = headers.get("accept", "")
+    wants_json = "application/json" in accepted and "text/html" not in accepted
+    return wants_json or any(name in headers for name in ("authorization", "api-key"))
+
+
+def outside_of_api(scope: Scope) -> NotFound:
+    """Return the error for a client that has left out /v1, or that speaks Azure's form of the API."""
+    if "api-key" in Headers(scope=scope) or "/openai/" in scope["path"]:
+        mend = "Addresses of Azure are not served: use the client OpenAI, with a base URL that ends in /v1"
+    else:
+        mend = "The base URL of the API ends in /v1"
+    return NotFound(f"Invalid URL ({scope['method']} {scope['path']}). {mend}.", code="unknown_url")
 
 
 def is_public(scope: Scope) -> bool:

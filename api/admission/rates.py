@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -10,9 +10,11 @@ import structlog
 from limits import RateLimitItemPerMinute
 from limits.storage import RedisStorage
 from limits.strategies import FixedWindowRateLimiter, SlidingWindowCounterRateLimiter
+from limits.util import WindowStats
 from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import RateLimited
 
@@ -53,17 +55,28 @@ class RequestRates:
         self._counters = counters
         self._limiter = SlidingWindowCounterRateLimiter(counters.storage)
 
-    def count(self, project_id: str, most: int) -> None:
-        """Count a request of a project that may send `most` a minute. Raises RateLimited."""
-        resets_at = self._counters.ask(partial(self._hit, RateLimitItemPerMinute(most), project_id))
-        if resets_at is not None:
-            raise _beyond(f"This project may send {most} requests a minute.", resets_at)
+    def count(self, project_id: str, most: int) -> Mapping[str, str]:
+        """Count a request of a project that may send `most` a minute.
 
-    def _hit(self, item: RateLimitItemPerMinute, project_id: str) -> float | None:
-        """Count a request. If it is one too many, return the time at which others may come."""
-        if self._limiter.hit(item, project_id):
-            return None
-        return self._limiter.get_window_stats(item, project_id).reset_time
+        Return what is left of them, as OpenAI's headers; nothing if the broker is away. Raises RateLimited.
+        """
+        counted = self._counters.ask(partial(self._hit, RateLimitItemPerMinute(most), project_id))
+        if counted is None:
+            return {}
+        allowed, window = counted
+        headers = {
+            "x-ratelimit-limit-requests": str(most),
+            "x-ratelimit-remaining-requests": str(window.remaining),
+        }
+        if not allowed:
+            refusal = _beyond(f"This project may send {most} requests a minute.", window.reset_time)
+            refusal.headers = {**refusal.headers, **headers}
+            raise refusal
+        return headers
+
+    def _hit(self, item: RateLimitItemPerMinute, project_id: str) -> tuple[bool, WindowStats]:
+        """Count a request. Return whether it is allowed, and what is left of the window."""
+        return self._limiter.hit(item, project_id), self._limiter.get_window_stats(item, project_id)
 
 
 class TokenRates:
@@ -110,8 +123,20 @@ class CountedRequests:
         caller = scope.get("state", {}).get("caller")
         most = caller.quotas.requests_per_minute if caller is not None else None
         if most is not None:
-            await run_in_threadpool(self._rates.count, caller.project_id, most)
+            headers = await run_in_threadpool(self._rates.count, caller.project_id, most)
+            send = _sending(headers, send)
         await self._app(scope, receive, send)
+
+
+def _sending(headers: Mapping[str, str], send: Send) -> Send:
+    """Return a `send` that adds the headers to the response."""
+
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(headers)
+        await send(message)
+
+    return with_headers
 
 
 def _beyond(quota: str, resets_at: float) -> RateLimited:

@@ -48,7 +48,7 @@ def write_adapter(base: ResidentBase, folder: Path, seed: int) -> Path:
     for group in base.decoder.groups.values():
         for module, columns in group.columns.items():
             name = f"base_model.model.{module}"
-            inputs, outputs = group.weight_NK.shape[1], columns.stop - columns.start  # type: ignore[attr-defined]
+            inputs, outputs = group.weight.shape[1], columns.stop - columns.start  # type: ignore[attr-defined]
             A = torch.randn(RANK, inputs, generator=random_) / inputs**0.5
             B = torch.randn(outputs, RANK, generator=random_) * FAR
             tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"] = A.bfloat16(), B.bfloat16()

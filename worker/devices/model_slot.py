@@ -8,10 +8,11 @@ import torch
 
 from core.catalog import BaseModelEntry, load_catalog
 from core.errors import JobError
+from core.estimates.adapters import Shapes, state_bytes
 from core.jobs.spec import JobSpec
 from core.settings import Settings
 from worker.base_models.model_store import ensure_model, load_errors_explained
-from worker.engine.adapters.memory import Shapes, projection_shapes, state_bytes
+from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.device.free_memory import collect_garbage
 
@@ -83,9 +84,9 @@ class ModelSlot:
         """
         if spec.trains_alone:
             return 0
-        dtype, lanes = self.base.dtype, self.base.lanes.count
+        number_bytes, lanes = self.base.dtype.itemsize, self.base.lanes.count
         return sum(
-            state_bytes(self._shapes, candidate.low_rank, dtype, lanes)
+            state_bytes(self._shapes, candidate.low_rank, number_bytes, lanes).total
             for number, candidate in enumerate(spec.candidates)
             if candidates is None or number in candidates
         )

@@ -22,9 +22,9 @@ def test_a_path_beside_an_open_one_is_closed(api: Api, path: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/healthz/", "/docs/x", "//healthz", "/redoc", "/unheard-of", "/", "/V1/files"]
 )
-def test_outside_of_v1_nothing_but_reading_is_open(api: Api, path: str) -> None:
-    """A GET request there returns the dashboard's page, which holds no data."""
-    refusal(httpx.post(api.url + path), 401, None, "invalid_api_key")
+def test_outside_of_v1_nothing_is_written(api: Api, path: str) -> None:
+    """A browser's GET request there returns the dashboard's page, which holds no data."""
+    refusal(httpx.post(api.url + path), 404, None, "unknown_url")
 
 
 @pytest.mark.parametrize(

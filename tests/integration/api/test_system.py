@@ -142,7 +142,12 @@ def test_unknown_urls_and_methods_are_refused_in_openais_form(alice: Tenant) -> 
             == f"Not allowed to {method} on {path}"
         )
         assert answer.headers["allow"] == allowed
-    refusal(alice.http.get("/v1/files/"), 404)
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/models", "/v1/fine_tuning/jobs"])
+def test_a_slash_at_the_end_of_an_address_changes_nothing(alice: Tenant, path: str) -> None:
+    assert alice.http.get(f"{path}/").json() == alice.http.get(path).json()
+    assert alice.http.get(f"{path}//").status_code == 404
 
 
 @pytest.mark.parametrize(

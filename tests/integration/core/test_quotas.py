@@ -146,6 +146,15 @@ def test_requests_are_counted_over_all_servers_together(api: Api, tenant: Tenant
     assert tenant.http.get("/healthz").is_success
 
 
+def test_answers_tell_how_many_requests_are_left(tenant: Tenant) -> None:
+    assert not any("ratelimit" in name for name in tenant.http.get("/v1/models").headers)
+    allow(tenant, requests_per_minute=3)
+    answers = [tenant.http.get("/v1/models") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200] * 3 + [429]
+    assert [answer.headers["x-ratelimit-limit-requests"] for answer in answers] == ["3"] * 4
+    assert [answer.headers["x-ratelimit-remaining-requests"] for answer in answers] == ["2", "1", "0", "0"]
+
+
 def test_requests_that_the_role_does_not_allow_are_counted_too(api: Api, tenant: Tenant) -> None:
     allow(tenant, requests_per_minute=2)
     reader = api.tenant(tenant.project, Role.READ_ONLY)

@@ -35,6 +35,29 @@ def test_every_page_is_the_same_one(built: httpx.Client, path: str) -> None:
     assert answer.headers["content-type"].startswith("text/html")
 
 
+@pytest.mark.parametrize(
+    ("path", "headers", "mend"),
+    [
+        ("/", {"authorization": "Bearer tnr_wrong"}, "ends in /v1"),
+        ("/models", {"accept": "application/json"}, "ends in /v1"),
+        ("/openai/deployments/x/chat/completions", {"api-key": "x"}, "client OpenAI"),
+        ("/openai/v1/models", {"authorization": "Bearer x"}, "client OpenAI"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_client_outside_of_the_api_learns_its_base_url(
+    built: httpx.Client, method: str, path: str, headers: dict[str, str], mend: str
+) -> None:
+    error = refusal(built.request(method, path, headers=headers), 404, None, "unknown_url")
+    assert mend in error["message"]
+    assert f"({method} {path})" in error["message"]
+
+
+def test_a_browser_that_would_also_take_json_gets_the_page(built: httpx.Client) -> None:
+    answer = built.get("/jobs", headers={"accept": "text/html,application/json;q=0.9"})
+    assert "<title>Tunery</title>" in answer.text
+
+
 def test_the_page_of_the_api_is_its_own(built: httpx.Client) -> None:
     for path in ("/docs", "/docs/"):
         answer = built.get(path)

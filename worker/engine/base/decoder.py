@@ -8,18 +8,23 @@ adapters to it.
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from core.estimates.measures import Recompute
 from worker.engine.base.adapters_on_axis import AdaptersOnAxis
 from worker.engine.base.text_decoder import Adapters, Path
 from worker.engine.batch.division import Costs
+from worker.engine.batch.exchange import LaneInLayer
 from worker.engine.batch.micro_batch import TILE, MicroBatch
 from worker.engine.kernels.attention import Heads, Layout
+from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
 from worker.engine.kernels.operations import Operations, operations_on
 from worker.engine.kernels.projection import Share
+from worker.engine.kernels.recomputation import recomputed
 from worker.engine.kernels.saved_in_bf16 import saved_in_bf16
 
 # Projections that read the same input, by the names that transformers and PEFT give them
@@ -41,7 +46,7 @@ LENGTH_DEPENDENT = ("dynamic", "longrope")
 class MergedProjections:
     """Projections of one input, merged into one weight; `columns` are the outputs of each, by module name."""
 
-    weight_NK: Tensor
+    weight: FrozenWeight
     columns: Mapping[str, slice]
 
 
@@ -59,12 +64,13 @@ class Decoder:
         self.head_VD: Tensor = model.get_parameter("lm_head.weight")
         self.final_norm_D = model.get_parameter("model.norm.weight")
         self.rotary: Any = model.get_submodule("model.rotary_emb")
-        self.eps = config.rms_norm_eps
+        self.eps: float = config.rms_norm_eps
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
         self._saving_context = saved_in_bf16 if save_in_bf16 else nullcontext
         self._ops = operations or operations_on(self.embedding_VD.device)
-        self.layers = [Layer(model, f"model.layers.{i}", self._ops) for i in range(config.num_hidden_layers)]
+        names = (f"model.layers.{i}" for i in range(config.num_hidden_layers))
+        self.layers = [Layer(model, name, self._ops, self.eps) for name in names]
 
     @property
     def groups(self) -> dict[str, MergedProjections]:
@@ -79,11 +85,11 @@ class Decoder:
         operations for each weight of the layers. Each pair of a query and a key takes 12 HE operations in
         every layer, and each label takes 4 DV operations.
         """
-        weights = sum(group.weight_NK.numel() for group in self.groups.values())
+        weights = sum(prod(group.weight.shape) for group in self.groups.values())
         per_key = 3 * self.heads.query * self.heads.size * len(self.layers) * ATTENTION_EFFORT
         return Costs(key=per_key / weights, label=self.head_VD.numel() / weights)
 
-    def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
+    def hidden(self, batch: MicroBatch, adapters: Adapters, recompute: Recompute = Recompute.NONE) -> Tensor:
         """Return the final hidden states of the supervised positions, [S, D].
 
         The last block computes its output projection and MLP for supervised positions only.
@@ -94,38 +100,67 @@ class Decoder:
         on_axis = AdaptersOnAxis.of(batch, adapters)
         with self._saving_context():
             for layer in self.layers[:-1]:
-                x_TD = layer.forward(x_TD, on_axis, layout, self.eps, None)
+                x_TD = layer.forward(x_TD, on_axis, layout, recompute)
             computed_S = _pad_to_whole_tiles(batch.supervised_S)
-            x_SD = self.layers[-1].forward(x_TD, on_axis, layout, self.eps, computed_S)
+            x_SD = self.layers[-1].forward_at(computed_S, x_TD, on_axis, layout)
         return self._ops.norm(x_SD[: len(batch.supervised_S)], self.final_norm_D, self.eps)
 
 
 class Layer:
     """One decoder layer: attention, then the MLP, with the norm before each."""
 
-    def __init__(self, model: nn.Module, name: str, operations: Operations) -> None:
-        self.name, self._ops = name, operations
+    def __init__(self, model: nn.Module, name: str, operations: Operations, eps: float) -> None:
+        self.name, self._ops, self._eps = name, operations, eps
         self.input_norm_D = model.get_parameter(f"{name}.input_layernorm.weight")
         self.mlp_norm_D = model.get_parameter(f"{name}.post_attention_layernorm.weight")
         self.groups = {f"{name}.{key}": _merge(model, name, modules) for key, modules in GROUPS.items()}
 
     def forward(
-        self, x_TD: Tensor, on_axis: AdaptersOnAxis, layout: Layout, eps: float, supervised_S: Tensor | None
+        self, x_TD: Tensor, on_axis: AdaptersOnAxis, layout: Layout, recompute: Recompute = Recompute.NONE
     ) -> Tensor:
-        """Return the layer's output [T, D]; with `supervised_S`, only the rows of these positions, [S, D]."""
-        qkv_TN = self._ops.project_norm(x_TD, self.input_norm_D, eps, *self._weights("qkv", on_axis))
-        attended_TN = self._ops.segment_attention(qkv_TN, layout, layout.heads.size**-0.5)
-        if supervised_S is not None:
-            on_axis = on_axis.restricted_to(supervised_S)
-            attended_TN, x_TD = attended_TN[supervised_S], x_TD[supervised_S]
-        x_TD = x_TD + self._ops.project(attended_TN, *self._weights("out", on_axis))
-        gate_up_TI = self._ops.project_norm(x_TD, self.mlp_norm_D, eps, *self._weights("gate_up", on_axis))
-        return x_TD + self._ops.project_swiglu(gate_up_TI, *self._weights("down", on_axis))
+        """Return the layer's output, [T, D]."""
+        lane = LaneInLayer(layout.lane)
 
-    def _weights(self, key: str, on_axis: AdaptersOnAxis) -> tuple[Tensor, list[Share]]:
+        def attention(x_TD: Tensor) -> Tensor:
+            attended_TN = self._attended(x_TD, on_axis, layout, lane)
+            return x_TD + self._ops.project(attended_TN, *self._weights("out", on_axis))
+
+        def mlp(x_TD: Tensor, again: bool = False) -> Tensor:
+            return self._mlp(x_TD, on_axis, again)
+
+        match recompute:
+            case Recompute.LAYERS:
+                return recomputed(lambda x_TD, again: mlp(attention(x_TD), again), x_TD)
+            case Recompute.GATE_UP:
+                return recomputed(mlp, attention(x_TD))
+        return mlp(attention(x_TD))
+
+    def forward_at(
+        self, positions_S: Tensor, x_TD: Tensor, on_axis: AdaptersOnAxis, layout: Layout
+    ) -> Tensor:
+        """Return the layer's output at some positions, [S, D]. Only attention computes the others too."""
+        attended_SN = self._attended(x_TD, on_axis, layout)[positions_S]
+        on_axis = on_axis.restricted_to(positions_S)
+        x_SD = x_TD[positions_S] + self._ops.project(attended_SN, *self._weights("out", on_axis))
+        return self._mlp(x_SD, on_axis)
+
+    def _attended(
+        self, x_TD: Tensor, on_axis: AdaptersOnAxis, layout: Layout, lane: LaneInLayer | None = None
+    ) -> Tensor:
+        qkv_TN = self._ops.project_norm(x_TD, self.input_norm_D, self._eps, *self._weights("qkv", on_axis))
+        return self._ops.segment_attention(qkv_TN, layout, layout.heads.size**-0.5, lane)
+
+    def _mlp(self, x_TD: Tensor, on_axis: AdaptersOnAxis, again: bool = False) -> Tensor:
+        """Return x plus the MLP's values. If it is computed `again`, only what it keeps is needed."""
+        gate_up = self._weights("gate_up", on_axis)
+        gate_up_TI = self._ops.project_norm(x_TD, self.mlp_norm_D, self._eps, *gate_up)
+        project = self._ops.project_swiglu_again if again else self._ops.project_swiglu
+        return x_TD + project(gate_up_TI, *self._weights("down", on_axis))
+
+    def _weights(self, key: str, on_axis: AdaptersOnAxis) -> tuple[FrozenWeight, list[Share]]:
         """Return a group's merged weight, and the shares of the adapters that adapt it."""
         name = f"{self.name}.{key}"
-        return self.groups[name].weight_NK, on_axis.shares(name)
+        return self.groups[name].weight, on_axis.shares(name)
 
 
 def why_unsupported(config: Any) -> str | None:
@@ -154,7 +189,7 @@ def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> MergedProjec
         columns[name] = slice(start, start + parameter.shape[0])
         parameter.data = merged_NK[columns[name]]
         start += parameter.shape[0]
-    return MergedProjections(merged_NK, columns)
+    return MergedProjections(DenseWeight(merged_NK), columns)
 
 
 def _pad_to_whole_tiles(positions_S: Tensor) -> Tensor:

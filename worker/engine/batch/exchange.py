@@ -146,6 +146,7 @@ class Lane:
         self.exchange.end(self.number)
 
     def give(self, k_JTE: Tensor, v_JTE: Tensor) -> LayerKeys:
+        """Give the lane's part of the next layer."""
         return self.exchange.give(self.number, k_JTE, v_JTE)
 
     def share(self, value: Tensor) -> list[Tensor]:
@@ -153,3 +154,21 @@ class Lane:
 
     def give_back(self, layer: LayerKeys, dkv_2JTE: Tensor) -> Tensor:
         return self.exchange.give_back(self.number, layer, dkv_2JTE)
+
+
+class LaneInLayer:
+    """A lane's part in one layer that may be computed again: then the first time's keys and values are used.
+
+    They are kept, because to exchange them again, each lane would have to wait for the lanes before it in the
+    backward pass too, and a lane whose backward pass has ended could not give them.
+    """
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._keys: LayerKeys | None = None
+
+    def give(self, k_JTE: Tensor, v_JTE: Tensor) -> LayerKeys:
+        """Give the lane's part as `Lane.give` does, but only once."""
+        if self._keys is None:
+            self._keys = self._lane.give(k_JTE, v_JTE)
+        return self._keys

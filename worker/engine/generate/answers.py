@@ -119,7 +119,7 @@ def _raise_if(abandon: Callable[[], bool]) -> None:
 def _served(base: ResidentBase, adapter: Adapter) -> Iterator[ServedAdapter]:
     """Yield the adapter as the sampler computes with it: a copy of its factors, or modules that have them."""
     if isinstance(decoder := adapter.decoder, Decoder):
-        outputs = {name: group.weight_NK.shape[0] for name, group in decoder.groups.items()}
+        outputs = {name: group.weight.shape[0] for name, group in decoder.groups.items()}
         factors = factors_in_training(adapter.low_ranks(), outputs, base.dtype)
         yield ServedAdapter(adapter.name, nbytes=0, factors=factors)
         return

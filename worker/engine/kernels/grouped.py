@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worker.engine.kernels.frozen_weight import FrozenWeight, product
 from worker.engine.kernels.projection import LowRank, Part, Share
 
 ALIGNED = 8  # numbers in bf16; the grouped kernel needs rows that begin at multiples of 16 bytes
@@ -25,18 +26,18 @@ ALIGNED = 8  # numbers in bf16; the grouped kernel needs rows that begin at mult
 Values = Callable[[Tensor], Tensor]
 
 
-def project(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
+def project(x_TK: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
     """Return the projection with its updates. Its plain twin is `projection.project_plainly`."""
-    return add_low_rank(F.linear(x_TK, W_NK), x_TK, shares)
+    return add_low_rank(product(x_TK, W), x_TK, shares)
 
 
-def project_values(values: Values, kept_TI: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """Return `project(values(kept_TI), W_NK, shares)`.
+def project_values(values: Values, kept_TI: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
+    """Return `project(values(kept_TI), W, shares)`.
 
     Only `kept_TI` is kept for the backward pass, which computes the values again.
     """
     x_TK = values(kept_TI)
-    return _add(F.linear(x_TK, W_NK), x_TK, kept_TI, values, shares)
+    return _add(product(x_TK, W), x_TK, kept_TI, values, shares)
 
 
 def add_low_rank(y: Tensor, x: Tensor, shares: Sequence[Share]) -> Tensor:

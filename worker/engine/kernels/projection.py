@@ -19,6 +19,7 @@ from torch import Tensor
 
 from worker.engine.batch.dropout import keep_mask
 from worker.engine.kernels.elementwise import rms_norm_gradient, rms_norm_values, swiglu_again, swiglu_values
+from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.kernels.gain import Gain
 from worker.engine.parameters.flat import FlatParameters, Place
 
@@ -131,26 +132,37 @@ class Share:
         return torch.cat([dz_TR[:, part.ranks].T @ self.dropped(x_TK, part) for part in parts])
 
 
-def project(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
+def project(x_TK: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
     """Return y_TN for the tokens of all adapters at once. The plain twin is `project_plainly`."""
-    return _Projection.apply(x_TK, W_NK, shares, *(share.low_rank.parameters.master for share in shares))
+    return _Projection.apply(x_TK, W, shares, *(share.low_rank.parameters.master for share in shares))
 
 
-def project_norm(x_TK: Tensor, weight_K: Tensor, eps: float, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """Return `project(rms_norm(x_TK, weight_K, eps), W_NK, shares)` without keeping the norm's values."""
+def project_norm(
+    x_TK: Tensor, weight_K: Tensor, eps: float, W: FrozenWeight, shares: Sequence[Share]
+) -> Tensor:
+    """Return `project(rms_norm(x_TK, weight_K, eps), W, shares)` without keeping the norm's values."""
     masters = (share.low_rank.parameters.master for share in shares)
-    return _NormProjection.apply(x_TK, weight_K, eps, W_NK, shares, *masters)
+    return _NormProjection.apply(x_TK, weight_K, eps, W, shares, *masters)
 
 
-def project_swiglu(gate_up_TI: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
-    """Return `project(swiglu(gate_up_TI), W_NK, shares)` without keeping SwiGLU's values."""
+def project_swiglu(gate_up_TI: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
+    """Return `project(swiglu(gate_up_TI), W, shares)` without keeping SwiGLU's values."""
     masters = (share.low_rank.parameters.master for share in shares)
-    return _SwiGluProjection.apply(gate_up_TI, W_NK, shares, *masters)
+    return _SwiGluProjection.apply(gate_up_TI, W, shares, True, *masters)
 
 
-def project_plainly(x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]) -> Tensor:
+def project_swiglu_again(gate_up_TI: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
+    """Keep what `project_swiglu` keeps for the backward pass. The result has its shape, but no values.
+
+    It is for the end of a block that is computed again. This spares a quarter of a layer's products.
+    """
+    masters = (share.low_rank.parameters.master for share in shares)
+    return _SwiGluProjection.apply(gate_up_TI, W, shares, False, *masters)
+
+
+def project_plainly(x_TK: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
     """Return the same as `project`, but let autograd find the gradients."""
-    return add_low_rank_plainly(x_TK @ W_NK.T, x_TK, shares)
+    return add_low_rank_plainly(W.forward(x_TK), x_TK, shares)
 
 
 def add_low_rank_plainly(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> Tensor:
@@ -175,9 +187,9 @@ class _Projection(torch.autograd.Function):
     # is not among the saved tensors, because no hook for saved activations may see it.
 
     @staticmethod
-    def forward(ctx, x_TK, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
-        y_TN, gained_TN, products = _forward(x_TK, W_NK, shares)
-        ctx.weight_NK, ctx.shares = W_NK, shares
+    def forward(ctx, x_TK, W, shares, *_masters):  # type: ignore[no-untyped-def]
+        y_TN, gained_TN, products = _forward(x_TK, W, shares)
+        ctx.weight, ctx.shares = W, shares
         ctx.save_for_backward(x_TK, gained_TN, *products)
         return y_TN
 
@@ -185,7 +197,7 @@ class _Projection(torch.autograd.Function):
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
         x_TK, gained_TN, *products = ctx.saved_tensors
         dy_TN = through_gains(dy_TN, gained_TN, ctx.shares)
-        dx_TK = dy_TN @ ctx.weight_NK if ctx.needs_input_grad[0] else None
+        dx_TK = ctx.weight.backward(dy_TN) if ctx.needs_input_grad[0] else None
         for share, dz_TR in zip(ctx.shares, add_gradients(dy_TN, dx_TK, ctx.shares, products), strict=True):
             share.low_rank.dA_RK.add_(share.outer(dz_TR, x_TK))
         return dx_TK, None, None, *(None for _ in ctx.shares)
@@ -195,10 +207,10 @@ class _NormProjection(torch.autograd.Function):
     # n = rms_norm(x) = rstd x · weight is not kept for the backward pass: dA = dzᵀ n = (rstd dz)ᵀ x · weight
 
     @staticmethod
-    def forward(ctx, x_TK, weight_K, eps, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
+    def forward(ctx, x_TK, weight_K, eps, W, shares, *_masters):  # type: ignore[no-untyped-def]
         n_TK, rstd_T1 = rms_norm_values(x_TK, weight_K, eps)
-        y_TN, gained_TN, products = _forward(n_TK, W_NK, shares)
-        ctx.weight_NK, ctx.shares = W_NK, shares
+        y_TN, gained_TN, products = _forward(n_TK, W, shares)
+        ctx.weight, ctx.shares = W, shares
         ctx.save_for_backward(x_TK, weight_K, rstd_T1, gained_TN, *products)
         return y_TN
 
@@ -206,7 +218,7 @@ class _NormProjection(torch.autograd.Function):
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
         x_TK, weight_K, rstd_T1, gained_TN, *products = ctx.saved_tensors
         dy_TN = through_gains(dy_TN, gained_TN, ctx.shares)
-        dn_TK = dy_TN @ ctx.weight_NK if ctx.needs_input_grad[0] else None
+        dn_TK = ctx.weight.backward(dy_TN) if ctx.needs_input_grad[0] else None
         for share, dz_TR in zip(ctx.shares, add_gradients(dy_TN, dn_TK, ctx.shares, products), strict=True):
             scaled_TR = dz_TR.mul_(rstd_T1[share.tokens])
             share.low_rank.dA_RK.addcmul_(share.outer(scaled_TR, x_TK).float(), weight_K.float())
@@ -219,9 +231,14 @@ class _SwiGluProjection(torch.autograd.Function):
     # an input that is as wide
 
     @staticmethod
-    def forward(ctx, gate_up_TI, W_NK, shares, *_masters):  # type: ignore[no-untyped-def]
-        y_TN, gained_TN, products = _forward(swiglu_values(gate_up_TI), W_NK, shares)
-        ctx.weight_NK, ctx.shares = W_NK, shares
+    def forward(ctx, gate_up_TI, W, shares, with_values, *_masters):  # type: ignore[no-untyped-def]
+        x_TK = swiglu_values(gate_up_TI)
+        if with_values or any(share.low_rank.gains for share in shares):  # gradients of gains need y
+            y_TN, gained_TN, products = _forward(x_TK, W, shares)
+        else:
+            y_TN, gained_TN = x_TK.new_empty(len(x_TK), W.shape[0]), None
+            products = [share.reduced(x_TK) for share in shares]
+        ctx.weight, ctx.shares = W, shares
         ctx.save_for_backward(gate_up_TI, gained_TN, *products)
         return y_TN
 
@@ -229,19 +246,19 @@ class _SwiGluProjection(torch.autograd.Function):
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
         gate_up_TI, gained_TN, *products = ctx.saved_tensors
         dy_TN = through_gains(dy_TN, gained_TN, ctx.shares)
-        dx_TK = dy_TN @ ctx.weight_NK
+        dx_TK = ctx.weight.backward(dy_TN)
         dzs = add_gradients(dy_TN, dx_TK, ctx.shares, products)
         x_TK, dgate_up_TI = swiglu_again(dx_TK, gate_up_TI)
         for share, dz_TR in zip(ctx.shares, dzs, strict=True):
             share.low_rank.dA_RK.add_(share.outer(dz_TR, x_TK))
-        return dgate_up_TI, None, None, *(None for _ in ctx.shares)
+        return dgate_up_TI, None, None, None, *(None for _ in ctx.shares)
 
 
 def _forward(
-    x_TK: Tensor, W_NK: Tensor, shares: Sequence[Share]
+    x_TK: Tensor, W: FrozenWeight, shares: Sequence[Share]
 ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
     """Return y_TN, y_TN again if it has gains (else None), and the rank-R product of each share."""
-    y_TN = x_TK @ W_NK.T
+    y_TN = W.forward(x_TK)
     products = add_updates(y_TN, x_TK, shares)
     return y_TN, apply_gains(y_TN, shares), products
 

@@ -45,7 +45,7 @@ def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, 
         weights = WeightsInPass(jobs, [parts.get(name) for name in rows])
 
         def forward_and_backward(lane: int, batch: MicroBatch) -> TokenLosses:
-            losses = forward(decoder, batch, adapters, lane)
+            losses = forward(decoder, batch, adapters, lane, context.recompute)
             losses.weighted_S.backward(weights.of(batch, losses))
             return losses
 

@@ -84,7 +84,7 @@ def _load_factors(
         by_module.setdefault(found["module"], {})[found["part"]] = tensor.to(base.device)
     groups = {}
     for group_name, group in decoder.groups.items():
-        outputs, inputs = group.weight_NK.shape
+        outputs, inputs = group.weight.shape
         parts = [
             _part(base, module, by_module[module], columns, inputs, config)
             for module, columns in group.columns.items()

@@ -149,7 +149,7 @@ def _adapter_order(chunk: Chunk) -> str:
 def _project(layer: Layer, key: str, x_TK: Tensor, axis: Axis) -> Tensor:
     """Return the base's product of all tokens, with each adapter's update of its own."""
     name = f"{layer.name}.{key}"
-    y_TN = F.linear(x_TK, layer.groups[name].weight_NK)
+    y_TN = layer.groups[name].weight.forward(x_TK)
     for run, factors in axis.runs:
         if name in factors:
             factors[name].add_to(y_TN[run], x_TK[run])

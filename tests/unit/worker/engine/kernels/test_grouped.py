@@ -10,6 +10,7 @@ from torch import Tensor
 from tests.fixtures.engine.gpu_parts import COLUMNS, UNCOMPILED, K, share
 from tests.fixtures.engine.twins import DTYPES, TOLERANCE, relative_difference
 from worker.engine.kernels import elementwise, grouped, projection
+from worker.engine.kernels.frozen_weight import DenseWeight
 
 ADAPTERS: dict[str, list[tuple[slice, dict[int, int]]]] = {
     "one": [(slice(0, 50), {0: 4, 1: 4, 2: 4})],
@@ -47,7 +48,7 @@ def test_projection_with_grouped_products(adapters: list, way: tuple, dtype: tor
     for function in (fast, plain):
         torch.manual_seed(0)
         x = torch.randn(50, width).to(dtype).requires_grad_()
-        W = torch.randn(columns[-1].stop, K).to(dtype)
+        W = DenseWeight(torch.randn(columns[-1].stop, K).to(dtype))
         shares = [share(rows, ranks, dtype, columns) for rows, ranks in adapters]
         y = function(x, W, shares)
         y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(7)).to(dtype))
@@ -71,7 +72,8 @@ def test_products_do_not_grow_in_number_with_the_adapters(monkeypatch: pytest.Mo
         share(slice(5 * i, 5 * i + 5), {0: i + 1, 1: i + 1, 2: i + 1}, torch.bfloat16, COLUMNS)
         for i in range(10)
     ]
-    grouped.project(x, torch.randn(64, K, dtype=torch.bfloat16), shares).sum().backward()
+    W = DenseWeight(torch.randn(64, K, dtype=torch.bfloat16))
+    grouped.project(x, W, shares).sum().backward()
     assert called == [torch.bfloat16] * (4 + 8)
 
 

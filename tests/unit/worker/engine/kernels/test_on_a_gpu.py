@@ -12,6 +12,7 @@ from tests.fixtures.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.kernels import elementwise, operations, projection
 from worker.engine.kernels.attention import Layout, segment_attention_plainly
+from worker.engine.kernels.frozen_weight import DenseWeight
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
@@ -68,7 +69,7 @@ def test_projection(
     for fast in (True, False):
         torch.manual_seed(0)
         x = torch.randn(tokens, 2 * K if gate else K).to(GPU, dtype).requires_grad_()
-        W = torch.randn(64, K).to(GPU, dtype)
+        W = DenseWeight(torch.randn(64, K).to(GPU, dtype))
         shares = [
             share(rows, ranks, dtype, COLUMNS, GPU)
             for rows, ranks in [

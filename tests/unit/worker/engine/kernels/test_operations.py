@@ -31,11 +31,12 @@ from worker.engine.base.portable import PortableDecoder
 from worker.engine.batch.lanes import Lanes
 from worker.engine.kernels import elementwise, operations, projection
 from worker.engine.kernels.attention import Layout, segment_attention, segment_attention_plainly
+from worker.engine.kernels.frozen_weight import DenseWeight
 
 pytestmark = pytest.mark.slow
 
 LENGTHS = [(300, 20, 30), (700, 10), (301, 5), (50, 600, 70), (513,), (20, 30), (17,), (40, 3)]
-WEIGHT_D, W_NK = torch.linspace(-1, 1, 160), torch.linspace(-1, 1, 64 * K).sin().view(64, K)
+WEIGHT_D, W = torch.linspace(-1, 1, 160), DenseWeight(torch.linspace(-1, 1, 64 * K).sin().view(64, K))
 
 Part = Callable[[Tensor, Layout, list[projection.Share]], Tensor]
 PARTS: dict[str, tuple[int, int, Callable[[operations.Operations], Part], Part]] = {
@@ -54,8 +55,8 @@ PARTS: dict[str, tuple[int, int, Callable[[operations.Operations], Part], Part]]
     "gate": (
         2,  # in the forward pass, and again in the backward pass
         2 * K,
-        lambda do: lambda x, _, shares: do.project_swiglu(x, W_NK, shares),
-        lambda x, _, shares: projection.project_plainly(elementwise.swiglu_plainly(x), W_NK, shares),
+        lambda do: lambda x, _, shares: do.project_swiglu(x, W, shares),
+        lambda x, _, shares: projection.project_plainly(elementwise.swiglu_plainly(x), W, shares),
     ),
 }
 

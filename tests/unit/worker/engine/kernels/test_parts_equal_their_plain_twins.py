@@ -13,6 +13,7 @@ from worker.engine.base import head
 from worker.engine.batch import bundles
 from worker.engine.batch.micro_batch import Segment
 from worker.engine.kernels import attention, elementwise, lora_layers, loss, projection
+from worker.engine.kernels.frozen_weight import DenseWeight
 from worker.engine.parameters.flat import FlatParameters, Place
 
 NORM = torch.rand(32, generator=torch.Generator().manual_seed(2)) + 0.5
@@ -51,7 +52,7 @@ def test_projection_with_two_adapters_on_their_own_rows(
     for function in (fast, plain):
         torch.manual_seed(0)
         x = torch.randn(50, width).to(dtype).requires_grad_()
-        W = torch.randn(24, 32).to(dtype)
+        W = DenseWeight(torch.randn(24, 32).to(dtype))
         first, second = (FlatParameters(torch.randn(400) / 4, dtype) for _ in range(2))
         A = Place(0, (6, 32))
         parts = [

@@ -14,6 +14,7 @@ from worker.engine.base import loading
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.decoder import Decoder
 from worker.engine.kernels import attention, projection
+from worker.engine.kernels.frozen_weight import DenseWeight
 from worker.engine.kernels.saved_in_bf16 import saved_in_bf16
 
 CPU = torch.device("cpu")
@@ -42,11 +43,11 @@ def test_what_takes_no_room_and_other_types_are_left_as_they_are(x: Tensor) -> N
 
 
 def test_the_frozen_weights_are_never_rounded() -> None:
-    x_TK, W_NK = torch.randn(5, 8, requires_grad=True), torch.randn(7, 8)
+    x_TK, W = torch.randn(5, 8, requires_grad=True), DenseWeight(torch.randn(7, 8))
     with saved_in_bf16():
-        y_TN = projection.project(x_TK, W_NK, [])
+        y_TN = projection.project(x_TK, W, [])
     (dx_TK,) = torch.autograd.grad(y_TN.sum(), x_TK)
-    assert torch.equal(dx_TK, torch.ones_like(y_TN) @ W_NK)
+    assert torch.equal(dx_TK, W.backward(torch.ones_like(y_TN)))
 
 
 @pytest.mark.parametrize(("saved_length", "exact"), [(0, True), (1024, False)])

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from core.errors import JobError
+from core.estimates.adapters import state_bytes
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.methods.low_rank import EvaConfig
 from core.storage.artifacts import WEIGHTS_NAME
@@ -25,7 +26,7 @@ from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.lora_config import lora_config
 from worker.engine.adapters.low_rank import TrainableAdapter
-from worker.engine.adapters.memory import projection_shapes, state_bytes
+from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.start import observed
 from worker.engine.start.eva import distribute_ranks
@@ -34,7 +35,7 @@ from worker.engine.start.observed import first_rows, observe, sources_of
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 from worker.engine.step.passes import Abandoned
-from worker.engine.step.trainee import Trainee, order_of
+from worker.engine.step.trainee import Trainee, order_of, parameters_in
 from worker.row_store import store_rows
 from worker.rows import Row
 
@@ -191,7 +192,7 @@ def test_a_resumed_job_goes_on_to_the_bit_and_looks_at_no_rows(
     state = {name: part.clone() for name, part in undisturbed.state().items()}
     train(base, [undisturbed], 3)
     monkeypatch.setattr(observed, "observe", lambda *_: pytest.fail("it looks at rows"))
-    resumed = job(base, spec, initial_values(base, spec, ROWS, state, lambda: False))
+    resumed = job(base, spec, initial_values(base, spec, ROWS, parameters_in(state), lambda: False))
     resumed.restore(3, state)
     train(base, [resumed], 3)
     assert torch.equal(resumed.adapter.parameters.master, undisturbed.adapter.parameters.master)
@@ -207,7 +208,7 @@ def test_a_process_group_computes_a_job_s_initial_values_once(
     begun = process_group.join("job", spec, store_rows(ROWS), {})
     train(base, [begun], 1)
     monkeypatch.setattr(observed, "observe", lambda *_: pytest.fail("it looks at rows"))
-    resumed = process_group.join("job", spec, store_rows(ROWS), begun.state())
+    resumed = process_group.join("job", spec, store_rows(ROWS), parameters_in(begun.state()))
     assert torch.equal(resumed.adapter.parameters.master, begun.adapter.parameters.master)
 
 
@@ -281,7 +282,7 @@ def test_more_ranks_than_inputs_are_refused(base: ResidentBase) -> None:
 def test_its_memory_is_bounded_before_it_is_attached(base: ResidentBase, rho: float) -> None:
     adapter = EVA.model_copy(update={"eva_config": EvaConfig(rho=rho)})
     shapes = projection_shapes(base.model, base.decoder.groups)
-    most = state_bytes(shapes, adapter, torch.float32, base.lanes.count)
+    most = state_bytes(shapes, adapter, 4, base.lanes.count).total
     parameters = TrainableAdapter(base, "job", adapter, 0, initial=begin(base, adapter)).parameters
     held = parameters.master.numel() * (12 + 4 * base.lanes.count)
     assert held <= most <= rho * held

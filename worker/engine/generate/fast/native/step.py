@@ -15,6 +15,7 @@ from worker.engine.generate.adapters.served import GroupFactors, ServedAdapter
 from worker.engine.generate.fast.block_pool import BLOCK
 from worker.engine.generate.fast.native.build import library
 from worker.engine.generate.running import Chunk
+from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
 
 LANES, TILE, PARTS = 16, 256, 3  # of step.c
 Ints = np.ndarray[Any, np.dtype[np.int64]]
@@ -49,13 +50,13 @@ class NativeStep:
         layers = [
             (
                 *(layer.input_norm_D.data_ptr(), layer.mlp_norm_D.data_ptr()),
-                *(layer.groups[f"{layer.name}.{key}"].weight_NK.data_ptr() for key in GROUPS),
+                *(_matrix(layer.groups[f"{layer.name}.{key}"].weight).data_ptr() for key in GROUPS),
                 *(part.data_ptr() for part in kv),
             )
             for layer, kv in zip(decoder.layers, pool, strict=True)
         ]
         self._layers = np.array(layers, dtype=np.int64)
-        inner = decoder.layers[0].groups[f"{decoder.layers[0].name}.down"].weight_NK.shape[1]
+        inner = decoder.layers[0].groups[f"{decoder.layers[0].name}.down"].weight.shape[1]
         heads, hidden = decoder.heads, decoder.embedding_VD.shape[1]
         weights = (decoder.embedding_VD, decoder.head_VD, decoder.final_norm_D)
         self._model = _Model(
@@ -69,10 +70,12 @@ class NativeStep:
     def for_pool(cls, decoder: Decoder, pool: Tensor) -> "NativeStep | None":
         """Return the step in C if it can be built and its shapes fit the decoder, else None."""
         dtype = pool.dtype
-        inputs = {group.weight_NK.shape[1] for group in decoder.groups.values()}
+        weights = [group.weight for group in decoder.groups.values()]
+        inputs = {weight.shape[1] for weight in weights}
         fits = (
             pool.device.type == "cpu"
             and dtype in (torch.bfloat16, torch.float32)
+            and all(isinstance(weight, DenseWeight) and weight.bias_N is None for weight in weights)
             and decoder.heads.size <= TILE
             and not any(size % LANES for size in (*inputs, decoder.heads.size))
             and decoder.embedding_VD.is_contiguous()
@@ -126,6 +129,12 @@ class NativeStep:
             rows = [_fields(adapter.factors.get(group)) for group in self._decoder.groups]
             table = self._factors[adapter] = np.array(rows, np.int64)
         return table
+
+
+def _matrix(weight: FrozenWeight) -> Tensor:
+    """Return the matrix of a weight that is in memory as a whole."""
+    assert isinstance(weight, DenseWeight)
+    return weight.weight_NK
 
 
 def _fields(group: GroupFactors | None) -> list[int]:

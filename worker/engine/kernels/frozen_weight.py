@@ -1,0 +1,61 @@
+"""The frozen weight of a projection, as the kernels see it: the two products that they take with it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class FrozenWeight(Protocol):
+    """A frozen weight W [N, K], with its bias b [N] if it has one.
+
+    An implementation may hold W in any form. Lanes take products at the same time, each in its own thread. A
+    product is new memory, which the caller may change.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The numbers of outputs and of inputs: N, K."""
+
+    def forward(self, x_TK: Tensor) -> Tensor:
+        """Return y_TN = x Wᵀ + b."""
+
+    def backward(self, dy_TN: Tensor) -> Tensor:
+        """Return dx_TK = dy W."""
+
+
+@dataclass(frozen=True)
+class DenseWeight:
+    """A weight that is in memory as a whole, in the type of its inputs."""
+
+    weight_NK: Tensor
+    bias_N: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        outputs, inputs = self.weight_NK.shape
+        return outputs, inputs
+
+    def forward(self, x_TK: Tensor) -> Tensor:
+        return F.linear(x_TK, self.weight_NK, self.bias_N)
+
+    def backward(self, dy_TN: Tensor) -> Tensor:
+        return dy_TN @ self.weight_NK
+
+
+def product(x_TK: Tensor, weight: FrozenWeight) -> Tensor:
+    """Return `weight.forward(x_TK)`, with `weight.backward` as its gradient."""
+    return _Product.apply(x_TK, weight)
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_TK, weight):  # type: ignore[no-untyped-def]
+        ctx.weight = weight
+        return weight.forward(x_TK)
+
+    @staticmethod
+    def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
+        return ctx.weight.backward(dy_TN), None
