@@ -80,9 +80,13 @@ class Resumable(Protocol):
 
 @dataclass(frozen=True)
 class WrittenCheckpoint:
-    """A state that has been written to a folder on this machine, so that the job may train on."""
+    """A state that has been written to a folder on this machine, so that the job may train on.
+
+    `adapter_files` are the files of the adapter in the form that clients get, if they get this checkpoint.
+    """
 
     folder: Path
+    adapter_files: list[Path]
     step: int
     ends_epoch: bool
     best: bool
@@ -96,6 +100,7 @@ def write_checkpoint(trained: Resumable, folder: Path, fingerprint: str) -> Writ
     """
     if trained.at_epoch_end or trained.at_best:
         trained.adapter.save(folder)
+    adapter_files = sorted(folder.iterdir())
     state = trained.state()
     if _adapter_has(state, folder):
         fingerprint += STATE_IN_ADAPTER
@@ -105,7 +110,9 @@ def write_checkpoint(trained: Resumable, folder: Path, fingerprint: str) -> Writ
     position = {"step": trained.step, "fingerprint": fingerprint, "notes": record.notes}
     (folder / POSITION_NAME).write_text(json.dumps(position), "utf-8")
     reached("checkpoint.written")
-    return WrittenCheckpoint(folder, trained.step, trained.at_epoch_end, trained.at_best, record.metrics)
+    return WrittenCheckpoint(
+        folder, adapter_files, trained.step, trained.at_epoch_end, trained.at_best, record.metrics
+    )
 
 
 def ship_checkpoint(written: WrittenCheckpoint, job_lease: JobLease, store: ObjectStore) -> None:
