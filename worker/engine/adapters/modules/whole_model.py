@@ -48,7 +48,7 @@ class WholeModel(WithOwnDecoder):
         self._decoder = own_decoder(base, self._model, Head.of(self._model))
         self._refuse_without_memory(step_tokens, keeps_parent)
         own = {each: trained[parameter] for each, parameter in text.items()}
-        self.parameters = flat_views(own, base.dtype)
+        self.parameters = flat_views(self._model, own, base.dtype)
 
     def _refuse_without_memory(self, step_tokens: int, keeps_parent: bool) -> None:
         """Raise JobError if the training needs more memory than is free."""
