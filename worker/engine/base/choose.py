@@ -5,7 +5,8 @@ from typing import Any
 from torch import nn
 
 from core.errors import JobError
-from worker.engine.base.decoder import Decoder, why_unsupported
+from worker.engine.base.architecture import why_unsupported
+from worker.engine.base.decoder import Decoder
 from worker.engine.base.head import Head
 from worker.engine.base.portable import PlainDecoder, PortableDecoder
 from worker.engine.base.text_decoder import TextDecoder

@@ -5,7 +5,7 @@ original parameters become views of it. So the plain model stays whole: it is th
 adapters to it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from math import prod
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.engine.base.adapters_on_axis import AdaptersOnAxis
+from worker.engine.base.architecture import AttentionKind, attention_kind, groups_of, head_norms
 from worker.engine.base.text_decoder import Adapters, Path
 from worker.engine.batch.division import Costs
 from worker.engine.batch.micro_batch import TILE, MicroBatch
@@ -24,19 +25,9 @@ from worker.engine.kernels.operations import Operations, operations_on
 from worker.engine.kernels.projection import Share
 from worker.engine.kernels.saved_in_bf16 import saved_in_bf16
 
-# Projections that read the same input, by the names that transformers and PEFT give them
-GROUPS = {
-    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "out": ("self_attn.o_proj",),
-    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
-    "down": ("mlp.down_proj",),
-}
-SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
 # An operation in attention takes this many times as long as one in a projection: attention multiplies small
 # matrices, with a softmax between the two products. Measured.
 ATTENTION_EFFORT = 1.5
-# Rotations that depend on the longest row: it would change the results of the rows beside it
-LENGTH_DEPENDENT = ("dynamic", "longrope")
 
 
 @dataclass(frozen=True)
@@ -48,7 +39,7 @@ class MergedProjections:
 
 
 class Decoder:
-    """The fast path, for Llama-like models that `why_unsupported` accepts."""
+    """The fast path, for Llama-like models that `architecture.why_unsupported` accepts."""
 
     path: Path = "fast"
     softcap: float | None = None
@@ -66,7 +57,9 @@ class Decoder:
         self.heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
         self._saving_context = saved_in_bf16 if save_in_bf16 else nullcontext
         self._ops = operations or operations_on(self.embedding_VD.device)
-        self.layers = [Layer(model, f"model.layers.{i}", self._ops) for i in range(config.num_hidden_layers)]
+        self.layers = [
+            Layer(model, f"model.layers.{i}", self._ops, self.heads) for i in range(config.num_hidden_layers)
+        ]
 
     @property
     def groups(self) -> dict[str, MergedProjections]:
@@ -91,31 +84,54 @@ class Decoder:
         The last block computes its output projection and MLP for supervised positions only.
         """
         x_TD = self.embedding_VD[batch.tokens_T]
-        cos, sin = self.rotary(x_TD[None], batch.positions_T[None])
-        layout = Layout(batch.segments, self.heads, cos[0], sin[0], batch.lane)
+        layouts = self._layouts(batch, x_TD)
         on_axis = AdaptersOnAxis.of(batch, adapters)
         with self._saving_context():
             for layer in self.layers[:-1]:
-                x_TD = layer.forward(x_TD, on_axis, layout, self.eps, None)
+                x_TD = layer.forward(x_TD, on_axis, layouts[layer.kind], self.eps, None)
             computed_S = _pad_to_whole_tiles(batch.supervised_S)
-            x_SD = self.layers[-1].forward(x_TD, on_axis, layout, self.eps, computed_S)
+            last = self.layers[-1]
+            x_SD = last.forward(x_TD, on_axis, layouts[last.kind], self.eps, computed_S)
         return self._ops.norm(x_SD[: len(batch.supervised_S)], self.final_norm_D, self.eps)
+
+    def _layouts(self, batch: MicroBatch, x_TD: Tensor) -> dict[AttentionKind, Layout]:
+        """Return the layout of each kind of attention, for values like x_TD."""
+        cos, sin = self.rotary(x_TD[None], batch.positions_T[None])
+        return {
+            kind: Layout(batch.segments, self.heads, cos[0], sin[0], batch.lane, kind.window)
+            for kind in {layer.kind for layer in self.layers}
+        }
 
 
 class Layer:
-    """One decoder layer: attention, then the MLP, with the norm before each."""
+    """One decoder layer: attention, then the MLP, with the norm before each.
 
-    def __init__(self, model: nn.Module, name: str, operations: Operations) -> None:
+    `head_norms_HE` are the weights of the norms of queries and keys, for each query head and then for each
+    key head; None if there are no such norms.
+    """
+
+    def __init__(self, model: nn.Module, name: str, operations: Operations, heads: Heads) -> None:
         self.name, self._ops = name, operations
+        modules: Any = model.get_submodule(name)
+        self.kind = attention_kind(modules, model.config)
+        self.head_norms_HE = head_norms(modules, heads)
         self.input_norm_D = model.get_parameter(f"{name}.input_layernorm.weight")
         self.mlp_norm_D = model.get_parameter(f"{name}.post_attention_layernorm.weight")
-        self.groups = {f"{name}.{key}": _merge(model, name, modules) for key, modules in GROUPS.items()}
+        self.groups = {
+            f"{name}.{key}": _merge(model, name, names) for key, names in groups_of(modules).items()
+        }
+
+    @property
+    def is_like_llama(self) -> bool:
+        """Whether the layer has nothing beside Llama's parts, but for biases."""
+        return self.kind.window is None and self.head_norms_HE is None
 
     def forward(
         self, x_TD: Tensor, on_axis: AdaptersOnAxis, layout: Layout, eps: float, supervised_S: Tensor | None
     ) -> Tensor:
         """Return the layer's output [T, D]; with `supervised_S`, only the rows of these positions, [S, D]."""
         qkv_TN = self._ops.project_norm(x_TD, self.input_norm_D, eps, *self._weights("qkv", on_axis))
+        qkv_TN = self.with_head_norms(qkv_TN, layout.heads, eps)
         attended_TN = self._ops.segment_attention(qkv_TN, layout, layout.heads.size**-0.5)
         if supervised_S is not None:
             on_axis = on_axis.restricted_to(supervised_S)
@@ -124,31 +140,25 @@ class Layer:
         gate_up_TI = self._ops.project_norm(x_TD, self.mlp_norm_D, eps, *self._weights("gate_up", on_axis))
         return x_TD + self._ops.project_swiglu(gate_up_TI, *self._weights("down", on_axis))
 
+    def with_head_norms(self, qkv_TN: Tensor, heads: Heads, eps: float) -> Tensor:
+        """Return queries and keys with their norms, and the values as they are."""
+        if self.head_norms_HE is None:
+            return qkv_TN
+        rotated = heads.key_columns.stop
+        qk_TN, v_TN = qkv_TN.split([rotated, qkv_TN.shape[1] - rotated], dim=1)
+        qk_THE = self._ops.norm(qk_TN.unflatten(1, (-1, heads.size)), self.head_norms_HE, eps)
+        return torch.cat([qk_THE.flatten(1), v_TN], dim=1)
+
     def _weights(self, key: str, on_axis: AdaptersOnAxis) -> tuple[FrozenWeight, list[Share]]:
         """Return a group's merged weight, and the shares of the adapters that adapt it."""
         name = f"{self.name}.{key}"
         return self.groups[name].weight, on_axis.shares(name)
 
 
-def why_unsupported(config: Any) -> str | None:
-    """Return why the fast path would not compute the same as transformers; None if it would."""
-    architecture = (config.architectures or [config.model_type])[0]
-    if architecture not in SUPPORTED:
-        return f"its architecture is {architecture}"
-    rotation = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
-    unsupported = {
-        "attention_bias": getattr(config, "attention_bias", False),
-        "mlp_bias": getattr(config, "mlp_bias", False),
-        "sliding_window": getattr(config, "sliding_window", None),
-        "hidden_act": config.hidden_act != "silu" and config.hidden_act,
-        "rope_type": rotation in LENGTH_DEPENDENT and rotation,
-    }
-    return next((f"its {field} is {value}" for field, value in unsupported.items() if value), None)
-
-
 def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> MergedProjections:
     """Merge projections of one input into one matrix; the model's own parameters become views of it."""
     parameters = {f"{layer}.{name}": model.get_parameter(f"{layer}.{name}.weight") for name in modules}
+    biases = [model.get_submodule(name).bias for name in parameters]
     # The matrix lies in memory as [K, N], because its product with the gradient is then faster on a CPU
     merged_NK = torch.cat([parameter.data for parameter in parameters.values()]).T.contiguous().T
     columns, start = {}, 0
@@ -156,7 +166,17 @@ def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> MergedProjec
         columns[name] = slice(start, start + parameter.shape[0])
         parameter.data = merged_NK[columns[name]]
         start += parameter.shape[0]
-    return MergedProjections(DenseWeight(merged_NK), columns)
+    return MergedProjections(DenseWeight(merged_NK, _merged_bias(biases, columns.values())), columns)
+
+
+def _merged_bias(biases: Sequence[Any], columns: Iterable[slice]) -> Tensor | None:
+    """Return the biases side by side, 0 for a projection without one; None if no projection has one."""
+    some = next((bias for bias in biases if bias is not None), None)
+    if some is None:
+        return None
+    widths = [each.stop - each.start for each in columns]
+    parts = [some.new_zeros(n) if bias is None else bias for bias, n in zip(biases, widths, strict=True)]
+    return torch.cat(parts)
 
 
 def _pad_to_whole_tiles(positions_S: Tensor) -> Tensor:

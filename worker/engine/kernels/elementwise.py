@@ -11,7 +11,7 @@ from torch import Tensor
 def rms_norm(x_TD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     """Return x / sqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019, arXiv:1910.07467).
 
-    The weight is frozen.
+    The weight is frozen, and may be in fp32 beside an x in bf16. Axes before T count as tokens too.
     """
     return _RmsNorm.apply(x_TD, weight_D, eps)
 
@@ -20,7 +20,7 @@ def rms_norm_plainly(x_TD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     """Return what `rms_norm` must equal, left to autograd."""
     x = x_TD.float()
     n = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
-    return n.to(x_TD.dtype) * weight_D
+    return (n.to(x_TD.dtype) * weight_D).to(x_TD.dtype)
 
 
 def swiglu_values(gate_up_TI: Tensor) -> Tensor:
@@ -67,12 +67,16 @@ def rms_norm_gradient(dy_TD: Tensor, x_TD: Tensor, weight_D: Tensor, rstd_T1: Te
 
 
 class _RmsNorm(torch.autograd.Function):
+    # The weight is not among the saved tensors, because no hook for saved activations may see it.
+
     @staticmethod
     def forward(ctx, x_TD, weight_D, eps):  # type: ignore[no-untyped-def]
         y_TD, rstd_T1 = rms_norm_values(x_TD, weight_D, eps)
-        ctx.save_for_backward(x_TD, weight_D, rstd_T1)
+        ctx.weight_D = weight_D
+        ctx.save_for_backward(x_TD, rstd_T1)
         return y_TD
 
     @staticmethod
     def backward(ctx, dy_TD):  # type: ignore[no-untyped-def]
-        return rms_norm_gradient(dy_TD, *ctx.saved_tensors), None, None
+        x_TD, rstd_T1 = ctx.saved_tensors
+        return rms_norm_gradient(dy_TD, x_TD, ctx.weight_D, rstd_T1), None, None

@@ -116,6 +116,7 @@ class RaggedDecoder:
     ) -> Tensor:
         heads, eps = self._decoder.heads, self._decoder.eps
         qkv_TN = _project(layer, "qkv", rms_norm_plainly(x_TD, layer.input_norm_D, eps), axis)
+        qkv_TN = layer.with_head_norms(qkv_TN, heads, eps)
         q, k, v = (
             qkv_TN[:, columns].unflatten(1, (-1, heads.size)).transpose(0, 1)
             for columns in (heads.query_columns, heads.key_columns, heads.value_columns)
@@ -123,7 +124,10 @@ class RaggedDecoder:
         q_HTE, k_JTE = rotated(q, cos_TE, sin_TE), rotated(k, cos_TE, sin_TE)
         kv[0, axis.slots_T] = k_JTE.transpose(0, 1)
         kv[1, axis.slots_T] = v.transpose(0, 1)
-        attended_TN = torch.cat([_attended(q_HTE[:, span.tokens], kv, span.slots_L) for span in axis.spans])
+        window = layer.kind.window
+        attended_TN = torch.cat(
+            [_attended(q_HTE[:, span.tokens], kv, span.slots_L, window) for span in axis.spans]
+        )
         x_TD = x_TD + _project(layer, "out", attended_TN, axis)
         gate_up_TI = _project(layer, "gate_up", rms_norm_plainly(x_TD, layer.mlp_norm_D, eps), axis)
         return x_TD + _project(layer, "down", swiglu_values(gate_up_TI), axis)
@@ -149,18 +153,24 @@ def _adapter_order(chunk: Chunk) -> str:
 def _project(layer: Layer, key: str, x_TK: Tensor, axis: Axis) -> Tensor:
     """Return the base's product of all tokens, with each adapter's update of its own."""
     name = f"{layer.name}.{key}"
-    y_TN = layer.groups[name].weight.forward(x_TK)
+    weight = layer.groups[name].weight
+    y_TN = weight.forward(x_TK)
     for run, factors in axis.runs:
         if name in factors:
-            factors[name].add_to(y_TN[run], x_TK[run])
+            factors[name].add_to(y_TN[run], x_TK[run], weight.bias_N)
     return y_TN
 
 
-def _attended(q_HTE: Tensor, kv: Tensor, slots_L: Tensor) -> Tensor:
-    """Return the attended values of one chunk, [T, H·E]: its last token sees all slots."""
+def _attended(q_HTE: Tensor, kv: Tensor, slots_L: Tensor, window: int | None) -> Tensor:
+    """Return the attended values of one chunk, [T, H·E]: its last token sees all slots, or a window's."""
+    tokens = q_HTE.shape[1]
+    if window is not None:
+        slots_L = slots_L[-(tokens + window - 1) :]
     k_JLE, v_JLE = kv[:, slots_L].transpose(1, 2)
-    tokens, keys = q_HTE.shape[1], len(slots_L)
+    keys = len(slots_L)
     mask = None if tokens == 1 else q_HTE.new_ones(tokens, keys, dtype=torch.bool).tril(keys - tokens)
+    if mask is not None and window is not None:
+        mask = mask.triu(keys - tokens - window + 1)
     out_HTE = F.scaled_dot_product_attention(
         q_HTE[None], k_JLE[None], v_JLE[None], attn_mask=mask, enable_gqa=True
     )

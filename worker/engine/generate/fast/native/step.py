@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.base.decoder import GROUPS, Decoder
+from worker.engine.base.architecture import GROUPS
+from worker.engine.base.decoder import Decoder
 from worker.engine.generate.adapters.served import GroupFactors, ServedAdapter
 from worker.engine.generate.fast.block_pool import BLOCK
 from worker.engine.generate.fast.native.build import library
@@ -76,6 +77,7 @@ class NativeStep:
             pool.device.type == "cpu"
             and dtype in (torch.bfloat16, torch.float32)
             and all(isinstance(weight, DenseWeight) and weight.bias_N is None for weight in weights)
+            and all(layer.is_like_llama for layer in decoder.layers)
             and decoder.heads.size <= TILE
             and not any(size % LANES for size in (*inputs, decoder.heads.size))
             and decoder.embedding_VD.is_contiguous()
