@@ -39,7 +39,7 @@ from cli.client.watch import job_path
 from core.compositions.methods import Method
 from worker.process.environment import TRAINER_ENVIRONMENT
 
-SEARCHED: Method = "cat"
+SEARCHED: Sequence[Method] = ("cat", "linear", "ties")  # an exact sum, a sum of A and B, and one that prunes
 POLL_SECONDS = 0.5
 
 
@@ -62,7 +62,7 @@ def arguments() -> argparse.Namespace:
         "--searched", type=positive, default=16, help="rows of each task to search on (default 16)"
     )
     parser.add_argument(
-        "--tested", type=positive, default=24, help="rows of each task to test with (default 24)"
+        "--tested", type=positive, default=32, help="rows of each task to test with (default 32)"
     )
     parser.add_argument("--trials", type=positive, default=12, help="trials of a search (default 12)")
     parser.add_argument("--alone", action="store_true", help="record that no other program runs meanwhile")
@@ -112,7 +112,7 @@ def adapters(both: Sequence[Task], given: argparse.Namespace, folder: Path) -> l
         search = {"files": files, "rows": given.searched, "trials": given.trials}
         for method in get_args(Method):
             made.append(compose(client, parts, method, None, folder))
-        made.append(compose(client, parts, SEARCHED, search, folder))
+        made += [compose(client, parts, method, search, folder) for method in SEARCHED]
     return made
 
 

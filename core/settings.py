@@ -6,12 +6,13 @@ The object is passed on as an argument, so that no other code reads these variab
 import os
 import warnings
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import ConfigurationError
+from core.estimates.measures import Recompute
 from core.jobs.integrations import installed_integrations
 from core.jobs.spec import MAX_DEVICES
 
@@ -161,6 +162,12 @@ class Settings(BaseSettings):
         ge=64,
         description="Most tokens in one micro-batch, which limits memory; default: 2,560 in bf16, 1,536 in "
         "fp32",
+    )
+    recompute: Recompute | Literal["auto"] = Field(
+        "auto",
+        description="What the backward pass computes again instead of keeping it: nothing, the MLPs' gate "
+        "and up, or whole layers. Less is kept from left to right, and more time is taken. `auto` leaves "
+        "it to the plan of each job",
     )
     hang_seconds: float = Field(
         1800,

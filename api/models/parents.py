@@ -13,13 +13,17 @@ from api.models.queries import TunedModel, keep
 from core.catalog import BaseModelEntry, Catalog
 from core.errors import InvalidRequest
 from core.jobs.lineage import Ancestor, lineage_of
+from core.methods.method import with_seeds
 from core.serving import aliases
 from core.serving.served_model import StoredAdapter
 from core.tables import Checkpoint, Job
 
 
 class Parent(NamedTuple):
-    """A stored adapter: its base model, its method with options, and its lineage, which it begins."""
+    """A stored adapter: its base model, its method with options, and its lineage, which it begins.
+
+    Seeds among the options are those that were drawn with, also if the job's specification left them out.
+    """
 
     base_model: BaseModelEntry
     options: Mapping[str, Any]
@@ -84,7 +88,8 @@ def _described(session: Session, model: TunedModel) -> tuple[str, Mapping[str, A
     if row is None:  # another project has deleted it since it was found
         raise models.unknown(model.name)
     stored = StoredAdapter.of(row.adapter.object_prefix, row.adapter.files)
-    return row.base_model, row.options, _lineage(model, stored, row.lineage)
+    options = _drawn_options(row.job.spec) if row.job is not None else row.options
+    return row.base_model, options, _lineage(model, stored, row.lineage)
 
 
 def _checkpoint(session: Session, model: TunedModel) -> tuple[str, Mapping[str, Any], Sequence[Ancestor]]:
@@ -92,7 +97,11 @@ def _checkpoint(session: Session, model: TunedModel) -> tuple[str, Mapping[str, 
     of_step = Checkpoint.job_id == job.id, Checkpoint.step == model.step
     checkpoint = session.scalars(select(Checkpoint).where(*of_step)).one()
     stored = StoredAdapter.of(checkpoint.object_prefix, checkpoint.files)
-    return job.base_model, job.spec["adapter"], _lineage(model, stored, lineage_of(job.spec))
+    return job.base_model, _drawn_options(job.spec), _lineage(model, stored, lineage_of(job.spec))
+
+
+def _drawn_options(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    return with_seeds(spec["adapter"], spec["seed"])
 
 
 def _lineage(

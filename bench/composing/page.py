@@ -11,7 +11,7 @@ from bench.pages.tables import markdown
 
 SCRIPT = "bench/composition.py"
 HEADINGS = ("model", "weights", "SQL: loss", "exact", "intents: loss", "exact", "mean loss")
-PARTS, COMPOSED, FOUND = "#9ca3af", "#2563eb", "#059669"
+COLOURS, BETWEEN = {SQL: "#2563eb", INTENTS: "#d97706"}, "#d1d5db"
 
 
 def write(result: dict[str, Any], page: Path, picture: Path) -> None:
@@ -46,28 +46,31 @@ def mean_loss(model: dict[str, Any]) -> float:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Draw the loss on one task against the loss on the other: the best adapters are below on the left."""
+    """Draw both losses of each model in a line of its own, the lowest mean above."""
     import matplotlib
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "tunery"
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    for model in result["models"]:
-        at = model[SQL]["loss"], model[INTENTS]["loss"]
-        axes.scatter(*at, color=colour(model), s=36)
-        axes.annotate(model["name"], at, xytext=(5, 4), textcoords="offset points", fontsize=8)
+    models = sorted(result["models"], key=mean_loss, reverse=True)
+    lines = range(len(models))
+    figure, axes = pyplot.subplots(figsize=(8, 0.8 + 0.3 * len(models)), layout="constrained")
+    for task, colour in COLOURS.items():
+        losses = [model[task]["loss"] for model in models]
+        axes.scatter(losses, lines, color=colour, s=36, zorder=2, label=f"loss on {task}")
+    axes.hlines(
+        lines,
+        [min(model[SQL]["loss"], model[INTENTS]["loss"]) for model in models],
+        [max(model[SQL]["loss"], model[INTENTS]["loss"]) for model in models],
+        color=BETWEEN,
+        zorder=1,
+    )
+    axes.set_yticks(lines, [model["name"] for model in models])
     axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("loss on SQL, nats per token")
-    axes.set_ylabel("loss on intents, nats per token")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("nats per token; the model with the lowest mean is above")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    figure.legend(loc="outside upper right", ncols=len(COLOURS), frameon=False)
     figure.savefig(path, metadata={"Date": None, "Creator": None})
     pyplot.close(figure)
-
-
-def colour(model: dict[str, Any]) -> str:
-    if not model["weights"]:
-        return PARTS
-    return FOUND if model["searched"] else COMPOSED

@@ -37,7 +37,7 @@ from bench.training.ours import (
     train,
 )
 
-DPO_PASSES = 3  # the base without adapter, the adapter without gradient, and the pass that learns
+DPO_PASSES = 2  # the base without adapter, and the pass that learns
 
 
 def main() -> None:

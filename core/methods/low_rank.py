@@ -1,7 +1,7 @@
 """LoRA and AdaLoRA: the change of a weight is a product of thin matrices."""
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -63,6 +63,8 @@ class LoraAdapter(ExcludingOptions):
     """
 
     model_config = ConfigDict(json_schema_extra=None)
+
+    only_in_training: ClassVar[frozenset[str]] = frozenset({"lora_dropout"})
 
     type: Literal["lora"] = "lora"
     r: Rank = 16
@@ -148,6 +150,10 @@ class AdaLoraAdapter(ExcludingOptions):
     steps, the entries of e that matter least are set to 0, until a module has target_r ranks on average. The
     default alpha of 32 is Tunery's own; PEFT's is 8.
     """
+
+    only_in_training: ClassVar[frozenset[str]] = frozenset(
+        {"target_r", "lora_dropout", "tinit", "tfinal", "deltaT", "beta1", "beta2", "orth_reg_weight"}
+    )
 
     type: Literal["adalora"] = "adalora"
     target_r: Rank = 8

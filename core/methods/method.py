@@ -1,8 +1,8 @@
 """The parts that all methods share: base classes for their options, and the description of a method."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import ConfigDict, Field
 
@@ -58,11 +58,28 @@ class MethodOptions(Options):
 
     model_config = ConfigDict(use_attribute_docstrings=True, json_schema_extra=_type_is_required)
 
+    only_in_training: ClassVar[frozenset[str]] = frozenset()
+    """Options that say how an adapter is trained, and not what it is. A job that continues from an adapter
+    may have others"""
+
     type: str
+
+    @property
+    def unpublished(self) -> str | None:
+        """What is trained and not published, so that no job can continue from the result; None if nothing."""
+        return None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         """Yield `(field, reason)` for each option that is valid by itself but contradicts another option."""
         yield from ()
+
+
+SEEDS = ("random_seed", "random_loc_seed")  # of options that choose at random which numbers are trained
+
+
+def with_seeds(options: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Return the options with the job's `seed` for each of SEEDS that is null."""
+    return {**options, **{name: seed for name in SEEDS if name in options and options[name] is None}}
 
 
 class TargetOptions(MethodOptions):

@@ -7,6 +7,8 @@ from pydantic import Field
 
 from core.methods.method import Method, MethodOptions, Paper, Probability
 
+NETWORK = "the network that computes its virtual tokens"
+
 HiddenSize = Annotated[int, Field(ge=1, le=16384)]
 
 
@@ -30,6 +32,10 @@ class PrefixTuningAdapter(PromptOptions):
     """Compute the keys and values with a small network, which is not published"""
     encoder_hidden_size: HiddenSize | None = None
     """Width of that network; null is the model's width"""
+
+    @property
+    def unpublished(self) -> str | None:
+        return NETWORK if self.prefix_projection else None
 
 
 class PromptTuningAdapter(PromptOptions):
@@ -62,6 +68,10 @@ class PTuningAdapter(PromptOptions):
     """Layers of that network, if it is an LSTM"""
     encoder_dropout: Probability = 0.0
     """Dropout within that network, if it is an LSTM"""
+
+    @property
+    def unpublished(self) -> str | None:
+        return NETWORK
 
 
 COST = (

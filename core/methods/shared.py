@@ -32,6 +32,11 @@ class VbLoraAdapter(ExcludingOptions):
     init_logits_std: Annotated[float, Field(gt=0, le=10)] = 0.1
     """Standard deviation of the random numbers that choose the vectors at the beginning"""
 
+    @property
+    def unpublished(self) -> str | None:
+        weights = "the weights of the vectors that its parts are not mixed from (save_only_topk_weights)"
+        return weights if self.save_only_topk_weights else None
+
     def contradictions(self) -> Iterator[tuple[str, str]]:
         if self.topk > self.num_vectors:
             yield "topk", f"it must not be above num_vectors, which is {self.num_vectors}"

@@ -1,6 +1,7 @@
 import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Navigate } from "@tanstack/react-router";
 
 import { parseCompareSearch } from "./lib/addresses/compareSearch";
+import { parseComposeSearch } from "./lib/addresses/composeSearch";
 import { parseCurveSearch } from "./lib/addresses/curveSearch";
 import { parseEvalSearch } from "./lib/addresses/evalSearch";
 import { parseJobSearch } from "./lib/addresses/jobSearch";
@@ -84,6 +85,13 @@ const adapterRoute = createRoute({
   component: lazyRouteComponent(() => import("./pages/adapter/AdapterPage"), "AdapterPage"),
 });
 
+const composeRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/compose",
+  validateSearch: parseComposeSearch,
+  component: lazyRouteComponent(() => import("./pages/compose/ComposePage"), "ComposePage"),
+});
+
 const evalsRoute = createRoute({
   getParentRoute: () => root,
   path: "/evals",
@@ -123,6 +131,7 @@ export const router = createRouter({
     fileRoute,
     adaptersRoute,
     adapterRoute,
+    composeRoute,
     evalsRoute,
     evalRoute,
     workersRoute,

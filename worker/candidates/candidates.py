@@ -17,18 +17,19 @@ from worker.candidates.candidate import CandidateReporter, TrainingCandidate
 from worker.candidates.halving import Rung, lags, rungs, survivors
 from worker.data.reader import JobData
 from worker.devices.process_group import ProcessGroup
-from worker.engine.adapters.adapter import Adapter
+from worker.engine.adapters.adapter import Adapter, InitialValues
+from worker.engine.adapters.published import Published, first_values
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.totals import Score
-from worker.engine.step.trainee import StepResult, Trainee
+from worker.engine.step.trainee import StepResult, Trainee, parameters_in
 from worker.report.evaluation import Evaluator
 from worker.report.job_lease import JobLease
 from worker.report.training_record import TrainingRecord
 from worker.report.warnings import before_search, before_training
 from worker.save.checkpoint import State
 
-FetchParent = Callable[[], Mapping[str, Tensor]]
-"""Returns the parameters of the adapter from which a job continues. Raises JobError if it is gone."""
+FetchParent = Callable[[], Published]
+"""Returns the tensors of the adapter from which a job continues. Raises JobError if it is gone."""
 
 
 def names_of(job_id: str, spec: JobSpec) -> list[str]:
@@ -66,13 +67,12 @@ class Candidates:
         self._records: dict[int, TrainingRecord] = {}
         self._rungs: list[Rung] = []
 
-    def _join(self, number: int, state: State) -> Trainee:
-        """Attach one candidate, which the caller then restores to `state` unless that is empty.
-
-        Raises JobError and Abandoned.
-        """
+    def _join(self, number: int, known: InitialValues) -> Trainee:
+        """Attach one candidate, whose first values may be `known`. Raises JobError and Abandoned."""
         name, spec = self._names[number], self._spec.candidates[number]
-        trainee = self._process_group.join(name, spec, self._data.training_rows, state, abandon=self._abandon)
+        sibling = self._live[0].trainee.adapter.name if self._live else None
+        rows = self._data.training_rows
+        trainee = self._process_group.join(name, spec, rows, known, self._abandon, sibling)
         alone = self._spec.search is None
         self._live.append(TrainingCandidate(number, trainee, None if alone else self._reporter_of(number)))
         return trainee
@@ -83,13 +83,14 @@ class Candidates:
     def begin(self, fetch_parent: FetchParent | None = None) -> None:
         """Attach all candidates, unless a checkpoint has been restored, and begin to evaluate them.
 
-        A job that continues from another adapter begins with the parameters that `fetch_parent` returns. If a
+        A job that continues from another adapter begins with the values that `fetch_parent` returns. If a
         candidate cannot be attached, only that candidate fails. Raises JobError if all of them fail.
         """
+        parent = fetch_parent() if fetch_parent is not None and self._needs_parent else {}
         if not self._live:
-            self._attach()
-        if fetch_parent is not None:
-            self._take_parent(fetch_parent)
+            self._attach(parent)
+        if parent:
+            self._take_parent(parent)
         self._rungs = rungs(len(self._names), self._live[0].trainee.total_steps)
         for candidate in self._live:
             self._process_group.share_state(candidate.trainee)
@@ -107,19 +108,21 @@ class Candidates:
         self._warn_before_training()
         self._let_best_report()
 
-    def _take_parent(self, fetch_parent: FetchParent) -> None:
-        """Give each candidate the parent's parameters. After a restoration they are only the reference."""
-        trainees = [candidate.trainee for candidate in self._live if candidate.trainee.needs_parent]
-        if trainees:
-            parent = fetch_parent()
-            for trainee in trainees:
-                self._process_group.take_parent(trainee, parent)
+    @property
+    def _needs_parent(self) -> bool:
+        return not self._live or any(candidate.trainee.needs_parent for candidate in self._live)
 
-    def _attach(self) -> None:
+    def _take_parent(self, parent: Published) -> None:
+        """Give each candidate the parent's values. After a restoration they are only the reference."""
+        for candidate in self._live:
+            if candidate.trainee.needs_parent:
+                self._process_group.take_parent(candidate.trainee, parent)
+
+    def _attach(self, parent: Published) -> None:
         refused: dict[int, JobError] = {}
         for number in list(self._ranking):
             try:
-                self._join(number, {})
+                self._join(number, first_values(self._spec.candidates[number].adapter, parent))
             except JobError as error:
                 refused[number] = error
         if not self._live:
@@ -220,13 +223,13 @@ class Candidates:
 
     def _restore(self, step: int, state: State, record: TrainingRecord) -> None:
         if self._spec.search is None:
-            self._join(0, state).restore(step, state)
+            self._join(0, parameters_in(state)).restore(step, state)
             self._records = {0: record}
             return
         for number, kept in record.notes["candidates"].items():
             prefix = f"{number}."
             own = {name.removeprefix(prefix): part for name, part in state.items() if name.startswith(prefix)}
-            self._join(int(number), own).restore(kept["step"], own)
+            self._join(int(number), parameters_in(own)).restore(kept["step"], own)
             self._live[-1].rungs = kept["rungs"]
             self._records[int(number)] = TrainingRecord(kept["metrics"], kept["notes"])
         self._ranking = list(record.notes["ranking"])

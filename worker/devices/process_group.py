@@ -9,18 +9,20 @@ An error in one process is shared with all before any of them goes on. A single 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import structlog
 import torch
 from torch import Tensor
 
 from core.errors import JobError
+from core.estimates.measures import Recompute
 from core.jobs.spec import JobSpec
 from worker.devices.model_slot import ModelSlot
 from worker.devices.watchdog import Watchdog
 from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
+from worker.engine.adapters.published import Published
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.loading import declared_dtype
 from worker.engine.device.free_memory import held_bytes
@@ -47,11 +49,17 @@ class ProcessGroup:
     """
 
     def __init__(
-        self, slot: ModelSlot, processes: Processes, max_step_tokens: int | None, watchdog: Watchdog
+        self,
+        slot: ModelSlot,
+        processes: Processes,
+        max_step_tokens: int | None,
+        watchdog: Watchdog,
+        recompute: Recompute | Literal["auto"] = "auto",
     ) -> None:
         self._slot = slot
         self._processes = processes
         self._max_step_tokens = max_step_tokens
+        self._recompute = Recompute.NONE if recompute == "auto" else recompute
         self._watchdog = watchdog
         self.memory_bytes = 0  # the bytes that this process held on its device after the last round
         self._trainees: dict[str, Trainee] = {}
@@ -98,21 +106,22 @@ class ProcessGroup:
         name: str,
         spec: JobSpec,
         rows: RowStore,
-        state: Mapping[str, Tensor],
+        known: InitialValues,
         abandon: Callable[[], bool] = lambda: False,
+        sibling: str | None = None,
     ) -> Trainee:
         """Attach a new adapter to the base model in all processes, and return its trainee.
 
-        `state` is the state to which the caller then restores the adapter, or empty for a new adapter. Only
-        this process computes the adapter's initial values. Raises JobError, and Abandoned if `abandon`
-        returns True meanwhile.
+        `known` are the first values of its parameters, if they are not to be computed. Only this process
+        computes the others. `sibling` is the name of another candidate of the job. Raises JobError, and
+        Abandoned if `abandon` returns True meanwhile.
         """
         with self._watchdog.over(abandon) as ask:
-            first = initial_values(self._slot.base, spec, rows, state, ask)
-        self._order(ProcessGroup._join, name, spec, rows, first)
+            first = initial_values(self._slot.base, spec, rows, known, ask)
+        self._order(ProcessGroup._join, name, spec, rows, first, sibling)
         return self._trainees[name]
 
-    def take_parent(self, trainee: Trainee, parent: InitialValues) -> None:
+    def take_parent(self, trainee: Trainee, parent: Published) -> None:
         """Run `Trainee.take_parent` in all processes. Raises JobError."""
         self._order(ProcessGroup._take_parent, trainee.adapter.name, parent)
 
@@ -207,14 +216,16 @@ class ProcessGroup:
             self._slot.clear()  # a process failed; this one may have loaded the model
             raise
 
-    def _join(self, name: str, spec: JobSpec, rows: RowStore, first: InitialValues) -> None:
+    def _join(
+        self, name: str, spec: JobSpec, rows: RowStore, first: InitialValues, sibling: str | None
+    ) -> None:
         with self._processes.together():
             step_tokens = max(self._step_tokens, len(rows.longest.tokens_L))
             steps = total_steps(spec, rows)
             adapter = attach(self._slot.base, name, spec, steps, step_tokens, first)
-            self._trainees[name] = Trainee(adapter, spec, rows)
+            self._trainees[name] = Trainee(adapter, spec, rows, self._trainees[sibling] if sibling else None)
 
-    def _take_parent(self, name: str, parent: InitialValues) -> None:
+    def _take_parent(self, name: str, parent: Published) -> None:
         with self._processes.together():
             self._trainees[name].take_parent(parent)
 
@@ -260,7 +271,9 @@ class ProcessGroup:
         """
         allowed = abandon if self._processes.may_abandon else never_abandon
         with self._watchdog.over(allowed) as ask:
-            yield PassContext(self._slot.base, self._step_tokens, self._processes, ask)
+            yield PassContext(
+                self._slot.base, self._step_tokens, self._processes, ask, recompute=self._recompute
+            )
 
     def _leave(self, name: str) -> None:
         self._trainees.pop(name, None)

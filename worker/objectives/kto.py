@@ -22,6 +22,7 @@ class KtoLoss(ObjectiveLoss):
     """
 
     needs_reference = True
+    examples_apart = False  # z is a mean over the step
 
     def __init__(self, options: Kto) -> None:
         self._options = options

@@ -36,6 +36,8 @@ class ObjectiveLoss(ABC):
     """The number of rows of one example, in their order in a step"""
     needs_reference: bool
     """Whether the loss compares with the base model's log-probabilities"""
+    examples_apart: bool = True
+    """Whether the loss is a mean over the examples in which no example depends on another one"""
 
     @abstractmethod
     def __init__(self, options: Any) -> None:

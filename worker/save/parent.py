@@ -4,24 +4,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import JobError
 from core.jobs.lineage import Ancestor
 from core.serving.served_model import StoredAdapter
-from core.storage.artifacts import WEIGHTS_NAME, DamagedArtifact, fetch_folder
+from core.storage.artifacts import DamagedArtifact, fetch_folder
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter, Checkpoint
-from worker.engine.adapters.adapter import InitialValues
-from worker.engine.adapters.saving import parameters_of
+from worker.engine.adapters.published import Published, read_published
 from worker.process.faults import disk_fault
 from worker.report.job_lease import JobLease
 
 
-def fetch_parent(parent: Ancestor, job_lease: JobLease, store: ObjectStore, folder: Path) -> InitialValues:
-    """Return the parent's parameters, by their names in the adapter that continues from it.
+def fetch_parent(parent: Ancestor, job_lease: JobLease, store: ObjectStore, folder: Path) -> Published:
+    """Return the tensors of the parent's files.
 
     Raises JobError if the parent has been deleted, or if its stored files are damaged.
     """
@@ -33,11 +31,11 @@ def fetch_parent(parent: Ancestor, job_lease: JobLease, store: ObjectStore, fold
             "Create a job on another model.",
             "model",
         )
-    weights = [file for file in row.files if file["name"] == WEIGHTS_NAME]
+    stored = StoredAdapter.of(row.object_prefix, row.files)
     try:
         with TemporaryDirectory(dir=folder) as place:
-            fetch_folder(store, row.object_prefix, weights, Path(place))
-            tensors = load_file(Path(place) / WEIGHTS_NAME)
+            fetch_folder(store, stored.prefix, [file.model_dump() for file in stored.files], Path(place))
+            return read_published(Path(place))
     except (DamagedArtifact, SafetensorError, FileNotFoundError) as error:
         if disk_fault(error):
             raise
@@ -47,7 +45,6 @@ def fetch_parent(parent: Ancestor, job_lease: JobLease, store: ObjectStore, fold
             "Create a job on another model.",
             "model",
         ) from error
-    return parameters_of(tensors)
 
 
 def stored_parent(session: Session, parent: Ancestor) -> Adapter | Checkpoint | None:

@@ -1,13 +1,12 @@
 """One job that a trainer has claimed, from its rows to its result."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from functools import cached_property, partial
 from pathlib import Path
 
 from sqlalchemy.orm import Session, sessionmaker
-from torch import Tensor
 
 from core.errors import JobError
 from core.jobs import lifecycle
@@ -20,6 +19,7 @@ from core.tables import Job
 from worker.candidates.candidates import Candidates, names_of
 from worker.data.reader import DataReader, JobData, Readers
 from worker.devices.process_group import ProcessGroup
+from worker.engine.adapters.published import Published
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import StepResult, Trainee
@@ -254,12 +254,12 @@ class TrainingJob:
         """
         return self._leaving.enter_context(scratch_folder("job"))
 
-    def _fetch_parent(self) -> Mapping[str, Tensor]:
-        """Return the parameters of the adapter from which the job continues."""
+    def _fetch_parent(self) -> Published:
+        """Return the tensors of the adapter from which the job continues."""
         parent = self.spec.lineage[0]
-        parameters = fetch_parent(parent, self.job_lease, self._store, self._folder)
+        published = fetch_parent(parent, self.job_lease, self._store, self._folder)
         self.job_lease.event(f"The job begins with the weights of {parent.model}", once_as="begins with")
-        return parameters
+        return published
 
     def _save(self) -> None:
         if isinstance(self._state, Training):

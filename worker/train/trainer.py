@@ -266,7 +266,9 @@ def main() -> None:
     slot = ModelSlot(settings, device)
     watchdog = Watchdog(settings.hang_seconds)
     watchdog.start()
-    process_group = ProcessGroup(slot, from_environment(device), settings.max_step_tokens, watchdog)
+    process_group = ProcessGroup(
+        slot, from_environment(device), settings.max_step_tokens, watchdog, settings.recompute
+    )
     try:
         _serve(settings, slot, process_group)
     except BaseException as error:

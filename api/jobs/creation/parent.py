@@ -1,7 +1,7 @@
 """Finds the model that a new job begins with: a base model, or an adapter from which the job continues."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
@@ -12,18 +12,15 @@ from core.catalog import BaseModelEntry, Catalog
 from core.errors import InvalidRequest, NotFound
 from core.jobs.lineage import Ancestor
 from core.jobs.search import ADAPTER
-from core.methods.low_rank import LoraAdapter
 from core.methods.offered import OPTIONS
-
-# Options that decide how an adapter is trained, and not what it is
-MAY_DIFFER = ("type", "lora_dropout")
+from core.methods.registry import AdapterOptions
 
 
 class Beginning(NamedTuple):
     """The base model of a job, and the adapter that it continues from, if any, with the adapter's lineage."""
 
     base_model: BaseModelEntry
-    adapter: LoraAdapter | None = None
+    adapter: AdapterOptions | None = None
     lineage: Collection[Ancestor] = ()
 
 
@@ -46,27 +43,31 @@ def beginning_of(session: Session, project_id: str, catalog: Catalog, name: str)
     return Beginning(parent.base_model, _continued(parent.itself.model, parent.options), parent.lineage)
 
 
-def adapter_to_train(request: CreateJob, parent: LoraAdapter) -> LoraAdapter:
+def adapter_to_train(request: CreateJob, parent: AdapterOptions) -> AdapterOptions:
     """Return the options of an adapter that continues from `parent`: the parent's own.
 
-    Raises InvalidRequest if the request asks for another adapter.
+    Only options that decide nothing but the training are the request's. Raises InvalidRequest if the request
+    asks for another adapter.
     """
     asked = request.adapter
     if asked is None:
         return parent
-    for name in ("type", *sorted(asked.model_fields_set - {"type"})):
-        if name not in MAY_DIFFER[1:] and _differ(getattr(asked, name), getattr(parent, name, None)):
-            own = getattr(parent, name, None)
-            raise InvalidRequest(
-                f"'{ADAPTER}{name}' is {getattr(asked, name)!r}, but the job continues from an adapter with "
-                f"{own!r}, and goes on with the same adapter. Leave '{ADAPTER}{name}' out, or name a base "
-                "model in 'model'.",
-                code="invalid_value",
-                param=f"{ADAPTER}{name}",
-            )
-    if "lora_dropout" in asked.model_fields_set:
-        return parent.model_copy(update={"lora_dropout": getattr(asked, "lora_dropout", 0.0)})
-    return parent
+    if asked.type != parent.type:
+        raise _other_adapter("type", asked.type, parent.type, leave_out="adapter")
+    given = asked.model_fields_set - {"type"}
+    for name in sorted(given - parent.only_in_training):
+        if _differ(getattr(asked, name), getattr(parent, name)):
+            raise _other_adapter(name, getattr(asked, name), getattr(parent, name), f"{ADAPTER}{name}")
+    return parent.model_copy(update={name: getattr(asked, name) for name in given & parent.only_in_training})
+
+
+def _other_adapter(name: str, asked: Any, own: Any, leave_out: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"'{ADAPTER}{name}' is {asked!r}, but the job continues from an adapter with {own!r}, and goes on "
+        f"with the same adapter. Leave '{leave_out}' out, or name a base model in 'model'.",
+        code="invalid_value",
+        param=f"{ADAPTER}{name}",
+    )
 
 
 def refuse_swept_adapters(swept: Collection[str]) -> None:
@@ -80,34 +81,19 @@ def refuse_swept_adapters(swept: Collection[str]) -> None:
         )
 
 
-def _continued(name: str, options: Mapping[str, Any]) -> LoraAdapter:
-    """Return the options of the plain LoRA that a job with these options has published."""
-    if options.get("type") != "lora":
+def _continued(name: str, options: Mapping[str, Any]) -> AdapterOptions:
+    """Return the options of an adapter that a job on this release can train further.
+
+    Raises InvalidRequest if this release does not train such adapters, or if a part of it was not published.
+    """
+    offered = OPTIONS.get(options["type"])
+    if offered is None:
         raise _refusal(
-            f"A job can continue from a LoRA adapter, but '{name}' is {options.get('type')!r}. Train it "
-            "once more from its base model, with more epochs or rows.",
+            f"This server does not train the method of '{name}', which is {options['type']!r}.",
             "model_not_continuable",
         )
-    advice = "Download it and import it by POST /v1/adapters: a job can continue from the imported one."
     try:
-        parent = LoraAdapter.model_validate(options)
-        plain: dict[str, Any] = {"init_lora_weights": True, "eva_config": None, "corda_config": None}
-        if parent.init_lora_weights == "eva":
-            raise _refusal(
-                f"'{name}' was begun by 'eva', which gave each module a rank of its own. {advice}",
-                "model_not_continuable",
-            )
-        if parent.begins_with_weights:  # it was published with twice the rank
-            if parent.use_rslora or parent.rank_pattern or parent.alpha_pattern:
-                raise _refusal(
-                    f"'{name}' was begun by '{parent.init_lora_weights}' and published with other ranks and "
-                    f"scales than it was trained with. {advice}",
-                    "model_not_continuable",
-                )
-            plain |= {"r": 2 * parent.r, "lora_alpha": 2 * parent.lora_alpha}
-        offered = OPTIONS["lora"].model_validate(parent.model_dump() | plain)
-        assert isinstance(offered, LoraAdapter)
-        return offered
+        parent = cast(AdapterOptions, offered.model_validate(options))
     except ValidationError as error:
         first = error.errors()[0]
         raise _refusal(
@@ -115,6 +101,13 @@ def _continued(name: str, options: Mapping[str, Any]) -> LoraAdapter:
             f"{first['msg']}.",
             "model_not_continuable",
         ) from error
+    if parent.unpublished is not None:
+        raise _refusal(
+            f"No job can continue from '{name}': its published files do not have {parent.unpublished}. "
+            "Train it once more from its base model, with more epochs or rows.",
+            "model_not_continuable",
+        )
+    return parent
 
 
 def _differ(asked: Any, own: Any) -> bool:

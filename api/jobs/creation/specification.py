@@ -19,6 +19,7 @@ from core.jobs.spec import (
 )
 from core.methods.low_rank import AdaLoraAdapter
 from core.methods.method import MethodOptions
+from core.methods.registry import AdapterOptions
 from core.methods.suitability import why_unsuitable
 
 
@@ -30,7 +31,7 @@ def specification_of(
     Raises InvalidRequest if options contradict each other.
     """
     base_model = beginning.base_model
-    adapter = request.adapter or LoraAdapter()
+    adapter: AdapterOptions = request.adapter or LoraAdapter()
     if beginning.adapter is not None:
         adapter = adapter_to_train(request, beginning.adapter)
         refuse_swept_adapters(sweep or {})

@@ -15,6 +15,7 @@ export type Candidate = Schemas["CandidateObject"];
 export type FileObject = Schemas["FileObject"];
 export type Adapter = Schemas["AdapterObject"];
 export type Export = Schemas["ExportObject"];
+export type Composition = Schemas["CompositionObject"];
 export type Portability = Schemas["PortabilityObject"];
 export type RuntimeReport = Schemas["RuntimeReport"];
 export type Descendant = Schemas["DescendantObject"];
@@ -60,6 +61,18 @@ export interface ExportRequest {
   rank?: number;
   quantization?: string;
   destination?: ExportDestination;
+}
+
+/** The request for a composition. */
+export interface ComposeRequest {
+  adapters: readonly { adapter: string; weight: number }[];
+  method: Composition["request"]["method"];
+  density?: number;
+  majority_sign_method?: "total" | "frequency";
+  svd_rank?: number;
+  svd_clamp?: number;
+  suffix?: string;
+  search?: { files: readonly string[]; rows?: number; trials?: number };
 }
 
 /** Where an export is pushed to. The secret is the name of one of the project's. */

@@ -39,6 +39,9 @@ PARENTS = {
     "patterns": {"r": 4, "use_rslora": True, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"v_proj": 16}},
     "pissa": {"r": 2, "lora_alpha": 4, "init_lora_weights": "pissa"},
     "dynamic": {"r": 4, "dynamic_rank": True},
+    "eva": {"r": 4, "init_lora_weights": "eva"},
+    "ia3": {"type": "ia3"},
+    "full": {"type": "full"},
 }
 
 
@@ -91,17 +94,21 @@ def members(service: Service, job: dict[str, Any]) -> dict[str, bytes]:
 
 
 def tensors(service: Service, job: dict[str, Any]) -> dict[str, Tensor]:
-    return load(members(service, job)["adapter_model.safetensors"])
+    (weights,) = (content for name, content in members(service, job).items() if name.endswith(".safetensors"))
+    return load(weights)
 
 
 def plain_loss(service: Service, job: dict[str, Any], folder: Path) -> float:
-    """Return the loss on all rows of the job's adapter in plain PEFT."""
+    """Return the loss on all rows of the job's adapter in plain PEFT, or of its model in transformers."""
     for name, content in members(service, job).items():
         folder.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(service.base), folder).eval()
+    if (folder / "adapter_config.json").exists():
+        model: Any = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(service.base), folder)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(folder)
     rows = [json.loads(line)["messages"] for line in ROWS.splitlines()]
-    return mean_loss(model, AutoTokenizer.from_pretrained(folder), rows)
+    return mean_loss(model.eval(), AutoTokenizer.from_pretrained(folder), rows)
 
 
 def losses(service: Service, job_id: str) -> list[float]:

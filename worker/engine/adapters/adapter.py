@@ -47,6 +47,12 @@ class Adapter(Protocol):
     def target_modules(self) -> list[str]:
         """PEFT's names of the adapted modules; none for virtual tokens and for a whole model."""
 
+    def load(self, published: Mapping[str, Tensor]) -> None:
+        """Take the values of an adapter with the same options from the tensors that `save` has written.
+
+        Raises JobError if they are those of another adapter.
+        """
+
     def save(self, folder: Path) -> None:
         """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the base model.
 

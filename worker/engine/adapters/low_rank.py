@@ -20,10 +20,27 @@ from worker.engine.adapters.dynamic_rank import DynamicRank
 from worker.engine.adapters.lora_config import lora_config
 from worker.engine.adapters.modules.own_tree import own_tree
 from worker.engine.adapters.rank_budget import PARTS as ADALORA_PARTS
-from worker.engine.adapters.rank_budget import RankBudget, adalora_factoring, refuse_schedule
-from worker.engine.adapters.refusals import refused_by_peft
-from worker.engine.adapters.residual import doubled_rank_config, initialise_from_weight, residual_factoring
-from worker.engine.adapters.saving import IN_FILE, PEFT_NAME, save_adapter, save_files, target_names
+from worker.engine.adapters.rank_budget import (
+    RankBudget,
+    adalora_factoring,
+    refuse_schedule,
+    with_removed_ranks,
+)
+from worker.engine.adapters.refusals import refuse_other_adapter, refused_by_peft
+from worker.engine.adapters.residual import (
+    doubled_rank_config,
+    initialise_from_weight,
+    residual_factoring,
+    without_residual,
+)
+from worker.engine.adapters.saving import (
+    IN_FILE,
+    PEFT_NAME,
+    parameters_of,
+    save_adapter,
+    save_files,
+    target_names,
+)
 from worker.engine.adapters.sizes import with_redistributed_ranks
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.targets import Groups, not_adaptable, targets_for_peft
@@ -224,6 +241,24 @@ class TrainableAdapter:
     @property
     def target_modules(self) -> list[str]:
         return target_names(self.config)
+
+    @torch.no_grad()
+    def load(self, published: Mapping[str, torch.Tensor]) -> None:
+        """Take the values of an adapter with the same options from the tensors that `save` has written.
+
+        Raises JobError if they are those of another adapter.
+        """
+        own, first = self.parameters.named(self.parameters.master), dict[str, torch.Tensor]()
+        values = parameters_of(published)
+        if _begins_with_weights(self.spec):
+            values, first = without_residual(values)
+        elif self.rank_budget is not None:
+            values = with_removed_ranks(values, own)
+        refuse_other_adapter(own, values)
+        for name, part in own.items():
+            part.copy_(values[name])
+        for name, part in first.items():
+            self.parameters.kept[f"first.{name}"].copy_(part)
 
     def save(self, folder: Path) -> None:
         """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the base model."""

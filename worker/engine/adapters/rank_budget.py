@@ -40,6 +40,24 @@ def adalora_factoring(places: Mapping[str, Place]) -> Factoring:
     return Factoring(moved, factors)
 
 
+def with_removed_ranks(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the saved parts with as many ranks as the adapter's `own`; a rank that is added has an e of 0.
+
+    So the ranks that an earlier job has removed may be used again. The file may leave out modules that have
+    lost all ranks.
+    """
+    found = dict(saved)
+    for name, present in own.items():
+        whole = torch.zeros_like(present) if name.endswith("lora_E") else present.clone()
+        if (kept := saved.get(name)) is not None:
+            of_ranks = whole[:, : kept.shape[1]] if name.endswith("lora_B") else whole[: len(kept)]
+            if of_ranks.shape != kept.shape:
+                continue
+            of_ranks.copy_(kept)
+        found[name] = whole
+    return found
+
+
 def modules_of(places: Mapping[str, Place]) -> list[str]:
     """Return the names of the adapted modules."""
     return [name.removesuffix(".lora_A") for name in places if is_lora_a(name)]

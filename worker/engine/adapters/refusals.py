@@ -1,5 +1,9 @@
 """Errors for adapters that cannot be trained on a base model, shared by several methods."""
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
 from core.errors import JobError
 from core.methods.method import MethodOptions
 from core.methods.registry import METHODS
@@ -15,6 +19,19 @@ def refused_by_peft(options: MethodOptions, error: Exception) -> JobError:
 def initialisation_refused(message: str) -> JobError:
     """Make the error for an `init_lora_weights` that does not work with the base model or the rows."""
     return JobError("invalid_adapter", message, "adapter.init_lora_weights")
+
+
+def refuse_other_adapter(own: Mapping[str, Tensor], published: Mapping[str, Tensor]) -> None:
+    """Raise JobError unless a published adapter has the same parameters as the job's `own` adapter."""
+    fitting = {name for name in own if name in published and published[name].shape == own[name].shape}
+    if others := sorted((own.keys() | published.keys()) - fitting):
+        raise other_adapter(f"{others[0]} differs in its shape, or only one of the two has it.")
+
+
+def other_adapter(difference: str) -> JobError:
+    """Make the error for a published adapter that differs from the one that continues from it."""
+    message = f"The model from which the job continues has another adapter than this job: {difference}"
+    return JobError("invalid_adapter", message, "model")
 
 
 def refuse_missing_ranks(module: str, rank: int, most: int) -> None:

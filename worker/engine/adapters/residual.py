@@ -64,6 +64,19 @@ def residual_factoring(places: Mapping[str, Place], first: Tensor) -> Factoring:
     return Factoring(doubled, factors, kept=parts_of({"first": first}, places))
 
 
+def without_residual(saved: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return A and B, and A₀ and B₀, from the factors of twice the rank that `residual_factoring` returns."""
+    values, first = {}, {}
+    for name, factor in saved.items():
+        if is_lora_a(name):
+            changed, first[name] = factor.chunk(2)
+            values[name] = first[name] + changed
+        else:
+            values[name], changed = factor.chunk(2, dim=1)
+            first[name] = values[name] - changed
+    return values, first
+
+
 def doubled_rank_config(config: LoraConfig) -> LoraConfig:
     """Return the configuration of the plain LoRA of twice the rank, at the same scale."""
     plain = copy.deepcopy(config)

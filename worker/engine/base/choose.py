@@ -24,8 +24,6 @@ def choose_decoder(
     config: Any = model.config
     if sharded:
         not_fast: str | None = "its weights are spread over several devices"
-    elif getattr(model, "hf_quantizer", None) is not None:
-        not_fast = "its weights are quantised"
     else:
         not_fast = why_unsupported(config)
     if not_fast is None:

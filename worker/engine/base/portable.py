@@ -4,21 +4,28 @@
 `trial.py` finds out which of the two a model may take.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from core.estimates.measures import Recompute
 from worker.engine.base.adapters_on_axis import AdaptersOnAxis
 from worker.engine.base.head import Head
+from worker.engine.base.recomputed_modules import recomputing
 from worker.engine.base.text_decoder import Adapters, Path
 from worker.engine.batch.micro_batch import MicroBatch, Segment
 from worker.engine.kernels.lora_layers import adapted
 from worker.engine.kernels.operations import operations_on
 from worker.engine.kernels.transformers_attention import SegmentLayout, attending_in
+
+Attention = Callable[[], AbstractContextManager[None]]
+"""The context in which the modules' attention computes."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +53,19 @@ class _TransformersDecoder:
     def head_VD(self) -> Tensor:  # noqa: N802 - axes
         return self._head.weight_VD
 
-    def _run(self, on_axis: AdaptersOnAxis, /, **inputs: Tensor) -> Tensor:
+    def _run(
+        self, on_axis: AdaptersOnAxis, recompute: Recompute, attention: Attention, /, **inputs: Tensor
+    ) -> Tensor:
         """Return the final hidden states [T, D] of one token axis; each adapter works on its own tokens."""
         shares = {linear: found for linear in self.groups if (found := on_axis.shares(linear))}
-        with adapted(self._model, shares, self._ops.add_low_rank):
+
+        @contextmanager
+        def surroundings(module: str = "") -> Iterator[None]:
+            inside = {linear: found for linear, found in shares.items() if linear.startswith(module)}
+            with adapted(self._model, inside, self._ops.add_low_rank), attention():
+                yield
+
+        with surroundings(), recomputing(self._model, self._body, recompute, surroundings):
             hidden_TD: Tensor = self._body(**inputs, use_cache=False).last_hidden_state[0]
         return hidden_TD
 
@@ -62,14 +78,16 @@ class PortableDecoder(_TransformersDecoder):
 
     path: Path = "portable"
 
-    def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
+    def hidden(self, batch: MicroBatch, adapters: Adapters, recompute: Recompute = Recompute.NONE) -> Tensor:
         """Return the final hidden states of the supervised positions, [S, D]."""
-        with attending_in(SegmentLayout(batch.segments, batch.positions_T), self._ops.attend):
-            hidden_TD = self._run(
-                AdaptersOnAxis.of(batch, adapters),
-                input_ids=batch.tokens_T[None],
-                position_ids=batch.positions_T[None],
-            )
+        layout = SegmentLayout(batch.segments, batch.positions_T)
+        hidden_TD = self._run(
+            AdaptersOnAxis.of(batch, adapters),
+            recompute,
+            partial(attending_in, layout, self._ops.attend),
+            input_ids=batch.tokens_T[None],
+            position_ids=batch.positions_T[None],
+        )
         return self._head.scaled(hidden_TD.index_select(0, batch.supervised_S))
 
 
@@ -81,7 +99,7 @@ class PlainDecoder(_TransformersDecoder):
 
     path: Path = "plain"
 
-    def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
+    def hidden(self, batch: MicroBatch, adapters: Adapters, recompute: Recompute = Recompute.NONE) -> Tensor:
         """Return the final hidden states of the supervised positions, [S, D].
 
         The state of a token that several rows share is taken from one of these rows: it is the same in each.
@@ -97,7 +115,7 @@ class PlainDecoder(_TransformersDecoder):
             }
             dropout_seeds_L = None if batch.dropout_seeds_T is None else batch.dropout_seeds_T[axis_L]
             on_axis = AdaptersOnAxis(all_tokens, adapters, dropout_seeds_L)
-            rows.append(self._run(on_axis, input_ids=batch.tokens_T[axis_L][None]))
+            rows.append(self._run(on_axis, recompute, nullcontext, input_ids=batch.tokens_T[axis_L][None]))
             places_T[axis_L] = torch.arange(start, start + len(axis_L), device=places_T.device)
             start += len(axis_L)
         return self._head.scaled(torch.cat(rows).index_select(0, places_T[batch.supervised_S]))

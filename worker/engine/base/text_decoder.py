@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
+from core.estimates.measures import Recompute
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.projection import LowRank
 
@@ -41,5 +42,9 @@ class TextDecoder(Protocol):
     def groups(self) -> Mapping[str, Projections]:
         """Every projection that an adapter can be attached to, by the name of its group."""
 
-    def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
-        """Return the final hidden states of the supervised positions, [S, D]; logits are hidden · headᵀ."""
+    def hidden(self, batch: MicroBatch, adapters: Adapters, recompute: Recompute = Recompute.NONE) -> Tensor:
+        """Return the final hidden states of the supervised positions, [S, D]; logits are hidden · headᵀ.
+
+        The layers keep what the backward pass needs, except for what it computes again by `recompute`. The
+        last layer keeps all in any case, because its backward pass comes at once.
+        """

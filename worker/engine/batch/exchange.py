@@ -36,6 +36,7 @@ class Exchange:
         self._changed = Condition()
         self._layers: dict[int, LayerKeys] = {}  # those that some lane has not reached yet
         self._reached = [0] * len(sees)
+        self._shared: dict[int, Tensor] = {}
         self._ended: set[int] = set()
         self._error: BaseException | None = None
 
@@ -71,6 +72,18 @@ class Exchange:
             if other in layer.gradients:
                 dkv_2JTE[:, :, part] += layer.gradients[other][:, :, part]
         return dkv_2JTE[:, :, part]
+
+    def share(self, lane: int, value: Tensor) -> list[Tensor]:
+        """Give one value to all lanes, and return the values of all lanes, in their order.
+
+        Every lane must call it once, between its forward and its backward pass. Raises the error of another
+        lane that has failed.
+        """
+        with self._changed:
+            self._shared[lane] = value
+            self._changed.notify_all()
+            self._wait_for(lambda: len(self._shared) == len(self._sees))
+        return [self._shared[number] for number in range(len(self._sees))]
 
     def end(self, lane: int) -> None:
         """Note that the lane gives nothing more."""
@@ -133,7 +146,29 @@ class Lane:
         self.exchange.end(self.number)
 
     def give(self, k_JTE: Tensor, v_JTE: Tensor) -> LayerKeys:
+        """Give the lane's part of the next layer."""
         return self.exchange.give(self.number, k_JTE, v_JTE)
+
+    def share(self, value: Tensor) -> list[Tensor]:
+        return self.exchange.share(self.number, value)
 
     def give_back(self, layer: LayerKeys, dkv_2JTE: Tensor) -> Tensor:
         return self.exchange.give_back(self.number, layer, dkv_2JTE)
+
+
+class LaneInLayer:
+    """A lane's part in one layer that may be computed again: then the first time's keys and values are used.
+
+    They are kept, because to exchange them again, each lane would have to wait for the lanes before it in the
+    backward pass too, and a lane whose backward pass has ended could not give them.
+    """
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._keys: LayerKeys | None = None
+
+    def give(self, k_JTE: Tensor, v_JTE: Tensor) -> LayerKeys:
+        """Give the lane's part as `Lane.give` does, but only once."""
+        if self._keys is None:
+            self._keys = self._lane.give(k_JTE, v_JTE)
+        return self._keys

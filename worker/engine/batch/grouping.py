@@ -28,6 +28,7 @@ class JobRows:
 
     `weight` is the weight of each supervised token in the adapter's loss. `row_weights`, if given, has a
     factor for each row. `dropout_seed` is the seed of `dropout.step_seed`; with None no input is dropped.
+    The rows of one example stand side by side. They come into one micro-batch if `fits_together`.
     """
 
     adapter: str
@@ -35,6 +36,7 @@ class JobRows:
     weight: float
     row_weights: Sequence[float] | None = None
     dropout_seed: int | None = None
+    rows_per_example: int = 1
 
     def part(self, start: int, end: int) -> "JobRows":
         """Return the rows from number `start` up to `end` alone."""
@@ -67,7 +69,7 @@ Group = list[Placed]
 
 
 def portions(jobs: Sequence[JobRows]) -> Iterator[tuple[list[JobRows], int]]:
-    """Yield the rows of the jobs in their order, at most `ROWS_AT_ONCE` at a time.
+    """Yield the rows of the jobs in their order, at most `ROWS_AT_ONCE` at a time, and only whole examples.
 
     With each portion comes the number of its first row, counted through all jobs.
     """
@@ -75,62 +77,91 @@ def portions(jobs: Sequence[JobRows]) -> Iterator[tuple[list[JobRows], int]]:
     for job in jobs:
         start = 0
         while start < len(job.rows):
-            end = min(start + room, len(job.rows))
+            if room < job.rows_per_example:
+                yield portion, first
+                first, portion, room = first + ROWS_AT_ONCE - room, [], ROWS_AT_ONCE
+            end = min(start + room - room % job.rows_per_example, len(job.rows))
             portion.append(job.part(start, end))
             room -= end - start
             start = end
-            if room == 0:
-                yield portion, first
-                first, portion, room = first + ROWS_AT_ONCE, [], ROWS_AT_ONCE
     if portion:
         yield portion, first
+
+
+def fits_together(rows: Sequence[Row], max_tokens: int) -> bool:
+    """Return whether the rows of an example are computed in one micro-batch, with their beginning once."""
+    ordered = sorted((row.tokens_L for row in rows), key=_token_order)
+    common = (_common(a_L, b_L) for a_L, b_L in pairwise(ordered))
+    return sum(map(len, ordered)) - sum(length for length in common if length >= MIN_SHARED) <= max_tokens
 
 
 def groups_of(jobs: Sequence[JobRows], max_tokens: int, multiple: int = 1, first: int = 0) -> list[Group]:
     """Return as few groups as can hold all rows, with similar numbers of tokens.
 
-    The rows are numbered from `first` on. A group has at most `max_tokens` tokens, or is one longer row. The
-    groups have similar sizes because the products of a small last group would be inefficient. The number of
-    groups is a multiple of `multiple` if the rows allow it.
+    The rows are numbered from `first` on. A group has at most `max_tokens` tokens, or is one longer row. An
+    example that is kept together may have MIN_SHARED tokens more. The groups have similar sizes because the
+    products of a small last group would be inefficient. The number of groups is a multiple of `multiple` if
+    the rows allow it.
     """
-    rows: list[Placed] = []
+    units: list[Group] = []
     for job in jobs:
-        rows += _ordered(job, first + len(rows))
-    fewest = len(_cut(rows, max_tokens))
+        units += _ordered(job, first, max_tokens)
+        first += len(job.rows)
+    fewest = len(_cut(units, max_tokens))
     fewest = -(-fewest // multiple) * multiple
-    lowest = bisect_left(range(max_tokens), True, key=lambda limit: len(_cut(rows, limit)) <= fewest)
-    return _cut(rows, lowest)
+    lowest = bisect_left(range(max_tokens), True, key=lambda limit: len(_cut(units, limit)) <= fewest)
+    return _cut(units, lowest)
 
 
-def _cut(rows: Sequence[Placed], limit: int) -> list[Group]:
-    """Return groups of neighbours, each filled up to `limit` tokens.
+def _cut(units: Sequence[Group], limit: int) -> list[Group]:
+    """Return groups of neighbours, each filled with whole units up to `limit` tokens.
 
     The first row of a group brings all of its tokens, since a beginning is shared only inside a group.
     """
     groups: list[Group] = []
     tokens = 0
-    for placed in rows:
-        tokens += placed.own
+    for unit in units:
+        own = sum(placed.own for placed in unit)
+        tokens += own
         if not groups or tokens > limit:
             groups.append([])
-            tokens = len(placed.row.tokens_L)
-        groups[-1].append(placed)
+            tokens = own + unit[0].common
+        groups[-1] += unit
     return groups
 
 
-def _ordered(job: JobRows, first: int) -> Group:
-    """Return the rows in the order of their tokens, so that rows with a common beginning are neighbours.
+def _ordered(job: JobRows, first: int, max_tokens: int) -> list[Group]:
+    """Return the units in the order of their tokens, so that rows with a common beginning are neighbours.
 
-    The rows are numbered from `first` on, in the order in which the job gives them.
+    A unit is what is not cut: an example that fits together, or a single row. The rows are numbered from
+    `first` on, in the order in which the job gives them.
     """
     given = list(job.rows)
-    order = sorted(range(len(given)), key=lambda index: given[index].tokens_L.astype(">i4").tobytes())
-    rows = [given[index] for index in order]
-    common = [0, *(_common(a.tokens_L, b.tokens_L) for a, b in pairwise(rows))]
-    return [
+    keys = [_token_order(row.tokens_L) for row in given]
+    units = [sorted(unit, key=keys.__getitem__) for unit in _units(given, job.rows_per_example, max_tokens)]
+    units.sort(key=lambda unit: keys[unit[0]])
+    order = [index for unit in units for index in unit]
+    common = [0, *(_common(given[a].tokens_L, given[b].tokens_L) for a, b in pairwise(order))]
+    placed = (
         Placed(job, given[index], length, first + index, _weight(job, index))
         for index, length in zip(order, _shared(common, 0), strict=True)
-    ]
+    )
+    return [list(islice(placed, len(unit))) for unit in units]
+
+
+def _units(rows: Sequence[Row], rows_per_example: int, max_tokens: int) -> Iterator[Sequence[int]]:
+    """Yield the numbers of the rows that are kept together."""
+    for start in range(0, len(rows), rows_per_example):
+        example = range(start, start + rows_per_example)
+        if rows_per_example > 1 and fits_together(rows[start : start + rows_per_example], max_tokens):
+            yield example
+        else:
+            yield from ([index] for index in example)
+
+
+def _token_order(tokens_L: NDArray[np.int32]) -> bytes:
+    """Return a key by which rows are sorted as lists of their tokens would be."""
+    return tokens_L.astype(">i4").tobytes()
 
 
 def _weight(job: JobRows, index: int) -> float:

@@ -120,10 +120,13 @@ def _pack_trie(axis: _Axis, rows: Sequence[Placed], depth: int, prefix: tuple[Ru
         runs = prefix
         if common > depth:
             runs = (*prefix, axis.add_segment(group[0], common, prefix))
-        ended = [placed for placed in group if len(placed.row.tokens_L) == common]
-        for placed in ended:
-            axis.supervise(placed, runs)
-        _pack_trie(axis, group[len(ended) :], common, runs)
+        longer = []
+        for placed in group:
+            if len(placed.row.tokens_L) == common:
+                axis.supervise(placed, runs)
+            else:
+                longer.append(placed)
+        _pack_trie(axis, longer, common, runs)
 
 
 def _branches(rows: Sequence[Placed], depth: int) -> Iterator[list[Placed]]:

@@ -20,7 +20,7 @@ from torch.nn.attention.flex_attention import BlockMask
 
 from worker.engine.batch.block_mask import block_mask, exits, window_mask
 from worker.engine.batch.bundles import Bundle, bundle
-from worker.engine.batch.exchange import Lane
+from worker.engine.batch.exchange import Lane, LaneInLayer
 from worker.engine.batch.micro_batch import Segment
 
 SAVED_LENGTH = 1024  # keys; probabilities over more keys are not saved for the backward pass
@@ -90,9 +90,14 @@ class Layout:
         return window_mask(exit_T, torch.cat(positions).to(exit_T.device), self.window)
 
 
-def segment_attention(qkv_TN: Tensor, layout: Layout, scale: float) -> Tensor:
-    """Return the attended values, [T, H·E], for queries, keys and values side by side in qkv_TN."""
-    return _SegmentAttention.apply(qkv_TN, layout, scale)
+def segment_attention(
+    qkv_TN: Tensor, layout: Layout, scale: float, lane: LaneInLayer | None = None
+) -> Tensor:
+    """Return the attended values, [T, H·E], for queries, keys and values side by side in qkv_TN.
+
+    A layer that is computed again needs a `lane`, which remembers the keys and values of the first time.
+    """
+    return _SegmentAttention.apply(qkv_TN, layout, scale, lane or layout.lane)
 
 
 def segment_attention_plainly(qkv_TN: Tensor, layout: Layout, scale: float) -> Tensor:
@@ -118,9 +123,9 @@ def segment_attention_plainly(qkv_TN: Tensor, layout: Layout, scale: float) -> T
 
 class _SegmentAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, qkv_TN, layout, scale):  # type: ignore[no-untyped-def]
+    def forward(ctx, qkv_TN, layout, scale, lane):  # type: ignore[no-untyped-def]
         q_JTGE, *own = _by_heads(qkv_TN, layout)
-        keys = layout.lane.give(*own)
+        keys = lane.give(*own)
         k_JTE, v_JTE = keys.kv_2JTE
         out_TN = qkv_TN.new_empty(qkv_TN.shape[0], layout.heads.query * layout.heads.size)
         out_JTGE = _queries_by_heads(out_TN, layout.heads)
@@ -131,19 +136,18 @@ class _SegmentAttention(torch.autograd.Function):
             _scatter_queries(torch.bmm(p, _gather_keys(v_JTE, one)), out_JTGE, one)
             saved.append(p if one.key_count <= SAVED_LENGTH else None)
         ctx.layout, ctx.scale, ctx.keys = layout, scale, keys
-        # Queries and keys from which probabilities are computed again are not among the saved tensors: saved
-        # tensors may be rounded to bf16, and rounded queries and keys would give other probabilities
-        ctx.queries = q_JTGE if any(p is None for p in saved) else None
-        ctx.save_for_backward(q_JTGE if ctx.queries is None else None, *saved)
+        # Saved matrices may be rounded to bf16, and rounded queries would give other probabilities. So
+        # queries from which probabilities are computed again are saved as a vector. Keys are not saved.
+        ctx.q_shape = q_JTGE.shape
+        ctx.save_for_backward(q_JTGE.view(-1) if any(p is None for p in saved) else q_JTGE, *saved)
         return out_TN
 
     @staticmethod
     def backward(ctx, dout_TN):  # type: ignore[no-untyped-def]
-        q_JTGE, *saved = ctx.saved_tensors
+        queries, *saved = ctx.saved_tensors
+        q_JTGE = queries.view(ctx.q_shape)
         layout, keys = ctx.layout, ctx.keys
-        if ctx.queries is not None:
-            q_JTGE = ctx.queries
-        ctx.keys = ctx.queries = None  # autograd frees only the tensors that it has saved itself
+        ctx.keys = None  # autograd frees only the tensors that it has saved itself
         k_JTE, v_JTE = keys.kv_2JTE
         dout_JTGE = _queries_by_heads(dout_TN, layout.heads)
         dqkv_TN = dout_TN.new_empty(dout_TN.shape[0], layout.heads.value_columns.stop)
@@ -167,7 +171,7 @@ class _SegmentAttention(torch.autograd.Function):
         _keys_by_heads(dqk_TN[:, layout.heads.key_columns], layout.heads).copy_(dk_JTE)
         _keys_by_heads(dqkv_TN[:, layout.heads.value_columns], layout.heads).copy_(dv_JTE)
         _rotate(dqk_TN, dqkv_TN[:, : layout.heads.key_columns.stop], layout, back=True)
-        return dqkv_TN, None, None
+        return dqkv_TN, None, None, None
 
 
 def _probabilities(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:

@@ -6,33 +6,28 @@ The base layer may be of any class, have a bias, or be quantised. Each adapter w
 factors' gradients are added in place, as in `projection.py`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from worker.engine.kernels.forwards import with_forwards
 from worker.engine.kernels.projection import Share, add_gradients, add_updates, apply_gains, through_gains
 
 AddLowRank = Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
 
 
-@contextmanager
-def adapted(model: nn.Module, shares: Mapping[str, Sequence[Share]], add: AddLowRank) -> Iterator[None]:
+def adapted(
+    model: nn.Module, shares: Mapping[str, Sequence[Share]], add: AddLowRank
+) -> AbstractContextManager[None]:
     """Let layers add the updates of their shares, given by the layers' names, to their outputs inside."""
     layers = {name: model.get_submodule(name) for name in shares}
-    own = {name: vars(layer)["forward"] for name, layer in layers.items() if "forward" in vars(layer)}
-    for name, layer in layers.items():
-        layer.forward = partial(_forward, layer.forward, shares[name], add)
-    try:
-        yield
-    finally:
-        for name, layer in layers.items():
-            del layer.forward
-            if name in own:
-                layer.forward = own[name]
+    return with_forwards(
+        {layer: partial(_forward, layer.forward, shares[name], add) for name, layer in layers.items()}
+    )
 
 
 def _forward(

@@ -20,17 +20,18 @@ BLOCK_TOKENS = 16  # tokens in one softmax and its gradient: their fp32 values s
 class TokenLosses:
     """The losses of supervised tokens.
 
-    `total` is their weighted sum, and the gradient flows through it. `nll_S` (in nats) is the loss of each
-    token, without its weight. `correct_S` says whether the token's label is the most likely prediction.
+    `weighted_S` is the loss of each token times its weight, and the gradient flows through it. `nll_S` (in
+    nats) is the loss without the weight. `correct_S` says whether the token's label is the most likely
+    prediction.
     """
 
-    total: Tensor
+    weighted_S: Tensor
     nll_S: Tensor
     correct_S: Tensor
 
 
 def token_losses(hidden_SD: Tensor, head_VD: Tensor, labels_S: Tensor, weights_S: Tensor) -> TokenLosses:
-    """Return the losses, with total = Σ weight · −log softmax(hidden · headᵀ)[label]; the head is frozen."""
+    """Return the losses: −log softmax(hidden · headᵀ)[label], and times the weights; the head is frozen."""
     return TokenLosses(*_ChunkedCrossEntropy.apply(hidden_SD, head_VD, labels_S, weights_S))
 
 
@@ -40,7 +41,7 @@ def token_losses_plainly(
     """Return the same as `token_losses`, but let autograd find the gradients."""
     logits_SV = (hidden_SD @ head_VD.T).float()
     nll_S = F.cross_entropy(logits_SV, labels_S, reduction="none")
-    return TokenLosses((nll_S * weights_S).sum(), nll_S.detach(), logits_SV.argmax(-1) == labels_S)
+    return TokenLosses(nll_S * weights_S, nll_S.detach(), logits_SV.argmax(-1) == labels_S)
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -69,12 +70,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 torch.mm(chunk_SV, head_VD, out=dhidden_SD[chunk])
         ctx.save_for_backward(None if dhidden_SD is None else dhidden_SD[:tokens])
         ctx.mark_non_differentiable(nll_S, correct_S)
-        return (nll_S * weights_S).sum(), nll_S, correct_S
+        return nll_S * weights_S, nll_S, correct_S
 
     @staticmethod
-    def backward(ctx, dtotal, *_):  # type: ignore[no-untyped-def]
+    def backward(ctx, dweighted_S, *_):  # type: ignore[no-untyped-def]
         (dhidden_SD,) = ctx.saved_tensors
-        return dhidden_SD * dtotal.to(dhidden_SD.dtype), None, None, None
+        return dhidden_SD * dweighted_S[:, None].to(dhidden_SD.dtype), None, None, None
 
 
 def _slices(start: int, stop: int, length: int) -> Iterator[slice]:

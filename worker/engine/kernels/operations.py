@@ -11,15 +11,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils._triton import has_triton
 
+from worker.engine.batch.exchange import LaneInLayer
 from worker.engine.kernels import flex_attention, grouped, lora_layers, projection, transformers_attention
 from worker.engine.kernels.attention import Layout, segment_attention
-from worker.engine.kernels.elementwise import rms_norm, rms_norm_plainly, swiglu_plainly
+from worker.engine.kernels.elementwise import (
+    GELU,
+    SILU,
+    Activation,
+    rms_norm,
+    rms_norm_plainly,
+    swiglu_plainly,
+)
 from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.kernels.projection import Share
 from worker.engine.kernels.transformers_attention import Attend, SegmentLayout
@@ -30,15 +38,41 @@ GROUPED_KERNEL = {9, 10}  # major compute capabilities; on other GPUs PyTorch lo
 Compile = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
 
 
+class SegmentAttention(Protocol):
+    """The signature of `attention.segment_attention`."""
+
+    def __call__(
+        self, qkv_TN: Tensor, layout: Layout, scale: float, lane: LaneInLayer | None = None, /
+    ) -> Tensor: ...
+
+
+class ProjectSwiGlu(Protocol):
+    """The signature of `projection.project_swiglu`."""
+
+    def __call__(
+        self,
+        gate_up_TI: Tensor,
+        W: FrozenWeight,
+        shares: Sequence[Share],
+        /,
+        *,
+        activation: Activation = SILU,
+    ) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Operations:
-    """The operations that devices compute in different ways. Each has a plain twin with the same result."""
+    """The operations that devices compute in different ways. Each has a plain twin with the same result.
+
+    `project_swiglu_again` stands in the place of `project_swiglu` where a block ends that is computed again.
+    """
 
     norm: Callable[[Tensor, Tensor, float], Tensor]
-    segment_attention: Callable[[Tensor, Layout, float], Tensor]
+    segment_attention: SegmentAttention
     project: Callable[[Tensor, FrozenWeight, Sequence[Share]], Tensor]
     project_norm: Callable[[Tensor, Tensor, float, FrozenWeight, Sequence[Share]], Tensor]
-    project_swiglu: Callable[[Tensor, FrozenWeight, Sequence[Share]], Tensor]
+    project_swiglu: ProjectSwiGlu
+    project_swiglu_again: ProjectSwiGlu
     # The next two are for transformers' modules
     add_low_rank: Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
     attend: Attend
@@ -50,6 +84,7 @@ ON_CPU = Operations(
     project=projection.project,
     project_norm=projection.project_norm,
     project_swiglu=projection.project_swiglu,
+    project_swiglu_again=projection.project_swiglu_again,
     add_low_rank=lora_layers.add_low_rank,
     attend=transformers_attention.by_segments,
 )
@@ -77,19 +112,28 @@ def on_gpu(compiled: Compile) -> Operations:
 
     `compiled` compiles them, as `torch.compile` does.
     """
-    norm, swiglu = (_for_any_length(compiled(twin)) for twin in (rms_norm_plainly, swiglu_plainly))
+    norm = _for_any_length(compiled(rms_norm_plainly))
+    gates = {
+        activation: _for_any_length(compiled(partial(swiglu_plainly, activation=activation)))
+        for activation in (SILU, GELU)
+    }
     attended = compiled(flex_attention.attended)
     attended_by_heads = compiled(flex_attention.attended_by_heads)
 
-    def attention(qkv_TN: Tensor, layout: Layout, scale: float) -> Tensor:
+    def attention(qkv_TN: Tensor, layout: Layout, scale: float, lane: LaneInLayer | None = None, /) -> Tensor:
         if layout.heads.size < SMALLEST_HEAD:
-            return segment_attention(qkv_TN, layout, scale)
+            return segment_attention(qkv_TN, layout, scale, lane)
         return attended(qkv_TN, layout.cos_TE, layout.sin_TE, layout.block_mask, layout.heads, scale)
 
     def project_norm(
         x_TK: Tensor, weight_K: Tensor, eps: float, W: FrozenWeight, shares: Sequence[Share]
     ) -> Tensor:
         return grouped.project(norm(x_TK, weight_K, eps), W, shares)
+
+    def project_swiglu(
+        gate_up_TI: Tensor, W: FrozenWeight, shares: Sequence[Share], activation: Activation = SILU
+    ) -> Tensor:
+        return grouped.project_values(gates[activation], gate_up_TI, W, shares)
 
     def attend(
         q_HTE: Tensor,
@@ -108,7 +152,8 @@ def on_gpu(compiled: Compile) -> Operations:
         segment_attention=attention,
         project=_where_plain(ON_CPU.project, grouped.project),
         project_norm=_where_plain(ON_CPU.project_norm, project_norm),
-        project_swiglu=_where_plain(ON_CPU.project_swiglu, partial(grouped.project_values, swiglu)),
+        project_swiglu=_where_plain(ON_CPU.project_swiglu, project_swiglu),
+        project_swiglu_again=_where_plain(ON_CPU.project_swiglu_again, project_swiglu),
         add_low_rank=_where_plain(ON_CPU.add_low_rank, grouped.add_low_rank),
         attend=attend,
     )
@@ -121,6 +166,7 @@ def with_loops(operations: Operations) -> Operations:
         project=ON_CPU.project,
         project_norm=ON_CPU.project_norm,
         project_swiglu=ON_CPU.project_swiglu,
+        project_swiglu_again=ON_CPU.project_swiglu_again,
         add_low_rank=ON_CPU.add_low_rank,
     )
 
@@ -128,14 +174,14 @@ def with_loops(operations: Operations) -> Operations:
 def _where_plain(
     loop: Callable[..., Tensor], grouped_products: Callable[..., Tensor]
 ) -> Callable[..., Tensor]:
-    """Return a function that takes grouped products if all shares, its last argument, are plain.
+    """Return a function that takes grouped products if all shares, its last positional argument, are plain.
 
     It takes the loop over the adapters if one of the shares drops inputs or has gains.
     """
 
-    def call(*arguments: Any) -> Tensor:
+    def call(*arguments: Any, **options: Any) -> Tensor:
         plain = all(share.is_plain for share in arguments[-1])
-        return grouped_products(*arguments) if plain else loop(*arguments)
+        return (grouped_products if plain else loop)(*arguments, **options)
 
     return call
 

@@ -1,9 +1,8 @@
 """Computes an adapter's initial values, if they need the source weights or the job's rows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import LoraAdapter
@@ -12,7 +11,6 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.start.corda import corda
 from worker.engine.start.eva import eva
 from worker.engine.start.loftq import loftq
-from worker.engine.step.trainee import parameters_in
 from worker.rows import Row
 
 
@@ -21,20 +19,20 @@ def initial_values(
     base: ResidentBase,
     spec: JobSpec,
     rows: Sequence[Row],
-    state: Mapping[str, Tensor],
+    known: InitialValues,
     abandon: Callable[[], bool],
 ) -> InitialValues:
     """Return the initial values, on the CPU. It leaves out values that the adapter's layers find themselves.
 
-    An adapter that is to be restored to a `state` begins with the parameters in it, and nothing is computed.
+    Values that are `known`, from a checkpoint or a published adapter, are not computed.
     Raises JobError if the base model does not allow the initialisation. `abandon` is called every few
     seconds. Raises Abandoned as soon as it returns true.
     """
     adapter = spec.adapter
     if not isinstance(adapter, LoraAdapter):
         return {}
-    if state:
-        return parameters_in(state)
+    if known:
+        return known
     base.refuse_unsuitable(adapter)
     found: InitialValues = {}
     match adapter.init_lora_weights:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from core.estimates.measures import Recompute
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.processes import ALONE, Processes
 
@@ -19,10 +20,12 @@ class PassContext:
     `max_tokens` limits the tokens of one micro-batch; a longer row gets a micro-batch of its own. `processes`
     are the processes that compute the pass together. `abandon` is called before each micro-batch; the pass
     ends there, without a result, when `abandon` returns True. Only a process that trains alone may abandon a
-    pass, because several processes must make the same calls (`Processes.may_abandon`).
+    pass, because several processes must make the same calls (`Processes.may_abandon`). `recompute` says what
+    a training pass computes again in its backward pass, to keep less.
     """
 
     base: ResidentBase
     max_tokens: int
     processes: Processes = ALONE
     abandon: Callable[[], bool] = never_abandon
+    recompute: Recompute = Recompute.NONE

@@ -1,6 +1,6 @@
 """The body of the training loop: one round makes one optimizer step with every trainee of a cohort."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,10 +11,11 @@ from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
-from worker.engine.step.objective_pass import ObjectiveResult, ObjectiveRows, compute_objectives, row_sums
+from worker.engine.step.objective_pass import ObjectiveRows, compute_objective, row_sums
 from worker.engine.step.passes import Abandoned, decoder_of, forward, run_pass
 from worker.engine.step.processes import Processes
-from worker.engine.step.totals import Evaluation, Score, Totals
+from worker.engine.step.step_objectives import StepPart, WeightsInPass, prepare
+from worker.engine.step.totals import Evaluation, RowTotals, Score, Totals
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.rows import Row
 
@@ -24,9 +25,9 @@ def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, 
 
     An error among the results concerns only its trainee. The loss is the sum of the trainees' means, so a
     trainee's gradient does not depend on its neighbours. An objective beyond cross-entropy finds the weight
-    of each row in an additional pass before the training pass. Each process computes a part of the
-    micro-batches, and all processes take the step. If the round is abandoned, no trainee makes a step and the
-    result is empty.
+    of each row between the forward and the backward pass, or in an additional pass before. Each process
+    computes a part of the micro-batches, and all processes take the step. If the round is abandoned, no
+    trainee makes a step and the result is empty.
     """
     processes = context.processes
     rows = {trainee.adapter.name: trainee.next_rows for trainee in trainees}
@@ -35,24 +36,25 @@ def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, 
     for trainee in trainees:
         trainee.begin_step()
 
-    def forward_and_backward(lane: int, batch: MicroBatch) -> TokenLosses:
-        losses = forward(decoder, batch, adapters, lane)
-        losses.total.backward()
-        return losses
-
     try:
-        objectives = _compute_objectives(context, trainees)
+        parts = _objective_parts(context, trainees)
         jobs = [
-            _job_rows(trainee, part, objectives.get(name))
-            for trainee, (name, part) in zip(trainees, rows.items(), strict=True)
+            parts[name].as_job if name in parts else _job_rows(trainee, rows[name])
+            for name, trainee in zip(rows, trainees, strict=True)
         ]
-        totals = Totals(rows, context.base.device)
+        weights = WeightsInPass(jobs, [parts.get(name) for name in rows])
+
+        def forward_and_backward(lane: int, batch: MicroBatch) -> TokenLosses:
+            losses = forward(decoder, batch, adapters, lane, context.recompute)
+            losses.weighted_S.backward(weights.of(batch, losses))
+            return losses
+
+        totals = StepTotals(rows, sum(len(job.rows) for job in jobs), context.base.device)
         run_pass(context, decoder, jobs, forward_and_backward, totals)
         for adapter in adapters:
             adapter.parameters.gather()
             processes.sum(adapter.parameters.gradient)
-        processes.sum(totals.sums_A3)
-        means = totals.evaluations() | {name: result.evaluation for name, result in objectives.items()}
+        means = totals.evaluations(processes, jobs, parts)
     except Abandoned:
         _forget(trainees)
         return {}
@@ -82,8 +84,7 @@ def validate(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Eva
         trainee.validation_references,
         parent_values=trainee.parent_values,
     )
-    (result,) = compute_objectives(context, [part])
-    return result.evaluation
+    return compute_objective(context, part)
 
 
 def measure(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Score:
@@ -117,8 +118,32 @@ def evaluate(context: PassContext, adapter: Adapter, rows: Sequence[Row]) -> Eva
     return totals.evaluations()[adapter.name]
 
 
-def _compute_objectives(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, ObjectiveResult]:
-    """Return the results of those trainees that have an objective beyond cross-entropy, by adapter."""
+class StepTotals:
+    """The sums of a training pass: by adapter, and by row for objectives beyond cross-entropy."""
+
+    def __init__(self, names: Iterable[str], rows: int, device: torch.device) -> None:
+        self._totals, self._row_totals = Totals(names, device), RowTotals(rows, device)
+
+    def add(self, batch: MicroBatch, losses: TokenLosses) -> None:
+        self._totals.add(batch, losses)
+        self._row_totals.add(batch, losses)
+
+    def evaluations(
+        self, processes: Processes, jobs: Sequence[JobRows], parts: Mapping[str, StepPart]
+    ) -> dict[str, Evaluation]:
+        """Return the evaluation of each adapter, after adding up the sums over the processes."""
+        processes.sum(self._totals.sums_A3)
+        found = self._totals.evaluations()
+        if parts:
+            sums_3X = processes.sum(self._row_totals.sums_3X).cpu()
+            by_job = sums_3X.split([len(job.rows) for job in jobs], dim=1)
+            sums = {job.adapter: job_3X for job, job_3X in zip(jobs, by_job, strict=True)}
+            found |= {name: part.evaluation(sums[name]) for name, part in parts.items()}
+        return found
+
+
+def _objective_parts(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, StepPart]:
+    """Return the rows of those trainees that have an objective beyond cross-entropy, by adapter."""
     parts = [
         ObjectiveRows(
             trainee.adapter,
@@ -134,21 +159,13 @@ def _compute_objectives(context: PassContext, trainees: Sequence[Trainee]) -> di
     ]
     if not parts:
         return {}
-    results = compute_objectives(context, parts)
-    return {part.adapter.name: result for part, result in zip(parts, results, strict=True)}
+    return {part.rows.adapter.name: part for part in prepare(context, parts)}
 
 
-def _job_rows(trainee: Trainee, rows: Sequence[Row], objective: ObjectiveResult | None) -> JobRows:
-    """Return the rows that are learnt in a step, with their weights.
-
-    Rows with weight 0, which the objective only measures, are left out, unless all weights are 0.
-    """
-    name, seed = trainee.adapter.name, trainee.dropout_seed
-    if objective is None:
-        return JobRows(name, rows, 1 / sum(row.weight for row in rows), dropout_seed=seed)
-    weighty = [number for number, weight in enumerate(objective.weights) if weight] or range(len(rows))
-    learnt, weights = [rows[number] for number in weighty], [objective.weights[number] for number in weighty]
-    return JobRows(name, learnt, 1.0, weights, seed)
+def _job_rows(trainee: Trainee, rows: Sequence[Row]) -> JobRows:
+    """Return the rows of a step whose loss is a cross-entropy."""
+    weight = 1 / sum(row.weight for row in rows)
+    return JobRows(trainee.adapter.name, rows, weight, dropout_seed=trainee.dropout_seed)
 
 
 def _forget(trainees: Sequence[Trainee]) -> None:

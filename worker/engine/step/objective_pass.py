@@ -1,9 +1,7 @@
-"""The additional pass of objectives beyond cross-entropy, for their loss, metrics and rows' weights.
+"""A pass over the rows of objectives beyond cross-entropy, without gradient, for their log-probabilities.
 
-The rows are computed twice. This pass computes them without gradient, for their log-probabilities, from which
-the objective makes its loss, its metrics and a weight for each row. The training pass then computes them with
-gradient, as a weighted cross-entropy that has the objective's gradient. So only one micro-batch is held at a
-time, even if an objective compares many rows. Lanes, processes and neighbours work as for any other job.
+From these an objective makes its loss, its metrics and a weight for each row. A validation needs nothing
+else. `step_objectives.py` says which rows of a training step need this pass.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,6 +45,10 @@ class ObjectiveRows:
     def selected(self) -> "Selected":
         return Selected(self.rows, self.numbers)
 
+    def only(self, places: Sequence[int]) -> "ObjectiveRows":
+        """Return the selected rows at some places alone."""
+        return replace(self, numbers=[self.numbers[place] for place in places])
+
     @property
     def as_job(self) -> JobRows:
         return JobRows(self.adapter.name, self.selected, 1.0, dropout_seed=self.dropout_seed)
@@ -72,29 +74,19 @@ class Selected(Sequence[Row]):
         return self.rows[self.numbers[index]]
 
 
-@dataclass(frozen=True)
-class ObjectiveResult:
-    """The evaluation of an objective, and the weight of each selected row in the gradient.
+def compute_objective(context: PassContext, part: ObjectiveRows) -> Evaluation:
+    """Return loss, accuracy and metrics of the selected rows. Raises Abandoned as `run_pass` does."""
+    complete_references(context, part)
+    return evaluation_of(part, row_sums(context, [part.adapter], [part.as_job]))
 
-    A weight multiplies the row's cross-entropy, summed over its tokens.
+
+def complete_references(context: PassContext, part: ObjectiveRows) -> None:
+    """Compute the reference's log-probabilities of the selected rows, if they are needed and not known yet.
+
+    Raises Abandoned as `run_pass` does.
     """
-
-    evaluation: Evaluation
-    weights: list[float]
-
-
-def compute_objectives(context: PassContext, parts: Sequence[ObjectiveRows]) -> list[ObjectiveResult]:
-    """Return the result of each part, in their order. Raises Abandoned as `run_pass` does."""
-    for part in parts:
-        if part.objective.needs_reference:
-            _complete_references(context, part)
-    sums_3X = row_sums(context, [part.adapter for part in parts], [part.as_job for part in parts])
-    counts = [len(part.numbers) for part in parts]
-    return [_result(part, part_3X) for part, part_3X in zip(parts, sums_3X.split(counts, dim=1), strict=True)]
-
-
-def _complete_references(context: PassContext, part: ObjectiveRows) -> None:
-    """Compute the reference's log-probabilities of the selected rows, if they are not known yet."""
+    if not part.objective.needs_reference:
+        return
     for numbers in part.references.missing(part.numbers):
         jobs = [JobRows(part.adapter.name, Selected(part.rows, numbers), 1.0)]
         with _reference(part) as adapters:
@@ -114,13 +106,27 @@ def _reference(part: ObjectiveRows) -> Iterator[Sequence[Adapter]]:
     part.adapter.parameters.refresh()  # with the rank that is drawn for the step
 
 
-def _result(part: ObjectiveRows, sums_3X: Tensor) -> ObjectiveResult:
-    nll_X, correct_X, tokens_X = sums_3X
-    desirable_X = torch.tensor([row.desirable for row in part.selected])
-    scores = Scores(-nll_X, tokens_X, part.references.of(part.numbers), desirable_X)
+def evaluation_of(part: ObjectiveRows, sums_3X: Tensor) -> Evaluation:
+    """Return loss, accuracy and metrics of the selected rows from their `RowTotals.sums_3X`."""
+    _, correct_X, tokens_X = sums_3X
+    scores = _scores(part, sums_3X)
     found = outcome(part.objective, scores)
-    accuracy = (correct_X[desirable_X].sum() / tokens_X[desirable_X].sum()).item()
-    return ObjectiveResult(Evaluation(found.loss, accuracy, found.metrics), (-found.slope_X).tolist())
+    accuracy = (correct_X[scores.desirable_X].sum() / tokens_X[scores.desirable_X].sum()).item()
+    return Evaluation(found.loss, accuracy, found.metrics)
+
+
+def row_weights(part: ObjectiveRows, sums_3X: Tensor) -> Tensor:
+    """Return the weight of each selected row in the gradient of the selected examples' mean loss, [X].
+
+    A weight multiplies the row's cross-entropy, summed over its tokens.
+    """
+    return -outcome(part.objective, _scores(part, sums_3X)).slope_X
+
+
+def _scores(part: ObjectiveRows, sums_3X: Tensor) -> Scores:
+    nll_X, _, tokens_X = sums_3X
+    desirable_X = torch.tensor([row.desirable for row in part.selected])
+    return Scores(-nll_X, tokens_X, part.references.of(part.numbers), desirable_X)
 
 
 @torch.no_grad()

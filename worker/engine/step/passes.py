@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 
 from core.errors import TuneryError
+from core.estimates.measures import Recompute
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import head_losses
@@ -110,9 +111,16 @@ def _compute_all(
     return True
 
 
-def forward(decoder: TextDecoder, batch: MicroBatch, adapters: Sequence[Adapter], lane: int) -> TokenLosses:
+def forward(
+    decoder: TextDecoder,
+    batch: MicroBatch,
+    adapters: Sequence[Adapter],
+    lane: int,
+    recompute: Recompute = Recompute.NONE,
+) -> TokenLosses:
     """Return the losses of a lane's part of a micro-batch."""
-    hidden_SD = decoder.hidden(batch, {adapter.name: adapter.low_ranks(lane) for adapter in adapters})
+    factors = {adapter.name: adapter.low_ranks(lane) for adapter in adapters}
+    hidden_SD = decoder.hidden(batch, factors, recompute)
     return head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
 
 

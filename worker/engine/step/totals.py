@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.loss import TokenLosses
@@ -69,6 +70,13 @@ class RowTotals:
     def __init__(self, rows: int, device: torch.device) -> None:
         self.sums_3X = torch.zeros(3, rows, dtype=torch.float64, device=device)
         """For each row: loss, right predictions, tokens; all weighted by `MicroBatch.weights_S`."""
+
+    @classmethod
+    def part(cls, rows: int, batch: MicroBatch, losses: TokenLosses) -> Tensor:
+        """Return the sums of one part of a micro-batch alone."""
+        totals = cls(rows, batch.weights_S.device)
+        totals.add(batch, losses)
+        return totals.sums_3X
 
     def add(self, batch: MicroBatch, losses: TokenLosses) -> None:
         weights_S = batch.weights_S.double()

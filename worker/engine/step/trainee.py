@@ -14,6 +14,7 @@ from core.jobs.spec import JobSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.storage.artifacts import DamagedArtifact
 from worker.engine.adapters.adapter import Adapter
+from worker.engine.adapters.published import Published
 from worker.engine.batch.dropout import step_seed
 from worker.engine.parameters.flat import parts_of
 from worker.engine.step.optimizer import MOMENTS, Optimizer
@@ -79,7 +80,10 @@ class Trainee:
     compares.
     """
 
-    def __init__(self, adapter: Adapter, spec: JobSpec, rows: Sequence[Row]) -> None:
+    def __init__(
+        self, adapter: Adapter, spec: JobSpec, rows: Sequence[Row], sibling: "Trainee | None" = None
+    ) -> None:
+        """`sibling` is another candidate of the job: both compare with the same base on the same rows."""
         self.adapter = adapter
         self.rows = rows
         self.step = 0
@@ -93,8 +97,8 @@ class Trainee:
         self.total_steps = total_steps(spec, rows)
         self.last_step = self.total_steps
         self._optimizer = Optimizer(adapter.parameters, spec, self.total_steps)
-        self.references = self._new_references()
-        self.validation_references = References()
+        self.references: References = sibling.references if sibling else self._new_references()
+        self.validation_references: References = sibling.validation_references if sibling else References()
         self.parent_values: Tensor | None = None
         """The parameters of the adapter that is the reference, in one flat tensor; None for the base model"""
 
@@ -209,30 +213,23 @@ class Trainee:
         """Whether a job that continues from a parent needs the parent's parameters now, or any more."""
         return self.step == 0 or (self.objective is not None and self.objective.needs_reference)
 
-    def take_parent(self, parent: Mapping[str, Tensor]) -> None:
-        """Begin with the parameters of another adapter, the parent, and with a fresh optimizer.
+    @torch.no_grad()
+    def take_parent(self, published: Published) -> None:
+        """Begin with the values of another adapter, the parent, and with a fresh optimizer.
 
         The parent, and not the base model, is then the reference of an objective that needs one. A trainee
         that has made steps keeps its own parameters. Raises JobError if the parent is no adapter of the same
         method, ranks and targets.
         """
         parameters = self.adapter.parameters
-        own = parameters.named(parameters.master.detach())
-        fitting = {name for name in own if name in parent and parent[name].shape == own[name].shape}
-        if others := sorted((own.keys() | parent.keys()) - fitting):
-            raise JobError(
-                "invalid_adapter",
-                f"The model from which the job continues has another adapter than this job: {others[0]} "
-                "differs in its shape, or only one of the two has it.",
-                "model",
-            )
-        values = torch.empty_like(parameters.master.detach())
-        for name, part in parameters.named(values).items():
-            part.copy_(parent[name])
-        if self.step == 0:
-            parameters.master.detach().copy_(values)
+        own = parameters.master.clone() if self.step else None
+        self.adapter.load(published)
         if self.objective is not None and self.objective.needs_reference:
-            self.parent_values = values
+            self.parent_values = parameters.master.clone()
+            self.references, self.validation_references = self._new_references(), References()
+        if own is not None:
+            parameters.master.copy_(own)
+            parameters.refresh()
 
     def _state(self, moments: Mapping[str, Tensor]) -> dict[str, Tensor]:
         parameters = self.adapter.parameters

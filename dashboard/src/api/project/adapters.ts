@@ -11,6 +11,7 @@ import type { Manifest } from "@/lib/facts/adapterFacts";
 
 const PAGE = 50;
 const ALIASES = 1000;
+const MOST_PARTS_OFFERED = 1000;
 const LIST_KEY = ["adapters"] as const;
 
 export function useAdapters() {
@@ -25,6 +26,18 @@ export function adapterQuery(id: string) {
     queryFn: ({ signal }) =>
       body(api.GET("/v1/adapters/{adapter_id}", { params: { path: { adapter_id: id } }, signal })),
     staleTime: 30_000, // its job may be deleted meanwhile
+  });
+}
+
+/** The newest LoRA adapters of the project: only LoRA can be composed. */
+export function loraAdaptersQuery() {
+  return queryOptions({
+    queryKey: [...LIST_KEY, "lora"],
+    queryFn: async ({ signal }) => {
+      const params = { query: { limit: MOST_PARTS_OFFERED } };
+      const { data } = await body(api.GET("/v1/adapters", { params, signal }));
+      return data.filter(({ type }) => type === "lora");
+    },
   });
 }
 

@@ -7,8 +7,9 @@ import { pageQuery, usePaged } from "@/api/paged";
 import { readAgain } from "@/api/readAgain";
 import type { Export, ExportRequest } from "@/api/types";
 
+import { isUnderWay, TASK_POLL_MS } from "./tasks";
+
 const PAGE = 20;
-const POLL_MS = 2000;
 
 const keyOf = (adapterId: string) => ["adapter", adapterId, "exports"] as const;
 
@@ -20,11 +21,9 @@ export function useExports(adapterId: string) {
       const params = { path: { adapter_id: adapterId }, query: pageQuery(PAGE, after) };
       return body(api.GET("/v1/adapters/{adapter_id}/exports", { params, signal }));
     },
-    { refetchWhile: (exports) => exports.some(isUnderWay), everyMs: POLL_MS },
+    { refetchWhile: (exports) => exports.some(isUnderWay), everyMs: TASK_POLL_MS },
   );
 }
-
-export const isUnderWay = ({ status }: Export): boolean => status === "queued" || status === "running";
 
 export const exportContentPath = ({ id, adapter_id }: Export) =>
   `/v1/adapters/${encodeURIComponent(adapter_id)}/exports/${encodeURIComponent(id)}/content`;

@@ -44,6 +44,11 @@ function Details({ adapter }: { adapter: Adapter }) {
             <Link to="/playground" search={{ models: `${adapter.base_model},${adapter.model}`, ...(adapter.job_id && { job: adapter.job_id }) }} className="button">
               Try it
             </Link>
+            {adapter.type === "lora" && (
+              <Link to="/compose" search={{ adapters: adapter.id }} className="button">
+                Compose
+              </Link>
+            )}
             {adapter.job_id && !adapter.job_deleted && (
               <Link to="/new" search={{ from: adapter.job_id }} className="button">
                 Train another like it

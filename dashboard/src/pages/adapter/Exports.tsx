@@ -1,17 +1,15 @@
 import { useState } from "react";
 
-import { exportContentPath, isUnderWay, useCreateExport, useExports, useRemoveExport } from "@/api/project/exports";
+import { exportContentPath, useCreateExport, useExports, useRemoveExport } from "@/api/project/exports";
 import { useMayWrite } from "@/api/project/session";
 import type { Adapter, Export } from "@/api/types";
 import { destinationOf, exactness, FORMATS, formatWords, PLAIN_LORA, pushedTo } from "@/lib/facts/exportFacts";
 import { bytes } from "@/lib/text/format";
-import { Ago } from "@/parts/basics/Ago";
 import { DownloadLink } from "@/parts/basics/DownloadLink";
-import { ProgressBar } from "@/parts/basics/ProgressBar";
-import { StatusMark } from "@/parts/basics/StatusMark";
 import { Failure } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
 import { PagedList } from "@/parts/tables/PagedList";
+import { TaskLine } from "@/parts/tasks/TaskLine";
 
 const MOST_RANKS = 256;
 
@@ -27,7 +25,7 @@ export function Exports({ adapter }: { adapter: Adapter }) {
         {(items) => (
           <ul>
             {items.map((one) => (
-              <ExportLine key={one.id} one={one} mayWrite={mayWrite} />
+              <ExportLine key={one.id} one={one} />
             ))}
           </ul>
         )}
@@ -130,44 +128,27 @@ function ExportForm({ adapter }: { adapter: Adapter }) {
   );
 }
 
-function ExportLine({ one, mayWrite }: { one: Export; mayWrite: boolean }) {
+function ExportLine({ one }: { one: Export }) {
   const remove = useRemoveExport();
   const words = formatWords(one);
-  const said = one.error?.message ?? exactness(one);
   const pushed = pushedTo(one);
   return (
-    <li className="grid gap-1 border-t border-line px-4 py-2">
-      <div className="flex flex-wrap items-center gap-x-3 gap-y-1">
-        <span className="min-w-0 flex-1">{words}</span>
-        <StatusMark status={one.status} />
-        <Ago unix={one.created_at} />
-        {one.files.length > 0 && (
+    <TaskLine
+      kind="export"
+      words={words}
+      task={one}
+      result={exactness(one)}
+      removal={{ ...remove, onRemove: () => remove.mutate(one) }}
+      made={
+        one.files.length > 0 && (
           <>
             <span className="text-muted">{bytes(one.files.reduce((sum, file) => sum + file.bytes, 0))}</span>
             <DownloadLink href={exportContentPath(one)} name={`the export ${words}`} />
           </>
-        )}
-        {mayWrite && (
-          <button
-            type="button"
-            className="link text-bad"
-            aria-label={`${isUnderWay(one) ? "Cancel" : "Delete"} the export ${words}`}
-            disabled={remove.isPending}
-            onClick={() => remove.mutate(one)}
-          >
-            {isUnderWay(one) ? "Cancel" : "Delete"}
-          </button>
-        )}
-      </div>
-      {one.status === "running" && (
-        <>
-          <ProgressBar percent={one.progress.percent} label={`Progress of the export ${words}`} />
-          <p className="fact">{one.progress.phase}</p>
-        </>
-      )}
-      {said && <p className={one.error ? "text-bad" : "fact"}>{said}</p>}
+        )
+      }
+    >
       {pushed && <p className="fact break-all">Pushed to {pushed}</p>}
-      {remove.error && <Failure asked error={remove.error} />}
-    </li>
+    </TaskLine>
   );
 }

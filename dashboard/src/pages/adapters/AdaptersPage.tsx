@@ -15,7 +15,11 @@ export function AdaptersPage() {
   const adapters = useAdapters();
   return (
     <>
-      <PageTitle title="Adapters" />
+      <PageTitle title="Adapters">
+        <Link to="/compose" className="button ml-auto">
+          Compose
+        </Link>
+      </PageTitle>
       <div className="card">
         <PagedList list={adapters} empty="No adapter yet. Each job that succeeds creates one.">
           {(items) => (

@@ -70,7 +70,9 @@ def test_another_adapter_than_the_parent_s_is_refused(
     alice: Tenant, parent: Parent, adapter: dict[str, Any], param: str
 ) -> None:
     body = {"model": parent.model, "training_file": alice.upload(), "adapter": adapter}
-    assert "Leave" in refusal(alice.http.post(JOBS, json=body), 400, param, "invalid_value")["message"]
+    assert (
+        "Leave 'adapter" in refusal(alice.http.post(JOBS, json=body), 400, param, "invalid_value")["message"]
+    )
 
 
 def test_a_sweep_of_a_continued_job_tries_learning_rates_but_no_adapters(
@@ -88,11 +90,9 @@ def test_a_sweep_of_a_continued_job_tries_learning_rates_but_no_adapters(
 @pytest.mark.parametrize(
     ("adapter", "told"),
     [
-        ({"type": "adalora"}, "adalora"),
-        ({"type": "full"}, "full"),
-        ({"init_lora_weights": "eva"}, "import"),
-        ({"init_lora_weights": "olora", "use_rslora": True}, "import"),
-        ({"r": 256, "init_lora_weights": "olora"}, "'r'"),
+        ({"type": "p_tuning"}, "network"),
+        ({"type": "prefix_tuning", "prefix_projection": True}, "network"),
+        ({"type": "vblora", "save_only_topk_weights": True}, "save_only_topk_weights"),
     ],
 )
 def test_an_adapter_that_no_job_can_train_on_is_refused_with_the_reason(
@@ -103,12 +103,33 @@ def test_an_adapter_that_no_job_can_train_on_is_refused_with_the_reason(
     assert told in error["message"]
 
 
-def test_a_rank_that_was_doubled_by_the_publication_is_the_rank_of_the_next_job(
-    alice: Tenant, published: Any
+@pytest.mark.parametrize(
+    ("adapter", "changed"),
+    [
+        ({"init_lora_weights": "eva", "r": 4}, {}),
+        ({"init_lora_weights": "olora", "use_rslora": True, "rank_pattern": {"q_proj": 2}}, {}),
+        ({"type": "adalora", "init_r": 9, "tinit": 1}, {"tinit": 0, "target_r": 4}),
+        ({"type": "lokr", "r": 4, "decompose_factor": 4}, {}),
+        ({"type": "prefix_tuning", "num_virtual_tokens": 7}, {}),
+        ({"type": "full"}, {}),
+    ],
+)
+def test_a_job_continues_an_adapter_of_any_method_with_its_options(
+    alice: Tenant, published: Any, adapter: dict[str, Any], changed: dict[str, Any]
 ) -> None:
-    job = alice.create_job(model=published(alice, r=4, lora_alpha=8, init_lora_weights="pissa").model)
-    assert [job["adapter"][name] for name in ("r", "lora_alpha", "init_lora_weights")] == [8, 16, True]
+    parent = published(alice, **adapter)
+    asked = {"adapter": adapter | changed} if changed else {}
+    job = alice.create_job(model=parent.model, **asked)
+    assert job["adapter"] == {**alice.job(parent.job_id)["adapter"], **changed}
     alice.openai.fine_tuning.jobs.cancel(job["id"])
+
+
+def test_a_seed_that_the_parent_left_to_its_job_stays_the_parent_s(alice: Tenant, published: Any) -> None:
+    """The file does not say which numbers were drawn; the same seed draws them again."""
+    parent = published(alice, type="fourierft", random_loc_seed=None)
+    child = alice.create_job(model=parent.model, seed=5)
+    assert child["adapter"]["random_loc_seed"] == alice.job(parent.job_id)["seed"]
+    alice.openai.fine_tuning.jobs.cancel(child["id"])
 
 
 def test_no_job_continues_from_another_project_s_model_unless_it_is_shared(

@@ -454,3 +454,14 @@ def test_the_loss_of_a_comparison_is_that_of_an_evaluation_and_its_rows_add_up_t
     for number in (0, 7, 19):
         alone = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, [VALIDATION_ROWS[number]])
         assert found.nll_X[number] / found.tokens_X[number] == pytest.approx(alone.loss, rel=1e-4)
+
+
+def test_candidates_share_what_the_base_makes_of_their_rows(base: ResidentBase) -> None:
+    spec = spec_of(rates={4: 1e-3, 8: 1e-3}, objective=Dpo())
+    group = process_group_on(base, 10_000)
+    one, other = begun(group, spec, Told(), rows=pairs(12), validation_rows=pairs(4, 1)).trainees
+    micro_batches: list[None] = []
+    for trainee, expected in ((one, 2), (other, 1)):  # the first one's step computes the base too
+        micro_batches.clear()
+        group.train_round([trainee], lambda: bool(micro_batches.append(None)))
+        assert len(micro_batches) == expected

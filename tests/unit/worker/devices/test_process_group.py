@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from core.errors import JobError
+from core.estimates.measures import Recompute
 from core.jobs.spec import Hyperparameters, JobSpec
 from core.settings import Settings
 from tests.fixtures.tiny import TINY, write_base
@@ -69,6 +70,15 @@ def test_only_a_process_alone_is_asked_whether_to_abandon_a_pass(processes: Proc
         assert len(questions) == asked
         assert context.processes is processes
         assert context.max_tokens == 10
+
+
+@pytest.mark.parametrize(("asked", "expected"), [("auto", "none"), ("layers", "layers")])
+def test_an_operator_decides_what_is_computed_again(asked: str, expected: str) -> None:
+    settings = Settings(recompute=asked)  # type: ignore[arg-type]
+    slot = cast(ModelSlot, SimpleNamespace(base=SimpleNamespace(max_step_tokens=10)))
+    group = ProcessGroup(slot, ALONE, None, Watchdog(60), settings.recompute)
+    with group._pass_context(lambda: False) as context:
+        assert context.recompute is Recompute(expected)
 
 
 def test_the_same_weights_in_the_same_type_are_loaded(catalog: Path) -> None:

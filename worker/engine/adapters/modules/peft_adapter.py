@@ -1,12 +1,12 @@
 """Adapters of the methods that PEFT computes: with PEFT's own modules and autograd, in the engine's loop."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import structlog
 import torch
-from peft import PeftConfig, PeftModel, PeftModelForCausalLM
+from peft import PeftConfig, PeftModel, PeftModelForCausalLM, set_peft_model_state_dict
 
 from core.errors import JobError
 from core.methods.method import MethodOptions
@@ -14,7 +14,7 @@ from worker.engine.adapters.modules.own_decoder import WithOwnDecoder, own_decod
 from worker.engine.adapters.modules.own_tree import tree_with_own_config
 from worker.engine.adapters.modules.peft_config import peft_config
 from worker.engine.adapters.modules.peft_decoder import PromptDecoder, TrainedHead
-from worker.engine.adapters.refusals import refused_by_peft
+from worker.engine.adapters.refusals import other_adapter, refused_by_peft
 from worker.engine.adapters.saving import PEFT_NAME, save_adapter, target_names
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import Head
@@ -101,6 +101,29 @@ class PeftAdapter(WithOwnDecoder):
     @property
     def target_modules(self) -> list[str]:
         return target_names(self._model.peft_config[PEFT_NAME])
+
+    @torch.no_grad()
+    def load(self, published: Mapping[str, torch.Tensor]) -> None:
+        """Take the values of an adapter with the same options from the tensors that `save` has written.
+
+        Raises JobError if they are those of another adapter.
+        """
+        own = self.parameters.named(self.parameters.master)
+        trained = {name: each for name, each in self._model.named_parameters() if name in own}
+        for parameter in trained.values():
+            parameter.data.fill_(torch.nan)  # so that PEFT cannot leave one out unnoticed
+        try:
+            found = set_peft_model_state_dict(self._model, dict(published), adapter_name=PEFT_NAME)
+        except (KeyError, RuntimeError) as error:
+            raise other_adapter(str(error)) from error
+        others = {name for name, parameter in trained.items() if parameter.isnan().any()}
+        if not self._model.peft_config[PEFT_NAME].is_prompt_learning:
+            others |= set(found.unexpected_keys)
+        if others:
+            raise other_adapter(f"only one of the two has {min(others)}.")
+        for name, parameter in trained.items():
+            own[name].copy_(parameter.data)
+        self.parameters.refresh()
 
     def save(self, folder: Path) -> None:
         """Write PEFT's adapter_model.safetensors and adapter_config.json, which name the base model."""

@@ -7,12 +7,10 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
 
 from core.errors import JobError
-from core.methods.method import MethodOptions
+from core.methods.method import MethodOptions, with_seeds
 from core.methods.vectors import LnTuningAdapter, TrainableTokensAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.targets import Targets, is_target, targets_for_peft
-
-SEEDS = ("random_seed", "random_loc_seed")  # of options that choose at random which numbers are trained
 
 
 def peft_config(base: ResidentBase, options: MethodOptions, seed: int) -> PeftConfig:
@@ -21,8 +19,7 @@ def peft_config(base: ResidentBase, options: MethodOptions, seed: int) -> PeftCo
     A seed that is null becomes the job's `seed`: PEFT would draw another one each time. Raises JobError if a
     target cannot be trained, and ValueError if PEFT refuses the options.
     """
-    given = options.model_dump(exclude={"type"})
-    given |= {name: seed for name in SEEDS if name in given and given[name] is None}
+    given = with_seeds(options.model_dump(exclude={"type"}), seed)
     given |= _tokens(base, options) | _targets(base, options)
     named = {name: value for name, value in given.items() if value is not None}
     return PEFT_TYPE_TO_CONFIG_MAPPING[options.type.upper()](task_type="CAUSAL_LM", **named)

@@ -1,15 +1,17 @@
 """Decoders over PEFT's own modules, for adapters that the engine has no computation of its own for."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from peft import PeftModel
 from torch import Tensor, nn
 
+from core.estimates.measures import Recompute
 from worker.engine.base.adapters_on_axis import AdaptersOnAxis
 from worker.engine.base.head import Head
-from worker.engine.base.portable import PlainDecoder
+from worker.engine.base.portable import Attention, PlainDecoder
+from worker.engine.base.recomputed_modules import recomputing
 from worker.engine.base.text_decoder import Adapters, Path, Projections, TextDecoder
 from worker.engine.batch.micro_batch import MicroBatch
 
@@ -21,9 +23,12 @@ class PromptDecoder(PlainDecoder):
         super().__init__(model.get_base_model(), head)
         self._prompted = model
 
-    def _run(self, _on_axis: AdaptersOnAxis, /, **inputs: Tensor) -> Tensor:
+    def _run(
+        self, _on_axis: AdaptersOnAxis, recompute: Recompute, _attention: Attention, /, **inputs: Tensor
+    ) -> Tensor:
         """Return the final hidden states [T, D] of a row, without those of the virtual tokens."""
-        with _recorded_states(self._body) as states:
+        again = recomputing(self._model, self._body, recompute, lambda _: nullcontext())
+        with again, _recorded_states(self._body) as states:
             self._prompted(**inputs, use_cache=False)
         return states[0][0, -inputs["input_ids"].shape[1] :]
 
@@ -46,9 +51,9 @@ class TrainedHead:
         merged: Tensor = self._layer.get_merged_weights(self._layer.active_adapters)
         return merged
 
-    def hidden(self, batch: MicroBatch, adapters: Adapters) -> Tensor:
+    def hidden(self, batch: MicroBatch, adapters: Adapters, recompute: Recompute = Recompute.NONE) -> Tensor:
         """Return the final hidden states of the supervised positions, [S, D]."""
-        return self._decoder.hidden(batch, adapters)
+        return self._decoder.hidden(batch, adapters, recompute)
 
 
 @contextmanager

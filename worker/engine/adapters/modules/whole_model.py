@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from core.errors import JobError
 from worker.engine.adapters.memory import GRADIENT_BYTES, OPTIMIZED_BYTES
 from worker.engine.adapters.modules.own_decoder import WithOwnDecoder, own_decoder
+from worker.engine.adapters.refusals import refuse_other_adapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import Head
 from worker.engine.base.portable import body_of
@@ -32,10 +33,11 @@ class WholeModel(WithOwnDecoder):
     stay the base's own: no gradient reaches them. Tied weights stay tied.
     """
 
-    def __init__(self, base: ResidentBase, name: str, step_tokens: int) -> None:
+    def __init__(self, base: ResidentBase, name: str, step_tokens: int, keeps_parent: bool = False) -> None:
         """Copy the weights. `step_tokens` is the most tokens of a micro-batch.
 
-        Raises JobError if the training does not fit into memory.
+        `keeps_parent` says whether the job also keeps the weights of another model, its reference. Raises
+        JobError if the training does not fit into memory.
         """
         self.name = name
         self._base = base
@@ -44,13 +46,13 @@ class WholeModel(WithOwnDecoder):
         trained = {each: nn.Parameter(each.data) for each in text.values()}
         self._model = _copy_with(base.model, trained)
         self._decoder = own_decoder(base, self._model, Head.of(self._model))
-        self._refuse_without_memory(step_tokens)
+        self._refuse_without_memory(step_tokens, keeps_parent)
         own = {each: trained[parameter] for each, parameter in text.items()}
         self.parameters = flat_views(own, base.dtype)
 
-    def _refuse_without_memory(self, step_tokens: int) -> None:
+    def _refuse_without_memory(self, step_tokens: int, keeps_parent: bool) -> None:
         """Raise JobError if the training needs more memory than is free."""
-        needed, free = self._needed_bytes(step_tokens), free_bytes(self._base.device)
+        needed, free = self._needed_bytes(step_tokens, keeps_parent), free_bytes(self._base.device)
         if needed > free:
             raise JobError(
                 "out_of_memory",
@@ -60,8 +62,10 @@ class WholeModel(WithOwnDecoder):
                 "adapter.type",
             )
 
-    def _needed_bytes(self, step_tokens: int) -> int:
+    def _needed_bytes(self, step_tokens: int, keeps_parent: bool) -> int:
         """Return the bytes of weights, gradients and moments, and of a step or a saved copy beside them.
+
+        While the reference computes with the parent's weights, the job's own wait in a copy, both in fp32.
 
         A step and a saved copy never exist together, so the larger of the two counts. A step takes
         activations, which are extrapolated from those of a few tokens, and the logits of a chunk.
@@ -75,7 +79,8 @@ class WholeModel(WithOwnDecoder):
         activations = step_tokens * self._kept_bytes() // TRIAL_TOKENS
         on_cpu = self._base.device.type == "cpu"
         saved = numbers * self._base.source_dtype.itemsize if on_cpu else 0
-        state = numbers * (OPTIMIZED_BYTES + GRADIENT_BYTES) + copies
+        parent = 2 * numbers * torch.float32.itemsize if keeps_parent else 0
+        state = numbers * (OPTIMIZED_BYTES + GRADIENT_BYTES) + copies + parent
         return state + max(activations + head, saved)
 
     def _kept_bytes(self) -> int:
@@ -102,6 +107,15 @@ class WholeModel(WithOwnDecoder):
     @property
     def target_modules(self) -> list[str]:
         return []
+
+    @torch.no_grad()
+    def load(self, published: Mapping[str, Tensor]) -> None:
+        """Take the values of a model that `save` has written; its other weights are the base's own."""
+        own = self.parameters.named(self.parameters.master)
+        refuse_other_adapter(own, {name: each for name, each in published.items() if name in own})
+        for name, part in own.items():
+            part.copy_(published[name])
+        self.parameters.refresh()
 
     def save(self, folder: Path) -> None:
         """Write the model as transformers' `from_pretrained` loads it, in the type of the source weights."""

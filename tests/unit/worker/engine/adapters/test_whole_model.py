@@ -179,7 +179,7 @@ def test_a_job_that_does_not_fit_is_refused_with_both_numbers_and_a_way_out(
     base: ResidentBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = sum(each.numel() for each in base.model.parameters())
-    needed = attach(base, "job", spec_of(), step_tokens=1000)._needed_bytes(1000)  # type: ignore[attr-defined]
+    needed = attach(base, "job", spec_of(), step_tokens=1000)._needed_bytes(1000, False)  # type: ignore[attr-defined]
     assert needed > 16 * numbers
     monkeypatch.setattr(whole_model, "free_bytes", lambda _: needed)
     attach(base, "job", spec_of(), step_tokens=1000)

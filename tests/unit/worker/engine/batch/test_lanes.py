@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.jobs.spec import LoraAdapter
+from core.jobs.spec import JobSpec, LoraAdapter
+from core.objectives.dpo import Dpo
+from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.rows import make_rows, shared_rows, with_beginning
 from tests.fixtures.engine.training import make_spec, make_trainee, train
 from worker.engine.base.base_model import ResidentBase
@@ -17,6 +19,7 @@ from worker.engine.batch.lanes import Lanes
 from worker.engine.kernels import attention
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
+from worker.rows import Row
 
 pytestmark = pytest.mark.slow
 
@@ -32,15 +35,18 @@ def threads() -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["unlike rows", "shared prefixes"])
+@pytest.mark.parametrize(
+    ("rows", "spec"),
+    [(make_rows(12, 0), make_spec()), (shared_rows(), make_spec()), (pairs(12), make_spec(objective=Dpo()))],
+    ids=["unlike rows", "shared prefixes", "pairs"],
+)
 def test_two_lanes_give_the_losses_and_adapters_of_one(
-    base: ResidentBase, threads: int, shared: bool
+    base: ResidentBase, threads: int, rows: list[Row], spec: JobSpec
 ) -> None:
-    rows = shared_rows() if shared else make_rows(12, 0)
     outcomes = []
     for count in (1, 2):
         base.lanes = Lanes(count)
-        trainees = [make_trainee(base, f"{name}{count}", make_spec(), rows) for name in "ab"]
+        trainees = [make_trainee(base, f"{name}{count}", spec, rows) for name in "ab"]
         losses = train(base, trainees, 4)
         validation = evaluate(PassContext(base, max_tokens=40), trainees[0].adapter, rows).loss
         outcomes.append(([*losses.values()], validation, trainees[1].adapter.parameters.master))

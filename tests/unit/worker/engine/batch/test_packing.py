@@ -9,6 +9,7 @@ from tests.fixtures.engine.rows import make_rows, shared_rows, with_beginning
 from worker.engine.batch.grouping import MIN_SHARED, JobRows
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.batch.pack import pack as pack_on
+from worker.rows import Row
 
 CPU = torch.device("cpu")
 
@@ -86,6 +87,30 @@ def test_beginnings_too_short_to_be_shared_count_for_the_budget() -> None:
     batches = pack([JobRows("job", rows, 1.0)], 1_000)
     assert max(len(batch.tokens_T) for batch in batches) <= 1_000
     assert {segment.prefix_length for batch in batches for segment in batch.segments} == {0, len(prompt)}
+
+
+@pytest.mark.parametrize("max_tokens", [60, 90, 200])
+def test_the_rows_of_an_example_stay_together_if_they_fit(max_tokens: int) -> None:
+    rows = make_rows(40, 0)
+    batches = pack([JobRows("a", rows[:1], 1.0), JobRows("b", rows, 1.0, rows_per_example=2)], max_tokens)
+    of_row = [[number for number, batch in enumerate(batches) if row in batch.rows_S] for row in range(1, 41)]
+    for number, (one, other) in enumerate(zip(of_row[0::2], of_row[1::2], strict=True)):
+        fits = sum(len(row.tokens_L) for row in rows[2 * number : 2 * number + 2]) <= max_tokens
+        assert len(one) == len(other) == 1
+        assert one == other or not fits
+
+
+def test_an_answer_that_begins_another_one_is_learnt_although_it_comes_later() -> None:
+    """Examples stay together, so the rows are not always in the order of their tokens."""
+    prompt = np.arange(100, dtype=np.int32)
+    answers = [[7, 8, 9], [7, 9, 9], [7], [8]]
+    rows = [
+        Row(line, np.append(prompt, answer).astype(np.int32), np.arange(100 + len(answer)) >= 100)
+        for line, answer in enumerate(answers)
+    ]
+    (batch,) = pack([JobRows("job", rows, 1.0, rows_per_example=2)], 10_000)
+    assert sorted(lessons(batch, batch.tokens_T)) == expected_lessons(rows, 1.0)
+    assert len(batch.tokens_T) <= 100 + sum(map(len, answers))
 
 
 def test_micro_batches_are_as_few_as_possible_and_of_like_size() -> None:

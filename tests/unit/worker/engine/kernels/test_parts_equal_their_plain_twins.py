@@ -31,6 +31,13 @@ PROJECTIONS = {
         lambda x, W, shares: projection.project_plainly(elementwise.swiglu_plainly(x), W, shares),
         64,
     ),
+    "of a gate with GELU": (
+        lambda x, W, shares: projection.project_swiglu(x, W, shares, elementwise.GELU),
+        lambda x, W, shares: projection.project_plainly(
+            elementwise.swiglu_plainly(x, elementwise.GELU), W, shares
+        ),
+        64,
+    ),
 }
 
 
@@ -155,8 +162,8 @@ def test_cross_entropy_in_chunks(dtype: torch.dtype, monkeypatch: pytest.MonkeyP
     hidden = torch.randn(30, 32).to(dtype)
     assert_twins_agree(
         dtype,
-        lambda h: loss.token_losses(h, head, labels, weights).total,
-        lambda h: loss.token_losses_plainly(h, head, labels, weights).total,
+        lambda h: loss.token_losses(h, head, labels, weights).weighted_S.sum(),
+        lambda h: loss.token_losses_plainly(h, head, labels, weights).weighted_S.sum(),
         hidden,
     )
     ours, plain = (f(hidden, head, labels, weights) for f in (loss.token_losses, loss.token_losses_plainly))
@@ -180,7 +187,7 @@ def test_cross_entropy_of_capped_logits_in_chunks(
 
     assert_twins_agree(
         dtype,
-        lambda h: head.head_losses(h, weight, 5.0, labels, weights).total,
+        lambda h: head.head_losses(h, weight, 5.0, labels, weights).weighted_S.sum(),
         plainly,
         torch.randn(30, 32).to(dtype),
     )

@@ -27,7 +27,7 @@ from worker.engine.start.initial_values import initial_values
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 from worker.engine.step.passes import Abandoned
-from worker.engine.step.trainee import Trainee
+from worker.engine.step.trainee import Trainee, parameters_in
 from worker.rows import Row
 
 pytestmark = pytest.mark.slow
@@ -150,7 +150,8 @@ def test_a_resumed_job_goes_on_to_the_bit_and_looks_at_no_rows(
     state = {name: part.clone() for name, part in undisturbed.state().items()}
     train(base, [undisturbed], 3)
     monkeypatch.setattr(observed, "observe", lambda *_: pytest.fail("it looks at rows"))
-    resumed = job(base, adapter, initial_values(base, make_spec(adapter=adapter), ROWS, state, lambda: False))
+    known = parameters_in(state)
+    resumed = job(base, adapter, initial_values(base, make_spec(adapter=adapter), ROWS, known, lambda: False))
     resumed.restore(3, state)
     train(base, [resumed], 3)
     assert torch.equal(resumed.adapter.parameters.master, undisturbed.adapter.parameters.master)

@@ -34,7 +34,7 @@ from worker.engine.start.observed import first_rows, observe, sources_of
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 from worker.engine.step.passes import Abandoned
-from worker.engine.step.trainee import Trainee, order_of
+from worker.engine.step.trainee import Trainee, order_of, parameters_in
 from worker.row_store import store_rows
 from worker.rows import Row
 
@@ -191,7 +191,7 @@ def test_a_resumed_job_goes_on_to_the_bit_and_looks_at_no_rows(
     state = {name: part.clone() for name, part in undisturbed.state().items()}
     train(base, [undisturbed], 3)
     monkeypatch.setattr(observed, "observe", lambda *_: pytest.fail("it looks at rows"))
-    resumed = job(base, spec, initial_values(base, spec, ROWS, state, lambda: False))
+    resumed = job(base, spec, initial_values(base, spec, ROWS, parameters_in(state), lambda: False))
     resumed.restore(3, state)
     train(base, [resumed], 3)
     assert torch.equal(resumed.adapter.parameters.master, undisturbed.adapter.parameters.master)
@@ -207,7 +207,7 @@ def test_a_process_group_computes_a_job_s_initial_values_once(
     begun = process_group.join("job", spec, store_rows(ROWS), {})
     train(base, [begun], 1)
     monkeypatch.setattr(observed, "observe", lambda *_: pytest.fail("it looks at rows"))
-    resumed = process_group.join("job", spec, store_rows(ROWS), begun.state())
+    resumed = process_group.join("job", spec, store_rows(ROWS), parameters_in(begun.state()))
     assert torch.equal(resumed.adapter.parameters.master, begun.adapter.parameters.master)
 
 

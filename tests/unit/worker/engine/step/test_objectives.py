@@ -28,7 +28,7 @@ from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round, validate
-from worker.engine.step.objective_pass import ObjectiveRows, compute_objectives
+from worker.engine.step.objective_pass import ObjectiveRows, compute_objective
 from worker.engine.step.references import References
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.objectives.dpo import DpoLoss
@@ -47,7 +47,7 @@ Rewards = tuple[Tensor, Tensor]
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: objective.type)
-@pytest.mark.parametrize("max_tokens", [MAX_TOKENS, 10_000], ids=["in pieces", "in one piece"])
+@pytest.mark.parametrize("max_tokens", [32, MAX_TOKENS, 10_000], ids=["pairs cut", "in pieces", "in one"])
 def test_loss_and_gradient_are_those_of_the_paper(
     base: ResidentBase, objective: Any, max_tokens: int
 ) -> None:
@@ -59,6 +59,27 @@ def test_loss_and_gradient_are_those_of_the_paper(
     expected, metrics = by_the_paper(objective, model, trainee.next_rows)
     result = assert_a_round_gives(base, trainee, expected, max_tokens)
     assert {name: result.metrics[name] for name in metrics} == pytest.approx(metrics, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("objective", "max_tokens", "micro_batches"),
+    [
+        (Simpo(), 10_000, 1),
+        (Dpo(), 10_000, 2),  # the references take a pass of their own
+        (Kto(), 10_000, 3),
+        (Orpo(), MAX_TOKENS, 8),  # as many as there are pairs: each of them fits
+        (Orpo(), 2, 32),  # no pair fits, so each row is computed twice
+    ],
+)
+def test_pairs_that_fit_are_computed_once(
+    base: ResidentBase, objective: Any, max_tokens: int, micro_batches: int
+) -> None:
+    spec = make_spec(hyperparameters=EIGHT, objective=objective)
+    trainee = make_trainee(base, "job", spec, rows_of(spec, 8))
+    asked: list[None] = []
+    context = PassContext(base, max_tokens, abandon=lambda: bool(asked.append(None)))
+    train_round(context, [trainee])
+    assert len(asked) <= micro_batches
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: objective.type)
@@ -144,7 +165,7 @@ def test_the_bare_base_is_the_reference_whatever_the_adapter(base: ResidentBase)
             adapter.parameters.refresh()
         references = References()
         part = ObjectiveRows(adapter, DpoLoss(Dpo()), pairs(3), range(6), references)
-        compute_objectives(PassContext(base, MAX_TOKENS), [part])
+        compute_objective(PassContext(base, MAX_TOKENS), part)
         found.append(references.of(range(6)))
     assert torch.equal(*found)
 

@@ -31,7 +31,15 @@ def seen(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     return [json.loads((out / f"{process}.json").read_text()) for process in range(2)]
 
 
-@pytest.mark.parametrize(("how", "path"), [("whole", "fast"), ("sharded", "portable")])
+@pytest.mark.parametrize(
+    ("how", "path"),
+    [
+        ("whole", "fast"),
+        ("sharded", "portable"),
+        ("recomputed", "fast"),
+        ("sharded, recomputed", "portable"),
+    ],
+)
 def test_two_processes_give_the_losses_and_the_adapters_of_one(
     base: ResidentBase, seen: Seen, how: str, path: str
 ) -> None:
@@ -59,6 +67,12 @@ def test_sharded_processes_compute_in_step_and_hold_half_of_the_layers(
     assert first["batches"] == second["batches"]
     layers = sum(parameter.numel() for parameter in base.model.model.layers.parameters())
     assert first["held"] + second["held"] == layers
+
+
+@pytest.mark.parametrize(("how", "again"), [("whole", "recomputed"), ("sharded", "sharded, recomputed")])
+def test_recomputed_layers_give_the_same_adapters_to_the_bit(seen: Seen, how: str, again: str) -> None:
+    for process in seen:
+        assert process[again]["adapters"] == process[how]["adapters"]
 
 
 def test_a_fault_of_one_process_is_met_by_all(seen: Seen) -> None:

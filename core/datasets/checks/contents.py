@@ -1,0 +1,121 @@
+"""The texts of a checked row, whatever its kind, and the hashes by which rows are compared."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from core.datasets.chat_rules import content_text
+from core.datasets.kinds import Kind
+from core.datasets.labelled_rules import labelled
+from core.datasets.preference_rules import pair
+
+TEMPLATE_TOKENS = 5  # that a chat template adds to a message, about
+Message = dict[str, Any]
+
+
+class Text(NamedTuple):
+    """The text of one message, and the path to it."""
+
+    field: str
+    role: str
+    text: str
+
+
+class Contents(NamedTuple):
+    """A row as the check compares it.
+
+    `exact` is equal for rows with equal texts. Rows with an equal `subject` answer the same question, and
+    contradict each other if their `verdict` differs. The hashes are Python's: they mean nothing in another
+    process. `prompt_bytes` and `bytes` measure the texts in UTF-8 before the answers, and in all.
+    """
+
+    texts: list[Text]
+    exact: int
+    subject: int
+    verdict: int
+    answer: str
+    prompt_bytes: int
+    bytes: int
+    messages: int
+
+
+def contents_of(row: dict[str, Any], kind: Kind) -> Contents:
+    """Return the contents of a row that `RowCheck` has no finding on."""
+    if kind == "chat":
+        return _chat(row["messages"])
+    if kind == "labelled":
+        prompt, answer, label = labelled(row)
+        found = _chat(
+            [*prompt, answer], "messages[{}].content" if "messages" in row else "prompt[{}].content"
+        )
+        if "completion" in row:
+            found.texts[-1] = found.texts[-1]._replace(field="completion[0].content")
+        exact = hash((found.exact, label))
+        return found._replace(exact=exact, subject=found.exact, verdict=int(label), answer=str(label))
+    return _pair(row)
+
+
+def _chat(messages: list[Message], field: str = "messages[{}].content") -> Contents:
+    texts = list(_texts(messages, field))
+    said = [(role, text) for _, role, text in texts]
+    exact, answer = hash(tuple(said)), texts[-1].text
+    sizes = [_size(text) for _, _, text in texts]
+    has_prompt = len(said) > 1
+    return Contents(
+        texts=texts,
+        exact=exact,
+        subject=hash(tuple(said[:-1])) if has_prompt else exact,
+        verdict=hash(answer),
+        answer=answer,
+        prompt_bytes=_before_first_answer(texts, sizes),
+        bytes=sum(sizes),
+        messages=len(texts),
+    )
+
+
+def _pair(row: dict[str, Any]) -> Contents:
+    prompt, preferred, other = pair(row)
+    answers = (_text_of(preferred), _text_of(other))
+    prompt_field, *fields = _pair_fields(row)
+    asked = list(_texts(prompt, prompt_field))
+    texts = asked + [Text(field, "assistant", text) for field, text in zip(fields, answers, strict=True)]
+    said = tuple((role, text) for _, role, text in texts)
+    prompt_bytes = sum(_size(text) for _, _, text in asked)
+    return Contents(
+        texts=texts,
+        exact=hash(said),
+        subject=hash((said[:-2], frozenset(answers))),
+        verdict=hash(answers[0]),
+        answer=answers[0],
+        prompt_bytes=prompt_bytes,
+        bytes=prompt_bytes + max(map(_size, answers)),
+        messages=len(asked) + 1,
+    )
+
+
+def _texts(messages: list[Message], field: str) -> Iterator[Text]:
+    for index, message in enumerate(messages):
+        yield Text(field.format(index), message["role"], _text_of(message))
+
+
+def _text_of(message: Message) -> str:
+    return content_text(message.get("content") or "")
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _before_first_answer(texts: list[Text], sizes: list[int]) -> int:
+    first = next(index for index, text in enumerate(texts) if text.role == "assistant")
+    return sum(sizes[:first])
+
+
+def _pair_fields(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Return the paths to the prompt's messages, the preferred answer and the other one."""
+    if "input" in row:
+        return "input.messages[{}].content", "preferred_output[0].content", "non_preferred_output[0].content"
+    if "conversations" in row:
+        return "conversations[{}].value", "chosen.value", "rejected.value"
+    last = len(row["chosen"]) - 1
+    prompt = "prompt[{}].content" if "prompt" in row else "chosen[{}].content"
+    return prompt, f"chosen[{last}].content", f"rejected[{last}].content"

@@ -1,0 +1,71 @@
+"""What a check has found: findings with a line, a severity and a mend, and figures on the whole file."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+Severity = Literal["error", "warning", "note"]
+
+KEPT_FINDINGS = 50  # of each code; the counts go on
+
+
+class ContentFinding(BaseModel):
+    """One thing that is wrong with a row, or with the file as a whole."""
+
+    code: Annotated[str, Field(description="What is wrong, for programs")]
+    severity: Annotated[
+        Severity,
+        Field(description="`error`: training would fail or teach harm; `warning`: it would suffer; `note`"),
+    ]
+    line: Annotated[int | None, Field(description="The row's line, from 1. Null if the whole file is meant")]
+    field: Annotated[str, Field(description="The path in the row, as `messages[1].content`; may be empty")]
+    message: Annotated[str, Field(description="What is wrong")]
+    mend: Annotated[str, Field(description="What to do")]
+    other_line: Annotated[
+        int | None, Field(description="The line of the row that this row repeats, leaks or contradicts")
+    ] = None
+
+
+class CodeCount(BaseModel):
+    """How many findings have a code. The list of findings holds the first 50 of them."""
+
+    code: str
+    severity: Severity
+    count: int
+
+
+class Lengths(BaseModel):
+    """The lengths of the rows in tokens, estimated from their bytes."""
+
+    shortest: int
+    median: int
+    p95: Annotated[int, Field(description="19 in 20 rows are at most so long")]
+    longest: int
+    total: int
+    bytes_per_token: Annotated[float, Field(description="The ratio of the estimate")]
+
+
+class AnswerCount(BaseModel):
+    """An answer, or a label, and the number of rows that have it."""
+
+    answer: str
+    rows: int
+
+
+class ContentReport(BaseModel):
+    """The result of a check."""
+
+    format: Annotated[str | None, Field(description="The form of the rows, as it was detected")] = None
+    kind: Annotated[str | None, Field(description="What the rows hold. Null if no row shows it")]
+    rows: int
+    bad_rows: Annotated[int, Field(description="Rows that no job takes; they are not checked further")]
+    validation_rows: Annotated[int | None, Field(description="Null without a validation file")]
+    counts: list[CodeCount]
+    findings: list[ContentFinding]
+    lengths: Annotated[Lengths | None, Field(description="Null if no row is correct")]
+    answers: Annotated[
+        list[AnswerCount] | None,
+        Field(description="The answers and their rows, most frequent first. Null if answers are many"),
+    ]
+    mendable_rows: Annotated[int, Field(description="Rows that a mended copy leaves out")]
+    examples: Annotated[list[dict[str, Any]], Field(description="The first three rows, as jobs read them")]

@@ -1,0 +1,104 @@
+"""Finds equal and similar rows by fixed-width columns, so that a million rows take little memory.
+
+A row's signature has the lowest byte of each of 64 MinHash values of its words and word pairs (Broder, 1997;
+b-bit MinHash, Li and König, 2010). The share of equal bytes estimates the Jaccard similarity of two rows.
+Four bytes are one band. Only rows with an equal band are compared (locality-sensitive hashing).
+"""
+
+from array import array
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from rensa import RMinHash
+
+VALUES = 64  # of a signature, a byte each
+BAND_VALUES = 4
+SEED = 1
+SIMILAR = 0.7  # the estimated Jaccard similarity from which rows count as similar
+NEEDED = int(SIMILAR * VALUES) + 1
+NEIGHBOURS = 4  # rows of the other file that are compared in each band
+COMPARED_AT_ONCE = 65_536
+WORD_LENGTH = 20  # of longer "words", a text has no spaces: its characters are taken
+CHARACTERS = 4
+
+Signatures = NDArray[np.uint8]
+Rows = NDArray[np.int64]
+
+
+def signature(text: str) -> bytes:
+    """Return the signature of a text, of VALUES bytes."""
+    values = RMinHash(num_perm=VALUES, seed=SEED)
+    values.update(_shingles(text.lower()))
+    return array("I", values.digest()).tobytes()[::4]
+
+
+def _shingles(text: str) -> list[str]:
+    words = text.split()
+    if len(words) * WORD_LENGTH < len(text):
+        return [text[at : at + CHARACTERS] for at in range(max(len(text) - CHARACTERS + 1, 1))]
+    return words + [f"{first} {second}" for first, second in pairwise(words)]
+
+
+def earlier_equal(keys: Rows) -> Rows:
+    """Return for each row the first row with an equal key, or -1 if there is none before it."""
+    order = np.argsort(keys, kind="stable")
+    first = _first_of_group(keys[order], order)
+    earlier = np.full(len(keys), -1, np.int64)
+    repeats = first != order
+    earlier[order[repeats]] = first[repeats]
+    return earlier
+
+
+def earlier_similar(signatures: Signatures) -> Rows:
+    """Return for each row an earlier row that is similar, or -1.
+
+    In each band, a row is compared with the first row of an equal band and with the one before it.
+    """
+    similar = np.full(len(signatures), -1, np.int64)
+    for keys in _bands(signatures):
+        order = np.argsort(keys, kind="stable")
+        first = _first_of_group(keys[order], order)
+        repeats = np.flatnonzero(first != order)
+        for candidates in (first[repeats], order[repeats - 1]):
+            _compare(signatures, order[repeats], signatures, candidates, similar)
+    return similar
+
+
+def similar_in(signatures: Signatures, others: Signatures) -> Rows:
+    """Return for each row a similar row of another file, or -1."""
+    similar = np.full(len(signatures), -1, np.int64)
+    for keys, other_keys in zip(_bands(signatures), _bands(others), strict=True):
+        order = np.argsort(other_keys, kind="stable")
+        ordered = other_keys[order]
+        places = np.searchsorted(ordered, keys)
+        for step in range(NEIGHBOURS):
+            at = places + step
+            rows = np.flatnonzero(at < len(ordered))
+            rows = rows[ordered[at[rows]] == keys[rows]]
+            _compare(signatures, rows, others, order[at[rows]], similar)
+    return similar
+
+
+def _bands(signatures: Signatures) -> Iterator[NDArray[np.uint32]]:
+    bands = np.ascontiguousarray(signatures).view(np.uint32)
+    return (np.ascontiguousarray(bands[:, band]) for band in range(VALUES // BAND_VALUES))
+
+
+def _first_of_group(ordered: NDArray[np.generic], order: Rows) -> Rows:
+    """Return for each place of sorted keys the row at the first place with an equal key."""
+    begins = np.ones(len(ordered), bool)
+    begins[1:] = ordered[1:] != ordered[:-1]
+    places = np.where(begins, np.arange(len(ordered)), 0)
+    return order[np.maximum.accumulate(places)]
+
+
+def _compare(signatures: Signatures, rows: Rows, others: Signatures, candidates: Rows, similar: Rows) -> None:
+    """Write the candidate of each row into `similar` if it is one and the row has none yet."""
+    fresh = similar[rows] < 0
+    rows, candidates = rows[fresh], candidates[fresh]
+    for at in range(0, len(rows), COMPARED_AT_ONCE):
+        some, their = rows[at : at + COMPARED_AT_ONCE], candidates[at : at + COMPARED_AT_ONCE]
+        alike = (signatures[some] == others[their]).sum(axis=1) >= NEEDED
+        similar[some[alike]] = their[alike]

@@ -1,0 +1,95 @@
+import { useQuery } from "@tanstack/react-query";
+
+import { datasetsQuery } from "@/api/jobs/offers";
+import type { FileObject } from "@/api/types";
+import { counted } from "@/lib/text/format";
+import { Loaded } from "@/parts/page/Loaded";
+
+import { NumberField } from "./FormField";
+import type { FieldsProps } from "./MethodFields";
+
+const MOST_FILES = 8;
+const MOST_ROWS = 512;
+const MOST_TRIALS = 64;
+
+/** Whether the weights are searched, and on which files. */
+export function SearchFields(props: FieldsProps) {
+  const { draft, change } = props;
+  return (
+    <div className="grid gap-3">
+      <label className="flex items-center gap-2">
+        <input
+          type="checkbox"
+          className="size-4 accent-accent"
+          checked={draft.isSearched}
+          onChange={({ target }) => change({ isSearched: target.checked })}
+        />
+        Search for better weights
+      </label>
+      {draft.isSearched && <Search {...props} />}
+    </div>
+  );
+}
+
+function Search({ draft, change }: FieldsProps) {
+  const files = useQuery(datasetsQuery);
+  return (
+    <>
+      <p className="text-muted">
+        The search begins with the weights above, and keeps what lowers the mean of the files’ losses. Choose a file for
+        each task, with rows that no adapter was trained on.
+      </p>
+      <fieldset className="grid gap-1">
+        <legend className="fact mb-1">Files with chat rows</legend>
+        <Loaded query={files}>{(all) => <Files files={all.filter(holdsChats)} draft={draft} change={change} />}</Loaded>
+      </fieldset>
+      <div className="flex flex-wrap items-end gap-3">
+        <NumberField
+          label="Rows of each file (empty: 64)"
+          {...{ min: 1, max: MOST_ROWS }}
+          value={draft.rows}
+          onChange={(rows) => change({ rows })}
+        />
+        <NumberField
+          label="Trials (empty: 12)"
+          {...{ min: 2, max: MOST_TRIALS }}
+          value={draft.trials}
+          onChange={(trials) => change({ trials })}
+        />
+      </div>
+    </>
+  );
+}
+
+/** Files that were uploaded before kinds were kept hold chats. */
+function holdsChats({ kind }: FileObject): boolean {
+  return (kind ?? "chat") === "chat";
+}
+
+function Files({ files, draft, change }: FieldsProps & { files: readonly FileObject[] }) {
+  if (!files.length) return <p className="text-muted">No file with chat rows. Upload one under Files.</p>;
+  return (
+    <ul className="grid max-h-48 gap-1 overflow-y-auto">
+      {files.map(({ id, filename, rows }) => {
+        const isChosen = draft.files.includes(id);
+        return (
+          <li key={id}>
+            <label className="flex items-center gap-2">
+              <input
+                type="checkbox"
+                className="size-4 accent-accent"
+                checked={isChosen}
+                disabled={!isChosen && draft.files.length >= MOST_FILES}
+                onChange={() =>
+                  change({ files: isChosen ? draft.files.filter((one) => one !== id) : [...draft.files, id] })
+                }
+              />
+              <span className="min-w-0 break-all">{filename}</span>
+              {rows != null && <span className="fact">{counted(rows, "row")}</span>}
+            </label>
+          </li>
+        );
+      })}
+    </ul>
+  );
+}

@@ -1,0 +1,274 @@
+"""The check of a dataset's content: each finding by its code, line and field."""
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from core.datasets.checks.content_check import Checked, ContentCheck, RowsOfFile
+from core.datasets.checks.report import KEPT_FINDINGS, ContentFinding
+from core.datasets.findings import Finding
+
+WORDS = [f"word{number}" for number in range(3000)]
+
+
+def chat(prompt: str, answer: str, **row: Any) -> dict[str, Any]:
+    said = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    return {"messages": said, **row}
+
+
+def text(seed: int, words: int = 40) -> str:
+    return " ".join(random.Random(seed).choices(WORDS, k=words))
+
+
+def edited(original: str, share: float, seed: int) -> str:
+    draw = random.Random(seed)
+    return " ".join(draw.choice(WORDS) if draw.random() < share else word for word in original.split())
+
+
+def line(row: Any) -> bytes:
+    return json.dumps(row).encode()
+
+
+def checked(
+    *rows: Any, validation: list[Any] | None = None, max_length: int | None = None, first: int = 1
+) -> Checked:
+    others = RowsOfFile() if validation is not None else None
+    for number, row in enumerate(validation or [], 1):
+        assert others is not None
+        others.read(number, line(row))
+    check = ContentCheck(others, max_length)
+    for number, row in enumerate(rows, first):
+        check.add(number, row if isinstance(row, Finding) else line(row))
+    return check.finish()
+
+
+def findings(*rows: Any, **options: Any) -> list[ContentFinding]:
+    return checked(*rows, **options).report.findings
+
+
+def brief(found: list[ContentFinding]) -> list[tuple[str, int | None, str]]:
+    return [(each.code, each.line, each.field) for each in found]
+
+
+def test_different_rows_have_no_findings() -> None:
+    report = checked(*(chat(text(n), text(1000 + n)) for n in range(30))).report
+    assert (report.rows, report.bad_rows, report.kind, report.findings) == (30, 0, "chat", [])
+    assert report.mendable_rows == 0
+    assert len(report.examples) == 3
+    assert report.lengths is not None
+    assert report.lengths.shortest <= report.lengths.median <= report.lengths.p95 <= report.lengths.longest
+
+
+def test_a_repeated_row_names_the_first_one_and_is_left_out_of_a_mended_copy() -> None:
+    row = chat("Capital of Peru?", "Lima.")
+    result = checked(row, chat("Is it raining?", "It is."), row, row)
+    assert brief(result.report.findings) == [("exact_duplicate", 3, ""), ("exact_duplicate", 4, "")]
+    assert [each.other_line for each in result.report.findings] == [1, 1]
+    assert result.left_out == {3, 4}
+
+
+def test_rows_that_mean_the_same_are_equal_whatever_their_json() -> None:
+    parts = [{"type": "text", "text": "Capital of "}, {"type": "text", "text": "Peru?"}]
+    other = chat("", "Lima.")
+    other["messages"][0]["content"] = parts
+    assert brief(findings(chat("Capital of Peru?", "Lima."), other)) == [("exact_duplicate", 2, "")]
+
+
+def test_a_row_with_few_other_words_is_nearly_the_same() -> None:
+    (found,) = findings(chat(text(1), text(2)), chat(edited(text(1), 0.03, 5), text(2)))
+    assert (found.code, found.line, found.other_line, found.severity) == ("near_duplicate", 2, 1, "note")
+
+
+def test_rows_that_share_a_system_prompt_alone_are_not_similar() -> None:
+    system = {"role": "system", "content": text(7, 300)}
+    rows = [chat(text(n), text(100 + n)) for n in range(4)]
+    for row in rows:
+        row["messages"].insert(0, system)
+    assert findings(*rows) == []
+
+
+def test_a_language_without_spaces_has_near_duplicates_too() -> None:
+    long = "".join(random.Random(1).choices([chr(0x4E00 + n) for n in range(2000)], k=200))
+    assert brief(findings(chat(long, "好"), chat(long[:-5], "好"))) == [("near_duplicate", 2, "")]
+
+
+def test_a_row_of_the_validation_file_has_leaked() -> None:
+    rows = [chat(text(n), text(100 + n)) for n in range(5)]
+    nearly = chat(edited(text(3), 0.02, 9), text(103))
+    result = checked(*rows, validation=[chat(text(50), text(51)), rows[1], nearly])
+    assert brief(result.report.findings) == [("leaked_row", 2, ""), ("leaked_near_row", 4, "")]
+    assert [each.other_line for each in result.report.findings] == [2, 3]
+    assert result.left_out == {2}
+    assert result.report.validation_rows == 3
+
+
+def test_two_answers_to_one_prompt_contradict_each_other() -> None:
+    found = findings(chat("Capital of Peru?", "Lima."), chat("Capital of Peru?", "It is Cusco, I think."))
+    assert brief(found) == [("contradiction", 2, "")]
+    assert found[0].other_line == 1
+
+
+def test_pairs_with_the_answers_swapped_contradict_each_other() -> None:
+    def pair(better: str, worse: str) -> dict[str, Any]:
+        return {
+            "input": {"messages": [{"role": "user", "content": "Capital of Peru?"}]},
+            "preferred_output": [{"role": "assistant", "content": better}],
+            "non_preferred_output": [{"role": "assistant", "content": worse}],
+        }
+
+    assert ("contradiction", 2, "") in brief(findings(pair("Lima.", "Cusco."), pair("Cusco.", "Lima.")))
+    assert brief(findings(pair("Lima.", "Cusco."), pair("Lima, of course.", "Quito."))) == []
+
+
+def test_an_answer_with_both_labels_contradicts_itself() -> None:
+    rows = [chat("Capital of Peru?", "Lima.", label=label) for label in (True, False)]
+    assert ("contradiction", 2, "") in brief(findings(*rows))
+
+
+def test_a_row_much_longer_than_the_others_is_noted() -> None:
+    rows = [chat(text(n), text(100 + n)) for n in range(30)]
+    found = findings(*rows, chat(text(77, 5000), "yes"))
+    assert brief(found) == [("length_outlier", 31, "")]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "code"), [(10, 400, "row_cut"), (400, 10, "answer_cut"), (10, 10, None)]
+)
+def test_what_max_length_cuts_is_estimated(prompt: int, answer: int, code: str | None) -> None:
+    found = findings(chat(text(1, prompt), text(2, answer)), max_length=300)
+    assert [each.code for each in found] == ([code] if code else [])
+    assert all("estimated" in each.message for each in found)
+
+
+def test_rows_that_teach_nothing_are_left_out_of_a_mended_copy() -> None:
+    silent = chat("Is it raining?", "It is.")
+    silent["messages"][1]["weight"] = 0
+    result = checked(chat("Capital of Peru?", "Lima."), silent, chat("And of Chile?", " \n"))
+    assert brief(result.report.findings) == [
+        ("blank_answer", 3, "messages[1].content"),
+        ("nothing_to_learn", 2, "messages"),
+    ]
+    assert result.left_out == {2, 3}
+    assert result.report.bad_rows == 1
+
+
+@pytest.mark.parametrize(
+    "token", ["<|im_start|>", "[INST]", "<s>", "</s>", "<|eot_id|>", "<<SYS>>", "<start_of_turn>", "<|user|>"]
+)
+def test_control_tokens_of_templates_are_found(token: str) -> None:
+    found = findings(chat(f"Say {token} please", "No."))
+    assert brief(found) == [("control_token", 1, "messages[0].content")]
+    assert token in found[0].message
+
+
+def test_ordinary_marks_are_no_control_tokens() -> None:
+    assert findings(chat("if a < b and c[0] > |d| then <b>bold</b> [sic]", "<p>Yes</p>")) == []
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "AKIAIOSFODNN7EXAMPLE",
+        "ghp_" + "a1B2" * 9,
+        "sk-proj-" + "Ab3" * 10,
+        "hf_" + "aB" * 17,
+        "-----BEGIN RSA PRIVATE KEY-----",
+        "AIza" + "x" * 35,
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
+    ],
+)
+def test_secrets_are_found_and_not_repeated(secret: str) -> None:
+    (found,) = findings(chat("What is the key?", f"It is {secret} ."))
+    assert (found.code, found.severity, found.field) == ("secret", "error", "messages[1].content")
+    assert secret not in found.message
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("My card is 4111 1111 1111 1111.", "card_number"),
+        ("My card is 5500-0000-0000-0004.", "card_number"),
+        ("My order is 4111 1111 1111 1112.", None),
+        ("0000000000000000", None),
+        ("Write to ann.lee@gmail.com", "email_address"),
+        ("Write to ann@example.com or x@y", None),
+        ("pi is 3.14159265358979323846", None),
+    ],
+)
+def test_personal_data_is_found(said: str, code: str | None) -> None:
+    assert [each.code for each in findings(chat(said, "Fine."))] == ([code] if code else [])
+
+
+def test_a_call_of_a_tool_that_is_not_declared_is_found() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "rain", "arguments": "{}"}}
+    row = {
+        "messages": [
+            {"role": "user", "content": "Is it raining?"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+        ],
+        "tools": [{"type": "function", "function": {"name": "snow", "parameters": {}}}],
+    }
+    field = "messages[1].tool_calls[0].function.name"
+    assert ("undeclared_tool", 1, field) in brief(findings(row))
+    row["tools"][0]["function"]["name"] = "rain"
+    assert "undeclared_tool" not in {each.code for each in findings(row)}
+
+
+def test_answers_that_are_few_are_counted_and_their_imbalance_is_noted() -> None:
+    rows = [chat(text(n), "ham" if n % 20 else "spam") for n in range(60)]
+    report = checked(*rows).report
+    assert [(each.answer, each.rows) for each in report.answers or []] == [("ham", 57), ("spam", 3)]
+    assert brief(report.findings) == [("class_imbalance", None, "")]
+    balanced = checked(*(chat(text(n), "ham" if n % 2 else "spam") for n in range(60))).report
+    assert balanced.findings == []
+    assert checked(*(chat(text(n), text(n + 100)) for n in range(60))).report.answers is None
+
+
+def test_fifty_findings_of_a_code_are_kept_and_all_are_counted() -> None:
+    report = checked(*[chat("Capital of Peru?", "Lima.")] * (KEPT_FINDINGS + 30)).report
+    counts = {each.code: each.count for each in report.counts}
+    assert counts["exact_duplicate"] == KEPT_FINDINGS + 29
+    assert sum(each.code == "exact_duplicate" for each in report.findings) == KEPT_FINDINGS
+
+
+def test_rows_that_no_job_takes_are_errors_and_the_others_are_checked() -> None:
+    unreadable = Finding("", "row_too_long", "the row is longer than 9 bytes; shorten or split it")
+    row = chat("Capital of Peru?", "Lima.")
+    report = checked(row, unreadable, {"messages": []}, row).report
+    assert (report.rows, report.bad_rows) == (4, 2)
+    assert brief(report.findings) == [
+        ("empty", 3, "messages"),
+        ("row_too_long", 2, ""),
+        ("exact_duplicate", 4, ""),
+    ]
+    assert [each.severity for each in report.findings] == ["error", "error", "warning"]
+
+
+def test_a_file_without_a_correct_row_has_a_report() -> None:
+    report = checked({"messages": []}, validation=[]).report
+    assert (report.rows, report.bad_rows, report.lengths, report.answers) == (1, 1, None, None)
+    assert checked().report.rows == 0
+
+
+def test_the_field_of_each_kind_of_row_is_its_own() -> None:
+    user, answer = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "<s>"}
+    other = {"role": "assistant", "content": "Hm"}
+    rows: dict[str, dict[str, Any]] = {
+        "chosen[0].content": {
+            "prompt": [user],
+            "chosen": [answer],
+            "rejected": [other],
+        },
+        "chosen[1].content": {"chosen": [user, answer], "rejected": [user, other]},
+        "completion[0].content": {"prompt": [user], "completion": [answer], "label": True},
+        "messages[1].content": {"messages": [user, answer], "label": True},
+        "chosen.value": {
+            "conversations": [{"from": "human", "value": "Hi"}],
+            "chosen": {"from": "gpt", "value": "<s>"},
+            "rejected": {"from": "gpt", "value": "Hm"},
+        },
+    }
+    for field, row in rows.items():
+        assert brief(findings(row)) == [("control_token", 1, field)]

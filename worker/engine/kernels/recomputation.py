@@ -1,0 +1,28 @@
+"""Blocks that keep only their input, and are computed again in the backward pass.
+
+This is gradient checkpointing (Chen et al. 2016, arXiv:1604.06174), by PyTorch's own function.
+The same products of the same numbers give the same values, so nothing changes but the time and the memory.
+Dropout masks come from a hash, so that nothing is drawn at random inside a block.
+"""
+
+from collections.abc import Callable
+from itertools import count
+from typing import TypeVar
+
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+Result = TypeVar("Result")
+
+
+def recomputed(compute: Callable[[Tensor, bool], Result], x: Tensor) -> Result:
+    """Return `compute(x, False)`, and keep only `x` of it. The backward pass calls `compute(x, True)`.
+
+    The second call must save the same tensors for the backward pass, in the same order. It ends with the last
+    of them, so its result is never used. What `compute` holds besides x is kept too.
+    """
+    calls = count()
+    result: Result = checkpoint(
+        lambda again: compute(again, next(calls) > 0), x, use_reentrant=False, preserve_rng_state=False
+    )
+    return result

@@ -1,0 +1,136 @@
+"""The objectives beyond cross-entropy in a training step: rows that take a pass of their own, and weights.
+
+The training pass computes a weighted cross-entropy that has the objective's gradient. A weight follows from
+the log-probabilities of the rows that the objective compares. If these are the rows of one example, and they
+fit into one micro-batch, then the weights are found between the forward and the backward pass of this
+micro-batch. All other rows are computed without gradient before, in a pass of their own. In both cases no
+more than one micro-batch is held at a time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from worker.engine.batch.grouping import JobRows, fits_together
+from worker.engine.batch.micro_batch import MicroBatch
+from worker.engine.kernels.loss import TokenLosses
+from worker.engine.step.context import PassContext
+from worker.engine.step.objective_pass import (
+    ObjectiveRows,
+    complete_references,
+    evaluation_of,
+    row_sums,
+    row_weights,
+)
+from worker.engine.step.totals import Evaluation, RowTotals
+
+
+@dataclass(frozen=True)
+class StepPart:
+    """The rows of a trainee's step, and all that is known of them before the training pass.
+
+    Places are places among the rows of the step. `ahead` are those of the rows that were computed before, and
+    `learnt` those of the rows in the training pass. `sums_3X` are the sums of the rows computed before, and
+    `weights_X` the weights of all rows: 1 for a row whose weight is not known yet.
+    """
+
+    rows: ObjectiveRows
+    ahead: Sequence[int]
+    learnt: Sequence[int]
+    sums_3X: Tensor
+    weights_X: Tensor
+
+    @property
+    def as_job(self) -> JobRows:
+        """The rows in the training pass."""
+        weights = self.weights_X[self.learnt].tolist()
+        size = self.rows.objective.rows if self.rows.objective.examples_apart else 1
+        return replace(self.rows.only(self.learnt).as_job, row_weights=weights, rows_per_example=size)
+
+    def evaluation(self, learnt_3X: Tensor) -> Evaluation:
+        """Return loss, accuracy and metrics of the step. `learnt_3X` are the sums of the training pass."""
+        sums_3X = self.sums_3X.clone()
+        sums_3X[:, self.learnt] = learnt_3X
+        sums_3X[:, self.ahead] = self.sums_3X[:, self.ahead]  # in the training pass they were weighted
+        return evaluation_of(self.rows, sums_3X)
+
+
+def prepare(context: PassContext, parts: Sequence[ObjectiveRows]) -> list[StepPart]:
+    """Compute the references of all rows, and the rows that take a pass of their own.
+
+    Raises Abandoned as `run_pass` does.
+    """
+    for part in parts:
+        complete_references(context, part)
+    places = [_ahead(part, context.max_tokens) for part in parts]
+    before = [part.only(ahead) for part, ahead in zip(parts, places, strict=True)]
+    taking = [part for part in before if part.numbers]
+    sums_3X = row_sums(context, [part.adapter for part in taking], [part.as_job for part in taking])
+    each_3X = sums_3X.split([len(ahead) for ahead in places], dim=1)
+    return [_step_part(*known) for known in zip(parts, places, each_3X, strict=True)]
+
+
+def _ahead(part: ObjectiveRows, max_tokens: int) -> list[int]:
+    """Return the places of the rows whose weights cannot be found in the training pass."""
+    size, rows = part.objective.rows, part.selected
+    if not part.objective.examples_apart:
+        return list(range(len(rows)))
+    starts = range(0, len(rows), size)
+    split = (start for start in starts if not fits_together(rows[start : start + size], max_tokens))
+    return [start + number for start in split for number in range(size)]
+
+
+def _step_part(part: ObjectiveRows, ahead: Sequence[int], ahead_3X: Tensor) -> StepPart:
+    """Return what is known of the rows before the training pass.
+
+    If the objective only measures some rows, they have weight 0 and are not learnt, unless all weigh 0.
+    """
+    sums_3X = ahead_3X.new_zeros(3, len(part.numbers))
+    weights_X = ahead_3X.new_ones(len(part.numbers))
+    if ahead:
+        sums_3X[:, ahead] = ahead_3X
+        share = len(ahead) / len(part.numbers)
+        weights_X[ahead] = row_weights(part.only(ahead), ahead_3X) * share
+    everything = range(len(part.numbers))
+    learnt = everything if part.objective.examples_apart else weights_X.nonzero()[:, 0].tolist() or everything
+    return StepPart(part, ahead, learnt, sums_3X, weights_X)
+
+
+class WeightsInPass:
+    """Finds weights that are not known yet, between the forward and the backward pass of a micro-batch."""
+
+    def __init__(self, jobs: Sequence[JobRows], parts: Sequence[StepPart | None]) -> None:
+        """`parts` has the step's part of each job in the training pass, or None if there is none."""
+        self._rows = sum(len(job.rows) for job in jobs)
+        self._open: list[tuple[StepPart, Tensor, Tensor]] = []  # with places in the step and in the pass
+        first = 0
+        for job, part in zip(jobs, parts, strict=True):
+            if part is not None and len(part.ahead) < len(part.rows.numbers):
+                known = set(part.ahead)
+                places = [(place, index) for index, place in enumerate(part.learnt) if place not in known]
+                in_step_X, in_pass_X = torch.tensor(places).T
+                self._open.append((part, in_step_X, in_pass_X + first))
+            first += len(job.rows)
+
+    def of(self, batch: MicroBatch, losses: TokenLosses) -> Tensor:
+        """Return the factor of each supervised token's gradient in a lane's part of a micro-batch, [S].
+
+        It is 1 for tokens whose weights are in the micro-batch. All lanes of the micro-batch must call this.
+        """
+        if not self._open:
+            return torch.ones_like(batch.weights_S)
+        mine_3X = RowTotals.part(self._rows, batch, losses).cpu()
+        sums_3X = sum(batch.lane.share(mine_3X)) if batch.lane else mine_3X
+        assert isinstance(sums_3X, Tensor)
+        factors_X = torch.ones(self._rows)
+        for part, in_step_X, in_pass_X in self._open:
+            size = part.rows.objective.rows
+            here_P = (sums_3X[2, in_pass_X] > 0).view(-1, size).any(1)  # examples are here as a whole
+            here_X = in_pass_X[here_P.repeat_interleave(size)]
+            if len(here_X):
+                rows = part.rows.only(in_step_X[here_P.repeat_interleave(size)].tolist())
+                share = len(rows.numbers) / len(part.rows.numbers)
+                factors_X[here_X] = row_weights(rows, sums_3X[:, here_X]).float() * share
+        return factors_X.to(batch.rows_S.device)[batch.rows_S]
