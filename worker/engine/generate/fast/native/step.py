@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.base.decoder import GROUPS, Decoder
+from worker.engine.base.architecture import GROUPS
+from worker.engine.base.decoder import Decoder
 from worker.engine.generate.adapters.served import GroupFactors, ServedAdapter
 from worker.engine.generate.fast.block_pool import BLOCK
 from worker.engine.generate.running import Chunk
@@ -51,7 +52,7 @@ class NativeStep:
         self._factors: WeakKeyDictionary[ServedAdapter, Ints] = WeakKeyDictionary()
         layers = [
             (
-                *(layer.input_norm_D.data_ptr(), layer.mlp_norm_D.data_ptr()),
+                *(layer.norms.before_attention_D.data_ptr(), layer.norms.before_mlp_D.data_ptr()),
                 *(_matrix(layer.groups[f"{layer.name}.{key}"].weight).data_ptr() for key in GROUPS),
                 *(part.data_ptr() for part in kv),
             )
@@ -59,8 +60,8 @@ class NativeStep:
         ]
         self._layers = np.array(layers, dtype=np.int64)
         inner = decoder.layers[0].groups[f"{decoder.layers[0].name}.down"].weight.shape[1]
-        heads, hidden = decoder.heads, decoder.embedding_VD.shape[1]
-        weights = (decoder.embedding_VD, decoder.head_VD, decoder.final_norm_D)
+        heads, hidden = decoder.heads, len(decoder.final_norm_D)
+        weights = (decoder.embedding.weight, decoder.head_VD, decoder.final_norm_D)
         self._model = _Model(
             *(len(layers), hidden, inner, heads.query, heads.key, heads.size, self._words, BLOCK),
             *(weight.data_ptr() for weight in weights),
@@ -78,9 +79,11 @@ class NativeStep:
             pool.device.type == "cpu"
             and dtype in (torch.bfloat16, torch.float32)
             and all(isinstance(weight, DenseWeight) and weight.bias_N is None for weight in weights)
+            and all(layer.is_like_llama for layer in decoder.layers)
+            and decoder.softcap is None
             and decoder.heads.size <= TILE
             and not any(size % LANES for size in (*inputs, decoder.heads.size))
-            and decoder.embedding_VD.is_contiguous()
+            and decoder.embedding.weight.is_contiguous()
             and decoder.head_VD.is_contiguous()
         )
         step = library(SOURCE, dtype == torch.bfloat16) if fits else None
