@@ -68,4 +68,7 @@ class ContentReport(BaseModel):
         Field(description="The answers and their rows, most frequent first. Null if answers are many"),
     ]
     mendable_rows: Annotated[int, Field(description="Rows that a mended copy leaves out")]
+    not_mended: Annotated[str | None, Field(description="Why there is no mended copy, if one was wanted")] = (
+        None
+    )
     examples: Annotated[list[dict[str, Any]], Field(description="The first three rows, as jobs read them")]

@@ -1,0 +1,1 @@
+"""Checks of the content of files: start, watch, read and cancel them."""
