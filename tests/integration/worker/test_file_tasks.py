@@ -40,5 +40,5 @@ def test_the_command_line_has_a_local_file_checked_and_mended(
     shown = shell.run("files", "check", check["file_id"], "--max-length", "8")
     assert shown.returncode == 0, shown.stderr
     assert "exact_duplicate" in shown.stdout
-    assert "answer_cut" in shown.stdout
+    assert "row_cut" in shown.stdout
     assert "13 rows of kind chat" in shown.stderr
