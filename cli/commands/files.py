@@ -1,4 +1,4 @@
-"""`tunery files`: upload, list and check."""
+"""`tunery files`: upload, list, check and convert."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,12 +8,13 @@ import typer
 from cli.client import output
 from cli.client.client import Client
 from cli.client.connection import connected
-from cli.commands import file_checks
+from cli.commands import file_checks, file_conversions
 from cli.commands.sending import send
 
-app = typer.Typer(help="Upload, list and check files.", no_args_is_help=True)
+app = typer.Typer(help="Upload, list, check and convert files.", no_args_is_help=True)
 
 app.command("check")(file_checks.check_file)
+app.command("convert")(file_conversions.convert_file)
 
 COLUMNS = ("id", "filename", "purpose", "bytes", "created_at")
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from core.tasks.lease import DAYS_OF_REPORTS
 from worker.datasets.checking import check_file
+from worker.datasets.converting import convert_file
 from worker.tasks.process import Do, Work, run_task
 
-DONE_BY: dict[str, Do] = {"check": check_file}
+DONE_BY: dict[str, Do] = {"check": check_file, "conversion": convert_file}
 
 
 def main() -> None:

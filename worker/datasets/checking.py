@@ -1,17 +1,14 @@
 """Checks one file, against a validation file if there is one, and makes a mended copy if it is wanted."""
 
-from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from core.datasets.checks.content_check import Checked, ContentCheck, RowsOfFile
 from core.datasets.checks.requests import CheckRequest
 from core.datasets.findings import Finding
-from core.datasets.reader import Line, RowReader
 from core.tables import File
 from worker.datasets.made_file import CONTENT, made_file
-from worker.datasets.reading import Part, chunks_of, file_of
+from worker.datasets.reading import Part, file_of, open_rows
 from worker.tasks.process import Work
 
 VALIDATION = Part("reading the validation file", 0.0, 0.1)
@@ -25,11 +22,13 @@ def check_file(work: Work, folder: Path) -> dict[str, Any]:
     request = CheckRequest.model_validate(work.task.request)
     file = file_of(work, str(work.task.file_id), "file_id")
     check = ContentCheck(_validation_rows(work, request), request.max_length)
-    for number, line in _lines(work, file, ROWS):
+    dataset = open_rows(work, file, ROWS)
+    for number, line in dataset.rows:
         check.add(number, line)
     work.report("comparing the rows", COMPARING)
     checked = check.finish()
-    report = checked.report
+    found = {"format": dataset.format.name, "container": dataset.format.container}
+    report = checked.report.model_copy(update=found)
     if request.mend:
         reason = _reason_against(checked)
         report = report.model_copy(update={"not_mended": reason})
@@ -43,14 +42,9 @@ def _validation_rows(work: Work, request: CheckRequest) -> RowsOfFile | None:
         return None
     file = file_of(work, request.validation_file, "validation_file")
     rows = RowsOfFile()
-    for number, line in _lines(work, file, VALIDATION):
+    for number, line in open_rows(work, file, VALIDATION, "validation_file").rows:
         rows.read(number, line)
     return rows
-
-
-def _lines(work: Work, file: File, part: Part) -> Iterator[Line]:
-    reader = RowReader(work.settings.max_row_bytes)
-    return chain(chain.from_iterable(map(reader.feed, chunks_of(work, file, part))), reader.finish())
 
 
 def _reason_against(checked: Checked) -> str | None:
@@ -66,9 +60,9 @@ def _reason_against(checked: Checked) -> str | None:
 
 
 def _mend(work: Work, request: CheckRequest, file: File, checked: Checked, folder: Path) -> None:
-    """Write the rows that stay, as they are."""
+    """Write the rows that stay: as they are, or converted if the file has another format."""
     with (folder / CONTENT).open("wb") as content:
-        for number, line in _lines(work, file, MENDED):
+        for number, line in open_rows(work, file, MENDED).rows:
             if number not in checked.left_out and not isinstance(line, Finding):
                 content.write(line + b"\n")
     rows = checked.report.rows - len(checked.left_out)

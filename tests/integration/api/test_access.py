@@ -68,6 +68,10 @@ ACCESS = {
     ("GET", "/v1/files/{file_id}/checks"): READER,
     ("GET", "/v1/files/{file_id}/checks/{check_id}"): READER,
     ("POST", "/v1/files/{file_id}/checks/{check_id}/cancel"): MEMBER,
+    ("POST", "/v1/files/{file_id}/convert"): MEMBER,
+    ("GET", "/v1/files/{file_id}/conversions"): READER,
+    ("GET", "/v1/files/{file_id}/conversions/{conversion_id}"): READER,
+    ("POST", "/v1/files/{file_id}/conversions/{conversion_id}/cancel"): MEMBER,
     ("POST", UPLOADS): MEMBER,
     ("POST", UPLOADS + "/{upload_id}/parts"): MEMBER,
     ("POST", UPLOADS + "/{upload_id}/complete"): MEMBER,
@@ -235,6 +239,7 @@ class Owned(NamedTuple):
     output_item_id: str
     composition_id: str
     check_id: str
+    conversion_id: str
     name: str = "adapter_config.json"
 
 
@@ -261,6 +266,7 @@ MISSING = Owned(
     "evalrun-" + "1" * 32 + "-0",
     "composition-" + "1" * 32,
     "check-" + "1" * 32,
+    "conversion-" + "1" * 32,
     "nothing.json",
 )
 
@@ -293,6 +299,7 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
     asked = {"adapters": [{"adapter": adapter_id}]}
     composition_id = alice.http.post("/v1/adapters/compose", json=asked).json()["id"]
     check_id = alice.http.post(f"/v1/files/{file_id}/check").json()["id"]
+    conversion_id = alice.http.post(f"/v1/files/{file_id}/convert").json()["id"]
     friend = api.tenant().project_id
     (permission,) = admin.openai.fine_tuning.checkpoints.permissions.create(model, project_ids=[friend])
     return Owned(
@@ -318,6 +325,7 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
         output_item_id=f"{run_id}-0",
         composition_id=composition_id,
         check_id=check_id,
+        conversion_id=conversion_id,
     )
 
 

@@ -1,4 +1,4 @@
-"""Checks of files by a real process, as the worker starts it, from the command line."""
+"""Checks and conversions of files by a real process, as the worker starts it, from the command line."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,3 +42,16 @@ def test_the_command_line_has_a_local_file_checked_and_mended(
     assert "exact_duplicate" in shown.stdout
     assert "row_cut" in shown.stdout
     assert "13 rows of kind chat" in shown.stderr
+
+
+def test_the_command_line_has_a_local_file_converted(
+    api: Api, alice: Tenant, tasks: Tasks, tmp_path: Path
+) -> None:
+    shell = Shell(tmp_path, {"TUNERY_BASE_URL": api.url, "TUNERY_API_KEY": alice.key})
+    (tmp_path / "train.csv").write_text("question,answer\nCapital of Peru?,Lima.\nRain?,No.\n")
+    shown = shell.run("files", "convert", "train.csv")
+    assert shown.returncode == 0, shown.stderr
+    assert "question_answer" in shown.stdout
+    assert "Capital of Peru?" in shown.stderr
+    file_id = shown.stdout.split()[1]
+    assert alice.http.get(f"/v1/files/{file_id}").json()["rows"] == 2

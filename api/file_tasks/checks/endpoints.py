@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, ModelCatalog, Transaction
-from api.file_checks import service
-from api.file_checks.schemas import CheckObject, CheckSummary
+from api.file_tasks.checks import service
+from api.file_tasks.checks.schemas import CheckObject, CheckSummary
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt
 from api.http.paging import LIMIT, After

@@ -1,15 +1,13 @@
 """Creates and reads checks of files. Nothing here commits."""
 
-from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from api.file_tasks import queries
 from api.files import queries as file_queries
-from api.files import service as files
-from api.http.paging import check_cursor, fetch_page
 from core.access.quotas import Quotas, check_store
 from core.catalog import Catalog
 from core.datasets.checks.requests import CheckRequest
-from core.errors import InvalidRequest, NotFound
+from core.errors import InvalidRequest
 from core.ids import id_pattern
 from core.tables import Task
 from core.tasks import client as tasks
@@ -32,7 +30,7 @@ def create(
     Raises NotFound for the file, InvalidRequest for what the request names, RateLimited if too many tasks are
     unfinished, and QuotaExceeded if a mended copy would not fit.
     """
-    file = file_queries.find_for_job(session, project_id, file_id) or files.get(session, project_id, file_id)
+    file = queries.held_file(session, project_id, file_id)
     resolved = asked.model_copy(update={"max_length": _max_length(asked, catalog)})
     if asked.validation_file is not None:
         _require_validation_file(session, project_id, asked.validation_file)
@@ -43,21 +41,14 @@ def create(
 
 def get(session: Session, project_id: str, file_id: str, check_id: str) -> Task:
     """Return a check of a file. Raises NotFound for either."""
-    files.get(session, project_id, file_id)
-    task = session.scalars(_checks(project_id, file_id).where(Task.id == check_id)).one_or_none()
-    if task is None:
-        raise NotFound(f"No such check: {check_id}", code="check_not_found", param="check_id")
-    return task
+    return queries.get(session, project_id, KIND, file_id, check_id)
 
 
 def list_page(
     session: Session, project_id: str, file_id: str, after: str | None, limit: int
 ) -> tuple[list[Task], bool]:
     """Return a page of a file's checks, newest first. Raises NotFound for the file."""
-    check_cursor(after, CHECK_ID)
-    files.get(session, project_id, file_id)
-    rows, more = fetch_page(session, _checks(project_id, file_id), Task.id, after=after, limit=limit)
-    return [task for (task,) in rows], more
+    return queries.list_page(session, project_id, KIND, file_id, CHECK_ID, after, limit)
 
 
 def _max_length(asked: CheckRequest, catalog: Catalog) -> int | None:
@@ -78,8 +69,3 @@ def _require_validation_file(session: Session, project_id: str, file_id: str) ->
         raise InvalidRequest(
             f"No such File object: {file_id}", code="file_not_found", param="validation_file"
         )
-
-
-def _checks(project_id: str, file_id: str) -> Select[Task]:
-    of_file = Task.project_id == project_id, Task.file_id == file_id
-    return select(Task).where(*of_file, Task.kind == KIND, Task.deleted_at.is_(None))

@@ -1,1 +1,0 @@
-"""Checks of the content of files: start, watch, read and cancel them."""
