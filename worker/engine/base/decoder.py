@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from worker.engine.base.adapters_on_axis import AdaptersOnAxis
 from worker.engine.base.text_decoder import Adapters, Path
 from worker.engine.batch.division import Costs
-from worker.engine.batch.micro_batch import TILE, MicroBatch
+from worker.engine.batch.joining import with_whole_tiles
+from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.attention import Heads, Layout
 from worker.engine.kernels.operations import Operations, operations_on
 from worker.engine.kernels.projection import Share
@@ -90,14 +91,20 @@ class Decoder:
         """
         x_TD = self.embedding_VD[batch.tokens_T]
         cos, sin = self.rotary(x_TD[None], batch.positions_T[None])
-        layout = Layout(batch.segments, self.heads, cos[0], sin[0], batch.lane)
+        layouts = self._layouts(batch, cos[0], sin[0])
         on_axis = AdaptersOnAxis.of(batch, adapters)
         with self._saving_context():
             for layer in self.layers[:-1]:
-                x_TD = layer.forward(x_TD, on_axis, layout, self.eps, None)
-            computed_S = _pad_to_whole_tiles(batch.supervised_S)
-            x_SD = self.layers[-1].forward(x_TD, on_axis, layout, self.eps, computed_S)
+                x_TD = layer.forward(x_TD, on_axis, layouts, self.eps, None)
+            computed_S = with_whole_tiles(batch.supervised_S)
+            x_SD = self.layers[-1].forward(x_TD, on_axis, layouts, self.eps, computed_S)
         return self._ops.norm(x_SD[: len(batch.supervised_S)], self.final_norm_D, self.eps)
+
+    def _layouts(self, batch: MicroBatch, cos_TE: Tensor, sin_TE: Tensor) -> list[Layout]:
+        """Return the layout of each member of the batch."""
+        lengths = [len(part.tokens_T) for part in batch.parts]
+        parts = zip(batch.parts, cos_TE.split(lengths), sin_TE.split(lengths), strict=True)
+        return [Layout(part.segments, self.heads, cos, sin, part.lane) for part, cos, sin in parts]
 
 
 class Layer:
@@ -110,17 +117,30 @@ class Layer:
         self.groups = {f"{name}.{key}": _merge(model, name, modules) for key, modules in GROUPS.items()}
 
     def forward(
-        self, x_TD: Tensor, on_axis: AdaptersOnAxis, layout: Layout, eps: float, supervised_S: Tensor | None
+        self,
+        x_TD: Tensor,
+        on_axis: AdaptersOnAxis,
+        layouts: Sequence[Layout],
+        eps: float,
+        supervised_S: Tensor | None,
     ) -> Tensor:
         """Return the layer's output [T, D]; with `supervised_S`, only the rows of these positions, [S, D]."""
         qkv_TN = self._ops.project_norm(x_TD, self.input_norm_D, eps, *self._weights("qkv", on_axis))
-        attended_TN = self._ops.segment_attention(qkv_TN, layout, layout.heads.size**-0.5)
+        attended_TN = self._attended(qkv_TN, layouts)
         if supervised_S is not None:
             on_axis = on_axis.restricted_to(supervised_S)
             attended_TN, x_TD = attended_TN[supervised_S], x_TD[supervised_S]
         x_TD = x_TD + self._ops.project(attended_TN, *self._weights("out", on_axis))
         gate_up_TI = self._ops.project_norm(x_TD, self.mlp_norm_D, eps, *self._weights("gate_up", on_axis))
         return x_TD + self._ops.project_swiglu(gate_up_TI, *self._weights("down", on_axis))
+
+    def _attended(self, qkv_TN: Tensor, layouts: Sequence[Layout]) -> Tensor:
+        """Return the attended values. Each layout has its own run of the axis, and no job sees another."""
+        scale = layouts[0].heads.size ** -0.5
+        if len(layouts) == 1:
+            return self._ops.segment_attention(qkv_TN, layouts[0], scale)
+        runs = zip(qkv_TN.split([layout.length for layout in layouts]), layouts, strict=True)
+        return torch.cat([self._ops.segment_attention(run_TN, layout, scale) for run_TN, layout in runs])
 
     def _weights(self, key: str, on_axis: AdaptersOnAxis) -> tuple[Tensor, list[Share]]:
         """Return a group's merged weight, and the shares of the adapters that adapt it."""
@@ -155,8 +175,3 @@ def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> MergedProjec
         parameter.data = merged_NK[columns[name]]
         start += parameter.shape[0]
     return MergedProjections(merged_NK, columns)
-
-
-def _pad_to_whole_tiles(positions_S: Tensor) -> Tensor:
-    """Pad the positions to a multiple of TILE by repeating the last one."""
-    return torch.cat([positions_S, positions_S[-1:].expand(-len(positions_S) % TILE)])

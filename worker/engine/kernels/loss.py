@@ -28,6 +28,10 @@ class TokenLosses:
     nll_S: Tensor
     correct_S: Tensor
 
+    def of(self, tokens: slice) -> "TokenLosses":
+        """Return the losses of some tokens. `total` stays the sum over all of them."""
+        return TokenLosses(self.total, self.nll_S[tokens], self.correct_S[tokens])
+
 
 def token_losses(hidden_SD: Tensor, head_VD: Tensor, labels_S: Tensor, weights_S: Tensor) -> TokenLosses:
     """Return the losses, with total = Σ weight · −log softmax(hidden · headᵀ)[label]; the head is frozen."""
