@@ -14,6 +14,7 @@ from core.methods.suitability import why_unsuitable
 from worker.engine.base.choose import choose_decoder
 from worker.engine.base.config_check import check_config
 from worker.engine.base.decoder import Decoder
+from worker.engine.base.joining_trial import can_join
 from worker.engine.base.loading import declared_dtype, load_model, source_dtype
 from worker.engine.base.portable import is_text_only
 from worker.engine.batch.lanes import Lanes, lanes_for
@@ -61,7 +62,7 @@ class ResidentBase:
             self.model, entry.max_length, sharded, save_in_bf16
         )
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
-        self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
+        self.lanes = _lanes_of(fast, device) if fast else Lanes(1)
         self.compute: Literal["int8"] | None = None
         collect_garbage(device)  # frees the memory that loading took beside the weights
 
@@ -94,6 +95,14 @@ class ResidentBase:
             f"{self.entry.id} trains row by row. The result is the same, but training is slow. "
             f"The reason: {self.why_not_faster}."
         )
+
+
+def _lanes_of(decoder: Decoder, device: torch.device) -> Lanes:
+    """Return the lanes for a device. On a CPU they join jobs, if this changes no bit of a job's result."""
+    lanes = Lanes(lanes_for(device), decoder.costs)
+    if device.type == "cpu":
+        (lanes.joins,) = lanes.map(lambda _lane, _item: can_join(decoder), [None])
+    return lanes
 
 
 def choose_device(setting: str, number: int | None = None) -> torch.device:
