@@ -124,7 +124,7 @@ def test_gradients_are_the_same_to_rounding_where_kept_values_wait_in_bf16(
 
 
 OTHERS = {
-    "qwen 3": PORTABLE["qwen 3, norms of queries"],
+    "granite": PORTABLE["granite, scaled logits"],
     "gemma 2": PORTABLE["gemma 2, capped scores and logits"],
     "gpt-oss": PORTABLE["gpt-oss, sinks and experts"],
     "lfm 2, row by row": PLAIN["lfm 2, short convolutions"],
