@@ -68,7 +68,7 @@ from core.catalog import load_catalog
 from core.database import create_database, reading_sessions, session_factory
 from core.egress import Egress
 from core.graders.processes import GraderProcesses
-from core.jobs.dispatch import Doorbell, create_celery
+from core.jobs.dispatch import HintSender, create_celery
 from core.secrets.vault import Vault
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
@@ -166,8 +166,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.reading_threads = CapacityLimiter(READING_THREADS)
     app.state.comparing_threads = CapacityLimiter(COMPARING_THREADS)
     app.state.upload_threads = CapacityLimiter(UPLOAD_THREADS)
-    app.state.doorbell = doorbell = Doorbell(create_celery(settings.server("broker_url")))
-    app.state.readiness = SharedReadiness(ServerChecks(reserved, doorbell, store).look)
+    app.state.hint_sender = hint_sender = HintSender(create_celery(settings.server("broker_url")))
+    app.state.readiness = SharedReadiness(ServerChecks(reserved, hint_sender, store).look)
     app.state.catalog = load_catalog(settings.catalog_file)
     app.state.vault = Vault.of(settings.secret_keys)
     app.state.egress = Egress(settings.egress_allow)

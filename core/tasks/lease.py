@@ -168,7 +168,8 @@ def release(session: Session, lease: TaskLease, delay: float) -> None:
 def _running_of_project(kinds: Collection[str]) -> ScalarSelect[int]:
     """Return the number of running tasks of these kinds that the project of a row of Task has."""
     other = aliased(Task)
-    running = other.status == "running", other.held_until > func.now()
+    # An index has the tasks that have not ended
+    running = other.status == "running", other.finished_at.is_(None), other.held_until > func.now()
     own = other.project_id == Task.project_id, other.kind.in_(kinds)
     return select(func.count()).where(*own, *running).scalar_subquery()
 

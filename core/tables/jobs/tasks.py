@@ -34,6 +34,12 @@ class Task(Base):
         CheckConstraint("status <> 'running' OR held_until IS NOT NULL", name="a_running_task_is_held"),
         Index("ix_tasks_open", "project_id", "id", postgresql_where=text("finished_at IS NULL")),
         Index("ix_tasks_kept", "project_id", postgresql_where=text("deleted_at IS NULL")),
+        Index(
+            "ix_tasks_served",
+            "project_id",
+            text("greatest(started_at, held_until)"),
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
         Index("ix_tasks_adapter_id_id", "adapter_id", "id"),
         Index("ix_tasks_eval_id_id", "eval_id", "id", postgresql_where=text("eval_id IS NOT NULL")),
         Index("ix_tasks_file_id_id", "file_id", "id", postgresql_where=text("file_id IS NOT NULL")),
@@ -51,6 +57,9 @@ class Task(Base):
     file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     made_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     request: Mapped[dict[str, Any]] = mapped_column(doc="What the client asked for")
+    started_by_job: Mapped[bool] = mapped_column(
+        server_default="false", doc="Whether a job has started it: it takes no room of the client's own tasks"
+    )
     status: Mapped[str] = mapped_column(server_default="queued")
     phase: Mapped[str | None] = mapped_column(doc="What the process is doing, in a few words")
     done: Mapped[float] = mapped_column(server_default="0", doc="The share of the work that is done, 0 to 1")
