@@ -1,7 +1,7 @@
 """What the memory of a training follows from: a base model, its jobs and its device, as plain numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
@@ -89,8 +89,22 @@ class Load:
     """Ranks of all projections of a layer, in the adapter that has most."""
     gains: bool = False
     """Whether an adapter has DoRA's gains, for which outputs are kept."""
+    usual_row: int | None = None
+    """Tokens of the rows of a micro-batch, if all are alike. Else rows that keep most are assumed."""
     supervised: float = 1.0
     """The share of tokens at which the next one is learnt."""
+
+    def __add__(self, other: "Load") -> "Load":
+        """Return the load of both on the same device."""
+        return replace(
+            self,
+            state=self.state + other.state,
+            longest_row=max(self.longest_row, other.longest_row),
+            ranks=max(self.ranks, other.ranks),
+            gains=self.gains or other.gains,
+            usual_row=None,
+            supervised=max(self.supervised, other.supervised),
+        )
 
     @classmethod
     def of(

@@ -1,6 +1,7 @@
 """A job while its adapters are attached to the base model: how it is evaluated, saved and completed."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from core.jobs.spec import JobSpec
@@ -128,6 +129,7 @@ class Training:
             "dtype": str(self.base.dtype).removeprefix("torch."),
             "quantization": self.base.entry.quantization,
             "decoder": self.base.decoder.path,
+            **asdict(self._process_group.measures),
             "steps": self.trainee.step,
             "published_step": published["step"],
             "stopped_early": self.trainee.last_step < self.trainee.total_steps,

@@ -14,11 +14,11 @@ from worker.engine.base.choose import choose_decoder
 from worker.engine.base.config_check import check_config
 from worker.engine.base.decoder import Decoder
 from worker.engine.base.loading import declared_dtype, load_model, source_dtype
+from worker.engine.base.model_shape import shape_of
 from worker.engine.base.portable import is_text_only
 from worker.engine.batch.lanes import Lanes, lanes_for
-from worker.engine.device.free_memory import collect_garbage
-
-MAX_STEP_TOKENS = {torch.bfloat16: 2560, torch.float32: 1536}
+from worker.engine.device.budget import Budget
+from worker.engine.device.free_memory import free_bytes
 
 
 class ResidentBase:
@@ -58,7 +58,19 @@ class ResidentBase:
         )
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
         self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
-        collect_garbage(device)  # frees the memory that loading took beside the weights
+        self.budget = Budget(
+            model=shape_of(
+                config,
+                self.dtype,
+                entry.quantization,
+                "fast" if fast else "portable",
+                save_in_bf16,
+            ),
+            free_bytes=free_bytes(device),  # this also frees the memory that loading took beside the weights
+            number_bytes=self.dtype.itemsize,
+            device="cpu" if device.type == "cpu" else "gpu",
+            lanes=self.lanes.count,
+        )
 
     def refuse_unsuitable(self, adapter: MethodOptions) -> None:
         """Raise JobError if the adapter cannot train on a base that is quantised or sharded like this one."""
@@ -67,8 +79,8 @@ class ResidentBase:
 
     @property
     def max_step_tokens(self) -> int:
-        """The most tokens to compute at once, which bounds the activations; the operator may set another."""
-        return MAX_STEP_TOKENS[self.dtype]
+        """The most tokens to compute at once beside no adapter. Raises JobError if no row would fit."""
+        return self.budget.measures(self.budget.usual_load).step_tokens
 
     @property
     def slow_path_warning(self) -> str | None:
