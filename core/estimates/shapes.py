@@ -10,6 +10,8 @@ from core.methods.low_rank import LoraAdapter, LowRankAdapter
 
 BF16 = 2  # bytes of a number
 
+Device = Literal["cpu", "gpu"]
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -83,7 +85,7 @@ class Load:
     """The bytes of all adapters."""
     longest_row: int
     """Tokens. A row is never cut, so a micro-batch may have to hold this many."""
-    device: Literal["cpu", "gpu"]
+    device: Device
     lanes: int = 1
     ranks: int = 0
     """Ranks of all projections of a layer, in the adapter that has most."""
@@ -112,7 +114,7 @@ class Load:
         model: ModelShape,
         adapters: Sequence[LowRankAdapter],
         longest_row: int,
-        device: Literal["cpu", "gpu"],
+        device: Device,
         lanes: int = 1,
     ) -> "Load":
         """Return the load of these adapters on a model whose modules are not at hand."""

@@ -1,14 +1,13 @@
 """What the resident base model leaves on its device: the plan of each job's measures follows from it."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from core.estimates.adapters import StateBytes
 from core.estimates.kept import SAVED_KEYS
 from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import step_memory
 from core.estimates.plan import USUAL_TOKENS, cheapest, room_for_adapters
-from core.estimates.shapes import Load, ModelShape
+from core.estimates.shapes import Device, Load, ModelShape
 
 OFFERED = (Recompute.NONE,)
 """What the engine can compute again, from the cheapest to the dearest."""
@@ -25,7 +24,7 @@ class Budget:
     model: ModelShape | None
     free_bytes: int
     number_bytes: int
-    device: Literal["cpu", "gpu"]
+    device: Device
     lanes: int
 
     @property

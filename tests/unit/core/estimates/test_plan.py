@@ -11,7 +11,7 @@ from peft.utils.other import get_pattern_key
 from core.errors import JobError
 from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import memory, step_memory
-from core.estimates.plan import ENOUGH_TOKENS, MOST_TOKENS, cheapest, room_for_adapters, usable
+from core.estimates.plan import ENOUGH_TOKENS, MOST_TOKENS, SPARE, cheapest, room_for_adapters, usable
 from core.estimates.shapes import Load, ModelShape, base_bytes
 from core.methods.low_rank import LoraAdapter
 from core.methods.targets import rank_of
@@ -45,7 +45,7 @@ ON_CPU = Load.of(SMALL, [LORA], longest_row=512, device="cpu", lanes=2)
 def needed(model: ModelShape, load: Load, recompute: Recompute, tokens: int) -> int:
     """Return the free memory with which these measures just fit."""
     step = step_memory(model, load, recompute, max(tokens, load.longest_row)).peak
-    return round((load.state.total + step) / 0.9) + 1
+    return round((load.state.total + step) / (1 - SPARE[load.device])) + 1
 
 
 def test_the_estimates_need_no_torch() -> None:
@@ -119,7 +119,7 @@ def test_another_adapter_has_room_if_it_leaves_a_step_its_memory() -> None:
     as_many = room // ON_GPU.state.total
     full = replace(ON_GPU, state=sum([ON_GPU.state] * (as_many - 1), ON_GPU.state))
     assert cheapest(LLAMA_8B, full, free).recompute is measures.recompute
-    assert full.state.total + ON_GPU.state.total > room > usable(free) // 2
+    assert full.state.total + ON_GPU.state.total > room > usable(free, "gpu") // 2
 
 
 def test_what_is_computed_again_is_not_kept() -> None:
