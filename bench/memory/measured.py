@@ -19,7 +19,7 @@ from worker.engine.device.free_memory import collect_garbage
 
 OWN = Path("/proc/self")
 RESET_PEAK = "5"  # proc_pid_clear_refs(5)
-# Every larger block is mapped by itself and given back at once, so that a process holds what its tensors take.
+# Every larger block is mapped by itself and given back at once: a process holds what its tensors take.
 # The heap of a trainer keeps freed blocks (`worker/process/environment.py`).
 MAPPED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
 KIB = 1024
