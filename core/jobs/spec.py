@@ -87,6 +87,8 @@ class JobSpec(Options):
     are those of the first candidate."""
     evaluation: Evaluation | None = None
     """What is evaluated when the result exists. It changes nothing of the result."""
+    grader_models: dict[str, dict[str, Any]] = Field(default={})
+    """What a server loads for each model that graders of the evaluation name, as in a run's request."""
     lineage: list[Ancestor] = Field(default=[])
     """The model whose weights the job begins with, then that model's parent, and so on. Empty for a job
     that begins at its base model."""

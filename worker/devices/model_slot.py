@@ -69,6 +69,7 @@ class ModelSlot:
             self._base = ResidentBase(
                 found.entry, found.folder, found.source_sha256, self.device, found.sharded
             )
+            self._base.compute_as_declared()
         self._shapes = projection_shapes(self._base.model, self._base.decoder.groups)
 
     def clear(self) -> None:

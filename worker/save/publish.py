@@ -50,7 +50,7 @@ def complete_adapter_folder(
         "base_revision": base.entry.revision,
         "base_sha256": base.source_sha256,
         "dataset": dataset,
-        "specification": job.spec,
+        "specification": {name: value for name, value in job.spec.items() if name != "grader_models"},
         "training": training,
     }
     write_manifest(folder, facts, base.entry.quantization is not None)

@@ -136,6 +136,7 @@ class Training:
             "base_revision": self.base.entry.revision,
             "dtype": str(self.base.dtype).removeprefix("torch."),
             "quantization": self.base.entry.quantization,
+            "compute": self.base.compute,
             "decoder": self.base.decoder.path,
             "steps": self.trainee.step,
             "published_step": published["step"],

@@ -16,6 +16,7 @@ from core.datasets.checks.private_data import MENDS, suspects
 from core.datasets.checks.report import ContentReport
 from core.datasets.checks.tool_calls import undeclared_calls
 from core.datasets.findings import Finding, quote
+from core.datasets.kinds import Kind
 from core.datasets.row_check import RowCheck
 
 EXAMPLES = 3
@@ -26,10 +27,15 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 @dataclass(frozen=True)
 class Checked:
-    """A report, and the lines that a mended copy leaves out."""
+    """A report, and the lines that a mended copy leaves out.
+
+    `bad_rows_left_out` of them are rows that no job takes, because they teach nothing.
+    """
 
     report: ContentReport
+    kind: Kind | None
     left_out: frozenset[int]
+    bad_rows_left_out: int
 
 
 class RowsOfFile:
@@ -42,7 +48,7 @@ class RowsOfFile:
         self._row_check = RowCheck()
 
     @property
-    def kind(self) -> str | None:
+    def kind(self) -> Kind | None:
         return self._row_check.kind
 
     def read(self, number: int, line: bytes | Finding) -> Contents | list[Finding]:
@@ -76,6 +82,7 @@ class ContentCheck:
         self._answers = AnswerCounts()
         self._examples: list[dict[str, Any]] = []
         self._nothing_learnt = array("I")
+        self._bad_rows_left_out = 0
 
     def add(self, number: int, line: bytes | Finding) -> None:
         """Check the next row: the line `number` of the file, without its line end."""
@@ -89,8 +96,9 @@ class ContentCheck:
             return
         for finding in found:
             self._log.add(finding.code, number, finding.field, finding.message, "mend or remove the row")
-            if finding.code == "nothing_to_learn":
-                self._nothing_learnt.append(number)
+        if [finding.code for finding in found] == ["nothing_to_learn"]:
+            self._nothing_learnt.append(number)
+            self._bad_rows_left_out += 1
 
     def finish(self) -> Checked:
         """Compare the rows with each other, and return the report on them all."""
@@ -118,7 +126,7 @@ class ContentCheck:
             mendable_rows=len(left_out),
             examples=self._examples,
         )
-        return Checked(report, frozenset(left_out))
+        return Checked(report, self._file.kind, frozenset(left_out), self._bad_rows_left_out)
 
     def _add_contents(self, number: int, row: Contents) -> None:
         self._answers.add(row.answer)

@@ -5,7 +5,8 @@ from typing import Any
 from torch import nn
 
 from core.errors import JobError
-from worker.engine.base.decoder import Decoder, why_unsupported
+from worker.engine.base.architecture import why_unsupported
+from worker.engine.base.decoder import Decoder
 from worker.engine.base.head import Head
 from worker.engine.base.portable import PlainDecoder, PortableDecoder
 from worker.engine.base.text_decoder import TextDecoder
@@ -23,8 +24,6 @@ def choose_decoder(
     config: Any = model.config
     if sharded:
         not_fast: str | None = "its weights are spread over several devices"
-    elif getattr(model, "hf_quantizer", None) is not None:
-        not_fast = "its weights are quantised"
     else:
         not_fast = why_unsupported(config)
     if not_fast is None:

@@ -5,9 +5,7 @@ original parameters become views of it. So the plain model stays whole: it is th
 adapters to it.
 """
 
-from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -16,66 +14,78 @@ from torch import Tensor, nn
 
 from core.estimates.measures import Recompute
 from worker.engine.base.adapters_on_axis import AdaptersOnAxis
+from worker.engine.base.architecture import (
+    ACTIVATIONS,
+    GEMMA,
+    AttentionKind,
+    Norms,
+    activation_name,
+    architecture_of,
+    attention_kind,
+    attention_scale,
+    groups_of,
+    norm_weight,
+)
+from worker.engine.base.head import Head
+from worker.engine.base.projections import MergedProjections
 from worker.engine.base.text_decoder import Adapters, Path
 from worker.engine.batch.division import Costs
 from worker.engine.batch.exchange import LaneInLayer
 from worker.engine.batch.micro_batch import TILE, MicroBatch
 from worker.engine.kernels.attention import Heads, Layout
+from worker.engine.kernels.elementwise import SILU
 from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
+from worker.engine.kernels.int8.weight import Int8Weight
 from worker.engine.kernels.operations import Operations, operations_on
 from worker.engine.kernels.projection import Share
 from worker.engine.kernels.recomputation import recomputed
 from worker.engine.kernels.saved_in_bf16 import saved_in_bf16
 
-# Projections that read the same input, by the names that transformers and PEFT give them
-GROUPS = {
-    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "out": ("self_attn.o_proj",),
-    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
-    "down": ("mlp.down_proj",),
-}
-SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM")
 # An operation in attention takes this many times as long as one in a projection: attention multiplies small
 # matrices, with a softmax between the two products. Measured.
 ATTENTION_EFFORT = 1.5
-# Rotations that depend on the longest row: it would change the results of the rows beside it
-LENGTH_DEPENDENT = ("dynamic", "longrope")
-
-
-@dataclass(frozen=True)
-class MergedProjections:
-    """Projections of one input, merged into one weight; `columns` are the outputs of each, by module name."""
-
-    weight: FrozenWeight
-    columns: Mapping[str, slice]
 
 
 class Decoder:
-    """The fast path, for Llama-like models that `why_unsupported` accepts."""
+    """The fast path, for Llama-like models that `architecture.why_unsupported` accepts."""
 
     path: Path = "fast"
-    softcap: float | None = None
 
     def __init__(
         self, model: nn.Module, operations: Operations | None = None, save_in_bf16: bool = False
     ) -> None:
         config: Any = model.config
-        self.embedding_VD = model.get_parameter("model.embed_tokens.weight")
-        self.head_VD: Tensor = model.get_parameter("lm_head.weight")
-        self.final_norm_D = model.get_parameter("model.norm.weight")
+        self.embedding: Any = model.get_submodule("model.embed_tokens")
+        self._head = Head.of(model)
+        self.softcap: float | None = self._head.softcap if architecture_of(config) == GEMMA else None
+        self.dtype: torch.dtype = model.get_parameter("model.norm.weight").dtype
+        self.final_norm_D = norm_weight(model.get_submodule("model.norm"))
         self.rotary: Any = model.get_submodule("model.rotary_emb")
         self.eps: float = config.rms_norm_eps
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
         self._saving_context = saved_in_bf16 if save_in_bf16 else nullcontext
-        self._ops = operations or operations_on(self.embedding_VD.device)
+        self._ops = operations or operations_on(self.device)
         names = (f"model.layers.{i}" for i in range(config.num_hidden_layers))
-        self.layers = [Layer(model, name, self._ops, self.eps) for name in names]
+        self.layers = [Layer(model, name, self._ops, self.eps, self.heads) for name in names]
+
+    @property
+    def device(self) -> torch.device:
+        return self.final_norm_D.device
+
+    @property
+    def head_VD(self) -> Tensor:  # noqa: N802 - axes
+        return self._head.weight_VD
 
     @property
     def groups(self) -> dict[str, MergedProjections]:
         """Every projection that an adapter can be attached to, by the name of its group."""
         return {name: group for layer in self.layers for name, group in layer.groups.items()}
+
+    def compute_in_int8(self) -> None:
+        """Take all products with the layers' weights in 8 bits from now on. The weights stay beside them."""
+        for layer in self.layers:
+            layer.compute_in_int8()
 
     @property
     def costs(self) -> Costs:
@@ -87,33 +97,77 @@ class Decoder:
         """
         weights = sum(prod(group.weight.shape) for group in self.groups.values())
         per_key = 3 * self.heads.query * self.heads.size * len(self.layers) * ATTENTION_EFFORT
-        return Costs(key=per_key / weights, label=self.head_VD.numel() / weights)
+        return Costs(key=per_key / weights, label=self._head.layer.weight.numel() / weights)
 
     def hidden(self, batch: MicroBatch, adapters: Adapters, recompute: Recompute = Recompute.NONE) -> Tensor:
         """Return the final hidden states of the supervised positions, [S, D].
 
         The last block computes its output projection and MLP for supervised positions only.
         """
-        x_TD = self.embedding_VD[batch.tokens_T]
-        cos, sin = self.rotary(x_TD[None], batch.positions_T[None])
-        layout = Layout(batch.segments, self.heads, cos[0], sin[0], batch.lane)
+        x_TD = self.embedding(batch.tokens_T)
+        layouts = self._layouts(batch, x_TD)
         on_axis = AdaptersOnAxis.of(batch, adapters)
         with self._saving_context():
             for layer in self.layers[:-1]:
-                x_TD = layer.forward(x_TD, on_axis, layout, recompute)
+                x_TD = layer.forward(x_TD, on_axis, layouts[layer.kind], recompute)
             computed_S = _pad_to_whole_tiles(batch.supervised_S)
-            x_SD = self.layers[-1].forward_at(computed_S, x_TD, on_axis, layout)
+            last = self.layers[-1]
+            x_SD = last.forward_at(computed_S, x_TD, on_axis, layouts[last.kind])
         return self._ops.norm(x_SD[: len(batch.supervised_S)], self.final_norm_D, self.eps)
+
+    def _layouts(self, batch: MicroBatch, x_TD: Tensor) -> dict[AttentionKind, Layout]:
+        """Return the layout of each kind of attention, for values like x_TD."""
+        return {
+            kind: Layout(
+                batch.segments,
+                self.heads,
+                *self.rotation(kind, x_TD, batch.positions_T),
+                batch.lane,
+                kind.window,
+            )
+            for kind in self.kinds
+        }
+
+    @property
+    def kinds(self) -> set[AttentionKind]:
+        """The kinds of attention that the layers have."""
+        return {layer.kind for layer in self.layers}
+
+    def rotation(self, kind: AttentionKind, like: Tensor, positions_T: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the cosines and sines of the positions, [T, E], in the type of `like`."""
+        named = () if kind.rotation is None else (kind.rotation,)
+        cos, sin = self.rotary(like, positions_T[None], *named)
+        return cos[0], sin[0]
 
 
 class Layer:
-    """One decoder layer: attention, then the MLP, with the norm before each."""
+    """One decoder layer: attention, then the MLP, with the norm before each, and perhaps one after each."""
 
-    def __init__(self, model: nn.Module, name: str, operations: Operations, eps: float) -> None:
+    def __init__(self, model: nn.Module, name: str, operations: Operations, eps: float, heads: Heads) -> None:
         self.name, self._ops, self._eps = name, operations, eps
-        self.input_norm_D = model.get_parameter(f"{name}.input_layernorm.weight")
-        self.mlp_norm_D = model.get_parameter(f"{name}.post_attention_layernorm.weight")
-        self.groups = {f"{name}.{key}": _merge(model, name, modules) for key, modules in GROUPS.items()}
+        modules: Any = model.get_submodule(name)
+        self.kind = attention_kind(modules, model.config)
+        self.norms = Norms.of(modules, heads)
+        self.activation = ACTIVATIONS[activation_name(model.config)]
+        self.scale = attention_scale(model.config, heads)
+        self.groups = {
+            f"{name}.{key}": MergedProjections.of(model, [f"{name}.{each}" for each in group])
+            for key, group in groups_of(modules).items()
+        }
+        self._int8: dict[str, Int8Weight] = {}
+
+    @property
+    def is_like_llama(self) -> bool:
+        """Whether the layer has nothing beside Llama's parts, but for biases."""
+        norms = self.norms
+        more = (
+            norms.after_attention_D,
+            norms.after_mlp_D,
+            norms.heads_HE,
+            self.kind.window,
+            self.kind.rotation,
+        )
+        return self.activation is SILU and all(each is None for each in more)
 
     def forward(
         self, x_TD: Tensor, on_axis: AdaptersOnAxis, layout: Layout, recompute: Recompute = Recompute.NONE
@@ -123,7 +177,7 @@ class Layer:
 
         def attention(x_TD: Tensor) -> Tensor:
             attended_TN = self._attended(x_TD, on_axis, layout, lane)
-            return x_TD + self._ops.project(attended_TN, *self._weights("out", on_axis))
+            return x_TD + self._attention_output(attended_TN, on_axis)
 
         def mlp(x_TD: Tensor, again: bool = False) -> Tensor:
             return self._mlp(x_TD, on_axis, again)
@@ -141,55 +195,53 @@ class Layer:
         """Return the layer's output at some positions, [S, D]. Only attention computes the others too."""
         attended_SN = self._attended(x_TD, on_axis, layout)[positions_S]
         on_axis = on_axis.restricted_to(positions_S)
-        x_SD = x_TD[positions_S] + self._ops.project(attended_SN, *self._weights("out", on_axis))
-        return self._mlp(x_SD, on_axis)
+        return self._mlp(x_TD[positions_S] + self._attention_output(attended_SN, on_axis), on_axis)
 
     def _attended(
         self, x_TD: Tensor, on_axis: AdaptersOnAxis, layout: Layout, lane: LaneInLayer | None = None
     ) -> Tensor:
-        qkv_TN = self._ops.project_norm(x_TD, self.input_norm_D, self._eps, *self._weights("qkv", on_axis))
-        return self._ops.segment_attention(qkv_TN, layout, layout.heads.size**-0.5, lane)
+        qkv_TN = self._ops.project_norm(
+            x_TD, self.norms.before_attention_D, self._eps, *self._weights("qkv", on_axis)
+        )
+        qkv_TN = self.with_head_norms(qkv_TN, layout.heads)
+        return self._ops.segment_attention(qkv_TN, layout, self.scale, lane)
+
+    def _attention_output(self, attended_TN: Tensor, on_axis: AdaptersOnAxis) -> Tensor:
+        out_TD = self._ops.project(attended_TN, *self._weights("out", on_axis))
+        return self._normed(out_TD, self.norms.after_attention_D)
+
+    def _normed(self, x_TD: Tensor, weight_D: Tensor | None) -> Tensor:
+        """Return x with a norm, or as it is if the layer has no such norm."""
+        return x_TD if weight_D is None else self._ops.norm(x_TD, weight_D, self._eps)
+
+    def with_head_norms(self, qkv_TN: Tensor, heads: Heads) -> Tensor:
+        """Return queries and keys with their norms, and the values as they are."""
+        if self.norms.heads_HE is None:
+            return qkv_TN
+        rotated = heads.key_columns.stop
+        qk_TN, v_TN = qkv_TN.split([rotated, qkv_TN.shape[1] - rotated], dim=1)
+        qk_THE = self._ops.norm(qk_TN.unflatten(1, (-1, heads.size)), self.norms.heads_HE, self._eps)
+        return torch.cat([qk_THE.flatten(1), v_TN], dim=1)
 
     def _mlp(self, x_TD: Tensor, on_axis: AdaptersOnAxis, again: bool = False) -> Tensor:
         """Return x plus the MLP's values. If it is computed `again`, only what it keeps is needed."""
         gate_up = self._weights("gate_up", on_axis)
-        gate_up_TI = self._ops.project_norm(x_TD, self.mlp_norm_D, self._eps, *gate_up)
-        project = self._ops.project_swiglu_again if again else self._ops.project_swiglu
-        return x_TD + project(gate_up_TI, *self._weights("down", on_axis))
+        gate_up_TI = self._ops.project_norm(x_TD, self.norms.before_mlp_D, self._eps, *gate_up)
+        without_values = again and self.norms.after_mlp_D is None  # a norm needs what it was given
+        project = self._ops.project_swiglu_again if without_values else self._ops.project_swiglu
+        mlp_TD = project(gate_up_TI, *self._weights("down", on_axis), activation=self.activation)
+        return x_TD + self._normed(mlp_TD, self.norms.after_mlp_D)
+
+    def compute_in_int8(self) -> None:
+        """Take the products with the layer's weights in 8 bits from now on."""
+        for name, group in self.groups.items():
+            assert isinstance(group.weight, DenseWeight)
+            self._int8[name] = Int8Weight.of(group.weight.weight_NK, group.weight.bias_N)
 
     def _weights(self, key: str, on_axis: AdaptersOnAxis) -> tuple[FrozenWeight, list[Share]]:
         """Return a group's merged weight, and the shares of the adapters that adapt it."""
         name = f"{self.name}.{key}"
-        return self.groups[name].weight, on_axis.shares(name)
-
-
-def why_unsupported(config: Any) -> str | None:
-    """Return why the fast path would not compute the same as transformers; None if it would."""
-    architecture = (config.architectures or [config.model_type])[0]
-    if architecture not in SUPPORTED:
-        return f"its architecture is {architecture}"
-    rotation = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
-    unsupported = {
-        "attention_bias": getattr(config, "attention_bias", False),
-        "mlp_bias": getattr(config, "mlp_bias", False),
-        "sliding_window": getattr(config, "sliding_window", None),
-        "hidden_act": config.hidden_act != "silu" and config.hidden_act,
-        "rope_type": rotation in LENGTH_DEPENDENT and rotation,
-    }
-    return next((f"its {field} is {value}" for field, value in unsupported.items() if value), None)
-
-
-def _merge(model: nn.Module, layer: str, modules: Sequence[str]) -> MergedProjections:
-    """Merge projections of one input into one matrix; the model's own parameters become views of it."""
-    parameters = {f"{layer}.{name}": model.get_parameter(f"{layer}.{name}.weight") for name in modules}
-    # The matrix lies in memory as [K, N], because its product with the gradient is then faster on a CPU
-    merged_NK = torch.cat([parameter.data for parameter in parameters.values()]).T.contiguous().T
-    columns, start = {}, 0
-    for name, parameter in parameters.items():
-        columns[name] = slice(start, start + parameter.shape[0])
-        parameter.data = merged_NK[columns[name]]
-        start += parameter.shape[0]
-    return MergedProjections(DenseWeight(merged_NK), columns)
+        return self._int8.get(name) or self.groups[name].weight, on_axis.shares(name)
 
 
 def _pad_to_whole_tiles(positions_S: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """Losses from final hidden states, for heads that scale or cap their logits, or are trained."""
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,9 @@ from worker.engine.kernels.loss import CHUNK_TOKENS, TokenLosses, token_losses
 # Names in models' configurations
 MULTIPLIERS = ("logit_scale", "lm_head_multiplier")  # Cohere's, Falcon-H1's
 DIVISORS = ("logits_scaling",)  # Granite's
+
+_making_a_copy = Lock()
+_copies: WeakKeyDictionary[nn.Module, "ref[Tensor]"] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,19 @@ class Head:
 
     @property
     def weight_VD(self) -> Tensor:  # noqa: N802 - axes
-        """The layer's weight itself, or a copy in `dtype` if the layer holds it in 8 bits."""
+        """The layer's weight itself, or a copy in `dtype` if the layer holds it in 8 bits.
+
+        All who need the copy at the same time have the same one, in lanes too.
+        """
         weight: Tensor = self.layer.weight
-        return weight if weight.is_floating_point() else weight_of(self.layer, self.dtype)
+        if weight.is_floating_point():
+            return weight
+        with _making_a_copy:
+            copy = made() if (made := _copies.get(self.layer)) else None
+            if copy is None:
+                copy = weight_of(self.layer, self.dtype)
+                _copies[self.layer] = ref(copy)
+            return copy
 
     def scaled(self, hidden_SD: Tensor) -> Tensor:
         """Scale the hidden states, so that their product with the weight has the scale of the logits."""

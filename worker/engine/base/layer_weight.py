@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-BLOCK_ROWS = 4096  # rows of an 8-bit weight that are dequantised at once
+BLOCK_ROWS = 64  # rows of an 8-bit weight that are dequantised at once
 
 
 def is_quantised(layer: nn.Module) -> bool:
@@ -41,11 +41,11 @@ def int8_weight_of(layer: Any) -> tuple[Tensor, Tensor] | None:
 def dequantised(int8_NK: Tensor, absmax_N: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the weight in `dtype`, computed in blocks of rows.
 
-    Where the types of the factors differ, torch first copies all that it is given to fp32; blocks keep these
-    copies small.
+    A block is computed in fp32, in the cache, and then rounded: torch takes many times as long for a product
+    whose factors and result have different types.
     """
     made_NK = torch.empty(int8_NK.shape, dtype=dtype, device=int8_NK.device)
     blocks = zip(*(tensor.split(BLOCK_ROWS) for tensor in (int8_NK, absmax_N / 127, made_NK)), strict=True)
     for rows, scales, made in blocks:
-        torch.mul(rows, scales[:, None], out=made)
+        made.copy_(rows * scales[:, None])
     return made_NK

@@ -53,28 +53,36 @@ class Bundle:
     def key_count(self) -> int:
         return max(piece.key_count for piece in self.pieces)
 
-    def causal_mask(self, heads: int, group: int, like: Tensor) -> Tensor:
+    def causal_mask(self, heads: int, group: int, like: Tensor, window: int | None = None) -> Tensor:
         """Return the mask of the bundle's last keys: 0 where a query may see a key, else -inf.
 
         It is [heads · pieces, queries · group, last keys], and [1, ...] for one piece. The keys before the
-        last keys are seen by every query.
+        last keys are seen by every query. With a `window` a query sees only its own key and those of the
+        `window - 1` positions before.
         """
         queries = torch.arange(self.query_count, device=like.device).repeat_interleave(group)
         before = [piece.key_count - piece.query_count for piece in self.pieces]
-        keys = torch.arange(min(before), self.key_count, device=like.device)
+        narrow = window if window is not None and window < self.key_count else None
+        keys = torch.arange(min(before) if narrow is None else 0, self.key_count, device=like.device)
         last_seen = torch.tensor(before, device=like.device)[:, None] + queries
         mask = like.new_zeros(len(self.pieces), len(queries), len(keys))
         mask.masked_fill_(keys > last_seen[..., None], float("-inf"))
+        if narrow is not None:
+            # Queries of the padding see the piece's last key at least: a softmax of nothing is not a number
+            last_own = torch.tensor([piece.key_count - 1 for piece in self.pieces], device=like.device)
+            first_seen = torch.minimum(last_seen, last_own[:, None]) - narrow + 1
+            mask.masked_fill_(keys < first_seen[..., None], float("-inf"))
         return mask if len(self.pieces) == 1 else mask.repeat(heads, 1, 1)
 
 
-def bundle(segments: Sequence[Segment], first_query: int = 0) -> list[Bundle]:
+def bundle(segments: Sequence[Segment], first_query: int = 0, window: int | None = None) -> list[Bundle]:
     """Return all pieces of the segments in bundles, the largest pieces first.
 
     The piece's queries are counted from the place `first_query` of the axis, its keys from the axis's start.
+    With a `window` a piece has no keys that lie more than `window - 1` positions before its first query.
     """
     pieces = sorted(
-        (piece for segment in segments for piece in _pieces(segment, first_query)),
+        (piece for segment in segments for piece in _pieces(segment, first_query, window)),
         key=lambda piece: (piece.key_count, piece.query_count),
         reverse=True,
     )
@@ -86,12 +94,23 @@ def bundle(segments: Sequence[Segment], first_query: int = 0) -> list[Bundle]:
     return [Bundle(pieces) for pieces in bundles]
 
 
-def _pieces(segment: Segment, first_query: int) -> Iterator[Piece]:
+def _pieces(segment: Segment, first_query: int, window: int | None) -> Iterator[Piece]:
     for start in range(segment.start, segment.end, QUERY_BLOCK):
         end = min(start + QUERY_BLOCK, segment.end)
-        yield Piece(
-            (start - first_query, end - first_query), _joined((*segment.prefix, (segment.start, end)))
-        )
+        seen: Sequence[Run] = (*segment.prefix, (segment.start, end))
+        if window is not None:
+            seen = _last(seen, end - start + window - 1)
+        yield Piece((start - first_query, end - first_query), _joined(seen))
+
+
+def _last(runs: Sequence[Run], tokens: int) -> list[Run]:
+    """Return the runs that hold the last `tokens` of the given ones."""
+    kept: list[Run] = []
+    for start, end in reversed(runs):
+        if tokens > 0:
+            kept.insert(0, (max(start, end - tokens), end))
+        tokens -= end - start
+    return kept
 
 
 def _joined(runs: Sequence[Run]) -> tuple[Run, ...]:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
-from worker.engine.batch.block_mask import block_mask, exits
+from worker.engine.batch.block_mask import block_mask, exits, window_mask
 from worker.engine.batch.bundles import Bundle, bundle
 from worker.engine.batch.exchange import Lane, LaneInLayer
 from worker.engine.batch.micro_batch import Segment
@@ -54,7 +54,8 @@ class Heads:
 class Layout:
     """The keys that each token may see, and its rotation: the same for all layers of a micro-batch.
 
-    The tokens are those of a `lane`'s part of the axis. Without a lane they are the whole axis.
+    The tokens are those of a `lane`'s part of the axis. Without a lane they are the whole axis. With a
+    `window` a token sees itself and the `window - 1` positions before it.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class Layout:
         cos_TE: Tensor,
         sin_TE: Tensor,
         lane: Lane | None = None,
+        window: int | None = None,
     ) -> None:
         self.segments = segments
+        self.window = window
         self.heads = heads
         self.lane = lane or Lane.alone(len(cos_TE))
         self.cos_TE, self.sin_TE = cos_TE, sin_TE
@@ -75,13 +78,17 @@ class Layout:
     @cached_property
     def bundles(self) -> list[tuple[Bundle, Tensor]]:
         """The bundles of the segments' pieces, each with its causal mask."""
-        heads, bundles = self.heads, bundle(self.segments, self.lane.start)
+        heads, bundles = self.heads, bundle(self.segments, self.lane.start, self.window)
         like = self.cos_TE.float()  # the type of the scores
-        return [(one, one.causal_mask(heads.key, heads.group, like)) for one in bundles]
+        return [(one, one.causal_mask(heads.key, heads.group, like, self.window)) for one in bundles]
 
     @cached_property
     def block_mask(self) -> BlockMask:
-        return block_mask(exits(self.segments).to(self.cos_TE.device))
+        exit_T = exits(self.segments).to(self.cos_TE.device)
+        if self.window is None or self.window >= max(s.prefix_length + s.length for s in self.segments):
+            return block_mask(exit_T)
+        positions = [torch.arange(s.prefix_length, s.prefix_length + s.length) for s in self.segments]
+        return window_mask(exit_T, torch.cat(positions).to(exit_T.device), self.window)
 
 
 def segment_attention(
@@ -104,7 +111,10 @@ def segment_attention_plainly(qkv_TN: Tensor, layout: Layout, scale: float) -> T
     for segment in layout.segments:
         q = q_HTE[:, segment.start : segment.end]
         k, v = (torch.cat([t[:, start:end] for start, end in segment.seen], dim=1) for t in (k_JTE, v_JTE))
-        visible = q.new_ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(k.shape[1] - q.shape[1])
+        before = k.shape[1] - q.shape[1]
+        visible = q.new_ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(before)
+        if layout.window is not None:
+            visible = visible.triu(before - layout.window + 1)
         o = F.scaled_dot_product_attention(
             q[None], k[None], v[None], attn_mask=visible, scale=scale, enable_gqa=True
         )

@@ -3,6 +3,10 @@
 Each function has its plain twin beside it.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,7 +15,7 @@ from torch import Tensor
 def rms_norm(x_TD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     """Return x / sqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019, arXiv:1910.07467).
 
-    The weight is frozen.
+    The weight is frozen, and may be in fp32 beside an x in bf16. Axes before T count as tokens too.
     """
     return _RmsNorm.apply(x_TD, weight_D, eps)
 
@@ -20,19 +24,35 @@ def rms_norm_plainly(x_TD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
     """Return what `rms_norm` must equal, left to autograd."""
     x = x_TD.float()
     n = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
-    return n.to(x_TD.dtype) * weight_D
+    return (n.to(x_TD.dtype) * weight_D).to(x_TD.dtype)
 
 
-def swiglu_values(gate_up_TI: Tensor) -> Tensor:
-    """Return silu(gate) · up (Shazeer 2020, arXiv:2002.05202).
+@dataclass(frozen=True)
+class Activation:
+    """A gate's function; `write_gradient(dy, x, out)` writes dy times its derivative at x to out."""
+
+    values: Callable[[Tensor], Tensor]
+    write_gradient: Callable[[Tensor, Tensor, Tensor], object]
+
+
+SILU = Activation(F.silu, lambda dy, x, out: torch.ops.aten.silu_backward.grad_input(dy, x, grad_input=out))
+# GELU by its approximation with tanh
+GELU = Activation(
+    partial(F.gelu, approximate="tanh"),
+    lambda dy, x, out: torch.ops.aten.gelu_backward.grad_input(dy, x, approximate="tanh", grad_input=out),
+)
+
+
+def swiglu_values(gate_up_TI: Tensor, activation: Activation = SILU) -> Tensor:
+    """Return silu(gate) · up (Shazeer 2020, arXiv:2002.05202), or the same with another `activation`.
 
     Gate and up lie side by side: [T, 2I] -> [T, I].
     """
     gate, up = gate_up_TI.chunk(2, dim=-1)
-    return F.silu(gate).mul_(up)
+    return activation.values(gate).mul_(up)
 
 
-def swiglu_again(dy_TI: Tensor, gate_up_TI: Tensor) -> tuple[Tensor, Tensor]:
+def swiglu_again(dy_TI: Tensor, gate_up_TI: Tensor, activation: Activation = SILU) -> tuple[Tensor, Tensor]:
     """Compute the values again, for the backward pass. Return them, [T, I], and the gradient, [T, 2I].
 
     The gradient has those of gate and up side by side.
@@ -40,16 +60,16 @@ def swiglu_again(dy_TI: Tensor, gate_up_TI: Tensor) -> tuple[Tensor, Tensor]:
     gate, up = gate_up_TI.chunk(2, dim=-1)
     dx_TI = torch.empty_like(gate_up_TI)
     dgate, dup = dx_TI.chunk(2, dim=-1)
-    activated_TI = F.silu(gate)
+    activated_TI = activation.values(gate)
     torch.mul(dy_TI, activated_TI, out=dup)
-    torch.ops.aten.silu_backward.grad_input(dy_TI * up, gate, grad_input=dgate)
+    activation.write_gradient(dy_TI * up, gate, dgate)
     return activated_TI.mul_(up), dx_TI
 
 
-def swiglu_plainly(gate_up_TI: Tensor) -> Tensor:
+def swiglu_plainly(gate_up_TI: Tensor, activation: Activation = SILU) -> Tensor:
     """Return what `swiglu_values` and `swiglu_again` must equal, left to autograd."""
     gate, up = gate_up_TI.chunk(2, dim=-1)
-    return F.silu(gate) * up
+    return activation.values(gate) * up
 
 
 def rms_norm_values(x_TD: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -67,12 +87,16 @@ def rms_norm_gradient(dy_TD: Tensor, x_TD: Tensor, weight_D: Tensor, rstd_T1: Te
 
 
 class _RmsNorm(torch.autograd.Function):
+    # The weight is not among the saved tensors, because no hook for saved activations may see it.
+
     @staticmethod
     def forward(ctx, x_TD, weight_D, eps):  # type: ignore[no-untyped-def]
         y_TD, rstd_T1 = rms_norm_values(x_TD, weight_D, eps)
-        ctx.save_for_backward(x_TD, weight_D, rstd_T1)
+        ctx.weight_D = weight_D
+        ctx.save_for_backward(x_TD, rstd_T1)
         return y_TD
 
     @staticmethod
     def backward(ctx, dy_TD):  # type: ignore[no-untyped-def]
-        return rms_norm_gradient(dy_TD, *ctx.saved_tensors), None, None
+        x_TD, rstd_T1 = ctx.saved_tensors
+        return rms_norm_gradient(dy_TD, x_TD, ctx.weight_D, rstd_T1), None, None

@@ -19,6 +19,9 @@ class FrozenWeight(Protocol):
     def shape(self) -> tuple[int, int]:
         """The numbers of outputs and of inputs: N, K."""
 
+    @property
+    def bias_N(self) -> Tensor | None: ...  # noqa: N802 - axes
+
     def forward(self, x_TK: Tensor) -> Tensor:
         """Return y_TN = x Wᵀ + b."""
 

@@ -20,7 +20,14 @@ from torch.utils._triton import has_triton
 from worker.engine.batch.exchange import LaneInLayer
 from worker.engine.kernels import flex_attention, grouped, lora_layers, projection, transformers_attention
 from worker.engine.kernels.attention import Layout, segment_attention
-from worker.engine.kernels.elementwise import rms_norm, rms_norm_plainly, swiglu_plainly
+from worker.engine.kernels.elementwise import (
+    GELU,
+    SILU,
+    Activation,
+    rms_norm,
+    rms_norm_plainly,
+    swiglu_plainly,
+)
 from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.kernels.projection import Share
 from worker.engine.kernels.transformers_attention import Attend, SegmentLayout
@@ -39,6 +46,20 @@ class SegmentAttention(Protocol):
     ) -> Tensor: ...
 
 
+class ProjectSwiGlu(Protocol):
+    """The signature of `projection.project_swiglu`."""
+
+    def __call__(
+        self,
+        gate_up_TI: Tensor,
+        W: FrozenWeight,
+        shares: Sequence[Share],
+        /,
+        *,
+        activation: Activation = SILU,
+    ) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Operations:
     """The operations that devices compute in different ways. Each has a plain twin with the same result.
@@ -50,8 +71,8 @@ class Operations:
     segment_attention: SegmentAttention
     project: Callable[[Tensor, FrozenWeight, Sequence[Share]], Tensor]
     project_norm: Callable[[Tensor, Tensor, float, FrozenWeight, Sequence[Share]], Tensor]
-    project_swiglu: Callable[[Tensor, FrozenWeight, Sequence[Share]], Tensor]
-    project_swiglu_again: Callable[[Tensor, FrozenWeight, Sequence[Share]], Tensor]
+    project_swiglu: ProjectSwiGlu
+    project_swiglu_again: ProjectSwiGlu
     # The next two are for transformers' modules
     add_low_rank: Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
     attend: Attend
@@ -91,9 +112,12 @@ def on_gpu(compiled: Compile) -> Operations:
 
     `compiled` compiles them, as `torch.compile` does.
     """
-    norm, swiglu = (_for_any_length(compiled(twin)) for twin in (rms_norm_plainly, swiglu_plainly))
+    norm = _for_any_length(compiled(rms_norm_plainly))
+    gates = {
+        activation: _for_any_length(compiled(partial(swiglu_plainly, activation=activation)))
+        for activation in (SILU, GELU)
+    }
     attended = compiled(flex_attention.attended)
-    project_swiglu = partial(grouped.project_values, swiglu)
     attended_by_heads = compiled(flex_attention.attended_by_heads)
 
     def attention(qkv_TN: Tensor, layout: Layout, scale: float, lane: LaneInLayer | None = None, /) -> Tensor:
@@ -105,6 +129,11 @@ def on_gpu(compiled: Compile) -> Operations:
         x_TK: Tensor, weight_K: Tensor, eps: float, W: FrozenWeight, shares: Sequence[Share]
     ) -> Tensor:
         return grouped.project(norm(x_TK, weight_K, eps), W, shares)
+
+    def project_swiglu(
+        gate_up_TI: Tensor, W: FrozenWeight, shares: Sequence[Share], activation: Activation = SILU
+    ) -> Tensor:
+        return grouped.project_values(gates[activation], gate_up_TI, W, shares)
 
     def attend(
         q_HTE: Tensor,
@@ -145,14 +174,14 @@ def with_loops(operations: Operations) -> Operations:
 def _where_plain(
     loop: Callable[..., Tensor], grouped_products: Callable[..., Tensor]
 ) -> Callable[..., Tensor]:
-    """Return a function that takes grouped products if all shares, its last argument, are plain.
+    """Return a function that takes grouped products if all shares, its last positional argument, are plain.
 
     It takes the loop over the adapters if one of the shares drops inputs or has gains.
     """
 
-    def call(*arguments: Any) -> Tensor:
+    def call(*arguments: Any, **options: Any) -> Tensor:
         plain = all(share.is_plain for share in arguments[-1])
-        return grouped_products(*arguments) if plain else loop(*arguments)
+        return (grouped_products if plain else loop)(*arguments, **options)
 
     return call
 

@@ -18,7 +18,14 @@ import torch
 from torch import Tensor
 
 from worker.engine.batch.dropout import keep_mask
-from worker.engine.kernels.elementwise import rms_norm_gradient, rms_norm_values, swiglu_again, swiglu_values
+from worker.engine.kernels.elementwise import (
+    SILU,
+    Activation,
+    rms_norm_gradient,
+    rms_norm_values,
+    swiglu_again,
+    swiglu_values,
+)
 from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.kernels.gain import Gain
 from worker.engine.parameters.flat import FlatParameters, Place
@@ -145,19 +152,23 @@ def project_norm(
     return _NormProjection.apply(x_TK, weight_K, eps, W, shares, *masters)
 
 
-def project_swiglu(gate_up_TI: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
-    """Return `project(swiglu(gate_up_TI), W, shares)` without keeping SwiGLU's values."""
+def project_swiglu(
+    gate_up_TI: Tensor, W: FrozenWeight, shares: Sequence[Share], activation: Activation = SILU
+) -> Tensor:
+    """Return `project(swiglu(gate_up_TI, activation), W, shares)` without keeping SwiGLU's values."""
     masters = (share.low_rank.parameters.master for share in shares)
-    return _SwiGluProjection.apply(gate_up_TI, W, shares, True, *masters)
+    return _SwiGluProjection.apply(gate_up_TI, W, shares, activation, True, *masters)
 
 
-def project_swiglu_again(gate_up_TI: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
+def project_swiglu_again(
+    gate_up_TI: Tensor, W: FrozenWeight, shares: Sequence[Share], activation: Activation = SILU
+) -> Tensor:
     """Keep what `project_swiglu` keeps for the backward pass. The result has its shape, but no values.
 
     It is for the end of a block that is computed again. This spares a quarter of a layer's products.
     """
     masters = (share.low_rank.parameters.master for share in shares)
-    return _SwiGluProjection.apply(gate_up_TI, W, shares, False, *masters)
+    return _SwiGluProjection.apply(gate_up_TI, W, shares, activation, False, *masters)
 
 
 def project_plainly(x_TK: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
@@ -231,14 +242,14 @@ class _SwiGluProjection(torch.autograd.Function):
     # an input that is as wide
 
     @staticmethod
-    def forward(ctx, gate_up_TI, W, shares, with_values, *_masters):  # type: ignore[no-untyped-def]
-        x_TK = swiglu_values(gate_up_TI)
+    def forward(ctx, gate_up_TI, W, shares, activation, with_values, *_masters):  # type: ignore[no-untyped-def]
+        x_TK = swiglu_values(gate_up_TI, activation)
         if with_values or any(share.low_rank.gains for share in shares):  # gradients of gains need y
             y_TN, gained_TN, products = _forward(x_TK, W, shares)
         else:
             y_TN, gained_TN = x_TK.new_empty(len(x_TK), W.shape[0]), None
             products = [share.reduced(x_TK) for share in shares]
-        ctx.weight, ctx.shares = W, shares
+        ctx.weight, ctx.shares, ctx.activation = W, shares, activation
         ctx.save_for_backward(gate_up_TI, gained_TN, *products)
         return y_TN
 
@@ -248,10 +259,10 @@ class _SwiGluProjection(torch.autograd.Function):
         dy_TN = through_gains(dy_TN, gained_TN, ctx.shares)
         dx_TK = ctx.weight.backward(dy_TN)
         dzs = add_gradients(dy_TN, dx_TK, ctx.shares, products)
-        x_TK, dgate_up_TI = swiglu_again(dx_TK, gate_up_TI)
+        x_TK, dgate_up_TI = swiglu_again(dx_TK, gate_up_TI, ctx.activation)
         for share, dz_TR in zip(ctx.shares, dzs, strict=True):
             share.low_rank.dA_RK.add_(share.outer(dz_TR, x_TK))
-        return dgate_up_TI, None, None, None, *(None for _ in ctx.shares)
+        return dgate_up_TI, None, None, None, None, *(None for _ in ctx.shares)
 
 
 def _forward(

@@ -31,13 +31,13 @@ class GroupFactors:
     parts: Sequence[FactorPart]
     e_N: Tensor | None = None
 
-    def add_to(self, y_TN: Tensor, x_TK: Tensor) -> None:
-        """Add the update of these rows to y in place, then apply the gain."""
+    def add_to(self, y_TN: Tensor, x_TK: Tensor, bias_N: Tensor | None) -> None:
+        """Add the update of these rows to y in place, then apply the gain to all but the layers' bias."""
         z_TR = x_TK @ self.A_RK.T
         for part in self.parts:
             y_TN[:, part.columns].addmm_(z_TR[:, part.ranks], part.B_RN)
         if self.e_N is not None:
-            y_TN.addcmul_(y_TN, self.e_N)
+            y_TN.addcmul_(y_TN if bias_N is None else y_TN - bias_N, self.e_N)
 
 
 Factors = Mapping[str, GroupFactors]

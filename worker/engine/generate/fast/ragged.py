@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from worker.engine.base.decoder import Decoder, Layer
+from worker.engine.base.head import capped_logits
 from worker.engine.generate.adapters.served import Factors, ServedAdapter
 from worker.engine.generate.fast.block_pool import BLOCK
 from worker.engine.generate.fast.native.step import NativeStep
@@ -73,17 +74,16 @@ class RaggedDecoder:
 
     def __init__(self, decoder: Decoder, blocks: int, native: bool = True) -> None:
         self._decoder, heads = decoder, decoder.heads
-        weight = decoder.embedding_VD
         shape = len(decoder.layers), 2, blocks * BLOCK, heads.key, heads.size
         # A slot is written before it is read; memory is taken as slots are used
-        self._pool = torch.empty(shape, dtype=weight.dtype, device=weight.device)
+        self._pool = torch.empty(shape, dtype=decoder.dtype, device=decoder.device)
         self._native = NativeStep.for_pool(decoder, self._pool) if native else None
 
     @staticmethod
     def block_bytes(decoder: Decoder) -> int:
         """Return the bytes of one block, in all layers."""
         heads = decoder.heads
-        return 2 * len(decoder.layers) * BLOCK * heads.key * heads.size * decoder.embedding_VD.dtype.itemsize
+        return 2 * len(decoder.layers) * BLOCK * heads.key * heads.size * decoder.dtype.itemsize
 
     def prepare(self, adapter: ServedAdapter) -> None:
         """Do what the first step with the adapter would otherwise do."""
@@ -103,19 +103,21 @@ class RaggedDecoder:
     def _logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
         """Return the logits of these rows of the token axis, [S, V]."""
         decoder = self._decoder
-        axis = Axis.of(chunks, decoder.embedding_VD.device)
-        x_TD = decoder.embedding_VD[axis.tokens_T]
-        cos, sin = decoder.rotary(x_TD[None], axis.positions_T[None])
+        axis = Axis.of(chunks, decoder.device)
+        x_TD = decoder.embedding(axis.tokens_T)
+        rotations = {kind: decoder.rotation(kind, x_TD, axis.positions_T) for kind in decoder.kinds}
         for layer, kv in zip(decoder.layers, self._pool, strict=True):
-            x_TD = self._layer(layer, kv, x_TD, axis, cos[0], sin[0])
+            x_TD = self._layer(layer, kv, x_TD, axis, *rotations[layer.kind])
         x_SD = x_TD[torch.tensor(rows, dtype=torch.long, device=x_TD.device)]
-        return F.linear(rms_norm_plainly(x_SD, decoder.final_norm_D, decoder.eps), decoder.head_VD).float()
+        hidden_SD = rms_norm_plainly(x_SD, decoder.final_norm_D, decoder.eps)
+        return capped_logits(hidden_SD, decoder.head_VD, decoder.softcap)
 
     def _layer(
         self, layer: Layer, kv: Tensor, x_TD: Tensor, axis: Axis, cos_TE: Tensor, sin_TE: Tensor
     ) -> Tensor:
         heads, eps = self._decoder.heads, self._decoder.eps
-        qkv_TN = _project(layer, "qkv", rms_norm_plainly(x_TD, layer.input_norm_D, eps), axis)
+        qkv_TN = _project(layer, "qkv", rms_norm_plainly(x_TD, layer.norms.before_attention_D, eps), axis)
+        qkv_TN = layer.with_head_norms(qkv_TN, heads)
         q, k, v = (
             qkv_TN[:, columns].unflatten(1, (-1, heads.size)).transpose(0, 1)
             for columns in (heads.query_columns, heads.key_columns, heads.value_columns)
@@ -123,10 +125,15 @@ class RaggedDecoder:
         q_HTE, k_JTE = rotated(q, cos_TE, sin_TE), rotated(k, cos_TE, sin_TE)
         kv[0, axis.slots_T] = k_JTE.transpose(0, 1)
         kv[1, axis.slots_T] = v.transpose(0, 1)
-        attended_TN = torch.cat([_attended(q_HTE[:, span.tokens], kv, span.slots_L) for span in axis.spans])
-        x_TD = x_TD + _project(layer, "out", attended_TN, axis)
-        gate_up_TI = _project(layer, "gate_up", rms_norm_plainly(x_TD, layer.mlp_norm_D, eps), axis)
-        return x_TD + _project(layer, "down", swiglu_values(gate_up_TI), axis)
+        window = layer.kind.window
+        attended_TN = torch.cat(
+            [_attended(q_HTE[:, span.tokens], kv, span.slots_L, window, layer.scale) for span in axis.spans]
+        )
+        out_TD = _project(layer, "out", attended_TN, axis)
+        x_TD = x_TD + _normed(out_TD, layer.norms.after_attention_D, eps)
+        gate_up_TI = _project(layer, "gate_up", rms_norm_plainly(x_TD, layer.norms.before_mlp_D, eps), axis)
+        mlp_TD = _project(layer, "down", swiglu_values(gate_up_TI, layer.activation), axis)
+        return x_TD + _normed(mlp_TD, layer.norms.after_mlp_D, eps)
 
 
 def _wanted(chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, range]]:
@@ -149,19 +156,30 @@ def _adapter_order(chunk: Chunk) -> str:
 def _project(layer: Layer, key: str, x_TK: Tensor, axis: Axis) -> Tensor:
     """Return the base's product of all tokens, with each adapter's update of its own."""
     name = f"{layer.name}.{key}"
-    y_TN = layer.groups[name].weight.forward(x_TK)
+    weight = layer.groups[name].weight
+    y_TN = weight.forward(x_TK)
     for run, factors in axis.runs:
         if name in factors:
-            factors[name].add_to(y_TN[run], x_TK[run])
+            factors[name].add_to(y_TN[run], x_TK[run], weight.bias_N)
     return y_TN
 
 
-def _attended(q_HTE: Tensor, kv: Tensor, slots_L: Tensor) -> Tensor:
-    """Return the attended values of one chunk, [T, H·E]: its last token sees all slots."""
+def _normed(x_TD: Tensor, weight_D: Tensor | None, eps: float) -> Tensor:
+    """Return x with a norm, or as it is if there is none."""
+    return x_TD if weight_D is None else rms_norm_plainly(x_TD, weight_D, eps)
+
+
+def _attended(q_HTE: Tensor, kv: Tensor, slots_L: Tensor, window: int | None, scale: float) -> Tensor:
+    """Return the attended values of one chunk, [T, H·E]: its last token sees all slots, or a window's."""
+    tokens = q_HTE.shape[1]
+    if window is not None:
+        slots_L = slots_L[-(tokens + window - 1) :]
     k_JLE, v_JLE = kv[:, slots_L].transpose(1, 2)
-    tokens, keys = q_HTE.shape[1], len(slots_L)
+    keys = len(slots_L)
     mask = None if tokens == 1 else q_HTE.new_ones(tokens, keys, dtype=torch.bool).tril(keys - tokens)
+    if mask is not None and window is not None:
+        mask = mask.triu(keys - tokens - window + 1)
     out_HTE = F.scaled_dot_product_attention(
-        q_HTE[None], k_JLE[None], v_JLE[None], attn_mask=mask, enable_gqa=True
+        q_HTE[None], k_JLE[None], v_JLE[None], attn_mask=mask, scale=scale, enable_gqa=True
     )
     return out_HTE[0].transpose(0, 1).flatten(1)

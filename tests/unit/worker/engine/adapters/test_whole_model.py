@@ -32,7 +32,7 @@ RATE = 1e-3
 TOWER = PORTABLE["gemma 3, text beside a tower"]
 MODELS = {
     "llama in bf16": (FAST["llama"], "bf16", 1e-2),
-    "qwen 2, biases": (PORTABLE["qwen 2, biases"], "fp32", 1e-5),
+    "qwen 2, biases": (FAST["qwen 2, biases"], "fp32", 1e-5),
     "gemma 2, capped logits": (PORTABLE["gemma 2, capped scores and logits"], "fp32", 1e-5),
     "gemma 3, text beside a tower": (TOWER, "fp32", 1e-5),
     "gpt-oss, sinks and experts": (PORTABLE["gpt-oss, sinks and experts"], "fp32", 1e-5),

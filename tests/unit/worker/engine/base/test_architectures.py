@@ -202,11 +202,21 @@ def test_row_by_row_no_row_runs_twice() -> None:
     assert len(row_axes(lay(ROWS).segments, CPU)) == 7
 
 
+QUANTISED = {
+    "qwen 2, biases": "fast",
+    "phi 3, fused projections": "fast",
+    "granite, scaled logits": "portable",
+}
+
+
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
-def test_jobs_on_a_quantised_base_equal_peft_on_the_same_weights(quantization: Any, tmp_path: Path) -> None:
-    save_model(PORTABLE["qwen 2, biases"](), tmp_path)
+@pytest.mark.parametrize(("name", "path"), QUANTISED.items(), ids=QUANTISED)
+def test_jobs_on_a_quantised_base_equal_peft_on_the_same_weights(
+    name: str, path: str, quantization: Any, tmp_path: Path
+) -> None:
+    save_model((FAST | PORTABLE)[name](), tmp_path)
     base = load(tmp_path, quantization=quantization)
-    assert base.decoder.path == "portable"
+    assert base.decoder.path == path
     adapters = attach_two(base)
     losses, gradients = loss_and_gradients(base, adapters, ROWS)
     for name, adapter in adapters.items():
@@ -249,10 +259,13 @@ def test_experts_that_peft_would_adapt_are_refused_with_what_can_be_named(tmp_pa
 @pytest.mark.parametrize(
     ("forgotten", "make"),
     [
-        ("sliding_window", tiny_config("Mistral", sliding_window=400)),  # longer than any row of the trial
+        (
+            "sliding_window",
+            tiny_config("Gemma2", head_dim=16, sliding_window=400),
+        ),  # longer than any row of the trial
         ("s_aux", PORTABLE["gpt-oss, sinks and experts"]),
         ("softcap", PORTABLE["gemma 2, capped scores and logits"]),
-        ("prefix", PORTABLE["qwen 2, biases"]),
+        ("prefix", PORTABLE["granite, scaled logits"]),
     ],
 )
 def test_an_attention_that_forgets_something_does_not_pass_the_trial(

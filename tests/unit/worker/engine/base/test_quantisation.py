@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tests.fixtures.engine.architectures import PORTABLE, TINY, tiny_config
+from tests.fixtures.engine.architectures import FAST, PORTABLE, TINY, tiny_config
 from tests.fixtures.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import Head
@@ -55,7 +55,7 @@ def test_the_scales_of_4_bits_are_quantised_too(tmp_path: Path) -> None:
 def test_a_scaled_embedding_is_left_as_it_is_and_so_is_any_in_8_bits(
     name: str, quantization: str, tmp_path: Path
 ) -> None:
-    model: Any = load(PORTABLE[name], tmp_path, quantization).model
+    model: Any = load((FAST | PORTABLE)[name], tmp_path, quantization).model
     assert model.get_input_embeddings().weight.dtype == torch.float32
     head = Head.of(model)
     assert head.weight_VD is head.layer.weight

@@ -28,6 +28,13 @@ def test_a_piece_sees_its_prefix_and_its_segment_up_to_its_last_query() -> None:
     assert pieces[(ENDS[0].start, ENDS[0].end)] == ((PROMPT.start, ENDS[0].end),), "side by side: one run"
 
 
+def test_in_a_window_a_piece_has_only_the_keys_that_one_of_its_queries_sees() -> None:
+    pieces = {piece.queries: piece.keys for one in bundle(SEGMENTS, window=40) for piece in one.pieces}
+    assert pieces[(QUERY_BLOCK, 2 * QUERY_BLOCK)] == ((QUERY_BLOCK - 39, 2 * QUERY_BLOCK),)
+    own = (ENDS[3].start, ENDS[3].end)
+    assert pieces[own] == ((PROMPT.end - 39, PROMPT.end), own)
+
+
 def test_short_rows_of_like_length_share_a_product_and_long_ones_do_not() -> None:
     bundles = bundle(SEGMENTS)
     assert max(len(one.pieces) for one in bundles) == len(ENDS)

@@ -76,7 +76,8 @@ def seed_of(trainee: Trainee) -> int:
 
 BASES = {
     "llama": FAST["llama"],
-    "qwen 2, biases": PORTABLE["qwen 2, biases"],
+    "qwen 2, biases": FAST["qwen 2, biases"],
+    "granite, portable": PORTABLE["granite, scaled logits"],
     "lfm 2, row by row": PLAIN["lfm 2, short convolutions"],
 }
 ADAPTERS = {

@@ -99,8 +99,9 @@ def test_segments_out_of_depth_first_order_are_refused() -> None:
 @FLEX
 @DTYPES
 @EVERY_FOREST
-def test_attention_over_segments(segments: list[Segment], dtype: torch.dtype) -> None:
-    layout = Layout(segments, HEADS, *rotation(segments, HEADS.size, dtype))
+@pytest.mark.parametrize("window", [None, 90], ids=["", "in a window"])
+def test_attention_over_segments(segments: list[Segment], window: int | None, dtype: torch.dtype) -> None:
+    layout = Layout(segments, HEADS, *rotation(segments, HEADS.size, dtype), window=window)
     torch.manual_seed(0)
     assert_twins_agree(
         dtype,

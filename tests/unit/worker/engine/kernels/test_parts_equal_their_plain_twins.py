@@ -31,6 +31,13 @@ PROJECTIONS = {
         lambda x, W, shares: projection.project_plainly(elementwise.swiglu_plainly(x), W, shares),
         64,
     ),
+    "of a gate with GELU": (
+        lambda x, W, shares: projection.project_swiglu(x, W, shares, elementwise.GELU),
+        lambda x, W, shares: projection.project_plainly(
+            elementwise.swiglu_plainly(x, elementwise.GELU), W, shares
+        ),
+        64,
+    ),
 }
 
 
@@ -132,8 +139,9 @@ def test_rms_norm(dtype: torch.dtype) -> None:
 
 @DTYPES
 @pytest.mark.parametrize("kept", [True, False], ids=["kept probabilities", "recomputed probabilities"])
+@pytest.mark.parametrize("window", [None, 1, 7, 18, 100])
 def test_attention_over_segments_and_prefixes_with_grouped_heads(
-    dtype: torch.dtype, kept: bool, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype, kept: bool, window: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bundles, "QUERY_BLOCK", 16)
     monkeypatch.setattr(attention, "SAVED_LENGTH", 1000 if kept else 0)
@@ -149,7 +157,7 @@ def test_attention_over_segments_and_prefixes_with_grouped_heads(
         Segment(80, 81, (root, branch)),
         Segment(81, 90, (root,)),
     ]
-    layout = attention.Layout(segments, heads, *rotation(segments, heads.size, dtype))
+    layout = attention.Layout(segments, heads, *rotation(segments, heads.size, dtype), window=window)
     assert_twins_agree(
         dtype,
         lambda qkv: attention.segment_attention(qkv, layout, heads.size**-0.5),

@@ -17,7 +17,7 @@ from core.estimates.adapters import state_bytes
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.methods.low_rank import EvaConfig
 from core.storage.artifacts import WEIGHTS_NAME
-from tests.fixtures.engine.architectures import PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss, train
@@ -213,9 +213,9 @@ def test_a_process_group_computes_a_job_s_initial_values_once(
 
 
 OTHERS = {
-    "portable": PORTABLE["qwen 2, biases"],
+    "portable": PORTABLE["granite, scaled logits"],
     "plain": PLAIN["lfm 2, short convolutions"],
-    "nf4": PORTABLE["qwen 2, biases"],
+    "nf4": FAST["qwen 2, biases"],
 }
 
 

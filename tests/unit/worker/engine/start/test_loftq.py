@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
-from tests.fixtures.engine.architectures import PORTABLE, TINY
+from tests.fixtures.engine.architectures import FAST, TINY
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss
 from tests.fixtures.tiny import save_model
@@ -46,7 +46,7 @@ def quantised(folder: Path, quantization: str = "nf4") -> ResidentBase:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("biased")
-    save_model(PORTABLE["qwen 2, biases"](), folder)
+    save_model(FAST["qwen 2, biases"](), folder)
     return folder
 
 

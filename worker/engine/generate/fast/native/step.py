@@ -3,6 +3,7 @@
 import ctypes
 from collections.abc import Sequence
 from ctypes import c_float, c_int64, c_void_p
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -10,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.base.decoder import GROUPS, Decoder
+from worker.engine.base.architecture import GROUPS
+from worker.engine.base.decoder import Decoder
 from worker.engine.generate.adapters.served import GroupFactors, ServedAdapter
 from worker.engine.generate.fast.block_pool import BLOCK
-from worker.engine.generate.fast.native.build import library
 from worker.engine.generate.running import Chunk
 from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
+from worker.engine.native.build import library
 
+SOURCE = Path(__file__).with_name("step.c")
 LANES, TILE, PARTS = 16, 256, 3  # of step.c
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -49,7 +52,7 @@ class NativeStep:
         self._factors: WeakKeyDictionary[ServedAdapter, Ints] = WeakKeyDictionary()
         layers = [
             (
-                *(layer.input_norm_D.data_ptr(), layer.mlp_norm_D.data_ptr()),
+                *(layer.norms.before_attention_D.data_ptr(), layer.norms.before_mlp_D.data_ptr()),
                 *(_matrix(layer.groups[f"{layer.name}.{key}"].weight).data_ptr() for key in GROUPS),
                 *(part.data_ptr() for part in kv),
             )
@@ -57,8 +60,8 @@ class NativeStep:
         ]
         self._layers = np.array(layers, dtype=np.int64)
         inner = decoder.layers[0].groups[f"{decoder.layers[0].name}.down"].weight.shape[1]
-        heads, hidden = decoder.heads, decoder.embedding_VD.shape[1]
-        weights = (decoder.embedding_VD, decoder.head_VD, decoder.final_norm_D)
+        heads, hidden = decoder.heads, len(decoder.final_norm_D)
+        weights = (decoder.embedding.weight, decoder.head_VD, decoder.final_norm_D)
         self._model = _Model(
             *(len(layers), hidden, inner, heads.query, heads.key, heads.size, self._words, BLOCK),
             *(weight.data_ptr() for weight in weights),
@@ -76,12 +79,14 @@ class NativeStep:
             pool.device.type == "cpu"
             and dtype in (torch.bfloat16, torch.float32)
             and all(isinstance(weight, DenseWeight) and weight.bias_N is None for weight in weights)
+            and all(layer.is_like_llama for layer in decoder.layers)
+            and decoder.softcap is None
             and decoder.heads.size <= TILE
             and not any(size % LANES for size in (*inputs, decoder.heads.size))
-            and decoder.embedding_VD.is_contiguous()
+            and decoder.embedding.weight.is_contiguous()
             and decoder.head_VD.is_contiguous()
         )
-        step = library(dtype == torch.bfloat16) if fits else None
+        step = library(SOURCE, dtype == torch.bfloat16) if fits else None
         return None if step is None else cls(step, decoder, pool)
 
     def logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
