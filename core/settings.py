@@ -186,6 +186,12 @@ class Settings(BaseSettings):
     operator_project: str = Field(
         "default", description="Project whose admin keys administer all projects, not only their own"
     )
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#]*[^\s?#/]$",
+        description="Address at which people open the dashboard, such as https://tunery.example.com. With "
+        "it, the `report_url` of an eval's run leads to the run's page; without it, it is empty",
+    )
     project_queued_jobs: int | None = Field(
         None, ge=0, description="Most jobs of one project that wait in the queue"
     )

@@ -11,12 +11,12 @@ from starlette.concurrency import run_in_threadpool
 
 from api.admission.auth import CurrentCaller
 from api.admission.fair_share import EndTurn
-from api.chat.models import ChatModel, resolve
 from api.chat.parts import ChatParts
 from api.chat.relay import Relay
 from api.dependencies import ModelCatalog, ReadingSessions, part
 from api.http.errors import declared
 from api.http.strict_json import StrictJsonRoute
+from api.models.chat_models import ChatModel, resolve
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, RateLimited, Unavailable
 from core.serving.answers import ChatCompletion, Completion
 from core.serving.chat import ChatRequest

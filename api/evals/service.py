@@ -5,10 +5,10 @@ from sqlalchemy.orm import Session
 
 from api.admission.callers import Caller
 from api.evals import queries
-from api.evals.models import check_grader_models
 from api.evals.schemas import MAX_NAME, CreateEval, UpdateEval
 from api.http.paging import check_cursor
 from api.jobs import queries as jobs
+from api.models.grader_models import check_grader_models
 from core.access import audit
 from core.catalog import Catalog
 from core.errors import InvalidRequest

@@ -216,8 +216,8 @@ def count_tokens(base: Path, rows: list[Row]) -> Tokens:
 
 
 def warmup_steps(steps: int) -> int:
-    """Return the warm-up steps. Trainers get a number, since they round a share in different ways."""
-    return round(WARMUP_RATIO * steps)
+    """Return the warm-up steps, rounded up as transformers does. Trainers get the number."""
+    return math.ceil(WARMUP_RATIO * steps)
 
 
 def steps_of(rows: int, batch_size: int) -> int:

@@ -28,10 +28,7 @@ class RequestedEvaluation(Options):
 
     criteria: Annotated[
         Criteria | None,
-        Field(
-            description="As in `POST /v1/evals`, without graders that ask a model. Default: `loss`, and "
-            "`exact_match` if each row is a chat"
-        ),
+        Field(description="As in `POST /v1/evals`. Default: `loss`, and `exact_match` if each row is a chat"),
     ] = None
     file: Annotated[
         str | None,

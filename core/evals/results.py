@@ -11,6 +11,9 @@ from pydantic import BaseModel, Field
 ROWS_IN_A_FILE = 100
 FILE_NAME = "items-{:05d}.jsonl"
 
+ItemStatus = Literal["pass", "fail", "error"]
+StatusCounts = dict[ItemStatus, int]
+
 
 def file_of(index: int) -> str:
     """Return the name of the file that has the record of a row. Rows count from 0."""
@@ -72,6 +75,12 @@ class Record(BaseModel):
         """Whether the row passes every criterion."""
         return self.error is None and all(result.passed for result in self.results)
 
+    @property
+    def status(self) -> ItemStatus:
+        if self.error is not None:
+            return "error"
+        return "pass" if self.passed else "fail"
+
 
 class CriterionResult(BaseModel):
     """What one criterion says of all rows that could be judged.
@@ -93,7 +102,11 @@ class CriterionResult(BaseModel):
 
 
 class RunReport(BaseModel):
-    """What a run found. `total` is the number of rows: passed, failed and errored."""
+    """What a run found. `total` is the number of rows: passed, failed and errored.
+
+    `by_file` counts the rows of each status in each file, so that a page of rows with one status reads only
+    files that have some. Runs of earlier releases have no such counts.
+    """
 
     total: int
     passed: int
@@ -101,6 +114,13 @@ class RunReport(BaseModel):
     errored: int
     criteria: list[CriterionResult]
     usage: list[ModelUsage]
+    by_file: dict[str, StatusCounts] = {}
+
+
+def count_in_file(record: Record, by_file: dict[str, StatusCounts]) -> None:
+    """Count a record among those of its file."""
+    counts = by_file.setdefault(file_of(record.index), {})
+    counts[record.status] = counts.get(record.status, 0) + 1
 
 
 Verdict = Literal["better", "worse", "no_clear_difference"]

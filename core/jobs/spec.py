@@ -46,10 +46,10 @@ class TrainingOptions(Options):
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate changes after the warmup"""
     warmup_ratio: Unit = 0.03
-    """Share of all steps in which the learning rate rises linearly, whatever `lr_scheduler_type` is. It
-    starts at 0, as in transformers, so the first step of a warmup changes nothing"""
+    """Share of all steps in which the learning rate rises linearly, whatever `lr_scheduler_type` is. As in
+    transformers, the steps are rounded up, and the rate starts at 0: the first of them changes nothing"""
     weight_decay: Unit = 0.0
-    """Weight decay of AdamW"""
+    """Weight decay of AdamW. Norms and biases take none, as in transformers' Trainer"""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     """Largest norm of the gradient; a larger gradient is scaled down to this norm"""
     max_length: Annotated[int, Field(ge=8)] | None = None
@@ -92,6 +92,8 @@ class JobSpec(Options):
     are those of the first candidate."""
     evaluation: Evaluation | None = None
     """What is evaluated when the result exists. It changes nothing of the result."""
+    grader_models: dict[str, dict[str, Any]] = Field(default={})
+    """What a server loads for each model that graders of the evaluation name, as in a run's request."""
     lineage: list[Ancestor] = Field(default=[])
     """The model whose weights the job begins with, then that model's parent, and so on. Empty for a job
     that begins at its base model."""

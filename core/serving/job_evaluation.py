@@ -1,6 +1,7 @@
 """Makes the evals that a job asked for, as soon as its result exists."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -23,14 +24,15 @@ def evaluate_result(session: Session, job: Job, adapter: Adapter) -> None:
     To be called in the transaction that ends the job, so that the evals are made once. A run's metadata says
     whether its `model` is the `base` or the `tuned` one.
     """
-    evaluation = JobSpec.model_validate(job.spec).evaluation
+    spec = JobSpec.model_validate(job.spec)
+    evaluation = spec.evaluation
     if evaluation is None:
         return
     file = FileSource(type="file_id", id=evaluation.file, limit=evaluation.rows)
-    made = [_evaluate(session, job, adapter, "Evaluation", evaluation.criteria, file)]
+    made = [_evaluate(session, job, adapter, "Evaluation", evaluation.criteria, file, spec.grader_models)]
     if evaluation.forgetting:
         general = GeneralSource(type="general")
-        made.append(_evaluate(session, job, adapter, "Forgetting", GENERAL_CRITERIA, general))
+        made.append(_evaluate(session, job, adapter, "Forgetting", GENERAL_CRITERIA, general, {}))
     data = {"eval_ids": made}
     record_event(session, job.id, f"Evals queued: {' and '.join(made)}", data=data)
 
@@ -42,6 +44,7 @@ def _evaluate(
     what: str,
     criteria: Sequence[Criterion],
     source: FileSource | GeneralSource,
+    grader_models: dict[str, dict[str, Any]],
 ) -> str:
     """Create an eval and its two runs, and return the eval's id."""
     assert job.fine_tuned_model is not None
@@ -59,6 +62,7 @@ def _evaluate(
             data_source=CompletionsDataSource(type="completions", source=source, model=name),
             model=name,
             served=served.model_dump(mode="json"),
+            grader_models=grader_models,
         )
         create_run(session, eval_id, request, most_open=None)
     return eval_id

@@ -9,13 +9,17 @@ import argparse
 import json
 import random
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from cli.embedded import EmbeddedServers
 from core.evals.results import Record
 from core.roles import Role
+from core.tasks import lease as leases
+from tests.fixtures import compositions
 from tests.fixtures.api import wait_for
 from tests.fixtures.chromium import chromium
 from tests.fixtures.evals_api import EVALS, answered, finish_run, measured
@@ -68,6 +72,8 @@ def fill(site: Site) -> dict[str, str]:
     site.create_job(suffix="support-dora", epochs=1, adapter={"type": "lora", "use_dora": True}, **files)
     site.finish(*ended, search)
     evals = [judge(site, job_id, better) for job_id, better in zip(ended, (8, 20, 14), strict=True)]
+    parts = [site.tenant.job(job_id) for job_id in ended[:2]]
+    compose(site, parts, files["validation_file"])
     site.create_job(
         suffix="support-next", model=site.tenant.job(ended[1])["fine_tuned_model"], epochs=1, **files
     )
@@ -93,6 +99,7 @@ def fill(site: Site) -> dict[str, str]:
         "file": f"/files/{files['training_file']}",
         "adapters": "/adapters",
         "adapter": f"/adapters/{adapter}",
+        "compose": f"/compose?adapters={','.join(part['adapter_id'] for part in parts)}",
         "evals": "/evals",
         "eval": f"/evals/{evals[1]}",
         "workers": "/workers",
@@ -120,18 +127,31 @@ def judge(site: Site, job_id: str, better: int) -> str:
     return result
 
 
+def compose(site: Site, parts: Sequence[dict[str, Any]], searched: str) -> None:
+    """Compose the results of these jobs twice: with weights that a search finds, and without an end."""
+    weights = {str(part["fine_tuned_model"]): 1.0 for part in parts}
+    search = {"files": [searched], "rows": 8, "trials": 4}
+    found = compositions.started(site.tenant, weights, method="cat", suffix="support-both", search=search)
+    compositions.work_on(site.api, compositions.take(site.api, found))
+    open_one = compositions.started(site.tenant, weights, method="ties_svd", suffix="support-pruned")
+    lease = compositions.take(site.api, open_one)
+    with site.api.sessions.begin() as session:
+        leases.renew(session, lease, "composing layer 9 of 21", 0.43)
+
+
 def answers(right: int) -> list[Record]:
     """Return 40 rows of which so many are answered as expected, in turn."""
     found = []
     for row in range(40):
         topic = TOPICS[row % len(TOPICS)]
         expected = f"Gladly. What would you like to know about {topic}?"
-        text = expected if row * right // 40 != (row + 1) * right // 40 else f"I know nothing about {topic}."
-        record = answered(row, text, 3.2 - right / 10 + row % 7 / 20, expected)
-        record.item["input"] = [
-            {"role": "user", "content": f"I have a question about {topic}, number {row}."}
-        ]
-        found.append(record)
+        is_right = row * right // 40 != (row + 1) * right // 40
+        text = expected if is_right else f"I know nothing about {topic}."
+        nats = (0.3 if is_right else 2.4) + row * (right + 4) % 7 / 10
+        record = answered(row, text, nats, expected)
+        prompt = [{"role": "user", "content": f"I have a question about {topic}, number {row}."}]
+        record.item["input"] = prompt
+        found.append(record.model_copy(update={"sample": {**(record.sample or {}), "input": prompt}}))
     return found
 
 
@@ -148,6 +168,7 @@ READY: dict[str, str] = {
     "file": "Gladly.",
     "adapters": "support-r4",
     "adapter": "path/to/this/folder",
+    "compose": "support-pruned",
     "evals": "succeeded",
     "eval": "Prompt of row",
     "workers": "Trains now",

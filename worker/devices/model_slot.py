@@ -8,10 +8,11 @@ import torch
 
 from core.catalog import BaseModelEntry, Precision, load_catalog
 from core.errors import JobError
+from core.estimates.adapters import Shapes, state_bytes
 from core.jobs.spec import JobSpec
 from core.settings import Settings
 from worker.base_models.model_store import ensure_model, load_errors_explained
-from worker.engine.adapters.memory import Shapes, projection_shapes, state_bytes
+from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.device.free_memory import collect_garbage
 
@@ -79,6 +80,7 @@ class ModelSlot:
             self._base = ResidentBase(
                 found.entry, found.folder, found.source_sha256, self.device, found.sharded
             )
+            self._base.compute_as_declared()
         self._shapes = projection_shapes(self._base.model, self._base.decoder.groups)
 
     def clear(self) -> None:
@@ -94,9 +96,9 @@ class ModelSlot:
         """
         if spec.trains_alone:
             return 0
-        dtype, lanes = self.base.dtype, self.base.lanes.count
+        number_bytes, lanes = self.base.dtype.itemsize, self.base.lanes.count
         return sum(
-            state_bytes(self._shapes, candidate.low_rank, dtype, lanes)
+            state_bytes(self._shapes, candidate.low_rank, number_bytes, lanes).total
             for number, candidate in enumerate(spec.candidates)
             if candidates is None or number in candidates
         )

@@ -146,7 +146,14 @@ class ProcessGroup:
         self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool], rank: int | None = None
     ) -> Evaluation:
         """Run `loop.validate` in all processes, with the first `rank` ranks; None takes all."""
-        return self._order(ProcessGroup._evaluate, trainee.adapter.name, rows, rank, abandon=abandon)
+        name, counts = trainee.adapter.name, [len(rows)]
+        return self._order(ProcessGroup._evaluate, name, rows, counts, rank, abandon=abandon)[0]
+
+    def evaluate_beginnings(
+        self, trainee: Trainee, rows: Sequence[Row], counts: Sequence[int], abandon: Callable[[], bool]
+    ) -> list[Evaluation]:
+        """Run `loop.validate_beginnings` in all processes, and return its result."""
+        return self._order(ProcessGroup._evaluate, trainee.adapter.name, rows, counts, None, abandon=abandon)
 
     def measure(self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool]) -> Score:
         """Run `loop.measure` in all processes, and return its result."""
@@ -244,12 +251,13 @@ class ProcessGroup:
         self,
         name: str,
         rows: Sequence[Row],
+        counts: Sequence[int],
         rank: int | None,
         abandon: Callable[[], bool] = never_abandon,
-    ) -> Evaluation:
+    ) -> list[Evaluation]:
         trainee = self._trainee(name)
         with self._pass_context(abandon) as context, trainee.at_rank(rank):
-            return loop.validate(context, trainee, rows)
+            return loop.validate_beginnings(context, trainee, rows, counts)
 
     def _measure(self, name: str, rows: Sequence[Row], abandon: Callable[[], bool] = never_abandon) -> Score:
         trainee = self._trainee(name)

@@ -14,10 +14,13 @@ from core.evals.criteria import Criterion
 from core.evals.results import (
     ROWS_IN_A_FILE,
     CriterionResult,
+    ItemStatus,
     ModelUsage,
     Record,
     RowResult,
     RunReport,
+    StatusCounts,
+    count_in_file,
     file_of,
 )
 from core.evals.statistics.summary import summarise
@@ -121,11 +124,10 @@ class _Sums:
         self._criteria = criteria
         self._results: list[list[tuple[int, RowResult]]] = [[] for _ in criteria]
         self._usage = UsageSums()
-        self._passed = self._errored = 0
+        self._by_file: dict[str, StatusCounts] = {}
 
     def add(self, record: Record) -> None:
-        self._passed += record.passed
-        self._errored += record.error is not None
+        count_in_file(record, self._by_file)
         for results, result in zip(self._results, record.results, strict=False):
             results.append((record.index, result.model_copy(update={"sample": None})))
         for used in record.usage:
@@ -134,12 +136,16 @@ class _Sums:
     def report(self, total: int) -> RunReport:
         return RunReport(
             total=total,
-            passed=self._passed,
-            failed=total - self._passed - self._errored,
-            errored=self._errored,
+            passed=self._with_status("pass"),
+            failed=self._with_status("fail"),
+            errored=self._with_status("error"),
             criteria=list(self._summaries()),
             usage=self._used(),
+            by_file=self._by_file,
         )
+
+    def _with_status(self, status: ItemStatus) -> int:
+        return sum(counts.get(status, 0) for counts in self._by_file.values())
 
     def _summaries(self) -> Iterator[CriterionResult]:
         for criterion, results in zip(self._criteria, self._results, strict=True):

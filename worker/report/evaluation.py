@@ -8,6 +8,7 @@ from typing import Any
 from core.jobs.lifecycle import Progress
 from core.jobs.spec import JobSpec
 from worker.devices.process_group import ProcessGroup
+from worker.engine.step.optimizer import warmup_steps
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.totals import Evaluation
 from worker.engine.step.trainee import StepResult, Trainee
@@ -60,7 +61,7 @@ class Evaluator:
         self.ranks: list[dict[str, Any]] = []
         self.best = BestLoss(**record.notes.get("best", {}))
         curves = record.notes.get("curves")
-        warmup = round(self._training.warmup_ratio * trainee.total_steps)
+        warmup = warmup_steps(self._training, trainee.total_steps)
         self._curves = Curves.of(curves) if curves else Curves.fresh(warmup)
         self._untold = [TrainingWarning(**warning) for warning in record.notes.get(UNTOLD_WARNINGS, [])]
         self._stop_if_it_is_time()
@@ -123,9 +124,7 @@ class Evaluator:
         rate = self.latest["tokens_per_second"]
         self.progress("validating", rate)
         try:
-            full = self._evaluate(self._valid_rows, abandon) if self._full_is_due else None
-            few = self._valid_rows[: EVAL_EXAMPLES * self._trainee.rows_per_example]
-            part = self._evaluate(few, abandon) if self._part_is_due else None
+            full, part = self._evaluate(abandon)
             samples = self._samples.take(abandon)
         except Abandoned:
             return
@@ -148,7 +147,11 @@ class Evaluator:
         for rank in ranks:
             self.progress("measuring ranks")
             try:
-                found = self._evaluate(self._valid_rows, abandon, rank) if self._valid_rows else None
+                found = (
+                    self._process_group.evaluate(self._trainee, self._valid_rows, abandon, rank)
+                    if self._valid_rows
+                    else None
+                )
             except Abandoned:
                 return
             loss, accuracy = (found.loss, found.accuracy) if found else (None, None)
@@ -188,10 +191,19 @@ class Evaluator:
         due = self._trainee.finished or self._trainee.step % self._eval_steps == 0
         return bool(self._valid_rows) and due
 
-    def _evaluate(
-        self, rows: Sequence[Row], abandon: Callable[[], bool], rank: int | None = None
-    ) -> Evaluation:
-        return self._process_group.evaluate(self._trainee, rows, abandon, rank)
+    def _evaluate(self, abandon: Callable[[], bool]) -> tuple[Evaluation | None, Evaluation | None]:
+        """Return the evaluations that are due, on all rows and on the first ones, from one pass over both.
+
+        Raises Abandoned.
+        """
+        full_is_due, part_is_due = self._full_is_due, self._part_is_due
+        if not (full_is_due or part_is_due):
+            return None, None
+        few = self._valid_rows[: EVAL_EXAMPLES * self._trainee.rows_per_example]
+        rows = self._valid_rows if full_is_due else few
+        counts = [len(rows), len(few)]
+        full, part = self._process_group.evaluate_beginnings(self._trainee, rows, counts, abandon)
+        return full if full_is_due else None, part if part_is_due else None
 
     def _report(self, full: Evaluation | None, part: Evaluation | None) -> None:
         validation = _finite(

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import structlog
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sqlalchemy import delete, select, update
@@ -24,17 +25,28 @@ from core.errors import TuneryError
 from core.failpoints import reached
 from core.ids import new_id
 from core.jobs import lifecycle
-from core.storage.artifacts import POSITION_NAME, STATE_NAME, DamagedArtifact, fetch_folder, publish_folder
+from core.storage.artifacts import (
+    POSITION_NAME,
+    STATE_NAME,
+    WEIGHTS_NAME,
+    DamagedArtifact,
+    fetch_folder,
+    publish_folder,
+)
 from core.storage.object_store import STORE_ERRORS, ObjectStore, checkpoint_prefix
 from core.tables import Checkpoint
 from worker.engine.adapters.adapter import Adapter
-from worker.engine.step.trainee import Trainee
+from worker.engine.adapters.saving import parameters_of
+from worker.engine.step.trainee import PREFIX, Trainee
 from worker.process.faults import disk_fault
 from worker.report.job_lease import JobLease
 from worker.report.training_record import TrainingRecord
 
 KEPT_EPOCHS = 3  # the newest checkpoints of epochs' ends
 KEPT_FOR_RESUME = 2  # the newest checkpoints of any kind
+# Ends the fingerprint of a checkpoint whose state is in the adapter's file. Earlier releases, which would not
+# find the state, pass over such a checkpoint as a foreign one
+STATE_IN_ADAPTER = "+adapter"
 
 State = Mapping[str, Tensor]
 
@@ -68,9 +80,13 @@ class Resumable(Protocol):
 
 @dataclass(frozen=True)
 class WrittenCheckpoint:
-    """A state that has been written to a folder on this machine, so that the job may train on."""
+    """A state that has been written to a folder on this machine, so that the job may train on.
+
+    `adapter_files` are the files of the adapter in the form that clients get, if they get this checkpoint.
+    """
 
     folder: Path
+    adapter_files: list[Path]
     step: int
     ends_epoch: bool
     best: bool
@@ -78,15 +94,25 @@ class WrittenCheckpoint:
 
 
 def write_checkpoint(trained: Resumable, folder: Path, fingerprint: str) -> WrittenCheckpoint:
-    """Write the state after `trained.step` into `folder`, with the adapter if clients get this checkpoint."""
+    """Write the state after `trained.step` into `folder`, with the adapter if clients get this checkpoint.
+
+    The last state of a LoRA is its parameters. Then the adapter's file has all of it, and it is written once.
+    """
     if trained.at_epoch_end or trained.at_best:
         trained.adapter.save(folder)
-    save_file(trained.state(), folder / STATE_NAME)
+    adapter_files = sorted(folder.iterdir())
+    state = trained.state()
+    if _adapter_has(state, folder):
+        fingerprint += STATE_IN_ADAPTER
+    else:
+        save_file(state, folder / STATE_NAME)
     record = trained.record
     position = {"step": trained.step, "fingerprint": fingerprint, "notes": record.notes}
     (folder / POSITION_NAME).write_text(json.dumps(position), "utf-8")
     reached("checkpoint.written")
-    return WrittenCheckpoint(folder, trained.step, trained.at_epoch_end, trained.at_best, record.metrics)
+    return WrittenCheckpoint(
+        folder, adapter_files, trained.step, trained.at_epoch_end, trained.at_best, record.metrics
+    )
 
 
 def ship_checkpoint(written: WrittenCheckpoint, job_lease: JobLease, store: ObjectStore) -> None:
@@ -217,12 +243,32 @@ def _load(folder: Path, fingerprint: str) -> tuple[int, State, dict[str, Any]]:
         position: dict[str, Any] = json.loads((folder / POSITION_NAME).read_text("utf-8"))
     except ValueError as error:
         raise DamagedArtifact(f"{POSITION_NAME} cannot be read ({error})") from error
-    if position["fingerprint"] != fingerprint:
+    if position["fingerprint"] == fingerprint:
+        state = _load_tensors(folder / STATE_NAME)
+    elif position["fingerprint"] == fingerprint + STATE_IN_ADAPTER:
+        state = _state_of(_load_tensors(folder / WEIGHTS_NAME))
+    else:
         raise ForeignCheckpoint("it belongs to another specification, base model or rendering of the dataset")
-    return position["step"], _load_state(folder / STATE_NAME), position.get("notes", {})
+    return position["step"], state, position.get("notes", {})
 
 
-def _load_state(path: Path) -> State:
+def _adapter_has(state: State, folder: Path) -> bool:
+    """Return whether the adapter's file in `folder` has exactly the tensors of the state."""
+    try:
+        saved = _state_of(load_file(folder / WEIGHTS_NAME))
+    except (FileNotFoundError, SafetensorError):
+        return False
+    return saved.keys() == state.keys() and all(
+        torch.equal(tensor, state[name].cpu()) for name, tensor in saved.items()
+    )
+
+
+def _state_of(tensors: State) -> State:
+    """Return the tensors of an adapter's file by their names in a state."""
+    return {PREFIX + name: tensor for name, tensor in parameters_of(tensors).items()}
+
+
+def _load_tensors(path: Path) -> State:
     try:
         return load_file(path)
     except SafetensorError as error:

@@ -1,6 +1,6 @@
 """One job's checkpoints: written to the disk here, shipped beside the training, and restored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -40,6 +40,8 @@ class JobCheckpoints:
         self._folder = folder
         self._fingerprint = fingerprint
         self._arrived = arrived
+        self.last_adapter: Path | None = None
+        """The folder with the adapter of the last step, if its files were written with the last checkpoint"""
 
     @property
     def under_way(self) -> bool:
@@ -50,10 +52,12 @@ class JobCheckpoints:
         """Continue from the newest checkpoint that can be used; see `restore_checkpoint`."""
         restore_checkpoint(trained, self._job_lease, self._store, self._folder, self._fingerprint)
 
-    def send(self, trained: Resumable) -> None:
+    def send(self, trained: Resumable, ends_training: bool) -> None:
         """Write the present state to the disk, and have it shipped. The job may train on at once."""
         folder = Path(mkdtemp(prefix=f"step-{trained.step}-", dir=self._folder))
         written = write_checkpoint(trained, folder, self._fingerprint)
+        if ends_training and written.adapter_files:
+            self.last_adapter = self._keep(written.adapter_files)
         self._shipping.send(partial(self._ship, written))
 
     def drop_old(self) -> None:
@@ -63,6 +67,13 @@ class JobCheckpoints:
     def take_up_best(self, trainee: Trainee, step: int) -> dict[str, Any] | None:
         """Give `trainee` the parameters of the best checkpoint; see `take_up_best` of `checkpoint`."""
         return take_up_best(trainee, step, self._job_lease, self._store, self._folder, self._fingerprint)
+
+    def _keep(self, files: Sequence[Path]) -> Path:
+        """Link files into a folder of their own: those of a checkpoint are removed once it is shipped."""
+        folder = Path(mkdtemp(prefix="last-", dir=self._folder))
+        for file in files:
+            (folder / file.name).hardlink_to(file)
+        return folder
 
     def _ship(self, written: WrittenCheckpoint) -> None:
         ship_checkpoint(written, self._job_lease, self._store)

@@ -18,7 +18,6 @@ from core.storage.artifacts import publish_folder
 from core.storage.object_store import ObjectStore, adapter_prefix, result_key
 from core.tables import Adapter, File, Job
 from core.tasks import client as tasks
-from worker.engine.adapters.adapter import Adapter as TrainedAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.report.job_lease import JobLease
 from worker.save.folder import write_manifest, write_tokenizer
@@ -35,16 +34,14 @@ def describe_dataset(training_file: File, validation_file: File | None) -> dict[
     }
 
 
-def write_adapter_folder(
+def complete_adapter_folder(
     folder: Path,
-    adapter: TrainedAdapter,
     base: ResidentBase,
     job: Job,
     training: dict[str, Any],
     dataset: Mapping[str, Any],
 ) -> None:
-    """Write all files that are needed to load the adapter, or the model, anywhere, the manifest last."""
-    adapter.save(folder)
+    """Add what else is needed to load the adapter in `folder`, or the model, anywhere; the manifest last."""
     write_tokenizer(base.tokenizer, folder)
     (folder / "README.md").write_text(model_card(base.entry, job, training), "utf-8")
     facts = {
@@ -53,7 +50,7 @@ def write_adapter_folder(
         "base_revision": base.entry.revision,
         "base_sha256": base.source_sha256,
         "dataset": dataset,
-        "specification": job.spec,
+        "specification": {name: value for name, value in job.spec.items() if name != "grader_models"},
         "training": training,
     }
     write_manifest(folder, facts, base.entry.quantization is not None)

@@ -27,7 +27,7 @@ from worker.process.scratch import scratch_folder
 from worker.report.job_lease import JobLease
 from worker.save.job_checkpoints import JobCheckpoints
 from worker.save.parent import fetch_parent
-from worker.save.publish import describe_dataset, publish, write_adapter_folder
+from worker.save.publish import complete_adapter_folder, describe_dataset, publish
 from worker.save.shipping import Shipping
 from worker.train.stages import Idle, ReadingRows, Stage
 from worker.train.training import Training
@@ -171,7 +171,8 @@ class TrainingJob:
             self._row.spec = decided.model_dump(mode="json")
         summary, trained_tokens = training.summary(), training.candidates.trained_tokens
         dataset = describe_dataset(training.data.training_file, training.data.validation_file)
-        write_adapter_folder(folder, training.trainee.adapter, training.base, self._row, summary, dataset)
+        training.write_adapter(folder)
+        complete_adapter_folder(folder, training.base, self._row, summary, dataset)
         self._bytes_to_save = sum(file.stat().st_size for file in folder.iterdir())
         self._stop_computing(Stage.BEING_PUBLISHED)
         to = (self._row, self.job_lease, self._store, self._settings)

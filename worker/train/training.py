@@ -1,6 +1,7 @@
 """A job while its adapters are attached to the base model: how it is evaluated, saved and completed."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from core.jobs.spec import JobSpec
@@ -94,7 +95,7 @@ class Training:
         """Send a checkpoint of the present state, unless the last one has all of it."""
         position = self._position
         if self._schedule.has_news(position):
-            self._checkpoints.send(self.candidates)
+            self._checkpoints.send(self.candidates, position.ends_training)
             self._schedule.note_sent(position)
 
     def choose_what_to_publish(self) -> None:
@@ -109,6 +110,7 @@ class Training:
         if self._spec.publishes_best and best_step is not None and best_step != self.trainee.step:
             if self._checkpoints.under_way:
                 return
+            self._checkpoints.last_adapter = None
             self._to_publish = self._checkpoints.take_up_best(self.trainee, best_step)
             self._process_group.share_state(self.trainee)
         self._to_publish = self._to_publish or self.evaluator.latest
@@ -117,6 +119,13 @@ class Training:
         """Evaluate the state to publish at each rank to which it can be cut. `abandon` ends this early."""
         if self._to_publish is not None:
             self.evaluator.measure_ranks(self._ranks_to_measure, abandon)
+
+    def write_adapter(self, folder: Path) -> None:
+        """Write the adapter to publish into a new folder, or take the files of the last checkpoint."""
+        if self._checkpoints.last_adapter is not None:
+            self._checkpoints.last_adapter.rename(folder)
+        else:
+            self.trainee.adapter.save(folder)
 
     def summary(self) -> dict[str, Any]:
         """Return how the adapter was trained, for its manifest and its model card."""
@@ -127,6 +136,7 @@ class Training:
             "base_revision": self.base.entry.revision,
             "dtype": str(self.base.dtype).removeprefix("torch."),
             "quantization": self.base.entry.quantization,
+            "compute": self.base.compute,
             "decoder": self.base.decoder.path,
             "steps": self.trainee.step,
             "published_step": published["step"],

@@ -10,13 +10,14 @@ from api.admission.auth import CurrentCaller
 from api.admission.store_threads import waits_for_store
 from api.dependencies import ReadingSessions, ReadingThreads, Store
 from api.evals.output_items.reading import Wanted, read_each, read_page
-from api.evals.output_items.schemas import ItemStatus, OutputItemObject
+from api.evals.output_items.schemas import OutputItemObject
 from api.evals.runs import service as runs
 from api.http.errors import declared
 from api.http.paging import LIMIT, After, check_cursor
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
+from core.evals.results import ItemStatus
 
 MAX_LIMIT = 100
 INDEX = "(0|[1-9][0-9]{0,8})"

@@ -5,10 +5,9 @@ from collections.abc import Collection, Iterator
 from itertools import chain
 from typing import NamedTuple
 
-from api.evals.output_items.schemas import ItemStatus, status_of
 from api.http.downloads import stored_bytes
 from api.http.paging import PAGE_BYTES
-from core.evals.results import Record, file_of
+from core.evals.results import ItemStatus, Record, RunReport, file_of
 from core.storage.object_store import ObjectStore
 from core.tables import Task
 
@@ -56,7 +55,7 @@ def read_each(store: ObjectStore, run: Task, indexes: Collection[int]) -> dict[i
 
 def _beyond(store: ObjectStore, run: Task, wanted: Wanted) -> Iterator[_Read]:
     """Yield the wanted records in their order, and go on until the caller has enough."""
-    names, after = sorted(_names(run), reverse=wanted.newest_first), wanted.after
+    names, after = sorted(_names(run, wanted.status), reverse=wanted.newest_first), wanted.after
     first = None if after is None else file_of(after)
     for name in names:
         if first is not None and (name > first if wanted.newest_first else name < first):
@@ -78,7 +77,7 @@ def _last(reads: Iterator[_Read], limit: int) -> Iterator[_Read]:
 
 
 def _is_wanted(record: Record, wanted: Wanted) -> bool:
-    if wanted.status is not None and status_of(record) != wanted.status:
+    if wanted.status is not None and record.status != wanted.status:
         return False
     if wanted.after is None:
         return True
@@ -102,5 +101,8 @@ def _read(line: bytes) -> _Read:
     return _Read(Record.model_validate_json(line), len(line))
 
 
-def _names(run: Task) -> set[str]:
-    return {file["name"] for file in run.files}
+def _names(run: Task, status: ItemStatus | None = None) -> set[str]:
+    """Return the names of the run's files, without those that are known to have no record of a status."""
+    names = {file["name"] for file in run.files}
+    counts = RunReport.model_validate(run.report).by_file if status and run.report else {}
+    return {name for name in names if not counts or status in counts.get(name, ())}

@@ -10,11 +10,9 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from api.evals.runs.schemas import EvalError
 from api.schemas import Identified, UnixSeconds, unix_seconds
-from core.evals.results import Record, RowResult
+from core.evals.results import ItemStatus, Record, RowResult
 from core.evals.run_request import RunRequest
 from core.tables import Task
-
-ItemStatus = Literal["pass", "fail", "error"]
 
 
 class ItemMessage(BaseModel):
@@ -98,7 +96,7 @@ class OutputItemObject(Identified):
             run_id=run.id,
             datasource_item_id=record.index,
             datasource_item=record.item,
-            status=status_of(record),
+            status=record.status,
             results=record.results,
             sample=sample,
             error=EvalError(**record.error.model_dump()) if record.error else EvalError(),
@@ -107,9 +105,3 @@ class OutputItemObject(Identified):
 
 def item_id(run_id: str, index: int) -> str:
     return f"{run_id}-{index}"
-
-
-def status_of(record: Record) -> ItemStatus:
-    if record.error is not None:
-        return "error"
-    return "pass" if record.passed else "fail"

@@ -73,7 +73,7 @@ def create_eval_run(
         def create() -> dict[str, Any]:
             most_open = settings.project_open_tasks
             run = service.create(session, caller, eval_id, prepared.request, most_open)
-            return EvalRunObject.of(run).model_dump(mode="json")
+            return EvalRunObject.of(run, settings.public_url).model_dump(mode="json")
 
         return EvalRunObject.model_validate(once(session, attempt, asked, create))
 
@@ -82,6 +82,7 @@ def create_eval_run(
 def list_eval_runs(
     session: Transaction,
     caller: CurrentCaller,
+    settings: AppSettings,
     eval_id: str,
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
     order: Annotated[Literal["asc", "desc"], Query(description="`asc`: the oldest first")] = "asc",
@@ -93,21 +94,23 @@ def list_eval_runs(
     A page may have fewer than `limit` items although more follow, if they are large.
     """
     runs, has_more = service.list_page(session, caller.project_id, eval_id, status, order, after, limit)
-    return Page.of([EvalRunObject.of(run) for run in runs], has_more)
+    return Page.of([EvalRunObject.of(run, settings.public_url) for run in runs], has_more)
 
 
 @router.get("/{run_id}")
 def retrieve_eval_run(
-    session: Transaction, caller: CurrentCaller, eval_id: str, run_id: str
+    session: Transaction, caller: CurrentCaller, settings: AppSettings, eval_id: str, run_id: str
 ) -> EvalRunObject:
     """Return a run of an eval, with its progress or its result."""
-    return EvalRunObject.of(service.get(session, caller.project_id, eval_id, run_id))
+    return EvalRunObject.of(service.get(session, caller.project_id, eval_id, run_id), settings.public_url)
 
 
 @router.post("/{run_id}/cancel", responses=declared(Conflict))
-def cancel_eval_run(session: Transaction, caller: CurrentCaller, eval_id: str, run_id: str) -> EvalRunObject:
+def cancel_eval_run(
+    session: Transaction, caller: CurrentCaller, settings: AppSettings, eval_id: str, run_id: str
+) -> EvalRunObject:
     """Cancel a run that has not ended."""
-    return EvalRunObject.of(service.cancel(session, caller, eval_id, run_id))
+    return EvalRunObject.of(service.cancel(session, caller, eval_id, run_id), settings.public_url)
 
 
 @router.delete("/{run_id}", responses=declared(Conflict))

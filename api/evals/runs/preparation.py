@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from api.chat.models import ChatModel
 from api.evals import service as evals
-from api.evals.models import Find, finder, served_by_graders
 from api.evals.runs.rows import LOOKED_AT, RowRules, check_inline, check_rows
 from api.evals.runs.schemas import CreateRun
 from api.evals.schemas import CRITERIA
 from api.files import queries as files
+from api.models.chat_models import ChatModel
+from api.models.grader_models import Find, finder, served_by_graders
 from api.stored_completions import queries as completions
 from api.stored_completions.queries import Selection
 from core.catalog import Catalog

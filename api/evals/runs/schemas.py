@@ -51,8 +51,8 @@ class EvalRunObject(Identified):
     """A run of an eval: one model, judged on the rows of one data source.
 
     `criteria` has the result of each criterion with its interval, once the run has completed. `model` is
-    empty if the rows have their samples already. `report_url` is empty, as the server does not know the
-    address of its dashboard.
+    empty if the rows have their samples already. `report_url` is the run's page in the dashboard, or empty if
+    the operator has not set the dashboard's address.
     """
 
     object: Literal["eval.run"] = "eval.run"
@@ -75,8 +75,8 @@ class EvalRunObject(Identified):
     expires_at: Annotated[UnixSeconds | None, Field(description="When the run is deleted, with its items")]
 
     @classmethod
-    def of(cls, task: Task) -> Self:
-        """Return the run that a task does."""
+    def of(cls, task: Task, dashboard: str | None) -> Self:
+        """Return the run that a task does. `dashboard` is the address of the dashboard, if it is known."""
         asked = RunRequest.model_validate(task.request)
         report = RunReport.model_validate(task.report) if task.report else None
         criteria = report.criteria if report else []
@@ -92,6 +92,7 @@ class EvalRunObject(Identified):
             error=EvalError(code=task.error["code"], message=task.error["message"])
             if task.error
             else EvalError(),
+            report_url=f"{dashboard}/evals/{task.eval_id}?tuned={task.id}" if dashboard else "",
             result_counts=ResultCounts(**report.model_dump(include=set(ResultCounts.model_fields)))
             if report
             else ResultCounts(),

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from api.jobs.creation.schemas import CreateJob
 from core.datasets.kinds import Kind
 from core.errors import InvalidRequest
-from core.evals.check import check_criteria, grader_models
+from core.evals.check import check_criteria
 from core.evals.evaluation import Evaluation, default_criteria
 from core.tables import File
 
 PARAM = "evaluate"
+CRITERIA = f"{PARAM}.criteria"
 
 
 def evaluation_of(
@@ -35,14 +36,7 @@ def evaluation_of(
     _refuse_too_many_rows(file, asked.rows, most_rows)
     kind: Kind = file.kind or "chat"  # type: ignore[assignment]
     criteria = asked.criteria or list(default_criteria(kind))
-    check_criteria(criteria, f"{PARAM}.criteria")
-    for model in grader_models(criteria, f"{PARAM}.criteria"):
-        raise InvalidRequest(
-            "A job's evaluation takes no graders that ask a model. Create an eval with such a grader "
-            "once the job has succeeded.",
-            code="unsupported_value",
-            param=model.param,
-        )
+    check_criteria(criteria, CRITERIA)
     return Evaluation(criteria=criteria, file=file_id, rows=asked.rows, forgetting=asked.forgetting)
 
 

@@ -8,12 +8,13 @@ from sqlalchemy.orm import Session
 
 from api.files import queries as files
 from api.files.intake import CHECKED_PURPOSE
-from api.jobs.creation.evaluation import evaluation_of
+from api.jobs.creation.evaluation import CRITERIA, evaluation_of
 from api.jobs.creation.integrations import checked_integrations
 from api.jobs.creation.objectives import refuse_impossible, refuse_other_kind
 from api.jobs.creation.parent import beginning_of
 from api.jobs.creation.schemas import CreateJob
 from api.jobs.creation.specification import specification_of
+from api.models.grader_models import finder, served_by_graders
 from core.catalog import Catalog
 from core.datasets.check import MIN_ROWS
 from core.errors import InvalidRequest
@@ -62,9 +63,13 @@ def create(
         refuse_other_kind(request.method, validation_file, "validation_file")
     spec = specification_of(beginning, request, rows, sweep)
     evaluation = evaluation_of(request, partial(_dataset, session, project_id), settings.max_eval_rows)
-    spec = spec.model_copy(update={"evaluation": evaluation})
+    job_id = new_id("ftjob-")
+    if evaluation is not None:
+        find = finder(session, project_id, catalog, key=job_id)
+        graders = served_by_graders(find, evaluation.criteria, CRITERIA)
+        spec = spec.model_copy(update={"evaluation": evaluation, "grader_models": graders})
     job = Job(
-        id=new_id("ftjob-"),
+        id=job_id,
         project_id=project_id,
         base_model=spec.base_model,
         devices=spec.training.devices,

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from cli.embedded import EmbeddedServers
+from core.storage.artifacts import STATE_NAME, WEIGHTS_NAME
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter, Checkpoint, Eval, Job, Run, Task
 from tests.fixtures.api import Api, Tenant, wait_for
@@ -19,6 +20,7 @@ from tests.fixtures.faults.database import lose_the_claim
 from tests.fixtures.stack import cancel_all, job_api_on, short_rows
 from tests.fixtures.tiny import TINY, write_base
 from tests.fixtures.trainer import running
+from worker.engine.adapters.low_rank import TrainableAdapter
 
 SECONDS = 120
 ROWS = 48
@@ -113,6 +115,25 @@ def test_a_checkpoint_whose_upload_hangs_holds_up_neither_its_job_nor_a_neighbou
     assert sorted(checkpoint.step for checkpoint in checkpoints) == [STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH]
     (run,) = of(api, Run, job_id)
     assert run.outcome == "succeeded"
+
+
+def test_the_last_adapter_is_written_once_and_is_the_result_and_the_last_checkpoint(
+    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[Path] = []
+    save = TrainableAdapter.save
+    monkeypatch.setattr(
+        TrainableAdapter, "save", lambda adapter, folder: (saved.append(folder), save(adapter, folder))
+    )
+    job_id = create(tenant, 2)
+    with running(api):
+        wait_for(lambda: status(api, job_id) == "succeeded", SECONDS)
+    assert len(saved) == 2
+    (adapter,), checkpoints = of(api, Adapter, job_id), of(api, Checkpoint, job_id)
+    hashes = [{file["name"]: file["sha256"] for file in each.files} for each in (adapter, *checkpoints)]
+    result, *_ = hashes
+    assert [each[WEIGHTS_NAME] == result[WEIGHTS_NAME] for each in hashes].count(True) == 2
+    assert sum(STATE_NAME in each for each in hashes) == 1, "the last checkpoint has its state in the adapter"
 
 
 def test_a_job_cancelled_while_it_is_being_published_leaves_at_once_and_publishes_nothing(

@@ -3,7 +3,7 @@
 from peft import AdaLoraConfig, LoraConfig
 
 from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
-from worker.engine.base.targets import Targets
+from core.methods.targets import Targets
 
 
 def lora_config(spec: LowRankAdapter, target_modules: Targets, total_steps: int) -> LoraConfig:

@@ -6,16 +6,9 @@ from collections.abc import Mapping
 from peft.utils.other import get_pattern_key
 from torch import Tensor
 
-from core.methods.low_rank import AdaLoraAdapter, EvaConfig, LoraAdapter, LowRankAdapter
+from core.methods.low_rank import EvaConfig, LoraAdapter
+from core.methods.targets import rank_of
 from worker.engine.base.targets import Groups, resolve_targets
-
-
-def rank_of(module: str, adapter: LowRankAdapter) -> int:
-    """Return the rank of a module at the beginning of its training."""
-    if isinstance(adapter, AdaLoraAdapter):
-        return adapter.init_r
-    ranks = adapter.rank_pattern
-    return ranks.get(get_pattern_key(list(ranks), module), adapter.r)
 
 
 def alpha_of(module: str, adapter: LoraAdapter) -> float:

@@ -1,8 +1,9 @@
 """The frozen base model, loaded once per process and shared by every job that trains on it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import structlog
 import torch
 from transformers import AutoTokenizer
 
@@ -17,6 +18,9 @@ from worker.engine.base.loading import declared_dtype, load_model, source_dtype
 from worker.engine.base.portable import is_text_only
 from worker.engine.batch.lanes import Lanes, lanes_for
 from worker.engine.device.free_memory import collect_garbage
+from worker.engine.kernels.int8.weight import has_fast_int8
+
+log = structlog.get_logger()
 
 MAX_STEP_TOKENS = {torch.bfloat16: 2560, torch.float32: 1536}
 
@@ -58,7 +62,19 @@ class ResidentBase:
         )
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
         self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
+        self.compute: Literal["int8"] | None = None
         collect_garbage(device)  # frees the memory that loading took beside the weights
+
+    def compute_as_declared(self) -> None:
+        """Take the products of the training as the catalog's `compute` declares, where this device can."""
+        if self.entry.compute is None:
+            return
+        whole = self.entry.quantization is None
+        if isinstance(self.decoder, Decoder) and whole and has_fast_int8(self.device):
+            self.decoder.compute_in_int8()
+            self.compute = self.entry.compute
+        else:
+            log.warning("int8_not_computed", model=self.entry.id, effect=f"it computes in {self.dtype}")
 
     def refuse_unsuitable(self, adapter: MethodOptions) -> None:
         """Raise JobError if the adapter cannot train on a base that is quantised or sharded like this one."""

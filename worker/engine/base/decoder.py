@@ -34,7 +34,8 @@ from worker.engine.batch.exchange import LaneInLayer
 from worker.engine.batch.micro_batch import TILE, MicroBatch
 from worker.engine.kernels.attention import Heads, Layout
 from worker.engine.kernels.elementwise import SILU
-from worker.engine.kernels.frozen_weight import FrozenWeight
+from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
+from worker.engine.kernels.int8.weight import Int8Weight
 from worker.engine.kernels.operations import Operations, operations_on
 from worker.engine.kernels.projection import Share
 from worker.engine.kernels.recomputation import recomputed
@@ -80,6 +81,11 @@ class Decoder:
     def groups(self) -> dict[str, MergedProjections]:
         """Every projection that an adapter can be attached to, by the name of its group."""
         return {name: group for layer in self.layers for name, group in layer.groups.items()}
+
+    def compute_in_int8(self) -> None:
+        """Take all products with the layers' weights in 8 bits from now on. The weights stay beside them."""
+        for layer in self.layers:
+            layer.compute_in_int8()
 
     @property
     def costs(self) -> Costs:
@@ -148,6 +154,7 @@ class Layer:
             f"{name}.{key}": MergedProjections.of(model, [f"{name}.{each}" for each in group])
             for key, group in groups_of(modules).items()
         }
+        self._int8: dict[str, Int8Weight] = {}
 
     @property
     def is_like_llama(self) -> bool:
@@ -228,10 +235,16 @@ class Layer:
         mlp_TD = project(gate_up_TI, *self._weights("down", on_axis), activation=self.activation)
         return x_TD + self._normed(mlp_TD, self.norms.after_mlp_D)
 
+    def compute_in_int8(self) -> None:
+        """Take the products with the layer's weights in 8 bits from now on."""
+        for name, group in self.groups.items():
+            assert isinstance(group.weight, DenseWeight)
+            self._int8[name] = Int8Weight.of(group.weight.weight_NK, group.weight.bias_N)
+
     def _weights(self, key: str, on_axis: AdaptersOnAxis) -> tuple[FrozenWeight, list[Share]]:
         """Return a group's merged weight, and the shares of the adapters that adapt it."""
         name = f"{self.name}.{key}"
-        return self.groups[name].weight, on_axis.shares(name)
+        return self._int8.get(name) or self.groups[name].weight, on_axis.shares(name)
 
 
 def _pad_to_whole_tiles(positions_S: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def make_trainable(model: nn.Module) -> None:
         elif isinstance(layer, Linear8bitLt):
             if layer.weight.CB is not None:
                 layer.init_8bit_state()
-            layer.forward = partial(_int8_linear, layer)
+            layer.forward = partial(int8_linear, layer)
 
 
 def quantise_embeddings(model: Any) -> None:
@@ -71,10 +71,10 @@ def quantise_embeddings(model: Any) -> None:
     if looks_up:
         dtype = embedding.weight.dtype
         embedding.weight = _int8_parameter(embedding.weight)
-        embedding.forward = partial(_int8_rows, embedding, dtype)
+        embedding.forward = partial(int8_rows, embedding, dtype)
     if multiplies:
         head.weight = embedding.weight if tied else _int8_parameter(head.weight)
-        head.forward = partial(_int8_linear, head)
+        head.forward = partial(int8_linear, head)
 
 
 def _int8_parameter(weight: Tensor) -> Any:
@@ -85,13 +85,13 @@ def _int8_parameter(weight: Tensor) -> Any:
     return Int8Params(weight.data.cpu(), requires_grad=False).to(weight.device)
 
 
-def _int8_rows(embedding: Any, dtype: torch.dtype, tokens: Tensor) -> Tensor:
+def int8_rows(embedding: Any, dtype: torch.dtype, tokens: Tensor) -> Tensor:
     """Look tokens up in an 8-bit embedding: the `forward` that `quantise_embeddings` gives it."""
     tokens_T, weight = tokens.flatten(), embedding.weight
     return dequantised(weight.data[tokens_T], weight.SCB[tokens_T], dtype).view(*tokens.shape, -1)
 
 
-def _int8_linear(layer: Any, x: Tensor) -> Tensor:
+def int8_linear(layer: Any, x: Tensor) -> Tensor:
     """Multiply by an 8-bit weight and add the bias: the `forward` that an 8-bit layer is given here."""
     int8_weight = int8_weight_of(layer)
     assert int8_weight is not None

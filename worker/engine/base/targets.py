@@ -1,23 +1,17 @@
 """The projections of a base model that an adapter is put on."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 from core.errors import JobError
+from core.methods.targets import Targets, is_target
 from worker.engine.base.text_decoder import Projections
 
-Targets = Literal["all-linear"] | list[str]
 Groups = Mapping[str, Projections]
 
 
 def adaptable_modules(groups: Groups) -> list[str]:
     """Return the modules that the engine can train an adapter on, by their full names."""
     return [module for group in groups.values() for module in group.columns]
-
-
-def is_target(module: str, targets: Targets) -> bool:
-    """Tell whether the targets name the module: by its whole name or by its last parts, as in PEFT."""
-    return targets == "all-linear" or any(f".{module}".endswith(f".{target}") for target in targets)
 
 
 def resolve_targets(targets: Targets, groups: Groups) -> list[str]:

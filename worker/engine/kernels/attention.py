@@ -79,7 +79,8 @@ class Layout:
     def bundles(self) -> list[tuple[Bundle, Tensor]]:
         """The bundles of the segments' pieces, each with its causal mask."""
         heads, bundles = self.heads, bundle(self.segments, self.lane.start, self.window)
-        return [(one, one.causal_mask(heads.key, heads.group, self.cos_TE, self.window)) for one in bundles]
+        like = self.cos_TE.float()  # the type of the scores
+        return [(one, one.causal_mask(heads.key, heads.group, like, self.window)) for one in bundles]
 
     @cached_property
     def block_mask(self) -> BlockMask:
@@ -175,10 +176,14 @@ class _SegmentAttention(torch.autograd.Function):
 
 
 def _probabilities(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """Return the softmax of the scores over the keys that a query sees: [J · pieces, queries · G, keys]."""
+    """Return the softmax of the scores over the keys that a query sees: [J · pieces, queries · G, keys].
+
+    The scores are in fp32. In bf16, a score of 100 would be rounded by up to a quarter.
+    """
+    dtype, q, k = q.dtype, q.float(), k.float()
     scores = torch.baddbmm(q[:1, :1, :1], q, k.transpose(1, 2), beta=0, alpha=scale)
     scores[..., -mask.shape[-1] :] += mask
-    return torch.softmax(scores, dim=-1)
+    return torch.softmax(scores, dim=-1).to(dtype)
 
 
 def _gather_queries(x_JTGE: Tensor, one: Bundle) -> Tensor:

@@ -4,6 +4,7 @@ Axes: P trained values; F values of the factors.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -48,8 +49,9 @@ class FlatParameters:
 
     `low` holds the factors in the type that the kernels compute in. The factors are the master itself, or
     follow from it by `factors`. Each lane adds to its own gradient of the factors, and `gather` brings these
-    gradients into `master.grad`. `kept` are tensors that are saved and restored with the master. Because
-    there is one tensor instead of hundreds, clipping, the optimizer and the copy take a few operations.
+    gradients into `master.grad`. `kept` are tensors that are saved and restored with the master. `undecayed`
+    are the names of the parameters that take no weight decay. Because there is one tensor instead of
+    hundreds, clipping, the optimizer and the copy take a few operations.
     """
 
     def __init__(
@@ -60,10 +62,12 @@ class FlatParameters:
         places: Mapping[str, Place] | None = None,
         factors: Factors | None = None,
         kept: Kept | None = None,
+        undecayed: AbstractSet[str] = frozenset(),
     ) -> None:
         self.master = values.float().requires_grad_()
         self.places = places or {}
         self.kept = kept or {}
+        self.undecayed = undecayed
         self._factors = factors
         self._made = self.factors()
         made = self._made.detach()

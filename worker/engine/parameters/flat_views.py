@@ -3,18 +3,22 @@
 Autograd then writes the modules' gradients into the flat gradient, which the optimizer reads.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from transformers.trainer_pt_utils import get_parameter_names
 
 from worker.engine.parameters.flat import FlatParameters, Kept, Place, places_of
 
+# The names of norms and biases, as in transformers' `Trainer.get_decay_parameter_names`
+UNDECAYED = ["bias", "layernorm", "rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
+
 
 def flat_views(
-    trained: Mapping[str, nn.Parameter], dtype: torch.dtype, kept: Kept | None = None
+    model: nn.Module, trained: Mapping[str, nn.Parameter], dtype: torch.dtype, kept: Kept | None = None
 ) -> FlatParameters:
-    """Return one flat tensor of all parameters; the parameters become its parts.
+    """Return one flat tensor of the parameters of `model` that are trained; the parameters become its parts.
 
     `dtype` is the type that the modules compute in. Parameters in fp32 become views of the master and of its
     gradient. Others follow the master, and their gradients add up in fp32.
@@ -24,13 +28,18 @@ def flat_views(
     values = torch.empty(numbers, device=next(iter(trained.values())).device)
     for name, parameter in trained.items():
         places[name].of(values).copy_(parameter.data)
-    flat = FlatParameters(values, dtype, places=places, kept=kept)
+    flat = FlatParameters(values, dtype, places=places, kept=kept, undecayed=_undecayed(model, trained))
     for name, parameter in trained.items():
         if parameter.dtype == torch.float32:
             make_view(parameter, places[name], flat)
         else:
             _make_copy(parameter, places[name], flat)
     return flat
+
+
+def _undecayed(model: nn.Module, names: Iterable[str]) -> set[str]:
+    """Return those of the names that take no weight decay in transformers' Trainer."""
+    return set(names).difference(get_parameter_names(model, [nn.LayerNorm], UNDECAYED))
 
 
 def make_view(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import EvaConfig, LoraAdapter
-from worker.engine.adapters.memory import projection_shapes
+from core.methods.targets import rank_of
 from worker.engine.adapters.refusals import initialisation_refused, refuse_missing_ranks
-from worker.engine.adapters.sizes import rank_of
+from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.targets import resolve_targets
 from worker.engine.start.observed import first_rows, observe_all, sources_of

@@ -14,8 +14,9 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from core.methods.low_rank import LoraAdapter
+from core.methods.targets import rank_of
 from worker.engine.adapters.refusals import initialisation_refused, refuse_missing_ranks
-from worker.engine.adapters.sizes import rank_of, scale_of
+from worker.engine.adapters.sizes import scale_of
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.layer_weight import is_quantised, weight_of
 from worker.engine.base.source import SourceWeights

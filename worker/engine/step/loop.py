@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from core.errors import JobError
 from worker.engine.adapters.adapter import Adapter
@@ -11,7 +12,7 @@ from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
-from worker.engine.step.objective_pass import ObjectiveRows, compute_objective, row_sums
+from worker.engine.step.objective_pass import ObjectiveRows, complete_references, evaluation_of, row_sums
 from worker.engine.step.passes import Abandoned, decoder_of, forward, run_pass
 from worker.engine.step.processes import Processes
 from worker.engine.step.step_objectives import StepPart, WeightsInPass, prepare
@@ -70,12 +71,23 @@ def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, 
 def validate(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Evaluation:
     """Return loss, accuracy and metrics of the trainee's objective on `rows`, without training.
 
+    `rows` are as in `validate_beginnings`. Raises Abandoned as `run_pass` does.
+    """
+    return validate_beginnings(context, trainee, rows, [len(rows)])[0]
+
+
+def validate_beginnings(
+    context: PassContext, trainee: Trainee, rows: Sequence[Row], counts: Sequence[int]
+) -> list[Evaluation]:
+    """Return what `validate` returns for the first rows, for each of `counts`, from one pass over `rows`.
+
     `rows` must be the first rows of its validation file, or all of them, because the base model's
     log-probabilities are kept by the rows' numbers. Raises Abandoned as `run_pass` does.
     """
-    if trainee.objective is None:
-        return evaluate(context, trainee.adapter, rows)
     trainee.adapter.parameters.refresh()
+    if trainee.objective is None:
+        sums_3X = row_sums(context, [trainee.adapter], [JobRows(trainee.adapter.name, rows, 1.0)])
+        return [_mean(sums_3X[:, :count]) for count in counts]
     part = ObjectiveRows(
         trainee.adapter,
         trainee.objective,
@@ -84,7 +96,9 @@ def validate(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Eva
         trainee.validation_references,
         parent_values=trainee.parent_values,
     )
-    return compute_objective(context, part)
+    complete_references(context, part)
+    sums_3X = row_sums(context, [part.adapter], [part.as_job])
+    return [evaluation_of(part.only(range(count)), sums_3X[:, :count]) for count in counts]
 
 
 def measure(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Score:
@@ -100,22 +114,19 @@ def measure(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Scor
     return Score((nll_X.sum() / tokens_X.sum()).item(), nll_X.numpy(), tokens_X.numpy())
 
 
-@torch.no_grad()
 def evaluate(context: PassContext, adapter: Adapter, rows: Sequence[Row]) -> Evaluation:
     """Return loss and accuracy of `adapter` on `rows`, without training.
 
     Raises Abandoned as `run_pass` does.
     """
     adapter.parameters.refresh()
-    totals = Totals([adapter.name], context.base.device)
+    return _mean(row_sums(context, [adapter], [JobRows(adapter.name, rows, 1.0)]))
 
-    @torch.no_grad()  # the setting above does not hold on the threads of the lanes
-    def compute(lane: int, batch: MicroBatch) -> TokenLosses:
-        return forward(adapter.decoder, batch, [adapter], lane)
 
-    run_pass(context, adapter.decoder, [JobRows(adapter.name, rows, 0.0)], compute, totals)
-    context.processes.sum(totals.sums_A3)
-    return totals.evaluations()[adapter.name]
+def _mean(sums_3X: Tensor) -> Evaluation:
+    """Return the means over the rows whose `RowTotals.sums_3X` are given."""
+    nll, correct, tokens = sums_3X.sum(1).tolist()
+    return Evaluation(nll / tokens, correct / tokens)
 
 
 class StepTotals:

@@ -74,12 +74,6 @@ class Selected(Sequence[Row]):
         return self.rows[self.numbers[index]]
 
 
-def compute_objective(context: PassContext, part: ObjectiveRows) -> Evaluation:
-    """Return loss, accuracy and metrics of the selected rows. Raises Abandoned as `run_pass` does."""
-    complete_references(context, part)
-    return evaluation_of(part, row_sums(context, [part.adapter], [part.as_job]))
-
-
 def complete_references(context: PassContext, part: ObjectiveRows) -> None:
     """Compute the reference's log-probabilities of the selected rows, if they are needed and not known yet.
 

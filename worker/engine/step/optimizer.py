@@ -2,18 +2,24 @@
 
 from collections.abc import Iterator
 from itertools import groupby
+from math import ceil
 
 import torch
 from torch import Tensor
 from transformers import get_scheduler
 
-from core.jobs.spec import JobSpec
+from core.jobs.spec import JobSpec, TrainingOptions
 from worker.engine.parameters.flat import FlatParameters
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
 MOMENTS = ("exp_avg", "exp_avg_sq")
 SCHEDULES = {"constant": "constant_with_warmup"}  # transformers' `constant` would ignore `warmup_ratio`
+
+
+def warmup_steps(training: TrainingOptions, total_steps: int) -> int:
+    """Return the steps of the warmup, rounded up as in transformers."""
+    return ceil(training.warmup_ratio * total_steps)
 
 
 class Optimizer:
@@ -26,21 +32,26 @@ class Optimizer:
         self._peak = spec.peak_learning_rate
         self._moments = {moment: torch.zeros_like(parameters.master.detach()) for moment in MOMENTS}
         runs = list(_runs(parameters, spec.training.loraplus_lr_ratio or 1.0))
-        self._ratios = [ratio for _, ratio in runs]
+        self._ratios = [ratio for _, ratio, _ in runs]
         self._adamw = torch.optim.AdamW(
-            [{"params": [_leaf(parameters, run)]} for run, _ in runs],
+            [
+                {
+                    "params": [_leaf(parameters, run)],
+                    "weight_decay": spec.training.weight_decay if decays else 0.0,
+                }
+                for run, _, decays in runs
+            ],
             lr=self._peak,
             betas=BETAS,
             eps=EPS,
-            weight_decay=spec.training.weight_decay,
             fused=True,
         )
-        for group, (run, _) in zip(self._adamw.param_groups, runs, strict=True):
+        for group, (run, _, _) in zip(self._adamw.param_groups, runs, strict=True):
             self._adamw.state[group["params"][0]] = self._state(run)
         schedule = get_scheduler(
             SCHEDULES.get(spec.training.lr_scheduler_type, spec.training.lr_scheduler_type),
             self._adamw,
-            num_warmup_steps=round(spec.training.warmup_ratio * total_steps),
+            num_warmup_steps=warmup_steps(spec.training, total_steps),
             num_training_steps=total_steps,
         )
         self._rate_at = schedule.lr_lambdas[0]  # depends on the step alone, so checkpoints need not save it
@@ -68,18 +79,23 @@ class Optimizer:
             state["step"].fill_(step)
 
 
-def _runs(parameters: FlatParameters, ratio_of_b: float) -> Iterator[tuple[slice, float]]:
-    """Yield the runs of the flat tensor that have one learning rate, each with the rate's ratio to A's rate.
+def _runs(parameters: FlatParameters, ratio_of_b: float) -> Iterator[tuple[slice, float, bool]]:
+    """Yield the runs of the flat tensor that one update treats alike.
 
-    Vectors, such as DoRA's magnitudes, have the rate of B, as in PEFT.
+    With each comes the ratio of its learning rate to A's rate, and whether it decays. Vectors, such as DoRA's
+    magnitudes, have the rate of B, as in PEFT.
     """
-    ratios = (
-        (place, ratio_of_b if "lora_B" in name or len(place.shape) == 1 else 1.0)
+    treated = (
+        (
+            place,
+            ratio_of_b if "lora_B" in name or len(place.shape) == 1 else 1.0,
+            name not in parameters.undecayed,
+        )
         for name, place in parameters.places.items()
     )
-    for ratio, places in groupby(ratios, key=lambda each: each[1]):
-        run = [place for place, _ in places]
-        yield slice(run[0].start, run[-1].stop), ratio
+    for (ratio, decays), places in groupby(treated, key=lambda each: each[1:]):
+        run = [place for place, *_ in places]
+        yield slice(run[0].start, run[-1].stop), ratio, decays
 
 
 def _leaf(parameters: FlatParameters, run: slice) -> Tensor:

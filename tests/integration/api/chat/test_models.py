@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from api.chat.models import ChatModel, resolve
+from api.models.chat_models import ChatModel, resolve
 from core.catalog import load_catalog
 from core.errors import NotFound
 from core.roles import Role

@@ -79,6 +79,9 @@ def test_pages_have_every_item_of_a_status_once(
         ({"limit": 3, "after": ROWS_IN_A_FILE}, [1]),
         ({"limit": 3, "after": ROWS_IN_A_FILE + 5, "order": "desc"}, [1]),
         ({"limit": 3, "after": ROWS_IN_A_FILE - 1}, [0, 1]),
+        ({"limit": 100, "status": "error"}, [0]),
+        ({"limit": 100, "status": "error", "order": "desc"}, [0]),
+        ({"limit": 100, "status": "fail", "after": ROWS_IN_A_FILE}, [1, 2]),
     ],
 )
 def test_a_page_reads_no_other_file(
@@ -95,7 +98,7 @@ def test_a_page_reads_no_other_file(
     if "after" in asked:
         asked = asked | {"after": f"{run_id}-{asked['after']}"}
     page = alice.http.get(f"{EVALS}/{eval_id}/runs/{run_id}/output_items", params=asked).json()
-    assert len(page["data"]) == 3
+    assert len(page["data"]) == {"error": 1, "fail": 1}.get(asked.get("status"), 3)
     assert [key.rpartition("/")[2] for key in read] == [file_of(n * ROWS_IN_A_FILE) for n in files]
 
 

@@ -280,6 +280,16 @@ def settings(api: Api, **changed: Any) -> Iterator[None]:
         state.settings = api.settings
 
 
+def test_a_report_url_leads_to_the_run_s_page_in_the_dashboard(api: Api, alice: Tenant, eval_id: str) -> None:
+    run_id = make_run(alice, eval_id)
+    runs = alice.openai.evals.runs
+    with settings(api, public_url="https://tunery.example.com/tuning"):
+        shown = [runs.retrieve(run_id, eval_id=eval_id), runs.list(eval_id, order="desc").data[0]]
+    page = f"https://tunery.example.com/tuning/evals/{eval_id}?tuned={run_id}"
+    assert [run.report_url for run in shown] == [page, page]
+    assert runs.retrieve(run_id, eval_id=eval_id).report_url == ""
+
+
 def test_more_rows_than_a_run_may_have_need_a_limit(api: Api, alice: Tenant) -> None:
     eval_id, most = make_eval(alice), 20
     url = f"{EVALS}/{eval_id}/runs"

@@ -4,17 +4,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from core.errors import LeaseLost
 from core.evals.evaluation import Evaluation
+from core.evals.run_request import RunRequest
 from core.jobs.spec import JobSpec
-from core.tables import Job
+from core.tables import Job, Task
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset, refusal
 from tests.fixtures.evals_api import EVALS
 from tests.fixtures.graders import CHECK
 from tests.integration.api.jobs.test_objectives import labelled, pairs
 
 JOBS = "/v1/fine_tuning/jobs"
+ASKING = {
+    "type": "label_model",
+    "name": "judge",
+    "model": BASE_MODEL,
+    "input": [{"role": "user", "content": "{{ sample.output_text }}"}],
+    "labels": ["good", "bad"],
+    "passing_labels": ["good"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +68,36 @@ def test_a_job_that_succeeds_makes_its_evals_once(
     assert events[0]["data"] == {"eval_ids": [on_file["id"], general["id"]]}
     assert alice.http.get(f"/v1/adapters/{adapter_id}").is_success
     assert evals_of(bob, job["id"]) == []
+
+
+def test_a_grader_may_ask_a_model_that_was_found_when_the_job_was_created(
+    api: Api, alice: Tenant, bob: Tenant, file_id: str, adapter_folder: Path
+) -> None:
+    """The general questions have no such grader."""
+    judge = alice.create_job(training_file=file_id)
+    api.finish(api.claim(judge["id"]), adapter_folder)
+    model = alice.job(judge["id"])["fine_tuned_model"]
+    score = {"type": "score_model", "name": "score", "model": model, "input": ASKING["input"]}
+    criteria = [ASKING, {"type": "multi", "name": "m", "graders": {"a": score}, "calculate_output": "a"}]
+    body = {"model": BASE_MODEL, "training_file": bob.upload(), "evaluate": {"criteria": criteria}}
+    body["validation_file"] = body["training_file"]
+    refusal(bob.http.post(JOBS, json=body), 400, "evaluate.criteria.1.graders.a.model", "model_not_found")
+
+    asked = {"criteria": criteria, "file": file_id}
+    job = alice.create_job(training_file=file_id, evaluate=asked)
+    assert [criterion["type"] for criterion in job["evaluate"]["criteria"]] == ["label_model", "multi"]
+    api.finish(api.claim(job["id"]), adapter_folder)
+    on_file, general = evals_of(alice, job["id"])
+    with api.sessions() as session:
+        runs = session.scalars(select(Task).where(Task.eval_id == on_file["id"])).all()
+        served = [RunRequest.model_validate(run.request).grader_models for run in runs]
+        others = session.scalars(select(Task.request).where(Task.eval_id == general["id"])).all()
+    assert served[0] == served[1]
+    assert {name: found["base"] for name, found in served[0].items()} == dict.fromkeys(
+        (BASE_MODEL, model), BASE_MODEL
+    )
+    assert served[0][model]["adapter"]["files"]
+    assert [request["grader_models"] for request in others] == [{}, {}]
 
 
 def test_a_job_that_does_not_ask_makes_no_evals(
@@ -124,13 +164,8 @@ def test_a_wrong_evaluation_is_refused_with_what_to_do(
     assert "evaluate.rows" in many
     twice = {"file": file_id, "criteria": [CHECK, CHECK]}
     refused(twice, "evaluate.criteria.1.name", "duplicate_name")
-    asking = {
-        "type": "label_model",
-        "name": "judge",
-        "model": BASE_MODEL,
-        "input": [{"role": "user", "content": "{{ sample.output_text }}"}],
-        "labels": ["good", "bad"],
-        "passing_labels": ["good"],
-    }
-    refused({"file": file_id, "criteria": [asking]}, "evaluate.criteria.0.model", "unsupported_value")
+    unknown = {"file": file_id, "criteria": [CHECK, ASKING | {"model": "gone"}]}
+    refused(unknown, "evaluate.criteria.1.model", "model_not_found")
+    unlabelled = {"file": file_id, "criteria": [ASKING | {"labels": []}]}
+    refused(unlabelled, "evaluate.criteria.0.labels", "invalid_value")
     refused({"files": file_id}, "evaluate.files")

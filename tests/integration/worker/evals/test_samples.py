@@ -93,6 +93,7 @@ def test_rows_may_come_with_their_samples(runs: EvalRuns) -> None:
     assert found.records[2].error.code == "no_sample"
     report = found.report
     assert (report.total, report.passed, report.failed, report.errored) == (3, 1, 1, 1)
+    assert report.by_file == {"items-00000.jsonl": {"pass": 1, "fail": 1, "error": 1}}
     assert report.usage == []
 
 

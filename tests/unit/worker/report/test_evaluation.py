@@ -8,6 +8,9 @@ from typing import Any, cast
 import pytest
 
 from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
+from core.objectives.orpo import Orpo
+from core.objectives.supervised import Supervised
+from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec, make_trainee
@@ -16,9 +19,10 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.engine.step.totals import Evaluation
 from worker.engine.step.trainee import StepResult
-from worker.report.evaluation import Evaluator
+from worker.report.evaluation import EVAL_EXAMPLES, Evaluator
 from worker.report.reporter import JobEvent, Reporter
 from worker.report.training_record import TrainingRecord
+from worker.rows import Row
 
 MAX_TOKENS = 64
 ONE_STEP = Hyperparameters(n_epochs=1, batch_size=12, learning_rate_multiplier=1.0)
@@ -62,6 +66,29 @@ def test_an_abandoned_validation_is_made_after_the_resume_and_reported_once(base
     assert "validating" in phases
 
 
+@pytest.mark.parametrize(("objective", "trained"), [(Supervised(), pairs(6)), (Orpo(), pairs(12))])
+def test_the_evaluations_of_an_epochs_end_take_one_pass_over_the_rows(
+    base: ResidentBase, objective: Any, trained: list[Row]
+) -> None:
+    spec = make_spec(hyperparameters=ONE_STEP, objective=objective)
+    trainee = make_trainee(base, "job", spec, trained)
+    process_group = process_group_on(base, MAX_TOKENS, trainee)
+    (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
+    assert isinstance(result, StepResult)
+    rows, script = pairs(20, 1), Scripted({})
+    evaluator = Evaluator(process_group, trainee, script, rows, spec, TrainingRecord())
+    evaluator.step(result, seconds=1.0)
+    micro_batches: list[None] = []
+    evaluator.validate(lambda: bool(micro_batches.append(None)))
+    both = len(micro_batches)
+    full = process_group.evaluate(trainee, rows, lambda: bool(micro_batches.append(None)))
+    assert len(micro_batches) == 2 * both
+    first = process_group.evaluate(trainee, rows[: EVAL_EXAMPLES * trainee.rows_per_example], lambda: False)
+    assert evaluator.latest["full_valid_loss"] == full.loss
+    assert evaluator.latest["valid_loss"] == pytest.approx(first.loss, rel=1e-5)
+    assert evaluator.latest["valid_mean_token_accuracy"] == first.accuracy
+
+
 @dataclass
 class Scripted(Reporter):
     """A trainee, its process group and its reporter in one, with losses that are written down beforehand."""
@@ -88,8 +115,8 @@ class Scripted(Reporter):
     def stop(self) -> None:
         self.last_step = self.step
 
-    def evaluate(self, *_: Any) -> Evaluation:
-        return Evaluation(self.validation[self.step], 0.5)
+    def evaluate_beginnings(self, *_: Any) -> list[Evaluation]:
+        return [Evaluation(self.validation[self.step], 0.5)] * 2
 
     def report(self, event: JobEvent) -> None:
         level, data = event.options.get("level", "info"), event.options.get("data")

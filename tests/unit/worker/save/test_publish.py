@@ -16,7 +16,7 @@ from core.methods.whole import FullTuning
 from core.tables import File, Job
 from worker.save.folder import library_versions
 from worker.save.model_card import model_card
-from worker.save.publish import describe_dataset, write_adapter_folder
+from worker.save.publish import complete_adapter_folder, describe_dataset
 
 SPEC = JobSpec(
     base_model=SMOLLM2.id,
@@ -41,7 +41,7 @@ SEVERAL_TEMPLATES = {"default": ONE_TEMPLATE, "tool_use": "{{ tools }}"}
 
 def write_folder(folder: Path, template: str | dict[str, str]) -> dict[str, Any]:
     """Write an adapter's folder with a real tokenizer. Return its manifest."""
-    adapter = SimpleNamespace(save=lambda path: path.mkdir())
+    folder.mkdir()
     words = Tokenizer(models.WordLevel({"<0>": 0}, unk_token="<0>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<0>", chat_template=template)
     base = SimpleNamespace(entry=SMOLLM2, tokenizer=tokenizer, source_sha256="b" * 64)
@@ -49,7 +49,7 @@ def write_folder(folder: Path, template: str | dict[str, str]) -> dict[str, Any]
     training_file = File(id="file-1", sha256="c" * 64, rows=40)
     validation_file = File(id="file-2", sha256="d" * 64, rows=4)
     dataset = describe_dataset(training_file, validation_file)
-    write_adapter_folder(folder, cast(Any, adapter), cast(Any, base), job, TRAINING, dataset)
+    complete_adapter_folder(folder, cast(Any, base), job, TRAINING, dataset)
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     return manifest
 

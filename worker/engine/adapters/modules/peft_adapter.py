@@ -69,7 +69,8 @@ class PeftAdapter(WithOwnDecoder):
 
     def _take_parameters(self) -> FlatParameters:
         trained = {name: each for name, each in self._model.named_parameters() if each.requires_grad}
-        return flat_views(trained, self._base.dtype, dict(self._derived_from_weights()))
+        kept = dict(self._derived_from_weights())
+        return flat_views(self._model, trained, self._base.dtype, kept)
 
     def _derived_from_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the tensors that a resumed job must take from the checkpoint too."""

@@ -8,9 +8,10 @@ from torch import nn
 
 from core.errors import JobError
 from core.methods.method import MethodOptions, with_seeds
+from core.methods.targets import Targets, is_target
 from core.methods.vectors import LnTuningAdapter, TrainableTokensAdapter
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.targets import Targets, is_target, targets_for_peft
+from worker.engine.base.targets import targets_for_peft
 
 
 def peft_config(base: ResidentBase, options: MethodOptions, seed: int) -> PeftConfig:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import JobError
-from worker.engine.adapters.memory import GRADIENT_BYTES, OPTIMIZED_BYTES
 from worker.engine.adapters.modules.own_decoder import WithOwnDecoder, own_decoder
 from worker.engine.adapters.refusals import refuse_other_adapter
 from worker.engine.base.base_model import ResidentBase
@@ -20,6 +19,7 @@ from worker.engine.device.free_memory import free_bytes
 from worker.engine.kernels.loss import CHUNK_TOKENS
 from worker.engine.parameters.flat_views import flat_views
 
+STATE_BYTES = 4 * 4  # fp32, for each parameter: itself, its gradient and AdamW's two moments
 TRIAL_TOKENS = 64  # the length of the row whose activations are measured
 LOGIT_BYTES = 3 * 4  # fp32, for each token of a chunk and word: logits, log-probabilities and their gradient
 MAX_FILE = "5GB"
@@ -48,7 +48,7 @@ class WholeModel(WithOwnDecoder):
         self._decoder = own_decoder(base, self._model, Head.of(self._model))
         self._refuse_without_memory(step_tokens, keeps_parent)
         own = {each: trained[parameter] for each, parameter in text.items()}
-        self.parameters = flat_views(own, base.dtype)
+        self.parameters = flat_views(self._model, own, base.dtype)
 
     def _refuse_without_memory(self, step_tokens: int, keeps_parent: bool) -> None:
         """Raise JobError if the training needs more memory than is free."""
@@ -80,7 +80,7 @@ class WholeModel(WithOwnDecoder):
         on_cpu = self._base.device.type == "cpu"
         saved = numbers * self._base.source_dtype.itemsize if on_cpu else 0
         parent = 2 * numbers * torch.float32.itemsize if keeps_parent else 0
-        state = numbers * (OPTIMIZED_BYTES + GRADIENT_BYTES) + copies + parent
+        state = numbers * STATE_BYTES + copies + parent
         return state + max(activations + head, saved)
 
     def _kept_bytes(self) -> int:

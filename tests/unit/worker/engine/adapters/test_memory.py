@@ -6,11 +6,12 @@ import pytest
 import torch
 from transformers import GPT2Config
 
+from core.estimates.adapters import state_bytes
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.tiny import save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
-from worker.engine.adapters.memory import projection_shapes, state_bytes
+from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.base.base_model import ResidentBase
 
 
@@ -20,7 +21,9 @@ def test_the_state_of_an_adapter_is_known_before_it_is_attached(
     base: ResidentBase, targets: str | list[str], dtype: torch.dtype, bytes_each: int
 ) -> None:
     spec = LoraAdapter.model_validate({"r": 4, "target_modules": targets})
-    expected = state_bytes(projection_shapes(base.model, base.decoder.groups), spec, dtype, base.lanes.count)
+    expected = state_bytes(
+        projection_shapes(base.model, base.decoder.groups), spec, dtype.itemsize, base.lanes.count
+    ).total
     parameters = TrainableAdapter(base, "job", spec, 0).parameters
     more_gradients = sum(gradient.nbytes for gradient in parameters.lane_gradients[1:])
     assert expected == parameters.master.numel() * bytes_each + more_gradients
@@ -29,7 +32,7 @@ def test_the_state_of_an_adapter_is_known_before_it_is_attached(
 def test_ranks_of_single_modules_count(base: ResidentBase) -> None:
     spec = LoraAdapter(r=4, rank_pattern={"q_proj": 9, "layers.1.mlp.down_proj": 1})
     shapes = projection_shapes(base.model, base.decoder.groups)
-    expected = state_bytes(shapes, spec, torch.float32, base.lanes.count)
+    expected = state_bytes(shapes, spec, 4, base.lanes.count).total
     parameters = TrainableAdapter(base, "job", spec, 0).parameters
     assert expected == parameters.master.numel() * (12 + 4 * base.lanes.count)
 
@@ -54,7 +57,7 @@ def test_factors_that_are_not_the_parameters_count(
     tensors = [parameters.master, parameters.gradient, *parameters.lane_gradients, parameters.low]
     moments, made = 2 * parameters.master.nbytes, parameters.factors().nbytes
     held = sum(tensor.nbytes for tensor in (*tensors, *parameters.kept.values())) + moments + made
-    assert state_bytes(shapes, spec, dtype, base.lanes.count) == held
+    assert state_bytes(shapes, spec, dtype.itemsize, base.lanes.count).total == held
 
 
 def test_magnitudes_count_with_the_norms_of_the_weights(base: ResidentBase) -> None:
@@ -64,7 +67,7 @@ def test_magnitudes_count_with_the_norms_of_the_weights(base: ResidentBase) -> N
     held = [parameters.master, parameters.gradient, *parameters.lane_gradients, parameters.low]
     held += [parameters.master, parameters.master, parameters.factors()]  # moments
     norms = 4 * 3 * (64 + 64)
-    expected = state_bytes(shapes, spec, torch.float32, base.lanes.count)
+    expected = state_bytes(shapes, spec, 4, base.lanes.count).total
     assert expected == sum(tensor.nbytes for tensor in held) + norms
 
 
@@ -73,6 +76,6 @@ def test_layers_of_another_class_count_too_where_peft_adapts_them(tmp_path: Path
     base = ResidentBase(TINY, tmp_path, "0" * 64, torch.device("cpu"))
     spec = LoraAdapter(r=4)
     shapes = projection_shapes(base.model, base.decoder.groups)
-    expected = state_bytes(shapes, spec, torch.float32, base.lanes.count)
+    expected = state_bytes(shapes, spec, 4, base.lanes.count).total
     adapter = TrainableAdapter(base, "job", spec, 0)
     assert expected == adapter.parameters.master.numel() * 16

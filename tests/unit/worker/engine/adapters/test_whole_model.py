@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Trainer
 
 from core.errors import JobError
 from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
@@ -59,6 +59,19 @@ def differences(one: Any, other: Any) -> dict[str, float]:
     return {name: float((each - others[name]).detach().abs().max()) for name, each in one.named_parameters()}
 
 
+def trainer_decays(model: Any) -> list[str]:
+    return Trainer.get_decay_parameter_names(cast(Any, None), model)
+
+
+@pytest.mark.parametrize("name", ["gpt-oss, sinks and experts", "qwen 2, biases"])
+def test_norms_and_biases_decay_as_little_as_in_transformers_trainer(tmp_path: Path, name: str) -> None:
+    save_model(PORTABLE[name](), tmp_path)
+    adapter = attach(load(tmp_path), "job", spec_of())
+    trained, undecayed = adapter.parameters.places.keys(), adapter.parameters.undecayed
+    assert trained - undecayed == trained & set(trainer_decays(adapter.plain_model))
+    assert any("bias" in each for each in undecayed)
+
+
 def test_three_steps_are_those_of_plain_transformers_with_adamw(
     base: ResidentBase, tiny_folder: Path
 ) -> None:
@@ -69,7 +82,12 @@ def test_three_steps_are_those_of_plain_transformers_with_adamw(
     )
     trainee = trainee_of(base, spec_of(hyperparameters=whole, training=constant), rows)
     plain = AutoModelForCausalLM.from_pretrained(tiny_folder)
-    adamw = torch.optim.AdamW(plain.parameters(), lr=RATE, weight_decay=0.1)
+    decayed = trainer_decays(plain)
+    groups = [
+        {"params": [each], "weight_decay": 0.1 if name in decayed else 0.0}
+        for name, each in plain.named_parameters()
+    ]
+    adamw = torch.optim.AdamW(groups, lr=RATE)
     for _ in range(3):
         (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
         assert isinstance(result, StepResult)

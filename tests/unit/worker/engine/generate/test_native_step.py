@@ -11,10 +11,11 @@ from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.sampling import ask, prompts, saved_adapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.generate.fast.block_pool import BLOCK
-from worker.engine.generate.fast.native import build, step
+from worker.engine.generate.fast.native import step
 from worker.engine.generate.fast.ragged import RaggedDecoder
 from worker.engine.generate.running import Chunk, Running
 from worker.engine.generate.sampler import Sampler
+from worker.engine.native import build
 
 LONGEST = 64  # tokens of a request
 # AVX2 without AVX512, and neither of them; another CPU than Intel's and AMD's builds only for itself
@@ -30,7 +31,7 @@ def test_every_cpu_computes_the_logits_of_the_plain_twin(
 ) -> None:
     base = ResidentBase(TINY.model_copy(update={"dtype": dtype}), tiny_folder, "0" * 64, torch.device("cpu"))
     monkeypatch.setattr(
-        "worker.engine.generate.fast.native.step.library", lambda bf16: build.library(bf16, cpu)
+        "worker.engine.generate.fast.native.step.library", lambda *built: build.library(*built, cpu)
     )
     ranks = {"odd": LoraAdapter(r=3, use_dora=True), "wide": LoraAdapter(r=40), "whole": LoraAdapter(r=16)}
     sampler = Sampler(base)

@@ -82,6 +82,21 @@ def test_projection_with_two_adapters_on_their_own_rows(
         assert relative_difference(ours, theirs) < TOLERANCE[dtype]
 
 
+def test_large_scores_of_attention_are_not_rounded_to_bf16() -> None:
+    """Scores near 100 with differences of about 1: in bf16, they would be rounded by up to a quarter."""
+    torch.manual_seed(0)
+    heads = attention.Heads(1, 1, 64)
+    q, k = 10 + torch.randn(40, 64), 1.2 + torch.randn(40, 64) / 40
+    qkv_TN = torch.cat([q, k, torch.randn(40, 64)], dim=1).bfloat16()
+    unturned = torch.ones(40, 64, dtype=torch.bfloat16), torch.zeros(40, 64, dtype=torch.bfloat16)
+    ours = attention.segment_attention(qkv_TN, attention.Layout([Segment(0, 40)], heads, *unturned), 64**-0.5)
+    q, k, v = qkv_TN.double().split(64, dim=1)
+    scores = q @ k.T / 8
+    assert 90 < scores.mean() < 110
+    exact = scores.masked_fill(torch.ones(40, 40).triu(1).bool(), float("-inf")).softmax(-1) @ v
+    assert relative_difference(ours.double(), exact) < 0.005
+
+
 @DTYPES
 @pytest.mark.parametrize("view", [False, True], ids=["own output", "output that is a view"])
 @pytest.mark.parametrize("more", [False, True], ids=["", "behind dropout, with a gain but for the bias"])

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from core.errors import JobError
+from core.estimates.adapters import state_bytes
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.methods.low_rank import EvaConfig
 from core.storage.artifacts import WEIGHTS_NAME
@@ -25,7 +26,7 @@ from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.lora_config import lora_config
 from worker.engine.adapters.low_rank import TrainableAdapter
-from worker.engine.adapters.memory import projection_shapes, state_bytes
+from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.start import observed
 from worker.engine.start.eva import distribute_ranks
@@ -281,7 +282,7 @@ def test_more_ranks_than_inputs_are_refused(base: ResidentBase) -> None:
 def test_its_memory_is_bounded_before_it_is_attached(base: ResidentBase, rho: float) -> None:
     adapter = EVA.model_copy(update={"eva_config": EvaConfig(rho=rho)})
     shapes = projection_shapes(base.model, base.decoder.groups)
-    most = state_bytes(shapes, adapter, torch.float32, base.lanes.count)
+    most = state_bytes(shapes, adapter, 4, base.lanes.count).total
     parameters = TrainableAdapter(base, "job", adapter, 0, initial=begin(base, adapter)).parameters
     held = parameters.master.numel() * (12 + 4 * base.lanes.count)
     assert held <= most <= rho * held

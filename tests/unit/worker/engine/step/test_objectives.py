@@ -28,7 +28,7 @@ from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round, validate
-from worker.engine.step.objective_pass import ObjectiveRows, compute_objective
+from worker.engine.step.objective_pass import ObjectiveRows, complete_references
 from worker.engine.step.references import References
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.objectives.dpo import DpoLoss
@@ -165,7 +165,7 @@ def test_the_bare_base_is_the_reference_whatever_the_adapter(base: ResidentBase)
             adapter.parameters.refresh()
         references = References()
         part = ObjectiveRows(adapter, DpoLoss(Dpo()), pairs(3), range(6), references)
-        compute_objective(PassContext(base, MAX_TOKENS), part)
+        complete_references(PassContext(base, MAX_TOKENS), part)
         found.append(references.of(range(6)))
     assert torch.equal(*found)
 

@@ -1,12 +1,14 @@
 """A job's place in its schedule and in its data, apart from the model."""
 
 import copy
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
 from peft.optimizers import create_loraplus_optimizer
+from transformers import TrainingArguments, get_scheduler
 
 from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
 from core.storage.artifacts import DamagedArtifact
@@ -43,6 +45,23 @@ def learning_rates(trainee: Trainee) -> list[float]:
 def test_every_schedule_warms_up(schedule: str) -> None:
     rates = learning_rates(make_trainee(lr_scheduler_type=schedule, warmup_ratio=0.4))
     assert rates[:5] == pytest.approx([0, 0.125, 0.25, 0.375, 0.5])
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.01, 0.25, 0.31])
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+def test_the_schedule_is_that_of_transformers_trainer(schedule: str, ratio: float, tmp_path: Path) -> None:
+    trainee = make_trainee(lr_scheduler_type=schedule, warmup_ratio=ratio)
+    kind = "constant_with_warmup" if schedule == "constant" else schedule
+    arguments = TrainingArguments(str(tmp_path), warmup_steps=ratio, lr_scheduler_type=kind)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    steps = trainee.total_steps
+    expected = get_scheduler(kind, optimizer, arguments.get_warmup_steps(steps), steps)
+    rates = []
+    for _ in range(steps):
+        rates += expected.get_last_lr()
+        optimizer.step()
+        expected.step()
+    assert learning_rates(trainee) == pytest.approx(rates)
 
 
 def test_a_constant_schedule_stays_at_its_peak() -> None:

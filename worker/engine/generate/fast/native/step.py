@@ -3,6 +3,7 @@
 import ctypes
 from collections.abc import Sequence
 from ctypes import c_float, c_int64, c_void_p
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,10 +15,11 @@ from worker.engine.base.architecture import GROUPS
 from worker.engine.base.decoder import Decoder
 from worker.engine.generate.adapters.served import GroupFactors, ServedAdapter
 from worker.engine.generate.fast.block_pool import BLOCK
-from worker.engine.generate.fast.native.build import library
 from worker.engine.generate.running import Chunk
 from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
+from worker.engine.native.build import library
 
+SOURCE = Path(__file__).with_name("step.c")
 LANES, TILE, PARTS = 16, 256, 3  # of step.c
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -84,7 +86,7 @@ class NativeStep:
             and decoder.embedding.weight.is_contiguous()
             and decoder.head_VD.is_contiguous()
         )
-        step = library(dtype == torch.bfloat16) if fits else None
+        step = library(SOURCE, dtype == torch.bfloat16) if fits else None
         return None if step is None else cls(step, decoder, pool)
 
     def logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:

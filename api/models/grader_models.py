@@ -1,11 +1,11 @@
-"""Finds the models that an eval names: the one that a run judges, and those of its graders."""
+"""Finds the models that an eval or a job names: the one that a run judges, and those of graders."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api.chat.models import ChatModel, resolve
+from api.models.chat_models import ChatModel, resolve
 from core.catalog import Catalog
 from core.errors import InvalidRequest, NotFound
 from core.evals.check import grader_models
@@ -39,6 +39,9 @@ def check_grader_models(
         find(*named)
 
 
-def served_by_graders(find: Find, criteria: Sequence[Criterion]) -> dict[str, dict[str, Any]]:
+def served_by_graders(
+    find: Find, criteria: Sequence[Criterion], param: str = "testing_criteria"
+) -> dict[str, dict[str, Any]]:
     """Return what a server loads for each model that the graders name. Raises InvalidRequest."""
-    return {named.name: find(*named).served.model_dump(mode="json") for named in grader_models(criteria)}
+    named = grader_models(criteria, param)
+    return {each.name: find(*each).served.model_dump(mode="json") for each in named}

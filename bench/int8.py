@@ -1,0 +1,97 @@
+"""Compare training with products in 8 bits and training in the base's own type: loss and time.
+
+    python -m bench.int8 --base DIR --data DIR
+
+For each workload, two jobs train on the same rows with the same seed, one on a base with `compute = "int8"`.
+They take turns, step by step, so that both meet the same machine. The validation loss of both adapters is
+computed by plain transformers and PEFT in fp32, with exact products. The page is bench/results/int8.json.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from bench import BENCH
+from bench.command_line import add_base, new_parser, positive
+from bench.pages.tables import markdown
+from bench.peers.measuring import holds_pairs
+from bench.training.machine import describe
+from bench.training.ours import load_base, new_trainee, one_round, rendered
+from bench.training.validation import losses_on
+from bench.training.workloads import WORKLOADS, Files, build
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.step.trainee import Trainee
+
+RANK, BATCH_SIZE, ROWS = 16, 8, 96
+EXACT, INT8 = "exact", "int8"
+
+
+def main() -> None:
+    parser = new_parser(__doc__)
+    add_base(parser)
+    parser.add_argument("--data", type=Path, help="the folder of real datasets (default: generated rows)")
+    parser.add_argument(
+        "--rows", type=positive, default=ROWS, help=f"training rows of a job (default {ROWS})"
+    )
+    parser.add_argument("--out", type=Path, default=BENCH / "results" / "int8.json")
+    given = parser.parse_args()
+    bases = {EXACT: load_base(given.base), INT8: load_base(given.base)}
+    bases[INT8].decoder.compute_in_int8()
+    with tempfile.TemporaryDirectory() as folder:
+        measured = {
+            name: measure(bases, given.base, build(name, Path(folder), given.data, given.rows), Path(folder))
+            for name in WORKLOADS
+        }
+    report = {"machine": asdict(describe()), "rows": given.rows, "workloads": measured}
+    given.out.write_text(json.dumps(report, indent=1) + "\n")
+    print(markdown(["workload", "base", "exact", "int8", "loss", "CPU time"], [*map(line, measured.items())]))
+
+
+def measure(bases: dict[str, ResidentBase], base_folder: Path, files: Files, folder: Path) -> dict[str, Any]:
+    """Train both jobs step by step in turns. Return their seconds of CPU time and their validation losses."""
+    pairs = holds_pairs(files.train)
+    rows = [json.loads(row) for row in files.train.read_text().splitlines()]
+    trainees: dict[str, Trainee] = {}
+    for name, base in bases.items():
+        ready = rendered(base, rows, "preference" if pairs else "chat")
+        trainees[name] = new_trainee(base, name, ready, BATCH_SIZE, RANK, pairs=pairs)
+    seconds = dict.fromkeys(bases, 0.0)
+    while not trainees[EXACT].finished:
+        for name, trainee in trainees.items():
+            began = time.process_time()
+            one_round(bases[name], [trainee])
+            seconds[name] += time.process_time() - began
+    model: Any = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
+    before, loss_of = losses_on(base_folder, model, files.validation)
+    losses = {}
+    for name, trainee in trainees.items():
+        trainee.adapter.save(folder / name)
+        adapted = PeftModel.from_pretrained(model, folder / name)
+        losses[name] = loss_of(adapted)
+        model = adapted.unload()
+    return {"base_loss": before, "losses": losses, "cpu_seconds": seconds}
+
+
+def line(workload: tuple[str, dict[str, Any]]) -> list[str]:
+    """Return the cells of a workload: losses in nats, and the shares of int8 in exact."""
+    name, found = workload
+    losses, seconds = found["losses"], found["cpu_seconds"]
+    return [
+        name,
+        *(f"{loss:.4f}" for loss in (found["base_loss"], losses[EXACT], losses[INT8])),
+        f"{losses[INT8] / losses[EXACT] - 1:+.2%}",
+        f"{seconds[EXACT] / seconds[INT8]:.2f} times less",
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Runs the engine's forward and backward pass on tensors without values, and lets torch account for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from bitsandbytes.functional import quantize_4bit
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed._tools.mem_tracker import MemTracker
+
+from bench.memory.models import Case, Factors, build
+from worker.engine.base.adapters_on_axis import AdaptersOnAxis
+from worker.engine.base.head import head_losses
+from worker.engine.batch.micro_batch import MicroBatch, Segment
+
+CPU = torch.device("cpu")
+
+
+class Tracker(MemTracker):
+    """torch's accounting, of a model whose parameters get no gradients."""
+
+    def _track_module_params_and_buffers(
+        self, module: nn.Module, install_grad_hooks: bool = True
+    ) -> tuple[int, int]:
+        del install_grad_hooks
+        return super()._track_module_params_and_buffers(module, install_grad_hooks=False)
+
+    @property
+    def now(self) -> int:
+        return self._total("current")
+
+    @property
+    def most(self) -> int:
+        return self._total("peak")
+
+    def _total(self, kind: str) -> int:
+        found: dict[Any, dict[Any, int]] = self.get_tracker_snapshot(kind)
+        return int(found[CPU]["Total"])
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """What torch has counted, bytes: what is there before a step, after its forward pass, and at most."""
+
+    before: int
+    after_forward: int
+    peak: int
+
+
+def track(
+    case: Case, rows: int, length: int, supervised: int, rank: int, layers: int | None = None
+) -> Tracked:
+    """Return the accounting of one micro-batch of `rows` rows of `length` tokens, without AdamW's moments."""
+    quantize_4bit(torch.zeros(64), quant_type="nf4", compress_statistics=True)  # makes and keeps its tables
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        patch.object(AdaptersOnAxis, "restricted_to", _restricted),
+    ):
+        model, decoder = build(case, layers)
+        factors = Factors(model, decoder, rank, case.dtype)
+        batch = micro_batch(rows, length, supervised)
+        tracker = Tracker()
+        tracker.track_external(model, *factors.tensors)
+        before = tracker.now
+        with tracker:
+            hidden_SD = decoder.hidden(batch, {Factors.name: factors.low_ranks()})
+            losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
+            del hidden_SD
+            after_forward = tracker.now
+            losses.total.backward()
+        return Tracked(before, after_forward, tracker.most)
+
+
+def micro_batch(rows: int, length: int, supervised: int) -> MicroBatch:
+    """Return rows of equal length, of which the first `supervised` tokens are learnt."""
+    positions_T = torch.arange(length).repeat(rows)
+    places_S = torch.arange(rows * length)[:supervised]
+    return MicroBatch(
+        tokens_T=torch.zeros_like(positions_T),
+        positions_T=positions_T,
+        segments=[Segment(start, start + length) for start in range(0, rows * length, length)],
+        adapter_tokens={Factors.name: slice(0, rows * length)},
+        supervised_S=places_S,
+        labels_S=torch.zeros_like(places_S),
+        weights_S=torch.ones(supervised),
+        rows_S=torch.zeros_like(places_S),
+    )
+
+
+def _restricted(on_axis: AdaptersOnAxis, positions_S: Tensor) -> AdaptersOnAxis:
+    """Return what `restricted_to` returns for one adapter. It cannot search in tensors without values."""
+    return replace(on_axis, tokens=dict.fromkeys(on_axis.tokens, slice(0, len(positions_S))))

@@ -1,0 +1,98 @@
+"""What a layer keeps of each token for the backward pass.
+
+D is the hidden width, I the inner one, H E and J E those of queries and of keys or values, R the ranks of all
+adapted projections. b is the bytes of a number.
+"""
+
+from core.estimates.adapters import FP32
+from core.estimates.measures import Recompute
+from core.estimates.shapes import Load, ModelShape
+
+QUERY_BLOCK = 256  # queries whose scores are one product (`batch/bundles.py`)
+SAVED_KEYS = 1024  # most keys whose probabilities are kept (`kernels/attention.py`)
+
+
+def kept_bytes(model: ModelShape, load: Load, recompute: Recompute = Recompute.NONE) -> float:
+    """Return the bytes for each token that one layer keeps. The last layer always keeps all."""
+    if model.path == "portable":
+        return _kept_by_modules(model, load, recompute)
+    return _kept_by_kernels(model, load, recompute)
+
+
+def _kept_by_kernels(model: ModelShape, load: Load, recompute: Recompute) -> float:
+    """Return what the functions of the fast path save (`kernels/projection.py`, `kernels/attention.py`).
+
+        norm and q, k, v:      x [D], 1/rms [1 in fp32]; on a GPU with grouped products the norm's values too
+        attention on a CPU:    queries [H E], keys and values [2 J E], probabilities
+        attention on a GPU:    q, k, v [H E + 2 J E], the output [H E], the sums' logarithm [H in fp32]
+        output projection:     attended values [H E]
+        norm and gate, up:     as norm and q, k, v
+        gate and down:         gate and up [2 I]
+        every projection:      x Aᵀ [R in all]
+
+    The residual sums keep nothing, and a norm's input is the sum itself. Keys and values on a CPU, and
+    queries of rows beyond SAVED_KEYS, are never rounded to bf16. If gate and up are computed again, the input
+    of their norm is left of the MLP. If layers are, x is left, and on a CPU the keys and values, which lanes
+    exchange only once.
+    """
+    D, b = model.hidden, model.kept_bytes
+    on_cpu = load.device == "cpu"
+    keys = 2 * model.keys * (model.number_bytes if on_cpu else b)
+    if recompute is Recompute.LAYERS:
+        return D * b + (keys if on_cpu else 0)
+    norms = 2 * D * b + 2 * FP32 + (0 if on_cpu else 2 * D * b)
+    if on_cpu:
+        long = load.longest_row > SAVED_KEYS
+        queries = model.queries * (model.number_bytes if long else b)
+        attention = queries + keys + _probabilities(model, load) * b
+    else:
+        attention = (2 * model.queries * b) + keys + FP32 * model.heads
+    kept = norms + attention + model.queries * b + _for_factors(model, load) * b
+    if recompute is Recompute.GATE_UP:
+        return kept - (0 if on_cpu else D * b)
+    return kept + 2 * model.inner * b
+
+
+def _kept_by_modules(model: ModelShape, load: Load, recompute: Recompute) -> float:
+    """Return what autograd saves of transformers' modules, with our updates and attention.
+
+        a norm:                x in fp32 [D], which is x itself where the model computes in fp32
+        q, k, v; gate, up:     the norm's values [D], for the updates
+        norms of heads:        queries and keys in fp32 [H E + J E]
+        attention:             rotated queries [H E], keys and values [2 J E], the output [H E], [H in fp32]
+        output projection:     attended values, side by side [H E]
+        gate and down:         gate, its activation, up, and the product of both [4 I]
+        every projection:      x Aᵀ [R in all]
+
+    The frozen weights get no gradient, so the products with them keep nothing. If gate and up are computed
+    again, their input is left of the MLP, and if layers are, x is left.
+    """
+    D, b = model.hidden, model.number_bytes
+    if recompute is Recompute.LAYERS:
+        return D * b
+    norms = model.norms * D * FP32 + 2 * D * b
+    if model.norms_of_heads:
+        norms += (model.queries + model.keys) * FP32
+    attention = (3 * model.queries + 2 * model.keys) * b + FP32 * model.heads
+    kept = norms + attention + _for_factors(model, load) * b
+    return kept if recompute is Recompute.GATE_UP else kept + 4 * model.inner * b
+
+
+def _for_factors(model: ModelShape, load: Load) -> int:
+    """Return how many numbers the adapters keep: x Aᵀ, and with gains the outputs that nobody else keeps."""
+    outputs = model.queries + 2 * model.keys + 2 * model.hidden if load.gains else 0
+    return load.ranks + outputs
+
+
+def _probabilities(model: ModelShape, load: Load) -> float:
+    """Return how many probabilities are kept for each token of the longest row, over all heads.
+
+    The queries of a piece of QUERY_BLOCK see the keys up to the piece's end. Pieces that see more than
+    SAVED_KEYS keep nothing.
+    """
+    row = load.longest_row
+    saved = 0
+    for start in range(0, min(row, SAVED_KEYS), QUERY_BLOCK):
+        end = min(start + QUERY_BLOCK, row)
+        saved += (end - start) * end
+    return model.heads * saved / row if row else 0.0

@@ -1,0 +1,80 @@
+"""What a pass needs for a while, beside what it keeps: for the head, and in the backward pass of a layer.
+
+The letters are those of `kept.py`; T and S are the tokens and the supervised tokens of a micro-batch.
+"""
+
+from core.estimates.adapters import FP32
+from core.estimates.kept import QUERY_BLOCK
+from core.estimates.shapes import Load, ModelShape
+
+CHUNK_TOKENS = 512  # tokens whose logits exist at once (`kernels/loss.py`)
+BLOCK_TOKENS = 16  # tokens whose logits exist in fp32
+
+
+def head_bytes(model: ModelShape, load: Load, tokens: int) -> float:
+    """Return the bytes of the losses, at a time when every layer keeps its values.
+
+    They are the logits of a chunk, the fp32 values of a block twice, the final hidden states with their norm
+    and their gradient, and a copy of a head that waits in 8 bits:
+
+        min(512, S) V b + 2 · 16 V 4 + 3 S D b (+ V D b with nf4)
+
+    Each lane has a chunk of its own. The final norm of the portable path keeps x in fp32 too. It is not
+    counted, because the norm of the first layer keeps nothing: its input needs no gradient.
+    """
+    D, V, b = model.hidden, model.vocabulary, model.number_bytes
+    supervised = load.supervised * tokens
+    chunks = min(load.lanes * CHUNK_TOKENS, supervised) * V * b + load.lanes * 2 * BLOCK_TOKENS * V * FP32
+    states = 3 * supervised * D * b
+    copy = V * D * b if model.quantization == "nf4" else 0
+    return chunks + states + copy
+
+
+def mlp_backward_bytes(model: ModelShape, tokens: float) -> float:
+    """Return the bytes that the backward pass of an MLP holds beside the kept values: its largest moment.
+
+        fast: dy [D]; then for silu(gate) up: dx, dx up, the values again [I each], and their gradient [2 I]
+        portable: dy, its copy and the residual's [3 D]; dx of the product and of the updates [I each]
+
+    A quantised weight of the MLP, the largest, is there in full meanwhile: D I b.
+    """
+    D, inner, b = model.hidden, model.inner, model.number_bytes
+    per_token = 3 * D + 2 * inner if model.path == "portable" else D + 5 * inner
+    return tokens * per_token * b + (D * inner * b if model.quantization else 0)
+
+
+def attention_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
+    """Return the same for attention, where the kept values of the MLP after it are free already.
+
+    On a CPU the fast path holds the gradients of the output [H E], of q, k, v and once more of q and k, sums
+    for keys and values in fp32 [2 J E], and three times the scores of a bundle of pieces, or of one piece:
+
+        T (3 H E + 3 J E) b + 2 T J E 4 + 3 H max(256 · 256, 256 L) b,   L keys of the longest row
+
+    Other paths hold the gradients of the output and of q, k, v twice.
+    """
+    HE, JE, b = model.queries, model.keys, model.number_bytes
+    if model.path == "portable" or load.device == "gpu":
+        return tokens * (2 * HE + 2 * (HE + 2 * JE)) * b
+    rows = max(QUERY_BLOCK, load.longest_row)
+    scores = 3 * load.lanes * model.heads * QUERY_BLOCK * rows * b
+    sums = 2 * tokens * JE * FP32
+    return tokens * (3 * HE + 3 * JE) * b + sums + scores
+
+
+def backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
+    """Return the most that the backward pass of a layer holds beside what all layers keep."""
+    freed = tokens * (2 if model.path == "fast" else 4) * model.inner * model.kept_bytes
+    return max(mlp_backward_bytes(model, tokens), attention_backward_bytes(model, load, tokens) - freed)
+
+
+def stack_bytes(model: ModelShape, load: Load) -> float:
+    """Return the bytes of the stacks of A and B that a GPU keeps until the backward pass.
+
+    They hold every adapter's factors once more (`kernels/grouped.py`). A parameter in bf16 has 4 + b bytes of
+    `adapter`, of which b are the factors.
+    """
+    if load.device == "cpu":
+        return 0
+    b = model.number_bytes
+    return load.state.adapter * b / (FP32 + (0 if b == FP32 else b))

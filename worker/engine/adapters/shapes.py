@@ -1,0 +1,21 @@
+"""The shapes of the projections that an adapter can be put on."""
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from core.estimates.adapters import Shapes
+from worker.engine.base.targets import Groups, adaptable_modules
+
+
+def projection_shapes(model: nn.Module, groups: Groups) -> Shapes:
+    """Return the shapes of the projections that an adapter can be put on."""
+    return {name: _shape(model.get_submodule(name)) for name in adaptable_modules(groups)}
+
+
+def _shape(layer: nn.Module) -> tuple[int, int]:
+    match layer:
+        case nn.Linear():
+            return layer.in_features, layer.out_features
+        case Conv1D():
+            return layer.nx, layer.nf
+    raise TypeError(f"{type(layer).__name__} is no linear layer")

@@ -1,0 +1,1 @@
+"""Products of frozen weights in 8 bits, faster than bf16 on CPUs with VNNI. Trainers use them."""

@@ -1,0 +1,1 @@
+"""Builds the engine's parts in C for the machine that runs them. Trainers and chat servers use it."""

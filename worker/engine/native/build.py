@@ -1,0 +1,44 @@
+"""Builds a file of C for the machine that it runs on, once in each process."""
+
+import ctypes
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import structlog
+
+COMPILERS = ("cc", "gcc", "clang")
+TIMEOUT = 120  # seconds
+OPTIONS = ("-O3", "-fopenmp", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC", "-lm")
+THIS_CPU = "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native"
+
+log = structlog.get_logger()
+
+
+@cache
+def library(source: Path, bf16: bool, cpu: str = THIS_CPU) -> ctypes.CDLL | None:
+    """Return the built file, for numbers in bf16 or in fp32; None where it cannot be built.
+
+    `cpu` is the compiler's option for the instructions that it may use. The library is private and gone once
+    it is loaded, so that no other user can exchange it.
+    """
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None:
+        _warn(source, "no C compiler")
+        return None
+    with tempfile.TemporaryDirectory(prefix="tunery-native-") as folder:
+        made = Path(folder) / "built.so"
+        command = [compiler, f"-DBF16={int(bf16)}", cpu, str(source), "-o", str(made), *OPTIONS]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT)
+            return ctypes.CDLL(str(made))
+        except (subprocess.SubprocessError, OSError) as error:
+            _warn(source, (getattr(error, "stderr", None) or str(error))[:500])
+            return None
+
+
+def _warn(source: Path, reason: str) -> None:
+    log.warning("native_part_missing", part=source.stem, reason=reason, effect="it is computed more slowly")
