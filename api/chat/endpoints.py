@@ -152,5 +152,7 @@ async def tokenize(
     check_tokenize(body)
     model = await finder.find(body)
     turn()
-    base = ChatModel(model.name, ServedModel(base=model.served.base))  # an adapter changes no prompt
+    base = ChatModel(
+        model.name, ServedModel(base=model.served.base, precision=model.served.precision)
+    )  # an adapter changes no prompt
     return Relay(parts, TOKENIZE, body, base, caller)

@@ -10,11 +10,13 @@ from api.adapters import queries as adapters
 from api.adapters.service import ADAPTER_ID
 from api.models import service as models
 from api.models.queries import TunedModel
-from core.catalog import Catalog
+from core.catalog import Catalog, Precision
 from core.errors import NotFound
 from core.serving import aliases
 from core.serving.served_model import ServedModel, StoredAdapter
 from core.tables import Adapter, Checkpoint, Job
+
+PRECISION = Job.spec["training"]["quantization"].astext
 
 
 class ChatModel(NamedTuple):
@@ -28,6 +30,7 @@ class _Stored(NamedTuple):
     base_model: str
     object_prefix: str
     files: Sequence[dict[str, Any]]
+    precision: Precision | None
 
 
 def resolve(
@@ -51,7 +54,8 @@ def resolve(
             param="model",
         )
     adapter = StoredAdapter.of(stored.object_prefix, stored.files)
-    return ChatModel(name, ServedModel(base=stored.base_model, adapter=adapter))
+    served = ServedModel(base=stored.base_model, adapter=adapter, precision=stored.precision)
+    return ChatModel(name, served)
 
 
 def _of_adapter(session: Session, project_id: str, adapter_id: str) -> tuple[str, _Stored] | None:
@@ -64,7 +68,7 @@ def _of_adapter(session: Session, project_id: str, adapter_id: str) -> tuple[str
     row = adapters.find(session, project_id, adapter_id)
     if row is None:
         raise models.unknown(adapter_id)
-    return row.model, _Stored(row.base_model, row.adapter.object_prefix, row.adapter.files)
+    return row.model, _Stored(row.base_model, row.adapter.object_prefix, row.adapter.files, row.precision)
 
 
 def _of_model(session: Session, project_id: str, name: str) -> tuple[str, _Stored]:
@@ -79,8 +83,8 @@ def _of_model(session: Session, project_id: str, name: str) -> tuple[str, _Store
 def _files_of(model: TunedModel) -> Select[*tuple[Any, ...]]:
     if model.adapter_id is not None:
         base_model = func.coalesce(Job.base_model, Adapter.base_model)
-        query = select(base_model, Adapter.object_prefix, Adapter.files)
+        query = select(base_model, Adapter.object_prefix, Adapter.files, PRECISION)
         return query.outerjoin(Job, Job.id == Adapter.job_id).where(Adapter.id == model.adapter_id)
-    of_step = select(Job.base_model, Checkpoint.object_prefix, Checkpoint.files)
+    of_step = select(Job.base_model, Checkpoint.object_prefix, Checkpoint.files, PRECISION)
     joined = of_step.join(Job, Job.id == Checkpoint.job_id)
     return joined.where(Job.id == model.job_id, Checkpoint.step == model.step)

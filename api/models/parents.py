@@ -10,8 +10,9 @@ from api.adapters import queries as adapters
 from api.adapters.service import ADAPTER_ID
 from api.models import service as models
 from api.models.queries import TunedModel, keep
-from core.catalog import BaseModelEntry, Catalog
+from core.catalog import BaseModelEntry, Catalog, Precision
 from core.errors import InvalidRequest
+from core.jobs.adapter_row import precision_of
 from core.jobs.lineage import Ancestor, lineage_of
 from core.methods.method import with_seeds
 from core.serving import aliases
@@ -22,12 +23,14 @@ from core.tables import Checkpoint, Job
 class Parent(NamedTuple):
     """A stored adapter: its base model, its method with options, and its lineage, which it begins.
 
-    Seeds among the options are those that were drawn with, also if the job's specification left them out.
+    `precision` is that of the weights that it was trained on, None if it is the base model's own. Seeds among
+    the options are those that were drawn with, also if the job's specification left them out.
     """
 
     base_model: BaseModelEntry
     options: Mapping[str, Any]
     lineage: Sequence[Ancestor]
+    precision: Precision | None
 
     @property
     def itself(self) -> Ancestor:
@@ -68,7 +71,8 @@ def parent_named(session: Session, project_id: str, catalog: Catalog, name: str,
             code="model_not_kept",
             param=param,
         )
-    base_model, options, lineage = _described(session, model)
+    found = _described(session, model)
+    base_model = found.base_model
     entry = catalog.get(base_model)
     if entry is None:
         raise InvalidRequest(
@@ -77,11 +81,18 @@ def parent_named(session: Session, project_id: str, catalog: Catalog, name: str,
             code="model_not_available",
             param=param,
         )
-    return Parent(entry, options, lineage)
+    return Parent(entry, found.options, found.lineage, found.precision)
 
 
-def _described(session: Session, model: TunedModel) -> tuple[str, Mapping[str, Any], Sequence[Ancestor]]:
-    """Return the base model's id, the options of the adapter and the lineage. Raises NotFound."""
+class _Described(NamedTuple):
+    base_model: str
+    options: Mapping[str, Any]
+    lineage: Sequence[Ancestor]
+    precision: Precision | None
+
+
+def _described(session: Session, model: TunedModel) -> _Described:
+    """Return what is stored of the adapter. Raises NotFound."""
     if model.adapter_id is None:
         return _checkpoint(session, model)
     row = adapters.find(session, model.project_id, model.adapter_id)
@@ -89,15 +100,16 @@ def _described(session: Session, model: TunedModel) -> tuple[str, Mapping[str, A
         raise models.unknown(model.name)
     stored = StoredAdapter.of(row.adapter.object_prefix, row.adapter.files)
     options = _drawn_options(row.job.spec) if row.job is not None else row.options
-    return row.base_model, options, _lineage(model, stored, row.lineage)
+    return _Described(row.base_model, options, _lineage(model, stored, row.lineage), row.precision)
 
 
-def _checkpoint(session: Session, model: TunedModel) -> tuple[str, Mapping[str, Any], Sequence[Ancestor]]:
+def _checkpoint(session: Session, model: TunedModel) -> _Described:
     job = session.get_one(Job, model.job_id)
     of_step = Checkpoint.job_id == job.id, Checkpoint.step == model.step
     checkpoint = session.scalars(select(Checkpoint).where(*of_step)).one()
     stored = StoredAdapter.of(checkpoint.object_prefix, checkpoint.files)
-    return job.base_model, _drawn_options(job.spec), _lineage(model, stored, lineage_of(job.spec))
+    lineage = _lineage(model, stored, lineage_of(job.spec))
+    return _Described(job.base_model, _drawn_options(job.spec), lineage, precision_of(job.spec))
 
 
 def _drawn_options(spec: Mapping[str, Any]) -> Mapping[str, Any]:

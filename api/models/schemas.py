@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from api.models.queries import TunedModel
 from api.schemas import unix_seconds
-from core.catalog import BaseModelEntry
+from core.catalog import BaseModelEntry, Precision
 from core.tables import Alias
 
 
@@ -26,6 +26,11 @@ class ModelObject(BaseModel):
         description="How a base model is stored in 4 or 8 bits. Only methods with `takes_quantized` train on "
         "it. Null for all other models",
     )
+    quantizations: list[Precision] | None = Field(
+        default=None,
+        description="The values that a job on this base model may have in `training.quantization`. Null for "
+        "fine-tuned models and aliases",
+    )
     weights: dict[str, int] | None = Field(
         default=None,
         description="The models to which an alias leads, each with its weight. Null for what is no alias",
@@ -38,6 +43,7 @@ class ModelObject(BaseModel):
             created=entry.created,
             owned_by=entry.repository.split("/")[0],
             quantization=entry.quantization,
+            quantizations=list(entry.precisions),
         )
 
     @classmethod

@@ -3,8 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from core.catalog import Precision
 from core.jobs.lineage import lineage_of
 from core.tables import Adapter, Job
+
+
+def precision_of(spec: Mapping[str, Any]) -> Precision | None:
+    """Return the precision in which a job of this stored specification trains; None is the catalog's own."""
+    found: Precision | None = spec["training"].get("quantization")
+    return found
 
 
 class AdapterRow(NamedTuple):
@@ -23,6 +30,11 @@ class AdapterRow(NamedTuple):
     def base_model(self) -> str:
         """The id of the base model in the catalog."""
         return self.job.base_model if self.job is not None else self.adapter.base_model or ""
+
+    @property
+    def precision(self) -> Precision | None:
+        """The precision of the base model that it was trained on; None is the catalog's own."""
+        return precision_of(self.job.spec) if self.job is not None else None
 
     @property
     def options(self) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from core.catalog import Precision
 from core.errors import TuneryError
 from core.evals.evaluation import Evaluation
 from core.jobs.lineage import Ancestor
@@ -71,6 +72,10 @@ class TrainingOptions(Options):
     fsdp: Literal["full_shard"] | None = None
     """Spread the base model's layers over the devices, for a model that one device cannot hold. Null: each
     device holds the whole model"""
+    quantization: Precision | None = None
+    """Hold the frozen weights in 4 bits (`nf4`, QLoRA: Dettmers et al. 2023, arXiv:2305.14314) or in 8 bits
+    (`int8`), or as they were published (`none`). `GET /v1/models` lists what a base model allows. Null is
+    the base model's own precision, or that of the model from which the job continues"""
 
 
 class JobSpec(Options):

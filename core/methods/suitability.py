@@ -26,8 +26,10 @@ class State(NamedTuple):
 
 
 SPREAD = State("is spread over devices", "leave 'training.fsdp' out")
-QUANTISED = State("is quantised", "name a base model that is not quantised in 'model'")
-NOT_QUANTISED = State("is not quantised", "name a quantised base model in 'model'")
+QUANTISED = State(
+    "is quantised", "name a base model that is not quantised in 'model', without 'training.quantization'"
+)
+NOT_QUANTISED = State("is not quantised", "ask for 'nf4' or 'int8' in 'training.quantization'")
 
 TYPE, INIT, DORA, FSDP = "adapter.type", "adapter.init_lora_weights", "adapter.use_dora", "training.fsdp"
 OTHER_METHODS = " or ".join(f"'{name}'" for name in OFFERED if not METHODS[name].needs_whole_weights)

@@ -9,6 +9,7 @@ from core.evals.criteria import Criterion, ExactMatch, Loss
 from core.evals.data_sources import CompletionsDataSource, FileSource, GeneralSource
 from core.evals.evals import create_eval, create_run
 from core.evals.run_request import RunRequest
+from core.jobs.adapter_row import precision_of
 from core.jobs.events import record_event
 from core.jobs.spec import JobSpec
 from core.serving.served_model import ServedModel, StoredAdapter
@@ -48,9 +49,10 @@ def _evaluate(
     """Create an eval and its two runs, and return the eval's id."""
     assert job.fine_tuned_model is not None
     tuned = StoredAdapter.of(adapter.object_prefix, adapter.files)
+    precision = precision_of(job.spec)
     models = {
-        "base": (job.base_model, ServedModel(base=job.base_model)),
-        "tuned": (job.fine_tuned_model, ServedModel(base=job.base_model, adapter=tuned)),
+        "base": (job.base_model, ServedModel(base=job.base_model, precision=precision)),
+        "tuned": (job.fine_tuned_model, ServedModel(base=job.base_model, adapter=tuned, precision=precision)),
     }
     eval_id = create_eval(session, job.project_id, f"{what} of {job.id}", criteria, job_id=job.id).id
     for role, (name, served) in models.items():

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.catalog import Precision
 from core.storage.artifacts import STATE_NAME
 
 SERVED_FIELD = "served"  # the field that the API adds to OpenAI's body for the server
@@ -49,10 +50,15 @@ class StoredAdapter(_Wire):
 
 
 class ServedModel(_Wire):
-    """A base model of the catalog, alone or with one adapter. `adapter` may also be a whole model."""
+    """A base model of the catalog, alone or with one adapter. `adapter` may also be a whole model.
+
+    An adapter answers on the weights that it was trained on: `precision` is theirs, None if the catalog
+    decides.
+    """
 
     base: str
     adapter: StoredAdapter | None = None
+    precision: Precision | None = None
 
 
 def _is_needed(name: str) -> bool:

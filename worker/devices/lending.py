@@ -58,7 +58,7 @@ class Lending:
         """
         # Found here, because a download must not hold up the trainer. A wheel may have to be converted
         with self.undisturbed() if entry.source == "wheel" else nullcontext():
-            loan = _Loan(self._slot.find(entry.id), asked_back)
+            loan = _Loan(self._slot.find(entry.id, precision=entry.precision), asked_back)
         self._asked.put(loan)
         self._wake()
         return loan.base.result()
@@ -106,14 +106,19 @@ class Lending:
         loan.base.set_result(self._slot.base)
 
     def _make_resident(self, found: FoundModel, training: bool) -> None:
-        resident = self._slot.resident
-        if resident == found.entry.id:
+        resident = self._slot.entry
+        if resident == found.entry:
             return
-        if training:
+        if training and resident is not None:
             raise Unavailable(
-                f"This server's device trains jobs on {resident}. It answers with {found.entry.id} when they "
-                "have ended. Try again then, or choose a model that was trained from "
-                f"{resident}.",
+                f"This server's device trains jobs on {_shown(resident)}. It answers with "
+                f"{_shown(found.entry)} when they have ended. Try again then, or choose a model that was "
+                f"trained from {_shown(resident)}.",
                 code="device_taken",
             )
         self._slot.load(found)
+
+
+def _shown(entry: BaseModelEntry) -> str:
+    """Return a base model's id, and its precision if it is quantised."""
+    return entry.id if entry.quantization is None else f"{entry.id} in {entry.quantization}"

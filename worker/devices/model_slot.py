@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from core.catalog import BaseModelEntry, load_catalog
+from core.catalog import BaseModelEntry, Precision, load_catalog
 from core.errors import JobError
 from core.estimates.adapters import Shapes, ranks_of, state_bytes
 from core.estimates.shapes import Load
@@ -47,22 +47,33 @@ class ModelSlot:
         return self._base
 
     @property
+    def entry(self) -> BaseModelEntry | None:
+        """The resident base model, in the precision that it is held in, or None."""
+        return self._base.entry if self._base else None
+
+    @property
     def resident(self) -> str | None:
         """The id of the resident base model, or None. May be read from any thread."""
         base = self._base
         return base.entry.id if base else None
 
     def holds(self, spec: JobSpec) -> bool:
-        """Return whether a job of `spec` trains on the resident base model as it is, whole or sharded."""
-        base = self._base
-        return base is not None and (base.entry.id, base.sharded) == (spec.base_model, spec.sharded)
+        """Return whether a job of `spec` trains on the resident base model as it is.
 
-    def find(self, model_id: str, sharded: bool = False) -> FoundModel:
+        It may be whole or sharded, and is in one precision.
+        """
+        base, entry = self._base, self._catalog.get(spec.base_model)
+        if base is None or entry is None:
+            return False
+        wanted = entry.in_precision(spec.training.quantization), spec.sharded
+        return (base.entry, base.sharded) == wanted
+
+    def find(self, model_id: str, sharded: bool = False, precision: Precision | None = None) -> FoundModel:
         """Return the base model on the disk, and fetch it if it is missing. May be called from any thread.
 
-        Raises JobError, and OutsideFault if it cannot be fetched.
+        None is the catalog's own precision. Raises JobError, and OutsideFault if it cannot be fetched.
         """
-        entry = self._entry(model_id)
+        entry = self._entry(model_id).in_precision(precision)
         return FoundModel(entry, *ensure_model(entry, self._models_folder), sharded)
 
     def load(self, found: FoundModel) -> None:

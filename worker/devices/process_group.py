@@ -261,7 +261,7 @@ class ProcessGroup:
     def _load(self, spec: JobSpec) -> None:
         try:
             with self._processes.together():
-                found = self._slot.find(spec.base_model, spec.sharded)
+                found = self._slot.find(spec.base_model, spec.sharded, spec.training.quantization)
             own = found.source_sha256, declared_dtype(found.entry, self._slot.device)
             first = self._processes.broadcast(own)
             with self._processes.together():

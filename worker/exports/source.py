@@ -86,7 +86,8 @@ def open_source(work: Work) -> Iterator[Source]:
         except DamagedArtifact as error:
             raise JobError("adapter_damaged", f"The adapter's files are damaged: {error}.") from error
         require_same_base(folder, base)
-        yield Source(adapter.id, row.model, row.options["type"], base.entry, folder, base.folder, row.options)
+        entry = base.entry.in_precision(row.precision)
+        yield Source(adapter.id, row.model, row.options["type"], entry, folder, base.folder, row.options)
 
 
 class OfferedBase(NamedTuple):

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from api.jobs.creation.schemas import CreateJob
 from api.models.parents import parent_named, without_alias
-from core.catalog import BaseModelEntry, Catalog
+from core.catalog import BaseModelEntry, Catalog, Precision
 from core.errors import InvalidRequest, NotFound
 from core.jobs.lineage import Ancestor
 from core.jobs.search import ADAPTER
@@ -17,11 +17,15 @@ from core.methods.registry import AdapterOptions
 
 
 class Beginning(NamedTuple):
-    """The base model of a job, and the adapter that it continues from, if any, with the adapter's lineage."""
+    """The base model of a job, and the adapter that it continues from, if any, with the adapter's lineage.
+
+    `precision` is the one that the adapter was trained in, None if that is the base model's own.
+    """
 
     base_model: BaseModelEntry
     adapter: AdapterOptions | None = None
     lineage: Collection[Ancestor] = ()
+    precision: Precision | None = None
 
 
 def beginning_of(session: Session, project_id: str, catalog: Catalog, name: str) -> Beginning:
@@ -40,7 +44,8 @@ def beginning_of(session: Session, project_id: str, catalog: Catalog, name: str)
             f"{', '.join(entry.id for entry in catalog)}, and the project's fine-tuned models.",
             "model_not_available",
         ) from error
-    return Beginning(parent.base_model, _continued(parent.itself.model, parent.options), parent.lineage)
+    adapter = _continued(parent.itself.model, parent.options)
+    return Beginning(parent.base_model, adapter, parent.lineage, parent.precision)
 
 
 def adapter_to_train(request: CreateJob, parent: AdapterOptions) -> AdapterOptions:

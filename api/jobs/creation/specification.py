@@ -37,7 +37,8 @@ def specification_of(
         refuse_swept_adapters(sweep or {})
     objective = objective_of(request.method)
     requested = requested_hyperparameters(request)
-    training = _training(base_model, adapter, request.training_or_default)
+    training = _training(beginning, adapter, request.training_or_default)
+    base_model = base_model.in_precision(training.quantization)
     assert training.learning_rate is not None
     compared = request.validation_file is not None
     search = search_for(adapter, training.learning_rate, sweep, objective, compared)
@@ -62,19 +63,22 @@ def specification_of(
     return spec
 
 
-def _training(
-    base_model: BaseModelEntry, adapter: MethodOptions, training: TrainingOptions
-) -> TrainingOptions:
-    """Return the training options with values for `max_length` and `learning_rate`.
+def _training(beginning: Beginning, adapter: MethodOptions, training: TrainingOptions) -> TrainingOptions:
+    """Return the training options with values for `max_length`, `learning_rate` and `quantization`.
 
     So the job keeps these values, even if the catalog or the release has other defaults later.
     """
+    base_model = beginning.base_model
+    precision = training.quantization or beginning.precision or base_model.precision
+    if precision not in base_model.precisions:
+        choices = " or ".join(f"'{each}'" for each in base_model.precisions)
+        raise _invalid("training.quantization", f"is '{precision}', but {base_model.id} trains in {choices}.")
     max_length = training.max_length or base_model.max_length
     if max_length > base_model.max_length:
         at_most = f"rows of {base_model.id} have {base_model.max_length} tokens at most"
         raise _invalid("training.max_length", f"is {max_length}, but {at_most}.")
     if training.fsdp is not None:
-        _refuse_impossible_sharding(base_model, training)
+        _refuse_impossible_sharding(base_model.in_precision(precision), training)
     if training.loraplus_lr_ratio is not None and adapter.type != "lora":
         reason = f"belongs to the method 'lora', and this is '{adapter.type}'."
         raise _invalid("training.loraplus_lr_ratio", reason)
@@ -82,7 +86,8 @@ def _training(
         reason = "means nothing without 'training.early_stopping_patience'."
         raise _invalid("training.early_stopping_threshold", reason)
     learning_rate = training.learning_rate or usual_learning_rate(adapter.type)
-    return training.model_copy(update={"max_length": max_length, "learning_rate": learning_rate})
+    resolved = {"max_length": max_length, "learning_rate": learning_rate, "quantization": precision}
+    return training.model_copy(update=resolved)
 
 
 def _refuse_contradictions(adapter: MethodOptions, swept: Collection[str]) -> None:

@@ -30,7 +30,7 @@ ADALORA = {"type": "adalora", "init_r": 6, "target_r": 2, "tinit": 4, "tfinal": 
 def trained(servers: EmbeddedServers, database_url: str, tmp_path: Path) -> Any:
     """Trains a job on the base model of a catalog: its metrics by steps, and its adapter's folder."""
 
-    def train(catalog: Path, adapter: dict[str, Any]) -> tuple[list[dict[str, Any]], Path]:
+    def train(catalog: Path, adapter: dict[str, Any], **training: Any) -> tuple[list[dict[str, Any]], Path]:
         with job_api_on(servers, database_url, catalog_file=catalog) as api:
             tenant = api.tenant()
             files = {"training_file": tenant.upload(ROWS), "validation_file": tenant.upload(ROWS)}
@@ -38,7 +38,7 @@ def trained(servers: EmbeddedServers, database_url: str, tmp_path: Path) -> Any:
                 "seed": 5,
                 "adapter": adapter,
                 "hyperparameters": {"n_epochs": 8, "batch_size": 4},
-                "training": {"learning_rate": 1e-2},
+                "training": {"learning_rate": 1e-2, **training},
             }
             job_id = tenant.create_job(model=TINY, **files, **body)["id"]
             with running(api):
@@ -87,11 +87,14 @@ def test_adalora_s_budget_falls_by_the_paper_to_the_ranks_that_are_published(
     assert loss_of(plain, folder) == pytest.approx(series[-1]["full_valid_loss"], rel=1e-4)
 
 
+@pytest.mark.parametrize("by_request", [False, True], ids=["of the catalog", "by request"])
 def test_an_adapter_trained_over_4_bits_has_the_job_s_loss_in_plain_peft_over_4_bits(
-    trained: Any, tmp_path: Path
+    trained: Any, by_request: bool, tmp_path: Path
 ) -> None:
     """But for the embedding and the head, which the job holds in 8 bits and plain PEFT does not."""
-    series, folder = trained(write_base(tmp_path, dtype="fp32", quantization="nf4"), {"type": "lora", "r": 8})
+    catalog = write_base(tmp_path, dtype="fp32", quantization=None if by_request else "nf4")
+    asked = {"quantization": "nf4"} if by_request else {}
+    series, folder = trained(catalog, {"type": "lora", "r": 8}, **asked)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["training"]["quantization"] == "nf4"
     base = AutoModelForCausalLM.from_pretrained(

@@ -83,7 +83,8 @@ class ResidentBase:
         """Take the products of the training as the catalog's `compute` declares, where this device can."""
         if self.entry.compute is None:
             return
-        if isinstance(self.decoder, Decoder) and has_fast_int8(self.device):
+        whole = self.entry.quantization is None
+        if isinstance(self.decoder, Decoder) and whole and has_fast_int8(self.device):
             self.decoder.compute_in_int8()
             self.compute = self.entry.compute
         else:

@@ -239,10 +239,13 @@ class Layer:
         return torch.cat([qk_THE.flatten(1), v_TN], dim=1)
 
     def _mlp(self, x_TD: Tensor, on_axis: AdaptersOnAxis, again: bool = False) -> Tensor:
-        """Return x plus the MLP's values. If it is computed `again`, only what it keeps is needed."""
+        """Return x plus the MLP's values. If it is computed `again`, only what it keeps is needed.
+
+        A norm after the MLP keeps the values, so they are needed then.
+        """
         gate_up = self._weights("gate_up", on_axis)
         gate_up_TI = self._ops.project_norm(x_TD, self.norms.before_mlp_D, self._eps, *gate_up)
-        without_values = again and self.norms.after_mlp_D is None  # a norm needs what it was given
+        without_values = again and self.norms.after_mlp_D is None
         project = self._ops.project_swiglu_again if without_values else self._ops.project_swiglu
         mlp_TD = project(gate_up_TI, *self._weights("down", on_axis), activation=self.activation)
         return x_TD + self._normed(mlp_TD, self.norms.after_mlp_D)

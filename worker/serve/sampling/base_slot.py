@@ -8,18 +8,19 @@ from dataclasses import dataclass
 
 import structlog
 
+from core.catalog import BaseModelEntry
 from worker.engine.device.free_memory import collect_garbage
 from worker.serve.sampling.loaded_base import LoadedBase
 
-Load = Callable[[str], Awaitable[LoadedBase]]
-"""Loads the base model with this id."""
+Load = Callable[[BaseModelEntry], Awaitable[LoadedBase]]
+"""Loads the base model, in the precision of the entry."""
 
 log = structlog.get_logger()
 
 
 @dataclass
 class _Ticket:
-    base_id: str
+    entry: BaseModelEntry
     granted: "asyncio.Future[LoadedBase]"
 
 
@@ -46,9 +47,9 @@ class BaseSlot:
         return self._loaded
 
     @asynccontextmanager
-    async def use(self, base_id: str) -> AsyncIterator[LoadedBase]:
+    async def use(self, entry: BaseModelEntry) -> AsyncIterator[LoadedBase]:
         """Yield the base model when it is this request's turn. Raises what loading raises."""
-        base = await self._turn(base_id)
+        base = await self._turn(entry)
         try:
             yield base
         finally:
@@ -68,8 +69,8 @@ class BaseSlot:
         else:
             await self._release()
 
-    async def _turn(self, base_id: str) -> LoadedBase:
-        ticket = _Ticket(base_id, asyncio.get_running_loop().create_future())
+    async def _turn(self, entry: BaseModelEntry) -> LoadedBase:
+        ticket = _Ticket(entry, asyncio.get_running_loop().create_future())
         self._waiting.append(ticket)
         self._advance()
         try:
@@ -95,31 +96,31 @@ class BaseSlot:
             ticket = self._waiting[0]
             if ticket.granted.cancelled():
                 self._waiting.popleft()
-            elif self._loaded is not None and self._loaded.id == ticket.base_id and not self._leaving:
+            elif self._loaded is not None and self._loaded.entry == ticket.entry and not self._leaving:
                 self._waiting.popleft()
                 self._users += 1
                 ticket.granted.set_result(self._loaded)
             elif self._users:
                 return
             else:
-                self._change = asyncio.create_task(self._change_to(ticket.base_id))
+                self._change = asyncio.create_task(self._change_to(ticket.entry))
         if not self._users and self._change is None and self._loaded is not None:
             delay = 0.0 if self._leaving else self._idle_seconds
             self._timer = asyncio.get_running_loop().call_later(delay, self._release_idle)
 
-    async def _change_to(self, base_id: str) -> None:
+    async def _change_to(self, entry: BaseModelEntry) -> None:
         try:
             await self._release()
-            self._loaded = await self._load(base_id)
+            self._loaded = await self._load(entry)
         except Exception as error:
-            self._refuse(base_id, error)
+            self._refuse(entry, error)
         finally:
             self._change = None
         self._advance()
 
-    def _refuse(self, base_id: str, error: Exception) -> None:
+    def _refuse(self, entry: BaseModelEntry, error: Exception) -> None:
         """Give the error to all who wait for this model."""
-        refused = [ticket for ticket in self._waiting if ticket.base_id == base_id]
+        refused = [ticket for ticket in self._waiting if ticket.entry == entry]
         for ticket in refused:
             self._waiting.remove(ticket)
             if not ticket.granted.done():

@@ -23,7 +23,7 @@ class LoadedBase:
     def __init__(
         self, base: ResidentBase, sampler: Sampler, adapters: Adapters, thread: SamplerThread
     ) -> None:
-        self.id = base.entry.id
+        self.entry = base.entry
         self.tokenizer = base.tokenizer
         self.vocabulary = int(base.model.config.get_text_config().vocab_size)  # type: ignore[union-attr,operator]
         self.max_length = sampler.max_length
@@ -35,6 +35,10 @@ class LoadedBase:
         self.fingerprint = fingerprint(base)
         self.device = base.device
         self._renderer = ThreadPoolExecutor(1, thread_name_prefix="renderer")
+
+    @property
+    def id(self) -> str:
+        return self.entry.id
 
     async def render(self, work: Callable[[], Result]) -> Result:
         """Do work with the tokenizer in the one thread that may use it: a long text takes a while."""

@@ -8,7 +8,7 @@ from functools import partial
 
 import structlog
 
-from core.catalog import load_catalog
+from core.catalog import BaseModelEntry, load_catalog
 from core.errors import JobError, NotFound, OutsideFault, Unavailable
 from core.serving.served_model import ServedModel
 from core.settings import Settings
@@ -71,16 +71,23 @@ class Models:
 
         Raises NotFound, ModelUnavailable, AdapterDamaged and Unavailable.
         """
-        async with self._slot.use(model.base) as base, base.adapters.use(model.adapter) as adapter:
+        entry = self._entry(model)
+        async with self._slot.use(entry) as base, base.adapters.use(model.adapter) as adapter:
             yield base, adapter
 
     async def close(self) -> None:
         await self._slot.close()
 
-    async def _load(self, base_id: str) -> LoadedBase:
-        entry = self._catalog.get(base_id)
+    def _entry(self, model: ServedModel) -> BaseModelEntry:
+        """Return the base model in the precision that the model was trained in. Raises NotFound."""
+        entry = self._catalog.get(model.base)
         if entry is None:
-            raise NotFound(f"This server has no base model {base_id}.", code="model_not_found", param="model")
+            raise NotFound(
+                f"This server has no base model {model.base}.", code="model_not_found", param="model"
+            )
+        return entry.in_precision(model.precision)
+
+    async def _load(self, entry: BaseModelEntry) -> LoadedBase:
         try:
             cache_bytes = self._settings.serve_cache_bytes
             load = partial(load_sampler, self._bases, entry, cache_bytes, self._asked_back)
@@ -89,7 +96,7 @@ class Models:
             raise ModelUnavailable(str(error)) from error
         except OutsideFault as error:
             raise Unavailable(f"{error}. Try again later.") from error
-        log.info("base_model_loaded", model=base_id, slow=sampler.why_slow)
+        log.info("base_model_loaded", model=entry.id, precision=entry.precision, slow=sampler.why_slow)
         adapters = Adapters(self._store, sampler.load_adapter, self._settings.serve_adapter_bytes)
         thread = SamplerThread(sampler, self._bases.turns, self._watchdog, self._sampler_broke)
         return LoadedBase(base, sampler, adapters, thread)

@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 import torch
 
 from core.catalog import BaseModelEntry, load_catalog
 from core.errors import Unavailable
+from core.jobs.spec import TrainingOptions
 from core.settings import Settings
+from tests.fixtures.engine.training import make_spec
 from tests.fixtures.tiny import OTHER, TINY, write_base
 from worker.devices.lending import Lending
 from worker.devices.model_slot import ModelSlot
@@ -28,9 +31,9 @@ class Lender:
         self._entries = {entry.id: entry for entry in load_catalog(settings.catalog_file)}
         self._pool = pool
 
-    def ask(self, model: str, training: bool) -> "Future[ResidentBase]":
+    def ask(self, model: str | BaseModelEntry, training: bool) -> "Future[ResidentBase]":
         """Ask for a base model as the server does, and let the trainer answer."""
-        entry: BaseModelEntry = self._entries[model]
+        entry = self._entries[model] if isinstance(model, str) else model
         got = self._pool.submit(self.lending.get, entry, self.asked_back.set)
         assert self.asked.wait(30)
         self.asked.clear()
@@ -60,6 +63,26 @@ def test_another_base_model_takes_the_place_only_while_nothing_trains(lender: Le
     lender.lending.give_back()
     lender.ask(OTHER, training=False).result(30)
     assert lender.slot.resident == OTHER
+
+
+def test_a_base_model_in_another_precision_is_another_one(lender: Lender) -> None:
+    published = lender.ask(TINY, training=False).result(30)
+    quantised = published.entry.in_precision("int8")
+    lender.lending.give_back()
+    with pytest.raises(Unavailable, match=f"{TINY} in int8") as refused:
+        lender.ask(quantised, training=True).result(30)
+    assert refused.value.code == "device_taken"
+    base = lender.ask(quantised, training=False).result(30)
+    assert base.entry == quantised
+    assert lender.slot.resident == TINY
+
+
+@pytest.mark.parametrize("precision", [None, "none", "nf4"])
+def test_jobs_of_one_precision_train_together(lender: Lender, precision: Any) -> None:
+    lender.slot.load(lender.slot.find(TINY, precision=precision))
+    for asked in (None, "none", "nf4", "int8"):
+        spec = make_spec(base_model=TINY, training=TrainingOptions(quantization=asked))
+        assert lender.slot.holds(spec) == ((asked or "none") == (precision or "none"))
 
 
 def test_the_trainer_waits_for_its_base_model_and_lets_the_last_answers_be_computed(lender: Lender) -> None:

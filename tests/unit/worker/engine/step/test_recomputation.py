@@ -140,6 +140,16 @@ def test_gradients_are_the_same_through_transformers_modules(name: str, tmp_path
     assert [(module, *vars(module)) for module in base.model.modules()] == modules
 
 
+@pytest.mark.parametrize("quantization", [None, "nf4"])
+@pytest.mark.parametrize("name", ["qwen 3, norms of queries", "gemma 3, windows in some layers"])
+def test_gradients_are_the_same_on_other_fast_architectures(
+    name: str, quantization: str | None, tmp_path: Path
+) -> None:
+    save_model(FAST[name](), tmp_path)
+    base = ResidentBase(TINY.model_copy(update={"quantization": quantization}), tmp_path, "0" * 64, CPU)
+    assert_nothing_changes(base, random_trainee(base, LoraAdapter(r=4, lora_dropout=0.3)))
+
+
 @pytest.mark.parametrize("case", ["loha", "prompt_tuning", "prefix_tuning"])
 def test_gradients_are_the_same_with_peft_s_modules(base: ResidentBase, case: str) -> None:
     trainee = trainee_of(base, spec_of(case, hyperparameters=EIGHT), shared_rows())
@@ -205,7 +215,7 @@ def test_less_is_kept_for_the_backward_pass(path: str, tmp_path: Path) -> None:
     """Compare what four layers more add to a step's peak of bytes."""
     peaks: dict[Recompute, list[int]] = {recompute: [] for recompute in Recompute}
     for layers in (2, 6):
-        config = FAST["llama"]() if path == "fast" else PORTABLE["qwen 3, norms of queries"]()
+        config = FAST["llama"]() if path == "fast" else PORTABLE["granite, scaled logits"]()
         config.num_hidden_layers, config.layer_types = layers, ["full_attention"] * layers
         save_model(config, tmp_path / str(layers))
         base = ResidentBase(TINY, tmp_path / str(layers), "0" * 64, CPU)
