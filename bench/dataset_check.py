@@ -112,7 +112,11 @@ def accuracy(
         lines = find(originals, copies) - natural
         planted, found = planted + len(copies), found + len(lines)
         right += sum(1 for line in lines if line is not None and 1 <= line <= len(copies))
-    return {"recall": round(right / planted, 4), "precision": round(right / found, 4) if found else 1.0}
+    return {
+        "recall": round(right / planted, 4),
+        "precision": round(right / found, 4) if found else 1.0,
+        "found_without_copies": len(natural),
+    }
 
 
 def speed(count: int) -> dict[str, Any]:
