@@ -52,9 +52,9 @@ def _reason_against(checked: Checked) -> str | None:
     wrong = checked.report.bad_rows - checked.bad_rows_left_out
     if wrong:
         return f"{wrong:,} rows are no rows that a job takes: mend them in the file itself first"
-    if not checked.left_out:
+    if not checked.report.mendable_rows:
         return "the file has no row that a mended copy would leave out"
-    if len(checked.left_out) == checked.report.rows:
+    if checked.report.mendable_rows == checked.report.rows:
         return "a mended copy would have no row"
     return None
 
@@ -62,9 +62,10 @@ def _reason_against(checked: Checked) -> str | None:
 def _mend(work: Work, request: CheckRequest, file: File, checked: Checked, folder: Path) -> None:
     """Write the rows that stay: as they are, or converted if the file has another format."""
     with (folder / CONTENT).open("wb") as content:
-        for number, line in open_rows(work, file, MENDED).rows:
-            if number not in checked.left_out and not isinstance(line, Finding):
+        for left_out, (_, line) in zip(checked.left_out, open_rows(work, file, MENDED).rows, strict=True):
+            if not left_out and not isinstance(line, Finding):
                 content.write(line + b"\n")
-    rows = checked.report.rows - len(checked.left_out)
-    lineage = {"validation_file": request.validation_file, "left_out": len(checked.left_out)}
+    removed = checked.report.mendable_rows
+    rows = checked.report.rows - removed
+    lineage = {"validation_file": request.validation_file, "left_out": removed}
     work.made = made_file(work, file, word="mended", rows=rows, kind=checked.kind, lineage=lineage)

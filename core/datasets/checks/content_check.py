@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from core.datasets.checks.across_rows import compare_rows, compare_with_validation
 from core.datasets.checks.answers import AnswerCounts, find_imbalance
@@ -27,14 +29,14 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 @dataclass(frozen=True)
 class Checked:
-    """A report, and the lines that a mended copy leaves out.
+    """A report, and the rows that a mended copy leaves out: `left_out` is true at their places, from 0.
 
     `bad_rows_left_out` of them are rows that no job takes, because they teach nothing.
     """
 
     report: ContentReport
     kind: Kind | None
-    left_out: frozenset[int]
+    left_out: NDArray[np.bool_]
     bad_rows_left_out: int
 
 
@@ -59,7 +61,7 @@ class RowsOfFile:
             self.bad_rows += 1
             return findings
         contents = contents_of(_decode(line), self._row_check.kind)
-        self.columns.add(number, contents, self._bytes_per_token)
+        self.columns.add(self.rows - 1, number, contents, self._bytes_per_token)
         return contents
 
 
@@ -97,19 +99,20 @@ class ContentCheck:
         for finding in found:
             self._log.add(finding.code, number, finding.field, finding.message, "mend or remove the row")
         if [finding.code for finding in found] == ["nothing_to_learn"]:
-            self._nothing_learnt.append(number)
+            self._nothing_learnt.append(self._file.rows - 1)
             self._bad_rows_left_out += 1
 
     def finish(self) -> Checked:
         """Compare the rows with each other, and return the report on them all."""
         rows, log = self._file.columns, self._log
-        left_out = set(self._nothing_learnt)
+        left_out = np.zeros(self._file.rows, bool)
+        left_out[list(self._nothing_learnt)] = True
         answers = self._answers.few()
         if len(rows):
-            left_out |= set(compare_rows(rows, log).tolist())
+            left_out[compare_rows(rows, log)] = True
             find_outliers(rows, log)
         if len(rows) and self._validation is not None and len(self._validation.columns):
-            left_out |= set(compare_with_validation(rows, self._validation.columns, log).tolist())
+            left_out[compare_with_validation(rows, self._validation.columns, log)] = True
         if self._max_length is not None:
             find_cuts(rows, self._max_length, log)
         if answers is not None:
@@ -123,10 +126,10 @@ class ContentCheck:
             findings=log.findings(),
             lengths=lengths_of(rows, self._bytes_per_token) if len(rows) else None,
             answers=answers,
-            mendable_rows=len(left_out),
+            mendable_rows=int(left_out.sum()),
             examples=self._examples,
         )
-        return Checked(report, self._file.kind, frozenset(left_out), self._bad_rows_left_out)
+        return Checked(report, self._file.kind, left_out, self._bad_rows_left_out)
 
     def _add_contents(self, number: int, row: Contents) -> None:
         self._answers.add(row.answer)
@@ -137,7 +140,7 @@ class ContentCheck:
                 mend = "write the answer, or remove the message"
                 self._log.add("blank_answer", number, field, "the answer has spaces only", mend)
         if all(text.isspace() for _, role, text in row.texts if role == "assistant"):
-            self._nothing_learnt.append(number)
+            self._nothing_learnt.append(self._file.rows - 1)
 
     def _add_tool_findings(self, number: int, line: bytes) -> None:
         try:

@@ -94,6 +94,10 @@ def test_a_file_of_another_format_is_checked_as_it_would_be_converted(api: Api, 
     assert (check["report"]["format"], check["report"]["container"]) == ("alpaca", "json_array")
     assert {each["code"]: each["count"] for each in check["counts"]}["exact_duplicate"] == 1
     assert check["report"]["examples"][0]["messages"][0]["content"] == "Double 0"
+    content = tenant.http.get(f"/v1/files/{check['mended_file']}/content").text
+    assert [json.loads(row)["messages"][1]["content"] for row in content.splitlines()] == [
+        str(2 * n) for n in range(12)
+    ]
 
 
 def test_a_cancelled_conversion_makes_no_file(api: Api, tenant: Tenant) -> None:
