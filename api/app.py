@@ -30,6 +30,8 @@ from api.evals.endpoints import router as evals
 from api.evals.output_items.endpoints import router as output_items
 from api.evals.runs.endpoints import router as eval_runs
 from api.exports.endpoints import router as exports
+from api.file_tasks.checks.endpoints import router as file_checks
+from api.file_tasks.conversions.endpoints import router as file_conversions
 from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
 from api.http.boundary import Boundary
@@ -66,14 +68,14 @@ from core.catalog import load_catalog
 from core.database import create_database, reading_sessions, session_factory
 from core.egress import Egress
 from core.graders.processes import GraderProcesses
-from core.jobs.dispatch import Doorbell, create_celery
+from core.jobs.dispatch import HintSender, create_celery
 from core.secrets.vault import Vault
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 
 # The OpenAPI document and the page /docs show the features in this order.
 ROUTERS = (
-    *(files, files_of_completions, uploads),
+    *(files, files_of_completions, file_checks, file_conversions, uploads),
     *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
     *(checkpoints, graders, methods, integrations),
     # Their paths begin with those of adapters, where a word would count as an adapter's id
@@ -164,8 +166,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.reading_threads = CapacityLimiter(READING_THREADS)
     app.state.comparing_threads = CapacityLimiter(COMPARING_THREADS)
     app.state.upload_threads = CapacityLimiter(UPLOAD_THREADS)
-    app.state.doorbell = doorbell = Doorbell(create_celery(settings.server("broker_url")))
-    app.state.readiness = SharedReadiness(ServerChecks(reserved, doorbell, store).look)
+    app.state.hint_sender = hint_sender = HintSender(create_celery(settings.server("broker_url")))
+    app.state.readiness = SharedReadiness(ServerChecks(reserved, hint_sender, store).look)
     app.state.catalog = load_catalog(settings.catalog_file)
     app.state.vault = Vault.of(settings.secret_keys)
     app.state.egress = Egress(settings.egress_allow)

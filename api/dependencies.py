@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.catalog import Catalog
 from core.egress import Egress
-from core.jobs.dispatch import Doorbell
+from core.jobs.dispatch import HintSender
 from core.secrets.vault import Vault
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
@@ -38,7 +38,7 @@ ReadingThreads = Annotated[CapacityLimiter, Depends(part("reading_threads"))]
 ComparingThreads = Annotated[CapacityLimiter, Depends(part("comparing_threads"))]
 UploadThreads = Annotated[CapacityLimiter, Depends(part("upload_threads"))]
 Store = Annotated[ObjectStore, Depends(part("store"))]
-Bell = Annotated[Doorbell, Depends(part("doorbell"))]
+Hints = Annotated[HintSender, Depends(part("hint_sender"))]
 ModelCatalog = Annotated[Catalog, Depends(part("catalog"))]
 Secrets = Annotated[Vault, Depends(part("vault"))]
 Outgoing = Annotated[Egress, Depends(part("egress"))]

@@ -21,7 +21,6 @@ import typer
 from cli.client import output
 from cli.client.errors import CommandError
 from cli.commands import (
-    adapters,
     aliases,
     chat,
     dashboard,
@@ -37,6 +36,7 @@ from cli.commands import (
     sweeps,
     webhooks,
 )
+from cli.commands.adapters import command as adapters
 from cli.demo import command as demo
 from cli.up import command as up
 from cli.up import parts

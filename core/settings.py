@@ -160,8 +160,8 @@ class Settings(BaseSettings):
     max_step_tokens: int | None = Field(
         None,
         ge=64,
-        description="Most tokens in one micro-batch, which limits memory; default: 2,560 in bf16, 1,536 in "
-        "fp32",
+        description="Most tokens in one micro-batch, which limits memory. Default: on a CPU 2,560 in bf16 "
+        "and 1,536 in fp32, on a GPU up to 16,384, and less where less memory is free",
     )
     recompute: Recompute | Literal["auto"] = Field(
         "auto",
@@ -175,10 +175,11 @@ class Settings(BaseSettings):
         description="Longest time for one micro-batch, seconds. A trainer that takes longer is replaced",
     )
     cohort_jobs: int = Field(16, ge=1, description="Most jobs that one trainer trains together")
-    cohort_bytes: int = Field(
-        4 * 1024**3,
+    cohort_bytes: int | None = Field(
+        None,
         ge=0,
-        description="Most memory for adapters, gradients and moments of the jobs that train together, bytes",
+        description="Most memory for adapters, gradients and moments of the jobs that train together, bytes. "
+        "Default: what the base model and a step leave free; on a CPU at most 4 GiB",
     )
     project_jobs: int | None = Field(
         None, ge=1, description="Most jobs of one project that run at the same time, on all workers together"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from core.datasets.check import DatasetCheck, Report, RowFinding, describe
+from core.datasets.formats.advice import other_format
+from core.datasets.formats.reading import HEAD_BYTES
 from core.datasets.kinds import Kind
 from core.errors import InvalidRequest, TooLarge
 from core.storage.object_store import ObjectStore
@@ -44,7 +46,9 @@ class FileIntake:
         self._key = object_key
         self._max_bytes = max_bytes
         self._writer = store.writer(object_key)
+        self._max_row_bytes = max_row_bytes
         self._check = DatasetCheck(max_row_bytes)
+        self._head = b""
 
     def write(self, chunk: bytes, purpose: str | None) -> None:
         """Write a chunk, and check it if it may be a dataset's. `purpose` is None while it is unknown."""
@@ -53,6 +57,7 @@ class FileIntake:
         self._writer.write(chunk)
         if purpose in (CHECKED_PURPOSE, None):
             self._check.feed(chunk)
+            self._head += chunk[: HEAD_BYTES - len(self._head)]
 
     def finish(self, file_id: str, filename: str, purpose: str, lifetime: int | None) -> ReceivedFile:
         """Check the whole file, and commit the object."""
@@ -86,14 +91,16 @@ class FileIntake:
 
     def _checked(self) -> Report:
         report = self._check.finish()
-        if not report.ok:
-            raise InvalidRequest(
-                describe(report),
-                code="invalid_file_format",
-                param="file",
-                details=[finding._asdict() for finding in report.findings],
-            )
-        return report
+        if report.ok:
+            return report
+        other = other_format(self._head, self._max_row_bytes)
+        findings = [RowFinding(1, "", "other_format", other)] if other else report.findings
+        raise InvalidRequest(
+            other or describe(report),
+            code="invalid_file_format",
+            param="file",
+            details=[finding._asdict() for finding in findings],
+        )
 
 
 def clean_filename(name: str) -> str:

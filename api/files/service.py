@@ -13,7 +13,8 @@ from api.http.paging import check_cursor
 from core.errors import Conflict, NotFound
 from core.ids import id_pattern
 from core.storage.object_store import STORE_ERRORS, ObjectStore
-from core.tables import File
+from core.tables import File, Task
+from core.tasks import client as tasks
 
 FILE_ID = id_pattern("file-")
 
@@ -73,7 +74,7 @@ def list_page(
 
 
 def delete(session: Session, project_id: str, file_id: str) -> None:
-    """Hide a file from everyone. The janitor removes its bytes later, and its row stays for its jobs.
+    """Hide a file and its checks from everyone. The janitor removes its bytes; its row stays for its jobs.
 
     Raises NotFound, and Conflict if a job that has not ended names the file.
     """
@@ -88,6 +89,7 @@ def delete(session: Session, project_id: str, file_id: str) -> None:
             param="id",
         )
     file.deleted_at = func.now()
+    tasks.delete_all(session, Task.file_id == file_id)
 
 
 def _no_such_file(file_id: str) -> NotFound:

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from api.admission.auth import CurrentCaller
 from api.admission.fair_share import poll
-from api.dependencies import AppSettings, Bell, ModelCatalog, ReadingSessions, Sessions, Transaction
+from api.dependencies import AppSettings, Hints, ModelCatalog, ReadingSessions, Sessions, Transaction
 from api.http import conditional
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt
@@ -72,7 +72,7 @@ def create_job(
     caller: CurrentCaller,
     settings: AppSettings,
     catalog: ModelCatalog,
-    doorbell: Bell,
+    hint_sender: Hints,
     after_response: BackgroundTasks,
     attempt: ThisAttempt,
     body: CreateJob,
@@ -97,7 +97,7 @@ def create_job(
     reached("job.committed")
     # Ring after the commit and after the response, so that no client waits for a broker that hangs. If the
     # hint is lost, a worker finds the job with its next scan.
-    after_response.add_task(doorbell.wake, job["training"]["devices"])
+    after_response.add_task(hint_sender.send, job["training"]["devices"])
     return JSONResponse(job)
 
 
@@ -218,7 +218,7 @@ def resume_job(
     caller: CurrentCaller,
     settings: AppSettings,
     places: Places,
-    doorbell: Bell,
+    hint_sender: Hints,
     after_response: BackgroundTasks,
     fine_tuning_job_id: str,
 ) -> JobObject:
@@ -229,7 +229,7 @@ def resume_job(
     row = service.resume(session, caller.project_id, fine_tuning_job_id, settings.offered_classes)
     check_queue(session, caller.project_id, caller.quotas.queued_jobs)
     audit.record(session, caller, "job.resumed", row.job.id)
-    after_response.add_task(doorbell.wake, row.job.devices)
+    after_response.add_task(hint_sender.send, row.job.devices)
     return _shown(row, settings.lease_seconds, places.of_queued([row.as_version]))
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, BackgroundTasks, Query
 
 from api.admission.auth import CurrentCaller
-from api.dependencies import AppSettings, Bell, ModelCatalog, Transaction
+from api.dependencies import AppSettings, Hints, ModelCatalog, Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt
 from api.http.paging import LIMIT, After
@@ -45,7 +45,7 @@ def create_sweep(
     caller: CurrentCaller,
     settings: AppSettings,
     catalog: ModelCatalog,
-    doorbell: Bell,
+    hint_sender: Hints,
     after_response: BackgroundTasks,
     attempt: ThisAttempt,
     body: CreateSweep,
@@ -63,7 +63,7 @@ def create_sweep(
         return sweep.model_dump(mode="json")
 
     sweep = SweepObject.model_validate(once(session, attempt, body.model_dump_json(by_alias=True), create))
-    after_response.add_task(doorbell.wake, body.training_or_default.devices)
+    after_response.add_task(hint_sender.send, body.training_or_default.devices)
     return sweep
 
 

@@ -10,7 +10,7 @@ from anyio import CapacityLimiter, to_thread
 from sqlalchemy import Engine, text
 
 from api.system.schemas import Readiness
-from core.jobs.dispatch import Doorbell
+from core.jobs.dispatch import HintSender
 from core.storage.object_store import ObjectStore
 
 DEADLINE_SECONDS = 5.0
@@ -48,11 +48,11 @@ class SharedReadiness:
 class ServerChecks:
     """Asks each server, in threads of its own: one for each server, also if a server hangs."""
 
-    def __init__(self, engine: Engine, doorbell: Doorbell, store: ObjectStore) -> None:
+    def __init__(self, engine: Engine, hint_sender: HintSender, store: ObjectStore) -> None:
         self._checks: dict[str, Callable[[], str]] = {
             "database": lambda: _answers(engine),
             "migrations": lambda: _migrated(engine),
-            "broker": lambda: _passes(doorbell.check),
+            "broker": lambda: _passes(hint_sender.check),
             "storage": lambda: _passes(store.check),
         }
         self._threads = ThreadPoolExecutor(len(self._checks), thread_name_prefix="readiness")

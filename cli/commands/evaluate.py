@@ -12,7 +12,7 @@ from cli.client.connection import connected
 from cli.client.errors import Refused
 from cli.client.tasks import require_success, wait_for_task
 from cli.commands.eval_tables import show_comparison, show_runs
-from cli.commands.files import send
+from cli.commands.sending import send
 from core.errors import ConfigurationError
 
 EVALS = "/evals"

@@ -1,16 +1,20 @@
-"""`tunery files`: upload and list."""
+"""`tunery files`: upload, list, check and convert."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cli.client import output
 from cli.client.client import Client
 from cli.client.connection import connected
-from core.errors import ConfigurationError
+from cli.commands import file_checks, file_conversions
+from cli.commands.sending import send
 
-app = typer.Typer(help="Upload and list files.", no_args_is_help=True)
+app = typer.Typer(help="Upload, list, check and convert files.", no_args_is_help=True)
+
+app.command("check")(file_checks.check_file)
+app.command("convert")(file_conversions.convert_file)
 
 COLUMNS = ("id", "filename", "purpose", "bytes", "created_at")
 
@@ -41,32 +45,3 @@ def list_files(
     """List your project's files."""
     files = list(client.every("/files", limit, purpose=purpose))
     output.json(files) if json else output.table(files, COLUMNS)
-
-
-def send(client: Client, path: Path, purpose: str = "fine-tune") -> dict[str, Any]:
-    """Upload a file, with a progress bar on stderr if stderr is a terminal."""
-    from rich.progress import open as open_with_progress
-
-    console = output.stderr()
-    quiet = not console.is_terminal
-    with open_with_progress(
-        path,
-        "rb",
-        description=f"Uploading {output.printable(path.name)}",
-        console=console,
-        disable=quiet,
-        transient=True,
-    ) as content:
-        return client.upload(path.name, content, purpose)
-
-
-def file_id(client: Client, file_or_id: str) -> str:
-    """Return the id of an uploaded file. A local file is uploaded first. Raises ConfigurationError."""
-    path = Path(file_or_id)
-    if path.is_file():
-        file = send(client, path)
-        output.note(f"Uploaded {path.name} as {file['id']}")
-        return str(file["id"])
-    if file_or_id.startswith("file-") and path.name == file_or_id:
-        return file_or_id
-    raise ConfigurationError(f"{file_or_id} is neither a local file nor the id of an uploaded file (file-…)")

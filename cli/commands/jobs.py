@@ -18,7 +18,8 @@ from cli.client.request_settings import (
     with_settings,
     without_none,
 )
-from cli.commands.files import Limit, file_id
+from cli.commands.files import Limit
+from cli.commands.sending import file_id
 from core.objectives import NAMES
 
 app = typer.Typer(help="Create, watch, pause, cancel and delete fine-tuning jobs.", no_args_is_help=True)

@@ -20,7 +20,8 @@ from cli.client.request_settings import (
     with_settings,
     without_none,
 )
-from cli.commands.files import Limit, file_id
+from cli.commands.files import Limit
+from cli.commands.sending import file_id
 from core.errors import ConfigurationError
 
 app = typer.Typer(help="Try values of a job's parameters, and keep the best.", no_args_is_help=True)

@@ -96,12 +96,12 @@ def _for_factors(model: ModelShape, load: Load) -> int:
 
 
 def _probabilities(model: ModelShape, load: Load) -> float:
-    """Return how many probabilities are kept for each token of the longest row, over all heads.
+    """Return how many probabilities are kept for each token, over all heads.
 
     The queries of a piece of QUERY_BLOCK see the keys up to the piece's end. Pieces that see more than
-    SAVED_KEYS keep nothing.
+    SAVED_KEYS keep nothing, so rows of this length keep most.
     """
-    row = load.longest_row
+    row = load.usual_row or min(load.longest_row, SAVED_KEYS)
     saved = 0
     for start in range(0, min(row, SAVED_KEYS), QUERY_BLOCK):
         end = min(start + QUERY_BLOCK, row)

@@ -1,7 +1,7 @@
 """What the memory of a training follows from: a base model, its jobs and its device, as plain numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
@@ -9,6 +9,8 @@ from core.estimates.adapters import FP32, Shapes, StateBytes, ranks_of, state_by
 from core.methods.low_rank import LoraAdapter, LowRankAdapter
 
 BF16 = 2  # bytes of a number
+
+Device = Literal["cpu", "gpu"]
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,28 @@ class Load:
     """The bytes of all adapters."""
     longest_row: int
     """Tokens. A row is never cut, so a micro-batch may have to hold this many."""
-    device: Literal["cpu", "gpu"]
+    device: Device
     lanes: int = 1
     ranks: int = 0
     """Ranks of all projections of a layer, in the adapter that has most."""
     gains: bool = False
     """Whether an adapter has DoRA's gains, for which outputs are kept."""
+    usual_row: int | None = None
+    """Tokens of the rows of a micro-batch, if all are alike. Else rows that keep most are assumed."""
     supervised: float = 1.0
     """The share of tokens at which the next one is learnt."""
+
+    def __add__(self, other: "Load") -> "Load":
+        """Return the load of both on the same device."""
+        return replace(
+            self,
+            state=self.state + other.state,
+            longest_row=max(self.longest_row, other.longest_row),
+            ranks=max(self.ranks, other.ranks),
+            gains=self.gains or other.gains,
+            usual_row=None,
+            supervised=max(self.supervised, other.supervised),
+        )
 
     @classmethod
     def of(
@@ -98,7 +114,7 @@ class Load:
         model: ModelShape,
         adapters: Sequence[LowRankAdapter],
         longest_row: int,
-        device: Literal["cpu", "gpu"],
+        device: Device,
         lanes: int = 1,
     ) -> "Load":
         """Return the load of these adapters on a model whose modules are not at hand."""

@@ -51,8 +51,8 @@ def create_celery(broker_url: str) -> Celery:
     return app
 
 
-class Doorbell:
-    """Wakes one worker of a device class. Call it after the commit. Any worker of the class may answer.
+class HintSender:
+    """Sends hints: each wakes one worker of a device class, whichever it is. To be called after the commit.
 
     A broker that hangs holds up whoever sends for several seconds. So only a few threads send, and the other
     callers leave their messages to them. Otherwise the requests of a few seconds would take all of the
@@ -65,7 +65,7 @@ class Doorbell:
         self._senders = 0
         self._lock = threading.Lock()
 
-    def wake(self, devices: int) -> None:
+    def send(self, devices: int) -> None:
         """Send the message. This never raises an error: if no message arrives, a scan finds the job."""
         with self._lock:
             self._due.append(devices)

@@ -25,11 +25,14 @@ def create(
 ) -> Task:
     """Put a task into the queue. `of` names what it belongs to: its `adapter_id` or `eval_id`.
 
-    Raises RateLimited if the project has `most_open` unfinished tasks. None sets no limit.
+    Raises RateLimited if the project has `most_open` unfinished tasks. None is for a task that a job starts:
+    it has no limit, and takes no room of the tasks that clients create.
     """
     if most_open is not None:
         _refuse_too_many(session, project_id, most_open)
-    task = Task(id=new_id(f"{kind}-"), project_id=project_id, kind=kind, request=request, **of)
+    by_job = most_open is None
+    named = {"id": new_id(f"{kind}-"), "project_id": project_id, "kind": kind, **of}
+    task = Task(request=request, started_by_job=by_job, **named)
     session.add(task)
     session.flush()
     session.refresh(task)
@@ -74,13 +77,13 @@ def delete_all(session: Session, which: ColumnElement[bool]) -> None:
 
 
 def _refuse_too_many(session: Session, project_id: str, most_open: int) -> None:
-    """Raise RateLimited if the project has too many unfinished tasks.
+    """Raise RateLimited if the project has too many unfinished tasks that no job has started.
 
     Other requests of the project wait until the transaction ends, so that they count this one's task.
     """
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"tasks:{project_id}", 0))))
-    unfinished = select(func.count()).where(Task.project_id == project_id, Task.finished_at.is_(None))
-    if session.scalars(unfinished).one() >= most_open:
+    unfinished = Task.project_id == project_id, Task.finished_at.is_(None), ~Task.started_by_job
+    if session.scalars(select(func.count()).where(*unfinished)).one() >= most_open:
         raise RateLimited(
             f"This project may have {most_open} unfinished tasks at a time, and has as many. Wait until one "
             "ends, or cancel one.",

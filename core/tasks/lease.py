@@ -14,12 +14,13 @@ from sqlalchemy.orm import Session, aliased
 
 from core.database import from_now
 from core.errors import JobError, TuneryError
-from core.tables import TASK_KINDS, Adapter, Task
+from core.tables import TASK_KINDS, Adapter, File, Task
 
 LEASE_SECONDS = 30.0
 MAX_LOSSES = 3
 MOST_TRIES, MOST_AGE = 60, timedelta(days=1)  # of a task that meets outside faults; both must be reached
 DAYS_WITHOUT_FILES = 7  # for which a task that has failed is shown; then its leftovers are removed too
+DAYS_OF_REPORTS = 30  # for which the check or the conversion of a file is shown, whatever came of it
 
 
 class TaskLeaseLost(TuneryError):
@@ -133,19 +134,22 @@ def keep(
 
 
 def finish(
-    session: Session, lease: TaskLease, report: dict[str, Any], adapter: Adapter | None = None
+    session: Session, lease: TaskLease, report: dict[str, Any], made: Adapter | File | None = None
 ) -> None:
     """Write that the task has succeeded, and its report. Raises TaskLeaseLost.
 
-    If the task has made an `adapter`, it exists from this commit on.
+    If the task has `made` an adapter or a file, it exists from this commit on.
     """
     task = _held(session, lease)
     _end(task, "succeeded")
     task.report, task.done = report, 1.0
-    if adapter is not None:
-        session.add(adapter)
+    if made is not None:
+        session.add(made)
         session.flush()
-        task.adapter_id = adapter.id
+    if isinstance(made, Adapter):
+        task.adapter_id = made.id
+    elif made is not None:
+        task.made_file_id = made.id
 
 
 def fail(session: Session, lease: TaskLease, error: JobError) -> None:
@@ -164,7 +168,8 @@ def release(session: Session, lease: TaskLease, delay: float) -> None:
 def _running_of_project(kinds: Collection[str]) -> ScalarSelect[int]:
     """Return the number of running tasks of these kinds that the project of a row of Task has."""
     other = aliased(Task)
-    running = other.status == "running", other.held_until > func.now()
+    # An index has the tasks that have not ended
+    running = other.status == "running", other.finished_at.is_(None), other.held_until > func.now()
     own = other.project_id == Task.project_id, other.kind.in_(kinds)
     return select(func.count()).where(*own, *running).scalar_subquery()
 
@@ -197,7 +202,8 @@ def _survives_a_loss(task: Task) -> bool:
 def _end(task: Task, status: str, *, error: JobError | None = None) -> None:
     task.status, task.finished_at, task.phase = status, func.now(), None
     if task.object_prefix is None:
-        task.expires_at = func.now() + timedelta(days=DAYS_WITHOUT_FILES)
+        days = DAYS_WITHOUT_FILES if task.file_id is None else DAYS_OF_REPORTS
+        task.expires_at = func.now() + timedelta(days=days)
     if error is not None:
         task.error = {"code": error.code, "message": error.message, "param": error.param}
 

@@ -91,11 +91,11 @@ def test_hints_wake_workers_however_often_and_again_once_the_line_to_the_broker_
     stack: Stack, line: Relay, tmp_path: Path
 ) -> None:
     """The workers never scan here, so that only hints wake them. Hints also come before there is a job."""
-    doorbell = stack.api.app.state.doorbell
+    hint_sender = stack.api.app.state.hint_sender
 
     def hint() -> None:
         for _ in range(HINTS):
-            doorbell.wake(1)
+            hint_sender.send(1)
 
     hint()
     for _ in range(2):
@@ -108,12 +108,12 @@ def test_hints_wake_workers_however_often_and_again_once_the_line_to_the_broker_
         stack.assert_succeeded_exactly_once(job_id, tmp_path)
     for name in ("half closed", "silent"):
         with FAULTS[name](line):
-            doorbell.wake(1)  # also this message must not break the next ones
+            hint_sender.send(1)  # also this message must not break the next ones
         job_id = stack.create_job(rows=12, epochs=1, model=TINY)
         client.jobs.add(job_id)
 
         def is_woken(job_id: str = job_id) -> bool:
-            doorbell.wake(1)
+            hint_sender.send(1)
             return bool(stack.runs(job_id))
 
         wait_for(is_woken, 60)

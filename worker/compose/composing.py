@@ -41,7 +41,7 @@ def make_composition(work: Work, folder: Path) -> dict[str, Any]:
     lora = compose(loras, weights, composition.request, layers, report_layers)
     weighted = zip(composition.parents, weights, strict=True)
     found = [parent.model_copy(update={"weight": weight}) for parent, weight in weighted]
-    work.adapter = _write(work, composition.model_copy(update={"parents": found}), lora, layers, base, folder)
+    work.made = _write(work, composition.model_copy(update={"parents": found}), lora, layers, base, folder)
     report = {
         "weights": list(weights),
         "rank": lora.rank,

@@ -20,7 +20,7 @@ from core.errors import JobError
 from core.methods.method import MAX_RANK
 from worker.engine.generate.adapters.plain_lora import ScaledFactors
 from worker.exports.low_rank import svd_of_product
-from worker.imports.factors import Factors, LoraFactors
+from worker.imports.factors import LayerFactors, LoraFactors
 from worker.imports.layers import Layers
 
 Lora = Mapping[str, ScaledFactors]
@@ -147,14 +147,14 @@ def _rank(loras: Sequence[Lora], asked: ComposeRequest) -> int:
     return ranks[0]
 
 
-def _padded(A_RK: Tensor, B_NR: Tensor, rank: int) -> Factors:
+def _padded(A_RK: Tensor, B_NR: Tensor, rank: int) -> LayerFactors:
     """Add zeros up to the rank, as all layers of the result have the same."""
     missing = rank - len(A_RK)
     pad = torch.nn.functional.pad
-    return Factors(pad(A_RK, (0, 0, 0, missing)), pad(B_NR, (0, missing)), alpha=rank)
+    return LayerFactors(pad(A_RK, (0, 0, 0, missing)), pad(B_NR, (0, missing)), alpha=rank)
 
 
-def _check_finite(name: str, factors: Factors) -> None:
+def _check_finite(name: str, factors: LayerFactors) -> None:
     if not all(bool(torch.isfinite(each).all()) for each in (factors.A_RK, factors.B_NR)):
         raise JobError(
             "not_finite",

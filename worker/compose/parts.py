@@ -12,7 +12,7 @@ from worker.compose.methods import Lora
 from worker.engine.generate.adapters.check import CONFIG_NAME, AdapterRefused
 from worker.engine.generate.adapters.plain_lora import read_plain_lora
 from worker.exports.source import OfferedBase, require_same_base
-from worker.imports.factors import Factors, LoraFactors, check_fit
+from worker.imports.factors import LayerFactors, LoraFactors, check_fit
 from worker.imports.layers import Layers
 from worker.process.scratch import scratch_folder
 from worker.save.parent import stored_parent
@@ -64,4 +64,6 @@ def _check_fit(lora: Lora, layers: Layers) -> None:
     """Raise AdapterRefused or InvalidRequest if the factors do not fit the layers of the base model."""
     if unknown := sorted(lora.keys() - layers.by_name.keys()):
         raise AdapterRefused(f"it changes {unknown[0]}, which is no linear layer of the base model")
-    check_fit(LoraFactors({name: Factors(each.A_RK, each.B_NR, 1.0) for name, each in lora.items()}), layers)
+    check_fit(
+        LoraFactors({name: LayerFactors(each.A_RK, each.B_NR, 1.0) for name, each in lora.items()}), layers
+    )

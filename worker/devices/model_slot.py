@@ -2,14 +2,17 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import torch
 
 from core.catalog import BaseModelEntry, Precision, load_catalog
 from core.errors import JobError
-from core.estimates.adapters import Shapes, state_bytes
+from core.estimates.adapters import Shapes, ranks_of, state_bytes
+from core.estimates.shapes import Load
 from core.jobs.spec import JobSpec
+from core.methods.low_rank import LoraAdapter
 from core.settings import Settings
 from worker.base_models.model_store import ensure_model, load_errors_explained
 from worker.engine.adapters.shapes import projection_shapes
@@ -101,6 +104,19 @@ class ModelSlot:
             state_bytes(self._shapes, candidate.low_rank, number_bytes, lanes).total
             for number, candidate in enumerate(spec.candidates)
             if candidates is None or number in candidates
+        )
+
+    def load_of(self, spec: JobSpec, longest_row: int) -> Load:
+        """Return what a job without a search, or one candidate, puts on the base model and its device."""
+        budget, adapter = self.base.budget, spec.low_rank
+        layers = budget.model.layers if budget.model else 1
+        return Load(
+            state=state_bytes(self._shapes, adapter, budget.number_bytes, budget.lanes),
+            longest_row=longest_row,
+            device=budget.device,
+            lanes=budget.lanes,
+            ranks=ceil(ranks_of(self._shapes, [adapter]) / layers),
+            gains=isinstance(adapter, LoraAdapter) and adapter.use_dora,
         )
 
     def _entry(self, model_id: str) -> BaseModelEntry:

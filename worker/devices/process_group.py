@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from core.errors import JobError
-from core.estimates.measures import Recompute
+from core.estimates.measures import Measures, Recompute
+from core.estimates.shapes import Load
 from core.jobs.spec import JobSpec
 from worker.devices.model_slot import ModelSlot
+from worker.devices.planned import Planned
 from worker.devices.watchdog import Watchdog
 from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
@@ -59,10 +61,12 @@ class ProcessGroup:
         self._slot = slot
         self._processes = processes
         self._max_step_tokens = max_step_tokens
-        self._recompute = Recompute.NONE if recompute == "auto" else recompute
+        self._offered = tuple(Recompute) if recompute == "auto" else (recompute,)
         self._watchdog = watchdog
         self.memory_bytes = 0  # the bytes that this process held on its device after the last round
         self._trainees: dict[str, Trainee] = {}
+        self._loads: dict[str, Load] = {}  # of the trainees whose memory can be predicted
+        self._measures: Measures | None = None  # of the trainees together
         self._stopping = threading.Event()
         self._dismissed = False
 
@@ -71,8 +75,15 @@ class ProcessGroup:
         return self._processes.size
 
     @property
+    def measures(self) -> Measures:
+        """The measures of the trainees together, or what the operator or the base model sets before."""
+        if self._measures is not None:
+            return self._measures
+        return Measures(self._offered[0], self._max_step_tokens or self._slot.base.max_step_tokens)
+
+    @property
     def _step_tokens(self) -> int:
-        return self._max_step_tokens or self._slot.base.max_step_tokens
+        return self.measures.step_tokens
 
     @property
     def is_first(self) -> bool:
@@ -116,10 +127,46 @@ class ProcessGroup:
         computes the others. `sibling` is the name of another candidate of the job. Raises JobError, and
         Abandoned if `abandon` returns True meanwhile.
         """
+        load, measures = self._plan(spec, len(rows.longest.tokens_L))
         with self._watchdog.over(abandon) as ask:
             first = initial_values(self._slot.base, spec, rows, known, ask)
-        self._order(ProcessGroup._join, name, spec, rows, first, sibling)
+        self._order(ProcessGroup._join, name, spec, rows, first, sibling, measures)
+        if load is not None:
+            self._loads[name] = load
         return self._trainees[name]
+
+    @property
+    def planned(self) -> Planned | None:
+        """How the trainees fit beside the base model; None if their memory cannot be predicted."""
+        if not self._loads or self._measures is None:
+            return None
+        budget = self._slot.base.budget
+        expected = budget.expected_bytes(self._load_of_all, self._measures)
+        return None if expected is None else Planned(self._measures, expected, budget.free_bytes)
+
+    @property
+    def room_for_adapters(self) -> int:
+        """The bytes that all adapters together may take before the present measures would have to change."""
+        budget = self._slot.base.budget
+        return budget.room_for_adapters(self._load_of_all, self.measures, self._max_step_tokens)
+
+    @property
+    def _load_of_all(self) -> Load:
+        """The load of all trainees together, or the usual one before the first has joined."""
+        loads = list(self._loads.values())
+        return sum(loads[1:], loads[0]) if loads else self._slot.base.budget.usual_load
+
+    def _plan(self, spec: JobSpec, longest_row: int) -> tuple[Load | None, Measures]:
+        """Return what a new trainee adds, and the measures for all of them. Raises JobError if it cannot fit.
+
+        The first process plans for all, because all must cut rounds in the same places.
+        """
+        budget = self._slot.base.budget
+        if spec.trains_alone:
+            return None, budget.usual_measures(self._offered, self._max_step_tokens)
+        load = self._slot.load_of(spec, longest_row)
+        together = sum(self._loads.values(), load)
+        return load, budget.measures(together, self._offered, self._max_step_tokens)
 
     def take_parent(self, trainee: Trainee, parent: Published) -> None:
         """Run `Trainee.take_parent` in all processes. Raises JobError."""
@@ -178,6 +225,7 @@ class ProcessGroup:
 
     def leave(self, name: str) -> None:
         """Let go of the trainee of that name in all processes, if there is one."""
+        self._loads.pop(name, None)
         self._order(ProcessGroup._leave, name)
 
     def dismiss(self) -> None:
@@ -224,13 +272,20 @@ class ProcessGroup:
             raise
 
     def _join(
-        self, name: str, spec: JobSpec, rows: RowStore, first: InitialValues, sibling: str | None
+        self,
+        name: str,
+        spec: JobSpec,
+        rows: RowStore,
+        first: InitialValues,
+        sibling: str | None,
+        measures: Measures,
     ) -> None:
         with self._processes.together():
-            step_tokens = max(self._step_tokens, len(rows.longest.tokens_L))
+            step_tokens = max(measures.step_tokens, len(rows.longest.tokens_L))
             steps = total_steps(spec, rows)
             adapter = attach(self._slot.base, name, spec, steps, step_tokens, first)
             self._trainees[name] = Trainee(adapter, spec, rows, self._trainees[sibling] if sibling else None)
+            self._measures = measures
 
     def _take_parent(self, name: str, parent: Published) -> None:
         with self._processes.together():
@@ -279,12 +334,15 @@ class ProcessGroup:
         """
         allowed = abandon if self._processes.may_abandon else never_abandon
         with self._watchdog.over(allowed) as ask:
+            measures = self.measures
             yield PassContext(
-                self._slot.base, self._step_tokens, self._processes, ask, recompute=self._recompute
+                self._slot.base, measures.step_tokens, self._processes, ask, recompute=measures.recompute
             )
 
     def _leave(self, name: str) -> None:
         self._trainees.pop(name, None)
+        if not self._trainees:
+            self._measures = None
 
     def _dismiss(self) -> None:
         self._dismissed = True

@@ -17,7 +17,7 @@ OVERSAMPLING, ITERATIONS = 16, 4  # of the randomised decomposition (Halko et al
 
 
 @dataclass(frozen=True)
-class Factors:
+class LayerUpdate:
     """The update B A of one linear layer, in fp32."""
 
     A_RK: Tensor
@@ -31,7 +31,7 @@ class LowRankUpdate:
     `error` is the relative error in the Frobenius norm, √(Σ|ΔW − BA|² / Σ|ΔW|²): 0 if nothing was left out.
     """
 
-    layers: Mapping[str, Factors]
+    layers: Mapping[str, LayerUpdate]
     error: float = 0.0
 
     @property
@@ -71,7 +71,9 @@ def _exact(source: Source) -> LowRankUpdate:
     if source.is_whole_model:
         raise AdapterRefused("it is a whole model")
     found = read_plain_lora(source.folder)
-    return LowRankUpdate({name: Factors(each.A_RK, each.B_NR * each.scale) for name, each in found.items()})
+    return LowRankUpdate(
+        {name: LayerUpdate(each.A_RK, each.B_NR * each.scale) for name, each in found.items()}
+    )
 
 
 def _reduced(exact: LowRankUpdate, rank: int) -> LowRankUpdate:
@@ -130,17 +132,17 @@ def _differences(source: Source) -> Iterator[tuple[str, Tensor]]:
         yield layer, delta
 
 
-def _halves(U_NR: Tensor, s_R: Tensor, Vh_RK: Tensor, rank: int) -> Factors:
+def _halves(U_NR: Tensor, s_R: Tensor, Vh_RK: Tensor, rank: int) -> LayerUpdate:
     """Give each factor the root of the singular values, so that both have numbers of the same size."""
     root_R = s_R[:rank].sqrt()
-    return Factors(root_R[:, None] * Vh_RK[:rank], U_NR[:, :rank] * root_R)
+    return LayerUpdate(root_R[:, None] * Vh_RK[:rank], U_NR[:, :rank] * root_R)
 
 
 def _relative(lost: float, whole: float) -> float:
     return math.sqrt(lost / whole) if whole else 0.0
 
 
-def _pad(factors: Factors, rank: int) -> Factors:
+def _pad(factors: LayerUpdate, rank: int) -> LayerUpdate:
     missing = rank - len(factors.A_RK)
     pad = torch.nn.functional.pad
-    return Factors(pad(factors.A_RK, (0, 0, 0, missing)), pad(factors.B_NR, (0, missing)))
+    return LayerUpdate(pad(factors.A_RK, (0, 0, 0, missing)), pad(factors.B_NR, (0, missing)))

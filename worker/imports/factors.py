@@ -15,7 +15,7 @@ MAX_IMPORTED_RANK = 4 * MAX_RANK  # a merged layer has a rank for each of its pa
 
 
 @dataclass(frozen=True)
-class Factors:
+class LayerFactors:
     """One layer's factors: A is [rank, inputs], B is [outputs, rank]. Only DoRA has magnitudes, [outputs]."""
 
     A_RK: Tensor
@@ -32,7 +32,7 @@ class Factors:
 class LoraFactors:
     """The factors by the full names of the layers, and what all layers share."""
 
-    factors: Mapping[str, Factors]
+    factors: Mapping[str, LayerFactors]
     use_rslora: bool = False
     lora_dropout: float = 0.0
     notes: Mapping[str, object] = field(default_factory=dict)
@@ -79,7 +79,7 @@ def check_fit(lora: LoraFactors, layers: Layers) -> None:
         )
 
 
-def _check_shapes(name: str, factors: Factors, layer: Layer) -> None:
+def _check_shapes(name: str, factors: LayerFactors, layer: Layer) -> None:
     A_RK, B_NR = factors.A_RK, factors.B_NR
     rank = factors.rank if A_RK.dim() == 2 else 0
     if A_RK.shape != (rank, layer.inputs) or B_NR.shape != (layer.outputs, rank) or not rank:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.imports.factors import Factors, LoraFactors, parts_of_layers
+from worker.imports.factors import LayerFactors, LoraFactors, parts_of_layers
 from worker.imports.layers import Layer, Layers
 from worker.imports.refusal import refusal, shown
 from worker.imports.tensors import Tensors
@@ -60,7 +60,7 @@ def read_loralib(tensors: Tensors, layers: Layers, options: LoralibOptions) -> L
     return LoraFactors(factors)
 
 
-def _factors(module: str, A_RK: Tensor, B_NR: Tensor, layer: Layer, options: LoralibOptions) -> Factors:
+def _factors(module: str, A_RK: Tensor, B_NR: Tensor, layer: Layer, options: LoralibOptions) -> LayerFactors:
     assert options.lora_alpha is not None
     if (
         A_RK.dim() != 2
@@ -78,10 +78,10 @@ def _factors(module: str, A_RK: Tensor, B_NR: Tensor, layer: Layer, options: Lor
     if options.r is not None and options.r != rank:
         raise refusal("wrong_rank", f"The rank of {shown(module)} is {rank}, but 'r' is {options.r}.", "r")
     if len(A_RK) == rank and len(B_NR) == layer.outputs:
-        return Factors(A_RK, B_NR, options.lora_alpha)
+        return LayerFactors(A_RK, B_NR, options.lora_alpha)
     enabled = _enabled_parts(module, len(A_RK) // rank, len(B_NR), layer, options.enable_lora)
     count = sum(enabled)
-    return Factors(A_RK, _block_diagonal(B_NR, enabled), options.lora_alpha * count)
+    return LayerFactors(A_RK, _block_diagonal(B_NR, enabled), options.lora_alpha * count)
 
 
 def _enabled_parts(

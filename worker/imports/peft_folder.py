@@ -11,7 +11,7 @@ from core.catalog import BaseModelEntry
 from core.storage.artifacts import WEIGHTS_NAME
 from core.strict_json import RepeatedKeys, mark_repeated_keys, refuse_constant
 from worker.engine.generate.adapters.check import CHANGING, CONFIG_NAME, special_option
-from worker.imports.factors import Factors, LoraFactors, parts_of_layers
+from worker.imports.factors import LayerFactors, LoraFactors, parts_of_layers
 from worker.imports.layers import Layers
 from worker.imports.refusal import refusal, shown
 from worker.imports.tensors import Tensors, read_pickle, read_safetensors
@@ -130,7 +130,9 @@ def _adapter(config: Mapping[str, Any], parts: Mapping[str, Tensors], layers: La
                 f"rank is {rank:g} by {CONFIG_NAME}.",
             )
         own_alpha = _value_of(module, alphas, alpha)
-        factors[module] = Factors(own["lora_A"], own["lora_B"], own_alpha, own.get("lora_magnitude_vector"))
+        factors[module] = LayerFactors(
+            own["lora_A"], own["lora_B"], own_alpha, own.get("lora_magnitude_vector")
+        )
     _refuse_missing(config, factors, layers)
     dropout = config.get("lora_dropout")
     plain_dropout = dropout if isinstance(dropout, int | float) and 0 <= dropout < 1 else 0.0

@@ -130,7 +130,7 @@ def remove_deleted_adapters(sessions: sessionmaker[Session], store: ObjectStore)
 def remove_tasks(sessions: sessionmaker[Session], store: ObjectStore) -> None:
     """Delete expired tasks, and remove the objects of deleted ones. The rows stay, without their files.
 
-    The objects of an adapter that a task has made stay with the adapter.
+    The objects of an adapter or a file that a task has made stay with it.
     """
     with log_failure("tasks"):
         expired = update(Task).where(Task.deleted_at.is_(None), Task.expires_at < func.now())

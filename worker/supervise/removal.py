@@ -73,11 +73,14 @@ def named_objects(session: Session, job_ids: Collection[str]) -> list[str]:
 
 
 def objects_of_tasks(session: Session, task_ids: Collection[str]) -> list[str]:
-    """Return the prefixes of all objects that these tasks, or the adapters that they have made, need."""
+    """Return the prefixes and keys of all objects that these tasks, or what they have made, need."""
     queries: tuple[Select[str | None], ...] = (
         select(Task.object_prefix).where(Task.id.in_(task_ids), Task.deleted_at.is_(None)),
         select(Adapter.object_prefix)
         .join(Task, Task.adapter_id == Adapter.id)
         .where(Task.id.in_(task_ids), Adapter.deleted_at.is_(None)),
+        select(File.object_key)
+        .join(Task, Task.made_file_id == File.id)
+        .where(Task.id.in_(task_ids), File.deleted_at.is_(None)),
     )
     return [named for query in queries for named in session.scalars(query) if named is not None]

@@ -125,4 +125,6 @@ PREFIXES: dict[str, LeftBehind] = {
     "exports/": _of_tasks,
     "evalruns/": _of_tasks,
     "compositions/": _of_tasks,
+    "checks/": _of_tasks,
+    "conversions/": _of_tasks,
 }

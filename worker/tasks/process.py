@@ -26,7 +26,7 @@ from core.logs import configure_logs
 from core.settings import Settings
 from core.storage.artifacts import DamagedArtifact, fetch_folder, publish_folder
 from core.storage.object_store import ObjectStore, task_prefix
-from core.tables import Adapter, Task
+from core.tables import Adapter, File, Task
 from core.tasks import lease as leases
 from core.tasks.lease import LEASE_SECONDS, TaskLease, TaskLeaseLost
 from worker.process.exit_statuses import HUNG, TRY_AGAIN
@@ -54,8 +54,8 @@ class Work:
     phase: str = "starting"
     done: float = 0.0
     advanced_at: float = field(default_factory=time.monotonic)
-    adapter: Adapter | None = None
-    """The adapter that the task has made, without its files. Whoever makes one sets it."""
+    made: Adapter | File | None = None
+    """The adapter or the file that the task has made, without its bytes. Whoever makes one sets it."""
 
     @property
     def prefix(self) -> str:
@@ -119,7 +119,7 @@ def do_and_write(do: Do, work: Work, days: int | None = None, deliver: Deliver |
                 report |= deliver(work, folder)
         reached("task.delivered")
         with work.sessions.begin() as session:
-            leases.finish(session, work.lease, report, work.adapter)
+            leases.finish(session, work.lease, report, work.made)
         reached("task.finished")
     except GaveWay:
         _give_back(work, 0.0)
@@ -140,20 +140,31 @@ def do_and_write(do: Do, work: Work, days: int | None = None, deliver: Deliver |
 def _do_and_keep(do: Do, work: Work, folder: Path, days: int | None) -> dict[str, Any]:
     """Do the task, upload its files, and return its report.
 
-    If the task makes an adapter, the files become the adapter's and the task itself has none. The row of the
-    adapter is written when the task ends. Otherwise the files are the task's, and are kept for `days`.
+    If the task makes an adapter or a file, the files become those of what it makes, and the task itself has
+    none. The row of what it makes is written when the task ends. Otherwise the files are the task's, and are
+    kept for `days`.
     """
     report = do(work, folder)
     work.report("uploading", 0.95)
     files = publish_folder(work.store, folder, work.prefix)
     reached("task.uploaded")
-    if work.adapter is not None:
-        work.adapter.object_prefix, work.adapter.files = work.prefix, files
+    if work.made is not None:
+        _attach(work.made, work.prefix, files)
         return report
     with work.sessions.begin() as session:
         leases.keep(session, work.lease, work.prefix, files, report, days)
     reached("task.kept")
     return report
+
+
+def _attach(made: Adapter | File, prefix: str, files: list[dict[str, Any]]) -> None:
+    """Say in the row of what was made where its bytes are. A dataset has one file."""
+    if isinstance(made, Adapter):
+        made.object_prefix, made.files = prefix, files
+        return
+    (content,) = files
+    made.object_key = prefix + content["name"]
+    made.bytes, made.sha256 = content["bytes"], content["sha256"]
 
 
 def _fetch_kept(work: Work, folder: Path) -> dict[str, Any] | None:

@@ -18,7 +18,9 @@ from worker.process.held_processes import HeldProcesses
 
 # The package that does a kind of task
 PROGRAMS = {
+    "check": "worker.datasets",
     "composition": "worker.compose",
+    "conversion": "worker.datasets",
     "evalrun": "worker.evals",
     "export": "worker.exports",
     "portability": "worker.portability",

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -140,7 +141,15 @@ class TrainingJob:
             self._settings.checkpoint_seconds,
             trial_step=max(candidates.step, self.lease.step_to_pass or 0),
         )
+        self._report_measures()
         self._state.evaluator.progress("training")
+
+    def _report_measures(self) -> None:
+        """Report with which measures the job fits the device: once, and again if a resume finds others."""
+        planned = self._process_group.planned
+        if planned is not None:
+            once_as = f"measures {asdict(planned.measures)}"
+            self.job_lease.event(str(planned), once_as=once_as, data=planned.data)
 
     def after_step(self, trainee: Trainee, result: StepResult | Exception, seconds: float) -> None:
         """Take in a trainee's step of a round that took `seconds`. `settle` does what is due after it."""

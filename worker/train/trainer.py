@@ -235,7 +235,10 @@ class Trainer:
             return False
         if spec.trains_alone or not self._slot.holds(spec):
             return False
-        return self._cohort.state_bytes + self._slot.state_bytes(spec) <= self._settings.cohort_bytes
+        room = self._settings.cohort_bytes
+        if room is None:
+            room = self._process_group.room_for_adapters
+        return self._cohort.state_bytes + self._slot.state_bytes(spec) <= room
 
     def _readable(self, row: Job) -> JobSpec | None:
         """Return the job's specification, or None if this release cannot train it.

@@ -1,6 +1,7 @@
 """A job while its adapters are attached to the base model: how it is evaluated, saved and completed."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,7 @@ class Training:
             "quantization": self.base.entry.quantization,
             "compute": self.base.compute,
             "decoder": self.base.decoder.path,
+            **asdict(self._process_group.measures),
             "steps": self.trainee.step,
             "published_step": published["step"],
             "stopped_early": self.trainee.last_step < self.trainee.total_steps,

@@ -10,7 +10,7 @@ REMOVE = "remove the row"
 
 
 def compare_rows(rows: Columns, log: FindingLog) -> Rows:
-    """Add the findings on rows that repeat or contradict others. Returns the repeated lines."""
+    """Add the findings on rows that repeat or contradict others. Returns the places of repeated ones."""
     lines, exact = rows.lines, rows.exact
     repeated = earlier_equal(exact)
     _add(log, "exact_duplicate", lines, lines, repeated, "the row has the texts of an earlier row", REMOVE)
@@ -22,11 +22,11 @@ def compare_rows(rows: Columns, log: FindingLog) -> Rows:
     contradicted[rows.verdicts[contradicted] == rows.verdicts] = -1
     message, mend = "an earlier row has another answer to the same prompt", "keep the better answer"
     _add(log, "contradiction", lines, lines, contradicted, message, mend)
-    return lines[repeated >= 0]
+    return rows.places[repeated >= 0]
 
 
 def compare_with_validation(rows: Columns, validation: Columns, log: FindingLog) -> Rows:
-    """Add the findings on rows that the validation file has too. Returns the lines of the equal ones."""
+    """Add the findings on rows that the validation file has too. Returns the places of equal ones."""
     lines, other_lines = rows.lines, validation.lines
     equal = _equal_in(rows.exact, validation.exact)
     _add(log, "leaked_row", lines, other_lines, equal, "the validation file has this row", REMOVE)
@@ -35,7 +35,7 @@ def compare_with_validation(rows: Columns, validation: Columns, log: FindingLog)
     message = "the validation file has nearly this row"
     mend = "remove one of the two, or the validation loss tells too little"
     _add(log, "leaked_near_row", lines, other_lines, similar, message, mend)
-    return lines[equal >= 0]
+    return rows.places[equal >= 0]
 
 
 def _equal_in(keys: Rows, others: Rows) -> Rows:

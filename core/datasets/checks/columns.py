@@ -14,6 +14,7 @@ class Columns:
     """One number of each row in each column, in the order of the file."""
 
     def __init__(self) -> None:
+        self._places = array("I")
         self._lines, self._tokens, self._prompt_tokens = array("I"), array("I"), array("I")
         self._exact, self._subjects, self._verdicts = array("q"), array("q"), array("q")
         self._signatures = bytearray()
@@ -21,8 +22,10 @@ class Columns:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def add(self, line: int, row: Contents, bytes_per_token: float) -> None:
+    def add(self, place: int, line: int, row: Contents, bytes_per_token: float) -> None:
+        """Remember a row: the `place`-th of the file, from 0. Rows of a JSON array may share a `line`."""
         overhead = TEMPLATE_TOKENS * row.messages
+        self._places.append(place)
         self._lines.append(line)
         self._tokens.append(int(row.bytes / bytes_per_token) + overhead)
         self._prompt_tokens.append(int(row.prompt_bytes / bytes_per_token) + overhead - TEMPLATE_TOKENS)
@@ -31,6 +34,10 @@ class Columns:
         self._verdicts.append(row.verdict)
         compared = " ".join(text for _, role, text in row.texts if role in LEARNT_ROLES)
         self._signatures += signature(compared)
+
+    @property
+    def places(self) -> Rows:
+        return np.frombuffer(self._places, np.uint32).astype(np.int64)
 
     @property
     def lines(self) -> Rows:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from core.datasets.checks.across_rows import compare_rows, compare_with_validation
 from core.datasets.checks.answers import AnswerCounts, find_imbalance
@@ -16,6 +18,7 @@ from core.datasets.checks.private_data import MENDS, suspects
 from core.datasets.checks.report import ContentReport
 from core.datasets.checks.tool_calls import undeclared_calls
 from core.datasets.findings import Finding, quote
+from core.datasets.kinds import Kind
 from core.datasets.row_check import RowCheck
 
 EXAMPLES = 3
@@ -26,10 +29,15 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 @dataclass(frozen=True)
 class Checked:
-    """A report, and the lines that a mended copy leaves out."""
+    """A report, and the rows that a mended copy leaves out: `left_out` is true at their places, from 0.
+
+    `bad_rows_left_out` of them are rows that no job takes, because they teach nothing.
+    """
 
     report: ContentReport
-    left_out: frozenset[int]
+    kind: Kind | None
+    left_out: NDArray[np.bool_]
+    bad_rows_left_out: int
 
 
 class RowsOfFile:
@@ -42,7 +50,7 @@ class RowsOfFile:
         self._row_check = RowCheck()
 
     @property
-    def kind(self) -> str | None:
+    def kind(self) -> Kind | None:
         return self._row_check.kind
 
     def read(self, number: int, line: bytes | Finding) -> Contents | list[Finding]:
@@ -53,7 +61,7 @@ class RowsOfFile:
             self.bad_rows += 1
             return findings
         contents = contents_of(_decode(line), self._row_check.kind)
-        self.columns.add(number, contents, self._bytes_per_token)
+        self.columns.add(self.rows - 1, number, contents, self._bytes_per_token)
         return contents
 
 
@@ -76,6 +84,7 @@ class ContentCheck:
         self._answers = AnswerCounts()
         self._examples: list[dict[str, Any]] = []
         self._nothing_learnt = array("I")
+        self._bad_rows_left_out = 0
 
     def add(self, number: int, line: bytes | Finding) -> None:
         """Check the next row: the line `number` of the file, without its line end."""
@@ -89,19 +98,21 @@ class ContentCheck:
             return
         for finding in found:
             self._log.add(finding.code, number, finding.field, finding.message, "mend or remove the row")
-            if finding.code == "nothing_to_learn":
-                self._nothing_learnt.append(number)
+        if [finding.code for finding in found] == ["nothing_to_learn"]:
+            self._nothing_learnt.append(self._file.rows - 1)
+            self._bad_rows_left_out += 1
 
     def finish(self) -> Checked:
         """Compare the rows with each other, and return the report on them all."""
         rows, log = self._file.columns, self._log
-        left_out = set(self._nothing_learnt)
+        left_out = np.zeros(self._file.rows, bool)
+        left_out[list(self._nothing_learnt)] = True
         answers = self._answers.few()
         if len(rows):
-            left_out |= set(compare_rows(rows, log).tolist())
+            left_out[compare_rows(rows, log)] = True
             find_outliers(rows, log)
         if len(rows) and self._validation is not None and len(self._validation.columns):
-            left_out |= set(compare_with_validation(rows, self._validation.columns, log).tolist())
+            left_out[compare_with_validation(rows, self._validation.columns, log)] = True
         if self._max_length is not None:
             find_cuts(rows, self._max_length, log)
         if answers is not None:
@@ -115,10 +126,10 @@ class ContentCheck:
             findings=log.findings(),
             lengths=lengths_of(rows, self._bytes_per_token) if len(rows) else None,
             answers=answers,
-            mendable_rows=len(left_out),
+            mendable_rows=int(left_out.sum()),
             examples=self._examples,
         )
-        return Checked(report, frozenset(left_out))
+        return Checked(report, self._file.kind, left_out, self._bad_rows_left_out)
 
     def _add_contents(self, number: int, row: Contents) -> None:
         self._answers.add(row.answer)
@@ -129,7 +140,7 @@ class ContentCheck:
                 mend = "write the answer, or remove the message"
                 self._log.add("blank_answer", number, field, "the answer has spaces only", mend)
         if all(text.isspace() for _, role, text in row.texts if role == "assistant"):
-            self._nothing_learnt.append(number)
+            self._nothing_learnt.append(self._file.rows - 1)
 
     def _add_tool_findings(self, number: int, line: bytes) -> None:
         try:

@@ -43,12 +43,22 @@ def find_outliers(rows: Columns, log: FindingLog) -> None:
 def find_cuts(rows: Columns, max_length: int, log: FindingLog) -> None:
     """Add a finding for each row that is longer than `max_length` tokens, and so is cut at its end."""
     tokens, prompts, lines = rows.tokens, rows.prompt_tokens, rows.lines
-    for row in np.flatnonzero(tokens > max_length):
-        line, about = int(lines[row]), f"about {tokens[row]:,} tokens, estimated, of which {max_length:,} are"
-        if prompts[row] >= max_length:
-            mend = "shorten the prompt, or raise max_length: nothing of the answer is left"
-            log.add("answer_cut", line, "", f"the row has {about} kept, and its prompt fills them", mend)
-        else:
-            lost = (tokens[row] - max_length) / (tokens[row] - prompts[row])
-            message = f"the row has {about} kept; {lost:.0%} of its answers are lost"
-            log.add("row_cut", line, "", message, "shorten or split the row, or raise max_length")
+    is_cut, nothing_left = tokens > max_length, prompts >= max_length
+    for code, found in (
+        ("answer_cut", np.flatnonzero(is_cut & nothing_left)),
+        ("row_cut", np.flatnonzero(is_cut & ~nothing_left)),
+    ):
+        room = log.room(code)
+        for row in found[:room]:
+            kept = f"the row has about {tokens[row]:,} tokens, estimated, of which {max_length:,} are kept"
+            if code == "answer_cut":
+                message = f"{kept}, and its prompt fills them"
+                mend = "shorten the prompt, or raise max_length: nothing of the answer is left"
+            else:
+                lost = (tokens[row] - max_length) / (tokens[row] - prompts[row])
+                message, mend = (
+                    f"{kept}; {lost:.0%} of its answers are lost",
+                    "shorten it, or raise max_length",
+                )
+            log.add(code, int(lines[row]), "", message, mend)
+        log.count_more(code, max(len(found) - room, 0))

@@ -55,7 +55,8 @@ class AnswerCount(BaseModel):
 class ContentReport(BaseModel):
     """The result of a check."""
 
-    format: Annotated[str | None, Field(description="The form of the rows, as it was detected")] = None
+    format: Annotated[str | None, Field(description="What the rows hold, as it was recognised")] = None
+    container: Annotated[str | None, Field(description="How the rows are kept, such as `jsonl`")] = None
     kind: Annotated[str | None, Field(description="What the rows hold. Null if no row shows it")]
     rows: int
     bad_rows: Annotated[int, Field(description="Rows that no job takes; they are not checked further")]
@@ -68,4 +69,7 @@ class ContentReport(BaseModel):
         Field(description="The answers and their rows, most frequent first. Null if answers are many"),
     ]
     mendable_rows: Annotated[int, Field(description="Rows that a mended copy leaves out")]
+    not_mended: Annotated[str | None, Field(description="Why there is no mended copy, if one was wanted")] = (
+        None
+    )
     examples: Annotated[list[dict[str, Any]], Field(description="The first three rows, as jobs read them")]

@@ -10,7 +10,7 @@ from sqlalchemy.sql import func
 
 from core.tables.base import Base, one_of
 
-TASK_KINDS = ("export", "evalrun", "composition", "portability")
+TASK_KINDS = ("export", "evalrun", "composition", "portability", "check", "conversion")
 TASK_STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 TASK_ENDED = ("succeeded", "failed", "cancelled")
 
@@ -21,7 +21,8 @@ class Task(Base):
     The process `holder` has the task until `held_until`, and renews that time while it works. `fence` counts
     the processes that have taken the task. An `adapter_id` names the adapter that the task belongs to, or
     that it has made; the task goes when that adapter is deleted. An `eval_id` names the eval that a run
-    belongs to.
+    belongs to. A `file_id` names the file that is checked or converted, and `made_file_id` the file that came
+    of it.
     """
 
     __tablename__ = "tasks"
@@ -33,8 +34,15 @@ class Task(Base):
         CheckConstraint("status <> 'running' OR held_until IS NOT NULL", name="a_running_task_is_held"),
         Index("ix_tasks_open", "project_id", "id", postgresql_where=text("finished_at IS NULL")),
         Index("ix_tasks_kept", "project_id", postgresql_where=text("deleted_at IS NULL")),
+        Index(
+            "ix_tasks_served",
+            "project_id",
+            text("greatest(started_at, held_until)"),
+            postgresql_where=text("deleted_at IS NULL"),
+        ),
         Index("ix_tasks_adapter_id_id", "adapter_id", "id"),
         Index("ix_tasks_eval_id_id", "eval_id", "id", postgresql_where=text("eval_id IS NOT NULL")),
+        Index("ix_tasks_file_id_id", "file_id", "id", postgresql_where=text("file_id IS NOT NULL")),
         Index(
             "ix_tasks_to_clean", "id", postgresql_where=text("deleted_at IS NOT NULL AND cleaned_at IS NULL")
         ),
@@ -46,7 +54,12 @@ class Task(Base):
     kind: Mapped[str]
     adapter_id: Mapped[str | None] = mapped_column(ForeignKey("adapters.id"))
     eval_id: Mapped[str | None] = mapped_column(ForeignKey("evals.id"))
+    file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    made_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     request: Mapped[dict[str, Any]] = mapped_column(doc="What the client asked for")
+    started_by_job: Mapped[bool] = mapped_column(
+        server_default="false", doc="Whether a job has started it: it takes no room of the client's own tasks"
+    )
     status: Mapped[str] = mapped_column(server_default="queued")
     phase: Mapped[str | None] = mapped_column(doc="What the process is doing, in a few words")
     done: Mapped[float] = mapped_column(server_default="0", doc="The share of the work that is done, 0 to 1")

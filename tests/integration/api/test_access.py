@@ -64,6 +64,14 @@ ACCESS = {
     ("GET", "/v1/files/{file_id}"): READER,
     ("DELETE", "/v1/files/{file_id}"): MEMBER,
     ("GET", "/v1/files/{file_id}/content"): READER,
+    ("POST", "/v1/files/{file_id}/check"): MEMBER,
+    ("GET", "/v1/files/{file_id}/checks"): READER,
+    ("GET", "/v1/files/{file_id}/checks/{check_id}"): READER,
+    ("POST", "/v1/files/{file_id}/checks/{check_id}/cancel"): MEMBER,
+    ("POST", "/v1/files/{file_id}/convert"): MEMBER,
+    ("GET", "/v1/files/{file_id}/conversions"): READER,
+    ("GET", "/v1/files/{file_id}/conversions/{conversion_id}"): READER,
+    ("POST", "/v1/files/{file_id}/conversions/{conversion_id}/cancel"): MEMBER,
     ("POST", UPLOADS): MEMBER,
     ("POST", UPLOADS + "/{upload_id}/parts"): MEMBER,
     ("POST", UPLOADS + "/{upload_id}/complete"): MEMBER,
@@ -230,6 +238,8 @@ class Owned(NamedTuple):
     run_id: str
     output_item_id: str
     composition_id: str
+    check_id: str
+    conversion_id: str
     name: str = "adapter_config.json"
 
 
@@ -255,6 +265,8 @@ MISSING = Owned(
     "evalrun-" + "1" * 32,
     "evalrun-" + "1" * 32 + "-0",
     "composition-" + "1" * 32,
+    "check-" + "1" * 32,
+    "conversion-" + "1" * 32,
     "nothing.json",
 )
 
@@ -286,6 +298,8 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
     finish_run(api, run_id, [judged(0)])
     asked = {"adapters": [{"adapter": adapter_id}]}
     composition_id = alice.http.post("/v1/adapters/compose", json=asked).json()["id"]
+    check_id = alice.http.post(f"/v1/files/{file_id}/check").json()["id"]
+    conversion_id = alice.http.post(f"/v1/files/{file_id}/convert").json()["id"]
     friend = api.tenant().project_id
     (permission,) = admin.openai.fine_tuning.checkpoints.permissions.create(model, project_ids=[friend])
     return Owned(
@@ -310,6 +324,8 @@ def owned(api: Api, alice: Tenant, tmp_path_factory: pytest.TempPathFactory) -> 
         run_id=run_id,
         output_item_id=f"{run_id}-0",
         composition_id=composition_id,
+        check_id=check_id,
+        conversion_id=conversion_id,
     )
 
 

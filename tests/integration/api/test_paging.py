@@ -39,6 +39,7 @@ def test_no_list_takes_a_cursor_of_another_form(api: Api, alice: Tenant, adapter
     eval_id = make_eval(alice)
     ids = {
         "eval_id": eval_id,
+        "file_id": alice.upload(),
         "run_id": make_run(alice, eval_id),
         "fine_tuning_job_id": alice.create_job()["id"],
         "project_id": alice.project_id,
@@ -57,4 +58,4 @@ def test_no_list_takes_a_cursor_of_another_form(api: Api, alice: Tenant, adapter
                 admin.http.get(path.format(**ids), params={"after": "an id!"}), 400, "after", "invalid_cursor"
             )
             asked += 1
-    assert asked == 22
+    assert asked == 24

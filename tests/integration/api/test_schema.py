@@ -148,6 +148,8 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
     model, shared = (trained()["fine_tuned_model"] for _ in range(2))
     queued, running, paused = (operator.create_job(training_file=file_id)["id"] for _ in range(3))
     http.post(f"{JOBS}/{paused}/pause")
+    checked, unchecked = (http.post(f"/v1/files/{file_id}/check").json()["id"] for _ in range(2))
+    converted, unconverted = (http.post(f"/v1/files/{file_id}/convert").json()["id"] for _ in range(2))
     swept = {"model": BASE_MODEL, "training_file": file_id, "validation_file": file_id}
     sweep, cancelled = (
         http.post(SWEEPS, json={**swept, "parameters": {"adapter.r": [4, 8]}}).json()["id"] for _ in range(2)
@@ -175,6 +177,8 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
             "path.alias": "kept",
             "path.completion_id": completion_id,
             "path.composition_id": seen,
+            "path.check_id": checked,
+            "path.conversion_id": converted,
             "path.api_key_id": other.key.split("_")[1],
             "path.eval_id": eval_id,
             "path.run_id": judged_run,
@@ -213,6 +217,10 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
                     (f"POST {EXPORTS}/{{export_id}}/cancel", stopped),
                     (f"DELETE {EXPORTS}/{{export_id}}", removed),
                 )
+            },
+            "POST /v1/files/{file_id}/checks/{check_id}/cancel": {"path.check_id": unchecked},
+            "POST /v1/files/{file_id}/conversions/{conversion_id}/cancel": {
+                "path.conversion_id": unconverted
             },
             f"POST {ADAPTERS}/{{adapter_id}}/portability": {"path.adapter_id": exported},
             f"POST {ADAPTERS}/{{adapter_id}}/portability/cancel": {"path.adapter_id": exported},

@@ -27,6 +27,7 @@ from core.jobs.lineage import continues_from, refuse_if_continued
 from core.serving import stored_completions
 from core.storage.object_store import ObjectStore
 from core.tables import Event, StoredCompletion
+from core.tasks.lease import take
 from worker.supervise.cleanup import remove_old_deliveries
 from worker.supervise.removal import delete_in_batches
 
@@ -237,6 +238,29 @@ def test_a_claim_reads_a_few_rows_of_each_project_however_many_jobs_wait(engine:
                 plan = session.connection().exec_driver_sql(explained, parameters).scalar_one()[0]["Plan"]
                 read += rows_read(plan, "jobs")
         assert 0 < read < ROWS_OF_A_CLAIM
+
+
+MANY_KEPT = """
+INSERT INTO tasks (id, project_id, kind, request, status, started_at, held_until, finished_at)
+    SELECT 'evalrun-' || lpad(n::text, 8, '0'), 'proj_' || n % 10 + 1, 'evalrun', '{}',
+        CASE WHEN n > 19900 THEN 'queued' ELSE 'succeeded' END,
+        CASE WHEN n > 19900 THEN NULL ELSE now() END, CASE WHEN n > 19900 THEN NULL ELSE now() END,
+        CASE WHEN n > 19900 THEN NULL ELSE now() END
+    FROM generate_series(1, 20000) n
+"""
+ROWS_OF_A_TASK = 2_000  # ten projects have ten waiting tasks each, and 1,990 that have ended
+
+
+def test_the_next_task_is_found_without_those_that_are_kept(engine: Engine) -> None:
+    with session_factory(engine)() as session:
+        session.execute(text(MANY_KEPT))
+        session.execute(text("ANALYZE tasks"))
+        with asked_in(engine) as statements:
+            assert take(session, "a process", ["evalrun"])
+        statement, parameters = statements[0]
+        explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+        plan = session.connection().exec_driver_sql(explained, parameters).scalar_one()[0]["Plan"]
+        assert 0 < rows_read(plan, "tasks") < ROWS_OF_A_TASK
 
 
 STEPS = 20_000

@@ -118,6 +118,9 @@ def test_a_job_that_no_longer_improves_ends_with_its_best_state_while_its_neighb
     assert told(tenant, neighbour, "early_stopping") == []
     of_neighbour = tenant.http.get(f"/v1/adapters/{tenant.job(neighbour)['adapter_id']}").json()["training"]
     assert (of_neighbour["published_step"], of_neighbour["stopped_early"]) == (STEPS, False)
+    (measures,) = told(tenant, neighbour, "measures")
+    for name in ("recompute", "step_tokens"):
+        assert measures[name] == of_neighbour[name]
 
 
 def test_a_job_that_was_interrupted_stops_at_the_same_step_and_tells_so_once(

@@ -1,9 +1,13 @@
 """The memory model agrees with torch's own accounting of the engine, on models that are not in memory."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
+import torch
+from transformers import LlamaConfig, Qwen3Config
 
+from bench.memory.measured import measure
 from bench.memory.models import CASES, Case
 from bench.memory.tracked import track
 from core.estimates.measures import Recompute
@@ -12,6 +16,16 @@ from core.estimates.shapes import Load, base_bytes
 from core.methods.low_rank import LoraAdapter
 
 ROWS, LENGTH, SUPERVISED, LAYERS, RANK = 4, 512, 64, 2, 16
+SMALL = {
+    "num_hidden_layers": 4,
+    "hidden_size": 384,
+    "intermediate_size": 1024,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "vocab_size": 4096,
+    "tie_word_embeddings": False,
+}
 
 
 @pytest.mark.parametrize("case", CASES[:5], ids=lambda case: case.name)
@@ -25,3 +39,16 @@ def test_the_memory_of_a_step_is_what_torch_counts(case: Case) -> None:
     held = base_bytes(model) + load.state.total - load.state.moments
     assert counted.before == pytest.approx(held, rel=0.01)
     assert counted.peak - counted.before == pytest.approx(step.peak, rel=0.1)
+
+
+def small(dtype: torch.dtype, portable: bool = False) -> Case:
+    config = partial(Qwen3Config if portable else LlamaConfig, **SMALL)
+    return Case("small", config, dtype)
+
+
+def test_the_memory_of_a_step_is_what_a_process_takes_on_a_cpu() -> None:
+    cases = [small(torch.float32), small(torch.bfloat16), small(torch.float32, portable=True)]
+    for case, measured in zip(cases, measure(cases, ROWS, LENGTH, RANK), strict=True):
+        load = Load.of(case.shape, [LoraAdapter(r=RANK)], LENGTH, "cpu")
+        step = step_memory(case.shape, load, Recompute.NONE, ROWS * LENGTH)
+        assert measured == pytest.approx(step.peak, rel=0.1), case

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.commands.adapter_compositions import _weighted
+from cli.commands.adapters.compositions import _weighted
 
 MODEL = "ft:tiny:project:suffix:123456789012"  # twelve hexadecimal digits may all be decimal
 

@@ -9,20 +9,22 @@ from transformers import AutoTokenizer
 
 from core.catalog import BaseModelEntry
 from core.errors import JobError
+from core.estimates.measures import Recompute
 from core.methods.method import MethodOptions
 from core.methods.suitability import why_unsuitable
 from worker.engine.base.choose import choose_decoder
 from worker.engine.base.config_check import check_config
 from worker.engine.base.decoder import Decoder
+from worker.engine.base.joining_trial import can_join
 from worker.engine.base.loading import declared_dtype, load_model, source_dtype
+from worker.engine.base.model_shape import shape_of
 from worker.engine.base.portable import is_text_only
 from worker.engine.batch.lanes import Lanes, lanes_for
-from worker.engine.device.free_memory import collect_garbage
+from worker.engine.device.budget import Budget
+from worker.engine.device.free_memory import free_bytes
 from worker.engine.kernels.int8.weight import has_fast_int8
 
 log = structlog.get_logger()
-
-MAX_STEP_TOKENS = {torch.bfloat16: 2560, torch.float32: 1536}
 
 
 class ResidentBase:
@@ -61,9 +63,21 @@ class ResidentBase:
             self.model, entry.max_length, sharded, save_in_bf16
         )
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
-        self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
+        self.lanes = _lanes_of(fast, device) if fast else Lanes(1)
         self.compute: Literal["int8"] | None = None
-        collect_garbage(device)  # frees the memory that loading took beside the weights
+        self.budget = Budget(
+            model=shape_of(
+                config,
+                self.dtype,
+                entry.quantization,
+                "fast" if fast else "portable",
+                save_in_bf16,
+            ),
+            free_bytes=free_bytes(device),  # this also frees the memory that loading took beside the weights
+            number_bytes=self.dtype.itemsize,
+            device="cpu" if device.type == "cpu" else "gpu",
+            lanes=self.lanes.count,
+        )
 
     def compute_as_declared(self) -> None:
         """Take the products of the training as the catalog's `compute` declares, where this device can."""
@@ -83,8 +97,8 @@ class ResidentBase:
 
     @property
     def max_step_tokens(self) -> int:
-        """The most tokens to compute at once, which bounds the activations; the operator may set another."""
-        return MAX_STEP_TOKENS[self.dtype]
+        """The most tokens to compute at once beside no adapter. Raises JobError if no row would fit."""
+        return self.budget.measures(self.budget.usual_load, tuple(Recompute)).step_tokens
 
     @property
     def slow_path_warning(self) -> str | None:
@@ -95,6 +109,14 @@ class ResidentBase:
             f"{self.entry.id} trains row by row. The result is the same, but training is slow. "
             f"The reason: {self.why_not_faster}."
         )
+
+
+def _lanes_of(decoder: Decoder, device: torch.device) -> Lanes:
+    """Return the lanes for a device. On a CPU they join jobs, if this changes no bit of a job's result."""
+    lanes = Lanes(lanes_for(device), decoder.costs)
+    if device.type == "cpu":
+        (lanes.joins,) = lanes.map(lambda _lane, _item: can_join(decoder), [None])
+    return lanes
 
 
 def choose_device(setting: str, number: int | None = None) -> torch.device:

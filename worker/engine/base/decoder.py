@@ -5,6 +5,7 @@ original parameters become views of it. So the plain model stays whole: it is th
 adapters to it.
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from math import prod
 from typing import Any
@@ -31,7 +32,8 @@ from worker.engine.base.projections import MergedProjections
 from worker.engine.base.text_decoder import Adapters, Path
 from worker.engine.batch.division import Costs
 from worker.engine.batch.exchange import LaneInLayer
-from worker.engine.batch.micro_batch import TILE, MicroBatch
+from worker.engine.batch.joining import with_whole_tiles
+from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.attention import Heads, Layout
 from worker.engine.kernels.elementwise import SILU
 from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
@@ -110,23 +112,23 @@ class Decoder:
         with self._saving_context():
             for layer in self.layers[:-1]:
                 x_TD = layer.forward(x_TD, on_axis, layouts[layer.kind], recompute)
-            computed_S = _pad_to_whole_tiles(batch.supervised_S)
+            computed_S = with_whole_tiles(batch.supervised_S)
             last = self.layers[-1]
             x_SD = last.forward_at(computed_S, x_TD, on_axis, layouts[last.kind])
         return self._ops.norm(x_SD[: len(batch.supervised_S)], self.final_norm_D, self.eps)
 
-    def _layouts(self, batch: MicroBatch, x_TD: Tensor) -> dict[AttentionKind, Layout]:
-        """Return the layout of each kind of attention, for values like x_TD."""
-        return {
-            kind: Layout(
-                batch.segments,
-                self.heads,
-                *self.rotation(kind, x_TD, batch.positions_T),
-                batch.lane,
-                kind.window,
-            )
-            for kind in self.kinds
-        }
+    def _layouts(self, batch: MicroBatch, x_TD: Tensor) -> dict[AttentionKind, list[Layout]]:
+        """Return the layouts of each kind of attention, one for each member of the batch."""
+        lengths = [len(part.tokens_T) for part in batch.parts]
+        layouts = {}
+        for kind in self.kinds:
+            cos_TE, sin_TE = self.rotation(kind, x_TD, batch.positions_T)
+            members = zip(batch.parts, cos_TE.split(lengths), sin_TE.split(lengths), strict=True)
+            layouts[kind] = [
+                Layout(part.segments, self.heads, cos, sin, part.lane, kind.window)
+                for part, cos, sin in members
+            ]
+        return layouts
 
     @property
     def kinds(self) -> set[AttentionKind]:
@@ -170,13 +172,17 @@ class Layer:
         return self.activation is SILU and all(each is None for each in more)
 
     def forward(
-        self, x_TD: Tensor, on_axis: AdaptersOnAxis, layout: Layout, recompute: Recompute = Recompute.NONE
+        self,
+        x_TD: Tensor,
+        on_axis: AdaptersOnAxis,
+        layouts: Sequence[Layout],
+        recompute: Recompute = Recompute.NONE,
     ) -> Tensor:
-        """Return the layer's output, [T, D]."""
-        lane = LaneInLayer(layout.lane)
+        """Return the layer's output, [T, D]. Each layout has its own run of the axis."""
+        lanes = [LaneInLayer(layout.lane) for layout in layouts]
 
         def attention(x_TD: Tensor) -> Tensor:
-            attended_TN = self._attended(x_TD, on_axis, layout, lane)
+            attended_TN = self._attended(x_TD, on_axis, layouts, lanes)
             return x_TD + self._attention_output(attended_TN, on_axis)
 
         def mlp(x_TD: Tensor, again: bool = False) -> Tensor:
@@ -190,21 +196,30 @@ class Layer:
         return mlp(attention(x_TD))
 
     def forward_at(
-        self, positions_S: Tensor, x_TD: Tensor, on_axis: AdaptersOnAxis, layout: Layout
+        self, positions_S: Tensor, x_TD: Tensor, on_axis: AdaptersOnAxis, layouts: Sequence[Layout]
     ) -> Tensor:
         """Return the layer's output at some positions, [S, D]. Only attention computes the others too."""
-        attended_SN = self._attended(x_TD, on_axis, layout)[positions_S]
+        attended_SN = self._attended(x_TD, on_axis, layouts, [None] * len(layouts))[positions_S]
         on_axis = on_axis.restricted_to(positions_S)
         return self._mlp(x_TD[positions_S] + self._attention_output(attended_SN, on_axis), on_axis)
 
     def _attended(
-        self, x_TD: Tensor, on_axis: AdaptersOnAxis, layout: Layout, lane: LaneInLayer | None = None
+        self,
+        x_TD: Tensor,
+        on_axis: AdaptersOnAxis,
+        layouts: Sequence[Layout],
+        lanes: Sequence[LaneInLayer | None],
     ) -> Tensor:
+        """Return the attended values, [T, HE]. No layout's tokens see those of another."""
         qkv_TN = self._ops.project_norm(
             x_TD, self.norms.before_attention_D, self._eps, *self._weights("qkv", on_axis)
         )
-        qkv_TN = self.with_head_norms(qkv_TN, layout.heads)
-        return self._ops.segment_attention(qkv_TN, layout, self.scale, lane)
+        qkv_TN = self.with_head_norms(qkv_TN, layouts[0].heads)
+        runs = zip(qkv_TN.split([layout.length for layout in layouts]), layouts, lanes, strict=True)
+        attended = [
+            self._ops.segment_attention(run_TN, layout, self.scale, lane) for run_TN, layout, lane in runs
+        ]
+        return attended[0] if len(attended) == 1 else torch.cat(attended)
 
     def _attention_output(self, attended_TN: Tensor, on_axis: AdaptersOnAxis) -> Tensor:
         out_TD = self._ops.project(attended_TN, *self._weights("out", on_axis))
@@ -245,8 +260,3 @@ class Layer:
         """Return a group's merged weight, and the shares of the adapters that adapt it."""
         name = f"{self.name}.{key}"
         return self._int8.get(name) or self.groups[name].weight, on_axis.shares(name)
-
-
-def _pad_to_whole_tiles(positions_S: Tensor) -> Tensor:
-    """Pad the positions to a multiple of TILE by repeating the last one."""
-    return torch.cat([positions_S, positions_S[-1:].expand(-len(positions_S) % TILE)])

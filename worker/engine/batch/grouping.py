@@ -68,22 +68,22 @@ Group = list[Placed]
 """The rows of a micro-batch. Rows of one adapter stand side by side, in the order of their tokens."""
 
 
-def portions(jobs: Sequence[JobRows]) -> Iterator[tuple[list[JobRows], int]]:
-    """Yield the rows of the jobs in their order, at most `ROWS_AT_ONCE` at a time, and only whole examples.
+def portions(jobs: Sequence[JobRows], apart: bool = False) -> Iterator[tuple[list[JobRows], int]]:
+    """Yield the rows of the jobs in their order, at most `ROWS_AT_ONCE` at a time, or of one job if `apart`.
 
-    With each portion comes the number of its first row, counted through all jobs.
+    A portion has only whole examples. With each portion comes the number of its first row, counted through
+    all jobs. A job's rows are cut where they would be cut without the other jobs.
     """
-    first, portion, room = 0, list[JobRows](), ROWS_AT_ONCE
+    first, portion, count = 0, list[JobRows](), 0
     for job in jobs:
-        start = 0
-        while start < len(job.rows):
-            if room < job.rows_per_example:
+        most = ROWS_AT_ONCE - ROWS_AT_ONCE % job.rows_per_example
+        for start in range(0, len(job.rows), most):
+            part = job.part(start, min(start + most, len(job.rows)))
+            if portion and (apart or count + len(part.rows) > ROWS_AT_ONCE):
                 yield portion, first
-                first, portion, room = first + ROWS_AT_ONCE - room, [], ROWS_AT_ONCE
-            end = min(start + room - room % job.rows_per_example, len(job.rows))
-            portion.append(job.part(start, end))
-            room -= end - start
-            start = end
+                first, portion, count = first + count, [], 0
+            portion.append(part)
+            count += len(part.rows)
     if portion:
         yield portion, first
 

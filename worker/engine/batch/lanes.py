@@ -7,12 +7,14 @@ third of the time. A lane waits for other lanes at most once a layer, in attenti
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import zip_longest
 from threading import Barrier
 from typing import TypeVar
 
 import torch
 
 from worker.engine.batch.division import EVEN, Costs, divided
+from worker.engine.batch.joining import joined
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.process.lane_limit import MAX_LANES
 
@@ -21,22 +23,28 @@ Result = TypeVar("Result")
 
 
 class Lanes:
-    """A pool of threads, each with its share of torch's threads. A single item gets all of these."""
+    """A pool of threads, each with its share of torch's threads. A single lane is the calling thread.
 
-    def __init__(self, count: int, costs: Costs = EVEN) -> None:
-        self.count, self._costs = count, costs
+    `joins` says whether the lanes compute the micro-batches of several jobs at once.
+    """
+
+    def __init__(self, count: int, costs: Costs = EVEN, joins: bool = False) -> None:
+        self.count, self._costs, self.joins = count, costs, joins
         self._pool = _pool_of(count) if count > 1 else None
 
-    def parts_of(self, batch: MicroBatch) -> list[MicroBatch]:
-        """Return the part of each lane."""
-        return [batch] if self.count == 1 else divided(batch, self.count, self._costs)
+    def parts_of(self, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
+        """Return the part of each lane. Several micro-batches are divided one by one, and then joined."""
+        if self.count == 1 and not self.joins:
+            return list(batches)
+        divisions = [divided(batch, self.count, self._costs) for batch in batches]
+        return [joined([part for part in parts if part is not None]) for parts in zip_longest(*divisions)]
 
     def map(self, compute: Callable[[int, Item], Result], items: Sequence[Item]) -> list[Result]:
         """Return `compute(lane, item)` for each of at most `count` items, in their order.
 
         The error of a call is raised here after all calls have ended, so that no lane still computes.
         """
-        if self._pool is None or len(items) == 1:
+        if self._pool is None:
             return [compute(0, item) for item in items]
         futures = [self._pool.submit(compute, lane, item) for lane, item in enumerate(items)]
         wait(futures)

@@ -54,6 +54,9 @@ class MicroBatch:
     With a `lane`, the object is the lane's part of a micro-batch, with the tokens of the lane's own run. Its
     segments are still runs of the whole axis, and a prefix may lie in another lane's part. All other places
     are counted from the part's start.
+
+    With `members`, the object has the tokens of several jobs that are computed at once (`joining.py`). Each
+    member has its own segments and lane, and the object has none.
     """
 
     tokens_T: Tensor
@@ -67,6 +70,12 @@ class MicroBatch:
     message_weights_S: Tensor | None = None
     dropout_seeds_T: Tensor | None = None
     lane: Lane | None = None
+    members: Sequence["MicroBatch"] = ()
+
+    @property
+    def parts(self) -> Sequence["MicroBatch"]:
+        """The members, or the object itself if it has none."""
+        return self.members or (self,)
 
 
 def trial_row(adapter: str, length: int, device: torch.device) -> MicroBatch:

@@ -75,6 +75,10 @@ class Layout:
         half = heads.size // 2
         self.signed_sin_TE = torch.cat([-sin_TE[:, :half], sin_TE[:, half:]], dim=1)
 
+    @property
+    def length(self) -> int:
+        return len(self.cos_TE)
+
     @cached_property
     def bundles(self) -> list[tuple[Bundle, Tensor]]:
         """The bundles of the segments' pieces, each with its causal mask."""

@@ -29,6 +29,10 @@ class TokenLosses:
     nll_S: Tensor
     correct_S: Tensor
 
+    def of(self, tokens: slice) -> "TokenLosses":
+        """Return the losses of some of the tokens."""
+        return TokenLosses(self.weighted_S[tokens], self.nll_S[tokens], self.correct_S[tokens])
+
 
 def token_losses(hidden_SD: Tensor, head_VD: Tensor, labels_S: Tensor, weights_S: Tensor) -> TokenLosses:
     """Return the losses: −log softmax(hidden · headᵀ)[label], and times the weights; the head is frozen."""

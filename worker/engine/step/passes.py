@@ -1,7 +1,7 @@
 """A pass over the micro-batches of some jobs' rows. Each process computes its part, with all of its lanes."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Protocol
 
@@ -13,7 +13,8 @@ from worker.engine.adapters.adapter import Adapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import head_losses
 from worker.engine.base.text_decoder import TextDecoder
-from worker.engine.batch.grouping import JobRows, groups_of, portions
+from worker.engine.batch.grouping import Group, JobRows, groups_of, portions
+from worker.engine.batch.joining import joined_groups, supervised_runs
 from worker.engine.batch.lanes import Lanes
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.batch.pack import pack_group
@@ -47,28 +48,48 @@ def run_pass(
     micro-batches.
     """
     lanes = lanes_of(context.base, decoder)
-    batches = micro_batches(context, jobs)
+    batches = micro_batches(context, jobs, lanes.joins)
     with context.processes.together(in_lockstep=context.base.sharded):
         finished = _compute_all(lanes, batches, compute, sums, context.abandon)
     if not finished:
         raise Abandoned
 
 
-def micro_batches(context: PassContext, jobs: Sequence[JobRows]) -> Iterator[MicroBatch]:
+def micro_batches(
+    context: PassContext, jobs: Sequence[JobRows], join: bool = False
+) -> Iterator[list[MicroBatch]]:
     """Yield this process's micro-batches, and move each to the device when it is needed.
+
+    Those of a list are to be computed at once; without `join`, a list has one. On a CPU a micro-batch has
+    rows of one job, so that no bit of a job's result depends on other jobs. On a GPU, where nothing is
+    promised to the bit, jobs share micro-batches.
 
     Processes in lockstep need the same number of micro-batches. A process that has one less computes another
     one with the bare base model and weights of zero, which adds nothing to any sum.
     """
     base, processes = context.base, context.processes
-    for portion, first in portions(jobs):
+    apart = base.device.type == "cpu"
+    for portion, first in portions(jobs, apart and not join):
+        if join:
+            yield from _joined(context, portion, first)
+            continue
         groups = groups_of(portion, context.max_tokens, processes.size, first)
         mine = processes.part(groups)
         for group in mine:
-            yield pack_group(group, base.device)
+            yield [pack_group(group, base.device)]
         if base.sharded and len(mine) * processes.size < len(groups):
             again = pack_group(groups[0], base.device)
-            yield replace(again, adapter_tokens={}, weights_S=torch.zeros_like(again.weights_S))
+            yield [replace(again, adapter_tokens={}, weights_S=torch.zeros_like(again.weights_S))]
+
+
+def _joined(context: PassContext, jobs: Sequence[JobRows], first: int) -> Iterator[list[MicroBatch]]:
+    """Yield the micro-batches that are to be computed at once. Their rows are numbered from `first` on."""
+    mine: list[Group] = []
+    for job in jobs:
+        mine += context.processes.part(groups_of([job], context.max_tokens, context.processes.size, first))
+        first += len(job.rows)
+    for groups in joined_groups(mine, context.max_tokens):
+        yield [pack_group(group, context.base.device) for group in groups]
 
 
 def decoder_of(base: ResidentBase, adapters: Sequence[Adapter]) -> TextDecoder:
@@ -93,12 +114,12 @@ def lanes_of(base: ResidentBase, decoder: TextDecoder) -> Lanes:
 
 def _compute_all(
     lanes: Lanes,
-    batches: Iterable[MicroBatch],
+    batches: Iterable[Sequence[MicroBatch]],
     compute: Callable[[int, MicroBatch], TokenLosses],
     sums: Sums,
     abandon: Callable[[], bool],
 ) -> bool:
-    """Compute the micro-batches one after another, each with all lanes.
+    """Compute the micro-batches with all lanes: those of a list at once, one list after another.
 
     Return False if `abandon` returned True before one of them, else True.
     """
@@ -107,8 +128,14 @@ def _compute_all(
             return False
         parts = lanes.parts_of(batch)
         for part, losses in zip(parts, lanes.map(_taking_part(compute), parts), strict=True):
-            sums.add(part, losses)
+            _add(part, losses, sums)
     return True
+
+
+def _add(part: MicroBatch, losses: TokenLosses, sums: Sums) -> None:
+    """Add the losses to the sums: of each member by itself, if there are members."""
+    for member, run in supervised_runs(part):
+        sums.add(member, losses.of(run))
 
 
 def forward(
@@ -127,10 +154,13 @@ def forward(
 def _taking_part(
     compute: Callable[[int, MicroBatch], TokenLosses],
 ) -> Callable[[int, MicroBatch], TokenLosses]:
-    """Return `compute` inside of the lane's exchange with the other lanes, if there is one."""
+    """Return `compute` inside of each member's exchange with the other lanes, if there is one."""
 
     def compute_part(lane: int, part: MicroBatch) -> TokenLosses:
-        with part.lane.taking_part() if part.lane else nullcontext():
+        with ExitStack() as stack:
+            for member in part.parts:
+                if member.lane:
+                    stack.enter_context(member.lane.taking_part())
             return compute(lane, part)
 
     return compute_part

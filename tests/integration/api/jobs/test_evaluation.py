@@ -109,16 +109,18 @@ def test_a_job_that_does_not_ask_makes_no_evals(
     assert evals_of(alice, job["id"]) == []
 
 
-def test_a_jobs_own_evals_need_no_room_among_the_projects_tasks(
-    api: Api, file_id: str, adapter_folder: Path
+def test_a_jobs_own_evals_need_and_take_no_room_among_the_projects_tasks(
+    api: Api, adapter_folder: Path
 ) -> None:
-    """A job succeeds, however many tasks its project has open."""
+    """A job succeeds, however many tasks its project has open, and the client can still start a task."""
     tenant = api.tenant()
     held = tenant.upload()
     for _ in range(api.settings.project_open_tasks // 4 + 1):
         job = tenant.create_job(training_file=held, validation_file=held, evaluate={})
-        api.finish(api.claim(job["id"]), adapter_folder)
+        adapter_id = api.finish(api.claim(job["id"]), adapter_folder)
         assert len(evals_of(tenant, job["id"])) == 2
+    answer = tenant.http.post(f"/v1/adapters/{adapter_id}/exports", json={"format": "lora"})
+    assert answer.is_success, answer.text
 
 
 def test_a_job_shows_what_it_will_evaluate(api: Api, alice: Tenant, file_id: str) -> None:

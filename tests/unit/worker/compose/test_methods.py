@@ -17,7 +17,7 @@ from tests.fixtures.tiny import save_model, tiny_llama
 from worker.compose.methods import Lora, compose, quantile_of
 from worker.engine.generate.adapters.check import AdapterRefused
 from worker.engine.generate.adapters.plain_lora import ScaledFactors, read_plain_lora
-from worker.imports.factors import Factors
+from worker.imports.factors import LayerFactors
 from worker.imports.layers import Layers
 
 EVERY_METHOD = get_args(Method)
@@ -94,7 +94,7 @@ def request(method: str, **options: Any) -> ComposeRequest:
 
 
 def assert_same_updates(
-    found: Mapping[str, Factors], expected: Mapping[str, Tensor], within: float = 1e-5
+    found: Mapping[str, LayerFactors], expected: Mapping[str, Tensor], within: float = 1e-5
 ) -> None:
     """Compare B A of each layer, since the signs of singular vectors are free. The scale is 1."""
     assert found.keys() == expected.keys()

@@ -48,6 +48,11 @@ def findings(*rows: Any, **options: Any) -> list[ContentFinding]:
     return checked(*rows, **options).report.findings
 
 
+def left_out(result: Checked) -> set[int]:
+    """Return the numbers of the rows that a mended copy leaves out, from 1."""
+    return set((result.left_out.nonzero()[0] + 1).tolist())
+
+
 def brief(found: list[ContentFinding]) -> list[tuple[str, int | None, str]]:
     return [(each.code, each.line, each.field) for each in found]
 
@@ -66,7 +71,7 @@ def test_a_repeated_row_names_the_first_one_and_is_left_out_of_a_mended_copy() -
     result = checked(row, chat("Is it raining?", "It is."), row, row)
     assert brief(result.report.findings) == [("exact_duplicate", 3, ""), ("exact_duplicate", 4, "")]
     assert [each.other_line for each in result.report.findings] == [1, 1]
-    assert result.left_out == {3, 4}
+    assert left_out(result) == {3, 4}
 
 
 def test_rows_that_mean_the_same_are_equal_whatever_their_json() -> None:
@@ -100,7 +105,7 @@ def test_a_row_of_the_validation_file_has_leaked() -> None:
     result = checked(*rows, validation=[chat(text(50), text(51)), rows[1], nearly])
     assert brief(result.report.findings) == [("leaked_row", 2, ""), ("leaked_near_row", 4, "")]
     assert [each.other_line for each in result.report.findings] == [2, 3]
-    assert result.left_out == {2}
+    assert left_out(result) == {2}
     assert result.report.validation_rows == 3
 
 
@@ -150,7 +155,7 @@ def test_rows_that_teach_nothing_are_left_out_of_a_mended_copy() -> None:
         ("blank_answer", 3, "messages[1].content"),
         ("nothing_to_learn", 2, "messages"),
     ]
-    assert result.left_out == {2, 3}
+    assert left_out(result) == {2, 3}
     assert result.report.bad_rows == 1
 
 

@@ -112,7 +112,8 @@ def test_every_method_on_offer_is_tried_here() -> None:
 def test_training_lowers_the_loss(base: ResidentBase, case: str) -> None:
     rows = make_rows(4, 0)
     ten = Hyperparameters(n_epochs=10, batch_size=4, learning_rate_multiplier=1.0)
-    training = TrainingOptions(learning_rate=max(1e-2, usual_learning_rate(case)))
+    rate = max(1e-2, usual_learning_rate(case))
+    training = TrainingOptions(learning_rate=rate, warmup_ratio=0.0)
     trainee = trainee_of(base, spec_of(case, hyperparameters=ten, training=training), rows)
     losses = train(base, [trainee], 10, IN_A_PIECE)["job"]
     assert losses[-1] < losses[0] - 0.01

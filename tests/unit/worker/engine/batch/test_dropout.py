@@ -30,6 +30,7 @@ from tests.fixtures.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.batch.dropout import keep_mask, salt_of, step_seed, token_seeds
 from worker.engine.batch.grouping import JobRows
+from worker.engine.batch.lanes import Lanes
 from worker.engine.step import passes
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, validate
@@ -136,13 +137,15 @@ def test_a_job_without_dropout_carries_nothing_for_masks(base: ResidentBase) -> 
         for name, adapter in (("dropping", DROPPING), ("other", LoraAdapter(r=4)))
     )
     assert other.dropout_seed is None
-    for trainees, carried in (([other], False), ([other, dropping], True)):
-        jobs = [
-            JobRows(each.adapter.name, each.next_rows, 1.0, dropout_seed=each.dropout_seed)
-            for each in trainees
-        ]
-        batches = passes.micro_batches(PassContext(base, 10_000), jobs)
-        assert [batch.dropout_seeds_T is not None for batch in batches] == [carried]
+    jobs = [
+        JobRows(each.adapter.name, each.next_rows, 1.0, dropout_seed=each.dropout_seed)
+        for each in (other, dropping)
+    ]
+    (batches,) = passes.micro_batches(PassContext(base, 10_000), jobs, join=True)
+    assert [batch.dropout_seeds_T is not None for batch in batches] == [False, True]
+    for batch in batches:
+        (part,) = Lanes(1, joins=True).parts_of([batch])
+        assert (part.dropout_seeds_T is None) == (batch.dropout_seeds_T is None)
 
 
 def test_each_step_drops_something_else(base: ResidentBase) -> None:

@@ -59,9 +59,10 @@ def test_only_a_portion_of_the_rows_is_read_ahead(
     monkeypatch.setattr(grouping, "ROWS_AT_ONCE", 10)
     first, second = CountedRows(make_rows(24, 0)), CountedRows(make_rows(7, 1))
     batches = micro_batches(PassContext(base, 64), [JobRows("a", first, 1.0), JobRows("b", second, 1.0)])
-    numbers = next(batches).rows_S.tolist()
+    (batch,) = next(batches)
+    numbers = batch.rows_S.tolist()
     assert (first.read, second.read) == (10, 0)
-    for batch in batches:
+    for (batch,) in batches:
         numbers += batch.rows_S.tolist()
     assert (first.read, second.read) == (24, 7)
     assert set(numbers) == set(range(31))

@@ -11,7 +11,7 @@ from cli.client.client import Client
 from cli.client.connection import connected
 from cli.client.downloads import fetch_files
 from cli.client.tasks import require_success, wait_for_task
-from cli.commands.adapter_arguments import AdapterId, Folder
+from cli.commands.adapters.arguments import AdapterId, Folder
 
 
 class Format(StrEnum):

@@ -8,11 +8,11 @@ from cli.client import output
 from cli.client.client import Client
 from cli.client.connection import connected
 from cli.client.downloads import fetch_files
-from cli.commands.adapter_arguments import AdapterId, Folder
-from cli.commands.adapter_compositions import compose_adapters
-from cli.commands.adapter_exports import export_adapter
-from cli.commands.adapter_imports import import_adapter
-from cli.commands.adapter_portability import show_portability
+from cli.commands.adapters.arguments import AdapterId, Folder
+from cli.commands.adapters.compositions import compose_adapters
+from cli.commands.adapters.exports import export_adapter
+from cli.commands.adapters.imports import import_adapter
+from cli.commands.adapters.portability import show_portability
 from cli.commands.files import Limit
 
 app = typer.Typer(

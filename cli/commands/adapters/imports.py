@@ -12,7 +12,7 @@ import typer
 from cli.client import output
 from cli.client.client import Client
 from cli.client.connection import connected
-from cli.commands.files import send
+from cli.commands.sending import send
 from core.errors import ConfigurationError
 
 IMPORTED = ("id", "model", "base_model", "type")

@@ -9,7 +9,7 @@ from cli.client import output
 from cli.client.client import Client
 from cli.client.connection import connected
 from cli.client.tasks import require_success, wait_for_task
-from cli.commands.adapter_arguments import AdapterId
+from cli.commands.adapters.arguments import AdapterId
 
 COLUMNS = ("runtime", "status", "by", "needs", "equal", "reason")
 

@@ -1,0 +1,1 @@
+"""/v1/files/{id}/checks: checks of the content of a file."""

@@ -1,0 +1,71 @@
+"""Creates and reads checks of files. Nothing here commits."""
+
+from sqlalchemy.orm import Session
+
+from api.file_tasks import queries
+from api.files import queries as file_queries
+from core.access.quotas import Quotas, check_store
+from core.catalog import Catalog
+from core.datasets.checks.requests import CheckRequest
+from core.errors import InvalidRequest
+from core.ids import id_pattern
+from core.tables import Task
+from core.tasks import client as tasks
+
+KIND = "check"
+CHECK_ID = id_pattern("check-")
+
+
+def create(
+    session: Session,
+    project_id: str,
+    file_id: str,
+    asked: CheckRequest,
+    quotas: Quotas,
+    catalog: Catalog,
+    most_open: int,
+) -> Task:
+    """Put a check into the queue.
+
+    Raises NotFound for the file, InvalidRequest for what the request names, RateLimited if too many tasks are
+    unfinished, and QuotaExceeded if a mended copy would not fit.
+    """
+    file = queries.held_file(session, project_id, file_id)
+    resolved = asked.model_copy(update={"max_length": _max_length(asked, catalog)})
+    if asked.validation_file is not None:
+        _require_validation_file(session, project_id, asked.validation_file)
+    if asked.mend:
+        check_store(session, project_id, quotas.stored_bytes, announced=file.bytes)
+    return tasks.create(session, project_id, KIND, resolved.model_dump(), most_open, file_id=file_id)
+
+
+def get(session: Session, project_id: str, file_id: str, check_id: str) -> Task:
+    """Return a check of a file. Raises NotFound for either."""
+    return queries.get(session, project_id, KIND, file_id, check_id)
+
+
+def list_page(
+    session: Session, project_id: str, file_id: str, after: str | None, limit: int
+) -> tuple[list[Task], bool]:
+    """Return a page of a file's checks, newest first. Raises NotFound for the file."""
+    return queries.list_page(session, project_id, KIND, file_id, CHECK_ID, after, limit)
+
+
+def _max_length(asked: CheckRequest, catalog: Catalog) -> int | None:
+    if asked.model is None:
+        return asked.max_length
+    entry = catalog.get(asked.model)
+    if entry is None:
+        raise InvalidRequest(
+            f"The base model '{asked.model}' is not on offer. `GET /v1/models` lists those that are.",
+            code="model_not_found",
+            param="model",
+        )
+    return asked.max_length or entry.max_length
+
+
+def _require_validation_file(session: Session, project_id: str, file_id: str) -> None:
+    if file_queries.find_for_job(session, project_id, file_id) is None:
+        raise InvalidRequest(
+            f"No such File object: {file_id}", code="file_not_found", param="validation_file"
+        )

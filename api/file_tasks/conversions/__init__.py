@@ -1,0 +1,1 @@
+"""/v1/files/{id}/conversions: conversions of a file into a dataset that a job takes."""

@@ -1,0 +1,54 @@
+"""Conversions of files as a client reads them."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+
+from api.schemas import (
+    Identified,
+    TaskError,
+    TaskProgress,
+    TaskStatus,
+    UnixSeconds,
+    seconds_or_none,
+    unix_seconds,
+)
+from core.datasets.formats.conversion import ConversionReport, ConvertRequest
+from core.tables import Task
+
+
+class ConversionObject(Identified):
+    """A conversion of a file, and the new file once it has succeeded."""
+
+    object: Literal["file.conversion"] = "file.conversion"
+    created_at: UnixSeconds
+    file_id: str
+    request: ConvertRequest
+    status: TaskStatus
+    progress: TaskProgress
+    error: Annotated[TaskError | None, Field(description="What is wrong with the file, with its first lines")]
+    report: ConversionReport | None
+    converted_file: Annotated[str | None, Field(description="The new file; null until it exists")]
+    started_at: UnixSeconds | None
+    finished_at: UnixSeconds | None
+    expires_at: Annotated[
+        UnixSeconds | None, Field(description="When the conversion is deleted. Its file stays")
+    ]
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """Return the conversion that a task does."""
+        return cls(
+            id=task.id,
+            created_at=unix_seconds(task.created_at),
+            file_id=task.file_id or "",
+            request=ConvertRequest.model_validate(task.request),
+            status=task.status,
+            progress=TaskProgress.of(task),
+            error=TaskError.of(task),
+            report=ConversionReport.model_validate(task.report) if task.report else None,
+            converted_file=task.made_file_id,
+            started_at=seconds_or_none(task.started_at),
+            finished_at=seconds_or_none(task.finished_at),
+            expires_at=seconds_or_none(task.expires_at),
+        )

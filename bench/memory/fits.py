@@ -1,0 +1,61 @@
+"""Which model trains on which card, and with which measures, as the memory model says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench.memory.models import CASES, Case
+from core.errors import JobError
+from core.estimates.measures import Measures, Recompute
+from core.estimates.memory import memory
+from core.estimates.plan import cheapest
+from core.estimates.shapes import Load, base_bytes
+from core.methods.low_rank import LoraAdapter
+
+GIB = 1024**3
+CARDS = (24, 48, 80)  # GiB
+RUNTIME = GIB // 2  # of a card: CUDA's context and cuBLAS' workspaces
+NAMES = {
+    Recompute.NONE: "nothing again",
+    Recompute.GATE_UP: "gate and up again",
+    Recompute.LAYERS: "layers again",
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The plan of one model on one card."""
+
+    measures: Measures | None
+    peak: int
+
+    def __str__(self) -> str:
+        if self.measures is None:
+            return "does not fit"
+        tokens = self.measures.step_tokens
+        return f"{tokens:,} tokens, {NAMES[self.measures.recompute]}, {self.peak / GIB:.1f}"
+
+
+def fit(case: Case, card: int, rank: int, longest_row: int) -> Fit:
+    """Return the plan of one LoRA on a card of so many GiB."""
+    model = case.shape
+    load = Load.of(model, [LoraAdapter(r=rank)], longest_row, "gpu")
+    free = card * GIB - RUNTIME - base_bytes(model)
+    try:
+        measures = cheapest(model, load, free)
+    except JobError:
+        return Fit(None, 0)
+    return Fit(measures, memory(model, load, measures).peak)
+
+
+def table(rank: int, longest_row: int) -> list[dict[str, Any]]:
+    """Return a row for each model: its weights, and its plan on each card."""
+    return [
+        {
+            "model": case.name,
+            "weights": f"{base_bytes(case.shape) / GIB:.1f}",
+            **{f"{card} GiB": str(fit(case, card, rank, longest_row)) for card in CARDS},
+        }
+        for case in CASES
+    ]

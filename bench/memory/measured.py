@@ -1,0 +1,58 @@
+"""Measures the peak of real steps on the CPU: what their process held at most beside what it had before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+
+from bench.memory.models import Case, Factors, build
+from bench.memory.tracked import micro_batch
+from worker.engine.base.head import head_losses
+from worker.engine.device.free_memory import collect_garbage
+
+OWN = Path("/proc/self")
+RESET_PEAK = "5"  # proc_pid_clear_refs(5)
+# Every larger block is mapped by itself and given back at once: a process holds what its tensors take.
+# The heap of a trainer keeps freed blocks (`worker/process/environment.py`).
+MAPPED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+KIB = 1024
+
+
+def measure(
+    cases: Sequence[Case], rows: int, length: int, rank: int, environment: Mapping[str, str] = MAPPED
+) -> list[int]:
+    """Return the bytes that a step of each small model takes at most, in a process of their own."""
+    with patch.dict(os.environ, environment), ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return list(process.map(partial(_measure, rows=rows, length=length, rank=rank), cases))
+
+
+def _measure(case: Case, rows: int, length: int, rank: int) -> int:
+    torch.set_num_threads(1)
+    model, decoder = build(case)
+    factors = Factors(model, decoder, rank, case.dtype)
+
+    def step() -> None:
+        batch = micro_batch(rows, length, rows * length)
+        hidden_SD = decoder.hidden(batch, {Factors.name: factors.low_ranks()})
+        losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
+        losses.total.backward()
+
+    step()  # loads code, and makes what oneDNN keeps for all products of these shapes
+    collect_garbage(torch.device("cpu"))
+    (OWN / "clear_refs").write_text(RESET_PEAK)
+    before = _status("VmRSS")
+    step()
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    """Return a number of /proc/self/status in bytes."""
+    lines = (OWN / "status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * KIB

@@ -1,0 +1,105 @@
+"""Expands gzip and zstd, which are recognised by their first bytes, up to a limit."""
+
+import sys
+import zlib
+from collections.abc import Iterator
+
+from core.datasets.formats.unreadable import Unreadable
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+else:
+    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+
+MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+REFUSED = {
+    b"PK\x03\x04": ("a zip archive", "unpack it, and upload what is in it"),
+    b"BZh": ("bzip2", "expand it, or use gzip or zstd"),
+    b"\xfd7zXZ": ("xz", "expand it, or use gzip or zstd"),
+    b"PAR1": ("Parquet", "write it as JSON lines, such as by pandas' to_json(orient='records', lines=True)"),
+}
+AT_ONCE = 256 * 1024
+GZIP = 16 + zlib.MAX_WBITS
+WINDOW = {DecompressionParameter.window_log_max: 27}  # 128 MiB, what zstd itself takes without an option
+LONGEST_MAGIC = 5
+
+
+def compression_of(head: bytes) -> str | None:
+    """Return the name of a file's compression, or None. Raises Unreadable for one that is not supported."""
+    for magic, (name, advice) in REFUSED.items():
+        if head.startswith(magic):
+            raise Unreadable("unsupported_format", f"the file is {name}; {advice}")
+    return next((name for magic, name in MAGIC.items() if head.startswith(magic)), None)
+
+
+def expanded(chunks: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:
+    """Yield the bytes of a file, expanded if it is compressed.
+
+    Raises Unreadable if it has more than `max_bytes`, and if it is damaged or cut off.
+    """
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= LONGEST_MAGIC:
+            break
+    name = compression_of(head)
+    source = _chained(head, chunks)
+    found = source if name is None else _gunzip(source) if name == "gzip" else _unzstd(source)
+    total = 0
+    for chunk in found:
+        total += len(chunk)
+        if total > max_bytes:
+            raise Unreadable(
+                "too_large_expanded",
+                f"the file expands to more than {max_bytes:,} bytes; split it into several files",
+            )
+        yield chunk
+
+
+def _chained(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    yield head
+    yield from chunks
+
+
+def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Expand one gzip member after the other, at most AT_ONCE bytes at a time."""
+    member = zlib.decompressobj(GZIP)
+    for chunk in chunks:
+        data = chunk
+        while data:
+            if member.eof:
+                member = zlib.decompressobj(GZIP)
+            try:
+                yield member.decompress(data, AT_ONCE)
+            except zlib.error as error:
+                raise _damaged("gzip", error) from error
+            data = member.unused_data if member.eof else member.unconsumed_tail
+    if not member.eof:
+        raise _cut_off("gzip")
+
+
+def _unzstd(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Expand one zstd frame after the other, at most AT_ONCE bytes at a time."""
+    frame = ZstdDecompressor(options=WINDOW)
+    for chunk in chunks:
+        data = chunk
+        while data or not (frame.needs_input or frame.eof):
+            if frame.eof:
+                frame = ZstdDecompressor(options=WINDOW)
+            try:
+                yield frame.decompress(data, AT_ONCE)
+            except ZstdError as error:
+                raise _damaged("zstd", error) from error
+            data = frame.unused_data if frame.eof else b""
+    if not frame.eof:
+        raise _cut_off("zstd")
+
+
+def _damaged(name: str, error: Exception) -> Unreadable:
+    return Unreadable("damaged_compression", f"the file is damaged {name} ({error}); compress it again")
+
+
+def _cut_off(name: str) -> Unreadable:
+    return Unreadable(
+        "damaged_compression", f"the file is {name} that ends too early; upload it again, whole"
+    )

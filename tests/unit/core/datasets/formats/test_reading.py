@@ -1,0 +1,349 @@
+"""Formats of datasets: each is recognised by its content, and read as rows that a job takes."""
+
+import gzip
+import json
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backports import zstd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.datasets.findings import Finding
+from core.datasets.formats.json_array import ArrayReader
+from core.datasets.formats.reading import Dataset, format_of, open_dataset
+from core.datasets.formats.unreadable import Unreadable
+from core.datasets.row_check import RowCheck
+from tests.fixtures.paths import REPOSITORY
+
+MAX_ROW, MAX_BYTES = 5000, 100_000
+SHARED = REPOSITORY.parent / "shared" / "data"
+
+TEXTS = st.text('a"\\,:[]{}\n é|', max_size=60)
+
+USER, ANSWER = {"role": "user", "content": "Capital of Peru?"}, {"role": "assistant", "content": "Lima."}
+CHAT = {"messages": [USER, ANSWER]}
+PAIR = {
+    "input": {"messages": [USER]},
+    "preferred_output": [ANSWER],
+    "non_preferred_output": [{"role": "assistant", "content": "Cusco."}],
+}
+
+
+def opened(content: bytes, size: int = 7, max_bytes: int = MAX_BYTES, max_row: int = MAX_ROW) -> Dataset:
+    chunks = (content[at : at + size] for at in range(0, len(content), size))
+    return open_dataset(chunks, max_bytes, max_row)
+
+
+def read(content: bytes, size: int = 7) -> list[tuple[int, Any]]:
+    rows = opened(content, size).rows
+    return [(line, row if isinstance(row, Finding) else json.loads(row)) for line, row in rows]
+
+
+def jsonl(*rows: Any) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+SHAPES: dict[str, tuple[Any, Any]] = {
+    "prompt_completion": ({"prompt": "Capital of Peru?", "completion": "Lima."}, CHAT),
+    "question_answer": ({"question": "Capital of Peru?", "answer": "Lima.", "id": 3}, CHAT),
+    "input_output": ({"input": "Capital of Peru?", "output": "Lima."}, CHAT),
+    "text_category": ({"text": "Capital of Peru?", "category": "Lima."}, CHAT),
+    "alpaca": ({"instruction": "Capital of Peru?", "input": "", "output": "Lima."}, CHAT),
+    "sharegpt": (
+        {"conversations": [{"from": "human", "value": USER["content"]}, {"from": "gpt", "value": "Lima."}]},
+        CHAT,
+    ),
+    "prompt_completion_messages": ({"prompt": [USER], "completion": [ANSWER]}, CHAT),
+    "chat_column": ({"messages": json.dumps(CHAT["messages"])}, CHAT),
+    "labelled_texts": (
+        {"prompt": "Capital of Peru?", "completion": "Lima.", "label": "True"},
+        {**CHAT, "label": True},
+    ),
+    "preference_texts": ({"prompt": "Capital of Peru?", "chosen": "Lima.", "rejected": "Cusco."}, PAIR),
+    "text": ({"text": "Lima."}, {"messages": [ANSWER]}),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_each_shape_becomes_a_row_that_a_job_takes(name: str) -> None:
+    row, expected = SHAPES[name]
+    assert opened(jsonl(row)).format[:2] == ("jsonl", name)
+    assert not opened(jsonl(row)).format.native
+    assert read(jsonl(row, row)) == [(1, expected), (2, expected)]
+    assert read(json.dumps([row, row]).encode()) == [(1, expected), (1, expected)]
+    assert RowCheck().findings(json.dumps(expected).encode()) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "name"), [(CHAT, "chat"), (PAIR, "preference"), ({**CHAT, "label": True}, "labelled")]
+)
+def test_rows_that_a_job_takes_stay_as_they_are(row: Any, name: str) -> None:
+    content = b"\xef\xbb\xbf" + jsonl(row) + b"not json\n"
+    dataset = opened(content)
+    assert (dataset.format.name, dataset.format.native) == (name, True)
+    assert list(dataset.rows) == [(1, json.dumps(row).encode()), (2, b"not json")]
+
+
+def test_an_array_over_many_lines_has_the_line_of_each_row() -> None:
+    content = json.dumps([CHAT, CHAT], indent=2).encode()
+    assert read(content) == [(2, CHAT), (14, CHAT)]
+    assert content.splitlines()[13] == b"  {"
+
+
+def test_alpaca_keeps_its_input_its_system_prompt_and_its_history() -> None:
+    row = {"instruction": "Add", "input": "1 2", "output": "3", "system": "Brief.", "history": [["Hi", "Ho"]]}
+    (converted,) = [row for _, row in read(jsonl(row))]
+    assert [(m["role"], m["content"]) for m in converted["messages"]] == [
+        ("system", "Brief."),
+        ("user", "Hi"),
+        ("assistant", "Ho"),
+        ("user", "Add\n\n1 2"),
+        ("assistant", "3"),
+    ]
+
+
+def test_sharegpt_with_tools_becomes_calls_in_openais_form() -> None:
+    turns = [
+        {"from": "human", "value": "Rain?"},
+        {"from": "function_call", "value": '{"name": "rain", "arguments": {"at": "Lima"}}'},
+        {"from": "observation", "value": "no"},
+        {"from": "gpt", "value": "No."},
+    ]
+    tools = json.dumps([{"name": "rain", "parameters": {"type": "object"}}])
+    ((_, row),) = read(jsonl({"conversations": turns, "tools": tools}))
+    call = row["messages"][1]["tool_calls"][0]
+    assert call["function"] == {"name": "rain", "arguments": '{"at": "Lima"}'}
+    assert row["messages"][2] == {"role": "tool", "content": "no", "tool_call_id": call["id"]}
+    assert row["tools"] == [
+        {"type": "function", "function": {"name": "rain", "parameters": {"type": "object"}}}
+    ]
+
+
+def test_csv_has_quotes_lines_in_cells_and_delimiters_of_three_kinds() -> None:
+    content = b'text,category\r\n"Capital\nof ""Peru""?",Lima.\r\n\r\nRain?,No\r\n'
+    assert opened(content).format[:2] == ("csv", "text_category")
+    assert [(line, row["messages"][0]["content"]) for line, row in read(content)] == [
+        (2, 'Capital\nof "Peru"?'),
+        (5, "Rain?"),
+    ]
+    assert read(b"question;answer\nCapital of Peru?;Lima.\n") == [(2, CHAT)]
+    assert read(b"question\tanswer\nCapital of Peru?\tLima.") == [(2, CHAT)]
+    messages = json.dumps(CHAT["messages"]).replace('"', '""')
+    assert read(f'id,messages\n1,"{messages}"\n'.encode()) == [(2, CHAT)]
+
+
+def test_lines_of_text_are_rows() -> None:
+    assert opened(b"Lima.\n\nLima.\n").format.name == "text"
+    row = {"messages": [ANSWER]}
+    assert read(b"Lima.\n\nLima.\n") == [(1, row), (3, row)]
+    assert read(b'["Lima.", "Lima."]') == [(1, row), (1, row)]
+    assert read(b"[INST] is no array\n")[0][1]["messages"][0]["content"] == "[INST] is no array"
+    assert read(b"Capital of Peru? || Lima.\nno answer\n")[1][1].code == "other_format"
+    assert read(b"Capital of Peru? || Lima.\n") == [(1, CHAT)]
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_compressed_files_are_read_as_the_files_in_them(compress: Any, size: int) -> None:
+    assert opened(compress(jsonl(CHAT))).format.container == "jsonl, compressed"
+    twice = compress(jsonl(CHAT)) + compress(jsonl(CHAT))
+    assert read(twice, size) == [(1, CHAT), (2, CHAT)]
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
+def test_a_bomb_ends_in_an_error_and_takes_little_memory(compress: Any) -> None:
+    bomb = compress(jsonl(CHAT) + b"\n" * 50_000_000)
+    tracemalloc.start()
+    with pytest.raises(Unreadable, match="expands to more than 100,000 bytes"):
+        list(opened(bomb, 10_000).rows)
+    assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    tracemalloc.stop()
+
+
+BAD_FILES: dict[str, tuple[bytes, str, int | None]] = {
+    "a zip": (b"PK\x03\x04....", "unsupported_format", None),
+    "Parquet": (b"PAR1....", "unsupported_format", None),
+    "xz": (b"\xfd7zXZ\0", "unsupported_format", None),
+    "cut gzip": (gzip.compress(jsonl(*[CHAT] * 99))[:-20], "damaged_compression", None),
+    "cut zstd": (zstd.compress(jsonl(*[CHAT] * 99))[:-9], "damaged_compression", None),
+    "damaged gzip": (b"\x1f\x8b" + b"\7" * 50, "damaged_compression", None),
+    "damaged zstd": (b"\x28\xb5\x2f\xfd" + b"\xff" * 50, "damaged_compression", None),
+    "an unknown object": (jsonl({"a": 1}), "unknown_format", None),
+    "numbers": (b"[1, 2]", "unknown_format", None),
+    "an array without an end": (json.dumps([CHAT, CHAT])[:-1].encode(), "invalid_json", 1),
+    "text after an array": (json.dumps([CHAT]).encode() + b"\n x", "invalid_json", 1),
+    "two commas in an array": (b"[" + json.dumps(CHAT).encode() + b",\n,1]", "invalid_json", 2),
+    "a long element": (json.dumps([CHAT, "x" * 9000]).encode(), "row_too_long", 1),
+    "a string without an end": (b'[{"messages": "' + b"x" * 9000, "row_too_long", 1),
+    "a cell without an end": (b'text,category\n"' + b"x" * 9000, "row_too_long", None),
+    "a cell over many lines": (b'text,category\n"' + b"x\n" * 9000, "invalid_csv", 2502),
+    "a quote in a cell": (b'text,category\n"a"b,c\n', "invalid_csv", 2),
+    "CSV in Latin-1": (b"text,category\n\xe9,c\n" * 9, "invalid_utf8", None),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_what_cannot_be_read_ends_in_an_error_with_a_code_and_a_line(name: str) -> None:
+    content, code, line = BAD_FILES[name]
+    with pytest.raises(Unreadable) as caught:
+        read(content)
+    assert (caught.value.code, caught.value.line) == (code, line)
+
+
+BAD_ROWS: dict[str, tuple[bytes, int, str, str]] = {
+    "no JSON": (jsonl(SHAPES["alpaca"][0]) + b"{", 2, "", "invalid_json"),
+    "no text": (
+        jsonl(SHAPES["alpaca"][0], {"instruction": 1, "output": ""}),
+        2,
+        "instruction",
+        "other_format",
+    ),
+    "no output": (jsonl(SHAPES["alpaca"][0], {"instruction": "a"}), 2, "output", "other_format"),
+    "a wrong history": (
+        jsonl(SHAPES["alpaca"][0], {**SHAPES["alpaca"][0], "history": [["a"]]}),
+        2,
+        "history[0]",
+        "other_format",
+    ),
+    "another shape": (jsonl(SHAPES["question_answer"][0], CHAT), 2, "question", "other_format"),
+    "no object": (jsonl(SHAPES["question_answer"][0], [1]), 2, "", "other_format"),
+    "a repeated key": (jsonl({"text": "a"}) + b'{"text": "a", "text": "b"}', 2, "", "duplicate_key"),
+    "a wrong turn": (
+        jsonl(SHAPES["sharegpt"][0], {"conversations": [{"from": "human"}]}),
+        2,
+        "conversations[0]",
+        "other_format",
+    ),
+    "an unknown speaker": (
+        jsonl(SHAPES["sharegpt"][0], {"conversations": [{"from": "cat", "value": ""}]}),
+        2,
+        "conversations[0].from",
+        "other_format",
+    ),
+    "no turns": (jsonl(SHAPES["sharegpt"][0], {"conversations": 1}), 2, "conversations", "other_format"),
+    "a call that is no JSON": (
+        jsonl(SHAPES["sharegpt"][0], {"conversations": [{"from": "function_call", "value": "x"}]}),
+        2,
+        "conversations[0].value",
+        "other_format",
+    ),
+    "an observation of nothing": (
+        jsonl(SHAPES["sharegpt"][0], {"conversations": [{"from": "observation", "value": "x"}]}),
+        2,
+        "conversations[0]",
+        "other_format",
+    ),
+    "a wrong label": (
+        jsonl(SHAPES["labelled_texts"][0], {"prompt": "a", "completion": "b", "label": "maybe"}),
+        2,
+        "label",
+        "other_format",
+    ),
+    "messages that are no JSON": (
+        jsonl(SHAPES["chat_column"][0], {"messages": "x"}),
+        2,
+        "messages",
+        "other_format",
+    ),
+    "half a character": (jsonl({"text": "a"}) + b'{"text": "\\ud83d"}', 2, "", "lone_surrogate"),
+    "too few cells": (b"text,category\na,b\nc\n", 3, "", "other_columns"),
+    "text that is not UTF-8": (b"a line\n\xff\xfe\n", 2, "", "invalid_utf8"),
+    "a long line": (b"a line\n" + b"x" * 9000, 2, "", "row_too_long"),
+    "no separator": (b"a||b\nc\n", 2, "", "other_format"),
+    "a wrong element": (b'["a",\n 1]', 2, "", "other_format"),
+    "UTF-16": ("[1]".encode("utf-16"), 1, "", "utf16"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_a_wrong_row_is_named_by_its_line_and_field(name: str) -> None:
+    content, line, field, code = BAD_ROWS[name]
+    found = [(at, row.field, row.code) for at, row in read(content) if isinstance(row, Finding)]
+    assert found == [(line, field, code)]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | TEXTS,
+        lambda each: st.lists(each) | st.dictionaries(TEXTS, each),
+        max_leaves=8,
+    ),
+    st.integers(1, 9),
+    st.sampled_from([None, 1]),
+)
+@settings(max_examples=60, deadline=None)
+def test_an_array_is_cut_into_its_elements_wherever_its_chunks_are_cut(
+    value: Any, size: int, indent: Any
+) -> None:
+    content = json.dumps([value, 1, value], indent=indent).encode()
+    reader = ArrayReader(1_000_000)
+    found = [each for at in range(0, len(content), size) for each in reader.feed(content[at : at + size])]
+    assert [json.loads(element) for _, element in [*found, *reader.finish()]] == [value, 1, value]
+
+
+@given(
+    st.sampled_from(
+        [b"", b"[", b"{", b"text,category\n", b"a||b\n", gzip.compress(b"{}")[:9], b"\x28\xb5\x2f\xfd"]
+    ),
+    st.binary(max_size=300) | TEXTS.map(str.encode),
+    st.integers(1, 50),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_bytes_crash_a_reader(head: bytes, content: bytes, size: int) -> None:
+    try:
+        for line, row in opened(head + content, size).rows:
+            assert line >= 1
+            assert isinstance(row, bytes | Finding)
+    except Unreadable:
+        pass
+
+
+def test_the_format_of_a_file_shows_in_its_first_bytes() -> None:
+    found = format_of(json.dumps([SHAPES["alpaca"][0]] * 1000).encode()[:5000], MAX_ROW)
+    assert found is not None
+    assert (found.container, found.name, found.words) == ("json_array", "alpaca", "Alpaca instructions")
+    assert format_of(jsonl({"a": 1}), MAX_ROW) is None
+
+
+FILES = {
+    "alpaca/alpaca_en_demo.json": ("json_array", "alpaca", 999),
+    "banking77/categories.json": ("json_array", "text", 77),
+    "banking77/test.csv": ("csv", "text_category", 3080),
+    "banking77/train.csv": ("csv", "text_category", 10003),
+    "e2e_nlg/test.txt": ("separated_text", "separated_text", 4693),
+    "e2e_nlg/valid.txt": ("separated_text", "separated_text", 4672),
+    "gsm8k/test_500.jsonl": ("jsonl", "question_answer", 500),
+    "gsm8k/train_2000.jsonl": ("jsonl", "question_answer", 2000),
+    "identity/identity.json": ("json_array", "alpaca", 91),
+    "kto/kto_en_demo.json": ("json_array", "labelled", 300),
+    "preference/dpo_en_demo.json": ("json_array", "preference", 300),
+    "text2sql/text2sql_chat.jsonl": ("jsonl", "chat", None),
+    "toolcall/glaive_toolcall_en_demo.json": ("json_array", "sharegpt", 300),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_real_files_are_read_as_they_lie_there(name: str) -> None:
+    path: Path = SHARED / name
+    if not path.is_file():
+        pytest.skip(f"{path} is not there")
+    container, shape, count = FILES[name]
+
+    def chunks() -> Iterator[bytes]:
+        with path.open("rb") as file:
+            yield from iter(lambda: file.read(65536), b"")
+
+    dataset = open_dataset(chunks(), 10**9, 4 * 1024**2)
+    assert dataset.format[:2] == (container, shape)
+    rows, check = list(dataset.rows), RowCheck()
+    assert count is None or len(rows) == count
+    wrong = [row for _, row in rows if isinstance(row, Finding)]
+    assert wrong == []
+    if shape != "sharegpt":  # its rows have tools
+        assert [
+            check.findings(row) for _, row in rows if isinstance(row, bytes) and check.findings(row)
+        ] == []

@@ -1,0 +1,71 @@
+"""Checks one file, against a validation file if there is one, and makes a mended copy if it is wanted."""
+
+from pathlib import Path
+from typing import Any
+
+from core.datasets.checks.content_check import Checked, ContentCheck, RowsOfFile
+from core.datasets.checks.requests import CheckRequest
+from core.datasets.findings import Finding
+from core.tables import File
+from worker.datasets.made_file import CONTENT, made_file
+from worker.datasets.reading import Part, file_of, open_rows
+from worker.tasks.process import Work
+
+VALIDATION = Part("reading the validation file", 0.0, 0.1)
+ROWS = Part("reading the rows", 0.1, 0.7)
+COMPARING = 0.7
+MENDED = Part("writing the mended copy", 0.8, 0.94)
+
+
+def check_file(work: Work, folder: Path) -> dict[str, Any]:
+    """Check the task's file, and return the report. A mended copy is written into the folder."""
+    request = CheckRequest.model_validate(work.task.request)
+    file = file_of(work, str(work.task.file_id), "file_id")
+    check = ContentCheck(_validation_rows(work, request), request.max_length)
+    dataset = open_rows(work, file, ROWS)
+    for number, line in dataset.rows:
+        check.add(number, line)
+    work.report("comparing the rows", COMPARING)
+    checked = check.finish()
+    found = {"format": dataset.format.name, "container": dataset.format.container}
+    report = checked.report.model_copy(update=found)
+    if request.mend:
+        reason = _reason_against(checked)
+        report = report.model_copy(update={"not_mended": reason})
+        if reason is None:
+            _mend(work, request, file, checked, folder)
+    return report.model_dump(mode="json")
+
+
+def _validation_rows(work: Work, request: CheckRequest) -> RowsOfFile | None:
+    if request.validation_file is None:
+        return None
+    file = file_of(work, request.validation_file, "validation_file")
+    rows = RowsOfFile()
+    for number, line in open_rows(work, file, VALIDATION, "validation_file").rows:
+        rows.read(number, line)
+    return rows
+
+
+def _reason_against(checked: Checked) -> str | None:
+    """Return why there is no mended copy, or None."""
+    wrong = checked.report.bad_rows - checked.bad_rows_left_out
+    if wrong:
+        return f"{wrong:,} rows are no rows that a job takes: mend them in the file itself first"
+    if not checked.report.mendable_rows:
+        return "the file has no row that a mended copy would leave out"
+    if checked.report.mendable_rows == checked.report.rows:
+        return "a mended copy would have no row"
+    return None
+
+
+def _mend(work: Work, request: CheckRequest, file: File, checked: Checked, folder: Path) -> None:
+    """Write the rows that stay: as they are, or converted if the file has another format."""
+    with (folder / CONTENT).open("wb") as content:
+        for left_out, (_, line) in zip(checked.left_out, open_rows(work, file, MENDED).rows, strict=True):
+            if not left_out and not isinstance(line, Finding):
+                content.write(line + b"\n")
+    removed = checked.report.mendable_rows
+    rows = checked.report.rows - removed
+    lineage = {"validation_file": request.validation_file, "left_out": removed}
+    work.made = made_file(work, file, word="mended", rows=rows, kind=checked.kind, lineage=lineage)

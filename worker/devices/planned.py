@@ -1,0 +1,38 @@
+"""How a cohort fits its device, as jobs report it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from core.estimates.measures import Measures, Recompute
+
+GB = 1e9
+AGAIN = {
+    Recompute.NONE: "computes nothing again",
+    Recompute.GATE_UP: "computes gate and up again in the backward pass",
+    Recompute.LAYERS: "computes the layers again in the backward pass",
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The measures of a cohort, and the bytes that it takes at most of those that the base model leaves."""
+
+    measures: Measures
+    expected_bytes: int
+    free_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"A step takes at most {self.measures.step_tokens:,} tokens at once and "
+            f"{AGAIN[self.measures.recompute]}: an expected {self.expected_bytes / GB:.1f} GB of the "
+            f"{self.free_bytes / GB:.1f} GB that the base model leaves free"
+        )
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return {
+            "code": "measures",
+            **asdict(self.measures),
+            "expected_bytes": self.expected_bytes,
+            "free_bytes": self.free_bytes,
+        }

@@ -1,0 +1,60 @@
+"""A trial whether rows have the same bits, however many rows are multiplied at once.
+
+Libraries choose kernels by the size of a product. If a kernel added up in another order, the bits of a
+job's result would depend on the jobs that are computed with it (`batch/joining.py`). All layers have the
+same sizes, so the trial computes two layers and the head.
+"""
+
+import copy
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from worker.engine.base.decoder import Decoder
+from worker.engine.base.head import head_losses
+from worker.engine.batch.joining import joined
+from worker.engine.batch.micro_batch import MicroBatch, Segment
+
+BOUNDS = (0, 16, 64, 160, 256)  # of the jobs' runs of tokens, in whole tiles
+LEARNT = 32  # tokens of a job at most, as the head may be much larger than a layer
+
+
+def can_join(decoder: Decoder) -> bool:
+    """Return whether jobs that are computed at once have the losses and gradients of each job alone."""
+    small = copy.copy(decoder)
+    small.layers = decoder.layers[:2]
+    width = len(decoder.final_norm_D)
+    values = torch.randn(BOUNDS[-1], width, generator=torch.Generator().manual_seed(0))
+    inputs_TD = values.to(decoder.final_norm_D).requires_grad_()
+    small.embedding = inputs_TD.__getitem__
+    jobs = [_job(*run) for run in pairwise(BOUNDS)]
+    alone = zip(*(_computed(small, [job], inputs_TD) for job in jobs), strict=True)
+    together = _computed(small, jobs, inputs_TD)
+    return all(torch.equal(torch.cat(a), b) for a, b in zip(alone, together, strict=True))
+
+
+def _job(start: int, end: int) -> MicroBatch:
+    tokens_T = torch.arange(start, end)
+    positions_T = tokens_T - start
+    learnt_S = positions_T[-LEARNT:]
+    return MicroBatch(
+        tokens_T=tokens_T,
+        positions_T=positions_T,
+        segments=[Segment(0, end - start)],
+        adapter_tokens={},
+        supervised_S=learnt_S,
+        labels_S=learnt_S,
+        weights_S=torch.ones(len(learnt_S)),
+        rows_S=learnt_S,
+    )
+
+
+def _computed(decoder: Decoder, jobs: Sequence[MicroBatch], inputs_TD: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the losses of the jobs' tokens, and the gradients of the tokens' inputs."""
+    batch = joined(jobs)
+    hidden_SD = decoder.hidden(batch, {})
+    losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
+    (gradient_TD,) = torch.autograd.grad(losses.weighted_S.sum(), inputs_TD)
+    return losses.nll_S, gradient_TD[batch.tokens_T]

@@ -1,0 +1,99 @@
+"""Joins the micro-batches of several jobs, so that they are computed at once.
+
+Each job's rows are cut by themselves: into micro-batches, and each micro-batch into the parts of the lanes.
+Then the parts of several jobs are laid end to end on one token axis. The products with the base's weights and
+all other work on single tokens go over the whole axis. Everything that brings tokens together is computed for
+each job by itself: attention, and the sums over tokens in the gradients. So a job's result does not depend on
+the jobs beside it.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from worker.engine.batch.grouping import Group
+from worker.engine.batch.micro_batch import TILE, MicroBatch
+
+
+def whole_tiles(count: int) -> int:
+    """Return the next multiple of TILE."""
+    return -(-count // TILE) * TILE
+
+
+def joined_groups(groups: Sequence[Group], max_tokens: int) -> list[list[Group]]:
+    """Return runs of neighbours to compute at once: as few as possible, and of similar size.
+
+    Each group has rows of one job. A run has at most `max_tokens` tokens, or is one longer group. It has at
+    most one group of each job, as a job alone never computes two of its groups at once.
+    """
+    fewest = len(_filled(groups, max_tokens))
+    lowest = bisect_left(range(max_tokens), True, key=lambda limit: len(_filled(groups, limit)) <= fewest)
+    return _filled(groups, lowest)
+
+
+def _filled(groups: Sequence[Group], limit: int) -> list[list[Group]]:
+    runs: list[list[Group]] = []
+    tokens = 0
+    for group in groups:
+        size = whole_tiles(group[0].common + sum(placed.own for placed in group))
+        tokens += size
+        if not runs or tokens > limit or runs[-1][-1][0].job.adapter == group[0].job.adapter:
+            runs.append([])
+            tokens = size
+        runs[-1].append(group)
+    return runs
+
+
+def joined(members: Sequence[MicroBatch]) -> MicroBatch:
+    """Return one micro-batch, or lane's part, with the tokens of all members in their order.
+
+    The supervised places of each member are filled up to whole tiles: with places that are repeated, and
+    whose weight is 0.
+    """
+    ends = list(accumulate(len(member.tokens_T) for member in members))
+    places = list(zip(members, [0, *ends], strict=False))
+    drops = any(member.dropout_seeds_T is not None for member in members)
+    return MicroBatch(
+        tokens_T=torch.cat([member.tokens_T for member in members]),
+        positions_T=torch.cat([member.positions_T for member in members]),
+        segments=(),
+        adapter_tokens={
+            name: slice(start + run.start, start + run.stop)
+            for member, start in places
+            for name, run in member.adapter_tokens.items()
+        },
+        supervised_S=torch.cat([start + with_whole_tiles(member.supervised_S) for member, start in places]),
+        labels_S=torch.cat([filled_up(member.labels_S) for member in members]),
+        weights_S=torch.cat([filled_up(member.weights_S) for member in members]),
+        rows_S=torch.cat([filled_up(member.rows_S) for member in members]),
+        dropout_seeds_T=torch.cat([_seeds(member) for member in members]) if drops else None,
+        members=tuple(members),
+    )
+
+
+def supervised_runs(part: MicroBatch) -> Iterator[tuple[MicroBatch, slice]]:
+    """Yield each member of a part, or the part itself, with its run of the supervised places."""
+    start = 0
+    for member in part.parts:
+        count = len(member.supervised_S)
+        yield member, slice(start, start + count)
+        start += whole_tiles(count)
+
+
+def with_whole_tiles(positions_S: Tensor) -> Tensor:
+    """Fill the positions up to a multiple of TILE by repeating the last one."""
+    return torch.cat([positions_S, positions_S[-1:].expand(-len(positions_S) % TILE)])
+
+
+def filled_up(values_S: Tensor) -> Tensor:
+    """Fill the values of supervised places up to a multiple of TILE with zeros."""
+    return F.pad(values_S, (0, -len(values_S) % TILE))
+
+
+def _seeds(member: MicroBatch) -> Tensor:
+    seeds_T = member.dropout_seeds_T
+    return torch.zeros_like(member.tokens_T, dtype=torch.int32) if seeds_T is None else seeds_T

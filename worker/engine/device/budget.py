@@ -1,0 +1,57 @@
+"""What the resident base model leaves on its device: the plan of each job's measures follows from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.estimates.adapters import StateBytes
+from core.estimates.kept import SAVED_KEYS
+from core.estimates.measures import Measures, Recompute
+from core.estimates.memory import step_memory
+from core.estimates.plan import USUAL_TOKENS, cheapest, room_for_adapters
+from core.estimates.shapes import Device, Load, ModelShape
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The memory beside a base model.
+
+    `free_bytes` were free once the base model was loaded, with nothing attached to it. `model` is None if the
+    memory of its steps cannot be predicted. Then the usual measures are taken, and every adapter has room.
+    """
+
+    model: ModelShape | None
+    free_bytes: int
+    number_bytes: int
+    device: Device
+    lanes: int
+
+    @property
+    def usual_load(self) -> Load:
+        """The load of a base model that no job trains on: the rows that keep most of each token."""
+        return Load(StateBytes(), SAVED_KEYS, self.device, self.lanes)
+
+    def measures(self, load: Load, offered: Sequence[Recompute], step_tokens: int | None = None) -> Measures:
+        """Return the cheapest of the `offered` measures for a load. Raises JobError if it does not fit.
+
+        The operator's `step_tokens` win.
+        """
+        if self.model is None:
+            return self.usual_measures(offered, step_tokens)
+        return cheapest(self.model, load, self.free_bytes, offered, step_tokens)
+
+    def usual_measures(self, offered: Sequence[Recompute], step_tokens: int | None = None) -> Measures:
+        """Return the measures of jobs whose memory is not known beforehand."""
+        return Measures(offered[0], step_tokens or USUAL_TOKENS[self.number_bytes])
+
+    def room_for_adapters(self, load: Load, measures: Measures, step_tokens: int | None = None) -> int:
+        """Return the bytes that all adapters together may take with these measures."""
+        if self.model is None:
+            return self.free_bytes // 2
+        return room_for_adapters(self.model, load, measures, self.free_bytes, step_tokens)
+
+    def expected_bytes(self, load: Load, measures: Measures) -> int | None:
+        """Return the most that adapters and a step take beside the base model; None if it is not known."""
+        if self.model is None:
+            return None
+        tokens = max(measures.step_tokens, load.longest_row)
+        return load.state.total + step_memory(self.model, load, measures.recompute, tokens).peak
