@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import BENCH, ROOT, api, streams
 from bench.command_line import new_parser
-from bench.pages import page
+from bench.pages import fast_path, page
 from bench.pages.tables import markdown
 from bench.scale.page import section
 from bench.training.running import say
@@ -23,8 +23,8 @@ HEAD = """# Performance
 
 <!-- Written by bench/performance.py from bench/results; run it again instead of editing. -->
 
-`make bench` measures the first part, `python -m bench.scaling` the second, `python -m bench.api`,
-`python -m bench.streams` and `python -m bench.at_scale` the last ones.
+`make bench` measures the first part, `python -m bench.scaling` the second, `python -m bench.fast_path`
+the third, `python -m bench.api`, `python -m bench.streams` and `python -m bench.at_scale` the last ones.
 [Benchmark](how-to/benchmark.md) says how to run them.
 """
 SCALING_NOTES = """\
@@ -39,6 +39,7 @@ def performance_page(
     of_api: dict[str, Any] | None = None,
     of_streams: dict[str, Any] | None = None,
     at_scale: dict[str, Any] | None = None,
+    of_fast_path: dict[str, Any] | None = None,
 ) -> str:
     """Return the whole page. Each of its parts may be empty."""
     parts = [HEAD]
@@ -47,6 +48,8 @@ def performance_page(
         parts.append(f"\n### What the columns mean\n\n{page.NOTES}")
     if scaling:
         parts.append(scaling_text(scaling))
+    if of_fast_path:
+        parts.append(f"\n## The fast path beside transformers' modules\n\n{fast_path.section(of_fast_path)}")
     if of_api:
         parts.append(f"\n## The API\n\n{api.section(of_api)}")
     if of_streams:
@@ -159,7 +162,9 @@ def main() -> None:
     of_api = newest(given.results, "api-????-??-??.json")
     of_streams = newest(given.results, "streams-????-??-??.json")
     at_scale = newest(given.results, "at-scale-*.json")
-    (given.docs / "performance.md").write_text(performance_page(day, scaling, of_api, of_streams, at_scale))
+    of_fast_path = newest(given.results, "fast-path-????-??-??.json")
+    text = performance_page(day, scaling, of_api, of_streams, at_scale, of_fast_path)
+    (given.docs / "performance.md").write_text(text)
     if scaling:
         draw(scaling, given.docs / PICTURE)
     say(f"Written to {given.docs / 'performance.md'}")

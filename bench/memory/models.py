@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-import bitsandbytes as bnb
 import torch
 from bitsandbytes.functional import quantize_4bit
 from torch import Tensor, nn
@@ -15,13 +14,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qw
 
 from core.estimates.shapes import ModelShape
 from worker.engine.base.decoder import Decoder
-from worker.engine.base.head import Head
 from worker.engine.base.model_shape import shape_of
-from worker.engine.base.portable import PortableDecoder, linear_layers
+from worker.engine.base.portable import linear_layers
 from worker.engine.base.quantisation import int8_linear, int8_rows
 from worker.engine.base.text_decoder import TextDecoder
 from worker.engine.kernels.projection import LowRank, Part
-from worker.engine.kernels.transformers_attention import NAME
 from worker.engine.parameters.flat import FlatParameters, Place
 
 HEAD, EMBEDDING = "lm_head", "embed_tokens"
@@ -70,12 +67,8 @@ class Case:
     quantization: Literal["nf4"] | None = None
 
     @property
-    def path(self) -> Literal["fast", "portable"]:
-        return "fast" if self.quantization is None and self.config().model_type == "llama" else "portable"
-
-    @property
     def shape(self) -> ModelShape:
-        found = shape_of(self.config(), self.dtype, self.quantization, self.path)
+        found = shape_of(self.config(), self.dtype, self.quantization, "fast")
         assert found is not None
         return found
 
@@ -124,13 +117,9 @@ def build(case: Case, layers: int | None = None) -> tuple[Any, TextDecoder]:
     config: Any = case.config()
     config.num_hidden_layers = layers or config.num_hidden_layers
     model = AutoModelForCausalLM.from_config(config, dtype=case.dtype).eval().requires_grad_(False)
-    if case.path == "fast":
-        return model, Decoder(model)
-    linears = [name for name in linear_layers(model) if name != HEAD]
     if case.quantization == "nf4":
-        _quantise(model, linears)
-    model.set_attn_implementation(NAME)
-    return model, PortableDecoder(model, Head.of(model), linears)
+        _quantise(model, [name for name in linear_layers(model) if name != HEAD])
+    return model, Decoder(model)
 
 
 def _quantise(model: Any, linears: list[str]) -> None:
@@ -139,9 +128,9 @@ def _quantise(model: Any, linears: list[str]) -> None:
         layer = model.get_submodule(name)
         packed, state = quantize_4bit(layer.weight.data, quant_type="nf4", compress_statistics=True)
         layer.weight = nn.Parameter(packed, requires_grad=False)
+        layer.weight.quant_state = state  # type: ignore[union-attr]
         layer.register_buffer("absmax", state.absmax)  # so that the tracker sees the buffers
         layer.register_buffer("scales", state.state2.absmax)
-        layer.forward = partial(_nf4_linear, packed, state)
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
         weight = nn.Parameter(layer.weight.data.to(torch.int8), requires_grad=False)
         weight.SCB = layer.weight.new_empty(len(layer.weight), dtype=torch.float32)  # type: ignore[attr-defined]
@@ -149,8 +138,3 @@ def _quantise(model: Any, linears: list[str]) -> None:
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     embedding.forward = partial(int8_rows, embedding, model.config.dtype or torch.bfloat16)
     head.forward = partial(int8_linear, head)
-
-
-def _nf4_linear(packed: Tensor, state: Any, x: Tensor) -> Tensor:
-    y: Tensor = bnb.matmul_4bit(x, packed, quant_state=state)
-    return y

@@ -71,7 +71,7 @@ def track(
             losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
             del hidden_SD
             after_forward = tracker.now
-            losses.total.backward()
+            losses.weighted_S.sum().backward()
         return Tracked(before, after_forward, tracker.most)
 
 

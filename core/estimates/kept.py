@@ -28,6 +28,8 @@ def _kept_by_kernels(model: ModelShape, load: Load, recompute: Recompute) -> flo
         output projection:     attended values [H E]
         norm and gate, up:     as norm and q, k, v
         gate and down:         gate and up [2 I]
+        norms of heads:        q, k, v [H E + 2 J E], 1/rms of each head [H + J in fp32]
+        other norms:           x [D], 1/rms
         every projection:      x Aᵀ [R in all]
 
     The residual sums keep nothing, and a norm's input is the sum itself. Keys and values on a CPU, and
@@ -40,7 +42,7 @@ def _kept_by_kernels(model: ModelShape, load: Load, recompute: Recompute) -> flo
     keys = 2 * model.keys * (model.number_bytes if on_cpu else b)
     if recompute is Recompute.LAYERS:
         return D * b + (keys if on_cpu else 0)
-    norms = 2 * D * b + 2 * FP32 + (0 if on_cpu else 2 * D * b)
+    norms = 2 * D * b + 2 * FP32 + (0 if on_cpu else 2 * D * b) + _other_norms(model, recompute)
     if on_cpu:
         long = load.longest_row > SAVED_KEYS
         queries = model.queries * (model.number_bytes if long else b)
@@ -51,6 +53,15 @@ def _kept_by_kernels(model: ModelShape, load: Load, recompute: Recompute) -> flo
     if recompute is Recompute.GATE_UP:
         return kept - (0 if on_cpu else D * b)
     return kept + 2 * model.inner * b
+
+
+def _other_norms(model: ModelShape, recompute: Recompute) -> float:
+    """Return what the fast path's norms save that not every architecture has; one of them is the MLP's."""
+    after = model.norms - 2 - (1 if model.norms > 2 and recompute is Recompute.GATE_UP else 0)
+    kept = after * (model.hidden * model.kept_bytes + FP32)
+    if model.norms_of_heads:
+        kept += (model.queries + 2 * model.keys) * model.kept_bytes + FP32 * (model.heads + model.key_heads)
+    return kept
 
 
 def _kept_by_modules(model: ModelShape, load: Load, recompute: Recompute) -> float:

@@ -30,17 +30,17 @@ def head_bytes(model: ModelShape, load: Load, tokens: int) -> float:
     return chunks + states + copy
 
 
-def mlp_backward_bytes(model: ModelShape, tokens: float) -> float:
+def mlp_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
     """Return the bytes that the backward pass of an MLP holds beside the kept values: its largest moment.
 
         fast: dy [D]; then for silu(gate) up: dx, dx up, the values again [I each], and their gradient [2 I]
         portable: dy, its copy and the residual's [3 D]; dx of the product and of the updates [I each]
 
-    A quantised weight of the MLP, the largest, is there in full meanwhile: D I b.
+    A quantised weight of the MLP, the largest, is there in full meanwhile, once for each lane: D I b.
     """
     D, inner, b = model.hidden, model.inner, model.number_bytes
     per_token = 3 * D + 2 * inner if model.path == "portable" else D + 5 * inner
-    return tokens * per_token * b + (D * inner * b if model.quantization else 0)
+    return tokens * per_token * b + (load.lanes * D * inner * b if model.quantization else 0)
 
 
 def attention_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
@@ -65,7 +65,7 @@ def attention_backward_bytes(model: ModelShape, load: Load, tokens: float) -> fl
 def backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
     """Return the most that the backward pass of a layer holds beside what all layers keep."""
     freed = tokens * (2 if model.path == "fast" else 4) * model.inner * model.kept_bytes
-    return max(mlp_backward_bytes(model, tokens), attention_backward_bytes(model, load, tokens) - freed)
+    return max(mlp_backward_bytes(model, load, tokens), attention_backward_bytes(model, load, tokens) - freed)
 
 
 def stack_bytes(model: ModelShape, load: Load) -> float:

@@ -27,7 +27,7 @@ def can_join(decoder: Decoder) -> bool:
     small.layers = decoder.layers[:2]
     width = len(decoder.final_norm_D)
     values = torch.randn(BOUNDS[-1], width, generator=torch.Generator().manual_seed(0))
-    inputs_TD = values.to(decoder.final_norm_D).requires_grad_()
+    inputs_TD = values.to(decoder.device, decoder.dtype).requires_grad_()
     small.embedding = inputs_TD.__getitem__
     jobs = [_job(*run) for run in pairwise(BOUNDS)]
     alone = zip(*(_computed(small, [job], inputs_TD) for job in jobs), strict=True)

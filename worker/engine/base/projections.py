@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from worker.engine.base.layer_weight import is_quantised
 from worker.engine.base.quantised_weight import QuantisedWeight
 from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
 
@@ -28,10 +27,10 @@ class MergedProjections:
             columns.append(slice(start, start + layer.out_features))
             start += layer.out_features
         bias_N = _merged_bias(layers)
-        if any(map(is_quantised, layers)):
-            weight: FrozenWeight = QuantisedWeight(layers, columns, bias_N)
+        if all(layer.weight.is_floating_point() for layer in layers):
+            weight: FrozenWeight = DenseWeight(_merged_matrix(layers, columns), bias_N)
         else:
-            weight = DenseWeight(_merged_matrix(layers, columns), bias_N)
+            weight = QuantisedWeight(layers, columns, bias_N)
         return cls(weight, dict(zip(names, columns, strict=True)))
 
 

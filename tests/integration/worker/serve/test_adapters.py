@@ -9,11 +9,11 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cli.embedded import EmbeddedServers
-from core.serving.served_model import StoredAdapter
+from core.serving.served_model import SERVED_FIELD, StoredAdapter
 from core.storage.artifacts import fetch_folder
 from faults.relay import Relay
 from tests.fixtures.api import wait_for
-from tests.fixtures.serving import WEIGHTS, ServerProcess, Serving
+from tests.fixtures.serving import WEIGHTS, ServerProcess, Serving, served
 from tests.fixtures.tiny import TINY
 
 
@@ -47,6 +47,22 @@ def test_a_chat_with_an_adapter_says_what_peft_says(serving: Serving, server: Se
     assert text_of(server.chat(max_tokens=16)) != text_of(server.chat("Hello", first, max_tokens=16))
     wait_for(lambda: {first.sha256, second.sha256} <= set(serving.row_of(server).adapters))
     assert serving.row_of(server).resident == TINY
+
+
+def test_a_model_answers_on_weights_in_the_precision_that_it_was_trained_in(
+    serving: Serving, server: ServerProcess
+) -> None:
+    adapter = serving.adapter(6)
+
+    def made_by(precision: str | None) -> str:
+        asked = served(adapter) | {"precision": precision}
+        answer = server.chat("Hello", **{SERVED_FIELD: asked})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["system_fingerprint"])
+
+    published, in_4_bits = made_by(None), made_by("nf4")
+    assert published != in_4_bits
+    assert (made_by("none"), made_by("nf4")) == (published, in_4_bits)
 
 
 def test_the_same_content_has_the_same_hash_wherever_it_lies(serving: Serving) -> None:

@@ -197,6 +197,15 @@ def test_two_jobs_with_shared_beginnings_equal_each_in_transformers_with_peft(
         )
 
 
+@pytest.mark.parametrize("name", ["gemma 3, windows in some layers", "qwen 3, norms of queries"])
+def test_in_bf16_the_losses_are_those_of_fp32_to_rounding(name: str, tmp_path: Path) -> None:
+    """Gemma's norms multiply in fp32 whatever the base computes in."""
+    save_model(FAST[name](), tmp_path)
+    bases = [load(tmp_path, dtype=dtype) for dtype in ("fp32", "bf16")]
+    exact, rounded = (loss_and_gradients(base, attach_two(base), ROWS)[0] for base in bases)
+    assert rounded == pytest.approx(exact, rel=0.05)
+
+
 def test_row_by_row_no_row_runs_twice() -> None:
     """One of the eight rows ends in the middle of other rows, so it needs no run of its own."""
     assert len(row_axes(lay(ROWS).segments, CPU)) == 7

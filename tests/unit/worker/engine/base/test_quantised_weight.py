@@ -1,12 +1,15 @@
 """The products of a quantised weight are those of the matrix that its layers stand for."""
 
 from threading import Thread
+from weakref import ref
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from tests.fixtures.engine.twins import DTYPES, TOLERANCE, relative_difference
+from worker.engine.base import quantised_weight
+from worker.engine.base.head import Head
 from worker.engine.base.layer_weight import dequantised, weight_of
 from worker.engine.base.quantisation import make_trainable
 from worker.engine.base.quantised_weight import QuantisedWeight
@@ -68,6 +71,30 @@ def test_lanes_that_take_products_at_the_same_time_do_not_change_each_other() ->
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_at_most_one_layer_s_matrix_is_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[ref[Tensor]] = []
+
+    def watched(layer: nn.Module, dtype: torch.dtype) -> Tensor:
+        assert not any(each() is not None for each in made)
+        made.append(ref(matrix := weight_of(layer, dtype)))
+        return matrix
+
+    monkeypatch.setattr(quantised_weight, "weight_of", watched)
+    weight = QuantisedWeight(layers("int8", torch.float32), COLUMNS, None)
+    weight.backward(weight.forward(torch.randn(TOKENS, INPUTS)))
+    assert [each() for each in made] == [None] * 6
+
+
+def test_lanes_share_one_copy_of_a_head_in_8_bits() -> None:
+    layer = layers("int8", torch.float32)[0]
+    head = Head(layer, torch.float32, 1.0, None)
+    first_VD = head.weight_VD
+    assert head.weight_VD is first_VD
+    gone = ref(first_VD)
+    del first_VD
+    assert gone() is None
 
 
 @pytest.mark.parametrize("rows", [1, 64, 150])
