@@ -7,7 +7,7 @@ step, and so how the step is cut into micro-batches.
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from itertools import accumulate, islice, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ class JobRows:
 
     `weight` is the weight of each supervised token in the adapter's loss. `row_weights`, if given, has a
     factor for each row. `dropout_seed` is the seed of `dropout.step_seed`; with None no input is dropped.
+    `apart` says whether the rows are cut into micro-batches without those of other adapters. `first` is the
+    number of the first row, counted through all jobs.
     """
 
     adapter: str
@@ -35,11 +37,14 @@ class JobRows:
     weight: float
     row_weights: Sequence[float] | None = None
     dropout_seed: int | None = None
+    apart: bool = False
+    first: int = 0
 
     def part(self, start: int, end: int) -> "JobRows":
         """Return the rows from number `start` up to `end` alone."""
         weights = self.row_weights and self.row_weights[start:end]
-        return replace(self, rows=self.rows[start:end], row_weights=weights)
+        rows = self.rows[start:end]
+        return replace(self, rows=rows, row_weights=weights, first=self.first + start)
 
 
 @dataclass(frozen=True)
@@ -66,35 +71,44 @@ Group = list[Placed]
 """The rows of a micro-batch. Rows of one adapter stand side by side, in the order of their tokens."""
 
 
-def portions(jobs: Sequence[JobRows], apart: bool = False) -> Iterator[tuple[list[JobRows], int]]:
-    """Yield the rows of the jobs in their order, at most `ROWS_AT_ONCE` at a time, or of one job if `apart`.
+def numbered(jobs: Sequence[JobRows]) -> list[JobRows]:
+    """Number the rows through the jobs in their order."""
+    firsts = accumulate((len(job.rows) for job in jobs), initial=0)
+    return [replace(job, first=first) for job, first in zip(jobs, firsts, strict=False)]
 
-    With each portion comes the number of its first row, counted through all jobs. A job's rows are cut where
-    they would be cut without the other jobs.
+
+def portions(jobs: Sequence[JobRows]) -> Iterator[list[JobRows]]:
+    """Yield the rows of the jobs in their order, at most `ROWS_AT_ONCE` at a time.
+
+    A job's rows are cut where they would be cut without the other jobs.
     """
-    first, portion, count = 0, list[JobRows](), 0
+    portion, count = list[JobRows](), 0
     for job in jobs:
         for start in range(0, len(job.rows), ROWS_AT_ONCE):
-            part = job.part(start, min(start + ROWS_AT_ONCE, len(job.rows)))
-            if portion and (apart or count + len(part.rows) > ROWS_AT_ONCE):
-                yield portion, first
-                first, portion, count = first + count, [], 0
-            portion.append(part)
-            count += len(part.rows)
+            end = min(start + ROWS_AT_ONCE, len(job.rows))
+            if portion and count + end - start > ROWS_AT_ONCE:
+                yield portion
+                portion, count = [], 0
+            portion.append(job.part(start, end))
+            count += end - start
     if portion:
-        yield portion, first
+        yield portion
 
 
-def groups_of(jobs: Sequence[JobRows], max_tokens: int, multiple: int = 1, first: int = 0) -> list[Group]:
+def cut_together(jobs: Sequence[JobRows]) -> list[list[JobRows]]:
+    """Return the jobs whose rows are cut together, and then each of the others by itself."""
+    shared = [job for job in jobs if not job.apart]
+    return [*([shared] if shared else []), *([job] for job in jobs if job.apart)]
+
+
+def groups_of(jobs: Sequence[JobRows], max_tokens: int, multiple: int = 1) -> list[Group]:
     """Return as few groups as can hold all rows, with similar numbers of tokens.
 
-    The rows are numbered from `first` on. A group has at most `max_tokens` tokens, or is one longer row. The
-    groups have similar sizes because the products of a small last group would be inefficient. The number of
-    groups is a multiple of `multiple` if the rows allow it.
+    A group has at most `max_tokens` tokens, or is one longer row. The groups have similar sizes because the
+    products of a small last group would be inefficient. The number of groups is a multiple of `multiple` if
+    the rows allow it.
     """
-    rows: list[Placed] = []
-    for job in jobs:
-        rows += _ordered(job, first + len(rows))
+    rows = [placed for job in jobs for placed in _ordered(job)]
     fewest = len(_cut(rows, max_tokens))
     fewest = -(-fewest // multiple) * multiple
     lowest = bisect_left(range(max_tokens), True, key=lambda limit: len(_cut(rows, limit)) <= fewest)
@@ -117,17 +131,17 @@ def _cut(rows: Sequence[Placed], limit: int) -> list[Group]:
     return groups
 
 
-def _ordered(job: JobRows, first: int) -> Group:
+def _ordered(job: JobRows) -> Group:
     """Return the rows in the order of their tokens, so that rows with a common beginning are neighbours.
 
-    The rows are numbered from `first` on, in the order in which the job gives them.
+    They are numbered in the order in which the job gives them.
     """
     given = list(job.rows)
     order = sorted(range(len(given)), key=lambda index: given[index].tokens_L.astype(">i4").tobytes())
     rows = [given[index] for index in order]
     common = [0, *(_common(a.tokens_L, b.tokens_L) for a, b in pairwise(rows))]
     return [
-        Placed(job, given[index], length, first + index, _weight(job, index))
+        Placed(job, given[index], length, job.first + index, _weight(job, index))
         for index, length in zip(order, _shared(common, 0), strict=True)
     ]
 

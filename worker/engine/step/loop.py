@@ -128,6 +128,7 @@ def _compute_objectives(context: PassContext, trainees: Sequence[Trainee]) -> di
             trainee.references,
             trainee.dropout_seed,
             trainee.parent_values,
+            trainee.deterministic,
         )
         for trainee in trainees
         if trainee.objective is not None
@@ -143,12 +144,13 @@ def _job_rows(trainee: Trainee, rows: Sequence[Row], objective: ObjectiveResult 
 
     Rows with weight 0, which the objective only measures, are left out, unless all weights are 0.
     """
-    name, seed = trainee.adapter.name, trainee.dropout_seed
+    name, seed, apart = trainee.adapter.name, trainee.dropout_seed, trainee.deterministic
     if objective is None:
-        return JobRows(name, rows, 1 / sum(row.weight for row in rows), dropout_seed=seed)
+        weight = 1 / sum(row.weight for row in rows)
+        return JobRows(name, rows, weight, dropout_seed=seed, apart=apart)
     weighty = [number for number, weight in enumerate(objective.weights) if weight] or range(len(rows))
     learnt, weights = [rows[number] for number in weighty], [objective.weights[number] for number in weighty]
-    return JobRows(name, learnt, 1.0, weights, seed)
+    return JobRows(name, learnt, 1.0, weights, seed, apart)
 
 
 def _forget(trainees: Sequence[Trainee]) -> None:

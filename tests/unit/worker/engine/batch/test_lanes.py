@@ -39,7 +39,7 @@ def test_two_lanes_give_the_losses_and_adapters_of_one(
     rows = shared_rows() if shared else make_rows(12, 0)
     outcomes = []
     for count in (1, 2):
-        base.lanes = Lanes(count, joins=count == 2)
+        base.lanes = Lanes(count)
         trainees = [make_trainee(base, f"{name}{count}", make_spec(), rows) for name in "ab"]
         losses = train(base, trainees, 4)
         validation = evaluate(PassContext(base, max_tokens=40), trainees[0].adapter, rows).loss
@@ -101,7 +101,7 @@ def test_nobody_waits_for_a_lane_whose_job_learns_nothing_so_deep(base: Resident
     }
     outcomes = []
     for count in (1, 2):
-        base.lanes = Lanes(count, joins=count == 2)
+        base.lanes = Lanes(count)
         trainees = [make_trainee(base, f"{name}{count}", specs[name], rows[name]) for name in rows]
         for _ in range(2):
             train_round(PassContext(base, max_tokens=1_000), trainees)
