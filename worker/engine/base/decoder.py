@@ -56,7 +56,7 @@ class Decoder:
         self, model: nn.Module, operations: Operations | None = None, save_in_bf16: bool = False
     ) -> None:
         config: Any = model.config
-        self.embedding_VD = model.get_parameter("model.embed_tokens.weight")
+        self.embedding_VD: Tensor = model.get_parameter("model.embed_tokens.weight")
         self.head_VD: Tensor = model.get_parameter("lm_head.weight")
         self.final_norm_D = model.get_parameter("model.norm.weight")
         self.rotary: Any = model.get_submodule("model.rotary_emb")

@@ -45,7 +45,7 @@ class Bench:
 
     def __init__(self, base: ResidentBase, spec: JobSpec, folder: Path) -> None:
         self.base, self.folder = base, folder
-        self.spec, self.rows = spec, rows_of(spec, 6)
+        self.spec, self.rows = spec, rows_of(spec, 4)
 
     def job(self) -> Trainee:
         return make_trainee(self.base, "job", self.spec, self.rows)
