@@ -65,6 +65,9 @@ class TrainingOptions(Options):
     `early_stopping_threshold` in this many evaluations in a row. The best checkpoint is published"""
     early_stopping_threshold: Annotated[float, Field(ge=0)] = 0.0
     """The validation loss must fall by more than this to count as an improvement"""
+    deterministic: bool = False
+    """Give the job the same adapter, to the bit, whichever other jobs train beside it, on one kind of CPU. It
+    then takes up to a quarter more time beside other small jobs, and no more time alone"""
     load_best_model_at_end: bool = False
     """Publish the checkpoint with the lowest validation loss instead of the last one, without ending early"""
     devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)] = 1

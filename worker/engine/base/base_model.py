@@ -1,5 +1,6 @@
 """The frozen base model, loaded once per process and shared by every job that trains on it."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,7 +64,7 @@ class ResidentBase:
             self.model, entry.max_length, sharded, save_in_bf16
         )
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
-        self.lanes = _lanes_of(fast, device) if fast else Lanes(1)
+        self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
         self.compute: Literal["int8"] | None = None
         self.budget = Budget(
             model=shape_of(
@@ -100,6 +101,15 @@ class ResidentBase:
         """The most tokens to compute at once beside no adapter. Raises JobError if no row would fit."""
         return self.budget.measures(self.budget.usual_load, tuple(Recompute)).step_tokens
 
+    @cached_property
+    def joins_jobs(self) -> bool:
+        """Whether jobs that are cut apart are computed at once. The first question tries it out."""
+        decoder = self.decoder
+        if self.device.type != "cpu" or not isinstance(decoder, Decoder):
+            return False
+        (found,) = self.lanes.map(lambda _lane, _item: can_join(decoder), [None])
+        return found
+
     @property
     def slow_path_warning(self) -> str | None:
         """The warning for jobs on a base model that trains row by row; None on the other paths."""
@@ -109,14 +119,6 @@ class ResidentBase:
             f"{self.entry.id} trains row by row. The result is the same, but training is slow. "
             f"The reason: {self.why_not_faster}."
         )
-
-
-def _lanes_of(decoder: Decoder, device: torch.device) -> Lanes:
-    """Return the lanes for a device. On a CPU they join jobs, if this changes no bit of a job's result."""
-    lanes = Lanes(lanes_for(device), decoder.costs)
-    if device.type == "cpu":
-        (lanes.joins,) = lanes.map(lambda _lane, _item: can_join(decoder), [None])
-    return lanes
 
 
 def choose_device(setting: str, number: int | None = None) -> torch.device:

@@ -7,7 +7,7 @@ step, and so how the step is cut into micro-batches.
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from itertools import accumulate, islice, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,9 @@ class JobRows:
 
     `weight` is the weight of each supervised token in the adapter's loss. `row_weights`, if given, has a
     factor for each row. `dropout_seed` is the seed of `dropout.step_seed`; with None no input is dropped.
-    The rows of one example stand side by side. They come into one micro-batch if `fits_together`.
+    The rows of one example stand side by side. They come into one micro-batch if `fits_together`. `apart`
+    says whether the rows are cut into micro-batches without those of other adapters. `first` is the number of
+    the first row, counted through all jobs.
     """
 
     adapter: str
@@ -37,11 +39,14 @@ class JobRows:
     row_weights: Sequence[float] | None = None
     dropout_seed: int | None = None
     rows_per_example: int = 1
+    apart: bool = False
+    first: int = 0
 
     def part(self, start: int, end: int) -> "JobRows":
         """Return the rows from number `start` up to `end` alone."""
         weights = self.row_weights and self.row_weights[start:end]
-        return replace(self, rows=self.rows[start:end], row_weights=weights)
+        rows = self.rows[start:end]
+        return replace(self, rows=rows, row_weights=weights, first=self.first + start)
 
 
 @dataclass(frozen=True)
@@ -68,24 +73,29 @@ Group = list[Placed]
 """The rows of a micro-batch. Rows of one adapter stand side by side, in the order of their tokens."""
 
 
-def portions(jobs: Sequence[JobRows], apart: bool = False) -> Iterator[tuple[list[JobRows], int]]:
-    """Yield the rows of the jobs in their order, at most `ROWS_AT_ONCE` at a time, or of one job if `apart`.
+def numbered(jobs: Sequence[JobRows]) -> list[JobRows]:
+    """Number the rows through the jobs in their order."""
+    firsts = accumulate((len(job.rows) for job in jobs), initial=0)
+    return [replace(job, first=first) for job, first in zip(jobs, firsts, strict=False)]
 
-    A portion has only whole examples. With each portion comes the number of its first row, counted through
-    all jobs. A job's rows are cut where they would be cut without the other jobs.
+
+def portions(jobs: Sequence[JobRows]) -> Iterator[list[JobRows]]:
+    """Yield the rows of the jobs in their order, at most `ROWS_AT_ONCE` at a time, and only whole examples.
+
+    A job's rows are cut where they would be cut without the other jobs.
     """
-    first, portion, count = 0, list[JobRows](), 0
+    portion, count = list[JobRows](), 0
     for job in jobs:
         most = ROWS_AT_ONCE - ROWS_AT_ONCE % job.rows_per_example
         for start in range(0, len(job.rows), most):
-            part = job.part(start, min(start + most, len(job.rows)))
-            if portion and (apart or count + len(part.rows) > ROWS_AT_ONCE):
-                yield portion, first
-                first, portion, count = first + count, [], 0
-            portion.append(part)
-            count += len(part.rows)
+            end = min(start + most, len(job.rows))
+            if portion and count + end - start > ROWS_AT_ONCE:
+                yield portion
+                portion, count = [], 0
+            portion.append(job.part(start, end))
+            count += end - start
     if portion:
-        yield portion, first
+        yield portion
 
 
 def fits_together(rows: Sequence[Row], max_tokens: int) -> bool:
@@ -95,18 +105,20 @@ def fits_together(rows: Sequence[Row], max_tokens: int) -> bool:
     return sum(map(len, ordered)) - sum(length for length in common if length >= MIN_SHARED) <= max_tokens
 
 
-def groups_of(jobs: Sequence[JobRows], max_tokens: int, multiple: int = 1, first: int = 0) -> list[Group]:
+def cut_together(jobs: Sequence[JobRows]) -> list[list[JobRows]]:
+    """Return the jobs whose rows are cut together, and then each of the others by itself."""
+    shared = [job for job in jobs if not job.apart]
+    return [*([shared] if shared else []), *([job] for job in jobs if job.apart)]
+
+
+def groups_of(jobs: Sequence[JobRows], max_tokens: int, multiple: int = 1) -> list[Group]:
     """Return as few groups as can hold all rows, with similar numbers of tokens.
 
-    The rows are numbered from `first` on. A group has at most `max_tokens` tokens, or is one longer row. An
-    example that is kept together may have MIN_SHARED tokens more. The groups have similar sizes because the
-    products of a small last group would be inefficient. The number of groups is a multiple of `multiple` if
-    the rows allow it.
+    A group has at most `max_tokens` tokens, or is one longer row. An example that is kept together may have
+    MIN_SHARED tokens more. The groups have similar sizes because the products of a small last group would be
+    inefficient. The number of groups is a multiple of `multiple` if the rows allow it.
     """
-    units: list[Group] = []
-    for job in jobs:
-        units += _ordered(job, first, max_tokens)
-        first += len(job.rows)
+    units = [unit for job in jobs for unit in _ordered(job, max_tokens)]
     fewest = len(_cut(units, max_tokens))
     fewest = -(-fewest // multiple) * multiple
     lowest = bisect_left(range(max_tokens), True, key=lambda limit: len(_cut(units, limit)) <= fewest)
@@ -130,11 +142,11 @@ def _cut(units: Sequence[Group], limit: int) -> list[Group]:
     return groups
 
 
-def _ordered(job: JobRows, first: int, max_tokens: int) -> list[Group]:
+def _ordered(job: JobRows, max_tokens: int) -> list[Group]:
     """Return the units in the order of their tokens, so that rows with a common beginning are neighbours.
 
-    A unit is what is not cut: an example that fits together, or a single row. The rows are numbered from
-    `first` on, in the order in which the job gives them.
+    A unit is what is not cut: an example that fits together, or a single row. The rows are numbered in the
+    order in which the job gives them.
     """
     given = list(job.rows)
     keys = [_token_order(row.tokens_L) for row in given]
@@ -143,7 +155,7 @@ def _ordered(job: JobRows, first: int, max_tokens: int) -> list[Group]:
     order = [index for unit in units for index in unit]
     common = [0, *(_common(given[a].tokens_L, given[b].tokens_L) for a, b in pairwise(order))]
     placed = (
-        Placed(job, given[index], length, first + index, _weight(job, index))
+        Placed(job, given[index], length, job.first + index, _weight(job, index))
         for index, length in zip(order, _shared(common, 0), strict=True)
     )
     return [list(islice(placed, len(unit))) for unit in units]

@@ -1,10 +1,10 @@
-"""Joins the micro-batches of several jobs, so that they are computed at once.
+"""Joins micro-batches that were cut by themselves, so that they are computed at once.
 
-Each job's rows are cut by themselves: into micro-batches, and each micro-batch into the parts of the lanes.
-Then the parts of several jobs are laid end to end on one token axis. The products with the base's weights and
-all other work on single tokens go over the whole axis. Everything that brings tokens together is computed for
-each job by itself: attention, and the sums over tokens in the gradients. So a job's result does not depend on
-the jobs beside it.
+A job may ask for a result that does not depend on the jobs beside it, to the bit. Its rows are cut by
+themselves: into micro-batches, and each micro-batch into the parts of the lanes. Then these parts and those
+of other jobs are laid end to end on one token axis. The products with the base's weights and all other work
+on single tokens go over the whole axis. Everything that brings tokens together is computed for each part by
+itself: attention, and the sums over tokens in the gradients.
 """
 
 from bisect import bisect_left
@@ -27,8 +27,8 @@ def whole_tiles(count: int) -> int:
 def joined_groups(groups: Sequence[Group], max_tokens: int) -> list[list[Group]]:
     """Return runs of neighbours to compute at once: as few as possible, and of similar size.
 
-    Each group has rows of one job. A run has at most `max_tokens` tokens, or is one longer group. It has at
-    most one group of each job, as a job alone never computes two of its groups at once.
+    A run has at most `max_tokens` tokens, or is one longer group. It has at most one group of each job, as a
+    job alone never computes two of its groups at once, and at most one of the jobs that are cut together.
     """
     fewest = len(_filled(groups, max_tokens))
     lowest = bisect_left(range(max_tokens), True, key=lambda limit: len(_filled(groups, limit)) <= fewest)
@@ -41,11 +41,17 @@ def _filled(groups: Sequence[Group], limit: int) -> list[list[Group]]:
     for group in groups:
         size = whole_tiles(group[0].common + sum(placed.own for placed in group))
         tokens += size
-        if not runs or tokens > limit or runs[-1][-1][0].job.adapter == group[0].job.adapter:
+        if not runs or tokens > limit or _cut_of(runs[-1][-1]) == _cut_of(group):
             runs.append([])
             tokens = size
         runs[-1].append(group)
     return runs
+
+
+def _cut_of(group: Group) -> str | None:
+    """Return the job that was cut apart, or None for the jobs that were cut together."""
+    job = group[0].job
+    return job.adapter if job.apart else None
 
 
 def joined(members: Sequence[MicroBatch]) -> MicroBatch:

@@ -23,19 +23,20 @@ Result = TypeVar("Result")
 
 
 class Lanes:
-    """A pool of threads, each with its share of torch's threads. A single lane is the calling thread.
+    """A pool of threads, each with its share of torch's threads. A single lane is the calling thread."""
 
-    `joins` says whether the lanes compute the micro-batches of several jobs at once.
-    """
-
-    def __init__(self, count: int, costs: Costs = EVEN, joins: bool = False) -> None:
-        self.count, self._costs, self.joins = count, costs, joins
+    def __init__(self, count: int, costs: Costs = EVEN) -> None:
+        self.count, self._costs = count, costs
         self._pool = _pool_of(count) if count > 1 else None
 
-    def parts_of(self, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
-        """Return the part of each lane. Several micro-batches are divided one by one, and then joined."""
-        if self.count == 1 and not self.joins:
-            return list(batches)
+    def parts_of(self, batches: Sequence[MicroBatch], join: bool = False) -> list[MicroBatch]:
+        """Return the part of each lane. With `join`, the micro-batches are divided one by one, then joined.
+
+        Without `join` there is only one micro-batch.
+        """
+        if not join:
+            (batch,) = batches
+            return [batch] if self.count == 1 else divided(batch, self.count, self._costs)
         divisions = [divided(batch, self.count, self._costs) for batch in batches]
         return [joined([part for part in parts if part is not None]) for parts in zip_longest(*divisions)]
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from worker.engine.batch.dropout import token_seeds
-from worker.engine.batch.grouping import Group, JobRows, Placed, groups_of
+from worker.engine.batch.grouping import Group, JobRows, Placed, groups_of, numbered
 from worker.engine.batch.micro_batch import MicroBatch, Run, Segment
 
 
@@ -20,7 +20,7 @@ def pack(
     jobs: Sequence[JobRows], max_tokens: int, device: torch.device, multiple: int = 1
 ) -> Iterator[MicroBatch]:
     """Yield a micro-batch for each group of rows that `grouping.groups_of` returns."""
-    for group in groups_of(jobs, max_tokens, multiple):
+    for group in groups_of(numbered(jobs), max_tokens, multiple):
         yield pack_group(group, device)
 
 

@@ -164,6 +164,7 @@ def _objective_parts(context: PassContext, trainees: Sequence[Trainee]) -> dict[
             trainee.references,
             trainee.dropout_seed,
             trainee.parent_values,
+            trainee.deterministic,
         )
         for trainee in trainees
         if trainee.objective is not None
@@ -176,7 +177,8 @@ def _objective_parts(context: PassContext, trainees: Sequence[Trainee]) -> dict[
 def _job_rows(trainee: Trainee, rows: Sequence[Row]) -> JobRows:
     """Return the rows of a step whose loss is a cross-entropy."""
     weight = 1 / sum(row.weight for row in rows)
-    return JobRows(trainee.adapter.name, rows, weight, dropout_seed=trainee.dropout_seed)
+    seed, apart = trainee.dropout_seed, trainee.deterministic
+    return JobRows(trainee.adapter.name, rows, weight, dropout_seed=seed, apart=apart)
 
 
 def _forget(trainees: Sequence[Trainee]) -> None:

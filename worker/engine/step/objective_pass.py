@@ -40,6 +40,8 @@ class ObjectiveRows:
     references: References
     dropout_seed: int | None = None
     parent_values: Tensor | None = None
+    apart: bool = False
+    """Whether the rows are cut into micro-batches without those of other adapters"""
 
     @property
     def selected(self) -> "Selected":
@@ -51,7 +53,8 @@ class ObjectiveRows:
 
     @property
     def as_job(self) -> JobRows:
-        return JobRows(self.adapter.name, self.selected, 1.0, dropout_seed=self.dropout_seed)
+        name, seed = self.adapter.name, self.dropout_seed
+        return JobRows(name, self.selected, 1.0, dropout_seed=seed, apart=self.apart)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from worker.engine.adapters.adapter import Adapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.head import head_losses
 from worker.engine.base.text_decoder import TextDecoder
-from worker.engine.batch.grouping import Group, JobRows, groups_of, portions
+from worker.engine.batch.grouping import JobRows, cut_together, groups_of, numbered, portions
 from worker.engine.batch.joining import joined_groups, supervised_runs
 from worker.engine.batch.lanes import Lanes
 from worker.engine.batch.micro_batch import MicroBatch
@@ -48,9 +48,10 @@ def run_pass(
     micro-batches.
     """
     lanes = lanes_of(context.base, decoder)
-    batches = micro_batches(context, jobs, lanes.joins)
+    join = any(job.apart for job in jobs) and decoder is context.base.decoder and context.base.joins_jobs
+    batches = micro_batches(context, jobs, join)
     with context.processes.together(in_lockstep=context.base.sharded):
-        finished = _compute_all(lanes, batches, compute, sums, context.abandon)
+        finished = _compute_all(lanes, batches, join, compute, sums, context.abandon)
     if not finished:
         raise Abandoned
 
@@ -60,36 +61,22 @@ def micro_batches(
 ) -> Iterator[list[MicroBatch]]:
     """Yield this process's micro-batches, and move each to the device when it is needed.
 
-    Those of a list are to be computed at once; without `join`, a list has one. On a CPU a micro-batch has
-    rows of one job, so that no bit of a job's result depends on other jobs. On a GPU, where nothing is
-    promised to the bit, jobs share micro-batches.
+    Those of a list are to be computed at once; without `join`, a list has one. Jobs that are not cut apart
+    share micro-batches.
 
     Processes in lockstep need the same number of micro-batches. A process that has one less computes another
     one with the bare base model and weights of zero, which adds nothing to any sum.
     """
     base, processes = context.base, context.processes
-    apart = base.device.type == "cpu"
-    for portion, first in portions(jobs, apart and not join):
-        if join:
-            yield from _joined(context, portion, first)
-            continue
-        groups = groups_of(portion, context.max_tokens, processes.size, first)
-        mine = processes.part(groups)
-        for group in mine:
-            yield [pack_group(group, base.device)]
-        if base.sharded and len(mine) * processes.size < len(groups):
-            again = pack_group(groups[0], base.device)
-            yield [replace(again, adapter_tokens={}, weights_S=torch.zeros_like(again.weights_S))]
-
-
-def _joined(context: PassContext, jobs: Sequence[JobRows], first: int) -> Iterator[list[MicroBatch]]:
-    """Yield the micro-batches that are to be computed at once. Their rows are numbered from `first` on."""
-    mine: list[Group] = []
-    for job in jobs:
-        mine += context.processes.part(groups_of([job], context.max_tokens, context.processes.size, first))
-        first += len(job.rows)
-    for groups in joined_groups(mine, context.max_tokens):
-        yield [pack_group(group, context.base.device) for group in groups]
+    for portion in portions(numbered(jobs)):
+        cuts = [groups_of(cut, context.max_tokens, processes.size) for cut in cut_together(portion)]
+        mine = [group for groups in cuts for group in processes.part(groups)]
+        for at_once in joined_groups(mine, context.max_tokens) if join else ([group] for group in mine):
+            yield [pack_group(group, base.device) for group in at_once]
+        for groups in cuts:
+            if base.sharded and len(processes.part(groups)) * processes.size < len(groups):
+                again = pack_group(groups[0], base.device)
+                yield [replace(again, adapter_tokens={}, weights_S=torch.zeros_like(again.weights_S))]
 
 
 def decoder_of(base: ResidentBase, adapters: Sequence[Adapter]) -> TextDecoder:
@@ -115,6 +102,7 @@ def lanes_of(base: ResidentBase, decoder: TextDecoder) -> Lanes:
 def _compute_all(
     lanes: Lanes,
     batches: Iterable[Sequence[MicroBatch]],
+    join: bool,
     compute: Callable[[int, MicroBatch], TokenLosses],
     sums: Sums,
     abandon: Callable[[], bool],
@@ -126,7 +114,7 @@ def _compute_all(
     for batch in batches:
         if abandon():
             return False
-        parts = lanes.parts_of(batch)
+        parts = lanes.parts_of(batch, join)
         for part, losses in zip(parts, lanes.map(_taking_part(compute), parts), strict=True):
             _add(part, losses, sums)
     return True

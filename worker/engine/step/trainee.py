@@ -132,6 +132,11 @@ class Trainee:
         drops = isinstance(adapter, LoraAdapter | AdaLoraAdapter) and adapter.lora_dropout > 0
         return step_seed(self._spec.seed, self.step) if drops else None
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether the result must not depend on neighbours, to the bit."""
+        return self._spec.training.deterministic
+
     def stop(self) -> None:
         """Make no more steps, although the schedule has not ended."""
         self.last_step = self.step

@@ -72,7 +72,10 @@ def test_the_official_client_creates_a_job(alice: Tenant, training_file: str) ->
             "type": "supervised",
             "supervised": {"hyperparameters": {"n_epochs": 2, "learning_rate_multiplier": 0.5}},
         },
-        extra_body={"adapter": {"type": "lora", "r": 8}, "training": {"lr_scheduler_type": "linear"}},
+        extra_body={
+            "adapter": {"type": "lora", "r": 8},
+            "training": {"lr_scheduler_type": "linear", "deterministic": True},
+        },
     )
 
     assert (job.status, job.object, job.seed) == ("queued", "fine_tuning.job", 42)
@@ -86,6 +89,7 @@ def test_the_official_client_creates_a_job(alice: Tenant, training_file: str) ->
     assert shown["method"] == {"type": "supervised", "supervised": {"hyperparameters": resolved}}
     assert (shown["adapter"]["r"], shown["adapter"]["lora_alpha"]) == (8, 32)
     assert (shown["training"]["lr_scheduler_type"], shown["training"]["max_length"]) == ("linear", MAX_LENGTH)
+    assert shown["training"]["deterministic"] is True
     assert (shown["user_provided_suffix"], shown["started_at"]) == ("my-model", None)
     assert shown["fine_tuned_model"] is None
     assert shown["adapter_id"] is None
@@ -364,6 +368,7 @@ CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIAL
             "name a validation_file too",
         ),
         ({"training": {"eval_samples": 2}}, "training.eval_samples", "name a validation_file too"),
+        ({"training": {"deterministic": "maybe"}}, "training.deterministic", "true or false"),
         ({"training": {"eval_samples": 17}}, "training.eval_samples", "from 0 to 16"),
         ({"training": {"eval_max_new_tokens": 0}}, "training.eval_max_new_tokens", "from 1 to 512"),
         (

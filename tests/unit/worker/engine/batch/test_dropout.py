@@ -138,13 +138,13 @@ def test_a_job_without_dropout_carries_nothing_for_masks(base: ResidentBase) -> 
     )
     assert other.dropout_seed is None
     jobs = [
-        JobRows(each.adapter.name, each.next_rows, 1.0, dropout_seed=each.dropout_seed)
+        JobRows(each.adapter.name, each.next_rows, 1.0, dropout_seed=each.dropout_seed, apart=True)
         for each in (other, dropping)
     ]
     (batches,) = passes.micro_batches(PassContext(base, 10_000), jobs, join=True)
     assert [batch.dropout_seeds_T is not None for batch in batches] == [False, True]
     for batch in batches:
-        (part,) = Lanes(1, joins=True).parts_of([batch])
+        (part,) = Lanes(1).parts_of([batch], join=True)
         assert (part.dropout_seeds_T is None) == (batch.dropout_seeds_T is None)
 
 

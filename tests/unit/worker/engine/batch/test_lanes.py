@@ -45,7 +45,7 @@ def test_two_lanes_give_the_losses_and_adapters_of_one(
 ) -> None:
     outcomes = []
     for count in (1, 2):
-        base.lanes = Lanes(count, joins=count == 2)
+        base.lanes = Lanes(count)
         trainees = [make_trainee(base, f"{name}{count}", spec, rows) for name in "ab"]
         losses = train(base, trainees, 4)
         validation = evaluate(PassContext(base, max_tokens=40), trainees[0].adapter, rows).loss
@@ -107,7 +107,7 @@ def test_nobody_waits_for_a_lane_whose_job_learns_nothing_so_deep(base: Resident
     }
     outcomes = []
     for count in (1, 2):
-        base.lanes = Lanes(count, joins=count == 2)
+        base.lanes = Lanes(count)
         trainees = [make_trainee(base, f"{name}{count}", specs[name], rows[name]) for name in rows]
         for _ in range(2):
             train_round(PassContext(base, max_tokens=1_000), trainees)
