@@ -6,6 +6,9 @@
 
 The weights of the adapters are random: a runtime that computes another thing answers otherwise all the same.
 vLLM needs an environment of its own: `python -m bench.peers.venvs --only vllm`.
+
+On a busy machine, start it with `OMP_NUM_THREADS=1`: threads that wait for each other spin, and a case then
+costs several times the processor time.
 """
 
 from __future__ import annotations

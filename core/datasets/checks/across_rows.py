@@ -19,7 +19,7 @@ def compare_rows(rows: Columns, log: FindingLog) -> Rows:
     mend = "keep one of the two, unless they differ in what matters"
     _add(log, "near_duplicate", lines, lines, similar, "the row is nearly an earlier row", mend)
     contradicted = earlier_equal(rows.subjects)
-    contradicted[rows.verdicts[contradicted] == rows.verdicts] = -1
+    contradicted[(repeated >= 0) | (rows.verdicts[contradicted] == rows.verdicts)] = -1
     message, mend = "an earlier row has another answer to the same prompt", "keep the better answer"
     _add(log, "contradiction", lines, lines, contradicted, message, mend)
     return rows.places[repeated >= 0]

@@ -16,7 +16,7 @@ from rensa import RMinHash
 VALUES = 64  # of a signature, a byte each
 BAND_VALUES = 4
 SEED = 1
-SIMILAR = 0.5  # the estimated Jaccard similarity from which rows count as similar
+SIMILAR = 0.7  # the estimated Jaccard similarity from which rows count as similar
 NEEDED = int(SIMILAR * VALUES) + 1
 NEIGHBOURS = 4  # rows of the other file that are compared in each band
 COMPARED_AT_ONCE = 65_536

@@ -20,7 +20,9 @@ REFUSED = {
 }
 AT_ONCE = 256 * 1024
 GZIP = 16 + zlib.MAX_WBITS
-WINDOW = {DecompressionParameter.window_log_max: 27}  # 128 MiB, what zstd itself takes without an option
+WINDOW: dict[int, int] = {
+    DecompressionParameter.window_log_max: 27
+}  # 128 MiB, what zstd itself takes without an option
 LONGEST_MAGIC = 5
 
 

@@ -49,7 +49,8 @@ def delimited_rows(
 ) -> Iterator[tuple[int, dict[str, str] | Finding]]:
     """Yield each row after the header with its line. Raises Unreadable."""
     csv.field_size_limit(max_row_bytes)
-    text = io.TextIOWrapper(io.BufferedReader(_Bytes(chunks)), encoding="utf-8-sig", newline="")
+    raw: io.RawIOBase = _Bytes(chunks)
+    text = io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-8-sig", newline="")
     reader = csv.reader(_short_lines(text, max_row_bytes), delimiter=delimiter, strict=True)
     try:
         names = [name.strip() for name in next(reader)]

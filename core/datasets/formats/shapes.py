@@ -54,7 +54,7 @@ class Shape(NamedTuple):
 
     name: str
     words: str
-    convert: Callable[[Row], Row]
+    convert: Callable[[Any], Row]
     native: bool = False
 
 

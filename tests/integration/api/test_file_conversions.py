@@ -82,7 +82,9 @@ def test_what_cannot_be_converted_says_why(
 
 
 def test_a_bomb_ends_in_a_clear_error(api: Api, tenant: Tenant) -> None:
-    bomb = gzip.compress(b'{"text": "a"}\n' + b"\n" * (api.settings.max_file_bytes + 1), 1)
+    bomb = gzip.compress(
+        b'{"text": "a"}\n' + (b" " * 999 + b"\n") * (api.settings.max_file_bytes // 1000 + 1), 1
+    )
     made = converted(api, tenant, tenant.upload(bomb, purpose="user_data"))
     assert made["error"]["code"] == "too_large_expanded"
     assert "split it" in made["error"]["message"]

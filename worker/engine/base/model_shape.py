@@ -24,15 +24,19 @@ def shape_of(
     if len(numbers) < len(NEEDED) or _has_experts(text):
         return None
     layers, hidden, inner, heads, vocabulary = numbers
+    key_heads = getattr(text, "num_key_value_heads", None) or heads
+    head_size = getattr(text, "head_dim", None) or hidden // heads
+    if not (isinstance(key_heads, int) and isinstance(head_size, int)):  # some models have one for each layer
+        return None
     return ModelShape(
         layers=layers,
         hidden=hidden,
         inner=inner,
         heads=heads,
-        key_heads=getattr(text, "num_key_value_heads", None) or heads,
-        head_size=getattr(text, "head_dim", None) or hidden // heads,
+        key_heads=key_heads,
+        head_size=head_size,
         vocabulary=vocabulary,
-        tied=bool(text.tie_word_embeddings),
+        tied=bool(getattr(text, "tie_word_embeddings", False)),
         number_bytes=dtype.itemsize,
         quantization=quantization,
         path=path,

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from core.estimates.measures import Recompute
 from core.jobs.spec import Hyperparameters, LoraAdapter
 from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
+from core.methods.whole import FullTuning
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.gpu_parts import FLEX, UNCOMPILED
 from tests.fixtures.engine.methods import move, spec_of, trainee_of
@@ -150,9 +151,11 @@ def test_gradients_are_the_same_on_other_fast_architectures(
     assert_nothing_changes(base, random_trainee(base, LoraAdapter(r=4, lora_dropout=0.3)))
 
 
-@pytest.mark.parametrize("case", ["loha", "prompt_tuning", "prefix_tuning"])
-def test_gradients_are_the_same_with_peft_s_modules(base: ResidentBase, case: str) -> None:
-    trainee = trainee_of(base, spec_of(case, hyperparameters=EIGHT), shared_rows())
+@pytest.mark.parametrize("case", ["loha", "prompt_tuning", "prefix_tuning", "full"])
+def test_gradients_are_the_same_with_modules_of_a_job_s_own(base: ResidentBase, case: str) -> None:
+    full = make_spec(adapter=FullTuning(), hyperparameters=EIGHT)
+    spec = full if case == "full" else spec_of(case, hyperparameters=EIGHT)
+    trainee = trainee_of(base, spec, shared_rows())
     move(trainee)
     assert_nothing_changes(base, trainee)
 
