@@ -42,7 +42,7 @@ def _measure(case: Case, rows: int, length: int, rank: int) -> int:
         batch = micro_batch(rows, length, rows * length)
         hidden_SD = decoder.hidden(batch, {Factors.name: factors.low_ranks()})
         losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
-        losses.total.backward()
+        losses.weighted_S.sum().backward()
 
     step()  # loads code, and makes what oneDNN keeps for all products of these shapes
     collect_garbage(torch.device("cpu"))

@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.pages.tables import markdown
 
-HEAD = ("", "fast", "portable", "ratio", "memory fast, MiB", "portable", "ratio")
+HEAD = ("", "tokens/s, fast", "portable", "ratio", "memory, MiB, fast", "portable", "ratio")
 
 
 def section(document: dict[str, Any]) -> str:
