@@ -67,7 +67,7 @@ class TrainingOptions(Options):
     """The validation loss must fall by more than this to count as an improvement"""
     deterministic: bool = False
     """Give the job the same adapter, to the bit, whichever other jobs train beside it, on one kind of CPU. It
-    then takes up to a quarter more time beside other small jobs, and no more time alone"""
+    then takes up to a third more time beside other small jobs, and no more time alone"""
     load_best_model_at_end: bool = False
     """Publish the checkpoint with the lowest validation loss instead of the last one, without ending early"""
     devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)] = 1
