@@ -4,7 +4,8 @@
 
 For each workload, two jobs train on the same rows with the same seed, one on a base with `compute = "int8"`.
 They take turns, step by step, so that both meet the same machine. The validation loss of both adapters is
-computed by plain transformers and PEFT in fp32, with exact products. The page is bench/results/int8.json.
+computed by plain transformers and PEFT in fp32, with exact products. The figures go to
+bench/results/int8-DATE.json.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import tempfile
 import time
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from transformers import AutoModelForCausalLM
 
 from bench import BENCH
 from bench.command_line import add_base, new_parser, positive
-from bench.pages.tables import markdown
+from bench.pages.int8 import section
 from bench.peers.measuring import holds_pairs
 from bench.training.machine import describe
 from bench.training.ours import load_base, new_trainee, one_round, rendered
@@ -42,7 +44,8 @@ def main() -> None:
     parser.add_argument(
         "--rows", type=positive, default=ROWS, help=f"training rows of a job (default {ROWS})"
     )
-    parser.add_argument("--out", type=Path, default=BENCH / "results" / "int8.json")
+    today = f"int8-{datetime.now().astimezone():%Y-%m-%d}.json"
+    parser.add_argument("--out", type=Path, default=BENCH / "results" / today)
     given = parser.parse_args()
     bases = {EXACT: load_base(given.base), INT8: load_base(given.base)}
     bases[INT8].decoder.compute_in_int8()
@@ -53,7 +56,7 @@ def main() -> None:
         }
     report = {"machine": asdict(describe()), "rows": given.rows, "workloads": measured}
     given.out.write_text(json.dumps(report, indent=1) + "\n")
-    print(markdown(["workload", "base", "exact", "int8", "loss", "CPU time"], [*map(line, measured.items())]))
+    print(section(report))
 
 
 def measure(bases: dict[str, ResidentBase], base_folder: Path, files: Files, folder: Path) -> dict[str, Any]:
@@ -79,18 +82,6 @@ def measure(bases: dict[str, ResidentBase], base_folder: Path, files: Files, fol
         losses[name] = loss_of(adapted)
         model = adapted.unload()
     return {"base_loss": before, "losses": losses, "cpu_seconds": seconds}
-
-
-def line(workload: tuple[str, dict[str, Any]]) -> list[str]:
-    """Return the cells of a workload: losses in nats, and the shares of int8 in exact."""
-    name, found = workload
-    losses, seconds = found["losses"], found["cpu_seconds"]
-    return [
-        name,
-        *(f"{loss:.4f}" for loss in (found["base_loss"], losses[EXACT], losses[INT8])),
-        f"{losses[INT8] / losses[EXACT] - 1:+.2%}",
-        f"{seconds[EXACT] / seconds[INT8]:.2f} times less",
-    ]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import BENCH, ROOT, api, streams
 from bench.command_line import new_parser
-from bench.pages import fast_path, page
+from bench.pages import fast_path, int8, page
 from bench.pages.tables import markdown
 from bench.scale.page import section
 from bench.training.running import say
@@ -24,7 +24,8 @@ HEAD = """# Performance
 <!-- Written by bench/performance.py from bench/results; run it again instead of editing. -->
 
 `make bench` measures the first part, `python -m bench.scaling` the second, `python -m bench.fast_path`
-the third, `python -m bench.api`, `python -m bench.streams` and `python -m bench.at_scale` the last ones.
+the third, `python -m bench.int8` the fourth, `python -m bench.api`, `python -m bench.streams` and
+`python -m bench.at_scale` the last ones.
 [Benchmark](how-to/benchmark.md) says how to run them.
 """
 SCALING_NOTES = """\
@@ -40,6 +41,7 @@ def performance_page(
     of_streams: dict[str, Any] | None = None,
     at_scale: dict[str, Any] | None = None,
     of_fast_path: dict[str, Any] | None = None,
+    of_int8: dict[str, Any] | None = None,
 ) -> str:
     """Return the whole page. Each of its parts may be empty."""
     parts = [HEAD]
@@ -50,6 +52,8 @@ def performance_page(
         parts.append(scaling_text(scaling))
     if of_fast_path:
         parts.append(f"\n## The fast path beside transformers' modules\n\n{fast_path.section(of_fast_path)}")
+    if of_int8:
+        parts.append(f"\n## Products in 8 bits\n\n{int8.section(of_int8)}")
     if of_api:
         parts.append(f"\n## The API\n\n{api.section(of_api)}")
     if of_streams:
@@ -163,7 +167,8 @@ def main() -> None:
     of_streams = newest(given.results, "streams-????-??-??.json")
     at_scale = newest(given.results, "at-scale-*.json")
     of_fast_path = newest(given.results, "fast-path-????-??-??.json")
-    text = performance_page(day, scaling, of_api, of_streams, at_scale, of_fast_path)
+    of_int8 = newest(given.results, "int8-????-??-??.json")
+    text = performance_page(day, scaling, of_api, of_streams, at_scale, of_fast_path, of_int8)
     (given.docs / "performance.md").write_text(text)
     if scaling:
         draw(scaling, given.docs / PICTURE)
