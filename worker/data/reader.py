@@ -147,7 +147,8 @@ class DataReader:
 
     def _request(self, param: str) -> RenderRequest:
         base, objective = self._base, OBJECTIVES[self._spec.objective.type]
-        fingerprint = beginning(self._job.spec, base.source_sha256, base.entry.quantization, str(base.dtype))
+        products = str(base.dtype) if base.compute is None else f"{base.dtype}, {base.compute}"
+        fingerprint = beginning(self._job.spec, base.source_sha256, base.entry.quantization, products)
         return RenderRequest(
             param=param,
             kind=objective.dataset,

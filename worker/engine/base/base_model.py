@@ -1,5 +1,6 @@
 """The frozen base model, loaded once per process and shared by every job that trains on it."""
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -88,6 +89,7 @@ class ResidentBase:
         if isinstance(self.decoder, Decoder) and whole and has_fast_int8(self.device):
             self.decoder.compute_in_int8()
             self.compute = self.entry.compute
+            self.budget = replace(self.budget, free_bytes=free_bytes(self.device))
         else:
             log.warning("int8_not_computed", model=self.entry.id, effect=f"it computes in {self.dtype}")
 

@@ -17,10 +17,11 @@ from worker.engine.base.head import head_losses
 from worker.engine.batch.joining import joined
 from worker.engine.batch.micro_batch import MicroBatch, Segment
 
-BOUNDS = (0, 16, 64, 160, 256)  # of the jobs' runs of tokens, in whole tiles
-LEARNT = 32  # tokens of a job at most, as the head may be much larger than a layer
+BOUNDS = (0, 16, 64, 320, 1280)  # of the jobs' runs of tokens, in whole tiles: together as many as a lane has
+LEARNT = 256  # tokens of a job at most: together more than a chunk of the head
 
 
+@torch.enable_grad()  # the first question may come in a pass without gradient
 def can_join(decoder: Decoder) -> bool:
     """Return whether jobs that are computed at once have the losses and gradients of each job alone."""
     small = copy.copy(decoder)
@@ -45,7 +46,7 @@ def _job(start: int, end: int) -> MicroBatch:
         segments=[Segment(0, end - start)],
         adapter_tokens={},
         supervised_S=learnt_S,
-        labels_S=learnt_S,
+        labels_S=torch.zeros_like(learnt_S),
         weights_S=torch.ones(len(learnt_S)),
         rows_S=learnt_S,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from core.estimates.measures import Recompute
@@ -53,7 +54,8 @@ def _modules(model: nn.Module, body: nn.Module, recompute: Recompute) -> Mapping
 def _forward(
     forward: Callable[..., Any], surroundings: Surroundings, name: str, x: Tensor, *args: Any, **kwargs: Any
 ) -> Any:
-    if any(kwargs.get(cache) is not None for cache in CACHES):  # a layer adds to it each time
+    has_cache = any(isinstance(one, Cache) for one in args)
+    if has_cache or any(kwargs.get(name) is not None for name in CACHES):  # a layer adds to it each time
         return forward(x, *args, **kwargs)
 
     def compute(x: Tensor, again: bool) -> Any:

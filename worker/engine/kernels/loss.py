@@ -79,7 +79,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dweighted_S, *_):  # type: ignore[no-untyped-def]
         (dhidden_SD,) = ctx.saved_tensors
-        return dhidden_SD * dweighted_S[:, None].to(dhidden_SD.dtype), None, None, None
+        return (dhidden_SD * dweighted_S[:, None]).to(dhidden_SD.dtype), None, None, None  # in fp32
 
 
 def _slices(start: int, stop: int, length: int) -> Iterator[slice]:

@@ -2,6 +2,7 @@
 
 This is gradient checkpointing (Chen et al. 2016, arXiv:1604.06174), by PyTorch's own function.
 The same products of the same numbers give the same values, so nothing changes but the time and the memory.
+Only if kept inputs wait in bf16, they are rounded meanwhile, and so is what is computed from them again.
 Dropout masks come from a hash, so that nothing is drawn at random inside a block.
 """
 
