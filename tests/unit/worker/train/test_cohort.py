@@ -38,6 +38,7 @@ class Job:
         self.lease = SimpleNamespace(job_id=name)
         self.job_lease = SimpleNamespace(check=self._look, pause_requested=False)
         self.pausing = False
+        self.waits_for_memory = False
         self.state_bytes = 1
         self.to_save = 1, [f"checkpoints/{name}/"]
         self.arrived: Callable[[], bool] = lambda: True
