@@ -104,9 +104,12 @@ class Cohort:
     def _attach(self) -> None:
         """Attach the jobs whose rows have been read, up to the first that does not fit beside the others."""
         for job in [job for job in self._computing() if job.stage is Stage.ROWS_READ]:
+            waited = job.waits_for_memory
             self._guard(job, partial(job.attach, self._abandoning([job])))
             if job.waits_for_memory and self._goes_on(job):
                 return
+            if waited:
+                self._job_left()  # others may join again
 
     def give_back(self) -> None:
         """Give all jobs back, so that other workers can go on with them.

@@ -123,6 +123,7 @@ class TrainingJob:
         if self.waits_for_memory:
             if not waited:
                 self.job_lease.event(WAITS_FOR_MEMORY, once_as="waits for memory")
+                self.job_lease.enter("waiting for memory")
             return
         candidates = Candidates(
             self._process_group, self.lease.job_id, self.spec, data, self.job_lease, abandon
