@@ -14,8 +14,7 @@ class Recompute(StrEnum):
 
 @dataclass(frozen=True)
 class Measures:
-    """What is recomputed, the most tokens of a micro-batch, and whether kept values wait in host memory."""
+    """What is recomputed, and the most tokens of a micro-batch."""
 
     recompute: Recompute
     step_tokens: int
-    offload: bool = False

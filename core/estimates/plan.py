@@ -54,14 +54,28 @@ def cheapest(
     return Measures(offered[-1], tokens)
 
 
+def grown(
+    model: ModelShape, load: Load, present: Measures, free_bytes: int, step_tokens: int | None = None
+) -> Measures | None:
+    """Return the measures of jobs to which others have come, or None if this load does not fit then.
+
+    They are the present measures, so that no job computes more again than before. Only on a GPU, where
+    nothing is promised to the bit, micro-batches may shrink to ENOUGH_TOKENS.
+    """
+    most = _most_tokens(model, load, present.recompute, free_bytes, step_tokens)
+    if most < _fewest_tokens(model, load, present, step_tokens):
+        return None
+    return replace(present, step_tokens=min(present.step_tokens, most))
+
+
 def room_for_adapters(
     model: ModelShape, load: Load, measures: Measures, free_bytes: int, step_tokens: int | None = None
 ) -> int:
-    """Return the bytes that adapters may take on the device before the measures would have to change.
+    """Return the bytes that all adapters may take on the device so that `grown` finds measures for them.
 
-    On a GPU, micro-batches may shrink to ENOUGH_TOKENS for another job, but nothing more is computed again.
+    The rows of another job are not known yet. On a CPU, ADAPTERS_ON_A_CPU is the most.
     """
-    tokens = step_tokens or min(measures.step_tokens, _enough(model, load))
+    tokens = _fewest_tokens(model, load, measures, step_tokens)
     bare = replace(load, state=StateBytes())
     step = step_memory(model, bare, measures.recompute, max(tokens, load.longest_row))
     room = max(0, usable(free_bytes, load.device) - step.peak)
@@ -78,6 +92,11 @@ def usable(free_bytes: int, device: Device) -> int:
 
 def _enough(model: ModelShape, load: Load) -> int:
     return USUAL_TOKENS[model.number_bytes] if load.device == "cpu" else ENOUGH_TOKENS
+
+
+def _fewest_tokens(model: ModelShape, load: Load, present: Measures, step_tokens: int | None) -> int:
+    """Return the tokens to which micro-batches may shrink for another job. On a CPU they never do."""
+    return step_tokens or min(present.step_tokens, _enough(model, load))
 
 
 def _most_tokens(

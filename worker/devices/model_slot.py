@@ -80,11 +80,14 @@ class ModelSlot:
         """Make `found` the resident base model. No job may be attached to the old one. Raises JobError."""
         self.clear()  # first, so that the device never holds both
         with load_errors_explained(found.entry):
-            self._base = ResidentBase(
-                found.entry, found.folder, found.source_sha256, self.device, found.sharded
-            )
-            self._base.compute_as_declared()
-        self._shapes = projection_shapes(self._base.model, self._base.decoder.groups)
+            base = ResidentBase(found.entry, found.folder, found.source_sha256, self.device, found.sharded)
+            base.compute_as_declared()
+        self.hold(base)
+
+    def hold(self, base: ResidentBase) -> None:
+        """Make a loaded base model the resident one."""
+        self._base = base
+        self._shapes = projection_shapes(base.model, base.decoder.groups)
 
     def clear(self) -> None:
         """Free the base model, even if cycles of references in its modules or in the last jobs hold it."""

@@ -19,6 +19,7 @@ from core.errors import JobError
 from core.estimates.measures import Measures, Recompute
 from core.estimates.shapes import Load
 from core.jobs.spec import JobSpec
+from worker.devices.cohort_plan import CohortPlan
 from worker.devices.model_slot import ModelSlot
 from worker.devices.planned import Planned
 from worker.devices.watchdog import Watchdog
@@ -60,13 +61,10 @@ class ProcessGroup:
     ) -> None:
         self._slot = slot
         self._processes = processes
-        self._max_step_tokens = max_step_tokens
-        self._offered = tuple(Recompute) if recompute == "auto" else (recompute,)
+        self._plan = CohortPlan(tuple(Recompute) if recompute == "auto" else (recompute,), max_step_tokens)
         self._watchdog = watchdog
         self.memory_bytes = 0  # the bytes that this process held on its device after the last round
         self._trainees: dict[str, Trainee] = {}
-        self._loads: dict[str, Load] = {}  # of the trainees whose memory can be predicted
-        self._measures: Measures | None = None  # of the trainees together
         self._stopping = threading.Event()
         self._dismissed = False
 
@@ -76,14 +74,8 @@ class ProcessGroup:
 
     @property
     def measures(self) -> Measures:
-        """The measures of the trainees together, or what the operator or the base model sets before."""
-        if self._measures is not None:
-            return self._measures
-        return Measures(self._offered[0], self._max_step_tokens or self._slot.base.max_step_tokens)
-
-    @property
-    def _step_tokens(self) -> int:
-        return self.measures.step_tokens
+        """The measures of the trainees together; there must be one."""
+        return self._plan.measures
 
     @property
     def is_first(self) -> bool:
@@ -127,46 +119,33 @@ class ProcessGroup:
         computes the others. `sibling` is the name of another candidate of the job. Raises JobError, and
         Abandoned if `abandon` returns True meanwhile.
         """
-        load, measures = self._plan(spec, len(rows.longest.tokens_L))
+        load = self._load_of(spec, rows)
+        measures = self._plan.measures_with(self._slot.base.budget, load)  # the others must cut alike
         with self._watchdog.over(abandon) as ask:
             first = initial_values(self._slot.base, spec, rows, known, ask)
-        self._order(ProcessGroup._join, name, spec, rows, first, sibling, measures)
-        if load is not None:
-            self._loads[name] = load
+        self._order(ProcessGroup._join, name, spec, rows, first, sibling, load, measures)
         return self._trainees[name]
+
+    def admits(self, spec: JobSpec, rows: RowStore) -> bool:
+        """Return whether all candidates of a job fit beside the trainees without changing their measures.
+
+        If there are no trainees, the job may join in any case. `join` then says what does not fit.
+        """
+        loads = [self._load_of(candidate, rows) for candidate in spec.candidates]
+        return self._plan.admits(self._slot.base.budget, [load for load in loads if load is not None])
+
+    def _load_of(self, spec: JobSpec, rows: RowStore) -> Load | None:
+        return None if spec.trains_alone else self._slot.load_of(spec, len(rows.longest.tokens_L))
 
     @property
     def planned(self) -> Planned | None:
         """How the trainees fit beside the base model; None if their memory cannot be predicted."""
-        if not self._loads or self._measures is None:
-            return None
-        budget = self._slot.base.budget
-        expected = budget.expected_bytes(self._load_of_all, self._measures)
-        return None if expected is None else Planned(self._measures, expected, budget.free_bytes)
+        return self._plan.planned(self._slot.base.budget)
 
     @property
     def room_for_adapters(self) -> int:
         """The bytes that all adapters together may take before the present measures would have to change."""
-        budget = self._slot.base.budget
-        return budget.room_for_adapters(self._load_of_all, self.measures, self._max_step_tokens)
-
-    @property
-    def _load_of_all(self) -> Load:
-        """The load of all trainees together, or the usual one before the first has joined."""
-        loads = list(self._loads.values())
-        return sum(loads[1:], loads[0]) if loads else self._slot.base.budget.usual_load
-
-    def _plan(self, spec: JobSpec, longest_row: int) -> tuple[Load | None, Measures]:
-        """Return what a new trainee adds, and the measures for all of them. Raises JobError if it cannot fit.
-
-        The first process plans for all, because all must cut rounds in the same places.
-        """
-        budget = self._slot.base.budget
-        if spec.trains_alone:
-            return None, budget.usual_measures(self._offered, self._max_step_tokens)
-        load = self._slot.load_of(spec, longest_row)
-        together = sum(self._loads.values(), load)
-        return load, budget.measures(together, self._offered, self._max_step_tokens)
+        return self._plan.room(self._slot.base.budget)
 
     def take_parent(self, trainee: Trainee, parent: Published) -> None:
         """Run `Trainee.take_parent` in all processes. Raises JobError."""
@@ -216,7 +195,7 @@ class ProcessGroup:
         """
         with self._watchdog.over(abandon) as ask:
             return generate_answers(
-                self._slot.base, trainee.adapter, rows, max_new_tokens, self._step_tokens, ask
+                self._slot.base, trainee.adapter, rows, max_new_tokens, self.measures.step_tokens, ask
             )
 
     def state_bytes(self, spec: JobSpec, candidates: Collection[int]) -> int:
@@ -225,7 +204,6 @@ class ProcessGroup:
 
     def leave(self, name: str) -> None:
         """Let go of the trainee of that name in all processes, if there is one."""
-        self._loads.pop(name, None)
         self._order(ProcessGroup._leave, name)
 
     def dismiss(self) -> None:
@@ -278,6 +256,7 @@ class ProcessGroup:
         rows: RowStore,
         first: InitialValues,
         sibling: str | None,
+        load: Load | None,
         measures: Measures,
     ) -> None:
         with self._processes.together():
@@ -285,7 +264,7 @@ class ProcessGroup:
             steps = total_steps(spec, rows)
             adapter = attach(self._slot.base, name, spec, steps, step_tokens, first)
             self._trainees[name] = Trainee(adapter, spec, rows, self._trainees[sibling] if sibling else None)
-            self._measures = measures
+        self._plan.add(name, load, measures)
 
     def _take_parent(self, name: str, parent: Published) -> None:
         with self._processes.together():
@@ -341,8 +320,7 @@ class ProcessGroup:
 
     def _leave(self, name: str) -> None:
         self._trainees.pop(name, None)
-        if not self._trainees:
-            self._measures = None
+        self._plan.remove(name)
 
     def _dismiss(self) -> None:
         self._dismissed = True

@@ -68,8 +68,8 @@ class Cohort:
 
     @property
     def is_exclusive(self) -> bool:
-        """Whether the cohort holds a job whose method trains alone. No other job may join it."""
-        return any(job.spec.trains_alone for job in self.jobs)
+        """Whether no other job may join: one trains alone, or waits until its neighbours leave it memory."""
+        return any(job.waits_for_memory or job.spec.trains_alone for job in self.jobs)
 
     def add(self, job: TrainingJob, prepare: Callable[[], None]) -> None:
         """Take in a claimed job, and run `prepare` as its first action.
@@ -88,8 +88,7 @@ class Cohort:
         Return False if no job was ready: all of them wait for their rows, or for the end of their uploads.
         """
         self._let_go()
-        for job in [job for job in self._computing() if job.stage is Stage.ROWS_READ]:
-            self._guard(job, partial(job.attach, self._abandoning([job])))
+        self._attach()
         attached = [job for job in self._computing() if job.stage.is_attached]
         for job in attached:
             if self._goes_on(job):  # a job may leave while another one evaluates
@@ -101,6 +100,16 @@ class Cohort:
         if ready:
             self._take_a_step([(job, trainee) for job in ready for trainee in job.trainees])
         return bool(ready)
+
+    def _attach(self) -> None:
+        """Attach the jobs whose rows have been read, up to the first that does not fit beside the others."""
+        for job in [job for job in self._computing() if job.stage is Stage.ROWS_READ]:
+            waited = job.waits_for_memory
+            self._guard(job, partial(job.attach, self._abandoning([job])))
+            if job.waits_for_memory and self._goes_on(job):
+                return
+            if waited:
+                self._job_left()  # others may join again
 
     def give_back(self) -> None:
         """Give all jobs back, so that other workers can go on with them.
@@ -114,9 +123,12 @@ class Cohort:
             self._leave(job)
 
     def _computing(self) -> list[TrainingJob]:
-        """Return the jobs that may compute: only the suspect if there is one, else all that do not pause."""
+        """Return the jobs that may compute: only the suspect if there is one, else all that do not pause.
+
+        A suspect that waits for its neighbours' memory lets them compute.
+        """
         going_on = [job for job in self.jobs if self._goes_on(job)]
-        return [job for job in going_on if job.alone] or going_on
+        return [job for job in going_on if job.alone and not job.waits_for_memory] or going_on
 
     def _goes_on(self, job: TrainingJob) -> bool:
         return job in self.jobs and not job.pausing

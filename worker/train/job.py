@@ -33,6 +33,8 @@ from worker.save.shipping import Shipping
 from worker.train.stages import Idle, ReadingRows, Stage
 from worker.train.training import Training
 
+WAITS_FOR_MEMORY = "The job waits until it fits into the device's memory beside the jobs that train there now"
+
 
 class TrainingJob:
     """A claimed job: its lease, its stage, and what it holds in that stage.
@@ -61,6 +63,8 @@ class TrainingJob:
         """Whether no other job may compute meanwhile: this one is a suspect without a new checkpoint."""
         self.pausing = False
         """Whether the job holds still until its checkpoint is shipped and its pause is written."""
+        self.waits_for_memory = False
+        """Whether the job's rows are read, but it does not fit beside the jobs that train now."""
         self._state: Idle | ReadingRows | Training = Idle(Stage.CLAIMED)
         self._bytes_to_save = 0
         self._store = store
@@ -109,11 +113,18 @@ class TrainingJob:
     def attach(self, abandon: Callable[[], bool]) -> None:
         """Attach the adapters to the base model, and continue from a checkpoint if there is one.
 
-        If `abandon` ends the attachment, the job still waits to be attached. Raises the error of reading the
-        rows, if reading failed.
+        The job still waits to be attached if it does not fit beside the attached jobs, or if `abandon` ends
+        the attachment. Raises the error of reading the rows, if reading failed.
         """
         assert isinstance(self._state, ReadingRows)
         base, data = self._state.base, self._state.reader.data.result()
+        waited = self.waits_for_memory
+        self.waits_for_memory = not self._process_group.admits(self.spec, data.training_rows)
+        if self.waits_for_memory:
+            if not waited:
+                self.job_lease.event(WAITS_FOR_MEMORY, once_as="waits for memory")
+                self.job_lease.enter("waiting for memory")
+            return
         candidates = Candidates(
             self._process_group, self.lease.job_id, self.spec, data, self.job_lease, abandon
         )

@@ -73,8 +73,10 @@ class Trainer:
 
     A suspect, which may have ended its last trainer, is taken like any other job. But its neighbours then
     hold still, and no job joins, until the suspect has saved a checkpoint. A job whose method trains alone
-    waits for an empty cohort, and no job joins it. A job that this release cannot train stays in the queue,
-    unchanged, for a worker that can train it. Other jobs overtake it.
+    waits for an empty cohort, and no job joins it. A job whose rows, once read, are too long to fit beside
+    the others holds still in the cohort until it fits, and no job joins meanwhile. A job that this
+    release cannot train stays in the queue, unchanged, for a worker that can train it. Other jobs overtake
+    it.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ import socket
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,8 +17,11 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from cli.embedded import EmbeddedServers
+from core.estimates.measures import Measures, Recompute
+from core.estimates.plan import SPARE
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Progress
+from core.jobs.spec import JobSpec
 from core.tables import Checkpoint, Job
 from tests.fixtures.api import Api, Tenant, wait_for
 from tests.fixtures.endpoint import Endpoint
@@ -27,6 +31,11 @@ from tests.fixtures.tiny import OTHER, TINY, write_base
 from tests.fixtures.trainer import job_of, new_trainer, running
 from worker.train.job import TrainingJob
 from worker.train.trainer import _at_signal, _listen, _say_that_it_waits
+
+
+def has_event(tenant: Tenant, job_id: str, words: str) -> bool:
+    events = tenant.openai.fine_tuning.jobs.list_events(job_id, limit=100)
+    return any(words in event.message for event in events)
 
 
 def test_a_new_trainer_takes_no_job_while_the_store_is_away(
@@ -46,6 +55,59 @@ def test_a_full_cohort_does_not_look_at_the_store(api: Api, endpoint: Endpoint) 
     trainer._cohort.jobs = [cast(TrainingJob, SimpleNamespace(alone=False))]
     trainer._look_for_jobs()
     assert endpoint.requests == []
+
+
+def test_a_job_that_waits_where_nothing_fits_leaves_the_trainer_alive_and_is_told_why_once_it_is_first(
+    servers: EmbeddedServers, database_url: str, tmp_path: Path
+) -> None:
+    catalog = write_base(tmp_path)
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
+        job_id = api.tenant().create_job(model=TINY)["id"]
+        trainer = new_trainer(api.settings)
+        slot, cohort = trainer._slot, trainer._cohort
+        slot.load(slot.find(TINY))
+        slot.base.budget = replace(slot.base.budget, free_bytes=100_000)
+        cohort.jobs = [cast(TrainingJob, SimpleNamespace(state_bytes=1))]  # it reads its rows
+        assert not trainer._claim()
+        cohort.jobs = []
+        assert trainer._claim()
+        wait_for(lambda: cohort.train() or job_of(api, job_id).status == "failed", 30)
+        error = job_of(api, job_id).error
+        assert error is not None
+        assert error["code"] == "out_of_memory"
+        assert "Lower adapter.r" in error["message"]
+
+
+def test_a_job_too_long_for_its_neighbours_waits_for_their_end_and_nobody_joins_meanwhile(
+    servers: EmbeddedServers, database_url: str, tmp_path: Path
+) -> None:
+    catalog = write_base(tmp_path)
+    with (
+        job_api_on(servers, database_url, catalog_file=catalog, cohort_bytes=10**9) as api,
+        running(api) as trainer,
+    ):
+        tenant = api.tenant()
+        many_steps = {"n_epochs": 50, "batch_size": 1}
+        neighbour = tenant.create_job(model=TINY, hyperparameters=many_steps)["id"]
+        wait_for(lambda: has_event(tenant, neighbour, "A step takes at most"), 60)
+        base = trainer._slot.base
+        load = trainer._slot.load_of(JobSpec.model_validate(job_of(api, neighbour).spec), longest_row=512)
+        least = base.budget.expected_bytes(load, Measures(Recompute.LAYERS, 64))
+        assert least is not None
+        base.budget = replace(base.budget, free_bytes=round(least / (1 - SPARE["cpu"])) + 1)
+        waiting = tenant.create_job(model=TINY, hyperparameters={"n_epochs": 1})["id"]
+        wait_for(lambda: has_event(tenant, waiting, "waits until it fits"), 60)
+        behind = tenant.create_job(model=TINY)["id"]
+        looked_at = trainer._looked_at
+        wait_for(lambda: trainer._looked_at > looked_at, 60)
+        trainee = trainer._process_group._trainees[neighbour]
+        step = trainee.step
+        wait_for(lambda: trainee.step > step, 60)
+        assert (job_of(api, waiting).status, job_of(api, behind).status) == ("running", "queued")
+        for job_id in (behind, neighbour):
+            tenant.openai.fine_tuning.jobs.cancel(job_id)
+        wait_for(lambda: job_of(api, waiting).status == "succeeded", 60)
+        assert has_event(tenant, waiting, "computes the layers again")
 
 
 def test_a_supervisor_that_dies_without_having_read_stops_its_trainer(

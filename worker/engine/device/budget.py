@@ -7,7 +7,7 @@ from core.estimates.adapters import StateBytes
 from core.estimates.kept import SAVED_KEYS
 from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import step_memory
-from core.estimates.plan import USUAL_TOKENS, cheapest, room_for_adapters
+from core.estimates.plan import USUAL_TOKENS, cheapest, grown, room_for_adapters
 from core.estimates.shapes import Device, Load, ModelShape
 
 
@@ -38,6 +38,12 @@ class Budget:
         if self.model is None:
             return self.usual_measures(offered, step_tokens)
         return cheapest(self.model, load, self.free_bytes, offered, step_tokens)
+
+    def grown(self, load: Load, present: Measures, step_tokens: int | None = None) -> Measures | None:
+        """Return the measures of jobs to which others have come; None if this load does not fit then."""
+        if self.model is None:
+            return present
+        return grown(self.model, load, present, self.free_bytes, step_tokens)
 
     def usual_measures(self, offered: Sequence[Recompute], step_tokens: int | None = None) -> Measures:
         """Return the measures of jobs whose memory is not known beforehand."""

@@ -8,19 +8,26 @@ import pytest
 import torch
 
 from core.errors import JobError
-from core.estimates.measures import Recompute
+from core.estimates.measures import Measures, Recompute
 from core.jobs.spec import Hyperparameters, JobSpec
 from core.settings import Settings
+from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.tiny import TINY, write_base
 from worker.devices.model_slot import ModelSlot
 from worker.devices.process_group import ProcessGroup
 from worker.devices.watchdog import Watchdog
 from worker.engine.base.loading import compute_dtype
 from worker.engine.step.processes import ALONE, Processes
+from worker.row_store import store_rows
 
 T = TypeVar("T")
 
 CPU = torch.device("cpu")
+SPEC = JobSpec(
+    base_model=TINY,
+    seed=1,
+    hyperparameters=Hyperparameters(n_epochs=1, batch_size=1, learning_rate_multiplier=1),
+)
 
 
 class Second(Processes):
@@ -42,9 +49,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def load_beside(processes: Processes, catalog: Path) -> ModelSlot:
     settings = Settings(catalog_file=catalog, home=catalog.parent)
     slot = ModelSlot(settings, CPU)
-    settled = Hyperparameters(n_epochs=1, batch_size=1, learning_rate_multiplier=1)
-    spec = JobSpec(base_model=TINY, seed=1, hyperparameters=settled)
-    ProcessGroup(slot, processes, None, Watchdog(60))._load(spec)
+    ProcessGroup(slot, processes, None, Watchdog(60))._load(SPEC)
     return slot
 
 
@@ -57,8 +62,9 @@ class OneOfTwo(Processes):
 @pytest.mark.parametrize(("processes", "asked"), [(ALONE, True), (OneOfTwo(), False)])
 def test_only_a_process_alone_is_asked_whether_to_abandon_a_pass(processes: Processes, asked: bool) -> None:
     """The question may make jobs leave: an order, which no other process expects in the middle of a pass."""
-    slot = cast(ModelSlot, SimpleNamespace(base=SimpleNamespace(max_step_tokens=10)))
+    slot = cast(ModelSlot, SimpleNamespace(base=None))
     group = ProcessGroup(slot, processes, None, Watchdog(60))
+    group._plan.add("job", None, Measures(Recompute.NONE, 10))
     questions: list[None] = []
 
     def abandon() -> bool:
@@ -73,10 +79,12 @@ def test_only_a_process_alone_is_asked_whether_to_abandon_a_pass(processes: Proc
 
 
 @pytest.mark.parametrize(("asked", "expected"), [("auto", "none"), ("layers", "layers")])
-def test_an_operator_decides_what_is_computed_again(asked: str, expected: str) -> None:
-    settings = Settings(recompute=asked)  # type: ignore[arg-type]
-    slot = cast(ModelSlot, SimpleNamespace(base=SimpleNamespace(max_step_tokens=10)))
+def test_an_operator_decides_what_is_computed_again(catalog: Path, asked: str, expected: str) -> None:
+    settings = Settings(recompute=asked, catalog_file=catalog, home=catalog.parent)  # type: ignore[arg-type]
+    slot = ModelSlot(settings, CPU)
+    slot.load(slot.find(TINY))
     group = ProcessGroup(slot, ALONE, None, Watchdog(60), settings.recompute)
+    group.join("job", SPEC, store_rows(make_rows(4, seed=0)), {})
     with group._pass_context(lambda: False) as context:
         assert context.recompute is Recompute(expected)
 

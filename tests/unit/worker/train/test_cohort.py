@@ -38,6 +38,8 @@ class Job:
         self.lease = SimpleNamespace(job_id=name)
         self.job_lease = SimpleNamespace(check=self._look, pause_requested=False)
         self.pausing = False
+        self.waits_for_memory = False
+        self.fits = True
         self.state_bytes = 1
         self.to_save = 1, [f"checkpoints/{name}/"]
         self.arrived: Callable[[], bool] = lambda: True
@@ -82,6 +84,11 @@ class Job:
         if self._idle_stage is not None:
             return self._idle_stage
         return Stage.TRAINED if self.own.finished else Stage.READY_TO_STEP
+
+    def attach(self, _abandon: Callable[[], bool]) -> None:
+        self.waits_for_memory = not self.fits
+        if self.fits:
+            self._idle_stage = None
 
     def publish(self) -> None:
         self._stop_computing(Stage.BEING_PUBLISHED)
@@ -181,6 +188,22 @@ def test_a_job_claimed_again_takes_the_place_of_its_former_self(base: ResidentBa
     assert former.ended == "left"
     assert cohort.jobs == [stays, claimed]
     assert again
+
+
+@pytest.mark.parametrize("suspect", [False, True])
+def test_a_job_that_waits_for_memory_lets_its_neighbours_step_and_attaches_before_those_behind_it(
+    base: ResidentBase, suspect: bool
+) -> None:
+    stays, waits, behind = (Job(base, name) for name in ("stays", "waits", "behind"))
+    waits._idle_stage = behind._idle_stage = Stage.ROWS_READ
+    waits.alone, waits.fits = suspect, False
+    cohort = cohort_of(base, stays, waits, behind)
+    assert cohort.train()
+    assert (stays.steps, waits.steps, behind.steps) == ([1], [], [])
+    waits.fits = True
+    assert cohort.train()
+    assert waits.steps == [1]
+    assert (stays.steps, behind.steps) == (([1], []) if suspect else ([1, 2], [1]))
 
 
 def test_a_job_that_turns_non_finite_leaves_alone(base: ResidentBase) -> None:
