@@ -101,6 +101,16 @@ def test_a_copy_that_would_be_no_better_is_not_made(api: Api, tenant: Tenant) ->
     assert "1 rows are no rows" in checked(api, tenant, broken, mend=True)["report"]["not_mended"]
 
 
+def test_a_check_reads_a_limited_number_of_rows(
+    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.datasets.checking.MOST_ROWS", 22)
+    file_id = tenant.upload(lines(*numbered(12)))
+    assert checked(api, tenant, file_id)["status"] == "succeeded"
+    check = checked(api, tenant, file_id, validation_file=tenant.upload(lines(*numbered(11, 20))))
+    assert (check["status"], check["error"]["code"]) == ("failed", "too_many_rows")
+
+
 def test_the_limit_of_a_base_model_says_what_is_cut(api: Api, tenant: Tenant) -> None:
     file_id = tenant.upload(lines(*numbered(11), row("word " * 4000)))
     check = checked(api, tenant, file_id, model=BASE_MODEL)
