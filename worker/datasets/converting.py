@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from core.datasets.check import MAX_BAD_ROWS, Report, RowFinding, describe
+from core.datasets.checks.examples import shown_row
 from core.datasets.findings import Finding
 from core.datasets.formats.conversion import ConversionReport, ConvertRequest
 from core.datasets.formats.reading import Dataset
@@ -70,7 +71,7 @@ class _Converted:
             elif isinstance(row, bytes):
                 self._content.write(row)
                 if len(self.examples) < EXAMPLES:
-                    self.examples.append(msgspec.json.decode(row))
+                    self.examples.append(shown_row(msgspec.json.decode(row)))
 
     def result(self) -> Report:
         return Report(

@@ -1,5 +1,6 @@
 """Counts the answers of a file, as long as they are few: then the file teaches to choose among classes."""
 
+from core.datasets.checks.examples import shown_text
 from core.datasets.checks.finding_log import FindingLog
 from core.datasets.checks.report import AnswerCount
 
@@ -28,7 +29,7 @@ class AnswerCounts:
         if not self._rows or sum(self._rows.values()) < ROWS_PER_ANSWER * len(self._rows):
             return None
         ordered = sorted(self._rows.items(), key=lambda each: (-each[1], each[0]))
-        return [AnswerCount(answer=answer, rows=rows) for answer, rows in ordered]
+        return [AnswerCount(answer=shown_text(answer), rows=rows) for answer, rows in ordered]
 
 
 def find_imbalance(answers: list[AnswerCount], log: FindingLog) -> None:

@@ -53,11 +53,13 @@ def test_a_converted_file_trains_and_names_where_it_comes_from(api: Api, tenant:
         {"role": "assistant", "content": "6"},
     ]
     tenant.create_job(training_file=file["id"])
-    assert [each["id"] for each in tenant.http.get(at(file_id)).json()["data"]] == [made["id"]]
+    (listed,) = tenant.http.get(at(file_id)).json()["data"]
+    assert (listed["id"], listed["converted_file"]) == (made["id"], made["converted_file"])
+    assert "report" not in listed
 
 
 def test_the_new_file_may_have_a_name(api: Api, tenant: Tenant) -> None:
-    made = converted(api, tenant, uploaded(tenant), filename="train.jsonl")
+    made = converted(api, tenant, uploaded(tenant), filename="a/\ttrain.jsonl")
     assert tenant.http.get(f"/v1/files/{made['converted_file']}").json()["filename"] == "train.jsonl"
 
 
