@@ -8,7 +8,7 @@ from core.datasets.checks.requests import CheckRequest
 from core.datasets.findings import Finding
 from core.tables import File
 from worker.datasets.made_file import CONTENT, Rows, made_file
-from worker.datasets.reading import Part, file_of, open_rows
+from worker.datasets.reading import Part, file_of, most_bytes, open_rows
 from worker.tasks.process import Work
 
 VALIDATION = Part("reading the validation file", 0.0, 0.1)
@@ -65,7 +65,7 @@ def _mend(work: Work, request: CheckRequest, file: File, checked: Checked, folde
     """Write the rows that stay: as they are, or converted if the file has another format."""
     read = open_rows(work, file, MENDED, MOST_ROWS).rows
     with (folder / CONTENT).open("wb") as content:
-        written = Rows(content, max(work.settings.max_file_bytes, file.bytes))
+        written = Rows(content, most_bytes(work, file))
         for left_out, (_, line) in zip(checked.left_out, read, strict=True):
             if not left_out and not isinstance(line, Finding):
                 written.write(line)

@@ -13,7 +13,7 @@ from core.datasets.formats.reading import Dataset
 from core.datasets.row_check import RowCheck
 from core.errors import JobError
 from worker.datasets.made_file import CONTENT, Rows, made_file
-from worker.datasets.reading import Part, file_of, open_rows
+from worker.datasets.reading import Part, file_of, most_bytes, open_rows
 from worker.tasks.process import Work
 
 ROWS = Part("converting the rows", 0.0, 0.94)
@@ -27,7 +27,7 @@ def convert_file(work: Work, folder: Path) -> dict[str, Any]:
     file = file_of(work, str(work.task.file_id), "file_id")
     dataset = open_rows(work, file, ROWS, work.settings.max_training_rows)
     with (folder / CONTENT).open("wb") as content:
-        converted = _Converted(Rows(content, work.settings.max_file_bytes))
+        converted = _Converted(Rows(content, most_bytes(work, file)))
         converted.write(dataset)
     check = converted.result()
     if not check.rows:

@@ -31,15 +31,19 @@ def file_of(work: Work, file_id: str, param: str) -> File:
     return file
 
 
+def most_bytes(work: Work, file: File) -> int:
+    """Return how many bytes a file may have when expanded, and a file that is made of it."""
+    return max(file.bytes, work.settings.max_file_bytes)
+
+
 def open_rows(work: Work, file: File, part: Part, most_rows: int, param: str = "file_id") -> Dataset:
     """Recognise a file's format, and return its rows, up to a limit.
 
     Raises JobError, also while the rows are read.
     """
-    settings = work.settings
-    most = max(file.bytes, settings.max_file_bytes)
+    chunks, most_of_row = chunks_of(work, file, part, param), work.settings.max_row_bytes
     try:
-        dataset = open_dataset(chunks_of(work, file, part, param), most, settings.max_row_bytes)
+        dataset = open_dataset(chunks, most_bytes(work, file), most_of_row)
     except Unreadable as error:
         raise _job_error(error, param) from error
     return dataset._replace(rows=_rows(dataset, most_rows, param))

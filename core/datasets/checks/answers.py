@@ -7,7 +7,8 @@ from core.datasets.checks.report import AnswerCount
 MOST_ANSWERS = 200
 LONGEST_ANSWER = 200  # characters; longer answers are no classes
 ROWS_PER_ANSWER = 5  # on average, at least: fewer are no classes
-UNBALANCED = 10  # times as many rows as the median class has, or a tenth of them
+# The largest class is unbalanced at 10 times the median's rows, the smallest at a tenth of them
+UNBALANCED = 10
 
 
 class AnswerCounts:
