@@ -375,7 +375,6 @@ def with_examples(openapi: dict[str, Any], known: Known) -> dict[str, Any]:
         ALIASES: alias,
         TOKENIZE: prompt,
         ADAPTERS: imported,
-        EXPORTS: {"format": "lora"},  # later, too many tasks may be unfinished
         COMPOSE: composed,
         EVALS: EVAL,
         RUNS: {"data_source": ROWS},
