@@ -1,4 +1,4 @@
-"""Serves the built dashboard outside of /v1 to all but clients of the API: its files, and else its page.
+"""Answers browsers outside of /v1: with a built file, or else with the page.
 
 The page does the rest of the routing itself, in the browser.
 """

@@ -113,7 +113,7 @@ class Relay(Response):
     def _body(self) -> bytes:
         """Return the request as a server gets it."""
         body = self._request.model_dump(exclude_unset=True, by_alias=True)
-        body |= {"model": self._model.name, SERVED_FIELD: self._model.served.model_dump()}
+        body |= {"model": self._model.name, SERVED_FIELD: self._model.served.as_sent()}
         if body.get("stream"):
             body["stream_options"] = asked_of_server()
         return json.dumps(body, ensure_ascii=False).encode()

@@ -1,9 +1,10 @@
 """Reads of the tasks of one kind that belong to a file. Nothing here commits."""
 
 import re
+from typing import Any
 
 from sqlalchemy import Select, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from api.files import queries as file_queries
 from api.files import service as files
@@ -35,12 +36,17 @@ def list_page(
     ids: re.Pattern[str],
     after: str | None,
     limit: int,
-) -> tuple[list[Task], bool]:
-    """Return a page of a file's tasks, newest first. Raises NotFound for the file."""
+) -> tuple[list[tuple[Task, Any]], bool]:
+    """Return a page of a file's tasks, newest first, without their reports. Raises NotFound for the file.
+
+    Each task comes with the counts of its report, or None.
+    """
     check_cursor(after, ids)
     files.get(session, project_id, file_id)
-    rows, more = fetch_page(session, _tasks(project_id, kind, file_id), Task.id, after=after, limit=limit)
-    return [task for (task,) in rows], more
+    query = _tasks(project_id, kind, file_id).options(defer(Task.report, raiseload=True))
+    counted = query.add_columns(Task.report["counts"])
+    rows, more = fetch_page(session, counted, Task.id, after=after, limit=limit)
+    return [(task, counts) for task, counts in rows], more
 
 
 def _tasks(project_id: str, kind: str, file_id: str) -> Select[Task]:

@@ -1,4 +1,4 @@
-"""Takes a slash at the end of an address for nothing: clients put addresses together in both ways."""
+"""Ignores one slash at the end of a path, because clients write both forms."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 

@@ -95,8 +95,8 @@ def create_job(
     with sessions.begin() as session:
         job = once(session, attempt, body.model_dump_json(), create)
     reached("job.committed")
-    # Ring after the commit and after the response, so that no client waits for a broker that hangs. If the
-    # hint is lost, a worker finds the job with its next scan.
+    # The hint is sent after the response, so that no client waits for a broker that hangs. If it is lost, a
+    # worker finds the job with its next scan.
     after_response.add_task(hint_sender.send, job["training"]["devices"])
     return JSONResponse(job)
 

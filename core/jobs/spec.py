@@ -81,6 +81,11 @@ class TrainingOptions(Options):
     the base model's own precision, or that of the model from which the job continues"""
 
 
+def shown_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is told outside of a job's specification: not where the store has its graders' models."""
+    return {name: value for name, value in spec.items() if name != "grader_models"}
+
+
 class JobSpec(Options):
     """Everything that decides a job's result except the bytes of its files."""
 

@@ -60,6 +60,10 @@ class ServedModel(_Wire):
     adapter: StoredAdapter | None = None
     precision: Precision | None = None
 
+    def as_sent(self) -> dict[str, Any]:
+        """Return the model as servers get it. One of an earlier release refuses a field that it lacks."""
+        return self.model_dump(mode="json", exclude_none=True)
+
 
 def _is_needed(name: str) -> bool:
     weights = name.endswith(".safetensors") and name != STATE_NAME

@@ -23,7 +23,7 @@ AS_STORED: Mapping[str, str] = MappingProxyType({})
 def create(
     session: Session, project_id: str, kind: str, request: dict[str, Any], most_open: int | None, **of: str
 ) -> Task:
-    """Put a task into the queue. `of` names what it belongs to: its `adapter_id` or `eval_id`.
+    """Put a task into the queue. `of` names what it belongs to: its `adapter_id`, `eval_id` or `file_id`.
 
     Raises RateLimited if the project has `most_open` unfinished tasks. None is for a task that a job starts:
     it has no limit, and takes no room of the tasks that clients create.

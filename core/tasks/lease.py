@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, aliased
 
 from core.database import from_now
 from core.errors import JobError, TuneryError
+from core.strict_json import storable
 from core.tables import TASK_KINDS, Adapter, File, Task
 
 LEASE_SECONDS = 30.0
@@ -205,7 +206,7 @@ def _end(task: Task, status: str, *, error: JobError | None = None) -> None:
         days = DAYS_WITHOUT_FILES if task.file_id is None else DAYS_OF_REPORTS
         task.expires_at = func.now() + timedelta(days=days)
     if error is not None:
-        task.error = {"code": error.code, "message": error.message, "param": error.param}
+        task.error = {"code": error.code, "message": storable(error.message), "param": error.param}
 
 
 def _held(session: Session, lease: TaskLease) -> Task:

@@ -7,22 +7,24 @@ from core.datasets.checks.content_check import Checked, ContentCheck, RowsOfFile
 from core.datasets.checks.requests import CheckRequest
 from core.datasets.findings import Finding
 from core.tables import File
-from worker.datasets.made_file import CONTENT, made_file
-from worker.datasets.reading import Part, file_of, open_rows
+from worker.datasets.made_file import CONTENT, Rows, made_file
+from worker.datasets.reading import Part, file_of, most_bytes, open_rows
 from worker.tasks.process import Work
 
 VALIDATION = Part("reading the validation file", 0.0, 0.1)
 ROWS = Part("reading the rows", 0.1, 0.7)
 COMPARING = 0.7
 MENDED = Part("writing the mended copy", 0.8, 0.94)
+MOST_ROWS = 4_000_000  # of both files together; they take less than a gigabyte of memory
 
 
 def check_file(work: Work, folder: Path) -> dict[str, Any]:
     """Check the task's file, and return the report. A mended copy is written into the folder."""
     request = CheckRequest.model_validate(work.task.request)
     file = file_of(work, str(work.task.file_id), "file_id")
-    check = ContentCheck(_validation_rows(work, request), request.max_length)
-    dataset = open_rows(work, file, ROWS)
+    validation = _validation_rows(work, request)
+    check = ContentCheck(validation, request.max_length)
+    dataset = open_rows(work, file, ROWS, MOST_ROWS - (validation.rows if validation else 0))
     for number, line in dataset.rows:
         check.add(number, line)
     work.report("comparing the rows", COMPARING)
@@ -42,7 +44,7 @@ def _validation_rows(work: Work, request: CheckRequest) -> RowsOfFile | None:
         return None
     file = file_of(work, request.validation_file, "validation_file")
     rows = RowsOfFile()
-    for number, line in open_rows(work, file, VALIDATION, "validation_file").rows:
+    for number, line in open_rows(work, file, VALIDATION, MOST_ROWS, "validation_file").rows:
         rows.read(number, line)
     return rows
 
@@ -61,10 +63,12 @@ def _reason_against(checked: Checked) -> str | None:
 
 def _mend(work: Work, request: CheckRequest, file: File, checked: Checked, folder: Path) -> None:
     """Write the rows that stay: as they are, or converted if the file has another format."""
+    read = open_rows(work, file, MENDED, MOST_ROWS).rows
     with (folder / CONTENT).open("wb") as content:
-        for left_out, (_, line) in zip(checked.left_out, open_rows(work, file, MENDED).rows, strict=True):
+        written = Rows(content, most_bytes(work, file))
+        for left_out, (_, line) in zip(checked.left_out, read, strict=True):
             if not left_out and not isinstance(line, Finding):
-                content.write(line + b"\n")
+                written.write(line)
     removed = checked.report.mendable_rows
     rows = checked.report.rows - removed
     lineage = {"validation_file": request.validation_file, "left_out": removed}

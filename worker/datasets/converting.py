@@ -1,18 +1,19 @@
 """Converts one file of another format into a dataset that a job takes."""
 
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
 from core.datasets.check import MAX_BAD_ROWS, Report, RowFinding, describe
+from core.datasets.checks.examples import shown_row
 from core.datasets.findings import Finding
 from core.datasets.formats.conversion import ConversionReport, ConvertRequest
 from core.datasets.formats.reading import Dataset
 from core.datasets.row_check import RowCheck
 from core.errors import JobError
-from worker.datasets.made_file import CONTENT, made_file
-from worker.datasets.reading import Part, file_of, open_rows
+from worker.datasets.made_file import CONTENT, Rows, made_file
+from worker.datasets.reading import Part, file_of, most_bytes, open_rows
 from worker.tasks.process import Work
 
 ROWS = Part("converting the rows", 0.0, 0.94)
@@ -24,9 +25,9 @@ def convert_file(work: Work, folder: Path) -> dict[str, Any]:
     """Write the converted file into the folder, and return the report. Raises JobError if rows are wrong."""
     request = ConvertRequest.model_validate(work.task.request)
     file = file_of(work, str(work.task.file_id), "file_id")
-    dataset = open_rows(work, file, ROWS)
+    dataset = open_rows(work, file, ROWS, work.settings.max_training_rows)
     with (folder / CONTENT).open("wb") as content:
-        converted = _Converted(content)
+        converted = _Converted(Rows(content, most_bytes(work, file)))
         converted.write(dataset)
     check = converted.result()
     if not check.rows:
@@ -51,7 +52,7 @@ def convert_file(work: Work, folder: Path) -> dict[str, Any]:
 class _Converted:
     """The rows that were written, and what is wrong with the others, by the lines that they come from."""
 
-    def __init__(self, content: IO[bytes]) -> None:
+    def __init__(self, content: Rows) -> None:
         self._content = content
         self._row_check = RowCheck()
         self._rows = self._bad_rows = self._finding_count = 0
@@ -68,9 +69,9 @@ class _Converted:
                 if self._bad_rows == MAX_BAD_ROWS:
                     return
             elif isinstance(row, bytes):
-                self._content.write(row + b"\n")
+                self._content.write(row)
                 if len(self.examples) < EXAMPLES:
-                    self.examples.append(msgspec.json.decode(row))
+                    self.examples.append(shown_row(msgspec.json.decode(row)))
 
     def result(self) -> Report:
         return Report(

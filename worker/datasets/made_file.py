@@ -1,15 +1,34 @@
-"""The row of a dataset that a task makes, and its name."""
+"""The dataset that a task makes: its content, its row and its name."""
 
 from pathlib import PurePath
-from typing import Any
+from typing import IO, Any
 
 from core.datasets.kinds import Kind
+from core.errors import JobError
 from core.ids import new_id
 from core.tables import File
 from worker.tasks.process import Work
 
 CONTENT = "dataset.jsonl"  # the file's name in the task's folder
 PURPOSE = "fine-tune"
+
+
+class Rows:
+    """The rows of the new dataset. They are counted while they are written: a small file may expand much."""
+
+    def __init__(self, content: IO[bytes], max_bytes: int) -> None:
+        self._content, self._max_bytes, self._bytes = content, max_bytes, 0
+
+    def write(self, row: bytes) -> None:
+        """Write a row on a line of its own. Raises JobError if the file would become too large."""
+        self._bytes += len(row) + 1
+        if self._bytes > self._max_bytes:
+            message = (
+                f"The new file would have more than {self._max_bytes:,} bytes. Split the file into several "
+                "ones, and make a new file of each."
+            )
+            raise JobError("file_too_large", message, "file_id")
+        self._content.write(row + b"\n")
 
 
 def made_file(

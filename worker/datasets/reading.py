@@ -11,6 +11,8 @@ from core.errors import JobError
 from core.tables import File
 from worker.tasks.process import Work
 
+TOO_MANY_ROWS = "Of this file, at most {:,} rows can be read here. Split it into several files."
+
 
 class Part(NamedTuple):
     """A part of the work: what is done in it, and the shares of the whole work at its begin and its end."""
@@ -29,20 +31,30 @@ def file_of(work: Work, file_id: str, param: str) -> File:
     return file
 
 
-def open_rows(work: Work, file: File, part: Part, param: str = "file_id") -> Dataset:
-    """Recognise a file's format, and return its rows. Raises JobError, also while the rows are read."""
-    settings = work.settings
-    most = max(file.bytes, settings.max_file_bytes)
+def most_bytes(work: Work, file: File) -> int:
+    """Return how many bytes a file may have when expanded, and a file that is made of it."""
+    return max(file.bytes, work.settings.max_file_bytes)
+
+
+def open_rows(work: Work, file: File, part: Part, most_rows: int, param: str = "file_id") -> Dataset:
+    """Recognise a file's format, and return its rows, up to a limit.
+
+    Raises JobError, also while the rows are read.
+    """
+    chunks, most_of_row = chunks_of(work, file, part, param), work.settings.max_row_bytes
     try:
-        dataset = open_dataset(chunks_of(work, file, part, param), most, settings.max_row_bytes)
+        dataset = open_dataset(chunks, most_bytes(work, file), most_of_row)
     except Unreadable as error:
         raise _job_error(error, param) from error
-    return dataset._replace(rows=_rows(dataset, param))
+    return dataset._replace(rows=_rows(dataset, most_rows, param))
 
 
-def _rows(dataset: Dataset, param: str) -> Iterator[tuple[int, bytes | Finding]]:
+def _rows(dataset: Dataset, most_rows: int, param: str) -> Iterator[tuple[int, bytes | Finding]]:
     try:
-        yield from dataset.rows
+        for count, row in enumerate(dataset.rows, 1):
+            if count > most_rows:
+                raise JobError("too_many_rows", TOO_MANY_ROWS.format(most_rows), param)
+            yield row
     except Unreadable as error:
         raise _job_error(error, param) from error
 

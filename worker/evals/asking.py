@@ -48,7 +48,7 @@ class Asking:
         Raises RowFailed if the servers refuse this request or it brings them down, JobError if they refuse
         the model or none has been running for too long, and OutsideFault if all have been busy for too long.
         """
-        content = json.dumps({**body, SERVED_FIELD: model.model_dump(mode="json")}).encode()
+        content = json.dumps({**body, SERVED_FIELD: model.as_sent()}).encode()
         beginning = _beginning(path, body)
         losses, waits_since = 0, None
         reason: Exception

@@ -11,6 +11,7 @@ from core.errors import RateLimited
 from core.failpoints import reached
 from core.ids import new_id
 from core.jobs import lifecycle
+from core.jobs.spec import shown_spec
 from core.portability.traits import traits_of
 from core.serving.job_evaluation import evaluate_result
 from core.settings import Settings
@@ -50,7 +51,7 @@ def complete_adapter_folder(
         "base_revision": base.entry.revision,
         "base_sha256": base.source_sha256,
         "dataset": dataset,
-        "specification": {name: value for name, value in job.spec.items() if name != "grader_models"},
+        "specification": shown_spec(job.spec),
         "training": training,
     }
     write_manifest(folder, facts, base.entry.quantization is not None)

@@ -8,7 +8,7 @@ processes may call each one at once.
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, null, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from core.access import audit
@@ -40,6 +40,7 @@ from core.tables import (
     UploadPart,
     WebhookDelivery,
 )
+from core.tasks import client as tasks
 from worker.supervise.removal import delete_in_batches, log_failure, named_objects, objects_of_tasks
 
 GRACE = timedelta(minutes=10)  # a request or a trainer may go on for so long after the end or the expiry
@@ -128,7 +129,8 @@ def remove_deleted_adapters(sessions: sessionmaker[Session], store: ObjectStore)
 
 
 def remove_tasks(sessions: sessionmaker[Session], store: ObjectStore) -> None:
-    """Delete expired tasks, and remove the objects of deleted ones. The rows stay, without their files.
+    """Delete expired tasks, and remove the objects of deleted ones. The rows stay, without their files and
+    without what reports on files tell of their rows.
 
     The objects of an adapter or a file that a task has made stay with it.
     """
@@ -138,10 +140,10 @@ def remove_tasks(sessions: sessionmaker[Session], store: ObjectStore) -> None:
             session.execute(expired.values(deleted_at=func.now()))
         gone = Task.deleted_at.is_not(None) & Task.cleaned_at.is_(None)
         with sessions() as session:
-            tasks = session.execute(
+            deleted = session.execute(
                 select(Task.id, Task.kind).where(gone, Task.deleted_at < func.now() - GRACE)
             )
-        for task_id, kind in tasks.all():
+        for task_id, kind in deleted.all():
             with log_failure(task_id):
                 prefix = tasks_prefix(kind, task_id)
                 store.abort_writes(prefix)
@@ -152,6 +154,8 @@ def remove_tasks(sessions: sessionmaker[Session], store: ObjectStore) -> None:
                         store.delete(key)
                 with sessions.begin() as session:
                     _mark_cleaned(session, Task, task_id, files=[], bytes=0)
+                    of_file = update(Task).where(Task.id == task_id, Task.file_id.is_not(None))
+                    session.execute(of_file.values(report=null()))  # it quotes rows
 
 
 def delete_expired_files(sessions: sessionmaker[Session], store: ObjectStore) -> None:  # noqa: ARG001
@@ -173,6 +177,7 @@ def delete_files(sessions: sessionmaker[Session], *conditions: ColumnElement[boo
             still = update(File).where(File.id == file_id, File.deleted_at.is_(None), unused)
             project_id = session.scalar(still.values(deleted_at=func.now()).returning(File.project_id))
             if project_id is not None:
+                tasks.delete_all(session, Task.file_id == file_id)
                 audit.record(session, OPERATOR.on(project_id), "file.expired", file_id)
 
 

@@ -19,14 +19,15 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from core.access.quotas import Quotas, check_store
 from core.database import create_database, session_factory
-from core.errors import JobError, TuneryError
+from core.errors import JobError, QuotaExceeded, TuneryError
 from core.failpoints import reached
 from core.logs import configure_logs
 from core.settings import Settings
 from core.storage.artifacts import DamagedArtifact, fetch_folder, publish_folder
 from core.storage.object_store import ObjectStore, task_prefix
-from core.tables import Adapter, File, Task
+from core.tables import Adapter, File, Project, Task
 from core.tasks import lease as leases
 from core.tasks.lease import LEASE_SECONDS, TaskLease, TaskLeaseLost
 from worker.process.exit_statuses import HUNG, TRY_AGAIN
@@ -119,7 +120,7 @@ def do_and_write(do: Do, work: Work, days: int | None = None, deliver: Deliver |
                 report |= deliver(work, folder)
         reached("task.delivered")
         with work.sessions.begin() as session:
-            leases.finish(session, work.lease, report, work.made)
+            _finish(session, work, report)
         reached("task.finished")
     except GaveWay:
         _give_back(work, 0.0)
@@ -135,6 +136,19 @@ def do_and_write(do: Do, work: Work, days: int | None = None, deliver: Deliver |
         log.error("task_failed", task=work.lease.task_id, exc_info=error)
         reason = f"The server failed to do this ({type(error).__name__}); its log says why."
         _fail(work, JobError("internal_error", reason))
+
+
+def _finish(session: Session, work: Work, report: dict[str, Any]) -> None:
+    """Write that the task is done, and what it has made. Raises JobError if a made file does not fit."""
+    leases.finish(session, work.lease, report, work.made)
+    if not isinstance(work.made, File):
+        return
+    quotas = Quotas.of(session.get_one(Project, work.task.project_id), work.settings)
+    try:
+        check_store(session, work.task.project_id, quotas.stored_bytes)
+    except QuotaExceeded as error:
+        work.store.delete_prefix(work.prefix)
+        raise JobError("insufficient_quota", str(error), "file_id") from error
 
 
 def _do_and_keep(do: Do, work: Work, folder: Path, days: int | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from core.errors import TuneryError
 from core.jobs.integrations import LIBRARIES
+from core.jobs.spec import shown_spec
 from core.tables import Job
 
 PROJECT_SECRETS = {"wandb": ("WANDB_API_KEY",), "mlflow": ("MLFLOW_TRACKING_TOKEN",), "tensorboard": ()}
@@ -36,7 +37,7 @@ class TrackedJob:
     def config(self) -> dict[str, Any]:
         """The job's settings, for people who compare runs."""
         files = {"training_file": self.job.training_file_id, "validation_file": self.job.validation_file_id}
-        return {"job_id": self.job.id, **files, **self.job.spec}
+        return {"job_id": self.job.id, **files, **shown_spec(self.job.spec)}
 
     @property
     def tags(self) -> list[str]:

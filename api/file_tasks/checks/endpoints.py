@@ -74,7 +74,7 @@ def list_checks(
 ) -> Page[CheckSummary]:
     """List the checks of a file, newest first, without their reports."""
     rows, has_more = service.list_page(session, caller.project_id, file_id, after, limit)
-    return Page.of([CheckSummary.of(task) for task in rows], has_more)
+    return Page.of([CheckSummary.summary(task, counts) for task, counts in rows], has_more)
 
 
 @router.get("/checks/{check_id}")

@@ -1,6 +1,6 @@
 """Checks of files as a client reads them."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -37,8 +37,8 @@ class CheckSummary(Identified):
     expires_at: Annotated[UnixSeconds | None, Field(description="When the check is deleted")]
 
     @classmethod
-    def of(cls, task: Task) -> Self:
-        """Return the check that a task does."""
+    def summary(cls, task: Task, counts: Any, **more: Any) -> Self:
+        """Return the check that a task does, with the counts of its report."""
         shown = {
             "id": task.id,
             "created_at": unix_seconds(task.created_at),
@@ -47,12 +47,12 @@ class CheckSummary(Identified):
             "status": task.status,
             "progress": TaskProgress.of(task),
             "error": TaskError.of(task),
-            "counts": task.report["counts"] if task.report else None,
+            "counts": counts,
             "mended_file": task.made_file_id,
             "started_at": seconds_or_none(task.started_at),
             "finished_at": seconds_or_none(task.finished_at),
             "expires_at": seconds_or_none(task.expires_at),
-            "report": task.report,
+            **more,
         }
         return cls.model_validate(shown)
 
@@ -64,3 +64,9 @@ class CheckObject(CheckSummary):
     """
 
     report: ContentReport | None
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """Return the check that a task does."""
+        counts = task.report["counts"] if task.report else None
+        return cls.summary(task, counts, report=task.report)

@@ -1,5 +1,7 @@
 """Creates and reads checks of files. Nothing here commits."""
 
+from typing import Any
+
 from sqlalchemy.orm import Session
 
 from api.file_tasks import queries
@@ -31,6 +33,12 @@ def create(
     unfinished, and QuotaExceeded if a mended copy would not fit.
     """
     file = queries.held_file(session, project_id, file_id)
+    if asked.validation_file == file_id:
+        raise InvalidRequest(
+            "A file has all of its own rows. Name another file as `validation_file`, or none.",
+            code="same_file",
+            param="validation_file",
+        )
     resolved = asked.model_copy(update={"max_length": _max_length(asked, catalog)})
     if asked.validation_file is not None:
         _require_validation_file(session, project_id, asked.validation_file)
@@ -46,8 +54,8 @@ def get(session: Session, project_id: str, file_id: str, check_id: str) -> Task:
 
 def list_page(
     session: Session, project_id: str, file_id: str, after: str | None, limit: int
-) -> tuple[list[Task], bool]:
-    """Return a page of a file's checks, newest first. Raises NotFound for the file."""
+) -> tuple[list[tuple[Task, Any]], bool]:
+    """Return a page of a file's checks, newest first, each with its counts. Raises NotFound for the file."""
     return queries.list_page(session, project_id, KIND, file_id, CHECK_ID, after, limit)
 
 

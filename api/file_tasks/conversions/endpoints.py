@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, Transaction
 from api.file_tasks.conversions import service
-from api.file_tasks.conversions.schemas import ConversionObject
+from api.file_tasks.conversions.schemas import ConversionObject, ConversionSummary
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt
 from api.http.paging import LIMIT, After
@@ -70,10 +70,10 @@ def list_conversions(
     file_id: str,
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
     after: After = None,
-) -> Page[ConversionObject]:
-    """List the conversions of a file, newest first."""
+) -> Page[ConversionSummary]:
+    """List the conversions of a file, newest first, without their reports."""
     rows, has_more = service.list_page(session, caller.project_id, file_id, after, limit)
-    return Page.of([ConversionObject.of(task) for task in rows], has_more)
+    return Page.of([ConversionSummary.summary(task) for task in rows], has_more)
 
 
 @router.get("/conversions/{conversion_id}")

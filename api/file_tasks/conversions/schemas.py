@@ -1,6 +1,6 @@
 """Conversions of files as a client reads them."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -17,8 +17,8 @@ from core.datasets.formats.conversion import ConversionReport, ConvertRequest
 from core.tables import Task
 
 
-class ConversionObject(Identified):
-    """A conversion of a file, and the new file once it has succeeded."""
+class ConversionSummary(Identified):
+    """A conversion of a file without its report, as lists show it."""
 
     object: Literal["file.conversion"] = "file.conversion"
     created_at: UnixSeconds
@@ -27,7 +27,6 @@ class ConversionObject(Identified):
     status: TaskStatus
     progress: TaskProgress
     error: Annotated[TaskError | None, Field(description="What is wrong with the file, with its first lines")]
-    report: ConversionReport | None
     converted_file: Annotated[str | None, Field(description="The new file; null until it exists")]
     started_at: UnixSeconds | None
     finished_at: UnixSeconds | None
@@ -36,7 +35,7 @@ class ConversionObject(Identified):
     ]
 
     @classmethod
-    def of(cls, task: Task) -> Self:
+    def summary(cls, task: Task, **more: Any) -> Self:
         """Return the conversion that a task does."""
         return cls(
             id=task.id,
@@ -46,9 +45,21 @@ class ConversionObject(Identified):
             status=task.status,
             progress=TaskProgress.of(task),
             error=TaskError.of(task),
-            report=ConversionReport.model_validate(task.report) if task.report else None,
             converted_file=task.made_file_id,
             started_at=seconds_or_none(task.started_at),
             finished_at=seconds_or_none(task.finished_at),
             expires_at=seconds_or_none(task.expires_at),
+            **more,
         )
+
+
+class ConversionObject(ConversionSummary):
+    """A conversion of a file, and the new file once it has succeeded."""
+
+    report: ConversionReport | None
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """Return the conversion that a task does, with its report."""
+        report = ConversionReport.model_validate(task.report) if task.report else None
+        return cls.summary(task, report=report)

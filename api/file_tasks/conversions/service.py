@@ -3,6 +3,7 @@
 from sqlalchemy.orm import Session
 
 from api.file_tasks import queries
+from api.files.intake import clean_filename
 from core.access.quotas import Quotas, check_store
 from core.datasets.formats.conversion import ConvertRequest
 from core.ids import id_pattern
@@ -23,6 +24,8 @@ def create(
     """
     file = queries.held_file(session, project_id, file_id)
     check_store(session, project_id, quotas.stored_bytes, announced=file.bytes)
+    if asked.filename is not None:
+        asked = asked.model_copy(update={"filename": clean_filename(asked.filename)})
     return tasks.create(session, project_id, KIND, asked.model_dump(), most_open, file_id=file_id)
 
 
@@ -35,4 +38,5 @@ def list_page(
     session: Session, project_id: str, file_id: str, after: str | None, limit: int
 ) -> tuple[list[Task], bool]:
     """Return a page of a file's conversions, newest first. Raises NotFound for the file."""
-    return queries.list_page(session, project_id, KIND, file_id, CONVERSION_ID, after, limit)
+    rows, more = queries.list_page(session, project_id, KIND, file_id, CONVERSION_ID, after, limit)
+    return [task for task, _ in rows], more

@@ -13,7 +13,7 @@ def compare_rows(rows: Columns, log: FindingLog) -> Rows:
     """Add the findings on rows that repeat or contradict others. Returns the places of repeated ones."""
     lines, exact = rows.lines, rows.exact
     repeated = earlier_equal(exact)
-    _add(log, "exact_duplicate", lines, lines, repeated, "the row has the texts of an earlier row", REMOVE)
+    _add(log, "exact_duplicate", lines, lines, repeated, "the row teaches what an earlier row does", REMOVE)
     similar = earlier_similar(rows.signatures)
     similar[(repeated >= 0) | (exact[similar] == exact)] = -1
     mend = "keep one of the two, unless they differ in what matters"

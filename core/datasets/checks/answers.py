@@ -1,12 +1,14 @@
 """Counts the answers of a file, as long as they are few: then the file teaches to choose among classes."""
 
+from core.datasets.checks.examples import shown_text
 from core.datasets.checks.finding_log import FindingLog
 from core.datasets.checks.report import AnswerCount
 
 MOST_ANSWERS = 200
 LONGEST_ANSWER = 200  # characters; longer answers are no classes
 ROWS_PER_ANSWER = 5  # on average, at least: fewer are no classes
-UNBALANCED = 10  # times as many rows as the median class has, or a tenth of them
+# The largest class is unbalanced at 10 times the median's rows, the smallest at a tenth of them
+UNBALANCED = 10
 
 
 class AnswerCounts:
@@ -28,7 +30,7 @@ class AnswerCounts:
         if not self._rows or sum(self._rows.values()) < ROWS_PER_ANSWER * len(self._rows):
             return None
         ordered = sorted(self._rows.items(), key=lambda each: (-each[1], each[0]))
-        return [AnswerCount(answer=answer, rows=rows) for answer, rows in ordered]
+        return [AnswerCount(answer=shown_text(answer), rows=rows) for answer, rows in ordered]
 
 
 def find_imbalance(answers: list[AnswerCount], log: FindingLog) -> None:

@@ -1,4 +1,4 @@
-"""What a check remembers of each row: about 110 bytes, whatever the row's size."""
+"""What a check remembers of each row: 104 bytes, whatever the row's size."""
 
 from array import array
 

@@ -12,6 +12,7 @@ from core.datasets.checks.across_rows import compare_rows, compare_with_validati
 from core.datasets.checks.answers import AnswerCounts, find_imbalance
 from core.datasets.checks.columns import Columns
 from core.datasets.checks.contents import Contents, contents_of
+from core.datasets.checks.examples import shown_row
 from core.datasets.checks.finding_log import FindingLog
 from core.datasets.checks.lengths import BYTES_PER_TOKEN, find_cuts, find_outliers, lengths_of
 from core.datasets.checks.private_data import MENDS, suspects
@@ -68,7 +69,7 @@ class RowsOfFile:
 class ContentCheck:
     """A check of one file: give `add` each of its rows, and call `finish`.
 
-    `validation` has the rows of a validation file, read before. Each row takes about 110 bytes of memory.
+    `validation` has the rows of a validation file, read before. Each row takes 104 bytes of memory.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class ContentCheck:
         if isinstance(found, Contents):
             self._add_contents(number, found)
             if len(self._examples) < EXAMPLES and isinstance(line, bytes):
-                self._examples.append(_decode(line))
+                self._examples.append(shown_row(_decode(line)))
             return
         for finding in found:
             self._log.add(finding.code, number, finding.field, finding.message, "mend or remove the row")

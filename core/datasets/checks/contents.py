@@ -23,9 +23,9 @@ class Text(NamedTuple):
 class Contents(NamedTuple):
     """A row as the check compares it.
 
-    `exact` is equal for rows with equal texts. Rows with an equal `subject` answer the same question, and
-    contradict each other if their `verdict` differs. The hashes are Python's: they mean nothing in another
-    process. `prompt_bytes` and `bytes` measure the texts in UTF-8 before the answers, and in all.
+    `exact` is equal for rows with equal texts and weights. Rows with an equal `subject` answer the same
+    question, and contradict each other if their `verdict` differs. The hashes are Python's: they mean nothing
+    in another process. `prompt_bytes` and `bytes` measure the texts in UTF-8 before the answers, and in all.
     """
 
     texts: list[Text]
@@ -57,7 +57,8 @@ def contents_of(row: dict[str, Any], kind: Kind) -> Contents:
 def _chat(messages: list[Message], field: str = "messages[{}].content") -> Contents:
     texts = list(_texts(messages, field))
     said = [(role, text) for _, role, text in texts]
-    exact, answer = hash(tuple(said)), texts[-1].text
+    weights = tuple(map(_weight, messages))
+    exact, answer = hash((tuple(said), weights)), texts[-1].text
     sizes = [_size(text) for _, _, text in texts]
     has_prompt = len(said) > 1
     return Contents(
@@ -99,6 +100,12 @@ def _texts(messages: list[Message], field: str) -> Iterator[Text]:
 
 def _text_of(message: Message) -> str:
     return content_text(message.get("content") or "")
+
+
+def _weight(message: Message) -> float:
+    """Return how much a message is learnt. No weight means fully."""
+    weight = message.get("weight")
+    return 1.0 if weight is None else float(weight)
 
 
 def _size(text: str) -> int:

@@ -11,19 +11,28 @@ CONTROL_TOKENS = re.compile(
 
 
 class KeyForm(NamedTuple):
-    """The form of one kind of key. A text without any of the `marks` has no such key."""
+    """The form of one kind of key. A text without any of the `marks` has no such key.
+
+    `pattern` finds the begin of a key, and `whole` the key with all that may belong to it.
+    """
 
     name: str
     marks: tuple[str, ...]
     pattern: re.Pattern[str]
+    whole: re.Pattern[str]
 
 
-def _form(name: str, marks: str, pattern: str) -> KeyForm:
-    return KeyForm(name, tuple(marks.split()), re.compile(pattern))
+def _form(name: str, marks: str, pattern: str, rest: str = r"[\w.+/=-]*+") -> KeyForm:
+    return KeyForm(name, tuple(marks.split()), re.compile(pattern), re.compile(pattern + rest))
 
 
 KEY_FORMS = (
-    _form("a private key", "PRIVATE", r"-----BEGIN (?:[A-Z]+ ){0,4}PRIVATE KEY-----"),
+    _form(
+        "a private key",
+        "PRIVATE",
+        r"-----BEGIN (?:[A-Z]+ ){0,4}PRIVATE KEY-----",
+        rest=r"[\s\S]*?(?:-----END (?:[A-Z]+ ){0,4}PRIVATE KEY-----|\Z)",
+    ),
     _form("an AWS access key", "AKIA ASIA", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     _form("a GitHub token", "ghp_ gho_ ghu_ ghs_ ghr_", r"\bgh[pousr]_[A-Za-z0-9]{36}"),
     _form("a GitHub token", "github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{50}"),
@@ -74,11 +83,19 @@ def suspects(text: str) -> Iterator[Suspect]:
         yield Suspect("email_address", "the text has an e-mail address")
 
 
+def masked(text: str) -> str:
+    """Return a text in which only the first characters are left of each key."""
+    for form in KEY_FORMS:
+        if any(mark in text for mark in form.marks):
+            text = form.whole.sub(lambda found: found[0][:SHOWN_CHARACTERS] + "…", text)
+    return text
+
+
 def _key(text: str) -> str | None:
     """Return the name of the first kind of key in a text, and the few characters its owner knows it by."""
-    for name, marks, pattern in KEY_FORMS:
-        if any(mark in text for mark in marks) and (found := pattern.search(text)):
-            return f"{name} ({found[0][:SHOWN_CHARACTERS]}…)"
+    for form in KEY_FORMS:
+        if any(mark in text for mark in form.marks) and (found := form.pattern.search(text)):
+            return f"{form.name} ({found[0][:SHOWN_CHARACTERS]}…)"
     return None
 
 

@@ -55,9 +55,9 @@ class AnswerCount(BaseModel):
 class ContentReport(BaseModel):
     """The result of a check."""
 
-    format: Annotated[str | None, Field(description="What the rows hold, as it was recognised")] = None
+    format: Annotated[str | None, Field(description="The form of the input, such as `alpaca`")] = None
     container: Annotated[str | None, Field(description="How the rows are kept, such as `jsonl`")] = None
-    kind: Annotated[str | None, Field(description="What the rows hold. Null if no row shows it")]
+    kind: Annotated[str | None, Field(description="The kind of row that jobs see. Null if no row shows it")]
     rows: int
     bad_rows: Annotated[int, Field(description="Rows that no job takes; they are not checked further")]
     validation_rows: Annotated[int | None, Field(description="Null without a validation file")]
@@ -72,4 +72,10 @@ class ContentReport(BaseModel):
     not_mended: Annotated[str | None, Field(description="Why there is no mended copy, if one was wanted")] = (
         None
     )
-    examples: Annotated[list[dict[str, Any]], Field(description="The first three rows, as jobs read them")]
+    examples: Annotated[
+        list[dict[str, Any]],
+        Field(
+            description="The first three rows, as jobs read them. Long texts and lists are cut, and secrets "
+            "are masked"
+        ),
+    ]

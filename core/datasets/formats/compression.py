@@ -24,6 +24,7 @@ WINDOW: dict[int, int] = {
     DecompressionParameter.window_log_max: 27
 }  # 128 MiB, what zstd itself takes without an option
 LONGEST_MAGIC = 5
+MOST_PARTS = 200_000  # gzip members or zstd frames, which may be empty and so cost time without an end
 
 
 def compression_of(head: bytes) -> str | None:
@@ -65,12 +66,12 @@ def _chained(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Expand one gzip member after the other, at most AT_ONCE bytes at a time."""
-    member = zlib.decompressobj(GZIP)
+    member, members = zlib.decompressobj(GZIP), 1
     for chunk in chunks:
         data = chunk
         while data:
             if member.eof:
-                member = zlib.decompressobj(GZIP)
+                member, members = zlib.decompressobj(GZIP), _one_more(members)
             try:
                 yield member.decompress(data, AT_ONCE)
             except zlib.error as error:
@@ -82,12 +83,12 @@ def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _unzstd(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Expand one zstd frame after the other, at most AT_ONCE bytes at a time."""
-    frame = ZstdDecompressor(options=WINDOW)
+    frame, frames = ZstdDecompressor(options=WINDOW), 1
     for chunk in chunks:
         data = chunk
         while data or not (frame.needs_input or frame.eof):
             if frame.eof:
-                frame = ZstdDecompressor(options=WINDOW)
+                frame, frames = ZstdDecompressor(options=WINDOW), _one_more(frames)
             try:
                 yield frame.decompress(data, AT_ONCE)
             except ZstdError as error:
@@ -95,6 +96,14 @@ def _unzstd(chunks: Iterator[bytes]) -> Iterator[bytes]:
             data = frame.unused_data if frame.eof else b""
     if not frame.eof:
         raise _cut_off("zstd")
+
+
+def _one_more(parts: int) -> int:
+    """Return the number of parts with another one. Raises Unreadable if they are too many."""
+    if parts == MOST_PARTS:
+        message = f"the file has more than {MOST_PARTS:,} compressed parts; compress it as one"
+        raise Unreadable("too_many_parts", message)
+    return parts + 1
 
 
 def _damaged(name: str, error: Exception) -> Unreadable:

@@ -22,7 +22,13 @@ class ConversionReport(BaseModel):
     container: Annotated[
         str, Field(description="How the rows are kept: `jsonl`, `json_array`, `csv`, `text` and others")
     ]
-    format: Annotated[str, Field(description="What the rows hold, such as `alpaca` or `sharegpt`")]
+    format: Annotated[str, Field(description="The form of the input, such as `alpaca` or `sharegpt`")]
     rows: int
-    kind: Annotated[str | None, Field(description="The kind of the new file's rows")]
-    examples: Annotated[list[dict[str, Any]], Field(description="The first three rows of the new file")]
+    kind: Annotated[str | None, Field(description="The kind of row that jobs see")]
+    examples: Annotated[
+        list[dict[str, Any]],
+        Field(
+            description="The first three rows of the new file. Long texts and lists are cut, and secrets are "
+            "masked"
+        ),
+    ]

@@ -51,11 +51,14 @@ def delimited_rows(
     csv.field_size_limit(max_row_bytes)
     raw: io.RawIOBase = _Bytes(chunks)
     text = io.TextIOWrapper(io.BufferedReader(raw), encoding="utf-8-sig", newline="")
-    reader = csv.reader(_short_lines(text, max_row_bytes), delimiter=delimiter, strict=True)
+    lines = _ShortRecords(text, max_row_bytes)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         names = [name.strip() for name in next(reader)]
         line = reader.line_num + 1
+        lines.begin()
         for cells in reader:
+            lines.begin()
             if len(cells) == len(names):
                 yield line, dict(zip(names, cells, strict=True))
             elif cells:
@@ -71,8 +74,24 @@ def delimited_rows(
         raise Unreadable("invalid_utf8", "the file is not UTF-8; save it as UTF-8") from error
 
 
-def _short_lines(text: io.TextIOWrapper, longest: int) -> Iterator[str]:
-    while line := text.readline(longest + 2):
-        if len(line) > longest:
-            raise Unreadable("row_too_long", f"a line is longer than {longest:,} characters; split it")
-        yield line
+class _ShortRecords:
+    """The lines of a text. Those of one record, which quotes may hold together, are limited in all."""
+
+    def __init__(self, text: io.TextIOWrapper, longest: int) -> None:
+        self._text, self._longest, self._length = text, longest, 0
+        self._line = self._begins = 1
+
+    def begin(self) -> None:
+        """Count from here on: the next line begins a record."""
+        self._length, self._begins = 0, self._line
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._text.readline(self._longest + 2):
+            self._length += len(line)
+            self._line += 1
+            if self._length > self._longest:
+                message = (
+                    f"the row is longer than {self._longest:,} characters; split it, or close its quotes"
+                )
+                raise Unreadable("row_too_long", message, self._begins)
+            yield line

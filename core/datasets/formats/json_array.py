@@ -35,7 +35,6 @@ class ArrayReader:
                 break
             self._scanned = token.end()
             element = self._end_of_element(mark, at)
-            token = None  # or it would keep `_kept` from shrinking
             if element is not None:
                 yield element
         else:

@@ -96,10 +96,12 @@ def _records(head: bytes, chunks: Iterator[bytes], max_row_bytes: int) -> tuple[
     whole = chain(chain.from_iterable(map(lines.feed, chunks)), lines.finish())
     if start.lstrip().startswith(b"{") or not start.strip() or b"\0" in start[:4]:
         return "jsonl", whole
-    first, *others = start.decode(errors="replace").splitlines() or [""]
-    if (found := columns_of(first)) and shape_of(dict.fromkeys(found[1], "")):
+    shown = start.decode(errors="replace").splitlines()
+    if (found := columns_of(shown[0])) and shape_of(dict.fromkeys(found[1], "")):
         return "csv", delimited_rows(chunks, found[0], max_row_bytes)
-    separated = all(SEPARATOR in line for line in (first, *others[:-1]) if line.strip())
+    texts = [line for line in shown if line.strip()]
+    whole_texts = texts[:-1] or texts  # the last one may be cut
+    separated = bool(texts) and all(SEPARATOR in line for line in whole_texts)
     return ("separated_text" if separated else "text"), whole
 
 
@@ -173,6 +175,8 @@ def _row(record: Any, shape: Shape) -> bytes | Finding:
         return Finding(error.field, "other_format", f"{error}; the file began with {shape.words}")
     except UnicodeEncodeError:
         return Finding("", "lone_surrogate", "has half of a character alone; write the whole character")
+    except RecursionError:
+        return Finding("", "too_deep", "the row is nested too deeply; flatten it")
 
 
 def _text_line(record: tuple[int, Any]) -> tuple[int, bytes | Finding]:

@@ -133,7 +133,7 @@ def _preference(row: Row) -> Row:
 def _alpaca(row: Row) -> Row:
     system = [("system", row["system"])] if isinstance(row.get("system"), str) and row["system"] else []
     history: list[tuple[str, str]] = []
-    for index, turn in enumerate(row.get("history") or []):
+    for index, turn in enumerate(_list(row.get("history"), "history")):
         if not isinstance(turn, list) or len(turn) != 2 or not all(isinstance(each, str) for each in turn):
             raise WrongRow(f"history[{index}]", "must be an array of a question and an answer")
         history += [("user", turn[0]), ("assistant", turn[1])]
@@ -153,8 +153,8 @@ def _sharegpt(row: Row) -> Row:
         messages.append(_turn(turn, f"conversations[{index}]", messages))
     found: Row = {"messages": messages}
     tools = _json_in(row, "tools") if isinstance(row.get("tools"), str) else row.get("tools")
-    if tools:
-        found["tools"] = [_declared(tool, index) for index, tool in enumerate(tools)]
+    if declared := _list(tools, "tools"):
+        found["tools"] = [_declared(tool, index) for index, tool in enumerate(declared)]
     return found
 
 
@@ -193,6 +193,12 @@ def _declared(tool: Any, index: int) -> Row:
     if not isinstance(tool, dict):
         raise WrongRow(f"tools[{index}]", "must be an object")
     return tool if "function" in tool else {"type": "function", "function": tool}
+
+
+def _list(found: Any, key: str) -> list[Any]:
+    if not isinstance(found or [], list):
+        raise WrongRow(key, "must be an array")
+    return found or []
 
 
 def _text(row: Row, key: str) -> str:

@@ -12,7 +12,7 @@ from core.tasks import lease as leases
 from core.tasks.lease import TaskLeaseLost
 from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, row
 from tests.fixtures.file_tasks import checked, take, work_on
-from worker.supervise.cleanup import remove_tasks
+from worker.supervise.cleanup import delete_files, remove_tasks
 
 
 @pytest.fixture
@@ -89,6 +89,8 @@ def test_a_mended_copy_outlives_its_check(api: Api, tenant: Tenant) -> None:
     with api.sessions.begin() as session:
         session.execute(update(Task).where(Task.id == check["id"]).values(deleted_at="2020-01-01"))
     remove_tasks(api.sessions, api.store)
+    with api.sessions() as session:
+        assert session.get_one(Task, check["id"]).report is None
     assert tenant.http.get(f"/v1/files/{check['mended_file']}/content").content == lines(*rows)
     tenant.http.delete(f"/v1/files/{check['mended_file']}")
 
@@ -99,6 +101,16 @@ def test_a_copy_that_would_be_no_better_is_not_made(api: Api, tenant: Tenant) ->
     assert "no row that a mended copy would leave out" in whole["report"]["not_mended"]
     broken = tenant.upload(lines(*numbered(2), *numbered(1)) + b"{}\n", purpose="user_data")
     assert "1 rows are no rows" in checked(api, tenant, broken, mend=True)["report"]["not_mended"]
+
+
+def test_a_check_reads_a_limited_number_of_rows(
+    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.datasets.checking.MOST_ROWS", 22)
+    file_id = tenant.upload(lines(*numbered(12)))
+    assert checked(api, tenant, file_id)["status"] == "succeeded"
+    check = checked(api, tenant, file_id, validation_file=tenant.upload(lines(*numbered(11, 20))))
+    assert (check["status"], check["error"]["code"]) == ("failed", "too_many_rows")
 
 
 def test_the_limit_of_a_base_model_says_what_is_cut(api: Api, tenant: Tenant) -> None:
@@ -116,6 +128,7 @@ def test_what_a_request_names_must_exist(api: Api, tenant: Tenant) -> None:
         ({"validation_file": "file-" + "0" * 32}, "validation_file", "file_not_found"),
         ({"validation_file": api.tenant().upload()}, "validation_file", "file_not_found"),
         ({"model": "no-such-model"}, "model", "model_not_found"),
+        ({"validation_file": file_id}, "validation_file", "same_file"),
         ({"max_length": 0}, "max_length", None),
         ({"mended": True}, "mended", None),
     ):
@@ -143,6 +156,19 @@ def test_a_deleted_file_takes_its_checks_along(api: Api, tenant: Tenant) -> None
     refusal(tenant.http.get(at(file_id)), 404, "id")
     with api.sessions.begin() as session:
         assert leases.take(session, "a process", ("check",)) is None
+
+
+def test_a_file_that_expires_takes_its_checks_along(api: Api, tenant: Tenant) -> None:
+    file_id = tenant.upload()
+    check = checked(api, tenant, file_id)
+    delete_files(api.sessions, File.id == file_id)
+    with api.sessions() as session:
+        assert session.get_one(Task, check["id"]).deleted_at is not None
+
+
+def test_nul_in_a_row_stays_out_of_the_report(api: Api, tenant: Tenant) -> None:
+    check = checked(api, tenant, tenant.upload(lines(*[row("a\0b") for _ in range(12)])))
+    assert check["report"]["answers"] == [{"answer": "a\N{REPLACEMENT CHARACTER}b", "rows": 12}]
 
 
 def test_a_validation_file_that_is_deleted_meanwhile_fails_the_check(api: Api, tenant: Tenant) -> None:

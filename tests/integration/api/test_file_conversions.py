@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from core.tables import Project
 from tests.fixtures.api import Api, Tenant, refusal
 from tests.fixtures.file_tasks import checked, converted, take, work_on
 
@@ -52,11 +53,13 @@ def test_a_converted_file_trains_and_names_where_it_comes_from(api: Api, tenant:
         {"role": "assistant", "content": "6"},
     ]
     tenant.create_job(training_file=file["id"])
-    assert [each["id"] for each in tenant.http.get(at(file_id)).json()["data"]] == [made["id"]]
+    (listed,) = tenant.http.get(at(file_id)).json()["data"]
+    assert (listed["id"], listed["converted_file"]) == (made["id"], made["converted_file"])
+    assert "report" not in listed
 
 
 def test_the_new_file_may_have_a_name(api: Api, tenant: Tenant) -> None:
-    made = converted(api, tenant, uploaded(tenant), filename="train.jsonl")
+    made = converted(api, tenant, uploaded(tenant), filename="a/\ttrain.jsonl")
     assert tenant.http.get(f"/v1/files/{made['converted_file']}").json()["filename"] == "train.jsonl"
 
 
@@ -88,6 +91,31 @@ def test_a_bomb_ends_in_a_clear_error(api: Api, tenant: Tenant) -> None:
     made = converted(api, tenant, tenant.upload(bomb, purpose="user_data"))
     assert made["error"]["code"] == "too_large_expanded"
     assert "split it" in made["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [({"max_file_bytes": 500}, "file_too_large"), ({"max_training_rows": 11}, "too_many_rows")],
+)
+def test_what_becomes_too_large_is_not_made(
+    api: Api, tenant: Tenant, settings: dict[str, int], code: str
+) -> None:
+    file_id = tenant.upload(b"q||a\n" * 12, purpose="user_data")
+    made_id = tenant.http.post(f"/v1/files/{file_id}/convert").json()["id"]
+    work_on(api, take(api, made_id), **settings)
+    made = tenant.http.get(f"{at(file_id)}/{made_id}").json()
+    assert (made["status"], made["converted_file"], made["error"]["code"]) == ("failed", None, code)
+    assert "split" in made["error"]["message"].lower()
+
+
+def test_a_converted_file_must_fit_into_the_quota(api: Api, tenant: Tenant) -> None:
+    file_id = tenant.upload(b"q||a\n" * 12, purpose="user_data")
+    with api.sessions.begin() as session:
+        session.get_one(Project, tenant.project_id).max_stored_bytes = 500
+    made = converted(api, tenant, file_id)
+    assert (made["converted_file"], made["error"]["code"]) == (None, "insufficient_quota")
+    assert api.store.list(f"conversions/{made['id']}/") == []
+    assert len(tenant.http.get("/v1/files").json()["data"]) == 1
 
 
 def test_a_file_of_another_format_is_checked_as_it_would_be_converted(api: Api, tenant: Tenant) -> None:

@@ -218,6 +218,7 @@ def known(api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFactory) 
                     (f"DELETE {EXPORTS}/{{export_id}}", removed),
                 )
             },
+            "POST /v1/files/{file_id}/check": {"body.validation_file": operator.upload()},
             "POST /v1/files/{file_id}/checks/{check_id}/cancel": {"path.check_id": unchecked},
             "POST /v1/files/{file_id}/conversions/{conversion_id}/cancel": {
                 "path.conversion_id": unconverted

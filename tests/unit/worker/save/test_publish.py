@@ -17,6 +17,7 @@ from core.tables import File, Job
 from worker.save.folder import library_versions
 from worker.save.model_card import model_card
 from worker.save.publish import complete_adapter_folder, describe_dataset
+from worker.tracking.sinks import TrackedJob
 
 SPEC = JobSpec(
     base_model=SMOLLM2.id,
@@ -142,3 +143,10 @@ def test_the_card_tells_a_validation_that_overflowed_from_none(
 def test_a_manifest_names_what_quantised_the_base() -> None:
     assert "bitsandbytes" in library_versions(quantised=True)
     assert "bitsandbytes" not in library_versions(quantised=False)
+
+
+def test_trackers_are_not_told_where_the_models_of_graders_lie(tmp_path: Path) -> None:
+    spec = {"seed": 1, "grader_models": {"judge": {"base": "a", "adapter": {"prefix": "adapters/secret/"}}}}
+    job = Job(id="ftjob-1", spec=spec, training_file_id="file-1")
+    config = TrackedJob(job, {}, {}, tmp_path, []).config
+    assert config == {"job_id": "ftjob-1", "training_file": "file-1", "validation_file": None, "seed": 1}

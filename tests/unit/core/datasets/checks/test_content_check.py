@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from core.datasets.checks.content_check import Checked, ContentCheck, RowsOfFile
+from core.datasets.checks.examples import LONGEST_TEXT, MOST_ITEMS
 from core.datasets.checks.report import KEPT_FINDINGS, ContentFinding
 from core.datasets.findings import Finding
 
@@ -277,3 +278,33 @@ def test_the_field_of_each_kind_of_row_is_its_own() -> None:
     }
     for field, row in rows.items():
         assert brief(findings(row)) == [("control_token", 1, field)]
+
+
+def test_rows_that_differ_in_weights_teach_different_things() -> None:
+    def weighted(*weights: Any) -> dict[str, Any]:
+        said = [{"role": "user", "content": text(1)}]
+        answers = [
+            {"role": "assistant", "content": text(seed), "weight": weight}
+            for seed, weight in enumerate(weights)
+        ]
+        return {"messages": [*said, *answers]}
+
+    result = checked(weighted(1, 0), weighted(0, 1), weighted(None, 1), weighted(1.0, 1))
+    assert left_out(result) == {4}
+
+
+def test_examples_and_answers_are_short_storable_and_without_secrets() -> None:
+    key, pem = "sk-" + "abc123" * 20, "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----"
+    prompt, answer = f"{pem} " + "a" * 5000, f"the key \0 is {key}"
+    report = checked(*[chat(f"{prompt}{n}", answer) for n in range(8)]).report
+    asked, answered = report.examples[0]["messages"]
+    assert asked["content"].startswith("----… aaa")
+    assert len(asked["content"]) == LONGEST_TEXT + 1
+    shown = "the key \N{REPLACEMENT CHARACTER} is sk-a…"
+    assert answered["content"] == shown
+    assert report.answers is not None
+    assert report.answers[0].answer == shown
+    for secret in (key[4:], "MIIE", "\\u0000"):
+        assert secret not in report.model_dump_json()
+    many = {"messages": chat("a", "b")["messages"] * 1000}
+    assert len(checked(many).report.examples[0]["messages"]) == MOST_ITEMS

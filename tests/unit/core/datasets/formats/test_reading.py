@@ -179,8 +179,8 @@ BAD_FILES: dict[str, tuple[bytes, str, int | None]] = {
     "two commas in an array": (b"[" + json.dumps(CHAT).encode() + b",\n,1]", "invalid_json", 2),
     "a long element": (json.dumps([CHAT, "x" * 9000]).encode(), "row_too_long", 1),
     "a string without an end": (b'[{"messages": "' + b"x" * 9000, "row_too_long", 1),
-    "a cell without an end": (b'text,category\n"' + b"x" * 9000, "row_too_long", None),
-    "a cell over many lines": (b'text,category\n"' + b"x\n" * 9000, "invalid_csv", 2502),
+    "a cell without an end": (b'text,category\n"' + b"x" * 9000, "row_too_long", 2),
+    "a cell over many lines": (b'text,category\n"' + b"x\n" * 9000, "row_too_long", 2),
     "a quote in a cell": (b'text,category\n"a"b,c\n', "invalid_csv", 2),
     "CSV in Latin-1": (b"text,category\n\xe9,c\n" * 9, "invalid_utf8", None),
 }
@@ -264,6 +264,54 @@ def test_a_wrong_row_is_named_by_its_line_and_field(name: str) -> None:
     content, line, field, code = BAD_ROWS[name]
     found = [(at, row.field, row.code) for at, row in read(content) if isinstance(row, Finding)]
     assert found == [(line, field, code)]
+
+
+@pytest.mark.parametrize(
+    ("first", "wrong", "field"),
+    [
+        ({"instruction": "a", "output": "b"}, {"history": 5}, "history"),
+        ({"conversations": [{"from": "human", "value": "a"}]}, {"tools": 5}, "tools"),
+        ({"conversations": [{"from": "human", "value": "a"}]}, {"tools": "true"}, "tools"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_a_finding_of_its_row(
+    first: dict[str, Any], wrong: dict[str, Any], field: str
+) -> None:
+    (_, right), (line, finding) = opened(jsonl(first, first | wrong)).rows
+    assert isinstance(right, bytes)
+    assert isinstance(finding, Finding)
+    assert (line, finding.field, finding.code) == (2, field, "other_format")
+
+
+def test_json_that_is_too_deep_is_a_finding_of_its_row() -> None:
+    for depth in range(900, 1000):
+        messages = f"[{'[' * depth}{']' * depth}]"
+        ((_, found),) = opened(jsonl({"messages": messages}), 65536).rows
+        assert isinstance(found, bytes) or found.code in ("too_deep", "other_format")
+
+
+def test_a_csv_record_is_limited_in_all_its_cells_and_lines() -> None:
+    cell = '"' + "a\n" * (MAX_ROW // 4) + '"'
+    assert len(read(f"prompt,completion\n{cell},b\n{cell},b\n".encode())) == 2
+    with pytest.raises(Unreadable) as refused:
+        read(f"prompt,completion\n{cell},{cell}\n".encode())
+    assert refused.value.code == "row_too_long"
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstd.compress])
+def test_the_parts_of_a_compressed_file_are_limited(compress: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.datasets.formats.compression.MOST_PARTS", 20)
+    content = compress(jsonl({"text": "a"})) + compress(b"") * 19
+    assert len(read(content)) == 1
+    with pytest.raises(Unreadable) as refused:
+        read(content + compress(b""))
+    assert refused.value.code == "too_many_parts"
+
+
+def test_a_blank_first_line_shows_no_format() -> None:
+    assert opened(b"\nonly text\n").format.name == "text"
+    assert opened(b"\nonly text\nand more\n").format.name == "text"
+    assert opened(b"\na||b\n").format.name == "separated_text"
 
 
 @given(
