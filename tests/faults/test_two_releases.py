@@ -147,7 +147,8 @@ def test_two_releases_answer_side_by_side_while_the_database_migrates(
     for name, value in servers.environment.items():
         monkeypatch.setenv(name, value)
     catalog = tmp_path / "catalog.toml"
-    catalog.write_text(CATALOG)
+    first, *_others = CATALOG.split("[[model]]")[1:]  # an older release may not know the others' fields
+    catalog.write_text(f"[[model]]{first}")
     with database_on(servers) as url:
         engine = create_database(url)
         head = ScriptDirectory(str(old / "migrations")).get_current_head()
