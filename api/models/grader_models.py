@@ -44,4 +44,4 @@ def served_by_graders(
 ) -> dict[str, dict[str, Any]]:
     """Return what a server loads for each model that the graders name. Raises InvalidRequest."""
     named = grader_models(criteria, param)
-    return {each.name: find(*each).served.model_dump(mode="json") for each in named}
+    return {each.name: find(*each).served.as_sent() for each in named}

@@ -61,7 +61,7 @@ def _evaluate(
             metadata={"model": role},
             data_source=CompletionsDataSource(type="completions", source=source, model=name),
             model=name,
-            served=served.model_dump(mode="json"),
+            served=served.as_sent(),
             grader_models=grader_models,
         )
         create_run(session, eval_id, request, most_open=None)

@@ -65,7 +65,7 @@ def prepare(
         metadata=asked.metadata,
         data_source=source,
         model=name,
-        served=model.served.model_dump(mode="json") if model else None,
+        served=model.served.as_sent() if model else None,
         grader_models=served_by_graders(find, criteria),
     )
     return Prepared(request, rules, _checked_rows(session, project_id, settings, source, rules))

@@ -138,7 +138,7 @@ def test_what_a_server_loads_is_settled_when_the_run_is_created(api: Api, alice:
     run_id = make_run(alice, eval_id, model="prod")
     with api.sessions() as session:
         asked = session.get_one(Task, run_id).request
-    served = {"base": BASE_MODEL, "adapter": None}
+    served = {"base": BASE_MODEL}
     assert (asked["model"], asked["served"], asked["grader_models"]) == (
         BASE_MODEL,
         served,

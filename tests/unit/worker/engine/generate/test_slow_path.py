@@ -43,7 +43,7 @@ def test_answers_of_other_methods_are_peft_s(
 
 
 @pytest.mark.parametrize(
-    "name", ["qwen 2, biases", "gemma 3, text beside a tower", "lfm 2, short convolutions"]
+    "name", ["gpt-oss, sinks and experts", "gemma 3, text beside a tower", "lfm 2, short convolutions"]
 )
 def test_other_architectures_answer_as_transformers(name: str, tmp_path: Path) -> None:
     source = tmp_path / "base"

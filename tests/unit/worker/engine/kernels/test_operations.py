@@ -126,9 +126,9 @@ def noted(do: operations.Operations, used: set[str]) -> operations.Operations:
     """The same, with the names of those that are called."""
 
     def noting(name: str) -> Callable[..., Tensor]:
-        def call(*args: Any) -> Tensor:
+        def call(*args: Any, **options: Any) -> Tensor:
             used.add(name)
-            return getattr(do, name)(*args)
+            return getattr(do, name)(*args, **options)
 
         return call
 
