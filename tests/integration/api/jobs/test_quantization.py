@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api.chat.models import resolve
 
+from api.models.chat_models import resolve
 from core.catalog import load_catalog
 from tests.fixtures.api import BASE_MODEL, QUANTISED_MODEL, UNQUANTISABLE_MODEL, Api, Tenant, refusal
 
