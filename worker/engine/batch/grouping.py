@@ -106,7 +106,7 @@ def fits_together(rows: Sequence[Row], max_tokens: int) -> bool:
 
 
 def cut_together(jobs: Sequence[JobRows]) -> list[list[JobRows]]:
-    """Return the jobs whose rows are cut together, and then each of the others by itself."""
+    """Return one list of all jobs that share cuts, and then one list for each job that is cut apart."""
     shared = [job for job in jobs if not job.apart]
     return [*([shared] if shared else []), *([job] for job in jobs if job.apart)]
 

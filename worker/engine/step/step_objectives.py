@@ -32,9 +32,9 @@ from worker.engine.step.totals import Evaluation, RowTotals
 class StepPart:
     """The rows of a trainee's step, and all that is known of them before the training pass.
 
-    Places are places among the rows of the step. `ahead` are those of the rows that were computed before, and
-    `learnt` those of the rows in the training pass. `sums_3X` are the sums of the rows computed before, and
-    `weights_X` the weights of all rows: 1 for a row whose weight is not known yet.
+    Places are places among the rows of the step. `ahead` are those of the rows whose weights are known before
+    the training pass, and `learnt` those of the rows in it: a row may be both. `sums_3X` are the sums of the
+    rows computed before, and `weights_X` the weights of all rows: 1 for a row whose weight is not known yet.
     """
 
     rows: ObjectiveRows
