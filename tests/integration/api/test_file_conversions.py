@@ -160,7 +160,7 @@ def test_another_project_sees_and_converts_nothing(api: Api, tenant: Tenant) -> 
         (b'{"prompt": "Capital of Peru?", "completion": "Lima."}\n', "rows of prompt and completion"),
         (json.dumps(ALPACA).encode(), "Alpaca instructions in a JSON array"),
         (b"text,category\nRain?,weather\n", "rows of text and category in a CSV file"),
-        (gzip.compress(b'{"messages": []}'), "compressed with gzip"),
+        (gzip.compress(b'{"messages": []}', mtime=0), "compressed with gzip"),
         (b"PAR1\0\0\0\0", "Parquet; write it as JSON lines"),
     ],
 )
