@@ -335,7 +335,15 @@ def test_an_array_is_cut_into_its_elements_wherever_its_chunks_are_cut(
 
 @given(
     st.sampled_from(
-        [b"", b"[", b"{", b"text,category\n", b"a||b\n", gzip.compress(b"{}", mtime=0)[:9], b"\x28\xb5\x2f\xfd"]
+        [
+            b"",
+            b"[",
+            b"{",
+            b"text,category\n",
+            b"a||b\n",
+            gzip.compress(b"{}", mtime=0)[:9],
+            b"\x28\xb5\x2f\xfd",
+        ]
     ),
     st.binary(max_size=300) | TEXTS.map(str.encode),
     st.integers(1, 50),
