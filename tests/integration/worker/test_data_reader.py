@@ -49,8 +49,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> ResidentBase:
     folder = tmp_path_factory.mktemp("model")
     save_model(tiny_llama(), folder, text)
     entry = SimpleNamespace(quantization=None)
-    parts = SimpleNamespace(folder=folder, entry=entry, source_sha256="a hash", dtype=torch.float32)
-    return cast(ResidentBase, parts)
+    facts = {"source_sha256": "a hash", "dtype": torch.float32, "compute": None}
+    return cast(ResidentBase, SimpleNamespace(folder=folder, entry=entry, **facts))
 
 
 def slow_dataset(rows: int = 50, turns: int = 1000) -> bytes:
