@@ -1,7 +1,7 @@
 """Schemas that the features share."""
 
 from datetime import datetime
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -49,6 +49,19 @@ class TaskProgress(BaseModel):
     @classmethod
     def of(cls, task: Task) -> "TaskProgress":
         return cls(phase=task.phase, percent=round(100 * task.done, 1))
+
+
+def task_fields(task: Task) -> dict[str, Any]:
+    """Return the fields in which clients read all kinds of tasks alike."""
+    return {
+        "id": task.id,
+        "created_at": unix_seconds(task.created_at),
+        "status": task.status,
+        "progress": TaskProgress.of(task),
+        "error": TaskError.of(task),
+        "started_at": seconds_or_none(task.started_at),
+        "finished_at": seconds_or_none(task.finished_at),
+    }
 
 
 class Page(BaseModel, Generic[Item]):

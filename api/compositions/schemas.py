@@ -12,7 +12,7 @@ from api.schemas import (
     TaskStatus,
     UnixSeconds,
     seconds_or_none,
-    unix_seconds,
+    task_fields,
 )
 from core.compositions.requests import ComposeRequest, Composition
 
@@ -46,18 +46,12 @@ class CompositionObject(Identified):
         task = row.task
         composition = Composition.model_validate(task.request)
         return cls(
-            id=task.id,
-            created_at=unix_seconds(task.created_at),
+            **task_fields(task),
             base_model=composition.base_model,
             request=composition.request,
-            status=task.status,
-            progress=TaskProgress.of(task),
-            error=TaskError.of(task),
             report=task.report,
             adapter_id=task.adapter_id,
             fine_tuned_model=row.model,
-            started_at=seconds_or_none(task.started_at),
-            finished_at=seconds_or_none(task.finished_at),
             expires_at=seconds_or_none(task.expires_at),
         )
 

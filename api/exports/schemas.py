@@ -11,7 +11,7 @@ from api.schemas import (
     TaskStatus,
     UnixSeconds,
     seconds_or_none,
-    unix_seconds,
+    task_fields,
 )
 from core.exports.requests import EXPORT_REQUEST, ExportRequest
 from core.tables import Task
@@ -49,17 +49,11 @@ class ExportObject(Identified):
     def of(cls, task: Task) -> Self:
         """Return the export that a task makes."""
         return cls(
-            id=task.id,
-            created_at=unix_seconds(task.created_at),
+            **task_fields(task),
             adapter_id=task.adapter_id or "",
             request=EXPORT_REQUEST.validate_python(task.request),
-            status=task.status,
-            progress=TaskProgress.of(task),
-            error=TaskError.of(task),
             report=task.report,
             files=[ExportFile(**file) for file in task.files],
-            started_at=seconds_or_none(task.started_at),
-            finished_at=seconds_or_none(task.finished_at),
             expires_at=seconds_or_none(task.expires_at),
         )
 

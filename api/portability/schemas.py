@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field
 
-from api.schemas import TaskError, TaskProgress, TaskStatus, UnixSeconds, seconds_or_none, unix_seconds
+from api.schemas import TaskError, TaskProgress, TaskStatus, UnixSeconds, task_fields
 from core.portability.report import Prompts, RuntimeReport
 from core.tables import Task
 
@@ -23,15 +23,7 @@ class MeasurementObject(BaseModel):
     @classmethod
     def of(cls, task: Task) -> Self:
         """Return the measurement that a task makes."""
-        return cls(
-            id=task.id,
-            status=task.status,
-            progress=TaskProgress.of(task),
-            error=TaskError.of(task),
-            created_at=unix_seconds(task.created_at),
-            started_at=seconds_or_none(task.started_at),
-            finished_at=seconds_or_none(task.finished_at),
-        )
+        return cls(**task_fields(task))
 
 
 class PortabilityObject(BaseModel):

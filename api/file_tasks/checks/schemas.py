@@ -11,7 +11,7 @@ from api.schemas import (
     TaskStatus,
     UnixSeconds,
     seconds_or_none,
-    unix_seconds,
+    task_fields,
 )
 from core.datasets.checks.report import CodeCount, ContentReport
 from core.datasets.checks.requests import CheckRequest
@@ -40,17 +40,11 @@ class CheckSummary(Identified):
     def summary(cls, task: Task, counts: Any, **more: Any) -> Self:
         """Return the check that a task does, with the counts of its report."""
         shown = {
-            "id": task.id,
-            "created_at": unix_seconds(task.created_at),
+            **task_fields(task),
             "file_id": task.file_id,
             "request": CheckRequest.model_validate(task.request),
-            "status": task.status,
-            "progress": TaskProgress.of(task),
-            "error": TaskError.of(task),
             "counts": counts,
             "mended_file": task.made_file_id,
-            "started_at": seconds_or_none(task.started_at),
-            "finished_at": seconds_or_none(task.finished_at),
             "expires_at": seconds_or_none(task.expires_at),
             **more,
         }

@@ -11,7 +11,7 @@ from api.schemas import (
     TaskStatus,
     UnixSeconds,
     seconds_or_none,
-    unix_seconds,
+    task_fields,
 )
 from core.datasets.formats.conversion import ConversionReport, ConvertRequest
 from core.tables import Task
@@ -38,16 +38,10 @@ class ConversionSummary(Identified):
     def summary(cls, task: Task, **more: Any) -> Self:
         """Return the conversion that a task does."""
         return cls(
-            id=task.id,
-            created_at=unix_seconds(task.created_at),
+            **task_fields(task),
             file_id=task.file_id or "",
             request=ConvertRequest.model_validate(task.request),
-            status=task.status,
-            progress=TaskProgress.of(task),
-            error=TaskError.of(task),
             converted_file=task.made_file_id,
-            started_at=seconds_or_none(task.started_at),
-            finished_at=seconds_or_none(task.finished_at),
             expires_at=seconds_or_none(task.expires_at),
             **more,
         )
