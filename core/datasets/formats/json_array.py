@@ -8,7 +8,6 @@ from core.datasets.formats.unreadable import Unreadable
 # A whole string, a quotation mark of a string that has not ended yet, or a mark that nests or separates
 TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
 SPACE = b" \t\r\n"
-UTF8_BOM = b"\xef\xbb\xbf"
 
 
 class ArrayReader:

@@ -11,10 +11,10 @@ from core.datasets import strict_json
 from core.datasets.findings import Finding, quote
 from core.datasets.formats.compression import LONGEST_MAGIC, compression_of, expanded
 from core.datasets.formats.delimited import columns_of, delimited_rows
-from core.datasets.formats.json_array import UTF8_BOM, ArrayReader
+from core.datasets.formats.json_array import ArrayReader
 from core.datasets.formats.shapes import Row, Shape, WrongRow, said, shape_of
 from core.datasets.formats.unreadable import Unreadable
-from core.datasets.reader import RowReader
+from core.datasets.reader import UTF8_BOM, RowReader
 from core.strict_json import RepeatedKeys
 
 HEAD_BYTES = 64 * 1024  # of the expanded file, in which its format shows
