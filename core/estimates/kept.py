@@ -8,8 +8,10 @@ from core.estimates.adapters import FP32
 from core.estimates.measures import Recompute
 from core.estimates.shapes import Load, ModelShape
 
-QUERY_BLOCK = 256  # queries whose scores are one product (`batch/bundles.py`)
-SAVED_KEYS = 1024  # most keys whose probabilities are kept (`kernels/attention.py`)
+# Queries whose scores are one product at most: few enough to waste little work above the diagonal, and enough
+# for an efficient product
+QUERY_BLOCK = 256
+SAVED_KEYS = 1024  # probabilities over more keys are not kept for the backward pass
 
 
 def kept_bytes(model: ModelShape, load: Load, recompute: Recompute = Recompute.NONE) -> float:

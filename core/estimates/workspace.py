@@ -7,8 +7,8 @@ from core.estimates.adapters import FP32
 from core.estimates.kept import QUERY_BLOCK
 from core.estimates.shapes import Load, ModelShape
 
-CHUNK_TOKENS = 512  # tokens whose logits exist at once (`kernels/loss.py`)
-BLOCK_TOKENS = 16  # tokens whose logits exist in fp32
+CHUNK_TOKENS = 512  # tokens in one product with the head: its weights are read once for each chunk
+BLOCK_TOKENS = 16  # tokens in one softmax and its gradient: their fp32 values stay in a core's cache
 
 
 def head_bytes(model: ModelShape, load: Load, tokens: int) -> float:

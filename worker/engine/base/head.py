@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from core.estimates.workspace import CHUNK_TOKENS
 from worker.engine.base.layer_weight import weight_of
-from worker.engine.kernels.loss import CHUNK_TOKENS, TokenLosses, token_losses
+from worker.engine.kernels.loss import TokenLosses, token_losses
 
 # Names in models' configurations
 MULTIPLIERS = ("logit_scale", "lm_head_multiplier")  # Cohere's, Falcon-H1's

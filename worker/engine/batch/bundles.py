@@ -6,11 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.estimates.kept import QUERY_BLOCK
 from worker.engine.batch.micro_batch import Run, Segment
 
-# Queries of a piece at most: few enough to waste little work above the diagonal, and enough for an efficient
-# product
-QUERY_BLOCK = 256
 # Scores of a bundle for each head at most: so many stay in a core's cache from the product to the softmax
 SCORES = 256 * 256
 PADDING = 1.25  # scores of a bundle, with padding, over the scores of its pieces, at most

@@ -18,12 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
+from core.estimates.kept import SAVED_KEYS
 from worker.engine.batch.block_mask import block_mask, exits, window_mask
 from worker.engine.batch.bundles import Bundle, bundle
 from worker.engine.batch.exchange import Lane, LaneInLayer
 from worker.engine.batch.micro_batch import Segment
-
-SAVED_LENGTH = 1024  # keys; probabilities over more keys are not saved for the backward pass
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ class _SegmentAttention(torch.autograd.Function):
             k = _gather_keys(k_JTE, one)
             p = _probabilities(_gather_queries(q_JTGE, one), k, mask, scale)
             _scatter_queries(torch.bmm(p, _gather_keys(v_JTE, one)), out_JTGE, one)
-            saved.append(p if one.key_count <= SAVED_LENGTH else None)
+            saved.append(p if one.key_count <= SAVED_KEYS else None)
         ctx.layout, ctx.scale, ctx.keys = layout, scale, keys
         # Saved matrices may be rounded to bf16, and rounded queries would give other probabilities. So
         # queries from which probabilities are computed again are saved as a vector. Keys are not saved.

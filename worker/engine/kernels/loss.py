@@ -10,10 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.estimates.workspace import BLOCK_TOKENS, CHUNK_TOKENS
 from worker.engine.batch.micro_batch import TILE
-
-CHUNK_TOKENS = 512  # tokens in one product with the head: the head's weights are read once for each chunk
-BLOCK_TOKENS = 16  # tokens in one softmax and its gradient: their fp32 values stay in a core's cache
 
 
 @dataclass(frozen=True)

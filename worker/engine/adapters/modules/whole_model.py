@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import JobError
+from core.estimates.workspace import CHUNK_TOKENS
 from worker.engine.adapters.modules.own_decoder import WithOwnDecoder, own_decoder
 from worker.engine.adapters.refusals import refuse_other_adapter
 from worker.engine.base.base_model import ResidentBase
@@ -16,7 +17,6 @@ from worker.engine.base.head import Head
 from worker.engine.base.portable import body_of
 from worker.engine.batch.micro_batch import trial_row
 from worker.engine.device.free_memory import free_bytes
-from worker.engine.kernels.loss import CHUNK_TOKENS
 from worker.engine.parameters.flat_views import flat_views
 
 STATE_BYTES = 4 * 4  # fp32, for each parameter: itself, its gradient and AdamW's two moments

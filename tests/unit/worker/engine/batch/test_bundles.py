@@ -1,6 +1,7 @@
 """Attention's pieces: every query once, with the keys before it, and only like pieces in one product."""
 
-from worker.engine.batch.bundles import PADDING, QUERY_BLOCK, SCORES, Bundle, bundle
+from core.estimates.kept import QUERY_BLOCK
+from worker.engine.batch.bundles import PADDING, SCORES, Bundle, bundle
 from worker.engine.batch.micro_batch import Segment
 
 LONG = Segment(0, 2 * QUERY_BLOCK + 10)

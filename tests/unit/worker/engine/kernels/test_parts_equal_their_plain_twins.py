@@ -144,7 +144,7 @@ def test_attention_over_segments_and_prefixes_with_grouped_heads(
     dtype: torch.dtype, kept: bool, window: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bundles, "QUERY_BLOCK", 16)
-    monkeypatch.setattr(attention, "SAVED_LENGTH", 1000 if kept else 0)
+    monkeypatch.setattr(attention, "SAVED_KEYS", 1000 if kept else 0)
     torch.manual_seed(0)
     heads = attention.Heads(query=6, key=2, size=8)
     root, branch = (43, 63), (63, 80)

@@ -54,7 +54,7 @@ def test_the_frozen_weights_are_never_rounded() -> None:
 def test_probabilities_that_are_computed_again_are_those_of_the_forward_pass(
     saved_length: int, exact: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "SAVED_LENGTH", saved_length)
+    monkeypatch.setattr(attention, "SAVED_KEYS", saved_length)
     segments = tree(20, 30, 10)
     qkv_TN = torch.randn(60, (HEADS.query + 2 * HEADS.key) * HEADS.size, requires_grad=True)
     given_TD = torch.randn(60, HEADS.query * HEADS.size)

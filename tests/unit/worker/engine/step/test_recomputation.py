@@ -98,7 +98,7 @@ def test_gradients_are_the_same_to_the_bit_in_lanes_and_with_shared_beginnings(
 def test_gradients_are_the_same_where_attention_saves_no_probabilities(
     base: ResidentBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "SAVED_LENGTH", 0)
+    monkeypatch.setattr(attention, "SAVED_KEYS", 0)
     assert_nothing_changes(base, random_trainee(base, LoraAdapter(r=4)))
 
 
