@@ -10,14 +10,15 @@ COPY migrations ./migrations
 COPY worker ./worker
 RUN pip install --no-cache-dir . \
     && python -m api.document openapi.json \
-    && python -m cli.demo.dataset sample
+    && tunery files sample sample
 
-# The dashboard's types are generated from the API's document. The dashboard contains the sample file on which a
-# user's first job can train.
+# The dashboard's types are generated from the API's document. The dashboard contains the sample on which a user's
+# first job can train, and the docs.
 FROM node:24-slim AS dashboard
 
 WORKDIR /src/dashboard
 COPY dashboard ./
+COPY docs /src/docs
 COPY --from=tunery /src/openapi.json ./
 COPY --from=tunery /src/sample ./src/sample
 RUN npm ci --no-progress && npm run types && npm run build

@@ -7,6 +7,7 @@ INSTALLED := .venv/.tunery-installed
 # The dashboard is built with Node: the installed Node if it is recent enough, else the Node of a wheel.
 NPM = $(BIN)/python dashboard/npm.py --prefix dashboard
 NODE_MODULES := dashboard/node_modules/.package-lock.json
+NODE_CLIENT := tests/node/node_modules/.package-lock.json
 SCHEMA := dashboard/src/api/schema.gen.ts
 SAMPLE := dashboard/src/sample/train.jsonl
 DASHBOARD := dashboard/dist/index.html
@@ -52,17 +53,24 @@ $(NODE_MODULES): dashboard/package-lock.json | $(INSTALLED)
 	@$(NPM) ci --no-progress
 	@touch $@
 
+# OpenAI's client for Node, by which tests ask the service.
+$(NODE_CLIENT): tests/node/package-lock.json | $(INSTALLED)
+	@$(BIN)/python dashboard/npm.py --prefix tests/node ci --no-progress
+	@touch $@
+
 # The dashboard's types are generated from the API's document.
 $(SCHEMA): $(NODE_MODULES) $(shell find api core -name '*.py')
 	@$(BIN)/python -m api.document dashboard/openapi.json
 	@$(NPM) run --silent types
 
 # The dashboard's sample job trains on the same file as `tunery demo`.
-$(SAMPLE): core/datasets/sample.py cli/demo/dataset.py | $(INSTALLED)
-	@$(BIN)/python -m cli.demo.dataset $(@D)
+$(SAMPLE): core/datasets/sample.py | $(INSTALLED)
+	@rm -f $(@D)/*.jsonl
+	@$(BIN)/tunery files sample $(@D)
 
+# It holds the docs, too.
 $(DASHBOARD): $(SCHEMA) $(SAMPLE) $(shell find dashboard/src dashboard/public -type f -not -name '*.gen.ts') \
-  $(wildcard dashboard/*.html dashboard/*.ts dashboard/*.json)
+  $(shell find docs -name '*.md') $(wildcard dashboard/*.html dashboard/*.ts dashboard/*.json)
 	@$(NPM) run --silent build
 
 up: $(INSTALLED) $(DASHBOARD) ## Start the whole service on this machine; Ctrl-C stops it
@@ -71,10 +79,10 @@ up: $(INSTALLED) $(DASHBOARD) ## Start the whole service on this machine; Ctrl-C
 demo: $(INSTALLED) ## Train, download and compare answers, on our sample or on your chat file: make demo DATA=rows.jsonl
 	@$(BIN)/tunery demo $(if $(DATA),"$(DATA)")
 
-test: $(INSTALLED) $(DASHBOARD) ## Run the tests; one file of them: make test ARGS=tests/unit/test_docs.py
+test: $(INSTALLED) $(DASHBOARD) $(NODE_CLIENT) ## Run the tests; one file of them: make test ARGS=tests/unit/test_docs.py
 	@$(BIN)/python -m pytest $(or $(ARGS),$(IN_PROCESSES))
 
-test-quick: $(INSTALLED) $(DASHBOARD) ## Run the tests of parts, and of the API without trainers, in three minutes
+test-quick: $(INSTALLED) $(DASHBOARD) $(NODE_CLIENT) ## Run the tests of parts, and of the API without trainers, in three minutes
 	@$(BIN)/python -m pytest $(IN_PROCESSES) -m 'not slow' tests/unit tests/integration/api tests/integration/core
 
 lint: $(INSTALLED) $(SCHEMA) ## Check style, types, imports, Dockerfiles and the dashboard

@@ -19,12 +19,14 @@ from api.admission.rates import CountedRequests, Counters, RequestRates
 from api.admission.store_threads import COMPARING_THREADS, READING_THREADS, UPLOAD_THREADS
 from api.admission.strangers import Strangers
 from api.aliases.endpoints import router as aliases
+from api.base_models.endpoints import router as base_models
 from api.chat.endpoints import router as chat
 from api.chat.parts import ChatParts
 from api.checkpoints.endpoints import router as checkpoints
 from api.compositions.endpoints import router as compositions
 from api.dashboard import Dashboard
 from api.descriptors import connection_limit
+from api.estimates.endpoints import router as estimates
 from api.evals.comparison.endpoints import router as eval_comparison
 from api.evals.endpoints import router as evals
 from api.evals.output_items.endpoints import router as output_items
@@ -35,6 +37,7 @@ from api.file_tasks.conversions.endpoints import router as file_conversions
 from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
 from api.http.boundary import Boundary
+from api.http.compression import Compression
 from api.http.crowd import Crowd
 from api.http.errors import answer_http_exception
 from api.http.trailing_slash import TrailingSlash
@@ -49,11 +52,13 @@ from api.jobs.events.feed import EventFeed
 from api.jobs.events.open_streams import OpenStreams, most_streams
 from api.jobs.metrics.endpoints import router as job_metrics
 from api.jobs.places import QueuePlaces
+from api.jobs.rows.endpoints import router as job_rows
 from api.jobs.shared_polls import SharedPolls
 from api.methods.endpoints import router as methods
 from api.models.endpoints import router as models
 from api.organization.endpoints import router as organization
 from api.portability.endpoints import router as portability
+from api.previews.endpoints import router as previews
 from api.secrets.endpoints import router as secrets
 from api.session.endpoints import router as browser_session
 from api.stored_completions.endpoints import router as stored_completions
@@ -64,7 +69,7 @@ from api.system.service import ServerChecks, SharedReadiness
 from api.uploads.endpoints import router as uploads
 from api.webhooks.endpoints import router as webhooks
 from api.workers.endpoints import router as workers
-from core.catalog import load_catalog
+from core.catalog import offered_models
 from core.database import create_database, reading_sessions, session_factory
 from core.egress import Egress
 from core.graders.processes import GraderProcesses
@@ -75,8 +80,8 @@ from core.storage.object_store import ObjectStore
 
 # The OpenAPI document and the page /docs show the features in this order.
 ROUTERS = (
-    *(files, files_of_completions, file_checks, file_conversions, uploads),
-    *(jobs, job_events, job_checkpoints, job_metrics, job_candidates, sweeps),
+    *(files, files_of_completions, file_checks, file_conversions, previews, uploads),
+    *(jobs, estimates, job_events, job_checkpoints, job_metrics, job_rows, job_candidates, sweeps),
     *(checkpoints, graders, methods, integrations),
     # Their paths begin with those of adapters, where a word would count as an adapter's id
     *(
@@ -92,7 +97,7 @@ ROUTERS = (
         workers,
     ),
     *(evals, eval_runs, output_items, eval_comparison),
-    *(organization, secrets, webhooks, browser_session, system),
+    *(organization, base_models, secrets, webhooks, browser_session, system),
 )
 
 # Twice as many connections are for the look-ups of keys and for /readyz alone. They are as many as these have
@@ -134,6 +139,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         middleware=[
             Middleware(Boundary),
+            Middleware(Compression),
             Middleware(Crowd),
             Middleware(Authentication, callers=callers),
             Middleware(TrailingSlash),
@@ -168,7 +174,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.upload_threads = CapacityLimiter(UPLOAD_THREADS)
     app.state.hint_sender = hint_sender = HintSender(create_celery(settings.server("broker_url")))
     app.state.readiness = SharedReadiness(ServerChecks(reserved, hint_sender, store).look)
-    app.state.catalog = load_catalog(settings.catalog_file)
+    app.state.catalog = offered_models(settings)
     app.state.vault = Vault.of(settings.secret_keys)
     app.state.egress = Egress(settings.egress_allow)
     for router in ROUTERS:

@@ -1,10 +1,12 @@
 """Answers browsers outside of /v1: with a built file, or else with the page.
 
-The page does the rest of the routing itself, in the browser.
+The page does the rest of the routing itself, in the browser. The build has compressed copies of its files,
+which are sent to whoever takes them.
 """
 
 from pathlib import Path
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
@@ -44,6 +46,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
+COPIES = {"br": ".br", "gzip": ".gz"}  # the encodings of the copies, the smallest first
 FOR_A_YEAR, ASK_AGAIN = "public, max-age=31536000, immutable", "no-cache"
 
 
@@ -72,11 +75,34 @@ class Dashboard(StaticFiles):
 
     async def _find(self, path: str, scope: Scope) -> Response:
         try:
-            return await super().get_response(API_REFERENCE.get(path, path), scope)
+            return await self._smallest(API_REFERENCE.get(path, path), scope)
         except HTTPException:
             if path.startswith(ASSETS):
                 raise NotFound("The dashboard has no such file; reload the page.") from None
         try:
-            return await super().get_response(PAGE, scope)
+            return await self._smallest(PAGE, scope)
         except HTTPException as error:
             raise NotFound(NOT_BUILT, code="dashboard_not_built") from error
+
+    async def _smallest(self, path: str, scope: Scope) -> Response:
+        """Return the file, or a compressed copy of it if there is one that the browser takes."""
+        for encoding in accepted_encodings(Headers(scope=scope).get("accept-encoding", "")):
+            try:
+                response = await super().get_response(path + COPIES[encoding], scope)
+            except HTTPException:
+                continue
+            response.headers.update({"content-encoding": encoding, "vary": "accept-encoding"})
+            return response
+        response = await super().get_response(path, scope)
+        response.headers["vary"] = "accept-encoding"
+        return response
+
+
+def accepted_encodings(accepted: str) -> list[str]:
+    """Return the encodings of our copies that a header `Accept-Encoding` allows, the smallest first."""
+    names = [
+        name.strip()
+        for name, _, weight in (part.partition(";") for part in accepted.split(","))
+        if weight.replace(" ", "") not in ("q=0", "q=0.0")
+    ]
+    return [encoding for encoding in COPIES if encoding in names]

@@ -1,7 +1,7 @@
 """Measurements of Tunery, of its API and dashboard, and of other trainers on the same rows and machine.
 
-Each module directly in this folder is a command, `python -m bench.NAME`, with a process of its own. The
-subfolders hold the parts that the commands share.
+A command is `python -m bench.NAME`, with a process of its own. The subfolders hold further commands, and the
+parts that commands share. docs/how-to/benchmark.md describes those that most users want.
 """
 
 from pathlib import Path

@@ -11,21 +11,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import BENCH, ROOT, api, streams
+from bench import BENCH, ROOT, page
 from bench.command_line import new_parser
-from bench.pages import fast_path, int8, page
+from bench.pages import fast_path, int8
 from bench.pages.tables import markdown
 from bench.scale.page import section
 from bench.training.running import say
+from bench.web import api, streams
 
 PICTURE = "performance.svg"
 HEAD = """# Performance
 
 <!-- Written by bench/performance.py from bench/results; run it again instead of editing. -->
 
-`make bench` measures the first part, `python -m bench.scaling` the second, `python -m bench.fast_path`
-the third, `python -m bench.int8` the fourth, `python -m bench.api`, `python -m bench.streams` and
-`python -m bench.at_scale` the last ones.
+`make bench` measures the first part, `python -m bench.engine.scaling` the second,
+`python -m bench.engine.fast_path` the third, `python -m bench.engine.int8` the fourth, and
+`python -m bench.web.api`, `python -m bench.web.streams` and `python -m bench.scale` the last ones.
 [Benchmark](how-to/benchmark.md) says how to run them.
 """
 SCALING_NOTES = """\

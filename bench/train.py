@@ -18,9 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench import BENCH
+from bench import BENCH, page
 from bench.command_line import add_models, names_in, new_parser, positive
-from bench.pages import page
 from bench.peers.venvs import DEFAULT_VENVS, GPU_REQUIREMENTS, PEERS
 from bench.training import one_job, sixteen_jobs
 from bench.training.preparation import commit, make_environments, measure_machine, prepare

@@ -11,9 +11,10 @@
     6           the job that was watched is paused: it does not go on by itself
     130         interrupted by Ctrl-C
 
-Data is printed on stdout, progress and errors on stderr.
+Data is printed on stdout, progress and errors on stderr. With --json, the last error is JSON too.
 """
 
+import sys
 from typing import Annotated
 
 import typer
@@ -25,9 +26,7 @@ from cli.commands import (
     chat,
     dashboard,
     doctor,
-    evals,
-    evaluate,
-    files,
+    from_openai,
     jobs,
     keys,
     methods,
@@ -37,6 +36,10 @@ from cli.commands import (
     webhooks,
 )
 from cli.commands.adapters import command as adapters
+from cli.commands.evals import command as evals
+from cli.commands.evals import evaluate
+from cli.commands.files import command as files
+from cli.commands.models import command as models
 from cli.demo import command as demo
 from cli.up import command as up
 from cli.up import parts
@@ -85,6 +88,7 @@ app.command(rich_help_panel=SERVICE)(parts.serve)
 app.command(rich_help_panel=SERVICE)(parts.migrate)
 app.command(rich_help_panel=SERVICE)(doctor.doctor)
 app.command(rich_help_panel=SERVICE)(demo.demo)
+app.add_typer(models.app, name="models", rich_help_panel=SERVICE)
 app.add_typer(projects.app, name="projects", rich_help_panel=SERVICE)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICE)
 app.command(rich_help_panel=CLIENT)(dashboard.dashboard)
@@ -96,6 +100,7 @@ app.command(rich_help_panel=CLIENT)(methods.methods)
 app.add_typer(adapters.app, name="adapters", rich_help_panel=CLIENT)
 app.command(rich_help_panel=CLIENT)(evaluate.evaluate)
 app.add_typer(evals.app, name="evals", rich_help_panel=CLIENT)
+app.command("from-openai", rich_help_panel=CLIENT)(from_openai.from_openai)
 app.add_typer(aliases.app, name="aliases", rich_help_panel=CLIENT)
 app.add_typer(webhooks.app, name="webhooks", rich_help_panel=CLIENT)
 app.add_typer(secrets.app, name="secrets", rich_help_panel=CLIENT)
@@ -106,8 +111,9 @@ def main() -> None:
     try:
         app()
     except TuneryError as error:
-        output.note(f"Error: {error}", "red")
-        raise SystemExit(exit_code(error)) from error
+        code = exit_code(error)
+        output.error(error, code, as_json="--json" in sys.argv)
+        raise SystemExit(code) from error
 
 
 def exit_code(error: TuneryError) -> int:

@@ -17,7 +17,12 @@ Moment = Annotated[int, Field(ge=0, le=2**32, description="Unix seconds")]
 SECRET_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 SecretName = Annotated[str, StringConstraints(pattern=f"^{SECRET_NAME.pattern}$")]
 
+MAX_DEVICES = 64
+"""The most devices that a job or a worker may have."""
+
 UNSUPPORTED = "x-unsupported"
+OTHER_NAMES = "x-other-names"
+"""A body's schema has under this key hints for names of other programs: for each parameter, by the name."""
 
 
 def unsupported(instead: str) -> Any:

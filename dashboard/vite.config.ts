@@ -5,14 +5,24 @@ import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
 
 import { apiReference } from "./dev/apiReference.ts";
+import { fonts } from "./dev/fonts.ts";
+import { guide } from "./dev/guide.ts";
+import { precompress } from "./dev/precompress.ts";
 import { service } from "./dev/service.ts";
 
 export default defineConfig({
-  plugins: [react(), tailwindcss(), service(), apiReference()],
+  plugins: [react(), tailwindcss(), service(), apiReference(), fonts(), guide(), precompress()],
   resolve: { alias: { "@": fileURLToPath(new URL("./src", import.meta.url)) } },
   // The content security policy allows no `data:` fonts or scripts, so every asset is a file. There is one style sheet,
   // so that after an upgrade only scripts can be missing, and the router loads the page again for them.
-  build: { target: "es2023", assetsInlineLimit: 0, cssCodeSplit: false, modulePreload: { polyfill: false } },
+  // What several pages share is one file, since a first visit of a page would ask for a dozen small ones.
+  build: {
+    target: "es2023",
+    assetsInlineLimit: 0,
+    cssCodeSplit: false,
+    modulePreload: { polyfill: false },
+    rolldownOptions: { output: { codeSplitting: { groups: [{ name: "shared", test: /[\\/]src[\\/]/, minShareCount: 3 }] } } },
+  },
   // The tests only compute, so a test file needs no process and no modules of its own
   test: { include: ["tests/**/*.test.ts"], pool: "threads", isolate: false },
 });

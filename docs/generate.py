@@ -19,7 +19,7 @@ SETTINGS_PAGE, API_PAGE = REFERENCE / "settings.md", REFERENCE / "api.md"
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 HEAD = """# Settings
 
-<!-- Written by docs/generate.py from core/settings.py; change it there. -->
+<!-- Written by docs/generate.py from core/settings/fields.py; change it there. -->
 
 Every setting is an environment variable. A process reads it once, when it starts. An empty variable counts
 as not set. If a value is wrong, the process ends with a message that names the variable.

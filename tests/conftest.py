@@ -13,6 +13,9 @@ import structlog
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in the trainer: the threads of lanes wait asleep
 
+# llama.cpp is installed for tests, so each job would have its result measured beside the next test.
+os.environ.setdefault("TUNERY_PORTABILITY_AT_PUBLICATION", "false")
+
 # A shell that starts the tests in the background ignores SIGINT, and every process below would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -34,22 +37,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-pytest_plugins = ("tests.fixtures.scheduling",)
+pytest_plugins = ("tests.fixtures.processes.scheduling",)
 
 FIXTURES = (
-    "tests.fixtures.servers",
-    "tests.fixtures.api",
-    "tests.fixtures.stack",
-    "tests.fixtures.shell",
-    "tests.fixtures.ports",
-    "tests.fixtures.endpoint",
+    "tests.fixtures.service.servers",
+    "tests.fixtures.service.api",
+    "tests.fixtures.service.stack",
+    "tests.fixtures.service.shell",
+    "tests.fixtures.processes.ports",
+    "tests.fixtures.outside.endpoint",
     "tests.fixtures.faults.disks",
-    "tests.fixtures.hub",
-    "tests.fixtures.receiver",
-    "tests.fixtures.serving",
-    "tests.fixtures.vllm",
-    "tests.fixtures.chatting",
-    "tests.fixtures.litellm_client",
+    "tests.fixtures.outside.hub",
+    "tests.fixtures.outside.receiver",
+    "tests.fixtures.service.serving",
+    "tests.fixtures.outside.vllm",
+    "tests.fixtures.service.chatting",
+    "tests.fixtures.clients.litellm_client",
 )
 
 

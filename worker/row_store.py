@@ -22,10 +22,19 @@ from tempfile import TemporaryFile
 from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.rows import Row
 
 ENTRY = Struct("<qqi??")  # line, position in the values file, number of tokens, has weights, is desirable
+ENTRY_FIELDS = np.dtype(
+    {
+        "names": ["length"],
+        "formats": ["<i4"],
+        "offsets": [16],
+        "itemsize": ENTRY.size,
+    }  # of all, the only one read
+)
 VALUE = np.dtype("<i4")
 WEIGHT = np.dtype("<f4")
 BUFFER_BYTES = 1024**2
@@ -33,12 +42,15 @@ BUFFER_BYTES = 1024**2
 
 @dataclass(frozen=True)
 class Summary:
-    """The counts of a store: its rows and their tokens, and the number of the longest row."""
+    """The counts of a store: its rows, their tokens, and number and tokens of the longest row."""
 
     rows: int
     tokens: int
     supervised: int
     longest: int
+    longest_row: int = 0
+    squares: float = 0.0
+    """The sum over the rows of their tokens squared"""
 
 
 class RowStore(Sequence[Row]):
@@ -61,6 +73,12 @@ class RowStore(Sequence[Row]):
     def __getitem__(self, number: int | slice) -> Row | list[Row]:
         numbers = range(len(self))[number]  # raises IndexError, and counts negative numbers from the end
         return self._row(numbers) if isinstance(numbers, int) else [self._row(each) for each in numbers]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """The tokens of each row."""
+        entries = os.pread(self.files[0].fileno(), ENTRY.size * len(self), 0)
+        return np.frombuffer(entries, ENTRY_FIELDS)["length"].astype(np.int64)
 
     @property
     def longest(self) -> Row:
@@ -95,7 +113,7 @@ def store_rows(rows: Iterable[Row], folder: Path | None = None) -> RowStore:
     None stands for the system's folder for temporary files.
     """
     entries, values = (nameless_file(folder) for _ in range(2))
-    longest = longest_tokens = position = count = tokens = supervised = 0
+    longest = longest_tokens = position = count = tokens = supervised = squares = 0
     with (
         open(entries.fileno(), "wb", BUFFER_BYTES, closefd=False) as to_entries,
         open(values.fileno(), "wb", BUFFER_BYTES, closefd=False) as to_values,
@@ -111,8 +129,18 @@ def store_rows(rows: Iterable[Row], folder: Path | None = None) -> RowStore:
                 longest, longest_tokens = count, length
             count += 1
             tokens += length
+            squares += length**2
             supervised += row.supervised
-    return RowStore(entries, values, Summary(count, tokens, supervised, longest))
+    return RowStore(
+        entries, values, Summary(count, tokens, supervised, longest, longest_tokens, float(squares))
+    )
+
+
+def lengths_of(rows: Sequence[Row]) -> NDArray[np.int64]:
+    """Return the tokens of each row."""
+    if isinstance(rows, RowStore):
+        return rows.lengths
+    return np.array([len(row.tokens_L) for row in rows], np.int64)
 
 
 def _content(file: FileIO) -> bytes:

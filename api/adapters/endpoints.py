@@ -21,6 +21,7 @@ from api.admission.store_threads import waits_for_store
 from api.dependencies import ModelCatalog, ReadingSessions, ReadingThreads, Store, Transaction
 from api.http import downloads
 from api.http.errors import declared
+from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import LIMIT, After
 from api.schemas import Page
 from core.access import audit
@@ -53,7 +54,10 @@ def list_adapters(
     after: After = None,
     part: Part = None,
 ) -> Page[AdapterObject]:
-    """List the project's own adapters, newest first."""
+    """List the project's own adapters, newest first.
+
+    A page may have fewer than `limit` items although more follow, if they are large.
+    """
     rows, has_more = service.list_page(session, caller.project_id, after, limit, part)
     return Page.of([service.describe(row, catalog) for row in rows], has_more)
 
@@ -141,12 +145,18 @@ def list_descendants(
     return Page.of(rows, has_more)
 
 
-@router.delete("/{adapter_id}", responses=declared(NotFound, Conflict))
-def delete_adapter(session: Transaction, caller: CurrentCaller, adapter_id: str) -> AdapterDeleted:
+@router.delete("/{adapter_id}", responses=declared(NotFound, Conflict, InvalidRequest))
+def delete_adapter(
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, adapter_id: str
+) -> AdapterDeleted:
     """Delete an adapter of the project, and its fine-tuned model with it. The job's record stays.
 
     An adapter to whose model an alias leads is not deleted.
     """
-    service.delete(session, caller.project_id, adapter_id)
-    audit.record(session, caller, "adapter.deleted", adapter_id)
-    return AdapterDeleted(id=adapter_id)
+
+    def delete() -> AdapterDeleted:
+        service.delete(session, caller.project_id, adapter_id)
+        audit.record(session, caller, "adapter.deleted", adapter_id)
+        return AdapterDeleted(id=adapter_id)
+
+    return repeatable(session, attempt, AdapterDeleted, delete)

@@ -3,7 +3,7 @@
 from sqlalchemy import Row, Select, and_, or_, select
 from sqlalchemy.orm import Session
 
-from api.http.paging import fetch_page
+from api.http.paging import bytes_of, fetch_page
 from core.jobs.adapter_row import AdapterRow
 from core.jobs.lineage import continues_from
 from core.tables import Adapter, CheckpointPermission, Job
@@ -32,7 +32,8 @@ def page(
         query = query.where(
             Adapter.job_id.is_(None), Adapter.origin.contains({"parents": [{"adapter_id": part}]})
         )
-    rows, has_more = fetch_page(session, query, Adapter.id, after=after, limit=limit)
+    size = bytes_of(Adapter.files, Adapter.training, Adapter.options, Adapter.origin, Job.spec)
+    rows, has_more = fetch_page(session, query, Adapter.id, after=after, limit=limit, size=size)
     return [AdapterRow(*row) for row in rows], has_more
 
 
@@ -50,7 +51,7 @@ def descendants(
         .where(Job.project_id == project_id, continues_from(adapter_id))
         .where(or_(Job.deleted_at.is_(None), Adapter.id.is_not(None)))
     )
-    return fetch_page(session, query, Job.id, after=after, limit=limit)
+    return fetch_page(session, query, Job.id, after=after, limit=limit, size=bytes_of(Job.spec))
 
 
 def _rows() -> Select[Adapter, Job]:

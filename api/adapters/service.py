@@ -163,7 +163,7 @@ def read_all(store: ObjectStore, adapter: Adapter, rank: int | None = None) -> I
     Raises NotFound before the first byte if a file is missing.
     """
     names = [entry["name"] for entry in adapter.files]
-    read = stored_folder(store, adapter.object_prefix, names)
+    read = stored_folder(store, adapter.object_prefix, adapter.files)
     if rank is not None:
         return zipped(truncated_members(names, read, rank), adapter.created_at)
     return zipped(((name, read(name)) for name in names), adapter.created_at)

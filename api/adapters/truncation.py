@@ -35,7 +35,7 @@ def _truncated(name: str, chunks: Iterator[bytes], rank: int) -> Iterator[bytes]
         case "adapter_config.json":
             return iter([_json(_whole(chunks) | {"r": rank})])
         case "README.md":
-            note = f"Cut to its first {rank} ranks at the download. The table describes the whole adapter."
+            note = f"Cut to its first {rank} ranks at the download. All else here is about the whole adapter."
             return iter([b"".join(chunks) + f"\n{note}\n".encode()])
     return chunks
 

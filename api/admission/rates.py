@@ -90,26 +90,37 @@ class TokenRates:
         self._counters = counters
         self._limiter = FixedWindowRateLimiter(counters.storage)
 
-    def check(self, project_id: str, most: int) -> None:
-        """Raise RateLimited if the project has used its `most` tokens of this minute."""
-        resets_at = self._counters.ask(partial(self._look, RateLimitItemPerMinute(most), project_id))
-        if resets_at is not None:
-            raise _beyond(f"This project may use {most} tokens a minute.", resets_at)
+    def check(self, project_id: str, most: int) -> Mapping[str, str]:
+        """Return what is left of the project's `most` tokens of this minute, as OpenAI's headers.
+
+        The headers are empty if the broker is away. Raises RateLimited if nothing is left.
+        """
+        window = self._counters.ask(partial(self._look, RateLimitItemPerMinute(most), project_id))
+        if window is None:
+            return {}
+        headers = {
+            "x-ratelimit-limit-tokens": str(most),
+            "x-ratelimit-remaining-tokens": str(max(0, window.remaining)),
+        }
+        if window.remaining <= 0:
+            refusal = _beyond(f"This project may use {most} tokens a minute.", window.reset_time)
+            refusal.headers = {**refusal.headers, **headers}
+            raise refusal
+        return headers
 
     def add(self, project_id: str, most: int, tokens: int) -> None:
         """Count the tokens of an answer."""
         item = RateLimitItemPerMinute(most)
         self._counters.ask(partial(self._limiter.hit, item, "tokens", project_id, cost=tokens))
 
-    def _look(self, item: RateLimitItemPerMinute, project_id: str) -> float | None:
-        """Return None if tokens are left, or else the time at which there are more."""
-        if self._limiter.test(item, "tokens", project_id):
-            return None
-        return self._limiter.get_window_stats(item, "tokens", project_id).reset_time
+    def _look(self, item: RateLimitItemPerMinute, project_id: str) -> WindowStats:
+        return self._limiter.get_window_stats(item, "tokens", project_id)
 
 
 class CountedRequests:
     """ASGI middleware that refuses a request if its project has no requests left in this minute.
+
+    The answer's headers say what is left; a chat adds what is left of the tokens to them.
 
     It runs within the request's turn: it takes a thread, which a flood of one project must not take from
     others.
@@ -121,10 +132,13 @@ class CountedRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         caller = scope.get("state", {}).get("caller")
-        most = caller.quotas.requests_per_minute if caller is not None else None
-        if most is not None:
-            headers = await run_in_threadpool(self._rates.count, caller.project_id, most)
+        if caller is not None and caller.quotas.limits_rates:
+            headers: dict[str, str] = {}
+            scope["state"]["rate_headers"] = headers
             send = _sending(headers, send)
+            most = caller.quotas.requests_per_minute
+            if most is not None:
+                headers |= await run_in_threadpool(self._rates.count, caller.project_id, most)
         await self._app(scope, receive, send)
 
 

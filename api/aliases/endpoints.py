@@ -9,7 +9,7 @@ from api.aliases import service
 from api.aliases.schemas import AliasDeleted, AliasMoveObject, AliasObject, MoveBack, SetAlias
 from api.dependencies import ModelCatalog, Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
@@ -60,11 +60,17 @@ def retrieve_alias(session: Transaction, caller: CurrentCaller, alias: str) -> A
     return AliasObject.of(service.get(session, caller.project_id, alias))
 
 
-@router.delete("/{alias}", responses=declared(NotFound))
-def delete_alias(session: Transaction, caller: CurrentCaller, alias: str) -> AliasDeleted:
+@router.delete("/{alias}", responses=declared(NotFound, InvalidRequest, Conflict))
+def delete_alias(
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, alias: str
+) -> AliasDeleted:
     """Delete an alias with its history. Its models stay."""
-    service.delete(session, caller, alias)
-    return AliasDeleted(id=alias)
+
+    def delete() -> AliasDeleted:
+        service.delete(session, caller, alias)
+        return AliasDeleted(id=alias)
+
+    return repeatable(session, attempt, AliasDeleted, delete)
 
 
 @router.post("/{alias}/back", responses=declared(NotFound, InvalidRequest, Conflict))

@@ -15,7 +15,7 @@ from api.stored_completions.assembly import whole_answer
 from api.stored_completions.service import may_store, store
 from core.access import chat_usage
 from core.access.chat_usage import ModelUsage, Tokens
-from core.serving.sampling import Sampling
+from core.serving.schemas.sampling import Sampling
 
 # The answers that wait for a database that is away. More are not counted.
 MOST_PENDING = 10_000

@@ -5,7 +5,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -18,15 +18,15 @@ from api.http.errors import declared
 from api.http.strict_json import StrictJsonRoute
 from api.models.chat_models import ChatModel, resolve
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, RateLimited, Unavailable
-from core.serving.answers import ChatCompletion, Completion
-from core.serving.chat import ChatRequest
-from core.serving.coherence import check_chat, check_completion, check_tokenize
-from core.serving.completions import CompletionRequest
 from core.serving.errors import AdapterDamaged, ReaderTooSlow, SamplingFailed, UnsuitedServer
 from core.serving.paths import CHAT, COMPLETIONS, TOKENIZE
-from core.serving.sampling import Sampling
+from core.serving.schemas.answers import ChatCompletion, Completion
+from core.serving.schemas.chat import ChatRequest
+from core.serving.schemas.coherence import check_chat, check_completion, check_tokenize
+from core.serving.schemas.completions import CompletionRequest
+from core.serving.schemas.sampling import Sampling
+from core.serving.schemas.tokens import Tokenized, TokenizeRequest
 from core.serving.served_model import ServedModel
-from core.serving.tokens import Tokenized, TokenizeRequest
 
 Parts = Annotated[ChatParts, Depends(part("chat"))]
 
@@ -72,6 +72,7 @@ class Finder:
 
     def __init__(
         self,
+        request: Request,
         caller: CurrentCaller,
         sessions: ReadingSessions,
         catalog: ModelCatalog,
@@ -79,7 +80,7 @@ class Finder:
         idempotency_key: ChoosingKey = None,
     ) -> None:
         self._caller, self._sessions, self._catalog, self._rates = caller, sessions, catalog, parts.rates
-        self._idempotency_key = idempotency_key
+        self._request, self._idempotency_key = request, idempotency_key
 
     async def find(self, body: Sampling | TokenizeRequest) -> ChatModel:
         """Return the model. Raises NotFound and RateLimited."""
@@ -94,7 +95,8 @@ class Finder:
             model = resolve(session, self._caller.project_id, self._catalog, body.model, key)
         most = self._caller.quotas.tokens_per_minute
         if most is not None:
-            self._rates.check(self._caller.project_id, most)
+            left = self._rates.check(self._caller.project_id, most)
+            self._request.state.rate_headers.update(left)
         return model
 
 

@@ -21,13 +21,13 @@ from api.chat.stream import Passage, asked_of_server
 from api.models.chat_models import ChatModel
 from api.stored_completions.service import may_store
 from core.errors import Unavailable
-from core.serving.chat import ChatRequest
-from core.serving.completions import CompletionRequest
 from core.serving.dispatch.errors import ServerLost
 from core.serving.event_stream import events_of
-from core.serving.sampling import Sampling
+from core.serving.schemas.chat import ChatRequest
+from core.serving.schemas.completions import CompletionRequest
+from core.serving.schemas.sampling import Sampling
+from core.serving.schemas.tokens import TokenizeRequest
 from core.serving.served_model import SERVED_FIELD
-from core.serving.tokens import TokenizeRequest
 
 SEND_SECONDS = 30.0  # in which a client must take what it is sent
 COUNT_SECONDS = 2.0  # for which an answer waits until its tokens are counted

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from core.serving.event_stream import DONE
-from core.serving.sampling import StreamOptions
+from core.serving.schemas.sampling import StreamOptions
 
 
 class Passage:

@@ -16,11 +16,13 @@ from api.checkpoints import service
 from api.checkpoints.schemas import CreatePermissions, PermissionDeleted, PermissionObject
 from api.dependencies import Transaction
 from api.http.errors import declared
+from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from core.access import audit
 from core.errors import (
+    Conflict,
     InvalidRequest,
     NotAuthenticated,
     NotFound,
@@ -83,12 +85,20 @@ def list_permissions(
     return Page.of([PermissionObject.of(permission) for permission in permissions], has_more)
 
 
-@router.delete("/{permission_id}")
+@router.delete("/{permission_id}", responses=declared(InvalidRequest, Conflict))
 def delete_permission(
-    session: Transaction, caller: AdminCaller, fine_tuned_model_checkpoint: str, permission_id: str
+    session: Transaction,
+    caller: AdminCaller,
+    attempt: ThisAttempt,
+    fine_tuned_model_checkpoint: str,
+    permission_id: str,
 ) -> PermissionDeleted:
     """Withdraw a permission. The project that had it does not see the model or checkpoint any more."""
-    service.withdraw(session, caller.project_id, fine_tuned_model_checkpoint, permission_id)
-    details = {"permission": permission_id}
-    audit.record(session, caller, "checkpoint.unshared", fine_tuned_model_checkpoint, details)
-    return PermissionDeleted(id=permission_id)
+
+    def delete() -> PermissionDeleted:
+        service.withdraw(session, caller.project_id, fine_tuned_model_checkpoint, permission_id)
+        details = {"permission": permission_id}
+        audit.record(session, caller, "checkpoint.unshared", fine_tuned_model_checkpoint, details)
+        return PermissionDeleted(id=permission_id)
+
+    return repeatable(session, attempt, PermissionDeleted, delete)

@@ -9,7 +9,7 @@ from api.compositions import service
 from api.compositions.schemas import CompositionDeleted, CompositionObject
 from api.dependencies import AppSettings, ModelCatalog, Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
@@ -71,7 +71,10 @@ def list_compositions(
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
     after: After = None,
 ) -> Page[CompositionObject]:
-    """List the project's compositions, newest first."""
+    """List the project's compositions, newest first.
+
+    A page may have fewer than `limit` items although more follow, if they are large.
+    """
     rows, has_more = service.list_page(session, caller.project_id, after, limit)
     return Page.of([CompositionObject.of(row) for row in rows], has_more)
 
@@ -93,12 +96,16 @@ def cancel_composition(session: Transaction, caller: CurrentCaller, composition_
     return CompositionObject.of(row)
 
 
-@router.delete("/compositions/{composition_id}", responses=declared(NotFound, Conflict))
+@router.delete("/compositions/{composition_id}", responses=declared(NotFound, Conflict, InvalidRequest))
 def delete_composition(
-    session: Transaction, caller: CurrentCaller, composition_id: str
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, composition_id: str
 ) -> CompositionDeleted:
     """Delete the record of a composition that has ended. The adapter that it has made stays."""
-    row = service.get(session, caller.project_id, composition_id)
-    tasks.delete(session, row.task)
-    audit.record(session, caller, "composition.deleted", composition_id)
-    return CompositionDeleted(id=composition_id)
+
+    def delete() -> CompositionDeleted:
+        row = service.get(session, caller.project_id, composition_id)
+        tasks.delete(session, row.task)
+        audit.record(session, caller, "composition.deleted", composition_id)
+        return CompositionDeleted(id=composition_id)
+
+    return repeatable(session, attempt, CompositionDeleted, delete)

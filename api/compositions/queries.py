@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from api.http.paging import fetch_page
+from api.http.paging import bytes_of, fetch_page
 from core.tables import Adapter, Task
 
 KIND = "composition"
@@ -26,7 +26,8 @@ def find(session: Session, project_id: str, composition_id: str) -> CompositionR
 def page(
     session: Session, project_id: str, *, after: str | None, limit: int
 ) -> tuple[list[CompositionRow], bool]:
-    rows, has_more = fetch_page(session, _rows(project_id), Task.id, after=after, limit=limit)
+    size = bytes_of(Task.request, Task.report)
+    rows, has_more = fetch_page(session, _rows(project_id), Task.id, after=after, limit=limit, size=size)
     return [CompositionRow(*row) for row in rows], has_more
 
 

@@ -8,18 +8,18 @@ from api.compositions import queries
 from api.compositions.parts import parts_of
 from api.compositions.queries import KIND, CompositionRow
 from api.files import queries as files
-from api.files.intake import CHECKED_PURPOSE
 from api.http.paging import check_cursor
 from core.access.quotas import Quotas, check_store
 from core.catalog import Catalog
 from core.compositions.requests import (
-    MAX_ROW_LOSSES,
+    MAX_JUDGED_ROWS,
     ComposeRequest,
     Composition,
     WeightSearch,
     contradictions,
     resolved,
 )
+from core.datasets.kinds import PURPOSE
 from core.errors import InvalidRequest, NotFound
 from core.ids import id_pattern
 from core.tasks import client as tasks
@@ -82,12 +82,12 @@ def list_page(
 
 
 def _check_size(search: WeightSearch) -> None:
-    """Raise InvalidRequest if the search would compute the loss of too many rows."""
-    losses = len(search.files) * search.rows * search.trials
-    if losses > MAX_ROW_LOSSES:
+    """Raise InvalidRequest if the search would judge too many rows."""
+    judged = len(search.files) * search.rows * search.trials
+    if judged > MAX_JUDGED_ROWS:
         raise InvalidRequest(
-            f"The search would compute the loss of {losses} rows: {len(search.files)} files x {search.rows} "
-            f"rows x {search.trials} trials. At most {MAX_ROW_LOSSES} are allowed. Ask for "
+            f"The search would judge {judged} rows: {len(search.files)} files x {search.rows} "
+            f"rows x {search.trials} trials. At most {MAX_JUDGED_ROWS} are allowed. Ask for "
             "fewer rows or trials.",
             code="invalid_value",
             param="search.rows",
@@ -101,9 +101,9 @@ def _check_files(session: Session, project_id: str, search: WeightSearch) -> Non
         file = files.find_for_job(session, project_id, file_id)
         if file is None:
             raise InvalidRequest(f"No such File object: {file_id[:128]}", code="invalid_file_id", param=param)
-        if file.purpose != CHECKED_PURPOSE or (file.kind or "chat") != "chat":
+        if file.purpose != PURPOSE or (file.kind or "chat") != "chat":
             raise InvalidRequest(
-                f"The file {file_id} holds no chat rows. Upload one with the purpose '{CHECKED_PURPOSE}', "
+                f"The file {file_id} holds no chat rows. Upload one with the purpose '{PURPOSE}', "
                 "whose rows have 'messages'.",
                 code="invalid_file_purpose",
                 param=param,

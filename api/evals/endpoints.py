@@ -7,9 +7,10 @@ from fastapi import APIRouter, Query
 from api.admission.auth import CurrentCaller
 from api.dependencies import ModelCatalog, Transaction
 from api.evals import service
+from api.evals.queries import Wanted
 from api.evals.schemas import CreateEval, EvalDeleted, EvalObject, UpdateEval
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
@@ -51,13 +52,22 @@ def list_evals(
     job_id: Annotated[
         str | None, Query(max_length=128, description="Only evals that judge this job's result")
     ] = None,
+    model: Annotated[
+        str | None,
+        Query(
+            max_length=256,
+            description="Only evals with a run that judges this model: the name of a base model, a "
+            "fine-tuned model or a checkpoint, as the run's `model` shows it",
+        ),
+    ] = None,
     after: After = None,
 ) -> Page[EvalObject]:
     """List the project's evals, by default the oldest first.
 
     A page may have fewer than `limit` items although more follow, if they are large.
     """
-    rows, has_more = service.list_page(session, caller.project_id, job_id, order_by, order, after, limit)
+    wanted = Wanted(caller.project_id, job_id, model)
+    rows, has_more = service.list_page(session, wanted, order_by, order, after, limit)
     return Page.of([EvalObject.of(row) for row in rows], has_more)
 
 
@@ -73,8 +83,14 @@ def update_eval(session: Transaction, caller: CurrentCaller, eval_id: str, body:
     return EvalObject.of(service.update(session, caller, eval_id, body))
 
 
-@router.delete("/{eval_id}", responses=declared(NotFound))
-def delete_eval(session: Transaction, caller: CurrentCaller, eval_id: str) -> EvalDeleted:
+@router.delete("/{eval_id}", responses=declared(NotFound, InvalidRequest, Conflict))
+def delete_eval(
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, eval_id: str
+) -> EvalDeleted:
     """Delete an eval with all of its runs. Runs that have not ended are cancelled."""
-    service.delete(session, caller, eval_id)
-    return EvalDeleted(eval_id=eval_id)
+
+    def delete() -> EvalDeleted:
+        service.delete(session, caller, eval_id)
+        return EvalDeleted(eval_id=eval_id)
+
+    return repeatable(session, attempt, EvalDeleted, delete)

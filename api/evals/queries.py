@@ -1,14 +1,22 @@
 """Reads of evals. Each takes the project."""
 
-from sqlalchemy import Select, String, cast, func, select, tuple_
+from typing import NamedTuple
+
+from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session
 
-from api.http.paging import fetch_page, unknown_cursor, within_page
-from core.tables import Eval
+from api.http.paging import bytes_of, fetch_page, unknown_cursor, within_page
+from core.tables import Eval, Task
 
-SIZE = func.octet_length(cast(Eval.criteria, String)) + func.octet_length(
-    cast(Eval.data_source_config, String)
-)
+SIZE = bytes_of(Eval.criteria, Eval.data_source_config)
+
+
+class Wanted(NamedTuple):
+    """Which evals of the project a list shows: all, those of a job, or those with a run of this model."""
+
+    project_id: str
+    job_id: str | None = None
+    model: str | None = None
 
 
 def find(session: Session, project_id: str, eval_id: str, *, lock: bool = False) -> Eval | None:
@@ -18,29 +26,40 @@ def find(session: Session, project_id: str, eval_id: str, *, lock: bool = False)
 
 def page(
     session: Session,
-    project_id: str,
-    job_id: str | None,
+    wanted: Wanted,
     *,
     by_change: bool,
     after: str | None,
     limit: int,
     newest_first: bool,
 ) -> tuple[list[Eval], bool]:
-    """Return a page of the project's evals, and whether more follow. With `job_id`, only those of a job.
+    """Return a page of the wanted evals, and whether more follow.
 
     They are in the order of their creation, or of their last change with `by_change`. The page ends early if
     it would have too many bytes.
     """
-    sizes = select(Eval.id, SIZE).where(Eval.project_id == project_id, Eval.deleted_at.is_(None))
-    if job_id is not None:
-        sizes = sizes.where(Eval.job_id == job_id)
+    sizes = select(Eval.id, SIZE).where(Eval.project_id == wanted.project_id, Eval.deleted_at.is_(None))
+    if wanted.job_id is not None:
+        sizes = sizes.where(Eval.job_id == wanted.job_id)
+    if wanted.model is not None:
+        sizes = sizes.where(Eval.id.in_(_judging(wanted.project_id, wanted.model)))
     if by_change:
-        rows, more = _by_change(session, sizes, project_id, after, limit, newest_first)
+        rows, more = _by_change(session, sizes, wanted.project_id, after, limit, newest_first)
     else:
         rows, more = fetch_page(session, sizes, Eval.id, after=after, limit=limit, newest_first=newest_first)
     ids = within_page(rows)
     found = {row.id: row for row in session.scalars(select(Eval).where(Eval.id.in_(ids)))}
     return [found[eval_id] for eval_id in ids if eval_id in found], more or len(ids) < len(rows)
+
+
+def _judging(project_id: str, model: str) -> Select[str | None]:
+    """Select the ids of the evals with a run that judges the model."""
+    return select(Task.eval_id).where(
+        Task.project_id == project_id,
+        Task.eval_id.is_not(None),
+        Task.deleted_at.is_(None),
+        Task.request["model"].astext == model,
+    )
 
 
 def _by_change(

@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session
 
 from api.admission.callers import Caller
 from api.evals import queries
+from api.evals.queries import Wanted
 from api.evals.schemas import MAX_NAME, CreateEval, UpdateEval
 from api.http.paging import check_cursor
 from api.jobs import queries as jobs
@@ -53,18 +54,12 @@ def get(session: Session, project_id: str, eval_id: str, *, lock: bool = False) 
 
 
 def list_page(
-    session: Session,
-    project_id: str,
-    job_id: str | None,
-    order_by: str,
-    order: str,
-    after: str | None,
-    limit: int,
+    session: Session, wanted: Wanted, order_by: str, order: str, after: str | None, limit: int
 ) -> tuple[list[Eval], bool]:
     check_cursor(after, EVAL_ID)
     by_change, newest_first = order_by == "updated_at", order == "desc"
     return queries.page(
-        session, project_id, job_id, by_change=by_change, after=after, limit=limit, newest_first=newest_first
+        session, wanted, by_change=by_change, after=after, limit=limit, newest_first=newest_first
     )
 
 

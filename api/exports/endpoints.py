@@ -12,7 +12,7 @@ from api.exports import service
 from api.exports.schemas import ExportDeleted, ExportObject
 from api.http import downloads
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
@@ -78,7 +78,10 @@ def list_exports(
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
     after: After = None,
 ) -> Page[ExportObject]:
-    """List the project's exports of an adapter, newest first."""
+    """List the project's exports of an adapter, newest first.
+
+    A page may have fewer than `limit` items although more follow, if they are large.
+    """
     rows, has_more = service.list_page(session, caller.project_id, adapter_id, after, limit)
     return Page.of([ExportObject.of(task) for task in rows], has_more)
 
@@ -102,15 +105,19 @@ def cancel_export(
     return ExportObject.of(task)
 
 
-@router.delete("/{export_id}", responses=declared(Conflict))
+@router.delete("/{export_id}", responses=declared(Conflict, InvalidRequest))
 def delete_export(
-    session: Transaction, caller: CurrentCaller, adapter_id: str, export_id: str
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, adapter_id: str, export_id: str
 ) -> ExportDeleted:
     """Delete an export that has ended, and its files. The adapter stays."""
-    task = service.get(session, caller.project_id, adapter_id, export_id)
-    tasks.delete(session, task)
-    audit.record(session, caller, "export.deleted", task.id)
-    return ExportDeleted(id=task.id)
+
+    def delete() -> ExportDeleted:
+        task = service.get(session, caller.project_id, adapter_id, export_id)
+        tasks.delete(session, task)
+        audit.record(session, caller, "export.deleted", task.id)
+        return ExportDeleted(id=task.id)
+
+    return repeatable(session, attempt, ExportDeleted, delete)
 
 
 @router.get(

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from api.adapters import service as adapters
 from api.http import downloads
 from api.http.archive import stored_folder, zipped
-from api.http.paging import check_cursor, fetch_page
+from api.http.paging import bytes_of, check_cursor, fetch_page
 from core.access.quotas import Quotas, check_store
 from core.egress import Egress, EgressRefused
 from core.errors import Conflict, InvalidRequest, NotFound
@@ -79,7 +79,8 @@ def list_page(
     """Return a page of the adapter's exports, newest first. Raises NotFound for the adapter."""
     check_cursor(after, EXPORT_ID)
     adapters.get(session, project_id, adapter_id)
-    rows, more = fetch_page(session, _exports(project_id, adapter_id), Task.id, after=after, limit=limit)
+    exports, size = _exports(project_id, adapter_id), bytes_of(Task.request, Task.report, Task.files)
+    rows, more = fetch_page(session, exports, Task.id, after=after, limit=limit, size=size)
     return [task for (task,) in rows], more
 
 
@@ -93,7 +94,7 @@ def read_all(store: ObjectStore, task: Task) -> Iterator[bytes]:
     if task.object_prefix is None:
         raise Conflict(f"Export {task.id} is {task.status}, so it has no files.", code="export_not_ready")
     names = [file["name"] for file in task.files]
-    read = stored_folder(store, task.object_prefix, names)
+    read = stored_folder(store, task.object_prefix, task.files)
     return zipped(((name, read(name)) for name in names), task.created_at)
 
 

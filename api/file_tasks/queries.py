@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, defer
 
 from api.files import queries as file_queries
 from api.files import service as files
-from api.http.paging import check_cursor, fetch_page
+from api.http.paging import bytes_of, check_cursor, fetch_page
 from core.errors import NotFound
 from core.tables import File, Task
 
@@ -45,7 +45,8 @@ def list_page(
     files.get(session, project_id, file_id)
     query = _tasks(project_id, kind, file_id).options(defer(Task.report, raiseload=True))
     counted = query.add_columns(Task.report["counts"])
-    rows, more = fetch_page(session, counted, Task.id, after=after, limit=limit)
+    size = bytes_of(Task.request, Task.error)
+    rows, more = fetch_page(session, counted, Task.id, after=after, limit=limit, size=size)
     return [(task, counts) for task, counts in rows], more
 
 

@@ -22,14 +22,14 @@ from api.dependencies import (
     Transaction,
     UploadThreads,
 )
-from api.files import service
+from api.files import result_text, service
 from api.files.intake import ReceivedFile
 from api.files.schemas import UPLOAD_BODY, FileDeleted, FileObject
 from api.files.upload import Upload
 from api.http import downloads
 from api.http.errors import declared
 from api.http.forms import receive
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import LIMIT, After
 from api.schemas import Page
 from core.access import audit
@@ -45,7 +45,7 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
-from core.failpoints import reached
+from core.process.failpoints import reached
 from core.storage.object_store import ObjectStore
 
 router = APIRouter(prefix="/v1/files", tags=["Files"], responses=declared(NotAuthenticated, Unavailable))
@@ -72,7 +72,11 @@ async def upload_file(
     the error's `details` name the lines.
     """
     upload = Upload(
-        request.headers, store, max_file_bytes=settings.max_file_bytes, max_row_bytes=settings.max_row_bytes
+        request.headers,
+        caller.project_id,
+        store,
+        max_file_bytes=settings.max_file_bytes,
+        max_row_bytes=settings.max_row_bytes,
     )
     async with turn():
         await to_thread.run_sync(
@@ -123,7 +127,7 @@ def list_files(
     session: Transaction,
     caller: CurrentCaller,
     purpose: Annotated[str | None, Query(description="Lists the files with this purpose only")] = None,
-    limit: Annotated[int, Query(ge=1, le=10_000, description=LIMIT)] = 10_000,
+    limit: Annotated[int, Query(ge=0, le=10_000, description=LIMIT)] = 10_000,
     order: Literal["asc", "desc"] = "desc",
     after: After = None,
 ) -> Page[FileObject]:
@@ -151,18 +155,33 @@ def download_file(
     threads: ReadingThreads,
     file_id: str,
     wanted: downloads.Range = None,
+    accept: result_text.Accept = "*/*",
 ) -> StreamingResponse:
-    """Download the content of a file. With the header `Range`, download only a part of it."""
+    """Download the content of a file. With the header `Range`, download only a part of it.
+
+    OpenAI's clients get the CSV of a job's results as base64, as OpenAI sends it, unless they send the header
+    `Accept: text/csv`. All other clients get the CSV itself.
+    """
     with sessions() as session:
         file = service.get(session, caller.project_id, file_id)
+    if result_text.is_wanted(file, accept):
+        chunks = downloads.stored_bytes(store, file.object_key, file_id)
+        text, size = result_text.encoded(chunks), result_text.size(file.bytes)
+        return downloads.download(text, file.filename, threads, size=size)
     part = downloads.asked_part(wanted, file.bytes)
     chunks = downloads.stored_bytes(store, file.object_key, file_id, part)
     return downloads.download(chunks, file.filename, threads, size=file.bytes, part=part)
 
 
-@router.delete("/{file_id}", responses=declared(NotFound, Conflict))
-def delete_file(session: Transaction, caller: CurrentCaller, file_id: str) -> FileDeleted:
+@router.delete("/{file_id}", responses=declared(NotFound, Conflict, InvalidRequest))
+def delete_file(
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, file_id: str
+) -> FileDeleted:
     """Delete a file. A file that a job still needs cannot be deleted."""
-    service.delete(session, caller.project_id, file_id)
-    audit.record(session, caller, "file.deleted", file_id)
-    return FileDeleted(id=file_id)
+
+    def delete() -> FileDeleted:
+        service.delete(session, caller.project_id, file_id)
+        audit.record(session, caller, "file.deleted", file_id)
+        return FileDeleted(id=file_id)
+
+    return repeatable(session, attempt, FileDeleted, delete)

@@ -7,14 +7,15 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from api.files.expiry import lifetime_of
 from core.datasets.check import DatasetCheck, Report, RowFinding, describe
 from core.datasets.formats.advice import other_format
 from core.datasets.formats.reading import HEAD_BYTES
-from core.datasets.kinds import Kind
+from core.datasets.kinds import PURPOSE, Kind
+from core.datasets.template_needs import Need
 from core.errors import InvalidRequest, TooLarge
 from core.storage.object_store import ObjectStore
 
-CHECKED_PURPOSE = "fine-tune"
 Purpose = Literal["fine-tune", "batch", "assistants", "vision", "user_data", "evals"]
 PURPOSES: tuple[str, ...] = get_args(Purpose)
 
@@ -33,6 +34,8 @@ class ReceivedFile:
     sha256: str
     rows: int | None = None
     kind: Kind | None = None
+    needs: dict[Need, int] | None = None
+    longest_line: int | None = None
     lifetime: int | None = None
     """Seconds from its registration to its expiry. None keeps the file until a client deletes it."""
     lineage: dict[str, Any] | None = None
@@ -55,7 +58,7 @@ class FileIntake:
         if self._writer.bytes + len(chunk) > self._max_bytes:
             raise self.too_large()
         self._writer.write(chunk)
-        if purpose in (CHECKED_PURPOSE, None):
+        if purpose in (PURPOSE, None):
             self._check.feed(chunk)
             self._head += chunk[: HEAD_BYTES - len(self._head)]
 
@@ -63,7 +66,7 @@ class FileIntake:
         """Check the whole file, and commit the object."""
         if self._writer.bytes == 0:
             raise _empty()
-        report = self._checked() if purpose == CHECKED_PURPOSE else None
+        report = self._checked() if purpose == PURPOSE else None
         self._writer.commit()
         return ReceivedFile(
             id=file_id,
@@ -74,7 +77,9 @@ class FileIntake:
             sha256=self._writer.sha256,
             rows=report.rows if report else None,
             kind=report.kind if report else None,
-            lifetime=lifetime,
+            needs=(report.needs or None) if report else None,
+            longest_line=report.longest_line if report else None,
+            lifetime=lifetime_of(purpose, lifetime),
         )
 
     def abort(self) -> None:

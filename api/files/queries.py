@@ -3,7 +3,7 @@
 from sqlalchemy import BindParameter, Select, Text, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
-from api.http.paging import fetch_page
+from api.http.paging import bytes_of, fetch_page
 from core.statuses import ENDED
 from core.tables import File, Job
 
@@ -37,7 +37,15 @@ def page(
     query = _present(project_id)
     if purpose is not None:
         query = query.where(File.purpose == purpose)
-    rows, has_more = fetch_page(session, query, File.id, after=after, limit=limit, newest_first=newest_first)
+    rows, has_more = fetch_page(
+        session,
+        query,
+        File.id,
+        after=after,
+        limit=limit,
+        newest_first=newest_first,
+        size=bytes_of(File.lineage),
+    )
     return [file for (file,) in rows], has_more
 
 
@@ -46,7 +54,11 @@ def unfinished_job_with(session: Session, file_id: str) -> str | None:
     return session.scalar(
         select(Job.id)
         .where(
-            or_(Job.training_file_id == file_id, Job.validation_file_id == file_id),
+            or_(
+                Job.training_file_id == file_id,
+                Job.validation_file_id == file_id,
+                Job.prepared_file_id == file_id,
+            ),
             Job.status.not_in(ENDED),
         )
         .limit(1)

@@ -80,7 +80,8 @@ UPLOAD_BODY = {
                             "minimum": MIN_LIFETIME,
                             "maximum": MAX_LIFETIME,
                             "description": "How many seconds to keep the file. Without it and the anchor, "
-                            "the file stays until it is deleted",
+                            "a file with the purpose `batch` is kept for 30 days, and others until they are "
+                            "deleted",
                         },
                     },
                 }

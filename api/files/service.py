@@ -33,6 +33,8 @@ def register(session: Session, project_id: str, received: ReceivedFile) -> File:
         object_key=received.object_key,
         rows=received.rows,
         kind=received.kind,
+        needs=received.needs,
+        longest_line=received.longest_line,
         lineage=received.lineage,
     )
     if received.lifetime is not None:

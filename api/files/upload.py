@@ -14,12 +14,17 @@ class Upload:
     """One upload. Pass its body to `feed`, then call `finish` or `abort`. Raises InvalidRequest, TooLarge."""
 
     def __init__(
-        self, headers: Mapping[str, str], store: ObjectStore, *, max_file_bytes: int, max_row_bytes: int
+        self,
+        headers: Mapping[str, str],
+        project_id: str,
+        store: ObjectStore,
+        *,
+        max_file_bytes: int,
+        max_row_bytes: int,
     ) -> None:
         self.id = new_id("file-")
-        self._intake = FileIntake(
-            store, file_key(self.id), max_bytes=max_file_bytes, max_row_bytes=max_row_bytes
-        )
+        key = file_key(project_id, self.id)
+        self._intake = FileIntake(store, key, max_bytes=max_file_bytes, max_row_bytes=max_row_bytes)
         self.announced_bytes = announced_bytes(headers)
         if self.announced_bytes > max_file_bytes:
             raise self._intake.too_large()

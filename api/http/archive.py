@@ -1,23 +1,28 @@
 """Makes a zip of a stored folder while the client reads it. Only one chunk is in memory at a time."""
 
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from core.errors import NotFound
+from core.storage.artifacts import object_key
 from core.storage.object_store import ObjectStore
 
 
-def stored_folder(store: ObjectStore, prefix: str, names: Sequence[str]) -> Callable[[str], Iterator[bytes]]:
+def stored_folder(
+    store: ObjectStore, prefix: str, files: Sequence[Mapping[str, Any]]
+) -> Callable[[str], Iterator[bytes]]:
     """Return a function that reads a file of the folder, given its name.
 
-    Raises NotFound if one of the files `names` is missing.
+    Raises NotFound if one of the `files` is missing.
     """
+    keys = {entry["name"]: object_key(prefix, entry) for entry in files}
     stored = set(store.list(prefix))
-    missing = [name for name in names if prefix + name not in stored]
+    missing = [name for name, key in keys.items() if key not in stored and key not in store.list(key)]
     if missing:
         raise NotFound(f"The content of {', '.join(missing)} is no longer stored.", code="content_missing")
-    return lambda name: store.read(prefix + name)
+    return lambda name: store.read(keys[name])
 
 
 def zipped(members: Iterable[tuple[str, Iterable[bytes]]], created_at: datetime) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from starlette.responses import StreamingResponse
 
 from api.admission.store_threads import in_threads
 from core.errors import BeyondTheEnd, NotFound
+from core.storage.artifacts import object_key
 from core.storage.object_store import ObjectStore
 
 BYTES = "application/octet-stream"
@@ -89,10 +90,10 @@ def listed_file(
     Only a name that `files` lists becomes part of a key. Raises NotFound for any other name, which
     names `owner`.
     """
-    size = next((entry["bytes"] for entry in files if entry["name"] == name), None)
-    if size is None:
+    entry = next((entry for entry in files if entry["name"] == name), None)
+    if entry is None:
         raise NotFound(f"{owner} has no file {name!r}", code="file_not_found", param="name")
-    return size, stored_bytes(store, f"{prefix}{name}", name)
+    return entry["bytes"], stored_bytes(store, object_key(prefix or "", entry), name)
 
 
 def stored_bytes(store: ObjectStore, key: str, name: str, part: range | None = None) -> Iterator[bytes]:

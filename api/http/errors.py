@@ -7,8 +7,9 @@ from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as StoreConnectionError
 from fastapi import Request
 from fastapi.routing import iter_route_contexts
+from psycopg.errors import UndefinedColumn, UndefinedTable
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -84,6 +85,11 @@ def expected(error: Exception) -> AppError | None:
             return error
         case OperationalError() | InterfaceError() | PoolExhausted():
             return Unavailable("The database cannot be reached at the moment. Try again in a few seconds.")
+        case ProgrammingError() if isinstance(error.orig, UndefinedTable | UndefinedColumn):
+            return Unavailable(  # `tunery up` starts the API while it still prepares the tables
+                "The tables are not up to date yet. Try again in a few seconds. If this lasts, run "
+                "`tunery migrate`."
+            )
         case HTTPClientError() | StoreConnectionError():
             return _storage_down()
         case ClientError() if error.response["Error"]["Code"] == "RequestTimeTooSkewed":
@@ -93,6 +99,13 @@ def expected(error: Exception) -> AppError | None:
         case OSError() if error.errno in FULL_DISK:
             return Unavailable("The disk is full on which this server keeps uploads. Try again later.")
     return None
+
+
+NOT_SERVED = frozenset(
+    {"assistants", "audio", "batches", "containers", "conversations", "embeddings", "images", "moderations"}
+    | {"realtime", "threads", "vector_stores", "videos"}
+)
+"""Clients of OpenAI are likely to ask for these parts of its API too."""
 
 
 async def answer_http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -107,10 +120,21 @@ async def answer_http_exception(request: Request, error: Exception) -> JSONRespo
 def _named(error: HTTPException, request: Request) -> AppError:
     method, path = request.method, request.url.path
     if error.status_code == 404:
-        return NotFound(f"Invalid URL ({method} {path})", code="unknown_url")
+        return NotFound(f"Invalid URL ({method} {path}){_instead(path)}", code="unknown_url")
     if error.status_code == 405:
         return MethodNotAllowed(f"Not allowed to {method} on {path}")
     return InvalidRequest(error.detail)
+
+
+def _instead(path: str) -> str:
+    """Return what to ask instead of a URL that clients of OpenAI are likely to ask."""
+    if path.startswith("/v1/v1/"):
+        return ". The base URL ends in a single /v1."
+    if f"{path}/".startswith("/v1/responses/"):
+        return ". The Responses API is not served: POST /v1/chat/completions answers chats."
+    if path.removeprefix("/v1/").partition("/")[0] in NOT_SERVED:
+        return ". This part of OpenAI's API is not served: /guide/migrate-from-openai says what is missing."
+    return ""
 
 
 def _methods(request: Request) -> set[str]:

@@ -1,11 +1,17 @@
 """Recognises repeated requests: by the header `Idempotency-Key`, or by the retry count of OpenAI's client."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header, Request
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
 
 from api.admission.auth import CurrentCaller, token_of
-from core.access.idempotency import Attempt
+from core.access.idempotency import Attempt, once_or_again
+from core.errors import AppError, NotFound
+
+Answer = TypeVar("Answer", bound=BaseModel)
 
 IdempotencyKey = Annotated[
     str | None,
@@ -33,3 +39,25 @@ async def _attempt(
 
 
 ThisAttempt = Annotated[Attempt, Depends(_attempt)]
+
+
+def repeatable(
+    session: Session,
+    attempt: Attempt,
+    answer: type[Answer],
+    act: Callable[[], Answer],
+    done: str | None = None,
+) -> Answer:
+    """Return the answer of `act`, or of an earlier attempt at the same request, which has no body.
+
+    A client whose answer was lost sends the request again. Without this, it would learn that there is
+    nothing left to delete, or that the job is paused already. `done` is the code of that refusal; None is for
+    a NotFound.
+    """
+
+    def is_done(refusal: AppError) -> bool:
+        return isinstance(refusal, NotFound) if done is None else refusal.code == done
+
+    return answer.model_validate(
+        once_or_again(session, attempt, lambda: act().model_dump(mode="json"), is_done)
+    )

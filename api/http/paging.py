@@ -6,7 +6,7 @@ from itertools import accumulate
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select, String, cast, func
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.errors import InvalidRequest
@@ -27,13 +27,29 @@ def fetch_page(
     after: Any | None,
     limit: int,
     newest_first: bool = True,
+    size: ColumnElement[int] | InstrumentedAttribute[int] | None = None,
 ) -> tuple[list[Any], bool]:
-    """Return up to `limit` rows of `query` beyond the key `after`, and whether more follow."""
+    """Return up to `limit` rows of `query` beyond the key `after`, and whether more follow.
+
+    `size` is the number of bytes of a row, for rows whose size clients decide. Then the page ends before it
+    has more than PAGE_BYTES, but not before its first row.
+    """
     if after is not None:
         query = query.where(key < after if newest_first else key > after)
-    query = query.order_by(key.desc() if newest_first else key.asc()).limit(limit + 1)
-    rows = list(session.execute(query).all())
-    return rows[:limit], len(rows) > limit
+    query = query.order_by(key.desc() if newest_first else key.asc())
+    if size is None:
+        rows = list(session.execute(query.limit(limit + 1)).all())
+        return rows[:limit], len(rows) > limit
+    sizes = query.with_only_columns(key, size, maintain_column_froms=True).limit(limit + 1)
+    found = [(row[0], row[1]) for row in session.execute(sizes)]
+    kept = within_page(found[:limit])
+    return list(session.execute(query.where(key.in_(kept))).all()), len(kept) < len(found)
+
+
+def bytes_of(*columns: InstrumentedAttribute[Any]) -> ColumnElement[int]:
+    """Return the size of JSON columns as text, which a row of a page has in the answer, more or less."""
+    sizes = [func.coalesce(func.octet_length(cast(column, String)), 0) for column in columns]
+    return sum(sizes[1:], sizes[0])
 
 
 def within_page(rows: Sequence[tuple[Key, int]]) -> list[Key]:

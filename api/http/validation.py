@@ -5,6 +5,7 @@ The allowed values come from the route's own OpenAPI schema, so that messages an
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request
@@ -13,9 +14,10 @@ from starlette.responses import JSONResponse
 
 from api.http.errors import error_response
 from core.errors import InvalidRequest
-from core.options import UNSUPPORTED
+from core.options import OTHER_NAMES, UNSUPPORTED
 
 Schema = dict[str, Any]
+Names = Mapping[str, Mapping[str, str]]  # the hints of OTHER_NAMES
 
 MAX_FINDINGS = 100  # further findings are not explained: a large body may have any number of faults
 MAX_NAMED_OTHERS = 8
@@ -47,18 +49,20 @@ def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> I
             "The body must be a JSON object, sent with Content-Type: application/json.", code="invalid_json"
         )
     schema = _body(operation) if place == "body" else _query(operation)
+    names: Names = _object(schema, components).get(OTHER_NAMES, {})
     located, schema = _locate(schema, [str(part) for part in path], components)
     param = ".".join(located)
     if UNSUPPORTED in schema:
         return _unsupported(param, schema[UNSUPPORTED])
     if wrong_tag and "discriminator" in schema:
-        return _wrong_tag(located, schema["discriminator"], finding["input"])
+        return _wrong_tag(located, schema["discriminator"], finding["input"], names)
     if finding["type"] == "missing":
         return _missing(param)
     if finding["type"] == "extra_forbidden":
-        return _unknown_parameter(located, str(path[-1])[:64], schema)
+        return _unknown_parameter(located, str(path[-1])[:64], schema, names)
     choices = _choices(schema)
     allowed = f"On offer: {_list(choices)}." if choices else f"It must be {words(schema, components)}."
+    allowed = _hint(names, param, finding["input"]) or allowed
     given = "" if schema.get("writeOnly") else f": {_quoted(finding['input'])}"
     return InvalidRequest(f"Invalid value for '{param}'{given}. {allowed}", code="invalid_value", param=param)
 
@@ -94,12 +98,13 @@ def _with_others(first: InvalidRequest, found: list[InvalidRequest], all_known: 
     return InvalidRequest(f"{first.message} Also wrong: {_list(named)}.", code=first.code, param=first.param)
 
 
-def _unknown_parameter(located: list[str], name: str, schema: Schema) -> InvalidRequest:
+def _unknown_parameter(located: list[str], name: str, schema: Schema, names: Names) -> InvalidRequest:
     param = ".".join([*located, name])
     where = f"'{'.'.join(located)}'" if located else "The request"
     taken = [each for each, inner in schema.get("properties", {}).items() if UNSUPPORTED not in inner]
+    hint = _hint(names, ".".join(located), name)
     return InvalidRequest(
-        f"Unknown parameter: '{param}'. {where} takes {_list(taken)}.",
+        f"Unknown parameter: '{param}'. {hint or f'{where} takes {_list(taken)}.'}",
         code="unknown_parameter",
         param=param,
     )
@@ -119,18 +124,28 @@ def _missing(param: str) -> InvalidRequest:
     )
 
 
-def _wrong_tag(located: list[str], discriminator: Schema, given: dict[str, Any]) -> InvalidRequest:
+def _wrong_tag(
+    located: list[str], discriminator: Schema, given: dict[str, Any], names: Names
+) -> InvalidRequest:
     """Return the error for an object whose tag, such as `type`, is missing or names no known kind."""
     name = discriminator["propertyName"]
     param = ".".join([*located, name])
     if name not in given:
         return _missing(param)
     kinds = _list([json.dumps(kind) for kind in discriminator["mapping"]])
+    hint = _hint(names, param, given[name])
     return InvalidRequest(
-        f"Invalid value for '{param}': {_quoted(given[name])}. On offer: {kinds}.",
+        f"Invalid value for '{param}': {_quoted(given[name])}. {hint or f'On offer: {kinds}.'}",
         code="invalid_value",
         param=param,
     )
+
+
+def _hint(names: Names, param: str, given: Any) -> str:
+    """Return what to send in place of a name that other programs use at `param`, or nothing."""
+    written = str(given).lower().replace("-", "_").replace(" ", "_")
+    hint = names.get(param, {}).get(written)
+    return f"{hint}." if hint else ""
 
 
 def _body(operation: Schema) -> Schema:
@@ -267,7 +282,8 @@ def _quoted(value: Any) -> str:
     if isinstance(value, str | int | float | bool | None):
         text = json.dumps(value, ensure_ascii=False)
         return text if len(text) <= 64 else text[:64] + "…"
-    return "an object" if isinstance(value, dict) else "a list"
+    kind = "object" if isinstance(value, dict) else "list"
+    return f"{'an' if kind == 'object' else 'a'} {kind}" if value else f"an empty {kind}"
 
 
 def _list(words: list[str], last: str = "and") -> str:

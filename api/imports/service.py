@@ -57,7 +57,7 @@ def prepare(
         bytes=file.bytes,
         sha256=file.sha256,
         filename=file.filename,
-        prefix=imported_adapter_prefix(adapter_id),
+        prefix=imported_adapter_prefix(project_id, adapter_id),
         lora_alpha=request.lora_alpha,
         r=request.r,
         enable_lora=request.enable_lora,
@@ -99,7 +99,7 @@ def forget_unregistered(sessions: sessionmaker[Session], store: ObjectStore, new
     """Remove the files of an adapter whose registration failed.
 
     The row is looked up first, since a commit may succeed even if its answer is lost. If the database or the
-    store does not answer, the files stay. Files without a row only take space.
+    store does not answer, the janitor removes the files.
     """
     try:
         with sessions() as session:

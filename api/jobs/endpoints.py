@@ -11,7 +11,7 @@ from api.admission.fair_share import poll
 from api.dependencies import AppSettings, Hints, ModelCatalog, ReadingSessions, Sessions, Transaction
 from api.http import conditional
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, repeatable
 from api.http.metadata import metadata_in, metadata_parameter
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
@@ -36,7 +36,7 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
-from core.failpoints import reached
+from core.process.failpoints import reached
 from core.statuses import Status
 
 MAX_LIMIT = 1000
@@ -122,7 +122,8 @@ def list_jobs(
 ) -> Response:
     """List the project's jobs, newest first.
 
-    A request with `If-None-Match` is answered 304 if the page has not changed.
+    A request with `If-None-Match` is answered 304 if the page has not changed. A page may have fewer than
+    `limit` items although more follow, if they are large.
     """
     words = words_in(search)
     pairs, without = metadata_in(request)
@@ -172,12 +173,12 @@ def cancel_job(
 ) -> JobObject:
     """Cancel a job that has not ended. It ends at once, and keeps its checkpoints."""
 
-    def cancel() -> dict[str, Any]:
+    def cancel() -> JobObject:
         row = service.cancel(session, caller.project_id, fine_tuning_job_id)
         audit.record(session, caller, "job.cancelled", row.job.id)
-        return _shown(row, settings.lease_seconds).model_dump(mode="json")
+        return _shown(row, settings.lease_seconds)
 
-    return JobObject.model_validate(once(session, attempt, "", cancel))
+    return repeatable(session, attempt, JobObject, cancel, done="job_not_cancellable")
 
 
 @router.delete("/{fine_tuning_job_id}", responses=declared(NotFound, InvalidRequest, Conflict))
@@ -190,29 +191,39 @@ def delete_job(
     sweep, the sweep is deleted with it. A job to whose checkpoint an alias leads is not deleted.
     """
 
-    def delete() -> dict[str, Any]:
+    def delete() -> JobDeleted:
         service.delete(session, caller.project_id, fine_tuning_job_id)
         audit.record(session, caller, "job.deleted", fine_tuning_job_id)
-        return JobDeleted(id=fine_tuning_job_id).model_dump(mode="json")
+        return JobDeleted(id=fine_tuning_job_id)
 
-    return JobDeleted.model_validate(once(session, attempt, "", delete))
+    return repeatable(session, attempt, JobDeleted, delete)
 
 
-@router.post("/{fine_tuning_job_id}/pause", responses=declared(NotFound, InvalidRequest))
+@router.post("/{fine_tuning_job_id}/pause", responses=declared(NotFound, InvalidRequest, Conflict))
 def pause_job(
-    session: Transaction, caller: CurrentCaller, settings: AppSettings, fine_tuning_job_id: str
+    session: Transaction,
+    caller: CurrentCaller,
+    settings: AppSettings,
+    attempt: ThisAttempt,
+    fine_tuning_job_id: str,
 ) -> JobObject:
     """Pause a job that is queued or running. Its place on the devices becomes free for another job.
 
     A job that has trained some steps saves a checkpoint first. It stays `running`, in the phase `pausing`,
     for some seconds, and then becomes `paused`.
     """
-    row = service.pause(session, caller.project_id, fine_tuning_job_id)
-    audit.record(session, caller, "job.paused", row.job.id)
-    return _shown(row, settings.lease_seconds)
+
+    def pause() -> JobObject:
+        row = service.pause(session, caller.project_id, fine_tuning_job_id)
+        audit.record(session, caller, "job.paused", row.job.id)
+        return _shown(row, settings.lease_seconds)
+
+    return repeatable(session, attempt, JobObject, pause, done="job_not_pausable")
 
 
-@router.post("/{fine_tuning_job_id}/resume", responses=declared(NotFound, InvalidRequest, RateLimited))
+@router.post(
+    "/{fine_tuning_job_id}/resume", responses=declared(NotFound, InvalidRequest, Conflict, RateLimited)
+)
 def resume_job(
     session: Transaction,
     caller: CurrentCaller,
@@ -220,17 +231,23 @@ def resume_job(
     places: Places,
     hint_sender: Hints,
     after_response: BackgroundTasks,
+    attempt: ThisAttempt,
     fine_tuning_job_id: str,
 ) -> JobObject:
     """Queue a paused job again, at its old place. It goes on from the step at which it was paused.
 
     If the pause has not taken effect yet, this withdraws it.
     """
-    row = service.resume(session, caller.project_id, fine_tuning_job_id, settings.offered_classes)
-    check_queue(session, caller.project_id, caller.quotas.queued_jobs)
-    audit.record(session, caller, "job.resumed", row.job.id)
-    after_response.add_task(hint_sender.send, row.job.devices)
-    return _shown(row, settings.lease_seconds, places.of_queued([row.as_version]))
+
+    def resume() -> JobObject:
+        row = service.resume(session, caller.project_id, fine_tuning_job_id, settings.offered_classes)
+        check_queue(session, caller.project_id, caller.quotas.queued_jobs)
+        audit.record(session, caller, "job.resumed", row.job.id)
+        return _shown(row, settings.lease_seconds, places.of_queued([row.as_version]))
+
+    job = repeatable(session, attempt, JobObject, resume, done="job_not_resumable")
+    after_response.add_task(hint_sender.send, job.training.devices)
+    return job
 
 
 def _shown(row: JobRow, lease_seconds: float, places: Mapping[str, int] | None = None) -> JobObject:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from api.http.paging import fetch_page
+from api.http.paging import bytes_of, fetch_page
 from api.jobs.word_search import jobs_with_words
 from core.tables import Adapter, Job, Run
 
@@ -60,6 +60,8 @@ VERSION: ColumnElement[str] = func.concat_ws(
     cast(literal_column("runs.xmin"), Text),
     cast(literal_column("adapters.xmin"), Text),
 )
+
+SIZE = bytes_of(Job.spec, Job.client_metadata, Job.integrations, Job.data_check)
 
 
 def find(session: Session, project_id: str, job_id: str) -> Job | None:
@@ -102,15 +104,16 @@ class Filter(NamedTuple):
 def page(
     session: Session, project_id: str, wanted: Filter, *, after: str | None, limit: int
 ) -> tuple[list[JobRow], bool]:
+    """Return a page of the wanted jobs. It ends early if it would have too many bytes."""
     columns = select(Job, Run, Adapter.id, VERSION)
-    rows, has_more = _fetch(session, columns, project_id, wanted, after=after, limit=limit)
+    rows, has_more = _fetch(session, columns, project_id, wanted, after=after, limit=limit, size=SIZE)
     return [JobRow(*row) for row in rows], has_more
 
 
 def page_versions(
     session: Session, project_id: str, wanted: Filter, *, after: str | None, limit: int
 ) -> tuple[list[JobVersion], bool]:
-    """Return the versions of the jobs that `page` returns."""
+    """Return the versions of the jobs that `page` returns, and of those for which it had no room."""
     columns = select(Job.id, Job.status, VERSION)
     rows, has_more = _fetch(session, columns, project_id, wanted, after=after, limit=limit)
     return [JobVersion(*row) for row in rows], has_more
@@ -124,13 +127,14 @@ def _fetch(
     *,
     after: str | None,
     limit: int,
+    size: ColumnElement[int] | None = None,
 ) -> tuple[list[Any], bool]:
     query = _filtered(_of_project(columns, project_id), wanted)
     if not wanted.words:
-        return fetch_page(session, query, Job.id, after=after, limit=limit)
+        return fetch_page(session, query, Job.id, after=after, limit=limit, size=size)
     for named in jobs_with_words(project_id, wanted.words, after):
         having = query.join(named, named.c.job_id == Job.id)
-        rows, has_more = fetch_page(session, having, Job.id, after=after, limit=limit)
+        rows, has_more = fetch_page(session, having, Job.id, after=after, limit=limit, size=size)
         if has_more:  # the page is full
             break
     return rows, has_more
@@ -161,7 +165,11 @@ def _filtered(query: Select[*tuple[Any, ...]], wanted: Filter) -> Select[*tuple[
         query = query.where(Job.is_sweep)
     if wanted.file_id is not None:
         query = query.where(
-            or_(Job.training_file_id == wanted.file_id, Job.validation_file_id == wanted.file_id)
+            or_(
+                Job.training_file_id == wanted.file_id,
+                Job.validation_file_id == wanted.file_id,
+                Job.prepared_file_id == wanted.file_id,
+            )
         )
     if wanted.status is not None:
         query = query.where(Job.status == wanted.status)

@@ -10,9 +10,13 @@ from api.adapters.schemas import AncestorObject
 from api.jobs.method_view import Hyperparameters, MethodView, Stored, method_view
 from api.jobs.queries import JobRow
 from api.schemas import Identified, unix_seconds
+from core.datasets.checks.report import DataFinding
+from core.datasets.preparation.requests import Augmentation
+from core.estimates.job.report import Estimate
 from core.evals.evaluation import Evaluation
 from core.jobs.integrations import Integration
 from core.jobs.lineage import lineage_of
+from core.jobs.measured import Measured
 from core.tables import Job, Run
 
 INTEGRATIONS: TypeAdapter[list[Integration]] = TypeAdapter(list[Integration])
@@ -37,6 +41,15 @@ class Training(Stored):
     """The `TrainingOptions` of a job, with all defaults."""
 
     devices: int = 1
+
+
+class PreparedRows(BaseModel):
+    """The rows that a job has made of its training file, for `validation_split` and `augmentation`."""
+
+    training_file: Annotated[str, Field(description="The rows that it trains on, as a file to download")]
+    training_rows: int
+    augmented_rows: Annotated[int, Field(description="Those of the training rows that are variants")]
+    validation_rows: Annotated[int, Field(description="Rows held out: those of `validation_file`")]
 
 
 class Progress(BaseModel):
@@ -87,7 +100,16 @@ class JobObject(Identified):
     user_provided_suffix: str | None = None
     organization_id: str
     training_file: str
-    validation_file: str | None
+    validation_file: Annotated[
+        str | None,
+        Field(description="With `validation_split`, the file that the job makes of the rows held out"),
+    ]
+    validation_split: float | int | None = None
+    augmentation: Augmentation | None = None
+    prepared: Annotated[
+        PreparedRows | None,
+        Field(description="Null until the rows are made, and for a job that trains on its file as it is"),
+    ] = None
     result_files: list[str]
     trained_tokens: int | None
     seed: int
@@ -102,6 +124,17 @@ class JobObject(Identified):
     evaluate: Annotated[
         Evaluation | None, Field(description="What is evaluated when the job has succeeded. Null: nothing")
     ]
+    estimate: Annotated[
+        Estimate | None,
+        Field(description="What was expected of it when it was created; null for jobs of earlier releases"),
+    ] = None
+    measured: Annotated[
+        Measured | None, Field(description="What was measured of it. Null until something was")
+    ] = None
+    data_check: Annotated[
+        list[DataFinding] | None,
+        Field(description="What a check has found in the first 100,000 rows of each file. Null before that"),
+    ] = None
     lineage: Annotated[
         list[AncestorObject],
         Field(description="The model from which the job continues, then that model's parent, and so on"),
@@ -126,6 +159,9 @@ class JobObject(Identified):
             organization_id=job.project_id,
             training_file=job.training_file_id,
             validation_file=job.validation_file_id,
+            validation_split=(spec.get("preparation") or {}).get("validation_split"),
+            augmentation=(spec.get("preparation") or {}).get("augmentation"),
+            prepared=_prepared(job),
             result_files=[file for file in (job.result_file_id, job.tensorboard_file_id) if file],
             trained_tokens=_trained_tokens(row),
             seed=spec["seed"],
@@ -138,6 +174,9 @@ class JobObject(Identified):
             adapter_id=row.adapter_id,
             progress=_progress(row, queue_position),
             evaluate=spec.get("evaluation"),
+            data_check=job.data_check,
+            estimate=Estimate.model_validate(job.estimate) if job.estimate else None,
+            measured=Measured.model_validate(job.measured) if job.measured else None,
             lineage=[AncestorObject.model_validate(each) for each in lineage_of(job.spec)],
         )
 
@@ -152,6 +191,18 @@ def model_of(job: Job) -> str:
     """Return the model that the job begins with: its base model, or the model that it continues from."""
     lineage = lineage_of(job.spec)
     return str(lineage[0]["model"]) if lineage else job.base_model
+
+
+def _prepared(job: Job) -> PreparedRows | None:
+    counts = job.prepared_rows
+    if counts is None or job.prepared_file_id is None:
+        return None
+    return PreparedRows(
+        training_file=job.prepared_file_id,
+        training_rows=counts["training"],
+        augmented_rows=counts["augmented"],
+        validation_rows=counts["validation"],
+    )
 
 
 def _with_autos(spec: Mapping[str, Any]) -> Mapping[str, Any]:

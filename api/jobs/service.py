@@ -90,12 +90,13 @@ def pause(session: Session, project_id: str, job_id: str) -> JobRow:
 def resume(session: Session, project_id: str, job_id: str, device_classes: Sequence[int]) -> JobRow:
     """Queue the paused job again, and return it.
 
-    Raises NotFound. Raises InvalidRequest if the job is not paused, or if no worker has as many devices as
-    the job needs: the job would wait forever.
+    Raises NotFound. Raises InvalidRequest if the job is not paused, or if it would wait forever, since no
+    worker has as many devices as it needs. A job that still runs has its worker.
     """
     job = own_job(session, project_id, job_id)
-    refuse_devices_without_workers(job.devices, device_classes)
-    lifecycle.resume(session, job)
+    lifecycle.resume(session, job)  # first: its refusal tells a retry that the job has been resumed before
+    if job.status == "queued":
+        refuse_devices_without_workers(job.devices, device_classes)
     return get(session, project_id, job_id)
 
 

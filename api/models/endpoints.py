@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from api.admission.auth import CurrentCaller
 from api.dependencies import ModelCatalog, Transaction
 from api.http.errors import declared
+from api.http.idempotency import ThisAttempt, repeatable
 from api.models import service
 from api.models.schemas import ModelDeleted, ModelList, ModelObject
 from core.access import audit
@@ -33,12 +34,16 @@ def retrieve_model(
 
 @router.delete("/{model:path}", responses=declared(NotFound, PermissionDenied, InvalidRequest, Conflict))
 def delete_model(
-    session: Transaction, caller: CurrentCaller, catalog: ModelCatalog, model: str
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, catalog: ModelCatalog, model: str
 ) -> ModelDeleted:
     """Delete a fine-tuned model and its adapter. The job's record and its checkpoints stay.
 
     A model to which an alias leads is not deleted.
     """
-    service.delete(session, caller.project_id, catalog, model)
-    audit.record(session, caller, "model.deleted", model)
-    return ModelDeleted(id=model)
+
+    def delete() -> ModelDeleted:
+        service.delete(session, caller.project_id, catalog, model)
+        audit.record(session, caller, "model.deleted", model)
+        return ModelDeleted(id=model)
+
+    return repeatable(session, attempt, ModelDeleted, delete)

@@ -15,6 +15,11 @@ class ModelObject(BaseModel):
     object: Literal["model"] = "model"
     created: Annotated[int, Field(description="Unix seconds")]
     owned_by: str
+    shutdown_date: str | None = Field(
+        default=None,
+        description="The day, as `2027-01-31`, after which the operator offers the base model no more. Null "
+        "if none is announced, and for aliases",
+    )
     adapter_id: str | None = Field(
         default=None,
         description="The adapter that holds the weights of a fine-tuned model. The adapter's `kind` says "
@@ -42,6 +47,7 @@ class ModelObject(BaseModel):
             id=entry.id,
             created=entry.created,
             owned_by=entry.repository.split("/")[0],
+            shutdown_date=entry.shutdown_date and entry.shutdown_date.isoformat(),
             quantization=entry.quantization,
             quantizations=list(entry.precisions),
         )

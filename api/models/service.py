@@ -11,7 +11,7 @@ from api.adapters import service as adapters
 from api.models import queries
 from api.models.queries import TunedModel
 from api.models.schemas import ModelObject
-from core.catalog import Catalog
+from core.catalog import BaseModelEntry, Catalog
 from core.errors import InvalidRequest, NotFound, PermissionDenied
 from core.serving import aliases
 
@@ -39,6 +39,18 @@ def get(session: Session, project_id: str, catalog: Catalog, name: str) -> Model
     if entry is not None:
         return ModelObject.of_base(entry)
     return ModelObject.of_tuned(visible(session, project_id, name))
+
+
+def require_base(catalog: Catalog, name: str) -> BaseModelEntry:
+    """Return the base model with this name. Raises InvalidRequest if there is none."""
+    entry = catalog.get(name)
+    if entry is None:
+        raise InvalidRequest(
+            f"The base model '{name}' is not on offer. `GET /v1/models` lists those that are.",
+            code="model_not_found",
+            param="model",
+        )
+    return entry
 
 
 def delete(session: Session, project_id: str, catalog: Catalog, name: str) -> None:
@@ -88,4 +100,5 @@ def visible(session: Session, project_id: str, name: str) -> TunedModel:
 
 def unknown(name: str) -> NotFound:
     """Return the error for a model that does not exist, or that the project may not see."""
-    return NotFound(f"The model '{name}' does not exist", code="model_not_found", param="model")
+    message = f"The model '{name}' does not exist. GET /v1/models lists the models that you may ask."
+    return NotFound(message, code="model_not_found", param="model")

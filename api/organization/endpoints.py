@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from api.admission.auth import AdminCaller, OperatorCaller
 from api.dependencies import Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import LIMIT, After, check_cursor
 from api.http.strict_json import StrictJsonRoute
 from api.organization import queries, service
@@ -131,13 +131,19 @@ def retrieve_api_key(
     return ApiKeyObject.of(service.get_key(session, caller, project_id, api_key_id))
 
 
-@router.delete("/projects/{project_id}/api_keys/{api_key_id}", responses=declared(NotFound))
+@router.delete(
+    "/projects/{project_id}/api_keys/{api_key_id}", responses=declared(NotFound, InvalidRequest, Conflict)
+)
 def delete_api_key(
-    session: Transaction, caller: AdminCaller, project_id: str, api_key_id: str
+    session: Transaction, caller: AdminCaller, attempt: ThisAttempt, project_id: str, api_key_id: str
 ) -> ApiKeyDeleted:
     """Revoke an API key for good. Requests with it are refused, after a few seconds at most."""
-    service.revoke(session, caller, project_id, api_key_id)
-    return ApiKeyDeleted(id=api_key_id)
+
+    def delete() -> ApiKeyDeleted:
+        service.revoke(session, caller, project_id, api_key_id)
+        return ApiKeyDeleted(id=api_key_id)
+
+    return repeatable(session, attempt, ApiKeyDeleted, delete)
 
 
 @router.get("/audit_logs", responses=declared(InvalidRequest, NotFound))

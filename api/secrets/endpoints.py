@@ -7,13 +7,22 @@ from fastapi import APIRouter, Query
 from api.admission.auth import AdminCaller
 from api.dependencies import Secrets, Transaction
 from api.http.errors import declared
+from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from api.secrets import service
 from api.secrets.schemas import SecretDeleted, SecretObject, SetSecret
 from core.access import audit
-from core.errors import InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, TooLarge, Unavailable
+from core.errors import (
+    Conflict,
+    InvalidRequest,
+    NotAuthenticated,
+    NotFound,
+    PermissionDenied,
+    TooLarge,
+    Unavailable,
+)
 
 router = APIRouter(
     prefix="/v1/secrets",
@@ -43,9 +52,15 @@ def list_secrets(
     return Page.of([SecretObject.of(secret) for secret in secrets], has_more)
 
 
-@router.delete("/{secret_name}", responses=declared(NotFound))
-def delete_secret(session: Transaction, caller: AdminCaller, secret_name: str) -> SecretDeleted:
+@router.delete("/{secret_name}", responses=declared(NotFound, InvalidRequest, Conflict))
+def delete_secret(
+    session: Transaction, caller: AdminCaller, attempt: ThisAttempt, secret_name: str
+) -> SecretDeleted:
     """Delete a secret."""
-    service.delete(session, caller.project_id, secret_name)
-    audit.record(session, caller, "secret.deleted", secret_name)
-    return SecretDeleted(id=secret_name)
+
+    def delete() -> SecretDeleted:
+        service.delete(session, caller.project_id, secret_name)
+        audit.record(session, caller, "secret.deleted", secret_name)
+        return SecretDeleted(id=secret_name)
+
+    return repeatable(session, attempt, SecretDeleted, delete)

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from api.admission import cookies
 from api.admission.auth import CurrentCaller
-from api.dependencies import Transaction
+from api.dependencies import AppSettings, Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt
 from api.http.strict_json import StrictJsonRoute
@@ -37,7 +37,12 @@ router = APIRouter(
 
 @router.post(cookies.SIGN_IN_PATH, responses=declared(InvalidRequest, TooLarge))
 def sign_in(
-    session: Transaction, request: Request, response: Response, body: SignIn, _header: OwnHeader = None
+    session: Transaction,
+    settings: AppSettings,
+    request: Request,
+    response: Response,
+    body: SignIn,
+    _header: OwnHeader = None,
 ) -> SessionObject:
     """Begin a browser session, with an API key or a sign-in link. The answer sets the session's cookie.
 
@@ -50,7 +55,7 @@ def sign_in(
     actor = Actor(key.project_id, key.id, request.state.request_id)
     audit.record(session, actor, "session.begun", key.id)
     cookies.set_cookie(response, begun, request.scope)
-    return SessionObject.of(key, begun.expires_at)
+    return SessionObject.of(key, settings.operator_project, begun.expires_at)
 
 
 def _key_of(session: Session, body: SignIn) -> ApiKey:
@@ -74,11 +79,14 @@ def show_link(session: Transaction, request: Request, body: ShowLink, _header: O
 
 
 @router.get(cookies.SESSION_PATH)
-def retrieve_session(session: Transaction, caller: CurrentCaller, request: Request) -> SessionObject:
+def retrieve_session(
+    session: Transaction, caller: CurrentCaller, settings: AppSettings, request: Request
+) -> SessionObject:
     """Return the project, the role and the API key that the caller acts for."""
     token = cookies.session_token(request.scope)
     expires_at = None if token is None else sign_ins.expiry(session, token)
-    return SessionObject.of(session.get_one(ApiKey, caller.key_id), expires_at)
+    key = session.get_one(ApiKey, caller.key_id)
+    return SessionObject.of(key, settings.operator_project, expires_at)
 
 
 @router.delete(cookies.SESSION_PATH, status_code=204)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from api.schemas import unix_seconds
+from core.roles import Role
 from core.tables import ApiKey
 
 Token = Annotated[SecretStr, Field(min_length=1, max_length=256)]
@@ -38,17 +39,22 @@ class SessionObject(BaseModel):
     project: SessionProject
     role: str
     key_name: str
+    is_operator: Annotated[
+        bool,
+        Field(description="Whether it may do what only the operator may: an admin key of its project"),
+    ]
     expires_at: Annotated[
         int | None,
         Field(description="The end of the session in Unix seconds. Null if the request has an API key"),
     ]
 
     @classmethod
-    def of(cls, key: ApiKey, expires_at: datetime | None) -> "SessionObject":
+    def of(cls, key: ApiKey, operator_project: str, expires_at: datetime | None) -> "SessionObject":
         return cls(
             project=SessionProject(id=key.project.id, name=key.project.name),
             role=key.role,
             key_name=key.name,
+            is_operator=key.role == Role.ADMIN and key.project.name == operator_project,
             expires_at=None if expires_at is None else unix_seconds(expires_at),
         )
 

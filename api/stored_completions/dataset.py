@@ -7,11 +7,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.files.intake import CHECKED_PURPOSE, FileIntake, ReceivedFile
+from api.files.intake import FileIntake, ReceivedFile
 from api.stored_completions import queries
 from api.stored_completions.queries import Selection
 from api.stored_completions.rows import Tally, lines_of
 from api.stored_completions.schemas import MakeFile
+from core.datasets.kinds import PURPOSE
 from core.errors import InvalidRequest
 from core.ids import new_id
 from core.storage.object_store import ObjectStore, file_key
@@ -33,7 +34,8 @@ class CompletionsFile:
         self._project_id = project_id
         self._max_row_bytes = max_row_bytes
         self._id = new_id("file-")
-        self._intake = FileIntake(store, file_key(self._id), max_bytes=max_bytes, max_row_bytes=max_row_bytes)
+        key = file_key(project_id, self._id)
+        self._intake = FileIntake(store, key, max_bytes=max_bytes, max_row_bytes=max_row_bytes)
         self._tally = Tally()
 
     def blocks(self, sessions: sessionmaker[Session]) -> Iterator[bytes]:
@@ -60,7 +62,7 @@ class CompletionsFile:
                 yield block
 
     def feed(self, block: bytes) -> None:
-        self._intake.write(block, CHECKED_PURPOSE)
+        self._intake.write(block, PURPOSE)
 
     def finish(self) -> ReceivedFile:
         """Commit the object. Raises InvalidRequest if there is no row."""
@@ -71,7 +73,7 @@ class CompletionsFile:
                 code="no_rows",
             )
         lifetime = self._asked.expires_after.seconds if self._asked.expires_after else None
-        received = self._intake.finish(self._id, self._asked.filename, CHECKED_PURPOSE, lifetime)
+        received = self._intake.finish(self._id, self._asked.filename, PURPOSE, lifetime)
         return replace(received, lineage=self._lineage())
 
     def abort(self) -> None:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from api.admission.auth import CurrentCaller
 from api.dependencies import Transaction
 from api.http.errors import declared
+from api.http.idempotency import ThisAttempt, repeatable
 from api.http.metadata import metadata_in, metadata_parameter
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
@@ -22,7 +23,15 @@ from api.stored_completions.schemas import (
     StoredMessage,
     UpdateCompletion,
 )
-from core.errors import InvalidRequest, NotAuthenticated, NotFound, QuotaExceeded, TooLarge, Unavailable
+from core.errors import (
+    Conflict,
+    InvalidRequest,
+    NotAuthenticated,
+    NotFound,
+    QuotaExceeded,
+    TooLarge,
+    Unavailable,
+)
 
 MAX_LIMIT = 100
 
@@ -77,11 +86,17 @@ def update_completion(
     return StoredCompletionObject.of(changed)
 
 
-@router.delete("/{completion_id}", responses=declared(NotFound))
-def delete_completion(session: Transaction, caller: CurrentCaller, completion_id: str) -> CompletionDeleted:
+@router.delete("/{completion_id}", responses=declared(NotFound, InvalidRequest, Conflict))
+def delete_completion(
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, completion_id: str
+) -> CompletionDeleted:
     """Delete a stored completion. Files that were made of it stay."""
-    service.delete(session, caller, completion_id)
-    return CompletionDeleted(id=completion_id)
+
+    def delete() -> CompletionDeleted:
+        service.delete(session, caller, completion_id)
+        return CompletionDeleted(id=completion_id)
+
+    return repeatable(session, attempt, CompletionDeleted, delete)
 
 
 @router.get("/{completion_id}/messages", responses=declared(InvalidRequest, NotFound))

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from api.http.paging import fetch_page, within_page
+from api.http.paging import fetch_page
 from core.ids import first_id_at
 from core.serving.stored_completions import ID_PREFIX
 from core.tables import StoredCompletion
@@ -59,18 +59,21 @@ def page(
 
     The page ends early, but not before its first completion, if it would have more than PAGE_BYTES.
     """
-    key, size = StoredCompletion.id, StoredCompletion.bytes
-    sizes = _selected(select(key, size), project_id, selection)
-    rows, has_more = fetch_page(session, sizes, key, after=after, limit=limit, newest_first=newest_first)
-    ids = within_page(rows)
-    found = session.scalars(select(StoredCompletion).where(key.in_(ids)))
-    completions = sorted(found, key=lambda completion: completion.id, reverse=newest_first)
-    return completions, has_more or len(ids) < len(rows)
+    rows, has_more = fetch_page(
+        session,
+        _selected(select(StoredCompletion), project_id, selection),
+        StoredCompletion.id,
+        after=after,
+        limit=limit,
+        newest_first=newest_first,
+        size=StoredCompletion.bytes,
+    )
+    return [completion for (completion,) in rows], has_more
 
 
 def count(session: Session, project_id: str, selection: Selection, most: int) -> int:
     """Return how many completions a selection has, or `most` if it has more."""
-    ids = _selected(select(StoredCompletion.id, StoredCompletion.bytes), project_id, selection)
+    ids = _selected(select(StoredCompletion.id), project_id, selection)
     return session.scalars(select(func.count()).select_from(ids.limit(most).subquery())).one()
 
 
@@ -91,7 +94,7 @@ def _liked(session: Session, disliked: StoredCompletion) -> StoredCompletion | N
     return session.scalars(same.order_by(StoredCompletion.id.desc()).limit(1)).one_or_none()
 
 
-def _selected(query: Select[str, int], project_id: str, selection: Selection) -> Select[str, int]:
+def _selected(query: Select[Any], project_id: str, selection: Selection) -> Select[Any]:
     query = query.where(StoredCompletion.project_id == project_id)
     if selection.model is not None:
         query = query.where(StoredCompletion.model == selection.model)

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from api.stored_completions.queries import Rated
-from core.datasets.chat_rules import ABSENT, MESSAGE_KEYS, TOOL_KEYS
+from core.datasets.chat_rules import MESSAGE_KEYS
+from core.datasets.common_rules import ABSENT
 from core.datasets.kinds import Kind
 from core.datasets.row_check import RULES, line_findings
+from core.datasets.tool_rules import TOOL_KEYS
 from core.tables import StoredCompletion
 
 Message = dict[str, Any]
@@ -103,5 +105,9 @@ def _answer(stored: StoredCompletion) -> Message | None:
 
 
 def _without_absent(message: Message) -> Message:
-    """Return the message without fields that have no value, and without those that no dataset knows."""
-    return {key: message[key] for key in MESSAGE_KEYS if message.get(key) not in ABSENT}
+    """Return the message without fields that have no value, and without those that no dataset knows.
+
+    An empty text is a content.
+    """
+    kept = {key: message[key] for key in MESSAGE_KEYS if message.get(key) not in ABSENT}
+    return {**kept, "content": ""} if message.get("content") == "" else kept

@@ -17,8 +17,8 @@ from core.access import audit
 from core.errors import NotFound, QuotaExceeded
 from core.ids import id_pattern
 from core.serving import stored_completions
-from core.serving.chat import ChatRequest
-from core.serving.sampling import Sampling
+from core.serving.schemas.chat import ChatRequest
+from core.serving.schemas.sampling import Sampling
 from core.serving.stored_completions import ID_PREFIX, prompt_sha256
 from core.tables import StoredCompletion
 

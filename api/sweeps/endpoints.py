@@ -74,7 +74,10 @@ def list_sweeps(
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
     after: After = None,
 ) -> Page[SweepObject]:
-    """List the project's sweeps, newest first."""
+    """List the project's sweeps, newest first.
+
+    A page may have fewer than `limit` items although more follow, if they are large.
+    """
     return Page.of(*service.list_page(session, caller.project_id, after, limit))
 
 

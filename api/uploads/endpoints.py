@@ -38,7 +38,7 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
-from core.failpoints import reached
+from core.process.failpoints import reached
 from core.storage.object_store import ObjectStore
 from core.tables import Upload
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from api.admission.auth import AdminCaller
 from api.dependencies import Outgoing, Secrets, Sessions, Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
@@ -109,12 +109,20 @@ def update_endpoint(
     return EndpointObject.of(endpoint)
 
 
-@router.delete("/webhook_endpoints/{webhook_endpoint_id}", responses=declared(NotFound))
-def delete_endpoint(session: Transaction, caller: AdminCaller, webhook_endpoint_id: str) -> EndpointDeleted:
+@router.delete(
+    "/webhook_endpoints/{webhook_endpoint_id}", responses=declared(NotFound, InvalidRequest, Conflict)
+)
+def delete_endpoint(
+    session: Transaction, caller: AdminCaller, attempt: ThisAttempt, webhook_endpoint_id: str
+) -> EndpointDeleted:
     """Delete an endpoint with its deliveries. Events that have not been sent yet are not sent."""
-    service.delete(session, caller.project_id, webhook_endpoint_id)
-    audit.record(session, caller, "webhook_endpoint.deleted", webhook_endpoint_id)
-    return EndpointDeleted(id=webhook_endpoint_id)
+
+    def delete() -> EndpointDeleted:
+        service.delete(session, caller.project_id, webhook_endpoint_id)
+        audit.record(session, caller, "webhook_endpoint.deleted", webhook_endpoint_id)
+        return EndpointDeleted(id=webhook_endpoint_id)
+
+    return repeatable(session, attempt, EndpointDeleted, delete)
 
 
 @router.post(

@@ -1,1 +1,1 @@
-"""The parts of `bench.composition`: the rows of its two tasks, the answers of its adapters, and its page."""
+"""Composes adapters of two tasks by every method, and scores them on both: `python -m bench.composing`."""

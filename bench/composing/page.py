@@ -1,4 +1,4 @@
-"""Writes the table and the picture of docs/composition.md from the results of `bench.composition`."""
+"""Writes the table and the picture of docs/composition.md from the results of `bench.composing`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.composing.rows import INTENTS, SQL
 from bench.pages import marked
 from bench.pages.tables import markdown
 
-SCRIPT = "bench/composition.py"
+SCRIPT = "bench/composing/__main__.py"
 HEADINGS = ("model", "weights", "SQL: loss", "exact", "intents: loss", "exact", "mean loss")
 COLOURS, BETWEEN = {SQL: "#2563eb", INTENTS: "#d97706"}, "#d1d5db"
 

@@ -1,4 +1,4 @@
-"""Lists the cases of `bench/methods.py`: all available methods, variants of LoRA, and quantised bases."""
+"""Lists the cases of `methods.py`: all available methods, variants of LoRA, and quantised bases."""
 
 from __future__ import annotations
 

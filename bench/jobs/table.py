@@ -14,8 +14,8 @@ from bench.jobs.run import Result, describe_runs, describe_training, failures, r
 from bench.pages import marked
 from bench.pages.tables import NOTHING, failed_row, markdown, shown
 
-SCRIPT = "bench/methods.py"
-BYTES = "bytes.json"  # written by bench/base_bytes.py, which counts these parts:
+SCRIPT = "bench/jobs/methods.py"
+BYTES = "bytes.json"  # written by bench/engine/base_bytes.py, which counts these parts:
 EMBEDDING, LINEAR, OTHER = "embedding and head", "linear layers", "norms and buffers"
 HEADINGS = (
     *("method", "learning rate", "first loss", "last loss", "validation loss", "in PEFT", "exact answers"),

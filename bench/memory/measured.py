@@ -7,22 +7,18 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 from unittest.mock import patch
 
 import torch
 
 from bench.memory.models import Case, Factors, build
 from bench.memory.tracked import micro_batch
-from worker.engine.base.head import head_losses
-from worker.engine.device.free_memory import collect_garbage
+from worker.engine.decoders.head import head_losses
+from worker.engine.device.peak_memory import peak_memory
 
-OWN = Path("/proc/self")
-RESET_PEAK = "5"  # proc_pid_clear_refs(5)
 # Every larger block is mapped by itself and given back at once: a process holds what its tensors take.
 # The heap of a trainer keeps freed blocks (`worker/process/environment.py`).
 MAPPED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
-KIB = 1024
 
 
 def measure(
@@ -45,14 +41,6 @@ def _measure(case: Case, rows: int, length: int, rank: int) -> int:
         losses.weighted_S.sum().backward()
 
     step()  # loads code, and makes what oneDNN keeps for all products of these shapes
-    collect_garbage(torch.device("cpu"))
-    (OWN / "clear_refs").write_text(RESET_PEAK)
-    before = _status("VmRSS")
-    step()
-    return _status("VmHWM") - before
-
-
-def _status(name: str) -> int:
-    """Return a number of /proc/self/status in bytes."""
-    lines = (OWN / "status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) * KIB
+    with peak_memory(torch.device("cpu")) as peak:
+        step()
+    return peak.bytes

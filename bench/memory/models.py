@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen3Config
 
 from core.estimates.shapes import ModelShape
-from worker.engine.base.decoder import Decoder
 from worker.engine.base.model_shape import shape_of
-from worker.engine.base.portable import linear_layers
 from worker.engine.base.quantisation import int8_linear, int8_rows
-from worker.engine.base.text_decoder import TextDecoder
+from worker.engine.decoders.fast import Decoder
+from worker.engine.decoders.portable import linear_layers
+from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.kernels.projection import LowRank, Part
 from worker.engine.parameters.flat import FlatParameters, Place
 
@@ -92,7 +92,7 @@ class Factors:
     def __init__(self, model: nn.Module, decoder: TextDecoder, rank: int, dtype: torch.dtype) -> None:
         start, groups = 0, {}
         for name, group in decoder.groups.items():
-            layers = {each: model.get_submodule(each) for each in group.columns}
+            layers: dict[str, Any] = {each: model.get_submodule(each) for each in group.columns}
             A = Place(start, (rank * len(layers), next(iter(layers.values())).in_features))
             parts, start = [], A.stop
             for number, (each, layer) in enumerate(layers.items()):
@@ -128,7 +128,7 @@ def _quantise(model: Any, linears: list[str]) -> None:
         layer = model.get_submodule(name)
         packed, state = quantize_4bit(layer.weight.data, quant_type="nf4", compress_statistics=True)
         layer.weight = nn.Parameter(packed, requires_grad=False)
-        layer.weight.quant_state = state  # type: ignore[union-attr]
+        layer.weight.quant_state = state
         layer.register_buffer("absmax", state.absmax)  # so that the tracker sees the buffers
         layer.register_buffer("scales", state.state2.absmax)
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):

@@ -13,9 +13,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from bench.memory.models import Case, Factors, build
-from worker.engine.base.adapters_on_axis import AdaptersOnAxis
-from worker.engine.base.head import head_losses
 from worker.engine.batch.micro_batch import MicroBatch, Segment
+from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
+from worker.engine.decoders.head import head_losses
 
 CPU = torch.device("cpu")
 
@@ -91,6 +91,6 @@ def micro_batch(rows: int, length: int, supervised: int) -> MicroBatch:
     )
 
 
-def _restricted(on_axis: AdaptersOnAxis, positions_S: Tensor) -> AdaptersOnAxis:
+def _restricted(on_axis: AdaptersOnAxis, positions_S: Tensor, _host_S: Tensor) -> AdaptersOnAxis:
     """Return what `restricted_to` returns for one adapter. It cannot search in tensors without values."""
     return replace(on_axis, tokens=dict.fromkeys(on_axis.tokens, slice(0, len(positions_S))))

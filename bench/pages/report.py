@@ -8,7 +8,6 @@ from statistics import median
 from typing import Any
 
 from bench.pages.tables import failed_row, markdown, shown
-from bench.training.counting import share_of_ceiling
 
 REFERENCE = "TRL defaults"
 OURS = "Tunery"
@@ -174,3 +173,8 @@ def rounded(line: Any) -> dict[str, Any]:
     return {
         name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(line).items()
     }
+
+
+def share_of_ceiling(operations: float, seconds: float, ceiling_gflops: float) -> float:
+    """Return the share of the measured rate that a run reached; 1 is a run of matrix products alone."""
+    return operations / seconds / (ceiling_gflops * 1e9)

@@ -1,4 +1,4 @@
-"""The parts of `bench.at_scale`: they fill a database with millions of rows, and list what is measured there.
+"""Measures requests, claims and heartbeats on a database of a million jobs: `python -m bench.scale`.
 
 fill          Size, and the order in which the tables are filled
 numbered      SQL functions: everything about a row follows from its number

@@ -46,5 +46,5 @@ def section(document: dict[str, Any]) -> str:
 
 
 def page(document: dict[str, Any]) -> str:
-    head = f"# At scale, {document['date'][:10]}\n\n<!-- Written by bench/at_scale.py. -->\n\n"
+    head = f"# At scale, {document['date'][:10]}\n\n<!-- Written by bench/scale/__main__.py. -->\n\n"
     return head + section(document)

@@ -47,7 +47,7 @@ def heartbeats(sessions: sessionmaker[Session]) -> Iterator[Callable[[], object]
             session.execute(insert(Metric).values(job_id=lease.job_id, step=step, data=data))
             record_event(session, lease.job_id, f"Step {step}", data=data, type="metrics")
 
-    yield from (lambda step=step: beat(step) for step in range(CLAIMS))  # type: ignore[misc]
+    yield from (lambda step=step: beat(step) for step in range(CLAIMS))
     give_back(sessions)
 
 

@@ -1,4 +1,5 @@
-"""Serving, measured without HTTP: the sampler and its peers on the same prompts and adapters.
+"""Serving: the sampler and its peers on the same prompts and adapters, and chats beside training.
 
-Bench scripts run these modules in processes of their own.
+`serve`, `share`, `beside`, `idle` and `picture` are commands. The peers of `serve` are processes of their
+own.
 """

@@ -96,12 +96,11 @@ def main() -> None:
     given = arguments()
     with tempfile.TemporaryDirectory() as folder, EmbeddedServers(Path(folder)) as servers:
         settings = Settings(
-            **{**servers.urls},
             home=Path(folder),
             model_store=given.models,
             secret_keys=SecretStr(Vault.new_key()),
             serve_share=SHARE,
-        )
+        ).with_servers(**servers.urls)
         migrate(create_database(settings.server("database_url")))
         print(json.dumps(measured(Training(settings, ROUNDS * (2 * given.turns + 1)), given.turns)))
 

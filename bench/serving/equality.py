@@ -55,8 +55,8 @@ def count_equal(source: Path, sha256: str, made: Path, count: int, data: Path | 
     for a, folder in enumerate(folders):
         model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
         model = PeftModel.from_pretrained(model, folder).eval()
-        made = [answers[f"{a} {n}"] for n in range(count)]
-        equal = sum(each == greedy(model, text, each) for text, each in zip(texts, made, strict=True))
+        tokens = [answers[f"{a} {n}"] for n in range(count)]
+        equal = sum(each == greedy(model, text, each) for text, each in zip(texts, tokens, strict=True))
         found[folder.name] = equal
         print(f"{folder.name}: {equal} of {count} answers equal PEFT's", flush=True)
     return found

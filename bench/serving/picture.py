@@ -1,4 +1,4 @@
-"""Draws tokens a second of ours and of the peers from a result of `bench.serve`, for docs/serving.md.
+"""Draws tokens a second of ours and of the peers from a result of `bench.serving.serve`, for docs/serving.md.
 
     python -m bench.serving.picture bench/results/serve-….json
 

@@ -75,6 +75,7 @@ class Service:
             "TUNERY_S3_ENDPOINT_URL": self.store_line.url,
             "TUNERY_S3_BUCKET": self.servers.urls["s3_bucket"],
             "TUNERY_SECRET_KEYS": Vault.new_key(),
+            "TUNERY_PORTABILITY_AT_PUBLICATION": "false",  # it would only slow the jobs down
         }
         own = {"TMPDIR": str(self.folder / "tmp"), "PYTHONPATH": str(ROOT), MARK: str(self.folder)}
         return clean | self.servers.environment | addresses | own | dict(settings)

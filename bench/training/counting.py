@@ -47,8 +47,3 @@ def needed_operations(
         + products * attention_width * layers * sum(length**2 for length in lengths)
         + 6 * rank * sides * tokens
     )
-
-
-def share_of_ceiling(operations: float, seconds: float, ceiling_gflops: float) -> float:
-    """Return the share of the measured rate that a run reached; 1 is a run of matrix products alone."""
-    return operations / seconds / (ceiling_gflops * 1e9)

@@ -13,6 +13,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +117,8 @@ def measure_ceiling(base: Path, dtype: torch.dtype, tokens: int = 1024, runs: in
     for inputs, outputs in linear_shapes(base).values():
         x_TK, g_TN = torch.randn(tokens, inputs, dtype=dtype), torch.randn(tokens, outputs, dtype=dtype)
         w_NK = torch.randn(outputs, inputs, dtype=dtype)
-        forward = best_seconds(lambda x_TK=x_TK, w_NK=w_NK: linear(x_TK, w_NK), runs)
-        backward = best_seconds(lambda g_TN=g_TN, w_NK=w_NK: g_TN @ w_NK, runs)
+        forward = best_seconds(partial(linear, x_TK, w_NK), runs)
+        backward = best_seconds(partial(torch.matmul, g_TN, w_NK), runs)
         each = 2.0 * tokens * inputs * outputs
         timed = {f"{inputs}x{outputs}": forward, f"{outputs}x{inputs} input gradient": backward}
         for product, taken in timed.items():

@@ -41,7 +41,7 @@ def run_all(
     A failed run is in the list too. Also returns the base's validation loss, None if every run failed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        runs = []
+        runs: list[Run] = []
         for number in range(1, rounds + 1):
             for trainer in trainers:
                 adapter = Path(folder) / str(len(runs))

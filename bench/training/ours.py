@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bench.peers.measuring import BETA, LEARNING_RATE, PAIR_LEARNING_RATE, SEED
 from bench.peers.measuring import Row as ChatRow
-from core.catalog import SMOLLM2
+from core.catalog import SMOLLM2, Quantization
 from core.datasets.kinds import Kind
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.objectives.dpo import Dpo
@@ -39,8 +39,9 @@ class InFileOrder(Trainee):
         return np.arange(self._examples)
 
 
-def load_base(folder: Path) -> ResidentBase:
-    return ResidentBase(SMOLLM2, folder, "", choose_device("auto"))
+def load_base(folder: Path, quantization: Quantization | None = None) -> ResidentBase:
+    entry = SMOLLM2.model_copy(update={"quantization": quantization})
+    return ResidentBase(entry, folder, "", choose_device("auto"))
 
 
 def rendered(base: ResidentBase, rows: Sequence[ChatRow], kind: Kind = "chat") -> list[Row]:
@@ -66,7 +67,7 @@ def new_trainee(
         adapter=LoraAdapter(r=rank, lora_alpha=2 * rank),
         objective=Dpo(beta=BETA) if pairs else Supervised(),
     )
-    return InFileOrder(TrainableAdapter(base, name, spec.adapter, spec.seed), spec, rows)
+    return InFileOrder(TrainableAdapter(base, name, spec.low_rank, spec.seed), spec, rows)
 
 
 def one_round(
@@ -116,8 +117,8 @@ def computed_tokens(
     outside of the timed part.
     """
     total = 0
-    for batches in zip_longest(*jobs, fillvalue=()):
-        jobs_rows = [JobRows(f"job{number}", rows, 1.0) for number, rows in enumerate(batches) if rows]
+    for steps in zip_longest(*jobs, fillvalue=()):
+        jobs_rows = [JobRows(f"job{number}", rows, 1.0) for number, rows in enumerate(steps) if rows]
         batches = pack(jobs_rows, max_step_tokens or base.max_step_tokens, base.device)
         total += sum(len(batch.tokens_T) for batch in batches)
     return total

@@ -103,7 +103,7 @@ def end(child: subprocess.Popen[bytes]) -> None:
 def reason_of(code: int, printed: str) -> str:
     """Return the reason in one line: the signal, else the last printed exception, else the last line."""
     if code < 0:
-        return describe_exit(code)
+        return describe_exit(code).reason
     lines = [line.strip() for line in printed.splitlines() if line.strip()]
     raised = [line for line in lines if RAISED.match(line)]
     return (raised or lines or [f"ended with status {code} and no result"])[-1][:REASON_LENGTH]

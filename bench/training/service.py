@@ -97,7 +97,8 @@ def service(
     """
     # Do not measure the servers and settings that the variables of our shell name.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TUNERY_")}
-    ours = {"TUNERY_MODEL_STORE": str(models.resolve()), "PYTHONPATH": str(ROOT)}
+    unmeasured = {"TUNERY_PORTABILITY_AT_PUBLICATION": "false"}  # it would take the cores of what is measured
+    ours = {"TUNERY_MODEL_STORE": str(models.resolve()), "PYTHONPATH": str(ROOT), **unmeasured}
     environment = {**clean, **ours, **(settings or {})}
     command = [sys.executable, "-m", "cli.main", "up", "--home", str(home), "--port", str(free_port())]
     process = psutil.Popen(command, env=environment, stdout=sys.stderr)

@@ -138,7 +138,7 @@ def run_all(found: dict[str, Way], jobs: Jobs, rounds: int) -> tuple[list[Run], 
     A failed run is in the list too. Also returns the base's validation loss, None if every run failed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        runs = []
+        runs: list[Run] = []
         for number in range(1, rounds + 1):
             for name, way in found.items():
                 runs.append(run_once(name, way, jobs, number, Path(folder) / str(len(runs))))

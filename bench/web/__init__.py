@@ -1,4 +1,4 @@
-"""Load for the API and the dashboard: a service, HTTP clients, uploads, strangers, pages in Chromium.
+"""The API and the dashboard under load: a service, HTTP clients, uploads, strangers, pages in Chromium.
 
-The modules run in the process of `bench.api` or `bench.dashboard`; `uploads` runs in a process of its own.
+`api`, `streams`, `dashboard` and `first_visit` are commands. `uploads` runs in a process of its own.
 """

@@ -103,6 +103,7 @@ def fill(engine: Engine, sessions: sessionmaker[Any], jobs: int, waiting: int) -
     with sessions.begin() as session:
         for _ in range(RUNNING):
             lease = lifecycle.claim(session, "bench", lease_seconds=86_400.0)
+            assert lease is not None  # the jobs were created above
             lifecycle.renew(session, lease, Progress("training", 5, 20, 0.5, 99.0, 1000, 100.0))
     return [f"ftjob-{number:032}" for number in range(ended + 1, jobs + 1)]
 

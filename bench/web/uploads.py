@@ -1,6 +1,6 @@
 """Upload several files of one size at the same time: python -m bench.web.uploads COUNT BYTES KEY PORT...
 
-It is a process of its own, so that bench/api.py can watch the API meanwhile. All uploads send the same
+It is a process of its own, so that bench/web/api.py can watch the API meanwhile. All uploads send the same
 buffer.
 """
 

@@ -1,14 +1,1 @@
 """The checks of `tunery doctor`: one file for the machine, one for the service."""
-
-from dataclasses import dataclass
-from typing import Literal
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding. `advice` says what to do; it is empty if nothing is wrong."""
-
-    name: str
-    state: Literal["ok", "warn", "fail"]
-    found: str
-    advice: str = ""

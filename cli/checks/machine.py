@@ -9,9 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from cli.checks import Check
 from cli.client.home import load_settings
-from core.catalog import BaseModelEntry, load_catalog
+from core.base_files.places import file_in_wheel
+from core.catalog import BaseModelEntry, offered_models
+from core.checks import Check
 
 GIB = 1024**3
 LEAST_MEMORY = 4 * GIB  # SmolLM2-135M trains in about half of it
@@ -32,7 +33,7 @@ def checks(home: Path) -> Iterator[Check]:
     yield _memory()
     yield _disk(home)
     yield _gpu()
-    yield from map(_base_model, load_catalog(load_settings().catalog_file))
+    yield from map(base_model, offered_models(load_settings()))
 
 
 def _python() -> Check:
@@ -112,7 +113,7 @@ def _gpu() -> Check:
     return Check("GPU", "ok", found)
 
 
-def _base_model(entry: BaseModelEntry) -> Check:
+def base_model(entry: BaseModelEntry) -> Check:
     name = f"model {entry.id}"
     if entry.source == "hub":
         return Check(name, "ok", f"{entry.repository}, fetched from the hub when it is first used")
@@ -138,7 +139,4 @@ def _files_of(name: str, folder: Path) -> Check:
 
 
 def _wheel_file(entry: BaseModelEntry) -> Path | None:
-    spec = find_spec(entry.package or "")
-    if spec is None or spec.origin is None:
-        return None
-    return Path(spec.origin).parent / (entry.file or "")
+    return file_in_wheel(entry.package or "", entry.file or "")

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from cli.checks import Check
 from cli.client.client import connect
 from cli.client.errors import Refused, Unreachable
 from cli.client.home import Home, load_settings
+from core.checks import Check
 from core.errors import ConfigurationError, TuneryError
 from core.settings import SERVER_FIELDS, Settings
 

@@ -1,7 +1,6 @@
 """A thin client of our own REST API. `connect` finds the server and the key of a command."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Self
@@ -10,9 +9,10 @@ from urllib.parse import urlsplit
 import typer
 
 from cli.client.errors import Refused, Unreachable
+from cli.client.findings import with_findings
 from cli.client.home import Home, read
 from core.errors import ConfigurationError
-from core.loopback import is_loopback
+from core.process.loopback import is_loopback
 
 if TYPE_CHECKING:
     import httpx
@@ -45,6 +45,7 @@ class Client:
         import httpx
 
         self.base_url = normalised(base_url)
+        self.uploaded: list[str] = []  # the ids of files that this command has sent
         self._http = httpx.Client(
             base_url=self.base_url,
             headers={"Authorization": f"Bearer {api_key}"},
@@ -74,7 +75,9 @@ class Client:
     def upload(self, filename: str, content: IO[bytes], purpose: str) -> dict[str, Any]:
         """Send a file while it is read. The file is never in memory as a whole."""
         files = {"file": (filename, content, "application/octet-stream")}
-        return self._json("POST", "/files", data={"purpose": purpose}, files=files)
+        file = self._json("POST", "/files", data={"purpose": purpose}, files=files)
+        self.uploaded.append(file["id"])
+        return file
 
     def every(self, path: str, limit: int | None = None, **parameters: Any) -> Iterator[dict[str, Any]]:
         """Yield the entries of a list, page after page, at most `limit` of them."""
@@ -152,7 +155,7 @@ def connect(home: Path, base_url: str | None, api_key: str | None) -> Client:
     if key is None:
         raise ConfigurationError(
             f"No API key: pass --api-key, set TUNERY_API_KEY, or start `tunery up`, which leaves one in "
-            f"{folder.api_key}"
+            f"{folder.api_key}. If it runs already, name its folder: --home or TUNERY_HOME"
         )
     if not key.isascii() or not key.isprintable():
         raise ConfigurationError("The API key has characters that cannot be in a key; a key looks like tnr_…")
@@ -187,17 +190,6 @@ def _event(data: str, answer: "httpx.Response") -> dict[str, Any]:
 def _refusal(answer: "httpx.Response") -> Refused:
     try:
         error = answer.json()["error"]
-        return Refused(answer.status_code, _with_findings(error), error.get("code"))
+        return Refused(answer.status_code, with_findings(error), error.get("code"), error)
     except (ValueError, KeyError, TypeError, AttributeError):
         return Refused(answer.status_code, f"{answer.url} answered {answer.reason_phrase or 'with an error'}")
-
-
-def _with_findings(error: dict[str, Any]) -> str:
-    """Return the message, followed by a line for each finding of the server in the rows of a file."""
-    lines = [str(error["message"])]
-    for finding in error.get("details") or []:
-        place = ", ".join(
-            filter(None, (f"line {finding['line']}" if "line" in finding else "", finding.get("field")))
-        )
-        lines.append(f"  {place and place + ': '}{finding.get('message', finding)}")
-    return os.linesep.join(lines)

@@ -12,6 +12,9 @@ TuneryError
 A ConfigurationError ends the command with exit code 2, as a misspelt option does.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from core.errors import TuneryError
 
 
@@ -24,10 +27,18 @@ class CommandError(TuneryError):
 class Refused(CommandError):
     """The server answered with an error, in OpenAI's form. `status` is the HTTP status."""
 
-    def __init__(self, status: int, message: str, code: str | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, code: str | None = None, answer: Mapping[str, Any] | None = None
+    ) -> None:
+        """`answer` is the whole `error` of the answer."""
         super().__init__(message)
-        self.status = status
-        self.code = code
+        self.status, self.code = status, code
+        self._answer = answer or {"message": message, "code": code}
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the server has said, for programs."""
+        return {**self._answer, "status": self.status}
 
     @property
     def is_passing(self) -> bool:

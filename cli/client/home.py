@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.errors import ConfigurationError
-from core.private_files import write_private
+from core.process.private_files import write_private
 
 if TYPE_CHECKING:
     from core.settings import Settings

@@ -1,6 +1,6 @@
 """Prints the output of a command: data on stdout, progress and errors on stderr.
 
-With --json, stdout has one JSON value on each line, and nothing else.
+With --json, stdout has one JSON value on each line, and nothing else. An error is one JSON object on stderr.
 """
 
 import json as jsonlib
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import TuneryError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -19,6 +21,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, one va
 
 # Characters. No row is longer, so a table that goes into a pipe is never cut.
 PIPED_WIDTH = 10_000
+
+EMPTY: tuple[Any, ...] = (None, {}, [])
 
 
 @cache
@@ -58,7 +62,7 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
 
 def record(row: Mapping[str, Any], fields: Sequence[str]) -> None:
     """Print the named fields, one on each line, on stdout. Fields without a value are left out."""
-    shown = {name: row[name] for name in fields if row.get(name) not in (None, {}, [])}
+    shown = {name: row[name] for name in fields if row.get(name) not in EMPTY}
     width = max(map(len, shown), default=0)
     for name, value in shown.items():
         data(f"{name:<{width}}  {cell(name, value)}")
@@ -70,11 +74,27 @@ def cell(name: str, value: Any) -> str:
         return "-"
     if name.endswith(("_at", "estimated_finish")) and isinstance(value, int | float):
         return datetime.fromtimestamp(value).strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, float):
+        return number(value)
     if isinstance(value, list):
         return ", ".join(cell(name, item) for item in value)
     if isinstance(value, dict):
-        return "  ".join(f"{key} {cell(key, item)}" for key, item in value.items() if item is not None)
+        return "  ".join(f"{key} {cell(key, item)}" for key, item in value.items() if item not in EMPTY)
     return printable(str(value))
+
+
+def number(value: float) -> str:
+    """Return a number with four digits, or more if it has more before its point."""
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
+
+
+def error(fault: TuneryError, exit_code: int, as_json: bool) -> None:
+    """Print the error that ends a command on stderr: a line for a person, or one JSON object."""
+    if not as_json:
+        note(f"Error: {fault}", "red")
+        return
+    told = {"message": str(fault), "exit_code": exit_code, **getattr(fault, "details", {})}
+    print(jsonlib.dumps({"error": told}, ensure_ascii=False, default=str), file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:

@@ -55,19 +55,21 @@ class Bar:
 
 
 class Lines:
-    """Prints a line at each change of phase, and every LINE_SECONDS within a phase."""
+    """Prints a line at each change of phase, and at most every LINE_SECONDS when a step was made."""
 
     def __init__(self) -> None:
         self._losses = Losses()
         self._phase: str | None = None
+        self._step: int | None = None
         self._printed = 0.0
 
     def show(self, job: dict[str, Any], events: list[dict[str, Any]]) -> None:
         self._losses.read(events)
-        now = phase(job)
-        if now == self._phase and time.monotonic() - self._printed < LINE_SECONDS:
+        now, step = phase(job), (job.get("progress") or {}).get("step")
+        is_early = time.monotonic() - self._printed < LINE_SECONDS
+        if now == self._phase and (step == self._step or is_early):
             return
-        self._phase, self._printed = now, time.monotonic()
+        self._phase, self._step, self._printed = now, step, time.monotonic()
         output.note("  ".join(part for part in (now, figures(job, self._losses.latest)) if part))
 
 

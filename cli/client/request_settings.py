@@ -12,7 +12,10 @@ Training = Annotated[
     str,
     typer.Argument(metavar="FILE-OR-ID", help="A local .jsonl file, or a file id (file-…)"),
 ]
-Model = Annotated[str, typer.Option(help="The id of a base model from GET /v1/models")]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="A base model, or a fine-tuned one. Without it, the error names them"),
+]
 Suffix = Annotated[str | None, typer.Option(help="Text to put into the new model's name")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same adapter")]
 

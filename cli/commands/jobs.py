@@ -1,39 +1,30 @@
-"""`tunery jobs`: create, watch, pause, cancel and delete fine-tuning jobs."""
+"""`tunery jobs`: create, estimate, watch, pause, cancel and delete fine-tuning jobs."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from cli.client import output, watch
 from cli.client.client import Client
 from cli.client.connection import connected
-from cli.client.request_settings import (
-    Model,
-    Seed,
-    Settings,
-    Suffix,
-    Training,
-    read_settings,
-    with_settings,
-    without_none,
-)
-from cli.commands.files import Limit
-from cli.commands.sending import file_id
-from core.objectives import NAMES
+from cli.commands import estimates
+from cli.commands.files.command import Limit
+from cli.commands.job_request import of_a_job
+from cli.commands.sending import create_with_files, delete_uploaded
 
-app = typer.Typer(help="Create, watch, pause, cancel and delete fine-tuning jobs.", no_args_is_help=True)
+app = typer.Typer(
+    help="Create, estimate, watch, pause, cancel and delete fine-tuning jobs.", no_args_is_help=True
+)
 
 COLUMNS = ("id", "status", "model", "created_at", "finished_at", "fine_tuned_model")
 DETAILS = (
     *("id", "status", "error", "model", "fine_tuned_model", "adapter_id", "training_file", "validation_file"),
+    *("validation_split", "augmentation", "prepared"),
     *("result_files", "hyperparameters", "adapter", "training", "seed", "evaluate", "progress"),
     *("trained_tokens", "created_at", "estimated_finish", "finished_at"),
 )
-if TYPE_CHECKING:
-    Method = str
-else:
-    Method = StrEnum("Method", {name.upper(): name for name in NAMES})
+ROW_COLUMNS = ("part", "file_id", "line", "tokens", "loss_before", "loss_after", "change", "suspicion")
 
 ENDINGS = "0 the job succeeded, 4 it failed, 5 it was cancelled, 6 it is paused."
 
@@ -47,71 +38,63 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+class RowOrder(StrEnum):
+    HARDEST = "hardest"
+    MOST_CHANGED = "most_changed"
+    MOST_FORGOTTEN = "most_forgotten"
+    LIKELY_MISLABELLED = "likely_mislabelled"
+
+
+class RowPart(StrEnum):
+    TRAINING = "training"
+    VALIDATION = "validation"
+
+
 JobId = Annotated[str, typer.Argument(metavar="ID", help="ftjob-…")]
 
 
 @app.command(epilog=f"Exit codes with --wait: {ENDINGS}")
 @connected
+@of_a_job
 def create(
     client: Client,
     json: bool,
-    training: Training,
-    model: Model,
-    validation: Annotated[
-        str | None,
-        typer.Option(metavar="FILE-OR-ID", help="The file on which the validation loss is measured"),
-    ] = None,
-    suffix: Suffix = None,
-    seed: Seed = None,
-    method: Annotated[Method, typer.Option(help="The objective; the rows of the file must fit it")] = Method(
-        "supervised"
-    ),
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Number of passes over the rows", show_default="auto")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Rows in each step", show_default="auto")
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Peak of the learning rate", show_default="2e-4")
-    ] = None,
-    devices: Annotated[int | None, typer.Option(min=1, help="Number of devices", show_default="1")] = None,
-    rank: Annotated[int | None, typer.Option(min=1, help="LoRA's r", show_default="16")] = None,
-    alpha: Annotated[int | None, typer.Option(min=1, help="LoRA's lora_alpha", show_default="32")] = None,
-    wandb: Annotated[str | None, typer.Option(metavar="PROJECT", help="Report to Weights & Biases")] = None,
-    mlflow: Annotated[str | None, typer.Option(metavar="EXPERIMENT", help="Report to MLflow")] = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Keep a TensorBoard file")] = False,
-    evaluate: Annotated[
-        bool,
-        typer.Option(
-            "--evaluate",
-            help="Compare the result with its base model; --set evaluate.rows=100 and the like say how",
-        ),
-    ] = False,
-    settings: Settings = None,
+    request: dict[str, Any],
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has ended or is paused")] = False,
 ) -> None:
     """Create a job. A local file is uploaded first."""
-    given = read_settings(settings or [])
-    asked = without_none(
-        model=model,
-        training_file=file_id(client, training),
-        validation_file=file_id(client, validation) if validation else None,
-        suffix=suffix,
-        seed=seed,
-        method=_method(method, n_epochs=epochs, batch_size=batch_size),
-        adapter=_section({"type": "lora"}, r=rank, lora_alpha=alpha),
-        training=_section({}, learning_rate=learning_rate, devices=devices),
-        integrations=_integrations(wandb, mlflow, tensorboard),
-        evaluate={} if evaluate else None,
-    )
-    job = client.post("/fine_tuning/jobs", with_settings(asked, given))
+    job = create_with_files(client, "/fine_tuning/jobs", request)
     if wait:
         output.note(f"Created {job['id']}")
         _finish(watch.wait(client, job["id"]), json)
         return
     output.json(job) if json else output.record(job, DETAILS)
     output.note(f"Next: tunery jobs wait {job['id']}")
+
+
+@app.command()
+@connected
+@of_a_job
+def estimate(
+    client: Client,
+    json: bool,
+    request: dict[str, Any],
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--device", help="Only this device, such as l4 or this-machine; may be repeated"),
+    ] = None,
+) -> None:
+    """Say what a job would take: tokens, memory, disk, time and price.
+
+    A local file is uploaded first, and deleted after the answer. No job is created. The options are those
+    of `tunery jobs create`.
+    """
+    asked = {**request, "devices": device} if device else request
+    try:
+        answer = client.post("/fine_tuning/estimates", asked)
+    finally:
+        delete_uploaded(client)
+    output.json(answer) if json else estimates.show(answer)
 
 
 @app.command("list")
@@ -157,6 +140,25 @@ def logs(
     for job, events in watched.updates():
         _print_events(events, json)
         watch.raise_for_outcome(job)
+
+
+@app.command()
+@connected
+def rows(
+    client: Client,
+    json: bool,
+    job_id: JobId,
+    order: Annotated[RowOrder, typer.Option(help="Which rows come first")] = RowOrder.HARDEST,
+    part: Annotated[RowPart | None, typer.Option(help="Only rows of this part of the data")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The largest number of rows")] = 20,
+) -> None:
+    """List the losses of a job's rows before and after training, if it has training.row_losses."""
+    found = list(client.every(f"{watch.job_path(job_id)}/rows", limit, order=order, part=part))
+    output.json(found) if json else output.table(found, ROW_COLUMNS)
+    if not found:
+        output.note(
+            "No losses of rows. A job measures them if it is created with --set training.row_losses=1000"
+        )
 
 
 @app.command(epilog=f"Exit codes: {ENDINGS}")
@@ -207,7 +209,8 @@ def _finish(job: dict[str, Any], json: bool) -> None:
     output.json(job) if json else output.record(job, DETAILS)
     watch.raise_for_outcome(job)
     if job.get("adapter_id"):
-        output.note(f"Next: tunery adapters download {job['adapter_id']} DIR")
+        output.note(f"Next: tunery chat {job['fine_tuned_model']}")
+        output.note(f"Or:   tunery adapters download {job['adapter_id']} DIR")
 
 
 def _print_events(events: list[dict[str, Any]], json: bool) -> None:
@@ -218,26 +221,3 @@ def _print_events(events: list[dict[str, Any]], json: bool) -> None:
             output.data(
                 f"{output.cell('created_at', event['created_at'])}  {event['level']:<5}  {event['message']}"
             )
-
-
-def _method(method: Method, **hyperparameters: Any) -> dict[str, Any] | None:
-    chosen = without_none(**hyperparameters)
-    if method == "supervised" and not chosen:
-        return None
-    return {"type": str(method), str(method): {"hyperparameters": chosen}}
-
-
-def _integrations(wandb: str | None, mlflow: str | None, tensorboard: bool) -> list[dict[str, Any]] | None:
-    asked: list[dict[str, Any]] = []
-    if wandb is not None:
-        asked.append({"type": "wandb", "wandb": {"project": wandb}})
-    if mlflow is not None:
-        asked.append({"type": "mlflow", "mlflow": {"experiment": mlflow}})
-    if tensorboard:
-        asked.append({"type": "tensorboard"})
-    return asked or None
-
-
-def _section(fixed: dict[str, Any], **options: Any) -> dict[str, Any] | None:
-    chosen = without_none(**options)
-    return fixed | chosen if chosen else None

@@ -11,7 +11,7 @@ from cli.client.client import Client
 from cli.client.connection import connected
 from cli.client.errors import GaveUp
 from cli.client.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
-from cli.commands.files import Limit
+from cli.commands.files.command import Limit
 from cli.commands.keys import database_session
 from core.errors import ConfigurationError
 

@@ -20,8 +20,8 @@ from cli.client.request_settings import (
     with_settings,
     without_none,
 )
-from cli.commands.files import Limit
-from cli.commands.sending import file_id
+from cli.commands.files.command import Limit
+from cli.commands.sending import chosen_model, create_with_files, file_id, local_file
 from core.errors import ConfigurationError
 
 app = typer.Typer(help="Try values of a job's parameters, and keep the best.", no_args_is_help=True)
@@ -41,7 +41,6 @@ def create(
     client: Client,
     json: bool,
     training: Training,
-    model: Model,
     validation: Annotated[str, typer.Option(metavar="FILE-OR-ID", help="The file whose loss decides")],
     tried: Annotated[
         list[str],
@@ -52,6 +51,7 @@ def create(
             "adapter.target_modules; repeat it to try all combinations",
         ),
     ],
+    model: Model = None,
     suffix: Suffix = None,
     seed: Seed = None,
     settings: Settings = None,
@@ -59,6 +59,8 @@ def create(
 ) -> None:
     """Create a sweep. A local file is uploaded first."""
     parameters, given = read_tried(tried), read_settings(settings or [])
+    local_file(training)
+    model = chosen_model(client, model, given)
     asked = without_none(
         model=model,
         training_file=file_id(client, training),
@@ -67,7 +69,7 @@ def create(
         seed=seed,
         parameters=parameters,
     )
-    sweep = client.post(SWEEPS, with_settings(asked, given))
+    sweep = create_with_files(client, SWEEPS, with_settings(asked, given))
     if wait:
         output.note(f"Created {sweep['id']}")
         job = watch.wait(client, sweep["job_id"])

@@ -8,7 +8,7 @@ import typer
 from cli.client import output
 from cli.client.client import Client
 from cli.client.connection import connected
-from cli.commands.files import Limit
+from cli.commands.files.command import Limit
 from core.statuses import ENDED
 
 app = typer.Typer(

@@ -1,10 +1,6 @@
-"""Makes the demo's dataset from our own sample or any chat file, and keeps some rows out of training.
-
-`python -m cli.demo.dataset FOLDER` writes the sample's two files, which the dashboard's sample job uploads.
-"""
+"""Makes the demo's dataset from our own sample or any chat file, and keeps some rows out of training."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -14,8 +10,6 @@ from typing import Any
 from core.datasets import sample
 from core.errors import ConfigurationError
 
-SAMPLE_ROWS = 300
-HELD_OUT_ROWS = 20
 HELD_OUT_SHARE = 0.1
 MIN_ROWS = 20  # ten to train on, which is OpenAI's minimum, and ten to keep out
 
@@ -38,12 +32,11 @@ class DemoDataset:
 
 def sample_dataset(folder: Path) -> DemoDataset:
     """Write the sample: support tickets of a fictional shop, which the model turns into records."""
-    training = folder / "train.jsonl"
-    sample.write_sample(training, SAMPLE_ROWS)
-    tickets = [ticket.row for ticket in sample.held_out(HELD_OUT_ROWS)]
-    return DemoDataset(
-        "support tickets (generated)", training, _write(folder, tickets), tickets, sample.score
-    )
+    for name, content in sample.sample_files().items():
+        (folder / name).write_bytes(content)
+    training, held_out = folder / sample.TRAINING_NAME, folder / sample.HELD_OUT_NAME
+    tickets = [ticket.row for ticket in sample.held_out()]
+    return DemoDataset("support tickets (generated)", training, held_out, tickets, sample.score)
 
 
 def own_dataset(data: Path, folder: Path) -> DemoDataset:
@@ -58,9 +51,9 @@ def own_dataset(data: Path, folder: Path) -> DemoDataset:
         raise ConfigurationError(f"{data} cannot be read: {error}") from error
     if len(lines) < MIN_ROWS:
         raise ConfigurationError(f"{data} has {len(lines)} rows; the demo needs {MIN_ROWS} or more")
-    count = min(HELD_OUT_ROWS, max(MIN_ROWS // 2, round(len(lines) * HELD_OUT_SHARE)))
+    count = min(sample.HELD_OUT_ROWS, max(MIN_ROWS // 2, round(len(lines) * HELD_OUT_SHARE)))
     kept = {round((index + 0.5) * len(lines) / count) for index in range(count)}
-    training = folder / "train.jsonl"
+    training = folder / sample.TRAINING_NAME
     training.write_text("".join(f"{line}\n" for i, line in enumerate(lines) if i not in kept), "utf-8")
     try:
         rows = [json.loads(line) for i, line in enumerate(lines) if i in kept]
@@ -79,12 +72,6 @@ def likeness(answer: str, expected: str) -> float:
 
 
 def _write(folder: Path, rows: list[Row]) -> Path:
-    path = folder / "held-out.jsonl"
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    path = folder / sample.HELD_OUT_NAME
+    path.write_bytes(sample.jsonl(rows))
     return path
-
-
-if __name__ == "__main__":
-    written = Path(sys.argv[1])
-    written.mkdir(parents=True, exist_ok=True)
-    sample_dataset(written)

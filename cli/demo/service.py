@@ -1,6 +1,7 @@
 """Finds the service that runs on the demo's home, or starts one for the demo."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from cli.client.errors import GaveUp
 from cli.client.home import Home, read
 
 STOP_SECONDS = 100.0
+UNMEASURED = {"TUNERY_PORTABILITY_AT_PUBLICATION": "false"}  # the service ends before a measurement would
 
 
 @contextmanager
@@ -25,7 +27,11 @@ def running_service(home: Home) -> Iterator[str]:
         return
     command = [sys.executable, "-m", "cli.main", "up", "--home", str(home.path), "--json"]
     process = subprocess.Popen(
-        [*command, "--port", str(_free_port())], stdout=subprocess.PIPE, text=True, start_new_session=True
+        [*command, "--port", str(_free_port())],
+        env={**UNMEASURED, **os.environ},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
         assert process.stdout is not None

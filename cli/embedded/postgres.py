@@ -11,14 +11,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import psycopg
-from psycopg import sql
+from typing import TYPE_CHECKING, Any
 
 from cli.embedded.process import HOST, Server, package_folder
 from core.errors import ConfigurationError
-from core.private_files import write_private
+from core.process.private_files import write_private
+
+if TYPE_CHECKING:
+    import psycopg
 
 DATABASE = "tunery"
 """The name of the database and of its owner, who is no superuser: SQL cannot reach files or programs."""
@@ -32,7 +32,6 @@ class Postgres(Server):
 
     name = "postgres"
     programs = frozenset({"postgres", "initdb"})
-    unready = (psycopg.OperationalError,)
     stop_signal = signal.SIGINT  # "fast": ends sessions, writes a checkpoint
 
     def __init__(self, home: Path, port: int, *, password: str, admin_password: str) -> None:
@@ -62,6 +61,12 @@ class Postgres(Server):
         }
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         return [*self._as_account(), self._program("postgres"), "-D", str(self._data), *options]
+
+    @property
+    def unready(self) -> tuple[type[Exception], ...]:
+        import psycopg
+
+        return (psycopg.OperationalError,)
 
     def probe(self) -> None:
         with self._connection(ADMIN, self._admin_password, ADMIN) as admin:
@@ -101,7 +106,9 @@ class Postgres(Server):
         finally:
             path.unlink()
 
-    def _ensure_database(self, admin: psycopg.Connection[Any]) -> None:
+    def _ensure_database(self, admin: "psycopg.Connection[Any]") -> None:
+        from psycopg import sql
+
         role = sql.Identifier(DATABASE)
         if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (DATABASE,)).fetchone():
             password = sql.Literal(self._password)
@@ -109,7 +116,9 @@ class Postgres(Server):
         if not admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone():
             admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
 
-    def _connection(self, user: str, password: str, database: str) -> psycopg.Connection[Any]:
+    def _connection(self, user: str, password: str, database: str) -> "psycopg.Connection[Any]":
+        import psycopg
+
         return psycopg.connect(
             host=HOST,
             port=self._port,

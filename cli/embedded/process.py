@@ -21,7 +21,7 @@ from typing import ClassVar
 import psutil
 
 from core.errors import ConfigurationError
-from core.private_files import write_private
+from core.process.private_files import write_private
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.02
@@ -61,8 +61,6 @@ class Server(ABC):
     name: ClassVar[str]
     programs: ClassVar[frozenset[str]]
     """Process names that belong to this server."""
-    unready: ClassVar[tuple[type[Exception], ...]]
-    """The exceptions that `probe` raises while the server is not ready yet."""
     environment: ClassVar[dict[str, str]] = {}
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     start_seconds: ClassVar[float] = 60
@@ -82,9 +80,17 @@ class Server(ABC):
     def command(self) -> list[str]:
         """Return the program and its arguments. It runs in `directory`."""
 
+    @property
+    @abstractmethod
+    def unready(self) -> tuple[type[Exception], ...]:
+        """The exceptions that `probe` raises while the server is not ready yet."""
+
     @abstractmethod
     def probe(self) -> None:
-        """Return if the server serves real requests, else raise one of `unready`."""
+        """Return if the server serves real requests, else raise one of `unready`.
+
+        Its client library is first imported here, so that all servers are under way before the first import.
+        """
 
     @property
     def pid(self) -> int | None:

@@ -14,12 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
 from cli.embedded.process import HOST, Server, not_installed
-from core.private_files import write_private
+from core.process.private_files import write_private
 
 REGION = "us-east-1"
 BUCKET = "tunery"
@@ -38,7 +34,6 @@ class S3(Server):
 
     name = "s3"
     programs = frozenset({"weed"})
-    unready = (BotoCoreError, ClientError)
     environment: ClassVar[dict[str, str]] = {"GOMEMLIMIT": f"{MEMORY_MIB}MiB"}
     stop_seconds = 3
     """A stop takes 1 s, or 15 s if the start was not complete. A kill loses no data that was confirmed."""
@@ -119,7 +114,15 @@ class S3(Server):
         arguments = [f"-{key}={value}" for key, value in options.items()]
         return [weed, "-logtostderr=true", "mini", *arguments]
 
+    @property
+    def unready(self) -> tuple[type[Exception], ...]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        return (BotoCoreError, ClientError)
+
     def probe(self) -> None:
+        from botocore.exceptions import ClientError
+
         try:
             self._client.head_bucket(Bucket=BUCKET)
         except ClientError as error:
@@ -132,6 +135,9 @@ class S3(Server):
 
     @cached_property
     def _client(self) -> Any:
+        import boto3
+        from botocore.config import Config
+
         return boto3.client(
             "s3",
             endpoint_url=self.url,

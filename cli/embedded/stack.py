@@ -21,7 +21,7 @@ from cli.embedded.process import Server
 from cli.embedded.s3 import BUCKET, GRPC_OFFSET, S3, is_blocked
 from cli.embedded.valkey import Valkey
 from core.errors import ConfigurationError
-from core.private_files import write_private
+from core.process.private_files import write_private
 
 ServerName = Literal["postgres", "valkey", "s3"]
 
@@ -66,6 +66,8 @@ class EmbeddedServers:
         self._lock: int | None = None
         self._port_claim: socket.socket | None = None
         self._starts = ThreadPoolExecutor()
+        self._first_starts: list[Future[None]] = []
+        self._failures: list[Exception] = []
         self._abandoned = threading.Event()
         self._replaced_handlers: list[signal.Signals] = []
 
@@ -95,14 +97,36 @@ class EmbeddedServers:
 
         Raises ConfigurationError if `home` is in use or not writable, or if a server does not start.
         """
+        self.begin()
+        self.wait_until_ready()
+
+    def begin(self) -> None:
+        """Begin to start all three servers, each in a thread. From now on their addresses are known.
+
+        Raises ConfigurationError if `home` is in use or not writable.
+        """
         self._take_lock()
         try:
             self._exit_on_signals()
             self._configure()
-            self._start_all()
+            self._begin_all()
         except BaseException:
             self.stop()
             raise
+
+    def wait_until_ready(self) -> None:
+        """Return once each server has served a real request.
+
+        Raises ConfigurationError if a server does not start; all three have been stopped then.
+        """
+        try:
+            wait(self._first_starts)
+        except BaseException:
+            self.stop()
+            raise
+        if self._failures:
+            self.stop()
+            raise self._failures[0]
 
     def stop(self) -> None:
         """Stop all three servers. Signals that arrive meanwhile are delivered afterwards."""
@@ -200,21 +224,18 @@ class EmbeddedServers:
         write_private(path, json.dumps(asdict(made), indent=2))
         return made
 
-    def _start_all(self) -> None:
-        failures: list[Exception] = []
-
+    def _begin_all(self) -> None:
         def start(server: Server) -> None:
             try:
                 server.start(self._abandoned)
             except Exception as error:
-                failures.append(error)  # before the others give up: the first failure is the cause
+                self._failures.append(error)  # before the others give up: the first failure is the cause
                 self._abandoned.set()
 
         self._abandoned.clear()
+        self._failures = []
         self._starts = ThreadPoolExecutor(len(self._servers))
-        wait([self._starts.submit(start, server) for server in self._servers.values()])
-        if failures:
-            raise failures[0]
+        self._first_starts = [self._starts.submit(start, server) for server in self._servers.values()]
 
     def _stop_all(self) -> None:
         if self._lock is None:

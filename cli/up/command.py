@@ -1,8 +1,9 @@
 """`tunery up`: runs the whole service on one machine, and leaves no process behind when it stops.
 
 It locks the state folder, stops processes that an earlier run has left, and checks the port. Then it starts
-the servers, prepares the tables and the first key, and starts the API, the worker and `tunery serve`, unless
-the worker's trainer answers chats. It stops them in the reverse order; the worker saves a checkpoint first.
+the servers and the API at the same time, and prepares the tables and the first key. Once the API is ready, it
+starts the worker and `tunery serve`, unless the worker's trainer answers chats. It stops all in the reverse
+order; the worker saves a checkpoint first.
 """
 
 import fcntl
@@ -25,11 +26,11 @@ from cli.client.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
 from cli.commands.dashboard import sign_in_url
 from cli.up.children import Child, stop_leftovers
 from cli.up.log_files import LogFiles, rotate
-from cli.up.preparation import prepare_database, prepare_object_store, secret_keys
+from cli.up.preparation import load_preparation, prepare_database, prepare_object_store, secret_keys
 from cli.up.servers import WatchedServer, servers
 from cli.up.stopping import StopRequest
 from core.errors import ConfigurationError
-from core.private_files import write_private
+from core.process.private_files import write_private
 from worker.process import stop_times
 from worker.process.environment import TRAINER_ENVIRONMENT
 
@@ -47,6 +48,8 @@ GRACE = {
     "worker": float(stop_times.WORKER),
     "serve": float(stop_times.SERVER),
 }  # seconds that each part may take to stop
+
+STARTED = {"api": "the API", "worker": "the worker", "serve": "the server that answers chats"}
 
 
 def up(
@@ -79,20 +82,26 @@ def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack)
     """Start all parts and wait until the API is ready. `stack` stops them, the last one first."""
     base_url = f"http://{reachable(settings.host)}:{settings.port}"
     keys = secret_keys(settings, home)
-    settings, credentials, watched = stack.enter_context(servers(settings, home, keys))
-    if stop.made:
-        return [], base_url
-    os.environ.update(credentials, **keys)
-    patiently(lambda: prepare_object_store(settings), watched, stop)
-    patiently(lambda: prepare_database(settings, home), watched, stop)
-    if stop.made:
-        return [], base_url
-    children = [start_child(name, settings, home, stop, stack) for name in parts_of(settings)]
+    output.note(f"Starting {'Postgres, Valkey, S3 and ' * settings.needs_embedded_servers}{STARTED['api']}")
+    chosen = stack.enter_context(servers(settings, home, keys))
+    settings = chosen.settings
+    os.environ.update(chosen.environment, **keys)
     write_private(home.base_url, f"{base_url}/v1\n")
+    api = start_child("api", settings, home, stop, stack)  # loads its code while the servers start
+    load_preparation()
+    parts: list[Part] = [*chosen.wait_until_ready(), api, LogFiles(home.logs)]
+    if not stop.made:
+        output.note("Preparing the bucket and the tables")
+    patiently(lambda: prepare_object_store(settings), parts, stop)
+    patiently(lambda: prepare_database(settings, home), parts, stop)
     deadline = time.monotonic() + READY_SECONDS
-    parts: list[Part] = [*watched, *children, LogFiles(home.logs)]
-    tend(parts, stop, until=lambda: is_ready(base_url, deadline, children[0]))
-    return parts, base_url
+    tend(parts, stop, until=lambda: is_ready(base_url, deadline, api))
+    if stop.made:
+        return parts, base_url
+    # Only now, so that they do not take the processors from the API while a person waits for it
+    others = [name for name in parts_of(settings) if name != "api"]
+    output.note(f"The API is ready. Starting {', '.join(STARTED[name] for name in others)}")
+    return parts + [start_child(name, settings, home, stop, stack) for name in others], base_url
 
 
 def parts_of(settings: "Settings") -> list[str]:
@@ -215,14 +224,14 @@ def reachable(host: str) -> str:
 
 def first_model(settings: "Settings") -> str:
     """Return the id of the first base model, for the example. Raises ConfigurationError."""
-    from core.catalog import load_catalog
+    from core.catalog import offered_models
 
-    return next(iter(load_catalog(settings.catalog_file))).id
+    return next(iter(offered_models(settings))).id
 
 
 def announce(base_url: str, model: str, home: Home, names: Sequence[str], json: bool) -> None:
     option = "" if home.path == DEFAULT_HOME.resolve() else f" --home {home.path}"
-    command = f"tunery jobs create train.jsonl --model {model} --wait{option}"
+    command = f"tunery files sample && tunery jobs create train.jsonl --model {model} --wait{option}"
     dashboard = dashboard_url(home)
     if not json:
         output.data(f"Tunery is ready at {base_url}")

@@ -3,7 +3,6 @@
 `tunery up` runs `api`, `worker` and `serve` as child processes. In production, each command runs by itself.
 """
 
-import gc
 import os
 import sys
 from contextlib import suppress
@@ -14,6 +13,7 @@ import typer
 from cli.client import output
 from cli.client.database import open_database
 from cli.client.home import load_settings
+from cli.up.loading import loading
 from cli.up.preparation import prepare_object_store
 
 JsonLog = Annotated[
@@ -29,15 +29,14 @@ def api(
     json: JsonLog = False,
 ) -> None:
     """Run the API alone, from TUNERY_* settings."""
-    from api.app import create_app
-    from api.server import Server
-    from core.logs import configure_logs
+    with loading():
+        from api.app import create_app
+        from api.server import Server
+        from core.process.logs import configure_logs
 
-    settings = load_settings(host=host, port=port, log_json=json or None)
-    configure_logs(settings.log_level, settings.log_json)
-    server = Server(create_app(settings), settings.host, settings.port)
-    gc.collect()
-    gc.freeze()  # these objects are never freed, so no collection should visit them while requests wait
+        settings = load_settings(host=host, port=port, log_json=json or None)
+        configure_logs(settings.log_level, settings.log_json)
+        server = Server(create_app(settings), settings.host, settings.port)
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
@@ -46,7 +45,8 @@ def api(
 
 def worker(json: JsonLog = False) -> None:
     """Run one worker alone, from TUNERY_* settings."""
-    from worker.supervise.service import run_worker
+    with loading():
+        from worker.supervise.service import run_worker
 
     if json:
         os.environ["TUNERY_LOG_JSON"] = "true"  # the trainer, a process of its own, reads the variable too
@@ -60,12 +60,13 @@ def serve(
 ) -> None:
     """Run a server alone, from TUNERY_* settings. It samples from models when clients chat with them."""
     from worker.process.environment import TRAINER_ENVIRONMENT
-    from worker.serve.service import run_server
 
     settings = load_settings(serve_host=host, serve_port=port, log_json=json or None)
     if not TRAINER_ENVIRONMENT.keys() <= os.environ.keys():  # the C library reads it when a process starts
         command = [sys.executable, "-m", "cli.main", *sys.argv[1:]]
         os.execve(sys.executable, command, {**TRAINER_ENVIRONMENT, **os.environ})  # noqa: S606
+    with loading():
+        from worker.serve.service import run_server
     if not run_server(settings):
         raise typer.Exit(COULD_NOT_START)
 

@@ -6,8 +6,9 @@ from cli.client.database import open_database
 from cli.client.errors import Unreachable
 from cli.client.home import Home, read
 from cli.client.output import note
+from cli.up.loading import loading
 from core.errors import ConfigurationError
-from core.private_files import write_private
+from core.process.private_files import write_private
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 PROJECT = "default"
+
+
+def load_preparation() -> None:
+    """Import what the other functions need. It takes a while, so it is done while the servers start."""
+    with loading():
+        import core.access.keys
+        import core.access.projects
+        import core.schema
+        import core.storage.object_store
+        import core.tables  # noqa: F401
 
 
 def prepare_object_store(settings: "Settings") -> None:

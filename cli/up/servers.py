@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cli.client.home import Home
@@ -50,28 +51,43 @@ class WatchedServer:
             note(f"The server {self._name} runs again")
 
 
-@contextmanager
-def servers(
-    settings: "Settings", home: Home, keys: Mapping[str, str]
-) -> "Iterator[tuple[Settings, Mapping[str, str], list[WatchedServer]]]":
-    """Start the embedded servers, unless the settings name the operator's own, and stop them at the end.
+@dataclass(frozen=True)
+class Servers:
+    """The servers of `up`, which may still be starting: their addresses are known before they answer.
 
-    Yields the settings with every server's address, the variables for the object store's client, and the
-    servers to tend. A file in HOME gets all variables that a worker needs when it is started by hand. They
-    include `keys`.
+    `settings` has every server's address, and `environment` the variables for the object store's client.
+    """
+
+    settings: "Settings"
+    environment: Mapping[str, str]
+    _embedded: "EmbeddedServers | None" = None
+
+    def wait_until_ready(self) -> list[WatchedServer]:
+        """Return the embedded servers, to be tended, once they answer. Raises ConfigurationError."""
+        if self._embedded is None:
+            return []
+        self._embedded.wait_until_ready()
+        return [WatchedServer(self._embedded, name) for name in self._embedded.names]
+
+
+@contextmanager
+def servers(settings: "Settings", home: Home, keys: Mapping[str, str]) -> "Iterator[Servers]":
+    """Begin to start the embedded servers, unless the settings name the operator's own. Stop them at the end.
+
+    A file in HOME gets all variables that a worker needs when it is started by hand. They include `keys`.
     """
     if not settings.needs_embedded_servers:
         home.environment.unlink(missing_ok=True)
-        yield settings, {}, []
+        yield Servers(settings, {})
         return
     from cli.embedded import EmbeddedServers
 
-    note("Starting Postgres, Valkey and S3")
-    with EmbeddedServers(home.path) as embedded:
+    embedded = EmbeddedServers(home.path)
+    embedded.begin()
+    try:
         addresses = {f"TUNERY_{name.upper()}": url for name, url in embedded.urls.items()}
         home.write_environment({**addresses, **embedded.environment, **keys})
-        try:
-            watched = [WatchedServer(embedded, name) for name in embedded.names]
-            yield settings.with_servers(**embedded.urls), embedded.environment, watched
-        finally:
-            home.environment.unlink(missing_ok=True)
+        yield Servers(settings.with_servers(**embedded.urls), embedded.environment, embedded)
+    finally:
+        home.environment.unlink(missing_ok=True)
+        embedded.stop()

@@ -20,8 +20,8 @@ from sqlalchemy import Integer, Interval, Text, bindparam, delete, func, literal
 from sqlalchemy.orm import Session
 
 from core.access.audit import Actor
-from core.errors import Conflict
-from core.failpoints import reached
+from core.errors import AppError, Conflict
+from core.process.failpoints import reached
 from core.secrets.for_holder import OtherHolder, open_for, seal_for
 from core.tables import IdempotencyRecord
 
@@ -81,18 +81,30 @@ def once(
     earlier = _earlier(session, attempt, fingerprint)
     if earlier is not None:
         return _opened(earlier.answer, attempt) if shows_secret else earlier.answer
-    answer = create()
-    record = IdempotencyRecord(
-        project_id=attempt.actor.project_id,
-        idempotency_key=attempt.idempotency_key,
-        fingerprint=fingerprint,
-        retry_count=attempt.retry_count,
-        answer=_sealed(answer, attempt) if shows_secret else answer,
-    )
-    session.add(record)
-    session.flush()
-    reached("request.carried_out")
-    return answer
+    return _carried_out(session, attempt, fingerprint, create, shows_secret)
+
+
+def once_or_again(
+    session: Session, attempt: Attempt, act: Callable[[], Answer], is_done: Callable[[AppError], bool]
+) -> Answer:
+    """Return the answer of `act`, which may be meant more than once, such as a pause.
+
+    An earlier equal request does not show that a retry without an idempotency key was carried out: the client
+    may have paused before, and the first try of this pause may have been refused. So the retry acts. Only if
+    that is refused because it `is_done` is the answer that of the earlier attempt.
+    """
+    if attempt.idempotency_key is not None or attempt.retry_count == 0:
+        return once(session, attempt, "", act)
+    fingerprint = _fingerprint(attempt, "")
+    _wait_for_other_attempts(session, attempt, fingerprint)
+    try:
+        with session.begin_nested():
+            return _carried_out(session, attempt, fingerprint, act)
+    except AppError as refusal:
+        earlier = _earlier(session, attempt, fingerprint) if is_done(refusal) else None
+        if earlier is None:
+            raise
+        return earlier.answer
 
 
 def earlier_answer(session: Session, attempt: Attempt, asked: str) -> Answer | None:
@@ -107,6 +119,28 @@ def earlier_answer(session: Session, attempt: Attempt, asked: str) -> Answer | N
 def forget_old_records(session: Session) -> None:
     """Delete the records that are older than KEPT."""
     session.execute(delete(IdempotencyRecord).where(IdempotencyRecord.created_at < func.now() - KEPT))
+
+
+def _carried_out(
+    session: Session,
+    attempt: Attempt,
+    fingerprint: str,
+    act: Callable[[], Answer],
+    shows_secret: bool = False,
+) -> Answer:
+    """Return the answer of `act`, which is recorded."""
+    answer = act()
+    record = IdempotencyRecord(
+        project_id=attempt.actor.project_id,
+        idempotency_key=attempt.idempotency_key,
+        fingerprint=fingerprint,
+        retry_count=attempt.retry_count,
+        answer=_sealed(answer, attempt) if shows_secret else answer,
+    )
+    session.add(record)
+    session.flush()
+    reached("request.carried_out")
+    return answer
 
 
 def _sealed(answer: Answer, attempt: Attempt) -> Answer:

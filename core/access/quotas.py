@@ -31,6 +31,11 @@ class Quotas:
     tokens_per_minute: int | None = None
     completion_bytes: int = 0
 
+    @property
+    def limits_rates(self) -> bool:
+        """Whether requests or tokens are counted by the minute."""
+        return self.requests_per_minute is not None or self.tokens_per_minute is not None
+
     @classmethod
     def of(cls, project: Project, settings: Settings) -> Self:
         """Return the limits of this project."""

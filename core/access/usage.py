@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 BATCH_RUNS = 10_000
 
-# The use by some runs. The times of the connection are in UTC (`core/database.py`). A job has as many trained
-# tokens as it had at its success, at which its run ended.
+# The use by some runs. The times of the connection are in UTC (`core/database.py`). A job
+# has as many trained tokens as it had at its success, at which its run ended.
 USE_BY_RUNS = """
 SELECT CAST(day AS date) AS day, project_id,
     CAST(sum(CASE WHEN outcome = 'succeeded' AND held_until < day + interval '1 day'

@@ -16,6 +16,7 @@ Method = Literal[
     "magnitude_prune_svd",
 ]
 SignMethod = Literal["total", "frequency"]
+Criterion = Literal["loss", "token_accuracy", "exact_match"]
 
 
 def prunes(method: Method) -> bool:

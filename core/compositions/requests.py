@@ -5,14 +5,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.compositions.methods import Method, SignMethod, decomposes, elects_signs, prunes
+from core.compositions.methods import Criterion, Method, SignMethod, decomposes, elects_signs, prunes
 from core.jobs.lineage import Ancestor
 from core.methods.method import MAX_RANK, Seed
 from core.options import Options, Suffix
 
 MAX_ADAPTERS, MAX_WEIGHT = 16, 100.0
 MAX_FILES, MAX_ROWS, MAX_TRIALS = 8, 512, 64
-MAX_ROW_LOSSES = 8192  # of one search: enough for 8 files with the usual rows and trials
+MAX_JUDGED_ROWS = 8192  # of one search: enough for 8 files with the usual rows and trials
 USUAL_DENSITY = 0.5
 
 Weight = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)]
@@ -34,14 +34,18 @@ class WeightedAdapter(ComposeOptions):
 
 
 class WeightSearch(ComposeOptions):
-    """A search for the weights with the lowest loss on rows of files. It begins with the given weights."""
+    """A search for the weights that are best on rows of files. It begins with the given weights."""
 
     files: Annotated[list[str], Field(min_length=1, max_length=MAX_FILES)]
-    """Ids of files with chat rows, such as one for each task. The mean of the files' losses counts"""
+    """Ids of files with chat rows, such as one for each task. The mean over the files counts"""
     rows: Annotated[int, Field(ge=1, le=MAX_ROWS)] = 64
     """Rows of each file that are used, drawn by `seed`"""
     trials: Annotated[int, Field(ge=2, le=MAX_TRIALS)] = 12
     """Sets of weights that are tried, with the given ones"""
+    criterion: Criterion = "loss"
+    """What is best: the lowest loss, the highest share of learnt tokens that are the likeliest ones, or the
+    highest share of rows of which all learnt tokens are, so that a greedy answer equals them. Among equal
+    shares the loss decides"""
 
 
 class ComposeRequest(ComposeOptions):

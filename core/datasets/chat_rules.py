@@ -3,25 +3,25 @@
 The form is that of OpenAI's supervised fine-tuning: `{"messages": [{"role": …, "content": …}, …]}`.
 """
 
-import json
-import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import Any
 
-from core.datasets.findings import QUOTE_LENGTH, Finding, quote
-from core.strict_json import RepeatedKeys
+from core.datasets.common_rules import (
+    ABSENT,
+    SURROGATE,
+    json_type,
+    key_findings,
+    missing_findings,
+    row_is_no_object,
+    row_key_findings,
+    surrogate_findings,
+)
+from core.datasets.findings import Finding, quote
+from core.datasets.tool_rules import OLD_FORM, TOOL_KEYS, call_findings, order_findings, tool_findings
 
-ROLES = ("system", "developer", "user", "assistant")
-UNSUPPORTED_ROLES = ("tool", "function")
-TOOL_KEYS = ("tools", "functions")
-UNSUPPORTED_KEYS = {
-    "tool_calls": "tool calls are",
-    "tool_call_id": "tool calls are",
-    "function_call": "function calls are",
-    "refusal": "refusals are",
-    "audio": "audio is",
-}
+ROLES = ("system", "developer", "user", "assistant", "tool")
+UNSUPPORTED_KEYS = {"refusal": "refusals are", "audio": "audio is"}
+CALLS = ("tool_calls", "function_call")  # a message with one of them needs no content
 UNSUPPORTED_PARTS = {
     "image_url": "images are",
     "input_audio": "audio is",
@@ -29,17 +29,27 @@ UNSUPPORTED_PARTS = {
     "refusal": "refusals are",
 }
 ROW_KEYS = ("messages", "parallel_tool_calls", *TOOL_KEYS)
-MESSAGE_KEYS = ("role", "content", "name", "weight", *UNSUPPORTED_KEYS)
+MESSAGE_KEYS = (
+    "role",
+    "content",
+    "reasoning_content",
+    "name",
+    "weight",
+    "tool_call_id",
+    *CALLS,
+    *UNSUPPORTED_KEYS,
+)
 PART_KEYS = ("type", "text")
-ABSENT: tuple[Any, ...] = (None, [])  # values that clients send for a key that they do not use
 
 ROW_FORM = '{"messages": [{"role": …, "content": …}, …]}'
-SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def content_text(content: str | list[dict[str, Any]]) -> str:
-    """Return the text of a checked message's `content`. The texts of its parts are joined without a space."""
-    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+def content_text(content: str | list[dict[str, Any]] | None) -> str:
+    """Return the text of a checked message's `content`. The texts of its parts are joined without a space.
+
+    A message that calls a tool may have none.
+    """
+    return content if isinstance(content, str) else "".join(part["text"] for part in content or ())
 
 
 def row_findings(row: Any) -> Iterator[Finding]:
@@ -48,23 +58,11 @@ def row_findings(row: Any) -> Iterator[Finding]:
         yield row_is_no_object(row, ROW_FORM)
         return
     yield from missing_findings(row, ("messages",), ROW_FORM)
-    yield from key_findings(row, "", ROW_KEYS)
+    yield from row_key_findings(row, ROW_KEYS)
     yield from tool_findings(row, "")
     yield from list_findings(row, "messages", "at least one from the assistant")
     if row.get("messages") and isinstance(row["messages"], list):
         yield from conversation_findings(row["messages"])
-
-
-def row_is_no_object(row: Any, form: str) -> Finding:
-    """Return the finding on a row that is no JSON object; `form` shows what to write."""
-    return Finding("", "not_an_object", f"a row must be an object, not {json_type(row)}; write {form}")
-
-
-def missing_findings(row: dict[str, Any], keys: tuple[str, ...], form: str) -> Iterator[Finding]:
-    """Yield a finding for each of `keys` that the row lacks; `form` shows what to write."""
-    for key in keys:
-        if key not in row:
-            yield Finding(key, "missing", f"the row has no {key}; write {form}")
 
 
 def list_findings(holder: dict[str, Any], key: str, wanted: str, prefix: str = "") -> Iterator[Finding]:
@@ -83,15 +81,7 @@ def list_findings(holder: dict[str, Any], key: str, wanted: str, prefix: str = "
     else:
         for index, message in enumerate(found):
             yield from message_findings(message, f"{at}[{index}]")
-
-
-def tool_findings(holder: dict[str, Any], prefix: str) -> Iterator[Finding]:
-    """Yield what is wrong with the keys for tools. `prefix` is the path to `holder`."""
-    for key in TOOL_KEYS:
-        if holder.get(key) not in ABSENT:
-            yield Finding(f"{prefix}{key}", "unsupported", f"tools are not supported yet; remove {key}")
-    if not isinstance(holder.get("parallel_tool_calls"), bool | None):
-        yield Finding(f"{prefix}parallel_tool_calls", "wrong_type", "must be true or false")
+        yield from order_findings(found, at)
 
 
 def message_findings(message: Any, at: str) -> Iterator[Finding]:
@@ -105,10 +95,25 @@ def message_findings(message: Any, at: str) -> Iterator[Finding]:
     for key in unsupported:
         what = UNSUPPORTED_KEYS[key]
         yield Finding(f"{at}.{key}", "unsupported", f"{what} not supported yet; remove {key}")
-    if not unsupported:  # a message that calls a tool needs no content
-        yield from _content_findings(message, at)
+    yield from call_findings(message, at)
+    yield from _reasoning_findings(message, at)
+    says_otherwise = unsupported or any(message.get(key) not in ABSENT for key in CALLS)
+    if not says_otherwise or message.get("content") is not None:
+        yield from _content_findings(message, at, may_be_empty=bool(says_otherwise))
     yield from _name_findings(message, at)
     yield from _weight_findings(message, at)
+
+
+def _reasoning_findings(message: dict[str, Any], at: str) -> Iterator[Finding]:
+    reasoning, at = message.get("reasoning_content"), f"{at}.reasoning_content"
+    if reasoning in ABSENT:
+        return
+    if message.get("role") != "assistant":
+        yield Finding(at, "misplaced", "only assistant messages have a reasoning; remove it")
+    elif not isinstance(reasoning, str):
+        yield Finding(at, "wrong_type", f"must be a string, not {json_type(reasoning)}")
+    else:
+        yield from surrogate_findings(reasoning, at)
 
 
 def _name_findings(message: dict[str, Any], at: str) -> Iterator[Finding]:
@@ -140,17 +145,15 @@ def _role_findings(message: dict[str, Any], at: str) -> Iterator[Finding]:
     role = message["role"]
     if not isinstance(role, str):
         yield Finding(f"{at}.role", "wrong_type", f"must be a string, not {json_type(role)}")
-    elif role in UNSUPPORTED_ROLES:
-        yield Finding(
-            f"{at}.role", "unsupported", f"{role} messages are not supported yet; remove this message"
-        )
+    elif role == "function":
+        yield Finding(f"{at}.role", "unsupported", OLD_FORM.format(new="the role tool"))
     elif role not in ROLES:
         yield Finding(
             f"{at}.role", "unknown_role", f"unknown role {quote(role)}; use one of {', '.join(ROLES)}"
         )
 
 
-def _content_findings(message: dict[str, Any], at: str) -> Iterator[Finding]:
+def _content_findings(message: dict[str, Any], at: str, may_be_empty: bool) -> Iterator[Finding]:
     at = f"{at}.content"
     content = message.get("content")
     if isinstance(content, list):
@@ -170,14 +173,10 @@ def _content_findings(message: dict[str, Any], at: str) -> Iterator[Finding]:
         )
         return
     text = content_text(content)
-    if content == [] or (not text and message.get("role") == "assistant"):
+    is_empty = content == [] or (not text and message.get("role") == "assistant")
+    if is_empty and not may_be_empty:
         yield Finding(at, "empty", "is empty; add the text, or remove the message")
-    surrogate = SURROGATE.search(text)
-    if surrogate:
-        escape = f"\\u{ord(surrogate[0]):04x}"
-        yield Finding(
-            at, "lone_surrogate", f"has {escape} alone, half of a character; write the whole character"
-        )
+    yield from surrogate_findings(text, at)
 
 
 def _part_findings(part: Any, content: str, index: int) -> Iterator[Finding]:
@@ -219,23 +218,3 @@ def conversation_findings(messages: list[Any]) -> Iterator[Finding]:
             "nothing_to_learn",
             "every assistant message has weight 0; give at least one a higher weight",
         )
-
-
-def key_findings(found: dict[str, Any], at: str, known: tuple[str, ...]) -> Iterator[Finding]:
-    """Yield what is wrong with the keys of an object: a repeated key, and keys that are not `known`."""
-    if isinstance(found, RepeatedKeys):
-        yield Finding(at, "duplicate_key", f"the key {quote(found.key)} occurs twice; remove one")
-    for key in found:
-        if key in known:
-            continue
-        near = get_close_matches(key[:QUOTE_LENGTH], known, n=1)
-        advice = f"did you mean {quote(near[0])}?" if near else "remove it"
-        yield Finding(at, "unknown_key", f"unknown key {quote(key)}; {advice}")
-
-
-def json_type(value: Any) -> str:
-    """Return the type of a JSON value in words that fit into a sentence, such as "an array"."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    kinds: dict[type, str] = {dict: "an object", list: "an array", str: "a string"}
-    return next((name for kind, name in kinds.items() if isinstance(value, kind)), "a number")

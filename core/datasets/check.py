@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from core.datasets.findings import Finding
 from core.datasets.kinds import Kind
 from core.datasets.reader import RowReader
 from core.datasets.row_check import RowCheck
+from core.datasets.template_needs import Need
 
 MIN_ROWS = 10  # in the smallest dataset that a job takes
 DESCRIBED_ROWS = 3
@@ -34,7 +35,8 @@ class Report:
     `rows` counts every line that is not blank, correct or not. `findings` holds the first `max_findings`
     findings. `finding_count` counts all findings, but at most 20 of one row. `bad_rows` counts the rows that
     have findings. If `stopped`, the check ended at 10,000 bad rows, and the counts cover only the part of the
-    file that was read. `kind` is None if no row shows it.
+    file that was read. `kind` is None if no row shows it. `needs` has the first line that needs each of them.
+    `longest_line` has the bytes of the longest line.
     """
 
     rows: int
@@ -43,6 +45,8 @@ class Report:
     finding_count: int
     bad_rows: int
     stopped: bool
+    needs: dict[Need, int] = field(default_factory=dict)
+    longest_line: int = 0
 
     @property
     def ok(self) -> bool:
@@ -63,6 +67,8 @@ class DatasetCheck:
         self._row_check = RowCheck()
         self._rows = self._finding_count = self._bad_rows = 0
         self._findings: list[RowFinding] = []
+        self._needs: dict[Need, int] = {}
+        self._longest_line = 0
 
     @property
     def _stopped(self) -> bool:
@@ -85,6 +91,8 @@ class DatasetCheck:
             finding_count=self._finding_count,
             bad_rows=self._bad_rows,
             stopped=self._stopped,
+            needs=self._needs,
+            longest_line=self._longest_line,
         )
 
     def _take(self, lines: Iterable[tuple[int, bytes | Finding]]) -> None:
@@ -92,7 +100,13 @@ class DatasetCheck:
             return
         for number, line in lines:
             self._rows += 1
-            findings = [line] if isinstance(line, Finding) else self._row_check.findings(line)
+            if isinstance(line, Finding):
+                findings = [line]
+            else:
+                findings = self._row_check.findings(line)
+                self._longest_line = max(self._longest_line, len(line))
+            for need in self._row_check.needs:
+                self._needs.setdefault(need, number)
             if findings:
                 self._add(number, findings)
                 if self._stopped:
@@ -105,16 +119,19 @@ class DatasetCheck:
         self._bad_rows += 1
 
 
-def describe(report: Report) -> str:
+def describe(report: Report, numbered_by: str = "line") -> str:
     """Return sentences for a client: the first finding of each of the first 3 bad rows.
 
-    A last sentence counts the other bad rows. The text is empty if the report has no findings.
+    `numbered_by` says what their numbers count. A last sentence counts the other bad rows. The text is empty
+    if the report has no findings.
     """
     first: dict[int, RowFinding] = {}
     for finding in report.findings:
         first.setdefault(finding.line, finding)
     shown = list(first.values())[:DESCRIBED_ROWS]
-    sentences = [f"Line {f.line}{f.field and ', ' + f.field}: {f.message}." for f in shown]
+    sentences = [
+        f"{numbered_by.capitalize()} {f.line}{f.field and ', ' + f.field}: {f.message}." for f in shown
+    ]
     more = report.bad_rows - len(shown)
     if more:
         count = f"{'At least ' if report.stopped else ''}{more:,}"

@@ -4,6 +4,7 @@ from typing import Any, Literal, get_args
 
 Kind = Literal["chat", "preference", "labelled"]
 KINDS: tuple[str, ...] = get_args(Kind)
+PURPOSE = "fine-tune"  # of a file that a job can read
 
 PREFERENCE_KEYS = ("input", "preferred_output", "non_preferred_output", "chosen", "rejected")
 LABELLED_KEYS = ("label", "completion")

@@ -6,15 +6,8 @@ Both forms are TRL's: a prompt and a completion, or a conversation whose last me
 from collections.abc import Iterator
 from typing import Any
 
-from core.datasets.chat_rules import (
-    TOOL_KEYS,
-    json_type,
-    key_findings,
-    list_findings,
-    missing_findings,
-    row_is_no_object,
-    tool_findings,
-)
+from core.datasets.chat_rules import list_findings
+from core.datasets.common_rules import json_type, missing_findings, row_is_no_object, row_key_findings
 from core.datasets.findings import Finding
 from core.datasets.preference_rules import (
     Message,
@@ -23,6 +16,7 @@ from core.datasets.preference_rules import (
     prompt_findings,
     weight_findings,
 )
+from core.datasets.tool_rules import TOOL_KEYS, tool_findings
 
 CONVERSATION_KEYS = ("messages", "label", "parallel_tool_calls", *TOOL_KEYS)
 PROMPT_KEYS = ("prompt", "completion", "label", "parallel_tool_calls", *TOOL_KEYS)
@@ -32,9 +26,14 @@ PROMPT_FORM = '{"prompt": […], "completion": […], "label": true}'
 
 def labelled(row: dict[str, Any]) -> tuple[list[Message], Message, bool]:
     """Return the prompt of a checked row, its answer, and whether the answer is desirable."""
-    if "messages" in row:
-        return row["messages"][:-1], row["messages"][-1], row["label"]
-    return row["prompt"], row["completion"][0], row["label"]
+    if labelled_keys(row) is PROMPT_KEYS:
+        return row["prompt"], row["completion"][0], row["label"]
+    return row["messages"][:-1], row["messages"][-1], row["label"]
+
+
+def labelled_keys(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return the keys that a labelled row of this form may have."""
+    return PROMPT_KEYS if "prompt" in row or "completion" in row else CONVERSATION_KEYS
 
 
 def labelled_findings(row: Any) -> Iterator[Finding]:
@@ -42,13 +41,13 @@ def labelled_findings(row: Any) -> Iterator[Finding]:
     if not isinstance(row, dict):
         yield row_is_no_object(row, CONVERSATION_FORM)
         return
-    has_separate_prompt = "prompt" in row or "completion" in row
+    known = labelled_keys(row)
+    has_separate_prompt = known is PROMPT_KEYS
     if has_separate_prompt:
         yield from missing_findings(row, ("prompt", "completion", "label"), PROMPT_FORM)
-        yield from key_findings(row, "", PROMPT_KEYS)
     else:
         yield from missing_findings(row, ("messages", "label"), CONVERSATION_FORM)
-        yield from key_findings(row, "", CONVERSATION_KEYS)
+    yield from row_key_findings(row, known)
     yield from tool_findings(row, "")
     if not isinstance(row.get("label", True), bool):
         yield Finding("label", "wrong_type", f"must be true or false, not {json_type(row['label'])}")

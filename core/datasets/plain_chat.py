@@ -2,41 +2,45 @@
 
 A plain chat row has the form of OpenAI's supervised fine-tuning:
 `{"messages": [{"role": …, "content": …}, …]}`. The fast check here is safe because it only ever accepts:
-`chat_rules` has no finding on a row that `is_plain_chat` accepts. `chat_rules` judges every other row.
+`chat_rules` has no finding on a row that `plain_chat` returns. `chat_rules` judges every other row.
 """
+
+from typing import Any
 
 import msgspec
 
-from core.datasets.chat_rules import ROLES
+ROLES = ("system", "developer", "user", "assistant")
 
-_decode = msgspec.json.Decoder().decode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def is_plain_chat(line: bytes) -> bool:
-    """Return whether a line is certainly a correct chat row. False means that the full rules must decide.
+def plain_chat(line: bytes) -> dict[str, Any] | None:
+    """Return the row of a line that is certainly a correct chat row. None: the full rules must decide.
 
     msgspec keeps the last of two equal keys and is silent about the first. Counting the quotation marks
     reveals the lost key: a plain row has two around each of its strings, and those inside the strings. A line
     with more of them has a repeated key, or a key that this function does not read.
     """
     try:
-        messages = _decode(line)["messages"]
+        row = _decode(line)
+        messages = row["messages"]
         learnable = 0
         quotes = 2
         role = None
         for message in messages:
             role, content = message["role"], message["content"]
             if role not in ROLES or type(content) is not str:
-                return False
+                return None
             quotes += 8 + content.count('"')
             if role == "assistant":
                 weight = message.get("weight", 1)
                 if not content or type(weight) is not int or weight not in (0, 1):
-                    return False
+                    return None
                 learnable += weight
                 quotes += 2 * ("weight" in message)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
-        return False
+        return None
     if role != "assistant" or not learnable:
-        return False
-    return quotes == line.count(b'"') and b"\\u0022" not in line  # the escape hides a quotation mark
+        return None
+    # The escape hides a quotation mark
+    return row if quotes == line.count(b'"') and b"\\u0022" not in line else None

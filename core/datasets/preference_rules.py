@@ -8,17 +8,16 @@ and `value`.
 from collections.abc import Iterator
 from typing import Any
 
-from core.datasets.chat_rules import (
-    TOOL_KEYS,
+from core.datasets.chat_rules import list_findings, message_findings
+from core.datasets.common_rules import (
     json_type,
     key_findings,
-    list_findings,
-    message_findings,
     missing_findings,
     row_is_no_object,
-    tool_findings,
+    row_key_findings,
 )
 from core.datasets.findings import Finding, quote
+from core.datasets.tool_rules import TOOL_KEYS, tool_findings
 
 Message = dict[str, Any]
 
@@ -43,6 +42,13 @@ def pair(row: dict[str, Any]) -> tuple[list[Message], Message, Message]:
         return prompt, _message(row["chosen"]), _message(row["rejected"])
     prompt = row["prompt"] if "prompt" in row else row["chosen"][:-1]
     return prompt, row["chosen"][-1], row["rejected"][-1]
+
+
+def pair_keys(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return the keys that a preference row of this form may have."""
+    if any(key in row for key in OPENAI_ONLY):
+        return OPENAI_KEYS
+    return SHAREGPT_KEYS if "conversations" in row else TRL_KEYS
 
 
 def pair_findings(row: Any) -> Iterator[Finding]:
@@ -101,7 +107,7 @@ def weight_findings(messages: list[Any], at: str) -> Iterator[Finding]:
 
 def _openai_findings(row: dict[str, Any]) -> Iterator[Finding]:
     yield from missing_findings(row, OPENAI_ONLY, PREFERENCE_FORM)
-    yield from key_findings(row, "", OPENAI_KEYS)
+    yield from row_key_findings(row, OPENAI_KEYS)
     yield from tool_findings(row, "")
     if "input" in row:
         yield from _input_findings(row["input"])
@@ -125,7 +131,7 @@ def _trl_findings(row: dict[str, Any]) -> Iterator[Finding]:
     yield from missing_findings(
         row, ("chosen", "rejected"), '{"prompt": […], "chosen": […], "rejected": […]}'
     )
-    yield from key_findings(row, "", TRL_KEYS)
+    yield from row_key_findings(row, TRL_KEYS)
     yield from tool_findings(row, "")
     if "prompt" in row:
         yield from list_findings(row, "prompt", ANSWERED_MESSAGE)
@@ -169,7 +175,7 @@ def _common_prompt_findings(row: dict[str, Any]) -> Iterator[Finding]:
 def _sharegpt_findings(row: dict[str, Any]) -> Iterator[Finding]:
     form = '{"conversations": [{"from": "human", …}], "chosen": {"from": "gpt", …}, "rejected": {…}}'
     yield from missing_findings(row, ("chosen", "rejected"), form)
-    yield from key_findings(row, "", SHAREGPT_KEYS)
+    yield from row_key_findings(row, SHAREGPT_KEYS)
     yield from tool_findings(row, "")
     turns = row["conversations"]
     if not isinstance(turns, list):

@@ -10,13 +10,14 @@ before an order number, `none` if there is no order number, and when an answer i
 none of them, so a base model scores about zero, and only training teaches them.
 
 Tickets are put together from a vocabulary. A pair of problem and item that occurs in `held_out` never occurs
-in the rows that `write_sample` writes.
+in the rows that `write_sample` writes. Two tickets about one problem differ in enough other words that the
+check of a dataset does not take one for a copy of the other.
 """
 
 import json
 import random
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -141,7 +142,12 @@ NAMES = (
 SIGN_OFFS = ("", "Thanks, {name}", "Cheers, {name}", "Best, {name}", "{name}")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
+TRAINING_NAME, HELD_OUT_NAME = "train.jsonl", "held-out.jsonl"
+ROWS = 300
 HELD_OUT_SHARE = 5  # one in five pairs of problem and item is held out from training
+HELD_OUT_ROWS = 20  # the training rows are unlike the first held-out ones
+ALIKE = 0.35  # the Jaccard similarity from which two tickets are alike; the check warns from about 0.5
+MOST_DRAWS = 40  # alike ones in a row, after which a long sample has used up what the words allow
 
 
 class Ticket(NamedTuple):
@@ -149,6 +155,7 @@ class Ticket(NamedTuple):
 
     text: str
     record: str
+    problem: str
 
     @property
     def prompt(self) -> list[dict[str, str]]:
@@ -161,19 +168,29 @@ class Ticket(NamedTuple):
         return {"messages": [*self.prompt, {"role": "assistant", "content": self.record}]}
 
 
-def write_sample(path: Path, rows: int = 300, seed: int = 0) -> None:
+def sample_files() -> dict[str, bytes]:
+    """Return the content of the sample's two files, by name: what to train on, and what to keep out of it."""
+    rows = [ticket.row for ticket in islice(_training_tickets(0), ROWS)]
+    kept_out = [ticket.row for ticket in held_out()]
+    return {TRAINING_NAME: jsonl(rows), HELD_OUT_NAME: jsonl(kept_out)}
+
+
+def write_sample(path: Path, rows: int = ROWS, seed: int = 0) -> None:
     """Write `rows` distinct training rows (about 76 tokens each) to `path` as JSONL.
 
     The same arguments write the same bytes. Raises OSError if the file cannot be written.
     """
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for ticket in islice(_tickets(seed, for_training=True), rows):
-            file.write(json.dumps(ticket.row, ensure_ascii=False) + "\n")
+    path.write_bytes(jsonl(ticket.row for ticket in islice(_training_tickets(seed), rows)))
 
 
-def held_out(rows: int = 20, seed: int = 0) -> list[Ticket]:
+def jsonl(rows: Iterable[dict[str, Any]]) -> bytes:
+    """Return the content of a file with these rows."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def held_out(rows: int = HELD_OUT_ROWS, seed: int = 0) -> list[Ticket]:
     """Return `rows` distinct tickets that `write_sample` never writes, whatever its seed."""
-    return list(islice(_tickets(seed, for_training=False), rows))
+    return list(islice(_unlike(_tickets(seed, for_training=False)), rows))
 
 
 def score(answer: str, expected: str) -> float:
@@ -195,6 +212,37 @@ def _fields(record: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _training_tickets(seed: int) -> Iterator[Ticket]:
+    return _unlike(_tickets(seed, for_training=True), held_out(HELD_OUT_ROWS, seed))
+
+
+def _unlike(tickets: Iterable[Ticket], others: Iterable[Ticket] = ()) -> Iterator[Ticket]:
+    """Yield the tickets that are unlike `others` and those before them. Once these are used up, yield all."""
+    taken: dict[str, list[set[str]]] = {}
+    for other in others:
+        taken.setdefault(other.problem, []).append(_words_of(other))
+    refused = 0
+    for ticket in tickets:
+        if refused < MOST_DRAWS:
+            words, known = _words_of(ticket), taken.setdefault(ticket.problem, [])
+            if any(_similarity(words, other) >= ALIKE for other in known):
+                refused += 1
+                continue
+            refused = 0
+            known.append(words)
+        yield ticket
+
+
+def _words_of(ticket: Ticket) -> set[str]:
+    """Return the words and word pairs of a ticket, by which the check compares rows."""
+    words = f"{ticket.text} {ticket.record}".lower().split()
+    return {*words, *map(" ".join, pairwise(words))}
+
+
+def _similarity(words: set[str], others: set[str]) -> float:
+    return len(words & others) / len(words | others)
 
 
 def _tickets(seed: int, *, for_training: bool) -> Iterator[Ticket]:
@@ -225,4 +273,4 @@ def _write(rng: random.Random, team: str, item: str, problem: str) -> Ticket:
     text = [rng.choice(GREETINGS), *body, rng.choice(SIGN_OFFS).format(name=rng.choice(NAMES))]
     order = f"PE-{number}" if number else "none"
     record = {"team": team, "item": item, "order": order, "due": due}
-    return Ticket(" ".join(filter(None, text)), json.dumps(record, separators=(",", ":")))
+    return Ticket(" ".join(filter(None, text)), json.dumps(record, separators=(",", ":")), problem)

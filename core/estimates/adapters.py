@@ -1,12 +1,14 @@
 """How much memory an adapter takes while it trains, known before it is attached."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 
 from core.methods.low_rank import AdaLoraAdapter, EvaConfig, LoraAdapter, LowRankAdapter
 from core.methods.targets import is_target, rank_of
 
 FP32 = 4  # bytes of a number
+BLOCK = 256  # values of an 8-bit moment that have one scale, as in bitsandbytes
 
 Shapes = Mapping[str, tuple[int, int]]
 """(inputs K, outputs N) of a model's projections, by module name."""
@@ -25,10 +27,22 @@ class StateBytes:
     def total(self) -> int:
         return self.adapter + self.gradients + self.moments
 
+    def with_moments(self, *, in_eight_bits: bool) -> "StateBytes":
+        """Return the same, with both moments in 8 bits if asked: 2 P + 8 P / 256 for P parameters."""
+        if not in_eight_bits:
+            return self
+        parameters = self.moments // (2 * FP32)
+        return replace(self, moments=2 * (parameters + FP32 * blocks_of(parameters)))
+
     def __add__(self, other: "StateBytes") -> "StateBytes":
         return StateBytes(
             self.adapter + other.adapter, self.gradients + other.gradients, self.moments + other.moments
         )
+
+
+def blocks_of(values: int) -> int:
+    """Return how many blocks hold so many values."""
+    return ceil(values / BLOCK)
 
 
 def state_bytes(shapes: Shapes, adapter: LowRankAdapter, number_bytes: int, lanes: int) -> StateBytes:

@@ -19,8 +19,9 @@ def head_bytes(model: ModelShape, load: Load, tokens: int) -> float:
 
         min(512, S) V b + 2 · 16 V 4 + 3 S D b (+ V D b with nf4)
 
-    Each lane has a chunk of its own. The final norm of the portable path keeps x in fp32 too. It is not
-    counted, because the norm of the first layer keeps nothing: its input needs no gradient.
+    Each lane has a chunk of its own. A GPU's compiled losses hold no fp32 values, but they are counted there
+    too, as they are few. The final norm of the portable path keeps x in fp32 too. It is not counted, because
+    the norm of the first layer keeps nothing: its input needs no gradient.
     """
     D, V, b = model.hidden, model.vocabulary, model.number_bytes
     supervised = load.supervised * tokens
@@ -69,7 +70,7 @@ def backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
 
 
 def stack_bytes(model: ModelShape, load: Load) -> float:
-    """Return the bytes of the stacks of A and B that a GPU keeps until the backward pass.
+    """Return the bytes of the stacks of A and B that a GPU keeps for a round, if it has several adapters.
 
     They hold every adapter's factors once more (`kernels/grouped.py`). A parameter in bf16 has 4 + b bytes of
     `adapter`, of which b are the factors.
@@ -78,3 +79,18 @@ def stack_bytes(model: ModelShape, load: Load) -> float:
         return 0
     b = model.number_bytes
     return load.state.adapter * b / (FP32 + (0 if b == FP32 else b))
+
+
+def evaluation_bytes(model: ModelShape, load: Load, tokens: int) -> float:
+    """Return the most that a micro-batch of an evaluation holds: it keeps nothing for a backward pass.
+
+        T max(2 D + 2 H E + 2 J E, 2 D + 3 I) b, and the scores of a piece of attention; at the end the losses
+
+    The head computes every chunk as in training, but forms no gradient of the hidden states.
+    """
+    D, HE, JE, b = model.hidden, model.queries, model.keys, model.number_bytes
+    layer = tokens * max(2 * D + 2 * HE + 2 * JE, 2 * D + 3 * model.inner) * b
+    if load.device == "cpu" and model.path == "fast":
+        layer += load.lanes * model.heads * QUERY_BLOCK * max(QUERY_BLOCK, load.longest_row) * b
+    weight = load.lanes * D * model.inner * b if model.quantization else 0
+    return max(layer + weight, head_bytes(model, load, tokens))

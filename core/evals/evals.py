@@ -60,9 +60,13 @@ def create_run(session: Session, eval_id: str, request: RunRequest, most_open: i
 
 
 def delete_eval(session: Session, row: Eval) -> None:
-    """Hide an eval and its runs, and cancel those that have not ended. The janitor removes their files."""
+    """Hide an eval and its runs, and cancel those that have not ended. The janitor removes their files.
+
+    The row stays for its runs, without the texts of its owner.
+    """
     session.refresh(row, with_for_update=True)
     row.deleted_at = func.now()
+    row.name, row.criteria, row.data_source_config, row.client_metadata = "", [], {}, None
     session.flush()
     tasks.delete_all(session, Task.eval_id == row.id)
 

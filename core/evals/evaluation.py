@@ -32,7 +32,10 @@ class RequestedEvaluation(Options):
     ] = None
     file: Annotated[
         str | None,
-        Field(description="A file with the purpose `fine-tune`. Default: the job's validation file"),
+        Field(
+            description="A file with the purpose `fine-tune`. Default: the job's validation file, or the "
+            "rows that `validation_split` holds out"
+        ),
     ] = None
     rows: Rows = None
     forgetting: Forgetting = True
@@ -42,7 +45,7 @@ class Evaluation(Options):
     """A requested evaluation with every default resolved, as the job's specification keeps it."""
 
     criteria: Criteria
-    file: str
+    file: Annotated[str | None, Field(description="Null: the rows that `validation_split` holds out")]
     rows: Rows
     forgetting: Forgetting
 

@@ -4,6 +4,7 @@ A separate process of the worker reads the database and reports to the trackers 
 tracker can slow a job down or make it fail.
 """
 
+import os
 from importlib.util import find_spec
 from typing import Annotated, Literal
 
@@ -17,6 +18,8 @@ LIBRARIES = {"wandb": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboardX"
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Tag = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 TagValue = Annotated[str, StringConstraints(max_length=500)]
+
+WANDB_SECRET = "WANDB_API_KEY"  # noqa: S105 - the secret's name
 
 
 class WandbSettings(Options):
@@ -70,6 +73,11 @@ class TensorboardIntegration(Options):
 Integration = Annotated[
     WandbIntegration | MlflowIntegration | TensorboardIntegration, Field(discriminator="type")
 ]
+
+
+def wandb_is_offline() -> bool:
+    """Whether the operator keeps runs of Weights & Biases on the worker's disk, which takes no key."""
+    return os.environ.get("WANDB_MODE") in ("offline", "disabled")
 
 
 def installed_integrations() -> list[str]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from core.catalog import Precision
+from core.datasets.preparation.requests import Preparation
 from core.errors import TuneryError
 from core.evals.evaluation import Evaluation
 from core.jobs.lineage import Ancestor
@@ -22,11 +23,12 @@ from core.methods.registry import METHODS, AdapterOptions
 from core.objectives.hyperparameters import Hyperparameters
 from core.objectives.registry import AnyObjective
 from core.objectives.supervised import Supervised
-from core.options import Options
+from core.options import MAX_DEVICES, Options
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 
-MAX_DEVICES = 64
+MAX_ROW_LOSSES = 10_000
+EVAL_SAMPLES = 3  # prompts that a job with validation rows answers unless its request says otherwise
 
 
 class BeyondThisRelease(TuneryError):
@@ -48,6 +50,9 @@ class TrainingOptions(Options):
     warmup_ratio: Unit = 0.03
     """Share of all steps in which the learning rate rises linearly, whatever `lr_scheduler_type` is. As in
     transformers, the steps are rounded up, and the rate starts at 0: the first of them changes nothing"""
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """Hold AdamW's two moments in fp32, or in 8 bits with a scale for each 256 values (Dettmers et al. 2022,
+    arXiv:2110.02861): a quarter of their memory. On a CPU each step then takes longer"""
     weight_decay: Unit = 0.0
     """Weight decay of AdamW. Norms and biases take none, as in transformers' Trainer"""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
@@ -56,10 +61,14 @@ class TrainingOptions(Options):
     """Most tokens of a row; longer rows are cut. Null is the base model's limit"""
     eval_steps: Annotated[int, Field(ge=1)] | None = None
     """Optimizer steps between two evaluations; null is a quarter of an epoch, but at least 10"""
-    eval_samples: Annotated[int, Field(ge=0, le=16)] = 0
-    """Number of validation prompts that the model answers at each evaluation; the answers are an event"""
+    eval_samples: Annotated[int, Field(ge=0, le=16)] | None = None
+    """Number of validation prompts that the model answers before the first step and at each evaluation; the
+    answers are an event. Null: 3 before the first step and after the last, if there are validation rows"""
     eval_max_new_tokens: Annotated[int, Field(ge=1, le=512)] = 64
     """Most tokens of each of these answers"""
+    row_losses: Annotated[int, Field(ge=0, le=MAX_ROW_LOSSES)] = 0
+    """Rows of the training file, and of the validation file, whose loss is measured before the first step and
+    after the last one. This takes the time of two evaluations on them. 0 measures none"""
     early_stopping_patience: Annotated[int, Field(ge=1, le=1000)] | None = None
     """End the job if its loss on the whole validation file has not fallen by more than
     `early_stopping_threshold` in this many evaluations in a row. The best checkpoint is published"""
@@ -68,6 +77,10 @@ class TrainingOptions(Options):
     deterministic: bool = False
     """Give the job the same adapter, to the bit, whichever other jobs train beside it, on one kind of CPU. It
     then takes up to a third more time beside other small jobs, and no more time alone"""
+    preflight: bool | None = None
+    """Compute the longest step, the longest evaluation rows and a checkpoint before the first real step. The
+    job then fails at once if it does not fit, and shows what was measured. Nothing of the result changes.
+    Null is true on a GPU and false on a CPU"""
     load_best_model_at_end: bool = False
     """Publish the checkpoint with the lowest validation loss instead of the last one, without ending early"""
     devices: Annotated[int, Field(ge=1, le=MAX_DEVICES)] = 1
@@ -79,6 +92,10 @@ class TrainingOptions(Options):
     """Hold the frozen weights in 4 bits (`nf4`, QLoRA: Dettmers et al. 2023, arXiv:2305.14314) or in 8 bits
     (`int8`), or as they were published (`none`). `GET /v1/models` lists what a base model allows. Null is
     the base model's own precision, or that of the model from which the job continues"""
+
+    @property
+    def has_eight_bit_moments(self) -> bool:
+        return self.optimizer == "adamw_8bit"
 
 
 def shown_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,6 +119,8 @@ class JobSpec(Options):
     """What is evaluated when the result exists. It changes nothing of the result."""
     grader_models: dict[str, dict[str, Any]] = Field(default={})
     """What a server loads for each model that graders of the evaluation name, as in a run's request."""
+    preparation: Preparation | None = None
+    """How the rows are made of the training file. None trains on the file as it is."""
     lineage: list[Ancestor] = Field(default=[])
     """The model whose weights the job begins with, then that model's parent, and so on. Empty for a job
     that begins at its base model."""

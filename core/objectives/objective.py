@@ -51,6 +51,11 @@ class Objective:
         return default
 
     @property
+    def rows_per_example(self) -> int:
+        """The rows that the batch size counts as one: a pair of answers, or an answer and its companion."""
+        return 2 if self.dataset == "preference" or self.has_companions else 1
+
+    @property
     def own_options(self) -> Mapping[str, FieldInfo]:
         """The options that a client may set beside OpenAI's hyperparameters."""
         return {name: field for name, field in self.options.model_fields.items() if name != "type"}

@@ -28,7 +28,9 @@ def evaluate_result(session: Session, job: Job, adapter: Adapter) -> None:
     evaluation = spec.evaluation
     if evaluation is None:
         return
-    file = FileSource(type="file_id", id=evaluation.file, limit=evaluation.rows)
+    file_id = evaluation.file or job.validation_file_id
+    assert file_id is not None
+    file = FileSource(type="file_id", id=file_id, limit=evaluation.rows)
     made = [_evaluate(session, job, adapter, "Evaluation", evaluation.criteria, file, spec.grader_models)]
     if evaluation.forgetting:
         general = GeneralSource(type="general")

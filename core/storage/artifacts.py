@@ -1,9 +1,12 @@
 """Folders in the object store (adapters and checkpoints), whose files have a name, a size and a SHA-256.
 
 A folder is only valid once the database has the list of its files. An object that is in no list is an orphan.
+A file lies at the folder's prefix, unless its entry in the list has a `key` of its own: such a file has taken
+the place of the one that was published.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,15 +40,24 @@ class Artifact:
             return cls(path.name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def publish_folder(store: ObjectStore, folder: Path, prefix: str) -> list[dict[str, Any]]:
+def object_key(prefix: str, entry: Mapping[str, Any]) -> str:
+    """Return the key of a file of a folder, given the folder's prefix and the file's entry in the list."""
+    key: str = entry.get("key") or prefix + entry["name"]
+    return key
+
+
+def publish_folder(
+    store: ObjectStore, folder: Path, prefix: str, stored: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Upload every file of `folder`, read each one back, and return their list: [{name, bytes, sha256}].
 
-    A file that reads back differently is uploaded again. Raises OutsideFault if it differs again.
+    `stored` has the keys of objects by their SHA-256: the store copies them instead of getting them again. A
+    file that reads back differently is uploaded again. Raises OutsideFault if it differs again.
     """
     artifacts = [Artifact.of(path) for path in sorted(folder.iterdir())]
     for artifact in artifacts:
         try:
-            _upload(store, folder, prefix, artifact)
+            _upload(store, folder, prefix, artifact, (stored or {}).get(artifact.sha256))
         except DamagedArtifact:
             _upload_again(store, folder, prefix, artifact)
     return [asdict(artifact) for artifact in artifacts]
@@ -57,16 +69,27 @@ def fetch_folder(store: ObjectStore, prefix: str, files: list[dict[str, Any]], f
     Raises DamagedArtifact if the second download fails too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for artifact in [Artifact(**entry) for entry in files]:
+    for entry in files:
+        key = object_key(prefix, entry)
+        artifact = Artifact(entry["name"], entry["bytes"], entry["sha256"])
         try:
-            _verify(store, prefix, artifact, folder)
+            _verify(store, key, artifact, folder)
         except DamagedArtifact:
-            _verify(store, prefix, artifact, folder)
+            _verify(store, key, artifact, folder)
 
 
-def _upload(store: ObjectStore, folder: Path, prefix: str, artifact: Artifact) -> None:
-    store.put_file(prefix + artifact.name, folder / artifact.name)
-    _verify(store, prefix, artifact)
+def _upload(
+    store: ObjectStore, folder: Path, prefix: str, artifact: Artifact, source: str | None = None
+) -> None:
+    """Upload the file, or have the store copy it from the key `source`. Raises DamagedArtifact."""
+    if source is None:
+        store.put_file(prefix + artifact.name, folder / artifact.name)
+    else:
+        try:
+            store.copy(source, prefix + artifact.name)
+        except FileNotFoundError as error:
+            raise DamagedArtifact(f"{source} is missing") from error
+    _verify(store, prefix + artifact.name, artifact)
 
 
 def _upload_again(store: ObjectStore, folder: Path, prefix: str, artifact: Artifact) -> None:
@@ -76,14 +99,14 @@ def _upload_again(store: ObjectStore, folder: Path, prefix: str, artifact: Artif
         raise OutsideFault(f"The object store did not keep what was sent: {error}") from error
 
 
-def _verify(store: ObjectStore, prefix: str, artifact: Artifact, into: Path | None = None) -> None:
+def _verify(store: ObjectStore, key: str, artifact: Artifact, into: Path | None = None) -> None:
     """Read the object and compare its hash; write the object to the folder `into`, if one is given.
 
     Raises DamagedArtifact if the object is missing or its hash differs.
     """
     digest = hashlib.sha256()
     try:
-        chunks = store.read(prefix + artifact.name)
+        chunks = store.read(key)
     except FileNotFoundError as error:
         raise DamagedArtifact(f"{artifact.name} is missing") from error
     sink = (into / artifact.name).open("wb") if into else None

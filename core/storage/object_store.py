@@ -14,7 +14,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from core.loopback import is_loopback
+from core.process.loopback import is_loopback
 
 PART_BYTES = 8 * 1024**2  # the size of a part in a multipart upload; S3 requires 5 MiB or more
 CHUNK_BYTES = 256 * 1024
@@ -26,8 +26,12 @@ STORE_ERRORS = (BotoCoreError, ClientError, Boto3Error)  # `upload_file` turns a
 DEFAULT_REGION = "us-east-1"  # S3's region for requests that name none; S3 refuses requests that name it
 
 
-def file_key(file_id: str) -> str:
-    return f"files/{file_id}"
+def file_key(project_id: str, file_id: str) -> str:
+    """Return the key of a file's bytes.
+
+    It names the project: if no row names the file, the janitor knows by the project that the bytes are ours.
+    """
+    return f"files/{project_id}/{file_id}"
 
 
 def upload_prefix(upload_id: str) -> str:
@@ -55,8 +59,8 @@ def adapter_prefix(job_id: str, attempt: str) -> str:
     return f"{adapters_prefix(job_id)}{attempt}/"
 
 
-def imported_adapter_prefix(adapter_id: str) -> str:
-    return f"adapters/{adapter_id}/"
+def imported_adapter_prefix(project_id: str, adapter_id: str) -> str:
+    return f"imports/{project_id}/{adapter_id}/"
 
 
 def results_prefix(job_id: str) -> str:
@@ -65,6 +69,11 @@ def results_prefix(job_id: str) -> str:
 
 def result_key(job_id: str, attempt: str) -> str:
     return f"{results_prefix(job_id)}{attempt}.csv"
+
+
+def prepared_key(job_id: str, attempt: str, file_id: str) -> str:
+    """Return the key of a file that a job makes of its training file."""
+    return f"{results_prefix(job_id)}{attempt}/{file_id}.jsonl"
 
 
 def tasks_prefix(kind: str, task_id: str) -> str:
@@ -122,6 +131,15 @@ class ObjectStore:
     def put_file(self, key: str, path: Path) -> None:
         self._client.upload_file(str(path), self._bucket, key, Config=TRANSFER)
 
+    def copy(self, source: str, key: str) -> None:
+        """Have the store copy an object, without sending it. Raises FileNotFoundError."""
+        try:
+            self._client.copy({"Bucket": self._bucket, "Key": source}, self._bucket, key, Config=TRANSFER)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
+                raise FileNotFoundError(source) from error
+            raise
+
     def put_bytes(self, key: str, content: bytes) -> None:
         self._client.put_object(Bucket=self._bucket, Key=key, Body=content)
 
@@ -156,6 +174,12 @@ class ObjectStore:
         asked = {"Bucket": self._bucket, "Prefix": prefix, "StartAfter": after, "MaxKeys": most}
         found = self._client.list_objects_v2(**asked).get("Contents", [])
         return [StoredObject(entry["Key"], entry["LastModified"]) for entry in found]
+
+    def unfinished_writes(self, prefix: str, most: int) -> "Sequence[StoredObject]":
+        """Return up to `most` (up to 1000) objects under `prefix` that were neither committed nor aborted."""
+        asked = {"Bucket": self._bucket, "Prefix": prefix, "MaxUploads": most}
+        found = self._client.list_multipart_uploads(**asked).get("Uploads", [])
+        return [StoredObject(entry["Key"], entry["Initiated"]) for entry in found]
 
     def abort_writes(self, prefix: str) -> None:
         """Delete the data of all writers under `prefix` that were neither committed nor aborted."""

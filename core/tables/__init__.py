@@ -10,15 +10,17 @@ from core.tables.access.secrets import Secret
 from core.tables.access.sign_ins import SignIn
 from core.tables.access.usage import UsageDay
 from core.tables.base import Base
+from core.tables.chat_templates import ChatTemplate
 from core.tables.chats.aliases import Alias, AliasMove
 from core.tables.chats.chat_usage import ChatUsage
 from core.tables.chats.completions import CompletionBytes, StoredCompletion
 from core.tables.chats.servers import Server
-from core.tables.files import File
+from core.tables.files import File, TokenCount
 from core.tables.jobs.candidates import Candidate, CandidateMetric
 from core.tables.jobs.evals import Eval
 from core.tables.jobs.jobs import Job, JobNames, Run
 from core.tables.jobs.metric_extremes import MetricExtremes
+from core.tables.jobs.row_losses import RowLoss
 from core.tables.jobs.tasks import TASK_KINDS, TASK_STATUSES, Task
 from core.tables.jobs.tracking import Tracker
 from core.tables.jobs.training import Adapter, Checkpoint, CheckpointPermission, Event, Metric
@@ -38,6 +40,7 @@ __all__ = [
     "Base",
     "Candidate",
     "CandidateMetric",
+    "ChatTemplate",
     "ChatUsage",
     "Checkpoint",
     "CheckpointPermission",
@@ -51,6 +54,7 @@ __all__ = [
     "Metric",
     "MetricExtremes",
     "Project",
+    "RowLoss",
     "Run",
     "Secret",
     "Server",
@@ -58,6 +62,7 @@ __all__ = [
     "StoreWalk",
     "StoredCompletion",
     "Task",
+    "TokenCount",
     "Tracker",
     "Upload",
     "UploadPart",

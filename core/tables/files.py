@@ -46,6 +46,12 @@ class File(Base):
     kind: Mapped[str | None] = mapped_column(
         doc="Kind of a checked dataset's rows; null means chat, from before files had kinds"
     )
+    needs: Mapped[dict[str, int] | None] = mapped_column(
+        JSONB(none_as_null=True), doc="First line that needs each (`template_needs`); null if none does"
+    )
+    longest_line: Mapped[int | None] = mapped_column(
+        BigInteger, doc="Bytes of the longest line of a checked dataset; null from before they were counted"
+    )
     lineage: Mapped[dict[str, Any] | None] = mapped_column(
         JSONB(none_as_null=True), doc="What the server made it of; null for what clients upload"
     )
@@ -53,3 +59,21 @@ class File(Base):
     expires_at: Mapped[datetime | None] = mapped_column(doc="Time from which it counts as deleted")
     deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for the jobs that name it")
     cleaned_at: Mapped[datetime | None] = mapped_column(doc="When the janitor had removed its bytes")
+
+
+class TokenCount(Base):
+    """The tokens of a file's rows as a job has rendered them, with its tokenizer and objective, and cut."""
+
+    __tablename__ = "token_counts"
+
+    file_id: Mapped[str] = mapped_column(ForeignKey("files.id"), primary_key=True)
+    tokenizer: Mapped[str] = mapped_column(primary_key=True, doc="The base model's id and revision")
+    rendering: Mapped[str] = mapped_column(primary_key=True, doc="The objective's kind of rows")
+    max_length: Mapped[int] = mapped_column(primary_key=True, doc="Tokens to which rows were cut")
+    rows: Mapped[int] = mapped_column(BigInteger, doc="All rows that have something to learn")
+    tokens: Mapped[int] = mapped_column(BigInteger)
+    longest: Mapped[int]
+    squares: Mapped[float] = mapped_column(doc="The sum over the rows of their tokens squared")
+    computed_share: Mapped[float | None] = mapped_column(
+        doc="Share of the tokens that were computed, since the rows of a step share beginnings"
+    )

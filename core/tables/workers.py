@@ -19,6 +19,10 @@ class Worker(Base):
     devices: Mapped[int] = mapped_column(doc="Its device class")
     device_type: Mapped[str] = mapped_column(doc="cpu or cuda")
     device_name: Mapped[str]
+    number_bytes: Mapped[int | None] = mapped_column(
+        doc="Bytes of a number that base models compute with there"
+    )
+    lanes: Mapped[int | None] = mapped_column(doc="Parts of a micro-batch that it computes side by side")
     memory_bytes: Mapped[int] = mapped_column(BigInteger, doc="Memory of its first device, or of the machine")
     memory_used_bytes: Mapped[int] = mapped_column(BigInteger, doc="Memory in use there, by any process")
     base_model: Mapped[str | None] = mapped_column(doc="Id of the resident base model in the catalog")

@@ -50,21 +50,23 @@ class TaskLease:
 def take(session: Session, holder: str, kinds: Collection[str] = TASK_KINDS) -> TaskLease | None:
     """Take the next task: of the project with the fewest running tasks, the oldest one.
 
-    Among projects with as few, the one that was served longest ago goes first. A task whose process died or
-    hung is taken again, and fails when that has happened MAX_LOSSES times. `kinds` are those that the caller
-    can do, and only tasks of these kinds count. None is returned if nothing waits, or if this call ended a
-    task that was lost too often.
+    Among projects with as few, the one that was served longest ago goes first. A measurement that a job has
+    started goes after all others, since nobody waits for it. A task whose process died or hung is taken
+    again, and fails when that has happened MAX_LOSSES times. `kinds` are those that the caller can do, and
+    only tasks of these kinds count. None is returned if nothing waits, or if this call ended a task that was
+    lost too often.
     """
     other = aliased(Task)
     served = select(func.max(func.greatest(other.started_at, other.held_until))).where(
         other.project_id == Task.project_id, other.kind.in_(kinds), other.deleted_at.is_(None)
     )
+    unasked = Task.started_by_job & (Task.kind == "portability")
     lost = Task.held_until <= func.now()
     due = or_(Task.held_until.is_(None), lost)
     next_task = (
         select(Task)
         .where(Task.finished_at.is_(None), Task.kind.in_(kinds), due)
-        .order_by(_running_of_project(kinds), served.scalar_subquery().nulls_first(), Task.id)
+        .order_by(unasked, _running_of_project(kinds), served.scalar_subquery().nulls_first(), Task.id)
         .limit(1)
         .with_for_update(of=Task, skip_locked=True)
     )

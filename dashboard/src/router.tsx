@@ -1,20 +1,22 @@
-import { createRootRoute, createRoute, createRouter, lazyRouteComponent, Navigate } from "@tanstack/react-router";
+import { createRootRoute, createRoute, createRouter, Navigate } from "@tanstack/react-router";
 
 import { parseCompareSearch } from "./lib/addresses/compareSearch";
 import { parseComposeSearch } from "./lib/addresses/composeSearch";
 import { parseCurveSearch } from "./lib/addresses/curveSearch";
 import { parseEvalSearch } from "./lib/addresses/evalSearch";
+import { parseFileSearch } from "./lib/addresses/fileSearch";
 import { parseJobSearch } from "./lib/addresses/jobSearch";
 import { parseNewJobSearch } from "./lib/addresses/newJobSearch";
 import { parsePlaygroundSearch } from "./lib/addresses/playgroundSearch";
 import { parseSettingsSearch } from "./lib/addresses/settingsSearch";
+import { lazyPage } from "./lazyPage";
+import { FIRST_PAGE } from "./lib/guide/guidePages";
 import { Broken } from "./pages/Broken";
 import { JobsPage } from "./pages/jobs/JobsPage";
 import { NotFound } from "./pages/NotFound";
 import { Shell } from "./shell/Shell";
 
-// The first page is the list of jobs. The code of the other pages is loaded when they are opened. If it is gone after an
-// upgrade, the router loads the whole dashboard again.
+// The first page is the list of jobs. The code of the other pages is loaded when they are opened.
 const root = createRootRoute({ component: Shell, notFoundComponent: NotFound });
 
 function ToJobs() {
@@ -37,85 +39,110 @@ const jobRoute = createRoute({
   getParentRoute: () => root,
   path: "/jobs/$jobId",
   validateSearch: parseCurveSearch,
-  component: lazyRouteComponent(() => import("./pages/job/JobPage"), "JobPage"),
+  component: lazyPage(() => import("./pages/job/JobPage"), "JobPage"),
 });
 
 const newJobRoute = createRoute({
   getParentRoute: () => root,
   path: "/new",
   validateSearch: parseNewJobSearch,
-  component: lazyRouteComponent(() => import("./pages/new/NewJobPage"), "NewJobPage"),
+  component: lazyPage(() => import("./pages/new/NewJobPage"), "NewJobPage"),
 });
+
+// Somebody guesses this address. Without the route, `new` would be taken for the id of a job.
+const newAmongJobsRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/jobs/new",
+  validateSearch: parseNewJobSearch,
+  component: ToNewJob,
+});
+
+function ToNewJob() {
+  return <Navigate to="/new" search={newAmongJobsRoute.useSearch()} replace />;
+}
 
 const compareRoute = createRoute({
   getParentRoute: () => root,
   path: "/compare",
   validateSearch: parseCompareSearch,
-  component: lazyRouteComponent(() => import("./pages/compare/ComparePage"), "ComparePage"),
+  component: lazyPage(() => import("./pages/compare/ComparePage"), "ComparePage"),
 });
 
 const playgroundRoute = createRoute({
   getParentRoute: () => root,
   path: "/playground",
   validateSearch: parsePlaygroundSearch,
-  component: lazyRouteComponent(() => import("./pages/playground/PlaygroundPage"), "PlaygroundPage"),
+  component: lazyPage(() => import("./pages/playground/PlaygroundPage"), "PlaygroundPage"),
 });
 
 const filesRoute = createRoute({
   getParentRoute: () => root,
   path: "/files",
-  component: lazyRouteComponent(() => import("./pages/files/FilesPage"), "FilesPage"),
+  component: lazyPage(() => import("./pages/files/FilesPage"), "FilesPage"),
 });
 
 const fileRoute = createRoute({
   getParentRoute: () => root,
   path: "/files/$fileId",
-  component: lazyRouteComponent(() => import("./pages/file/FilePage"), "FilePage"),
+  validateSearch: parseFileSearch,
+  component: lazyPage(() => import("./pages/file/FilePage"), "FilePage"),
 });
 
 const adaptersRoute = createRoute({
   getParentRoute: () => root,
   path: "/adapters",
-  component: lazyRouteComponent(() => import("./pages/adapters/AdaptersPage"), "AdaptersPage"),
+  component: lazyPage(() => import("./pages/adapters/AdaptersPage"), "AdaptersPage"),
 });
 
 const adapterRoute = createRoute({
   getParentRoute: () => root,
   path: "/adapters/$adapterId",
-  component: lazyRouteComponent(() => import("./pages/adapter/AdapterPage"), "AdapterPage"),
+  component: lazyPage(() => import("./pages/adapter/AdapterPage"), "AdapterPage"),
 });
 
 const composeRoute = createRoute({
   getParentRoute: () => root,
   path: "/compose",
   validateSearch: parseComposeSearch,
-  component: lazyRouteComponent(() => import("./pages/compose/ComposePage"), "ComposePage"),
+  component: lazyPage(() => import("./pages/compose/ComposePage"), "ComposePage"),
 });
 
 const evalsRoute = createRoute({
   getParentRoute: () => root,
   path: "/evals",
-  component: lazyRouteComponent(() => import("./pages/evals/EvalsPage"), "EvalsPage"),
+  component: lazyPage(() => import("./pages/evals/EvalsPage"), "EvalsPage"),
 });
 
 const evalRoute = createRoute({
   getParentRoute: () => root,
   path: "/evals/$evalId",
   validateSearch: parseEvalSearch,
-  component: lazyRouteComponent(() => import("./pages/eval/EvalPage"), "EvalPage"),
+  component: lazyPage(() => import("./pages/eval/EvalPage"), "EvalPage"),
+});
+
+function ToFirstPage() {
+  return <Navigate to="/guide/$" params={{ _splat: FIRST_PAGE }} replace />;
+}
+
+const guideHome = createRoute({ getParentRoute: () => root, path: "/guide", component: ToFirstPage });
+
+const guideRoute = createRoute({
+  getParentRoute: () => root,
+  path: "/guide/$",
+  component: lazyPage(() => import("./pages/guide/GuidePage"), "GuidePage"),
 });
 
 const workersRoute = createRoute({
   getParentRoute: () => root,
   path: "/workers",
-  component: lazyRouteComponent(() => import("./pages/workers/WorkersPage"), "WorkersPage"),
+  component: lazyPage(() => import("./pages/workers/WorkersPage"), "WorkersPage"),
 });
 
 const settingsRoute = createRoute({
   getParentRoute: () => root,
   path: "/settings",
   validateSearch: parseSettingsSearch,
-  component: lazyRouteComponent(() => import("./pages/settings/SettingsPage"), "SettingsPage"),
+  component: lazyPage(() => import("./pages/settings/SettingsPage"), "SettingsPage"),
 });
 
 export const router = createRouter({
@@ -125,6 +152,7 @@ export const router = createRouter({
     jobsRoute,
     jobRoute,
     newJobRoute,
+    newAmongJobsRoute,
     compareRoute,
     playgroundRoute,
     filesRoute,
@@ -134,6 +162,8 @@ export const router = createRouter({
     composeRoute,
     evalsRoute,
     evalRoute,
+    guideHome,
+    guideRoute,
     workersRoute,
     settingsRoute,
   ]),

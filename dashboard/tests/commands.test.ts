@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { type Command, matchingCommands, MOST_FOUND, shownCommands } from "@/parts/finder/commands";
+import { activeCommand, type Command, matchingCommands, MOST_FOUND, shownCommands } from "@/parts/finder/commands";
 
 const command = (label: string, hint: string): Command => ({ id: label, label, hint, run: () => undefined });
 const all = [command("Pause this job", "action"), command("Jobs", "page"), command("big-job", "running job · ftjob-1a")];
@@ -31,4 +31,11 @@ describe("the shown commands", () => {
     expect(kinds(shownCommands(many("here", 50), many("job", 1))).at(-1)).toBe("job");
     expect(kinds(shownCommands(many("here", 50), []))).toEqual(Array(MOST_FOUND).fill("here"));
   });
+});
+
+test("a command that ends something for good is never chosen by itself", () => {
+  const final = { ...command("Delete this job…", "action"), isFinal: true };
+  expect(activeCommand([final, command("Jobs", "page")], null)).toBe(1);
+  expect(activeCommand([final], null)).toBe(-1);
+  expect(activeCommand([final, command("Jobs", "page")], final.id)).toBe(0);
 });

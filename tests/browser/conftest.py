@@ -7,13 +7,13 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from api.dashboard import BUILT
 from cli.embedded import EmbeddedServers
-from tests.fixtures.api import Api
-from tests.fixtures.chromium import chromium
-from tests.fixtures.site import SharedContext, Site, Visit, browsing, service_on
+from core.tables import Task
+from core.tasks.client import delete_all
+from tests.fixtures.clients.chromium import chromium
+from tests.fixtures.service.api import Api
+from tests.fixtures.service.site import PAGE_SECONDS, SharedContext, Site, Visit, browsing, service_on
 
-SECONDS = 120  # deadline of what a page is to show: a busy machine makes few steps a second
-
-expect.set_options(timeout=SECONDS * 1000)
+expect.set_options(timeout=PAGE_SECONDS * 1000)
 
 
 @pytest.fixture(scope="package")
@@ -35,11 +35,13 @@ def service(
 
 @pytest.fixture
 def site(service: Api, browser: Browser) -> Iterator[Site]:
-    """With a project of the test's own. Its jobs are cancelled at the end."""
+    """Return the service with a new project, whose jobs and tasks end with the test. No other takes one."""
     site = Site(service, service.tenant(), browser)
     yield site
     for job in site.tenant.http.get("/v1/fine_tuning/jobs").json()["data"]:
         site.tenant.http.post(f"/v1/fine_tuning/jobs/{job['id']}/cancel")
+    with service.sessions.begin() as session:
+        delete_all(session, Task.project_id == site.tenant.project_id)
 
 
 @pytest.fixture(scope="package")
@@ -57,5 +59,4 @@ def visit(site: Site, shared_context: SharedContext) -> Iterator[Visit]:
 
 @pytest.fixture
 def page(visit: Visit) -> Page:
-    visit.page.set_default_timeout(SECONDS * 1000)
     return visit.page

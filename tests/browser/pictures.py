@@ -19,14 +19,14 @@ from cli.embedded import EmbeddedServers
 from core.evals.results import Record
 from core.roles import Role
 from core.tasks import lease as leases
-from tests.fixtures import compositions
-from tests.fixtures.api import wait_for
-from tests.fixtures.chromium import chromium
-from tests.fixtures.evals_api import EVALS, answered, finish_run, measured
+from tests.fixtures.clients.chromium import chromium
+from tests.fixtures.models.tiny import OTHER
 from tests.fixtures.paths import REPOSITORY
-from tests.fixtures.servers import server_folder
-from tests.fixtures.site import DESK, PHONE, Site, service_on, sign_in
-from tests.fixtures.tiny import OTHER
+from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.servers import server_folder
+from tests.fixtures.service.site import DESK, PHONE, Site, service_on, sign_in
+from tests.fixtures.work import compositions
+from tests.fixtures.work.evals_api import EVALS, answered, finish_run, measured
 
 FOLDER = REPOSITORY / "docs" / "images" / "dashboard"
 PROJECT = "support-bot"
@@ -102,6 +102,7 @@ def fill(site: Site) -> dict[str, str]:
         "compose": f"/compose?adapters={','.join(part['adapter_id'] for part in parts)}",
         "evals": "/evals",
         "eval": f"/evals/{evals[1]}",
+        "guide": "/guide/how-to/chat",
         "workers": "/workers",
         "settings": "/settings",
         "webhooks": "/settings?part=webhooks",
@@ -171,6 +172,7 @@ READY: dict[str, str] = {
     "compose": "support-pruned",
     "evals": "succeeded",
     "eval": "Prompt of row",
+    "guide": "Chat with what was trained",
     "workers": "Trains now",
     "settings": "Revoke",
     "webhooks": "tracker.example.com",
@@ -180,7 +182,7 @@ READY: dict[str, str] = {
 }
 
 # Of a long page, the part that is wanted.
-PARTS = {"samples": "Samples", "candidates": "Candidates"}
+PARTS = {"samples": "Answers", "candidates": "Candidates"}
 
 
 def take(browser: Browser, site: Site, paths: dict[str, str], folder: Path) -> None:
@@ -196,8 +198,11 @@ def take(browser: Browser, site: Site, paths: dict[str, str], folder: Path) -> N
 
 def picture(page: Page, name: str, path: str, device: str, folder: Path) -> None:
     page.goto(path)
-    expect(page.get_by_text(READY[name]).first).to_be_visible()
+    if path.startswith("/jobs/"):  # what stands far below is read when it comes near the screen
+        page.get_by_role("heading", name="Files", exact=True).scroll_into_view_if_needed()
+    expect(page.get_by_text(READY[name]).filter(visible=True).first).to_be_visible()
     page.wait_for_load_state("networkidle")
+    page.evaluate("scrollTo(0, 0)")
     if part := PARTS.get(name):
         page.get_by_role("heading", name=part, exact=True).evaluate("heading => heading.scrollIntoView()")
     in_both_themes(page, name, device, folder)

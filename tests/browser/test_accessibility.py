@@ -7,8 +7,8 @@ from sqlalchemy import func, update
 
 from core.roles import Role
 from core.tables import Job
-from tests.fixtures.pages import in_both_themes, queued
-from tests.fixtures.site import PHONE, Site, administered
+from tests.fixtures.service.pages import in_both_themes, queued
+from tests.fixtures.service.site import PHONE, Site, administered
 
 SEEN = 3.0  # contrast that the edge of a field has at least (WCAG 1.4.11)
 
@@ -44,6 +44,7 @@ def test_jobs_and_what_belongs_to_one(site: Site, page: Page) -> None:
     found += in_both_themes(page)
     page.goto(f"/jobs/{ended}")
     expect(page.get_by_role("img", name="Loss by step")).to_be_visible()
+    page.get_by_role("heading", name="Files", exact=True).scroll_into_view_if_needed()
     expect(page.get_by_text("sha256").first).to_be_visible()
     found += in_both_themes(page)
     page.get_by_role("button", name="Table of Loss").click()
@@ -76,8 +77,8 @@ def test_the_form_of_a_new_job_empty_and_with_problems(page: Page) -> None:
     page.goto("/new")
     expect(page.get_by_role("button", name="Create job")).to_be_visible()
     found = in_both_themes(page)
-    page.get_by_label("r", exact=True).fill("none at all")
-    page.get_by_text("More training options").click()
+    page.get_by_text("Advanced", exact=True).click()
+    page.get_by_label("Rank r", exact=True).fill("none at all")
     page.get_by_role("button", name="Add a name").click()
     page.get_by_role("button", name="Create job").click()
     expect(page.get_by_role("alert")).to_be_focused()
@@ -162,10 +163,12 @@ def test_jobs_one_of_them_and_the_palette_on_a_phone(site: Site, page: Page) -> 
     found = []
     for path, words in (
         ("/jobs", "ended"),
-        (f"/jobs/{job_id}", "sha256"),
+        (f"/jobs/{job_id}", "At their defaults"),
         (f"/compare?jobs={job_id}", "ended"),
     ):
         page.goto(path)
+        if path.startswith("/jobs/"):
+            page.get_by_role("heading", name=re.compile("Settings, as")).scroll_into_view_if_needed()
         expect(page.get_by_text(words).first).to_be_visible()
         found += in_both_themes(page)
     page.get_by_role("button", name="Go to").click()

@@ -1,9 +1,9 @@
 """How dialogs are left, with what a phone has, and where the focus is then."""
 
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
-from tests.fixtures.pages import TOUCH, queued
-from tests.fixtures.site import PHONE, Site
+from tests.fixtures.service.pages import TOUCH, HeldBack, queued
+from tests.fixtures.service.site import PHONE, Site
 
 
 def test_one_is_left_by_its_button_or_beside_it_and_the_focus_goes_back(page: Page) -> None:
@@ -42,28 +42,19 @@ def test_a_deletion_of_many_stays_until_its_outcomes_are_there(site: Site, page:
     job_id = queued(site, "useless")
     site.tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/cancel")
     queued(site, "useful")
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        if route.request.method == "DELETE":
-            held.append(route)
-        else:
-            route.continue_()
-
-    page.route("**/v1/fine_tuning/jobs/*", hold)
+    held = HeldBack(page, "**/v1/fine_tuning/jobs/*", "DELETE")
     page.goto("/jobs")
     page.get_by_label("Select useless").check()
     page.get_by_role("button", name="Delete 1").click()
     dialog = page.get_by_role("dialog")
-    with page.expect_request(lambda request: request.method == "DELETE"):
-        dialog.get_by_role("button", name="Delete 1 job").click()
+    dialog.get_by_role("button", name="Delete 1 job").click()
     expect(dialog).to_contain_text("Deleting…")
     for _ in range(3):
         page.keyboard.press("Escape")
     page.mouse.click(2, 2)
     expect(dialog).to_contain_text("Deleting…")
     expect(dialog.get_by_role("button", name="Close")).to_have_count(0)
-    held[0].continue_()
+    held.release()
     expect(dialog).to_contain_text("1 of 1 job deleted")
     expect(dialog.get_by_role("button", name="Close")).to_be_focused()
     page.keyboard.press("Enter")

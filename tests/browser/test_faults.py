@@ -11,11 +11,12 @@ from playwright.sync_api import Page, Route, expect
 from core.access.keys import revoke_key
 from core.ids import new_id
 from core.tables import Event
-from tests.fixtures.api import Api, running_api, wait_for
-from tests.fixtures.evals_api import make_eval
-from tests.fixtures.pages import NO_ANSWER, downloaded, newest_step, queued
-from tests.fixtures.relay import BrowserRelay
-from tests.fixtures.site import END_SECONDS, Site, Visit
+from tests.fixtures.clients.relay import BrowserRelay
+from tests.fixtures.processes.ports import free_port
+from tests.fixtures.service.api import Api, running_api, wait_for
+from tests.fixtures.service.pages import NO_ANSWER, HeldBack, downloaded, newest_step, queued
+from tests.fixtures.service.site import END_SECONDS, Site, Visit
+from tests.fixtures.work.evals_api import make_eval
 
 PAGE_OF_EVENTS = 200  # as the page reads them
 
@@ -25,7 +26,7 @@ class Restartable:
 
     def __init__(self, api: Api, running: ExitStack) -> None:
         self._api, self._running = api, running
-        self.url = self._start(0)
+        self.url = self._start(free_port())  # nobody else takes it while the server is away
 
     def _start(self, port: int) -> str:
         return self._running.enter_context(running_api(self._api.settings, self._api.sessions, port)).url
@@ -112,7 +113,7 @@ def test_the_page_of_an_ended_job_tells_of_its_deletion_and_leads_to_its_adapter
         page.clock.fast_forward(31_000)
         expect(page.get_by_text("was deleted meanwhile")).to_be_visible()
         page.get_by_role("link", name="Its adapter").click()
-        expect(page.get_by_role("region", name="Lineage")).to_contain_text(f"{job_id} (deleted)")
+        expect(page.get_by_role("region", name="Lineage", exact=True)).to_contain_text(f"{job_id} (deleted)")
         expect(page.get_by_role("link", name="Train another like it")).to_have_count(0)
 
 
@@ -147,12 +148,12 @@ def test_a_line_that_breaks_is_told_on_a_job_s_page_which_goes_on_from_there(
     page.context.set_offline(True)
     expect(page.get_by_text("The service does not answer.").first).to_be_visible()
     before = site.tenant.job(job_id)["progress"]["step"]
-    wait_for(lambda: site.tenant.job(job_id)["progress"]["step"] > before + 5, 60)
+    wait_for(lambda: site.tenant.job(job_id)["progress"]["step"] > before + 5, END_SECONDS)
     page.context.set_offline(False)
     expect(page.get_by_text("The service does not answer.")).to_have_count(0)
     expect(page.get_by_text("Following")).to_be_visible()
     page.get_by_role("button", name="Table of Loss").click()
-    wait_for(lambda: newest_step(page) > before + 5, 60)
+    wait_for(lambda: newest_step(page) > before + 5, END_SECONDS)
     steps = [int(row["step"]) for row in downloaded(page, tmp_path)]
     assert steps == list(range(1, len(steps) + 1))
 
@@ -177,14 +178,16 @@ def test_a_stream_that_is_cut_or_falls_silent_is_resumed(
         page.get_by_role("button", name="Table of Loss").click()
         before = newest_step(page)
         if fault == "reset":
+            page.route("**/events*", lambda route: route.abort())  # so that the page says it until it is seen
             relay.reset_streams()
             expect(page.get_by_text("The service does not answer.").first).to_be_visible()
+            page.unroute("**/events*")
         else:
             relay.silence_streams()
-            wait_for(lambda: stands_still(page), 60)  # what was on its way has arrived
+            wait_for(lambda: stands_still(page), END_SECONDS)  # what was on its way has arrived
             page.clock.fast_forward(46_000)
         reached = site.tenant.job(job_id)["progress"]["step"]
-        wait_for(lambda: newest_step(page) > max(before, reached) + 10, 60)
+        wait_for(lambda: newest_step(page) > max(before, reached) + 10, END_SECONDS)
         expect(page.get_by_text("Following")).to_be_visible()
         expect(page.get_by_text("The service does not answer.")).to_have_count(0)
         steps = [int(row["step"]) for row in downloaded(page, tmp_path)]
@@ -201,38 +204,35 @@ def test_an_answer_that_is_cut_in_its_middle_is_asked_for_again(site: Site, rela
     job_id = queued(site, "cut")
     with site.visit(url=relay.url) as visit:
         visit.allow(NO_ANSWER)
+        visit.page.set_extra_http_headers({"Accept-Encoding": "identity"})  # the mark must be readable
         relay.end_before(b'"queue_position"')
         visit.page.goto(f"/jobs/{job_id}")
         expect(visit.page.get_by_text("The service does not answer.")).to_be_visible()
+        relay.end_before(None)
         expect(visit.page.get_by_role("heading", level=1)).to_have_text("cut")
 
 
 def test_a_slow_answer_is_waited_for_and_the_page_says_so(site: Site, page: Page) -> None:
     file_id = site.tenant.upload()
-    held: list[Route] = []
-    page.route("**/content", lambda route: held.append(route))
+    held = HeldBack(page, "**/content")
     page.goto(f"/files/{file_id}")
     expect(page.get_by_role("region", name="First rows")).to_contain_text("Reading…")
-    held[0].continue_()
+    held.release()
     expect(page.get_by_role("region", name="First rows")).to_contain_text("answer 0")
 
 
 def test_jobs_whose_answer_is_slow_are_said_to_be_on_their_way(site: Site, page: Page) -> None:
     job_id = queued(site, "slow")
     asked = re.compile(r"/v1/fine_tuning/jobs(\?|/[^/]+$)")
-    held: list[Route] = []
     for path, shown in (
         ("/jobs", "slow"),
         (f"/jobs/{job_id}", "paused"),
         (f"/new?from={job_id}", "Base model"),
     ):
-        held.clear()
-        page.route(asked, lambda route: held.append(route))
+        held = HeldBack(page, asked)
         page.goto(path)
         expect(page.get_by_text("Reading…").first).to_be_visible()
-        for route in held:
-            route.continue_()
-        page.unroute(asked)
+        held.release()
         expect(page.get_by_text("Reading…")).to_have_count(0)
         expect(page.get_by_text(shown).first).to_be_visible()
 
@@ -241,21 +241,17 @@ def test_what_a_page_waits_for_is_said_to_be_on_its_way(site: Site, page: Page) 
     job_id = site.create_job(suffix="made", validated=True)
     site.finish(job_id)
     job = site.tenant.job(job_id)
-    held: list[Route] = []
     for path, asked, shown in (
         (f"/files/{job['training_file']}", re.compile(r"/v1/files/[^/]+$"), "First rows"),
         (f"/adapters/{job['adapter_id']}", re.compile(r"/v1/adapters/[^/]+$"), "Lineage"),
         (f"/evals/{make_eval(site.tenant)}", re.compile(r"/v1/evals/[^/]+$"), "No run yet."),
         ("/workers", re.compile(r"/v1/workers$"), "Queue"),
     ):
-        held.clear()
-        page.route(asked, lambda route: held.append(route))
+        held = HeldBack(page, asked)
         page.goto(path)
         reading = page.get_by_role("status").filter(has_text="Reading…")
         expect(reading).to_be_visible()
-        for route in held:
-            route.continue_()
-        page.unroute(asked)
+        held.release()
         expect(reading).to_have_count(0)
         expect(page.get_by_text(shown).first).to_be_visible()
 
@@ -266,15 +262,15 @@ def test_a_lineage_that_is_not_read_yet_or_cannot_be_is_not_said_to_be_unknown(
     job_id = site.create_job(suffix="made", validated=True)
     site.finish(job_id)
     visit.allow(NO_ANSWER)
-    page, held = visit.page, list[Route]()
-    page.route("**/manifest.json", lambda route: held.append(route))
+    page = visit.page
+    held = HeldBack(page, "**/manifest.json")
     page.goto(f"/adapters/{site.tenant.job(job_id)['adapter_id']}")
-    lineage = page.get_by_role("region", name="Lineage")
+    lineage = page.get_by_role("region", name="Lineage", exact=True)
     expect(lineage.get_by_text("Reading…")).to_have_count(2)
-    held.pop().fulfill(status=403, json={"error": {"message": "Not for you.", "code": None}})
+    held.first()[0].fulfill(status=403, json={"error": {"message": "Not for you.", "code": None}})
     expect(lineage.get_by_role("alert")).to_contain_text("Not for you.")
     expect(lineage.get_by_text("could not be read")).to_have_count(2)
-    page.unroute("**/manifest.json")
+    held.release()
     page.reload()
     expect(lineage.get_by_role("link", name="train.jsonl")).to_have_count(2)
 
@@ -352,3 +348,18 @@ def test_a_picture_that_the_browser_does_not_make_is_told(site: Site, page: Page
     page.goto(f"/jobs/{job_id}")
     page.get_by_role("button", name="PNG of Loss", exact=True).click()
     expect(page.get_by_text("The browser could not make the picture.")).to_be_visible()
+
+
+def test_a_page_that_was_never_opened_leaves_the_frame_while_the_service_is_away(site: Site) -> None:
+    with site.visit() as visit:  # other tests opened the page in the shared context, whose cache has it
+        visit.allow(NO_ANSWER, "Unreachable")
+        page = visit.page
+        page.goto("/jobs")
+        expect(page.get_by_role("heading", name="No job yet")).to_be_visible()
+        page.context.set_offline(True)
+        page.get_by_role("navigation", name="Pages").get_by_role("link", name="Evals").click()
+        expect(page.get_by_text("This page was not opened before")).to_be_visible()
+        expect(page.get_by_role("navigation", name="Pages")).to_be_visible()
+        page.context.set_offline(False)
+        page.get_by_role("button", name="Try again").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Evals")

@@ -2,11 +2,11 @@
 
 import re
 
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, expect
 
-from tests.fixtures.api import dataset
-from tests.fixtures.pages import file_of
-from tests.fixtures.site import Site, Visit
+from tests.fixtures.service.api import dataset
+from tests.fixtures.service.pages import HeldBack, file_of
+from tests.fixtures.service.site import Site, Visit
 
 
 def test_files_are_uploaded_looked_at_and_deleted(site: Site, visit: Visit) -> None:
@@ -57,21 +57,15 @@ def test_files_are_uploaded_looked_at_and_deleted(site: Site, visit: Visit) -> N
 
 def test_uploads_end_with_the_session_and_none_goes_into_the_next_project(site: Site, visit: Visit) -> None:
     visit.allow("Failed to load resource")
-    page, held = visit.page, list[Route]()
-
-    def hold(route: Route) -> None:
-        if route.request.method == "POST":
-            held.append(route)
-        else:
-            route.continue_()
-
-    page.route("**/v1/files", hold)
+    page = visit.page
+    held = HeldBack(page, "**/v1/files", "POST")
     page.goto("/files")
     page.get_by_label("Files to upload").set_input_files(
         [file_of(dataset(12), "under-way.jsonl"), file_of(dataset(12), "waits.jsonl")]
     )
     uploads = page.get_by_role("region", name="Upload").get_by_role("listitem")
     expect(uploads.filter(has_text="waits.jsonl")).to_contain_text("waiting")
+    held.first()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     other = site.api.tenant()
@@ -81,9 +75,19 @@ def test_uploads_end_with_the_session_and_none_goes_into_the_next_project(site: 
     expect(uploads).to_have_count(0)
     page.get_by_label("Files to upload").set_input_files([file_of(dataset(12), "next.jsonl")])
     expect(uploads).to_contain_text("next.jsonl")
-    while len(held) < 2:
-        page.wait_for_timeout(50)
-    held[1].continue_()
+    (upload,) = held.first()
+    upload.continue_()
     expect(uploads).to_contain_text("uploaded")
     assert [file["filename"] for file in other.http.get("/v1/files").json()["data"]] == ["next.jsonl"]
-    assert len(held) == 2
+    assert held.count == 0
+
+
+def test_files_of_one_name_are_told_apart(site: Site, page: Page) -> None:
+    ids = [site.tenant.upload(name="rows.jsonl") for _ in range(3)]
+    site.tenant.upload(name="other.jsonl")
+    page.goto("/files")
+    for file_id in ids:
+        expect(page.get_by_role("link", name=f"rows.jsonl …{file_id[-6:]}")).to_be_visible()
+    expect(page.get_by_role("link", name="other.jsonl", exact=True)).to_be_visible()
+    page.goto("/new")
+    expect(page.get_by_label("Training file", exact=True)).to_contain_text(f"…{ids[0][-6:]}")

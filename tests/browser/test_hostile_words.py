@@ -6,8 +6,8 @@ from playwright.sync_api import Page, expect
 
 from core.ids import new_id
 from core.tables import Event
-from tests.fixtures.pages import SCRIPT, expect_nothing_struck
-from tests.fixtures.site import Site, administered
+from tests.fixtures.service.pages import SCRIPT, expect_nothing_struck
+from tests.fixtures.service.site import Site, administered
 
 ROW = {"messages": [{"role": "user", "content": SCRIPT}, {"role": "assistant", "content": SCRIPT}]}
 

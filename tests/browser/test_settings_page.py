@@ -6,12 +6,12 @@ import httpx
 from playwright.sync_api import expect
 
 from core.roles import Role
-from tests.fixtures.site import OURS, Site, Visit, administered
+from tests.fixtures.service.site import OURS, Site, Visit, administered
 
 
 def is_taken(site: Site, key: str) -> bool:
     headers = {"authorization": f"Bearer {key}"}
-    return httpx.get(f"{site.api.url}/v1/files", headers=headers).status_code == 200
+    return httpx.get(f"{site.api.url}/v1/files", headers=headers, timeout=60).status_code == 200
 
 
 def test_a_key_is_shown_once_and_signs_out_where_it_is_revoked(site: Site) -> None:
@@ -47,6 +47,18 @@ def test_a_key_is_shown_once_and_signs_out_where_it_is_revoked(site: Site) -> No
 
         page.get_by_role("link", name="Audit log").click()
         expect(page.get_by_role("table")).to_contain_text("api key deleted")
+
+
+def test_a_name_between_backticks_is_shown_as_code(site: Site) -> None:
+    with administered(site).visit() as visit:
+        page = visit.page
+        page.goto("/settings")
+        page.get_by_label("Name").fill("made by `tunery up`, not by `me")
+        page.get_by_role("button", name="Create key").click()
+        page.get_by_role("dialog").get_by_role("button", name="I have copied it").click()
+        row = page.get_by_role("row").filter(has_text="made by")
+        expect(row.locator("code")).to_have_text("tunery up")
+        expect(row).to_contain_text("made by tunery up, not by `me")
 
 
 def test_secrets_are_set_and_never_shown(site: Site) -> None:

@@ -2,8 +2,8 @@
 
 from playwright.sync_api import Page, expect
 
-from tests.fixtures.pages import NO_ANSWER, in_both_themes
-from tests.fixtures.site import Site, Visit
+from tests.fixtures.service.pages import NO_ANSWER, in_both_themes
+from tests.fixtures.service.site import Site, Visit
 
 NOT_SIGNED_IN = f"{NO_ANSWER}: the server responded with a status of 401"
 

@@ -10,9 +10,9 @@ import pytest
 from cli.embedded import EmbeddedServers
 from faults.checker import check
 from faults.history import record_history
-from tests.fixtures.api import Api
-from tests.fixtures.stack import Stack, job_api_on
-from tests.fixtures.tiny import write_base
+from tests.fixtures.models.tiny import write_base
+from tests.fixtures.service.api import Api
+from tests.fixtures.service.stack import Stack, job_api_on
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import pytest
 
 from core.roles import Role
 from faults.receiver import Receiver
-from tests.fixtures.api import wait_for
-from tests.fixtures.stack import Stack, non_finite
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.stack import JOB_SECONDS, Stack, non_finite
 
 CANARY = "canary0123456789abcdef0123456789abcdef00"
 WANDB = {"type": "wandb", "wandb": {"project": "ours"}}
@@ -39,7 +39,7 @@ def test_no_secret_stands_in_a_log_an_event_an_error_or_an_object(
     fails = stack.create_job(rows=12, model=TINY, **non_finite())
     stack.wait_for_status(succeeds, "succeeded")
     stack.wait_for_status(fails, "failed")
-    wait_for(lambda: receiver.requests)
+    wait_for(lambda: receiver.requests, JOB_SECONDS)
     refused = admin.http.post("/v1/secrets", json={"name": "no name", "value": [CANARY]})
     assert refused.status_code == 400
     seen = {

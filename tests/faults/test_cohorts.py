@@ -17,8 +17,9 @@ from cli.embedded import EmbeddedServers
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Lease
 from core.tables import Job
-from tests.fixtures.api import wait_for
-from tests.fixtures.stack import (
+from tests.fixtures.models.tiny import OTHER, TINY, write_base
+from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.stack import (
     JOB_SECONDS,
     LEASE_SECONDS,
     Stack,
@@ -28,10 +29,9 @@ from tests.fixtures.stack import (
     short_rows,
     stack_on,
 )
-from tests.fixtures.tiny import OTHER, TINY, write_base
 
 WEIGHTS = "adapter_model.safetensors"
-PAUSE_SECONDS = 10  # within which a trainer parts with a job, paused or cancelled
+PAUSE_SECONDS = 30  # within which a trainer parts with a job, paused or cancelled
 LOSSES = 3  # that fail a job; one more than a busy machine may cost by itself
 VALIDATION_ROWS = 4000  # some seconds of evaluation: a request to pause takes up to one to arrive
 SHORT = {"rows": 12, "epochs": 2}  # 6 steps
@@ -93,7 +93,12 @@ def test_jobs_train_together_and_each_ends_as_it_would_alone(
 ) -> None:
     smaller = create(stack, MIDDLE, rank=2)
     stack.wait_for_status(smaller, "succeeded")
-    together = [create(stack, MIDDLE, rank) for rank in (2, 8, 16)]
+    trainer = stack.workers[0].trainer()
+    trainer.suspend()  # so that the first job does not end before the last one is there
+    try:
+        together = [create(stack, MIDDLE, rank) for rank in (2, 8, 16)]
+    finally:
+        trainer.resume()
     for one, other in zip(together, (smaller, alone), strict=False):
         assert_alike(weights(stack, one, tmp_path), weights(stack, other, tmp_path))
         assert stack.losses(one) == pytest.approx(stack.losses(other), abs=0.02)
@@ -132,7 +137,7 @@ def test_a_lease_lost_in_a_cohort_costs_that_job_alone(stack: Stack) -> None:
     assert token is not None
     with stack.sessions.begin() as session:
         lifecycle.release(session, Lease(lost, 1, token, LEASE_SECONDS), "A test took it away")
-    wait_for(lambda: len(stack.runs(lost)) == 2, 30)
+    wait_for(lambda: len(stack.runs(lost)) == 2, JOB_SECONDS)
     wait_for(lambda: stack.last_run(lost).phase == "training", JOB_SECONDS)
     stack.wait_for_step(stays, stack.last_run(stays).step + 20)
     assert len(stack.runs(stays)) == 1
@@ -142,11 +147,11 @@ def test_a_job_paused_and_resumed_at_once_goes_on(stack: Stack) -> None:
     """Before its first step it is paused at once, and may be claimed again before its trainer has noticed."""
     jobs = stack.tenant.openai.fine_tuning.jobs
     stays, hasty = create(stack, LONG), create(stack, LONG)
-    wait_for(lambda: stack.runs(hasty), 30)
+    wait_for(lambda: stack.runs(hasty), JOB_SECONDS)
     jobs.pause(hasty)
     stack.wait_for_status(hasty, "paused")
     jobs.resume(hasty)
-    wait_for(lambda: len(stack.runs(hasty)) == 2, 30)
+    wait_for(lambda: len(stack.runs(hasty)) == 2, JOB_SECONDS)
     for job_id in (stays, hasty):
         stack.wait_for_step(job_id)
     assert len(stack.runs(stays)) == 1
@@ -206,7 +211,8 @@ def test_a_job_paused_in_a_cohort_ends_as_alone_and_so_does_its_neighbour(
 def test_a_job_paused_while_it_evaluates_evaluates_after_the_resume(stack: Stack, tmp_path: Path) -> None:
     jobs = stack.tenant.openai.fine_tuning.jobs
     validation_file = stack.tenant.upload(short_rows(VALIDATION_ROWS))
-    job_id = create(stack, {"rows": 12, "epochs": 1}, validation_file=validation_file)
+    training = {"eval_samples": 0}  # so that the first evaluation is that of the epoch's end
+    job_id = create(stack, {"rows": 12, "epochs": 1}, validation_file=validation_file, training=training)
     wait_for(lambda: (runs := stack.runs(job_id)) and runs[-1].phase == "validating", JOB_SECONDS)
     asked = time.monotonic()
     jobs.pause(job_id)
@@ -260,11 +266,11 @@ def test_a_database_killed_under_load_costs_no_job_and_nothing_that_was_confirme
     with ThreadPoolExecutor(4) as pool:
         clients = [pool.submit(use_the_api) for _ in range(4)]
         try:
-            wait_for(lambda: len(answers) > 8, 60)
+            wait_for(lambda: len(answers) > 8, JOB_SECONDS)
             stack.servers.kill("postgres")
-            wait_for(lambda: answers[-1].status_code == 503, 60)
+            wait_for(lambda: answers[-1].status_code == 503, JOB_SECONDS)
             stack.servers.restart("postgres")
-            wait_for(lambda: answers[-1].status_code == 200, 60)
+            wait_for(lambda: answers[-1].status_code == 200, JOB_SECONDS)
         finally:
             enough.set()
     for client in clients:
@@ -313,7 +319,8 @@ def test_a_job_of_a_newer_release_waits_and_lets_others_by(stack: Stack) -> None
 
 def test_jobs_beyond_the_memory_budget_train_one_after_another(stack: Stack, tmp_path: Path) -> None:
     """The last test here: its worker takes the first one's place."""
-    stack.workers[0].destroy()
+    for worker in stack.workers:  # another try finds its own worker too
+        worker.destroy()
     stack.start_worker(cohort_bytes="0")
     jobs = [create(stack, SHORT) for _ in range(3)]
     for job_id in jobs:

@@ -14,8 +14,8 @@ import pytest
 from core.roles import Role
 from faults.checker import Client, check
 from faults.history import record_history
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, row, wait_for
 from tests.fixtures.faults.crashing_api import CRASH_AT, CrashingApi, crashing_api
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, row, wait_for
 
 JOBS, FILES = "/v1/fine_tuning/jobs", "/v1/files"
 SWEEPS, UPLOADS, WEBHOOKS = "/v1/fine_tuning/sweeps", "/v1/uploads", "/v1/webhook_endpoints"

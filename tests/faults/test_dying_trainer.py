@@ -9,10 +9,10 @@ import pytest
 
 from cli.embedded import EmbeddedServers
 from faults.checker import Client, check
-from tests.fixtures.api import Api
 from tests.fixtures.faults import crashes
-from tests.fixtures.stack import Stack, stack_on
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import Api, wait_for
+from tests.fixtures.service.stack import JOB_SECONDS, Stack, stack_on
 
 WEIGHTS = "adapter_model.safetensors"
 ROWS, EPOCHS = 24, 8  # 48 steps; a checkpoint at the end of each epoch
@@ -67,3 +67,26 @@ def test_a_job_ends_once_and_as_if_undisturbed_wherever_its_trainers_die(
         assert weights(stack, job_id, tmp_path) == undisturbed
     assert stack.log().count("killed at") == len(deaths)
     check(stack.api, [client])
+
+
+def test_a_continued_job_whose_trainer_is_killed_goes_on_from_its_own_checkpoint(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """Its second trainer takes the weights of the checkpoint, not again those of the parent."""
+    worker = stack.start_worker()
+    parent = stack.create_job(rows=12, epochs=1, model=TINY)
+    model = str(stack.wait_for_status(parent, "succeeded").fine_tuned_model)
+    undisturbed = stack.create_job(rows=ROWS, epochs=EPOCHS, model=model)
+    wanted = weights(stack, undisturbed, tmp_path)
+    killed = stack.create_job(rows=ROWS, epochs=EPOCHS, model=model)
+    wait_for(lambda: stack.checkpoints(killed), JOB_SECONDS)
+    worker.trainer().kill()
+    assert weights(stack, killed, tmp_path) == wanted
+    events = stack.events(killed)
+    assert events.count(f"The job begins with the weights of {model}") == 1
+    assert [event for event in events if event.startswith("Resumed from the checkpoint at step")]
+    assert [run.outcome for run in stack.runs(killed)] == ["lost", "succeeded"]
+    (adapter,) = stack.adapters(killed)
+    shown = stack.tenant.http.get(f"/v1/adapters/{adapter.id}").json()
+    assert [each["job_id"] for each in shown["lineage"]] == [parent]
+    check(stack.api, [Client(stack.tenant, {parent, undisturbed, killed})])

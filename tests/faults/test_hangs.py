@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from cli.embedded import EmbeddedServers
-from tests.fixtures import hanging
-from tests.fixtures.api import Api, wait_for
-from tests.fixtures.stack import JOB_SECONDS, job_api_on
-from tests.fixtures.tiny import TINY, write_base
-from tests.fixtures.warm import nursery
+from tests.fixtures.models.tiny import TINY, write_base
+from tests.fixtures.processes import hanging
+from tests.fixtures.processes.warm import nursery
+from tests.fixtures.service.api import Api, wait_for
+from tests.fixtures.service.stack import JOB_SECONDS, job_api_on
 from worker.supervise import launch
 from worker.supervise.supervisor import Supervisor
 

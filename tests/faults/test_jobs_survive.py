@@ -14,15 +14,17 @@ from sqlalchemy import select
 from cli.embedded import EmbeddedServers
 from core.storage.artifacts import STATE_NAME
 from core.tables import Adapter, Checkpoint, Event, Metric
-from tests.fixtures.api import Api, wait_for
-from tests.fixtures.stack import JOB_SECONDS, LEASE_SECONDS, Stack, Worker, stack_on
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.processes.resting import REST
+from tests.fixtures.service.api import Api, wait_for
+from tests.fixtures.service.stack import JOB_SECONDS, Stack, Worker, stack_on
 
 WEIGHTS = "adapter_model.safetensors"
 STANDARD = {"rows": 40, "epochs": 8}  # 80 steps: some seconds, in which a test has time to disturb it
 MIDDLE = {"rows": 24, "epochs": 4}  # 24 steps
 SHORT = {"rows": 12, "epochs": 1}
 RESTARTS, STEPS_BETWEEN_RESTARTS = 4, 12
+SLOWLY = {REST: "0.15"}  # so that a job does not end before a test on a busy machine has disturbed it
 
 
 def create(stack: Stack, size: dict[str, int] = STANDARD) -> str:
@@ -47,7 +49,7 @@ def test_a_job_outlives_each_end_of_its_workers_and_ends_with_the_same_adapter(
     job_id = create(stack)
     given_back_before_its_first_step(stack, job_id)
     step = given_back_with_a_checkpoint(stack, job_id)
-    third = stack.start_worker(checkpoint_seconds="1000")
+    third = stack.start_worker(SLOWLY, checkpoint_seconds="1000")
     trainer_killed(stack, third, job_id)
     newest = killed_with_a_damaged_checkpoint(stack, third, job_id)
     stack.start_worker()
@@ -64,15 +66,15 @@ def test_a_job_outlives_each_end_of_its_workers_and_ends_with_the_same_adapter(
 
 def given_back_before_its_first_step(stack: Stack, job_id: str) -> None:
     worker = stack.start_worker()
-    wait_for(lambda: stack.runs(job_id), 120)
+    wait_for(lambda: stack.runs(job_id), JOB_SECONDS)
     assert worker.stop() == 0
     assert stack.job(job_id).status == "queued"
 
 
 def given_back_with_a_checkpoint(stack: Stack, job_id: str) -> int:
     """Return the checkpoint's step, which is the last that the worker made."""
-    worker = stack.start_worker(checkpoint_seconds="1000")
-    wait_for(lambda: len(stack.runs(job_id)) == 2, 120)
+    worker = stack.start_worker(SLOWLY, checkpoint_seconds="1000")
+    wait_for(lambda: len(stack.runs(job_id)) == 2, JOB_SECONDS)
     step = stack.last_run(job_id).step
     stack.wait_for_step(job_id, step + 2)
     assert worker.stop() == 0
@@ -106,7 +108,7 @@ def test_an_object_store_that_is_away_for_a_while_fails_no_job(stack: Stack, tmp
     jobs = [create(stack, SHORT) for _ in range(2)]
     stack.servers.kill("s3")
     stack.start_worker(max_lost_attempts="2")
-    wait_for(lambda: "store_unreachable" in (tmp_path / "worker-1.log").read_text(), 120)
+    wait_for(lambda: "store_unreachable" in (tmp_path / "worker-1.log").read_text(), JOB_SECONDS)
     stack.servers.restart("s3")
     for job_id in jobs:
         stack.assert_succeeded_exactly_once(job_id, tmp_path)
@@ -115,7 +117,7 @@ def test_an_object_store_that_is_away_for_a_while_fails_no_job(stack: Stack, tmp
 def test_a_database_restarted_again_and_again_changes_nothing_of_a_job_and_hangs_no_client(
     stack: Stack, tmp_path: Path, undisturbed_weights: bytes
 ) -> None:
-    stack.start_worker()
+    stack.start_worker(SLOWLY)
     job_id = create(stack)
     step = 0
     with polling(stack, job_id) as answers:
@@ -165,7 +167,7 @@ def test_a_broker_wiped_with_jobs_queued_and_one_running_loses_none(stack: Stack
 def test_a_trainer_frozen_past_its_lease_can_write_nothing_once_another_has_finished(
     stack: Stack, tmp_path: Path
 ) -> None:
-    first = stack.start_worker()
+    first = stack.start_worker(SLOWLY)
     job_id = create(stack, MIDDLE)
     stack.wait_for_step(job_id, 2)
     zombie = first.trainer()
@@ -179,7 +181,7 @@ def test_a_trainer_frozen_past_its_lease_can_write_nothing_once_another_has_fini
     # Until the zombie's next round has ended and it has claimed another job, it has noticed nothing
     next_job = create(stack, SHORT)
     stack.wait_for_status(next_job, "succeeded")
-    wait_for(lambda: "lease_lost" in (tmp_path / "worker-1.log").read_text(), LEASE_SECONDS * 5)
+    wait_for(lambda: "lease_lost" in (tmp_path / "worker-1.log").read_text(), JOB_SECONDS)
     assert everything_written(stack, job_id) == before
 
 

@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from tests.fixtures.api import wait_for
 from tests.fixtures.faults.memory import without_memory
-from tests.fixtures.stack import JOB_SECONDS, Stack
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.processes.resting import REST
+from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.stack import JOB_SECONDS, Stack
 
 LONG = {"rows": 16, "epochs": 4}  # 16 steps
 
 
 def test_a_trainer_without_memory_is_replaced_and_its_jobs_are_told_why(stack: Stack, tmp_path: Path) -> None:
-    worker = stack.start_worker()
+    worker = stack.start_worker({REST: "0.2"})  # so that both jobs go on until the system kills
     jobs = [stack.create_job(model=TINY, **LONG) for _ in range(2)]
     for job_id in jobs:
         stack.wait_for_step(job_id, 2)

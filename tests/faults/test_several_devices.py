@@ -10,10 +10,18 @@ import torch
 from safetensors.torch import load_file
 
 from cli.embedded import EmbeddedServers
-from tests.fixtures.api import wait_for
-from tests.fixtures.ports import free_port
-from tests.fixtures.stack import Stack, Worker, cancel_all, job_api_on, short_rows, stack_on
-from tests.fixtures.tiny import TINY, write_base
+from tests.fixtures.models.tiny import TINY, write_base
+from tests.fixtures.processes.ports import free_port
+from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.stack import (
+    JOB_SECONDS,
+    Stack,
+    Worker,
+    cancel_all,
+    job_api_on,
+    short_rows,
+    stack_on,
+)
 
 WEIGHTS = "adapter_model.safetensors"
 SHORT = {"rows": 12, "epochs": 2}  # 6 steps
@@ -138,9 +146,9 @@ def test_a_killed_process_ends_its_group_and_the_job_goes_on(
 ) -> None:
     job_id = create(stack, MIDDLE, BOTH)
     processes = stack.workers[1].processes(2)
-    wait_for(lambda: stack.checkpoints(job_id), 60)
+    wait_for(lambda: stack.checkpoints(job_id), JOB_SECONDS)
     processes[1].kill()
-    _, alive = psutil.wait_procs(processes, 30)
+    _, alive = psutil.wait_procs(processes, 120)
     assert not alive
     assert_as_on_one(stack, job_id, on_one, tmp_path)
     assert [run.outcome for run in stack.runs(job_id)] == ["lost", "succeeded"]
@@ -163,5 +171,5 @@ def test_a_job_given_back_by_one_machine_goes_on_over_two(stack: Stack, on_one: 
     assert f"Resumed from the checkpoint at step {step}" in stack.events(job_id)
     group = [machine.trainer() for machine in machines] + [machine.processes(1)[0] for machine in machines]
     assert machines[1].stop() == 0
-    _, alive = psutil.wait_procs(group, 30)
+    _, alive = psutil.wait_procs(group, 120)
     assert not alive

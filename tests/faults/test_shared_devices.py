@@ -5,9 +5,9 @@ import pytest
 from sqlalchemy import select
 
 from core.tables import Server
-from tests.fixtures.api import wait_for
-from tests.fixtures.stack import Stack
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.stack import JOB_SECONDS, Stack
 
 
 def addresses(stack: Stack) -> list[str]:
@@ -19,7 +19,7 @@ def test_chats_of_a_killed_trainer_end_with_an_error_and_the_next_trainer_takes_
     stack: Stack,
 ) -> None:
     worker = stack.start_worker(serve_share="0.3")
-    wait_for(lambda: addresses(stack), 60)
+    wait_for(lambda: addresses(stack), JOB_SECONDS)
     job_id = stack.create_job(rows=24, epochs=8, model=TINY)
     stack.wait_for_step(job_id)
     before = addresses(stack)
@@ -35,7 +35,7 @@ def test_chats_of_a_killed_trainer_end_with_an_error_and_the_next_trainer_takes_
     with pytest.raises(openai.APIError) as raised:
         list(stream)
     assert raised.value.code == "server_lost"
-    wait_for(lambda: set(addresses(stack)) - set(before), 60)
+    wait_for(lambda: set(addresses(stack)) - set(before), JOB_SECONDS)
     stack.wait_for_status(job_id, "succeeded")
     assert worker.stop() == 0
     assert not set(addresses(stack)) - set(before), "a server that stops takes its row away"

@@ -5,10 +5,10 @@ from pathlib import Path
 from bench.soak.plan import Plan
 from bench.soak.registry import FAULTS
 from bench.soak.soak import soak
-from tests.fixtures.resting import REST
-from tests.fixtures.servers import server_folder
-from tests.fixtures.tiny import OTHER, TINY, write_base
-from tests.fixtures.warm import nursery
+from tests.fixtures.models.tiny import OTHER, TINY, write_base
+from tests.fixtures.processes.resting import REST
+from tests.fixtures.processes.warm import nursery
+from tests.fixtures.service.servers import server_folder
 
 SHORT = {"seconds": 12.0, "pace": 0.08, "jobs": 10, "epochs": 6, "at_once": 4, "projects": 2}
 FAST = {"lease_seconds": 5.0, "scan_seconds": 0.5, "checkpoint_seconds": 2.0, "settle_seconds": 240.0}

@@ -81,6 +81,24 @@ def test_what_an_image_copies_exists_and_is_sent_to_the_engine(dockerfile: str) 
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_a_command_that_builds_an_image_does_something(dockerfile: str) -> None:
+    """A module without a main would do nothing, and succeed."""
+    for line in [argument for name, argument in instructions(dockerfile) if name == "RUN"]:
+        for command in map(str.split, line.split("&&")):
+            if command[0] == "tunery":
+                assert_tunery_understands(command[1:])
+            elif command[:2] == ["python", "-m"]:
+                module = REPOSITORY / f"{command[2].replace('.', '/')}.py"
+                assert "__main__" in module.read_text(), command
+
+
+def test_the_image_of_the_dashboard_has_all_that_its_build_reads() -> None:
+    read = re.search(r"\.\./\.\./(\w+)", (REPOSITORY / "dashboard/dev/guide.ts").read_text())
+    assert read
+    assert ("COPY", f"{read[1]} /src/{read[1]}") in instructions("Dockerfile")
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_an_image_copies_all_that_the_wheel_is_built_from(dockerfile: str) -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     needed = {

@@ -34,7 +34,7 @@ def test_a_run_goes_on_to_its_end_and_names_the_test_that_killed_its_process(tmp
         (tmp_path / f"test_{name}.py").write_text(PEACEFUL)
     options = re.search("^IN_PROCESSES := (.*)", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     assert options
-    plugins = ["-p", "xdist", "-p", "pytest_rerunfailures", "-p", "tests.fixtures.scheduling"]
+    plugins = ["-p", "xdist", "-p", "pytest_rerunfailures", "-p", "tests.fixtures.processes.scheduling"]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", *plugins, *options[1].split(), str(tmp_path)],
         cwd=tmp_path,

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -48,7 +49,7 @@ def finding_codes() -> set[str]:
 
 def fast_families() -> set[str]:
     """Return the names of the families of models that take the fast path, such as Qwen."""
-    source = (REPOSITORY / "worker/engine/base/architecture.py").read_text()
+    source = (REPOSITORY / "worker/engine/decoders/architecture.py").read_text()
     return set(re.findall(r'"([A-Za-z]+?)\d*ForCausalLM"', source))
 
 
@@ -116,6 +117,27 @@ def test_the_page_of_the_command_line_has_every_command(command: tuple[str, ...]
     head, *below = command
     rows = [line.split("|")[1] for line in CLI_PAGE.splitlines() if line.startswith(f"| `tunery {head}")]
     assert any(set(below) <= set(re.findall(r"[a-z]+", row)) for row in rows)
+
+
+def written_commands(page: Path) -> Iterator[list[str]]:
+    """Return the words of each `tunery …` line in the page's blocks of shell code."""
+    for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            found = re.match(r"(?:\w+=\S+ )*(?:\.venv/bin/)?tunery ([^|>]+)", line)
+            if found:
+                yield shlex.split(found[1], comments=True)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_a_command_in_a_page_has_the_options_that_the_page_gives_it(page: Path) -> None:
+    for words in written_commands(page):
+        command, left = typer.main.get_command(app), list(words)
+        while (inner := getattr(command, "commands", None)) and left:
+            assert left[0] in inner, f"{page.name}: tunery {' '.join(words)}"
+            command = inner[left.pop(0)]
+        known = {option for parameter in command.params for option in parameter.opts}
+        given = {word for word in left if re.fullmatch(r"--?[a-z][\w-]*", word)}
+        assert given <= known | {"--help", "-h"}, f"{page.name}: tunery {' '.join(words)}"
 
 
 def test_the_page_of_the_command_line_has_every_exit_code() -> None:

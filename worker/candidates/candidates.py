@@ -15,6 +15,7 @@ from core.jobs.spec import JobSpec
 from core.storage.artifacts import DamagedArtifact
 from worker.candidates.candidate import CandidateReporter, TrainingCandidate
 from worker.candidates.halving import Rung, lags, rungs, survivors
+from worker.candidates.reasons import why_it_was_dropped, why_it_won
 from worker.data.reader import JobData
 from worker.devices.process_group import ProcessGroup
 from worker.engine.adapters.adapter import Adapter, InitialValues
@@ -278,7 +279,7 @@ class Candidates:
 
         If a candidate cannot go on, only that candidate leaves. If it is the last one, its error is raised.
         """
-        candidate = next(candidate for candidate in self._live if candidate.trainee is trainee)
+        candidate = self._candidate_of(trainee)
         if isinstance(result, JobError) and len(self._live) > 1:
             self._stop(candidate, "failed", str(result))
             self._report_failure(candidate.number, result)
@@ -287,6 +288,13 @@ class Candidates:
         else:
             candidate.evaluator.step(result, seconds)
             candidate.report_status("training")
+
+    def note_share(self, trainee: Trainee, seconds: float) -> None:
+        """Take in a round that took `seconds` and computed at most a share of a trainee's step."""
+        self._candidate_of(trainee).evaluator.note_share(seconds)
+
+    def _candidate_of(self, trainee: Trainee) -> TrainingCandidate:
+        return next(candidate for candidate in self._live if candidate.trainee is trainee)
 
     def _report_failure(self, number: int, error: JobError) -> None:
         self._job_lease.event(
@@ -312,7 +320,7 @@ class Candidates:
         search, winner = self._spec.search, self.best
         if search is None or winner.reporter is None:
             return None
-        reason = self._why_it_won(winner)
+        reason = why_it_won(winner)
         winner.report_status("won", reason)
         winner.reporter.win()
         self._job_lease.event(
@@ -347,7 +355,11 @@ class Candidates:
         self._note_comparison(rung, scores, kept)
         self._ranking = kept
         for candidate in [candidate for candidate in self._live if candidate.number not in kept]:
-            self._stop(candidate, "dropped", self._why_it_was_dropped(candidate, len(scores), len(kept)))
+            self._stop(
+                candidate,
+                "dropped",
+                why_it_was_dropped(candidate, len(scores), len(kept), self._prefers_small),
+            )
         for candidate in self._live:
             candidate.report_status("training")
         self._let_best_report()
@@ -379,29 +391,6 @@ class Candidates:
     def _prefers_small(self) -> bool:
         return self._spec.search is not None and self._spec.search.kind == "auto_rank"
 
-    def _why_it_won(self, winner: TrainingCandidate) -> str:
-        if not winner.rungs or winner.rungs[-1]["left"] > 1:
-            return "no other candidate could go on"
-        last = winner.rungs[-1]
-        at = f"after step {last['step']}"
-        if last["behind"] == 0:
-            return f"the lowest validation loss {at}, {_shown(last['valid_loss'])}"
-        return (
-            f"the smallest candidate whose validation loss {at}, {_shown(last['valid_loss'])}, is within "
-            f"noise of the lowest: {_shown(last['behind'])} ± {_shown(last['noise'])} above it"
-        )
-
-    def _why_it_was_dropped(self, candidate: TrainingCandidate, compared: int, kept: int) -> str:
-        last = candidate.rungs[-1]
-        at = f"Validation loss {_shown(last['valid_loss'])} after step {last['step']}"
-        if last["behind"] is None:
-            return at
-        if last["behind"] > 0:
-            return f"{at}, {_shown(last['behind'])} above the lowest; {kept} of {compared} train on"
-        if self._prefers_small:
-            return f"{at}, the lowest, but a smaller candidate's loss is within noise of it"
-        return f"{at}, the lowest, but another candidate's loss is as low"
-
     def _name_of(self, number: int) -> str:
         return self._spec.search.describe(number) if self._spec.search else ""
 
@@ -426,10 +415,6 @@ class Candidates:
                 candidate.reporter.is_best = candidate is self.best
                 candidate.reporter.decided = len(self._live) == 1
                 candidate.evaluator.report_warnings()
-
-
-def _shown(value: float | None) -> str:
-    return "not finite" if value is None else f"{value:.4f}"
 
 
 def _finite(value: float) -> float | None:

@@ -6,6 +6,9 @@ from typing import Any
 from core.catalog import BaseModelEntry
 from core.compositions.requests import ComposeRequest
 from core.jobs.lineage import Ancestor
+from core.portability.card import loading_code
+from core.portability.rules import reports_by_rule
+from core.portability.section import section_by_rule
 
 CARD = """---
 library_name: peft
@@ -20,15 +23,7 @@ tags: [lora, merge, tunery]
 A LoRA adapter for [{repository}](https://huggingface.co/{repository}), which Tunery has composed of
 {count} adapters.
 
-```python
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-base = AutoModelForCausalLM.from_pretrained("{repository}", revision="{revision}")
-model = PeftModel.from_pretrained(base, "path/to/this/folder")
-tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
-```
-
+{loading}
 | part | weight | SHA-256 |
 | --- | --- | --- |
 {parts}
@@ -39,16 +34,16 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 | target modules | {targets} |
 
 `manifest.json` lists every file with its SHA-256, and the hash of the base model.
-"""
+{portability}"""
 
 
 def composition_card(
     entry: BaseModelEntry, asked: ComposeRequest, parents: Sequence[Ancestor], options: Mapping[str, Any]
 ) -> str:
     """Return the text of README.md."""
+    reports = reports_by_rule(options, entry.repository, entry.revision)
     return CARD.format(
         repository=entry.repository,
-        revision=entry.revision,
         license=entry.license.lower(),
         name=asked.suffix or f"{entry.id} composition",
         count=len(parents),
@@ -57,6 +52,8 @@ def composition_card(
         r=options["r"],
         lora_alpha=options["lora_alpha"],
         targets=", ".join(options["target_modules"]),
+        loading=loading_code(reports, generates=True),
+        portability=section_by_rule(reports),
     )
 
 

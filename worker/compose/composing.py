@@ -12,15 +12,15 @@ from core.ids import new_id
 from core.jobs import lifecycle
 from core.tables import Adapter
 from worker.compose.card import composition_card
-from worker.compose.losses import LossOnRows
+from worker.compose.judging import SearchRows
 from worker.compose.methods import Lora, Report, compose
 from worker.compose.parts import fetch_parts
-from worker.compose.weight_search import Losses, Trial, Weights, best_of, search_weights
+from worker.compose.weight_search import Trial, Weights, best_of, search_weights
 from worker.exports.source import OfferedBase, offered_base
 from worker.imports.factors import LoraFactors
 from worker.imports.layers import Layers
 from worker.imports.writing import write_lora
-from worker.save.folder import write_manifest, write_tokenizer
+from worker.save.folder import CARD, write_manifest, write_tokenizer
 from worker.tasks.process import Work
 
 SEARCH_BEGINS, SEARCH_ENDS, COMPOSED = 0.1, 0.9, 0.94  # of the work
@@ -61,17 +61,18 @@ def _trials(
     """Return the trials of the search for weights; none if the request asks for no search."""
     if asked.search is None:
         return ()
-    rows, most, tried = LossOnRows(work, asked, base, layers), asked.search.trials, 0
+    rows, most, tried = SearchRows(work, asked, base, layers), asked.search.trials, 0
+    criterion = asked.search.criterion
 
-    def losses_of(weights: Weights) -> Losses:
+    def trial_of(weights: Weights) -> Trial:
         nonlocal tried
         begins, composed, ends = (_share_searched((tried + part) / most) for part in (0, 0.5, 1))
         tried += 1
         phase = f"trial {tried} of {most}"
         lora = compose(loras, weights, asked, layers, _reporting(work, phase, begins, composed))
-        return rows.of(lora, _reporting(work, phase, composed, ends))
+        return Trial(weights, rows.judge(lora, _reporting(work, phase, composed, ends)), criterion)
 
-    return search_weights(start, most, losses_of)
+    return search_weights(start, most, trial_of)
 
 
 def _share_searched(share: float) -> float:
@@ -105,7 +106,7 @@ def _write(
     options, facts = write_lora(lora, layers, entry, folder)
     write_tokenizer(AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False), folder)
     card = composition_card(entry, asked, composition.parents, options)
-    (folder / "README.md").write_text(card, "utf-8")
+    (folder / CARD).write_text(card, "utf-8")
     composed = {
         "composition_id": work.task.id,
         **asked.model_dump(mode="json", exclude={"adapters", "suffix", "search"}),

@@ -1,51 +1,76 @@
-"""Searches for the weights with the lowest loss, by steps along one weight at a time."""
+"""Searches for the best weights, by steps along one weight at a time."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
+from core.compositions.methods import Criterion
 from core.compositions.requests import MAX_WEIGHT
 
 FIRST_STEP = 0.5  # as a share of the largest given weight
 LAST_STEP = 1e-3
 
 Weights = tuple[float, ...]
-Losses = Sequence[float]
+
+
+class FileResult(NamedTuple):
+    """How well the rows of a file are predicted: the loss in nats per learnt token, and two shares."""
+
+    loss: float
+    token_accuracy: float
+    exact_match: float
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Weights, and the loss of each file with them in nats per token."""
+    """Weights, and how well each file is predicted with them."""
 
     weights: Weights
-    losses: Losses
+    files: Sequence[FileResult]
+    criterion: Criterion = "loss"
 
     @property
     def loss(self) -> float:
         """The mean of the files' losses; infinite if one is not a finite number."""
-        mean = fmean(self.losses)
+        mean = fmean(each.loss for each in self.files)
         return mean if math.isfinite(mean) else math.inf
+
+    @property
+    def scores(self) -> Sequence[float]:
+        """The share of each file that the search raises; empty if it lowers the loss alone."""
+        if self.criterion == "loss":
+            return ()
+        return [
+            each.token_accuracy if self.criterion == "token_accuracy" else each.exact_match
+            for each in self.files
+        ]
+
+    @property
+    def merit(self) -> tuple[float, float]:
+        """What the search raises: the mean score, and among equal ones the negative loss."""
+        return (fmean(self.scores) if self.scores else 0.0), -self.loss
 
     def shown(self) -> dict[str, Any]:
         """Return the trial as the report has it. JSON knows no infinity."""
-        losses = [loss if math.isfinite(loss) else None for loss in self.losses]
+        losses = [each.loss if math.isfinite(each.loss) else None for each in self.files]
         mean = self.loss if math.isfinite(self.loss) else None
-        return {"weights": list(self.weights), "losses": losses, "loss": mean}
+        found = {"weights": list(self.weights), "losses": losses, "loss": mean}
+        return found | {"scores": list(self.scores), "score": fmean(self.scores)} if self.scores else found
 
 
-def search_weights(start: Weights, most: int, losses_of: Callable[[Weights], Losses]) -> list[Trial]:
+def search_weights(start: Weights, most: int, trial_of: Callable[[Weights], Trial]) -> list[Trial]:
     """Try up to `most` sets of weights, first `start`, and return the trials in their order.
 
-    Each round adds a step to one weight after the other, or else takes it away, and keeps what lowers the
-    loss. A round that keeps nothing halves the step.
+    Each round adds a step to one weight after the other, or else takes it away, and keeps what is better.
+    A round that keeps nothing halves the step.
     """
     tried: dict[Weights, Trial] = {}
 
     def attempt(weights: Weights) -> Trial:
         if weights not in tried:
-            tried[weights] = Trial(weights, losses_of(weights))
+            tried[weights] = trial_of(weights)
         return tried[weights]
 
     best = attempt(start)
@@ -57,7 +82,7 @@ def search_weights(start: Weights, most: int, losses_of: Callable[[Weights], Los
                 moved = _moved(best.weights, place, change)
                 if len(tried) == most and moved not in tried:
                     return list(tried.values())
-                if (found := attempt(moved)).loss < best.loss:
+                if (found := attempt(moved)).merit > best.merit:
                     best = found
                     break
         if best is before:
@@ -66,8 +91,8 @@ def search_weights(start: Weights, most: int, losses_of: Callable[[Weights], Los
 
 
 def best_of(trials: Sequence[Trial]) -> Trial:
-    """Return the trial with the lowest loss, the first one of equals."""
-    return min(trials, key=lambda trial: trial.loss)
+    """Return the best trial, the first one of equals."""
+    return max(trials, key=lambda trial: trial.merit)
 
 
 def _moved(weights: Weights, place: int, change: float) -> Weights:

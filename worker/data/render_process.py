@@ -6,7 +6,8 @@ large one. A child gives way to the training, and if memory runs out, it is kill
 
 Its standard input is a socket to the trainer. A message is the folder of a tokenizer. Two files come with the
 message: the child's channel to the trainer, and the file to render. The process ends with this socket, and a
-child with its channel.
+child with its channel. Without a file, the child renders single rows that come through its channel
+(`worker/data/looks.py`). Servers and checks of datasets have such a process too.
 """
 
 import gc
@@ -19,12 +20,13 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from io import FileIO
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 if __name__ == "__main__":
     # transformers would import torch, which takes a second and 150 MB, and which tokenizers do not need
@@ -33,19 +35,24 @@ if __name__ == "__main__":
 from transformers import AutoTokenizer
 
 from core.datasets.check import read_rows
+from core.datasets.preparation.preparing import Lines, lines_of, prepare
 from core.errors import JobError, TuneryError
 from worker.data.companions import with_companions
+from worker.data.data_check import DataCheck
 from worker.data.fingerprint import Fingerprint
+from worker.data.looks import answer_looks
 from worker.data.render import Rendering
-from worker.data.render_request import Rendered, RenderRequest
+from worker.data.render_request import LookRequest, PrepareRequest, Rendered, RenderRequest
 from worker.data.room import require_room
-from worker.data.row_limits import limited
-from worker.row_store import store_rows
+from worker.data.row_limits import limited, timed
+from worker.row_store import BUFFER_BYTES, Summary, nameless_file, store_rows
 from worker.rows import Row
 
 FOLDER_BYTES = 4096  # the longest name of a folder
 CHUNK_BYTES = 256 * 1024
 TICK_SECONDS = 0.5
+Content = TypeVar("Content")
+
 NICENESS = 5  # a core that training wants too is divided 3 : 1
 FIRST_TO_BE_KILLED = "500"  # of 1000, which would make the system kill this process before any other
 
@@ -76,16 +83,24 @@ def _tokenizer_in(folder: str) -> Any:
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
-def _render_and_end(folder: str, channel_number: int, file_number: int) -> None:
-    """Be a child: render one file, and end the process."""
+def _render_and_end(folder: str, channel_number: int, file_number: int = -1) -> None:
+    """Be a child: render one file, or single rows until the channel ends, and end the process."""
     channel = Connection(channel_number)
     try:
         os.nice(NICENESS)
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(FIRST_TO_BE_KILLED)
-        request: RenderRequest = channel.recv()
+        request: RenderRequest | PrepareRequest | LookRequest = channel.recv()
+        if isinstance(request, LookRequest):
+            answer_looks(channel, _tokenizer_in(folder), request)
+            return
         threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
-        _render(channel, _tokenizer_in(folder), FileIO(file_number), request)
+        if isinstance(request, PrepareRequest):
+            _prepare(channel, FileIO(file_number), request)
+        else:
+            _render(channel, _tokenizer_in(folder), FileIO(file_number), request)
+    except (EOFError, BrokenPipeError):
+        return
     except (TuneryError, OSError) as error:
         channel.send(error)
     except Exception:
@@ -106,20 +121,53 @@ def _render(channel: Connection, tokenizer: Any, file: FileIO, request: RenderRe
     rendering = Rendering(tokenizer, request.max_length, request.param, request.kind)
     lines = read_rows(iter(lambda: file.read(CHUNK_BYTES), b""))
     lines = limited(_reported(channel, lines, request), request.param, request.row_seconds, request.row_bytes)
-    rows = _within(request, rendering.render(lines))
+    check = DataCheck(request) if request.is_checked else None
+    rows = _within(request, rendering.render(check.over(lines) if check else lines))
     if request.companions_seed is not None:
         rendered = store_rows(rows, request.folder)
         rows = with_companions(rendered, request.companions_seed, request.max_length)
     fingerprint = Fingerprint(request.fingerprint)
     store = store_rows(fingerprint.over(rows), request.folder)
-    channel.send(Rendered(store.summary, fingerprint.value, rendering.warnings()))
+    channel.send(_result(store.summary, fingerprint.value, rendering, check))
     for part in store.files:
         send_handle(channel, part.fileno(), None)
 
 
+def _result(summary: Summary, fingerprint: str, rendering: Rendering, check: DataCheck | None) -> Rendered:
+    result = Rendered(summary, fingerprint, rendering.warnings())
+    if check is None:
+        return result
+    findings = check.findings(rendering)
+    return replace(result, findings=findings, checked_rows=None if check.compares else check.rows)
+
+
+def _prepare(channel: Connection, file: FileIO, request: PrepareRequest) -> None:
+    too_slow = JobError(
+        "rows_not_prepared",
+        f"to prepare the row takes more than {request.row_seconds} s. Shorten it, or leave some kinds of "
+        "variants out.",
+        request.param,
+    )
+
+    def read() -> Lines:
+        file.seek(0)
+        lines = lines_of(iter(lambda: file.read(CHUNK_BYTES), b""))
+        return timed(_reported(channel, lines, request), request.row_seconds, too_slow)
+
+    training, held = (nameless_file(request.folder) for _ in range(2))
+    with (
+        open(training.fileno(), "wb", BUFFER_BYTES, closefd=False) as to_training,
+        open(held.fileno(), "wb", BUFFER_BYTES, closefd=False) as to_held,
+    ):
+        prepared = prepare(read, request.kind, request.asked, request.seed, to_training, to_held)
+    channel.send(prepared)
+    for part in (training, held):
+        send_handle(channel, part.fileno(), None)
+
+
 def _reported(
-    channel: Connection, lines: Iterable[tuple[int, dict[str, Any]]], request: RenderRequest
-) -> Iterator[tuple[int, dict[str, Any]]]:
+    channel: Connection, lines: Iterable[tuple[int, Content]], request: RenderRequest | PrepareRequest
+) -> Iterator[tuple[int, Content]]:
     """Yield the lines. Now and then, tell the trainer how many there were, and look at the disk."""
     due = 0.0
     for count, line in enumerate(lines):

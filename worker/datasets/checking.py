@@ -1,13 +1,17 @@
 """Checks one file, against a validation file if there is one, and makes a mended copy if it is wanted."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from core.datasets.checks.content_check import Checked, ContentCheck, RowsOfFile
 from core.datasets.checks.requests import CheckRequest
 from core.datasets.findings import Finding
+from core.jobs import token_counts
 from core.tables import File
 from worker.datasets.made_file import CONTENT, Rows, made_file
+from worker.datasets.measuring import Measuring
 from worker.datasets.reading import Part, file_of, most_bytes, open_rows
 from worker.tasks.process import Work
 
@@ -25,18 +29,42 @@ def check_file(work: Work, folder: Path) -> dict[str, Any]:
     validation = _validation_rows(work, request)
     check = ContentCheck(validation, request.max_length)
     dataset = open_rows(work, file, ROWS, MOST_ROWS - (validation.rows if validation else 0))
-    for number, line in dataset.rows:
-        check.add(number, line)
+    unwanted, chosen = set(request.leave_out), []
+    with _measuring(work, request, check) as measuring:
+        for place, (number, line) in enumerate(dataset.rows):
+            row = check.add(number, line)
+            if number in unwanted:
+                chosen.append(place)
+            if measuring is not None and row is not None and isinstance(line, bytes):
+                measuring.add(number, line, row)
+    if measuring is not None and (count := measuring.count(file.id)) is not None:
+        with work.sessions.begin() as session:  # estimates of jobs on the file are exact from now on
+            token_counts.keep(session, count)
     work.report("comparing the rows", COMPARING)
-    checked = check.finish()
-    found = {"format": dataset.format.name, "container": dataset.format.container}
-    report = checked.report.model_copy(update=found)
+    checked = check.finish(chosen)
+    found = dataset.format
+    seen = {"format": found.name, "container": found.container, "numbered_by": found.numbered_by}
+    report = checked.report.model_copy(update=seen)
     if request.mend:
         reason = _reason_against(checked)
         report = report.model_copy(update={"not_mended": reason})
         if reason is None:
             _mend(work, request, file, checked, folder)
     return report.model_dump(mode="json")
+
+
+@contextmanager
+def _measuring(work: Work, request: CheckRequest, check: ContentCheck) -> Iterator[Measuring | None]:
+    """Yield what measures rows, if the request names a base model. At the end, all rows are measured."""
+    if request.model is None or request.max_length is None:
+        yield None
+        return
+    measuring = Measuring(check, work.settings, request.model, request.max_length)
+    try:
+        yield measuring
+        measuring.finish()
+    finally:
+        measuring.close()
 
 
 def _validation_rows(work: Work, request: CheckRequest) -> RowsOfFile | None:
@@ -64,12 +92,12 @@ def _reason_against(checked: Checked) -> str | None:
 def _mend(work: Work, request: CheckRequest, file: File, checked: Checked, folder: Path) -> None:
     """Write the rows that stay: as they are, or converted if the file has another format."""
     read = open_rows(work, file, MENDED, MOST_ROWS).rows
+    assert checked.kind is not None
     with (folder / CONTENT).open("wb") as content:
         written = Rows(content, most_bytes(work, file))
         for left_out, (_, line) in zip(checked.left_out, read, strict=True):
             if not left_out and not isinstance(line, Finding):
-                written.write(line)
+                written.write(line, checked.kind)
     removed = checked.report.mendable_rows
-    rows = checked.report.rows - removed
     lineage = {"validation_file": request.validation_file, "left_out": removed}
-    work.made = made_file(work, file, word="mended", rows=rows, kind=checked.kind, lineage=lineage)
+    work.made = made_file(work, file, word="mended", rows=written, kind=checked.kind, lineage=lineage)

@@ -27,16 +27,17 @@ def convert_file(work: Work, folder: Path) -> dict[str, Any]:
     file = file_of(work, str(work.task.file_id), "file_id")
     dataset = open_rows(work, file, ROWS, work.settings.max_training_rows)
     with (folder / CONTENT).open("wb") as content:
-        converted = _Converted(Rows(content, most_bytes(work, file)))
+        rows = Rows(content, most_bytes(work, file))
+        converted = _Converted(rows)
         converted.write(dataset)
     check = converted.result()
     if not check.rows:
         raise JobError("empty_file", "The file has no rows. Check that it is the right one.", "file_id")
     if not check.ok:
-        raise JobError("invalid_file_format", describe(check), "file_id")
+        raise JobError("invalid_file_format", describe(check, dataset.format.numbered_by), "file_id")
     found = dataset.format
     lineage = {"container": found.container, "format": found.name}
-    made = made_file(work, file, word="converted", rows=check.rows, kind=check.kind, lineage=lineage)
+    made = made_file(work, file, word="converted", rows=rows, kind=check.kind, lineage=lineage)
     made.filename = request.filename or made.filename
     work.made = made
     report = ConversionReport(
@@ -69,7 +70,7 @@ class _Converted:
                 if self._bad_rows == MAX_BAD_ROWS:
                     return
             elif isinstance(row, bytes):
-                self._content.write(row)
+                self._content.write(row, self._row_check.kind or "chat")
                 if len(self.examples) < EXAMPLES:
                     self.examples.append(shown_row(msgspec.json.decode(row)))
 

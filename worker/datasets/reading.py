@@ -11,6 +11,10 @@ from core.errors import JobError
 from core.tables import File
 from worker.tasks.process import Work
 
+TOO_MUCH_MEMORY = (
+    "The file needs too much memory to be read: one of its rows, or a part that is read at once, is too "
+    "large. Write it as JSON lines, or in smaller row groups."
+)
 TOO_MANY_ROWS = "Of this file, at most {:,} rows can be read here. Split it into several files."
 
 
@@ -46,6 +50,8 @@ def open_rows(work: Work, file: File, part: Part, most_rows: int, param: str = "
         dataset = open_dataset(chunks, most_bytes(work, file), most_of_row)
     except Unreadable as error:
         raise _job_error(error, param) from error
+    except MemoryError as error:
+        raise JobError("too_much_memory", TOO_MUCH_MEMORY, param) from error
     return dataset._replace(rows=_rows(dataset, most_rows, param))
 
 
@@ -57,11 +63,12 @@ def _rows(dataset: Dataset, most_rows: int, param: str) -> Iterator[tuple[int, b
             yield row
     except Unreadable as error:
         raise _job_error(error, param) from error
+    except MemoryError as error:
+        raise JobError("too_much_memory", TOO_MUCH_MEMORY, param) from error
 
 
 def _job_error(error: Unreadable, param: str) -> JobError:
-    place = f"Line {error.line}: " if error.line else ""
-    message = f"{place}{error}."
+    message = f"{error.place}{error}."
     return JobError(error.code, message[:1].upper() + message[1:], param)
 
 

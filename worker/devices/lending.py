@@ -107,7 +107,7 @@ class Lending:
 
     def _make_resident(self, found: FoundModel, training: bool) -> None:
         resident = self._slot.entry
-        if resident == found.entry:
+        if resident is not None and resident.computes_like(found.entry):
             return
         if training and resident is not None:
             raise Unavailable(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from core.catalog import BaseModelEntry, Precision, load_catalog
+from core.catalog import BaseModelEntry, Precision, offered_models
 from core.errors import JobError
-from core.estimates.adapters import Shapes, ranks_of, state_bytes
+from core.estimates.adapters import Shapes, StateBytes, ranks_of, state_bytes
 from core.estimates.shapes import Load
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import LoraAdapter
@@ -35,7 +35,7 @@ class ModelSlot:
 
     def __init__(self, settings: Settings, device: torch.device) -> None:
         self.device = device
-        self._catalog = load_catalog(settings.catalog_file)
+        self._catalog = offered_models(settings)
         self._models_folder = settings.models_folder
         self._base: ResidentBase | None = None
         self._shapes: Shapes = {}
@@ -65,8 +65,8 @@ class ModelSlot:
         base, entry = self._base, self._catalog.get(spec.base_model)
         if base is None or entry is None:
             return False
-        wanted = entry.in_precision(spec.training.quantization), spec.sharded
-        return (base.entry, base.sharded) == wanted
+        wanted = entry.in_precision(spec.training.quantization)
+        return base.entry.computes_like(wanted) and base.sharded == spec.sharded
 
     def find(self, model_id: str, sharded: bool = False, precision: Precision | None = None) -> FoundModel:
         """Return the base model on the disk, and fetch it if it is missing. May be called from any thread.
@@ -102,9 +102,8 @@ class ModelSlot:
         """
         if spec.trains_alone:
             return 0
-        number_bytes, lanes = self.base.dtype.itemsize, self.base.lanes.count
         return sum(
-            state_bytes(self._shapes, candidate.low_rank, number_bytes, lanes).total
+            self._state(candidate).total
             for number, candidate in enumerate(spec.candidates)
             if candidates is None or number in candidates
         )
@@ -114,13 +113,18 @@ class ModelSlot:
         budget, adapter = self.base.budget, spec.low_rank
         layers = budget.model.layers if budget.model else 1
         return Load(
-            state=state_bytes(self._shapes, adapter, budget.number_bytes, budget.lanes),
+            state=self._state(spec),
             longest_row=longest_row,
             device=budget.device,
             lanes=budget.lanes,
             ranks=ceil(ranks_of(self._shapes, [adapter]) / layers),
             gains=isinstance(adapter, LoraAdapter) and adapter.use_dora,
         )
+
+    def _state(self, spec: JobSpec) -> StateBytes:
+        number_bytes, lanes = self.base.dtype.itemsize, self.base.lanes.count
+        state = state_bytes(self._shapes, spec.low_rank, number_bytes, lanes)
+        return state.with_moments(in_eight_bits=spec.training.has_eight_bit_moments)
 
     def _entry(self, model_id: str) -> BaseModelEntry:
         entry = self._catalog.get(model_id)

@@ -7,7 +7,7 @@ from core.estimates.measures import Measures, Recompute
 
 GB = 1e9
 AGAIN = {
-    Recompute.NONE: "computes nothing again",
+    Recompute.NONE: "computes nothing again in the backward pass",
     Recompute.GATE_UP: "computes gate and up again in the backward pass",
     Recompute.LAYERS: "computes the layers again in the backward pass",
 }

@@ -10,11 +10,11 @@ import httpx
 from pydantic import ValidationError
 
 from core.errors import AppError, JobError, OutsideFault, RateLimited, Unavailable
-from core.serving.chat import ChatRequest
-from core.serving.completions import CompletionRequest
 from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.dispatch.errors import RefusedByServer, ServerLost
 from core.serving.paths import COMPLETIONS
+from core.serving.schemas.chat import ChatRequest
+from core.serving.schemas.completions import CompletionRequest
 from core.serving.served_model import SERVED_FIELD, ServedModel
 from worker.evals.row_failed import RowFailed
 

@@ -20,10 +20,10 @@ from core.graders.check import parts_of
 from core.graders.processes import GraderProcesses
 from core.graders.schemas import LabelModelGrader, ModelGrader, ScoreModelGrader, StringCheckGrader
 from core.graders.templates import Sample
-from worker.evals.items import Item
 from worker.evals.likelihood import Likelihood, LikelihoodMeter, judge_likelihood
 from worker.evals.model_graders import ModelGraders
 from worker.evals.row_failed import RowFailed
+from worker.evals.rows.items import Item
 from worker.evals.samples import Sampler, output_text
 from worker.evals.texts import judge_text
 from worker.evals.usage import UsageSums

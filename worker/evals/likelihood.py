@@ -10,9 +10,9 @@ from core.evals.results import RowResult
 from core.serving.paths import COMPLETIONS
 from core.serving.served_model import ServedModel
 from worker.evals.asking import Asking
-from worker.evals.items import Item
-from worker.evals.rendering import RenderedRows
 from worker.evals.row_failed import RowFailed
+from worker.evals.rows.items import Item
+from worker.evals.rows.rendering import RenderedRows
 from worker.evals.usage import UsageSums
 from worker.rows import Row
 

@@ -25,7 +25,7 @@ from core.evals.results import (
 )
 from core.evals.statistics.summary import summarise
 from core.storage.object_store import tasks_prefix
-from worker.evals.items import Items
+from worker.evals.rows.items import Items
 from worker.evals.usage import UsageSums
 from worker.tasks.process import Work
 

@@ -14,8 +14,8 @@ from core.evals.criteria import CRITERION, Criterion
 from core.evals.data_sources import CompletionsDataSource
 from core.evals.results import Record, RowError
 from core.evals.run_request import RunRequest
-from core.failpoints import reached
 from core.graders.check import check
+from core.process.failpoints import reached
 from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.served_model import ServedModel
 from core.serving.token import server_token
@@ -25,9 +25,9 @@ from worker.evals.asking import Asking
 from worker.evals.judge import Judge, JudgedRow
 from worker.evals.likelihood import LikelihoodMeter
 from worker.evals.model_graders import ModelGraders
-from worker.evals.reading import ReadRows, read_rows
 from worker.evals.records import Records
 from worker.evals.row_failed import RowFailed
+from worker.evals.rows.reading import ReadRows, read_rows
 from worker.evals.samples import Sampler
 from worker.evals.usage import UsageSums, count_for_project
 from worker.process.scratch import scratch_folder

@@ -6,9 +6,9 @@ from core.evals.data_sources import CompletionsDataSource, RunSamplingParams
 from core.serving.paths import CHAT
 from core.serving.served_model import ServedModel
 from worker.evals.asking import Asking
-from worker.evals.items import Item
 from worker.evals.prompts import prompt_of
 from worker.evals.row_failed import RowFailed
+from worker.evals.rows.items import Item
 from worker.evals.usage import UsageSums
 
 DEFAULT_TOKENS = 1024  # of an answer: a base model may never end

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from core.catalog import BaseModelEntry, load_catalog
+from core.catalog import BaseModelEntry, offered_models
 from core.errors import JobError
 from core.jobs.adapter_row import AdapterRow
 from core.methods.registry import METHODS
@@ -100,7 +100,7 @@ class OfferedBase(NamedTuple):
 
 def offered_base(work: Work, base_model: str) -> OfferedBase:
     """Return a base model, and fetch it if it is not on the disk. Raises JobError if it is not on offer."""
-    entry = load_catalog(work.settings.catalog_file).get(base_model)
+    entry = offered_models(work.settings).get(base_model)
     if entry is None:
         raise JobError("model_unavailable", f"The base model {base_model} is not on offer any more.")
     work.report("loading the base model", 0.0)

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.catalog import BaseModelEntry
-from core.portability.card import loading_code, portability_table
+from core.portability.card import loading_code
 from core.portability.rules import reports_by_rule
+from core.portability.section import section_by_rule
 from core.serving.imports import Format, ImportOrder
 
 CARD = """---
@@ -46,6 +47,6 @@ def import_card(
         r=options["r"],
         lora_alpha=options["lora_alpha"],
         targets=", ".join(options["target_modules"]),
-        loading=loading_code(reports),
-        portability=portability_table(reports),
+        loading=loading_code(reports, generates=True),
+        portability=section_by_rule(reports),
     )

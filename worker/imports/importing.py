@@ -18,7 +18,7 @@ from worker.imports.refusal import refusal
 from worker.imports.tensors import Tensors, read_pickle, read_safetensors
 from worker.imports.writing import write_lora
 from worker.process.faults import disk_fault
-from worker.save.folder import write_manifest, write_tokenizer
+from worker.save.folder import CARD, write_manifest, write_tokenizer
 
 ZIP, PICKLE = (b"PK\x03\x04", b"PK\x05\x06"), b"\x80"
 MAX_TORCH_RECORDS = 100_000
@@ -43,7 +43,7 @@ def import_file(
     folder = work / "adapter"
     options, facts = write_lora(lora, layers, entry, folder)
     write_tokenizer(AutoTokenizer.from_pretrained(base, trust_remote_code=False), folder)
-    (folder / "README.md").write_text(import_card(entry, order, format_, options), "utf-8")
+    (folder / CARD).write_text(import_card(entry, order, format_, options), "utf-8")
     described = {
         "imported": {"format": format_, "filename": order.filename, "sha256": order.sha256},
         "base_model": entry.repository,

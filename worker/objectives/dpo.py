@@ -15,6 +15,7 @@ class DpoLoss(ObjectiveLoss):
     needs_reference = True
 
     def __init__(self, options: Dpo) -> None:
+        super().__init__(options)
         self._beta = options.beta
 
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:

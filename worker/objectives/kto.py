@@ -25,6 +25,7 @@ class KtoLoss(ObjectiveLoss):
     examples_apart = False  # z is a mean over the step
 
     def __init__(self, options: Kto) -> None:
+        super().__init__(options)
         self._options = options
 
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -8,10 +8,12 @@ negated gradient of cross-entropies with these weights.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from core.objectives.objective import ObjectiveOptions
+from core.objectives.registry import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -32,16 +34,14 @@ class Scores:
 class ObjectiveLoss(ABC):
     """The loss of an objective, made from the objective's options in `core/objectives`."""
 
-    rows: int = 2
-    """The number of rows of one example, in their order in a step"""
     needs_reference: bool
     """Whether the loss compares with the base model's log-probabilities"""
     examples_apart: bool = True
     """Whether the loss is a mean over the examples in which no example depends on another one"""
 
-    @abstractmethod
-    def __init__(self, options: Any) -> None:
-        """Take the objective's options, which have a class of their own."""
+    def __init__(self, options: ObjectiveOptions) -> None:
+        self.rows = OBJECTIVES[options.type].rows_per_example
+        """The number of rows of one example, in their order in a step"""
 
     @abstractmethod
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:

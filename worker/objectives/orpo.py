@@ -20,6 +20,7 @@ class OrpoLoss(ObjectiveLoss):
     needs_reference = False
 
     def __init__(self, options: Orpo) -> None:
+        super().__init__(options)
         self._beta = options.beta
 
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:

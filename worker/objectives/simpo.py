@@ -15,6 +15,7 @@ class SimpoLoss(ObjectiveLoss):
     needs_reference = False
 
     def __init__(self, options: Simpo) -> None:
+        super().__init__(options)
         self._beta, self._gamma = options.beta, options.gamma
 
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:

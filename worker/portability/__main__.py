@@ -1,12 +1,13 @@
 """Measures the adapter that the command line names."""
 
+from worker.portability.card import put_card_in_place
 from worker.portability.measure import measure_task
 from worker.tasks.process import run_task
 
 
 def main() -> None:
     """Measure it, or say in the database why it cannot be measured."""
-    run_task(measure_task)
+    run_task(measure_task, conclude=put_card_in_place)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,12 @@ from worker.engine.device.free_memory import collect_garbage
 from worker.exports.source import Source, open_source
 from worker.portability.answers import NEW_TOKENS, Answered, compare, difference
 from worker.portability.apart import Failure, Interrupted
+from worker.portability.card import write_measured_card
 from worker.portability.conclusion import concluded
 from worker.portability.forms import Forms
+from worker.portability.memory import require_memory
 from worker.portability.ours import base_in_fp32, our_answers
-from worker.portability.prompts import Messages, prompts_for, rows_of
+from worker.portability.prompts import Messages, PromptSet, prompts_for, rows_of
 from worker.portability.runtimes import MeasuredRuntime, Question, installed_runtimes
 from worker.process.scratch import scratch_folder
 from worker.tasks.process import Work
@@ -27,12 +30,21 @@ from worker.tasks.process import Work
 Report = Callable[[str, float], None]
 
 
-def measure_task(work: Work, _folder: Path) -> dict[str, Any]:
-    """Measure the task's adapter, and return the report. It leaves no files. Raises JobError."""
+def measure_task(work: Work, folder: Path) -> dict[str, Any]:
+    """Measure the task's adapter, and return the report. Raises JobError.
+
+    The files that it leaves are the adapter's model card with the report, and the manifest of that card. A
+    project with which the model is only shared gets the report, and leaves the card as it is.
+    """
     rows = rows_of(work.store, _validation_file(work))
     runtimes = installed_runtimes(work.settings.vllm_python)
     with open_source(work) as source, scratch_folder("task") as room:
-        return measure(source, rows, runtimes, room, work.report).model_dump(mode="json")
+        if work.task.started_by_job:
+            require_memory(source.base_folder)
+        found = measure(source, rows, runtimes, room, work.report)
+        if _is_the_project_s_own(work):
+            write_measured_card(source.folder, found, datetime.now(UTC), folder)
+        return found.model_dump(mode="json")
 
 
 def measure(
@@ -55,9 +67,24 @@ def measure(
         report(f"measuring {rule.name}", 0.25 + 0.7 * number / len(runtimes))
         measured[runtime.runtime] = comparison.report(runtime, rule)
     return Measurement(
-        prompts=Prompts(count=len(prompts.tokens), source=prompts.source, new_tokens=NEW_TOKENS),
+        prompts=_shown(prompts),
         runtimes=[measured.get(each.runtime, each) for each in by_rule],
     )
+
+
+def _shown(prompts: PromptSet) -> Prompts:
+    count, of_rows = len(prompts.tokens), prompts.of_rows
+    return Prompts(
+        count=count,
+        from_validation_file=of_rows,
+        from_general_list=count - of_rows,
+        new_tokens=NEW_TOKENS,
+    )
+
+
+def _is_the_project_s_own(work: Work) -> bool:
+    with work.sessions() as session:
+        return session.get_one(Adapter, work.task.adapter_id).project_id == work.task.project_id
 
 
 def _validation_file(work: Work) -> File | None:

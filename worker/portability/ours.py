@@ -6,7 +6,7 @@ import torch
 
 from core.errors import JobError
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.decoder import Decoder
+from worker.engine.decoders.fast import Decoder
 from worker.engine.generate.adapters.check import AdapterRefused
 from worker.engine.generate.fast.block_pool import BLOCK
 from worker.engine.generate.fast.ragged import RaggedDecoder

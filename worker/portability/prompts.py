@@ -1,9 +1,10 @@
-"""The prompts of a measurement: of the job's validation file, else a general list."""
+"""The prompts of a measurement: rows of the job's validation file, filled up from a general list."""
 
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import islice
+from typing import Any
 
 import structlog
 
@@ -20,7 +21,6 @@ MOST_BYTES = 8 * 1024**2  # of the file, from its beginning
 ROLES = {"system", "developer", "user", "assistant"}
 
 Messages = list[dict[str, str]]
-Source = Literal["validation_file", "general"]
 
 GENERAL = (
     "What is the capital of France?",
@@ -50,30 +50,37 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Prompts as tokens, and as chats if the model has a template for them."""
+    """Prompts as tokens, and as chats if the model has a template for them.
 
-    source: Source
+    The first `of_rows` are rows of the validation file.
+    """
+
     tokens: list[list[int]]
     chats: list[Messages] | None
+    of_rows: int = 0
 
 
 def prompts_for(tokenizer: Any, max_length: int, rows: list[Messages]) -> PromptSet:
-    """Return the first rows that are short enough; without any, the general prompts.
+    """Return the first rows that are short enough, and general prompts until there are COUNT.
 
-    A model without a template, or with one that refuses them all, gets their plain texts.
+    A model without a template, or with one that refuses them all, gets the general prompts as plain texts.
     """
     longest = min(LONGEST, max_length // 2)
-    offered: tuple[tuple[Source, Iterable[Messages], int], ...] = (
-        ("validation_file", rows, longest),
-        ("general", map(_asked, GENERAL), max_length),
-    )
-    for source, asked, most in offered if tokenizer.chat_template else ():
-        rendered = [(chat, render(tokenizer, chat)) for chat in asked]
-        fitting = [(chat, tokens) for chat, tokens in rendered if 0 < len(tokens) <= most][:COUNT]
-        if fitting:
-            chats, tokens = zip(*fitting, strict=True)
-            return PromptSet(source, list(tokens), list(chats))
-    return PromptSet("general", [tokenizer(text)["input_ids"][:longest] for text in GENERAL], None)
+    if tokenizer.chat_template:
+        of_rows = list(islice(_fitting(tokenizer, rows, longest), COUNT))
+        general = _fitting(tokenizer, map(_asked, GENERAL), max_length)
+        if found := [*of_rows, *islice(general, COUNT - len(of_rows))]:
+            chats, tokens = zip(*found, strict=True)
+            return PromptSet(list(tokens), list(chats), len(of_rows))
+    return PromptSet([tokenizer(text)["input_ids"][:longest] for text in GENERAL], None)
+
+
+def _fitting(tokenizer: Any, chats: Iterable[Messages], longest: int) -> Iterator[tuple[Messages, list[int]]]:
+    """Yield the chats of at most `longest` tokens, each with its tokens."""
+    for chat in chats:
+        tokens = render(tokenizer, chat)
+        if 0 < len(tokens) <= longest:
+            yield chat, tokens
 
 
 def render(tokenizer: Any, chat: Messages) -> list[int]:

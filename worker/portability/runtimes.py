@@ -1,6 +1,5 @@
 """The runtimes that can be measured: in which forms they get an adapter, and what they answer."""
 
-import importlib.util
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import structlog
 import torch
 
 from core.errors import JobError
+from core.portability.installed import other_runtimes
 from core.portability.report import Form, Runtime
 from core.portability.traits import Traits
 from worker.exports.source import Source
@@ -100,12 +100,13 @@ class Vllm:
 
 def installed_runtimes(vllm_python: Path | None) -> list[MeasuredRuntime]:
     """Return the runtimes that this machine has. PEFT is always there."""
+    others = other_runtimes(vllm_python)
     found: list[MeasuredRuntime] = [Peft()]
-    if vllm_python is not None and vllm_python.exists():
+    if vllm_python is not None and "vllm" in others:
         found.append(Vllm(vllm_python))
     elif vllm_python is not None:
         log.warning("vllm_python_missing", path=str(vllm_python))
-    if importlib.util.find_spec("xllamacpp") is not None:
+    if "llama_cpp" in others:
         found.append(LlamaCpp(Path(sys.executable)))
     return found
 

@@ -1,6 +1,6 @@
 """The environment with which trainers and servers start. The command line reads it, so it imports little."""
 
-from worker.process.lane_limit import MAX_LANES
+from core.estimates.lanes import MAX_LANES
 
 # Trainers and servers start with this environment.
 # MALLOC_…: by default, glibc gives large blocks back to the system and faults them in again in every step.
@@ -8,6 +8,8 @@ from worker.process.lane_limit import MAX_LANES
 # share an arena wait for each other.
 # ONEDNN_…: oneDNN caches code and buffers for every shape that it has multiplied. Each new length of a
 # micro-batch brings new shapes, which take 40 MB.
+# PYTORCH_ALLOC_CONF: on a GPU, PyTorch's blocks grow in place. Otherwise blocks for micro-batches of other
+# lengths stay beside them, unused, and memory runs out although enough is free.
 # GOMP_SPINCOUNT: threads that wait for each other spin briefly and then sleep. Endless spinning is not faster
 # here, and it is ten times slower if another process needs a core.
 TRAINER_ENVIRONMENT = {
@@ -15,6 +17,7 @@ TRAINER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
     "MALLOC_ARENA_MAX": str(MAX_LANES),
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
     "GOMP_SPINCOUNT": "1000",
     "TOKENIZERS_PARALLELISM": "true",
     "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -35,9 +35,14 @@ class Periodic:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._seconds):
-            try:
-                self._tick()
-            except SQLAlchemyError as error:  # most often because the database is away
-                log.warning("tick_failed", thread=self._name, error=str(error))
-            except Exception as error:
-                log.error("tick_broke", thread=self._name, exc_info=error)
+            attempt(self._name, self._tick)
+
+
+def attempt(thread: str, tick: Callable[[], object]) -> None:
+    """Call `tick`, and log its exception if it raises one."""
+    try:
+        tick()
+    except SQLAlchemyError as error:  # most often because the database is away
+        log.warning("tick_failed", thread=thread, error=str(error))
+    except Exception as error:
+        log.error("tick_broke", thread=thread, exc_info=error)

@@ -1,10 +1,12 @@
 """Reports the steps of one adapter, validates it when that is due, and stops it early."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
+from core.jobs.evaluation_schedule import EVAL_EXAMPLES, Schedule, eval_steps
 from core.jobs.lifecycle import Progress
 from core.jobs.spec import JobSpec
 from worker.devices.process_group import ProcessGroup
@@ -13,26 +15,27 @@ from worker.engine.step.passes import Abandoned
 from worker.engine.step.totals import Evaluation
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.report.best_loss import BestLoss
+from worker.report.remaining_time import RemainingTime
 from worker.report.reporter import Reporter, StepMetrics
 from worker.report.samples import Samples
 from worker.report.training_record import TrainingRecord
 from worker.report.warnings import Curves, TrainingWarning
+from worker.row_store import lengths_of
 from worker.rows import Row
 
-EVALUATIONS_PER_EPOCH = 4
-MIN_EVAL_STEPS = 10
-EVAL_EXAMPLES = 16  # the examples in an evaluation on a part of the validation rows
 UNTOLD_WARNINGS = "untold_advice"  # the key in checkpoints, also in those of earlier releases
-RATE_SMOOTHING = 0.8  # the weight of earlier steps in the mean seconds per step
+ANSWERS_ARE_DUE = "answers_are_due"
 
 
 class Evaluator:
     """Measures one adapter in training: a job's only adapter, or a candidate.
 
-    `latest` has the last step's metrics; it is empty before the first step. `complete` says whether the
-    validation that is due after the last step, if any, has been made. Until then, the metrics are not
-    reported, and a checkpoint keeps them as they are. A job that is resumed from this checkpoint first
-    validates the same state.
+    `latest` has the last step's metrics; it is empty before the first step. `complete` says whether all that
+    is due after the last step has been made: a validation, and the answers to prompts.
+
+    Until the validation has been made, the metrics are not reported, and a checkpoint keeps them as they are.
+    A job that is resumed from this checkpoint first validates the same state. Answers alone are due before
+    the first step, of the model that the job begins with, and after a validation that ends the job early.
     """
 
     def __init__(
@@ -46,7 +49,6 @@ class Evaluator:
     ) -> None:
         """`record` comes from the checkpoint that the job is resumed from; it is empty for a new job."""
         self.latest = record.metrics
-        self.complete = not self.latest or "valid_loss" in self.latest  # reporting a step adds this key
         self.trained_tokens: int = record.metrics.get("trained_tokens", 0)
         self.trained_seconds: float = record.metrics.get("trained_seconds", 0.0)
         self._process_group = process_group
@@ -54,10 +56,16 @@ class Evaluator:
         self._reporter = reporter
         self._valid_rows = valid_rows
         self._samples = Samples(process_group, trainee, reporter, valid_rows, spec.training)
+        self._is_reported = not self.latest or "valid_loss" in self.latest  # reporting a step adds this key
+        self._answers_are_due = (
+            record.notes.get(ANSWERS_ARE_DUE, False) if self.latest else bool(self._samples)
+        )
         self._training, self._publishes_best = spec.training, spec.publishes_best
-        usual = max(MIN_EVAL_STEPS, trainee.steps_per_epoch // EVALUATIONS_PER_EPOCH)
-        self._eval_steps = self._training.eval_steps or usual
-        self._seconds_per_step: float | None = None
+        self._eval_steps = eval_steps(self._training, trainee.steps_per_epoch)
+        self._remaining = RemainingTime()
+        self._seconds_of_shares = 0.0
+        few = valid_rows[: EVAL_EXAMPLES * trainee.rows_per_example]
+        self._tokens = int(lengths_of(valid_rows).sum()), int(lengths_of(few).sum())
         self.ranks: list[dict[str, Any]] = []
         self.best = BestLoss(**record.notes.get("best", {}))
         curves = record.notes.get("curves")
@@ -66,15 +74,21 @@ class Evaluator:
         self._untold = [TrainingWarning(**warning) for warning in record.notes.get(UNTOLD_WARNINGS, [])]
         self._stop_if_it_is_time()
 
+    def note_share(self, seconds: float) -> None:
+        """Take in a round that took `seconds` and computed at most a share of the next step."""
+        self._seconds_of_shares += seconds
+
     def step(self, result: StepResult, seconds: float) -> None:
         """Take in a step of a round that took `seconds`. Report it unless a validation is due first.
 
-        The rate is the job's own tokens over the whole round's time, which neighbours make longer.
+        The rate is the job's own tokens over the time of all rounds of the step, which neighbours make
+        longer.
         """
+        seconds += self._seconds_of_shares
+        self._seconds_of_shares = 0.0
         self.trained_tokens += result.tokens
         self.trained_seconds += seconds
-        mean = self._seconds_per_step if self._seconds_per_step is not None else seconds
-        self._seconds_per_step = RATE_SMOOTHING * mean + (1 - RATE_SMOOTHING) * seconds
+        self._remaining.note_step(seconds, result.tokens)
         rate = result.tokens / seconds
         self.progress("training", rate)
         self.latest = _finite(
@@ -92,7 +106,7 @@ class Evaluator:
         )
         if result.rank_budget is not None:
             self.latest["adapter_rank_budget"] = result.rank_budget
-        self.complete = False
+        self._is_reported = False
         self._add_warnings(self._curves.note_step(result.step, result.loss, self._trainee.steps_per_epoch))
         if not (self._full_is_due or self._part_is_due):
             self._report(full=None, part=None)
@@ -104,8 +118,13 @@ class Evaluator:
             "best": asdict(self.best),
             "curves": asdict(self._curves),
             UNTOLD_WARNINGS: [asdict(warning) for warning in self._untold],
+            ANSWERS_ARE_DUE: self._answers_are_due,
         }
         return TrainingRecord(self.latest, notes)
+
+    @property
+    def complete(self) -> bool:
+        return self._is_reported and not self._answers_are_due
 
     @property
     def at_best(self) -> bool:
@@ -115,12 +134,17 @@ class Evaluator:
     @property
     def progress_made(self) -> tuple[int, bool]:
         """A value that two states share if a checkpoint of one adds nothing to a checkpoint of the other."""
-        return self._trainee.step, self.complete
+        return self._trainee.step, self.complete or not self.latest
 
     def validate(self, abandon: Callable[[], bool]) -> None:
-        """Make the validation if one is due, and report the step. If `abandon` ends it, it stays due."""
-        if self.complete:
-            return
+        """Make the validation and the answers that are due. What `abandon` ends stays due."""
+        if not self._is_reported:
+            self._validate(abandon)
+        if self._answers_are_due:
+            self._answer(abandon)
+
+    def _validate(self, abandon: Callable[[], bool]) -> None:
+        """Make the validation with its samples, and report the step."""
         rate = self.latest["tokens_per_second"]
         self.progress("validating", rate)
         try:
@@ -130,7 +154,19 @@ class Evaluator:
             return
         self._report(full, part)
         self._samples.report(self._trainee.step, samples)
+        ended_early = self._trainee.finished and not samples  # the report has ended the training
+        self._answers_are_due = ended_early and bool(self._samples)
         self.progress("training", rate)
+
+    def _answer(self, abandon: Callable[[], bool]) -> None:
+        self.progress("answering prompts")
+        try:
+            samples = self._samples.take(abandon)
+        except Abandoned:
+            return
+        self._answers_are_due = False
+        self._samples.report(self._trainee.step, samples)
+        self.progress("training")
 
     def report_warnings(self) -> None:
         """Report the warnings that the losses have led to, unless this candidate may still be dropped."""
@@ -161,7 +197,16 @@ class Evaluator:
     def progress(self, phase: str, tokens_per_second: float | None = None) -> None:
         """Report the phase, and where the training stands."""
         trainee = self._trainee
-        left = (trainee.last_step - trainee.step) * self._seconds_per_step if self._seconds_per_step else None
+        whole, part = self._tokens
+        schedule = Schedule(
+            trainee.last_step,
+            trainee.steps_per_epoch,
+            self._eval_steps,
+            self._publishes_best,
+            whole,
+            part,
+        )
+        left = self._remaining.left(schedule, trainee.step)
         self._reporter.progress(
             Progress(
                 phase,
@@ -202,7 +247,9 @@ class Evaluator:
         few = self._valid_rows[: EVAL_EXAMPLES * self._trainee.rows_per_example]
         rows = self._valid_rows if full_is_due else few
         counts = [len(rows), len(few)]
+        began = time.monotonic()
         full, part = self._process_group.evaluate_beginnings(self._trainee, rows, counts, abandon)
+        self._remaining.note_evaluation(time.monotonic() - began, full_is_due)
         return full if full_is_due else None, part if part_is_due else None
 
     def _report(self, full: Evaluation | None, part: Evaluation | None) -> None:
@@ -215,7 +262,7 @@ class Evaluator:
             **_prefixed("full_valid_", full),
         )
         self.latest = {**self.latest, **validation}
-        self.complete = True
+        self._is_reported = True
         self._reporter.metrics(StepMetrics(self.latest["step"], self.latest), self._message())
         if part:
             self._add_warnings(self._curves.note_evaluation(self._trainee.step, part.loss))

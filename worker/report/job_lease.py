@@ -1,7 +1,7 @@
 """Keeps a job's lease alive, and writes the job's progress, metrics and events to the database.
 
-The training thread only appends reports. A thread of the lease writes them in short fenced transactions, so
-the device never waits for the database. If the database is away for a while, reports stay in memory until
+The training thread only appends reports. The trainer's `Heartbeats` write them in short fenced transactions,
+so the device never waits for the database. If the database is away for a while, reports stay in memory until
 they can be written, or until the lease is lost.
 """
 
@@ -23,10 +23,9 @@ from core.jobs import lifecycle
 from core.jobs.events import record_event
 from core.jobs.lifecycle import PREPARING, Lease, Progress
 from core.tables import Metric
-from worker.process.periodic import Periodic
+from worker.report.heartbeats import Heartbeats, Written, limit_waits
 from worker.report.reporter import JobEvent, Reporter, StepMetrics
 
-FLUSH_SECONDS = 0.5
 RETRY_SECONDS = 0.2
 
 log = structlog.get_logger()
@@ -44,20 +43,33 @@ class JobLease(Reporter):
     is_best = True
     decided = True
 
-    def __init__(self, sessions: sessionmaker[Session], lease: Lease, claimed_at: float) -> None:
-        """`claimed_at` is the value of time.monotonic() just before the claim."""
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        lease: Lease,
+        claimed_at: float,
+        heartbeats: Heartbeats | None = None,
+    ) -> None:
+        """`claimed_at` is the value of time.monotonic() just before the claim.
+
+        The `heartbeats` are those of all jobs of the trainer; None is for a lease that stands alone.
+        """
         self.lease = lease
         self.pause_requested = False
         self._sessions = sessions
-        self._flushing = threading.Lock()
+        self.writing = threading.Lock()
+        self._heartbeats = heartbeats or Heartbeats(sessions)
         self._pending: list[Write] = []
         self._progress = replace(lease.last_progress, phase=PREPARING)
         self._progress_at = claimed_at
         self._renewed_at = claimed_at
         self._lost = False
-        beat = min(FLUSH_SECONDS, lease.seconds / 4)
-        self._thread = Periodic(f"job_lease-{lease.job_id}", beat, self._renew)
-        self._thread.start()
+        self._heartbeats.add(self)
+
+    @property
+    def seconds(self) -> float:
+        """The seconds after which the lease runs out without a renewal."""
+        return self.lease.seconds
 
     @property
     def lost(self) -> bool:
@@ -114,7 +126,8 @@ class JobLease(Reporter):
         while True:
             self.check()
             try:
-                return self._flush(write, lock_job=True)
+                with self.writing:
+                    return self._flush(self._lock_job, write)
             except DBAPIError as error:
                 if not _passing(error):
                     raise
@@ -123,35 +136,52 @@ class JobLease(Reporter):
 
     def close(self) -> None:
         """Stop renewing. Pending reports are dropped: `commit` has written all important ones."""
-        self._thread.stop()
-        self._thread.join()
+        self._heartbeats.remove(self)
+        with self.writing:  # what is being written comes to its end
+            pass
 
-    def _renew(self) -> None:
-        """Renew the lease and write the pending reports.
+    def renew(self) -> None:
+        """Renew the lease and write the pending reports, in a transaction of its own.
 
-        After an error, the next beat tries again. A lease that is never renewed runs out by itself.
+        Whoever writes for the lease meanwhile renews it too. After an error, the next beat tries again. A
+        lease that is never renewed runs out by itself.
         """
+        if not self.writing.acquire(blocking=False):
+            return
         try:
-            self._flush(_nothing, lock_job=False)
+            self._flush(limit_waits, _nothing)
         except LeaseLost:
             self._lost = True
-            self._thread.stop()
+            self._heartbeats.remove(self)
+        finally:
+            self.writing.release()
 
-    def _flush(self, write: Callable[[Session], T], *, lock_job: bool) -> T:
-        with self._flushing:
-            asked_at = time.monotonic()
-            count = len(self._pending)  # the training thread may append meanwhile
-            with self._sessions.begin() as session:
-                if lock_job:
-                    lifecycle.owned_job(session, self.lease)  # locks in one order: the job, then its run
-                pause_requested = lifecycle.renew(session, self.lease, self._progress_now())
-                for pending in self._pending[:count]:
-                    pending(session)
-                written = write(session)
-            del self._pending[:count]
-            self._renewed_at = asked_at
-            self.pause_requested = pause_requested
-            return written
+    def write_reports(self, session: Session, asked_at: float) -> Written:
+        """Renew the lease and write the pending reports. The caller holds `writing`. Raises LeaseLost."""
+        count = len(self._pending)  # the training thread may append meanwhile
+        pause_requested = lifecycle.renew(session, self.lease, self._progress_now())
+        for pending in self._pending[:count]:
+            pending(session)
+        return Written(asked_at, count, pause_requested)
+
+    def take_in(self, written: Written) -> None:
+        """Take in what has been committed. The caller holds `writing`."""
+        del self._pending[: written.reports]
+        self._renewed_at = written.asked_at
+        self.pause_requested = written.pause_requested
+
+    def _lock_job(self, session: Session) -> None:
+        """Lock the job before its run, which `write_reports` locks: all transactions lock in this order."""
+        lifecycle.owned_job(session, self.lease)
+
+    def _flush(self, before: Write, write: Callable[[Session], T]) -> T:
+        asked_at = time.monotonic()
+        with self._sessions.begin() as session:
+            before(session)
+            written = self.write_reports(session, asked_at)
+            result = write(session)
+        self.take_in(written)
+        return result
 
     def _progress_now(self) -> Progress:
         """Return the last progress, with the time left counted from now, because a step may take minutes."""

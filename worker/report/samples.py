@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from core.errors import TuneryError
-from core.jobs.spec import TrainingOptions
+from core.jobs.spec import EVAL_SAMPLES, TrainingOptions
 from worker.devices.process_group import ProcessGroup
 from worker.engine.device.health import device_is_broken, is_out_of_memory
 from worker.engine.generate.answers import Answer
@@ -22,9 +22,9 @@ log = structlog.get_logger()
 
 
 class Samples:
-    """Generates answers to the first rows of the validation file, as many as the job asks for.
+    """Generates answers to the first validation rows, as many as the job asks for.
 
-    Without a validation file, there are no samples.
+    Without validation rows, there are no samples.
     """
 
     def __init__(
@@ -38,15 +38,32 @@ class Samples:
         self._process_group, self._trainee, self._reporter = process_group, trainee, reporter
         self._max_new_tokens = training.eval_max_new_tokens
         size = trainee.rows_per_example
+        count = training.eval_samples
+        self._at_each_evaluation = count is not None
+        if count is None:  # weights that are spread over devices cannot generate
+            count = EVAL_SAMPLES if training.fsdp is None else 0
         # Of a pair of answers, the first row has the preferred one
-        self._rows = valid_rows[: training.eval_samples * size : size]
+        self._rows = valid_rows[: count * size : size]
+
+    def __bool__(self) -> bool:
+        """Whether the job has prompts to answer."""
+        return bool(self._rows)
+
+    @property
+    def are_due(self) -> bool:
+        """Whether the model is to answer in its present state.
+
+        It always answers before the first step and after the last. Other jobs wait meanwhile, so it answers
+        at the evaluations in between only if the request names a number of prompts.
+        """
+        return self._at_each_evaluation or self._trainee.step == 0 or self._trainee.finished
 
     def take(self, abandon: Callable[[], bool]) -> list[Answer]:
         """Return the model's answers as it is now. Raises Abandoned if `abandon` says so between two tokens.
 
         If the base model's own code raises an error, the samples end, and the job goes on.
         """
-        if not self._rows or not self._reporter.is_best:
+        if not (self._rows and self.are_due and self._reporter.is_best):
             return []
         try:
             return self._process_group.answer(self._trainee, self._rows, self._max_new_tokens, abandon)

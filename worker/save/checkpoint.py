@@ -22,9 +22,9 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from core.errors import TuneryError
-from core.failpoints import reached
 from core.ids import new_id
 from core.jobs import lifecycle
+from core.process.failpoints import reached
 from core.storage.artifacts import (
     POSITION_NAME,
     STATE_NAME,
@@ -115,8 +115,11 @@ def write_checkpoint(trained: Resumable, folder: Path, fingerprint: str) -> Writ
     )
 
 
-def ship_checkpoint(written: WrittenCheckpoint, job_lease: JobLease, store: ObjectStore) -> None:
-    """Upload the checkpoint, commit its row, and remove its folder from the disk. Raises LeaseLost."""
+def ship_checkpoint(written: WrittenCheckpoint, job_lease: JobLease, store: ObjectStore) -> dict[str, str]:
+    """Upload the checkpoint, commit its row, and remove its folder from the disk.
+
+    Return the keys of its files by their SHA-256. Raises LeaseLost.
+    """
     lease = job_lease.lease
     checkpoint_id = new_id("ftckpt-")
     prefix = checkpoint_prefix(lease.job_id, lease.attempt, written.step, checkpoint_id)
@@ -141,6 +144,7 @@ def ship_checkpoint(written: WrittenCheckpoint, job_lease: JobLease, store: Obje
     job_lease.commit(commit)
     reached("checkpoint.recorded")
     shutil.rmtree(written.folder)
+    return {file["sha256"]: prefix + file["name"] for file in files}
 
 
 def restore_checkpoint(

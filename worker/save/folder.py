@@ -11,6 +11,7 @@ from typing import Any
 from core.storage.artifacts import Artifact
 
 MANIFEST = "manifest.json"
+CARD = "README.md"
 LIBRARIES = ("torch", "transformers", "peft", "safetensors")
 
 

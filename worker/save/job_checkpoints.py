@@ -42,6 +42,8 @@ class JobCheckpoints:
         self._arrived = arrived
         self.last_adapter: Path | None = None
         """The folder with the adapter of the last step, if its files were written with the last checkpoint"""
+        self.stored: dict[str, str] = {}
+        """The keys of the last shipped checkpoint's files, by their SHA-256; shipping threads write it"""
 
     @property
     def under_way(self) -> bool:
@@ -76,5 +78,7 @@ class JobCheckpoints:
         return folder
 
     def _ship(self, written: WrittenCheckpoint) -> None:
-        ship_checkpoint(written, self._job_lease, self._store)
+        files = ship_checkpoint(written, self._job_lease, self._store)
+        self.stored.clear()
+        self.stored.update(files)
         self._arrived()

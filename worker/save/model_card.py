@@ -10,8 +10,10 @@ from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from core.methods.registry import METHODS
 from core.objectives.registry import AnyObjective
 from core.objectives.supervised import Supervised
-from core.portability.card import loading_code, portability_table
+from core.portability.card import loading_code
 from core.portability.rules import reports_by_rule
+from core.portability.section import section_by_rule
+from core.portability.traits import PROMPTS
 from core.tables import Job
 
 ADAPTER = """---
@@ -76,8 +78,8 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         license=entry.license.lower(),
         name=job.suffix or f"{entry.id} {NAMES[method.result]}",
         job_id=job.id,
-        loading=loading_code(reports),
-        portability=portability_table(reports),
+        loading=loading_code(reports, generates=spec.adapter.type not in PROMPTS),
+        portability=section_by_rule(reports),
         precision=" in ".join(filter(None, (training["quantization"], training["dtype"]))),
         parent="".join(f"| continues from | {each.model} |\n" for each in spec.lineage[:1]),
         objective=_objective(spec.objective),

@@ -1,18 +1,17 @@
 """Publishes a job's result: the adapter's folder, its upload, and the one transaction that makes it exist."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from core.errors import RateLimited
-from core.failpoints import reached
 from core.ids import new_id
 from core.jobs import lifecycle
+from core.jobs.measured import note
 from core.jobs.spec import shown_spec
 from core.portability.traits import traits_of
+from core.process.failpoints import reached
 from core.serving.job_evaluation import evaluate_result
 from core.settings import Settings
 from core.storage.artifacts import publish_folder
@@ -21,7 +20,7 @@ from core.tables import Adapter, File, Job
 from core.tasks import client as tasks
 from worker.engine.base.base_model import ResidentBase
 from worker.report.job_lease import JobLease
-from worker.save.folder import write_manifest, write_tokenizer
+from worker.save.folder import CARD, write_manifest, write_tokenizer
 from worker.save.model_card import model_card
 from worker.save.result_table import write_result_table
 
@@ -44,7 +43,7 @@ def complete_adapter_folder(
 ) -> None:
     """Add what else is needed to load the adapter in `folder`, or the model, anywhere; the manifest last."""
     write_tokenizer(base.tokenizer, folder)
-    (folder / "README.md").write_text(model_card(base.entry, job, training), "utf-8")
+    (folder / CARD).write_text(model_card(base.entry, job, training), "utf-8")
     facts = {
         "job_id": job.id,
         "base_model": base.entry.repository,
@@ -65,14 +64,17 @@ def publish(
     settings: Settings,
     training: dict[str, Any],
     trained_tokens: int,
+    stored: Mapping[str, str],
+    measured: dict[str, Any],
 ) -> None:
     """Upload the adapter and the result file, then commit both with the job's success. Raises LeaseLost.
 
-    `trained_tokens` counts all of the job's tokens, also those of other candidates.
+    `stored` has the keys of files that the last checkpoint has sent, by their SHA-256. `trained_tokens`
+    counts all of the job's tokens, also those of other candidates. `measured` is kept with the job.
     """
     lease = job_lease.lease
     prefix = adapter_prefix(lease.job_id, lease.attempt)
-    files = publish_folder(store, folder, prefix)
+    files = publish_folder(store, folder, prefix, stored)
     reached("adapter.uploaded")
     adapter_id, result_id = new_id("adapter-"), new_id("file-")
     table = write_result_table(store, result_key(lease.job_id, lease.attempt), job_lease)
@@ -97,16 +99,11 @@ def publish(
             object_key=table.key,
         )
         lifecycle.finish(session, lease, adapter, result, trained_tokens, job.spec)
+        note(session, lease.job_id, **measured)
         evaluate_result(session, session.get_one(Job, lease.job_id), adapter)
         # LoftQ's results belong to a quantised base model, so they cannot be measured
-        if settings.portability_at_publication and not traits_of(job.spec["adapter"]).quantisation_repair:
-            _measure_portability(session, adapter, settings.project_open_tasks)
+        if settings.measures_at_publication and not traits_of(job.spec["adapter"]).quantisation_repair:
+            tasks.create(session, adapter.project_id, "portability", {}, None, adapter_id=adapter.id)
 
     job_lease.commit(commit)
     reached("job.finished")
-
-
-def _measure_portability(session: Session, adapter: Adapter, most_open: int) -> None:
-    """Have a worker measure the adapter. A project with too many tasks gets its result without."""
-    with suppress(RateLimited):
-        tasks.create(session, adapter.project_id, "portability", {}, most_open, adapter_id=adapter.id)

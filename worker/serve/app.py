@@ -5,11 +5,13 @@ import json
 from collections.abc import Callable, Coroutine
 from functools import partial
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from core.errors import InvalidRequest, NotAuthenticated, NotFound
 from core.serving.imports import IMPORT
 from core.serving.paths import CHAT, COMPLETIONS, TOKENIZE
+from core.serving.previews import PREVIEW
 from core.serving.served_model import SERVED_FIELD
 from core.serving.token import is_server_token
 from core.settings import Settings
@@ -20,7 +22,6 @@ from worker.serve.threads import in_daemon_thread
 
 if TYPE_CHECKING:
     from worker.engine.generate.sampler import Load
-    from worker.serve.imports import Imports
 
 READY, METRICS = "/readyz", "/metrics"
 
@@ -52,6 +53,17 @@ class Answering(Protocol):
     async def close(self) -> None: ...
 
 
+class Part(Protocol):
+    """A part that needs no model in memory: it works on what is stored."""
+
+    async def run(self, exchange: Exchange, body: dict[str, Any]) -> None: ...
+    def close(self) -> None: ...
+
+
+PARTS = MappingProxyType(
+    {IMPORT: ("worker.serve.imports", "Imports"), PREVIEW: ("worker.serve.previews", "Previews")}
+)
+
 ImportAnswering = Callable[[], Callable[[], Answering]]
 """Imports the part that answers, which takes seconds, and returns what makes it in the event loop."""
 
@@ -66,7 +78,7 @@ class ServerApp:
         self._answering: Answering | None = None
         self._metrics = Metrics()
         self._importing = asyncio.Lock()
-        self._imports: Imports | None = None
+        self._parts: dict[str, Part] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -86,6 +98,8 @@ class ServerApp:
         return self._answering.models.warm_adapters if self._answering else []
 
     async def close(self) -> None:
+        for part in self._parts.values():
+            part.close()
         if self._answering is not None:
             await self._answering.close()
 
@@ -100,14 +114,14 @@ class ServerApp:
                 await self._tell_metrics(exchange)
                 return
             self._check_token(exchange)
-            if method != "POST" or path not in (CHAT, COMPLETIONS, TOKENIZE, IMPORT):
+            if method != "POST" or path not in (CHAT, COMPLETIONS, TOKENIZE, *PARTS):
                 raise NotFound(f"Invalid URL ({method} {path})", code="unknown_url")
             if request_id := exchange.header(b"x-request-id"):
                 exchange.facts["request_id"] = request_id
             with self._admission.place(exchange):
-                if path == IMPORT:
-                    imports = await self._load_imports()
-                    await imports.run(exchange, read_object(body))
+                if path in PARTS:
+                    part = await self._load_part(path)
+                    await part.run(exchange, read_object(body))
                     return
                 answering = await self._load_answering()
                 request = read_object(body)
@@ -144,13 +158,14 @@ class ServerApp:
         if scheme.lower() != "bearer" or not is_server_token(token, self._settings.secret_keys):
             raise NotAuthenticated("This server answers the API only. Send requests to the API.")
 
-    async def _load_imports(self) -> "Imports":
-        """Return the part that imports adapters. The first call loads its client of the object store."""
+    async def _load_part(self, path: str) -> Part:
+        """Return the part for a path. The first call for it loads its client of the object store."""
         async with self._importing:
-            if self._imports is None:
-                load = partial(import_module, "worker.serve.imports")
-                self._imports = (await in_daemon_thread(load, "imports")).Imports(self._settings)
-            return self._imports
+            if path not in self._parts:
+                module, name = PARTS[path]
+                load = partial(import_module, module)
+                self._parts[path] = getattr(await in_daemon_thread(load, "imports"), name)(self._settings)
+            return self._parts[path]
 
     async def _load_answering(self) -> Answering:
         """Return the part that answers. The first call imports it in a thread."""

@@ -6,7 +6,6 @@ reading takes too long, the process is killed and nothing is left.
 
 import hashlib
 import threading
-from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -15,22 +14,20 @@ from typing import Any
 import structlog
 from anyio import BrokenWorkerProcess, CapacityLimiter, move_on_after, to_process
 
-from core.catalog import BaseModelEntry, Catalog, load_catalog
-from core.errors import InvalidRequest, JobError, NotFound, OutsideFault, Unavailable
+from core.catalog import BaseModelEntry, Catalog, offered_models
+from core.errors import InvalidRequest, NotFound
 from core.ids import new_id
 from core.serving.imports import Imported, ImportOrder
 from core.settings import Settings
 from core.storage.artifacts import publish_folder
-from core.storage.object_store import STORE_ERRORS, ObjectStore
+from core.storage.object_store import ObjectStore
 from worker.imports.apart import import_apart
 from worker.process.scratch import scratch_folder
-from worker.serve.errors import ModelUnavailable
 from worker.serve.exchange import Exchange
 from worker.serve.reading import parse
-from worker.serve.threads import in_daemon_thread
+from worker.serve.stored import in_base_thread, in_store_thread, open_store
 
 SECONDS = 300.0  # for reading one file: many times what the largest one takes
-STORE_TIMEOUT, STORE_RETRIES = 30.0, 2
 
 BaseFolder = tuple[Path, str]
 """The folder of a base model, and the hash of its source weights."""
@@ -42,15 +39,10 @@ class Imports:
     """The imports of one server: it reads one file at a time, others wait. Only the event loop may call."""
 
     def __init__(self, settings: Settings) -> None:
-        self._catalog: Catalog = load_catalog(settings.catalog_file)
+        self._catalog: Catalog = offered_models(settings)
         self._models_folder = settings.models_folder
         self._max_bytes = settings.max_adapter_bytes
-        self._store = ObjectStore(
-            settings.server("s3_endpoint_url"),
-            settings.server("s3_bucket"),
-            retries=STORE_RETRIES,
-            timeout=STORE_TIMEOUT,
-        )
+        self._store = open_store(settings)
         self._turn = CapacityLimiter(1)
         self._folders: dict[str, BaseFolder] = {}
 
@@ -67,24 +59,21 @@ class Imports:
         async with self._turn:
             base = await self._base(entry)
             with scratch_folder("import") as work:
-                await self._in_thread(lambda: _fetch(self._store, order, work))
+                await in_store_thread(lambda: _fetch(self._store, order, work))
                 done = await self._read(order, entry, base, work)
                 prefix = f"{order.prefix}{new_id('')}/"
                 files = await self._publish(prefix, work / "adapter")
         answer = Imported(prefix=prefix, files=files, **done)
         await exchange.answer(200, answer.model_dump_json().encode())
 
+    def close(self) -> None:
+        """Leave nothing: each import ends what it has started."""
+
     async def _base(self, entry: BaseModelEntry) -> BaseFolder:
         """Return the base model's folder, fetched if it is not on the disk."""
         if entry.id not in self._folders:
-            try:
-                self._folders[entry.id] = await in_daemon_thread(
-                    lambda: _ensure_model(entry, self._models_folder), "base model"
-                )
-            except JobError as error:
-                raise ModelUnavailable(str(error)) from error
-            except OutsideFault as error:
-                raise Unavailable(f"{error}. Try again later.") from error
+            ensure = partial(_ensure_model, entry, self._models_folder)
+            self._folders[entry.id] = await in_base_thread(ensure)
         return self._folders[entry.id]
 
     async def _read(
@@ -116,17 +105,10 @@ class Imports:
                     self._store.delete_prefix(prefix)
 
         try:
-            return await self._in_thread(publish)
+            return await in_store_thread(publish)
         except BaseException:
             gone.set()
             raise
-
-    async def _in_thread(self, work: Callable[[], Any]) -> Any:
-        try:
-            return await in_daemon_thread(work, "import")
-        except STORE_ERRORS as error:
-            log.warning("import_store_failed", error=str(error))
-            raise Unavailable("The object store cannot be reached at the moment. Try again.") from error
 
 
 def _ensure_model(entry: BaseModelEntry, models: Path) -> BaseFolder:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from core.errors import InvalidRequest
 from core.ids import new_id
-from core.serving.sampling import Sampling
+from core.serving.schemas.sampling import Sampling
 from core.serving.served_model import SERVED_FIELD, ServedModel
 from worker.serve.exchange import Exchange
 

@@ -30,22 +30,23 @@ class Registration(Periodic):
         sessions: sessionmaker[Session],
         server_id: str,
         address: str,
-        bases: list[str],
+        bases: Callable[[], list[str]],
         state: Callable[[], dict[str, Any]],
     ) -> None:
-        """`state` returns the columns that change; a thread calls it.
+        """`bases` returns the base models on offer, and `state` the other columns that change.
+
+        A thread calls both.
 
         If it raises NotReady, the row is not written, and lapses unless it is written again soon.
         """
         super().__init__("registration", registry.BEAT_SECONDS, self.write)
-        self._sessions, self._state = sessions, state
+        self._sessions, self._state, self._bases = sessions, state, bases
         self._reason: str | None = None
         self._known: dict[str, Any] = {
             "id": server_id,
             "address": address,
             "host": socket.gethostname(),
             "release": version("tunery"),
-            "bases": bases,
         }
 
     def begin(self) -> None:
@@ -58,7 +59,7 @@ class Registration(Periodic):
 
     def write(self) -> None:
         try:
-            state = self._state()
+            state = {**self._state(), "bases": self._bases()}
         except NotReady as error:
             if self._reason != str(error):
                 self._reason = str(error)

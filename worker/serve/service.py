@@ -10,11 +10,11 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 
-from core.catalog import load_catalog
+from core.catalog import Catalog, offered_models
 from core.database import create_database, session_factory
 from core.errors import ConfigurationError
 from core.ids import new_id
-from core.logs import configure_logs
+from core.process.logs import configure_logs
 from core.serving.token import server_token
 from core.settings import Settings
 from worker.serve.admission import Admission
@@ -45,7 +45,9 @@ def new_server(settings: Settings, imports: ImportAnswering | None = None) -> Se
     engine = create_database(settings.server("database_url"), pool_size=1)
     sessions = session_factory(engine)
     upstream = None if imports else Upstream.of(settings)
-    bases = bases_of(settings, upstream)
+    catalog = offered_models(settings)
+    bases = partial(bases_of, catalog, upstream)
+    bases()  # raises an error now, before the server is there
     admission = Admission(settings.serve_requests, settings.serve_wait_seconds)
     app = ServerApp(settings, admission, imports or partial(import_answering, settings, upstream))
 
@@ -61,9 +63,9 @@ def new_server(settings: Settings, imports: ImportAnswering | None = None) -> Se
     return Server(app, admission, settings.serve_host, settings.serve_port, register)
 
 
-def bases_of(settings: Settings, upstream: Upstream | None) -> list[str]:
+def bases_of(catalog: Catalog, upstream: Upstream | None) -> list[str]:
     """Return the ids of the base models that this server answers with. Raises ConfigurationError."""
-    bases = [entry.id for entry in load_catalog(settings.catalog_file)]
+    bases = [entry.id for entry in catalog]
     if upstream is None:
         return bases
     if upstream.base not in bases:

@@ -8,12 +8,13 @@ processes may call each one at once.
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, func, null, or_, select, update
+from sqlalchemy import ColumnElement, case, delete, func, literal, null, or_, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from core.access import audit
 from core.access.audit import OPERATOR
-from core.failpoints import reached
+from core.process.failpoints import reached
 from core.serving import registry
 from core.statuses import ENDED
 from core.storage.object_store import (
@@ -34,6 +35,7 @@ from core.tables import (
     File,
     Job,
     Metric,
+    RowLoss,
     Task,
     Tracker,
     Upload,
@@ -46,8 +48,9 @@ from worker.supervise.removal import delete_in_batches, log_failure, named_objec
 GRACE = timedelta(minutes=10)  # a request or a trainer may go on for so long after the end or the expiry
 DELIVERIES_KEPT = timedelta(days=30)  # after the last attempt
 MOST_FILES = 1000  # in one round
+NO_ERROR_ANY_MORE = {"code": "deleted", "message": "", "param": None}  # of a failed task that is deleted
 
-DELETED_WITH_JOB = (Tracker, Candidate, CandidateMetric, Metric, Event, Checkpoint)
+DELETED_WITH_JOB = (Tracker, Candidate, CandidateMetric, Metric, Event, Checkpoint, RowLoss)
 
 
 def remove_resume_checkpoints(sessions: sessionmaker[Session], store: ObjectStore) -> None:
@@ -129,8 +132,10 @@ def remove_deleted_adapters(sessions: sessionmaker[Session], store: ObjectStore)
 
 
 def remove_tasks(sessions: sessionmaker[Session], store: ObjectStore) -> None:
-    """Delete expired tasks, and remove the objects of deleted ones. The rows stay, without their files and
-    without what reports on files tell of their rows.
+    """Delete expired tasks, and remove the objects of deleted ones.
+
+    The rows stay, without their files and without the texts of their owner. Requests, reports and errors may
+    quote rows.
 
     The objects of an adapter or a file that a task has made stay with it.
     """
@@ -153,9 +158,9 @@ def remove_tasks(sessions: sessionmaker[Session], store: ObjectStore) -> None:
                     if not key.startswith(named):
                         store.delete(key)
                 with sessions.begin() as session:
-                    _mark_cleaned(session, Task, task_id, files=[], bytes=0)
-                    of_file = update(Task).where(Task.id == task_id, Task.file_id.is_not(None))
-                    session.execute(of_file.values(report=null()))  # it quotes rows
+                    error = case((Task.error.is_not(None), literal(NO_ERROR_ANY_MORE, JSONB)), else_=null())
+                    blank = {"files": [], "bytes": 0, "request": {}, "report": null(), "error": error}
+                    _mark_cleaned(session, Task, task_id, **blank)
 
 
 def delete_expired_files(sessions: sessionmaker[Session], store: ObjectStore) -> None:  # noqa: ARG001
@@ -166,7 +171,9 @@ def delete_expired_files(sessions: sessionmaker[Session], store: ObjectStore) ->
 
 def delete_files(sessions: sessionmaker[Session], *conditions: ColumnElement[bool]) -> None:
     """Mark up to MOST_FILES files that meet the conditions as deleted, except those of unfinished jobs."""
-    reads_it = or_(Job.training_file_id == File.id, Job.validation_file_id == File.id)
+    reads_it = or_(
+        Job.training_file_id == File.id, Job.validation_file_id == File.id, Job.prepared_file_id == File.id
+    )
     unused = ~select(Job.id).where(reads_it, Job.status.not_in(ENDED)).exists()
     old = select(File.id).where(File.deleted_at.is_(None), unused, *conditions).limit(MOST_FILES)
     with sessions() as session:

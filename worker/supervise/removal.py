@@ -60,13 +60,13 @@ def _delete_batch(table: type[Base], *conditions: ColumnElement[bool]) -> Select
 def named_objects(session: Session, job_ids: Collection[str]) -> list[str]:
     """Return the prefixes and keys of all objects that rows of these jobs need.
 
-    They are the prefixes of checkpoints and adapters, and the keys of result files.
+    They are the prefixes of checkpoints and adapters, and the keys of result files and prepared files.
     """
     queries: tuple[Select[str], ...] = (
         select(Checkpoint.object_prefix).where(Checkpoint.job_id.in_(job_ids)),
         select(Adapter.object_prefix).where(Adapter.job_id.in_(job_ids), Adapter.deleted_at.is_(None)),
         select(File.object_key)
-        .join(Job, Job.result_file_id == File.id)
+        .join(Job, File.id.in_((Job.result_file_id, Job.prepared_file_id, Job.validation_file_id)))
         .where(Job.id.in_(job_ids), File.deleted_at.is_(None)),
     )
     return [named for query in queries for named in session.scalars(query)]
@@ -83,4 +83,7 @@ def objects_of_tasks(session: Session, task_ids: Collection[str]) -> list[str]:
         .join(Task, Task.made_file_id == File.id)
         .where(Task.id.in_(task_ids), File.deleted_at.is_(None)),
     )
-    return [named for query in queries for named in session.scalars(query) if named is not None]
+    named = [named for query in queries for named in session.scalars(query) if named is not None]
+    of_tasks = select(Adapter.files).join(Task, Task.adapter_id == Adapter.id)
+    living = of_tasks.where(Task.id.in_(task_ids), Adapter.deleted_at.is_(None))
+    return named + [file["key"] for files in session.scalars(living) for file in files if "key" in file]

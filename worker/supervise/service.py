@@ -6,16 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 from celery import Celery, signals
 
+from core.catalog import offered_models
 from core.database import create_database, session_factory
 from core.egress import Egress
 from core.exports.signing_key import public_key_sha256
 from core.jobs.dispatch import create_celery, queue_for
-from core.logs import configure_logs
+from core.process.logs import configure_logs
 from core.secrets.vault import Vault
 from core.serving.token import server_token
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from worker.process.periodic import Periodic
+from worker.supervise.chat_templates import SECONDS, TemplateNotes
 from worker.supervise.hints import register_hint
 from worker.supervise.janitor import Janitor
 from worker.supervise.retention import Retention
@@ -39,7 +41,13 @@ def run_worker(settings: Settings) -> None:
     parts: list[Supervisor | Periodic] = [supervisor, janitor]
     if settings.claims_jobs:
         sender = WebhookSender(sessions, Vault.of(settings.secret_keys), Egress(settings.egress_allow))
-        parts += [sender, Tracking(sessions), *Tasks.of(settings, sessions)]
+        notes = TemplateNotes(sessions, offered_models(settings), settings.models_folder)
+        parts += [
+            Periodic("templates", SECONDS, notes.write),
+            sender,
+            Tracking(sessions),
+            *Tasks.of(settings, sessions),
+        ]
     for part in parts:
         part.start()
     signals.setup_logging.connect(_keep_our_logging)

@@ -4,9 +4,10 @@ The removals of `cleanup.py` go from the rows to the objects, once. They miss wh
 upload of a trainer that was frozen, and what they could not delete. Only a list of the store shows those
 objects. All workers share one walk, whose place is in the database.
 
-An object goes if it belongs to a job, upload or task that has ended, or to a file that is deleted, and if
-no row needs it. An object stays if it is young, or if its owner has no row here: another installation may
-own it.
+An object goes if no row needs it, and if it belongs to a job, upload or task that has ended, or to a deleted
+file. A project's file or imported adapter that was never registered goes too, after a month. What was never
+written to its end goes in the same way. An object stays if it is young, or if its owner has no row here:
+another installation may own it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,14 +18,15 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.database import database_time
-from core.failpoints import reached
+from core.process.failpoints import reached
 from core.statuses import ENDED
-from core.storage.object_store import ObjectStore
-from core.tables import File, Job, StoreWalk, Task, Upload
+from core.storage.object_store import ObjectStore, StoredObject
+from core.tables import Adapter, File, Job, Project, StoreWalk, Task, Upload
 from worker.supervise.removal import log_failure, named_objects, objects_of_tasks
 
 PAGE_KEYS = 1000
 YOUNG = timedelta(hours=6)  # of an object, and since the end of its owner: something may be writing still
+UNREGISTERED_KEPT = timedelta(days=30)  # the database may be an older backup, and a newer one may follow
 REST = timedelta(hours=6)  # between two walks
 PAGE_TIME = timedelta(minutes=5)  # after which another worker takes the page of a worker that has died
 
@@ -33,20 +35,40 @@ LeftBehind = Callable[[Session, Sequence[str]], Iterator[str]]
 
 def walk_store(sessions: sessionmaker[Session], store: ObjectStore) -> None:
     """Go through one page of each prefix at which the walk does not rest. It never raises."""
-    for prefix, left_behind in PREFIXES.items():
+    for prefix in PREFIXES:
         with log_failure(f"objects under {prefix}"):
             after = _take_page(sessions, prefix)
             if after is not None:
                 page = store.page(prefix, after, PAGE_KEYS)
-                with sessions() as session:
-                    young_since = database_time(session) - YOUNG
-                    old = [found.key for found in page if found.modified_at < young_since]
-                    left = list(left_behind(session, old))
-                for key in left:
+                for key in _left(sessions, prefix, page, UNREGISTERED_KEPT):
                     with log_failure(key):
                         store.delete(key)
+                if not after:  # once in a walk
+                    unfinished = store.unfinished_writes(prefix, PAGE_KEYS)
+                    for key in _left(sessions, prefix, unfinished, YOUNG):
+                        with log_failure(key):
+                            store.abort_writes(key)
                 reached("page.cleaned")
                 _go_on(sessions, prefix, page[-1].key if len(page) == PAGE_KEYS else "")
+
+
+def _left(
+    sessions: sessionmaker[Session],
+    prefix: str,
+    objects: Sequence[StoredObject],
+    unregistered_kept: timedelta,
+) -> list[str]:
+    """Return the keys of the objects under the prefix that are old and that nothing needs."""
+    with sessions() as session:
+        now = database_time(session)
+
+        def older(than: timedelta) -> list[str]:
+            return [found.key for found in objects if found.modified_at < now - than]
+
+        left = list(PREFIXES[prefix](session, older(YOUNG)))
+        if prefix in NAMED_BY_PROJECT:
+            left += _unregistered(session, older(unregistered_kept))
+        return left
 
 
 def _take_page(sessions: sessionmaker[Session], prefix: str) -> str | None:
@@ -102,29 +124,67 @@ def _of_tasks(session: Session, keys: Sequence[str]) -> Iterator[str]:
 def _of_files(session: Session, keys: Sequence[str]) -> Iterator[str]:
     """Yield the keys of deleted files."""
     deleted = select(File.object_key).where(
-        File.id.in_(_owners(keys)), File.object_key.in_(keys), File.deleted_at < func.now() - YOUNG
+        File.id.in_({key.rpartition("/")[2] for key in keys}),
+        File.object_key.in_(keys),
+        File.deleted_at < func.now() - YOUNG,
     )
     return iter(session.scalars(deleted).all())
 
 
+def _of_imports(session: Session, keys: Sequence[str]) -> Iterator[str]:
+    """Yield the keys of deleted adapters, and those that late servers wrote for registered ones."""
+    adapters = select(Adapter.id, Adapter.object_prefix, Adapter.deleted_at.is_(None)).where(
+        Adapter.id.in_({_named(key) for key in keys})
+    )
+    rows = session.execute(adapters).all()
+    registered, needed = {row[0] for row in rows}, tuple(row[1] for row in rows if row[2])
+    return (key for key in keys if _named(key) in registered and not key.startswith(needed))
+
+
+def _unregistered(session: Session, keys: Sequence[str]) -> Iterator[str]:
+    """Yield the keys of files and imported adapters of our projects that have no row.
+
+    The keys of files of earlier releases do not name the project, so nobody knows whose they are.
+    """
+    ours = _own_projects(session, keys)
+    ids = {_named(key) for key in keys}
+    known = {
+        row for table in (File, Adapter) for row in session.scalars(select(table.id).where(table.id.in_(ids)))
+    }
+    return (key for key in keys if _owner(key) in ours and _named(key) not in known)
+
+
+def _own_projects(session: Session, keys: Sequence[str]) -> set[str]:
+    """Return the projects of this installation that keys name as owners."""
+    return set(session.scalars(select(Project.id).where(Project.id.in_(_owners(keys)))))
+
+
 def _owner(key: str) -> str:
-    """Return the id that follows the prefix: of a job, an upload, a file or a task."""
+    """Return the id that follows the prefix: of a job, an upload, a task, a project or a file."""
     return key.split("/")[1]
+
+
+def _named(key: str) -> str:
+    """Return the id behind the project's: of a file or an imported adapter. Older keys of files have none."""
+    return key.split("/")[2] if key.count("/") > 1 else ""
 
 
 def _owners(keys: Sequence[str]) -> set[str]:
     return {_owner(key) for key in keys}
 
 
+NAMED_BY_PROJECT = ("files/", "imports/")
 PREFIXES: dict[str, LeftBehind] = {
     "adapters/": _of_jobs,
     "checkpoints/": _of_jobs,
     "results/": _of_jobs,
     "uploads/": _of_uploads,
     "files/": _of_files,
+    "imports/": _of_imports,
     "exports/": _of_tasks,
     "evalruns/": _of_tasks,
     "compositions/": _of_tasks,
     "checks/": _of_tasks,
     "conversions/": _of_tasks,
+    "portabilitys/": _of_tasks,
 }

@@ -19,9 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.access import idempotency
-from core.failpoints import reached
 from core.ids import new_id
 from core.jobs import lifecycle, queue
+from core.process.failpoints import reached
 from core.settings import Settings
 from core.tables import Worker
 from worker.process import stop_times

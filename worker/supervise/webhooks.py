@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core import webhooks
 from core.egress import Egress
-from core.failpoints import reached
+from core.process.failpoints import reached
 from core.secrets.vault import UnreadableSecret, Vault
 from core.webhooks import Message, Outcome
 from worker.process.periodic import Periodic

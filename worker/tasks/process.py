@@ -22,13 +22,14 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.access.quotas import Quotas, check_store
 from core.database import create_database, session_factory
 from core.errors import JobError, QuotaExceeded, TuneryError
-from core.failpoints import reached
-from core.logs import configure_logs
+from core.process.failpoints import reached
+from core.process.logs import configure_logs
 from core.settings import Settings
 from core.storage.artifacts import DamagedArtifact, fetch_folder, publish_folder
 from core.storage.object_store import ObjectStore, task_prefix
 from core.tables import Adapter, File, Project, Task
 from core.tasks import lease as leases
+from core.tasks.client import create
 from core.tasks.lease import LEASE_SECONDS, TaskLease, TaskLeaseLost
 from worker.process.exit_statuses import HUNG, TRY_AGAIN
 from worker.process.faults import outside_fault
@@ -90,7 +91,19 @@ Our store has them by then, so they stay even if this fails. Raises JobError and
 """
 
 
-def run_task(do: Do, days_kept: DaysKept = lambda _: None, deliver: Deliver | None = None) -> None:
+Conclude = Callable[[Session, Work], None]
+"""Writes what else changes when the task succeeds, in the transaction that ends the task.
+
+It comes before the task's own row. So both it and a deletion lock an adapter first and its task second.
+"""
+
+
+def run_task(
+    do: Do,
+    days_kept: DaysKept = lambda _: None,
+    deliver: Deliver | None = None,
+    conclude: Conclude | None = None,
+) -> None:
     """Do the task that the command line names, and write what came of it."""
     settings = Settings()
     configure_logs(settings.log_level, settings.log_json)
@@ -105,10 +118,16 @@ def run_task(do: Do, days_kept: DaysKept = lambda _: None, deliver: Deliver | No
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for watch in (_end_with_the_worker, _renew_until_lost):
         threading.Thread(target=watch, args=(work,), daemon=True).start()
-    do_and_write(do, work, days_kept(settings), deliver)
+    do_and_write(do, work, days_kept(settings), deliver, conclude)
 
 
-def do_and_write(do: Do, work: Work, days: int | None = None, deliver: Deliver | None = None) -> None:
+def do_and_write(
+    do: Do,
+    work: Work,
+    days: int | None = None,
+    deliver: Deliver | None = None,
+    conclude: Conclude | None = None,
+) -> None:
     """Do the task, and write what came of it: its files and report, why it cannot be done, or a later try."""
     try:
         remove_abandoned()
@@ -120,6 +139,8 @@ def do_and_write(do: Do, work: Work, days: int | None = None, deliver: Deliver |
                 report |= deliver(work, folder)
         reached("task.delivered")
         with work.sessions.begin() as session:
+            if conclude is not None:
+                conclude(session, work)
             _finish(session, work, report)
         reached("task.finished")
     except GaveWay:
@@ -141,6 +162,8 @@ def do_and_write(do: Do, work: Work, days: int | None = None, deliver: Deliver |
 def _finish(session: Session, work: Work, report: dict[str, Any]) -> None:
     """Write that the task is done, and what it has made. Raises JobError if a made file does not fit."""
     leases.finish(session, work.lease, report, work.made)
+    if isinstance(work.made, Adapter) and work.settings.measures_at_publication:
+        create(session, work.task.project_id, "portability", {}, None, adapter_id=work.made.id)
     if not isinstance(work.made, File):
         return
     quotas = Quotas.of(session.get_one(Project, work.task.project_id), work.settings)

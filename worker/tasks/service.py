@@ -1,7 +1,7 @@
 """Starts a process for each task that waits, and kills a process that hangs.
 
-Tasks that ask servers may take many hours, but little of the machine. So they never take the place of an
-export.
+Tasks that ask servers may take many hours, but little of the machine. Measurements take minutes, and a job
+may start one that nobody waits for. So neither ever takes the place of an export.
 """
 
 import os
@@ -26,6 +26,7 @@ PROGRAMS = {
     "portability": "worker.portability",
 }
 ASKING = ("evalrun",)  # kinds that mostly wait for servers
+MEASURING = ("portability",)  # kinds that a job starts without being asked
 ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",  # the devices belong to the trainer
     "GOMP_SPINCOUNT": "1000",  # as in the trainer: threads that spin take its cores
@@ -44,11 +45,12 @@ class Tasks(HeldProcesses[TaskLease]):
 
     @classmethod
     def of(cls, settings: Settings, sessions: sessionmaker[Session]) -> "list[Tasks]":
-        """Return a thread for the kinds that compute, and one for those that ask servers."""
-        computing = [kind for kind in PROGRAMS if kind not in ASKING]
+        """Return threads: for the kinds that compute, for those that ask servers, and for measurements."""
+        computing = [kind for kind in PROGRAMS if kind not in (*ASKING, *MEASURING)]
         return [
             cls(sessions, settings.task_processes, computing),
             cls(sessions, settings.eval_processes, ASKING),
+            cls(sessions, min(1, settings.task_processes), MEASURING),
         ]
 
     def _take(self, session: Session, holder: str) -> TaskLease | None:

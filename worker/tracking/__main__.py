@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.database import create_database, session_factory
 from core.ids import new_id
 from core.jobs import lifecycle
-from core.logs import configure_logs
+from core.process.logs import configure_logs
 from core.secrets.vault import Vault
 from core.settings import Settings
 from core.statuses import ENDED
@@ -131,7 +131,8 @@ class Reporting:
     def _store_file(self, result: Path, job: Job) -> File:
         content = result.read_bytes()
         file_id = new_id("file-")
-        self._store.put_bytes(file_key(file_id), content)
+        key = file_key(job.project_id, file_id)
+        self._store.put_bytes(key, content)
         return File(
             id=file_id,
             project_id=job.project_id,
@@ -139,7 +140,7 @@ class Reporting:
             purpose="fine-tune-results",
             bytes=len(content),
             sha256=hashlib.sha256(content).hexdigest(),
-            object_key=file_key(file_id),
+            object_key=key,
         )
 
     def _write(self, write: Callable[[Session, TrackerLease, str], None], reason: str) -> None:

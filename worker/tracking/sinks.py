@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.errors import TuneryError
-from core.jobs.integrations import LIBRARIES
+from core.jobs.integrations import LIBRARIES, WANDB_SECRET
 from core.jobs.spec import shown_spec
 from core.tables import Job
 
-PROJECT_SECRETS = {"wandb": ("WANDB_API_KEY",), "mlflow": ("MLFLOW_TRACKING_TOKEN",), "tensorboard": ()}
+PROJECT_SECRETS = {"wandb": (WANDB_SECRET,), "mlflow": ("MLFLOW_TRACKING_TOKEN",), "tensorboard": ()}
 """The secrets of the job's project that each tracker gets. It gets no others, and none of the worker's
 own."""
 

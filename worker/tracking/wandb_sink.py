@@ -1,11 +1,11 @@
 """Weights & Biases: each job has one run with the job's id, also after a resume."""
 
-import os
 import shutil
 from pathlib import Path
 
 import wandb
 
+from core.jobs.integrations import WANDB_SECRET, wandb_is_offline
 from worker.tracking.sinks import TrackedJob, TrackerRefused
 
 INIT_SECONDS = 60
@@ -35,8 +35,8 @@ class WandbRun:
 
 def open_run(tracked: TrackedJob) -> WandbRun:
     """Open the job's run. Raises TrackerRefused if the project has no key: the worker's own is not used."""
-    offline = os.environ.get("WANDB_MODE") in ("offline", "disabled")
-    key = tracked.secrets.get("WANDB_API_KEY")
+    offline = wandb_is_offline()
+    key = tracked.secrets.get(WANDB_SECRET)
     if key is None and not offline:
         raise TrackerRefused(
             "the project has no secret WANDB_API_KEY; `tunery secrets set WANDB_API_KEY` stores one"

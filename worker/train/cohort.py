@@ -28,7 +28,7 @@ Stepping = tuple[TrainingJob, Trainee]
 class Cohort:
     """Jobs on one base model. They join between rounds, and leave between micro-batches.
 
-    A job that leaves in the middle of a round leaves with the state that it had before the round. Its
+    A job that leaves in the middle of a round leaves with the state that it had before its step. Its
     neighbours' round goes on. If several processes train together, jobs leave between rounds only.
 
     A suspect trains alone: its neighbours stay in the cohort, but hold still. A trained job stays until it
@@ -151,20 +151,22 @@ class Cohort:
             self._guard(jobs[0], partial(_raise, fault))
         else:
             log.warning("round_broke", jobs=[job.lease.job_id for job in jobs], exc_info=fault)
-            _let_go_of_the_round(fault)
+            self._free_memory_of(fault)
             self._step_alone(stepping)
 
     def _take_in(
         self, stepping: Sequence[Stepping], results: Mapping[str, StepResult | Exception], seconds: float
     ) -> None:
+        if not results:  # the round was abandoned
+            return
         again = []
         for job, trainee in stepping:
             if job not in self.jobs:
                 continue
             result = results.get(trainee.adapter.name)
             if result is None:
-                continue
-            if isinstance(result, NonFiniteLoss) and len(stepping) > 1:
+                self._guard(job, partial(job.after_share, trainee, seconds))
+            elif isinstance(result, NonFiniteLoss) and len(stepping) > 1:
                 # The NaN may be a neighbour's: kernels that mask by 0 let it through
                 again.append((job, trainee))
             else:
@@ -231,7 +233,7 @@ class Cohort:
             if device_is_broken(error):
                 raise
             self._end_by(job, error)
-            _let_go_of_the_round(error)
+            self._free_memory_of(error)
         self._leave(job)
 
     def _end_by(self, job: TrainingJob, error: Exception) -> None:
@@ -259,6 +261,11 @@ class Cohort:
             action()
         except (LeaseLost, *SERVER_ERRORS) as error:
             log.warning("end_not_written", job=job.lease.job_id, error=str(error))
+
+    def _free_memory_of(self, error: Exception) -> None:
+        """Free what was computed until the error came, so that the next step finds all memory."""
+        _let_go_of_the_round(error)
+        self._process_group.free_memory()
 
     def _leave(self, job: TrainingJob) -> None:
         if job in self.jobs:

@@ -10,8 +10,9 @@ from pathlib import Path
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.errors import JobError
-from core.jobs import lifecycle
+from core.jobs import lifecycle, token_counts
 from core.jobs.lifecycle import Lease
+from core.jobs.measured import note
 from core.jobs.spec import JobSpec
 from core.methods.registry import METHODS
 from core.settings import Settings
@@ -23,13 +24,17 @@ from worker.devices.process_group import ProcessGroup
 from worker.engine.adapters.published import Published
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.passes import Abandoned
+from worker.engine.step.rehearsal import computed_share
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.process.scratch import scratch_folder
+from worker.report.heartbeats import Heartbeats
 from worker.report.job_lease import JobLease
+from worker.report.row_losses import RowLosses
 from worker.save.job_checkpoints import JobCheckpoints
 from worker.save.parent import fetch_parent
 from worker.save.publish import complete_adapter_folder, describe_dataset, publish
 from worker.save.shipping import Shipping
+from worker.train.preflight import is_wanted, run_preflight, told
 from worker.train.stages import Idle, ReadingRows, Stage
 from worker.train.training import Training
 
@@ -55,10 +60,11 @@ class TrainingJob:
         row: Job,
         claimed_at: float,
         shipping: Shipping,
+        heartbeats: Heartbeats,
     ) -> None:
         """`claimed_at` is the value of time.monotonic() just before the claim."""
         self.lease = lease
-        self.job_lease = JobLease(sessions, lease, claimed_at)
+        self.job_lease = JobLease(sessions, lease, claimed_at, heartbeats)
         self.alone = lease.alone
         """Whether no other job may compute meanwhile: this one is a suspect without a new checkpoint."""
         self.pausing = False
@@ -101,6 +107,7 @@ class TrainingJob:
 
     def start_reading(self, base: ResidentBase, readers: Readers) -> Future[JobData]:
         """Have the rows fetched and rendered by `readers`, while other jobs train."""
+        self.job_lease.event("The base model is loaded", data={"code": "model_loaded"})
         if base.slow_path_warning:
             self.job_lease.event(base.slow_path_warning, level="warn")
         max_length = self.spec.training.max_length or base.entry.max_length
@@ -151,9 +158,44 @@ class TrainingJob:
             self._process_group,
             self._settings.checkpoint_seconds,
             trial_step=max(candidates.step, self.lease.step_to_pass or 0),
+            row_losses=RowLosses(
+                self._process_group,
+                self.job_lease,
+                self.spec.training.row_losses,
+                self._settings.max_validation_tokens,
+                data.training_rows,
+                data.validation_rows,
+                candidates.best.trainee.rows_per_example,
+            ),
         )
         self._report_measures()
-        self._state.evaluator.progress("training")
+        self._keep_computed_share(self._state)
+        if candidates.step == 0 and is_wanted(self.spec, base.device.type):
+            self._preflight(self._state, abandon)
+        if isinstance(self._state, Training):  # `abandon` may have let the job go
+            self._state.evaluator.progress("training")
+
+    def _keep_computed_share(self, training: Training) -> None:
+        """Keep how much of the file's tokens is computed, so that estimates for the same file know it."""
+        share = computed_share(training.trainee, self._process_group.measures.step_tokens)
+        of = (
+            training.data.training_file.id,
+            token_counts.tokenizer_of(training.base.entry),
+            token_counts.rendering_of(self.spec.objective.type),
+        )
+        self.job_lease.write(lambda session: token_counts.keep_share(session, *of, share))
+
+    def _preflight(self, training: Training, abandon: Callable[[], bool]) -> None:
+        """Try out what the job will take, and report it. A step that does not fit raises its error here."""
+        self.job_lease.enter("pre-flight")
+        to_try = (self.spec, training.data, training.candidates, self._folder, abandon)
+        try:
+            found = run_preflight(self._process_group, *to_try)
+        except Abandoned:
+            return
+        data = found.model_dump(mode="json")
+        self.job_lease.event(told(found), once_as="preflight", data={"code": "preflight", **data})
+        self.job_lease.commit(lambda session: note(session, self.lease.job_id, preflight=data))
 
     def _report_measures(self) -> None:
         """Report with which measures the job fits the device: once, and again if a resume finds others."""
@@ -165,6 +207,10 @@ class TrainingJob:
     def after_step(self, trainee: Trainee, result: StepResult | Exception, seconds: float) -> None:
         """Take in a trainee's step of a round that took `seconds`. `settle` does what is due after it."""
         self._training.candidates.take(trainee, result, seconds)
+
+    def after_share(self, trainee: Trainee, seconds: float) -> None:
+        """Take in a round that took `seconds` and computed at most a share of the trainee's step."""
+        self._training.candidates.note_share(trainee, seconds)
 
     def settle(self, abandon: Callable[[], bool]) -> None:
         """Evaluate if an evaluation is due, and send a checkpoint if one is due.
@@ -181,6 +227,7 @@ class TrainingJob:
         training.save_if_due()
         training.choose_what_to_publish()
         training.measure_ranks(abandon)
+        training.measure_rows(abandon)
 
     def publish(self) -> None:
         """Write the result to the disk, let go of the device, and have the result shipped and published."""
@@ -190,13 +237,15 @@ class TrainingJob:
         if decided := training.candidates.win():
             self._row.spec = decided.model_dump(mode="json")
         summary, trained_tokens = training.summary(), training.candidates.trained_tokens
+        measured = training.measured
         dataset = describe_dataset(training.data.training_file, training.data.validation_file)
         training.write_adapter(folder)
         complete_adapter_folder(folder, training.base, self._row, summary, dataset)
         self._bytes_to_save = sum(file.stat().st_size for file in folder.iterdir())
         self._stop_computing(Stage.BEING_PUBLISHED)
         to = (self._row, self.job_lease, self._store, self._settings)
-        self._shipping.send(partial(publish, folder, *to, summary, trained_tokens))
+        result = (summary, trained_tokens, training.stored, measured)
+        self._shipping.send(partial(publish, folder, *to, *result))
 
     def has_ended(self) -> bool:
         """Return whether the job has been published or paused.

@@ -28,12 +28,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.database import create_database, session_factory
-from core.failpoints import reached
+from core.errors import OutsideFault
 from core.ids import new_id
 from core.jobs import lifecycle
 from core.jobs.spec import BeyondThisRelease, JobSpec, read_spec
 from core.jobs.suspects import is_suspect
-from core.logs import configure_logs
+from core.process.failpoints import reached
+from core.process.logs import configure_logs
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from core.tables import Job
@@ -50,6 +51,7 @@ from worker.engine.step.processes import from_environment, number_on_machine
 from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN
 from worker.process.scratch import remove_abandoned
+from worker.report.heartbeats import Heartbeats
 from worker.save.shipping import Shipping
 from worker.train.cohort import Cohort
 from worker.train.job import TrainingJob
@@ -109,6 +111,7 @@ class Trainer:
         self._cohort = Cohort(
             process_group, self._server_probe, job_left=self._bell.set, let_others_compute=self._share_device
         )
+        self._heartbeats = Heartbeats(self._sessions)
         self._worker_status = WorkerStatus(settings, self._sessions, owner, slot)
         self._looked_at = 0.0
         self._token = new_id("")  # of the next lease; kept until a claim with it has been answered
@@ -221,7 +224,15 @@ class Trainer:
         self._token, self._unanswered = new_id(""), False
         shipping = Shipping(self._shippers, ended=self._bell.set)
         job = TrainingJob(
-            self._sessions, self._store, self._settings, self._process_group, lease, row, claimed_at, shipping
+            self._sessions,
+            self._store,
+            self._settings,
+            self._process_group,
+            lease,
+            row,
+            claimed_at,
+            shipping,
+            self._heartbeats,
         )
         self._cohort.add(job, prepare=lambda: self._start_reading(job))
         return True
@@ -255,10 +266,17 @@ class Trainer:
             return None
 
     def _start_reading(self, job: TrainingJob) -> None:
-        """Make the job's base model resident, which may take a while, and start reading the job's rows."""
-        if not self._slot.holds(job.spec):
+        """Make the job's base model resident, which may take a while, and start reading the job's rows.
+
+        If the catalog has changed since the claim, the job must not replace its neighbours' base model.
+        """
+        if self._slot.holds(job.spec):
+            base = self._slot.base
+        elif self._cohort.jobs == [job]:
             self._lending.reclaim()
-        base = self._process_group.load(job.spec)
+            base = self._process_group.load(job.spec)
+        else:
+            raise OutsideFault("The base model was changed in the catalog while other jobs train on it")
         reading = job.start_reading(base, self._readers)
         reading.add_done_callback(lambda _: self._bell.set())
 

@@ -1,6 +1,6 @@
 """A job while its adapters are attached to the base model: how it is evaluated, saved and completed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from worker.engine.adapters.dynamic_rank import measured_ranks
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.trainee import Trainee
 from worker.report.evaluation import Evaluator
+from worker.report.row_losses import RowLosses
 from worker.rows import Row
 from worker.save.job_checkpoints import JobCheckpoints
 from worker.train.checkpoint_schedule import CheckpointSchedule, Position
 from worker.train.stages import Stage
+from worker.train.worker_status import device_name
 
 
 class Training:
@@ -37,6 +39,7 @@ class Training:
         process_group: ProcessGroup,
         checkpoint_seconds: float,
         trial_step: int,
+        row_losses: RowLosses,
     ) -> None:
         """`trial_step` is the step that a suspect must pass to prove that it does not end its trainer."""
         self.base = base
@@ -46,14 +49,15 @@ class Training:
         self._checkpoints = checkpoints
         self._process_group = process_group
         self._trial_step = trial_step
+        self._row_losses = row_losses
         self._schedule = CheckpointSchedule(checkpoint_seconds, self._position)
         self._to_publish: dict[str, Any] | None = None  # the metrics of the state to publish, once chosen
 
     @property
     def stage(self) -> Stage:
-        if self._to_publish is not None and not self._ranks_to_measure:
+        if self._to_publish is not None and not self._ranks_to_measure and not self._row_losses.after_is_due:
             return Stage.TRAINED
-        if not self.candidates.finished and self._is_settled:
+        if not self.candidates.finished and self._is_settled and not self._losses_before_are_due:
             return Stage.READY_TO_STEP
         return Stage.SETTLING
 
@@ -121,12 +125,43 @@ class Training:
         if self._to_publish is not None:
             self.evaluator.measure_ranks(self._ranks_to_measure, abandon)
 
+    def measure_rows(self, abandon: Callable[[], bool]) -> None:
+        """Measure single rows, if that is due before the first step or of the state to publish.
+
+        `abandon` ends this early.
+        """
+        if self._losses_before_are_due:
+            self.evaluator.progress("measuring rows")
+            self._row_losses.measure_before(self.trainee, abandon)
+            self.evaluator.progress("training")
+        elif self._to_publish is not None and self._row_losses.after_is_due:
+            self.evaluator.progress("measuring rows")
+            self._row_losses.measure_after(self.trainee, abandon)
+
+    @property
+    def stored(self) -> Mapping[str, str]:
+        """The files of the last checkpoint in the store, once all that was sent has arrived."""
+        return self._checkpoints.stored
+
     def write_adapter(self, folder: Path) -> None:
         """Write the adapter to publish into a new folder, or take the files of the last checkpoint."""
         if self._checkpoints.last_adapter is not None:
             self._checkpoints.last_adapter.rename(folder)
         else:
             self.trainee.adapter.save(folder)
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """How long the training took, and where. Several candidates leave one by one, and have no rate."""
+        if self._spec.search is not None:
+            return {}
+        evaluator = self.evaluator
+        return {
+            "trained_seconds": round(evaluator.trained_seconds, 3),
+            "trained_tokens": evaluator.trained_tokens,
+            "device": device_name(self.base.device),
+            "precision": self.base.entry.precision,
+        }
 
     def summary(self) -> dict[str, Any]:
         """Return how the adapter was trained, for its manifest and its model card."""
@@ -162,6 +197,10 @@ class Training:
     def _is_settled(self) -> bool:
         """Whether the last step has been evaluated, and saved if it is a milestone."""
         return self.candidates.complete and not self._schedule.is_owed(self._position)
+
+    @property
+    def _losses_before_are_due(self) -> bool:
+        return self._row_losses.before_is_due(self.trainee)
 
     @property
     def _ranks_to_measure(self) -> list[int]:

@@ -3,6 +3,7 @@
 import platform
 import socket
 from datetime import timedelta
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.settings import Settings
 from core.tables import Worker
 from worker.devices.model_slot import ModelSlot
+from worker.engine.base.loading import compute_dtype
+from worker.engine.batch.lanes import lanes_for
 from worker.process.periodic import Periodic
 
 MISSED = 3  # a trainer counts as gone when it has missed this many reports in a row
@@ -44,6 +47,8 @@ class WorkerStatus(Periodic):
             "devices": settings.devices,
             "device_type": slot.device.type,
             "device_name": device_name(slot.device),
+            "number_bytes": compute_dtype(slot.device).itemsize,
+            "lanes": lanes_for(slot.device),
         }
 
     def end(self) -> None:
@@ -87,6 +92,7 @@ def memory(device: torch.device) -> tuple[int, int]:
     return machine.total, machine.total - machine.available
 
 
+@cache  # the number of threads changes for a moment while lanes start
 def device_name(device: torch.device) -> str:
     """Return the GPU's name, or the CPU's name with the number of threads that compute on it."""
     if device.type == "cuda":

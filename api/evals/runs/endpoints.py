@@ -19,7 +19,7 @@ from api.evals.runs import service
 from api.evals.runs.preparation import check_file, prepare
 from api.evals.runs.schemas import CreateRun, EvalRunDeleted, EvalRunObject, RunStatus
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
@@ -113,8 +113,14 @@ def cancel_eval_run(
     return EvalRunObject.of(service.cancel(session, caller, eval_id, run_id), settings.public_url)
 
 
-@router.delete("/{run_id}", responses=declared(Conflict))
-def delete_eval_run(session: Transaction, caller: CurrentCaller, eval_id: str, run_id: str) -> EvalRunDeleted:
+@router.delete("/{run_id}", responses=declared(Conflict, InvalidRequest))
+def delete_eval_run(
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, eval_id: str, run_id: str
+) -> EvalRunDeleted:
     """Delete a run that has ended, with its items."""
-    service.delete(session, caller, eval_id, run_id)
-    return EvalRunDeleted(run_id=run_id)
+
+    def delete() -> EvalRunDeleted:
+        service.delete(session, caller, eval_id, run_id)
+        return EvalRunDeleted(run_id=run_id)
+
+    return repeatable(session, attempt, EvalRunDeleted, delete)

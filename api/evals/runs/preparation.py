@@ -30,7 +30,7 @@ from core.evals.data_sources import (
     TemplateInput,
 )
 from core.evals.run_request import RunRequest
-from core.serving.chat import ChatRequest
+from core.serving.schemas.chat import ChatRequest
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from core.tables import File

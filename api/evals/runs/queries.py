@@ -1,15 +1,11 @@
 """Reads of runs of evals. Each takes the project."""
 
-from sqlalchemy import ColumnElement, String, cast, func, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from api.http.paging import fetch_page, within_page
+from api.http.paging import bytes_of, fetch_page
 from core.evals.evals import RUN_KIND
 from core.tables import Task
-
-SIZE = func.octet_length(cast(Task.request, String)) + func.coalesce(
-    func.octet_length(cast(Task.report, String)), 0
-)
 
 
 def find(session: Session, project_id: str, eval_id: str, run_id: str) -> Task | None:
@@ -31,13 +27,14 @@ def page(
 
     The page ends early if it would have too many bytes.
     """
-    sizes = select(Task.id, SIZE).where(*_of_eval(project_id, eval_id))
+    query = select(Task).where(*_of_eval(project_id, eval_id))
     if status is not None:
-        sizes = sizes.where(Task.status == status)
-    rows, more = fetch_page(session, sizes, Task.id, after=after, limit=limit, newest_first=newest_first)
-    ids = within_page(rows)
-    found = {task.id: task for task in session.scalars(select(Task).where(Task.id.in_(ids)))}
-    return [found[run_id] for run_id in ids if run_id in found], more or len(ids) < len(rows)
+        query = query.where(Task.status == status)
+    size = bytes_of(Task.request, Task.report)
+    rows, more = fetch_page(
+        session, query, Task.id, after=after, limit=limit, newest_first=newest_first, size=size
+    )
+    return [task for (task,) in rows], more
 
 
 def _of_eval(project_id: str, eval_id: str) -> tuple[ColumnElement[bool], ...]:

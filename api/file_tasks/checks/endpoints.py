@@ -72,7 +72,10 @@ def list_checks(
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
     after: After = None,
 ) -> Page[CheckSummary]:
-    """List the checks of a file, newest first, without their reports."""
+    """List the checks of a file, newest first, without their reports.
+
+    A page may have fewer than `limit` items although more follow, if they are large.
+    """
     rows, has_more = service.list_page(session, caller.project_id, file_id, after, limit)
     return Page.of([CheckSummary.summary(task, counts) for task, counts in rows], has_more)
 

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from api.file_tasks import queries
 from api.files import queries as file_queries
+from api.models.service import require_base
 from core.access.quotas import Quotas, check_store
 from core.catalog import Catalog
 from core.datasets.checks.requests import CheckRequest
@@ -39,6 +40,12 @@ def create(
             code="same_file",
             param="validation_file",
         )
+    if asked.leave_out and not asked.mend:
+        raise InvalidRequest(
+            "Lines are left out of a mended copy. Set `mend` to true too.",
+            code="invalid_value",
+            param="leave_out",
+        )
     resolved = asked.model_copy(update={"max_length": _max_length(asked, catalog)})
     if asked.validation_file is not None:
         _require_validation_file(session, project_id, asked.validation_file)
@@ -62,14 +69,8 @@ def list_page(
 def _max_length(asked: CheckRequest, catalog: Catalog) -> int | None:
     if asked.model is None:
         return asked.max_length
-    entry = catalog.get(asked.model)
-    if entry is None:
-        raise InvalidRequest(
-            f"The base model '{asked.model}' is not on offer. `GET /v1/models` lists those that are.",
-            code="model_not_found",
-            param="model",
-        )
-    return asked.max_length or entry.max_length
+    limit = require_base(catalog, asked.model).max_length
+    return asked.max_length or limit
 
 
 def _require_validation_file(session: Session, project_id: str, file_id: str) -> None:

@@ -71,7 +71,10 @@ def list_conversions(
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
     after: After = None,
 ) -> Page[ConversionSummary]:
-    """List the conversions of a file, newest first, without their reports."""
+    """List the conversions of a file, newest first, without their reports.
+
+    A page may have fewer than `limit` items although more follow, if they are large.
+    """
     rows, has_more = service.list_page(session, caller.project_id, file_id, after, limit)
     return Page.of([ConversionSummary.summary(task) for task in rows], has_more)
 

@@ -47,6 +47,6 @@ def get(session: Session, project_id: str, job_id: str, checkpoint_id: str) -> C
 
 def read_weights(store: ObjectStore, checkpoint: Checkpoint) -> Iterator[bytes]:
     """Return the adapter or the whole model as a zip. Raises NotFound before the first byte."""
-    names = [entry["name"] for entry in checkpoint.files if entry["name"] not in (STATE_NAME, POSITION_NAME)]
-    read = stored_folder(store, checkpoint.object_prefix, names)
-    return zipped(((name, read(name)) for name in names), checkpoint.created_at)
+    files = [entry for entry in checkpoint.files if entry["name"] not in (STATE_NAME, POSITION_NAME)]
+    read = stored_folder(store, checkpoint.object_prefix, files)
+    return zipped(((entry["name"], read(entry["name"])) for entry in files), checkpoint.created_at)

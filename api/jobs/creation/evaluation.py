@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from api.jobs.creation.schemas import CreateJob
 from core.datasets.kinds import Kind
+from core.datasets.preparation.requests import SPLIT, Preparation
 from core.errors import InvalidRequest
 from core.evals.check import check_criteria
 from core.evals.evaluation import Evaluation, default_criteria
@@ -25,23 +26,26 @@ def evaluation_of(
     if asked is None:
         return None
     file_id = asked.file or request.validation_file
-    if file_id is None:
+    held_out = file_id is None and request.validation_split is not None
+    if file_id is None and not held_out:
         raise InvalidRequest(
-            "An evaluation needs rows that are held out of training. Name a 'validation_file', or "
-            f"'{PARAM}.file'.",
+            "An evaluation needs rows that are held out of training. Name a 'validation_file', a "
+            f"'{SPLIT}', or '{PARAM}.file'.",
             code="missing_required_parameter",
             param=f"{PARAM}.file",
         )
-    file = dataset(f"{PARAM}.file", file_id)
-    _refuse_too_many_rows(file, asked.rows, most_rows)
+    file = dataset(f"{PARAM}.file", file_id or request.training_file)
+    rows = file.rows or 0
+    if held_out:
+        rows = Preparation(validation_split=request.validation_split).held_out(rows)
+    _refuse_too_many_rows(asked.rows or rows, most_rows)
     kind: Kind = file.kind or "chat"  # type: ignore[assignment]
     criteria = asked.criteria or list(default_criteria(kind))
     check_criteria(criteria, CRITERIA)
     return Evaluation(criteria=criteria, file=file_id, rows=asked.rows, forgetting=asked.forgetting)
 
 
-def _refuse_too_many_rows(file: File, limit: int | None, most: int) -> None:
-    rows = limit or file.rows or 0
+def _refuse_too_many_rows(rows: int, most: int) -> None:
     if rows > most:
         raise InvalidRequest(
             f"The evaluation would judge {rows:,} rows, and a run judges at most {most:,} on this server. "

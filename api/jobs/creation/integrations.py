@@ -2,13 +2,27 @@
 
 from collections.abc import Sequence
 
+from sqlalchemy.orm import Session
+
 from core.errors import InvalidRequest
-from core.jobs.integrations import Integration, MlflowIntegration
+from core.jobs.integrations import (
+    WANDB_SECRET,
+    Integration,
+    MlflowIntegration,
+    WandbIntegration,
+    wandb_is_offline,
+)
 from core.settings import Settings
+from core.tables import Secret
 
 
-def checked_integrations(asked: Sequence[Integration], settings: Settings) -> Sequence[Integration]:
-    """Return the same integrations. Raises InvalidRequest if one is not on offer, or is named twice."""
+def checked_integrations(
+    session: Session, project_id: str, asked: Sequence[Integration], settings: Settings
+) -> Sequence[Integration]:
+    """Return the same integrations.
+
+    Raises InvalidRequest if one is not on offer, is named twice, or lacks the secret that it needs.
+    """
     if not asked:
         return asked  # saves a search: the next line looks for the trackers' libraries on the disk
     offered = settings.offered_integrations
@@ -29,7 +43,21 @@ def checked_integrations(asked: Sequence[Integration], settings: Settings) -> Se
             )
         if isinstance(integration, MlflowIntegration):
             _check_uri(integration.mlflow.tracking_uri, settings.offered_mlflow_uris, param)
+        if isinstance(integration, WandbIntegration):
+            _check_key(session, project_id, param)
     return asked
+
+
+def _check_key(session: Session, project_id: str, param: str) -> None:
+    """Raise InvalidRequest if the project has no key for Weights & Biases, and needs one."""
+    if wandb_is_offline() or session.get(Secret, (project_id, WANDB_SECRET)) is not None:
+        return
+    raise InvalidRequest(
+        f"The project has no secret {WANDB_SECRET}, with which a worker reports to Weights & Biases. Store "
+        f"it by `tunery secrets set {WANDB_SECRET}` or POST /v1/secrets, and create the job again.",
+        code="missing_secret",
+        param=param,
+    )
 
 
 def _check_uri(uri: str | None, offered: list[str], param: str) -> None:

@@ -2,14 +2,19 @@
 
 from collections.abc import Iterable
 
+from sqlalchemy.orm import Session
+
 from api.jobs.creation.method_schemas import Method
 from api.jobs.creation.schemas import CreateJob
+from core.catalog import BaseModelEntry
 from core.datasets.kinds import ROW_IN_WORDS
+from core.datasets.template_needs import IN_WORDS, missing_places
 from core.errors import InvalidRequest
+from core.jobs.token_counts import tokenizer_of
 from core.objectives.hyperparameters import RequestedHyperparameters
 from core.objectives.objective import Objective
 from core.objectives.registry import OBJECTIVES
-from core.tables import File
+from core.tables import ChatTemplate, File
 
 
 def objective_of(method: Method | None) -> Objective:
@@ -69,6 +74,34 @@ def refuse_other_kind(method: Method | None, file: File, param: str) -> None:
         code="invalid_file_kind",
         param=param,
     )
+
+
+def refuse_what_the_template_lacks(
+    session: Session, base_model: BaseModelEntry, file: File, param: str
+) -> None:
+    """Raise InvalidRequest if the base model's chat template has no place for something that rows hold.
+
+    A template that no worker has read yet is not judged here: the job fails when its rows are rendered.
+    """
+    needs = file.needs or {}
+    template = _template_of(session, base_model) if needs else None
+    if template is None:
+        return
+    refusal = missing_places(needs, template.places, param, base_model.id)
+    if refusal is not None:
+        code, message = refusal
+        raise InvalidRequest(message, code=code, param=param)
+
+
+def unjudged_needs(session: Session, base_model: BaseModelEntry, file: File) -> str | None:
+    """Return what rows of a file need of a template that no worker has read yet, in words. None: nothing."""
+    if not file.needs or _template_of(session, base_model) is not None:
+        return None
+    return " and ".join(IN_WORDS[need] for need in sorted(file.needs))
+
+
+def _template_of(session: Session, base_model: BaseModelEntry) -> ChatTemplate | None:
+    return session.get(ChatTemplate, tokenizer_of(base_model))
 
 
 def _quoted(names: Iterable[str]) -> str:

@@ -5,6 +5,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.jobs.creation.method_schemas import Method
+from api.jobs.creation.other_names import IN_THE_SCHEMA
+from core.datasets.preparation.requests import Augmentation, Fraction, RowCount
 from core.evals.evaluation import RequestedEvaluation
 from core.jobs.integrations import Integration
 from core.jobs.spec import TrainingOptions
@@ -26,7 +28,7 @@ class CreateJob(BaseModel):
     Unknown parameters are ignored, with a warning among the job's events.
     """
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, json_schema_extra=IN_THE_SCHEMA)
 
     model: Annotated[
         str,
@@ -39,6 +41,16 @@ class CreateJob(BaseModel):
         str, Field(description="A file with the purpose `fine-tune` and at least 10 rows")
     ]
     validation_file: str | None = None
+    validation_split: Annotated[
+        Fraction | RowCount | None,
+        Field(
+            description="Holds rows of the training file out as validation rows: a share of the rows, or "
+            "their number. Similar rows stay on one side"
+        ),
+    ] = None
+    augmentation: Annotated[
+        Augmentation | None, Field(description="Adds variants of the training rows. Null adds none")
+    ] = None
     suffix: Suffix | None = None
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     metadata: Metadata | None = None

@@ -37,10 +37,10 @@ def specification_of(
         refuse_swept_adapters(sweep or {})
     objective = objective_of(request.method)
     requested = requested_hyperparameters(request)
+    compared = request.validation_file is not None or request.validation_split is not None
     training = _training(beginning, adapter, request.training_or_default)
     base_model = base_model.in_precision(training.quantization)
     assert training.learning_rate is not None
-    compared = request.validation_file is not None
     search = search_for(adapter, training.learning_rate, sweep, objective, compared)
     spec = JobSpec(
         base_model=base_model.id,
@@ -121,11 +121,12 @@ def _refuse_what_needs_validation(training: TrainingOptions) -> None:
     asked = {
         "early_stopping_patience": training.early_stopping_patience is not None,
         "load_best_model_at_end": training.load_best_model_at_end,
-        "eval_samples": training.eval_samples > 0,
+        "eval_samples": bool(training.eval_samples),
     }
     for name in [name for name, is_asked in asked.items() if is_asked]:
         raise _invalid(
-            f"training.{name}", "needs rows that are held out of training; name a validation_file too."
+            f"training.{name}",
+            "needs rows that are held out of training; name a validation_file or a validation_split too.",
         )
 
 

@@ -36,6 +36,8 @@ class Found(NamedTuple):
 
 def read(session: Session, job_id: str, wanted: Wanted) -> Found:
     """Return the steps of the job, or of the candidate that is wanted."""
+    if wanted.after >= wanted.until:  # the step after the largest one is no number of the database's
+        return Found([], has_more=False, thinned=False)
     series = Series(job_id, wanted.candidate, wanted.after + 1, wanted.until)
     step = series.table.step
     whole: Select[Any] = select(series.table).where(series.mine)

@@ -13,7 +13,7 @@ from cli.commands.adapters.compositions import compose_adapters
 from cli.commands.adapters.exports import export_adapter
 from cli.commands.adapters.imports import import_adapter
 from cli.commands.adapters.portability import show_portability
-from cli.commands.files import Limit
+from cli.commands.files.command import Limit
 
 app = typer.Typer(
     help="List, download, compose, import and export adapters, and see where they load.", no_args_is_help=True

@@ -19,8 +19,10 @@ WEIGHTED = re.compile(r"(?P<adapter>.+):(?P<weight>[+-]?(\d{1,3}(\.\d*)?|\.\d+))
 
 if TYPE_CHECKING:
     Method = str
+    Criterion = str
 else:
     Method = StrEnum("Method", {name.upper(): name for name in get_args(methods.Method)})
+    Criterion = StrEnum("Criterion", {name.upper(): name for name in get_args(methods.Criterion)})
 
 
 @connected
@@ -48,13 +50,16 @@ def compose_adapters(
     search: Annotated[
         list[str] | None,
         typer.Option(
-            help="A file with chat rows, or its id; several for several tasks. The weights with the lowest "
-            "loss on their rows are searched for, beginning with the given ones",
+            help="A file with chat rows, or its id; several for several tasks. The weights that are "
+            "best on their rows are searched for, beginning with the given ones",
             metavar="FILE",
         ),
     ] = None,
     rows: Annotated[int | None, typer.Option(help="Rows of each file that the search uses")] = None,
     trials: Annotated[int | None, typer.Option(help="Sets of weights that the search tries")] = None,
+    criterion: Annotated[
+        Criterion | None, typer.Option(help="What the search improves; loss if it is not given")
+    ] = None,
 ) -> None:
     """Compose LoRA adapters of one base model into one adapter, and print its model.
 
@@ -67,7 +72,7 @@ def compose_adapters(
         "svd_clamp": svd_clamp,
         "suffix": suffix,
         "seed": seed,
-        "search": _search(client, search, rows, trials),
+        "search": _search(client, search, {"rows": rows, "trials": trials, "criterion": criterion}),
     }
     given = {name: value for name, value in options.items() if value is not None}
     body = {"adapters": [_weighted(each) for each in adapters], "method": method, **given}
@@ -82,15 +87,12 @@ def _weighted(text: str) -> dict[str, Any]:
     return {"adapter": found["adapter"], "weight": float(found["weight"])} if found else {"adapter": text}
 
 
-def _search(
-    client: Client, files: list[str] | None, rows: int | None, trials: int | None
-) -> dict[str, Any] | None:
+def _search(client: Client, files: list[str] | None, options: dict[str, Any]) -> dict[str, Any] | None:
+    given = {name: value for name, value in options.items() if value is not None}
     if not files:
-        if rows or trials:
-            raise typer.BadParameter("--rows and --trials belong to --search, which names a file.")
+        if given:
+            raise typer.BadParameter(f"--{next(iter(given))} belongs to --search, which names a file.")
         return None
-    numbers = {"rows": rows, "trials": trials}
-    given = {name: value for name, value in numbers.items() if value is not None}
     return {"files": [_file(client, each) for each in files], **given}
 
 

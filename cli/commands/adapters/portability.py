@@ -33,7 +33,11 @@ def show_portability(
         output.json(report)
         return
     output.table(map(_row, report["runtimes"]), COLUMNS)
-    if not measure and report["measured_at"] is None:
+    if prompts := report["prompts"]:
+        rows, general = prompts["from_validation_file"], prompts["from_general_list"]
+        asked = f"{rows} of the validation file, {general} of a general list"
+        output.note(f"Measured on {prompts['count']} prompts: {asked}.")
+    else:
         output.note("Nothing has been measured yet: --measure does that.")
 
 

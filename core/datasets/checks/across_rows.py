@@ -4,7 +4,14 @@ import numpy as np
 
 from core.datasets.checks.columns import Columns
 from core.datasets.checks.finding_log import FindingLog
-from core.datasets.checks.similarity import Rows, earlier_equal, earlier_similar, similar_in
+from core.datasets.checks.similarity import (
+    Hashes,
+    Rows,
+    earlier_equal,
+    earlier_similar,
+    similar_in,
+    sorted_places,
+)
 
 REMOVE = "remove the row"
 
@@ -38,11 +45,11 @@ def compare_with_validation(rows: Columns, validation: Columns, log: FindingLog)
     return rows.places[equal >= 0]
 
 
-def _equal_in(keys: Rows, others: Rows) -> Rows:
-    order = np.argsort(others, kind="stable")
+def _equal_in(keys: Hashes, others: Hashes) -> Rows:
+    order = sorted_places(others)
     ordered = others[order]
     places = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
-    return np.where(ordered[places] == keys, order[places], -1)
+    return np.where(ordered[places] == keys, order[places], np.int32(-1))
 
 
 def _add(

@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import msgspec
+
 from core.datasets.chat_rules import content_text
+from core.datasets.conversations import conversations
 from core.datasets.kinds import Kind
 from core.datasets.labelled_rules import labelled
 from core.datasets.preference_rules import pair
+from core.datasets.tool_rules import tools_of
 
 TEMPLATE_TOKENS = 5  # that a chat template adds to a message, about
 Message = dict[str, Any]
@@ -23,9 +27,10 @@ class Text(NamedTuple):
 class Contents(NamedTuple):
     """A row as the check compares it.
 
-    `exact` is equal for rows with equal texts and weights. Rows with an equal `subject` answer the same
-    question, and contradict each other if their `verdict` differs. The hashes are Python's: they mean nothing
-    in another process. `prompt_bytes` and `bytes` measure the texts in UTF-8 before the answers, and in all.
+    `exact` is equal for rows with equal texts, tools and weights. Rows with an equal `subject` answer the
+    same question, and contradict each other if their `verdict` differs. The hashes are Python's: they mean
+    nothing in another process. `prompt_bytes` and `bytes` measure the texts in UTF-8 before the answers, and
+    in all.
     """
 
     texts: list[Text]
@@ -40,14 +45,22 @@ class Contents(NamedTuple):
 
 def contents_of(row: dict[str, Any], kind: Kind) -> Contents:
     """Return the contents of a row that `RowCheck` has no finding on."""
+    found, tools = _texts_of(row, kind), tools_of(row)
+    if not tools:
+        return found
+    offered = msgspec.json.encode(tools, order="sorted")  # part of the prompt
+    return found._replace(exact=hash((found.exact, offered)), subject=hash((found.subject, offered)))
+
+
+def _texts_of(row: dict[str, Any], kind: Kind) -> Contents:
+    """Return the contents of a row, whatever its tools are."""
     if kind == "chat":
         return _chat(row["messages"])
     if kind == "labelled":
         prompt, answer, label = labelled(row)
-        found = _chat(
-            [*prompt, answer], "messages[{}].content" if "messages" in row else "prompt[{}].content"
-        )
-        if "completion" in row:
+        at, _ = next(conversations(row, kind))
+        found = _chat([*prompt, answer], f"{at}[{{}}].content")
+        if at == "prompt":
             found.texts[-1] = found.texts[-1]._replace(field="completion[0].content")
         exact = hash((found.exact, label))
         return found._replace(exact=exact, subject=found.exact, verdict=int(label), answer=str(label))
@@ -99,7 +112,14 @@ def _texts(messages: list[Message], field: str) -> Iterator[Text]:
 
 
 def _text_of(message: Message) -> str:
-    return content_text(message.get("content") or "")
+    """Return what a message says: its reasoning, its text and its calls of tools."""
+    text = content_text(message.get("content"))
+    calls, reasoning = message.get("tool_calls"), message.get("reasoning_content")
+    if not calls and not reasoning:
+        return text
+    functions = [call["function"] for call in calls or ()]
+    said = [reasoning, text, *(f"{called['name']} {called['arguments']}" for called in functions)]
+    return "\n".join(filter(None, said))
 
 
 def _weight(message: Message) -> float:

@@ -7,17 +7,20 @@ from core.strict_json import storable
 
 LONGEST_TEXT = 2000  # characters
 MOST_ITEMS = 10  # of a list, such as messages
+MOST_LEVELS = 20  # of lists and objects in each other
 CUT = "…"
 
 
-def shown_row(value: Any) -> Any:
-    """Return a row, or a part of it, as a report shows it. A longer text ends with an ellipsis."""
+def shown_row(value: Any, levels: int = MOST_LEVELS) -> Any:
+    """Return a row, or a part of it, as a report shows it. An ellipsis stands for what is too much."""
     if isinstance(value, str):
         return shown_text(value)
+    if isinstance(value, list | dict) and not levels:
+        return CUT
     if isinstance(value, list):
-        return [shown_row(each) for each in value[:MOST_ITEMS]]
+        return [shown_row(each, levels - 1) for each in value[:MOST_ITEMS]]
     if isinstance(value, dict):
-        return {key: shown_row(each) for key, each in value.items()}
+        return {shown_text(key): shown_row(each, levels - 1) for key, each in value.items()}
     return value
 
 

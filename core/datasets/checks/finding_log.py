@@ -12,6 +12,8 @@ SEVERITY: dict[str, Severity] = {
     "near_duplicate": "note",
     "blank_answer": "error",
     "answer_cut": "error",
+    "nothing_learnt": "error",
+    "refused_by_template": "error",
     "row_cut": "warning",
     "length_outlier": "note",
     "control_token": "warning",
@@ -19,7 +21,13 @@ SEVERITY: dict[str, Severity] = {
     "card_number": "warning",
     "email_address": "note",
     "undeclared_tool": "error",
+    "wrong_arguments": "warning",
+    "unanswered_call": "warning",
+    "no_user_message": "warning",
+    "no_system_message": "note",
     "class_imbalance": "note",
+    "language_mix": "note",
+    "ignored_key": "warning",
 }
 
 

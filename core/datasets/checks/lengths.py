@@ -1,11 +1,16 @@
-"""The lengths of rows, estimated in tokens: outliers, and what a limit cuts."""
+"""The lengths of rows in tokens, measured or estimated: outliers, and what a limit cuts."""
+
+import itertools
+from collections.abc import Iterator
 
 import numpy as np
 
 from core.datasets.checks.columns import Columns
 from core.datasets.checks.finding_log import FindingLog
-from core.datasets.checks.report import Lengths
+from core.datasets.checks.report import LengthBin, Lengths
+from core.datasets.checks.similarity import Rows
 
+BINS = 40  # of a histogram, at most
 BYTES_PER_TOKEN = 4.0  # of English text under the tokenizers of today's base models, about
 OUTLIER_RANGES = 3.0  # interquartile ranges of the logarithms, beyond the third quartile
 LEAST_RANGE = 0.25  # of the logarithms, so that rows of nearly equal lengths have no outliers
@@ -22,9 +27,24 @@ def lengths_of(rows: Columns, bytes_per_token: float) -> Lengths:
         median=int(median),
         p95=int(p95),
         longest=int(tokens.max()),
-        total=int(tokens.sum()),
+        total=int(tokens.sum(dtype=np.int64)),
         bytes_per_token=round(bytes_per_token, 2),
+        measured_rows=int(rows.measured.sum()),
+        histogram=_histogram(tokens),
     )
+
+
+def _histogram(tokens: Rows) -> list[LengthBin]:
+    """Return how many rows have how many tokens, in at most BINS steps of equal, round width."""
+    width = max(1, -(-int(tokens.max() + 1) // BINS))
+    rounded = next(step for step in _round_steps() if step >= width)
+    counts = np.bincount(tokens // rounded)
+    return [LengthBin(tokens=at * rounded, rows=int(rows)) for at, rows in enumerate(counts)]
+
+
+def _round_steps() -> Iterator[int]:
+    for power in itertools.count():
+        yield from (10**power, 2 * 10**power, 5 * 10**power)
 
 
 def find_outliers(rows: Columns, log: FindingLog) -> None:
@@ -36,13 +56,13 @@ def find_outliers(rows: Columns, log: FindingLog) -> None:
     first, third = np.quantile(logarithms, (0.25, 0.75))
     limit = np.exp(third + OUTLIER_RANGES * max(third - first, LEAST_RANGE))
     for row in np.flatnonzero(tokens > max(limit, LEAST_TOKENS)):
-        message = f"the row has about {tokens[row]:,} tokens, where most have at most {int(np.exp(third)):,}"
+        message = f"the row has {tokens[row]:,} tokens, where most have at most {int(np.exp(third)):,}"
         log.add("length_outlier", int(lines[row]), "", message, "check that it is one row, and needed whole")
 
 
 def find_cuts(rows: Columns, max_length: int, log: FindingLog) -> None:
     """Add a finding for each row that is longer than `max_length` tokens, and so is cut at its end."""
-    tokens, prompts, lines = rows.tokens, rows.prompt_tokens, rows.lines
+    tokens, prompts, lines, measured = rows.tokens, rows.prompt_tokens, rows.lines, rows.measured
     is_cut, nothing_left = tokens > max_length, prompts >= max_length
     for code, found in (
         ("answer_cut", np.flatnonzero(is_cut & nothing_left)),
@@ -50,7 +70,8 @@ def find_cuts(rows: Columns, max_length: int, log: FindingLog) -> None:
     ):
         room = log.room(code)
         for row in found[:room]:
-            kept = f"the row has about {tokens[row]:,} tokens, estimated, of which {max_length:,} are kept"
+            count = f"{tokens[row]:,} tokens" if measured[row] else f"about {tokens[row]:,} tokens, estimated"
+            kept = f"the row has {count}, of which {max_length:,} are kept"
             if code == "answer_cut":
                 message = f"{kept}, and its prompt fills them"
                 mend = "shorten the prompt, or raise max_length: nothing of the answer is left"

@@ -7,6 +7,9 @@ from pydantic import ConfigDict, Field
 from core.options import Options
 
 MOST_LENGTH = 10_000_000  # tokens
+MOST_LINES = 1000
+
+Line = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class CheckRequest(Options):
@@ -23,3 +26,5 @@ class CheckRequest(Options):
     mend: bool = False
     """Make a new file without the rows that repeat others, that the validation file has too, or that teach
     nothing"""
+    leave_out: Annotated[list[Line], Field(max_length=MOST_LINES)] = Field(default=[])
+    """Lines of further rows that the new file is made without"""

@@ -12,11 +12,16 @@ else:
     from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+PICTURE = "a dataset is text; upload a file of JSON lines"
 REFUSED = {
     b"PK\x03\x04": ("a zip archive", "unpack it, and upload what is in it"),
     b"BZh": ("bzip2", "expand it, or use gzip or zstd"),
     b"\xfd7zXZ": ("xz", "expand it, or use gzip or zstd"),
-    b"PAR1": ("Parquet", "write it as JSON lines, such as by pandas' to_json(orient='records', lines=True)"),
+    b"\x89PNG": ("a PNG picture", PICTURE),
+    b"\xff\xd8\xff": ("a JPEG picture", PICTURE),
+    b"GIF8": ("a GIF picture", PICTURE),
+    b"RIFF": ("a WebP picture or a sound", PICTURE),
+    b"%PDF-": ("a PDF", "extract its text, and write it as JSON lines"),
 }
 AT_ONCE = 256 * 1024
 GZIP = 16 + zlib.MAX_WBITS

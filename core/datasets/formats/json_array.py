@@ -11,7 +11,9 @@ SPACE = b" \t\r\n"
 
 
 class ArrayReader:
-    """Yields each element as `(line, bytes)`, from chunks cut anywhere. Lines count from 1.
+    """Yields each element as `(number, bytes)`, from chunks cut anywhere. Numbers count the elements from 1.
+
+    Elements may share a line, so lines cannot name them.
 
     `feed` and `finish` raise Unreadable if the bytes are no array, or if an element is too long.
     """
@@ -19,7 +21,7 @@ class ArrayReader:
     def __init__(self, max_row_bytes: int) -> None:
         self._max_row_bytes = max_row_bytes
         self._kept = bytearray()  # from the end of the element before
-        self._line = 1  # of the first kept byte
+        self._row = 1  # the number of the next element
         self._scanned = 0  # bytes of `_kept` whose tokens are known
         self._depth = 0
         self._ended = False
@@ -39,13 +41,17 @@ class ArrayReader:
         else:
             self._scanned = len(self._kept)
         if self._ended and self._kept.strip(SPACE):
-            raise Unreadable("invalid_json", "text follows the end of the JSON array; remove it", self._line)
-        self._refuse_too_long(len(self._kept), self._line)
+            raise Unreadable(
+                "invalid_json", "text follows the end of the JSON array; remove it", row=self._row
+            )
+        self._refuse_too_long(len(self._kept))
 
     def finish(self) -> Iterator[tuple[int, bytes]]:
         """Check that the array has ended. It yields nothing."""
         if not self._ended:
-            raise Unreadable("invalid_json", "the JSON array does not end; upload the whole file", self._line)
+            raise Unreadable(
+                "invalid_json", "the JSON array does not end; upload the whole file", row=self._row
+            )
         yield from ()
 
     def _end_of_element(self, mark: bytes, at: int) -> tuple[int, bytes] | None:
@@ -61,20 +67,23 @@ class ArrayReader:
             return None
         self._ended = self._depth == 0
         raw = bytes(self._kept[:at])
-        line = self._line + raw[: len(raw) - len(raw.lstrip(SPACE))].count(b"\n")
-        self._refuse_too_long(len(raw), line)
+        self._refuse_too_long(len(raw))
         self._drop(self._scanned)
         element = raw.strip(SPACE)
         if not element and mark == b",":
-            raise Unreadable("invalid_json", "an element is missing before a comma; remove the comma", line)
-        return (line, element) if element else None
+            raise Unreadable(
+                "invalid_json", "an element is missing before a comma; remove the comma", row=self._row
+            )
+        if not element:
+            return None
+        self._row += 1
+        return self._row - 1, element
 
-    def _refuse_too_long(self, length: int, line: int) -> None:
+    def _refuse_too_long(self, length: int) -> None:
         if length > self._max_row_bytes:
             message = f"the row is longer than {self._max_row_bytes:,} bytes; shorten or split it"
-            raise Unreadable("row_too_long", message, line)
+            raise Unreadable("row_too_long", message, row=self._row)
 
     def _drop(self, count: int) -> None:
-        self._line += self._kept.count(b"\n", 0, count)
         del self._kept[:count]
         self._scanned = 0

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -12,13 +12,16 @@ from core.datasets.findings import Finding, quote
 from core.datasets.formats.compression import LONGEST_MAGIC, compression_of, expanded
 from core.datasets.formats.delimited import columns_of, delimited_rows
 from core.datasets.formats.json_array import ArrayReader
-from core.datasets.formats.shapes import Row, Shape, WrongRow, said, shape_of
+from core.datasets.formats.shapes import KEYS, Row, Shape, said, shape_of
+from core.datasets.formats.tool_forms import WrongRow
 from core.datasets.formats.unreadable import Unreadable
 from core.datasets.reader import UTF8_BOM, RowReader
 from core.strict_json import RepeatedKeys
 
 HEAD_BYTES = 64 * 1024  # of the expanded file, in which its format shows
 SEPARATOR = "||"
+PARQUET = b"PAR1"
+WITHOUT_LINES = ("json_array", "parquet")  # containers whose rows have no line of their own
 MOST_UNREADABLE = 100  # records at the begin of a file, after which no more are tried
 JSON_ARRAY = re.compile(rb'\s*\[\s*(?:[\[{"\]\d-]|true|false|null)')
 KNOWN = (
@@ -27,6 +30,7 @@ KNOWN = (
 )
 
 Records = Iterator[tuple[int, Any]]
+NumberedBy = Literal["line", "row"]
 
 
 class Format(NamedTuple):
@@ -41,9 +45,14 @@ class Format(NamedTuple):
     words: str
     native: bool
 
+    @property
+    def numbered_by(self) -> NumberedBy:
+        """What the numbers of rows count: the lines of the file, or its rows."""
+        return "row" if self.container.startswith(WITHOUT_LINES) else "line"
+
 
 class Dataset(NamedTuple):
-    """A file that is being read: its format, and its rows as `(line, JSON or what is wrong)`."""
+    """A file that is being read: its format, and its rows as `(number, JSON or what is wrong)`."""
 
     format: Format
     rows: Iterator[tuple[int, bytes | Finding]]
@@ -58,7 +67,10 @@ def open_dataset(chunks: Iterator[bytes], max_bytes: int, max_row_bytes: int) ->
     is_compressed = compression_of(compressed.head(LONGEST_MAGIC)) is not None
     content = _Peekable(expanded(iter(compressed), max_bytes))
     head = content.head(HEAD_BYTES)
-    container, records = _records(head, iter(content), max_row_bytes)
+    if head.startswith(PARQUET):
+        container, records = "parquet", _parquet(iter(content), max_bytes, max_row_bytes)
+    else:
+        container, records = _records(head, iter(content), max_row_bytes)
     return _dataset(container, records, compressed=is_compressed)
 
 
@@ -84,6 +96,13 @@ class _Peekable:
     def __iter__(self) -> Iterator[bytes]:
         seen, self._seen = self._seen, b""
         return chain((seen,), self._chunks)
+
+
+def _parquet(chunks: Iterator[bytes], max_bytes: int, max_row_bytes: int) -> Records:
+    # The API asks for formats too, and must not pay for this import
+    from core.datasets.formats.parquet import parquet_rows
+
+    return parquet_rows(chunks, max_bytes, max_row_bytes, KEYS)
 
 
 def _records(head: bytes, chunks: Iterator[bytes], max_row_bytes: int) -> tuple[str, Records]:

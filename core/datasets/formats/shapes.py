@@ -1,9 +1,18 @@
 """The shapes in which rows come, and how each becomes a row that a job takes."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
+
+from core.datasets.formats.tool_forms import (
+    WrongRow,
+    has_other_form,
+    in_openais_form,
+    json_in,
+    list_of,
+    parsed,
+    with_ids,
+)
 
 Row = dict[str, Any]
 Message = dict[str, Any]
@@ -36,14 +45,18 @@ PAIRS = (
     ("text", "label"),
     ("text", "intent"),
 )
-
-
-class WrongRow(Exception):
-    """A row is not of the shape of the file's first row. `field` is the path to the mistake."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
+# The keys of rows that jobs take as they are. A column with another name is left out
+KEPT = {
+    "chat": ("messages", "tools", "functions", "parallel_tool_calls"),
+    "labelled": ("messages", "prompt", "completion", "label", "tools", "functions", "parallel_tool_calls"),
+    "preference": (
+        *("input", "preferred_output", "non_preferred_output", "prompt", "chosen", "rejected"),
+        *("conversations", "tools", "functions", "parallel_tool_calls"),
+    ),
+}
+KEYS = frozenset(
+    {"instruction", "output", "system", "history", "conversations", "text"}.union(*PAIRS, *KEPT.values())
+)  # of which any shape makes use
 
 
 class Shape(NamedTuple):
@@ -69,11 +82,11 @@ def shape_of(row: Row) -> Shape | None:
     if "chosen" in row or "preferred_output" in row:
         if isinstance(row.get("chosen"), str):
             return Shape("preference_texts", "prompts with a chosen and a rejected text", _preference)
-        return Shape("preference", "rows with two answers", _as_it_is, native=True)
+        return _kept("preference", "rows with two answers", row)
     if {"prompt", "completion", "label"} <= row.keys():
         if isinstance(row["prompt"], str):
             return Shape("labelled_texts", "prompts and completions with a label", _labelled)
-        return Shape("labelled", "rows with a labelled answer", _as_it_is, native=True)
+        return _kept("labelled", "rows with a labelled answer", row)
     if "prompt" in row and isinstance(row["prompt"], list) and isinstance(row.get("completion"), list):
         return Shape("prompt_completion_messages", "prompts and completions as messages", _joined)
     for question, answer in PAIRS:
@@ -95,19 +108,31 @@ def _messages_shape(row: Row) -> Shape:
     words = "chat rows" if "label" not in row else "rows with a labelled answer"
     name = "chat" if "label" not in row else "labelled"
     if isinstance(row["messages"], list):
-        return Shape(name, words, _as_it_is, native=True)
+        return _kept(name, words, row)
     return Shape(f"{name}_column", f"{words} with the messages as JSON in a text", _messages_column)
 
 
-def _as_it_is(row: Row) -> Row:
-    return row
+def _kept(name: str, words: str, row: Row) -> Shape:
+    """Return the shape of rows that a job takes as they are, unless their tools have another form."""
+    convert = partial(_as_a_job_takes, keys=KEPT[name])
+    if has_other_form(row):
+        return Shape(f"{name}_other_tools", f"{words} with tools in another form", convert)
+    return Shape(name, words, convert, native=True)
+
+
+def _as_a_job_takes(row: Row, keys: tuple[str, ...]) -> Row:
+    found = {key: row[key] for key in keys if key in row}
+    if isinstance(found.get("prompt"), str) and isinstance(found.get("chosen"), list):
+        del found["prompt"]  # tables repeat it beside two whole conversations
+    return in_openais_form(found)
 
 
 def _messages_column(row: Row) -> Row:
-    found = {"messages": _json_in(row, "messages")}
+    found = {key: row[key] for key in KEPT["chat"] if row.get(key) not in (None, "")}
+    found["messages"] = json_in(row, "messages")
     if "label" in row:
         found["label"] = _label(row)
-    return found
+    return in_openais_form(found)
 
 
 def _pair(row: Row, question: str, answer: str) -> Row:
@@ -117,7 +142,8 @@ def _pair(row: Row, question: str, answer: str) -> Row:
 def _joined(row: Row) -> Row:
     if not isinstance(row.get("prompt"), list) or not isinstance(row.get("completion"), list):
         raise WrongRow("", "prompt and completion must both be arrays of messages, as in the first row")
-    return {"messages": [*row["prompt"], *row["completion"]]}
+    tools = {key: row[key] for key in ("tools", "functions") if row.get(key)}
+    return in_openais_form({"messages": [*row["prompt"], *row["completion"]], **tools})
 
 
 def _labelled(row: Row) -> Row:
@@ -133,7 +159,7 @@ def _preference(row: Row) -> Row:
 def _alpaca(row: Row) -> Row:
     system = [("system", row["system"])] if isinstance(row.get("system"), str) and row["system"] else []
     history: list[tuple[str, str]] = []
-    for index, turn in enumerate(_list(row.get("history"), "history")):
+    for index, turn in enumerate(list_of(row.get("history"), "history")):
         if not isinstance(turn, list) or len(turn) != 2 or not all(isinstance(each, str) for each in turn):
             raise WrongRow(f"history[{index}]", "must be an array of a question and an answer")
         history += [("user", turn[0]), ("assistant", turn[1])]
@@ -149,56 +175,33 @@ def _sharegpt(row: Row) -> Row:
     messages: list[Message] = []
     if isinstance(row.get("system"), str) and row["system"]:
         messages.append({"role": "system", "content": row["system"]})
-    for index, turn in enumerate(turns):
-        messages.append(_turn(turn, f"conversations[{index}]", messages))
-    found: Row = {"messages": messages}
-    tools = _json_in(row, "tools") if isinstance(row.get("tools"), str) else row.get("tools")
-    if declared := _list(tools, "tools"):
-        found["tools"] = [_declared(tool, index) for index, tool in enumerate(declared)]
-    return found
+    before = len(messages)
+    messages += [_turn(turn, f"conversations[{index}]") for index, turn in enumerate(turns)]
+    messages = with_ids(messages)
+    for index, message in enumerate(messages[before:]):
+        if message["role"] == "tool" and "tool_call_id" not in message:
+            raise WrongRow(f"conversations[{index}]", "an observation must follow a function call")
+    tools = {"tools": row["tools"]} if row.get("tools") else {}
+    return in_openais_form({"messages": messages, **tools})
 
 
-def _turn(turn: Any, at: str, earlier: list[Message]) -> Message:
+def _turn(turn: Any, at: str) -> Message:
     speaker = turn.get("from") if isinstance(turn, dict) else None
     if not isinstance(speaker, str) or not isinstance(turn.get("value"), str):
         raise WrongRow(at, 'a turn must have "from" and "value", both texts')
     if speaker not in SHAREGPT_ROLES:
         raise WrongRow(f"{at}.from", f"unknown speaker; use one of {', '.join(SHAREGPT_ROLES)}")
     if speaker == "function_call":
-        return {"role": "assistant", "content": None, "tool_calls": _calls(turn["value"], at, len(earlier))}
-    message: Message = {"role": SHAREGPT_ROLES[speaker], "content": turn["value"]}
-    if message["role"] == "tool":
-        calls = earlier[-1].get("tool_calls") if earlier else None
-        if not calls:
-            raise WrongRow(at, "an observation must follow a function call")
-        message["tool_call_id"] = calls[0]["id"]
-    return message
+        return {"role": "assistant", "content": None, "tool_calls": _calls(turn["value"], f"{at}.value")}
+    return {"role": SHAREGPT_ROLES[speaker], "content": turn["value"]}
 
 
-def _calls(value: str, at: str, number: int) -> list[Row]:
-    """Return the calls of a function_call turn in OpenAI's form, whose arguments are JSON in a text."""
-    calls = _parsed(value, f"{at}.value")
-    found = []
-    for index, call in enumerate(calls if isinstance(calls, list) else [calls]):
-        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-            raise WrongRow(f"{at}.value", "a function call must have a name")
-        given = call.get("arguments", {})
-        arguments = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
-        function = {"name": call["name"], "arguments": arguments}
-        found.append({"id": f"call_{number}_{index}", "type": "function", "function": function})
-    return found
-
-
-def _declared(tool: Any, index: int) -> Row:
-    if not isinstance(tool, dict):
-        raise WrongRow(f"tools[{index}]", "must be an object")
-    return tool if "function" in tool else {"type": "function", "function": tool}
-
-
-def _list(found: Any, key: str) -> list[Any]:
-    if not isinstance(found or [], list):
-        raise WrongRow(key, "must be an array")
-    return found or []
+def _calls(value: str, at: str) -> list[Any]:
+    found = parsed(value, at)
+    calls = found if isinstance(found, list) else [found]
+    if not calls or not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
+        raise WrongRow(at, "a function call must have a name")
+    return calls
 
 
 def _text(row: Row, key: str) -> str:
@@ -214,15 +217,3 @@ def _label(row: Row) -> bool:
     if label is None:
         raise WrongRow("label", "must be true or false")
     return label
-
-
-def _json_in(row: Row, key: str) -> Any:
-    found = row.get(key)
-    return _parsed(found, key) if isinstance(found, str) else found
-
-
-def _parsed(text: str, field: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise WrongRow(field, "must be JSON in a text") from None

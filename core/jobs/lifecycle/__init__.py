@@ -39,6 +39,7 @@ from core.jobs.lifecycle.worker import (
     holds_a_run,
     model_name,
     record_checkpoint,
+    record_data_check,
     release,
     renew,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "owned_job",
     "pause",
     "record_checkpoint",
+    "record_data_check",
     "record_outside_event",
     "release",
     "release_expired_runs",

@@ -4,11 +4,11 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from core.errors import InvalidRequest
-from core.failpoints import reached
 from core.jobs.events import record_event, record_messages
 from core.jobs.lifecycle.lease import BEFORE_TRAINING
 from core.jobs.lifecycle.locks import lock, open_run_of
 from core.jobs.lifecycle.status import TRANSITIONS, end_run, move, pause_is_requested, pause_job
+from core.process.failpoints import reached
 from core.statuses import ENDED
 from core.tables import Job, Tracker
 

@@ -67,7 +67,7 @@ def pause_job(session: Session, job: Job, outcome: str) -> None:
     """Pause the job, and end its run with `outcome`."""
     move(session, job, "paused")
     end_run(session, job, outcome)
-    record_event(session, job.id, "The job was paused")
+    record_event(session, job.id, "The job was paused", data={"code": "paused"})
 
 
 def pause_is_requested(session: Session, job: Job) -> bool:

@@ -82,7 +82,7 @@ def claim(
         if job.fence == 1
         else f"Fine-tuning job started again (attempt {job.fence})"
     )
-    record_event(session, job.id, message)
+    record_event(session, job.id, message, data={"code": "claimed"})
     return lease
 
 
@@ -116,6 +116,11 @@ def record_checkpoint(session: Session, lease: Lease, checkpoint: Checkpoint) ->
     if checkpoint.listed:
         event_id = checkpoint.id.replace("ftckpt-", "ftevent-")
         record_event(session, job.id, f"Checkpoint saved at step {checkpoint.step}", event_id=event_id)
+
+
+def record_data_check(session: Session, lease: Lease, found: list[dict[str, Any]]) -> None:
+    """Write what the check of the job's rows has found. Raises LeaseLost."""
+    owned_job(session, lease).data_check = found
 
 
 def finish(

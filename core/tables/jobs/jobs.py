@@ -46,6 +46,12 @@ class Job(Base):
         Index("ix_jobs_running", "project_id", postgresql_where=text("status = 'running'")),
         Index("ix_jobs_project_id_id", "project_id", "id"),
         Index("ix_jobs_project_id_status_id", "project_id", "status", "id"),
+        Index(
+            "ix_jobs_measured",
+            "base_model",
+            "id",
+            postgresql_where=text("status = 'succeeded' AND measured IS NOT NULL"),
+        ),
         Index("ix_jobs_sweeps", "project_id", "id", postgresql_where=text("is_sweep")),
         Index(
             "ix_jobs_to_clean", "id", postgresql_where=text("finished_at IS NOT NULL AND cleaned_at IS NULL")
@@ -56,6 +62,11 @@ class Job(Base):
             text(f"({PARENT_ADAPTER_SQL})"),
             "id",
             postgresql_where=text(f"({PARENT_ADAPTER_SQL}) IS NOT NULL"),
+        ),
+        Index(
+            "ix_jobs_prepared_file_id",
+            "prepared_file_id",
+            postgresql_where=text("prepared_file_id IS NOT NULL"),
         ),
         Index("ix_jobs_model_id", func.right(literal_column("id"), MODEL_ID_LENGTH)),
         Index(
@@ -74,6 +85,12 @@ class Job(Base):
     )
     training_file_id: Mapped[str] = mapped_column(ForeignKey("files.id"), index=True)
     validation_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"), index=True)
+    prepared_file_id: Mapped[str | None] = mapped_column(
+        ForeignKey("files.id"), doc="The rows that it trains on, if a split or variants were asked for"
+    )
+    prepared_rows: Mapped[dict[str, Any] | None] = mapped_column(
+        JSONB(none_as_null=True), doc="{training, augmented, validation}: how many rows were made"
+    )
     suffix: Mapped[str | None]
     client_metadata: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     spec: Mapped[dict[str, Any]]
@@ -82,6 +99,13 @@ class Job(Base):
     )
     integrations: Mapped[list[dict[str, Any]]] = mapped_column(
         server_default="[]", doc="The trackers to report to, as `core.jobs.integrations` defines them"
+    )
+    estimate: Mapped[dict[str, Any] | None] = mapped_column(
+        JSONB(none_as_null=True), doc="What was expected of it when it was created (`core/jobs/estimate.py`)"
+    )
+    measured: Mapped[dict[str, Any] | None] = mapped_column(
+        JSONB(none_as_null=True),
+        doc="What was measured of it, beside what was expected (`core/jobs/measured.py`)",
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
@@ -97,6 +121,9 @@ class Job(Base):
     trained_tokens: Mapped[int | None] = mapped_column(BigInteger)
     result_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     tensorboard_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    data_check: Mapped[list[dict[str, Any]] | None] = mapped_column(
+        JSONB(none_as_null=True), doc="What the check of its rows has found, once they are read"
+    )
     deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for its adapter and the usage")
     cleaned_at: Mapped[datetime | None] = mapped_column(
         doc="When the janitor had removed the objects that no row names, or all objects of a deleted job"

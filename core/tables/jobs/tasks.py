@@ -42,6 +42,12 @@ class Task(Base):
         ),
         Index("ix_tasks_adapter_id_id", "adapter_id", "id"),
         Index("ix_tasks_eval_id_id", "eval_id", "id", postgresql_where=text("eval_id IS NOT NULL")),
+        Index(
+            "ix_tasks_judged_model",
+            "project_id",
+            text("(request ->> 'model')"),
+            postgresql_where=text("eval_id IS NOT NULL AND deleted_at IS NULL"),
+        ),
         Index("ix_tasks_file_id_id", "file_id", "id", postgresql_where=text("file_id IS NOT NULL")),
         Index(
             "ix_tasks_to_clean", "id", postgresql_where=text("deleted_at IS NOT NULL AND cleaned_at IS NULL")

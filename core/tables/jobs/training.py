@@ -129,7 +129,9 @@ class Adapter(Base):
         doc="Its `type`, one of ORIGINS, and what was imported or composed; its `bytes` count for the quota",
     )
     object_prefix: Mapped[str]
-    files: Mapped[list[dict[str, Any]]] = mapped_column(doc="[{name, bytes, sha256}]")
+    files: Mapped[list[dict[str, Any]]] = mapped_column(
+        doc="[{name, bytes, sha256}], with the object's `key` where a file has taken the place of another"
+    )
     training: Mapped[dict[str, Any]] = mapped_column(
         doc="Facts of the training: base revision, type, path, steps, tokens, last losses, target modules"
     )

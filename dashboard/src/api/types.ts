@@ -12,8 +12,16 @@ export type JobEvent = Schemas["EventObject"];
 export type Checkpoint = Schemas["CheckpointObject"];
 export type Candidates = Schemas["CandidatesObject"];
 export type Candidate = Schemas["CandidateObject"];
+export type RowLoss = Schemas["RowObject"];
+export type FileCheck = Schemas["CheckObject"];
 export type FileObject = Schemas["FileObject"];
+export type CheckReport = Schemas["ContentReport"];
+export type CheckFinding = Schemas["ContentFinding"];
+export type FileConversion = Schemas["ConversionObject"];
+export type RowPreview = Schemas["RowPreview"];
+export type ConversationPreview = Schemas["ConversationPreview"];
 export type Adapter = Schemas["AdapterObject"];
+export type Estimate = Schemas["Estimate"];
 export type Export = Schemas["ExportObject"];
 export type Composition = Schemas["CompositionObject"];
 export type Portability = Schemas["PortabilityObject"];
@@ -27,6 +35,9 @@ export type CriterionComparison = Schemas["CriterionComparison"];
 export type ChangedRow = Schemas["ChangedRow"];
 export type OutputItem = Schemas["OutputItemObject"];
 export type MeasuredRank = Schemas["MeasuredRank"];
+export type BaseModel = Schemas["BaseModelObject"];
+export type BaseModelCheck = Schemas["BaseModelCheck"];
+export type DeviceFit = Schemas["DeviceFit"];
 export type Worker = Schemas["WorkerObject"];
 export type Queue = Schemas["QueueObject"];
 export type ApiKey = Schemas["ApiKeyObject"];
@@ -42,6 +53,10 @@ export interface CreateJob {
   model: string;
   training_file: string;
   validation_file?: string | null;
+  /** The share or the number of the training rows that are held out for validation. */
+  validation_split?: number | null;
+  /** The variants that are trained beside the training rows. */
+  augmentation?: Record<string, unknown> | null;
   suffix?: string | null;
   seed?: number | null;
   metadata?: Record<string, string> | null;
@@ -63,6 +78,9 @@ export interface ExportRequest {
   destination?: ExportDestination;
 }
 
+/** What the search for weights improves. */
+export type SearchCriterion = "loss" | "token_accuracy" | "exact_match";
+
 /** The request for a composition. */
 export interface ComposeRequest {
   adapters: readonly { adapter: string; weight: number }[];
@@ -72,7 +90,7 @@ export interface ComposeRequest {
   svd_rank?: number;
   svd_clamp?: number;
   suffix?: string;
-  search?: { files: readonly string[]; rows?: number; trials?: number };
+  search?: { files: readonly string[]; rows?: number; trials?: number; criterion?: SearchCriterion };
 }
 
 /** Where an export is pushed to. The secret is the name of one of the project's. */

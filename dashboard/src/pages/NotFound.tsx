@@ -6,7 +6,7 @@ export function NotFound() {
   useTitle("No such page");
   return (
     <section className="grid justify-items-start gap-3">
-      <h1 className="text-lg font-semibold">No such page</h1>
+      <h1>No such page</h1>
       <Link to="/jobs" className="link">
         All jobs
       </Link>

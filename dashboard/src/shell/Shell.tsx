@@ -8,7 +8,7 @@ import { ErrorDialog } from "@/parts/dialogs/ErrorDialog";
 import { Failure } from "@/parts/page/Notice";
 
 import { HelpDialog } from "./HelpDialog";
-import { PAGES } from "./navigation";
+import { PageLinks } from "./PageLinks";
 import { PaletteButton } from "./PaletteButton";
 import { SignIn } from "./SignIn";
 import { ThemeSwitch } from "./ThemeSwitch";
@@ -28,7 +28,7 @@ export function Shell() {
           <img src="/mark.svg" alt="" className="size-5" />
           <span className="max-sm:sr-only">Tunery</span>
         </Link>
-        {session && <Navigation />}
+        {session && <PageLinks />}
         {session && <PaletteButton />}
         <div className="ml-auto flex items-center gap-2">
           {session && <Account session={session} />}
@@ -43,22 +43,6 @@ export function Shell() {
       </main>
       {isHelpOpen && <HelpDialog onClose={() => setHelpOpen(false)} />}
     </div>
-  );
-}
-
-function Navigation() {
-  return (
-    <nav aria-label="Pages" className="flex flex-wrap max-md:order-last max-md:w-full">
-      {PAGES.map(([to, name]) => (
-        <Link
-          key={to}
-          to={to}
-          className="rounded px-2 py-1 max-md:py-1.5 aria-[current=page]:bg-tint aria-[current=page]:text-accent"
-        >
-          {name}
-        </Link>
-      ))}
-    </nav>
   );
 }
 

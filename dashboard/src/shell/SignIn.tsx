@@ -18,7 +18,7 @@ export function SignIn() {
   }, [token]);
   return (
     <section className="card mx-auto mt-[10vh] grid w-full max-w-md gap-4 p-6">
-      <h1 className="text-lg font-semibold">Sign in</h1>
+      <h1>Sign in</h1>
       {link.failureReason && <Failure error={link.failureReason} />}
       {token === null || link.isError ? (
         <KeyForm />

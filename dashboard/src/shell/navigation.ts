@@ -9,4 +9,5 @@ export const PAGES = [
   ["/evals", "Evals"],
   ["/workers", "Workers"],
   ["/settings", "Settings"],
+  ["/guide", "Docs"],
 ] as const;

@@ -6,6 +6,7 @@ import { adapterContentPath } from "@/api/project/adapters";
 import { useMayWrite } from "@/api/project/session";
 import type { Job } from "@/api/types";
 import { copyText } from "@/lib/browser/clipboard";
+import { setTheme, THEMES } from "@/lib/browser/theme";
 import { jobName } from "@/lib/facts/jobFacts";
 import { type FinalAction, isFinal } from "@/parts/dialogs/ConfirmJobAction";
 import { type Command, matchingCommands, shownCommands } from "@/parts/finder/commands";
@@ -31,7 +32,7 @@ interface Found {
 /** Returns the commands that match the typed text: actions on the job of this page, then pages, then jobs. */
 export function useCommands(typed: string, handlers: JobHandlers): Found {
   const present = useMatch({ from: "/jobs/$jobId", shouldThrow: false })?.params.jobId;
-  const here = matchingCommands([...useActions(present, handlers), ...usePages()], typed);
+  const here = matchingCommands([...useActions(present, handlers), ...usePages(), ...themes()], typed);
   const jobs = useJobs(typed);
   return { ...jobs, found: shownCommands(here, jobs.found) };
 }
@@ -48,11 +49,19 @@ function useActions(id: string | undefined, { onConfirm, onFailure }: JobHandler
   const client = useQueryClient();
   if (!job) return [];
   const actions = mayWrite ? actionsOn(job) : [];
+  const clone = {
+    id: "clone",
+    label: "Clone this job",
+    hint: "action",
+    run: () => void navigate({ to: "/new", search: { from: job.id } }),
+  };
   return [
+    ...(mayWrite ? [clone] : []),
     ...actions.map((action) => ({
       id: action,
       label: LABELS[action],
       hint: "action",
+      isFinal: isFinal(action),
       run: () => (isFinal(action) ? onConfirm(job, action) : void actOn(client, job.id, action).catch(onFailure)),
     })),
     {
@@ -69,6 +78,10 @@ function useActions(id: string | undefined, { onConfirm, onFailure }: JobHandler
     },
     ...(job.adapter_id === null ? [] : [download(job.adapter_id)]),
   ];
+}
+
+function themes(): Command[] {
+  return THEMES.map((theme) => ({ id: `theme-${theme}`, label: `Theme: ${theme}`, hint: "theme", run: () => setTheme(theme) }));
 }
 
 function notCopied(id: string): string {

@@ -110,7 +110,7 @@ describe("the x of a chart", () => {
 
   test("leaves out steps of an earlier release, which have no such value", () => {
     const steps = stepsAt([null, null, 3, 4]);
-    const columns = [{ name: "train_loss", label: "", dense: false }];
+    const columns = [{ name: "train_loss", label: "", noisy: false }];
     const view = { zoom: null, smoothing: 0, log: false, buckets: 100 };
     expect(linesOf(steps.series, columns, xOf(steps, "time"), view)).toEqual([[3, 4], [2, 3]]);
     const zoomed = linesOf(steps.series, columns, xOf(steps, "time"), { ...view, zoom: [0, 1] });

@@ -46,7 +46,7 @@ describe("the request", () => {
   test("has a search only while the box is ticked", () => {
     const searched = { ...EMPTY_DRAFT, files: ["file-1"], trials: "4" };
     expect(requestOf(PARTS, searched).search).toBeUndefined();
-    expect(requestOf(PARTS, { ...searched, isSearched: true }).search).toEqual({ files: ["file-1"], trials: 4 });
+    expect(requestOf(PARTS, { ...searched, isSearched: true }).search).toEqual({ files: ["file-1"], criterion: "loss", trials: 4 });
   });
 
   test("waits for two adapters, and for the files of a search", () => {
@@ -64,8 +64,22 @@ test("a search says what it found, and an infinite loss does not count", () => {
     { weights: [0.5, 1], losses: [0.25, 0.25], loss: 0.25 },
   ];
   const found = { request, report: { weights: [0.5, 1], rank: 16, layers: 3, trials } } as unknown as Composition;
-  expect(resultWords(found)).toBe("Rank 16 in 3 layers. The search lowered the mean loss from 0.3750 to 0.2500.");
+  expect(resultWords(found)).toBe(
+    "Rank 16 in 3 layers. The search went from a mean loss of 0.3750 to a mean loss of 0.2500.",
+  );
   expect(weightsOf(found)).toEqual([0.5, 1]);
   expect(weightsOf({ ...found, report: null })).toEqual([1, 1]);
   expect(resultWords({ ...found, report: null })).toBeNull();
+});
+
+test("a search for right answers says how many are right", () => {
+  const request = { adapters: [{ adapter: "a", weight: 1 }], method: "cat" };
+  const trials = [
+    { weights: [1], losses: [0.5], loss: 0.5, scores: [0.25], score: 0.25 },
+    { weights: [2], losses: [0.75], loss: 0.75, scores: [0.5], score: 0.5 },
+  ];
+  const found = { request, report: { weights: [2], rank: 8, layers: 3, trials } } as unknown as Composition;
+  expect(resultWords(found)).toBe(
+    "Rank 8 in 3 layers. The search went from 25 % right and a mean loss of 0.5000 to 50 % right and a mean loss of 0.7500.",
+  );
 });

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 
 import type { EvalRun, OutputItem } from "@/api/types";
 import { parseEvalSearch } from "@/lib/addresses/evalSearch";
-import { chosenRuns, isOfForgetting, type JudgedEval, missingRuns, resultsOf, shownEvals } from "@/lib/evals/chosenRuns";
+import { againstBase, chosenRuns, isOfForgetting, type JudgedEval, missingRuns, resultsOf, shownEvals } from "@/lib/evals/chosenRuns";
 import { intervalWords, pWords, signed } from "@/lib/evals/evalWords";
 import { answerOf, expectedOf, promptOf } from "@/lib/evals/rowTexts";
 import { wordDifference } from "@/lib/evals/wordDifference";
@@ -43,6 +43,16 @@ test("the evals of a job are told apart by their rows", () => {
   expect(resultsOf([])).toEqual([]);
   expect(shownEvals([judged("4"), ...evals]).result?.eval.id).toBe("2");
   expect(shownEvals([judged("1")])).toEqual({ result: undefined, forgetting: undefined });
+});
+
+test("an adapter is compared with its base in each eval that judges both, whatever else is judged there", () => {
+  const judged = (id: string, ...runs: EvalRun[]) => ({ eval: { id }, runs }) as unknown as JudgedEval;
+  const several = judged("1", run("4", "ft:other"), run("3", "ft:a"), run("2", "other base"), run("1", "base"));
+  const ofParent = judged("2", run("6", "ft:a"), run("5", "ft:parent", { metadata: { model: "base" } }));
+  const alone = [judged("3", run("7", "ft:a")), judged("4", run("8", "base")), judged("5")];
+  const found = againstBase([several, ofParent, ...alone], { model: "ft:a", base_model: "base" });
+  expect(found.map(({ eval: { id }, runs }) => [id, ...runs.map((one) => one.id)])).toEqual([["1", "3", "1"], ["2", "6", "5"]]);
+  expect(ids(chosenRuns(found[0]?.runs ?? []))).toEqual(["1", "3"]);
 });
 
 test("numbers are written with their sign and their interval", () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import type { Checkpoint } from "@/api/types";
+import type { Checkpoint, JobEvent } from "@/api/types";
 import { bestCheckpoint, jobName } from "@/lib/facts/jobFacts";
 import { phasesOf } from "@/lib/facts/phases";
 
@@ -39,6 +39,31 @@ describe("the phases of a job", () => {
   test("show its phase while it runs", () => {
     const progress = { ...aJob(1).progress, phase: "validating" };
     expect(phases({ status: "running", started_at: 2, progress })[1]).toEqual(["validating", "current"]);
+  });
+
+  describe("with a log", () => {
+    const said = (created_at: number, code: string): JobEvent =>
+      ({ id: `${created_at}`, created_at, type: "message", message: "", data: { code } }) as unknown as JobEvent;
+    const step = { id: "s", created_at: 9, type: "metrics", message: "", data: { step: 1 } } as unknown as JobEvent;
+    const running = aJob(1, { status: "running", started_at: 2, progress: { ...aJob(1).progress, phase: "reading data" } });
+
+    test("show what is done before the first step, with its moment", () => {
+      const [, start, training] = phasesOf(running, [said(2, "claimed"), said(6, "model_loaded")]);
+      expect(start?.state).toBe("current");
+      expect(start?.marks?.map(({ at }) => at)).toEqual([2, 6, null, null]);
+      expect(training?.state).toBe("ahead");
+    });
+
+    test("begin to train with the first step", () => {
+      const [, start, training] = phasesOf(running, [said(2, "claimed"), said(6, "model_loaded"), said(7, "rows_read"), step]);
+      expect([start?.state, start?.to, training?.from]).toEqual(["done", 9, 9]);
+    });
+
+    test("show a pause with the moment of the pause", () => {
+      const paused = aJob(1, { status: "paused", started_at: 2 });
+      const [, pause] = phasesOf(paused, [said(2, "claimed"), step, said(20, "paused")]);
+      expect([pause?.label, pause?.from]).toEqual(["paused", 20]);
+    });
   });
 
   test("have no training if it was cancelled in the queue", () => {

@@ -34,6 +34,7 @@ test("a file shows the outcome of its check", () => {
   const file = (fields: object) => ({ purpose: "fine-tune", rows: 1200, kind: "preference", ...fields }) as FileObject;
   expect(checkOf(file({}))).toBe("1,200 pairs of answers");
   expect(checkOf(file({ kind: null }))).toBe("1,200 chat rows");
+  expect(checkOf(file({ kind: "chat", rows: 1 }))).toBe("1 chat row");
   expect(checkOf(file({ kind: "of a newer release" }))).toBe("1,200 rows");
   expect(checkOf(file({ purpose: "fine-tune-results", rows: null }))).toBe("made by a job");
   expect(checkOf(file({ purpose: "user_data", rows: null }))).toBe("not checked");

@@ -63,6 +63,13 @@ test("nested settings are listed leaf by leaf", () => {
   ]);
 });
 
+test("a setting that was computed is listed with six digits", () => {
+  expect(flatten({ alpha: 28.920406943873356, rates: [0.1 + 0.2] })).toEqual([
+    ["alpha", "28.9204"],
+    ["rates", "[0.3]"],
+  ]);
+});
+
 test.each([
   [59, "just now"],
   [3599, "59 min ago"],

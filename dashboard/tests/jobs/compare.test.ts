@@ -5,7 +5,7 @@ import { baselineOf, parseCompareSearch, slots, withJob, withoutJob } from "@/li
 import { lookOf } from "@/lib/charts/looks";
 import { overlaid, type Run, runCharts, runRows, valueAt } from "@/lib/charts/runs";
 import { Series, type StepValues } from "@/lib/charts/series";
-import { differingLossConditions, percentOff, resultOf, settingRows } from "@/lib/jobs/comparison";
+import { differingConditions, percentOff, resultOf, settingRows } from "@/lib/jobs/comparison";
 
 import { aJob } from "./aJob";
 
@@ -50,7 +50,7 @@ test("the first forty looks are all different, and neighbours differ in colour a
 });
 
 describe("curves over each other", () => {
-  const column = { name: "train_loss", label: "training", dense: false };
+  const column = { name: "train_loss", label: "training", noisy: false };
   const view = { zoom: null, smoothing: 0, log: false, buckets: 100 };
   const short = aRun(0, [{ step: 1, train_loss: 3 }, { step: 2, train_loss: 2 }], 1);
   const long = aRun(1, [1, 2, 3, 4].map((step) => ({ step, train_loss: 10 * step })), 2);
@@ -117,6 +117,11 @@ test("a result is the best loss, the median speed, and the time since the start"
   expect(percentOff(1, 0)).toBeNull();
 });
 
+test("speeds are compared only on the same data", () => {
+  expect(differingConditions("speed", aJob(1), aJob(2, { training_file: "file-9" }))).toEqual(["training file"]);
+  expect(differingConditions("speed", aJob(1), aJob(2, { seed: 9 }))).toEqual([]);
+});
+
 describe("losses are compared", () => {
   const base = aJob(1, { validation_file: "file-2" });
   const dpo = (beta: number, n_epochs = 3) =>
@@ -124,16 +129,16 @@ describe("losses are compared", () => {
 
   test("whatever data a job trains on, and however long", () => {
     const other = aJob(2, { validation_file: "file-2", training_file: "file-3", seed: 7, adapter: { type: "oft" } as never });
-    expect(differingLossConditions(other, base)).toEqual([]);
-    expect(differingLossConditions(aJob(1, { method: dpo(0.1) }), aJob(2, { method: dpo(0.1, 9) }))).toEqual([]);
+    expect(differingConditions("loss", other, base)).toEqual([]);
+    expect(differingConditions("loss", aJob(1, { method: dpo(0.1) }), aJob(2, { method: dpo(0.1, 9) }))).toEqual([]);
   });
 
   test("only with the same validation file, base model, objective and row length", () => {
-    expect(differingLossConditions(aJob(2, { validation_file: "file-3" }), base)).toEqual(["validation file"]);
-    expect(differingLossConditions(aJob(2, { ...base, model: "other" }), base)).toEqual(["base model"]);
-    expect(differingLossConditions(aJob(2, { ...base, method: dpo(0.1) }), base)).toEqual(["objective"]);
-    expect(differingLossConditions(aJob(1, { method: dpo(0.1) }), aJob(2, { method: dpo(0.5) }))).toEqual(["objective"]);
+    expect(differingConditions("loss", aJob(2, { validation_file: "file-3" }), base)).toEqual(["validation file"]);
+    expect(differingConditions("loss", aJob(2, { ...base, model: "other" }), base)).toEqual(["base model"]);
+    expect(differingConditions("loss", aJob(2, { ...base, method: dpo(0.1) }), base)).toEqual(["objective"]);
+    expect(differingConditions("loss", aJob(1, { method: dpo(0.1) }), aJob(2, { method: dpo(0.5) }))).toEqual(["objective"]);
     const long = { devices: 1, max_length: 4096 } as Job["training"];
-    expect(differingLossConditions(aJob(2, { ...base, training: long }), base)).toEqual(["maximum row length"]);
+    expect(differingConditions("loss", aJob(2, { ...base, training: long }), base)).toEqual(["maximum row length"]);
   });
 });

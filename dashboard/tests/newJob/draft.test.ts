@@ -13,6 +13,7 @@ import {
   requestOf,
 } from "@/lib/newJob/draft";
 import { type Choice, draftOfJob } from "@/lib/newJob/draftOfJob";
+import { isAdvanced } from "@/lib/newJob/isAdvanced";
 import { jobSchemas } from "@/lib/newJob/jobSchemas";
 import { isResolved, sameRequest } from "@/lib/newJob/sameRequest";
 
@@ -56,13 +57,13 @@ describe("the check", () => {
       hyperparameters: { n_epochs: 51, batch_size: "many" },
       options: { lora: { r: 0.5, lora_dropout: 1, rank_pattern: { q: 999 }, eva_config: { rho: 0 } } },
       training: { learning_rate: 0 },
-      top: { suffix: "no spaces", seed: -1 },
+      top: { suffix: "no spaces", seed: -1, validation_split: 1.5, augmentation: { copies: 9 } },
     };
     const within = "method.supervised.hyperparameters";
     expect(paths(draft)).toEqual([
       ...["model", "training_file", `${within}.n_epochs`, `${within}.batch_size`],
       ...["adapter.r", "adapter.lora_dropout", "adapter.rank_pattern.q", "adapter.eva_config.rho"],
-      ...["training.learning_rate", "suffix", "seed"],
+      ...["training.learning_rate", "suffix", "seed", "validation_split", "augmentation.copies"],
     ]);
   });
 
@@ -186,6 +187,17 @@ describe("a job that is cloned", () => {
     const told = aJob(1, { integrations: [{ type: "wandb", wandb }, { type: "tensorboard" }] });
     const { integrations } = draftOfJob(told, OFFER, NO_CHOICE).draft;
     expect(integrations).toEqual([{ type: "wandb", wandb: { project: "mine" } }, { type: "tensorboard" }]);
+  });
+
+  test("makes variants of its rows, unless it takes rows that were made before", () => {
+    const augmentation = { copies: 2, typing_noise: 0, user_case: true, system_prompts: null } as unknown as Job["augmentation"];
+    const kept = draftOfJob(aJob(1, { augmentation, validation_split: 0.2 }), OFFER, NO_CHOICE).draft;
+    expect(requestOf(kept, OFFER)).toMatchObject({ validation_split: 0.2, augmentation: { copies: 2, user_case: true } });
+    expect(isAdvanced(kept)).toBe(true);
+    const prepared = { training_file: "file-made" } as Job["prepared"];
+    const made = requestOf(draftOfJob(aJob(1, { augmentation, prepared }), OFFER, NO_CHOICE).draft, OFFER);
+    expect(made).toMatchObject({ training_file: "file-made" });
+    expect(made).not.toHaveProperty("augmentation");
   });
 
   test("names the settings that this service no longer accepts", () => {

@@ -90,6 +90,28 @@ export const OFFER: Offer = {
       propertyNames: { maxLength: 64 },
       additionalProperties: { type: "string", maxLength: 512 },
     },
+    validation_split: {
+      anyOf: [
+        { type: "number", exclusiveMinimum: 0, exclusiveMaximum: 1 },
+        { type: "integer", minimum: 1, maximum: 1_000_000 },
+        { type: "null" },
+      ],
+    },
+    augmentation: {
+      type: "object",
+      properties: {
+        copies: { type: "integer", minimum: 1, maximum: 4, default: 1 },
+        typing_noise: { type: "number", minimum: 0, maximum: 0.2, default: 0 },
+        user_case: { type: "boolean", default: false },
+        system_prompts: {
+          anyOf: [
+            { type: "array", minItems: 1, items: { type: "string", minLength: 1, maxLength: 10_000 } },
+            { type: "null" },
+          ],
+        },
+      },
+      additionalProperties: false,
+    },
     training: {
       type: "object",
       properties: {

@@ -11,6 +11,7 @@ import { triedFields } from "@/lib/newJob/sweepDraft";
 import { expand, type Schema } from "@/lib/schemas/schema";
 import { schemaFields } from "@/lib/schemas/schemaFields";
 import { problems } from "@/lib/schemas/schemaProblems";
+import { PATTERN_WORDS } from "@/lib/schemas/schemaWords";
 
 const KNOWN = new Set([
   ...["type", "const", "enum", "anyOf", "items", "minItems", "maxItems", "pattern", "minLength", "maxLength"],
@@ -36,10 +37,19 @@ describe.skipIf(file === undefined)("what the service offers", () => {
   test("has no keyword for which the form lacks words", () => {
     const { methods: offered, schemas } = offer();
     const all = [...offered.map(({ schema }) => schema), ...Object.values(schemas.objectives).map((objective) => objective.hyperparameters)];
-    const others = [schemas.training, schemas.suffix, schemas.seed, schemas.metadata, schemas.sweep];
+    const others = [schemas.training, schemas.suffix, schemas.seed, schemas.metadata, schemas.sweep, schemas.augmentation];
     for (const schema of [...all, ...others, ...trackerSchemas(schemas)]) {
       expect([...keywords(schema)].filter((name) => !KNOWN.has(name))).toEqual([]);
     }
+  });
+
+  test("has no pattern for which the form lacks words", () => {
+    const { methods: offered, schemas } = offer();
+    const all = [...offered.map(({ schema }) => schema), ...Object.values(schemas.objectives).map((objective) => objective.hyperparameters)];
+    const others = [schemas.training, schemas.suffix, schemas.metadata, schemas.sweep, schemas.augmentation];
+    const patterns = [...all, ...others, ...trackerSchemas(schemas)].flatMap(patternsIn);
+    expect(patterns).not.toEqual([]);
+    expect(patterns.filter((pattern) => !PATTERN_WORDS.has(pattern))).toEqual([]);
   });
 
   test("has a description for each field", () => {
@@ -93,10 +103,13 @@ describe.skipIf(file === undefined)("what the service offers", () => {
 
 const trackerSchemas = ({ trackers }: JobSchemas) => Object.values(trackers).flatMap(({ settings }) => settings ?? []);
 
-function keywords(schema: Schema, found = new Set<string>()): Set<string> {
+/** The schema itself, and all schemas in it. */
+function schemasIn(schema: Schema): Schema[] {
   const inner = [...(schema.anyOf ?? []), schema.items, schema.propertyNames, schema.additionalProperties];
   const members = [...Object.values(schema.properties ?? {}), ...Object.values(schema.patternProperties ?? {})];
-  for (const name of Object.keys(schema)) found.add(name);
-  for (const one of [...inner, ...members]) if (isRecord(one)) keywords(one, found);
-  return found;
+  return [schema, ...[...inner, ...members].filter(isRecord).flatMap((one) => schemasIn(one))];
 }
+
+const keywords = (schema: Schema) => new Set(schemasIn(schema).flatMap((one) => Object.keys(one)));
+
+const patternsIn = (schema: Schema) => schemasIn(schema).flatMap(({ pattern }) => pattern ?? []);

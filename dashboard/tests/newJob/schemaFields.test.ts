@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import { isFixed, type Schema } from "@/lib/schemas/schema";
-import { defaultText, parse, parsePairs, schemaFields, writePairs } from "@/lib/schemas/schemaFields";
+import { defaultText, parse, parsePairs, parseTexts, schemaFields, writePairs, writeTexts } from "@/lib/schemas/schemaFields";
 import { problems } from "@/lib/schemas/schemaProblems";
 import { words } from "@/lib/schemas/schemaWords";
 
@@ -48,6 +48,16 @@ describe("a typed text", () => {
     expect(pairs).toEqual({ "layers.0.q_proj": 4, v_proj: 8 });
     expect(writePairs(pairs)).toBe("layers.0.q_proj = 4\nv_proj = 8");
     expect(parsePairs("\n", of("rank_pattern"))).toBeUndefined();
+  });
+
+  test("of lines becomes a list of texts with spaces and commas, and the list becomes the lines", () => {
+    const prompts = OFFER.schemas.augmentation.properties?.system_prompts ?? {};
+    expect(schemaFields(OFFER.schemas.augmentation).at(-1)).toMatchObject({ name: "system_prompts", kind: "texts" });
+    expect(words(prompts)).toContain("one text on each line");
+    const texts = parseTexts("Be brief, please.\n\n One line\\nand another ");
+    expect(texts).toEqual(["Be brief, please.", "One line\nand another"]);
+    expect(writeTexts(texts)).toBe("Be brief, please.\nOne line\\nand another");
+    expect(parseTexts(" \n")).toBeUndefined();
   });
 });
 

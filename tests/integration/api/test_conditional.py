@@ -8,7 +8,7 @@ import pytest
 
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Lease, Progress
-from tests.fixtures.api import Api, Tenant, refusal, wait_for
+from tests.fixtures.service.api import Api, Tenant, refusal, wait_for
 
 JOBS = "/v1/fine_tuning/jobs"
 

@@ -1,11 +1,14 @@
 """/v1/integrations: the experiment trackers that a job may report to."""
 
-from tests.fixtures.api import Api, Tenant
+from core.roles import Role
+from tests.fixtures.service.api import Api, Tenant
 
 JOBS = "/v1/fine_tuning/jobs"
 
 
 def test_what_is_listed_is_what_a_job_may_name(api: Api, alice: Tenant) -> None:
+    admin = api.tenant(alice.project, Role.ADMIN)
+    assert admin.http.post("/v1/secrets", json={"name": "WANDB_API_KEY", "value": "k" * 40}).is_success
     listed = alice.http.get("/v1/integrations").json()
     offered = {each["id"]: each for each in listed["data"]}
     assert list(offered) == api.settings.offered_integrations

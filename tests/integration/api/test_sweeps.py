@@ -6,7 +6,7 @@ import pytest
 
 from api.jobs.candidates.queries import MOST_POINTS, curves
 from core.tables import AuditLog, CandidateMetric, Job
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
 
 SWEEPS, JOBS = "/v1/fine_tuning/sweeps", "/v1/fine_tuning/jobs"
 TWO_RANKS = {"adapter.r": [4, 8]}

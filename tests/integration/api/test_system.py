@@ -17,10 +17,14 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from api.system import service
+from api.system.schemas import Readiness
+from api.system.service import SharedReadiness
 from core.storage.object_store import ObjectStore
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset, refusal, wait_for
-from tests.fixtures.servers import database_on
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal, wait_for
+from tests.fixtures.service.servers import database_on
 
+DEADLINE = 60  # seconds; a busy machine takes some
 NOWHERE = {
     "database": ("database_url", "postgresql://nobody:secret-password@127.0.0.1:1/none"),
     "broker": ("broker_url", "redis://:secret-password@127.0.0.1:1/0"),
@@ -67,17 +71,25 @@ def test_all_who_ask_at_once_for_readiness_share_one_look(
     """More requests wait than the process has threads, and other requests do not wait for them."""
     looks, go_on = [], threading.Event()
     check = ObjectStore.check
+    waiting: list[int] = []
+    now = SharedReadiness.now
+
+    async def counted(shared: SharedReadiness) -> Readiness:
+        waiting.append(1)
+        return await now(shared)
 
     def slowly(store: ObjectStore) -> None:
         looks.append(store)
-        assert go_on.wait(4)
+        assert go_on.wait(DEADLINE)
         check(store)
 
+    monkeypatch.setattr(service, "DEADLINE_SECONDS", DEADLINE)
+    monkeypatch.setattr(SharedReadiness, "now", counted)
     monkeypatch.setattr(ObjectStore, "check", slowly)
     with api.broken() as another, ThreadPoolExecutor(60) as pool:
-        asked = [pool.submit(httpx.get, f"{another.url}/readyz", timeout=20) for _ in range(60)]
-        wait_for(lambda: looks)
-        assert alice.http.get(f"{another.url}/v1/models", timeout=3).is_success
+        asked = [pool.submit(httpx.get, f"{another.url}/readyz", timeout=DEADLINE) for _ in range(60)]
+        wait_for(lambda: looks and len(waiting) == 60)
+        assert alice.http.get(f"{another.url}/v1/models", timeout=DEADLINE / 2).is_success
         go_on.set()
         assert {answer.result().json()["status"] for answer in asked} == {"ready"}
         assert len(looks) == 1
@@ -95,9 +107,11 @@ def test_a_connection_stays_open_for_longer_than_clients_keep_theirs(api: Api) -
     connection.close()
 
 
-def test_readiness_names_missing_migrations(api: Api, servers: Any) -> None:
+def test_readiness_and_requests_name_missing_migrations(api: Api, alice: Tenant, servers: Any) -> None:
     with database_on(servers) as empty, api.broken(database_url=empty) as lame:
         answer = httpx.get(f"{lame.url}/readyz")
+        early = httpx.get(f"{lame.url}/v1/models", headers={"authorization": f"Bearer {alice.key}"})
+    assert "tunery migrate" in refusal(early, 503, None, "unavailable")["message"]
     assert (answer.status_code, answer.json()["database"]) == (503, "ok")
     assert "tunery migrate" in answer.json()["migrations"]
 
@@ -131,6 +145,12 @@ def test_an_object_store_that_is_down_is_told_as_such(api: Api, alice: Tenant) -
 def test_unknown_urls_and_methods_are_refused_in_openais_form(alice: Tenant) -> None:
     error = refusal(alice.http.get("/v1/unheard-of"), 404, None, "unknown_url")
     assert error["message"] == "Invalid URL (GET /v1/unheard-of)"
+    doubled = refusal(alice.http.get("/v1/v1/models"), 404, None, "unknown_url")
+    assert doubled["message"] == "Invalid URL (GET /v1/v1/models). The base URL ends in a single /v1."
+    newer = refusal(alice.http.post("/v1/responses", json={}), 404, None, "unknown_url")
+    assert newer["message"].endswith("POST /v1/chat/completions answers chats.")
+    missing = refusal(alice.http.post("/v1/embeddings", json={}), 404, None, "unknown_url")
+    assert "/guide/migrate-from-openai says what is missing" in missing["message"]
     for method, path, allowed in (
         ("PUT", "/v1/files", "GET, POST"),
         ("PUT", "/v1/fine_tuning/jobs/x", "DELETE, GET"),
@@ -224,6 +244,28 @@ def test_a_bug_is_told_to_the_log_and_not_to_the_client(api: Api, alice: Tenant,
     assert "local-secret" not in json.dumps(log, default=str)
     (line,) = [entry for entry in log if entry["event"] == "request"]
     assert line["status"] == 500
+
+
+def test_large_json_travels_compressed_to_whoever_takes_gzip(api: Api, alice: Tenant) -> None:
+    def sent(path: str, accepts: str) -> tuple[httpx.Response, int]:
+        headers = {"authorization": f"Bearer {alice.key}", "accept-encoding": accepts}
+        with httpx.stream("GET", api.url + path, headers=headers) as answer:
+            return answer, sum(map(len, answer.iter_raw()))
+
+    plain, whole = sent("/openapi.json", "identity")
+    answer, size = sent("/openapi.json", "gzip, br")
+    assert "content-encoding" not in plain.headers
+    assert (answer.headers["content-encoding"], answer.headers["vary"]) == ("gzip", "Accept-Encoding")
+    assert size < whole / 5
+    assert (
+        httpx.get(f"{api.url}/openapi.json").json()
+        == httpx.get(f"{api.url}/openapi.json", headers={"accept-encoding": "identity"}).json()
+    )
+    small, _ = sent("/healthz", "gzip")
+    file_id = alice.upload(dataset(1000))
+    file, size = sent(f"/v1/files/{file_id}/content", "gzip")
+    assert "content-encoding" not in small.headers
+    assert ("content-encoding" in file.headers, size) == (False, len(dataset(1000)))
 
 
 def test_the_openapi_document_is_honest(api: Api) -> None:

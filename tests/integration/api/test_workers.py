@@ -1,6 +1,7 @@
 """/v1/workers: what trainers report of themselves, and how much of it a project may see."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,11 @@ import pytest
 from cli.embedded import EmbeddedServers
 from core.jobs import lifecycle
 from core.roles import Role
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, wait_for
-from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_base
-from tests.fixtures.trainer import new_trainer
-from tests.fixtures.workers import OWNER, add_worker
+from tests.fixtures.models.tiny import TINY, write_base
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, wait_for
+from tests.fixtures.service.stack import job_api_on
+from tests.fixtures.service.trainer import new_trainer
+from tests.fixtures.service.workers import OWNER, add_worker
 
 
 def shown(tenant: Tenant) -> dict[str, Any]:
@@ -32,12 +33,14 @@ def claim(api: Api, owner: str) -> str:
 
 
 @pytest.fixture
-def held(api: Api, alice: Tenant, bob: Tenant) -> str:
-    """Let a worker train one of Alice's jobs beside one of Bob's, and return the id of Alice's."""
+def held(api: Api, alice: Tenant, bob: Tenant) -> Iterator[str]:
+    """Let a worker train one of Alice's jobs beside one of Bob's, and yield the id of Alice's."""
     add_worker(api)
     ids = [tenant.create_job(suffix=f"of-{tenant.project}")["id"] for tenant in (alice, bob)]
     assert {claim(api, OWNER), claim(api, OWNER)} == set(ids)
-    return str(ids[0])
+    yield str(ids[0])
+    for tenant, job_id in zip((alice, bob), ids, strict=True):
+        tenant.openai.fine_tuning.jobs.cancel(job_id)
 
 
 def test_a_project_sees_the_names_of_its_own_jobs_and_how_many_others_there_are(
@@ -66,13 +69,18 @@ def test_a_worker_that_is_silent_counts_as_gone(api: Api, alice: Tenant) -> None
 
 def test_the_queue_names_own_jobs_in_their_order_and_counts_the_others(api: Api, bob: Tenant) -> None:
     tenant = api.tenant()
+
+    def queue() -> dict[str, Any]:
+        found: dict[str, Any] = next(each for each in shown(tenant)["queues"] if each["devices"] == 2)
+        return found
+
+    before = queue()["waiting_jobs"]
     bob.create_job(training={"devices": 2})
     own = [tenant.create_job(training={"devices": 2})["id"] for _ in range(2)]
-    queue = next(queue for queue in shown(tenant)["queues"] if queue["devices"] == 2)
-    assert (queue["waiting_jobs"], queue["own_waiting_jobs"]) == (3, 2)
-    assert [job["id"] for job in queue["jobs"]] == own
+    assert (queue()["waiting_jobs"], queue()["own_waiting_jobs"]) == (before + 3, 2)
+    assert [job["id"] for job in queue()["jobs"]] == own
     tenant.openai.fine_tuning.jobs.cancel(own[0])
-    assert next(queue for queue in shown(tenant)["queues"] if queue["devices"] == 2)["own_waiting_jobs"] == 1
+    assert queue()["own_waiting_jobs"] == 1
 
 
 def test_a_trainer_tells_of_itself_while_it_is_there(
@@ -89,11 +97,11 @@ def test_a_trainer_tells_of_itself_while_it_is_there(
             workers = [worker for worker in shown(tenant)["data"] if worker["id"] == "a trainer"]
             return next((worker for worker in workers if worker["base_model"] and worker["jobs"]), None)
 
-        worker = wait_for(found, 60)
+        worker = wait_for(found, 240)
         assert (worker["base_model"], worker["jobs"][0]["id"]) == (TINY, job_id)
         assert worker["device"]["type"] == "cpu"
         assert 0 < worker["device"]["memory_used_bytes"] < worker["device"]["memory_bytes"]
         trainer.stop()
-        thread.join(30)
+        thread.join(240)
         assert "a trainer" not in [worker["id"] for worker in shown(tenant)["data"]]
         tenant.openai.fine_tuning.jobs.cancel(job_id)

@@ -4,8 +4,8 @@ import pytest
 
 from cli.commands.aliases import weights_in
 from core.errors import ConfigurationError
-from tests.fixtures.api import BASE_MODEL
-from tests.fixtures.shell import Shell
+from tests.fixtures.service.api import BASE_MODEL
+from tests.fixtures.service.shell import Shell
 
 
 def test_an_alias_is_set_moved_and_moved_back(tunery: Shell) -> None:

@@ -18,7 +18,7 @@ from cli.up.children import Child, stop_leftovers
 from cli.up.command import child_environment
 from cli.up.log_files import LogFiles
 from core.settings import Settings
-from tests.fixtures.api import wait_for
+from tests.fixtures.service.api import wait_for
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 
 from cli.client.output import printable
 from core.jobs.events import record_event
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset
-from tests.fixtures.shell import Shell
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset
+from tests.fixtures.service.shell import Shell
 
 # Starting
 
@@ -94,7 +94,6 @@ def test_a_wrong_key_is_exit_code_1_with_the_servers_words(tunery: Shell, api: A
         (["files", "list"], "TUNERY_API_KEY"),
         (["files", "list", "--api-key", "tnr_x", "--base-url", "localhost:8000"], "base URL"),
         (["files", "upload", "missing.jsonl"], "missing.jsonl"),
-        (["jobs", "create", "train.jsonl"], "--model"),
         (["jobs", "create", "no-file", "--model", "m", "--api-key", "tnr_x"], "neither a local file"),
         (["keys", "list"], "TUNERY_DATABASE_URL"),
         (["migrate"], "TUNERY_DATABASE_URL"),
@@ -142,8 +141,123 @@ def test_a_refused_file_shows_what_is_wrong_with_its_rows(tunery: Shell) -> None
     path.write_bytes(dataset(12) + b'{"messages": []}\nno JSON\n')
     ended = tunery.run("files", "upload", path)
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert re.search(r"^  line 13, messages: ", ended.stderr, re.MULTILINE)
-    assert re.search(r"^  line 14: ", ended.stderr, re.MULTILINE)
+    assert re.search(r"^  line  field     what is wrong$", ended.stderr, re.MULTILINE)
+    assert re.search(r"^    13  messages  \w", ended.stderr, re.MULTILINE)
+    assert re.search(r"^    14  -         \w", ended.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("bad", "more"), [(10, ""), (17, "… and 7 more"), (150, "… and at least 90 more")])
+def test_of_many_bad_rows_the_first_ten_are_shown_and_the_others_counted(
+    tunery: Shell, bad: int, more: str
+) -> None:
+    path = tunery.cwd / "rows.jsonl"
+    path.write_bytes(b"no JSON\n" * bad + dataset(12))
+    said = tunery.run("files", "upload", path).stderr
+    assert re.findall(r"^ +(\d+)  -", said, re.MULTILINE) == [str(line) for line in range(1, 11)]
+    assert more in said
+    assert ("… and" in said) == bool(more)
+
+
+def test_a_file_that_is_there_is_not_sent_again(tunery: Shell, alice: Tenant) -> None:
+    """Only its name and content together are the same file, and a check takes what may be trained on."""
+    path = tunery.cwd / "again.jsonl"
+    path.write_bytes(dataset(21))
+    first = alice.upload(dataset(21), name="again.jsonl")
+    alice.upload(dataset(22), name="again.jsonl")
+    alice.upload(dataset(21), name="another.jsonl")
+    created = tunery.json("jobs", "create", path, "--model", BASE_MODEL)
+    assert created["training_file"] == first
+    refused = tunery.run("jobs", "create", path, "--model", BASE_MODEL, "--rank", "999")
+    assert refused.returncode == 1
+    assert alice.http.get(f"/v1/files/{first}").status_code == 200, "it was not uploaded by this command"
+    path.write_bytes(dataset(23))
+    assert tunery.json("jobs", "create", path, "--model", BASE_MODEL)["training_file"] != first
+
+
+def test_the_sample_is_written_and_never_over_another_file(shell: Shell) -> None:
+    """`tunery up` names this command, and no service has to run for it."""
+    for _ in range(2):
+        assert shell.run("files", "sample").returncode == 0
+    rows = (shell.cwd / "train.jsonl").read_bytes()
+    assert (rows.count(b"\n"), (shell.cwd / "held-out.jsonl").read_bytes().count(b"\n")) == (300, 20)
+    assert shell.json("files", "sample", "elsewhere") == {
+        "files": ["elsewhere/train.jsonl", "elsewhere/held-out.jsonl"]
+    }
+    (shell.cwd / "train.jsonl").write_bytes(b"mine")
+    ended = shell.run("files", "sample")
+    assert (ended.returncode, "name another folder" in ended.stderr) == (2, True)
+    assert (shell.cwd / "train.jsonl").read_bytes() == b"mine"
+
+
+def test_a_preview_without_a_model_names_those_on_offer(tunery: Shell) -> None:
+    (tunery.cwd / "rows.jsonl").write_bytes(dataset(12))
+    ended = tunery.run("files", "preview", "rows.jsonl")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert f"On offer: {BASE_MODEL}, small-model" in ended.stderr
+
+
+def test_a_single_fault_is_told_once(tunery: Shell) -> None:
+    path = tunery.cwd / "rows.jsonl"
+    path.write_bytes(dataset(12) + b"no JSON\n")
+    ended = tunery.run("files", "upload", path)
+    assert ended.stderr.lower().count("line 13") == 1
+
+
+def test_with_json_an_error_is_an_object_with_what_the_server_said(tunery: Shell) -> None:
+    path = tunery.cwd / "rows.jsonl"
+    path.write_bytes(dataset(12) + b"no JSON\n")
+    ended = tunery.run("files", "upload", path, "--json")
+    error = json.loads(ended.stderr)["error"]
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (error["status"], error["param"], error["code"]) == (400, "file", "invalid_file_format")
+    assert (error["exit_code"], error["details"][0]["line"]) == (1, 13)
+    missing = tunery.run("files", "upload", path, "--json", TUNERY_BASE_URL="http://127.0.0.1:1")
+    assert json.loads(missing.stderr)["error"]["exit_code"] == 3
+
+
+def test_shows_downloads_and_deletes_a_file(tunery: Shell, alice: Tenant) -> None:
+    file_id = alice.upload(dataset(11), name="rows.jsonl")
+    shown = tunery.json("files", "get", file_id)
+    assert (shown["id"], shown["rows"]) == (file_id, 11)
+    assert tunery.run("files", "get", file_id, "--to", "copy.jsonl").returncode == 0
+    assert (tunery.cwd / "copy.jsonl").read_bytes() == dataset(11)
+    again = tunery.run("files", "get", file_id, "--to", "copy.jsonl")
+    assert (again.returncode, "cannot be written" in again.stderr) == (2, True)
+    assert tunery.run("files", "delete", file_id).returncode == 0
+    assert alice.http.get(f"/v1/files/{file_id}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([], "Choose a model with --model. On offer: "),
+        (["--model", "gpt-9"], "There is no model gpt-9. On offer: "),
+    ],
+)
+def test_a_job_without_a_model_that_exists_uploads_nothing_and_names_what_is_on_offer(
+    tunery: Shell, alice: Tenant, given: list[str], says: str
+) -> None:
+    (tunery.cwd / "none.jsonl").write_bytes(dataset(12))
+    ended = tunery.run("jobs", "create", "none.jsonl", *given)
+    assert ended.returncode == (1 if given else 2)
+    assert f"{says}{BASE_MODEL}, small-model" in ended.stderr
+    assert not any(file["filename"] == "none.jsonl" for file in alice.http.get("/v1/files").json()["data"])
+
+
+def test_a_refused_job_leaves_no_file(tunery: Shell, alice: Tenant) -> None:
+    (tunery.cwd / "few.jsonl").write_bytes(dataset(3))
+    ended = tunery.run("jobs", "create", "few.jsonl", "--model", BASE_MODEL)
+    assert (ended.returncode, "needs at least 10" in ended.stderr) == (1, True)
+    assert not any(file["filename"] == "few.jsonl" for file in alice.http.get("/v1/files").json()["data"])
+
+
+def test_an_estimate_leaves_no_file(tunery: Shell, alice: Tenant) -> None:
+    (tunery.cwd / "estimated.jsonl").write_bytes(dataset(12))
+    ended = tunery.run("jobs", "estimate", "estimated.jsonl", "--model", BASE_MODEL, "--json")
+    assert json.loads(ended.stdout)["tokens"]["count"] > 0
+    assert not any(
+        file["filename"] == "estimated.jsonl" for file in alice.http.get("/v1/files").json()["data"]
+    )
 
 
 def test_lists_more_than_a_page(tunery: Shell, api: Api) -> None:
@@ -191,6 +305,14 @@ def test_cancels_a_job_once(tunery: Shell, alice: Tenant) -> None:
     again = tunery.run("jobs", "cancel", job["id"])
     assert again.returncode == 1
     assert "job_not_cancellable" in again.stderr
+
+
+def test_rows_without_losses_are_told_how_to_get_some(tunery: Shell, alice: Tenant) -> None:
+    job = alice.create_job()
+    ended = tunery.run("jobs", "rows", job["id"])
+    assert ended.returncode == 0
+    assert "training.row_losses=1000" in ended.stderr
+    assert tunery.json("jobs", "rows", job["id"]) == []
 
 
 def test_lists_the_jobs_that_have_all_words(tunery: Shell, alice: Tenant) -> None:
@@ -252,6 +374,7 @@ def test_wait_is_0_for_a_succeeded_job_whose_adapter_downloads(
     assert ended.returncode == 0
     assert json.loads(ended.stdout)["adapter_id"] == adapter_id
     assert f"tunery adapters download {adapter_id}" in ended.stderr
+    assert "tunery chat ft:" in ended.stderr
 
     assert adapter_id in [adapter["id"] for adapter in tunery.json("adapters", "list")]
     target = tunery.cwd / "deep" / "folder"

@@ -24,9 +24,9 @@ from cli.embedded import EmbeddedServers
 from cli.embedded.s3 import S3, socket_files
 from core.database import create_database
 from core.errors import ConfigurationError
-from tests.fixtures.api import wait_for
 from tests.fixtures.paths import REPOSITORY
-from tests.fixtures.servers import server_folder
+from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.servers import server_folder
 
 OWNER = """
 import json, signal, sys
@@ -51,7 +51,7 @@ def s3_client(urls: dict[str, str], environment: dict[str, str]) -> Any:
 
 
 def broker(urls: dict[str, str]) -> redis.Redis:
-    return redis.Redis.from_url(urls["broker_url"], socket_timeout=5, retry=Retry(NoBackoff(), 0))
+    return redis.Redis.from_url(urls["broker_url"], socket_timeout=30, retry=Retry(NoBackoff(), 0))
 
 
 def sql(urls: dict[str, str], statement: str) -> Any:
@@ -222,7 +222,7 @@ def test_recovers_after_kill_9_of(victims: str, home: Path) -> None:
         if victims != "the owner":
             for process in orphans:
                 process.kill()
-            wait_for(lambda: not processes_in(home), 5)
+            wait_for(lambda: not processes_in(home), 60)
 
         with EmbeddedServers(home) as servers:
             assert not set(processes_in(home)) & set(orphans)
@@ -249,7 +249,7 @@ def running(owner: subprocess.Popen[str], _home: Path) -> None:
 
 
 def starting(_owner: subprocess.Popen[str], home: Path) -> None:
-    wait_for(lambda: processes_in(home), 20)
+    wait_for(lambda: processes_in(home), 60)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_an_interrupted_owner_leaves_no_process(
     with owner_of(home) as owner:
         reached(owner, home)
         os.killpg(owner.pid, number)
-        owner.communicate(timeout=20)
+        owner.communicate(timeout=90)
         assert processes_in(home) == []
         assert owner.returncode == (-signal.SIGINT if number == signal.SIGINT else 128 + signal.SIGTERM)
 

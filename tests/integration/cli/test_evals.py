@@ -2,11 +2,12 @@
 
 import pytest
 
-from cli.commands.evaluate import read_criteria
+from cli.commands.evals.evaluate import read_criteria
 from core.errors import ConfigurationError
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset, wait_for
-from tests.fixtures.evals_api import finish_run, judged, queued_run
-from tests.fixtures.shell import Shell
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, wait_for
+from tests.fixtures.service.shell import Shell
+from tests.fixtures.work.evals_api import EVALS, ROWS, created, finish_run, judged, make_eval, queued_run
+from tests.fixtures.work.graders import CHECK
 
 
 def test_a_model_is_judged_and_its_result_is_shown(api: Api, alice: Tenant, tunery: Shell) -> None:
@@ -16,7 +17,7 @@ def test_a_model_is_judged_and_its_result_is_shown(api: Api, alice: Tenant, tune
         run = wait_for(lambda: queued_run(api))
         assert run.request["data_source"]["source"]["limit"] == 3
         finish_run(api, run.id, [judged(0), judged(1, passed=False), judged(2, error="model_failed")])
-        shown, told = process.communicate(timeout=30)
+        shown, told = process.communicate(timeout=120)
     assert process.returncode == 0, told
     assert shown.splitlines()[1].split() == [
         *(run.id, BASE_MODEL, "completed", "3", "1"),
@@ -25,6 +26,41 @@ def test_a_model_is_judged_and_its_result_is_shown(api: Api, alice: Tenant, tune
     (made,) = [each for each in tunery.json("evals", "list") if each["id"] == run.eval_id]
     assert [criterion["name"] for criterion in made["testing_criteria"]] == ["loss", "rouge_l"]
     assert tunery.run("evals", "show", run.eval_id).stdout == shown
+
+
+def test_an_eval_shows_by_how_much_its_tuned_model_is_better_and_how_sure_that_is(
+    api: Api, alice: Tenant, tunery: Shell
+) -> None:
+    """The runs are those of a job that asked for an evaluation, but for the model, which no test trains."""
+    job_id = alice.create_job()["id"]
+    eval_id = make_eval(alice, job_id=job_id)
+    (listed,) = tunery.json("evals", "list", "--job", job_id)
+    assert listed["id"] == eval_id
+    base, tuned, spoilt = (role_run(alice, eval_id, role) for role in ("base", "tuned", "tuned"))
+    finish_run(api, base, [judged(row, passed=row < 4) for row in range(24)])
+    finish_run(api, tuned, [judged(row, passed=row != 0) for row in range(24)])
+    finish_run(api, spoilt, [judged(row, error="model_failed") for row in range(24)])
+    shown = tunery.run("evals", "show", eval_id)
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    heading = f"{BASE_MODEL} compared with {BASE_MODEL}, on 24 rows".split()
+    head, row = lines[lines.index(heading) + 1 :][:2]
+    assert " ".join(head) == "CRITERION BASE TUNED DIFFERENCE P VALUE VERDICT BETTER ROWS WORSE ROWS"
+    assert (row[0], row[1], row[4], row[7]) == (CHECK["name"], "0.167", "0.958", "0.792")
+    assert row[-3:] == ["better", "20", "1"]
+    low, high, p_value = float(row[8].strip("[,")), float(row[9].strip("]")), float(row[10])
+    assert 0 < low < 0.792 < high <= 1
+    assert p_value < 0.001
+
+    by_run = {run["id"]: run["comparison"] for run in tunery.json("evals", "show", eval_id)}
+    assert by_run[base] is None
+    assert by_run[tuned]["criteria"][0]["verdict"] == "better"
+    assert by_run[spoilt]["compared_rows"] == 0
+    assert tunery.json("evals", "list", "--model", "ft:no-such-model") == []
+
+
+def role_run(tenant: Tenant, eval_id: str, role: str) -> str:
+    """Create a run with the metadata that a job's evaluation gives it, and return its id."""
+    return created(tenant, f"{EVALS}/{eval_id}/runs", {"data_source": ROWS, "metadata": {"model": role}})
 
 
 def test_a_model_that_does_not_exist_leaves_no_eval_behind(alice: Tenant, tunery: Shell) -> None:

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from core.storage.object_store import ObjectStore
-from tests.fixtures.api import Api
-from tests.fixtures.servers import database_on
-from tests.fixtures.shell import DEADLINE, Shell
+from tests.fixtures.service.api import Api
+from tests.fixtures.service.servers import database_on
+from tests.fixtures.service.shell import DEADLINE, Shell
 
 # Keys and migrations
 

@@ -11,7 +11,7 @@ from cli.client.errors import Unreachable
 from cli.embedded import EmbeddedServers
 from cli.up import command
 from cli.up.stopping import StopRequest
-from tests.fixtures.servers import database_on
+from tests.fixtures.service.servers import database_on
 
 
 def connect(url: str) -> None:

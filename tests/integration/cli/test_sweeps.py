@@ -6,8 +6,8 @@ import pytest
 
 from cli.commands.sweeps import read_tried
 from core.errors import ConfigurationError
-from tests.fixtures.api import BASE_MODEL, Tenant, dataset
-from tests.fixtures.shell import Shell
+from tests.fixtures.service.api import BASE_MODEL, Tenant, dataset
+from tests.fixtures.service.shell import Shell
 
 
 def test_a_sweep_is_created_from_paths_listed_shown_and_cancelled(tunery: Shell, alice: Tenant) -> None:

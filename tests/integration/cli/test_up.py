@@ -3,7 +3,7 @@
 import json
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -11,13 +11,13 @@ import pytest
 
 from cli.embedded import EmbeddedServers
 from cli.up import children
-from tests.fixtures.ports import free_port
-from tests.fixtures.up import (
+from tests.fixtures.processes.ports import free_port
+from tests.fixtures.service.up import (
     STOP_SECONDS,
     Up,
+    kept_running,
     processes_of,
     running,
-    start,
     tunery,
     until,
 )
@@ -40,12 +40,15 @@ def port() -> int:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """Yield one running service for the first tests of this file, started from nothing as a user's is."""
-    home = tmp_path_factory.mktemp("service") / "home"
-    yield start(home, free_port(), warm=False)
-    for process in processes_of(home):
-        process.kill()
+def ups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Up]]:
+    """Yield what returns the service of the first tests of this file, started from nothing as a user's is."""
+    with kept_running(tmp_path_factory.mktemp("service") / "home", warm=False) as up:
+        yield up
+
+
+@pytest.fixture
+def service(ups: Callable[[], Up]) -> Up:
+    return ups()
 
 
 def test_makes_keys_in_the_database_of_the_running_up(service: Up) -> None:
@@ -71,6 +74,13 @@ def test_starts_a_part_again_that_died(service: Up) -> None:
         until(lambda gone=died: not gone.is_running(), "the part to die")  # type: ignore[misc]
         until(lambda part=name: _has_restarted(service, part), f"the {name} to start again")  # type: ignore[misc]
     said = service.stderr.read_text()
+    steps = (
+        "Starting Postgres, Valkey, S3 and the API",
+        "Preparing the bucket and the tables",
+        "The API is ready. Starting the worker, the server that answers chats",
+    )
+    places = [said.find(step) for step in steps]
+    assert -1 < places[0] < places[1] < places[2]
     log = f"{service.home}/logs/api.log"
     assert f"The api died (killed by SIGKILL); starting it again in 0.5 s. Its log: {log}" in said
     until(lambda: _answers(service.base_url.replace("/v1", "/readyz")), "the API to be ready again")
@@ -92,7 +102,7 @@ def test_keeps_files_and_key_over_a_restart_and_leaves_no_process(home: Path, po
     dataset = home.parent / "train.jsonl"
     dataset.write_text(ROW * 10)
     with running(home, port) as up:
-        assert httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60, trust_env=False).status_code == 200
         assert Path(up.facts["api_key_file"]).stat().st_mode & 0o777 == 0o600
         assert (home / "environment").stat().st_mode & 0o777 == 0o600
         assert (home / "secret-keys").stat().st_mode & 0o777 == 0o600
@@ -162,7 +172,7 @@ def test_external_servers_named_only_in_part_are_a_usage_error(home: Path, port:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
+        return httpx.get(url, timeout=60, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
 

@@ -18,9 +18,10 @@ from core.jobs import lifecycle
 from core.jobs.events import record_event
 from core.jobs.lifecycle import Lease, Progress
 from core.tasks import lease as task_leases
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, wait_for
-from tests.fixtures.evals_api import queued_run, take_run
-from tests.fixtures.shell import DEADLINE, Shell
+from tests.fixtures.processes.ports import free_port
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, wait_for
+from tests.fixtures.service.shell import DEADLINE, Shell
+from tests.fixtures.work.evals_api import queued_run, take_run
 
 
 def fail(api: Api, lease: Lease) -> None:
@@ -30,7 +31,7 @@ def fail(api: Api, lease: Lease) -> None:
 
 def advance(api: Api, lease: Lease, step: int, loss: float) -> None:
     """Write the progress and the event of one optimizer step of ten, as a trainer does."""
-    progress = Progress("training", step, 10, step / 10, tokens_per_second=1234.5, seconds_left=95.0)
+    progress = Progress("training", step, 10, step / 10, tokens_per_second=1234.5, seconds_left=119.0)
     with api.sessions.begin() as session:
         lifecycle.renew(session, lease, progress)
         data = {"step": step, "train_loss": loss}
@@ -193,14 +194,13 @@ class Relay:
     def __init__(self, url: str) -> None:
         parts = make_url(url)
         self._target = (str(parts.host), int(parts.port or 0))
-        self._port = 0
+        self._port = free_port()  # nobody else takes it while it is closed
         self._open: list[socket.socket] = []
         self.start()
         self.url = f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self._port))
-        self._port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def stop(self) -> None:

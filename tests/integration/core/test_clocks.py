@@ -17,15 +17,15 @@ from core.secrets.vault import Vault
 from core.storage.object_store import ObjectStore
 from core.tables import Event, Job, Run
 from faults.receiver import Receiver
-from tests.fixtures.api import LEASE_SECONDS, Api, Tenant, wait_for
 from tests.fixtures.faults.clocks import database_jumps, wrong_by
+from tests.fixtures.service.api import LEASE_SECONDS, Api, Tenant, wait_for
 from worker.supervise import store_walk
 from worker.supervise.cleanup import delete_expired_files
 from worker.supervise.retention import Retention, remove_old
 from worker.supervise.store_walk import walk_store
 from worker.supervise.webhooks import WebhookSender
 
-SECONDS = 20  # that a test may take between two looks at a clock
+SECONDS = 50  # that a test may take between two looks at a clock
 # The store refuses requests of clocks that are more than a quarter of an hour wrong
 ERRORS = pytest.mark.parametrize("minutes", [-10, 10])
 

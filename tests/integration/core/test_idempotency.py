@@ -15,8 +15,8 @@ from core.access.audit import Actor
 from core.access.idempotency import Attempt, forget_old_records, once
 from core.roles import Role
 from core.tables import IdempotencyRecord
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, wait_for
 from tests.fixtures.faults.crashing_api import CRASH_AT, CrashingApi, crashing_api
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, wait_for
 
 JOBS = "/v1/fine_tuning/jobs"
 MAX_STEPS = 60
@@ -130,6 +130,24 @@ def test_a_cancel_whose_answer_was_lost_gets_it(tenant: Tenant, header: dict[str
     refusal(tenant.http.post(path), 400, None)
 
 
+def test_an_answer_of_an_earlier_release_is_repeated_without_what_was_not_known_then(
+    api: Api, tenant: Tenant
+) -> None:
+    url, key = f"{JOBS}/{tenant.create_job()['id']}/cancel", {"idempotency-key": "cancel"}
+    first = tenant.http.post(url, headers=key).json()
+    newer = {"validation_split", "augmentation", "prepared", "estimate", "measured", "data_check"}
+    older = {name: value for name, value in first.items() if name not in newer}
+    with api.sessions.begin() as session:
+        record = IdempotencyRecord.idempotency_key == "cancel"
+        session.execute(
+            update(IdempotencyRecord)
+            .where(record, IdempotencyRecord.project_id == tenant.project_id)
+            .values(answer=older)
+        )
+    again = tenant.http.post(url, headers=key)
+    assert (again.status_code, again.json()) == (200, first | dict.fromkeys(newer))
+
+
 def test_records_are_kept_for_a_day(api: Api, tenant: Tenant) -> None:
     file_id = tenant.upload()
     old, young = (create(tenant, key=key, training_file=file_id).json()["id"] for key in ("old", "young"))
@@ -237,6 +255,20 @@ def test_a_first_attempt_that_a_retry_overtook_creates_nothing(api: Api, tenant:
     assert attempt(time.monotonic(), 1, "of the retry") == "of the retry"
     assert attempt(arrived, 0, "of the late first attempt") == "of the retry"
     assert attempt(time.monotonic(), 0, "of a new request") == "of a new request"
+
+
+def test_a_retried_deletion_deletes_what_was_created_since_the_one_before(admin: Tenant) -> None:
+    """Its first try was refused, for example because the server was busy."""
+    path = "/v1/secrets/WANDB_API_KEY"
+    for retries in "01":
+        assert admin.http.post(
+            "/v1/secrets", json={"name": "WANDB_API_KEY", "value": "hidden-value"}
+        ).is_success
+        assert admin.http.delete(path, headers={"x-stainless-retry-count": retries}).is_success
+        assert admin.http.get("/v1/secrets").json()["data"] == []
+    repeated = admin.http.delete(path, headers={"x-stainless-retry-count": "2"})
+    assert (repeated.status_code, repeated.json()["deleted"]) == (200, True)
+    refusal(admin.http.delete(path), 404, "secret_name", "secret_not_found")
 
 
 # Crashes

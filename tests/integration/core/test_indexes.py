@@ -10,6 +10,7 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
 from api.adapters import queries as adapters
+from api.evals import queries as evals
 from api.files import queries as files
 from api.jobs import queries
 from api.jobs.events import queries as events
@@ -251,6 +252,35 @@ INSERT INTO tasks (id, project_id, kind, request, status, started_at, held_until
 ROWS_OF_A_TASK = 2_000  # ten projects have ten waiting tasks each, and 1,990 that have ended
 
 
+JUDGED = """
+INSERT INTO evals (id, project_id, name, data_source_config, criteria)
+    SELECT 'eval-' || n, 'proj_1', 'eval', '{}', '[]' FROM generate_series(1, 2000) n;
+INSERT INTO tasks (id, project_id, kind, eval_id, request, status, finished_at)
+    SELECT 'evalrun-j' || n, 'proj_1', 'evalrun', 'eval-' || n,
+        jsonb_build_object('model', 'model-' || n % 500), 'succeeded', now()
+    FROM generate_series(1, 2000) n
+"""
+
+
+def test_the_evals_of_a_model_are_found_without_the_runs_of_others(engine: Engine) -> None:
+    with session_factory(engine)() as session:
+        session.execute(text(JUDGED))
+        session.execute(text("ANALYZE evals, tasks"))
+        with asked_in(engine) as statements:
+            evals.page(
+                session,
+                evals.Wanted("proj_1", model="model-7"),
+                by_change=False,
+                after=None,
+                limit=20,
+                newest_first=True,
+            )
+        statement, parameters = statements[0]
+        explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+        plan = session.connection().exec_driver_sql(explained, parameters).scalar_one()[0]["Plan"]
+        assert rows_read(plan, "tasks") == 4
+
+
 def test_the_next_task_is_found_without_those_that_are_kept(engine: Engine) -> None:
     with session_factory(engine)() as session:
         session.execute(text(MANY_KEPT))
@@ -302,11 +332,12 @@ def asked_in(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
 
 
 def passed_over(session: Session, statements: list[tuple[str, Any]]) -> list[str]:
-    """The parts of the plan of the one statement that read rows and then leave them out."""
-    ((statement, parameters),) = statements
-    explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
-    plan = session.connection().exec_driver_sql(explain, parameters).scalar_one()[0]["Plan"]
-    return [node["Node Type"] for node in nodes(plan) if node.get("Rows Removed by Filter")]
+    """The parts of the statements' plans that read rows and then leave them out."""
+    plans = []
+    for statement, parameters in statements:
+        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+        plans.append(session.connection().exec_driver_sql(explain, parameters).scalar_one()[0]["Plan"])
+    return [node["Node Type"] for plan in plans for node in nodes(plan) if node.get("Rows Removed by Filter")]
 
 
 def rows_read(plan: dict[str, Any], table: str) -> float:

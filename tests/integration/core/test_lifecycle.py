@@ -20,8 +20,8 @@ from core.jobs.events import record_event
 from core.jobs.lifecycle import Lease, Progress
 from core.jobs.spec import Hyperparameters, JobSpec
 from core.tables import Adapter, Checkpoint, Event, File, Job, Project, Run
-from tests.fixtures.api import wait_for
 from tests.fixtures.faults.database import lose_the_claim
+from tests.fixtures.service.api import wait_for
 
 LEASE = 60.0
 LIMIT = 3
@@ -696,7 +696,7 @@ def test_a_cancel_and_a_heartbeat_with_events_do_not_wait_for_each_other_in_a_ci
         with sessions.begin() as heartbeat:
             lifecycle.renew(heartbeat, lease, TRAINING)
             cancelled = pool.submit(cancel)
-            assert cancelling.wait(10)
+            assert cancelling.wait(120)
             wait_for_a_blocked_session(sessions)
             record_event(heartbeat, lease.job_id, "a step")
         cancelled.result(10)

@@ -24,8 +24,8 @@ from core.jobs.lifecycle import TRANSITIONS
 from core.schema import MIGRATIONS, alembic_config, is_current, migrate
 from core.statuses import ENDED
 from core.tables import Base, Job
-from tests.fixtures.api import wait_for
-from tests.fixtures.servers import database_on
+from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.servers import database_on
 
 # Constraints, indexes, columns and their defaults, functions and triggers, as Postgres itself words them.
 CONSTRAINTS = "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint \
@@ -296,7 +296,7 @@ def test_processes_that_migrate_at_once_wait_for_one_another(new_database: Calla
     environment = os.environ | {"TUNERY_DATABASE_URL": engine.url.render_as_string(hide_password=False)}
     arguments = [sys.executable, "-m", "cli.main", "migrate"]
     processes = [subprocess.Popen(arguments, env=environment, cwd=MIGRATIONS.parent) for _ in range(3)]
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert [process.wait(240) for process in processes] == [0, 0, 0]
     assert is_current(engine)
 
 
@@ -327,7 +327,7 @@ def test_a_migration_may_take_longer_than_other_statements(
             migration = pool.submit(migrate, engine)
             with pytest.raises(TimeoutError):
                 migration.result(1.5)
-        migration.result(30)
+        migration.result(240)
     assert is_current(engine)
 
 
@@ -383,7 +383,7 @@ def test_a_migration_that_waits_for_a_lock_lets_requests_pass_and_goes_on_once_i
             with engine.connect() as request:
                 request.execute(text("SET LOCAL statement_timeout = '5s'"))
                 request.execute(text("SELECT count(*) FROM runs"))
-        migration.result(30)
+        migration.result(240)
     assert is_current(engine)
 
 

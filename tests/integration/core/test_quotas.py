@@ -13,7 +13,7 @@ from core.access.projects import find_project, set_quotas
 from core.jobs import queue
 from core.roles import Role
 from core.tables import Job
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset, refusal, running_api
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal, running_api
 
 JOBS = "/v1/fine_tuning/jobs"
 

@@ -2,18 +2,19 @@
 
 import pytest
 
+from core.errors import RateLimited
 from core.tables import Task
 from core.tasks import client
 from core.tasks import lease as leases
-from tests.fixtures.api import Api, Tenant
+from tests.fixtures.service.api import Api, Tenant
 
 COMPUTING, ASKING = ("composition", "export"), ("evalrun",)
 
 
-def created(api: Api, tenant: Tenant, kind: str) -> str:
-    """Put a task that asks for nothing into the queue, and return its id."""
+def created(api: Api, tenant: Tenant, kind: str, most_open: int | None = None) -> str:
+    """Put a task that asks for nothing into the queue, and return its id. Without a limit, it is a job's."""
     with api.sessions.begin() as session:
-        return client.create(session, tenant.project_id, kind, {}, None).id
+        return client.create(session, tenant.project_id, kind, {}, most_open).id
 
 
 def taken(api: Api, *kinds: str) -> str | None:
@@ -44,3 +45,18 @@ def test_a_task_gives_way_to_a_project_without_a_running_task_of_its_kind(
         task = session.get_one(Task, run)
         assert leases.other_projects_wait(session, task) is gives_way
         client.cancel(session, session.get_one(Task, waiting))
+
+
+def test_a_measurement_that_a_job_has_started_waits_for_all_that_somebody_asked_for(api: Api) -> None:
+    trains, asks = api.tenant(), api.tenant()
+    unasked = created(api, trains, "portability")
+    asked = [created(api, asks, "portability", most_open=2) for _ in range(2)]
+    assert [taken(api, "portability") for _ in range(4)] == [*asked, unasked, None]
+
+
+def test_a_measurement_that_a_job_has_started_takes_no_room_of_a_clients_tasks(api: Api) -> None:
+    tenant = api.tenant()
+    created(api, tenant, "portability")
+    created(api, tenant, "export", most_open=1)
+    with pytest.raises(RateLimited):
+        created(api, tenant, "export", most_open=1)

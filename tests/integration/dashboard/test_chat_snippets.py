@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.api import Api, Tenant
-from tests.fixtures.chatting import tuned_model
 from tests.fixtures.paths import REPOSITORY
-from tests.fixtures.serving import ServerProcess, Serving
+from tests.fixtures.service.api import Api, Tenant
+from tests.fixtures.service.chatting import tuned_model
+from tests.fixtures.service.serving import ServerProcess, Serving
 
 SNIPPETS = REPOSITORY / "dashboard/tests/snippets"
 ORIGIN, MODEL = "http://127.0.0.1:8000", "tiny-model"

@@ -1,5 +1,6 @@
 """The dashboard's files: who gets what, under which headers, and what stands in for them."""
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import httpx
 import pytest
 
 from api import dashboard
-from tests.fixtures.api import Api, refusal, running_api
+from tests.fixtures.service.api import Api, refusal, running_api
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +21,7 @@ def built(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.
     (folder / "docs" / "start.js").write_text("start()")
     (folder / "assets").mkdir()
     (folder / "assets" / "index-abc.js").write_text("export {}")
+    (folder / "assets" / "index-abc.js.gz").write_bytes(gzip.compress(b"export {}"))
     (folder.parent / "secret.txt").write_text("secret")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dashboard.Dashboard.__init__, "__defaults__", (folder,))
@@ -70,6 +72,18 @@ def test_files_are_served_and_kept(built: httpx.Client) -> None:
     answer = built.get("/assets/index-abc.js")
     assert (answer.status_code, answer.text) == (200, "export {}")
     assert "immutable" in answer.headers["cache-control"]
+    assert answer.headers["content-type"].startswith("text/javascript")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "sent"), [("gzip, br", "gzip"), ("br", None), ("gzip;q=0", None), ("identity", None)]
+)
+def test_a_compressed_copy_goes_to_whoever_takes_it(
+    built: httpx.Client, accepted: str, sent: str | None
+) -> None:
+    answer = built.get("/assets/index-abc.js", headers={"accept-encoding": accepted})
+    assert answer.headers.get("content-encoding") == sent
+    assert (answer.text, answer.headers["vary"]) == ("export {}", "accept-encoding")
     assert answer.headers["content-type"].startswith("text/javascript")
 
 

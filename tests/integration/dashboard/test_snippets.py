@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.api import Api, Tenant
 from tests.fixtures.paths import REPOSITORY
+from tests.fixtures.service.api import Api, Tenant
 
 SNIPPETS = REPOSITORY / "dashboard/tests/snippets"
 ORIGIN = "http://127.0.0.1:8000"

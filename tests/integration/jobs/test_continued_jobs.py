@@ -14,20 +14,13 @@ from safetensors.torch import load, save
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from api.imports import service as imports
-from api.imports.schemas import ImportAdapter
 from cli.demo.compare import mean_loss
 from cli.embedded import EmbeddedServers
-from core.access.audit import OPERATOR
-from core.catalog import load_catalog
-from core.serving.imports import Imported
-from core.storage.artifacts import publish_folder
-from tests.fixtures.api import Api, Tenant, dataset, row, wait_for
-from tests.fixtures.imports import WEIGHTS, packed, peft_files
-from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_base
-from tests.fixtures.trainer import job_of, running
-from worker.imports.importing import import_file
+from tests.fixtures.models.tiny import TINY, write_base
+from tests.fixtures.service.api import Api, Tenant, dataset, row, wait_for
+from tests.fixtures.service.stack import job_api_on
+from tests.fixtures.service.trainer import job_of, running
+from tests.fixtures.work.imports import WEIGHTS, imported_at_once, packed, peft_files
 
 JOBS = "/v1/fine_tuning/jobs"
 ROWS = dataset(12)
@@ -197,19 +190,8 @@ def test_a_job_continues_from_an_imported_adapter(service: Service, tmp_path: Pa
     files = peft_files(service.base, tmp_path / "peft", **options)
     halved = {name: each.bfloat16() for name, each in load(files[WEIGHTS]).items()}
     content = packed({**files, WEIGHTS: save(halved)})
-    with api.sessions() as session:
-        request = ImportAdapter(file=tenant.upload(content, "user_data", "mine.zip"), base_model=TINY)
-        catalog = load_catalog(api.settings.catalog_file)
-        new = imports.prepare(session, tenant.project_id, catalog, 2**30, request)
-    entry = catalog.get(TINY)
-    assert entry is not None
-    (tmp_path / "file").write_bytes(content)
-    done = import_file(new.order, entry, service.base, "", tmp_path, 2**30)
-    stored = publish_folder(api.store, tmp_path / "adapter", new.order.prefix)
-    found = Imported(prefix=new.order.prefix, files=stored, **done)
-    with api.sessions.begin() as session:
-        row = imports.register(session, OPERATOR.on(tenant.project_id), new, None, found)
-        parent = {"adapter_id": row.adapter.id, "fine_tuned_model": row.model}
+    adapter_id, model = imported_at_once(api, tenant, tmp_path, content)
+    parent = {"adapter_id": adapter_id, "fine_tuned_model": model}
 
     job = finished(service, create(tenant, parent["fine_tuned_model"], training=STANDING))
     before, after = tensors(service, parent), tensors(service, job)

@@ -12,10 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cli.demo.compare import mean_loss
 from cli.embedded import EmbeddedServers
-from tests.fixtures.api import Tenant, dataset, wait_for
-from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_base
-from tests.fixtures.trainer import job_of, running
+from tests.fixtures.models.tiny import TINY, write_base
+from tests.fixtures.service.api import Tenant, dataset, wait_for
+from tests.fixtures.service.stack import job_api_on
+from tests.fixtures.service.trainer import job_of, running
 
 R = 6
 ROWS = dataset(12)

@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cli.demo.compare import mean_loss
 from cli.embedded import EmbeddedServers
-from tests.fixtures.api import Api, Tenant, dataset, row, wait_for
-from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_base
-from tests.fixtures.trainer import job_of, running
+from tests.fixtures.models.tiny import TINY, write_base
+from tests.fixtures.service.api import Api, Tenant, dataset, row, wait_for
+from tests.fixtures.service.stack import job_api_on
+from tests.fixtures.service.trainer import job_of, running
 from worker.engine.step import loop
 
 HELD_OUT = [row(f"{number} is another matter") for number in range(8)]
@@ -137,15 +137,15 @@ def test_a_job_that_was_interrupted_stops_at_the_same_step_and_tells_so_once(
     def slowly(base: Any, trainees: Any, *arguments: Any) -> Any:
         """Take time after the best step, so that the pause comes before the job stops."""
         if trainees[0].step > expected["best_step"]:
-            may_hurry.wait(0.3)
+            may_hurry.wait(1)
         return train_round(base, trainees, *arguments)
 
     monkeypatch.setattr(loop, "train_round", slowly)
     disturbed = create(tenant, early_stopping_patience=10)
     with running(api):
-        wait_for(lambda: tenant.job(disturbed)["progress"]["step"] >= expected["best_step"] + 1, 120)
+        wait_for(lambda: tenant.job(disturbed)["progress"]["step"] >= expected["best_step"] + 1, 240)
         assert tenant.http.post(f"/v1/fine_tuning/jobs/{disturbed}/pause").status_code == 200
-        wait_for(lambda: job_of(api, disturbed).status == "paused", 60)
+        wait_for(lambda: job_of(api, disturbed).status == "paused", 240)
         may_hurry.set()
         paused_at = tenant.job(disturbed)["progress"]["step"]
         assert expected["best_step"] < paused_at < expected["step"]
@@ -166,7 +166,9 @@ def test_a_job_that_was_interrupted_stops_at_the_same_step_and_tells_so_once(
 
 def test_warnings_come_once_with_numbers_and_a_job_as_usual_gets_none(api: Api) -> None:
     tenant = api.tenant()
-    files = {"training_file": tenant.upload(dataset(12))}
+    different = dataset(12).splitlines(keepends=True)
+    prompts = [line.replace(b'"hi"', f'"question {at}"'.encode()) for at, line in enumerate(different)]
+    files = {"training_file": tenant.upload(b"".join(prompts))}
     hyperparameters = {"n_epochs": 8, "batch_size": 4}
     odd = tenant.create_job(
         model=TINY,

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from cli.embedded import EmbeddedServers
-from tests.fixtures.api import dataset, wait_for
+from tests.fixtures.models.tiny import TINY, write_base
 from tests.fixtures.paths import REPOSITORY
-from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_base
-from tests.fixtures.trainer import job_of, running
+from tests.fixtures.service.api import dataset, wait_for
+from tests.fixtures.service.stack import job_api_on
+from tests.fixtures.service.trainer import job_of, running
 from worker.engine.adapters.modules import whole_model
 
 ROWS = dataset(12)
@@ -43,7 +43,7 @@ def test_a_full_job_leaves_a_model_that_gives_the_job_s_loss_in_plain_transforme
         )
         assert (job["adapter"], job["training"]["learning_rate"]) == ({"type": "full"}, 2e-5)
         with running(api):
-            wait_for(lambda: job_of(api, job["id"]).status not in ("queued", "running"), 120)
+            wait_for(lambda: job_of(api, job["id"]).status not in ("queued", "running"), 240)
         assert job_of(api, job["id"]).error is None
         adapter_id = tenant.job(job["id"])["adapter_id"]
         found = tenant.http.get(f"/v1/adapters/{adapter_id}").json()
@@ -84,7 +84,7 @@ def test_a_full_job_that_does_not_fit_into_memory_fails_before_its_first_step(
             "id"
         ]
         with running(api):
-            wait_for(lambda: job_of(api, job_id).status not in ("queued", "running"), 120)
+            wait_for(lambda: job_of(api, job_id).status not in ("queued", "running"), 240)
         shown = tenant.job(job_id)
     assert (shown["status"], shown["error"]["code"]) == ("failed", "out_of_memory")
     assert "has 0.0 GB left" in shown["error"]["message"]

@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cli.demo.compare import mean_loss
 from cli.embedded import EmbeddedServers
-from tests.fixtures.api import dataset, wait_for
-from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_base
-from tests.fixtures.trainer import job_of, running
+from tests.fixtures.models.tiny import TINY, write_base
+from tests.fixtures.service.api import dataset, wait_for
+from tests.fixtures.service.stack import job_api_on
+from tests.fixtures.service.trainer import job_of, running
 from worker.engine.base.quantisation import quantization_config
 
 ROWS = dataset(12)
@@ -93,7 +93,7 @@ def test_an_adapter_trained_over_4_bits_has_the_job_s_loss_in_plain_peft_over_4_
 ) -> None:
     """But for the embedding and the head, which the job holds in 8 bits and plain PEFT does not."""
     catalog = write_base(tmp_path, dtype="fp32", quantization=None if by_request else "nf4")
-    asked = {"quantization": "nf4"} if by_request else {}
+    asked = {"quantization": "nf4", "optimizer": "adamw_8bit"} if by_request else {}
     series, folder = trained(catalog, {"type": "lora", "r": 8}, **asked)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["training"]["quantization"] == "nf4"

@@ -12,10 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cli.demo.compare import mean_loss
 from cli.embedded import EmbeddedServers
-from tests.fixtures.api import Tenant, dataset, wait_for
-from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_base
-from tests.fixtures.trainer import job_of, running
+from tests.fixtures.models.tiny import TINY, write_base
+from tests.fixtures.service.api import Tenant, dataset, wait_for
+from tests.fixtures.service.stack import job_api_on
+from tests.fixtures.service.trainer import job_of, running
 from worker.engine.step import loop
 
 ROWS = dataset(12)
@@ -46,7 +46,7 @@ def test_a_job_of_peft_s_trains_alone_and_its_adapter_gives_the_job_s_loss_in_pl
         before, prefix, behind = (create(tenant, adapter) for adapter in adapters)
         with running(api):
             for job_id in (before, prefix, behind):
-                wait_for(lambda job_id=job_id: job_of(api, job_id).status not in ("queued", "running"), 120)
+                wait_for(lambda job_id=job_id: job_of(api, job_id).status not in ("queued", "running"), 240)
         assert {job_of(api, job_id).status for job_id in (before, prefix, behind)} == {"succeeded"}
         assert [trainees for trainees in rounds if prefix in trainees] == [{prefix}] * 12
 

@@ -1,5 +1,6 @@
 """Jobs on the base model that ships with Tunery, as users of the official client run them."""
 
+import base64
 import io
 import json
 import subprocess
@@ -20,9 +21,9 @@ from core.catalog import SMOLLM2
 from core.datasets import sample
 from core.roles import Role
 from faults.receiver import Receiver
-from tests.fixtures.api import Api, wait_for
-from tests.fixtures.stack import MODELS, Stack, preference, stack_on
-from tests.fixtures.tracker_files import tensorboard_scalars
+from tests.fixtures.outside.tracker_files import tensorboard_scalars
+from tests.fixtures.service.api import Api, wait_for
+from tests.fixtures.service.stack import MODELS, Stack, preference, stack_on
 
 JOB_SECONDS = 400
 ROWS, PAIRS = 12, 16
@@ -81,7 +82,7 @@ def test_the_official_client_runs_the_main_job_and_plain_peft_agrees_with_it(
     reported = metrics[-1]["full_valid_loss"]
     assert checkpoints[0].metrics.full_valid_loss == pytest.approx(reported)
 
-    table = client.files.content(ended.result_files[0]).text.splitlines()
+    table = base64.b64decode(client.files.content(ended.result_files[0]).text).decode().splitlines()
     assert table[0] == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
     assert len(table) == 7
 

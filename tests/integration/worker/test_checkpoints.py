@@ -9,9 +9,9 @@ from core.jobs import lifecycle
 from core.storage.artifacts import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
 from core.storage.object_store import ObjectStore
 from core.tables import Checkpoint
-from tests.fixtures.api import Api, Tenant
-from tests.fixtures.checkpoints import ELSEWHERE, messages_of, run_of
 from tests.fixtures.faults.database import broken_once
+from tests.fixtures.service.api import Api, Tenant
+from tests.fixtures.work.checkpoints import ELSEWHERE, messages_of, run_of
 
 
 @pytest.fixture

@@ -22,12 +22,12 @@ from core.database import from_now
 from core.roles import Role
 from core.serving.served_model import StoredAdapter
 from core.tables import Adapter, Checkpoint, Task
-from tests.fixtures.api import Api, Tenant, dataset, refusal, row, wait_for
-from tests.fixtures.compositions import AT, Part, composed, part, started, take, weighted, work_on
-from tests.fixtures.serving import Serving
-from tests.fixtures.shell import Shell
-from tests.fixtures.tiny import OTHER, TINY
-from tests.fixtures.warm import nursery
+from tests.fixtures.models.tiny import OTHER, TINY
+from tests.fixtures.processes.warm import nursery
+from tests.fixtures.service.api import Api, Tenant, dataset, refusal, row, wait_for
+from tests.fixtures.service.serving import Serving
+from tests.fixtures.service.shell import Shell
+from tests.fixtures.work.compositions import AT, Part, composed, part, started, take, weighted, work_on
 from worker.supervise import cleanup, store_walk
 from worker.tasks.process import Work
 from worker.tasks.service import Tasks
@@ -121,7 +121,9 @@ def test_a_composed_adapter_is_like_one_that_a_job_has_trained(
     folder = unpacked(tenant, adapter["id"], tmp_path / "composed")
     manifest = json.loads((folder / "manifest.json").read_text())
     assert [each["weight"] for each in manifest["composed"]["parents"]] == [25.0, -12.5]
-    assert first.model in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert first.model in card
+    assert "## Where it loads" in card
 
     serving.start()
     model, tokenizer = in_peft(serving, folder)
@@ -174,6 +176,34 @@ def test_found_weights_are_no_worse_and_their_loss_is_plain_pefts(
     assert best["losses"] == pytest.approx(losses, rel=1e-5)
 
 
+def token_accuracy(model: Any, tokenizer: Any, rows: list[list[dict[str, str]]]) -> float:
+    """Return the share of the last messages' tokens that are the likeliest ones after those before them."""
+    right: list[torch.Tensor] = []
+    for messages in rows:
+        prompt = tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
+        text = tokenizer.apply_chat_template(messages, tokenize=False).rstrip()
+        start = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+        tokens = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+        right.append(model(input_ids=tokens).logits[0, start - 1 : -1].argmax(-1) == tokens[0, start:])
+    return float(torch.cat(right).float().mean())
+
+
+def test_a_search_for_right_tokens_counts_them_as_plain_peft_does(
+    chat_api: Api, tenant: Tenant, serving: Serving, parts: tuple[Part, Part], tmp_path: Path
+) -> None:
+    content = dataset(6)
+    search = {"files": [tenant.upload(content)], "rows": 6, "trials": 4, "criterion": "token_accuracy"}
+    made = composed(chat_api, tenant, {each.model: 1.0 for each in parts}, method="cat", search=search)
+    assert made["error"] is None
+    trials = made["report"]["trials"]
+    best = max(trials, key=lambda trial: (trial["score"], -trial["loss"]))
+    assert made["report"]["weights"] == best["weights"]
+    model, tokenizer = in_peft(serving, unpacked(tenant, made["adapter_id"], tmp_path))
+    with torch.inference_mode():
+        rows = [json.loads(line)["messages"] for line in content.splitlines()]
+        assert best["scores"] == [pytest.approx(token_accuracy(model, tokenizer, rows))]
+
+
 def test_each_layer_and_each_row_is_progress(
     chat_api: Api, tenant: Tenant, parts: tuple[Part, Part], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +221,22 @@ def test_each_layer_and_each_row_is_progress(
     layers = tenant.http.get(f"{AT}/{composition_id}").json()["report"]["layers"]
     assert done == sorted(done)
     assert len(set(done)) > 2 * (layers + 3) + layers
+
+
+def test_a_composed_adapter_waits_to_be_measured_where_another_runtime_is_installed(
+    chat_api: Api, tenant: Tenant, parts: tuple[Part, Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = chat_api.settings.model_copy(update={"portability_at_publication": "auto"})
+    monkeypatch.setattr(chat_api, "settings", settings)
+    found = []
+    for installed in ([], ["vllm"]):
+        monkeypatch.setattr("core.settings.settings.other_runtimes", lambda _, installed=installed: installed)
+        made = composed(chat_api, tenant, dict.fromkeys((each.model for each in parts), 1.0))
+        at = f"{ADAPTERS}/{made['adapter_id']}/portability"
+        found.append(tenant.http.get(at).json()["measurement"])
+    assert found[0] is None
+    assert found[1]["status"] == "queued"
+    assert tenant.http.post(f"{at}/cancel").is_success
 
 
 def test_an_attempt_that_was_lost_after_its_upload_leaves_no_second_adapter_and_no_objects(

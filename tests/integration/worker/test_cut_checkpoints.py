@@ -8,8 +8,8 @@ from sqlalchemy import select
 
 from core.storage.artifacts import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
 from core.tables import Checkpoint
-from tests.fixtures.api import Api, Tenant
-from tests.fixtures.checkpoints import messages_of, run_of
+from tests.fixtures.service.api import Api, Tenant
+from tests.fixtures.work.checkpoints import messages_of, run_of
 
 Cut = Callable[[int], int]
 # At which byte of a file of so many bytes. A file of safetensors begins with 8 bytes for its header's length

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,27 +20,28 @@ from sqlalchemy import select
 from transformers import AutoTokenizer
 
 from core.datasets.check import read_rows
+from core.datasets.preparation.requests import Augmentation, Preparation
 from core.errors import JobError, LeaseLost
 from core.jobs.lifecycle import BEFORE_TRAINING, Progress
 from core.objectives.registry import OBJECTIVES
 from core.tables import Event, Job, Run
-from tests.fixtures.api import Api, Tenant, dataset, wait_for
+from tests.fixtures.models.tiny import save_model, text, tiny_llama
 from tests.fixtures.paths import REPOSITORY
-from tests.fixtures.processes import named
-from tests.fixtures.tiny import save_model, text, tiny_llama
-from tests.fixtures.trainer import renderer
+from tests.fixtures.processes.processes import named
+from tests.fixtures.service.api import Api, Tenant, dataset, wait_for
+from tests.fixtures.service.trainer import renderer
 from worker.data import reader as reading
 from worker.data.companions import with_companions
 from worker.data.fingerprint import Fingerprint, beginning
 from worker.data.reader import DataReader, JobData, Readers
 from worker.data.render import Rendering
-from worker.data.render_request import RenderRequest
+from worker.data.render_request import PrepareRequest, RenderRequest
 from worker.engine.base.base_model import ResidentBase
 from worker.report.job_lease import JobLease
 
 WHOLE, CUT = 512, 25  # tokens; a row has a few more tokens than CUT
 ENDLESS = 10**6  # tokens; a row of `slow_dataset` has fewer
-SECONDS = 60
+SECONDS = 240
 PROGRAM = "worker.data.render_process"
 
 
@@ -48,7 +50,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> ResidentBase:
     """Return the parts of a base model that reading needs."""
     folder = tmp_path_factory.mktemp("model")
     save_model(tiny_llama(), folder, text)
-    entry = SimpleNamespace(quantization=None)
+    entry = SimpleNamespace(id="tiny", revision="1", quantization=None)
     facts = {"source_sha256": "a hash", "dtype": torch.float32, "compute": None}
     return cast(ResidentBase, SimpleNamespace(folder=folder, entry=entry, **facts))
 
@@ -150,6 +152,24 @@ def test_both_files_are_read_and_the_client_hears_of_rows_that_were_cut(alice: T
     assert (data.validation_file.id, len(data.validation_rows)) == (job.job.validation_file_id, 10)
     for param in ("training_file", "validation_file"):
         assert any(message.startswith(f"{param}: lines 1, 2") for message in job.messages())
+
+
+def test_what_is_wrong_with_the_rows_is_told_before_training(alice: Tenant, claimed: Any) -> None:
+    rows = dataset(12).splitlines(keepends=True)
+    job: Reading = claimed(
+        b"".join([*rows, rows[0]]),
+        validation_file=alice.upload(b"".join([rows[3], *dataset(20).splitlines(True)[12:]])),
+    )
+    assert alice.job(job.job.id)["data_check"] is None
+    job.read()
+    found = alice.job(job.job.id)["data_check"]
+    codes = {(each["file"], each["code"]): each for each in found}
+    repeated = codes["training_file", "exact_duplicate"]
+    assert (repeated["count"], repeated["lines"], repeated["severity"]) == (1, [13], "warning")
+    assert codes["validation_file", "leaked_row"]["lines"] == [1]
+    told = [message for message in job.messages() if "the training file has this row (line 1)" in message]
+    assert len(told) == 1
+    assert not any("nearly an earlier row" in message for message in job.messages()), "notes are no warnings"
 
 
 def chat_rows() -> list[dict[str, Any]]:
@@ -305,6 +325,22 @@ def test_a_base_model_that_takes_too_much_for_a_row_ends_its_job_alone(
         job.read()
     assert (raised.value.code, raised.value.param) == ("rows_not_rendered", "training_file")
     assert len(other.read().training_rows) == 12
+
+
+def test_a_row_that_takes_too_long_to_prepare_is_refused_by_its_line(
+    base: ResidentBase, tmp_path: Path
+) -> None:
+    asked = Preparation(augmentation=Augmentation(copies=4, typing_noise=0.2))
+    request = PrepareRequest("training_file", "chat", asked, 1, tmp_path, row_seconds=1)
+    row = {"messages": [{"role": "user", "content": "words " * 10**6}, {"role": "assistant", "content": "x"}]}
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(json.dumps(row).encode() + b"\n")
+    with renderer().render(base.folder, FileIO(file), request) as channel:
+        while isinstance(found := channel.recv(), int):
+            pass
+    assert isinstance(found, JobError)
+    assert found.code == "rows_not_prepared"
+    assert str(found).startswith("Line 1: to prepare the row takes more than 1 s")
 
 
 def test_if_the_process_that_forks_dies_another_one_takes_its_place(claimed: Any) -> None:

@@ -1,28 +1,21 @@
 """Checks and conversions of files by a real process, as the worker starts it, from the command line."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fixtures.api import Api, Tenant, dataset
-from tests.fixtures.shell import Shell
-from tests.fixtures.warm import nursery
+from tests.fixtures.service.api import Api, Tenant, dataset
+from tests.fixtures.service.shell import Shell
+from tests.fixtures.work.file_tasks import running_tasks
 from worker.tasks.service import Tasks
 
 
 @pytest.fixture
 def tasks(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Tasks]:
-    """Run tasks as a worker does, in processes that start with their imports done."""
-    settings = api.settings
-    names = ("database_url", "s3_endpoint_url", "s3_bucket", "catalog_file")
-    for name, value in {**{name: getattr(settings, name) for name in names}, "home": tmp_path}.items():
-        monkeypatch.setenv(f"TUNERY_{name.upper()}", str(value))
-    monkeypatch.setattr("worker.process.held_processes.subprocess", nursery().subprocess)
-    tasks = Tasks(api.sessions, 1, ["check", "conversion"])
-    tasks.start()
-    yield tasks
-    tasks.stop()
+    with running_tasks(api, monkeypatch, tmp_path) as tasks:
+        yield tasks
 
 
 def test_the_command_line_has_a_local_file_checked_and_mended(
@@ -30,18 +23,21 @@ def test_the_command_line_has_a_local_file_checked_and_mended(
 ) -> None:
     shell = Shell(tmp_path, {"TUNERY_BASE_URL": api.url, "TUNERY_API_KEY": alice.key})
     rows = dataset(12).splitlines(keepends=True)
-    (tmp_path / "train.jsonl").write_bytes(b"".join([*rows, rows[0]]))
+    said = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "ann.lee@gmail.com"}]
+    last = json.dumps({"messages": said}).encode() + b"\n"
+    (tmp_path / "train.jsonl").write_bytes(b"".join([*rows, rows[0], last]))
     (tmp_path / "valid.jsonl").write_bytes(rows[3])
     arguments = ("files", "check", "train.jsonl", "--validation", "valid.jsonl")
     check = shell.json(*arguments, "--mend")
-    assert check["report"]["rows"] == 13
+    assert check["report"]["rows"] == 14
     mended = alice.http.get(f"/v1/files/{check['mended_file']}").json()
-    assert mended["rows"] == 11
+    assert mended["rows"] == 12
     shown = shell.run("files", "check", check["file_id"], "--max-length", "8")
     assert shown.returncode == 0, shown.stderr
     assert "exact_duplicate" in shown.stdout
+    assert "messages[1].content" in shown.stdout
     assert "row_cut" in shown.stdout
-    assert "13 rows of kind chat" in shown.stderr
+    assert "14 rows of kind chat, found as chat in jsonl" in shown.stderr
 
 
 def test_the_command_line_has_a_local_file_converted(
@@ -52,6 +48,6 @@ def test_the_command_line_has_a_local_file_converted(
     shown = shell.run("files", "convert", "train.csv")
     assert shown.returncode == 0, shown.stderr
     assert "question_answer" in shown.stdout
-    assert "Capital of Peru?" in shown.stderr
+    assert '"content": "Capital of Peru?"' in shown.stderr  # as JSON
     file_id = shown.stdout.split()[1]
     assert alice.http.get(f"/v1/files/{file_id}").json()["rows"] == 2

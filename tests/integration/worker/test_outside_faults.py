@@ -9,15 +9,15 @@ from sqlalchemy import select
 from cli.embedded import EmbeddedServers
 from core.tables import Event, Run
 from faults.picky_store import PickyStore
-from tests.fixtures.api import Api, Tenant, wait_for
 from tests.fixtures.faults.database import losing_the_answer
 from tests.fixtures.faults.disks import SmallDisk
-from tests.fixtures.stack import cancel_all, job_api_on, short_rows
-from tests.fixtures.tiny import TINY, write_base
-from tests.fixtures.trainer import job_of, running
+from tests.fixtures.models.tiny import TINY, write_base
+from tests.fixtures.service.api import Api, Tenant, wait_for
+from tests.fixtures.service.stack import cancel_all, job_api_on, short_rows
+from tests.fixtures.service.trainer import job_of, running
 from worker.train.server_probe import LEAST_BYTES
 
-SECONDS = 60
+SECONDS = 240
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,11 @@
 """Portability through the API: a real process measures, on a tiny base model."""
 
-from collections.abc import Iterator
+import hashlib
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +16,26 @@ from sqlalchemy import select
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.catalog import load_catalog
-from core.tables import Task
-from tests.fixtures.api import Api, Tenant, dataset, wait_for
-from tests.fixtures.shell import Shell
-from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import TINY, write_base
-from tests.fixtures.trainer import running
-from tests.fixtures.warm import nursery
+from core.portability.rules import reports_by_rule
+from core.portability.section import section_by_rule
+from core.roles import Role
+from core.tables import Adapter, Task
+from tests.fixtures.faults import crashes
+from tests.fixtures.faults.cleaning import check_store
+from tests.fixtures.models.tiny import TINY, write_base
+from tests.fixtures.processes.warm import nursery
+from tests.fixtures.service.api import Api, Tenant, dataset, wait_for
+from tests.fixtures.service.shell import Shell
+from tests.fixtures.service.stack import job_api_on
+from tests.fixtures.service.trainer import running
+from tests.fixtures.work import exporting
+from tests.fixtures.work.imports import imported_at_once
+from tests.fixtures.work.portability import take_measurement
 from worker.engine.adapters.saving import save_adapter
+from worker.portability.card import put_card_in_place
+from worker.save.folder import write_manifest
+from worker.supervise import cleanup, store_walk
+from worker.tasks.process import Work, do_and_write
 from worker.tasks.service import Tasks
 
 SECONDS = 240
@@ -66,6 +83,9 @@ def adapter(api: Api, tenant: Tenant, catalog: Path, tmp_path: Path) -> str:
             torch.nn.init.normal_(parameter, 0, 0.1)
     save_adapter(model, entry, tmp_path / "adapter")
     AutoTokenizer.from_pretrained(entry.path).save_pretrained(tmp_path / "adapter")
+    by_rule = reports_by_rule({"type": "lora", "r": 4}, entry.repository, entry.revision)
+    (tmp_path / "adapter" / "README.md").write_text("# mine\n" + section_by_rule(by_rule))
+    write_manifest(tmp_path / "adapter", {"made_for": "a test"}, quantised=False)
     job = tenant.create_job(model=TINY, validation_file=tenant.upload(dataset(3)))
     return api.finish(api.claim(job["id"]), tmp_path / "adapter")
 
@@ -77,7 +97,12 @@ def test_the_command_line_has_an_adapter_measured_on_its_validation_file(
     by_rule = shell.json("adapters", "portability", adapter)
     assert {each["measured"] for each in by_rule["runtimes"]} == {False}
     shown = shell.json("adapters", "portability", adapter, "--measure")
-    assert shown["prompts"] == {"count": 3, "source": "validation_file", "new_tokens": 16}
+    assert shown["prompts"] == {
+        "count": 20,
+        "from_validation_file": 3,
+        "from_general_list": 17,
+        "new_tokens": 16,
+    }
     reports = {each["runtime"]: each for each in shown["runtimes"]}
     assert (reports["peft"]["status"], reports["peft"]["needs"]) == ("works", "as_it_is")
     assert reports["llama_cpp"]["status"] == "fails"  # this tokenizer of single bytes has no merges
@@ -87,33 +112,275 @@ def test_the_command_line_has_an_adapter_measured_on_its_validation_file(
 
     table = shell.run("adapters", "portability", adapter)
     assert table.returncode == 0, table.stderr
-    assert "3/3" in table.stdout
+    assert "20/20" in table.stdout
     assert "llama.cpp" in table.stdout
 
 
-def test_a_report_outlives_the_days_of_exports_and_has_no_files(
+def test_the_model_card_has_what_was_measured_last_and_no_other_file_changes(
+    api: Api, tenant: Tenant, tasks: Tasks, adapter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files_of(tenant, adapter)
+    assert before["README.md"].count(b"not measured here") == 3
+    first = measured(tenant, adapter)
+    after = files_of(tenant, adapter)
+    card = after["README.md"].decode()
+    assert card.startswith("# mine\n")
+    assert "| as it is | measured: works |" in card
+    assert "| 20 of 20 |" in card
+    assert "no answers: " in card  # of llama.cpp: this tokenizer of single bytes has no merges
+    assert card.count("not measured here") == 1  # of vLLM
+    assert changed(before, after) == {"README.md", "manifest.json"}
+    assert json.loads(after["manifest.json"])["made_for"] == "a test"
+    with api.sessions() as session:
+        row, task = session.get_one(Adapter, adapter), session.get_one(Task, first)
+    assert [file["name"] for file in row.files[:2]] == ["README.md", "manifest.json"]
+    assert (task.status, task.expires_at) == ("succeeded", None)
+
+    second = measured(tenant, adapter)
+    again = files_of(tenant, adapter)
+    assert changed(after, again) <= {"README.md", "manifest.json"}
+    assert again["README.md"].count(b"## Where it loads") == 1
+
+    assert len(objects(api, first)) == 2  # for those who read it, until the next one begins
+    measured(tenant, adapter)
+    monkeypatch.setattr(cleanup, "GRACE", cleanup.GRACE * 0)
+    cleanup.remove_tasks(api.sessions, api.store)
+    assert objects(api, first) == []
+    assert len(objects(api, second)) == 2
+    files_of(tenant, adapter)
+    check_store(api)
+
+    assert tenant.http.delete(f"/v1/adapters/{adapter}").status_code == 200
+    cleanup.remove_tasks(api.sessions, api.store)
+    assert objects(api, second) == []
+
+
+def test_an_export_is_made_of_an_adapter_whose_card_was_replaced(
     api: Api, tenant: Tenant, tasks: Tasks, adapter: str
 ) -> None:
-    at = f"/v1/adapters/{adapter}/portability"
-    task_id = tenant.http.post(at).json()["measurement"]["id"]
-    wait_for(lambda: tenant.http.get(at).json()["measurement"]["finished_at"], SECONDS)
+    measured(tenant, adapter)
+    exports = Tasks(api.sessions, 1, ["export"])
+    exports.start()
+    try:
+        made = exporting.ended(tenant, adapter, exporting.started(tenant, adapter))
+    finally:
+        exports.stop()
+    assert (made["status"], made["error"]) == ("succeeded", None)
+    at = f"/v1/adapters/{adapter}/exports/{made['id']}/files/"
+    for file in made["files"]:
+        assert hashlib.sha256(tenant.http.get(at + file["name"]).content).hexdigest() == file["sha256"]
+
+
+def test_the_card_of_a_measurement_whose_processes_are_killed_is_put_in_place_once(
+    api: Api, tenant: Tenant, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The first process dies when it has kept the card, the second before it puts the card in place."""
+    adapter, _ = imported_at_once(api, tenant, tmp_path)
+    before = files_of(tenant, adapter)
+    crashes_left = tmp_path / "crashes"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in crashes.plan(crashes_left, "place task.kept 1", "place task.delivered 1").items():
+            patch.setenv(name, value)
+        request.getfixturevalue("tasks")
+        task_id = measured(tenant, adapter)
+    assert crashes.left(crashes_left) == []
+    with api.sessions() as session:
+        task, row = session.get_one(Task, task_id), session.get_one(Adapter, adapter)
+    assert (task.status, task.fence, task.losses, task.error) == ("succeeded", 3, 2, None)
+    first = f"portabilitys/{task_id}/1-"  # made by the first process, and not again
+    assert [file.get("key", "").startswith(first) for file in row.files[:3]] == [True, True, False]
+    assert len(objects(api, task_id)) == 2
+    after = files_of(tenant, adapter)
+    assert changed(before, after) == {"README.md", "manifest.json"}
+    assert b"imported into Tunery" in after["README.md"]
+    assert b"measured: works" in after["README.md"]
+
+
+@pytest.mark.parametrize("end", ["cancelled", "deleted", "taken"])
+def test_a_process_that_has_lost_its_measurement_puts_no_card_in_place(
+    api: Api, tenant: Tenant, adapter: str, end: str
+) -> None:
+    at = f"/v1/adapters/{adapter}"
+    task_id = tenant.http.post(f"{at}/portability").json()["measurement"]["id"]
+    lease = take_measurement(api, task_id)
+    with api.sessions() as session:
+        task, files = session.get_one(Task, task_id), session.get_one(Adapter, adapter).files
+
+    def lose(_: Work, folder: Path) -> dict[str, Any]:
+        (folder / "README.md").write_text("# another card\n")
+        return {}
+
+    def lose_it_at_last(work: Work, _: Path) -> dict[str, Any]:
+        if end == "cancelled":
+            assert tenant.http.post(f"{at}/portability/cancel").status_code == 200
+        elif end == "deleted":
+            assert tenant.http.delete(at).status_code == 200
+        else:
+            with work.sessions.begin() as session:
+                session.get_one(Task, task_id).fence += 1
+        return {}
+
+    work = Work(api.settings, api.sessions, api.store, task, lease)
+    do_and_write(lose, work, None, lose_it_at_last, put_card_in_place)
+    with api.sessions() as session:
+        assert session.get_one(Adapter, adapter).files == files
+        assert session.get_one(Task, task_id).status == ("running" if end == "taken" else "cancelled")
+
+
+def test_a_card_that_an_adapter_names_outlives_its_measurement(
+    api: Api, tenant: Tenant, adapter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker of an earlier release writes no card, so that a hidden measurement has the newest one."""
+    monkeypatch.setattr(cleanup, "GRACE", cleanup.GRACE * 0)
+    task_id = tenant.http.post(f"/v1/adapters/{adapter}/portability").json()["measurement"]["id"]
+    lease = take_measurement(api, task_id)
     with api.sessions() as session:
         task = session.get_one(Task, task_id)
-    assert (task.status, task.files, task.bytes, task.expires_at) == ("succeeded", [], 0, None)
+
+    def write(_: Work, folder: Path) -> dict[str, Any]:
+        (folder / "README.md").write_text("# another card\n")
+        (folder / "left.txt").write_text("which no adapter names\n")
+        return {}
+
+    work = Work(api.settings, api.sessions, api.store, task, lease)
+    do_and_write(write, work, None, None, put_card_in_place)
+    with api.sessions.begin() as session:
+        row, task = session.get_one(Adapter, adapter), session.get_one(Task, task_id)
+        row.files = [file for file in row.files if file["name"] != "left.txt"]
+        task.deleted_at = task.finished_at
+    cleanup.remove_tasks(api.sessions, api.store)
+    assert objects(api, task_id) == [f"portabilitys/{task_id}/{lease.attempt}/README.md"]
+    card = tenant.http.get(f"/v1/adapters/{adapter}/files/README.md")
+    assert card.content == b"# another card\n"
+    assert tenant.http.delete(f"/v1/adapters/{adapter}").status_code == 200
+    monkeypatch.setattr(store_walk, "YOUNG", store_walk.YOUNG * 0)
+    monkeypatch.setattr(store_walk, "REST", store_walk.REST * 0)
+    wait_for(lambda: store_walk.walk_store(api.sessions, api.store) or not objects(api, task_id), SECONDS)
 
 
-@pytest.mark.parametrize("wanted", [False, True])
-def test_a_published_adapter_waits_to_be_measured_if_the_operator_wants_it(
-    api: Api, tenant: Tenant, wanted: bool
+def test_a_project_with_which_the_model_is_shared_measures_it_and_changes_no_card_but_reads_the_owner_s(
+    api: Api, tenant: Tenant, tasks: Tasks, adapter: str
 ) -> None:
+    friend = api.tenant()
+    model = tenant.http.get(f"/v1/adapters/{adapter}").json()["model"]
+    admin = api.tenant(tenant.project, Role.ADMIN)
+    admin.openai.fine_tuning.checkpoints.permissions.create(model, project_ids=[friend.project_id])
+    before = files_of(tenant, adapter)
+    task_id = measured(friend, adapter)
+    report = friend.http.get(f"/v1/adapters/{adapter}/portability").json()
+    assert (report["runtimes"][0]["runtime"], report["runtimes"][0]["measured"]) == ("peft", True)
+    assert files_of(tenant, adapter) == before
+    assert objects(api, task_id) == []
+    measured(tenant, adapter)
+    assert changed(before, files_of(friend, adapter)) == {"README.md", "manifest.json"}
+
+
+def test_a_measurement_whose_processes_are_killed_is_made_by_the_next_one_once(
+    api: Api, tenant: Tenant, adapter: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The first process dies while it fetches the adapter, the second after all was measured."""
+    crashes_left = tmp_path / "crashes"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in crashes.plan(crashes_left, "store 2", "place task.uploaded 1").items():
+            patch.setenv(name, value)
+        at = f"/v1/adapters/{adapter}/portability"
+        task_id = tenant.http.post(at).json()["measurement"]["id"]
+        request.getfixturevalue("tasks")
+        wait_for(lambda: tenant.http.get(at).json()["measurement"]["finished_at"], SECONDS)
+    assert crashes.left(crashes_left) == []
+    with api.sessions() as session:
+        task = session.get_one(Task, task_id)
+    assert (task.status, task.fence, task.losses, task.error) == ("succeeded", 3, 2, None)
+    shown = tenant.http.get(at).json()
+    assert shown["prompts"]["count"] == 20
+    assert {each["runtime"] for each in shown["runtimes"] if each["measured"]} >= {"peft", "llama_cpp"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "installed", "measured"),
+    [("auto", [], False), ("auto", ["llama_cpp"], True), (False, ["llama_cpp"], False)],
+)
+def test_a_published_adapter_waits_to_be_measured_where_another_runtime_is_installed(
+    api: Api,
+    tenant: Tenant,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: Any,
+    installed: list[str],
+    measured: bool,
+) -> None:
+    monkeypatch.setattr("core.settings.settings.other_runtimes", lambda _: installed)
     job = tenant.create_job(model=TINY, hyperparameters={"n_epochs": 1, "batch_size": 4})
     with running(api, portability_at_publication=wanted):
         wait_for(lambda: tenant.job(job["id"])["status"] == "succeeded", SECONDS)
     adapter = tenant.job(job["id"])["adapter_id"]
     measurement = tenant.http.get(f"/v1/adapters/{adapter}/portability").json()["measurement"]
-    assert (measurement is not None) == wanted
+    assert (measurement is not None) == measured
     with api.sessions() as session:
         waiting = session.scalars(select(Task).where(Task.adapter_id == adapter)).all()
-    assert [task.status for task in waiting] == ["queued"] * wanted
-    if wanted:
+    assert [(task.status, task.started_by_job) for task in waiting] == [("queued", True)] * measured
+    if measured:
         tenant.http.post(f"/v1/adapters/{adapter}/portability/cancel")
+
+
+def test_a_measurement_that_hangs_holds_up_no_export(
+    api: Api, tenant: Tenant, adapter: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexec cat\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    measuring = tenant.http.post(f"/v1/adapters/{adapter}/portability").json()["measurement"]["id"]
+    threads = Tasks.of(api.settings.model_copy(update={"task_processes": 1}), api.sessions)
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for(lambda: status_of(api, measuring) == "running", SECONDS)
+        exporting = tenant.http.post(f"/v1/adapters/{adapter}/exports", json={"format": "lora"}).json()["id"]
+        wait_for(lambda: status_of(api, exporting) == "running", SECONDS)
+        assert status_of(api, measuring) == "running"
+    finally:
+        for thread in threads:
+            thread.stop()
+
+
+def measured(tenant: Tenant, adapter: str) -> str:
+    """Have the adapter measured, and return the id of the task."""
+    at = f"/v1/adapters/{adapter}/portability"
+    task_id = tenant.http.post(at).json()["measurement"]["id"]
+    wait_for(lambda: tenant.http.get(at).json()["measurement"]["finished_at"], SECONDS)
+    ended = tenant.http.get(at).json()["measurement"]
+    assert (ended["id"], ended["status"], ended["error"]) == (task_id, "succeeded", None)
+    return str(task_id)
+
+
+def files_of(tenant: Tenant, adapter: str) -> Mapping[str, bytes]:
+    """Download the files, alone and in a zip. Their bytes are those that the API and the manifest name."""
+    at = f"/v1/adapters/{adapter}"
+    shown = tenant.http.get(at).json()["files"]
+    assert all(set(file) == {"name", "bytes", "sha256"} for file in shown)
+    archive = zipfile.ZipFile(io.BytesIO(tenant.http.get(f"{at}/content").content))
+    assert archive.namelist() == [file["name"] for file in shown]
+    found = {file["name"]: archive.read(file["name"]) for file in shown}
+    for file in shown:
+        assert tenant.http.get(f"{at}/files/{file['name']}").content == found[file["name"]]
+        assert len(found[file["name"]]) == file["bytes"]
+        assert hashlib.sha256(found[file["name"]]).hexdigest() == file["sha256"]
+    listed = json.loads(found["manifest.json"])["files"]
+    assert {file["name"]: file["sha256"] for file in listed} == {
+        file["name"]: file["sha256"] for file in shown if file["name"] != "manifest.json"
+    }
+    return found
+
+
+def changed(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> set[str]:
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name] != after[name]}
+
+
+def objects(api: Api, task_id: str) -> list[str]:
+    return list(api.store.list(f"portabilitys/{task_id}/"))
+
+
+def status_of(api: Api, task_id: str) -> str:
+    with api.sessions() as session:
+        return session.get_one(Task, task_id).status

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 
 from core.storage.object_store import result_key
-from tests.fixtures.api import Api, Tenant
 from tests.fixtures.faults.database import broken_once
+from tests.fixtures.service.api import Api, Tenant
 from worker.report.job_lease import JobLease
 from worker.report.reporter import StepMetrics
 from worker.save import result_table

@@ -10,8 +10,8 @@ import pytest
 
 from core.storage.object_store import PART_BYTES, ObjectStore
 from faults.picky_store import PickyStore, Refusal
-from tests.fixtures.api import Api, wait_for
 from tests.fixtures.faults.disks import SmallDisk
+from tests.fixtures.service.api import Api, wait_for
 from worker.train.server_probe import LEAST_BYTES, ServerProbe
 
 PREFIX = "checkpoints/ftjob-of-this-test/"
@@ -99,11 +99,11 @@ def test_no_job_waits_for_a_test(store: ObjectStore, picky_store: PickyStore) ->
     tested = threading.Event()
     server_probe = ServerProbe(store, pause=0.05, tested=tested.set)
     assert not server_probe.allow_a_job()
-    assert asked.wait(10)
+    assert asked.wait(60)
     assert not server_probe.allow_a_job()
     assert not tested.is_set()
     go.set()
-    assert tested.wait(10), "the trainer is woken"
+    assert tested.wait(60), "the trainer is woken"
     assert server_probe.allow_a_job()
 
 
@@ -114,7 +114,7 @@ def test_a_fault_during_a_test_is_not_forgotten_when_the_test_succeeds(
     server_probe = ServerProbe(store, pause=60, tested=tested.set)
     server_probe.allow_a_job()
     server_probe.note_fault()
-    assert tested.wait(10)
+    assert tested.wait(60)
     assert not server_probe.allow_a_job()
 
 
@@ -139,5 +139,5 @@ def test_a_disk_that_is_gone_lets_no_job_in(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     server_probe = ServerProbe(store, pause=60, tested=tested.set)
     server_probe.allow_a_job()
-    assert tested.wait(10)
+    assert tested.wait(60)
     assert not server_probe.allow_a_job()

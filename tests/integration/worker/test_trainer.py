@@ -23,12 +23,12 @@ from core.jobs import lifecycle
 from core.jobs.lifecycle import Progress
 from core.jobs.spec import JobSpec
 from core.tables import Checkpoint, Job
-from tests.fixtures.api import Api, Tenant, wait_for
-from tests.fixtures.endpoint import Endpoint
-from tests.fixtures.hostile import truncated
-from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import OTHER, TINY, write_base
-from tests.fixtures.trainer import job_of, new_trainer, running
+from tests.fixtures.models.hostile import truncated
+from tests.fixtures.models.tiny import OTHER, TINY, write_base
+from tests.fixtures.outside.endpoint import Endpoint
+from tests.fixtures.service.api import Api, Tenant, wait_for
+from tests.fixtures.service.stack import job_api_on
+from tests.fixtures.service.trainer import job_of, new_trainer, running
 from worker.train.job import TrainingJob
 from worker.train.trainer import _at_signal, _listen, _say_that_it_waits
 
@@ -43,7 +43,7 @@ def test_a_new_trainer_takes_no_job_while_the_store_is_away(
 ) -> None:
     job_id = alice.create_job()["id"]
     with capture_logs() as logs, running(api, s3_endpoint_url=f"http://127.0.0.1:{closed_port}"):
-        wait_for(lambda: any(entry["event"] == "store_unreachable" for entry in logs), 30)
+        wait_for(lambda: any(entry["event"] == "store_unreachable" for entry in logs), 240)
     job = job_of(api, job_id)
     assert (job.status, job.fence) == ("queued", 0)
     alice.openai.fine_tuning.jobs.cancel(job_id)
@@ -71,11 +71,42 @@ def test_a_job_that_waits_where_nothing_fits_leaves_the_trainer_alive_and_is_tol
         assert not trainer._claim()
         cohort.jobs = []
         assert trainer._claim()
-        wait_for(lambda: cohort.train() or job_of(api, job_id).status == "failed", 30)
+        wait_for(lambda: cohort.train() or job_of(api, job_id).status == "failed", 240)
         error = job_of(api, job_id).error
         assert error is not None
         assert error["code"] == "out_of_memory"
         assert "Lower adapter.r" in error["message"]
+
+
+def test_a_catalog_that_changes_takes_no_base_model_from_the_jobs_that_train_on_it(
+    servers: EmbeddedServers, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = write_base(tmp_path)
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
+        tenant = api.tenant()
+        trainer = new_trainer(api.settings)
+        slot, cohort = trainer._slot, trainer._cohort
+        tenant.create_job(model=TINY)
+        assert trainer._claim()
+        base = slot.base
+        catalog.write_text(catalog.read_text().replace('license = "', 'license = "another than '))
+        tenant.create_job(model=TINY)
+        assert trainer._claim(), "the weights are the same"
+        may_join = trainer._may_join
+
+        def may_join_just_before_a_change(row: Job, suspect: bool) -> bool:
+            answer = may_join(row, suspect)
+            catalog.write_text(catalog.read_text().replace("max_length = ", "max_length = 1"))
+            return answer
+
+        late = tenant.create_job(model=TINY)["id"]
+        monkeypatch.setattr(trainer, "_may_join", may_join_just_before_a_change)
+        assert trainer._claim()
+        assert slot.base is base
+        assert (len(cohort.jobs), job_of(api, late).status) == (2, "queued")
+        assert has_event(tenant, late, "changed in the catalog")
+        for job in cohort.jobs:
+            job.close()
 
 
 def test_a_job_too_long_for_its_neighbours_waits_for_their_end_and_nobody_joins_meanwhile(
@@ -89,24 +120,24 @@ def test_a_job_too_long_for_its_neighbours_waits_for_their_end_and_nobody_joins_
         tenant = api.tenant()
         many_steps = {"n_epochs": 50, "batch_size": 1}
         neighbour = tenant.create_job(model=TINY, hyperparameters=many_steps)["id"]
-        wait_for(lambda: has_event(tenant, neighbour, "A step takes at most"), 60)
+        wait_for(lambda: has_event(tenant, neighbour, "A step takes at most"), 240)
         base = trainer._slot.base
         load = trainer._slot.load_of(JobSpec.model_validate(job_of(api, neighbour).spec), longest_row=512)
         least = base.budget.expected_bytes(load, Measures(Recompute.LAYERS, 64))
         assert least is not None
         base.budget = replace(base.budget, free_bytes=round(least / (1 - SPARE["cpu"])) + 1)
         waiting = tenant.create_job(model=TINY, hyperparameters={"n_epochs": 1})["id"]
-        wait_for(lambda: has_event(tenant, waiting, "waits until it fits"), 60)
+        wait_for(lambda: has_event(tenant, waiting, "waits until it fits"), 240)
         behind = tenant.create_job(model=TINY)["id"]
         looked_at = trainer._looked_at
-        wait_for(lambda: trainer._looked_at > looked_at, 60)
-        trainee = trainer._process_group._trainees[neighbour]
+        wait_for(lambda: trainer._looked_at > looked_at, 240)
+        trainee = trainer._process_group._local.trainees[neighbour]
         step = trainee.step
-        wait_for(lambda: trainee.step > step, 60)
+        wait_for(lambda: trainee.step > step, 240)
         assert (job_of(api, waiting).status, job_of(api, behind).status) == ("running", "queued")
         for job_id in (behind, neighbour):
             tenant.openai.fine_tuning.jobs.cancel(job_id)
-        wait_for(lambda: job_of(api, waiting).status == "succeeded", 60)
+        wait_for(lambda: job_of(api, waiting).status == "succeeded", 240)
         assert has_event(tenant, waiting, "computes the layers again")
 
 
@@ -133,7 +164,7 @@ def test_a_signal_is_met_wherever_it_interrupts_the_main_thread() -> None:
             signal.raise_signal(signal.SIGUSR1)
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert bell.wait(10)
+    assert bell.wait(120)
 
 
 def test_a_hub_that_is_away_fails_no_job(
@@ -142,7 +173,7 @@ def test_a_hub_that_is_away_fails_no_job(
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{closed_port}")
     job_id = alice.create_job()["id"]
     with running(api):
-        wait_for(lambda: (job := job_of(api, job_id)).fence and job.status != "running", 30)
+        wait_for(lambda: (job := job_of(api, job_id)).fence and job.status != "running", 240)
     job = job_of(api, job_id)
     assert (job.status, job.lost_attempts) == ("queued", 0)
     messages = [event.message for event in alice.openai.fine_tuning.jobs.list_events(job_id)]
@@ -161,7 +192,7 @@ def test_a_damaged_base_model_ends_its_job_alone(
         tenant = api.tenant()
         refused, trained = (tenant.create_job(model=model)["id"] for model in (OTHER, TINY))
         with running(api):
-            wait_for(lambda: job_of(api, trained).status == "succeeded", 60)
+            wait_for(lambda: job_of(api, trained).status == "succeeded", 240)
         job = job_of(api, refused)
     assert (job.status, job.lost_attempts) == ("failed", 0)
     assert job.error is not None
@@ -186,7 +217,7 @@ def test_a_disk_that_takes_no_folder_costs_neither_the_job_an_attempt_nor_the_tr
         job_id = tenant.create_job(model=TINY)["id"]
         with monkeypatch.context() as patch, running(api):
             patch.setattr(tempfile, "mkdtemp", refuse)
-            wait_for(lambda: (job := job_of(api, job_id)).fence and job.status != "running", 60)
+            wait_for(lambda: (job := job_of(api, job_id)).fence and job.status != "running", 240)
         job = job_of(api, job_id)
         assert (job.status, job.lost_attempts) == ("queued", 0)
         messages = [event.message for event in tenant.openai.fine_tuning.jobs.list_events(job_id)]
@@ -208,7 +239,7 @@ def test_a_suspect_saves_what_proves_it_innocent_before_its_checkpoint_is_due(
             lifecycle.renew(session, lease, Progress("training", step=2))
             lifecycle.lose_runs_of(session, "a test", "The trainer burst", 3)
         with running(api):
-            wait_for(lambda: job_of(api, job_id).status == "succeeded", 120)
+            wait_for(lambda: job_of(api, job_id).status == "succeeded", 240)
         with api.sessions() as session:
             query = select(Checkpoint.step).where(Checkpoint.job_id == job_id)
             assert sorted(session.scalars(query)) == [3, 12]
@@ -238,8 +269,8 @@ def test_a_job_of_a_newer_release_waits_untouched_and_holds_up_nobody(
             job = session.get_one(Job, newer)
             job.spec = stored = {**job.spec, **change}
         with capture_logs() as logs, running(api, lambda: said.append("waiting")):
-            wait_for(lambda: job_of(api, behind).status == "succeeded", 120)
-            wait_for(lambda: said, 30)
+            wait_for(lambda: job_of(api, behind).status == "succeeded", 240)
+            wait_for(lambda: said, 240)
         job = job_of(api, newer)
         assert (job.status, job.fence, job.spec) == ("queued", 0, stored)
         told = [entry for entry in logs if entry["event"] == "job_is_beyond_this_release"]

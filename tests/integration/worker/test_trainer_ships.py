@@ -15,14 +15,14 @@ from cli.embedded import EmbeddedServers
 from core.storage.artifacts import STATE_NAME, WEIGHTS_NAME
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter, Checkpoint, Eval, Job, Run, Task
-from tests.fixtures.api import Api, Tenant, wait_for
 from tests.fixtures.faults.database import lose_the_claim
-from tests.fixtures.stack import cancel_all, job_api_on, short_rows
-from tests.fixtures.tiny import TINY, write_base
-from tests.fixtures.trainer import running
+from tests.fixtures.models.tiny import TINY, write_base
+from tests.fixtures.service.api import Api, Tenant, wait_for
+from tests.fixtures.service.stack import cancel_all, job_api_on, short_rows
+from tests.fixtures.service.trainer import running
 from worker.engine.adapters.low_rank import TrainableAdapter
 
-SECONDS = 120
+SECONDS = 240
 ROWS = 48
 BATCH_SIZE = 4
 STEPS_PER_EPOCH = ROWS // BATCH_SIZE
@@ -117,9 +117,17 @@ def test_a_checkpoint_whose_upload_hangs_holds_up_neither_its_job_nor_a_neighbou
     assert run.outcome == "succeeded"
 
 
-def test_the_last_adapter_is_written_once_and_is_the_result_and_the_last_checkpoint(
+def test_the_last_adapter_is_written_and_sent_once_and_is_the_result_and_the_last_checkpoint(
     api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sent: list[str] = []
+    put_file = ObjectStore.put_file
+
+    def counted(store: ObjectStore, key: str, path: Path) -> None:
+        sent.append(path.name)
+        put_file(store, key, path)
+
+    monkeypatch.setattr(ObjectStore, "put_file", counted)
     saved: list[Path] = []
     save = TrainableAdapter.save
     monkeypatch.setattr(
@@ -129,6 +137,7 @@ def test_the_last_adapter_is_written_once_and_is_the_result_and_the_last_checkpo
     with running(api):
         wait_for(lambda: status(api, job_id) == "succeeded", SECONDS)
     assert len(saved) == 2
+    assert sent.count(WEIGHTS_NAME) == 2, "with each of the two checkpoints, and not again as the result"
     (adapter,), checkpoints = of(api, Adapter, job_id), of(api, Checkpoint, job_id)
     hashes = [{file["name"]: file["sha256"] for file in each.files} for each in (adapter, *checkpoints)]
     result, *_ = hashes

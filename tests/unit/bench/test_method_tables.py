@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from torch import nn
 
-from bench import e2e_nlg, methods
-from bench.base_bytes import bytes_by_part
+from bench.engine.base_bytes import bytes_by_part
+from bench.jobs import e2e_nlg, methods
 from bench.jobs import table as method_table
 from bench.jobs.api_job import catalog_of
 from bench.jobs.cases import OPTIONS, VARIANTS, cases, is_on_offer
@@ -132,7 +132,7 @@ def test_a_page_without_the_marks_stays_as_it_is(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Page\n")
     with pytest.raises(ValueError, match="lacks"):
-        marked.put(page, "bench/methods.py", "text")
+        marked.put(page, "bench/jobs/methods.py", "text")
     assert page.read_text() == "# Page\n"
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from bench.pages.page import merge, section_text
-from bench.pages.report import Run, failures, kept, rounded, summarise, table
+from bench.page import merge, section_text
+from bench.pages.report import Run, failures, kept, rounded, share_of_ceiling, summarise, table
 from bench.peers.measuring import Tokens
 from bench.performance import performance_page
 from bench.scale.page import CLAIM
 from bench.training import sixteen_jobs
-from bench.training.counting import needed_operations, share_of_ceiling
+from bench.training.counting import needed_operations
 from bench.training.workloads import Files
 
 TINY = {

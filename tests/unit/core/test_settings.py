@@ -1,5 +1,7 @@
 """Settings, as a process reads them from its environment."""
 
+import importlib.util
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,36 @@ def test_models_are_kept_in_the_home_unless_a_store_is_named(monkeypatch: pytest
     assert Settings().models_folder == Path("/state/models")
     monkeypatch.setenv("TUNERY_MODEL_STORE", "/shared")
     assert Settings().models_folder == Path("/shared")
+
+
+@pytest.mark.parametrize(
+    ("named", "vllm", "llama_cpp", "measures"),
+    [
+        (None, False, False, False),
+        ("auto", False, False, False),
+        ("auto", True, False, True),
+        ("auto", False, True, True),
+        ("true", False, False, True),
+        ("1", False, False, True),
+        ("false", True, True, False),
+        ("0", True, True, False),
+    ],
+)
+def test_results_are_measured_where_another_runtime_is_installed_unless_the_operator_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    named: str | None,
+    vllm: bool,
+    llama_cpp: bool,
+    measures: bool,
+) -> None:
+    """The values true and false are also those of the time when the setting was off by default."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if llama_cpp else None)
+    monkeypatch.setenv("TUNERY_VLLM_PYTHON", sys.executable if vllm else str(tmp_path / "gone"))
+    monkeypatch.delenv("TUNERY_PORTABILITY_AT_PUBLICATION", raising=False)
+    if named is not None:
+        monkeypatch.setenv("TUNERY_PORTABILITY_AT_PUBLICATION", named)
+    assert Settings().measures_at_publication is measures
 
 
 @pytest.mark.parametrize(

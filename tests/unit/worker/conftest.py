@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.attention import flex_attention
 
 from tests.fixtures.engine.architectures import TINY
-from tests.fixtures.tiny import save_model, tiny_llama
+from tests.fixtures.models.tiny import save_model, tiny_llama
 from worker.engine.base.base_model import ResidentBase
 
 

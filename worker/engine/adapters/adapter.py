@@ -9,7 +9,7 @@ from torch import Tensor
 
 from worker.engine.adapters.dynamic_rank import DynamicRank
 from worker.engine.adapters.rank_budget import RankBudget
-from worker.engine.base.text_decoder import TextDecoder
+from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.kernels.projection import LowRank
 from worker.engine.parameters.flat import FlatParameters
 

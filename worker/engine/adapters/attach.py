@@ -8,7 +8,6 @@ from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.adapters.modules.peft_adapter import PeftAdapter
 from worker.engine.adapters.modules.whole_model import WholeModel
 from worker.engine.base.base_model import ResidentBase
-from worker.objectives.choose import objective_of
 
 
 def attach(
@@ -28,11 +27,5 @@ def attach(
     if isinstance(spec.adapter, LoraAdapter | AdaLoraAdapter):
         return TrainableAdapter(base, name, spec.adapter, spec.seed, total_steps, initial)
     if isinstance(spec.adapter, FullTuning):
-        return WholeModel(base, name, step_tokens, _keeps_parent(spec))
+        return WholeModel(base, name, step_tokens, spec)
     return PeftAdapter(base, name, spec.adapter, spec.seed)
-
-
-def _keeps_parent(spec: JobSpec) -> bool:
-    """Return whether the model that the job continues from is the reference of its objective."""
-    objective = objective_of(spec)
-    return bool(spec.lineage) and objective is not None and objective.needs_reference

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worker.engine.base.layer_weight import weight_of
+from worker.engine.decoders.layer_weight import weight_of
 from worker.engine.parameters.factoring import Factoring
 from worker.engine.parameters.flat import Place
 

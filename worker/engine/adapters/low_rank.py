@@ -43,9 +43,9 @@ from worker.engine.adapters.saving import (
 )
 from worker.engine.adapters.sizes import with_redistributed_ranks
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.targets import Groups, not_adaptable, targets_for_peft
-from worker.engine.base.text_decoder import TextDecoder
 from worker.engine.batch.dropout import salt_of
+from worker.engine.decoders.targets import Groups, not_adaptable, targets_for_peft
+from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.kernels.lora_layers import adapted, add_low_rank
 from worker.engine.kernels.projection import LowRank, Part, Share
 from worker.engine.parameters.factoring import Factoring
@@ -107,7 +107,10 @@ class TrainableAdapter:
         targets = targets_for_peft(spec.target_modules, groups, self._base.text_only)
         try:
             config = lora_config(spec, targets, self._total_steps)
-            return PeftModel(own_tree(self._base.model), config, adapter_name=PEFT_NAME)
+            # PEFT need not make each parameter fp32, since all come into one tensor in fp32
+            return PeftModel(
+                own_tree(self._base.model), config, adapter_name=PEFT_NAME, autocast_adapter_dtype=False
+            )
         except ValueError as error:
             log.warning("peft_refuses", job=self.name, reason=str(error))
             if _is_about_modules(error):

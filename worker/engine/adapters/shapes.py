@@ -4,7 +4,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from core.estimates.adapters import Shapes
-from worker.engine.base.targets import Groups, adaptable_modules
+from worker.engine.decoders.targets import Groups, adaptable_modules
 
 
 def projection_shapes(model: nn.Module, groups: Groups) -> Shapes:

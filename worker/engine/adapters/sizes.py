@@ -8,7 +8,7 @@ from torch import Tensor
 
 from core.methods.low_rank import EvaConfig, LoraAdapter
 from core.methods.targets import rank_of
-from worker.engine.base.targets import Groups, resolve_targets
+from worker.engine.decoders.targets import Groups, resolve_targets
 
 
 def alpha_of(module: str, adapter: LoraAdapter) -> float:

@@ -12,16 +12,18 @@ from transformers import AutoTokenizer
 from core.catalog import BaseModelEntry
 from core.errors import JobError
 from core.estimates.measures import Recompute
+from core.estimates.runtime import code_bytes
+from core.estimates.shapes import Device
 from core.methods.method import MethodOptions
 from core.methods.suitability import why_unsuitable
 from worker.engine.base.choose import choose_decoder
 from worker.engine.base.config_check import check_config
-from worker.engine.base.decoder import Decoder
 from worker.engine.base.joining_trial import can_join
 from worker.engine.base.loading import declared_dtype, load_model, source_dtype
 from worker.engine.base.model_shape import shape_of
-from worker.engine.base.portable import is_text_only
 from worker.engine.batch.lanes import Lanes, lanes_for
+from worker.engine.decoders.fast import Decoder
+from worker.engine.decoders.portable import is_text_only
 from worker.engine.device.budget import Budget
 from worker.engine.device.free_memory import free_bytes
 from worker.engine.kernels.int8.weight import has_fast_int8
@@ -75,23 +77,32 @@ class ResidentBase:
                 "fast" if fast else "portable",
                 save_in_bf16,
             ),
-            free_bytes=free_bytes(device),  # this also frees the memory that loading took beside the weights
+            free_bytes=self._left(),  # this also frees the memory that loading took beside the weights
             number_bytes=self.dtype.itemsize,
-            device="cpu" if device.type == "cpu" else "gpu",
+            device=_kind(device),
             lanes=self.lanes.count,
         )
 
     def compute_as_declared(self) -> None:
-        """Take the products of the training as the catalog's `compute` declares, where this device can."""
-        if self.entry.compute is None:
+        """Take the training's products in 8 bits, if the base model asks for it and this device can.
+
+        A base model asks for it by the catalog's `compute`, or because its weights are held in 8 bits.
+        """
+        entry = self.entry
+        if entry.compute is None and entry.quantization != "int8":
             return
-        whole = self.entry.quantization is None
-        if isinstance(self.decoder, Decoder) and whole and has_fast_int8(self.device):
+        not_4_bits = entry.quantization != "nf4"
+        if isinstance(self.decoder, Decoder) and not_4_bits and has_fast_int8(self.device):
             self.decoder.compute_in_int8()
-            self.compute = self.entry.compute
-            self.budget = replace(self.budget, free_bytes=free_bytes(self.device))
-        else:
+            self.compute = "int8"
+            self.budget = replace(self.budget, free_bytes=self._left())
+        elif entry.compute is not None:
             log.warning("int8_not_computed", model=self.entry.id, effect=f"it computes in {self.dtype}")
+
+    def _left(self) -> int:
+        """Return the memory that is left to jobs. The code for their products is made only later."""
+        code = code_bytes(self.dtype.itemsize, _kind(self.device))
+        return max(0, free_bytes(self.device) - code)
 
     def refuse_unsuitable(self, adapter: MethodOptions) -> None:
         """Raise JobError if the adapter cannot train on a base that is quantised or sharded like this one."""
@@ -121,6 +132,10 @@ class ResidentBase:
             f"{self.entry.id} trains row by row. The result is the same, but training is slow. "
             f"The reason: {self.why_not_faster}."
         )
+
+
+def _kind(device: torch.device) -> Device:
+    return "cpu" if device.type == "cpu" else "gpu"
 
 
 def choose_device(setting: str, number: int | None = None) -> torch.device:

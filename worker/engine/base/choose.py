@@ -5,12 +5,12 @@ from typing import Any
 from torch import nn
 
 from core.errors import JobError
-from worker.engine.base.architecture import why_unsupported
-from worker.engine.base.decoder import Decoder
-from worker.engine.base.head import Head
-from worker.engine.base.portable import PlainDecoder, PortableDecoder
-from worker.engine.base.text_decoder import TextDecoder
 from worker.engine.base.trial import run_trial
+from worker.engine.decoders.architecture import why_unsupported
+from worker.engine.decoders.fast import Decoder
+from worker.engine.decoders.head import Head
+from worker.engine.decoders.portable import PlainDecoder, PortableDecoder
+from worker.engine.decoders.text_decoder import TextDecoder
 
 
 def choose_decoder(

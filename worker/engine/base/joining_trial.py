@@ -12,10 +12,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from worker.engine.base.decoder import Decoder
-from worker.engine.base.head import head_losses
 from worker.engine.batch.joining import joined
 from worker.engine.batch.micro_batch import MicroBatch, Segment
+from worker.engine.decoders.fast import Decoder
+from worker.engine.decoders.head import head_losses
 
 BOUNDS = (0, 16, 64, 320, 1280)  # of the jobs' runs of tokens, in whole tiles: together as many as a lane has
 LEARNT = 256  # tokens of a job at most: together more than a chunk of the head

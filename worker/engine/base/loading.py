@@ -73,7 +73,15 @@ def load_model(
         make_trainable(model)
         if entry.quantization == "nf4":
             quantise_embeddings(model)
-        return model
+    _let_go_of_file(model)
+    return model if entry.quantization is not None else model.to(device)
+
+
+def _let_go_of_file(model: nn.Module) -> None:
+    """Copy the parameters that are views of the weights' file, so that the whole file does not stay mapped.
+
+    Quantised parameters have been copied already. A GPU's parameters are no views.
+    """
     for parameter in model.parameters():
-        parameter.data = parameter.data.clone()  # so that the weights' file does not stay mapped
-    return model.to(device)
+        if parameter.is_floating_point() and parameter.device.type == "cpu":
+            parameter.data = parameter.data.clone()

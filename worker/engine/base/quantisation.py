@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 
 from core.errors import JobError
-from worker.engine.base.layer_weight import dequantised, int8_weight_of
+from worker.engine.decoders.layer_weight import dequantised, int8_weight_of
 
 
 def quantization_config(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from worker.engine.base.portable import body_of
+from worker.engine.decoders.portable import body_of
 
 
 def shard(model: nn.Module, device: torch.device) -> nn.Module:

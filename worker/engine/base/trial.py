@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import JobError
-from worker.engine.base.head import Head, capped_logits
-from worker.engine.base.portable import PlainDecoder, PortableDecoder, body_of, linear_layers, row_axes
 from worker.engine.batch.micro_batch import MicroBatch, Segment
+from worker.engine.decoders.head import Head, capped_logits
+from worker.engine.decoders.portable import PlainDecoder, PortableDecoder, body_of, linear_layers, row_axes
 from worker.engine.kernels.transformers_attention import NAME
 
 # The largest difference that passes: the mean over tokens of the relative difference. Rounding stays far

@@ -38,6 +38,11 @@ def salt_of(module: str) -> int:
     return int.from_bytes(blake2b(module.encode(), digest_size=4).digest(), "big", signed=True)
 
 
+def dropped(x_TK: Tensor, seeds_T: Tensor, salt: int, p: float) -> Tensor:
+    """Return x ∘ mask / (1 - p), with the mask of `keep_mask`."""
+    return torch.where(keep_mask(seeds_T, salt, x_TK.shape[1], p), x_TK, 0) / (1 - p)
+
+
 def keep_mask(seeds_T: Tensor, salt: int, width: int, p: float) -> Tensor:
     """Return a mask of `width` inputs, [T, K], True for those that are not dropped with probability `p`.
 

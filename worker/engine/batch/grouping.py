@@ -73,6 +73,11 @@ Group = list[Placed]
 """The rows of a micro-batch. Rows of one adapter stand side by side, in the order of their tokens."""
 
 
+def group_tokens(group: Group) -> int:
+    """Return how many tokens of a micro-batch are computed: a beginning that rows share counts once."""
+    return group[0].common + sum(placed.own for placed in group)
+
+
 def numbered(jobs: Sequence[JobRows]) -> list[JobRows]:
     """Number the rows through the jobs in their order."""
     firsts = accumulate((len(job.rows) for job in jobs), initial=0)

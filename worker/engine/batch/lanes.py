@@ -13,10 +13,10 @@ from typing import TypeVar
 
 import torch
 
+from core.estimates.lanes import MAX_LANES
 from worker.engine.batch.division import EVEN, Costs, divided
 from worker.engine.batch.joining import joined
 from worker.engine.batch.micro_batch import MicroBatch
-from worker.process.lane_limit import MAX_LANES
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

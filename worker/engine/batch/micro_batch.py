@@ -49,7 +49,8 @@ class MicroBatch:
     token is the label in `labels_S`, and its weight is in `weights_S`. A place is repeated if several rows
     that share it learn a label there. `rows_S` are the numbers of the rows, counted through all jobs.
     `message_weights_S` is None if all messages weigh 1. `dropout_seeds_T` are the seeds of
-    `dropout.token_seeds`, or None if no job drops inputs.
+    `dropout.token_seeds`, or None if no job drops inputs. `host_supervised_S` are the values of
+    `supervised_S` in the host's memory, so that nobody waits for a GPU to know them; None on a CPU.
 
     With a `lane`, the object is the lane's part of a micro-batch, with the tokens of the lane's own run. Its
     segments are still runs of the whole axis, and a prefix may lie in another lane's part. All other places
@@ -71,11 +72,26 @@ class MicroBatch:
     dropout_seeds_T: Tensor | None = None
     lane: Lane | None = None
     members: Sequence["MicroBatch"] = ()
+    host_supervised_S: Tensor | None = None
 
     @property
     def parts(self) -> Sequence["MicroBatch"]:
         """The members, or the object itself if it has none."""
         return self.members or (self,)
+
+    @property
+    def places_S(self) -> Tensor:  # noqa: N802 - axes
+        """The places of `supervised_S`, in the host's memory."""
+        return self.supervised_S.cpu() if self.host_supervised_S is None else self.host_supervised_S
+
+
+def runs_among(places_S: Tensor, tokens: Mapping[str, slice]) -> dict[str, slice]:
+    """Return which of the ascending places lie in each adapter's run of tokens. All is in host memory."""
+    bounds = torch.tensor([(run.start, run.stop) for run in tokens.values()], dtype=torch.int64)
+    return {
+        name: slice(*pair)
+        for name, pair in zip(tokens, torch.searchsorted(places_S, bounds).tolist(), strict=True)
+    }
 
 
 def trial_row(adapter: str, length: int, device: torch.device) -> MicroBatch:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from worker.engine.batch.dropout import token_seeds
 from worker.engine.batch.grouping import Group, JobRows, Placed, groups_of, numbered
 from worker.engine.batch.micro_batch import MicroBatch, Run, Segment
+from worker.engine.device.transfer import on_device
 
 
 def pack(
@@ -83,23 +84,23 @@ class _Axis:
     def micro_batch(self, device: torch.device) -> MicroBatch:
         supervised = np.concatenate(self.supervised)
         order = np.argsort(supervised, kind="stable")
+        places_S = torch.from_numpy(supervised[order])
 
-        def on_device(values: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(values).to(device)
+        def sent(values: np.ndarray) -> torch.Tensor:
+            return on_device(torch.from_numpy(values), device)
 
         return MicroBatch(
-            tokens_T=on_device(np.concatenate(self.tokens)).long(),
-            positions_T=on_device(np.concatenate(self.positions)),
+            tokens_T=sent(np.concatenate(self.tokens)).long(),
+            positions_T=sent(np.concatenate(self.positions)),
             segments=self.segments,
             adapter_tokens=self.adapter_tokens,
-            supervised_S=on_device(supervised[order]),
-            labels_S=on_device(np.concatenate(self.labels)[order]).long(),
-            weights_S=on_device(np.concatenate(self.weights)[order]),
-            rows_S=on_device(np.concatenate(self.rows)[order]),
-            message_weights_S=on_device(np.concatenate(self.message_weights)[order])
-            if self.weighted
-            else None,
-            dropout_seeds_T=on_device(np.concatenate(self.seeds)) if self.drops else None,
+            supervised_S=on_device(places_S, device),
+            labels_S=sent(np.concatenate(self.labels)[order]).long(),
+            weights_S=sent(np.concatenate(self.weights)[order]),
+            rows_S=sent(np.concatenate(self.rows)[order]),
+            message_weights_S=sent(np.concatenate(self.message_weights)[order]) if self.weighted else None,
+            dropout_seeds_T=sent(np.concatenate(self.seeds)) if self.drops else None,
+            host_supervised_S=None if device.type == "cpu" else places_S,
         )
 
 

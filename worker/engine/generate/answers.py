@@ -13,7 +13,7 @@ import numpy as np
 
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.decoder import Decoder
+from worker.engine.decoders.fast import Decoder
 from worker.engine.generate.adapters.served import ServedAdapter, factors_in_training
 from worker.engine.generate.fast.block_pool import BLOCK
 from worker.engine.generate.fast.ragged import RaggedDecoder
@@ -56,8 +56,9 @@ def generate_answers(
     """
     adapter.parameters.refresh()
     prompts = [row.tokens_L[: answer_span(row).start].tolist() for row in rows]
-    sampler = Sampler(base, _limits(adapter, max(max_tokens, max(map(len, prompts)) + max_new_tokens)))
-    sampling = Sampling(max_new_tokens, temperature=0, stop_tokens=_learnt_ends(base, rows))
+    most = max_new_tokens + 1  # the token that ends an answer is none of the answer's own
+    sampler = Sampler(base, _limits(adapter, max(max_tokens, max(map(len, prompts)) + most)))
+    sampling = Sampling(most, temperature=0, stop_tokens=_learnt_ends(base, rows))
     tokens: list[list[int]] = [[] for _ in rows]
     ends: dict[int, Piece] = {}
     with _served(base, adapter) as served:
@@ -71,7 +72,9 @@ def generate_answers(
                     tokens[number].append(piece.token)
                 if piece.finish_reason is not None:
                     ends[number] = piece
-    return [_answer(base, row, tokens[number], ends[number]) for number, row in enumerate(rows)]
+    return [
+        _answer(base, row, tokens[number][:max_new_tokens], ends[number]) for number, row in enumerate(rows)
+    ]
 
 
 def _limits(adapter: Adapter, tokens: int) -> Limits:

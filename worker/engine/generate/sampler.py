@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.decoder import Decoder
+from worker.engine.decoders.fast import Decoder
 from worker.engine.generate.adapters.files import load_adapter
 from worker.engine.generate.adapters.served import ServedAdapter
 from worker.engine.generate.chooser import Chooser, token_choices

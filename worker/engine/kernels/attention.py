@@ -23,6 +23,7 @@ from worker.engine.batch.block_mask import block_mask, exits, window_mask
 from worker.engine.batch.bundles import Bundle, bundle
 from worker.engine.batch.exchange import Lane, LaneInLayer
 from worker.engine.batch.micro_batch import Segment
+from worker.engine.device.transfer import on_device
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,11 @@ class Layout:
 
     @cached_property
     def block_mask(self) -> BlockMask:
-        exit_T = exits(self.segments).to(self.cos_TE.device)
+        exit_T = on_device(exits(self.segments), self.cos_TE.device)
         if self.window is None or self.window >= max(s.prefix_length + s.length for s in self.segments):
             return block_mask(exit_T)
         positions = [torch.arange(s.prefix_length, s.prefix_length + s.length) for s in self.segments]
-        return window_mask(exit_T, torch.cat(positions).to(exit_T.device), self.window)
+        return window_mask(exit_T, on_device(torch.cat(positions), exit_T.device), self.window)
 
 
 def segment_attention(

@@ -66,6 +66,36 @@ def swiglu_again(dy_TI: Tensor, gate_up_TI: Tensor, activation: Activation = SIL
     return activated_TI.mul_(up), dx_TI
 
 
+@dataclass(frozen=True)
+class SwiGlu:
+    """SwiGLU's values, as `Values` that a projection computes again in its backward pass."""
+
+    activation: Activation = SILU
+
+    def of(self, gate_up_TI: Tensor) -> Tensor:
+        return swiglu_values(gate_up_TI, self.activation)
+
+    def again(self, dx_TK: Tensor, gate_up_TI: Tensor) -> tuple[Tensor, Tensor]:
+        return swiglu_again(dx_TK, gate_up_TI, self.activation)
+
+
+@dataclass(frozen=True)
+class LeftToAutograd:
+    """Values of any function that a projection computes again. Autograd finds the gradient."""
+
+    function: Callable[[Tensor], Tensor]
+
+    def of(self, kept: Tensor) -> Tensor:
+        return self.function(kept)
+
+    def again(self, dx_TK: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            kept = kept.detach().requires_grad_()
+            x_TK = self.function(kept)
+        (gradient,) = torch.autograd.grad(x_TK, kept, dx_TK)
+        return x_TK.detach(), gradient
+
+
 def swiglu_plainly(gate_up_TI: Tensor, activation: Activation = SILU) -> Tensor:
     """Return what `swiglu_values` and `swiglu_again` must equal, left to autograd."""
     gate, up = gate_up_TI.chunk(2, dim=-1)

@@ -5,7 +5,7 @@
 The adapters' runs of tokens are the groups of a product. All A are copied into one tensor and all B into
 another, with ranks padded by zeros to one width. So a projection takes one product with every A and one with
 every B, and its backward pass two of each, for any number of adapters. A run of tokens without an adapter is
-a group whose factors are zeros.
+a group whose factors are zeros. The copies hold for all micro-batches of a round that have the same adapters.
 
 Axes besides those of the engine: C groups of tokens; M ranks of all projections of one input, R for each.
 """
@@ -13,17 +13,21 @@ Axes besides those of the engine: C groups of tokens; M ranks of all projections
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from worker.engine.device.transfer import on_device
 from worker.engine.kernels.frozen_weight import FrozenWeight, product
 from worker.engine.kernels.projection import LowRank, Part, Share
 
 ALIGNED = 8  # numbers in bf16; the grouped kernel needs rows that begin at multiples of 16 bytes
 
 Values = Callable[[Tensor], Tensor]
+Slot = tuple[int, LowRank | None]
+"""The end of a run of the axis, and the factors of its adapter, or None if it has no adapter."""
 
 
 def project(x_TK: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
@@ -85,6 +89,18 @@ class Groups:
 
 
 @dataclass(frozen=True)
+class Stacked:
+    """Copies of all adapters' factors. `stamps` are those of the parameters that they were copied from."""
+
+    stamps: tuple[int | None, ...]
+    A_CMK: Tensor
+    Bs_CRN: list[Tensor]
+
+
+_newest: WeakKeyDictionary[LowRank, Stacked] = WeakKeyDictionary()  # by the factors of the first adapter
+
+
+@dataclass(frozen=True)
 class Update:
     """One adapter's update of one projection: the group of its tokens, the projection, and the factors."""
 
@@ -120,12 +136,21 @@ class Stack:
             if low_rank
             for part, B_NR, dB_NR in zip(low_rank.parts, low_rank.Bs_NR, low_rank.dBs_NR, strict=True)
         ]
-        self.A_CMK = self._stack_a()
-        self.Bs_CRN = self._stack_b()
+        stacked = self._stacked(slots)
+        self.A_CMK, self.Bs_CRN = stacked.A_CMK, stacked.Bs_CRN
 
     def ranks(self, projection: int) -> slice:
         """Return the part of the axis M that belongs to a projection."""
         return slice(projection * self.rank, (projection + 1) * self.rank)
+
+    def _stacked(self, slots: Sequence[Slot]) -> Stacked:
+        """Return the copies of the factors: the newest ones, if they still hold."""
+        first = self.updates[0].low_rank
+        stamps = tuple(None if each is None else each.parameters.stamp for _, each in slots)
+        found = _newest.get(first)
+        if found is None or found.stamps != stamps:
+            found = _newest[first] = Stacked(stamps, self._stack_a(), self._stack_b())
+        return found
 
     def _stack_a(self) -> Tensor:
         found = {(u.group, u.projection): u.low_rank.A_RK[u.part.ranks] for u in self.updates}
@@ -205,7 +230,7 @@ class _AddLowRank(torch.autograd.Function):
         return dout, dx, None, None, None, *(None for _ in ctx.shares)
 
 
-def _slots(shares: Sequence[Share], tokens: int) -> Iterator[tuple[int, LowRank | None]]:
+def _slots(shares: Sequence[Share], tokens: int) -> Iterator[Slot]:
     """Yield the end and the factors of each run of the axis; a run has one adapter, or none."""
     reached = 0
     for (start, stop, _), low_rank in sorted(
@@ -237,4 +262,4 @@ def _are_aligned(*tensors: Tensor) -> bool:
 @lru_cache(maxsize=8)
 def _offsets(ends: tuple[int, ...], device: torch.device) -> Tensor:
     """Return the ends on the device. They are copied once for all projections of a micro-batch."""
-    return torch.tensor(ends, dtype=torch.int32, device=device)
+    return on_device(torch.tensor(ends, dtype=torch.int32), device)

@@ -3,7 +3,7 @@
 The full logits never exist: with a vocabulary of 49,152 they would be larger than any other activation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -32,9 +32,58 @@ class TokenLosses:
         return TokenLosses(self.weighted_S[tokens], self.nll_S[tokens], self.correct_S[tokens])
 
 
-def token_losses(hidden_SD: Tensor, head_VD: Tensor, labels_S: Tensor, weights_S: Tensor) -> TokenLosses:
+@dataclass(frozen=True)
+class BlockLosses:
+    """The cross-entropy of at most `tokens` tokens at once, from their logits.
+
+    `compute` takes logits_BV, labels_B, weights_B, and whether there is a gradient. It returns the losses
+    without the weights, and whether each label is the most likely prediction. If there is a gradient, it
+    overwrites the logits with their gradient, times the weights.
+    """
+
+    tokens: int
+    compute: Callable[[Tensor, Tensor, Tensor, bool], tuple[Tensor, Tensor]]
+
+
+def in_cache(
+    logits_BV: Tensor, labels_B: Tensor, weights_B: Tensor, with_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """Compute `BlockLosses` of so few tokens that their fp32 values stay in a core's cache."""
+    values = logits_BV.float()
+    label, weight = labels_B[:, None], weights_B[:, None]
+    top = values.amax(-1, keepdim=True)
+    label_logit = values.gather(-1, label) - top
+    correct_B1 = label_logit == 0
+    p = values.sub_(top).exp_()
+    total = p.sum(-1, keepdim=True)
+    nll_B1 = total.log() - label_logit
+    if with_gradient:
+        logits_BV.copy_(p.mul_(weight / total).scatter_add_(-1, label, -weight))
+    return nll_B1[:, 0], correct_B1[:, 0]
+
+
+def in_one_kernel(
+    logits_BV: Tensor, labels_B: Tensor, weights_B: Tensor, with_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """Compute the same as `in_cache`, for a compiler, which fuses it: no fp32 values come into memory."""
+    values, label = logits_BV.float(), labels_B[:, None]
+    log_p = F.log_softmax(values, dim=-1)
+    nll_B = -log_p.gather(-1, label)[:, 0]
+    correct_B = values.gather(-1, label)[:, 0] == values.amax(-1)
+    if with_gradient:
+        is_label = torch.arange(values.shape[1], device=values.device) == label
+        logits_BV.copy_((log_p.exp() - is_label.float()) * weights_B[:, None])
+    return nll_B, correct_B
+
+
+BY_BLOCKS = BlockLosses(BLOCK_TOKENS, in_cache)
+
+
+def token_losses(
+    hidden_SD: Tensor, head_VD: Tensor, labels_S: Tensor, weights_S: Tensor, blocks: BlockLosses = BY_BLOCKS
+) -> TokenLosses:
     """Return the losses: −log softmax(hidden · headᵀ)[label], and times the weights; the head is frozen."""
-    return TokenLosses(*_ChunkedCrossEntropy.apply(hidden_SD, head_VD, labels_S, weights_S))
+    return TokenLosses(*_ChunkedCrossEntropy.apply(hidden_SD, head_VD, labels_S, weights_S, blocks))
 
 
 def token_losses_plainly(
@@ -48,7 +97,7 @@ def token_losses_plainly(
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hidden_SD, head_VD, labels_S, weights_S):  # type: ignore[no-untyped-def]
+    def forward(ctx, hidden_SD, head_VD, labels_S, weights_S, blocks):  # type: ignore[no-untyped-def]
         tokens = len(labels_S)
         hidden_SD = F.pad(hidden_SD, (0, 0, 0, -tokens % TILE))
         nll_S = weights_S.new_empty(labels_S.shape)
@@ -56,18 +105,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         dhidden_SD = torch.empty_like(hidden_SD) if ctx.needs_input_grad[0] else None
         for chunk in _slices(0, len(hidden_SD), CHUNK_TOKENS):
             chunk_SV = hidden_SD[chunk] @ head_VD.T
-            for block in _slices(chunk.start, min(chunk.stop, tokens), BLOCK_TOKENS):
+            for block in _slices(chunk.start, min(chunk.stop, tokens), blocks.tokens):
                 logits = chunk_SV[block.start - chunk.start : block.stop - chunk.start]
-                values = logits.float()
-                label, weight = labels_S[block, None], weights_S[block, None]
-                top = values.amax(-1, keepdim=True)
-                label_logit = values.gather(-1, label) - top
-                correct_S[block] = (label_logit == 0)[:, 0]
-                p = values.sub_(top).exp_()
-                total = p.sum(-1, keepdim=True)
-                nll_S[block] = (total.log() - label_logit)[:, 0]
-                if dhidden_SD is not None:  # the logits are overwritten by their gradient
-                    logits.copy_(p.mul_(weight / total).scatter_add_(-1, label, -weight))
+                nll_S[block], correct_S[block] = blocks.compute(
+                    logits, labels_S[block], weights_S[block], dhidden_SD is not None
+                )
             if dhidden_SD is not None:
                 torch.mm(chunk_SV, head_VD, out=dhidden_SD[chunk])
         ctx.save_for_backward(None if dhidden_SD is None else dhidden_SD[:tokens])
@@ -77,7 +119,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dweighted_S, *_):  # type: ignore[no-untyped-def]
         (dhidden_SD,) = ctx.saved_tensors
-        return (dhidden_SD * dweighted_S[:, None]).to(dhidden_SD.dtype), None, None, None  # in fp32
+        return (dhidden_SD * dweighted_S[:, None]).to(dhidden_SD.dtype), None, None, None, None  # in fp32
 
 
 def _slices(start: int, stop: int, length: int) -> Iterator[slice]:

@@ -8,7 +8,7 @@ functions instead.
 import shutil
 import sysconfig
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils._triton import has_triton
 
+from core.estimates.workspace import CHUNK_TOKENS
+from worker.engine.batch.dropout import dropped
 from worker.engine.batch.exchange import LaneInLayer
 from worker.engine.kernels import flex_attention, grouped, lora_layers, projection, transformers_attention
 from worker.engine.kernels.attention import Layout, segment_attention
@@ -24,18 +26,20 @@ from worker.engine.kernels.elementwise import (
     GELU,
     SILU,
     Activation,
+    LeftToAutograd,
     rms_norm,
     rms_norm_plainly,
     swiglu_plainly,
 )
 from worker.engine.kernels.frozen_weight import FrozenWeight
-from worker.engine.kernels.projection import Share
+from worker.engine.kernels.loss import BY_BLOCKS, BlockLosses, in_one_kernel
+from worker.engine.kernels.projection import Drop, Share
 from worker.engine.kernels.transformers_attention import Attend, SegmentLayout
 
 SMALLEST_HEAD = 16  # the smallest head size that FlexAttention takes
 GROUPED_KERNEL = {9, 10}  # major compute capabilities; on other GPUs PyTorch loops, and waits for the GPU
 
-Compile = Callable[[Callable[..., Tensor]], Callable[..., Tensor]]
+Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class SegmentAttention(Protocol):
@@ -73,6 +77,8 @@ class Operations:
     project_norm: Callable[[Tensor, Tensor, float, FrozenWeight, Sequence[Share]], Tensor]
     project_swiglu: ProjectSwiGlu
     project_swiglu_again: ProjectSwiGlu
+    drop: Drop
+    block_losses: BlockLosses
     # The next two are for transformers' modules
     add_low_rank: Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
     attend: Attend
@@ -85,6 +91,8 @@ ON_CPU = Operations(
     project_norm=projection.project_norm,
     project_swiglu=projection.project_swiglu,
     project_swiglu_again=projection.project_swiglu_again,
+    drop=dropped,
+    block_losses=BY_BLOCKS,
     add_low_rank=lora_layers.add_low_rank,
     attend=transformers_attention.by_segments,
 )
@@ -95,10 +103,7 @@ def operations_on(device: torch.device) -> Operations:
     """Return the operations that `device` computes with."""
     if device.type != "cuda" or not can_compile():
         return ON_CPU
-    operations = on_gpu(torch.compile)
-    if torch.cuda.get_device_capability(device)[0] not in GROUPED_KERNEL:
-        return with_loops(operations)
-    return operations
+    return on_gpu(torch.compile, torch.cuda.get_device_capability(device)[0] in GROUPED_KERNEL)
 
 
 def can_compile() -> bool:
@@ -107,10 +112,11 @@ def can_compile() -> bool:
     return has_triton() and headers.exists() and any(map(shutil.which, ("gcc", "clang", "cc")))
 
 
-def on_gpu(compiled: Compile) -> Operations:
+def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
     """Return a GPU's operations: FlexAttention, grouped products, and plain elementwise functions.
 
-    `compiled` compiles them, as `torch.compile` does.
+    `compiled` compiles them, as `torch.compile` does. Without grouped products, for a single adapter, and if
+    an adapter drops inputs or has gains, there is a loop over the adapters, with the same elementwise parts.
     """
     norm = _for_any_length(compiled(rms_norm_plainly))
     gates = {
@@ -125,15 +131,34 @@ def on_gpu(compiled: Compile) -> Operations:
             return segment_attention(qkv_TN, layout, scale, lane)
         return attended(qkv_TN, layout.cos_TE, layout.sin_TE, layout.block_mask, layout.heads, scale)
 
+    def in_groups(shares: Sequence[Share]) -> bool:
+        return has_grouped_products and len(shares) > 1 and all(share.is_plain for share in shares)
+
+    def project(x_TK: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
+        return (grouped if in_groups(shares) else projection).project(x_TK, W, shares)
+
     def project_norm(
         x_TK: Tensor, weight_K: Tensor, eps: float, W: FrozenWeight, shares: Sequence[Share]
     ) -> Tensor:
-        return grouped.project(norm(x_TK, weight_K, eps), W, shares)
+        if in_groups(shares):
+            return grouped.project(norm(x_TK, weight_K, eps), W, shares)
+        normed = LeftToAutograd(lambda x_TK: norm(x_TK, weight_K, eps))
+        return projection.project_values(normed, x_TK, W, shares)
 
     def project_swiglu(
-        gate_up_TI: Tensor, W: FrozenWeight, shares: Sequence[Share], activation: Activation = SILU
+        gate_up_TI: Tensor,
+        W: FrozenWeight,
+        shares: Sequence[Share],
+        activation: Activation = SILU,
+        with_values: bool = True,
     ) -> Tensor:
-        return grouped.project_values(gates[activation], gate_up_TI, W, shares)
+        if in_groups(shares):
+            return grouped.project_values(gates[activation], gate_up_TI, W, shares)
+        gate = LeftToAutograd(gates[activation])
+        return projection.project_values(gate, gate_up_TI, W, shares, with_values=with_values)
+
+    def add_low_rank(y: Tensor, x: Tensor, shares: Sequence[Share]) -> Tensor:
+        return (grouped if in_groups(shares) else lora_layers).add_low_rank(y, x, shares)
 
     def attend(
         q_HTE: Tensor,
@@ -150,50 +175,27 @@ def on_gpu(compiled: Compile) -> Operations:
     return Operations(
         norm=norm,
         segment_attention=attention,
-        project=_where_plain(ON_CPU.project, grouped.project),
-        project_norm=_where_plain(ON_CPU.project_norm, project_norm),
-        project_swiglu=_where_plain(ON_CPU.project_swiglu, project_swiglu),
-        project_swiglu_again=_where_plain(ON_CPU.project_swiglu_again, project_swiglu),
-        add_low_rank=_where_plain(ON_CPU.add_low_rank, grouped.add_low_rank),
+        project=project,
+        project_norm=project_norm,
+        project_swiglu=project_swiglu,
+        project_swiglu_again=partial(project_swiglu, with_values=False),
+        drop=_for_any_length(compiled(dropped), by_token=2),
+        block_losses=BlockLosses(CHUNK_TOKENS, _for_any_length(compiled(in_one_kernel), by_token=3)),
+        add_low_rank=add_low_rank,
         attend=attend,
     )
 
 
-def with_loops(operations: Operations) -> Operations:
-    """Return the operations with a loop over the adapters in the place of grouped products."""
-    return replace(
-        operations,
-        project=ON_CPU.project,
-        project_norm=ON_CPU.project_norm,
-        project_swiglu=ON_CPU.project_swiglu,
-        project_swiglu_again=ON_CPU.project_swiglu_again,
-        add_low_rank=ON_CPU.add_low_rank,
-    )
-
-
-def _where_plain(
-    loop: Callable[..., Tensor], grouped_products: Callable[..., Tensor]
-) -> Callable[..., Tensor]:
-    """Return a function that takes grouped products if all shares, its last positional argument, are plain.
-
-    It takes the loop over the adapters if one of the shares drops inputs or has gains.
-    """
-
-    def call(*arguments: Any, **options: Any) -> Tensor:
-        plain = all(share.is_plain for share in arguments[-1])
-        return (grouped_products if plain else loop)(*arguments, **options)
-
-    return call
-
-
-def _for_any_length(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _for_any_length(function: Callable[..., Any], by_token: int = 1) -> Callable[..., Any]:
     """Return the function with a dynamic number of tokens, so that it is compiled once for all numbers.
 
-    This is not needed for attention: PyTorch itself finds the two to four compilations that attention needs.
+    The first `by_token` arguments begin with the axis of the tokens. This is not needed for attention:
+    PyTorch itself finds the two to four compilations that attention needs.
     """
 
-    def call(x_TD: Tensor, *rest: Any) -> Tensor:
-        torch._dynamo.maybe_mark_dynamic(x_TD, 0)
-        return function(x_TD, *rest)
+    def call(*arguments: Any) -> Any:
+        for tensor in arguments[:by_token]:
+            torch._dynamo.maybe_mark_dynamic(tensor, 0)
+        return function(*arguments)
 
     return call

@@ -11,24 +11,27 @@ The backward pass needs x, which the caller keeps anyway, and the rank-R product
 too. W gets no gradient, and the factors' gradients are added in place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from worker.engine.batch.dropout import keep_mask
+from worker.engine.batch.dropout import dropped
 from worker.engine.kernels.elementwise import (
     SILU,
     Activation,
+    SwiGlu,
     rms_norm_gradient,
     rms_norm_values,
-    swiglu_again,
-    swiglu_values,
 )
 from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.kernels.gain import Gain
 from worker.engine.parameters.flat import FlatParameters, Place
+
+Drop = Callable[[Tensor, Tensor, int, float], Tensor]
+"""The signature of `dropout.dropped`."""
 
 
 @dataclass(frozen=True)
@@ -87,19 +90,23 @@ class LowRank:
 class Share:
     """An adapter's part in a projection: its tokens on the axis, its factors, and its dropout seeds.
 
-    `dropout_seeds_T` has the seeds of the adapter's own tokens; it is None if nothing is dropped.
+    `dropout_seeds_T` has the seeds of the adapter's own tokens; it is None if nothing is dropped. `drop`
+    computes as `dropout.dropped` does.
     """
 
     tokens: slice
     low_rank: LowRank
     dropout_seeds_T: Tensor | None = None
+    drop: Drop = dropped
 
     @classmethod
-    def on(cls, tokens: slice, low_rank: LowRank, dropout_seeds_T: Tensor | None) -> "Share":
+    def on(
+        cls, tokens: slice, low_rank: LowRank, dropout_seeds_T: Tensor | None, drop: Drop = dropped
+    ) -> "Share":
         """Return the share of an adapter, with its part of the axis's dropout seeds if it drops inputs."""
         if dropout_seeds_T is None or not low_rank.dropout:
             return cls(tokens, low_rank)
-        return cls(tokens, low_rank, dropout_seeds_T[tokens])
+        return cls(tokens, low_rank, dropout_seeds_T[tokens], drop)
 
     @property
     def is_plain(self) -> bool:
@@ -110,8 +117,7 @@ class Share:
         """Return x ∘ mask / (1 - p) for x of the adapter's own tokens, with the mask of one projection."""
         if self.dropout_seeds_T is None:
             return x_TK
-        p = self.low_rank.dropout
-        return torch.where(keep_mask(self.dropout_seeds_T, part.salt, x_TK.shape[1], p), x_TK, 0) / (1 - p)
+        return self.drop(x_TK, self.dropout_seeds_T, part.salt, self.low_rank.dropout)
 
     def reduced(self, x_TK: Tensor) -> Tensor:
         """Return z_TR = x Aᵀ for the adapter's tokens of the whole axis x_TK."""
@@ -156,8 +162,7 @@ def project_swiglu(
     gate_up_TI: Tensor, W: FrozenWeight, shares: Sequence[Share], activation: Activation = SILU
 ) -> Tensor:
     """Return `project(swiglu(gate_up_TI, activation), W, shares)` without keeping SwiGLU's values."""
-    masters = (share.low_rank.parameters.master for share in shares)
-    return _SwiGluProjection.apply(gate_up_TI, W, shares, activation, True, *masters)
+    return project_values(SwiGlu(activation), gate_up_TI, W, shares)
 
 
 def project_swiglu_again(
@@ -167,8 +172,28 @@ def project_swiglu_again(
 
     It is for the end of a block that is computed again. This spares a quarter of a layer's products.
     """
+    return project_values(SwiGlu(activation), gate_up_TI, W, shares, with_values=False)
+
+
+class Values(Protocol):
+    """The inputs x of a projection, as a function of what is kept for its backward pass."""
+
+    def of(self, kept: Tensor, /) -> Tensor:
+        """Return x_TK."""
+
+    def again(self, dx_TK: Tensor, kept: Tensor, /) -> tuple[Tensor, Tensor]:
+        """Return x_TK once more, and the gradient of what is kept."""
+
+
+def project_values(
+    values: Values, kept: Tensor, W: FrozenWeight, shares: Sequence[Share], *, with_values: bool = True
+) -> Tensor:
+    """Return `project(values.of(kept), W, shares)`, and keep only `kept` for the backward pass.
+
+    Without `with_values` the result has no values, as that of `project_swiglu_again`.
+    """
     masters = (share.low_rank.parameters.master for share in shares)
-    return _SwiGluProjection.apply(gate_up_TI, W, shares, activation, False, *masters)
+    return _ValuesProjection.apply(kept, W, shares, values, with_values, *masters)
 
 
 def project_plainly(x_TK: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
@@ -237,32 +262,32 @@ class _NormProjection(torch.autograd.Function):
         return dx_TK, None, None, None, None, *(None for _ in ctx.shares)
 
 
-class _SwiGluProjection(torch.autograd.Function):
+class _ValuesProjection(torch.autograd.Function):
     # SwiGLU's values are computed again in the backward pass instead of saved: no other projection has
     # an input that is as wide
 
     @staticmethod
-    def forward(ctx, gate_up_TI, W, shares, activation, with_values, *_masters):  # type: ignore[no-untyped-def]
-        x_TK = swiglu_values(gate_up_TI, activation)
+    def forward(ctx, kept, W, shares, values, with_values, *_masters):  # type: ignore[no-untyped-def]
+        x_TK = values.of(kept)
         if with_values or any(share.low_rank.gains for share in shares):  # gradients of gains need y
             y_TN, gained_TN, products = _forward(x_TK, W, shares)
         else:
             y_TN, gained_TN = x_TK.new_empty(len(x_TK), W.shape[0]), None
             products = [share.reduced(x_TK) for share in shares]
-        ctx.weight, ctx.shares, ctx.activation = W, shares, activation
-        ctx.save_for_backward(gate_up_TI, gained_TN, *products)
+        ctx.weight, ctx.shares, ctx.values = W, shares, values
+        ctx.save_for_backward(kept, gained_TN, *products)
         return y_TN
 
     @staticmethod
     def backward(ctx, dy_TN):  # type: ignore[no-untyped-def]
-        gate_up_TI, gained_TN, *products = ctx.saved_tensors
+        kept, gained_TN, *products = ctx.saved_tensors
         dy_TN = through_gains(dy_TN, gained_TN, ctx.shares)
-        dx_TK = ctx.weight.backward(dy_TN)
+        dx_TK = ctx.weight.backward(dy_TN) if ctx.needs_input_grad[0] else None
         dzs = add_gradients(dy_TN, dx_TK, ctx.shares, products)
-        x_TK, dgate_up_TI = swiglu_again(dx_TK, gate_up_TI, ctx.activation)
+        x_TK, dkept = (ctx.values.of(kept), None) if dx_TK is None else ctx.values.again(dx_TK, kept)
         for share, dz_TR in zip(ctx.shares, dzs, strict=True):
             share.low_rank.dA_RK.add_(share.outer(dz_TR, x_TK))
-        return dgate_up_TI, None, None, None, None, *(None for _ in ctx.shares)
+        return dkept, None, None, None, None, *(None for _ in ctx.shares)
 
 
 def _forward(

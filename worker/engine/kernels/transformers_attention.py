@@ -18,6 +18,7 @@ from transformers import AttentionInterface
 
 from worker.engine.batch.block_mask import block_mask, exits, window_mask
 from worker.engine.batch.micro_batch import Segment
+from worker.engine.device.transfer import on_device
 
 NAME = "tunery_segments"
 
@@ -56,7 +57,7 @@ class SegmentLayout:
         if window is not None and window >= max(s.prefix_length + s.length for s in self.segments):
             window = None
         if window not in self._block_masks:
-            exit_T = exits(self.segments).to(self.positions_T.device)
+            exit_T = on_device(exits(self.segments), self.positions_T.device)
             self._block_masks[window] = (
                 block_mask(exit_T) if window is None else window_mask(exit_T, self.positions_T, window)
             )

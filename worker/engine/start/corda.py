@@ -20,8 +20,8 @@ from worker.engine.adapters.refusals import initialisation_refused, refuse_missi
 from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.adapters.sizes import scale_of
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.layer_weight import weight_of
-from worker.engine.base.targets import resolve_targets
+from worker.engine.decoders.layer_weight import weight_of
+from worker.engine.decoders.targets import resolve_targets
 from worker.engine.start.observed import first_rows, observe_all, sources_of
 from worker.engine.step.passes import Abandoned
 from worker.rows import Row

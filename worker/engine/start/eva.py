@@ -22,7 +22,7 @@ from core.methods.targets import rank_of
 from worker.engine.adapters.refusals import initialisation_refused, refuse_missing_ranks
 from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.targets import resolve_targets
+from worker.engine.decoders.targets import resolve_targets
 from worker.engine.start.observed import first_rows, observe_all, sources_of
 from worker.rows import Row
 

@@ -18,9 +18,9 @@ from core.methods.targets import rank_of
 from worker.engine.adapters.refusals import initialisation_refused, refuse_missing_ranks
 from worker.engine.adapters.sizes import scale_of
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.layer_weight import is_quantised, weight_of
 from worker.engine.base.source import SourceWeights
-from worker.engine.base.targets import resolve_targets
+from worker.engine.decoders.layer_weight import is_quantised, weight_of
+from worker.engine.decoders.targets import resolve_targets
 from worker.engine.step.passes import Abandoned
 
 # If ‖W - Q‖ / ‖Q‖ is larger, W is not the weight from which Q was made. Quantisation to 4 bits gives about

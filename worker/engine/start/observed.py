@@ -11,10 +11,10 @@ from torch import Tensor
 
 from core.jobs.spec import JobSpec
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.head import Head
-from worker.engine.base.portable import PlainDecoder
 from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.pack import pack
+from worker.engine.decoders.head import Head
+from worker.engine.decoders.portable import PlainDecoder
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import order_of
 from worker.objectives.choose import objective_of

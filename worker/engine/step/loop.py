@@ -1,71 +1,186 @@
-"""The body of the training loop: one round makes one optimizer step with every trainee of a cohort."""
+"""The body of the training loop: a round makes an optimizer step with every trainee of a cohort.
 
-from collections.abc import Iterable, Mapping, Sequence
+It computes only a share of a step that is much larger than the others.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from core.errors import JobError
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.batch.grouping import JobRows
+from worker.engine.batch.joining import filled_up, supervised_runs
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
 from worker.engine.step.objective_pass import ObjectiveRows, complete_references, evaluation_of, row_sums
-from worker.engine.step.passes import Abandoned, decoder_of, forward, run_pass
+from worker.engine.step.passes import Abandoned, Sums, decoder_of, forward, run_pass
 from worker.engine.step.processes import Processes
-from worker.engine.step.step_objectives import StepPart, WeightsInPass, prepare
-from worker.engine.step.totals import Evaluation, RowTotals, Score, Totals
+from worker.engine.step.step_objectives import StepPart, prepare
+from worker.engine.step.steps import SpreadStep, Steps, step_tokens
+from worker.engine.step.totals import Evaluation, Score
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.rows import Row
 
+SPREAD_FROM = 2
+"""A step that has at most so many times the tokens of the smallest step is not spread."""
+
 
 def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, StepResult | Exception]:
-    """Make one step with each trainee. Return the results by the names of the adapters.
+    """Make one step with each trainee whose step is not spread. Return the results by the adapters' names.
+
+    A step that is much larger than the smallest is spread over rounds: each computes a share of it, and the
+    last one makes the step. Until then, its trainee has no result.
 
     An error among the results concerns only its trainee. The loss is the sum of the trainees' means, so a
     trainee's gradient does not depend on its neighbours. An objective beyond cross-entropy finds the weight
     of each row between the forward and the backward pass, or in an additional pass before. Each process
     computes a part of the micro-batches, and all processes take the step. If the round is abandoned, no
-    trainee makes a step and the result is empty.
+    trainee makes a step and the result is empty. Then, and after an error, spread steps begin anew.
     """
-    processes = context.processes
-    rows = {trainee.adapter.name: trainee.next_rows for trainee in trainees}
-    adapters = [trainee.adapter for trainee in trainees]
-    decoder = decoder_of(context.base, adapters)
-    for trainee in trainees:
-        trainee.begin_step()
-
     try:
-        parts = _objective_parts(context, trainees)
-        jobs = [
-            parts[name].as_job if name in parts else _job_rows(trainee, rows[name])
-            for name, trainee in zip(rows, trainees, strict=True)
-        ]
-        weights = WeightsInPass(jobs, [parts.get(name) for name in rows])
-
-        def forward_and_backward(lane: int, batch: MicroBatch) -> TokenLosses:
-            losses = forward(decoder, batch, adapters, lane, context.recompute)
-            losses.weighted_S.backward(weights.of(batch, losses))
-            return losses
-
-        totals = StepTotals(rows, sum(len(job.rows) for job in jobs), context.base.device)
-        run_pass(context, decoder, jobs, forward_and_backward, totals)
-        for adapter in adapters:
-            adapter.parameters.gather()
-            processes.sum(adapter.parameters.gradient)
-        means = totals.evaluations(processes, jobs, parts)
+        means = _gradients(context, trainees, _shares(context, trainees))
+        stepping = [trainee for trainee in trainees if trainee.adapter.name in means]
+        norms = torch.stack([trainee.complete_gradient() for trainee in stepping]).tolist()
     except Abandoned:
-        _forget(trainees)
         return {}
     except Exception:
         _forget(trainees)
         raise
     return {
-        name: _step(trainee, rows[name], means[name], processes)
-        for name, trainee in zip(rows, trainees, strict=True)
+        trainee.adapter.name: _step(trainee, means[trainee.adapter.name], norm, context.processes)
+        for trainee, norm in zip(stepping, norms, strict=True)
     }
+
+
+def gradients(context: PassContext, trainees: Sequence[Trainee]) -> Mapping[str, Evaluation]:
+    """Gather the gradient of each trainee's next step. Return the steps' losses by the adapters' names.
+
+    An error makes all trainees forget their gradients. Raises Abandoned as `run_pass` does.
+    """
+    return _gradients(context, trainees, {})
+
+
+def _shares(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, float]:
+    """Return how many tokens the round computes of each step that is spread, by the adapters' names.
+
+    A step is spread if it has more tokens than a micro-batch, and more than SPREAD_FROM times those of the
+    smallest step. In each round it gets as many tokens as the largest whole step has. So over the rounds no
+    other job computes more than the job with the spread step, apart from one micro-batch. If a step was begun
+    as a spread one, and no much smaller one is left, then its share is all that is left of it.
+    """
+    tokens = {}
+    for trainee in trainees:
+        if trainee.spread is not None and trainee.spread.max_tokens != context.max_tokens:
+            trainee.forget_gradient()  # its micro-batches may be too large by now
+        if trainee.spread is not None:
+            tokens[trainee.adapter.name] = trainee.spread.tokens
+        elif len(trainees) > 1:
+            tokens[trainee.adapter.name] = step_tokens(
+                JobRows("", trainee.next_rows, 1.0, rows_per_example=trainee.rows_per_example),
+                context.max_tokens,
+            )
+    limit = max(context.max_tokens, SPREAD_FROM * min(tokens.values(), default=0))
+    share = max((count for count in tokens.values() if count <= limit), default=0)
+    begun = {trainee.adapter.name: math.inf for trainee in trainees if trainee.spread is not None}
+    return begun | {name: share for name, count in tokens.items() if count > limit}
+
+
+def _gradients(
+    context: PassContext, trainees: Sequence[Trainee], shares: Mapping[str, float]
+) -> dict[str, Evaluation]:
+    """Gather the gradients of the steps: whole ones and, by the adapters' names, shares of spread ones.
+
+    Return the losses of the steps whose gradients are complete. Errors are those of `gradients`.
+    """
+    processes = context.processes
+    adapters = [trainee.adapter for trainee in trainees]
+    decoder = decoder_of(context.base, adapters)
+    try:
+        whole = _begin(context, [trainee for trainee in trainees if trainee.adapter.name not in shares])
+        spread = {
+            trainee.adapter.name: _spread(context, trainee)
+            for trainee in trainees
+            if trainee.adapter.name in shares
+        }
+
+        def steps_of(batch: MicroBatch) -> Steps:
+            name = next(iter(batch.adapter_tokens), None)
+            return spread[name].steps if name in spread else whole
+
+        def forward_and_backward(lane: int, batch: MicroBatch) -> TokenLosses:
+            losses = forward(decoder, batch, adapters, lane, context.recompute)
+            losses.weighted_S.backward(_factors(batch, losses, steps_of))
+            return losses
+
+        run_pass(
+            context,
+            decoder,
+            whole.jobs,
+            forward_and_backward,
+            SumsBySteps(steps_of),
+            [spread[name].take(share) for name, share in shares.items()],
+        )
+        means = whole.evaluations(processes)
+        for step in [step for step in spread.values() if step.complete]:
+            means |= step.steps.evaluations(processes)
+        for adapter in adapters:
+            if adapter.name in means:
+                adapter.parameters.gather()
+                processes.sum(adapter.parameters.gradient)
+        return means
+    except Exception:
+        _forget(trainees)
+        raise
+
+
+def _factors(batch: MicroBatch, losses: TokenLosses, steps_of: Callable[[MicroBatch], Steps]) -> Tensor:
+    """Return the factor of each supervised token's gradient in a lane's part of a micro-batch, [S]."""
+    runs = supervised_runs(batch)
+    factors = [
+        steps_of(member).factors(member, losses.of(run))
+        if member.adapter_tokens
+        else torch.ones_like(member.weights_S)  # computed to keep step with other processes, for no job
+        for member, run in runs
+    ]
+    return torch.cat([filled_up(each) for each in factors]) if batch.members else factors[0]
+
+
+class SumsBySteps(Sums):
+    """Adds what a training pass computes to the sums of the steps that it belongs to."""
+
+    def __init__(self, steps_of: Callable[[MicroBatch], Steps]) -> None:
+        self._steps_of = steps_of
+
+    def add(self, batch: MicroBatch, losses: TokenLosses) -> None:
+        if batch.adapter_tokens:
+            self._steps_of(batch).add(batch, losses)
+
+
+def _spread(context: PassContext, trainee: Trainee) -> SpreadStep:
+    """Return the trainee's spread step. Begin it if it has not been begun."""
+    if trainee.spread is None:
+        steps = _begin(context, [trainee])
+        trainee.spread = SpreadStep(steps, context.max_tokens, context.processes.size)
+    return trainee.spread
+
+
+def _begin(context: PassContext, trainees: Sequence[Trainee]) -> Steps:
+    """Begin the next steps. Raises Abandoned as `run_pass` does."""
+    for trainee in trainees:
+        trainee.begin_step()
+    parts = _objective_parts(context, trainees)
+    jobs = [
+        parts[trainee.adapter.name].as_job if trainee.adapter.name in parts else _job_rows(trainee)
+        for trainee in trainees
+    ]
+    return Steps(jobs, parts, context.base.device)
 
 
 def validate(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Evaluation:
@@ -114,6 +229,16 @@ def measure(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Scor
     return Score((nll_X.sum() / tokens_X.sum()).item(), nll_X.numpy(), tokens_X.numpy())
 
 
+def row_losses(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> NDArray[np.float64]:
+    """Return the cross-entropy of each row per learnt token, in nats, whatever the trainee's objective is.
+
+    Raises Abandoned as `run_pass` does.
+    """
+    trainee.adapter.parameters.refresh()
+    nll_X, _, tokens_X = row_sums(context, [trainee.adapter], [JobRows(trainee.adapter.name, rows, 1.0)])
+    return (nll_X / tokens_X).numpy()
+
+
 def evaluate(context: PassContext, adapter: Adapter, rows: Sequence[Row]) -> Evaluation:
     """Return loss and accuracy of `adapter` on `rows`, without training.
 
@@ -127,30 +252,6 @@ def _mean(sums_3X: Tensor) -> Evaluation:
     """Return the means over the rows whose `RowTotals.sums_3X` are given."""
     nll, correct, tokens = sums_3X.sum(1).tolist()
     return Evaluation(nll / tokens, correct / tokens)
-
-
-class StepTotals:
-    """The sums of a training pass: by adapter, and by row for objectives beyond cross-entropy."""
-
-    def __init__(self, names: Iterable[str], rows: int, device: torch.device) -> None:
-        self._totals, self._row_totals = Totals(names, device), RowTotals(rows, device)
-
-    def add(self, batch: MicroBatch, losses: TokenLosses) -> None:
-        self._totals.add(batch, losses)
-        self._row_totals.add(batch, losses)
-
-    def evaluations(
-        self, processes: Processes, jobs: Sequence[JobRows], parts: Mapping[str, StepPart]
-    ) -> dict[str, Evaluation]:
-        """Return the evaluation of each adapter, after adding up the sums over the processes."""
-        processes.sum(self._totals.sums_A3)
-        found = self._totals.evaluations()
-        if parts:
-            sums_3X = processes.sum(self._row_totals.sums_3X).cpu()
-            by_job = sums_3X.split([len(job.rows) for job in jobs], dim=1)
-            sums = {job.adapter: job_3X for job, job_3X in zip(jobs, by_job, strict=True)}
-            found |= {name: part.evaluation(sums[name]) for name, part in parts.items()}
-        return found
 
 
 def _objective_parts(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, StepPart]:
@@ -174,8 +275,9 @@ def _objective_parts(context: PassContext, trainees: Sequence[Trainee]) -> dict[
     return {part.rows.adapter.name: part for part in prepare(context, parts)}
 
 
-def _job_rows(trainee: Trainee, rows: Sequence[Row]) -> JobRows:
+def _job_rows(trainee: Trainee) -> JobRows:
     """Return the rows of a step whose loss is a cross-entropy."""
+    rows = trainee.next_rows
     weight = 1 / sum(row.weight for row in rows)
     seed, apart = trainee.dropout_seed, trainee.deterministic
     return JobRows(trainee.adapter.name, rows, weight, dropout_seed=seed, apart=apart)
@@ -186,12 +288,10 @@ def _forget(trainees: Sequence[Trainee]) -> None:
         trainee.forget_gradient()
 
 
-def _step(
-    trainee: Trainee, rows: Sequence[Row], mean: Evaluation, processes: Processes
-) -> StepResult | Exception:
+def _step(trainee: Trainee, mean: Evaluation, norm: float, processes: Processes) -> StepResult | Exception:
     """Make the trainee's step, and return its result, or an error that concerns only this trainee."""
     try:
-        result = trainee.take_step(rows, mean.loss, mean.accuracy)
+        result = trainee.take_step(trainee.next_rows, mean.loss, mean.accuracy, norm)
         return replace(result, metrics={**result.metrics, **mean.metrics}) if mean.metrics else result
     except JobError as error:
         return error

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import groupby
 from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,11 +11,12 @@ from transformers import get_scheduler
 
 from core.jobs.spec import JobSpec, TrainingOptions
 from worker.engine.parameters.flat import FlatParameters
+from worker.engine.step.moments import EightBitMoments, Moments
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
-MOMENTS = ("exp_avg", "exp_avg_sq")
 SCHEDULES = {"constant": "constant_with_warmup"}  # transformers' `constant` would ignore `warmup_ratio`
+PIECE = 2**20  # values that an 8-bit update on the CPU holds in fp32 at once
 
 
 def warmup_steps(training: TrainingOptions, total_steps: int) -> int:
@@ -30,24 +32,25 @@ class Optimizer:
 
     def __init__(self, parameters: FlatParameters, spec: JobSpec, total_steps: int) -> None:
         self._peak = spec.peak_learning_rate
-        self._moments = {moment: torch.zeros_like(parameters.master.detach()) for moment in MOMENTS}
+        self._places = parameters.places
+        in_eight_bits = spec.training.has_eight_bit_moments
+        values = parameters.master.detach()
+        self._moments = EightBitMoments(values) if in_eight_bits else Moments(values)
         runs = list(_runs(parameters, spec.training.loraplus_lr_ratio or 1.0))
+        if in_eight_bits:
+            runs = [(piece, ratio, decays) for run, ratio, decays in runs for piece in _pieces(run)]
         self._ratios = [ratio for _, ratio, _ in runs]
-        self._adamw = torch.optim.AdamW(
-            [
-                {
-                    "params": [_leaf(parameters, run)],
-                    "weight_decay": spec.training.weight_decay if decays else 0.0,
-                }
-                for run, _, decays in runs
-            ],
-            lr=self._peak,
-            betas=BETAS,
-            eps=EPS,
-            fused=True,
-        )
-        for group, (run, _, _) in zip(self._adamw.param_groups, runs, strict=True):
-            self._adamw.state[group["params"][0]] = self._state(run)
+        groups = [
+            {
+                "params": [_leaf(parameters, run)],
+                "weight_decay": spec.training.weight_decay if decays else 0.0,
+            }
+            for run, _, decays in runs
+        ]
+        self._adamw = (_blockwise if in_eight_bits else _fused)(groups, self._peak)
+        states = self._moments.states([run for run, *_ in runs])
+        for group, state in zip(self._adamw.param_groups, states, strict=True):
+            self._adamw.state[group["params"][0]] = state
         schedule = get_scheduler(
             SCHEDULES.get(spec.training.lr_scheduler_type, spec.training.lr_scheduler_type),
             self._adamw,
@@ -55,11 +58,6 @@ class Optimizer:
             num_training_steps=total_steps,
         )
         self._rate_at = schedule.lr_lambdas[0]  # depends on the step alone, so checkpoints need not save it
-
-    def _state(self, run: slice) -> dict[str, Tensor]:
-        moments = {moment: values[run] for moment, values in self._moments.items()}
-        device = self._moments["exp_avg"].device  # a fused update needs its step count on the device
-        return {"step": torch.zeros((), device=device), **moments}
 
     def step(self, number: int) -> float:
         """Make the update after `number` steps with the gathered gradient. Return the learning rate of A."""
@@ -69,14 +67,29 @@ class Optimizer:
         self._adamw.step()
         return rate
 
-    def moments(self) -> dict[str, Tensor]:
-        """Return AdamW's two moments, each as one flat tensor in the order of the parameters."""
-        return self._moments
+    def state(self) -> dict[str, Tensor]:
+        """Return the tensors that a resume needs, by name. The next step changes them."""
+        return self._moments.saved(self._places)
 
     def resume_after(self, step: int) -> None:
         """Continue after `step`, with the present values of the moments."""
         for state in self._adamw.state.values():
             state["step"].fill_(step)
+
+
+def _fused(groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=lr, betas=BETAS, eps=EPS, fused=True)
+
+
+def _blockwise(groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+    from worker.engine.step.blockwise_adamw import BlockwiseAdamW  # imports bitsandbytes
+
+    return BlockwiseAdamW(groups, lr=lr, betas=BETAS, eps=EPS)
+
+
+def _pieces(run: slice) -> Iterator[slice]:
+    for start in range(run.start, run.stop, PIECE):
+        yield slice(start, min(start + PIECE, run.stop))
 
 
 def _runs(parameters: FlatParameters, ratio_of_b: float) -> Iterator[tuple[slice, float, bool]]:

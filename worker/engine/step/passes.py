@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Protocol
 
 import torch
@@ -11,13 +12,13 @@ from core.errors import TuneryError
 from core.estimates.measures import Recompute
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.head import head_losses
-from worker.engine.base.text_decoder import TextDecoder
-from worker.engine.batch.grouping import JobRows, cut_together, groups_of, numbered, portions
+from worker.engine.batch.grouping import Group, JobRows, cut_together, groups_of, numbered, portions
 from worker.engine.batch.joining import joined_groups, supervised_runs
 from worker.engine.batch.lanes import Lanes
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.batch.pack import pack_group
+from worker.engine.decoders.head import head_losses
+from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
 
@@ -40,16 +41,18 @@ def run_pass(
     jobs: Sequence[JobRows],
     compute: Callable[[int, MicroBatch], TokenLosses],
     sums: Sums,
+    shares: Sequence[Sequence[Group]] = (),
 ) -> None:
     """Compute this process's micro-batches of the jobs' rows, and add what `compute` returns to `sums`.
 
-    `compute` gets the number of a lane and the lane's part of a micro-batch. Afterwards, the caller still has
-    to add up `sums` over the processes. Raises Abandoned if `context.abandon` returns True before one of the
-    micro-batches.
+    `shares` are micro-batches of further jobs, already cut. `compute` gets the number of a lane and the
+    lane's part of a micro-batch. Afterwards, the caller still has to add up `sums` over the processes. Raises
+    Abandoned if `context.abandon` returns True before one of the micro-batches.
     """
     lanes = lanes_of(context.base, decoder)
-    join = any(job.apart for job in jobs) and decoder is context.base.decoder and context.base.joins_jobs
-    batches = micro_batches(context, jobs, join)
+    apart = any(job.apart for job in jobs) or any(share[0][0].job.apart for share in shares if share)
+    join = apart and decoder is context.base.decoder and context.base.joins_jobs
+    batches = micro_batches(context, jobs, join, shares)
     with context.processes.together(in_lockstep=context.base.sharded):
         finished = _compute_all(lanes, batches, join, compute, sums, context.abandon)
     if not finished:
@@ -57,19 +60,23 @@ def run_pass(
 
 
 def micro_batches(
-    context: PassContext, jobs: Sequence[JobRows], join: bool = False
+    context: PassContext,
+    jobs: Sequence[JobRows],
+    join: bool = False,
+    shares: Sequence[Sequence[Group]] = (),
 ) -> Iterator[list[MicroBatch]]:
     """Yield this process's micro-batches, and move each to the device when it is needed.
 
     Those of a list are to be computed at once; without `join`, a list has one. Jobs that are not cut apart
-    share micro-batches.
+    share micro-batches. `shares` are computed beside the jobs' first rows.
 
     Processes in lockstep need the same number of micro-batches. A process that has one less computes another
     one with the bare base model and weights of zero, which adds nothing to any sum.
     """
     base, processes = context.base, context.processes
-    for portion in portions(numbered(jobs)):
+    for portion, beside in zip_longest(portions(numbered(jobs)), [shares], fillvalue=()):
         cuts = [groups_of(cut, context.max_tokens, processes.size) for cut in cut_together(portion)]
+        cuts += map(list, beside)
         mine = [group for groups in cuts for group in processes.part(groups)]
         for at_once in joined_groups(mine, context.max_tokens) if join else ([group] for group in mine):
             yield [pack_group(group, base.device) for group in at_once]

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from worker.engine.batch.grouping import JobRows, fits_together
-from worker.engine.batch.joining import filled_up, supervised_runs
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
@@ -122,11 +121,6 @@ class WeightsInPass:
         """
         if not self._open:
             return torch.ones_like(batch.weights_S)
-        runs = supervised_runs(batch)
-        factors = [self._of_member(member, losses.of(run)) for member, run in runs]
-        return torch.cat([filled_up(each) for each in factors]) if batch.members else factors[0]
-
-    def _of_member(self, batch: MicroBatch, losses: TokenLosses) -> Tensor:
         mine_3X = RowTotals.part(self._rows, batch, losses).cpu()
         sums_3X = sum(batch.lane.share(mine_3X)) if batch.lane else mine_3X
         assert isinstance(sums_3X, Tensor)

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.engine.batch.micro_batch import MicroBatch
+from worker.engine.batch.micro_batch import MicroBatch, runs_among
 from worker.engine.kernels.loss import TokenLosses
 
 
@@ -47,13 +47,17 @@ class Totals:
         """For each adapter: loss, right predictions, tokens; all weighted by the messages' weights."""
 
     def add(self, batch: MicroBatch, losses: TokenLosses) -> None:
-        for name, tokens in batch.adapter_tokens.items():
-            mine = (batch.supervised_S >= tokens.start) & (batch.supervised_S < tokens.stop)
+        for name, mine in runs_among(batch.places_S, batch.adapter_tokens).items():
             sums_3 = self.sums_A3[self._index[name]]
-            counts = mine if batch.message_weights_S is None else mine * batch.message_weights_S
-            sums_3[0] += (losses.nll_S * counts)[mine].sum()
-            sums_3[1] += (losses.correct_S * counts)[mine].sum()
-            sums_3[2] += counts.sum()
+            nll, correct = losses.nll_S[mine], losses.correct_S[mine]
+            if batch.message_weights_S is None:
+                sums_3[2] += mine.stop - mine.start
+            else:
+                weights = batch.message_weights_S[mine]
+                nll, correct = nll * weights, correct * weights
+                sums_3[2] += weights.sum()
+            sums_3[0] += nll.sum()
+            sums_3[1] += correct.sum()
 
     def evaluations(self) -> dict[str, Evaluation]:
         """Return the means, by adapter."""

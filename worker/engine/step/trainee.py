@@ -17,8 +17,10 @@ from worker.engine.adapters.adapter import Adapter
 from worker.engine.adapters.published import Published
 from worker.engine.batch.dropout import step_seed
 from worker.engine.parameters.flat import parts_of
-from worker.engine.step.optimizer import MOMENTS, Optimizer
+from worker.engine.step.moments import MOMENTS
+from worker.engine.step.optimizer import Optimizer
 from worker.engine.step.references import References
+from worker.engine.step.steps import SpreadStep
 from worker.objectives.choose import objective_of
 from worker.rows import Row
 
@@ -101,6 +103,30 @@ class Trainee:
         self.validation_references: References = sibling.validation_references if sibling else References()
         self.parent_values: Tensor | None = None
         """The parameters of the adapter that is the reference, in one flat tensor; None for the base model"""
+        self.spread: SpreadStep | None = None
+        """The next step, if rounds have begun to compute it share by share"""
+
+    @property
+    def batch_size(self) -> int:
+        """The examples of a step; the last step of an epoch may have fewer."""
+        return self._batch_size
+
+    @property
+    def first_order(self) -> NDArray[np.int64]:
+        """The order in which the first epoch visits the examples."""
+        return self._order_of(0)
+
+    @contextmanager
+    def rehearsing(self, step: int) -> Iterator[None]:
+        """Stand after `step` steps inside, and forget afterwards all that was computed there."""
+        kept = self.step, self.references, self.validation_references
+        self.step = step
+        self.references, self.validation_references = self._new_references(), References()
+        try:
+            yield
+        finally:
+            self.forget_gradient()
+            self.step, self.references, self.validation_references = kept
 
     @property
     def finished(self) -> bool:
@@ -108,7 +134,7 @@ class Trainee:
 
     @property
     def at_epoch_end(self) -> bool:
-        return self.step % self.steps_per_epoch == 0
+        return self.step > 0 and self.step % self.steps_per_epoch == 0
 
     @property
     def epoch(self) -> float:
@@ -154,17 +180,20 @@ class Trainee:
         with nullcontext() if rank is None or dynamic is None else dynamic.truncated(rank):
             yield
 
-    def take_step(self, rows: Sequence[Row], loss: float, accuracy: float) -> StepResult:
-        """Clip the gathered gradient, update the parameters, and advance by one step.
+    def complete_gradient(self) -> Tensor:
+        """Add to the gathered gradient what does not come from the rows. Return its norm, on the device."""
+        if self.adapter.rank_budget is not None:
+            self.adapter.rank_budget.add_orthogonality_gradient(self.adapter.parameters)
+        return self.adapter.parameters.gradient.norm()
+
+    def take_step(self, rows: Sequence[Row], loss: float, accuracy: float, norm: float) -> StepResult:
+        """Clip the complete gradient of this `norm`, update the parameters, and advance by one step.
 
         Raises NonFiniteLoss before the update if the loss or the gradient is not finite. Then the same step
         can be made again.
         """
         parameters, budget = self.adapter.parameters, self.adapter.rank_budget
-        if budget is not None:
-            budget.add_orthogonality_gradient(parameters)
         gradient = parameters.gradient
-        norm = gradient.norm().item()
         if not np.isfinite(loss) or not np.isfinite(norm):
             self.forget_gradient()
             lines = ", ".join(dict.fromkeys(str(row.line) for row in rows))
@@ -188,7 +217,7 @@ class Trainee:
 
         The moments are left out after the last step. The tensors are not copies: the next step changes them.
         """
-        return self._state(self._optimizer.moments() if not self.finished else {})
+        return self._state(self._optimizer.state() if not self.finished else {})
 
     def restore(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Continue after `step`. A state without moments means that it was the last step.
@@ -206,7 +235,7 @@ class Trainee:
 
         Raises DamagedArtifact as `restore` does.
         """
-        parts = self._state(self._optimizer.moments() if _has_moments(state) else {})
+        parts = self._state(self._optimizer.state() if _has_moments(state) else {})
         if others := sorted(parts.keys() ^ state.keys()):
             raise DamagedArtifact(f"its tensors are not this job's: {', '.join(others[:3])}")
         with torch.no_grad():
@@ -236,18 +265,19 @@ class Trainee:
             parameters.master.copy_(own)
             parameters.refresh()
 
-    def _state(self, moments: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _state(self, of_optimizer: Mapping[str, Tensor]) -> dict[str, Tensor]:
         parameters = self.adapter.parameters
-        flat = {"parameters": parameters.master.detach(), **moments}
-        return parts_of(flat, parameters.places) | dict(parameters.kept)
+        values = parts_of({"parameters": parameters.master.detach()}, parameters.places)
+        return {**values, **of_optimizer, **parameters.kept}
 
     def forget_gradient(self) -> None:
-        """Drop the gradient that an abandoned or failed round has gathered."""
+        """Drop the gradient that an abandoned or failed round has gathered, with that of earlier rounds."""
         self.adapter.parameters.forget_gradient()
         self._end_step()
 
     def _end_step(self) -> dict[str, float]:
         """Clear the gradient and the step's dynamic rank. Return the rank as a metric, if there was one."""
+        self.spread = None
         self.adapter.parameters.gradient.zero_()
         dynamic = self.adapter.dynamic_rank
         if dynamic is None:

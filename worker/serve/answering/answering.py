@@ -5,10 +5,10 @@ from functools import partial
 from typing import Any
 
 from core.ids import new_id
-from core.serving.chat import ChatRequest
-from core.serving.coherence import check_chat, check_completion, check_tokenize
-from core.serving.completions import CompletionRequest
-from core.serving.tokens import Tokenized, TokenizeRequest
+from core.serving.schemas.chat import ChatRequest
+from core.serving.schemas.coherence import check_chat, check_completion, check_tokenize
+from core.serving.schemas.completions import CompletionRequest
+from core.serving.schemas.tokens import Tokenized, TokenizeRequest
 from core.settings import Settings
 from worker.engine.generate import requests as engine_requests
 from worker.engine.generate.requests import GenerationRequest

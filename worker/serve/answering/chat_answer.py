@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from core.ids import new_id
-from core.serving.answers import AnsweredFunction, AnsweredToolCall, AnswerMessage, FinishReason
+from core.serving.schemas.answers import AnsweredFunction, AnsweredToolCall, AnswerMessage, FinishReason
 from worker.engine.generate.requests import TokenChoice
 from worker.serve.answering.tool_reader import Found, ToolReader
 from worker.serve.sampling.answer_stream import Part

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from core.serving.answers import (
+from core.serving.schemas.answers import (
     AnsweredToolCall,
     ChatChoice,
     ChatChunk,
@@ -14,7 +14,7 @@ from core.serving.answers import (
     DeltaToolCall,
     Usage,
 )
-from core.serving.chat import ChatRequest
+from core.serving.schemas.chat import ChatRequest
 from worker.serve.answering import logprobs
 from worker.serve.answering.chat_answer import ChatAnswer
 from worker.serve.answering.logprobs import TokenBytes

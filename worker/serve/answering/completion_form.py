@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from core.serving.answers import Completion, CompletionChoice, CompletionLogprobs, Usage
-from core.serving.completions import CompletionRequest
+from core.serving.schemas.answers import Completion, CompletionChoice, CompletionLogprobs, Usage
+from core.serving.schemas.completions import CompletionRequest
 from worker.engine.generate.requests import TokenChoice
 from worker.serve.answering import logprobs
 from worker.serve.answering.logprobs import TokenBytes, as_text

@@ -8,9 +8,9 @@ from typing import Protocol
 from pydantic import BaseModel
 
 from core.errors import InvalidRequest
-from core.serving.answers import ChatChunk, Completion, Usage
 from core.serving.errors import ReaderTooSlow, SamplingFailed
-from core.serving.sampling import Sampling
+from core.serving.schemas.answers import ChatChunk, Completion, Usage
+from core.serving.schemas.sampling import Sampling
 from worker.engine.generate.requests import GenerationRequest, RequestRefused
 from worker.serve.answering.usage import TokenCount
 from worker.serve.exchange import Exchange

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from core.errors import InvalidRequest
-from core.serving.chat import ChatRequest, JsonObjectFormat, JsonSchemaFormat, Tool
+from core.serving.schemas.chat import ChatRequest, JsonObjectFormat, JsonSchemaFormat, Tool
 from worker.engine.generate.grammars import JSON_OPTIONS
 from worker.engine.generate.requests import Grammar
 from worker.serve.answering.tool_forms import NAME, ToolForm

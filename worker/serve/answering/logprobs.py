@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from core.serving.answers import (
+from core.serving.schemas.answers import (
     ChoiceLogprobs,
     CompletionLogprobs,
     PromptLogprob,

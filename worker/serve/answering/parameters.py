@@ -5,7 +5,7 @@ import secrets
 from dataclasses import replace
 
 from core.errors import InvalidRequest
-from core.serving import sampling as wire
+from core.serving.schemas import sampling as wire
 from worker.engine.generate.requests import Sampling
 
 SEED_BITS = 63

@@ -10,9 +10,9 @@ from typing import Any
 from jinja2 import TemplateError
 
 from core.errors import InvalidRequest
-from core.serving.chat import ChatRequest
-from core.serving.messages import AssistantMessage, Message, ToolMessage, plain_text
-from core.serving.tokens import TokenizeRequest
+from core.serving.schemas.chat import ChatRequest
+from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage, plain_text
+from core.serving.schemas.tokens import TokenizeRequest
 from worker.serve.answering.tool_forms import ToolForm, form_of
 from worker.serve.answering.tool_reader import must_call, tool_names
 

@@ -1,6 +1,6 @@
 """Finds calls of tools in an answer while the answer is still being written."""
 
-from core.serving.chat import ChatRequest, NamedTool
+from core.serving.schemas.chat import ChatRequest, NamedTool
 from worker.serve.answering.tool_forms import Call, ToolForm, calls_in
 
 BEGINS_JSON = ("{", "[")

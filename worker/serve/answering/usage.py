@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.serving.answers import PromptTokensDetails, Usage
+from core.serving.schemas.answers import PromptTokensDetails, Usage
 from worker.serve.sampling.answer_stream import Part
 
 

@@ -96,10 +96,10 @@ class BaseSlot:
             ticket = self._waiting[0]
             if ticket.granted.cancelled():
                 self._waiting.popleft()
-            elif self._loaded is not None and self._loaded.entry == ticket.entry and not self._leaving:
+            elif (loaded := self._loaded_as(ticket.entry)) is not None:
                 self._waiting.popleft()
                 self._users += 1
-                ticket.granted.set_result(self._loaded)
+                ticket.granted.set_result(loaded)
             elif self._users:
                 return
             else:
@@ -107,6 +107,11 @@ class BaseSlot:
         if not self._users and self._change is None and self._loaded is not None:
             delay = 0.0 if self._leaving else self._idle_seconds
             self._timer = asyncio.get_running_loop().call_later(delay, self._release_idle)
+
+    def _loaded_as(self, entry: BaseModelEntry) -> LoadedBase | None:
+        """Return the model in memory if it computes what `entry` describes, and is not to be released."""
+        loaded = None if self._leaving else self._loaded
+        return loaded if loaded is not None and loaded.entry.computes_like(entry) else None
 
     async def _change_to(self, entry: BaseModelEntry) -> None:
         try:
@@ -120,7 +125,7 @@ class BaseSlot:
 
     def _refuse(self, entry: BaseModelEntry, error: Exception) -> None:
         """Give the error to all who wait for this model."""
-        refused = [ticket for ticket in self._waiting if ticket.entry == entry]
+        refused = [ticket for ticket in self._waiting if ticket.entry.computes_like(entry)]
         for ticket in refused:
             self._waiting.remove(ticket)
             if not ticket.granted.done():

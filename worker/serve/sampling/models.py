@@ -8,7 +8,7 @@ from functools import partial
 
 import structlog
 
-from core.catalog import BaseModelEntry, load_catalog
+from core.catalog import BaseModelEntry, offered_models
 from core.errors import JobError, NotFound, OutsideFault, Unavailable
 from core.serving.served_model import ServedModel
 from core.settings import Settings
@@ -39,7 +39,7 @@ class Models:
 
     def __init__(self, settings: Settings, bases: Bases) -> None:
         self._settings, self._bases = settings, bases
-        self._catalog = load_catalog(settings.catalog_file)
+        self._catalog = offered_models(settings)
         self._loop = asyncio.get_running_loop()
         self._store = store_of(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
         remove_abandoned()

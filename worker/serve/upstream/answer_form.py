@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from core.serving import event_stream
-from core.serving.answers import ChatChunk, ChatCompletion, Completion
 from core.serving.errors import SamplingFailed
+from core.serving.schemas.answers import ChatChunk, ChatCompletion, Completion
 
 Form = TypeVar("Form", bound=BaseModel)
 

@@ -9,17 +9,17 @@ from typing import Any
 
 import httpx
 
-from core.catalog import load_catalog
+from core.catalog import offered_models
 from core.errors import NotFound
-from core.serving.chat import ChatRequest
-from core.serving.coherence import check_chat, check_completion
-from core.serving.completions import CompletionRequest
 from core.serving.errors import UnsuitedServer
 from core.serving.event_stream import DONE
 from core.serving.paths import CHAT, COMPLETIONS
-from core.serving.sampling import Sampling
+from core.serving.schemas.chat import ChatRequest
+from core.serving.schemas.coherence import check_chat, check_completion
+from core.serving.schemas.completions import CompletionRequest
+from core.serving.schemas.sampling import Sampling
+from core.serving.schemas.tokens import TokenizeRequest
 from core.serving.served_model import ServedModel
-from core.serving.tokens import TokenizeRequest
 from core.settings import Settings
 from worker.serve.exchange import Exchange
 from worker.serve.reading import head, parse, served_model
@@ -39,7 +39,7 @@ class UpstreamModels:
 
     def __init__(self, settings: Settings, upstream: Upstream) -> None:
         self._upstream = upstream
-        entry = load_catalog(settings.catalog_file).get(upstream.base)
+        entry = offered_models(settings).get(upstream.base)
         assert entry is not None, "the upstream's base model was looked up when the server started"
         self._adapters = UpstreamAdapters(
             store_of(settings.server("s3_endpoint_url"), settings.server("s3_bucket")),

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from core.serving.chat import ChatRequest, JsonSchemaFormat
-from core.serving.completions import CompletionRequest
 from core.serving.errors import UnsuitedServer
-from core.serving.messages import Message, plain_text
-from core.serving.sampling import Sampling
+from core.serving.schemas.chat import ChatRequest, JsonSchemaFormat
+from core.serving.schemas.completions import CompletionRequest
+from core.serving.schemas.messages import Message, plain_text
+from core.serving.schemas.sampling import Sampling
 
 # vLLM takes what is missing from the model's own `generation_config.json`, so nothing may be missing.
 DEFAULTS: dict[str, Any] = {

@@ -8,7 +8,7 @@ import { readAgain } from "@/api/readAgain";
 
 const PAGE = 20;
 export const EVALS_KEY = ["evals"] as const;
-export const OF_JOBS_KEY = [...EVALS_KEY, "of job"] as const;
+export const JUDGED_KEY = [...EVALS_KEY, "judged"] as const;
 export const LIST_KEY = [...EVALS_KEY, "list"] as const;
 
 /** The project's evals, newest first. */
@@ -33,7 +33,7 @@ export function useDeleteEval() {
     mutationFn: (id: string) => body(api.DELETE("/v1/evals/{eval_id}", { params: { path: { eval_id: id } } })),
     onSuccess: async (_, id) => {
       client.removeQueries({ queryKey: evalQuery(id).queryKey });
-      await Promise.all([readAgain(client, LIST_KEY), readAgain(client, OF_JOBS_KEY)]); // not what the page still shows
+      await Promise.all([readAgain(client, LIST_KEY), readAgain(client, JUDGED_KEY)]); // not what the page still shows
     },
   });
 }

@@ -7,7 +7,7 @@ import { pageQuery, usePaged } from "@/api/paged";
 import { readAgain } from "@/api/readAgain";
 import type { EvalRun } from "@/api/types";
 
-import { EVALS_KEY, OF_JOBS_KEY } from "./evals";
+import { EVALS_KEY, JUDGED_KEY } from "./evals";
 
 const PAGE = 50;
 const FAILED_ROWS = 10;
@@ -49,7 +49,7 @@ export function useRemoveRun() {
       else await body(api.DELETE("/v1/evals/{eval_id}/runs/{run_id}", { params }));
     },
     onSettled: (_, __, { eval_id }) =>
-      Promise.all([readAgain(client, keyOf(eval_id)), readAgain(client, OF_JOBS_KEY)]), // comparisons never change
+      Promise.all([readAgain(client, keyOf(eval_id)), readAgain(client, JUDGED_KEY)]), // comparisons never change
   });
 }
 

@@ -53,7 +53,7 @@ export interface FilePreview {
 }
 
 /** The first bytes of a file as text. A large file is not read further. */
-export function previewQuery(file: FileObject) {
+export function previewQuery(file: Pick<FileObject, "id" | "bytes">) {
   return queryOptions({
     queryKey: ["file", file.id, "preview"],
     queryFn: async ({ signal }): Promise<FilePreview> => {

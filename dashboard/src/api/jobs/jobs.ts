@@ -9,7 +9,8 @@ import type { Wanted } from "@/lib/addresses/jobSearch";
 import { EMPTY, type JobList, merge, replace, stalePages, without } from "@/lib/jobs/jobList";
 
 export const POLL_MS = 5000;
-const ENDED_POLL_MS = 30_000; // for a job that has ended: it can only be deleted
+const FOLLOWED_POLL_MS = 15_000; // for a job whose log is followed
+const IDLE_POLL_MS = 30_000; // for a job that has ended, which can only be deleted, or that is paused
 const POLL_PAGE = 25; // small, because a page with a running job is sent again at each poll
 const PAGE = 100;
 const LARGE_PAGE = 1000; // for reading all jobs
@@ -84,7 +85,11 @@ export function knownJobs(client: QueryClient): Job[] {
   return [...jobs.values()].sort((a, b) => (a.id < b.id ? 1 : -1));
 }
 
-export function jobQuery(id: string) {
+/**
+ * A job. A page that follows its log reads the job seldom: the log says when it has changed, and only the place in the
+ * queue and the time left change without a word.
+ */
+export function jobQuery(id: string, isFollowed = false) {
   return queryOptions({
     queryKey: ["job", id],
     queryFn: ({ signal }) =>
@@ -92,7 +97,9 @@ export function jobQuery(id: string) {
     refetchInterval: ({ state }) => {
       const isGone = state.error !== null && !isPassing(state.error);
       if (isGone) return false;
-      return state.data && hasEnded(state.data) ? ENDED_POLL_MS : POLL_MS;
+      const { data: job } = state;
+      if (job && (hasEnded(job) || (isFollowed && job.status === "paused"))) return IDLE_POLL_MS;
+      return isFollowed && job?.status === "running" ? FOLLOWED_POLL_MS : POLL_MS;
     },
     staleTime: POLL_MS,
   });

@@ -10,7 +10,7 @@ const NEWEST = 200;
 
 /** The ids of the base models. An id that begins with `ft:` belongs to a fine-tuned model; an alias has weights. */
 export const baseModelsQuery = queryOptions({
-  queryKey: ["models"],
+  queryKey: ["models", "base"],
   queryFn: async ({ signal }) => {
     const { data } = await body(api.GET("/v1/models", { signal }));
     return data.filter(({ id, weights }) => !id.startsWith("ft:") && !weights).map(({ id }) => id);

@@ -2,6 +2,7 @@ import { queryOptions } from "@tanstack/react-query";
 
 import { api, body } from "@/api/client";
 import { type EventPage, hasEnded, type Job, type JobEvent } from "@/api/types";
+import { hasSamples } from "@/lib/facts/jobFacts";
 
 import { POLL_MS } from "./jobs";
 
@@ -34,8 +35,4 @@ async function fetchPage(jobId: string, limit: number, after: string | undefined
     query: { type: "samples" as const, limit, ...(after !== undefined && { after }) },
   };
   return (await body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/events", { params, signal }))) as EventPage;
-}
-
-export function hasSamples(job: Job): boolean {
-  return Number(job.training.eval_samples ?? 0) > 0;
 }

@@ -31,6 +31,8 @@ export class LiveJob {
   log: EventLog = NO_EVENTS;
   following: Following = "connecting";
   failure: unknown = null;
+  /** Whether the log and the metrics have been read once, or could not be read. */
+  isRead = false;
   /** Grows with each change, for `useSyncExternalStore`. */
   version = 0;
 
@@ -108,6 +110,7 @@ export class LiveJob {
     this.log = withNewest(this.log, page.data, page.has_more);
     if (last !== this.log.events.at(-1)?.id) this.onJobChange();
     await this.reader.readNew(signal);
+    this.isRead = true;
     this.notify();
   }
 
@@ -168,6 +171,7 @@ export class LiveJob {
   private become(following: Following, failure: unknown = null): void {
     this.following = following;
     this.failure = failure;
+    this.isRead ||= failure !== null;
     this.notify();
   }
 

@@ -1,6 +1,8 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useMemo, useSyncExternalStore } from "react";
 
+import { hasEnded, type Job } from "@/api/types";
+
 import { LiveJob } from "./liveJob";
 
 /** Follows the job while the tab is visible. A hidden tab asks for nothing. */
@@ -8,6 +10,8 @@ export function useLiveJob(id: string): LiveJob {
   const client = useQueryClient();
   const live = useMemo(() => {
     const readAgain = () => {
+      const known = client.getQueryData<Job>(["job", id]);
+      if (known && hasEnded(known)) return; // its stream only repeats what is known
       for (const of of ["job", "checkpoints"]) void client.invalidateQueries({ queryKey: [of, id] });
     };
     return new LiveJob(id, readAgain);

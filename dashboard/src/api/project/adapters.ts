@@ -1,17 +1,19 @@
 /** Requests about adapters: the list, one adapter, the files in its folder, its ranks, its deletion. */
 
-import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
+import { queryOptions, useMutation, useQueries, useQueryClient } from "@tanstack/react-query";
 
 import { api, ask, body } from "@/api/client";
 import { isNotFound } from "@/api/failures";
-import { pageQuery, usePaged } from "@/api/paged";
+import { JUST_READ_MS, pageQuery, usePaged } from "@/api/paged";
 import { readAgain } from "@/api/readAgain";
 import type { Adapter } from "@/api/types";
 import type { Manifest } from "@/lib/facts/adapterFacts";
+import { partsOf } from "@/lib/lineage/graph";
 
 const PAGE = 50;
 const ALIASES = 1000;
 const MOST_PARTS_OFFERED = 1000;
+const CARD = "README.md";
 const LIST_KEY = ["adapters"] as const;
 
 export function useAdapters() {
@@ -63,9 +65,10 @@ export function manifestQuery(adapter: Adapter) {
 
 /** The model card, which says how to load the adapter. */
 export function cardQuery(adapter: Adapter) {
+  const hash = adapter.files.find(({ name }) => name === CARD)?.sha256;
   return queryOptions({
-    queryKey: ["adapter", adapter.id, "card"],
-    queryFn: async ({ signal }) => (await (await fileOf(adapter, "README.md", signal))?.text()) ?? "",
+    queryKey: ["adapter", adapter.id, "card", hash],
+    queryFn: async ({ signal }) => (await (await fileOf(adapter, CARD, signal))?.text()) ?? "",
     staleTime: Infinity,
   });
 }
@@ -104,6 +107,16 @@ export function useComposed(id: string) {
   );
 }
 
+/** The adapters that an adapter was composed of, and their own parts, as far as they are read and still there. */
+export function useParts(adapter: Adapter): ReadonlyMap<string, Adapter> {
+  const client = useQueryClient();
+  const ids = partsOf(adapter, (id) => client.getQueryData(adapterQuery(id).queryKey));
+  return useQueries({ queries: ids.map(adapterQuery), combine: byId });
+}
+
+const byId = (found: readonly { data: Adapter | undefined }[]) =>
+  new Map(found.flatMap(({ data }) => (data ? [[data.id, data] as const] : [])));
+
 /** The names of the project's aliases that lead to a model. */
 export function aliasesQuery(model: string) {
   return queryOptions({
@@ -112,6 +125,7 @@ export function aliasesQuery(model: string) {
       const { data } = await body(api.GET("/v1/aliases", { params: { query: { limit: ALIASES } }, signal }));
       return data.filter(({ weights }) => model in weights).map(({ name }) => name);
     },
+    staleTime: JUST_READ_MS,
   });
 }
 

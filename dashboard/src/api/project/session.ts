@@ -10,6 +10,8 @@ export interface Session {
   project: { id: string; name: string };
   role: "read-only" | "member" | "admin";
   key_name: string;
+  /** Whether the key may do what only the operator may, such as changing the catalog of base models. */
+  is_operator: boolean;
   expires_at: number | null;
 }
 

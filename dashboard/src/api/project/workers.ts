@@ -1,7 +1,8 @@
 import { queryOptions } from "@tanstack/react-query";
 
 import { api, body } from "@/api/client";
-import { POLL_MS } from "@/api/jobs/jobs";
+
+const POLL_MS = 5000;
 
 /** The workers and their queues. A hidden tab does not ask. */
 export const workersQuery = queryOptions({

@@ -1,6 +1,6 @@
 /** The address of Settings: which part of them is shown. */
 
-export const SETTINGS_PARTS = ["keys", "webhooks", "secrets", "usage", "audit"] as const;
+export const SETTINGS_PARTS = ["keys", "webhooks", "secrets", "usage", "audit", "models"] as const;
 export type SettingsPart = (typeof SETTINGS_PARTS)[number];
 
 interface SettingsSearch {

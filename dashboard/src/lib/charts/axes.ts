@@ -3,6 +3,7 @@
 import { compact, elapsed, integer, significant } from "@/lib/text/format";
 
 import type { Series } from "./series";
+import { tickTexts } from "./ticks";
 
 export const AXES = ["step", "epoch", "time", "tokens"] as const;
 export type Axis = (typeof AXES)[number];
@@ -77,10 +78,13 @@ export function xInWords(axis: Axis, x: number): string {
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 
-/** Returns uPlot's settings for the ticks of an axis, where they are not the usual ones. Times are divided by sixties. */
-export function ticksOf(axis: Axis): { values?: (chart: unknown, ticks: number[]) => string[]; incrs?: number[] } {
+const WHOLE = [1, 2, 5].flatMap((digit) => Array.from({ length: 9 }, (_, power) => digit * 10 ** power)).sort((a, b) => a - b);
+
+/** Returns uPlot's settings for the ticks of an axis. Steps are whole numbers, and times are divided by sixties. */
+export function ticksOf(axis: Axis): { values: (chart: unknown, ticks: number[]) => string[]; incrs?: number[] } {
+  if (axis === "step") return { values: (_, ticks) => ticks.map((tick) => integer(tick)), incrs: WHOLE };
+  if (axis === "epoch") return { values: (_, ticks) => tickTexts(ticks) };
   if (axis === "tokens") return { values: (_, ticks) => ticks.map((tick) => compact(tick)) };
-  if (axis !== "time") return {};
   const seconds = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30];
   const minutes = [1, 2, 5, 10, 15, 30].map((count) => count * MINUTE);
   const hours = [1, 2, 3, 6, 12, 24, 48, 96, 240, 480].map((count) => count * HOUR);

@@ -7,7 +7,7 @@ import { smooth } from "./smoothing";
 import { indicesToDraw } from "./thinning";
 
 /**
- * `[x, first line, second line, …]`. A dense column has two lines: its raw values and its smoothed values. Null makes a
+ * `[x, first line, second line, …]`. A noisy column has two lines: its raw values and its smoothed values. Null makes a
  * gap in a line; undefined makes none.
  */
 export type Lines = [number[], ...(number | null | undefined)[][]];
@@ -30,10 +30,10 @@ export function linesOf(series: Series, columns: readonly Column[], xs: Float64A
   const indices = indicesToDraw(raw, from, to, view.buckets);
   const pick = (column: Float64Array) => Array.from(indices, (index) => drawable(column[index] as number, view.log));
   const lines: (number | null)[][] = [];
-  columns.forEach(({ dense }, at) => {
+  columns.forEach(({ noisy }, at) => {
     const column = raw[at] as Float64Array;
     lines.push(pick(column));
-    if (dense) lines.push(view.smoothing ? pick(smooth(column, view.smoothing)) : Array(indices.length).fill(null));
+    if (noisy) lines.push(view.smoothing ? pick(smooth(column, view.smoothing)) : Array(indices.length).fill(null));
   });
   return [Array.from(indices, (index) => xs[index] as number), ...lines];
 }

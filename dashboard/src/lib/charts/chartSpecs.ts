@@ -1,14 +1,15 @@
 /** The charts of a job's metrics. The values of a measure in training and in validation share a chart. */
 
-import { gigabytes, significant, spoken } from "@/lib/text/format";
+import { GIGA, gigabytes, significant, spoken } from "@/lib/text/format";
 
 import { AXIS_COLUMNS } from "./axes";
+import { tickTexts } from "./ticks";
 
 export interface Column {
   name: string;
   label: string;
-  /** Whether every step has a value, so that the line may be smoothed. Other columns are drawn as points. */
-  dense: boolean;
+  /** Whether the values jump from step to step, so that a smoothed line helps. Other columns are drawn as points. */
+  noisy: boolean;
 }
 
 export interface ChartSpec {
@@ -18,6 +19,8 @@ export interface ChartSpec {
   columns: Column[];
   /** Writes a value. */
   format: (value: number | null | undefined) => string;
+  /** Writes the ticks of the axis, with as many digits as tell them apart. */
+  ticks: (ticks: readonly (number | null)[]) => string[];
   /** Which value is the best one, if one is. */
   best?: "smallest" | "largest";
 }
@@ -36,6 +39,8 @@ const PREFIXES = [
   ["valid_", "validation, part of it", false],
   ["train_", "training", true],
 ] as const;
+// These are known exactly: a smoothed line would show a learning rate or a memory that never was.
+const EXACT = new Set(["learning_rate", "trainer_memory_bytes", "adapter_rank_budget"]);
 const NO_MEASURES = new Set(["total_steps", "candidate", ...AXIS_COLUMNS]);
 
 export function chartSpecs(names: readonly string[]): ChartSpec[] {
@@ -47,19 +52,23 @@ export function chartSpecs(names: readonly string[]): ChartSpec[] {
     spec.columns.push(column);
     specs.set(measure, spec);
   }
-  for (const { columns } of specs.values()) columns.sort((a, b) => Number(b.dense) - Number(a.dense));
+  for (const { columns } of specs.values()) columns.sort((a, b) => Number(b.noisy) - Number(a.noisy));
   return [...specs.values()].filter((spec) => spec.columns.length);
 }
 
 function emptySpec(measure: string): ChartSpec {
   const title = TITLES[measure] ?? spoken(measure);
-  const format = measure.endsWith("_bytes") ? gigabytes : significant;
-  return { measure, title, columns: [], format, ...(BEST[measure] && { best: BEST[measure] }) };
+  const writing = measure.endsWith("_bytes") ? { format: gigabytes, ticks: gigabyteTicks } : { format: significant, ticks: tickTexts };
+  return { measure, title, columns: [], ...writing, ...(BEST[measure] && { best: BEST[measure] }) };
+}
+
+function gigabyteTicks(ticks: readonly (number | null)[]): string[] {
+  return tickTexts(ticks.map((tick) => tick && tick / GIGA)).map((text) => text && `${text} GB`);
 }
 
 function chartOf(name: string): [string, Column] {
-  for (const [prefix, label, dense] of PREFIXES) {
-    if (name.startsWith(prefix)) return [name.slice(prefix.length), { name, label, dense }];
+  for (const [prefix, label, noisy] of PREFIXES) {
+    if (name.startsWith(prefix)) return [name.slice(prefix.length), { name, label, noisy }];
   }
-  return [name, { name, label: "training", dense: true }];
+  return [name, { name, label: "training", noisy: !EXACT.has(name) }];
 }

@@ -19,15 +19,16 @@ export interface RunChart {
   column: Column;
   title: string;
   format: ChartSpec["format"];
+  ticks: ChartSpec["ticks"];
   best?: ChartSpec["best"];
 }
 
 export function runCharts(runs: readonly Run[]): RunChart[] {
   const names = new Set(runs.flatMap(({ series }) => series.names));
-  return chartSpecs([...names]).flatMap(({ title, columns, format, best }) =>
+  return chartSpecs([...names]).flatMap(({ title, columns, format, ticks, best }) =>
     columns.map((column) => {
       const whole = columns.length === 1 && column.label === "training" ? title : `${title}, ${column.label}`;
-      return { column, title: whole, format, ...(best && { best }) };
+      return { column, title: whole, format, ticks, ...(best && { best }) };
     }),
   );
 }

@@ -1,6 +1,6 @@
 /** The first row of a dataset as a prompt for a model. */
 
-import { type Message, rowsOf } from "@/lib/facts/datasetRows";
+import { type Message, rowsOf } from "@/lib/datasets/datasetRows";
 
 export interface FirstPrompt {
   system: string;

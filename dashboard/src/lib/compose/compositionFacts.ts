@@ -3,11 +3,12 @@
 import type { Composition } from "@/api/types";
 import { counted, significant } from "@/lib/text/format";
 
-/** Weights that a search has tried: the loss of each file with them, and the mean, which the search minimises. */
+/** Weights that a search has tried: the loss of each file with them, the mean, and the mean share that it raises. */
 export interface Trial {
   weights: readonly number[];
   losses: readonly (number | null)[];
   loss: number | null;
+  score?: number;
 }
 
 /** What is composed, such as "ties of 2 adapters, both". */
@@ -25,14 +26,20 @@ export function weightsOf({ request, report }: Composition): readonly number[] {
   return (report?.weights as number[] | undefined) ?? request.adapters.map(({ weight }) => weight);
 }
 
-/** What the result is, such as "Rank 16 in 210 layers. The search lowered the mean loss from 0.377 to 0.251." */
+/** What the result is, such as "Rank 16 in 210 layers. The search went from a mean loss of 0.377 to …" */
 export function resultWords(composition: Composition): string | null {
   const { report } = composition;
   if (!report) return null;
   const result = `Rank ${String(report.rank)} in ${counted(Number(report.layers), "layer")}.`;
-  const losses = trialsOf(composition).flatMap(({ loss }) => (loss === null ? [] : [loss]));
-  const [first, best] = [trialsOf(composition)[0]?.loss, Math.min(...losses)];
-  if (first == null) return result;
-  if (best === first) return `${result} The search found no better weights: the mean loss is ${significant(first)}.`;
-  return `${result} The search lowered the mean loss from ${significant(first)} to ${significant(best)}.`;
+  const [first] = trialsOf(composition);
+  const found = trialsOf(composition).find(({ weights }) => weights.join() === weightsOf(composition).join());
+  if (first?.loss == null || found?.loss == null) return result;
+  const [before, after] = [meritWords(first), meritWords(found)];
+  if (found === first) return `${result} The search found no better weights: ${before}.`;
+  return `${result} The search went from ${before} to ${after}.`;
+}
+
+function meritWords({ score, loss }: Trial): string {
+  const lossWords = `a mean loss of ${significant(loss)}`;
+  return score == null ? lossWords : `${String(Math.round(100 * score))} % right and ${lossWords}`;
 }

@@ -1,6 +1,6 @@
 /** What the form of a composition holds, and the request that it becomes. */
 
-import type { ComposeRequest } from "@/api/types";
+import type { ComposeRequest, SearchCriterion } from "@/api/types";
 
 import { decomposes, electsSigns, type Method, prunes, USUAL_METHOD } from "./methods";
 
@@ -19,6 +19,7 @@ export interface ComposeDraft {
   files: readonly string[];
   rows: string;
   trials: string;
+  criterion: SearchCriterion;
 }
 
 export const EMPTY_DRAFT: ComposeDraft = {
@@ -32,6 +33,7 @@ export const EMPTY_DRAFT: ComposeDraft = {
   files: [],
   rows: "",
   trials: "",
+  criterion: "loss",
 };
 
 /** A part of the composition: the name by which it is asked for, and the text of its weight. */
@@ -50,7 +52,14 @@ export function requestOf(parts: readonly ChosenPart[], draft: ComposeDraft): Co
     ...(electsSigns(method) && draft.majority_sign_method && { majority_sign_method: draft.majority_sign_method }),
     ...(decomposes(method) && { ...number("svd_rank", draft.svd_rank), ...number("svd_clamp", draft.svd_clamp) }),
     ...(draft.suffix && { suffix: draft.suffix }),
-    ...(isSearched && { search: { files, ...number("rows", draft.rows), ...number("trials", draft.trials) } }),
+    ...(isSearched && {
+      search: {
+        files,
+        criterion: draft.criterion,
+        ...number("rows", draft.rows),
+        ...number("trials", draft.trials),
+      },
+    }),
   };
 }
 

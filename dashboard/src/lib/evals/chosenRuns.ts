@@ -57,6 +57,17 @@ export function shownEvals(evals: readonly JudgedEval[]) {
   };
 }
 
+/**
+ * Returns the evals that judge a model and its base. Of each, only the runs of these two are left, because the eval may
+ * judge other models too.
+ */
+export function againstBase(evals: readonly JudgedEval[], { model, base_model }: { model: string; base_model: string }): JudgedEval[] {
+  const isBase = (run: EvalRun) => run.model === base_model || run.metadata?.model === "base";
+  return evals
+    .map((one) => ({ ...one, runs: one.runs.filter((run) => run.model === model || isBase(run)) }))
+    .filter(({ runs }) => runs.some(isBase) && !runs.every(isBase));
+}
+
 /** Returns what the newest eval of a job's result found for the tuned model. */
 export function resultsOf(evals: readonly JudgedEval[]): readonly CriterionResult[] {
   return chosenRuns(shownEvals(evals).result?.runs ?? []).tuned?.criteria ?? [];
@@ -64,5 +75,10 @@ export function resultsOf(evals: readonly JudgedEval[]): readonly CriterionResul
 
 /** Returns the types of the criteria that the service takes if a job asks for an evaluation without naming any. */
 export function usualCriteria(objective: string): string[] {
-  return objective === "supervised" ? ["loss", "exact_match"] : ["loss"]; // for other rows no answer is the right one
+  return criteriaOfRows(objective === "supervised" ? "chat" : "other");
+}
+
+/** Returns the types of the criteria for a file's kind of rows: what a model writes is only judged if one answer is right. */
+export function criteriaOfRows(kind: string): string[] {
+  return kind === "chat" ? ["loss", "exact_match"] : ["loss"];
 }

@@ -1,4 +1,5 @@
 import type { Candidate } from "@/api/types";
+import { compactJson } from "@/lib/text/flatten";
 
 /** Returns the values in which the candidate differs from the others, such as `r 16, learning_rate 0.01`. */
 export function candidateName({ values }: Candidate): string {
@@ -8,7 +9,7 @@ export function candidateName({ values }: Candidate): string {
 }
 
 function textOf(value: unknown): string {
-  return typeof value === "string" ? value : JSON.stringify(value);
+  return typeof value === "string" ? value : compactJson(value);
 }
 
 /** Returns the validation loss at the candidate's last comparison; null before the first one. */

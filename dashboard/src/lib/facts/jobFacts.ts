@@ -32,6 +32,24 @@ export function bestOf(series: Series): { loss: number; step: number } | undefin
   return losses && index >= 0 ? { loss: losses[index] as number, step: series.steps[index] as number } : undefined;
 }
 
+/**
+ * Returns the first and the last validation loss: those on the whole set, or else those on a part of it. Undefined if
+ * there are not two.
+ */
+export function lossChange(series: Series): { from: number; to: number } | undefined {
+  for (const name of ["full_valid_loss", "valid_loss"]) {
+    const losses = (series.column(name) ?? new Float64Array()).filter((loss) => !Number.isNaN(loss));
+    if (losses.length > 1) return { from: losses[0] as number, to: losses.at(-1) as number };
+  }
+  return undefined;
+}
+
+/** Returns whether the job's model answers validation prompts. Without a number, it does if there are held-out rows. */
+export function hasSamples({ training, validation_file, validation_split }: Job): boolean {
+  const asked = training.eval_samples as number | null | undefined;
+  return (asked ?? (validation_file || validation_split ? 1 : 0)) > 0;
+}
+
 /** Returns the checkpoint with the smallest loss on the whole validation set, the earliest of equal ones. */
 export function bestCheckpoint(checkpoints: readonly Checkpoint[]): Checkpoint | undefined {
   let best: Checkpoint | undefined;

@@ -1,4 +1,4 @@
-import { hasEnded, type Job } from "@/api/types";
+import { hasEnded, type Job, type JobEvent } from "@/api/types";
 
 export interface Phase {
   label: string;
@@ -7,29 +7,61 @@ export interface Phase {
   from: number | null;
   /** When it ended. */
   to: number | null;
+  /** What happens in it, each with the moment when it was done; null if it is not done yet. */
+  marks?: readonly Mark[];
+}
+
+interface Mark {
+  label: string;
+  at: number | null;
 }
 
 /** Returns the phases of a job: those that are over, the present phase, and those ahead. */
-export function phasesOf(job: Job): Phase[] {
-  const { created_at, finished_at, status, progress } = job;
+export function phasesOf(job: Job, events: readonly JobEvent[] = []): Phase[] {
+  const { created_at, finished_at, status } = job;
   const started = job.started_at ?? null;
   const ended = hasEnded(job);
-  const waits = status === "queued";
-  const queued: Phase = {
-    label: "queued",
-    state: waits && started === null ? "current" : "done",
-    from: created_at,
-    to: started ?? finished_at,
-  };
-  const running: Phase = {
-    label: runningLabel(status, progress.phase, started !== null),
-    state: ended ? "done" : started === null ? "ahead" : "current",
-    from: started,
+  const isWaiting = status === "queued" && started === null;
+  const queued: Phase = { label: "queued", state: isWaiting ? "current" : "done", from: created_at, to: started ?? finished_at };
+  const end: Phase = { label: ended ? status : "finished", state: ended ? "current" : "ahead", from: finished_at, to: null };
+  if (ended && started === null) return [queued, end];
+  const start = startOf(job, events);
+  if (!start) return [queued, trainingOf(job, events, started), end];
+  const firstStep = start.marks?.at(-1)?.at ?? null;
+  return [queued, start, trainingOf(job, events, firstStep), end];
+}
+
+/** Returns what happens before the first step; undefined if the log does not go back so far. */
+function startOf({ status, started_at, finished_at }: Job, events: readonly JobEvent[]): Phase | undefined {
+  const claimed = events.findLastIndex((event) => codeOf(event) === "claimed");
+  if (claimed < 0 || (status !== "running" && finished_at === null)) return undefined;
+  const after = events.slice(claimed);
+  const at = (is: (event: JobEvent) => boolean) => after.find(is)?.created_at ?? null;
+  const firstStep = at(({ type }) => type === "metrics");
+  const marks = [
+    { label: "claimed by a worker", at: at(() => true) },
+    { label: "model loaded", at: at((event) => codeOf(event) === "model_loaded") },
+    { label: "rows read", at: at((event) => codeOf(event) === "rows_read") },
+    { label: "first step", at: firstStep },
+  ];
+  const isOver = firstStep !== null || finished_at !== null;
+  return { label: "starting", state: isOver ? "done" : "current", from: started_at ?? null, to: firstStep ?? finished_at, marks };
+}
+
+function trainingOf(job: Job, events: readonly JobEvent[], from: number | null): Phase {
+  const { status, progress, finished_at } = job;
+  const isPaused = status === "paused" && job.started_at != null;
+  const pausedAt = events.findLast((event) => codeOf(event) === "paused")?.created_at;
+  const state = hasEnded(job) ? "done" : from === null ? "ahead" : "current";
+  return {
+    label: runningLabel(status, from === null ? "training" : progress.phase, job.started_at != null),
+    state: isPaused ? "current" : state,
+    from: isPaused ? (pausedAt ?? from) : from,
     to: finished_at,
   };
-  const end: Phase = { label: ended ? status : "finished", state: ended ? "current" : "ahead", from: finished_at, to: null };
-  return ended && started === null ? [queued, end] : [queued, running, end];
 }
+
+const codeOf = ({ data }: JobEvent): unknown => data?.code;
 
 function runningLabel(status: string, phase: string, begun: boolean): string {
   if (status === "running") return phase;

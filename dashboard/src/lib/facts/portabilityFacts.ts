@@ -1,7 +1,7 @@
 /** What the report on a runtime says, in words. */
 
-import type { RuntimeReport } from "@/api/types";
-import { significant } from "@/lib/text/format";
+import type { Portability, RuntimeReport } from "@/api/types";
+import { counted, significant } from "@/lib/text/format";
 
 type Tone = "good" | "warn" | "bad" | "muted";
 
@@ -30,4 +30,14 @@ export function figuresOf({ figures }: RuntimeReport): string | null {
   const equal = `${String(figures.greedy_equal)} of ${String(figures.prompts)} equal`;
   const close = figures.max_logprob_difference;
   return close === null ? equal : `${equal}, within ${significant(close)} nats`;
+}
+
+/** What the runtimes were asked, such as "on 20 prompts: 3 rows of the validation file, 17 general ones". */
+export function askedWords(prompts: NonNullable<Portability["prompts"]>): string {
+  const rows = prompts.from_validation_file;
+  const from = [
+    rows && `${counted(rows, "row")} of the validation file`,
+    prompts.from_general_list && `${String(prompts.from_general_list)} general ones`,
+  ];
+  return `on ${counted(prompts.count, "prompt")}: ${from.filter(Boolean).join(", ")}`;
 }

@@ -46,17 +46,26 @@ export function resultOf(job: Job, series: Series | undefined, now: number): Res
   };
 }
 
-/** The conditions under which a loss is measured. Losses can be compared only if all conditions are the same. */
-const LOSS_CONDITIONS: readonly [words: string, of: (job: Job) => unknown][] = [
-  ["base model", ({ model }) => model],
-  ["validation file", ({ validation_file }) => validation_file],
-  ["objective", objectiveOf],
-  ["maximum row length", ({ training }) => (training as { max_length?: unknown }).max_length],
-];
+type Condition = readonly [words: string, of: (job: Job) => unknown];
 
-/** Returns the conditions in which the losses of two jobs differ. */
-export function differingLossConditions(job: Job, base: Job): string[] {
-  return LOSS_CONDITIONS.filter(([, of]) => JSON.stringify(of(job)) !== JSON.stringify(of(base))).map(([words]) => words);
+const BASE_MODEL: Condition = ["base model", ({ model }) => model];
+const MAX_LENGTH: Condition = ["maximum row length", ({ training }) => (training as { max_length?: unknown }).max_length];
+
+/**
+ * The conditions under which a kind of result is measured. One result is better or worse than another only if all
+ * conditions are the same.
+ */
+const CONDITIONS = {
+  loss: [BASE_MODEL, ["validation file", ({ validation_file }) => validation_file], ["objective", objectiveOf], MAX_LENGTH],
+  speed: [BASE_MODEL, ["training file", ({ training_file }) => training_file], ["objective", objectiveOf], MAX_LENGTH],
+} satisfies Record<string, readonly Condition[]>;
+
+export type Measured = keyof typeof CONDITIONS;
+
+/** Returns the conditions in which two jobs differ, of those that a kind of result depends on. */
+export function differingConditions(measured: Measured, job: Job, base: Job): string[] {
+  const conditions: readonly Condition[] = CONDITIONS[measured];
+  return conditions.filter(([, of]) => JSON.stringify(of(job)) !== JSON.stringify(of(base))).map(([words]) => words);
 }
 
 const NOT_OF_THE_OBJECTIVE = new Set(["n_epochs", "batch_size", "learning_rate_multiplier"]);

@@ -11,12 +11,13 @@ import { sweepProblems, type Tried, triedValues } from "./sweepDraft";
 import { type Integrations, settingsPath, type Tracker, trackerProblems, trackerSettings } from "./trackers";
 
 export type Values = Readonly<Record<string, unknown>>;
+type TopName = "suffix" | "seed" | "validation_split" | "augmentation";
 
 export interface Draft {
   model: string;
   training_file: string;
   validation_file: string;
-  /** `suffix` and `seed`. */
+  /** `suffix`, `seed`, `validation_split` and `augmentation`. */
   top: Values;
   metadata: readonly (readonly [string, string])[];
   objective: string;
@@ -40,6 +41,9 @@ export interface Offer {
   schemas: JobSchemas;
   trackers: readonly Tracker[];
 }
+
+export const SPLIT = "validation_split";
+export const TENTH = 0.1; // the part of the rows that the form offers to hold out
 
 export const EMPTY_DRAFT: Draft = {
   model: "",
@@ -89,7 +93,7 @@ export function requestOf(draft: Draft, offer: Offer): CreateJob {
     model: draft.model,
     training_file: draft.training_file,
     ...(draft.validation_file && { validation_file: draft.validation_file }),
-    ...draft.top,
+    ...(draft.validation_file ? without(draft.top, SPLIT) : draft.top),
     ...(Object.keys(metadata).length && { metadata }),
     ...((objective !== "supervised" || !isEmpty(hyperparameters)) && {
       method: { type: objective, [objective]: isEmpty(hyperparameters) ? {} : { hyperparameters } },
@@ -104,8 +108,13 @@ export function requestOf(draft: Draft, offer: Offer): CreateJob {
 }
 
 /** Returns whether there are rows to judge the result on: those of the validation file, or of a file of their own. */
-export function hasRowsToEvaluate({ validation_file, evaluate }: Draft): boolean {
-  return validation_file !== "" || evaluate?.file !== undefined;
+export function hasRowsToEvaluate(draft: Draft): boolean {
+  return hasHeldOutRows(draft) || draft.evaluate?.file !== undefined;
+}
+
+/** Returns whether there are rows that are not trained on: a file, or a part of the training file. */
+function hasHeldOutRows({ validation_file, top }: Draft): boolean {
+  return validation_file !== "" || top[SPLIT] !== undefined;
 }
 
 /** Returns the values that a sweep tries. There are none if the job is not a sweep. */
@@ -125,7 +134,7 @@ export function problemsOf(draft: Draft, offer: Offer): Problem[] {
   const { schemas } = offer;
   const asked = isRecord(method) && isRecord(method[draft.objective]) ? method[draft.objective] : {};
   const { hyperparameters = {} } = asked as Values;
-  const top = Object.entries(draft.top) as ["suffix" | "seed", unknown][];
+  const top = Object.entries(draft.validation_file ? without(draft.top, SPLIT) : draft.top) as [TopName, unknown][];
   return [
     ...(draft.model ? [] : [{ path: "model", message: "Choose a base model." }]),
     ...(draft.training_file ? [] : [{ path: "training_file", message: "Choose or upload a training file." }]),
@@ -135,7 +144,7 @@ export function problemsOf(draft: Draft, offer: Offer): Problem[] {
     ...top.flatMap(([name, value]) => problems(value, schemas[name], name)),
     ...trackerProblems(draft.integrations, schemas, offer.trackers),
     ...metadataProblems(draft, metadata ?? {}, schemas.metadata),
-    ...(draft.tried ? sweepProblems(triedOf(draft, offer), schemas.sweep, draft.validation_file !== "") : []),
+    ...(draft.tried ? sweepProblems(triedOf(draft, offer), schemas.sweep, hasHeldOutRows(draft)) : []),
   ];
 }
 
@@ -155,10 +164,11 @@ export function hyperparametersPath({ objective }: Draft): string {
 /** Returns the path of each field of the form, as the API's `param` names it. */
 export function fieldPaths(draft: Draft, offer: Offer): string[] {
   return [
-    ...["model", "training_file", "validation_file", "suffix", "seed", "metadata", "integrations", "evaluate"],
+    ...["model", "training_file", "validation_file", SPLIT, "suffix", "seed", "metadata", "integrations", "evaluate"],
     ...["method.type", "adapter.type"],
     ...pathsWithin(objectiveSchema(draft, offer), hyperparametersPath(draft)),
     ...pathsWithin(optionsSchema(draft, offer), "adapter"),
+    ...["augmentation", ...pathsWithin(offer.schemas.augmentation, "augmentation")],
     ...pathsWithin(offer.schemas.training, "training"),
     ...draft.integrations.flatMap(({ type }) =>
       pathsWithin(trackerSettings(type, offer.schemas, offer.trackers) ?? {}, settingsPath(draft.integrations, type)),

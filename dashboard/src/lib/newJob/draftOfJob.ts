@@ -28,7 +28,7 @@ export interface FilledDraft {
 
 /**
  * Returns a draft with the values of the job that differ from today's defaults. An automatic rank is automatic again,
- * and a sweep tries the same values.
+ * and a sweep tries the same values. Rows that the job has made of its training file are taken as they are.
  */
 export function draftOfJob(job: Job, offer: Offer, { kind, tried }: Choice): FilledDraft {
   const leftOut: [string, unknown][] = [];
@@ -50,12 +50,18 @@ export function draftOfJob(job: Job, offer: Offer, { kind, tried }: Choice): Fil
   const isUsualRate = training.learning_rate === method?.learning_rate || (tried && "training.learning_rate" in tried);
   const objective = job.method.type;
   const { hyperparameters } = (job.method as Record<string, unknown>)[objective] as { hyperparameters: unknown };
+  const augmentation = take(job.prepared ? null : job.augmentation, offer.schemas.augmentation, "augmentation");
   const draft: Draft = {
     ...EMPTY_DRAFT,
     model: job.model,
-    training_file: job.training_file,
+    training_file: job.prepared?.training_file ?? job.training_file,
     validation_file: job.validation_file ?? "",
-    top: { seed: job.seed, ...(job.user_provided_suffix && { suffix: job.user_provided_suffix }) },
+    top: {
+      seed: job.seed,
+      ...(job.user_provided_suffix && { suffix: job.user_provided_suffix }),
+      ...(!job.prepared && job.validation_split !== null && { validation_split: job.validation_split }),
+      ...(Object.keys(augmentation).length > 0 && { augmentation }),
+    },
     metadata: Object.entries(job.metadata ?? {}),
     objective,
     hyperparameters: take(hyperparameters, offer.schemas.objectives[objective]?.hyperparameters ?? {}, `method.${objective}.hyperparameters`),
@@ -96,7 +102,7 @@ function evaluationOf({ evaluate, validation_file, method }: Job): Values | null
   const usual = usualCriteria(method.type);
   const isUsual = criteria.length === usual.length && criteria.every(({ type, name }, at) => type === usual[at] && name === type);
   return {
-    ...(file !== validation_file && { file }),
+    ...(file !== null && file !== validation_file && { file }),
     ...(rows !== null && { rows }),
     ...(!forgetting && { forgetting }),
     ...(!isUsual && { criteria }),

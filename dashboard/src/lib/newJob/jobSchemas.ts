@@ -6,6 +6,8 @@ export interface JobSchemas {
   suffix: Schema;
   seed: Schema;
   metadata: Schema;
+  validation_split: Schema;
+  augmentation: Schema;
   training: Schema;
   /** Each objective that the API offers. */
   objectives: Record<string, ObjectiveSchema>;
@@ -29,11 +31,13 @@ export interface TrackerSchema {
 
 export function jobSchemas(document: unknown): JobSchemas {
   const of = (name: string) => withoutNull(expand({ $ref: `#/components/schemas/${name}` }, document));
-  const { suffix = {}, seed = {}, metadata = {}, training = {}, integrations = {} } = of("CreateJob").properties ?? {};
+  const { suffix = {}, seed = {}, metadata = {}, training = {}, integrations = {}, ...rows } = of("CreateJob").properties ?? {};
   return {
     suffix: withoutNull(suffix),
     seed: withoutNull(seed),
     metadata: withoutNull(metadata),
+    validation_split: rows.validation_split ?? {},
+    augmentation: withoutNull(rows.augmentation ?? {}),
     training: withoutNull(training),
     objectives: objectivesOf(of("Method")),
     sweep: ofItsValues(of("Parameters")),

@@ -5,9 +5,14 @@ export function isResolved(job: Job): boolean {
   return ![...Object.values(job.adapter), ...Object.values(job.training)].includes("auto");
 }
 
-/** Returns the request that creates the same job again. The job must be resolved. */
+/** Returns the request that creates the same job again. The job must be resolved.
+ *
+ * If the job has made its rows of its training file, the new job takes the same rows. */
 export function sameRequest(job: Job): CreateJob {
-  const { model, training_file, validation_file, seed, metadata, method, adapter, training, evaluate } = job;
-  const request = { model, training_file, validation_file, seed, metadata, method, adapter, training, evaluate };
+  const { model, validation_file, validation_split, augmentation, prepared, seed, metadata, method, adapter, training, evaluate } = job;
+  const rows = prepared
+    ? { training_file: prepared.training_file, validation_file }
+    : { training_file: job.training_file, validation_file, validation_split, augmentation };
+  const request = { model, ...rows, seed, metadata, method, adapter, training, evaluate };
   return { ...request, suffix: job.user_provided_suffix ?? null, integrations: job.integrations };
 }

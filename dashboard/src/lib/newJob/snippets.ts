@@ -5,7 +5,7 @@ import { isRecord } from "@/lib/isRecord";
 import { curlPost, pythonClient, pythonLiteral as literal, shellWord as quoted } from "@/lib/text/code";
 
 /** The fields for which OpenAI's client has no parameter. */
-const EXTRA = ["adapter", "training", "evaluate"];
+const EXTRA = ["adapter", "training", "evaluate", "validation_split", "augmentation"];
 
 export function jsonOf(request: CreateJob): string {
   return JSON.stringify(request, null, 2);
@@ -61,6 +61,8 @@ export function cliOf(request: CreateJob, origin: string): string {
     ...Object.entries(parameters ?? {}).map(([path, values]) => `--try ${quoted(`${path}=${listed(values)}`)}`),
     ...(method && method.type !== "supervised" ? [parameters ? setting("method.type", method.type) : `--method ${quoted(method.type)}`] : []),
     ...settings(`method.${method?.type}.hyperparameters`, hyperparameters),
+    ...(request.validation_split == null ? [] : [setting("validation_split", request.validation_split)]),
+    ...settings("augmentation", request.augmentation),
     ...settings("adapter", adapter),
     ...settings("training", training),
     ...(metadata ? [setting("metadata", metadata)] : []),

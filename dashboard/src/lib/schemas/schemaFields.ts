@@ -4,7 +4,7 @@ import { isRecord } from "@/lib/isRecord";
 
 import { alternatives, isFixed, literals, type Schema } from "./schema";
 
-type FieldKind = "switch" | "choice" | "group" | "pairs" | "text";
+type FieldKind = "switch" | "choice" | "group" | "pairs" | "texts" | "text";
 
 export interface SchemaField {
   name: string;
@@ -24,7 +24,7 @@ export function schemaFields(schema: Schema): SchemaField[] {
     .sort((a, b) => positionOf(a) - positionOf(b));
 }
 
-const KINDS: readonly FieldKind[] = ["text", "choice", "switch", "pairs", "group"];
+const KINDS: readonly FieldKind[] = ["text", "choice", "switch", "texts", "pairs", "group"];
 
 function positionOf({ kind, schema }: SchemaField): number {
   return KINDS.indexOf(kind) + (kind === "text" && !isNumeric(schema) ? 0.5 : 0);
@@ -39,8 +39,14 @@ function kindOf(schema: Schema): FieldKind {
   if (kinds.every((one) => one.type === "boolean")) return "switch";
   if (kinds.some((one) => one.properties)) return "group";
   if (kinds.some((one) => one.type === "object")) return "pairs";
+  if (kinds.every(isListOfTexts)) return "texts";
   const named = literals(schema).length;
   return named > 2 || kinds.every((one) => "const" in one || one.enum) ? "choice" : "text";
+}
+
+/** Returns whether the list holds texts for people, which may have spaces and commas; names have no length. */
+export function isListOfTexts({ type, items }: Schema): boolean {
+  return type === "array" && items?.type === "string" && items.maxLength !== undefined;
 }
 
 /** Returns whether a choice also accepts values that the schema does not name. */
@@ -92,4 +98,14 @@ export function writePairs(value: unknown): string {
 /** Returns the default as the placeholder of a field. If the default is null or missing, the description explains it. */
 export function defaultText({ default: usual }: Schema): string {
   return usual == null || isRecord(usual) ? "" : write(usual);
+}
+
+/** Returns the texts of which each stands on a line of its own; undefined if there are none. */
+export function parseTexts(text: string): string[] | undefined {
+  const texts = text.split("\n").map((line) => line.trim().replaceAll("\\n", "\n")).filter(Boolean);
+  return texts.length ? texts : undefined;
+}
+
+export function writeTexts(value: unknown): string {
+  return Array.isArray(value) ? value.map((one) => String(one).replaceAll("\n", "\\n")).join("\n") : "";
 }

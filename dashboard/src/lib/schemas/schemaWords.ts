@@ -1,6 +1,16 @@
 /** Says in words which values a JSON Schema allows. */
 
 import { alternatives, literals, type Schema } from "./schema";
+import { isListOfTexts } from "./schemaFields";
+
+/** What the API's patterns allow. A reader of the form gets these words, never the pattern. */
+export const PATTERN_WORDS: ReadonlyMap<string, string> = new Map([
+  ["^[A-Za-z0-9._-]+$", "letters, digits, dots, dashes and underscores, without spaces"],
+  ["^[A-Z][A-Z0-9_]{0,63}$", "a name such as WANDB_KEY, of capital letters, digits and underscores"],
+  ["^[^/\\\\#?%:]+$", "a text without slashes, backslashes, # ? % and colons"],
+  ["^(db[1-8]|sym[2-8]|coif[1-5])$", "a wavelet from db1 to db8, sym2 to sym8 or coif1 to coif5"],
+  ["^pissa_niter_[1-9][0-9]{0,2}$", "pissa_niter_ with a number from 1 to 999, such as pissa_niter_4"],
+]);
 
 /** Returns the allowed values in words, such as "a whole number from 1 to 256 or auto". */
 export function words(schema: Schema): string {
@@ -20,12 +30,12 @@ function wordsOfKind(schema: Schema): string {
     case "boolean":
       return "true or false";
     case "array":
+      if (isListOfTexts(schema)) return "one text on each line, with \\n for a line break in it";
       return `${(schema.items ? words(schema.items) : "values").replace("a whole number", "whole numbers")}, with commas between`;
     case "object":
       return `lines such as q_proj = ${schema.patternProperties ? "8" : "text"}`;
   }
-  if (schema.pattern === "^[A-Za-z0-9._-]+$") return `letters, digits, dots, dashes and underscores${longest(schema)}`;
-  if (schema.pattern) return `a text that matches ${schema.pattern}`;
+  if (schema.pattern) return `${PATTERN_WORDS.get(schema.pattern) ?? "a text of the allowed form"}${longest(schema)}`;
   return schema.maxLength === undefined ? "names" : `a text${longest(schema)}`;
 }
 

@@ -2,6 +2,7 @@
 
 export const NOTHING = "–";
 
+export const GIGA = 1e9;
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
@@ -22,13 +23,22 @@ export function counted(count: number, noun: string): string {
   return count === 1 ? `1 ${noun}` : `${integer(count)} ${noun}s`;
 }
 
-/** Writes four significant digits. Very small and very large numbers get an exponent. */
+/** Writes four significant digits. Very small and very large numbers get an exponent, and three digits. */
 export function significant(value: Maybe<number>): string {
   if (value == null || !Number.isFinite(value)) return NOTHING;
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size < 1e-3 || size >= 1e6) return value.toExponential(2).replace("e+", "e");
   return size >= 1000 ? whole.format(Math.round(value)) : value.toPrecision(4);
+}
+
+/** Writes a number with at most so many significant digits, and no zeros at its end. */
+export function rounded(value: number, digits: number): string {
+  const size = Math.abs(value);
+  if (size > 0 && (size < 1e-3 || size >= 1e6)) {
+    return Number(value.toPrecision(digits)).toExponential().replace("e+", "e");
+  }
+  return new Intl.NumberFormat("en", { maximumSignificantDigits: digits }).format(value);
 }
 
 /** Writes two significant digits: a difference is not more precise than that. */
@@ -50,7 +60,7 @@ export function bytes(value: Maybe<number>): string {
 
 /** Always writes gigabytes, for values that share an axis: `4.225 GB`. */
 export function gigabytes(value: Maybe<number>): string {
-  return value == null || Number.isNaN(value) ? NOTHING : `${significant(value / 1e9)} GB`;
+  return value == null || Number.isNaN(value) ? NOTHING : `${significant(value / GIGA)} GB`;
 }
 
 /** `12 s` or `0.25 s`; from a minute on `1:05`, from an hour on `2:01:05`. */

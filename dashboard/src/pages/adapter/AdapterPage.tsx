@@ -1,22 +1,24 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
+import { useEffect } from "react";
 
-import { jobQuery } from "@/api/jobs/jobs";
 import { adapterContentPath, adapterQuery, useDeleteAdapter } from "@/api/project/adapters";
 import type { Adapter } from "@/api/types";
 import { useTitle } from "@/lib/browser/useTitle";
 import { Confirm } from "@/parts/dialogs/Confirm";
-import { IsItBetter } from "@/parts/evals/IsItBetter";
 import { DetailHead } from "@/parts/page/DetailHead";
 import { DetailPage } from "@/parts/page/DetailPage";
+import { Reading } from "@/parts/page/Reading";
 import { ReadsOnly } from "@/parts/page/ReadsOnly";
 
 import { AdapterFiles } from "./AdapterFiles";
 import { Exports } from "./Exports";
 import { Family } from "./Family";
+import { JudgedAdapter } from "./JudgedAdapter";
 import { Lineage } from "./Lineage";
 import { Portability } from "./Portability";
 import { Ranks } from "./Ranks";
+import { useIsAdapterRead } from "./useIsAdapterRead";
 import { UseIt } from "./UseIt";
 
 const route = getRouteApi("/adapters/$adapterId");
@@ -33,6 +35,7 @@ export function AdapterPage() {
 
 function Details({ adapter }: { adapter: Adapter }) {
   useTitle(adapter.model);
+  const isRead = useIsAdapterRead(adapter);
   return (
     <>
       <DetailHead
@@ -60,28 +63,30 @@ function Details({ adapter }: { adapter: Adapter }) {
       >
         <ReadsOnly />
       </DetailHead>
-      <div className="grid items-start gap-4 xl:grid-cols-2">
-        <div className="grid min-w-0 gap-4">
-          <JudgedResult adapter={adapter} />
-          <Family adapter={adapter} />
-          <Lineage adapter={adapter} />
-          <Ranks adapter={adapter} />
-        </div>
-        <div className="grid min-w-0 gap-4">
-          <UseIt adapter={adapter} />
-          <Portability adapter={adapter} />
-          <Exports adapter={adapter} />
-          <AdapterFiles adapter={adapter} />
-        </div>
-      </div>
+      {isRead ? <Sections adapter={adapter} /> : <Reading />}
     </>
   );
 }
 
-/** The evals of the job that made the adapter. They stay when the job is deleted. */
-function JudgedResult({ adapter: { job_id, job_deleted } }: { adapter: Adapter }) {
-  const job = useQuery({ ...jobQuery(job_id ?? ""), enabled: job_id !== null && !job_deleted, refetchInterval: false });
-  return job_id && <IsItBetter jobId={job_id} job={job.data} hasSucceeded />;
+function Sections({ adapter }: { adapter: Adapter }) {
+  // A link to a section was followed before the section was there
+  useEffect(() => document.getElementById(location.hash.slice(1))?.scrollIntoView(), []);
+  return (
+    <div className="grid items-start gap-4 xl:grid-cols-2">
+      <div className="grid min-w-0 gap-4">
+        <JudgedAdapter adapter={adapter} />
+        <Family adapter={adapter} />
+        <Lineage adapter={adapter} />
+        <Ranks adapter={adapter} />
+      </div>
+      <div className="grid min-w-0 gap-4">
+        <UseIt adapter={adapter} />
+        <Portability adapter={adapter} />
+        <Exports adapter={adapter} />
+        <AdapterFiles adapter={adapter} />
+      </div>
+    </div>
+  );
 }
 
 function DeleteAdapter({ adapter, onClose }: { adapter: Adapter; onClose: () => void }) {

@@ -18,7 +18,7 @@ export function Exports({ adapter }: { adapter: Adapter }) {
   const exports = useExports(adapter.id);
   const mayWrite = useMayWrite();
   return (
-    <Section title="Exports">
+    <Section id="exports" title="Exports">
       <p className="px-4 pb-3 text-muted">The adapter in the form of another runtime. The service converts it.</p>
       {mayWrite && <ExportForm adapter={adapter} />}
       <PagedList list={exports} empty="No export.">

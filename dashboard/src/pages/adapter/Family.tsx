@@ -1,111 +1,66 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
-import type { ReactNode } from "react";
+import { useMemo, useState } from "react";
 
-import { aliasesQuery, useComposed, useDescendants } from "@/api/project/adapters";
+import { aliasesQuery, useComposed, useDescendants, useParts } from "@/api/project/adapters";
 import { useExports } from "@/api/project/exports";
-import type { Adapter, Descendant } from "@/api/types";
-import { formatWords } from "@/lib/facts/exportFacts";
-import { significant } from "@/lib/text/format";
-import { StatusMark } from "@/parts/basics/StatusMark";
+import type { Adapter } from "@/api/types";
+import { graphOf, type Node, withoutLateOnes, withoutLongChains } from "@/lib/lineage/graph";
+import { Failure } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
-import { PagedList } from "@/parts/tables/PagedList";
 
-type Ancestor = Adapter["lineage"][number];
+import { LineageGraph } from "./LineageGraph";
 
-/** What came before the adapter and what came after it: a nested list, from the base model to the jobs that continue. */
+/** What came before the adapter and what came after it, as a graph. */
 export function Family({ adapter }: { adapter: Adapter }) {
-  const descendants = useDescendants(adapter.id);
-  const after = (
-    <>
-      <Aliases model={adapter.model} />
-      <ExportedAs adapterId={adapter.id} />
-      <ComposedInto adapterId={adapter.id} />
-      <PagedList list={descendants} empty="No job continues from it.">
-        {(jobs) => (
-          <Generation label="Jobs that continue from it">
-            {jobs.map((job) => (
-              <Member key={job.id}>
-                <Child job={job} />
-              </Member>
-            ))}
-          </Generation>
-        )}
-      </PagedList>
-    </>
-  );
   return (
     <Section title="Before and after">
-      <div className="px-4 pb-4">
-        <Generation label="From the base model to this adapter">
-          <Member name={<span className="break-all">{adapter.base_model}</span>} note="base model">
-            <Before ancestors={adapter.lineage.toReversed()}>
-              <Generation label="This adapter">
-                <Member name={<strong aria-current="true" className="break-all">{adapter.model}</strong>} note="this adapter">
-                  {after}
-                </Member>
-              </Generation>
-            </Before>
-          </Member>
-        </Generation>
-      </div>
+      {/* Another adapter's graph is folded again, and shows that adapter in its middle */}
+      <FamilyOf key={adapter.id} adapter={adapter} />
     </Section>
   );
 }
 
-/** The ancestors inside each other, the oldest first. The parts of a composed adapter stand beside each other. */
-function Before({ ancestors, children }: { ancestors: readonly Ancestor[]; children: ReactNode }): ReactNode {
-  const [first, ...rest] = ancestors;
-  if (!first) return children;
-  if (weightOf(first) !== null) {
-    return (
-      <>
-        <Generation label="Composed of">
-          {ancestors.map((part) => (
-            <Member key={part.model} name={<AncestorLink ancestor={part} />} note={`× ${significant(weightOf(part))}`} />
-          ))}
-        </Generation>
-        {children}
-      </>
-    );
-  }
+function FamilyOf({ adapter }: { adapter: Adapter }) {
+  const [unfolded, setUnfolded] = useState({ before: false, after: false });
+  const parts = useParts(adapter);
+  const exports = useExports(adapter.id);
+  const composed = useComposed(adapter.id);
+  const jobs = useDescendants(adapter.id);
+  const after = [exports, composed, jobs];
+  const [madeExports, madeAdapters, madeJobs] = [exports.items, composed.items, jobs.items];
+  const graph = useMemo(() => {
+    const whole = graphOf(adapter, parts, { exports: madeExports ?? [], composed: madeAdapters ?? [], jobs: madeJobs ?? [] });
+    const early = unfolded.before ? whole : withoutLongChains(whole);
+    return unfolded.after ? early : withoutLateOnes(early);
+  }, [adapter, parts, madeExports, madeAdapters, madeJobs, unfolded]);
+  const unfold = ({ id }: Node) => {
+    const isAfter = graph.edges.some(({ from, to }) => from === adapter.id && to === id);
+    setUnfolded((now) => (isAfter ? { ...now, after: true } : { ...now, before: true }));
+  };
+  const failure = after.find(({ failureReason }) => failureReason != null)?.failureReason;
+  const unread = [composed, jobs].filter(({ hasNextPage }) => hasNextPage);
   return (
-    <Generation label="Continued from">
-      <Member name={<AncestorLink ancestor={first} />}>
-        <Before ancestors={rest}>{children}</Before>
-      </Member>
-    </Generation>
-  );
-}
-
-/** The weight of a part of a composed adapter; null for a model from which a job has continued. */
-function weightOf(ancestor: Ancestor & { weight?: number | null }): number | null {
-  return ancestor.weight ?? null;
-}
-
-function AncestorLink({ ancestor: { model, adapter_id } }: { ancestor: Ancestor }) {
-  if (!adapter_id) return <span className="break-all">{model}</span>;
-  return (
-    <Link to="/adapters/$adapterId" params={{ adapterId: adapter_id }} className="link break-all">
-      {model}
-    </Link>
-  );
-}
-
-function Child({ job }: { job: Descendant }) {
-  return (
-    <span className="flex flex-wrap items-center gap-x-3">
-      {job.adapter_id ? (
-        <Link to="/adapters/$adapterId" params={{ adapterId: job.adapter_id }} className="link break-all">
-          {job.model}
-        </Link>
-      ) : (
-        <Link to="/jobs/$jobId" params={{ jobId: job.id }} className="link font-mono text-xs break-all">
-          {job.id}
-        </Link>
-      )}
-      <StatusMark status={job.status} />
-    </span>
+    <div className="grid gap-2 pb-3">
+      <LineageGraph graph={graph} onUnfold={unfold} />
+      <div className="grid gap-2 px-4">
+        {failure != null && <Failure error={failure} />}
+        {failure == null && after.some(({ items }) => items === undefined) && <p className="text-muted">Reading…</p>}
+        {after.every(({ items }) => items?.length === 0) && <p className="text-muted">Nothing has been made from it yet.</p>}
+        {unread.length > 0 && (
+          <button
+            type="button"
+            className="button justify-self-start"
+            disabled={unread.some(({ isFetchingNextPage }) => isFetchingNextPage)}
+            onClick={() => {
+              for (const list of unread) void list.fetchNextPage();
+            }}
+          >
+            Read more of what came after it
+          </button>
+        )}
+        <Aliases model={adapter.model} />
+      </div>
+    </div>
   );
 }
 
@@ -113,68 +68,9 @@ function Aliases({ model }: { model: string }) {
   const { data: names = [] } = useQuery(aliasesQuery(model));
   if (!names.length) return null;
   return (
-    <p className="py-1">
+    <p>
       <span className="text-muted">Aliases that lead here: </span>
       {names.join(", ")}
     </p>
-  );
-}
-
-/** The list is the one of the section Exports, so nothing more is asked for. */
-function ExportedAs({ adapterId }: { adapterId: string }) {
-  const made = (useExports(adapterId).items ?? []).filter(({ status }) => status === "succeeded");
-  if (!made.length) return null;
-  return (
-    <p className="py-1">
-      <span className="text-muted">Exported as: </span>
-      {[...new Set(made.map(formatWords))].join(", ")}
-    </p>
-  );
-}
-
-function ComposedInto({ adapterId }: { adapterId: string }) {
-  const { items } = useComposed(adapterId);
-  if (!items?.length) return null;
-  return (
-    <Generation label="Composed into">
-      {items.map(({ id, model }) => (
-        <Member
-          key={id}
-          note="composed"
-          name={
-            <Link to="/adapters/$adapterId" params={{ adapterId: id }} className="link break-all">
-              {model}
-            </Link>
-          }
-        />
-      ))}
-    </Generation>
-  );
-}
-
-function Generation({ label, children }: { label: string; children: ReactNode }) {
-  return (
-    <ul aria-label={label} className="grid gap-1 border-l border-line pl-3">
-      {children}
-    </ul>
-  );
-}
-
-interface MemberProps {
-  name?: ReactNode;
-  note?: string;
-  children?: ReactNode;
-}
-
-function Member({ name, note, children }: MemberProps) {
-  return (
-    <li className="grid gap-1">
-      {name && (
-        <span>
-          {name} {note && <span className="fact">{note}</span>}
-        </span>
-      )}
-      {children}
-    </li>
   );
 }

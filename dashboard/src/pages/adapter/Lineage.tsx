@@ -5,7 +5,7 @@ import type { ReactNode } from "react";
 import { manifestQuery } from "@/api/project/adapters";
 import type { Adapter } from "@/api/types";
 import { type Manifest, totalBytes } from "@/lib/facts/adapterFacts";
-import { bytes, dateTime, integer, significant } from "@/lib/text/format";
+import { bytes, counted, dateTime, integer, significant } from "@/lib/text/format";
 import { FileName } from "@/parts/files/FileName";
 import { Facts, Hash } from "@/parts/page/Facts";
 import { Failure } from "@/parts/page/Notice";
@@ -78,7 +78,7 @@ function DataFile({ data, missing }: { data: Data; missing: string }): ReactNode
       <Link to="/files/$fileId" params={{ fileId: data.id }} className="link block truncate">
         <FileName id={data.id} />
       </Link>
-      {data.rows != null && <span className="fact block">{integer(data.rows)} rows</span>}
+      {data.rows != null && <span className="fact block">{counted(data.rows, "row")}</span>}
       <Hash>{`sha256 ${data.sha256}`}</Hash>
     </>
   );

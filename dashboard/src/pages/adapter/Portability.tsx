@@ -3,10 +3,11 @@ import { useQuery } from "@tanstack/react-query";
 import { isUnderWay, portabilityQuery, useMeasurement } from "@/api/project/portability";
 import { useMayWrite } from "@/api/project/session";
 import type { Adapter, Portability as Report, RuntimeReport } from "@/api/types";
-import { figuresOf, neededForm, verdictOf } from "@/lib/facts/portabilityFacts";
+import { askedWords, figuresOf, neededForm, verdictOf } from "@/lib/facts/portabilityFacts";
 import { Ago } from "@/parts/basics/Ago";
 import { CopyBlock } from "@/parts/basics/CopyBlock";
 import { ProgressBar } from "@/parts/basics/ProgressBar";
+import { Prose } from "@/parts/basics/Prose";
 import { Loaded } from "@/parts/page/Loaded";
 import { Failure } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
@@ -51,8 +52,7 @@ function Measurement({ report }: { report: Report }) {
             "By the runtimes’ documentation. Nothing has been measured yet."
           ) : (
             <>
-              Measured <Ago unix={measured_at} /> on {prompts.count} prompts
-              {prompts.source === "validation_file" && " of the validation file"}; the rest follows from documentation.
+              Measured <Ago unix={measured_at} /> {askedWords(prompts)}; the rest follows from documentation.
             </>
           )}
         </p>
@@ -73,7 +73,11 @@ function Measurement({ report }: { report: Report }) {
           <p className="fact">{measurement.progress.phase ?? measurement.status}</p>
         </>
       )}
-      {measurement?.error && <p className="text-bad">{measurement.error.message}</p>}
+      {measurement?.error && (
+        <p className="text-bad">
+          <Prose text={measurement.error.message} />
+        </p>
+      )}
       {measuring.error && <Failure asked error={measuring.error} />}
     </div>
   );
@@ -107,7 +111,7 @@ const COLUMNS: Column<RuntimeReport>[] = [
     name: "Why",
     cell: ({ reason, sources, measured }) => (
       <>
-        {reason}
+        <Prose text={reason} />
         {!measured &&
           sources.map((source, at) => (
             <a key={source} href={source} className="link ml-1 underline" target="_blank" rel="noreferrer">

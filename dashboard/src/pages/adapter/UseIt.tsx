@@ -17,11 +17,11 @@ export function UseIt({ adapter }: { adapter: Adapter }) {
     <Section title="Use it">
       <div className="grid min-w-0 gap-4 px-4 pb-4">
         <div className="grid min-w-0 gap-2">
-          <h3 className="font-medium">Ask it</h3>
+          <h3>Ask it</h3>
           <ChatCode request={chatRequest(adapter.model, [PROMPT], {})} />
         </div>
         <div className="grid min-w-0 gap-2">
-          <h3 className="font-medium">Load it elsewhere</h3>
+          <h3>Load it elsewhere</h3>
           <Loaded query={useQuery(cardQuery(adapter))}>{(card) => <LoadingCode card={card} />}</Loaded>
         </div>
       </div>

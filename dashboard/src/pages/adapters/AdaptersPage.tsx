@@ -5,6 +5,7 @@ import type { Adapter } from "@/api/types";
 import { totalBytes } from "@/lib/facts/adapterFacts";
 import { bytes } from "@/lib/text/format";
 import { Ago } from "@/parts/basics/Ago";
+import { CutName } from "@/parts/basics/CutName";
 import { DownloadLink } from "@/parts/basics/DownloadLink";
 import { PageTitle } from "@/parts/page/PageTitle";
 import type { Column } from "@/parts/tables/columns";
@@ -44,10 +45,9 @@ const COLUMNS: readonly Column<Adapter>[] = [
       <Link
         to="/adapters/$adapterId"
         params={{ adapterId: id }}
-        className="link block truncate font-medium"
-        title={model}
+        className="link block font-medium"
       >
-        {model || id}
+        <CutName name={model || id} />
       </Link>
     ),
     below: ({ type, base_model, created_at }) => (
@@ -57,7 +57,7 @@ const COLUMNS: readonly Column<Adapter>[] = [
     ),
   },
   { name: "Method", shownFrom: "md", width: "w-28", className: "truncate", cell: ({ type }) => type },
-  { name: "Base model", shownFrom: "lg", width: "w-52", className: "truncate", cell: ({ base_model }) => base_model },
+  { name: "Base model", shownFrom: "lg", width: "w-52", cell: ({ base_model }) => <CutName name={base_model} /> },
   {
     name: "Size",
     align: "right",

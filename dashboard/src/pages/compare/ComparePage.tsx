@@ -1,5 +1,7 @@
 import { getRouteApi } from "@tanstack/react-router";
+import { useState } from "react";
 
+import type { Job } from "@/api/types";
 import { baselineOf, type CompareSearch, slots, withJob, withoutJob } from "@/lib/addresses/compareSearch";
 import { USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
 import { axesOf, axisOf } from "@/lib/charts/axes";
@@ -7,26 +9,27 @@ import { counted } from "@/lib/text/format";
 import { CurveControls } from "@/parts/charts/CurveControls";
 import { Empty } from "@/parts/page/Empty";
 import { PageTitle } from "@/parts/page/PageTitle";
+import { Reading } from "@/parts/page/Reading";
 import { RunCurves } from "@/parts/runs/RunCurves";
 
 import { AddJob } from "./AddJob";
+import { ComparedAnswers } from "./ComparedAnswers";
 import { Differences } from "./Differences";
 import { Results } from "./Results";
-import { useCompared } from "./useCompared";
+import { type Compared, useCompared } from "./useCompared";
 
 const route = getRouteApi("/compare");
 
 /** Compares jobs. The address holds the jobs, the baseline and how curves are drawn. */
 export function ComparePage() {
-
   const search = route.useSearch();
   const navigate = route.useNavigate();
-  const { compared, version } = useCompared(slots(search.jobs));
-  const known = compared.filter(({ job }) => job !== undefined);
-  const runs = known.map(({ run }) => run);
+  const { compared, version, isRead } = useCompared(slots(search.jobs));
+  // What is compared is shown at once, so that nothing moves while it is read, and then stays.
+  const [wasRead, setWasRead] = useState(false);
+  if (isRead && !wasRead && compared.length > 0) setWasRead(true);
   const change = (changed: CompareSearch) =>
     void navigate({ search: (before) => ({ ...before, ...changed }), replace: true, resetScroll: false });
-  const axes = axesOf(runs);
   return (
     <>
       <PageTitle title="Compare">
@@ -36,19 +39,36 @@ export function ComparePage() {
         <AddJob chosen={compared.map(({ id }) => id)} onAdd={(id) => change({ jobs: withJob(search.jobs, id) })} />
       </PageTitle>
       {compared.length === 0 && <Empty>Add jobs here, or select some in the list of jobs.</Empty>}
-      {compared.length > 0 && (
-        <Results
-          compared={compared}
-          baseline={baselineOf(compared.map(({ id }) => id), search.base)}
-          onBaseline={(base) => change({ base })}
-          onRemove={(id) =>
-            change({
-              jobs: withoutJob(search.jobs, id) || undefined,
-              base: search.base === id ? undefined : search.base,
-            })
-          }
-        />
-      )}
+      {compared.length > 0 && (wasRead ? <Parts {...{ compared, version, search, change }} /> : <Reading />)}
+    </>
+  );
+}
+
+interface PartsProps {
+  compared: readonly Compared[];
+  version: string;
+  search: CompareSearch;
+  change: (changed: CompareSearch) => void;
+}
+
+function Parts({ compared, version, search, change }: PartsProps) {
+  const known = compared.filter((one): one is Compared & { job: Job } => one.job !== undefined);
+  const runs = known.map(({ run }) => run);
+  const axes = axesOf(runs);
+  return (
+    <>
+      <Results
+        compared={compared}
+        baseline={baselineOf(compared.map(({ id }) => id), search.base)}
+        onBaseline={(base) => change({ base })}
+        onRemove={(id) =>
+          change({
+            jobs: withoutJob(search.jobs, id) || undefined,
+            base: search.base === id ? undefined : search.base,
+          })
+        }
+      />
+      {known.length > 0 && <ComparedAnswers compared={known} />}
       {known.length > 0 && (
         <section aria-label="Curves" className="grid gap-3">
           <CurveControls title="Curves" search={search} axes={axes} onChange={change} />

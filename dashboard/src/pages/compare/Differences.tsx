@@ -25,7 +25,7 @@ export function Differences({ compared }: { compared: readonly Compared[] }) {
           rows={differing}
           keyOf={({ path }) => path}
           bodyClasses="font-mono text-xs"
-          region={wideRegion(TITLE)}
+          region={wideRegion(`${TITLE}, table`)}
         />
       )}
       <details className="border-t border-line">
@@ -57,5 +57,5 @@ const FILES = new Set(["training_file", "validation_file"]);
 
 /** The value, or the name of the file if it is the id of a file. */
 function shown(path: string, value: string) {
-  return FILES.has(path) && value.startsWith("file-") ? <FileName id={value} /> : value;
+  return FILES.has(path) && value.startsWith("file-") ? <FileName id={value} withId /> : value;
 }

@@ -1,5 +1,5 @@
 import { percentOff, type Result } from "@/lib/jobs/comparison";
-import { roughly } from "@/lib/text/format";
+import { roughly, rounded } from "@/lib/text/format";
 
 import type { Measure } from "./measures";
 
@@ -8,12 +8,12 @@ interface ResultValueProps {
   result: Result | undefined;
   /** The result of the baseline; undefined for the baseline itself. */
   base: Result | undefined;
-  /** The conditions in which the losses of the two jobs differ. */
-  differingConditions: readonly string[];
+  /** The conditions in which the two jobs differ, of those that the measure depends on. */
+  differing: readonly string[];
 }
 
 /** A value and, below it, the difference to the baseline's value. */
-export function ResultValue({ measure, result, base, differingConditions }: ResultValueProps) {
+export function ResultValue({ measure, result, base, differing }: ResultValueProps) {
   const value = result?.[measure.key] ?? null;
   const baseline = base?.[measure.key] ?? null;
   return (
@@ -21,8 +21,8 @@ export function ResultValue({ measure, result, base, differingConditions }: Resu
       <span className="block">{measure.format(value)}</span>
       {value !== null &&
         baseline !== null &&
-        (measure.isLoss && differingConditions.length ? (
-          <NotComparable differingConditions={differingConditions} />
+        (differing.length ? (
+          <NotComparable differing={differing} />
         ) : (
           <Difference measure={measure} value={value} baseline={baseline} />
         ))}
@@ -30,8 +30,8 @@ export function ResultValue({ measure, result, base, differingConditions }: Resu
   );
 }
 
-function NotComparable({ differingConditions }: { differingConditions: readonly string[] }) {
-  const why = `another ${differingConditions.join(", another ")}`;
+function NotComparable({ differing }: { differing: readonly string[] }) {
+  const why = `another ${differing.join(", another ")}`;
   return (
     <span className="fact block" title={why}>
       not comparable<span className="sr-only">: {why}</span>
@@ -51,7 +51,7 @@ function Difference({ measure: { isRelative, better }, value, baseline }: Differ
   const isLower = value < baseline;
   const isBetter = better && isLower === (better === "lower");
   const colour = isBetter === undefined ? "text-muted" : isBetter ? "text-good" : "text-bad";
-  const size = isRelative ? `${Math.abs(percent ?? 0).toFixed(1)} %` : roughly(Math.abs(value - baseline));
+  const size = isRelative ? `${rounded(Math.abs(percent ?? 0), 3)} %` : roughly(Math.abs(value - baseline));
   return (
     <span className={`block text-xs ${colour}`}>
       {isLower ? "−" : "+"}

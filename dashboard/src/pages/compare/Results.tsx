@@ -2,9 +2,10 @@ import { Link } from "@tanstack/react-router";
 
 import { isNotFound, messageOf } from "@/api/failures";
 import { useNow } from "@/lib/browser/useNow";
-import { differingLossConditions, type Result, resultOf } from "@/lib/jobs/comparison";
+import { differingConditions, type Result, resultOf } from "@/lib/jobs/comparison";
 import { saveCsv } from "@/lib/text/csv";
 import { NOTHING, significant } from "@/lib/text/format";
+import { Prose } from "@/parts/basics/Prose";
 import { StatusMark } from "@/parts/basics/StatusMark";
 import { LineSample } from "@/parts/charts/LineSample";
 import { Estimate } from "@/parts/evals/Estimate";
@@ -36,7 +37,7 @@ export function Results({ compared, ...rest }: ResultsProps) {
         columns={columnsOf(rows, rest)}
         rows={rows}
         keyOf={({ id }) => id}
-        region={wideRegion("Results")}
+        region={wideRegion("Results, table")}
       />
     </Section>
   );
@@ -57,7 +58,7 @@ function columnsOf(
           measure={measure}
           result={result}
           base={id === baseline ? undefined : base?.result}
-          differingConditions={job && base?.job ? differingLossConditions(job, base.job) : []}
+          differing={job && base?.job && measure.measured ? differingConditions(measure.measured, job, base.job) : []}
         />
       ),
     }),
@@ -135,7 +136,7 @@ function isKnown({ job, error }: Compared): boolean {
 function Status({ row: { job, error } }: { row: Compared }) {
   if (isNotFound(error)) return <span className="text-bad">{job ? "deleted meanwhile" : "not in this project"}</span>;
   if (job) return <StatusMark status={job.status} />;
-  return error ? <span className="text-bad">{messageOf(error)}</span> : <span className="text-muted">reading…</span>;
+  return error ? <span className="text-bad"><Prose text={messageOf(error)} /></span> : <span className="text-muted">reading…</span>;
 }
 
 function DownloadCsv({ rows }: { rows: readonly ResultRow[] }) {

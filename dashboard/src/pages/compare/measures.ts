@@ -1,4 +1,4 @@
-import type { Result } from "@/lib/jobs/comparison";
+import type { Measured, Result } from "@/lib/jobs/comparison";
 import { duration, integer, significant } from "@/lib/text/format";
 
 export interface Measure {
@@ -9,13 +9,13 @@ export interface Measure {
   isRelative: boolean;
   /** Which of two values is better; left out if neither is. */
   better?: "lower" | "higher";
-  /** Whether two values can be compared only for the same model, validation file and objective. */
-  isLoss?: true;
+  /** The kind of result, if two values can be judged only where certain settings are the same. */
+  measured?: Measured;
 }
 
 export const MEASURES: readonly Measure[] = [
-  { key: "bestLoss", label: "Best val. loss", format: significant, isRelative: false, better: "lower", isLoss: true },
-  { key: "tokensPerSecond", label: "Tokens/s, median", format: significant, isRelative: true, better: "higher" },
+  { key: "bestLoss", label: "Best val. loss", format: significant, isRelative: false, better: "lower", measured: "loss" },
+  { key: "tokensPerSecond", label: "Tokens/s, median", format: significant, isRelative: true, better: "higher", measured: "speed" },
   { key: "seconds", label: "Duration", format: duration, isRelative: true },
   { key: "trainedTokens", label: "Trained tokens", format: integer, isRelative: true },
 ];

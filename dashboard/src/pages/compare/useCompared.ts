@@ -1,13 +1,16 @@
 import { useQueries } from "@tanstack/react-query";
 
-import { evalsOfJobQuery } from "@/api/evals/ofJob";
+import { judgedQuery } from "@/api/evals/judged";
 import { jobQuery } from "@/api/jobs/jobs";
+import { samplesQuery } from "@/api/jobs/samples";
 import { metricsQuery } from "@/api/live/metrics";
+import { isSettled } from "@/api/settled";
 import { type CriterionResult, hasEnded, type Job } from "@/api/types";
 import type { Run } from "@/lib/charts/runs";
 import { NO_SERIES } from "@/lib/charts/series";
 import { resultsOf } from "@/lib/evals/chosenRuns";
 import { jobName, stepsPerEpoch } from "@/lib/facts/jobFacts";
+import { type Evaluation, samplesOf } from "@/lib/facts/samples";
 
 /** A job of the comparison, as far as it is known. */
 export interface Compared {
@@ -18,10 +21,20 @@ export interface Compared {
   run: Run;
   /** What the newest eval of the job's result found for the tuned model; empty if the job has none. */
   judged: readonly CriterionResult[];
+  /** The model's last answers to validation prompts; undefined if it has given none. */
+  answers: Evaluation | undefined;
 }
 
-/** Reads the jobs of the comparison and their metrics. `version` changes with each change of the metrics. */
-export function useCompared(slots: readonly (string | null)[]): { compared: Compared[]; version: string } {
+interface Comparison {
+  compared: Compared[];
+  /** It changes with each change of the metrics. */
+  version: string;
+  /** Whether everything has been read, or has failed once. */
+  isRead: boolean;
+}
+
+/** Reads the jobs of the comparison, their metrics, evals and answers. */
+export function useCompared(slots: readonly (string | null)[]): Comparison {
   const ids = slots.flatMap((id, slot) => (id === null ? [] : [{ id, slot }]));
   const jobs = useQueries({ queries: ids.map(({ id }) => jobQuery(id)) });
   const metrics = useQueries({
@@ -31,15 +44,24 @@ export function useCompared(slots: readonly (string | null)[]): { compared: Comp
     }),
   });
   const evals = useQueries({
-    queries: ids.map(({ id }, at) => evalsOfJobQuery(id, jobs[at]?.data?.status === "succeeded")),
+    queries: ids.map(({ id }, at) => ({ ...judgedQuery({ job_id: id }), enabled: jobs[at]?.data?.status === "succeeded" })),
+  });
+  const samples = useQueries({
+    queries: ids.map(({ id }, at) => {
+      const job = jobs[at]?.data;
+      return job ? samplesQuery(job) : { queryKey: ["no samples", id], queryFn: () => [], enabled: false };
+    }),
   });
   const compared = ids.map(({ id, slot }, at) => {
     const { data: job, error = null } = jobs[at] ?? {};
     const series = metrics[at]?.data?.series ?? NO_SERIES;
     const judged = resultsOf(evals[at]?.data ?? []);
-    return { id, slot, job, error, judged, run: { id, name: nameOf(job, id), slot, series, stepsPerEpoch: job ? stepsPerEpoch(job) : null } };
+    const answers = samplesOf(samples[at]?.data ?? []).at(-1);
+    const run = { id, name: nameOf(job, id), slot, series, stepsPerEpoch: job ? stepsPerEpoch(job) : null };
+    return { id, slot, job, error, judged, answers, run };
   });
-  return { compared, version: compared.map(({ id, slot, run }) => `${id} ${slot} ${run.series.version}`).join() };
+  const version = compared.map(({ id, slot, run }) => `${id} ${slot} ${run.series.version}`).join();
+  return { compared, version, isRead: [...jobs, ...metrics, ...evals, ...samples].every(isSettled) };
 }
 
 function nameOf(job: Job | undefined, id: string): string {

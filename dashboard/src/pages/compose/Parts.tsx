@@ -3,6 +3,7 @@ import { Link } from "@tanstack/react-router";
 import { isNotFound, messageOf } from "@/api/failures";
 import type { Adapter } from "@/api/types";
 import type { ChosenPart } from "@/lib/compose/draft";
+import { Prose } from "@/parts/basics/Prose";
 import { type Column, wideRegion } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 
@@ -82,5 +83,5 @@ function columnsOf({ onWeight, onRemove }: Omit<PartsProps, "parts">): Column<Pa
 function BaseModel({ part: { adapter, error } }: { part: Part }) {
   if (adapter) return adapter.base_model;
   if (!error) return "Reading…";
-  return <span className="text-bad">{isNotFound(error) ? "There is no such adapter" : messageOf(error)}</span>;
+  return <span className="text-bad">{isNotFound(error) ? "There is no such adapter" : <Prose text={messageOf(error)} />}</span>;
 }

@@ -1,11 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { datasetsQuery } from "@/api/jobs/offers";
-import type { FileObject } from "@/api/types";
+import type { FileObject, SearchCriterion } from "@/api/types";
 import { counted } from "@/lib/text/format";
 import { Loaded } from "@/parts/page/Loaded";
 
-import { NumberField } from "./FormField";
+import { FormField, NumberField } from "./FormField";
 import type { FieldsProps } from "./MethodFields";
 
 const MOST_FILES = 8;
@@ -36,7 +36,7 @@ function Search({ draft, change }: FieldsProps) {
   return (
     <>
       <p className="text-muted">
-        The search begins with the weights above, and keeps what lowers the mean of the files’ losses. Choose a file for
+        The search begins with the weights above, and keeps what is better in the mean over the files. Choose a file for
         each task, with rows that no adapter was trained on.
       </p>
       <fieldset className="grid gap-1">
@@ -56,6 +56,17 @@ function Search({ draft, change }: FieldsProps) {
           value={draft.trials}
           onChange={(trials) => change({ trials })}
         />
+        <FormField label="What the search improves">
+          <select
+            className="field"
+            value={draft.criterion}
+            onChange={({ target }) => change({ criterion: target.value as SearchCriterion })}
+          >
+            <option value="loss">the loss</option>
+            <option value="token_accuracy">the share of right tokens</option>
+            <option value="exact_match">the share of right answers</option>
+          </select>
+        </FormField>
       </div>
     </>
   );

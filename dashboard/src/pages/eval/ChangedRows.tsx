@@ -1,16 +1,10 @@
-import { useMemo } from "react";
-
 import { type Change, type Pair, useChangedRows } from "@/api/evals/comparisons";
-import type { ChangedRow, CriterionComparison } from "@/api/types";
+import type { CriterionComparison } from "@/api/types";
 import type { EvalSearch } from "@/lib/addresses/evalSearch";
-import { signed } from "@/lib/evals/evalWords";
-import { answersOf, expectedOf, promptOf } from "@/lib/evals/rowTexts";
-import { wordDifference } from "@/lib/evals/wordDifference";
-import { integer, significant } from "@/lib/text/format";
+import { integer } from "@/lib/text/format";
+import { RowScores, RowTexts } from "@/parts/evals/ChangedRow";
 import { Section } from "@/parts/page/Section";
 import { PagedList } from "@/parts/tables/PagedList";
-
-import { Words } from "./Words";
 
 interface ChangedRowsProps {
   pair: Pair;
@@ -71,38 +65,13 @@ function Rows({ pair, criterion, change }: { pair: Pair; criterion: CriterionCom
       {(items) => (
         <ol>
           {items.map((row) => (
-            <Row key={row.id} row={row} />
+            <li key={row.id} className="grid gap-2 border-t border-line px-4 py-3">
+              <RowScores row={row} />
+              <RowTexts row={row} />
+            </li>
           ))}
         </ol>
       )}
     </PagedList>
-  );
-}
-
-function Row({ row }: { row: ChangedRow }) {
-  const [base, tuned] = answersOf(row);
-  const [baseWords, tunedWords] = useMemo(() => wordDifference(base ?? "", tuned ?? ""), [base, tuned]);
-  const name = `row ${integer(row.datasource_item_id + 1)}`;
-  const expected = expectedOf(row.datasource_item);
-  const scores = `${significant(row.base.result.score)} → ${significant(row.tuned.result.score)}`;
-  return (
-    <li className="grid gap-2 border-t border-line px-4 py-3">
-      <p className="flex flex-wrap gap-x-3">
-        <strong className="first-letter:uppercase">{name}</strong>
-        <span>
-          <span className="sr-only">Scores: </span>
-          {scores}
-        </span>
-        <span className={row.change > 0 ? "text-good" : "text-bad"}>
-          {signed(row.change)} {row.change > 0 ? "better" : "worse"}
-        </span>
-      </p>
-      <div className="grid gap-3 md:grid-cols-2">
-        <Words title={`Prompt of ${name}`} pieces={promptOf(row.datasource_item, row.base.sample)} />
-        {expected !== null && <Words title={`Expected in ${name}`} pieces={expected} />}
-        {base !== null && <Words title={`Base model on ${name}`} pieces={baseWords} />}
-        {tuned !== null && <Words title={`Tuned model on ${name}`} pieces={tunedWords} tone="border-accent" />}
-      </div>
-    </li>
   );
 }

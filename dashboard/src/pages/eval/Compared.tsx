@@ -29,7 +29,7 @@ export function Compared({ evalId, base, tuned, search, onChange }: ComparedProp
           {(found) => (
             <>
               <Heading found={found} />
-              <ComparisonTable label="Comparison" criteria={found.criteria} />
+              <ComparisonTable label="Comparison, table" criteria={found.criteria} />
             </>
           )}
         </Loaded>

@@ -2,10 +2,10 @@ import { useFailedRows } from "@/api/evals/runs";
 import type { EvalRun } from "@/api/types";
 import { promptOf } from "@/lib/evals/rowTexts";
 import { integer } from "@/lib/text/format";
+import { Prose } from "@/parts/basics/Prose";
+import { Words } from "@/parts/evals/Words";
 import { Section } from "@/parts/page/Section";
 import { PagedList } from "@/parts/tables/PagedList";
-
-import { Words } from "./Words";
 
 /** The rows that a run could not judge, each with the reason. */
 export function FailedRows({ run }: { run: EvalRun }) {
@@ -20,7 +20,9 @@ export function FailedRows({ run }: { run: EvalRun }) {
                 <li key={id} className="grid gap-2 border-t border-line px-4 py-3">
                   <p>
                     <strong className="inline-block first-letter:uppercase">{name}</strong>{" "}
-                    <span className="text-bad">{error.message}</span>
+                    <span className="text-bad">
+                      <Prose text={error.message} />
+                    </span>
                   </p>
                   <Words title={`Prompt of ${name}`} pieces={promptOf(datasource_item, sample)} />
                 </li>

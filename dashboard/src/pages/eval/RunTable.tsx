@@ -53,7 +53,7 @@ export function RunTable({ criteria, runs, chosen, onChoose }: RunTableProps) {
       ? [{ name: "Actions", hiddenHead: true, align: "right" as const, cell: (run: EvalRun) => <Remove run={run} /> }]
       : []),
   ];
-  return <DataTable columns={columns} rows={runs} keyOf={({ id }) => id} region={wideRegion("Runs")} />;
+  return <DataTable columns={columns} rows={runs} keyOf={({ id }) => id} region={wideRegion("Runs, table")} />;
 }
 
 function Model({ run }: { run: EvalRun }) {

@@ -80,7 +80,7 @@ function NoEval() {
       <p>
         A new job with a validation file can be evaluated at its end. If such a job has succeeded without an eval, its page
         has a button that evaluates it. For any two models,{" "}
-        <code className="font-mono break-all">tunery evaluate BASE TUNED --file rows.jsonl --criteria exact_match</code>{" "}
+        <code className="font-mono wrap-anywhere">tunery evaluate BASE TUNED --file rows.jsonl --criteria exact_match</code>{" "}
         makes an eval with a run of each.
       </p>
     </div>

@@ -4,7 +4,7 @@ import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { fileContentPath, fileQuery, jobsOfFileQuery } from "@/api/files/files";
 import type { FileObject } from "@/api/types";
 import { useTitle } from "@/lib/browser/useTitle";
-import { checkOf } from "@/lib/facts/fileFacts";
+import { checkOf, isDataset } from "@/lib/facts/fileFacts";
 import { jobName } from "@/lib/facts/jobFacts";
 import { bytes, dateTime } from "@/lib/text/format";
 import { StatusMark } from "@/parts/basics/StatusMark";
@@ -15,7 +15,9 @@ import { Loaded } from "@/parts/page/Loaded";
 import { ReadsOnly } from "@/parts/page/ReadsOnly";
 import { Section } from "@/parts/page/Section";
 
+import { Check } from "./Check";
 import { DeleteFile } from "./DeleteFile";
+import { Masks } from "./Masks";
 import { Preview } from "./Preview";
 
 const route = getRouteApi("/files/$fileId");
@@ -53,7 +55,11 @@ function Details({ file }: { file: FileObject }) {
         <ReadsOnly />
       </DetailHead>
       <div className="grid items-start gap-4 xl:grid-cols-[2fr_1fr]">
-        <Preview file={file} />
+        <div className="grid min-w-0 gap-4">
+          {isDataset(file) && <Check file={file} />}
+          {isDataset(file) && <Masks file={file} />}
+          <Preview file={file} />
+        </div>
         <div className="grid gap-4 max-xl:order-first">
           <Section title="About this file">
             <Facts

@@ -3,7 +3,7 @@ import { useMemo } from "react";
 
 import { type FilePreview, previewQuery } from "@/api/files/files";
 import type { FileObject } from "@/api/types";
-import { type Message, type Row, rowsOf } from "@/lib/facts/datasetRows";
+import { type Message, type Row, rowsOf } from "@/lib/datasets/datasetRows";
 import { integer } from "@/lib/text/format";
 import { Loaded } from "@/parts/page/Loaded";
 import { Section } from "@/parts/page/Section";
@@ -43,7 +43,7 @@ function Rows({ preview, all }: { preview: FilePreview; all: number | null }) {
   );
 }
 
-function RowView({ row }: { row: Row }) {
+export function RowView({ row }: { row: Row }) {
   switch (row.kind) {
     case "chat":
       return <Conversation messages={row.messages} />;

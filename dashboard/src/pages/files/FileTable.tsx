@@ -3,7 +3,7 @@ import { useState } from "react";
 
 import { fileContentPath } from "@/api/files/files";
 import type { FileObject } from "@/api/types";
-import { checkOf } from "@/lib/facts/fileFacts";
+import { checkOf, idTail, sharedNames } from "@/lib/facts/fileFacts";
 import { bytes } from "@/lib/text/format";
 import { DeleteFile } from "@/pages/file/DeleteFile";
 import { Ago } from "@/parts/basics/Ago";
@@ -13,18 +13,19 @@ import { DataTable } from "@/parts/tables/DataTable";
 
 export function FileTable({ files, mayWrite }: { files: readonly FileObject[]; mayWrite: boolean }) {
   const [deleting, setDeleting] = useState<FileObject | null>(null);
+  const shared = sharedNames(files);
   const actions: Column<FileObject> = {
     name: "Actions",
     hiddenHead: true,
     shownFrom: "md",
-    width: "w-56",
+    width: "w-68",
     cell: (file) => <Actions file={file} mayWrite={mayWrite} onDelete={() => setDeleting(file)} />,
   };
   return (
     <>
       <DataTable
         fixed
-        columns={[...COLUMNS, actions]}
+        columns={[nameColumn(shared), ...COLUMNS, actions]}
         rows={files}
         keyOf={({ id }) => id}
         rowClasses={() => "hover:bg-sunken"}
@@ -34,21 +35,24 @@ export function FileTable({ files, mayWrite }: { files: readonly FileObject[]; m
   );
 }
 
+/** The name. Files that share their name also show the end of their id. */
+const nameColumn = (shared: ReadonlySet<string>): Column<FileObject> => ({
+  name: "Name",
+  cell: ({ id, filename }) => (
+    <Link to="/files/$fileId" params={{ fileId: id }} className="link block truncate font-medium" title={id}>
+      {filename}
+      {shared.has(filename) && <span className="font-normal text-muted"> {idTail(id)}</span>}
+    </Link>
+  ),
+  below: (file) => (
+    <>
+      {checkOf(file)} · <Ago unix={file.created_at} />
+    </>
+  ),
+});
+
 const COLUMNS: readonly Column<FileObject>[] = [
-  {
-    name: "Name",
-    cell: ({ id, filename }) => (
-      <Link to="/files/$fileId" params={{ fileId: id }} className="link block truncate font-medium">
-        {filename}
-      </Link>
-    ),
-    below: (file) => (
-      <>
-        {checkOf(file)} · <Ago unix={file.created_at} />
-      </>
-    ),
-  },
-  { name: "Purpose", shownFrom: "lg", width: "w-44", className: "truncate", cell: ({ purpose }) => purpose },
+  { name: "Purpose", shownFrom: "xl", width: "w-44", className: "truncate", cell: ({ purpose }) => purpose },
   { name: "Check", shownFrom: "md", width: "w-48", cell: checkOf },
   {
     name: "Size",

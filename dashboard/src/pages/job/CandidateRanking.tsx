@@ -2,6 +2,7 @@ import type { Candidate, Candidates } from "@/api/types";
 import { candidateName, lastLoss } from "@/lib/facts/candidateFacts";
 import { integer, NOTHING, significant } from "@/lib/text/format";
 import { Icon } from "@/parts/basics/Icon";
+import { Prose } from "@/parts/basics/Prose";
 import { LineSample } from "@/parts/charts/LineSample";
 import { type Column, wideRegion } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
@@ -52,7 +53,7 @@ const COLUMNS: readonly Column<Candidate>[] = [
   },
   { name: "Tokens", align: "right", cell: ({ trained_tokens }) => integer(trained_tokens) },
   { name: "Tokens saved", align: "right", cell: ({ saved_tokens }) => integer(saved_tokens) },
-  { name: "Why", className: "min-w-60", cell: ({ reason }) => reason ?? NOTHING },
+  { name: "Why", className: "min-w-60", cell: ({ reason }) => <Prose text={reason ?? NOTHING} /> },
 ];
 
 function comparisonsOf({ rungs }: Candidate): string {

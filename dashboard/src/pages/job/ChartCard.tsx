@@ -26,18 +26,18 @@ interface ChartCardProps {
 export function ChartCard({ spec, steps, version, jobId, log, smoothing, axis, zooming }: ChartCardProps) {
   const [hovered, setHovered] = useState<(number | null)[] | null>(null);
   const { zoom, zoomTo } = zooming;
-  const { title, measure, columns, format } = spec;
+  const { title, measure, columns, format, ticks } = spec;
   const { series } = steps;
   const plot: Plot = {
     drawn: columns.map((column, slot) => ({ ...column, slot })),
     linesOf: (view) => linesOf(series, columns, xOf(steps, axis), view),
-    ...{ axis, format, log, smoothing, zoom },
+    ...{ axis, format, ticks, log, smoothing, zoom },
   };
-  const legend = columns.map(({ name, label, dense }, slot) => ({
+  const legend = columns.map(({ name, label, noisy }, slot) => ({
     key: name,
     label,
     slot,
-    value: hovered ? format(hovered[slot + 1]) : summary(series, name, spec, dense),
+    value: hovered ? format(hovered[slot + 1]) : summary(series, name, spec, noisy),
   }));
   return (
     <ChartFrame
@@ -56,13 +56,13 @@ export function ChartCard({ spec, steps, version, jobId, log, smoothing, axis, z
 }
 
 /** The last value; for a validation measure also the best value, if it is another one. */
-function summary(series: Series, name: string, { best, format }: ChartSpec, dense: boolean): string {
+function summary(series: Series, name: string, { best, format }: ChartSpec, noisy: boolean): string {
   const values = series.column(name);
   if (!values) return "";
   const last = indexOfLast(values);
   if (last < 0) return format(null);
   const now = format(values[last]);
-  const top = best && !dense ? indexOfBest(values, best) : undefined;
+  const top = best && !noisy ? indexOfBest(values, best) : undefined;
   if (top === undefined || values[top] === values[last]) return now;
   return `${now}, best ${format(values[top])} at step ${integer(series.steps[top])}`;
 }

@@ -39,7 +39,7 @@ function CheckpointTable({ job, checkpoints }: { job: Job; checkpoints: readonly
         rows={checkpoints}
         keyOf={({ id }) => id}
         rowClasses={(checkpoint) => (checkpoint === best ? "bg-tint" : "")}
-        region={{ label: "Checkpoints", className: "max-h-72 overflow-auto", stickyHead: true }}
+        region={{ label: "Checkpoints, table", className: "max-h-72 overflow-auto", stickyHead: true }}
       />
       <p className="fact border-t border-line px-4 py-1.5">
         The checkpoints of the last three epochs and the best checkpoint are kept.

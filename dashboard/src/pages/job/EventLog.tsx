@@ -7,6 +7,7 @@ import { useLiveVersion } from "@/api/live/useLiveJob";
 import type { JobEvent } from "@/api/types";
 import { type EventKind, matching } from "@/lib/jobs/eventLog";
 import { dateTime, timeOfDay } from "@/lib/text/format";
+import { Prose } from "@/parts/basics/Prose";
 import { Failure } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
 
@@ -145,7 +146,7 @@ function Line({ event }: { event: JobEvent }) {
       </time>
       <span className={`min-w-0 break-words ${LEVELS[level] ?? ""}`}>
         {level !== "info" && <strong>{level}: </strong>}
-        {message}
+        <Prose text={message} />
       </span>
     </>
   );

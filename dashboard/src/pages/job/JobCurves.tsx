@@ -3,7 +3,7 @@ import { useMemo } from "react";
 
 import type { LiveJob } from "@/api/live/liveJob";
 import { useLiveVersion } from "@/api/live/useLiveJob";
-import type { Job } from "@/api/types";
+import { hasEnded, type Job } from "@/api/types";
 import { type CurveSearch, USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
 import { axesOf, axisOf, type Steps } from "@/lib/charts/axes";
 import { chartSpecs } from "@/lib/charts/chartSpecs";
@@ -41,6 +41,9 @@ export function JobCurves({ job, live }: { job: Job; live: LiveJob }) {
       <ThinnedNote series={[series]} />
       {failure !== null && <Failure error={failure} />}
       {series.length === 0 && <Empty>The curves begin with the first step.</Empty>}
+      {series.length === 1 && hasEnded(job) && (
+        <p className="text-muted">This job had a single step, so each chart has one point and no curve.</p>
+      )}
       <div className="grid gap-3 lg:grid-cols-3">
         {specs.map((spec) => (
           <ChartCard

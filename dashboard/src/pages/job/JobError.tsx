@@ -1,5 +1,6 @@
 import type { Job } from "@/api/types";
 import { remedyFor } from "@/lib/facts/failureRemedies";
+import { Prose } from "@/parts/basics/Prose";
 import { Notice } from "@/parts/page/Notice";
 
 /** Why the job failed, and what to do about it. */
@@ -8,7 +9,9 @@ export function JobError({ error }: { error: NonNullable<Job["error"]> }) {
   return (
     <Notice tone="bad">
       <h2>The job failed</h2>
-      <p className="break-words">{error.message}</p>
+      <p className="break-words">
+        <Prose text={error.message} />
+      </p>
       <dl className="mt-2 grid grid-cols-[auto_1fr] gap-x-4 text-muted">
         <dt>Code</dt>
         <dd className="font-mono">{error.code}</dd>

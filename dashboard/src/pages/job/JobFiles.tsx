@@ -4,27 +4,42 @@ import { Link } from "@tanstack/react-router";
 import { fileContentPath, fileQuery } from "@/api/files/files";
 import { adapterContentPath, adapterQuery } from "@/api/project/adapters";
 import type { Job } from "@/api/types";
+import { useSeen } from "@/lib/browser/useSeen";
 import { FileLine } from "@/parts/files/FileLine";
 import { FileName } from "@/parts/files/FileName";
 import { Section } from "@/parts/page/Section";
 
 /** The files that the job reads and the files that it made, each with its size and hash. */
 export function JobFiles({ job }: { job: Job }) {
+  const [place, isSeen] = useSeen<HTMLDivElement>();
   return (
     <Section title="Files">
-      <ul>
-        <File kind="training" id={job.training_file} />
-        {job.validation_file && <File kind="validation" id={job.validation_file} />}
-        {job.result_files.map((id) => (
-          <File key={id} kind="result" id={id} />
-        ))}
-        {job.adapter_id && <AdapterFiles id={job.adapter_id} />}
-      </ul>
+      <div ref={place} className="min-h-40">
+        {isSeen && <FileList job={job} />}
+      </div>
     </Section>
   );
 }
 
-function File({ kind, id }: { kind: string; id: string }) {
+function FileList({ job }: { job: Job }) {
+  return (
+    <ul>
+      <File kind="training" id={job.training_file} />
+      {job.prepared && <File kind="prepared" note={rowsInWords(job.prepared)} id={job.prepared.training_file} />}
+      {job.validation_file && <File kind="validation" id={job.validation_file} />}
+      {job.result_files.map((id) => (
+        <File key={id} kind="result" id={id} />
+      ))}
+      {job.adapter_id && <AdapterFiles id={job.adapter_id} />}
+    </ul>
+  );
+}
+
+function rowsInWords({ training_rows, augmented_rows }: NonNullable<Job["prepared"]>): string {
+  return `${training_rows} rows to train on${augmented_rows ? `, ${augmented_rows} of them variants` : ""}`;
+}
+
+function File({ kind, id, note }: { kind: string; id: string; note?: string }) {
   const { data } = useQuery(fileQuery(id));
   return (
     <FileLine
@@ -36,6 +51,7 @@ function File({ kind, id }: { kind: string; id: string }) {
       <Link to="/files/$fileId" params={{ fileId: id }} className="link">
         <FileName id={id} />
       </Link>
+      {note && <span className="text-muted">, {note}</span>}
     </FileLine>
   );
 }

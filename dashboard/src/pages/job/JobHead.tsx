@@ -1,7 +1,7 @@
 import { adapterContentPath } from "@/api/project/adapters";
-import { hasEnded, type Job } from "@/api/types";
+import { hasEnded, type Job, type JobEvent } from "@/api/types";
 import { useNow } from "@/lib/browser/useNow";
-import { jobName, methodName, secondsLeft } from "@/lib/facts/jobFacts";
+import { jobName, methodName, secondsLeft, stepsPerEpoch } from "@/lib/facts/jobFacts";
 import { type Phase, phasesOf } from "@/lib/facts/phases";
 import { dateTime, duration, integer, significant } from "@/lib/text/format";
 import { ProgressBar } from "@/parts/basics/ProgressBar";
@@ -11,7 +11,16 @@ import { DetailHead } from "@/parts/page/DetailHead";
 
 import { JobActions } from "./JobActions";
 
-export function JobHead({ job }: { job: Job }) {
+interface JobHeadProps {
+  job: Job;
+  /** The log; null while it is being read. The phases follow from it, so they wait until then. */
+  events: readonly JobEvent[] | null;
+  /** The newest step of the log, which the job itself names later. */
+  lastStep: number;
+}
+
+export function JobHead({ job, events, lastStep }: JobHeadProps) {
+  const step = Math.max(job.progress.step, lastStep);
   return (
     <DetailHead
       list={{ to: "/jobs", name: "Jobs" }}
@@ -32,17 +41,19 @@ export function JobHead({ job }: { job: Job }) {
         <span>{methodName(job)}</span>
         <FileName id={job.training_file} />
       </p>
-      <div className="card grid gap-3 p-4">
-        <ol className="grid gap-3 sm:auto-cols-fr sm:grid-flow-col">
-          {phasesOf(job).map((phase) => (
-            <PhaseStep key={phase.label} phase={phase} job={job} />
-          ))}
-        </ol>
-        {!hasEnded(job) && job.progress.total_steps !== null && (
-          <ProgressBar percent={job.progress.percent ?? 0} label="Progress of the job" />
-        )}
-        <ProgressFacts job={job} />
-      </div>
+      {events && (
+        <div className="card grid gap-3 p-4">
+          <ol className="grid gap-3 sm:auto-cols-fr sm:grid-flow-col">
+            {phasesOf(job, events).map((phase) => (
+              <PhaseStep key={phase.label} phase={phase} job={job} />
+            ))}
+          </ol>
+          {!hasEnded(job) && job.progress.total_steps !== null && (
+            <ProgressBar percent={(100 * step) / job.progress.total_steps} label="Progress of the job" />
+          )}
+          <ProgressFacts job={job} step={step} />
+        </div>
+      )}
     </DetailHead>
   );
 }
@@ -51,7 +62,7 @@ const PHASE_CLASSES = { done: "border-line", current: "border-accent", ahead: "b
 
 function PhaseStep({ phase, job }: { phase: Phase; job: Job }) {
   const now = useNow();
-  const { label, state, from, to } = phase;
+  const { label, state, from, to, marks } = phase;
   const place = job.progress.queue_position;
   return (
     <li aria-current={state === "current" ? "step" : undefined} className={`border-t-2 pt-2 ${PHASE_CLASSES[state]}`}>
@@ -62,12 +73,30 @@ function PhaseStep({ phase, job }: { phase: Phase; job: Job }) {
         {from !== null && to !== null && ` · ${duration(to - from)}`}
         {from !== null && to === null && !hasEnded(job) && ` · for ${duration(now - from)}`}
       </span>
+      {marks && from !== null && <Marks marks={marks} from={from} isOver={state === "done"} />}
     </li>
   );
 }
 
-function ProgressFacts({ job }: { job: Job }) {
-  const { step, total_steps, epoch, tokens_per_second } = job.progress;
+/** What happens in a phase, and how many seconds after its beginning each was done. */
+function Marks({ marks, from, isOver }: { marks: NonNullable<Phase["marks"]>; from: number; isOver: boolean }) {
+  const next = isOver ? -1 : marks.findIndex(({ at }) => at === null);
+  return (
+    <ul className="fact mt-1">
+      {marks.map(({ label, at }, number) => (
+        <li key={label} className={number === next ? "font-medium text-ink" : ""}>
+          {label}
+          {at !== null ? ` · after ${duration(at - from)}` : number === next && "…"}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function ProgressFacts({ job, step }: { job: Job; step: number }) {
+  const { total_steps, tokens_per_second } = job.progress;
+  const perEpoch = stepsPerEpoch(job);
+  const epoch = perEpoch === null ? job.progress.epoch : step / perEpoch;
   const left = secondsLeft(job, useNow());
   const facts: [string, string | null][] = [
     ["Step", `${integer(step)} / ${integer(total_steps)}`],

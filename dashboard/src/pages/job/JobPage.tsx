@@ -1,24 +1,34 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
+import { useMemo, useState } from "react";
 
+import { judgedQuery } from "@/api/evals/judged";
 import { jobQuery } from "@/api/jobs/jobs";
-import { useLiveJob } from "@/api/live/useLiveJob";
+import { samplesQuery } from "@/api/jobs/samples";
+import type { LiveJob } from "@/api/live/liveJob";
+import { useLiveJob, useLiveVersion } from "@/api/live/useLiveJob";
+import { isSettled } from "@/api/settled";
 import type { Job } from "@/api/types";
 import { useTitle } from "@/lib/browser/useTitle";
 import { jobName } from "@/lib/facts/jobFacts";
+import { type Evaluation, samplesOf } from "@/lib/facts/samples";
 import { IsItBetter } from "@/parts/evals/IsItBetter";
 import { DetailPage } from "@/parts/page/DetailPage";
 import { Notice } from "@/parts/page/Notice";
+import { Reading } from "@/parts/page/Reading";
 
 import { Candidates } from "./Candidates";
 import { Checkpoints } from "./Checkpoints";
+import { DataCheck } from "./rows/DataCheck";
 import { EventLog } from "./EventLog";
 import { JobCurves } from "./JobCurves";
 import { JobError } from "./JobError";
 import { JobFiles } from "./JobFiles";
 import { JobHead } from "./JobHead";
 import { JobSettings } from "./JobSettings";
-import { Samples } from "./Samples";
+import { Answers } from "./result/Answers";
+import { Result } from "./result/Result";
+import { RowLosses } from "./rows/RowLosses";
 
 const route = getRouteApi("/jobs/$jobId");
 
@@ -29,10 +39,10 @@ export function JobPage() {
       kind="job"
       id={jobId}
       list={{ to: "/jobs", name: "Jobs" }}
-      query={useQuery(jobQuery(jobId))}
+      query={useQuery(jobQuery(jobId, true))}
       deleted={(job) => <Deleted job={job} />}
     >
-      {(job) => <Details job={job} />}
+      {(job) => <Details key={job.id} job={job} />}
     </DetailPage>
   );
 }
@@ -62,17 +72,47 @@ function Deleted({ job }: { job: Job }) {
 
 function Details({ job }: { job: Job }) {
   const live = useLiveJob(job.id);
+  useLiveVersion(live);
   useTitle(`${jobName(job)} · ${job.status}`);
+  const samples = useQuery(samplesQuery(job));
+  const { data } = samples;
+  const { events } = live.log;
+  const evaluations = useMemo(() => samplesOf([...(data ?? []), ...events]), [data, events]);
+  const hasSucceeded = job.status === "succeeded";
+  const evals = useQuery({ ...judgedQuery({ job_id: job.id }), enabled: hasSucceeded });
+  // What stands below is shown at once, so that nothing moves while it is read, and then stays.
+  const [wasRead, setWasRead] = useState(false);
+  const isRead = wasRead || (live.isRead && isSettled(samples) && isSettled(evals));
+  if (isRead && !wasRead) setWasRead(true);
   return (
     <>
-      <JobHead job={job} />
-      {job.error && <JobError error={job.error} />}
-      <IsItBetter jobId={job.id} job={job} hasSucceeded={job.status === "succeeded"} />
+      <JobHead job={job} events={isRead ? events : null} lastStep={live.series.lastStep} />
+      {isRead && job.error && <JobError error={job.error} />}
+      {isRead ? <Parts {...{ job, live, evaluations, hasSucceeded }} failure={samples.failureReason} /> : <Reading />}
+    </>
+  );
+}
+
+interface PartsProps {
+  job: Job;
+  live: LiveJob;
+  evaluations: readonly Evaluation[];
+  failure: Error | null;
+  hasSucceeded: boolean;
+}
+
+function Parts({ job, live, evaluations, failure, hasSucceeded }: PartsProps) {
+  return (
+    <>
+      {hasSucceeded && <Result job={job} series={live.series} evaluations={evaluations} />}
+      <Answers job={job} evaluations={evaluations} failure={failure} />
+      <IsItBetter job={job} />
       <JobCurves job={job} live={live} />
-      <Samples job={job} live={live} />
       <Candidates job={job} />
+      <RowLosses job={job} />
       <div className="grid items-start gap-4 xl:grid-cols-2">
         <div className="grid gap-4">
+          <DataCheck job={job} />
           <EventLog live={live} />
           <Checkpoints job={job} />
           <JobFiles job={job} />

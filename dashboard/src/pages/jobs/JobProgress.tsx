@@ -1,7 +1,7 @@
 import { hasEnded, type Job } from "@/api/types";
 import { useNow } from "@/lib/browser/useNow";
 import { jobName, secondsLeft } from "@/lib/facts/jobFacts";
-import { duration, integer } from "@/lib/text/format";
+import { counted, duration, integer } from "@/lib/text/format";
 import { ProgressBar } from "@/parts/basics/ProgressBar";
 
 /** The place in the queue, or the progress with the time left, or the steps of a job that has ended. */
@@ -10,7 +10,7 @@ export function JobProgress({ job }: { job: Job }) {
   if (job.status === "queued" && !step) {
     return <span className="text-muted">{queue_position ? `place ${queue_position} in the queue` : "waiting"}</span>;
   }
-  if (hasEnded(job)) return <span className="text-muted">{integer(step)} steps</span>;
+  if (hasEnded(job)) return <span className="text-muted">{counted(step, "step")}</span>;
   return (
     <span className="grid gap-1">
       <ProgressBar percent={percent ?? 0} label={`Progress of ${jobName(job)}`} />

@@ -5,6 +5,7 @@ import type { Sort } from "@/lib/addresses/jobSearch";
 import { jobName, methodName } from "@/lib/facts/jobFacts";
 import { integer } from "@/lib/text/format";
 import { Ago } from "@/parts/basics/Ago";
+import { CutName } from "@/parts/basics/CutName";
 import { StatusMark } from "@/parts/basics/StatusMark";
 import { FileName } from "@/parts/files/FileName";
 import type { Column } from "@/parts/tables/columns";
@@ -29,9 +30,9 @@ export const JOB_COLUMNS: readonly Column<Job, Sort>[] = [
       <Link
         to="/jobs/$jobId"
         params={{ jobId: job.id }}
-        className="block truncate font-medium after:absolute after:inset-0"
+        className="block font-medium after:absolute after:inset-0"
       >
-        {jobName(job)}
+        <CutName name={jobName(job)} />
       </Link>
     ),
     below: (job) => (
@@ -45,8 +46,7 @@ export const JOB_COLUMNS: readonly Column<Job, Sort>[] = [
     sort: "model",
     shownFrom: "lg",
     width: "w-48",
-    className: "truncate",
-    cell: (job) => job.model,
+    cell: (job) => <CutName name={job.model} />,
   },
   { name: "Method", sort: "method", shownFrom: "md", width: "w-32", className: "truncate", cell: methodName },
   {

@@ -13,6 +13,7 @@ import { Problems } from "./Problems";
 import { DataStep } from "./steps/DataStep";
 import { MethodStep } from "./steps/MethodStep";
 import { ModelStep } from "./steps/ModelStep";
+import { Recipes } from "./steps/Recipes";
 import { ReviewStep } from "./steps/ReviewStep";
 
 interface JobFormProps {
@@ -65,6 +66,7 @@ export function JobForm({ name, offer, initial }: JobFormProps) {
   return (
     <FormContext value={{ problemAt }}>
       <Problems ref={summary} problems={asked ? problems : []} refusal={create.error} refusedField={refusedField} />
+      <Recipes {...step} />
       <div className="grid grid-cols-1 items-start gap-4 xl:grid-cols-[minmax(0,1fr)_minmax(0,26rem)]">
         <div className="grid min-w-0 grid-cols-1 gap-4">
           <ModelStep {...step} />

@@ -2,6 +2,7 @@ import type { Ref } from "react";
 
 import { messageOf, Refused, Unreachable } from "@/api/failures";
 import type { Problem } from "@/lib/schemas/schemaProblems";
+import { Prose } from "@/parts/basics/Prose";
 
 import { focusField } from "./fields/formContext";
 
@@ -24,7 +25,7 @@ export function Problems({ problems, refusal, refusedField, ref }: ProblemsProps
         <ul className="grid gap-1">
           {problems.map(({ path, message }) => (
             <li key={`${path} ${message}`}>
-              <ToField path={path} /> {message}
+              <ToField path={path} /> <Prose text={message} />
             </li>
           ))}
         </ul>
@@ -37,7 +38,7 @@ function Refusal({ refusal, field }: { refusal: unknown; field: string | null })
   const param = refusal instanceof Refused ? refusal.param : null;
   return (
     <p className="break-words">
-      {messageOf(refusal)}{" "}
+      <Prose text={messageOf(refusal)} />{" "}
       {refusal instanceof Unreachable && "You can create it again: the same request makes no second job. "}
       {field !== null ? <ToField path={field} /> : param && <span className="text-muted">Parameter: {param}</span>}
     </p>

@@ -39,7 +39,7 @@ export function AnswerRating({ id }: { id: string }) {
           </button>
         ))}
         <span role="status" className="fact">
-          {saving.isSuccess && "saved"}
+          {saving.isSuccess && (saving.variables.corrected_answer ? "correction saved" : "rating saved")}
         </span>
       </div>
       {rating === "down" && (

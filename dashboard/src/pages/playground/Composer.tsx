@@ -25,7 +25,7 @@ export function Composer({ disabled, isAnswering, onAsk, onStop }: ComposerProps
     send();
   };
   return (
-    <form onSubmit={submit} className="card sticky bottom-2 flex items-end gap-2 p-2">
+    <form onSubmit={submit} className="card sticky bottom-2 mt-auto flex items-end gap-2 p-2">
       <textarea
         aria-label="Prompt"
         className="field min-w-0 flex-1"

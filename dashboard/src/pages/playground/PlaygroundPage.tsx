@@ -1,17 +1,20 @@
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
-import { useEffect, useState, useSyncExternalStore } from "react";
+import { useEffect, useEffectEvent, useState, useSyncExternalStore } from "react";
 
 import { Conversation } from "@/api/chat/conversation";
+import { beginQuery } from "@/api/chat/models";
 import { modelsOf, type PlaygroundSearch, withModel, withoutModel } from "@/lib/addresses/playgroundSearch";
 import { schemaProblem } from "@/lib/chat/chatRequest";
 import { Empty } from "@/parts/page/Empty";
 import { PageTitle } from "@/parts/page/PageTitle";
+import { Reading } from "@/parts/page/Reading";
 
 import { AddModel } from "./AddModel";
 import { ChatSettings } from "./ChatSettings";
 import { Composer } from "./Composer";
 import { ModelPane } from "./ModelPane";
-import { OfferedPrompt } from "./OfferedPrompt";
+import { OfferedPrompts } from "./OfferedPrompts";
 
 const route = getRouteApi("/playground");
 
@@ -23,6 +26,15 @@ export function PlaygroundPage() {
   const models = modelsOf(search.models);
   const change = (changed: Partial<PlaygroundSearch>) =>
     void navigate({ search: (before) => ({ ...before, ...changed }), replace: true, resetScroll: false });
+  const isBeginning = useBegin(search, change);
+  if (isBeginning) {
+    return (
+      <>
+        <PageTitle title="Playground" />
+        <Reading />
+      </>
+    );
+  }
   const canAsk = models.length > 0 && !conversation.isAnswering && !schemaProblem(search.schema ?? "");
   const ask = (prompt: string, expected: string | null = null, settings = search) =>
     conversation.ask(prompt, expected, models, settings);
@@ -37,16 +49,8 @@ export function PlaygroundPage() {
         )}
       </PageTitle>
       <ChatSettings settings={search} onChange={change} />
-      {models.length === 0 && <Empty>Add a model: a base model, a fine-tuned model, one of its checkpoints.</Empty>}
-      {search.job !== undefined && conversation.turns.length === 0 && (
-        <OfferedPrompt
-          jobId={search.job}
-          disabled={!canAsk}
-          onAsk={({ system, prompt, expected }) => {
-            change({ system: system || undefined });
-            ask(prompt, expected, { ...search, system });
-          }}
-        />
+      {models.length === 0 && (
+        <Empty>Add a model above: a base model, a fine-tuned model or one of its checkpoints. Then ask it below.</Empty>
       )}
       {models.length > 0 && (
         <div className="grid items-start gap-4 lg:auto-cols-fr lg:grid-flow-col">
@@ -64,9 +68,35 @@ export function PlaygroundPage() {
           ))}
         </div>
       )}
+      {conversation.turns.length === 0 && (
+        <OfferedPrompts
+          job={search.job}
+          disabled={!canAsk}
+          onAsk={({ system, prompt, expected }) => {
+            if (system !== undefined) change({ system: system || undefined });
+            ask(prompt, expected, system === undefined ? search : { ...search, system });
+          }}
+        />
+      )}
       <Composer disabled={!canAsk} isAnswering={conversation.isAnswering} onAsk={ask} onStop={() => conversation.stopAll()} />
     </>
   );
+}
+
+/**
+ * Puts the models to begin with into an address that names none, once. Returns whether they are still being read. If the
+ * user removes all models later, none are put back.
+ */
+function useBegin({ models, job }: PlaygroundSearch, change: (changed: Partial<PlaygroundSearch>) => void): boolean {
+  const [wasNamed, setWasNamed] = useState(models !== undefined);
+  if (models !== undefined && !wasNamed) setWasNamed(true);
+  const { data: found, error } = useQuery({ ...beginQuery(useQueryClient()), enabled: !wasNamed });
+  const begins = !wasNamed && found !== undefined && found.models.length > 0;
+  const begin = useEffectEvent(() => change({ models: found?.models.join(), job: job ?? found?.job ?? undefined }));
+  useEffect(() => {
+    if (begins) begin();
+  }, [begins]);
+  return begins || (!wasNamed && found === undefined && error === null);
 }
 
 /** Returns a conversation that ends with the page. */

@@ -2,6 +2,7 @@ import { useDeliveries, useRedeliver } from "@/api/project/settings";
 import type { Delivery, Endpoint } from "@/api/types";
 import { deliveryWords, eventName } from "@/lib/facts/webhookFacts";
 import { Ago } from "@/parts/basics/Ago";
+import { Prose } from "@/parts/basics/Prose";
 import { Failure } from "@/parts/page/Notice";
 import type { Column } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
@@ -38,7 +39,7 @@ const COLUMNS: readonly Column<Delivery>[] = [
   {
     name: "Outcome",
     className: "break-words",
-    cell: (delivery) => <span className={TONES[delivery.status] ?? "text-muted"}>{deliveryWords(delivery)}</span>,
+    cell: (delivery) => <span className={TONES[delivery.status] ?? "text-muted"}><Prose text={deliveryWords(delivery)} /></span>,
     below: ({ created_at }) => <Ago unix={created_at} />,
   },
   {

@@ -4,6 +4,7 @@ import { useCreateKey, useKeys, useRevokeKey } from "@/api/project/settings";
 import type { ApiKey } from "@/api/types";
 import { dateTime } from "@/lib/text/format";
 import { Ago } from "@/parts/basics/Ago";
+import { Prose } from "@/parts/basics/Prose";
 import { Confirm } from "@/parts/dialogs/Confirm";
 import { ShownOnce } from "@/parts/dialogs/ShownOnce";
 import { Section } from "@/parts/page/Section";
@@ -51,7 +52,7 @@ export function Keys({ project }: { project: string }) {
 }
 
 const COLUMNS: readonly Column<ApiKey>[] = [
-  { name: "Name", className: "break-all", cell: ({ name }) => name },
+  { name: "Name", className: "break-all", cell: ({ name }) => <Prose text={name} /> },
   { name: "Role", className: "whitespace-nowrap", cell: ({ role }) => role },
   {
     name: "Key",
@@ -122,7 +123,7 @@ function Revoke({ project, apiKey, onClose }: { project: string; apiKey: ApiKey;
       onClose={onClose}
     >
       <p>
-        Requests with <strong>{apiKey.name}</strong> are refused from now on. Browsers that signed in with it are signed
+        Requests with <strong><Prose text={apiKey.name} /></strong> are refused from now on. Browsers that signed in with it are signed
         out, including this browser if the key is yours.
       </p>
     </Confirm>

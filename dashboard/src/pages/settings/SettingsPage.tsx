@@ -6,6 +6,7 @@ import { Notice } from "@/parts/page/Notice";
 import { PageTitle } from "@/parts/page/PageTitle";
 
 import { Audit } from "./Audit";
+import { BaseModels } from "./BaseModels";
 import { Keys } from "./Keys";
 import { Secrets } from "./Secrets";
 import { Usage } from "./Usage";
@@ -19,6 +20,7 @@ const NAMES: Record<SettingsPart, string> = {
   secrets: "Secrets",
   usage: "Usage",
   audit: "Audit log",
+  models: "Base models",
 };
 
 export function SettingsPage() {
@@ -44,7 +46,7 @@ function Parts({ part, session }: { part: SettingsPart; session: Session }) {
   return (
     <>
       <nav aria-label="Parts of the settings" className="flex flex-wrap gap-1 border-b border-line pb-2">
-        {SETTINGS_PARTS.map((one) => (
+        {SETTINGS_PARTS.filter((one) => one !== "models" || session.is_operator).map((one) => (
           <Link
             key={one}
             to="/settings"
@@ -61,7 +63,20 @@ function Parts({ part, session }: { part: SettingsPart; session: Session }) {
       {part === "secrets" && <Secrets />}
       {part === "usage" && <Usage project={project} />}
       {part === "audit" && <Audit project={project} />}
+      {part === "models" && (session.is_operator ? <BaseModels /> : <NotTheOperator />)}
     </>
+  );
+}
+
+function NotTheOperator() {
+  return (
+    <Notice>
+      <p>The base models on offer are the operator&apos;s. Ask the operator for a model that you miss.</p>
+      <p className="text-muted">
+        An admin key of the operator&apos;s project may change them: <code className="font-mono">TUNERY_OPERATOR_PROJECT</code>{" "}
+        names that project.
+      </p>
+    </Notice>
   );
 }
 

@@ -70,12 +70,12 @@ export function Chart({ plot, version, onZoom, onHover }: ChartProps) {
   return <div ref={box} className="h-full w-full touch-pan-y" />;
 }
 
-/** Returns the numbers of the lines that hold raw values. A dense column has a second line with its smoothed values. */
+/** Returns the numbers of the lines that hold raw values. A noisy column has a second line with its smoothed values. */
 function rawLines(drawn: readonly Drawn[]): number[] {
   let next = 0;
-  return drawn.map(({ dense }) => {
+  return drawn.map(({ noisy }) => {
     const line = next;
-    next += dense ? 2 : 1;
+    next += noisy ? 2 : 1;
     return line;
   });
 }

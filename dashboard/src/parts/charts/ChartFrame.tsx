@@ -48,20 +48,20 @@ export function ChartFrame(props: ChartFrameProps) {
   };
   return (
     <figure className={`card flex min-w-0 flex-col ${className}`}>
-      <figcaption className="flex flex-wrap items-center gap-x-3 px-3 pt-2">
-        <h3 className="font-medium">{title}</h3>
+      <figcaption className="flex flex-wrap items-baseline gap-x-3 px-3 pt-2">
+        <h3>{title}</h3>
         <span className="fact">
           {hovered !== null && xInWords(axis, hovered)}
         </span>
         <span className="ml-auto flex gap-1">
-          <button type="button" className="link px-1" aria-pressed={isTable} onClick={() => setTable(!isTable)}>
+          <button type="button" className="link-quiet px-1" aria-pressed={isTable} onClick={() => setTable(!isTable)}>
             Table<span className="sr-only"> of {title}</span>
           </button>
-          <button type="button" className="link px-1" disabled={download.isPending} onClick={() => download.mutate()}>
+          <button type="button" className="link-quiet px-1" disabled={download.isPending} onClick={() => download.mutate()}>
             {download.isPending ? "Reading…" : "CSV"}
             <span className="sr-only"> of {title}</span>
           </button>
-          <button type="button" className="link px-1" disabled={paint.isPending} onClick={() => paint.mutate()}>
+          <button type="button" className="link-quiet px-1" disabled={paint.isPending} onClick={() => paint.mutate()}>
             PNG<span className="sr-only"> of {title}</span>
           </button>
         </span>

@@ -1,3 +1,5 @@
+import { CutName } from "@/parts/basics/CutName";
+
 import { LineSample } from "./LineSample";
 
 interface LegendEntry {
@@ -16,7 +18,9 @@ export function Legend({ entries }: { entries: readonly LegendEntry[] }) {
         <div key={key} className="flex min-w-0 items-center gap-1.5">
           <dt className="flex min-w-0 items-center gap-1.5 text-muted">
             <LineSample slot={slot} />
-            <span className="max-w-48 truncate">{label}</span>
+            <span className="max-w-64">
+              <CutName name={label} />
+            </span>
           </dt>
           <dd>{value}</dd>
         </div>

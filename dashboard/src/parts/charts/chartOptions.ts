@@ -28,7 +28,7 @@ interface Looks {
 }
 
 export function chartOptions(plot: Plot, looks: Looks): Omit<uPlot.Options, "width" | "height"> {
-  const { drawn, axis, format, log, smoothing } = plot;
+  const { drawn, axis, ticks, log, smoothing } = plot;
   const { colour, font, onHover, onZoom } = looks;
   const both = {
     stroke: colour("--muted"),
@@ -42,7 +42,7 @@ export function chartOptions(plot: Plot, looks: Looks): Omit<uPlot.Options, "wid
     scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
     axes: [
       { ...both, size: 28, ...ticksOf(axis) },
-      { ...both, size: 62, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : tickOf(format(tick)))) },
+      { ...both, size: 62, values: (_, at) => ticks(at) },
     ],
     cursor: {
       y: false,
@@ -57,18 +57,13 @@ export function chartOptions(plot: Plot, looks: Looks): Omit<uPlot.Options, "wid
   };
 }
 
-/** Removes zeros at the end, because ticks are round: `0.5` instead of `0.5000`, `2 GB` instead of `2.000 GB`. */
-function tickOf(text: string): string {
-  return text.replace(/(\.\d*?)0+(?=$|e| )/, "$1").replace(/\.(?=$|e| )/, "");
-}
-
-/** Returns the lines of a column. A dense column has raw and smoothed values; any other has points, joined by a line. */
-function lines({ dense, slot }: Drawn, smoothed: boolean, colour: Looks["colour"]): uPlot.Series[] {
+/** Returns the lines of a column. A noisy column has raw and smoothed values; any other has points, joined by a line. */
+function lines({ noisy, slot }: Drawn, smoothed: boolean, colour: Looks["colour"]): uPlot.Series[] {
   const look = lookOf(slot);
   const stroke = colour(look.colour);
   const dash = [...look.dash];
-  if (!dense) return [{ stroke, dash, width: 1.5, spanGaps: true, points: { show: fewValues, size: 5, fill: stroke } }];
-  const points = { show: false };
+  if (!noisy) return [{ stroke, dash, width: 1.5, spanGaps: true, points: { show: fewValues, size: 5, fill: stroke } }];
+  const points = { show: isAlone, size: 5, fill: stroke };
   const raw = smoothed ? { width: 1, stroke: withAlpha(stroke, RAW_ALPHA), points } : { width: 1.5, stroke, dash, points };
   return [raw, { stroke, dash, width: 1.75, points }];
 }
@@ -80,6 +75,11 @@ function fewValues(chart: uPlot, line: number): boolean {
   let found = 0;
   for (const value of values) if (value != null && (found += 1) > most) return false;
   return true;
+}
+
+/** Returns whether a line has a single value, which no line can show. */
+function isAlone(chart: uPlot, line: number): boolean {
+  return Array.from(chart.data[line] ?? []).filter((value) => value != null).length === 1;
 }
 
 /** Returns a colour such as `rgb(1, 2, 3)` with an alpha of two hexadecimal digits. */

@@ -10,8 +10,8 @@ import type { Zoom } from "./useZoom";
 export interface Drawn {
   name: string;
   label: string;
-  /** Whether every step has a value, so that the line may be smoothed. Other columns are drawn as points. */
-  dense: boolean;
+  /** Whether the values jump from step to step, so that a smoothed line helps. Other columns are drawn as points. */
+  noisy: boolean;
   /** The look of the line follows from it. */
   slot: number;
 }
@@ -19,10 +19,11 @@ export interface Drawn {
 /** The content of a chart, on the screen or in a picture. */
 export interface Plot {
   drawn: readonly Drawn[];
-  /** Returns the points of the lines. The smoothed values of a dense column come after its raw values. */
+  /** Returns the points of the lines. The smoothed values of a noisy column come after its raw values. */
   linesOf: (view: View) => Lines;
   axis: Axis;
   format: ChartSpec["format"];
+  ticks: ChartSpec["ticks"];
   log: boolean;
   smoothing: number;
   zoom: Zoom;

@@ -1,6 +1,7 @@
 import type { EvalRun } from "@/api/types";
 import { runStatus } from "@/lib/evals/evalWords";
 import { ProgressBar } from "@/parts/basics/ProgressBar";
+import { Prose } from "@/parts/basics/Prose";
 import { StatusMark } from "@/parts/basics/StatusMark";
 
 /** The status of a run, its progress while it is under way, and why it failed. */
@@ -16,7 +17,11 @@ export function RunState({ run }: { run: EvalRun }) {
           </span>
         </>
       )}
-      {run.error.message && <span className="text-xs break-words text-bad">{run.error.message}</span>}
+      {run.error.message && (
+        <span className="text-xs break-words text-bad">
+          <Prose text={run.error.message} />
+        </span>
+      )}
     </div>
   );
 }

@@ -4,6 +4,7 @@ import { messageOf, Refused } from "@/api/failures";
 import { dismissUpload, type Upload } from "@/api/files/uploads";
 import { bytes } from "@/lib/text/format";
 import { ProgressBar } from "@/parts/basics/ProgressBar";
+import { Prose } from "@/parts/basics/Prose";
 
 /** The progress of an upload, or why the file was not uploaded. */
 export function UploadLine({ upload }: { upload: Upload }) {
@@ -59,7 +60,9 @@ function Refusal({ name, error }: { name: string; error: unknown }) {
           {more > 0 && <li className="text-muted">And {more} more.</li>}
         </ul>
       ) : (
-        <p className="whitespace-pre-line text-bad">{messageOf(error)}</p>
+        <p className="whitespace-pre-line text-bad">
+          <Prose text={messageOf(error)} />
+        </p>
       )}
     </div>
   );

@@ -3,7 +3,7 @@ import { useEffect, useEffectEvent, useId, useRef, useState } from "react";
 import { Modal } from "@/parts/dialogs/Modal";
 import { Failure } from "@/parts/page/Notice";
 
-import type { Command } from "./commands";
+import { activeCommand, type Command } from "./commands";
 
 interface FinderProps {
   title: string;
@@ -27,14 +27,17 @@ export function Finder(props: FinderProps) {
   const [chosen, setChosen] = useState<string | null>(null);
   const isEntered = useRef(false); // whether Enter was pressed before anything was found
   const list = useId();
-  const index = Math.max(0, found.findIndex(({ id }) => id === chosen));
+  const index = activeCommand(found, chosen);
   const active = found[index];
   const optionId = (command: Command) => `${list}-${command.id}`;
   const choose = (command: Command) => {
     onClose();
     command.run();
   };
-  const move = (by: number) => setChosen(found[(index + by + found.length) % found.length]?.id ?? null);
+  const move = (by: number) => {
+    const from = index < 0 && by < 0 ? 0 : index; // with nothing chosen, the arrows lead to the last and the first line
+    setChosen(found[(from + by + found.length) % found.length]?.id ?? null);
+  };
   const enter = () => (active ? choose(active) : (isEntered.current = isLooking));
   const press = (event: React.KeyboardEvent) => {
     const act = { ArrowDown: () => move(1), ArrowUp: () => move(-1), Enter: enter }[event.key];

@@ -8,7 +8,15 @@ export interface Command {
   label: string;
   /** The kind of the command, and further words by which it is found. */
   hint: string;
+  /** Whether the command ends something for good. Such a command is never chosen unless the reader chooses it. */
+  isFinal?: boolean;
   run: () => void;
+}
+
+/** Returns the index of the command that Enter takes: the one the reader chose, or the first that ends nothing; -1 for none. */
+export function activeCommand(found: readonly Command[], chosen: string | null): number {
+  const index = found.findIndex(({ id }) => id === chosen);
+  return index >= 0 ? index : found.findIndex(({ isFinal }) => !isFinal);
 }
 
 /**

@@ -31,7 +31,7 @@ export function DetailHead({ list, title, mark, download, actions, deletion, chi
         </Link>
       </nav>
       <div className="flex flex-wrap items-center gap-x-4 gap-y-2">
-        <h1 className="text-lg font-semibold break-all">{title}</h1>
+        <h1 className="break-words">{title}</h1>
         {mark}
         <div className="ml-auto flex flex-wrap gap-2">
           {download && (

@@ -1,6 +1,7 @@
 import type { ReactNode } from "react";
 
 import { isPassing, messageOf, Refused, Unreachable } from "@/api/failures";
+import { Prose } from "@/parts/basics/Prose";
 
 const TONES = { bad: "border-bad", warn: "border-warn", plain: "border-line" };
 
@@ -23,7 +24,9 @@ export function Failure({ error, asked = false }: FailureProps) {
   const remedy = asked ? error instanceof Unreachable && CHECK_FIRST : isPassing(error) && TRYING_AGAIN;
   return (
     <Notice tone={isPassing(error) ? "warn" : "bad"}>
-      <p>{messageOf(error)}</p>
+      <p>
+        <Prose text={messageOf(error)} />
+      </p>
       {remedy && <p className="text-muted">{remedy}</p>}
       {error instanceof Refused && error.param && <p className="text-muted">Parameter: {error.param}</p>}
     </Notice>

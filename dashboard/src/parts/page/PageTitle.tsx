@@ -7,7 +7,7 @@ export function PageTitle({ title, children }: { title: string; children?: React
   useTitle(title);
   return (
     <div className="flex flex-wrap items-center gap-3">
-      <h1 className="text-lg font-semibold">{title}</h1>
+      <h1>{title}</h1>
       {children}
     </div>
   );

@@ -24,11 +24,11 @@ interface RunCardProps {
 export function RunCard({ chart, runs, version, fileName, log, smoothing, axis, zooming }: RunCardProps) {
   const [hovered, setHovered] = useState<number | null>(null);
   const { zoom, zoomTo } = zooming;
-  const { column, title, format } = chart;
+  const { column, title, format, ticks } = chart;
   const plot: Plot = {
-    drawn: runs.map(({ id, name, slot }) => ({ name: id, label: name, dense: column.dense, slot })),
+    drawn: runs.map(({ id, name, slot }) => ({ name: id, label: name, noisy: column.noisy, slot })),
     linesOf: (view) => overlaid(runs, column, axis, view),
-    ...{ axis, format, log, smoothing, zoom },
+    ...{ axis, format, ticks, log, smoothing, zoom },
   };
   const legend = runs.map((run) => ({
     key: run.id,
@@ -59,7 +59,7 @@ export function RunCard({ chart, runs, version, fileName, log, smoothing, axis, 
 function summary({ series }: Run, { column, format, best }: RunChart): string {
   const values = series.column(column.name);
   if (!values) return format(null);
-  const index = best && !column.dense ? indexOfBest(values, best) : indexOfLast(values);
+  const index = best && !column.noisy ? indexOfBest(values, best) : indexOfLast(values);
   const value = format(index < 0 ? null : values[index]);
-  return best && !column.dense && index >= 0 ? `best ${value}` : value;
+  return best && !column.noisy && index >= 0 ? `best ${value}` : value;
 }

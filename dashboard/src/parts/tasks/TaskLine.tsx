@@ -4,6 +4,7 @@ import { isUnderWay, type TaskState } from "@/api/project/tasks";
 import { useMayWrite } from "@/api/project/session";
 import { Ago } from "@/parts/basics/Ago";
 import { ProgressBar } from "@/parts/basics/ProgressBar";
+import { Prose } from "@/parts/basics/Prose";
 import { StatusMark } from "@/parts/basics/StatusMark";
 import { Failure } from "@/parts/page/Notice";
 
@@ -53,7 +54,11 @@ export function TaskLine({ kind, words, task, result, removal, made, children }:
           <p className="fact">{task.progress.phase}</p>
         </>
       )}
-      {said && <p className={task.error ? "text-bad" : "fact"}>{said}</p>}
+      {said && (
+        <p className={task.error ? "text-bad" : "fact"}>
+          <Prose text={said} />
+        </p>
+      )}
       {children}
       {removal.error != null && <Failure asked error={removal.error} />}
     </li>

@@ -11,10 +11,10 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import BaseModel
 from tokenizers.pre_tokenizers import ByteLevel
 
-from tests.fixtures.api import Api, Tenant, strictly
-from tests.fixtures.chatting import tuned_model
-from tests.fixtures.serving import TOOLS, ServerProcess, Serving
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import Api, Tenant, strictly
+from tests.fixtures.service.chatting import tuned_model
+from tests.fixtures.service.serving import TOOLS, ServerProcess, Serving
 
 HELLO = [{"role": "user", "content": "Hello"}]
 GREEDY = {

@@ -12,8 +12,8 @@ from core.serving import registry
 from core.serving.dispatch.servers import CACHED_BEGINNING, Servers
 from core.serving.served_model import ServedModel
 from core.tables import Server
-from tests.fixtures.api import Api
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import Api
 
 MODEL = ServedModel(base=TINY)
 BEGINNINGS = [f"You are number {number}." for number in range(60)]

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from tests.fixtures.api import Api, Tenant, wait_for
-from tests.fixtures.completions import allow
-from tests.fixtures.serving import ServerProcess, Serving
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import Api, Tenant, wait_for
+from tests.fixtures.service.serving import ServerProcess, Serving
+from tests.fixtures.work.completions import allow
 
 pytestmark = pytest.mark.slow  # a server loads a model
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.api import Api
-from tests.fixtures.serving import ServerProcess
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import Api
+from tests.fixtures.service.serving import ServerProcess
 
 pytestmark = pytest.mark.slow  # the import of LiteLLM takes seconds
 

@@ -10,7 +10,7 @@ from core.catalog import load_catalog
 from core.errors import NotFound
 from core.roles import Role
 from core.tables import Adapter, CheckpointPermission
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
 
 
 class Trained(NamedTuple):
@@ -83,7 +83,10 @@ def test_another_projects_model_is_as_unknown_as_one_that_never_was(
         for asked in (name, name.replace(name[-4:], "0000")):
             answer = bob.http.post(path, json={"model": asked, **prompt})
             error = refusal(answer, 404, "model", "model_not_found")
-            assert error["message"] == f"The model '{asked}' does not exist"
+            assert (
+                error["message"]
+                == f"The model '{asked}' does not exist. GET /v1/models lists the models that you may ask."
+            )
 
 
 def test_a_project_with_which_a_model_is_shared_can_chat_with_it(

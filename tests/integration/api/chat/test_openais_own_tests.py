@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures import openais_tests
-from tests.fixtures.api import Api
-from tests.fixtures.completions import allow
-from tests.fixtures.serving import ServerProcess
-from tests.fixtures.tiny import TINY
+from tests.fixtures.clients import openais_tests
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import Api
+from tests.fixtures.service.serving import ServerProcess
+from tests.fixtures.work.completions import allow
 
 SOURCE = "OPENAI_PYTHON_SOURCE"
 FILES = ("tests/api_resources/chat/test_completions.py", "tests/api_resources/test_completions.py")

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from tests.fixtures.api import Api, Tenant, running_api, wait_for
-from tests.fixtures.completions import allow
-from tests.fixtures.serving import TOOLS, ServerProcess, Serving
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import Api, Tenant, running_api, wait_for
+from tests.fixtures.service.serving import TOOLS, ServerProcess, Serving
+from tests.fixtures.work.completions import allow
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.api import BASE_MODEL, Tenant, refusal
+from tests.fixtures.service.api import BASE_MODEL, Tenant, refusal
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -11,7 +11,7 @@ from api.chat import shared_turns
 from api.chat.shared_turns import SharedTurns
 from cli.embedded import EmbeddedServers
 
-SOON = 5.0
+SOON = 30.0
 MOMENT = 0.5
 
 Act = Callable[[SharedTurns, SharedTurns, str], Awaitable[None]]
@@ -65,11 +65,16 @@ def test_a_wait_that_is_given_up_takes_no_turn(run: Run) -> None:
     run(act)
 
 
-def test_processes_get_turns_in_the_order_in_which_they_came(run: Run) -> None:
+def test_processes_get_turns_in_the_order_in_which_they_came(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_turns, "PATIENCE", SOON)
+
     async def act(first: SharedTurns, second: SharedTurns, project: str) -> None:
         turn = await first.take(project, 1)
         waiting = asyncio.create_task(second.take(project, 1))
-        await asyncio.sleep(2 * shared_turns.LOOK)
+        while not first._redis.zcard(f"tunery-chats:{{{project}}}:arrived"):
+            await asyncio.sleep(shared_turns.LOOK)
         first.give_back(project, turn)
         again = asyncio.create_task(first.take(project, 1))
         second.give_back(project, await asyncio.wait_for(waiting, SOON))
@@ -91,12 +96,12 @@ def test_one_that_waited_in_a_process_that_died_holds_up_nobody(run: Run) -> Non
 def test_a_turn_lasts_while_its_process_lives_and_no_longer(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_turns, "LASTS", 1)
+    monkeypatch.setattr(shared_turns, "LASTS", 4)
     monkeypatch.setattr(shared_turns, "RENEW", 0.3)
 
     async def act(first: SharedTurns, second: SharedTurns, project: str) -> None:
         await first.take(project, 1)
-        await refused(second, project, seconds=2.5)
+        await refused(second, project, seconds=5.5)
         first.close()  # the process dies without giving back its turn
         await asyncio.wait_for(second.take(project, 1), SOON)
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.api import Api, Tenant, refusal
-from tests.fixtures.chatting import tuned_model
-from tests.fixtures.serving import TOOLS, ServerProcess, Serving
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import Api, Tenant, refusal
+from tests.fixtures.service.chatting import tuned_model
+from tests.fixtures.service.serving import TOOLS, ServerProcess, Serving
 
 TOKENIZE = "/v1/tokenize"
 CHAT: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hëllo"}]

@@ -8,9 +8,9 @@ import pytest
 from api.admission import store_threads
 from api.http import paging
 from core.evals.results import Record
-from tests.fixtures.api import Api, Tenant, refusal
-from tests.fixtures.evals_api import EVALS, finish_run, judged, make_eval, make_run
-from tests.fixtures.graders import CHECK
+from tests.fixtures.service.api import Api, Tenant, refusal
+from tests.fixtures.work.evals_api import EVALS, finish_run, judged, make_eval, make_run
+from tests.fixtures.work.graders import CHECK
 
 ROWS = 130  # more than one file has
 WON, LOST, FAILED = range(100, 112), (7, 3), 5  # the rows that the tuned model wins, loses, cannot do

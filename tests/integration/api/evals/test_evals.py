@@ -1,5 +1,6 @@
 """Evals through OpenAI's client: they are created, listed, renamed and deleted with their runs."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +16,10 @@ from sqlalchemy import func
 from core.evals.criteria import CRITERION
 from core.evals.evals import create_eval
 from core.roles import Role
-from core.tables import Task
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, strictly
-from tests.fixtures.evals_api import EVAL, EVALS, finish_run, judged, make_eval, make_run
-from tests.fixtures.graders import CHECK
+from core.tables import Eval, Task
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, strictly
+from tests.fixtures.work.evals_api import EVAL, EVALS, finish_run, judged, make_eval, make_run
+from tests.fixtures.work.graders import CHECK
 from worker.supervise import cleanup
 
 SIMILAR = {
@@ -202,6 +203,10 @@ def test_an_eval_goes_with_its_runs_and_their_files(api: Api) -> None:
         session.get_one(Task, done).deleted_at = func.now() - cleanup.GRACE * 2
     cleanup.remove_tasks(api.sessions, api.store)
     assert not api.store.list(f"evalruns/{done}/")
+    with api.sessions() as session:
+        row, run = session.get_one(Eval, eval_id), session.get_one(Task, done)
+        assert (row.name, row.criteria, row.client_metadata) == ("", [], None)
+        assert (run.request, run.report, run.files) == ({}, None, []), "they may quote rows"
     logged = {entry["type"] for entry in tenant.http.get("/v1/organization/audit_logs").json()["data"]}
     assert {"eval.created", "eval.deleted", "eval_run.created"} <= logged
 
@@ -214,6 +219,26 @@ def test_a_client_makes_an_eval_of_a_job_of_its_own_project(alice: Tenant, bob: 
     assert [each["id"] for each in listed] == [made]
     error = refusal(bob.http.post(EVALS, json=EVAL | {"job_id": job_id}), 400, "job_id", "job_not_found")
     assert "this project" in error["message"]
+
+
+def test_evals_are_found_by_the_model_that_a_run_of_theirs_judges(api: Api, tmp_path: Path) -> None:
+    tenant, other = api.tenant(), api.tenant()
+    lease = api.claim(tenant.create_job()["id"])
+    adapter_id = api.finish(lease, tmp_path)
+    tuned = tenant.job(lease.job_id)["fine_tuned_model"]
+    both, of_base, _without_runs = (make_eval(tenant) for _ in range(3))
+    make_run(tenant, of_base)
+    run, cancelled = (make_run(tenant, both, model=name) for name in (adapter_id, tuned))
+    make_run(other, make_eval(other))
+
+    def found(model: str) -> list[str]:
+        return [each["id"] for each in tenant.http.get(EVALS, params={"model": model}).json()["data"]]
+
+    assert (found(tuned), found(BASE_MODEL), found("no-such-model")) == ([both], [of_base], [])
+    for each in (run, cancelled):
+        tenant.openai.evals.runs.cancel(each, eval_id=both)
+        tenant.openai.evals.runs.delete(each, eval_id=both)
+    assert found(tuned) == []
 
 
 def test_an_eval_of_a_job_says_so(api: Api, alice: Tenant) -> None:

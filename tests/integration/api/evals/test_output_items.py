@@ -7,8 +7,8 @@ from openai.types.evals.runs import OutputItemListResponse, OutputItemRetrieveRe
 
 from api.evals.output_items import reading
 from core.evals.results import ROWS_IN_A_FILE, Record, file_of
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, strictly
-from tests.fixtures.evals_api import EVALS, finish_run, judged, make_eval, make_run
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, strictly
+from tests.fixtures.work.evals_api import EVALS, finish_run, judged, make_eval, make_run
 
 ROWS = 2 * ROWS_IN_A_FILE + 50
 FAILS = {3, ROWS_IN_A_FILE, ROWS - 1}

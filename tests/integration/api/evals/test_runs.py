@@ -20,9 +20,9 @@ from core.access.projects import find_project, set_quotas
 from core.errors import JobError
 from core.tables import Task
 from core.tasks import lease as leases
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal, row, strictly
-from tests.fixtures.completions import allow, store
-from tests.fixtures.evals_api import (
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, row, strictly
+from tests.fixtures.work.completions import allow, store
+from tests.fixtures.work.evals_api import (
     ASKING,
     EVAL,
     EVALS,
@@ -35,7 +35,7 @@ from tests.fixtures.evals_api import (
     report_of,
     take_run,
 )
-from tests.fixtures.graders import CHECK
+from tests.fixtures.work.graders import CHECK
 
 LOSS = [{"type": "loss"}]
 

@@ -6,21 +6,32 @@ import json
 import zipfile
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import loralib
 import pytest
+import torch
 from peft import PeftModel
+from safetensors.torch import save
 from sqlalchemy import func, select
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.access.quotas import stored_bytes
 from core.roles import Role
+from core.serving.served_model import StoredAdapter
 from core.tables import Adapter
-from tests.fixtures.api import Api, Tenant, dataset, refusal
-from tests.fixtures.hostile_adapters import HOSTILE, MAX_BYTES
-from tests.fixtures.imports import WEIGHTS, packed, peft_files, tensors_in
-from tests.fixtures.serving import Serving
-from tests.fixtures.shell import Shell
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.loralib_models import ALPHA, R, with_loralib
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.processes.warm import nursery
+from tests.fixtures.service.api import Api, Tenant, dataset, refusal
+from tests.fixtures.service.serving import Serving
+from tests.fixtures.service.shell import Shell
+from tests.fixtures.work.compositions import composed
+from tests.fixtures.work.evals import EvalRuns, chat_row
+from tests.fixtures.work.evals_api import EVALS, make_eval, make_run
+from tests.fixtures.work.hostile_adapters import HOSTILE, MAX_BYTES
+from tests.fixtures.work.imports import WEIGHTS, packed, peft_files, tensors_in
+from tests.fixtures.work.likelihood import by_transformers, rendered
 
 ADAPTERS, JOBS = "/v1/adapters", "/v1/fine_tuning/jobs"
 
@@ -113,13 +124,13 @@ def test_a_hostile_file_is_refused_with_the_reason_and_nothing_is_left(
     chat_api: Api, scratch: Path, files: dict[str, bytes], import_file: Any, name: str
 ) -> None:
     hostile = HOSTILE[name]
-    rows, objects = adapters(chat_api), set(chat_api.store.list("adapters/"))
+    rows, objects = adapters(chat_api), set(chat_api.store.list("imports/"))
     answer = import_file(hostile.make(files), "adapter.pt", lora_alpha=1.0)
     error = refusal(answer, 400, hostile.param, hostile.code)
     assert hostile.says in error["message"]
     assert str(scratch) not in error["message"], "clients see no path"
     assert adapters(chat_api) == rows
-    assert set(chat_api.store.list("adapters/")) == objects
+    assert set(chat_api.store.list("imports/")) == objects
     assert not list(scratch.glob("tunery-*"))
 
 
@@ -162,7 +173,7 @@ def test_an_import_that_is_repeated_after_its_answer_was_lost_makes_one_adapter(
     chat_api: Api, owner: Tenant, files: dict[str, bytes]
 ) -> None:
     body = {"file": owner.upload(packed(files), "user_data"), "base_model": TINY}
-    before, stored, key = adapters(chat_api), held(chat_api, owner), {"Idempotency-Key": "once"}
+    before, stored, key = adapters(chat_api), held(chat_api, owner), {"Idempotency-Key": uuid4().hex}
     first, second = (owner.http.post(ADAPTERS, json=body, headers=key, timeout=120) for _ in range(2))
     assert first.json() == second.json()
     assert adapters(chat_api) == before + 1
@@ -193,6 +204,78 @@ def test_a_job_inherits_the_ranks_and_targets_of_an_imported_adapter(
     }
     assert job["adapter"]["target_modules"] == ["q_proj", "v_proj"]
     owner.openai.fine_tuning.jobs.cancel(job["id"])
+
+
+def test_a_checkpoint_of_loralib_answers_as_in_loralib_however_it_came_in(
+    chat_api: Api, owner: Tenant, serving: Serving, import_file: Any, tmp_path: Path
+) -> None:
+    base: Any = AutoModelForCausalLM.from_pretrained(serving.folder / "model", dtype=torch.float32)
+    lora = with_loralib(base, None)
+    state = loralib.lora_state_dict(lora)
+    answer = import_file(save(state), "lora.safetensors", lora_alpha=ALPHA, r=R)
+    assert answer.status_code == 200, answer.text
+    over_http = answer.json()
+    torch.save(state, tmp_path / "lora.pt")
+    tunery = Shell(tmp_path, {"TUNERY_BASE_URL": chat_api.url, "TUNERY_API_KEY": owner.key})
+    by_command = tunery.json("adapters", "import", "lora.pt", "--model", TINY, "--lora-alpha", str(ALPHA))
+    expected, unadapted = (likeliest(model, serving.folder / "model") for model in (lora, base))
+    assert abs(expected - unadapted) > 1e-2
+    for adapter in (over_http, by_command):
+        assert adapter["imported"]["format"] == "loralib"
+        first = chat(owner, adapter["model"])["logprobs"]["content"][0]
+        assert first["logprob"] == pytest.approx(expected, abs=1e-4)
+
+
+def likeliest(model: Any, base: Path) -> float:
+    """Return the log-probability of the likeliest first token of an answer to `Hello`."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    asked = [{"role": "user", "content": "Hello"}]
+    prompt = tokenizer.apply_chat_template(
+        asked, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        return float(model.eval()(**prompt).logits[0, -1].log_softmax(-1).max())
+
+
+def test_an_imported_adapter_is_evaluated_and_composed_like_one_that_a_job_has_trained(
+    chat_api: Api,
+    owner: Tenant,
+    serving: Serving,
+    import_file: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.data.renderer.subprocess", nursery().subprocess)
+    base = serving.folder / "model"
+    first, second = (
+        import_file(packed(peft_files(base, tmp_path / str(rank), r=rank))).json() for rank in (4, 2)
+    )
+    made = composed(chat_api, owner, {first["model"]: 1.0, second["id"]: -0.5}, method="cat")
+    assert (made["status"], made["report"]["rank"]) == ("succeeded", 6)
+    rows = [chat_row("Zero?", "none"), chat_row("One?", "one")]
+    file_id = owner.upload(b"".join(json.dumps(each).encode() + b"\n" for each in rows), "evals")
+    eval_id = make_eval(owner, testing_criteria=[{"type": "loss", "name": "loss"}])
+    source = {"type": "file_id", "id": file_id}
+    runs, run_ids, expected = EvalRuns(serving, tmp_path), [], rendered(base, rows, "chat", 511)
+    ids = {TINY: None, first["model"]: first["id"], made["fine_tuned_model"]: made["adapter_id"]}
+    for model, adapter_id in ids.items():
+        run_id = make_run(owner, eval_id, model=adapter_id or model, source=source, input_messages=None)
+        runs.do_next(run_id)
+        adapter = stored(chat_api, adapter_id) if adapter_id else None
+        losses = [loss for loss, _ in by_transformers(serving, expected, adapter)]
+        found = [record.results[0].score for record in runs.found(run_id).records]
+        assert found == pytest.approx(losses, abs=1e-3)
+        run_ids.append(run_id)
+    for model, run_id in zip(ids, run_ids, strict=True):
+        asked = {"base": run_ids[0], "tuned": run_id}
+        compared = owner.http.get(f"{EVALS}/{eval_id}/compare", params=asked).json()
+        assert (compared["compared_rows"], compared["tuned"]["model"]) == (2, model)
+
+
+def stored(api: Api, adapter_id: str) -> StoredAdapter:
+    with api.sessions() as session:
+        row = session.get_one(Adapter, adapter_id)
+        return StoredAdapter.of(row.object_prefix, row.files)
 
 
 def test_the_command_line_imports_a_folder_and_creates_a_job_on_it(

@@ -13,7 +13,7 @@ from openai.types.fine_tuning.checkpoints import (
 from openai.types.model import Model
 
 from core.roles import Role
-from tests.fixtures.api import Api, Tenant, refusal, strictly
+from tests.fixtures.service.api import Api, Tenant, refusal, strictly
 
 
 class Shared(NamedTuple):
@@ -119,13 +119,15 @@ def test_a_checkpoint_has_one_name(shared: Shared) -> None:
 def test_the_answers_are_the_official_clients(api: Api, shared: Shared) -> None:
     friends = [api.tenant().project_id for _ in range(3)]
     checkpoint = shared.checkpoints[1]
+    permissions = shared.admin.openai.fine_tuning.checkpoints.permissions
+    for earlier in list(permissions.list(checkpoint)):
+        permissions.delete(earlier.id, fine_tuned_model_checkpoint=checkpoint)
     made = shared.admin.http.post(url(checkpoint), json={"project_ids": friends}).json()
     assert [strictly(PermissionCreateResponse, entry).project_id for entry in made["data"]] == friends
 
     again = shared.admin.http.post(url(checkpoint), json={"project_ids": friends[:1]}).json()
     assert again["data"] == made["data"][:1]
 
-    permissions = shared.admin.openai.fine_tuning.checkpoints.permissions
     ids = [entry["id"] for entry in made["data"]]
     assert [entry.id for entry in permissions.list(checkpoint, limit=2)] == ids[::-1]
     assert [entry.id for entry in permissions.list(checkpoint, limit=2, order="ascending")] == ids

@@ -21,8 +21,8 @@ from core.tables import (
     Metric,
     Tracker,
 )
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.faults.database import broken_once
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
 from worker.supervise import removal
 from worker.supervise.cleanup import remove_deleted_jobs
 from worker.tracking import lease as leases

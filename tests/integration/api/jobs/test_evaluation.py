@@ -11,10 +11,10 @@ from core.evals.evaluation import Evaluation
 from core.evals.run_request import RunRequest
 from core.jobs.spec import JobSpec
 from core.tables import Job, Task
-from tests.fixtures.api import BASE_MODEL, Api, Tenant, dataset, refusal
-from tests.fixtures.evals_api import EVALS
-from tests.fixtures.graders import CHECK
-from tests.integration.api.jobs.test_objectives import labelled, pairs
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal
+from tests.fixtures.work.evals_api import EVALS
+from tests.fixtures.work.graders import CHECK
+from tests.integration.api.jobs.creation.test_objectives import labelled, pairs
 
 JOBS = "/v1/fine_tuning/jobs"
 ASKING = {

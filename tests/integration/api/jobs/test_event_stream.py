@@ -19,7 +19,7 @@ from core.errors import JobError
 from core.jobs import lifecycle
 from core.jobs.events import record_event
 from core.tables import ApiKey
-from tests.fixtures.api import Api, Tenant, refusal, running_api, strictly, wait_for
+from tests.fixtures.service.api import Api, Tenant, refusal, running_api, strictly, wait_for
 
 JOBS = "/v1/fine_tuning/jobs"
 STREAM = {"accept": "text/event-stream"}

@@ -13,13 +13,13 @@ from sqlalchemy import text
 from api import stop_times
 from api.jobs.events.open_streams import MOST_STREAMS, OpenStreams, most_streams
 from core.errors import RateLimited, Unavailable
-from tests.fixtures.api import Api, Tenant, refusal, running_api, wait_for
-from tests.fixtures.stopping import stoppable_api
+from tests.fixtures.service.api import Api, Tenant, refusal, running_api, wait_for
+from tests.fixtures.service.stopping import stoppable_api
 
 STREAMS, SILENT_JOBS = 500, 5
 JOBS = "/v1/fine_tuning/jobs"
 STREAM = {"accept": "text/event-stream"}
-QUICK = 1.0  # seconds for a poll on a busy machine
+QUICK = 15.0  # seconds for a poll on a busy machine; one that waited for a silent stream would end with it
 CONNECTIONS = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
 MOST_CONNECTIONS = 26  # of an API process (decision 33)
 
@@ -55,7 +55,7 @@ def test_silent_streams_hold_nothing_that_others_need_and_end_with_the_server(
         ]
         for job in jobs:
             began = time.monotonic()
-            polled = httpx.get(f"{other.url}{JOBS}/{job}", headers=dict(alice.http.headers))
+            polled = httpx.get(f"{other.url}{JOBS}/{job}", headers=dict(alice.http.headers), timeout=QUICK)
             assert polled.status_code == 200
             assert time.monotonic() - began < QUICK
         with api.sessions() as session:
@@ -79,7 +79,7 @@ def test_a_project_may_have_a_limited_number_of_streams_at_a_time(
         open_.enter_context(open_stream(other.url, alice.key, job_id))
 
         def ask() -> httpx.Response:
-            return httpx.get(other.url + path, headers={**alice.http.headers, **STREAM})
+            return httpx.get(other.url + path, headers={**alice.http.headers, **STREAM}, timeout=30)
 
         refused = ask()
         refusal(refused, 429, None, "rate_limit_exceeded")

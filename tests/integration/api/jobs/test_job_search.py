@@ -1,6 +1,7 @@
 """The search for words in the list of jobs."""
 
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -8,7 +9,7 @@ from sqlalchemy import text
 
 from api.jobs import word_search
 from api.jobs.word_search import MOST_WORDS
-from tests.fixtures.api import Api, Tenant, refusal
+from tests.fixtures.service.api import Api, Tenant, refusal
 
 JOBS = "/v1/fine_tuning/jobs"
 
@@ -109,12 +110,14 @@ def test_a_search_has_a_tag_which_holds_until_what_it_finds_changes(
     alice: Tenant, jobs: dict[str, str]
 ) -> None:
     """The job that is found does not wait: the tag of a waiting job changes with its place in the queue."""
-    alice.http.post(f"{JOBS}/{jobs['poems']}/pause")
-    tag = search(alice, "poet").headers["etag"]
-    asked = {"params": {"search": "poet"}, "headers": {"if-none-match": tag}}
+    word = f"of{uuid4().hex[:8]}"
+    job = alice.create_job(suffix=word)["id"]
+    alice.http.post(f"{JOBS}/{job}/pause")
+    tag = search(alice, word).headers["etag"]
+    asked = {"params": {"search": word}, "headers": {"if-none-match": tag}}
     alice.http.post(f"{JOBS}/{jobs['support']}/pause")
     assert alice.http.get(JOBS, **asked).status_code == 304
-    alice.http.post(f"{JOBS}/{jobs['poems']}/cancel")
+    alice.http.post(f"{JOBS}/{job}/cancel")
     assert alice.http.get(JOBS, **asked).status_code == 200
 
 

@@ -1,6 +1,9 @@
 """/v1/fine_tuning/jobs over real HTTP: creating, reading, paging, cancelling, and wrong requests."""
 
+import base64
+import csv
 import json
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,17 +18,21 @@ from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from sqlalchemy import func, select, text
 
 from api.files import queries as files
+from api.jobs.creation.other_names import NAMES
 from core.errors import JobError
 from core.ids import new_id
 from core.jobs import lifecycle
 from core.jobs.dispatch import TASK, create_celery, queue_for
 from core.jobs.events import record_event
 from core.jobs.lifecycle import Progress
+from core.methods.offered import OFFERED
+from core.objectives.registry import OBJECTIVES
 from core.tables import File, Job, Metric
-from tests.fixtures.api import (
+from tests.fixtures.service.api import (
     BASE_MODEL,
     LEASE_SECONDS,
     MAX_LENGTH,
+    RESULT_TABLE,
     Api,
     Tenant,
     dataset,
@@ -195,7 +202,7 @@ def test_a_job_on_several_devices_waits_for_the_workers_of_its_class(
         training = {"devices": 2, "fsdp": "full_shard"}
         job = alice.create_job(training_file=training_file, training=training)
         for bell in bells.values():
-            assert bell.get(timeout=10).headers["task"] == TASK
+            assert bell.get(timeout=60).headers["task"] == TASK
     assert training.items() <= job["training"].items()
     assert (alone["training"]["devices"], alone["training"]["fsdp"]) == (1, None)
 
@@ -211,6 +218,34 @@ def test_a_paused_job_whose_class_is_not_on_offer_any_more_is_not_resumed(
     assert alice.job(job_id)["status"] == "paused"
 
 
+def test_a_retried_resumption_is_answered_though_its_class_is_not_on_offer_any_more(
+    api: Api, alice: Tenant, training_file: str
+) -> None:
+    """The first try queued the job, and its answer was lost."""
+    job_id = alice.create_job(training_file=training_file, training={"devices": 2})["id"]
+    alice.openai.fine_tuning.jobs.pause(job_id)
+    resumed = alice.http.post(f"{JOBS}/{job_id}/resume", headers={"x-stainless-retry-count": "0"})
+    with api.broken(device_classes="1") as smaller:
+        path = f"{smaller.url}{JOBS}/{job_id}/resume"
+        retried = alice.http.post(path, headers={"x-stainless-retry-count": "1"})
+    assert (retried.status_code, retried.json()) == (200, resumed.json())
+
+
+def test_a_pause_is_withdrawn_though_its_class_is_not_on_offer_any_more(
+    api: Api, alice: Tenant, training_file: str
+) -> None:
+    """The job still runs, so it needs no other worker."""
+    job_id = alice.create_job(training_file=training_file, training={"devices": 2})["id"]
+    lease = api.claim(job_id, devices=2)
+    with api.sessions.begin() as session:
+        lifecycle.renew(session, lease, Progress("training", 3, 10))
+    alice.openai.fine_tuning.jobs.pause(job_id)
+    with api.broken(device_classes="1") as smaller:
+        answer = alice.http.post(f"{smaller.url}{JOBS}/{job_id}/resume")
+    assert answer.is_success, answer.text
+    assert answer.json()["progress"]["phase"] == "training"
+
+
 def test_a_job_is_created_while_the_broker_is_down(api: Api, alice: Tenant, training_file: str) -> None:
     with api.broken(broker_url="redis://127.0.0.1:1/0") as lame:
         started = time.monotonic()
@@ -218,9 +253,10 @@ def test_a_job_is_created_while_the_broker_is_down(api: Api, alice: Tenant, trai
             lame.url + JOBS,
             json={"model": BASE_MODEL, "training_file": training_file},
             headers={"authorization": f"Bearer {alice.key}"},
+            timeout=60,
         )
         assert answer.status_code == 200, answer.text
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
     assert alice.job(answer.json()["id"])["status"] == "queued"
 
 
@@ -284,8 +320,8 @@ CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIAL
             "greater than 0 and of at most 1000",
         ),
         (
-            {"hyperparameters": {"epochs": 3}},
-            "hyperparameters.epochs",
+            {"hyperparameters": {"passes": 3}},
+            "hyperparameters.passes",
             "takes n_epochs, batch_size and learning_rate_multiplier",
         ),
         ({"hyperparameters": []}, "hyperparameters", "an object"),
@@ -327,7 +363,22 @@ CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIAL
         ({"adapter": {"r": 0}}, "adapter.r", "an integer from 1 to 256"),
         ({"adapter": {"r": 257}}, "adapter.r", "257. It must be an integer from 1 to 256"),
         ({"adapter": {"r": None}}, "adapter.r", "null"),
-        ({"adapter": {"rank": 8}}, "adapter.rank", "'adapter' takes type, target_modules"),
+        ({"adapter": {"ranks": 8}}, "adapter.ranks", "'adapter' takes type, target_modules"),
+        ({"adapter": {"rank": 8}}, "adapter.rank", "Set 'adapter.r' instead"),
+        ({"adapter": {"type": "qlora"}}, "adapter.type", "'training.quantization' to \"nf4\""),
+        ({"adapter": {"type": "LoRA-4bit"}}, "adapter.type", "'training.quantization' to \"nf4\""),
+        ({"adapter": "qlora"}, "adapter", "'training.quantization' to \"nf4\""),
+        ({"adapter": {"type": "full_finetune"}}, "adapter.type", 'the adapter "full"'),
+        ({"adapter": {"type": "dora"}}, "adapter.type", "'adapter.use_dora' to true"),
+        ({"adapter": {"type": "sft"}}, "adapter.type", "'method.type' to \"supervised\""),
+        ({"method": {"type": "sft"}}, "method.type", 'called "supervised" here'),
+        ({"method": {"type": "qlora"}}, "method.type", "'training.quantization' to \"nf4\""),
+        ({"method": {"type": "lora"}}, "method.type", "'adapter.type' to \"lora\""),
+        ({"method": {"type": "grpo"}}, "method.type", "Reinforcement learning is not on offer"),
+        ({"training": {"quantization": "4bit"}}, "training.quantization", 'called "nf4" here'),
+        ({"training": {"load_in_4bit": True}}, "training.load_in_4bit", 'to "nf4" instead'),
+        ({"training": {"num_train_epochs": 3}}, "training.num_train_epochs", "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"lr": 1}}, "hyperparameters.lr", "Set 'training.learning_rate' instead"),
         ({"adapter": {"type": "vera", "vera_dropout": 0.1}}, "adapter.vera_dropout", "equal to 0"),
         (
             {"adapter": {"type": "vera", "save_projection": False}},
@@ -360,14 +411,18 @@ CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIAL
         (
             {"training": {"early_stopping_patience": 3}},
             "training.early_stopping_patience",
-            "name a validation_file too",
+            "name a validation_file or a validation_split too",
         ),
         (
             {"training": {"load_best_model_at_end": True}},
             "training.load_best_model_at_end",
-            "name a validation_file too",
+            "name a validation_file or a validation_split too",
         ),
-        ({"training": {"eval_samples": 2}}, "training.eval_samples", "name a validation_file too"),
+        (
+            {"training": {"eval_samples": 2}},
+            "training.eval_samples",
+            "name a validation_file or a validation_split too",
+        ),
         ({"training": {"deterministic": "maybe"}}, "training.deterministic", "true or false"),
         ({"training": {"eval_samples": 17}}, "training.eval_samples", "from 0 to 16"),
         ({"training": {"eval_max_new_tokens": 0}}, "training.eval_max_new_tokens", "from 1 to 512"),
@@ -391,6 +446,7 @@ CREATE CONSTRAINT TRIGGER fail_at_commit AFTER INSERT ON jobs DEFERRABLE INITIAL
         ({"model": "gpt-4o-mini"}, "model", f"On offer: {BASE_MODEL}, small-model"),
         ({"model": None}, "model", "a string"),
         ({"model": ["x"]}, "model", "a list. It must be a string"),
+        ({"model": []}, "model", "an empty list. It must be a string"),
     ],
     ids=lambda value: value if isinstance(value, str) and "." in value else None,
 )
@@ -403,6 +459,20 @@ def test_a_wrong_parameter_is_named_with_what_is_allowed(
     assert says in error["message"]
     assert len(error["message"]) < 500
     assert jobs_in_database(api) == before
+
+
+def test_a_hint_leads_to_names_that_exist(alice: Tenant) -> None:
+    """Each 'place' and "value" of a hint is one that a request may have."""
+    schemas = alice.http.get("/openapi.json").json()["components"]["schemas"]
+    create, training = schemas["CreateJob"]["properties"], schemas["TrainingOptions"]["properties"]
+    known = {*create, *(f"training.{name}" for name in training), "method.type", "adapter.type"}
+    known |= {f"adapter.{name}" for name in schemas["LoraAdapter"]["properties"]}
+    known |= {f"hyperparameters.{name}" for name in schemas["RequestedHyperparameters"]["properties"]}
+    offered = {*OFFERED, *OBJECTIVES, "nf4", "int8", "none", "pissa", "olora", "eva", "corda", "loftq"}
+    for hints in NAMES.values():
+        for hint in hints.values():
+            assert set(re.findall(r"'([^']+)'", hint)) <= known, hint
+            assert set(re.findall(r'"([^"]+)"', hint)) <= offered, hint
 
 
 def test_all_wrong_parameters_are_named_the_first_with_what_is_allowed(alice: Tenant) -> None:
@@ -645,7 +715,7 @@ def test_a_running_job_tells_its_progress(api: Api, alice: Tenant) -> None:
     }
     assert (shown["trained_tokens"], shown["result_files"]) == (640, [])
     assert lease.seconds == LEASE_SECONDS
-    assert shown["estimated_finish"] == pytest.approx(time.time() + 100, abs=5)
+    assert shown["estimated_finish"] == pytest.approx(time.time() + 100, abs=30)
 
 
 def test_a_job_given_back_keeps_its_progress_and_expects_nothing(api: Api, alice: Tenant) -> None:
@@ -673,8 +743,24 @@ def test_a_succeeded_job_names_what_it_made(api: Api, alice: Tenant, adapter_fol
     assert shown["fine_tuned_model"] == f"ft:{BASE_MODEL}:alice:done:{job_id[-12:]}"
     assert (shown["adapter_id"], shown["trained_tokens"]) == (adapter_id, 1234)
     assert shown["finished_at"] >= shown["created_at"]
-    assert alice.openai.files.content(shown["result_files"][0]).text.startswith("step,train_loss")
     assert alice.openai.files.retrieve(shown["result_files"][0]).purpose == "fine-tune-results"
+
+
+def test_the_table_of_results_is_read_as_openais_users_read_it(
+    api: Api, alice: Tenant, adapter_folder: Path
+) -> None:
+    job_id = alice.create_job()["id"]
+    api.finish(api.claim(job_id), adapter_folder)
+    table = alice.job(job_id)["result_files"][0]
+    read = alice.openai.files.content
+
+    assert base64.b64decode(read(table).text) == RESULT_TABLE
+    assert base64.b64decode(read(table).read(), validate=True) == RESULT_TABLE
+    plain = {"Accept": "text/csv"}
+    assert next(csv.DictReader(read(table, extra_headers=plain).text.splitlines()))["step"] == "1"
+    assert alice.http.get(f"/v1/files/{table}/content").content == RESULT_TABLE
+    part = {"Accept": "text/csv", "Range": "bytes=0-3"}
+    assert alice.http.get(f"/v1/files/{table}/content", headers=part).content == RESULT_TABLE[:4]
 
 
 def test_a_failed_job_tells_why(api: Api, alice: Tenant) -> None:
@@ -719,7 +805,8 @@ def test_jobs_are_found_by_their_metadata(api: Api) -> None:
     assert [job.id for job in jobs.list(metadata={"team": "red"})] == [red]
     assert [job.id for job in jobs.list(metadata={"team": "red", "x": ""})] == [red]
     assert [job.id for job in jobs.list(metadata={"team": "green"})] == []
-    assert [job["id"] for job in tenant.http.get(f"{JOBS}?metadata=null").json()["data"]] == [none]
+    for spelt in ("metadata=null", "metadata="):  # as Python's client sends it, and Node's
+        assert [job["id"] for job in tenant.http.get(f"{JOBS}?{spelt}").json()["data"]] == [none]
     assert [job.id for job in jobs.list()] == [none, blue, red]
     refusal(tenant.http.get(f"{JOBS}?metadata=null&metadata[team]=red"), 400, "metadata")
     refusal(tenant.http.get(f"{JOBS}?metadata=red"), 400, "metadata")
@@ -835,6 +922,28 @@ def test_a_job_is_cancelled_at_once_and_only_once(api: Api, alice: Tenant, runni
     assert [event["message"] for event in events(alice, job_id)].count("The job was cancelled") == 1
 
 
+def test_a_pause_and_a_resumption_whose_answers_were_lost_may_be_repeated(alice: Tenant) -> None:
+    path = f"{JOBS}/{alice.create_job()['id']}"
+    for verb, status in (("pause", "paused"), ("resume", "queued")):
+        first, repeated = (
+            alice.http.post(f"{path}/{verb}", headers={"x-stainless-retry-count": retries})
+            for retries in "01"
+        )
+        assert (repeated.status_code, repeated.json()) == (200, first.json())
+        assert alice.http.get(path).json()["status"] == status
+    refusal(alice.http.post(f"{path}/resume"), 400, code="job_not_resumable")
+
+
+def test_a_retried_pause_and_resumption_after_earlier_ones_take_effect(alice: Tenant) -> None:
+    """Their first tries were refused, for example because the server was busy."""
+    path = f"{JOBS}/{alice.create_job()['id']}"
+    for retries in "01":
+        for verb, status in (("pause", "paused"), ("resume", "queued")):
+            answer = alice.http.post(f"{path}/{verb}", headers={"x-stainless-retry-count": retries})
+            assert answer.is_success
+            assert alice.http.get(path).json()["status"] == status
+
+
 @pytest.mark.parametrize("steps", [None, 0, 3])
 def test_the_official_client_pauses_and_resumes_a_job(
     api: Api, alice: Tenant, adapter_folder: Path, steps: int | None
@@ -880,4 +989,4 @@ def test_resuming_wakes_a_worker(api: Api, alice: Tenant) -> None:
         bell = connection.SimpleQueue(queue_for(1))
         bell.clear()
         alice.openai.fine_tuning.jobs.resume(job_id)
-        assert bell.get(timeout=10).headers["task"] == TASK
+        assert bell.get(timeout=60).headers["task"] == TASK

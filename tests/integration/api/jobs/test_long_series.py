@@ -8,7 +8,7 @@ from sqlalchemy import delete, text
 from sqlalchemy.dialects.postgresql import insert
 
 from core.tables import CandidateMetric, Metric
-from tests.fixtures.api import Api, Tenant, refusal
+from tests.fixtures.service.api import Api, Tenant, refusal
 
 JOBS = "/v1/fine_tuning/jobs"
 STEPS = 5000
@@ -95,6 +95,12 @@ def test_each_part_keeps_the_extremes_of_its_stretches(
         near = [losses[step] for step in kept if before - longest <= step <= after + longest]
         between = [losses[step] for step in range(before, after + 1)]
         assert min(near) <= min(between) <= max(between) <= max(near)
+
+
+@pytest.mark.parametrize("points", [None, 200])
+def test_no_step_comes_after_the_largest_number(long_job: LongJob, points: int | None) -> None:
+    found = long_job.ask(after_step=2**31 - 1, **({"points": points} if points else {}))
+    assert (found.status_code, found.json()["data"]) == (200, [])
 
 
 def test_steps_that_are_computed_again_replace_their_outliers(api: Api, alice: Tenant) -> None:

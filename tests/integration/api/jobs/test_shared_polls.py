@@ -14,7 +14,7 @@ from api.jobs import shared_polls
 from api.jobs.shared_polls import Polled, SharedPolls
 from core.database import create_database, reading_sessions
 from core.tables import Job
-from tests.fixtures.api import Api, Tenant
+from tests.fixtures.service.api import Api, Tenant
 
 JOBS = "/v1/fine_tuning/jobs"
 DEADLINE = 30
@@ -131,7 +131,7 @@ def test_polls_leave_their_key_its_turns(api: Api, alice: Tenant, monkeypatch: p
             pool.submit(alice.http.get, url, headers={"if-none-match": '"old"'}) for _ in range(POLLS_AT_ONCE)
         ]
         assert held.begun.wait(DEADLINE)
-        assert alice.http.get("/v1/models", timeout=10).status_code == 200
+        assert alice.http.get("/v1/models", timeout=DEADLINE).status_code == 200
         assert not any(answer.done() for answer in answers)
         held.let_go.set()
         assert {answer.result(DEADLINE).status_code for answer in answers} == {200}
@@ -145,7 +145,7 @@ def test_polls_that_wait_for_a_database_leave_room_to_others(
     with ThreadPoolExecutor(POLLS_AT_ONCE) as pool:
         answers = [pool.submit(alice.http.get, url) for _ in range(POLLS_AT_ONCE)]
         assert held.begun.wait(DEADLINE)
-        assert bob.http.get("/v1/models", timeout=10).status_code == 200
+        assert bob.http.get("/v1/models", timeout=DEADLINE).status_code == 200
         held.let_go.set()
         shown = [answer.result(DEADLINE) for answer in answers]
     assert {answer.status_code for answer in shown} == {200}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.evals import EvalRuns
-from tests.fixtures.serving import Serving
-from tests.fixtures.warm import nursery
+from tests.fixtures.processes.warm import nursery
+from tests.fixtures.service.serving import Serving
+from tests.fixtures.work.evals import EvalRuns
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from sqlalchemy.sql import func
 from core.database import create_database, session_factory
 from core.errors import JobError
 from core.ids import new_id
-from core.serving.completions import CompletionRequest
 from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.paths import CHAT, COMPLETIONS
+from core.serving.schemas.completions import CompletionRequest
 from core.serving.served_model import ServedModel
 from core.tables import Server
 from worker.evals.asking import Asking, _beginning
@@ -120,10 +120,10 @@ def test_a_run_fails_when_its_row_has_waited_too_long(sessions: sessionmaker[Ses
     answers = Answers([refusal(503, "unavailable")] * 99)
 
     async def ask() -> None:
-        async with asking_of(sessions, answers, wait_seconds=0.6) as asking:
+        async with asking_of(sessions, answers, wait_seconds=2) as asking:
             await asking.ask(CHAT, MODEL, QUESTION)
 
-    with pytest.raises(JobError, match=r"answered for 0\.6 seconds\. Not now\."):
+    with pytest.raises(JobError, match=r"answered for 2 seconds\. Not now\."):
         asyncio.run(ask())
     assert answers.asked > 1
 

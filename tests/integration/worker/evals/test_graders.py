@@ -8,9 +8,9 @@ from sqlalchemy import select
 
 from core.errors import JobError
 from core.tables import ChatUsage
-from tests.fixtures.evals import EvalRuns, inline
-from tests.fixtures.serving import ServerProcess
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.serving import ServerProcess
+from tests.fixtures.work.evals import EvalRuns, inline
 
 ASKED = [{"role": "user", "content": "Is '{{ sample.output_text }}' right? {{ item.reference }}"}]
 LABEL = {

@@ -17,11 +17,11 @@ from core.tables import ChatUsage, Task
 from core.tasks import client as tasks_of_clients
 from core.tasks import lease as leases
 from faults.relay import Relay
-from tests.fixtures.api import wait_for
-from tests.fixtures.evals import EXACT, EvalRuns, inline
 from tests.fixtures.faults import crashes
-from tests.fixtures.serving import ServerProcess, Serving
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.serving import ServerProcess, Serving
+from tests.fixtures.work.evals import EXACT, EvalRuns, inline
 from worker.supervise import cleanup
 from worker.tasks.process import GaveWay, Work, do_and_write
 from worker.tasks.service import Tasks
@@ -120,8 +120,8 @@ def test_a_cancelled_run_stops_within_seconds(runs: EvalRuns, slow_server: Serve
         wait_for(lambda: runs.serving.row_of(slow_server).running)
         with runs.sessions.begin() as session:
             tasks_of_clients.cancel(session, session.get_one(Task, run_id))
-        wait_for(lambda: is_gone(process), 10)
-        wait_for(lambda: not runs.serving.row_of(slow_server).running, 10)
+        wait_for(lambda: is_gone(process), 30)
+        wait_for(lambda: not runs.serving.row_of(slow_server).running, 30)
     task = runs.task(run_id)
     assert (task.status, task.files, task.report) == ("cancelled", [], None)
 

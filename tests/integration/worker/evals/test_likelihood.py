@@ -1,20 +1,18 @@
 """Loss and token accuracy are those of transformers and PEFT on the rows as training renders them."""
 
 import json
-from typing import Any
 
 import pytest
-import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from sqlalchemy import update
 
 from core.errors import JobError
-from core.serving.served_model import StoredAdapter
-from core.storage.artifacts import fetch_folder
-from tests.fixtures.evals import LOSS, EvalRuns, chat_row, inline
-from tests.fixtures.serving import ServerProcess, Serving
-from worker.data.render import Rendering
-from worker.rows import Row
+from core.tables import Checkpoint
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import Api
+from tests.fixtures.service.serving import ServerProcess, Serving
+from tests.fixtures.work.evals import LOSS, EvalRuns, chat_row, inline
+from tests.fixtures.work.evals_api import EVALS, make_eval, make_run
+from tests.fixtures.work.likelihood import by_transformers, rendered
 
 ACCURACY = {"type": "token_accuracy"}
 TURNS = {
@@ -39,43 +37,17 @@ LABELLED = {
 LONG = chat_row("five", "a" * 600)  # more than the model's 512 tokens
 
 
-def rendered(serving: Serving, rows: list[dict[str, Any]], kind: Any, max_length: int) -> list[Row]:
-    tokenizer = AutoTokenizer.from_pretrained(serving.folder / "model")
-    return list(Rendering(tokenizer, max_length, "file", kind).render(enumerate(rows, 1)))
-
-
-def by_transformers(
-    serving: Serving, rows: list[Row], adapter: StoredAdapter | None
-) -> list[tuple[float, float]]:
-    """Return loss and token accuracy of each row."""
-    model: Any = AutoModelForCausalLM.from_pretrained(serving.folder / "model", dtype=torch.float32)
-    if adapter is not None:
-        folder = serving.folder / f"fetched-{adapter.sha256[:8]}"
-        fetch_folder(serving.store, adapter.prefix, [file.model_dump() for file in adapter.files], folder)
-        model = PeftModel.from_pretrained(model, folder)
-    found = []
-    for row in rows:
-        tokens = torch.tensor(row.tokens_L, dtype=torch.long)
-        with torch.no_grad():
-            logits = model(tokens[None]).logits[0, :-1]
-        learnt = torch.tensor(row.learnt_L[1:])
-        right = (logits.argmax(-1) == tokens[1:])[learnt].float().mean()
-        loss = torch.nn.functional.cross_entropy(logits[learnt], tokens[1:][learnt])
-        found.append((loss.item(), right.item()))
-    return found
-
-
 @pytest.mark.parametrize("tuned", [False, True], ids=["base", "adapter"])
 def test_loss_and_accuracy_are_those_of_transformers(
     runs: EvalRuns, serving: Serving, server: ServerProcess, tuned: bool
 ) -> None:
-    adapter = serving.adapter(5) if tuned else None
+    adapter, base = serving.adapter(5) if tuned else None, serving.folder / "model"
     wanted = by_transformers(
         serving,
         [
-            *rendered(serving, [chat_row("Zero?", "none"), TURNS, LONG], "chat", 511),
-            rendered(serving, [PREFERENCE], "preference", 511)[0],
-            *rendered(serving, [LABELLED], "labelled", 511),
+            *rendered(base, [chat_row("Zero?", "none"), TURNS, LONG], "chat", 511),
+            rendered(base, [PREFERENCE], "preference", 511)[0],
+            *rendered(base, [LABELLED], "labelled", 511),
         ],
         adapter,
     )
@@ -94,6 +66,33 @@ def test_loss_and_accuracy_are_those_of_transformers(
     assert [record.sample for record in found.records] == [None] * 5
     (used,) = found.report.usage
     assert (used.invocation_count, used.completion_tokens) == (5, 0)
+
+
+def test_a_checkpoint_is_judged_by_its_own_weights(
+    runs: EvalRuns, serving: Serving, server: ServerProcess, chat_api: Api
+) -> None:
+    tenant, weights = chat_api.tenant(), serving.adapter(6)
+    lease = chat_api.claim(tenant.create_job(model=TINY)["id"])
+    checkpoint_id = chat_api.checkpoint(lease, 3)
+    files = [file.model_dump() for file in weights.files]
+    with chat_api.sessions.begin() as session:
+        row_of = update(Checkpoint).where(Checkpoint.id == checkpoint_id)
+        session.execute(row_of.values(object_prefix=weights.prefix, files=files))
+    (listed,) = tenant.http.get(f"/v1/fine_tuning/jobs/{lease.job_id}/checkpoints").json()["data"]
+    name = listed["fine_tuned_model_checkpoint"]
+    assert name.endswith(":ckpt-step-3")
+    rows = [chat_row("Zero?", "none"), chat_row("One?", "one")]
+    file_id = tenant.upload(b"".join(json.dumps(each).encode() + b"\n" for each in rows), "evals")
+    eval_id = make_eval(tenant, testing_criteria=[{"name": "loss", **LOSS}])
+    source = {"type": "file_id", "id": file_id}
+    run_id = make_run(tenant, eval_id, model=name, source=source, input_messages=None)
+    tenant.openai.fine_tuning.jobs.cancel(lease.job_id)
+    runs.do_next(run_id)
+    wanted = by_transformers(serving, rendered(serving.folder / "model", rows, "chat", 511), weights)
+    losses = [record.results[0].score for record in runs.found(run_id).records]
+    assert losses == pytest.approx([loss for loss, _ in wanted], abs=1e-3)
+    assert tenant.openai.evals.runs.retrieve(run_id, eval_id=eval_id).model == name
+    assert [each["id"] for each in tenant.http.get(EVALS, params={"model": name}).json()["data"]] == [eval_id]
 
 
 def test_items_have_the_question_and_the_answer_of_training_rows(

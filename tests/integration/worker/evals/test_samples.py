@@ -13,9 +13,9 @@ from core.errors import JobError
 from core.ids import new_id
 from core.serving.stored_completions import ID_PREFIX, prompt_sha256
 from core.tables import ChatUsage, StoredCompletion
-from tests.fixtures.evals import EXACT, EvalRuns, chat_row, inline
-from tests.fixtures.serving import WEIGHTS, ServerProcess, Serving
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.serving import WEIGHTS, ServerProcess, Serving
+from tests.fixtures.work.evals import EXACT, EvalRuns, chat_row, inline
 
 QUESTION = [{"role": "user", "content": "Say {{ item.word }}"}]
 BY_TEMPLATE = {"type": "template", "template": QUESTION}

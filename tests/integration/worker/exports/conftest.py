@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from core.roles import Role
-from tests.fixtures.api import Api, Tenant
-from tests.fixtures.exporting import published
-from tests.fixtures.stack import job_api_on
-from tests.fixtures.tiny import write_base
-from tests.fixtures.warm import nursery
+from tests.fixtures.models.tiny import write_base
+from tests.fixtures.processes.warm import nursery
+from tests.fixtures.service.api import Api, Tenant
+from tests.fixtures.service.stack import job_api_on
+from tests.fixtures.work.exporting import published
 from worker.tasks.service import Tasks
 
 SETTINGS = ("database_url", "s3_endpoint_url", "s3_bucket", "catalog_file", "egress_allow")

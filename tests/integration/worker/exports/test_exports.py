@@ -19,10 +19,10 @@ from core.catalog import load_catalog
 from core.database import from_now
 from core.tables import Adapter, Task
 from core.tasks.lease import MAX_LOSSES
-from tests.fixtures.api import Api, Tenant, refusal, wait_for
-from tests.fixtures.exporting import SECONDS, ended, export, process_of, published, started
-from tests.fixtures.shell import Shell
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import Api, Tenant, refusal, wait_for
+from tests.fixtures.service.shell import Shell
+from tests.fixtures.work.exporting import SECONDS, ended, export, process_of, published, started
 from worker.supervise import cleanup
 from worker.tasks.service import Tasks
 

@@ -11,12 +11,12 @@ from sqlalchemy import select
 
 from cli.embedded import EmbeddedServers
 from core.tables import AuditLog, Task
-from tests.fixtures.api import Api, Tenant, refusal
-from tests.fixtures.exporting import ended, started
 from tests.fixtures.faults.crashes import left, plan
-from tests.fixtures.hub import TOKEN, Hub
-from tests.fixtures.receiver import Receiver
-from tests.fixtures.shell import Shell
+from tests.fixtures.outside.hub import TOKEN, Hub
+from tests.fixtures.outside.receiver import Receiver
+from tests.fixtures.service.api import Api, Tenant, refusal
+from tests.fixtures.service.shell import Shell
+from tests.fixtures.work.exporting import ended, started
 from worker.tasks.service import Tasks
 
 BUCKET = "somebody-elses-models"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from core.exports.signing_key import public_key_sha256
-from tests.fixtures.api import Api, Tenant
-from tests.fixtures.exporting import ended, started
-from tests.fixtures.shell import Shell
+from tests.fixtures.service.api import Api, Tenant
+from tests.fixtures.service.shell import Shell
+from tests.fixtures.work.exporting import ended, started
 from worker.tasks.service import Tasks
 
 

@@ -12,9 +12,9 @@ from cli.embedded import EmbeddedServers
 from core.serving.served_model import SERVED_FIELD, StoredAdapter
 from core.storage.artifacts import fetch_folder
 from faults.relay import Relay
-from tests.fixtures.api import wait_for
-from tests.fixtures.serving import WEIGHTS, ServerProcess, Serving, served
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.serving import WEIGHTS, ServerProcess, Serving, served
 
 
 def text_of(answer: httpx.Response) -> str:

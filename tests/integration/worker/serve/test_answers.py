@@ -9,9 +9,9 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from core.serving.served_model import SERVED_FIELD
-from tests.fixtures.api import strictly
-from tests.fixtures.serving import TOOLS, ServerProcess, chat_body, served
-from tests.fixtures.tiny import TINY
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import strictly
+from tests.fixtures.service.serving import TOOLS, ServerProcess, chat_body, served
 
 SCHEMA = {
     "type": "object",

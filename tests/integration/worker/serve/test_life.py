@@ -19,14 +19,14 @@ import pytest
 
 from core.serving import registry
 from core.serving.served_model import SERVED_FIELD
-from tests.fixtures.api import wait_for
+from tests.fixtures.models.tiny import OTHER, TINY
 from tests.fixtures.paths import REPOSITORY
-from tests.fixtures.serving import TOOLS, ServerProcess, Serving, chat_body, served
-from tests.fixtures.tiny import OTHER, TINY
+from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.serving import TOOLS, ServerProcess, Serving, chat_body, served
 from worker.supervise.cleanup import remove_gone_servers
 
 REST = 0.1  # seconds that a slow server sleeps after each step: a long answer takes 40 seconds
-SOON = 20  # seconds
+SOON = 30  # seconds
 LONG: dict[str, Any] = {"max_tokens": 400, "ignore_eos": True, "stream": True}
 
 
@@ -100,7 +100,7 @@ def test_a_base_model_is_released_when_nobody_uses_it_and_loaded_again(serving: 
     assert server.state()["base"] is None
     for _ in range(2):
         assert server.chat().status_code == 200
-        wait_for(lambda: server.state()["base"] is None, 10)
+        wait_for(lambda: server.state()["base"] is None, SOON)
 
 
 def test_requests_for_several_bases_take_turns(server: ServerProcess) -> None:
@@ -138,14 +138,14 @@ def test_a_thousand_requests_at_once_are_answered_or_refused(serving: Serving) -
 def test_at_sigterm_answers_are_finished_and_nothing_new_begins(serving: Serving) -> None:
     server = serving.start(rest=0.02)
     server.chat(max_tokens=1)
-    with long_answer(server, max_tokens=100) as events:
+    with long_answer(server, max_tokens=300) as events:
         server.process.terminate()
-        wait_for(lambda: server.url not in serving.live(), 10)
+        wait_for(lambda: server.url not in serving.live(), SOON)
         refused = server.chat()
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "server_stopping")
         reasons = [event["choices"][0]["finish_reason"] for event in events]
     assert reasons[-1] == "length"
-    server.process.wait(30)
+    server.process.wait(120)
 
 
 def test_a_server_that_was_killed_is_ignored_and_forgotten(serving: Serving) -> None:
@@ -167,12 +167,12 @@ def test_a_server_that_nobody_asks_imports_no_torch(serving: Serving) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_for(lambda: {row.id for row in serving.rows()} - known, 60)
+        wait_for(lambda: {row.id for row in serving.rows()} - known, 240)
         assert "torch" not in Path(f"/proc/{process.pid}/maps").read_text()
         assert psutil.Process(process.pid).memory_info().rss < 160 * 1024**2
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(120)
 
 
 def test_a_server_without_a_secret_key_does_not_start(serving: Serving) -> None:
@@ -182,7 +182,7 @@ def test_a_server_without_a_secret_key_does_not_start(serving: Serving) -> None:
         env=serving.environment(secret_keys=""),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert ended.returncode == 2
     assert "TUNERY_SECRET_KEYS is not set" in ended.stderr

@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 
 from core.statuses import ENDED
 from core.tables import Adapter
-from tests.fixtures.api import Api, Tenant, dataset, wait_for
-from tests.fixtures.chatting import tuned_model
-from tests.fixtures.resting import step_with_a_rest
-from tests.fixtures.serving import TOOLS, WEIGHTS, Serving
-from tests.fixtures.tiny import TINY
-from tests.fixtures.trainer import job_of, running
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.processes.resting import step_with_a_rest
+from tests.fixtures.service.api import Api, Tenant, dataset, wait_for
+from tests.fixtures.service.chatting import tuned_model
+from tests.fixtures.service.serving import TOOLS, WEIGHTS, Serving
+from tests.fixtures.service.trainer import job_of, running
 from worker.engine.generate.sampler import Sampler
 from worker.train.trainer import Trainer
 
@@ -95,7 +95,7 @@ def test_chats_beside_a_job_change_neither_its_adapter_nor_their_answers(
     asked = [(prompt, model) for prompt in PROMPTS for model in (TINY, tuned)]
     alone = [chat(tenant, *each) for each in asked]
     undisturbed = create_job(tenant, rows=600, epochs=1)  # one epoch: nothing waits for a checkpoint
-    wait_for(lambda: ended(chat_api, undisturbed), 120)
+    wait_for(lambda: ended(chat_api, undisturbed), 240)
     beside = create_job(tenant, rows=600, epochs=1)
     rounds = 0
     with ThreadPoolExecutor(len(asked)) as pool:
@@ -111,7 +111,7 @@ def test_a_base_model_that_no_job_trains_on_is_refused_until_the_jobs_have_ended
     chat_api: Api, tenant: Tenant, trainer: Trainer
 ) -> None:
     job_id = create_job(tenant, rows=64, epochs=50)
-    wait_for(lambda: trains(trainer), 60)
+    wait_for(lambda: trains(trainer), 240)
     assert chat(tenant)
     with pytest.raises(openai.InternalServerError) as raised:
         chat(tenant, model=TOOLS)
@@ -119,7 +119,7 @@ def test_a_base_model_that_no_job_trains_on_is_refused_until_the_jobs_have_ended
     assert f"trains jobs on {TINY}" in raised.value.message
     stream = endless(tenant, 400)
     tenant.openai.fine_tuning.jobs.cancel(job_id)
-    wait_for(lambda: not trainer._cohort.jobs, 10)
+    wait_for(lambda: not trainer._cohort.jobs, 120)
     assert len(list(stream)), "the answer goes on, whatever becomes of the job"
     assert chat(tenant, model=TOOLS)
     assert trainer._slot.resident == TOOLS
@@ -132,7 +132,7 @@ def test_a_job_on_another_base_model_begins_when_the_answers_before_it_have_ende
     base = trainer._slot.base
     job_id = create_job(tenant, epochs=1)
     assert next(reversed(list(stream))).choices[0].finish_reason == "length"
-    wait_for(lambda: ended(chat_api, job_id), 60)
+    wait_for(lambda: ended(chat_api, job_id), 240)
     assert job_of(chat_api, job_id).status == "succeeded"
     assert trainer._slot.base is not base
     assert chat(tenant)
@@ -142,7 +142,7 @@ def test_a_trainer_that_stops_lets_its_answers_end(chat_api: Api, tenant: Tenant
     job_id = create_job(tenant, rows=64, epochs=50)
     try:
         with sharing(chat_api, serving) as trainer:
-            wait_for(lambda: trains(trainer), 60)
+            wait_for(lambda: trains(trainer), 240)
             stream = endless(tenant, 300)
             trainer.stop()
             assert next(reversed(list(stream))).choices[0].finish_reason == "length"
@@ -160,7 +160,7 @@ def test_an_answer_that_holds_up_a_job_for_too_long_ends_with_the_reason(
     job_id = create_job(tenant, epochs=1)
     with pytest.raises(openai.APIError, match="needs the device for another base model"):
         list(stream)
-    wait_for(lambda: ended(chat_api, job_id), 60)
+    wait_for(lambda: ended(chat_api, job_id), 240)
     assert job_of(chat_api, job_id).status == "succeeded"
 
 
@@ -171,8 +171,8 @@ def test_a_trainer_whose_port_is_taken_trains_and_answers_as_soon_as_the_port_is
     with socket.create_server(("127.0.0.1", 0)) as taken, capture_logs() as logs:
         port = taken.getsockname()[1]
         with running(chat_api, serve_share=0.5, serve_port=port):
-            wait_for(lambda: any(entry["event"] == "server_not_started" for entry in logs), 30)
+            wait_for(lambda: any(entry["event"] == "server_not_started" for entry in logs), 240)
             job_id = create_job(tenant, epochs=1)
-            wait_for(lambda: ended(chat_api, job_id), 60)
+            wait_for(lambda: ended(chat_api, job_id), 240)
             taken.close()
-            wait_for(serving.rows, 30)
+            wait_for(serving.rows, 240)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,14 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from core.serving.served_model import SERVED_FIELD, StoredAdapter
 from core.storage.artifacts import WEIGHTS_NAME
-from tests.fixtures.api import Api, refusal, strictly, wait_for
-from tests.fixtures.chatting import tuned_model
-from tests.fixtures.serving import ServerProcess, Serving, chat_body, served
-from tests.fixtures.tiny import TINY
-from tests.fixtures.vllm import KEY, MAX_RANK, Vllm, adapter_on, door, use_base_of
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.outside.vllm import KEY, MAX_RANK, Vllm, adapter_on, door, use_base_of
+from tests.fixtures.processes.warm import nursery
+from tests.fixtures.service.api import Api, refusal, strictly, wait_for
+from tests.fixtures.service.chatting import tuned_model
+from tests.fixtures.service.serving import ServerProcess, Serving, chat_body, served
+from tests.fixtures.work.evals import LOSS, EvalRuns, chat_row
+from tests.fixtures.work.likelihood import by_transformers, rendered
 
 pytestmark = pytest.mark.slow
 
@@ -211,6 +215,50 @@ def test_the_api_sends_to_another_server_what_vllm_does_not_take(
     own.close()
     wait_for(lambda: serving.live() == [by_vllm.url], SOON)
     refusal(tenant.http.post("/v1/chat/completions", json=asked), 409, code="server_unsuited")
+
+
+LABEL = {
+    "type": "label_model",
+    "name": "judge",
+    "model": TINY,
+    "input": [{"role": "user", "content": "Is '{{ sample.output_text }}' right? {{ item.reference }}"}],
+    "labels": ["right", "wrong"],
+    "passing_labels": ["right"],
+}
+
+
+@pytest.fixture
+def runs(
+    serving: Serving, by_vllm: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> EvalRuns:
+    """Return what does runs of evals that only vLLM can answer."""
+    monkeypatch.setattr("worker.data.renderer.subprocess", nursery().subprocess)
+    wait_for(lambda: serving.live() == [by_vllm.url], SOON)
+    return EvalRuns(serving, tmp_path)
+
+
+def test_the_loss_of_an_eval_by_vllm_is_that_of_transformers(
+    vllm: Vllm, serving: Serving, runs: EvalRuns
+) -> None:
+    rows = [chat_row("Zero?", "none"), chat_row("One?", "one")]
+    adapter = adapter_on(vllm, serving, 6)
+    found = runs.do([LOSS, {"type": "token_accuracy"}], runs.file(rows), adapter)
+    wanted = by_transformers(serving, rendered(vllm.model, rows, "chat", 511), adapter, vllm.model)
+    judged = [(record.results[0].score, record.results[1].score) for record in found.records]
+    assert judged == [pytest.approx(pair, abs=1e-3) for pair in wanted]
+    assert adapter.sha256 in vllm.adapters()
+
+
+def test_a_grader_of_an_eval_asks_vllm_and_its_labels_always_parse(runs: EvalRuns) -> None:
+    samples = [{"item": {"reference": "a"}, "sample": {"output_text": f"answer {n}"}} for n in range(4)]
+    found = runs.do([LABEL], runs.file(samples), model=None, judges=[TINY])
+    assert [record.error for record in found.records] == [None] * 4
+    for record in found.records:
+        (label,) = record.results
+        said = json.loads((label.sample or {})["output"][0]["content"])["label"]
+        assert (label.score, label.passed) == (float(said == "right"), said == "right")
+    (used,) = found.report.usage
+    assert (used.model_name, used.invocation_count) == (TINY, 4)
 
 
 def test_the_least_used_adapters_leave_vllm_and_the_disk_also_those_of_an_earlier_server(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.datasets.check import DatasetCheck
+from core.datasets.checks.content_check import ContentCheck, RowsOfFile
 from core.datasets.sample import ITEMS, PROBLEMS, held_out, score, write_sample
 
 RECORD = '{"team":"repairs","item":"kettle","order":"PE-4821","due":"now"}'
@@ -31,6 +32,19 @@ def test_writes_distinct_rows_that_pass_the_check(tmp_path: Path) -> None:
     report = check.finish()
     assert (report.rows, report.findings) == (500, [])
     assert len(set(file.splitlines())) == 500
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_newcomers_first_check_of_the_content_warns_of_nothing(tmp_path: Path, seed: int) -> None:
+    write_sample(tmp_path / "sample.jsonl", seed=seed)
+    validation = RowsOfFile()
+    for number, ticket in enumerate(held_out(seed=seed), 1):
+        validation.read(number, json.dumps(ticket.row).encode())
+    check = ContentCheck(validation)
+    for number, line in enumerate((tmp_path / "sample.jsonl").read_bytes().splitlines(), 1):
+        check.add(number, line)
+    report = check.finish().report
+    assert (report.rows, report.validation_rows, report.findings) == (300, 20, [])
 
 
 def test_depends_on_the_seed_alone(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from core.evals.results import CriterionComparison
 from core.evals.statistics.comparison import compare, corrected
 from core.evals.statistics.significance import holm, mid_p_mcnemar
-from tests.fixtures.eval_results import EXACT_MATCH, LABEL_F1, LOSS, SIMILARITY, labelled, losses, scored
+from tests.fixtures.work.eval_results import EXACT_MATCH, LABEL_F1, LOSS, SIMILARITY, labelled, losses, scored
 
 PAIRS = 200
 TOLERANCE = 2.6 * np.sqrt(0.95 * 0.05 / PAIRS)

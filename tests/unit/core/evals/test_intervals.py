@@ -7,7 +7,7 @@ import pytest
 
 from core.evals.results import CriterionResult
 from core.evals.statistics.summary import summarise
-from tests.fixtures.eval_results import (
+from tests.fixtures.work.eval_results import (
     EXACT_MATCH,
     FIELD_F1,
     LABEL_F1,

@@ -17,14 +17,21 @@ class DamagingStore:
     """
 
     def __init__(self, damages: int) -> None:
+        self.sent: list[str] = []
         self.objects: dict[str, bytes] = {}
         self.slips = 0
         self._damages = damages
 
     def put_file(self, key: str, path: Path) -> None:
         content = path.read_bytes()
+        self.sent.append(key)
         self.objects[key] = content[: len(content) // 2] if self._damages > 0 else content
         self._damages -= 1
+
+    def copy(self, source: str, key: str) -> None:
+        if source not in self.objects:
+            raise FileNotFoundError(source)
+        self.objects[key] = self.objects[source]
 
     def read(self, key: str) -> Iterator[bytes]:
         content = self.objects[key]
@@ -43,6 +50,23 @@ def test_a_file_that_was_damaged_on_its_way_is_sent_again(folder: Path) -> None:
     store = DamagingStore(damages=1)
     publish_folder(cast(Any, store), folder, "a/")
     assert store.objects == {"a/config": b"config", "a/weights": b"weights"}
+
+
+def test_a_file_that_the_store_has_is_copied_there_and_sent_only_if_the_copy_is_not_the_same(
+    folder: Path,
+) -> None:
+    store = DamagingStore(damages=0)
+    hashes = {file["name"]: file["sha256"] for file in publish_folder(cast(Any, store), folder, "a/")}
+    there = {hashes["config"]: "a/config", hashes["weights"]: "a/weights"}
+    del store.sent[:], store.objects["a/config"]
+    publish_folder(cast(Any, store), folder, "b/", there)
+    assert store.sent == ["b/config"]
+    store.objects["a/weights"] = b"something else"
+    publish_folder(cast(Any, store), folder, "c/", there | {hashes["config"]: "b/config"})
+    assert store.sent == ["b/config", "c/weights"]
+    assert {key: store.objects[key] for key in ("b/weights", "c/config", "c/weights")} == {
+        "b/weights": b"weights", "c/config": b"config", "c/weights": b"weights"
+    }  # fmt: skip
 
 
 def test_a_store_that_damages_a_file_twice_is_at_fault_and_not_the_job(folder: Path) -> None:

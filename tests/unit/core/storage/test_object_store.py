@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from core.loopback import is_loopback
+from core.process.loopback import is_loopback
 from core.storage.object_store import STORE_ERRORS, ObjectStore
-from tests.fixtures.endpoint import Endpoint
+from tests.fixtures.outside.endpoint import Endpoint
 
 
 @pytest.mark.parametrize(

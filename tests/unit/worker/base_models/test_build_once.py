@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.api import wait_for
 from tests.fixtures.paths import REPOSITORY
+from tests.fixtures.service.api import wait_for
 from worker.base_models.build_once import build_once
 
 BUILDER = """
@@ -45,7 +45,7 @@ def start_builder(folder: Path, log: Path, seconds: float) -> subprocess.Popen[b
 def test_one_process_builds_and_the_others_find_its_work(tmp_path: Path) -> None:
     folder, log = tmp_path / "model" / "main", tmp_path / "log"
     processes = [start_builder(folder, log, 1) for _ in range(3)]
-    assert [process.wait(30) for process in processes] == [0, 0, 0]
+    assert [process.wait(240) for process in processes] == [0, 0, 0]
     assert log.read_text() == "building\n"
     assert sorted(path.name for path in folder.parent.iterdir()) == [".lock", "main"]
 
@@ -65,10 +65,10 @@ def test_of_threads_too_only_one_builds(tmp_path: Path) -> None:
 
 def test_a_killed_builder_holds_nobody_up_and_leaves_nothing(tmp_path: Path) -> None:
     folder, log = tmp_path / "main", tmp_path / "log"
-    process = start_builder(folder, log, 60)
-    wait_for(log.exists, 20)
+    process = start_builder(folder, log, 600)
+    wait_for(log.exists, 240)
     process.kill()
-    process.wait(10)
+    process.wait(60)
     build_once(folder, lambda building: (building / "finished").touch(), is_finished)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "log", "main"]
 

@@ -8,8 +8,8 @@ import torch
 
 from core.catalog import BaseModelEntry
 from core.errors import JobError
-from tests.fixtures.hostile import BAD_FILES, BAD_MODELS, replacing, setting, sharded
-from tests.fixtures.tiny import save_model, text, tiny_llama
+from tests.fixtures.models.hostile import BAD_FILES, BAD_MODELS, replacing, setting, sharded
+from tests.fixtures.models.tiny import save_model, text, tiny_llama
 from worker.base_models.folder_check import why_unusable
 from worker.base_models.model_store import ensure_model, load_errors_explained
 from worker.engine.base.base_model import ResidentBase

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from core.catalog import BaseModelEntry
 from core.errors import JobError, OutsideFault
 from worker.base_models import model_store
-from worker.base_models.model_store import ensure_model, load_errors_explained
+from worker.base_models.model_store import HASH_NAME, ensure_model, ensure_tokenizer, load_errors_explained
 
 
 def make_entry(**changes: object) -> BaseModelEntry:
@@ -53,6 +53,17 @@ def hub(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iter
 def test_a_hub_in_trouble_requeues_the_job(hub: None, tmp_path: Path) -> None:
     with pytest.raises(OutsideFault, match="The hub did not answer"):
         ensure_model(make_entry(), tmp_path)
+
+
+@pytest.mark.parametrize("hub", [500], indirect=True)
+def test_a_tokenizer_is_fetched_only_if_its_model_is_not_there(hub: None, tmp_path: Path) -> None:
+    assert ensure_tokenizer(make_entry(source="folder", path=tmp_path / "own"), tmp_path) == tmp_path / "own"
+    with pytest.raises(OutsideFault, match="The hub did not answer"):
+        ensure_tokenizer(make_entry(), tmp_path)
+    model = tmp_path / "tiny" / "main"
+    model.mkdir()
+    (model / HASH_NAME).touch()
+    assert ensure_tokenizer(make_entry(), tmp_path) == model
 
 
 @pytest.mark.parametrize("hub", [401, 404], indirect=True)

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from core.compositions.methods import Method, needs_one_rank, prunes
 from core.compositions.requests import ComposeRequest, resolved
 from core.errors import JobError
-from tests.fixtures.tiny import save_model, tiny_llama
+from tests.fixtures.models.tiny import save_model, tiny_llama
 from worker.compose.methods import Lora, compose, quantile_of
 from worker.engine.generate.adapters.check import AdapterRefused
 from worker.engine.generate.adapters.plain_lora import ScaledFactors, read_plain_lora

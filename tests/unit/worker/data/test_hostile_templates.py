@@ -3,8 +3,8 @@
 import pytest
 
 from core.errors import JobError
-from tests.fixtures.api import row
-from tests.fixtures.tiny import text
+from tests.fixtures.models.tiny import text
+from tests.fixtures.service.api import row
 from worker.data.render import Rendering
 
 HOSTILE = {

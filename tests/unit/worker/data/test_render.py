@@ -4,11 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
-from core.datasets.kinds import Kind
 from core.errors import JobError
+from tests.fixtures.rows.rendering import make_tokenizer, render
 from worker.data.render import Rendering
 from worker.rows import Row
 
@@ -24,18 +22,6 @@ ADDS_A_NAME = "{% for message in messages %}{{ message.content + message.get('na
 HELLO = {"role": "assistant", "content": "Hello!"}
 QUESTION = {"role": "user", "content": "Who are you?"}
 ANSWER = {"role": "assistant", "content": "A shop assistant."}
-
-
-def make_tokenizer(template: str | None) -> Any:
-    """Return a tokenizer with one token for each byte."""
-    alphabet = {letter: index for index, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    tokenizer = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=template)
-
-
-def render(tokenizer: Any, row: dict[str, Any], limit: int = 1000, kind: Kind = "chat") -> list[Row]:
-    return list(Rendering(tokenizer, limit, "training_file", kind).render([(7, row)]))
 
 
 def render_one(template: str | None, *messages: dict[str, Any]) -> list[Row]:
@@ -112,7 +98,7 @@ def test_a_warning_about_long_rows_names_the_first_lines_and_counts_all() -> Non
     assert message.startswith(
         "training_file: lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 490 more are longer than 130 tokens"
     )
-    assert data == {"count": 500, "lines": list(range(1, 101))}
+    assert data == {"code": "row_cut", "count": 500, "lines": list(range(1, 101))}
 
 
 def test_rows_that_were_not_cut_or_skipped_cause_no_warning() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import JobError, LeaseLost, OutsideFault
 from core.tables import File
-from tests.fixtures.api import dataset
+from tests.fixtures.service.api import dataset
 from worker.data.stored_file import fetch
 
 UPLOADED = dataset(12)

@@ -12,7 +12,7 @@ from core.jobs.spec import Hyperparameters, JobSpec
 from core.methods.low_rank import LoraAdapter
 from core.settings import Settings
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.tiny import TINY, write_base
+from tests.fixtures.models.tiny import TINY, write_base
 from worker.devices.model_slot import ModelSlot
 from worker.devices.process_group import ProcessGroup
 from worker.devices.watchdog import Watchdog

@@ -14,7 +14,7 @@ from core.errors import Unavailable
 from core.jobs.spec import TrainingOptions
 from core.settings import Settings
 from tests.fixtures.engine.training import make_spec
-from tests.fixtures.tiny import OTHER, TINY, write_base
+from tests.fixtures.models.tiny import OTHER, TINY, write_base
 from worker.devices.lending import Lending
 from worker.devices.model_slot import ModelSlot
 from worker.devices.turns import Turns
@@ -35,7 +35,7 @@ class Lender:
         """Ask for a base model as the server does, and let the trainer answer."""
         entry = self._entries[model] if isinstance(model, str) else model
         got = self._pool.submit(self.lending.get, entry, self.asked_back.set)
-        assert self.asked.wait(30)
+        assert self.asked.wait(120)
         self.asked.clear()
         self.lending.answer(training)
         return got
@@ -48,31 +48,31 @@ def lender(tmp_path: Path) -> Iterator[Lender]:
 
 
 def test_what_is_lent_is_the_resident_base_model_itself(lender: Lender) -> None:
-    base = lender.ask(TINY, training=False).result(30)
+    base = lender.ask(TINY, training=False).result(120)
     assert base is lender.slot.base
     lender.lending.give_back()
-    assert lender.ask(TINY, training=True).result(30) is base, "jobs train on it, and it is lent again"
+    assert lender.ask(TINY, training=True).result(120) is base, "jobs train on it, and it is lent again"
 
 
 def test_another_base_model_takes_the_place_only_while_nothing_trains(lender: Lender) -> None:
-    lender.ask(TINY, training=False).result(30)
+    lender.ask(TINY, training=False).result(120)
     with pytest.raises(Unavailable) as refused:
-        lender.ask(OTHER, training=True).result(30)
+        lender.ask(OTHER, training=True).result(120)
     assert refused.value.code == "device_taken"
     assert lender.slot.resident == TINY
     lender.lending.give_back()
-    lender.ask(OTHER, training=False).result(30)
+    lender.ask(OTHER, training=False).result(120)
     assert lender.slot.resident == OTHER
 
 
 def test_a_base_model_in_another_precision_is_another_one(lender: Lender) -> None:
-    published = lender.ask(TINY, training=False).result(30)
+    published = lender.ask(TINY, training=False).result(120)
     quantised = published.entry.in_precision("int8")
     lender.lending.give_back()
     with pytest.raises(Unavailable, match=f"{TINY} in int8") as refused:
-        lender.ask(quantised, training=True).result(30)
+        lender.ask(quantised, training=True).result(120)
     assert refused.value.code == "device_taken"
-    base = lender.ask(quantised, training=False).result(30)
+    base = lender.ask(quantised, training=False).result(120)
     assert base.entry == quantised
     assert lender.slot.resident == TINY
 
@@ -87,18 +87,18 @@ def test_jobs_of_one_precision_train_together(lender: Lender, precision: Any) ->
 
 def test_the_trainer_waits_for_its_base_model_and_lets_the_last_answers_be_computed(lender: Lender) -> None:
     with ThreadPoolExecutor() as pool, lender.turns.held():
-        lender.ask(TINY, training=False).result(30)
+        lender.ask(TINY, training=False).result(120)
         reclaimed = pool.submit(lender.lending.reclaim)
-        assert lender.asked_back.wait(30)
+        assert lender.asked_back.wait(120)
         with lender.turns.turn():
             assert not reclaimed.done()
         lender.lending.give_back()
-        reclaimed.result(30)
+        reclaimed.result(120)
 
 
 def test_what_was_given_back_is_not_asked_for(lender: Lender) -> None:
     lender.lending.reclaim()
-    lender.ask(TINY, training=False).result(30)
+    lender.ask(TINY, training=False).result(120)
     lender.lending.give_back()
     lender.lending.reclaim()
     assert not lender.asked_back.is_set()

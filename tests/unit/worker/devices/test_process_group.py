@@ -12,7 +12,7 @@ from core.estimates.measures import Measures, Recompute
 from core.jobs.spec import Hyperparameters, JobSpec
 from core.settings import Settings
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.tiny import TINY, write_base
+from tests.fixtures.models.tiny import TINY, write_base
 from worker.devices.model_slot import ModelSlot
 from worker.devices.process_group import ProcessGroup
 from worker.devices.watchdog import Watchdog
@@ -49,7 +49,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def load_beside(processes: Processes, catalog: Path) -> ModelSlot:
     settings = Settings(catalog_file=catalog, home=catalog.parent)
     slot = ModelSlot(settings, CPU)
-    ProcessGroup(slot, processes, None, Watchdog(60))._load(SPEC)
+    ProcessGroup(slot, processes, None, Watchdog(60))._local.load(SPEC)
     return slot
 
 
@@ -71,7 +71,7 @@ def test_only_a_process_alone_is_asked_whether_to_abandon_a_pass(processes: Proc
         questions.append(None)
         return True
 
-    with group._pass_context(abandon) as context:
+    with group._local.pass_context(abandon) as context:
         assert context.abandon() is asked
         assert len(questions) == asked
         assert context.processes is processes
@@ -85,7 +85,7 @@ def test_an_operator_decides_what_is_computed_again(catalog: Path, asked: str, e
     slot.load(slot.find(TINY))
     group = ProcessGroup(slot, ALONE, None, Watchdog(60), settings.recompute)
     group.join("job", SPEC, store_rows(make_rows(4, seed=0)), {})
-    with group._pass_context(lambda: False) as context:
+    with group._local.pass_context(lambda: False) as context:
         assert context.recompute is Recompute(expected)
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from tests.fixtures.api import wait_for
+from tests.fixtures.service.api import wait_for
 from worker.devices.turns import MOST_SECONDS, Turns
 
 MICRO_BATCH, STEP = 1.0, 0.125  # seconds
@@ -58,7 +58,7 @@ def test_chats_get_their_share_of_the_time_to_a_step(share: float) -> None:
             device.train(1)
             device.wait_until_wanted()  # as in a micro-batch that takes its time
         sampled, trained = device.sampled, device.trained
-    thread.join(30)
+    thread.join(120)
     assert abs(sampled - trained * share / (1 - share)) <= STEP
     assert not thread.is_alive(), "once nobody trains, they go on to their end"
 
@@ -71,7 +71,7 @@ def test_nothing_is_saved_up_while_nobody_chats() -> None:
         device.wait_until_wanted()
         device.train(1)
         assert device.sampled <= MICRO_BATCH + STEP
-    thread.join(30)
+    thread.join(120)
 
 
 def test_what_one_turn_took_too_much_is_waited_for_also_after_nobody_chatted() -> None:
@@ -86,7 +86,7 @@ def test_what_one_turn_took_too_much_is_waited_for_also_after_nobody_chatted() -
         assert device.sampled == 0, "the debt is not paid off yet"
         device.train(8)
         assert device.sampled == STEP
-    first.join(30)
+    first.join(120)
     with device.turns.held():
         device.turns._owed = -10.0
         device.train(4)  # nobody waits
@@ -96,7 +96,7 @@ def test_what_one_turn_took_too_much_is_waited_for_also_after_nobody_chatted() -
         assert device.sampled == STEP, "four seconds of training do not forgive a debt of ten"
         device.train(6)
         assert device.sampled == 2 * STEP
-    second.join(30)
+    second.join(120)
 
 
 def test_a_turn_is_bounded_however_long_a_micro_batch_was() -> None:
@@ -107,7 +107,7 @@ def test_a_turn_is_bounded_however_long_a_micro_batch_was() -> None:
         device.now += 1000
         device.turns.give()
         assert device.sampled == MOST_SECONDS
-    thread.join(30)
+    thread.join(120)
 
 
 def test_a_turn_ends_as_soon_as_nobody_has_anything_to_compute() -> None:
@@ -120,7 +120,7 @@ def test_a_turn_ends_as_soon_as_nobody_has_anything_to_compute() -> None:
         before = device.now
         device.turns.give()
         assert device.now == before
-    thread.join(30)
+    thread.join(120)
 
 
 def test_no_two_threads_compute_at_once() -> None:
@@ -143,7 +143,7 @@ def test_no_two_threads_compute_at_once() -> None:
             assert inside == 0, "nobody computes while the trainer does"
         with device.turns.released():
             for thread in threads:
-                thread.join(30)
+                thread.join(120)
     assert most == 1
 
 
@@ -158,7 +158,7 @@ def test_the_trainer_waits_for_what_the_device_still_computes_only_if_others_wai
         wait_for(lambda: turns._waiting)
         turns.give()
         assert waited
-    thread.join(30)
+    thread.join(120)
 
 
 def _one_turn(turns: Turns) -> None:

@@ -10,8 +10,8 @@ from transformers import GPT2Config, Qwen3Config
 
 from core.errors import JobError
 from core.exports.requests import GgufAdapterExport, GgufExport
-from tests.fixtures.llamacpp import llama_cpp
-from tests.fixtures.random_adapters import VOCABULARY, MakeSource, save_base, small_llama
+from tests.fixtures.models.random_adapters import VOCABULARY, MakeSource, save_base, small_llama
+from tests.fixtures.outside.llamacpp import llama_cpp
 from tests.unit.worker.exports.test_lora import TOKENS, logits, lora
 from worker.exports.gguf_files.adapter import write_gguf_adapter
 from worker.exports.gguf_files.model import write_gguf

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from core.errors import JobError
 from core.exports.requests import LoraExport, MlxExport
 from core.storage.artifacts import WEIGHTS_NAME
-from tests.fixtures.random_adapters import MakeSource
+from tests.fixtures.models.random_adapters import MakeSource
 from worker.exports.lora import write_lora, write_mlx
 from worker.exports.low_rank import low_rank_update
 from worker.exports.merging import load_merged

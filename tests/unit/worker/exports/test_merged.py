@@ -7,7 +7,7 @@ from peft import LoHaConfig
 from transformers import AutoModelForCausalLM
 
 from core.exports.requests import MergedExport
-from tests.fixtures.random_adapters import MakeSource
+from tests.fixtures.models.random_adapters import MakeSource
 from tests.unit.worker.exports.test_lora import TOKENS, logits, lora
 from worker.exports.merged import write_merged
 

@@ -11,9 +11,9 @@ from huggingface_hub import constants, get_session
 from core.egress import Egress
 from core.errors import JobError, OutsideFault
 from core.exports.destinations import HubDestination, S3Destination
-from tests.fixtures.hub import TOKEN, Hub, Repository
-from tests.fixtures.ports import free_port
-from tests.fixtures.receiver import Receiver
+from tests.fixtures.outside.hub import TOKEN, Hub, Repository
+from tests.fixtures.outside.receiver import Receiver
+from tests.fixtures.processes.ports import free_port
 from worker.exports.push.hub import SECONDS, push_to_hub
 from worker.exports.push.progress import Progress
 from worker.exports.push.reasons import MAX_REASON

@@ -1,6 +1,5 @@
 """Checkpoints that the real loralib has written: what is stored gives loralib's own logits in plain PEFT."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +8,16 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from core.catalog import BaseModelEntry
 from core.errors import InvalidRequest
 from core.serving.imports import ImportOrder
-from tests.fixtures.tiny import save_model, tiny_llama
+from tests.fixtures.models.loralib_models import ALPHA, R, with_loralib
+from tests.fixtures.models.tiny import save_model, tiny_llama
 from worker.imports.importing import import_file
 
-R, ALPHA = 4, 6
 MAX_BYTES = 2**24
 QUERIES_AND_VALUES = [True, False, True]
 TOKENS = torch.tensor([[5, 17, 250, 3, 99, 42]])
@@ -38,36 +37,6 @@ def entry(folder: Path) -> BaseModelEntry:
         license="MIT",
         max_length=64,
     )
-
-
-def adapted(layer: Any, enabled: list[bool] | None) -> nn.Module:
-    """Return loralib's layer in place of a frozen one, with random factors and the same weights."""
-    transposed = not isinstance(layer, nn.Linear)
-    rows, columns = layer.weight.shape
-    inputs, outputs = (rows, columns) if transposed else (columns, rows)
-    options = {"r": R, "lora_alpha": ALPHA, "fan_in_fan_out": transposed, "merge_weights": False}
-    if enabled is None:
-        made = loralib.Linear(inputs, outputs, bias=layer.bias is not None, **options)
-    else:
-        made = loralib.MergedLinear(inputs, outputs, enable_lora=enabled, **options)
-    made.weight.data = layer.weight.data.clone()
-    if layer.bias is not None:
-        made.bias.data = layer.bias.data.clone()
-    nn.init.normal_(made.lora_A, 0, 0.3)
-    nn.init.normal_(made.lora_B, 0, 0.3)
-    return made
-
-
-def with_loralib(base: nn.Module, enabled: list[bool] | None) -> Any:
-    """Return a copy of the model in which loralib adapts projections of every block."""
-    torch.manual_seed(1)
-    model = copy.deepcopy(base)
-    for name, module in list(base.named_modules()):
-        leaf = name.rpartition(".")[2]
-        if leaf in ("c_attn", "c_fc", "q_proj", "down_proj"):
-            merged = enabled if leaf == "c_attn" else None
-            model.get_submodule(name.rpartition(".")[0]).register_module(leaf, adapted(module, merged))
-    return model
 
 
 @torch.no_grad()

@@ -20,3 +20,4 @@ def test_every_objective_but_supervised_has_a_loss(objective: Objective) -> None
     else:
         assert isinstance(loss, ObjectiveLoss)
         assert type(loss).__module__ == f"worker.objectives.{objective.name}"
+        assert loss.rows == 2  # a pair of answers, or an answer and its companion

@@ -8,8 +8,8 @@ import pytest
 from peft import LoraConfig, PrefixTuningConfig
 
 from core.errors import JobError
-from core.portability.report import Measurement, RuntimeReport
-from tests.fixtures.random_adapters import MakeSource
+from core.portability.report import Measurement, Prompts, RuntimeReport
+from tests.fixtures.models.random_adapters import MakeSource
 from worker.exports.source import Source
 from worker.portability.measure import measure
 from worker.portability.runtimes import LlamaCpp, Peft
@@ -46,15 +46,16 @@ def test_a_lora_answers_alike_in_peft_and_in_both_forms_in_llama_cpp(
     make_source: MakeSource, tmp_path: Path
 ) -> None:
     found = measured(make_source(lora()), tmp_path)
-    assert found.prompts.model_dump() == {"count": 3, "source": "validation_file", "new_tokens": 16}
+    assert found.prompts == Prompts(count=20, from_validation_file=3, from_general_list=17, new_tokens=16)
     reports = of(found)
     for runtime, form in (("peft", "as_it_is"), ("llama_cpp", "gguf_adapter")):
         report = reports[runtime]
         assert (report.status, report.measured, report.needs) == ("works", True, form)
         assert report.version
         assert report.figures is not None
-        assert (report.figures.greedy_equal, report.figures.template_tokens_equal) == (3, True)
+        assert (report.figures.prompts, report.figures.template_tokens_equal) == (20, True)
     assert reports["peft"].figures is not None
+    assert reports["peft"].figures.greedy_equal == 20
     assert (reports["peft"].figures.max_logprob_difference or 0) < 1e-3
     attempts = reports["llama_cpp"].attempts
     assert [(each.form, each.loads, each.reason) for each in attempts] == [
@@ -86,7 +87,7 @@ def test_a_tokenizer_with_another_template_is_found(make_source: MakeSource, tmp
     assert report.status == "differs"
     assert "renders chats to other tokens" in report.reason
     assert report.figures is not None
-    assert report.figures.greedy_equal == 3
+    assert report.figures.greedy_equal == 20
 
 
 def test_a_runtime_that_dies_of_the_files_is_reported_with_its_end(

@@ -7,12 +7,12 @@ import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig
 
-from tests.fixtures.random_adapters import MakeSource, save_base, small_llama
+from tests.fixtures.models.random_adapters import MakeSource, save_base, small_llama
 from worker.exports.merging import load_with_adapter
 from worker.portability.ours import base_in_fp32, our_answers
 from worker.portability.prompts import PromptSet
 
-PROMPTS = PromptSet("general", [[5, 17, 400], [31, 9, 220, 8, 77]], None)
+PROMPTS = PromptSet([[5, 17, 400], [31, 9, 220, 8, 77]], None)
 CONFIGS = {
     "lora": LoraConfig(r=4, target_modules=["q_proj", "down_proj"], task_type="CAUSAL_LM"),
     "prefix_tuning": PrefixTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM"),

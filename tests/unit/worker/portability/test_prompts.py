@@ -73,12 +73,20 @@ def test_a_deleted_file_or_none_gives_no_rows() -> None:
 def test_long_rows_are_left_out_and_the_first_twenty_others_are_taken(tokenizer: Any) -> None:
     long = [{"role": "user", "content": "word " * 1000}]
     found = prompts_for(tokenizer, 512, [long, *([USER] for _ in range(30))])
-    assert (found.source, len(found.tokens), found.chats) == ("validation_file", COUNT, [[USER]] * COUNT)
+    assert (found.of_rows, len(found.tokens), found.chats) == (COUNT, COUNT, [[USER]] * COUNT)
+
+
+def test_a_short_file_is_filled_up_to_twenty_with_general_prompts(tokenizer: Any) -> None:
+    found = prompts_for(tokenizer, 512, [[USER]] * 3)
+    assert found.chats is not None
+    asked = [chat[-1]["content"] for chat in found.chats]
+    assert (found.of_rows, len(found.tokens)) == (3, COUNT)
+    assert asked == ["Hello"] * 3 + list(GENERAL[: COUNT - 3])
 
 
 def test_the_general_prompts_are_asked_without_a_row_that_fits(tokenizer: Any) -> None:
     found = prompts_for(tokenizer, 512, [])
-    assert (found.source, len(found.tokens), len(GENERAL)) == ("general", COUNT, COUNT)
+    assert (found.of_rows, len(found.tokens), len(GENERAL)) == (0, COUNT, COUNT)
     assert found.chats is not None
     assert tokenizer.decode(found.tokens[0]).endswith("<|im_start|>assistant\n")
 
@@ -90,9 +98,10 @@ def test_rows_that_the_template_refuses_are_left_out(tokenizer: Any) -> None:
         "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + before
     )
     try:
-        assert prompts_for(tokenizer, 512, [system, [USER]]).chats == [[USER]]
+        found = prompts_for(tokenizer, 512, [system, [USER]])
     finally:
         tokenizer.chat_template = before
+    assert (found.of_rows, (found.chats or [])[0]) == (1, [USER])
 
 
 def test_a_model_without_a_template_gets_the_texts_themselves(tokenizer: Any) -> None:
@@ -101,7 +110,7 @@ def test_a_model_without_a_template_gets_the_texts_themselves(tokenizer: Any) ->
         found = prompts_for(tokenizer, 512, [[USER]])
     finally:
         tokenizer.chat_template = before
-    assert (found.source, found.chats, len(found.tokens)) == ("general", None, COUNT)
+    assert (found.of_rows, found.chats, len(found.tokens)) == (0, None, COUNT)
 
 
 def test_a_template_that_refuses_everything_is_left_out(tokenizer: Any) -> None:
@@ -110,5 +119,5 @@ def test_a_template_that_refuses_everything_is_left_out(tokenizer: Any) -> None:
         found = prompts_for(tokenizer, 512, [[USER]])
     finally:
         tokenizer.chat_template = before
-    assert (found.source, found.chats, len(found.tokens)) == ("general", None, COUNT)
+    assert (found.of_rows, found.chats, len(found.tokens)) == (0, None, COUNT)
     assert all(found.tokens)

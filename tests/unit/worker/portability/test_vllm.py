@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from peft import LoraConfig
 
-from tests.fixtures.random_adapters import MakeSource, save_base
-from tests.fixtures.vllm import vllm_python, wide_llama
+from tests.fixtures.models.random_adapters import MakeSource, save_base
+from tests.fixtures.outside.vllm import vllm_python, wide_llama
 from worker.portability.measure import measure
 from worker.portability.runtimes import Vllm
 

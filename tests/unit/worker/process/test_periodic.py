@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.testing import capture_logs
 
-from tests.fixtures.api import wait_for
+from tests.fixtures.service.api import wait_for
 from worker.process.periodic import Periodic
 
 
@@ -42,14 +42,14 @@ def test_stop_returns_at_once_and_the_call_under_way_is_the_last() -> None:
     def wait() -> None:
         calls.append(1)
         begun.set()
-        go_on.wait(10)
+        go_on.wait(120)
 
     periodic = Periodic("slow", 0.01, wait)
     periodic.start()
-    assert begun.wait(10)
+    assert begun.wait(120)
     periodic.stop()
     go_on.set()
-    periodic.join(10)
+    periodic.join(120)
     assert not any(thread.name == "slow" for thread in threading.enumerate())
     assert len(calls) == 1
 
@@ -58,5 +58,5 @@ def test_stop_does_not_wait_for_the_next_call() -> None:
     periodic = Periodic("seldom", 600, lambda: None)
     periodic.start()
     periodic.stop()
-    periodic.join(10)
+    periodic.join(120)
     assert not any(thread.name == "seldom" for thread in threading.enumerate())

@@ -1,12 +1,14 @@
 """A job's validation is made when it is due, and made again, with the same result, if it was abandoned."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from core.jobs.evaluation_schedule import EVAL_EXAMPLES
 from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
 from core.objectives.orpo import Orpo
 from core.objectives.supervised import Supervised
@@ -15,11 +17,13 @@ from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec, make_trainee
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.generate.answers import Answer
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
+from worker.engine.step.passes import Abandoned
 from worker.engine.step.totals import Evaluation
 from worker.engine.step.trainee import StepResult
-from worker.report.evaluation import EVAL_EXAMPLES, Evaluator
+from worker.report.evaluation import Evaluator
 from worker.report.reporter import JobEvent, Reporter
 from worker.report.training_record import TrainingRecord
 from worker.rows import Row
@@ -38,6 +42,7 @@ def test_an_abandoned_validation_is_made_after_the_resume_and_reported_once(base
         progress=lambda progress: phases.append(progress.phase),
         metrics=lambda metrics, _message: reported.append(metrics.data),
         decided=True,
+        is_best=False,  # so no prompts are answered
     )
 
     def evaluator_from(record: TrainingRecord) -> Evaluator:
@@ -64,6 +69,22 @@ def test_an_abandoned_validation_is_made_after_the_resume_and_reported_once(base
     assert resumed.record == undisturbed.record
     assert resumed.at_best
     assert "validating" in phases
+
+
+def test_the_time_of_a_spread_step_is_that_of_all_its_rounds(base: ResidentBase) -> None:
+    spec = make_spec(hyperparameters=ONE_STEP)
+    trainee = make_trainee(base, "job", spec, make_rows(12, 0))
+    process_group = process_group_on(base, MAX_TOKENS, trainee)
+    (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()
+    assert isinstance(result, StepResult)
+    evaluator = Evaluator(process_group, trainee, Scripted({}), [], spec, TrainingRecord())
+    evaluator.note_share(seconds=2.0)
+    evaluator.note_share(seconds=1.0)
+    evaluator.step(result, seconds=1.0)
+    assert evaluator.trained_seconds == 4.0
+    assert evaluator.latest["tokens_per_second"] == result.tokens / 4.0
+    evaluator.step(result, seconds=1.0)
+    assert evaluator.trained_seconds == 5.0
 
 
 @pytest.mark.parametrize(("objective", "trained"), [(Supervised(), pairs(6)), (Orpo(), pairs(12))])
@@ -102,6 +123,7 @@ class Scripted(Reporter):
     rows_per_example: int = 1
     at_epoch_end: bool = False
     decided: bool = True
+    is_best: bool = False  # so no prompts are answered
     events: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -130,7 +152,13 @@ class Scripted(Reporter):
         pass
 
 
-def run(script: Scripted, spec: JobSpec, record: TrainingRecord, until: int) -> Evaluator:
+def run(
+    script: Scripted,
+    spec: JobSpec,
+    record: TrainingRecord,
+    until: int,
+    abandon: Callable[[], bool] = lambda: False,
+) -> Evaluator:
     """Evaluate a scripted job up to a step or its end."""
     evaluator = Evaluator(
         cast(Any, script), cast(Any, script), cast(Any, script), make_rows(20, 1), spec, record
@@ -141,7 +169,7 @@ def run(script: Scripted, spec: JobSpec, record: TrainingRecord, until: int) -> 
         evaluator.step(
             StepResult(script.step, loss, 0.5, tokens=10, learning_rate=1e-4, gradient_norm=1.0), 1.0
         )
-        evaluator.validate(lambda: False)
+        evaluator.validate(abandon)
     return evaluator
 
 
@@ -172,6 +200,45 @@ def test_patience_ends_a_job_at_the_same_step_whether_it_was_interrupted_or_not(
     again = Scripted(rising(best=50), step=90)
     run(again, spec, loads_dumps(evaluator.record), until=1000)
     assert again.step == 90, "a job that is resumed after its last step makes no other"
+
+
+@dataclass
+class Answering(Scripted):
+    """Scripted, and its trainee answers prompts. Only this reporter's job counts, so it answers."""
+
+    is_best: bool = True
+    adapter: Any = field(default_factory=lambda: SimpleNamespace(name="job"))
+
+    def answer(self, _trainee: Any, _rows: Any, _tokens: int, abandon: Callable[[], bool]) -> list[Answer]:
+        if abandon():
+            raise Abandoned
+        return [Answer(1, "prompt", "expected", f"answer at {self.step}", finished=True)]
+
+    @property
+    def answered(self) -> list[int]:
+        """The steps whose answers were reported."""
+        return [event["step"] for event in self.events if "rows" in event]
+
+
+def test_a_worker_that_stops_when_a_job_ends_early_leaves_its_answers_to_the_next_one() -> None:
+    spec = make_spec(training=TrainingOptions(eval_steps=10, early_stopping_patience=4))
+    begun = run(Answering({}), spec, TrainingRecord(), until=0)
+    assert not begun.complete, "the model that the job begins with has not answered"
+    begun.validate(lambda: False)
+    script = Answering(rising(best=50))
+    record = run(script, spec, TrainingRecord(), until=80).record
+    stopped = run(script, spec, loads_dumps(record), until=90, abandon=lambda: True)
+    assert (script.finished, stopped.complete, script.answered) == (True, False, [])
+    kept = loads_dumps(stopped.record)
+    next_one = Answering(rising(best=50), step=90)
+    resumed = run(next_one, spec, kept, until=90)
+    resumed.validate(lambda: False)
+    assert (resumed.complete, next_one.answered) == (True, [90])
+    assert [event["code"] for event in next_one.events if "code" in event] == ["early_stopping"]
+    assert resumed.progress_made != stopped.progress_made, "a checkpoint of the answered state has news"
+    again = Answering(rising(best=50), step=90)
+    run(again, spec, loads_dumps(resumed.record), until=90).validate(lambda: False)
+    assert again.answered == []
 
 
 def loads_dumps(record: TrainingRecord) -> TrainingRecord:

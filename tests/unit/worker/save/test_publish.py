@@ -93,7 +93,8 @@ def test_the_card_tells_how_to_load_what_is_there() -> None:
     assert "library_name: transformers" in model
     assert "base_model_relation: finetune" in model
     assert "vllm serve path" in model
-    assert "peft" not in model
+    assert "import PeftModel" not in model
+    assert "library_name: peft" not in model
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from worker.save.shipping import Shipping
 
-SECONDS = 10
+SECONDS = 120
 
 
 class Loads:

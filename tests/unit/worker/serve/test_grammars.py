@@ -7,8 +7,8 @@ import jsonschema
 import pytest
 
 from core.errors import InvalidRequest
-from core.serving.chat import ChatRequest
-from tests.fixtures.tiny import text
+from core.serving.schemas.chat import ChatRequest
+from tests.fixtures.models.tiny import text
 from worker.engine.generate.grammars import Grammars
 from worker.engine.generate.requests import Grammar
 from worker.serve.answering.grammars import grammar_of

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from core.errors import InvalidRequest
-from core.serving.chat import ChatRequest
-from tests.fixtures import tiny
+from core.serving.schemas.chat import ChatRequest
+from tests.fixtures.models import tiny
 from worker.data.render import Rendering
 from worker.serve.answering.prompts import chat_prompt, text_prompt
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from core.settings import Settings
-from tests.fixtures.api import wait_for
+from tests.fixtures.service.api import wait_for
 from worker.supervise.launch import kill_trainer, start_trainer
 
 # Like torchrun: each process leads a session of its own

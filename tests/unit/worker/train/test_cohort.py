@@ -9,17 +9,20 @@ from typing import Any, cast
 
 import pytest
 import torch
+from torch import Tensor
 
 from core.errors import JobError, LeaseLost
+from core.jobs.spec import Hyperparameters
 from core.storage.object_store import ObjectStore
 from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec, make_trainee
+from worker.devices import orders
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step import loop
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
-from worker.engine.step.trainee import StepResult, Trainee
+from worker.engine.step.trainee import Trainee
 from worker.rows import Row
 from worker.train.cohort import Cohort
 from worker.train.server_probe import ServerProbe
@@ -32,8 +35,17 @@ MIDDLE = 3  # the number of the look at the lease before the second micro-batch
 class Job:
     """A TrainingJob without servers: it counts the looks at its lease, and remembers how it ended."""
 
-    def __init__(self, base: ResidentBase, name: str, on_look: Callable[["Job"], None] = lambda _: None):
-        self.own: Trainee = make_trainee(base, name, make_spec(), make_rows(12, 0))
+    def __init__(
+        self,
+        base: ResidentBase,
+        name: str,
+        on_look: Callable[["Job"], None] = lambda _: None,
+        batch_size: int = 4,
+        rows: int = 12,
+    ):
+        size = Hyperparameters(n_epochs=2, batch_size=batch_size, learning_rate_multiplier=1.0)
+        spec = make_spec(hyperparameters=size)
+        self.own: Trainee = make_trainee(base, name, spec, make_rows(rows, 0))
         self.trainee: Any = self.own
         self.lease = SimpleNamespace(job_id=name)
         self.job_lease = SimpleNamespace(check=self._look, pause_requested=False)
@@ -46,6 +58,7 @@ class Job:
         self.alone = False
         self.looks = 0
         self.settled = 0
+        self.shares = 0
         self.given_back_for = ""
         self.on_wait: Callable[[], object] = lambda: None
         self.evaluated: list[Row] = []
@@ -71,6 +84,9 @@ class Job:
             raise result
         self.steps.append(result.step)
         self.losses.append(result.loss)
+
+    def after_share(self, _trainee: Any, _seconds: float) -> None:
+        self.shares += 1
 
     def settle(self, abandon: Callable[[], bool]) -> None:
         self.settled += 1
@@ -190,6 +206,108 @@ def test_a_job_claimed_again_takes_the_place_of_its_former_self(base: ResidentBa
     assert again
 
 
+def huge_and_small(base: ResidentBase) -> tuple[Job, Job]:
+    """Return a job whose step has many micro-batches, and one with a row a step."""
+    return Job(base, "huge", batch_size=24, rows=48), Job(base, "small", batch_size=1, rows=5)
+
+
+def into_the_step(cohort: Cohort, huge: Job) -> None:
+    """Train until some micro-batches of the huge job's step have been computed."""
+    while not gathered(huge).any():
+        assert cohort.train()
+    assert huge.steps == []
+
+
+def gathered(job: Job) -> Tensor:
+    return torch.stack(job.own.adapter.parameters.lane_gradients)
+
+
+def test_jobs_end_in_the_order_of_their_own_work(base: ResidentBase) -> None:
+    huge, small = huge_and_small(base)
+    middle = Job(base, "middle", batch_size=2, rows=30)
+    ends: list[str] = []
+    cohort = cohort_of(base, huge, middle, small)
+    while cohort.jobs:
+        cohort.train()
+        ends += [
+            job.lease.job_id for job in (huge, middle, small) if job.ended and job.lease.job_id not in ends
+        ]
+        if not small.ended:
+            assert huge.steps == []
+    assert ends == ["small", "middle", "huge"]
+    assert huge.steps == [1, 2, 3, 4]
+    assert huge.shares >= len(small.steps)
+
+
+@pytest.mark.parametrize("how", ["left", "paused", "given back"])
+def test_a_job_leaves_in_the_middle_of_a_spread_step_with_the_state_before_it(
+    base: ResidentBase, how: str
+) -> None:
+    huge, small = huge_and_small(base)
+    before = huge.own.adapter.parameters.master.clone()
+    cohort = cohort_of(base, huge, small)
+    into_the_step(cohort, huge)
+    if how == "left":
+        huge._on_look = lambda job: lose_in_the_middle(job)
+        huge.looks = MIDDLE - 1
+    elif how == "paused":
+        huge.job_lease.pause_requested = True
+    else:
+        cohort.give_back()
+    for _ in range(2):
+        cohort.train()
+    assert huge.ended == how
+    assert huge.own.step == 0
+    assert torch.equal(huge.left_with, before)
+    assert small.steps == list(range(1, 1 + len(small.steps)))
+
+
+def test_a_pause_that_is_taken_back_goes_on_with_the_spread_step(base: ResidentBase) -> None:
+    huge, small = huge_and_small(base)
+    huge.arrived = lambda: False
+    cohort = cohort_of(base, huge, small)
+    into_the_step(cohort, huge)
+    before = gathered(huge)
+    huge.job_lease.pause_requested = True
+    cohort.train()
+    assert torch.equal(gathered(huge), before)
+    huge.pausing = huge.job_lease.pause_requested = False
+    while not huge.steps:
+        cohort.train()
+    twin = Job(base, "huge", batch_size=24, rows=48)
+    cohort_of(base, twin).train()
+    assert huge.losses == pytest.approx(twin.losses, rel=1e-5)
+
+
+def test_a_round_that_breaks_in_a_spread_step_shows_whose_micro_batch_it_was(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The huge job makes its whole step alone. If it made a share, later rounds would break again."""
+    huge, small = huge_and_small(base)
+    computed: list[int] = []
+
+    def round_that_breaks(context: PassContext, trainees: Sequence[Trainee]) -> Any:
+        computed.append(len(trainees))
+        if huge.trainee in trainees and gathered(huge).any():
+            raise torch.OutOfMemoryError
+
+        def look() -> bool:
+            if huge.trainee in trainees and len(trainees) == 1 and gathered(huge).any():
+                raise torch.OutOfMemoryError
+            return context.abandon()
+
+        return train_round(replace(context, abandon=look), trainees)
+
+    cohort = cohort_of(base, huge, small)
+    into_the_step(cohort, huge)
+    made = len(small.steps)
+    monkeypatch.setattr(loop, "train_round", round_that_breaks)
+    cohort.train()
+    assert huge.error is not None
+    assert huge.error.code == "out_of_memory"
+    assert (cohort.jobs, small.steps[made:]) == ([small], [made + 1])
+
+
 @pytest.mark.parametrize("suspect", [False, True])
 def test_a_job_that_waits_for_memory_lets_its_neighbours_step_and_attaches_before_those_behind_it(
     base: ResidentBase, suspect: bool
@@ -224,15 +342,15 @@ def test_a_job_that_is_not_finite_beside_others_alone_is_judged_by_its_step_alon
 ) -> None:
     """The NaN may be a neighbour's that came through a mask, since 0 times NaN is NaN."""
     neighbour, infected = Job(base, "neighbour"), Job(base, "infected")
-    take_step = infected.trainee.take_step
+    complete_gradient = infected.trainee.complete_gradient
 
     def round_that_infects(context: PassContext, trainees: Sequence[Trainee]) -> Any:
-        def step(rows: Sequence[Row], loss: float, accuracy: float) -> StepResult:
+        def complete() -> Tensor:
             if len(trainees) > 1:
                 infected.trainee.adapter.parameters.gradient.fill_(float("nan"))
-            return take_step(rows, loss, accuracy)
+            return complete_gradient()
 
-        monkeypatch.setattr(infected.trainee, "take_step", step)
+        monkeypatch.setattr(infected.trainee, "complete_gradient", complete)
         return train_round(context, trainees)
 
     monkeypatch.setattr(loop, "train_round", round_that_infects)
@@ -308,6 +426,24 @@ def test_what_a_broken_round_has_computed_is_gone_before_its_jobs_step_alone(
         gc.enable()
     assert alive == [False, False, False], "what the joint round computed, twice, and what the first one did"
     assert (first.ended, second.steps) == ("failed", [1])
+
+
+def test_memory_is_given_back_before_the_jobs_of_a_broken_round_step_alone(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU's memory would stay in PyTorch's blocks, cut for the tensors of the joint round."""
+    done: list[object] = []
+
+    def round_that_breaks(context: PassContext, trainees: Sequence[Trainee]) -> Any:
+        done.append(len(trainees))
+        if len(trainees) > 1:
+            raise torch.OutOfMemoryError
+        return train_round(context, trainees)
+
+    monkeypatch.setattr(loop, "train_round", round_that_breaks)
+    monkeypatch.setattr(orders, "collect_garbage", done.append)
+    cohort_of(base, Job(base, "first"), Job(base, "second")).train()
+    assert done == [2, base.device, 1, 1]
 
 
 @pytest.mark.parametrize("names", [["alone"], ["one", "two"]])

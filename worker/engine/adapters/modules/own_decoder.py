@@ -8,9 +8,9 @@ from typing import Any
 from worker.engine.adapters.dynamic_rank import DynamicRank
 from worker.engine.adapters.rank_budget import RankBudget
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.head import Head
-from worker.engine.base.portable import PlainDecoder, PortableDecoder
-from worker.engine.base.text_decoder import TextDecoder
+from worker.engine.decoders.head import Head
+from worker.engine.decoders.portable import PlainDecoder, PortableDecoder
+from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.kernels.projection import LowRank
 from worker.engine.kernels.transformers_attention import NAME
 

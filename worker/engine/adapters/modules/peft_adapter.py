@@ -17,9 +17,9 @@ from worker.engine.adapters.modules.peft_decoder import PromptDecoder, TrainedHe
 from worker.engine.adapters.refusals import other_adapter, refused_by_peft
 from worker.engine.adapters.saving import PEFT_NAME, save_adapter, target_names
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.head import Head
-from worker.engine.base.text_decoder import TextDecoder
 from worker.engine.batch.micro_batch import trial_row
+from worker.engine.decoders.head import Head
+from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.device.health import device_is_broken, is_out_of_memory
 from worker.engine.parameters.flat import FlatParameters
 from worker.engine.parameters.flat_views import flat_views

@@ -11,7 +11,7 @@ from core.methods.method import MethodOptions, with_seeds
 from core.methods.targets import Targets, is_target
 from core.methods.vectors import LnTuningAdapter, TrainableTokensAdapter
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.targets import targets_for_peft
+from worker.engine.decoders.targets import targets_for_peft
 
 
 def peft_config(base: ResidentBase, options: MethodOptions, seed: int) -> PeftConfig:

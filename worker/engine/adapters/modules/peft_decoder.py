@@ -8,12 +8,12 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from core.estimates.measures import Recompute
-from worker.engine.base.adapters_on_axis import AdaptersOnAxis
-from worker.engine.base.head import Head
-from worker.engine.base.portable import Attention, PlainDecoder
-from worker.engine.base.recomputed_modules import recomputing
-from worker.engine.base.text_decoder import Adapters, Path, Projections, TextDecoder
 from worker.engine.batch.micro_batch import MicroBatch
+from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
+from worker.engine.decoders.head import Head
+from worker.engine.decoders.portable import Attention, PlainDecoder
+from worker.engine.decoders.recomputed_modules import recomputing
+from worker.engine.decoders.text_decoder import Adapters, Path, Projections, TextDecoder
 
 
 class PromptDecoder(PlainDecoder):

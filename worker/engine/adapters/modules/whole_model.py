@@ -9,17 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import JobError
+from core.estimates.adapters import FP32, StateBytes
 from core.estimates.workspace import CHUNK_TOKENS
+from core.jobs.spec import JobSpec
 from worker.engine.adapters.modules.own_decoder import WithOwnDecoder, own_decoder
 from worker.engine.adapters.refusals import refuse_other_adapter
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.head import Head
-from worker.engine.base.portable import body_of
 from worker.engine.batch.micro_batch import trial_row
+from worker.engine.decoders.head import Head
+from worker.engine.decoders.portable import body_of
 from worker.engine.device.free_memory import free_bytes
 from worker.engine.parameters.flat_views import flat_views
+from worker.objectives.choose import objective_of
 
-STATE_BYTES = 4 * 4  # fp32, for each parameter: itself, its gradient and AdamW's two moments
 TRIAL_TOKENS = 64  # the length of the row whose activations are measured
 LOGIT_BYTES = 3 * 4  # fp32, for each token of a chunk and word: logits, log-probabilities and their gradient
 MAX_FILE = "5GB"
@@ -33,11 +35,10 @@ class WholeModel(WithOwnDecoder):
     stay the base's own: no gradient reaches them. Tied weights stay tied.
     """
 
-    def __init__(self, base: ResidentBase, name: str, step_tokens: int, keeps_parent: bool = False) -> None:
+    def __init__(self, base: ResidentBase, name: str, step_tokens: int, spec: JobSpec) -> None:
         """Copy the weights. `step_tokens` is the most tokens of a micro-batch.
 
-        `keeps_parent` says whether the job also keeps the weights of another model, its reference. Raises
-        JobError if the training does not fit into memory.
+        Raises JobError if the training does not fit into memory.
         """
         self.name = name
         self._base = base
@@ -46,13 +47,13 @@ class WholeModel(WithOwnDecoder):
         trained = {each: nn.Parameter(each.data) for each in text.values()}
         self._model = _copy_with(base.model, trained)
         self._decoder = own_decoder(base, self._model, Head.of(self._model))
-        self._refuse_without_memory(step_tokens, keeps_parent)
+        self._refuse_without_memory(step_tokens, spec)
         own = {each: trained[parameter] for each, parameter in text.items()}
         self.parameters = flat_views(self._model, own, base.dtype)
 
-    def _refuse_without_memory(self, step_tokens: int, keeps_parent: bool) -> None:
+    def _refuse_without_memory(self, step_tokens: int, spec: JobSpec) -> None:
         """Raise JobError if the training needs more memory than is free."""
-        needed, free = self._needed_bytes(step_tokens, keeps_parent), free_bytes(self._base.device)
+        needed, free = self._needed_bytes(step_tokens, spec), free_bytes(self._base.device)
         if needed > free:
             raise JobError(
                 "out_of_memory",
@@ -62,7 +63,7 @@ class WholeModel(WithOwnDecoder):
                 "adapter.type",
             )
 
-    def _needed_bytes(self, step_tokens: int, keeps_parent: bool) -> int:
+    def _needed_bytes(self, step_tokens: int, spec: JobSpec) -> int:
         """Return the bytes of weights, gradients and moments, and of a step or a saved copy beside them.
 
         While the reference computes with the parent's weights, the job's own wait in a copy, both in fp32.
@@ -79,8 +80,10 @@ class WholeModel(WithOwnDecoder):
         activations = step_tokens * self._kept_bytes() // TRIAL_TOKENS
         on_cpu = self._base.device.type == "cpu"
         saved = numbers * self._base.source_dtype.itemsize if on_cpu else 0
-        parent = 2 * numbers * torch.float32.itemsize if keeps_parent else 0
-        state = numbers * STATE_BYTES + copies + parent
+        parent = 2 * numbers * FP32 if _keeps_parent(spec) else 0
+        own = StateBytes(adapter=FP32 * numbers, gradients=FP32 * numbers, moments=2 * FP32 * numbers)
+        own = own.with_moments(in_eight_bits=spec.training.has_eight_bit_moments)
+        state = own.total + copies + parent
         return state + max(activations + head, saved)
 
     def _kept_bytes(self) -> int:
@@ -146,3 +149,9 @@ def _copy_with(model: nn.Module, replacements: Mapping[nn.Parameter, nn.Paramete
     """
     kept = {id(each): replacements.get(each, each) for each in model.parameters()}
     return copy.deepcopy(model, kept)
+
+
+def _keeps_parent(spec: JobSpec) -> bool:
+    """Return whether the model that the job continues from is the reference of its objective."""
+    objective = objective_of(spec)
+    return bool(spec.lineage) and objective is not None and objective.needs_reference

@@ -17,7 +17,7 @@ from core.storage.artifacts import WEIGHTS_NAME
 from worker.engine.adapters.dora import DoraLayer
 from worker.engine.adapters.modules.own_tree import tree_with_own_config
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.decoder import Decoder
+from worker.engine.decoders.fast import Decoder
 from worker.engine.generate.adapters.check import (
     CONFIG_NAME,
     TENSOR,

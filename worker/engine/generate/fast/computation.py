@@ -1,7 +1,7 @@
 """The fast path: all requests in one ragged step, with keys and values in blocks of one pool."""
 
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.decoder import Decoder
+from worker.engine.decoders.fast import Decoder
 from worker.engine.generate.adapters.served import ServedAdapter
 from worker.engine.generate.fast.block_pool import BLOCK, BlockPool
 from worker.engine.generate.fast.ragged import RaggedDecoder

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worker.engine.base.decoder import Decoder, Layer
-from worker.engine.base.head import capped_logits
+from worker.engine.decoders.fast import Decoder, Layer
+from worker.engine.decoders.head import capped_logits
 from worker.engine.generate.adapters.served import Factors, ServedAdapter
 from worker.engine.generate.fast.block_pool import BLOCK
 from worker.engine.generate.fast.native.step import NativeStep

@@ -1,6 +1,6 @@
 /* Rounds the rows of a matrix to 8 bits, and turns the products of such rows back into numbers.
 
-   A row x of K numbers becomes q of K bytes, with x ≈ scale (q - 128) + offset. NaN and infinity in a row
+   A row x of K numbers becomes q of K bytes with signs, with x ≈ scale q + offset. NaN and infinity in a row
    become a scale of NaN, so that every product of the row is NaN. */
 
 #include <math.h>
@@ -28,7 +28,7 @@ static inline float widened(number t) { return t; }
 static inline number stored(float x) { return x; }
 #endif
 
-static void quantise_row(const number *x, const float *weight, int64_t columns, float *wide, uint8_t *q,
+static void quantise_row(const number *x, const float *weight, int64_t columns, float *wide, int8_t *q,
                          float *scale, float *offset) {
     float lowest[LANES], highest[LANES], probe[LANES]; /* the probe is NaN if a number is not finite */
     for (int l = 0; l < LANES; l++) lowest[l] = INFINITY, highest[l] = -INFINITY, probe[l] = 0;
@@ -60,14 +60,14 @@ static void quantise_row(const number *x, const float *weight, int64_t columns, 
     *offset = low + 128 * step + odd;
     for (int64_t k = 0; k < columns; k++) {
         int32_t nearest = (int32_t)((wide[k] - low) * per_step + 0.5f);
-        q[k] = nearest > 255 ? 255 : nearest;
+        q[k] = (nearest > 255 ? 255 : nearest) - 128;
     }
 }
 
 /* x [rows, columns], whose rows are `stride` numbers apart, times `weight` [columns] if there is one, becomes
    q [rows, columns], scale [rows] and offset [rows]. */
 void quantise_rows(const number *x, const float *weight, int64_t rows, int64_t columns, int64_t stride,
-                   uint8_t *q, float *scale, float *offset, int64_t threads) {
+                   int8_t *q, float *scale, float *offset, int64_t threads) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t t = 0; t < rows; t++) {
         float wide[columns];
@@ -75,17 +75,22 @@ void quantise_rows(const number *x, const float *weight, int64_t rows, int64_t c
     }
 }
 
-/* y [rows, columns] = scale product + offset sums + bias, where `sums` [columns] are the products of a row of
-   ones; `bias` [columns] may be missing. */
-void rescale_rows(const float *product, const float *scale, const float *offset, const float *sums,
-                  const float *bias, int64_t rows, int64_t columns, number *y, int64_t threads) {
+/* y [rows, columns] = scale product outputs + offset sums + bias, where `sums` [columns] are the products of a
+   row of ones. `outputs` [columns], the scales of the other factor, and `bias` [columns] may be missing. */
+void rescale_rows(const int32_t *product, const float *scale, const float *offset, const float *outputs,
+                  const float *sums, const float *bias, int64_t rows, int64_t columns, number *y,
+                  int64_t threads) {
 #pragma omp parallel for num_threads(threads) if (threads > 1)
     for (int64_t t = 0; t < rows; t++) {
-        const float *from = product + t * columns, s = scale[t], b = offset[t];
+        const int32_t *from = product + t * columns;
+        const float s = scale[t], b = offset[t];
         number *to = y + t * columns;
-        if (bias)
-            for (int64_t n = 0; n < columns; n++) to[n] = stored(s * from[n] + b * sums[n] + bias[n]);
-        else
-            for (int64_t n = 0; n < columns; n++) to[n] = stored(s * from[n] + b * sums[n]);
+        for (int64_t n = 0; n < columns; n++) { /* the compiler takes the conditions out of the loop */
+            float value = s * from[n];
+            if (outputs) value *= outputs[n];
+            value += b * sums[n];
+            if (bias) value += bias[n];
+            to[n] = stored(value);
+        }
     }
 }

@@ -1,25 +1,23 @@
 """A frozen weight whose two products are taken in 8 bits.
 
-W [N, K] is rounded to int8 with one scale for each output, and each row of the inputs to u8 with a scale and
-an offset of its own (`rows.py`):
+W [N, K] is rounded to int8 with one scale for each output, and each row of the inputs to int8 with a scale
+and an offset of its own (`rows.py`):
 
-    y  = x Wᵀ ≈ scale ((q - 128) Qᵀ s_N) + offset (Σ_k Q s_N),   W ≈ s_N Q
-    dx = dy W ≈ the same, of (dy s_N) and Qᵀ: there the weight's scales belong to the summed axis
+    y  = x Wᵀ ≈ scale_T (q Qᵀ) scale_N + offset_T (Σ_k Q scale_N),   W ≈ scale_N Q
+    dx = dy W ≈ scale_T (q Q) + offset_T (Σ_n Q),                    q of the rows of dy scale_N
 
-oneDNN multiplies u8 by int8 and sums in int32. It packs Q for each of the two products, so that both copies
-together take as much memory as W in bf16.
+The product is exact in int32. The same Q serves both products, so W takes half of its memory in bf16.
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from worker.engine.kernels.int8.rows import MIDDLE, quantise_rows, rescale_rows
+from worker.engine.kernels.int8.rows import quantise_rows, rescale_rows
 
 LARGEST = 127
-PACKED_FOR = 512  # tokens; the form of the packed weight hardly depends on them
 
 
 def has_fast_int8(device: torch.device) -> bool:
@@ -28,43 +26,13 @@ def has_fast_int8(device: torch.device) -> bool:
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Int8 numbers Q [N, K], packed for products with rows of K bytes.
-
-    `scale_N` scales each output, and `sums_N` has the product of a row of ones.
-    """
-
-    packed: Tensor
-    scale_N: Tensor
-    zero_N: Tensor
-    sums_N: Tensor
-
-    @classmethod
-    def of(cls, int8_NK: Tensor, scale_N: Tensor) -> Self:
-        operations: Any = torch.ops.onednn
-        packed = operations.qlinear_prepack(int8_NK.contiguous(), [PACKED_FOR, int8_NK.shape[1]])
-        sums_N = int8_NK.sum(1, dtype=torch.int32).float() * scale_N
-        return cls(packed, scale_N, torch.zeros(len(scale_N), dtype=torch.int32), sums_N)
-
-    def product(self, x_TK: Tensor, weight_K: Tensor | None = None, bias_N: Tensor | None = None) -> Tensor:
-        """Return (x weight) Qᵀ scale + bias, [T, N], in x's type."""
-        rows = quantise_rows(x_TK, weight_K)
-        operations: Any = torch.ops.onednn
-        product_TN = operations.qlinear_pointwise(
-            *(rows.q_TK, 1.0, MIDDLE, self.packed, self.scale_N, self.zero_N),
-            *(None, 1.0, 0, torch.float32, "none", [], ""),
-        )
-        return rescale_rows(product_TN, rows, self.sums_N, bias_N, x_TK.dtype)
-
-
-@dataclass(frozen=True)
 class Int8Weight:
-    """A `FrozenWeight` in 8 bits, packed for both products."""
+    """A `FrozenWeight` in 8 bits. `sums_N` and `sums_K` are the sums in the formulas above, in fp32."""
 
-    shape: tuple[int, int]
-    outward: Packed
-    backward_scale_N: Tensor
-    inward: Packed
+    int8_NK: Tensor
+    scale_N: Tensor
+    sums_N: Tensor
+    sums_K: Tensor
     bias_N: Tensor | None = None
 
     @classmethod
@@ -76,13 +44,22 @@ class Int8Weight:
     @classmethod
     def of_int8(cls, int8_NK: Tensor, scale_N: Tensor, bias_N: Tensor | None = None) -> Self:
         """Return the weight `int8_NK` times `scale_N`."""
-        outputs, inputs = int8_NK.shape
-        outward = Packed.of(int8_NK, scale_N)
-        inward = Packed.of(int8_NK.T, torch.ones(inputs))
-        return cls((outputs, inputs), outward, scale_N, inward, None if bias_N is None else bias_N.float())
+        scale_N = scale_N.float()
+        sums_N, sums_K = (int8_NK.sum(axis, dtype=torch.int32).float() for axis in (1, 0))
+        bias_N = None if bias_N is None else bias_N.float()
+        return cls(int8_NK.contiguous(), scale_N, sums_N * scale_N, sums_K, bias_N)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        outputs, inputs = self.int8_NK.shape
+        return outputs, inputs
 
     def forward(self, x_TK: Tensor) -> Tensor:
-        return self.outward.product(x_TK, bias_N=self.bias_N)
+        rows = quantise_rows(x_TK)
+        product_TN = torch._int_mm(rows.q_TK, self.int8_NK.T)
+        return rescale_rows(product_TN, rows, self.scale_N, self.sums_N, self.bias_N, x_TK.dtype)
 
     def backward(self, dy_TN: Tensor) -> Tensor:
-        return self.inward.product(dy_TN, self.backward_scale_N)
+        rows = quantise_rows(dy_TN, self.scale_N)
+        product_TK = torch._int_mm(rows.q_TK, self.int8_NK)
+        return rescale_rows(product_TK, rows, None, self.sums_K, None, dy_TN.dtype)

@@ -2,11 +2,14 @@ import { useId } from "react";
 
 import { hasRowsToEvaluate } from "@/lib/newJob/draft";
 
-import { FieldProblem } from "./FieldGroup";
+import { FieldNote } from "./FieldNote";
 import { fieldId, useForm } from "./formContext";
 import type { StepProps } from "./stepProps";
 
 const PATH = "evaluate";
+const HINT =
+  "Once the job has succeeded, both models are judged on the validation file, and on general questions that show what " +
+  "the model has forgotten. The job’s page then says whether the result is better.";
 
 /** Whether the result is compared with the base model. Without held-out rows, there is nothing to judge it on. */
 export function EvaluateField({ draft, change }: StepProps) {
@@ -27,12 +30,8 @@ export function EvaluateField({ draft, change }: StepProps) {
       <label htmlFor={fieldId(PATH)} className="font-medium">
         Evaluate against the base model at the end
       </label>
-      <div id={note} className="col-start-2">
-        <FieldProblem problem={problem} />
-        <p className="fact">
-          Once the job has succeeded, both models are judged on the validation file, and on general questions that show
-          what the model has forgotten. The job’s page then says whether the result is better.
-        </p>
+      <div className="col-start-2">
+        <FieldNote id={note} hint={HINT} problem={problem} />
       </div>
     </div>
   );

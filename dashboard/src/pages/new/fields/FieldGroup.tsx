@@ -1,5 +1,6 @@
 import type { ReactNode } from "react";
 
+import { FieldNote } from "./FieldNote";
 import { fieldId, useForm } from "./formContext";
 
 interface FieldGroupProps {
@@ -21,14 +22,10 @@ export function FieldGroup({ title, path, hint, takesFocus = false, children }: 
       className="grid min-w-0 grid-cols-1 gap-3 border-t border-line pt-5"
     >
       <legend className="float-left font-medium">{title}</legend>
-      <p className="fact clear-both">{hint}</p>
+      <div className="clear-both">
+        <FieldNote hint={hint} problem={problem} />
+      </div>
       {children}
-      <FieldProblem problem={problem} />
     </fieldset>
   );
-}
-
-/** Says what is wrong with a field or a group, if anything is. */
-export function FieldProblem({ problem }: { problem: string | undefined }) {
-  return problem === undefined ? null : <p className="text-xs text-bad">{problem}</p>;
 }

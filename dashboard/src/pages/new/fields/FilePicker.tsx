@@ -6,6 +6,7 @@ import { fileQuery } from "@/api/files/files";
 import { startUpload, useUploads } from "@/api/files/uploads";
 import { datasetsQuery } from "@/api/jobs/offers";
 import { useNow } from "@/lib/browser/useNow";
+import { idTail, sharedNames } from "@/lib/facts/fileFacts";
 import { ago, bytes } from "@/lib/text/format";
 import { FileButton } from "@/parts/files/FileButton";
 import { UploadLine } from "@/parts/files/UploadLine";
@@ -34,6 +35,7 @@ export function FilePicker({ path, label, none, hint, value, onChange }: FilePic
   const { isOver, handlers } = useFileDrop(uploadFirst);
   const now = useNow();
   const { data: files = [] } = useQuery(datasetsQuery);
+  const shared = sharedNames(files);
   const isListed = files.some(({ id }) => id === value);
   const otherName = useFileName(value, value !== "" && !isListed);
   return (
@@ -54,6 +56,7 @@ export function FilePicker({ path, label, none, hint, value, onChange }: FilePic
             {files.map((file) => (
               <option key={file.id} value={file.id}>
                 {file.filename} · {bytes(file.bytes)} · {ago(file.created_at, now)}
+                {shared.has(file.filename) && ` · ${idTail(file.id)}`}
               </option>
             ))}
           </select>

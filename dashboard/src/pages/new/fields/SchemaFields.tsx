@@ -2,13 +2,23 @@ import type { ReactNode } from "react";
 
 import { isRecord } from "@/lib/isRecord";
 import { type Values, withValue } from "@/lib/newJob/draft";
+import { fieldWords } from "@/lib/newJob/fieldWords";
 import type { Schema } from "@/lib/schemas/schema";
-import { groupSchema, type SchemaField, schemaFields } from "@/lib/schemas/schemaFields";
+import {
+  groupSchema,
+  parsePairs,
+  parseTexts,
+  type SchemaField,
+  schemaFields,
+  writePairs,
+  writeTexts,
+} from "@/lib/schemas/schemaFields";
 import { words } from "@/lib/schemas/schemaWords";
+import { Prose } from "@/parts/basics/Prose";
 
 import { ChoiceControl } from "./ChoiceControl";
 import { Field } from "./Field";
-import { PairsControl } from "./PairsControl";
+import { LinesControl } from "./LinesControl";
 import { SwitchField } from "./SwitchField";
 import { TextControl } from "./TextControl";
 
@@ -26,6 +36,7 @@ interface SchemaFieldsProps {
 /** A form made from a JSON Schema. An empty field is not sent, so its default applies. */
 export function SchemaFields({ schema, values, path, onChange, only = () => true, children }: SchemaFieldsProps) {
   const fields = schemaFields(schema).filter(({ name }) => only(name));
+  if (!fields.length && !children) return null;
   const plain = fields.filter(({ kind }) => kind !== "group");
   const groups = fields.filter(({ kind }) => kind === "group");
   const change = (name: string) => (value: unknown) => onChange(withValue(values, name, value));
@@ -68,13 +79,15 @@ export function OneField({ field, path, value, onChange }: OneFieldProps) {
   if (kind === "switch") return <SwitchField {...{ path, name, schema, value, onChange }} />;
   const description = schema.description ?? "";
   const allowed = kind === "choice" ? "" : `${capitalised(words(schema))}.`;
-  const hint = [description && `${description.replaceAll("`", "")}.`, allowed].filter(Boolean).join(" ");
+  const hint = [description && `${description}.`, allowed].filter(Boolean).join(" ");
   return (
-    <Field path={path} label={isRequired ? `${name} (required)` : name} isName hint={hint}>
+    <Field path={path} label={fieldWords(name)} name={isRequired ? `${name} (required)` : name} hint={hint}>
       {(control) => {
-        if (kind === "pairs") return <PairsControl {...{ control, schema, value, onChange }} />;
-        if (kind === "choice") return <ChoiceControl {...{ control, schema, value, onChange }} />;
-        return <TextControl {...{ control, schema, value, onChange }} />;
+        const given = { control, schema, value, onChange };
+        if (kind === "pairs") return <LinesControl {...given} reading={(text) => parsePairs(text, schema)} writing={writePairs} />;
+        if (kind === "texts") return <LinesControl {...given} reading={parseTexts} writing={writeTexts} />;
+        if (kind === "choice") return <ChoiceControl {...given} />;
+        return <TextControl {...given} />;
       }}
     </Field>
   );
@@ -88,8 +101,11 @@ function Group({ field, path, value, onChange }: OneFieldProps) {
   return (
     <details className="rounded border border-line px-3 py-2" open={isRecord(value) || undefined}>
       <summary className="cursor-pointer">
-        <span className="font-mono text-xs font-medium">{field.name}</span>{" "}
-        <span className="fact">{field.schema.description?.replaceAll("`", "")}</span>
+        <span className="font-medium">{fieldWords(field.name)}</span>{" "}
+        <code className="font-mono text-xs text-muted">{field.name}</code>{" "}
+        <span className="fact">
+          <Prose text={field.schema.description ?? ""} />
+        </span>
       </summary>
       <div className="pt-3">
         <SchemaFields

@@ -1,8 +1,9 @@
 import { useId } from "react";
 
+import { fieldWords } from "@/lib/newJob/fieldWords";
 import type { Schema } from "@/lib/schemas/schema";
 
-import { FieldProblem } from "./FieldGroup";
+import { FieldNote } from "./FieldNote";
 import { fieldId, useForm } from "./formContext";
 
 interface SwitchFieldProps {
@@ -30,12 +31,12 @@ export function SwitchField({ path, name, schema, value, onChange }: SwitchField
         checked={typeof value === "boolean" ? value : usual}
         onChange={({ target }) => onChange(target.checked === usual ? undefined : target.checked)}
       />
-      <label htmlFor={fieldId(path)} className="font-mono text-xs font-medium">
-        {name}
+      <label htmlFor={fieldId(path)} className="font-medium">
+        {fieldWords(name)}{" "}
+        <code className="ml-1 font-mono text-xs font-normal text-muted">{name}</code>
       </label>
-      <div id={note} className="col-start-2">
-        <FieldProblem problem={problem} />
-        <p className="fact">{schema.description?.replaceAll("`", "")}</p>
+      <div className="col-start-2">
+        <FieldNote id={note} hint={schema.description} problem={problem} />
       </div>
     </div>
   );

@@ -1,19 +1,24 @@
-import type { Method } from "@/api/types";
-import { methodOf, optionsSchema } from "@/lib/newJob/draft";
-import { Field } from "@/pages/new/fields/Field";
-import { SchemaFields } from "@/pages/new/fields/SchemaFields";
-import type { StepProps } from "@/pages/new/fields/stepProps";
+import { useState } from "react";
 
-/** Chooses the method, with its options under PEFT's names. */
+import type { Method } from "@/api/types";
+import { methodOf } from "@/lib/newJob/draft";
+import { methodGroups } from "@/lib/newJob/methodGroups";
+import { counted } from "@/lib/text/format";
+import { Field } from "@/pages/new/fields/Field";
+import type { StepProps } from "@/pages/new/fields/stepProps";
+import { Prose } from "@/parts/basics/Prose";
+
+/** Chooses the method of adaptation: in groups, or by words. */
 export function AdapterPicker({ draft, offer, change }: StepProps) {
+  const [typed, setTyped] = useState("");
   const method = methodOf(draft, offer);
-  const values = draft.options[draft.adapter] ?? {};
-  const setValues = (changed: typeof values) =>
-    change({ options: { ...draft.options, [draft.adapter]: changed } });
+  const groups = methodGroups(offer.methods, typed);
+  const found = groups.flatMap(({ methods }) => methods);
+  const isFound = found.some(({ id }) => id === draft.adapter);
   return (
-    <div className="grid gap-4 border-t border-line pt-5">
-      <div className="grid items-start gap-x-5 gap-y-3 sm:grid-cols-2">
-        <Field path="adapter.type" label="Adapter">
+    <div className="grid items-start gap-x-5 gap-y-3 border-t border-line pt-5 sm:grid-cols-2">
+      <div className="grid gap-2">
+        <Field path="adapter.type" label="Adapter" name="adapter.type">
           {(control) => (
             <select
               {...control}
@@ -21,24 +26,34 @@ export function AdapterPicker({ draft, offer, change }: StepProps) {
               value={draft.adapter}
               onChange={(event) => change({ adapter: event.target.value })}
             >
-              {offer.methods.map(({ id, title }) => (
-                <option key={id} value={id}>
-                  {title}
-                </option>
+              {!isFound && <option value={draft.adapter}>{method?.title ?? `${draft.adapter} (not offered)`}</option>}
+              {groups.map(({ title, methods }) => (
+                <optgroup key={title} label={title}>
+                  {methods.map((one) => (
+                    <option key={one.id} value={one.id}>
+                      {one.title}
+                    </option>
+                  ))}
+                </optgroup>
               ))}
-              {!method && <option value={draft.adapter}>{draft.adapter} (not offered)</option>}
             </select>
           )}
         </Field>
-        {method && <MethodFacts method={method} />}
+        <input
+          type="search"
+          aria-label="Search the adapters"
+          placeholder={`Search ${counted(offer.methods.length, "adapter")} by name or use`}
+          className="field"
+          value={typed}
+          onChange={(event) => setTyped(event.target.value)}
+        />
+        {typed && (
+          <p role="status" className="fact">
+            {found.length ? `${found.map(({ title }) => title).join(", ")}: choose above.` : "No adapter has these words."}
+          </p>
+        )}
       </div>
-      <SchemaFields
-        key={draft.adapter}
-        schema={optionsSchema(draft, offer)}
-        values={values}
-        path="adapter"
-        onChange={setValues}
-      />
+      {method && <MethodFacts method={method} />}
     </div>
   );
 }
@@ -48,9 +63,13 @@ function MethodFacts({ method }: { method: Method }) {
   return (
     <dl className="grid grid-cols-[auto_1fr] gap-x-3 gap-y-1 rounded bg-sunken p-3 text-xs">
       <dt className="text-muted">Good for</dt>
-      <dd>{good_for}</dd>
+      <dd>
+        <Prose text={good_for} />
+      </dd>
       <dt className="text-muted">Costs</dt>
-      <dd>{cost}</dd>
+      <dd>
+        <Prose text={cost} />
+      </dd>
       <dt className="text-muted">Makes</dt>
       <dd>
         {result === "model" ? "a whole model" : "an adapter"} for {runtimes.join(", ")}

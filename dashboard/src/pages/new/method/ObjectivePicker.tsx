@@ -1,6 +1,7 @@
-import { FieldProblem } from "@/pages/new/fields/FieldGroup";
+import { FieldNote } from "@/pages/new/fields/FieldNote";
 import { fieldId, useForm } from "@/pages/new/fields/formContext";
 import type { StepProps } from "@/pages/new/fields/stepProps";
+import { Prose } from "@/parts/basics/Prose";
 
 export function ObjectivePicker({ draft, offer, change }: StepProps) {
   const problem = useForm().problemAt("method.type", true);
@@ -24,16 +25,16 @@ export function ObjectivePicker({ draft, offer, change }: StepProps) {
                 onChange={() => change({ objective })}
               />
               <span className="font-medium">{title}</span>
-              {paragraphs.map((paragraph) => (
+              {(chosen ? paragraphs : paragraphs.slice(0, 1)).map((paragraph) => (
                 <span key={paragraph} className="fact col-start-2">
-                  {paragraph}
+                  <Prose text={paragraph} />
                 </span>
               ))}
             </label>
           );
         })}
       </div>
-      <FieldProblem problem={problem} />
+      <FieldNote problem={problem} />
     </fieldset>
   );
 }

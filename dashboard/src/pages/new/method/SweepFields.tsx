@@ -1,4 +1,5 @@
 import { methodOf, optionsSchema, triedOf, withValue } from "@/lib/newJob/draft";
+import { fieldWords } from "@/lib/newJob/fieldWords";
 import { combinations, parseTried, takesLists, type Tried, triedFields, writeTried } from "@/lib/newJob/sweepDraft";
 import type { Schema } from "@/lib/schemas/schema";
 import { words } from "@/lib/schemas/schemaWords";
@@ -60,12 +61,12 @@ interface TriedFieldProps {
 }
 
 function TriedField({ path, schema, value, onChange }: TriedFieldProps) {
-  const description = schema.description ? `${schema.description.replaceAll("`", "")}. ` : "";
+  const description = schema.description ? `${schema.description}. ` : "";
   const hint = takesLists(schema)
     ? "Values with commas between them. Each is all-linear, or names joined by +, such as q_proj+v_proj."
     : `Values with commas between them. Each is ${words(schema.items ?? {})}.`;
   return (
-    <Field path={`parameters.${path}`} label={path} isName hint={description + hint}>
+    <Field path={`parameters.${path}`} label={fieldWords(path.split(".").at(-1) ?? path)} name={path} hint={description + hint}>
       {(control) => (
         <TextControl {...{ control, schema, value, onChange }} reading={parseTried} writing={writeTried} />
       )}

@@ -2,6 +2,7 @@ import { settingsOf, settingsPath, trackerSettings, withTracker } from "@/lib/ne
 import { FieldGroup } from "@/pages/new/fields/FieldGroup";
 import { SchemaFields } from "@/pages/new/fields/SchemaFields";
 import type { StepProps } from "@/pages/new/fields/stepProps";
+import { Prose } from "@/parts/basics/Prose";
 
 const NAMES: Record<string, string> = { wandb: "Weights & Biases", mlflow: "MLflow", tensorboard: "TensorBoard" };
 
@@ -48,7 +49,9 @@ function OneTracker({ type, isOffered, draft, offer, change }: OneTrackerProps) 
       </label>
       {chosen && (
         <div className="grid gap-3 border-l-2 border-line pl-4">
-          <p className="fact">{offer.schemas.trackers[type]?.description.replaceAll("`", "")}</p>
+          <p className="fact">
+            <Prose text={offer.schemas.trackers[type]?.description ?? ""} />
+          </p>
           {schema && (
             <SchemaFields
               schema={schema}

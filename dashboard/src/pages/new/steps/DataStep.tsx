@@ -1,7 +1,9 @@
 import { EvaluateField } from "@/pages/new/fields/EvaluateField";
 import { FilePicker } from "@/pages/new/fields/FilePicker";
+import { SplitField } from "@/pages/new/fields/SplitField";
 import type { StepProps } from "@/pages/new/fields/stepProps";
 
+import { ChosenData } from "./ChosenData";
 import { Step } from "./Step";
 
 export function DataStep(props: StepProps) {
@@ -26,6 +28,8 @@ export function DataStep(props: StepProps) {
           onChange={(validation_file) => change({ validation_file })}
         />
       </div>
+      <ChosenData {...props} />
+      <SplitField {...props} />
       <EvaluateField {...props} />
     </Step>
   );

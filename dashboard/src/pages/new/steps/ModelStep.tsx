@@ -10,8 +10,18 @@ export function ModelStep({ draft, offer, change }: StepProps) {
   const isKnown = !draft.model || models.includes(draft.model);
   const isFineTuned = draft.model.startsWith("ft:");
   return (
-    <Step number={1} title="Model">
+    <Step number={1} title="Name and model">
       <div className="grid items-start gap-x-5 gap-y-4 sm:grid-cols-2">
+        <Field path="suffix" label="Name" name="suffix" hint="What you call the job. It also becomes a part of the new model's name.">
+          {(control) => (
+            <TextControl
+              control={control}
+              schema={schemas.suffix}
+              value={draft.top.suffix}
+              onChange={(value) => change({ top: withValue(draft.top, "suffix", value) })}
+            />
+          )}
+        </Field>
         <Field path="model" label="Base model" hint="The model that the job starts from.">
           {(control) => (
             <select
@@ -26,16 +36,6 @@ export function ModelStep({ draft, offer, change }: StepProps) {
               ))}
               {!isKnown && <option value={draft.model}>{`${draft.model} ${isFineTuned ? "(fine-tuned)" : "(not offered)"}`}</option>}
             </select>
-          )}
-        </Field>
-        <Field path="suffix" label="Suffix" hint="A part of the new model's name. The dashboard also uses it as the job's name.">
-          {(control) => (
-            <TextControl
-              control={control}
-              schema={schemas.suffix}
-              value={draft.top.suffix}
-              onChange={(value) => change({ top: withValue(draft.top, "suffix", value) })}
-            />
           )}
         </Field>
       </div>

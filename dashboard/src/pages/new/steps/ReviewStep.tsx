@@ -1,6 +1,7 @@
 import { automaticValuesOf } from "@/lib/newJob/automaticValues";
 import { requestOf } from "@/lib/newJob/draft";
 import type { StepProps } from "@/pages/new/fields/stepProps";
+import { Prose } from "@/parts/basics/Prose";
 
 import { RequestCode } from "./RequestCode";
 import { Step } from "./Step";
@@ -42,13 +43,13 @@ function AutomaticValues({ draft, offer }: StepProps) {
   if (!values.length) return null;
   return (
     <div className="grid gap-1">
-      <h3 className="font-medium">Left to the service</h3>
+      <h3>Left to the service</h3>
       <dl className="text-xs">
         {values.map(({ path, becomes, isLater }) => (
           <div key={path} className="grid grid-cols-2 gap-3 border-t border-line py-1">
-            <dt className="font-mono break-all text-muted">{path.replace(/^method\.\w+\.hyperparameters\./, "")}</dt>
+            <dt className="font-mono wrap-anywhere text-muted">{path.replace(/^method\.\w+\.hyperparameters\./, "")}</dt>
             <dd className="break-words">
-              {becomes}
+              <Prose text={becomes} />
               {isLater && <span aria-hidden="true"> *</span>}
             </dd>
           </div>

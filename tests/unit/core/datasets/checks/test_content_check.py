@@ -2,14 +2,18 @@
 
 import json
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.datasets.checks.content_check import Checked, ContentCheck, RowsOfFile
-from core.datasets.checks.examples import LONGEST_TEXT, MOST_ITEMS
-from core.datasets.checks.report import KEPT_FINDINGS, ContentFinding
+from core.datasets.checks.examples import LONGEST_TEXT, MOST_ITEMS, MOST_LEVELS
+from core.datasets.checks.report import KEPT_FINDINGS, ContentFinding, ContentReport
 from core.datasets.findings import Finding
+from tests.fixtures.rows.tool_rows import ASKED, RAIN_TOOL, SAID, answer, call, calls, tool_row
 
 WORDS = [f"word{number}" for number in range(3000)]
 
@@ -52,6 +56,12 @@ def findings(*rows: Any, **options: Any) -> list[ContentFinding]:
 def left_out(result: Checked) -> set[int]:
     """Return the numbers of the rows that a mended copy leaves out, from 1."""
     return set((result.left_out.nonzero()[0] + 1).tolist())
+
+
+def test_a_key_that_nothing_reads_is_named_with_its_line() -> None:
+    found = findings(chat("Is it?", "Yes."), chat("Was it?", "No.", id=2, metadata=None))
+    assert [(each.code, each.severity, each.line) for each in found] == [("ignored_key", "warning", 2)]
+    assert "'id'" in found[0].message
 
 
 def brief(found: list[ContentFinding]) -> list[tuple[str, int | None, str]]:
@@ -196,7 +206,15 @@ def test_secrets_are_found_and_not_repeated(secret: str) -> None:
     [
         ("My card is 4111 1111 1111 1111.", "card_number"),
         ("My card is 5500-0000-0000-0004.", "card_number"),
+        ("3782 822463 10005", "card_number"),
+        ("3530111333300000", "card_number"),
+        ("6011 1111 1111 1117", "card_number"),
+        ("3056 930902 5904", "card_number"),
+        ("2223003122003222", "card_number"),
+        ("6759649826438453", "card_number"),
         ("My order is 4111 1111 1111 1112.", None),
+        ("The sum is 4212883012996.", None),
+        ("Compute 355909190063-746", None),
         ("0000000000000000", None),
         ("Write to ann.lee@gmail.com", "email_address"),
         ("Write to ann@example.com or x@y", None),
@@ -220,6 +238,90 @@ def test_a_call_of_a_tool_that_is_not_declared_is_found() -> None:
     assert ("undeclared_tool", 1, field) in brief(findings(row))
     row["tools"][0]["function"]["name"] = "rain"
     assert "undeclared_tool" not in {each.code for each in findings(row)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ('{"place": "Lima"}', None),
+        ('{"place": "Lima", "days": 2, "unit": "mm"}', None),
+        ("{}", '"place" is a required property'),
+        ('{"place": "Lima", "days": "two"}', 'days: "two" is not of type "integer"'),
+    ],
+)
+def test_arguments_that_do_not_fit_the_tools_parameters_are_found(arguments: str, reason: str | None) -> None:
+    found = [
+        each for each in findings(tool_row(ASKED, calls(call(arguments)))) if each.code == "wrong_arguments"
+    ]
+    assert [(each.line, each.field, each.severity) for each in found] == (
+        [(1, "messages[1].tool_calls[0].function.arguments", "warning")] if reason else []
+    )
+    assert all(str(reason) in each.message for each in found)
+
+
+def test_a_call_without_an_answer_is_found_also_in_a_prompt() -> None:
+    prompt = [ASKED, calls(call(), call(id="call_2")), answer(), ASKED]
+    row = {"input": {"messages": prompt, "tools": [RAIN_TOOL]}, "preferred_output": [SAID]}
+    row["non_preferred_output"] = [calls()]
+    assert [each for each in brief(findings(row)) if each[0].endswith(("_call", "_tool"))] == [
+        ("unanswered_call", 1, "input.messages[1].tool_calls")
+    ]
+
+
+def test_calls_in_a_key_that_nothing_reads_are_not_looked_at() -> None:
+    for prompt in (["x"], [ASKED, calls(call(name="snow")), ASKED]):
+        codes = {each.code for each in findings({**tool_row(ASKED, calls()), "prompt": prompt})}
+        assert codes & {"ignored_key", "undeclared_tool"} == {"ignored_key"}
+
+
+def test_schemas_that_would_take_long_or_fetch_something_are_not_applied() -> None:
+    names = [f"a{number}" for number in range(26)]
+    doubling = {name: {"allOf": [{"$ref": f"#/$defs/{after}"}] * 2} for name, after in pairwise(names)}
+    schemas = [
+        {"type": "object", "$ref": "#/$defs/a0", "$defs": {**doubling, "a25": {}}},
+        {"type": "object", "properties": {"place": {"$ref": "http://127.0.0.1:9/schema"}}},
+        {"type": "object", "properties": {"place": {"pattern": "(?=a)b"}}},
+    ]
+    for schema in schemas:
+        tool = {"type": "function", "function": {"name": "rain", "parameters": schema}}
+        found = findings({**tool_row(), "tools": [tool]})
+        assert not {each.code for each in found} & {"wrong_arguments", "invalid_schema"}
+
+
+def test_rows_that_differ_in_a_call_alone_are_not_the_same() -> None:
+    rows = [tool_row(ASKED, calls(call(f'{{"place": "{place}"}}'))) for place in ("Lima", "Cusco")]
+    assert {each.code for each in findings(*rows)} & {"exact_duplicate", "contradiction"} == {"contradiction"}
+
+
+@pytest.mark.parametrize("kind", ["chat", "labelled", "pair", "pair with tools in its input"])
+def test_rows_that_differ_in_their_tools_alone_are_not_the_same(kind: str) -> None:
+    asked = [{"role": "user", "content": "Is it raining?"}]
+    yes, no = ([{"role": "assistant", "content": said}] for said in ("Yes.", "No."))
+
+    def row(name: str) -> dict[str, Any]:
+        tools = {"tools": [{"type": "function", "function": {"name": name, "parameters": {}}}]}
+        if kind == "pair":
+            return {"prompt": asked, "chosen": yes, "rejected": no, **tools}
+        if kind.startswith("pair"):
+            return {
+                "input": {"messages": asked, **tools},
+                "preferred_output": yes,
+                "non_preferred_output": no,
+            }
+        return {"messages": [*asked, *yes], **tools, **({"label": True} if kind == "labelled" else {})}
+
+    repeats = {"exact_duplicate", "contradiction"}
+    assert not {each.code for each in findings(row("rain"), row("snow"))} & repeats
+    assert {each.code for each in findings(row("rain"), row("rain"))} & repeats == {"exact_duplicate"}
+
+
+def test_other_tools_make_another_prompt_that_may_have_another_answer() -> None:
+    def row(name: str, answer: str) -> dict[str, Any]:
+        tools = [{"type": "function", "function": {"name": name, "parameters": {}}}]
+        return chat("Is it raining?", answer, tools=tools)
+
+    assert "contradiction" not in {each.code for each in findings(row("rain", "Yes."), row("snow", "No."))}
+    assert "contradiction" in {each.code for each in findings(row("rain", "Yes."), row("rain", "No."))}
 
 
 def test_answers_that_are_few_are_counted_and_their_imbalance_is_noted() -> None:
@@ -308,3 +410,89 @@ def test_examples_and_answers_are_short_storable_and_without_secrets() -> None:
         assert secret not in report.model_dump_json()
     many = {"messages": chat("a", "b")["messages"] * 1000}
     assert len(checked(many).report.examples[0]["messages"]) == MOST_ITEMS
+
+
+def test_a_key_that_is_nested_deeply_is_shown_to_some_depth() -> None:
+    nested: Any = "a"
+    for _ in range(500):
+        nested = [nested]
+    report = checked({**chat("a", "b"), "id": nested, "\0": 1}).report
+    assert json.dumps(report.examples[0]["id"], ensure_ascii=False).count("[") == MOST_LEVELS - 1
+    assert "\0" not in report.examples[0]
+    assert [each.code for each in report.findings] == ["ignored_key", "ignored_key"]
+
+
+def test_a_small_chat_file_gets_the_findings_that_its_author_would_look_for() -> None:
+    """The file is shaped as the one of OpenAI's notebook on preparing chats, with the same things wrong."""
+    cheerful = {"role": "system", "content": "You see the good side of everything."}
+
+    def row(*said: tuple[str, str]) -> dict[str, Any]:
+        return {"messages": [{"role": role, "content": content} for role, content in said]}
+
+    system = (cheerful["role"], cheerful["content"])
+    turns = [("user", "My team lost."), ("assistant", "There is a next time."), ("user", "I hate running.")]
+    found = findings(
+        row(system, ("user", "It rains on my tent."), ("assistant", "How green the meadow will be!")),
+        row(system, *turns, ("assistant", "Walking counts, too!")),
+        row(("user", "My phone is broken."), ("assistant", "What a quiet evening you will have!")),
+        row(system, ("assistant", "You look well!")),
+        row(system, ("user", "I am thirsty."), ("assistant", "Drink some water! " * 2000)),
+        max_length=4096,
+    )
+    assert brief(found) == [
+        ("no_user_message", 4, ""),
+        ("row_cut", 5, ""),
+        ("no_system_message", 3, ""),
+    ]
+
+
+def test_rows_without_a_speaker_are_no_finding_where_half_of_the_rows_have_none() -> None:
+    with_prompt = {
+        "messages": [{"role": "system", "content": "Be brief."}, *chat("One?", "Two.")["messages"]]
+    }
+    assert findings(with_prompt, chat("Is it cold?", "It is not.")) == []
+
+
+ODD_TEXTS = st.sampled_from(["", " ", "\0", "\ud800", "</s>", "1e999", '{"place": 1}', "sk-" + "a1" * 20])
+KEYS = st.sampled_from(
+    ["messages", "role", "content", "function", "name", "parameters", "type", "$ref", "\0"]
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | ODD_TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | ODD_TEXTS, inner, max_size=4),
+    max_leaves=8,
+)
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "role": st.sampled_from(["system", "user", "assistant", "tool"]),
+            "content": ODD_TEXTS | st.text(max_size=5),
+        },
+        optional={"weight": st.sampled_from([0, 1, 0.5]), "tool_calls": ANYTHING, "name": ODD_TEXTS},
+    ),
+    max_size=3,
+)
+ROWS = (
+    st.fixed_dictionaries(
+        {"messages": MESSAGES}, optional={"tools": ANYTHING, "id": ANYTHING, "\0": ANYTHING}
+    )
+    | st.fixed_dictionaries({"prompt": MESSAGES, "chosen": MESSAGES, "rejected": MESSAGES})
+    | st.fixed_dictionaries({"messages": MESSAGES, "label": st.booleans()}, optional={"tools": ANYTHING})
+    | ANYTHING
+)
+
+
+def line_of_anything(row: Any) -> bytes:
+    return json.dumps(row).encode()
+
+
+@given(st.lists(ROWS.map(line_of_anything) | st.binary(max_size=20), max_size=4))
+def test_no_row_breaks_the_check_and_every_report_can_be_stored(lines: list[bytes]) -> None:
+    check = ContentCheck(max_length=8)
+    for number, each in enumerate(lines, 1):
+        check.add(number, each)
+    report = check.finish().report
+    assert report.rows == len(lines)
+    stored = report.model_dump_json()
+    assert "\\u0000" not in stored
+    assert ContentReport.model_validate_json(stored) == report

@@ -18,6 +18,7 @@ from core.datasets.formats.reading import Dataset, format_of, open_dataset
 from core.datasets.formats.unreadable import Unreadable
 from core.datasets.row_check import RowCheck
 from tests.fixtures.paths import REPOSITORY
+from tests.fixtures.rows.tool_rows import ASKED, RAIN_TOOL, SAID, call, calls
 
 MAX_ROW, MAX_BYTES = 5000, 100_000
 SHARED = REPOSITORY.parent / "shared" / "data"
@@ -74,7 +75,7 @@ def test_each_shape_becomes_a_row_that_a_job_takes(name: str) -> None:
     assert opened(jsonl(row)).format[:2] == ("jsonl", name)
     assert not opened(jsonl(row)).format.native
     assert read(jsonl(row, row)) == [(1, expected), (2, expected)]
-    assert read(json.dumps([row, row]).encode()) == [(1, expected), (1, expected)]
+    assert read(json.dumps([row, row]).encode()) == [(1, expected), (2, expected)]
     assert RowCheck().findings(json.dumps(expected).encode()) == []
 
 
@@ -88,10 +89,16 @@ def test_rows_that_a_job_takes_stay_as_they_are(row: Any, name: str) -> None:
     assert list(dataset.rows) == [(1, json.dumps(row).encode()), (2, b"not json")]
 
 
-def test_an_array_over_many_lines_has_the_line_of_each_row() -> None:
-    content = json.dumps([CHAT, CHAT], indent=2).encode()
-    assert read(content) == [(2, CHAT), (14, CHAT)]
-    assert content.splitlines()[13] == b"  {"
+@pytest.mark.parametrize("indent", [None, 2])
+def test_the_rows_of_an_array_are_counted_however_they_lie_on_lines(indent: int | None) -> None:
+    dataset = opened(json.dumps([CHAT, CHAT, CHAT], indent=indent).encode())
+    assert dataset.format.numbered_by == "row"
+    assert [number for number, _ in dataset.rows] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("content", [jsonl(CHAT, CHAT), b"text,category\na,b\n", gzip.compress(jsonl(CHAT))])
+def test_rows_with_lines_of_their_own_are_numbered_by_them(content: bytes) -> None:
+    assert opened(content).format.numbered_by == "line"
 
 
 def test_alpaca_keeps_its_input_its_system_prompt_and_its_history() -> None:
@@ -123,6 +130,68 @@ def test_sharegpt_with_tools_becomes_calls_in_openais_form() -> None:
     ]
 
 
+OLD_FORM = {
+    "messages": [
+        ASKED,
+        {
+            "role": "assistant",
+            "content": None,
+            "function_call": {"name": "rain", "arguments": '{"place": "Lima"}'},
+        },
+        {"role": "function", "name": "rain", "content": "no"},
+        SAID,
+    ],
+    "functions": [RAIN_TOOL["function"]],
+}
+TRLS_FORM = {
+    "messages": [
+        ASKED,
+        {"role": "assistant", "tool_calls": [{"function": {"name": "rain", "arguments": {"place": "Lima"}}}]},
+        {"role": "tool", "name": "rain", "content": "no"},
+        SAID,
+    ],
+    "tools": [RAIN_TOOL["function"]],
+    "id": 7,
+}
+
+
+@pytest.mark.parametrize("row", [OLD_FORM, TRLS_FORM])
+def test_tools_in_other_forms_become_those_of_openai(row: Any) -> None:
+    assert opened(jsonl(row)).format[:2] == ("jsonl", "chat_other_tools")
+    ((_, converted),) = read(jsonl(row))
+    asked, called, answered, said = converted["messages"]
+    assert (asked, said) == (ASKED, SAID)
+    assert called == calls(call(id="call_1_0"), content=None)
+    assert (answered["tool_call_id"], answered["content"]) == ("call_1_0", "no")
+    assert converted["tools"] == [RAIN_TOOL]
+    assert RowCheck().findings(json.dumps(converted).encode()) == []
+
+
+def test_two_answers_with_tools_in_another_form_become_those_of_openai() -> None:
+    made = {"role": "assistant", "tool_calls": [{"name": "rain", "arguments": {"place": "Lima"}}]}
+    row = {"prompt": [ASKED], "chosen": [made], "rejected": [SAID], "tools": json.dumps([RAIN_TOOL])}
+    assert opened(jsonl(row)).format.name == "preference_other_tools"
+    ((_, converted),) = read(jsonl(row))
+    assert converted["chosen"] == [calls(call(id="call_0_0"), content=None)]
+    assert converted["tools"] == [RAIN_TOOL]
+    assert RowCheck().findings(json.dumps(converted).encode()) == []
+
+
+def test_each_of_several_observations_answers_a_call_of_its_own() -> None:
+    both = json.dumps([{"name": "rain", "arguments": {"place": place}} for place in ("Lima", "Cusco")])
+    turns = [
+        ("human", "Rain?"),
+        ("function_call", both),
+        ("observation", "no"),
+        ("observation", "yes"),
+        ("gpt", "No."),
+    ]
+    ((_, row),) = read(jsonl({"conversations": [{"from": who, "value": said} for who, said in turns]}))
+    ids = [made["id"] for made in row["messages"][1]["tool_calls"]]
+    assert [row["messages"][place]["tool_call_id"] for place in (2, 3)] == ids
+    assert RowCheck().findings(json.dumps(row).encode()) == []
+
+
 def test_csv_has_quotes_lines_in_cells_and_delimiters_of_three_kinds() -> None:
     content = b'text,category\r\n"Capital\nof ""Peru""?",Lima.\r\n\r\nRain?,No\r\n'
     assert opened(content).format[:2] == ("csv", "text_category")
@@ -140,7 +209,7 @@ def test_lines_of_text_are_rows() -> None:
     assert opened(b"Lima.\n\nLima.\n").format.name == "text"
     row = {"messages": [ANSWER]}
     assert read(b"Lima.\n\nLima.\n") == [(1, row), (3, row)]
-    assert read(b'["Lima.", "Lima."]') == [(1, row), (1, row)]
+    assert read(b'["Lima.", "Lima."]') == [(1, row), (2, row)]
     assert read(b"[INST] is no array\n")[0][1]["messages"][0]["content"] == "[INST] is no array"
     assert read(b"Capital of Peru? || Lima.\nno answer\n")[1][1].code == "other_format"
     assert read(b"Capital of Peru? || Lima.\n") == [(1, CHAT)]
@@ -162,108 +231,6 @@ def test_a_bomb_ends_in_an_error_and_takes_little_memory(compress: Any) -> None:
         list(opened(bomb, 10_000).rows)
     assert tracemalloc.get_traced_memory()[1] < 8_000_000
     tracemalloc.stop()
-
-
-BAD_FILES: dict[str, tuple[bytes, str, int | None]] = {
-    "a zip": (b"PK\x03\x04....", "unsupported_format", None),
-    "Parquet": (b"PAR1....", "unsupported_format", None),
-    "xz": (b"\xfd7zXZ\0", "unsupported_format", None),
-    "cut gzip": (gzip.compress(jsonl(*[CHAT] * 99))[:-20], "damaged_compression", None),
-    "cut zstd": (zstd.compress(jsonl(*[CHAT] * 99))[:-9], "damaged_compression", None),
-    "damaged gzip": (b"\x1f\x8b" + b"\7" * 50, "damaged_compression", None),
-    "damaged zstd": (b"\x28\xb5\x2f\xfd" + b"\xff" * 50, "damaged_compression", None),
-    "an unknown object": (jsonl({"a": 1}), "unknown_format", None),
-    "numbers": (b"[1, 2]", "unknown_format", None),
-    "an array without an end": (json.dumps([CHAT, CHAT])[:-1].encode(), "invalid_json", 1),
-    "text after an array": (json.dumps([CHAT]).encode() + b"\n x", "invalid_json", 1),
-    "two commas in an array": (b"[" + json.dumps(CHAT).encode() + b",\n,1]", "invalid_json", 2),
-    "a long element": (json.dumps([CHAT, "x" * 9000]).encode(), "row_too_long", 1),
-    "a string without an end": (b'[{"messages": "' + b"x" * 9000, "row_too_long", 1),
-    "a cell without an end": (b'text,category\n"' + b"x" * 9000, "row_too_long", 2),
-    "a cell over many lines": (b'text,category\n"' + b"x\n" * 9000, "row_too_long", 2),
-    "a quote in a cell": (b'text,category\n"a"b,c\n', "invalid_csv", 2),
-    "CSV in Latin-1": (b"text,category\n\xe9,c\n" * 9, "invalid_utf8", None),
-}
-
-
-@pytest.mark.parametrize("name", BAD_FILES)
-def test_what_cannot_be_read_ends_in_an_error_with_a_code_and_a_line(name: str) -> None:
-    content, code, line = BAD_FILES[name]
-    with pytest.raises(Unreadable) as caught:
-        read(content)
-    assert (caught.value.code, caught.value.line) == (code, line)
-
-
-BAD_ROWS: dict[str, tuple[bytes, int, str, str]] = {
-    "no JSON": (jsonl(SHAPES["alpaca"][0]) + b"{", 2, "", "invalid_json"),
-    "no text": (
-        jsonl(SHAPES["alpaca"][0], {"instruction": 1, "output": ""}),
-        2,
-        "instruction",
-        "other_format",
-    ),
-    "no output": (jsonl(SHAPES["alpaca"][0], {"instruction": "a"}), 2, "output", "other_format"),
-    "a wrong history": (
-        jsonl(SHAPES["alpaca"][0], {**SHAPES["alpaca"][0], "history": [["a"]]}),
-        2,
-        "history[0]",
-        "other_format",
-    ),
-    "another shape": (jsonl(SHAPES["question_answer"][0], CHAT), 2, "question", "other_format"),
-    "no object": (jsonl(SHAPES["question_answer"][0], [1]), 2, "", "other_format"),
-    "a repeated key": (jsonl({"text": "a"}) + b'{"text": "a", "text": "b"}', 2, "", "duplicate_key"),
-    "a wrong turn": (
-        jsonl(SHAPES["sharegpt"][0], {"conversations": [{"from": "human"}]}),
-        2,
-        "conversations[0]",
-        "other_format",
-    ),
-    "an unknown speaker": (
-        jsonl(SHAPES["sharegpt"][0], {"conversations": [{"from": "cat", "value": ""}]}),
-        2,
-        "conversations[0].from",
-        "other_format",
-    ),
-    "no turns": (jsonl(SHAPES["sharegpt"][0], {"conversations": 1}), 2, "conversations", "other_format"),
-    "a call that is no JSON": (
-        jsonl(SHAPES["sharegpt"][0], {"conversations": [{"from": "function_call", "value": "x"}]}),
-        2,
-        "conversations[0].value",
-        "other_format",
-    ),
-    "an observation of nothing": (
-        jsonl(SHAPES["sharegpt"][0], {"conversations": [{"from": "observation", "value": "x"}]}),
-        2,
-        "conversations[0]",
-        "other_format",
-    ),
-    "a wrong label": (
-        jsonl(SHAPES["labelled_texts"][0], {"prompt": "a", "completion": "b", "label": "maybe"}),
-        2,
-        "label",
-        "other_format",
-    ),
-    "messages that are no JSON": (
-        jsonl(SHAPES["chat_column"][0], {"messages": "x"}),
-        2,
-        "messages",
-        "other_format",
-    ),
-    "half a character": (jsonl({"text": "a"}) + b'{"text": "\\ud83d"}', 2, "", "lone_surrogate"),
-    "too few cells": (b"text,category\na,b\nc\n", 3, "", "other_columns"),
-    "text that is not UTF-8": (b"a line\n\xff\xfe\n", 2, "", "invalid_utf8"),
-    "a long line": (b"a line\n" + b"x" * 9000, 2, "", "row_too_long"),
-    "no separator": (b"a||b\nc\n", 2, "", "other_format"),
-    "a wrong element": (b'["a",\n 1]', 2, "", "other_format"),
-    "UTF-16": ("[1]".encode("utf-16"), 1, "", "utf16"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_ROWS)
-def test_a_wrong_row_is_named_by_its_line_and_field(name: str) -> None:
-    content, line, field, code = BAD_ROWS[name]
-    found = [(at, row.field, row.code) for at, row in read(content) if isinstance(row, Finding)]
-    assert found == [(line, field, code)]
 
 
 @pytest.mark.parametrize(
@@ -399,7 +366,4 @@ def test_real_files_are_read_as_they_lie_there(name: str) -> None:
     assert count is None or len(rows) == count
     wrong = [row for _, row in rows if isinstance(row, Finding)]
     assert wrong == []
-    if shape != "sharegpt":  # its rows have tools
-        assert [
-            check.findings(row) for _, row in rows if isinstance(row, bytes) and check.findings(row)
-        ] == []
+    assert [finding for _, row in rows if isinstance(row, bytes) for finding in check.findings(row)] == []

@@ -17,7 +17,7 @@ from tests.fixtures.engine.methods import CASES, METHODS, move
 from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import IN_A_PIECE, make_spec, train
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.published import first_values, read_published
 from worker.engine.base.base_model import ResidentBase

@@ -19,15 +19,15 @@ from tests.fixtures.engine.training import (
     make_trainee,
     train,
 )
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.layer_weight import weight_of
 from worker.engine.base.quantisation import (
     make_trainable,
     quantise_embeddings,
     quantization_config,
 )
+from worker.engine.decoders.layer_weight import weight_of
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate
 from worker.engine.step.trainee import Trainee

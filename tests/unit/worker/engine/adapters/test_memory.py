@@ -9,7 +9,7 @@ from transformers import GPT2Config
 from core.estimates.adapters import state_bytes
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from tests.fixtures.engine.architectures import TINY
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.base.base_model import ResidentBase

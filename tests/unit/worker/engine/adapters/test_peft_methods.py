@@ -32,7 +32,7 @@ from tests.fixtures.engine.methods import (
 from tests.fixtures.engine.objectives import assert_a_round_gives, by_the_paper, rows_of
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import IN_A_PIECE, MAX_TOKENS, make_spec, make_trainee, peft_loss, train
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.kernels.transformers_attention import NAME
@@ -69,9 +69,9 @@ def test_loss_and_gradient_are_those_of_transformers_with_peft(
         model.get_base_model().set_attn_implementation(NAME)
     seen: list[torch.Tensor] = []
 
-    def take_step(_rows: Any, loss: float, accuracy: float) -> StepResult:
+    def take_step(_rows: Any, loss: float, accuracy: float, norm: float) -> StepResult:
         seen.append(gradient.clone())
-        return StepResult(1, loss, accuracy, 0, 0, 0)
+        return StepResult(1, loss, accuracy, 0, 0, norm)
 
     monkeypatch.setattr(trainee, "take_step", take_step)
     (result,) = train_round(PassContext(base, MAX_TOKENS), [trainee]).values()

@@ -13,7 +13,7 @@ from core.jobs.spec import LoraAdapter
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import MAX_TOKENS, make_spec, make_trainee, peft_loss, train
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.lora_config import lora_config
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase

@@ -10,7 +10,7 @@ from core.methods.offered import OfferedAdapter
 from core.methods.suitability import why_unsuitable
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec
-from tests.fixtures.unsuitable import UNSUITABLE, Asked, refusal_text
+from tests.fixtures.models.unsuitable import UNSUITABLE, Asked, refusal_text
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase

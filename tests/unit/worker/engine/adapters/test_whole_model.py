@@ -17,7 +17,7 @@ from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss, train
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.modules import whole_model
 from worker.engine.base.base_model import ResidentBase
@@ -197,8 +197,12 @@ def test_a_job_that_does_not_fit_is_refused_with_both_numbers_and_a_way_out(
     base: ResidentBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = sum(each.numel() for each in base.model.parameters())
-    needed = attach(base, "job", spec_of(), step_tokens=1000)._needed_bytes(1000, False)  # type: ignore[attr-defined]
+    adapter: Any = attach(base, "job", spec_of(), step_tokens=1000)
+    needed = adapter._needed_bytes(1000, spec_of())
     assert needed > 16 * numbers
+    in_eight_bits = spec_of(training=TrainingOptions(optimizer="adamw_8bit"))
+    spared = needed - adapter._needed_bytes(1000, in_eight_bits)
+    assert spared == pytest.approx((6 - 8 / 256) * numbers, abs=16)
     monkeypatch.setattr(whole_model, "free_bytes", lambda _: needed)
     attach(base, "job", spec_of(), step_tokens=1000)
     monkeypatch.setattr(whole_model, "GB", 1e6)  # in GB, a tiny model's numbers would be shown as 0.0

@@ -8,10 +8,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.fixtures.engine.architectures import FAST, PORTABLE, TINY, tiny_config
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.head import Head
-from worker.engine.base.layer_weight import weight_of
+from worker.engine.decoders.head import Head
+from worker.engine.decoders.layer_weight import weight_of
 
 pytestmark = pytest.mark.slow
 
@@ -67,3 +67,11 @@ def test_the_head_s_weight_comes_in_the_type_that_the_base_computes_in(tmp_path:
     base = ResidentBase(entry, tmp_path, "0" * 64, CPU)
     assert base.decoder.head_VD.dtype == torch.bfloat16
     assert base.model.get_input_embeddings()(torch.tensor([3])).dtype == torch.bfloat16  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_the_file_of_the_weights_does_not_stay_mapped(quantization: str, tmp_path: Path) -> None:
+    base = load(tiny_config("Llama"), tmp_path, quantization)
+    norm: Any = base.model.get_submodule("model.norm")
+    assert norm.weight.device == CPU
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()

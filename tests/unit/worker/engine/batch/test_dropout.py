@@ -26,7 +26,7 @@ from tests.fixtures.engine.training import (
     randomize,
     train,
 )
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.batch.dropout import keep_mask, salt_of, step_seed, token_seeds
 from worker.engine.batch.grouping import JobRows

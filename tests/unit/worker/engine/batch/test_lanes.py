@@ -23,7 +23,7 @@ from worker.rows import Row
 
 pytestmark = pytest.mark.slow
 
-DEADLINE = 20
+DEADLINE = 120
 
 
 @pytest.fixture

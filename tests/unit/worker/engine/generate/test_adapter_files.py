@@ -131,14 +131,14 @@ def test_callers_at_the_same_time_load_an_adapter_once_and_a_failure_leaves_noth
     assert cache.warm == []
 
     def acquire() -> None:
-        together.wait(10)
+        together.wait(120)
         cache.acquire("a")
 
     threads = [Thread(target=acquire) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(120)
     assert loaded == ["a", "a"]
     for _ in range(4):
         cache.release(held("a"))

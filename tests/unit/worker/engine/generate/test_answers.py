@@ -15,13 +15,13 @@ from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.methods import METHODS, move, spec_of
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import MAX_TOKENS, make_spec, train
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.head import capped_logits
 from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.pack import pack
+from worker.engine.decoders.head import capped_logits
 from worker.engine.generate import answers as module
 from worker.engine.generate.answers import answer_span, generate_answers
 from worker.engine.step.passes import Abandoned

@@ -10,7 +10,7 @@ from transformers import PretrainedConfig
 from core.methods.low_rank import LoraAdapter
 from tests.fixtures.engine.architectures import FAST, TINY
 from tests.fixtures.engine.sampling import ask, by_peft, prompts, run, saved_adapter, tokens
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.generate.sampler import Sampler
 

@@ -11,8 +11,8 @@ from llguidance import LLParserLimits
 
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.sampling import ask, run, text
-from tests.fixtures.tiny import save_model, tiny_llama
-from tests.fixtures.tiny import text as text_tokenizer
+from tests.fixtures.models.tiny import save_model, tiny_llama
+from tests.fixtures.models.tiny import text as text_tokenizer
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.generate import grammars
 from worker.engine.generate.grammars import LONGEST_SOURCE

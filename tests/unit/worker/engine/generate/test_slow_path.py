@@ -15,7 +15,7 @@ from tests.fixtures.engine.methods import move, spec_of
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.sampling import ask, prompts, run, saved_adapter, text, tokens
 from tests.fixtures.engine.training import make_spec
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.generate.adapters.served import ServedAdapter

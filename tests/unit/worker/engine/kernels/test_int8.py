@@ -14,6 +14,7 @@ from tests.fixtures.engine.training import make_spec, make_trainee, train
 from tests.fixtures.engine.twins import DTYPES, relative_difference
 from worker.engine.base import base_model
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.decoders.fast import Decoder
 from worker.engine.kernels.int8 import rows as int8_rows
 from worker.engine.kernels.int8.rows import (
     Rows,
@@ -25,6 +26,7 @@ from worker.engine.kernels.int8.rows import (
 from worker.engine.kernels.int8.weight import Int8Weight, has_fast_int8
 
 CPU = torch.device("cpu")
+DECLARED = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 NEAR = 0.015  # of values that are spread as those of a normal distribution
 needs_vnni = pytest.mark.skipif(not has_fast_int8(CPU), reason="this CPU has no VNNI")
 
@@ -41,11 +43,11 @@ def odd_rows(dtype: torch.dtype) -> Tensor:
 def test_c_rounds_rows_as_its_plain_twin(dtype: torch.dtype, weighted: bool) -> None:
     x_TK, weight_K = odd_rows(dtype), torch.rand(101) if weighted else None
     for ours, plain in zip(quantise_rows(x_TK, weight_K), quantise_rows_plainly(x_TK, weight_K), strict=True):
-        assert (ours.float() - plain.float()).abs().max() <= (1 if ours.dtype == torch.uint8 else 1e-6)
-    rows, product_TN, sums_N = quantise_rows(x_TK), torch.randn(7, 33), torch.randn(33)
-    for bias_N in (None, torch.randn(33)):
+        assert (ours.float() - plain.float()).abs().max() <= (1 if ours.dtype == torch.int8 else 1e-6)
+    rows, product_TN, sums_N = quantise_rows(x_TK), torch.randint(-9, 9, (7, 33)).int(), torch.randn(33)
+    for scale_N, bias_N in ((None, torch.randn(33)), (torch.rand(33), None)):
         ours, plain = (
-            function(product_TN, rows, sums_N, bias_N, dtype)
+            function(product_TN, rows, scale_N, sums_N, bias_N, dtype)
             for function in (rescale_rows, rescale_rows_plainly)
         )
         assert relative_difference(ours, plain) < (1e-6 if dtype == torch.float32 else 4e-3)
@@ -55,7 +57,7 @@ def test_c_rounds_rows_as_its_plain_twin(dtype: torch.dtype, weighted: bool) -> 
 def test_a_rounded_row_is_at_most_half_a_step_away(dtype: torch.dtype) -> None:
     x_TK = odd_rows(dtype)
     q_TK, scale_T, offset_T = quantise_rows(x_TK)
-    back_TK = scale_T[:, None] * (q_TK.float() - 128) + offset_T[:, None]
+    back_TK = scale_T[:, None] * q_TK.float() + offset_T[:, None]
     assert ((back_TK - x_TK.float()).abs() <= 0.501 * scale_T[:, None] + 1e-6).all()
 
 
@@ -102,6 +104,34 @@ def test_a_training_in_8_bits_learns_as_an_exact_one(tiny_folder: Path) -> None:
     assert exact[-1] < exact[0]
     assert not torch.equal(exact, rounded)
     assert ((rounded - exact).abs() < 0.01 * exact).all()
+
+
+@needs_vnni
+@DTYPES
+def test_weights_that_are_held_in_8_bits_are_multiplied_as_they_are(
+    dtype: torch.dtype, tiny_folder: Path
+) -> None:
+    """So they take half of bf16's memory, and transformers' own modules compute with the same numbers."""
+    entry = TINY.model_copy(update={"quantization": "int8", "dtype": DECLARED[dtype]})
+    base = ResidentBase(entry, tiny_folder, "", CPU)
+    decoder = base.decoder
+    assert isinstance(decoder, Decoder)
+    x = {name: torch.randn(20, group.weight.shape[1]).to(dtype) for name, group in decoder.groups.items()}
+    exact = {name: group.weight.forward(x[name]) for name, group in decoder.groups.items()}
+    base.compute_as_declared()
+    assert base.compute == "int8"
+    for layer in decoder.layers:
+        for name, group in layer.groups.items():
+            held = layer._int8[name]
+            assert relative_difference(held.forward(x[name]), exact[name]) < 2 * NEAR
+            assert torch.equal(group.weight.forward(x[name]), exact[name])
+            for module in group.columns:
+                own = base.model.get_submodule(module)
+                assert own.state.CB.untyped_storage().data_ptr() == held.int8_NK.untyped_storage().data_ptr()
+                assert own.weight.data_ptr() == own.state.CB.data_ptr()
+    rows = make_rows(12, seed=5)
+    losses = train(base, [make_trainee(base, "job", make_spec(), rows)], 6)["job"]
+    assert losses[-1] < losses[0]
 
 
 def test_a_device_without_fast_products_computes_in_the_base_s_own_type(

@@ -8,7 +8,7 @@ import torch
 from tests.fixtures.engine.architectures import PORTABLE, TINY
 from tests.fixtures.engine.gpu_parts import COLUMNS, HEADS, K, share, train_two, tree
 from tests.fixtures.engine.twins import DTYPES, TOLERANCE, assert_twins_agree, relative_difference, rotation
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.kernels import elementwise, operations, projection
 from worker.engine.kernels.attention import Layout, segment_attention_plainly

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.fixtures.engine.twins import DTYPES, TOLERANCE, assert_twins_agree, relative_difference, rotation
-from worker.engine.base import head
 from worker.engine.batch import bundles
 from worker.engine.batch.micro_batch import Segment
+from worker.engine.decoders import head
 from worker.engine.kernels import attention, elementwise, lora_layers, loss, projection
 from worker.engine.kernels.frozen_weight import DenseWeight
 from worker.engine.parameters.flat import FlatParameters, Place

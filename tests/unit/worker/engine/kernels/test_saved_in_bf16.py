@@ -12,7 +12,7 @@ from tests.fixtures.engine.gpu_parts import HEADS, train_two, tree
 from tests.fixtures.engine.twins import relative_difference, rotation
 from worker.engine.base import loading
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.decoder import Decoder
+from worker.engine.decoders.fast import Decoder
 from worker.engine.kernels import attention, projection
 from worker.engine.kernels.frozen_weight import DenseWeight
 from worker.engine.kernels.saved_in_bf16 import saved_in_bf16

@@ -16,7 +16,7 @@ from core.methods.low_rank import CordaConfig
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss, train
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.lora_config import lora_config

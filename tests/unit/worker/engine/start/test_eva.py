@@ -21,7 +21,7 @@ from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss, train
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.lora_config import lora_config

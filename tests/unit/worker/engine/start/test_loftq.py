@@ -19,13 +19,13 @@ from core.jobs.spec import LoraAdapter
 from tests.fixtures.engine.architectures import FAST, TINY
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.layer_weight import weight_of
 from worker.engine.base.quantisation import quantise_embeddings, quantization_config
+from worker.engine.decoders.layer_weight import weight_of
 from worker.engine.start.initial_values import initial_values
 from worker.engine.start.loftq import nearest
 from worker.engine.step.context import PassContext

@@ -19,8 +19,8 @@ from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import make_spec, make_trainee, train
 from worker.engine.base import joining_trial
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.head import head_losses
 from worker.engine.base.joining_trial import can_join
+from worker.engine.decoders.head import head_losses
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.trainee import Trainee
 

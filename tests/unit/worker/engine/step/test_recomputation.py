@@ -29,11 +29,11 @@ from tests.fixtures.engine.training import (
     randomize,
 )
 from tests.fixtures.engine.twins import relative_difference
-from tests.fixtures.tiny import save_model
+from tests.fixtures.models.tiny import save_model
 from worker.engine.base import loading
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.decoder import Decoder
 from worker.engine.batch.lanes import Lanes
+from worker.engine.decoders.fast import Decoder
 from worker.engine.kernels import attention
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
@@ -84,7 +84,7 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
 @pytest.mark.parametrize("lanes", [1, 2])

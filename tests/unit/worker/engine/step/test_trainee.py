@@ -38,7 +38,9 @@ def make_trainee(device: str = "cpu", **training: Any) -> Trainee:
 
 
 def learning_rates(trainee: Trainee) -> list[float]:
-    return [trainee.take_step(trainee.next_rows, 1.0, 1.0).learning_rate for _ in range(trainee.total_steps)]
+    return [
+        trainee.take_step(trainee.next_rows, 1.0, 1.0, 0.0).learning_rate for _ in range(trainee.total_steps)
+    ]
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
@@ -74,11 +76,11 @@ def test_a_constant_schedule_stays_at_its_peak() -> None:
 )
 def test_a_restored_member_steps_on(device: str) -> None:
     first, second = make_trainee(device), make_trainee(device)
-    first.take_step(first.next_rows, 1.0, 1.0)
+    first.take_step(first.next_rows, 1.0, 1.0, 0.0)
     second.restore(first.step, first.state())
     for trainee in (first, second):
         trainee.adapter.parameters.gradient.fill_(0.1)
-        trainee.take_step(trainee.next_rows, 1.0, 1.0)
+        trainee.take_step(trainee.next_rows, 1.0, 1.0, 0.0)
     assert torch.equal(first.adapter.parameters.master, second.adapter.parameters.master)
 
 
@@ -88,7 +90,7 @@ def test_a_finished_member_keeps_no_moments_and_can_be_restored_or_take_up_an_ea
     best = {}
     while not finished.finished:
         finished.adapter.parameters.gradient.fill_(0.1)
-        finished.take_step(finished.next_rows, 1.0, 1.0)
+        finished.take_step(finished.next_rows, 1.0, 1.0, 0.0)
         if finished.step == 3:
             best = {name: part.clone() for name, part in finished.state().items()}
     assert {name.split(".")[0] for name in best} == {"parameters", "exp_avg", "exp_avg_sq"}
@@ -103,7 +105,7 @@ def test_a_finished_member_keeps_no_moments_and_can_be_restored_or_take_up_an_ea
 
 def test_one_that_stopped_early_makes_no_further_step_after_a_resume() -> None:
     stopped, resumed = make_trainee(), make_trainee()
-    stopped.take_step(stopped.next_rows, 1.0, 1.0)
+    stopped.take_step(stopped.next_rows, 1.0, 1.0, 0.0)
     stopped.stop()
     resumed.restore(stopped.step, stopped.state())
     assert resumed.finished
@@ -138,7 +140,7 @@ def test_a_lora_plus_job_learns_as_with_pefts_optimizer(base: ResidentBase) -> N
         parameters.gradient.copy_(gradient)
         for name, part in parameters.named(gradient).items():
             expected[name].grad = part
-        rate = trainee.take_step(trainee.next_rows, 1.0, 1.0).learning_rate
+        rate = trainee.take_step(trainee.next_rows, 1.0, 1.0, 0.0).learning_rate
         for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
             group["lr"] = rate * ratio
         optimizer.step()

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from core.catalog import Catalog
 from core.errors import ConfigurationError
 from core.settings import Settings
-from tests.fixtures.tiny import TINY, write_catalog
+from tests.fixtures.models.tiny import TINY, write_catalog
 from worker.serve.registration import NotReady
 from worker.serve.service import bases_of
 from worker.serve.upstream.connection import StateWhileAnswering, Upstream
@@ -112,7 +113,7 @@ def test_a_server_has_the_one_base_model_of_its_upstream(tmp_path: Path) -> None
         settings = Settings(
             catalog_file=tmp_path / "catalog.toml", serve_upstream=named, serve_upstream_key=key
         )
-        return bases_of(settings, Upstream.of(settings))
+        return bases_of(Catalog(settings.catalog_file), Upstream.of(settings))
 
     assert bases(f"{TINY}=http://vllm:8000") == [TINY]
     with pytest.raises(ConfigurationError, match=r"unknown.*tiny"):

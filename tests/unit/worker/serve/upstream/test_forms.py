@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from core.errors import AppError
-from core.serving.chat import ChatRequest
-from core.serving.completions import CompletionRequest
 from core.serving.errors import SamplingFailed, UnsuitedServer
+from core.serving.schemas.chat import ChatRequest
+from core.serving.schemas.completions import CompletionRequest
 from worker.serve.upstream.answer_form import AnswerForm, events_of
 from worker.serve.upstream.errors import AdapterForgotten, refusal
 from worker.serve.upstream.request_form import chat_body, completion_body

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.base.architecture import GROUPS
-from worker.engine.base.decoder import Decoder
+from worker.engine.decoders.architecture import GROUPS
+from worker.engine.decoders.fast import Decoder
 from worker.engine.generate.adapters.served import GroupFactors, ServedAdapter
 from worker.engine.generate.fast.block_pool import BLOCK
 from worker.engine.generate.running import Chunk

@@ -1,0 +1,103 @@
+"""/v1/organization/base_models: the catalog of base models, for the operator."""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from api.admission.auth import OperatorCaller
+from api.base_models import service
+from api.base_models.schemas import BaseModelCheck, BaseModelObject, BaseModelRemoved, HubModel
+from api.dependencies import AppSettings, ModelCatalog, ReadingSessions, Sessions, Transaction
+from api.http.errors import declared
+from api.http.idempotency import ThisAttempt, repeatable
+from api.http.paging import LIMIT, After, check_cursor
+from api.http.strict_json import StrictJsonRoute
+from api.schemas import Page
+from core.access.idempotency import earlier_answer, once
+from core.catalog import MODEL_ID, catalog_place
+from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
+
+CURSOR = re.compile(MODEL_ID)
+
+Limit = Annotated[int, Query(ge=0, le=100, description=LIMIT)]
+
+router = APIRouter(
+    prefix="/v1/organization/base_models",
+    tags=["Base models"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, PermissionDenied, Unavailable),
+)
+
+
+@router.get("", responses=declared(InvalidRequest))
+def list_base_models(
+    _caller: OperatorCaller, catalog: ModelCatalog, limit: Limit = 20, after: After = None
+) -> Page[BaseModelObject]:
+    """List the catalog of the process that answers, by id. Only the operator can do this."""
+    check_cursor(after, CURSOR)
+    entries, has_more = service.list_page(catalog, after, limit)
+    return Page.of([BaseModelObject.of(entry) for entry in entries], has_more)
+
+
+@router.post("/check", responses=declared(InvalidRequest))
+def check_base_model(_caller: OperatorCaller, reading: ReadingSessions, body: HubModel) -> BaseModelCheck:
+    """Look at a model of the hub: licence, weights, architecture, chat template, and where it fits.
+
+    Nothing is added, and no weights are fetched. The API asks the hub that `HF_ENDPOINT` names, with the
+    token `HF_TOKEN`. Only the operator can do this.
+    """
+    with reading() as session:
+        here = service.machines(session)
+    return BaseModelCheck.of(service.look(body, here))
+
+
+@router.post("", responses=declared(InvalidRequest, Conflict))
+def add_base_model(
+    caller: OperatorCaller,
+    settings: AppSettings,
+    reading: ReadingSessions,
+    sessions: Sessions,
+    attempt: ThisAttempt,
+    body: HubModel,
+) -> BaseModelCheck:
+    """Look at a model of the hub, and write it to the catalog if jobs can train it.
+
+    All processes that read this file offer it at once. Workers and servers on other machines have a file of
+    their own, which needs the model too. Only the operator can do this.
+    """
+    asked = body.model_dump_json()
+    with reading() as session:
+        if earlier := earlier_answer(session, attempt, asked):
+            return BaseModelCheck.model_validate(earlier)
+        here = service.machines(session)
+    offer = service.look(body, here)  # no session is open while the hub answers
+    service.require_trainable(offer)
+    file = catalog_place(settings)
+    with sessions.begin() as session:
+
+        def add() -> dict[str, Any]:
+            service.add(session, caller, file, offer.entry)
+            return BaseModelCheck.of(offer, str(file)).model_dump(mode="json")
+
+        return BaseModelCheck.model_validate(once(session, attempt, asked, add))
+
+
+@router.delete("/{base_model}", responses=declared(InvalidRequest, NotFound, Conflict))
+def remove_base_model(
+    session: Transaction,
+    caller: OperatorCaller,
+    settings: AppSettings,
+    attempt: ThisAttempt,
+    base_model: str,
+) -> BaseModelRemoved:
+    """Offer a base model no more. What was trained on it stays; jobs that still wait for it will fail.
+
+    Only the operator can do this.
+    """
+
+    def remove() -> BaseModelRemoved:
+        service.remove(session, caller, catalog_place(settings), base_model)
+        return BaseModelRemoved(id=base_model)
+
+    return repeatable(session, attempt, BaseModelRemoved, remove)

@@ -1,0 +1,90 @@
+"""POST /v1/files/{file_id}/preview: which tokens of a row are learnt under a base model."""
+
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Depends
+
+from api.admission.auth import CurrentCaller
+from api.admission.callers import Caller
+from api.admission.fair_share import EndTurn
+from api.chat.parts import ChatParts
+from api.dependencies import ModelCatalog, ReadingSessions, part
+from api.files import service as files
+from api.http.errors import declared
+from api.http.strict_json import StrictJsonRoute
+from api.models.service import require_base
+from api.previews.schemas import FilePreview
+from core.errors import InvalidRequest, NotAuthenticated, NotFound, RateLimited, TooLarge, Unavailable
+from core.serving.errors import SamplingFailed
+from core.serving.previews import PREVIEW, Previewed, PreviewOrder, PreviewRequest
+from core.serving.served_model import ServedModel
+
+Parts = Annotated[ChatParts, Depends(part("chat"))]
+
+router = APIRouter(
+    prefix="/v1/files/{file_id}",
+    tags=["Files"],
+    route_class=StrictJsonRoute,
+    responses=declared(NotAuthenticated, NotFound, Unavailable),
+)
+
+
+@router.post("/preview", responses=declared(InvalidRequest, TooLarge, RateLimited, SamplingFailed))
+async def preview_rows(
+    file_id: str,
+    body: PreviewRequest,
+    caller: CurrentCaller,
+    catalog: ModelCatalog,
+    reading: ReadingSessions,
+    parts: Parts,
+    turn: EndTurn,
+) -> FilePreview:
+    """Show rows of a file as training sees them: their tokens, and which of them the model learns to write.
+
+    A server renders the rows with the base model's own chat template, by the code that renders them for
+    training. It loads no model. The file may have any format that a conversion takes. A row that no job takes
+    has an `error`. The request takes a turn of the project's `concurrent_chats`.
+    """
+    entry = require_base(catalog, body.model)
+    max_length = body.max_length or entry.max_length
+    if max_length > entry.max_length:
+        raise InvalidRequest(
+            f"Rows of {entry.id} have {entry.max_length} tokens at most.",
+            code="invalid_value",
+            param="max_length",
+        )
+
+    def order() -> PreviewOrder:
+        with reading() as session:
+            file = files.get(session, caller.project_id, file_id)
+        return PreviewOrder(
+            base=entry.id,
+            key=file.object_key,
+            bytes=file.bytes,
+            kind=file.kind,
+            max_length=max_length,
+            lines=body.lines,
+        )
+
+    asked = await to_thread.run_sync(order)
+    turn()
+    found = await _previewed(parts, caller, asked)
+    return FilePreview(
+        file_id=file_id,
+        model=entry.id,
+        max_length=max_length,
+        numbered_by=found.numbered_by,
+        rows=found.rows,
+    )
+
+
+async def _previewed(parts: ChatParts, caller: Caller, order: PreviewOrder) -> Previewed:
+    """Have a server render the rows. Raises what the server answers."""
+    most = caller.quotas.concurrent_chats or 1
+    model, content = ServedModel(base=order.base), order.model_dump_json().encode()
+    async with (
+        parts.turns.turn(caller.project_id, most),
+        parts.dispatcher.begun(PREVIEW, model, order.key, content) as response,
+    ):
+        return Previewed.model_validate_json(await response.aread())

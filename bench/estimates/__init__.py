@@ -1,0 +1,4 @@
+"""Compares estimates of jobs with what the same jobs take on this CPU.
+
+`python -m bench.estimates` runs it.
+"""

@@ -1,0 +1,202 @@
+"""Trains real jobs on the CPU as a trainer does, each in its own process, and measures what they take."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import inf
+from multiprocessing import get_context
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from bench.estimates.cases import Base, Case
+from core.estimates.configuration import configuration_of
+from core.estimates.job.devices import cpu
+from core.estimates.job.report import Estimate
+from core.estimates.job.rows import Rows
+from core.estimates.measures import Recompute
+from core.jobs.estimate import estimate
+from core.jobs.facts import Facts
+from core.jobs.spec import JobSpec, TrainingOptions
+from core.objectives.hyperparameters import Hyperparameters
+from core.settings import Settings
+from tests.fixtures.models.tiny import text
+from worker.base_models.model_store import ensure_model
+from worker.devices.model_slot import FoundModel, ModelSlot
+from worker.devices.process_group import ProcessGroup
+from worker.devices.watchdog import Watchdog
+from worker.engine.base.loading import compute_dtype
+from worker.engine.device.free_memory import collect_garbage, held_bytes
+from worker.engine.device.peak_memory import peak_memory
+from worker.engine.step.context import never_abandon
+from worker.engine.step.processes import ALONE
+from worker.engine.step.trainee import Trainee
+from worker.process.environment import TRAINER_ENVIRONMENT
+from worker.row_store import RowStore, store_rows
+from worker.rows import Row
+
+CPU = torch.device("cpu")
+VALIDATION = 2  # rows
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a job takes. The bytes are those of its whole process, as the system counts them."""
+
+    tokens: int
+    loading_bytes: int
+    """The most while the base model was loaded; pages of its file count too"""
+    training_bytes: int
+    """The most from then on"""
+    seconds: list[float]
+    """Of each step, by the clock on the wall; empty for a short job"""
+    core_seconds: list[float]
+    """Of each step on the core of a lane. They do not count the time in which other programs have the core"""
+    load: float
+    """The machine's load average at the end: how many programs wanted a core"""
+    recompute: str
+
+
+def write_random(base: Base, folder: Path) -> None:
+    """Write a base model with random weights, if it is not there."""
+    if base.random is None or (folder / "model.safetensors").exists():
+        return
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(LlamaConfig(**base.random), dtype=torch.bfloat16)
+    weights = {
+        name: torch.empty(each.shape, dtype=torch.bfloat16).uniform_(-0.02, 0.02)
+        if each.dim() > 1
+        else torch.ones(each.shape, dtype=torch.bfloat16)
+        for name, each in model.state_dict().items()
+        if not (base.random["tie_word_embeddings"] and name == "lm_head.weight")
+    }
+    model.save_pretrained(folder, state_dict=weights)
+    text().save_pretrained(folder)
+
+
+def measure(case: Case, folder: Path, models: Path) -> Found:
+    """Train a job in a process with a trainer's environment, and return what it took."""
+    with (
+        patch.dict(os.environ, TRAINER_ENVIRONMENT),
+        ProcessPoolExecutor(1, get_context("spawn")) as process,
+    ):
+        return process.submit(_measure, case, folder, models).result()
+
+
+def _measure(case: Case, folder: Path, models: Path) -> Found:
+    torch.set_num_threads(case.lanes)
+    source = case.base.entry(folder)
+    place, sha256 = ensure_model(source, models)
+    slot = ModelSlot(Settings(), CPU)
+    with _most_held() as loading:
+        slot.load(FoundModel(source.in_precision(case.precision), place, sha256, sharded=False))
+    group = ProcessGroup(slot, ALONE, None, Watchdog(inf), case.recompute or "auto")
+    training, validation = rows_of(case)
+    with _most_held() as most:
+        trainee = group.join("job", spec_of(case), training, {})
+        steps = [_step(group, trainee, case.lanes) for _ in range(trainee.total_steps)]
+        group.evaluate(trainee, validation, never_abandon)
+    return Found(
+        tokens=sum(step.tokens for step in steps),
+        loading_bytes=loading.bytes,
+        training_bytes=most.bytes,
+        seconds=[round(step.seconds, 3) for step in steps],
+        core_seconds=[round(step.core_seconds, 3) for step in steps],
+        load=round(os.getloadavg()[0], 1),
+        recompute=str(group.measures.recompute),
+    )
+
+
+@dataclass
+class _Most:
+    """The bytes that the process held at most. It is 0 until the work has ended."""
+
+    bytes: int = 0
+
+
+@contextmanager
+def _most_held() -> Iterator[_Most]:
+    found = _Most()
+    collect_garbage(CPU)
+    before = held_bytes(CPU)
+    with peak_memory(CPU) as peak:
+        yield found
+    found.bytes = before + peak.bytes
+
+
+@dataclass(frozen=True)
+class _Step:
+    tokens: int
+    seconds: float
+    core_seconds: float
+
+
+def _step(group: ProcessGroup, trainee: Trainee, lanes: int) -> _Step:
+    began, cores_began = time.monotonic(), time.process_time()
+    (result,) = group.train_round([trainee], never_abandon).values()
+    if isinstance(result, Exception):
+        raise result
+    return _Step(result.tokens, time.monotonic() - began, (time.process_time() - cores_began) / lanes)
+
+
+def expected(
+    case: Case, folder: Path, models: Path, rates: Sequence[float] = (), evaluates: bool = True
+) -> Estimate:
+    """Return the estimate of a job on this CPU, with `rates` of past jobs on its base model."""
+    source = case.base.entry(folder)
+    training, validation = rows_of(case)
+    facts = Facts(
+        entry=source.in_precision(case.precision),
+        source=source,
+        configuration=configuration_of(source, models),
+        training=_counted(training),
+        validation=_counted(validation) if evaluates else None,
+        rates=rates,
+        offered=(case.recompute,) if case.recompute else tuple(Recompute),
+    )
+    machine = cpu("this CPU", 64 * 10**9, compute_dtype(CPU).itemsize, case.lanes)
+    return estimate(spec_of(case), facts, [machine], with_options=False)
+
+
+def spec_of(case: Case) -> JobSpec:
+    source = case.base.entry(Path())
+    return JobSpec(
+        base_model=source.id,
+        seed=1,
+        hyperparameters=Hyperparameters(
+            n_epochs=case.epochs, batch_size=case.batch_size, learning_rate_multiplier=1.0
+        ),
+        adapter=case.adapter,
+        training=TrainingOptions(max_length=source.max_length, quantization=case.precision),
+    )
+
+
+def rows_of(case: Case) -> tuple[RowStore, RowStore]:
+    """Return a job's rows and its validation rows."""
+    return _rows(case, case.steps_per_epoch * case.batch_size, 1), _rows(case, VALIDATION, 2)
+
+
+def _rows(case: Case, count: int, seed: int) -> RowStore:
+    random = np.random.default_rng(seed)
+    shortest, longest = case.lengths
+
+    def row(line: int) -> Row:
+        length = int(random.integers(shortest, longest, endpoint=True))
+        tokens_L = random.integers(0, 200, length).astype(np.int32)
+        return Row(line, tokens_L, np.arange(length) >= length // 4)
+
+    return store_rows(row(line) for line in range(count))
+
+
+def _counted(rows: RowStore) -> Rows:
+    summary = rows.summary
+    return Rows.counted(summary.rows, 1, summary.tokens, summary.longest_row, summary.squares)

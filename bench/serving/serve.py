@@ -1,0 +1,126 @@
+"""Measure the sampler beside transformers with PEFT, on the same prompts and adapters, in one run.
+
+    python -m bench.serving.serve --data DIR                   # 100 adapters, a few minutes on two idle cores
+    python -m bench.serving.serve --adapters 4 --peer none     # quick, without a peer
+    python -m bench.serving.serve --vllm .bench-venvs/vllm     # beside vLLM too
+    python -m bench.serving.serve --equal 50                   # instead: count answers that equal PEFT's
+
+The prompts are those of DIR/text2sql/*.jsonl (WikiSQL), or generated ones. The base model is the catalog's
+SmolLM2-135M-Instruct, in bf16 where the CPU multiplies it. Adapters are LoRA of rank 16 on all linear layers,
+with random values. Answers are greedy and have --new tokens. The result is printed, and written as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import ROOT
+from bench.command_line import add_models, new_parser, positive
+from bench.serving import ours
+from bench.serving.equality import count_equal
+from bench.serving.peft_peer import Peft
+from bench.serving.workload import prompts, write_adapter, write_json
+from bench.training.machine import describe
+from core.catalog import SMOLLM2
+from worker.base_models.model_store import ensure_model
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.generate.sampler import Limits, Sampler
+
+SIXTEEN = 16
+SINGLE = 6  # requests of one stream
+
+
+def main() -> None:
+    given = arguments(sys.argv[1:])
+    torch.set_num_threads(given.threads)
+    folder, sha256 = ensure_model(SMOLLM2, given.models)
+    with tempfile.TemporaryDirectory() as made:
+        if given.equal:
+            found = count_equal(folder, sha256, Path(made), given.equal, given.data)
+        else:
+            found = measured(given, ResidentBase(SMOLLM2, folder, sha256, torch.device("cpu")), Path(made))
+    write_json(given.out, {"machine": asdict(describe()), **found})
+
+
+def arguments(words: list[str]) -> argparse.Namespace:
+    parser = new_parser(__doc__)
+    add_models(parser)
+    parser.add_argument("--data", type=Path, help="folder with text2sql/*.jsonl")
+    parser.add_argument("--adapters", type=positive, default=100, help="for the Zipf case (default 100)")
+    parser.add_argument("--new", type=positive, default=48, help="tokens of an answer (default 48)")
+    parser.add_argument("--peer", choices=["peft", "none"], default="peft")
+    parser.add_argument("--vllm", type=Path, metavar="VENV", help="the environment that has vLLM")
+    parser.add_argument("--threads", type=positive, default=torch.get_num_threads())
+    parser.add_argument("--equal", type=int, default=0, metavar="PROMPTS", help="count equal answers instead")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench/results/serve.json")
+    return parser.parse_args(words)
+
+
+def measured(given: argparse.Namespace, base: ResidentBase, made: Path) -> dict[str, Any]:
+    """Run every case, and print each as soon as it is known."""
+    folders = [write_adapter(base, made / f"{n}", n) for n in range(max(given.adapters, SIXTEEN))]
+
+    def fresh() -> Sampler:  # each case begins without cached beginnings
+        return Sampler(base, Limits(cache_bytes=512 << 20))
+
+    loader = fresh()
+    adapters = [loader.load_adapter(folder, folder.name) for folder in folders]
+    texts = prompts(base.tokenizer, SIXTEEN * 4, given.data)
+    sixteen = list(zip(texts[:SIXTEEN], adapters[:SIXTEEN], strict=True))
+    ours.run(fresh(), sixteen[:2], 2)  # warms up
+    found: dict[str, Any] = {"dtype": str(base.dtype), "new_tokens": given.new}
+
+    def note(name: str, result: dict[str, float]) -> None:
+        found[name] = result
+        print(name, {key: round(value, 2) for key, value in result.items()}, flush=True)
+
+    note("one stream", ours.measure_one(fresh(), texts[16 : 16 + SINGLE], adapters[0], given.new))
+    note("16 on 16 adapters", ours.measure_together(fresh(), sixteen, given.new))
+    note("16 on one", ours.measure_together(fresh(), [(t, adapters[0]) for t in texts[16:32]], given.new))
+    note("16 on the base", ours.measure_together(fresh(), [(t, None) for t in texts[16:32]], given.new))
+    note("zipf, one adapter", ours.measure_zipf(fresh(), texts, adapters[:1], given.new))
+    note("zipf, all adapters", ours.measure_zipf(fresh(), texts, adapters, given.new))
+    note("another adapter", ours.measure_swap(fresh(), texts[0], adapters, given.new))
+    note("from files", ours.measure_cold(fresh(), folders[:8]))
+    note("behind a beginning", ours.measure_beginning(fresh(), texts[:8]))
+    if given.peer == "peft":
+        peft = Peft(base.folder, folders[:SIXTEEN])
+        note("peft, one stream", peft.measure([(t, 0) for t in texts[16:18]], given.new))
+        note("peft, in turn", peft.measure([(t, n) for n, t in enumerate(texts[:4])], given.new))
+    if given.vllm:
+        note("vllm", vllm_figures(given, base, texts, folders[:SIXTEEN], made))
+    return found
+
+
+def vllm_figures(
+    given: argparse.Namespace, base: ResidentBase, texts: list[list[int]], folders: list[Path], made: Path
+) -> dict[str, float]:
+    """Measure vLLM in its own environment, on the same prompts, weights and adapters."""
+    prompts_file = made / "prompts.json"
+    prompts_file.write_text(json.dumps(texts))
+    words = [
+        given.vllm / "bin" / "python",
+        "-m",
+        "bench.serving.vllm_peer",
+        base.folder,
+        prompts_file,
+        *folders,
+    ]
+    options = ["--new", str(given.new), "--threads", str(given.threads)]
+    ran = subprocess.run(
+        [*map(str, words), *options], check=True, text=True, stdout=subprocess.PIPE, cwd=ROOT
+    )
+    return dict(json.loads(ran.stdout.strip().splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Prints an estimate for a person."""
+
+from typing import TYPE_CHECKING, Any
+
+from cli.client import output
+
+if TYPE_CHECKING:
+    from core.estimates.job.report import DeviceEstimate
+
+COLUMNS = ("device", "fits", "peak", "longest row", "rows at once", "time", "price", "what to change")
+GB = 1e9
+MINUTE, HOUR = 60, 3600
+
+
+def show(answer: dict[str, Any]) -> None:
+    """Print tokens, steps and disk, and a row for each device."""
+    from core.estimates.job.report import Estimate
+
+    found = Estimate.model_validate(answer)
+    tokens, steps = found.tokens, found.steps
+    epochs = round(steps.count / steps.per_epoch)
+    guess = "" if tokens.exact else f", guessed from its bytes ({tokens.least:,} to {tokens.most:,} in all)"
+    about = "" if tokens.exact else "about "
+    passes = f"{epochs:,} {'epoch' if epochs == 1 else 'epochs'} of {tokens.per_epoch:,}"
+    output.data(
+        f"tokens  {tokens.count:,}: {passes}{guess}; the longest row has {about}{tokens.longest_row:,}"
+    )
+    output.data(f"steps   {steps.count:,}, {steps.per_epoch:,} an epoch, {steps.evaluations:,} evaluations")
+    if found.disk is not None:
+        output.data(f"disk    {_size(found.disk.total_bytes)}")
+    output.table([_row(each) for each in found.devices], COLUMNS)
+    for reason in found.unknown:
+        output.note(f"Not known. {reason}")
+    if not tokens.exact:
+        output.note(f"Count them: tunery files check FILE-OR-ID --model {found.base_model}")
+
+
+def _row(device: "DeviceEstimate") -> dict[str, Any]:
+    fits = {True: "yes", False: "no", None: "not known"}[device.fits]
+    return {
+        "device": device.device,
+        "fits": fits,
+        "peak": _size(device.memory.peak_bytes) if device.memory else None,
+        "longest row": device.largest_length,
+        "rows at once": device.largest_batch,
+        "time": device.seconds and f"{_time(device.seconds.least)} to {_time(device.seconds.most)}",
+        "price": device.price
+        and f"{device.price.least:.2f} to {device.price.most:.2f} {device.price.currency}",
+        "what to change": " Or: ".join(change.message for change in device.changes) or None,
+    }
+
+
+def _size(count: int) -> str:
+    return f"{count / GB:.2f} GB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 2 * MINUTE:
+        return f"{seconds:.0f} s"
+    return f"{seconds / MINUTE:.0f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} h"

@@ -1,0 +1,97 @@
+"""`tunery evaluate`: judge models on the same rows, and say which of them is better."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from cli.client import output
+from cli.client.client import Client
+from cli.client.connection import connected
+from cli.client.errors import Refused
+from cli.client.tasks import require_success, wait_for_task
+from cli.commands.evals.comparing import comparisons
+from cli.commands.evals.tables import show_comparison, show_runs
+from cli.commands.sending import file_id
+from core.errors import ConfigurationError
+
+EVALS = "/evals"
+MEASURES = ("loss", "token_accuracy", "exact_match", "label_f1", "field_f1")
+SIMILARITIES = ("bleu", "chrf", "fuzzy_match", "gleu", "rouge_1", "rouge_2", "rouge_l")
+ANY_ROW = {"type": "custom", "item_schema": {}, "include_sample_schema": True}
+
+
+@connected
+def evaluate(
+    client: Client,
+    json: bool,
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Models, adapters or aliases; the base first")
+    ],
+    file: Annotated[str, typer.Option(metavar="FILE-OR-ID", help="The rows, such as a validation file")],
+    criteria: Annotated[
+        str, typer.Option(metavar="NAME,NAME", help=f"Of {', '.join(MEASURES + SIMILARITIES)}")
+    ] = "exact_match",
+    rows: Annotated[int | None, typer.Option(min=1, help="Judge only the first rows of the file")] = None,
+    name: Annotated[str | None, typer.Option(help="The eval's name. Default: the criteria")] = None,
+) -> None:
+    """Judge models on the same rows, wait, and compare each model with the first one.
+
+    The server judges them. If you stop this command, the runs go on: `tunery evals show` shows them later.
+    """
+    judged_by = read_criteria(criteria)
+    source = _given(type="file_id", id=file_id(client, file, "evals"), limit=rows)
+    made = client.post(EVALS, _given(data_source_config=ANY_ROW, testing_criteria=judged_by, name=name))
+    path = f"{EVALS}/{made['id']}"
+    output.note(f"Created {made['id']}")
+    runs = _create_runs(client, path, models, source)
+    runs = [wait_for_task(client, f"{path}/runs/{run['id']}") for run in runs]
+    completed = [run for run in runs if run["status"] == "completed"]
+    base = runs[0] if runs[0] in completed else None
+    compared = list(comparisons(client, path, base, [run for run in completed if run is not base]))
+    if json:
+        output.json({"eval": made, "runs": runs, "comparisons": compared})
+    else:
+        show_runs(runs)
+        for comparison in compared:
+            show_comparison(comparison)
+    for run in runs:
+        require_success(run, f"run of {run['name']}")
+
+
+def read_criteria(given: str) -> list[dict[str, Any]]:
+    """Return the criteria that the names stand for. Raises ConfigurationError."""
+    return [_criterion(name.strip()) for name in given.split(",")]
+
+
+def _criterion(name: str) -> dict[str, Any]:
+    if name in MEASURES:
+        return {"type": name}
+    if name in SIMILARITIES:
+        from core.evals.criteria import OUTPUT, REFERENCE
+
+        texts = {"input": OUTPUT, "reference": REFERENCE}
+        return {"type": "text_similarity", "name": name, "evaluation_metric": name, **texts}
+    on_offer = ", ".join(MEASURES + SIMILARITIES)
+    raise ConfigurationError(f"{name!r} is no criterion. On offer: {on_offer}")
+
+
+def _create_runs(
+    client: Client, path: str, models: Sequence[str], source: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Create a run for each model. If the server refuses one, delete the eval, and with it the other runs."""
+    try:
+        return [
+            client.post(
+                f"{path}/runs",
+                {"name": model, "data_source": {"type": "completions", "model": model, "source": source}},
+            )
+            for model in models
+        ]
+    except Refused:
+        client.delete(path)
+        raise
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

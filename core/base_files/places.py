@@ -1,0 +1,20 @@
+"""Where the files of a base model of the catalog lie on this machine."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from core.catalog import BaseModelEntry
+
+
+def folder_of(entry: BaseModelEntry, models: Path) -> Path:
+    """Return the folder of a base model, which may not exist yet. `models` is that of all fetched ones."""
+    if entry.source == "folder":
+        assert entry.path is not None
+        return entry.path
+    return models / entry.id / entry.revision
+
+
+def file_in_wheel(package: str, file: str) -> Path | None:
+    """Return the path of a file in an installed package; None if the package is not installed."""
+    found = find_spec(package)
+    return Path(found.origin).parent / file if found is not None and found.origin is not None else None

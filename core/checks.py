@@ -1,0 +1,14 @@
+"""What a check of something has found: of a machine, of a service, of a base model."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. `advice` says what to do; it is empty if nothing is wrong."""
+
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    found: str
+    advice: str = ""

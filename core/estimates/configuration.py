@@ -1,0 +1,109 @@
+"""A model's configuration as the plain numbers that its memory follows from.
+
+The API reads config.json, and the engine gives the configuration that transformers has completed.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, TypeGuard
+
+from core.base_files.places import file_in_wheel, folder_of
+from core.catalog import BaseModelEntry
+from core.estimates.gguf_header import configuration_in
+from core.estimates.shapes import ModelShape
+
+CONFIG = "config.json"
+NORMALISED_HEADS = ("qwen3", "gemma3", "olmo2")  # beginnings of `model_type`
+FOUR_NORMS = ("gemma2", "gemma3", "glm4")
+FAST_TYPES = ("gemma3", "gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3")
+"""Model types that the engine's fast path computes, but for some rare options of theirs."""
+TIED_TYPES = ("gemma", "gpt2")  # types whose config.json may leave out that the head is the embedding
+NEEDED = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
+LARGEST_SIZE = 2**31
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+HEAD_SIZES = {"gemma3": 256, "qwen3": 128}  # where config.json may leave them out
+
+DecoderPath = Literal["fast", "portable"]
+
+
+def shape_of(
+    config: Mapping[str, Any],
+    number_bytes: int,
+    quantization: Literal["nf4", "int8"] | None,
+    path: DecoderPath | None = None,
+    saves_in_bf16: bool = False,
+) -> ModelShape | None:
+    """Return the shape, or None if the configuration is not that of a dense transformer.
+
+    Without a `path`, the model's type decides on it. A model of texts and images counts as its text model.
+    """
+    of_texts = config.get("text_config")
+    text: Mapping[str, Any] = of_texts if isinstance(of_texts, Mapping) and of_texts else config
+    numbers = [number for name in NEEDED if _is_size(number := text.get(name))]
+    if len(numbers) < len(NEEDED) or any(text.get(name) for name in EXPERTS):
+        return None
+    layers, hidden, inner, heads, vocabulary = numbers
+    kind = str(text.get("model_type") or config.get("model_type") or "")
+    key_heads = text.get("num_key_value_heads") or heads
+    usual = next((size for name, size in HEAD_SIZES.items() if kind.startswith(name)), hidden // heads)
+    head_size = text.get("head_dim") or usual
+    if not (_is_size(key_heads) and _is_size(head_size)):  # some models have one for each layer
+        return None
+    return ModelShape(
+        layers=layers,
+        hidden=hidden,
+        inner=inner,
+        heads=heads,
+        key_heads=key_heads,
+        head_size=head_size,
+        vocabulary=vocabulary,
+        tied=bool(_own(config, text, "tie_word_embeddings", kind.startswith(TIED_TYPES))),
+        number_bytes=number_bytes,
+        quantization=quantization,
+        path=path or ("fast" if kind in FAST_TYPES else "portable"),
+        saves_in_bf16=saves_in_bf16,
+        norms=4 if kind.startswith(FOUR_NORMS) else 2,
+        norms_of_heads=kind.startswith(NORMALISED_HEADS),
+    )
+
+
+def configuration_of(entry: BaseModelEntry, models_folder: Path) -> Mapping[str, Any] | None:
+    """Return the configuration of a base model of the catalog, or None if it is not on this machine's disk.
+
+    A model of the hub is there once a trainer on this machine has fetched it, and a wheel has its own.
+    """
+    try:
+        return _read(str(folder_of(entry, models_folder)))
+    except (OSError, ValueError):
+        return _in_wheel(entry.package, entry.file) if entry.package and entry.file else None
+
+
+@lru_cache(maxsize=16)
+def _in_wheel(package: str, file: str) -> Mapping[str, Any] | None:
+    """Return the configuration in the GGUF file of an installed wheel; None if there is none."""
+    path = file_in_wheel(package, file)
+    try:
+        return None if path is None else configuration_in(path)
+    except (OSError, ValueError, LookupError):
+        return None
+
+
+@lru_cache(maxsize=256)
+def _read(folder: str) -> Mapping[str, Any]:
+    """Return what is in config.json. Errors are not kept: the model may be fetched later."""
+    found = json.loads((Path(folder) / CONFIG).read_text("utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError("a configuration must be a JSON object")
+    return found
+
+
+def _is_size(found: Any) -> TypeGuard[int]:
+    """Return whether this can be a number of layers, heads or neurons: a stranger may have written it."""
+    return isinstance(found, int) and 0 < found <= LARGEST_SIZE
+
+
+def _own(config: Mapping[str, Any], text: Mapping[str, Any], name: str, usual: bool) -> Any:
+    """Return an option of the text model, or of the whole model if only that one has it."""
+    return text.get(name, config.get(name, usual))

@@ -1,0 +1,157 @@
+"""What is trained: an adapter of thin matrices or the whole model. Their memory is known beforehand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+
+from pydantic import TypeAdapter
+
+from core.errors import JobError
+from core.estimates.adapters import FP32, StateBytes, ranks_of, state_bytes
+from core.estimates.job.devices import Machine
+from core.estimates.measures import Measures, Recompute
+from core.estimates.memory import Memory, step_memory
+from core.estimates.plan import USUAL_TOKENS, cheapest, usable
+from core.estimates.runtime import runtime_bytes
+from core.estimates.shapes import Load, ModelShape, base_bytes
+from core.estimates.whole import whole_memory, whole_state
+from core.methods.low_rank import LoraAdapter, LowRankAdapter
+from core.methods.whole import FullTuning
+
+Trainable = LowRankAdapter | FullTuning
+LOW_RANK: TypeAdapter[LowRankAdapter] = TypeAdapter(LowRankAdapter)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a job fits a device: with these measures, or None if it does not."""
+
+    measures: Measures | None
+    memory: Memory | None
+    step_tokens: int
+    """Tokens of the largest micro-batch: a small job's steps have fewer than the measures allow"""
+
+
+@dataclass(frozen=True)
+class Room:
+    """A base model with what is trained on it, on one device, and the bytes that it may take there."""
+
+    model: ModelShape
+    trainables: tuple[Trainable, ...]
+    """What is trained together: several adapters if a job has several candidates"""
+    machine: Machine
+    shards: int = 1
+    """Devices over which the base model is spread"""
+    offered: tuple[Recompute, ...] = tuple(Recompute)
+    step_tokens: int | None = None
+    """The operator's tokens of a micro-batch; None plans them"""
+    eight_bit_moments: bool = False
+
+    @property
+    def free_bytes(self) -> int:
+        """The bytes beside the base model, before what a plan spares."""
+        runtime = runtime_bytes(self.model.number_bytes, self.machine.device)
+        return self.machine.memory_bytes - runtime - self.base_bytes
+
+    @property
+    def base_bytes(self) -> int:
+        return base_bytes(self.model) // self.shards
+
+    @property
+    def trains_whole(self) -> bool:
+        return isinstance(self.trainables[0], FullTuning)
+
+    @property
+    def usable_bytes(self) -> int:
+        return max(0, usable(max(0, self.free_bytes), self.machine.device))
+
+    def load(self, longest: int, usual: int | None = None) -> Load:
+        """Return the load of rows of at most `longest` tokens, `usual` of them in most."""
+        lanes = 1 if self.trains_whole else self.machine.lanes
+        states = [_state(self.model, each, lanes) for each in self.trainables]
+        state = sum((state for state, _ in states), StateBytes())
+        return Load(
+            state=state.with_moments(in_eight_bits=self.eight_bit_moments),
+            longest_row=longest,
+            device=self.machine.device,
+            lanes=lanes,
+            ranks=max(ranks for _, ranks in states),
+            gains=any(isinstance(each, LoraAdapter) and each.use_dora for each in self.trainables),
+            usual_row=usual,
+        )
+
+    def fit(self, longest: int, largest_step: int | None = None, usual: int | None = None) -> Fit:
+        """Return how rows of this length fit. `largest_step` are the tokens of a job's largest step.
+
+        The measures follow from the longest row alone, as in a trainer. The memory follows from all three.
+        """
+        measures = self._measures(self.load(longest))
+        if measures is None:
+            return Fit(None, None, 0)
+        tokens = max(longest, min(measures.step_tokens, largest_step or measures.step_tokens))
+        return Fit(measures, self.memory(self.load(longest, usual), measures.recompute, tokens), tokens)
+
+    def memory(self, load: Load, recompute: Recompute, tokens: int) -> Memory:
+        """Return the memory of micro-batches of so many tokens."""
+        if self.trains_whole:
+            return whole_memory(self.model, load, tokens)
+        return Memory(self.base_bytes, load.state, step_memory(self.model, load, recompute, tokens))
+
+    def largest_length(self, most: int) -> int:
+        """Return the most tokens of a row that fits, up to `most`; 0 if none does."""
+        return _largest(most, lambda length: self._measures(self.load(length)) is not None)
+
+    def largest_batch(self, longest: int, most: int) -> int:
+        """Return how many rows of this length fit at once, up to `most`. A larger batch is cut into parts."""
+        load = self.load(longest)
+        left = self.usable_bytes - load.state.total
+
+        def fits(rows: int) -> bool:
+            return self.memory(load, self.offered[-1], rows * longest).step.peak <= left
+
+        return _largest(most, fits)
+
+    def _measures(self, load: Load) -> Measures | None:
+        if self.free_bytes <= 0:
+            return None
+        if self.trains_whole:
+            usual = self.step_tokens or USUAL_TOKENS[self.model.number_bytes]
+            needed = whole_memory(self.model, load, max(usual, load.longest_row))
+            fits = needed.state.total + needed.step.peak <= self.free_bytes
+            return Measures(Recompute.NONE, usual) if fits else None
+        try:
+            return cheapest(self.model, load, self.free_bytes, self.offered, self.step_tokens)
+        except JobError:
+            return None
+
+
+def trained_numbers(model: ModelShape, trainable: Trainable) -> int:
+    """Return how many numbers are trained."""
+    return _state(model, trainable, 1)[0].moments // (2 * FP32)
+
+
+@lru_cache(maxsize=512)
+def _known_state(model: ModelShape, options: str, lanes: int) -> tuple[StateBytes, int]:
+    """Return the bytes of an adapter, and its ranks in a layer. A large model has hundreds of modules."""
+    adapter = LOW_RANK.validate_json(options)
+    shapes = model.all_projections
+    found = state_bytes(shapes, adapter, model.number_bytes, lanes)
+    return found, ceil(ranks_of(shapes, [adapter]) / model.layers)
+
+
+def _state(model: ModelShape, trainable: Trainable, lanes: int) -> tuple[StateBytes, int]:
+    if isinstance(trainable, FullTuning):
+        return whole_state(model), 0
+    return _known_state(model, trainable.model_dump_json(), lanes)
+
+
+def _largest(most: int, fits: Callable[[int], bool]) -> int:
+    """Return the largest number up to `most` that fits, if a smaller one always fits better; 0 if none."""
+    if most < 1 or not fits(1):
+        return 0
+    few, many = 1, most + 1
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (middle, many) if fits(middle) else (few, middle)
+    return few

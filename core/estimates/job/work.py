@@ -1,0 +1,79 @@
+"""How much a job computes, and how long that takes on a device.
+
+An operation is a multiplication or an addition, as the peaks of devices count them.
+"""
+
+from dataclasses import dataclass
+
+from core.estimates.job.devices import Range
+from core.estimates.measures import Recompute
+from core.estimates.shapes import ModelShape
+
+START_SECONDS: Range = (5.0, 20.0, 120.0)
+"""From the claim of a job to its first step, and from its last step to its result, without the computing."""
+MEASURED_SPREAD = (0.7, 1.0, 1.4)
+"""The range around a rate that was measured on this machine: its neighbours and its load differ."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The operations of a whole job."""
+
+    training: float
+    evaluation: float
+
+    @property
+    def total(self) -> float:
+        return self.training + self.evaluation
+
+
+def forward_operations(model: ModelShape, row: float, supervised: float = 1.0) -> float:
+    """Return the operations of a forward pass, for each token of rows of so many tokens.
+
+    projections 2 W, attention 2 H E row (half of all keys, scores and values), head 2 V D of learnt tokens
+    """
+    weights = model.layers * sum(K * N for K, N in model.projections.values())
+    attention = 2 * model.layers * model.queries * row
+    return 2 * weights + attention + 2 * supervised * model.vocabulary * model.hidden
+
+
+def training_operations(
+    model: ModelShape,
+    row: float,
+    trained: int,
+    recompute: Recompute = Recompute.NONE,
+    whole: bool = False,
+    supervised: float = 1.0,
+) -> float:
+    """Return the operations of a forward and a backward pass, for each token.
+
+    A frozen weight has one product in the backward pass, and a trained one two. `trained` counts an adapter's
+    numbers, which take part in three products. What is computed again is one more forward pass of it.
+    """
+    forward = forward_operations(model, row, supervised)
+    attention = 2 * model.layers * model.queries * row
+    again = {
+        Recompute.NONE: 0.0,
+        Recompute.GATE_UP: 4.0 * model.layers * model.hidden * model.inner,
+        Recompute.LAYERS: forward - 2 * supervised * model.vocabulary * model.hidden,
+    }[recompute]
+    if whole:
+        return 3 * forward + again
+    return 2 * forward + attention + 6 * trained + again
+
+
+def seconds_of(work: Work, rate: Range) -> Range:
+    """Return the least, the expected and the most seconds at a rate of operations a second."""
+    slow, usual, fast = rate
+    return (
+        START_SECONDS[0] + work.total / fast,
+        START_SECONDS[1] + work.total / usual,
+        START_SECONDS[2] + work.total / slow,
+    )
+
+
+def measured_range(rates: list[float]) -> Range:
+    """Return the range of rates around those of past jobs; there must be one."""
+    ordered = sorted(rates)
+    least, usual, most = MEASURED_SPREAD
+    return ordered[0] * least, ordered[len(ordered) // 2] * usual, ordered[-1] * most

@@ -1,0 +1,132 @@
+"""A request of `POST /v1/chat/completions`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from core.options import Metadata, Options, unsupported
+from core.serving.schemas.messages import FunctionName, Message, plain_text
+from core.serving.schemas.sampling import MAX_ANSWER_TOKENS, MAX_LOGPROBS, Sampling
+
+MAX_TOOLS = 128
+MAX_MESSAGES = 4096
+
+JsonSchema = dict[str, Any]
+
+
+class Function(Options):
+    """A function that the model may call. Without `parameters`, it takes none."""
+
+    name: FunctionName
+    description: str | None = None
+    parameters: Annotated[JsonSchema | None, Field(description="A JSON schema")] = None
+    strict: Annotated[
+        bool | None, Field(description="Whether the arguments must have the form of `parameters`")
+    ] = None
+
+
+class Tool(Options):
+    type: Literal["function"]
+    function: Function
+
+
+class NamedFunction(Options):
+    name: FunctionName
+
+
+class NamedTool(Options):
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class TextFormat(Options):
+    type: Literal["text"]
+
+
+class JsonObjectFormat(Options):
+    type: Literal["json_object"]
+
+
+class NamedSchema(Options):
+    """A JSON schema with a name. The answer always has its form, whether `strict` is set or not."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    name: FunctionName
+    description: str | None = None
+    schema_: Annotated[JsonSchema | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(Options):
+    type: Literal["json_schema"]
+    json_schema: NamedSchema
+
+
+ResponseFormat = Annotated[
+    TextFormat | JsonObjectFormat | JsonSchemaFormat,
+    Field(discriminator="type", description="The form of the answer: any text, JSON, or JSON of a schema"),
+]
+
+
+class PromptCacheOptions(Options):
+    mode: Literal["implicit"] = "implicit"
+
+
+class ChatRequest(Sampling):
+    """A chat: OpenAI's parameters, and vLLM's own under their names.
+
+    Some of OpenAI's parameters mean nothing here. They are accepted with the value that asks for nothing.
+    """
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+    max_completion_tokens: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_ANSWER_TOKENS, description="Most tokens of each answer. Replaces `max_tokens`"),
+    ] = None
+    logprobs: Annotated[
+        bool | None, Field(description="Whether to return the log-probabilities of the answer's tokens")
+    ] = None
+    top_logprobs: Annotated[
+        int | None,
+        Field(
+            ge=0, le=MAX_LOGPROBS, description="Number of likeliest tokens to return beside each token's own"
+        ),
+    ] = None
+    response_format: ResponseFormat | None = None
+    tools: Annotated[list[Tool] | None, Field(max_length=MAX_TOOLS)] = None
+    tool_choice: Annotated[
+        Literal["none", "auto", "required"] | NamedTool | None,
+        Field(description="Whether the model must call a tool. Default: `auto` if there are tools"),
+    ] = None
+    parallel_tool_calls: Annotated[
+        bool | None, Field(description="Whether one answer may have several calls")
+    ] = None
+    store: Annotated[bool | None, Field(description="Whether to keep request and answer")] = None
+    metadata: Annotated[Metadata | None, Field(description="Pairs that are kept with the answer")] = None
+
+    # What follows has no effect.
+    service_tier: Literal["auto", "default"] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: Literal["in_memory"] | None = None
+    prompt_cache_options: PromptCacheOptions | None = None
+    safety_identifier: str | None = None
+    verbosity: Literal["medium"] | None = None
+    reasoning_effort: None = unsupported("The models on offer have no reasoning effort")
+    audio: None = unsupported("Models answer with text only")
+    functions: None = unsupported("Use `tools` instead")
+    function_call: None = unsupported("Use `tool_choice` instead")
+    moderation: None = unsupported("Nothing moderates here")
+    prediction: None = unsupported("Leave it out: it would not make answers faster")
+    web_search_options: None = unsupported("Nothing searches the web here")
+
+    @property
+    def beginning(self) -> str:
+        """The text with which the prompt begins."""
+        return plain_text(self.messages[0].content)
+
+    @property
+    def most_tokens(self) -> int | None:
+        """The most tokens of each answer, or None for as many as the model's length leaves."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens

@@ -1,0 +1,61 @@
+"""A request of `POST /v1/completions`."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from core.options import unsupported
+from core.serving.schemas.sampling import MAX_CHOICES, MAX_LOGPROBS, Sampling
+
+MAX_PROMPTS = 64
+MAX_ANSWERS = 128
+
+Token = Annotated[int, Field(ge=0, lt=2**31)]
+Tokens = Annotated[list[Token], Field(min_length=1)]
+Prompts = Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS)]
+TokenPrompts = Annotated[list[Tokens], Field(min_length=1, max_length=MAX_PROMPTS)]
+
+DEFAULT_TOKENS = 16  # OpenAI's default
+BEGINNING = 256  # characters or tokens that two prompts have in common if one server shall do both
+
+
+class CompletionRequest(Sampling):
+    """Prompts to continue, without a chat template. The answers to each prompt follow one another."""
+
+    prompt: Annotated[
+        str | Prompts | Tokens | TokenPrompts,
+        Field(description="A text or its tokens, or a list of texts or of their tokens"),
+    ]
+    echo: Annotated[bool | None, Field(description="Whether the answer begins with the prompt")] = None
+    logprobs: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=MAX_LOGPROBS,
+            description="Returns the log-probabilities of all tokens, and so many of the likeliest ones",
+        ),
+    ] = None
+    best_of: Annotated[
+        int | None, Field(ge=1, le=MAX_CHOICES, description="Must be equal to `n`: all answers are returned")
+    ] = None
+    suffix: None = unsupported("Answers end a text, and are not put before another one")
+
+    @property
+    def beginning(self) -> str:
+        """What the first prompt begins with: its text, or its tokens."""
+        return str(self.prompts[0][:BEGINNING])
+
+    @property
+    def most_tokens(self) -> int:
+        """The most tokens of each answer."""
+        return DEFAULT_TOKENS if self.max_tokens is None else self.max_tokens
+
+    @property
+    def prompts(self) -> list[str] | list[list[int]]:
+        """The prompts, each a text or a list of tokens."""
+        prompt = self.prompt
+        if isinstance(prompt, str):
+            return [prompt]
+        if isinstance(prompt[0], int):
+            return [[token for token in prompt if isinstance(token, int)]]
+        return prompt

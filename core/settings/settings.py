@@ -1,0 +1,97 @@
+"""The settings of a process, with what follows from them."""
+
+from pathlib import Path
+from typing import Self
+
+from core.errors import ConfigurationError
+from core.jobs.integrations import installed_integrations
+from core.portability.installed import other_runtimes
+from core.settings.fields import SettingFields
+
+SERVER_FIELDS = ("database_url", "broker_url", "s3_endpoint_url", "s3_bucket")
+
+
+class Settings(SettingFields):
+    """The fields that an operator sets, and what other code asks of them."""
+
+    @property
+    def offered_classes(self) -> list[int]:
+        """The values that a job's `training.devices` may have."""
+        named = self.device_classes or str(self.devices)
+        return sorted({int(devices) for devices in named.split(",")})
+
+    @property
+    def offered_integrations(self) -> list[str]:
+        """The trackers that a job's `integrations` may name."""
+        named = installed_integrations() if self.integrations is None else self.integrations.split(",")
+        return [name for name in named if name != "mlflow" or self.offered_mlflow_uris]
+
+    @property
+    def offered_mlflow_uris(self) -> list[str]:
+        """The MLflow servers to which jobs may report, the default first."""
+        return [uri.strip() for uri in (self.mlflow_tracking_uris or "").split(",") if uri.strip()]
+
+    @property
+    def measures_at_publication(self) -> bool:
+        """Whether each new adapter is measured in other runtimes as soon as it is published."""
+        if self.portability_at_publication == "auto":
+            return bool(other_runtimes(self.vllm_python))
+        return self.portability_at_publication
+
+    @property
+    def prices(self) -> dict[str, float]:
+        """The prices of an hour, by device."""
+        named = (each.split("=") for each in (self.device_prices or "").split(",") if each)
+        return {device: float(price) for device, price in named}
+
+    @property
+    def claims_jobs(self) -> bool:
+        """Whether this machine claims jobs. If several machines train together, only the first one claims."""
+        return self.node_rank == 0
+
+    @property
+    def own_catalog(self) -> Path:
+        """The catalog that `tunery models add` writes if no other file is named. It may be missing."""
+        return self.home / "catalog.toml"
+
+    @property
+    def models_folder(self) -> Path:
+        """The folder for base models."""
+        return self.model_store or self.home / "models"
+
+    @property
+    def upstream_folder(self) -> Path:
+        """The folder for adapters that an upstream reads, as an absolute path."""
+        return (self.serve_upstream_folder or self.home / "upstream").resolve()
+
+    @property
+    def rows_folder(self) -> Path:
+        """The folder for the rows that a trainer has rendered."""
+        return self.home / "rows"
+
+    @property
+    def needs_embedded_servers(self) -> bool:
+        """Whether no external server is named.
+
+        Raises ConfigurationError if only some of the external servers are named.
+        """
+        missing = [name for name in SERVER_FIELDS if getattr(self, name) is None]
+        if missing and len(missing) < len(SERVER_FIELDS):
+            raise ConfigurationError(
+                "Only some of the external servers are set; set also "
+                + ", ".join(f"TUNERY_{name.upper()}" for name in missing)
+            )
+        return bool(missing)
+
+    def with_servers(self, **urls: str) -> Self:
+        """Return the same settings with the addresses of servers filled in."""
+        return self.model_copy(update=urls)
+
+    def server(self, name: str) -> str:
+        """Return the address in field `name`. Raises ConfigurationError if it is not set."""
+        value: str | None = getattr(self, name)
+        if value is None:
+            raise ConfigurationError(
+                f"TUNERY_{name.upper()} is not set. Set it, or run `tunery up`, which starts its own servers."
+            )
+        return value

@@ -1,0 +1,74 @@
+/** Requests about evals with their runs, and the request that judges a model and its base on a file. */
+
+import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
+
+import { api, body } from "@/api/client";
+import { readAgain } from "@/api/readAgain";
+import type { JudgedEval } from "@/lib/evals/chosenRuns";
+
+import { JUDGED_KEY, LIST_KEY } from "./evals";
+import { fetchRuns, isUnderWay } from "./runs";
+
+const MOST_EVALS = 10;
+const MOST_RUNS = 50;
+const POLL_MS = 3000;
+const ANY_ROW = { type: "custom", item_schema: { type: "object" }, include_sample_schema: true };
+
+/** The newest evals of a job, or those with a run of a model, with their runs. They are read again while a run is under way. */
+export function judgedQuery(of: { job_id: string } | { model: string }) {
+  return queryOptions({
+    queryKey: [...JUDGED_KEY, of],
+    queryFn: async ({ signal }): Promise<JudgedEval[]> => {
+      const query = { ...of, limit: MOST_EVALS, order: "desc" as const };
+      const { data } = await body(api.GET("/v1/evals", { params: { query }, signal }));
+      const runs = await Promise.all(data.map(({ id }) => fetchRuns(id, MOST_RUNS, null, signal)));
+      return data.map((one, at) => ({ eval: one, runs: runs[at]?.data ?? [] }));
+    },
+    staleTime: 30_000,
+    refetchInterval: ({ state }) => (state.data?.some(({ runs }) => runs.some(isUnderWay)) ? POLL_MS : false),
+  });
+}
+
+/** What is judged: the model and its base, on the rows of a file. */
+export interface Evaluation {
+  name: string;
+  job_id?: string;
+  base: string;
+  tuned: string;
+  criteria: readonly string[];
+  file: string;
+  /** Only the first rows of the file; without it, all. */
+  rows?: number;
+}
+
+/** Creates an eval with a run of the base and a run of the model. A refused run leaves no eval behind. */
+export function useEvaluate() {
+  const client = useQueryClient();
+  return useMutation({
+    mutationFn: async (evaluation: Evaluation) => {
+      const wanted = {
+        name: evaluation.name,
+        ...(evaluation.job_id !== undefined && { job_id: evaluation.job_id }),
+        data_source_config: ANY_ROW,
+        testing_criteria: evaluation.criteria.map((type) => ({ type })),
+      };
+      const { id } = await body(api.POST("/v1/evals", { body: wanted as never }));
+      try {
+        await createRuns(id, evaluation);
+      } catch (error) {
+        await api.DELETE("/v1/evals/{eval_id}", { params: { path: { eval_id: id } } }).catch(() => undefined); // what is shown is the first error
+        throw error;
+      }
+    },
+    onSettled: () => Promise.all([readAgain(client, LIST_KEY), readAgain(client, JUDGED_KEY)]),
+  });
+}
+
+async function createRuns(evalId: string, { base, tuned, file, rows }: Evaluation): Promise<void> {
+  const params = { path: { eval_id: evalId } };
+  const source = { type: "file_id", id: file, ...(rows !== undefined && { limit: rows }) };
+  for (const [role, model] of [["base", base], ["tuned", tuned]] as const) {
+    const run = { metadata: { model: role }, data_source: { type: "completions", model, source } };
+    await body(api.POST("/v1/evals/{eval_id}/runs", { params, body: run as never }));
+  }
+}

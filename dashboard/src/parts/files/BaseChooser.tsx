@@ -1,0 +1,27 @@
+import { useQuery } from "@tanstack/react-query";
+
+import { baseModelsQuery } from "@/api/jobs/offers";
+
+interface BaseChooserProps {
+  label: string;
+  /** The words of the choice that is no model, if there is one. */
+  none?: string;
+  value: string;
+  onChange: (model: string) => void;
+}
+
+/** Chooses a base model. */
+export function BaseChooser({ label, none, value, onChange }: BaseChooserProps) {
+  const { data: models = [] } = useQuery(baseModelsQuery);
+  return (
+    <label className="grid gap-1">
+      <span className="fact">{label}</span>
+      <select className="field" value={value} onChange={({ target }) => onChange(target.value)}>
+        {none !== undefined && <option value="">{none}</option>}
+        {models.map((model) => (
+          <option key={model}>{model}</option>
+        ))}
+      </select>
+    </label>
+  );
+}

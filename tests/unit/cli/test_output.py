@@ -1,0 +1,53 @@
+"""What commands print for people."""
+
+from typing import Any
+
+import pytest
+
+from cli.client import progress, tasks
+from cli.client.output import cell
+from cli.client.progress import Lines
+from cli.client.tasks import TaskLines
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1.2345678901234567, "1.235"),
+        (0.0002, "0.0002"),
+        (1.5e-05, "1.5e-05"),
+        (12345.678, "12346"),
+        ({"valid_loss": 2.3456789}, "valid_loss 2.346"),
+        ([0.1 + 0.2], "0.3"),
+    ],
+)
+def test_numbers_have_four_digits(value: Any, shown: str) -> None:
+    assert cell("loss", value) == shown
+
+
+def test_settings_without_a_value_are_left_out() -> None:
+    assert cell("adapter", {"r": 8, "rank_pattern": {}, "eva_config": None, "layers": []}) == "r 8"
+    assert cell("training", {"row_losses": 0, "deterministic": False}) == "row_losses 0  deterministic False"
+
+
+def job(step: int, phase: str = "training") -> dict[str, Any]:
+    return {"status": "running", "progress": {"phase": phase, "step": step, "total_steps": 9}}
+
+
+def test_without_a_terminal_a_line_comes_only_with_something_new(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    monkeypatch.setattr(tasks, "LINE_SECONDS", 0)
+    lines, of_task = Lines(), TaskLines()
+    for shown in (job(0), job(0), job(1), job(1), job(1, "saving")):
+        lines.show(shown, [])
+    for percent in (0, 0, 50):
+        of_task.show({"id": "x", "status": "running", "progress": {"phase": "checking", "percent": percent}})
+    assert capsys.readouterr().err.splitlines() == [
+        "training  step 0/9",
+        "training  step 1/9",
+        "saving  step 1/9",
+        "x: checking 0 %",
+        "x: checking 50 %",
+    ]

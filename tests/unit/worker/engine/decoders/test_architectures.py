@@ -1,0 +1,345 @@
+"""Every accepted architecture trains as transformers with PEFT trains it, on each of the paths."""
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from peft import PeftModel
+from torch import Tensor
+from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedConfig
+
+from core.errors import JobError
+from core.jobs.spec import LoraAdapter
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY, tiny_config
+from tests.fixtures.models.tiny import save_model
+from worker.engine.adapters.low_rank import TrainableAdapter
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.base.choose import choose_decoder
+from worker.engine.base.quantisation import quantise_embeddings, quantization_config
+from worker.engine.batch.micro_batch import MicroBatch, Run, Segment
+from worker.engine.decoders.head import head_losses
+from worker.engine.decoders.portable import row_axes
+from worker.engine.kernels import transformers_attention
+from worker.engine.kernels.transformers_attention import NAME, SegmentLayout, attend, attending_in
+from worker.engine.step.context import PassContext
+from worker.engine.step.loop import evaluate
+from worker.rows import Row
+
+pytestmark = pytest.mark.slow
+
+CPU = torch.device("cpu")
+LEARNT_FROM = 3  # so that tokens of shared beginnings are supervised too
+
+Tokens = tuple[int, ...]
+Chain = tuple[Tokens, ...]
+"""A row, cut into parts; rows with the same first parts share these."""
+
+
+def tokens(count: int, seed: int) -> Tokens:
+    return tuple(np.random.default_rng(seed).integers(3, 300, count).tolist())
+
+
+BEGINNING, MIDDLE = tokens(7, 0), tokens(4, 1)
+ROWS: dict[str, list[Chain]] = {
+    "one": [
+        (BEGINNING, MIDDLE, tokens(8, 2)),
+        (BEGINNING, tokens(9, 3)),
+        (BEGINNING, MIDDLE, tokens(1, 4)),
+        (BEGINNING, MIDDLE),  # ends in the middle of other rows
+        (tokens(14, 5),),
+    ],
+    "other": [(tokens(12, 6),), (BEGINNING, tokens(6, 7)), (BEGINNING, tokens(5, 8))],
+}
+
+
+def lay(rows_of: Mapping[str, Sequence[Chain]]) -> MicroBatch:
+    """Lay out one micro-batch, in which every common beginning stands once for each adapter."""
+    axis: list[int] = []
+    positions: list[int] = []
+    segments: list[Segment] = []
+    supervised: list[tuple[int, int, float]] = []
+    adapter_tokens = {}
+    for adapter, rows in rows_of.items():
+        first = len(axis)
+        runs: dict[Chain, Run] = {}
+        weight = 1 / sum(len(sum(row, ())) - 1 - LEARNT_FROM for row in rows)
+        for row in rows:
+            for depth, part in enumerate(row):
+                if row[: depth + 1] not in runs:
+                    before = len(sum(row[:depth], ()))
+                    run = len(axis), len(axis) + len(part)
+                    segments.append(Segment(*run, tuple(runs[row[:d]] for d in range(1, depth + 1))))
+                    positions += range(before, before + len(part))
+                    axis += part
+                    runs[row[: depth + 1]] = run
+            places = [place for d in range(len(row)) for place in range(*runs[row[: d + 1]])]
+            labels = sum(row, ())[1:]
+            supervised += [(p, t, weight) for p, t in list(zip(places, labels, strict=False))[LEARNT_FROM:]]
+        adapter_tokens[adapter] = slice(first, len(axis))
+    supervised_S, labels_S, weights_S = zip(*sorted(supervised), strict=True)
+    return MicroBatch(
+        tokens_T=torch.tensor(axis),
+        positions_T=torch.tensor(positions),
+        segments=segments,
+        adapter_tokens=adapter_tokens,
+        supervised_S=torch.tensor(supervised_S),
+        labels_S=torch.tensor(labels_S),
+        weights_S=torch.tensor(weights_S),
+        rows_S=torch.zeros(len(weights_S), dtype=torch.long),
+    )
+
+
+def load(folder: Path, **catalog: Any) -> ResidentBase:
+    return ResidentBase(TINY.model_copy(update=catalog), folder, "0" * 64, CPU)
+
+
+def leaf_names(base: ResidentBase) -> list[str]:
+    return sorted(
+        {name.rpartition(".")[2] for group in base.decoder.groups.values() for name in group.columns}
+    )
+
+
+def attach_two(base: ResidentBase, targets: Any = "all-linear") -> dict[str, TrainableAdapter]:
+    """Attach two adapters of different ranks to different layers. B is not 0, where many gradients vanish."""
+    specs = {
+        "one": LoraAdapter(r=4, lora_alpha=8, target_modules=targets),
+        "other": LoraAdapter(r=2, lora_alpha=6, target_modules=leaf_names(base)[:2]),
+    }
+    adapters = {name: TrainableAdapter(base, name, spec, 0) for name, spec in specs.items()}
+    for adapter in adapters.values():
+        with torch.no_grad():
+            adapter.parameters.master.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
+        adapter.parameters.refresh()
+    return adapters
+
+
+def loss_and_gradients(
+    base: ResidentBase, adapters: Mapping[str, TrainableAdapter], rows: Mapping[str, Sequence[Chain]]
+) -> tuple[dict[str, float], dict[str, dict[str, Tensor]]]:
+    """Return the engine's results for one micro-batch, by adapter; gradients have the parameters' names."""
+    batch, decoder = lay(rows), base.decoder
+    hidden_SD = decoder.hidden(batch, {name: adapters[name].low_ranks() for name in rows})
+    losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
+    losses.weighted_S.sum().backward()
+    means, gradients = {}, {}
+    for name, tokens_of in batch.adapter_tokens.items():
+        mine = (batch.supervised_S >= tokens_of.start) & (batch.supervised_S < tokens_of.stop)
+        means[name] = losses.nll_S[mine].mean().item()
+        gradients[name] = {
+            parameter.replace(".default.", "."): tensor.grad.clone()
+            for parameter, tensor in adapters[name].plain_model.get_base_model().named_parameters()
+            if tensor.grad is not None
+        }
+        adapters[name].parameters.gradient.zero_()
+    return means, gradients
+
+
+def loss_and_gradients_of_peft(
+    base_model: Any, adapter: Path, rows: Sequence[Chain]
+) -> tuple[float, dict[str, Tensor]]:
+    """Return the results of transformers and PEFT with the saved adapter, for each row on its own."""
+    model = PeftModel.from_pretrained(base_model, adapter, is_trainable=True)
+    losses = []
+    for row in rows:
+        ids = torch.tensor(sum(row, ()))
+        logits = model(input_ids=ids[None], use_cache=False).logits[0, LEARNT_FROM:-1]
+        losses.append(F.cross_entropy(logits.float(), ids[LEARNT_FROM + 1 :], reduction="none"))
+    loss = torch.cat(losses).mean()
+    loss.backward()
+    return loss.item(), {
+        name.removeprefix("base_model.model.").replace(".default.", "."): parameter.grad
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def assert_same_gradients(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], tolerance: float) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        assert (ours[name] - expected).norm() < tolerance * expected.norm().clamp_min(1e-6), name
+
+
+EXPERTS_THAT_PEFT_TARGETS = PORTABLE["qwen 3 moe"]
+PATHS = [
+    pytest.param(make, path, id=name)
+    for path, models in {"fast": FAST, "portable": PORTABLE, "plain": PLAIN}.items()
+    for name, make in models.items()
+]
+
+
+@pytest.mark.parametrize(("make", "path"), PATHS)
+def test_two_jobs_with_shared_beginnings_equal_each_in_transformers_with_peft(
+    make: Callable[[], PretrainedConfig], path: str, tmp_path: Path
+) -> None:
+    save_model(make(), tmp_path)
+    base = load(tmp_path)
+    assert base.decoder.path == path
+    assert (base.slow_path_warning is not None) == (path == "plain")
+    adapters = attach_two(base, leaf_names(base) if make is EXPERTS_THAT_PEFT_TARGETS else "all-linear")
+    losses, gradients = loss_and_gradients(base, adapters, ROWS)
+    for name, adapter in adapters.items():
+        adapter.save(tmp_path / name)
+        plain = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+        expected, expected_gradients = loss_and_gradients_of_peft(plain, tmp_path / name, ROWS[name])
+        assert losses[name] == pytest.approx(expected, rel=1e-5)
+        assert_same_gradients(gradients[name], expected_gradients, 1e-4)
+        whole = [np.array(sum(row, ()), dtype=np.int32) for row in ROWS[name]]
+        rows = [Row(line, ids, np.arange(len(ids)) > LEARNT_FROM) for line, ids in enumerate(whole)]
+        assert evaluate(PassContext(base, max_tokens=30), adapter, rows).loss == pytest.approx(
+            expected, rel=1e-5
+        )
+
+
+@pytest.mark.parametrize("name", ["gemma 3, windows in some layers", "qwen 3, norms of queries"])
+def test_in_bf16_the_losses_are_those_of_fp32_to_rounding(name: str, tmp_path: Path) -> None:
+    """Gemma's norms multiply in fp32 whatever the base computes in."""
+    save_model(FAST[name](), tmp_path)
+    bases = [load(tmp_path, dtype=dtype) for dtype in ("fp32", "bf16")]
+    exact, rounded = (loss_and_gradients(base, attach_two(base), ROWS)[0] for base in bases)
+    assert rounded == pytest.approx(exact, rel=0.05)
+
+
+def test_row_by_row_no_row_runs_twice() -> None:
+    """One of the eight rows ends in the middle of other rows, so it needs no run of its own."""
+    assert len(row_axes(lay(ROWS).segments, CPU)) == 7
+
+
+QUANTISED = {
+    "qwen 2, biases": "fast",
+    "phi 3, fused projections": "fast",
+    "granite, scaled logits": "portable",
+}
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+@pytest.mark.parametrize(("name", "path"), QUANTISED.items(), ids=QUANTISED)
+def test_jobs_on_a_quantised_base_equal_peft_on_the_same_weights(
+    name: str, path: str, quantization: Any, tmp_path: Path
+) -> None:
+    save_model((FAST | PORTABLE)[name](), tmp_path)
+    base = load(tmp_path, quantization=quantization)
+    assert base.decoder.path == path
+    adapters = attach_two(base)
+    losses, gradients = loss_and_gradients(base, adapters, ROWS)
+    for name, adapter in adapters.items():
+        adapter.save(tmp_path / name)
+        same = AutoModelForCausalLM.from_pretrained(
+            tmp_path,
+            dtype=torch.float32,
+            quantization_config=quantization_config(quantization, torch.float32, "tiny"),
+            device_map={"": CPU},
+        ).train()  # so that bitsandbytes multiplies with a gradient
+        if quantization == "nf4":
+            quantise_embeddings(same)
+        expected, expected_gradients = loss_and_gradients_of_peft(same, tmp_path / name, ROWS[name])
+        assert losses[name] == pytest.approx(expected, rel=1e-5)
+        assert_same_gradients(gradients[name], expected_gradients, 1e-4)
+        source = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+        unquantised, _ = loss_and_gradients_of_peft(source, tmp_path / name, ROWS[name])
+        assert losses[name] == pytest.approx(unquantised, rel=0.1)
+
+
+def test_a_base_that_goes_row_by_row_cannot_be_spread_over_devices(tmp_path: Path) -> None:
+    save_model(PLAIN["lfm 2, short convolutions"](), tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    with pytest.raises(JobError, match="its rows change each other") as refused:
+        choose_decoder(model, TINY.max_length, sharded=True)
+    assert refused.value.param == "training.fsdp"
+
+
+def test_experts_that_peft_would_adapt_are_refused_with_what_can_be_named(tmp_path: Path) -> None:
+    save_model(EXPERTS_THAT_PEFT_TARGETS(), tmp_path)
+    base = load(tmp_path)
+    with pytest.raises(JobError, match="choose target_modules from k_proj, o_proj, q_proj, v_proj"):
+        TrainableAdapter(base, "refused", LoraAdapter(), 0)
+    afterwards, fresh = (
+        loss_and_gradients(b, attach_two(b, leaf_names(b)), ROWS)[0] for b in (base, load(tmp_path))
+    )
+    assert afterwards == fresh
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "make"),
+    [
+        (
+            "sliding_window",
+            tiny_config("Gemma2", head_dim=16, sliding_window=400),
+        ),  # longer than any row of the trial
+        ("s_aux", PORTABLE["gpt-oss, sinks and experts"]),
+        ("softcap", PORTABLE["gemma 2, capped scores and logits"]),
+        ("prefix", PORTABLE["granite, scaled logits"]),
+    ],
+)
+def test_an_attention_that_forgets_something_does_not_pass_the_trial(
+    forgotten: str, make: Callable[[], PretrainedConfig], tmp_path: Path
+) -> None:
+    """The trial compares results, so it finds a mistake of ours as it finds a model that cannot be packed."""
+
+    def forgetful(*args: Any, **options: Any) -> Any:
+        if forgotten != "prefix":
+            return attend(*args, **{**options, forgotten: None})
+        layout = transformers_attention._layout.get()
+        segments = [Segment(segment.start, segment.end) for segment in layout.segments]
+        with attending_in(SegmentLayout(segments, layout.positions_T)):
+            return attend(*args, **options)
+
+    save_model(make(), tmp_path)
+    AttentionInterface.register(NAME, forgetful)
+    try:
+        assert load(tmp_path).decoder.path == "plain"
+    finally:
+        AttentionInterface.register(NAME, attend)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        pytest.param(tiny_config("Phi"), "logits are not", id="a bias of the head"),
+        pytest.param(
+            tiny_config("Gemma3Text", head_dim=16, use_bidirectional_attention=True),
+            "its tokens attend to the tokens after them",
+            id="an encoder",
+        ),
+    ],
+)
+def test_a_model_that_no_path_computes_is_refused(
+    make: Callable[[], PretrainedConfig], reason: str, tmp_path: Path
+) -> None:
+    save_model(make(), tmp_path)
+    with pytest.raises(JobError, match=reason) as refusal:
+        load(tmp_path)
+    assert refusal.value.code == "unsupported_architecture"
+
+
+def test_a_quantised_base_without_bitsandbytes_says_what_to_install(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(JobError, match="pip install bitsandbytes"):
+        load(tiny_folder, quantization="nf4")
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [
+        ({"quantization_config": {"quant_method": "fp8"}}, "source weights are quantised"),
+        ({"model_type": "of_tomorrow"}, "of_tomorrow"),
+    ],
+)
+def test_weights_that_cannot_be_trained_on_are_refused_when_they_are_loaded(
+    field: dict[str, Any], reason: str, tiny_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_folder, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | field))
+    with pytest.raises(JobError, match=reason) as refusal:
+        load(tmp_path)
+    assert refusal.value.code == "unsupported_architecture"
+    assert str(tmp_path) not in refusal.value.message

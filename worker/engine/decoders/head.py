@@ -1,0 +1,102 @@
+"""Losses from final hidden states, for heads that scale or cap their logits, or are trained."""
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+from weakref import WeakKeyDictionary, ref
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from core.estimates.workspace import CHUNK_TOKENS
+from worker.engine.decoders.layer_weight import weight_of
+from worker.engine.kernels.loss import TokenLosses, token_losses
+from worker.engine.kernels.operations import operations_on
+
+# Names in models' configurations
+MULTIPLIERS = ("logit_scale", "lm_head_multiplier")  # Cohere's, Falcon-H1's
+DIVISORS = ("logits_scaling",)  # Granite's
+
+_making_a_copy = Lock()
+_copies: WeakKeyDictionary[nn.Module, "ref[Tensor]"] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Head:
+    """logits = cap(scale · hidden · weightᵀ), where cap(x) = softcap · tanh(x / softcap), or x."""
+
+    layer: Any
+    dtype: torch.dtype
+    scale: float
+    softcap: float | None
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "Head":
+        """Read the head from the configuration; `trial.py` compares its logits with the model's own."""
+        config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
+        scale = 1.0
+        for name in MULTIPLIERS:
+            scale *= getattr(config, name, None) or 1.0
+        for name in DIVISORS:
+            scale /= getattr(config, name, None) or 1.0
+        layer = model.get_output_embeddings()  # type: ignore[operator]
+        return cls(layer, model.dtype, scale, getattr(config, "final_logit_softcapping", None))  # type: ignore[arg-type]
+
+    @property
+    def weight_VD(self) -> Tensor:  # noqa: N802 - axes
+        """The layer's weight itself, or a copy in `dtype` if the layer holds it in 8 bits.
+
+        All who need the copy at the same time have the same one, in lanes too.
+        """
+        weight: Tensor = self.layer.weight
+        if weight.is_floating_point():
+            return weight
+        with _making_a_copy:
+            copy = made() if (made := _copies.get(self.layer)) else None
+            if copy is None:
+                copy = weight_of(self.layer, self.dtype)
+                _copies[self.layer] = ref(copy)
+            return copy
+
+    def scaled(self, hidden_SD: Tensor) -> Tensor:
+        """Scale the hidden states, so that their product with the weight has the scale of the logits."""
+        return hidden_SD if self.scale == 1 else hidden_SD * self.scale
+
+
+def head_losses(
+    hidden_SD: Tensor, head_VD: Tensor, softcap: float | None, labels_S: Tensor, weights_S: Tensor
+) -> TokenLosses:
+    """Return the `token_losses` of the logits, which may be capped (Bello et al. 2016, arXiv:1611.09940).
+
+    A head that is trained gets its gradient.
+    """
+    if softcap is None and not head_VD.requires_grad:
+        blocks = operations_on(hidden_SD.device).block_losses
+        return token_losses(hidden_SD, head_VD, labels_S, weights_S, blocks)
+    nll, correct = [], []
+    for start in range(0, len(labels_S), CHUNK_TOKENS):
+        chunk = slice(start, start + CHUNK_TOKENS)
+        # The backward pass computes the logits again, so the full logits never exist at once
+        nll_C, correct_C = checkpoint(
+            _nll, hidden_SD[chunk], head_VD, softcap, labels_S[chunk], use_reentrant=False
+        )
+        nll.append(nll_C)
+        correct.append(correct_C)
+    nll_S = torch.cat(nll)
+    return TokenLosses(nll_S * weights_S, nll_S.detach(), torch.cat(correct))
+
+
+def capped_logits(hidden_SD: Tensor, head_VD: Tensor, softcap: float | None) -> Tensor:
+    """Return the logits [S, V] in fp32, capped if there is a `softcap`."""
+    logits_SV = (hidden_SD @ head_VD.T).float()
+    return logits_SV if softcap is None else torch.tanh(logits_SV / softcap) * softcap
+
+
+def _nll(
+    hidden_CD: Tensor, head_VD: Tensor, softcap: float | None, labels_C: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return each token's negative log-likelihood, and whether its label has the largest logit."""
+    logits_CV = capped_logits(hidden_CD, head_VD, softcap)
+    return F.cross_entropy(logits_CV, labels_C, reduction="none"), logits_CV.argmax(-1) == labels_C

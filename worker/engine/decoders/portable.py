@@ -1,0 +1,149 @@
+"""transformers' own modules as a decoder, for architectures without a hand-written one.
+
+`PortableDecoder` runs the modules once over the packed token axis, and `PlainDecoder` once for every row.
+`trial.py` finds out which of the two a model may take.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from core.estimates.measures import Recompute
+from worker.engine.batch.micro_batch import MicroBatch, Segment
+from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
+from worker.engine.decoders.head import Head
+from worker.engine.decoders.recomputed_modules import recomputing
+from worker.engine.decoders.text_decoder import Adapters, Path
+from worker.engine.kernels.lora_layers import adapted
+from worker.engine.kernels.operations import operations_on
+from worker.engine.kernels.transformers_attention import SegmentLayout, attending_in
+
+Attention = Callable[[], AbstractContextManager[None]]
+"""The context in which the modules' attention computes."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A group of one projection: transformers calls each linear layer by itself."""
+
+    columns: Mapping[str, slice]
+
+
+class _TransformersDecoder:
+    """The base class of both decoders.
+
+    `linears` are the layers that an adapter may be attached to, by module name.
+    """
+
+    def __init__(self, model: nn.Module, head: Head, linears: Sequence[str] = ()) -> None:
+        self._model = model
+        self._head = head
+        self._body = body_of(model)
+        self._ops = operations_on(head.layer.weight.device)
+        self.softcap = head.softcap
+        self.groups = {name: Linear({name: slice(None)}) for name in linears}
+
+    @property
+    def head_VD(self) -> Tensor:  # noqa: N802 - axes
+        return self._head.weight_VD
+
+    def _run(
+        self, on_axis: AdaptersOnAxis, recompute: Recompute, attention: Attention, /, **inputs: Tensor
+    ) -> Tensor:
+        """Return the final hidden states [T, D] of one token axis; each adapter works on its own tokens."""
+        shares = {linear: found for linear in self.groups if (found := on_axis.shares(linear))}
+
+        @contextmanager
+        def surroundings(module: str = "") -> Iterator[None]:
+            inside = {linear: found for linear, found in shares.items() if linear.startswith(module)}
+            with adapted(self._model, inside, self._ops.add_low_rank), attention():
+                yield
+
+        with surroundings(), recomputing(self._model, self._body, recompute, surroundings):
+            hidden_TD: Tensor = self._body(**inputs, use_cache=False).last_hidden_state[0]
+        return hidden_TD
+
+
+class PortableDecoder(_TransformersDecoder):
+    """One call for the whole token axis; attention follows the segments.
+
+    The model must use the attention of `transformers_attention` (`model.set_attn_implementation`).
+    """
+
+    path: Path = "portable"
+
+    def hidden(self, batch: MicroBatch, adapters: Adapters, recompute: Recompute = Recompute.NONE) -> Tensor:
+        """Return the final hidden states of the supervised positions, [S, D]."""
+        layout = SegmentLayout(batch.segments, batch.positions_T)
+        hidden_TD = self._run(
+            AdaptersOnAxis.of(batch, adapters, self._ops.drop),
+            recompute,
+            partial(attending_in, layout, self._ops.attend),
+            input_ids=batch.tokens_T[None],
+            position_ids=batch.positions_T[None],
+        )
+        return self._head.scaled(hidden_TD.index_select(0, batch.supervised_S))
+
+
+class PlainDecoder(_TransformersDecoder):
+    """One call per row, through the model's own attention: correct for any causal model, and slow.
+
+    A row that shares its beginning with other rows is put together again from its chain of segments.
+    """
+
+    path: Path = "plain"
+
+    def hidden(self, batch: MicroBatch, adapters: Adapters, recompute: Recompute = Recompute.NONE) -> Tensor:
+        """Return the final hidden states of the supervised positions, [S, D].
+
+        The state of a token that several rows share is taken from one of these rows: it is the same in each.
+        """
+        places_T = torch.empty_like(batch.positions_T)
+        rows: list[Tensor] = []
+        start = 0
+        for segment, axis_L in row_axes(batch.segments, batch.tokens_T.device):
+            all_tokens = {
+                name: slice(None)
+                for name, tokens in batch.adapter_tokens.items()
+                if tokens.start <= segment.start < tokens.stop
+            }
+            dropout_seeds_L = None if batch.dropout_seeds_T is None else batch.dropout_seeds_T[axis_L]
+            on_axis = AdaptersOnAxis(all_tokens, adapters, dropout_seeds_L, self._ops.drop)
+            rows.append(self._run(on_axis, recompute, nullcontext, input_ids=batch.tokens_T[axis_L][None]))
+            places_T[axis_L] = torch.arange(start, start + len(axis_L), device=places_T.device)
+            start += len(axis_L)
+        return self._head.scaled(torch.cat(rows).index_select(0, places_T[batch.supervised_S]))
+
+
+def row_axes(segments: Sequence[Segment], device: torch.device) -> list[tuple[Segment, Tensor]]:
+    """Return the rows of a micro-batch: each row's last segment, and where its tokens stand on the axis."""
+    inner = {run for segment in segments for run in segment.prefix}
+    axes = []
+    for segment in segments:
+        if (segment.start, segment.end) not in inner:
+            axes.append((segment, torch.cat([torch.arange(*run, device=device) for run in segment.seen])))
+    return axes
+
+
+def linear_layers(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers that PEFT treats as linear, by name."""
+    return {name: layer for name, layer in module.named_modules() if isinstance(layer, (nn.Linear, Conv1D))}
+
+
+def is_text_only(model: Any) -> bool:
+    """Return whether every linear layer belongs to the text model or is the head."""
+    text = {*linear_layers(body_of(model)).values(), model.get_output_embeddings()}
+    return text.issuperset(linear_layers(model).values())
+
+
+def body_of(model: Any) -> nn.Module:
+    """Return the text model without its head."""
+    body: Any = model.get_decoder()
+    found: nn.Module = model.model if body is model else body
+    return found

@@ -1,0 +1,47 @@
+"""The projections of a base model that an adapter is put on."""
+
+from collections.abc import Mapping
+
+from core.errors import JobError
+from core.methods.targets import Targets, is_target
+from worker.engine.decoders.text_decoder import Projections
+
+Groups = Mapping[str, Projections]
+
+
+def adaptable_modules(groups: Groups) -> list[str]:
+    """Return the modules that the engine can train an adapter on, by their full names."""
+    return [module for group in groups.values() for module in group.columns]
+
+
+def resolve_targets(targets: Targets, groups: Groups) -> list[str]:
+    """Return the modules that the targets name, by their full names. Raises JobError for an unknown target.
+
+    In a model that also processes images or audio, they are modules of the text part.
+    """
+    if unknown := _unknown_targets(targets, groups):
+        raise not_adaptable(", ".join(unknown), groups)
+    return [module for module in adaptable_modules(groups) if is_target(module, targets)]
+
+
+def targets_for_peft(targets: Targets, groups: Groups, text_only: bool) -> Targets:
+    """Return the targets to name to PEFT. Raises JobError for an unknown target.
+
+    They are the given ones if the whole base is `text_only`, else the full names of the text part's modules.
+    """
+    modules = resolve_targets(targets, groups)
+    return targets if text_only else modules
+
+
+def not_adaptable(names: str, groups: Groups) -> JobError:
+    """Make the error for modules that cannot be adapted; it lists the modules that can."""
+    choices = sorted({module.rpartition(".")[2] for module in adaptable_modules(groups)})
+    message = f"{names} cannot be adapted; choose target_modules from {', '.join(choices)}."
+    return JobError("invalid_adapter", message, "adapter.target_modules")
+
+
+def _unknown_targets(targets: Targets, groups: Groups) -> list[str]:
+    """Return the targets that name no module which the engine can train."""
+    named = [] if targets == "all-linear" else targets
+    modules = adaptable_modules(groups)
+    return [target for target in named if not any(is_target(module, [target]) for module in modules)]

@@ -1,0 +1,60 @@
+"""AdamW's two moments over an adapter's flat parameters, in fp32 or in 8 bits.
+
+Axes: P trained values; B blocks.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from core.estimates.adapters import blocks_of
+from worker.engine.parameters.flat import Place, parts_of
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Moments:
+    """The moments in fp32, [P], which `torch.optim.AdamW` updates."""
+
+    def __init__(self, values: Tensor) -> None:
+        """`values` are the parameters, [P]. The moments are on their device."""
+        self.flat = {moment: torch.zeros_like(values) for moment in MOMENTS}
+
+    def states(self, runs: Sequence[slice]) -> list[dict[str, Tensor]]:
+        """Return the optimizer's state of each run of the parameters, as views."""
+        device = self.flat[MOMENTS[0]].device  # a fused update needs its step count on the device
+        return [
+            {"step": torch.zeros((), device=device), **{name: flat[run] for name, flat in self.flat.items()}}
+            for run in runs
+        ]
+
+    def saved(self, places: Mapping[str, Place]) -> dict[str, Tensor]:
+        """Return the tensors that a resume needs, by name."""
+        return parts_of(self.flat, places)
+
+
+class EightBitMoments(Moments):
+    """The moments in 8 bits, [P], with an fp32 scale for each block, [B]. `BlockwiseAdamW` updates them."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.flat = {moment: torch.zeros_like(values, dtype=torch.uint8) for moment in MOMENTS}
+        self._scales: dict[str, Tensor] = {}
+
+    def states(self, runs: Sequence[slice]) -> list[dict[str, Tensor]]:
+        blocks = [blocks_of(run.stop - run.start) for run in runs]
+        ends = list(accumulate(blocks))
+        device = self.flat[MOMENTS[0]].device
+        self._scales = {moment: torch.zeros(ends[-1], device=device) for moment in MOMENTS}
+        return [
+            {
+                "step": torch.zeros(()),
+                **{moment: flat[run] for moment, flat in self.flat.items()},
+                **{f"{moment}_scale": scales[end - size : end] for moment, scales in self._scales.items()},
+            }
+            for run, size, end in zip(runs, blocks, ends, strict=True)
+        ]
+
+    def saved(self, places: Mapping[str, Place]) -> dict[str, Tensor]:
+        return super().saved(places) | {f"scales.{moment}": scales for moment, scales in self._scales.items()}
