@@ -13,12 +13,12 @@ import resource
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from bench.command_line import add_base, add_result_file, new_parser
 
 Row = dict[str, Any]
-Mode = Literal["defaults", "tuned"]
+Mode = Literal["defaults", "tuned", "int8"]
 
 SEED = 42
 RANK = 16  # unless --rank gives another one; lora_alpha is twice the rank
@@ -132,7 +132,7 @@ def task_from_arguments(description: str | None) -> Task:
     add_base(parser)
     parser.add_argument("--data", type=Path, required=True, help="JSONL of chat rows, or of pairs")
     parser.add_argument("--batch-size", type=int, required=True, help="rows per optimizer step, >= 1")
-    parser.add_argument("--mode", choices=["defaults", "tuned"], required=True)
+    parser.add_argument("--mode", choices=get_args(Mode), required=True)
     add_result_file(parser)
     parser.add_argument("--rank", type=int, default=RANK, help=f"rank of the adapter (default {RANK})")
     parser.add_argument("--adapter", type=Path, help="folder to save the adapter in")

@@ -3,6 +3,7 @@ r"""Train one LoRA with Tunery's engine and write time and memory, for the compa
     python -m bench.training.engine --base DIR --data rows.jsonl --batch-size 8 --mode defaults \
         --out result.json
 
+`--mode int8` holds the base's weights in 8 bits and multiplies in 8 bits, as `quantization = "int8"` does.
 After the measured job, a second job takes its first step on the base that is still loaded. This shows how
 soon a job trains if the base is loaded. `--override '{"max_step_tokens": 512}'` tries other micro-batches.
 """
@@ -45,7 +46,8 @@ def main() -> None:
     pairs = holds_pairs(task.data)
     stored = [json.loads(line) for line in task.data.read_text().split("\n") if line.strip()]
     born = psutil.Process().create_time()
-    base = load_base(task.base)
+    base = load_base(task.base, "int8" if task.mode == "int8" else None)
+    base.compute_as_declared()
     max_step_tokens = task.overrides.get("max_step_tokens", base.max_step_tokens)
     rows = rendered(base, stored, "preference" if pairs else "chat")
     trainee = new_trainee(base, "bench", rows, task.batch_size, task.rank, pairs=pairs)

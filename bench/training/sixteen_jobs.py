@@ -21,7 +21,7 @@ from bench.pages.tables import failed_row, markdown, shown
 from bench.peers.measuring import Tokens
 from bench.training.one_job import BATCH_SIZE
 from bench.training.running import RunFailed, run_script, run_trainer, say, validate
-from bench.training.trainers import TUNERY, Trainer
+from bench.training.trainers import TUNERY, TUNERY_INT8, Trainer
 from bench.training.workloads import JOB_RANKS, Files
 from worker.process.environment import TRAINER_ENVIRONMENT
 
@@ -91,6 +91,8 @@ def ways(trainers: Sequence[Trainer], pythons: dict[str, Path | None], jobs: Job
         ),
     }
     for trainer in trainers:
+        if trainer == TUNERY_INT8:  # the jobs share one base, which computes in one way
+            continue
         name = "Tunery, in turn, a process each" if trainer == TUNERY else trainer.name
         found[name] = partial(in_a_process_each, trainer=trainer, python=pythons[trainer.peer])
     return found

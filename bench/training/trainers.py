@@ -27,8 +27,10 @@ class Trainer:
 
 TRL, HF, LLAMA_FACTORY = (f"bench.peers.{name}" for name in ("trl_sft", "hf_trainer", "llamafactory"))
 TUNERY = Trainer("Tunery", "tunery", "bench.training.engine", "defaults", TRAINER_ENVIRONMENT)
+TUNERY_INT8 = Trainer("Tunery, int8", "tunery", "bench.training.engine", "int8", TRAINER_ENVIRONMENT)
 TRAINERS = [
     TUNERY,
+    TUNERY_INT8,
     Trainer("TRL defaults", "trl", TRL, "defaults"),
     Trainer("TRL tuned", "trl", TRL, "tuned", KEEP_MEMORY),
     Trainer("HF Trainer defaults", "hf", HF, "defaults"),
