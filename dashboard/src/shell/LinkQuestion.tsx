@@ -1,6 +1,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { type LinkedKey, setSession, signIn } from "@/api/project/session";
+import { Prose } from "@/parts/basics/Prose";
 import { Failure } from "@/parts/page/Notice";
 
 interface LinkQuestionProps {
@@ -26,7 +27,9 @@ export function LinkQuestion({ token, linked, onDecline }: LinkQuestionProps) {
         <dt className="text-muted">Project</dt>
         <dd className="font-semibold break-words">{linked.project.name}</dd>
         <dt className="text-muted">API key</dt>
-        <dd className="break-words">{linked.key_name}</dd>
+        <dd className="break-words">
+          <Prose text={linked.key_name} />
+        </dd>
         <dt className="text-muted">Role</dt>
         <dd>{linked.role}</dd>
       </dl>

@@ -51,6 +51,7 @@ describe("the phases of a job", () => {
       const [, start, training] = phasesOf(running, [said(2, "claimed"), said(6, "model_loaded")]);
       expect(start?.state).toBe("current");
       expect(start?.marks?.map(({ at }) => at)).toEqual([2, 6, null, null]);
+      expect(start?.marks?.find(({ at }) => at === null)?.doing).toBe("reading the rows");
       expect(training?.state).toBe("ahead");
     });
 

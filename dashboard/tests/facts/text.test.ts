@@ -40,6 +40,11 @@ describe("numbers", () => {
   ])("%d seconds are %s", (value, text) => expect(format.duration(value)).toBe(text));
 });
 
+test.each([
+  [85.4, "85 ms"],
+  [18_501, "18.5 s"],
+])("%s ms are %s", (value, text) => expect(format.milliseconds(value)).toBe(text));
+
 test("a duration just below an hour is not written as sixty minutes", () => {
   expect(format.duration(3599)).toBe("59 min");
 });

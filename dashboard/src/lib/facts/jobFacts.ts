@@ -8,9 +8,14 @@ export function jobName(job: Job): string {
   return job.user_provided_suffix ?? job.fine_tuned_model ?? job.id;
 }
 
-/** Returns the objective and the method of a job. LoRA is written as its authors do; other methods as the API does. */
+/** Returns the name of a type of adapter. LoRA is written as its authors do; others as the API does. */
+export function adapterName(type: string): string {
+  return type === "lora" ? "LoRA" : type;
+}
+
+/** Returns the objective and the method of a job. */
 export function methodName(job: Job): string {
-  const adapter = job.adapter.type === "lora" ? "LoRA" : job.adapter.type;
+  const adapter = adapterName(job.adapter.type);
   return job.method.type === "supervised" ? adapter : `${job.method.type.toUpperCase()} · ${adapter}`;
 }
 

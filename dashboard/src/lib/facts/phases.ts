@@ -13,6 +13,8 @@ export interface Phase {
 
 interface Mark {
   label: string;
+  /** What is said while it is under way. */
+  doing: string;
   at: number | null;
 }
 
@@ -39,10 +41,10 @@ function startOf({ status, started_at, finished_at }: Job, events: readonly JobE
   const at = (is: (event: JobEvent) => boolean) => after.find(is)?.created_at ?? null;
   const firstStep = at(({ type }) => type === "metrics");
   const marks = [
-    { label: "claimed by a worker", at: at(() => true) },
-    { label: "model loaded", at: at((event) => codeOf(event) === "model_loaded") },
-    { label: "rows read", at: at((event) => codeOf(event) === "rows_read") },
-    { label: "first step", at: firstStep },
+    { label: "claimed by a worker", doing: "claimed by a worker", at: at(() => true) },
+    { label: "model loaded", doing: "loading the model", at: at((event) => codeOf(event) === "model_loaded") },
+    { label: "rows read", doing: "reading the rows", at: at((event) => codeOf(event) === "rows_read") },
+    { label: "first step", doing: "making the first step", at: firstStep },
   ];
   const isOver = firstStep !== null || finished_at !== null;
   return { label: "starting", state: isOver ? "done" : "current", from: started_at ?? null, to: firstStep ?? finished_at, marks };

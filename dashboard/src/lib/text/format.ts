@@ -88,6 +88,11 @@ export function duration(seconds: Maybe<number>): string {
   return `${Math.floor(left / DAY)} d ${Math.floor((left % DAY) / HOUR)} h`;
 }
 
+/** Writes a short time, in milliseconds up to a second and in seconds beyond. */
+export function milliseconds(value: number): string {
+  return value < 1000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(1)} s`;
+}
+
 /** Writes how long ago a moment was, in one unit. `unix` and `now` are in seconds. */
 export function ago(unix: number, now: number): string {
   const past = now - unix;

@@ -5,6 +5,7 @@ import type { ReactNode } from "react";
 import { manifestQuery } from "@/api/project/adapters";
 import type { Adapter } from "@/api/types";
 import { type Manifest, totalBytes } from "@/lib/facts/adapterFacts";
+import { adapterName } from "@/lib/facts/jobFacts";
 import { bytes, counted, dateTime, integer, significant } from "@/lib/text/format";
 import { FileName } from "@/parts/files/FileName";
 import { Facts, Hash } from "@/parts/page/Facts";
@@ -25,7 +26,7 @@ export function Lineage({ adapter }: { adapter: Adapter }) {
       )}
       <Facts
         facts={[
-          ["Method", adapter.kind === "model" ? `${adapter.type}, a whole model` : adapter.type],
+          ["Method", adapter.kind === "model" ? `${adapter.type}, a whole model` : adapterName(adapter.type)],
           ["Steps", integer(steps)],
           ["Training loss", significant(train_loss)],
           ["Validation loss", significant(full_valid_loss)],

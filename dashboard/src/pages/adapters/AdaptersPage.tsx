@@ -3,6 +3,7 @@ import { Link } from "@tanstack/react-router";
 import { adapterContentPath, useAdapters } from "@/api/project/adapters";
 import type { Adapter } from "@/api/types";
 import { totalBytes } from "@/lib/facts/adapterFacts";
+import { adapterName } from "@/lib/facts/jobFacts";
 import { bytes } from "@/lib/text/format";
 import { Ago } from "@/parts/basics/Ago";
 import { CutName } from "@/parts/basics/CutName";
@@ -56,7 +57,7 @@ const COLUMNS: readonly Column<Adapter>[] = [
       </>
     ),
   },
-  { name: "Method", shownFrom: "md", width: "w-28", className: "truncate", cell: ({ type }) => type },
+  { name: "Method", shownFrom: "md", width: "w-28", className: "truncate", cell: ({ type }) => adapterName(type) },
   { name: "Base model", shownFrom: "lg", width: "w-52", cell: ({ base_model }) => <CutName name={base_model} /> },
   {
     name: "Size",

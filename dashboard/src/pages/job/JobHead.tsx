@@ -83,10 +83,10 @@ function Marks({ marks, from, isOver }: { marks: NonNullable<Phase["marks"]>; fr
   const next = isOver ? -1 : marks.findIndex(({ at }) => at === null);
   return (
     <ul className="fact mt-1">
-      {marks.map(({ label, at }, number) => (
+      {marks.map(({ label, doing, at }, number) => (
         <li key={label} className={number === next ? "font-medium text-ink" : ""}>
-          {label}
-          {at !== null ? ` · after ${duration(at - from)}` : number === next && "…"}
+          {number === next ? `${doing}…` : label}
+          {at !== null && ` · after ${duration(at - from)}`}
         </li>
       ))}
     </ul>

@@ -1,5 +1,5 @@
 import { type Answer, tokensPerSecond } from "@/lib/chat/answer";
-import { counted, integer, significant } from "@/lib/text/format";
+import { counted, integer, milliseconds, significant } from "@/lib/text/format";
 
 const REASONS: Record<string, string> = {
   length: "cut off at the most tokens",
@@ -18,7 +18,7 @@ export function AnswerFacts({ answer }: { answer: Answer }) {
     finishReason !== null && REASONS[finishReason],
     usage && `prompt of ${counted(usage.prompt_tokens, "token")}${cached ? `, ${integer(cached)} from the cache` : ""}`,
     usage && `answer of ${counted(usage.completion_tokens, "token")}`,
-    waited !== null && `first text after ${integer(Math.round(waited))} ms`,
+    waited !== null && `first text after ${milliseconds(waited)}`,
     speed !== null && `${significant(speed)} tokens per second`,
   ].filter(Boolean);
   return facts.length ? <p className="fact">{facts.join(" · ")}</p> : null;

@@ -24,16 +24,14 @@ export function ChatSettings({ settings, onChange }: ChatSettingsProps) {
       <div className="grid gap-3 px-4 pb-4 md:grid-cols-2">
         <Labelled label="System prompt">
           <textarea
-            className="field"
-            rows={3}
+            className="field min-h-20"
             value={settings.system ?? ""}
             onChange={({ target: { value } }) => onChange({ system: value || undefined })}
           />
         </Labelled>
         <Labelled label="JSON Schema of the answer">
           <textarea
-            className="field font-mono text-xs"
-            rows={3}
+            className="field min-h-20 font-mono text-xs"
             spellCheck={false}
             aria-invalid={problem !== null}
             value={settings.schema ?? ""}

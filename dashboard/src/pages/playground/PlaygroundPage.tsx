@@ -73,8 +73,13 @@ export function PlaygroundPage() {
           job={search.job}
           disabled={!canAsk}
           onAsk={({ system, prompt, expected }) => {
-            if (system !== undefined) change({ system: system || undefined });
-            ask(prompt, expected, system === undefined ? search : { ...search, system });
+            const changed = {
+              ...(system !== undefined && { system: system || undefined }),
+              // what was expected is compared with the likeliest answer, not with one that is drawn
+              ...(expected !== null && search.temperature === undefined && { temperature: 0 }),
+            };
+            change(changed);
+            ask(prompt, expected, { ...search, ...changed });
           }}
         />
       )}

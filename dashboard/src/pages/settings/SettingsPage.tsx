@@ -2,6 +2,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 
 import { type Session, useSession } from "@/api/project/session";
 import { SETTINGS_PARTS, type SettingsPart } from "@/lib/addresses/settingsSearch";
+import { Prose } from "@/parts/basics/Prose";
 import { Notice } from "@/parts/page/Notice";
 import { PageTitle } from "@/parts/page/PageTitle";
 
@@ -33,7 +34,7 @@ export function SettingsPage() {
       <PageTitle title="Settings" />
       <p className="text-muted">
         Project <strong className="text-ink">{session.project.name}</strong>, signed in with the key{" "}
-        <strong className="text-ink">{session.key_name}</strong> with the role{" "}
+        <strong className="text-ink"><Prose text={session.key_name} /></strong> with the role{" "}
         <strong className="text-ink">{session.role}</strong>.
       </p>
       {session.role === "admin" ? <Parts part={part} session={session} /> : <NotForThisKey role={session.role} />}
