@@ -69,9 +69,9 @@ def memory(model: ModelShape, load: Load, measures: Measures) -> Memory:
 def step_memory(model: ModelShape, load: Load, recompute: Recompute, tokens: int) -> StepMemory:
     """Return the memory of a micro-batch of so many tokens.
 
-    The fast path's last layer computes output projection and MLP for supervised tokens only. If inputs wait in
-    a GPU's host memory, the device holds one beside what it computes: the last one that was sent, or the next
-    one that comes back.
+    The fast path's last layer computes output projection and MLP for supervised tokens only. If inputs wait
+    in a GPU's host memory, the device holds one beside what it computes: the last one that was sent, or the
+    next one that comes back.
     """
     all_kept = kept_bytes(model, load)
     kept = kept_bytes(model, load, recompute)

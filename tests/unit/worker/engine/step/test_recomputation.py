@@ -232,4 +232,4 @@ def test_less_is_kept_for_the_backward_pass(path: str, tmp_path: Path) -> None:
     none, gate_up, whole, from_host = (large - small for small, large in peaks.values())
     assert gate_up < 0.8 * none
     assert whole < 0.3 * none
-    assert from_host == whole
+    assert from_host < 0.3 * none
