@@ -13,11 +13,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from bench.memory.models import Case, Factors, build
+from core.estimates.measures import Recompute
 from worker.engine.batch.micro_batch import MicroBatch, Segment
 from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.head import head_losses
+from worker.engine.device import waiting_on_host
 
 CPU = torch.device("cpu")
+APART = torch.device("meta")
+"""A host whose memory is not the device's. Tensors without values lose nothing there."""
 
 
 class Tracker(MemTracker):
@@ -52,13 +56,23 @@ class Tracked:
 
 
 def track(
-    case: Case, rows: int, length: int, supervised: int, rank: int, layers: int | None = None
+    case: Case,
+    rows: int,
+    length: int,
+    supervised: int,
+    rank: int,
+    layers: int | None = None,
+    recompute: Recompute = Recompute.NONE,
 ) -> Tracked:
-    """Return the accounting of one micro-batch of `rows` rows of `length` tokens, without AdamW's moments."""
+    """Return the accounting of one micro-batch of `rows` rows of `length` tokens, without AdamW's moments.
+
+    What waits on the host is not counted.
+    """
     quantize_4bit(torch.zeros(64), quant_type="nf4", compress_statistics=True)  # makes and keeps its tables
     with (
         FakeTensorMode(allow_non_fake_inputs=True),
         patch.object(AdaptersOnAxis, "restricted_to", _restricted),
+        patch.object(waiting_on_host, "HOST", APART),
     ):
         model, decoder = build(case, layers)
         factors = Factors(model, decoder, rank, case.dtype)
@@ -67,7 +81,7 @@ def track(
         tracker.track_external(model, *factors.tensors)
         before = tracker.now
         with tracker:
-            hidden_SD = decoder.hidden(batch, {Factors.name: factors.low_ranks()})
+            hidden_SD = decoder.hidden(batch, {Factors.name: factors.low_ranks()}, recompute)
             losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
             del hidden_SD
             after_forward = tracker.now

@@ -12,6 +12,7 @@ from core.estimates.shapes import Load, ModelShape
 # for an efficient product
 QUERY_BLOCK = 256
 SAVED_KEYS = 1024  # probabilities over more keys are not kept for the backward pass
+LAYERS_AGAIN = (Recompute.LAYERS, Recompute.LAYERS_FROM_HOST)
 
 
 def kept_bytes(model: ModelShape, load: Load, recompute: Recompute = Recompute.NONE) -> float:
@@ -36,14 +37,14 @@ def _kept_by_kernels(model: ModelShape, load: Load, recompute: Recompute) -> flo
 
     The residual sums keep nothing, and a norm's input is the sum itself. Keys and values on a CPU, and
     queries of rows beyond SAVED_KEYS, are never rounded to bf16. If gate and up are computed again, the input
-    of their norm is left of the MLP. If layers are, x is left, and on a CPU the keys and values, which lanes
-    exchange only once.
+    of their norm is left of the MLP. If layers are, x is left, unless it waits in a GPU's host memory. On a
+    CPU the keys and values are left too, which lanes exchange only once.
     """
     D, b = model.hidden, model.kept_bytes
     on_cpu = load.device == "cpu"
     keys = 2 * model.keys * (model.number_bytes if on_cpu else b)
-    if recompute is Recompute.LAYERS:
-        return D * b + (keys if on_cpu else 0)
+    if recompute in LAYERS_AGAIN:
+        return _input_bytes(D * b, load, recompute) + (keys if on_cpu else 0)
     norms = 2 * D * b + 2 * FP32 + (0 if on_cpu else 2 * D * b) + _other_norms(model, recompute)
     if on_cpu:
         long = load.longest_row > SAVED_KEYS
@@ -78,17 +79,22 @@ def _kept_by_modules(model: ModelShape, load: Load, recompute: Recompute) -> flo
         every projection:      x Aᵀ [R in all]
 
     The frozen weights get no gradient, so the products with them keep nothing. If gate and up are computed
-    again, their input is left of the MLP, and if layers are, x is left.
+    again, their input is left of the MLP, and if layers are, x is left, as on the fast path.
     """
     D, b = model.hidden, model.number_bytes
-    if recompute is Recompute.LAYERS:
-        return D * b
+    if recompute in LAYERS_AGAIN:
+        return _input_bytes(D * b, load, recompute)
     norms = model.norms * D * FP32 + 2 * D * b
     if model.norms_of_heads:
         norms += (model.queries + model.keys) * FP32
     attention = (3 * model.queries + 2 * model.keys) * b + FP32 * model.heads
     kept = norms + attention + _for_factors(model, load) * b
     return kept if recompute is Recompute.GATE_UP else kept + 4 * model.inner * b
+
+
+def _input_bytes(on_device: int, load: Load, recompute: Recompute) -> int:
+    """Return what a layer's input takes on the device. A CPU has no other memory for it."""
+    return 0 if recompute is Recompute.LAYERS_FROM_HOST and load.device == "gpu" else on_device
 
 
 def _for_factors(model: ModelShape, load: Load) -> int:

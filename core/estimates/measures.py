@@ -10,6 +10,7 @@ class Recompute(StrEnum):
     NONE = "none"
     GATE_UP = "gate_up"  # the outputs of gate and up, the widest values of a layer
     LAYERS = "layers"  # all that a layer keeps: only its input is left
+    LAYERS_FROM_HOST = "layers_from_host"  # the same, and inputs wait in host memory: only for a GPU
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,10 @@ class StepMemory:
     """In the backward pass of one layer: what is computed again for it, and what the pass holds."""
     last_workspace: float
     """The same in the last layer, where nothing is computed again."""
+    moving: float = 0.0
+    """A layer's input on its way from the device to the host, or back."""
+    on_host: float = 0.0
+    """In the memory of a GPU's host. It is no part of `peak`."""
 
     @property
     def kept(self) -> float:
@@ -37,7 +41,7 @@ class StepMemory:
         """The most at once: at the losses, or in the backward pass of one of the last two layers."""
         *others, last = self.kept_by_layer
         later = max(last + self.head, last + self.last_workspace, self.workspace if others else 0)
-        return round(sum(others) + self.stacks + later)
+        return round(sum(others) + self.stacks + self.moving + later)
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,9 @@ def memory(model: ModelShape, load: Load, measures: Measures) -> Memory:
 def step_memory(model: ModelShape, load: Load, recompute: Recompute, tokens: int) -> StepMemory:
     """Return the memory of a micro-batch of so many tokens.
 
-    The fast path's last layer computes output projection and MLP for supervised tokens only.
+    The fast path's last layer computes output projection and MLP for supervised tokens only. If inputs wait
+    in a GPU's host memory, the device holds one beside what it computes: the last one that was sent, or the
+    next one that comes back.
     """
     all_kept = kept_bytes(model, load)
     kept = kept_bytes(model, load, recompute)
@@ -73,10 +79,22 @@ def step_memory(model: ModelShape, load: Load, recompute: Recompute, tokens: int
     mlp = all_kept - kept_bytes(model, load, Recompute.GATE_UP)
     last = tokens * (all_kept - mlp) + at_end * mlp
     again = tokens * (all_kept - kept)
+    from_host = recompute is Recompute.LAYERS_FROM_HOST and load.device == "gpu"
+    moving = tokens * kept_bytes(model, load, Recompute.LAYERS) if from_host else 0.0
     return StepMemory(
         kept_by_layer=(*[tokens * kept] * (model.layers - 1), last),
         stacks=stack_bytes(model, load),
         head=head_bytes(model, load, tokens),
         workspace=again + backward_bytes(model, load, tokens),
         last_workspace=backward_bytes(model, load, at_end),
+        moving=moving,
+        on_host=(model.layers - 1) * _pinned_bytes(round(moving)),
     )
+
+
+def _pinned_bytes(size: int) -> int:
+    """Return what PyTorch takes of the host's memory for tensors of at most this size, of which one waits.
+
+    It rounds each up to a power of two, and keeps what it took for smaller ones: less than as much again.
+    """
+    return 2 << (size - 1).bit_length() if size else 0

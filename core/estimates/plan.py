@@ -32,37 +32,56 @@ def cheapest(
     free_bytes: int,
     offered: Sequence[Recompute] = tuple(Recompute),
     step_tokens: int | None = None,
+    host_bytes: int = 0,
 ) -> Measures:
     """Return the cheapest of the measures with which the load fits into the memory beside the base model.
 
     To compute less again is cheaper, in the order of `offered`. On a CPU, micro-batches become smaller only
     if nothing else helps. There a resumed job must end with the same adapter to the bit, and smaller
     micro-batches would add gradients in another order. A GPU first takes as few as ENOUGH_TOKENS. The
-    operator's `step_tokens` are taken as they are, whether they fit or not.
+    operator's `step_tokens` are taken as they are, whether they fit or not. `host_bytes` are free in the
+    memory of a GPU's host.
 
     Raises JobError if the longest row does not fit.
     """
     fewest = step_tokens or _enough(model, load)
-    for recompute in offered:
-        tokens = _most_tokens(model, load, recompute, free_bytes, step_tokens)
+    found = []
+    ways = possible(offered, host_bytes if _host_holds_a_row(model, load, host_bytes) else 0)
+    for recompute in ways:
+        tokens = _most_tokens(model, load, recompute, free_bytes, step_tokens, host_bytes)
+        found.append(Measures(recompute, tokens))
         if tokens >= fewest:
-            return Measures(recompute, tokens)
+            return found[-1]
     if step_tokens is not None:
-        return Measures(offered[-1], step_tokens)
-    if tokens == 0:
-        raise _nothing_fits(model, load, offered[-1], free_bytes)
-    return Measures(offered[-1], tokens)
+        return Measures(ways[-1], step_tokens)
+    best = max(found, key=lambda measures: measures.step_tokens)
+    if best.step_tokens == 0:
+        raise _nothing_fits(model, load, ways[-1], free_bytes)
+    return best
+
+
+def possible(offered: Sequence[Recompute], host_bytes: int) -> Sequence[Recompute]:
+    """Return what of the offered a device can do. Inputs wait on the host only if a GPU's host has memory."""
+    if host_bytes:
+        return offered
+    without = [each for each in offered if each is not Recompute.LAYERS_FROM_HOST]
+    return without or [Recompute.LAYERS]
 
 
 def grown(
-    model: ModelShape, load: Load, present: Measures, free_bytes: int, step_tokens: int | None = None
+    model: ModelShape,
+    load: Load,
+    present: Measures,
+    free_bytes: int,
+    step_tokens: int | None = None,
+    host_bytes: int = 0,
 ) -> Measures | None:
     """Return the measures of jobs to which others have come, or None if this load does not fit then.
 
     They are the present measures, so that no job computes more again than before. Only on a GPU, where
     nothing is promised to the bit, micro-batches may shrink to ENOUGH_TOKENS.
     """
-    most = _most_tokens(model, load, present.recompute, free_bytes, step_tokens)
+    most = _most_tokens(model, load, present.recompute, free_bytes, step_tokens, host_bytes)
     if most < _fewest_tokens(model, load, present, step_tokens):
         return None
     return replace(present, step_tokens=min(present.step_tokens, most))
@@ -100,14 +119,20 @@ def _fewest_tokens(model: ModelShape, load: Load, present: Measures, step_tokens
 
 
 def _most_tokens(
-    model: ModelShape, load: Load, recompute: Recompute, free_bytes: int, step_tokens: int | None
+    model: ModelShape,
+    load: Load,
+    recompute: Recompute,
+    free_bytes: int,
+    step_tokens: int | None,
+    host_bytes: int,
 ) -> int:
     """Return the most tokens of a micro-batch that fit, or 0 if the longest row does not."""
     most = USUAL_TOKENS[model.number_bytes] if load.device == "cpu" else MOST_TOKENS
     left = usable(free_bytes, load.device) - load.state.total
 
     def fits(tokens: int) -> bool:
-        return step_memory(model, load, recompute, max(tokens, load.longest_row)).peak <= left
+        step = step_memory(model, load, recompute, max(tokens, load.longest_row))
+        return step.peak <= left and step.on_host <= usable(host_bytes, "cpu")
 
     if step_tokens is not None:
         return step_tokens if fits(step_tokens) else 0
@@ -118,6 +143,12 @@ def _most_tokens(
         middle = (few + many) // 2
         few, many = (middle, many) if fits(middle * TOKENS_APART) else (few, middle)
     return few * TOKENS_APART
+
+
+def _host_holds_a_row(model: ModelShape, load: Load, host_bytes: int) -> bool:
+    tokens = max(load.longest_row, TOKENS_APART)
+    step = step_memory(model, load, Recompute.LAYERS_FROM_HOST, tokens)
+    return step.on_host <= usable(host_bytes, "cpu")
 
 
 def _nothing_fits(model: ModelShape, load: Load, recompute: Recompute, free_bytes: int) -> JobError:

@@ -21,6 +21,7 @@ IN_WORDS: Mapping[Recompute, Verdict] = {
     Recompute.NONE: "fits",
     Recompute.GATE_UP: "fits, a little slower",  # the backward pass computes a part of each layer again
     Recompute.LAYERS: "fits, slower",  # it computes every layer again
+    Recompute.LAYERS_FROM_HOST: "fits, slower",
 }
 
 
@@ -62,7 +63,8 @@ def _verdicts(
         load = Load.of(model, [LoraAdapter(r=RANK)], longest, machine.device, machine.lanes)
         try:
             held = runtime_bytes(model.number_bytes, machine.device) + base_bytes(model)
-            measures = cheapest(model, load, machine.memory_bytes - held)
+            free = machine.memory_bytes - held
+            measures = cheapest(model, load, free, host_bytes=machine.host_bytes)
             found[precision] = IN_WORDS[measures.recompute]
         except JobError:
             found[precision] = "does not fit"

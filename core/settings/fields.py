@@ -165,8 +165,8 @@ class SettingFields(BaseSettings):
     recompute: Recompute | Literal["auto"] = Field(
         "auto",
         description="What the backward pass computes again instead of keeping it: nothing, the MLPs' gate "
-        "and up, or whole layers. Less is kept from left to right, and more time is taken. `auto` leaves "
-        "it to the plan of each job",
+        "and up, whole layers, or whole layers from inputs that wait in the memory of a GPU's host. Less is "
+        "kept from left to right, and more time is taken. `auto` leaves it to the plan of each job",
     )
     device_prices: str | None = Field(
         None,

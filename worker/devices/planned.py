@@ -10,6 +10,7 @@ AGAIN = {
     Recompute.NONE: "computes nothing again in the backward pass",
     Recompute.GATE_UP: "computes gate and up again in the backward pass",
     Recompute.LAYERS: "computes the layers again in the backward pass",
+    Recompute.LAYERS_FROM_HOST: "computes the layers again in the backward pass, from inputs in host memory",
 }
 
 

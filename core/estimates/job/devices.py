@@ -22,6 +22,8 @@ CPU_FLOPS = {BF16: (15e9, 80e9, 300e9), FP32: (8e9, 30e9, 90e9)}
 """Multiplications and additions a second of one lane, least, expected and most, by the bytes of a number.
 
 Measured on a core of an EPYC without AMX: 60e9 to 120e9 in bf16. AMX is above, an old core below."""
+HOST_BYTES = 4 * 1024**3
+"""Bytes that are counted on in the memory of a GPU's host. A trainer measures what is free there."""
 CPUINFO = Path("/proc/cpuinfo")
 
 Range = tuple[float, float, float]
@@ -41,6 +43,11 @@ class Machine:
     number_bytes: int = BF16
     """Bytes of a number that base models compute with there, unless the catalog says otherwise."""
     lanes: int = 1
+
+    @property
+    def host_bytes(self) -> int:
+        """The memory beside the device's own in which the inputs of layers may wait."""
+        return HOST_BYTES if self.device == "gpu" else 0
 
 
 def _card(name: DeviceName, title: str, mebibytes: int, peak: float) -> Machine:

@@ -12,7 +12,7 @@ from core.estimates.adapters import FP32, StateBytes, ranks_of, state_bytes
 from core.estimates.job.devices import Machine
 from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import Memory, step_memory
-from core.estimates.plan import USUAL_TOKENS, cheapest, usable
+from core.estimates.plan import USUAL_TOKENS, cheapest, possible, usable
 from core.estimates.runtime import runtime_bytes
 from core.estimates.shapes import Load, ModelShape, base_bytes
 from core.estimates.whole import whole_memory, whole_state
@@ -104,11 +104,12 @@ class Room:
 
     def largest_batch(self, longest: int, most: int) -> int:
         """Return how many rows of this length fit at once, up to `most`. A larger batch is cut into parts."""
-        load = self.load(longest)
-        left = self.usable_bytes - load.state.total
+        load, offered = self.load(longest), possible(self.offered, self.machine.host_bytes)
+        left, on_host = self.usable_bytes - load.state.total, usable(self.machine.host_bytes, "cpu")
 
         def fits(rows: int) -> bool:
-            return self.memory(load, self.offered[-1], rows * longest).step.peak <= left
+            steps = (self.memory(load, each, rows * longest).step for each in offered)
+            return any(step.peak <= left and step.on_host <= on_host for step in steps)
 
         return _largest(most, fits)
 
@@ -121,7 +122,8 @@ class Room:
             fits = needed.state.total + needed.step.peak <= self.free_bytes
             return Measures(Recompute.NONE, usual) if fits else None
         try:
-            return cheapest(self.model, load, self.free_bytes, self.offered, self.step_tokens)
+            free, on_host = self.free_bytes, self.machine.host_bytes
+            return cheapest(self.model, load, free, self.offered, self.step_tokens, on_host)
         except JobError:
             return None
 

@@ -52,10 +52,12 @@ def training_operations(
     """
     forward = forward_operations(model, row, supervised)
     attention = 2 * model.layers * model.queries * row
+    layers = forward - 2 * supervised * model.vocabulary * model.hidden
     again = {
         Recompute.NONE: 0.0,
         Recompute.GATE_UP: 4.0 * model.layers * model.hidden * model.inner,
-        Recompute.LAYERS: forward - 2 * supervised * model.vocabulary * model.hidden,
+        Recompute.LAYERS: layers,
+        Recompute.LAYERS_FROM_HOST: layers,
     }[recompute]
     if whole:
         return 3 * forward + again

@@ -41,6 +41,26 @@ def test_the_memory_of_a_step_is_what_torch_counts(case: Case) -> None:
     assert counted.peak - counted.before == pytest.approx(step.peak, rel=0.1)
 
 
+def test_inputs_that_wait_on_the_host_leave_the_device() -> None:
+    """Only the last one is still there after the forward pass. The peak drops by what the model says."""
+    layers = 5
+    case = small(torch.bfloat16)
+    inputs = ROWS * LENGTH * SMALL["hidden_size"] * case.dtype.itemsize
+    here, from_host = (
+        track(case, ROWS, LENGTH, SUPERVISED, RANK, layers, recompute)
+        for recompute in (Recompute.LAYERS, Recompute.LAYERS_FROM_HOST)
+    )
+    assert here.before == from_host.before
+    assert here.after_forward - from_host.after_forward == (layers - 2) * inputs
+    model = replace(case.shape, layers=layers)
+    load = Load.of(model, [LoraAdapter(r=RANK)], LENGTH, "gpu")
+    expected, expected_from_host = (
+        step_memory(model, replace(load, supervised=SUPERVISED / (ROWS * LENGTH)), recompute, ROWS * LENGTH)
+        for recompute in (Recompute.LAYERS, Recompute.LAYERS_FROM_HOST)
+    )
+    assert here.peak - from_host.peak == expected.peak - expected_from_host.peak == (layers - 3) * inputs
+
+
 def small(dtype: torch.dtype, portable: bool = False) -> Case:
     config = partial(Qwen3Config if portable else LlamaConfig, **SMALL)
     return Case("small", config, dtype)

@@ -81,6 +81,7 @@ class ResidentBase:
             number_bytes=self.dtype.itemsize,
             device=_kind(device),
             lanes=self.lanes.count,
+            host_bytes=_left_on_host(device),
         )
 
     def compute_as_declared(self) -> None:
@@ -136,6 +137,13 @@ class ResidentBase:
 
 def _kind(device: torch.device) -> Device:
     return "cpu" if device.type == "cpu" else "gpu"
+
+
+def _left_on_host(device: torch.device) -> int:
+    """Return this device's share of the memory that is free on its host, in bytes: 0 for a CPU."""
+    if device.type != "cuda":
+        return 0
+    return free_bytes(torch.device("cpu")) // torch.cuda.device_count()
 
 
 def choose_device(setting: str, number: int | None = None) -> torch.device:

@@ -41,7 +41,7 @@ from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
 from worker.engine.kernels.int8.weight import Int8Weight
 from worker.engine.kernels.operations import Operations, operations_on
 from worker.engine.kernels.projection import Share
-from worker.engine.kernels.recomputation import recomputed
+from worker.engine.kernels.recomputation import keeping_inputs, recomputed
 from worker.engine.kernels.saved_in_bf16 import saved_in_bf16
 
 # An operation in attention takes this many times as long as one in a projection: attention multiplies small
@@ -114,8 +114,9 @@ class Decoder:
         layouts = self._layouts(batch, x_TD)
         on_axis = AdaptersOnAxis.of(batch, adapters, self._ops.drop)
         with self._saving_context():
-            for layer in self.layers[:-1]:
-                x_TD = layer.forward(x_TD, on_axis, layouts[layer.kind], recompute)
+            with keeping_inputs(recompute):
+                for layer in self.layers[:-1]:
+                    x_TD = layer.forward(x_TD, on_axis, layouts[layer.kind], recompute)
             computed_S = with_whole_tiles(batch.supervised_S)
             on_computed = on_axis.restricted_to(computed_S, with_whole_tiles(batch.places_S))
             last = self.layers[-1]
@@ -194,7 +195,7 @@ class Layer:
             return self._mlp(x_TD, on_axis, again)
 
         match recompute:
-            case Recompute.LAYERS:
+            case Recompute.LAYERS | Recompute.LAYERS_FROM_HOST:
                 return recomputed(lambda x_TD, again: mlp(attention(x_TD), again), x_TD)
             case Recompute.GATE_UP:
                 return recomputed(mlp, attention(x_TD))

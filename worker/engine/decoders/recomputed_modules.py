@@ -12,7 +12,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from core.estimates.measures import Recompute
 from worker.engine.kernels.forwards import with_forwards
-from worker.engine.kernels.recomputation import recomputed
+from worker.engine.kernels.recomputation import keeping_inputs, recomputed
 
 CACHES = ("cache", "layer_past", "past_key_values")  # architectures' names of a layer's argument
 MLP = "mlp"  # most architectures' name of a layer's module with gate and up
@@ -31,9 +31,12 @@ def recomputing(
     """
     if recompute is Recompute.NONE or not torch.is_grad_enabled():
         return nullcontext()
-    modules = _modules(model, body, recompute)
+    modules, keeping = _modules(model, body, recompute), keeping_inputs(recompute)
     return with_forwards(
-        {module: partial(_forward, module.forward, surroundings, name) for name, module in modules.items()}
+        {
+            module: partial(_forward, module.forward, surroundings, name, keeping)
+            for name, module in modules.items()
+        }
     )
 
 
@@ -46,13 +49,19 @@ def _modules(model: nn.Module, body: nn.Module, recompute: Recompute) -> Mapping
         if isinstance(module, GradientCheckpointingLayer) and module in inside
     }
     kept = list(layers.items())[:-1]
-    if recompute is Recompute.LAYERS:
-        return dict(kept)
-    return {f"{name}.{MLP}": getattr(layer, MLP) for name, layer in kept if hasattr(layer, MLP)}
+    if recompute is Recompute.GATE_UP:
+        return {f"{name}.{MLP}": getattr(layer, MLP) for name, layer in kept if hasattr(layer, MLP)}
+    return dict(kept)
 
 
 def _forward(
-    forward: Callable[..., Any], surroundings: Surroundings, name: str, x: Tensor, *args: Any, **kwargs: Any
+    forward: Callable[..., Any],
+    surroundings: Surroundings,
+    name: str,
+    keeping: AbstractContextManager[Any],
+    x: Tensor,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
     has_cache = any(isinstance(one, Cache) for one in args)
     if has_cache or any(kwargs.get(name) is not None for name in CACHES):  # a layer adds to it each time
@@ -62,4 +71,5 @@ def _forward(
         with surroundings(f"{name}.") if again else nullcontext():
             return forward(x, *args, **kwargs)
 
-    return recomputed(compute, x)
+    with keeping:
+        return recomputed(compute, x)

@@ -7,7 +7,7 @@ from core.estimates.adapters import StateBytes
 from core.estimates.kept import SAVED_KEYS
 from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import step_memory
-from core.estimates.plan import USUAL_TOKENS, cheapest, grown, room_for_adapters
+from core.estimates.plan import USUAL_TOKENS, cheapest, grown, possible, room_for_adapters
 from core.estimates.shapes import Device, Load, ModelShape
 
 
@@ -17,6 +17,7 @@ class Budget:
 
     `free_bytes` were free once the base model was loaded, with nothing attached to it. `model` is None if the
     memory of its steps cannot be predicted. Then the usual measures are taken, and every adapter has room.
+    `host_bytes` were free then in the memory of a GPU's host. A CPU is its own host, so it has none beside.
     """
 
     model: ModelShape | None
@@ -24,6 +25,7 @@ class Budget:
     number_bytes: int
     device: Device
     lanes: int
+    host_bytes: int = 0
 
     @property
     def usual_load(self) -> Load:
@@ -37,17 +39,18 @@ class Budget:
         """
         if self.model is None:
             return self.usual_measures(offered, step_tokens)
-        return cheapest(self.model, load, self.free_bytes, offered, step_tokens)
+        return cheapest(self.model, load, self.free_bytes, offered, step_tokens, self.host_bytes)
 
     def grown(self, load: Load, present: Measures, step_tokens: int | None = None) -> Measures | None:
         """Return the measures of jobs to which others have come; None if this load does not fit then."""
         if self.model is None:
             return present
-        return grown(self.model, load, present, self.free_bytes, step_tokens)
+        return grown(self.model, load, present, self.free_bytes, step_tokens, self.host_bytes)
 
     def usual_measures(self, offered: Sequence[Recompute], step_tokens: int | None = None) -> Measures:
         """Return the measures of jobs whose memory is not known beforehand."""
-        return Measures(offered[0], step_tokens or USUAL_TOKENS[self.number_bytes])
+        usual = possible(offered, self.host_bytes)[0]
+        return Measures(usual, step_tokens or USUAL_TOKENS[self.number_bytes])
 
     def room_for_adapters(self, load: Load, measures: Measures, step_tokens: int | None = None) -> int:
         """Return the bytes that all adapters together may take with these measures."""

@@ -7,13 +7,25 @@ Dropout masks come from a hash, so that nothing is drawn at random inside a bloc
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import count
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from core.estimates.measures import Recompute
+from worker.engine.device.waiting_on_host import waiting_on_host
+
 Result = TypeVar("Result")
+
+
+def keeping_inputs(recompute: Recompute) -> AbstractContextManager[Any]:
+    """Return the context of a pass in which `recomputed` keeps its inputs where they are to wait.
+
+    It may be entered once for all layers or for each. Nothing else may be kept inside.
+    """
+    return waiting_on_host() if recompute is Recompute.LAYERS_FROM_HOST else nullcontext()
 
 
 def recomputed(compute: Callable[[Tensor, bool], Result], x: Tensor) -> Result:

@@ -39,6 +39,7 @@ SMALL = ModelShape(
 )
 LORA = LoraAdapter(r=16)
 ON_GPU = Load.of(LLAMA_8B, [LORA], longest_row=512, device="gpu")
+ON_THE_DEVICE = [Recompute.NONE, Recompute.GATE_UP, Recompute.LAYERS]
 ON_CPU = Load.of(SMALL, [LORA], longest_row=512, device="cpu", lanes=2)
 
 
@@ -69,7 +70,7 @@ def test_a_cpu_with_plenty_of_memory_takes_the_usual_tokens_and_computes_nothing
 
 
 def test_a_cpu_keeps_its_tokens_as_long_as_to_compute_more_again_helps() -> None:
-    for recompute in Recompute:
+    for recompute in ON_THE_DEVICE:
         free = needed(SMALL, ON_CPU, recompute, 2560)
         assert cheapest(SMALL, ON_CPU, free) == Measures(recompute, 2560)
     fewer = cheapest(SMALL, ON_CPU, needed(SMALL, ON_CPU, Recompute.LAYERS, 1024))
@@ -81,7 +82,25 @@ def test_a_gpu_takes_as_many_tokens_as_fit_before_it_computes_anything_again() -
     assert cheapest(LLAMA_8B, ON_GPU, 200 * GB) == Measures(Recompute.NONE, MOST_TOKENS)
     for recompute in Recompute:
         free = needed(LLAMA_8B, ON_GPU, recompute, ENOUGH_TOKENS)
-        assert cheapest(LLAMA_8B, ON_GPU, free) == Measures(recompute, ENOUGH_TOKENS)
+        assert cheapest(LLAMA_8B, ON_GPU, free, host_bytes=8 * GB) == Measures(recompute, ENOUGH_TOKENS)
+
+
+def test_inputs_wait_on_the_host_only_where_it_has_memory_for_them() -> None:
+    """A long row of Llama 8 B: 31 inputs of 256 MiB, for which PyTorch may take twice as much."""
+    long = replace(ON_GPU, longest_row=32_768)
+    free = needed(LLAMA_8B, long, Recompute.LAYERS_FROM_HOST, ENOUGH_TOKENS)
+    enough = round(2 * 31 * 2**28 / (1 - SPARE["cpu"])) + 1
+    assert cheapest(LLAMA_8B, long, free, host_bytes=enough).recompute is Recompute.LAYERS_FROM_HOST
+    assert needed(LLAMA_8B, long, Recompute.LAYERS, ENOUGH_TOKENS) - free > 30 * 2**28
+    for too_few in (0, enough - 9):
+        with pytest.raises(JobError, match="The longest row has 32,768 tokens"):
+            cheapest(LLAMA_8B, long, free, host_bytes=too_few)
+
+
+def test_an_operator_who_wants_inputs_on_the_host_of_a_cpu_gets_them_in_its_memory() -> None:
+    offered = (Recompute.LAYERS_FROM_HOST,)
+    assert cheapest(SMALL, ON_CPU, 8 * GB, offered) == Measures(Recompute.LAYERS, 2560)
+    assert cheapest(LLAMA_8B, ON_GPU, 80 * GB, offered, host_bytes=64 * GB).recompute is offered[0]
 
 
 def test_only_what_the_engine_offers_is_chosen() -> None:
@@ -123,11 +142,12 @@ def test_another_adapter_has_room_if_it_leaves_a_step_its_memory() -> None:
 
 
 def test_what_is_computed_again_is_not_kept() -> None:
-    kept = [
-        memory(LLAMA_8B, ON_GPU, Measures(recompute, 2048)).step.kept_by_layer[0] for recompute in Recompute
-    ]
+    steps = [memory(LLAMA_8B, ON_GPU, Measures(recompute, 2048)).step for recompute in Recompute]
+    kept = [step.kept_by_layer[0] for step in steps]
     assert kept[0] - kept[1] >= 2048 * 2 * 14336 * 2
-    assert kept[2] == 2048 * 4096 * 2
+    assert kept[2] == steps[3].moving == 2048 * 4096 * 2
+    assert kept[3] == 0
+    assert [step.on_host for step in steps] == [0, 0, 0, 2 * 31 * kept[2]]
 
 
 @pytest.mark.parametrize("module", ["model.layers.1.self_attn.q_proj", "model.layers.11.mlp.down_proj"])

@@ -58,7 +58,7 @@ def test_where_not_even_the_usual_rows_fit_there_is_no_room_and_who_joins_first_
         plan.measures_with(NOTHING, load_of())
 
 
-@pytest.mark.parametrize("recompute", Recompute)
+@pytest.mark.parametrize("recompute", [Recompute.NONE, Recompute.GATE_UP, Recompute.LAYERS])
 def test_a_joiner_that_would_make_its_neighbour_compute_otherwise_waits_until_it_has_left(
     plan: CohortPlan, recompute: Recompute
 ) -> None:
@@ -102,6 +102,18 @@ def test_a_gpu_shrinks_micro_batches_for_a_joiner_but_computes_nothing_more_agai
     join(plan, budget, "second", load)
     assert plan.measures == Measures(Recompute.NONE, ENOUGH_TOKENS)
     assert not plan.admits(budget, [load])
+
+
+def test_who_joins_on_a_gpu_must_find_room_on_its_host_too(plan: CohortPlan) -> None:
+    load = load_of(LONG, device="gpu")
+    together = load + load
+    device = budget_for(load, Measures(Recompute.LAYERS_FROM_HOST, ENOUGH_TOKENS), jobs=2)
+    on_host = step_memory(MODEL, together, Recompute.LAYERS_FROM_HOST, LONG).on_host
+    host_bytes = round(on_host / (1 - SPARE["cpu"])) + 1
+    join(plan, replace(device, host_bytes=host_bytes), "first", load)
+    assert plan.measures.recompute is Recompute.LAYERS_FROM_HOST
+    assert plan.admits(replace(device, host_bytes=host_bytes), [load])
+    assert not plan.admits(replace(device, host_bytes=host_bytes // 2), [load])
 
 
 def test_the_operator_s_tokens_stay(plan: CohortPlan) -> None:

@@ -78,8 +78,11 @@ def test_only_a_process_alone_is_asked_whether_to_abandon_a_pass(processes: Proc
         assert context.max_tokens == 10
 
 
-@pytest.mark.parametrize(("asked", "expected"), [("auto", "none"), ("layers", "layers")])
+@pytest.mark.parametrize(
+    ("asked", "expected"), [("auto", "none"), ("layers", "layers"), ("layers_from_host", "layers")]
+)
 def test_an_operator_decides_what_is_computed_again(catalog: Path, asked: str, expected: str) -> None:
+    """On a CPU, which is its own host, inputs never wait elsewhere."""
     settings = Settings(recompute=asked, catalog_file=catalog, home=catalog.parent)  # type: ignore[arg-type]
     slot = ModelSlot(settings, CPU)
     slot.load(slot.find(TINY))

@@ -70,7 +70,15 @@ def test_sharded_processes_compute_in_step_and_hold_half_of_the_layers(
     assert first["held"] + second["held"] == layers
 
 
-@pytest.mark.parametrize(("how", "again"), [("whole", "recomputed"), ("sharded", "sharded, recomputed")])
+@pytest.mark.parametrize(
+    ("how", "again"),
+    [
+        ("whole", "recomputed"),
+        ("whole", "recomputed from host"),
+        ("sharded", "sharded, recomputed"),
+        ("sharded", "sharded, recomputed from host"),
+    ],
+)
 def test_recomputed_layers_give_the_same_adapters_to_the_bit(seen: Seen, how: str, again: str) -> None:
     for process in seen:
         assert process[again]["adapters"] == process[how]["adapters"]
