@@ -34,7 +34,10 @@ def test_settings_without_a_value_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("said", "shown"),
     [
-        ("It is not on offer. `GET /v1/models` lists them.", "It is not on offer. `tunery models list` lists them."),
+        (
+            "It is not on offer. `GET /v1/models` lists them.",
+            "It is not on offer. `tunery models list` lists them.",
+        ),
         ("Move it by POST /v1/aliases.", "Move it by `tunery aliases set`."),
         ("Delete it by DELETE /v1/aliases/prod.2; its", "Delete it by `tunery aliases delete prod.2`; its"),
         ("Move it by DELETE /v1/aliases/prod.", "Move it by `tunery aliases delete prod`."),

@@ -346,7 +346,9 @@ def test_placeholders_that_nobody_has_filled_are_one_warning_that_counts_the_row
     assert "2 rows with {{name}}, 1 row with {{author}}. This" in found.message
 
 
-@pytest.mark.parametrize("said", ["{name}", "{{}}", "{{a b}}", "{{a.b}}", "{{ a | upper }}", "{{\nname}}", "}}a{{"])
+@pytest.mark.parametrize(
+    "said", ["{name}", "{{}}", "{{a b}}", "{{a.b}}", "{{ a | upper }}", "{{\nname}}", "}}a{{"]
+)
 def test_other_braces_are_no_placeholders(said: str) -> None:
     assert "placeholder" not in {each.code for each in findings(chat("Is it?", f"See {said} there."))}
 
