@@ -48,6 +48,7 @@ HEADERS = {
 }
 COPIES = {"br": ".br", "gzip": ".gz"}  # the encodings of the copies, the smallest first
 FOR_A_YEAR, ASK_AGAIN = "public, max-age=31536000, immutable", "no-cache"
+KEPT = {"mark.svg": "public, max-age=86400"}  # each page shows it twice: in its frame and as its icon
 
 
 class Dashboard(StaticFiles):
@@ -70,7 +71,8 @@ class Dashboard(StaticFiles):
         """Return the file or the page, with the headers of a dashboard. Raises NotFound."""
         response = await self._find(path, scope)
         response.headers.update(HEADERS)
-        response.headers["cache-control"] = FOR_A_YEAR if path.startswith(ASSETS) else ASK_AGAIN
+        kept = FOR_A_YEAR if path.startswith(ASSETS) else KEPT.get(path, ASK_AGAIN)
+        response.headers["cache-control"] = kept
         return response
 
     async def _find(self, path: str, scope: Scope) -> Response:

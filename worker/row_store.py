@@ -57,11 +57,16 @@ class RowStore(Sequence[Row]):
     """The rows of one dataset, in their order. An index returns a row, and a slice a list of rows."""
 
     def __init__(self, entries: FileIO, values: FileIO, summary: Summary) -> None:
-        """Take over the two files. They are closed when nobody holds this object any more."""
+        """Take over the two files. `close` closes them, or the end of this object if nobody calls it."""
         self.files = entries, values
         self.summary = summary
         for file in self.files:
             weakref.finalize(self, file.close)
+
+    def close(self) -> None:
+        """Close the files, so that they leave the disk now. After that, no row can be read."""
+        for file in self.files:
+            file.close()
 
     def __len__(self) -> int:
         return self.summary.rows

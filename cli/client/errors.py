@@ -12,10 +12,17 @@ TuneryError
 A ConfigurationError ends the command with exit code 2, as a misspelt option does.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from core.errors import TuneryError
+
+COMMANDS = {  # for requests that the server's sentences name
+    r"`?GET /v1/models\b(?!/)`?": "`tunery models list`",
+    r"`?POST /v1/aliases\b(?!/)`?": "`tunery aliases set`",
+    r"`?DELETE /v1/aliases/([\w.:-]*\w)`?": r"`tunery aliases delete \1`",
+}
 
 
 class CommandError(TuneryError):
@@ -31,7 +38,7 @@ class Refused(CommandError):
         self, status: int, message: str, code: str | None = None, answer: Mapping[str, Any] | None = None
     ) -> None:
         """`answer` is the whole `error` of the answer."""
-        super().__init__(message)
+        super().__init__(_with_commands(message))
         self.status, self.code = status, code
         self._answer = answer or {"message": message, "code": code}
 
@@ -48,6 +55,13 @@ class Refused(CommandError):
     def __str__(self) -> str:
         message = super().__str__()
         return f"{message} ({self.code or f'HTTP {self.status}'})"
+
+
+def _with_commands(message: str) -> str:
+    """Return the server's sentence with commands in place of requests."""
+    for request, command in COMMANDS.items():
+        message = re.sub(request, command, message)
+    return message
 
 
 class GaveUp(CommandError):

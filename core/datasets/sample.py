@@ -10,7 +10,7 @@ before an order number, `none` if there is no order number, and when an answer i
 none of them, so a base model scores about zero, and only training teaches them.
 
 Tickets are put together from a vocabulary. A pair of problem and item that occurs in `held_out` never occurs
-in the rows that `write_sample` writes. Two tickets about one problem differ in enough other words that the
+in the rows to train on. Two tickets about one problem differ in enough other words that the
 check of a dataset does not take one for a copy of the other.
 """
 
@@ -18,7 +18,6 @@ import json
 import random
 from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -168,19 +167,14 @@ class Ticket(NamedTuple):
         return {"messages": [*self.prompt, {"role": "assistant", "content": self.record}]}
 
 
-def sample_files() -> dict[str, bytes]:
-    """Return the content of the sample's two files, by name: what to train on, and what to keep out of it."""
-    rows = [ticket.row for ticket in islice(_training_tickets(0), ROWS)]
-    kept_out = [ticket.row for ticket in held_out()]
-    return {TRAINING_NAME: jsonl(rows), HELD_OUT_NAME: jsonl(kept_out)}
+def sample_files(rows: int = ROWS, seed: int = 0) -> dict[str, bytes]:
+    """Return the content of the sample's two files, by name: what to train on, and what to keep out of it.
 
-
-def write_sample(path: Path, rows: int = ROWS, seed: int = 0) -> None:
-    """Write `rows` distinct training rows (about 76 tokens each) to `path` as JSONL.
-
-    The same arguments write the same bytes. Raises OSError if the file cannot be written.
+    The first has `rows` distinct rows, of about 76 tokens each. The same arguments give the same bytes.
     """
-    path.write_bytes(jsonl(ticket.row for ticket in islice(_training_tickets(seed), rows)))
+    training = [ticket.row for ticket in islice(_training_tickets(seed), rows)]
+    kept_out = [ticket.row for ticket in held_out(seed=seed)]
+    return {TRAINING_NAME: jsonl(training), HELD_OUT_NAME: jsonl(kept_out)}
 
 
 def jsonl(rows: Iterable[dict[str, Any]]) -> bytes:
@@ -189,7 +183,7 @@ def jsonl(rows: Iterable[dict[str, Any]]) -> bytes:
 
 
 def held_out(rows: int = HELD_OUT_ROWS, seed: int = 0) -> list[Ticket]:
-    """Return `rows` distinct tickets that `write_sample` never writes, whatever its seed."""
+    """Return `rows` distinct tickets that `sample_files` never trains on, whatever its seed."""
     return list(islice(_unlike(_tickets(seed, for_training=False)), rows))
 
 

@@ -1,8 +1,8 @@
-"""How dialogs are left, with what a phone has, and where the focus is then."""
+"""How dialogs are left, with what a phone has, and where the focus is then; and the navigation of a phone."""
 
 from playwright.sync_api import Page, expect
 
-from tests.fixtures.service.pages import TOUCH, HeldBack, queued
+from tests.fixtures.service.pages import TOUCH, HeldBack, queued, settled
 from tests.fixtures.service.site import PHONE, Site
 
 
@@ -60,3 +60,18 @@ def test_a_deletion_of_many_stays_until_its_outcomes_are_there(site: Site, page:
     page.keyboard.press("Enter")
     expect(dialog).to_have_count(0)
     expect(page.get_by_role("link", name="useful")).to_be_visible()
+
+
+def test_on_a_phone_the_name_of_the_page_ends_where_the_frame_does(page: Page) -> None:
+    page.set_viewport_size(PHONE)
+    page.goto("/adapters")
+    current = page.get_by_role("navigation", name="Pages").get_by_role("button")
+    expect(current).to_contain_text("Adapters")
+    settled(page)
+    box, mark = current.bounding_box(), page.get_by_role("link", name="Tunery").bounding_box()
+    assert box
+    assert mark
+    assert abs(PHONE["width"] - box["x"] - box["width"] - mark["x"]) < 1
+    current.click()
+    last = page.get_by_role("navigation", name="Pages").get_by_role("link", name="Docs")
+    expect(last).to_be_in_viewport(ratio=1)

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
@@ -60,6 +61,22 @@ class JobData:
     validation_file: File | None
     validation_rows: Sequence[Row]
 
+    def close(self) -> None:
+        """Close the files of the rows. After that, no row can be read."""
+        for rows in (self.training_rows, self.validation_rows):
+            if isinstance(rows, RowStore):
+                rows.close()
+
+
+def close_when_read(data: Future[JobData]) -> None:
+    """Close the files of the rows: now, or when they have been read if they are still being read."""
+    data.add_done_callback(_close)
+
+
+def _close(data: Future[JobData]) -> None:
+    if not data.cancelled() and data.exception() is None:
+        data.result().close()
+
 
 class Readers:
     """The means by which all jobs of a trainer read their files: threads, the process that renders, a folder.
@@ -99,6 +116,7 @@ class DataReader:
         self._closed = threading.Event()
         self._training_rows: RowsOfFile | None = None
         self._found: list[DataFinding] = []
+        self._opened = ExitStack()
         self.data: Future[JobData] = readers.threads.submit(self._read)
 
     def close(self) -> None:
@@ -107,6 +125,13 @@ class DataReader:
         self.data.cancel()
 
     def _read(self) -> JobData:
+        """Read the job's data. If that fails, close the files that were opened for it."""
+        with self._opened:
+            data = self._job_data()
+            self._opened.pop_all()
+        return data
+
+    def _job_data(self) -> JobData:
         self._job_lease.enter(READING_DATA)
         training_file, validation_file = self._job_lease.commit(self._files)
         if self._spec.preparation is not None and self._job.prepared_file_id is None:
@@ -145,7 +170,7 @@ class DataReader:
         report = _ReadingReport(self._job_lease, file, param)
         with self._readers.renderer.render(self._base.folder, content, request) as channel:
             prepared = self._result(channel, report)
-            return prepared, [FileIO(recv_handle(channel), "rb+") for _ in range(2)]
+            return prepared, self._files_of(channel)
 
     def _rows(self, file: File, param: str) -> tuple[RowStore, str]:
         """Return the rows of a file, and the job's fingerprint with these rows.
@@ -177,13 +202,17 @@ class DataReader:
         readers = self._readers
         with readers.renderer.render(self._base.folder, content, self._request(param)) as channel:
             rendered: Rendered = self._result(channel, report)
-            entries, values = (FileIO(recv_handle(channel), "rb+") for _ in range(2))
+            entries, values = self._files_of(channel)
         report.end(rendered.summary.tokens)
         self._keep_count(file, rendered.summary)
         for message, data in rendered.warnings:
             self._job_lease.event(message, level="warn", data=data)
         self._note(rendered)
         return RowStore(entries, values, rendered.summary), rendered.fingerprint
+
+    def _files_of(self, channel: Connection) -> list[FileIO]:
+        """Return the two files that follow a result."""
+        return [self._opened.enter_context(FileIO(recv_handle(channel), "rb+")) for _ in range(2)]
 
     def _note(self, rendered: Rendered) -> None:
         """Tell the client what the check of the rows has found, beside what the warnings have said."""

@@ -24,7 +24,19 @@ def fetch(
     uploaded content. Raises OutsideFault if the disk has no room for it.
     """
     require_room(folder, param, file.bytes)
-    content, digest = nameless_file(folder), hashlib.sha256()
+    content = nameless_file(folder)
+    try:
+        _copy(store, file, param, content, stop_if_closed)
+    except BaseException:
+        content.close()  # the error's traceback may hold the file much longer
+        raise
+    return content
+
+
+def _copy(
+    store: ObjectStore, file: File, param: str, content: FileIO, stop_if_closed: Callable[[], None]
+) -> None:
+    digest = hashlib.sha256()
     try:
         chunks = store.read(file.object_key)
     except FileNotFoundError as error:
@@ -44,4 +56,3 @@ def fetch(
             "file.",
             param,
         )
-    return content

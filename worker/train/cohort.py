@@ -5,7 +5,8 @@ If a job fails, only that job leaves, and its neighbours train on.
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import structlog
@@ -48,6 +49,7 @@ class Cohort:
         `let_others_compute` is called between micro-batches: others may use the device until it returns.
         """
         self.jobs: list[TrainingJob] = []
+        self._left: list[TrainingJob] = []  # jobs whose rows are still open
         self._process_group = process_group
         self._server_probe = server_probe
         self._job_left = job_left
@@ -77,16 +79,21 @@ class Cohort:
         The cohort may still hold the same job under an older fence: that lease has been lost, but its
         `JobLease` has not noticed yet. Then the job of the older fence leaves first.
         """
-        for former in [held for held in self.jobs if held.lease.job_id == job.lease.job_id]:
-            self._leave(former)
-        self.jobs.append(job)
-        self._guard(job, prepare)
+        with self._closing_rows():
+            for former in [held for held in self.jobs if held.lease.job_id == job.lease.job_id]:
+                self._leave(former)
+            self.jobs.append(job)
+            self._guard(job, prepare)
 
     def train(self) -> bool:
         """Train one round with every job that is ready.
 
         Return False if no job was ready: all of them wait for their rows, or for the end of their uploads.
         """
+        with self._closing_rows():
+            return self._train()
+
+    def _train(self) -> bool:
         self._let_go()
         self._attach()
         attached = [job for job in self._computing() if job.stage.is_attached]
@@ -116,11 +123,21 @@ class Cohort:
 
         All jobs send their checkpoints first. Only then does this method wait for the first of them.
         """
-        for job in list(self.jobs):
-            self._guard(job, partial(job.give_back, "The worker shuts down"))
-        for job in list(self.jobs):
-            self._guard(job, job.wait_for_shipping)
-            self._leave(job)
+        with self._closing_rows():
+            for job in list(self.jobs):
+                self._guard(job, partial(job.give_back, "The worker shuts down"))
+            for job in list(self.jobs):
+                self._guard(job, job.wait_for_shipping)
+                self._leave(job)
+
+    @contextmanager
+    def _closing_rows(self) -> Iterator[None]:
+        """Close the rows of the jobs that leave inside, at the end: a round reads rows until it ends."""
+        try:
+            yield
+        finally:
+            while self._left:
+                self._left.pop().close_rows()
 
     def _computing(self) -> list[TrainingJob]:
         """Return the jobs that may compute: only the suspect if there is one, else all that do not pause.
@@ -271,6 +288,7 @@ class Cohort:
         if job in self.jobs:
             self.jobs.remove(job)
             job.close()
+            self._left.append(job)
             self._job_left()
 
 

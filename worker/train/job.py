@@ -19,7 +19,7 @@ from core.settings import Settings
 from core.storage.object_store import ObjectStore, adapters_prefix, checkpoints_prefix
 from core.tables import Job
 from worker.candidates.candidates import Candidates, names_of
-from worker.data.reader import DataReader, JobData, Readers
+from worker.data.reader import DataReader, JobData, Readers, close_when_read
 from worker.devices.process_group import ProcessGroup
 from worker.engine.adapters.published import Published
 from worker.engine.base.base_model import ResidentBase
@@ -79,6 +79,7 @@ class TrainingJob:
         self._row = row
         self._shipping = shipping
         self._leaving = ExitStack()
+        self._rows = ExitStack()
 
     @property
     def stage(self) -> Stage:
@@ -113,6 +114,7 @@ class TrainingJob:
         max_length = self.spec.training.max_length or base.entry.max_length
         state_bytes = self._process_group.state_bytes(self.spec, range(len(self.spec.candidates)))
         reader = DataReader(self._row, base, max_length, self.job_lease, readers)
+        self._rows.callback(close_when_read, reader.data)
         self._state = ReadingRows(base, reader, state_bytes)
         self._bytes_to_save = state_bytes
         return reader.data
@@ -243,6 +245,7 @@ class TrainingJob:
         complete_adapter_folder(folder, training.base, self._row, summary, dataset)
         self._bytes_to_save = sum(file.stat().st_size for file in folder.iterdir())
         self._stop_computing(Stage.BEING_PUBLISHED)
+        self.close_rows()
         to = (self._row, self.job_lease, self._store, self._settings)
         result = (summary, trained_tokens, training.stored, measured)
         self._shipping.send(partial(publish, folder, *to, *result))
@@ -301,10 +304,21 @@ class TrainingJob:
         )
 
     def close(self) -> None:
-        """Leave this trainer. The job's folder is removed once no load under way reads it any more."""
+        """Leave this trainer. `close_rows` is left to do, since a round that goes on may read the rows.
+
+        The job's folder is removed once no load under way reads it any more.
+        """
         self._stop_computing(Stage.LEFT)
         self.job_lease.close()
         self._shipping.abandon(then=self._leaving.close)
+
+    def close_rows(self) -> None:
+        """Let the rows leave the disk. No round that is under way may have the job in it.
+
+        What has held the rows may live until cycles of objects are collected, for example in an error's
+        traceback.
+        """
+        self._rows.close()
 
     @property
     def _is_being_published(self) -> bool:

@@ -16,6 +16,7 @@ from core.datasets.checks.examples import shown_row
 from core.datasets.checks.finding_log import FindingLog
 from core.datasets.checks.languages import Languages, find_mix, forget_model
 from core.datasets.checks.lengths import BYTES_PER_TOKEN, find_cuts, find_outliers, lengths_of
+from core.datasets.checks.placeholders import Placeholders
 from core.datasets.checks.private_data import MENDS, WELL_KNOWN, ControlTokens, suspects
 from core.datasets.checks.report import ContentReport
 from core.datasets.checks.speakers import Speakers
@@ -99,6 +100,7 @@ class ContentCheck:
         self._log = FindingLog()
         self._answers = AnswerCounts()
         self._speakers = Speakers()
+        self._placeholders = Placeholders()
         self._languages = Languages()
         self._examples: list[dict[str, Any]] = []
         self._nothing_learnt = array("I")
@@ -176,6 +178,7 @@ class ContentCheck:
         if answers is not None:
             find_imbalance(answers, log)
         self._speakers.finish(log)
+        self._placeholders.finish(log)
         report = ContentReport(
             kind=self._file.kind,
             rows=self._file.rows,
@@ -202,6 +205,7 @@ class ContentCheck:
     def _add_contents(self, number: int, row: Contents) -> None:
         self._answers.add(row.answer)
         self._speakers.add(number, row.texts)
+        self._placeholders.add(number, row.texts)
         self._languages.add(number, row)
         for field, role, text in row.texts:
             for code, what in suspects(text, self._control_tokens):

@@ -17,6 +17,7 @@ SEVERITY: dict[str, Severity] = {
     "row_cut": "warning",
     "length_outlier": "note",
     "control_token": "warning",
+    "placeholder": "warning",
     "secret": "error",
     "card_number": "warning",
     "email_address": "note",

@@ -9,7 +9,7 @@ const LOOKS = "rounded px-2 py-1 whitespace-nowrap max-md:py-1.5 aria-[current=p
 /** The pages in one row. A phone shows the first of them, and the others in a list that "More" opens. */
 export function PageLinks() {
   return (
-    <nav aria-label="Pages" className="flex flex-wrap max-md:order-last max-md:-mx-2 max-md:w-[calc(100%+1rem)]">
+    <nav aria-label="Pages" className="flex flex-wrap max-md:order-last max-md:-ml-2 max-md:w-[calc(100%+0.5rem)]">
       {PAGES.map(([to, name], at) => (
         <Link key={to} to={to} className={`${LOOKS} ${at < ON_A_PHONE ? "" : "max-md:hidden"}`}>
           {name}

@@ -1,17 +1,15 @@
 """From an empty project to a job that runs, by one click."""
 
-from pathlib import Path
-
 from playwright.sync_api import Page, expect
 
 from cli.demo.command import SAMPLE_OPTIONS
-from core.datasets.sample import write_sample
+from core.datasets.sample import TRAINING_NAME, sample_files
 from core.roles import Role
 from tests.fixtures.service.api import wait_for
 from tests.fixtures.service.site import END_SECONDS, Site, Visit
 
 
-def test_a_click_in_an_empty_project_runs_the_job_of_the_demo(site: Site, page: Page, tmp_path: Path) -> None:
+def test_a_click_in_an_empty_project_runs_the_job_of_the_demo(site: Site, page: Page) -> None:
     page.goto("/jobs")
     page.get_by_role("button", name="Run the sample job").dblclick()
     expect(page.get_by_role("heading", level=1)).to_have_text("sample")
@@ -19,9 +17,8 @@ def test_a_click_in_an_empty_project_runs_the_job_of_the_demo(site: Site, page: 
     asked = SAMPLE_OPTIONS["method"]["supervised"]["hyperparameters"]
     assert job["hyperparameters"].items() >= asked.items()
     assert job["training"]["learning_rate"] == SAMPLE_OPTIONS["extra_body"]["training"]["learning_rate"]
-    write_sample(tmp_path / "sample.jsonl")
     content = site.tenant.http.get(f"/v1/files/{job['training_file']}/content").content
-    assert content == (tmp_path / "sample.jsonl").read_bytes()
+    assert content == sample_files()[TRAINING_NAME]
     assert job["validation_file"]
     wait_for(lambda: site.tenant.job(job["id"])["progress"]["step"] > 0, END_SECONDS)
 

@@ -88,12 +88,14 @@ def test_a_system_message_comes_first(tunery: Shell) -> None:
     assert counts[0]["usage"]["prompt_tokens"] < counts[1]["usage"]["prompt_tokens"]
 
 
-def test_an_unknown_model_is_refused_in_a_sentence(tunery: Shell) -> None:
+def test_an_unknown_model_is_refused_in_a_sentence_that_names_a_command(tunery: Shell) -> None:
     ended = tunery.run("chat", "unheard-of", input="Hello")
     assert ended.returncode == 1
     assert ended.stderr.strip().startswith(
-        "Error: The model 'unheard-of' does not exist. GET /v1/models lists"
+        "Error: The model 'unheard-of' does not exist. `tunery models list` lists"
     )
+    for_programs = tunery.run("chat", "unheard-of", "--json", input="Hello").stderr
+    assert "GET /v1/models lists" in json.loads(for_programs)["error"]["message"]
 
 
 def test_in_a_terminal_ctrl_c_stops_one_answer_and_ctrl_d_ends_the_chat(

@@ -22,6 +22,7 @@ def built(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.
     (folder / "assets").mkdir()
     (folder / "assets" / "index-abc.js").write_text("export {}")
     (folder / "assets" / "index-abc.js.gz").write_bytes(gzip.compress(b"export {}"))
+    (folder / "mark.svg").write_text("<svg/>")
     (folder.parent / "secret.txt").write_text("secret")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dashboard.Dashboard.__init__, "__defaults__", (folder,))
@@ -73,6 +74,11 @@ def test_files_are_served_and_kept(built: httpx.Client) -> None:
     assert (answer.status_code, answer.text) == (200, "export {}")
     assert "immutable" in answer.headers["cache-control"]
     assert answer.headers["content-type"].startswith("text/javascript")
+
+
+def test_a_browser_keeps_the_mark_for_a_while_as_each_page_shows_it_twice(built: httpx.Client) -> None:
+    answer = built.get("/mark.svg")
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "public, max-age=86400")
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,10 @@ def test_the_official_client_runs_the_main_job_and_plain_peft_agrees_with_it(
     endpoint = stack.api.tenant(stack.tenant.project, Role.ADMIN).openai.webhooks.create(
         name="ours", url=receiver.url, event_types=["fine_tuning.job.succeeded"]
     )
-    sample.write_sample(tmp_path / "train.jsonl", ROWS)
+    training = sample.sample_files(ROWS)[sample.TRAINING_NAME]
     held_out = [ticket.row for ticket in sample.held_out(ROWS)]
     validation = "".join(json.dumps(row) + "\n" for row in held_out).encode()
-    training_file = client.files.create(file=tmp_path / "train.jsonl", purpose="fine-tune")
+    training_file = client.files.create(file=("train.jsonl", training), purpose="fine-tune")
     validation_file = client.files.create(file=("valid.jsonl", validation), purpose="fine-tune")
     job = client.fine_tuning.jobs.create(
         model=SMOLLM2.id,

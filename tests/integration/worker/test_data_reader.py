@@ -24,16 +24,16 @@ from core.datasets.preparation.requests import Augmentation, Preparation
 from core.errors import JobError, LeaseLost
 from core.jobs.lifecycle import BEFORE_TRAINING, Progress
 from core.objectives.registry import OBJECTIVES
-from core.tables import Event, Job, Run
+from core.tables import Event, File, Job, Run
 from tests.fixtures.models.tiny import save_model, text, tiny_llama
 from tests.fixtures.paths import REPOSITORY
 from tests.fixtures.processes.processes import named
 from tests.fixtures.service.api import Api, Tenant, dataset, wait_for
-from tests.fixtures.service.trainer import renderer
+from tests.fixtures.service.trainer import renderer, row_files
 from worker.data import reader as reading
 from worker.data.companions import with_companions
 from worker.data.fingerprint import Fingerprint, beginning
-from worker.data.reader import DataReader, JobData, Readers
+from worker.data.reader import DataReader, JobData, Readers, close_when_read
 from worker.data.render import Rendering
 from worker.data.render_request import PrepareRequest, RenderRequest
 from worker.engine.base.base_model import ResidentBase
@@ -238,6 +238,35 @@ def test_a_job_that_leaves_is_not_read_to_its_end(claimed: Any) -> None:
     with pytest.raises(LeaseLost):
         reader.data.result(SECONDS)
     wait_for(lambda: not renderings(), 8)
+
+
+@pytest.mark.usefixtures("no_collections")
+def test_nothing_is_left_open_of_a_reading_that_failed_and_rows_are_closed_once_they_are_read(
+    api: Api, alice: Tenant, claimed: Any
+) -> None:
+    """The errors still hold what was read, in their tracebacks."""
+    fails = claimed(validation_file=alice.upload(dataset(40)))
+    fails._readers.max_tokens["validation_file"] = 100
+    with pytest.raises(JobError, match="more than 100 tokens"):
+        fails.read()
+    gone = claimed()
+    with api.sessions() as session:
+        api.store.delete(session.get_one(File, gone.job.training_file_id).object_key)
+    with pytest.raises(JobError, match="is gone"):
+        gone.read()
+    assert not row_files(api)
+    leaves = claimed(slow_dataset(12, turns=4000))
+    reader = leaves.start(ENDLESS)
+    wait_for(renderings)
+    assert row_files(api), "the content that is rendered"
+    reader.close()
+    with pytest.raises(LeaseLost):
+        reader.data.result(SECONDS)
+    assert not row_files(api)
+    late = claimed()
+    close_when_read(late.start().data)
+    assert len(late.reader.data.result(SECONDS).training_rows) == 12
+    wait_for(lambda: not row_files(api))
 
 
 def test_a_client_is_told_how_far_the_reading_is(claimed: Any, monkeypatch: pytest.MonkeyPatch) -> None:

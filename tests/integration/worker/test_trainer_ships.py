@@ -3,7 +3,6 @@
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from tests.fixtures.faults.database import lose_the_claim
 from tests.fixtures.models.tiny import TINY, write_base
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.stack import cancel_all, job_api_on, short_rows
-from tests.fixtures.service.trainer import running
+from tests.fixtures.service.trainer import row_files, running
 from worker.engine.adapters.low_rank import TrainableAdapter
 
 SECONDS = 240
@@ -233,19 +232,12 @@ def test_a_job_whose_upload_fails_is_given_back_and_goes_on_from_what_was_saved(
     assert len(of(api, Adapter, job_id)) == 1
 
 
-def row_files(api: Api) -> list[str]:
-    """Return the files without names that this process, with its trainer, has open for rows."""
-    found = []
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):
-            found.append(str(descriptor.readlink()))
-    return [name for name in found if name.startswith(str(api.settings.rows_folder.resolve()))]
-
-
+@pytest.mark.usefixtures("no_collections")
 @pytest.mark.parametrize("ending", ["succeeded", "cancelled"])
 def test_the_rows_of_a_job_leave_the_disk_with_the_job(
     api: Api, tenant: Tenant, uploads: Uploads, ending: str
 ) -> None:
+    """They do so although an error's traceback, for example, still holds them."""
     job_id = create(tenant, 2)
     uploads.held = f"checkpoints/{job_id}/"
     with running(api):

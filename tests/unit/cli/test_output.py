@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from cli.client import progress, tasks
+from cli.client.errors import Refused
 from cli.client.output import cell
 from cli.client.progress import Lines
 from cli.client.tasks import TaskLines
@@ -28,6 +29,25 @@ def test_numbers_have_four_digits(value: Any, shown: str) -> None:
 def test_settings_without_a_value_are_left_out() -> None:
     assert cell("adapter", {"r": 8, "rank_pattern": {}, "eva_config": None, "layers": []}) == "r 8"
     assert cell("training", {"row_losses": 0, "deterministic": False}) == "row_losses 0  deterministic False"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "It is not on offer. `GET /v1/models` lists them.",
+            "It is not on offer. `tunery models list` lists them.",
+        ),
+        ("Move it by POST /v1/aliases.", "Move it by `tunery aliases set`."),
+        ("Delete it by DELETE /v1/aliases/prod.2; its", "Delete it by `tunery aliases delete prod.2`; its"),
+        ("Move it by DELETE /v1/aliases/prod.", "Move it by `tunery aliases delete prod`."),
+        ("See GET /v1/models/x and POST /v1/files.", "See GET /v1/models/x and POST /v1/files."),
+    ],
+)
+def test_a_request_that_the_server_names_is_shown_as_the_command(said: str, shown: str) -> None:
+    refused = Refused(404, said, "not_found", {"message": said})
+    assert str(refused) == f"{shown} (not_found)"
+    assert refused.details["message"] == said, "for programs"
 
 
 def job(step: int, phase: str = "training") -> dict[str, Any]:

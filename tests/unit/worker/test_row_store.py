@@ -65,5 +65,13 @@ def test_nothing_is_left_of_a_store_that_nobody_holds(tmp_path: Path) -> None:
     assert all(file.closed for file in files)
 
 
+def test_a_closed_store_leaves_the_disk_although_somebody_holds_it(tmp_path: Path) -> None:
+    store = store_rows(ROWS, tmp_path)
+    store.close()
+    assert all(file.closed for file in store.files)
+    with pytest.raises(ValueError, match="closed"):
+        store[0]
+
+
 def test_a_process_on_another_machine_gets_the_same_rows() -> None:
     assert_holds(pickle.loads(pickle.dumps(store_rows(ROWS))), ROWS)  # noqa: S301

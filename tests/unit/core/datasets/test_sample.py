@@ -1,13 +1,12 @@
 """The sample dataset: the same for everyone, accepted by the check, and without its held-out tickets."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from core.datasets.check import DatasetCheck
 from core.datasets.checks.content_check import ContentCheck, RowsOfFile
-from core.datasets.sample import ITEMS, PROBLEMS, held_out, score, write_sample
+from core.datasets.sample import ITEMS, PROBLEMS, TRAINING_NAME, held_out, sample_files, score
 
 RECORD = '{"team":"repairs","item":"kettle","order":"PE-4821","due":"now"}'
 
@@ -24,9 +23,12 @@ def pairs_in(text: str) -> list[tuple[str, str]]:
     ]
 
 
-def test_writes_distinct_rows_that_pass_the_check(tmp_path: Path) -> None:
-    write_sample(tmp_path / "sample.jsonl", rows=500)
-    file = (tmp_path / "sample.jsonl").read_bytes()
+def training_file(rows: int = 300, seed: int = 0) -> bytes:
+    return sample_files(rows, seed)[TRAINING_NAME]
+
+
+def test_has_distinct_rows_that_pass_the_check() -> None:
+    file = training_file(500)
     check = DatasetCheck(max_row_bytes=2000)
     check.feed(file)
     report = check.finish()
@@ -35,31 +37,26 @@ def test_writes_distinct_rows_that_pass_the_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_newcomers_first_check_of_the_content_warns_of_nothing(tmp_path: Path, seed: int) -> None:
-    write_sample(tmp_path / "sample.jsonl", seed=seed)
+def test_a_newcomers_first_check_of_the_content_warns_of_nothing(seed: int) -> None:
     validation = RowsOfFile()
     for number, ticket in enumerate(held_out(seed=seed), 1):
         validation.read(number, json.dumps(ticket.row).encode())
     check = ContentCheck(validation)
-    for number, line in enumerate((tmp_path / "sample.jsonl").read_bytes().splitlines(), 1):
+    for number, line in enumerate(training_file(seed=seed).splitlines(), 1):
         check.add(number, line)
     report = check.finish().report
     assert (report.rows, report.validation_rows, report.findings) == (300, 20, [])
 
 
-def test_depends_on_the_seed_alone(tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in "abc"]
-    for path, seed in zip(paths, (1, 1, 2), strict=True):
-        write_sample(path, rows=50, seed=seed)
-    one, same, other = (path.read_bytes() for path in paths)
+def test_depends_on_the_seed_alone() -> None:
+    one, same, other = (training_file(50, seed) for seed in (1, 1, 2))
     assert one == same != other
     assert held_out(20, seed=1) == held_out(20, seed=1) != held_out(20, seed=2)
     assert held_out(50, seed=1)[:20] == held_out(20, seed=1)
 
 
-def test_holds_out_pairs_of_problem_and_item_that_training_never_shows(tmp_path: Path) -> None:
-    write_sample(tmp_path / "sample.jsonl", rows=3000)
-    rows = map(json.loads, (tmp_path / "sample.jsonl").open())
+def test_holds_out_pairs_of_problem_and_item_that_training_never_shows() -> None:
+    rows = map(json.loads, training_file(3000).splitlines())
     trained = {pair for row in rows for pair in pairs_in(row["messages"][1]["content"])}
     asked = {pair for ticket in held_out(500, seed=7) for pair in pairs_in(ticket.text)}
     assert len(trained) > 350

@@ -9,10 +9,12 @@ from typing import Any, cast
 
 import pytest
 import torch
+from structlog.testing import capture_logs
 from torch import Tensor
 
 from core.errors import JobError, LeaseLost
 from core.jobs.spec import Hyperparameters
+from core.objectives.dpo import Dpo
 from core.storage.object_store import ObjectStore
 from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
@@ -23,6 +25,7 @@ from worker.engine.step import loop
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.trainee import Trainee
+from worker.row_store import store_rows
 from worker.rows import Row
 from worker.train.cohort import Cohort
 from worker.train.server_probe import ServerProbe
@@ -42,10 +45,12 @@ class Job:
         on_look: Callable[["Job"], None] = lambda _: None,
         batch_size: int = 4,
         rows: int = 12,
+        objective: Any = None,
     ):
         size = Hyperparameters(n_epochs=2, batch_size=batch_size, learning_rate_multiplier=1.0)
-        spec = make_spec(hyperparameters=size)
-        self.own: Trainee = make_trainee(base, name, spec, make_rows(rows, 0))
+        spec = make_spec(hyperparameters=size, **({"objective": objective} if objective else {}))
+        self.rows = store_rows(make_rows(rows, 0))
+        self.own: Trainee = make_trainee(base, name, spec, self.rows)
         self.trainee: Any = self.own
         self.lease = SimpleNamespace(job_id=name)
         self.job_lease = SimpleNamespace(check=self._look, pause_requested=False)
@@ -139,6 +144,13 @@ class Job:
         self._end("left")
         self._stop_computing(Stage.LEFT)
 
+    def close_rows(self) -> None:
+        self.rows.close()
+
+    @property
+    def has_closed_rows(self) -> bool:
+        return all(file.closed for file in self.rows.files)
+
     def _stop_computing(self, stage: Stage) -> None:
         self._idle_stage, self.trainee = stage, None
         self.state_bytes = 0
@@ -181,6 +193,22 @@ def test_a_job_leaves_a_round_in_the_middle_unmoved_and_its_neighbour_steps(
     train_round(PassContext(base, MAX_TOKENS), undisturbed)
     assert stays.trainee.step == 1
     assert torch.equal(stays.trainee.adapter.parameters.master, undisturbed[0].adapter.parameters.master)
+
+
+def test_a_round_reads_the_rows_of_a_job_that_has_left_and_then_they_leave_the_disk(
+    base: ResidentBase,
+) -> None:
+    """DPO reads the rows of a micro-batch when it is computed."""
+    leaves = Job(base, "leaves", lose_in_the_middle, batch_size=6, objective=Dpo())
+    stays = Job(base, "stays")
+    cohort = cohort_of(base, leaves, stays)
+    with capture_logs() as logs:
+        assert cohort.train()
+    assert not [entry for entry in logs if entry["event"] == "round_broke"]
+    assert (cohort.jobs, leaves.ended, stays.steps) == ([stays], "left", [1])
+    assert (leaves.has_closed_rows, stays.has_closed_rows) == (True, False)
+    cohort.give_back()
+    assert stays.has_closed_rows
 
 
 @pytest.mark.parametrize("disturb", [lose_in_the_middle, pause_in_the_middle])

@@ -334,6 +334,32 @@ def test_answers_that_are_few_are_counted_and_their_imbalance_is_noted() -> None
     assert checked(*(chat(text(n), text(n + 100)) for n in range(60))).report.answers is None
 
 
+def test_placeholders_that_nobody_has_filled_are_one_warning_that_counts_the_rows_of_each() -> None:
+    """As in the identity data of LLaMA-Factory."""
+    rows = [
+        chat("Is it?", text(0)),
+        chat("Who are you?", "I am {{name}}, by {{author}}. Yes, {{name}}."),
+        chat("Hello {{ name }}", text(1)),
+    ]
+    (found,) = [each for each in findings(*rows) if each.code == "placeholder"]
+    assert (found.severity, found.line, found.field) == ("warning", 2, "messages[1].content")
+    assert "2 rows with {{name}}, 1 row with {{author}}. This" in found.message
+
+
+@pytest.mark.parametrize(
+    "said", ["{name}", "{{}}", "{{a b}}", "{{a.b}}", "{{ a | upper }}", "{{\nname}}", "}}a{{"]
+)
+def test_other_braces_are_no_placeholders(said: str) -> None:
+    assert "placeholder" not in {each.code for each in findings(chat("Is it?", f"See {said} there."))}
+
+
+def test_of_many_placeholders_the_most_frequent_are_named_and_the_others_counted() -> None:
+    rows = [chat(text(n), " ".join(f"{{{{p{m}}}}}" for m in range(n + 1))) for n in range(8)]
+    (found,) = [each for each in findings(*rows) if each.code == "placeholder"]
+    assert "8 rows with {{p0}}, 7 rows with {{p1}}" in found.message
+    assert "4 rows with {{p4}} and 3 more placeholders" in found.message
+
+
 def test_fifty_findings_of_a_code_are_kept_and_all_are_counted() -> None:
     report = checked(*[chat("Capital of Peru?", "Lima.")] * (KEPT_FINDINGS + 30)).report
     counts = {each.code: each.count for each in report.counts}
