@@ -132,6 +132,12 @@ def attention_scale(config: Any, heads: Heads) -> float:
     return float(size**-0.5)
 
 
+def embedding_scale(embedding: Any) -> float:
+    """Return what the module multiplies each row of its weight with: in Gemma, a number of the weight's type."""
+    scale: Tensor | None = getattr(embedding, "embed_scale", None)
+    return 1.0 if scale is None else scale.to(embedding.weight.dtype).item()
+
+
 def norm_weight(norm: Any) -> Tensor:
     """Return what a norm multiplies with. Gemma's norms multiply with 1 + weight, in fp32."""
     weight: Tensor = norm.weight

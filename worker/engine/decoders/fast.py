@@ -36,7 +36,6 @@ from worker.engine.decoders.projections import MergedProjections
 from worker.engine.decoders.quantised_weight import QuantisedWeight
 from worker.engine.decoders.text_decoder import Adapters, Path
 from worker.engine.kernels.attention import Heads, Layout
-from worker.engine.kernels.elementwise import SILU
 from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
 from worker.engine.kernels.int8.weight import Int8Weight
 from worker.engine.kernels.operations import Operations, operations_on
@@ -163,19 +162,6 @@ class Layer:
             for key, group in groups_of(modules).items()
         }
         self._int8: dict[str, Int8Weight] = {}
-
-    @property
-    def is_like_llama(self) -> bool:
-        """Whether the layer has nothing beside Llama's parts, but for biases."""
-        norms = self.norms
-        more = (
-            norms.after_attention_D,
-            norms.after_mlp_D,
-            norms.heads_HE,
-            self.kind.window,
-            self.kind.rotation,
-        )
-        return self.activation is SILU and all(each is None for each in more)
 
     def forward(
         self,

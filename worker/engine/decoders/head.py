@@ -90,7 +90,11 @@ def head_losses(
 
 def capped_logits(hidden_SD: Tensor, head_VD: Tensor, softcap: float | None) -> Tensor:
     """Return the logits [S, V] in fp32, capped if there is a `softcap`."""
-    logits_SV = (hidden_SD @ head_VD.T).float()
+    return capped((hidden_SD @ head_VD.T).float(), softcap)
+
+
+def capped(logits_SV: Tensor, softcap: float | None) -> Tensor:
+    """Return the logits as softcap · tanh(logits / softcap), or as they are without a `softcap`."""
     return logits_SV if softcap is None else torch.tanh(logits_SV / softcap) * softcap
 
 

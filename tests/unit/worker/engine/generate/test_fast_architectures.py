@@ -1,6 +1,9 @@
-"""The sampler's answers on every architecture of the fast path are those of transformers and PEFT."""
+"""The sampler's answers on every architecture of the fast path are those of transformers and PEFT.
 
-from collections.abc import Callable
+They are so in C, and by the plain twin.
+"""
+
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from tests.fixtures.engine.architectures import FAST, TINY
 from tests.fixtures.engine.sampling import ask, by_peft, prompts, run, saved_adapter, tokens
 from tests.fixtures.models.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.generate.fast.native.step import NativeStep
 from worker.engine.generate.sampler import Sampler
 
 pytestmark = pytest.mark.slow
@@ -26,12 +30,24 @@ OPTIONS = {
 
 @pytest.mark.parametrize("make", FAST.values(), ids=FAST)
 def test_answers_are_those_of_transformers_and_peft(
-    make: Callable[[], PretrainedConfig], tmp_path: Path
+    make: Callable[[], PretrainedConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_model(make(), tmp_path)
     base = ResidentBase(TINY, tmp_path, "0" * 64, torch.device("cpu"))
     folders = {name: saved_adapter(base, spec, tmp_path / name) for name, spec in OPTIONS.items()}
     sampler = Sampler(base)
+    assert sampler._fast._ragged._native is not None
+    in_c = answers(sampler, folders)
+    monkeypatch.setattr(NativeStep, "for_pool", lambda *_: None)
+    by_the_twin = answers(Sampler(base), folders)
+    for name in ("base", *folders):
+        expected = by_peft(tmp_path, folders.get(name), PROMPTS, NEW)
+        assert in_c[name] == expected, name
+        assert by_the_twin[name] == expected, name
+
+
+def answers(sampler: Sampler, folders: Mapping[str, Path]) -> dict[str, list[list[int]]]:
+    """Return the answers to the prompts by each adapter and by the base, all computed together."""
     adapters = {"base": None} | {name: sampler.load_adapter(each, name) for name, each in folders.items()}
     assert not any(adapter and adapter.why_slow for adapter in adapters.values())
     pieces = run(
@@ -42,6 +58,6 @@ def test_answers_are_those_of_transformers_and_peft(
             for number, prompt in enumerate(PROMPTS)
         ],
     )
-    for name in adapters:
-        expected = by_peft(tmp_path, folders.get(name), PROMPTS, NEW)
-        assert [tokens(pieces[f"{name} {number}"]) for number in range(len(PROMPTS))] == expected, name
+    return {
+        name: [tokens(pieces[f"{name} {number}"]) for number in range(len(PROMPTS))] for name in adapters
+    }

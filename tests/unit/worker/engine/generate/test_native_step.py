@@ -1,4 +1,4 @@
-"""The step in C computes the same as its plain twin, also on machines with fewer instructions."""
+"""The step in C computes the same as its plain twin for every architecture, also with fewer instructions."""
 
 import platform
 from pathlib import Path
@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from core.methods.low_rank import LoraAdapter
-from tests.fixtures.engine.architectures import TINY
+from tests.fixtures.engine.architectures import FAST, TINY
 from tests.fixtures.engine.sampling import ask, prompts, saved_adapter
+from tests.fixtures.models.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.generate.fast.block_pool import BLOCK
 from worker.engine.generate.fast.native import step
@@ -19,17 +20,21 @@ from worker.engine.native import build
 
 LONGEST = 64  # tokens of a request
 # AVX2 without AVX512, and neither of them; another CPU than Intel's and AMD's builds only for itself
-TARGETS = ["-march=native", "-march=x86-64-v3", "-march=x86-64-v2"]
+NATIVE, *OTHERS = "-march=native", "-march=x86-64-v3", "-march=x86-64-v2"
+# Together they have all parts that an architecture may have
+WITH_ALL_PARTS = ("qwen 2, windows in some layers", "gemma 3, windows in some layers")
+CASES = [(NATIVE, name) for name in FAST] + [(cpu, name) for cpu in OTHERS for name in WITH_ALL_PARTS]
 CLOSE = {"fp32": 1e-4, "bf16": 0.05}
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the targets are those of x86-64")
-@pytest.mark.parametrize("cpu", TARGETS)
+@pytest.mark.parametrize(("cpu", "architecture"), CASES)
 @pytest.mark.parametrize("dtype", CLOSE)
-def test_every_cpu_computes_the_logits_of_the_plain_twin(
-    tiny_folder: Path, tmp_path: Path, dtype: str, cpu: str, monkeypatch: pytest.MonkeyPatch
+def test_every_architecture_and_cpu_computes_the_logits_of_the_plain_twin(
+    tmp_path: Path, dtype: str, cpu: str, architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = ResidentBase(TINY.model_copy(update={"dtype": dtype}), tiny_folder, "0" * 64, torch.device("cpu"))
+    save_model(FAST[architecture](), tmp_path)
+    base = ResidentBase(TINY.model_copy(update={"dtype": dtype}), tmp_path, "0" * 64, torch.device("cpu"))
     monkeypatch.setattr(
         "worker.engine.generate.fast.native.step.library", lambda *built: build.library(*built, cpu)
     )

@@ -3,6 +3,8 @@
    T is the type of weights, keys and values: bf16 (as its 16 bits) or float. X is the type of a product's
    inputs: bf16 where the CPU multiplies pairs of bf16 (AVX512-BF16), else float. Sums are in fp32. */
 
+#pragma once
+
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -14,47 +14,12 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-#include "products.h"
+#include "attention.h"
 
-#define PARTS 3  /* the most projections of a group */
 #define PIECES 8 /* of a stage, at most */
 #define HEAD_PIECES 64
-#define STAGES 11 /* of a layer, at most */
+#define STAGES 13 /* of a layer, at most */
 #define PATIENCE 4096 /* looks at a counter before a waiting thread gives way */
-
-typedef struct { /* of one adapter in one group of projections; the fields are those of `native/step.py` */
-    const T *A;
-    int64_t ranks, parts;
-    struct { int64_t first, last, rank, last_rank; const T *B; } part[PARTS];
-    const T *e;
-} Factors;
-
-typedef struct {
-    const T *input_norm, *mlp_norm, *qkv, *out, *gate_up, *down;
-    T *keys, *values; /* [slots, J·E] */
-} Layer;
-
-typedef struct {
-    int64_t layers, hidden, inner, heads, key_heads, size, words, block;
-    const T *embedding, *head, *final_norm;
-    const Layer *layer;
-    float eps;
-} Model;
-
-typedef struct { /* tokens of one adapter */
-    int64_t first, last;
-    const Factors *factors; /* four for each layer */
-} Run;
-
-typedef struct {
-    int64_t tokens, runs, wanted, threads, most_ranks, longest;
-    const int64_t *token, *slot, *seen, *blocks_at; /* [T]; a token sees the first `seen` of its request */
-    const int32_t *blocks;
-    const float *cos, *sin; /* [T, E] */
-    const Run *run;
-    const int64_t *row; /* [S], the tokens whose logits are wanted */
-    float *logits;      /* [S, V] */
-} Step;
 
 typedef struct { /* the pieces of a stage that are taken, and those that are done */
     _Alignas(64) atomic_int_fast64_t taken;
@@ -66,8 +31,6 @@ static void wait_for(Counter *counter, int64_t pieces) {
         if (looks >= PATIENCE) sched_yield();
 }
 
-/* A piece of `count` things: from first to last. */
-typedef struct { int64_t first, last; } Share;
 static Share share(int64_t count, int64_t pieces, int64_t piece) {
     return (Share){count * piece / pieces, count * (piece + 1) / pieces};
 }
@@ -126,11 +89,32 @@ static void expand(const Step *s, int group, const X *z, int64_t token, int64_t 
     }
 }
 
-static void norm(const Model *m, const float *x, const T *weight, X *out) {
+/* Columns of x W + b with the adapters' updates, for `rows` tokens from `token` on. */
+static void project(const Weight *w, int64_t N, const Step *s, int group, const X *x, int64_t K, const X *z,
+                    int64_t token, int64_t rows, int64_t first, int64_t width, sums acc) {
+    product(w->W, N, x + token * K, K, rows, first, width, acc);
+    expand(s, group, z, token, rows, first, width, acc);
+    if (w->bias) /* after the gains, which do not apply to it */
+        for (int64_t t = 0; t < rows; t++)
+            for (int64_t c = 0; c < width; c += LANES) *(vec *)(acc[t] + c) += LOAD(w->bias + first + c);
+}
+
+/* 1 / sqrt(mean(x²) + eps) */
+static float norm_scale(const float *x, int64_t size, float eps) {
     vec squares = {0};
-    for (int64_t d = 0; d < m->hidden; d += LANES) squares += *(const vec *)(x + d) * *(const vec *)(x + d);
-    float scale = 1.0f / sqrtf(sum(squares) / m->hidden + m->eps);
-    for (int64_t d = 0; d < m->hidden; d++) out[d] = GIVEN(x[d] * scale * number(weight[d]));
+    for (int64_t d = 0; d < size; d += LANES) squares += *(const vec *)(x + d) * *(const vec *)(x + d);
+    return 1.0f / sqrtf(sum(squares) / size + eps);
+}
+
+static void norm(const Model *m, const float *x, const float *weight, X *out) {
+    float scale = norm_scale(x, m->hidden, m->eps);
+    for (int64_t d = 0; d < m->hidden; d++) out[d] = GIVEN(x[d] * scale * weight[d]);
+}
+
+/* x += the norm of y, which becomes 0 for the next sums. */
+static void add_norm(const Model *m, float *y, const float *weight, float *x) {
+    float scale = norm_scale(y, m->hidden, m->eps);
+    for (int64_t d = 0; d < m->hidden; d++) x[d] += y[d] * scale * weight[d], y[d] = 0;
 }
 
 static void rotate(const float *in, const float *cos, const float *sin, int64_t size, float *out) {
@@ -149,14 +133,17 @@ static void project_heads(const Model *m, const Layer *l, const Step *s, int gro
     for (int64_t h0 = own.first; h0 < own.last; h0 += at_once)
         for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS) {
             int64_t rows = smaller(s->tokens - t0, ROWS), some = smaller(own.last - h0, at_once);
-            product(l->qkv, N, x + t0 * m->hidden, m->hidden, rows, h0 * E, some * E, acc);
-            expand(s, group, z, t0, rows, h0 * E, some * E, acc);
+            project(&l->qkv, N, s, group, x, m->hidden, z, t0, rows, h0 * E, some * E, acc);
             for (int64_t t = t0; t < t0 + rows; t++)
                 for (int64_t h = h0; h < h0 + some; h++) {
-                    const float *in = acc[t - t0] + (h - h0) * E;
-                    float turned[TILE];
+                    float *in = acc[t - t0] + (h - h0) * E, turned[TILE];
+                    int64_t at = (l->rotation * s->tokens + t) * E;
+                    if (h < H + J && l->of_heads) {
+                        float scale = norm_scale(in, E, m->eps);
+                        for (int64_t i = 0; i < E; i++) in[i] *= scale * l->of_heads[h * E + i];
+                    }
                     if (h < H + J)
-                        rotate(in, s->cos + t * E, s->sin + t * E, E, turned);
+                        rotate(in, s->cos + at, s->sin + at, E, turned);
                     else
                         memcpy(turned, in, E * sizeof(float));
                     if (h < H) {
@@ -170,94 +157,39 @@ static void project_heads(const Model *m, const Layer *l, const Step *s, int gro
         }
 }
 
-/* The room for the scores of one query. */
-static int64_t scores_of(const Step *s) { return (s->longest + 2 * LANES) / LANES * LANES; }
-
-static int64_t slot_of(const Model *m, const int32_t *blocks, int64_t place) {
-    return blocks[place / m->block] * m->block + place % m->block;
-}
-
-/* Softmax attention of some queries of a token, at most FOUR, over the first `seen` tokens of its request. */
-static void attend(const Model *m, const Layer *l, const X *q, int64_t queries, const int32_t *blocks,
-                   int64_t seen, int64_t key_head, float *scores, int64_t scores_step, X *out) {
-    int64_t E = m->size, J = m->key_heads;
-    float scale = 1.0f / sqrtf((float)E), total[FOUR], found[FOUR][FOUR];
-    for (int64_t i = 0; i < seen; i += FOUR) { /* a block has a multiple of FOUR slots */
-        const T *k = l->keys + (slot_of(m, blocks, i) * J + key_head) * E;
-        int64_t keys = smaller(seen - i, FOUR);
-        dots(k, J * E, keys, q, E, queries, E, found);
-        for (int64_t h = 0; h < queries; h++)
-            for (int64_t j = 0; j < keys; j++) scores[h * scores_step + i + j] = found[h][j] * scale;
-    }
-    for (int64_t h = 0; h < queries; h++) {
-        float *p = scores + h * scores_step, highest = -INFINITY;
-        for (int64_t i = 0; i < seen; i++) highest = p[i] > highest ? p[i] : highest;
-        for (int64_t i = seen; i % LANES; i++) p[i] = -INFINITY;
-        vec sums = {0};
-        for (int64_t i = 0; i < seen; i += LANES) {
-            vec one = exponential(*(vec *)(p + i) - highest);
-            *(vec *)(p + i) = one;
-            sums += one;
-        }
-        /* e to the power of -INFINITY is not quite 0 here */
-        for (int64_t i = seen; i % LANES; i++) sums[i % LANES] -= p[i];
-        total[h] = sum(sums);
-    }
-    vec a[FOUR][TILE / LANES];
-    memset(a, 0, sizeof(a));
-    for (int64_t i = 0; i < seen; i++) {
-        const T *v = l->values + (slot_of(m, blocks, i) * J + key_head) * E;
-        for (int64_t e = 0; e < E; e += LANES) {
-            vec value = LOAD(v + e);
-            for (int64_t h = 0; h < queries; h++) a[h][e / LANES] += scores[h * scores_step + i] * value;
-        }
-    }
-    for (int64_t h = 0; h < queries; h++)
-        for (int64_t e = 0; e < E; e++) out[h * E + e] = GIVEN(a[h][e / LANES][e % LANES] / total[h]);
-}
-
-/* All queries of some pairs of a token and a head of keys. */
-static void attend_all(const Model *m, const Layer *l, const Step *s, const X *queries, X *out, Share own,
-                       float *scores) {
-    int64_t J = m->key_heads, group = m->heads / J, E = m->size;
-    for (int64_t i = own.first; i < own.last; i++)
-        for (int64_t h = 0; h < group; h += FOUR) {
-            int64_t at = (i * group + h) * E;
-            attend(m, l, queries + at, smaller(group - h, FOUR), s->blocks + s->blocks_at[i / J],
-                   s->seen[i / J], i % J, scores, scores_of(s), out + at);
-        }
-}
-
-/* x += in W with the adapters' updates. */
-static void project_back(const Model *m, const T *W, const Step *s, int group, const X *in, int64_t K,
+/* x += in W + b with the adapters' updates. */
+static void project_back(const Model *m, const Weight *w, const Step *s, int group, const X *in, int64_t K,
                          const X *z, float *x, Share own, sums acc) {
     int64_t N = m->hidden;
     for (int64_t c = own.first * LANES; c < own.last * LANES; c += TILE)
         for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS) {
             int64_t rows = smaller(s->tokens - t0, ROWS), width = smaller(own.last * LANES - c, TILE);
-            product(W, N, in + t0 * K, K, rows, c, width, acc);
-            expand(s, group, z, t0, rows, c, width, acc);
+            project(w, N, s, group, in, K, z, t0, rows, c, width, acc);
             for (int64_t t = 0; t < rows; t++)
                 for (int64_t i = 0; i < width; i++) x[(t0 + t) * N + c + i] += acc[t][i];
         }
 }
 
-/* silu(gate) · up */
+/* silu(g) = g / (1 + e^-g). gelu(g), as tanh approximates it, is the same with another power: 2 sqrt(2 / π) (g +
+   0.044715 g³). There is no branch, because GCC 12 computes wrong numbers with one (-O3). */
+static vec activated(const Model *m, vec g) {
+    float first = m->gelu ? 1.59576912f : 1.0f, third = m->gelu ? 0.07135481f : 0.0f;
+    vec power = g * (first + third * g * g);
+    return g / (1.0f + exponential(-power));
+}
+
+/* activated(gate) · up */
 static void project_gated(const Model *m, const Layer *l, const Step *s, int group, const X *x, const X *z,
                           X *out, Share own, sums gate, sums up) {
     int64_t I = m->inner;
     for (int64_t c = own.first * LANES; c < own.last * LANES; c += TILE)
         for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS) {
             int64_t rows = smaller(s->tokens - t0, ROWS), width = smaller(own.last * LANES - c, TILE);
-            const X *from = x + t0 * m->hidden;
-            product(l->gate_up, 2 * I, from, m->hidden, rows, c, width, gate);
-            product(l->gate_up, 2 * I, from, m->hidden, rows, I + c, width, up);
-            expand(s, group, z, t0, rows, c, width, gate);
-            expand(s, group, z, t0, rows, I + c, width, up);
+            project(&l->gate_up, 2 * I, s, group, x, m->hidden, z, t0, rows, c, width, gate);
+            project(&l->gate_up, 2 * I, s, group, x, m->hidden, z, t0, rows, I + c, width, up);
             for (int64_t t = 0; t < rows; t++)
                 for (int64_t i = 0; i < width; i += LANES) {
-                    vec g = *(vec *)(gate[t] + i);
-                    vec y = g / (1.0f + exponential(-g)) * *(vec *)(up[t] + i);
+                    vec y = activated(m, *(vec *)(gate[t] + i)) * *(vec *)(up[t] + i);
                     for (int j = 0; j < LANES; j++) out[(t0 + t) * I + c + i + j] = GIVEN(y[j]);
                 }
         }
@@ -294,6 +226,9 @@ static void rate_words(const Model *m, const Step *s, const X *x, Share own) {
 #define NORM(weight)                                                                                  \
     STAGE(M, PIECES,                                                                                  \
           for (int64_t t = own.first; t < own.last; t++) norm(m, x + t * D, weight, given + t * D))
+#define ADD_NORM(weight) /* of what project_back has left in `added` */                               \
+    if (weight) STAGE(M, PIECES, for (int64_t t = own.first; t < own.last; t++)                       \
+                                     add_norm(m, added + t * D, weight, x + t * D))
 #define REDUCE(group, in, K)                                                                          \
     if (s->runs) STAGE(all_ranks(s, group), 2 * PIECES, reduce(s, group, in, K, z, own))
 
@@ -305,43 +240,49 @@ int compute_step(const Model *m, const Step *s) {
     int64_t widest = I > Q ? I : Q;
     int64_t sums_of_thread = 2 * ROWS * TILE, floats_of_thread = sums_of_thread + FOUR * scores_of(s);
     int64_t counters_size = (STAGES * m->layers + 3) * sizeof(Counter);
-    float *x = space(M * D * sizeof(float));
+    float *x = space(M * D * sizeof(float)), *added = space(M * D * sizeof(float));
     float *scratch = space(s->threads * floats_of_thread * sizeof(float));
     X *given = space(M * D * sizeof(X)), *wide = space(M * widest * sizeof(X));
     X *queries = space(M * Q * sizeof(X)), *z = space(M * ranks_step(s) * sizeof(X));
     Counter *counters = space(counters_size);
-    int failed = !x || !queries || !z || !scratch || !given || !wide || !counters;
+    int failed = !x || !added || !queries || !z || !scratch || !given || !wide || !counters;
     if (!failed) {
         memset(counters, 0, counters_size);
         memset(z, 0, M * ranks_step(s) * sizeof(X));
+        memset(added, 0, M * D * sizeof(float));
 #pragma omp parallel num_threads(s->threads)
         {
             sums gate = (sums)(scratch + omp_get_thread_num() * floats_of_thread), up = gate + ROWS;
             float *scores = scratch + omp_get_thread_num() * floats_of_thread + sums_of_thread;
             int64_t stage = 0;
             STAGE(M, PIECES, for (int64_t i = own.first * D; i < own.last * D; i++) x[i] =
-                                 number(m->embedding[s->token[i / D] * D + i % D]))
+                                 number(m->embedding[s->token[i / D] * D + i % D]) * m->embedding_scale)
             for (int64_t i = 0; i < m->layers; i++) {
                 const Layer *l = &m->layer[i];
                 int group = 4 * i;
-                NORM(l->input_norm)
+                float *attended_to = l->after_attention ? added : x, *mlp_to = l->after_mlp ? added : x;
+                NORM(l->before_attention)
                 REDUCE(group, given, D)
                 STAGE(H + 2 * m->key_heads, PIECES,
                       project_heads(m, l, s, group, given, z, queries, own, gate))
                 STAGE(M * m->key_heads, 2 * PIECES, attend_all(m, l, s, queries, wide, own, scores))
                 REDUCE(group + 1, wide, Q)
-                STAGE(D / LANES, PIECES, project_back(m, l->out, s, group + 1, wide, Q, z, x, own, gate))
-                NORM(l->mlp_norm)
+                STAGE(D / LANES, PIECES,
+                      project_back(m, &l->out, s, group + 1, wide, Q, z, attended_to, own, gate))
+                ADD_NORM(l->after_attention)
+                NORM(l->before_mlp)
                 REDUCE(group + 2, given, D)
                 STAGE(I / LANES, PIECES, project_gated(m, l, s, group + 2, given, z, wide, own, gate, up))
                 REDUCE(group + 3, wide, I)
-                STAGE(D / LANES, PIECES, project_back(m, l->down, s, group + 3, wide, I, z, x, own, gate))
+                STAGE(D / LANES, PIECES,
+                      project_back(m, &l->down, s, group + 3, wide, I, z, mlp_to, own, gate))
+                ADD_NORM(l->after_mlp)
             }
             STAGE(s->wanted, PIECES, for (int64_t i = own.first; i < own.last; i++)
                                          norm(m, x + s->row[i] * D, m->final_norm, given + i * D))
             STAGE((m->words + FOUR - 1) / FOUR, HEAD_PIECES, rate_words(m, s, given, own))
         }
     }
-    free(x), free(queries), free(z), free(scratch), free(given), free(wide), free(counters);
+    free(x), free(added), free(queries), free(z), free(scratch), free(given), free(wide), free(counters);
     return failed;
 }

@@ -1,8 +1,7 @@
-"""Calls the step in C: lays out what it reads as the structures of `step.c`."""
+"""Calls the step in C, over the decoder's weights and the pool."""
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import c_float, c_int64, c_void_p
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,35 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.decoders.architecture import GROUPS
+from worker.engine.decoders.architecture import embedding_scale
 from worker.engine.decoders.fast import Decoder
-from worker.engine.generate.adapters.served import GroupFactors, ServedAdapter
+from worker.engine.decoders.head import capped
+from worker.engine.generate.adapters.served import ServedAdapter
 from worker.engine.generate.fast.block_pool import BLOCK
+from worker.engine.generate.fast.native.structures import Ints, LayerTable, Model, Step, factors, as_fp32
 from worker.engine.generate.running import Chunk
-from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
+from worker.engine.kernels.elementwise import GELU
+from worker.engine.kernels.frozen_weight import DenseWeight
 from worker.engine.native.build import library
 
 SOURCE = Path(__file__).with_name("step.c")
-LANES, TILE, PARTS = 16, 256, 3  # of step.c
-Ints = np.ndarray[Any, np.dtype[np.int64]]
-
-
-def _declared(ints: str, pointers: str) -> list[tuple[str, Any]]:
-    return [*((name, c_int64) for name in ints.split()), *((name, c_void_p) for name in pointers.split())]
-
-
-class _Model(ctypes.Structure):
-    _fields_ = (
-        *_declared("layers hidden inner heads key_heads size words block", "embedding head final_norm layer"),
-        ("eps", c_float),
-    )
-
-
-class _Step(ctypes.Structure):
-    _fields_ = (
-        *_declared("tokens runs wanted threads most_ranks longest", "token slot seen blocks_at blocks"),
-        *_declared("", "cos sin run row logits"),
-    )
+LANES, TILE = 16, 256  # of products.h
 
 
 class NativeStep:
@@ -50,23 +33,18 @@ class NativeStep:
         self._decoder = decoder
         self._words = len(decoder.head_VD)
         self._factors: WeakKeyDictionary[ServedAdapter, Ints] = WeakKeyDictionary()
-        layers = [
-            (
-                *(layer.norms.before_attention_D.data_ptr(), layer.norms.before_mlp_D.data_ptr()),
-                *(_matrix(layer.groups[f"{layer.name}.{key}"].weight).data_ptr() for key in GROUPS),
-                *(part.data_ptr() for part in kv),
-            )
-            for layer, kv in zip(decoder.layers, pool, strict=True)
-        ]
-        self._layers = np.array(layers, dtype=np.int64)
-        inner = decoder.layers[0].groups[f"{decoder.layers[0].name}.down"].weight.shape[1]
-        heads, hidden = decoder.heads, len(decoder.final_norm_D)
-        weights = (decoder.embedding.weight, decoder.head_VD, decoder.final_norm_D)
-        self._model = _Model(
-            *(len(layers), hidden, inner, heads.query, heads.key, heads.size, self._words, BLOCK),
-            *(weight.data_ptr() for weight in weights),
-            self._layers.ctypes.data,
-            decoder.eps,
+        # One kind of attention for each rotation
+        self._rotations = {layer.kind.rotation: layer.kind for layer in decoder.layers}
+        self._layers = LayerTable(decoder.layers, pool, list(self._rotations))
+        self._final_norm_D = as_fp32(decoder.final_norm_D)
+        first, heads = decoder.layers[0], decoder.heads
+        inner = first.groups[f"{first.name}.down"].weight.shape[1]
+        weights = (decoder.embedding.weight, decoder.head_VD, self._final_norm_D)
+        self._model = Model(
+            *(len(decoder.layers), len(self._final_norm_D), inner, heads.query, heads.key, heads.size),
+            *(self._words, BLOCK, first.activation is GELU),
+            *(*(weight.data_ptr() for weight in weights), self._layers.address),
+            *(decoder.eps, embedding_scale(decoder.embedding), first.scale),
         )
 
     @classmethod
@@ -78,9 +56,7 @@ class NativeStep:
         fits = (
             pool.device.type == "cpu"
             and dtype in (torch.bfloat16, torch.float32)
-            and all(isinstance(weight, DenseWeight) and weight.bias_N is None for weight in weights)
-            and all(layer.is_like_llama for layer in decoder.layers)
-            and decoder.softcap is None
+            and all(isinstance(weight, DenseWeight) for weight in weights)
             and decoder.heads.size <= TILE
             and not any(size % LANES for size in (*inputs, decoder.heads.size))
             and decoder.embedding.weight.is_contiguous()
@@ -113,51 +89,29 @@ class NativeStep:
         slot_T = block_B[at_T + position_T // BLOCK].astype(np.int64) * BLOCK + position_T % BLOCK
         token_T, seen_T, row_S = np.array(tokens, np.int64), position_T + 1, np.array(rows, np.int64)
         of_fp32 = torch.empty(0, dtype=torch.float32)
-        cos, sin = self._decoder.rotary(of_fp32, torch.from_numpy(position_T)[None])
+        position = torch.from_numpy(position_T)
+        turns = [self._decoder.rotation(kind, of_fp32, position) for kind in self._rotations.values()]
+        cos_RTE, sin_RTE = (torch.stack(each) for each in zip(*turns, strict=True))
         run_A = np.array([(*bounds, self.prepare(each).ctypes.data) for *bounds, each in runs], np.int64)
         logits_SV = torch.empty(len(rows), self._words, dtype=torch.float32)
         arrays = (token_T, slot_T, seen_T, at_T, block_B)
-        step = _Step(
+        step = Step(
             *(len(tokens), len(runs), len(rows), torch.get_num_threads()),
             *(max((_most_ranks(each) for *_, each in runs), default=0), int(seen_T.max())),
             *(array.ctypes.data for array in arrays),
-            *(cos.contiguous().data_ptr(), sin.contiguous().data_ptr()),
+            *(cos_RTE.data_ptr(), sin_RTE.data_ptr()),
             *(run_A.ctypes.data, row_S.ctypes.data, logits_SV.data_ptr()),
         )
         if self._compute(ctypes.byref(self._model), ctypes.byref(step)):
             raise MemoryError("The sampler's step found too little memory")
-        return logits_SV
+        return capped(logits_SV, self._decoder.softcap)
 
     def prepare(self, adapter: ServedAdapter) -> Ints:
         """Return the adapter's factors as an array of `Factors`, four for each layer."""
         if (table := self._factors.get(adapter)) is None:
-            rows = [_fields(adapter.factors.get(group)) for group in self._decoder.groups]
+            rows = [factors(adapter.factors.get(group)) for group in self._decoder.groups]
             table = self._factors[adapter] = np.array(rows, np.int64)
         return table
-
-
-def _matrix(weight: FrozenWeight) -> Tensor:
-    """Return the matrix of a weight that is in memory as a whole."""
-    assert isinstance(weight, DenseWeight)
-    return weight.weight_NK
-
-
-def _fields(group: GroupFactors | None) -> list[int]:
-    """Return the fields of one `Factors`."""
-    if group is None:
-        return [0] * (4 + 5 * PARTS)
-    parts = [
-        value
-        for part in group.parts
-        for value in (*_ends(part.columns), *_ends(part.ranks), part.B_RN.data_ptr())
-    ]
-    parts += [0] * (5 * PARTS - len(parts))
-    e = 0 if group.e_N is None else group.e_N.data_ptr()
-    return [group.A_RK.data_ptr(), len(group.A_RK), len(group.parts), *parts, e]
-
-
-def _ends(of: slice) -> tuple[int, int]:
-    return of.start, of.stop
 
 
 def _most_ranks(adapter: ServedAdapter) -> int:
