@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.memory.models import CASES, Case
 from core.errors import JobError
-from core.estimates.job.devices import HOST_BYTES
+from core.estimates.job.devices import HOST_SHARE
 from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import memory
 from core.estimates.plan import cheapest
@@ -45,7 +45,7 @@ def fit(case: Case, card: int, rank: int, longest_row: int) -> Fit:
     load = Load.of(model, [LoraAdapter(r=rank)], longest_row, "gpu")
     free = card * GIB - RUNTIME - base_bytes(model)
     try:
-        measures = cheapest(model, load, free, host_bytes=HOST_BYTES)
+        measures = cheapest(model, load, free, host_bytes=round(HOST_SHARE * card * GIB))
     except JobError:
         return Fit(None, 0)
     return Fit(measures, memory(model, load, measures).peak)

@@ -22,8 +22,10 @@ CPU_FLOPS = {BF16: (15e9, 80e9, 300e9), FP32: (8e9, 30e9, 90e9)}
 """Multiplications and additions a second of one lane, least, expected and most, by the bytes of a number.
 
 Measured on a core of an EPYC without AMX: 60e9 to 120e9 in bf16. AMX is above, an old core below."""
-HOST_BYTES = 4 * 1024**3
-"""Bytes that are counted on in the memory of a GPU's host. A trainer measures what is free there."""
+HOST_SHARE = 0.5
+"""Free memory of a GPU's host, as a share of the card's: a rule. A trainer measures it.
+
+Even the smallest machines that clouds rent with these cards have it: 16 GB beside an L4 with 24."""
 CPUINFO = Path("/proc/cpuinfo")
 
 Range = tuple[float, float, float]
@@ -47,7 +49,7 @@ class Machine:
     @property
     def host_bytes(self) -> int:
         """The memory beside the device's own in which the inputs of layers may wait."""
-        return HOST_BYTES if self.device == "gpu" else 0
+        return round(HOST_SHARE * self.memory_bytes) if self.device == "gpu" else 0
 
 
 def _card(name: DeviceName, title: str, mebibytes: int, peak: float) -> Machine:

@@ -9,6 +9,8 @@ import pytest
 from peft.utils.other import get_pattern_key
 
 from core.errors import JobError
+from core.estimates.job.devices import CARDS
+from core.estimates.job.room import Room
 from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import memory, step_memory
 from core.estimates.plan import ENOUGH_TOKENS, MOST_TOKENS, SPARE, cheapest, room_for_adapters, usable
@@ -95,6 +97,19 @@ def test_inputs_wait_on_the_host_only_where_it_has_memory_for_them() -> None:
     for too_few in (0, enough - 9):
         with pytest.raises(JobError, match="The longest row has 32,768 tokens"):
             cheapest(LLAMA_8B, long, free, host_bytes=too_few)
+
+
+def test_an_estimate_lets_longer_rows_fit_a_card_whose_host_holds_inputs() -> None:
+    l4 = Room(LLAMA_8B, (LORA,), CARDS[1])
+    on_the_card = replace(l4, offered=tuple(ON_THE_DEVICE))
+    longest = l4.largest_length(100_000)
+    assert longest > 1.3 * on_the_card.largest_length(100_000)
+    assert l4.largest_batch(1000, 100) > on_the_card.largest_batch(1000, 100)
+    found = l4.fit(longest)
+    assert found.measures is not None
+    assert found.measures.recompute is Recompute.LAYERS_FROM_HOST
+    assert found.memory is not None
+    assert 0.9 < found.memory.step.on_host / usable(CARDS[1].host_bytes, "cpu") <= 1
 
 
 def test_an_operator_who_wants_inputs_on_the_host_of_a_cpu_gets_them_in_its_memory() -> None:
