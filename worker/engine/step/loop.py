@@ -5,7 +5,7 @@ It computes only a share of a step that is much larger than the others.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -183,37 +183,74 @@ def _begin(context: PassContext, trainees: Sequence[Trainee]) -> Steps:
     return Steps(jobs, parts, context.base.device)
 
 
+@dataclass(frozen=True)
+class Validation:
+    """Rows on which a trainee is to be evaluated: on the first rows, for each of `counts`.
+
+    `rows` must be the first rows of its validation file, or all of them, because the base model's
+    log-probabilities are kept by the rows' numbers.
+    """
+
+    trainee: Trainee
+    rows: Sequence[Row]
+    counts: Sequence[int]
+
+    @property
+    def objective_rows(self) -> ObjectiveRows | None:
+        """The rows for the trainee's objective, or None if its loss is a cross-entropy."""
+        trainee = self.trainee
+        if trainee.objective is None:
+            return None
+        return ObjectiveRows(
+            trainee.adapter,
+            trainee.objective,
+            self.rows,
+            range(len(self.rows)),
+            trainee.validation_references,
+            parent_values=trainee.parent_values,
+            apart=trainee.deterministic,
+        )
+
+
 def validate(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Evaluation:
     """Return loss, accuracy and metrics of the trainee's objective on `rows`, without training.
 
-    `rows` are as in `validate_beginnings`. Raises Abandoned as `run_pass` does.
+    `rows` are as in `Validation`. Raises Abandoned as `run_pass` does.
     """
-    return validate_beginnings(context, trainee, rows, [len(rows)])[0]
+    return validate_together(context, [Validation(trainee, rows, [len(rows)])])[0][0]
 
 
-def validate_beginnings(
-    context: PassContext, trainee: Trainee, rows: Sequence[Row], counts: Sequence[int]
-) -> list[Evaluation]:
-    """Return what `validate` returns for the first rows, for each of `counts`, from one pass over `rows`.
+def validate_together(context: PassContext, validations: Sequence[Validation]) -> list[list[Evaluation]]:
+    """Return, for each of `validations`, its evaluations by its counts, from one pass over the rows of all.
 
-    `rows` must be the first rows of its validation file, or all of them, because the base model's
-    log-probabilities are kept by the rows' numbers. Raises Abandoned as `run_pass` does.
+    Each trainee gets what it gets alone: to the bit if it is deterministic, else except for rounding. Raises
+    Abandoned as `run_pass` does.
     """
-    trainee.adapter.parameters.refresh()
-    if trainee.objective is None:
-        sums_3X = row_sums(context, [trainee.adapter], [JobRows(trainee.adapter.name, rows, 1.0)])
-        return [_mean(sums_3X[:, :count]) for count in counts]
-    part = ObjectiveRows(
-        trainee.adapter,
-        trainee.objective,
-        rows,
-        range(len(rows)),
-        trainee.validation_references,
-        parent_values=trainee.parent_values,
-    )
-    complete_references(context, part)
-    sums_3X = row_sums(context, [part.adapter], [part.as_job])
-    return [evaluation_of(part.only(range(count)), sums_3X[:, :count]) for count in counts]
+    for validation in validations:
+        validation.trainee.adapter.parameters.refresh()
+    parts = [validation.objective_rows for validation in validations]
+    for part in filter(None, parts):
+        complete_references(context, part)
+    jobs = [
+        part.as_job if part else _validation_job(validation)
+        for part, validation in zip(parts, validations, strict=True)
+    ]
+    sums_3X = row_sums(context, [validation.trainee.adapter for validation in validations], jobs)
+    each_3X = sums_3X.split([len(job.rows) for job in jobs], dim=1)
+    return [
+        [_evaluation(part, own_3X[:, :count]) for count in validation.counts]
+        for validation, part, own_3X in zip(validations, parts, each_3X, strict=True)
+    ]
+
+
+def _validation_job(validation: Validation) -> JobRows:
+    trainee = validation.trainee
+    return JobRows(trainee.adapter.name, validation.rows, 1.0, apart=trainee.deterministic)
+
+
+def _evaluation(part: ObjectiveRows | None, sums_3X: Tensor) -> Evaluation:
+    """Return the evaluation of the first rows, whose `RowTotals.sums_3X` are given."""
+    return evaluation_of(part.only(range(sums_3X.shape[1])), sums_3X) if part else _mean(sums_3X)
 
 
 def measure(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Score:
