@@ -19,10 +19,10 @@ from worker.engine.batch.joining import filled_up, supervised_runs
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
-from worker.engine.step.objective_pass import ObjectiveRows, complete_references, evaluation_of, row_sums
-from worker.engine.step.passes import Abandoned, Sums, decoder_of, forward, run_pass
+from worker.engine.step.objective_pass import ObjectiveRows, complete_references, evaluation_of
+from worker.engine.step.passes import Abandoned, Sums, decoder_of, forward, row_sums, run_pass
 from worker.engine.step.processes import Processes
-from worker.engine.step.step_objectives import StepPart, prepare
+from worker.engine.step.step_objectives import SpreadPreparation, StepPart, prepare
 from worker.engine.step.steps import SpreadStep, Steps, step_tokens
 from worker.engine.step.totals import Evaluation, Score
 from worker.engine.step.trainee import StepResult, Trainee
@@ -82,10 +82,7 @@ def _shares(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, floa
         if trainee.spread is not None:
             tokens[trainee.adapter.name] = trainee.spread.tokens
         elif len(trainees) > 1:
-            tokens[trainee.adapter.name] = step_tokens(
-                JobRows("", trainee.next_rows, 1.0, rows_per_example=trainee.rows_per_example),
-                context.max_tokens,
-            )
+            tokens[trainee.adapter.name] = _step_tokens(context, trainee)
     limit = max(context.max_tokens, SPREAD_FROM * min(tokens.values(), default=0))
     share = max((count for count in tokens.values() if count <= limit), default=0)
     begun = {trainee.adapter.name: math.inf for trainee in trainees if trainee.spread is not None}
@@ -125,7 +122,7 @@ def _gradients(
             whole.jobs,
             forward_and_backward,
             SumsBySteps(steps_of),
-            [spread[name].take(share) for name, share in shares.items()],
+            [spread[name].take(context, share) for name, share in shares.items()],
         )
         means = whole.evaluations(processes)
         for step in [step for step in spread.values() if step.complete]:
@@ -166,9 +163,16 @@ class SumsBySteps(Sums):
 def _spread(context: PassContext, trainee: Trainee) -> SpreadStep:
     """Return the trainee's spread step. Begin it if it has not been begun."""
     if trainee.spread is None:
-        steps = _begin(context, [trainee])
-        trainee.spread = SpreadStep(steps, context.max_tokens, context.processes.size)
+        trainee.begin_step()
+        part = _objective_rows(trainee)
+        step = _job_rows(trainee) if part is None else SpreadPreparation(context, part)
+        trainee.spread = SpreadStep(context, step, _step_tokens(context, trainee))
     return trainee.spread
+
+
+def _step_tokens(context: PassContext, trainee: Trainee) -> int:
+    job = JobRows("", trainee.next_rows, 1.0, rows_per_example=trainee.rows_per_example)
+    return step_tokens(job, context.max_tokens)
 
 
 def _begin(context: PassContext, trainees: Sequence[Trainee]) -> Steps:
@@ -293,23 +297,26 @@ def _mean(sums_3X: Tensor) -> Evaluation:
 
 def _objective_parts(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, StepPart]:
     """Return the rows of those trainees that have an objective beyond cross-entropy, by adapter."""
-    parts = [
-        ObjectiveRows(
-            trainee.adapter,
-            trainee.objective,
-            trainee.rows,
-            trainee.next_numbers,
-            trainee.references,
-            trainee.dropout_seed,
-            trainee.parent_values,
-            trainee.deterministic,
-        )
-        for trainee in trainees
-        if trainee.objective is not None
-    ]
+    parts = [part for trainee in trainees if (part := _objective_rows(trainee)) is not None]
     if not parts:
         return {}
     return {part.rows.adapter.name: part for part in prepare(context, parts)}
+
+
+def _objective_rows(trainee: Trainee) -> ObjectiveRows | None:
+    """Return the rows of the next step for the trainee's objective, or None if it is a cross-entropy."""
+    if trainee.objective is None:
+        return None
+    return ObjectiveRows(
+        trainee.adapter,
+        trainee.objective,
+        trainee.rows,
+        trainee.next_numbers,
+        trainee.references,
+        trainee.dropout_seed,
+        trainee.parent_values,
+        trainee.deterministic,
+    )
 
 
 def _job_rows(trainee: Trainee) -> JobRows:
