@@ -45,6 +45,8 @@ def main() -> None:
         for number in range(given.jobs)
         for rows in [rows_of(base, given.rows, given.tokens, chance)]
     ]
+    for validation in validations:  # an adapter whose B is zero computes what the base model does
+        validation.trainee.adapter.parameters.master.detach().normal_(0, 0.02)
     context = PassContext(base, given.step_tokens or base.max_step_tokens)
     ways: dict[str, Split] = {"one by one": [[each] for each in validations], "together": [validations]}
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in ways}

@@ -697,12 +697,16 @@ def test_a_broken_device_in_a_joint_validation_ends_the_trainer(
     cohort = cohort_of(base, *jobs)
     cohort.train()
 
-    def break_down(*_: object) -> Any:
+    sizes: list[int] = []
+
+    def break_down(_context: PassContext, validations: Sequence[Validation]) -> Any:
+        sizes.append(len(validations))
         raise torch.AcceleratorError("CUDA error: device-side assert triggered")
 
     monkeypatch.setattr(loop, "validate_together", break_down)
     with pytest.raises(torch.AcceleratorError):
         cohort.train()
+    assert sizes == [2], "nothing more is computed on a broken device"
     assert not any(job.ended for job in jobs)
 
 

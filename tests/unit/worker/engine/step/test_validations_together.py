@@ -17,6 +17,10 @@ from tests.fixtures.engine.objectives import rows_of
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec, make_trainee, randomize
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.batch.grouping import Group
+from worker.engine.batch.micro_batch import MicroBatch
+from worker.engine.batch.pack import pack_group
+from worker.engine.step import passes
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import Validation, validate_together
 from worker.engine.step.totals import Evaluation
@@ -48,10 +52,12 @@ def validation_of(base: ResidentBase, name: str, seed: int = 0, **changes: Any) 
     return Validation(trainee, rows, [len(rows), 4])
 
 
-def evaluated(base: ResidentBase, *validations: Validation) -> tuple[list[list[Evaluation]], int]:
+def evaluated(
+    base: ResidentBase, *validations: Validation, max_tokens: int = MAX_TOKENS
+) -> tuple[list[list[Evaluation]], int]:
     """Return the evaluations, and the number of looks before micro-batches."""
     looks: list[None] = []
-    context = PassContext(base, MAX_TOKENS, abandon=lambda: bool(looks.append(None)))
+    context = PassContext(base, max_tokens, abandon=lambda: bool(looks.append(None)))
     return validate_together(context, validations), len(looks)
 
 
@@ -99,6 +105,31 @@ def test_a_deterministic_job_gets_the_same_bits_beside_any_neighbours(
     for company in ([neighbours[0], mine], [mine, *neighbours], [*neighbours[1:3], mine, neighbours[3]]):
         together, _ = evaluated(base, *company)
         assert together[company.index(mine)] == alone
+
+
+@pytest.mark.parametrize("objective", [{}, {"objective": Dpo()}], ids=["supervised", "dpo"])
+def test_a_deterministic_job_is_cut_into_the_micro_batches_that_it_has_alone(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch, objective: dict[str, Any]
+) -> None:
+    """Its bits follow from its cuts, but on a model as small as this hardly any cut moves a bit."""
+    cuts: list[list[tuple[str, int]]] = []
+
+    def note(group: Group, device: torch.device) -> MicroBatch:
+        cuts.append([(placed.job.adapter, placed.row.line) for placed in group])
+        return pack_group(group, device)
+
+    monkeypatch.setattr(passes, "pack_group", note)
+    mine = validation_of(base, "mine", training=DETERMINISTIC, **objective)
+    others = [validation_of(base, name, 5, **CHANGES[name]) for name in ("LoRA", "some layers")]
+    roomy = 4 * MAX_TOKENS  # one micro-batch would hold all rows
+    evaluated(base, mine, max_tokens=roomy)  # the first time, it also computes the reference
+    cuts.clear()
+    evaluated(base, mine, max_tokens=roomy)
+    alone = list(cuts)
+    cuts.clear()
+    evaluated(base, others[0], mine, others[1], max_tokens=roomy)
+    assert [cut for cut in cuts if ("mine", 1) in cut or cut[0][0] == "mine"] == alone
+    assert len(cuts) > len(alone)
 
 
 def test_an_evaluation_beside_others_moves_no_value_and_leaves_no_gradient(base: ResidentBase) -> None:
