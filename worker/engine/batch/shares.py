@@ -1,4 +1,4 @@
-"""What rounds compute of work that is spread over them: its micro-batches, and the tokens that they may take."""
+"""Work that is spread over rounds: its micro-batches, and the tokens of them that a round may compute."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence

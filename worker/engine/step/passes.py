@@ -185,9 +185,7 @@ class SpreadRowPass:
         self._left = deque(micro_batches_at_once(job, context.max_tokens, context.processes.size))
         self._totals = RowTotals(len(job.rows), context.base.device)
 
-    def advance(
-        self, context: PassContext, adapters: Sequence[Adapter], saved: SavedTokens
-    ) -> Tensor | None:
+    def advance(self, context: PassContext, adapters: Sequence[Adapter], saved: SavedTokens) -> Tensor | None:
         """Compute the micro-batches that the tokens suffice for. Return the sums if none is left.
 
         Raises Abandoned as `run_pass` does. After an error, the pass must begin again.

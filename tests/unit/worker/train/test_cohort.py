@@ -21,7 +21,7 @@ from worker.devices import orders
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step import loop
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import Validation, evaluate, train_round, validate_together
+from worker.engine.step.loop import Validation, evaluate, train_round, validate, validate_together
 from worker.engine.step.trainee import Trainee
 from worker.report.evaluation import Evaluator
 from worker.report.training_record import TrainingRecord
@@ -639,8 +639,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 def loss_of(base: ResidentBase, job: ValidatedJob) -> float:
     """Return the loss of the job's present state on its rows, from a pass of its own."""
-    rows = job.validation_rows
-    return validate_together(PassContext(base, MAX_TOKENS), [Validation(job.own, rows, [len(rows)])])[0][0].loss
+    return validate(PassContext(base, MAX_TOKENS), job.own, job.validation_rows).loss
 
 
 def test_the_validations_of_a_round_take_one_pass(base: ResidentBase, passes: list[list[str]]) -> None:
@@ -648,6 +647,7 @@ def test_the_validations_of_a_round_take_one_pass(base: ResidentBase, passes: li
     cohort = cohort_of(base, *jobs)
     cohort.train()
     expected = [loss_of(base, job) for job in jobs]
+    passes.clear()
     cohort.train()
     assert passes == [["one", "other", "another"]]
     assert [job.steps for job in jobs] == [[1, 2]] * 3

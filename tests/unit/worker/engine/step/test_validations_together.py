@@ -63,8 +63,7 @@ def evaluated(
 
 def test_each_gets_what_it_gets_alone_with_all_objectives_and_methods(base: ResidentBase) -> None:
     validations = [
-        validation_of(base, name, number, **changes)
-        for number, (name, changes) in enumerate(CHANGES.items())
+        validation_of(base, name, number, **changes) for number, (name, changes) in enumerate(CHANGES.items())
     ]
     alone = {each.trainee.adapter.name: evaluated(base, each) for each in validations}
     together, looks = evaluated(base, *validations)
