@@ -304,6 +304,11 @@ class Candidates:
             data={"candidate": number},
         )
 
+    @property
+    def due_evaluators(self) -> list[Evaluator]:
+        """The evaluators of the candidates whose validation is due."""
+        return [candidate.evaluator for candidate in self._live if candidate.evaluator.due is not None]
+
     def settle(self, abandon: Callable[[], bool]) -> None:
         """Evaluate and compare the candidates, each if it is due. Work that `abandon` ends stays due."""
         for candidate in self._live:

@@ -100,13 +100,21 @@ class Orders:
         self,
         name: str,
         rows: Sequence[Row],
-        counts: Sequence[int],
         rank: int | None,
         abandon: Callable[[], bool] = never_abandon,
-    ) -> list[Evaluation]:
+    ) -> Evaluation:
         trainee = self._trainee(name)
         with self.pass_context(abandon) as context, trainee.at_rank(rank):
-            return loop.validate_beginnings(context, trainee, rows, counts)
+            return loop.validate(context, trainee, rows)
+
+    def evaluate_together(
+        self,
+        asked: Sequence[tuple[str, Sequence[Row], Sequence[int]]],
+        abandon: Callable[[], bool] = never_abandon,
+    ) -> list[list[Evaluation]]:
+        validations = [loop.Validation(self._trainee(name), rows, counts) for name, rows, counts in asked]
+        with self.pass_context(abandon) as context:
+            return loop.validate_together(context, validations)
 
     def measure(self, name: str, rows: Sequence[Row], abandon: Callable[[], bool] = never_abandon) -> Score:
         trainee = self._trainee(name)

@@ -28,6 +28,7 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.device.free_memory import held_bytes
 from worker.engine.generate.answers import Answer, generate_answers
 from worker.engine.start.initial_values import initial_values
+from worker.engine.step.loop import Validation
 from worker.engine.step.processes import GroupLost, Processes, SharedFault
 from worker.engine.step.rehearsal import (
     Rehearsed,
@@ -176,14 +177,14 @@ class ProcessGroup:
         self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool], rank: int | None = None
     ) -> Evaluation:
         """Run `loop.validate` in all processes, with the first `rank` ranks; None takes all."""
-        name, counts = trainee.adapter.name, [len(rows)]
-        return self._order(Orders.evaluate, name, rows, counts, rank, abandon=abandon)[0]
+        return self._order(Orders.evaluate, trainee.adapter.name, rows, rank, abandon=abandon)
 
-    def evaluate_beginnings(
-        self, trainee: Trainee, rows: Sequence[Row], counts: Sequence[int], abandon: Callable[[], bool]
-    ) -> list[Evaluation]:
-        """Run `loop.validate_beginnings` in all processes, and return its result."""
-        return self._order(Orders.evaluate, trainee.adapter.name, rows, counts, None, abandon=abandon)
+    def evaluate_together(
+        self, validations: Sequence[Validation], abandon: Callable[[], bool]
+    ) -> list[list[Evaluation]]:
+        """Run `loop.validate_together` in all processes, and return its result."""
+        asked = [(each.trainee.adapter.name, each.rows, each.counts) for each in validations]
+        return self._order(Orders.evaluate_together, asked, abandon=abandon)
 
     def measure(self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool]) -> Score:
         """Run `loop.measure` in all processes, and return its result."""

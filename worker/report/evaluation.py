@@ -10,6 +10,7 @@ from core.jobs.evaluation_schedule import EVAL_EXAMPLES, Schedule, eval_steps
 from core.jobs.lifecycle import Progress
 from core.jobs.spec import JobSpec
 from worker.devices.process_group import ProcessGroup
+from worker.engine.step.loop import Validation
 from worker.engine.step.optimizer import warmup_steps
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.totals import Evaluation
@@ -64,6 +65,7 @@ class Evaluator:
         self._eval_steps = eval_steps(self._training, trainee.steps_per_epoch)
         self._remaining = RemainingTime()
         self._seconds_of_shares = 0.0
+        self._found: tuple[Evaluation, Evaluation] | None = None  # of the present state, not yet reported
         few = valid_rows[: EVAL_EXAMPLES * trainee.rows_per_example]
         self._tokens = int(lengths_of(valid_rows).sum()), int(lengths_of(few).sum())
         self.ranks: list[dict[str, Any]] = []
@@ -136,6 +138,29 @@ class Evaluator:
         """A value that two states share if a checkpoint of one adds nothing to a checkpoint of the other."""
         return self._trainee.step, self.complete or not self.latest
 
+    @property
+    def due(self) -> Validation | None:
+        """The validation of the present state that is due, on all rows and on the first ones, if one is.
+
+        None if it has been made already.
+        """
+        is_due = self._full_is_due or self._part_is_due
+        if self._is_reported or self._found is not None or not is_due:
+            return None
+        few = self._valid_rows[: EVAL_EXAMPLES * self._trainee.rows_per_example]
+        rows = self._valid_rows if self._full_is_due else few
+        return Validation(self._trainee, rows, [len(rows), len(few)])
+
+    def take_validation(self, found: Sequence[Evaluation], seconds: float) -> None:
+        """Take in the result of `due`, from a pass that took `seconds`; `validate` then reports it."""
+        full, part = found
+        self._found = full, part
+        self._remaining.note_evaluation(seconds, self._full_is_due)
+
+    def report_validating(self) -> None:
+        """Report the phase while the validation is made."""
+        self.progress("validating", self.latest["tokens_per_second"])
+
     def validate(self, abandon: Callable[[], bool]) -> None:
         """Make the validation and the answers that are due. What `abandon` ends stays due."""
         if not self._is_reported:
@@ -145,8 +170,6 @@ class Evaluator:
 
     def _validate(self, abandon: Callable[[], bool]) -> None:
         """Make the validation with its samples, and report the step."""
-        rate = self.latest["tokens_per_second"]
-        self.progress("validating", rate)
         try:
             full, part = self._evaluate(abandon)
             samples = self._samples.take(abandon)
@@ -156,7 +179,7 @@ class Evaluator:
         self._samples.report(self._trainee.step, samples)
         ended_early = self._trainee.finished and not samples  # the report has ended the training
         self._answers_are_due = ended_early and bool(self._samples)
-        self.progress("training", rate)
+        self.progress("training", self.latest["tokens_per_second"])
 
     def _answer(self, abandon: Callable[[], bool]) -> None:
         self.progress("answering prompts")
@@ -237,20 +260,11 @@ class Evaluator:
         return bool(self._valid_rows) and due
 
     def _evaluate(self, abandon: Callable[[], bool]) -> tuple[Evaluation | None, Evaluation | None]:
-        """Return the evaluations that are due, on all rows and on the first ones, from one pass over both.
-
-        Raises Abandoned.
-        """
-        full_is_due, part_is_due = self._full_is_due, self._part_is_due
-        if not (full_is_due or part_is_due):
-            return None, None
-        few = self._valid_rows[: EVAL_EXAMPLES * self._trainee.rows_per_example]
-        rows = self._valid_rows if full_is_due else few
-        counts = [len(rows), len(few)]
-        began = time.monotonic()
-        full, part = self._process_group.evaluate_beginnings(self._trainee, rows, counts, abandon)
-        self._remaining.note_evaluation(time.monotonic() - began, full_is_due)
-        return full if full_is_due else None, part if part_is_due else None
+        """Return the evaluations that are due, on all rows and on the first ones. Raises Abandoned."""
+        if self.due is not None:
+            validate_together(self._process_group, [self], abandon)
+        full, part = self._found or (None, None)
+        return full if self._full_is_due else None, part if self._part_is_due else None
 
     def _report(self, full: Evaluation | None, part: Evaluation | None) -> None:
         validation = _finite(
@@ -262,7 +276,7 @@ class Evaluator:
             **_prefixed("full_valid_", full),
         )
         self.latest = {**self.latest, **validation}
-        self._is_reported = True
+        self._is_reported, self._found = True, None
         self._reporter.metrics(StepMetrics(self.latest["step"], self.latest), self._message())
         if part:
             self._add_warnings(self._curves.note_evaluation(self._trainee.step, part.loss))
@@ -309,6 +323,25 @@ class Evaluator:
         if metrics["full_valid_loss"] is not None:
             message += f", full validation loss={metrics['full_valid_loss']:.2f}"
         return message
+
+
+def validate_together(
+    process_group: ProcessGroup, evaluators: Sequence[Evaluator], abandon: Callable[[], bool]
+) -> None:
+    """Make the validations that are `due` in one pass, as all of these evaluators would make them alone.
+
+    If a loss is not finite beside others, its validation stays due: the NaN may be a neighbour's. Raises
+    Abandoned.
+    """
+    due = {evaluator: found for evaluator in evaluators if (found := evaluator.due) is not None}
+    for evaluator in due:
+        evaluator.report_validating()
+    began = time.monotonic()
+    evaluations = process_group.evaluate_together(list(due.values()), abandon)
+    seconds = time.monotonic() - began
+    for evaluator, mine in zip(due, evaluations, strict=True):
+        if len(due) == 1 or all(isfinite(each.loss) for each in mine):
+            evaluator.take_validation(mine, seconds)
 
 
 def _prefixed(prefix: str, found: Evaluation | None) -> dict[str, float]:

@@ -1,11 +1,13 @@
 """Publishes a job's result: the adapter's folder, its upload, and the one transaction that makes it exist."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from core.catalog import BaseModelEntry
 from core.ids import new_id
 from core.jobs import lifecycle
 from core.jobs.measured import note
@@ -34,9 +36,22 @@ def describe_dataset(training_file: File, validation_file: File | None) -> dict[
     }
 
 
+@dataclass(frozen=True)
+class DescribedBase:
+    """What an adapter's folder has of its base model. The model may be gone when the folder is completed."""
+
+    entry: BaseModelEntry
+    tokenizer: Any
+    source_sha256: str
+
+    @classmethod
+    def of(cls, base: ResidentBase) -> "DescribedBase":
+        return cls(base.entry, base.tokenizer, base.source_sha256)
+
+
 def complete_adapter_folder(
     folder: Path,
-    base: ResidentBase,
+    base: DescribedBase,
     job: Job,
     training: dict[str, Any],
     dataset: Mapping[str, Any],

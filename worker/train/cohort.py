@@ -14,8 +14,10 @@ import structlog
 from core.errors import JobError, LeaseLost
 from worker.devices.process_group import ProcessGroup
 from worker.engine.device.health import device_is_broken, is_out_of_memory
+from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import NonFiniteLoss, StepResult, Trainee
 from worker.process.faults import SERVER_ERRORS, outside_fault
+from worker.report.evaluation import validate_together
 from worker.train.job import TrainingJob
 from worker.train.server_probe import ServerProbe
 from worker.train.stages import Stage
@@ -97,6 +99,7 @@ class Cohort:
         self._let_go()
         self._attach()
         attached = [job for job in self._computing() if job.stage.is_attached]
+        self._validate_together(attached)
         for job in attached:
             if self._goes_on(job):  # a job may leave while another one evaluates
                 self._guard(job, partial(job.settle, self._abandoning([job])))
@@ -107,6 +110,27 @@ class Cohort:
         if ready:
             self._take_a_step([(job, trainee) for job in ready for trainee in job.trainees])
         return bool(ready)
+
+    def _validate_together(self, jobs: Sequence[TrainingJob]) -> None:
+        """Make the validations that are due of several adapters in one pass, but not those of a suspect.
+
+        After a fault they are still due, and each job makes its own as it settles. This shows whose it was.
+        A suspect first sends a checkpoint.
+        """
+        due = {job: job.due_evaluators for job in jobs if not job.alone}
+        due = {job: evaluators for job, evaluators in due.items() if evaluators}
+        together = [evaluator for evaluators in due.values() for evaluator in evaluators]
+        if len(together) < 2:
+            return
+        try:
+            validate_together(self._process_group, together, self._abandoning([*due]))
+        except Abandoned:
+            return
+        except Exception as error:
+            if device_is_broken(error):
+                raise
+            log.warning("validation_broke", jobs=[job.lease.job_id for job in due], exc_info=error)
+            self._free_memory_of(error)
 
     def _attach(self) -> None:
         """Attach the jobs whose rows have been read, up to the first that does not fit beside the others."""

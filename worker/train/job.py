@@ -27,12 +27,13 @@ from worker.engine.step.passes import Abandoned
 from worker.engine.step.rehearsal import computed_share
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.process.scratch import scratch_folder
+from worker.report.evaluation import Evaluator
 from worker.report.heartbeats import Heartbeats
 from worker.report.job_lease import JobLease
 from worker.report.row_losses import RowLosses
 from worker.save.job_checkpoints import JobCheckpoints
 from worker.save.parent import fetch_parent
-from worker.save.publish import complete_adapter_folder, describe_dataset, publish
+from worker.save.publish import DescribedBase, complete_adapter_folder, describe_dataset, publish
 from worker.save.shipping import Shipping
 from worker.train.preflight import is_wanted, run_preflight, told
 from worker.train.stages import Idle, ReadingRows, Stage
@@ -214,6 +215,11 @@ class TrainingJob:
         """Take in a round that took `seconds` and computed at most a share of the trainee's step."""
         self._training.candidates.note_share(trainee, seconds)
 
+    @property
+    def due_evaluators(self) -> list[Evaluator]:
+        """The evaluators whose validation is due. What nobody has made, `settle` makes."""
+        return self._training.candidates.due_evaluators
+
     def settle(self, abandon: Callable[[], bool]) -> None:
         """Evaluate if an evaluation is due, and send a checkpoint if one is due.
 
@@ -232,7 +238,10 @@ class TrainingJob:
         training.measure_rows(abandon)
 
     def publish(self) -> None:
-        """Write the result to the disk, let go of the device, and have the result shipped and published."""
+        """Write the adapter to the disk, let go of the device, and have the result completed and published.
+
+        The tokenizer, the model card and the hashes are written beside the training of other jobs.
+        """
         training = self._training
         training.evaluator.progress("publishing")
         folder = self._folder / "adapter"
@@ -242,13 +251,21 @@ class TrainingJob:
         measured = training.measured
         dataset = describe_dataset(training.data.training_file, training.data.validation_file)
         training.write_adapter(folder)
-        complete_adapter_folder(folder, training.base, self._row, summary, dataset)
-        self._bytes_to_save = sum(file.stat().st_size for file in folder.iterdir())
-        self._stop_computing(Stage.BEING_PUBLISHED)
-        self.close_rows()
+        base = DescribedBase.of(training.base)
+        complete = partial(complete_adapter_folder, folder, base, self._row, summary, dataset)
         to = (self._row, self.job_lease, self._store, self._settings)
         result = (summary, trained_tokens, training.stored, measured)
-        self._shipping.send(partial(publish, folder, *to, *result))
+        ship = partial(publish, folder, *to, *result)
+        self._stop_computing(Stage.BEING_PUBLISHED)
+        self.close_rows()
+        self._shipping.send(partial(self._complete_and_ship, folder, complete, ship))
+
+    def _complete_and_ship(
+        self, folder: Path, complete: Callable[[], None], ship: Callable[[], None]
+    ) -> None:
+        complete()
+        self._bytes_to_save = sum(file.stat().st_size for file in folder.iterdir())
+        ship()
 
     def has_ended(self) -> bool:
         """Return whether the job has been published or paused.

@@ -20,6 +20,7 @@ from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.stack import cancel_all, job_api_on, short_rows
 from tests.fixtures.service.trainer import row_files, running
 from worker.engine.adapters.low_rank import TrainableAdapter
+from worker.train import job
 
 SECONDS = 240
 ROWS = 48
@@ -142,6 +143,28 @@ def test_the_last_adapter_is_written_and_sent_once_and_is_the_result_and_the_las
     result, *_ = hashes
     assert [each[WEIGHTS_NAME] == result[WEIGHTS_NAME] for each in hashes].count(True) == 2
     assert sum(STATE_NAME in each for each in hashes) == 1, "the last checkpoint has its state in the adapter"
+
+
+def test_a_result_whose_tokenizer_and_hashes_take_long_holds_up_no_neighbour(
+    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go = threading.Event(), threading.Event()
+    complete = job.complete_adapter_folder
+
+    def complete_slowly(*arguments: Any) -> None:
+        began.set()
+        assert go.wait(SECONDS)
+        complete(*arguments)
+
+    monkeypatch.setattr(job, "complete_adapter_folder", complete_slowly)
+    job_id, neighbour = create(tenant, SHORT), create(tenant, LONG)
+    with running(api):
+        assert began.wait(SECONDS)
+        before = step(api, neighbour)
+        wait_for(lambda: step(api, neighbour) > before + 1, SECONDS)
+        assert (status(api, job_id), of(api, Adapter, job_id)) == ("running", [])
+        go.set()
+        wait_for(lambda: status(api, job_id) == "succeeded", SECONDS)
 
 
 def test_a_job_cancelled_while_it_is_being_published_leaves_at_once_and_publishes_nothing(

@@ -5,7 +5,7 @@ It computes only a share of a step that is much larger than the others.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,10 +19,10 @@ from worker.engine.batch.joining import filled_up, supervised_runs
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
-from worker.engine.step.objective_pass import ObjectiveRows, complete_references, evaluation_of, row_sums
-from worker.engine.step.passes import Abandoned, Sums, decoder_of, forward, run_pass
+from worker.engine.step.objective_pass import ObjectiveRows, complete_references, evaluation_of
+from worker.engine.step.passes import Abandoned, Sums, decoder_of, forward, row_sums, run_pass
 from worker.engine.step.processes import Processes
-from worker.engine.step.step_objectives import StepPart, prepare
+from worker.engine.step.step_objectives import SpreadPreparation, StepPart, prepare
 from worker.engine.step.steps import SpreadStep, Steps, step_tokens
 from worker.engine.step.totals import Evaluation, Score
 from worker.engine.step.trainee import StepResult, Trainee
@@ -82,10 +82,7 @@ def _shares(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, floa
         if trainee.spread is not None:
             tokens[trainee.adapter.name] = trainee.spread.tokens
         elif len(trainees) > 1:
-            tokens[trainee.adapter.name] = step_tokens(
-                JobRows("", trainee.next_rows, 1.0, rows_per_example=trainee.rows_per_example),
-                context.max_tokens,
-            )
+            tokens[trainee.adapter.name] = _step_tokens(context, trainee)
     limit = max(context.max_tokens, SPREAD_FROM * min(tokens.values(), default=0))
     share = max((count for count in tokens.values() if count <= limit), default=0)
     begun = {trainee.adapter.name: math.inf for trainee in trainees if trainee.spread is not None}
@@ -125,7 +122,7 @@ def _gradients(
             whole.jobs,
             forward_and_backward,
             SumsBySteps(steps_of),
-            [spread[name].take(share) for name, share in shares.items()],
+            [spread[name].take(context, share) for name, share in shares.items()],
         )
         means = whole.evaluations(processes)
         for step in [step for step in spread.values() if step.complete]:
@@ -166,9 +163,16 @@ class SumsBySteps(Sums):
 def _spread(context: PassContext, trainee: Trainee) -> SpreadStep:
     """Return the trainee's spread step. Begin it if it has not been begun."""
     if trainee.spread is None:
-        steps = _begin(context, [trainee])
-        trainee.spread = SpreadStep(steps, context.max_tokens, context.processes.size)
+        trainee.begin_step()
+        part = _objective_rows(trainee)
+        step = _job_rows(trainee) if part is None else SpreadPreparation(context, part)
+        trainee.spread = SpreadStep(context, step, _step_tokens(context, trainee))
     return trainee.spread
+
+
+def _step_tokens(context: PassContext, trainee: Trainee) -> int:
+    job = JobRows("", trainee.next_rows, 1.0, rows_per_example=trainee.rows_per_example)
+    return step_tokens(job, context.max_tokens)
 
 
 def _begin(context: PassContext, trainees: Sequence[Trainee]) -> Steps:
@@ -183,37 +187,74 @@ def _begin(context: PassContext, trainees: Sequence[Trainee]) -> Steps:
     return Steps(jobs, parts, context.base.device)
 
 
+@dataclass(frozen=True)
+class Validation:
+    """Rows on which a trainee is to be evaluated: on the first rows, for each of `counts`.
+
+    `rows` must be the first rows of its validation file, or all of them, because the base model's
+    log-probabilities are kept by the rows' numbers.
+    """
+
+    trainee: Trainee
+    rows: Sequence[Row]
+    counts: Sequence[int]
+
+    @property
+    def objective_rows(self) -> ObjectiveRows | None:
+        """The rows for the trainee's objective, or None if its loss is a cross-entropy."""
+        trainee = self.trainee
+        if trainee.objective is None:
+            return None
+        return ObjectiveRows(
+            trainee.adapter,
+            trainee.objective,
+            self.rows,
+            range(len(self.rows)),
+            trainee.validation_references,
+            parent_values=trainee.parent_values,
+            apart=trainee.deterministic,
+        )
+
+
 def validate(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Evaluation:
     """Return loss, accuracy and metrics of the trainee's objective on `rows`, without training.
 
-    `rows` are as in `validate_beginnings`. Raises Abandoned as `run_pass` does.
+    `rows` are as in `Validation`. Raises Abandoned as `run_pass` does.
     """
-    return validate_beginnings(context, trainee, rows, [len(rows)])[0]
+    return validate_together(context, [Validation(trainee, rows, [len(rows)])])[0][0]
 
 
-def validate_beginnings(
-    context: PassContext, trainee: Trainee, rows: Sequence[Row], counts: Sequence[int]
-) -> list[Evaluation]:
-    """Return what `validate` returns for the first rows, for each of `counts`, from one pass over `rows`.
+def validate_together(context: PassContext, validations: Sequence[Validation]) -> list[list[Evaluation]]:
+    """Return, for each of `validations`, its evaluations by its counts, from one pass over the rows of all.
 
-    `rows` must be the first rows of its validation file, or all of them, because the base model's
-    log-probabilities are kept by the rows' numbers. Raises Abandoned as `run_pass` does.
+    Each trainee gets what it gets alone: to the bit if it is deterministic, else except for rounding. Raises
+    Abandoned as `run_pass` does.
     """
-    trainee.adapter.parameters.refresh()
-    if trainee.objective is None:
-        sums_3X = row_sums(context, [trainee.adapter], [JobRows(trainee.adapter.name, rows, 1.0)])
-        return [_mean(sums_3X[:, :count]) for count in counts]
-    part = ObjectiveRows(
-        trainee.adapter,
-        trainee.objective,
-        rows,
-        range(len(rows)),
-        trainee.validation_references,
-        parent_values=trainee.parent_values,
-    )
-    complete_references(context, part)
-    sums_3X = row_sums(context, [part.adapter], [part.as_job])
-    return [evaluation_of(part.only(range(count)), sums_3X[:, :count]) for count in counts]
+    for validation in validations:
+        validation.trainee.adapter.parameters.refresh()
+    parts = [validation.objective_rows for validation in validations]
+    for part in filter(None, parts):
+        complete_references(context, part)
+    jobs = [
+        part.as_job if part else _validation_job(validation)
+        for part, validation in zip(parts, validations, strict=True)
+    ]
+    sums_3X = row_sums(context, [validation.trainee.adapter for validation in validations], jobs)
+    each_3X = sums_3X.split([len(job.rows) for job in jobs], dim=1)
+    return [
+        [_evaluation(part, own_3X[:, :count]) for count in validation.counts]
+        for validation, part, own_3X in zip(validations, parts, each_3X, strict=True)
+    ]
+
+
+def _validation_job(validation: Validation) -> JobRows:
+    trainee = validation.trainee
+    return JobRows(trainee.adapter.name, validation.rows, 1.0, apart=trainee.deterministic)
+
+
+def _evaluation(part: ObjectiveRows | None, sums_3X: Tensor) -> Evaluation:
+    """Return the evaluation of the first rows, whose `RowTotals.sums_3X` are given."""
+    return evaluation_of(part.only(range(sums_3X.shape[1])), sums_3X) if part else _mean(sums_3X)
 
 
 def measure(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Score:
@@ -256,23 +297,26 @@ def _mean(sums_3X: Tensor) -> Evaluation:
 
 def _objective_parts(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, StepPart]:
     """Return the rows of those trainees that have an objective beyond cross-entropy, by adapter."""
-    parts = [
-        ObjectiveRows(
-            trainee.adapter,
-            trainee.objective,
-            trainee.rows,
-            trainee.next_numbers,
-            trainee.references,
-            trainee.dropout_seed,
-            trainee.parent_values,
-            trainee.deterministic,
-        )
-        for trainee in trainees
-        if trainee.objective is not None
-    ]
+    parts = [part for trainee in trainees if (part := _objective_rows(trainee)) is not None]
     if not parts:
         return {}
     return {part.rows.adapter.name: part for part in prepare(context, parts)}
+
+
+def _objective_rows(trainee: Trainee) -> ObjectiveRows | None:
+    """Return the rows of the next step for the trainee's objective, or None if it is a cross-entropy."""
+    if trainee.objective is None:
+        return None
+    return ObjectiveRows(
+        trainee.adapter,
+        trainee.objective,
+        trainee.rows,
+        trainee.next_numbers,
+        trainee.references,
+        trainee.dropout_seed,
+        trainee.parent_values,
+        trainee.deterministic,
+    )
 
 
 def _job_rows(trainee: Trainee) -> JobRows:

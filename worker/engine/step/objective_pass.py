@@ -14,12 +14,11 @@ from torch import Tensor
 
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.batch.grouping import JobRows
-from worker.engine.batch.micro_batch import MicroBatch
-from worker.engine.kernels.loss import TokenLosses
+from worker.engine.batch.shares import SavedTokens
 from worker.engine.step.context import PassContext
-from worker.engine.step.passes import decoder_of, forward, run_pass
+from worker.engine.step.passes import SpreadRowPass, row_sums
 from worker.engine.step.references import References
-from worker.engine.step.totals import Evaluation, RowTotals
+from worker.engine.step.totals import Evaluation
 from worker.objectives.objective import ObjectiveLoss, Scores, outcome
 from worker.rows import Row
 
@@ -85,10 +84,32 @@ def complete_references(context: PassContext, part: ObjectiveRows) -> None:
     if not part.objective.needs_reference:
         return
     for numbers in part.references.missing(part.numbers):
-        jobs = [JobRows(part.adapter.name, Selected(part.rows, numbers), 1.0)]
         with _reference(part) as adapters:
-            nll_X = row_sums(context, adapters, jobs)[0]
+            nll_X = row_sums(context, adapters, [_reference_rows(part, numbers)])[0]
         part.references.keep(numbers, (-nll_X).tolist())
+
+
+def advance_references(context: PassContext, part: ObjectiveRows, saved: SavedTokens) -> bool:
+    """Do the part of `complete_references` that the tokens suffice for. Return whether nothing is left.
+
+    Candidates of a search go on with what one of them has begun.
+    """
+    references = part.references
+    for numbers in references.missing(part.numbers) if part.objective.needs_reference else []:
+        begun = references.begun_with(numbers, context.max_tokens)
+        begun = begun or SpreadRowPass(context, _reference_rows(part, numbers))
+        references.begun = None  # an error loses it
+        with _reference(part) as adapters:
+            sums_3X = begun.advance(context, adapters, saved)
+        if sums_3X is None:
+            references.begun = numbers, begun
+            return False
+        references.keep(numbers, (-sums_3X[0]).tolist())
+    return True
+
+
+def _reference_rows(part: ObjectiveRows, numbers: Sequence[int]) -> JobRows:
+    return JobRows(part.adapter.name, Selected(part.rows, numbers), 1.0)
 
 
 @contextmanager
@@ -124,20 +145,3 @@ def _scores(part: ObjectiveRows, sums_3X: Tensor) -> Scores:
     nll_X, _, tokens_X = sums_3X
     desirable_X = torch.tensor([row.desirable for row in part.selected])
     return Scores(-nll_X, tokens_X, part.references.of(part.numbers), desirable_X)
-
-
-@torch.no_grad()
-def row_sums(context: PassContext, adapters: Sequence[Adapter], jobs: Sequence[JobRows]) -> Tensor:
-    """Return the sums of each row, in the jobs' order, [3, X], as in `RowTotals.sums_3X`, on the CPU.
-
-    Without adapters, the bare base model computes the rows. Raises Abandoned as `run_pass` does.
-    """
-    totals = RowTotals(sum(len(job.rows) for job in jobs), context.base.device)
-    decoder = decoder_of(context.base, adapters)
-
-    @torch.no_grad()  # the setting above does not hold on the threads of the lanes
-    def compute(lane: int, part: MicroBatch) -> TokenLosses:
-        return forward(decoder, part if adapters else replace(part, adapter_tokens={}), adapters, lane)
-
-    run_pass(context, decoder, jobs, compute, totals)
-    return context.processes.sum(totals.sums_3X).cpu()

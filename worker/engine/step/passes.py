@@ -1,5 +1,6 @@
 """A pass over the micro-batches of some jobs' rows. Each process computes its part, with all of its lanes."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -7,6 +8,7 @@ from itertools import zip_longest
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from core.errors import TuneryError
 from core.estimates.measures import Recompute
@@ -17,11 +19,14 @@ from worker.engine.batch.joining import joined_groups, supervised_runs
 from worker.engine.batch.lanes import Lanes
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.batch.pack import pack_group
+from worker.engine.batch.shares import SavedTokens, micro_batches_at_once
 from worker.engine.decoders.head import head_losses
 from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
+from worker.engine.step.totals import RowTotals
 
+FORWARD_COST = 1 / 3  # of a token's cost in a training pass that it has in a pass without gradient
 ONE_LANE = Lanes(1)
 
 
@@ -159,3 +164,49 @@ def _taking_part(
             return compute(lane, part)
 
     return compute_part
+
+
+def row_sums(context: PassContext, adapters: Sequence[Adapter], jobs: Sequence[JobRows]) -> Tensor:
+    """Return the sums of each row, in the jobs' order, [3, X], as in `RowTotals.sums_3X`, on the CPU.
+
+    They are computed without gradient. Without adapters, the bare base model computes the rows. Raises
+    Abandoned as `run_pass` does.
+    """
+    totals = RowTotals(sum(len(job.rows) for job in jobs), context.base.device)
+    _add_row_sums(context, adapters, totals, jobs)
+    return context.processes.sum(totals.sums_3X).cpu()
+
+
+class SpreadRowPass:
+    """What `row_sums` computes for one job, of which each round computes some micro-batches."""
+
+    def __init__(self, context: PassContext, job: JobRows) -> None:
+        self.job, self.max_tokens = job, context.max_tokens
+        self._left = deque(micro_batches_at_once(job, context.max_tokens, context.processes.size))
+        self._totals = RowTotals(len(job.rows), context.base.device)
+
+    def advance(self, context: PassContext, adapters: Sequence[Adapter], saved: SavedTokens) -> Tensor | None:
+        """Compute the micro-batches that the tokens suffice for. Return the sums if none is left.
+
+        Raises Abandoned as `run_pass` does. After an error, the pass must begin again.
+        """
+        if groups := saved.take(self._left, FORWARD_COST):
+            _add_row_sums(context, adapters, self._totals, shares=[groups])
+        return None if self._left else context.processes.sum(self._totals.sums_3X).cpu()
+
+
+@torch.no_grad()
+def _add_row_sums(
+    context: PassContext,
+    adapters: Sequence[Adapter],
+    totals: RowTotals,
+    jobs: Sequence[JobRows] = (),
+    shares: Sequence[Sequence[Group]] = (),
+) -> None:
+    decoder = decoder_of(context.base, adapters)
+
+    @torch.no_grad()  # the setting above does not hold on the threads of the lanes
+    def compute(lane: int, part: MicroBatch) -> TokenLosses:
+        return forward(decoder, part if adapters else replace(part, adapter_tokens={}), adapters, lane)
+
+    run_pass(context, decoder, jobs, compute, totals, shares)

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.engine.step.passes import SpreadRowPass
+
 
 class References:
     """Log-probabilities of rows, by the rows' numbers.
@@ -25,6 +27,8 @@ class References:
         """
         self._order, self._step_rows = order, step_rows
         self._places = None if order is None else np.argsort(order)
+        self.begun: tuple[Sequence[int], SpreadRowPass] | None = None
+        """Rows whose pass is spread over rounds and not complete, with their pass"""
         self._known = np.empty(0)  # NaN for a row that is not known; rows beyond the end are not known either
 
     def missing(self, numbers: Sequence[int]) -> list[Sequence[int]]:
@@ -37,6 +41,13 @@ class References:
         size = self._step_rows
         steps = np.unique(self._places[unknown] // size)
         return [self._order[step * size : (step + 1) * size].tolist() for step in steps]
+
+    def begun_with(self, numbers: Sequence[int], max_tokens: int) -> SpreadRowPass | None:
+        """Return the pass that has been begun over these rows, if its micro-batches have this size."""
+        if self.begun is None:
+            return None
+        begun, spread = self.begun
+        return spread if begun == numbers and spread.max_tokens == max_tokens else None
 
     def keep(self, numbers: Sequence[int], logp: Sequence[float]) -> None:
         more = max(numbers) + 1 - len(self._known)

@@ -15,15 +15,17 @@ from torch import Tensor
 
 from worker.engine.batch.grouping import JobRows, fits_together
 from worker.engine.batch.micro_batch import MicroBatch
+from worker.engine.batch.shares import SavedTokens
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
 from worker.engine.step.objective_pass import (
     ObjectiveRows,
+    advance_references,
     complete_references,
     evaluation_of,
-    row_sums,
     row_weights,
 )
+from worker.engine.step.passes import SpreadRowPass, row_sums
 from worker.engine.step.totals import Evaluation, RowTotals
 
 
@@ -70,6 +72,24 @@ def prepare(context: PassContext, parts: Sequence[ObjectiveRows]) -> list[StepPa
     sums_3X = row_sums(context, [part.adapter for part in taking], [part.as_job for part in taking])
     each_3X = sums_3X.split([len(ahead) for ahead in places], dim=1)
     return [_step_part(*known) for known in zip(parts, places, each_3X, strict=True)]
+
+
+class SpreadPreparation:
+    """What `prepare` does for the rows of one step, of which each round computes some micro-batches."""
+
+    def __init__(self, context: PassContext, part: ObjectiveRows) -> None:
+        self._part, self._places = part, _ahead(part, context.max_tokens)
+        self._before = SpreadRowPass(context, part.only(self._places).as_job)
+
+    def advance(self, context: PassContext, saved: SavedTokens) -> StepPart | None:
+        """Compute the micro-batches that the tokens suffice for. Return what `prepare` returns at the end.
+
+        Raises Abandoned as `run_pass` does. After an error, the preparation must begin again.
+        """
+        if not advance_references(context, self._part, saved):
+            return None
+        ahead_3X = self._before.advance(context, [self._part.adapter], saved)
+        return None if ahead_3X is None else _step_part(self._part, self._places, ahead_3X)
 
 
 def _ahead(part: ObjectiveRows, max_tokens: int) -> list[int]:

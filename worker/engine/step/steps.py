@@ -5,24 +5,18 @@ passes of several rounds, so that the neighbours need not wait for all of it.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from worker.engine.batch.grouping import (
-    Group,
-    JobRows,
-    cut_together,
-    group_tokens,
-    groups_of,
-    numbered,
-    portions,
-)
+from worker.engine.batch.grouping import Group, JobRows
 from worker.engine.batch.micro_batch import MicroBatch
+from worker.engine.batch.shares import AtOnce, SavedTokens, micro_batches_at_once, tokens_of
 from worker.engine.kernels.loss import TokenLosses
+from worker.engine.step.context import PassContext
 from worker.engine.step.processes import Processes
-from worker.engine.step.step_objectives import StepPart, WeightsInPass
+from worker.engine.step.step_objectives import SpreadPreparation, StepPart, WeightsInPass
 from worker.engine.step.totals import Evaluation, RowTotals, Totals
 
 
@@ -64,33 +58,51 @@ class Steps:
 class SpreadStep:
     """The step of one job, of which each round computes some micro-batches.
 
-    The rows are cut into micro-batches as they are for a job that is cut apart, whatever the rounds compute
-    beside them. Meanwhile the gradient stays where it adds up, so the step takes no further memory on the
-    device.
+    First come those of the passes without gradient that an objective needs. The rows are cut into
+    micro-batches as they are for a job that is cut apart, whatever the rounds compute beside them. Meanwhile
+    the gradient stays where it adds up, so the step takes no further memory on the device.
     """
 
-    def __init__(self, steps: Steps, max_tokens: int, processes: int) -> None:
-        """`processes` of the micro-batches are computed at once, one by each process."""
-        (job,) = steps.jobs
-        self.steps, self.max_tokens = steps, max_tokens
-        self._left = deque(_at_once(job, max_tokens, processes))
-        self._saved = 0.0  # the tokens that the step may still compute
-        self.tokens = sum(map(_tokens, self._left))
-        """The tokens that the whole step computes"""
+    def __init__(self, context: PassContext, step: JobRows | SpreadPreparation, tokens: int) -> None:
+        """`step` are the rows, or what finds the rows of an objective. The whole step has some `tokens`."""
+        self.max_tokens, self.tokens = context.max_tokens, tokens
+        self._saved = SavedTokens()
+        self._preparation = step if isinstance(step, SpreadPreparation) else None
+        self._steps: Steps | None = None
+        self._left = deque[AtOnce]()
+        if isinstance(step, JobRows):
+            self._begin(context, Steps([step], {}, context.base.device))
+
+    @property
+    def steps(self) -> Steps:
+        """The step in the training pass, once that has begun."""
+        assert self._steps is not None
+        return self._steps
 
     @property
     def complete(self) -> bool:
         """Whether no micro-batch is left to take."""
-        return not self._left
+        return self._steps is not None and not self._left
 
-    def take(self, tokens: float) -> list[Group]:
-        """Return the next micro-batches that `tokens` suffice for, with those saved since the last one."""
-        self._saved += tokens
-        taken: list[Group] = []
-        while self._left and _tokens(self._left[0]) <= self._saved:
-            self._saved -= _tokens(self._left[0])
-            taken += self._left.popleft()
-        return taken
+    def take(self, context: PassContext, tokens: float) -> list[Group]:
+        """Return the next micro-batches of the training pass that `tokens` suffice for, with those saved.
+
+        As long as passes without gradient come first, compute their micro-batches. Raises Abandoned as
+        `run_pass` does.
+        """
+        self._saved.add(tokens)
+        if self._preparation is not None:
+            part = self._preparation.advance(context, self._saved)
+            if part is None:
+                return []
+            self._preparation = None
+            self._begin(context, Steps([part.as_job], {part.as_job.adapter: part}, context.base.device))
+        return self._saved.take(self._left)
+
+    def _begin(self, context: PassContext, steps: Steps) -> None:
+        (job,) = steps.jobs
+        self._steps = steps
+        self._left.extend(micro_batches_at_once(job, context.max_tokens, context.processes.size))
 
 
 def step_tokens(job: JobRows, max_tokens: int) -> int:
@@ -99,16 +111,4 @@ def step_tokens(job: JobRows, max_tokens: int) -> int:
     A step that fits into one micro-batch is not looked into: a beginning that its rows share counts for each.
     """
     tokens = sum(len(row.tokens_L) for row in job.rows)
-    return tokens if tokens <= max_tokens else sum(map(_tokens, _at_once(job, max_tokens)))
-
-
-def _at_once(job: JobRows, max_tokens: int, processes: int = 1) -> Iterator[list[Group]]:
-    """Yield the micro-batches of a job's rows, as many at a time as processes compute at once."""
-    for portion in portions(numbered([job])):
-        for cut in cut_together(portion):
-            groups = groups_of(cut, max_tokens, processes)
-            yield from (groups[start : start + processes] for start in range(0, len(groups), processes))
-
-
-def _tokens(groups: Sequence[Group]) -> int:
-    return sum(map(group_tokens, groups))
+    return tokens if tokens <= max_tokens else sum(map(tokens_of, micro_batches_at_once(job, max_tokens)))

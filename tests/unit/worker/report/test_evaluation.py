@@ -23,7 +23,7 @@ from worker.engine.step.loop import train_round
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.totals import Evaluation
 from worker.engine.step.trainee import StepResult
-from worker.report.evaluation import Evaluator
+from worker.report.evaluation import Evaluator, validate_together
 from worker.report.reporter import JobEvent, Reporter
 from worker.report.training_record import TrainingRecord
 from worker.rows import Row
@@ -137,8 +137,8 @@ class Scripted(Reporter):
     def stop(self) -> None:
         self.last_step = self.step
 
-    def evaluate_beginnings(self, *_: Any) -> list[Evaluation]:
-        return [Evaluation(self.validation[self.step], 0.5)] * 2
+    def evaluate_together(self, validations: list[Any], _abandon: Any) -> list[list[Evaluation]]:
+        return [[Evaluation(self.validation[self.step], 0.5)] * 2 for _ in validations]
 
     def report(self, event: JobEvent) -> None:
         level, data = event.options.get("level", "info"), event.options.get("data")
@@ -200,6 +200,34 @@ def test_patience_ends_a_job_at_the_same_step_whether_it_was_interrupted_or_not(
     again = Scripted(rising(best=50), step=90)
     run(again, spec, loads_dumps(evaluator.record), until=1000)
     assert again.step == 90, "a job that is resumed after its last step makes no other"
+
+
+@dataclass
+class Infected(Scripted):
+    """Scripted, and its losses beside others are not finite, as if a neighbour's NaN had come through."""
+
+    def evaluate_together(self, validations: list[Any], abandon: Any) -> list[list[Evaluation]]:
+        if len(validations) > 1:
+            return [[Evaluation(float("nan"), 0.5)] * 2, *super().evaluate_together(validations[1:], abandon)]
+        return super().evaluate_together(validations, abandon)
+
+
+def test_a_loss_that_is_not_finite_beside_others_is_computed_again_alone() -> None:
+    spec = make_spec(training=TrainingOptions(eval_steps=10))
+    script = Infected({10: 1.5}, step=10)
+    group = cast(Any, script)
+    result = StepResult(10, 1.0, 0.5, tokens=10, learning_rate=1e-4, gradient_norm=1.0)
+    infected, other = (
+        Evaluator(group, group, group, make_rows(20, 1), spec, TrainingRecord()) for _ in range(2)
+    )
+    for evaluator in (infected, other):
+        evaluator.step(result, 1.0)
+    validate_together(group, [infected, other], lambda: False)
+    assert infected.due is not None
+    assert other.due is None
+    for evaluator in (infected, other):
+        evaluator.validate(lambda: False)
+        assert evaluator.latest["valid_loss"] == 1.5
 
 
 @dataclass

@@ -2,8 +2,7 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, models
@@ -16,7 +15,7 @@ from core.methods.whole import FullTuning
 from core.tables import File, Job
 from worker.save.folder import library_versions
 from worker.save.model_card import model_card
-from worker.save.publish import complete_adapter_folder, describe_dataset
+from worker.save.publish import DescribedBase, complete_adapter_folder, describe_dataset
 from worker.tracking.sinks import TrackedJob
 
 SPEC = JobSpec(
@@ -45,12 +44,12 @@ def write_folder(folder: Path, template: str | dict[str, str]) -> dict[str, Any]
     folder.mkdir()
     words = Tokenizer(models.WordLevel({"<0>": 0}, unk_token="<0>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<0>", chat_template=template)
-    base = SimpleNamespace(entry=SMOLLM2, tokenizer=tokenizer, source_sha256="b" * 64)
+    base = DescribedBase(SMOLLM2, tokenizer, "b" * 64)
     job = Job(id="ftjob-1", spec=SPEC.model_dump())
     training_file = File(id="file-1", sha256="c" * 64, rows=40)
     validation_file = File(id="file-2", sha256="d" * 64, rows=4)
     dataset = describe_dataset(training_file, validation_file)
-    complete_adapter_folder(folder, cast(Any, base), job, TRAINING, dataset)
+    complete_adapter_folder(folder, base, job, TRAINING, dataset)
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     return manifest
 

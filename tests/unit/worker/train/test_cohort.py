@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from torch import Tensor
 
 from core.errors import JobError, LeaseLost
-from core.jobs.spec import Hyperparameters
+from core.jobs.spec import Hyperparameters, TrainingOptions
 from core.objectives.dpo import Dpo
 from core.storage.object_store import ObjectStore
 from tests.fixtures.engine.process_group import process_group_on
@@ -23,8 +23,10 @@ from worker.devices import orders
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step import loop
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate, train_round
+from worker.engine.step.loop import Validation, evaluate, train_round, validate, validate_together
 from worker.engine.step.trainee import Trainee
+from worker.report.evaluation import Evaluator
+from worker.report.training_record import TrainingRecord
 from worker.row_store import store_rows
 from worker.rows import Row
 from worker.train.cohort import Cohort
@@ -45,12 +47,12 @@ class Job:
         on_look: Callable[["Job"], None] = lambda _: None,
         batch_size: int = 4,
         rows: int = 12,
-        objective: Any = None,
+        **changes: Any,
     ):
         size = Hyperparameters(n_epochs=2, batch_size=batch_size, learning_rate_multiplier=1.0)
-        spec = make_spec(hyperparameters=size, **({"objective": objective} if objective else {}))
+        self.spec = make_spec(hyperparameters=size, **changes)
         self.rows = store_rows(make_rows(rows, 0))
-        self.own: Trainee = make_trainee(base, name, spec, self.rows)
+        self.own: Trainee = make_trainee(base, name, self.spec, self.rows)
         self.trainee: Any = self.own
         self.lease = SimpleNamespace(job_id=name)
         self.job_lease = SimpleNamespace(check=self._look, pause_requested=False)
@@ -83,6 +85,10 @@ class Job:
     @property
     def trainees(self) -> list[Any]:
         return [self.trainee]
+
+    @property
+    def due_evaluators(self) -> list[Evaluator]:
+        return []
 
     def after_step(self, _trainee: Any, result: Any, _seconds: float) -> None:
         if isinstance(result, Exception):
@@ -612,6 +618,138 @@ def test_all_jobs_are_sent_back_before_one_is_waited_for_and_one_that_fails_cost
     cohort.give_back()
     assert cohort.jobs == []
     assert [job.ended for job in jobs] == ["given back", "given back", "left"]
+
+
+class ValidatedJob(Job):
+    """A job that is evaluated after each step, on rows of its own."""
+
+    def __init__(self, base: ResidentBase, name: str, on_look: Callable[[Job], None] = lambda _: None):
+        super().__init__(base, name, on_look, training=TrainingOptions(learning_rate=1e-2, eval_steps=1))
+        self.validation_rows = make_rows(3, len(name))
+        self.validations: list[float] = []
+        reporter: Any = SimpleNamespace(
+            progress=lambda _: None,
+            metrics=lambda metrics, _: self.validations.append(metrics.data["valid_loss"]),
+            decided=False,
+            is_best=False,
+        )
+        group = process_group_on(base, MAX_TOKENS, self.own)
+        self.evaluator = Evaluator(
+            group, self.own, reporter, self.validation_rows, self.spec, TrainingRecord()
+        )
+
+    @property
+    def due_evaluators(self) -> list[Evaluator]:
+        return [self.evaluator] if self.evaluator.due is not None else []
+
+    def after_step(self, trainee: Any, result: Any, seconds: float) -> None:
+        super().after_step(trainee, result, seconds)
+        self.evaluator.step(result, seconds)
+
+    def settle(self, abandon: Callable[[], bool]) -> None:
+        super().settle(abandon)
+        self.evaluator.validate(abandon)
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The names of the adapters that are evaluated together, pass by pass."""
+    seen: list[list[str]] = []
+
+    def note_names(context: PassContext, validations: Sequence[Validation]) -> Any:
+        seen.append([each.trainee.adapter.name for each in validations])
+        return validate_together(context, validations)
+
+    monkeypatch.setattr(loop, "validate_together", note_names)
+    return seen
+
+
+def loss_of(base: ResidentBase, job: ValidatedJob) -> float:
+    """Return the loss of the job's present state on its rows, from a pass of its own."""
+    return validate(PassContext(base, MAX_TOKENS), job.own, job.validation_rows).loss
+
+
+def test_the_validations_of_a_round_take_one_pass(base: ResidentBase, passes: list[list[str]]) -> None:
+    jobs = [ValidatedJob(base, name) for name in ("one", "other", "another")]
+    cohort = cohort_of(base, *jobs)
+    cohort.train()
+    expected = [loss_of(base, job) for job in jobs]
+    passes.clear()
+    cohort.train()
+    assert passes == [["one", "other", "another"]]
+    assert [job.steps for job in jobs] == [[1, 2]] * 3
+    assert [job.validations[0] for job in jobs] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_job_that_leaves_in_the_middle_of_a_joint_validation_costs_the_others_nothing(
+    base: ResidentBase, passes: list[list[str]]
+) -> None:
+    stays, other, leaves = (ValidatedJob(base, name) for name in ("stays", "other", "leaves"))
+    cohort = cohort_of(base, stays, other, leaves)
+    cohort.train()
+    leaves.looks, leaves._on_look = 0, lose_in_the_middle
+    cohort.train()
+    assert passes == [["stays", "other", "leaves"]]
+    assert (cohort.jobs, leaves.ended, leaves.validations) == ([stays, other], "left", [])
+    assert [job.steps for job in (stays, other)] == [[1, 2]] * 2
+
+
+@pytest.mark.parametrize("alone_too", [False, True])
+def test_a_joint_validation_that_breaks_shows_job_by_job_whose_rows_it_was(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch, alone_too: bool
+) -> None:
+    stays, breaks = ValidatedJob(base, "stays"), ValidatedJob(base, "breaks")
+    cohort = cohort_of(base, stays, breaks)
+    cohort.train()
+    sizes: list[int] = []
+
+    def run_out(context: PassContext, validations: Sequence[Validation]) -> Any:
+        sizes.append(len(validations))
+        if len(validations) > 1 or (alone_too and validations[0].trainee is breaks.own):
+            raise torch.OutOfMemoryError
+        return validate_together(context, validations)
+
+    monkeypatch.setattr(loop, "validate_together", run_out)
+    cohort.train()
+    assert sizes == [2, 1, 1]
+    assert (len(stays.validations), stays.steps) == (1, [1, 2])
+    assert cohort.jobs == ([stays] if alone_too else [stays, breaks])
+    assert breaks.error is None or breaks.error.code == "out_of_memory"
+
+
+def test_a_broken_device_in_a_joint_validation_ends_the_trainer(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [ValidatedJob(base, name) for name in ("one", "other")]
+    cohort = cohort_of(base, *jobs)
+    cohort.train()
+
+    sizes: list[int] = []
+
+    def break_down(_context: PassContext, validations: Sequence[Validation]) -> Any:
+        sizes.append(len(validations))
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(loop, "validate_together", break_down)
+    with pytest.raises(torch.AcceleratorError):
+        cohort.train()
+    assert sizes == [2], "nothing more is computed on a broken device"
+    assert not any(job.ended for job in jobs)
+
+
+def test_the_candidates_of_a_suspect_are_validated_only_after_its_checkpoint(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch, passes: list[list[str]]
+) -> None:
+    suspect, candidate = ValidatedJob(base, "suspect"), ValidatedJob(base, "another candidate")
+    cohort = cohort_of(base, suspect, candidate)
+    cohort.train()
+    cohort.jobs.pop()
+    monkeypatch.setattr(
+        ValidatedJob, "due_evaluators", [suspect.evaluator, candidate.evaluator], raising=True
+    )
+    suspect.alone = True
+    cohort.train()
+    assert passes == [["suspect"]], "`settle` sends the checkpoint, and then makes each validation"
 
 
 def trained(job: Job) -> Job:

@@ -58,6 +58,4 @@ def answers(sampler: Sampler, folders: Mapping[str, Path]) -> dict[str, list[lis
             for number, prompt in enumerate(PROMPTS)
         ],
     )
-    return {
-        name: [tokens(pieces[f"{name} {number}"]) for number in range(len(PROMPTS))] for name in adapters
-    }
+    return {name: [tokens(pieces[f"{name} {number}"]) for number in range(len(PROMPTS))] for name in adapters}

@@ -135,6 +135,59 @@ def test_a_spread_step_is_the_step_that_the_job_makes_alone(
         assert ours.gradient_norm == pytest.approx(theirs.gradient_norm, rel=1e-3)
 
 
+@pytest.mark.parametrize("objective", [Dpo(), Kto()], ids=["dpo", "kto"])
+def test_the_passes_before_a_spread_step_are_spread_too(base: ResidentBase, objective: Any) -> None:
+    huge, small = huge_job(base, objective=objective), small_job(base, "small", rows=400)
+    looks: list[None] = []
+    context = PassContext(base, MAX_TOKENS, abandon=lambda: bool(looks.append(None)))
+    micro_batches, before = [], 0
+    while huge.step == 0:
+        looks.clear()
+        train_round(context, [huge, small])
+        micro_batches.append(len(looks))
+        before += not gathered(huge).any()
+    assert max(micro_batches) <= 4, "a round computed much more than the small step and a share as large"
+    assert sum(micro_batches[:before]) > before + 10, "the passes before computed nothing"
+
+
+def test_candidates_share_the_spread_pass_of_their_reference(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other = huge_job(base, "first", objective=Dpo()), huge_job(base, "other", objective=Dpo())
+    other.references = first.references  # as a sibling's are
+    keep = first.references.keep
+    kept: list[int] = []
+
+    def note(numbers: Any, logp: Any) -> None:
+        kept.append(len(numbers))
+        keep(numbers, logp)
+
+    monkeypatch.setattr(first.references, "keep", note)
+    small = small_job(base, "small", rows=400)
+    rounds = 0
+    while not (first.step and other.step):
+        one_round(base, [each for each in (first, other) if not each.step] + [small])
+        rounds += 1
+        assert rounds < 200, "the pass never ends"
+    assert rounds > 5
+    assert kept == [len(first.rows_after(0))], "the base model computed the same rows twice"
+
+
+@pytest.mark.parametrize("objective", [Dpo(), Kto()], ids=["dpo", "kto"])
+def test_a_round_that_is_abandoned_in_the_pass_before_a_spread_step_changes_no_bit(
+    base: ResidentBase, objective: Any
+) -> None:
+    huge, twin = huge_job(base, objective=objective), huge_job(base, objective=objective)
+    small = small_job(base, "small", rows=100)
+    for _ in range(3):
+        for _ in range(4):
+            one_round(base, [huge, small])
+        assert not gathered(huge).any()
+        assert train_round(PassContext(base, MAX_TOKENS, abandon=lambda: True), [huge, small]) == {}
+    assert alone(base, huge, 1) == alone(base, twin, 1)
+    assert torch.equal(values_of(huge), values_of(twin))
+
+
 def test_small_jobs_beside_a_huge_one_are_as_alone(base: ResidentBase) -> None:
     huge, small, twin = huge_job(base), small_job(base, "small"), small_job(base, "small")
     losses = [one_round(base, [huge, small])["small"].loss for _ in range(8)]
