@@ -110,9 +110,11 @@ def test_who_joins_on_a_gpu_must_find_room_on_its_host_too(plan: CohortPlan) -> 
     device = budget_for(load, Measures(Recompute.LAYERS_FROM_HOST, ENOUGH_TOKENS), jobs=2)
     on_host = step_memory(MODEL, together, Recompute.LAYERS_FROM_HOST, LONG).on_host
     host_bytes = round(on_host / (1 - SPARE["cpu"])) + 1
-    join(plan, replace(device, host_bytes=host_bytes), "first", load)
+    enough = replace(device, host_bytes=host_bytes)
+    join(plan, enough, "first", load)
     assert plan.measures.recompute is Recompute.LAYERS_FROM_HOST
-    assert plan.admits(replace(device, host_bytes=host_bytes), [load])
+    assert "again in the backward pass, from inputs in host memory" in str(plan.planned(enough))
+    assert plan.admits(enough, [load])
     assert not plan.admits(replace(device, host_bytes=host_bytes // 2), [load])
 
 
