@@ -54,11 +54,11 @@ class Fp8Weight:
         cls, weight_NK: Tensor, bias_N: Tensor | None = None, operations: Operations | None = None
     ) -> Self:
         """Return the weight rounded to e4m3: its largest number in each row becomes 448."""
-        e4m3_NK, scale_N1 = round_to_fp8(weight_NK)
+        e4m3_NK, scale_N = round_to_fp8(weight_NK)
         return cls(
             e4m3_NK,
             e4m3_NK.T.contiguous(),
-            scale_N1[:, 0],
+            scale_N,
             torch.ones(weight_NK.shape[1], device=weight_NK.device),
             None if bias_N is None else bias_N.bfloat16(),
             operations or operations_on(weight_NK.device),
@@ -82,7 +82,7 @@ def has_product(device: torch.device) -> bool:
     """Try a small product, because not every build of PyTorch has it for every GPU."""
     some = round_to_fp8(torch.ones(16, 16, device=device))
     try:
-        fp8_product(some, some.q_TK, some.scale_T1[:, 0], None)
+        fp8_product(some, some.q_TK, some.scale_T, None)
     except (RuntimeError, ValueError):
         return False
     return True

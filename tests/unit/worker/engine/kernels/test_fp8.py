@@ -18,6 +18,7 @@ from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec, make_trainee, train
 from tests.fixtures.engine.twins import DTYPES, relative_difference
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.rounded_weight import rounded
 from worker.engine.kernels import operations
 from worker.engine.kernels.fp8 import weight as fp8_weight
@@ -40,9 +41,9 @@ def test_a_rounded_number_is_at_most_a_sixteenth_of_itself_away(dtype: torch.dty
     x_TK, weight_K = torch.randn(7, 101).to(dtype), torch.rand(101) if weighted else None
     x_TK[2], x_TK[3] = 2.5, 0.0
     exact_TK = x_TK.float() * (1 if weight_K is None else weight_K)
-    q_TK, scale_T1 = round_to_fp8(x_TK, weight_K)
-    away_TK = (q_TK.float() * scale_T1 - exact_TK).abs()
-    smallest_T1 = scale_T1 * 2**-10  # half of the step between the smallest numbers of e4m3
+    q_TK, scale_T = round_to_fp8(x_TK, weight_K)
+    away_TK = (q_TK.float() * scale_T[:, None] - exact_TK).abs()
+    smallest_T1 = scale_T[:, None] * 2**-10  # half of the step between the smallest numbers of e4m3
     assert (away_TK <= torch.maximum(AWAY * exact_TK.abs(), smallest_T1)).all()
     assert away_TK[3].sum() == 0
 
@@ -116,6 +117,9 @@ def test_a_base_that_cannot_compute_in_fp8_says_so(
     with capture_logs() as log:
         base.compute_as_declared()
     assert base.compute is None
+    assert isinstance(base.decoder, Decoder)
+    held = [group.weight for group in base.decoder.groups.values()]
+    assert not quantization or [rounded(weight, "fp8") for weight in held] == [None] * len(held)
     assert [(entry["event"], entry["effect"]) for entry in log] == [
         ("fp8_not_computed", f"it computes in {base.dtype}")
     ]
