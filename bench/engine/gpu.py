@@ -25,7 +25,8 @@ from worker.engine.batch.dropout import dropped
 from worker.engine.batch.micro_batch import Segment
 from worker.engine.kernels.attention import Heads, Layout, segment_attention_plainly
 from worker.engine.kernels.elementwise import rms_norm_plainly, swiglu_plainly
-from worker.engine.kernels.frozen_weight import DenseWeight
+from worker.engine.kernels.fp8.weight import Fp8Weight
+from worker.engine.kernels.frozen_weight import DenseWeight, product
 from worker.engine.kernels.loss import token_losses, token_losses_plainly
 from worker.engine.kernels.operations import ON_CPU, Operations, operations_on
 from worker.engine.kernels.projection import LowRank, Part, Share, project_plainly
@@ -129,6 +130,8 @@ def parts(do: Operations, tokens: int, adapters: int, device: torch.device) -> I
         yield attention(name, do, segments, random)
     qkv = (HEADS.query_columns, HEADS.key_columns, HEADS.value_columns)
     W, down = DenseWeight(random(qkv[-1].stop, HIDDEN)), DenseWeight(random(HIDDEN, INNER))
+    if Fp8Weight.is_fast_on(device):
+        yield in_fp8(do, random(tokens, INNER), down)
     for count in (1, adapters):
         shares = low_ranks(count, tokens, HIDDEN, qkv, device)
         yield Compared(
@@ -163,6 +166,14 @@ def attention(name: str, do: Operations, segments: list[Segment], random: Callab
             lambda x: ON_CPU.segment_attention(x, layout, scale),
             lambda x: segment_attention_plainly(x, layout, scale),
         ),
+    )
+
+
+def in_fp8(do: Operations, x: Tensor, exact: DenseWeight) -> Compared:
+    """Compare the tensor cores' product in fp8 with that of its twin, and with the exact one."""
+    fast, twin = (Fp8Weight.of(exact.weight_NK, operations=each) for each in (do, ON_CPU))
+    return Compared(
+        "last product in fp8", x, (of_x(product, fast), of_x(product, twin), of_x(product, exact))
     )
 
 

@@ -50,7 +50,7 @@ def main() -> None:
     given = parser.parse_args()
     bases = {EXACT: load_base(given.base), INT8: load_base(given.base), HELD: load_base(given.base, "int8")}
     for name in (INT8, HELD):
-        fast_path(bases[name]).compute_in_int8()
+        fast_path(bases[name]).compute_in("int8")
     with tempfile.TemporaryDirectory() as folder:
         measured = {
             name: measure(bases, given.base, build(name, Path(folder), given.data, given.rows), Path(folder))
@@ -75,7 +75,7 @@ def fast_path(base: ResidentBase) -> Decoder:
 def bytes_of_layers(base: ResidentBase) -> int:
     """Return the bytes of the memory that holds the weights of all layers, in whatever form."""
     layers = fast_path(base).layers
-    held = [value for layer in layers for each in layer._int8.values() for value in vars(each).values()]
+    held = [value for layer in layers for each in layer._rounded.values() for value in vars(each).values()]
     modules = [
         base.model.get_submodule(name)
         for layer in layers

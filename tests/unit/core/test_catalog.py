@@ -30,6 +30,7 @@ def test_the_same_weights_in_two_precisions_are_two_models(tmp_path: Path) -> No
     [
         ('quantization = "int4"', "quantization: Input should be 'nf4' or 'int8'"),
         ('dtype = "fp16"', "dtype: Input should be 'auto', 'bf16' or 'fp32'"),
+        ('compute = "fp4"', "compute: Input should be 'int8' or 'fp8'"),
     ],
 )
 def test_an_unknown_precision_is_refused_with_those_that_are_known(

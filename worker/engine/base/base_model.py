@@ -3,13 +3,13 @@
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 import torch
 from transformers import AutoTokenizer
 
-from core.catalog import BaseModelEntry
+from core.catalog import BaseModelEntry, Compute, Precision
 from core.errors import JobError
 from core.estimates.measures import Recompute
 from core.estimates.runtime import code_bytes
@@ -24,9 +24,9 @@ from worker.engine.base.model_shape import shape_of
 from worker.engine.batch.lanes import Lanes, lanes_for
 from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.portable import is_text_only
+from worker.engine.decoders.rounded_weight import FORMATS
 from worker.engine.device.budget import Budget
 from worker.engine.device.free_memory import free_bytes
-from worker.engine.kernels.int8.weight import has_fast_int8
 
 log = structlog.get_logger()
 
@@ -68,7 +68,7 @@ class ResidentBase:
         )
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
         self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
-        self.compute: Literal["int8"] | None = None
+        self.compute: Compute | None = None
         self.budget = Budget(
             model=shape_of(
                 config,
@@ -89,16 +89,16 @@ class ResidentBase:
 
         A base model asks for it by the catalog's `compute`, or because its weights are held in 8 bits.
         """
-        entry = self.entry
-        if entry.compute is None and entry.quantization != "int8":
-            return
-        not_4_bits = entry.quantization != "nf4"
-        if isinstance(self.decoder, Decoder) and not_4_bits and has_fast_int8(self.device):
-            self.decoder.compute_in_int8()
-            self.compute = "int8"
+        declared = self.entry.compute
+        fitting: dict[Precision, Compute | None] = {"none": declared, "int8": "int8", "nf4": None}
+        compute = fitting[self.entry.precision]
+        if compute and isinstance(self.decoder, Decoder) and FORMATS[compute].is_fast_on(self.device):
+            self.decoder.compute_in(compute)
+            self.compute = compute
             self.budget = replace(self.budget, free_bytes=self._left())
-        elif entry.compute is not None:
-            log.warning("int8_not_computed", model=self.entry.id, effect=f"it computes in {self.dtype}")
+        if declared not in (None, self.compute):
+            effect = f"it computes in {self.compute or self.dtype}"
+            log.warning(f"{declared}_not_computed", model=self.entry.id, effect=effect)
 
     def _left(self) -> int:
         """Return the memory that is left to jobs. The code for their products is made only later."""

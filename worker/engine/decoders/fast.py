@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.catalog import Compute
 from core.estimates.measures import Recompute
 from worker.engine.batch.division import Costs
 from worker.engine.batch.exchange import LaneInLayer
@@ -33,11 +34,10 @@ from worker.engine.decoders.architecture import (
 )
 from worker.engine.decoders.head import Head
 from worker.engine.decoders.projections import MergedProjections
-from worker.engine.decoders.quantised_weight import QuantisedWeight
+from worker.engine.decoders.rounded_weight import rounded
 from worker.engine.decoders.text_decoder import Adapters, Path
 from worker.engine.kernels.attention import Heads, Layout
-from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
-from worker.engine.kernels.int8.weight import Int8Weight
+from worker.engine.kernels.frozen_weight import FrozenWeight, RoundedWeight
 from worker.engine.kernels.operations import Operations, operations_on
 from worker.engine.kernels.projection import Share
 from worker.engine.kernels.recomputation import keeping_inputs, recomputed
@@ -84,13 +84,13 @@ class Decoder:
         """Every projection that an adapter can be attached to, by the name of its group."""
         return {name: group for layer in self.layers for name, group in layer.groups.items()}
 
-    def compute_in_int8(self) -> None:
-        """Take all products with the layers' weights in 8 bits from now on.
+    def compute_in(self, compute: Compute) -> None:
+        """Take all products with the layers' weights in a format of 8 bits from now on.
 
-        Weights that are held in 8 bits already are multiplied as they are. Others stay beside their 8 bits.
+        Weights that are held in int8 already are multiplied as they are. Others stay beside their 8 bits.
         """
         for layer in self.layers:
-            layer.compute_in_int8()
+            layer.compute_in(compute)
 
     @property
     def costs(self) -> Costs:
@@ -161,7 +161,7 @@ class Layer:
             f"{name}.{key}": MergedProjections.of(model, [f"{name}.{each}" for each in group])
             for key, group in groups_of(modules).items()
         }
-        self._int8: dict[str, Int8Weight] = {}
+        self._rounded: dict[str, RoundedWeight] = {}
 
     def forward(
         self,
@@ -250,16 +250,13 @@ class Layer:
         mlp_TD = project(gate_up_TI, *self._weights("down", on_axis), activation=self.activation)
         return x_TD + self._normed(mlp_TD, self.norms.after_mlp_D)
 
-    def compute_in_int8(self) -> None:
-        """Take the products with the layer's weights in 8 bits from now on."""
+    def compute_in(self, compute: Compute) -> None:
+        """Take the products with the layer's weights in a format of 8 bits from now on."""
         for name, group in self.groups.items():
-            weight = group.weight
-            if isinstance(weight, DenseWeight):
-                self._int8[name] = Int8Weight.of(weight.weight_NK, weight.bias_N)
-            elif isinstance(weight, QuantisedWeight) and (held := weight.in_8_bits()) is not None:
-                self._int8[name] = held
+            if (weight := rounded(group.weight, compute)) is not None:
+                self._rounded[name] = weight
 
     def _weights(self, key: str, on_axis: AdaptersOnAxis) -> tuple[FrozenWeight, list[Share]]:
         """Return a group's merged weight, and the shares of the adapters that adapt it."""
         name = f"{self.name}.{key}"
-        return self._int8.get(name) or self.groups[name].weight, on_axis.shares(name)
+        return self._rounded.get(name) or self.groups[name].weight, on_axis.shares(name)

@@ -1,7 +1,7 @@
 """The frozen weight of a projection, as the kernels see it: the two products that they take with it."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,21 @@ class FrozenWeight(Protocol):
 
     def backward(self, dy_TN: Tensor) -> Tensor:
         """Return dx_TK = dy W."""
+
+
+class RoundedWeight(FrozenWeight, Protocol):
+    """A frozen weight in one format of 8 bits. Its products round each row of the other factor too."""
+
+    multiple_of: ClassVar[int]
+    """The numbers of inputs and of outputs must be multiples of this."""
+
+    @classmethod
+    def is_fast_on(cls, device: torch.device) -> bool:
+        """Return whether the device takes products in this format, and faster than in bf16."""
+
+    @classmethod
+    def of(cls, weight_NK: Tensor, bias_N: Tensor | None = None) -> Self:
+        """Return the rounded weight. The numbers that it was made from are not needed any more."""
 
 
 @dataclass(frozen=True)

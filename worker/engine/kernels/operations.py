@@ -31,6 +31,7 @@ from worker.engine.kernels.elementwise import (
     rms_norm_plainly,
     swiglu_plainly,
 )
+from worker.engine.kernels.fp8.products import Fp8Rows, fp8_product, fp8_product_plainly, round_to_fp8
 from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.kernels.loss import BY_BLOCKS, BlockLosses, in_one_kernel
 from worker.engine.kernels.projection import Drop, Share
@@ -79,6 +80,8 @@ class Operations:
     project_swiglu_again: ProjectSwiGlu
     drop: Drop
     block_losses: BlockLosses
+    round_to_fp8: Callable[[Tensor, Tensor | None], Fp8Rows]
+    fp8_product: Callable[[Fp8Rows, Tensor, Tensor, Tensor | None], Tensor]
     # The next two are for transformers' modules
     add_low_rank: Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
     attend: Attend
@@ -93,6 +96,8 @@ ON_CPU = Operations(
     project_swiglu_again=projection.project_swiglu_again,
     drop=dropped,
     block_losses=BY_BLOCKS,
+    round_to_fp8=round_to_fp8,
+    fp8_product=fp8_product_plainly,
     add_low_rank=lora_layers.add_low_rank,
     attend=transformers_attention.by_segments,
 )
@@ -181,6 +186,8 @@ def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
         project_swiglu_again=partial(project_swiglu, with_values=False),
         drop=_for_any_length(compiled(dropped), by_token=2),
         block_losses=BlockLosses(CHUNK_TOKENS, _for_any_length(compiled(in_one_kernel), by_token=3)),
+        round_to_fp8=_for_any_length(compiled(round_to_fp8)),
+        fp8_product=fp8_product,
         add_low_rank=add_low_rank,
         attend=attend,
     )

@@ -10,7 +10,7 @@ The product is exact in int32. The same Q serves both products, so W takes half 
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -20,20 +20,22 @@ from worker.engine.kernels.int8.rows import quantise_rows, rescale_rows
 LARGEST = 127
 
 
-def has_fast_int8(device: torch.device) -> bool:
-    """Return whether the device multiplies 8-bit integers faster than bf16: a CPU with VNNI."""
-    return device.type == "cpu" and torch.cpu._is_vnni_supported()
-
-
 @dataclass(frozen=True)
 class Int8Weight:
-    """A `FrozenWeight` in 8 bits. `sums_N` and `sums_K` are the sums in the formulas above, in fp32."""
+    """A `RoundedWeight` in int8. `sums_N` and `sums_K` are the sums in the formulas above, in fp32."""
+
+    multiple_of: ClassVar[int] = 1
 
     int8_NK: Tensor
     scale_N: Tensor
     sums_N: Tensor
     sums_K: Tensor
     bias_N: Tensor | None = None
+
+    @classmethod
+    def is_fast_on(cls, device: torch.device) -> bool:
+        """Return whether the device multiplies 8-bit integers faster than bf16: a CPU with VNNI."""
+        return device.type == "cpu" and torch.cpu._is_vnni_supported()
 
     @classmethod
     def of(cls, weight_NK: Tensor, bias_N: Tensor | None = None) -> Self:

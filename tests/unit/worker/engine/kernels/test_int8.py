@@ -12,7 +12,6 @@ from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec, make_trainee, train
 from tests.fixtures.engine.twins import DTYPES, relative_difference
-from worker.engine.base import base_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.decoders.fast import Decoder
 from worker.engine.kernels.int8 import rows as int8_rows
@@ -23,12 +22,12 @@ from worker.engine.kernels.int8.rows import (
     rescale_rows,
     rescale_rows_plainly,
 )
-from worker.engine.kernels.int8.weight import Int8Weight, has_fast_int8
+from worker.engine.kernels.int8.weight import Int8Weight
 
 CPU = torch.device("cpu")
 DECLARED = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 NEAR = 0.015  # of values that are spread as those of a normal distribution
-needs_vnni = pytest.mark.skipif(not has_fast_int8(CPU), reason="this CPU has no VNNI")
+needs_vnni = pytest.mark.skipif(not Int8Weight.is_fast_on(CPU), reason="this CPU has no VNNI")
 
 
 def odd_rows(dtype: torch.dtype) -> Tensor:
@@ -122,7 +121,8 @@ def test_weights_that_are_held_in_8_bits_are_multiplied_as_they_are(
     assert base.compute == "int8"
     for layer in decoder.layers:
         for name, group in layer.groups.items():
-            held = layer._int8[name]
+            held = layer._rounded[name]
+            assert isinstance(held, Int8Weight)
             assert relative_difference(held.forward(x[name]), exact[name]) < 2 * NEAR
             assert torch.equal(group.weight.forward(x[name]), exact[name])
             for module in group.columns:
@@ -137,7 +137,7 @@ def test_weights_that_are_held_in_8_bits_are_multiplied_as_they_are(
 def test_a_device_without_fast_products_computes_in_the_base_s_own_type(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base_model, "has_fast_int8", lambda _device: False)
+    monkeypatch.setattr(Int8Weight, "is_fast_on", lambda _device: False)
     base = ResidentBase(TINY.model_copy(update={"compute": "int8"}), tiny_folder, "", CPU)
     with capture_logs() as log:
         base.compute_as_declared()

@@ -12,6 +12,7 @@ from tests.fixtures.models.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.kernels import elementwise, operations, projection
 from worker.engine.kernels.attention import Layout, segment_attention_plainly
+from worker.engine.kernels.fp8.weight import Fp8Weight
 from worker.engine.kernels.frozen_weight import DenseWeight
 
 pytestmark = [
@@ -103,3 +104,34 @@ def test_a_cohort_has_the_losses_that_it_has_on_a_cpu(folder: Path, dtype: str) 
     on_gpu, _ = train_two(ResidentBase(entry, folder, "", GPU))
     for name in on_cpu:
         assert on_gpu[name] == pytest.approx(on_cpu[name], rel=LOSSES[dtype])
+
+
+@DTYPES
+def test_products_in_fp8(do: operations.Operations, dtype: torch.dtype) -> None:
+    """The tensor cores multiply the numbers that the twin multiplies on a CPU."""
+    _skip_without_fp8()
+    W_NK, bias_N = torch.randn(96, 160), torch.randn(96)
+    on_gpu = Fp8Weight.of(W_NK.to(GPU, dtype), bias_N.to(GPU), do)
+    on_cpu = Fp8Weight.of(W_NK.to(dtype), bias_N)
+    for tokens in (1, 37, 640):
+        x_TK, dy_TN = torch.randn(tokens, 160).to(dtype), torch.randn(tokens, 96).to(dtype)
+        for name, given in (("forward", x_TK), ("backward", dy_TN)):
+            ours, theirs = getattr(on_gpu, name)(given.to(GPU)).cpu(), getattr(on_cpu, name)(given)
+            assert relative_difference(ours, theirs) < TOLERANCE[torch.bfloat16]
+
+
+@pytest.mark.parametrize("dtype", LOSSES)
+def test_a_cohort_in_fp8_has_almost_the_losses_that_it_has_on_a_cpu(tiny_folder: Path, dtype: str) -> None:
+    _skip_without_fp8()
+    on_cpu, _ = train_two(ResidentBase(TINY, tiny_folder, "", torch.device("cpu")))
+    base = ResidentBase(TINY.model_copy(update={"dtype": dtype, "compute": "fp8"}), tiny_folder, "", GPU)
+    base.compute_as_declared()
+    assert base.compute == "fp8"
+    on_gpu, _ = train_two(base)
+    for name in on_cpu:
+        assert on_gpu[name] == pytest.approx(on_cpu[name], rel=LOSSES["bf16"])
+
+
+def _skip_without_fp8() -> None:
+    if not Fp8Weight.is_fast_on(GPU):
+        pytest.skip("this GPU does not multiply fp8")

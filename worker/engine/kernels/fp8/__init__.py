@@ -1,0 +1,1 @@
+"""Products of frozen weights in floating-point numbers of 8 bits, for GPUs whose tensor cores take them."""
