@@ -36,6 +36,7 @@ def test_answers_are_those_of_transformers_and_peft(
     base = ResidentBase(TINY, tmp_path, "0" * 64, torch.device("cpu"))
     folders = {name: saved_adapter(base, spec, tmp_path / name) for name, spec in OPTIONS.items()}
     sampler = Sampler(base)
+    assert sampler._fast
     assert sampler._fast._ragged._native is not None
     in_c = answers(sampler, folders)
     monkeypatch.setattr(NativeStep, "for_pool", lambda *_: None)
@@ -58,6 +59,4 @@ def answers(sampler: Sampler, folders: Mapping[str, Path]) -> dict[str, list[lis
             for number, prompt in enumerate(PROMPTS)
         ],
     )
-    return {
-        name: [tokens(pieces[f"{name} {number}"]) for number in range(len(PROMPTS))] for name in adapters
-    }
+    return {name: [tokens(pieces[f"{name} {number}"]) for number in range(len(PROMPTS))] for name in adapters}

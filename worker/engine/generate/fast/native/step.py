@@ -15,7 +15,7 @@ from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.head import capped
 from worker.engine.generate.adapters.served import ServedAdapter
 from worker.engine.generate.fast.block_pool import BLOCK
-from worker.engine.generate.fast.native.structures import Ints, LayerTable, Model, Step, factors, as_fp32
+from worker.engine.generate.fast.native.structures import Ints, LayerTable, Model, Step, as_fp32, factors
 from worker.engine.generate.running import Chunk
 from worker.engine.kernels.elementwise import GELU
 from worker.engine.kernels.frozen_weight import DenseWeight
