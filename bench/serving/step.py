@@ -31,7 +31,9 @@ from worker.engine.generate.fast.native.step import NativeStep
 from worker.engine.generate.sampler import Limits, Sampler
 
 SIZES: dict[str, dict[str, Any]] = {
-    "Qwen2": {"hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14, "num_key_value_heads": 2},
+    "Qwen2": {
+        "hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14, "num_key_value_heads": 2,
+    },
     "Qwen3": {
         "hidden_size": 1024, "intermediate_size": 3072, "num_attention_heads": 16, "num_key_value_heads": 8,
         "head_dim": 128,

@@ -133,7 +133,7 @@ def attention_scale(config: Any, heads: Heads) -> float:
 
 
 def embedding_scale(embedding: Any) -> float:
-    """Return what the module multiplies each row of its weight with: in Gemma, a number of the weight's type."""
+    """Return the factor of each token's embedding. Gemma rounds it to the weight's type."""
     scale: Tensor | None = getattr(embedding, "embed_scale", None)
     return 1.0 if scale is None else scale.to(embedding.weight.dtype).item()
 

@@ -36,6 +36,7 @@ def test_answers_are_those_of_transformers_and_peft(
     base = ResidentBase(TINY, tmp_path, "0" * 64, torch.device("cpu"))
     folders = {name: saved_adapter(base, spec, tmp_path / name) for name, spec in OPTIONS.items()}
     sampler = Sampler(base)
+    assert sampler._fast
     assert sampler._fast._ragged._native is not None
     in_c = answers(sampler, folders)
     monkeypatch.setattr(NativeStep, "for_pool", lambda *_: None)
