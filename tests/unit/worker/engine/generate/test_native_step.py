@@ -48,7 +48,8 @@ def test_every_architecture_and_cpu_computes_the_logits_of_the_plain_twin(
     blocks = len(asked) * LONGEST // BLOCK
     in_c, plain = (RaggedDecoder(base.decoder, blocks, native) for native in (True, False))  # type: ignore[arg-type]
     assert isinstance(in_c._native, step.NativeStep)
-    for several in (chunks, [next_of(chunk) for chunk in chunks]):
+    for step_of in (lambda chunk: chunk, next_of):  # the prompts, and then a token of each
+        several = [step_of(chunk) for chunk in chunks]
         found, expected = in_c.compute(several), plain.compute(several)
         assert [each.chunk for each in found] == [each.chunk for each in expected]
         found_SV, expected_SV = (torch.cat([each.logits_SV for each in of]) for of in (found, expected))
