@@ -2,6 +2,7 @@
 
     python -m bench.engine.huge_step                          # writes bench/results/huge-step.json
     python -m bench.engine.huge_step --huge-rows 64 --runs 2 --out /tmp/try.json
+    python -m bench.engine.huge_step --dpo --out /tmp/try.json   # the huge job's rows are pairs
 
 Three jobs with one short row a step train beside one job whose step has many long rows. Both ways run by
 turns in one process, and each run trains all jobs to their ends. Processor time hardly depends on what else
@@ -76,7 +77,7 @@ def one_run(
     base: ResidentBase, huge: list[Row], small: list[list[Row]], given: argparse.Namespace
 ) -> dict[str, float]:
     """Return when the last small job ended, and when all jobs had ended, in seconds from the first round."""
-    jobs = [new_trainee(base, "huge", huge, given.huge_rows, RANK)]
+    jobs = [new_trainee(base, "huge", huge, given.huge_rows, RANK, pairs=given.dpo)]
     jobs += [new_trainee(base, f"small{number}", rows, 1, RANK) for number, rows in enumerate(small)]
     ends: dict[str, tuple[float, float]] = {}
     began, began_cpu = time.perf_counter(), time.process_time()
@@ -97,6 +98,7 @@ def one_run(
 def arguments() -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument("--base", type=Path, help="folder of the base model")
+    parser.add_argument("--dpo", action="store_true", help="let the huge job learn preferences")
     parser.add_argument("--huge-rows", type=positive, default=12, help="rows of a huge step (default 12)")
     parser.add_argument("--huge-tokens", type=positive, default=512, help="tokens of each (default 512)")
     parser.add_argument("--huge-steps", type=positive, default=2, help="steps of the huge job (default 2)")
