@@ -90,12 +90,17 @@ def has_pairs() -> bool:
 def test_attention_with_prefixes_and_windows(
     threads: int, window: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls_of_c = []
+    found: list[object] = []
+
+    def watched(function: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object) -> object:
+            found.append(function(*arguments))
+            return found[-1]
+
+        return call
+
     for name in ("attended", "gradients"):
-        inner = getattr(attention_in_c, name)
-        monkeypatch.setattr(
-            attention, name, lambda *a, inner=inner: calls_of_c.append(inner(*a)) or calls_of_c[-1]
-        )
+        monkeypatch.setattr(attention, name, watched(getattr(attention_in_c, name)))
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     torch.manual_seed(0)
     heads = attention.Heads(query=6, key=2, size=64)
@@ -116,8 +121,8 @@ def test_attention_with_prefixes_and_windows(
         lambda qkv: attention.segment_attention_plainly(qkv, layout, heads.size**-0.5),
         torch.randn(90, (6 + 2 * 2) * 64).bfloat16(),
     )
-    assert calls_of_c
-    assert all(each is not None for each in calls_of_c)
+    assert found
+    assert all(each is not None for each in found)
 
 
 @DTYPES
