@@ -72,6 +72,18 @@ class Bundle:
             mask.masked_fill_(keys < first_seen[..., None], float("-inf"))
         return mask if len(self.pieces) == 1 else mask.repeat(heads, 1, 1)
 
+    def seen_keys(self, group: int, window: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return the first key that each query sees, and the one behind its last.
+
+        Both are int32, [pieces, queries · group]. Queries of the padding see at least one key.
+        """
+        queries = torch.arange(self.query_count).repeat_interleave(group)
+        counts = [(piece.key_count, piece.key_count - piece.query_count) for piece in self.pieces]
+        last_own, before = torch.tensor(counts).T[:, :, None]
+        end = (before + queries + 1).clamp(max=self.key_count)
+        first = torch.zeros_like(end) if window is None else torch.minimum(end, last_own) - window
+        return first.clamp(min=0).int(), end.int()
+
 
 def bundle(segments: Sequence[Segment], first_query: int = 0, window: int | None = None) -> list[Bundle]:
     """Return all pieces of the segments in bundles, the largest pieces first.

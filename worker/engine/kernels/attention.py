@@ -3,7 +3,8 @@
 PyTorch's flash attention is slow on a CPU at the lengths of chat rows. Here the scores of a bundle of pieces
 (`batch/bundles.py`) are one batched product. Query heads that share a key head lie below each other, so
 grouped heads need no copies of the keys. The probabilities of short segments are saved for the backward pass;
-those of long segments are computed again.
+those of long segments are computed again. On a CPU that multiplies pairs of bf16, C computes most of it
+(`in_c/`).
 
 The axis N holds several heads side by side, as a projection returns them. Its length is the number of heads
 times E.
@@ -24,6 +25,7 @@ from worker.engine.batch.bundles import Bundle, bundle
 from worker.engine.batch.exchange import Lane, LaneInLayer
 from worker.engine.batch.micro_batch import Segment
 from worker.engine.device.transfer import on_device
+from worker.engine.kernels.in_c.attention import Seen, attended, gradients
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,21 @@ class Heads:
     @property
     def value_columns(self) -> slice:
         return slice((self.query + self.key) * self.size, (self.query + 2 * self.key) * self.size)
+
+
+class Sight:
+    """The keys that the queries of a bundle see, as runs for C or as a mask for PyTorch."""
+
+    def __init__(self, one: Bundle, heads: Heads, like: Tensor, window: int | None) -> None:
+        self._one, self._heads, self._like, self._window = one, heads, like, window
+
+    @cached_property
+    def runs(self) -> Seen:
+        return self._one.seen_keys(self._heads.group, self._window)
+
+    @cached_property
+    def mask(self) -> Tensor:
+        return self._one.causal_mask(self._heads.key, self._heads.group, self._like, self._window)
 
 
 class Layout:
@@ -80,11 +97,11 @@ class Layout:
         return len(self.cos_TE)
 
     @cached_property
-    def bundles(self) -> list[tuple[Bundle, Tensor]]:
-        """The bundles of the segments' pieces, each with its causal mask."""
-        heads, bundles = self.heads, bundle(self.segments, self.lane.start, self.window)
+    def bundles(self) -> list[tuple[Bundle, Sight]]:
+        """The bundles of the segments' pieces, each with the keys that its queries see."""
+        bundles = bundle(self.segments, self.lane.start, self.window)
         like = self.cos_TE.float()  # the type of the scores
-        return [(one, one.causal_mask(heads.key, heads.group, like, self.window)) for one in bundles]
+        return [(one, Sight(one, self.heads, like, self.window)) for one in bundles]
 
     @cached_property
     def block_mask(self) -> BlockMask:
@@ -135,10 +152,10 @@ class _SegmentAttention(torch.autograd.Function):
         out_TN = qkv_TN.new_empty(qkv_TN.shape[0], layout.heads.query * layout.heads.size)
         out_JTGE = _queries_by_heads(out_TN, layout.heads)
         saved = []
-        for one, mask in layout.bundles:
-            k = _gather_keys(k_JTE, one)
-            p = _probabilities(_gather_queries(q_JTGE, one), k, mask, scale)
-            _scatter_queries(torch.bmm(p, _gather_keys(v_JTE, one)), out_JTGE, one)
+        for one, sight in layout.bundles:
+            k, v = _gather_keys(k_JTE, one), _gather_keys(v_JTE, one)
+            p, o = _attended(_gather_queries(q_JTGE, one), k, v, sight, scale)
+            _scatter_queries(o, out_JTGE, one)
             saved.append(p if one.key_count <= SAVED_KEYS else None)
         ctx.layout, ctx.scale, ctx.keys = layout, scale, keys
         # Saved matrices may be rounded to bf16, and rounded queries would give other probabilities. So
@@ -162,21 +179,39 @@ class _SegmentAttention(torch.autograd.Function):
         seen = keys.kv_2JTE[:, :, : layout.lane.end]
         dkv_2JTE = torch.zeros_like(seen, dtype=torch.float32, memory_format=torch.contiguous_format)
         dk_JTE, dv_JTE = dkv_2JTE
-        for (one, mask), p in zip(layout.bundles, saved, strict=True):
+        for (one, sight), p in zip(layout.bundles, saved, strict=True):
             q, k, v = _gather_queries(q_JTGE, one), _gather_keys(k_JTE, one), _gather_keys(v_JTE, one)
             if p is None:
-                p = _probabilities(q, k, mask, ctx.scale)
+                p, _ = _attended(q, k, v, sight, ctx.scale)
             do = _gather_queries(dout_JTGE, one)
-            dp = torch.baddbmm(do[:1, :1, :1], do, v.transpose(1, 2), beta=0, alpha=ctx.scale)
-            ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
+            ds, dq = _gradients(do, k, v, p, sight, ctx.scale)
             _add_to_keys(torch.bmm(p.transpose(1, 2), do), dv_JTE, one)
             _add_to_keys(torch.bmm(ds.transpose(1, 2), q), dk_JTE, one)
-            _scatter_queries(torch.bmm(ds, k), dq_JTGE, one)
+            _scatter_queries(dq, dq_JTGE, one)
         dk_JTE, dv_JTE = layout.lane.give_back(keys, dkv_2JTE)
         _keys_by_heads(dqk_TN[:, layout.heads.key_columns], layout.heads).copy_(dk_JTE)
         _keys_by_heads(dqkv_TN[:, layout.heads.value_columns], layout.heads).copy_(dv_JTE)
         _rotate(dqk_TN, dqkv_TN[:, : layout.heads.key_columns.stop], layout, back=True)
         return dqkv_TN, None, None, None
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor, sight: Sight, scale: float) -> tuple[Tensor, Tensor]:
+    """Return the probabilities, [J · pieces, queries · G, keys], and the attended values."""
+    if (both := attended(q, k, v, sight.runs, scale)) is not None:
+        return both
+    p = _probabilities(q, k, sight.mask, scale)
+    return p, torch.bmm(p, v)
+
+
+def _gradients(
+    do: Tensor, k: Tensor, v: Tensor, p: Tensor, sight: Sight, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Return the gradient of the scores, times the scale, and that of the queries."""
+    if (both := gradients(do, k, v, p, sight.runs, scale)) is not None:
+        return both
+    dp = torch.baddbmm(do[:1, :1, :1], do, v.transpose(1, 2), beta=0, alpha=scale)
+    ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
+    return ds, torch.bmm(ds, k)
 
 
 def _probabilities(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:

@@ -1,6 +1,6 @@
 """Norm and gate with hand-written backward passes, which go over the memory less often than autograd.
 
-Each function has its plain twin beside it.
+Each function has its plain twin beside it. Where C is at hand (`in_c/`), C computes the same in one pass.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,8 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from worker.engine.kernels.in_c import elementwise as in_c
 
 
 def rms_norm(x_TD: Tensor, weight_D: Tensor, eps: float) -> Tensor:
@@ -48,6 +50,8 @@ def swiglu_values(gate_up_TI: Tensor, activation: Activation = SILU) -> Tensor:
 
     Gate and up lie side by side: [T, 2I] -> [T, I].
     """
+    if activation is SILU and (values := in_c.swiglu_values(gate_up_TI)) is not None:
+        return values
     gate, up = gate_up_TI.chunk(2, dim=-1)
     return activation.values(gate).mul_(up)
 
@@ -57,6 +61,8 @@ def swiglu_again(dy_TI: Tensor, gate_up_TI: Tensor, activation: Activation = SIL
 
     The gradient has those of gate and up side by side.
     """
+    if activation is SILU and (both := in_c.swiglu_again(dy_TI, gate_up_TI)) is not None:
+        return both
     gate, up = gate_up_TI.chunk(2, dim=-1)
     dx_TI = torch.empty_like(gate_up_TI)
     dgate, dup = dx_TI.chunk(2, dim=-1)
@@ -104,6 +110,8 @@ def swiglu_plainly(gate_up_TI: Tensor, activation: Activation = SILU) -> Tensor:
 
 def rms_norm_values(x_TD: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Return the norm's values, and 1 / sqrt(mean(x²) + eps) in fp32, [T, 1]."""
+    if (both := in_c.rms_norm_values(x_TD, weight_D, eps)) is not None:
+        return both
     norm_T1 = torch.linalg.vector_norm(x_TD, dim=-1, keepdim=True, dtype=torch.float32)
     rstd_T1 = norm_T1.square_().div_(x_TD.shape[-1]).add_(eps).rsqrt_()
     return (x_TD * rstd_T1).to(x_TD.dtype).mul_(weight_D), rstd_T1
@@ -111,6 +119,8 @@ def rms_norm_values(x_TD: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor,
 
 def rms_norm_gradient(dy_TD: Tensor, x_TD: Tensor, weight_D: Tensor, rstd_T1: Tensor) -> Tensor:
     """Return the gradient of x: with g = dy · weight, dx = rstd g − x rstd³ mean(g x)."""
+    if (gradient := in_c.rms_norm_gradient(dy_TD, x_TD, weight_D, rstd_T1)) is not None:
+        return gradient
     x, g = x_TD.float(), dy_TD * weight_D.float()
     mean_T1 = torch.linalg.vecdot(g, x).unsqueeze(-1).mul_(rstd_T1.pow(3)).div_(x.shape[-1])
     return (x * mean_T1).neg_().addcmul_(g, rstd_T1).to(x_TD.dtype)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from core.estimates.workspace import BLOCK_TOKENS, CHUNK_TOKENS
 from worker.engine.batch.micro_batch import TILE
+from worker.engine.kernels.in_c.cross_entropy import cross_entropy
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ def in_cache(
     logits_BV: Tensor, labels_B: Tensor, weights_B: Tensor, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
     """Compute `BlockLosses` of so few tokens that their fp32 values stay in a core's cache."""
+    if (losses := cross_entropy(logits_BV, labels_B, weights_B, with_gradient)) is not None:
+        return losses
     values = logits_BV.float()
     label, weight = labels_B[:, None], weights_B[:, None]
     top = values.amax(-1, keepdim=True)

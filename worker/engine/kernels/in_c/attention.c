@@ -1,0 +1,192 @@
+/* Attention's probabilities and the gradient of its scores, with the products around them, on CPUs that multiply
+   pairs of bf16. Sums are in fp32. Keys that a query does not see cost nothing. Heads have whole FOURs of vectors.
+
+   Row r of batch b sees the keys from first[i] to end[i], with i = (b mod pieces) rows + r. It sees at least one. */
+
+#include <omp.h>
+
+#include "numbers.h"
+
+/* With AMX, PyTorch's products are several times as fast. */
+#if BF16 && defined(__AVX512BF16__) && !defined(__AMX_BF16__)
+#define HAS_PAIRS 1
+#else
+#define HAS_PAIRS 0
+#endif
+
+int has_pairs(void) {
+    return HAS_PAIRS;
+}
+
+#if HAS_PAIRS
+#define ROWS 12 /* of a product that are summed at once */
+#define WIDE 2  /* vectors of keys that are summed at once */
+#define SIX 6   /* rows of the second product that are summed at once */
+#define FOUR 4  /* vectors of its columns that are summed at once */
+#define KEYS (WIDE * LANES)
+#define UNROLLED _Pragma("GCC unroll 16") /* so that sums stay in registers */
+
+typedef int32_t pair __attribute__((aligned(2), may_alias)); /* two bf16 */
+typedef struct { int64_t batch, row; } Steps;                /* from one batch to the next, from one row to the next */
+typedef struct { int64_t batches, pieces, rows, keys, size; } Shape;
+
+/* packed [keys / KEYS][size / 2][KEYS], the pairs of KEYS keys side by side, with zeros behind the last key. */
+static void pack(const T *x, int64_t step, int64_t keys, int64_t size, int32_t *packed) {
+    for (int64_t k0 = 0; k0 < keys; k0 += KEYS, packed += size / 2 * KEYS)
+        for (int64_t k = 0; k < KEYS; k++)
+            for (int64_t e = 0; e < size / 2; e++)
+                packed[e * KEYS + k] = k0 + k < keys ? ((const pair *)(x + (k0 + k) * step))[e] : 0;
+}
+
+/* out [ROWS, keys] = scale x yᵀ for `rows` rows of x and the packed keys from `from`, a multiple of KEYS, to `to`. */
+static void products(const T *x, int64_t step, int64_t rows, const int32_t *packed, int64_t from, int64_t to,
+                     int64_t size, float scale, float *out, int64_t out_step) {
+    const pair *row[ROWS];
+    for (int r = 0; r < ROWS; r++) row[r] = (const pair *)(x + (r < rows ? r : rows - 1) * step);
+    for (int64_t k = from; k < to; k += KEYS) {
+        const int32_t *y = packed + k * (size / 2);
+        __m512 a[ROWS][WIDE];
+        UNROLLED for (int r = 0; r < ROWS; r++)
+            UNROLLED for (int w = 0; w < WIDE; w++) a[r][w] = _mm512_setzero_ps();
+        for (int64_t e = 0; e < size / 2; e++) {
+            __m512bh some[WIDE];
+            UNROLLED for (int w = 0; w < WIDE; w++)
+                some[w] = (__m512bh)_mm512_loadu_si512(y + e * KEYS + w * LANES);
+            UNROLLED for (int r = 0; r < ROWS; r++) {
+                __m512bh both = (__m512bh)_mm512_set1_epi32(row[r][e]);
+                UNROLLED for (int w = 0; w < WIDE; w++) a[r][w] = _mm512_dpbf16_ps(a[r][w], both, some[w]);
+            }
+        }
+        UNROLLED for (int r = 0; r < ROWS; r++)
+            UNROLLED for (int w = 0; w < WIDE; w++)
+                _mm512_storeu_ps(out + r * out_step + k + w * LANES, a[r][w] * scale);
+    }
+}
+
+static void softmax_row(float *scores, int64_t keys, T *p) { /* there is room for a whole vector at the end */
+    for (int64_t k = keys; k % LANES; k++) scores[k] = -INFINITY;
+    vec tops = all(-INFINITY), sums = {0};
+    for (int64_t k = 0; k < keys; k += LANES) tops = larger(*(vec *)(scores + k), tops);
+    float top = largest(tops);
+    for (int64_t k = 0; k < keys; k += LANES) {
+        vec e = exponential(larger(all(-87.0f), *(vec *)(scores + k) - top));
+        *(vec *)(scores + k) = e;
+        sums += e;
+    }
+    for (int64_t k = keys; k % LANES; k++) sums[k % LANES] -= scores[k];
+    float scale = 1.0f / sum(sums);
+    int64_t whole = keys - keys % LANES;
+    for (int64_t k = 0; k < whole; k += LANES) store(p + k, *(vec *)(scores + k) * scale);
+    if (whole < keys) store_some(p + whole, *(vec *)(scores + whole) * scale, keys - whole);
+}
+
+static void gradient_row(const float *dp, int64_t keys, const T *p, T *ds) {
+    vec sums = {0}, last_d = {0}, last_p = {0};
+    int64_t whole = keys - keys % LANES, rest = keys % LANES;
+    for (int64_t k = 0; k < whole; k += LANES) sums += *(const vec *)(dp + k) * load(p + k);
+    if (rest) {
+        last_d = *(const vec *)(dp + whole), last_p = load_some(p + whole, rest, 0);
+        sums += last_d * last_p;
+    }
+    float total = sum(sums);
+    for (int64_t k = 0; k < whole; k += LANES) store(ds + k, load(p + k) * (*(const vec *)(dp + k) - total));
+    if (rest) store_some(ds + whole, last_p * (last_d - total), rest);
+}
+
+/* packed [keys / 2][size], pairs of neighbouring keys side by side, with zeros behind the last key. */
+static void pack_across(const T *x, int64_t step, int64_t keys, int64_t size, int32_t *packed) {
+    for (int64_t k = 0; k < keys; k += 2)
+        for (int64_t e = 0; e < size; e++) {
+            uint32_t low = x[k * step + e], high = k + 1 < keys ? x[(k + 1) * step + e] : 0;
+            packed[k / 2 * size + e] = low | high << 16;
+        }
+}
+
+/* out [rows, size] = p z, for keys from `from` to `to`; behind the last key p has zeros. */
+static void weighted(const T *p, int64_t step, int64_t rows, const int32_t *packed, int64_t from, int64_t to,
+                     int64_t size, T *out) {
+    for (int64_t r0 = 0; r0 < rows; r0 += SIX)
+        for (int64_t e = 0; e < size; e += FOUR * LANES) {
+            const pair *row[SIX];
+            for (int r = 0; r < SIX; r++) row[r] = (const pair *)(p + (r0 + r < rows ? r0 + r : rows - 1) * step);
+            __m512 a[SIX][FOUR];
+            UNROLLED for (int r = 0; r < SIX; r++)
+                UNROLLED for (int w = 0; w < FOUR; w++) a[r][w] = _mm512_setzero_ps();
+            for (int64_t k = from / 2; k < (to + 1) / 2; k++) {
+                __m512bh some[FOUR];
+                UNROLLED for (int w = 0; w < FOUR; w++)
+                    some[w] = (__m512bh)_mm512_loadu_si512(packed + k * size + e + w * LANES);
+                UNROLLED for (int r = 0; r < SIX; r++) {
+                    __m512bh both = (__m512bh)_mm512_set1_epi32(row[r][k]);
+                    UNROLLED for (int w = 0; w < FOUR; w++) a[r][w] = _mm512_dpbf16_ps(a[r][w], both, some[w]);
+                }
+            }
+            UNROLLED for (int r = 0; r < SIX; r++)
+                if (r0 + r < rows)
+                    UNROLLED for (int w = 0; w < FOUR; w++)
+                        store(out + (r0 + r) * size + e + w * LANES, (vec)a[r][w]);
+        }
+}
+
+/* Numbers of 4 bytes: the keys of a row with whole blocks and a vector behind, and the room of one thread. */
+static int64_t padded(const Shape *s) { return (s->keys + KEYS - 1) / KEYS * KEYS + LANES; }
+int64_t room(const Shape *s) { return padded(s) * (s->size + 2 * ROWS); }
+
+typedef struct { const T *x; Steps steps; } Rows; /* of heads, [batches, rows or keys, size] */
+
+/* Some rows of a batch: out and, if `o` is there, o = out z. Without p, out is softmax(scale x yᵀ). With p, it is
+   the gradient of the scores, p (dp - Σ dp p) with dp = scale x yᵀ. */
+static void some_rows(const T *x, int64_t x_step, int64_t rows, const Shape *s, const int32_t *first,
+                      const int32_t *end, float scale, const T *p, T *out, T *o, const int32_t *y, const int32_t *z,
+                      float *scores, T *wide) {
+    int64_t from = s->keys, to = 0, step = padded(s);
+    for (int64_t r = 0; r < rows; r++) {
+        from = first[r] < from ? first[r] : from;
+        to = end[r] > to ? end[r] : to;
+    }
+    products(x, x_step, rows, y, from - from % KEYS, to, s->size, scale, scores, step);
+    for (int64_t r = 0; r < rows; r++) {
+        float *score = scores + r * step + first[r];
+        T *row = wide + r * step;
+        int64_t seen = end[r] - first[r];
+        memset(row, 0, step * sizeof(T));
+        if (p)
+            gradient_row(score, seen, p + r * s->keys + first[r], row + first[r]);
+        else
+            softmax_row(score, seen, row + first[r]);
+        memcpy(out + r * s->keys, row, s->keys * sizeof(T));
+    }
+    if (o) weighted(wide, step, rows, z, from, to, s->size, o);
+}
+
+/* For all rows of all batches. Each thread has its own `room`. */
+static void all_rows(Rows x, Rows y, Rows z, const Shape *s, const int32_t *first, const int32_t *end, float scale,
+                     const T *p, T *out, T *o, int32_t *rooms, int64_t threads) {
+    PARALLEL for (int64_t b = 0; b < s->batches; b++) {
+        int32_t *packed = rooms + omp_get_thread_num() * room(s), *across = packed + padded(s) * (s->size / 2);
+        float *scores = (float *)(packed + padded(s) * s->size);
+        T *wide = (T *)(scores + padded(s) * ROWS);
+        pack(y.x + b * y.steps.batch, y.steps.row, s->keys, s->size, packed);
+        if (o) pack_across(z.x + b * z.steps.batch, z.steps.row, s->keys, s->size, across);
+        for (int64_t r = 0; r < s->rows; r += ROWS) {
+            int64_t seen = b % s->pieces * s->rows + r, at = b * s->rows + r;
+            int64_t rows = s->rows - r < ROWS ? s->rows - r : ROWS;
+            some_rows(x.x + b * x.steps.batch + r * x.steps.row, x.steps.row, rows, s, first + seen, end + seen,
+                      scale, p ? p + at * s->keys : 0, out + at * s->keys, o ? o + at * s->size : 0, packed, across,
+                      scores, wide);
+        }
+    }
+}
+
+/* p [batches, rows, keys] = softmax(scale q kᵀ) and, if there is room for them, the attended values o = p v. */
+void attended(const Rows *q, const Rows *k, const Rows *v, const Shape *s, const int32_t *first, const int32_t *end,
+              float scale, T *p, T *o, int32_t *rooms, int64_t threads) {
+    all_rows(*q, *k, *v, s, first, end, scale, 0, p, o, rooms, threads);
+}
+
+/* ds, the gradient of the scores times the scale, and that of the queries, dq = ds k, from that of o. */
+void gradients(const Rows *dout, const Rows *v, const Rows *k, const Shape *s, const int32_t *first,
+               const int32_t *end, float scale, const T *p, T *ds, T *dq, int32_t *rooms, int64_t threads) {
+    all_rows(*dout, *v, *k, s, first, end, scale, p, ds, dq, rooms, threads);
+}
+#endif

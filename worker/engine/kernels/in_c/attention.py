@@ -1,0 +1,92 @@
+"""Calls attention in C (`attention.c`). Each function returns None where C cannot compute it.
+
+`seen` are two tensors in int32, [pieces, rows]: the first key that a row of queries sees, and the one behind
+its last key.
+"""
+
+from ctypes import CDLL, Structure, byref, c_float, c_int64, c_void_p
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from worker.engine.kernels.in_c.calls import part, pointers, threads
+
+SIZE = 64  # a head has a multiple of so many numbers
+
+Seen = tuple[Tensor, Tensor]
+
+
+class _Rows(Structure):
+    _fields_ = (("x", c_void_p), ("batch", c_int64), ("row", c_int64))
+
+
+class _Shape(Structure):
+    _fields_ = tuple((name, c_int64) for name in ("batches", "pieces", "rows", "keys", "size"))
+
+
+def attended(q: Tensor, k: Tensor, v: Tensor, seen: Seen, scale: float) -> tuple[Tensor, Tensor] | None:
+    """Return p = softmax(scale q kᵀ), [B, R, K], and p v, [B, R, E].
+
+    q is [B, R, E], k and v are [B, K, E].
+    """
+    if (built := _built(q, k, v)) is None:
+        return None
+    p, o = q.new_empty(*q.shape[:2], k.shape[1]), q.new_empty(q.shape)
+    shape = _shape(q, k, seen)
+    rooms = _rooms(built, shape)
+    built.attended(
+        *map(_rows, (q, k, v)),
+        byref(shape),
+        *pointers(*seen),
+        c_float(scale),
+        *pointers(p, o, rooms),
+        threads(),
+    )
+    return p, o
+
+
+def gradients(
+    do: Tensor, k: Tensor, v: Tensor, p: Tensor, seen: Seen, scale: float
+) -> tuple[Tensor, Tensor] | None:
+    """Return scale times the gradient of the scores, [B, R, K], and that of the queries, [B, R, E]."""
+    if not p.is_contiguous() or (built := _built(do, k, v, p)) is None:
+        return None
+    ds, dq = torch.empty_like(p), do.new_empty(do.shape)
+    shape = _shape(do, k, seen)
+    rooms = _rooms(built, shape)
+    built.gradients(
+        *map(_rows, (do, v, k)),
+        byref(shape),
+        *pointers(*seen),
+        c_float(scale),
+        *pointers(p, ds, dq, rooms),
+        threads(),
+    )
+    return ds, dq
+
+
+def _built(x: Tensor, *others: Tensor) -> CDLL | None:
+    if (
+        x.dtype is not torch.bfloat16
+        or x.shape[2] % SIZE
+        or any(each.stride(2) != 1 for each in (x, *others))
+    ):
+        return None
+    built = part("attention", x, *others)
+    if built is None or not built.has_pairs():
+        return None
+    built.room.restype = c_int64
+    return built
+
+
+def _rows(x: Tensor) -> Any:
+    return byref(_Rows(x.data_ptr(), x.stride(0), x.stride(1)))
+
+
+def _shape(x: Tensor, keys: Tensor, seen: Seen) -> _Shape:
+    return _Shape(x.shape[0], len(seen[0]), x.shape[1], keys.shape[1], x.shape[2])
+
+
+def _rooms(built: CDLL, shape: _Shape) -> Tensor:
+    return torch.empty(torch.get_num_threads() * built.room(byref(shape)), dtype=torch.int32)

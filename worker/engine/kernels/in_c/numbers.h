@@ -1,0 +1,94 @@
+/* Vectors of sixteen numbers in fp32, and how they come from memory and go back: as T, which is bf16 or fp32. */
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+#define LANES 16
+
+typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint32_t uvec __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint16_t hvec __attribute__((vector_size(32), aligned(2), may_alias));
+
+#if BF16
+typedef uint16_t T;
+static inline vec load(const T *p) { return (vec)(__builtin_convertvector(*(const hvec *)p, uvec) << 16); }
+static inline void store(T *p, vec v) { /* to the nearest bf16, halves to even */
+#ifdef __AVX512BF16__
+    *(hvec *)p = (hvec)_mm512_cvtneps_pbh((__m512)v);
+#else
+    uvec bits = (uvec)v;
+    *(hvec *)p = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, hvec);
+#endif
+}
+#else
+typedef float T;
+static inline vec load(const T *p) { return *(const vec *)p; }
+static inline void store(T *p, vec v) { *(vec *)p = v; }
+#endif
+
+/* The first `count` numbers, and `rest` behind them. */
+static inline vec load_some(const T *p, int64_t count, float rest) {
+    T some[LANES] = {0};
+    memcpy(some, p, count * sizeof(T));
+    vec v = load(some);
+    for (int64_t l = count; l < LANES; l++) v[l] = rest;
+    return v;
+}
+
+static inline void store_some(T *p, vec v, int64_t count) {
+    T some[LANES];
+    store(some, v);
+    memcpy(p, some, count * sizeof(T));
+}
+
+static inline vec all(float x) { return (vec){0} + x; }
+
+#ifdef __AVX512F__
+static inline vec larger(vec a, vec b) { return (vec)_mm512_max_ps((__m512)a, (__m512)b); }
+static inline vec smaller(vec a, vec b) { return (vec)_mm512_min_ps((__m512)a, (__m512)b); }
+#else
+static inline vec chosen(ivec where, vec a, vec b) { return (vec)((where & (ivec)a) | (~where & (ivec)b)); }
+static inline vec larger(vec a, vec b) { return chosen(a > b, a, b); }
+static inline vec smaller(vec a, vec b) { return chosen(a < b, a, b); }
+#endif
+
+#ifdef __AVX512F__
+static inline float sum(vec v) { return _mm512_reduce_add_ps((__m512)v); }
+static inline float largest(vec v) { return _mm512_reduce_max_ps((__m512)v); }
+#else
+static inline float sum(vec v) {
+    float part[LANES];
+    memcpy(part, &v, sizeof(part));
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) part[i] += part[i + half];
+    return part[0];
+}
+
+static inline float largest(vec v) {
+    float top = v[0];
+    for (int l = 1; l < LANES; l++) top = v[l] > top ? v[l] : top;
+    return top;
+}
+#endif
+
+/* e^x with an error of some units in the last place; x is NaN or lies between -87 and 88. */
+static inline vec exponential(vec x) {
+    const float shift = 12582912.0f; /* 1.5 · 2^23: a sum with it is rounded to a whole number */
+    vec shifted = x * 1.44269504f + shift;
+    vec n = shifted - shift;
+    vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    vec p = 1.9875691500e-4f * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return (vec)((ivec)p + ((ivec)shifted << 23));
+}
+
+#define PARALLEL _Pragma("omp parallel for num_threads(threads) if (threads > 1)")
