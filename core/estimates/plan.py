@@ -46,7 +46,7 @@ def cheapest(
     """
     fewest = step_tokens or _enough(model, load)
     found = []
-    ways = possible(offered, host_bytes if _host_holds_a_row(model, load, host_bytes) else 0)
+    ways = possible(offered, host_bytes if _host_holds_a_step(model, load, host_bytes, step_tokens) else 0)
     for recompute in ways:
         tokens = _most_tokens(model, load, recompute, free_bytes, step_tokens, host_bytes)
         found.append(Measures(recompute, tokens))
@@ -145,8 +145,8 @@ def _most_tokens(
     return few * TOKENS_APART
 
 
-def _host_holds_a_row(model: ModelShape, load: Load, host_bytes: int) -> bool:
-    tokens = max(load.longest_row, TOKENS_APART)
+def _host_holds_a_step(model: ModelShape, load: Load, host_bytes: int, step_tokens: int | None) -> bool:
+    tokens = max(load.longest_row, step_tokens or TOKENS_APART)
     step = step_memory(model, load, Recompute.LAYERS_FROM_HOST, tokens)
     return step.on_host <= usable(host_bytes, "cpu")
 

@@ -307,7 +307,7 @@ class Candidates:
     @property
     def due_evaluators(self) -> list[Evaluator]:
         """The evaluators of the candidates whose validation is due."""
-        return [candidate.evaluator for candidate in self._live if candidate.evaluator.due is not None]
+        return [candidate.evaluator for candidate in self._live if candidate.evaluator.is_due]
 
     def settle(self, abandon: Callable[[], bool]) -> None:
         """Evaluate and compare the candidates, each if it is due. Work that `abandon` ends stays due."""

@@ -66,7 +66,8 @@ class Evaluator:
         self._remaining = RemainingTime()
         self._seconds_of_shares = 0.0
         self._found: tuple[Evaluation, Evaluation] | None = None  # of the present state, not yet reported
-        few = valid_rows[: EVAL_EXAMPLES * trainee.rows_per_example]
+        self._few = EVAL_EXAMPLES * trainee.rows_per_example
+        few = valid_rows[: self._few]
         self._tokens = int(lengths_of(valid_rows).sum()), int(lengths_of(few).sum())
         self.ranks: list[dict[str, Any]] = []
         self.best = BestLoss(**record.notes.get("best", {}))
@@ -139,20 +140,19 @@ class Evaluator:
         return self._trainee.step, self.complete or not self.latest
 
     @property
-    def due(self) -> Validation | None:
-        """The validation of the present state that is due, on all rows and on the first ones, if one is.
+    def is_due(self) -> bool:
+        """Whether a validation of the present state is due and has not been made yet."""
+        has_validation = self._full_is_due or self._part_is_due
+        return has_validation and not self._is_reported and self._found is None
 
-        None if it has been made already.
-        """
-        is_due = self._full_is_due or self._part_is_due
-        if self._is_reported or self._found is not None or not is_due:
-            return None
-        few = self._valid_rows[: EVAL_EXAMPLES * self._trainee.rows_per_example]
+    def read_validation(self) -> Validation:
+        """Return the validation that is due, on all rows and on the first ones. Raises OSError."""
+        few = self._valid_rows[: self._few]
         rows = self._valid_rows if self._full_is_due else few
         return Validation(self._trainee, rows, [len(rows), len(few)])
 
     def take_validation(self, found: Sequence[Evaluation], seconds: float) -> None:
-        """Take in the result of `due`, from a pass that took `seconds`; `validate` then reports it."""
+        """Take in the result, from a pass that took `seconds`; `validate` then reports it."""
         full, part = found
         self._found = full, part
         self._remaining.note_evaluation(seconds, self._full_is_due)
@@ -261,7 +261,7 @@ class Evaluator:
 
     def _evaluate(self, abandon: Callable[[], bool]) -> tuple[Evaluation | None, Evaluation | None]:
         """Return the evaluations that are due, on all rows and on the first ones. Raises Abandoned."""
-        if self.due is not None:
+        if self.is_due:
             validate_together(self._process_group, [self], abandon)
         full, part = self._found or (None, None)
         return full if self._full_is_due else None, part if self._part_is_due else None
@@ -328,16 +328,17 @@ class Evaluator:
 def validate_together(
     process_group: ProcessGroup, evaluators: Sequence[Evaluator], abandon: Callable[[], bool]
 ) -> None:
-    """Make the validations that are `due` in one pass, as all of these evaluators would make them alone.
+    """Make the validations that are due in one pass, as all of these evaluators would make them alone.
 
     If a loss is not finite beside others, its validation stays due: the NaN may be a neighbour's. Raises
-    Abandoned.
+    Abandoned, and OSError if rows cannot be read.
     """
-    due = {evaluator: found for evaluator in evaluators if (found := evaluator.due) is not None}
+    due = [evaluator for evaluator in evaluators if evaluator.is_due]
+    validations = [evaluator.read_validation() for evaluator in due]
     for evaluator in due:
         evaluator.report_validating()
     began = time.monotonic()
-    evaluations = process_group.evaluate_together(list(due.values()), abandon)
+    evaluations = process_group.evaluate_together(validations, abandon)
     seconds = time.monotonic() - began
     for evaluator, mine in zip(due, evaluations, strict=True):
         if len(due) == 1 or all(isfinite(each.loss) for each in mine):

@@ -115,7 +115,7 @@ class Cohort:
         """Make the validations that are due of several adapters in one pass, but not those of a suspect.
 
         After a fault they are still due, and each job makes its own as it settles. This shows whose it was.
-        A suspect first sends a checkpoint.
+        A suspect first sends a checkpoint. The pass goes on if a job leaves, so that the others lose nothing.
         """
         due = {job: job.due_evaluators for job in jobs if not job.alone}
         due = {job: evaluators for job, evaluators in due.items() if evaluators}

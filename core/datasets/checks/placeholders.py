@@ -36,7 +36,8 @@ class Placeholders:
         ordered = sorted(self._rows.items(), key=lambda each: (-each[1], each[0]))
         counts = [f"{rows:,} row{'s' if rows > 1 else ''} with {{{{{name}}}}}" for name, rows in ordered]
         more = len(counts) - NAMED
-        named = ", ".join(counts[:NAMED]) + (f" and {more:,} more placeholders" if more > 0 else "")
+        others = f" and {more:,} more placeholder{'s' if more > 1 else ''}" if more > 0 else ""
+        named = ", ".join(counts[:NAMED]) + others
         message = f"the file has placeholders that nobody has filled: {named}. This is the first row"
         mend = "fill them before you train: a model learns to write the braces"
         line, field = self._first

@@ -28,6 +28,8 @@ from worker.engine.decoders.rounded_weight import FORMATS
 from worker.engine.device.budget import Budget
 from worker.engine.device.free_memory import free_bytes
 
+GPUS_OF_HOST = Path("/proc/driver/nvidia/gpus")
+
 log = structlog.get_logger()
 
 
@@ -143,7 +145,13 @@ def _left_on_host(device: torch.device) -> int:
     """Return this device's share of the memory that is free on its host, in bytes: 0 for a CPU."""
     if device.type != "cuda":
         return 0
-    return free_bytes(torch.device("cpu")) // torch.cuda.device_count()
+    return free_bytes(torch.device("cpu")) // _gpus_of_host()
+
+
+def _gpus_of_host() -> int:
+    """Return how many GPUs the machine has, also those that this process does not see."""
+    listed = len(list(GPUS_OF_HOST.iterdir())) if GPUS_OF_HOST.is_dir() else 0
+    return max(torch.cuda.device_count(), listed)
 
 
 def choose_device(setting: str, number: int | None = None) -> torch.device:

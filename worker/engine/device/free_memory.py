@@ -31,8 +31,14 @@ def collect_garbage(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
+        # memory of the host that the GPU reads; older versions of PyTorch cannot give it back
+        getattr(torch.accelerator, "empty_host_cache", _do_nothing)()
     else:
         _return_freed_pages()
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def held_bytes(device: torch.device) -> int:

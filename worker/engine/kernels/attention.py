@@ -3,8 +3,8 @@
 PyTorch's flash attention is slow on a CPU at the lengths of chat rows. Here the scores of a bundle of pieces
 (`batch/bundles.py`) are one batched product. Query heads that share a key head lie below each other, so
 grouped heads need no copies of the keys. The probabilities of short segments are saved for the backward pass;
-those of long segments are computed again. On a CPU that multiplies pairs of bf16, C computes most of it
-(`in_c/`).
+those of long segments are computed again. On a CPU that multiplies pairs of bf16 and has no AMX, C computes
+most of it (`in_c/`).
 
 The axis N holds several heads side by side, as a projection returns them. Its length is the number of heads
 times E.
@@ -25,7 +25,7 @@ from worker.engine.batch.bundles import Bundle, bundle
 from worker.engine.batch.exchange import Lane, LaneInLayer
 from worker.engine.batch.micro_batch import Segment
 from worker.engine.device.transfer import on_device
-from worker.engine.kernels.in_c.attention import Seen, attended, gradients
+from worker.engine.kernels.in_c.attention import attended, gradients, probabilities
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Sight:
         self._one, self._heads, self._like, self._window = one, heads, like, window
 
     @cached_property
-    def runs(self) -> Seen:
+    def runs(self) -> tuple[Tensor, Tensor]:
         return self._one.seen_keys(self._heads.group, self._window)
 
     @cached_property
@@ -182,7 +182,7 @@ class _SegmentAttention(torch.autograd.Function):
         for (one, sight), p in zip(layout.bundles, saved, strict=True):
             q, k, v = _gather_queries(q_JTGE, one), _gather_keys(k_JTE, one), _gather_keys(v_JTE, one)
             if p is None:
-                p, _ = _attended(q, k, v, sight, ctx.scale)
+                p = _probabilities(q, k, sight, ctx.scale)
             do = _gather_queries(dout_JTGE, one)
             ds, dq = _gradients(do, k, v, p, sight, ctx.scale)
             _add_to_keys(torch.bmm(p.transpose(1, 2), do), dv_JTE, one)
@@ -197,9 +197,9 @@ class _SegmentAttention(torch.autograd.Function):
 
 def _attended(q: Tensor, k: Tensor, v: Tensor, sight: Sight, scale: float) -> tuple[Tensor, Tensor]:
     """Return the probabilities, [J · pieces, queries · G, keys], and the attended values."""
-    if (both := attended(q, k, v, sight.runs, scale)) is not None:
+    if (both := attended(q, k, v, sight, scale)) is not None:
         return both
-    p = _probabilities(q, k, sight.mask, scale)
+    p = _masked_softmax(q, k, sight.mask, scale)
     return p, torch.bmm(p, v)
 
 
@@ -207,15 +207,21 @@ def _gradients(
     do: Tensor, k: Tensor, v: Tensor, p: Tensor, sight: Sight, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Return the gradient of the scores, times the scale, and that of the queries."""
-    if (both := gradients(do, k, v, p, sight.runs, scale)) is not None:
+    if (both := gradients(do, k, v, p, sight, scale)) is not None:
         return both
     dp = torch.baddbmm(do[:1, :1, :1], do, v.transpose(1, 2), beta=0, alpha=scale)
     ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
     return ds, torch.bmm(ds, k)
 
 
-def _probabilities(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """Return the softmax of the scores over the keys that a query sees: [J · pieces, queries · G, keys].
+def _probabilities(q: Tensor, k: Tensor, sight: Sight, scale: float) -> Tensor:
+    """Return the softmax of the scores over the keys that a query sees: [J · pieces, queries · G, keys]."""
+    p = probabilities(q, k, sight, scale)
+    return _masked_softmax(q, k, sight.mask, scale) if p is None else p
+
+
+def _masked_softmax(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Return the probabilities, from scores and a mask in memory.
 
     The scores are in fp32. In bf16, a score of 100 would be rounded by up to a quarter.
     """

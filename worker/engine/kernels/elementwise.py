@@ -1,6 +1,7 @@
 """Norm and gate with hand-written backward passes, which go over the memory less often than autograd.
 
-Each function has its plain twin beside it. Where C is at hand (`in_c/`), C computes the same in one pass.
+Each function has its plain twin beside it. Where C is at hand (`in_c/`), C computes SwiGLU
+and the norms of whole rows.
 """
 
 from collections.abc import Callable

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.batch.grouping import JobRows
-from worker.engine.batch.shares import SavedTokens
+from worker.engine.batch.spread_work import SavedTokens
 from worker.engine.step.context import PassContext
 from worker.engine.step.passes import SpreadRowPass, row_sums
 from worker.engine.step.references import References

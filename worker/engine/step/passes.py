@@ -19,14 +19,14 @@ from worker.engine.batch.joining import joined_groups, supervised_runs
 from worker.engine.batch.lanes import Lanes
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.batch.pack import pack_group
-from worker.engine.batch.shares import SavedTokens, micro_batches_at_once
+from worker.engine.batch.spread_work import SavedTokens, micro_batches_at_once
 from worker.engine.decoders.head import head_losses
 from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
 from worker.engine.step.totals import RowTotals
 
-FORWARD_COST = 1 / 3  # of a token's cost in a training pass that it has in a pass without gradient
+FORWARD_COST = 1 / 3  # of a token in a pass without gradient; in a training pass it costs 1
 ONE_LANE = Lanes(1)
 
 

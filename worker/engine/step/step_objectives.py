@@ -15,7 +15,7 @@ from torch import Tensor
 
 from worker.engine.batch.grouping import JobRows, fits_together
 from worker.engine.batch.micro_batch import MicroBatch
-from worker.engine.batch.shares import SavedTokens
+from worker.engine.batch.spread_work import SavedTokens
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
 from worker.engine.step.objective_pass import (

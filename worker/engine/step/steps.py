@@ -12,7 +12,7 @@ from torch import Tensor
 
 from worker.engine.batch.grouping import Group, JobRows
 from worker.engine.batch.micro_batch import MicroBatch
-from worker.engine.batch.shares import AtOnce, SavedTokens, micro_batches_at_once, tokens_of
+from worker.engine.batch.spread_work import AtOnce, SavedTokens, micro_batches_at_once, tokens_of
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
 from worker.engine.step.processes import Processes

@@ -223,8 +223,8 @@ def test_a_loss_that_is_not_finite_beside_others_is_computed_again_alone() -> No
     for evaluator in (infected, other):
         evaluator.step(result, 1.0)
     validate_together(group, [infected, other], lambda: False)
-    assert infected.due is not None
-    assert other.due is None
+    assert infected.is_due
+    assert not other.is_due
     for evaluator in (infected, other):
         evaluator.validate(lambda: False)
         assert evaluator.latest["valid_loss"] == 1.5

@@ -1,5 +1,6 @@
 """Rounds of a cohort on a tiny base model: which jobs step, which wait, and which leave, and when."""
 
+import errno
 import gc
 import weakref
 from collections.abc import Callable, Sequence
@@ -640,7 +641,7 @@ class ValidatedJob(Job):
 
     @property
     def due_evaluators(self) -> list[Evaluator]:
-        return [self.evaluator] if self.evaluator.due is not None else []
+        return [self.evaluator] if self.evaluator.is_due else []
 
     def after_step(self, trainee: Any, result: Any, seconds: float) -> None:
         super().after_step(trainee, result, seconds)
@@ -715,6 +716,28 @@ def test_a_joint_validation_that_breaks_shows_job_by_job_whose_rows_it_was(
     assert (len(stays.validations), stays.steps) == (1, [1, 2])
     assert cohort.jobs == ([stays] if alone_too else [stays, breaks])
     assert breaks.error is None or breaks.error.code == "out_of_memory"
+
+
+def test_rows_that_cannot_be_read_for_a_joint_validation_cost_their_job_alone(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stays, breaks = ValidatedJob(base, "stays"), ValidatedJob(base, "breaks")
+    cohort = cohort_of(base, stays, breaks)
+    cohort.train()
+    monkeypatch.setattr(breaks.evaluator, "_valid_rows", UnreadableRows())
+    cohort.train()
+    assert (len(stays.validations), stays.steps) == (1, [1, 2])
+    assert cohort.jobs == [stays]
+
+
+class UnreadableRows:
+    """Three rows on a disk that has failed."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, place: Any) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
 
 
 def test_a_broken_device_in_a_joint_validation_ends_the_trainer(

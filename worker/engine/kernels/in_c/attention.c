@@ -1,5 +1,5 @@
 /* Attention's probabilities and the gradient of its scores, with the products around them, on CPUs that multiply
-   pairs of bf16. Sums are in fp32. Keys that a query does not see cost nothing. Heads have whole FOURs of vectors.
+   pairs of bf16 and have no AMX. Sums are in fp32. Keys that a query does not see cost nothing. Heads have whole FOURs of vectors.
 
    Row r of batch b sees the keys from first[i] to end[i], with i = (b mod pieces) rows + r. It sees at least one. */
 
@@ -86,6 +86,7 @@ static void gradient_row(const float *dp, int64_t keys, const T *p, T *ds) {
     for (int64_t k = 0; k < whole; k += LANES) sums += *(const vec *)(dp + k) * load(p + k);
     if (rest) {
         last_d = *(const vec *)(dp + whole), last_p = load_some(p + whole, rest, 0);
+        for (int64_t l = rest; l < LANES; l++) last_d[l] = 0; /* nobody has written there */
         sums += last_d * last_p;
     }
     float total = sum(sums);
@@ -178,7 +179,7 @@ static void all_rows(Rows x, Rows y, Rows z, const Shape *s, const int32_t *firs
     }
 }
 
-/* p [batches, rows, keys] = softmax(scale q kᵀ) and, if there is room for them, the attended values o = p v. */
+/* p [batches, rows, keys] = softmax(scale q kᵀ) and, unless `o` is null, the attended values o = p v. */
 void attended(const Rows *q, const Rows *k, const Rows *v, const Shape *s, const int32_t *first, const int32_t *end,
               float scale, T *p, T *o, int32_t *rooms, int64_t threads) {
     all_rows(*q, *k, *v, s, first, end, scale, 0, p, o, rooms, threads);

@@ -1,11 +1,7 @@
-"""Calls attention in C (`attention.c`). Each function returns None where C cannot compute it.
-
-`seen` are two tensors in int32, [pieces, rows]: the first key that a row of queries sees, and the one behind
-its last key.
-"""
+"""Calls attention in C (`attention.c`). Each function returns None where C cannot compute it."""
 
 from ctypes import CDLL, Structure, byref, c_float, c_int64, c_void_p
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +10,13 @@ from worker.engine.kernels.in_c.calls import part, pointers, threads
 
 SIZE = 64  # a head has a multiple of so many numbers
 
-Seen = tuple[Tensor, Tensor]
+
+class Sight(Protocol):
+    """The keys that queries see."""
+
+    @property
+    def runs(self) -> tuple[Tensor, Tensor]:
+        """The first key that a row of queries sees, and the one behind its last: int32, [pieces, rows]."""
 
 
 class _Rows(Structure):
@@ -25,40 +27,51 @@ class _Shape(Structure):
     _fields_ = tuple((name, c_int64) for name in ("batches", "pieces", "rows", "keys", "size"))
 
 
-def attended(q: Tensor, k: Tensor, v: Tensor, seen: Seen, scale: float) -> tuple[Tensor, Tensor] | None:
-    """Return p = softmax(scale q kᵀ), [B, R, K], and p v, [B, R, E].
+def probabilities(q: Tensor, k: Tensor, sight: Sight, scale: float) -> Tensor | None:
+    """Return softmax(scale q kᵀ), [B, R, K], of q, [B, R, E], and k, [B, K, E]."""
+    if (built := _built(q, k)) is None:
+        return None
+    return _attend(built, q, k, None, None, sight, scale)
 
-    q is [B, R, E], k and v are [B, K, E].
-    """
+
+def attended(q: Tensor, k: Tensor, v: Tensor, sight: Sight, scale: float) -> tuple[Tensor, Tensor] | None:
+    """Return the `probabilities` p, and p v, [B, R, E]. v is [B, K, E]."""
     if (built := _built(q, k, v)) is None:
         return None
-    p, o = q.new_empty(*q.shape[:2], k.shape[1]), q.new_empty(q.shape)
-    shape = _shape(q, k, seen)
+    o = q.new_empty(q.shape)
+    return _attend(built, q, k, v, o, sight, scale), o
+
+
+def _attend(
+    built: CDLL, q: Tensor, k: Tensor, v: Tensor | None, o: Tensor | None, sight: Sight, scale: float
+) -> Tensor:
+    p = q.new_empty(*q.shape[:2], k.shape[1])
+    shape = _shape(q, k, sight)
     rooms = _rooms(built, shape)
     built.attended(
-        *map(_rows, (q, k, v)),
+        *map(_rows, (q, k, k if v is None else v)),
         byref(shape),
-        *pointers(*seen),
+        *pointers(*sight.runs),
         c_float(scale),
         *pointers(p, o, rooms),
         threads(),
     )
-    return p, o
+    return p
 
 
 def gradients(
-    do: Tensor, k: Tensor, v: Tensor, p: Tensor, seen: Seen, scale: float
+    do: Tensor, k: Tensor, v: Tensor, p: Tensor, sight: Sight, scale: float
 ) -> tuple[Tensor, Tensor] | None:
     """Return scale times the gradient of the scores, [B, R, K], and that of the queries, [B, R, E]."""
     if not p.is_contiguous() or (built := _built(do, k, v, p)) is None:
         return None
     ds, dq = torch.empty_like(p), do.new_empty(do.shape)
-    shape = _shape(do, k, seen)
+    shape = _shape(do, k, sight)
     rooms = _rooms(built, shape)
     built.gradients(
         *map(_rows, (do, v, k)),
         byref(shape),
-        *pointers(*seen),
+        *pointers(*sight.runs),
         c_float(scale),
         *pointers(p, ds, dq, rooms),
         threads(),
@@ -84,8 +97,9 @@ def _rows(x: Tensor) -> Any:
     return byref(_Rows(x.data_ptr(), x.stride(0), x.stride(1)))
 
 
-def _shape(x: Tensor, keys: Tensor, seen: Seen) -> _Shape:
-    return _Shape(x.shape[0], len(seen[0]), x.shape[1], keys.shape[1], x.shape[2])
+def _shape(x: Tensor, keys: Tensor, sight: Sight) -> _Shape:
+    first, _ = sight.runs
+    return _Shape(x.shape[0], len(first), x.shape[1], keys.shape[1], x.shape[2])
 
 
 def _rooms(built: CDLL, shape: _Shape) -> Tensor:

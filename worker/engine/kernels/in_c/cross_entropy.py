@@ -17,7 +17,10 @@ def cross_entropy(
     if (built := part("cross_entropy", logits_BV)) is None:
         return None
     labels_B, weights_B = labels_B.contiguous(), weights_B.contiguous()
-    nll_B, correct_B = torch.empty(len(labels_B)), torch.empty(len(labels_B), dtype=torch.bool)
+    nll_B, correct_B = (
+        torch.empty(len(labels_B), dtype=torch.float32),
+        torch.empty(len(labels_B), dtype=torch.bool),
+    )
     built.cross_entropy(
         *pointers(logits_BV, labels_B, weights_B),
         *integers(logits_BV.shape),

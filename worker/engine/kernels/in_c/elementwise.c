@@ -1,4 +1,4 @@
-/* Norm and gate, forward and backward. Rows are `step` numbers apart where a step is given, else side by side. */
+/* Norm and gate, forward and backward. */
 
 #include "numbers.h"
 

@@ -33,7 +33,7 @@ def rms_norm_values(x_TD: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor,
     if weight_D.dim() != 1 or (built := _built(x_TD)) is None:
         return None
     weight_D = weight_D.float().contiguous()
-    y_TD, rstd_T1 = torch.empty_like(x_TD), torch.empty(len(x_TD), 1)
+    y_TD, rstd_T1 = torch.empty_like(x_TD), torch.empty(len(x_TD), 1, dtype=torch.float32)
     built.rms_norm_values(
         *pointers(x_TD, weight_D), c_float(eps), *integers(x_TD.shape), *pointers(y_TD, rstd_T1), threads()
     )

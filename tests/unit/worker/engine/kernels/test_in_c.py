@@ -102,6 +102,8 @@ def test_attention_with_prefixes_and_windows(
     for name in ("attended", "gradients"):
         monkeypatch.setattr(attention, name, watched(getattr(attention_in_c, name)))
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    rooms = attention_in_c._rooms
+    monkeypatch.setattr(attention_in_c, "_rooms", lambda *of: rooms(*of).view(torch.float32).fill_(math.nan))
     torch.manual_seed(0)
     heads = attention.Heads(query=6, key=2, size=64)
     root, branch = (43, 63), (63, 80)

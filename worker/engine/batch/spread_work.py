@@ -18,7 +18,7 @@ AtOnce = list[Group]
 
 
 def micro_batches_at_once(job: JobRows, max_tokens: int, processes: int = 1) -> Iterator[AtOnce]:
-    """Yield the micro-batches of a job's rows, cut as for a job that is cut apart."""
+    """Yield the micro-batches of a job's rows, cut without the rows of other jobs."""
     for portion in portions(numbered([job])):
         for cut in cut_together(portion):
             groups = groups_of(cut, max_tokens, processes)
