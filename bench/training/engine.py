@@ -48,6 +48,8 @@ def main() -> None:
     born = psutil.Process().create_time()
     base = load_base(task.base, "int8" if task.mode == "int8" else None)
     base.compute_as_declared()
+    if task.mode == "int8" and base.compute != "int8":
+        raise SystemExit("this CPU has no fast products in 8 bits")
     max_step_tokens = task.overrides.get("max_step_tokens", base.max_step_tokens)
     rows = rendered(base, stored, "preference" if pairs else "chat")
     trainee = new_trainee(base, "bench", rows, task.batch_size, task.rank, pairs=pairs)
