@@ -53,7 +53,7 @@ const COLUMNS: readonly Column<Adapter>[] = [
     ),
     below: ({ type, base_model, created_at }) => (
       <>
-        {type} · {base_model} · <Ago unix={created_at} />
+        {adapterName(type)} · {base_model} · <Ago unix={created_at} />
       </>
     ),
   },
