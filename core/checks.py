@@ -1,4 +1,4 @@
-"""What a check of something has found: of a machine, of a service, of a base model."""
+"""The findings of a check: of a machine, a service or a base model."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -53,7 +53,7 @@ class Case:
     batch_size: int
     precision: Precision = "none"
     recompute: Recompute | None = None
-    """What the operator lets the backward pass compute again; None leaves it to the plan"""
+    """The setting of what the backward pass computes again; None leaves it to the plan"""
     name: str = ""
     lanes: int = 1
     steps_per_epoch: int = 6

@@ -57,9 +57,9 @@ class Found:
     training_bytes: int
     """The most from then on"""
     seconds: list[float]
-    """Of each step, by the clock on the wall; empty for a short job"""
+    """The time of each step, by the clock on the wall; empty for a short job"""
     core_seconds: list[float]
-    """Of each step on the core of a lane. They do not count the time in which other programs have the core"""
+    """The time of each step on the core of a lane, without the time in which other programs have the core"""
     load: float
     """The machine's load average at the end: how many programs wanted a core"""
     recompute: str

@@ -41,7 +41,7 @@ new PerformanceObserver((list) => {
 
 
 class Traffic:
-    """What a page has asked for, as the browser's own tools count it: bytes on the wire, with headers."""
+    """The requests of a page, as the browser's own tools count them: bytes on the wire, with headers."""
 
     def __init__(self, page: Page) -> None:
         self.paths: dict[str, str] = {}

@@ -44,7 +44,7 @@ class Refused(CommandError):
 
     @property
     def details(self) -> dict[str, Any]:
-        """What the server has said, for programs."""
+        """Return the server's answer, for programs."""
         return {**self._answer, "status": self.status}
 
     @property

@@ -1,4 +1,4 @@
-"""Where the files of a base model of the catalog lie on this machine."""
+"""Finds the files of a base model of the catalog on this machine."""
 
 from importlib.util import find_spec
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the rules of all kinds of rows share: keys, types and texts of JSON values."""
+"""The rules that hold for all kinds of rows: keys, types and texts of JSON values."""
 
 import json
 import re

@@ -47,7 +47,7 @@ class Format(NamedTuple):
 
     @property
     def numbered_by(self) -> NumberedBy:
-        """What the numbers of rows count: the lines of the file, or its rows."""
+        """Return whether the numbers of rows count the lines of the file or its rows."""
         return "row" if self.container.startswith(WITHOUT_LINES) else "line"
 
 

@@ -1,4 +1,4 @@
-"""What a client may ask of the rows of a training file: a split, and variants of rows."""
+"""The wishes that a client may have for the rows of a training file: a split, and variants of rows."""
 
 from typing import Annotated
 
