@@ -57,8 +57,12 @@ def new_trainee(
     rank: int,
     epochs: int = 1,
     pairs: bool = False,
+    shuffled: bool = False,
 ) -> Trainee:
-    """Return a trainee with the settings that all trainers share (bench/peers/measuring.py)."""
+    """Return a trainee with the settings that all trainers share (bench/peers/measuring.py).
+
+    It takes its rows in the order of the file, or shuffled, as a job of the service does.
+    """
     size, rate = (batch_size // 2, PAIR_LEARNING_RATE / LEARNING_RATE) if pairs else (batch_size, 1.0)
     spec = JobSpec(
         base_model=SMOLLM2.id,
@@ -67,7 +71,8 @@ def new_trainee(
         adapter=LoraAdapter(r=rank, lora_alpha=2 * rank),
         objective=Dpo(beta=BETA) if pairs else Supervised(),
     )
-    return InFileOrder(TrainableAdapter(base, name, spec.low_rank, spec.seed), spec, rows)
+    kind = Trainee if shuffled else InFileOrder
+    return kind(TrainableAdapter(base, name, spec.low_rank, spec.seed), spec, rows)
 
 
 def one_round(
