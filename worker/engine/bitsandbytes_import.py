@@ -1,8 +1,8 @@
 """Imports bitsandbytes, if it is installed, without PyTorch's compiler.
 
-PEFT imports bitsandbytes. While it is imported, bitsandbytes calls `torch.compile` for functions that stand in
-where a device has no kernel of bitsandbytes' own. These calls alone would import the compiler, which takes 55 MB
-and more than a second of processor time. So the functions stay as they are.
+PEFT imports bitsandbytes. While it is imported, bitsandbytes calls `torch.compile` for functions that stand
+in where a device has no kernel of its own. These calls alone would import the compiler, which takes 55 MB and
+more than a second of processor time. So the functions stay as they are.
 """
 
 import importlib.util
