@@ -17,7 +17,7 @@ def import_without_compiler() -> None:
     if importlib.util.find_spec("bitsandbytes") is None:
         return
     compiler = torch.compile
-    torch.compile = _as_it_is
+    torch.compile = _as_it_is  # type: ignore[assignment]
     try:
         import bitsandbytes  # noqa: F401
     finally:
