@@ -31,7 +31,7 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        return (self.bytes - LIBRARY_BYTES) / (self.found.training_bytes - LIBRARY_BYTES)
+        return (self.bytes - LIBRARY_BYTES["cpu"]) / (self.found.training_bytes - LIBRARY_BYTES["cpu"])
 
     @property
     def of_process(self) -> float:

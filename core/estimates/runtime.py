@@ -4,40 +4,37 @@ The tensors follow from what the engine computes (`memory.py`). This part was me
 process's memory (`python -m bench.estimates`).
 """
 
+from collections.abc import Mapping
+
 from core.estimates.memory import StepMemory
 from core.estimates.shapes import BF16, Device
 
 MIB = 1024**2
 MB = 10**6
-LIBRARY_BYTES = 512 * MIB
+LIBRARY_BYTES: Mapping[Device, int] = {"cpu": 470 * MIB, "gpu": 512 * MIB}
 """A trainer's libraries: on a GPU with CUDA's context and cuBLAS' workspaces.
 
-Measured on a CPU: 503 MB once a trainer has imported its modules, 29 MB more with the first base model, of
+Measured on a CPU: 450 MB once a trainer has imported its modules, 29 MB more with the first base model, of
 which its tokenizer takes 10 MB, and 14 MB more in the first step."""
-MOST_CODE = 420 * MB
-CODE_AT_FIRST, CODE_OF_A_PASS = 60 * MB, 12 * MB
+CODE_BYTES = 110 * MB
 HEAP_GAPS = 0.2
 """Blocks that the heap keeps between others that are in use, as a share of what a step's tensors take.
 
 Measured: 0.17 to 0.24 with 195 to 319 tokens in a step, 0.11 with 1,014 tokens."""
 
 
-def code_bytes(number_bytes: int, device: Device, passes: int | None = None) -> int:
+def code_bytes(number_bytes: int, device: Device) -> int:
     """Return the bytes of the code that oneDNN makes for products in bf16 on a CPU.
 
-    `passes` are the job's steps and evaluations; None is a long job.
+    oneDNN makes code for each shape that it multiplies. It keeps the code of the newest shapes, as many as
+    `ONEDNN_PRIMITIVE_CACHE_CAPACITY` says, and PyTorch keeps a description of the newest ones in each thread,
+    as many as `LRU_CACHE_CAPACITY` says (`worker/process/environment.py`). A few steps fill both. What they
+    take does not depend on the size of the matrices.
 
-    oneDNN makes code for each shape that it multiplies, so each new length of a micro-batch adds some. It
-    keeps the code of the newest shapes, as many as `ONEDNN_PRIMITIVE_CACHE_CAPACITY` says
-    (`worker/process/environment.py`). What the code takes does not depend on the size of the matrices.
-
-    Measured with SmolLM2 in steps of different lengths: 35 MB after the first step, 68 after two, 130 after
-    six, 195 after 12, and 321 MB from step 25 on. Jobs of 60 steps took 330 to 460 MB. Products in fp32 (MKL)
-    took 7 MB, which is not counted.
+    Measured with SmolLM2 in steps of one row each, of different lengths: 53 MB after the first step, 94 after
+    three, and 96 to 109 MB from then on. Products in fp32 (MKL) took 7 MB, which is not counted.
     """
-    if device != "cpu" or number_bytes != BF16:
-        return 0
-    return MOST_CODE if passes is None else min(MOST_CODE, CODE_AT_FIRST + CODE_OF_A_PASS * passes)
+    return CODE_BYTES if device == "cpu" and number_bytes == BF16 else 0
 
 
 def gap_bytes(step: StepMemory, device: Device) -> int:
@@ -45,6 +42,6 @@ def gap_bytes(step: StepMemory, device: Device) -> int:
     return round(HEAP_GAPS * step.peak) if device == "cpu" else 0
 
 
-def runtime_bytes(number_bytes: int, device: Device, passes: int | None = None) -> int:
+def runtime_bytes(number_bytes: int, device: Device) -> int:
     """Return what is left neither to a base model nor to its jobs, apart from the heap's gaps."""
-    return LIBRARY_BYTES + code_bytes(number_bytes, device, passes)
+    return LIBRARY_BYTES[device] + code_bytes(number_bytes, device)

@@ -141,7 +141,7 @@ def _parts(job: Job, room: Room, memory: Memory, tokens: int) -> MemoryParts:
         evaluation = round(evaluation_bytes(room.model, load, max(at_once, validation.longest)))
     held = memory.base + memory.state.total
     step, device = memory.step, room.machine.device
-    runtime = runtime_bytes(room.model.number_bytes, device, job.steps + job.evaluations)
+    runtime = runtime_bytes(room.model.number_bytes, device)
     return MemoryParts(
         peak_bytes=max(memory.peak, held + evaluation),
         base_bytes=memory.base,

@@ -21,3 +21,7 @@ The name of a tensor ends in its axes, one letter for each axis. So `x_TK` has T
 A digit is an axis of that length: `rstd_T1` is [T, 1], and `kv_2JTE` holds keys and values. A module that
 needs more letters explains them in its docstring; they hold in that module alone.
 """
+
+from worker.engine.bitsandbytes_import import import_without_compiler
+
+import_without_compiler()

@@ -8,6 +8,8 @@ from core.estimates.lanes import MAX_LANES
 # share an arena wait for each other.
 # ONEDNN_…: oneDNN keeps the code of the shapes that it multiplied last, of 0.4 MB each. A micro-batch of six
 # jobs with other ranks has 200. If they do not all fit, each of them is compiled anew in every layer.
+# LRU_CACHE_CAPACITY: PyTorch keeps a description of each of these shapes too, by default of 1,024 in each
+# thread, 0.15 MB each. A description is of little use without oneDNN's code for it.
 # PYTORCH_ALLOC_CONF: on a GPU, PyTorch's blocks grow in place. Otherwise blocks for micro-batches of other
 # lengths stay beside them, unused, and memory runs out although enough is free.
 # GOMP_SPINCOUNT: threads that wait for each other spin briefly and then sleep. Endless spinning is not faster
@@ -17,6 +19,7 @@ TRAINER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
     "MALLOC_ARENA_MAX": str(MAX_LANES),
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
+    "LRU_CACHE_CAPACITY": "128",
     "PYTORCH_ALLOC_CONF": "expandable_segments:True",
     "GOMP_SPINCOUNT": "1000",
     "TOKENIZERS_PARALLELISM": "true",

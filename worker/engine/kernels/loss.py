@@ -5,6 +5,7 @@ The full logits never exist: with a vocabulary of 49,152 they would be larger th
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 import torch.nn.functional as F
@@ -106,7 +107,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         nll_S = weights_S.new_empty(labels_S.shape)
         correct_S = torch.empty_like(labels_S, dtype=torch.bool)
         dhidden_SD = torch.empty_like(hidden_SD) if ctx.needs_input_grad[0] else None
-        for chunk in _slices(0, len(hidden_SD), CHUNK_TOKENS):
+        for chunk in _slices(0, len(hidden_SD), chunk_tokens(len(hidden_SD))):
             chunk_SV = hidden_SD[chunk] @ head_VD.T
             for block in _slices(chunk.start, min(chunk.stop, tokens), blocks.tokens):
                 logits = chunk_SV[block.start - chunk.start : block.stop - chunk.start]
@@ -123,6 +124,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx, dweighted_S, *_):  # type: ignore[no-untyped-def]
         (dhidden_SD,) = ctx.saved_tensors
         return (dhidden_SD * dweighted_S[:, None]).to(dhidden_SD.dtype), None, None, None, None  # in fp32
+
+
+def chunk_tokens(tokens: int) -> int:
+    """Return the tokens of a chunk: as few chunks as CHUNK_TOKENS allows, and all of about the same size.
+
+    Even chunks take as many products as full ones with a small rest, and less memory for their logits.
+    """
+    chunks = max(1, ceil(tokens / CHUNK_TOKENS))
+    return max(1, ceil(tokens / chunks / TILE)) * TILE
 
 
 def _slices(start: int, stop: int, length: int) -> Iterator[slice]:

@@ -189,17 +189,3 @@ def test_a_driver_s_name_is_recognised(title: str, card: str) -> None:
 
 def test_a_card_with_a_similar_name_is_another_one() -> None:
     assert gpu("NVIDIA L40S", 10**9, 2).flops != L4.flops
-
-
-def test_the_runtime_grows_with_the_steps_of_a_short_job_on_a_cpu_only() -> None:
-    machines = [L4, cpu("a CPU", 64 * 10**9, 2, 2)]
-
-    def runtime(examples: int, device: str) -> int:
-        rows = Rows.counted(examples, 1, 200 * examples, 512, examples * 210.0**2)
-        memory = on(estimated(machines=machines, rows=rows), device).memory
-        assert memory is not None
-        return memory.runtime_bytes
-
-    short, long = runtime(24, "this-machine"), runtime(2400, "this-machine")  # 6 and 600 steps
-    assert long - short > 150_000_000
-    assert runtime(24, "l4") == runtime(2400, "l4") < short

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.estimates.workspace import CHUNK_TOKENS
 from tests.fixtures.engine.twins import DTYPES, TOLERANCE, assert_twins_agree, relative_difference, rotation
 from worker.engine.batch import bundles
-from worker.engine.batch.micro_batch import Segment
+from worker.engine.batch.micro_batch import TILE, Segment
 from worker.engine.decoders import head
 from worker.engine.kernels import attention, elementwise, lora_layers, loss, projection
 from worker.engine.kernels.frozen_weight import DenseWeight
@@ -164,6 +165,15 @@ def test_attention_over_segments_and_prefixes_with_grouped_heads(
         lambda qkv: attention.segment_attention_plainly(qkv, layout, heads.size**-0.5),
         torch.randn(90, (6 + 2 * 2) * 8).to(dtype),
     )
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 16, 496, 512, 528, 656, 1024, 1040, 5008])
+def test_the_chunks_of_the_head_are_as_few_as_they_may_be_and_even(tokens: int) -> None:
+    length = loss.chunk_tokens(tokens)
+    lengths = [min(length, tokens - start) for start in range(0, tokens, length)]
+    assert len(lengths) == -(-tokens // CHUNK_TOKENS)
+    assert length <= CHUNK_TOKENS
+    assert not lengths or max(lengths) - min(lengths) < TILE * len(lengths)
 
 
 @DTYPES

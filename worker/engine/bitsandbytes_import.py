@@ -1,0 +1,28 @@
+"""Imports bitsandbytes, if it is installed, without PyTorch's compiler.
+
+PEFT imports bitsandbytes. While it is imported, bitsandbytes calls `torch.compile` for functions that stand
+in where a device has no kernel of its own. These calls alone would import the compiler, which takes 55 MB and
+more than a second of processor time. So the functions stay as they are.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def import_without_compiler() -> None:
+    """Import bitsandbytes. Call it before anything imports PEFT."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        return
+    compiler = torch.compile
+    torch.compile = _as_it_is  # type: ignore[assignment]
+    try:
+        import bitsandbytes  # noqa: F401
+    finally:
+        torch.compile = compiler
+
+
+def _as_it_is(function: Callable[..., Any], **_options: Any) -> Callable[..., Any]:
+    return function
