@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -19,6 +19,7 @@ from worker.engine.adapters.dora import PARTS as DORA_PARTS
 from worker.engine.adapters.dynamic_rank import DynamicRank
 from worker.engine.adapters.lora_config import lora_config
 from worker.engine.adapters.modules.own_tree import own_tree
+from worker.engine.adapters.modules.template import attach_from_template, keep_template
 from worker.engine.adapters.rank_budget import PARTS as ADALORA_PARTS
 from worker.engine.adapters.rank_budget import (
     RankBudget,
@@ -95,15 +96,23 @@ class TrainableAdapter:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._model = self._attach(initial or {})
-            self._layers = self._lora_layers()
+            self._layers = self._lora_layers(self._model)
             self._initialise(initial or {})
         self.parameters = self._take_parameters()
         self._low_ranks = [self._factors_of(lane) for lane in range(base.lanes.count)]
 
     def _attach(self, initial: InitialValues) -> PeftModel:
-        """Let PEFT put the adapter on its own tree of modules. Raises JobError if PEFT refuses."""
+        """Put PEFT's adapter on a tree of modules of its own. Raises JobError if PEFT refuses."""
+        spec = _as_attached(self.spec, initial, self._base.decoder.groups)
+        attached = attach_from_template(self._base, spec)
+        if attached is None:
+            attached = self._attached_by_peft(spec)
+            self._refuse_other_parameters(attached)
+            keep_template(self._base, spec, attached)
+        return attached
+
+    def _attached_by_peft(self, spec: LowRankAdapter) -> PeftModel:
         groups = self._base.decoder.groups
-        spec = _as_attached(self.spec, initial, groups)
         targets = targets_for_peft(spec.target_modules, groups, self._base.text_only)
         try:
             config = lora_config(spec, targets, self._total_steps)
@@ -117,9 +126,9 @@ class TrainableAdapter:
                 raise not_adaptable("Some module", groups) from error
             raise refused_by_peft(spec, error) from error
 
-    def _lora_layers(self) -> dict[str, dict[str, Any]]:
+    def _lora_layers(self, attached: PeftModel) -> dict[str, dict[str, Any]]:
         """Return PEFT's layers, by the name of their group of projections and by their own name."""
-        model = self._model.get_base_model()
+        model = attached.get_base_model()
         found = {}
         for group_name, group in self._base.decoder.groups.items():
             layers = {module: model.get_submodule(module) for module in group.columns}
@@ -142,15 +151,9 @@ class TrainableAdapter:
 
     def _take_parameters(self) -> FlatParameters:
         """Make PEFT's parameters views of one flat tensor, and return it with the factors that follow."""
-        parameters = {
-            f"{module}.{part}": _parameter(getattr(layer, part)[PEFT_NAME])
-            for part in _parts(self.spec)
-            for layers in self._layers.values()
-            for module, layer in layers.items()
-        }
+        parameters = self._trained(self._layers)
         places = places_of(parameters)
-        self._refuse_other_parameters(parameters.values())
-        values = torch.cat([parameter.data.flatten().float() for parameter in parameters.values()])
+        values = torch.cat([parameter.data.flatten() for parameter in parameters.values()]).float()
         self._factoring = self._factoring_of(places, values)
         factors, kept = self._factoring.factors, self._factoring.kept
         flat = FlatParameters(values, self._base.dtype, self._base.lanes.count, places, factors, kept)
@@ -176,10 +179,19 @@ class TrainableAdapter:
             return self.dynamic_rank.factoring(places)
         return Factoring(places)
 
-    def _refuse_other_parameters(self, known: Iterable[nn.Parameter]) -> None:
+    def _trained(self, layers: Mapping[str, Mapping[str, Any]]) -> dict[str, nn.Parameter]:
+        """Return the parameters of PEFT's layers in the order in which the flat tensor holds them."""
+        return {
+            f"{module}.{part}": _parameter(getattr(layer, part)[PEFT_NAME])
+            for part in _parts(self.spec)
+            for group in layers.values()
+            for module, layer in group.items()
+        }
+
+    def _refuse_other_parameters(self, attached: PeftModel) -> None:
         """Raise JobError if PEFT made parameters that the engine would not train."""
-        ours = {id(parameter) for parameter in known}
-        for name, parameter in self._model.get_base_model().named_parameters():
+        ours = {id(parameter) for parameter in self._trained(self._lora_layers(attached)).values()}
+        for name, parameter in attached.get_base_model().named_parameters():
             if "lora_" in name and id(parameter) not in ours:
                 raise not_adaptable(name.split(".lora_")[0], self._base.decoder.groups)
 
