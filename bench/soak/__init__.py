@@ -1,6 +1,6 @@
 """The soak test: many jobs of several projects on the whole service, while everything is broken at random.
 
-`python -m bench.soak` runs it; `tests/faults/test_soak.py` runs a short one with the same code.
+`python -m bench.soak` runs it; `tests/faults/service/test_soak.py` runs a short one with the same code.
 
 plan      how long, how many jobs, and how fast faults follow each other
 service   the service under test: servers, lines to them that break, `tunery up` and a second worker

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from core.datasets.checks.content_check import ContentCheck, RowsOfFile
-from core.datasets.checks.report import ContentFinding, DataFinding
+from core.datasets.checks.reporting.report import ContentFinding, DataFinding
 from worker.data.render import Rendering
 from worker.data.render_request import RenderRequest
 

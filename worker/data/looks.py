@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from core.datasets.checks.columns import RowLengths
+from core.datasets.checks.all_rows.columns import RowLengths
 from core.errors import JobError
 from core.serving.previews import ConversationPreview, RowError, RowPreview, Segment
 from worker.data.render import Conversation, Rendering, is_learnt

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from core.datasets.checks.content_check import RowsOfFile
-from core.datasets.checks.report import DataFinding
+from core.datasets.checks.reporting.report import DataFinding
 from core.datasets.preparation.preparing import Prepared
 from core.datasets.preparation.requests import Preparation
 from core.errors import JobError, LeaseLost

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from core.datasets.check import MAX_BAD_ROWS, Report, RowFinding, describe
-from core.datasets.checks.examples import shown_row
+from core.datasets.checks.one_row.examples import shown_row
 from core.datasets.findings import Finding
 from core.datasets.formats.conversion import ConversionReport, ConvertRequest
 from core.datasets.formats.reading import Dataset

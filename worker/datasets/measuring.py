@@ -13,7 +13,7 @@ import structlog
 
 from core.catalog import offered_models
 from core.datasets.checks.content_check import ContentCheck
-from core.datasets.checks.contents import TEMPLATE_TOKENS, Contents
+from core.datasets.checks.one_row.contents import TEMPLATE_TOKENS, Contents
 from core.errors import JobError
 from core.jobs.token_counts import rendering_of, tokenizer_of
 from core.settings import Settings

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets.checks.across_rows import compare_rows, compare_with_validation
-from core.datasets.checks.answers import AnswerCounts, find_imbalance
-from core.datasets.checks.columns import Columns, RowLengths
-from core.datasets.checks.contents import Contents, contents_of
-from core.datasets.checks.examples import shown_row
-from core.datasets.checks.finding_log import FindingLog
-from core.datasets.checks.languages import Languages, find_mix, forget_model
-from core.datasets.checks.lengths import BYTES_PER_TOKEN, find_cuts, find_outliers, lengths_of
-from core.datasets.checks.placeholders import Placeholders
-from core.datasets.checks.private_data import MENDS, WELL_KNOWN, ControlTokens, suspects
-from core.datasets.checks.report import ContentReport
-from core.datasets.checks.speakers import Speakers
-from core.datasets.checks.tool_calls import wrong_calls
+from core.datasets.checks.all_rows.across_rows import compare_rows, compare_with_validation
+from core.datasets.checks.all_rows.answers import AnswerCounts, find_imbalance
+from core.datasets.checks.all_rows.columns import Columns, RowLengths
+from core.datasets.checks.all_rows.languages import Languages, find_mix, forget_model
+from core.datasets.checks.all_rows.lengths import BYTES_PER_TOKEN, find_cuts, find_outliers, lengths_of
+from core.datasets.checks.all_rows.placeholders import Placeholders
+from core.datasets.checks.all_rows.speakers import Speakers
+from core.datasets.checks.one_row.contents import Contents, contents_of
+from core.datasets.checks.one_row.examples import shown_row
+from core.datasets.checks.one_row.private_data import MENDS, WELL_KNOWN, ControlTokens, suspects
+from core.datasets.checks.one_row.tool_calls import wrong_calls
+from core.datasets.checks.reporting.finding_log import FindingLog
+from core.datasets.checks.reporting.report import ContentReport
 from core.datasets.findings import Finding, quote
 from core.datasets.kinds import Kind
 from core.datasets.row_check import RowCheck, ignored_keys

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets.checks.answers import LONGEST_ANSWER, MOST_ANSWERS, ROWS_PER_ANSWER
-from core.datasets.checks.columns import Columns
-from core.datasets.checks.contents import contents_of
-from core.datasets.checks.lengths import BYTES_PER_TOKEN
-from core.datasets.checks.similarity import Rows, earlier_equal, earlier_similar, sorted_places
+from core.datasets.checks.all_rows.answers import LONGEST_ANSWER, MOST_ANSWERS, ROWS_PER_ANSWER
+from core.datasets.checks.all_rows.columns import Columns
+from core.datasets.checks.all_rows.lengths import BYTES_PER_TOKEN
+from core.datasets.checks.all_rows.similarity import Rows, earlier_equal, earlier_similar, sorted_places
+from core.datasets.checks.one_row.contents import contents_of
 from core.datasets.kinds import Kind
 
 TEMPLATE_SHARE = 0.5  # of the rows in one group of similar ones, from which similarity says nothing

@@ -13,6 +13,7 @@ import structlog
 COMPILERS = ("cc", "gcc", "clang")
 TIMEOUT = 120  # seconds
 OPTIONS = ("-O3", "-fopenmp", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC", "-lm")
+HEADERS = Path(__file__).parent.parent  # so that a part says #include "native/numbers.h"
 THIS_CPU = "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native"
 
 log = structlog.get_logger()
@@ -31,7 +32,8 @@ def library(source: Path, bf16: bool, cpu: str = THIS_CPU) -> ctypes.CDLL | None
         return None
     with tempfile.TemporaryDirectory(prefix="tunery-native-") as folder:
         made = Path(folder) / "built.so"
-        command = [compiler, f"-DBF16={int(bf16)}", cpu, str(source), "-o", str(made), *OPTIONS]
+        choices = (f"-DBF16={int(bf16)}", cpu, "-iquote", str(HEADERS))
+        command = [compiler, *choices, str(source), "-o", str(made), *OPTIONS]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT)
             return ctypes.CDLL(str(made))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from core.datasets.checks.columns import RowLengths
+from core.datasets.checks.all_rows.columns import RowLengths
 from core.datasets.kinds import Kind
 from core.serving.previews import RowPreview
 from tests.fixtures.models.templates import CHAT, FAMILIES, bytes_with, template_of

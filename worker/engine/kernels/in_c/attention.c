@@ -5,10 +5,10 @@
 
 #include <omp.h>
 
-#include "numbers.h"
+#include "native/numbers.h"
 
 /* With AMX, PyTorch's products are several times as fast. */
-#if BF16 && defined(__AVX512BF16__) && !defined(__AMX_BF16__)
+#if PAIRS && !defined(__AMX_BF16__)
 #define HAS_PAIRS 1
 #else
 #define HAS_PAIRS 0
@@ -24,9 +24,7 @@ int has_pairs(void) {
 #define SIX 6   /* rows of the second product that are summed at once */
 #define FOUR 4  /* vectors of its columns that are summed at once */
 #define KEYS (WIDE * LANES)
-#define UNROLLED _Pragma("GCC unroll 16") /* so that sums stay in registers */
 
-typedef int32_t pair __attribute__((aligned(2), may_alias)); /* two bf16 */
 typedef struct { int64_t batch, row; } Steps;                /* from one batch to the next, from one row to the next */
 typedef struct { int64_t batches, pieces, rows, keys, size; } Shape;
 

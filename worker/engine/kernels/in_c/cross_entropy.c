@@ -1,8 +1,6 @@
 /* The cross-entropy of tokens, from their logits. */
 
-#include "numbers.h"
-
-static inline float number(const T *p) { return load_some(p, 1, 0)[0]; }
+#include "native/numbers.h"
 
 static inline vec power(vec logit, float top) { return exponential(larger(all(-87.0f), logit - top)); }
 
@@ -16,7 +14,7 @@ void cross_entropy(T *logits, const int64_t *label, const float *weight, int64_t
         vec tops = all(-INFINITY), sums = {0}, last = {0};
         for (int64_t v = 0; v < whole; v += LANES) tops = larger(load(row + v), tops);
         if (rest) tops = larger(load_some(row + whole, rest, -INFINITY), tops);
-        float top = largest(tops), own = number(row + label[t]);
+        float top = largest(tops), own = number(row[label[t]]);
         for (int64_t v = 0; v < whole; v += LANES) sums += power(load(row + v), top);
         if (rest) {
             last = power(load_some(row + whole, rest, -INFINITY), top);

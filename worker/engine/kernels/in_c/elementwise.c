@@ -1,6 +1,6 @@
 /* Norm and gate, forward and backward. */
 
-#include "numbers.h"
+#include "native/numbers.h"
 
 static inline vec sigmoid(vec x) { /* of NaN it is NaN */
     return 1.0f / (1.0f + exponential(larger(all(-87.0f), smaller(all(87.0f), -x))));

@@ -3,37 +3,14 @@
    A row x of K numbers becomes q of K bytes with signs, with x ≈ scale q + offset. NaN and infinity in a row
    become a scale of NaN, so that every product of the row is NaN. */
 
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
+#include "native/numbers.h"
 
-#define LANES 16
-
-#if BF16
-typedef uint16_t number;
-static inline float widened(number t) {
-    uint32_t bits = (uint32_t)t << 16;
-    float x;
-    memcpy(&x, &bits, 4);
-    return x;
-}
-static inline number stored(float x) { /* to the nearest bf16, halves to even */
-    uint32_t bits;
-    memcpy(&bits, &x, 4);
-    return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-}
-#else
-typedef float number;
-static inline float widened(number t) { return t; }
-static inline number stored(float x) { return x; }
-#endif
-
-static void quantise_row(const number *x, const float *weight, int64_t columns, float *wide, int8_t *q,
+static void quantise_row(const T *x, const float *weight, int64_t columns, float *wide, int8_t *q,
                          float *scale, float *offset) {
     float lowest[LANES], highest[LANES], probe[LANES]; /* the probe is NaN if a number is not finite */
     for (int l = 0; l < LANES; l++) lowest[l] = INFINITY, highest[l] = -INFINITY, probe[l] = 0;
     int64_t whole = columns - columns % LANES;
-    for (int64_t k = 0; k < columns; k++) wide[k] = widened(x[k]);
+    for (int64_t k = 0; k < columns; k++) wide[k] = number(x[k]);
     if (weight)
         for (int64_t k = 0; k < columns; k++) wide[k] *= weight[k];
     for (int64_t k = 0; k < whole; k += LANES)
@@ -66,10 +43,9 @@ static void quantise_row(const number *x, const float *weight, int64_t columns, 
 
 /* x [rows, columns], whose rows are `stride` numbers apart, times `weight` [columns] if there is one, becomes
    q [rows, columns], scale [rows] and offset [rows]. */
-void quantise_rows(const number *x, const float *weight, int64_t rows, int64_t columns, int64_t stride,
+void quantise_rows(const T *x, const float *weight, int64_t rows, int64_t columns, int64_t stride,
                    int8_t *q, float *scale, float *offset, int64_t threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (int64_t t = 0; t < rows; t++) {
+    PARALLEL for (int64_t t = 0; t < rows; t++) {
         float wide[columns];
         quantise_row(x + t * stride, weight, columns, wide, q + t * columns, scale + t, offset + t);
     }
@@ -78,13 +54,12 @@ void quantise_rows(const number *x, const float *weight, int64_t rows, int64_t c
 /* y [rows, columns] = scale product outputs + offset sums + bias, where `sums` [columns] are the products of a
    row of ones. `outputs` [columns], the scales of the other factor, and `bias` [columns] may be missing. */
 void rescale_rows(const int32_t *product, const float *scale, const float *offset, const float *outputs,
-                  const float *sums, const float *bias, int64_t rows, int64_t columns, number *y,
+                  const float *sums, const float *bias, int64_t rows, int64_t columns, T *y,
                   int64_t threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (int64_t t = 0; t < rows; t++) {
+    PARALLEL for (int64_t t = 0; t < rows; t++) {
         const int32_t *from = product + t * columns;
         const float s = scale[t], b = offset[t];
-        number *to = y + t * columns;
+        T *to = y + t * columns;
         for (int64_t n = 0; n < columns; n++) { /* the compiler takes the conditions out of the loop */
             float value = s * from[n];
             if (outputs) value *= outputs[n];

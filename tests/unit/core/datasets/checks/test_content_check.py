@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.datasets.checks.content_check import Checked, ContentCheck, RowsOfFile
-from core.datasets.checks.examples import LONGEST_TEXT, MOST_ITEMS, MOST_LEVELS
-from core.datasets.checks.report import KEPT_FINDINGS, ContentFinding, ContentReport
+from core.datasets.checks.one_row.examples import LONGEST_TEXT, MOST_ITEMS, MOST_LEVELS
+from core.datasets.checks.reporting.report import KEPT_FINDINGS, ContentFinding, ContentReport
 from core.datasets.findings import Finding
 from tests.fixtures.rows.tool_rows import ASKED, RAIN_TOOL, SAID, answer, call, calls, tool_row
 

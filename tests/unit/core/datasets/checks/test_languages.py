@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from core.datasets.checks import languages
+from core.datasets.checks.all_rows import languages
 from core.datasets.checks.content_check import ContentCheck
-from core.datasets.checks.report import ContentReport
+from core.datasets.checks.reporting.report import ContentReport
 
 ENGLISH = "The train to the coast leaves at seven, and it takes about two hours (number {})."
 GERMAN = "Der Zug an die Küste fährt um sieben Uhr ab und braucht ungefähr zwei Stunden (Nummer {})."

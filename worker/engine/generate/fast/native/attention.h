@@ -20,7 +20,7 @@ static void attend(const Model *m, const Layer *l, const X *q, int64_t queries, 
     for (int64_t i = 0, keys; i < seen; i += keys) {
         int64_t place = first + i;
         const T *k = l->keys + (slot_of(m, blocks, place) * J + key_head) * E;
-        keys = smaller(seen - i, FOUR - place % FOUR); /* a block has a multiple of FOUR slots */
+        keys = fewer(seen - i, FOUR - place % FOUR); /* a block has a multiple of FOUR slots */
         dots(k, J * E, keys, q, E, queries, E, found);
         for (int64_t h = 0; h < queries; h++)
             for (int64_t j = 0; j < keys; j++) scores[h * scores_step + i + j] = found[h][j] * m->score_scale;
@@ -31,7 +31,7 @@ static void attend(const Model *m, const Layer *l, const X *q, int64_t queries, 
         for (int64_t i = seen; i % LANES; i++) p[i] = -INFINITY;
         vec sums = {0};
         for (int64_t i = 0; i < seen; i += LANES) {
-            vec one = exponential(*(vec *)(p + i) - highest);
+            vec one = exponential_of_any(*(vec *)(p + i) - highest);
             *(vec *)(p + i) = one;
             sums += one;
         }
@@ -44,7 +44,7 @@ static void attend(const Model *m, const Layer *l, const X *q, int64_t queries, 
     for (int64_t i = 0; i < seen; i++) {
         const T *v = l->values + (slot_of(m, blocks, first + i) * J + key_head) * E;
         for (int64_t e = 0; e < E; e += LANES) {
-            vec value = LOAD(v + e);
+            vec value = load(v + e);
             for (int64_t h = 0; h < queries; h++) a[h][e / LANES] += scores[h * scores_step + i] * value;
         }
     }
@@ -60,7 +60,7 @@ static void attend_all(const Model *m, const Layer *l, const Step *s, const X *q
         for (int64_t h = 0; h < group; h += FOUR) {
             int64_t at = (i * group + h) * E, last = s->seen[i / J];
             int64_t first = l->window && last > l->window ? last - l->window : 0;
-            attend(m, l, queries + at, smaller(group - h, FOUR), s->blocks + s->blocks_at[i / J], first, last,
+            attend(m, l, queries + at, fewer(group - h, FOUR), s->blocks + s->blocks_at[i / J], first, last,
                    i % J, scores, scores_of(s), out + at);
         }
 }

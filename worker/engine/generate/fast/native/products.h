@@ -1,60 +1,19 @@
-/* Products of vectors and matrices, and the types of numbers that `step.c` computes with.
+/* Products of vectors and matrices, as `step.c` needs them.
 
-   T is the type of weights, keys and values: bf16 (as its 16 bits) or float. X is the type of a product's
-   inputs: bf16 where the CPU multiplies pairs of bf16 (AVX512-BF16), else float. Sums are in fp32. */
+   T (`numbers.h`) is the type of weights, keys and values. X is the type of a product's inputs: bf16 where the CPU
+   multiplies pairs of bf16 (AVX512-BF16), else float. Sums are in fp32. */
 
 #pragma once
 
-#include <math.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
-#if BF16 && defined(__AVX512BF16__)
-#include <immintrin.h>
-#define PAIRS 1
-#else
-#define PAIRS 0
-#endif
+#include "native/numbers.h"
 
-#define LANES 16
 #define TILE 256 /* columns of a product that are summed at once */
 #define ROWS 16  /* tokens of a product that are summed at once */
 #define FOUR 4   /* products that are summed at once */
-#define UNROLLED _Pragma("GCC unroll 4") /* so that sums stay in registers */
 
-typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint32_t uvec __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint16_t hvec __attribute__((vector_size(32), aligned(2), may_alias));
-typedef int32_t pair __attribute__((aligned(2), may_alias)); /* two bf16 */
 typedef float (*sums)[TILE];
-
-static inline vec widened(const uint16_t *p) {
-    return (vec)(__builtin_convertvector(*(const hvec *)p, uvec) << 16);
-}
-static inline uint16_t rounded(float x) { /* to the nearest bf16, halves to even */
-    uint32_t bits;
-    memcpy(&bits, &x, 4);
-    return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-}
-
-#if BF16
-typedef uint16_t T;
-#define LOAD(p) widened(p)
-#define STORED(x) rounded(x)
-static inline float number(T t) {
-    uint32_t bits = (uint32_t)t << 16;
-    float x;
-    memcpy(&x, &bits, 4);
-    return x;
-}
-#else
-typedef float T;
-#define LOAD(p) (*(const vec *)(p))
-#define STORED(x) (x)
-static inline float number(T t) { return t; }
-#endif
 
 #if PAIRS || defined(__AVX512F__)
 #define ROWS_OF_DOTS FOUR
@@ -64,40 +23,13 @@ static inline float number(T t) { return t; }
 
 #if PAIRS
 typedef uint16_t X;
-#define GIVEN(x) rounded(x)
+#define GIVEN(x) stored(x)
 #else
 typedef float X;
 #define GIVEN(x) (x)
 #endif
 
-static float sum(vec v) {
-    float part[LANES];
-    memcpy(part, &v, sizeof(part));
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) part[i] += part[i + half];
-    return part[0];
-}
-
-static vec chosen(ivec where, vec a, vec b) { return (vec)((where & (ivec)a) | (~where & (ivec)b)); }
-
-static vec exponential(vec x) { /* e^x, with an error of some units in the last place */
-    vec zero = {0};
-    x = chosen(x < zero - 87.0f, zero - 87.0f, x);
-    x = chosen(x > zero + 88.0f, zero + 88.0f, x);
-    vec t = x * 1.44269504f;
-    ivec n = __builtin_convertvector(t + chosen(t < zero, zero - 0.5f, zero + 0.5f), ivec);
-    vec f = __builtin_convertvector(n, vec);
-    vec r = x - f * 0.693359375f + f * 2.12194440e-4f;
-    vec p = 1.9875691500e-4f * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    return p * (vec)((n + 127) << 23);
-}
-
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t fewer(int64_t a, int64_t b) { return a < b ? a : b; }
 
 #if PAIRS
 /* The sums of four vectors. */
@@ -135,7 +67,7 @@ static inline __attribute__((always_inline)) void dots_of(const T *w, int64_t w_
     for (int64_t k = 0; k < K; k += LANES)
         UNROLLED for (int j = 0; j < rows; j++) {
             vec with = *(const vec *)(x + j * x_step + k);
-            UNROLLED for (int i = 0; i < FOUR; i++) a[j][i] += LOAD(w + i * w_step + k) * with;
+            UNROLLED for (int i = 0; i < FOUR; i++) a[j][i] += load(w + i * w_step + k) * with;
         }
     UNROLLED for (int j = 0; j < rows; j++)
         UNROLLED for (int i = 0; i < FOUR; i++) out[j][i] = sum(a[j][i]);
@@ -204,7 +136,7 @@ static void add_product(const T *W, int64_t N, const X *x, int64_t x_step, int64
         for (int64_t c = 0; c < width; c += LANES) {
             vec w[8] = {{0}};
             for (int i = 0; i < 8; i++)
-                if (k + i < K) w[i] = LOAD(W + (k + i) * N + first + c);
+                if (k + i < K) w[i] = load(W + (k + i) * N + first + c);
             for (int64_t t = 0; t < rows; t++) {
                 vec a = *(vec *)(acc[t] + c);
                 for (int i = 0; i < 8; i++) a += x[t * x_step + k + i] * w[i];

@@ -51,10 +51,10 @@ static void reduce(const Step *s, int group, const X *x, int64_t K, X *z, Share 
         const Run *run = &s->run[r];
         const Factors *f = &run->factors[group];
         int64_t from = some.first > before ? some.first - before : 0;
-        int64_t to = smaller(some.last - before, f->ranks);
+        int64_t to = fewer(some.last - before, f->ranks);
         for (int64_t i = from; i < to; i += FOUR)
             for (int64_t t = run->first; t < run->last; t += FOUR) {
-                int64_t ranks = smaller(to - i, FOUR), rows = smaller(run->last - t, FOUR);
+                int64_t ranks = fewer(to - i, FOUR), rows = fewer(run->last - t, FOUR);
                 float found[FOUR][FOUR];
                 dots(f->A + i * K, K, ranks, x + t * K, K, rows, K, found);
                 for (int64_t j = 0; j < rows; j++)
@@ -85,7 +85,7 @@ static void expand(const Step *s, int group, const X *z, int64_t token, int64_t 
         if (f->e)
             for (int64_t t = t0; t < t1; t++)
                 for (int64_t c = 0; c < width; c += LANES)
-                    *(vec *)(acc[t - token] + c) *= 1.0f + LOAD(f->e + first + c);
+                    *(vec *)(acc[t - token] + c) *= 1.0f + load(f->e + first + c);
     }
 }
 
@@ -96,7 +96,7 @@ static void project(const Weight *w, int64_t N, const Step *s, int group, const 
     expand(s, group, z, token, rows, first, width, acc);
     if (w->bias) /* after the gains, which do not apply to it */
         for (int64_t t = 0; t < rows; t++)
-            for (int64_t c = 0; c < width; c += LANES) *(vec *)(acc[t] + c) += LOAD(w->bias + first + c);
+            for (int64_t c = 0; c < width; c += LANES) *(vec *)(acc[t] + c) += load(w->bias + first + c);
 }
 
 /* 1 / sqrt(mean(x²) + eps) */
@@ -132,7 +132,7 @@ static void project_heads(const Model *m, const Layer *l, const Step *s, int gro
     int64_t at_once = TILE / E;
     for (int64_t h0 = own.first; h0 < own.last; h0 += at_once)
         for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS) {
-            int64_t rows = smaller(s->tokens - t0, ROWS), some = smaller(own.last - h0, at_once);
+            int64_t rows = fewer(s->tokens - t0, ROWS), some = fewer(own.last - h0, at_once);
             project(&l->qkv, N, s, group, x, m->hidden, z, t0, rows, h0 * E, some * E, acc);
             for (int64_t t = t0; t < t0 + rows; t++)
                 for (int64_t h = h0; h < h0 + some; h++) {
@@ -151,7 +151,7 @@ static void project_heads(const Model *m, const Layer *l, const Step *s, int gro
                     } else {
                         T *to = h < H + J ? l->keys + (s->slot[t] * J + h - H) * E
                                           : l->values + (s->slot[t] * J + h - H - J) * E;
-                        for (int64_t i = 0; i < E; i++) to[i] = STORED(turned[i]);
+                        for (int64_t i = 0; i < E; i++) to[i] = stored(turned[i]);
                     }
                 }
         }
@@ -163,7 +163,7 @@ static void project_back(const Model *m, const Weight *w, const Step *s, int gro
     int64_t N = m->hidden;
     for (int64_t c = own.first * LANES; c < own.last * LANES; c += TILE)
         for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS) {
-            int64_t rows = smaller(s->tokens - t0, ROWS), width = smaller(own.last * LANES - c, TILE);
+            int64_t rows = fewer(s->tokens - t0, ROWS), width = fewer(own.last * LANES - c, TILE);
             project(w, N, s, group, in, K, z, t0, rows, c, width, acc);
             for (int64_t t = 0; t < rows; t++)
                 for (int64_t i = 0; i < width; i++) x[(t0 + t) * N + c + i] += acc[t][i];
@@ -175,7 +175,7 @@ static void project_back(const Model *m, const Weight *w, const Step *s, int gro
 static vec activated(const Model *m, vec g) {
     float first = m->gelu ? 1.59576912f : 1.0f, third = m->gelu ? 0.07135481f : 0.0f;
     vec power = g * (first + third * g * g);
-    return g / (1.0f + exponential(-power));
+    return g / (1.0f + exponential_of_any(-power));
 }
 
 /* activated(gate) · up */
@@ -184,7 +184,7 @@ static void project_gated(const Model *m, const Layer *l, const Step *s, int gro
     int64_t I = m->inner;
     for (int64_t c = own.first * LANES; c < own.last * LANES; c += TILE)
         for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS) {
-            int64_t rows = smaller(s->tokens - t0, ROWS), width = smaller(own.last * LANES - c, TILE);
+            int64_t rows = fewer(s->tokens - t0, ROWS), width = fewer(own.last * LANES - c, TILE);
             project(&l->gate_up, 2 * I, s, group, x, m->hidden, z, t0, rows, c, width, gate);
             project(&l->gate_up, 2 * I, s, group, x, m->hidden, z, t0, rows, I + c, width, up);
             for (int64_t t = 0; t < rows; t++)
@@ -197,11 +197,11 @@ static void project_gated(const Model *m, const Layer *l, const Step *s, int gro
 
 /* The logits of the wanted tokens, for some of the fours of words. */
 static void rate_words(const Model *m, const Step *s, const X *x, Share own) {
-    for (int64_t v = own.first * FOUR; v < smaller(own.last * FOUR, m->words); v += FOUR) {
+    for (int64_t v = own.first * FOUR; v < fewer(own.last * FOUR, m->words); v += FOUR) {
         for (int64_t d = 0; d < FOUR * m->hidden; d += 64 / (int64_t)sizeof(T)) /* those after the next */
             __builtin_prefetch(m->head + (v + 2 * FOUR) * m->hidden + d);
         for (int64_t t = 0; t < s->wanted; t += FOUR) {
-            int64_t words = smaller(m->words - v, FOUR), rows = smaller(s->wanted - t, FOUR);
+            int64_t words = fewer(m->words - v, FOUR), rows = fewer(s->wanted - t, FOUR);
             float found[FOUR][FOUR];
             dots(m->head + v * m->hidden, m->hidden, words, x + t * m->hidden, m->hidden, rows, m->hidden,
                  found);
@@ -215,7 +215,7 @@ static void rate_words(const Model *m, const Step *s, const X *x, Share own) {
 #define STAGE(count, most, code)                                                                      \
     {                                                                                                 \
         Counter *counter = &counters[stage++];                                                        \
-        int64_t pieces = smaller(count, most), piece;                                                 \
+        int64_t pieces = fewer(count, most), piece;                                                 \
         while ((piece = atomic_fetch_add_explicit(&counter->taken, 1, memory_order_relaxed)) < pieces) { \
             Share own = share(count, pieces, piece);                                                  \
             code;                                                                                     \

@@ -22,7 +22,7 @@ from worker.engine.kernels.frozen_weight import DenseWeight
 from worker.engine.native.build import library
 
 SOURCE = Path(__file__).with_name("step.c")
-LANES, TILE = 16, 256  # of products.h
+LANES, TILE = 16, 256  # of numbers.h and products.h
 
 
 class NativeStep:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets.checks.contents import TEMPLATE_TOKENS, Contents
-from core.datasets.checks.similarity import VALUES, Hashes, Rows, Signatures, signature
+from core.datasets.checks.all_rows.similarity import VALUES, Hashes, Rows, Signatures, signature
+from core.datasets.checks.one_row.contents import TEMPLATE_TOKENS, Contents
 
 LEARNT_ROLES = ("user", "assistant")  # a system prompt that all rows share would make them all similar
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from core.datasets.checks.private_data import masked
+from core.datasets.checks.one_row.private_data import masked
 from core.strict_json import storable
 
 LONGEST_TEXT = 2000  # characters

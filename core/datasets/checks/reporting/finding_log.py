@@ -1,6 +1,6 @@
 """Collects findings: the first 50 of each code, and how many there are of each."""
 
-from core.datasets.checks.report import KEPT_FINDINGS, CodeCount, ContentFinding, Severity
+from core.datasets.checks.reporting.report import KEPT_FINDINGS, CodeCount, ContentFinding, Severity
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 

@@ -2,8 +2,8 @@
 
 import re
 
-from core.datasets.checks.contents import Text
-from core.datasets.checks.finding_log import FindingLog
+from core.datasets.checks.one_row.contents import Text
+from core.datasets.checks.reporting.finding_log import FindingLog
 
 PLACEHOLDER = re.compile(r"\{\{ ?(\w{1,64}) ?\}\}")
 MOST_PLACEHOLDERS = 1000  # different ones that are counted; a file with more of them teaches templates

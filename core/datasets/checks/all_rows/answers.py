@@ -1,8 +1,8 @@
 """Counts the answers of a file, as long as they are few: then the file teaches to choose among classes."""
 
-from core.datasets.checks.examples import shown_text
-from core.datasets.checks.finding_log import FindingLog
-from core.datasets.checks.report import AnswerCount
+from core.datasets.checks.one_row.examples import shown_text
+from core.datasets.checks.reporting.finding_log import FindingLog
+from core.datasets.checks.reporting.report import AnswerCount
 
 MOST_ANSWERS = 200
 LONGEST_ANSWER = 200  # characters; longer answers are no classes

@@ -1,4 +1,9 @@
-/* Vectors of sixteen numbers in fp32, and how they come from memory and go back: as T, which is bf16 or fp32. */
+/* What all parts in C share: numbers in fp32, one alone or sixteen in a vector, and how they come from memory and
+   go back.
+
+   In memory a number is a T: bf16 (as its 16 bits) if the part is built with BF16, else fp32. */
+
+#pragma once
 
 #include <math.h>
 #include <stdint.h>
@@ -7,16 +12,41 @@
 #include <immintrin.h>
 #endif
 
+/* Whether the CPU multiplies pairs of bf16. */
+#if BF16 && defined(__AVX512BF16__)
+#define PAIRS 1
+#else
+#define PAIRS 0
+#endif
+
 #define LANES 16
+#define UNROLLED _Pragma("GCC unroll 16") /* so that sums stay in registers */
+#define PARALLEL _Pragma("omp parallel for num_threads(threads) if (threads > 1)")
 
 typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint32_t uvec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint16_t hvec __attribute__((vector_size(32), aligned(2), may_alias));
+typedef int32_t pair __attribute__((aligned(2), may_alias)); /* two bf16 */
 
 #if BF16
 typedef uint16_t T;
+
+static inline float number(T t) {
+    uint32_t bits = (uint32_t)t << 16;
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+static inline T stored(float x) { /* to the nearest bf16, halves to even */
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+}
+
 static inline vec load(const T *p) { return (vec)(__builtin_convertvector(*(const hvec *)p, uvec) << 16); }
+
 static inline void store(T *p, vec v) { /* to the nearest bf16, halves to even */
 #ifdef __AVX512BF16__
     *(hvec *)p = (hvec)_mm512_cvtneps_pbh((__m512)v);
@@ -27,6 +57,9 @@ static inline void store(T *p, vec v) { /* to the nearest bf16, halves to even *
 }
 #else
 typedef float T;
+
+static inline float number(T t) { return t; }
+static inline T stored(float x) { return x; }
 static inline vec load(const T *p) { return *(const vec *)p; }
 static inline void store(T *p, vec v) { *(vec *)p = v; }
 #endif
@@ -48,11 +81,13 @@ static inline void store_some(T *p, vec v, int64_t count) {
 
 static inline vec all(float x) { return (vec){0} + x; }
 
+static inline vec chosen(ivec where, vec a, vec b) { return (vec)((where & (ivec)a) | (~where & (ivec)b)); }
+
+/* The larger and the smaller numbers of a and b. Where one of the two is NaN, that of b. */
 #ifdef __AVX512F__
 static inline vec larger(vec a, vec b) { return (vec)_mm512_max_ps((__m512)a, (__m512)b); }
 static inline vec smaller(vec a, vec b) { return (vec)_mm512_min_ps((__m512)a, (__m512)b); }
 #else
-static inline vec chosen(ivec where, vec a, vec b) { return (vec)((where & (ivec)a) | (~where & (ivec)b)); }
 static inline vec larger(vec a, vec b) { return chosen(a > b, a, b); }
 static inline vec smaller(vec a, vec b) { return chosen(a < b, a, b); }
 #endif
@@ -76,19 +111,28 @@ static inline float largest(vec v) {
 }
 #endif
 
-/* e^x with an error of some units in the last place; x is NaN or lies between -87 and 88. */
-static inline vec exponential(vec x) {
-    const float shift = 12582912.0f; /* 1.5 · 2^23: a sum with it is rounded to a whole number */
-    vec shifted = x * 1.44269504f + shift;
-    vec n = shifted - shift;
+/* e^(x - n ln 2), where n is a whole number next to x / ln 2, with an error of some units in the last place. */
+static inline vec exponential_of_rest(vec x, vec n) {
     vec r = x - n * 0.693359375f + n * 2.12194440e-4f;
     vec p = 1.9875691500e-4f * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    return (vec)((ivec)p + ((ivec)shifted << 23));
+    return p * r * r + r + 1.0f;
 }
 
-#define PARALLEL _Pragma("omp parallel for num_threads(threads) if (threads > 1)")
+/* e^x; x lies between -87 and 88, or is a NaN as arithmetic makes it. */
+static inline vec exponential(vec x) {
+    const float shift = 12582912.0f; /* 1.5 · 2^23: a sum with it is rounded to a whole number */
+    vec shifted = x * 1.44269504f + shift;
+    return (vec)((ivec)exponential_of_rest(x, shifted - shift) + ((ivec)shifted << 23));
+}
+
+/* e^x of any x: below -87 it is e^-87, above 88 it is e^88. It is slower than `exponential`. */
+static inline vec exponential_of_any(vec x) {
+    x = larger(all(-87.0f), smaller(all(88.0f), x));
+    vec t = x * 1.44269504f;
+    ivec n = __builtin_convertvector(t + chosen(t < 0, all(-0.5f), all(0.5f)), ivec);
+    return exponential_of_rest(x, __builtin_convertvector(n, vec)) * (vec)((n + 127) << 23);
+}

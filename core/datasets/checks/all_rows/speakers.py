@@ -3,8 +3,8 @@
 from array import array
 from collections.abc import Sequence
 
-from core.datasets.checks.contents import Text
-from core.datasets.checks.finding_log import FindingLog
+from core.datasets.checks.one_row.contents import Text
+from core.datasets.checks.reporting.finding_log import FindingLog
 
 INSTRUCTING = frozenset({"system", "developer"})
 ASKING = frozenset({"user"})

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from core.datasets.checks.columns import Columns
-from core.datasets.checks.finding_log import FindingLog
-from core.datasets.checks.report import LengthBin, Lengths
-from core.datasets.checks.similarity import Rows
+from core.datasets.checks.all_rows.columns import Columns
+from core.datasets.checks.all_rows.similarity import Rows
+from core.datasets.checks.reporting.finding_log import FindingLog
+from core.datasets.checks.reporting.report import LengthBin, Lengths
 
 BINS = 40  # of a histogram, at most
 BYTES_PER_TOKEN = 4.0  # of English text under the tokenizers of today's base models, about

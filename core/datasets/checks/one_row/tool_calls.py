@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jsonschema_rs
 
-from core.datasets.checks.examples import shown_text
+from core.datasets.checks.one_row.examples import shown_text
 from core.datasets.conversations import conversations
 from core.datasets.findings import quote
 from core.datasets.kinds import Kind

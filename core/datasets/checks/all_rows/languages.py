@@ -4,9 +4,9 @@ from collections import Counter
 from functools import cache, cached_property
 from typing import Any, NamedTuple
 
-from core.datasets.checks.contents import Contents
-from core.datasets.checks.finding_log import FindingLog
-from core.datasets.checks.report import LanguageCount
+from core.datasets.checks.one_row.contents import Contents
+from core.datasets.checks.reporting.finding_log import FindingLog
+from core.datasets.checks.reporting.report import LanguageCount
 
 MOST_ROWS = 2000  # whose answers are kept until the end, and then judged
 LONGEST = 600  # characters that are looked at

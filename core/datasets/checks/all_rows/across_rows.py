@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from core.datasets.checks.columns import Columns
-from core.datasets.checks.finding_log import FindingLog
-from core.datasets.checks.similarity import (
+from core.datasets.checks.all_rows.columns import Columns
+from core.datasets.checks.all_rows.similarity import (
     Hashes,
     Rows,
     earlier_equal,
@@ -12,6 +11,7 @@ from core.datasets.checks.similarity import (
     similar_in,
     sorted_places,
 )
+from core.datasets.checks.reporting.finding_log import FindingLog
 
 REMOVE = "remove the row"
 
