@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Lease, Progress
 from worker.process.periodic import Periodic, attempt
+from worker.report.rows import Rows
 
 BEAT_SECONDS = 0.5
 STATEMENT_SECONDS = 3  # twice this is what a job's slow statement may cost its neighbours
@@ -47,7 +48,7 @@ class Renewable(Protocol):
     def progress_now(self) -> Progress:
         """Return the progress to write."""
 
-    def write_reports(self, session: Session) -> int:
+    def write_reports(self, rows: Rows) -> int:
         """Write the pending reports, once the lease is renewed. Return how many."""
 
     def take_in(self, written: Written) -> None:
@@ -118,7 +119,9 @@ class Heartbeats:
         with self._sessions.begin() as session:
             limit_waits(session)
             renewed = lifecycle.renew_all(session, progress)
-            reports = {each.lease: each.write_reports(session) for each in leases if each.lease in renewed}
+            rows = Rows(session)
+            reports = {each.lease: each.write_reports(rows) for each in leases if each.lease in renewed}
+            rows.flush()
         for each in leases:
             if each.lease in renewed:
                 each.take_in(Written(asked_at, reports[each.lease], renewed[each.lease]))

@@ -20,11 +20,12 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.errors import LeaseLost
 from core.ids import new_id
 from core.jobs import lifecycle
-from core.jobs.events import record_event
+from core.jobs.events import EVENT, event_row
 from core.jobs.lifecycle import PREPARING, Lease, Progress
 from core.tables import Metric
 from worker.report.heartbeats import Heartbeats, Written
 from worker.report.reporter import JobEvent, Reporter, StepMetrics
+from worker.report.rows import Rows
 
 RETRY_SECONDS = 0.2
 
@@ -64,7 +65,7 @@ class JobLease(Reporter):
         self._sessions = sessions
         self.writing = threading.Lock()
         self._heartbeats = heartbeats or Heartbeats(sessions)
-        self._pending: list[Write] = []
+        self._pending: list[Callable[[Rows], object]] = []
         self._progress = replace(lease.last_progress, phase=PREPARING)
         self._progress_at = claimed_at
         self._renewed_at = claimed_at
@@ -92,24 +93,24 @@ class JobLease(Reporter):
         job_id, once_as = self.lease.job_id, event.once_as
         # The id is made here, so that a flush that is repeated after a lost answer adds no second event
         event_id = f"ftevent-{_digest(job_id, once_as)}" if once_as else new_id("ftevent-")
-        self._pending.append(
-            lambda session: record_event(session, job_id, event.message, event_id=event_id, **event.options)
-        )
+        row = event_row(job_id, event.message, event_id, **event.options)
+        self._pending.append(lambda rows: rows.add(EVENT, row))
 
     def metrics(self, metrics: StepMetrics, message: str) -> None:
         """Write one step's metrics as a row of the series, and as the event that OpenAI's clients read."""
-        event_id = new_id("ftevent-")
+        job_id, data = self.lease.job_id, metrics.data
+        values = {"job_id": job_id, "step": metrics.step, "data": data}
+        event = event_row(job_id, message, new_id("ftevent-"), data=data, type="metrics")
 
-        def write(session: Session) -> None:
-            job_id, data = self.lease.job_id, metrics.data
-            session.execute(METRIC, {"job_id": job_id, "step": metrics.step, "data": data})
-            record_event(session, job_id, message, data=data, type="metrics", event_id=event_id)
+        def write(rows: Rows) -> None:
+            rows.add(METRIC, values)
+            rows.add(EVENT, event)
 
         self._pending.append(write)
 
     def write(self, write: Write) -> None:
         """Run `write` in the next fenced transaction. It must change nothing if it is run a second time."""
-        self._pending.append(write)
+        self._pending.append(lambda rows: write(rows.flush()))
 
     def commit(self, write: Callable[[Session], T]) -> T:
         """Write all pending reports, then run `write`, in one fenced transaction. Return its result.
@@ -140,11 +141,11 @@ class JobLease(Reporter):
         left = progress.seconds_left
         return replace(progress, seconds_left=None if left is None else max(0.0, left - age))
 
-    def write_reports(self, session: Session) -> int:
+    def write_reports(self, rows: Rows) -> int:
         """Write the pending reports, and return how many. The transaction has renewed the lease."""
         pending = self._pending[:]  # the training thread may append meanwhile
         for write in pending:
-            write(session)
+            write(rows)
         return len(pending)
 
     def take_in(self, written: Written) -> None:
@@ -162,8 +163,9 @@ class JobLease(Reporter):
         with self._sessions.begin() as session:
             lifecycle.owned_job(session, self.lease)  # the job before its run, as in every transaction
             pause_requested = lifecycle.renew(session, self.lease, self.progress_now())
-            reports = self.write_reports(session)
-            result = write(session)
+            rows = Rows(session)
+            reports = self.write_reports(rows)
+            result = write(rows.flush())
         self.take_in(Written(asked_at, reports, pause_requested))
         return result
 
