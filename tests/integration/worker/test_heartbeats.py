@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import event, select, text, update
 
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Progress
@@ -165,21 +165,35 @@ def test_heartbeats_of_two_trainers_and_cancels_do_not_wait_for_each_other_in_a_
         assert [lease for lease in (*mine, *others) if lease.lost] == cancelled
 
 
-def test_two_transactions_that_renew_the_same_leases_do_not_wait_for_each_other_in_a_circle(
-    api: Api, cohort: list[JobLease]
-) -> None:
-    """After a broken connection, a statement may still run while the next beat sends the same one."""
+def test_runs_are_locked_in_the_order_of_their_jobs(api: Api, cohort: list[JobLease]) -> None:
+    """Else two transactions that lock the same runs, such as a beat and a scan, could each wait for the other."""
     for lease in cohort:
         lease.close()
-    progress = {lease.lease: Progress("training", 1, 9) for lease in cohort}
-    backwards = dict(reversed(progress.items()))
+    ids = sorted(lease.lease.job_id for lease in cohort)
+    backwards = dict.fromkeys(
+        sorted((lease.lease for lease in cohort), key=lambda lease: lease.job_id, reverse=True),
+        Progress("training", 1, 9),
+    )
 
-    def renew(leases: dict[lifecycle.Lease, Progress]) -> None:
-        for _ in range(BEATS):
-            with api.sessions.begin() as session:
-                assert len(lifecycle.renew_all(session, leases)) == COHORT
+    def renew() -> None:
+        with api.sessions.begin() as session:
+            assert lifecycle.renew_all(session, backwards).keys() == backwards.keys()
 
-    at_once(lambda: renew(progress), lambda: renew(backwards))
+    with api.sessions() as session, ThreadPoolExecutor(1) as pool:
+        session.execute(select(Run).where(Run.job_id == ids[8]).with_for_update())
+        renewed = pool.submit(renew)
+        wait_for(lambda: waits_for_a_lock(api))
+        with api.sessions() as other:
+            free = select(Run.job_id).where(Run.job_id.in_(ids)).with_for_update(skip_locked=True)
+            assert sorted(other.scalars(free)) == ids[9:]
+        session.rollback()
+        renewed.result()
+
+
+def waits_for_a_lock(api: Api) -> bool:
+    query = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')")
+    with api.sessions() as session:
+        return bool(session.execute(query).scalar_one())
 
 
 def at_once(*calls: Callable[[], None]) -> None:
