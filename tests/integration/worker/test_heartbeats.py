@@ -113,9 +113,7 @@ def told(api: Api, message: str) -> list[str]:
         return list(session.scalars(select(Event.job_id).where(Event.message == message)))
 
 
-def test_a_request_to_pause_reaches_its_job_alone(
-    alice: Tenant, cohort: list[JobLease]
-) -> None:
+def test_a_request_to_pause_reaches_its_job_alone(alice: Tenant, cohort: list[JobLease]) -> None:
     asked = cohort[5]
     answer = alice.http.post(f"/v1/fine_tuning/jobs/{asked.lease.job_id}/pause")
     assert answer.status_code == 200, answer.text
@@ -166,7 +164,7 @@ def test_heartbeats_of_two_trainers_and_cancels_do_not_wait_for_each_other_in_a_
 
 
 def test_runs_are_locked_in_the_order_of_their_jobs(api: Api, cohort: list[JobLease]) -> None:
-    """Else two transactions that lock the same runs, such as a beat and a scan, could each wait for the other."""
+    """Else two transactions that lock the same runs could each wait for the other."""
     for lease in cohort:
         lease.close()
     ids = sorted(lease.lease.job_id for lease in cohort)
