@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Subquery, case, func, literal, select
+from sqlalchemy import Select, Subquery, case, func, literal, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
@@ -108,16 +109,8 @@ def claim_due(session: Session, limit: int, per_project: int, busy: Collection[M
     `busy` are the messages that the caller is still sending. With these, a project has at most `per_project`
     messages. The project with the fewest comes first.
     """
-    due = _due_by_project(busy)
-    rows = session.execute(
-        select(WebhookDelivery, WebhookEndpoint, func.now())
-        .join(due, due.c.id == WebhookDelivery.id)
-        .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
-        .where(WebhookDelivery.next_attempt_at <= func.now(), due.c.place <= per_project)
-        .order_by(due.c.place, WebhookDelivery.next_attempt_at)
-        .limit(limit)
-        .with_for_update(of=WebhookDelivery, skip_locked=True)
-    )
+    at_work = tuple((message.endpoint_id, message.project_id) for message in busy)
+    rows = session.execute(_due(limit, per_project, at_work))
     messages = []
     for delivery, endpoint, now in rows:
         delivery.attempts += 1
@@ -139,10 +132,28 @@ def claim_due(session: Session, limit: int, per_project: int, busy: Collection[M
     return messages
 
 
-def _due_by_project(busy: Collection[Message]) -> Subquery:
-    """Return the query for the first due delivery of each endpoint that is not busy.
+@lru_cache(maxsize=1)  # workers ask every second, most often with nothing at work; building takes longest
+def _due(
+    limit: int, per_project: int, at_work: tuple[tuple[str, str], ...]
+) -> Select[WebhookDelivery, WebhookEndpoint, datetime]:
+    """Return the query for the deliveries to send now, locked, with their endpoints and the present time."""
+    due = _due_by_project(at_work)
+    return (
+        select(WebhookDelivery, WebhookEndpoint, func.now())
+        .join(due, due.c.id == WebhookDelivery.id)
+        .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
+        .where(WebhookDelivery.next_attempt_at <= func.now(), due.c.place <= per_project)
+        .order_by(due.c.place, WebhookDelivery.next_attempt_at)
+        .limit(limit)
+        .with_for_update(of=WebhookDelivery, skip_locked=True)
+    )
 
-    `place` numbers the deliveries of each project, and goes on after those that are busy.
+
+def _due_by_project(at_work: Collection[tuple[str, str]]) -> Subquery:
+    """Return the query for the first due delivery of each endpoint that is not at work.
+
+    `at_work` are the ids of endpoints and their projects. `place` numbers the deliveries of each project, and
+    goes on after those that are at work.
     """
     first = (
         select(
@@ -152,14 +163,14 @@ def _due_by_project(busy: Collection[Message]) -> Subquery:
         .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
         .where(
             WebhookDelivery.next_attempt_at <= func.now(),
-            WebhookDelivery.endpoint_id.not_in({message.endpoint_id for message in busy}),
+            WebhookDelivery.endpoint_id.not_in({endpoint for endpoint, _ in at_work}),
             WebhookEndpoint.disabled_at.is_(None),
         )
         .order_by(WebhookDelivery.endpoint_id, WebhookDelivery.next_attempt_at)
         .subquery()
     )
-    at_work = Counter(message.project_id for message in busy)
-    before = case(at_work, value=first.c.project_id, else_=0) if at_work else literal(0)
+    counts = Counter(project for _, project in at_work)
+    before = case(counts, value=first.c.project_id, else_=0) if counts else literal(0)
     within = func.row_number().over(partition_by=first.c.project_id, order_by=first.c.due_at)
     return select(first.c.id, (before + within).label("place")).subquery()
 

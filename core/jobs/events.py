@@ -35,14 +35,18 @@ def record_event(
     The caller has locked the job's open run, or the job itself if no run is open. So the events of a job are
     committed in the order of their numbers.
     """
-    session.execute(EVENT, {**_values(job_id, message, event_id), **options})
+    session.execute(EVENT, event_row(job_id, message, event_id, **options))
 
 
 def record_messages(session: Session, job_id: str, *messages: str) -> None:
     """Append several messages to the job's log. It needs the same lock as `record_event`."""
-    session.execute(EVENT, [_values(job_id, message) for message in messages])
+    session.execute(EVENT, [event_row(job_id, message) for message in messages])
 
 
-def _values(job_id: str, message: str, event_id: str | None = None) -> dict[str, Any]:
+def event_row(
+    job_id: str, message: str, event_id: str | None = None, **options: Unpack[EventOptions]
+) -> dict[str, Any]:
+    """Return the parameters of `EVENT` for one event. It needs the same lock as `record_event`."""
     which = {"id": event_id or new_id("ftevent-"), "job_id": job_id}
-    return {**which, "level": "info", "type": "message", "message": storable(message), "data": None}
+    defaults = {"level": "info", "type": "message", "message": storable(message), "data": None}
+    return {**which, **defaults, **options}

@@ -7,9 +7,10 @@ TaskLeaseLost and writes nothing: the task was cancelled, or another process has
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ScalarSelect, func, or_, select, update
+from sqlalchemy import ScalarSelect, Select, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core.database import from_now
@@ -56,21 +57,7 @@ def take(session: Session, holder: str, kinds: Collection[str] = TASK_KINDS) -> 
     only tasks of these kinds count. None is returned if nothing waits, or if this call ended a task that was
     lost too often.
     """
-    other = aliased(Task)
-    served = select(func.max(func.greatest(other.started_at, other.held_until))).where(
-        other.project_id == Task.project_id, other.kind.in_(kinds), other.deleted_at.is_(None)
-    )
-    unasked = Task.started_by_job & (Task.kind == "portability")
-    lost = Task.held_until <= func.now()
-    due = or_(Task.held_until.is_(None), lost)
-    next_task = (
-        select(Task)
-        .where(Task.finished_at.is_(None), Task.kind.in_(kinds), due)
-        .order_by(unasked, _running_of_project(kinds), served.scalar_subquery().nulls_first(), Task.id)
-        .limit(1)
-        .with_for_update(of=Task, skip_locked=True)
-    )
-    task = session.scalars(next_task).one_or_none()
+    task = session.scalars(_next_task(tuple(kinds))).one_or_none()
     if task is None:
         return None
     if task.status == "running" and not _survives_a_loss(task):
@@ -166,6 +153,25 @@ def release(session: Session, lease: TaskLease, delay: float) -> None:
     Raises TaskLeaseLost.
     """
     _requeue(_held(session, lease), from_now(delay))
+
+
+@cache  # workers ask every second, and to build it takes longer than to ask
+def _next_task(kinds: tuple[str, ...]) -> Select[Task]:
+    """Return the query for the next task of these kinds, locked."""
+    other = aliased(Task)
+    served = select(func.max(func.greatest(other.started_at, other.held_until))).where(
+        other.project_id == Task.project_id, other.kind.in_(kinds), other.deleted_at.is_(None)
+    )
+    unasked = Task.started_by_job & (Task.kind == "portability")
+    lost = Task.held_until <= func.now()
+    due = or_(Task.held_until.is_(None), lost)
+    return (
+        select(Task)
+        .where(Task.finished_at.is_(None), Task.kind.in_(kinds), due)
+        .order_by(unasked, _running_of_project(kinds), served.scalar_subquery().nulls_first(), Task.id)
+        .limit(1)
+        .with_for_update(of=Task, skip_locked=True)
+    )
 
 
 def _running_of_project(kinds: Collection[str]) -> ScalarSelect[int]:

@@ -20,15 +20,21 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.errors import LeaseLost
 from core.ids import new_id
 from core.jobs import lifecycle
-from core.jobs.events import record_event
+from core.jobs.events import EVENT, event_row
 from core.jobs.lifecycle import PREPARING, Lease, Progress
 from core.tables import Metric
-from worker.report.heartbeats import Heartbeats, Written, limit_waits
+from worker.report.heartbeats import Heartbeats, Written
 from worker.report.reporter import JobEvent, Reporter, StepMetrics
+from worker.report.rows import Rows
 
 RETRY_SECONDS = 0.2
 
 log = structlog.get_logger()
+
+ROW = insert(Metric)
+METRIC = ROW.on_conflict_do_update(
+    index_elements=[Metric.job_id, Metric.step], set_={"data": ROW.excluded.data}
+)
 
 Write = Callable[[Session], object]
 T = TypeVar("T")
@@ -59,17 +65,12 @@ class JobLease(Reporter):
         self._sessions = sessions
         self.writing = threading.Lock()
         self._heartbeats = heartbeats or Heartbeats(sessions)
-        self._pending: list[Write] = []
+        self._pending: list[Callable[[Rows], object]] = []
         self._progress = replace(lease.last_progress, phase=PREPARING)
         self._progress_at = claimed_at
         self._renewed_at = claimed_at
         self._lost = False
         self._heartbeats.add(self)
-
-    @property
-    def seconds(self) -> float:
-        """The seconds after which the lease runs out without a renewal."""
-        return self.lease.seconds
 
     @property
     def lost(self) -> bool:
@@ -92,30 +93,24 @@ class JobLease(Reporter):
         job_id, once_as = self.lease.job_id, event.once_as
         # The id is made here, so that a flush that is repeated after a lost answer adds no second event
         event_id = f"ftevent-{_digest(job_id, once_as)}" if once_as else new_id("ftevent-")
-        self._pending.append(
-            lambda session: record_event(session, job_id, event.message, event_id=event_id, **event.options)
-        )
+        row = event_row(job_id, event.message, event_id, **event.options)
+        self._pending.append(lambda rows: rows.add(EVENT, row))
 
     def metrics(self, metrics: StepMetrics, message: str) -> None:
         """Write one step's metrics as a row of the series, and as the event that OpenAI's clients read."""
-        event_id = new_id("ftevent-")
+        job_id, data = self.lease.job_id, metrics.data
+        values = {"job_id": job_id, "step": metrics.step, "data": data}
+        event = event_row(job_id, message, new_id("ftevent-"), data=data, type="metrics")
 
-        def write(session: Session) -> None:
-            row = insert(Metric).values(job_id=self.lease.job_id, step=metrics.step, data=metrics.data)
-            session.execute(
-                row.on_conflict_do_update(
-                    index_elements=[Metric.job_id, Metric.step], set_={"data": row.excluded.data}
-                )
-            )
-            record_event(
-                session, self.lease.job_id, message, data=metrics.data, type="metrics", event_id=event_id
-            )
+        def write(rows: Rows) -> None:
+            rows.add(METRIC, values)
+            rows.add(EVENT, event)
 
         self._pending.append(write)
 
     def write(self, write: Write) -> None:
         """Run `write` in the next fenced transaction. It must change nothing if it is run a second time."""
-        self._pending.append(write)
+        self._pending.append(lambda rows: write(rows.flush()))
 
     def commit(self, write: Callable[[Session], T]) -> T:
         """Write all pending reports, then run `write`, in one fenced transaction. Return its result.
@@ -127,7 +122,7 @@ class JobLease(Reporter):
             self.check()
             try:
                 with self.writing:
-                    return self._flush(self._lock_job, write)
+                    return self._flush(write)
             except DBAPIError as error:
                 if not _passing(error):
                     raise
@@ -140,29 +135,18 @@ class JobLease(Reporter):
         with self.writing:  # what is being written comes to its end
             pass
 
-    def renew(self) -> None:
-        """Renew the lease and write the pending reports, in a transaction of its own.
+    def progress_now(self) -> Progress:
+        """Return the last progress, with the time left counted from now, because a step may take minutes."""
+        progress, age = self._progress, time.monotonic() - self._progress_at
+        left = progress.seconds_left
+        return replace(progress, seconds_left=None if left is None else max(0.0, left - age))
 
-        Whoever writes for the lease meanwhile renews it too. After an error, the next beat tries again. A
-        lease that is never renewed runs out by itself.
-        """
-        if not self.writing.acquire(blocking=False):
-            return
-        try:
-            self._flush(limit_waits, _nothing)
-        except LeaseLost:
-            self._lost = True
-            self._heartbeats.remove(self)
-        finally:
-            self.writing.release()
-
-    def write_reports(self, session: Session, asked_at: float) -> Written:
-        """Renew the lease and write the pending reports. The caller holds `writing`. Raises LeaseLost."""
-        count = len(self._pending)  # the training thread may append meanwhile
-        pause_requested = lifecycle.renew(session, self.lease, self._progress_now())
-        for pending in self._pending[:count]:
-            pending(session)
-        return Written(asked_at, count, pause_requested)
+    def write_reports(self, rows: Rows) -> int:
+        """Write the pending reports, and return how many. The transaction has renewed the lease."""
+        pending = self._pending[:]  # the training thread may append meanwhile
+        for write in pending:
+            write(rows)
+        return len(pending)
 
     def take_in(self, written: Written) -> None:
         """Take in what has been committed. The caller holds `writing`."""
@@ -170,32 +154,24 @@ class JobLease(Reporter):
         self._renewed_at = written.asked_at
         self.pause_requested = written.pause_requested
 
-    def _lock_job(self, session: Session) -> None:
-        """Lock the job before its run, which `write_reports` locks: all transactions lock in this order."""
-        lifecycle.owned_job(session, self.lease)
+    def lose(self) -> None:
+        """Take in that the lease is gone."""
+        self._lost = True
 
-    def _flush(self, before: Write, write: Callable[[Session], T]) -> T:
+    def _flush(self, write: Callable[[Session], T]) -> T:
         asked_at = time.monotonic()
         with self._sessions.begin() as session:
-            before(session)
-            written = self.write_reports(session, asked_at)
-            result = write(session)
-        self.take_in(written)
+            lifecycle.owned_job(session, self.lease)  # the job before its run, as in every transaction
+            pause_requested = lifecycle.renew(session, self.lease, self.progress_now())
+            rows = Rows(session)
+            reports = self.write_reports(rows)
+            result = write(rows.flush())
+        self.take_in(Written(asked_at, reports, pause_requested))
         return result
-
-    def _progress_now(self) -> Progress:
-        """Return the last progress, with the time left counted from now, because a step may take minutes."""
-        progress, age = self._progress, time.monotonic() - self._progress_at
-        left = progress.seconds_left
-        return replace(progress, seconds_left=None if left is None else max(0.0, left - age))
 
 
 def _digest(job_id: str, name: str) -> str:
     return hashlib.sha256(f"{job_id} {name}".encode()).hexdigest()[:32]
-
-
-def _nothing(_session: Session) -> None:
-    """Write nothing: a heartbeat writes only the pending reports."""
 
 
 def _passing(error: DBAPIError) -> bool:

@@ -22,6 +22,16 @@ LEASE_SECONDS = 120  # longer than any library waits for its server before it ra
 DELAYS = (30, 2 * 60, 10 * 60, 3600, 3 * 3600, 8 * 3600)
 MAX_POINTS = 100  # the most steps between two renewals of the lease: MLflow needs a request for each step
 REPORTABLE = ("running", "succeeded", "failed", "cancelled")
+# Built once, since workers ask every second
+DUE = (
+    select(Tracker)
+    .join(Job, Job.id == Tracker.job_id)
+    .where(Tracker.ended_at.is_(None), Tracker.held_until <= func.now())
+    .where(Job.status.in_(REPORTABLE), Job.deleted_at.is_(None))
+    .order_by(Tracker.held_until)
+    .limit(1)
+    .with_for_update(of=Tracker, skip_locked=True)
+)
 
 
 class TrackerLeaseLost(TuneryError):
@@ -50,16 +60,7 @@ def take(session: Session, holder: str) -> TrackerLease | None:
 
     If the lease of a lost process ran out, count the failure and return None.
     """
-    due = (
-        select(Tracker)
-        .join(Job, Job.id == Tracker.job_id)
-        .where(Tracker.ended_at.is_(None), Tracker.held_until <= func.now())
-        .where(Job.status.in_(REPORTABLE), Job.deleted_at.is_(None))
-        .order_by(Tracker.held_until)
-        .limit(1)
-        .with_for_update(of=Tracker, skip_locked=True)
-    )
-    tracker = session.scalars(due).one_or_none()
+    tracker = session.scalars(DUE).one_or_none()
     if tracker is None:
         return None
     if tracker.holder is not None:

@@ -8,8 +8,9 @@
 
 A queued job can be paused too, and a queued, running or paused job can be cancelled. A job that has ended can
 be deleted, which changes no status. `client` has the changes that a client asks for, `worker` the writes of
-the worker that holds the job, and `loss` the changes that follow the loss of a trainer. They share `status`,
-`locks` and `lease`. Callers use the names below: `lifecycle.claim(…)`.
+the worker that holds the job, `renewal` the renewals of its leases, and `loss` the changes that follow the
+loss of a trainer. They share `status`, `locks` and `lease`. Callers use the names below:
+`lifecycle.claim(…)`.
 
 Every function works inside the caller's transaction and never commits. A worker's write carries the job's
 id, and the fence and token of its lease. If they no longer name an open run, it raises LeaseLost and nothing
@@ -29,6 +30,7 @@ from core.jobs.lifecycle.loss import (
     release_expired_runs,
     release_runs_of,
 )
+from core.jobs.lifecycle.renewal import renew, renew_all
 from core.jobs.lifecycle.status import TRANSITIONS
 from core.jobs.lifecycle.worker import (
     claim,
@@ -41,7 +43,6 @@ from core.jobs.lifecycle.worker import (
     record_checkpoint,
     record_data_check,
     release,
-    renew,
 )
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "release_expired_runs",
     "release_runs_of",
     "renew",
+    "renew_all",
     "resume",
     "submit",
 ]

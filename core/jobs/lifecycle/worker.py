@@ -1,4 +1,4 @@
-"""The writes of a worker: it claims a job, renews its lease, records checkpoints, ends or returns the job.
+"""The writes of a worker: it claims a job, records checkpoints, ends or returns the job.
 
 Each write carries the job's id, fence and token. If they no longer name an open run, it raises LeaseLost and
 writes nothing.
@@ -17,7 +17,7 @@ from core.ids import new_id
 from core.jobs import queue
 from core.jobs.events import record_event, record_messages
 from core.jobs.lifecycle.lease import NO_PROGRESS, Lease, Progress
-from core.jobs.lifecycle.locks import is_open_run, lease_lost, owned_job
+from core.jobs.lifecycle.locks import owned_job
 from core.jobs.lifecycle.status import (
     end_run,
     fail_job,
@@ -84,24 +84,6 @@ def claim(
     )
     record_event(session, job.id, message, data={"code": "claimed"})
     return lease
-
-
-def renew(session: Session, lease: Lease, progress: Progress) -> bool:
-    """Extend the lease and write the run's progress. Return whether to pause. Raises LeaseLost.
-
-    The statement changes only the row of the run, not the row of the job, so that heartbeats do not block the
-    queue.
-    """
-    renewed = session.execute(
-        update(Run)
-        .where(*is_open_run(lease))
-        .values(expires_at=from_now(lease.seconds), **vars(progress))
-        .returning(Run.pause_requested_at)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
-    if renewed is None:
-        raise lease_lost(lease)
-    return renewed.pause_requested_at is not None
 
 
 def record_checkpoint(session: Session, lease: Lease, checkpoint: Checkpoint) -> None:

@@ -89,7 +89,7 @@ def outlasts_its_run(api: Api, job_lease: JobLease) -> bool:
     with api.sessions() as session:
         left = Run.expires_at - func.clock_timestamp()
         in_database = session.scalars(select(left).where(Run.job_id == job_lease.lease.job_id)).one()
-    believed = job_lease._renewed_at + job_lease.seconds - time.monotonic()
+    believed = job_lease._renewed_at + job_lease.lease.seconds - time.monotonic()
     return believed > in_database.total_seconds()
 
 
@@ -117,7 +117,7 @@ def test_no_lease_outlasts_its_run_behind_another_job_s_slow_reports(
     for lease in beside:
         lease.close()
     beside[0].write(lambda session: session.execute(text("SELECT pg_sleep(0.5)")))
-    assert beside[0]._heartbeats._renew_together(beside)
+    beside[0]._heartbeats._renew(beside)
     assert not any(outlasts_its_run(api, lease) for lease in beside)
 
 
