@@ -40,7 +40,8 @@ Makespan: from the start of the first process until the last adapter is saved. F
 request until the API has the last adapter, with the base model loaded. If a trainer ran fewer than {jobs}
 jobs, the makespan is the mean time of its jobs, times {jobs}. The validation loss is
 the mean over the first {turns} jobs, and "ours" is the loss of the cohort. The service shuffles the rows of a
-job.
+job, so it takes the rows of the shuffled cohort. In this file, rows that begin alike are neighbours: shuffled
+rows share fewer tokens.
 """
 
 

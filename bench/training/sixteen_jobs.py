@@ -85,6 +85,9 @@ def ways(trainers: Sequence[Trainer], pythons: dict[str, Path | None], jobs: Job
     base, models = ["--base", str(jobs.base)], ["--models", str(jobs.base.parents[1])]
     found: dict[str, Way] = {
         OURS: partial(in_one_process, module="bench.training.cohort", options=base),
+        f"{OURS}, shuffled": partial(
+            in_one_process, module="bench.training.cohort", options=[*base, "--shuffled"]
+        ),
         "Tunery, the service": partial(in_one_process, module="bench.training.service", options=models),
         "Tunery, in turn, base loaded once": partial(
             in_one_process, module="bench.training.cohort", options=[*base, "--in-turn"]

@@ -6,8 +6,8 @@ from core.estimates.lanes import MAX_LANES
 # MALLOC_…: by default, glibc gives large blocks back to the system and faults them in again in every step.
 # Keeping the blocks nearly doubles the speed on a CPU. Each lane of the engine has its own arena: lanes that
 # share an arena wait for each other.
-# ONEDNN_…: oneDNN keeps the code of the shapes that it multiplied last, of 0.4 MB each. A micro-batch of six
-# jobs with other ranks has 200. If they do not all fit, each of them is compiled anew in every layer.
+# ONEDNN_…: oneDNN keeps the code of the shapes that it multiplied last. A micro-batch of six small jobs has
+# 200. If they do not all fit, each of them is compiled anew in every layer; room for 1,024 takes memory only.
 # LRU_CACHE_CAPACITY: PyTorch keeps a description of each of these shapes too, by default of 1,024 in each
 # thread, 0.15 MB each. A description is of little use without oneDNN's code for it.
 # PYTORCH_ALLOC_CONF: on a GPU, PyTorch's blocks grow in place. Otherwise blocks for micro-batches of other
