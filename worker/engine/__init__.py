@@ -24,4 +24,4 @@ needs more letters explains them in its docstring; they hold in that module alon
 
 from worker.engine.bitsandbytes_import import import_without_compiler
 
-import_without_compiler()
+import_without_compiler()  # here, before any module of the engine imports PEFT

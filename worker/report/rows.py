@@ -1,4 +1,4 @@
-"""Rows of the reports of many jobs, inserted together: a statement of its own costs more than the row."""
+"""Rows of the reports of many jobs, inserted by one call: a call for each row costs more than the row."""
 
 from typing import Any
 
@@ -7,7 +7,11 @@ from sqlalchemy.orm import Session
 
 
 class Rows:
-    """The rows that a transaction is to insert. Those of one statement keep their order."""
+    """The rows that a transaction is to insert. Those of one statement keep their order.
+
+    Two of them may have the same key, as the metrics of a step that is evaluated later. So the driver sends a
+    statement for each row: one statement that updates on conflict may not meet a row twice.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -1,6 +1,7 @@
 """Renews leases: all of a trainer's in one statement, since it renews them twice a second."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import ARRAY, Double, Update, bindparam, column, func, select, update
 from sqlalchemy.orm import Session
@@ -10,7 +11,8 @@ from core.jobs.lifecycle.locks import lease_lost
 from core.tables import Run
 
 KEY = ("job_id", "fence", "token")
-PROGRESS = tuple(vars(NO_PROGRESS))
+RUNS = Run.metadata.tables[Run.__tablename__]  # without the ORM, which would take as long again
+PROGRESS = {name: RUNS.c[name].type.python_type for name in vars(NO_PROGRESS)}
 
 
 def renew(session: Session, lease: Lease, progress: Progress) -> bool:
@@ -28,7 +30,10 @@ def renew_all(session: Session, progress: Mapping[Lease, Progress]) -> dict[Leas
     the queue.
     """
     values = {_array(name): [getattr(lease, name) for lease in progress] for name in (*KEY, "seconds")}
-    values |= {_array(name): [getattr(each, name) for each in progress.values()] for name in PROGRESS}
+    values |= {
+        _array(name): [_as(kind, getattr(each, name)) for each in progress.values()]
+        for name, kind in PROGRESS.items()
+    }
     renewed = {run.token: run.pause_requested_at is not None for run in session.execute(RENEWAL, values)}
     return {lease: renewed[lease.token] for lease in progress if lease.token in renewed}
 
@@ -39,8 +44,7 @@ def _renewal() -> Update:
     All runs are locked in the order of their jobs. So two transactions that lock several runs cannot wait for
     each other.
     """
-    runs = Run.metadata.tables[Run.__tablename__]  # without the ORM, which would take as long again
-    run = runs.c
+    run = RUNS.c
     columns = [column(name, run[name].type) for name in (*KEY, *PROGRESS)] + [column("seconds", Double())]
     arrays = [bindparam(_array(each.name), type_=ARRAY(each.type)) for each in columns]
     asked = func.unnest(*arrays).table_valued(*columns).render_derived("asked")
@@ -48,16 +52,21 @@ def _renewal() -> Update:
         select(*asked.c)
         .where(*(run[name] == asked.c[name] for name in KEY), run.ended_at.is_(None))
         .order_by(asked.c.job_id)
-        .with_for_update(of=runs, key_share=True)
+        .with_for_update(of=RUNS, key_share=True)
         .cte("held")
     )
     lasts = func.make_interval(0, 0, 0, 0, 0, 0, held.c.seconds)
     return (
-        update(runs)
+        update(RUNS)
         .where(run.job_id == held.c.job_id, run.fence == held.c.fence)
         .values(expires_at=func.now() + lasts, **{name: held.c[name] for name in PROGRESS})
         .returning(run.token, run.pause_requested_at)
     )
+
+
+def _as(kind: type, value: Any) -> Any:
+    """Return the value in its column's type: the driver refuses a list in which 1 stands beside 0.5."""
+    return None if value is None else kind(value)
 
 
 def _array(name: str) -> str:

@@ -76,7 +76,8 @@ def test_sixteen_leases_are_renewed_by_one_statement_with_the_progress_of_each(
         lease.close()  # no heartbeat but the following one
     before = runs_of(api, cohort)
     for step, lease in enumerate(cohort):
-        lease.progress(Progress("training", step, 99, 0.5 * step, None, 7 * step, None, 1.5 + step, step))
+        epoch = 0.5 * step if step % 2 else step // 2  # whole numbers beside fractions
+        lease.progress(Progress("training", step, 99, epoch, None, 7 * step, None, 1.5 + step, step))
     with statements(api) as said:
         cohort[0]._heartbeats._renew(cohort)
     assert [statement.split()[0] for statement in said] == ["SELECT", "WITH"], "the limits, and the renewal"
@@ -87,6 +88,17 @@ def test_sixteen_leases_are_renewed_by_one_statement_with_the_progress_of_each(
         assert (run.phase, run.step, run.total_steps, run.epoch) == ("training", step, 99, 0.5 * step)
         assert (run.tokens_per_second, run.trained_tokens, run.seconds_left) == (None, 7 * step, None)
         assert (run.best_valid_loss, run.best_step) == (1.5 + step, step)
+
+
+def test_the_reports_of_all_jobs_are_inserted_by_one_call_each(api: Api, cohort: list[JobLease]) -> None:
+    for lease in cohort:
+        lease.close()
+    for lease in cohort:
+        lease.metrics(StepMetrics(1, {"step": 1}), "a step of each")
+    with statements(api) as said:
+        cohort[0]._heartbeats._renew(cohort)
+    assert [statement.split()[0] for statement in said] == ["SELECT", "WITH", "INSERT", "INSERT"]
+    assert set(told(api, "a step of each")) == {lease.lease.job_id for lease in cohort}
 
 
 def test_a_lost_lease_loses_itself_alone(api: Api, cohort: list[JobLease]) -> None:
@@ -136,9 +148,10 @@ def test_two_leases_of_one_job_are_told_apart(api: Api, alice: Tenant) -> None:
         assert [tuple(row) for row in steps] == [(1, 0), (2, 3)]
 
 
-def test_heartbeats_of_two_trainers_and_cancels_do_not_wait_for_each_other_in_a_circle(
+def test_heartbeats_and_cancels_do_not_wait_for_each_other_in_a_circle(
     api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A cancel locks a job and then its run; a heartbeat holds runs while it writes events of their jobs."""
     monkeypatch.setattr("worker.report.heartbeats.limit_waits", lambda _session: None)  # which would hide it
     with trainer(api, alice, 8) as mine, trainer(api, alice, 8) as others:
         for lease in mine + others:
@@ -177,7 +190,7 @@ def test_runs_are_locked_in_the_order_of_their_jobs(api: Api, cohort: list[JobLe
         with api.sessions.begin() as session:
             assert lifecycle.renew_all(session, backwards).keys() == backwards.keys()
 
-    with api.sessions() as session, ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, api.sessions() as session:  # a failure frees the row, then waits
         session.execute(select(Run).where(Run.job_id == ids[8]).with_for_update())
         renewed = pool.submit(renew)
         wait_for(lambda: waits_for_a_lock(api))

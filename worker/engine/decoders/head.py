@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from core.estimates.workspace import CHUNK_TOKENS
 from worker.engine.decoders.layer_weight import weight_of
-from worker.engine.kernels.loss import TokenLosses, token_losses
+from worker.engine.kernels.loss import TokenLosses, chunk_tokens, token_losses
 from worker.engine.kernels.operations import operations_on
 
 # Names in models' configurations
@@ -76,8 +75,9 @@ def head_losses(
         blocks = operations_on(hidden_SD.device).block_losses
         return token_losses(hidden_SD, head_VD, labels_S, weights_S, blocks)
     nll, correct = [], []
-    for start in range(0, len(labels_S), CHUNK_TOKENS):
-        chunk = slice(start, start + CHUNK_TOKENS)
+    length = chunk_tokens(len(labels_S))
+    for start in range(0, len(labels_S), length):
+        chunk = slice(start, start + length)
         # The backward pass computes the logits again, so the full logits never exist at once
         nll_C, correct_C = checkpoint(
             _nll, hidden_SD[chunk], head_VD, softcap, labels_S[chunk], use_reentrant=False

@@ -178,13 +178,13 @@ def test_the_chunks_of_the_head_are_as_few_as_they_may_be_and_even(tokens: int) 
 
 @DTYPES
 def test_cross_entropy_in_chunks(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss, "CHUNK_TOKENS", 8)
+    monkeypatch.setattr(loss, "CHUNK_TOKENS", 16)
     monkeypatch.setattr(loss, "BLOCK_TOKENS", 3)
     torch.manual_seed(0)
     head = torch.randn(100, 32).to(dtype)
-    labels = torch.randint(0, 100, (30,))
-    weights = torch.rand(30)
-    hidden = torch.randn(30, 32).to(dtype)
+    labels = torch.randint(0, 100, (70,))
+    weights = torch.rand(70)
+    hidden = torch.randn(70, 32).to(dtype)
     assert_twins_agree(
         dtype,
         lambda h: loss.token_losses(h, head, labels, weights).weighted_S.sum(),
@@ -200,11 +200,11 @@ def test_cross_entropy_in_chunks(dtype: torch.dtype, monkeypatch: pytest.MonkeyP
 def test_cross_entropy_of_capped_logits_in_chunks(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(head, "CHUNK_TOKENS", 8)
+    monkeypatch.setattr(loss, "CHUNK_TOKENS", 16)
     torch.manual_seed(0)
     weight = torch.randn(100, 32).to(dtype)
-    labels = torch.randint(0, 100, (30,))
-    weights = torch.rand(30)
+    labels = torch.randint(0, 100, (70,))
+    weights = torch.rand(70)
 
     def plainly(hidden: Tensor) -> Tensor:
         logits = head.capped_logits(hidden, weight, 5.0)
@@ -214,5 +214,5 @@ def test_cross_entropy_of_capped_logits_in_chunks(
         dtype,
         lambda h: head.head_losses(h, weight, 5.0, labels, weights).weighted_S.sum(),
         plainly,
-        torch.randn(30, 32).to(dtype),
+        torch.randn(70, 32).to(dtype),
     )
