@@ -16,8 +16,8 @@ from worker.process.environment import TRAINER_ENVIRONMENT
 SMOLLM2 = ModelShape(
     layers=30, hidden=576, inner=1536, heads=9, key_heads=3, head_size=64, vocabulary=49152, tied=True
 )
-MEASURED = {3: 94, 5: 96, 6: 109, 8: 98, 12: 106, 20: 98}
-"""MB of code after so many steps of different lengths, with 128 shapes of code. 256 take 4 MB more."""
+MEASURED = {"after one step": 66, "after five": 131, "after forty": 89, "six jobs of six ranks": 148}
+"""MB of code and descriptions, in steps of different lengths."""
 
 
 def step_of(tokens: int) -> StepMemory:
@@ -25,10 +25,9 @@ def step_of(tokens: int) -> StepMemory:
     return step_memory(SMOLLM2, load, Recompute.NONE, tokens)
 
 
-def test_the_code_for_products_is_what_was_measured_or_a_little_more() -> None:
-    for steps, megabytes in MEASURED.items():
-        assert 0 <= code_bytes(BF16, "cpu") / 1e6 - megabytes <= 40, steps
-    # the code was measured with 128 and with 256
+def test_the_code_for_products_is_the_most_that_was_measured_or_a_little_more() -> None:
+    assert 0 <= code_bytes(BF16, "cpu") / 1e6 - max(MEASURED.values()) <= 10
+    # measured with these
     assert TRAINER_ENVIRONMENT["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "256"
     assert TRAINER_ENVIRONMENT["LRU_CACHE_CAPACITY"] == "128"
 
