@@ -129,12 +129,14 @@ class Supervisor:
         """Scan periodically until the trainer ends, and return why it ended."""
         process = self._process
         assert process is not None
+        ended_before = ended_since = processes_ended_for_memory()
         while True:
-            ended_before = processes_ended_for_memory()
             try:
                 code = process.wait(self._settings.scan_seconds)
             except subprocess.TimeoutExpired:
                 self._scan(process)
+                # The system counts a process when it kills it, which may end after the next count
+                ended_before, ended_since = ended_since, processes_ended_for_memory()
                 continue
             kill_trainer(process, self._owner)
             return describe_exit(code, memory_ran_out=processes_ended_for_memory() > ended_before)

@@ -8,7 +8,7 @@ from tests.fixtures.processes.resting import REST
 from tests.fixtures.service.api import wait_for
 from tests.fixtures.service.stack import JOB_SECONDS, Stack
 
-LONG = {"rows": 16, "epochs": 4}  # 16 steps
+LONG = {"rows": 16, "epochs": 8}  # 32 steps
 
 
 def test_a_trainer_without_memory_is_replaced_and_its_jobs_are_told_why(stack: Stack, tmp_path: Path) -> None:
@@ -19,6 +19,7 @@ def test_a_trainer_without_memory_is_replaced_and_its_jobs_are_told_why(stack: S
     trainer = worker.trainer()
     with without_memory() as group:
         group.write_text(str(trainer.pid))
+        stack.create_job(model=TINY)  # a trainer needs more memory when a job joins, and none for further steps
         wait_for(lambda: not trainer.is_running(), JOB_SECONDS)
     for job_id in jobs:
         stack.assert_succeeded_exactly_once(job_id, tmp_path)

@@ -70,7 +70,7 @@ PARTS: dict[str, tuple[int, int, Callable[[operations.Operations], Part], Part]]
         lambda x, *_: elementwise.rms_norm_plainly(x, WEIGHT_D, 1e-5),
     ),
     "losses": (
-        2,  # for a lone token at the end, for all other numbers
+        1,
         160,
         lambda do: lambda x, *_: token_losses(x, HEAD, *labelled(x), do.block_losses).weighted_S,
         lambda x, *_: token_losses_plainly(x, HEAD, *labelled(x)).weighted_S,
