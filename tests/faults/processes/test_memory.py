@@ -19,7 +19,7 @@ def test_a_trainer_without_memory_is_replaced_and_its_jobs_are_told_why(stack: S
     trainer = worker.trainer()
     with without_memory() as group:
         group.write_text(str(trainer.pid))
-        stack.create_job(model=TINY)  # a trainer needs more memory when a job joins, and none for further steps
+        stack.create_job(model=TINY)  # joins, which takes memory, and further steps may take none
         wait_for(lambda: not trainer.is_running(), JOB_SECONDS)
     for job_id in jobs:
         stack.assert_succeeded_exactly_once(job_id, tmp_path)
