@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Written:
-    """What a transaction has written for a lease, to take in once it is committed.
+    """The outcome of a transaction for one lease, which the lease takes in after the commit.
 
     `asked_at` is the value of time.monotonic() before the transaction began: the database counts the lease
     from that beginning, so whoever holds it must not count from later.

@@ -1,4 +1,4 @@
-"""What only many rows show: repeated rows, classes, languages, lengths, and what a few rows do differently.
+"""Checks that need many rows: repeated rows, classes, languages, lengths, and rows that differ from the rest.
 
-A task's process and the render process use it. It keeps a few numbers of each row, not the rows.
+A task's process and the render process use them. They keep a few numbers of each row, not the rows.
 """

@@ -1,4 +1,4 @@
-"""What a check sees in one row: its texts, what must not be taught, and wrong calls of tools.
+"""Checks of one row by itself: of its texts, of what must not be taught, and of its calls of tools.
 
-A task's process, the render process and servers use it. It knows nothing of other rows.
+A task's process, the render process and servers use them. They know nothing of other rows.
 """

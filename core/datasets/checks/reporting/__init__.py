@@ -1,1 +1,1 @@
-"""What a check has found: the findings and the report. The API, the worker and a task's process use it."""
+"""Findings of a check, and the report that holds them. The API, the worker and a task's process use them."""

@@ -1,4 +1,4 @@
-"""What a trainer's process imports: nothing large that a training does not use."""
+"""A trainer's process imports nothing large that a training does not use."""
 
 import os
 import subprocess
