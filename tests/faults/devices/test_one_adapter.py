@@ -1,0 +1,60 @@
+"""A deterministic job gives one adapter through the service, whoever trains beside it, and after a kill too."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.stack import JOB_SECONDS, Stack
+
+WEIGHTS = "adapter_model.safetensors"
+JOB = {"rows": 40, "epochs": 2}  # 20 steps, with a checkpoint after 10
+SETTINGS = {"checkpoint_seconds": "1000", "max_step_tokens": "256"}  # so that neighbours would move the cuts
+LONG = {"rows": 400, "epochs": 50}  # a neighbour that does not end by itself
+
+
+@contextmanager
+def beside(stack: Stack, ranks: Sequence[int]) -> Iterator[None]:
+    """Have a neighbour of each of these ranks train inside of the block."""
+    neighbours = [
+        stack.create_job(**LONG, model=TINY, adapter={"type": "lora", "r": rank}, seed=rank) for rank in ranks
+    ]
+    for neighbour in neighbours:
+        stack.wait_for_step(neighbour)
+    yield
+    for neighbour in neighbours:
+        assert stack.job(neighbour).status == "running", "the neighbour left too early"
+        stack.tenant.openai.fine_tuning.jobs.cancel(neighbour)
+
+
+def create(stack: Stack) -> str:
+    training = {"learning_rate": 1e-2, "deterministic": True}
+    return stack.create_job(**JOB, model=TINY, adapter={"type": "lora", "r": 8}, training=training)
+
+
+def hash_of(stack: Stack, job_id: str, into: Path) -> str:
+    return sha256((stack.assert_succeeded_exactly_once(job_id, into) / WEIGHTS).read_bytes()).hexdigest()
+
+
+def test_one_adapter_comes_alone_from_three_cohorts_and_after_a_kill_from_a_fourth(
+    stack: Stack, tmp_path: Path
+) -> None:
+    worker = stack.start_worker(**SETTINGS)
+    hashes = {"alone": hash_of(stack, create(stack), tmp_path)}
+    for ranks in ((2,), (4, 16), (8, 8, 32)):
+        with beside(stack, ranks):
+            hashes[f"beside ranks {ranks}"] = hash_of(stack, create(stack), tmp_path)
+
+    with beside(stack, (16,)):
+        killed = create(stack)
+        wait_for(lambda: stack.checkpoints(killed), JOB_SECONDS)
+        worker.trainer().suspend()
+    worker.destroy()
+    stack.start_worker(**SETTINGS)
+    with beside(stack, (2, 4)):
+        hashes["killed, and resumed beside others"] = hash_of(stack, killed, tmp_path)
+
+    assert "Resumed from the checkpoint at step 10" in stack.events(killed)
+    assert len(set(hashes.values())) == 1, hashes
