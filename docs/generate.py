@@ -16,6 +16,7 @@ from core.settings import SERVER_FIELDS, Settings
 
 REFERENCE = Path(__file__).parent / "reference"
 SETTINGS_PAGE, API_PAGE = REFERENCE / "settings.md", REFERENCE / "api.md"
+MIB = 1024**2
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 HEAD = """# Settings
 
@@ -54,18 +55,18 @@ def settings_page() -> str:
 
 def _table(fields: dict[str, FieldInfo]) -> str:
     rows = [
-        (f"`TUNERY_{name.upper()}`", _default(field.default), field.description or "", _allowed(field))
+        (f"`TUNERY_{name.upper()}`", _default(name, field.default), field.description or "", _allowed(field))
         for name, field in fields.items()
     ]
     table = [("variable", "default", "meaning", "allowed"), ("---",) * 4, *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
 
 
-def _default(value: Any) -> str:
+def _default(name: str, value: Any) -> str:
     if value is None:
         return "–"
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    return f"`{text}`" + (f" ({value // 1024**2} MiB)" if isinstance(value, int) and value >= 1024**2 else "")
+    return f"`{text}`" + (f" ({value // MIB} MiB)" if name.endswith("_bytes") and value >= MIB else "")
 
 
 def _allowed(field: FieldInfo) -> str:

@@ -60,6 +60,13 @@ def test_the_pages_of_settings_and_of_the_api_are_what_the_code_says() -> None:
     assert check.returncode == 0, check.stderr
 
 
+def test_the_page_of_settings_gives_bytes_in_mebibytes_and_leaves_other_numbers_as_they_are() -> None:
+    page = (REPOSITORY / "docs/reference/settings.md").read_text()
+    defaults = re.findall(r"^\| `TUNERY_(\w+)` \| `(\d{7,})`( \(\d+ MiB\))? \|", page, re.MULTILINE)
+    assert {name.endswith("_BYTES") for name, _, _ in defaults} == {True, False}
+    assert all(bool(shown) == name.endswith("_BYTES") for name, _, shown in defaults)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_table_begins_with_its_head(page: Path) -> None:
     for block in page.read_text().split("\n\n"):

@@ -18,6 +18,10 @@ export function FirstJob() {
         </p>
         {mayWrite ? <Begin /> : <p className="mt-3">This key may only read. It cannot upload files or create jobs.</p>}
       </div>
+      <p className="text-muted">
+        Both programs below read <code className="font-mono">train.jsonl</code>. The command{" "}
+        <code className="font-mono">tunery files sample</code> writes the sample under this name.
+      </p>
       <CopyBlock label="curl" code={CURL(location.origin)} />
       <CopyBlock label="Python, with the openai package" code={PYTHON(location.origin)} />
       <p className="text-muted">
