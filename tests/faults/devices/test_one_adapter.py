@@ -11,15 +11,18 @@ from tests.fixtures.service.stack import JOB_SECONDS, Stack
 
 WEIGHTS = "adapter_model.safetensors"
 JOB = {"rows": 40, "epochs": 2}  # 20 steps, with a checkpoint after 10
-SETTINGS = {"checkpoint_seconds": "1000", "max_step_tokens": "256"}  # so that neighbours would move the cuts
-LONG = {"rows": 400, "epochs": 50}  # a neighbour that does not end by itself
+SETTINGS = {"checkpoint_seconds": "1000", "max_step_tokens": "64"}  # less than a step: it is cut
+# They do not end by themselves. Their steps of three rows would move the cuts of the job's four
+NEIGHBOURS = {"n_epochs": 50, "batch_size": 3}
 
 
 @contextmanager
 def beside(stack: Stack, ranks: Sequence[int]) -> Iterator[None]:
     """Have a neighbour of each of these ranks train inside of the block."""
+    method = {"type": "supervised", "supervised": {"hyperparameters": NEIGHBOURS}}
     neighbours = [
-        stack.create_job(**LONG, model=TINY, adapter={"type": "lora", "r": rank}, seed=rank) for rank in ranks
+        stack.create_job(400, model=TINY, adapter={"type": "lora", "r": rank}, method=method)
+        for rank in ranks
     ]
     for neighbour in neighbours:
         stack.wait_for_step(neighbour)
