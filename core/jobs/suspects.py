@@ -1,15 +1,15 @@
 """Finds the jobs that may have caused the loss of a trainer, from their runs. `core/jobs/lifecycle` uses it.
 
 A trainer that dies cannot say which of its jobs caused it. So all of its jobs become suspects. After its next
-claim, a suspect computes alone until it has passed the step at which it was lost and has made a checkpoint.
-If its trainer is lost again before that, the suspect itself has caused the loss.
+claim, a suspect computes alone until a checkpoint of a later step than the one at which it was lost. If its
+trainer is lost again before that, the suspect itself has caused the loss.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import exists, select
-from sqlalchemy.orm import Session
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session, aliased
 
 from core.tables import Checkpoint, Job, Run
 
@@ -32,7 +32,7 @@ class LostTrainer:
 
 
 def is_suspect(session: Session, job: Job) -> bool:
-    """Whether the job may have caused the loss of its last trainer, and has made no checkpoint since."""
+    """Whether the job may have caused the loss of its last trainer, so that it must compute alone."""
     return step_to_pass(session, job) is not None
 
 
@@ -61,9 +61,17 @@ def _lost_trainer(session: Session, owner: str) -> LostTrainer:
     trainer lives on after a loss, it seems to hold more jobs than it does. Then less is proved, but no job is
     blamed falsely.
     """
-    made_a_checkpoint = exists().where(Checkpoint.job_id == Run.job_id, Checkpoint.fence == Run.fence)
+    before = aliased(Run)
+    lost_at = select(before.step).where(
+        before.job_id == Checkpoint.job_id, before.fence == Checkpoint.fence - 1
+    )
+    passed = exists().where(
+        Checkpoint.job_id == Run.job_id,
+        Checkpoint.fence == Run.fence,
+        Checkpoint.step > func.coalesce(lost_at.scalar_subquery(), 0),  # 0: old runs may have been removed
+    )
     held = (
-        select(Run.job_id, Run.alone & ~made_a_checkpoint)
+        select(Run.job_id, Run.alone & ~passed)
         .where(Run.owner == owner, Run.ended_at.is_(None) | (Run.outcome == "lost"))
         .order_by(Run.fence)
     )

@@ -17,8 +17,10 @@ from worker.devices.turns import Turns
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.device.health import device_is_broken
 from worker.process import stop_times
+from worker.process.periodic import Periodic
 
 BACK_SECONDS = 2.0 * stop_times.STREAMS  # longer than the server takes to end its answers
+SAY_SECONDS = 5.0  # much less than the time after which the supervisor takes a trainer for stuck
 
 log = structlog.get_logger()
 
@@ -38,10 +40,19 @@ class Lending:
     Threads of the server call `get`, `give_back` and `undisturbed`. The trainer's thread calls the others.
     """
 
-    def __init__(self, slot: ModelSlot, turns: Turns, wake: Callable[[], object]) -> None:
-        """`wake` has the trainer call `answer` soon."""
+    def __init__(
+        self,
+        slot: ModelSlot,
+        turns: Turns,
+        wake: Callable[[], object],
+        say_that_it_waits: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`wake` has the trainer call `answer` soon.
+
+        `say_that_it_waits` is called in a thread while a base model is loaded, since jobs may wait meanwhile.
+        """
         self.turns = turns
-        self._slot, self._wake = slot, wake
+        self._slot, self._wake, self._say_that_it_waits = slot, wake, say_that_it_waits
         self._asked: SimpleQueue[_Loan] = SimpleQueue()
         self._lent: _Loan | None = None
         self._returned = Event()
@@ -116,7 +127,13 @@ class Lending:
                 f"trained from {_shown(resident)}.",
                 code="device_taken",
             )
-        self._slot.load(found)
+        self._lent = None  # it refers to the base model that leaves
+        saying = Periodic("loading", SAY_SECONDS, self._say_that_it_waits)
+        saying.start()
+        try:
+            self._slot.load(found)
+        finally:
+            saying.stop()
 
 
 def _shown(entry: BaseModelEntry) -> str:

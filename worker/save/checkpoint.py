@@ -54,7 +54,7 @@ log = structlog.get_logger()
 
 
 class ForeignCheckpoint(TuneryError):
-    """The checkpoint is whole, but the job has another fingerprint here: see `worker/save/fingerprint.py`."""
+    """The checkpoint is whole, but the job has another fingerprint here: see `worker/data/fingerprint.py`."""
 
 
 class Resumable(Protocol):
@@ -287,7 +287,8 @@ def _load_tensors(path: Path) -> State:
 def _make_room(session: Session, checkpoint: Checkpoint) -> None:
     """Delete the row of an older checkpoint of the same step. If this one is the best, unmark the old best.
 
-    The older checkpoint of the same step was passed over at the resume. Its objects stay in the store.
+    The older one was passed over at a resume, or was saved before the step's evaluation. Its objects stay
+    until the job has ended.
     """
     others = (Checkpoint.job_id == checkpoint.job_id) & (Checkpoint.id != checkpoint.id)
     session.execute(delete(Checkpoint).where(others, Checkpoint.step == checkpoint.step))

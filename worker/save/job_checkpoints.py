@@ -31,9 +31,9 @@ class JobCheckpoints:
         shipping: Shipping,
         folder: Path,
         fingerprint: str,
-        arrived: Callable[[], object],
+        arrived: Callable[[int], object],
     ) -> None:
-        """`arrived` is called in a shipping thread each time a checkpoint has been committed."""
+        """`arrived` is called in a shipping thread with the step of each checkpoint, once it is committed."""
         self._job_lease = job_lease
         self._store = store
         self._shipping = shipping
@@ -81,4 +81,4 @@ class JobCheckpoints:
         files = ship_checkpoint(written, self._job_lease, self._store)
         self.stored.clear()
         self.stored.update(files)
-        self._arrived()
+        self._arrived(written.step)

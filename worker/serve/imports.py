@@ -15,7 +15,7 @@ import structlog
 from anyio import BrokenWorkerProcess, CapacityLimiter, move_on_after, to_process
 
 from core.catalog import BaseModelEntry, Catalog, offered_models
-from core.errors import InvalidRequest, NotFound
+from core.errors import InvalidRequest
 from core.ids import new_id
 from core.serving.imports import Imported, ImportOrder
 from core.settings import Settings
@@ -24,13 +24,16 @@ from core.storage.object_store import ObjectStore
 from worker.imports.apart import import_apart
 from worker.process.scratch import scratch_folder
 from worker.serve.exchange import Exchange
-from worker.serve.reading import parse
+from worker.serve.reading import entry_of, parse
 from worker.serve.stored import in_base_thread, in_store_thread, open_store
 
 SECONDS = 300.0  # for reading one file: many times what the largest one takes
 
 BaseFolder = tuple[Path, str]
 """The folder of a base model, and the hash of its source weights."""
+
+Source = tuple[str, str, Path | None, str | None]
+"""A base model's id, revision, path and hash: where its weights come from. The operator may change them."""
 
 log = structlog.get_logger()
 
@@ -44,18 +47,14 @@ class Imports:
         self._max_bytes = settings.max_adapter_bytes
         self._store = open_store(settings)
         self._turn = CapacityLimiter(1)
-        self._folders: dict[str, BaseFolder] = {}
+        self._folders: dict[Source, BaseFolder] = {}
 
     async def run(self, exchange: Exchange, body: dict[str, Any]) -> None:
         """Answer with what is stored now. Raises AppError and ClientGone; then nothing is stored."""
         order = parse(ImportOrder, body)
         exchange.facts |= {"import": order.prefix, "base": order.base}
         exchange.generates = True  # it has its own limit of time
-        entry = self._catalog.get(order.base)
-        if entry is None:
-            raise NotFound(
-                f"This server has no base model {order.base}.", code="model_not_found", param="model"
-            )
+        entry = entry_of(self._catalog, order.base)
         async with self._turn:
             base = await self._base(entry)
             with scratch_folder("import") as work:
@@ -71,10 +70,11 @@ class Imports:
 
     async def _base(self, entry: BaseModelEntry) -> BaseFolder:
         """Return the base model's folder, fetched if it is not on the disk."""
-        if entry.id not in self._folders:
+        source = entry.id, entry.revision, entry.path, entry.sha256
+        if source not in self._folders:
             ensure = partial(_ensure_model, entry, self._models_folder)
-            self._folders[entry.id] = await in_base_thread(ensure)
-        return self._folders[entry.id]
+            self._folders[source] = await in_base_thread(ensure)
+        return self._folders[source]
 
     async def _read(
         self, order: ImportOrder, entry: BaseModelEntry, base: BaseFolder, work: Path

@@ -24,7 +24,7 @@ from core.datasets.formats.reading import Dataset, NumberedBy, open_dataset
 from core.datasets.formats.unreadable import Unreadable
 from core.datasets.kinds import Kind
 from core.datasets.row_check import RowCheck
-from core.errors import InvalidRequest, JobError, NotFound
+from core.errors import InvalidRequest, JobError
 from core.serving.previews import Previewed, PreviewOrder, RowError, RowPreview
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
@@ -33,7 +33,7 @@ from worker.data.renderer import Renderer
 from worker.data.row_limits import Line
 from worker.serve.errors import ModelUnavailable
 from worker.serve.exchange import Exchange
-from worker.serve.reading import parse
+from worker.serve.reading import entry_of, parse
 from worker.serve.stored import in_base_thread, in_store_thread, open_store
 from worker.serve.threads import in_daemon_thread
 
@@ -84,11 +84,7 @@ class Previews:
         order = parse(PreviewOrder, body)
         exchange.facts |= {"preview": order.key, "base": order.base}
         exchange.generates = True  # it has its own limits of time
-        entry = self._catalog.get(order.base)
-        if entry is None:
-            raise NotFound(
-                f"This server has no base model {order.base}.", code="model_not_found", param="model"
-            )
+        entry = entry_of(self._catalog, order.base)
         gone = Event()
         async with self._turn:
             try:

@@ -11,7 +11,7 @@ from core.storage.object_store import STORE_ERRORS, ObjectStore
 from worker.serve.errors import ModelUnavailable
 from worker.serve.threads import in_daemon_thread
 
-TIMEOUT, RETRIES = 30.0, 2
+TIMEOUT, RETRIES = 10.0, 2  # a client waits, so the store must answer soon
 
 Result = TypeVar("Result")
 
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 def open_store(settings: Settings) -> ObjectStore:
-    """Return a client of the store that gives up early: a client waits."""
+    """Return a client of the store that gives up early."""
     endpoint, bucket = settings.server("s3_endpoint_url"), settings.server("s3_bucket")
     return ObjectStore(endpoint, bucket, retries=RETRIES, timeout=TIMEOUT)
 

@@ -67,7 +67,10 @@ class TrainingJob:
         self.lease = lease
         self.job_lease = JobLease(sessions, lease, claimed_at, heartbeats)
         self.alone = lease.alone
-        """Whether no other job may compute meanwhile: this one is a suspect without a new checkpoint."""
+        """Whether no other job may compute meanwhile.
+
+        This lasts until a checkpoint of a later step than the one at which the job was lost.
+        """
         self.pausing = False
         """Whether the job holds still until its checkpoint is shipped and its pause is written."""
         self.waits_for_memory = False
@@ -366,9 +369,10 @@ class TrainingJob:
         if isinstance(self._state, Training):
             self._state.save()
 
-    def _end_trial(self) -> None:
-        """Let other jobs compute beside this one: it has saved a checkpoint, and its trainer still lives."""
-        self.alone = False
+    def _end_trial(self, step: int) -> None:
+        """Let other jobs compute beside this one if its checkpoint of `step` is beyond the step to pass."""
+        if self.alone and step > (self.lease.step_to_pass or 0):
+            self.alone = False
 
     def _finish_pause(self) -> None:
         if not self.job_lease.commit(lambda session: lifecycle.finish_pause(session, self.lease)):

@@ -93,7 +93,8 @@ class Trainer:
     ) -> None:
         """`say_that_it_waits` is called while this trainer leaves jobs in the queue on purpose.
 
-        The trainer leaves them there while the store or the disk fails, or if this release cannot train them.
+        The trainer leaves them there while the store or the disk fails, while it loads a base model for a
+        chat, or if this release cannot train them.
         """
         self._settings = settings
         self._owner = owner
@@ -107,7 +108,7 @@ class Trainer:
         self._bell = threading.Event()
         self._server_probe = ServerProbe(self._store, settings.scan_seconds, tested=self._bell.set)
         self._turns = Turns(settings.serve_share, finish=partial(finish_computing, slot.device))
-        self._lending = Lending(slot, self._turns, wake=self._bell.set)
+        self._lending = Lending(slot, self._turns, self._bell.set, say_that_it_waits)
         self._server = ServingThread(settings, self._lending) if settings.serve_share else None
         self._cohort = Cohort(
             process_group, self._server_probe, job_left=self._bell.set, let_others_compute=self._share_device

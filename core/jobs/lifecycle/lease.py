@@ -51,5 +51,8 @@ class Lease:
 
     @property
     def alone(self) -> bool:
-        """Whether no other job may compute beside this one before its next checkpoint."""
+        """Whether no other job may compute beside this one.
+
+        This lasts until a checkpoint of a later step than the one at which the job was lost.
+        """
         return self.step_to_pass is not None

@@ -461,6 +461,25 @@ def test_a_suspect_is_to_blame_and_its_neighbour_is_not_whichever_lease_runs_out
     assert (spared.status, spared.lost_attempts) == ("queued", 0)
 
 
+def test_a_suspect_is_still_to_blame_after_a_checkpoint_of_a_step_before_its_loss(
+    sessions: sessionmaker[Session],
+) -> None:
+    guilty = submit(sessions)
+    before = claim(sessions, "the trainer before")
+    with sessions.begin() as session:
+        lifecycle.renew(session, before, Progress("training", step=7))
+    lose_all_of(sessions, "the trainer before")
+    owner = new_id("trainer-")
+    suspect = claim(sessions, owner)
+    submit(sessions)
+    neighbour = claim(sessions, owner)
+    writes(sessions, suspect)["checkpoint"]()  # of step 1
+    lose_all_of(sessions, owner, limit=1)
+    assert job_of(sessions, guilty).status == "failed"
+    spared = job_of(sessions, neighbour.job_id)
+    assert (spared.status, spared.lost_attempts) == ("queued", 0)
+
+
 def test_a_job_that_a_living_trainer_gives_back_is_not_blamed_however_often(
     sessions: sessionmaker[Session],
 ) -> None:

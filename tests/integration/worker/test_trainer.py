@@ -245,6 +245,32 @@ def test_a_suspect_saves_what_proves_it_innocent_before_its_checkpoint_is_due(
             assert sorted(session.scalars(query)) == [3, 12]
 
 
+def test_a_checkpoint_of_a_step_before_the_loss_ends_no_trial(
+    servers: EmbeddedServers, database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    catalog = write_base(tmp_path)
+    arrived: list[tuple[bool, bool]] = []
+    end_trial = TrainingJob._end_trial
+
+    def note(job: TrainingJob, step: int) -> None:
+        end_trial(job, step)
+        arrived.append((step > 4, job.alone))
+
+    monkeypatch.setattr(TrainingJob, "_end_trial", note)
+    with job_api_on(servers, database_url, catalog_file=catalog) as api:
+        tenant = api.tenant()
+        hyperparameters = {"n_epochs": 3, "batch_size": 4}  # an epoch has 3 steps
+        job_id = tenant.create_job(model=TINY, hyperparameters=hyperparameters)["id"]
+        lease = api.claim(job_id)
+        with api.sessions.begin() as session:
+            lifecycle.renew(session, lease, Progress("training", step=4))
+            lifecycle.lose_runs_of(session, "a test", "The trainer burst", 3)
+        with running(api):
+            wait_for(lambda: job_of(api, job_id).status == "succeeded", 240)
+    assert arrived[0] == (False, True)
+    assert set(arrived[1:]) == {(True, False)}
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -55,7 +55,7 @@ def held_bytes(device: torch.device) -> int:
 def _return_freed_pages() -> None:
     """Give freed pages back to the system.
 
-    The system counts them as used while the trainer's allocator keeps them (`worker/supervise/launch.py`).
+    The system counts them as used while the trainer's allocator keeps them (`worker/process/environment.py`).
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
     if trim is not None:

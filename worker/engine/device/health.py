@@ -19,7 +19,8 @@ def finish_computing(device: torch.device) -> None:
 def device_is_broken(error: BaseException) -> bool:
     """Return whether this process cannot compute any more: after a CUDA error other than too little memory.
 
-    No job is to blame for it: after it every call fails, for every job, until a new process starts.
+    Nothing can be computed after it until a new process starts. The trainer ends, and all of its jobs become
+    suspects.
     """
     of_the_device = isinstance(error, torch.AcceleratorError) or (
         isinstance(error, RuntimeError) and str(error).startswith("CUDA error")

@@ -9,6 +9,7 @@ from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.coherence import check_chat, check_completion, check_tokenize
 from core.serving.schemas.completions import CompletionRequest
 from core.serving.schemas.tokens import Tokenized, TokenizeRequest
+from core.serving.served_model import ServedModel
 from core.settings import Settings
 from worker.engine.generate import requests as engine_requests
 from worker.engine.generate.requests import GenerationRequest
@@ -81,6 +82,14 @@ class SamplerAnswering:
         """Answer with a prompt and its tokens. Raises AppError and ClientGone."""
         request, model = parse(TokenizeRequest, body), served_model(exchange, served)
         check_tokenize(request)
+        found = await self._tokenized(request, model)
+        await exchange.answer(200, found.model_dump_json().encode())
+
+    async def close(self) -> None:
+        await self.models.close()
+
+    async def _tokenized(self, request: TokenizeRequest, model: ServedModel) -> Tokenized:
+        """Return the prompt and its tokens. Nothing refers to the base model while the client reads them."""
         async with self.models.use(model) as (base, _):
             text, tokens = await base.render(partial(tokenized, base.tokenizer, request))
             found = Tokenized(
@@ -88,10 +97,7 @@ class SamplerAnswering:
             )
             if request.return_token_strs:
                 found.token_strs = [as_text(base.token_bytes(token)) for token in tokens]
-        await exchange.answer(200, found.model_dump_json().encode())
-
-    async def close(self) -> None:
-        await self.models.close()
+            return found
 
 
 def _chat_answer(request: ChatRequest, tool_form: ToolForm) -> ChatAnswer:

@@ -7,17 +7,13 @@ was trained.
 import json
 from typing import Any
 
-from jinja2 import TemplateError
-
 from core.errors import InvalidRequest
 from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage, plain_text
 from core.serving.schemas.tokens import TokenizeRequest
+from worker.data.render import REFUSALS
 from worker.serve.answering.tool_forms import ToolForm, form_of
 from worker.serve.answering.tool_reader import must_call, tool_names
-
-# jinja2's own errors, those of transformers, and those of a template's expressions on unexpected messages
-REFUSALS = (TemplateError, ValueError, TypeError)
 
 
 def chat_prompt(tokenizer: Any, request: ChatRequest) -> tuple[list[int], ToolForm]:

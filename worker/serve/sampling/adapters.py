@@ -56,8 +56,9 @@ class Adapters:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _acquire(self, stored: StoredAdapter) -> ServedAdapter:
-        if stored.sha256 in self._cache.warm:  # no thread: all of them may wait for the store
-            return self._cache.acquire(stored.sha256)
+        # Without a thread, because all threads may wait for the store
+        if (warm := self._cache.acquire_warm(stored.sha256)) is not None:
+            return warm
         pending = self._threads.submit(self._acquire_in_thread, stored)
         try:
             return await asyncio.wrap_future(pending)

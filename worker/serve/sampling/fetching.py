@@ -14,13 +14,7 @@ from core.storage.object_store import STORE_ERRORS, ObjectStore
 from worker.engine.generate.adapters.check import AdapterRefused
 from worker.process.faults import disk_fault
 
-STORE_TIMEOUT, STORE_RETRIES = 10.0, 1  # a client waits, so the store must answer soon
-
 log = structlog.get_logger()
-
-
-def store_of(endpoint_url: str, bucket: str) -> ObjectStore:
-    return ObjectStore(endpoint_url, bucket, retries=STORE_RETRIES, timeout=STORE_TIMEOUT)
 
 
 def fetch(store: ObjectStore, stored: StoredAdapter, folder: Path) -> None:

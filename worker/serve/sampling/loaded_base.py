@@ -1,15 +1,14 @@
 """A base model in memory, with everything that answers need of it."""
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from typing import TypeVar
 
 from core.catalog import BaseModelEntry
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.generate.sampler import Limits, Load, Sampler
+from worker.serve.reading import system_fingerprint
 from worker.serve.sampling.adapters import Adapters
 from worker.serve.sampling.bases import Bases
 from worker.serve.sampling.sampler_thread import SamplerThread
@@ -32,7 +31,9 @@ class LoadedBase:
         self._engine = sampler
         self.adapters = adapters
         self.sampler = thread
-        self.fingerprint = fingerprint(base)
+        self.fingerprint = system_fingerprint(
+            base.source_sha256, base.entry.quantization, base.dtype, base.device.type
+        )
         self.device = base.device
         self._renderer = ThreadPoolExecutor(1, thread_name_prefix="renderer")
 
@@ -64,9 +65,3 @@ def load_sampler(
     except Exception:
         bases.give_back()
         raise
-
-
-def fingerprint(base: ResidentBase) -> str:
-    """Return OpenAI's `system_fingerprint`. It changes with what may change answers to one request."""
-    facts = (base.source_sha256, base.entry.quantization, base.dtype, base.device.type, version("tunery"))
-    return f"fp_{hashlib.sha256(repr(facts).encode()).hexdigest()[:10]}"

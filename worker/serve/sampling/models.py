@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -9,7 +10,7 @@ from functools import partial
 import structlog
 
 from core.catalog import BaseModelEntry, offered_models
-from core.errors import JobError, NotFound, OutsideFault, Unavailable
+from core.errors import JobError, OutsideFault, Unavailable
 from core.serving.served_model import ServedModel
 from core.settings import Settings
 from worker.devices.watchdog import Watchdog
@@ -20,12 +21,13 @@ from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN
 from worker.process.scratch import remove_abandoned
 from worker.serve.errors import ModelUnavailable
+from worker.serve.reading import entry_of
 from worker.serve.sampling.adapters import Adapters
 from worker.serve.sampling.base_slot import BaseSlot
 from worker.serve.sampling.bases import Bases
-from worker.serve.sampling.fetching import store_of
 from worker.serve.sampling.loaded_base import LoadedBase, load_sampler
 from worker.serve.sampling.sampler_thread import SamplerThread
+from worker.serve.stored import open_store
 from worker.serve.threads import in_daemon_thread
 
 TAKEN = "A job needs the device for another base model, and the answer took too long. Send the request again."
@@ -41,7 +43,7 @@ class Models:
         self._settings, self._bases = settings, bases
         self._catalog = offered_models(settings)
         self._loop = asyncio.get_running_loop()
-        self._store = store_of(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
+        self._store = open_store(settings)
         remove_abandoned()
         self._watchdog = Watchdog(settings.hang_seconds)
         self._watchdog.start()
@@ -80,12 +82,7 @@ class Models:
 
     def _entry(self, model: ServedModel) -> BaseModelEntry:
         """Return the base model in the precision that the model was trained in. Raises NotFound."""
-        entry = self._catalog.get(model.base)
-        if entry is None:
-            raise NotFound(
-                f"This server has no base model {model.base}.", code="model_not_found", param="model"
-            )
-        return entry.in_precision(model.precision)
+        return entry_of(self._catalog, model.base).in_precision(model.precision)
 
     async def _load(self, entry: BaseModelEntry) -> LoadedBase:
         try:
@@ -115,9 +112,13 @@ class Models:
 
     def _give_back_soon(self) -> None:
         log.info("base_model_asked_back")
+        loaded = self._slot.loaded
         self._slot.let_go()
-        self._loop.call_later(stop_times.STREAMS, self._end_answers, self._slot.loaded)
+        if loaded is not None:
+            # By a weak reference, because the loop keeps the timer when the model has long been given back
+            self._loop.call_later(stop_times.STREAMS, self._end_answers, weakref.ref(loaded))
 
-    def _end_answers(self, of: LoadedBase | None) -> None:
-        if of is not None and of is self._slot.loaded:
-            of.sampler.end_all(TAKEN)
+    def _end_answers(self, of: "weakref.ref[LoadedBase]") -> None:
+        loaded = of()
+        if loaded is not None and loaded is self._slot.loaded:
+            loaded.sampler.end_all(TAKEN)

@@ -1,16 +1,13 @@
 """Answers chats and completions by handing them on to the upstream."""
 
-import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import Any
 
 import httpx
 
 from core.catalog import offered_models
-from core.errors import NotFound
 from core.serving.errors import UnsuitedServer
 from core.serving.event_stream import DONE
 from core.serving.paths import CHAT, COMPLETIONS
@@ -22,8 +19,8 @@ from core.serving.schemas.tokens import TokenizeRequest
 from core.serving.served_model import ServedModel
 from core.settings import Settings
 from worker.serve.exchange import Exchange
-from worker.serve.reading import head, parse, served_model
-from worker.serve.sampling.fetching import store_of
+from worker.serve.reading import head, no_base_model, parse, served_model, system_fingerprint
+from worker.serve.stored import open_store
 from worker.serve.upstream.adapters import UpstreamAdapters
 from worker.serve.upstream.answer_form import AnswerForm, events_of
 from worker.serve.upstream.connection import Upstream
@@ -42,7 +39,7 @@ class UpstreamModels:
         entry = offered_models(settings).get(upstream.base)
         assert entry is not None, "the upstream's base model was looked up when the server started"
         self._adapters = UpstreamAdapters(
-            store_of(settings.server("s3_endpoint_url"), settings.server("s3_bucket")),
+            open_store(settings),
             upstream,
             entry.repository,
             settings.upstream_folder,
@@ -62,9 +59,7 @@ class UpstreamModels:
     async def use(self, model: ServedModel) -> AsyncIterator[str]:
         """Yield the model's name in the upstream. Raises NotFound, and what loading an adapter raises."""
         if model.base != self._upstream.base:
-            raise NotFound(
-                f"This server has no base model {model.base}.", code="model_not_found", param="model"
-            )
+            raise no_base_model(model.base)
         if model.adapter is None:
             yield self._upstream.model
             return
@@ -122,8 +117,9 @@ class UpstreamAnswering:
     ) -> None:
         is_chat = path == CHAT
         options = request.stream_options
+        fingerprint = system_fingerprint(self._upstream.base, self._upstream.version)
         form = AnswerForm(
-            head("chatcmpl-" if is_chat else "cmpl-", request, self._fingerprint()),
+            head("chatcmpl-" if is_chat else "cmpl-", request, fingerprint),
             is_chat=is_chat,
             tells_usage=bool(options and (options.include_usage or options.continuous_usage_stats)),
         )
@@ -150,11 +146,6 @@ class UpstreamAnswering:
             _note(exchange, chunk.usage)
             await exchange.stream([chunk.model_dump_json(exclude_unset=True).encode()])
         raise UpstreamLost("its answer has no end")
-
-    def _fingerprint(self) -> str:
-        """Return OpenAI's `system_fingerprint`. It changes with what may change answers to one request."""
-        facts = (self._upstream.base, self._upstream.version, version("tunery"))
-        return f"fp_{hashlib.sha256(repr(facts).encode()).hexdigest()[:10]}"
 
 
 def _note(exchange: Exchange, usage: Any) -> None:

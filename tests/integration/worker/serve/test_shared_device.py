@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 import openai
@@ -19,6 +20,8 @@ from tests.fixtures.service.api import Api, Tenant, dataset, wait_for
 from tests.fixtures.service.chatting import tuned_model
 from tests.fixtures.service.serving import TOOLS, WEIGHTS, Serving
 from tests.fixtures.service.trainer import job_of, running
+from worker.devices import lending
+from worker.devices.model_slot import FoundModel, ModelSlot
 from worker.engine.generate.sampler import Sampler
 from worker.train.trainer import Trainer
 
@@ -176,3 +179,21 @@ def test_a_trainer_whose_port_is_taken_trains_and_answers_as_soon_as_the_port_is
             wait_for(lambda: ended(chat_api, job_id), 240)
             taken.close()
             wait_for(serving.rows, 240)
+
+
+def test_a_trainer_that_loads_a_base_model_for_a_chat_says_that_jobs_have_to_wait(
+    chat_api: Api, serving: Serving, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, load = Event(), ModelSlot.load
+
+    def load_slowly(slot: ModelSlot, found: FoundModel) -> None:
+        said.clear()  # the trainer also waits until the store has been tested
+        assert said.wait(10)
+        load(slot, found)
+
+    monkeypatch.setattr(lending, "SAY_SECONDS", 0.01)
+    monkeypatch.setattr(ModelSlot, "load", load_slowly)
+    with running(chat_api, said.set, serve_share=0.5, scan_seconds=1):
+        wait_for(serving.rows)
+        assert chat(tenant)
+    wait_for(lambda: not serving.rows())

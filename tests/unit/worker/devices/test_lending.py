@@ -1,5 +1,7 @@
 """A trainer's base model, lent to the server in its process and asked back."""
 
+import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,8 +17,10 @@ from core.jobs.spec import TrainingOptions
 from core.settings import Settings
 from tests.fixtures.engine.training import make_spec
 from tests.fixtures.models.tiny import OTHER, TINY, write_base
+from tests.fixtures.service.api import wait_for
+from worker.devices import lending
 from worker.devices.lending import Lending
-from worker.devices.model_slot import ModelSlot
+from worker.devices.model_slot import FoundModel, ModelSlot
 from worker.devices.turns import Turns
 from worker.engine.base.base_model import ResidentBase
 
@@ -27,7 +31,8 @@ class Lender:
     def __init__(self, settings: Settings, pool: ThreadPoolExecutor) -> None:
         self.slot = ModelSlot(settings, torch.device("cpu"))
         self.turns, self.asked, self.asked_back = Turns(0.5), Event(), Event()
-        self.lending = Lending(self.slot, self.turns, wake=self.asked.set)
+        self.said_that_it_waits = Event()
+        self.lending = Lending(self.slot, self.turns, self.asked.set, self.said_that_it_waits.set)
         self._entries = {entry.id: entry for entry in load_catalog(settings.catalog_file)}
         self._pool = pool
 
@@ -63,6 +68,39 @@ def test_another_base_model_takes_the_place_only_while_nothing_trains(lender: Le
     lender.lending.give_back()
     lender.ask(OTHER, training=False).result(120)
     assert lender.slot.resident == OTHER
+
+
+def test_the_base_model_before_has_left_the_memory_when_the_next_one_is_loaded(
+    lender: Lender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = weakref.ref(lender.ask(TINY, training=False).result(120))
+    lender.lending.give_back()
+    hold, left = lender.slot.hold, []
+
+    def note(base: ResidentBase) -> None:
+        left.append(before() is None)
+        hold(base)
+
+    monkeypatch.setattr(lender.slot, "hold", note)
+    assert lender.ask(OTHER, training=False).result(120).entry.id == OTHER
+    assert left == [True]
+
+
+def test_a_trainer_that_loads_what_a_chat_wants_says_that_jobs_have_to_wait(
+    lender: Lender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lending, "SAY_SECONDS", 0.01)
+    load = lender.slot.load
+
+    def load_slowly(found: FoundModel) -> None:
+        for _ in range(3):
+            assert lender.said_that_it_waits.wait(10)
+            lender.said_that_it_waits.clear()
+        load(found)
+
+    monkeypatch.setattr(lender.slot, "load", load_slowly)
+    lender.ask(TINY, training=False).result(120)
+    wait_for(lambda: not any(thread.name == "loading" for thread in threading.enumerate()), 10)
 
 
 def test_a_base_model_in_another_precision_is_another_one(lender: Lender) -> None:

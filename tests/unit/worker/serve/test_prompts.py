@@ -67,6 +67,8 @@ def test_a_prompt_opens_the_call_that_the_model_must_make() -> None:
         (None, "model"),
         ("{{ raise_exception('No system messages') }}", "messages"),
         ("{{ 1 + 'a' }}", "messages"),
+        ("{{ 1 // 0 }}", "messages"),
+        ("{{ '{}'.format() }}", "messages"),
     ],
 )
 def test_what_the_template_does_not_take_is_refused(template: str | None, param: str) -> None:

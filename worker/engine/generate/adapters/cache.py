@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from worker.engine.generate.adapters.served import ServedAdapter
 
@@ -27,7 +28,8 @@ class AdapterCache:
     def __init__(self, byte_budget: int, load: Loader) -> None:
         self._budget, self._load = byte_budget, load
         self._held: OrderedDict[str, _Held] = OrderedDict()
-        self._loading: dict[str, threading.Lock] = {}
+        # A lock stays as long as one caller has it, so that all callers of an adapter share one
+        self._loading: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self._lock = threading.Lock()
 
     @property
@@ -47,22 +49,27 @@ class AdapterCache:
 
         Raises what the loader raises.
         """
-        if (found := self._take(content_hash)) is not None:
+        if (found := self.acquire_warm(content_hash)) is not None:
             return found
         with self._lock:
             loading = self._loading.setdefault(content_hash, threading.Lock())
-        try:
-            with loading:
-                if (found := self._take(content_hash)) is not None:
-                    return found
-                loaded = self._load(content_hash)
-                with self._lock:
-                    self._held[content_hash] = _Held(loaded, users=1)
-                    self._evict()
-                return loaded
-        finally:
+        with loading:
+            if (found := self.acquire_warm(content_hash)) is not None:
+                return found
+            loaded = self._load(content_hash)
             with self._lock:
-                self._loading.pop(content_hash, None)
+                self._held[content_hash] = _Held(loaded, users=1)
+                self._evict()
+            return loaded
+
+    def acquire_warm(self, content_hash: str) -> ServedAdapter | None:
+        """Return the adapter and keep it until `release`, or return None if it is not in memory."""
+        with self._lock:
+            if (held := self._held.get(content_hash)) is None:
+                return None
+            held.users += 1
+            self._held.move_to_end(content_hash)
+            return held.adapter
 
     def release(self, adapter: ServedAdapter) -> None:
         """Give back what `acquire` has returned."""
@@ -71,14 +78,6 @@ class AdapterCache:
             assert held.users > 0, "only what was acquired is given back"
             held.users -= 1
             self._evict()
-
-    def _take(self, content_hash: str) -> ServedAdapter | None:
-        with self._lock:
-            if (held := self._held.get(content_hash)) is None:
-                return None
-            held.users += 1
-            self._held.move_to_end(content_hash)
-            return held.adapter
 
     def _total(self) -> int:
         return sum(held.adapter.nbytes for held in self._held.values())

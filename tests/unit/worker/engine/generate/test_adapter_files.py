@@ -1,10 +1,11 @@
 """Adapters are loaded from PEFT's files, or refused with the reason; the least recently used ones leave."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Barrier, Event, Thread
 
 import pytest
 import torch
@@ -143,4 +144,46 @@ def test_callers_at_the_same_time_load_an_adapter_once_and_a_failure_leaves_noth
     for _ in range(4):
         cache.release(held("a"))
     with pytest.raises(AssertionError):
+        cache.release(held("a"))
+
+
+def test_a_caller_after_a_failure_waits_for_the_one_that_loads_the_adapter_then() -> None:
+    loading, loading_again, loading_twice = Event(), Event(), Event()
+    second_waits, third_asks = Event(), Event()
+    loads: list[str] = []
+
+    def load(name: str) -> ServedAdapter:
+        loads.append(name)
+        if len(loads) == 1:
+            loading.set()
+            assert second_waits.wait(120)
+            raise AdapterRefused("once")
+        if len(loads) == 2:
+            loading_again.set()
+            assert third_asks.wait(120)
+            loading_twice.wait(0.5)  # the time of a caller that would not wait
+        else:
+            loading_twice.set()
+        return held(name)
+
+    cache = AdapterCache(100, load)
+
+    def first() -> None:
+        with pytest.raises(AdapterRefused):
+            cache.acquire("a")
+
+    threads = [Thread(target=first), *(Thread(target=cache.acquire, args="a") for _ in range(2))]
+    threads[0].start()
+    assert loading.wait(120)
+    threads[1].start()
+    time.sleep(0.2)  # until it waits for the first
+    second_waits.set()
+    assert loading_again.wait(120)
+    threads[0].join(120)
+    threads[2].start()
+    third_asks.set()
+    for thread in threads:
+        thread.join(120)
+    assert loads == ["a", "a"]
+    for _ in range(2):
         cache.release(held("a"))
