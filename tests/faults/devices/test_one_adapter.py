@@ -11,8 +11,8 @@ from tests.fixtures.service.stack import JOB_SECONDS, Stack
 
 WEIGHTS = "adapter_model.safetensors"
 JOB = {"rows": 40, "epochs": 2}  # 20 steps, with a checkpoint after 10
-SETTINGS = {"checkpoint_seconds": "1000", "max_step_tokens": "64"}  # less than a step: it is cut
-# They do not end by themselves. Their steps of three rows would move the cuts of the job's four
+SETTINGS = {"checkpoint_seconds": "1000", "max_step_tokens": "160"}  # three rows: a step of four is cut
+# They do not end by themselves. Alone, the job's four rows are cut in the middle; these three would move the cut
 NEIGHBOURS = {"n_epochs": 50, "batch_size": 3}
 
 
