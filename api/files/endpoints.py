@@ -29,7 +29,7 @@ from api.files.upload import Upload
 from api.http import downloads
 from api.http.errors import declared
 from api.http.forms import receive
-from api.http.idempotency import ThisAttempt, repeatable
+from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After
 from api.schemas import Page
 from core.access import audit
@@ -78,10 +78,11 @@ async def upload_file(
         max_file_bytes=settings.max_file_bytes,
         max_row_bytes=settings.max_row_bytes,
     )
-    async with turn():
-        await to_thread.run_sync(
-            _refuse_what_cannot_fit, sessions, caller, upload.announced_bytes, limiter=threads
-        )
+    if not attempt.may_be_repetition:  # the first attempt's file may have filled the quota
+        async with turn():
+            await to_thread.run_sync(
+                _refuse_what_cannot_fit, sessions, caller, upload.announced_bytes, limiter=threads
+            )
     received = await receive(request.stream(), upload, threads)
     reached("upload.stored")
     async with turn():
@@ -114,7 +115,8 @@ def _register(
                 audit.record(session, caller, "file.created", file.id)
                 return FileObject.of(file).model_dump(mode="json")
 
-            answer = FileObject.model_validate(once(session, attempt, asked, register))
+            is_there = found_by(service.get, caller.project_id)
+            answer = FileObject.model_validate(once(session, attempt, asked, register, is_there))
         registered = answer.id == received.id
         return answer
     finally:

@@ -22,7 +22,7 @@ from api.dependencies import (
     part,
 )
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, found_by
 from api.http.strict_json import StrictJsonRoute
 from api.imports import service
 from api.imports.schemas import ImportAdapter
@@ -82,11 +82,11 @@ async def import_adapter(
 
     The request takes a turn of the project's `concurrent_chats`.
     """
-    asked = body.model_dump_json()
+    asked, is_there = body.model_dump_json(), found_by(adapters.get, caller.project_id)
 
     def prepare() -> NewImport | dict[str, Any]:
         with reading() as session:
-            earlier = earlier_answer(session, attempt, asked)
+            earlier = earlier_answer(session, attempt, asked, is_there)
             return earlier or service.prepare(
                 session, caller.project_id, catalog, settings.max_adapter_bytes, body
             )
@@ -139,4 +139,5 @@ def _register(
             audit.record(session, caller, "adapter.imported", new.adapter_id, imported)
             return adapters.describe(row, catalog).model_dump(mode="json")
 
-        return AdapterObject.model_validate(once(session, attempt, asked, register))
+        is_there = found_by(adapters.get, caller.project_id)
+        return AdapterObject.model_validate(once(session, attempt, asked, register, is_there))
