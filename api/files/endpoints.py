@@ -24,6 +24,7 @@ from api.dependencies import (
 )
 from api.files import result_text, service
 from api.files.intake import ReceivedFile
+from api.files.registration import kept_if_registered
 from api.files.schemas import UPLOAD_BODY, FileDeleted, FileObject
 from api.files.upload import Upload
 from api.http import downloads
@@ -105,8 +106,7 @@ def _register(
 ) -> FileObject:
     """Register the file in a transaction. No session was open while the bytes arrived."""
     asked = json.dumps([received.filename, received.purpose, received.sha256, received.lifetime])
-    registered = False
-    try:
+    with kept_if_registered(sessions, store, received) as registered:
         with sessions.begin() as session:
 
             def register() -> dict[str, Any]:
@@ -116,12 +116,9 @@ def _register(
                 return FileObject.of(file).model_dump(mode="json")
 
             is_there = found_by(service.get, caller.project_id)
-            answer = FileObject.model_validate(once(session, attempt, asked, register, is_there))
-        registered = answer.id == received.id
-        return answer
-    finally:
-        if not registered:
-            service.forget_unregistered(sessions, store, received)
+            answer = once(session, attempt, asked, register, is_there)
+        registered(answer["id"])
+    return FileObject.model_validate(answer)
 
 
 @router.get("", responses=declared(InvalidRequest))

@@ -13,6 +13,7 @@ from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, ReadingSessions, Sessions, Store, UploadThreads
 from api.files import service as files
 from api.files.intake import ReceivedFile
+from api.files.registration import kept_if_registered
 from api.files.schemas import FileObject
 from api.http.errors import declared
 from api.http.forms import receive
@@ -85,8 +86,7 @@ def _register(
     received: ReceivedFile,
 ) -> FileObject:
     """Register the file in a transaction. No session was open while the bytes were written."""
-    registered = False
-    try:
+    with kept_if_registered(sessions, store, received) as registered:
         with sessions.begin() as session:
 
             def register() -> dict[str, Any]:
@@ -97,8 +97,5 @@ def _register(
 
             is_there = found_by(files.get, caller.project_id)
             answer = once(session, attempt, body.model_dump_json(), register, is_there)
-        registered = answer["id"] == received.id
-        return FileObject.model_validate(answer)
-    finally:
-        if not registered:
-            files.forget_unregistered(sessions, store, received)
+        registered(answer["id"])
+    return FileObject.model_validate(answer)

@@ -15,8 +15,8 @@ from api.admission.callers import Caller
 from api.admission.fair_share import ShortTurn, takes_no_turn
 from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, Sessions, Store, Transaction, UploadThreads
-from api.files import service as files
 from api.files.intake import ReceivedFile
+from api.files.registration import kept_if_registered
 from api.http.errors import declared
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt, found_by, repeatable
@@ -178,8 +178,7 @@ def _register(
 ) -> UploadObject:
     """Complete the upload in one transaction. No session was open while the bytes were read."""
     reached("upload.assembled")
-    registered = False
-    try:
+    with kept_if_registered(sessions, store, received) as registered:
         with sessions.begin() as session:
 
             def complete() -> dict[str, Any]:
@@ -189,8 +188,5 @@ def _register(
                 return UploadObject.of(upload, file).model_dump(mode="json")
 
             answer = once(session, attempt, body.model_dump_json(), complete, for_good)
-        registered = answer["file"]["id"] == received.id
-        return UploadObject.model_validate(answer)
-    finally:
-        if not registered:
-            files.forget_unregistered(sessions, store, received)
+        registered(answer["file"]["id"])
+    return UploadObject.model_validate(answer)
