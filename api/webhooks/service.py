@@ -99,7 +99,7 @@ def rotate_secret(
 
 
 def signs_with(session: Session, project_id: str, vault: Vault, endpoint_id: str, secret: str) -> bool:
-    """Return whether the endpoint's present secret is this one. Nobody changes it until the transaction ends."""
+    """Return whether the endpoint signs with this secret. It does so until the transaction ends."""
     endpoint = queries.find(session, project_id, endpoint_id, lock=True)
     return endpoint is not None and vault.open(endpoint.sealed_secret) == secret
 

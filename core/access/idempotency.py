@@ -132,9 +132,7 @@ def once_or_again(
         return earlier.answer
 
 
-def earlier_answer(
-    session: Session, attempt: Attempt, asked: str, stands: Stands
-) -> Answer | None:
+def earlier_answer(session: Session, attempt: Attempt, asked: str, stands: Stands) -> Answer | None:
     """Return the answer of an earlier attempt at `asked`, or None.
 
     Call this before long work, whose result `once` then stores, with the same `stands`.
@@ -192,7 +190,7 @@ def _standing(
     stands: Stands,
     shows_secret: bool = False,
 ) -> Answer | None:
-    """Return the answer of an earlier attempt, unless it may be that of another request and stands no more."""
+    """Return the answer of an earlier attempt, unless it may be another request's and stands no more."""
     earlier = _earlier(session, attempt, fingerprint)
     if earlier is None:
         return None
