@@ -3,8 +3,10 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query
+from sqlalchemy.orm import Session
 
 from api.admission.auth import CurrentCaller
+from api.admission.callers import Caller
 from api.aliases import service
 from api.aliases.schemas import AliasDeleted, AliasMoveObject, AliasObject, MoveBack, SetAlias
 from api.dependencies import ModelCatalog, Transaction
@@ -13,8 +15,9 @@ from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
-from core.access.idempotency import once
+from core.access.idempotency import Stands, once
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, TooLarge, Unavailable
+from core.serving.aliases import find as find_alias
 
 MAX_LIMIT = 1000
 NOTHING_EXPECTED = MoveBack()
@@ -47,11 +50,12 @@ def set_alias(
     Requests that begin after the answer go to the new models. As long as an alias leads to a model, the model
     cannot be deleted.
     """
+    asked = body.model_dump_json()
 
     def put() -> dict[str, Any]:
         return AliasObject.of(service.put(session, caller, catalog, body)).model_dump(mode="json")
 
-    return AliasObject.model_validate(once(session, attempt, body.model_dump_json(), put))
+    return AliasObject.model_validate(once(session, attempt, asked, put, _leads_there(caller)))
 
 
 @router.get("/{alias}", responses=declared(NotFound))
@@ -83,12 +87,13 @@ def move_alias_back(
     body: Annotated[MoveBack, Body()] = NOTHING_EXPECTED,
 ) -> AliasObject:
     """Move an alias to where it led before its latest move. Each further call goes one move further back."""
+    asked = body.model_dump_json()
 
     def back() -> dict[str, Any]:
         moved = service.back(session, caller, catalog, alias, body.version)
         return AliasObject.of(moved).model_dump(mode="json")
 
-    return AliasObject.model_validate(once(session, attempt, body.model_dump_json(), back))
+    return AliasObject.model_validate(once(session, attempt, asked, back, _leads_there(caller)))
 
 
 @router.get("/{alias}/history", responses=declared(NotFound, InvalidRequest))
@@ -98,3 +103,13 @@ def list_moves(
     """List the moves of an alias, newest first, with the API keys that made them."""
     moves, has_more = service.history(session, caller.project_id, alias, after, limit)
     return Page.of([AliasMoveObject.of(move, key) for move, key in moves], has_more)
+
+
+def _leads_there(caller: Caller) -> Stands:
+    """Return a check of whether an alias is still as an answer shows it. Then nobody moves it meanwhile."""
+
+    def leads_there(session: Session, answer: dict[str, Any]) -> bool:
+        alias = find_alias(session, caller.project_id, answer["name"], lock=True)
+        return alias is not None and AliasObject.of(alias).model_dump(mode="json") == answer
+
+    return leads_there

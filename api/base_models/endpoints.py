@@ -4,6 +4,7 @@ import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from sqlalchemy.orm import Session
 
 from api.admission.auth import OperatorCaller
 from api.base_models import service
@@ -59,6 +60,7 @@ def add_base_model(
     reading: ReadingSessions,
     sessions: Sessions,
     attempt: ThisAttempt,
+    catalog: ModelCatalog,
     body: HubModel,
 ) -> BaseModelCheck:
     """Look at a model of the hub, and write it to the catalog if jobs can train it.
@@ -67,8 +69,12 @@ def add_base_model(
     their own, which needs the model too. Only the operator can do this.
     """
     asked = body.model_dump_json()
+
+    def is_offered(_: Session, answer: dict[str, Any]) -> bool:
+        return catalog.get(answer["model"]["id"]) is not None
+
     with reading() as session:
-        if earlier := earlier_answer(session, attempt, asked):
+        if earlier := earlier_answer(session, attempt, asked, is_offered):
             return BaseModelCheck.model_validate(earlier)
         here = service.machines(session)
     offer = service.look(body, here)  # no session is open while the hub answers
@@ -80,7 +86,7 @@ def add_base_model(
             service.add(session, caller, file, offer.entry)
             return BaseModelCheck.of(offer, str(file)).model_dump(mode="json")
 
-        return BaseModelCheck.model_validate(once(session, attempt, asked, add))
+        return BaseModelCheck.model_validate(once(session, attempt, asked, add, is_offered))
 
 
 @router.delete("/{base_model}", responses=declared(InvalidRequest, NotFound, Conflict))

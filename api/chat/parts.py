@@ -3,13 +3,16 @@
 import asyncio
 from typing import Self
 
+from pydantic import BaseModel
 from sqlalchemy.orm import Session, sessionmaker
 
+from api.admission.callers import Caller
 from api.admission.rates import Counters, TokenRates
 from api.chat.afterwards import Afterwards
 from api.chat.shared_turns import SharedTurns
 from api.chat.turns import ChatTurns
 from core.serving.dispatch.dispatcher import Dispatcher
+from core.serving.served_model import ServedModel
 from core.serving.token import server_token
 from core.settings import Settings
 
@@ -43,6 +46,18 @@ class ChatParts:
             Afterwards(sessions, rates),
             rates,
         )
+
+    async def carried_out(self, caller: Caller, path: str, base: str, key: str, order: BaseModel) -> bytes:
+        """Have a server of the base model carry out an order. Return its answer, or raise what it answers.
+
+        The order takes a turn of the project. `key` chooses the server: equal keys go to the same one.
+        """
+        most, content = caller.quotas.concurrent_chats or 1, order.model_dump_json().encode()
+        async with (
+            self.turns.turn(caller.project_id, most),
+            self.dispatcher.begun(path, ServedModel(base=base), key, content) as response,
+        ):
+            return await response.aread()
 
     def stop_within(self, seconds: float) -> None:
         """Let answers go on, but end them before so many seconds are over."""

@@ -9,7 +9,7 @@ from api.compositions import service
 from api.compositions.schemas import CompositionDeleted, CompositionObject
 from api.dependencies import AppSettings, ModelCatalog, Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, repeatable
+from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
@@ -61,7 +61,8 @@ def compose_adapters(
         audit.record(session, caller, "composition.created", row.task.id, {"adapters": named})
         return CompositionObject.of(row).model_dump(mode="json")
 
-    return CompositionObject.model_validate(once(session, attempt, body.model_dump_json(), create))
+    is_there = found_by(service.get, caller.project_id)
+    return CompositionObject.model_validate(once(session, attempt, body.model_dump_json(), create, is_there))
 
 
 @router.get("/compositions", responses=declared(InvalidRequest))
@@ -87,13 +88,19 @@ def retrieve_composition(
     return CompositionObject.of(service.get(session, caller.project_id, composition_id))
 
 
-@router.post("/compositions/{composition_id}/cancel", responses=declared(NotFound, Conflict))
-def cancel_composition(session: Transaction, caller: CurrentCaller, composition_id: str) -> CompositionObject:
+@router.post("/compositions/{composition_id}/cancel", responses=declared(NotFound, Conflict, InvalidRequest))
+def cancel_composition(
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, composition_id: str
+) -> CompositionObject:
     """Cancel a composition that has not ended. It makes no adapter."""
-    row = service.get(session, caller.project_id, composition_id)
-    tasks.cancel(session, row.task)
-    audit.record(session, caller, "composition.cancelled", composition_id)
-    return CompositionObject.of(row)
+
+    def cancel() -> CompositionObject:
+        row = service.get(session, caller.project_id, composition_id)
+        tasks.cancel(session, row.task)
+        audit.record(session, caller, "composition.cancelled", composition_id)
+        return CompositionObject.of(row)
+
+    return repeatable(session, attempt, CompositionObject, cancel, done="task_ended")
 
 
 @router.delete("/compositions/{composition_id}", responses=declared(NotFound, Conflict, InvalidRequest))

@@ -10,7 +10,7 @@ from api.evals import service
 from api.evals.queries import Wanted
 from api.evals.schemas import CreateEval, EvalDeleted, EvalObject, UpdateEval
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, repeatable
+from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
@@ -37,7 +37,8 @@ def create_eval(
         made = EvalObject.of(service.create(session, caller, catalog, body))
         return made.model_dump(mode="json", by_alias=True)
 
-    return EvalObject.model_validate(once(session, attempt, body.model_dump_json(), create))
+    is_there = found_by(service.get, caller.project_id)
+    return EvalObject.model_validate(once(session, attempt, body.model_dump_json(), create, is_there))
 
 
 @router.get("", responses=declared(InvalidRequest))

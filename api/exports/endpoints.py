@@ -12,7 +12,7 @@ from api.exports import service
 from api.exports.schemas import ExportDeleted, ExportObject
 from api.http import downloads
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, repeatable
+from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
@@ -67,7 +67,8 @@ def create_export(
         return ExportObject.of(task).model_dump(mode="json")
 
     asked = EXPORT_REQUEST.dump_json(body).decode()
-    return ExportObject.model_validate(once(session, attempt, asked, create))
+    is_there = found_by(service.get, caller.project_id, adapter_id)
+    return ExportObject.model_validate(once(session, attempt, asked, create, is_there))
 
 
 @router.get("", responses=declared(InvalidRequest))
@@ -94,15 +95,19 @@ def retrieve_export(
     return ExportObject.of(service.get(session, caller.project_id, adapter_id, export_id))
 
 
-@router.post("/{export_id}/cancel", responses=declared(Conflict))
+@router.post("/{export_id}/cancel", responses=declared(Conflict, InvalidRequest))
 def cancel_export(
-    session: Transaction, caller: CurrentCaller, adapter_id: str, export_id: str
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, adapter_id: str, export_id: str
 ) -> ExportObject:
     """Cancel an export that has not ended."""
-    task = service.get(session, caller.project_id, adapter_id, export_id)
-    tasks.cancel(session, task)
-    audit.record(session, caller, "export.cancelled", task.id)
-    return ExportObject.of(task)
+
+    def cancel() -> ExportObject:
+        task = service.get(session, caller.project_id, adapter_id, export_id)
+        tasks.cancel(session, task)
+        audit.record(session, caller, "export.cancelled", task.id)
+        return ExportObject.of(task)
+
+    return repeatable(session, attempt, ExportObject, cancel, done="task_ended")
 
 
 @router.delete("/{export_id}", responses=declared(Conflict, InvalidRequest))

@@ -24,12 +24,13 @@ from api.dependencies import (
 )
 from api.files import result_text, service
 from api.files.intake import ReceivedFile
+from api.files.registration import kept_if_registered
 from api.files.schemas import UPLOAD_BODY, FileDeleted, FileObject
 from api.files.upload import Upload
 from api.http import downloads
 from api.http.errors import declared
 from api.http.forms import receive
-from api.http.idempotency import ThisAttempt, repeatable
+from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After
 from api.schemas import Page
 from core.access import audit
@@ -78,10 +79,11 @@ async def upload_file(
         max_file_bytes=settings.max_file_bytes,
         max_row_bytes=settings.max_row_bytes,
     )
-    async with turn():
-        await to_thread.run_sync(
-            _refuse_what_cannot_fit, sessions, caller, upload.announced_bytes, limiter=threads
-        )
+    if not attempt.may_be_repetition:  # the first attempt's file may have filled the quota
+        async with turn():
+            await to_thread.run_sync(
+                _refuse_what_cannot_fit, sessions, caller, upload.announced_bytes, limiter=threads
+            )
     received = await receive(request.stream(), upload, threads)
     reached("upload.stored")
     async with turn():
@@ -104,8 +106,7 @@ def _register(
 ) -> FileObject:
     """Register the file in a transaction. No session was open while the bytes arrived."""
     asked = json.dumps([received.filename, received.purpose, received.sha256, received.lifetime])
-    registered = False
-    try:
+    with kept_if_registered(sessions, store, received) as registered:
         with sessions.begin() as session:
 
             def register() -> dict[str, Any]:
@@ -114,12 +115,10 @@ def _register(
                 audit.record(session, caller, "file.created", file.id)
                 return FileObject.of(file).model_dump(mode="json")
 
-            answer = FileObject.model_validate(once(session, attempt, asked, register))
-        registered = answer.id == received.id
-        return answer
-    finally:
-        if not registered:
-            service.forget_unregistered(sessions, store, received)
+            is_there = found_by(service.get, caller.project_id)
+            answer = once(session, attempt, asked, register, is_there)
+        registered(answer["id"])
+    return FileObject.model_validate(answer)
 
 
 @router.get("", responses=declared(InvalidRequest))

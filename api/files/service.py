@@ -2,23 +2,18 @@
 
 from datetime import timedelta
 
-import structlog
 from sqlalchemy import func
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from api.files import queries
 from api.files.intake import ReceivedFile
 from api.http.paging import check_cursor
 from core.errors import Conflict, NotFound
 from core.ids import id_pattern
-from core.storage.object_store import STORE_ERRORS, ObjectStore
 from core.tables import File, Task
 from core.tasks import client as tasks
 
 FILE_ID = id_pattern("file-")
-
-log = structlog.get_logger()
 
 
 def register(session: Session, project_id: str, received: ReceivedFile) -> File:
@@ -42,22 +37,6 @@ def register(session: Session, project_id: str, received: ReceivedFile) -> File:
     session.add(file)
     session.flush()
     return file
-
-
-def forget_unregistered(sessions: sessionmaker[Session], store: ObjectStore, received: ReceivedFile) -> None:
-    """Remove the bytes of a file whose registration failed.
-
-    The row is looked up first, since a commit may succeed even if its answer is lost. If the database or the
-    store does not answer, the bytes stay. Bytes without a row only take space, but a row without bytes would
-    make a job fail.
-    """
-    try:
-        with sessions() as session:
-            registered = session.get(File, received.id) is not None
-        if not registered:
-            store.delete(received.object_key)
-    except (SQLAlchemyError, *STORE_ERRORS) as error:
-        log.warning("unregistered_file_stays", file=received.id, error=str(error))
 
 
 def get(session: Session, project_id: str, file_id: str) -> File:

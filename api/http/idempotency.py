@@ -1,14 +1,14 @@
 """Recognises repeated requests: by the header `Idempotency-Key`, or by the retry count of OpenAI's client."""
 
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Header, Request
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from api.admission.auth import CurrentCaller, token_of
-from core.access.idempotency import Attempt, once_or_again
+from core.access.idempotency import Attempt, Stands, once_or_again
 from core.errors import AppError, NotFound
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -39,6 +39,22 @@ async def _attempt(
 
 
 ThisAttempt = Annotated[Attempt, Depends(_attempt)]
+
+
+def found_by(find: Callable[..., object], *of: object) -> Stands:
+    """Return a check of whether what an answer shows is still there, for `once`.
+
+    `find` gets the session, `of` and the answer's id. It raises an AppError if nothing is there.
+    """
+
+    def is_found(session: Session, answer: dict[str, Any]) -> bool:
+        try:
+            find(session, *of, answer["id"])
+        except AppError:
+            return False
+        return True
+
+    return is_found
 
 
 def repeatable(

@@ -21,8 +21,9 @@ from api.dependencies import (
     UploadThreads,
     part,
 )
+from api.files.registration import forget_unregistered
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, found_by
 from api.http.strict_json import StrictJsonRoute
 from api.imports import service
 from api.imports.schemas import ImportAdapter
@@ -43,7 +44,8 @@ from core.errors import (
 )
 from core.serving.errors import SamplingFailed
 from core.serving.imports import IMPORT, Imported
-from core.serving.served_model import ServedModel
+from core.storage.object_store import ObjectStore
+from core.tables import Adapter
 
 Parts = Annotated[ChatParts, Depends(part("chat"))]
 
@@ -82,11 +84,11 @@ async def import_adapter(
 
     The request takes a turn of the project's `concurrent_chats`.
     """
-    asked = body.model_dump_json()
+    asked, is_there = body.model_dump_json(), found_by(adapters.get, caller.project_id)
 
     def prepare() -> NewImport | dict[str, Any]:
         with reading() as session:
-            earlier = earlier_answer(session, attempt, asked)
+            earlier = earlier_answer(session, attempt, asked, is_there)
             return earlier or service.prepare(
                 session, caller.project_id, catalog, settings.max_adapter_bytes, body
             )
@@ -97,7 +99,8 @@ async def import_adapter(
     turn()
     registered = False
     try:
-        stored = await _imported(parts, caller, new)
+        read = await parts.carried_out(caller, IMPORT, new.order.base, new.order.sha256, new.order)
+        stored = Imported.model_validate_json(read)
         answer = await to_thread.run_sync(
             _register, sessions, catalog, caller, attempt, asked, new, body.suffix, stored, limiter=threads
         )
@@ -105,18 +108,11 @@ async def import_adapter(
         return answer
     finally:
         if not registered:
-            await to_thread.run_sync(service.forget_unregistered, sessions, store, new, limiter=threads)
+            await to_thread.run_sync(_forget_unregistered, sessions, store, new, limiter=threads)
 
 
-async def _imported(parts: ChatParts, caller: Caller, new: NewImport) -> Imported:
-    """Have a server read the file and store the adapter. Raises what the server answers."""
-    most = caller.quotas.concurrent_chats or 1
-    model, content = ServedModel(base=new.order.base), new.order.model_dump_json().encode()
-    async with (
-        parts.turns.turn(caller.project_id, most),
-        parts.dispatcher.begun(IMPORT, model, new.order.sha256, content) as response,
-    ):
-        return Imported.model_validate_json(await response.aread())
+def _forget_unregistered(sessions: sessionmaker[Session], store: ObjectStore, new: NewImport) -> None:
+    forget_unregistered(sessions, Adapter, new.adapter_id, lambda: store.delete_prefix(new.order.prefix))
 
 
 def _register(
@@ -139,4 +135,5 @@ def _register(
             audit.record(session, caller, "adapter.imported", new.adapter_id, imported)
             return adapters.describe(row, catalog).model_dump(mode="json")
 
-        return AdapterObject.model_validate(once(session, attempt, asked, register))
+        is_there = found_by(adapters.get, caller.project_id)
+        return AdapterObject.model_validate(once(session, attempt, asked, register, is_there))

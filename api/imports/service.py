@@ -2,9 +2,7 @@
 
 from typing import NamedTuple
 
-import structlog
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from api.files import queries as files
 from api.imports.schemas import ImportAdapter
@@ -15,10 +13,8 @@ from core.ids import new_id
 from core.jobs import lifecycle
 from core.jobs.adapter_row import AdapterRow
 from core.serving.imports import Imported, ImportOrder
-from core.storage.object_store import STORE_ERRORS, ObjectStore, imported_adapter_prefix
+from core.storage.object_store import imported_adapter_prefix
 from core.tables import Adapter, ApiKey
-
-log = structlog.get_logger()
 
 
 class NewImport(NamedTuple):
@@ -93,18 +89,3 @@ def register(
     session.flush()
     session.refresh(adapter)
     return AdapterRow(adapter, None)
-
-
-def forget_unregistered(sessions: sessionmaker[Session], store: ObjectStore, new: NewImport) -> None:
-    """Remove the files of an adapter whose registration failed.
-
-    The row is looked up first, since a commit may succeed even if its answer is lost. If the database or the
-    store does not answer, the janitor removes the files.
-    """
-    try:
-        with sessions() as session:
-            registered = session.get(Adapter, new.adapter_id) is not None
-        if not registered:
-            store.delete_prefix(new.order.prefix)
-    except (SQLAlchemyError, *STORE_ERRORS) as error:
-        log.warning("unregistered_adapter_stays", adapter=new.adapter_id, error=str(error))

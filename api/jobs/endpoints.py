@@ -11,7 +11,7 @@ from api.admission.fair_share import poll
 from api.dependencies import AppSettings, Hints, ModelCatalog, ReadingSessions, Sessions, Transaction
 from api.http import conditional
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, repeatable
+from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.metadata import metadata_in, metadata_parameter
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
@@ -93,7 +93,7 @@ def create_job(
     # that commits, and a validation by FastAPI, would switch threads three more times. That would take as
     # long as all the rest.
     with sessions.begin() as session:
-        job = once(session, attempt, body.model_dump_json(), create)
+        job = once(session, attempt, body.model_dump_json(), create, found_by(service.get, caller.project_id))
     reached("job.committed")
     # The hint is sent after the response, so that no client waits for a broker that hangs. If it is lost, a
     # worker finds the job with its next scan.

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from api.admission.auth import AdminCaller, OperatorCaller
 from api.dependencies import Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, repeatable
+from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After, check_cursor
 from api.http.strict_json import StrictJsonRoute
 from api.organization import queries, service
@@ -25,7 +25,7 @@ from api.organization.schemas import (
 )
 from api.organization.usage import PAGE_DAYS, Span, completions_page, fine_tuning_page
 from api.schemas import Page
-from core.access.idempotency import once
+from core.access.idempotency import for_good, once
 from core.access.projects import create_project, set_quotas
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
 from core.ids import id_pattern
@@ -75,7 +75,7 @@ def create_a_project(
         return ProjectObject.of(project).model_dump(mode="json")
 
     asked = body.model_dump_json(exclude_unset=True)
-    return ProjectObject.model_validate(once(session, attempt, asked, create))
+    return ProjectObject.model_validate(once(session, attempt, asked, create, for_good))
 
 
 @router.get("/projects/{project_id}", responses=declared(NotFound))
@@ -120,7 +120,9 @@ def create_api_key(
         key = ApiKeyObject.of(session.get_one(ApiKey, new.id))
         return NewApiKey(**key.model_dump(), value=new.token).model_dump(mode="json")
 
-    return NewApiKey.model_validate(once(session, attempt, body.model_dump_json(), create, shows_secret=True))
+    is_there = found_by(service.get_key, caller, project_id)
+    answer = once(session, attempt, body.model_dump_json(), create, is_there, shows_secret=True)
+    return NewApiKey.model_validate(answer)
 
 
 @router.get("/projects/{project_id}/api_keys/{api_key_id}", responses=declared(NotFound))

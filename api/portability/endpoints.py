@@ -3,11 +3,12 @@
 from typing import Any
 
 from fastapi import APIRouter
+from sqlalchemy.orm import Session
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, ModelCatalog, Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, repeatable
 from api.portability import service
 from api.portability.schemas import PortabilityObject
 from core.access import audit
@@ -50,14 +51,21 @@ def measure_portability(
             audit.record(session, caller, "portability.started", task.id, {"adapter": adapter_id})
         return service.describe(session, caller.project_id, adapter_id, catalog).model_dump(mode="json")
 
-    return PortabilityObject.model_validate(once(session, attempt, "", start))
+    def is_under_way(session: Session, answer: dict[str, Any]) -> bool:
+        return service.is_under_way(session, caller.project_id, adapter_id, answer["measurement"]["id"])
+
+    return PortabilityObject.model_validate(once(session, attempt, "", start, is_under_way))
 
 
-@router.post("/cancel", responses=declared(Conflict))
+@router.post("/cancel", responses=declared(Conflict, InvalidRequest))
 def cancel_portability(
-    session: Transaction, caller: CurrentCaller, catalog: ModelCatalog, adapter_id: str
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, catalog: ModelCatalog, adapter_id: str
 ) -> PortabilityObject:
     """Cancel the measurement that is under way. An earlier one stays."""
-    task = service.cancel(session, caller.project_id, adapter_id)
-    audit.record(session, caller, "portability.cancelled", task.id)
-    return service.describe(session, caller.project_id, adapter_id, catalog)
+
+    def cancel() -> PortabilityObject:
+        task = service.cancel(session, caller.project_id, adapter_id)
+        audit.record(session, caller, "portability.cancelled", task.id)
+        return service.describe(session, caller.project_id, adapter_id, catalog)
+
+    return repeatable(session, attempt, PortabilityObject, cancel, done="task_ended")

@@ -45,6 +45,12 @@ def start(session: Session, project_id: str, adapter_id: str, most_open: int) ->
     return tasks.create(session, project_id, KIND, {}, most_open, adapter_id=adapter.id)
 
 
+def is_under_way(session: Session, project_id: str, adapter_id: str, measurement_id: str) -> bool:
+    """Return whether this measurement of the adapter has not ended."""
+    newest = _find(session, project_id, adapter_id).newest
+    return newest is not None and newest.id == measurement_id and newest.finished_at is None
+
+
 def cancel(session: Session, project_id: str, adapter_id: str) -> Task:
     """End the measurement that is under way. Raises NotFound for the adapter, and Conflict without one."""
     adapters.get(session, project_id, adapter_id)

@@ -6,7 +6,6 @@ from anyio import to_thread
 from fastapi import APIRouter, Depends
 
 from api.admission.auth import CurrentCaller
-from api.admission.callers import Caller
 from api.admission.fair_share import EndTurn
 from api.chat.parts import ChatParts
 from api.dependencies import ModelCatalog, ReadingSessions, part
@@ -18,7 +17,6 @@ from api.previews.schemas import FilePreview
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, RateLimited, TooLarge, Unavailable
 from core.serving.errors import SamplingFailed
 from core.serving.previews import PREVIEW, Previewed, PreviewOrder, PreviewRequest
-from core.serving.served_model import ServedModel
 
 Parts = Annotated[ChatParts, Depends(part("chat"))]
 
@@ -69,7 +67,8 @@ async def preview_rows(
 
     asked = await to_thread.run_sync(order)
     turn()
-    found = await _previewed(parts, caller, asked)
+    answer = await parts.carried_out(caller, PREVIEW, entry.id, asked.key, asked)
+    found = Previewed.model_validate_json(answer)
     return FilePreview(
         file_id=file_id,
         model=entry.id,
@@ -77,14 +76,3 @@ async def preview_rows(
         numbered_by=found.numbered_by,
         rows=found.rows,
     )
-
-
-async def _previewed(parts: ChatParts, caller: Caller, order: PreviewOrder) -> Previewed:
-    """Have a server render the rows. Raises what the server answers."""
-    most = caller.quotas.concurrent_chats or 1
-    model, content = ServedModel(base=order.base), order.model_dump_json().encode()
-    async with (
-        parts.turns.turn(caller.project_id, most),
-        parts.dispatcher.begun(PREVIEW, model, order.key, content) as response,
-    ):
-        return Previewed.model_validate_json(await response.aread())

@@ -20,6 +20,8 @@ from core.access.idempotency import once
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, PermissionDenied, TooLarge, Unavailable
 from core.tables import ApiKey
 
+LINK_PATH = "/sign-in#link="
+
 OwnHeader = Annotated[
     Literal["1"] | None,
     Header(
@@ -106,7 +108,10 @@ def create_sign_in_link(session: Transaction, caller: CurrentCaller, attempt: Th
     def create() -> dict[str, Any]:
         link = sign_ins.create_link(session, str(caller.key_id))
         audit.record(session, caller, "sign_in_link.created", str(caller.key_id))
-        shown = SignInLink(path=f"/sign-in#link={link.token}", expires_at=unix_seconds(link.expires_at))
+        shown = SignInLink(path=LINK_PATH + link.token, expires_at=unix_seconds(link.expires_at))
         return shown.model_dump(mode="json")
 
-    return SignInLink.model_validate(once(session, attempt, "", create, shows_secret=True))
+    def is_unused(session: Session, answer: dict[str, Any]) -> bool:
+        return sign_ins.expiry(session, answer["path"].removeprefix(LINK_PATH)) is not None
+
+    return SignInLink.model_validate(once(session, attempt, "", create, is_unused, shows_secret=True))

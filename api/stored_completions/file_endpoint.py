@@ -13,10 +13,11 @@ from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, ReadingSessions, Sessions, Store, UploadThreads
 from api.files import service as files
 from api.files.intake import ReceivedFile
+from api.files.registration import kept_if_registered
 from api.files.schemas import FileObject
 from api.http.errors import declared
 from api.http.forms import receive
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, found_by
 from api.http.strict_json import StrictJsonRoute
 from api.stored_completions.dataset import CompletionsFile
 from api.stored_completions.schemas import MakeFile
@@ -71,7 +72,8 @@ async def make_file(
 
 def _earlier(sessions: sessionmaker[Session], attempt: Attempt, body: MakeFile) -> FileObject | None:
     with sessions() as session:
-        answer = earlier_answer(session, attempt, body.model_dump_json())
+        is_there = found_by(files.get, attempt.actor.project_id)
+        answer = earlier_answer(session, attempt, body.model_dump_json(), is_there)
         return FileObject.model_validate(answer) if answer is not None else None
 
 
@@ -84,8 +86,7 @@ def _register(
     received: ReceivedFile,
 ) -> FileObject:
     """Register the file in a transaction. No session was open while the bytes were written."""
-    registered = False
-    try:
+    with kept_if_registered(sessions, store, received) as registered:
         with sessions.begin() as session:
 
             def register() -> dict[str, Any]:
@@ -94,9 +95,7 @@ def _register(
                 audit.record(session, caller, "file.created", file.id, {"lineage": received.lineage})
                 return FileObject.of(file).model_dump(mode="json")
 
-            answer = once(session, attempt, body.model_dump_json(), register)
-        registered = answer["id"] == received.id
-        return FileObject.model_validate(answer)
-    finally:
-        if not registered:
-            files.forget_unregistered(sessions, store, received)
+            is_there = found_by(files.get, caller.project_id)
+            answer = once(session, attempt, body.model_dump_json(), register, is_there)
+        registered(answer["id"])
+    return FileObject.model_validate(answer)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, BackgroundTasks, Query
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, Hints, ModelCatalog, Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
@@ -62,7 +62,8 @@ def create_sweep(
         audit.record(session, caller, "sweep.created", sweep.id, {"job_id": sweep.job_id})
         return sweep.model_dump(mode="json")
 
-    sweep = SweepObject.model_validate(once(session, attempt, body.model_dump_json(by_alias=True), create))
+    asked, is_there = body.model_dump_json(by_alias=True), found_by(service.get, caller.project_id)
+    sweep = SweepObject.model_validate(once(session, attempt, asked, create, is_there))
     after_response.add_task(hint_sender.send, body.training_or_default.devices)
     return sweep
 
@@ -93,9 +94,9 @@ def cancel_sweep(
 ) -> SweepObject:
     """Cancel a sweep whose job has not ended. The job ends at once."""
 
-    def cancel() -> dict[str, Any]:
+    def cancel() -> SweepObject:
         sweep = service.cancel(session, caller.project_id, sweep_id)
         audit.record(session, caller, "sweep.cancelled", sweep.id, {"job_id": sweep.job_id})
-        return sweep.model_dump(mode="json")
+        return sweep
 
-    return SweepObject.model_validate(once(session, attempt, "", cancel))
+    return repeatable(session, attempt, SweepObject, cancel, done="job_not_cancellable")

@@ -15,18 +15,18 @@ from api.admission.callers import Caller
 from api.admission.fair_share import ShortTurn, takes_no_turn
 from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, Sessions, Store, Transaction, UploadThreads
-from api.files import service as files
 from api.files.intake import ReceivedFile
+from api.files.registration import kept_if_registered
 from api.http.errors import declared
 from api.http.forms import receive
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.strict_json import StrictJsonRoute
 from api.uploads import service
 from api.uploads.assembly import Assembly, stored_parts
 from api.uploads.part import PartIntake, PartLimits
 from api.uploads.schemas import PART_BODY, CompleteUpload, CreateUpload, UploadObject, UploadPartObject
 from core.access import audit
-from core.access.idempotency import Attempt, earlier_answer, once
+from core.access.idempotency import Attempt, earlier_answer, for_good, once
 from core.access.quotas import check_store, check_uploads
 from core.errors import (
     AppError,
@@ -67,7 +67,8 @@ def create_upload(
         audit.record(session, caller, "upload.created", upload.id)
         return UploadObject.of(upload).model_dump(mode="json")
 
-    return UploadObject.model_validate(once(session, attempt, body.model_dump_json(), create))
+    is_pending = found_by(service.get_pending, caller.project_id)
+    return UploadObject.model_validate(once(session, attempt, body.model_dump_json(), create, is_pending))
 
 
 @router.post("/{upload_id}/parts", openapi_extra=PART_BODY, responses=declared(NotFound, QuotaExceeded))
@@ -139,12 +140,12 @@ async def complete_upload(
 def cancel_upload(session: Transaction, attempt: ThisAttempt, upload_id: str) -> UploadObject:
     """Cancel an upload. Its parts are removed, and no more are accepted."""
 
-    def cancel() -> dict[str, Any]:
+    def cancel() -> UploadObject:
         upload = service.cancel(session, attempt.actor.project_id, upload_id)
         audit.record(session, attempt.actor, "upload.cancelled", upload.id)
-        return UploadObject.of(upload).model_dump(mode="json")
+        return UploadObject.of(upload)
 
-    return UploadObject.model_validate(once(session, attempt, "", cancel))
+    return repeatable(session, attempt, UploadObject, cancel, done="upload_cancelled")
 
 
 def _part_limits(sessions: sessionmaker[Session], project_id: str, upload_id: str) -> PartLimits:
@@ -158,7 +159,7 @@ def _completed_or_complete(
 ) -> UploadObject | Upload:
     """Return the answer of an earlier attempt, or else the upload. All of its parts are there."""
     with sessions() as session:
-        answer = earlier_answer(session, attempt, body.model_dump_json())
+        answer = earlier_answer(session, attempt, body.model_dump_json(), for_good)
         if answer is not None:
             return UploadObject.model_validate(answer)
         upload = service.get_pending(session, attempt.actor.project_id, upload_id)
@@ -177,8 +178,7 @@ def _register(
 ) -> UploadObject:
     """Complete the upload in one transaction. No session was open while the bytes were read."""
     reached("upload.assembled")
-    registered = False
-    try:
+    with kept_if_registered(sessions, store, received) as registered:
         with sessions.begin() as session:
 
             def complete() -> dict[str, Any]:
@@ -187,9 +187,6 @@ def _register(
                 audit.record(session, caller, "file.created", file.id, {"upload": upload.id})
                 return UploadObject.of(upload, file).model_dump(mode="json")
 
-            answer = once(session, attempt, body.model_dump_json(), complete)
-        registered = answer["file"]["id"] == received.id
-        return UploadObject.model_validate(answer)
-    finally:
-        if not registered:
-            files.forget_unregistered(sessions, store, received)
+            answer = once(session, attempt, body.model_dump_json(), complete, for_good)
+        registered(answer["file"]["id"])
+    return UploadObject.model_validate(answer)

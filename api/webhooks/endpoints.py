@@ -3,11 +3,12 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from sqlalchemy.orm import Session
 
 from api.admission.auth import AdminCaller
 from api.dependencies import Outgoing, Secrets, Sessions, Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, repeatable
+from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
@@ -74,7 +75,8 @@ def create_endpoint(
         audit.record(session, caller, "webhook_endpoint.created", endpoint.id)
         return EndpointWithSecret.showing(endpoint, secret).model_dump(mode="json")
 
-    answer = once(session, attempt, body.model_dump_json(), create, shows_secret=True)
+    is_there = found_by(service.get, caller.project_id)
+    answer = once(session, attempt, body.model_dump_json(), create, is_there, shows_secret=True)
     return EndpointWithSecret.model_validate(answer)
 
 
@@ -150,7 +152,11 @@ def rotate_secret(
         audit.record(session, caller, "webhook_endpoint.secret_rotated", endpoint.id)
         return EndpointWithSecret.showing(endpoint, secret).model_dump(mode="json")
 
-    answer = once(session, attempt, body.model_dump_json(), rotate, shows_secret=True)
+    def signs(session: Session, answer: dict[str, Any]) -> bool:
+        secret = answer["signing_secret"]
+        return service.signs_with(session, caller.project_id, vault, webhook_endpoint_id, secret)
+
+    answer = once(session, attempt, body.model_dump_json(), rotate, signs, shows_secret=True)
     return EndpointWithSecret.model_validate(answer)
 
 

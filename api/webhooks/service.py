@@ -98,6 +98,12 @@ def rotate_secret(
     return endpoint, secret
 
 
+def signs_with(session: Session, project_id: str, vault: Vault, endpoint_id: str, secret: str) -> bool:
+    """Return whether the endpoint signs with this secret. It does so until the transaction ends."""
+    endpoint = queries.find(session, project_id, endpoint_id, lock=True)
+    return endpoint is not None and vault.open(endpoint.sealed_secret) == secret
+
+
 def delete(session: Session, project_id: str, endpoint_id: str) -> None:
     """Delete an endpoint with its deliveries. Raises NotFound."""
     session.delete(_locked(session, project_id, endpoint_id))

@@ -32,6 +32,9 @@ RETRY_WINDOW = timedelta(minutes=15)
 
 Answer = dict[str, Any]
 
+# Whether an answer is still true: what it shows is there, or what it set is set.
+Stands = Callable[[Session, Answer], bool]
+
 # Every creation runs these statements. They are built once, not again at each creation.
 LOCK = select(
     func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text), literal_column("0")))
@@ -62,26 +65,48 @@ class Attempt:
     arrived: float
     token: str = field(repr=False)
 
+    @property
+    def may_be_repetition(self) -> bool:
+        """Whether the request may have been carried out before, as far as the request itself shows."""
+        return self.idempotency_key is not None or self.retry_count > 0
+
+    @property
+    def may_be_another_request(self) -> bool:
+        """Whether an equal request before this one may not have been an attempt at this one.
+
+        So it is for a retry without a key, whose first attempt may have been refused or lost.
+        """
+        return self.idempotency_key is None and self.retry_count > 0
+
 
 def once(
     session: Session,
     attempt: Attempt,
     asked: str,
     create: Callable[[], Answer],
+    stands: Stands,
     *,
     shows_secret: bool = False,
 ) -> Answer:
     """Return the answer of `create`, or of an earlier attempt with the same content `asked`.
+
+    If the earlier answer does not `stand` any more, it may be that of another request. Then a retry without
+    an idempotency key creates.
 
     With `shows_secret`, the record of the answer is encrypted for the caller. Raises Conflict if the
     idempotency key was used for another request, or if only another browser session may read the answer.
     """
     fingerprint = _fingerprint(attempt, asked)
     _wait_for_other_attempts(session, attempt, fingerprint)
-    earlier = _earlier(session, attempt, fingerprint)
+    earlier = _standing(session, attempt, fingerprint, stands, shows_secret)
     if earlier is not None:
-        return _opened(earlier.answer, attempt) if shows_secret else earlier.answer
+        return earlier
     return _carried_out(session, attempt, fingerprint, create, shows_secret)
+
+
+def for_good(_session: Session, _answer: Answer) -> bool:
+    """Return True: nobody can undo what the answer says, such as the end of an upload. For `stands`."""
+    return True
 
 
 def once_or_again(
@@ -93,8 +118,8 @@ def once_or_again(
     may have paused before, and the first try of this pause may have been refused. So the retry acts. Only if
     that is refused because it `is_done` is the answer that of the earlier attempt.
     """
-    if attempt.idempotency_key is not None or attempt.retry_count == 0:
-        return once(session, attempt, "", act)
+    if not attempt.may_be_another_request:
+        return once(session, attempt, "", act, for_good)
     fingerprint = _fingerprint(attempt, "")
     _wait_for_other_attempts(session, attempt, fingerprint)
     try:
@@ -107,13 +132,12 @@ def once_or_again(
         return earlier.answer
 
 
-def earlier_answer(session: Session, attempt: Attempt, asked: str) -> Answer | None:
+def earlier_answer(session: Session, attempt: Attempt, asked: str, stands: Stands) -> Answer | None:
     """Return the answer of an earlier attempt at `asked`, or None.
 
-    Call this before long work, whose result `once` then stores.
+    Call this before long work, whose result `once` then stores, with the same `stands`.
     """
-    earlier = _earlier(session, attempt, _fingerprint(attempt, asked))
-    return earlier.answer if earlier else None
+    return _standing(session, attempt, _fingerprint(attempt, asked), stands)
 
 
 def forget_old_records(session: Session) -> None:
@@ -157,6 +181,21 @@ def _opened(recorded: Answer, attempt: Attempt) -> Answer:
             code="answer_of_another_session",
         ) from error
     return opened
+
+
+def _standing(
+    session: Session,
+    attempt: Attempt,
+    fingerprint: str,
+    stands: Stands,
+    shows_secret: bool = False,
+) -> Answer | None:
+    """Return the answer of an earlier attempt, unless it may be another request's and stands no more."""
+    earlier = _earlier(session, attempt, fingerprint)
+    if earlier is None:
+        return None
+    answer = _opened(earlier.answer, attempt) if shows_secret else earlier.answer
+    return None if attempt.may_be_another_request and not stands(session, answer) else answer
 
 
 def _earlier(session: Session, attempt: Attempt, fingerprint: str) -> IdempotencyRecord | None:

@@ -19,7 +19,7 @@ from api.evals.runs import service
 from api.evals.runs.preparation import check_file, prepare
 from api.evals.runs.schemas import CreateRun, EvalRunDeleted, EvalRunObject, RunStatus
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, repeatable
+from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
@@ -62,9 +62,9 @@ def create_eval_run(
 
     The model is found now: if an alias moves later, the run still judges the model that the alias led to.
     """
-    asked = body.model_dump_json()
+    asked, is_there = body.model_dump_json(), found_by(service.get, caller.project_id, eval_id)
     with reading() as session:
-        if earlier := earlier_answer(session, attempt, asked):
+        if earlier := earlier_answer(session, attempt, asked, is_there):
             return EvalRunObject.model_validate(earlier)
         prepared = prepare(session, caller.project_id, catalog, settings, eval_id, body)
     check_file(store, settings, prepared)
@@ -75,7 +75,7 @@ def create_eval_run(
             run = service.create(session, caller, eval_id, prepared.request, most_open)
             return EvalRunObject.of(run, settings.public_url).model_dump(mode="json")
 
-        return EvalRunObject.model_validate(once(session, attempt, asked, create))
+        return EvalRunObject.model_validate(once(session, attempt, asked, create, is_there))
 
 
 @router.get("", responses=declared(InvalidRequest))
@@ -105,12 +105,21 @@ def retrieve_eval_run(
     return EvalRunObject.of(service.get(session, caller.project_id, eval_id, run_id), settings.public_url)
 
 
-@router.post("/{run_id}/cancel", responses=declared(Conflict))
+@router.post("/{run_id}/cancel", responses=declared(Conflict, InvalidRequest))
 def cancel_eval_run(
-    session: Transaction, caller: CurrentCaller, settings: AppSettings, eval_id: str, run_id: str
+    session: Transaction,
+    caller: CurrentCaller,
+    attempt: ThisAttempt,
+    settings: AppSettings,
+    eval_id: str,
+    run_id: str,
 ) -> EvalRunObject:
     """Cancel a run that has not ended."""
-    return EvalRunObject.of(service.cancel(session, caller, eval_id, run_id), settings.public_url)
+
+    def cancel() -> EvalRunObject:
+        return EvalRunObject.of(service.cancel(session, caller, eval_id, run_id), settings.public_url)
+
+    return repeatable(session, attempt, EvalRunObject, cancel, done="task_ended")
 
 
 @router.delete("/{run_id}", responses=declared(Conflict, InvalidRequest))

@@ -9,7 +9,7 @@ from api.dependencies import AppSettings, ModelCatalog, Transaction
 from api.file_tasks.checks import service
 from api.file_tasks.checks.schemas import CheckObject, CheckSummary
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
@@ -61,7 +61,8 @@ def create_check(
         audit.record(session, caller, "check.created", task.id, {"file": file_id})
         return CheckObject.of(task).model_dump(mode="json")
 
-    return CheckObject.model_validate(once(session, attempt, body.model_dump_json(), create))
+    is_there = found_by(service.get, caller.project_id, file_id)
+    return CheckObject.model_validate(once(session, attempt, body.model_dump_json(), create, is_there))
 
 
 @router.get("/checks", responses=declared(InvalidRequest))
@@ -86,10 +87,16 @@ def retrieve_check(session: Transaction, caller: CurrentCaller, file_id: str, ch
     return CheckObject.of(service.get(session, caller.project_id, file_id, check_id))
 
 
-@router.post("/checks/{check_id}/cancel", responses=declared(Conflict))
-def cancel_check(session: Transaction, caller: CurrentCaller, file_id: str, check_id: str) -> CheckObject:
+@router.post("/checks/{check_id}/cancel", responses=declared(Conflict, InvalidRequest))
+def cancel_check(
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, file_id: str, check_id: str
+) -> CheckObject:
     """Cancel a check that has not ended."""
-    task = service.get(session, caller.project_id, file_id, check_id)
-    tasks.cancel(session, task)
-    audit.record(session, caller, "check.cancelled", task.id)
-    return CheckObject.of(task)
+
+    def cancel() -> CheckObject:
+        task = service.get(session, caller.project_id, file_id, check_id)
+        tasks.cancel(session, task)
+        audit.record(session, caller, "check.cancelled", task.id)
+        return CheckObject.of(task)
+
+    return repeatable(session, attempt, CheckObject, cancel, done="task_ended")

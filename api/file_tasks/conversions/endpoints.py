@@ -9,7 +9,7 @@ from api.dependencies import AppSettings, Transaction
 from api.file_tasks.conversions import service
 from api.file_tasks.conversions.schemas import ConversionObject, ConversionSummary
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
@@ -60,7 +60,8 @@ def create_conversion(
         audit.record(session, caller, "conversion.created", task.id, {"file": file_id})
         return ConversionObject.of(task).model_dump(mode="json")
 
-    return ConversionObject.model_validate(once(session, attempt, body.model_dump_json(), create))
+    is_there = found_by(service.get, caller.project_id, file_id)
+    return ConversionObject.model_validate(once(session, attempt, body.model_dump_json(), create, is_there))
 
 
 @router.get("/conversions", responses=declared(InvalidRequest))
@@ -87,12 +88,16 @@ def retrieve_conversion(
     return ConversionObject.of(service.get(session, caller.project_id, file_id, conversion_id))
 
 
-@router.post("/conversions/{conversion_id}/cancel", responses=declared(Conflict))
+@router.post("/conversions/{conversion_id}/cancel", responses=declared(Conflict, InvalidRequest))
 def cancel_conversion(
-    session: Transaction, caller: CurrentCaller, file_id: str, conversion_id: str
+    session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, file_id: str, conversion_id: str
 ) -> ConversionObject:
     """Cancel a conversion that has not ended."""
-    task = service.get(session, caller.project_id, file_id, conversion_id)
-    tasks.cancel(session, task)
-    audit.record(session, caller, "conversion.cancelled", task.id)
-    return ConversionObject.of(task)
+
+    def cancel() -> ConversionObject:
+        task = service.get(session, caller.project_id, file_id, conversion_id)
+        tasks.cancel(session, task)
+        audit.record(session, caller, "conversion.cancelled", task.id)
+        return ConversionObject.of(task)
+
+    return repeatable(session, attempt, ConversionObject, cancel, done="task_ended")

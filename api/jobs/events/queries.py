@@ -3,10 +3,10 @@
 from sqlalchemy import BigInteger, Text, literal, select
 from sqlalchemy.orm import Session, aliased
 
+from api.http.paging import PAGE_BYTES
 from api.jobs.events.bounded import Limits, admitted, next_events
 from core.tables import Event
 
-PAGE_BYTES = 4 * 1024**2
 BEHIND_ALL = 2**63 - 1  # no event has such a sequence
 
 

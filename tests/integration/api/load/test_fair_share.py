@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from api.admission.fair_share import AT_ONCE
 from api.admission.store_threads import UPLOAD_THREADS
 from core.access.audit import Actor
-from core.access.idempotency import Attempt, once
+from core.access.idempotency import Attempt, for_good, once
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, wait_for
 
 FLOOD = 60  # more than the threads and the database connections of a process
@@ -92,7 +92,7 @@ def test_uploads_that_wait_for_one_another_leave_room_to_another_project(
         ).status_code
 
     with ThreadPoolExecutor(2 * UPLOAD_THREADS) as pool, api.sessions() as session:
-        once(session, attempt, "something", lambda: {"id": "of a transaction that goes on"})
+        once(session, attempt, "something", lambda: {"id": "of a transaction that goes on"}, for_good)
         flood = [pool.submit(upload, alice, one) for _ in range(2 * UPLOAD_THREADS)]
         all_wait(session, AT_ONCE)
         assert upload(bob, one) == 200

@@ -100,6 +100,31 @@ def test_a_repeated_request_moves_back_once(team: Tenant) -> None:
     assert team.http.post(f"{ALIASES}/prod/back").json()["weights"] == {BASE_MODEL: 1}
 
 
+def retried(count: int) -> dict[str, str]:
+    return {"x-stainless-retry-count": str(count)}
+
+
+def test_a_retried_move_after_an_equal_one_takes_effect(team: Tenant) -> None:
+    """Its first try was refused, for example because the server was busy."""
+    for model, count in ((BASE_MODEL, 0), (OTHER, 0), (BASE_MODEL, 1), (BASE_MODEL, 2)):
+        body = {"name": "prod", "model": model}
+        answer = team.http.post(ALIASES, json=body, headers=retried(count))
+        assert answer.json()["model"] == model
+        assert leads(team) == {model: 1}
+    assert answer.json()["version"] == 3
+
+
+def test_a_retried_way_back_is_gone_once_unless_the_alias_has_moved_since(team: Tenant) -> None:
+    for weights in ({BASE_MODEL: 1}, {OTHER: 1}, {BASE_MODEL: 1, OTHER: 1}):
+        put(team, weights=weights)
+    ways = [team.http.post(f"{ALIASES}/prod/back", headers=retried(count)).json() for count in (0, 1)]
+    assert [way["version"] for way in ways] == [4, 4]
+    put(team, model=BASE_MODEL)
+    ways = [team.http.post(f"{ALIASES}/prod/back", headers=retried(count)).json() for count in (1, 2)]
+    assert [way["version"] for way in ways] == [6, 6]
+    assert leads(team) == {OTHER: 1}
+
+
 def test_a_move_that_expects_another_version_changes_nothing(team: Tenant) -> None:
     refusal(put(team, model=BASE_MODEL, version=1), 409, "version", "alias_moved")
     assert team.http.get(ALIASES).json()["data"] == []

@@ -112,6 +112,20 @@ def test_a_model_is_looked_at_added_used_and_removed_without_a_restart(
     assert addition["details"] == {"repository": NAME, "revision": COMMIT, "license": "apache-2.0"}
 
 
+def test_a_retried_addition_offers_a_model_that_was_removed_since_the_equal_one(
+    bare: Api, bare_operator: Tenant, hub: ModelHub
+) -> None:
+    """Its first try was refused, for example because the server was busy."""
+    body = {"repository": NAME, "id": "eight", "max_length": 4096}
+    for count in "011":
+        headers = {"x-stainless-retry-count": count}
+        added = bare_operator.http.post(BASE_MODELS, json=body, headers=headers)
+        assert added.status_code == 200, added.text
+        assert offered(bare_operator) == [SMOLLM2.id, "eight"]
+        if count == "0":
+            assert bare_operator.http.delete(f"{BASE_MODELS}/eight").is_success
+
+
 def test_where_a_job_fits_begins_with_the_workers_that_are_there(
     operator: Tenant, hub: ModelHub, worker: str
 ) -> None:
