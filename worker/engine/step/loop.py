@@ -127,8 +127,8 @@ def _gradients(
             [spread[name].take(context, share) for name, share in shares.items()],
         )
         means = whole.evaluations(processes)
-        for step in [step for step in spread.values() if step.complete]:
-            means |= step.steps.evaluations(processes)
+        for complete in [each for each in spread.values() if each.complete]:
+            means |= complete.steps.evaluations(processes)
         for adapter in adapters:
             if adapter.name in means:
                 adapter.parameters.gather()
