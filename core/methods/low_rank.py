@@ -40,7 +40,8 @@ class EvaConfig(Options):
     whiten: bool = False
     """Divide each direction by the square root of its singular value"""
     adjust_scaling_factors: bool = True
-    """Change a module's alpha with its rank, so that the scale of its update stays the same"""
+    """Change a module's alpha with its rank, so that the scale of its update stays the same. With
+    `use_rslora`, the scale still changes, by the root of the ratio of the ranks"""
 
 
 class CordaConfig(Options):

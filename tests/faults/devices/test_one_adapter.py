@@ -1,4 +1,4 @@
-"""A deterministic job gives one adapter through the service, whoever trains beside it, and after a kill too."""
+"""A deterministic job gives one adapter, whoever trains beside it, also after its trainer was killed."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from tests.fixtures.service.stack import JOB_SECONDS, Stack
 WEIGHTS = "adapter_model.safetensors"
 JOB = {"rows": 40, "epochs": 2}  # 20 steps, with a checkpoint after 10
 SETTINGS = {"checkpoint_seconds": "1000", "max_step_tokens": "160"}  # three rows: a step of four is cut
-# They do not end by themselves. Alone, the job's four rows are cut in the middle; these three would move the cut
+# They do not end by themselves. Alone, the job's four rows are cut in the middle; these would move the cut
 NEIGHBOURS = {"n_epochs": 50, "batch_size": 3}
 
 

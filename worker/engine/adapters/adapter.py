@@ -37,7 +37,10 @@ class Adapter(Protocol):
         """Return the factors by the name of their group of projections; none if the decoder has them."""
 
     def answering(self) -> AbstractContextManager[Any]:
-        """Yield PEFT's or transformers' model with the present factors; no other job may compute then."""
+        """Yield PEFT's or transformers' model with the present factors.
+
+        No other job and no chat may compute inside: they share the model's layers.
+        """
 
     @property
     def plain_model(self) -> Any:

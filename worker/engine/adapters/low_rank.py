@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -225,14 +226,18 @@ class TrainableAdapter:
     @contextmanager
     def answering(self) -> Iterator[Any]:
         """Yield the base model; inside the block, its own modules add the factors."""
-        shares = {
+        model: Any = self._base.model
+        with adapted(model, self._shares, add_low_rank):
+            yield model
+
+    @cached_property
+    def _shares(self) -> dict[str, list[Share]]:
+        """The shares of the adapted layers, by the layers' names. All tokens have the adapter."""
+        return {
             module: [Share(slice(None), low_rank.alone(part))]
             for group, low_rank in self.low_ranks().items()
             for module, part in zip(self._layers[group], low_rank.parts, strict=True)
         }
-        model: Any = self._base.model
-        with adapted(model, shares, add_low_rank):
-            yield model
 
     def _rank_pattern(self) -> dict[str, list[bool]] | None:
         """Return which of AdaLoRA's ranks are left, by PEFT's names of their e; None if all are left.

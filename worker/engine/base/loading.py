@@ -27,7 +27,7 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     for fp32, so they need AMX; AMD's CPUs are faster in bf16 with AVX-512.
     """
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     cpu = torch.cpu.get_capabilities()
     by_avx512 = cpu.get("avx512_bf16") and not str(cpu.get("cpu_name")).startswith("Intel")
     return torch.bfloat16 if by_avx512 or cpu.get("amx_bf16") or cpu.get("bf16") else torch.float32

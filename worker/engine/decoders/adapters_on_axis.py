@@ -13,7 +13,7 @@ from worker.engine.kernels.projection import Drop, Share
 
 @dataclass(frozen=True)
 class AdaptersOnAxis:
-    """Each adapter's run of tokens on one axis, its factors, and the random draws for dropout.
+    """Each adapter's run of tokens on one axis, its factors, and the seeds of its dropout masks.
 
     `tokens` holds the runs by the adapter's name. `dropout_seeds_T` is None if no adapter drops anything, and
     `drop` is the device's way to drop inputs.

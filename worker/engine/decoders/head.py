@@ -76,7 +76,7 @@ def head_losses(
         return token_losses(hidden_SD, head_VD, labels_S, weights_S, blocks)
     nll, correct = [], []
     length = chunk_tokens(len(labels_S))
-    for start in range(0, len(labels_S), length):
+    for start in range(0, max(1, len(labels_S)), length):  # an empty chunk if there are no labels
         chunk = slice(start, start + length)
         # The backward pass computes the logits again, so the full logits never exist at once
         nll_C, correct_C = checkpoint(

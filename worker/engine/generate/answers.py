@@ -5,8 +5,9 @@ Training goes on as if nothing had happened: no random number is drawn, and no m
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,17 +62,19 @@ def generate_answers(
     sampling = Sampling(most, temperature=0, stop_tokens=_learnt_ends(base, rows))
     tokens: list[list[int]] = [[] for _ in rows]
     ends: dict[int, Piece] = {}
-    with _served(base, adapter) as served:
-        for number, prompt in enumerate(prompts):
-            sampler.submit(GenerationRequest(str(number), prompt, sampling, served))
-        while not sampler.idle:
-            _raise_if(abandon)
-            for piece in sampler.step():
-                number = int(piece.request_id)
-                if piece.token is not None and piece.finish_reason != "stop":
-                    tokens[number].append(piece.token)
-                if piece.finish_reason is not None:
-                    ends[number] = piece
+    served, in_place = _served(base, adapter)
+    for number, prompt in enumerate(prompts):
+        sampler.submit(GenerationRequest(str(number), prompt, sampling, served))
+    while not sampler.idle:
+        _raise_if(abandon)
+        with in_place():  # not around `abandon`, which lets others compute with the base model's layers
+            pieces = sampler.step()
+        for piece in pieces:
+            number = int(piece.request_id)
+            if piece.token is not None and piece.finish_reason != "stop":
+                tokens[number].append(piece.token)
+            if piece.finish_reason is not None:
+                ends[number] = piece
     return [
         _answer(base, row, tokens[number][:max_new_tokens], ends[number]) for number, row in enumerate(rows)
     ]
@@ -118,16 +121,28 @@ def _raise_if(abandon: Callable[[], bool]) -> None:
         raise Abandoned
 
 
-@contextmanager
-def _served(base: ResidentBase, adapter: Adapter) -> Iterator[ServedAdapter]:
-    """Yield the adapter as the sampler computes with it: a copy of its factors, or modules that have them."""
+def _served(
+    base: ResidentBase, adapter: Adapter
+) -> tuple[ServedAdapter, Callable[[], AbstractContextManager[object]]]:
+    """Return the adapter as the sampler computes with it, and the context of each step of the sampler.
+
+    The adapter is a copy of its factors, or a model that has the factors while the context lasts.
+    """
     if isinstance(decoder := adapter.decoder, Decoder):
         outputs = {name: group.weight.shape[0] for name, group in decoder.groups.items()}
         factors = factors_in_training(adapter.low_ranks(), outputs, base.dtype)
-        yield ServedAdapter(adapter.name, nbytes=0, factors=factors)
-        return
+        return ServedAdapter(adapter.name, nbytes=0, factors=factors), nullcontext
+    in_place = partial(_in_place, base, adapter)
+    with in_place() as model:
+        why_slow = f"its path is {decoder.path}"
+        return ServedAdapter(adapter.name, nbytes=0, why_slow=why_slow, model=model), in_place
+
+
+@contextmanager
+def _in_place(base: ResidentBase, adapter: Adapter) -> Iterator[Any]:
+    """Yield the model that answers. Inside it has the adapter, and the attention of transformers."""
     with _attention_set_to(adapter.plain_model, base.own_attention), adapter.answering() as model:
-        yield ServedAdapter(adapter.name, nbytes=0, why_slow=f"its path is {decoder.path}", model=model)
+        yield model
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from torch import Tensor
 from worker.engine.generate.grammars import GrammarFailed, GrammarState
 from worker.engine.generate.requests import Sampling, TokenChoice
 
+LEAST_TEMPERATURE = 1e-5  # vLLM's: below it, logits divided by the temperature may be infinite
 FIRST_CANDIDATES = 256  # enough for the top_p of most tokens; sorting all words takes milliseconds
 
 
@@ -43,7 +44,11 @@ class Chooser:
     @property
     def takes_likeliest(self) -> bool:
         """Whether the next token is the likeliest, by the logits as they are."""
-        return self._sampling.temperature == 0 and not self._changes_logits and not self._forbids_end
+        return self._is_greedy and not self._changes_logits and not self._forbids_end
+
+    @property
+    def _is_greedy(self) -> bool:
+        return self._sampling.temperature < LEAST_TEMPERATURE
 
     @property
     def _forbids_end(self) -> bool:
@@ -55,7 +60,7 @@ class Chooser:
             logits_V = self._changed(logits_V.clone())
             if logits_V.max() == -math.inf:
                 raise GrammarFailed("no token may come next")
-        if self._sampling.temperature == 0:
+        if self._is_greedy:
             return int(logits_V.argmax())
         return draw(logits_V, self._sampling, uniform(self._sampling.seed, self._made))
 

@@ -23,8 +23,8 @@ class RequestRefused(TuneryError):
 class Sampling:
     """How the next token is chosen, and when an answer ends.
 
-    With a temperature of 0 the likeliest token comes next. `top_k` of 0 and `top_p` of 1 leave out nothing.
-    The answer follows from `seed` and its own tokens alone, whoever is computed beside it. Before
+    With a temperature below 1e-5 the likeliest token comes next. `top_k` of 0 and `top_p` of 1 leave out
+    nothing. The answer follows from `seed` and its own tokens alone, whoever is computed beside it. Before
     `min_tokens` neither the end tokens, `stop_tokens` nor `stop` end the answer. `ignore_eos` lets the
     model's own end tokens pass. A stop string never becomes a part of the text.
 

@@ -22,7 +22,10 @@ class GrowingText:
     def add(self, token: int, may_stop: bool) -> tuple[str, str | None]:
         """Return the characters that are certain now, and the stop string that has ended the text."""
         self._undecoded.append(token)
-        text = self._stream.step(self._tokenizer.backend_tokenizer, token)
+        try:
+            text = self._stream.step(self._tokenizer.backend_tokenizer, token)
+        except Exception:  # the only type that it raises
+            text = self._begin_again()
         if text is None:
             return "", None
         self._undecoded.clear()
@@ -35,6 +38,16 @@ class GrowingText:
         text, self._held = self._held + cut, ""
         self._undecoded.clear()
         return text
+
+    def _begin_again(self) -> str:
+        """Return the text of the undecoded tokens, and let the stream go on behind them.
+
+        The stream breaks if a token changes characters that are already out. In vocabularies with a token for
+        each byte, a run of bytes that is not UTF-8 is replaced as a whole, with a line break that it begins
+        with.
+        """
+        self._stream = DecodeStream(list(self._undecoded), skip_special_tokens=True)
+        return str(self._tokenizer.backend_tokenizer.decode(self._undecoded, skip_special_tokens=True))
 
     def _released(self, may_stop: bool) -> tuple[str, str | None]:
         if may_stop:

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 import structlog
 
@@ -16,16 +17,24 @@ OPTIONS = ("-O3", "-fopenmp", "-ffp-contract=fast", "-fno-math-errno", "-shared"
 HEADERS = Path(__file__).parent.parent  # so that a part says #include "native/numbers.h"
 THIS_CPU = "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native"
 
+_building = Lock()  # `cache` alone lets several threads compute the same value
+
 log = structlog.get_logger()
 
 
-@cache
 def library(source: Path, bf16: bool, cpu: str = THIS_CPU) -> ctypes.CDLL | None:
     """Return the built file, for numbers in bf16 or in fp32; None where it cannot be built.
 
-    `cpu` is the compiler's option for the instructions that it may use. The library is private and gone once
-    it is loaded, so that no other user can exchange it.
+    `cpu` is the compiler's option for the instructions that it may use. Threads that ask at the same time
+    build one file after another, each once.
     """
+    with _building:
+        return _built(source, bf16, cpu)
+
+
+@cache
+def _built(source: Path, bf16: bool, cpu: str) -> ctypes.CDLL | None:
+    """Build and load the file. It is private, and gone once it is loaded, so that nobody can exchange it."""
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         _warn(source, "no C compiler")

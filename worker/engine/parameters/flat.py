@@ -103,7 +103,10 @@ class FlatParameters:
 
     @contextmanager
     def holding(self, values: Tensor) -> Iterator[None]:
-        """Compute with these values, [P], inside the block, and then with the present ones again."""
+        """Compute with these values, [P], inside the block, and then with the present ones again.
+
+        Nothing may save the parameters inside: these values would be saved.
+        """
         present = self.master.detach().clone()
         try:
             self.master.detach().copy_(values)

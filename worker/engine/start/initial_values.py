@@ -22,11 +22,11 @@ def initial_values(
     known: InitialValues,
     abandon: Callable[[], bool],
 ) -> InitialValues:
-    """Return the initial values, on the CPU. It leaves out values that the adapter's layers find themselves.
+    """Return those initial values that do not follow from an adapter's own layers, on the CPU.
 
-    Values that are `known`, from a checkpoint or a published adapter, are not computed.
-    Raises JobError if the base model does not allow the initialisation. `abandon` is called every few
-    seconds. Raises Abandoned as soon as it returns true.
+    Values that are `known`, from a checkpoint or a published adapter, are returned as they are. Raises
+    JobError if the base model does not allow the initialisation. `abandon` is called between two rows and
+    between two weights. Raises Abandoned as soon as it returns true.
     """
     adapter = spec.adapter
     if not isinstance(adapter, LoraAdapter):

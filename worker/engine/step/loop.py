@@ -59,12 +59,13 @@ def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, 
     }
 
 
-def gradients(context: PassContext, trainees: Sequence[Trainee]) -> Mapping[str, Evaluation]:
-    """Gather the gradient of each trainee's next step. Return the steps' losses by the adapters' names.
+def gradients(context: PassContext, trainees: Sequence[Trainee], step: int) -> Mapping[str, Evaluation]:
+    """Gather each trainee's gradient of the step that follows the first `step` steps.
 
-    An error makes all trainees forget their gradients. Raises Abandoned as `run_pass` does.
+    The trainees need not have made those steps. Return the losses by the adapters' names. An error makes all
+    trainees forget their gradients. Raises Abandoned as `run_pass` does.
     """
-    return _gradients(context, trainees, {})
+    return _gradients(context, trainees, {}, step)
 
 
 def _shares(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, float]:
@@ -90,17 +91,18 @@ def _shares(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, floa
 
 
 def _gradients(
-    context: PassContext, trainees: Sequence[Trainee], shares: Mapping[str, float]
+    context: PassContext, trainees: Sequence[Trainee], shares: Mapping[str, float], step: int | None = None
 ) -> dict[str, Evaluation]:
     """Gather the gradients of the steps: whole ones and, by the adapters' names, shares of spread ones.
 
-    Return the losses of the steps whose gradients are complete. Errors are those of `gradients`.
+    They are the trainees' next steps, or the ones after `step` steps. Return the losses of the steps whose
+    gradients are complete. Errors are those of `gradients`.
     """
     processes = context.processes
     adapters = [trainee.adapter for trainee in trainees]
     decoder = decoder_of(context.base, adapters)
     try:
-        whole = _begin(context, [trainee for trainee in trainees if trainee.adapter.name not in shares])
+        whole = _begin(context, [trainee for trainee in trainees if trainee.adapter.name not in shares], step)
         spread = {
             trainee.adapter.name: _spread(context, trainee)
             for trainee in trainees
@@ -125,8 +127,8 @@ def _gradients(
             [spread[name].take(context, share) for name, share in shares.items()],
         )
         means = whole.evaluations(processes)
-        for step in [step for step in spread.values() if step.complete]:
-            means |= step.steps.evaluations(processes)
+        for complete in [each for each in spread.values() if each.complete]:
+            means |= complete.steps.evaluations(processes)
         for adapter in adapters:
             if adapter.name in means:
                 adapter.parameters.gather()
@@ -163,9 +165,9 @@ class SumsBySteps(Sums):
 def _spread(context: PassContext, trainee: Trainee) -> SpreadStep:
     """Return the trainee's spread step. Begin it if it has not been begun."""
     if trainee.spread is None:
-        trainee.begin_step()
-        part = _objective_rows(trainee)
-        step = _job_rows(trainee) if part is None else SpreadPreparation(context, part)
+        trainee.begin_step(trainee.step)
+        part = _objective_rows(trainee, trainee.step)
+        step = _job_rows(trainee, trainee.step) if part is None else SpreadPreparation(context, part)
         trainee.spread = SpreadStep(context, step, _step_tokens(context, trainee))
     return trainee.spread
 
@@ -175,14 +177,15 @@ def _step_tokens(context: PassContext, trainee: Trainee) -> int:
     return step_tokens(job, context.max_tokens)
 
 
-def _begin(context: PassContext, trainees: Sequence[Trainee]) -> Steps:
-    """Begin the next steps. Raises Abandoned as `run_pass` does."""
-    for trainee in trainees:
-        trainee.begin_step()
-    parts = _objective_parts(context, trainees)
+def _begin(context: PassContext, trainees: Sequence[Trainee], step: int | None) -> Steps:
+    """Begin the next steps, or the ones after `step` steps. Raises Abandoned as `run_pass` does."""
+    steps = [(trainee, trainee.step if step is None else step) for trainee in trainees]
+    for trainee, done in steps:
+        trainee.begin_step(done)
+    parts = _objective_parts(context, steps)
     jobs = [
-        parts[trainee.adapter.name].as_job if trainee.adapter.name in parts else _job_rows(trainee)
-        for trainee in trainees
+        parts[trainee.adapter.name].as_job if trainee.adapter.name in parts else _job_rows(trainee, done)
+        for trainee, done in steps
     ]
     return Steps(jobs, parts, context.base.device)
 
@@ -191,7 +194,7 @@ def _begin(context: PassContext, trainees: Sequence[Trainee]) -> Steps:
 class Validation:
     """Rows on which a trainee is to be evaluated: on the first rows, for each of `counts`.
 
-    `rows` must be the first rows of its validation file, or all of them, because the base model's
+    `rows` must be the first rows of its validation file, or all of them, because the reference's
     log-probabilities are kept by the rows' numbers.
     """
 
@@ -295,35 +298,41 @@ def _mean(sums_3X: Tensor) -> Evaluation:
     return Evaluation(nll / tokens, correct / tokens)
 
 
-def _objective_parts(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, StepPart]:
-    """Return the rows of those trainees that have an objective beyond cross-entropy, by adapter."""
-    parts = [part for trainee in trainees if (part := _objective_rows(trainee)) is not None]
+def _objective_parts(context: PassContext, steps: Sequence[tuple[Trainee, int]]) -> dict[str, StepPart]:
+    """Return the rows of those trainees that have an objective beyond cross-entropy, by adapter.
+
+    With each trainee comes the number of steps before the one whose rows are meant.
+    """
+    parts = [part for trainee, done in steps if (part := _objective_rows(trainee, done)) is not None]
     if not parts:
         return {}
     return {part.rows.adapter.name: part for part in prepare(context, parts)}
 
 
-def _objective_rows(trainee: Trainee) -> ObjectiveRows | None:
-    """Return the rows of the next step for the trainee's objective, or None if it is a cross-entropy."""
+def _objective_rows(trainee: Trainee, step: int) -> ObjectiveRows | None:
+    """Return the rows of the step after `step` steps for the trainee's objective.
+
+    Return None if the objective is a cross-entropy.
+    """
     if trainee.objective is None:
         return None
     return ObjectiveRows(
         trainee.adapter,
         trainee.objective,
         trainee.rows,
-        trainee.next_numbers,
+        trainee.numbers_after(step),
         trainee.references,
-        trainee.dropout_seed,
+        trainee.dropout_seed_after(step),
         trainee.parent_values,
         trainee.deterministic,
     )
 
 
-def _job_rows(trainee: Trainee) -> JobRows:
-    """Return the rows of a step whose loss is a cross-entropy."""
-    rows = trainee.next_rows
+def _job_rows(trainee: Trainee, step: int) -> JobRows:
+    """Return the rows of the step after `step` steps, whose loss is a cross-entropy."""
+    rows = trainee.rows_after(step)
     weight = 1 / sum(row.weight for row in rows)
-    seed, apart = trainee.dropout_seed, trainee.deterministic
+    seed, apart = trainee.dropout_seed_after(step), trainee.deterministic
     return JobRows(trainee.adapter.name, rows, weight, dropout_seed=seed, apart=apart)
 
 

@@ -7,6 +7,7 @@ else. `step_objectives.py` says which rows of a training step need this pass.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import overload
 
 import torch
@@ -84,8 +85,7 @@ def complete_references(context: PassContext, part: ObjectiveRows) -> None:
     if not part.objective.needs_reference:
         return
     for numbers in part.references.missing(part.numbers):
-        with _reference(part) as adapters:
-            nll_X = row_sums(context, adapters, [_reference_rows(part, numbers)])[0]
+        nll_X = row_sums(*_of_reference(context, part), [_reference_rows(part, numbers)])[0]
         part.references.keep(numbers, (-nll_X).tolist())
 
 
@@ -99,8 +99,7 @@ def advance_references(context: PassContext, part: ObjectiveRows, saved: SavedTo
         begun = references.begun_with(numbers, context.max_tokens)
         begun = begun or SpreadRowPass(context, _reference_rows(part, numbers))
         references.begun = None  # an error loses it
-        with _reference(part) as adapters:
-            sums_3X = begun.advance(context, adapters, saved)
+        sums_3X = begun.advance(*_of_reference(context, part), saved)
         if sums_3X is None:
             references.begun = numbers, begun
             return False
@@ -112,16 +111,24 @@ def _reference_rows(part: ObjectiveRows, numbers: Sequence[int]) -> JobRows:
     return JobRows(part.adapter.name, Selected(part.rows, numbers), 1.0)
 
 
-@contextmanager
-def _reference(part: ObjectiveRows) -> Iterator[Sequence[Adapter]]:
-    """Yield the adapters with which the reference computes: none, or this one with its parent's values."""
+def _of_reference(context: PassContext, part: ObjectiveRows) -> tuple[PassContext, Sequence[Adapter]]:
+    """Return the context and the adapters of the reference: no adapter, or this one with its parent's values.
+
+    Between two micro-batches the adapter has its own values: its job may be saved there.
+    """
     if part.parent_values is None:
-        yield []
-        return
-    dynamic = part.adapter.dynamic_rank
-    with dynamic.whole() if dynamic else nullcontext(), part.adapter.parameters.holding(part.parent_values):
-        yield [part.adapter]
-    part.adapter.parameters.refresh()  # with the rank that is drawn for the step
+        return context, []
+    return replace(context, computing=partial(_as_parent, part.adapter, part.parent_values)), [part.adapter]
+
+
+@contextmanager
+def _as_parent(adapter: Adapter, values: Tensor) -> Iterator[None]:
+    """Let the adapter compute with its parent's values inside, and with all ranks."""
+    dynamic = adapter.dynamic_rank
+    with dynamic.whole() if dynamic else nullcontext(), adapter.parameters.holding(values):
+        yield
+    if dynamic:
+        adapter.parameters.refresh()  # with the rank that is drawn for the step
 
 
 def evaluation_of(part: ObjectiveRows, sums_3X: Tensor) -> Evaluation:

@@ -59,7 +59,7 @@ def run_pass(
     join = apart and decoder is context.base.decoder and context.base.joins_jobs
     batches = micro_batches(context, jobs, join, shares)
     with context.processes.together(in_lockstep=context.base.sharded):
-        finished = _compute_all(lanes, batches, join, compute, sums, context.abandon)
+        finished = _compute_all(context, lanes, batches, join, compute, sums)
     if not finished:
         raise Abandoned
 
@@ -112,22 +112,24 @@ def lanes_of(base: ResidentBase, decoder: TextDecoder) -> Lanes:
 
 
 def _compute_all(
+    context: PassContext,
     lanes: Lanes,
     batches: Iterable[Sequence[MicroBatch]],
     join: bool,
     compute: Callable[[int, MicroBatch], TokenLosses],
     sums: Sums,
-    abandon: Callable[[], bool],
 ) -> bool:
     """Compute the micro-batches with all lanes: those of a list at once, one list after another.
 
-    Return False if `abandon` returned True before one of them, else True.
+    Return False if `context.abandon` returned True before one of them, else True.
     """
     for batch in batches:
-        if abandon():
+        if context.abandon():
             return False
         parts = lanes.parts_of(batch, join)
-        for part, losses in zip(parts, lanes.map(_taking_part(compute), parts), strict=True):
+        with context.computing():
+            computed = lanes.map(_taking_part(compute), parts)
+        for part, losses in zip(parts, computed, strict=True):
             _add(part, losses, sums)
     return True
 

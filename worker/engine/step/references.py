@@ -1,4 +1,7 @@
-"""The base model's log-probabilities of a job's rows, computed once for each row when it is first needed."""
+"""The reference's log-probabilities of a job's rows, computed once for each row when it is first needed.
+
+The reference is the base model, or the adapter from which the job continues.
+"""
 
 from collections.abc import Sequence
 from math import isnan

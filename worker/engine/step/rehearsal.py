@@ -79,18 +79,17 @@ def computed_share(trainee: Trainee, step_tokens: int) -> float:
 
 def rehearse_step(context: PassContext, trainees: Sequence[Trainee], step: int) -> Rehearsed:
     """Compute the gradients of the step after `step` steps, and forget them. Raises Abandoned."""
-    with _rehearsing(trainees, step):
-        rows = trainees[0].next_rows
-        with peak_memory(context.base.device) as peak:
-            began = time.monotonic()
-            gradients(context, trainees)
-            seconds = time.monotonic() - began
+    rows = trainees[0].rows_after(step)
+    with _rehearsing(trainees), peak_memory(context.base.device) as peak:
+        began = time.monotonic()
+        gradients(context, trainees, step)
+        seconds = time.monotonic() - began
     return _rehearsed(context, trainees[0], rows, len(trainees), seconds, peak.bytes)
 
 
 def rehearse_evaluation(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Rehearsed:
     """Evaluate on the rows, and forget the result. Raises Abandoned."""
-    with _rehearsing([trainee], trainee.step), peak_memory(context.base.device) as peak:
+    with _rehearsing([trainee]), peak_memory(context.base.device) as peak:
         began = time.monotonic()
         validate(context, trainee, rows)
         seconds = time.monotonic() - began
@@ -98,10 +97,10 @@ def rehearse_evaluation(context: PassContext, trainee: Trainee, rows: Sequence[R
 
 
 @contextmanager
-def _rehearsing(trainees: Sequence[Trainee], step: int) -> Iterator[None]:
+def _rehearsing(trainees: Sequence[Trainee]) -> Iterator[None]:
     with ExitStack() as stack:
         for trainee in trainees:
-            stack.enter_context(trainee.rehearsing(step))
+            stack.enter_context(trainee.rehearsing())
         yield
 
 

@@ -117,16 +117,15 @@ class Trainee:
         return self._order_of(0)
 
     @contextmanager
-    def rehearsing(self, step: int) -> Iterator[None]:
-        """Stand after `step` steps inside, and forget afterwards all that was computed there."""
-        kept = self.step, self.references, self.validation_references
-        self.step = step
+    def rehearsing(self) -> Iterator[None]:
+        """Forget afterwards all that was computed inside. Step and state are the job's own inside, too."""
+        kept = self.references, self.validation_references
         self.references, self.validation_references = self._new_references(), References()
         try:
             yield
         finally:
             self.forget_gradient()
-            self.step, self.references, self.validation_references = kept
+            self.references, self.validation_references = kept
 
     @property
     def finished(self) -> bool:
@@ -146,17 +145,14 @@ class Trainee:
         """The batch of the next step."""
         return self.rows_after(self.step)
 
-    @property
-    def next_numbers(self) -> list[int]:
-        """The numbers, among `rows`, of the next step's batch."""
-        return self._numbers_after(self.step)
+    def dropout_seed_after(self, step: int) -> int | None:
+        """Return the seed of the dropout masks of the step that follows the first `step` steps.
 
-    @property
-    def dropout_seed(self) -> int | None:
-        """The seed of the next step's dropout masks, or None if the job has no dropout."""
+        Return None if the job has no dropout.
+        """
         adapter = self._spec.adapter
         drops = isinstance(adapter, LoraAdapter | AdaLoraAdapter) and adapter.lora_dropout > 0
-        return step_seed(self._spec.seed, self.step) if drops else None
+        return step_seed(self._spec.seed, step) if drops else None
 
     @property
     def deterministic(self) -> bool:
@@ -167,10 +163,13 @@ class Trainee:
         """Make no more steps, although the schedule has not ended."""
         self.last_step = self.step
 
-    def begin_step(self) -> None:
-        """Prepare the adapter for the next step: draw its rank, if it is dynamic, and refresh its factors."""
+    def begin_step(self, step: int) -> None:
+        """Prepare the adapter for the step that follows the first `step` steps.
+
+        Draw its rank, if it is dynamic, and refresh its factors.
+        """
         if self.adapter.dynamic_rank is not None:
-            self.adapter.dynamic_rank.draw(self.step)
+            self.adapter.dynamic_rank.draw(step)
         self.adapter.parameters.refresh()
 
     @contextmanager
@@ -236,8 +235,10 @@ class Trainee:
         Raises DamagedArtifact as `restore` does.
         """
         parts = self._state(self._optimizer.state() if _has_moments(state) else {})
-        if others := sorted(parts.keys() ^ state.keys()):
-            raise DamagedArtifact(f"its tensors are not this job's: {', '.join(others[:3])}")
+        others = parts.keys() ^ state.keys()
+        others |= {name for name in parts.keys() & state.keys() if parts[name].shape != state[name].shape}
+        if others:
+            raise DamagedArtifact(f"its tensors are not this job's: {', '.join(sorted(others)[:3])}")
         with torch.no_grad():
             for name, part in parts.items():
                 part.copy_(state[name])
@@ -288,9 +289,10 @@ class Trainee:
 
     def rows_after(self, step: int) -> list[Row]:
         """Return the batch of the step that follows the first `step` steps."""
-        return [self.rows[number] for number in self._numbers_after(step)]
+        return [self.rows[number] for number in self.numbers_after(step)]
 
-    def _numbers_after(self, step: int) -> list[int]:
+    def numbers_after(self, step: int) -> list[int]:
+        """Return the numbers, among `rows`, of the batch of the step that follows the first `step` steps."""
         epoch, place = divmod(step, self.steps_per_epoch)
         chosen = self._order_of(epoch)[place * self._batch_size : (place + 1) * self._batch_size]
         of_example = range(self.rows_per_example)

@@ -1,1 +1,4 @@
-"""Elementwise parts of a step in C, for CPUs with a compiler. Trainers use them."""
+"""Parts of a forward and backward pass in C, for CPUs with a compiler.
+
+They are attention, norm, gate and cross-entropy.
+"""

@@ -16,14 +16,14 @@ from tests.fixtures.engine.architectures import FAST, TINY
 from tests.fixtures.engine.methods import CASES, METHODS, move
 from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.engine.training import IN_A_PIECE, make_spec, train
+from tests.fixtures.engine.training import IN_A_PIECE, MAX_TOKENS, make_spec, train
 from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.published import first_values, read_published
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.start.initial_values import initial_values
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate
+from worker.engine.step.loop import evaluate, train_round
 from worker.engine.step.trainee import Trainee
 from worker.rows import Row
 
@@ -120,6 +120,39 @@ def test_the_reference_is_the_parent_also_after_a_resume(
     assert resumed.parent_values is not None
     with resumed.adapter.parameters.holding(resumed.parent_values):
         assert loss_of(base, resumed) == pytest.approx(loss_of(base, parent), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "case", ["lora with patterns", pytest.param("lora pissa", marks=pytest.mark.slow), "loha", "full"]
+)
+def test_a_job_that_is_saved_while_its_reference_is_computed_is_saved_as_itself(
+    base: ResidentBase, tmp_path: Path, case: str
+) -> None:
+    spec, rows = spec_of(case, objective=Dpo()), pairs(8)
+    trained(base, case, tmp_path / "parent")
+    published = read_published(tmp_path / "parent")
+    twin, job = (trainee_of(base, spec, rows, published) for _ in range(2))
+    for trainee in (twin, job):
+        move(trainee, 0.02)  # from here on it differs from its parent
+    state = {name: part.clone() for name, part in job.state().items()}
+    job.adapter.save(tmp_path / "before")
+    own = read_published(tmp_path / "before")
+    assert any(not torch.equal(own[name], published[name]) for name in own)
+    looks = 0
+
+    def save() -> bool:
+        nonlocal looks
+        looks += 1
+        assert all(torch.equal(part, state[name]) for name, part in job.state().items())
+        job.adapter.save(tmp_path / str(looks))
+        saved = read_published(tmp_path / str(looks))
+        assert all(torch.equal(part, own[name]) for name, part in saved.items())
+        return False
+
+    train_round(PassContext(base, MAX_TOKENS, abandon=save), [job])
+    train_round(PassContext(base, MAX_TOKENS), [twin])
+    assert looks > 2
+    assert torch.equal(job.adapter.parameters.master, twin.adapter.parameters.master), "and it goes on"
 
 
 @pytest.fixture(scope="module")

@@ -71,8 +71,9 @@ def with_our_masks(model: Any, seed: int) -> Any:
 
 
 def seed_of(trainee: Trainee) -> int:
-    assert trainee.dropout_seed is not None
-    return trainee.dropout_seed
+    seed = trainee.dropout_seed_after(trainee.step)
+    assert seed is not None
+    return seed
 
 
 BASES = {
@@ -136,9 +137,9 @@ def test_a_job_without_dropout_carries_nothing_for_masks(base: ResidentBase) -> 
         make_trainee(base, name, make_spec(adapter=adapter), make_rows(12, 0))
         for name, adapter in (("dropping", DROPPING), ("other", LoraAdapter(r=4)))
     )
-    assert other.dropout_seed is None
+    assert other.dropout_seed_after(0) is None
     jobs = [
-        JobRows(each.adapter.name, each.next_rows, 1.0, dropout_seed=each.dropout_seed, apart=True)
+        JobRows(each.adapter.name, each.next_rows, 1.0, dropout_seed=each.dropout_seed_after(0), apart=True)
         for each in (other, dropping)
     ]
     (batches,) = passes.micro_batches(PassContext(base, 10_000), jobs, join=True)
@@ -151,9 +152,9 @@ def test_a_job_without_dropout_carries_nothing_for_masks(base: ResidentBase) -> 
 def test_each_step_drops_something_else(base: ResidentBase) -> None:
     trainee = make_trainee(base, "job", make_spec(adapter=DROPPING), make_rows(12, 0))
     other = make_trainee(base, "other", make_spec(adapter=DROPPING, seed=4), make_rows(12, 0))
-    seeds = [trainee.dropout_seed, other.dropout_seed]
+    seeds = [trainee.dropout_seed_after(0), other.dropout_seed_after(0)]
     train(base, [trainee], 1)
-    seeds.append(trainee.dropout_seed)
+    seeds.append(trainee.dropout_seed_after(trainee.step))
     assert len(set(seeds)) == 3
 
 

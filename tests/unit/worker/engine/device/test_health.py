@@ -52,6 +52,11 @@ def test_a_device_that_is_not_there_shows_before_a_job_is_claimed() -> None:
         check_device(torch.device("cuda", 99))
 
 
+def test_a_gpu_that_only_emulates_bf16_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert compute_dtype(torch.device("cuda")) == torch.float32
+
+
 @pytest.mark.parametrize(
     ("cpu", "dtype"),
     [

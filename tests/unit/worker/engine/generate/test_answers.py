@@ -14,6 +14,7 @@ from core.methods.whole import FullTuning
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.methods import METHODS, move, spec_of
 from tests.fixtures.engine.rows import make_rows
+from tests.fixtures.engine.sampling import ask, prompts, run
 from tests.fixtures.engine.training import MAX_TOKENS, make_spec, train
 from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.adapter import Adapter
@@ -24,6 +25,7 @@ from worker.engine.batch.pack import pack
 from worker.engine.decoders.head import capped_logits
 from worker.engine.generate import answers as module
 from worker.engine.generate.answers import answer_span, generate_answers
+from worker.engine.generate.sampler import Sampler
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee
 from worker.rows import Row
@@ -165,6 +167,30 @@ def test_a_generation_is_abandoned_between_two_tokens(base: ResidentBase) -> Non
         generate_answers(base, trainee.adapter, make_rows(2, 1), 100, MAX_TOKENS, abandon)
     assert asked == [False, False, False, True]
     assert state_of(base, trainee) == before
+
+
+@pytest.mark.parametrize("name", ["gpt-oss, sinks and experts", "lfm 2, short convolutions"])
+def test_a_chat_between_two_tokens_of_an_answer_sees_nothing_of_the_adapter(
+    name: str, tmp_path: Path
+) -> None:
+    base = load(name, tmp_path)
+    trainee = moved(base, make_spec(adapter=LoraAdapter(r=4, target_modules=["q_proj", "v_proj"])))
+    sampler = Sampler(base)
+
+    def chat() -> Any:
+        return run(sampler, [ask("chat", prompts(1)[0], logprobs=True)])["chat"]
+
+    before, beside, rows = chat(), [], make_rows(2, 1)
+    undisturbed = texts(base, trainee.adapter, rows)
+
+    def let_others_compute() -> bool:
+        beside.append(chat())
+        return False
+
+    answers = generate_answers(base, trainee.adapter, rows, NEW, MAX_TOKENS, let_others_compute)
+    assert len(beside) > 1
+    assert all(pieces == before for pieces in beside)
+    assert [each.answer for each in answers] == undisturbed
 
 
 def test_the_prompt_is_the_text_before_the_last_answer(base: ResidentBase) -> None:

@@ -12,7 +12,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from worker.engine.generate.chooser import FIRST_CANDIDATES, draw, uniform
+from worker.engine.generate.chooser import FIRST_CANDIDATES, Chooser, draw, uniform
 from worker.engine.generate.requests import Sampling
 
 WORDS = 4 * FIRST_CANDIDATES
@@ -43,6 +43,13 @@ def test_draws_have_the_distribution_of_transformers(
     found_V[[*counts]] = torch.tensor([*counts.values()]) / DRAWS
     assert not found_V[expected_V == 0].any()
     assert float((found_V - expected_V).abs().max()) <= 1.5 / DRAWS
+
+
+@pytest.mark.parametrize("temperature", [1e-310, 1e-40, 1e-6, 1e-5])
+def test_with_a_tiny_temperature_the_likeliest_token_comes(temperature: float) -> None:
+    for min_tokens in (0, 1):  # by the logits as they are, and changed ones
+        chooser = Chooser(Sampling(1, min_tokens, temperature=temperature), [], frozenset([0]), None)
+        assert chooser.choose(torch.tensor([1.0, 30.0, 2.0])) == 1
 
 
 def test_numbers_of_a_seed_are_spread_evenly_and_differ_from_place_to_place() -> None:

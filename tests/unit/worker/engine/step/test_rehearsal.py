@@ -105,6 +105,25 @@ def test_an_abandoned_rehearsal_leaves_the_job_at_its_beginning(base: ResidentBa
     assert not trainee.adapter.parameters.gradient.any()
 
 
+@pytest.mark.parametrize("objective", [Supervised(), Dpo()], ids=lambda each: each.type)
+def test_a_job_that_is_saved_amid_a_rehearsal_is_saved_at_its_beginning(
+    base: ResidentBase, objective: Any
+) -> None:
+    spec = make_spec(objective=objective)
+    trainee = make_trainee(base, "job", spec, rows_of(spec, 12))
+    before = {name: tensor.clone() for name, tensor in trainee.state().items()}
+    steps: list[int] = []
+
+    def look() -> bool:
+        steps.append(trainee.step)
+        assert all(torch.equal(tensor, before[name]) for name, tensor in trainee.state().items())
+        return False
+
+    rehearse_step(PassContext(base, MAX_TOKENS, abandon=look), [trainee], 5)
+    assert len(steps) > 1
+    assert {*steps} == {0}
+
+
 def test_a_beginning_that_rows_share_is_computed_once(base: ResidentBase) -> None:
     whole = Hyperparameters(n_epochs=1, batch_size=8, learning_rate_multiplier=1.0)
     trainee = make_trainee(base, "job", make_spec(hyperparameters=whole), shared_rows())

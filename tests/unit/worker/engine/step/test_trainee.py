@@ -120,6 +120,16 @@ def test_a_state_that_lacks_some_moments_is_refused() -> None:
         trainee.restore(1, state)
 
 
+@pytest.mark.parametrize("name", ["parameters.q.lora_A", "exp_avg.q.lora_B"])
+def test_a_state_of_other_shapes_is_refused_and_nothing_of_it_is_taken(name: str) -> None:
+    trainee = make_trainee()
+    state = {each: torch.full_like(part, 7) for each, part in trainee.state().items()}
+    with pytest.raises(DamagedArtifact, match=name):
+        trainee.restore(1, {**state, name: torch.zeros(1)})  # which would be broadcast
+    assert torch.equal(trainee.adapter.parameters.master, torch.ones(2))
+    assert trainee.step == 0
+
+
 def test_a_lora_plus_job_learns_as_with_pefts_optimizer(base: ResidentBase) -> None:
     """PEFT's `create_loraplus_optimizer` on a copy of PEFT's modules, with the same gradients."""
     spec = make_spec(training=TrainingOptions(learning_rate=1e-2, weight_decay=0.1, loraplus_lr_ratio=16.0))
