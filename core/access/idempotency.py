@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Integer, Interval, Text, bindparam, delete, func, literal_column, select
+from sqlalchemy import Integer, Interval, Text, bindparam, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from core.access.audit import Actor
@@ -114,11 +114,6 @@ def earlier_answer(session: Session, attempt: Attempt, asked: str) -> Answer | N
     """
     earlier = _earlier(session, attempt, _fingerprint(attempt, asked))
     return earlier.answer if earlier else None
-
-
-def forget_old_records(session: Session) -> None:
-    """Delete the records that are older than KEPT."""
-    session.execute(delete(IdempotencyRecord).where(IdempotencyRecord.created_at < func.now() - KEPT))
 
 
 def _carried_out(
