@@ -203,7 +203,8 @@ def _survives_a_loss(task: Task) -> bool:
     task.losses += 1
     if task.losses < MAX_LOSSES:
         return True
-    reason = f"The processes that did this died or hung, {MAX_LOSSES} times."
+    last = f" The last phase was: {task.phase}." if task.phase else ""
+    reason = f"The processes that did this died or hung, {MAX_LOSSES} times.{last}"
     _end(task, "failed", error=JobError("worker_lost", reason))
     return False
 
