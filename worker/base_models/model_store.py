@@ -34,8 +34,9 @@ log = structlog.get_logger()
 def ensure_model(entry: BaseModelEntry, store: Path, moved: Moved | None = None) -> tuple[Path, str]:
     """Return the folder with the model's safetensors, and the SHA-256 that identifies its source weights.
 
-    Fetches or converts the model if it is not on the disk. `moved` hears of each piece that is fetched. Raises
-    JobError with the fault that the operator must correct, and OutsideFault if the hub does not answer.
+    Fetches or converts the model if it is not on the disk. `moved` hears of each piece that is fetched.
+    Raises JobError with the fault that the operator must correct, and OutsideFault if the hub does not
+    answer.
     """
     if entry.source == "folder":
         assert entry.path is not None

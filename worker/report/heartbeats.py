@@ -66,8 +66,8 @@ class Heartbeats:
     """A thread that renews leases twice a second, or four times in a lease's time, while there is one.
 
     If the transaction for all fails, each lease takes one of its own, so that a job's fault is its own. No
-    lease waits long for another one's lock or statement. What the database refuses is told to its lease, which
-    is then renewed without it.
+    lease waits long for another one's lock or statement. A lease whose reports the database refuses drops
+    them, and is renewed without them.
     """
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:

@@ -136,7 +136,7 @@ def test_a_report_that_the_database_refuses_fails_its_job_and_costs_no_lease(
 ) -> None:
     job_lease.write(refused)
     with pytest.raises(DataError):
-        wait_for(job_lease.check)  # type: ignore[func-returns-value]
+        wait_for(job_lease.check)
     before = ends(api, [job_lease])
     wait_for(lambda: all_later(api, [job_lease], before))
     with pytest.raises(DataError):

@@ -139,7 +139,8 @@ def test_lost_jobs_are_requeued_while_records_of_requests_cannot_be_removed(
         with api.sessions.begin() as session:
             assert lifecycle.claim(session, "a trainer that cannot renew", 0.0)
         with supervised(api, tmp_path / "python", TRAINER_THAT_WAITS, monkeypatch):
-            wait_for(lambda: status_of(api, job_id) == "queued", 10)  # the database frees the table after 15 s
+            # Less than the 15 s after which the database frees the table
+            wait_for(lambda: status_of(api, job_id) == "queued", 10)
     alice.openai.fine_tuning.jobs.cancel(job_id)
 
 

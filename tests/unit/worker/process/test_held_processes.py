@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from signal import SIGTERM
 
 from sqlalchemy.orm import Session
@@ -19,15 +19,15 @@ SLEEP = "import time; time.sleep(600)"
 class Held(HeldProcesses[str]):
     """Holds processes that run the given program. Each of its questions needs the database."""
 
-    def _take(self, session: Session, holder: str) -> str | None:
+    def _take(self, session: Session, *_: object) -> str | None:
         session.connection()
         return None
 
-    def _holding(self, session: Session, holders: Collection[str]) -> set[str | None]:
+    def _holding(self, session: Session, *_: object) -> set[str | None]:
         session.connection()
         return set()
 
-    def _ended(self, session: Session, holder: str, status: int, stopped: bool) -> None:
+    def _ended(self, session: Session, *_: object) -> None:
         session.connection()
 
     def _command(self, lease: str) -> Sequence[str]:
