@@ -31,7 +31,7 @@ from core.storage.object_store import ObjectStore, task_prefix
 from core.tables import Adapter, File, Project, Task
 from core.tasks import lease as leases
 from core.tasks.client import create
-from core.tasks.lease import LEASE_SECONDS, TaskLease, TaskLeaseLost
+from core.tasks.lease import LEASE_SECONDS, STARTING, TaskLease, TaskLeaseLost
 from worker.process.exit_statuses import HUNG, TRY_AGAIN
 from worker.process.faults import outside_fault
 from worker.process.scratch import remove_abandoned, scratch_folder
@@ -41,7 +41,6 @@ RENEW_SECONDS = 2.0
 WATCH_SECONDS = 0.5  # between two looks at the clock
 RETRY_SECONDS = 30.0  # after a fault of the store, the database or the disk
 MOST_SECONDS = 2 * 3600.0  # without progress: a process that takes longer hangs
-STARTING = "starting"  # the phase in which a process has said nothing yet
 NICENESS = 10  # training goes first
 FIRST_TO_BE_KILLED = "1000"  # if the machine's memory runs out, before a trainer
 
