@@ -54,6 +54,14 @@ def session_factory(engine: Engine) -> sessionmaker[Session]:
     return sessionmaker(engine, expire_on_commit=False)
 
 
+def limit_waits(session: Session, *, lock_seconds: float, statement_seconds: float) -> None:
+    """Let no statement of the transaction wait longer for a lock, or take longer, than these seconds."""
+    limits = {"lock_timeout": lock_seconds, "statement_timeout": statement_seconds}
+    session.execute(
+        select(*(func.set_config(name, f"{1000 * limit:.0f}", True) for name, limit in limits.items()))
+    )
+
+
 def from_now(seconds: float) -> Any:
     """Return an SQL expression: the database's time, `seconds` from now."""
     return func.now() + timedelta(seconds=seconds)

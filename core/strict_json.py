@@ -1,6 +1,7 @@
-"""JSON that we refuse: a repeated key, NaN and Infinity, and text that Postgres cannot store."""
+"""JSON that we refuse or change: repeated keys, NaN and Infinity, and text that Postgres cannot store."""
 
 import re
+from math import isfinite
 from typing import Any, NoReturn
 
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # NUL, and one half of a surrogate pair
@@ -37,6 +38,22 @@ def refuse_constant(name: str) -> NoReturn:
     raise NotANumber(name)
 
 
+def finite(number: float | None) -> float | None:
+    """Return the number, or None for one that is not finite: JSON has no such number."""
+    return number if number is None or isfinite(number) else None
+
+
 def storable(text: str) -> str:
     """Return `text` in a form that Postgres can store."""
     return UNSTORABLE.sub(REPLACEMENT, text)
+
+
+def storable_json(value: Any) -> Any:
+    """Return a JSON value whose texts, also the names in its objects, Postgres can store."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {storable_json(name): storable_json(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable_json(each) for each in value]
+    return value

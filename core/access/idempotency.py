@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Integer, Interval, Text, bindparam, delete, func, literal_column, select
+from sqlalchemy import Integer, Interval, Text, bindparam, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from core.access.audit import Actor
@@ -138,11 +138,6 @@ def earlier_answer(session: Session, attempt: Attempt, asked: str, stands: Stand
     Call this before long work, whose result `once` then stores, with the same `stands`.
     """
     return _standing(session, attempt, _fingerprint(attempt, asked), stands)
-
-
-def forget_old_records(session: Session) -> None:
-    """Delete the records that are older than KEPT."""
-    session.execute(delete(IdempotencyRecord).where(IdempotencyRecord.created_at < func.now() - KEPT))
 
 
 def _carried_out(

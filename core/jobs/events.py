@@ -6,7 +6,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from core.ids import new_id
-from core.strict_json import storable
+from core.strict_json import storable, storable_json
 from core.tables import Event
 
 EventType = Literal["message", "metrics", "samples"]
@@ -48,5 +48,5 @@ def event_row(
 ) -> dict[str, Any]:
     """Return the parameters of `EVENT` for one event. It needs the same lock as `record_event`."""
     which = {"id": event_id or new_id("ftevent-"), "job_id": job_id}
-    defaults = {"level": "info", "type": "message", "message": storable(message), "data": None}
-    return {**which, **defaults, **options}
+    defaults = {"level": "info", "type": "message", "message": storable(message)}
+    return {**which, **defaults, **options, "data": storable_json(options.get("data"))}

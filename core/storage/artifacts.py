@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import OutsideFault, TuneryError
-from core.storage.object_store import ObjectStore
+from core.storage.object_store import Moved, ObjectStore
 
 WEIGHTS_NAME = "adapter_model.safetensors"
 
@@ -47,23 +47,34 @@ def object_key(prefix: str, entry: Mapping[str, Any]) -> str:
 
 
 def publish_folder(
-    store: ObjectStore, folder: Path, prefix: str, stored: Mapping[str, str] | None = None
+    store: ObjectStore,
+    folder: Path,
+    prefix: str,
+    stored: Mapping[str, str] | None = None,
+    moved: Moved | None = None,
 ) -> list[dict[str, Any]]:
     """Upload every file of `folder`, read each one back, and return their list: [{name, bytes, sha256}].
 
     `stored` has the keys of objects by their SHA-256: the store copies them instead of getting them again. A
-    file that reads back differently is uploaded again. Raises OutsideFault if it differs again.
+    file that reads back differently is uploaded again. `moved` hears of each piece that is sent or read back.
+    Raises OutsideFault if a file differs again.
     """
     artifacts = [Artifact.of(path) for path in sorted(folder.iterdir())]
     for artifact in artifacts:
         try:
-            _upload(store, folder, prefix, artifact, (stored or {}).get(artifact.sha256))
+            _upload(store, folder, prefix, artifact, moved, (stored or {}).get(artifact.sha256))
         except DamagedArtifact:
-            _upload_again(store, folder, prefix, artifact)
+            _upload_again(store, folder, prefix, artifact, moved)
     return [asdict(artifact) for artifact in artifacts]
 
 
-def fetch_folder(store: ObjectStore, prefix: str, files: list[dict[str, Any]], folder: Path) -> None:
+def fetch_folder(
+    store: ObjectStore,
+    prefix: str,
+    files: list[dict[str, Any]],
+    folder: Path,
+    moved: Moved | None = None,
+) -> None:
     """Download `files` into `folder`. A file that is missing or different is downloaded a second time.
 
     Raises DamagedArtifact if the second download fails too.
@@ -73,33 +84,42 @@ def fetch_folder(store: ObjectStore, prefix: str, files: list[dict[str, Any]], f
         key = object_key(prefix, entry)
         artifact = Artifact(entry["name"], entry["bytes"], entry["sha256"])
         try:
-            _verify(store, key, artifact, folder)
+            _verify(store, key, artifact, moved, folder)
         except DamagedArtifact:
-            _verify(store, key, artifact, folder)
+            _verify(store, key, artifact, moved, folder)
 
 
 def _upload(
-    store: ObjectStore, folder: Path, prefix: str, artifact: Artifact, source: str | None = None
+    store: ObjectStore,
+    folder: Path,
+    prefix: str,
+    artifact: Artifact,
+    moved: Moved | None,
+    source: str | None = None,
 ) -> None:
     """Upload the file, or have the store copy it from the key `source`. Raises DamagedArtifact."""
     if source is None:
-        store.put_file(prefix + artifact.name, folder / artifact.name)
+        store.put_file(prefix + artifact.name, folder / artifact.name, moved)
     else:
         try:
             store.copy(source, prefix + artifact.name)
         except FileNotFoundError as error:
             raise DamagedArtifact(f"{source} is missing") from error
-    _verify(store, prefix + artifact.name, artifact)
+    _verify(store, prefix + artifact.name, artifact, moved)
 
 
-def _upload_again(store: ObjectStore, folder: Path, prefix: str, artifact: Artifact) -> None:
+def _upload_again(
+    store: ObjectStore, folder: Path, prefix: str, artifact: Artifact, moved: Moved | None
+) -> None:
     try:
-        _upload(store, folder, prefix, artifact)
+        _upload(store, folder, prefix, artifact, moved)
     except DamagedArtifact as error:
         raise OutsideFault(f"The object store did not keep what was sent: {error}") from error
 
 
-def _verify(store: ObjectStore, key: str, artifact: Artifact, into: Path | None = None) -> None:
+def _verify(
+    store: ObjectStore, key: str, artifact: Artifact, moved: Moved | None, into: Path | None = None
+) -> None:
     """Read the object and compare its hash; write the object to the folder `into`, if one is given.
 
     Raises DamagedArtifact if the object is missing or its hash differs.
@@ -113,6 +133,8 @@ def _verify(store: ObjectStore, key: str, artifact: Artifact, into: Path | None 
     try:
         for chunk in chunks:
             digest.update(chunk)
+            if moved:
+                moved(len(chunk))
             if sink:
                 sink.write(chunk)
     finally:

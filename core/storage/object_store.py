@@ -1,7 +1,7 @@
 """The object store: any store with the S3 API. This module makes all keys; no key comes from a client."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,9 @@ TRANSFER = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PA
 PROBE_PREFIX = "checkpoints/.tunery-probe/"
 STORE_ERRORS = (BotoCoreError, ClientError, Boto3Error)  # `upload_file` turns a ClientError into a Boto3Error
 DEFAULT_REGION = "us-east-1"  # S3's region for requests that name none; S3 refuses requests that name it
+
+Moved = Callable[[int], object]
+"""Is called with the number of bytes of each piece that was sent or fetched."""
 
 
 def file_key(project_id: str, file_id: str) -> str:
@@ -128,8 +131,9 @@ class ObjectStore:
         """Raise one of STORE_ERRORS if the bucket cannot be reached."""
         self._client.head_bucket(Bucket=self._bucket)
 
-    def put_file(self, key: str, path: Path) -> None:
-        self._client.upload_file(str(path), self._bucket, key, Config=TRANSFER)
+    def put_file(self, key: str, path: Path, sent: Moved | None = None) -> None:
+        """Send a file. `sent` is called with the number of bytes of each piece, from several threads."""
+        self._client.upload_file(str(path), self._bucket, key, Config=TRANSFER, Callback=sent)
 
     def copy(self, source: str, key: str) -> None:
         """Have the store copy an object, without sending it. Raises FileNotFoundError."""

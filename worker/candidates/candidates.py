@@ -5,7 +5,6 @@ candidate trains exactly as it would train alone.
 """
 
 from collections.abc import Callable, Mapping
-from math import isfinite
 
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from core.errors import JobError
 from core.jobs.search import candidate_values
 from core.jobs.spec import JobSpec
 from core.storage.artifacts import DamagedArtifact
+from core.strict_json import finite
 from worker.candidates.candidate import CandidateReporter, TrainingCandidate
 from worker.candidates.halving import Rung, lags, rungs, survivors
 from worker.candidates.reasons import why_it_was_dropped, why_it_won
@@ -375,9 +375,9 @@ class Candidates:
             lag = behind[candidate.number]
             result = {
                 "step": rung.step,
-                "valid_loss": _finite(scores[candidate.number].loss),
-                "behind": _finite(lag.loss),
-                "noise": _finite(lag.noise),
+                "valid_loss": finite(scores[candidate.number].loss),
+                "behind": finite(lag.loss),
+                "noise": finite(lag.noise),
                 "kept": candidate.number in kept,
                 "left": len(kept),
             }
@@ -420,8 +420,3 @@ class Candidates:
                 candidate.reporter.is_best = candidate is self.best
                 candidate.reporter.decided = len(self._live) == 1
                 candidate.evaluator.report_warnings()
-
-
-def _finite(value: float) -> float | None:
-    """Return None for a value that is not finite, since JSON has no number for it."""
-    return value if isfinite(value) else None

@@ -57,7 +57,7 @@ def _fetch(work: Work, parent: Ancestor, folder: Path) -> None:
             "adapters",
         )
     files = [file for file in row.files if file["name"] in NEEDED]
-    fetch_folder(work.store, row.object_prefix, files, folder)
+    fetch_folder(work.store, row.object_prefix, files, folder, work.advance)
 
 
 def _check_fit(lora: Lora, layers: Layers) -> None:

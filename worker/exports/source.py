@@ -82,7 +82,7 @@ def open_source(work: Work) -> Iterator[Source]:
     work.report("fetching the adapter", 0.1)
     with scratch_folder("adapter") as folder:
         try:
-            fetch_folder(work.store, adapter.object_prefix, adapter.files, folder)
+            fetch_folder(work.store, adapter.object_prefix, adapter.files, folder, work.advance)
         except DamagedArtifact as error:
             raise JobError("adapter_damaged", f"The adapter's files are damaged: {error}.") from error
         require_same_base(folder, base)
@@ -104,7 +104,7 @@ def offered_base(work: Work, base_model: str) -> OfferedBase:
     if entry is None:
         raise JobError("model_unavailable", f"The base model {base_model} is not on offer any more.")
     work.report("loading the base model", 0.0)
-    return OfferedBase(entry, *ensure_model(entry, work.settings.models_folder))
+    return OfferedBase(entry, *ensure_model(entry, work.settings.models_folder, work.advance))
 
 
 def require_same_base(folder: Path, base: OfferedBase) -> None:

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.ids import new_id
-from worker.process.periodic import Periodic
+from worker.process.periodic import Periodic, attempt
 
 POLL_SECONDS = 1.0
 STOP_SECONDS = 20.0  # the time in which a process can finish what it is doing
@@ -64,7 +64,7 @@ class HeldProcesses(Periodic, ABC, Generic[LeaseT]):
         """Let the processes finish what they are doing, and then kill the rest."""
         super().stop()
         self.join()
-        self._free_ended(stopped=False)
+        attempt(self._name, lambda: self._free_ended(stopped=False))  # the database may be away
         for process in self._processes.values():
             process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
@@ -73,7 +73,7 @@ class HeldProcesses(Periodic, ABC, Generic[LeaseT]):
                 process.wait(max(0, deadline - time.monotonic()))
             process.kill()
             process.wait()
-        self._free_ended(stopped=True)
+        attempt(self._name, lambda: self._free_ended(stopped=True))
 
     def _start_and_kill(self) -> None:
         self._free_ended(stopped=False)

@@ -9,6 +9,7 @@ from typing import Any
 from core.jobs.evaluation_schedule import EVAL_EXAMPLES, Schedule, eval_steps
 from core.jobs.lifecycle import Progress
 from core.jobs.spec import JobSpec
+from core.strict_json import finite
 from worker.devices.process_group import ProcessGroup
 from worker.engine.step.loop import Validation
 from worker.engine.step.optimizer import warmup_steps
@@ -94,7 +95,7 @@ class Evaluator:
         self._remaining.note_step(seconds, result.tokens)
         rate = result.tokens / seconds
         self.progress("training", rate)
-        self.latest = _finite(
+        self.latest = _as_json(
             step=result.step,
             total_steps=self._trainee.total_steps,
             train_loss=result.loss,
@@ -214,7 +215,7 @@ class Evaluator:
             except Abandoned:
                 return
             loss, accuracy = (found.loss, found.accuracy) if found else (None, None)
-            measured = _finite(full_valid_loss=loss, full_valid_mean_token_accuracy=accuracy)
+            measured = _as_json(full_valid_loss=loss, full_valid_mean_token_accuracy=accuracy)
             self.ranks.append({"rank": rank, **measured})
 
     def progress(self, phase: str, tokens_per_second: float | None = None) -> None:
@@ -267,7 +268,7 @@ class Evaluator:
         return full if self._full_is_due else None, part if self._part_is_due else None
 
     def _report(self, full: Evaluation | None, part: Evaluation | None) -> None:
-        validation = _finite(
+        validation = _as_json(
             valid_loss=part.loss if part else None,
             valid_mean_token_accuracy=part.accuracy if part else None,
             full_valid_loss=full.loss if full else None,
@@ -349,6 +350,6 @@ def _prefixed(prefix: str, found: Evaluation | None) -> dict[str, float]:
     return {f"{prefix}{name}": value for name, value in found.metrics.items()} if found else {}
 
 
-def _finite(**values: float | None) -> dict[str, Any]:
-    """Return the values, with None for each value that is not finite: JSON has no such number."""
-    return {name: value if value is None or isfinite(value) else None for name, value in values.items()}
+def _as_json(**values: float | None) -> dict[str, Any]:
+    """Return the values, with None for each value that is not finite."""
+    return {name: finite(value) for name, value in values.items()}

@@ -11,12 +11,13 @@ from threading import Lock
 from typing import Protocol
 
 import structlog
-from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
+from core.database import limit_waits
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Lease, Progress
+from worker.process.faults import REFUSED_VALUES
 from worker.process.periodic import Periodic, attempt
 from worker.report.rows import Rows
 
@@ -57,12 +58,16 @@ class Renewable(Protocol):
     def lose(self) -> None:
         """Take in that another worker owns the job, or that nobody does."""
 
+    def refuse(self, error: Exception) -> None:
+        """Take in that the database refuses what was to be written, and would refuse it again."""
+
 
 class Heartbeats:
     """A thread that renews leases twice a second, or four times in a lease's time, while there is one.
 
     If the transaction for all fails, each lease takes one of its own, so that a job's fault is its own. No
-    lease waits long for another one's lock or statement.
+    lease waits long for another one's lock or statement. A lease whose reports the database refuses drops
+    them, and is renewed without them.
     """
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
@@ -109,6 +114,10 @@ class Heartbeats:
         try:
             if idle:
                 self._renew_idle(idle)
+        except REFUSED_VALUES as error:
+            if len(idle) == 1:
+                idle[0].refuse(error)
+            raise
         finally:
             for lease in idle:
                 lease.writing.release()
@@ -117,7 +126,7 @@ class Heartbeats:
         asked_at = time.monotonic()
         progress = {each.lease: each.progress_now() for each in leases}
         with self._sessions.begin() as session:
-            limit_waits(session)
+            limit_waits(session, lock_seconds=BEAT_SECONDS, statement_seconds=STATEMENT_SECONDS)
             renewed = lifecycle.renew_all(session, progress)
             rows = Rows(session)
             reports = {each.lease: each.write_reports(rows) for each in leases if each.lease in renewed}
@@ -128,14 +137,6 @@ class Heartbeats:
             else:
                 each.lose()
                 self.remove(each)
-
-
-def limit_waits(session: Session) -> None:
-    """Let no statement of the transaction take long, or wait longer for a lock than a beat lasts."""
-    limits = {"lock_timeout": BEAT_SECONDS, "statement_timeout": STATEMENT_SECONDS}
-    session.execute(
-        select(*(func.set_config(name, f"{1000 * limit:.0f}", True) for name, limit in limits.items()))
-    )
 
 
 def _is_away(error: Exception) -> bool:

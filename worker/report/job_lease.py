@@ -23,6 +23,7 @@ from core.jobs import lifecycle
 from core.jobs.events import EVENT, event_row
 from core.jobs.lifecycle import PREPARING, Lease, Progress
 from core.tables import Metric
+from worker.process.faults import REFUSED_VALUES
 from worker.report.heartbeats import Heartbeats, Written
 from worker.report.reporter import JobEvent, Reporter, StepMetrics
 from worker.report.rows import Rows
@@ -70,6 +71,7 @@ class JobLease(Reporter):
         self._progress_at = claimed_at
         self._renewed_at = claimed_at
         self._lost = False
+        self._refused: Exception | None = None
         self._heartbeats.add(self)
 
     @property
@@ -78,9 +80,11 @@ class JobLease(Reporter):
         return self._lost or time.monotonic() - self._renewed_at > self.lease.seconds
 
     def check(self) -> None:
-        """Raise LeaseLost if the lease is `lost`."""
+        """Raise LeaseLost if the lease is `lost`, and the database's error if it has refused a report."""
         if self.lost:
             raise LeaseLost(f"{self.lease.job_id}: the lease {self.lease.attempt} is gone")
+        if self._refused is not None:
+            raise self._refused
 
     def progress(self, progress: Progress) -> None:
         self._progress, self._progress_at = progress, time.monotonic()
@@ -115,19 +119,30 @@ class JobLease(Reporter):
     def commit(self, write: Callable[[Session], T]) -> T:
         """Write all pending reports, then run `write`, in one fenced transaction. Return its result.
 
-        If the database cannot be reached, try again while the lease lasts. Raises LeaseLost. If the answer to
-        a commit is lost, the commit is repeated. So `write` must be fenced or change nothing the second time.
+        If the database cannot be reached, try again while the lease lasts. Raises LeaseLost, and the
+        database's error if it refuses a report or `write`. If the answer to a commit is lost, the commit is
+        repeated. So `write` must be fenced or change nothing the second time.
         """
         while True:
             self.check()
             try:
                 with self.writing:
-                    return self._flush(write)
+                    return self._flush_or_refuse(write)
             except DBAPIError as error:
                 if not _passing(error):
                     raise
                 log.warning("database_unreachable", job=self.lease.job_id, error=str(error.orig))
                 time.sleep(RETRY_SECONDS)
+
+    def end(self, write: Callable[[Session], object]) -> None:
+        """Commit `write`, which ends the job or gives it back, without reports that the database refuses."""
+        try:
+            self.commit(write)
+        except REFUSED_VALUES:
+            with self.writing:
+                self._pending.clear()
+            self._refused = None
+            self.commit(write)
 
     def close(self) -> None:
         """Stop renewing. Pending reports are dropped: `commit` has written all important ones."""
@@ -157,6 +172,19 @@ class JobLease(Reporter):
     def lose(self) -> None:
         """Take in that the lease is gone."""
         self._lost = True
+
+    def refuse(self, error: Exception) -> None:
+        """Drop the pending reports, so that the job's end can be written. The caller holds `writing`."""
+        log.error("reports_refused", job=self.lease.job_id, exc_info=error)
+        self._refused = error
+        self._pending.clear()
+
+    def _flush_or_refuse(self, write: Callable[[Session], T]) -> T:
+        try:
+            return self._flush(write)
+        except REFUSED_VALUES as error:
+            self.refuse(error)
+            raise
 
     def _flush(self, write: Callable[[Session], T]) -> T:
         asked_at = time.monotonic()

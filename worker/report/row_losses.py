@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from core.strict_json import finite
 from core.tables import RowLoss
 from worker.devices.process_group import ProcessGroup
 from worker.engine.step.passes import Abandoned
@@ -95,7 +96,7 @@ class RowLosses:
                 "part": part,
                 "line": row.line,
                 "tokens": row.supervised,
-                **{name: _finite(column[place]) for name, column in columns.items()},
+                **{name: finite(float(column[place])) for name, column in columns.items()},
             }
             for place, (part, row) in enumerate(rows)
         ]
@@ -121,7 +122,3 @@ def evenly_chosen(lengths: NDArray[np.int64], most: int, most_tokens: int) -> ND
         if lengths[places].sum() <= most_tokens:
             return places
         count //= 2
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

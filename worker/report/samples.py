@@ -96,19 +96,13 @@ def _readable(answer: Answer) -> dict[str, Any]:
     row = asdict(answer)
     if answer.error is None:
         del row["error"]
-    row["prompt"] = _storable(answer.prompt)
     if len(row["prompt"]) > MOST_CHARACTERS:
         row["prompt"] = ELLIPSIS + row["prompt"][-MOST_CHARACTERS:]
     for name in ("expected", "answer"):
         if row[name] is not None:
-            row[name] = _shortened(_storable(row[name]))
+            row[name] = _shortened(row[name])
     return row
 
 
 def _shortened(text: str) -> str:
     return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + ELLIPSIS
-
-
-def _storable(text: str) -> str:
-    """Replace NUL, which a model may generate and Postgres refuses."""
-    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")

@@ -1,4 +1,4 @@
-"""Removes what ended jobs, uploads, adapters, files and webhook deliveries leave behind.
+"""Removes what ended jobs, uploads, adapters, files, webhook deliveries and requests leave behind.
 
 This module has the removals; `janitor.py` has the thread that calls them. First the database says that
 something is gone, and later its objects are deleted from the store. If a process dies in between, the next
@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, case, delete, func, literal, null, or_, se
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
-from core.access import audit
+from core.access import audit, idempotency
 from core.access.audit import OPERATOR
 from core.process.failpoints import reached
 from core.serving import registry
@@ -33,6 +33,7 @@ from core.tables import (
     CheckpointPermission,
     Event,
     File,
+    IdempotencyRecord,
     Job,
     Metric,
     RowLoss,
@@ -207,6 +208,13 @@ def remove_old_deliveries(sessions: sessionmaker[Session], store: ObjectStore) -
     ended = WebhookDelivery.next_attempt_at.is_(None)
     with log_failure("deliveries"):
         delete_in_batches(sessions, WebhookDelivery, ended, tried_at < func.now() - DELIVERIES_KEPT)
+
+
+def remove_old_idempotency_records(sessions: sessionmaker[Session], _store: ObjectStore) -> None:
+    """Remove the records of requests that no client repeats any more."""
+    with log_failure("idempotency records"):
+        old = IdempotencyRecord.created_at < func.now() - idempotency.KEPT
+        delete_in_batches(sessions, IdempotencyRecord, old)
 
 
 def _delete_unnamed(sessions: sessionmaker[Session], store: ObjectStore, job_id: str, *prefixes: str) -> None:

@@ -18,7 +18,6 @@ from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.access import idempotency
 from core.ids import new_id
 from core.jobs import lifecycle, queue
 from core.process.failpoints import reached
@@ -148,7 +147,6 @@ class Supervisor:
                 lost = self._requeue_expired(session)
                 waiting = self._jobs_wait(session)
                 busy = lifecycle.holds_a_run(session, self._owner)
-                idempotency.forget_old_records(session)
                 if lost:
                     reached("leases.lost")
         except SQLAlchemyError as error:

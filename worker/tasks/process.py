@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.access.quotas import Quotas, check_store
-from core.database import create_database, session_factory
+from core.database import create_database, limit_waits, session_factory
 from core.errors import JobError, QuotaExceeded, TuneryError
 from core.process.failpoints import reached
 from core.process.logs import configure_logs
@@ -30,12 +31,14 @@ from core.storage.object_store import ObjectStore, task_prefix
 from core.tables import Adapter, File, Project, Task
 from core.tasks import lease as leases
 from core.tasks.client import create
-from core.tasks.lease import LEASE_SECONDS, TaskLease, TaskLeaseLost
+from core.tasks.lease import LEASE_SECONDS, STARTING, TaskLease, TaskLeaseLost
 from worker.process.exit_statuses import HUNG, TRY_AGAIN
 from worker.process.faults import outside_fault
 from worker.process.scratch import remove_abandoned, scratch_folder
+from worker.process.stop_requests import at_end_of_worker, at_signal
 
 RENEW_SECONDS = 2.0
+WATCH_SECONDS = 0.5  # between two looks at the clock
 RETRY_SECONDS = 30.0  # after a fault of the store, the database or the disk
 MOST_SECONDS = 2 * 3600.0  # without progress: a process that takes longer hangs
 NICENESS = 10  # training goes first
@@ -53,9 +56,10 @@ class Work:
     store: ObjectStore
     task: Task
     lease: TaskLease
-    phase: str = "starting"
+    phase: str = STARTING
     done: float = 0.0
     advanced_at: float = field(default_factory=time.monotonic)
+    renewed_at: float = field(default_factory=time.monotonic)
     made: Adapter | File | None = None
     """The adapter or the file that the task has made, without its bytes. Whoever makes one sets it."""
 
@@ -67,8 +71,12 @@ class Work:
     def report(self, phase: str, done: float) -> None:
         """Say what is being done, and which share of the work is done. Clients see it soon."""
         if done > self.done:
-            self.advanced_at = time.monotonic()
+            self.advance()
         self.phase, self.done = phase, done
+
+    def advance(self, _nbytes: int = 0) -> None:
+        """Note that the work advances, though its share may stay the same: bytes are sent or fetched."""
+        self.advanced_at = time.monotonic()
 
 
 class GaveWay(TuneryError):
@@ -111,14 +119,24 @@ def run_task(
     lease = TaskLease(sys.argv[1], int(sys.argv[2]), sys.argv[3])
     sessions = session_factory(create_database(settings.server("database_url"), pool_size=2))
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
-    with sessions() as session:
-        task = session.get_one(Task, lease.task_id)
-    work = Work(settings, sessions, store, task, lease)
-    signal.signal(signal.SIGTERM, lambda *_: _give_back_and_end(work))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for watch in (_end_with_the_worker, _renew_until_lost):
-        threading.Thread(target=watch, args=(work,), daemon=True).start()
+    began = time.monotonic()
+    work = Work(settings, sessions, store, _taken_up(sessions, lease), lease, renewed_at=began)
+    _stand_watch(work)
     do_and_write(do, work, days_kept(settings), deliver, conclude)
+
+
+def _taken_up(sessions: sessionmaker[Session], lease: TaskLease) -> Task:
+    """Renew the lease, since this process may have started slowly, and return the task."""
+    try:
+        with sessions.begin() as session:
+            leases.renew(session, lease, STARTING, 0.0)
+            return session.get_one(Task, lease.task_id)
+    except TaskLeaseLost as error:
+        log.info("task_left", task=lease.task_id, reason=str(error))
+        sys.exit(0)
+    except SQLAlchemyError as error:
+        log.warning("task_not_taken_up", task=lease.task_id, error=str(error))
+        sys.exit(TRY_AGAIN)
 
 
 def do_and_write(
@@ -183,7 +201,7 @@ def _do_and_keep(do: Do, work: Work, folder: Path, days: int | None) -> dict[str
     """
     report = do(work, folder)
     work.report("uploading", 0.95)
-    files = publish_folder(work.store, folder, work.prefix)
+    files = publish_folder(work.store, folder, work.prefix, moved=work.advance)
     reached("task.uploaded")
     if work.made is not None:
         _attach(work.made, work.prefix, files)
@@ -213,7 +231,7 @@ def _fetch_kept(work: Work, folder: Path) -> dict[str, Any] | None:
     if task.object_prefix is None:
         return None
     try:
-        fetch_folder(work.store, task.object_prefix, task.files, folder)
+        fetch_folder(work.store, task.object_prefix, task.files, folder, work.advance)
     except DamagedArtifact as error:
         raise JobError("files_damaged", f"The files that were made are damaged: {error}.") from error
     return dict(task.report or {})
@@ -225,35 +243,49 @@ def _be_polite() -> None:
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_BE_KILLED)
 
 
-def _renew_until_lost(work: Work) -> None:
-    """Renew the lease for as long as the work advances.
+def _stand_watch(work: Work) -> None:
+    """Renew the lease beside the work, and end the process when it may not or shall not go on."""
+    give_back = partial(_give_back_and_end, work)
+    at_signal(signal.SIGTERM, give_back)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    at_end_of_worker(give_back)
+    for watch in (_renew, _end_when_late):
+        threading.Thread(target=watch, args=(work,), daemon=True).start()
 
-    End the process when the lease is lost, when it could not be renewed for its length, and when the work has
-    not advanced for MOST_SECONDS.
-    """
+
+def _renew(work: Work) -> None:
+    """Renew the lease again and again. End the process when another one has the task."""
     waiting = threading.Event()
-    failures = 0
-    while time.monotonic() < work.advanced_at + MOST_SECONDS:
+    while True:
+        asked_at = time.monotonic()
         try:
             with work.sessions.begin() as session:
+                limit_waits(session, lock_seconds=RENEW_SECONDS, statement_seconds=RENEW_SECONDS)
                 leases.renew(session, work.lease, work.phase, work.done)
-            failures = 0
+            work.renewed_at = asked_at
         except TaskLeaseLost:
             os._exit(0)
         except SQLAlchemyError as error:
             log.warning("task_not_renewed", task=work.lease.task_id, error=str(error))
-            failures += 1
-            if failures * RENEW_SECONDS >= LEASE_SECONDS:
-                os._exit(TRY_AGAIN)
         waiting.wait(RENEW_SECONDS)
-    log.error("task_hangs", task=work.lease.task_id)
-    os._exit(HUNG)
 
 
-def _end_with_the_worker(work: Work) -> None:
-    """Stop when the worker ends: its end closes our standard input, however it ends."""
-    sys.stdin.read()
-    _give_back_and_end(work)
+def _end_when_late(work: Work) -> None:
+    """End the process when its lease has run out, or when the work has not advanced for MOST_SECONDS.
+
+    Another process may have the task once the lease has run out. This is a thread of its own, since a renewal
+    may wait for the database for longer than the lease lasts.
+    """
+    waiting = threading.Event()
+    while True:
+        now = time.monotonic()
+        if now >= work.renewed_at + LEASE_SECONDS:
+            log.error("task_lease_ran_out", task=work.lease.task_id)
+            os._exit(TRY_AGAIN)
+        if now >= work.advanced_at + MOST_SECONDS:
+            log.error("task_hangs", task=work.lease.task_id, phase=work.phase)
+            os._exit(HUNG)
+        waiting.wait(WATCH_SECONDS)
 
 
 def _give_back_and_end(work: Work) -> None:

@@ -27,6 +27,7 @@ from core.settings import Settings
 from core.statuses import ENDED
 from core.storage.object_store import ObjectStore, file_key
 from core.tables import File, Job, Secret
+from worker.process.stop_requests import at_end_of_worker, at_signal
 from worker.tracking import lease as leases
 from worker.tracking.lease import TrackerLease, TrackerLeaseLost
 from worker.tracking.sinks import PROJECT_SECRETS, Sink, TrackedJob, TrackerRefused, open_sink
@@ -173,9 +174,9 @@ def main() -> None:
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     delete_credentials()
     reporting = Reporting(settings, sessions, store, TrackerLease(*sys.argv[1:4]))
-    signal.signal(signal.SIGTERM, lambda *_: reporting.stop())
+    at_signal(signal.SIGTERM, reporting.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_stop_with_the_worker, args=(reporting,), daemon=True).start()
+    at_end_of_worker(reporting.stop)
     reporting.run()
 
 
@@ -189,12 +190,6 @@ def delete_credentials() -> None:
     for name in list(os.environ):
         if name in settings or name.startswith("AWS_"):
             del os.environ[name]
-
-
-def _stop_with_the_worker(reporting: Reporting) -> None:
-    """Stop when the worker ends: its end closes our standard input, however it ends."""
-    sys.stdin.read()
-    reporting.stop()
 
 
 if __name__ == "__main__":

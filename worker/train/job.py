@@ -298,7 +298,7 @@ class TrainingJob:
 
     def fail(self, error: JobError) -> None:
         """End the job with an error. Raises LeaseLost."""
-        self.job_lease.commit(lambda session: lifecycle.fail(session, self.lease, error))
+        self.job_lease.end(lambda session: lifecycle.fail(session, self.lease, error))
 
     def requeue(self, reason: str) -> None:
         """Give the job back after a fault that was not its own. Raises LeaseLost."""
@@ -380,7 +380,7 @@ class TrainingJob:
             self.pausing = False
 
     def _release(self, reason: str) -> None:
-        self.job_lease.commit(lambda session: lifecycle.release(session, self.lease, reason))
+        self.job_lease.end(lambda session: lifecycle.release(session, self.lease, reason))
 
     def _stop_computing(self, stage: Stage) -> None:
         """Let go of the rows, of the base model, and of the trainees with all that they hold on the device.

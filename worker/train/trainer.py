@@ -21,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from math import inf
-from queue import SimpleQueue
 
 import structlog
 import torch
@@ -52,6 +51,7 @@ from worker.engine.step.processes import from_environment, number_on_machine
 from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN
 from worker.process.scratch import remove_abandoned
+from worker.process.stop_requests import at_signal
 from worker.report.heartbeats import Heartbeats
 from worker.save.shipping import Shipping
 from worker.train.cohort import Cohort
@@ -320,7 +320,7 @@ def _serve(settings: Settings, slot: ModelSlot, process_group: ProcessGroup) -> 
         time.sleep(stop_times.TRAINER)
         os._exit(1)
 
-    _at_signal(signal.SIGTERM, stop)
+    at_signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles a terminal's Ctrl-C
     if not number_on_machine():  # all processes of a machine share one standard input: one of them listens
         wake = trainer.wake if trainer else lambda: None
@@ -346,21 +346,6 @@ def _say_that_it_waits(line: socket.socket) -> None:
     """
     with suppress(OSError):
         line.send(b"waiting\n", socket.MSG_DONTWAIT)
-
-
-def _at_signal(number: signal.Signals, action: Callable[[], None]) -> None:
-    """Run `action` in a thread of its own when the signal comes.
-
-    A signal handler interrupts the main thread, which may hold a lock that `action` needs.
-    """
-    came: SimpleQueue[None] = SimpleQueue()  # its `put` is safe in a signal handler
-
-    def wait() -> None:
-        came.get()
-        action()
-
-    threading.Thread(target=wait, daemon=True).start()
-    signal.signal(number, lambda *_: came.put(None))
 
 
 if __name__ == "__main__":

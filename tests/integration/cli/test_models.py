@@ -67,9 +67,10 @@ def test_a_model_of_the_hub_is_offered_by_a_running_api_and_fetched_by_a_worker(
     entry = load_catalog(home / "catalog.toml").get("tiny-instruct")
     assert entry is not None
     assert (entry.repository, entry.revision, entry.max_length) == (NAME, COMMIT, 256)
+    moved: list[int] = []
     with asked_by_this_process(hub):
-        fetched, _ = ensure_model(entry, tmp_path / "models")
-    assert (fetched / "model.safetensors").exists()
+        fetched, _ = ensure_model(entry, tmp_path / "models", moved.append)
+    assert sum(moved) >= (fetched / "model.safetensors").stat().st_size
     removed = operator_of.run("models", "remove", "tiny-instruct")
     assert removed.returncode == 0, removed.stderr
     assert [each["id"] for each in operator_of.json("models", "list")] == ["smollm2-135m-instruct"]

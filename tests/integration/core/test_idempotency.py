@@ -12,11 +12,12 @@ from openai import OpenAI
 from sqlalchemy import func, select, update
 
 from core.access.audit import Actor
-from core.access.idempotency import Attempt, for_good, forget_old_records, once
+from core.access.idempotency import Attempt, for_good, once
 from core.roles import Role
 from core.tables import IdempotencyRecord
 from tests.fixtures.faults.crashing_api import CRASH_AT, CrashingApi, crashing_api
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, wait_for
+from worker.supervise.cleanup import remove_old_idempotency_records
 
 JOBS = "/v1/fine_tuning/jobs"
 MAX_STEPS = 60
@@ -156,7 +157,7 @@ def test_records_are_kept_for_a_day(api: Api, tenant: Tenant) -> None:
         for key, hours in (("old", 25), ("young", 23)):
             mine = record.where(IdempotencyRecord.idempotency_key == key)
             session.execute(mine.values(created_at=func.now() - timedelta(hours=hours)))
-        forget_old_records(session)
+    remove_old_idempotency_records(api.sessions, api.store)
     assert create(tenant, key="young", training_file=file_id).json()["id"] == young
     assert create(tenant, key="old", training_file=file_id).json()["id"] != old
 

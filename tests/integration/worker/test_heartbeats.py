@@ -152,7 +152,7 @@ def test_heartbeats_and_cancels_do_not_wait_for_each_other_in_a_circle(
     api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cancel locks a job and then its run; a heartbeat holds runs while it writes events of their jobs."""
-    monkeypatch.setattr("worker.report.heartbeats.limit_waits", lambda _session: None)  # which would hide it
+    monkeypatch.setattr("worker.report.heartbeats.limit_waits", lambda *_, **__: None)  # which would hide it
     with trainer(api, alice, 8) as mine, trainer(api, alice, 8) as others:
         for lease in mine + others:
             lease.close()  # the threads below beat without a pause

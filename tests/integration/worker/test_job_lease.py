@@ -122,11 +122,40 @@ def test_no_lease_outlasts_its_run_behind_another_job_s_slow_reports(
 
 
 def test_a_write_that_the_client_library_refuses_is_not_tried_forever(job_lease: JobLease) -> None:
-    def write(session: Session) -> None:
-        session.execute(text("SELECT :value"), {"value": "\0"})
-
     with pytest.raises(DataError):
-        job_lease.commit(write)
+        job_lease.commit(refused)
+
+
+def refused(session: Session) -> None:
+    """Write what the database refuses."""
+    session.execute(text("SELECT :value"), {"value": "\0"})
+
+
+def test_a_report_that_the_database_refuses_fails_its_job_and_costs_no_lease(
+    api: Api, job_lease: JobLease
+) -> None:
+    job_lease.write(refused)
+    with pytest.raises(DataError):
+        wait_for(job_lease.check)
+    before = ends(api, [job_lease])
+    wait_for(lambda: all_later(api, [job_lease], before))
+    with pytest.raises(DataError):
+        job_lease.commit(lambda _session: None)
+    job_lease.write(refused)
+    error = JobError("internal_error", "told to the client")
+    job_lease.end(lambda session: lifecycle.fail(session, job_lease.lease, error))
+    with api.sessions() as session:
+        job = session.get_one(Job, job_lease.lease.job_id)
+    assert (job.status, job.error and job.error["code"]) == ("failed", "internal_error")
+
+
+def test_a_job_is_given_back_whatever_its_reports_are(api: Api, job_lease: JobLease) -> None:
+    job_lease.close()  # no heartbeat meets the report before
+    job_lease.write(refused)
+    job_lease.end(lambda session: lifecycle.release(session, job_lease.lease, "The store was away"))
+    with api.sessions() as session:
+        job = session.get_one(Job, job_lease.lease.job_id)
+    assert (job.status, job.lost_attempts) == ("queued", 0)
 
 
 def test_the_seconds_left_run_down_during_a_long_step(api: Api, alice: Tenant, job_lease: JobLease) -> None:
@@ -150,13 +179,14 @@ def seconds_left(session: Session, job_lease: JobLease) -> float:
 
 
 def test_events_and_errors_take_any_text(api: Api, job_lease: JobLease) -> None:
-    job_lease.event("quoted \0 and \ud83d")
+    job_lease.event("quoted \0 and \ud83d", data={"a \0": ["quoted \0 and \ud83d", {"b": 1}]})
     job_lease.commit(
         lambda session: lifecycle.fail(session, job_lease.lease, JobError("code", "quoted \0 and \ud83d"))
     )
     with api.sessions() as session:
         job = session.get_one(Job, job_lease.lease.job_id)
-        messages = session.scalars(select(Event.message).where(Event.job_id == job.id)).all()
-    assert "quoted \ufffd and \ufffd" in messages
+        told = select(Event.data).where(Event.job_id == job.id, Event.message == "quoted \ufffd and \ufffd")
+        (data,) = session.scalars(told)
+    assert data == {"a \ufffd": ["quoted \ufffd and \ufffd", {"b": 1}]}
     assert job.error is not None
     assert job.error["message"] == "quoted \ufffd and \ufffd"

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from cli.embedded import EmbeddedServers
 from core.tables import Event, Run
@@ -98,6 +98,21 @@ def test_a_full_disk_costs_no_attempt_and_takes_no_job_before_it_has_room(
         wait_for(lambda: len(runs_of(api, job_id)) == 2, SECONDS)
         job = job_of(api, job_id)
         assert (job.status, job.lost_attempts) == ("running", 0)
+
+
+def test_a_report_that_the_database_refuses_fails_its_job_at_the_first_attempt(
+    api: Api, tenant: Tenant
+) -> None:
+    """That is a fault of Tunery, which another attempt would meet again."""
+    job_id = create(tenant, epochs=50)
+    with running(api) as trainer:
+        wait_for(lambda: any(run.step for run in runs_of(api, job_id)), SECONDS)
+        (job,) = trainer._cohort.jobs
+        job.job_lease.write(lambda session: session.execute(text("SELECT :value"), {"value": "\0"}))
+        wait_for(lambda: job_of(api, job_id).status != "running", SECONDS)
+    row = job_of(api, job_id)
+    assert row.error is not None
+    assert (row.status, row.error["code"], row.fence) == ("failed", "internal_error", 1)
 
 
 @pytest.mark.parametrize("statement", ["runs", "checkpoints", "adapters"])

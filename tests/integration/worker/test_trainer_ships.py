@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from cli.embedded import EmbeddedServers
 from core.storage.artifacts import STATE_NAME, WEIGHTS_NAME
-from core.storage.object_store import ObjectStore
+from core.storage.object_store import Moved, ObjectStore
 from core.tables import Adapter, Checkpoint, Eval, Job, Run, Task
 from tests.fixtures.faults.database import lose_the_claim
 from tests.fixtures.models.tiny import TINY, write_base
@@ -39,13 +39,13 @@ class Uploads:
         self.error: Exception | None = None
 
     def around(self, put: Callable[..., None]) -> Callable[..., None]:
-        def put_file(store: ObjectStore, key: str, path: Path) -> None:
+        def put_file(store: ObjectStore, key: str, path: Path, sent: Moved | None = None) -> None:
             if self.held in key and not self.go.is_set():
                 self.waiting.set()
                 assert self.go.wait(SECONDS)
                 if self.error:
                     raise self.error
-            put(store, key, path)
+            put(store, key, path, sent)
 
         return put_file
 
@@ -123,11 +123,11 @@ def test_the_last_adapter_is_written_and_sent_once_and_is_the_result_and_the_las
     sent: list[str] = []
     put_file = ObjectStore.put_file
 
-    def counted(store: ObjectStore, key: str, path: Path) -> None:
+    def noted(store: ObjectStore, key: str, path: Path, moved: Moved | None = None) -> None:
         sent.append(path.name)
-        put_file(store, key, path)
+        put_file(store, key, path, moved)
 
-    monkeypatch.setattr(ObjectStore, "put_file", counted)
+    monkeypatch.setattr(ObjectStore, "put_file", noted)
     saved: list[Path] = []
     save = TrainableAdapter.save
     monkeypatch.setattr(

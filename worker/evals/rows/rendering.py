@@ -38,7 +38,7 @@ def render_rows(work: Work, base: str, rows: FileIO, folder: Path) -> RenderedRo
     entry = offered_models(work.settings).get(base)
     if entry is None:
         raise JobError("model_unavailable", f"The base model {base} is not on offer any more.", "model")
-    tokenizer, _ = ensure_model(entry, work.settings.models_folder)
+    tokenizer, _ = ensure_model(entry, work.settings.models_folder, work.advance)
     renderer = Renderer()
     try:
         for _ in range(ATTEMPTS):

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import zipfile
 from pathlib import Path
@@ -201,6 +202,7 @@ def test_an_export_that_ends_every_process_fails(
         process_of(tasks).send_signal(signal.SIGKILL)
     failed = ended(tenant, adapter, export_id)
     assert (failed["status"], failed["error"]["code"]) == ("failed", "worker_lost")
+    assert re.search(r"died or hung, 3 times\. The last phase was: [a-z ]+\.$", failed["error"]["message"])
     assert objects(api, export_id) == []
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from core.database import create_database, session_factory
@@ -127,6 +128,25 @@ def test_a_lease_that_ends_while_the_database_is_away_counts_no_loss(
         job, run = session.get_one(Job, job_id), session.get_one(Run, (job_id, 1))
     assert (job.lost_attempts, run.outcome) == ((0, "released") if away else (1, "lost"))
     alice.openai.fine_tuning.jobs.cancel(job_id)
+
+
+def test_lost_jobs_are_requeued_while_records_of_requests_cannot_be_removed(
+    api: Api, alice: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = alice.create_job()["id"]
+    with api.sessions() as locking:
+        locking.execute(text("LOCK TABLE idempotency_records"))
+        with api.sessions.begin() as session:
+            assert lifecycle.claim(session, "a trainer that cannot renew", 0.0)
+        with supervised(api, tmp_path / "python", TRAINER_THAT_WAITS, monkeypatch):
+            # Less than the 15 s after which the database frees the table
+            wait_for(lambda: status_of(api, job_id) == "queued", 10)
+    alice.openai.fine_tuning.jobs.cancel(job_id)
+
+
+def status_of(api: Api, job_id: str) -> str:
+    with api.sessions() as session:
+        return session.get_one(Job, job_id).status
 
 
 def test_a_trainer_that_has_died_is_not_listed_any_more(

@@ -8,6 +8,7 @@ import pytest
 
 from core.errors import OutsideFault
 from core.storage.artifacts import DamagedArtifact, fetch_folder, publish_folder
+from core.storage.object_store import Moved
 
 
 class DamagingStore:
@@ -22,8 +23,10 @@ class DamagingStore:
         self.slips = 0
         self._damages = damages
 
-    def put_file(self, key: str, path: Path) -> None:
+    def put_file(self, key: str, path: Path, sent: Moved | None = None) -> None:
         content = path.read_bytes()
+        if sent:
+            sent(len(content))
         self.sent.append(key)
         self.objects[key] = content[: len(content) // 2] if self._damages > 0 else content
         self._damages -= 1
@@ -67,6 +70,16 @@ def test_a_file_that_the_store_has_is_copied_there_and_sent_only_if_the_copy_is_
     assert {key: store.objects[key] for key in ("b/weights", "c/config", "c/weights")} == {
         "b/weights": b"weights", "c/config": b"config", "c/weights": b"weights"
     }  # fmt: skip
+
+
+def test_each_byte_that_is_sent_read_back_or_fetched_is_told(folder: Path, tmp_path: Path) -> None:
+    store = DamagingStore(damages=0)
+    moved: list[int] = []
+    files = publish_folder(cast(Any, store), folder, "a/", moved=moved.append)
+    size = sum(file["bytes"] for file in files)
+    assert sum(moved) == 2 * size
+    fetch_folder(cast(Any, store), "a/", files, tmp_path / "fetched", moved.append)
+    assert sum(moved) == 3 * size
 
 
 def test_a_store_that_damages_a_file_twice_is_at_fault_and_not_the_job(folder: Path) -> None:

@@ -119,7 +119,9 @@ def test_a_hash_that_the_catalog_names_after_the_download_is_compared(
 ) -> None:
     fetched = "a" * 64
     monkeypatch.setattr(
-        model_store, "_build", lambda _, folder: (folder / model_store.HASH_NAME).write_text(fetched)
+        model_store,
+        "_build",
+        lambda _entry, _moved, folder: (folder / model_store.HASH_NAME).write_text(fetched),
     )
     assert ensure_model(make_entry(), tmp_path)[1] == fetched
     assert ensure_model(make_entry(sha256=fetched), tmp_path)[1] == fetched
