@@ -7,6 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.files import queries as files
+from api.files.service import no_such_file
 from api.imports.schemas import ImportAdapter
 from core.access.audit import Actor
 from core.catalog import Catalog
@@ -41,9 +42,7 @@ def prepare(
         )
     file = files.find(session, project_id, request.file)
     if file is None:
-        raise InvalidRequest(
-            f"No such File object: {request.file[:128]}", code="invalid_file_id", param="file"
-        )
+        raise no_such_file(request.file, "file")
     if file.bytes > max_bytes:
         raise TooLarge(
             f"The file has {file.bytes:,} bytes; an adapter may have {max_bytes:,} on this server.",

@@ -187,6 +187,11 @@ def inline(*content: dict[str, Any]) -> dict[str, Any]:
             "invalid_row",
         ),
         (
+            source(sampling_params={"seed": 2**63 - 1}),  # with a row's index it would have 65 bits
+            "data_source.sampling_params.seed",
+            "invalid_value",
+        ),
+        (
             source(sampling_params={"response_format": {"type": "xml"}}),
             "data_source.sampling_params.response_format",
             "invalid_value",
@@ -342,7 +347,7 @@ def test_quotas_hold_for_runs(api: Api) -> None:
     tenant.openai.evals.runs.cancel(run_id, eval_id=eval_id)
     with api.sessions.begin() as session:
         set_quotas(session, find_project(session, tenant.project), {"stored_bytes": 0})
-    refusal(tenant.http.post(url, json={"data_source": ROWS}), 429, "file", "insufficient_quota")
+    refusal(tenant.http.post(url, json={"data_source": ROWS}), 429, None, "insufficient_quota")
 
 
 def test_a_request_that_arrives_twice_creates_one_run(alice: Tenant, eval_id: str) -> None:
