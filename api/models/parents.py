@@ -120,7 +120,8 @@ def _checkpoint(session: Session, model: TunedModel, param: str) -> _Described:
     if job.spec.get("search") is not None:
         raise InvalidRequest(
             f"'{model.name}' is a checkpoint of a job with several candidates. It does not say which "
-            "candidate's adapter it holds, so no other adapter can be made of it. Name the job's model instead.",
+            "candidate's adapter it holds, so no other adapter can be made of it. Name the job's model "
+            "instead.",
             code="model_not_continuable",
             param=param,
         )

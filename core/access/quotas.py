@@ -89,8 +89,8 @@ def check_room(session: Session, project_id: str, most: int | None) -> None:
     _wait_for_others_of_the_project(session, project_id)
     if stored_bytes(session, project_id) >= most:
         raise QuotaExceeded(
-            f"This project may store {most} bytes, and they are used up. Delete files, exports, eval runs, or "
-            "imported and composed adapters; cancel open uploads; or ask the operator for a larger quota."
+            f"This project may store {most} bytes, and they are used up. Delete files, exports, eval runs, "
+            "or imported and composed adapters; cancel open uploads; or ask the operator for a larger quota."
         )
 
 
