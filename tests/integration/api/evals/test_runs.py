@@ -1,8 +1,6 @@
 """Runs of evals through OpenAI's client: created, watched, listed, cancelled and deleted."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -20,7 +18,7 @@ from core.access.projects import find_project, set_quotas
 from core.errors import JobError
 from core.tables import Task
 from core.tasks import lease as leases
-from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, row, strictly
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, row, settings, strictly
 from tests.fixtures.work.completions import allow, store
 from tests.fixtures.work.evals_api import (
     ASKING,
@@ -272,17 +270,6 @@ def test_a_foreign_file_is_no_file(alice: Tenant, bob: Tenant, eval_id: str) -> 
     file = {"type": "file_id", "id": bob.upload()}
     answer = alice.http.post(f"{EVALS}/{eval_id}/runs", json={"data_source": source(source=file)})
     refusal(answer, 400, "data_source.source.id", "invalid_file_id")
-
-
-@contextmanager
-def settings(api: Api, **changed: Any) -> Iterator[None]:
-    """Run the API with other settings."""
-    state = api.app.state
-    state.settings = api.settings.model_copy(update=changed)
-    try:
-        yield
-    finally:
-        state.settings = api.settings
 
 
 def test_a_report_url_leads_to_the_run_s_page_in_the_dashboard(api: Api, alice: Tenant, eval_id: str) -> None:

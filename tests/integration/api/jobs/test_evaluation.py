@@ -11,7 +11,7 @@ from core.evals.evaluation import Evaluation
 from core.evals.run_request import RunRequest
 from core.jobs.spec import JobSpec
 from core.tables import Job, Task
-from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal, settings
 from tests.fixtures.work.evals_api import EVALS
 from tests.fixtures.work.graders import CHECK
 from tests.integration.api.jobs.creation.test_objectives import labelled, pairs
@@ -167,8 +167,7 @@ def test_a_wrong_evaluation_is_refused_with_what_to_do(
     assert "validation_file" in refused({}, "evaluate.file", "missing_required_parameter")
     refused({"file": bob.upload()}, "evaluate.file", "invalid_file_id")
     refused({"file": alice.upload(b"x", "user_data")}, "evaluate.file", "invalid_file_purpose")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api.app.state, "settings", api.settings.model_copy(update={"max_eval_rows": 11}))
+    with settings(api, max_eval_rows=11):
         for rows in (None, 12, 10**6):
             many = refused({"file": file_id, "rows": rows}, "evaluate.rows", "too_many_rows")
             assert "would judge 12 rows" in many
