@@ -54,5 +54,5 @@ class Strangers:
 
 def _too_many() -> Unavailable:
     return Unavailable(
-        "Too many requests whose API key is not known yet wait for a look-up. Try again in a few seconds."
+        "Too many sign-ins and requests with new API keys are waiting. Try again in a few seconds."
     )

@@ -1,8 +1,8 @@
 """/v1/fine_tuning/checkpoints/…/permissions: share a fine-tuned model or a checkpoint with other projects.
 
-A project with a permission sees the name among its models. If the name is a model's, its `adapter_id` leads
-to the adapter, which the project can read and download. The weights of a checkpoint stay with its owner. Only
-the owner can delete a model or a checkpoint.
+A project with a permission sees the name among its models, and may chat with it. If the name is a model's,
+its `adapter_id` leads to the adapter, which the project can read, download, continue and compose. The weights
+of a checkpoint stay with its owner. Only the owner can delete a model or a checkpoint.
 
 The name of a model may hold slashes, hence the `:path` in the route.
 """
@@ -47,8 +47,10 @@ def create_permissions(
 ) -> Page[PermissionObject]:
     """Share a fine-tuned model or a checkpoint with other projects.
 
-    They see it among their models. If it is a model, they can download its adapter. The request needs an
-    administrator's key of the project that owns the model. Sharing with a project again changes nothing.
+    They see it among their models, and may chat with it. If it is a model, they can also download its
+    adapter, continue from it and compose it. The weights of a checkpoint stay with its owner. The request
+    needs an administrator's key of the project that owns the model. Sharing with a project again changes
+    nothing.
     """
     permissions = service.share(session, caller.project_id, fine_tuned_model_checkpoint, body.project_ids)
     audit.record(
@@ -93,7 +95,10 @@ def delete_permission(
     fine_tuned_model_checkpoint: str,
     permission_id: str,
 ) -> PermissionDeleted:
-    """Withdraw a permission. The project that had it does not see the model or checkpoint any more."""
+    """Withdraw a permission. The project that had it does not see the model or checkpoint any more.
+
+    Jobs and compositions that were created before still use the model.
+    """
 
     def delete() -> PermissionDeleted:
         service.withdraw(session, caller.project_id, fine_tuned_model_checkpoint, permission_id)

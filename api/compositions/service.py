@@ -8,8 +8,9 @@ from api.compositions import queries
 from api.compositions.parts import parts_of
 from api.compositions.queries import KIND, CompositionRow
 from api.files import queries as files
+from api.files.service import no_such_file
 from api.http.paging import check_cursor
-from core.access.quotas import Quotas, check_store
+from core.access.quotas import Quotas, check_room
 from core.catalog import Catalog
 from core.compositions.requests import (
     MAX_JUDGED_ROWS,
@@ -52,7 +53,7 @@ def create(
     if asked.search is not None:
         _check_size(asked.search)
         _check_files(session, project_id, asked.search)
-    check_store(session, project_id, quotas.stored_bytes, announced=1)
+    check_room(session, project_id, quotas.stored_bytes)
     weighted = zip(parts, asked.adapters, strict=True)
     composition = Composition(
         request=resolved(asked, secrets.randbelow(2**31)),
@@ -100,7 +101,7 @@ def _check_files(session: Session, project_id: str, search: WeightSearch) -> Non
         param = f"search.files.{place}"
         file = files.find_for_job(session, project_id, file_id)
         if file is None:
-            raise InvalidRequest(f"No such File object: {file_id[:128]}", code="invalid_file_id", param=param)
+            raise no_such_file(file_id, param)
         if file.purpose != PURPOSE or (file.kind or "chat") != "chat":
             raise InvalidRequest(
                 f"The file {file_id} holds no chat rows. Upload one with the purpose '{PURPOSE}', "

@@ -9,7 +9,7 @@ from api.adapters import service as adapters
 from api.http import downloads
 from api.http.archive import stored_folder, zipped
 from api.http.paging import bytes_of, check_cursor, fetch_page
-from core.access.quotas import Quotas, check_store
+from core.access.quotas import Quotas, check_room
 from core.egress import Egress, EgressRefused
 from core.errors import Conflict, InvalidRequest, NotFound
 from core.exports.destinations import Destination, S3Destination
@@ -43,7 +43,7 @@ def create(
         adapters.get(session, project_id, adapter_id)
     if asked.destination is not None:
         _check_destination(session, project_id, asked.destination, egress)
-    check_store(session, project_id, quotas.stored_bytes, announced=1)
+    check_room(session, project_id, quotas.stored_bytes)
     return tasks.create(session, project_id, KIND, asked.model_dump(), most_open, adapter_id=adapter.id)
 
 

@@ -4,7 +4,7 @@ from sqlalchemy import BindParameter, Select, Text, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from api.http.paging import bytes_of, fetch_page
-from core.statuses import ENDED
+from core.files_in_use import may_read
 from core.tables import File, Job
 
 
@@ -49,20 +49,9 @@ def page(
     return [file for (file,) in rows], has_more
 
 
-def unfinished_job_with(session: Session, file_id: str) -> str | None:
+def unfinished_job_with(session: Session, project_id: str, file_id: str) -> str | None:
     """Return the id of a job that has not ended and may still read the file. A paused job counts too."""
-    return session.scalar(
-        select(Job.id)
-        .where(
-            or_(
-                Job.training_file_id == file_id,
-                Job.validation_file_id == file_id,
-                Job.prepared_file_id == file_id,
-            ),
-            Job.status.not_in(ENDED),
-        )
-        .limit(1)
-    )
+    return session.scalar(select(Job.id).where(may_read(project_id, file_id)).limit(1))
 
 
 def _present(project_id: str | BindParameter[str]) -> Select[File]:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from api.files import queries
 from api.files.intake import ReceivedFile
 from api.http.paging import check_cursor
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, InvalidRequest, NotFound
 from core.ids import id_pattern
 from core.tables import File, Task
 from core.tasks import client as tasks
@@ -62,7 +62,7 @@ def delete(session: Session, project_id: str, file_id: str) -> None:
     file = queries.find(session, project_id, file_id, lock=True)
     if file is None:
         raise _no_such_file(file_id)
-    job_id = queries.unfinished_job_with(session, file_id)
+    job_id = queries.unfinished_job_with(session, project_id, file_id)
     if job_id is not None:
         raise Conflict(
             f"The file {file_id} is in use by the job {job_id}. Cancel the job, or wait until it has ended.",
@@ -71,6 +71,11 @@ def delete(session: Session, project_id: str, file_id: str) -> None:
         )
     file.deleted_at = func.now()
     tasks.delete_all(session, Task.file_id == file_id)
+
+
+def no_such_file(file_id: str, param: str) -> InvalidRequest:
+    """Return the error for a file that a request names, and that the project does not have."""
+    return InvalidRequest(f"No such File object: {file_id[:128]}", code="invalid_file_id", param=param)
 
 
 def _no_such_file(file_id: str) -> NotFound:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session
 
 from api.files import queries as files
+from api.files.service import no_such_file
 from api.imports.schemas import ImportAdapter
 from core.access.audit import Actor
 from core.catalog import Catalog
@@ -37,9 +38,7 @@ def prepare(
         )
     file = files.find(session, project_id, request.file)
     if file is None:
-        raise InvalidRequest(
-            f"No such File object: {request.file[:128]}", code="invalid_file_id", param="file"
-        )
+        raise no_such_file(request.file, "file")
     if file.bytes > max_bytes:
         raise TooLarge(
             f"The file has {file.bytes:,} bytes; an adapter may have {max_bytes:,} on this server.",

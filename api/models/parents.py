@@ -57,13 +57,20 @@ def without_alias(session: Session, project_id: str, name: str, param: str) -> s
 def parent_named(session: Session, project_id: str, catalog: Catalog, name: str, param: str) -> Parent:
     """Return what a fine-tuned model, a checkpoint or an adapter's id names.
 
-    Keep it from deletion in this transaction. Raises NotFound, and InvalidRequest if it will not stay, or if
-    its base model is not on offer any more.
+    Keep it from deletion in this transaction. Raises NotFound, and InvalidRequest if it is a checkpoint of
+    another project, if it will not stay, or if its base model is not on offer any more.
     """
     if ADAPTER_ID.fullmatch(name):
         row = adapters.find(session, project_id, name)
         name = row.model if row else name
     model = models.visible(session, project_id, name)
+    if model.project_id != project_id and model.adapter_id is None:
+        raise InvalidRequest(
+            f"'{model.name}' is a checkpoint that another project shares. You may chat with it; its weights "
+            "stay with its owner.",
+            code="checkpoint_not_continuable",
+            param=param,
+        )
     if model.project_id == project_id and not keep(session, model):
         raise InvalidRequest(
             f"'{model.name}' is being deleted, or is a checkpoint of a job that still trains and may remove "
@@ -71,7 +78,7 @@ def parent_named(session: Session, project_id: str, catalog: Catalog, name: str,
             code="model_not_kept",
             param=param,
         )
-    found = _described(session, model)
+    found = _described(session, model, param)
     base_model = found.base_model
     entry = catalog.get(base_model)
     if entry is None:
@@ -91,10 +98,10 @@ class _Described(NamedTuple):
     precision: Precision | None
 
 
-def _described(session: Session, model: TunedModel) -> _Described:
-    """Return what is stored of the adapter. Raises NotFound."""
+def _described(session: Session, model: TunedModel, param: str) -> _Described:
+    """Return what is stored of the adapter. Raises NotFound, and InvalidRequest as `_checkpoint` does."""
     if model.adapter_id is None:
-        return _checkpoint(session, model)
+        return _checkpoint(session, model, param)
     row = adapters.find(session, model.project_id, model.adapter_id)
     if row is None:  # another project has deleted it since it was found
         raise models.unknown(model.name)
@@ -103,10 +110,25 @@ def _described(session: Session, model: TunedModel) -> _Described:
     return _Described(row.base_model, options, _lineage(model, stored, row.lineage), row.precision)
 
 
-def _checkpoint(session: Session, model: TunedModel) -> _Described:
+def _checkpoint(session: Session, model: TunedModel, param: str) -> _Described:
+    """Return what is stored of a checkpoint.
+
+    Raises NotFound, and InvalidRequest if its job trained several candidates. The checkpoint then holds the
+    adapter of the candidate that was the best at that step, and its row does not say which one that was.
+    """
     job = session.get_one(Job, model.job_id)
+    if job.spec.get("search") is not None:
+        raise InvalidRequest(
+            f"'{model.name}' is a checkpoint of a job with several candidates. It does not say which "
+            "candidate's adapter it holds, so no other adapter can be made of it. Name the job's model "
+            "instead.",
+            code="model_not_continuable",
+            param=param,
+        )
     of_step = Checkpoint.job_id == job.id, Checkpoint.step == model.step
-    checkpoint = session.scalars(select(Checkpoint).where(*of_step)).one()
+    checkpoint = session.scalars(select(Checkpoint).where(*of_step)).one_or_none()
+    if checkpoint is None:  # it was removed since it was found
+        raise models.unknown(model.name)
     stored = StoredAdapter.of(checkpoint.object_prefix, checkpoint.files)
     lineage = _lineage(model, stored, lineage_of(job.spec))
     return _Described(job.base_model, _drawn_options(job.spec), lineage, precision_of(job.spec))

@@ -53,6 +53,20 @@ def require_base(catalog: Catalog, name: str) -> BaseModelEntry:
     return entry
 
 
+def row_limit(entry: BaseModelEntry, asked: int | None, param: str) -> int:
+    """Return the tokens after which a row is cut: `asked`, or else as many as the base model allows.
+
+    Raises InvalidRequest if the base model allows fewer. `param` is the place of `asked` in the request.
+    """
+    if asked is not None and asked > entry.max_length:
+        raise InvalidRequest(
+            f"'{param}' is {asked}, but rows of {entry.id} have {entry.max_length} tokens at most.",
+            code="invalid_value",
+            param=param,
+        )
+    return asked or entry.max_length
+
+
 def delete(session: Session, project_id: str, catalog: Catalog, name: str) -> None:
     """Delete a fine-tuned model and its adapter.
 

@@ -12,7 +12,7 @@ from api.dependencies import ModelCatalog, ReadingSessions, part
 from api.files import service as files
 from api.http.errors import declared
 from api.http.strict_json import StrictJsonRoute
-from api.models.service import require_base
+from api.models.service import require_base, row_limit
 from api.previews.schemas import FilePreview
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, RateLimited, TooLarge, Unavailable
 from core.serving.errors import SamplingFailed
@@ -45,13 +45,7 @@ async def preview_rows(
     has an `error`. The request takes a turn of the project's `concurrent_chats`.
     """
     entry = require_base(catalog, body.model)
-    max_length = body.max_length or entry.max_length
-    if max_length > entry.max_length:
-        raise InvalidRequest(
-            f"Rows of {entry.id} have {entry.max_length} tokens at most.",
-            code="invalid_value",
-            param="max_length",
-        )
+    max_length = row_limit(entry, body.max_length, "max_length")
 
     def order() -> PreviewOrder:
         with reading() as session:

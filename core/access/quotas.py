@@ -66,9 +66,9 @@ def check_queue(session: Session, project_id: str, most: int | None) -> None:
 
 
 def check_store(session: Session, project_id: str, most: int | None, announced: int = 0) -> None:
-    """Check the stored bytes: after this transaction has added a file, or before `announced` bytes arrive.
+    """Raise QuotaExceeded if what is stored, and `announced` bytes more, exceed `most`.
 
-    Raises QuotaExceeded.
+    Call it after this transaction has added its rows.
     """
     if most is None:
         return
@@ -79,6 +79,18 @@ def check_store(session: Session, project_id: str, most: int | None, announced: 
             "pending uploads, or ask the operator for a larger quota. Parts of an upload count until they "
             "are removed, some ten minutes after its end.",
             param="file",
+        )
+
+
+def check_room(session: Session, project_id: str, most: int | None) -> None:
+    """Raise QuotaExceeded if the store is full. Call it before work whose bytes are not known yet."""
+    if most is None:
+        return
+    _wait_for_others_of_the_project(session, project_id)
+    if stored_bytes(session, project_id) >= most:
+        raise QuotaExceeded(
+            f"This project may store {most} bytes, and they are used up. Delete files, exports, eval runs, "
+            "or imported and composed adapters; cancel open uploads; or ask the operator for a larger quota."
         )
 
 
@@ -96,9 +108,11 @@ def check_uploads(session: Session, project_id: str, most: int | None) -> None:
 
 
 def stored_bytes(session: Session, project_id: str) -> int:
-    """Return the bytes of the project's files, uploads in parts, exports, and adapters without a job.
+    """Return how many bytes of the project count for its quota.
 
-    Adapters of jobs and checkpoints are not counted.
+    They are the bytes of its files and uploads in parts, of the files of all tasks (exports, eval runs,
+    measurements), and of the adapters that it has imported or composed. Adapters of jobs and checkpoints are
+    not counted.
     """
     files = select(func.coalesce(func.sum(File.bytes), 0)).where(
         File.project_id == project_id, File.deleted_at.is_(None)
@@ -109,10 +123,10 @@ def stored_bytes(session: Session, project_id: str) -> int:
     adapters = select(func.coalesce(func.sum(cast(Adapter.origin["bytes"].astext, BigInteger)), 0)).where(
         Adapter.project_id == project_id, Adapter.job_id.is_(None), Adapter.deleted_at.is_(None)
     )
-    exports = select(func.coalesce(func.sum(Task.bytes), 0)).where(
+    tasks = select(func.coalesce(func.sum(Task.bytes), 0)).where(
         Task.project_id == project_id, Task.deleted_at.is_(None)
     )
-    parts = (each.scalar_subquery() for each in (files, uploads, adapters, exports))
+    parts = (each.scalar_subquery() for each in (files, uploads, adapters, tasks))
     return sum(int(found or 0) for found in session.execute(select(*parts)).one())
 
 

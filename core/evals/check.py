@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from core.errors import InvalidRequest
 from core.evals.criteria import Criterion, ExactMatch, FieldF1, LabelF1
+from core.evals.data_sources import MOST_SEED
 from core.graders.check import check, check_template
 from core.graders.schemas import (
     InputText,
@@ -23,7 +24,7 @@ from core.graders.schemas import (
 NAMES_THE_SAMPLE = re.compile(r"\{\{\s*sample\b")
 SAMPLING_RANGES = {
     "max_completions_tokens": (1, 1_000_000),
-    "seed": (-(2**53), 2**53),  # with a row's index added, it must stay within 64 bits
+    "seed": (-MOST_SEED, MOST_SEED),
     "temperature": (0, 2),
     "top_p": (0, 1),
 }

@@ -13,6 +13,7 @@ from core.options import Metadata, Moment, Options, unsupported
 
 MAX_INLINE_ROWS = 1_000
 MAX_MESSAGES = 64
+MOST_SEED = 2**53  # with a row's index added, a seed must stay within 64 bits
 
 Rows = Annotated[
     int | None, Field(ge=1, description="The number of rows to judge: the first ones. Null judges all")
@@ -78,7 +79,7 @@ class RunSamplingParams(Options):
     ] = None
     reasoning_effort: None = unsupported("The models on offer have no reasoning effort")
     response_format: dict[str, Any] | None = None
-    seed: int | None = None
+    seed: Annotated[int | None, Field(ge=-MOST_SEED, le=MOST_SEED)] = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     tools: list[dict[str, Any]] | None = None
     top_p: Annotated[float | None, Field(ge=0, le=1)] = None

@@ -28,7 +28,7 @@ class WebhookEndpoint(Base):
     former_sealed_secret: Mapped[str | None] = mapped_column(doc="Signs too until `former_expires_at`")
     former_expires_at: Mapped[datetime | None]
     disabled_at: Mapped[datetime | None] = mapped_column(
-        doc="When it answered 410 Gone; nothing is sent since then"
+        doc="When a client disabled it, or it answered 410 Gone; nothing is sent since then"
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())

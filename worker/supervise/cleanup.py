@@ -8,12 +8,13 @@ processes may call each one at once.
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, case, delete, func, literal, null, or_, select, update
+from sqlalchemy import ColumnElement, case, delete, func, literal, null, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from core.access import audit, idempotency
 from core.access.audit import OPERATOR
+from core.files_in_use import may_read
 from core.process.failpoints import reached
 from core.serving import registry
 from core.statuses import ENDED
@@ -172,10 +173,7 @@ def delete_expired_files(sessions: sessionmaker[Session], store: ObjectStore) ->
 
 def delete_files(sessions: sessionmaker[Session], *conditions: ColumnElement[bool]) -> None:
     """Mark up to MOST_FILES files that meet the conditions as deleted, except those of unfinished jobs."""
-    reads_it = or_(
-        Job.training_file_id == File.id, Job.validation_file_id == File.id, Job.prepared_file_id == File.id
-    )
-    unused = ~select(Job.id).where(reads_it, Job.status.not_in(ENDED)).exists()
+    unused = ~select(Job.id).where(may_read(File.project_id, File.id)).exists()
     old = select(File.id).where(File.deleted_at.is_(None), unused, *conditions).limit(MOST_FILES)
     with sessions() as session:
         file_ids = session.scalars(old).all()

@@ -84,8 +84,7 @@ def changed_rows(
     """Return a page of the rows that changed, the largest change first, and whether more follow.
 
     The page ends early if it would have too many bytes, and reads each file once for all its rows. Raises
-    InvalidRequest as `comparison` does, and for
-    an unknown criterion or cursor.
+    InvalidRequest as `comparison` does, and also for an unknown criterion or cursor.
     """
     place = _place_of(runs.criteria, name)
     changes = _changes(store, runs, place, change)

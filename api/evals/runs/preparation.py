@@ -11,6 +11,7 @@ from api.evals.runs.rows import LOOKED_AT, RowRules, check_inline, check_rows
 from api.evals.runs.schemas import CreateRun
 from api.evals.schemas import CRITERIA
 from api.files import queries as files
+from api.files.service import no_such_file
 from api.models.chat_models import ChatModel
 from api.models.grader_models import Find, finder, served_by_graders
 from api.stored_completions import queries as completions
@@ -83,7 +84,7 @@ def check_file(store: ObjectStore, settings: Settings, prepared: Prepared) -> No
     try:
         chunks = store.read(file.object_key)
     except FileNotFoundError as error:
-        raise _no_such_file(file.id) from error
+        raise no_such_file(file.id, f"{SOURCE}.id") from error
     most_read = min(LOOKED_AT, source.limit or LOOKED_AT)
     found = check_rows(chunks, prepared.rules, f"{SOURCE}.id", settings.max_row_bytes, most_read)
     if source.limit is None and (file.rows or found) > most:
@@ -147,7 +148,7 @@ def _checked_rows(
         case FileSource():
             file = files.find(session, project_id, source.id)
             if file is None:
-                raise _no_such_file(source.id)
+                raise no_such_file(source.id, f"{SOURCE}.id")
             return file
         case StoredCompletionsSource():
             _check_completions(session, project_id, source, most)
@@ -167,12 +168,6 @@ def _check_completions(session: Session, project_id: str, source: StoredCompleti
         )
     if source.limit is None and found > most:
         raise _too_many(most, "The selection has more. Set 'data_source.source.limit'")
-
-
-def _no_such_file(file_id: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"No such File object: {file_id[:128]}", code="invalid_file_id", param=f"{SOURCE}.id"
-    )
 
 
 def _too_many(most: int, instead: str, field: str = "limit") -> InvalidRequest:

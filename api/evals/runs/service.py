@@ -8,7 +8,7 @@ from api.evals.runs import queries
 from api.evals.runs.schemas import STATUSES, TASK_STATUS, RunStatus
 from api.http.paging import check_cursor
 from core.access import audit
-from core.access.quotas import check_store
+from core.access.quotas import check_room
 from core.errors import NotFound
 from core.evals.evals import RUN_KIND, create_run
 from core.evals.run_request import RunRequest
@@ -26,7 +26,7 @@ def create(session: Session, caller: Caller, eval_id: str, request: RunRequest, 
     QuotaExceeded if the project's store is full.
     """
     evals.get(session, caller.project_id, eval_id)
-    check_store(session, caller.project_id, caller.quotas.stored_bytes, announced=1)
+    check_room(session, caller.project_id, caller.quotas.stored_bytes)
     run = create_run(session, eval_id, request, most_open)
     audit.record(session, caller, "eval_run.created", run.id, {"eval": eval_id, "model": request.model})
     return run

@@ -6,7 +6,8 @@ from sqlalchemy.orm import Session
 
 from api.file_tasks import queries
 from api.files import queries as file_queries
-from api.models.service import require_base
+from api.files.service import no_such_file
+from api.models.service import require_base, row_limit
 from core.access.quotas import Quotas, check_store
 from core.catalog import Catalog
 from core.datasets.checks.requests import CheckRequest
@@ -69,12 +70,9 @@ def list_page(
 def _max_length(asked: CheckRequest, catalog: Catalog) -> int | None:
     if asked.model is None:
         return asked.max_length
-    limit = require_base(catalog, asked.model).max_length
-    return asked.max_length or limit
+    return row_limit(require_base(catalog, asked.model), asked.max_length, "max_length")
 
 
 def _require_validation_file(session: Session, project_id: str, file_id: str) -> None:
     if file_queries.find_for_job(session, project_id, file_id) is None:
-        raise InvalidRequest(
-            f"No such File object: {file_id}", code="file_not_found", param="validation_file"
-        )
+        raise no_such_file(file_id, "validation_file")

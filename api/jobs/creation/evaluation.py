@@ -38,7 +38,7 @@ def evaluation_of(
     rows = file.rows or 0
     if held_out:
         rows = Preparation(validation_split=request.validation_split).held_out(rows)
-    _refuse_too_many_rows(asked.rows or rows, most_rows)
+    _refuse_too_many_rows(min(asked.rows or rows, rows), most_rows)
     kind: Kind = file.kind or "chat"  # type: ignore[assignment]
     criteria = asked.criteria or list(default_criteria(kind))
     check_criteria(criteria, CRITERIA)

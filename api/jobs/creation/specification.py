@@ -8,6 +8,7 @@ from api.jobs.creation.objectives import objective_of, requested_hyperparameters
 from api.jobs.creation.parent import Beginning, adapter_to_train, refuse_swept_adapters
 from api.jobs.creation.schemas import CreateJob
 from api.jobs.creation.search import search_for, with_alpha
+from api.models.service import row_limit
 from core.catalog import BaseModelEntry
 from core.errors import InvalidRequest
 from core.jobs.search import ADAPTER
@@ -73,10 +74,7 @@ def _training(beginning: Beginning, adapter: MethodOptions, training: TrainingOp
     if precision not in base_model.precisions:
         choices = " or ".join(f"'{each}'" for each in base_model.precisions)
         raise _invalid("training.quantization", f"is '{precision}', but {base_model.id} trains in {choices}.")
-    max_length = training.max_length or base_model.max_length
-    if max_length > base_model.max_length:
-        at_most = f"rows of {base_model.id} have {base_model.max_length} tokens at most"
-        raise _invalid("training.max_length", f"is {max_length}, but {at_most}.")
+    max_length = row_limit(base_model, training.max_length, "training.max_length")
     if training.fsdp is not None:
         _refuse_impossible_sharding(base_model.in_precision(precision), training)
     if training.loraplus_lr_ratio is not None and adapter.type != "lora":

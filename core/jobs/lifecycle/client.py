@@ -45,7 +45,7 @@ def delete(session: Session, job: Job) -> None:
     """
     lock(session, job)
     if job.status not in ENDED:
-        raise _refusal(job, "cancel it first: only a job that has ended can be deleted", "job_not_deletable")
+        raise _refusal(job, "only a job that has ended can be deleted. Cancel it first", "job_not_deletable")
     job.deleted_at = func.now()
     job.cleaned_at = None  # so that the janitor comes again: at the job's end it kept what was still useful
     session.flush()
@@ -92,6 +92,6 @@ def resume(session: Session, job: Job) -> None:
 
 def _refusal(job: Job, rule: str, code: str) -> InvalidRequest:
     states = {"succeeded": "has already succeeded", "failed": "has already failed"}
-    states |= {"cancelled": "has already been cancelled", "paused": "is already paused"}
+    states |= {"cancelled": "has already been cancelled"}
     state = states.get(job.status, f"is {job.status}")
     return InvalidRequest(f"Job {job.id} {state}; {rule}.", code=code)

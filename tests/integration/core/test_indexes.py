@@ -140,6 +140,9 @@ ASKED: dict[str, Callable[[Session], Any]] = {
     "a page of files": lambda session: files.page(
         session, OF_NEWEST, None, after="file-5", limit=20, newest_first=True
     ),
+    "a job that may still read a file": lambda session: files.unfinished_job_with(
+        session, OF_NEWEST, "file-7"
+    ),
     "the usage of a project": lambda session: usage(session, OF_NEWEST, date(2026, 1, 1), date(2026, 12, 31)),
     "the bytes that a project stores": lambda session: stored_bytes(session, OF_NEWEST),
     "the sweep": lambda session: (

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,10 +11,12 @@ import pytest
 from sqlalchemy import select
 
 from core.access.projects import find_project, set_quotas
+from core.access.quotas import stored_bytes
 from core.jobs import queue
 from core.roles import Role
 from core.tables import Job
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal, running_api
+from tests.fixtures.work.evals_api import EVALS, ROWS, make_eval
 
 JOBS = "/v1/fine_tuning/jobs"
 
@@ -117,6 +120,30 @@ def test_a_file_that_cannot_fit_is_refused_before_it_is_sent(tenant: Tenant) -> 
     headers = {"content-type": "multipart/form-data; boundary=b"}
     no_form = tenant.http.post("/v1/files", content=b"x" * 8 * 1024**2, headers=headers)
     refusal(no_form, 429, "file", "insufficient_quota")
+
+
+def test_what_makes_bytes_of_its_own_is_refused_only_once_the_store_is_full(
+    api: Api, tenant: Tenant, tmp_path: Path
+) -> None:
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    adapter_id = api.finish(api.claim(tenant.create_job()["id"]), tmp_path)
+    eval_id = make_eval(tenant)
+
+    def asked() -> list[httpx.Response]:
+        return [
+            tenant.http.post(f"/v1/adapters/{adapter_id}/exports", json={"format": "lora"}),
+            tenant.http.post("/v1/adapters/compose", json={"adapters": [{"adapter": adapter_id}]}),
+            tenant.http.post(f"{EVALS}/{eval_id}/runs", json={"data_source": ROWS}),
+        ]
+
+    with api.sessions() as session:
+        held = stored_bytes(session, tenant.project_id)
+    allow(tenant, stored_bytes=held)
+    for answer in asked():
+        message = refusal(answer, 429, None, "insufficient_quota")["message"]
+        assert message.startswith(f"This project may store {held} bytes, and they are used up. Delete")
+    allow(tenant, stored_bytes=held + 1)
+    assert [answer.status_code for answer in asked()] == [200] * 3
 
 
 def test_uploads_at_once_do_not_exceed_the_store_together(tenant: Tenant, second_api: Api) -> None:

@@ -1,8 +1,6 @@
 """Runs of evals through OpenAI's client: created, watched, listed, cancelled and deleted."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -20,7 +18,7 @@ from core.access.projects import find_project, set_quotas
 from core.errors import JobError
 from core.tables import Task
 from core.tasks import lease as leases
-from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, row, strictly
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, row, settings, strictly
 from tests.fixtures.work.completions import allow, store
 from tests.fixtures.work.evals_api import (
     ASKING,
@@ -187,6 +185,11 @@ def inline(*content: dict[str, Any]) -> dict[str, Any]:
             "invalid_row",
         ),
         (
+            source(sampling_params={"seed": 2**63 - 1}),  # with a row's index it would have 65 bits
+            "data_source.sampling_params.seed",
+            "invalid_value",
+        ),
+        (
             source(sampling_params={"response_format": {"type": "xml"}}),
             "data_source.sampling_params.response_format",
             "invalid_value",
@@ -269,17 +272,6 @@ def test_a_foreign_file_is_no_file(alice: Tenant, bob: Tenant, eval_id: str) -> 
     refusal(answer, 400, "data_source.source.id", "invalid_file_id")
 
 
-@contextmanager
-def settings(api: Api, **changed: Any) -> Iterator[None]:
-    """Run the API with other settings."""
-    state = api.app.state
-    state.settings = api.settings.model_copy(update=changed)
-    try:
-        yield
-    finally:
-        state.settings = api.settings
-
-
 def test_a_report_url_leads_to_the_run_s_page_in_the_dashboard(api: Api, alice: Tenant, eval_id: str) -> None:
     run_id = make_run(alice, eval_id)
     runs = alice.openai.evals.runs
@@ -342,7 +334,7 @@ def test_quotas_hold_for_runs(api: Api) -> None:
     tenant.openai.evals.runs.cancel(run_id, eval_id=eval_id)
     with api.sessions.begin() as session:
         set_quotas(session, find_project(session, tenant.project), {"stored_bytes": 0})
-    refusal(tenant.http.post(url, json={"data_source": ROWS}), 429, "file", "insufficient_quota")
+    refusal(tenant.http.post(url, json={"data_source": ROWS}), 429, None, "insufficient_quota")
 
 
 def test_a_request_that_arrives_twice_creates_one_run(alice: Tenant, eval_id: str) -> None:

@@ -187,11 +187,12 @@ def test_what_a_request_names_must_exist(api: Api, tenant: Tenant) -> None:
     file_id, path = tenant.upload(), "/v1/files/{}/check"
     refusal(tenant.http.post(path.format("file-" + "0" * 32)), 404, "id", "file_not_found")
     for body, param, code in (
-        ({"validation_file": "file-" + "0" * 32}, "validation_file", "file_not_found"),
-        ({"validation_file": api.tenant().upload()}, "validation_file", "file_not_found"),
+        ({"validation_file": "file-" + "0" * 32}, "validation_file", "invalid_file_id"),
+        ({"validation_file": api.tenant().upload()}, "validation_file", "invalid_file_id"),
         ({"model": "no-such-model"}, "model", "model_not_found"),
         ({"validation_file": file_id}, "validation_file", "same_file"),
         ({"max_length": 0}, "max_length", None),
+        ({"model": BASE_MODEL, "max_length": 513}, "max_length", "invalid_value"),
         ({"mended": True}, "mended", None),
     ):
         refusal(tenant.http.post(path.format(file_id), json=body), 400, param, code)

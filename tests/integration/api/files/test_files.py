@@ -476,10 +476,11 @@ def test_a_wrong_listing_is_refused_with_what_is_allowed(
 
 
 def test_a_file_of_a_job_that_has_not_ended_cannot_be_deleted(api: Api, alice: Tenant) -> None:
-    training, validation = alice.upload(), alice.upload()
-    job = alice.create_job(training_file=training, validation_file=validation)
+    training, validation, judged = alice.upload(), alice.upload(), alice.upload()
+    evaluate = {"file": judged}
+    job = alice.create_job(training_file=training, validation_file=validation, evaluate=evaluate)
 
-    for file_id in (training, validation):
+    for file_id in (training, validation, judged):
         answer = alice.http.delete(f"/v1/files/{file_id}")
         assert job["id"] in refusal(answer, 409, "id", "file_in_use")["message"]
         assert answer.headers["x-should-retry"] == "false"
@@ -491,7 +492,8 @@ def test_a_file_of_a_job_that_has_not_ended_cannot_be_deleted(api: Api, alice: T
 
     alice.openai.fine_tuning.jobs.cancel(job["id"])
 
-    assert alice.openai.files.delete(training).deleted
+    for file_id in (training, validation, judged):
+        assert alice.openai.files.delete(file_id).deleted
     assert alice.job(job["id"])["training_file"] == training
 
 

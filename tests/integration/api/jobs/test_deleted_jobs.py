@@ -119,7 +119,8 @@ def test_a_job_that_has_not_ended_is_to_be_cancelled_first(api: Api, alice: Tena
     if status == "paused":
         alice.http.post(f"{JOBS}/{job_id}/pause")
     error = refusal(delete(alice, job_id), 400, None, "job_not_deletable")
-    assert "cancel it first" in error["message"]
+    rule = "only a job that has ended can be deleted. Cancel it first."
+    assert error["message"] == f"Job {job_id} is {status}; {rule}"
     assert alice.job(job_id)["status"] == status
     alice.http.post(f"{JOBS}/{job_id}/cancel")
     assert delete(alice, job_id).status_code == 200

@@ -11,7 +11,7 @@ from core.evals.evaluation import Evaluation
 from core.evals.run_request import RunRequest
 from core.jobs.spec import JobSpec
 from core.tables import Job, Task
-from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal, settings
 from tests.fixtures.work.evals_api import EVALS
 from tests.fixtures.work.graders import CHECK
 from tests.integration.api.jobs.creation.test_objectives import labelled, pairs
@@ -151,6 +151,11 @@ def test_the_default_criteria_fit_the_dataset(
     assert [criterion["type"] for criterion in shown["criteria"]] == criteria
 
 
+def test_an_evaluation_may_ask_for_more_rows_than_its_file_has(alice: Tenant, file_id: str) -> None:
+    job = alice.create_job(training_file=file_id, evaluate={"file": file_id, "rows": 10**6})
+    assert job["evaluate"]["rows"] == 10**6
+
+
 def test_a_wrong_evaluation_is_refused_with_what_to_do(
     api: Api, alice: Tenant, bob: Tenant, file_id: str
 ) -> None:
@@ -162,8 +167,10 @@ def test_a_wrong_evaluation_is_refused_with_what_to_do(
     assert "validation_file" in refused({}, "evaluate.file", "missing_required_parameter")
     refused({"file": bob.upload()}, "evaluate.file", "invalid_file_id")
     refused({"file": alice.upload(b"x", "user_data")}, "evaluate.file", "invalid_file_purpose")
-    many = refused({"file": file_id, "rows": 10**6}, "evaluate.rows", "too_many_rows")
-    assert "evaluate.rows" in many
+    with settings(api, max_eval_rows=11):
+        for rows in (None, 12, 10**6):
+            many = refused({"file": file_id, "rows": rows}, "evaluate.rows", "too_many_rows")
+            assert "would judge 12 rows" in many
     twice = {"file": file_id, "criteria": [CHECK, CHECK]}
     refused(twice, "evaluate.criteria.1.name", "duplicate_name")
     unknown = {"file": file_id, "criteria": [CHECK, ASKING | {"model": "gone"}]}

@@ -167,7 +167,7 @@ def test_a_known_key_is_looked_up_again_while_the_look_up_of_strangers_hangs(
         hanging = asyncio.create_task(door.project(stranger))
         await asyncio.sleep(0)
         assert await door.project(alice.key) == alice.project_id
-        with pytest.raises(Unavailable, match="not known yet"):
+        with pytest.raises(Unavailable, match="new API keys"):
             await door.project(bob.key)
         let_go.set()
         with pytest.raises(Unavailable):

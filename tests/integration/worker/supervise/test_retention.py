@@ -75,23 +75,25 @@ def test_old_entries_of_the_audit_log_go_in_batches_and_newer_ones_stay(
 
 
 def test_old_files_are_deleted_unless_a_job_reads_them(api: Api, alice: Tenant) -> None:
-    unused, read = old_file(alice, 1), old_file(alice, 2)
-    add(api, unused, read)
-    for file in (unused, read):
+    unused, read, judged = old_file(alice, 1), old_file(alice, 2), old_file(alice, 3)
+    add(api, unused, read, judged)
+    for file in (unused, read, judged):
         api.store.put_bytes(file.object_key, b"x")
-    new, job = alice.upload(), alice.create_job(training_file=read.id)["id"]
+    new = alice.upload()
+    job = alice.create_job(training_file=read.id, evaluate={"file": judged.id})["id"]
     remove_old(api.sessions, Retention(file_days=39))
     remove_deleted_files(api.sessions, api.store)
     refusal(alice.http.get(f"/v1/files/{unused.id}"), 404, "id")
     assert api.store.list(unused.object_key) == []
-    for kept in (read.id, new):
+    for kept in (read.id, judged.id, new):
         assert alice.http.get(f"/v1/files/{kept}/content").status_code == 200
     alice.openai.fine_tuning.jobs.cancel(job)
     remove_old(api.sessions, Retention(file_days=39))
-    refusal(alice.http.get(f"/v1/files/{read.id}"), 404, "id")
+    for gone in (read.id, judged.id):
+        refusal(alice.http.get(f"/v1/files/{gone}"), 404, "id")
     with api.sessions() as session:
-        logged = select(AuditLog.action).where(AuditLog.resource_id.in_([unused.id, read.id]))
-        assert session.scalars(logged).all() == ["file.expired"] * 2
+        logged = select(AuditLog.action).where(AuditLog.resource_id.in_([unused.id, read.id, judged.id]))
+        assert session.scalars(logged).all() == ["file.expired"] * 3
 
 
 def test_old_attempts_go_except_the_last_and_those_of_checkpoints(api: Api, alice: Tenant) -> None:

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
+from sqlalchemy.orm import Session
 
+from api.models import parents
+from api.models.queries import TunedModel, keep
 from core.errors import JobError
 from core.jobs.lineage import Ancestor
 from core.roles import Role
@@ -16,6 +19,7 @@ from worker.report.job_lease import JobLease
 from worker.save.parent import fetch_parent
 
 JOBS, SWEEPS = "/v1/fine_tuning/jobs", "/v1/fine_tuning/sweeps"
+COMPOSE = "/v1/adapters/compose"
 
 
 class Parent(NamedTuple):
@@ -146,6 +150,64 @@ def test_no_job_continues_from_another_project_s_model_unless_it_is_shared(
     # A job of another project keeps nothing from its owner
     assert alice.http.delete(f"/v1/models/{parent.model}").status_code == 200
     bob.openai.fine_tuning.jobs.cancel(job["id"])
+
+
+def test_a_checkpoint_that_another_project_shares_is_chatted_with_and_gives_no_weights(
+    api: Api, alice: Tenant, bob: Tenant, parent: Parent
+) -> None:
+    checkpoint = f"{parent.model}:ckpt-step-4"
+    admin = api.tenant(alice.project, Role.ADMIN)
+    share = f"/v1/fine_tuning/checkpoints/{checkpoint}/permissions"
+    assert admin.http.post(share, json={"project_ids": [bob.project_id]}).is_success
+    assert bob.http.get(f"/v1/models/{checkpoint}").is_success
+    assert bob.http.post("/v1/aliases", json={"name": "theirs", "model": checkpoint}).is_success
+    code = "checkpoint_not_continuable"
+    for name in (checkpoint, "theirs"):
+        job = {"model": name, "training_file": bob.upload()}
+        error = refusal(bob.http.post(JOBS, json=job), 400, "model", code)
+        assert "stay with its owner" in error["message"]
+        composition = {"adapters": [{"adapter": name}]}
+        refusal(bob.http.post(COMPOSE, json=composition), 400, "adapters.0.adapter", code)
+    assert bob.http.delete("/v1/aliases/theirs").is_success
+    assert alice.http.post(COMPOSE, json={"adapters": [{"adapter": checkpoint}]}).is_success
+
+
+@pytest.mark.parametrize("of", ["sweep", "auto_rank"])
+def test_a_checkpoint_of_several_candidates_is_refused_since_it_may_be_any_candidate_s(
+    api: Api, alice: Tenant, of: str
+) -> None:
+    """Another candidate's `lora_alpha` would scale its matrices wrongly, and nobody would notice."""
+    body = {"model": BASE_MODEL, "training_file": alice.upload(), "validation_file": alice.upload()}
+    if of == "sweep":
+        asked = body | {"parameters": {"adapter.lora_alpha": [8, 64]}}
+        job_id = alice.http.post(SWEEPS, json=asked).json()["job_id"]
+    else:
+        job_id = alice.create_job(**body, adapter={"r": "auto"})["id"]
+    api.checkpoint(api.claim(job_id), 4)
+    alice.openai.fine_tuning.jobs.cancel(job_id)
+    (checkpoint,) = alice.openai.fine_tuning.jobs.checkpoints.list(job_id).data
+    name = checkpoint.fine_tuned_model_checkpoint
+    assert alice.http.get(f"/v1/models/{name}").is_success
+    code = "model_not_continuable"
+    assert (
+        "candidates"
+        in refusal(alice.http.post(JOBS, json=body | {"model": name}), 400, "model", code)["message"]
+    )
+    composition = {"adapters": [{"adapter": name}]}
+    refusal(alice.http.post(COMPOSE, json=composition), 400, "adapters.0.adapter", code)
+
+
+def test_a_checkpoint_that_goes_while_it_is_looked_up_is_not_available(
+    api: Api, alice: Tenant, parent: Parent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kept(session: Session, model: TunedModel) -> bool:
+        with api.sessions.begin() as other:
+            other.execute(delete(Checkpoint).where(Checkpoint.job_id == model.job_id))
+        return keep(session, model)
+
+    monkeypatch.setattr(parents, "keep", kept)
+    body = {"model": f"{parent.model}:ckpt-step-4", "training_file": alice.upload()}
+    refusal(alice.http.post(JOBS, json=body), 400, "model", "model_not_available")
 
 
 def test_an_alias_of_several_models_is_refused(alice: Tenant, parent: Parent) -> None:
