@@ -179,7 +179,7 @@ class Supervisor:
     def _trainer_says_that_it_waits(self) -> bool:
         """Return whether the trainer has said since the last call that it waits on purpose.
 
-        The store or the disk fails then, or this release cannot train the jobs.
+        The store or the disk fails then, this release cannot train the jobs, or it loads a base for a chat.
         """
         assert self._channel is not None
         try:
