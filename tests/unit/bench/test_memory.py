@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from transformers import LlamaConfig, Qwen3Config
+from transformers import Gemma2Config, LlamaConfig, Qwen3Config
 
 from bench.memory.measured import measure
 from bench.memory.models import CASES, Case
@@ -38,6 +38,20 @@ def test_the_memory_of_a_step_is_what_torch_counts(case: Case) -> None:
     step = step_memory(model, replace(load, supervised=SUPERVISED / tokens), Recompute.NONE, tokens)
     held = base_bytes(model) + load.state.total - load.state.moments
     assert counted.before == pytest.approx(held, rel=0.01)
+    assert counted.peak - counted.before == pytest.approx(step.peak, rel=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("rows", [1, 4])
+def test_the_scores_of_capped_attention_are_counted(dtype: torch.dtype, rows: int) -> None:
+    """On a device without FlexAttention they are kept, and grow with the length of a row."""
+    case = Case("gemma 2", partial(Gemma2Config, **SMALL), dtype, path="portable")
+    length = 1024
+    counted = track(case, rows, length, SUPERVISED, RANK, LAYERS)
+    model = replace(case.shape, layers=LAYERS)
+    load = Load.of(model, [LoraAdapter(r=RANK)], length, "cpu")
+    load = replace(load, supervised=SUPERVISED / (rows * length))
+    step = step_memory(model, load, Recompute.NONE, rows * length)
     assert counted.peak - counted.before == pytest.approx(step.peak, rel=0.1)
 
 

@@ -27,6 +27,7 @@ from worker.engine.decoders.portable import is_text_only
 from worker.engine.decoders.rounded_weight import FORMATS
 from worker.engine.device.budget import Budget
 from worker.engine.device.free_memory import free_bytes
+from worker.engine.kernels.operations import ON_CPU, operations_on
 
 GPUS_OF_HOST = Path("/proc/driver/nvidia/gpus")
 
@@ -78,6 +79,7 @@ class ResidentBase:
                 entry.quantization,
                 "fast" if fast else "portable",
                 save_in_bf16,
+                flex_attention=operations_on(device) is not ON_CPU,
             ),
             free_bytes=self._left(),  # this also frees the memory that loading took beside the weights
             number_bytes=self.dtype.itemsize,
