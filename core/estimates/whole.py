@@ -1,6 +1,6 @@
 """The memory of full fine-tuning, as `worker/engine/adapters/modules/whole_model.py` takes it.
 
-An estimate knows a model's shape. A trainer has the model, and measures the activations of a few tokens.
+An estimate knows a model's shape. A trainer has the model, and measures the activations of short rows.
 """
 
 from collections.abc import Sequence
@@ -69,12 +69,23 @@ def whole_memory(
 
 def expected_whole_memory(model: ModelShape, load: Load, tokens: int) -> Memory:
     """Return the same for a model that is not at hand. transformers' own modules compute it."""
-    portable = replace(model, path="portable", quantization=None)
-    kept = [tokens * kept_bytes(portable, load)] * model.layers
+    kept = [tokens * each for each in _kept_by_layer(model, load)]
     workspace = whole_workspace(model, load, tokens)
     return whole_memory(Whole.of(model), load, tokens, kept, workspace, base_bytes(model))
 
 
+def _kept_by_layer(model: ModelShape, load: Load) -> list[float]:
+    """Return the bytes for each token that each layer keeps. The final norm counts with the last layer.
+
+    A trained norm keeps its values before the weight too [D, or H E + J E for norms of heads].
+    """
+    D, b = model.hidden, model.number_bytes
+    heads = model.queries + model.keys if model.norms_of_heads else 0
+    of_norms = (model.norms * D + heads) * b
+    of_layer = kept_bytes(replace(model, path="portable", quantization=None), load) + of_norms
+    return [of_layer] * (model.layers - 1) + [of_layer + D * (FP32 + b)]
+
+
 def whole_workspace(model: ModelShape, load: Load, tokens: int) -> float:
-    """Return the most that the backward pass of a layer of transformers' modules holds beside what is kept."""
+    """Return the most that the backward pass of one of transformers' layers holds beside what is kept."""
     return backward_bytes(replace(model, path="portable", quantization=None), load, tokens)

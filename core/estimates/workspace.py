@@ -53,7 +53,7 @@ def attention_backward_bytes(model: ModelShape, load: Load, tokens: float) -> fl
         T (3 H E + 3 J E) b + 2 T J E 4 + 3 H max(256 · 256, 256 L) b,   L keys of the longest row
 
     Other paths hold the gradients of the output and of q, k, v twice. Where scores are kept, they also hold
-    the gradients before and after the softmax of the longest row, in fp32, in the place of its rounded values:
+    the gradients before and after the softmax of the longest row in fp32, instead of its rounded values:
 
         (4 + b) H L L
     """

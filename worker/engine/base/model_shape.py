@@ -26,6 +26,4 @@ def shape_of(
     """Return the shape, or None if the configuration is not that of a dense transformer."""
     text = config.get_text_config()
     known = {name: getattr(text, name, None) for name in KNOWN}
-    return configuration.shape_of(
-        known, dtype.itemsize, quantization, path, saves_in_bf16, flex_attention
-    )
+    return configuration.shape_of(known, dtype.itemsize, quantization, path, saves_in_bf16, flex_attention)

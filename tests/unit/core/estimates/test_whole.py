@@ -1,4 +1,4 @@
-"""The memory of full fine-tuning follows from the tokens that a step has, and says the same to all who ask."""
+"""The memory of full fine-tuning follows from a step's tokens, and whether it fits has one answer."""
 
 from dataclasses import replace
 from typing import get_args

@@ -157,4 +157,3 @@ def _copy_with(model: nn.Module, replacements: Mapping[nn.Parameter, nn.Paramete
     """
     kept = {id(each): replacements.get(each, each) for each in model.parameters()}
     return copy.deepcopy(model, kept)
-

@@ -250,4 +250,4 @@ def test_activations_are_computed_from_those_that_autograd_keeps_of_short_rows(
     adapter: Any = attach(load(tmp_path), "job", spec_of())
     of_one_row = adapter._kept_bytes(512, 512)
     assert of_one_row == pytest.approx(adapter._kept_of_row(512), rel=0.1)
-    assert (of_one_row > 2 * adapter._kept_bytes(512, 64)) == keeps_scores
+    assert (of_one_row > 1.5 * adapter._kept_bytes(512, 64)) == keeps_scores
