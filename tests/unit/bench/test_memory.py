@@ -77,7 +77,7 @@ def test_inputs_that_wait_on_the_host_leave_the_device() -> None:
 
 def small(dtype: torch.dtype, portable: bool = False) -> Case:
     config = partial(Qwen3Config if portable else LlamaConfig, **SMALL)
-    return Case("small", config, dtype)
+    return Case("small", config, dtype, path="portable" if portable else "fast")
 
 
 def test_the_memory_of_a_step_is_what_a_process_takes_on_a_cpu() -> None:
