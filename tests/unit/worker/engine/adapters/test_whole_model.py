@@ -20,13 +20,13 @@ from core.objectives.dpo import Dpo
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.rows import make_rows, shared_rows
-from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss, train
+from tests.fixtures.engine.training import MAX_TOKENS, evaluate, make_spec, peft_loss, train
 from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.modules import whole_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate, train_round
+from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.rows import Row
 
