@@ -21,7 +21,7 @@ from typing import Any
 from bench import BENCH
 from bench.command_line import add_models, new_parser, positive
 from bench.training.machine import describe
-from bench.training.ours import load_base, new_trainee
+from bench.training.ours import load_base, new_trainee, usual_step_tokens
 from bench.training.preparation import commit, prepare
 from bench.training.rounds import rows_of
 from bench.training.running import say
@@ -47,7 +47,7 @@ def main() -> None:
     ]
     for validation in validations:  # an adapter whose B is zero computes what the base model does
         validation.trainee.adapter.parameters.master.detach().normal_(0, 0.02)
-    context = PassContext(base, given.step_tokens or base.max_step_tokens)
+    context = PassContext(base, given.step_tokens or usual_step_tokens(base))
     ways: dict[str, Split] = {"one by one": [[each] for each in validations], "together": [validations]}
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     losses: dict[str, list[float]] = {}

@@ -29,6 +29,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 from bench import BENCH
 from bench.command_line import add_models, new_parser, positive
 from bench.jobs.run import surroundings
+from bench.training.ours import usual_step_tokens
 from core.catalog import SMOLLM2, BaseModelEntry
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter, TrainingOptions
 from worker.base_models.model_store import ensure_model
@@ -91,7 +92,7 @@ def measure(case: str, path: str, rounds: int, models: Path) -> dict[str, float]
     )
     data = rows(0)
     trainee = Trainee(TrainableAdapter(base, "job", spec.low_rank, 0, rounds + 1), spec, data)
-    context = PassContext(base, base.max_step_tokens)
+    context = PassContext(base, usual_step_tokens(base))
     train_round(context, [trainee])
     before = cpu_seconds()
     losses = [next(iter(train_round(context, [trainee]).values())) for _ in range(rounds)]

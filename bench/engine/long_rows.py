@@ -26,7 +26,7 @@ from bench import BENCH
 from bench.command_line import add_models, new_parser, positive
 from bench.peers.measuring import RANK, peak_rss_bytes
 from bench.training.machine import describe
-from bench.training.ours import load_base, new_trainee
+from bench.training.ours import load_base, new_trainee, usual_step_tokens
 from bench.training.preparation import commit, prepare
 from bench.training.rounds import rows_of
 from bench.training.running import say
@@ -65,7 +65,7 @@ def measure(folder: Path, point: str, steps: int) -> dict[str, Any]:
     base, batch_size = load_base(folder), max(1, STEP_TOKENS // int(length))
     rows = rows_of(base, batch_size * steps, tokens, random.Random(SEED))
     trainee = new_trainee(base, "job", rows, batch_size, RANK)
-    context = PassContext(base, base.max_step_tokens, recompute=recompute)
+    context = PassContext(base, usual_step_tokens(base), recompute=recompute)
     seconds = []
     losses = []
     for _ in range(steps):

@@ -18,7 +18,7 @@ import torch
 
 from bench.command_line import add_base, add_result_file, new_parser, positive
 from bench.training.machine import describe
-from bench.training.ours import load_base, rendered
+from bench.training.ours import load_base, rendered, usual_step_tokens
 from bench.training.workloads import preference
 from core.catalog import SMOLLM2
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
@@ -79,7 +79,7 @@ def trainee_of(base: ResidentBase, name: str, objective: Any, rows: list[Row]) -
 
 
 def make_step(base: ResidentBase, trainee: Trainee) -> None:
-    (result,) = train_round(PassContext(base, base.max_step_tokens), [trainee]).values()
+    (result,) = train_round(PassContext(base, usual_step_tokens(base)), [trainee]).values()
     assert isinstance(result, StepResult), result
 
 

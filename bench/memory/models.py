@@ -12,13 +12,16 @@ from bitsandbytes.functional import quantize_4bit
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen3Config
 
+from core.estimates.configuration import DecoderPath
 from core.estimates.shapes import ModelShape
 from worker.engine.base.model_shape import shape_of
 from worker.engine.base.quantisation import int8_linear, int8_rows
 from worker.engine.decoders.fast import Decoder
-from worker.engine.decoders.portable import linear_layers
+from worker.engine.decoders.head import Head
+from worker.engine.decoders.portable import PortableDecoder, linear_layers
 from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.kernels.projection import LowRank, Part
+from worker.engine.kernels.transformers_attention import NAME
 from worker.engine.parameters.flat import FlatParameters, Place
 
 HEAD, EMBEDDING = "lm_head", "embed_tokens"
@@ -65,10 +68,11 @@ class Case:
     config: Callable[[], PretrainedConfig]
     dtype: torch.dtype = torch.bfloat16
     quantization: Literal["nf4"] | None = None
+    path: DecoderPath = "fast"
 
     @property
     def shape(self) -> ModelShape:
-        found = shape_of(self.config(), self.dtype, self.quantization, "fast")
+        found = shape_of(self.config(), self.dtype, self.quantization, self.path)
         assert found is not None
         return found
 
@@ -119,7 +123,11 @@ def build(case: Case, layers: int | None = None) -> tuple[Any, TextDecoder]:
     model = AutoModelForCausalLM.from_config(config, dtype=case.dtype).eval().requires_grad_(False)
     if case.quantization == "nf4":
         _quantise(model, [name for name in linear_layers(model) if name != HEAD])
-    return model, Decoder(model)
+    if case.path == "fast":
+        return model, Decoder(model)
+    model.set_attn_implementation(NAME)
+    linears = [name for name in linear_layers(model) if name != HEAD]
+    return model, PortableDecoder(model, Head.of(model), linears)
 
 
 def _quantise(model: Any, linears: list[str]) -> None:

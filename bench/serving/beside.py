@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from bench.command_line import add_models, new_parser, positive
 from bench.peers.measuring import SEED
-from bench.training.ours import new_trainee, rendered
+from bench.training.ours import new_trainee, rendered, usual_step_tokens
 from bench.training.workloads import sql_questions
 from cli.embedded import EmbeddedServers
 from core.catalog import SMOLLM2
@@ -68,7 +68,7 @@ class Training:
             return self._train(self._share)
 
     def _train(self, abandon: Callable[[], bool]) -> tuple[float, float]:
-        context = PassContext(self._base, self._base.max_step_tokens, abandon=abandon)
+        context = PassContext(self._base, usual_step_tokens(self._base), abandon=abandon)
         clock, cpu = time.perf_counter(), time.process_time()
         for _ in range(ROUNDS):
             train_round(context, [self._trainee])

@@ -29,7 +29,15 @@ from bench.peers.measuring import (
     require_schedule,
     versions_of,
 )
-from bench.training.ours import batches_of, computed_tokens, load_base, new_trainee, rendered, train
+from bench.training.ours import (
+    batches_of,
+    computed_tokens,
+    load_base,
+    new_trainee,
+    rendered,
+    train,
+    usual_step_tokens,
+)
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.trainee import Trainee
 from worker.rows import Row
@@ -94,7 +102,7 @@ def main() -> None:
         "tokens": sum(len(row.tokens_L) for row in rows),
         "computed_tokens": sum(computed_tokens(jobs.base, group) for group in trained),
         "peak_rss_bytes": peak,
-        "settings": {"max_step_tokens": jobs.base.max_step_tokens, "batch_size": given.batch_size},
+        "settings": {"max_step_tokens": usual_step_tokens(jobs.base), "batch_size": given.batch_size},
         "environment": recorded_environment(),
         "versions": versions_of("torch", "transformers", "peft"),
     }

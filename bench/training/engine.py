@@ -36,6 +36,7 @@ from bench.training.ours import (
     one_round,
     rendered,
     train,
+    usual_step_tokens,
 )
 
 DPO_PASSES = 2  # the base without adapter, and the pass that learns
@@ -50,7 +51,7 @@ def main() -> None:
     base.compute_as_declared()
     if task.mode == "int8" and base.compute != "int8":
         raise SystemExit("this CPU has no fast products in 8 bits")
-    max_step_tokens = task.overrides.get("max_step_tokens", base.max_step_tokens)
+    max_step_tokens = task.overrides.get("max_step_tokens", usual_step_tokens(base))
     rows = rendered(base, stored, "preference" if pairs else "chat")
     trainee = new_trainee(base, "bench", rows, task.batch_size, task.rank, pairs=pairs)
     began, began_at = time.perf_counter(), time.time()

@@ -18,6 +18,7 @@ from bench.peers.measuring import BETA, LEARNING_RATE, PAIR_LEARNING_RATE, SEED
 from bench.peers.measuring import Row as ChatRow
 from core.catalog import SMOLLM2, Quantization
 from core.datasets.kinds import Kind
+from core.estimates.measures import Recompute
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.objectives.dpo import Dpo
 from core.objectives.supervised import Supervised
@@ -42,6 +43,11 @@ class InFileOrder(Trainee):
 def load_base(folder: Path, quantization: Quantization | None = None) -> ResidentBase:
     entry = SMOLLM2.model_copy(update={"quantization": quantization})
     return ResidentBase(entry, folder, "", choose_device("auto"))
+
+
+def usual_step_tokens(base: ResidentBase) -> int:
+    """Return the most tokens to compute at once beside no adapter. Raises JobError if no row would fit."""
+    return base.budget.measures(base.budget.usual_load, tuple(Recompute)).step_tokens
 
 
 def rendered(base: ResidentBase, rows: Sequence[ChatRow], kind: Kind = "chat") -> list[Row]:
@@ -80,7 +86,7 @@ def one_round(
 ) -> dict[str, StepResult]:
     """Run one step of every trainee. Raises the JobError of the first trainee that has one."""
     results: dict[str, StepResult] = {}
-    context = PassContext(base, max_step_tokens or base.max_step_tokens)
+    context = PassContext(base, max_step_tokens or usual_step_tokens(base))
     for name, result in train_round(context, trainees).items():
         if isinstance(result, Exception):
             raise result
@@ -124,6 +130,6 @@ def computed_tokens(
     total = 0
     for steps in zip_longest(*jobs, fillvalue=()):
         jobs_rows = [JobRows(f"job{number}", rows, 1.0) for number, rows in enumerate(steps) if rows]
-        batches = pack(jobs_rows, max_step_tokens or base.max_step_tokens, base.device)
+        batches = pack(jobs_rows, max_step_tokens or usual_step_tokens(base), base.device)
         total += sum(len(batch.tokens_T) for batch in batches)
     return total

@@ -17,7 +17,7 @@ import numpy as np
 
 from bench.command_line import add_base, add_result_file, new_parser
 from bench.peers.measuring import RANK, peak_rss_bytes, recorded_environment, versions_of
-from bench.training.ours import batches_of, computed_tokens, load_base, new_trainee, train
+from bench.training.ours import batches_of, computed_tokens, load_base, new_trainee, train, usual_step_tokens
 from bench.training.workloads import SEED, word_problems
 from worker.engine.base.base_model import ResidentBase
 from worker.rows import Row
@@ -68,7 +68,7 @@ def main() -> None:
         "seconds_per_round": middle,
         "round_seconds": seconds,
         "peak_rss_bytes": peak,
-        "settings": {"max_step_tokens": base.max_step_tokens, "rank": RANK},
+        "settings": {"max_step_tokens": usual_step_tokens(base), "rank": RANK},
         "environment": recorded_environment(),
         "versions": versions_of("torch", "transformers", "peft"),
     }

@@ -34,10 +34,12 @@ def shape_of(
     quantization: Literal["nf4", "int8"] | None,
     path: DecoderPath | None = None,
     saves_in_bf16: bool = False,
+    flex_attention: bool = False,
 ) -> ModelShape | None:
     """Return the shape, or None if the configuration is not that of a dense transformer.
 
     Without a `path`, the model's type decides on it. A model of texts and images counts as its text model.
+    `flex_attention` says whether the device has it.
     """
     of_texts = config.get("text_config")
     text: Mapping[str, Any] = of_texts if isinstance(of_texts, Mapping) and of_texts else config
@@ -66,6 +68,7 @@ def shape_of(
         saves_in_bf16=saves_in_bf16,
         norms=4 if kind.startswith(FOUR_NORMS) else 2,
         norms_of_heads=kind.startswith(NORMALISED_HEADS),
+        keeps_scores=bool(text.get("attn_logit_softcapping")) and not flex_attention,
     )
 
 

@@ -12,6 +12,7 @@ from core.estimates.shapes import Load, ModelShape
 # for an efficient product
 QUERY_BLOCK = 256
 SAVED_KEYS = 1024  # probabilities over more keys are not kept for the backward pass
+SCORE_BYTES = 8  # in fp32 the tanh and the softmax; in bf16 also the softmax's rounded values
 LAYERS_AGAIN = (Recompute.LAYERS, Recompute.LAYERS_FROM_HOST)
 
 
@@ -74,6 +75,8 @@ def _kept_by_modules(model: ModelShape, load: Load, recompute: Recompute) -> flo
         q, k, v; gate, up:     the norm's values [D], for the updates
         norms of heads:        queries and keys in fp32 [H E + J E]
         attention:             rotated queries [H E], keys and values [2 J E], the output [H E], [H in fp32]
+        attention that keeps   rotated queries, and keys and values for each query head [3 H E]; the mask [L],
+        its scores:            and the tanh, the softmax in fp32 and its rounded values [H L each]
         output projection:     attended values, side by side [H E]
         gate and down:         gate, its activation, up, and the product of both [4 I]
         every projection:      x Aᵀ [R in all]
@@ -87,7 +90,11 @@ def _kept_by_modules(model: ModelShape, load: Load, recompute: Recompute) -> flo
     norms = model.norms * D * FP32 + 2 * D * b
     if model.norms_of_heads:
         norms += (model.queries + model.keys) * FP32
-    attention = (3 * model.queries + 2 * model.keys) * b + FP32 * model.heads
+    if model.keeps_scores:
+        row = load.usual_row or load.longest_row
+        attention = 4 * model.queries * b + row * (model.heads * SCORE_BYTES + 1)
+    else:
+        attention = (3 * model.queries + 2 * model.keys) * b + FP32 * model.heads
     kept = norms + attention + _for_factors(model, load) * b
     return kept if recompute is Recompute.GATE_UP else kept + 4 * model.inner * b
 

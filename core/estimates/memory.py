@@ -51,10 +51,17 @@ class Memory:
     base: int
     state: StateBytes
     step: StepMemory
+    saved: int = 0
+    """A copy of what is trained that is made to be saved, when no step exists."""
+
+    @property
+    def beside_base(self) -> int:
+        """The most at once beside the base model."""
+        return self.state.total + max(self.step.peak, self.saved)
 
     @property
     def peak(self) -> int:
-        return self.base + self.state.total + self.step.peak
+        return self.base + self.beside_base
 
 
 def memory(model: ModelShape, load: Load, measures: Measures) -> Memory:

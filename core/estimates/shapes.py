@@ -38,6 +38,9 @@ class ModelShape:
     """Norms of a layer that have the hidden width. Gemma has 4."""
     norms_of_heads: bool = False
     """Whether queries and keys are normalised too, as in Qwen 3."""
+    keeps_scores: bool = False
+    """Whether all scores of attention are kept for the backward pass: capped ones, as in Gemma 2, on a device
+    without FlexAttention."""
 
     @property
     def queries(self) -> int:

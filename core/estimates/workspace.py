@@ -52,11 +52,15 @@ def attention_backward_bytes(model: ModelShape, load: Load, tokens: float) -> fl
 
         T (3 H E + 3 J E) b + 2 T J E 4 + 3 H max(256 · 256, 256 L) b,   L keys of the longest row
 
-    Other paths hold the gradients of the output and of q, k, v twice.
+    Other paths hold the gradients of the output and of q, k, v twice. Where scores are kept, they also hold
+    the gradients before and after the softmax of the longest row in fp32, instead of its rounded values:
+
+        (4 + b) H L L
     """
     HE, JE, b = model.queries, model.keys, model.number_bytes
     if model.path == "portable" or load.device == "gpu":
-        return tokens * (2 * HE + 2 * (HE + 2 * JE)) * b
+        scores = (FP32 + b) * model.heads * load.longest_row**2 if model.keeps_scores else 0
+        return tokens * (2 * HE + 2 * (HE + 2 * JE)) * b + scores
     rows = max(QUERY_BLOCK, load.longest_row)
     scores = 3 * load.lanes * model.heads * QUERY_BLOCK * rows * b
     sums = 2 * tokens * JE * FP32
@@ -92,5 +96,7 @@ def evaluation_bytes(model: ModelShape, load: Load, tokens: int) -> float:
     layer = tokens * max(2 * D + 2 * HE + 2 * JE, 2 * D + 3 * model.inner) * b
     if load.device == "cpu" and model.path == "fast":
         layer += load.lanes * model.heads * QUERY_BLOCK * max(QUERY_BLOCK, load.longest_row) * b
+    if model.keeps_scores:  # before the softmax, in fp32 and after it
+        layer += (2 * FP32 + b) * model.heads * load.longest_row**2
     weight = load.lanes * D * model.inner * b if model.quantization else 0
     return max(layer + weight, head_bytes(model, load, tokens))

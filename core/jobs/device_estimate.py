@@ -110,7 +110,10 @@ def shape_on(
         machine is not None and machine.device == "cpu" and entry.dtype == "auto" and number_bytes == FP32
     )
     path: Literal["portable"] | None = "portable" if sharded else None
-    return shape_of(facts.configuration, number_bytes, entry.quantization, path, saves_in_bf16)
+    flex_attention = machine is None or machine.device == "gpu"
+    return shape_of(
+        facts.configuration, number_bytes, entry.quantization, path, saves_in_bf16, flex_attention
+    )
 
 
 def _room(
@@ -128,6 +131,7 @@ def _room(
         job.facts.offered,
         job.facts.step_tokens,
         job.spec.training.has_eight_bit_moments,
+        job.spec.keeps_parent,
     )
 
 

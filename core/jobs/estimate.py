@@ -91,7 +91,7 @@ def _work(
         computed * training_operations(model, rows.usual_row, trained_numbers(model, each), whole=whole)
         for each in trainables
     )
-    if spec.objective.type in ("dpo", "kto"):  # the reference's log-probabilities, in the first epoch
+    if spec.objective.needs_reference:  # the reference's log-probabilities, in the first epoch
         training += rows.tokens * forward_operations(model, rows.usual_row)
     if spec.objective.type == "kto":  # a pass before each step finds its weights
         training += computed * forward_operations(model, rows.usual_row)

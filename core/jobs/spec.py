@@ -162,6 +162,11 @@ class JobSpec(Options):
         return METHODS[self.adapter.type].trains == "alone"
 
     @property
+    def keeps_parent(self) -> bool:
+        """Whether the model that the job continues from is the reference of its objective."""
+        return bool(self.lineage) and self.objective.needs_reference
+
+    @property
     def publishes_best(self) -> bool:
         """Whether the state with the lowest validation loss is published instead of the last state."""
         training = self.training

@@ -1,6 +1,6 @@
 """Direct preference optimisation."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,8 @@ from core.objectives.objective import Objective, ObjectiveOptions
 
 class Dpo(ObjectiveOptions):
     """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290)."""
+
+    needs_reference: ClassVar[bool] = True
 
     type: Literal["dpo"] = "dpo"
     beta: Annotated[float, Field(gt=0, le=2)] = 0.1

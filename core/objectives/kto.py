@@ -1,6 +1,6 @@
 """Kahneman-Tversky optimisation."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ Weight = Annotated[float, Field(gt=0, le=100)]
 
 class Kto(ObjectiveOptions):
     """Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv:2402.01306)."""
+
+    needs_reference: ClassVar[bool] = True
 
     type: Literal["kto"] = "kto"
     beta: Annotated[float, Field(gt=0, le=100)] = 0.1

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
@@ -21,6 +21,9 @@ class ObjectiveOptions(Options):
     """
 
     model_config = ConfigDict(use_attribute_docstrings=True)
+
+    needs_reference: ClassVar[bool] = False
+    """Whether the loss compares with the log-probabilities of the model that the job begins with"""
 
     type: str
 

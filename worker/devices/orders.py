@@ -75,9 +75,10 @@ class Orders:
         measures: Measures,
     ) -> None:
         with self._processes.together():
-            step_tokens = max(measures.step_tokens, len(rows.longest.tokens_L))
+            longest = len(rows.longest.tokens_L)
+            step_tokens = max(measures.step_tokens, longest)
             steps = total_steps(spec, rows)
-            adapter = attach(self.slot.base, name, spec, steps, step_tokens, first)
+            adapter = attach(self.slot.base, name, spec, steps, step_tokens, longest, first)
             self.trainees[name] = Trainee(adapter, spec, rows, self.trainees[sibling] if sibling else None)
         self.plan.add(name, load, measures)
 

@@ -12,8 +12,6 @@ from worker.objectives.objective import ObjectiveLoss, Scores, preference_metric
 class DpoLoss(ObjectiveLoss):
     """DPO's loss: −log σ(r(chosen) − r(rejected)), where r(y) = β (log p(y|x) − log p_base(y|x))."""
 
-    needs_reference = True
-
     def __init__(self, options: Dpo) -> None:
         super().__init__(options)
         self._beta = options.beta

@@ -21,7 +21,6 @@ class KtoLoss(ObjectiveLoss):
     but not learned.
     """
 
-    needs_reference = True
     examples_apart = False  # z is a mean over the step
 
     def __init__(self, options: Kto) -> None:

@@ -34,14 +34,13 @@ class Scores:
 class ObjectiveLoss(ABC):
     """The loss of an objective, made from the objective's options in `core/objectives`."""
 
-    needs_reference: bool
-    """Whether the loss compares with the base model's log-probabilities"""
     examples_apart: bool = True
     """Whether the loss is a mean over the examples in which no example depends on another one"""
 
     def __init__(self, options: ObjectiveOptions) -> None:
         self.rows = OBJECTIVES[options.type].rows_per_example
         """The number of rows of one example, in their order in a step"""
+        self.needs_reference = options.needs_reference
 
     @abstractmethod
     def loss(self, scores: Scores) -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -17,8 +17,6 @@ class OrpoLoss(ObjectiveLoss):
     log p(y) = log p(y|x) / |y|.
     """
 
-    needs_reference = False
-
     def __init__(self, options: Orpo) -> None:
         super().__init__(options)
         self._beta = options.beta

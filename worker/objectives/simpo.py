@@ -12,8 +12,6 @@ from worker.objectives.objective import ObjectiveLoss, Scores, preference_metric
 class SimpoLoss(ObjectiveLoss):
     """SimPO's loss: −log σ(r(chosen) − r(rejected) − γ), where r(y) = β / |y| · log p(y|x)."""
 
-    needs_reference = False
-
     def __init__(self, options: Simpo) -> None:
         super().__init__(options)
         self._beta, self._gamma = options.beta, options.gamma

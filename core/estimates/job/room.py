@@ -1,4 +1,4 @@
-"""What is trained: an adapter of thin matrices or the whole model. Their memory is known beforehand."""
+"""How a job fits a device: its measures, its memory, and the longest row and largest batch that fit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from core.estimates.memory import Memory, step_memory
 from core.estimates.plan import USUAL_TOKENS, cheapest, possible, usable
 from core.estimates.runtime import runtime_bytes
 from core.estimates.shapes import Load, ModelShape, base_bytes
-from core.estimates.whole import whole_memory, whole_state
+from core.estimates.whole import Whole, expected_whole_memory
 from core.methods.low_rank import LoraAdapter, LowRankAdapter
 from core.methods.whole import FullTuning
 
@@ -47,6 +47,8 @@ class Room:
     step_tokens: int | None = None
     """The operator's tokens of a micro-batch; None plans them"""
     eight_bit_moments: bool = False
+    keeps_parent: bool = False
+    """Whether the reference of the job's objective is its parent"""
 
     @property
     def free_bytes(self) -> int:
@@ -64,12 +66,13 @@ class Room:
 
     @property
     def usable_bytes(self) -> int:
+        """The bytes beside the base model that a job may take."""
         return max(0, usable(max(0, self.free_bytes), self.machine.device))
 
     def load(self, longest: int, usual: int | None = None) -> Load:
         """Return the load of rows of at most `longest` tokens, `usual` of them in most."""
         lanes = 1 if self.trains_whole else self.machine.lanes
-        states = [_state(self.model, each, lanes) for each in self.trainables]
+        states = [_state(self.model, each, lanes, self.keeps_parent) for each in self.trainables]
         state = sum((state for state, _ in states), StateBytes())
         return Load(
             state=state.with_moments(in_eight_bits=self.eight_bit_moments),
@@ -95,7 +98,7 @@ class Room:
     def memory(self, load: Load, recompute: Recompute, tokens: int) -> Memory:
         """Return the memory of micro-batches of so many tokens."""
         if self.trains_whole:
-            return whole_memory(self.model, load, tokens)
+            return expected_whole_memory(self.model, load, tokens)
         return Memory(self.base_bytes, load.state, step_memory(self.model, load, recompute, tokens))
 
     def largest_length(self, most: int) -> int:
@@ -105,11 +108,13 @@ class Room:
     def largest_batch(self, longest: int, most: int) -> int:
         """Return how many rows of this length fit at once, up to `most`. A larger batch is cut into parts."""
         load, offered = self.load(longest), possible(self.offered, self.machine.host_bytes)
-        left, on_host = self.usable_bytes - load.state.total, usable(self.machine.host_bytes, "cpu")
+        on_host = usable(self.machine.host_bytes, "cpu")
 
         def fits(rows: int) -> bool:
-            steps = (self.memory(load, each, rows * longest).step for each in offered)
-            return any(step.peak <= left and step.on_host <= on_host for step in steps)
+            found = [self.memory(load, each, rows * longest) for each in offered]
+            return any(
+                each.beside_base <= self.usable_bytes and each.step.on_host <= on_host for each in found
+            )
 
         return _largest(most, fits)
 
@@ -118,9 +123,8 @@ class Room:
             return None
         if self.trains_whole:
             usual = self.step_tokens or USUAL_TOKENS[self.model.number_bytes]
-            needed = whole_memory(self.model, load, max(usual, load.longest_row))
-            fits = needed.state.total + needed.step.peak <= self.free_bytes
-            return Measures(Recompute.NONE, usual) if fits else None
+            needed = self.memory(load, Recompute.NONE, max(usual, load.longest_row)).beside_base
+            return Measures(Recompute.NONE, usual) if needed <= self.usable_bytes else None
         try:
             free, on_host = self.free_bytes, self.machine.host_bytes
             return cheapest(self.model, load, free, self.offered, self.step_tokens, on_host)
@@ -142,9 +146,11 @@ def _known_state(model: ModelShape, options: str, lanes: int) -> tuple[StateByte
     return found, ceil(ranks_of(shapes, [adapter]) / model.layers)
 
 
-def _state(model: ModelShape, trainable: Trainable, lanes: int) -> tuple[StateBytes, int]:
+def _state(
+    model: ModelShape, trainable: Trainable, lanes: int, keeps_parent: bool = False
+) -> tuple[StateBytes, int]:
     if isinstance(trainable, FullTuning):
-        return whole_state(model), 0
+        return Whole.of(model).state(keeps_parent), 0
     return _known_state(model, trainable.model_dump_json(), lanes)
 
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from transformers import LlamaConfig, Qwen3Config
+from transformers import Gemma2Config, LlamaConfig, Qwen3Config
 
 from bench.memory.measured import measure
 from bench.memory.models import CASES, Case
@@ -41,6 +41,20 @@ def test_the_memory_of_a_step_is_what_torch_counts(case: Case) -> None:
     assert counted.peak - counted.before == pytest.approx(step.peak, rel=0.1)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("rows", [1, 4])
+def test_the_scores_of_capped_attention_are_counted(dtype: torch.dtype, rows: int) -> None:
+    """On a device without FlexAttention they are kept, and grow with the length of a row."""
+    case = Case("gemma 2", partial(Gemma2Config, **SMALL), dtype, path="portable")
+    length = 1024
+    counted = track(case, rows, length, SUPERVISED, RANK, LAYERS)
+    model = replace(case.shape, layers=LAYERS)
+    load = Load.of(model, [LoraAdapter(r=RANK)], length, "cpu")
+    load = replace(load, supervised=SUPERVISED / (rows * length))
+    step = step_memory(model, load, Recompute.NONE, rows * length)
+    assert counted.peak - counted.before == pytest.approx(step.peak, rel=0.1)
+
+
 def test_inputs_that_wait_on_the_host_leave_the_device() -> None:
     """Only the last one is still there after the forward pass. The peak drops by what the model says."""
     layers = 5
@@ -63,7 +77,7 @@ def test_inputs_that_wait_on_the_host_leave_the_device() -> None:
 
 def small(dtype: torch.dtype, portable: bool = False) -> Case:
     config = partial(Qwen3Config if portable else LlamaConfig, **SMALL)
-    return Case("small", config, dtype)
+    return Case("small", config, dtype, path="portable" if portable else "fast")
 
 
 def test_the_memory_of_a_step_is_what_a_process_takes_on_a_cpu() -> None:

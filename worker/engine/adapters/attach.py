@@ -16,16 +16,17 @@ def attach(
     spec: JobSpec,
     total_steps: int = 1,
     step_tokens: int = 0,
+    longest_row: int = 0,
     initial: InitialValues | None = None,
 ) -> Adapter:
     """Return the adapter `name` of a job, attached to the base model.
 
-    `step_tokens` is the most tokens that are computed at once. `initial` are the adapter's `initial_values`.
-    Raises JobError if the base model or the memory does not allow it.
+    `step_tokens` is the most tokens that are computed at once, and `longest_row` the most of a row. `initial`
+    are the adapter's `initial_values`. Raises JobError if the base model or the memory does not allow it.
     """
     base.refuse_unsuitable(spec.adapter)
     if isinstance(spec.adapter, LoraAdapter | AdaLoraAdapter):
         return TrainableAdapter(base, name, spec.adapter, spec.seed, total_steps, initial)
     if isinstance(spec.adapter, FullTuning):
-        return WholeModel(base, name, step_tokens, spec)
+        return WholeModel(base, name, step_tokens, longest_row, spec)
     return PeftAdapter(base, name, spec.adapter, spec.seed)

@@ -18,8 +18,12 @@ def alpha_of(module: str, adapter: LoraAdapter) -> float:
 
 def scale_of(module: str, adapter: LoraAdapter) -> float:
     """Return the factor that multiplies the product of a module's A and B."""
-    rank = rank_of(module, adapter)
-    return alpha_of(module, adapter) / (math.sqrt(rank) if adapter.use_rslora else rank)
+    return scale(alpha_of(module, adapter), rank_of(module, adapter), adapter.use_rslora)
+
+
+def scale(alpha: float, rank: int, stabilised: bool) -> float:
+    """Return alpha / r, or alpha / √r with rank stabilisation (Kalajdzievski 2023, arXiv:2312.03732)."""
+    return alpha / (math.sqrt(rank) if stabilised else rank)
 
 
 def with_redistributed_ranks(

@@ -11,7 +11,6 @@ from transformers import AutoTokenizer
 
 from core.catalog import BaseModelEntry, Compute, Precision
 from core.errors import JobError
-from core.estimates.measures import Recompute
 from core.estimates.runtime import code_bytes
 from core.estimates.shapes import Device
 from core.methods.method import MethodOptions
@@ -27,6 +26,7 @@ from worker.engine.decoders.portable import is_text_only
 from worker.engine.decoders.rounded_weight import FORMATS
 from worker.engine.device.budget import Budget
 from worker.engine.device.free_memory import free_bytes
+from worker.engine.kernels.operations import ON_CPU, operations_on
 
 GPUS_OF_HOST = Path("/proc/driver/nvidia/gpus")
 
@@ -78,6 +78,7 @@ class ResidentBase:
                 entry.quantization,
                 "fast" if fast else "portable",
                 save_in_bf16,
+                flex_attention=operations_on(device) is not ON_CPU,
             ),
             free_bytes=self._left(),  # this also frees the memory that loading took beside the weights
             number_bytes=self.dtype.itemsize,
@@ -111,11 +112,6 @@ class ResidentBase:
         """Raise JobError if the adapter cannot train on a base that is quantised or sharded like this one."""
         if (found := why_unsuitable(adapter, self.entry, self.sharded)) is not None:
             raise JobError("invalid_adapter", found.message, found.param)
-
-    @property
-    def max_step_tokens(self) -> int:
-        """The most tokens to compute at once beside no adapter. Raises JobError if no row would fit."""
-        return self.budget.measures(self.budget.usual_load, tuple(Recompute)).step_tokens
 
     @cached_property
     def joins_jobs(self) -> bool:

@@ -11,7 +11,7 @@ from core.estimates.shapes import ModelShape
 KNOWN = (
     *configuration.NEEDED,
     *configuration.EXPERTS,
-    *("num_key_value_heads", "head_dim", "tie_word_embeddings", "model_type"),
+    *("num_key_value_heads", "head_dim", "tie_word_embeddings", "model_type", "attn_logit_softcapping"),
 )
 
 
@@ -21,8 +21,9 @@ def shape_of(
     quantization: Literal["nf4", "int8"] | None,
     path: configuration.DecoderPath,
     saves_in_bf16: bool = False,
+    flex_attention: bool = False,
 ) -> ModelShape | None:
     """Return the shape, or None if the configuration is not that of a dense transformer."""
     text = config.get_text_config()
     known = {name: getattr(text, name, None) for name in KNOWN}
-    return configuration.shape_of(known, dtype.itemsize, quantization, path, saves_in_bf16)
+    return configuration.shape_of(known, dtype.itemsize, quantization, path, saves_in_bf16, flex_attention)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
 from worker.engine.batch.micro_batch import Run, Segment
+from worker.engine.device.transfer import on_device
 
 TILE = 128  # tokens: FlexAttention's own size; its kernels are slower with smaller tiles
 
@@ -39,6 +40,22 @@ def exits(segments: Sequence[Segment]) -> Tensor:
         ends |= dict.fromkeys(chain, segment.end)
     lengths = torch.tensor([segment.length for segment in segments])
     return torch.tensor(list(ends.values()), dtype=torch.int32).repeat_interleave(lengths)
+
+
+def segments_mask(segments: Sequence[Segment], window: int | None, device: torch.device) -> BlockMask:
+    """Return the mask of everything that the segments allow, within a window if it hides anything."""
+    exit_T = on_device(exits(segments), device)
+    window = narrowing(segments, window)
+    if window is None:
+        return block_mask(exit_T)
+    positions = [torch.arange(s.prefix_length, s.prefix_length + s.length) for s in segments]
+    return window_mask(exit_T, on_device(torch.cat(positions), device), window)
+
+
+def narrowing(segments: Sequence[Segment], window: int | None) -> int | None:
+    """Return the window, or None if no row is longer."""
+    longest = max(segment.prefix_length + segment.length for segment in segments)
+    return None if window is None or window >= longest else window
 
 
 def block_mask(exit_T: Tensor) -> BlockMask:

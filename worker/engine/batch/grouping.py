@@ -5,9 +5,10 @@ step, and so how the step is cut into micro-batches.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, islice, pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,8 @@ class Placed:
         return len(self.row.tokens_L) - self.common
 
 
+Filled = TypeVar("Filled")
+
 Group = list[Placed]
 """The rows of a micro-batch. Rows of one adapter stand side by side, in the order of their tokens."""
 
@@ -124,10 +127,17 @@ def groups_of(jobs: Sequence[JobRows], max_tokens: int, multiple: int = 1) -> li
     inefficient. The number of groups is a multiple of `multiple` if the rows allow it.
     """
     units = [unit for job in jobs for unit in _ordered(job, max_tokens)]
-    fewest = len(_cut(units, max_tokens))
-    fewest = -(-fewest // multiple) * multiple
-    lowest = bisect_left(range(max_tokens), True, key=lambda limit: len(_cut(units, limit)) <= fewest)
-    return _cut(units, lowest)
+    return evenly_filled(lambda limit: _cut(units, limit), max_tokens, multiple)
+
+
+def evenly_filled(fill: Callable[[int], list[Filled]], most: int, multiple: int = 1) -> list[Filled]:
+    """Return what `fill` makes with the lowest limit at which it makes as few as with the limit `most`.
+
+    `fill` fills one thing after the other up to a limit. They may be more, up to the next multiple of
+    `multiple`.
+    """
+    fewest = -(-len(fill(most)) // multiple) * multiple
+    return fill(bisect_left(range(most), True, key=lambda limit: len(fill(limit)) <= fewest))
 
 
 def _cut(units: Sequence[Group], limit: int) -> list[Group]:
@@ -161,7 +171,7 @@ def _ordered(job: JobRows, max_tokens: int) -> list[Group]:
     common = [0, *(_common(given[a].tokens_L, given[b].tokens_L) for a, b in pairwise(order))]
     placed = (
         Placed(job, given[index], length, job.first + index, _weight(job, index))
-        for index, length in zip(order, _shared(common, 0), strict=True)
+        for index, length in zip(order, _shared(common), strict=True)
     )
     return [list(islice(placed, len(unit))) for unit in units]
 
@@ -185,24 +195,36 @@ def _weight(job: JobRows, index: int) -> float:
     return job.weight if job.row_weights is None else job.weight * job.row_weights[index]
 
 
-def _shared(common: Sequence[int], depth: int) -> Iterator[int]:
-    """Yield how many tokens each row is to share with the row before it, for rows that all share `depth`.
+def _shared(common: Sequence[int]) -> list[int]:
+    """Return how many tokens each row is to share with the row before it.
 
-    `common` holds how many first tokens of each row are equal to those of the row before it. All rows of a
-    branch share the first tokens that are equal in all of them. Some of its rows may share more.
+    `common` holds how many first tokens of each row are equal to those of the row before it; 0 for the first
+    row. All rows of a branch share the first tokens that are equal in all of them. Some of its rows may share
+    more. A chain of rows may be as deep as it is long, so nothing here calls itself.
     """
-    for branch in _runs_sharing(common, depth + MIN_SHARED):
-        yield depth
-        if len(branch) > 1:
-            inner = min(branch[1:])
-            yield from islice(_shared(branch, inner), 1, None)
+    parents = _parents(common)
+    shared = [0] * len(common)
+    for index in sorted(range(1, len(common)), key=common.__getitem__):
+        outer = shared[parents[index]]
+        shared[index] = common[index] if common[index] >= outer + MIN_SHARED else outer
+    return shared
 
 
-def _runs_sharing(common: Sequence[int], least: int) -> Iterator[Sequence[int]]:
-    """Yield runs of neighbours that have at least `least` tokens in common."""
-    starts = [index for index, length in enumerate(common) if index == 0 or length < least]
-    for start, end in pairwise([*starts, len(common)]):
-        yield common[start:end]
+def _parents(common: Sequence[int]) -> list[int]:
+    """Return a tree of the rows, as the parent of each. The first row is the root.
+
+    A row has no more in common than the rows below it, which are its neighbours on both sides. Of rows with
+    equally much in common, the first is above the others.
+    """
+    parents, path = [0] * len(common), [0]
+    for index in range(1, len(common)):
+        below = index
+        while common[path[-1]] > common[index]:
+            below = path.pop()
+        parents[below] = index
+        parents[index] = path[-1]
+        path.append(index)
+    return parents
 
 
 def _common(a_L: NDArray[np.int32], b_L: NDArray[np.int32]) -> int:

@@ -7,7 +7,6 @@ on single tokens go over the whole axis. Everything that brings tokens together 
 itself: attention, and the sums over tokens in the gradients.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
@@ -15,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from worker.engine.batch.grouping import Group
+from worker.engine.batch.grouping import Group, evenly_filled, group_tokens
 from worker.engine.batch.micro_batch import TILE, MicroBatch
 
 
@@ -30,16 +29,14 @@ def joined_groups(groups: Sequence[Group], max_tokens: int) -> list[list[Group]]
     A run has at most `max_tokens` tokens, or is one longer group. It has at most one group of each job, as a
     job alone never computes two of its groups at once, and at most one of the jobs that are cut together.
     """
-    fewest = len(_filled(groups, max_tokens))
-    lowest = bisect_left(range(max_tokens), True, key=lambda limit: len(_filled(groups, limit)) <= fewest)
-    return _filled(groups, lowest)
+    return evenly_filled(lambda limit: _filled(groups, limit), max_tokens)
 
 
 def _filled(groups: Sequence[Group], limit: int) -> list[list[Group]]:
     runs: list[list[Group]] = []
     tokens = 0
     for group in groups:
-        size = whole_tiles(group[0].common + sum(placed.own for placed in group))
+        size = whole_tiles(group_tokens(group))
         tokens += size
         if not runs or tokens > limit or _cut_of(runs[-1][-1]) == _cut_of(group):
             runs.append([])

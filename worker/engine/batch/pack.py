@@ -25,6 +25,10 @@ def pack(
         yield pack_group(group, device)
 
 
+_Branch = tuple[list[Placed], int, tuple[Run, ...]]
+"""Rows that share more than so many first tokens, which stand in these runs."""
+
+
 @dataclass
 class _Axis:
     """The token axis of a micro-batch as it grows."""
@@ -109,14 +113,16 @@ def pack_group(rows: Group, device: torch.device) -> MicroBatch:
     axis = _Axis()
     for job, group in _by_job(rows):
         start = axis.length
-        _pack_trie(axis, group, 0, ())
+        _pack_trie(axis, group)
         axis.adapter_tokens[job.adapter] = slice(start, axis.length)
     return axis.micro_batch(device)
 
 
-def _pack_trie(axis: _Axis, rows: Sequence[Placed], depth: int, prefix: tuple[Run, ...]) -> None:
-    """Append rows that share their first `depth` tokens, which stand in the runs of `prefix`."""
-    for group in _branches(rows, depth):
+def _pack_trie(axis: _Axis, rows: Sequence[Placed]) -> None:
+    """Append rows, and each beginning that some of them share only once."""
+    waiting = _branches(rows, 0, ())
+    while waiting:
+        group, depth, prefix = waiting.pop()
         common = min((placed.common for placed in group[1:]), default=len(group[0].row.tokens_L))
         runs = prefix
         if common > depth:
@@ -127,19 +133,20 @@ def _pack_trie(axis: _Axis, rows: Sequence[Placed], depth: int, prefix: tuple[Ru
                 axis.supervise(placed, runs)
             else:
                 longer.append(placed)
-        _pack_trie(axis, longer, common, runs)
+        waiting += _branches(longer, common, runs)
 
 
-def _branches(rows: Sequence[Placed], depth: int) -> Iterator[list[Placed]]:
-    """Yield runs of neighbours that share tokens beyond `depth`."""
-    branch: list[Placed] = []
+def _branches(rows: Sequence[Placed], depth: int, prefix: tuple[Run, ...]) -> list[_Branch]:
+    """Return runs of neighbours that share tokens beyond `depth`, from the last to the first.
+
+    Their first `depth` tokens stand in the runs of `prefix`.
+    """
+    branches: list[_Branch] = []
     for placed in rows:
-        if branch and placed.common <= depth:
-            yield branch
-            branch = []
-        branch.append(placed)
-    if branch:
-        yield branch
+        if not branches or placed.common <= depth:
+            branches.append(([], depth, prefix))
+        branches[-1][0].append(placed)
+    return branches[::-1]
 
 
 def _by_job(rows: Sequence[Placed]) -> Iterator[tuple[JobRows, list[Placed]]]:

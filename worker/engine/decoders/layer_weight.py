@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from worker.engine.kernels.int8.weight import LARGEST
+
 BLOCK_ROWS = 64  # rows of an 8-bit weight that are dequantised at once
 
 
@@ -45,7 +47,8 @@ def dequantised(int8_NK: Tensor, absmax_N: Tensor, dtype: torch.dtype) -> Tensor
     whose factors and result have different types.
     """
     made_NK = torch.empty(int8_NK.shape, dtype=dtype, device=int8_NK.device)
-    blocks = zip(*(tensor.split(BLOCK_ROWS) for tensor in (int8_NK, absmax_N / 127, made_NK)), strict=True)
+    parts = (int8_NK, absmax_N / LARGEST, made_NK)
+    blocks = zip(*(tensor.split(BLOCK_ROWS) for tensor in parts), strict=True)
     for rows, scales, made in blocks:
         made.copy_(rows * scales[:, None])
     return made_NK

@@ -20,11 +20,10 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
 from core.estimates.kept import SAVED_KEYS
-from worker.engine.batch.block_mask import block_mask, exits, window_mask
+from worker.engine.batch.block_mask import segments_mask
 from worker.engine.batch.bundles import Bundle, bundle
 from worker.engine.batch.exchange import Lane, LaneInLayer
 from worker.engine.batch.micro_batch import Segment
-from worker.engine.device.transfer import on_device
 from worker.engine.kernels.in_c.attention import attended, gradients, probabilities
 
 
@@ -105,11 +104,7 @@ class Layout:
 
     @cached_property
     def block_mask(self) -> BlockMask:
-        exit_T = on_device(exits(self.segments), self.cos_TE.device)
-        if self.window is None or self.window >= max(s.prefix_length + s.length for s in self.segments):
-            return block_mask(exit_T)
-        positions = [torch.arange(s.prefix_length, s.prefix_length + s.length) for s in self.segments]
-        return window_mask(exit_T, on_device(torch.cat(positions), exit_T.device), self.window)
+        return segments_mask(self.segments, self.window, self.cos_TE.device)
 
 
 def segment_attention(

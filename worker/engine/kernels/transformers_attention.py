@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface
 
-from worker.engine.batch.block_mask import block_mask, exits, window_mask
+from worker.engine.batch.block_mask import narrowing, segments_mask
 from worker.engine.batch.micro_batch import Segment
-from worker.engine.device.transfer import on_device
 
 NAME = "tunery_segments"
 
@@ -54,13 +53,9 @@ class SegmentLayout:
 
     def block_mask(self, window: int | None) -> BlockMask:
         """Return the mask for the whole axis at once."""
-        if window is not None and window >= max(s.prefix_length + s.length for s in self.segments):
-            window = None
+        window = narrowing(self.segments, window)
         if window not in self._block_masks:
-            exit_T = on_device(exits(self.segments), self.positions_T.device)
-            self._block_masks[window] = (
-                block_mask(exit_T) if window is None else window_mask(exit_T, self.positions_T, window)
-            )
+            self._block_masks[window] = segments_mask(self.segments, window, self.positions_T.device)
         return self._block_masks[window]
 
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.errors import JobError
-from worker.engine.adapters.adapter import Adapter
 from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.joining import filled_up, supervised_runs
 from worker.engine.batch.micro_batch import MicroBatch
@@ -281,15 +280,6 @@ def row_losses(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> N
     trainee.adapter.parameters.refresh()
     nll_X, _, tokens_X = row_sums(context, [trainee.adapter], [JobRows(trainee.adapter.name, rows, 1.0)])
     return (nll_X / tokens_X).numpy()
-
-
-def evaluate(context: PassContext, adapter: Adapter, rows: Sequence[Row]) -> Evaluation:
-    """Return loss and accuracy of `adapter` on `rows`, without training.
-
-    Raises Abandoned as `run_pass` does.
-    """
-    adapter.parameters.refresh()
-    return _mean(row_sums(context, [adapter], [JobRows(adapter.name, rows, 1.0)]))
 
 
 def _mean(sums_3X: Tensor) -> Evaluation:

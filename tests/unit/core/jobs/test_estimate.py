@@ -14,12 +14,16 @@ from core.estimates.job.report import DeviceEstimate, Estimate
 from core.estimates.job.rows import Rows
 from core.jobs.estimate import estimate
 from core.jobs.facts import Facts
+from core.jobs.lineage import Ancestor
 from core.jobs.spec import JobSpec, TrainingOptions
 from core.methods.low_rank import LoraAdapter
 from core.methods.registry import AdapterOptions
 from core.methods.vectors import Ia3Adapter
 from core.methods.whole import FullTuning
+from core.objectives.dpo import Dpo
 from core.objectives.hyperparameters import Hyperparameters
+from core.objectives.registry import AnyObjective
+from core.objectives.supervised import Supervised
 
 LLAMA_8B = {
     "model_type": "llama",
@@ -45,6 +49,8 @@ def estimated(
     configuration: dict[str, Any] | None = LLAMA_8B,
     precision: Any = "none",
     eval_steps: int | None = None,
+    objective: AnyObjective = Supervised(),
+    lineage: list[Ancestor] | None = None,
     **facts: Any,
 ) -> Estimate:
     spec = JobSpec(
@@ -53,6 +59,8 @@ def estimated(
         hyperparameters=Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0),
         adapter=adapter,
         training=TrainingOptions(max_length=8192, quantization=precision, eval_steps=eval_steps),
+        objective=objective,
+        lineage=lineage or [],
     )
     known = Facts(ENTRY.in_precision(precision), ENTRY, configuration, rows, **facts)
     return estimate(spec, known, machines, with_options=True)
@@ -122,6 +130,22 @@ def test_a_device_on_which_no_change_alone_helps_does_not_say_that_nothing_helps
     (change,) = on(estimated(FullTuning(), machines=[small]), "this-machine").changes
     assert change.param == "model"
     assert "several changes together: no other change alone" in change.message
+
+
+def test_the_parent_of_a_whole_model_is_counted_where_it_is_the_reference() -> None:
+    """Two copies in fp32: the parent's weights, and the job's own while the reference computes."""
+    parent = [Ancestor(model="ft:llama-8b", sha256="0" * 64)]
+    huge = replace(HERE, memory_bytes=10**12)
+
+    def held(objective: AnyObjective, lineage: list[Ancestor]) -> int:
+        found = estimated(FullTuning(), [huge], objective=objective, lineage=lineage)
+        memory = on(found, "this-machine").memory
+        assert memory is not None
+        return memory.adapter_bytes
+
+    alone = held(Dpo(), [])
+    assert held(Dpo(), parent) == alone + 8 * 8_030_261_248
+    assert held(Supervised(), parent) == alone
 
 
 def test_rows_that_are_too_long_are_told_which_length_fits() -> None:

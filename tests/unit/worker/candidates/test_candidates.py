@@ -18,14 +18,14 @@ from core.storage.artifacts import POSITION_NAME, STATE_NAME, DamagedArtifact
 from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.engine.training import MAX_TOKENS, make_spec, make_trainee, train
+from tests.fixtures.engine.training import MAX_TOKENS, evaluate, make_spec, make_trainee, train
 from worker.candidates.candidates import Candidates
 from worker.data.reader import JobData
 from worker.devices import process_group as process_groups
 from worker.devices.process_group import ProcessGroup
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate, measure, validate
+from worker.engine.step.loop import measure, validate
 from worker.engine.step.trainee import NonFiniteLoss, Trainee
 from worker.report.reporter import JobEvent, Reporter
 from worker.report.training_record import TrainingRecord

@@ -47,7 +47,6 @@ def group_on(slot: ModelSlot, max_step_tokens: int | None = None) -> ProcessGrou
 def test_with_plenty_of_memory_a_step_takes_the_usual_tokens(slot: ModelSlot, rows: RowStore) -> None:
     group = group_on(slot)
     usual = USUAL_TOKENS[slot.base.dtype.itemsize]
-    assert slot.base.max_step_tokens == usual
     group.join("job", SPEC, rows, {})
     assert group.measures == Measures(Recompute.NONE, usual)
     assert group.planned is not None

@@ -19,12 +19,12 @@ from core.objectives.dpo import Dpo
 from core.storage.object_store import ObjectStore
 from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.engine.training import make_spec, make_trainee
+from tests.fixtures.engine.training import evaluate, make_spec, make_trainee
 from worker.devices import orders
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step import loop
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import Validation, evaluate, train_round, validate, validate_together
+from worker.engine.step.loop import Validation, train_round, validate, validate_together
 from worker.engine.step.trainee import Trainee
 from worker.report.evaluation import Evaluator
 from worker.report.training_record import TrainingRecord

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import JobError
-from core.estimates.adapters import FP32, StateBytes
-from core.estimates.workspace import CHUNK_TOKENS
+from core.estimates.plan import usable
+from core.estimates.shapes import Load
+from core.estimates.whole import Whole, whole_memory, whole_workspace
 from core.jobs.spec import JobSpec
 from worker.engine.adapters.modules.own_decoder import WithOwnDecoder, own_decoder
 from worker.engine.adapters.refusals import refuse_other_adapter
@@ -20,10 +21,8 @@ from worker.engine.decoders.head import Head
 from worker.engine.decoders.portable import body_of
 from worker.engine.device.free_memory import free_bytes
 from worker.engine.parameters.flat_views import flat_views
-from worker.objectives.choose import objective_of
 
-TRIAL_TOKENS = 64  # the length of the row whose activations are measured
-LOGIT_BYTES = 3 * 4  # fp32, for each token of a chunk and word: logits, log-probabilities and their gradient
+TRIAL_TOKENS = 64  # the length of the shorter row whose activations are measured
 MAX_FILE = "5GB"
 GB = 1e9
 
@@ -35,8 +34,10 @@ class WholeModel(WithOwnDecoder):
     stay the base's own: no gradient reaches them. Tied weights stay tied.
     """
 
-    def __init__(self, base: ResidentBase, name: str, step_tokens: int, spec: JobSpec) -> None:
-        """Copy the weights. `step_tokens` is the most tokens of a micro-batch.
+    def __init__(
+        self, base: ResidentBase, name: str, step_tokens: int, longest_row: int, spec: JobSpec
+    ) -> None:
+        """Copy the weights. `step_tokens` and `longest_row` are the most tokens of a micro-batch and a row.
 
         Raises JobError if the training does not fit into memory.
         """
@@ -47,47 +48,54 @@ class WholeModel(WithOwnDecoder):
         trained = {each: nn.Parameter(each.data) for each in text.values()}
         self._model = _copy_with(base.model, trained)
         self._decoder = own_decoder(base, self._model, Head.of(self._model))
-        self._refuse_without_memory(step_tokens, spec)
+        self._refuse_without_memory(step_tokens, longest_row, spec)
         own = {each: trained[parameter] for each, parameter in text.items()}
         self.parameters = flat_views(self._model, own, base.dtype)
 
-    def _refuse_without_memory(self, step_tokens: int, spec: JobSpec) -> None:
-        """Raise JobError if the training needs more memory than is free."""
-        needed, free = self._needed_bytes(step_tokens, spec), free_bytes(self._base.device)
-        if needed > free:
+    def _refuse_without_memory(self, step_tokens: int, longest_row: int, spec: JobSpec) -> None:
+        """Raise JobError if the training needs more memory than it may take."""
+        needed = self._needed_bytes(step_tokens, longest_row, spec)
+        left = usable(free_bytes(self._base.device), self._base.budget.device)
+        if needed > left:
             raise JobError(
                 "out_of_memory",
                 f"Full fine-tuning of {self._base.entry.id} takes {needed / GB:.1f} GB of memory beside the "
-                f"base model, and this worker has {free / GB:.1f} GB left. Train LoRA instead, or a smaller "
-                "model.",
+                f"base model, but only {left / GB:.1f} GB can be used on this worker. Train LoRA instead, or "
+                "a smaller model.",
                 "adapter.type",
             )
 
-    def _needed_bytes(self, step_tokens: int, spec: JobSpec) -> int:
-        """Return the bytes of weights, gradients and moments, and of a step or a saved copy beside them.
+    def _needed_bytes(self, step_tokens: int, longest_row: int, spec: JobSpec) -> int:
+        """Return the bytes of weights, gradients and moments, with the larger of a step and a saved copy.
 
-        While the reference computes with the parent's weights, the job's own wait in a copy, both in fp32.
-
-        A step and a saved copy never exist together, so the larger of the two counts. A step takes
-        activations, which are extrapolated from those of a few tokens, and the logits of a chunk.
+        A step and a saved copy never exist together. A step takes activations, extrapolated from those of a
+        few tokens, and the logits of a chunk. A job whose reference is its parent also holds two fp32 copies:
+        the parent's weights, and its own while the reference computes.
         """
-        trained = [each for each in self._model.parameters() if each.requires_grad]
-        copies = sum(each.nbytes for each in trained if each.dtype != torch.float32)
-        numbers = sum(each.numel() for each in trained)
-        head_VD = self._decoder.head_VD
-        # Twice the head: the gradients of two chunks exist at the same time
-        head = CHUNK_TOKENS * len(head_VD) * LOGIT_BYTES + 2 * head_VD.nbytes
-        activations = step_tokens * self._kept_bytes() // TRIAL_TOKENS
-        on_cpu = self._base.device.type == "cpu"
-        saved = numbers * self._base.source_dtype.itemsize if on_cpu else 0
-        parent = 2 * numbers * FP32 if _keeps_parent(spec) else 0
-        own = StateBytes(adapter=FP32 * numbers, gradients=FP32 * numbers, moments=2 * FP32 * numbers)
-        own = own.with_moments(in_eight_bits=spec.training.has_eight_bit_moments)
-        state = own.total + copies + parent
-        return state + max(activations + head, saved)
+        numbers = sum(each.numel() for each in self._model.parameters() if each.requires_grad)
+        V, D = self._decoder.head_VD.shape
+        whole = Whole(numbers, D, V, self._base.dtype.itemsize, self._base.source_dtype.itemsize)
+        state = whole.state(spec.keeps_parent)
+        state = state.with_moments(in_eight_bits=spec.training.has_eight_bit_moments)
+        budget = self._base.budget
+        load = Load(state, longest_row, budget.device)
+        workspace = whole_workspace(budget.model, load, step_tokens) if budget.model else 0.0
+        kept = self._kept_bytes(step_tokens, longest_row)
+        return whole_memory(whole, load, step_tokens, [kept], workspace).beside_base
 
-    def _kept_bytes(self) -> int:
-        """Return the bytes, without weights, that autograd keeps for the backward pass of TRIAL_TOKENS."""
+    def _kept_bytes(self, step_tokens: int, longest_row: int) -> float:
+        """Return the bytes that autograd keeps of a micro-batch, from what it keeps of two short rows.
+
+        They grow with the tokens. If scores are kept, they also grow with the square of a row's length, so a
+        row of L tokens keeps a L + c L².
+        """
+        n = TRIAL_TOKENS
+        short, twice = self._kept_of_row(n), self._kept_of_row(2 * n)
+        squares = max(0, twice - 2 * short) / (2 * n * n)
+        return step_tokens * (short / n + squares * (longest_row - n))
+
+    def _kept_of_row(self, tokens: int) -> int:
+        """Return the bytes, without weights, that autograd keeps for the backward pass of one row."""
         weights = {each.untyped_storage().data_ptr() for each in self._model.parameters()}
         kept: dict[int, int] = {}
 
@@ -97,7 +105,7 @@ class WholeModel(WithOwnDecoder):
                 kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        row = trial_row(self.name, TRIAL_TOKENS, self._base.device)
+        row = trial_row(self.name, tokens, self._base.device)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             self._decoder.hidden(row, {self.name: {}})
         return sum(kept.values())
@@ -149,9 +157,3 @@ def _copy_with(model: nn.Module, replacements: Mapping[nn.Parameter, nn.Paramete
     """
     kept = {id(each): replacements.get(each, each) for each in model.parameters()}
     return copy.deepcopy(model, kept)
-
-
-def _keeps_parent(spec: JobSpec) -> bool:
-    """Return whether the model that the job continues from is the reference of its objective."""
-    objective = objective_of(spec)
-    return bool(spec.lineage) and objective is not None and objective.needs_reference

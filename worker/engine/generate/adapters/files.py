@@ -1,6 +1,5 @@
 """Loads adapters for the sampler from PEFT's two files, or a whole model from transformers' files."""
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -16,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from core.storage.artifacts import WEIGHTS_NAME
 from worker.engine.adapters.dora import DoraLayer
 from worker.engine.adapters.modules.own_tree import tree_with_own_config
+from worker.engine.adapters.sizes import scale
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.decoders.fast import Decoder
 from worker.engine.generate.adapters.check import (
@@ -117,24 +117,24 @@ def _part(
             f"The adapter's factors of {module} have the shapes {list(A_RK.shape)} and {list(B_NR.shape)}, "
             f"which do not fit the base model's [{outputs}, {inputs}]."
         )
-    scale = scale_of(module, len(A_RK), config)
+    factor = scale_in(config, module, len(A_RK))
     magnitude_N = tensors.get("lora_magnitude_vector")
     if (magnitude_N is not None) != bool(config.get("use_dora")):
         raise AdapterRefused(f"The adapter's DoRA magnitudes of {module} are missing or not declared.")
     if magnitude_N is None:
-        return PlainPart(columns, A_RK, B_NR, scale)
+        return PlainPart(columns, A_RK, B_NR, factor)
     if magnitude_N.numel() != outputs:
         raise AdapterRefused(f"The adapter's magnitudes of {module} do not fit the base model.")
-    layer = DoraLayer.of(base.model.get_submodule(module), scale)
+    layer = DoraLayer.of(base.model.get_submodule(module), factor)
     norms_N = layer.norms(A_RK.float(), B_NR.float())
-    return PlainPart(columns, A_RK, B_NR, scale, magnitude_N.float().flatten() / norms_N - 1)
+    return PlainPart(columns, A_RK, B_NR, factor, magnitude_N.float().flatten() / norms_N - 1)
 
 
-def scale_of(module: str, rank: int, config: Mapping[str, Any]) -> float:
-    """Return alpha / r, or alpha / √r with rank stabilisation (Kalajdzievski 2023, arXiv:2312.03732)."""
+def scale_in(config: Mapping[str, Any], module: str, rank: int) -> float:
+    """Return the factor that PEFT's configuration gives to the product of a module's A and B."""
     pattern = config.get("alpha_pattern") or {}
     alpha = pattern.get(get_pattern_key(pattern.keys(), module), config.get("lora_alpha", 8))
-    return float(alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank)
+    return scale(alpha, rank, bool(config.get("use_rslora")))
 
 
 def _load_by_peft(base: ResidentBase, folder: Path) -> Any:

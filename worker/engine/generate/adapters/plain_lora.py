@@ -15,7 +15,7 @@ from worker.engine.generate.adapters.check import (
     read_tensors,
     special_option,
 )
-from worker.engine.generate.adapters.files import scale_of
+from worker.engine.generate.adapters.files import scale_in
 
 
 @dataclass(frozen=True)
@@ -49,5 +49,5 @@ def read_plain_lora(folder: Path, *, transposed: bool = False) -> Mapping[str, S
         if pair.keys() != {"lora_A", "lora_B"}:
             raise AdapterRefused(f"it has only one of the two factors of {module}")
         A_RK, B_NR = pair["lora_A"], pair["lora_B"]
-        layers[module] = ScaledFactors(A_RK, B_NR, scale_of(module, len(A_RK), config))
+        layers[module] = ScaledFactors(A_RK, B_NR, scale_in(config, module, len(A_RK)))
     return layers

@@ -59,7 +59,7 @@ class Schedule:
             if budget <= 0 or len(self.running) >= self._max_running:
                 break
             found = self._find_beginning(one)
-            if found is None or (len(found) < len(one.names) and one.names[len(found)] in in_work):
+            if len(found) < len(one.names) and one.names[len(found)] in in_work:
                 continue  # another one computes the same beginning now
             blocks = _blocks_for(len(one.tokens) + 1) - sum(not self._pool.is_kept(block) for block in found)
             if blocks > self._pool.available:

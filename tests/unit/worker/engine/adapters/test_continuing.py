@@ -16,14 +16,14 @@ from tests.fixtures.engine.architectures import FAST, TINY
 from tests.fixtures.engine.methods import CASES, METHODS, move
 from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.engine.training import IN_A_PIECE, MAX_TOKENS, make_spec, train
+from tests.fixtures.engine.training import IN_A_PIECE, MAX_TOKENS, evaluate, make_spec, train
 from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.published import first_values, read_published
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.start.initial_values import initial_values
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate, train_round
+from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import Trainee
 from worker.rows import Row
 

@@ -15,6 +15,7 @@ from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import (
     MAX_TOKENS,
     assert_a_step_is_peft_s,
+    evaluate,
     make_spec,
     make_trainee,
     train,
@@ -29,7 +30,6 @@ from worker.engine.base.quantisation import (
 )
 from worker.engine.decoders.layer_weight import weight_of
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate
 from worker.engine.step.trainee import Trainee
 
 pytestmark = pytest.mark.slow

@@ -8,12 +8,12 @@ import torch
 from core.jobs.spec import Hyperparameters, TrainingOptions
 from core.methods.low_rank import LoraAdapter
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.engine.training import MAX_TOKENS, make_spec, make_trainee, peft_loss, peft_twin
+from tests.fixtures.engine.training import MAX_TOKENS, evaluate, make_spec, make_trainee, peft_loss, peft_twin
 from worker.engine.adapters.dynamic_rank import measured_ranks
 from worker.engine.adapters.saving import PEFT_NAME
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate, train_round
+from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import StepResult, Trainee
 
 pytestmark = pytest.mark.slow

@@ -31,13 +31,21 @@ from tests.fixtures.engine.methods import (
 )
 from tests.fixtures.engine.objectives import assert_a_round_gives, by_the_paper, rows_of
 from tests.fixtures.engine.rows import make_rows, shared_rows
-from tests.fixtures.engine.training import IN_A_PIECE, MAX_TOKENS, make_spec, make_trainee, peft_loss, train
+from tests.fixtures.engine.training import (
+    IN_A_PIECE,
+    MAX_TOKENS,
+    evaluate,
+    make_spec,
+    make_trainee,
+    peft_loss,
+    train,
+)
 from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.kernels.transformers_attention import NAME
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate, train_round
+from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import StepResult, Trainee
 
 QUICK = ("loha", "prefix_tuning")  # `make test-quick` leaves the others out

@@ -13,6 +13,7 @@ from core.methods.low_rank import AdaLoraAdapter
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import (
     MAX_TOKENS,
+    evaluate,
     make_spec,
     make_trainee,
     peft_loss,
@@ -21,7 +22,7 @@ from tests.fixtures.engine.training import (
 )
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate, train_round
+from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import StepResult, Trainee
 
 pytestmark = pytest.mark.slow

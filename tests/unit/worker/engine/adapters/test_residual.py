@@ -12,13 +12,12 @@ from core.errors import JobError
 from core.jobs.spec import LoraAdapter
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.engine.training import MAX_TOKENS, make_spec, make_trainee, peft_loss, train
+from tests.fixtures.engine.training import MAX_TOKENS, evaluate, make_spec, make_trainee, peft_loss, train
 from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.lora_config import lora_config
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate
 
 INITS = ["pissa", "pissa_niter_4", "olora"]
 

@@ -10,19 +10,23 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Trainer
 
 from core.errors import JobError
+from core.estimates.plan import SPARE
+from core.estimates.shapes import Load
+from core.estimates.whole import Whole, expected_whole_memory
+from core.jobs.lineage import Ancestor
 from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
 from core.methods.whole import FullTuning
 from core.objectives.dpo import Dpo
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.rows import make_rows, shared_rows
-from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss, train
+from tests.fixtures.engine.training import MAX_TOKENS, evaluate, make_spec, peft_loss, train
 from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.modules import whole_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate, train_round
+from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.rows import Row
 
@@ -193,30 +197,57 @@ def test_dpo_s_reference_is_the_base_model_as_it_was(base: ResidentBase) -> None
     assert abs(second.metrics["rewards/chosen"]) > 1e-3
 
 
+def needed_bytes(adapter: Any, step_tokens: int, longest_row: int = 64, **changes: Any) -> int:
+    needed: int = adapter._needed_bytes(step_tokens, longest_row, spec_of(**changes))
+    return needed
+
+
 def test_a_job_that_does_not_fit_is_refused_with_both_numbers_and_a_way_out(
     base: ResidentBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = sum(each.numel() for each in base.model.parameters())
-    adapter: Any = attach(base, "job", spec_of(), step_tokens=1000)
-    needed = adapter._needed_bytes(1000, spec_of())
+    adapter = attach(base, "job", spec_of(), step_tokens=1000, longest_row=64)
+    needed = needed_bytes(adapter, 1000)
     assert needed > 16 * numbers
-    in_eight_bits = spec_of(training=TrainingOptions(optimizer="adamw_8bit"))
-    spared = needed - adapter._needed_bytes(1000, in_eight_bits)
-    assert spared == pytest.approx((6 - 8 / 256) * numbers, abs=16)
-    monkeypatch.setattr(whole_model, "free_bytes", lambda _: needed)
-    attach(base, "job", spec_of(), step_tokens=1000)
+    in_eight_bits = needed_bytes(adapter, 1000, training=TrainingOptions(optimizer="adamw_8bit"))
+    assert needed - in_eight_bits == pytest.approx((6 - 8 / 256) * numbers, abs=16)
+    free = round(needed / (1 - SPARE["cpu"])) + 1
+    monkeypatch.setattr(whole_model, "free_bytes", lambda _: free)
+    attach(base, "job", spec_of(), step_tokens=1000, longest_row=64)
     monkeypatch.setattr(whole_model, "GB", 1e6)  # in GB, a tiny model's numbers would be shown as 0.0
     with pytest.raises(JobError) as raised:
-        attach(base, "job", spec_of(), step_tokens=1100)
+        attach(base, "job", spec_of(), step_tokens=1100, longest_row=64)
     assert (raised.value.code, raised.value.param) == ("out_of_memory", "adapter.type")
-    assert f"has {needed / 1e6:.1f} GB left" in raised.value.message
+    assert f"only {needed / 1e6:.1f} GB can be used" in raised.value.message
     assert "LoRA" in raised.value.message
 
 
-def test_activations_are_computed_from_those_that_autograd_keeps(base: ResidentBase) -> None:
-    """The kept bytes are proportional to the tokens, so a few tokens are enough to measure."""
-    adapter: Any = attach(base, "job", spec_of())
-    few = adapter._kept_bytes()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(whole_model, "TRIAL_TOKENS", 8 * whole_model.TRIAL_TOKENS)
-        assert adapter._kept_bytes() == pytest.approx(8 * few, rel=0.1)
+@pytest.mark.parametrize("tokens", [256, 2048])
+def test_the_estimate_of_a_job_says_what_its_trainer_says(base: ResidentBase, tokens: int) -> None:
+    shape = base.budget.model
+    assert shape is not None
+    adapter = attach(base, "job", spec_of())
+    parent = [Ancestor(model="tiny", sha256="0" * 64)]
+    for keeps_parent, changes in ((False, {}), (True, {"objective": Dpo(), "lineage": parent})):
+        load = Load(Whole.of(shape).state(keeps_parent), 128, "cpu")
+        expected = expected_whole_memory(shape, load, tokens).beside_base
+        assert needed_bytes(adapter, tokens, 128, **changes) == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "keeps_scores"),
+    [
+        ("granite, scaled logits", False),
+        ("gemma 2, capped scores and logits", True),
+        ("gpt-oss, sinks and experts", True),
+    ],
+)
+def test_activations_are_computed_from_those_that_autograd_keeps_of_short_rows(
+    tmp_path: Path, name: str, keeps_scores: bool
+) -> None:
+    """They are proportional to the tokens, and where scores are kept they also grow with a row's length."""
+    save_model(PORTABLE[name](), tmp_path)
+    adapter: Any = attach(load(tmp_path), "job", spec_of())
+    of_one_row = adapter._kept_bytes(512, 512)
+    assert of_one_row == pytest.approx(adapter._kept_of_row(512), rel=0.1)
+    assert (of_one_row > 1.5 * adapter._kept_bytes(512, 64)) == keeps_scores

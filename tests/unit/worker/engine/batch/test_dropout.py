@@ -21,6 +21,7 @@ from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import (
     MAX_TOKENS,
     assert_a_step_is_peft_s,
+    evaluate,
     make_spec,
     make_trainee,
     randomize,
@@ -33,7 +34,7 @@ from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.lanes import Lanes
 from worker.engine.step import passes
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate, validate
+from worker.engine.step.loop import validate
 from worker.engine.step.trainee import Trainee
 
 pytestmark = pytest.mark.slow

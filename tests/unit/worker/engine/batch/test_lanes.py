@@ -13,12 +13,12 @@ from core.jobs.spec import JobSpec, LoraAdapter
 from core.objectives.dpo import Dpo
 from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.rows import make_rows, shared_rows, with_beginning
-from tests.fixtures.engine.training import make_spec, make_trainee, train
+from tests.fixtures.engine.training import evaluate, make_spec, make_trainee, train
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.batch.lanes import Lanes
 from worker.engine.kernels import attention
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate, train_round
+from worker.engine.step.loop import train_round
 from worker.rows import Row
 
 pytestmark = pytest.mark.slow

@@ -113,6 +113,18 @@ def test_an_answer_that_begins_another_one_is_learnt_although_it_comes_later() -
     assert len(batch.tokens_T) <= 100 + sum(map(len, answers))
 
 
+def test_a_long_chain_of_rows_within_each_other_is_computed_once() -> None:
+    """A file with a row for each turn of one long conversation has as many levels as rows."""
+    turns = 1_200
+    conversation = np.random.default_rng(0).integers(0, 300, turns * MIN_SHARED).astype(np.int32)
+    ends = range(MIN_SHARED, len(conversation) + 1, MIN_SHARED)
+    rows = [Row(line, conversation[:end], np.arange(end) == end - 1) for line, end in enumerate(ends)]
+    (batch,) = pack([JobRows("job", rows, 1.0)], len(conversation))
+    assert batch.tokens_T.tolist() == conversation.tolist()
+    assert batch.supervised_S.tolist() == [end - 2 for end in ends]
+    assert batch.segments[-1].prefix_length == len(conversation) - MIN_SHARED
+
+
 def test_micro_batches_are_as_few_as_possible_and_of_like_size() -> None:
     rows = make_rows(40, 0)
     longest = max(len(row.tokens_L) for row in rows)

@@ -18,6 +18,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedCon
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY, tiny_config
+from tests.fixtures.engine.training import evaluate
 from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
@@ -29,7 +30,6 @@ from worker.engine.decoders.portable import row_axes
 from worker.engine.kernels import transformers_attention
 from worker.engine.kernels.transformers_attention import NAME, SegmentLayout, attend, attending_in
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate
 from worker.rows import Row
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from core.jobs.spec import LoraAdapter
 from core.methods.low_rank import CordaConfig
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss, train
+from tests.fixtures.engine.training import MAX_TOKENS, evaluate, make_spec, peft_loss, train
 from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
@@ -25,7 +25,6 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.start import corda, observed
 from worker.engine.start.initial_values import initial_values
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee, parameters_in
 from worker.rows import Row

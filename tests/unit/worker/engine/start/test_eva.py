@@ -20,7 +20,7 @@ from core.storage.artifacts import WEIGHTS_NAME
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss, train
+from tests.fixtures.engine.training import MAX_TOKENS, evaluate, make_spec, peft_loss, train
 from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
@@ -33,7 +33,6 @@ from worker.engine.start.eva import distribute_ranks
 from worker.engine.start.initial_values import initial_values
 from worker.engine.start.observed import first_rows, observe, sources_of
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee, order_of, parameters_in
 from worker.row_store import store_rows

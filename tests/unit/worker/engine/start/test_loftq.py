@@ -18,7 +18,7 @@ from core.errors import JobError
 from core.jobs.spec import LoraAdapter
 from tests.fixtures.engine.architectures import FAST, TINY
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.engine.training import MAX_TOKENS, make_spec, peft_loss
+from tests.fixtures.engine.training import MAX_TOKENS, evaluate, make_spec, peft_loss
 from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
@@ -29,7 +29,7 @@ from worker.engine.decoders.layer_weight import weight_of
 from worker.engine.start.initial_values import initial_values
 from worker.engine.start.loftq import nearest
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate, train_round
+from worker.engine.step.loop import train_round
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import StepResult, Trainee
 

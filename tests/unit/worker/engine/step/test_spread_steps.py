@@ -21,10 +21,10 @@ from core.storage.artifacts import WEIGHTS_NAME
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.objectives import rows_of
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.engine.training import make_spec, make_trainee, randomize
+from tests.fixtures.engine.training import evaluate, make_spec, make_trainee, randomize
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate, train_round, validate
+from worker.engine.step.loop import train_round, validate
 from worker.engine.step.trainee import StepResult, Trainee
 
 MAX_TOKENS = 64

@@ -16,6 +16,7 @@ from core.storage.artifacts import WEIGHTS_NAME
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import (
     MAX_TOKENS,
+    evaluate,
     gradient_of_a_step,
     make_spec,
     make_trainee,
@@ -28,7 +29,7 @@ from tests.fixtures.engine.training import (
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
-from worker.engine.step.loop import evaluate, train_round
+from worker.engine.step.loop import train_round
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee
 from worker.rows import Row
