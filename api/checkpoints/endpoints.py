@@ -97,7 +97,8 @@ def delete_permission(
 ) -> PermissionDeleted:
     """Withdraw a permission. The project that had it does not see the model or checkpoint any more.
 
-    Jobs and compositions that were created before still use the model.
+    If it was a model, jobs and compositions that were created before still use it, as long as its owner keeps
+    it.
     """
 
     def delete() -> PermissionDeleted:
