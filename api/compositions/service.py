@@ -8,7 +8,7 @@ from api.compositions import queries
 from api.compositions.parts import parts_of
 from api.compositions.queries import KIND, CompositionRow
 from api.files import queries as files
-from api.files.service import no_such_file
+from api.files.service import names_no_file
 from api.http.paging import check_cursor
 from core.access.quotas import Quotas, check_room
 from core.catalog import Catalog
@@ -101,7 +101,7 @@ def _check_files(session: Session, project_id: str, search: WeightSearch) -> Non
         param = f"search.files.{place}"
         file = files.find_for_job(session, project_id, file_id)
         if file is None:
-            raise no_such_file(file_id, param)
+            raise names_no_file(file_id, param)
         if file.purpose != PURPOSE or (file.kind or "chat") != "chat":
             raise InvalidRequest(
                 f"The file {file_id} holds no chat rows. Upload one with the purpose '{PURPOSE}', "

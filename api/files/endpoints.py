@@ -22,9 +22,9 @@ from api.dependencies import (
     Transaction,
     UploadThreads,
 )
-from api.files import result_text, service
+from api.files import queries, result_text, service
 from api.files.intake import ReceivedFile
-from api.files.registration import kept_if_registered
+from api.files.registration import file_kept_if_registered
 from api.files.schemas import UPLOAD_BODY, FileDeleted, FileObject
 from api.files.upload import Upload
 from api.http import downloads
@@ -34,7 +34,7 @@ from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After
 from api.schemas import Page
 from core.access import audit
-from core.access.idempotency import Attempt, once
+from core.access.idempotency import RETRY_WINDOW, Attempt, has_used_key, once
 from core.access.quotas import check_store
 from core.errors import (
     BeyondTheEnd,
@@ -79,11 +79,10 @@ async def upload_file(
         max_file_bytes=settings.max_file_bytes,
         max_row_bytes=settings.max_row_bytes,
     )
-    if not attempt.may_be_repetition:  # the first attempt's file may have filled the quota
-        async with turn():
-            await to_thread.run_sync(
-                _refuse_what_cannot_fit, sessions, caller, upload.announced_bytes, limiter=threads
-            )
+    async with turn():
+        await to_thread.run_sync(
+            _refuse_what_cannot_fit, sessions, caller, attempt, upload.announced_bytes, limiter=threads
+        )
     received = await receive(request.stream(), upload, threads)
     reached("upload.stored")
     async with turn():
@@ -92,9 +91,25 @@ async def upload_file(
         )
 
 
-def _refuse_what_cannot_fit(sessions: sessionmaker[Session], caller: Caller, announced_bytes: int) -> None:
+def _refuse_what_cannot_fit(
+    sessions: sessionmaker[Session], caller: Caller, attempt: Attempt, announced_bytes: int
+) -> None:
+    """Raise QuotaExceeded before the bytes arrive, unless an earlier attempt may have taken the room."""
     with sessions.begin() as session:
-        check_store(session, caller.project_id, caller.quotas.stored_bytes, announced_bytes)
+        try:
+            check_store(session, caller.project_id, caller.quotas.stored_bytes, announced_bytes)
+        except QuotaExceeded:
+            if not _may_be_stored(session, attempt, announced_bytes):
+                raise
+
+
+def _may_be_stored(session: Session, attempt: Attempt, announced_bytes: int) -> bool:
+    """Return whether an earlier attempt may have stored the file, as far as is known before its bytes."""
+    if attempt.idempotency_key is not None:
+        return has_used_key(session, attempt)
+    if attempt.retry_count == 0:
+        return False
+    return queries.has_new_file(session, attempt.actor.project_id, RETRY_WINDOW, announced_bytes)
 
 
 def _register(
@@ -106,7 +121,7 @@ def _register(
 ) -> FileObject:
     """Register the file in a transaction. No session was open while the bytes arrived."""
     asked = json.dumps([received.filename, received.purpose, received.sha256, received.lifetime])
-    with kept_if_registered(sessions, store, received) as registered:
+    with file_kept_if_registered(sessions, store, received) as registered:
         with sessions.begin() as session:
 
             def register() -> dict[str, Any]:

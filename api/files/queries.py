@@ -1,5 +1,7 @@
 """Reads of files. Each takes the project."""
 
+from datetime import timedelta
+
 from sqlalchemy import BindParameter, Select, Text, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
@@ -47,6 +49,12 @@ def page(
         size=bytes_of(File.lineage),
     )
     return [file for (file,) in rows], has_more
+
+
+def has_new_file(session: Session, project_id: str, window: timedelta, least_bytes: int) -> bool:
+    """Return whether the project has a file that was made within `window` and has at least so many bytes."""
+    new = _present(project_id).where(File.created_at > func.now() - window, File.bytes >= least_bytes)
+    return session.scalars(new.limit(1)).first() is not None
 
 
 def unfinished_job_with(session: Session, project_id: str, file_id: str) -> str | None:

@@ -73,7 +73,7 @@ def delete(session: Session, project_id: str, file_id: str) -> None:
     tasks.delete_all(session, Task.file_id == file_id)
 
 
-def no_such_file(file_id: str, param: str) -> InvalidRequest:
+def names_no_file(file_id: str, param: str) -> InvalidRequest:
     """Return the error for a file that a request names, and that the project does not have."""
     return InvalidRequest(f"No such File object: {file_id[:128]}", code="invalid_file_id", param=param)
 

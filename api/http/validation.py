@@ -21,6 +21,7 @@ Names = Mapping[str, Mapping[str, str]]  # the hints of OTHER_NAMES
 
 MAX_FINDINGS = 100  # further findings are not explained: a large body may have any number of faults
 MAX_NAMED_OTHERS = 8
+EXACT_UP_TO = 2**53  # the schema holds bounds as floats, which may leave out larger whole numbers
 
 
 async def answer_validation_error(request: Request, error: Exception) -> JSONResponse:
@@ -241,9 +242,9 @@ def words(schema: Schema, components: Schema) -> str:
 def _range(schema: Schema) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and high is not None:
-        return f" from {low:.10g} to {high:.10g}" if low != high else f" equal to {low:.10g}"
+        return f" from {_number(low)} to {_number(high)}" if low != high else f" equal to {_number(low)}"
     bounds = [
-        f"{words} {schema[key]:.10g}"
+        f"{words} {_number(schema[key])}"
         for key, words in (
             ("minimum", "of at least"),
             ("exclusiveMinimum", "greater than"),
@@ -253,6 +254,11 @@ def _range(schema: Schema) -> str:
         if key in schema
     ]
     return " " + " and ".join(bounds) if bounds else ""
+
+
+def _number(bound: float) -> str:
+    """Return a bound as its user may send it. A whole number keeps all its digits, if a float holds them."""
+    return str(int(bound)) if abs(bound) <= EXACT_UP_TO and bound == int(bound) else f"{bound:.10g}"
 
 
 def _count(schema: Schema, of: str, noun: str) -> str:

@@ -21,7 +21,7 @@ from api.dependencies import (
     UploadThreads,
     part,
 )
-from api.files.registration import forget_unregistered
+from api.files.registration import ended_in_thread, kept_if_registered
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, found_by
 from api.http.strict_json import StrictJsonRoute
@@ -44,7 +44,6 @@ from core.errors import (
 )
 from core.serving.errors import SamplingFailed
 from core.serving.imports import IMPORT, Imported
-from core.storage.object_store import ObjectStore
 from core.tables import Adapter
 
 Parts = Annotated[ChatParts, Depends(part("chat"))]
@@ -97,22 +96,17 @@ async def import_adapter(
     if isinstance(new, dict):
         return AdapterObject.model_validate(new)
     turn()
-    registered = False
-    try:
+    kept = kept_if_registered(
+        sessions, Adapter, new.adapter_id, lambda: store.delete_prefix(new.order.prefix)
+    )
+    async with ended_in_thread(kept, threads) as registered:
         read = await parts.carried_out(caller, IMPORT, new.order.base, new.order.sha256, new.order)
         stored = Imported.model_validate_json(read)
         answer = await to_thread.run_sync(
             _register, sessions, catalog, caller, attempt, asked, new, body.suffix, stored, limiter=threads
         )
-        registered = answer.id == new.adapter_id
-        return answer
-    finally:
-        if not registered:
-            await to_thread.run_sync(_forget_unregistered, sessions, store, new, limiter=threads)
-
-
-def _forget_unregistered(sessions: sessionmaker[Session], store: ObjectStore, new: NewImport) -> None:
-    forget_unregistered(sessions, Adapter, new.adapter_id, lambda: store.delete_prefix(new.order.prefix))
+        registered(answer.id)
+    return answer
 
 
 def _register(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session
 
 from api.files import queries as files
-from api.files.service import no_such_file
+from api.files.service import names_no_file
 from api.imports.schemas import ImportAdapter
 from core.access.audit import Actor
 from core.catalog import Catalog
@@ -38,7 +38,7 @@ def prepare(
         )
     file = files.find(session, project_id, request.file)
     if file is None:
-        raise no_such_file(request.file, "file")
+        raise names_no_file(request.file, "file")
     if file.bytes > max_bytes:
         raise TooLarge(
             f"The file has {file.bytes:,} bytes; an adapter may have {max_bytes:,} on this server.",

@@ -51,10 +51,10 @@ def measure_portability(
             audit.record(session, caller, "portability.started", task.id, {"adapter": adapter_id})
         return service.describe(session, caller.project_id, adapter_id, catalog).model_dump(mode="json")
 
-    def is_under_way(session: Session, answer: dict[str, Any]) -> bool:
-        return service.is_under_way(session, caller.project_id, adapter_id, answer["measurement"]["id"])
+    def is_current(session: Session, answer: dict[str, Any]) -> bool:
+        return service.is_current(session, caller.project_id, adapter_id, answer["measurement"]["id"])
 
-    return PortabilityObject.model_validate(once(session, attempt, "", start, is_under_way))
+    return PortabilityObject.model_validate(once(session, attempt, "", start, is_current))
 
 
 @router.post("/cancel", responses=declared(Conflict, InvalidRequest))

@@ -45,10 +45,11 @@ def start(session: Session, project_id: str, adapter_id: str, most_open: int) ->
     return tasks.create(session, project_id, KIND, {}, most_open, adapter_id=adapter.id)
 
 
-def is_under_way(session: Session, project_id: str, adapter_id: str, measurement_id: str) -> bool:
-    """Return whether this measurement of the adapter has not ended."""
+def is_current(session: Session, project_id: str, adapter_id: str, measurement_id: str) -> bool:
+    """Return whether this measurement is the adapter's newest one, and was neither cancelled nor failed."""
     newest = _find(session, project_id, adapter_id).newest
-    return newest is not None and newest.id == measurement_id and newest.finished_at is None
+    in_vain = "cancelled", "failed"
+    return newest is not None and newest.id == measurement_id and newest.status not in in_vain
 
 
 def cancel(session: Session, project_id: str, adapter_id: str) -> Task:

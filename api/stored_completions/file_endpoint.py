@@ -13,7 +13,7 @@ from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, ReadingSessions, Sessions, Store, UploadThreads
 from api.files import service as files
 from api.files.intake import ReceivedFile
-from api.files.registration import kept_if_registered
+from api.files.registration import file_kept_if_registered
 from api.files.schemas import FileObject
 from api.http.errors import declared
 from api.http.forms import receive
@@ -86,7 +86,7 @@ def _register(
     received: ReceivedFile,
 ) -> FileObject:
     """Register the file in a transaction. No session was open while the bytes were written."""
-    with kept_if_registered(sessions, store, received) as registered:
+    with file_kept_if_registered(sessions, store, received) as registered:
         with sessions.begin() as session:
 
             def register() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from api.admission.fair_share import ShortTurn, takes_no_turn
 from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, Sessions, Store, Transaction, UploadThreads
 from api.files.intake import ReceivedFile
-from api.files.registration import kept_if_registered
+from api.files.registration import file_kept_if_registered
 from api.http.errors import declared
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt, found_by, repeatable
@@ -178,7 +178,7 @@ def _register(
 ) -> UploadObject:
     """Complete the upload in one transaction. No session was open while the bytes were read."""
     reached("upload.assembled")
-    with kept_if_registered(sessions, store, received) as registered:
+    with file_kept_if_registered(sessions, store, received) as registered:
         with sessions.begin() as session:
 
             def complete() -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Idempotency: a request that arrives twice creates its resource only once.
 
+This holds with an idempotency key. Without a key, it holds as long as that resource is there.
+
 The record with the answer is written in the transaction that creates the resource. A lock in the database
 lets only one attempt at the same request proceed at a time. So this works between processes too, and also if
 a process dies.
@@ -66,15 +68,10 @@ class Attempt:
     token: str = field(repr=False)
 
     @property
-    def may_be_repetition(self) -> bool:
-        """Whether the request may have been carried out before, as far as the request itself shows."""
-        return self.idempotency_key is not None or self.retry_count > 0
-
-    @property
     def may_be_another_request(self) -> bool:
-        """Whether an equal request before this one may not have been an attempt at this one.
+        """Whether an equal request before this one may have been a request of its own.
 
-        So it is for a retry without a key, whose first attempt may have been refused or lost.
+        This is so for a retry without a key, since its own first attempt may have been refused or lost.
         """
         return self.idempotency_key is None and self.retry_count > 0
 
@@ -90,8 +87,8 @@ def once(
 ) -> Answer:
     """Return the answer of `create`, or of an earlier attempt with the same content `asked`.
 
-    If the earlier answer does not `stand` any more, it may be that of another request. Then a retry without
-    an idempotency key creates.
+    If `stands` says that the earlier answer is not true any more, it may be the answer to another request.
+    Then a retry without an idempotency key creates.
 
     With `shows_secret`, the record of the answer is encrypted for the caller. Raises Conflict if the
     idempotency key was used for another request, or if only another browser session may read the answer.
@@ -115,8 +112,8 @@ def once_or_again(
     """Return the answer of `act`, which may be meant more than once, such as a pause.
 
     An earlier equal request does not show that a retry without an idempotency key was carried out: the client
-    may have paused before, and the first try of this pause may have been refused. So the retry acts. Only if
-    that is refused because it `is_done` is the answer that of the earlier attempt.
+    may have paused before, and the first try of this pause may have been refused. So the retry acts. If that
+    is refused, and `is_done` says that it is done already, the earlier attempt's answer is returned.
     """
     if not attempt.may_be_another_request:
         return once(session, attempt, "", act, for_good)
@@ -130,6 +127,11 @@ def once_or_again(
         if earlier is None:
             raise
         return earlier.answer
+
+
+def has_used_key(session: Session, attempt: Attempt) -> bool:
+    """Return whether a request of the project was carried out with the attempt's idempotency key."""
+    return _with_key(session, attempt) is not None
 
 
 def earlier_answer(session: Session, attempt: Attempt, asked: str, stands: Stands) -> Answer | None:
@@ -196,17 +198,22 @@ def _standing(
 def _earlier(session: Session, attempt: Attempt, fingerprint: str) -> IdempotencyRecord | None:
     if attempt.idempotency_key is None:
         return _repeated(session, attempt, fingerprint)
-    query = select(IdempotencyRecord).where(
-        IdempotencyRecord.project_id == attempt.actor.project_id,
-        IdempotencyRecord.idempotency_key == attempt.idempotency_key,
-    )
-    record = session.scalars(query).one_or_none()
+    record = _with_key(session, attempt)
     if record is not None and record.fingerprint != fingerprint:
         raise Conflict(
             "This Idempotency-Key was used for another request; send a new key with a new request.",
             code="idempotency_key_reused",
         )
     return record
+
+
+def _with_key(session: Session, attempt: Attempt) -> IdempotencyRecord | None:
+    """Return the record with the attempt's idempotency key, whatever its request was."""
+    query = select(IdempotencyRecord).where(
+        IdempotencyRecord.project_id == attempt.actor.project_id,
+        IdempotencyRecord.idempotency_key == attempt.idempotency_key,
+    )
+    return session.scalars(query).one_or_none()
 
 
 def _repeated(session: Session, attempt: Attempt, fingerprint: str) -> IdempotencyRecord | None:

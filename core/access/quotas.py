@@ -16,6 +16,11 @@ from core.settings import Settings
 from core.tables import Adapter, File, Job, Project, Task, Upload, UploadPart
 
 QUEUE_RETRY_SECONDS = 30
+TO_MAKE_ROOM = (
+    "Delete files, exports, eval runs, or imported and composed adapters; cancel open uploads; or ask the "
+    "operator for a larger quota. The files of a measurement go when its adapter is deleted. Parts of an "
+    "upload count until they are removed, some ten minutes after its end."
+)
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,7 @@ def check_store(session: Session, project_id: str, most: int | None, announced: 
     _wait_for_others_of_the_project(session, project_id)
     if stored_bytes(session, project_id) + announced > most:
         raise QuotaExceeded(
-            f"This project may store {most} bytes of files, and this file does not fit. Delete files, cancel "
-            "pending uploads, or ask the operator for a larger quota. Parts of an upload count until they "
-            "are removed, some ten minutes after its end.",
+            f"This project may store {most:,} bytes, and this file does not fit. {TO_MAKE_ROOM}",
             param="file",
         )
 
@@ -88,10 +91,7 @@ def check_room(session: Session, project_id: str, most: int | None) -> None:
         return
     _wait_for_others_of_the_project(session, project_id)
     if stored_bytes(session, project_id) >= most:
-        raise QuotaExceeded(
-            f"This project may store {most} bytes, and they are used up. Delete files, exports, eval runs, "
-            "or imported and composed adapters; cancel open uploads; or ask the operator for a larger quota."
-        )
+        raise QuotaExceeded(f"This project may store {most:,} bytes, and they are used up. {TO_MAKE_ROOM}")
 
 
 def check_uploads(session: Session, project_id: str, most: int | None) -> None:

@@ -11,7 +11,7 @@ from api.evals.runs.rows import LOOKED_AT, RowRules, check_inline, check_rows
 from api.evals.runs.schemas import CreateRun
 from api.evals.schemas import CRITERIA
 from api.files import queries as files
-from api.files.service import no_such_file
+from api.files.service import names_no_file
 from api.models.chat_models import ChatModel
 from api.models.grader_models import Find, finder, served_by_graders
 from api.stored_completions import queries as completions
@@ -84,7 +84,7 @@ def check_file(store: ObjectStore, settings: Settings, prepared: Prepared) -> No
     try:
         chunks = store.read(file.object_key)
     except FileNotFoundError as error:
-        raise no_such_file(file.id, f"{SOURCE}.id") from error
+        raise names_no_file(file.id, f"{SOURCE}.id") from error
     most_read = min(LOOKED_AT, source.limit or LOOKED_AT)
     found = check_rows(chunks, prepared.rules, f"{SOURCE}.id", settings.max_row_bytes, most_read)
     if source.limit is None and (file.rows or found) > most:
@@ -148,7 +148,7 @@ def _checked_rows(
         case FileSource():
             file = files.find(session, project_id, source.id)
             if file is None:
-                raise no_such_file(source.id, f"{SOURCE}.id")
+                raise names_no_file(source.id, f"{SOURCE}.id")
             return file
         case StoredCompletionsSource():
             _check_completions(session, project_id, source, most)

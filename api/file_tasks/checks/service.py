@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from api.file_tasks import queries
 from api.files import queries as file_queries
-from api.files.service import no_such_file
+from api.files.service import names_no_file
 from api.models.service import require_base, row_limit
 from core.access.quotas import Quotas, check_store
 from core.catalog import Catalog
@@ -75,4 +75,4 @@ def _max_length(asked: CheckRequest, catalog: Catalog) -> int | None:
 
 def _require_validation_file(session: Session, project_id: str, file_id: str) -> None:
     if file_queries.find_for_job(session, project_id, file_id) is None:
-        raise no_such_file(file_id, "validation_file")
+        raise names_no_file(file_id, "validation_file")

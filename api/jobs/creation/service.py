@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from api.files import queries as files
-from api.files.service import no_such_file
+from api.files.service import names_no_file
 from api.jobs.creation.evaluation import CRITERIA, evaluation_of
 from api.jobs.creation.facts import facts_of, this_machine
 from api.jobs.creation.integrations import checked_integrations
@@ -152,7 +152,7 @@ def _dataset(session: Session, project_id: str, param: str, file_id: str) -> Fil
     """
     file = files.find_for_job(session, project_id, file_id)
     if file is None:
-        raise no_such_file(file_id, param)
+        raise names_no_file(file_id, param)
     if file.purpose != PURPOSE:
         raise InvalidRequest(
             f"The file {file_id} has the purpose '{file.purpose}'. Upload it with the purpose '{PURPOSE}'.",

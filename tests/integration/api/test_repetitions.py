@@ -11,10 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
+from core.errors import JobError
 from core.roles import Role
 from core.tables import Project
+from core.tasks import lease as leases
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.work.evals_api import EVAL, EVALS, ROWS, make_eval, make_run
+from tests.fixtures.work.portability import finish_measurement, take_measurement
 
 FIRST, RETRY = {"x-stainless-retry-count": "0"}, {"x-stainless-retry-count": "1"}
 KEY = {"idempotency-key": "one"}
@@ -199,13 +202,26 @@ def test_a_retried_rotation_shows_a_secret_that_signs(admin: Tenant) -> None:
     assert admin.http.get(webhook).json()["signing_secret_hint"] == renewed["signing_secret_hint"]
 
 
-def test_a_retried_measurement_starts_one_if_the_equal_one_has_ended(
+def test_a_retry_starts_another_measurement_only_if_the_equal_one_was_cancelled_or_failed(
     api: Api, admin: Tenant, adapter_folder: Path
 ) -> None:
     path = started(api, admin, "portability", adapter_folder)
     start = posting(admin, path)
-    first = start(FIRST).json()["measurement"]
-    assert start(RETRY).json()["measurement"] == first
+
+    def asked(headers: dict[str, str]) -> str:
+        return str(start(headers).json()["measurement"]["id"])
+
+    first = asked(FIRST)
+    assert asked(RETRY) == first
+    finish_measurement(api, first)
+    assert asked(RETRY) == first, "its answer was lost while it was made"
+    assert admin.http.get(path).json()["measurement"]["id"] == first
+    cancelled = asked(FIRST)
+    assert cancelled != first
     assert admin.http.post(f"{path}/cancel").is_success
-    again = start(RETRY).json()["measurement"]
-    assert (again["id"] != first["id"], again["status"]) == (True, "queued")
+    failed = asked(RETRY)
+    assert failed != cancelled
+    with api.sessions.begin() as session:
+        leases.fail(session, take_measurement(api, failed), JobError("not_finite", "Infinite."))
+    assert asked(RETRY) != failed
+    assert admin.http.post(f"{path}/cancel").is_success

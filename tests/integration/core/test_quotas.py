@@ -8,17 +8,20 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
+from core.access.idempotency import RETRY_WINDOW
 from core.access.projects import find_project, set_quotas
 from core.access.quotas import stored_bytes
 from core.jobs import queue
 from core.roles import Role
-from core.tables import Job
+from core.tables import File, Job
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal, running_api
 from tests.fixtures.work.evals_api import EVALS, ROWS, make_eval
 
 JOBS = "/v1/fine_tuning/jobs"
+RETRY = {"x-stainless-retry-count": "1"}
+MEBIBYTE = 1024**2
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +110,8 @@ def test_a_file_that_does_not_fit_is_refused_and_leaves_nothing(api: Api, tenant
     kept = upload(tenant, 600).json()["id"]
     stored = set(api.store.list("files/"))
     refused = upload(tenant, 401)
-    refusal(refused, 429, "file", "insufficient_quota")
+    message = refusal(refused, 429, "file", "insufficient_quota")["message"]
+    assert message.startswith("This project may store 1,000 bytes, and this file does not fit. Delete")
     assert refused.headers["x-should-retry"] == "false"
     assert set(api.store.list("files/")) == stored
     assert upload(tenant, 400).is_success
@@ -115,11 +119,28 @@ def test_a_file_that_does_not_fit_is_refused_and_leaves_nothing(api: Api, tenant
     assert upload(tenant, 600).is_success
 
 
-def test_a_file_that_cannot_fit_is_refused_before_it_is_sent(tenant: Tenant) -> None:
+def upload_no_form(tenant: Tenant, headers: dict[str, str]) -> httpx.Response:
+    """Send a body that is refused with 400 once it is read."""
+    form = {"content-type": "multipart/form-data; boundary=b"}
+    return tenant.http.post("/v1/files", content=b"x" * 8 * MEBIBYTE, headers=form | headers)
+
+
+@pytest.mark.parametrize("headers", [{}, {"idempotency-key": "new"}, RETRY], ids=["first", "key", "retry"])
+def test_a_file_that_cannot_fit_is_refused_before_it_is_sent(tenant: Tenant, headers: dict[str, str]) -> None:
     allow(tenant, stored_bytes=1000)
-    headers = {"content-type": "multipart/form-data; boundary=b"}
-    no_form = tenant.http.post("/v1/files", content=b"x" * 8 * 1024**2, headers=headers)
-    refusal(no_form, 429, "file", "insufficient_quota")
+    assert upload(tenant, 600).is_success
+    refusal(upload_no_form(tenant, headers), 429, "file", "insufficient_quota")
+
+
+def test_a_retry_is_read_in_spite_of_a_full_store_only_if_the_file_before_it_is_new(
+    api: Api, tenant: Tenant
+) -> None:
+    allow(tenant, stored_bytes=8 * MEBIBYTE)
+    file_id = upload(tenant, 15 * MEBIBYTE // 2).json()["id"]
+    refusal(upload_no_form(tenant, RETRY), 400, None, "invalid_multipart")
+    with api.sessions.begin() as session:
+        session.get_one(File, file_id).created_at = func.now() - RETRY_WINDOW
+    refusal(upload_no_form(tenant, RETRY), 429, "file", "insufficient_quota")
 
 
 def test_what_makes_bytes_of_its_own_is_refused_only_once_the_store_is_full(
@@ -141,7 +162,7 @@ def test_what_makes_bytes_of_its_own_is_refused_only_once_the_store_is_full(
     allow(tenant, stored_bytes=held)
     for answer in asked():
         message = refusal(answer, 429, None, "insufficient_quota")["message"]
-        assert message.startswith(f"This project may store {held} bytes, and they are used up. Delete")
+        assert message.startswith(f"This project may store {held:,} bytes, and they are used up. Delete")
     allow(tenant, stored_bytes=held + 1)
     assert [answer.status_code for answer in asked()] == [200] * 3
 

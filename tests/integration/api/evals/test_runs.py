@@ -1,8 +1,10 @@
 """Runs of evals through OpenAI's client: created, watched, listed, cancelled and deleted."""
 
 import json
+import re
 from typing import Any
 
+import httpx
 import pytest
 from openai.types.evals import (
     RunCancelResponse,
@@ -216,6 +218,20 @@ def test_a_run_that_cannot_be_done_is_refused_with_its_place(
 ) -> None:
     answer = alice.http.post(f"{EVALS}/{eval_id}/runs", json={"data_source": data_source})
     refusal(answer, 400, place, code)
+
+
+def test_a_seed_at_either_end_of_what_a_refusal_names_is_taken(alice: Tenant, eval_id: str) -> None:
+    def asked(seed: int) -> httpx.Response:
+        body = {"data_source": source(sampling_params={"seed": seed})}
+        return alice.http.post(f"{EVALS}/{eval_id}/runs", json=body)
+
+    message = refusal(asked(2**63 - 1), 400, "data_source.sampling_params.seed")["message"]
+    named = re.search(r"It must be an integer from (-\d+) to (\d+)( or null)?\.", message)
+    assert named, message
+    for seed in (int(named[1]), int(named[2])):
+        run_id = asked(seed).json()["id"]
+        assert alice.http.post(f"{EVALS}/{eval_id}/runs/{run_id}/cancel").is_success
+        refusal(asked(seed + (1 if seed > 0 else -1)), 400, "data_source.sampling_params.seed")
 
 
 def test_loss_needs_a_model_and_rows_with_an_answer(alice: Tenant) -> None:

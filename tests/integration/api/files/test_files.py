@@ -15,7 +15,7 @@ from openai.types import FileDeleted, FileObject
 from sqlalchemy import text
 
 from api.files.intake import ReceivedFile, clean_filename
-from api.files.registration import kept_if_registered
+from api.files.registration import file_kept_if_registered
 from core.storage.object_store import ObjectStore
 from tests.fixtures.faults.database import killed_at_commit
 from tests.fixtures.service.api import MAX_FILE_BYTES, Api, Tenant, dataset, refusal, row, strictly, wait_for
@@ -421,7 +421,7 @@ def test_an_upload_whose_registration_was_answered_with_silence_keeps_its_bytes(
     file_id = alice.upload()
     key = f"files/{alice.project_id}/{file_id}"
     received = ReceivedFile(file_id, key, "train.jsonl", "fine-tune", bytes=1, sha256="", rows=12)
-    with kept_if_registered(api.sessions, api.store, received):
+    with file_kept_if_registered(api.sessions, api.store, received):
         pass  # as if nothing were known of the commit
     assert key in stored(api)
 

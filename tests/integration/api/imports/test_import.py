@@ -16,6 +16,7 @@ from safetensors.torch import save
 from sqlalchemy import func, select
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from core.access.projects import find_project, set_quotas
 from core.access.quotas import stored_bytes
 from core.roles import Role
 from core.serving.served_model import StoredAdapter
@@ -179,6 +180,26 @@ def test_an_import_that_is_repeated_after_its_answer_was_lost_makes_one_adapter(
     assert adapters(chat_api) == before + 1
     size = sum(file["bytes"] for file in first.json()["files"])
     assert held(chat_api, owner) == stored + size, "it counts for the quota"
+
+
+def test_an_adapter_that_does_not_fit_into_the_store_is_not_left_there(
+    chat_api: Api, owner: Tenant, files: dict[str, bytes], import_file: Any
+) -> None:
+    """It is refused only once it is stored: before, nobody knows its size."""
+    content = packed(files)
+    rows, objects = adapters(chat_api), set(chat_api.store.list("imports/"))
+    try:
+        allow(owner, stored_bytes=held(chat_api, owner) + len(content))
+        refusal(import_file(content), 429, "file", "insufficient_quota")
+    finally:
+        allow(owner, stored_bytes=None)
+    assert adapters(chat_api) == rows
+    assert set(chat_api.store.list("imports/")) == objects
+
+
+def allow(tenant: Tenant, **quotas: int | None) -> None:
+    with tenant.api.sessions.begin() as session:
+        set_quotas(session, find_project(session, tenant.project), quotas)
 
 
 def test_a_base_model_that_is_not_on_offer_is_refused(import_file: Any) -> None:
