@@ -31,5 +31,6 @@ def test_threads_that_need_a_part_at_once_build_it_once(
     with ThreadPoolExecutor(2) as lanes:
         first, second = lanes.map(lambda _lane: build.library(source, bf16=False), range(2))
     assert len(commands) == 1
+    assert first is not None
     assert first is second
     assert first.one() == 1
