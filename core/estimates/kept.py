@@ -12,7 +12,7 @@ from core.estimates.shapes import Load, ModelShape
 # for an efficient product
 QUERY_BLOCK = 256
 SAVED_KEYS = 1024  # probabilities over more keys are not kept for the backward pass
-SCORE_BYTES = 8  # in fp32 the tanh and the softmax; in bf16 also the softmax's rounded values
+SCORE_BYTES = 8  # fp32: tanh 4 + softmax 4; bf16: tanh 2 + softmax 4 + its rounded values 2
 LAYERS_AGAIN = (Recompute.LAYERS, Recompute.LAYERS_FROM_HOST)
 
 

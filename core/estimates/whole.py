@@ -68,7 +68,7 @@ def whole_memory(
 
 
 def expected_whole_memory(model: ModelShape, load: Load, tokens: int) -> Memory:
-    """Return the same for a model that is not at hand. transformers' own modules compute it."""
+    """Return the memory of a micro-batch, as `whole_memory` does, from the model's shape alone."""
     kept = [tokens * each for each in _kept_by_layer(model, load)]
     workspace = whole_workspace(model, load, tokens)
     return whole_memory(Whole.of(model), load, tokens, kept, workspace, base_bytes(model))

@@ -68,7 +68,8 @@ def _lost_trainer(session: Session, owner: str) -> LostTrainer:
     passed = exists().where(
         Checkpoint.job_id == Run.job_id,
         Checkpoint.fence == Run.fence,
-        Checkpoint.step > func.coalesce(lost_at.scalar_subquery(), 0),  # 0: old runs may have been removed
+        # If that run's row was removed as old, any checkpoint counts
+        Checkpoint.step > func.coalesce(lost_at.scalar_subquery(), 0),
     )
     held = (
         select(Run.job_id, Run.alone & ~passed)

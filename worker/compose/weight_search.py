@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from core.compositions.methods import Criterion
 from core.compositions.requests import MAX_WEIGHT
+from core.strict_json import finite
 
 FIRST_STEP = 0.5  # as a share of the largest given weight
 LAST_STEP = 1e-3
@@ -54,9 +55,8 @@ class Trial:
 
     def shown(self) -> dict[str, Any]:
         """Return the trial as the report has it. JSON knows no infinity."""
-        losses = [each.loss if math.isfinite(each.loss) else None for each in self.files]
-        mean = self.loss if math.isfinite(self.loss) else None
-        found = {"weights": list(self.weights), "losses": losses, "loss": mean}
+        losses = [finite(each.loss) for each in self.files]
+        found = {"weights": list(self.weights), "losses": losses, "loss": finite(self.loss)}
         return found | {"scores": list(self.scores), "score": fmean(self.scores)} if self.scores else found
 
 

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Event
+from time import monotonic
 
 import structlog
 import torch
@@ -21,6 +22,8 @@ from worker.process.periodic import Periodic
 
 BACK_SECONDS = 2.0 * stop_times.STREAMS  # longer than the server takes to end its answers
 SAY_SECONDS = 5.0  # much less than the time after which the supervisor takes a trainer for stuck
+# A load that takes longer hangs. The trainer says nothing more then, so that the supervisor ends it as stuck
+MOST_LOAD_SECONDS = 1800.0
 
 log = structlog.get_logger()
 
@@ -49,7 +52,8 @@ class Lending:
     ) -> None:
         """`wake` has the trainer call `answer` soon.
 
-        `say_that_it_waits` is called in a thread while a base model is loaded, since jobs may wait meanwhile.
+        `say_that_it_waits` is called in a thread while a base model is loaded, since jobs may wait meanwhile;
+        but no longer than MOST_LOAD_SECONDS.
         """
         self.turns = turns
         self._slot, self._wake, self._say_that_it_waits = slot, wake, say_that_it_waits
@@ -128,12 +132,17 @@ class Lending:
                 code="device_taken",
             )
         self._lent = None  # it refers to the base model that leaves
-        saying = Periodic("loading", SAY_SECONDS, self._say_that_it_waits)
+        until = monotonic() + MOST_LOAD_SECONDS
+        saying = Periodic("loading", SAY_SECONDS, lambda: self._say_until(until))
         saying.start()
         try:
             self._slot.load(found)
         finally:
             saying.stop()
+
+    def _say_until(self, until: float) -> None:
+        if monotonic() < until:
+            self._say_that_it_waits()
 
 
 def _shown(entry: BaseModelEntry) -> str:

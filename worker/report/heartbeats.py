@@ -59,7 +59,7 @@ class Renewable(Protocol):
         """Take in that another worker owns the job, or that nobody does."""
 
     def refuse(self, error: Exception) -> None:
-        """Take in that the database refuses what was to be written, and would refuse it again."""
+        """Take in that the database refuses a report, and would refuse it again."""
 
 
 class Heartbeats:
@@ -114,10 +114,6 @@ class Heartbeats:
         try:
             if idle:
                 self._renew_idle(idle)
-        except REFUSED_VALUES as error:
-            if len(idle) == 1:
-                idle[0].refuse(error)
-            raise
         finally:
             for lease in idle:
                 lease.writing.release()
@@ -128,15 +124,30 @@ class Heartbeats:
         with self._sessions.begin() as session:
             limit_waits(session, lock_seconds=BEAT_SECONDS, statement_seconds=STATEMENT_SECONDS)
             renewed = lifecycle.renew_all(session, progress)
-            rows = Rows(session)
-            reports = {each.lease: each.write_reports(rows) for each in leases if each.lease in renewed}
-            rows.flush()
+            reports = _write_reports(session, [each for each in leases if each.lease in renewed])
         for each in leases:
             if each.lease in renewed:
                 each.take_in(Written(asked_at, reports[each.lease], renewed[each.lease]))
             else:
                 each.lose()
                 self.remove(each)
+
+
+def _write_reports(session: Session, leases: Sequence[Renewable]) -> dict[Lease, int]:
+    """Write the leases' reports. Return how many of each.
+
+    The only lease learns it if the database refuses its reports, but not if it refuses the renewal before.
+    """
+    rows = Rows(session)
+    try:
+        reports = {each.lease: each.write_reports(rows) for each in leases}
+        rows.flush()
+        session.flush()
+    except REFUSED_VALUES as error:
+        if len(leases) == 1:
+            leases[0].refuse(error)
+        raise
+    return reports
 
 
 def _is_away(error: Exception) -> bool:

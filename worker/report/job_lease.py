@@ -127,7 +127,7 @@ class JobLease(Reporter):
             self.check()
             try:
                 with self.writing:
-                    return self._flush_or_refuse(write)
+                    return self._flush(write)
             except DBAPIError as error:
                 if not _passing(error):
                     raise
@@ -135,10 +135,16 @@ class JobLease(Reporter):
                 time.sleep(RETRY_SECONDS)
 
     def end(self, write: Callable[[Session], object]) -> None:
-        """Commit `write`, which ends the job or gives it back, without reports that the database refuses."""
+        """Commit `write`, which ends the job or gives it back.
+
+        If the database refuses a report, all pending reports are dropped. Raises what `commit` raises, but
+        not for a report.
+        """
         try:
             self.commit(write)
         except REFUSED_VALUES:
+            if self._refused is None:  # it was `write` itself, or the renewal
+                raise
             with self.writing:
                 self._pending.clear()
             self._refused = None
@@ -179,23 +185,26 @@ class JobLease(Reporter):
         self._refused = error
         self._pending.clear()
 
-    def _flush_or_refuse(self, write: Callable[[Session], T]) -> T:
-        try:
-            return self._flush(write)
-        except REFUSED_VALUES as error:
-            self.refuse(error)
-            raise
-
     def _flush(self, write: Callable[[Session], T]) -> T:
         asked_at = time.monotonic()
         with self._sessions.begin() as session:
             lifecycle.owned_job(session, self.lease)  # the job before its run, as in every transaction
             pause_requested = lifecycle.renew(session, self.lease, self.progress_now())
-            rows = Rows(session)
-            reports = self.write_reports(rows)
-            result = write(rows.flush())
+            reports = self._write_or_refuse(session)
+            result = write(session)
         self.take_in(Written(asked_at, reports, pause_requested))
         return result
+
+    def _write_or_refuse(self, session: Session) -> int:
+        rows = Rows(session)
+        try:
+            reports = self.write_reports(rows)
+            rows.flush()
+            session.flush()
+        except REFUSED_VALUES as error:
+            self.refuse(error)
+            raise
+        return reports
 
 
 def _digest(job_id: str, name: str) -> str:

@@ -25,7 +25,7 @@ from worker.imports.apart import import_apart
 from worker.process.scratch import scratch_folder
 from worker.serve.exchange import Exchange
 from worker.serve.reading import entry_of, parse
-from worker.serve.stored import in_base_thread, in_store_thread, open_store
+from worker.serve.stored import FOR_FILES, in_base_thread, in_store_thread, open_store
 
 SECONDS = 300.0  # for reading one file: many times what the largest one takes
 
@@ -45,7 +45,7 @@ class Imports:
         self._catalog: Catalog = offered_models(settings)
         self._models_folder = settings.models_folder
         self._max_bytes = settings.max_adapter_bytes
-        self._store = open_store(settings)
+        self._store = open_store(settings, FOR_FILES)
         self._turn = CapacityLimiter(1)
         self._folders: dict[Source, BaseFolder] = {}
 

@@ -34,7 +34,7 @@ from worker.data.row_limits import Line
 from worker.serve.errors import ModelUnavailable
 from worker.serve.exchange import Exchange
 from worker.serve.reading import entry_of, parse
-from worker.serve.stored import in_base_thread, in_store_thread, open_store
+from worker.serve.stored import FOR_FILES, in_base_thread, in_store_thread, open_store
 from worker.serve.threads import in_daemon_thread
 
 AT_ONCE = 2  # requests that are read and rendered; others wait
@@ -75,7 +75,7 @@ class Previews:
     def __init__(self, settings: Settings) -> None:
         self._catalog = offered_models(settings)
         self._settings = settings
-        self._store = open_store(settings)
+        self._store = open_store(settings, FOR_FILES)
         self._renderer = Renderer()
         self._turn = CapacityLimiter(AT_ONCE)
 

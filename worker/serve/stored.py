@@ -1,7 +1,7 @@
 """What a server fetches in threads: from the object store, and of base models. The event loop waits."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import structlog
 
@@ -11,17 +11,26 @@ from core.storage.object_store import STORE_ERRORS, ObjectStore
 from worker.serve.errors import ModelUnavailable
 from worker.serve.threads import in_daemon_thread
 
-TIMEOUT, RETRIES = 10.0, 2  # a client waits, so the store must answer soon
+
+class Patience(NamedTuple):
+    """The seconds for which a try waits for the store's answer, and how many tries follow the first."""
+
+    timeout: float
+    retries: int
+
+
+FOR_ANSWERS = Patience(10.0, 1)  # a client waits for its first token, and many may wait at once
+FOR_FILES = Patience(30.0, 2)  # previews and imports have limits of their own, and few run at once
 
 Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
 
-def open_store(settings: Settings) -> ObjectStore:
+def open_store(settings: Settings, patience: Patience) -> ObjectStore:
     """Return a client of the store that gives up early."""
     endpoint, bucket = settings.server("s3_endpoint_url"), settings.server("s3_bucket")
-    return ObjectStore(endpoint, bucket, retries=RETRIES, timeout=TIMEOUT)
+    return ObjectStore(endpoint, bucket, retries=patience.retries, timeout=patience.timeout)
 
 
 async def in_store_thread(work: Callable[[], Result]) -> Result:

@@ -179,7 +179,8 @@ class Supervisor:
     def _trainer_says_that_it_waits(self) -> bool:
         """Return whether the trainer has said since the last call that it waits on purpose.
 
-        The store or the disk fails then, this release cannot train the jobs, or it loads a base for a chat.
+        Then the store or the disk fails, this release cannot train the jobs, or the trainer loads a base for
+        a chat.
         """
         assert self._channel is not None
         try:

@@ -163,7 +163,7 @@ class TrainingJob:
             checkpoints,
             self._process_group,
             self._settings.checkpoint_seconds,
-            trial_step=max(candidates.step, self.lease.step_to_pass or 0),
+            lease=self.lease,
             row_losses=RowLosses(
                 self._process_group,
                 self.job_lease,
@@ -371,7 +371,7 @@ class TrainingJob:
 
     def _end_trial(self, step: int) -> None:
         """Let other jobs compute beside this one if its checkpoint of `step` is beyond the step to pass."""
-        if self.alone and step > (self.lease.step_to_pass or 0):
+        if self.lease.passes(step):
             self.alone = False
 
     def _finish_pause(self) -> None:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from core.jobs.lifecycle import Lease
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import LoraAdapter
 from worker.candidates.candidates import Candidates
@@ -38,17 +39,16 @@ class Training:
         checkpoints: JobCheckpoints,
         process_group: ProcessGroup,
         checkpoint_seconds: float,
-        trial_step: int,
+        lease: Lease,
         row_losses: RowLosses,
     ) -> None:
-        """`trial_step` is the step that a suspect must pass to prove that it does not end its trainer."""
         self.base = base
         self.data = data
         self.candidates = candidates
         self._spec = spec
         self._checkpoints = checkpoints
         self._process_group = process_group
-        self._trial_step = trial_step
+        self._lease = lease
         self._row_losses = row_losses
         self._schedule = CheckpointSchedule(checkpoint_seconds, self._position)
         self._to_publish: dict[str, Any] | None = None  # the metrics of the state to publish, once chosen
@@ -83,7 +83,7 @@ class Training:
     @property
     def has_passed_its_trial(self) -> bool:
         """Whether a suspect has passed the step at which its last trainer may have died."""
-        return self.trainee.step > self._trial_step
+        return self._lease.passes(self.trainee.step)
 
     def save_if_due(self) -> None:
         """Send a checkpoint if one is due and none is under way, and have old ones removed."""

@@ -56,3 +56,7 @@ class Lease:
         This lasts until a checkpoint of a later step than the one at which the job was lost.
         """
         return self.step_to_pass is not None
+
+    def passes(self, step: int) -> bool:
+        """Return whether a run that has come to this step is beyond the step that a suspect must pass."""
+        return step > (self.step_to_pass or 0)

@@ -97,5 +97,5 @@ def _count_loss(session: Session, job: Job, reason: str, max_lost_attempts: int 
         message = f"{reason}, {job.lost_attempts} times in a row without a checkpoint in between."
         fail_job(session, job, "lost", JobError(code, message + ADVICE[code]))
         return
-    message = f"{reason}; the job will go on from its last checkpoint, alone until one of a later step"
-    give_back(session, job, "lost", message)
+    trial = "It trains alone until it has saved a checkpoint beyond the step at which it was lost"
+    give_back(session, job, "lost", f"{reason}; the job will go on from its last checkpoint. {trial}")

@@ -671,7 +671,7 @@ def test_a_job_that_is_not_active_cannot_be_paused(sessions: sessionmaker[Sessio
         finish(sessions, claim(sessions))
     else:
         change(sessions, lifecycle.pause if ended == "paused" else lifecycle.cancel, job_id)
-    with pytest.raises(InvalidRequest, match="already"):
+    with pytest.raises(InvalidRequest, match=f"(is|has already|has already been) {ended}; only"):
         change(sessions, lifecycle.pause, job_id)
 
 

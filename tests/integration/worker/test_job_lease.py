@@ -4,10 +4,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text, update
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from core.errors import JobError
@@ -147,6 +148,45 @@ def test_a_report_that_the_database_refuses_fails_its_job_and_costs_no_lease(
     with api.sessions() as session:
         job = session.get_one(Job, job_lease.lease.job_id)
     assert (job.status, job.error and job.error["code"]) == ("failed", "internal_error")
+
+
+def test_a_refused_renewal_is_not_blamed_on_the_reports(
+    api: Api, job_lease: JobLease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the database is migrated, it may not know a column of a run for a moment."""
+    migrated, renew_all, renew = [], lifecycle.renew_all, lifecycle.renew
+    refusals: list[str] = []
+
+    def before_the_migration(session: Session, *rest: Any) -> Any:
+        if not migrated:
+            refusals.append("a renewal")
+            session.execute(text("UPDATE runs SET of_another_release = 1"))
+        return (renew_all if isinstance(rest[0], dict) else renew)(session, *rest)
+
+    monkeypatch.setattr(lifecycle, "renew_all", before_the_migration)
+    monkeypatch.setattr(lifecycle, "renew", before_the_migration)
+    job_lease.event("written after the migration")
+    wait_for(lambda: len(refusals) >= 2)
+    with pytest.raises(ProgrammingError):
+        job_lease.commit(lambda _session: None)
+    job_lease.check()
+    migrated.append(True)
+    wait_for(lambda: is_told(api, job_lease, "written after the migration"))
+
+
+def test_reports_outlast_a_write_that_the_database_refuses(api: Api, job_lease: JobLease) -> None:
+    job_lease.close()  # no heartbeat writes the report before
+    job_lease.event("written all the same")
+    with pytest.raises(DataError):
+        job_lease.end(refused)
+    job_lease.commit(lambda _session: None)
+    assert is_told(api, job_lease, "written all the same")
+
+
+def is_told(api: Api, job_lease: JobLease, message: str) -> bool:
+    told = select(Event.id).where(Event.job_id == job_lease.lease.job_id, Event.message == message)
+    with api.sessions() as session:
+        return session.scalars(told).one_or_none() is not None
 
 
 def test_a_job_is_given_back_whatever_its_reports_are(api: Api, job_lease: JobLease) -> None:

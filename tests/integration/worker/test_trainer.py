@@ -29,8 +29,9 @@ from tests.fixtures.outside.endpoint import Endpoint
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.stack import job_api_on
 from tests.fixtures.service.trainer import job_of, new_trainer, running
+from worker.process.stop_requests import at_signal
 from worker.train.job import TrainingJob
-from worker.train.trainer import _at_signal, _listen, _say_that_it_waits
+from worker.train.trainer import _listen, _say_that_it_waits
 
 
 def has_event(tenant: Tenant, job_id: str, words: str) -> bool:
@@ -158,7 +159,7 @@ def test_a_supervisor_that_dies_without_having_read_stops_its_trainer(
 def test_a_signal_is_met_wherever_it_interrupts_the_main_thread() -> None:
     """Even where that holds the very lock that the order to stop needs, as while it waits for its bell."""
     bell, before = threading.Event(), signal.getsignal(signal.SIGUSR1)
-    _at_signal(signal.SIGUSR1, bell.set)
+    at_signal(signal.SIGUSR1, bell.set)
     try:
         with bell._cond:
             signal.raise_signal(signal.SIGUSR1)

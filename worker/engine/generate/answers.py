@@ -67,7 +67,7 @@ def generate_answers(
         sampler.submit(GenerationRequest(str(number), prompt, sampling, served))
     while not sampler.idle:
         _raise_if(abandon)
-        with in_place():  # not around `abandon`, which lets others compute with the base model's layers
+        with in_place():  # left before `abandon`, in which others compute with the same layers
             pieces = sampler.step()
         for piece in pieces:
             number = int(piece.request_id)

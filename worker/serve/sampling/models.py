@@ -27,7 +27,7 @@ from worker.serve.sampling.base_slot import BaseSlot
 from worker.serve.sampling.bases import Bases
 from worker.serve.sampling.loaded_base import LoadedBase, load_sampler
 from worker.serve.sampling.sampler_thread import SamplerThread
-from worker.serve.stored import open_store
+from worker.serve.stored import FOR_ANSWERS, open_store
 from worker.serve.threads import in_daemon_thread
 
 TAKEN = "A job needs the device for another base model, and the answer took too long. Send the request again."
@@ -43,7 +43,7 @@ class Models:
         self._settings, self._bases = settings, bases
         self._catalog = offered_models(settings)
         self._loop = asyncio.get_running_loop()
-        self._store = open_store(settings)
+        self._store = open_store(settings, FOR_ANSWERS)
         remove_abandoned()
         self._watchdog = Watchdog(settings.hang_seconds)
         self._watchdog.start()

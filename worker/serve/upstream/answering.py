@@ -20,7 +20,7 @@ from core.serving.served_model import ServedModel
 from core.settings import Settings
 from worker.serve.exchange import Exchange
 from worker.serve.reading import head, no_base_model, parse, served_model, system_fingerprint
-from worker.serve.stored import open_store
+from worker.serve.stored import FOR_ANSWERS, open_store
 from worker.serve.upstream.adapters import UpstreamAdapters
 from worker.serve.upstream.answer_form import AnswerForm, events_of
 from worker.serve.upstream.connection import Upstream
@@ -39,7 +39,7 @@ class UpstreamModels:
         entry = offered_models(settings).get(upstream.base)
         assert entry is not None, "the upstream's base model was looked up when the server started"
         self._adapters = UpstreamAdapters(
-            open_store(settings),
+            open_store(settings, FOR_ANSWERS),
             upstream,
             entry.repository,
             settings.upstream_folder,

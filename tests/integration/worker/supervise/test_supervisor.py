@@ -121,7 +121,9 @@ def test_a_lease_that_ends_while_the_database_is_away_counts_no_loss(
             supervisor._sessions = nowhere if away else api.sessions
             wait_for(lambda: not away or any(entry["event"] == "scan_failed" for entry in logs))
             with api.sessions.begin() as session:
-                assert lifecycle.claim(session, "a trainer that cannot renew", 0.0)
+                lease = lifecycle.claim(session, "a trainer that cannot renew", 0.0)
+                assert lease is not None
+                assert lease.job_id == job_id
             supervisor._sessions = api.sessions
         wait_for(lambda: alice.job(job_id)["status"] == "queued")
     with api.sessions() as session:
@@ -137,7 +139,9 @@ def test_lost_jobs_are_requeued_while_records_of_requests_cannot_be_removed(
     with api.sessions() as locking:
         locking.execute(text("LOCK TABLE idempotency_records"))
         with api.sessions.begin() as session:
-            assert lifecycle.claim(session, "a trainer that cannot renew", 0.0)
+            lease = lifecycle.claim(session, "a trainer that cannot renew", 0.0)
+            assert lease is not None
+            assert lease.job_id == job_id
         with supervised(api, tmp_path / "python", TRAINER_THAT_WAITS, monkeypatch):
             # Less than the 15 s after which the database frees the table
             wait_for(lambda: status_of(api, job_id) == "queued", 10)

@@ -16,8 +16,15 @@ from tests.fixtures.service.api import Api
 SETTINGS = ("database_url", "s3_endpoint_url", "s3_bucket")
 PROGRAM = """
 import os, signal, time
+from sqlalchemy import text
+from core.database import create_database
 from core.tables import Task
 from worker.tasks.process import run_task
+
+GIVE_BACKS_THAT_WAIT = text(  # a renewal is an UPDATE
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+    "AND wait_event_type = 'Lock' AND query LIKE 'SELECT%FOR UPDATE%'"
+)
 
 def write(work, folder):
     (folder / "made").write_bytes(b"made")
@@ -26,7 +33,12 @@ def write(work, folder):
 def stop_meanwhile(session, work):
     session.get_one(Task, work.task.id, with_for_update=True)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(1)
+    gives_up_at = time.monotonic() + 10
+    with create_database(work.settings.database_url).connect() as looking:
+        looking = looking.execution_options(isolation_level="AUTOCOMMIT")
+        while not looking.scalar(GIVE_BACKS_THAT_WAIT):
+            assert time.monotonic() < gives_up_at, "the task is not given back"
+            time.sleep(0.01)
 
 run_task(write, conclude=stop_meanwhile)
 """

@@ -1,6 +1,7 @@
 """A trainer's base model, lent to the server in its process and asked back."""
 
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -101,6 +102,24 @@ def test_a_trainer_that_loads_what_a_chat_wants_says_that_jobs_have_to_wait(
     monkeypatch.setattr(lender.slot, "load", load_slowly)
     lender.ask(TINY, training=False).result(120)
     wait_for(lambda: not any(thread.name == "loading" for thread in threading.enumerate()), 10)
+
+
+def test_a_trainer_whose_load_hangs_stops_saying_that_jobs_have_to_wait(
+    lender: Lender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lending, "SAY_SECONDS", 0.01)
+    monkeypatch.setattr(lending, "MOST_LOAD_SECONDS", 0.2)
+    load, gives_up_at = lender.slot.load, time.monotonic() + 20
+
+    def hang(found: FoundModel) -> None:
+        while lender.said_that_it_waits.wait(0.5):
+            assert time.monotonic() < gives_up_at, "it says so without an end"
+            lender.said_that_it_waits.clear()
+            time.sleep(0.01)
+        load(found)
+
+    monkeypatch.setattr(lender.slot, "load", hang)
+    lender.ask(TINY, training=False).result(120)
 
 
 def test_a_base_model_in_another_precision_is_another_one(lender: Lender) -> None:

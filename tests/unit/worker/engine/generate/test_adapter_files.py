@@ -1,11 +1,12 @@
 """Adapters are loaded from PEFT's files, or refused with the reason; the least recently used ones leave."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Barrier, Event, Thread
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from safetensors.torch import load_file, save_file
 from core.methods.low_rank import LoraAdapter
 from tests.fixtures.engine.methods import spec_of
 from tests.fixtures.engine.sampling import saved_adapter
+from tests.fixtures.processes.locks import NotingLock
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.generate.adapters import cache as cache_module
 from worker.engine.generate.adapters.cache import AdapterCache
 from worker.engine.generate.adapters.check import AdapterRefused
 from worker.engine.generate.adapters.files import load_adapter
@@ -147,23 +150,27 @@ def test_callers_at_the_same_time_load_an_adapter_once_and_a_failure_leaves_noth
         cache.release(held("a"))
 
 
-def test_a_caller_after_a_failure_waits_for_the_one_that_loads_the_adapter_then() -> None:
-    loading, loading_again, loading_twice = Event(), Event(), Event()
-    second_waits, third_asks = Event(), Event()
+def test_a_caller_after_a_failure_waits_for_the_one_that_loads_the_adapter_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loading, loading_again, another_has_come = Event(), Event(), Event()
     loads: list[str] = []
+    monkeypatch.setattr(
+        cache_module, "threading", SimpleNamespace(Lock=partial(NotingLock, another_has_come))
+    )
 
     def load(name: str) -> ServedAdapter:
         loads.append(name)
         if len(loads) == 1:
             loading.set()
-            assert second_waits.wait(120)
+            assert another_has_come.wait(120)
+            another_has_come.clear()
             raise AdapterRefused("once")
         if len(loads) == 2:
             loading_again.set()
-            assert third_asks.wait(120)
-            loading_twice.wait(0.5)  # the time of a caller that would not wait
+            assert another_has_come.wait(120)
         else:
-            loading_twice.set()
+            another_has_come.set()
         return held(name)
 
     cache = AdapterCache(100, load)
@@ -176,12 +183,9 @@ def test_a_caller_after_a_failure_waits_for_the_one_that_loads_the_adapter_then(
     threads[0].start()
     assert loading.wait(120)
     threads[1].start()
-    time.sleep(0.2)  # until it waits for the first
-    second_waits.set()
     assert loading_again.wait(120)
     threads[0].join(120)
     threads[2].start()
-    third_asks.set()
     for thread in threads:
         thread.join(120)
     assert loads == ["a", "a"]
