@@ -334,7 +334,7 @@ def test_deletes_jobs_that_have_ended(tunery: Shell, alice: Tenant) -> None:
     jobs = [alice.create_job()["id"] for _ in range(3)]
     early = tunery.run("jobs", "delete", jobs[0])
     assert early.returncode == 1
-    assert "cancel it first" in early.stderr
+    assert "Cancel it first" in early.stderr
     for job_id in jobs:
         tunery.run("jobs", "cancel", job_id)
     told = tunery.run("jobs", "delete", *jobs[:2])
