@@ -24,6 +24,7 @@ SAMPLE_OPTIONS: dict[str, Any] = {
 }
 SHOWN_PROMPTS = 4
 MAX_NEW_TOKENS = 96
+RETRIES = 6  # of a request, over some twenty seconds: a part of the service that died is back by then
 
 
 def demo(
@@ -68,7 +69,7 @@ def run(data: Path | None, state: Home, folder: Path) -> dict[str, Any]:
         dataset = own_dataset(data, Path(scratch)) if data else sample_dataset(Path(scratch))
         with running_service(state) as base_url:
             seconds["start the service"] = time.monotonic() - started
-            client = OpenAI(base_url=base_url, api_key=server_key(state))
+            client = OpenAI(base_url=base_url, api_key=server_key(state), max_retries=RETRIES)
             output.note(f"Training {SMOLLM2.id} on {dataset.name}")
             options = {} if data else SAMPLE_OPTIONS
             outcome = demo_client.train(client, SMOLLM2.id, dataset.training, dataset.held_out, options)
