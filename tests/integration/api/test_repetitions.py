@@ -187,7 +187,7 @@ def test_a_repeated_upload_is_not_refused_for_the_room_that_its_first_try_took(
     refusal(other(RETRY), 429, "file", "insufficient_quota")
 
 
-# What sets a state
+# Requests that change a state: they create nothing
 
 
 def test_a_retried_rotation_shows_a_secret_that_signs(admin: Tenant) -> None:

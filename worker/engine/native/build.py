@@ -22,6 +22,7 @@ _building = Lock()  # `cache` alone lets several threads compute the same value
 log = structlog.get_logger()
 
 
+@cache  # kernels ask at each call, so they take no lock once the file is built
 def library(source: Path, bf16: bool, cpu: str = THIS_CPU) -> ctypes.CDLL | None:
     """Return the built file, for numbers in bf16 or in fp32; None where it cannot be built.
 

@@ -115,7 +115,7 @@ class Models:
         loaded = self._slot.loaded
         self._slot.let_go()
         if loaded is not None:
-            # By a weak reference, because the loop keeps the timer when the model has long been given back
+            # The timer holds the model weakly: the loop keeps it even after the model was given back
             self._loop.call_later(stop_times.STREAMS, self._end_answers, weakref.ref(loaded))
 
     def _end_answers(self, of: "weakref.ref[LoadedBase]") -> None:

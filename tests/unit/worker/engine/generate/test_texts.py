@@ -13,7 +13,7 @@ def add(text: GrowingText, *words: str) -> list[str]:
 
 
 def text_of_bytes(*stop: str) -> GrowingText:
-    """With a token for each byte, as Llama 2, Mistral and Gemma have them."""
+    """Return a text whose tokenizer has a token for each byte, as Llama 2, Mistral and Gemma do."""
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, "a"))
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     return GrowingText(PreTrainedTokenizerFast(tokenizer_object=tokenizer), stop)
