@@ -1,7 +1,7 @@
-"""The worker, which trains jobs. It does not depend on HTTP.
+"""The programs that run beside the API. Each folder says in which process its code runs.
 
-`supervise` is the supervising process, `tunery worker`, which never imports torch. It keeps a trainer process
-alive: `train` with all that training needs, such as `engine`, `objectives` and `data`. `tracking` reports
-jobs to experiment trackers, each from a process of its own. `process` has the parts that all these processes
-need.
+`supervisor` is `tunery worker`: it starts, wakes and replaces the trainer, and never imports torch. `trainer`
+claims jobs, trains and publishes. `server` answers chats. `tasks` has a folder for each kind of work beside
+training. `engine` computes for the trainer and the server: rows in, adapters and tokens out. It knows neither
+the database nor the store. The other folders are what several of these programs share.
 """

@@ -29,7 +29,7 @@ from core.methods.registry import METHODS
 from core.serving.aliases import refuse_if_aliased
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter, Job, Task
-from core.tasks import client as tasks
+from core.work import client as tasks
 
 ADAPTER_ID = id_pattern("adapter-")
 JOB_ID = id_pattern("ftjob-")

@@ -23,7 +23,7 @@ from core.compositions.requests import (
 from core.datasets.kinds import PURPOSE
 from core.errors import InvalidRequest, NotFound
 from core.ids import id_pattern
-from core.tasks import client as tasks
+from core.work import client as tasks
 
 COMPOSITION_ID = id_pattern("composition-")
 

@@ -29,7 +29,7 @@ from core.errors import (
     Unavailable,
 )
 from core.exports.requests import EXPORT_REQUEST, ExportRequest
-from core.tasks import client as tasks
+from core.work import client as tasks
 
 MAX_LIMIT = 1000
 

@@ -17,7 +17,7 @@ from core.exports.requests import ExportRequest
 from core.ids import id_pattern
 from core.storage.object_store import ObjectStore
 from core.tables import Secret, Task
-from core.tasks import client as tasks
+from core.work import client as tasks
 
 KIND = "export"
 EXPORT_ID = id_pattern("export-")

@@ -11,7 +11,7 @@ from api.http.paging import check_cursor
 from core.errors import Conflict, InvalidRequest, NotFound
 from core.ids import id_pattern
 from core.tables import File, Task
-from core.tasks import client as tasks
+from core.work import client as tasks
 
 FILE_ID = id_pattern("file-")
 

@@ -14,7 +14,7 @@ from core.jobs.adapter_row import AdapterRow
 from core.portability.report import Measurement
 from core.portability.rules import reports_by_rule
 from core.tables import Task
-from core.tasks import client as tasks
+from core.work import client as tasks
 
 KIND = "portability"
 

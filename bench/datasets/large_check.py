@@ -34,7 +34,7 @@ from core.errors import TuneryError
 BLOCK = 20_000
 ASK_SECONDS = 0.1
 MAX_BYTES = 1 << 30
-CHECKER = "worker.datasets"
+CHECKER = "worker.tasks.datasets"
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import Trainee
 from worker.process.environment import TRAINER_ENVIRONMENT
-from worker.rows import Row
+from worker.rows.row import Row
 
 CASES = {"a small Qwen 2": None, "SmolLM2 in nf4": "nf4", "SmolLM2 in int8": "int8"}
 PATHS = ("fast", "portable", "portable", "fast")  # two turns of each

@@ -33,7 +33,7 @@ from bench.training.workloads import SEED
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step import loop
 from worker.engine.step.trainee import Trainee
-from worker.rows import Row
+from worker.rows.row import Row
 
 SMALL_JOBS = 3
 WAYS = {"spread": loop.SPREAD_FROM, "whole": math.inf}

@@ -30,7 +30,7 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import StepResult, Trainee
-from worker.rows import Row
+from worker.rows.row import Row
 
 OBJECTIVES = {"dpo": Dpo(), "orpo": Orpo(), "simpo": Simpo()}
 PAIRS_A_STEP = 4

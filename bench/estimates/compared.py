@@ -12,7 +12,7 @@ from bench.estimates.measured import Found, expected
 from core.estimates.job.work import START_SECONDS
 from core.estimates.runtime import LIBRARY_BYTES
 from core.jobs.evaluation_schedule import Schedule
-from worker.report.remaining_time import STEPS, RemainingTime
+from worker.trainer.report.remaining_time import STEPS, RemainingTime
 
 GB = 1e9
 PAST_JOBS = 5

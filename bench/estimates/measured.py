@@ -30,9 +30,8 @@ from core.objectives.hyperparameters import Hyperparameters
 from core.settings import Settings
 from tests.fixtures.models.tiny import text
 from worker.base_models.model_store import ensure_model
-from worker.devices.model_slot import FoundModel, ModelSlot
-from worker.devices.process_group import ProcessGroup
-from worker.devices.watchdog import Watchdog
+from worker.device.model_slot import FoundModel, ModelSlot
+from worker.device.watchdog import Watchdog
 from worker.engine.base.loading import compute_dtype
 from worker.engine.device.free_memory import collect_garbage, held_bytes
 from worker.engine.device.peak_memory import peak_memory
@@ -40,8 +39,9 @@ from worker.engine.step.context import never_abandon
 from worker.engine.step.processes import ALONE
 from worker.engine.step.trainee import Trainee
 from worker.process.environment import TRAINER_ENVIRONMENT
-from worker.row_store import RowStore, store_rows
-from worker.rows import Row
+from worker.rows.row import Row
+from worker.rows.row_store import RowStore, store_rows
+from worker.trainer.devices.process_group import ProcessGroup
 
 CPU = torch.device("cpu")
 VALIDATION = 2  # rows

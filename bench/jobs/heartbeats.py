@@ -28,9 +28,9 @@ from core.jobs.lifecycle import Progress
 from core.jobs.spec import Hyperparameters, JobSpec
 from core.schema import migrate
 from core.tables import File, Job
-from worker.report.heartbeats import Heartbeats
-from worker.report.job_lease import JobLease
-from worker.report.reporter import StepMetrics
+from worker.trainer.report.heartbeats import Heartbeats
+from worker.trainer.report.job_lease import JobLease
+from worker.trainer.report.reporter import StepMetrics
 
 JOBS = 16
 LEASE_SECONDS = 600.0

@@ -31,7 +31,7 @@ from cli.client.home import DEFAULT_HOME
 from cli.client.watch import ENDED, job_path, raise_for_outcome
 from core.catalog import SMOLLM2
 from core.errors import TuneryError
-from worker.report.heartbeats import BEAT_SECONDS
+from worker.trainer.report.heartbeats import BEAT_SECONDS
 
 ROWS, BATCH_SIZE = 16, 4
 EPOCHS_OF_A_MEASURED_JOB = 50  # so many that the job is still running when it is seen

@@ -30,8 +30,8 @@ from bench.peers.venvs import DEFAULT_VENVS, interpreter
 from bench.portability import page
 from bench.portability.adapters import Case, cases, published
 from bench.portability.bases import Base, smollm2, tiny
-from worker.portability.measure import measure
-from worker.portability.runtimes import LlamaCpp, MeasuredRuntime, Peft, Vllm
+from worker.tasks.portability.measure import measure
+from worker.tasks.portability.runtimes import LlamaCpp, MeasuredRuntime, Peft, Vllm
 
 RESULTS = ROOT / "bench" / "results" / "portability"
 METHODS, WHOLE = RESULTS / "methods", RESULTS / "smollm2"

@@ -16,10 +16,10 @@ from bench.portability.bases import Base
 from core.jobs.spec import JobSpec, TrainingOptions
 from core.methods.offered import OfferedAdapter
 from core.objectives.hyperparameters import Hyperparameters
+from worker.adapter_files.folder import write_tokenizer
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
-from worker.exports.source import Source
-from worker.save.folder import write_tokenizer
+from worker.tasks.export.source import Source
 
 FAR = 0.03  # the standard deviation of what is added to each parameter
 # They begin with rows of a dataset or with a quantised base. Their results are plain LoRAs, as in other cases

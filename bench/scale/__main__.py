@@ -47,7 +47,7 @@ from core.database import create_database, session_factory
 from core.roles import Role
 from core.schema import migrate
 from core.tables import Job, Project
-from worker.supervise.usage import count_usage
+from worker.supervisor.usage import count_usage
 
 FEWEST = 5  # answers
 

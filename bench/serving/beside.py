@@ -34,12 +34,12 @@ from core.database import create_database
 from core.schema import migrate
 from core.secrets.vault import Vault
 from core.settings import Settings
-from worker.devices.lending import Lending
-from worker.devices.model_slot import ModelSlot
-from worker.devices.turns import Turns
+from worker.device.lending import Lending
+from worker.device.model_slot import ModelSlot
+from worker.device.turns import Turns
 from worker.engine.step.context import PassContext, never_abandon
 from worker.engine.step.loop import train_round
-from worker.train.serving import ServingThread
+from worker.trainer.train.serving import ServingThread
 
 SHARE = 0.3
 RANK, BATCH_SIZE = 16, 4

@@ -14,8 +14,8 @@ from core.catalog import SMOLLM2
 from core.methods.low_rank import LoraAdapter, LowRankAdapter
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.generate.requests import GenerationRequest, Sampling
-from worker.engine.generate.sampler import Limits, Sampler
+from worker.engine.sampler.requests import GenerationRequest, Sampling
+from worker.engine.sampler.sampler import Limits, Sampler
 
 NEW = 48
 OPTIONS: dict[str, LowRankAdapter] = {

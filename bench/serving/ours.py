@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.serving.workload import with_beginning
-from worker.engine.generate.adapters.served import ServedAdapter
-from worker.engine.generate.requests import GenerationRequest, Sampling
-from worker.engine.generate.sampler import Sampler
+from worker.engine.sampler.adapters.served import ServedAdapter
+from worker.engine.sampler.requests import GenerationRequest, Sampling
+from worker.engine.sampler.sampler import Sampler
 
 AT_ONCE = 16
 ZIPF_REQUESTS = 64

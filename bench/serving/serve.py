@@ -33,7 +33,7 @@ from bench.training.machine import describe
 from core.catalog import SMOLLM2
 from worker.base_models.model_store import ensure_model
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.generate.sampler import Limits, Sampler
+from worker.engine.sampler.sampler import Limits, Sampler
 
 SIXTEEN = 16
 SINGLE = 6  # requests of one stream

@@ -50,7 +50,7 @@ from core.storage.artifacts import WEIGHTS_NAME
 
 RANK, BATCH_SIZE = 16, 8
 IDLE_SECONDS = 20.0
-TRAINER, SERVER = "worker.train.trainer", "serve"
+TRAINER, SERVER = "worker.trainer.train.trainer", "serve"
 
 
 class Service:

@@ -27,8 +27,8 @@ from bench.serving.workload import prompts, write_adapter
 from core.catalog import SMOLLM2
 from worker.base_models.model_store import ensure_model
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.generate.fast.native.step import NativeStep
-from worker.engine.generate.sampler import Limits, Sampler
+from worker.engine.sampler.fast.native.step import NativeStep
+from worker.engine.sampler.sampler import Limits, Sampler
 
 SIZES: dict[str, dict[str, Any]] = {
     "Qwen2": {

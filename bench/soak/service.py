@@ -28,8 +28,8 @@ KINDS = {
     "up": ("cli.main", "up"),
     "api": ("cli.main", "api"),
     "worker": ("cli.main", "worker"),
-    "trainer": ("-m", "worker.train.trainer"),
-    "render process": ("-m", "worker.data.render_process"),
+    "trainer": ("-m", "worker.trainer.train.trainer"),
+    "render process": ("-m", "worker.rendering.render_process"),
 }
 
 

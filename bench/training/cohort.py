@@ -40,7 +40,7 @@ from bench.training.ours import (
 )
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.trainee import Trainee
-from worker.rows import Row
+from worker.rows.row import Row
 
 Trained = list[list[list[Row]]]
 """The batches of each job of a cohort."""

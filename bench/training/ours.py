@@ -22,7 +22,6 @@ from core.estimates.measures import Recompute
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.objectives.dpo import Dpo
 from core.objectives.supervised import Supervised
-from worker.data.render import Rendering
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase, choose_device
 from worker.engine.batch.grouping import JobRows
@@ -30,7 +29,8 @@ from worker.engine.batch.pack import pack
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import StepResult, Trainee
-from worker.rows import Row
+from worker.rendering.render import Rendering
+from worker.rows.row import Row
 
 
 class InFileOrder(Trainee):

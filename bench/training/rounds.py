@@ -20,7 +20,7 @@ from bench.peers.measuring import RANK, peak_rss_bytes, recorded_environment, ve
 from bench.training.ours import batches_of, computed_tokens, load_base, new_trainee, train, usual_step_tokens
 from bench.training.workloads import SEED, word_problems
 from worker.engine.base.base_model import ResidentBase
-from worker.rows import Row
+from worker.rows.row import Row
 
 
 def rows_of(base: ResidentBase, number: int, tokens: int, chance: random.Random) -> list[Row]:

@@ -16,7 +16,7 @@ from typing import Any
 from bench import ROOT
 from bench.training.trainers import UNTUNED, Trainer
 from worker.process.environment import TRAINER_ENVIRONMENT
-from worker.supervise.supervisor import describe_exit
+from worker.supervisor.supervisor import describe_exit
 
 LIMIT_SECONDS = 3 * 3600  # for one run
 GRACE_SECONDS = 150  # longer than bench/training/service.py takes to stop its service

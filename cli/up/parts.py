@@ -46,7 +46,7 @@ def api(
 def worker(json: JsonLog = False) -> None:
     """Run one worker alone, from TUNERY_* settings."""
     with loading():
-        from worker.supervise.service import run_worker
+        from worker.supervisor.service import run_worker
 
     if json:
         os.environ["TUNERY_LOG_JSON"] = "true"  # the trainer, a process of its own, reads the variable too
@@ -66,7 +66,7 @@ def serve(
         command = [sys.executable, "-m", "cli.main", *sys.argv[1:]]
         os.execve(sys.executable, command, {**TRAINER_ENVIRONMENT, **os.environ})  # noqa: S606
     with loading():
-        from worker.serve.service import run_server
+        from worker.server.service import run_server
     if not run_server(settings):
         raise typer.Exit(COULD_NOT_START)
 

@@ -14,7 +14,7 @@ from core.evals.criteria import Criterion
 from core.evals.run_request import RunRequest
 from core.ids import new_id
 from core.tables import Eval, Task
-from core.tasks import client as tasks
+from core.work import client as tasks
 
 RUN_KIND = "evalrun"
 ANY_ITEM: Mapping[str, Any] = {"type": "custom", "item_schema": {}, "include_sample_schema": True}

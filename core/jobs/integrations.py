@@ -1,7 +1,7 @@
 """The experiment trackers to which a job may report, in OpenAI's form.
 
-A separate process of the worker reads the database and reports to the trackers (`worker/tracking`). So no
-tracker can slow a job down or make it fail.
+A separate process of the worker reads the database and reports to the trackers (`worker/tasks/tracking`). So
+no tracker can slow a job down or make it fail.
 """
 
 import os

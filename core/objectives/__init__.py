@@ -1,8 +1,8 @@
 """Objectives: what a job minimises. Each one is described in the file of its name.
 
 The schema of a request, the choices of `tunery jobs create --method`, the kind of dataset and the worker's
-loss (`worker/objectives`) follow from NAMES and these files. API, command line and worker import this folder.
-This module imports no library, so that the command line starts fast.
+loss (`worker/engine/objectives`) follow from NAMES and these files. API, command line and worker import this
+folder. This module imports no library, so that the command line starts fast.
 """
 
 NAMES = ("supervised", "dpo", "orpo", "kto", "simpo")

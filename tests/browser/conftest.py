@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from api.dashboard import BUILT
 from cli.embedded import EmbeddedServers
 from core.tables import Task
-from core.tasks.client import delete_all
+from core.work.client import delete_all
 from tests.fixtures.clients.chromium import chromium
 from tests.fixtures.service.api import Api
 from tests.fixtures.service.site import PAGE_SECONDS, SharedContext, Site, Visit, browsing, service_on

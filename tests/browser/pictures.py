@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from cli.embedded import EmbeddedServers
 from core.evals.results import Record
 from core.roles import Role
-from core.tasks import lease as leases
+from core.work import lease as leases
 from tests.fixtures.clients.chromium import chromium
 from tests.fixtures.models.tiny import OTHER
 from tests.fixtures.paths import REPOSITORY

@@ -2,4 +2,4 @@
 
 DEVICE_BROKEN = 75  # the device failed: only a new process can use it again
 TRY_AGAIN = 77  # the database was away: no fault of what the process was doing
-HUNG = 76  # a computation did not return in time: see `worker/devices/watchdog.py`
+HUNG = 76  # a computation did not return in time: see `worker/device/watchdog.py`

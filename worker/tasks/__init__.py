@@ -1,4 +1,4 @@
-"""Tasks, such as exports: the thread that starts a process for each, and the frame of that process.
+"""Work beside the training, each task in a process of its own: one folder for each kind, and `frame` for all.
 
-The thread runs in the supervising process. What a task computes has a package of its own: `worker/exports`.
+The supervisor starts each process on the CPU, at a low priority.
 """

@@ -14,7 +14,7 @@ from core.evals.evals import RUN_KIND, create_run
 from core.evals.run_request import RunRequest
 from core.ids import id_pattern
 from core.tables import Task
-from core.tasks import client as tasks
+from core.work import client as tasks
 
 RUN_ID = id_pattern(f"{RUN_KIND}-")
 

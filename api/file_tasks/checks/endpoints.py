@@ -26,7 +26,7 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
-from core.tasks import client as tasks
+from core.work import client as tasks
 
 MAX_LIMIT = 1000
 NOTHING_MORE = CheckRequest()

@@ -14,7 +14,7 @@ from core.datasets.checks.requests import CheckRequest
 from core.errors import InvalidRequest
 from core.ids import id_pattern
 from core.tables import Task
-from core.tasks import client as tasks
+from core.work import client as tasks
 
 KIND = "check"
 CHECK_ID = id_pattern("check-")

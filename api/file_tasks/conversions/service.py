@@ -8,7 +8,7 @@ from core.access.quotas import Quotas, check_store
 from core.datasets.formats.conversion import ConvertRequest
 from core.ids import id_pattern
 from core.tables import Task
-from core.tasks import client as tasks
+from core.work import client as tasks
 
 KIND = "conversion"
 CONVERSION_ID = id_pattern("conversion-")

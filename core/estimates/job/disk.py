@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from core.estimates.job.rows import Rows
 
-TOKEN_BYTES = 4  # of a token on the worker's disk (`worker/row_store.py`)
+TOKEN_BYTES = 4  # of a token on the worker's disk (`worker/rows/row_store.py`)
 ROW_BYTES = 22
-KEPT_EPOCHS = 3  # checkpoints of the last epochs, with the adapter for clients (`worker/save/checkpoint.py`)
+KEPT_EPOCHS = (
+    3  # checkpoints of the last epochs, with the adapter for clients (`worker/trainer/save/checkpoint.py`)
+)
 KEPT_FOR_RESUME = 2
 
 

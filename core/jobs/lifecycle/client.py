@@ -39,7 +39,7 @@ def cancel(session: Session, job: Job) -> None:
 
 
 def delete(session: Session, job: Job) -> None:
-    """Hide an ended job from everybody. The janitor removes its objects (`worker/supervise/cleanup.py`).
+    """Hide an ended job from everybody. The janitor removes its objects (`worker/supervisor/cleanup.py`).
 
     Raises InvalidRequest if the job has not ended.
     """

@@ -1,4 +1,4 @@
-"""Tasks: work on results that is not training, such as an export. `core/tasks` alone writes these rows."""
+"""Tasks: work on results that is not training, such as an export. `core/work` alone writes these rows."""
 
 from datetime import datetime
 from typing import Any

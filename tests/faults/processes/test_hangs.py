@@ -11,8 +11,8 @@ from tests.fixtures.processes import hanging
 from tests.fixtures.processes.warm import nursery
 from tests.fixtures.service.api import Api, wait_for
 from tests.fixtures.service.stack import JOB_SECONDS, job_api_on
-from worker.supervise import launch
-from worker.supervise.supervisor import Supervisor
+from worker.supervisor import launch
+from worker.supervisor.supervisor import Supervisor
 
 HANG_SECONDS = 5.0
 LEASE_SECONDS = 6.0  # a busy machine keeps it, so that no attempt is lost but by a hang

@@ -81,7 +81,7 @@ def test_a_killed_worker_loses_no_step_of_its_jobs(service: Service) -> None:
     job_id = service.create_job(**LONG)
     service.wait_for_step(job_id, 3)
     worker = service.up.part("worker")
-    (trainer,) = named("worker.train.trainer", worker.children())
+    (trainer,) = named("worker.trainer.train.trainer", worker.children())
     worker.kill()
     until(lambda: any("Resumed" in said for said in service.events(job_id)), "the job to go on", JOB_SECONDS)
     trainer.wait(JOB_SECONDS)

@@ -14,7 +14,7 @@ import pytest
 from core.errors import JobError
 from core.roles import Role
 from core.tables import Project
-from core.tasks import lease as leases
+from core.work import lease as leases
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.work.evals_api import EVAL, EVALS, ROWS, make_eval, make_run
 from tests.fixtures.work.portability import finish_measurement, take_measurement

@@ -17,7 +17,7 @@ from core.errors import JobError
 from core.jobs import lifecycle
 from core.jobs.events import record_event
 from core.jobs.lifecycle import Lease, Progress
-from core.tasks import lease as task_leases
+from core.work import lease as task_leases
 from tests.fixtures.processes.ports import free_port
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, wait_for
 from tests.fixtures.service.shell import DEADLINE, Shell

@@ -19,11 +19,11 @@ from core.tables import Event, Job, Run
 from faults.receiver import Receiver
 from tests.fixtures.faults.clocks import database_jumps, wrong_by
 from tests.fixtures.service.api import LEASE_SECONDS, Api, Tenant, wait_for
-from worker.supervise import store_walk
-from worker.supervise.cleanup import delete_expired_files
-from worker.supervise.retention import Retention, remove_old
-from worker.supervise.store_walk import walk_store
-from worker.supervise.webhooks import WebhookSender
+from worker.supervisor import store_walk
+from worker.supervisor.cleanup import delete_expired_files
+from worker.supervisor.retention import Retention, remove_old
+from worker.supervisor.store_walk import walk_store
+from worker.supervisor.webhooks import WebhookSender
 
 SECONDS = 50  # that a test may take between two looks at a clock
 # The store refuses requests of clocks that are more than a quarter of an hour wrong

@@ -17,7 +17,7 @@ from core.roles import Role
 from core.tables import IdempotencyRecord
 from tests.fixtures.faults.crashing_api import CRASH_AT, CrashingApi, crashing_api
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, wait_for
-from worker.supervise.cleanup import remove_old_idempotency_records
+from worker.supervisor.cleanup import remove_old_idempotency_records
 
 JOBS = "/v1/fine_tuning/jobs"
 MAX_STEPS = 60

@@ -28,9 +28,9 @@ from core.jobs.lineage import continues_from, refuse_if_continued
 from core.serving import stored_completions
 from core.storage.object_store import ObjectStore
 from core.tables import Event, StoredCompletion
-from core.tasks.lease import take
-from worker.supervise.cleanup import remove_old_deliveries
-from worker.supervise.removal import delete_in_batches
+from core.work.lease import take
+from worker.supervisor.cleanup import remove_old_deliveries
+from worker.supervisor.removal import delete_in_batches
 
 pytestmark = pytest.mark.slow
 

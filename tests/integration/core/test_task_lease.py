@@ -4,8 +4,8 @@ import pytest
 
 from core.errors import RateLimited
 from core.tables import Task
-from core.tasks import client
-from core.tasks import lease as leases
+from core.work import client
+from core.work import lease as leases
 from tests.fixtures.service.api import Api, Tenant
 
 COMPUTING, ASKING = ("composition", "export"), ("evalrun",)

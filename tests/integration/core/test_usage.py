@@ -17,7 +17,7 @@ from core.database import create_database, session_factory
 from core.ids import new_id
 from core.tables import Base, File, Job, Project, Run, UsageDay
 from tests.fixtures.faults.database import killed_at_commit, losing_the_answer
-from worker.supervise.usage import count_usage
+from worker.supervisor.usage import count_usage
 
 BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
 LAST = BEGAN + timedelta(days=9)

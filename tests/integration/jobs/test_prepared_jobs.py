@@ -9,7 +9,7 @@ from tests.fixtures.models.tiny import TINY
 from tests.fixtures.processes.resting import resting
 from tests.fixtures.service.api import Api, Tenant, refusal, row, wait_for
 from tests.fixtures.service.trainer import job_of, running
-from worker.supervise import cleanup
+from worker.supervisor import cleanup
 
 TEXTS = "one river,two engines,three lemons,four pockets,five gardens,six bridges,seven coins,nine owls,a map"
 ROWS = [row(f"{text} {number} times {number * number}") for number in range(3) for text in TEXTS.split(",")]

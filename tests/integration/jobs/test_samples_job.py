@@ -11,9 +11,9 @@ from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import Api, Tenant, dataset, row, wait_for
 from tests.fixtures.service.stack import preference
 from tests.fixtures.service.trainer import job_of, running
-from worker.engine.generate import answers
-from worker.engine.generate.requests import Piece
-from worker.report.samples import ELLIPSIS, MOST_CHARACTERS
+from worker.engine.sampler import answers
+from worker.engine.sampler.requests import Piece
+from worker.trainer.report.samples import ELLIPSIS, MOST_CHARACTERS
 
 HELD_OUT = [row(f"{number} is another matter") for number in range(4)]
 

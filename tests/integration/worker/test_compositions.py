@@ -28,9 +28,9 @@ from tests.fixtures.service.api import Api, Tenant, dataset, refusal, row, wait_
 from tests.fixtures.service.serving import Serving
 from tests.fixtures.service.shell import Shell
 from tests.fixtures.work.compositions import AT, Part, composed, part, started, take, weighted, work_on
-from worker.supervise import cleanup, store_walk
-from worker.tasks.process import Work
-from worker.tasks.service import Tasks
+from worker.supervisor import cleanup, store_walk
+from worker.tasks.frame.process import Work
+from worker.tasks.frame.service import Tasks
 
 COMPOSE, ADAPTERS = "/v1/adapters/compose", "/v1/adapters"
 SECONDS = 240
@@ -253,7 +253,7 @@ def test_an_attempt_that_was_lost_after_its_upload_leaves_no_second_adapter_and_
                 session.execute(held.values(held_until=from_now(-1)))
             work_on(chat_api, take(chat_api, composition_id))
 
-    monkeypatch.setattr("worker.tasks.process.reached", let_another_process_take_it)
+    monkeypatch.setattr("worker.tasks.frame.process.reached", let_another_process_take_it)
     work_on(chat_api, lost)
     made = tenant.http.get(f"{AT}/{composition_id}").json()
     assert made["status"] == "succeeded"

@@ -30,19 +30,19 @@ from tests.fixtures.paths import REPOSITORY
 from tests.fixtures.processes.processes import named
 from tests.fixtures.service.api import Api, Tenant, dataset, wait_for
 from tests.fixtures.service.trainer import renderer, row_files
-from worker.data import reader as reading
-from worker.data.companions import with_companions
-from worker.data.fingerprint import Fingerprint, beginning
-from worker.data.reader import DataReader, JobData, Readers, close_when_read
-from worker.data.render import Rendering
-from worker.data.render_request import PrepareRequest, RenderRequest
 from worker.engine.base.base_model import ResidentBase
-from worker.report.job_lease import JobLease
+from worker.rendering.companions import with_companions
+from worker.rendering.fingerprint import Fingerprint, beginning
+from worker.rendering.render import Rendering
+from worker.rendering.render_request import PrepareRequest, RenderRequest
+from worker.trainer.reading import reader as reading
+from worker.trainer.reading.reader import DataReader, JobData, Readers, close_when_read
+from worker.trainer.report.job_lease import JobLease
 
 WHOLE, CUT = 512, 25  # tokens; a row has a few more tokens than CUT
 ENDLESS = 10**6  # tokens; a row of `slow_dataset` has fewer
 SECONDS = 240
-PROGRAM = "worker.data.render_process"
+PROGRAM = "worker.rendering.render_process"
 
 
 @pytest.fixture(scope="module")
@@ -380,9 +380,9 @@ def test_if_the_process_that_forks_dies_another_one_takes_its_place(claimed: Any
 TRAINER = """
 import sys, time
 from pathlib import Path
-from worker.data.render_request import RenderRequest
-from worker.data.renderer import Renderer
-from worker.row_store import nameless_file
+from worker.rendering.render_request import RenderRequest
+from worker.rendering.renderer import Renderer
+from worker.rows.row_store import nameless_file
 
 content, folder, renderer = nameless_file(None), Path(sys.argv[1]), Renderer()
 content.write(sys.stdin.buffer.read())

@@ -9,7 +9,7 @@ import pytest
 from tests.fixtures.service.api import Api, Tenant, dataset
 from tests.fixtures.service.shell import Shell
 from tests.fixtures.work.file_tasks import running_tasks
-from worker.tasks.service import Tasks
+from worker.tasks.frame.service import Tasks
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from core.jobs import lifecycle
 from core.jobs.lifecycle import Progress
 from core.tables import Event, Metric, Run
 from tests.fixtures.service.api import Api, Tenant, wait_for
-from worker.report.heartbeats import Heartbeats
-from worker.report.job_lease import JobLease
-from worker.report.reporter import StepMetrics
+from worker.trainer.report.heartbeats import Heartbeats
+from worker.trainer.report.job_lease import JobLease
+from worker.trainer.report.reporter import StepMetrics
 
 COHORT = 16
 BEATS = 40
@@ -152,7 +152,9 @@ def test_heartbeats_and_cancels_do_not_wait_for_each_other_in_a_circle(
     api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cancel locks a job and then its run; a heartbeat holds runs while it writes events of their jobs."""
-    monkeypatch.setattr("worker.report.heartbeats.limit_waits", lambda *_, **__: None)  # which would hide it
+    monkeypatch.setattr(
+        "worker.trainer.report.heartbeats.limit_waits", lambda *_, **__: None
+    )  # which would hide it
     with trainer(api, alice, 8) as mine, trainer(api, alice, 8) as others:
         for lease in mine + others:
             lease.close()  # the threads below beat without a pause

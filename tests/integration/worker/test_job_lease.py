@@ -16,8 +16,8 @@ from core.jobs import lifecycle
 from core.jobs.lifecycle import Progress
 from core.tables import Event, Job, Run
 from tests.fixtures.service.api import Api, Tenant, wait_for
-from worker.report.heartbeats import Heartbeats
-from worker.report.job_lease import JobLease
+from worker.trainer.report.heartbeats import Heartbeats
+from worker.trainer.report.job_lease import JobLease
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_job_whose_run_is_locked_or_lost_holds_up_no_other(api: Api, beside: l
 def test_a_job_with_a_statement_without_end_holds_up_no_other(
     api: Api, beside: list[JobLease], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.report.heartbeats.STATEMENT_SECONDS", 0.3)
+    monkeypatch.setattr("worker.trainer.report.heartbeats.STATEMENT_SECONDS", 0.3)
     hanging, *others = beside
     hanging.write(lambda session: session.execute(text("SELECT pg_sleep(100)")))
     for _ in range(2):

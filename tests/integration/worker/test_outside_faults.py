@@ -15,7 +15,7 @@ from tests.fixtures.models.tiny import TINY, write_base
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.stack import cancel_all, job_api_on, short_rows
 from tests.fixtures.service.trainer import job_of, running
-from worker.train.server_probe import LEAST_BYTES
+from worker.trainer.train.server_probe import LEAST_BYTES
 
 SECONDS = 240
 

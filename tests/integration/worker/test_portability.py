@@ -31,12 +31,12 @@ from tests.fixtures.service.trainer import running
 from tests.fixtures.work import exporting
 from tests.fixtures.work.imports import imported_at_once
 from tests.fixtures.work.portability import take_measurement
+from worker.adapter_files.folder import write_manifest
 from worker.engine.adapters.saving import save_adapter
-from worker.portability.card import put_card_in_place
-from worker.save.folder import write_manifest
-from worker.supervise import cleanup, store_walk
-from worker.tasks.process import Work, do_and_write
-from worker.tasks.service import Tasks
+from worker.supervisor import cleanup, store_walk
+from worker.tasks.frame.process import Work, do_and_write
+from worker.tasks.frame.service import Tasks
+from worker.tasks.portability.card import put_card_in_place
 
 SECONDS = 240
 

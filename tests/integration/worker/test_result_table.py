@@ -10,10 +10,10 @@ from sqlalchemy import text
 from core.storage.object_store import result_key
 from tests.fixtures.faults.database import broken_once
 from tests.fixtures.service.api import Api, Tenant
-from worker.report.job_lease import JobLease
-from worker.report.reporter import StepMetrics
-from worker.save import result_table
-from worker.save.result_table import write_result_table
+from worker.trainer.report.job_lease import JobLease
+from worker.trainer.report.reporter import StepMetrics
+from worker.trainer.save import result_table
+from worker.trainer.save.result_table import write_result_table
 
 HEAD = "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
 FILL = """

@@ -12,7 +12,7 @@ from core.storage.object_store import PART_BYTES, ObjectStore
 from faults.picky_store import PickyStore, Refusal
 from tests.fixtures.faults.disks import SmallDisk
 from tests.fixtures.service.api import Api, wait_for
-from worker.train.server_probe import LEAST_BYTES, ServerProbe
+from worker.trainer.train.server_probe import LEAST_BYTES, ServerProbe
 
 PREFIX = "checkpoints/ftjob-of-this-test/"
 

@@ -26,11 +26,11 @@ from tests.fixtures.outside.receiver import Receiver
 from tests.fixtures.outside.tracker_files import tensorboard_scalars, wandb_history, wandb_records
 from tests.fixtures.processes.warm import nursery
 from tests.fixtures.service.api import Api, Tenant, refusal, running_api, strictly, wait_for
-from worker.tracking import lease as leases
-from worker.tracking.lease import TrackerLease
-from worker.tracking.service import Tracking
-from worker.tracking.sinks import TrackedJob, TrackerRefused, open_sink
-from worker.tracking.wandb_sink import WandbRun
+from worker.tasks.tracking import lease as leases
+from worker.tasks.tracking.lease import TrackerLease
+from worker.tasks.tracking.service import Tracking
+from worker.tasks.tracking.sinks import TrackedJob, TrackerRefused, open_sink
+from worker.tasks.tracking.wandb_sink import WandbRun
 
 SECRET = "0123456789abcdef" * 2 + "hidden00"  # as long as a real key
 WANDB = {"type": "wandb", "wandb": {"project": "ours", "name": "first", "tags": ["a-tag"]}}
@@ -354,7 +354,7 @@ def test_a_library_that_is_not_installed_is_named_with_what_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    monkeypatch.delitem(sys.modules, "worker.tracking.wandb_sink", raising=False)
+    monkeypatch.delitem(sys.modules, "worker.tasks.tracking.wandb_sink", raising=False)
     tracked = TrackedJob(Job(), WANDB, {}, Path(), [])
     with pytest.raises(TrackerRefused, match=r"tunery\[wandb\]"):
         open_sink("wandb", tracked)

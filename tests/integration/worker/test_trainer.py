@@ -30,8 +30,8 @@ from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.stack import job_api_on
 from tests.fixtures.service.trainer import job_of, new_trainer, running
 from worker.process.stop_requests import at_signal
-from worker.train.job import TrainingJob
-from worker.train.trainer import _listen, _say_that_it_waits
+from worker.trainer.train.job import TrainingJob
+from worker.trainer.train.trainer import _listen, _say_that_it_waits
 
 
 def has_event(tenant: Tenant, job_id: str, words: str) -> bool:

@@ -20,7 +20,7 @@ from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.stack import cancel_all, job_api_on, short_rows
 from tests.fixtures.service.trainer import row_files, running
 from worker.engine.adapters.low_rank import TrainableAdapter
-from worker.train import job
+from worker.trainer.train import job
 
 SECONDS = 240
 ROWS = 48

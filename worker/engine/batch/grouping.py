@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.rows import Row
+from worker.rows.row import Row
 
 # A beginning that some rows share may itself begin with a shorter one that more rows share. The longer one is
 # used only if it has at least this many tokens more, because to share fewer tokens costs more than it saves.

@@ -24,7 +24,7 @@ from worker.engine.decoders.layer_weight import weight_of
 from worker.engine.decoders.targets import resolve_targets
 from worker.engine.start.observed import first_rows, observe_all, sources_of
 from worker.engine.step.passes import Abandoned
-from worker.rows import Row
+from worker.rows.row import Row
 
 # The size of the covariances that are held at once, in fp32. If all of them are larger together, the rows are
 # computed several times.

@@ -24,7 +24,7 @@ from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.decoders.targets import resolve_targets
 from worker.engine.start.observed import first_rows, observe_all, sources_of
-from worker.rows import Row
+from worker.rows.row import Row
 
 BATCH_TOKENS = 1024  # tokens of each fit; twice the number of directions if that is more
 SEED = 42  # PEFT's

@@ -11,7 +11,7 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.start.corda import corda
 from worker.engine.start.eva import eva
 from worker.engine.start.loftq import loftq
-from worker.rows import Row
+from worker.rows.row import Row
 
 
 @torch.no_grad()

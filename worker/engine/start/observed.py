@@ -15,10 +15,10 @@ from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.pack import pack
 from worker.engine.decoders.head import Head
 from worker.engine.decoders.portable import PlainDecoder
+from worker.engine.objectives.choose import objective_of
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import order_of
-from worker.objectives.choose import objective_of
-from worker.rows import Row
+from worker.rows.row import Row
 
 MOST_TOKENS = 16_384  # a bound, because the other jobs wait while these tokens are computed
 

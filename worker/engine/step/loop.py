@@ -25,7 +25,7 @@ from worker.engine.step.step_objectives import SpreadPreparation, StepPart, prep
 from worker.engine.step.steps import SpreadStep, Steps, step_tokens
 from worker.engine.step.totals import Evaluation, Score
 from worker.engine.step.trainee import StepResult, Trainee
-from worker.rows import Row
+from worker.rows.row import Row
 
 SPREAD_FROM = 2
 """A step that has at most so many times the tokens of the smallest step is not spread."""

@@ -16,12 +16,12 @@ from torch import Tensor
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.spread_work import SavedTokens
+from worker.engine.objectives.objective import ObjectiveLoss, Scores, outcome
 from worker.engine.step.context import PassContext
 from worker.engine.step.passes import SpreadRowPass, row_sums
 from worker.engine.step.references import References
 from worker.engine.step.totals import Evaluation
-from worker.objectives.objective import ObjectiveLoss, Scores, outcome
-from worker.rows import Row
+from worker.rows.row import Row
 
 
 @dataclass(frozen=True)

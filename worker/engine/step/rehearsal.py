@@ -16,8 +16,8 @@ from worker.engine.device.peak_memory import peak_memory
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import gradients, validate
 from worker.engine.step.trainee import Trainee
-from worker.row_store import lengths_of
-from worker.rows import Row
+from worker.rows.row import Row
+from worker.rows.row_store import lengths_of
 
 SAMPLED_STEPS = 8
 

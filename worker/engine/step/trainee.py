@@ -16,13 +16,13 @@ from core.storage.artifacts import DamagedArtifact
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.adapters.published import Published
 from worker.engine.batch.dropout import step_seed
+from worker.engine.objectives.choose import objective_of
 from worker.engine.parameters.flat import parts_of
 from worker.engine.step.moments import MOMENTS
 from worker.engine.step.optimizer import Optimizer
 from worker.engine.step.references import References
 from worker.engine.step.steps import SpreadStep
-from worker.objectives.choose import objective_of
-from worker.rows import Row
+from worker.rows.row import Row
 
 PREFIX = "parameters."  # begins the parameters' names in a state
 

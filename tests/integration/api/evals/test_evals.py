@@ -20,7 +20,7 @@ from core.tables import Eval, Task
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, strictly
 from tests.fixtures.work.evals_api import EVAL, EVALS, finish_run, judged, make_eval, make_run
 from tests.fixtures.work.graders import CHECK
-from worker.supervise import cleanup
+from worker.supervisor import cleanup
 
 SIMILAR = {
     "type": "text_similarity",

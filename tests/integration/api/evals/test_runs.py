@@ -19,7 +19,7 @@ from api.http import paging
 from core.access.projects import find_project, set_quotas
 from core.errors import JobError
 from core.tables import Task
-from core.tasks import lease as leases
+from core.work import lease as leases
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, row, settings, strictly
 from tests.fixtures.work.completions import allow, store
 from tests.fixtures.work.evals_api import (

@@ -8,13 +8,13 @@ from sqlalchemy import update
 
 from core.storage.object_store import task_prefix
 from core.tables import File, Task
-from core.tasks import lease as leases
-from core.tasks.lease import TaskLeaseLost
+from core.work import lease as leases
+from core.work.lease import TaskLeaseLost
 from tests.fixtures.models.templates import FAMILIES, bytes_with
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, row
 from tests.fixtures.work.file_tasks import checked, take, work_on
-from worker.data.render import Rendering
-from worker.supervise.cleanup import delete_files, remove_tasks
+from worker.rendering.render import Rendering
+from worker.supervisor.cleanup import delete_files, remove_tasks
 
 MARK = "⁂SEP⁂"  # a control token that no well-known template has
 
@@ -110,7 +110,7 @@ def test_a_copy_that_would_be_no_better_is_not_made(api: Api, tenant: Tenant) ->
 def test_a_check_reads_a_limited_number_of_rows(
     api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.datasets.checking.MOST_ROWS", 22)
+    monkeypatch.setattr("worker.tasks.datasets.checking.MOST_ROWS", 22)
     file_id = tenant.upload(lines(*numbered(12)))
     assert checked(api, tenant, file_id)["status"] == "succeeded"
     check = checked(api, tenant, file_id, validation_file=tenant.upload(lines(*numbered(11, 20))))
@@ -175,8 +175,8 @@ def test_estimates_are_exact_once_a_check_has_measured_all_rows(
 def test_rows_beyond_the_measured_ones_are_estimated_with_their_ratio(
     api: Api, tenant: Tenant, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.datasets.measuring.MEASURED_ROWS", 4)
-    monkeypatch.setattr("worker.datasets.measuring.BATCH_ROWS", 2)
+    monkeypatch.setattr("worker.tasks.datasets.measuring.MEASURED_ROWS", 4)
+    monkeypatch.setattr("worker.tasks.datasets.measuring.BATCH_ROWS", 2)
     rows = [*numbered(12), *[row("word " * 200 + str(n)) for n in range(5)]]
     lengths = checked(api, tenant, tenant.upload(lines(*rows)), model=BASE_MODEL)["report"]["lengths"]
     assert lengths["measured_rows"] == 8, "four at the begin, and four of those near the limit"

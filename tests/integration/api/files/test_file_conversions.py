@@ -12,7 +12,7 @@ from tests.fixtures.rows.parquet import parquet
 from tests.fixtures.rows.tool_rows import tool_row
 from tests.fixtures.service.api import Api, Tenant, refusal
 from tests.fixtures.work.file_tasks import checked, converted, take, work_on
-from worker.supervise.cleanup import GRACE, NO_ERROR_ANY_MORE, remove_tasks
+from worker.supervisor.cleanup import GRACE, NO_ERROR_ANY_MORE, remove_tasks
 
 ALPACA = [{"instruction": f"Double {n}", "input": "", "output": str(2 * n)} for n in range(12)]
 

@@ -19,7 +19,7 @@ from api.files.registration import file_kept_if_registered
 from core.storage.object_store import ObjectStore
 from tests.fixtures.faults.database import killed_at_commit
 from tests.fixtures.service.api import MAX_FILE_BYTES, Api, Tenant, dataset, refusal, row, strictly, wait_for
-from worker.supervise.cleanup import remove_deleted_files
+from worker.supervisor.cleanup import remove_deleted_files
 
 GOOD = json.dumps(row()).encode()
 

@@ -26,7 +26,7 @@ from core.tables import AuditLog, Project
 from core.tables import Upload as UploadRow
 from core.tables import UploadPart as PartRow
 from tests.fixtures.service.api import Api, Tenant, dataset, refusal, running_api, strictly
-from worker.supervise.cleanup import delete_expired_files, remove_deleted_files, remove_parts
+from worker.supervisor.cleanup import delete_expired_files, remove_deleted_files, remove_parts
 
 CONTENT = dataset(40)
 

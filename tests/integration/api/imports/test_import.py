@@ -266,7 +266,7 @@ def test_an_imported_adapter_is_evaluated_and_composed_like_one_that_a_job_has_t
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worker.data.renderer.subprocess", nursery().subprocess)
+    monkeypatch.setattr("worker.rendering.renderer.subprocess", nursery().subprocess)
     base = serving.folder / "model"
     first, second = (
         import_file(packed(peft_files(base, tmp_path / str(rank), r=rank))).json() for rank in (4, 2)

@@ -13,7 +13,7 @@ from core.storage.artifacts import POSITION_NAME, STATE_NAME, publish_folder
 from core.storage.object_store import checkpoint_prefix
 from core.tables import Checkpoint
 from tests.fixtures.service.api import Api, Tenant, refusal
-from worker.supervise.cleanup import GRACE, remove_deleted_jobs
+from worker.supervisor.cleanup import GRACE, remove_deleted_jobs
 
 JOBS = "/v1/fine_tuning/jobs"
 

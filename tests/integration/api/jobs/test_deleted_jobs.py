@@ -23,9 +23,9 @@ from core.tables import (
 )
 from tests.fixtures.faults.database import broken_once
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
-from worker.supervise import removal
-from worker.supervise.cleanup import remove_deleted_jobs
-from worker.tracking import lease as leases
+from worker.supervisor import removal
+from worker.supervisor.cleanup import remove_deleted_jobs
+from worker.tasks.tracking import lease as leases
 
 JOBS = "/v1/fine_tuning/jobs"
 DELETES_METRICS = "WITH batch AS \n(SELECT ctid \nFROM metrics"

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from core.tables import Job, RowLoss
 from tests.fixtures.service.api import Api, Tenant, dataset, refusal
 from tests.fixtures.work.file_tasks import checked
-from worker.supervise.cleanup import remove_deleted_jobs
+from worker.supervisor.cleanup import remove_deleted_jobs
 
 JOBS = "/v1/fine_tuning/jobs"
 # Loss before, loss after, and suspicion of the lines 1 to 5

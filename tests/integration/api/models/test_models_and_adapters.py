@@ -16,9 +16,9 @@ from api.http.archive import zipped
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter
 from tests.fixtures.service.api import BASE_MODEL, QUANTISED_MODEL, Api, Tenant, refusal, strictly, wait_for
-from worker.supervise.cleanup import remove_deleted_adapters
-from worker.supervise.janitor import Janitor
-from worker.supervise.retention import Retention
+from worker.supervisor.cleanup import remove_deleted_adapters
+from worker.supervisor.janitor import Janitor
+from worker.supervisor.retention import Retention
 
 
 class Trained(NamedTuple):

@@ -11,7 +11,7 @@ from api.portability import service
 from core.errors import JobError
 from core.roles import Role
 from core.tables import AuditLog
-from core.tasks import lease as leases
+from core.work import lease as leases
 from tests.fixtures.service.api import Api, Tenant, refusal
 from tests.fixtures.work.portability import FIGURES, finish_measurement, take_measurement
 

@@ -14,7 +14,7 @@ from tests.fixtures.service.api import Api, Tenant, refusal
 from tests.fixtures.service.serving import ServerProcess, Serving
 from tests.fixtures.service.shell import Shell
 from tests.fixtures.work.file_tasks import running_tasks
-from worker.data.render import Rendering
+from worker.rendering.render import Rendering
 
 CHAT: Any = {
     "messages": [

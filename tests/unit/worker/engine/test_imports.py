@@ -9,7 +9,8 @@ COMPILER = ("torch._inductor.compile_fx", "torch._functorch.aot_autograd")
 
 def test_a_trainer_does_not_import_pytorchs_compiler() -> None:
     """bitsandbytes would import it, which PEFT imports: 55 MB and a second of processor time."""
-    code = f"import sys, worker.train.trainer; print(*(name for name in {COMPILER} if name in sys.modules))"
+    imported = f"print(*(name for name in {COMPILER} if name in sys.modules))"
+    code = f"import sys, worker.trainer.train.trainer; {imported}"
     done = subprocess.run(
         [sys.executable, "-c", code], env=dict(os.environ), capture_output=True, text=True, check=True
     )

@@ -15,8 +15,8 @@ from core.jobs.lineage import Ancestor
 from core.roles import Role
 from core.tables import Adapter, Checkpoint, Job
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
-from worker.report.job_lease import JobLease
-from worker.save.parent import fetch_parent
+from worker.trainer.report.job_lease import JobLease
+from worker.trainer.save.parent import fetch_parent
 
 JOBS, SWEEPS = "/v1/fine_tuning/jobs", "/v1/fine_tuning/sweeps"
 COMPOSE = "/v1/adapters/compose"

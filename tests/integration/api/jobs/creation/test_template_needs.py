@@ -14,7 +14,7 @@ from tests.fixtures.outside.hub_of_models import hub_with
 from tests.fixtures.rows.tool_rows import ASKED, SAID, TAGGED_TEMPLATE, tool_row
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal
 from tests.fixtures.work.file_tasks import converted
-from worker.supervise.chat_templates import TemplateNotes
+from worker.supervisor.chat_templates import TemplateNotes
 
 ON_HUB = "example/Never-Fetched"
 PLAIN = "{% for message in messages %}{{ message.content }}{% endfor %}"

@@ -25,7 +25,7 @@ from worker.engine.start.initial_values import initial_values
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import Trainee
-from worker.rows import Row
+from worker.rows.row import Row
 
 ROWS = make_rows(6, 0)
 LOW_RANK: dict[str, dict[str, Any]] = {

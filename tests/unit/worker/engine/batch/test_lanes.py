@@ -19,7 +19,7 @@ from worker.engine.batch.lanes import Lanes
 from worker.engine.kernels import attention
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
-from worker.rows import Row
+from worker.rows.row import Row
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from tests.fixtures.engine.rows import make_rows, shared_rows, with_beginning
 from worker.engine.batch.grouping import MIN_SHARED, JobRows
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.batch.pack import pack as pack_on
-from worker.rows import Row
+from worker.rows.row import Row
 
 CPU = torch.device("cpu")
 

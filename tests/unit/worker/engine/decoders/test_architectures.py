@@ -30,7 +30,7 @@ from worker.engine.decoders.portable import row_axes
 from worker.engine.kernels import transformers_attention
 from worker.engine.kernels.transformers_attention import NAME, SegmentLayout, attend, attending_in
 from worker.engine.step.context import PassContext
-from worker.rows import Row
+from worker.rows.row import Row
 
 pytestmark = pytest.mark.slow
 

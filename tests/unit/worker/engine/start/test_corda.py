@@ -27,7 +27,7 @@ from worker.engine.start.initial_values import initial_values
 from worker.engine.step.context import PassContext
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee, parameters_in
-from worker.rows import Row
+from worker.rows.row import Row
 
 pytestmark = pytest.mark.slow
 

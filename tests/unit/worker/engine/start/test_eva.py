@@ -35,8 +35,8 @@ from worker.engine.start.observed import first_rows, observe, sources_of
 from worker.engine.step.context import PassContext
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee, order_of, parameters_in
-from worker.row_store import store_rows
-from worker.rows import Row
+from worker.rows.row import Row
+from worker.rows.row_store import store_rows
 
 pytestmark = pytest.mark.slow
 

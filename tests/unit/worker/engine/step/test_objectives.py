@@ -26,13 +26,13 @@ from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec, make_trainee, peft_loss, randomize, train
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.objectives.dpo import DpoLoss
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round, validate
 from worker.engine.step.objective_pass import ObjectiveRows, complete_references
 from worker.engine.step.references import References
 from worker.engine.step.trainee import StepResult, Trainee
-from worker.objectives.dpo import DpoLoss
-from worker.rows import Row
+from worker.rows.row import Row
 
 MAX_TOKENS = 64
 EIGHT = Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0)

@@ -16,7 +16,7 @@ from worker.engine.batch.grouping import JobRows
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import measure, validate
 from worker.engine.step.passes import micro_batches
-from worker.rows import Row
+from worker.rows.row import Row
 
 
 class CountedRows(Sequence[Row]):

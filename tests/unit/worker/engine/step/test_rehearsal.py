@@ -24,8 +24,8 @@ from worker.engine.step.rehearsal import (
     rehearse_evaluation,
     rehearse_step,
 )
-from worker.row_store import lengths_of, store_rows
-from worker.rows import Row
+from worker.rows.row import Row
+from worker.rows.row_store import lengths_of, store_rows
 
 ADAPTERS = {
     "dropout": LoraAdapter(r=4, lora_dropout=0.2),

@@ -32,7 +32,7 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee
-from worker.rows import Row
+from worker.rows.row import Row
 
 PATTERNS = {"rank_pattern": {"q_proj": 7, "layers.1.mlp.down_proj": 2}, "alpha_pattern": {"v_proj": 3}}
 ADAPTERS = {

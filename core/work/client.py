@@ -1,0 +1,91 @@
+"""The writes of a client: it creates a task, cancels it, or hides it; the janitor then removes its files.
+
+Every function works in the caller's transaction.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import Session
+
+from core.errors import Conflict, RateLimited
+from core.ids import new_id
+from core.tables import Task
+from core.work.lease import DAYS_WITHOUT_FILES
+
+RETRY_SECONDS = 30
+AS_STORED: Mapping[str, str] = MappingProxyType({})
+
+
+def create(
+    session: Session, project_id: str, kind: str, request: dict[str, Any], most_open: int | None, **of: str
+) -> Task:
+    """Put a task into the queue. `of` names what it belongs to: its `adapter_id`, `eval_id` or `file_id`.
+
+    Raises RateLimited if the project has `most_open` unfinished tasks. None is for a task that a job starts:
+    it has no limit, and takes no room of the tasks that clients create.
+    """
+    if most_open is not None:
+        _refuse_too_many(session, project_id, most_open)
+    by_job = most_open is None
+    named = {"id": new_id(f"{kind}-"), "project_id": project_id, "kind": kind, **of}
+    task = Task(request=request, started_by_job=by_job, **named)
+    session.add(task)
+    session.flush()
+    session.refresh(task)
+    return task
+
+
+def cancel(session: Session, task: Task, shown: Mapping[str, str] = AS_STORED) -> None:
+    """End a task that has not ended. Its process stops soon and writes nothing more. Raises Conflict.
+
+    `shown` has the statuses as the client knows them.
+    """
+    session.refresh(task, with_for_update=True)
+    if task.finished_at is not None:
+        status = shown.get(task.status, task.status)
+        raise Conflict(f"{task.id} is {status} and cannot be cancelled.", code="task_ended")
+    task.status, task.finished_at, task.phase = "cancelled", func.now(), None
+    if task.object_prefix is None:
+        task.expires_at = func.now() + timedelta(days=DAYS_WITHOUT_FILES)
+    session.flush()
+    session.refresh(task)
+
+
+def delete(session: Session, task: Task, shown: Mapping[str, str] = AS_STORED) -> None:
+    """Hide a task that has ended; the janitor removes its files. Raises Conflict if it has not ended.
+
+    `shown` has the statuses as the client knows them.
+    """
+    session.refresh(task, with_for_update=True)
+    if task.finished_at is None:
+        status = shown.get(task.status, task.status)
+        raise Conflict(f"{task.id} is {status}. Cancel it first.", code="task_not_ended")
+    task.deleted_at = func.now()
+
+
+def delete_all(session: Session, which: ColumnElement[bool]) -> None:
+    """Cancel the unfinished ones of these tasks, and hide them all: what they belong to is deleted."""
+    chosen = update(Task).where(which, Task.deleted_at.is_(None))
+    session.execute(
+        chosen.where(Task.finished_at.is_(None)).values(status="cancelled", finished_at=func.now())
+    )
+    session.execute(chosen.values(deleted_at=func.now()))
+
+
+def _refuse_too_many(session: Session, project_id: str, most_open: int) -> None:
+    """Raise RateLimited if the project has too many unfinished tasks that no job has started.
+
+    Other requests of the project wait until the transaction ends, so that they count this one's task.
+    """
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"tasks:{project_id}", 0))))
+    unfinished = Task.project_id == project_id, Task.finished_at.is_(None), ~Task.started_by_job
+    if session.scalars(select(func.count()).where(*unfinished)).one() >= most_open:
+        raise RateLimited(
+            f"This project may have {most_open} unfinished tasks at a time, and has as many. Wait until one "
+            "ends, or cancel one.",
+            retry_after=RETRY_SECONDS,
+        )

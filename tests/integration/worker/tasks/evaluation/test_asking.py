@@ -1,0 +1,135 @@
+"""How the rows of a run are asked about, by what servers answer: it is written out here, in its order."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import delete
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.sql import func
+
+from core.database import create_database, session_factory
+from core.errors import JobError
+from core.ids import new_id
+from core.serving.dispatch.dispatcher import Dispatcher
+from core.serving.paths import CHAT, COMPLETIONS
+from core.serving.schemas.completions import CompletionRequest
+from core.serving.served_model import ServedModel
+from core.tables import Server
+from worker.tasks.evaluation.asking import Asking, _beginning
+from worker.tasks.evaluation.row_failed import RowFailed
+
+BASE = "asked"
+QUESTION = {"model": BASE, "messages": [{"role": "user", "content": "Why?"}]}
+MODEL = ServedModel(base=BASE)
+LOSES = None  # the server closes the connection without an answer
+
+
+@pytest.fixture
+def sessions(database_url: str) -> sessionmaker[Session]:
+    return session_factory(create_database(database_url, pool_size=2))
+
+
+def refusal(status: int, code: str) -> tuple[int, dict[str, object]]:
+    return status, {"error": {"message": "Not now.", "type": "server_error", "param": None, "code": code}}
+
+
+class Answers:
+    """Servers that answer in turn what is written here, and then that all is well."""
+
+    def __init__(self, answers: Sequence[tuple[int, dict[str, object]] | None]) -> None:
+        self._left = list(answers)
+        self.asked = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+        await reader.readexactly(int(length.split(b":")[1]))
+        self.asked += 1
+        answer = self._left.pop(0) if self._left else (200, {"ok": True})
+        if answer is not LOSES:
+            content = json.dumps(answer[1]).encode()
+            writer.write(b"HTTP/1.1 %d x\r\ncontent-length: %d\r\n\r\n" % (answer[0], len(content)) + content)
+            await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def asking_of(
+    sessions: sessionmaker[Session], answers: Answers, servers: int = 1, wait_seconds: float = 30
+) -> AsyncIterator[Asking]:
+    """Yield what asks so many servers, which give these answers."""
+    async with await asyncio.start_server(answers, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        with sessions.begin() as session:
+            session.execute(delete(Server))
+            for _ in range(servers):
+                session.add(_server(port))
+        dispatcher = Dispatcher(sessions, "token", 30)
+        yield Asking(dispatcher, wait_seconds)
+        await dispatcher.close()
+
+
+def _server(port: int) -> Server:
+    return Server(
+        id=new_id("server-"),
+        address=f"http://127.0.0.1:{port}",
+        host="here",
+        release="test",
+        bases=[BASE],
+        adapters=[],
+        running=0,
+        waiting=0,
+        capacity=8,
+        draining=False,
+        expires_at=func.now() + timedelta(hours=1),
+    )
+
+
+@pytest.mark.parametrize("code", ["unavailable", "upstream_lost", "server_draining"])
+def test_a_row_is_asked_again_after_any_503_that_is_not_the_models_fault(
+    sessions: sessionmaker[Session], code: str
+) -> None:
+    answers = Answers([refusal(503, code)])
+
+    async def ask() -> None:
+        async with asking_of(sessions, answers, servers=2) as asking:
+            assert await asking.ask(CHAT, MODEL, QUESTION) == {"ok": True}
+            assert asking.waits_for is None
+
+    asyncio.run(ask())
+    assert answers.asked == 2
+
+
+def test_a_row_that_brings_down_two_servers_asks_no_third_one(sessions: sessionmaker[Session]) -> None:
+    answers = Answers([LOSES] * 9)
+
+    async def ask() -> None:
+        async with asking_of(sessions, answers, servers=4) as asking:
+            await asking.ask(CHAT, MODEL, QUESTION)
+
+    with pytest.raises(RowFailed, match="2 servers stopped while they worked on this row"):
+        asyncio.run(ask())
+    assert answers.asked == 2
+
+
+def test_a_run_fails_when_its_row_has_waited_too_long(sessions: sessionmaker[Session]) -> None:
+    answers = Answers([refusal(503, "unavailable")] * 99)
+
+    async def ask() -> None:
+        async with asking_of(sessions, answers, wait_seconds=2) as asking:
+            await asking.ask(CHAT, MODEL, QUESTION)
+
+    with pytest.raises(JobError, match=r"answered for 2 seconds\. Not now\."):
+        asyncio.run(ask())
+    assert answers.asked > 1
+
+
+def test_a_row_is_sent_where_a_chat_that_begins_alike_is_sent() -> None:
+    assert _beginning(CHAT, QUESTION) == "Why?"
+    tokens = {"model": BASE, "prompt": [1, 2, 3], "max_tokens": 0, "echo": True, "prompt_logprobs": 1}
+    expected = CompletionRequest.model_validate({"model": BASE, "prompt": [1, 2, 3]}).beginning
+    assert _beginning(COMPLETIONS, tokens) == expected

@@ -1,0 +1,70 @@
+"""An API, an adapter with random weights on a tiny base model, and the processes that make exports of it."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.roles import Role
+from tests.fixtures.models.tiny import write_base
+from tests.fixtures.processes.warm import nursery
+from tests.fixtures.service.api import Api, Tenant
+from tests.fixtures.service.stack import job_api_on
+from tests.fixtures.work.exporting import published
+from worker.tasks.frame.service import Tasks
+
+SETTINGS = ("database_url", "s3_endpoint_url", "s3_bucket", "catalog_file", "egress_allow")
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def api(servers: Any, database_url: str, catalog: Path) -> Iterator[Api]:
+    with job_api_on(servers, database_url, catalog_file=catalog, project_open_tasks=2) as api:
+        yield api
+
+
+@pytest.fixture
+def tenant(api: Api) -> Tenant:
+    return api.tenant(role=Role.ADMIN)
+
+
+@pytest.fixture
+def tasks(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Tasks]:
+    """Run tasks as a worker does, in processes that start with their imports done."""
+    settings = api.settings
+    assert settings.secret_keys is not None
+    values = {name: getattr(settings, name) for name in SETTINGS} | {
+        "home": tmp_path,
+        "secret_keys": settings.secret_keys.get_secret_value(),
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"TUNERY_{name.upper()}", str(value))
+    monkeypatch.setattr("worker.process.held_processes.subprocess", nursery().subprocess)
+    tasks = Tasks(api.sessions, 1, ["export"])
+    tasks.start()
+    yield tasks
+    tasks.stop()
+
+
+@pytest.fixture
+def adapter(api: Api, tenant: Tenant, catalog: Path, tmp_path: Path) -> str:
+    return published(api, tenant, catalog, tmp_path / "adapter")
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    """Make a key that signs exports, with the public key beside it. Return the path of the private key."""
+    key_file = tmp_path / "signing-key.pem"
+    _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key_file)
+    _openssl("ec", "-in", key_file, "-pubout", "-out", tmp_path / "signing-key.pub")
+    return key_file
+
+
+def _openssl(*arguments: object) -> None:
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)

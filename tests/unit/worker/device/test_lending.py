@@ -1,0 +1,161 @@
+"""A trainer's base model, lent to the server in its process and asked back."""
+
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+import torch
+
+from core.catalog import BaseModelEntry, load_catalog
+from core.errors import Unavailable
+from core.jobs.spec import TrainingOptions
+from core.settings import Settings
+from tests.fixtures.engine.training import make_spec
+from tests.fixtures.models.tiny import OTHER, TINY, write_base
+from tests.fixtures.service.api import wait_for
+from worker.device import lending
+from worker.device.lending import Lending
+from worker.device.model_slot import FoundModel, ModelSlot
+from worker.device.turns import Turns
+from worker.engine.base.base_model import ResidentBase
+
+
+class Lender:
+    """A trainer's side of lending, with a thread that is the server's."""
+
+    def __init__(self, settings: Settings, pool: ThreadPoolExecutor) -> None:
+        self.slot = ModelSlot(settings, torch.device("cpu"))
+        self.turns, self.asked, self.asked_back = Turns(0.5), Event(), Event()
+        self.said_that_it_waits = Event()
+        self.lending = Lending(self.slot, self.turns, self.asked.set, self.said_that_it_waits.set)
+        self._entries = {entry.id: entry for entry in load_catalog(settings.catalog_file)}
+        self._pool = pool
+
+    def ask(self, model: str | BaseModelEntry, training: bool) -> "Future[ResidentBase]":
+        """Ask for a base model as the server does, and let the trainer answer."""
+        entry = self._entries[model] if isinstance(model, str) else model
+        got = self._pool.submit(self.lending.get, entry, self.asked_back.set)
+        assert self.asked.wait(120)
+        self.asked.clear()
+        self.lending.answer(training)
+        return got
+
+
+@pytest.fixture
+def lender(tmp_path: Path) -> Iterator[Lender]:
+    with ThreadPoolExecutor() as pool:
+        yield Lender(Settings(catalog_file=write_base(tmp_path), home=tmp_path), pool)
+
+
+def test_what_is_lent_is_the_resident_base_model_itself(lender: Lender) -> None:
+    base = lender.ask(TINY, training=False).result(120)
+    assert base is lender.slot.base
+    lender.lending.give_back()
+    assert lender.ask(TINY, training=True).result(120) is base, "jobs train on it, and it is lent again"
+
+
+def test_another_base_model_takes_the_place_only_while_nothing_trains(lender: Lender) -> None:
+    lender.ask(TINY, training=False).result(120)
+    with pytest.raises(Unavailable) as refused:
+        lender.ask(OTHER, training=True).result(120)
+    assert refused.value.code == "device_taken"
+    assert lender.slot.resident == TINY
+    lender.lending.give_back()
+    lender.ask(OTHER, training=False).result(120)
+    assert lender.slot.resident == OTHER
+
+
+def test_the_base_model_before_has_left_the_memory_when_the_next_one_is_loaded(
+    lender: Lender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = weakref.ref(lender.ask(TINY, training=False).result(120))
+    lender.lending.give_back()
+    hold, left = lender.slot.hold, []
+
+    def note(base: ResidentBase) -> None:
+        left.append(before() is None)
+        hold(base)
+
+    monkeypatch.setattr(lender.slot, "hold", note)
+    assert lender.ask(OTHER, training=False).result(120).entry.id == OTHER
+    assert left == [True]
+
+
+def test_a_trainer_that_loads_what_a_chat_wants_says_that_jobs_have_to_wait(
+    lender: Lender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lending, "SAY_SECONDS", 0.01)
+    load = lender.slot.load
+
+    def load_slowly(found: FoundModel) -> None:
+        for _ in range(3):
+            assert lender.said_that_it_waits.wait(10)
+            lender.said_that_it_waits.clear()
+        load(found)
+
+    monkeypatch.setattr(lender.slot, "load", load_slowly)
+    lender.ask(TINY, training=False).result(120)
+    wait_for(lambda: not any(thread.name == "loading" for thread in threading.enumerate()), 10)
+
+
+def test_a_trainer_whose_load_hangs_stops_saying_that_jobs_have_to_wait(
+    lender: Lender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lending, "SAY_SECONDS", 0.01)
+    monkeypatch.setattr(lending, "MOST_LOAD_SECONDS", 0.2)
+    load, gives_up_at = lender.slot.load, time.monotonic() + 20
+
+    def hang(found: FoundModel) -> None:
+        while lender.said_that_it_waits.wait(0.5):
+            assert time.monotonic() < gives_up_at, "it says so without an end"
+            lender.said_that_it_waits.clear()
+            time.sleep(0.01)
+        load(found)
+
+    monkeypatch.setattr(lender.slot, "load", hang)
+    lender.ask(TINY, training=False).result(120)
+
+
+def test_a_base_model_in_another_precision_is_another_one(lender: Lender) -> None:
+    published = lender.ask(TINY, training=False).result(120)
+    quantised = published.entry.in_precision("int8")
+    lender.lending.give_back()
+    with pytest.raises(Unavailable, match=f"{TINY} in int8") as refused:
+        lender.ask(quantised, training=True).result(120)
+    assert refused.value.code == "device_taken"
+    base = lender.ask(quantised, training=False).result(120)
+    assert base.entry == quantised
+    assert lender.slot.resident == TINY
+
+
+@pytest.mark.parametrize("precision", [None, "none", "nf4"])
+def test_jobs_of_one_precision_train_together(lender: Lender, precision: Any) -> None:
+    lender.slot.load(lender.slot.find(TINY, precision=precision))
+    for asked in (None, "none", "nf4", "int8"):
+        spec = make_spec(base_model=TINY, training=TrainingOptions(quantization=asked))
+        assert lender.slot.holds(spec) == ((asked or "none") == (precision or "none"))
+
+
+def test_the_trainer_waits_for_its_base_model_and_lets_the_last_answers_be_computed(lender: Lender) -> None:
+    with ThreadPoolExecutor() as pool, lender.turns.held():
+        lender.ask(TINY, training=False).result(120)
+        reclaimed = pool.submit(lender.lending.reclaim)
+        assert lender.asked_back.wait(120)
+        with lender.turns.turn():
+            assert not reclaimed.done()
+        lender.lending.give_back()
+        reclaimed.result(120)
+
+
+def test_what_was_given_back_is_not_asked_for(lender: Lender) -> None:
+    lender.lending.reclaim()
+    lender.ask(TINY, training=False).result(120)
+    lender.lending.give_back()
+    lender.lending.reclaim()
+    assert not lender.asked_back.is_set()

@@ -1,0 +1,72 @@
+"""The step in C computes the same as its plain twin for every architecture, also with fewer instructions."""
+
+import platform
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.methods.low_rank import LoraAdapter
+from tests.fixtures.engine.architectures import FAST, TINY
+from tests.fixtures.engine.sampling import ask, prompts, saved_adapter
+from tests.fixtures.models.tiny import save_model
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.native import build
+from worker.engine.sampler.fast.block_pool import BLOCK
+from worker.engine.sampler.fast.native import step
+from worker.engine.sampler.fast.ragged import RaggedDecoder
+from worker.engine.sampler.running import Chunk, Running
+from worker.engine.sampler.sampler import Sampler
+
+LONGEST = 64  # tokens of a request
+# AVX2 without AVX512, and neither of them; another CPU than Intel's and AMD's builds only for itself
+NATIVE, *OTHERS = "-march=native", "-march=x86-64-v3", "-march=x86-64-v2"
+# Together they have all parts that an architecture may have
+WITH_ALL_PARTS = ("qwen 2, windows in some layers", "gemma 3, windows in some layers")
+CASES = [(NATIVE, name) for name in FAST] + [(cpu, name) for cpu in OTHERS for name in WITH_ALL_PARTS]
+CLOSE = {"fp32": 1e-4, "bf16": 0.05}
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the targets are those of x86-64")
+@pytest.mark.parametrize(("cpu", "architecture"), CASES)
+@pytest.mark.parametrize("dtype", CLOSE)
+def test_every_architecture_and_cpu_computes_the_logits_of_the_plain_twin(
+    tmp_path: Path, dtype: str, cpu: str, architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(FAST[architecture](), tmp_path)
+    base = ResidentBase(TINY.model_copy(update={"dtype": dtype}), tmp_path, "0" * 64, torch.device("cpu"))
+    monkeypatch.setattr(
+        "worker.engine.sampler.fast.native.step.library", lambda *built: build.library(*built, cpu)
+    )
+    ranks = {"odd": LoraAdapter(r=3, use_dora=True), "wide": LoraAdapter(r=40), "whole": LoraAdapter(r=16)}
+    sampler = Sampler(base)
+    adapters = [
+        sampler.load_adapter(saved_adapter(base, each, tmp_path / name), name) for name, each in ranks.items()
+    ]
+    asked = [*zip(prompts(7, longest=LONGEST), [None, *adapters, *adapters], strict=True)]
+    chunks = [chunk_of(n, prompt, adapter) for n, (prompt, adapter) in enumerate(asked)]
+    blocks = len(asked) * LONGEST // BLOCK
+    in_c, plain = (RaggedDecoder(base.decoder, blocks, native) for native in (True, False))  # type: ignore[arg-type]
+    assert isinstance(in_c._native, step.NativeStep)
+    for step_of in (lambda chunk: chunk, next_of):  # the prompts, and then a token of each
+        several = [step_of(chunk) for chunk in chunks]
+        found, expected = in_c.compute(several), plain.compute(several)
+        assert [each.chunk for each in found] == [each.chunk for each in expected]
+        found_SV, expected_SV = (torch.cat([each.logits_SV for each in of]) for of in (found, expected))
+        assert (found_SV - expected_SV).norm() < CLOSE[dtype] * expected_SV.norm()
+
+
+def chunk_of(number: int, prompt: list[int], adapter: object) -> Chunk:
+    """Return a whole prompt as one chunk, in blocks of its own."""
+    request = ask(str(number), prompt, adapter)  # type: ignore[arg-type]
+    unused: object = None
+    running = Running(request, LONGEST, unused, unused, list(prompt))  # type: ignore[arg-type]
+    per_request = LONGEST // BLOCK
+    running.blocks = list(range(number * per_request, (number + 1) * per_request))
+    return Chunk(running, 0, len(prompt))
+
+
+def next_of(chunk: Chunk) -> Chunk:
+    """Return the chunk of one token more."""
+    chunk.running.tokens.append(21)
+    return Chunk(chunk.running, chunk.stop, chunk.stop + 1)

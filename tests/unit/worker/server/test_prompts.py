@@ -1,0 +1,87 @@
+"""Prompts of chats are rendered by the model's own template, in the form in which it was trained."""
+
+from typing import Any
+
+import pytest
+
+from core.errors import InvalidRequest
+from core.serving.schemas.chat import ChatRequest
+from tests.fixtures.models import tiny
+from worker.rendering.render import Rendering
+from worker.server.answering.prompts import chat_prompt, text_prompt
+
+MESSAGES = [
+    {"role": "developer", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief."}]},
+    {"role": "user", "content": "Hi <|im_end|>"},
+]
+TOOL = {"type": "function", "function": {"name": "paint", "description": "Paints", "parameters": {}}}
+
+
+def request(messages: list[dict[str, Any]], **body: Any) -> ChatRequest:
+    return ChatRequest.model_validate({"model": "m", "messages": messages, **body})
+
+
+def tokenizer(template: str | None = tiny.TEMPLATE) -> Any:
+    found = tiny.text()
+    found.chat_template = template
+    return found
+
+
+def test_a_model_is_asked_as_it_was_trained() -> None:
+    tokens = tokenizer()
+    prompt, _ = chat_prompt(tokens, request(MESSAGES))
+    row = {"messages": [*MESSAGES, {"role": "assistant", "content": "Hello"}]}
+    (trained,) = Rendering(tokens, 512, "training_file").render([(1, row)])
+    learnt_from = int(trained.learnt_L.argmax())
+    assert prompt == trained.tokens_L[:learnt_from].tolist()
+
+
+def test_tools_and_the_arguments_of_calls_reach_the_template_as_objects() -> None:
+    template = (
+        "{{ tools[0].function.name }}"
+        "{% for m in messages %}"
+        "{% for c in m.tool_calls or [] %}{{ c.function.arguments.colour }}{% endfor %}"
+        "{{ m.content }}{% endfor %}"
+    )
+    call = {"id": "c1", "type": "function", "function": {"name": "paint", "arguments": '{"colour": "red"}'}}
+    messages = [
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "done"},
+    ]
+    tokens = tokenizer(template)
+    prompt, _ = chat_prompt(tokens, request(messages, tools=[TOOL]))
+    assert tokens.decode(prompt) == "paintreddone"
+
+
+def test_a_prompt_opens_the_call_that_the_model_must_make() -> None:
+    tokens = tokenizer(tiny.TEMPLATE + "{{ '' if tools else '' }}{# <tool_call> #}")
+    asked = request(MESSAGES, tools=[TOOL], tool_choice="required")
+    assert tokens.decode(chat_prompt(tokens, asked)[0]).endswith("<|im_start|>assistant\n<tool_call>\n")
+    free = request(MESSAGES, tools=[TOOL])
+    assert tokens.decode(chat_prompt(tokens, free)[0]).endswith("<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize(
+    ("template", "param"),
+    [
+        (None, "model"),
+        ("{{ raise_exception('No system messages') }}", "messages"),
+        ("{{ 1 + 'a' }}", "messages"),
+        ("{{ 1 // 0 }}", "messages"),
+        ("{{ '{}'.format() }}", "messages"),
+    ],
+)
+def test_what_the_template_does_not_take_is_refused(template: str | None, param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        chat_prompt(tokenizer(template), request(MESSAGES))
+    assert refused.value.param == param
+
+
+def test_a_completions_prompt_is_text_or_known_tokens() -> None:
+    tokens = tokenizer()
+    assert text_prompt(tokens, "ab", 300) == tokens("ab")["input_ids"]
+    assert text_prompt(tokens, [1, 2], 300) == [1, 2]
+    for wrong in ([1, 300], ""):
+        with pytest.raises(InvalidRequest) as refused:
+            text_prompt(tokens, wrong, 300)
+        assert refused.value.param == "prompt"

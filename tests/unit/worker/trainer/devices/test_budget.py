@@ -1,0 +1,83 @@
+"""The measures of a cohort follow from the memory that its base model leaves, or from the operator."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from core.errors import JobError
+from core.estimates.measures import Measures, Recompute
+from core.estimates.plan import USUAL_TOKENS
+from core.jobs.spec import Hyperparameters, JobSpec
+from core.methods.low_rank import LoraAdapter
+from core.settings import Settings
+from tests.fixtures.engine.rows import make_rows
+from tests.fixtures.models.tiny import TINY, write_base
+from worker.device.model_slot import ModelSlot
+from worker.device.watchdog import Watchdog
+from worker.engine.step.processes import ALONE
+from worker.rows.row_store import RowStore, store_rows
+from worker.trainer.devices.process_group import ProcessGroup
+
+SPEC = JobSpec(
+    base_model=TINY,
+    seed=1,
+    hyperparameters=Hyperparameters(n_epochs=1, batch_size=1, learning_rate_multiplier=1),
+    adapter=LoraAdapter(r=32),
+)
+
+
+@pytest.fixture(scope="module")
+def slot(tmp_path_factory: pytest.TempPathFactory) -> ModelSlot:
+    folder = tmp_path_factory.mktemp("base")
+    slot = ModelSlot(Settings(catalog_file=write_base(folder), home=folder), torch.device("cpu"))
+    slot.load(slot.find(TINY))
+    return slot
+
+
+@pytest.fixture(scope="module")
+def rows() -> RowStore:
+    return store_rows(make_rows(4, seed=0))
+
+
+def group_on(slot: ModelSlot, max_step_tokens: int | None = None) -> ProcessGroup:
+    return ProcessGroup(slot, ALONE, max_step_tokens, Watchdog(60))
+
+
+def test_with_plenty_of_memory_a_step_takes_the_usual_tokens(slot: ModelSlot, rows: RowStore) -> None:
+    group = group_on(slot)
+    usual = USUAL_TOKENS[slot.base.dtype.itemsize]
+    group.join("job", SPEC, rows, {})
+    assert group.measures == Measures(Recompute.NONE, usual)
+    assert group.planned is not None
+    assert 0 < group.planned.expected_bytes < group.planned.free_bytes == slot.base.budget.free_bytes
+    assert group.room_for_adapters == 4 * 1024**3
+
+
+def test_the_operator_s_tokens_win(slot: ModelSlot, rows: RowStore) -> None:
+    group = group_on(slot, max_step_tokens=100)
+    group.join("job", SPEC, rows, {})
+    assert group.measures == Measures(Recompute.NONE, 100)
+
+
+def test_with_little_memory_a_step_takes_fewer_tokens_and_other_adapters_find_no_room(
+    slot: ModelSlot, rows: RowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot.base, "budget", replace(slot.base.budget, free_bytes=6_000_000))
+    group = group_on(slot)
+    group.join("job", SPEC, rows, {})
+    assert 64 <= group.measures.step_tokens < 1536
+    assert group.room_for_adapters < 2 * slot.load_of(SPEC, 64).state.total
+    group.leave("job")
+    assert group.planned is None
+
+
+def test_what_cannot_fit_is_refused_before_it_is_attached(
+    slot: ModelSlot, rows: RowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot.base, "budget", replace(slot.base.budget, free_bytes=100_000))
+    group = group_on(slot)
+    with pytest.raises(JobError, match=r"Lower adapter\.r") as refused:
+        group.join("job", SPEC, rows, {})
+    assert refused.value.code == "out_of_memory"
+    assert group.planned is None

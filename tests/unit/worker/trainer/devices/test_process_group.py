@@ -1,0 +1,107 @@
+"""The processes of one trainer train together only with the same weights and the same type."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TypeVar, cast
+
+import pytest
+import torch
+
+from core.errors import JobError
+from core.estimates.measures import Measures, Recompute
+from core.jobs.spec import Hyperparameters, JobSpec
+from core.settings import Settings
+from tests.fixtures.engine.rows import make_rows
+from tests.fixtures.models.tiny import TINY, write_base
+from worker.device.model_slot import ModelSlot
+from worker.device.watchdog import Watchdog
+from worker.engine.base.loading import compute_dtype
+from worker.engine.step.processes import ALONE, Processes
+from worker.rows.row_store import store_rows
+from worker.trainer.devices.process_group import ProcessGroup
+
+T = TypeVar("T")
+
+CPU = torch.device("cpu")
+SPEC = JobSpec(
+    base_model=TINY,
+    seed=1,
+    hyperparameters=Hyperparameters(n_epochs=1, batch_size=1, learning_rate_multiplier=1),
+)
+
+
+class Second(Processes):
+    """A second process. The first one has `weights` and `dtype` if they are given, otherwise the same."""
+
+    def __init__(self, weights: str | None = None, dtype: torch.dtype | None = None) -> None:
+        self.weights, self.dtype = weights, dtype
+
+    def broadcast(self, value: T) -> T:
+        weights, dtype = cast(tuple[str, torch.dtype], value)
+        return cast(T, (self.weights or weights, self.dtype or dtype))
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base"))
+
+
+def load_beside(processes: Processes, catalog: Path) -> ModelSlot:
+    settings = Settings(catalog_file=catalog, home=catalog.parent)
+    slot = ModelSlot(settings, CPU)
+    ProcessGroup(slot, processes, None, Watchdog(60))._local.load(SPEC)
+    return slot
+
+
+class OneOfTwo(Processes):
+    """One of two processes, whose orders nobody else hears."""
+
+    size = 2
+
+
+@pytest.mark.parametrize(("processes", "asked"), [(ALONE, True), (OneOfTwo(), False)])
+def test_only_a_process_alone_is_asked_whether_to_abandon_a_pass(processes: Processes, asked: bool) -> None:
+    """The question may make jobs leave: an order, which no other process expects in the middle of a pass."""
+    slot = cast(ModelSlot, SimpleNamespace(base=None))
+    group = ProcessGroup(slot, processes, None, Watchdog(60))
+    group._plan.add("job", None, Measures(Recompute.NONE, 10))
+    questions: list[None] = []
+
+    def abandon() -> bool:
+        questions.append(None)
+        return True
+
+    with group._local.pass_context(abandon) as context:
+        assert context.abandon() is asked
+        assert len(questions) == asked
+        assert context.processes is processes
+        assert context.max_tokens == 10
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"), [("auto", "none"), ("layers", "layers"), ("layers_from_host", "layers")]
+)
+def test_an_operator_decides_what_is_computed_again(catalog: Path, asked: str, expected: str) -> None:
+    """On a CPU, which is its own host, inputs never wait elsewhere."""
+    settings = Settings(recompute=asked, catalog_file=catalog, home=catalog.parent)  # type: ignore[arg-type]
+    slot = ModelSlot(settings, CPU)
+    slot.load(slot.find(TINY))
+    group = ProcessGroup(slot, ALONE, None, Watchdog(60), settings.recompute)
+    group.join("job", SPEC, store_rows(make_rows(4, seed=0)), {})
+    with group._local.pass_context(lambda: False) as context:
+        assert context.recompute is Recompute(expected)
+
+
+def test_the_same_weights_in_the_same_type_are_loaded(catalog: Path) -> None:
+    assert load_beside(Second(), catalog).resident == TINY
+
+
+def test_other_weights_are_refused(catalog: Path) -> None:
+    with pytest.raises(JobError, match="hold different weights of tiny"):
+        load_beside(Second(weights="0" * 64), catalog)
+
+
+def test_another_type_is_refused_since_steps_would_be_cut_in_other_places(catalog: Path) -> None:
+    other = torch.float32 if compute_dtype(CPU) == torch.bfloat16 else torch.bfloat16
+    with pytest.raises(JobError, match=r"different types\. Declare its dtype"):
+        load_beside(Second(dtype=other), catalog)

@@ -1,4 +1,0 @@
-"""Work on datasets beside the training: checks of their content, and conversions of other formats.
-
-`python -m worker.datasets TASK FENCE HOLDER`, which the worker starts, does one task. It never imports torch.
-"""

@@ -1,0 +1,166 @@
+"""Loads adapters for the sampler from PEFT's two files, or a whole model from transformers' files."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.utils.other import get_pattern_key
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from core.storage.artifacts import WEIGHTS_NAME
+from worker.engine.adapters.dora import DoraLayer
+from worker.engine.adapters.modules.own_tree import tree_with_own_config
+from worker.engine.adapters.sizes import scale
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.decoders.fast import Decoder
+from worker.engine.sampler.adapters.check import (
+    CONFIG_NAME,
+    TENSOR,
+    AdapterRefused,
+    check_origin,
+    read_config,
+    read_tensors,
+    special_option,
+)
+from worker.engine.sampler.adapters.served import PlainPart, ServedAdapter, pack_factors
+
+
+def load_adapter(
+    base: ResidentBase,
+    folder: Path,
+    content_hash: str,
+    undisturbed: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> ServedAdapter:
+    """Load the adapter in `folder`. Raises AdapterRefused if its files are damaged or do not fit the base.
+
+    What PEFT or transformers build, they build in the context `undisturbed`: meanwhile they draw from torch's
+    random numbers, or change its default type.
+    """
+    if not (folder / CONFIG_NAME).exists() and (folder / "config.json").exists():
+        with undisturbed():
+            return _load_whole_model(base, folder, content_hash)
+    config = read_config(folder / CONFIG_NAME)
+    check_origin(config, base.entry.repository)
+    tensors = read_tensors(folder / WEIGHTS_NAME)
+    why_slow = _why_slow(base, config, tensors)
+    if why_slow is None:
+        assert isinstance(base.decoder, Decoder)
+        return _load_factors(base, base.decoder, config, tensors, content_hash)
+    with undisturbed():
+        model = _load_by_peft(base, folder)
+    nbytes = sum(tensor.nbytes for tensor in tensors.values())
+    return ServedAdapter(content_hash, nbytes, why_slow, model=model)
+
+
+def _why_slow(base: ResidentBase, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str | None:
+    """Return why the fast path does not take the adapter; None if it does."""
+    if base.decoder.path != "fast":
+        return f"{base.entry.id} has no fast path"
+    if (special := special_option(config)) is not None:
+        return special
+    adaptable = {module for group in base.decoder.groups.values() for module in group.columns}
+    for name in tensors:
+        if (found := TENSOR.fullmatch(name)) is None or found["module"] not in adaptable:
+            return f"it changes {name}"
+    return None
+
+
+def _load_factors(
+    base: ResidentBase,
+    decoder: Decoder,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    content_hash: str,
+) -> ServedAdapter:
+    by_module: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        found = TENSOR.fullmatch(name)
+        assert found is not None
+        by_module.setdefault(found["module"], {})[found["part"]] = tensor.to(base.device)
+    groups = {}
+    for group_name, group in decoder.groups.items():
+        outputs, inputs = group.weight.shape
+        parts = [
+            _part(base, module, by_module[module], columns, inputs, config)
+            for module, columns in group.columns.items()
+            if module in by_module
+        ]
+        if parts:
+            groups[group_name] = outputs, parts
+    if not groups:
+        raise AdapterRefused("The adapter has no weights.")
+    factors = pack_factors(groups, base.dtype)
+    nbytes = next(iter(factors.values())).A_RK.untyped_storage().nbytes()
+    return ServedAdapter(content_hash, nbytes, factors=factors)
+
+
+def _part(
+    base: ResidentBase,
+    module: str,
+    tensors: Mapping[str, Tensor],
+    columns: slice,
+    inputs: int,
+    config: Mapping[str, Any],
+) -> PlainPart:
+    """Return one projection's factors. Raises AdapterRefused if their shapes do not fit."""
+    outputs = columns.stop - columns.start
+    A_RK, B_NR = tensors.get("lora_A"), tensors.get("lora_B")
+    if A_RK is None or B_NR is None:
+        raise AdapterRefused(f"The adapter has only one of the two factors of {module}.")
+    if A_RK.shape != (len(A_RK), inputs) or B_NR.shape != (outputs, len(A_RK)):
+        raise AdapterRefused(
+            f"The adapter's factors of {module} have the shapes {list(A_RK.shape)} and {list(B_NR.shape)}, "
+            f"which do not fit the base model's [{outputs}, {inputs}]."
+        )
+    factor = scale_in(config, module, len(A_RK))
+    magnitude_N = tensors.get("lora_magnitude_vector")
+    if (magnitude_N is not None) != bool(config.get("use_dora")):
+        raise AdapterRefused(f"The adapter's DoRA magnitudes of {module} are missing or not declared.")
+    if magnitude_N is None:
+        return PlainPart(columns, A_RK, B_NR, factor)
+    if magnitude_N.numel() != outputs:
+        raise AdapterRefused(f"The adapter's magnitudes of {module} do not fit the base model.")
+    layer = DoraLayer.of(base.model.get_submodule(module), factor)
+    norms_N = layer.norms(A_RK.float(), B_NR.float())
+    return PlainPart(columns, A_RK, B_NR, factor, magnitude_N.float().flatten() / norms_N - 1)
+
+
+def scale_in(config: Mapping[str, Any], module: str, rank: int) -> float:
+    """Return the factor that PEFT's configuration gives to the product of a module's A and B."""
+    pattern = config.get("alpha_pattern") or {}
+    alpha = pattern.get(get_pattern_key(pattern.keys(), module), config.get("lora_alpha", 8))
+    return scale(alpha, rank, bool(config.get("use_rslora")))
+
+
+def _load_by_peft(base: ResidentBase, folder: Path) -> Any:
+    tree = tree_with_own_config(base.model)
+    tree.set_attn_implementation(base.own_attention)
+    try:
+        model = PeftModel.from_pretrained(tree, folder)
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line.replace(str(folder), "the adapter")
+        raise AdapterRefused(f"PEFT cannot load the adapter on {base.entry.id}: {reason}") from error
+    return model.eval().requires_grad_(False)
+
+
+def _load_whole_model(base: ResidentBase, folder: Path, content_hash: str) -> ServedAdapter:
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=base.dtype, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise AdapterRefused("The model's files cannot be read: they are damaged or missing.") from error
+    own: Any = base.model
+    if type(model) is not type(own) or model.config.vocab_size != own.config.vocab_size:
+        raise AdapterRefused(f"The model is not one that was trained from {base.entry.repository}.")
+    if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
+        raise AdapterRefused("The model's weights hold numbers that are not finite.")
+    nbytes = sum(parameter.nbytes for parameter in model.parameters())
+    model = model.to(base.device).eval().requires_grad_(False)
+    return ServedAdapter(content_hash, nbytes, "it is a whole model of its own", model=model)

@@ -1,0 +1,118 @@
+"""Calls the step in C, over the decoder's weights and the pool."""
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worker.engine.decoders.architecture import embedding_scale
+from worker.engine.decoders.fast import Decoder
+from worker.engine.decoders.head import capped
+from worker.engine.kernels.elementwise import GELU
+from worker.engine.kernels.frozen_weight import DenseWeight
+from worker.engine.native.build import library
+from worker.engine.sampler.adapters.served import ServedAdapter
+from worker.engine.sampler.fast.block_pool import BLOCK
+from worker.engine.sampler.fast.native.structures import Ints, LayerTable, Model, Step, as_fp32, factors
+from worker.engine.sampler.running import Chunk
+
+SOURCE = Path(__file__).with_name("step.c")
+LANES, TILE = 16, 256  # of numbers.h and products.h
+
+
+class NativeStep:
+    """The step in C over one decoder's weights and one pool, [layers, 2, slots, J, E]."""
+
+    def __init__(self, step: Any, decoder: Decoder, pool: Tensor) -> None:
+        self._compute = step.compute_step
+        self._decoder = decoder
+        self._words = len(decoder.head_VD)
+        self._factors: WeakKeyDictionary[ServedAdapter, Ints] = WeakKeyDictionary()
+        # One kind of attention for each rotation
+        self._rotations = {layer.kind.rotation: layer.kind for layer in decoder.layers}
+        self._layers = LayerTable(decoder.layers, pool, list(self._rotations))
+        self._final_norm_D = as_fp32(decoder.final_norm_D)
+        first, heads = decoder.layers[0], decoder.heads
+        inner = first.groups[f"{first.name}.down"].weight.shape[1]
+        weights = (decoder.embedding.weight, decoder.head_VD, self._final_norm_D)
+        self._model = Model(
+            *(len(decoder.layers), len(self._final_norm_D), inner, heads.query, heads.key, heads.size),
+            *(self._words, BLOCK, first.activation is GELU),
+            *(*(weight.data_ptr() for weight in weights), self._layers.address),
+            *(decoder.eps, embedding_scale(decoder.embedding), first.scale),
+        )
+
+    @classmethod
+    def for_pool(cls, decoder: Decoder, pool: Tensor) -> "NativeStep | None":
+        """Return the step in C if it can be built and its shapes fit the decoder, else None."""
+        dtype = pool.dtype
+        weights = [group.weight for group in decoder.groups.values()]
+        inputs = {weight.shape[1] for weight in weights}
+        fits = (
+            pool.device.type == "cpu"
+            and dtype in (torch.bfloat16, torch.float32)
+            and all(isinstance(weight, DenseWeight) for weight in weights)
+            and decoder.heads.size <= TILE
+            and not any(size % LANES for size in (*inputs, decoder.heads.size))
+            and decoder.embedding.weight.is_contiguous()
+            and decoder.head_VD.is_contiguous()
+        )
+        step = library(SOURCE, dtype == torch.bfloat16) if fits else None
+        return None if step is None else cls(step, decoder, pool)
+
+    def logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
+        """Compute the chunks' tokens, and return the logits of these rows of the token axis, [S, V]."""
+        tokens: list[int] = []
+        positions: list[int] = []
+        blocks_at: list[int] = []
+        blocks: list[int] = []
+        runs: list[tuple[int, int, ServedAdapter]] = []
+        for chunk in chunks:
+            count, start, one = chunk.stop - chunk.start, len(tokens), chunk.running
+            tokens += one.tokens[chunk.start : chunk.stop]
+            positions += range(chunk.start, chunk.stop)
+            blocks_at += [len(blocks)] * count
+            blocks += one.blocks
+            adapter = one.request.adapter
+            if adapter is None:
+                continue
+            if runs and runs[-1][2] is adapter:
+                start = runs.pop()[0]
+            runs.append((start, len(tokens), adapter))
+        position_T, at_T = np.array(positions, np.int64), np.array(blocks_at, np.int64)
+        block_B = np.array(blocks, np.int32)
+        slot_T = block_B[at_T + position_T // BLOCK].astype(np.int64) * BLOCK + position_T % BLOCK
+        token_T, seen_T, row_S = np.array(tokens, np.int64), position_T + 1, np.array(rows, np.int64)
+        of_fp32 = torch.empty(0, dtype=torch.float32)
+        position = torch.from_numpy(position_T)
+        turns = [self._decoder.rotation(kind, of_fp32, position) for kind in self._rotations.values()]
+        cos_RTE, sin_RTE = (torch.stack(each) for each in zip(*turns, strict=True))
+        run_A = np.array([(*bounds, self.prepare(each).ctypes.data) for *bounds, each in runs], np.int64)
+        logits_SV = torch.empty(len(rows), self._words, dtype=torch.float32)
+        arrays = (token_T, slot_T, seen_T, at_T, block_B)
+        step = Step(
+            *(len(tokens), len(runs), len(rows), torch.get_num_threads()),
+            *(max((_most_ranks(each) for *_, each in runs), default=0), int(seen_T.max())),
+            *(array.ctypes.data for array in arrays),
+            *(cos_RTE.data_ptr(), sin_RTE.data_ptr()),
+            *(run_A.ctypes.data, row_S.ctypes.data, logits_SV.data_ptr()),
+        )
+        if self._compute(ctypes.byref(self._model), ctypes.byref(step)):
+            raise MemoryError("The sampler's step found too little memory")
+        return capped(logits_SV, self._decoder.softcap)
+
+    def prepare(self, adapter: ServedAdapter) -> Ints:
+        """Return the adapter's factors as an array of `Factors`, four for each layer."""
+        if (table := self._factors.get(adapter)) is None:
+            rows = [factors(adapter.factors.get(group)) for group in self._decoder.groups]
+            table = self._factors[adapter] = np.array(rows, np.int64)
+        return table
+
+
+def _most_ranks(adapter: ServedAdapter) -> int:
+    return max((len(group.A_RK) for group in adapter.factors.values()), default=0)

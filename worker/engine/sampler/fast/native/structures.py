@@ -1,0 +1,102 @@
+"""The structures of `structures.h`, filled from the decoder's layers and from adapters."""
+
+import ctypes
+from collections.abc import Sequence
+from ctypes import c_float, c_int64, c_void_p
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worker.engine.decoders.architecture import GROUPS
+from worker.engine.decoders.fast import Layer
+from worker.engine.kernels.frozen_weight import DenseWeight
+from worker.engine.sampler.adapters.served import GroupFactors
+
+PARTS = 3  # the most projections of a group
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def _declared(kind: Any, names: str) -> list[tuple[str, Any]]:
+    return [(name, kind) for name in names.split()]
+
+
+class Model(ctypes.Structure):
+    _fields_ = (
+        *_declared(c_int64, "layers hidden inner heads key_heads size words block gelu"),
+        *_declared(c_void_p, "embedding head final_norm layer"),
+        *_declared(c_float, "eps embedding_scale score_scale"),
+    )
+
+
+class Step(ctypes.Structure):
+    _fields_ = (
+        *_declared(c_int64, "tokens runs wanted threads most_ranks longest"),
+        *_declared(c_void_p, "token slot seen blocks_at blocks cos sin run row logits"),
+    )
+
+
+class LayerTable:
+    """An array of `Layer`, which reads the decoder's own weights; norms are copied to fp32.
+
+    `pool` has the keys and values, [layers, 2, slots, J, E]. `rotations` are the names of the rotations, in
+    the order in which a step has them.
+    """
+
+    def __init__(self, layers: Sequence[Layer], pool: Tensor, rotations: Sequence[str | None]) -> None:
+        self._norms: list[Tensor] = []  # the array has their addresses alone
+        rows = [
+            (
+                *self._norms_of(layer),
+                *(address for key in GROUPS for address in _weight(layer, key)),
+                *(part.data_ptr() for part in kv),
+                *(layer.kind.window or 0, rotations.index(layer.kind.rotation)),
+            )
+            for layer, kv in zip(layers, pool, strict=True)
+        ]
+        self._array = np.array(rows, np.int64)
+
+    @property
+    def address(self) -> int:
+        return self._array.ctypes.data
+
+    def _norms_of(self, layer: Layer) -> list[int]:
+        norms = layer.norms
+        around = norms.before_attention_D, norms.before_mlp_D, norms.after_attention_D, norms.after_mlp_D
+        read = [None if norm is None else as_fp32(norm) for norm in (*around, norms.heads_HE)]
+        self._norms += [norm for norm in read if norm is not None]
+        return [_address(norm) for norm in read]
+
+
+def as_fp32(norm: Tensor) -> Tensor:
+    """Return a norm's weight as the step reads it, in fp32."""
+    return norm.detach().to(torch.float32).contiguous()
+
+
+def factors(group: GroupFactors | None) -> list[int]:
+    """Return the fields of one `Factors`."""
+    if group is None:
+        return [0] * (4 + 5 * PARTS)
+    parts = [
+        value
+        for part in group.parts
+        for value in (*_ends(part.columns), *_ends(part.ranks), part.B_RN.data_ptr())
+    ]
+    parts += [0] * (5 * PARTS - len(parts))
+    return [group.A_RK.data_ptr(), len(group.A_RK), len(group.parts), *parts, _address(group.e_N)]
+
+
+def _weight(layer: Layer, key: str) -> tuple[int, int]:
+    """Return the addresses of a group's matrix and bias."""
+    weight = layer.groups[f"{layer.name}.{key}"].weight
+    assert isinstance(weight, DenseWeight), "only a matrix in memory has an address"
+    return weight.weight_NK.data_ptr(), _address(weight.bias_N)
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _ends(of: slice) -> tuple[int, int]:
+    return of.start, of.stop

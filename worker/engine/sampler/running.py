@@ -1,0 +1,63 @@
+"""A request while it is computed: its tokens so far, and what decides about the next one."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from worker.engine.sampler.chooser import Chooser
+from worker.engine.sampler.requests import GenerationRequest, TokenChoice
+from worker.engine.sampler.texts import GrowingText
+
+
+@dataclass(eq=False)
+class Running:
+    """One request with its answer so far.
+
+    `tokens` are those of prompt and answer; the keys and values of the first `computed` exist. The request
+    ends at `longest` tokens at the latest. `blocks` hold the keys and values, `names` are those of the whole
+    blocks. `cached` counts the prompt's tokens that others have computed.
+    """
+
+    request: GenerationRequest
+    longest: int
+    chooser: Chooser
+    text: GrowingText
+    tokens: list[int]
+    computed: int = 0
+    cached: int = 0
+    blocks: list[int] = field(default_factory=list)
+    names: list[bytes] = field(default_factory=list)
+    prompt_choices: list[TokenChoice | None] = field(default_factory=list)
+
+    @property
+    def made(self) -> int:
+        """The number of tokens of the answer."""
+        return len(self.tokens) - len(self.request.prompt)
+
+    @property
+    def wants_prompt_logprobs(self) -> bool:
+        """Whether the logits of the prompt's tokens are still needed."""
+        wanted = self.request.sampling.prompt_logprobs is not None
+        return wanted and len(self.prompt_choices) < len(self.request.prompt)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The tokens of one request that one step computes: those from `start` to `stop`."""
+
+    running: Running
+    start: int
+    stop: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the next token follows from the chunk."""
+        return self.stop == len(self.running.tokens)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A chunk with the logits that are needed of it: of its last token, or of all its tokens, [S, V]."""
+
+    chunk: Chunk
+    logits_SV: Tensor

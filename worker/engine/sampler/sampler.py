@@ -1,0 +1,229 @@
+"""The sampler: it answers many requests at once on one resident base model, each with its own adapter."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.decoders.fast import Decoder
+from worker.engine.sampler.adapters.files import load_adapter
+from worker.engine.sampler.adapters.served import ServedAdapter
+from worker.engine.sampler.chooser import Chooser, token_choices
+from worker.engine.sampler.fast.computation import FastComputation
+from worker.engine.sampler.grammars import GrammarFailed, Grammars
+from worker.engine.sampler.requests import GenerationRequest, Piece
+from worker.engine.sampler.running import Computed, Running
+from worker.engine.sampler.slow import SlowComputation
+from worker.engine.sampler.texts import GrowingText
+from worker.engine.sampler.validation import check_request
+
+NOT_FINITE = "The model computed numbers that are not finite. Its adapter is damaged."
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds the sampler's memory, and the time that one step takes.
+
+    `cache_bytes` is the size of the pool of keys and values. A step computes at most `step_tokens` tokens of
+    prompts beside the tokens that are generated, and at most `max_running` requests; others wait in the order
+    of their arrival. On the slow path at most `max_running_slowly` requests have a cache.
+    """
+
+    cache_bytes: int = 1 << 30
+    step_tokens: int = 128
+    max_running: int = 64
+    max_running_slowly: int = 4
+
+
+@dataclass(frozen=True)
+class Load:
+    """How busy the sampler is: requests that are computed, that wait, and the share of the pool in use."""
+
+    running: int
+    waiting: int
+    pool_share: float
+
+
+class Sampler:
+    """Continuous batching on one base model. One thread calls every method.
+
+    Each `step` computes the next chunk of every request: a token of those that generate, a part of the prompt
+    of others. Requests join and leave between steps.
+    """
+
+    def __init__(
+        self,
+        base: ResidentBase,
+        limits: Limits | None = None,
+        undisturbed: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """`undisturbed` is the context for work that changes torch's global state, as PEFT does."""
+        self._base, limits, self._undisturbed = base, limits or Limits(), undisturbed
+        self.end_tokens = end_tokens(base)
+        self._words = base.model.get_output_embeddings().weight.shape[0]  # type: ignore[operator]
+        self._grammars = Grammars(base.tokenizer, self._words, self.end_tokens)
+        self._requests: dict[str, Running] = {}
+        self._fast: FastComputation | None = None
+        if isinstance(base.decoder, Decoder):
+            self._fast = FastComputation(
+                base, base.decoder, limits.cache_bytes, limits.step_tokens, limits.max_running
+            )
+        self._slow = SlowComputation(base, limits.max_running_slowly)
+
+    @property
+    def why_slow(self) -> str | None:
+        """Why this base model is computed request by request through transformers; None on the fast path."""
+        return None if self._fast else f"{self._base.entry.id} has no fast path: {self._base.why_not_faster}"
+
+    def load_adapter(self, folder: Path, content_hash: str) -> ServedAdapter:
+        """Load an adapter from PEFT's two files; the loader of an `AdapterCache` calls it, in any thread.
+
+        Raises AdapterRefused if the files are damaged, hold numbers that are not finite, or do not fit the
+        base model.
+        """
+        adapter = load_adapter(self._base, folder, content_hash, self._undisturbed)
+        if self._fast and adapter.why_slow is None:
+            self._fast.prepare(adapter)
+        return adapter
+
+    def submit(self, request: GenerationRequest) -> None:
+        """Take a request; its pieces come from the following steps.
+
+        Raises RequestRefused if the prompt is too long or empty, or if a field or the grammar is wrong.
+        """
+        assert request.id not in self._requests, "the id of a request is unique"
+        sampling = request.sampling
+        computation = self._computation(request.adapter)
+        room = self._fast.most_tokens if computation is self._fast and self._fast else None
+        longest = check_request(request, self._words, self.max_length, room)
+        grammar = self._grammars.start(request.grammar) if request.grammar else None
+        chooser = Chooser(sampling, request.prompt, self.end_tokens, grammar)
+        text = GrowingText(self._base.tokenizer, sampling.stop)
+        one = Running(request, longest, chooser, text, list(request.prompt))
+        self._requests[request.id] = one
+        computation.add(one)
+
+    def cancel(self, request_id: str) -> None:
+        """Forget a request and free what it holds. Nothing more comes for it. An unknown id is ignored."""
+        if (one := self._requests.pop(request_id, None)) is not None:
+            self._computation(one.request.adapter).remove(one)
+
+    def step(self) -> list[Piece]:
+        """Compute one step, and return what it has added, at most one piece for each request."""
+        computed = [*(self._fast.step() if self._fast else ()), *self._slow.step()]
+        for each in computed:
+            _note_prompt_logprobs(each)
+        ready = [each for each in computed if each.chunk.is_last]
+        if not ready:
+            return []
+        logits_BV = torch.stack([each.logits_SV[-1] for each in ready])
+        best = zip(*(x.tolist() for x in logits_BV.max(-1)), strict=True)
+        pieces = [
+            self._piece(each.chunk.running, logits_V, *found)
+            for each, logits_V, found in zip(ready, logits_BV, best, strict=True)
+        ]
+        for piece in pieces:
+            if piece.finish_reason is not None:
+                self.cancel(piece.request_id)
+        return pieces
+
+    @property
+    def idle(self) -> bool:
+        """Whether a step would compute nothing."""
+        return not self._requests
+
+    @property
+    def load(self) -> Load:
+        running, waiting, share = self._slow.running, self._slow.waiting, 0.0
+        if self._fast:
+            running, waiting = running + self._fast.running, waiting + self._fast.waiting
+            share = self._fast.pool_share
+        return Load(running, waiting, share)
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens of a prompt and its answer together."""
+        return self._base.entry.max_length
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes of text that a token stands for; a special token's name in UTF-8."""
+        return self._grammars.token_bytes(token)
+
+    def _computation(self, adapter: ServedAdapter | None) -> FastComputation | SlowComputation:
+        """Return what computes requests for this adapter."""
+        if self._fast is None or (adapter is not None and adapter.why_slow is not None):
+            return self._slow
+        return self._fast
+
+    def _piece(self, one: Running, logits_V: Tensor, highest: float, likeliest: int) -> Piece:
+        """Choose the next token of a request, and return the piece with it."""
+        if not -float("inf") < highest < float("inf"):
+            return _failed(one, NOT_FINITE)
+        try:
+            token = likeliest if one.chooser.takes_likeliest else one.chooser.choose(logits_V)
+            one.chooser.advance(token)
+        except GrammarFailed as error:
+            return _failed(one, f"The grammar cannot be followed: {error}")
+        sampling = one.request.sampling
+        one.tokens.append(token)
+        text, reason, stopped_by = self._ending(one, token)
+        first = one.made == 1
+        return Piece(
+            one.request.id,
+            token,
+            text,
+            token_choices(logits_V[None], [token], sampling.top_logprobs)[0] if sampling.logprobs else None,
+            reason,
+            stopped_by,
+            one.cached if first else 0,
+            tuple(one.prompt_choices) if first and sampling.prompt_logprobs is not None else None,
+        )
+
+    def _ending(self, one: Running, token: int) -> tuple[str, Any, str | int | None]:
+        """Return the text that the token makes certain, why the answer ends, and the stop that ended it."""
+        sampling = one.request.sampling
+        may_stop = one.made > sampling.min_tokens
+        if may_stop and token in sampling.stop_tokens:
+            return one.text.rest(), "stop", token
+        ends = not sampling.ignore_eos or one.chooser.grammar is not None  # nothing follows a whole structure
+        if may_stop and token in self.end_tokens and ends:
+            return one.text.rest(), "stop", None
+        text, stop = one.text.add(token, may_stop)
+        if stop is not None:
+            return text, "stop", stop
+        if one.chooser.grammar is not None and one.chooser.grammar.complete:
+            return text + one.text.rest(), "stop", None
+        if len(one.tokens) >= one.longest:
+            return text + one.text.rest(), "length", None
+        return text, None, None
+
+
+def end_tokens(base: ResidentBase) -> frozenset[int]:
+    """Return the tokens that end an answer, by the model's generation settings and its tokenizer."""
+    config: Any = base.model.generation_config
+    named = config.eos_token_id if config else None
+    ends = {*(named if isinstance(named, Sequence) else [named]), base.tokenizer.eos_token_id}
+    return frozenset(ends - {None})
+
+
+def _note_prompt_logprobs(computed: Computed) -> None:
+    """Keep the log-probabilities of the prompt's tokens that follow those of the chunk."""
+    one, top = computed.chunk.running, computed.chunk.running.request.sampling.prompt_logprobs
+    if top is None or not one.wants_prompt_logprobs:
+        return
+    if not one.prompt_choices:
+        one.prompt_choices.append(None)
+    known, chunk = len(one.prompt_choices), computed.chunk
+    tokens = one.request.prompt[known : chunk.stop + 1]
+    if tokens:
+        rows = computed.logits_SV[known - 1 - chunk.start :][: len(tokens)]
+        one.prompt_choices += token_choices(rows, list(tokens), top)
+
+
+def _failed(one: Running, message: str) -> Piece:
+    return Piece(one.request.id, None, one.text.rest(), finish_reason="error", error=message)

@@ -1,5 +1,0 @@
-"""Evals: judges one model on the rows of a data source, for one run of an eval.
-
-`python -m worker.evals TASK FENCE HOLDER`, which the worker starts, does one run. It loads no model,
-but asks servers.
-"""

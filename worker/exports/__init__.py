@@ -1,4 +1,0 @@
-"""Exports: other forms of a published adapter, for runtimes that do not load PEFT's files.
-
-`python -m worker.exports TASK FENCE HOLDER`, which the worker starts, makes one export.
-"""

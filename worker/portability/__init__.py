@@ -1,4 +1,0 @@
-"""Portability: loads an adapter in other runtimes and compares their answers with our sampler's.
-
-`python -m worker.portability TASK FENCE HOLDER`, which the worker starts, measures one adapter.
-"""

@@ -1,0 +1,290 @@
+"""Renders rows to tokens with the base model's own chat template, and marks the tokens that are learnt.
+
+The model learns the texts that it should write. In a chat row these are the assistant messages with their
+calls of tools, each with the token that ends the turn and with the message's weight. In a row with two
+answers, or with a labelled answer, they are only the answers.
+
+The template itself shows where an answer stands in the text of the row. It renders the messages before the
+answer, with a prompt for an answer at the end, and then the same messages with the answer. The row's text
+must begin with the second text, and the second with the first; their difference is the answer. One case is
+special: no template renders an empty conversation. So if an answer opens the conversation, the prompt is
+looked for in the text itself.
+
+So each answer takes two more renderings, and the last answer takes one. They stop where the row is cut, so
+their number depends on `max_length` and not on the length of the row.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any, NamedTuple
+
+import numpy as np
+from jinja2 import TemplateError
+from numpy.typing import NDArray
+
+from core.datasets.checks.reporting.report import DataFinding
+from core.datasets.kinds import Kind
+from core.datasets.labelled_rules import labelled
+from core.datasets.preference_rules import pair
+from core.errors import JobError
+from worker.rendering.row_limits import refusal_of_row
+from worker.rendering.row_template import plain, template_for
+from worker.rows.row import Row
+
+Span = tuple[int, int]
+Messages = list[dict[str, Any]]
+
+TURNS_CHANGE = "the template renders earlier turns differently once later turns follow"
+NAMED_LINES = 10  # the most line numbers in a sentence
+LISTED_LINES = 100  # the most line numbers in the data for programs
+
+# jinja2's own errors, those of transformers, and those of a template's expressions on unexpected messages
+REFUSALS = (
+    TemplateError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+)
+
+
+@dataclass
+class Lines:
+    """Numbers of lines: how many they are, and the first of them."""
+
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+
+    def add(self, line: int) -> None:
+        self.count += 1
+        if len(self.first) < LISTED_LINES:
+            self.first.append(line)
+
+    def __str__(self) -> str:
+        shown = ", ".join(map(str, self.first[:NAMED_LINES]))
+        more = f" and {self.count - NAMED_LINES} more" if self.count > NAMED_LINES else ""
+        return f"line{'s' if self.count > 1 else ''} {shown}{more}"
+
+
+class Conversation(NamedTuple):
+    """A rendered conversation: its row, and the text that the template made of it.
+
+    `offsets_LE[i]` has the begin and the end of token i in the text. `tokens` counts the cut ones, too.
+    """
+
+    row: Row
+    text: str
+    offsets_LE: NDArray[np.int64]
+    tokens: int
+
+    @property
+    def cut_tokens(self) -> int:
+        """The number of tokens behind the limit."""
+        return self.tokens - len(self.row.tokens_L)
+
+
+class Rendering:
+    """Renders the rows of one file, and counts the rows that were cut or skipped."""
+
+    def __init__(self, tokenizer: Any, max_length: int, param: str | None, kind: Kind = "chat") -> None:
+        """Rows are cut to `max_length` tokens.
+
+        `param` is the request's field that named the file. It is None for somebody who looks at single rows.
+        """
+        self._tokenizer, self._max_length, self._param, self._kind = tokenizer, max_length, param, kind
+        self.cut, self.skipped = Lines(), Lines()
+
+    def render(self, rows: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
+        """Render every row, which comes with its line number.
+
+        A row with two answers becomes two rows, one after the other. Rows with nothing left to learn are
+        skipped.
+
+        Raises JobError if the base model has no chat template, if its template refuses a row (the error names
+        the line), or if no row is left.
+        """
+        is_empty = True
+        for line, row in rows:
+            for part in self._render(line, row):
+                yield part
+                is_empty = False
+        if is_empty:
+            raise JobError(
+                "nothing_to_learn",
+                f"No row has an assistant token within max_length = {self._max_length} tokens: "
+                "raise max_length.",
+                self._param,
+            )
+
+    def warnings(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return a sentence and data for programs: first about rows that were cut, then about skipped rows.
+
+        Both give the number of lines. If there are many, they name only the first lines.
+        """
+        return [
+            (f"{self._param}: {lines} {fate}", {"code": code, "count": lines.count, "lines": lines.first})
+            for code, lines, fate, _ in self._fates()
+        ]
+
+    def findings(self) -> list[DataFinding]:
+        """Return the same as findings of a job's check."""
+        return [
+            DataFinding.model_validate(
+                {
+                    "file": self._param,
+                    "code": code,
+                    "severity": "warning",
+                    "count": lines.count,
+                    "lines": lines.first[:NAMED_LINES],
+                    "message": f"rows {fate}",
+                    "mend": mend,
+                }
+            )
+            for code, lines, fate, mend in self._fates()
+        ]
+
+    def _fates(self) -> Iterator[tuple[str, Lines, str, str]]:
+        """Yield the code, the lines, what has become of them, and a mend, for cut and for skipped rows."""
+        if self.cut.count:
+            fate = f"are longer than {self._max_length} tokens and were cut"
+            yield "row_cut", self.cut, fate, "shorten them, or raise max_length"
+        if self.skipped.count:
+            mend = "write answers, or raise max_length if the prompts fill it"
+            yield "nothing_learnt", self.skipped, "have nothing left to learn and were skipped", mend
+
+    def conversations(self, line: int, row: dict[str, Any]) -> list[Conversation]:
+        """Render one row: a chat, an answer with a label, or two answers.
+
+        Raises JobError if the base model has no chat template, or if its template refuses the row or has no
+        place for a part of it.
+        """
+        if not self._tokenizer.chat_template:
+            raise JobError(
+                "model_unavailable", "The base model has no chat template to render rows with.", "model"
+            )
+        template = template_for(self._tokenizer, row, self._kind, line, self._param)
+        with _refusals(line, self._param):
+            return [
+                _render_row(template, line, messages, self._max_length, desirable)
+                for messages, desirable in _conversations(row, self._kind)
+            ]
+
+    def _render(self, line: int, row: dict[str, Any]) -> list[Row]:
+        parts = self.conversations(line, row)
+        if any(part.cut_tokens for part in parts):
+            self.cut.add(line)
+        if is_learnt(parts):
+            return [part.row for part in parts]
+        self.skipped.add(line)
+        return []
+
+
+def is_learnt(parts: Sequence[Conversation]) -> bool:
+    """Return whether training takes a row. It skips the row if a conversation has nothing left to learn."""
+    return all(part.row.supervised for part in parts)
+
+
+@contextmanager
+def _refusals(line: int, param: str | None) -> Iterator[None]:
+    """Turn an error of a template into a JobError of the row."""
+    try:
+        yield
+    except REFUSALS as error:
+        reason = f"the base model's chat template refuses the messages: {error}"
+        raise refusal_of_row(f"invalid_{param or 'row'}", line, reason, param) from error
+    except MemoryError as error:
+        reason = (
+            "the base model's chat template and tokenizer need too much memory for the row. Shorten it, or "
+            "ask the operator to look at the base model."
+        )
+        raise refusal_of_row("rows_not_rendered", line, reason, param) from error
+
+
+def _conversations(row: dict[str, Any], kind: Kind) -> Iterator[tuple[Messages, bool]]:
+    """Yield the conversations of a stored row, and whether the answers of each are desirable."""
+    match kind:
+        case "chat":
+            yield row["messages"], True
+        case "preference":
+            prompt, preferred, other = pair(row)
+            yield _answered(prompt, preferred), True
+            yield _answered(prompt, other), False
+        case "labelled":
+            prompt, answer, desirable = labelled(row)
+            yield _answered(prompt, answer), desirable
+
+
+def _answered(prompt: Messages, answer: dict[str, Any]) -> Messages:
+    """Return a conversation of which only the answer is learnt."""
+    return [*({**message, "weight": 0} for message in prompt), answer]
+
+
+def _render_row(
+    tokenizer: Any,
+    line: int,
+    messages: Messages,
+    max_length: int,
+    desirable: bool,
+) -> Conversation:
+    """Return the conversation with its first `max_length` tokens."""
+    messages = [plain(message) for message in messages]
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    tokens_L = np.asarray(encoded["input_ids"][:max_length], dtype=np.int32)
+    offsets_LE = np.asarray(encoded["offset_mapping"][:max_length], dtype=np.int64).reshape(-1, 2)
+    starts, ends = offsets_LE.T
+    weights_L = np.zeros(len(tokens_L), dtype=np.float32)
+    for (start, end), weight in _spans(tokenizer, messages, text):
+        if start >= ends.max(initial=0):
+            break  # this span is behind the cut, and so are all later ones
+        weights_L[(starts >= start) & (ends <= end) & (ends > starts)] = weight
+    learnt_L = weights_L > 0
+    weighted = bool((weights_L[learnt_L] != 1).any())
+    row = Row(line, tokens_L, learnt_L, weights_L if weighted else None, desirable)
+    return Conversation(row, text, offsets_LE, len(encoded["input_ids"]))
+
+
+def _spans(tokenizer: Any, messages: Messages, text: str) -> Iterator[tuple[Span, float]]:
+    """Yield the place and the weight of each part of the row's text that is learnt, in order."""
+    for index, message in enumerate(messages):
+        if message["role"] != "assistant" or message.get("weight") == 0:
+            continue
+        is_last = index + 1 == len(messages)
+        after = text if is_last else tokenizer.apply_chat_template(messages[: index + 1], tokenize=False)
+        before = _before(tokenizer, messages[: index + 1], after)
+        if not text.startswith(after):
+            after = _shared(tokenizer, text, after)
+            if str(message["content"]).strip() not in after[len(before) :]:
+                raise TemplateError(TURNS_CHANGE)
+        if not after.startswith(before):
+            raise TemplateError(TURNS_CHANGE)
+        weight = message.get("weight")
+        yield (len(before), len(after.rstrip())), 1.0 if weight is None else weight
+
+
+def _shared(tokenizer: Any, text: str, other: str) -> str:
+    """Return the tokens that both texts begin with.
+
+    Some templates, such as Phi 3's, end every conversation with a token that is not there if turns follow.
+    """
+    ours, its = (
+        tokenizer(each, add_special_tokens=False, return_offsets_mapping=True) for each in (text, other)
+    )
+    pairs = zip(ours["input_ids"], its["input_ids"], strict=False)
+    count = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return text[: ours["offset_mapping"][count - 1][1]] if count else ""
+
+
+def _before(tokenizer: Any, messages: Messages, text: str) -> str:
+    """Return the text before the last of `messages`, an answer. `text` is the text of all of them."""
+    if len(messages) > 1:
+        return str(tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True))
+    prompted = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    prompt = prompted.removeprefix(text)
+    if prompt in ("", prompted) or prompt not in text:
+        raise TemplateError("a conversation must not open with the assistant; begin it with the user")
+    return text[: text.index(prompt) + len(prompt)]

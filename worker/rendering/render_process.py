@@ -1,0 +1,198 @@
+"""The process that renders beside a trainer, `python -m worker.rendering.render_process`.
+
+Its imports and a tokenizer take a second, so it is kept as long as its trainer. For each file it forks a
+child, which renders the file and ends. Children share the cores fairly, so a small file is not held up by a
+large one. A child gives way to the training, and if memory runs out, it is killed before the trainer is.
+
+Its standard input is a socket to the trainer. A message is the folder of a tokenizer. Two files come with the
+message: the child's channel to the trainer, and the file to render. The process ends with this socket, and a
+child with its channel. Without a file, the child renders single rows that come through its channel
+(`worker/rendering/looks.py`). Servers and checks of datasets have such a process too.
+"""
+
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache
+from io import FileIO
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import send_handle
+from pathlib import Path
+from typing import Any, TypeVar
+
+if __name__ == "__main__":
+    # transformers would import torch, which takes a second and 150 MB, and which tokenizers do not need
+    sys.modules["torch"] = None  # type: ignore[assignment]
+
+from transformers import AutoTokenizer
+
+from core.datasets.check import read_rows
+from core.datasets.preparation.preparing import Lines, lines_of, prepare
+from core.errors import JobError, TuneryError
+from worker.rendering.companions import with_companions
+from worker.rendering.data_check import DataCheck
+from worker.rendering.fingerprint import Fingerprint
+from worker.rendering.looks import answer_looks
+from worker.rendering.render import Rendering
+from worker.rendering.render_request import LookRequest, PrepareRequest, Rendered, RenderRequest
+from worker.rendering.room import require_room
+from worker.rendering.row_limits import limited, timed
+from worker.rows.row import Row
+from worker.rows.row_store import BUFFER_BYTES, Summary, nameless_file, store_rows
+
+FOLDER_BYTES = 4096  # the longest name of a folder
+CHUNK_BYTES = 256 * 1024
+TICK_SECONDS = 0.5
+Content = TypeVar("Content")
+
+NICENESS = 5  # a core that training wants too is divided 3 : 1
+FIRST_TO_BE_KILLED = "500"  # of 1000, which would make the system kill this process before any other
+
+
+def main() -> None:
+    """Fork a child for each message, until the trainer ends."""
+    line = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    for number in (signal.SIGINT, signal.SIGTERM):  # the trainer decides when to end
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children leave no zombies
+    gc.collect()
+    gc.freeze()  # otherwise a collection in a child would copy the pages of all objects that it visits
+    while True:
+        folder, files, _, _ = socket.recv_fds(line, FOLDER_BYTES, 2)
+        if not folder:
+            return
+        with suppress(Exception):  # if it fails here, it fails in the child too, which says so
+            _tokenizer_in(folder.decode())
+        if os.fork() == 0:
+            line.close()
+            _render_and_end(folder.decode(), *files)
+        for file in files:
+            os.close(file)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer_in(folder: str) -> Any:
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def _render_and_end(folder: str, channel_number: int, file_number: int = -1) -> None:
+    """Be a child: render one file, or single rows until the channel ends, and end the process."""
+    channel = Connection(channel_number)
+    try:
+        os.nice(NICENESS)
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(FIRST_TO_BE_KILLED)
+        request: RenderRequest | PrepareRequest | LookRequest = channel.recv()
+        if isinstance(request, LookRequest):
+            answer_looks(channel, _tokenizer_in(folder), request)
+            return
+        threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
+        if isinstance(request, PrepareRequest):
+            _prepare(channel, FileIO(file_number), request)
+        else:
+            _render(channel, _tokenizer_in(folder), FileIO(file_number), request)
+    except (EOFError, BrokenPipeError):
+        return
+    except (TuneryError, OSError) as error:
+        channel.send(error)
+    except Exception:
+        channel.send(RuntimeError(traceback.format_exc()))
+    finally:
+        os._exit(0)
+
+
+def _end_with(channel: Connection) -> None:
+    """End the process when the trainer closes the channel: the job has left, or the trainer has ended."""
+    with suppress(OSError):
+        channel.poll(None)
+    os._exit(0)
+
+
+def _render(channel: Connection, tokenizer: Any, file: FileIO, request: RenderRequest) -> None:
+    file.seek(0)  # a child before this one may have read some of it
+    rendering = Rendering(tokenizer, request.max_length, request.param, request.kind)
+    lines = read_rows(iter(lambda: file.read(CHUNK_BYTES), b""))
+    lines = limited(_reported(channel, lines, request), request.param, request.row_seconds, request.row_bytes)
+    check = DataCheck(request) if request.is_checked else None
+    rows = _within(request, rendering.render(check.over(lines) if check else lines))
+    if request.companions_seed is not None:
+        rendered = store_rows(rows, request.folder)
+        rows = with_companions(rendered, request.companions_seed, request.max_length)
+    fingerprint = Fingerprint(request.fingerprint)
+    store = store_rows(fingerprint.over(rows), request.folder)
+    channel.send(_result(store.summary, fingerprint.value, rendering, check))
+    for part in store.files:
+        send_handle(channel, part.fileno(), None)
+
+
+def _result(summary: Summary, fingerprint: str, rendering: Rendering, check: DataCheck | None) -> Rendered:
+    result = Rendered(summary, fingerprint, rendering.warnings())
+    if check is None:
+        return result
+    findings = check.findings(rendering)
+    return replace(result, findings=findings, checked_rows=None if check.compares else check.rows)
+
+
+def _prepare(channel: Connection, file: FileIO, request: PrepareRequest) -> None:
+    too_slow = JobError(
+        "rows_not_prepared",
+        f"to prepare the row takes more than {request.row_seconds} s. Shorten it, or leave some kinds of "
+        "variants out.",
+        request.param,
+    )
+
+    def read() -> Lines:
+        file.seek(0)
+        lines = lines_of(iter(lambda: file.read(CHUNK_BYTES), b""))
+        return timed(_reported(channel, lines, request), request.row_seconds, too_slow)
+
+    training, held = (nameless_file(request.folder) for _ in range(2))
+    with (
+        open(training.fileno(), "wb", BUFFER_BYTES, closefd=False) as to_training,
+        open(held.fileno(), "wb", BUFFER_BYTES, closefd=False) as to_held,
+    ):
+        prepared = prepare(read, request.kind, request.asked, request.seed, to_training, to_held)
+    channel.send(prepared)
+    for part in (training, held):
+        send_handle(channel, part.fileno(), None)
+
+
+def _reported(
+    channel: Connection, lines: Iterable[tuple[int, Content]], request: RenderRequest | PrepareRequest
+) -> Iterator[tuple[int, Content]]:
+    """Yield the lines. Now and then, tell the trainer how many there were, and look at the disk."""
+    due = 0.0
+    for count, line in enumerate(lines):
+        if (now := time.monotonic()) >= due:
+            due = now + TICK_SECONDS
+            channel.send(count)
+            require_room(request.folder, request.param)
+        yield line
+
+
+def _within(request: RenderRequest, rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield the rows. Raises JobError as soon as they have more tokens than allowed."""
+    tokens = 0
+    for row in rows:
+        tokens += len(row.tokens_L)
+        if tokens > request.max_tokens:
+            raise JobError(
+                "too_many_tokens",
+                f"Up to line {row.line}, the file has more than {request.max_tokens:,} tokens, which is the "
+                "most that this server reads. Use a part of the file. For a job, a lower "
+                "'training.max_length' helps too.",
+                request.param,
+            )
+        yield row
+
+
+if __name__ == "__main__":
+    main()

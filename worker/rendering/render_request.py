@@ -1,0 +1,81 @@
+"""The messages between a trainer and the process that renders beside it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from core.datasets.checks.content_check import RowsOfFile
+from core.datasets.checks.reporting.report import DataFinding
+from core.datasets.kinds import Kind
+from core.datasets.preparation.requests import Preparation
+from worker.rows.row_store import Summary
+
+
+@dataclass(frozen=True)
+class RenderRequest:
+    """How one file is rendered.
+
+    `param` is the request's field that named the file. `companions_seed` is None unless the objective needs
+    companions. `fingerprint` is the beginning of the job's fingerprint. The rows are stored in `folder`.
+    One row may take `row_seconds` of computing and `row_bytes` of memory. If `is_checked`, the
+    rows are checked, and compared with the `training_rows`, if they are those of a validation file.
+    """
+
+    param: str
+    kind: Kind
+    max_length: int
+    max_tokens: int
+    companions_seed: int | None
+    fingerprint: bytes
+    folder: Path
+    row_seconds: int = 60
+    row_bytes: int = 4 * 1024**3
+    is_checked: bool = False
+    training_rows: RowsOfFile | None = None
+
+
+@dataclass(frozen=True)
+class PrepareRequest:
+    """How the rows to train on, and those to hold out, are made of one file.
+
+    One row may take `row_seconds` of computing. The result is a `Prepared`. Two files in `folder` follow it:
+    the rows to train on, and those held out.
+    """
+
+    param: str
+    kind: Kind
+    asked: Preparation
+    seed: int
+    folder: Path
+    row_seconds: int = 60
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The result. The two files of the row store follow it.
+
+    `fingerprint` is that of the job with these rows. `warnings` are sentences for the client, each with data
+    for programs. If the rows were checked, `findings` say what was found, and `checked_rows` are those of the
+    training file.
+    """
+
+    summary: Summary
+    fingerprint: str
+    warnings: list[tuple[str, dict[str, Any]]]
+    findings: list[DataFinding] = field(default_factory=list)
+    checked_rows: RowsOfFile | None = None
+
+
+@dataclass(frozen=True)
+class LookRequest:
+    """How single rows are rendered, for somebody who looks at them before a training does.
+
+    `look` says what comes back for each row: a preview (`core/serving/previews.py`), or its lengths
+    (`core/datasets/checks/all_rows/columns.py`). First of all come the tokenizer's control tokens.
+    Then each list of rows is sent with their kind.
+    """
+
+    look: Literal["preview", "lengths"]
+    max_length: int
+    row_seconds: int = 10
+    row_bytes: int = 1024**3

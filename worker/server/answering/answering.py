@@ -1,0 +1,126 @@
+"""Answers chats and completions: reads the request, finds the model, and makes the prompt."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from core.ids import new_id
+from core.serving.schemas.chat import ChatRequest
+from core.serving.schemas.coherence import check_chat, check_completion, check_tokenize
+from core.serving.schemas.completions import CompletionRequest
+from core.serving.schemas.tokens import Tokenized, TokenizeRequest
+from core.serving.served_model import ServedModel
+from core.settings import Settings
+from worker.engine.sampler import requests as engine_requests
+from worker.engine.sampler.requests import GenerationRequest
+from worker.server.answering.chat_answer import ChatAnswer
+from worker.server.answering.chat_form import ChatForm
+from worker.server.answering.completion_form import CompletionAnswer, CompletionForm
+from worker.server.answering.generation import Generation
+from worker.server.answering.grammars import grammar_of
+from worker.server.answering.logprobs import as_text
+from worker.server.answering.parameters import of_choices, sampling_of, tokens_left
+from worker.server.answering.prompts import chat_prompt, text_prompt, tokenized
+from worker.server.answering.tool_forms import ToolForm
+from worker.server.answering.tool_reader import ToolReader, must_call, tool_names
+from worker.server.answering.usage import TokenCount
+from worker.server.exchange import Exchange
+from worker.server.reading import head, parse, served_model
+from worker.server.sampling.bases import Bases, OwnBases
+from worker.server.sampling.loaded_base import LoadedBase
+from worker.server.sampling.models import Models
+
+
+class SamplerAnswering:
+    """Answers requests with the models of this server. Only the event loop may call."""
+
+    def __init__(self, settings: Settings, bases: Bases | None = None) -> None:
+        """Without `bases`, this process loads base models for itself."""
+        self.models = Models(settings, bases or OwnBases(settings))
+
+    async def chat(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
+        """Answer a chat. Raises AppError and ClientGone."""
+        request, model = parse(ChatRequest, body), served_model(exchange, served)
+        check_chat(request)
+        async with self.models.use(model) as (base, adapter):
+            prompt, tool_form = await base.render(partial(chat_prompt, base.tokenizer, request))
+            most = tokens_left(len(prompt), base.max_length, request.most_tokens, "messages")
+            grammar = grammar_of(request, tool_form)
+            sampling = replace(
+                sampling_of(request, most),
+                logprobs=bool(request.logprobs),
+                top_logprobs=request.top_logprobs or 0,
+            )
+            asked = [
+                GenerationRequest(new_id(""), prompt, each, adapter, grammar)
+                for each in of_choices(sampling, request.choices)
+            ]
+            answers = [_chat_answer(request, tool_form) for _ in asked]
+            form = ChatForm(request, head("chatcmpl-", request, base.fingerprint), answers, base.token_bytes)
+            names = {"prompt": "messages", "grammar": "tools" if tool_names(request) else "response_format"}
+            await Generation(exchange, base, request, form, names).run(asked, TokenCount(len(prompt)))
+
+    async def complete(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
+        """Answer a request for completions. Raises AppError and ClientGone."""
+        request, model = parse(CompletionRequest, body), served_model(exchange, served)
+        check_completion(request)
+        async with self.models.use(model) as (base, adapter):
+            prompts = await base.render(partial(_text_prompts, base, request))
+            asked = [
+                GenerationRequest(new_id(""), prompt, each, adapter)
+                for prompt in prompts
+                for each in of_choices(_completion_sampling(request, prompt, base), request.choices)
+            ]
+            silent = request.most_tokens == 0
+            answers = [CompletionAnswer(each.prompt, bool(request.echo), silent) for each in asked]
+            named = head("cmpl-", request, base.fingerprint)
+            form = CompletionForm(request, named, answers, base.token_bytes)
+            count = TokenCount(sum(map(len, prompts)), only_prompt=silent)
+            await Generation(exchange, base, request, form, {}).run(asked, count)
+
+    async def tokenize(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
+        """Answer with a prompt and its tokens. Raises AppError and ClientGone."""
+        request, model = parse(TokenizeRequest, body), served_model(exchange, served)
+        check_tokenize(request)
+        found = await self._tokenized(request, model)
+        await exchange.answer(200, found.model_dump_json().encode())
+
+    async def close(self) -> None:
+        await self.models.close()
+
+    async def _tokenized(self, request: TokenizeRequest, model: ServedModel) -> Tokenized:
+        """Return the prompt and its tokens. Nothing refers to the base model while the client reads them."""
+        async with self.models.use(model) as (base, _):
+            text, tokens = await base.render(partial(tokenized, base.tokenizer, request))
+            found = Tokenized(
+                count=len(tokens), max_model_len=base.max_length, tokens=tokens, token_strs=None, prompt=text
+            )
+            if request.return_token_strs:
+                found.token_strs = [as_text(base.token_bytes(token)) for token in tokens]
+            return found
+
+
+def _chat_answer(request: ChatRequest, tool_form: ToolForm) -> ChatAnswer:
+    names = tool_names(request)
+    inside = bool(must_call(request)) and bool(tool_form.opening)
+    reader = ToolReader(tool_form, names, inside=inside) if names else None
+    return ChatAnswer(reader, one_call=request.parallel_tool_calls is False)
+
+
+def _text_prompts(base: LoadedBase, request: CompletionRequest) -> list[list[int]]:
+    return [text_prompt(base.tokenizer, prompt, base.vocabulary) for prompt in request.prompts]
+
+
+def _completion_sampling(
+    request: CompletionRequest, prompt: list[int], base: LoadedBase
+) -> engine_requests.Sampling:
+    """Return the parameters of a prompt's answers. An echoed prompt needs its own log-probabilities."""
+    most = tokens_left(len(prompt), base.max_length, max(1, request.most_tokens), "prompt")
+    echoed = request.logprobs if request.echo else None
+    of_prompt = [top for top in (request.prompt_logprobs, echoed) if top is not None]
+    return replace(
+        sampling_of(request, most),
+        logprobs=request.logprobs is not None,
+        top_logprobs=request.logprobs or 0,
+        prompt_logprobs=max(of_prompt, default=None),
+    )

@@ -1,0 +1,58 @@
+"""One answer to a chat, as far as it is known: its text, and the calls of tools in it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from core.ids import new_id
+from core.serving.schemas.answers import AnsweredFunction, AnsweredToolCall, AnswerMessage, FinishReason
+from worker.engine.sampler.requests import TokenChoice
+from worker.server.answering.tool_reader import Found, ToolReader
+from worker.server.sampling.answer_stream import Part
+
+
+@dataclass
+class ChatAnswer:
+    """Without a reader, all of the answer is text. With `one_call`, nothing counts after its first call."""
+
+    reader: ToolReader | None
+    one_call: bool = False
+    text: str = ""
+    calls: list[AnsweredToolCall] = field(default_factory=list)
+    chosen: list[TokenChoice] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    prompt_logprobs: Sequence[TokenChoice | None] | None = None
+
+    def take(self, part: Part) -> list[str | AnsweredToolCall]:
+        """Add a part, and return what has become certain by it."""
+        self.chosen += part.chosen
+        self.prompt_logprobs = self.prompt_logprobs or part.prompt_logprobs
+        found = list(self._certain(part))
+        if part.last is not None:
+            ended: FinishReason = "tool_calls" if self.calls else "stop"
+            self.finish_reason = "length" if part.last.finish_reason == "length" else ended
+        return found
+
+    @property
+    def message(self) -> AnswerMessage:
+        """The whole message. One that consists of calls has no text."""
+        content = self.text if self.text or not self.calls else None
+        if not self.calls:
+            return AnswerMessage(role="assistant", content=content, refusal=None)
+        return AnswerMessage(role="assistant", content=content, refusal=None, tool_calls=self.calls)
+
+    def _certain(self, part: Part) -> Iterator[str | AnsweredToolCall]:
+        for each in self._read(part):
+            if self.one_call and self.calls:
+                return
+            if isinstance(each, str):
+                self.text += each
+                yield each
+            else:
+                function = AnsweredFunction(name=each.name, arguments=each.arguments)
+                self.calls.append(AnsweredToolCall(id=new_id("call_"), type="function", function=function))
+                yield self.calls[-1]
+
+    def _read(self, part: Part) -> list[Found]:
+        if self.reader is None:
+            return [part.text] if part.text else []
+        return self.reader.read(part.text) + (self.reader.end() if part.last is not None else [])

@@ -1,0 +1,104 @@
+"""Runs the requests of one exchange through the sampler, and sends the answers as they come."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Protocol
+
+from pydantic import BaseModel
+
+from core.errors import InvalidRequest
+from core.serving.errors import ReaderTooSlow, SamplingFailed
+from core.serving.schemas.answers import ChatChunk, Completion, Usage
+from core.serving.schemas.sampling import Sampling
+from worker.engine.sampler.requests import GenerationRequest, RequestRefused
+from worker.server.answering.usage import TokenCount
+from worker.server.exchange import Exchange
+from worker.server.sampling.answer_stream import AnswerStream, Part
+from worker.server.sampling.loaded_base import LoadedBase
+from worker.server.sampling.sampler_thread import SamplerBroken
+
+TOO_SLOW = "The answer is read too slowly: its log-probabilities fill the server's memory. Read faster."
+
+
+class Form(Protocol):
+    """What makes an answer, whole or in chunks, of the parts that the sampler gives."""
+
+    def add(self, part: Part) -> None: ...
+    def whole(self, usage: Usage) -> BaseModel: ...
+    def chunks(self, part: Part) -> Iterable[ChatChunk | Completion]: ...
+    def usage_chunk(self, usage: Usage) -> ChatChunk | Completion: ...
+
+
+class Generation:
+    """The answers of one exchange. `params` are the request's names of the sampler's parameters."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        base: LoadedBase,
+        request: Sampling,
+        form: Form,
+        params: dict[str, str],
+    ) -> None:
+        self._exchange, self._base, self._request, self._form = exchange, base, request, form
+        self._params = params
+
+    async def run(self, asked: Sequence[GenerationRequest], count: TokenCount) -> None:
+        """Answer. The sampler forgets the requests however this ends. Raises AppError and ClientGone."""
+        stream = AnswerStream(self._base.end_tokens, lambda: self._exchange.end(ReaderTooSlow(TOO_SLOW)))
+        try:
+            await self._submit(asked, stream)
+            await self._send(stream, len(asked), count)
+        finally:
+            self._exchange.facts |= {"prompt_tokens": count.prompt, "completion_tokens": count.completion}
+            for each in asked:
+                self._base.sampler.cancel(each.id)
+
+    async def _submit(self, asked: Sequence[GenerationRequest], stream: AnswerStream) -> None:
+        submit = self._base.sampler.submit
+        try:
+            await asyncio.gather(
+                *(submit(each, partial(stream.put, index)) for index, each in enumerate(asked))
+            )
+        except RequestRefused as error:
+            param = self._params.get(error.param, error.param)
+            raise InvalidRequest(error.message, code="invalid_value", param=param) from error
+        except SamplerBroken as error:
+            raise SamplingFailed("The computation failed. Send the request again.") from error
+
+    async def _send(self, stream: AnswerStream, unfinished: int, count: TokenCount) -> None:
+        while unfinished:
+            events: list[bytes] = []
+            for part in await stream.take():
+                self._exchange.generates = True
+                if part.last is not None:
+                    unfinished -= 1
+                    if part.last.finish_reason == "error":
+                        raise SamplingFailed(part.last.error or "The computation failed.")
+                count.add(part, part.index % self._request.choices == 0)
+                if self._request.stream:
+                    events += [self._event(chunk, count) for chunk in self._form.chunks(part)]
+                else:
+                    self._form.add(part)
+            if events:
+                await self._exchange.stream(events)
+        if not self._request.stream:
+            whole = self._form.whole(count.usage)
+            await self._exchange.answer(200, whole.model_dump_json(exclude_unset=True).encode())
+            return
+        if self._includes_usage:
+            last = self._form.usage_chunk(count.usage)
+            await self._exchange.stream([last.model_dump_json(exclude_unset=True).encode()])
+        await self._exchange.end_stream()
+
+    def _event(self, chunk: ChatChunk | Completion, count: TokenCount) -> bytes:
+        options = self._request.stream_options
+        if self._includes_usage:
+            chunk.usage = count.usage if options and options.continuous_usage_stats else None
+        return chunk.model_dump_json(exclude_unset=True).encode()
+
+    @property
+    def _includes_usage(self) -> bool:
+        options = self._request.stream_options
+        return options is not None and bool(options.include_usage or options.continuous_usage_stats)

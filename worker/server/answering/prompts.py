@@ -1,0 +1,122 @@
+"""Prompts as tokens: chats by the model's own chat template, and texts as they are.
+
+Messages get the same form as the rows of a training file (`worker/rendering/render.py`): a model is asked as
+it was trained.
+"""
+
+import json
+from typing import Any
+
+from core.errors import InvalidRequest
+from core.serving.schemas.chat import ChatRequest
+from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage, plain_text
+from core.serving.schemas.tokens import TokenizeRequest
+from worker.rendering.render import REFUSALS
+from worker.server.answering.tool_forms import ToolForm, form_of
+from worker.server.answering.tool_reader import must_call, tool_names
+
+
+def chat_prompt(tokenizer: Any, request: ChatRequest) -> tuple[list[int], ToolForm]:
+    """Return the prompt's tokens, and the form in which the model writes calls. Raises InvalidRequest."""
+    text, form = chat_text(tokenizer, request)
+    return _tokens(tokenizer, text, special=False), form
+
+
+def tokenized(tokenizer: Any, request: TokenizeRequest) -> tuple[str, list[int]]:
+    """Return the prompt that a client asks to see, and its tokens. Raises InvalidRequest."""
+    special, chat = request.add_special_tokens, request.chat
+    if chat is None:
+        text = request.prompt or ""
+        return text, _tokens(tokenizer, text, special=special is not False)
+    text, _ = chat_text(tokenizer, chat, opens_answer=request.add_generation_prompt is not False)
+    return text, _tokens(tokenizer, text, special=bool(special))
+
+
+def chat_text(tokenizer: Any, request: ChatRequest, *, opens_answer: bool = True) -> tuple[str, ToolForm]:
+    """Return the prompt, and the form in which the model writes calls. Raises InvalidRequest.
+
+    With `opens_answer`, the prompt ends with the beginning of an answer. If the model must call a tool, this
+    includes the mark that opens a call.
+    """
+    tools = (
+        [tool.model_dump(exclude_none=True) for tool in request.tools or ()] if tool_names(request) else []
+    )
+    template = _template(tokenizer, bool(tools))
+    if tools and "tools" not in template:
+        raise InvalidRequest(
+            "The chat template of this model has no place for tools. Leave 'tools' out, or take another "
+            "model.",
+            code="unsupported_parameter",
+            param="tools",
+        )
+    messages = [_as_template_takes(message) for message in request.messages]
+    try:
+        text = tokenizer.apply_chat_template(
+            messages, tools=tools or None, tokenize=False, add_generation_prompt=opens_answer
+        )
+    except REFUSALS as error:
+        raise InvalidRequest(
+            f"The model's chat template refuses the messages: {error}", code="invalid_value", param="messages"
+        ) from error
+    form = form_of(template)
+    if opens_answer and must_call(request) and form.opening:
+        text += f"{form.opening}\n"
+    return text, form
+
+
+def text_prompt(tokenizer: Any, prompt: str | list[int], vocabulary: int) -> list[int]:
+    """Return the tokens of a completion's prompt. Raises InvalidRequest if it has none."""
+    tokens = _tokens(tokenizer, prompt, special=True) if isinstance(prompt, str) else prompt
+    unknown = next((token for token in tokens if token >= vocabulary), None)
+    if unknown is not None:
+        raise InvalidRequest(
+            f"The model has no token {unknown}: its tokens are 0 to {vocabulary - 1}.",
+            code="invalid_value",
+            param="prompt",
+        )
+    if not tokens:
+        raise InvalidRequest("'prompt' must not be empty.", code="invalid_value", param="prompt")
+    return tokens
+
+
+def _tokens(tokenizer: Any, text: str, *, special: bool) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=special)["input_ids"])
+
+
+def _template(tokenizer: Any, with_tools: bool) -> str:
+    try:
+        return str(tokenizer.get_chat_template(tools=[{}] if with_tools else None))
+    except ValueError as error:
+        raise InvalidRequest(
+            "This model has no chat template. Use /v1/completions, or another model.",
+            code="unsupported_model",
+            param="model",
+        ) from error
+
+
+def _as_template_takes(message: Message) -> dict[str, Any]:
+    """Return the message with its content as text, `system` for `developer`, and arguments parsed."""
+    role = "system" if message.role == "developer" else message.role
+    plain: dict[str, Any] = {"role": role, "content": plain_text(message.content)}
+    if message.name is not None:
+        plain["name"] = message.name
+    if isinstance(message, ToolMessage):
+        plain["tool_call_id"] = message.tool_call_id
+    if isinstance(message, AssistantMessage) and message.tool_calls:
+        plain["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": _parsed(call.function.name, call.function.arguments),
+            }
+            for call in message.tool_calls
+        ]
+    return plain
+
+
+def _parsed(name: str, arguments: str) -> dict[str, Any]:
+    """Return a called function as chat templates take it: they write the arguments as JSON themselves."""
+    try:
+        return {"name": name, "arguments": json.loads(arguments)}
+    except (ValueError, RecursionError):
+        return {"name": name, "arguments": arguments}

@@ -1,0 +1,187 @@
+"""The server's ASGI application: its paths, the token, and the part that answers, imported when needed."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from functools import partial
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from core.errors import InvalidRequest, NotAuthenticated, NotFound
+from core.serving.imports import IMPORT
+from core.serving.paths import CHAT, COMPLETIONS, TOKENIZE
+from core.serving.previews import PREVIEW
+from core.serving.served_model import SERVED_FIELD
+from core.serving.token import is_server_token
+from core.settings import Settings
+from worker.server.admission import Admission
+from worker.server.exchange import Exchange, Receive, Scope, Send
+from worker.server.metrics import MEDIA_TYPE, Metrics
+from worker.server.threads import in_daemon_thread
+
+if TYPE_CHECKING:
+    from worker.engine.sampler.sampler import Load
+
+READY, METRICS = "/readyz", "/metrics"
+
+
+class Models(Protocol):
+    """What is loaded. May be read from any thread."""
+
+    @property
+    def resident(self) -> str | None:
+        """The id of the base model that is loaded."""
+
+    @property
+    def warm_adapters(self) -> list[str]:
+        """The content hashes of the adapters that are loaded."""
+
+    @property
+    def load(self) -> "Load | None":
+        """How busy the sampler is, if there is one in this process."""
+
+
+class Answering(Protocol):
+    """The part that answers: by the sampler of this process, or by an upstream."""
+
+    @property
+    def models(self) -> Models: ...
+    async def chat(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None: ...
+    async def complete(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None: ...
+    async def tokenize(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None: ...
+    async def close(self) -> None: ...
+
+
+class Part(Protocol):
+    """A part that needs no model in memory: it works on what is stored."""
+
+    async def run(self, exchange: Exchange, body: dict[str, Any]) -> None: ...
+    def close(self) -> None: ...
+
+
+PARTS = MappingProxyType(
+    {IMPORT: ("worker.server.imports", "Imports"), PREVIEW: ("worker.server.previews", "Previews")}
+)
+
+ImportAnswering = Callable[[], Callable[[], Answering]]
+"""Imports the part that answers, which takes seconds, and returns what makes it in the event loop."""
+
+
+class ServerApp:
+    """Answers requests of the API. Everything but `/readyz` and `/metrics` needs the token."""
+
+    def __init__(self, settings: Settings, admission: Admission, import_answering: ImportAnswering) -> None:
+        self._settings = settings
+        self._admission = admission
+        self._import_answering = import_answering
+        self._answering: Answering | None = None
+        self._metrics = Metrics()
+        self._importing = asyncio.Lock()
+        self._parts: dict[str, Part] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            exchange = Exchange(scope, receive, send)
+            await exchange.run(self._work(exchange, scope["method"], scope["path"]))
+            if scope["method"] == "POST":
+                self._metrics.count(exchange)
+
+    @property
+    def resident(self) -> str | None:
+        """The id of the base model that is loaded. May be read from any thread."""
+        return self._answering.models.resident if self._answering else None
+
+    @property
+    def warm_adapters(self) -> list[str]:
+        """The content hashes of the adapters that are loaded. May be read from any thread."""
+        return self._answering.models.warm_adapters if self._answering else []
+
+    async def close(self) -> None:
+        for part in self._parts.values():
+            part.close()
+        if self._answering is not None:
+            await self._answering.close()
+
+    def _work(
+        self, exchange: Exchange, method: str, path: str
+    ) -> Callable[[bytes], Coroutine[Any, Any, None]]:
+        async def work(body: bytes) -> None:
+            if (method, path) == ("GET", READY):
+                await self._tell_state(exchange)
+                return
+            if (method, path) == ("GET", METRICS):
+                await self._tell_metrics(exchange)
+                return
+            self._check_token(exchange)
+            if method != "POST" or path not in (CHAT, COMPLETIONS, TOKENIZE, *PARTS):
+                raise NotFound(f"Invalid URL ({method} {path})", code="unknown_url")
+            if request_id := exchange.header(b"x-request-id"):
+                exchange.facts["request_id"] = request_id
+            with self._admission.place(exchange):
+                if path in PARTS:
+                    part = await self._load_part(path)
+                    await part.run(exchange, read_object(body))
+                    return
+                answering = await self._load_answering()
+                request = read_object(body)
+                served = request.pop(SERVED_FIELD, None)
+                answers = {
+                    CHAT: answering.chat,
+                    COMPLETIONS: answering.complete,
+                    TOKENIZE: answering.tokenize,
+                }
+                await answers[path](exchange, request, served)
+
+        return work
+
+    async def _tell_state(self, exchange: Exchange) -> None:
+        draining = self._admission.draining
+        load = self._answering.models.load if self._answering else None
+        state = {
+            "status": "stopping" if draining else "ok",
+            "base": self.resident,
+            "adapters": len(self.warm_adapters),
+            "requests": self._admission.held,
+            "sampler": load and {"running": load.running, "waiting": load.waiting, "cache": load.pool_share},
+        }
+        await exchange.answer(503 if draining else 200, state)
+
+    async def _tell_metrics(self, exchange: Exchange) -> None:
+        load = self._answering.models.load if self._answering else None
+        share = load.pool_share if load else 0.0
+        text = self._metrics.text(self._admission.held, len(self.warm_adapters), share)
+        await exchange.answer(200, text.encode(), {"content-type": MEDIA_TYPE})
+
+    def _check_token(self, exchange: Exchange) -> None:
+        scheme, _, token = exchange.header(b"authorization").partition(" ")
+        if scheme.lower() != "bearer" or not is_server_token(token, self._settings.secret_keys):
+            raise NotAuthenticated("This server answers the API only. Send requests to the API.")
+
+    async def _load_part(self, path: str) -> Part:
+        """Return the part for a path. The first call for it loads its client of the object store."""
+        async with self._importing:
+            if path not in self._parts:
+                module, name = PARTS[path]
+                load = partial(import_module, module)
+                self._parts[path] = getattr(await in_daemon_thread(load, "imports"), name)(self._settings)
+            return self._parts[path]
+
+    async def _load_answering(self) -> Answering:
+        """Return the part that answers. The first call imports it in a thread."""
+        async with self._importing:
+            if self._answering is None:
+                make = await in_daemon_thread(self._import_answering, "imports")
+                self._answering = make()
+            return self._answering
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """Parse a request. Raises InvalidRequest; the API has refused such a body before."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("The body is not valid JSON.", code="invalid_json") from error
+    if not isinstance(found, dict):
+        raise InvalidRequest("The body must be a JSON object.", code="invalid_json")
+    return found

@@ -1,0 +1,69 @@
+"""The janitor: a thread of the supervising process that repeats the removals of this folder.
+
+It also adds up the usage, which needs no other thread.
+"""
+
+import time
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.storage.object_store import ObjectStore
+from worker.process.periodic import Periodic
+from worker.supervisor.cleanup import (
+    delete_expired_files,
+    remove_deleted_adapters,
+    remove_deleted_files,
+    remove_deleted_jobs,
+    remove_gone_servers,
+    remove_old_deliveries,
+    remove_old_idempotency_records,
+    remove_orphans,
+    remove_parts,
+    remove_resume_checkpoints,
+    remove_tasks,
+)
+from worker.supervisor.retention import Retention, remove_old
+from worker.supervisor.store_walk import walk_store
+from worker.supervisor.usage import count_usage
+
+RETENTION_SECONDS = 3600.0  # between two removals of what is too old, which is counted in days
+REMOVALS = (
+    remove_resume_checkpoints,
+    remove_orphans,
+    remove_parts,
+    remove_deleted_adapters,
+    remove_tasks,
+    delete_expired_files,
+    remove_deleted_files,
+    remove_old_deliveries,
+    remove_old_idempotency_records,
+    remove_deleted_jobs,
+    remove_gone_servers,
+    walk_store,
+)
+
+
+class Janitor(Periodic):
+    """Removes the bytes of things that were deleted, have ended or are too old.
+
+    It has a thread of its own, so that a store that is away delays neither a job nor a scan. When it is
+    stopped, nobody waits for it, and the next janitor removes the rest.
+    """
+
+    def __init__(
+        self, sessions: sessionmaker[Session], store: ObjectStore, seconds: float, retention: Retention
+    ) -> None:
+        """Clean every `seconds`."""
+        super().__init__("janitor", seconds, self._clean)
+        self._sessions = sessions
+        self._store = store
+        self._retention = retention
+        self._retention_at = time.monotonic()
+
+    def _clean(self) -> None:
+        for remove in REMOVALS:
+            remove(self._sessions, self._store)
+        count_usage(self._sessions)
+        if time.monotonic() >= self._retention_at:
+            remove_old(self._sessions, self._retention)
+            self._retention_at = time.monotonic() + RETENTION_SECONDS

@@ -1,0 +1,106 @@
+"""Asks the servers that are running, as the API does, and waits for a server if there is none."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from pydantic import ValidationError
+
+from core.errors import AppError, JobError, OutsideFault, RateLimited, Unavailable
+from core.serving.dispatch.dispatcher import Dispatcher
+from core.serving.dispatch.errors import RefusedByServer, ServerLost
+from core.serving.paths import COMPLETIONS
+from core.serving.schemas.chat import ChatRequest
+from core.serving.schemas.completions import CompletionRequest
+from core.serving.served_model import SERVED_FIELD, ServedModel
+from worker.tasks.evaluation.row_failed import RowFailed
+
+PAUSE_SECONDS = 0.5
+MOST_LOSSES = 2  # servers that one row may bring down before it counts as the cause
+PASSING = (429, 503)  # statuses after which another try may succeed
+OF_THE_MODEL = (  # every row would be refused
+    "adapter_damaged",
+    "model_not_found",
+    "model_unavailable",
+    "server_unsuited",
+    "unsupported_model",
+)
+
+
+class Asking:
+    """Sends requests to servers. Only the event loop may call."""
+
+    def __init__(self, dispatcher: Dispatcher, wait_seconds: float) -> None:
+        self._dispatcher, self._wait_seconds = dispatcher, wait_seconds
+        self._unanswered: set[str] = set()
+
+    @property
+    def waits_for(self) -> str | None:
+        """A base model for which no server has answered since a request for it was put off."""
+        return next(iter(self._unanswered), None)
+
+    async def ask(self, path: str, model: ServedModel, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the answer of a server, once there is one.
+
+        Raises RowFailed if the servers refuse this request or it brings them down, JobError if they refuse
+        the model or none has been running for too long, and OutsideFault if all have been busy for too long.
+        """
+        content = json.dumps({**body, SERVED_FIELD: model.as_sent()}).encode()
+        beginning = _beginning(path, body)
+        losses, waits_since = 0, None
+        reason: Exception
+        while True:
+            try:
+                async with self._dispatcher.begun(path, model, beginning, content) as response:
+                    found = dict(json.loads(await response.aread()))
+                self._unanswered.discard(model.base)
+                return found
+            except RefusedByServer as error:
+                self._unanswered.discard(model.base)
+                reason = _passing(error)
+            except (ServerLost, httpx.HTTPError) as error:
+                losses += error.servers if isinstance(error, ServerLost) else 1
+                if losses >= MOST_LOSSES:
+                    message = f"{losses} servers stopped while they worked on this row."
+                    raise RowFailed("server_lost", message) from error
+                reason, waits_since = error, None  # a server had taken the row, so the wait begins anew
+            except (Unavailable, RateLimited) as error:
+                reason = error
+            self._unanswered.add(model.base)
+            waits_since = waits_since or time.monotonic()
+            self._give_up_in_time(model.base, reason, waits_since)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    def _give_up_in_time(self, base: str, reason: Exception, since: float) -> None:
+        if time.monotonic() - since < self._wait_seconds:
+            return
+        if isinstance(reason, RateLimited):
+            raise OutsideFault(f"The servers for '{base}' had no time for {self._wait_seconds:g} seconds")
+        message = reason.message if isinstance(reason, AppError) else "The servers stop while they answer."
+        raise JobError(
+            "no_server",
+            f"No server for '{base}' answered for {self._wait_seconds:g} seconds. {message}",
+            "model",
+        ) from reason
+
+
+def _beginning(path: str, body: Mapping[str, Any]) -> str:
+    """Return the beginning that the API finds in the same request, so that both choose the same server."""
+    try:
+        if path == COMPLETIONS:
+            return CompletionRequest.model_validate(body).beginning
+        return ChatRequest.model_validate(body).beginning
+    except ValidationError:
+        return ""  # whichever server gets the request says what is wrong with it
+
+
+def _passing(error: RefusedByServer) -> RefusedByServer:
+    """Return the error if another try may succeed. Raises RowFailed, or JobError if the model is at fault."""
+    if error.code in OF_THE_MODEL:
+        raise JobError(str(error.code), error.message, "model") from error
+    if error.status in PASSING:
+        return error
+    raise RowFailed(error.code or "refused", error.message) from error

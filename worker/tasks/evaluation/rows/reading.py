@@ -1,0 +1,66 @@
+"""Reads all rows of a run, and has them rendered if a criterion asks how likely the model finds them."""
+
+import json
+from collections.abc import Sequence
+from io import FileIO
+from pathlib import Path
+from typing import NamedTuple
+
+from core.errors import JobError
+from core.evals.criteria import OF_THE_ROWS_ANSWER, Criterion
+from core.evals.run_request import RunRequest
+from worker.rows.row_store import nameless_file
+from worker.tasks.evaluation.rows.items import PARAM, Item, Items
+from worker.tasks.evaluation.rows.rendering import RenderedRows, render_rows
+from worker.tasks.evaluation.rows.sources import read_items
+from worker.tasks.frame.process import Work
+
+
+class ReadRows(NamedTuple):
+    """The items of a run, and those that are rows of training files as tokens, if they are needed."""
+
+    items: Items
+    rendered: RenderedRows | None
+
+
+def read_rows(work: Work, request: RunRequest, criteria: Sequence[Criterion], folder: Path) -> ReadRows:
+    """Read and render the rows. `folder` is for temporary files. Raises JobError and OutsideFault."""
+    needs_tokens = any(criterion.type in OF_THE_ROWS_ANSWER for criterion in criteria)
+    items = Items(folder)
+    if not needs_tokens:
+        for item in read_items(work, request.data_source.source, folder):
+            items.add(item)
+        return ReadRows(items, None)
+    if request.served is None:
+        raise JobError("no_model", "Loss and token accuracy need a model, and this run asks none.", "model")
+    with nameless_file(folder) as content:
+        conversations = _Conversations(content)
+        for item in read_items(work, request.data_source.source, folder):
+            items.add(item)
+            conversations.add(item)
+        if conversations.is_empty:
+            raise JobError(
+                "no_training_row",
+                "Loss and token accuracy need rows of a training file, and no row is one. "
+                f"Line {items[0].line}: {items[0].no_row}.",
+                PARAM,
+            )
+        work.report("rendering the rows", 0.0)
+        return ReadRows(items, render_rows(work, request.served["base"], content, folder))
+
+
+class _Conversations:
+    """Writes conversations as a file of chat rows, each on the line that it had in its own file."""
+
+    def __init__(self, content: FileIO) -> None:
+        self._content, self._line = content, 1
+        self.is_empty = True
+
+    def add(self, item: Item) -> None:
+        if item.conversation is None:
+            return
+        gap = b"\n" * (item.line - self._line)
+        row = json.dumps({"messages": item.conversation, "tools": item.tools}, ensure_ascii=False).encode()
+        self._content.write(gap + row + b"\n")
+        self._line = item.line + 1
+        self.is_empty = False

@@ -1,0 +1,175 @@
+"""Does one run of an eval: reads the rows, judges them, several at once, and sums up what was found."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from anyio import to_thread
+
+from core.errors import InvalidRequest, JobError
+from core.evals.criteria import CRITERION, Criterion
+from core.evals.data_sources import CompletionsDataSource
+from core.evals.results import Record, RowError
+from core.evals.run_request import RunRequest
+from core.graders.check import check
+from core.process.failpoints import reached
+from core.serving.dispatch.dispatcher import Dispatcher
+from core.serving.served_model import ServedModel
+from core.serving.token import server_token
+from core.tables import Eval
+from core.work.lease import other_projects_wait
+from worker.process.scratch import scratch_folder
+from worker.tasks.evaluation.asking import Asking
+from worker.tasks.evaluation.judge import Judge, JudgedRow
+from worker.tasks.evaluation.likelihood import LikelihoodMeter
+from worker.tasks.evaluation.model_graders import ModelGraders
+from worker.tasks.evaluation.records import Records
+from worker.tasks.evaluation.row_failed import RowFailed
+from worker.tasks.evaluation.rows.reading import ReadRows, read_rows
+from worker.tasks.evaluation.samples import Sampler
+from worker.tasks.evaluation.usage import UsageSums, count_for_project
+from worker.tasks.frame.process import GaveWay, Work
+
+JUDGING = "judging the rows"
+REPORT_SECONDS = 0.5
+TURN_SECONDS = 900.0  # of a run, after which it gives way to the run of another project
+READ, JUDGED = 0.02, 0.95  # the shares of the work at whose end rows are read, and judged
+
+
+def judge_run(work: Work, folder: Path) -> dict[str, Any]:
+    """Write the records of the run, and return its report. Raises JobError, OutsideFault and GaveWay."""
+    request = RunRequest.model_validate(work.task.request)
+    criteria = _criteria(work)
+    with ExitStack() as held:
+        temporary = held.enter_context(scratch_folder("task"))
+        work.report("reading the rows", 0.0)
+        read = read_rows(work, request, criteria, temporary)
+        held.callback(read.items.close)
+        records = Records(work, folder, read.items, criteria)
+        records.resume()
+        work.report(JUDGING, READ)
+        asyncio.run(_Run(work, request, criteria, read, records).judge_all())
+    return records.report().model_dump(mode="json")
+
+
+def _criteria(work: Work) -> list[Criterion]:
+    with work.sessions() as session:
+        row = session.get_one(Eval, work.task.eval_id)
+        criteria = [CRITERION.validate_python(each) for each in row.criteria]
+    for criterion in criteria:
+        try:
+            check(criterion, criterion.name)
+        except InvalidRequest as error:
+            raise JobError(error.code or "invalid_criterion", error.message, error.param) from error
+    return criteria
+
+
+class _Run:
+    """The rows that are judged at once. Only the event loop may call."""
+
+    def __init__(
+        self, work: Work, request: RunRequest, criteria: list[Criterion], read: ReadRows, records: Records
+    ) -> None:
+        self._work, self._request, self._records, self._items = work, request, records, read.items
+        settings = work.settings
+        self._dispatcher = Dispatcher(work.sessions, _token(work, request), settings.chat_wait_seconds)
+        self._asking = Asking(self._dispatcher, settings.eval_wait_seconds)
+        self._judge = _judge(request, criteria, read, self._asking)
+        self._began = time.monotonic()
+        self._uncounted = UsageSums()
+
+    async def judge_all(self) -> None:
+        """Judge the rows that have no record yet. Raises JobError, OutsideFault and GaveWay."""
+        rows = iter(self._records.missing)
+        ticker = asyncio.create_task(self._report_again_and_again())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._work.settings.eval_requests):
+                    group.create_task(self._judge_rows(rows))
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
+        finally:
+            ticker.cancel()
+            await self._dispatcher.close()
+            await self._count_usage()
+
+    async def _judge_rows(self, rows: Iterator[int]) -> None:
+        for index in rows:
+            record = await self._record(index)
+            finished = self._records.add(record)
+            if finished is not None:
+                await to_thread.run_sync(self._records.upload, finished)
+                await self._count_usage()
+                reached("records.uploaded")
+                await self._give_way()
+
+    async def _record(self, index: int) -> Record:
+        row = JudgedRow(index, self._items[index], UsageSums())
+        error, results = None, []
+        try:
+            results = await self._judge.judge(row)
+        except RowFailed as failed:
+            error = RowError(code=failed.code, message=failed.message)
+        for used in row.usage.by_model:
+            self._uncounted.add(used)
+        return Record(
+            index=index,
+            item=row.item.item,
+            sample=row.sample,
+            results=results,
+            error=error,
+            usage=row.usage.by_model,
+        )
+
+    async def _count_usage(self) -> None:
+        """Count in the project's usage what was used since the last time."""
+        used, self._uncounted = self._uncounted, UsageSums()
+        project = self._work.task.project_id
+        await to_thread.run_sync(count_for_project, self._work.sessions, project, used.by_model)
+
+    async def _give_way(self) -> None:
+        """Raise GaveWay if this run has had its turn and another project waits. Its files are uploaded."""
+        if time.monotonic() - self._began < TURN_SECONDS or not self._records.missing:
+            return
+        if await to_thread.run_sync(self._others_wait):
+            raise GaveWay("the run of another project waits")
+
+    def _others_wait(self) -> bool:
+        with self._work.sessions() as session:
+            return other_projects_wait(session, self._work.task)
+
+    async def _report_again_and_again(self) -> None:
+        while True:
+            base = self._asking.waits_for
+            phase = JUDGING if base is None else f"waiting for a server for '{base}'"
+            done = READ + (JUDGED - READ) * self._records.done / len(self._items)
+            self._work.report(phase, done)
+            await asyncio.sleep(REPORT_SECONDS)
+
+
+def _token(work: Work, request: RunRequest) -> str | None:
+    """Return the token to send to servers, or None if the run asks none and there is none to send."""
+    if work.settings.secret_keys is not None:
+        return server_token(work.settings.secret_keys)
+    if request.served is None and not request.grader_models:
+        return None
+    raise JobError(
+        "not_configured",
+        "This worker cannot ask servers, because TUNERY_SECRET_KEYS is not set on it. Ask the operator to "
+        "set the same keys on the API, all workers and all servers.",
+    )
+
+
+def _judge(request: RunRequest, criteria: list[Criterion], read: ReadRows, asking: Asking) -> Judge:
+    sampler = meter = None
+    if request.served is not None and request.model is not None:
+        served = ServedModel.model_validate(request.served)
+        if isinstance(request.data_source, CompletionsDataSource):
+            sampler = Sampler(asking, request.data_source, request.model, served)
+        if read.rendered is not None:
+            meter = LikelihoodMeter(asking, read.rendered, request.model, served)
+    models = {name: ServedModel.model_validate(model) for name, model in request.grader_models.items()}
+    return Judge(criteria, sampler, meter, ModelGraders(asking, models))

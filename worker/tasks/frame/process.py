@@ -1,0 +1,321 @@
+"""The frame of a process that does one task: `python -m PACKAGE TASK FENCE HOLDER`.
+
+A thread renews the task's lease. The process ends at once, without a further write, when the task is
+cancelled or another process has it. When the worker ends, the task goes back into the queue.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from core.access.quotas import Quotas, check_store
+from core.database import create_database, limit_waits, session_factory
+from core.errors import JobError, QuotaExceeded, TuneryError
+from core.process.failpoints import reached
+from core.process.logs import configure_logs
+from core.settings import Settings
+from core.storage.artifacts import DamagedArtifact, fetch_folder, publish_folder
+from core.storage.object_store import ObjectStore, task_prefix
+from core.tables import Adapter, File, Project, Task
+from core.work import lease as leases
+from core.work.client import create
+from core.work.lease import LEASE_SECONDS, STARTING, TaskLease, TaskLeaseLost
+from worker.process.exit_statuses import HUNG, TRY_AGAIN
+from worker.process.faults import outside_fault
+from worker.process.scratch import remove_abandoned, scratch_folder
+from worker.process.stop_requests import at_end_of_worker, at_signal
+
+RENEW_SECONDS = 2.0
+WATCH_SECONDS = 0.5  # between two looks at the clock
+RETRY_SECONDS = 30.0  # after a fault of the store, the database or the disk
+MOST_SECONDS = 2 * 3600.0  # without progress: a process that takes longer hangs
+NICENESS = 10  # training goes first
+FIRST_TO_BE_KILLED = "1000"  # if the machine's memory runs out, before a trainer
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Work:
+    """One task, as the function that does it sees it."""
+
+    settings: Settings
+    sessions: sessionmaker[Session]
+    store: ObjectStore
+    task: Task
+    lease: TaskLease
+    phase: str = STARTING
+    done: float = 0.0
+    advanced_at: float = field(default_factory=time.monotonic)
+    renewed_at: float = field(default_factory=time.monotonic)
+    made: Adapter | File | None = None
+    """The adapter or the file that the task has made, without its bytes. Whoever makes one sets it."""
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of the files that this attempt makes."""
+        return task_prefix(self.task.kind, self.lease.task_id, self.lease.attempt)
+
+    def report(self, phase: str, done: float) -> None:
+        """Say what is being done, and which share of the work is done. Clients see it soon."""
+        if done > self.done:
+            self.advance()
+        self.phase, self.done = phase, done
+
+    def advance(self, _nbytes: int = 0) -> None:
+        """Note that the work advances, though its share may stay the same: bytes are sent or fetched."""
+        self.advanced_at = time.monotonic()
+
+
+class GaveWay(TuneryError):
+    """The task has had its time, and others wait. It goes back into the queue, and no loss is counted."""
+
+
+Do = Callable[[Work, Path], dict[str, Any]]
+"""Writes the task's files into the folder, and returns its report.
+
+Raises JobError if it cannot be done, and GaveWay if it shall be done later.
+"""
+
+DaysKept = Callable[[Settings], int | None]
+"""Returns the days for which the files are kept. None keeps them until a client deletes them."""
+
+Deliver = Callable[[Work, Path], dict[str, Any]]
+"""Takes the files in the folder elsewhere, and returns what the report says about it.
+
+Our store has them by then, so they stay even if this fails. Raises JobError and OutsideFault.
+"""
+
+
+Conclude = Callable[[Session, Work], None]
+"""Writes what else changes when the task succeeds, in the transaction that ends the task.
+
+It comes before the task's own row. So both it and a deletion lock an adapter first and its task second.
+"""
+
+
+def run_task(
+    do: Do,
+    days_kept: DaysKept = lambda _: None,
+    deliver: Deliver | None = None,
+    conclude: Conclude | None = None,
+) -> None:
+    """Do the task that the command line names, and write what came of it."""
+    settings = Settings()
+    configure_logs(settings.log_level, settings.log_json)
+    _be_polite()
+    lease = TaskLease(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    sessions = session_factory(create_database(settings.server("database_url"), pool_size=2))
+    store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
+    began = time.monotonic()
+    work = Work(settings, sessions, store, _taken_up(sessions, lease), lease, renewed_at=began)
+    _stand_watch(work)
+    do_and_write(do, work, days_kept(settings), deliver, conclude)
+
+
+def _taken_up(sessions: sessionmaker[Session], lease: TaskLease) -> Task:
+    """Renew the lease, since this process may have started slowly, and return the task."""
+    try:
+        with sessions.begin() as session:
+            leases.renew(session, lease, STARTING, 0.0)
+            return session.get_one(Task, lease.task_id)
+    except TaskLeaseLost as error:
+        log.info("task_left", task=lease.task_id, reason=str(error))
+        sys.exit(0)
+    except SQLAlchemyError as error:
+        log.warning("task_not_taken_up", task=lease.task_id, error=str(error))
+        sys.exit(TRY_AGAIN)
+
+
+def do_and_write(
+    do: Do,
+    work: Work,
+    days: int | None = None,
+    deliver: Deliver | None = None,
+    conclude: Conclude | None = None,
+) -> None:
+    """Do the task, and write what came of it: its files and report, why it cannot be done, or a later try."""
+    try:
+        remove_abandoned()
+        with scratch_folder("task") as folder:
+            report = _fetch_kept(work, folder)
+            if report is None:
+                report = _do_and_keep(do, work, folder, days)
+            if deliver is not None:
+                report |= deliver(work, folder)
+        reached("task.delivered")
+        with work.sessions.begin() as session:
+            if conclude is not None:
+                conclude(session, work)
+            _finish(session, work, report)
+        reached("task.finished")
+    except GaveWay:
+        _give_back(work, 0.0)
+    except TaskLeaseLost as error:
+        log.info("task_left", task=work.lease.task_id, reason=str(error))
+    except JobError as error:
+        _fail(work, error)
+    except Exception as error:
+        if fault := outside_fault(error):
+            log.warning("task_waits", task=work.lease.task_id, reason=fault)
+            _write(work, lambda session: _try_again_or_fail(session, work.lease, fault))
+            return
+        log.error("task_failed", task=work.lease.task_id, exc_info=error)
+        reason = f"The server failed to do this ({type(error).__name__}); its log says why."
+        _fail(work, JobError("internal_error", reason))
+
+
+def _finish(session: Session, work: Work, report: dict[str, Any]) -> None:
+    """Write that the task is done, and what it has made. Raises JobError if a made file does not fit."""
+    leases.finish(session, work.lease, report, work.made)
+    if isinstance(work.made, Adapter) and work.settings.measures_at_publication:
+        create(session, work.task.project_id, "portability", {}, None, adapter_id=work.made.id)
+    if not isinstance(work.made, File):
+        return
+    quotas = Quotas.of(session.get_one(Project, work.task.project_id), work.settings)
+    try:
+        check_store(session, work.task.project_id, quotas.stored_bytes)
+    except QuotaExceeded as error:
+        work.store.delete_prefix(work.prefix)
+        raise JobError("insufficient_quota", str(error), "file_id") from error
+
+
+def _do_and_keep(do: Do, work: Work, folder: Path, days: int | None) -> dict[str, Any]:
+    """Do the task, upload its files, and return its report.
+
+    If the task makes an adapter or a file, the files become those of what it makes, and the task itself has
+    none. The row of what it makes is written when the task ends. Otherwise the files are the task's, and are
+    kept for `days`.
+    """
+    report = do(work, folder)
+    work.report("uploading", 0.95)
+    files = publish_folder(work.store, folder, work.prefix, moved=work.advance)
+    reached("task.uploaded")
+    if work.made is not None:
+        _attach(work.made, work.prefix, files)
+        return report
+    with work.sessions.begin() as session:
+        leases.keep(session, work.lease, work.prefix, files, report, days)
+    reached("task.kept")
+    return report
+
+
+def _attach(made: Adapter | File, prefix: str, files: list[dict[str, Any]]) -> None:
+    """Say in the row of what was made where its bytes are. A dataset has one file."""
+    if isinstance(made, Adapter):
+        made.object_prefix, made.files = prefix, files
+        return
+    (content,) = files
+    made.object_key = prefix + content["name"]
+    made.bytes, made.sha256 = content["bytes"], content["sha256"]
+
+
+def _fetch_kept(work: Work, folder: Path) -> dict[str, Any] | None:
+    """Fetch the files of an earlier process that was lost while it delivered them. Returns their report.
+
+    They are delivered as they are: made again, they might differ from what has been delivered already.
+    """
+    task = work.task
+    if task.object_prefix is None:
+        return None
+    try:
+        fetch_folder(work.store, task.object_prefix, task.files, folder, work.advance)
+    except DamagedArtifact as error:
+        raise JobError("files_damaged", f"The files that were made are damaged: {error}.") from error
+    return dict(task.report or {})
+
+
+def _be_polite() -> None:
+    os.nice(NICENESS)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_BE_KILLED)
+
+
+def _stand_watch(work: Work) -> None:
+    """Renew the lease beside the work, and end the process when it may not or shall not go on."""
+    give_back = partial(_give_back_and_end, work)
+    at_signal(signal.SIGTERM, give_back)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    at_end_of_worker(give_back)
+    for watch in (_renew, _end_when_late):
+        threading.Thread(target=watch, args=(work,), daemon=True).start()
+
+
+def _renew(work: Work) -> None:
+    """Renew the lease again and again. End the process when another one has the task."""
+    waiting = threading.Event()
+    while True:
+        asked_at = time.monotonic()
+        try:
+            with work.sessions.begin() as session:
+                limit_waits(session, lock_seconds=RENEW_SECONDS, statement_seconds=RENEW_SECONDS)
+                leases.renew(session, work.lease, work.phase, work.done)
+            work.renewed_at = asked_at
+        except TaskLeaseLost:
+            os._exit(0)
+        except SQLAlchemyError as error:
+            log.warning("task_not_renewed", task=work.lease.task_id, error=str(error))
+        waiting.wait(RENEW_SECONDS)
+
+
+def _end_when_late(work: Work) -> None:
+    """End the process when its lease has run out, or when the work has not advanced for MOST_SECONDS.
+
+    Another process may have the task once the lease has run out. This is a thread of its own, since a renewal
+    may wait for the database for longer than the lease lasts.
+    """
+    waiting = threading.Event()
+    while True:
+        now = time.monotonic()
+        if now >= work.renewed_at + LEASE_SECONDS:
+            log.error("task_lease_ran_out", task=work.lease.task_id)
+            os._exit(TRY_AGAIN)
+        if now >= work.advanced_at + MOST_SECONDS:
+            log.error("task_hangs", task=work.lease.task_id, phase=work.phase)
+            os._exit(HUNG)
+        waiting.wait(WATCH_SECONDS)
+
+
+def _give_back_and_end(work: Work) -> None:
+    _give_back(work, 0.0)
+    os._exit(0)
+
+
+def _give_back(work: Work, delay: float) -> None:
+    _write(work, lambda session: leases.release(session, work.lease, delay))
+
+
+def _try_again_or_fail(session: Session, lease: TaskLease, fault: str) -> None:
+    if leases.has_had_its_tries(session, lease):
+        reason = f"{fault}. This was tried {lease.fence} times, for more than a day."
+        leases.fail(session, lease, JobError("unavailable", reason))
+    else:
+        leases.release(session, lease, RETRY_SECONDS)
+
+
+def _fail(work: Work, error: JobError) -> None:
+    _write(work, lambda session: leases.fail(session, work.lease, error))
+
+
+def _write(work: Work, write: Callable[[Session], object]) -> None:
+    """Write the end of this try. If the database is away, the worker puts the task back."""
+    try:
+        with work.sessions.begin() as session:
+            write(session)
+    except TaskLeaseLost:
+        return
+    except SQLAlchemyError as error:
+        log.warning("task_end_not_written", task=work.lease.task_id, error=str(error))
+        os._exit(TRY_AGAIN)

@@ -1,0 +1,48 @@
+"""Puts what was measured on the adapter's model card.
+
+The card says where the adapter loads in its last section, which is written again. The new card and the
+manifest with its hash become files of the measurement. The transaction that ends the measurement puts them in
+place of the adapter's own: the adapter's list names the new objects from then on. No other file changes.
+"""
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from core.portability.report import Measurement
+from core.portability.section import with_measurement
+from core.storage.artifacts import Artifact
+from core.tables import Adapter, Task
+from worker.adapter_files.folder import CARD, MANIFEST
+from worker.tasks.frame.process import Work
+
+
+def write_measured_card(adapter: Path, found: Measurement, at: datetime, folder: Path) -> None:
+    """Write the card of the files in `adapter` with the measurement that ended `at`, and its manifest.
+
+    They go into `folder`. An adapter that was published without a card gets none.
+    """
+    card = adapter / CARD
+    if not card.exists():
+        return
+    (folder / CARD).write_text(with_measurement(card.read_text("utf-8"), found, at), "utf-8")
+    manifest = adapter / MANIFEST
+    if manifest.exists():
+        facts = json.loads(manifest.read_text("utf-8"))
+        new = asdict(Artifact.of(folder / CARD))
+        facts["files"] = [new if each["name"] == CARD else each for each in facts.get("files", [])]
+        (folder / MANIFEST).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+
+
+def put_card_in_place(session: Session, work: Work) -> None:
+    """Have the adapter's list name the files of the measurement in place of its own."""
+    adapter = session.get_one(Adapter, work.task.adapter_id, with_for_update={"key_share": True})
+    task = session.get_one(Task, work.lease.task_id)
+    new = [{**entry, "key": f"{task.object_prefix}{entry['name']}"} for entry in task.files]
+    replaced = {entry["name"] for entry in new}
+    # They come first, because a download of all files reads them in this order: a later measurement replaces
+    # these two files, and then the janitor removes them.
+    adapter.files = [*new, *(entry for entry in adapter.files if entry["name"] not in replaced)]

@@ -1,0 +1,308 @@
+"""Checkpoints: the state of a job's training and, at milestones, the adapter in the form that clients get.
+
+A checkpoint exists once its row has been committed. The commit is fenced and comes after the upload. A folder
+in the store without a row is an orphan that nobody reads. The files are verified whenever they are fetched.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import structlog
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from sqlalchemy import delete, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from torch import Tensor
+
+from core.errors import TuneryError
+from core.ids import new_id
+from core.jobs import lifecycle
+from core.process.failpoints import reached
+from core.storage.artifacts import (
+    POSITION_NAME,
+    STATE_NAME,
+    WEIGHTS_NAME,
+    DamagedArtifact,
+    fetch_folder,
+    publish_folder,
+)
+from core.storage.object_store import STORE_ERRORS, ObjectStore, checkpoint_prefix
+from core.tables import Checkpoint
+from worker.engine.adapters.adapter import Adapter
+from worker.engine.adapters.saving import parameters_of
+from worker.engine.step.trainee import PREFIX, Trainee
+from worker.process.faults import disk_fault
+from worker.trainer.report.job_lease import JobLease
+from worker.trainer.report.training_record import TrainingRecord
+
+KEPT_EPOCHS = 3  # the newest checkpoints of epochs' ends
+KEPT_FOR_RESUME = 2  # the newest checkpoints of any kind
+# Ends the fingerprint of a checkpoint whose state is in the adapter's file. Earlier releases, which would not
+# find the state, pass over such a checkpoint as a foreign one
+STATE_IN_ADAPTER = "+adapter"
+
+State = Mapping[str, Tensor]
+
+log = structlog.get_logger()
+
+
+class ForeignCheckpoint(TuneryError):
+    """The checkpoint is whole, but the job's fingerprint (`worker/rendering/fingerprint.py`) differs."""
+
+
+class Resumable(Protocol):
+    """A state that a checkpoint can keep: an adapter for clients, tensors to resume from, and a record."""
+
+    @property
+    def adapter(self) -> Adapter: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def at_epoch_end(self) -> bool: ...
+    @property
+    def at_best(self) -> bool:
+        """Whether this is the job's best state so far."""
+
+    @property
+    def record(self) -> TrainingRecord: ...
+
+    def state(self) -> dict[str, Tensor]: ...
+    def restore(self, step: int, state: State, record: TrainingRecord) -> None:
+        """Continue after `step`. Raises DamagedArtifact if the state does not belong to this job."""
+
+
+@dataclass(frozen=True)
+class WrittenCheckpoint:
+    """A state that has been written to a folder on this machine, so that the job may train on.
+
+    `adapter_files` are the files of the adapter in the form that clients get, if they get this checkpoint.
+    """
+
+    folder: Path
+    adapter_files: list[Path]
+    step: int
+    ends_epoch: bool
+    best: bool
+    metrics: dict[str, Any]
+
+
+def write_checkpoint(trained: Resumable, folder: Path, fingerprint: str) -> WrittenCheckpoint:
+    """Write the state after `trained.step` into `folder`, with the adapter if clients get this checkpoint.
+
+    The last state of a LoRA is its parameters. Then the adapter's file has all of it, and it is written once.
+    """
+    if trained.at_epoch_end or trained.at_best:
+        trained.adapter.save(folder)
+    adapter_files = sorted(folder.iterdir())
+    state = trained.state()
+    if _adapter_has(state, folder):
+        fingerprint += STATE_IN_ADAPTER
+    else:
+        save_file(state, folder / STATE_NAME)
+    record = trained.record
+    position = {"step": trained.step, "fingerprint": fingerprint, "notes": record.notes}
+    (folder / POSITION_NAME).write_text(json.dumps(position), "utf-8")
+    reached("checkpoint.written")
+    return WrittenCheckpoint(
+        folder, adapter_files, trained.step, trained.at_epoch_end, trained.at_best, record.metrics
+    )
+
+
+def ship_checkpoint(written: WrittenCheckpoint, job_lease: JobLease, store: ObjectStore) -> dict[str, str]:
+    """Upload the checkpoint, commit its row, and remove its folder from the disk.
+
+    Return the keys of its files by their SHA-256. Raises LeaseLost.
+    """
+    lease = job_lease.lease
+    checkpoint_id = new_id("ftckpt-")
+    prefix = checkpoint_prefix(lease.job_id, lease.attempt, written.step, checkpoint_id)
+    files = publish_folder(store, written.folder, prefix)
+    reached("checkpoint.uploaded")
+    checkpoint = Checkpoint(
+        id=checkpoint_id,
+        job_id=lease.job_id,
+        fence=lease.fence,
+        step=written.step,
+        ends_epoch=written.ends_epoch,
+        best=written.best,
+        metrics=written.metrics,
+        object_prefix=prefix,
+        files=files,
+    )
+
+    def commit(session: Session) -> None:
+        _make_room(session, checkpoint)
+        lifecycle.record_checkpoint(session, lease, checkpoint)
+
+    job_lease.commit(commit)
+    reached("checkpoint.recorded")
+    shutil.rmtree(written.folder)
+    return {file["sha256"]: prefix + file["name"] for file in files}
+
+
+def restore_checkpoint(
+    trained: Resumable,
+    job_lease: JobLease,
+    store: ObjectStore,
+    folder: Path,
+    fingerprint: str,
+) -> None:
+    """Continue from the newest checkpoint that is whole and belongs to this job, if there is one.
+
+    If a checkpoint is damaged or foreign, report an event and try the checkpoint before it. The checkpoint is
+    kept, since a worker with the right store or base model may still use it. Raises any other error of
+    `trained.restore`.
+    """
+    checkpoints = _newest_first(job_lease)
+    for checkpoint in checkpoints:
+        try:
+            with TemporaryDirectory(dir=folder) as place:
+                fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(place))
+                step, state, notes = _load(Path(place), fingerprint)
+                trained.restore(step, state, TrainingRecord(checkpoint.metrics, notes))
+        except (DamagedArtifact, ForeignCheckpoint) as error:
+            job_lease.event(f"Checkpoint at step {checkpoint.step} is passed over: {error}", level="warn")
+            continue
+        job_lease.event(f"Resumed from the checkpoint at step {checkpoint.step}")
+        return
+    if checkpoints:
+        job_lease.event("No checkpoint can be used: the job starts over at step 0", level="warn")
+
+
+def take_up_best(
+    trainee: Trainee, step: int, job_lease: JobLease, store: ObjectStore, folder: Path, fingerprint: str
+) -> dict[str, Any] | None:
+    """Give the trainee the parameters of the job's best checkpoint, after `step`, and return its metrics.
+
+    If the checkpoint cannot be read, report an event, leave the trainee as it is, and return None.
+    """
+    query = select(Checkpoint).where(
+        Checkpoint.job_id == job_lease.lease.job_id, Checkpoint.best, Checkpoint.step == step
+    )
+    checkpoint = job_lease.commit(lambda session: session.scalars(query).one_or_none())
+    try:
+        if checkpoint is None:
+            raise DamagedArtifact("it is gone")
+        with TemporaryDirectory(dir=folder) as place:
+            fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(place))
+            _, state, _ = _load(Path(place), fingerprint)
+            trainee.take_state(state)
+    except (DamagedArtifact, ForeignCheckpoint) as error:
+        job_lease.event(
+            f"The best checkpoint, of step {step}, cannot be published: {error}. The last state is published",
+            level="warn",
+        )
+        return None
+    return checkpoint.metrics
+
+
+def drop_old_checkpoints(job_lease: JobLease, store: ObjectStore) -> None:
+    """Remove all but the last three checkpoints of epochs, the best one, and the last two of any kind.
+
+    The last two are kept for a resume. If a server fails, the rest stays until the next time. Raises
+    LeaseLost.
+    """
+    newest_first = _newest_first(job_lease)
+    epochs = [checkpoint for checkpoint in newest_first if checkpoint.ends_epoch][:KEPT_EPOCHS]
+    best = [checkpoint for checkpoint in newest_first if checkpoint.best]
+    kept = {checkpoint.id for checkpoint in [*epochs, *best, *newest_first[:KEPT_FOR_RESUME]]}
+    for checkpoint in newest_first:
+        if checkpoint.id in kept:
+            continue
+        try:
+            _remove(job_lease, store, checkpoint)
+        except (SQLAlchemyError, *STORE_ERRORS) as error:
+            log.warning("old_checkpoint_not_removed", prefix=checkpoint.object_prefix, error=str(error))
+
+
+def _newest_first(job_lease: JobLease) -> Sequence[Checkpoint]:
+    """Return the job's checkpoints: later claims first, and within a claim later steps first.
+
+    A later claim may have lower steps, if it passed over a foreign checkpoint.
+    """
+    query = (
+        select(Checkpoint)
+        .where(Checkpoint.job_id == job_lease.lease.job_id)
+        .order_by(Checkpoint.fence.desc(), Checkpoint.step.desc())
+    )
+    return job_lease.commit(lambda session: session.scalars(query).all())
+
+
+def _load(folder: Path, fingerprint: str) -> tuple[int, State, dict[str, Any]]:
+    """Return the step, the state and the notes of a checkpoint.
+
+    Raises ForeignCheckpoint. Raises DamagedArtifact if a file cannot be read, since it was cut before its
+    hash was computed.
+    """
+    if not (folder / POSITION_NAME).exists():
+        raise ForeignCheckpoint("another release wrote it")
+    try:
+        position: dict[str, Any] = json.loads((folder / POSITION_NAME).read_text("utf-8"))
+    except ValueError as error:
+        raise DamagedArtifact(f"{POSITION_NAME} cannot be read ({error})") from error
+    if position["fingerprint"] == fingerprint:
+        state = _load_tensors(folder / STATE_NAME)
+    elif position["fingerprint"] == fingerprint + STATE_IN_ADAPTER:
+        state = _state_of(_load_tensors(folder / WEIGHTS_NAME))
+    else:
+        raise ForeignCheckpoint("it belongs to another specification, base model or rendering of the dataset")
+    return position["step"], state, position.get("notes", {})
+
+
+def _adapter_has(state: State, folder: Path) -> bool:
+    """Return whether the adapter's file in `folder` has exactly the tensors of the state."""
+    try:
+        with safe_open(folder / WEIGHTS_NAME, framework="pt") as file:
+            if len(file.keys()) != len(state):  # with moments; then nothing need be read
+                return False
+        saved = _state_of(load_file(folder / WEIGHTS_NAME))
+    except (FileNotFoundError, SafetensorError):
+        return False
+    return saved.keys() == state.keys() and all(
+        torch.equal(tensor, state[name].cpu()) for name, tensor in saved.items()
+    )
+
+
+def _state_of(tensors: State) -> State:
+    """Return the tensors of an adapter's file by their names in a state."""
+    return {PREFIX + name: tensor for name, tensor in parameters_of(tensors).items()}
+
+
+def _load_tensors(path: Path) -> State:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        if disk_fault(error):
+            raise
+        raise DamagedArtifact(f"{path.name} cannot be read ({error})") from error
+
+
+def _make_room(session: Session, checkpoint: Checkpoint) -> None:
+    """Delete the row of an older checkpoint of the same step. If this one is the best, unmark the old best.
+
+    The older one was passed over at a resume, or was saved before the step's evaluation. Its objects stay
+    until the job has ended.
+    """
+    others = (Checkpoint.job_id == checkpoint.job_id) & (Checkpoint.id != checkpoint.id)
+    session.execute(delete(Checkpoint).where(others, Checkpoint.step == checkpoint.step))
+    if checkpoint.best:
+        session.execute(update(Checkpoint).where(others, Checkpoint.best).values(best=False))
+
+
+def _remove(job_lease: JobLease, store: ObjectStore, checkpoint: Checkpoint) -> None:
+    """Remove the row, fenced, and then the objects, so that a row never points to objects that are gone."""
+
+    def delete_row(session: Session) -> None:
+        row = session.get(Checkpoint, checkpoint.id)
+        if row is not None:  # None if a first commit succeeded but its answer was lost
+            session.delete(row)
+
+    job_lease.commit(delete_row)
+    store.delete_prefix(checkpoint.object_prefix)

@@ -1,0 +1,124 @@
+"""Publishes a job's result: the adapter's folder, its upload, and the one transaction that makes it exist."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from core.catalog import BaseModelEntry
+from core.ids import new_id
+from core.jobs import lifecycle
+from core.jobs.measured import note
+from core.jobs.spec import shown_spec
+from core.portability.traits import traits_of
+from core.process.failpoints import reached
+from core.serving.job_evaluation import evaluate_result
+from core.settings import Settings
+from core.storage.artifacts import publish_folder
+from core.storage.object_store import ObjectStore, adapter_prefix, result_key
+from core.tables import Adapter, File, Job
+from core.work import client as tasks
+from worker.adapter_files.folder import CARD, write_manifest, write_tokenizer
+from worker.adapter_files.model_card import model_card
+from worker.engine.base.base_model import ResidentBase
+from worker.trainer.report.job_lease import JobLease
+from worker.trainer.save.result_table import write_result_table
+
+
+def describe_dataset(training_file: File, validation_file: File | None) -> dict[str, Any]:
+    """Return what the manifest says about the files that the adapter was trained on and validated with."""
+    files = {"training_file": training_file, "validation_file": validation_file}
+    return {
+        name: file and {"id": file.id, "sha256": file.sha256, "rows": file.rows}
+        for name, file in files.items()
+    }
+
+
+@dataclass(frozen=True)
+class DescribedBase:
+    """What an adapter's folder has of its base model. The model may be gone when the folder is completed."""
+
+    entry: BaseModelEntry
+    tokenizer: Any
+    source_sha256: str
+
+    @classmethod
+    def of(cls, base: ResidentBase) -> "DescribedBase":
+        return cls(base.entry, base.tokenizer, base.source_sha256)
+
+
+def complete_adapter_folder(
+    folder: Path,
+    base: DescribedBase,
+    job: Job,
+    training: dict[str, Any],
+    dataset: Mapping[str, Any],
+) -> None:
+    """Add what else is needed to load the adapter in `folder`, or the model, anywhere; the manifest last."""
+    write_tokenizer(base.tokenizer, folder)
+    (folder / CARD).write_text(model_card(base.entry, job, training), "utf-8")
+    facts = {
+        "job_id": job.id,
+        "base_model": base.entry.repository,
+        "base_revision": base.entry.revision,
+        "base_sha256": base.source_sha256,
+        "dataset": dataset,
+        "specification": shown_spec(job.spec),
+        "training": training,
+    }
+    write_manifest(folder, facts, base.entry.quantization is not None)
+
+
+def publish(
+    folder: Path,
+    job: Job,
+    job_lease: JobLease,
+    store: ObjectStore,
+    settings: Settings,
+    training: dict[str, Any],
+    trained_tokens: int,
+    stored: Mapping[str, str],
+    measured: dict[str, Any],
+) -> None:
+    """Upload the adapter and the result file, then commit both with the job's success. Raises LeaseLost.
+
+    `stored` has the keys of files that the last checkpoint has sent, by their SHA-256. `trained_tokens`
+    counts all of the job's tokens, also those of other candidates. `measured` is kept with the job.
+    """
+    lease = job_lease.lease
+    prefix = adapter_prefix(lease.job_id, lease.attempt)
+    files = publish_folder(store, folder, prefix, stored)
+    reached("adapter.uploaded")
+    adapter_id, result_id = new_id("adapter-"), new_id("file-")
+    table = write_result_table(store, result_key(lease.job_id, lease.attempt), job_lease)
+    reached("result.uploaded")
+
+    def commit(session: Session) -> None:
+        adapter = Adapter(
+            id=adapter_id,
+            project_id=job.project_id,
+            job_id=job.id,
+            object_prefix=prefix,
+            files=files,
+            training=training,
+        )
+        result = File(
+            id=result_id,
+            project_id=job.project_id,
+            filename="step_metrics.csv",
+            purpose="fine-tune-results",
+            bytes=table.bytes,
+            sha256=table.sha256,
+            object_key=table.key,
+        )
+        lifecycle.finish(session, lease, adapter, result, trained_tokens, job.spec)
+        note(session, lease.job_id, **measured)
+        evaluate_result(session, session.get_one(Job, lease.job_id), adapter)
+        # LoftQ's results belong to a quantised base model, so they cannot be measured
+        if settings.measures_at_publication and not traits_of(job.spec["adapter"]).quantisation_repair:
+            tasks.create(session, adapter.project_id, "portability", {}, None, adapter_id=adapter.id)
+
+    job_lease.commit(commit)
+    reached("job.finished")
