@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from api.document import openapi_document
 from cli.client import errors as cli_errors
 from cli.main import app, exit_code
 from core.catalog import load_catalog
@@ -53,11 +55,21 @@ def fast_families() -> set[str]:
     return set(re.findall(r'"([A-Za-z]+?)\d*ForCausalLM"', source))
 
 
-def test_the_pages_of_settings_and_of_the_api_are_what_the_code_says() -> None:
+def test_the_page_of_settings_is_what_the_code_says() -> None:
     check = subprocess.run(
         [sys.executable, "docs/generate.py", "--check"], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert check.returncode == 0, check.stderr
+
+
+def test_the_page_of_routes_has_every_route_and_every_shape_that_it_links_to() -> None:
+    document = openapi_document()
+    text = runpy.run_path(str(REPOSITORY / "docs/api_page.py"))["api_page"](document)
+    paths = document["paths"].items()
+    routes = {f"{method.upper()} {path}" for path, methods in paths for method in methods}
+    assert set(re.findall(r"^### `(\w+ \S+)`$", text, re.MULTILINE)) == routes
+    shapes = {name.lower() for name in re.findall(r"^### ([\w-]+)$", text, re.MULTILINE)}
+    assert shapes >= set(re.findall(r"\]\(#([^)]+)\)", text)) >= {"errorbody"}
 
 
 def test_the_page_of_settings_gives_bytes_in_mebibytes_and_leaves_other_numbers_as_they_are() -> None:

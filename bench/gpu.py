@@ -1,7 +1,7 @@
 """Time the operations that have GPU kernels: kernel, CPU code run on the GPU, and plain reference.
 
-    python -m bench.engine.gpu                             # sizes of a Llama with 1 B parameters, 16 adapters
-    python -m bench.engine.gpu --tokens 16384 --adapters 64
+    python -m bench.gpu                             # sizes of a Llama with 1 B parameters, 16 adapters
+    python -m bench.gpu --tokens 16384 --adapters 64
 
 It needs a GPU. The times are milliseconds of a forward and a backward pass in bf16. Compilation is done
 before and is not timed.
