@@ -238,9 +238,15 @@ class Server(ABC):
 
 
 def _alive(process: psutil.Process) -> bool:
-    """Return False also for a zombie: in a container, nobody may reap the children of a dead owner."""
+    """Return whether the process still has a thread, and with it its ports.
+
+    A zombie may have threads: the first thread may end long before the last one, which closes the files. A
+    zombie without them does not live; in a container, nobody may reap the children of a dead owner.
+    """
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and (
+            process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
+        )
     except psutil.NoSuchProcess:
         return False
 
