@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cli.embedded import EmbeddedServers
-from cli.embedded.process import HOST, Server
+from cli.embedded.process import HOST
 from cli.embedded.s3 import GRPC_OFFSET, S3, socket_files
 from core.database import create_database
 from core.errors import ConfigurationError
@@ -212,45 +212,6 @@ def test_while_a_server_is_down_its_ports_are_given_to_nobody_else(own_servers: 
     answers(own_servers)
 
 
-class Leaderless(Server):
-    """A server whose first thread ends before the thread that holds the port."""
-
-    name = "leaderless"
-    programs = frozenset({"python"})
-    unready = (OSError,)
-
-    def __init__(self, home: Path, port: int) -> None:
-        super().__init__(home)
-        self._port = port
-
-    def prepare(self) -> None:
-        pass
-
-    def command(self) -> list[str]:
-        program = (
-            "import ctypes, socket, threading\n"
-            f"listener = socket.create_server(({HOST!r}, {self._port}))\n"
-            "threading.Thread(target=threading.Event().wait).start()\n"
-            "ctypes.CDLL(None).pthread_exit(None)"
-        )
-        return [sys.executable, "-c", program]
-
-    def probe(self) -> None:
-        socket.create_connection((HOST, self._port)).close()
-        if psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE:
-            raise OSError("Its first thread goes on")
-
-
-@pytest.mark.parametrize("way", [Server.stop, Server.kill])
-def test_a_server_has_ended_only_when_its_last_thread_has(
-    way: Callable[[Server], None], home: Path, closed_port: int
-) -> None:
-    server = Leaderless(home, closed_port)
-    server.start()
-    way(server)
-    socket.create_server((HOST, closed_port)).close()
-
-
 def test_data_and_credentials_survive_a_stop_which_leaves_no_process_and_no_socket(home: Path) -> None:
     with EmbeddedServers(home) as servers:
         leave_marks(servers.urls, servers.environment)
@@ -282,20 +243,6 @@ def test_recovers_after_kill_9_of(victims: str, home: Path) -> None:
             assert not set(processes_in(home)) & set(orphans)
             assert marks(servers) == ("kept", MARK)
             answers(servers)
-
-
-def test_a_process_that_got_a_dead_servers_pid_is_left_alone(home: Path) -> None:
-    (home / "run").mkdir(parents=True)
-    with subprocess.Popen(["sleep", "60"]) as bystander:
-        try:
-            created = psutil.Process(bystander.pid).create_time()
-            for name, start in (("postgres", created - 3600), ("valkey", created)):
-                record = {"pid": bystander.pid, "created": start}
-                (home / "run" / f"{name}.json").write_text(json.dumps(record))
-            with EmbeddedServers(home):
-                assert bystander.poll() is None
-        finally:
-            bystander.kill()
 
 
 def running(owner: subprocess.Popen[str], _home: Path) -> None:
