@@ -64,7 +64,7 @@ $(SCHEMA): $(NODE_MODULES) $(shell find api core -name '*.py')
 	@$(NPM) run --silent types
 
 # The dashboard's sample job trains on the same file as `tunery demo`.
-$(SAMPLE): core/datasets/sample.py | $(INSTALLED)
+$(SAMPLE): cli/commands/files/sample.py | $(INSTALLED)
 	@rm -f $(@D)/*.jsonl
 	@$(BIN)/tunery files sample $(@D)
 

@@ -7,6 +7,7 @@ from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
 from api.adapters import queries
+from api.adapters.aliases import refuse_if_aliased
 from api.adapters.schemas import (
     AdapterFile,
     AdapterObject,
@@ -26,7 +27,6 @@ from core.ids import id_pattern
 from core.jobs.adapter_row import AdapterRow
 from core.jobs.lineage import continues_from, refuse_if_continued
 from core.methods.registry import METHODS
-from core.serving.aliases import refuse_if_aliased
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter, Job, Task
 from core.work import client as tasks

@@ -3,12 +3,12 @@
 from sqlalchemy.orm import Session
 
 from api.estimates.schemas import EstimateJob
+from api.job_estimates.estimate import estimate
 from api.jobs.creation.facts import facts_of, this_machine
 from api.jobs.creation.service import resolve
 from core.catalog import Catalog
 from core.estimates.job.devices import CARDS, DEVICE_NAMES
 from core.estimates.job.report import Estimate
-from core.jobs.estimate import estimate
 from core.settings import Settings
 
 

@@ -4,6 +4,7 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from api.admission.callers import Caller
+from api.eval_requests.check import check_criteria
 from api.evals import queries
 from api.evals.queries import Wanted
 from api.evals.schemas import MAX_NAME, CreateEval, UpdateEval
@@ -13,7 +14,6 @@ from api.models.grader_models import check_grader_models
 from core.access import audit
 from core.catalog import Catalog
 from core.errors import InvalidRequest
-from core.evals.check import check_criteria
 from core.evals.evals import create_eval, delete_eval, no_such_eval
 from core.ids import id_pattern
 from core.tables import Eval

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from api.adapters import aliases
 from api.adapters import queries as adapters
 from api.adapters.service import ADAPTER_ID
 from api.models import service as models
@@ -15,7 +16,6 @@ from core.errors import InvalidRequest
 from core.jobs.adapter_row import precision_of
 from core.jobs.lineage import Ancestor, lineage_of
 from core.methods.method import with_seeds
-from core.serving import aliases
 from core.serving.served_model import StoredAdapter
 from core.tables import Checkpoint, Job
 

@@ -7,13 +7,13 @@ Nothing here commits.
 
 from sqlalchemy.orm import Session
 
+from api.adapters import aliases
 from api.adapters import service as adapters
 from api.models import queries
 from api.models.queries import TunedModel
 from api.models.schemas import ModelObject
 from core.catalog import BaseModelEntry, Catalog
 from core.errors import InvalidRequest, NotFound, PermissionDenied
-from core.serving import aliases
 
 LISTED = 1000  # own models, and as many shared ones; OpenAI's list has no pages either
 

@@ -21,9 +21,9 @@ from typing import Any
 
 from bench import BENCH
 from bench.command_line import new_parser, positive
-from core.datasets.checks.content_check import ContentCheck, RowsOfFile
-from core.datasets.checks.reporting.report import KEPT_FINDINGS
+from core.datasets.checks.report import KEPT_FINDINGS
 from core.datasets.formats.reading import open_dataset
+from worker.dataset_checks.content_check import ContentCheck, RowsOfFile
 
 SHARES = (0.0, 0.05, 0.2)
 ORIGINALS = 2000

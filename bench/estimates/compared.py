@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from api.job_estimates.work import START_SECONDS
 from bench.estimates.cases import CASES, LONG, Case
 from bench.estimates.measured import Found, expected
-from core.estimates.job.work import START_SECONDS
 from core.estimates.runtime import LIBRARY_BYTES
 from core.jobs.evaluation_schedule import Schedule
 from worker.trainer.report.remaining_time import STEPS, RemainingTime

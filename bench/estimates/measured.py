@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from api.job_estimates.estimate import estimate
+from api.job_estimates.facts import Facts
+from api.job_estimates.rows import Rows
 from bench.estimates.cases import Base, Case
 from core.estimates.configuration import configuration_of
 from core.estimates.job.devices import cpu
 from core.estimates.job.report import Estimate
-from core.estimates.job.rows import Rows
 from core.estimates.measures import Recompute
-from core.jobs.estimate import estimate
-from core.jobs.facts import Facts
 from core.jobs.spec import JobSpec, TrainingOptions
 from core.objectives.hyperparameters import Hyperparameters
 from core.settings import Settings

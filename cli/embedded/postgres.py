@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli.embedded.private_files import write_private
 from cli.embedded.process import HOST, Server, package_folder
 from core.errors import ConfigurationError
-from core.process.private_files import write_private
 
 if TYPE_CHECKING:
     import psycopg

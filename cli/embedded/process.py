@@ -20,8 +20,8 @@ from typing import ClassVar
 
 import psutil
 
+from cli.embedded.private_files import write_private
 from core.errors import ConfigurationError
-from core.process.private_files import write_private
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.02

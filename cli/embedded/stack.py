@@ -17,11 +17,11 @@ from typing import Literal, Self
 
 from cli.embedded.ports import claim_ports
 from cli.embedded.postgres import Postgres
+from cli.embedded.private_files import write_private
 from cli.embedded.process import Server
 from cli.embedded.s3 import BUCKET, GRPC_OFFSET, S3, is_blocked
 from cli.embedded.valkey import Valkey
 from core.errors import ConfigurationError
-from core.process.private_files import write_private
 
 ServerName = Literal["postgres", "valkey", "s3"]
 

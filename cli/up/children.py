@@ -21,8 +21,8 @@ import psutil
 
 from cli.client.home import Home, read
 from cli.client.output import note
+from cli.embedded.private_files import write_private
 from cli.up.restarts import Restarts, name_exit
-from core.process.private_files import write_private
 
 MARK = "TUNERY_PART_OF"  # a variable of the environment; its value names the part and the state folder
 

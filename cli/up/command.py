@@ -24,13 +24,13 @@ from cli.client.client import connect
 from cli.client.errors import GaveUp, Refused, Unreachable
 from cli.client.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
 from cli.commands.dashboard import sign_in_url
+from cli.embedded.private_files import write_private
 from cli.up.children import Child, stop_leftovers
 from cli.up.log_files import LogFiles, rotate
 from cli.up.preparation import load_preparation, prepare_database, prepare_object_store, secret_keys
 from cli.up.servers import WatchedServer, servers
 from cli.up.stopping import StopRequest
 from core.errors import ConfigurationError
-from core.process.private_files import write_private
 from worker.process import stop_times
 from worker.process.environment import TRAINER_ENVIRONMENT
 

@@ -53,7 +53,7 @@ def find(session: Session, project_id: str, eval_id: str, base_id: str, tuned_id
 
 def comparison(store: ObjectStore, runs: Compared) -> ComparisonObject:
     """Return what the criteria say. Raises InvalidRequest if the runs have not judged the same rows."""
-    from core.evals.statistics.comparison import compare, corrected  # not before: numpy takes 20 MB
+    from api.evals.comparison.statistics import compare, corrected  # not before: numpy takes 20 MB
 
     by_criterion: list[list[tuple[Judged, Judged]]] = [[] for _ in runs.criteria]
     compared, left_out = 0, 0

@@ -13,7 +13,7 @@ from api.schemas import (
     seconds_or_none,
     task_fields,
 )
-from core.datasets.checks.reporting.report import CodeCount, ContentReport
+from core.datasets.checks.report import CodeCount, ContentReport
 from core.datasets.checks.requests import CheckRequest
 from core.tables import Task
 

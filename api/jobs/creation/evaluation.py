@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
+from api.eval_requests.check import check_criteria
 from api.jobs.creation.schemas import CreateJob
 from core.datasets.kinds import Kind
 from core.datasets.preparation.requests import SPLIT, Preparation
 from core.errors import InvalidRequest
-from core.evals.check import check_criteria
 from core.evals.evaluation import Evaluation, default_criteria
 from core.tables import File
 

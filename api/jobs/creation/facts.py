@@ -3,15 +3,15 @@
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from api.job_estimates.facts import Facts
+from api.job_estimates.rows import Rows
 from core.catalog import BaseModelEntry, Precision
 from core.estimates.configuration import configuration_of
 from core.estimates.job import devices
 from core.estimates.job.devices import Machine
-from core.estimates.job.rows import Rows
 from core.estimates.measures import Recompute
 from core.estimates.shapes import BF16
 from core.jobs import token_counts
-from core.jobs.facts import Facts
 from core.jobs.measured import rate_of
 from core.jobs.spec import JobSpec
 from core.objectives.registry import OBJECTIVES

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.files import queries as files
 from api.files.service import names_no_file
+from api.job_estimates.estimate import estimate
 from api.jobs.creation.evaluation import CRITERIA, evaluation_of
 from api.jobs.creation.facts import facts_of, this_machine
 from api.jobs.creation.integrations import checked_integrations
@@ -29,7 +30,6 @@ from core.datasets.kinds import PURPOSE
 from core.errors import InvalidRequest
 from core.ids import new_id
 from core.jobs import lifecycle
-from core.jobs.estimate import estimate
 from core.jobs.events import record_event
 from core.jobs.integrations import Integration
 from core.jobs.spec import JobSpec

@@ -101,7 +101,8 @@ class Job(Base):
         server_default="[]", doc="The trackers to report to, as `core.jobs.integrations` defines them"
     )
     estimate: Mapped[dict[str, Any] | None] = mapped_column(
-        JSONB(none_as_null=True), doc="What was expected of it when it was created (`core/jobs/estimate.py`)"
+        JSONB(none_as_null=True),
+        doc="What was expected of it when it was created (`api/job_estimates`)",
     )
     measured: Mapped[dict[str, Any] | None] = mapped_column(
         JSONB(none_as_null=True),

@@ -17,7 +17,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.catalog import load_catalog
 from core.portability.rules import reports_by_rule
-from core.portability.section import section_by_rule
 from core.roles import Role
 from core.tables import Adapter, Task
 from tests.fixtures.faults import crashes
@@ -32,6 +31,7 @@ from tests.fixtures.work import exporting
 from tests.fixtures.work.imports import imported_at_once
 from tests.fixtures.work.portability import take_measurement
 from worker.adapter_files.folder import write_manifest
+from worker.adapter_files.portability_section import section_by_rule
 from worker.engine.adapters.saving import save_adapter
 from worker.supervisor import cleanup, store_walk
 from worker.tasks.frame.process import Work, do_and_write

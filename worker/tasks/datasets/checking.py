@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.datasets.checks.content_check import Checked, ContentCheck, RowsOfFile
 from core.datasets.checks.requests import CheckRequest
 from core.datasets.findings import Finding
 from core.jobs import token_counts
 from core.tables import File
+from worker.dataset_checks.content_check import Checked, ContentCheck, RowsOfFile
 from worker.tasks.datasets.made_file import CONTENT, Rows, made_file
 from worker.tasks.datasets.measuring import Measuring
 from worker.tasks.datasets.reading import Part, file_of, most_bytes, open_rows

@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 
 from core.datasets.check import MAX_BAD_ROWS, Report, RowFinding, describe
-from core.datasets.checks.one_row.examples import shown_row
 from core.datasets.findings import Finding
 from core.datasets.formats.conversion import ConversionReport, ConvertRequest
 from core.datasets.formats.reading import Dataset
 from core.datasets.row_check import RowCheck
 from core.errors import JobError
+from worker.dataset_checks.one_row.examples import shown_row
 from worker.tasks.datasets.made_file import CONTENT, Rows, made_file
 from worker.tasks.datasets.reading import Part, file_of, most_bytes, open_rows
 from worker.tasks.frame.process import Work

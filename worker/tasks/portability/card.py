@@ -13,10 +13,10 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from core.portability.report import Measurement
-from core.portability.section import with_measurement
 from core.storage.artifacts import Artifact
 from core.tables import Adapter, Task
 from worker.adapter_files.folder import CARD, MANIFEST
+from worker.adapter_files.portability_section import with_measurement
 from worker.tasks.frame.process import Work
 
 

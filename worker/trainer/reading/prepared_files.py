@@ -12,13 +12,13 @@ from sqlalchemy.orm import Session
 
 from core.access.quotas import Quotas, check_store
 from core.datasets.kinds import PURPOSE
-from core.datasets.preparation.preparing import Prepared
 from core.datasets.preparation.requests import Preparation
 from core.errors import JobError, QuotaExceeded
 from core.ids import new_id
 from core.settings import Settings
 from core.storage.object_store import CHUNK_BYTES, ObjectStore, prepared_key
 from core.tables import File, Job, Project
+from worker.rendering.preparation.preparing import Prepared
 from worker.trainer.report.job_lease import JobLease
 
 

@@ -14,7 +14,6 @@ from core.jobs.measured import note
 from core.jobs.spec import shown_spec
 from core.portability.traits import traits_of
 from core.process.failpoints import reached
-from core.serving.job_evaluation import evaluate_result
 from core.settings import Settings
 from core.storage.artifacts import publish_folder
 from core.storage.object_store import ObjectStore, adapter_prefix, result_key
@@ -24,6 +23,7 @@ from worker.adapter_files.folder import CARD, write_manifest, write_tokenizer
 from worker.adapter_files.model_card import model_card
 from worker.engine.base.base_model import ResidentBase
 from worker.trainer.report.job_lease import JobLease
+from worker.trainer.save.job_evaluation import evaluate_result
 from worker.trainer.save.result_table import write_result_table
 
 

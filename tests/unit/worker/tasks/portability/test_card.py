@@ -17,12 +17,12 @@ from core.jobs.spec import Hyperparameters, JobSpec
 from core.methods.low_rank import LoraAdapter
 from core.portability.report import Measurement, Prompts
 from core.portability.rules import reports_by_rule
-from core.portability.section import HEADING
 from core.serving.imports import ImportOrder
 from core.storage.artifacts import Artifact
 from core.tables import Job
 from worker.adapter_files.folder import write_manifest
 from worker.adapter_files.model_card import model_card
+from worker.adapter_files.portability_section import HEADING
 from worker.tasks.composition.card import composition_card
 from worker.tasks.importing.card import import_card
 from worker.tasks.portability.card import write_measured_card
