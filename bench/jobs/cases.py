@@ -9,8 +9,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from core.catalog import SMOLLM2, BaseModelEntry
-from core.methods.offered import OFFERED, OfferedAdapter
-from core.methods.registry import METHODS
+from core.methods.registry import METHODS, AdapterOptions
 
 Quantization = Literal["nf4", "int8"]
 
@@ -62,14 +61,14 @@ def cases() -> list[Case]:
 def is_on_offer(adapter: dict[str, Any]) -> bool:
     """Return whether the API accepts the adapter."""
     try:
-        TypeAdapter(OfferedAdapter).validate_python(adapter)
+        TypeAdapter(AdapterOptions).validate_python(adapter)
     except ValidationError:
         return False
     return True
 
 
 def _methods() -> Iterator[Case]:
-    for name in OFFERED:
+    for name in METHODS:
         yield Case(name, METHODS[name].title, {"type": name, **OPTIONS.get(name, {})})
 
 

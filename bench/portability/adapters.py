@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from bench.jobs.cases import cases as cases_of_methods
 from bench.portability.bases import Base
 from core.jobs.spec import JobSpec, TrainingOptions
-from core.methods.offered import OfferedAdapter
+from core.methods.registry import AdapterOptions
 from core.objectives.hyperparameters import Hyperparameters
 from worker.adapter_files.folder import write_tokenizer
 from worker.engine.adapters.attach import attach
@@ -48,7 +48,7 @@ def published(base: Base, case: Case, folder: Path) -> Source:
     """Write the adapter into `folder` as a job would publish it."""
     entry = base.entry.model_copy(update={"dtype": "fp32"})
     resident = ResidentBase(entry, base.folder, "", torch.device("cpu"))
-    options = TypeAdapter(OfferedAdapter).validate_python(case.adapter)
+    options = TypeAdapter(AdapterOptions).validate_python(case.adapter)
     spec = JobSpec(
         base_model=base.entry.id,
         seed=1,

@@ -14,7 +14,7 @@ from bench.jobs.api_job import catalog_of
 from bench.jobs.cases import OPTIONS, VARIANTS, cases, is_on_offer
 from bench.pages import marked
 from core.catalog import load_catalog
-from core.methods.offered import OFFERED
+from core.methods.registry import METHODS
 
 
 def result(name: str, **changed: Any) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def row_of(text: str, title: str) -> list[str]:
 
 def test_every_method_on_offer_is_measured_and_every_request_would_be_taken() -> None:
     measured = [case for case in cases() if case.adapter]
-    assert {case.adapter["type"] for case in measured if case.adapter} == OFFERED.keys()
+    assert {case.adapter["type"] for case in measured if case.adapter} == METHODS.keys()
     assert len({case.name for case in measured}) == len(measured)
     for case in measured:
         assert is_on_offer(case.adapter or {}), case.name
@@ -68,7 +68,7 @@ def test_a_variant_that_is_not_on_offer_is_left_out(monkeypatch: pytest.MonkeyPa
 
 
 def test_options_are_of_methods_that_exist() -> None:
-    assert OPTIONS.keys() <= OFFERED.keys()
+    assert OPTIONS.keys() <= METHODS.keys()
 
 
 def test_a_service_can_read_the_catalog_of_a_quantised_base(tmp_path: Path) -> None:
