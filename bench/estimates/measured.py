@@ -35,7 +35,6 @@ from worker.device.watchdog import Watchdog
 from worker.engine.base.loading import compute_dtype
 from worker.engine.device.free_memory import collect_garbage, held_bytes
 from worker.engine.device.peak_memory import peak_memory
-from worker.engine.step.context import never_abandon
 from worker.engine.step.processes import ALONE
 from worker.engine.step.trainee import Trainee
 from worker.process.environment import TRAINER_ENVIRONMENT
@@ -104,7 +103,7 @@ def _measure(case: Case, folder: Path, models: Path) -> Found:
     with _most_held() as most:
         trainee = group.join("job", spec_of(case), training, {})
         steps = [_step(group, trainee, case.lanes) for _ in range(trainee.total_steps)]
-        group.evaluate(trainee, validation, never_abandon)
+        group.evaluate(trainee.name, validation)
     return Found(
         tokens=sum(step.tokens for step in steps),
         loading_bytes=loading.bytes,
@@ -142,7 +141,7 @@ class _Step:
 
 def _step(group: ProcessGroup, trainee: Trainee, lanes: int) -> _Step:
     began, cores_began = time.monotonic(), time.process_time()
-    (result,) = group.train_round([trainee], never_abandon).values()
+    (result,) = group.train_round([trainee.name]).values()
     if isinstance(result, Exception):
         raise result
     return _Step(result.tokens, time.monotonic() - began, (time.process_time() - cores_began) / lanes)
