@@ -29,7 +29,6 @@ from worker.device.watchdog import Watchdog
 from worker.engine.base.loading import compute_dtype
 from worker.engine.device.free_memory import collect_garbage, held_bytes
 from worker.engine.device.peak_memory import peak_memory
-from worker.engine.step.context import never_abandon
 from worker.engine.step.processes import ALONE
 from worker.process.environment import TRAINER_ENVIRONMENT
 from worker.rows.row import Row
@@ -88,11 +87,11 @@ def _measure(case: Case, folder: Path, models: Path) -> Found:
     with peak_memory(CPU) as peak:
         trainee = group.join("job", case.spec, training, {})
         for _ in range(trainee.total_steps):
-            (result,) = group.train_round([trainee], never_abandon).values()
+            (result,) = group.train_round([trainee.name]).values()
             if isinstance(result, Exception):
                 raise result
             tokens += result.tokens
-        group.evaluate(trainee, validation, never_abandon)
+        group.evaluate(trainee.name, validation)
     return Found(tokens=tokens, bytes=before + peak.bytes)
 
 

@@ -14,8 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from core.catalog import SMOLLM2, BaseModelEntry
 from core.jobs.spec import JobSpec, TrainingOptions
-from core.methods.offered import OFFERED, OfferedAdapter
-from core.methods.registry import METHODS
+from core.methods.registry import METHODS, AdapterOptions
 from core.objectives.hyperparameters import Hyperparameters
 from worker.adapter_files.folder import write_tokenizer
 from worker.base_models.model_store import ensure_model
@@ -63,7 +62,7 @@ class Base:
 
 def cases() -> Iterator[Case]:
     """Yield every method on offer, and the variants of LoRA."""
-    for name in OFFERED:
+    for name in METHODS:
         yield Case(name, METHODS[name].title, {"type": name, **OPTIONS.get(name, {})})
     for name, (title, options) in VARIANTS.items():
         yield Case(name, title, {"type": "lora", **options})
@@ -103,7 +102,7 @@ def published(base: Base, case: Case, folder: Path) -> Source:
     """Write the adapter into `folder` as a job would publish it."""
     entry = base.entry.model_copy(update={"dtype": "fp32"})
     resident = ResidentBase(entry, base.folder, "", torch.device("cpu"))
-    options = TypeAdapter(OfferedAdapter).validate_python(case.adapter)
+    options = TypeAdapter(AdapterOptions).validate_python(case.adapter)
     spec = JobSpec(
         base_model=base.entry.id,
         seed=1,

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from cli.main import app, exit_code
 from core.catalog import load_catalog
 from core.errors import ConfigurationError
 from core.methods.not_offered import NOT_OFFERED
-from core.methods.offered import OFFERED
+from core.methods.registry import METHODS
 from tests.fixtures.paths import REPOSITORY
 
 PAGES = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]
@@ -97,9 +97,18 @@ def test_the_page_of_datasets_lists_every_finding_and_no_other() -> None:
 def test_the_page_of_methods_lists_what_is_on_offer_and_no_other() -> None:
     page = (REPOSITORY / "docs/methods.md").read_text().partition("\n## On offer\n")[2].partition("\n## ")[0]
     listed = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
-    assert listed.keys() == OFFERED.keys()
-    for method, options in OFFERED.items():
-        assert set(options) <= set(re.findall(r"`(\w+)`", listed[method])), method
+    assert listed.keys() == METHODS.keys()
+    for name, method in METHODS.items():
+        told = set(re.findall(r"`(\w+)`", listed[name]))
+        for option, schema in method.options.model_json_schema()["properties"].items():
+            assert (option in told) == may_differ(schema), f"{name}.{option}"
+
+
+def may_differ(schema: Mapping[str, object]) -> bool:
+    """Return whether an option of this schema may have another value than its default."""
+    only = "const" in schema or schema.get("type") == "null"
+    ends = {schema.get(bound, bound) for bound in ("minimum", "maximum")}
+    return not only and len(ends) == 2
 
 
 def test_the_page_of_methods_lists_the_methods_that_are_not_offered_with_the_reasons() -> None:

@@ -12,8 +12,7 @@ from core.catalog import BaseModelEntry, Catalog, Precision
 from core.errors import InvalidRequest, NotFound
 from core.jobs.lineage import Ancestor
 from core.jobs.search import ADAPTER
-from core.methods.offered import OPTIONS
-from core.methods.registry import AdapterOptions
+from core.methods.registry import METHODS, AdapterOptions
 
 
 class Beginning(NamedTuple):
@@ -91,14 +90,14 @@ def _continued(name: str, options: Mapping[str, Any]) -> AdapterOptions:
 
     Raises InvalidRequest if this release does not train such adapters, or if a part of it was not published.
     """
-    offered = OPTIONS.get(options["type"])
-    if offered is None:
+    method = METHODS.get(options["type"])
+    if method is None:
         raise _refusal(
             f"This server does not train the method of '{name}', which is {options['type']!r}.",
             "model_not_continuable",
         )
     try:
-        parent = cast(AdapterOptions, offered.model_validate(options))
+        parent = cast(AdapterOptions, method.options.model_validate(options))
     except ValidationError as error:
         first = error.errors()[0]
         raise _refusal(

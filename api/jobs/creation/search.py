@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, TypeVar
 
+from api.jobs.creation.requested_adapter import AUTO
 from core.errors import InvalidRequest
 from core.jobs.search import (
     ADAPTER,
@@ -16,12 +17,10 @@ from core.jobs.search import (
     SearchKind,
 )
 from core.methods.method import MethodOptions
-from core.methods.offered import OPTIONS
 from core.methods.registry import METHODS
 from core.objectives.objective import Objective
 
 RANK, ALPHA = f"{ADAPTER}r", f"{ADAPTER}lora_alpha"
-AUTO = "auto"
 
 Taken = TypeVar("Taken", bound=MethodOptions)
 
@@ -107,7 +106,7 @@ def _candidate(adapter: MethodOptions, learning_rate: float, values: Mapping[str
     }
     if RANK in values and ALPHA not in values and "lora_alpha" not in adapter.model_fields_set:
         options["lora_alpha"] = AUTO
-    taken = with_alpha(OPTIONS[adapter.type].model_validate({**adapter.model_dump(), **options}))
+    taken = with_alpha(type(adapter).model_validate({**adapter.model_dump(), **options}))
     return CandidateSpec.model_validate(
         {"adapter": taken.model_dump(), "learning_rate": values.get(LEARNING_RATE, learning_rate)}
     )

@@ -6,18 +6,14 @@ from typing import Any
 
 from api.jobs.creation.objectives import objective_of, requested_hyperparameters
 from api.jobs.creation.parent import Beginning, adapter_to_train, refuse_swept_adapters
+from api.jobs.creation.requested_adapter import LoraAdapter
 from api.jobs.creation.schemas import CreateJob
 from api.jobs.creation.search import search_for, with_alpha
 from api.models.service import row_limit
 from core.catalog import BaseModelEntry
 from core.errors import InvalidRequest
 from core.jobs.search import ADAPTER
-from core.jobs.spec import (
-    JobSpec,
-    LoraAdapter,
-    TrainingOptions,
-    usual_learning_rate,
-)
+from core.jobs.spec import JobSpec, TrainingOptions, usual_learning_rate
 from core.methods.low_rank import AdaLoraAdapter
 from core.methods.method import MethodOptions
 from core.methods.registry import AdapterOptions
