@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from api.file_tasks import queries
 from api.files import queries as file_queries
 from api.files.service import names_no_file
-from api.models.service import require_base, row_limit
+from api.models.base_models import require_base, row_limit
 from core.access.quotas import Quotas, check_store
 from core.catalog import Catalog
 from core.datasets.checks.requests import CheckRequest
