@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, and_, select
 from sqlalchemy.orm import Session
 
 from api.adapters import service as adapters
@@ -96,10 +96,8 @@ def _find(session: Session, project_id: str, adapter_id: str) -> Measurements:
 def _forget(session: Session, project_id: str, adapter_id: str, kept: Task | None) -> None:
     """Hide the measurements but one, so that an adapter that is measured often has few rows."""
     of_adapter = Task.project_id == project_id, Task.adapter_id == adapter_id, Task.kind == KIND
-    forget = update(Task).where(*of_adapter, Task.deleted_at.is_(None), Task.finished_at.is_not(None))
-    if kept is not None:
-        forget = forget.where(Task.id != kept.id)
-    session.execute(forget.values(deleted_at=func.now()))
+    others = and_(*of_adapter, Task.finished_at.is_not(None))
+    tasks.delete_all(session, others if kept is None else and_(others, Task.id != kept.id))
 
 
 def _measurements(project_id: str, adapter_id: str) -> Select[Task]:

@@ -9,6 +9,8 @@ from typing import Any
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
+from core import artifacts
+from core.artifacts import Owner
 from core.errors import NotFound
 from core.evals.criteria import Criterion
 from core.evals.run_request import RunRequest
@@ -43,6 +45,9 @@ def create_eval(
     session.add(created)
     session.flush()
     session.refresh(created)
+    artifacts.hold(
+        session, Owner("eval", created.id), project_id, created.criteria, created.data_source_config
+    )
     return created
 
 
@@ -67,6 +72,7 @@ def delete_eval(session: Session, row: Eval) -> None:
     session.refresh(row, with_for_update=True)
     row.deleted_at = func.now()
     row.name, row.criteria, row.data_source_config, row.client_metadata = "", [], {}, None
+    artifacts.doom(session, artifacts.of("eval", [row.id]))
     session.flush()
     tasks.delete_all(session, Task.eval_id == row.id)
 

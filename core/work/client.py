@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
+from core import artifacts
+from core.artifacts import Owner
 from core.errors import Conflict, RateLimited
 from core.ids import new_id
 from core.tables import Task
@@ -36,6 +38,7 @@ def create(
     session.add(task)
     session.flush()
     session.refresh(task)
+    artifacts.hold(session, Owner("task", task.id), project_id, request)
     return task
 
 
@@ -51,6 +54,7 @@ def cancel(session: Session, task: Task, shown: Mapping[str, str] = AS_STORED) -
     task.status, task.finished_at, task.phase = "cancelled", func.now(), None
     if task.object_prefix is None:
         task.expires_at = func.now() + timedelta(days=DAYS_WITHOUT_FILES)
+    artifacts.doom(session, artifacts.of("task", [task.id]), artifacts.WRITING, grace=artifacts.GRACE)
     session.flush()
     session.refresh(task)
 
@@ -65,6 +69,7 @@ def delete(session: Session, task: Task, shown: Mapping[str, str] = AS_STORED) -
         status = shown.get(task.status, task.status)
         raise Conflict(f"{task.id} is {status}. Cancel it first.", code="task_not_ended")
     task.deleted_at = func.now()
+    artifacts.doom(session, artifacts.of("task", [task.id]), grace=artifacts.GRACE)
 
 
 def delete_all(session: Session, which: ColumnElement[bool]) -> None:
@@ -73,7 +78,8 @@ def delete_all(session: Session, which: ColumnElement[bool]) -> None:
     session.execute(
         chosen.where(Task.finished_at.is_(None)).values(status="cancelled", finished_at=func.now())
     )
-    session.execute(chosen.values(deleted_at=func.now()))
+    hidden = session.scalars(chosen.values(deleted_at=func.now()).returning(Task.id)).all()
+    artifacts.doom(session, artifacts.of("task", hidden), grace=artifacts.GRACE)
 
 
 def _refuse_too_many(session: Session, project_id: str, most_open: int) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 from sqlalchemy import ScalarSelect, Select, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
+from core import artifacts
+from core.artifacts import Owner
 from core.database import from_now
 from core.errors import JobError, TuneryError
 from core.strict_json import storable
@@ -61,7 +63,7 @@ def take(session: Session, holder: str, kinds: Collection[str] = TASK_KINDS) -> 
     task = session.scalars(_next_task(tuple(kinds))).one_or_none()
     if task is None:
         return None
-    if task.status == "running" and not _survives_a_loss(task):
+    if task.status == "running" and not _survives_a_loss(session, task):
         return None
     task.status, task.fence, task.phase = "running", task.fence + 1, STARTING
     task.holder, task.held_until = holder, from_now(LEASE_SECONDS)
@@ -73,7 +75,7 @@ def free(session: Session, holder: str, *, counts: bool) -> None:
     """Put the task that a dead process has into the queue at once. `counts` says whether it is a loss."""
     held = select(Task).where(Task.holder == holder, Task.status == "running").with_for_update()
     task = session.scalars(held).one_or_none()
-    if task is not None and (not counts or _survives_a_loss(task)):
+    if task is not None and (not counts or _survives_a_loss(session, task)):
         _requeue(task, None)
 
 
@@ -132,8 +134,9 @@ def finish(
     If the task has `made` an adapter or a file, it exists from this commit on.
     """
     task = _held(session, lease)
-    _end(task, "succeeded")
+    _end(session, task, "succeeded")
     task.report, task.done = report, 1.0
+    artifacts.hold(session, Owner("task", task.id), task.project_id, task.request, report)
     if made is not None:
         session.add(made)
         session.flush()
@@ -145,7 +148,7 @@ def finish(
 
 def fail(session: Session, lease: TaskLease, error: JobError) -> None:
     """Write why the task cannot be done. Raises TaskLeaseLost."""
-    _end(_held(session, lease), "failed", error=error)
+    _end(session, _held(session, lease), "failed", error=error)
 
 
 def release(session: Session, lease: TaskLease, delay: float) -> None:
@@ -199,24 +202,25 @@ def _requeue(task: Task, not_before: Any) -> None:
     task.status, task.holder, task.held_until, task.phase = "queued", None, not_before, None
 
 
-def _survives_a_loss(task: Task) -> bool:
+def _survives_a_loss(session: Session, task: Task) -> bool:
     """Count a process that was lost with the task. Return False if it was the last one, and end the task."""
     task.losses += 1
     if task.losses < MAX_LOSSES:
         return True
     last = f" The last phase was: {task.phase}." if task.phase else ""
     reason = f"The processes that did this died or hung, {MAX_LOSSES} times.{last}"
-    _end(task, "failed", error=JobError("worker_lost", reason))
+    _end(session, task, "failed", error=JobError("worker_lost", reason))
     return False
 
 
-def _end(task: Task, status: str, *, error: JobError | None = None) -> None:
+def _end(session: Session, task: Task, status: str, *, error: JobError | None = None) -> None:
     task.status, task.finished_at, task.phase = status, func.now(), None
     if task.object_prefix is None:
         days = DAYS_WITHOUT_FILES if task.file_id is None else DAYS_OF_REPORTS
         task.expires_at = func.now() + timedelta(days=days)
     if error is not None:
         task.error = {"code": error.code, "message": storable(error.message), "param": error.param}
+    artifacts.doom(session, artifacts.of("task", [task.id]), artifacts.WRITING, grace=artifacts.GRACE)
 
 
 def _held(session: Session, lease: TaskLease) -> Task:

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import func, select, update
 from standardwebhooks import Webhook
+from worker.supervisor.store_walk import walk_store
 
 from core.database import database_time
 from core.egress import Egress
@@ -22,7 +23,6 @@ from tests.fixtures.service.api import LEASE_SECONDS, Api, Tenant, wait_for
 from worker.supervisor import store_walk
 from worker.supervisor.cleanup import delete_expired_files
 from worker.supervisor.retention import Retention, remove_old
-from worker.supervisor.store_walk import walk_store
 from worker.supervisor.webhooks import WebhookSender
 
 SECONDS = 50  # that a test may take between two looks at a clock

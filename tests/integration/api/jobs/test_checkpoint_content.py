@@ -9,7 +9,7 @@ import pytest
 
 from core.ids import new_id
 from core.jobs import lifecycle
-from core.storage.artifacts import POSITION_NAME, STATE_NAME, publish_folder
+from core.storage.folders import POSITION_NAME, STATE_NAME, publish_folder
 from core.storage.object_store import checkpoint_prefix
 from core.tables import Checkpoint
 from tests.fixtures.service.api import Api, Tenant, refusal

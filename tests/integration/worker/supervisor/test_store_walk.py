@@ -8,12 +8,12 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError
 from sqlalchemy import delete, func, update
+from worker.supervisor.store_walk import walk_store
 
 from core.storage.object_store import PART_BYTES, ObjectStore, checkpoint_prefix, result_key
 from core.tables import Adapter, File, Job, StoreWalk, Upload
 from tests.fixtures.service.api import Api, Tenant
 from worker.supervisor import store_walk
-from worker.supervisor.store_walk import walk_store
 
 LONG_AGO = func.now() - timedelta(days=1)
 
