@@ -141,7 +141,7 @@ class ObjectStore:
         self._client.delete_object(Bucket=self._bucket, Key=key)
 
     def empty(self, prefix: str) -> None:
-        """Delete all objects under `prefix`, and what writers have left there without a commit or an abort."""
+        """Delete all objects under `prefix`, and what writers have neither committed nor aborted."""
         pages = self._client.get_paginator("list_multipart_uploads")
         for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
             for entry in page.get("Uploads", []):

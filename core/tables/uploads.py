@@ -13,8 +13,8 @@ UPLOAD_STATUSES = ("pending", "completed", "cancelled", "expired")
 class Upload(Base):
     """A file that is announced first, and then sent in parts until the upload is completed.
 
-    A pending upload counts as expired after `expires_at`, and the janitor then changes its status. The rows of
-    its parts go when it ends.
+    A pending upload counts as expired after `expires_at`, and the janitor then changes its status. The rows
+    of its parts go when it ends.
     """
 
     __tablename__ = "uploads"
