@@ -17,6 +17,7 @@ from core import artifacts
 from core.artifacts import Owner
 from core.database import from_now
 from core.errors import JobError, TuneryError
+from core.storage.object_store import task_prefix
 from core.strict_json import storable
 from core.tables import TASK_KINDS, Adapter, File, Task
 
@@ -50,6 +51,11 @@ class TaskLease:
         """The part of an object key that no other lease has."""
         return f"{self.fence}-{self.holder}"
 
+    @property
+    def prefix(self) -> str:
+        """The prefix of the files that are made under this lease. Their artifact is open while it lasts."""
+        return task_prefix(self.kind, self.task_id, self.attempt)
+
 
 def take(session: Session, holder: str, kinds: Collection[str] = TASK_KINDS) -> TaskLease | None:
     """Take the next task: of the project with the fewest running tasks, the oldest one.
@@ -68,7 +74,9 @@ def take(session: Session, holder: str, kinds: Collection[str] = TASK_KINDS) -> 
     task.status, task.fence, task.phase = "running", task.fence + 1, STARTING
     task.holder, task.held_until = holder, from_now(LEASE_SECONDS)
     task.started_at = task.started_at or func.now()
-    return TaskLease(task.id, task.fence, holder)
+    lease = TaskLease(task.id, task.fence, holder)
+    artifacts.open(session, Owner("task", task.id), lease.prefix, task.project_id)
+    return lease
 
 
 def free(session: Session, holder: str, *, counts: bool) -> None:
@@ -122,8 +130,9 @@ def keep(
     """
     task = _held(session, lease)
     task.object_prefix, task.files, task.report = prefix, files, report
-    task.bytes = sum(file["bytes"] for file in files)
+    task.bytes = _size(files)
     task.expires_at = None if days is None else func.now() + timedelta(days=days)
+    artifacts.keep(session, prefix, task.bytes)
 
 
 def finish(
@@ -134,16 +143,18 @@ def finish(
     If the task has `made` an adapter or a file, it exists from this commit on.
     """
     task = _held(session, lease)
-    _end(session, task, "succeeded")
-    task.report, task.done = report, 1.0
-    artifacts.hold(session, Owner("task", task.id), task.project_id, task.request, report)
     if made is not None:
         session.add(made)
         session.flush()
     if isinstance(made, Adapter):
         task.adapter_id = made.id
+        artifacts.keep(session, lease.prefix, _size(made.files), Owner("adapter", made.id))
     elif made is not None:
         task.made_file_id = made.id
+        artifacts.keep(session, lease.prefix, made.bytes, Owner("file", made.id))
+    _end(session, task, "succeeded")
+    task.report, task.done = report, 1.0
+    artifacts.hold(session, Owner("task", task.id), task.project_id, task.request, report)
 
 
 def fail(session: Session, lease: TaskLease, error: JobError) -> None:
@@ -221,6 +232,10 @@ def _end(session: Session, task: Task, status: str, *, error: JobError | None = 
     if error is not None:
         task.error = {"code": error.code, "message": storable(error.message), "param": error.param}
     artifacts.doom(session, artifacts.of("task", [task.id]), artifacts.WRITING, grace=artifacts.GRACE)
+
+
+def _size(files: list[dict[str, Any]]) -> int:
+    return sum(file["bytes"] for file in files)
 
 
 def _held(session: Session, lease: TaskLease) -> Task:

@@ -20,16 +20,14 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core import artifacts
 from core.access.quotas import Quotas, check_store
-from core.artifacts import Owner
 from core.database import create_database, limit_waits, session_factory
 from core.errors import JobError, QuotaExceeded, TuneryError
 from core.process.failpoints import reached
 from core.process.logs import configure_logs
 from core.settings import Settings
 from core.storage.folders import DamagedFile, fetch_folder, publish_folder
-from core.storage.object_store import ObjectStore, task_prefix
+from core.storage.object_store import ObjectStore
 from core.tables import Adapter, File, Project, Task
 from core.work import lease as leases
 from core.work.client import create
@@ -64,13 +62,11 @@ class Work:
     renewed_at: float = field(default_factory=time.monotonic)
     made: Adapter | File | None = None
     """The adapter or the file that the task has made, without its bytes. Whoever makes one sets it."""
-    bytes: int = 0
-    """The sum of the sizes of the files that were uploaded"""
 
     @property
     def prefix(self) -> str:
         """The prefix of the files that this attempt makes."""
-        return task_prefix(self.task.kind, self.lease.task_id, self.lease.attempt)
+        return self.lease.prefix
 
     def report(self, phase: str, done: float) -> None:
         """Say what is being done, and which share of the work is done. Clients see it soon."""
@@ -130,14 +126,11 @@ def run_task(
 
 
 def _taken_up(sessions: sessionmaker[Session], lease: TaskLease) -> Task:
-    """Renew the lease, since this process may have started slowly, open its files, and return the task."""
+    """Renew the lease, since this process may have started slowly, and return the task."""
     try:
         with sessions.begin() as session:
             leases.renew(session, lease, STARTING, 0.0)
-            task = session.get_one(Task, lease.task_id)
-            prefix = task_prefix(task.kind, task.id, lease.attempt)
-            artifacts.open(session, Owner("task", task.id), prefix, task.project_id)
-            return task
+            return session.get_one(Task, lease.task_id)
     except TaskLeaseLost as error:
         log.info("task_left", task=lease.task_id, reason=str(error))
         sys.exit(0)
@@ -186,9 +179,6 @@ def do_and_write(
 
 def _finish(session: Session, work: Work, report: dict[str, Any]) -> None:
     """Write that the task is done, and what it has made. Raises JobError if a made file does not fit."""
-    if work.made is not None:
-        kind = "adapter" if isinstance(work.made, Adapter) else "file"
-        artifacts.keep(session, work.prefix, work.bytes, Owner(kind, work.made.id))
     leases.finish(session, work.lease, report, work.made)
     if isinstance(work.made, Adapter) and work.settings.measures_at_publication:
         create(session, work.task.project_id, "portability", {}, None, adapter_id=work.made.id)
@@ -211,14 +201,12 @@ def _do_and_keep(do: Do, work: Work, folder: Path, days: int | None) -> dict[str
     report = do(work, folder)
     work.report("uploading", 0.95)
     files = publish_folder(work.store, folder, work.prefix, moved=work.advance)
-    work.bytes = sum(file["bytes"] for file in files)
     reached("task.uploaded")
     if work.made is not None:
         _attach(work.made, work.prefix, files)
         return report
     with work.sessions.begin() as session:
         leases.keep(session, work.lease, work.prefix, files, report, days)
-        artifacts.keep(session, work.prefix, work.bytes)
     reached("task.kept")
     return report
 
