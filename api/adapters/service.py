@@ -47,6 +47,18 @@ def get(session: Session, project_id: str, adapter_id: str) -> AdapterRow:
     return row
 
 
+def held(session: Session, project_id: str, adapter_id: str, *, alone: bool = False) -> Adapter:
+    """Return an adapter that the project may read, and keep it from deletion in this transaction.
+
+    With `alone`, no other transaction holds it so at once. Raises NotFound.
+    """
+    adapter = get(session, project_id, adapter_id).adapter
+    session.refresh(adapter, with_for_update={"key_share": True} if alone else {"read": True})
+    if adapter.deleted_at is not None:
+        raise _no_such_adapter(adapter_id)
+    return adapter
+
+
 def delete(session: Session, project_id: str, adapter_id: str) -> None:
     """Hide the adapter and its model from everyone. The janitor removes the files later, and the job stays.
 

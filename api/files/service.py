@@ -58,6 +58,11 @@ def get(session: Session, project_id: str, file_id: str) -> File:
     return file
 
 
+def held(session: Session, project_id: str, file_id: str) -> File:
+    """Return a file, and keep it from deletion until the transaction ends. Raises NotFound."""
+    return queries.find_for_job(session, project_id, file_id) or get(session, project_id, file_id)
+
+
 def list_page(
     session: Session, project_id: str, purpose: str | None, after: str | None, limit: int, order: str
 ) -> tuple[list[File], bool]:

@@ -22,7 +22,7 @@ from core.tables.jobs.evals import Eval
 from core.tables.jobs.jobs import Job, JobNames, Run
 from core.tables.jobs.metric_extremes import MetricExtremes
 from core.tables.jobs.row_losses import RowLoss
-from core.tables.jobs.tasks import TASK_KINDS, TASK_STATUSES, Task
+from core.tables.jobs.tasks import TASK_STATUSES, Task
 from core.tables.jobs.tracking import Tracker
 from core.tables.jobs.training import Adapter, Checkpoint, CheckpointPermission, Event, Metric
 from core.tables.uploads import Upload, UploadPart
@@ -30,7 +30,6 @@ from core.tables.webhooks import WebhookDelivery, WebhookEndpoint
 from core.tables.workers import Worker
 
 __all__ = [
-    "TASK_KINDS",
     "TASK_STATUSES",
     "Adapter",
     "Alias",

@@ -42,8 +42,6 @@ CREATE TABLE tasks (
     finished_at timestamptz,
     expires_at timestamptz,
     deleted_at timestamptz,
-    CONSTRAINT ck_tasks_kind
-        CHECK (kind IN ('export', 'evalrun', 'composition', 'portability', 'check', 'conversion')),
     CONSTRAINT ck_tasks_finished_at
         CHECK ((status IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
     CONSTRAINT ck_tasks_only_a_failed_task_has_an_error CHECK ((status = 'failed') = (error IS NOT NULL)),

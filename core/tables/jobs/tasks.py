@@ -10,7 +10,6 @@ from sqlalchemy.sql import func
 
 from core.tables.base import Base, one_of
 
-TASK_KINDS = ("export", "evalrun", "composition", "portability", "check", "conversion")
 TASK_STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 TASK_ENDED = ("succeeded", "failed", "cancelled")
 
@@ -27,7 +26,6 @@ class Task(Base):
 
     __tablename__ = "tasks"
     __table_args__ = (
-        CheckConstraint(one_of("kind", TASK_KINDS), name="kind"),
         CheckConstraint(one_of("status", TASK_STATUSES), name="status"),
         CheckConstraint(f"({one_of('status', TASK_ENDED)}) = (finished_at IS NOT NULL)", name="finished_at"),
         CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="only_a_failed_task_has_an_error"),

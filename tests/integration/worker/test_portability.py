@@ -16,6 +16,7 @@ from sqlalchemy import select
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.catalog import load_catalog
+from core.portability.report import Measurement
 from core.portability.rules import reports_by_rule
 from core.roles import Role
 from core.tables import Adapter, Task
@@ -29,7 +30,7 @@ from tests.fixtures.service.stack import job_api_on
 from tests.fixtures.service.trainer import running
 from tests.fixtures.work import exporting
 from tests.fixtures.work.imports import imported_at_once
-from tests.fixtures.work.portability import take_measurement
+from tests.fixtures.work.portability import measurement, take_measurement
 from worker.adapter_files.folder import write_manifest
 from worker.adapter_files.portability_section import section_by_rule
 from worker.engine.adapters.saving import save_adapter
@@ -206,9 +207,9 @@ def test_a_process_that_has_lost_its_measurement_puts_no_card_in_place(
     with api.sessions() as session:
         task, files = session.get_one(Task, task_id), session.get_one(Adapter, adapter).files
 
-    def lose(_: Work, folder: Path) -> dict[str, Any]:
+    def lose(_: Work, folder: Path) -> Measurement:
         (folder / "README.md").write_text("# another card\n")
-        return {}
+        return measurement()
 
     def lose_it_at_last(work: Work, _: Path) -> dict[str, Any]:
         if end == "cancelled":
@@ -221,7 +222,7 @@ def test_a_process_that_has_lost_its_measurement_puts_no_card_in_place(
         return {}
 
     work = Work(api.settings, api.sessions, api.store, task, lease)
-    do_and_write(lose, work, None, lose_it_at_last, put_card_in_place)
+    do_and_write(lose, work, lose_it_at_last, put_card_in_place)
     with api.sessions() as session:
         assert session.get_one(Adapter, adapter).files == files
         assert session.get_one(Task, task_id).status == ("running" if end == "taken" else "cancelled")
@@ -237,13 +238,13 @@ def test_a_card_that_an_adapter_names_outlives_its_measurement(
     with api.sessions() as session:
         task = session.get_one(Task, task_id)
 
-    def write(_: Work, folder: Path) -> dict[str, Any]:
+    def write(_: Work, folder: Path) -> Measurement:
         (folder / "README.md").write_text("# another card\n")
         (folder / "left.txt").write_text("which no adapter names\n")
-        return {}
+        return measurement()
 
     work = Work(api.settings, api.sessions, api.store, task, lease)
-    do_and_write(write, work, None, None, put_card_in_place)
+    do_and_write(write, work, None, put_card_in_place)
     with api.sessions.begin() as session:
         row, task = session.get_one(Adapter, adapter), session.get_one(Task, task_id)
         row.files = [file for file in row.files if file["name"] != "left.txt"]

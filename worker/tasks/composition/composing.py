@@ -29,7 +29,7 @@ SEARCH_BEGINS, SEARCH_ENDS, COMPOSED = 0.1, 0.9, 0.94  # of the work
 @torch.no_grad()
 def make_composition(work: Work, folder: Path) -> dict[str, Any]:
     """Write the files of the composed adapter, and return the report. Raises JobError if it cannot."""
-    composition = Composition.model_validate(work.task.request)
+    composition: Composition = work.request
     base = offered_base(work, composition.base_model)
     layers = Layers(base.folder)
     loras = fetch_parts(work, composition, base, layers)

@@ -21,6 +21,7 @@ from core.storage.folders import publish_folder
 from core.storage.object_store import ObjectStore, adapter_prefix, file_key
 from core.tables import Adapter, File, Job
 from core.work import client as tasks
+from core.work.kinds import PORTABILITY
 from worker.adapter_files.folder import CARD, write_manifest, write_tokenizer
 from worker.adapter_files.model_card import model_card
 from worker.engine.base.base_model import ResidentBase
@@ -128,7 +129,7 @@ def publish(
         evaluate_result(session, session.get_one(Job, lease.job_id), adapter)
         # LoftQ's results belong to a quantised base model, so they cannot be measured
         if settings.measures_at_publication and not traits_of(job.spec["adapter"]).quantisation_repair:
-            tasks.create(session, adapter.project_id, "portability", {}, None, adapter_id=adapter.id)
+            tasks.create(session, adapter.project_id, PORTABILITY, {}, None, adapter_id=adapter.id)
 
     job_lease.commit(commit)
     reached("job.finished")

@@ -12,10 +12,10 @@ from sqlalchemy import select, update
 
 from core.database import from_now
 from core.errors import JobError, OutsideFault
-from core.evals.evals import RUN_KIND
 from core.tables import ChatUsage, Task
 from core.work import client as tasks_of_clients
 from core.work import lease as leases
+from core.work.kinds import EVAL_RUN
 from faults.relay import Relay
 from tests.fixtures.faults import crashes
 from tests.fixtures.models.tiny import TINY
@@ -179,7 +179,7 @@ def test_a_fault_fails_only_a_task_that_is_old_and_was_tried_often(
     with runs.sessions.begin() as session:
         changed = {"fence": tries - 1, "created_at": from_now(-days * 86_400)}
         session.execute(update(Task).where(Task.id == run_id).values(changed))
-        lease = leases.take(session, "test", [RUN_KIND])
+        lease = leases.take(session, "test", [EVAL_RUN.name])
     assert lease is not None
     do_and_write(fail, Work(runs.settings, runs.sessions, runs.store, runs.task(run_id), lease))
     with runs.sessions.begin() as session:

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from core.catalog import load_catalog
 from core.database import from_now
 from core.tables import Adapter, Task
-from core.work.lease import MAX_LOSSES
+from core.work.kinds import EXPORT
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import Api, Tenant, refusal, wait_for
 from tests.fixtures.service.shell import Shell
@@ -197,7 +197,7 @@ def test_an_export_that_ends_every_process_fails(
     api: Api, tenant: Tenant, tasks: Tasks, adapter: str
 ) -> None:
     export_id = started(tenant, adapter)
-    for fence in range(1, MAX_LOSSES + 1):
+    for fence in range(1, EXPORT.max_losses + 1):
         wait_for(lambda fence=fence: fence_of(api, export_id) == fence, SECONDS)
         process_of(tasks).send_signal(signal.SIGKILL)
     failed = ended(tenant, adapter, export_id)
