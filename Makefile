@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dashboard up demo test test-quick lint bench soak
+.PHONY: help setup dashboard up demo test test-quick test-exhaustive lint bench soak
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 19
@@ -80,10 +80,13 @@ demo: $(INSTALLED) ## Train, download and compare answers, on our sample or on y
 	@$(BIN)/tunery demo $(if $(DATA),"$(DATA)")
 
 test: $(INSTALLED) $(DASHBOARD) $(NODE_CLIENT) ## Run the tests; one file of them: make test ARGS=tests/unit/test_docs.py
-	@$(BIN)/python -m pytest $(or $(ARGS),$(IN_PROCESSES))
+	@$(BIN)/python -m pytest $(or $(ARGS),$(IN_PROCESSES) -m 'not exhaustive' --junitxml=build/tests.xml)
+
+test-exhaustive: $(INSTALLED) $(DASHBOARD) $(NODE_CLIENT) ## Run the tests that try all of a family: methods, deaths, pages, clients
+	@$(BIN)/python -m pytest $(IN_PROCESSES) -m exhaustive --junitxml=build/exhaustive.xml
 
 test-quick: $(INSTALLED) $(DASHBOARD) $(NODE_CLIENT) ## Run the tests of parts, and of the API without trainers, in three minutes
-	@$(BIN)/python -m pytest $(IN_PROCESSES) -m 'not slow' tests/unit tests/integration/api tests/integration/core
+	@$(BIN)/python -m pytest $(IN_PROCESSES) -m 'not slow and not exhaustive' tests/unit tests/integration/api tests/integration/core
 
 lint: $(INSTALLED) $(SCHEMA) ## Check style, types, imports, Dockerfiles and the dashboard
 	@$(BIN)/ruff check .

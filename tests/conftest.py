@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,27 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.import_plugin(name)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _leave_some_to_exhaustive(items)
+    _give_second_tries(config, items)
+
+
+def _leave_some_to_exhaustive(items: list[pytest.Item]) -> None:
+    """Mark the cases of a family as exhaustive, but for a few that are spread evenly over it."""
+    families: dict[tuple[Path, str, int], list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        mark = item.get_closest_marker("family")
+        if mark is not None and isinstance(item, pytest.Function):
+            families[item.path, item.originalname, mark.args[0]].append(item)
+    for (_, _, most), cases in families.items():
+        tried = {at * len(cases) // most for at in range(most)}
+        for at, case in enumerate(cases):
+            if at not in tried:
+                case.add_marker(pytest.mark.exhaustive)
+
+
+def _give_second_tries(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let a failed test of whole processes run once more. The report names each test that did.
 
     Such a test waits for other processes, and on a busy machine one of its deadlines may pass. What is broken

@@ -10,6 +10,8 @@ from core.methods.registry import METHODS
 from tests.fixtures.models.unsuitable import defaults_of
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
 
+pytestmark = pytest.mark.family(10)
+
 
 @pytest.fixture(scope="module")
 def training_file(alice: Tenant) -> str:

@@ -27,6 +27,8 @@ from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import Trainee
 from worker.rows.row import Row
 
+pytestmark = pytest.mark.family(6)
+
 ROWS = make_rows(6, 0)
 LOW_RANK: dict[str, dict[str, Any]] = {
     "lora with patterns": {"r": 4, "use_rslora": True, "rank_pattern": {"q_proj": 2}},

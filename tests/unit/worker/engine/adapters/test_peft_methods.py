@@ -1,7 +1,6 @@
 """Every method that PEFT computes, in our loop: equal to plain PEFT, resumable, and saved as PEFT saves."""
 
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +47,9 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import StepResult, Trainee
 
-QUICK = ("loha", "prefix_tuning")  # `make test-quick` leaves the others out
+pytestmark = [pytest.mark.slow, pytest.mark.family(4)]
 
-
-def of_each(cases: Iterable[str]) -> pytest.MarkDecorator:
-    marked = [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in cases]
-    return pytest.mark.parametrize("case", marked)
-
-
-of_each_method, of_each_case = of_each(METHODS), of_each(CASES)
+of_each_method, of_each_case = (pytest.mark.parametrize("case", cases) for cases in (METHODS, CASES))
 
 
 @of_each_case
