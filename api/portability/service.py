@@ -92,10 +92,8 @@ def _find(session: Session, project_id: str, adapter_id: str) -> Measurements:
 
 def _forget(session: Session, project_id: str, adapter_id: str, kept: Task | None) -> None:
     """Hide the measurements but one, so that an adapter that is measured often has few rows."""
-    others = and_(
-        Task.id.in_(_measurements(project_id, adapter_id).with_only_columns(Task.id)),
-        Task.finished_at.is_not(None),
-    )
+    mine = _measurements(project_id, adapter_id).with_only_columns(Task.id)
+    others = and_(Task.id.in_(mine), Task.finished_at.is_not(None))
     tasks.delete_all(session, others if kept is None else and_(others, Task.id != kept.id))
 
 
