@@ -21,6 +21,7 @@ from api.http import downloads
 from api.http.archive import stored_folder, zipped
 from api.http.paging import check_cursor
 from api.schemas import unix_seconds
+from core import artifacts
 from core.catalog import Catalog
 from core.errors import InvalidRequest, NotFound
 from core.ids import id_pattern
@@ -73,6 +74,7 @@ def delete(session: Session, project_id: str, adapter_id: str) -> None:
     adapter = deleted.one_or_none()
     if adapter is None:
         raise _no_such_adapter(adapter_id)
+    artifacts.doom(session, artifacts.of("adapter", [adapter_id]))
     tasks.delete_all(session, Task.adapter_id == adapter_id)
     job = session.get_one(Job, adapter.job_id) if adapter.job_id else None
     model = AdapterRow(adapter, job).model
