@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from core.process.private_files import write_private
 
+from cli.private_files import write_private
 from core.errors import ConfigurationError
 
 POLL_SECONDS = 0.02

@@ -16,10 +16,10 @@ from typing import Literal, Self
 
 from cli.embedded.ports import PortClaim
 from cli.embedded.postgres import Postgres
-from cli.embedded.private_files import write_private
 from cli.embedded.process import Server
 from cli.embedded.s3 import BUCKET, GRPC_OFFSET, S3, is_blocked
 from cli.embedded.valkey import Valkey
+from cli.private_files import write_private
 from core.errors import ConfigurationError
 
 ServerName = Literal["postgres", "valkey", "s3"]

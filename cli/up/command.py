@@ -24,7 +24,7 @@ from cli.client.client import connect
 from cli.client.errors import GaveUp, Refused, Unreachable
 from cli.client.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
 from cli.commands.dashboard import sign_in_url
-from cli.embedded.private_files import write_private
+from cli.private_files import write_private
 from cli.up.children import WatchedChild, stop_leftovers
 from cli.up.log_files import LogFiles, rotate
 from cli.up.preparation import load_preparation, prepare_database, prepare_object_store, secret_keys

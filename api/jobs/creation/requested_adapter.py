@@ -1,14 +1,12 @@
 """The adapter of a request: the options of any method. Of a LoRA, rank and alpha may be `"auto"`."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from core.methods import low_rank
 from core.methods.method import Alpha, Rank
 from core.methods.registry import OtherThanLora, with_type
-
-AUTO: Final = "auto"
 
 
 class LoraAdapter(low_rank.LoraAdapter):

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from core.errors import OutsideFault
-from core.storage.artifacts import DamagedArtifact, fetch_folder, publish_folder
+from core.storage.folders import DamagedFile, fetch_folder, publish_folder
 from core.storage.object_store import Moved
 
 
@@ -95,5 +95,5 @@ def test_a_file_that_was_damaged_once_as_it_was_read_is_read_again(folder: Path,
     assert (tmp_path / "fetched" / "weights").read_bytes() == b"weights"
     assert (tmp_path / "fetched" / "config").read_bytes() == b"config"
     store.slips = 2
-    with pytest.raises(DamagedArtifact, match="config"):
+    with pytest.raises(DamagedFile, match="config"):
         fetch_folder(cast(Any, store), "a/", files, tmp_path / "fetched")

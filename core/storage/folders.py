@@ -1,6 +1,6 @@
 """Folders in the object store (adapters and checkpoints), whose files have a name, a size and a SHA-256.
 
-A folder is only valid once the database has the list of its files. An object that is in no list is an orphan.
+A folder is only valid once the database has the list of its files.
 A file lies at the folder's prefix, unless its entry in the list has a `key` of its own: such a file has taken
 the place of the one that was published.
 """
@@ -21,12 +21,12 @@ STATE_NAME = "training_state.safetensors"
 POSITION_NAME = "position.json"
 
 
-class DamagedArtifact(TuneryError):
+class DamagedFile(TuneryError):
     """A stored file is missing, or differs from the file that was published."""
 
 
 @dataclass(frozen=True)
-class Artifact:
+class FolderFile:
     """One file of a folder. `bytes` is its size; `sha256` is its hash in hexadecimal digits."""
 
     name: str
@@ -34,7 +34,7 @@ class Artifact:
     sha256: str
 
     @classmethod
-    def of(cls, path: Path) -> "Artifact":
+    def of(cls, path: Path) -> "FolderFile":
         """Return the description of a local file."""
         with path.open("rb") as file:
             return cls(path.name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
@@ -59,13 +59,13 @@ def publish_folder(
     file that reads back differently is uploaded again. `moved` hears of each piece that is sent or read back.
     Raises OutsideFault if a file differs again.
     """
-    artifacts = [Artifact.of(path) for path in sorted(folder.iterdir())]
-    for artifact in artifacts:
+    files = [FolderFile.of(path) for path in sorted(folder.iterdir())]
+    for file in files:
         try:
-            _upload(store, folder, prefix, artifact, moved, (stored or {}).get(artifact.sha256))
-        except DamagedArtifact:
-            _upload_again(store, folder, prefix, artifact, moved)
-    return [asdict(artifact) for artifact in artifacts]
+            _upload(store, folder, prefix, file, moved, (stored or {}).get(file.sha256))
+        except DamagedFile:
+            _upload_again(store, folder, prefix, file, moved)
+    return [asdict(file) for file in files]
 
 
 def fetch_folder(
@@ -77,59 +77,59 @@ def fetch_folder(
 ) -> None:
     """Download `files` into `folder`. A file that is missing or different is downloaded a second time.
 
-    Raises DamagedArtifact if the second download fails too.
+    Raises DamagedFile if the second download fails too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for entry in files:
         key = object_key(prefix, entry)
-        artifact = Artifact(entry["name"], entry["bytes"], entry["sha256"])
+        file = FolderFile(entry["name"], entry["bytes"], entry["sha256"])
         try:
-            _verify(store, key, artifact, moved, folder)
-        except DamagedArtifact:
-            _verify(store, key, artifact, moved, folder)
+            _verify(store, key, file, moved, folder)
+        except DamagedFile:
+            _verify(store, key, file, moved, folder)
 
 
 def _upload(
     store: ObjectStore,
     folder: Path,
     prefix: str,
-    artifact: Artifact,
+    file: FolderFile,
     moved: Moved | None,
     source: str | None = None,
 ) -> None:
-    """Upload the file, or have the store copy it from the key `source`. Raises DamagedArtifact."""
+    """Upload the file, or have the store copy it from the key `source`. Raises DamagedFile."""
     if source is None:
-        store.put_file(prefix + artifact.name, folder / artifact.name, moved)
+        store.put_file(prefix + file.name, folder / file.name, moved)
     else:
         try:
-            store.copy(source, prefix + artifact.name)
+            store.copy(source, prefix + file.name)
         except FileNotFoundError as error:
-            raise DamagedArtifact(f"{source} is missing") from error
-    _verify(store, prefix + artifact.name, artifact, moved)
+            raise DamagedFile(f"{source} is missing") from error
+    _verify(store, prefix + file.name, file, moved)
 
 
 def _upload_again(
-    store: ObjectStore, folder: Path, prefix: str, artifact: Artifact, moved: Moved | None
+    store: ObjectStore, folder: Path, prefix: str, file: FolderFile, moved: Moved | None
 ) -> None:
     try:
-        _upload(store, folder, prefix, artifact, moved)
-    except DamagedArtifact as error:
+        _upload(store, folder, prefix, file, moved)
+    except DamagedFile as error:
         raise OutsideFault(f"The object store did not keep what was sent: {error}") from error
 
 
 def _verify(
-    store: ObjectStore, key: str, artifact: Artifact, moved: Moved | None, into: Path | None = None
+    store: ObjectStore, key: str, file: FolderFile, moved: Moved | None, into: Path | None = None
 ) -> None:
     """Read the object and compare its hash; write the object to the folder `into`, if one is given.
 
-    Raises DamagedArtifact if the object is missing or its hash differs.
+    Raises DamagedFile if the object is missing or its hash differs.
     """
     digest = hashlib.sha256()
     try:
         chunks = store.read(key)
     except FileNotFoundError as error:
-        raise DamagedArtifact(f"{artifact.name} is missing") from error
-    sink = (into / artifact.name).open("wb") if into else None
+        raise DamagedFile(f"{file.name} is missing") from error
+    sink = (into / file.name).open("wb") if into else None
     try:
         for chunk in chunks:
             digest.update(chunk)
@@ -140,5 +140,5 @@ def _verify(
     finally:
         if sink:
             sink.close()
-    if digest.hexdigest() != artifact.sha256:
-        raise DamagedArtifact(f"{artifact.name} is not the file that was published (SHA-256 differs)")
+    if digest.hexdigest() != file.sha256:
+        raise DamagedFile(f"{file.name} is not the file that was published (SHA-256 differs)")
