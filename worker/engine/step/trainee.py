@@ -107,6 +107,11 @@ class Trainee:
         """The next step, if rounds have begun to compute it share by share"""
 
     @property
+    def name(self) -> str:
+        """The name of the adapter."""
+        return self.adapter.name
+
+    @property
     def batch_size(self) -> int:
         """The examples of a step; the last step of an epoch may have fewer."""
         return self._batch_size

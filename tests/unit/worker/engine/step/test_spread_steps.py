@@ -27,6 +27,8 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round, validate
 from worker.engine.step.trainee import StepResult, Trainee
 
+pytestmark = pytest.mark.family(4)
+
 MAX_TOKENS = 64
 DETERMINISTIC = TrainingOptions(learning_rate=1e-2, deterministic=True)
 

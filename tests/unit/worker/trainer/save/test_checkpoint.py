@@ -17,6 +17,8 @@ from worker.engine.step.trainee import Trainee
 from worker.trainer.report.training_record import TrainingRecord
 from worker.trainer.save.checkpoint import ForeignCheckpoint, _load, write_checkpoint
 
+pytestmark = pytest.mark.family(2)
+
 FINGERPRINT = "a fingerprint"
 METHODS: dict[str, Any] = {
     "lora": LoraAdapter(r=4),
