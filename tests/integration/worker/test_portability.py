@@ -270,27 +270,6 @@ def test_a_project_with_which_the_model_is_shared_measures_it_and_changes_no_car
     assert changed(before, files_of(friend, adapter)) == {"README.md", "manifest.json"}
 
 
-def test_a_measurement_whose_processes_are_killed_is_made_by_the_next_one_once(
-    api: Api, tenant: Tenant, adapter: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    """The first process dies while it fetches the adapter, the second after all was measured."""
-    crashes_left = tmp_path / "crashes"
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in crashes.plan(crashes_left, "store 2", "place task.uploaded 1").items():
-            patch.setenv(name, value)
-        at = f"/v1/adapters/{adapter}/portability"
-        task_id = tenant.http.post(at).json()["measurement"]["id"]
-        request.getfixturevalue("tasks")
-        wait_for(lambda: tenant.http.get(at).json()["measurement"]["finished_at"], SECONDS)
-    assert crashes.left(crashes_left) == []
-    with api.sessions() as session:
-        task = session.get_one(Task, task_id)
-    assert (task.status, task.fence, task.losses, task.error) == ("succeeded", 3, 2, None)
-    shown = tenant.http.get(at).json()
-    assert shown["prompts"]["count"] == 20
-    assert {each["runtime"] for each in shown["runtimes"] if each["measured"]} >= {"peft", "llama_cpp"}
-
-
 @pytest.mark.parametrize(
     ("wanted", "installed", "measured"),
     [("auto", [], False), ("auto", ["llama_cpp"], True), (False, ["llama_cpp"], False)],
