@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from api.jobs.creation.schemas import CreateJob
-from core.datasets.kinds import Kind
 from core.datasets.preparation.requests import SPLIT, Preparation
 from core.errors import InvalidRequest
 from core.evals.check import check_criteria
@@ -39,8 +38,8 @@ def evaluation_of(
     if held_out:
         rows = Preparation(validation_split=request.validation_split).held_out(rows)
     _refuse_too_many_rows(min(asked.rows or rows, rows), most_rows)
-    kind: Kind = file.kind or "chat"  # type: ignore[assignment]
-    criteria = asked.criteria or list(default_criteria(kind))
+    assert file.kind is not None
+    criteria = asked.criteria or list(default_criteria(file.kind))
     check_criteria(criteria, CRITERIA)
     return Evaluation(criteria=criteria, file=file_id, rows=asked.rows, forgetting=asked.forgetting)
 

@@ -63,7 +63,8 @@ def requested_hyperparameters(request: CreateJob) -> RequestedHyperparameters:
 def refuse_other_kind(method: Method | None, file: File, param: str) -> None:
     """Raise InvalidRequest if the objective does not learn from rows of the file's kind."""
     objective = objective_of(method)
-    kind = file.kind or "chat"
+    kind = file.kind
+    assert kind is not None
     if kind == objective.dataset:
         return
     fitting = [each.name for each in OBJECTIVES.values() if each.dataset == kind]
