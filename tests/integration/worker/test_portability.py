@@ -31,6 +31,7 @@ from tests.fixtures.service.shell import Shell
 from tests.fixtures.service.stack import job_api_on
 from tests.fixtures.service.trainer import running
 from tests.fixtures.work import exporting
+from tests.fixtures.work.exporting import weights_of
 from tests.fixtures.work.imports import imported_at_once
 from tests.fixtures.work.portability import measurement, take_measurement
 from worker.adapter_files.folder import write_manifest
@@ -87,7 +88,8 @@ def adapter(api: Api, tenant: Tenant, catalog: Path, tmp_path: Path) -> str:
     AutoTokenizer.from_pretrained(entry.path).save_pretrained(tmp_path / "adapter")
     by_rule = reports_by_rule({"type": "lora", "r": 4}, entry.repository, entry.revision)
     (tmp_path / "adapter" / "README.md").write_text("# mine\n" + section_by_rule(by_rule))
-    write_manifest(tmp_path / "adapter", {"made_for": "a test"}, quantised=False)
+    facts = {"made_for": "a test", "base_sha256": weights_of(entry)}
+    write_manifest(tmp_path / "adapter", facts, quantised=False)
     job = tenant.create_job(model=TINY, validation_file=tenant.upload(dataset(3)))
     return api.finish(api.claim(job["id"]), tmp_path / "adapter")
 
@@ -232,6 +234,7 @@ def test_a_process_that_has_lost_its_measurement_puts_no_card_in_place(
 def test_a_card_that_an_adapter_names_outlives_its_measurement(
     api: Api, tenant: Tenant, adapter: str
 ) -> None:
+    """A measurement that is hidden may have the newest card."""
     task_id = tenant.http.post(f"/v1/adapters/{adapter}/portability").json()["measurement"]["id"]
     lease = take_measurement(api, task_id)
     with api.sessions() as session:

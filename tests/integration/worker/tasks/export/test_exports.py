@@ -86,9 +86,7 @@ def test_the_command_line_exports_and_says_why_it_cannot(
 def test_an_adapter_of_other_base_weights_is_not_exported(
     api: Api, tenant: Tenant, tasks: Tasks, catalog: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "manifest.json").write_text(json.dumps({"base_sha256": "0" * 64}))
-    adapter = published(api, tenant, catalog, tmp_path / "old")
+    adapter = published(api, tenant, catalog, tmp_path / "old", base_sha256="0" * 64)
     failed = ended(tenant, adapter, started(tenant, adapter))
     assert (failed["status"], failed["error"]["code"]) == ("failed", "base_model_changed")
 
