@@ -17,11 +17,10 @@ from api.dependencies import (
     ModelCatalog,
     ReadingSessions,
     Sessions,
-    Store,
     UploadThreads,
     part,
 )
-from api.files.registration import ended_in_thread, kept_if_registered
+from api.files.registration import kept_if_registered
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, found_by
 from api.http.strict_json import StrictJsonRoute
@@ -43,7 +42,6 @@ from core.errors import (
 )
 from core.serving.errors import SamplingFailed
 from core.serving.imports import IMPORT, Imported
-from core.tables import Adapter
 
 Parts = Annotated[ChatParts, Depends(part("chat"))]
 
@@ -69,7 +67,6 @@ async def import_adapter(
     catalog: ModelCatalog,
     reading: ReadingSessions,
     sessions: Sessions,
-    store: Store,
     threads: UploadThreads,
     parts: Parts,
     turn: EndTurn,
@@ -95,10 +92,13 @@ async def import_adapter(
     if isinstance(new, dict):
         return AdapterObject.model_validate(new)
     turn()
-    kept = kept_if_registered(
-        sessions, Adapter, new.adapter_id, lambda: store.delete_prefix(new.order.prefix)
-    )
-    async with ended_in_thread(kept, threads) as registered:
+
+    def open_content() -> None:
+        with sessions.begin() as session:
+            service.open_content(session, caller.project_id, new)
+
+    await to_thread.run_sync(open_content, limiter=threads)
+    async with kept_if_registered(sessions, new.order.prefix, new.adapter_id, threads) as registered:
         read = await parts.carried_out(caller, IMPORT, new.order.base, new.order.sha256, new.order)
         stored = Imported.model_validate_json(read)
         answer = await to_thread.run_sync(

@@ -10,7 +10,7 @@ from api.adapters.schemas import AncestorObject
 from api.jobs.method_view import Hyperparameters, MethodView, Stored, method_view
 from api.jobs.queries import JobRow
 from api.schemas import Identified, unix_seconds
-from core.datasets.checks.reporting.report import DataFinding
+from core.datasets.checks.report import DataFinding
 from core.datasets.preparation.requests import Augmentation
 from core.estimates.job.report import Estimate
 from core.evals.evaluation import Evaluation

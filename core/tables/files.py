@@ -30,9 +30,6 @@ class File(Base):
             "expires_at",
             postgresql_where=text("expires_at IS NOT NULL AND deleted_at IS NULL"),
         ),
-        Index(
-            "ix_files_to_clean", "id", postgresql_where=text("deleted_at IS NOT NULL AND cleaned_at IS NULL")
-        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -58,7 +55,6 @@ class File(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None] = mapped_column(doc="Time from which it counts as deleted")
     deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for the jobs that name it")
-    cleaned_at: Mapped[datetime | None] = mapped_column(doc="When the janitor had removed its bytes")
 
 
 class TokenCount(Base):

@@ -2,8 +2,8 @@
 
 from playwright.sync_api import Page, expect
 
+from cli.commands.files.sample import TRAINING_NAME, sample_files
 from cli.demo.command import SAMPLE_OPTIONS
-from core.datasets.sample import TRAINING_NAME, sample_files
 from core.roles import Role
 from tests.fixtures.service.api import wait_for
 from tests.fixtures.service.site import END_SECONDS, Site, Visit

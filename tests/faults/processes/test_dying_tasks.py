@@ -7,7 +7,8 @@ from typing import Any
 import psutil
 from sqlalchemy import func, select
 
-from core.tables import TASK_KINDS, Adapter, File, Task
+from core.tables import Adapter, File, Task
+from core.work.kinds import KINDS
 from tests.fixtures.faults import crashes
 from tests.fixtures.service.api import Tenant, dataset, wait_for
 from tests.fixtures.service.stack import Stack
@@ -30,7 +31,7 @@ def test_a_killed_worker_s_tasks_are_each_ended_once_by_another(stack: Stack, tm
     def all_wait() -> bool:
         ended = {kind: task.error for kind, task in tasks(stack, begun).items() if task.finished_at}
         assert not ended, ended
-        return len(crashes.waiting(places)) == len(TASK_KINDS)
+        return len(crashes.waiting(places)) == len(KINDS)
 
     wait_for(all_wait, SECONDS)
     assert {task.status for task in tasks(stack, begun).values()} == {"running"}
@@ -44,7 +45,7 @@ def test_a_killed_worker_s_tasks_are_each_ended_once_by_another(stack: Stack, tm
     wait_for(lambda: all(task.finished_at for task in tasks(stack, begun).values()), SECONDS)
     done = tasks(stack, begun)
     ends = {kind: (task.status, task.fence, task.losses, task.error) for kind, task in done.items()}
-    assert ends == dict.fromkeys(TASK_KINDS, ("succeeded", 2, 0, None))
+    assert ends == dict.fromkeys(KINDS, ("succeeded", 2, 0, None))
     with stack.sessions() as session:
         composed = select(Adapter.id).where(Adapter.origin["composition_id"].astext == begun["composition"])
         assert session.scalars(composed).all() == [done["composition"].adapter_id]

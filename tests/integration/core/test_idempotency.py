@@ -139,7 +139,7 @@ def test_records_are_kept_for_a_day(api: Api, tenant: Tenant) -> None:
         for key, hours in (("old", 25), ("young", 23)):
             mine = record.where(IdempotencyRecord.idempotency_key == key)
             session.execute(mine.values(created_at=func.now() - timedelta(hours=hours)))
-    remove_old_idempotency_records(api.sessions, api.store)
+    remove_old_idempotency_records(api.sessions)
     assert create(tenant, key="young", training_file=file_id).json()["id"] == young
     assert create(tenant, key="old", training_file=file_id).json()["id"] != old
 

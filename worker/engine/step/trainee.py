@@ -12,7 +12,7 @@ from torch import Tensor
 from core.errors import JobError
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
-from core.storage.artifacts import DamagedArtifact
+from core.storage.folders import DamagedFile
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.adapters.published import Published
 from worker.engine.batch.dropout import step_seed
@@ -105,6 +105,11 @@ class Trainee:
         """The parameters of the adapter that is the reference, in one flat tensor; None for the base model"""
         self.spread: SpreadStep | None = None
         """The next step, if rounds have begun to compute it share by share"""
+
+    @property
+    def name(self) -> str:
+        """The name of the adapter."""
+        return self.adapter.name
 
     @property
     def batch_size(self) -> int:
@@ -221,7 +226,7 @@ class Trainee:
     def restore(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Continue after `step`. A state without moments means that it was the last step.
 
-        Raises DamagedArtifact if the state's tensors are not those of this job.
+        Raises DamagedFile if the state's tensors are not those of this job.
         """
         self.take_state(state)
         self._optimizer.resume_after(step)
@@ -232,13 +237,13 @@ class Trainee:
     def take_state(self, state: Mapping[str, Tensor]) -> None:
         """Copy the state's tensors, including moments if it has some, into the trainee, but keep the step.
 
-        Raises DamagedArtifact as `restore` does.
+        Raises DamagedFile as `restore` does.
         """
         parts = self._state(self._optimizer.state() if _has_moments(state) else {})
         others = parts.keys() ^ state.keys()
         others |= {name for name in parts.keys() & state.keys() if parts[name].shape != state[name].shape}
         if others:
-            raise DamagedArtifact(f"its tensors are not this job's: {', '.join(sorted(others)[:3])}")
+            raise DamagedFile(f"its tensors are not this job's: {', '.join(sorted(others)[:3])}")
         with torch.no_grad():
             for name, part in parts.items():
                 part.copy_(state[name])

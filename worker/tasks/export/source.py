@@ -14,7 +14,7 @@ from core.catalog import BaseModelEntry, offered_models
 from core.errors import JobError
 from core.jobs.adapter_row import AdapterRow
 from core.methods.registry import METHODS
-from core.storage.artifacts import DamagedArtifact, fetch_folder
+from core.storage.folders import DamagedFile, fetch_folder
 from core.tables import Adapter, Job
 from worker.adapter_files.folder import MANIFEST
 from worker.base_models.model_store import ensure_model, load_errors_explained
@@ -84,7 +84,7 @@ def open_source(work: Work) -> Iterator[Source]:
     with scratch_folder("adapter") as folder:
         try:
             fetch_folder(work.store, adapter.object_prefix, adapter.files, folder, work.advance)
-        except DamagedArtifact as error:
+        except DamagedFile as error:
             raise JobError("adapter_damaged", f"The adapter's files are damaged: {error}.") from error
         require_same_base(folder, base)
         entry = base.entry.in_precision(row.precision)

@@ -19,12 +19,12 @@ from transformers import AutoModelForCausalLM
 from core.catalog import load_catalog
 from core.database import from_now
 from core.tables import Adapter, Task
-from core.work.lease import MAX_LOSSES
+from core.work.kinds import EXPORT
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import Api, Tenant, refusal, wait_for
+from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.shell import Shell
 from tests.fixtures.work.exporting import SECONDS, ended, export, process_of, published, started
-from worker.supervisor import cleanup
 from worker.tasks.frame.service import Tasks
 
 PREFIX = PrefixTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
@@ -195,7 +195,7 @@ def test_an_export_that_ends_every_process_fails(
     api: Api, tenant: Tenant, tasks: Tasks, adapter: str
 ) -> None:
     export_id = started(tenant, adapter)
-    for fence in range(1, MAX_LOSSES + 1):
+    for fence in range(1, EXPORT.max_losses + 1):
         wait_for(lambda fence=fence: fence_of(api, export_id) == fence, SECONDS)
         process_of(tasks).send_signal(signal.SIGKILL)
     failed = ended(tenant, adapter, export_id)
@@ -207,27 +207,25 @@ def test_an_export_that_ends_every_process_fails(
 def test_nothing_is_left_of_a_deleted_export_or_of_a_deleted_adapters_exports(
     api: Api, tenant: Tenant, tasks: Tasks, adapter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cleanup, "GRACE", cleanup.GRACE * 0)
     deleted, kept = started(tenant, adapter), started(tenant, adapter)
     for export_id in (deleted, kept):
         assert ended(tenant, adapter, export_id)["status"] == "succeeded"
     tenant.http.delete(f"/v1/adapters/{adapter}/exports/{deleted}")
-    cleanup.remove_tasks(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     assert objects(api, deleted) == []
     assert objects(api, kept) != []
 
     assert tenant.http.delete(f"/v1/adapters/{adapter}").status_code == 200
-    cleanup.remove_tasks(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     assert objects(api, kept) == []
 
 
 def test_an_expired_export_is_removed(
     api: Api, tenant: Tenant, tasks: Tasks, adapter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cleanup, "GRACE", cleanup.GRACE * 0)
     export_id = ended(tenant, adapter, started(tenant, adapter))["id"]
     with api.sessions.begin() as session:
         session.execute(update(Task).where(Task.id == export_id).values(expires_at=from_now(-1)))
-    cleanup.remove_tasks(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     assert objects(api, export_id) == []
     refusal(tenant.http.get(f"/v1/adapters/{adapter}/exports/{export_id}"), 404, "export_id")

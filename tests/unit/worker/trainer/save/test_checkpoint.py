@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
-from core.storage.artifacts import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
+from core.storage.folders import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec, make_trainee, train
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.trainee import Trainee
 from worker.trainer.report.training_record import TrainingRecord
 from worker.trainer.save.checkpoint import ForeignCheckpoint, _load, write_checkpoint
+
+pytestmark = pytest.mark.family(2)
 
 FINGERPRINT = "a fingerprint"
 METHODS: dict[str, Any] = {
