@@ -19,8 +19,7 @@ from core.ids import new_id
 from core.jobs.integrations import WANDB_SECRET, WandbIntegration, wandb_is_offline
 from core.jobs.lineage import Ancestor
 from core.jobs.token_counts import tokenizer_of
-from core.methods.offered import OPTIONS
-from core.methods.registry import AdapterOptions
+from core.methods.registry import METHODS, AdapterOptions
 from core.tables import ChatTemplate, File, Secret
 
 CRITERIA = "evaluate.criteria"
@@ -91,13 +90,13 @@ def _continued(name: str, options: Mapping[str, Any]) -> AdapterOptions:
 
     Raises InvalidRequest if this release does not train such adapters, or if a part of it was not published.
     """
-    offered = OPTIONS.get(options["type"])
-    if offered is None:
+    method = METHODS.get(options["type"])
+    if method is None:
         raise _not_continuable(
             f"This server does not train the method of '{name}', which is {options['type']!r}.",
         )
     try:
-        parent = cast(AdapterOptions, offered.model_validate(options))
+        parent = cast(AdapterOptions, method.options.model_validate(options))
     except ValidationError as error:
         first = error.errors()[0]
         raise _not_continuable(

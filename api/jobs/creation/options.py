@@ -6,12 +6,13 @@ from math import prod
 from typing import Any
 
 from api.jobs.creation.found import Found
+from api.jobs.creation.requested_adapter import LoraAdapter
 from api.jobs.creation.schemas import CreateJob
 from api.models.base_models import row_limit
 from core.catalog import BaseModelEntry
 from core.errors import InvalidRequest
 from core.jobs.search import ADAPTER, AUTO, LEARNING_RATE, MAX_CANDIDATES, RANK
-from core.jobs.spec import LoraAdapter, TrainingOptions
+from core.jobs.spec import TrainingOptions
 from core.methods.method import MethodOptions
 from core.methods.registry import METHODS, AdapterOptions
 from core.objectives.objective import Objective

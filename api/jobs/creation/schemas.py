@@ -6,11 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.jobs.creation.method_schemas import Method
 from api.jobs.creation.other_names import IN_THE_SCHEMA
+from api.jobs.creation.requested_adapter import RequestedAdapter
 from core.datasets.preparation.requests import Augmentation, Fraction, Preparation, RowCount
 from core.evals.evaluation import RequestedEvaluation
 from core.jobs.integrations import Integration
 from core.jobs.spec import TrainingOptions
-from core.methods.offered import OfferedAdapter
 from core.objectives.hyperparameters import RequestedHyperparameters
 from core.objectives.objective import Objective
 from core.objectives.registry import OBJECTIVES
@@ -68,7 +68,7 @@ class CreateJob(BaseModel):
         Field(description="Experiment trackers that the job reports to, each at most once", max_length=8),
     ] = None
     adapter: Annotated[
-        OfferedAdapter | None,
+        RequestedAdapter | None,
         Field(
             description="A method from `GET /v1/methods` with its options, under PEFT's names. Without a "
             "`type`, it is LoRA"

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from api.jobs.creation.contradictions import refuse_contradictions
 from api.jobs.creation.found import Found
+from api.jobs.creation.requested_adapter import LoraAdapter
 from api.jobs.creation.schemas import CreateJob
 from core.jobs.search import (
     ADAPTER,
@@ -17,9 +18,8 @@ from core.jobs.search import (
     CandidateSearch,
     CandidateSpec,
 )
-from core.jobs.spec import JobSpec, LoraAdapter, usual_learning_rate
+from core.jobs.spec import JobSpec, usual_learning_rate
 from core.methods.method import MethodOptions
-from core.methods.offered import OPTIONS
 from core.methods.registry import AdapterOptions
 from core.objectives.hyperparameters import RequestedHyperparameters
 
@@ -117,7 +117,7 @@ def _candidate(adapter: MethodOptions, learning_rate: float, values: Mapping[str
     }
     if RANK in values and ALPHA not in values and "lora_alpha" not in adapter.model_fields_set:
         options["lora_alpha"] = AUTO
-    taken = _with_alpha(OPTIONS[adapter.type].model_validate({**adapter.model_dump(), **options}))
+    taken = _with_alpha(type(adapter).model_validate({**adapter.model_dump(), **options}))
     return CandidateSpec.model_validate(
         {"adapter": taken.model_dump(), "learning_rate": values.get(LEARNING_RATE, learning_rate)}
     )

@@ -7,13 +7,15 @@ from sqlalchemy.orm import Session
 
 from core.evals.criteria import Criterion, ExactMatch, Loss
 from core.evals.data_sources import CompletionsDataSource, FileSource, GeneralSource
-from core.evals.evals import create_eval, create_run
+from core.evals.evals import create_eval
 from core.evals.run_request import RunRequest
 from core.jobs.adapter_row import precision_of
 from core.jobs.events import record_event
 from core.jobs.spec import JobSpec
 from core.serving.served_model import ServedModel, StoredAdapter
 from core.tables import Adapter, Job
+from core.work.client import create
+from core.work.kinds import EVAL_RUN
 
 GENERAL_CRITERIA = (Loss(type="loss"), ExactMatch(type="exact_match"))
 
@@ -66,5 +68,5 @@ def _evaluate(
             served=served.as_sent(),
             grader_models=grader_models,
         )
-        create_run(session, eval_id, request, most_open=None)
+        create(session, job.project_id, EVAL_RUN, request, most_open=None, eval_id=eval_id)
     return eval_id
