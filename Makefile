@@ -9,6 +9,7 @@ NPM = $(BIN)/python dashboard/npm.py --prefix dashboard
 NODE_MODULES := dashboard/node_modules/.package-lock.json
 NODE_CLIENT := tests/node/node_modules/.package-lock.json
 SCHEMA := dashboard/src/api/schema.gen.ts
+ROUTES := docs/reference/routes.md
 SAMPLE := dashboard/src/sample/train.jsonl
 DASHBOARD := dashboard/dist/index.html
 
@@ -68,8 +69,11 @@ $(SAMPLE): cli/commands/files/sample.py | $(INSTALLED)
 	@rm -f $(@D)/*.jsonl
 	@$(BIN)/tunery files sample $(@D)
 
-# It holds the docs, too.
-$(DASHBOARD): $(SCHEMA) $(SAMPLE) $(shell find dashboard/src dashboard/public -type f -not -name '*.gen.ts') \
+# It holds the docs, too, with a page of all routes.
+$(ROUTES): docs/api_page.py $(shell find api core -name '*.py') | $(INSTALLED)
+	@$(BIN)/python docs/api_page.py $@
+
+$(DASHBOARD): $(SCHEMA) $(SAMPLE) $(ROUTES) $(shell find dashboard/src dashboard/public -type f -not -name '*.gen.ts') \
   $(shell find docs -name '*.md') $(wildcard dashboard/*.html dashboard/*.ts dashboard/*.json)
 	@$(NPM) run --silent build
 

@@ -12,7 +12,7 @@ from api.file_tasks.parent import ERRORS_OF_CREATION, FILE, file_router
 from api.files import queries as file_queries
 from api.files import service as files
 from api.files.service import names_no_file
-from api.models.service import require_base, row_limit
+from api.models.base_models import require_base, row_limit
 from api.schemas import UnixSeconds
 from api.work.creation import Context, NewTask, RequestContext, create_task
 from api.work.endpoints import add_task_routes

@@ -8,7 +8,7 @@ from api.adapters.aliases import refuse_if_aliased
 from api.http.conditional import weak_tag
 from api.http.paging import check_cursor
 from api.jobs import queries
-from api.jobs.creation.service import refuse_devices_without_workers
+from api.jobs.creation.refusals import refuse_devices_without_workers
 from api.jobs.queries import Filter, JobRow, JobVersion
 from core.errors import NotFound
 from core.ids import id_pattern

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bench.scale import rows_of_some
-from bench.scale.numbered import FILES_OF_A_PROJECT, FULL_DATA, LONG_JOBS, LONG_STEPS, Size
-from bench.web.long_job import VALUES
+from bench.scale.numbered import FILES_OF_A_PROJECT, FULL_DATA, LONG_JOBS, LONG_STEPS, VALUES, Size
 from core.catalog import SMOLLM2
 
 NUMBERED_JOBS = "(SELECT n, pg_temp.job_status(n) AS status FROM generate_series(1, {jobs}) AS n) AS numbers"
@@ -138,7 +137,7 @@ def statements(size: Size) -> dict[str, str]:
         "events_of_a_job": size.events_of_a_job,
         "model": SMOLLM2.id,
         "numbered_jobs": NUMBERED_JOBS.format(jobs=size.jobs),
-        "values": VALUES.replace(":total", str(LONG_STEPS)),
+        "values": VALUES.format(total=LONG_STEPS),
         "owner": OWNER,
         "sha256": SHA256,
         "endpoint": ENDPOINT,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.embedded.private_files import write_private
+from cli.private_files import write_private
 from core.errors import ConfigurationError
 
 if TYPE_CHECKING:

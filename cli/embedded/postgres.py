@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.embedded.private_files import write_private
 from cli.embedded.process import HOST, Server, package_folder
+from cli.private_files import write_private
 from core.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cli.embedded.private_files import write_private
 from cli.embedded.process import HOST, Server, not_installed
+from cli.private_files import write_private
 
 REGION = "us-east-1"
 BUCKET = "tunery"

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from cli.embedded.private_files import write_private
 from cli.embedded.process import HOST, Server, package_folder
+from cli.private_files import write_private
 
 
 class Valkey(Server):

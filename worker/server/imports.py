@@ -18,12 +18,13 @@ from core.catalog import BaseModelEntry, Catalog, offered_models
 from core.errors import InvalidRequest
 from core.ids import new_id
 from core.serving.imports import Imported, ImportOrder
+from core.serving.schemas.coherence import parse
 from core.settings import Settings
 from core.storage.folders import publish_folder
 from core.storage.object_store import ObjectStore
 from worker.process.scratch import scratch_folder
 from worker.server.exchange import Exchange
-from worker.server.reading import entry_of, parse
+from worker.server.reading import entry_of
 from worker.server.stored import FOR_FILES, in_base_thread, in_store_thread, open_store
 from worker.tasks.importing.apart import import_apart
 

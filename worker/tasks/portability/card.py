@@ -25,18 +25,14 @@ from worker.tasks.frame.process import Work
 def write_measured_card(adapter: Path, found: Measurement, at: datetime, folder: Path) -> None:
     """Write the card of the files in `adapter` with the measurement that ended `at`, and its manifest.
 
-    They go into `folder`. An adapter that was published without a card gets none.
+    They go into `folder`.
     """
-    card = adapter / CARD
-    if not card.exists():
-        return
-    (folder / CARD).write_text(with_measurement(card.read_text("utf-8"), found, at), "utf-8")
-    manifest = adapter / MANIFEST
-    if manifest.exists():
-        facts = json.loads(manifest.read_text("utf-8"))
-        new = asdict(FolderFile.of(folder / CARD))
-        facts["files"] = [new if each["name"] == CARD else each for each in facts.get("files", [])]
-        (folder / MANIFEST).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    card = (adapter / CARD).read_text("utf-8")
+    (folder / CARD).write_text(with_measurement(card, found, at), "utf-8")
+    facts = json.loads((adapter / MANIFEST).read_text("utf-8"))
+    new = asdict(FolderFile.of(folder / CARD))
+    facts["files"] = [new if each["name"] == CARD else each for each in facts["files"]]
+    (folder / MANIFEST).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
 
 
 def put_card_in_place(session: Session, work: Work) -> None:

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
 from core.jobs.spec import Hyperparameters, TrainingOptions, usual_learning_rate
-from core.methods.offered import OFFERED, OfferedAdapter
+from core.methods import registry
+from core.methods.registry import AdapterOptions
 from core.objectives.dpo import Dpo
 from core.objectives.kto import Kto
 from core.storage.folders import WEIGHTS_NAME
@@ -106,7 +107,7 @@ def test_preferences_train_by_the_paper_s_loss_and_gradient(
 
 
 def test_every_method_on_offer_is_tried_here() -> None:
-    assert METHODS.keys() == OFFERED.keys() - {"lora", "adalora", "full"}
+    assert METHODS.keys() == registry.METHODS.keys() - {"lora", "adalora", "full"}
 
 
 @of_each_method
@@ -257,7 +258,7 @@ def test_what_is_drawn_at_random_follows_from_the_seed(base: ResidentBase) -> No
 def test_what_the_model_cannot_take_is_refused_in_the_client_s_words(
     base: ResidentBase, adapter: dict[str, Any], param: str, expected: str
 ) -> None:
-    spec = make_spec(adapter=TypeAdapter(OfferedAdapter).validate_python(adapter))
+    spec = make_spec(adapter=TypeAdapter(AdapterOptions).validate_python(adapter))
     with pytest.raises(JobError) as raised:
         attach(base, "job", spec)
     assert (raised.value.code, raised.value.param) == ("invalid_adapter", param)
