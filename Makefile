@@ -8,7 +8,7 @@ INSTALLED := .venv/.tunery-installed
 NPM = $(BIN)/python dashboard/npm.py --prefix dashboard
 NODE_MODULES := dashboard/node_modules/.package-lock.json
 NODE_CLIENT := tests/node/node_modules/.package-lock.json
-SCHEMA := dashboard/src/api/schema.gen.ts
+SCHEMA := dashboard/src/types/schema.gen.ts
 SAMPLE := dashboard/src/sample/train.jsonl
 DASHBOARD := dashboard/dist/index.html
 
