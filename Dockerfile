@@ -8,18 +8,21 @@ COPY cli ./cli
 COPY core ./core
 COPY migrations ./migrations
 COPY worker ./worker
+COPY docs/api_page.py ./
 RUN pip install --no-cache-dir . \
     && python -m api.document openapi.json \
+    && python api_page.py routes.md \
     && tunery files sample sample
 
 # The dashboard's types are generated from the API's document. The dashboard contains the sample on which a user's
-# first job can train, and the docs.
+# first job can train, and the docs with a page of all routes.
 FROM node:24-slim AS dashboard
 
 WORKDIR /src/dashboard
 COPY dashboard ./
 COPY docs /src/docs
 COPY --from=tunery /src/openapi.json ./
+COPY --from=tunery /src/routes.md /src/docs/reference/
 COPY --from=tunery /src/sample ./src/sample
 RUN npm ci --no-progress && npm run types && npm run build
 

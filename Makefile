@@ -9,6 +9,7 @@ NPM = $(BIN)/python dashboard/npm.py --prefix dashboard
 NODE_MODULES := dashboard/node_modules/.package-lock.json
 NODE_CLIENT := tests/node/node_modules/.package-lock.json
 SCHEMA := dashboard/src/types/schema.gen.ts
+ROUTES := docs/reference/routes.md
 SAMPLE := dashboard/src/sample/train.jsonl
 DASHBOARD := dashboard/dist/index.html
 
@@ -25,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dashboard up demo test test-quick lint bench soak
+.PHONY: help setup dashboard up demo test test-quick test-exhaustive lint bench soak
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 19
@@ -64,12 +65,15 @@ $(SCHEMA): $(NODE_MODULES) $(shell find api core -name '*.py')
 	@$(NPM) run --silent types
 
 # The dashboard's sample job trains on the same file as `tunery demo`.
-$(SAMPLE): core/datasets/sample.py | $(INSTALLED)
+$(SAMPLE): cli/commands/files/sample.py | $(INSTALLED)
 	@rm -f $(@D)/*.jsonl
 	@$(BIN)/tunery files sample $(@D)
 
-# It holds the docs, too.
-$(DASHBOARD): $(SCHEMA) $(SAMPLE) $(shell find dashboard/src dashboard/public -type f -not -name '*.gen.ts') \
+# It holds the docs, too, with a page of all routes.
+$(ROUTES): docs/api_page.py $(shell find api core -name '*.py') | $(INSTALLED)
+	@$(BIN)/python docs/api_page.py $@
+
+$(DASHBOARD): $(SCHEMA) $(SAMPLE) $(ROUTES) $(shell find dashboard/src dashboard/public -type f -not -name '*.gen.ts') \
   $(shell find docs -name '*.md') $(wildcard dashboard/*.html dashboard/*.ts dashboard/*.json)
 	@$(NPM) run --silent build
 
@@ -80,10 +84,13 @@ demo: $(INSTALLED) ## Train, download and compare answers, on our sample or on y
 	@$(BIN)/tunery demo $(if $(DATA),"$(DATA)")
 
 test: $(INSTALLED) $(DASHBOARD) $(NODE_CLIENT) ## Run the tests; one file of them: make test ARGS=tests/unit/test_docs.py
-	@$(BIN)/python -m pytest $(or $(ARGS),$(IN_PROCESSES))
+	@$(BIN)/python -m pytest $(or $(ARGS),$(IN_PROCESSES) -m 'not exhaustive' --junitxml=build/tests.xml)
+
+test-exhaustive: $(INSTALLED) $(DASHBOARD) $(NODE_CLIENT) ## Run the tests that try all of a family: methods, deaths, pages, clients
+	@$(BIN)/python -m pytest $(IN_PROCESSES) -m exhaustive --junitxml=build/exhaustive.xml
 
 test-quick: $(INSTALLED) $(DASHBOARD) $(NODE_CLIENT) ## Run the tests of parts, and of the API without trainers, in three minutes
-	@$(BIN)/python -m pytest $(IN_PROCESSES) -m 'not slow' tests/unit tests/integration/api tests/integration/core
+	@$(BIN)/python -m pytest $(IN_PROCESSES) -m 'not slow and not exhaustive' tests/unit tests/integration/api tests/integration/core
 
 lint: $(INSTALLED) $(SCHEMA) ## Check style, types, imports, Dockerfiles and the dashboard
 	@$(BIN)/ruff check .

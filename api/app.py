@@ -32,8 +32,8 @@ from api.evals.endpoints import router as evals
 from api.evals.output_items.endpoints import router as output_items
 from api.evals.runs.endpoints import router as eval_runs
 from api.exports.endpoints import router as exports
-from api.file_tasks.checks.endpoints import router as file_checks
-from api.file_tasks.conversions.endpoints import router as file_conversions
+from api.file_tasks.checks import router as file_checks
+from api.file_tasks.conversions import router as file_conversions
 from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
 from api.http.boundary import Boundary

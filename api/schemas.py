@@ -1,11 +1,9 @@
 """Schemas that the features share."""
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
-
-from core.tables import Task
 
 UnixSeconds = Annotated[int, Field(description="Unix seconds")]
 
@@ -23,45 +21,6 @@ def unix_seconds(moment: datetime) -> int:
 
 def seconds_or_none(moment: datetime | None) -> int | None:
     return unix_seconds(moment) if moment else None
-
-
-TaskStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-
-
-class TaskError(BaseModel):
-    """Why a task, such as an export, has failed."""
-
-    code: str
-    message: str
-    param: str | None
-
-    @classmethod
-    def of(cls, task: Task) -> "TaskError | None":
-        return cls(**task.error) if task.error else None
-
-
-class TaskProgress(BaseModel):
-    """What is being done of a task, and how much of it is done."""
-
-    phase: Annotated[str | None, Field(description="What is being done; null if nothing is")]
-    percent: Annotated[float, Field(description="How much is done, from 0 to 100")]
-
-    @classmethod
-    def of(cls, task: Task) -> "TaskProgress":
-        return cls(phase=task.phase, percent=round(100 * task.done, 1))
-
-
-def task_fields(task: Task) -> dict[str, Any]:
-    """Return the fields in which clients read all kinds of tasks alike."""
-    return {
-        "id": task.id,
-        "created_at": unix_seconds(task.created_at),
-        "status": task.status,
-        "progress": TaskProgress.of(task),
-        "error": TaskError.of(task),
-        "started_at": seconds_or_none(task.started_at),
-        "finished_at": seconds_or_none(task.finished_at),
-    }
 
 
 class Page(BaseModel, Generic[Item]):

@@ -1,7 +1,12 @@
-"""Makes the page docs/reference/api.md from the API's own OpenAPI document."""
+"""Writes all routes and shapes of the API as a page: `.venv/bin/python docs/api_page.py FILE`.
+
+The build of the dashboard does it, and adds the page to the docs of the running service.
+"""
 
 import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from api.document import openapi_document
@@ -9,26 +14,14 @@ from api.http.validation import words
 
 Schema = dict[str, Any]
 
-HEAD = """# The REST API
+HEAD = """# Routes of the API
 
-<!-- Written by docs/generate.py from the OpenAPI document; change the routes and schemas in api/. -->
-
-A running API serves the same document as `/openapi.json`, and shows it at `/docs` as a web page.
-
-Every request needs the header `Authorization: Bearer <key>`, except requests to `/healthz`, `/readyz`,
-`/openapi.json`, `/v1/sign_in`, `/v1/sign_in/link` and the dashboard's pages. A browser may send a session
-cookie instead of the key. If such a request changes something, it needs the header `x-tunery-dashboard: 1`
-too.
-
-Every error is an [ErrorBody](#errorbody). Every answer has an `x-request-id`, and the server's log has the
-same id for the request. [The migration guide](../migrate-from-openai.md) lists the differences from
-OpenAI's API.
+[The REST API](api.md) says what holds for every request. Every error is an [ErrorBody](#errorbody).
 """
 
 
-def api_page() -> str:
-    """Return the page as Markdown."""
-    document = openapi_document()
+def api_page(document: Schema) -> str:
+    """Return the page of an OpenAPI document as Markdown."""
     return "\n".join(
         [HEAD, *_operations(document), "## Shapes\n", *_shapes(document["components"]["schemas"])]
     )
@@ -119,3 +112,7 @@ def _table(first: str, rows: list[tuple[str, str, str, str]]) -> str:
 
 def _line(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(api_page(openapi_document()), "utf-8")

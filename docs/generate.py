@@ -1,7 +1,7 @@
-"""Writes the pages of docs/reference that follow from the code.
+"""Writes docs/reference/settings.md from the code.
 
-.venv/bin/python docs/generate.py            # writes the pages
-.venv/bin/python docs/generate.py --check    # exits with 1 if a page is not up to date
+.venv/bin/python docs/generate.py            # writes the page
+.venv/bin/python docs/generate.py --check    # exits with 1 if it is not up to date
 """
 
 import re
@@ -9,13 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from api_page import api_page
 from pydantic.fields import FieldInfo
 
 from core.settings import SERVER_FIELDS, Settings
 
-REFERENCE = Path(__file__).parent / "reference"
-SETTINGS_PAGE, API_PAGE = REFERENCE / "settings.md", REFERENCE / "api.md"
+SETTINGS_PAGE = Path(__file__).parent / "reference/settings.md"
 MIB = 1024**2
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 HEAD = """# Settings
@@ -82,11 +80,11 @@ def _allowed(field: FieldInfo) -> str:
 
 
 def main() -> None:
-    for path, page in ((SETTINGS_PAGE, settings_page()), (API_PAGE, api_page())):
-        if "--check" not in sys.argv:
-            path.write_text(page, "utf-8")
-        elif path.read_text("utf-8") != page:
-            sys.exit(f"{path} is not up to date. Run python docs/generate.py.")
+    page = settings_page()
+    if "--check" not in sys.argv:
+        SETTINGS_PAGE.write_text(page, "utf-8")
+    elif SETTINGS_PAGE.read_text("utf-8") != page:
+        sys.exit(f"{SETTINGS_PAGE} is not up to date. Run python docs/generate.py.")
 
 
 if __name__ == "__main__":

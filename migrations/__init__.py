@@ -1,1 +1,1 @@
-"""Alembic's migrations of the database schema: one file in versions/ for each step."""
+"""Alembic's migrations of the database. `first/` has the tables of the first migration, in SQL."""

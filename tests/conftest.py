@@ -3,10 +3,15 @@
 import gc
 import os
 import signal
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 import structlog
+
+# A shell with settings of somebody's service, or with keys of a store, changes no test.
+for name in [name for name in os.environ if name.startswith(("TUNERY_", "AWS_"))]:
+    del os.environ[name]
 
 # Two processes of tests and the trainers that they start share the machine's cores: more threads would only
 # wait for each other.
@@ -14,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in the trainer: the threads of lanes wait asleep
 
 # llama.cpp is installed for tests, so each job would have its result measured beside the next test.
-os.environ.setdefault("TUNERY_PORTABILITY_AT_PUBLICATION", "false")
+os.environ["TUNERY_PORTABILITY_AT_PUBLICATION"] = "false"
 
 # A shell that starts the tests in the background ignores SIGINT, and every process below would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -64,14 +69,32 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.import_plugin(name)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _leave_some_to_exhaustive(items)
+    _give_second_tries(config, items)
+
+
+def _leave_some_to_exhaustive(items: list[pytest.Item]) -> None:
+    """Mark the cases of a family as exhaustive, but for a few that are spread evenly over it."""
+    families: dict[tuple[Path, str, int], list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        mark = item.get_closest_marker("family")
+        if mark is not None and isinstance(item, pytest.Function):
+            families[item.path, item.originalname, mark.args[0]].append(item)
+    for (_, _, most), cases in families.items():
+        tried = {at * len(cases) // most for at in range(most)}
+        for at, case in enumerate(cases):
+            if at not in tried:
+                case.add_marker(pytest.mark.exhaustive)
+
+
+def _give_second_tries(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let a failed test of whole processes run once more. The report names each test that did.
 
     Such a test waits for other processes, and on a busy machine one of its deadlines may pass. What is broken
-    fails twice. Tests in `tests/unit` get one try, and all tests with `-p no:rerunfailures`.
+    fails twice. Tests in `tests/unit` get one try, and all tests with `--force-reruns=0`.
     """
-    if not config.pluginmanager.hasplugin("rerunfailures"):
-        return
     for item in items:
         if item.path.relative_to(TESTS).parts[0] != "unit":
             item.add_marker(pytest.mark.flaky(reruns=1))

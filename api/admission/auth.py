@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.admission.callers import Caller, Callers
 from api.admission.cookies import LINK_PATH, SESSION_PATH, SIGN_IN_PATH, refuse_other_sites, session_token
-from core.access.sign_ins import SESSION_PREFIX
+from api.admission.sign_ins import SESSION_PREFIX
 from core.errors import NotAuthenticated, NotFound, PermissionDenied
 from core.roles import Role
 

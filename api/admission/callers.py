@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from api.admission import sign_ins
 from api.admission.shared_reads import SharedReads
+from api.admission.sign_ins import SESSION_PREFIX
 from api.admission.strangers import LOOK_UP_SECONDS, Strangers
-from core.access import keys, sign_ins
+from core.access import keys
 from core.access.audit import Actor
 from core.access.quotas import Quotas
-from core.access.sign_ins import SESSION_PREFIX
 from core.errors import NotAuthenticated, PermissionDenied
 from core.roles import Role
 from core.settings import Settings

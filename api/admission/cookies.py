@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Scope
 
-from core.access.sign_ins import SESSION_LIFETIME, SESSION_PREFIX, NewSignIn
+from api.admission.sign_ins import SESSION_LIFETIME, SESSION_PREFIX, NewSignIn
 from core.errors import PermissionDenied
 
 # A browser accepts a cookie whose name begins with `__Host-` only over TLS, and only from this very host. So

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query
 from sqlalchemy.orm import Session
 
+from api.adapters.aliases import find as find_alias
 from api.admission.auth import CurrentCaller
 from api.admission.callers import Caller
 from api.aliases import service
@@ -17,7 +18,6 @@ from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from core.access.idempotency import Stands, once
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, TooLarge, Unavailable
-from core.serving.aliases import find as find_alias
 
 MAX_LIMIT = 1000
 NOTHING_EXPECTED = MoveBack()

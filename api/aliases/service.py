@@ -5,6 +5,7 @@ import re
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
+from api.adapters import aliases
 from api.adapters import service as adapters
 from api.adapters.service import ADAPTER_ID
 from api.aliases import queries
@@ -16,7 +17,6 @@ from core.access import audit
 from core.access.audit import Actor
 from core.catalog import Catalog
 from core.errors import Conflict, InvalidRequest, NotFound
-from core.serving import aliases
 from core.tables import Alias, AliasMove, ApiKey
 
 MAX_ALIASES = 100  # of a project: each deletion of a model reads all of them

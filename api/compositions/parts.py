@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from api.models.parents import Parent, parent_named, without_alias
-from core.catalog import Catalog
+from api.models.parents import Parent, model_named
+from core.catalog import BaseModelEntry, Catalog
 from core.compositions.methods import needs_one_rank
 from core.compositions.requests import ComposeRequest, WeightedAdapter
-from core.errors import InvalidRequest, NotFound
+from core.errors import InvalidRequest
 from core.methods.method import MAX_RANK
 
 
@@ -45,21 +45,21 @@ def parts_of(session: Session, project_id: str, catalog: Catalog, asked: Compose
 
 
 def _found(session: Session, project_id: str, catalog: Catalog, part: WeightedAdapter, param: str) -> Parent:
-    name = without_alias(session, project_id, part.adapter, param)
-    if catalog.get(name) is not None:
-        raise InvalidRequest(
-            f"'{name}' is a base model. Name adapters, or models that were made of it.",
-            code="not_an_adapter",
-            param=param,
-        )
-    try:
-        return parent_named(session, project_id, catalog, name, param)
-    except NotFound as error:
-        raise InvalidRequest(
+    def unknown(name: str) -> InvalidRequest:
+        return InvalidRequest(
             f"The model {name[:128]!r} does not exist. Name a fine-tuned model, a checkpoint or an adapter.",
             code="model_not_available",
             param=param,
-        ) from error
+        )
+
+    found = model_named(session, project_id, catalog, part.adapter, param, unknown)
+    if isinstance(found, BaseModelEntry):
+        raise InvalidRequest(
+            f"'{found.id}' is a base model. Name adapters, or models that were made of it.",
+            code="not_an_adapter",
+            param=param,
+        )
+    return found
 
 
 def _refuse_unsuitable(found: Parent, earlier: Collection[Parent], name: str, param: str) -> None:

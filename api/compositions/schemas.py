@@ -1,23 +1,15 @@
 """Compositions as a client reads them."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from api.compositions.queries import CompositionRow
-from api.schemas import (
-    Identified,
-    TaskError,
-    TaskProgress,
-    TaskStatus,
-    UnixSeconds,
-    seconds_or_none,
-    task_fields,
-)
+from api.schemas import UnixSeconds
+from api.work.schemas import Row, TaskDeleted, TaskObject
 from core.compositions.requests import ComposeRequest, Composition
 
 
-class CompositionObject(Identified):
+class CompositionObject(TaskObject):
     """A composition of adapters, and the adapter that it has made once it has succeeded.
 
     `request` has every default resolved. `report` has the `weights` in the order of the request's adapters,
@@ -27,37 +19,28 @@ class CompositionObject(Identified):
     """
 
     object: Literal["adapter.composition"] = "adapter.composition"
-    created_at: UnixSeconds
     base_model: str
     request: ComposeRequest
-    status: TaskStatus
-    progress: TaskProgress
-    error: TaskError | None
     report: dict[str, Any] | None
     adapter_id: Annotated[str | None, Field(description="Null until the composition has succeeded")]
     fine_tuned_model: Annotated[str | None, Field(description="The name of the adapter's model")]
-    started_at: UnixSeconds | None
-    finished_at: UnixSeconds | None
     expires_at: Annotated[
         UnixSeconds | None, Field(description="When the composition is deleted. Its adapter stays")
     ]
 
     @classmethod
-    def of(cls, row: CompositionRow) -> Self:
-        task = row.task
-        composition = Composition.model_validate(task.request)
-        return cls(
-            **task_fields(task),
-            base_model=composition.base_model,
-            request=composition.request,
-            report=task.report,
-            adapter_id=task.adapter_id,
-            fine_tuned_model=row.model,
-            expires_at=seconds_or_none(task.expires_at),
-        )
+    def own_fields(cls, row: Row) -> dict[str, Any]:
+        composition = Composition.model_validate(row.task.request)
+        return {
+            "base_model": composition.base_model,
+            "request": composition.request,
+            "report": row.task.report,
+            "adapter_id": row.task.adapter_id,
+            "fine_tuned_model": row.columns[0],
+        }
 
 
-class CompositionDeleted(BaseModel):
+class CompositionDeleted(TaskDeleted):
     id: str
     object: Literal["adapter.composition"] = "adapter.composition"
     deleted: Literal[True] = True

@@ -1,17 +1,17 @@
-"""Starts, reads and ends compositions. Nothing here commits."""
+"""Checks requests for compositions. Nothing here commits."""
 
 import secrets
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.compositions import queries
 from api.compositions.parts import parts_of
-from api.compositions.queries import KIND, CompositionRow
+from api.compositions.schemas import CompositionDeleted, CompositionObject
 from api.files import queries as files
 from api.files.service import names_no_file
-from api.http.paging import check_cursor
-from core.access.quotas import Quotas, check_room
-from core.catalog import Catalog
+from api.work.creation import NewTask, RequestContext
+from api.work.resource import Resource
+from core.access.quotas import check_room
 from core.compositions.requests import (
     MAX_JUDGED_ROWS,
     ComposeRequest,
@@ -21,26 +21,28 @@ from core.compositions.requests import (
     resolved,
 )
 from core.datasets.kinds import PURPOSE
-from core.errors import InvalidRequest, NotFound
-from core.ids import id_pattern
-from core.work import client as tasks
+from core.errors import InvalidRequest
+from core.tables import Adapter, Task
+from core.work.kinds import COMPOSITION
 
-COMPOSITION_ID = id_pattern("composition-")
+COMPOSITIONS = Resource(
+    COMPOSITION,
+    name="composition",
+    called="composition",
+    id_name="composition_id",
+    view=CompositionObject,
+    deleted=CompositionDeleted,
+    sizes=(Task.request, Task.report),
+    columns=(select(Adapter.model).where(Adapter.id == Task.adapter_id).scalar_subquery(),),
+)
 
 
-def create(
-    session: Session,
-    project_id: str,
-    catalog: Catalog,
-    asked: ComposeRequest,
-    quotas: Quotas,
-    most_open: int,
-) -> CompositionRow:
-    """Put a composition into the queue.
+def check(session: Session, context: RequestContext, asked: ComposeRequest) -> NewTask:
+    """Return the composition that may be created.
 
-    Raises InvalidRequest, RateLimited if too many tasks are unfinished, and QuotaExceeded if the project's
-    store is full.
+    Raises InvalidRequest, and QuotaExceeded if the project's store is full.
     """
+    project_id = context.caller.project_id
     for name, reason in contradictions(asked):
         raise InvalidRequest(f"'{name}' is given, but {reason}.", code="invalid_value", param=name)
     if not any(part.weight for part in asked.adapters):
@@ -49,37 +51,18 @@ def create(
             code="invalid_value",
             param="adapters",
         )
-    parts = parts_of(session, project_id, catalog, asked)
+    parts = parts_of(session, project_id, context.catalog, asked)
     if asked.search is not None:
         _check_size(asked.search)
         _check_files(session, project_id, asked.search)
-    check_room(session, project_id, quotas.stored_bytes)
+    check_room(session, project_id, context.caller.quotas.stored_bytes)
     weighted = zip(parts, asked.adapters, strict=True)
     composition = Composition(
         request=resolved(asked, secrets.randbelow(2**31)),
         base_model=parts[0].base_model.id,
         parents=[part.itself.model_copy(update={"weight": each.weight}) for part, each in weighted],
     )
-    task = tasks.create(session, project_id, KIND, composition.model_dump(mode="json"), most_open)
-    return CompositionRow(task, None)
-
-
-def get(session: Session, project_id: str, composition_id: str) -> CompositionRow:
-    """Return a composition of the project. Raises NotFound."""
-    row = queries.find(session, project_id, composition_id)
-    if row is None:
-        raise NotFound(
-            f"No such composition: {composition_id}", code="composition_not_found", param="composition_id"
-        )
-    return row
-
-
-def list_page(
-    session: Session, project_id: str, after: str | None, limit: int
-) -> tuple[list[CompositionRow], bool]:
-    """Return a page of the project's compositions, newest first."""
-    check_cursor(after, COMPOSITION_ID)
-    return queries.page(session, project_id, after=after, limit=limit)
+    return NewTask(composition, {"adapters": [part.adapter for part in asked.adapters]})
 
 
 def _check_size(search: WeightSearch) -> None:
@@ -102,7 +85,7 @@ def _check_files(session: Session, project_id: str, search: WeightSearch) -> Non
         file = files.find_for_job(session, project_id, file_id)
         if file is None:
             raise names_no_file(file_id, param)
-        if file.purpose != PURPOSE or (file.kind or "chat") != "chat":
+        if file.purpose != PURPOSE or file.kind != "chat":
             raise InvalidRequest(
                 f"The file {file_id} holds no chat rows. Upload one with the purpose '{PURPOSE}', "
                 "whose rows have 'messages'.",

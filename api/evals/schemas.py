@@ -4,9 +4,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from api.eval_requests.data_source_configs import (
+    DATA_SOURCE_CONFIG,
+    CustomConfig,
+    DataSourceConfig,
+    row_schema,
+)
 from api.schemas import Identified, UnixSeconds, unix_seconds
 from core.evals.criteria import MAX_CRITERIA, Criterion
-from core.evals.data_source_configs import DATA_SOURCE_CONFIG, CustomConfig, DataSourceConfig, row_schema
 from core.options import Metadata, Options
 from core.tables import Eval
 

@@ -4,19 +4,21 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from api.admission.callers import Caller
+from api.eval_requests.check import check_criteria
 from api.evals import queries
 from api.evals.queries import Wanted
 from api.evals.schemas import MAX_NAME, CreateEval, UpdateEval
 from api.http.paging import check_cursor
 from api.jobs import queries as jobs
 from api.models.grader_models import check_grader_models
+from core import artifacts
 from core.access import audit
 from core.catalog import Catalog
 from core.errors import InvalidRequest
-from core.evals.check import check_criteria
-from core.evals.evals import create_eval, delete_eval, no_such_eval
+from core.evals.evals import create_eval, no_such_eval
 from core.ids import id_pattern
-from core.tables import Eval
+from core.tables import Eval, Task
+from core.work import client as tasks
 
 EVAL_ID = id_pattern("eval-")
 
@@ -78,6 +80,14 @@ def update(session: Session, caller: Caller, eval_id: str, asked: UpdateEval) ->
 
 
 def delete(session: Session, caller: Caller, eval_id: str) -> None:
-    """Delete an eval with its runs. Raises NotFound."""
-    delete_eval(session, get(session, caller.project_id, eval_id))
+    """Hide an eval and its runs, and cancel those that have not ended. Raises NotFound.
+
+    The row stays for its runs, without the texts of its owner. The janitor removes their files.
+    """
+    row = get(session, caller.project_id, eval_id, lock=True)
+    row.deleted_at = func.now()
+    row.name, row.criteria, row.data_source_config, row.client_metadata = "", [], {}, None
+    artifacts.doom(session, artifacts.of("eval", [row.id]))
+    session.flush()
+    tasks.delete_all(session, Task.eval_id == row.id)
     audit.record(session, caller, "eval.deleted", eval_id)

@@ -1,50 +1,51 @@
-"""Creates, reads and ends exports, and reads their files. Nothing here commits."""
+"""Checks requests for exports, and reads the files of exports. Nothing here commits."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from api.adapters import service as adapters
+from api.exports.schemas import ExportDeleted, ExportObject
 from api.http import downloads
 from api.http.archive import stored_folder, zipped
-from api.http.paging import bytes_of, check_cursor, fetch_page
-from core.access.quotas import Quotas, check_room
+from api.work.creation import NewTask, RequestContext
+from api.work.resource import Parent, Resource
+from core.access.quotas import check_room
 from core.egress import Egress, EgressRefused
-from core.errors import Conflict, InvalidRequest, NotFound
+from core.errors import Conflict, InvalidRequest
 from core.exports.destinations import Destination, S3Destination
 from core.exports.requests import ExportRequest
-from core.ids import id_pattern
 from core.storage.object_store import ObjectStore
 from core.tables import Secret, Task
-from core.work import client as tasks
+from core.work.kinds import EXPORT
 
-KIND = "export"
-EXPORT_ID = id_pattern("export-")
+EXPORTS = Resource(
+    EXPORT,
+    name="export",
+    called="export",
+    id_name="export_id",
+    view=ExportObject,
+    deleted=ExportDeleted,
+    sizes=(Task.request, Task.report, Task.files),
+    parent=Parent(Task.adapter_id, adapters.get),
+)
 
 
-def create(
-    session: Session,
-    project_id: str,
-    adapter_id: str,
-    asked: ExportRequest,
-    quotas: Quotas,
-    most_open: int,
-    egress: Egress,
-) -> Task:
-    """Put an export into the queue.
+def check(session: Session, context: RequestContext, adapter_id: str, asked: ExportRequest) -> NewTask:
+    """Return the export that may be created.
 
-    Raises NotFound for the adapter, InvalidRequest for the destination, RateLimited if too many exports are
-    unfinished, and QuotaExceeded if the project's store is full.
+    Raises NotFound for the adapter, InvalidRequest for the destination, and QuotaExceeded if the project's
+    store is full.
     """
-    adapter = adapters.get(session, project_id, adapter_id).adapter
-    session.refresh(adapter, with_for_update={"read": True})  # so that nobody deletes it meanwhile
-    if adapter.deleted_at is not None:
-        adapters.get(session, project_id, adapter_id)
+    project_id = context.caller.project_id
+    adapter = adapters.held(session, project_id, adapter_id)
+    details: dict[str, Any] = {"adapter": adapter_id}
     if asked.destination is not None:
-        _check_destination(session, project_id, asked.destination, egress)
-    check_room(session, project_id, quotas.stored_bytes)
-    return tasks.create(session, project_id, KIND, asked.model_dump(), most_open, adapter_id=adapter.id)
+        _check_destination(session, project_id, asked.destination, context.egress)
+        details["destination"] = asked.destination.model_dump(exclude={"secret"}, exclude_none=True)
+    check_room(session, project_id, context.caller.quotas.stored_bytes)
+    return NewTask(asked, details, {"adapter_id": adapter.id})
 
 
 def _check_destination(session: Session, project_id: str, destination: Destination, egress: Egress) -> None:
@@ -64,26 +65,6 @@ def _check_destination(session: Session, project_id: str, destination: Destinati
             ) from error
 
 
-def get(session: Session, project_id: str, adapter_id: str, export_id: str) -> Task:
-    """Return an export of the project. Raises NotFound."""
-    query = _exports(project_id, adapter_id).where(Task.id == export_id)
-    task = session.scalars(query).one_or_none()
-    if task is None:
-        raise NotFound(f"No such export: {export_id}", code="export_not_found", param="export_id")
-    return task
-
-
-def list_page(
-    session: Session, project_id: str, adapter_id: str, after: str | None, limit: int
-) -> tuple[list[Task], bool]:
-    """Return a page of the adapter's exports, newest first. Raises NotFound for the adapter."""
-    check_cursor(after, EXPORT_ID)
-    adapters.get(session, project_id, adapter_id)
-    exports, size = _exports(project_id, adapter_id), bytes_of(Task.request, Task.report, Task.files)
-    rows, more = fetch_page(session, exports, Task.id, after=after, limit=limit, size=size)
-    return [task for (task,) in rows], more
-
-
 def read_file(store: ObjectStore, task: Task, name: str) -> tuple[int, Iterator[bytes]]:
     """Return the size of one file in bytes, and its bytes. Raises NotFound for a name that is not listed."""
     return downloads.listed_file(store, task.object_prefix, task.files, name, f"Export {task.id}")
@@ -96,8 +77,3 @@ def read_all(store: ObjectStore, task: Task) -> Iterator[bytes]:
     names = [file["name"] for file in task.files]
     read = stored_folder(store, task.object_prefix, task.files)
     return zipped(((name, read(name)) for name in names), task.created_at)
-
-
-def _exports(project_id: str, adapter_id: str) -> Select[Task]:
-    of_adapter = Task.project_id == project_id, Task.adapter_id == adapter_id
-    return select(Task).where(*of_adapter, Task.kind == KIND, Task.deleted_at.is_(None))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from api.files.expiry import lifetime_of
+from api.files.format_advice import other_format
 from core.datasets.check import DatasetCheck, Report, RowFinding, describe
-from core.datasets.formats.advice import other_format
 from core.datasets.formats.reading import HEAD_BYTES
 from core.datasets.kinds import PURPOSE, Kind
 from core.datasets.template_needs import Need

@@ -4,16 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
+from api.adapters.aliases import refuse_if_aliased
 from api.http.conditional import weak_tag
 from api.http.paging import check_cursor
 from api.jobs import queries
-from api.jobs.creation.service import refuse_devices_without_workers
+from api.jobs.creation.refusals import refuse_devices_without_workers
 from api.jobs.queries import Filter, JobRow, JobVersion
 from core.errors import NotFound
 from core.ids import id_pattern
 from core.jobs import lifecycle
 from core.jobs.lineage import continues_from_checkpoint_of, refuse_if_continued
-from core.serving.aliases import refuse_if_aliased
 from core.tables import Job
 
 JOB_ID = id_pattern("ftjob-")

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from api.adapters import aliases
 from api.adapters import queries as adapters
 from api.adapters.service import ADAPTER_ID
 from api.models import service as models
 from api.models.queries import TunedModel
 from core.catalog import Catalog, Precision
 from core.errors import NotFound
-from core.serving import aliases
 from core.serving.served_model import ServedModel, StoredAdapter
 from core.tables import Adapter, Checkpoint, Job
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from api.eval_requests.check import grader_models
 from api.models.chat_models import ChatModel, resolve
 from core.catalog import Catalog
 from core.errors import InvalidRequest, NotFound
-from core.evals.check import grader_models
 from core.evals.criteria import Criterion
 
 Find = Callable[[str, str], ChatModel]

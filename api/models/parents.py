@@ -1,21 +1,21 @@
 """Finds the stored adapter behind a model's name, of which a job or a composition makes another adapter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from api.adapters import aliases
 from api.adapters import queries as adapters
 from api.adapters.service import ADAPTER_ID
 from api.models import service as models
 from api.models.queries import TunedModel, keep
 from core.catalog import BaseModelEntry, Catalog, Precision
-from core.errors import InvalidRequest
+from core.errors import InvalidRequest, NotFound
 from core.jobs.adapter_row import precision_of
 from core.jobs.lineage import Ancestor, lineage_of
 from core.methods.method import with_seeds
-from core.serving import aliases
 from core.serving.served_model import StoredAdapter
 from core.tables import Checkpoint, Job
 
@@ -37,33 +37,52 @@ class Parent(NamedTuple):
         return self.lineage[0]
 
 
-def without_alias(session: Session, project_id: str, name: str, param: str) -> str:
-    """Return the model to which an alias leads, or the name itself if it is no alias.
+def model_named(
+    session: Session,
+    project_id: str,
+    catalog: Catalog,
+    name: str,
+    param: str,
+    unknown: Callable[[str], InvalidRequest],
+) -> BaseModelEntry | Parent:
+    """Return the base model, or the stored adapter, that `name` means. The name may be an alias.
 
-    Raises InvalidRequest if the alias leads to several models.
+    The adapter is named by its id, its fine-tuned model or a checkpoint. It is kept from deletion in this
+    transaction. Raises `unknown` of the model's name if there is no such model. Raises InvalidRequest if an
+    alias leads to several models, if the model is a checkpoint of another project, if it will not stay, or if
+    its base model is not on offer any more.
     """
     alias = aliases.find(session, project_id, name) if aliases.may_be_alias(name) else None
-    if alias is None:
-        return name
-    if len(alias.weights) > 1:
+    if alias is not None:
+        if len(alias.weights) > 1:
+            raise InvalidRequest(
+                f"The alias '{name}' leads to several models. Name one of them.",
+                code="ambiguous_alias",
+                param=param,
+            )
+        name = next(iter(alias.weights))
+    if (entry := catalog.get(name)) is not None:
+        return entry
+    row = adapters.find(session, project_id, name) if ADAPTER_ID.fullmatch(name) else None
+    try:
+        model = models.visible(session, project_id, row.model if row else name)
+        _refuse_unkept(session, project_id, model, param)
+        found = _described(session, model, param)
+    except NotFound as error:
+        raise unknown(name) from error
+    base_model = catalog.get(found.base_model)
+    if base_model is None:
         raise InvalidRequest(
-            f"The alias '{name}' leads to several models. Name one of them.",
-            code="ambiguous_alias",
+            f"'{model.name}' was trained on '{found.base_model}', which is not on offer any more. Ask the "
+            "operator to put it back into the catalog.",
+            code="model_not_available",
             param=param,
         )
-    return next(iter(alias.weights))
+    return Parent(base_model, found.options, found.lineage, found.precision)
 
 
-def parent_named(session: Session, project_id: str, catalog: Catalog, name: str, param: str) -> Parent:
-    """Return what a fine-tuned model, a checkpoint or an adapter's id names.
-
-    Keep it from deletion in this transaction. Raises NotFound, and InvalidRequest if it is a checkpoint of
-    another project, if it will not stay, or if its base model is not on offer any more.
-    """
-    if ADAPTER_ID.fullmatch(name):
-        row = adapters.find(session, project_id, name)
-        name = row.model if row else name
-    model = models.visible(session, project_id, name)
+def _refuse_unkept(session: Session, project_id: str, model: TunedModel, param: str) -> None:
+    """Keep a model from deletion. Raise InvalidRequest if the project can make no adapter of it."""
     if model.project_id != project_id and model.adapter_id is None:
         raise InvalidRequest(
             f"'{model.name}' is a checkpoint that another project shares. You may chat with it; its weights "
@@ -78,17 +97,6 @@ def parent_named(session: Session, project_id: str, catalog: Catalog, name: str,
             code="model_not_kept",
             param=param,
         )
-    found = _described(session, model, param)
-    base_model = found.base_model
-    entry = catalog.get(base_model)
-    if entry is None:
-        raise InvalidRequest(
-            f"'{model.name}' was trained on '{base_model}', which is not on offer any more. Ask the operator "
-            "to put it back into the catalog.",
-            code="model_not_available",
-            param=param,
-        )
-    return Parent(entry, found.options, found.lineage, found.precision)
 
 
 class _Described(NamedTuple):
@@ -117,7 +125,7 @@ def _checkpoint(session: Session, model: TunedModel, param: str) -> _Described:
     adapter of the candidate that was the best at that step, and its row does not say which one that was.
     """
     job = session.get_one(Job, model.job_id)
-    if job.spec.get("search") is not None:
+    if job.spec["search"] is not None:
         raise InvalidRequest(
             f"'{model.name}' is a checkpoint of a job with several candidates. It does not say which "
             "candidate's adapter it holds, so no other adapter can be made of it. Name the job's model "

@@ -1,29 +1,16 @@
 """The report on an adapter's portability as a client reads it."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from api.schemas import TaskError, TaskProgress, TaskStatus, UnixSeconds, task_fields
+from api.schemas import UnixSeconds
+from api.work.schemas import TaskObject
 from core.portability.report import Prompts, RuntimeReport
-from core.tables import Task
 
 
-class MeasurementObject(BaseModel):
+class MeasurementObject(TaskObject):
     """The newest measurement of an adapter, whether it has ended or not."""
-
-    id: str
-    status: TaskStatus
-    progress: TaskProgress
-    error: TaskError | None
-    created_at: UnixSeconds
-    started_at: UnixSeconds | None
-    finished_at: UnixSeconds | None
-
-    @classmethod
-    def of(cls, task: Task) -> Self:
-        """Return the measurement that a task makes."""
-        return cls(**task_fields(task))
 
 
 class PortabilityObject(BaseModel):

@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, and_, select
 from sqlalchemy.orm import Session
 
 from api.adapters import service as adapters
 from api.portability.schemas import MeasurementObject, PortabilityObject
 from api.schemas import unix_seconds
+from api.work.schemas import Row
 from core.catalog import Catalog
 from core.errors import Conflict
 from core.jobs.adapter_row import AdapterRow
@@ -15,8 +16,7 @@ from core.portability.report import Measurement
 from core.portability.rules import reports_by_rule
 from core.tables import Task
 from core.work import client as tasks
-
-KIND = "portability"
+from core.work.kinds import PORTABILITY
 
 
 class Measurements(NamedTuple):
@@ -33,16 +33,13 @@ def start(session: Session, project_id: str, adapter_id: str, most_open: int) ->
 
     Raises NotFound for the adapter, and RateLimited if too many tasks of the project are unfinished.
     """
-    adapter = adapters.get(session, project_id, adapter_id).adapter
-    # So that nobody deletes it meanwhile, and nobody else starts a measurement of it
-    session.refresh(adapter, with_for_update={"key_share": True})
-    if adapter.deleted_at is not None:
-        adapters.get(session, project_id, adapter_id)
+    # Nobody deletes it meanwhile, and nobody else starts a measurement of it
+    adapter = adapters.held(session, project_id, adapter_id, alone=True)
     newest, succeeded = _find(session, project_id, adapter_id)
     if newest is not None and newest.finished_at is None:
         return None
     _forget(session, project_id, adapter_id, kept=succeeded)
-    return tasks.create(session, project_id, KIND, {}, most_open, adapter_id=adapter.id)
+    return tasks.create(session, project_id, PORTABILITY, {}, most_open, adapter_id=adapter.id)
 
 
 def is_current(session: Session, project_id: str, adapter_id: str, measurement_id: str) -> bool:
@@ -74,7 +71,7 @@ def describe(session: Session, project_id: str, adapter_id: str, catalog: Catalo
         adapter_id=adapter_id,
         measured_at=unix_seconds(finished) if finished else None,
         prompts=found.prompts if found else None,
-        measurement=MeasurementObject.of(newest) if newest is not None else None,
+        measurement=MeasurementObject.of(Row(newest)) if newest is not None else None,
         runtimes=[tried.get(each.runtime, each) for each in by_rule],
     )
 
@@ -83,7 +80,7 @@ def _base(row: AdapterRow, catalog: Catalog) -> tuple[str, str]:
     """Return the base model's repository and revision. A base that is not on offer any more has its id."""
     entry = catalog.get(row.base_model)
     if entry is None:
-        return row.base_model, row.adapter.training.get("base_revision") or "main"
+        return row.base_model, row.adapter.training["base_revision"]
     return entry.repository, entry.revision
 
 
@@ -95,13 +92,11 @@ def _find(session: Session, project_id: str, adapter_id: str) -> Measurements:
 
 def _forget(session: Session, project_id: str, adapter_id: str, kept: Task | None) -> None:
     """Hide the measurements but one, so that an adapter that is measured often has few rows."""
-    of_adapter = Task.project_id == project_id, Task.adapter_id == adapter_id, Task.kind == KIND
-    forget = update(Task).where(*of_adapter, Task.deleted_at.is_(None), Task.finished_at.is_not(None))
-    if kept is not None:
-        forget = forget.where(Task.id != kept.id)
-    session.execute(forget.values(deleted_at=func.now()))
+    mine = _measurements(project_id, adapter_id).with_only_columns(Task.id)
+    others = and_(Task.id.in_(mine), Task.finished_at.is_not(None))
+    tasks.delete_all(session, others if kept is None else and_(others, Task.id != kept.id))
 
 
 def _measurements(project_id: str, adapter_id: str) -> Select[Task]:
     of_adapter = Task.project_id == project_id, Task.adapter_id == adapter_id
-    return select(Task).where(*of_adapter, Task.kind == KIND, Task.deleted_at.is_(None))
+    return select(Task).where(*of_adapter, Task.kind == PORTABILITY.name, Task.deleted_at.is_(None))

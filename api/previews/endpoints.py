@@ -12,7 +12,7 @@ from api.dependencies import ModelCatalog, ReadingSessions, part
 from api.files import service as files
 from api.http.errors import declared
 from api.http.strict_json import StrictJsonRoute
-from api.models.service import require_base, row_limit
+from api.models.base_models import require_base, row_limit
 from api.previews.schemas import FilePreview
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, RateLimited, TooLarge, Unavailable
 from core.serving.errors import SamplingFailed

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Request, Response
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
-from api.admission import cookies
+from api.admission import cookies, sign_ins
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, Transaction
 from api.http.errors import declared
@@ -14,7 +14,7 @@ from api.http.idempotency import ThisAttempt
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import unix_seconds
 from api.session.schemas import LinkedKey, SessionObject, ShowLink, SignIn, SignInLink
-from core.access import audit, keys, sign_ins
+from core.access import audit, keys
 from core.access.audit import Actor
 from core.access.idempotency import once
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, PermissionDenied, TooLarge, Unavailable

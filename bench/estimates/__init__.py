@@ -1,4 +1,1 @@
-"""Compares estimates of jobs with what the same jobs take on this CPU.
-
-`python -m bench.estimates` runs it.
-"""
+"""Compares estimates of jobs with what the same jobs take on this CPU: `python -m bench.estimates`."""

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from math import inf
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypedDict
 from unittest.mock import patch
 
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from api.job_estimates.estimate import estimate
+from api.job_estimates.facts import Facts
+from api.job_estimates.rows import Rows
 from bench.estimates.cases import Base, Case
 from core.estimates.configuration import configuration_of
 from core.estimates.job.devices import cpu
-from core.estimates.job.report import Estimate
-from core.estimates.job.rows import Rows
 from core.estimates.measures import Recompute
-from core.jobs.estimate import estimate
-from core.jobs.facts import Facts
-from core.jobs.spec import JobSpec, TrainingOptions
-from core.objectives.hyperparameters import Hyperparameters
 from core.settings import Settings
 from tests.fixtures.models.tiny import text
 from worker.base_models.model_store import ensure_model
@@ -35,9 +29,7 @@ from worker.device.watchdog import Watchdog
 from worker.engine.base.loading import compute_dtype
 from worker.engine.device.free_memory import collect_garbage, held_bytes
 from worker.engine.device.peak_memory import peak_memory
-from worker.engine.step.context import never_abandon
 from worker.engine.step.processes import ALONE
-from worker.engine.step.trainee import Trainee
 from worker.process.environment import TRAINER_ENVIRONMENT
 from worker.rows.row import Row
 from worker.rows.row_store import RowStore, store_rows
@@ -47,22 +39,11 @@ CPU = torch.device("cpu")
 VALIDATION = 2  # rows
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a job takes. The bytes are those of its whole process, as the system counts them."""
+class Found(TypedDict):
+    """What a job takes. The bytes are the most that its whole process held once the base model was loaded."""
 
     tokens: int
-    loading_bytes: int
-    """The most while the base model was loaded; pages of its file count too"""
-    training_bytes: int
-    """The most from then on"""
-    seconds: list[float]
-    """The time of each step, by the clock on the wall; empty for a short job"""
-    core_seconds: list[float]
-    """The time of each step on the core of a lane, without the time in which other programs have the core"""
-    load: float
-    """The machine's load average at the end: how many programs wanted a core"""
-    recompute: str
+    bytes: int
 
 
 def write_random(base: Base, folder: Path) -> None:
@@ -97,61 +78,25 @@ def _measure(case: Case, folder: Path, models: Path) -> Found:
     source = case.base.entry(folder)
     place, sha256 = ensure_model(source, models)
     slot = ModelSlot(Settings(), CPU)
-    with _most_held() as loading:
-        slot.load(FoundModel(source.in_precision(case.precision), place, sha256, sharded=False))
+    slot.load(FoundModel(source.in_precision(case.precision), place, sha256, sharded=False))
     group = ProcessGroup(slot, ALONE, None, Watchdog(inf), case.recompute or "auto")
     training, validation = rows_of(case)
-    with _most_held() as most:
-        trainee = group.join("job", spec_of(case), training, {})
-        steps = [_step(group, trainee, case.lanes) for _ in range(trainee.total_steps)]
-        group.evaluate(trainee, validation, never_abandon)
-    return Found(
-        tokens=sum(step.tokens for step in steps),
-        loading_bytes=loading.bytes,
-        training_bytes=most.bytes,
-        seconds=[round(step.seconds, 3) for step in steps],
-        core_seconds=[round(step.core_seconds, 3) for step in steps],
-        load=round(os.getloadavg()[0], 1),
-        recompute=str(group.measures.recompute),
-    )
-
-
-@dataclass
-class _Most:
-    """The bytes that the process held at most. It is 0 until the work has ended."""
-
-    bytes: int = 0
-
-
-@contextmanager
-def _most_held() -> Iterator[_Most]:
-    found = _Most()
+    tokens = 0
     collect_garbage(CPU)
     before = held_bytes(CPU)
     with peak_memory(CPU) as peak:
-        yield found
-    found.bytes = before + peak.bytes
+        trainee = group.join("job", case.spec, training, {})
+        for _ in range(trainee.total_steps):
+            (result,) = group.train_round([trainee.name]).values()
+            if isinstance(result, Exception):
+                raise result
+            tokens += result.tokens
+        group.evaluate(trainee.name, validation)
+    return Found(tokens=tokens, bytes=before + peak.bytes)
 
 
-@dataclass(frozen=True)
-class _Step:
-    tokens: int
-    seconds: float
-    core_seconds: float
-
-
-def _step(group: ProcessGroup, trainee: Trainee, lanes: int) -> _Step:
-    began, cores_began = time.monotonic(), time.process_time()
-    (result,) = group.train_round([trainee], never_abandon).values()
-    if isinstance(result, Exception):
-        raise result
-    return _Step(result.tokens, time.monotonic() - began, (time.process_time() - cores_began) / lanes)
-
-
-def expected(
-    case: Case, folder: Path, models: Path, rates: Sequence[float] = (), evaluates: bool = True
-) -> Estimate:
-    """Return the estimate of a job on this CPU, with `rates` of past jobs on its base model."""
+def expected(case: Case, folder: Path, models: Path) -> tuple[int, int]:
+    """Return the bytes and the tokens that a job on this CPU is estimated to take."""
     source = case.base.entry(folder)
     training, validation = rows_of(case)
     facts = Facts(
@@ -159,30 +104,20 @@ def expected(
         source=source,
         configuration=configuration_of(source, models),
         training=_counted(training),
-        validation=_counted(validation) if evaluates else None,
-        rates=rates,
+        validation=_counted(validation),
+        rates=(),
         offered=(case.recompute,) if case.recompute else tuple(Recompute),
     )
     machine = cpu("this CPU", 64 * 10**9, compute_dtype(CPU).itemsize, case.lanes)
-    return estimate(spec_of(case), facts, [machine], with_options=False)
-
-
-def spec_of(case: Case) -> JobSpec:
-    source = case.base.entry(Path())
-    return JobSpec(
-        base_model=source.id,
-        seed=1,
-        hyperparameters=Hyperparameters(
-            n_epochs=case.epochs, batch_size=case.batch_size, learning_rate_multiplier=1.0
-        ),
-        adapter=case.adapter,
-        training=TrainingOptions(max_length=source.max_length, quantization=case.precision),
-    )
+    estimated = estimate(case.spec, facts, [machine], with_options=False)
+    (device,) = estimated.devices
+    assert device.memory is not None
+    return device.memory.peak_bytes + device.memory.runtime_bytes, estimated.tokens.count
 
 
 def rows_of(case: Case) -> tuple[RowStore, RowStore]:
     """Return a job's rows and its validation rows."""
-    return _rows(case, case.steps_per_epoch * case.batch_size, 1), _rows(case, VALIDATION, 2)
+    return _rows(case, case.steps * case.batch_size, 1), _rows(case, VALIDATION, 2)
 
 
 def _rows(case: Case, count: int, seed: int) -> RowStore:

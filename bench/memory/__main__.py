@@ -90,7 +90,10 @@ def _keep(file: str, name: str, row: dict[str, Any]) -> None:
 
 def _page() -> Iterator[str]:
     yield "# The memory model\n\nMade by `python -m bench.memory`."
-    yield f"One LoRA of rank {RANK}, no row beyond 1,024 tokens. Peaks in GiB."
+    yield (
+        f"One LoRA of rank {RANK}, no row beyond 1,024 tokens: the tokens of a step, what is computed again, "
+        "the peak in GiB."
+    )
     yield _markdown(table(RANK, 1024), ["model", "weights", *(f"{card} GiB" for card in CARDS)])
     for file, found in (("counted.json", "counted"), ("measured.json", "measured")):
         if (path := RESULTS / file).exists():

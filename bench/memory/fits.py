@@ -18,10 +18,10 @@ GIB = 1024**3
 CARDS = (24, 48, 80)  # GiB
 RUNTIME = GIB // 2  # of a card: CUDA's context and cuBLAS' workspaces
 NAMES = {
-    Recompute.NONE: "nothing again",
-    Recompute.GATE_UP: "gate and up again",
-    Recompute.LAYERS: "layers again",
-    Recompute.LAYERS_FROM_HOST: "layers again, from the host",
+    Recompute.NONE: "nothing",
+    Recompute.GATE_UP: "gate and up",
+    Recompute.LAYERS: "layers",
+    Recompute.LAYERS_FROM_HOST: "layers from the host",
 }
 
 

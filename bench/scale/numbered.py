@@ -15,6 +15,18 @@ LONG_JOBS = 10
 LONG_STEPS = 100_000  # of each of these jobs, and of the candidates of some sweeps
 FULL_DATA = 500  # every FULL_DATA-th job has metrics, and its events have data
 
+# The data of step n, as wide as that of a worker
+VALUES = """
+    jsonb_build_object('step', n, 'total_steps', CAST({total} AS int),
+        'train_loss', 0.5 + 2 * exp(-n / 20000.0) + 0.2 * random(), 'train_mean_token_accuracy', random(),
+        'learning_rate', 1e-4, 'grad_norm', random(), 'tokens_per_second', 900 + 100 * random(),
+        'trained_seconds', 0.25 * n, 'trained_tokens', 237 * n, 'trainer_memory_bytes', 4225000000,
+        'valid_loss', CASE WHEN n % 250 = 0 THEN 1 + random() END,
+        'valid_mean_token_accuracy', CASE WHEN n % 250 = 0 THEN random() END,
+        'full_valid_loss', CASE WHEN n % 1000 = 0 THEN 1 + random() END,
+        'full_valid_mean_token_accuracy', CASE WHEN n % 1000 = 0 THEN random() END)
+"""
+
 NAMES = (
     *("support", "tickets", "invoices", "reviews", "contracts", "notes", "summaries", "labels", "answers"),
     *("german", "french", "formal", "short", "triage", "routing", "billing", "safety", "tone", "faq", "sql"),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import statistics
 import sys
@@ -36,7 +37,6 @@ from openai import OpenAI
 from bench import ROOT
 from bench.command_line import add_models, new_parser, positive
 from bench.peers.measuring import SEED
-from bench.serving.idle import cpu_seconds
 from bench.serving.workload import write_json
 from bench.training import service as services
 from bench.training.machine import describe
@@ -46,7 +46,7 @@ from cli.client.client import Client
 from cli.client.home import Home
 from cli.client.watch import job_path
 from core.catalog import SMOLLM2
-from core.storage.artifacts import WEIGHTS_NAME
+from core.storage.folders import WEIGHTS_NAME
 
 RANK, BATCH_SIZE = 16, 8
 IDLE_SECONDS = 20.0
@@ -227,6 +227,12 @@ def idle_shares(named: dict[str, Service]) -> dict[str, float]:
     time.sleep(IDLE_SECONDS)
     seconds = time.perf_counter() - began
     return {name: (cpu_seconds(pid) - before[name]) / seconds for name, pid in pids.items()}
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the processor's seconds that all threads of a process have taken."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def kept(turns: list[tuple[dict[str, Any], dict[str, Any]]], unit: str) -> float:

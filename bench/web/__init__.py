@@ -1,4 +1,4 @@
-"""The API and the dashboard under load: a service, HTTP clients, uploads, strangers, pages in Chromium.
+"""The API under load: a service, HTTP clients, uploads.
 
-`api`, `streams`, `dashboard` and `first_visit` are commands. `uploads` runs in a process of its own.
+`api` is a command, and starts `uploads` as a process of its own.
 """

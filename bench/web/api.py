@@ -1,6 +1,4 @@
-"""Measure how fast the API answers: polls, creations, lists, uploads, and a project beside others.
-
-The others are a busy project, and strangers who flood the API.
+"""Measure how fast the API answers: polls, creations, lists, uploads, and a project beside a busy one.
 
     python -m bench.web.api                     # writes bench/results/api-<date>.json and .md
     python -m bench.web.api --seconds 5 --only polls,creations
@@ -12,6 +10,7 @@ the load generator share one machine. The table of jobs has 100,000 rows.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -19,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -33,16 +31,13 @@ from bench.pages.tables import markdown
 from bench.peers.measuring import versions_of
 from bench.training.machine import cpu_info
 from bench.training.running import say
-from bench.web import http_load, strangers
+from bench.web import http_load
 from bench.web.api_service import CLIENTS, PROCESSES, Service, service
 from bench.web.http_load import Load
 from core.catalog import SMOLLM2
 
 UPLOADS, UPLOAD_BYTES = 50, 20 * 1024**2
 FLOOD_CLIENTS = 32
-STRANGE_CLIENTS = 16  # of each kind of stranger
-STRANGE_PAUSE = 0.02  # seconds that each of these clients waits between two requests
-WANTED_POLLS = 650.0  # polls per second that are sent beside strangers, if they are answered at once
 QUIET_PAUSE = 0.02  # seconds that each of the quiet project's clients waits between two polls
 JOBS_PATH = "/v1/fine_tuning/jobs"
 
@@ -113,8 +108,6 @@ def beside_a_flood(service: Service, seconds: float) -> dict[str, float]:
     flood = cycle([http_load.get(f"{JOBS_PATH}/{job}", service.key) for job in service.jobs])
 
     async def both(with_flood: bool) -> tuple[Load, Load | None]:
-        import asyncio
-
         watched = http_load.run(
             service.ports, lambda: quiet[0], clients=2, seconds=seconds, pause=QUIET_PAUSE
         )
@@ -140,48 +133,6 @@ def beside_a_flood(service: Service, seconds: float) -> dict[str, float]:
     }
 
 
-def beside_strangers(service: Service, seconds: float) -> dict[str, float]:
-    """Poll beside invented keys, a key of another project behind two blanks, and half bodies of sign-ins."""
-    polls = cycle([http_load.get(f"{JOBS_PATH}/{job}", service.key) for job in service.jobs])
-    invented = cycle(strangers.invented_keys(JOBS_PATH))
-    misspelt = strangers.misspelt(JOBS_PATH, service.other_key)
-    flood = partial(
-        http_load.run, service.ports, clients=STRANGE_CLIENTS, seconds=seconds + 1, pause=STRANGE_PAUSE
-    )
-
-    async def all_at_once() -> list[Load]:
-        import asyncio
-
-        floods = [
-            asyncio.create_task(flood(lambda: next(invented))),
-            asyncio.create_task(flood(lambda: misspelt)),
-        ]
-        halves = strangers.send_half_bodies(service.ports, STRANGE_CLIENTS, seconds + 1)
-        slow = asyncio.create_task(halves)
-        await asyncio.sleep(0.5)
-        watched = http_load.run(
-            service.ports,
-            lambda: next(polls),
-            clients=2 * CLIENTS,
-            seconds=seconds,
-            interval=2 * CLIENTS / WANTED_POLLS,
-        )
-        loads = [await watched, *[await each for each in floods]]
-        await slow
-        return loads
-
-    polled, unknown, blanks = uvloop.run(all_at_once())
-    if set(polled.statuses) != {200} or not set(unknown.statuses) <= {401, 503}:
-        sys.exit(f"The API answered {dict(polled.statuses)}, and strangers {dict(unknown.statuses)}")
-    return {
-        "per_second": polled.rate,
-        "p50_ms": 1e3 * polled.percentile(0.5),
-        "p99_ms": 1e3 * polled.percentile(0.99),
-        "invented_per_second": unknown.rate,
-        "misspelt_per_second": blanks.rate,
-    }
-
-
 MEASUREMENTS: dict[str, Callable[[Service, float], dict[str, float]]] = {
     "polls": polls,
     "tagged_polls": tagged_polls,
@@ -189,7 +140,6 @@ MEASUREMENTS: dict[str, Callable[[Service, float], dict[str, float]]] = {
     "first_page": first_page,
     "uploads": uploads,
     "beside_a_flood": beside_a_flood,
-    "beside_strangers": beside_strangers,
 }
 
 # (measurement, figure, its name on the page, format, aim, whether more is better)
@@ -212,8 +162,6 @@ ROWS = (
     ("uploads", "seconds", "their time, s", ".1f", None, False),
     ("beside_a_flood", "quiet_p99_ms", "polls of a project alone: p99, ms", ".1f", None, False),
     ("beside_a_flood", "times", "the same p99 beside a busy project, times as long", ".2f", 2, False),
-    ("beside_strangers", "per_second", "status polls beside strangers, per second", ".0f", 600, True),
-    ("beside_strangers", "p99_ms", "their p99, ms", ".1f", 50, False),
 )
 
 

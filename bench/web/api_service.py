@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -55,15 +55,13 @@ INSERT INTO events (id, job_id, level, type, message)
 class Service:
     """The running API processes, their ports and jobs, and the keys of two projects."""
 
-    def __init__(
-        self, engine: Engine, environment: dict[str, str], jobs: int, waiting: int, processes: int
-    ) -> None:
+    def __init__(self, engine: Engine, environment: dict[str, str]) -> None:
         self.sessions = sessions = session_factory(engine)
         with sessions.begin() as session:
             projects = [find_or_create_project(session, name) for name in ("busy", "quiet")]
             self.key, self.other_key = (create_key(session, project, "bench").token for project in projects)
-        self.jobs = fill(engine, sessions, jobs, waiting)
-        self.ports = [free_port() for _ in range(processes)]
+        self.jobs = fill(engine, sessions)
+        self.ports = [free_port() for _ in range(PROCESSES)]
         self.processes = [start_api(port, environment) for port in self.ports]
 
     def get(self, path: str, **headers: str) -> tuple[dict[str, str], bytes]:
@@ -87,15 +85,15 @@ class Service:
         return sum(process.memory_info().rss for process in self.processes)
 
 
-def fill(engine: Engine, sessions: sessionmaker[Any], jobs: int, waiting: int) -> list[str]:
-    """Create jobs, of which RUNNING run and `waiting` wait. Returns the ids of these."""
+def fill(engine: Engine, sessions: sessionmaker[Any]) -> list[str]:
+    """Create JOBS jobs, of which RUNNING run and WAITING wait. Returns the ids of these."""
     hyperparameters = Hyperparameters(n_epochs=3, batch_size=4, learning_rate_multiplier=1.0)
     spec = JobSpec(base_model=SMOLLM2.id, seed=1, hyperparameters=hyperparameters).model_dump_json()
-    ended = jobs - RUNNING - waiting
+    ended = JOBS - RUNNING - WAITING
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         project = connection.scalar(text("SELECT id FROM projects WHERE name = 'busy'"))
-        values = {"project": project, "model": SMOLLM2.id, "spec": spec, "ended": ended, "jobs": jobs}
+        values = {"project": project, "model": SMOLLM2.id, "spec": spec, "ended": ended, "jobs": JOBS}
         for statement in FILL.split(";"):
             connection.execute(text(statement), values)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -105,17 +103,12 @@ def fill(engine: Engine, sessions: sessionmaker[Any], jobs: int, waiting: int) -
             lease = lifecycle.claim(session, "bench", lease_seconds=86_400.0)
             assert lease is not None  # the jobs were created above
             lifecycle.renew(session, lease, Progress("training", 5, 20, 0.5, 99.0, 1000, 100.0))
-    return [f"ftjob-{number:032}" for number in range(ended + 1, jobs + 1)]
+    return [f"ftjob-{number:032}" for number in range(ended + 1, JOBS + 1)]
 
 
 @contextmanager
-def service(
-    jobs: int = JOBS, *, waiting: int = WAITING, processes: int = PROCESSES, **settings: str
-) -> Iterator[Service]:
-    """Start the servers and the API with a table of `jobs` jobs, and stop them after the block.
-
-    `settings` are further settings of the API.
-    """
+def service() -> Iterator[Service]:
+    """Start the servers and the API with a table of JOBS jobs, and stop them after the block."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     with (
         tempfile.TemporaryDirectory(prefix="tunery-api-") as folder,
@@ -123,15 +116,13 @@ def service(
     ):
         engine = create_database(servers.urls["database_url"])
         migrate(engine)
-        environment = environment_of(servers, **settings)
-        running = Service(engine, environment, jobs, waiting, processes)
+        running = Service(engine, environment_of(servers))
         try:
             wait_until_ready(running.ports)
             yield running
         finally:
             for process in running.processes:
-                with suppress(psutil.NoSuchProcess):  # the caller may have stopped it
-                    process.terminate()
+                process.terminate()
             psutil.wait_procs(running.processes, timeout=30)
             engine.dispose()
 

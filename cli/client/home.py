@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.private_files import write_private
 from core.errors import ConfigurationError
-from core.process.private_files import write_private
 
 if TYPE_CHECKING:
     from core.settings import Settings

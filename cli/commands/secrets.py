@@ -67,7 +67,7 @@ def reseal(home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> None:
     Afterwards the other keys can be removed. If none of the keys opens a secret, the command names the secret
     and leaves it as it is.
     """
-    from core.secrets.reseal import reseal_all
+    from cli.commands.reseal import reseal_all
     from core.secrets.vault import Vault
 
     vault = Vault(_keys(home))

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from core.datasets import sample
+from cli.commands.files import sample
 from core.errors import ConfigurationError
 
 HELD_OUT_SHARE = 0.1

@@ -4,7 +4,7 @@ The process that uses them, such as `tunery up`, starts and watches each one as 
 
 stack     EmbeddedServers: the three together, one owner per home
 process   Server: a program that is started, watched, stopped, and found again after its owner was killed
-ports     claim_ports: reserves free ports
+ports     PortClaim: free ports that nobody else gets
 postgres, valkey, s3    how each server is set up, started and asked whether it is ready
 """
 

@@ -1,45 +1,50 @@
-"""Finds free ports and reserves them until the servers have bound them."""
+"""Finds free ports, and keeps them from other programs while the servers are not bound to them."""
 
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 
 from core.errors import ConfigurationError
 
 FIRST, LAST = 12_000, 22_000
-"""The range of ports. With `offset` added they are still below 32768, where Linux begins to give ports to
-outgoing connections. So a client that waits for a server cannot take the server's port."""
 
 
-def claim_ports(count: int, *, offset: int, is_blocked: Callable[[int], bool]) -> tuple[socket.socket, int]:
-    """Reserve `count` free ports in a row. Return a socket that holds the reservation, and the first port.
+class PortClaim:
+    """A row of ports, and those `offset` higher, which nobody else gets until the claim is closed.
 
-    The ports `offset` higher are free as well. A port for which `is_blocked` is true does not count as free.
-    No other caller on this machine, in any process, gets these ports as long as the socket is open.
+    A socket is bound to each port and does not listen. So the kernel gives the port to no outgoing connection
+    and to no program that asks for any port, also while a server is down between two starts. The server
+    itself can bind to the port, because both sockets have SO_REUSEADDR. Clients are refused until it listens.
     """
-    firsts = list(range(FIRST, LAST - count, count))
-    secrets.SystemRandom().shuffle(firsts)
-    for first in firsts:
-        claim = socket.socket(socket.AF_UNIX)
-        try:
-            claim.bind(
-                f"\0tunery-ports-{first}"
-            )  # an abstract name: it leaves no file and ends with its owner
-        except OSError:
-            claim.close()
-            continue
-        ports = range(first, first + count)
-        if all(_is_free(port) and _is_free(port + offset) and not is_blocked(port) for port in ports):
-            return claim, first
-        claim.close()
-    raise ConfigurationError(f"No {count} ports in a row are free between {FIRST} and {LAST}.")
 
+    def __init__(self, count: int, *, offset: int, is_blocked: Callable[[int], bool]) -> None:
+        """Claim `count` ports in a row. A port for which `is_blocked` is true does not count as free.
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        Raises ConfigurationError if there are none.
+        """
+        self._sockets = ExitStack()
+        firsts = list(range(FIRST, LAST - count, count))
+        secrets.SystemRandom().shuffle(firsts)
+        for self.first in firsts:
+            ports = range(self.first, self.first + count)
+            if not any(map(is_blocked, ports)) and self._take([*ports, *(port + offset for port in ports)]):
+                return
+            self.close()
+        raise ConfigurationError(f"No {count} ports in a row are free between {FIRST} and {LAST}.")
+
+    def close(self) -> None:
+        self._sockets.close()
+
+    def _take(self, ports: Iterable[int]) -> bool:
+        """Bind a socket to each port. Return False if another program, or another claim, has one of them."""
         try:
-            probe.bind(("", port))
+            # An abstract name tells claims from each other. It leaves no file and ends with its owner.
+            self._sockets.enter_context(socket.socket(socket.AF_UNIX)).bind(f"\0tunery-ports-{self.first}")
+            for port in ports:
+                kept = self._sockets.enter_context(socket.socket())
+                kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                kept.bind(("", port))
         except OSError:
             return False
-    return True
+        return True

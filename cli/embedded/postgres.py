@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.embedded.process import HOST, Server, package_folder
+from cli.private_files import write_private
 from core.errors import ConfigurationError
-from core.process.private_files import write_private
 
 if TYPE_CHECKING:
     import psycopg

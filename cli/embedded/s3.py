@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from cli.embedded.process import HOST, Server, not_installed
-from core.process.private_files import write_private
+from cli.private_files import write_private
 
 REGION = "us-east-1"
 BUCKET = "tunery"

@@ -5,7 +5,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -15,13 +14,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal, Self
 
-from cli.embedded.ports import claim_ports
+from cli.embedded.ports import PortClaim
 from cli.embedded.postgres import Postgres
 from cli.embedded.process import Server
 from cli.embedded.s3 import BUCKET, GRPC_OFFSET, S3, is_blocked
 from cli.embedded.valkey import Valkey
+from cli.private_files import write_private
 from core.errors import ConfigurationError
-from core.process.private_files import write_private
 
 ServerName = Literal["postgres", "valkey", "s3"]
 
@@ -64,7 +63,7 @@ class EmbeddedServers:
         self._urls: dict[str, str] = {}
         self._environment: dict[str, str] = {}
         self._lock: int | None = None
-        self._port_claim: socket.socket | None = None
+        self._ports: PortClaim | None = None
         self._starts = ThreadPoolExecutor()
         self._first_starts: list[Future[None]] = []
         self._failures: list[Exception] = []
@@ -188,7 +187,8 @@ class EmbeddedServers:
 
     def _configure(self) -> None:
         credentials = self._credentials()
-        self._port_claim, first = claim_ports(2 + S3.PORTS, offset=GRPC_OFFSET, is_blocked=is_blocked)
+        self._ports = PortClaim(2 + S3.PORTS, offset=GRPC_OFFSET, is_blocked=is_blocked)
+        first = self._ports.first
         postgres = Postgres(
             self.home,
             first,
@@ -246,8 +246,8 @@ class EmbeddedServers:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(lambda server: server.stop(), self._servers.values()))
         finally:
-            if self._port_claim is not None:
-                self._port_claim.close()
+            if self._ports is not None:
+                self._ports.close()
             os.close(self._lock)
             self._lock = None
 

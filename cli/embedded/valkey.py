@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cli.embedded.process import HOST, Server, package_folder
-from core.process.private_files import write_private
+from cli.private_files import write_private
 
 
 class Valkey(Server):

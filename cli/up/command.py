@@ -24,20 +24,20 @@ from cli.client.client import connect
 from cli.client.errors import GaveUp, Refused, Unreachable
 from cli.client.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
 from cli.commands.dashboard import sign_in_url
-from cli.up.children import Child, stop_leftovers
+from cli.private_files import write_private
+from cli.up.children import WatchedChild, stop_leftovers
 from cli.up.log_files import LogFiles, rotate
 from cli.up.preparation import load_preparation, prepare_database, prepare_object_store, secret_keys
 from cli.up.servers import WatchedServer, servers
 from cli.up.stopping import StopRequest
 from core.errors import ConfigurationError
-from core.process.private_files import write_private
 from worker.process import stop_times
 from worker.process.environment import TRAINER_ENVIRONMENT
 
 if TYPE_CHECKING:
     from core.settings import Settings
 
-Part = Child | WatchedServer | LogFiles
+Part = WatchedChild | WatchedServer | LogFiles
 
 PATIENCE = 60.0  # seconds for which a server may be away at the start: it may start together with `up`
 READY_SECONDS = 240.0  # a loaded machine may need minutes to import the libraries
@@ -138,13 +138,15 @@ def patiently(prepare: Callable[[], None], watched: Sequence[Part], stop: StopRe
     tend(watched, stop, until=is_prepared)
 
 
-def start_child(name: str, settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> Child:
+def start_child(
+    name: str, settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack
+) -> WatchedChild:
     rotate(home.logs / f"{name}.log")
     command = [sys.executable, "-m", "cli.main", name]
     environment = child_environment(settings)
     if name == "serve":
         environment = {**TRAINER_ENVIRONMENT, **environment}
-    child = Child(name, command, environment, home, GRACE[name])
+    child = WatchedChild(name, command, environment, home, GRACE[name])
     stack.callback(child.stop, lambda: stop.urgent)
     child.start()
     return child
@@ -199,7 +201,7 @@ def require_free_port(host: str, port: int) -> None:
         ) from error
 
 
-def is_ready(base_url: str, deadline: float, api: Child) -> bool:
+def is_ready(base_url: str, deadline: float, api: WatchedChild) -> bool:
     """Whether /readyz answers 200. Raises GaveUp after the deadline, with the last answer."""
     import httpx
 

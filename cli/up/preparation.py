@@ -6,9 +6,9 @@ from cli.client.database import open_database
 from cli.client.errors import Unreachable
 from cli.client.home import Home, read
 from cli.client.output import note
+from cli.private_files import write_private
 from cli.up.loading import loading
 from core.errors import ConfigurationError
-from core.process.private_files import write_private
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

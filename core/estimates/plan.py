@@ -8,6 +8,7 @@ from core.estimates.adapters import FP32, StateBytes
 from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import step_memory
 from core.estimates.shapes import BF16, Device, Load, ModelShape
+from core.estimates.sizes import in_words
 
 USUAL_TOKENS = {BF16: 2560, FP32: 1536}
 """Tokens of a micro-batch on a CPU, by the bytes of a number. More bring nothing there."""
@@ -23,7 +24,6 @@ SPARE: dict[Device, float] = {"cpu": 0.25, "gpu": 0.1}
 Measured: the heap of a trainer on a CPU holds 1.24 times what its tensors take at most."""
 ADAPTERS_ON_A_CPU = 4 * 1024**3
 """Bytes of adapters that train together on a CPU at most: other programs need its memory too."""
-GB = 1e9
 
 
 def cheapest(
@@ -156,8 +156,8 @@ def _nothing_fits(model: ModelShape, load: Load, recompute: Recompute, free_byte
     tokens = max(load.longest_row, TOKENS_APART)
     step = step_memory(model, load, recompute, tokens).peak
     missing = (
-        f"Beside the base model, the adapters take {load.state.total / GB:.1f} GB and a step at least "
-        f"{step / GB:.1f} GB, but only {usable(free_bytes, load.device) / GB:.1f} GB can be used. "
+        f"Beside the base model, the adapters take {in_words(load.state.total)} and a step at least "
+        f"{in_words(step)}, but only {in_words(usable(free_bytes, load.device))} can be used. "
     )
     smallest = step_memory(model, replace(load, longest_row=0), recompute, TOKENS_APART).peak
     if load.state.total + smallest > usable(free_bytes, load.device):

@@ -12,6 +12,8 @@ AUTO_RANKS = (4, 8, 16, 32)
 MAX_CANDIDATES = 16
 
 ADAPTER = "adapter."
+RANK = f"{ADAPTER}r"
+AUTO = "auto"
 LEARNING_RATE = "training.learning_rate"
 
 SearchKind = Literal["auto_rank", "sweep"]

@@ -69,9 +69,9 @@ class LoraAdapter(ExcludingOptions):
 
     type: Literal["lora"] = "lora"
     r: Rank = 16
-    """The rank; a higher rank can learn more and takes more memory. `auto` tries the ranks 4, 8, 16 and 32"""
+    """The rank; a higher rank can learn more and takes more memory"""
     lora_alpha: Alpha = 32
-    """Divided by r, it scales the update; with an automatic rank twice the rank, unless the job sets it"""
+    """Divided by r, it scales the update"""
     lora_dropout: Probability = 0.0
     """Probability with which each input of A is set to 0 in training"""
     use_rslora: bool = False

@@ -38,7 +38,9 @@ AlphaPattern = Annotated[
     PerModule[Alpha],
     Field(description="Different alphas for some modules, by the last parts of the modules' names"),
 ]
-Layers = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+# The types of options that a job cannot change. PEFT's default is their only value.
+NotOffered = Annotated[None, Field(description="Not offered: it stays null")]
+NoDropout = Annotated[float, Field(ge=0.0, le=0.0, description="Not offered: it stays 0")]
 
 
 def _type_is_required(schema: dict[str, Any]) -> None:
@@ -52,8 +54,10 @@ def _type_is_required(schema: dict[str, Any]) -> None:
 class MethodOptions(Options):
     """The options of a method: PEFT's names and defaults, unless a class says otherwise.
 
-    We leave out the options of PEFT that make no sense on a server (paths, runtime settings, repeated
-    layers), and those whose results no runtime would load (biases, whole modules saved beside the adapter).
+    A class is the offer: a job may set whatever its types allow, and a worker trains all of it. Some options
+    allow their default alone, so that a client may name it. We leave out the options of PEFT that make no
+    sense on a server (paths, runtime settings, repeated layers), and those whose results no runtime would
+    load (biases, whole modules saved beside the adapter).
     """
 
     model_config = ConfigDict(use_attribute_docstrings=True, json_schema_extra=_type_is_required)
@@ -86,15 +90,13 @@ class TargetOptions(MethodOptions):
     """The options of a method that changes linear layers."""
 
     target_modules: TargetModules = "all-linear"
-    layers_to_transform: Layers | None = None
-    """The decoder layers to change, counted from 0; null changes all layers"""
+    layers_to_transform: NotOffered = None
 
 
 class ExcludingOptions(TargetOptions):
-    """The options of a method that changes linear layers and can leave some of them out."""
+    """The options of a method that changes linear layers and that can leave some of them out in PEFT."""
 
-    exclude_modules: ModuleNames | None = None
-    """Modules that stay as they are although `target_modules` names them"""
+    exclude_modules: NotOffered = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The methods of PEFT that this release does not offer, each with the reason.
 
-A test requires every method of PEFT to be either here or in `OFFERED`, so that somebody decides about each
+A test requires every method of PEFT to be either here or in `METHODS`, so that somebody decides about each
 new one.
 """
 

@@ -11,9 +11,9 @@ from core.methods.method import (
     AlphaPattern,
     ExcludingOptions,
     Method,
+    NoDropout,
     Paper,
     PerModule,
-    Probability,
     Rank,
     RankPattern,
     Seed,
@@ -30,10 +30,8 @@ class LycorisOptions(ExcludingOptions):
     """The rank of each factor"""
     alpha: Alpha = 8
     """Scale of the update, divided by r"""
-    rank_dropout: Probability = 0.0
-    """Share of the ranks that are switched off in each training step"""
-    module_dropout: Probability = 0.0
-    """Probability with which a layer is left unchanged in a training step"""
+    rank_dropout: NoDropout = 0.0
+    module_dropout: NoDropout = 0.0
     rank_pattern: RankPattern = Field(default={})
     alpha_pattern: AlphaPattern = Field(default={})
 
@@ -52,8 +50,8 @@ class LokrAdapter(LycorisOptions):
     """Make C a product of two smaller matrices too"""
     decompose_factor: Annotated[int, Field(ge=-1)] = -1
     """Size of C; -1 makes both factors about equally large"""
-    rank_dropout_scale: bool = False
-    """Scale up the ranks that rank_dropout leaves on"""
+    rank_dropout_scale: Literal[False] = False
+    """Not offered: it belongs to rank_dropout"""
     init_weights: Literal[True, "lycoris"] = True
     """The factor that is 0 at the beginning: true is PEFT's choice, `lycoris` the choice of the LyCORIS
     library"""
@@ -67,7 +65,7 @@ class MissAdapter(ExcludingOptions):
     """The rank"""
     mini_r: Annotated[int, Field(ge=1, le=4096)] = 1
     """Width of the matrix along the outputs, with init_weights `mini`; must divide the outputs"""
-    miss_dropout: Probability = 0.0
+    miss_dropout: NoDropout = 0.0
     init_weights: Literal[True, "bat", "mini"] = True
     """The variant: with `bat` the change depends on the weight, and `mini` has fewer parameters"""
 
@@ -83,10 +81,10 @@ class RandLoraAdapter(TargetOptions):
     """Rank of each product; a lower rank sums more products and has more parameters"""
     randlora_alpha: Annotated[int, Field(ge=1, le=16384)] = 640
     """Scale of the update, divided by r"""
-    randlora_dropout: Probability = 0.0
+    randlora_dropout: NoDropout = 0.0
     projection_prng_key: Seed = 0
     """Seed of the random matrices"""
-    save_projection: bool = True
+    save_projection: Literal[True] = True
     """Publish the random matrices too"""
     sparse: bool = False
     """Use random matrices of -1, 0 and 1, with two thirds of the entries 0"""
@@ -109,7 +107,7 @@ class GraloraAdapter(TargetOptions):
     """Scale of the update, divided by r + hybrid_r"""
     gralora_k: Annotated[int, Field(ge=1, le=64)] = 2
     """Number of blocks along the inputs and along the outputs; must divide the inputs, the outputs and r"""
-    gralora_dropout: Probability = 0.0
+    gralora_dropout: NoDropout = 0.0
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         if self.r % self.gralora_k:
@@ -129,7 +127,7 @@ class DeloraAdapter(ExcludingOptions):
     """The rank"""
     delora_lambda: Lambda = 1
     """The bound at the beginning, which is how much each weight changes; the bound is trained too"""
-    module_dropout: Probability = 0.0
+    module_dropout: NoDropout = 0.0
     rank_pattern: RankPattern = Field(default={})
     lambda_pattern: PerModule[Lambda] = Field(default={})
     """Different bounds for some modules, by the last parts of the modules' names"""

@@ -1,11 +1,10 @@
 """Prefix tuning, prompt tuning and P-tuning: trained vectors before the text, and an unchanged model."""
 
-from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from core.methods.method import Method, MethodOptions, Paper, Probability
+from core.methods.method import Method, MethodOptions, NoDropout, NotOffered, Paper
 
 NETWORK = "the network that computes its virtual tokens"
 
@@ -42,32 +41,22 @@ class PromptTuningAdapter(PromptOptions):
     """Trains embeddings before those of the text (Lester et al. 2021, arXiv:2104.08691)."""
 
     type: Literal["prompt_tuning"] = "prompt_tuning"
-    prompt_tuning_init: Literal["RANDOM", "SAMPLE_VOCAB", "TEXT"] = "RANDOM"
-    """The initial vectors: random (`RANDOM`), those of random tokens (`SAMPLE_VOCAB`), or those of a text
-    (`TEXT`)"""
-    prompt_tuning_init_text: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
-    """The text for the prompt_tuning_init `TEXT`"""
-
-    def contradictions(self) -> Iterator[tuple[str, str]]:
-        if (self.prompt_tuning_init == "TEXT") != (self.prompt_tuning_init_text is not None):
-            yield (
-                "prompt_tuning_init_text",
-                "prompt_tuning_init 'TEXT' needs it, and no other prompt_tuning_init takes it",
-            )
+    prompt_tuning_init: Literal["RANDOM", "SAMPLE_VOCAB"] = "RANDOM"
+    """The initial vectors: random (`RANDOM`), or those of random tokens (`SAMPLE_VOCAB`)"""
+    prompt_tuning_init_text: NotOffered = None
 
 
 class PTuningAdapter(PromptOptions):
     """Prompt tuning with embeddings that a small network computes (Liu et al. 2021, arXiv:2103.10385)."""
 
     type: Literal["p_tuning"] = "p_tuning"
-    encoder_reparameterization_type: Literal["MLP", "LSTM"] = "MLP"
+    encoder_reparameterization_type: Literal["MLP"] = "MLP"
     """The kind of that network"""
     encoder_hidden_size: HiddenSize | None = None
     """Width of that network; null is the model's width"""
-    encoder_num_layers: Annotated[int, Field(ge=1, le=8)] = 2
-    """Layers of that network, if it is an LSTM"""
-    encoder_dropout: Probability = 0.0
-    """Dropout within that network, if it is an LSTM"""
+    encoder_num_layers: Literal[2] = 2
+    """Not offered: only an LSTM has it"""
+    encoder_dropout: NoDropout = 0.0
 
     @property
     def unpublished(self) -> str | None:

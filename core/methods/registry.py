@@ -1,4 +1,4 @@
-"""All methods by their type. `core/methods/offered.py` says which of them this release offers."""
+"""All methods by their type. This release offers and trains them all."""
 
 from typing import Annotated, Any
 
@@ -32,9 +32,8 @@ def with_type(adapter: Any) -> Any:
     return {"type": "lora", **adapter} if isinstance(adapter, dict) else adapter
 
 
-AdapterOptions = Annotated[
-    LoraAdapter
-    | AdaLoraAdapter
+OtherThanLora = (
+    AdaLoraAdapter
     | PrefixTuningAdapter
     | PromptTuningAdapter
     | PTuningAdapter
@@ -65,8 +64,9 @@ AdapterOptions = Annotated[
     | C3aAdapter
     | ShiraAdapter
     | SupertuningAdapter
-    | FullTuning,
-    Field(discriminator="type"),
-    BeforeValidator(with_type),
+    | FullTuning
+)
+AdapterOptions = Annotated[
+    LoraAdapter | OtherThanLora, Field(discriminator="type"), BeforeValidator(with_type)
 ]
 """The options of any method. `type` says which method it is."""

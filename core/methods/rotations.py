@@ -10,8 +10,8 @@ from core.methods.method import (
     ExcludingOptions,
     Method,
     MethodOptions,
+    NoDropout,
     Paper,
-    Probability,
     Rank,
     TargetModules,
 )
@@ -30,12 +30,11 @@ class OftAdapter(ExcludingOptions):
     """Number of blocks on the diagonal; 0 if oft_block_size sets their width"""
     oft_block_size: Blocks = 32
     """Width of a block; 0 if r sets the number of blocks"""
-    module_dropout: Probability = 0.0
-    """Share of the blocks that are switched off in each training step"""
-    coft: bool = False
-    """Keep R within eps of the identity"""
-    eps: Annotated[float, Field(gt=0)] = 6e-5
-    """How far R may be from the identity, with coft"""
+    module_dropout: NoDropout = 0.0
+    coft: Literal[False] = False
+    """Not offered: R is not kept near the identity"""
+    eps: Annotated[float, Field(ge=6e-5, le=6e-5)] = 6e-5
+    """Not offered: it belongs to coft"""
     block_share: bool = False
     """Train one block for each layer, which is repeated along the diagonal"""
     use_cayley_neumann: bool = True
@@ -62,7 +61,7 @@ class BoftAdapter(ExcludingOptions):
     """Number of blocks on the diagonal; 0 if boft_block_size sets their width"""
     boft_n_butterfly_factor: Annotated[int, Field(ge=1, le=16)] = 1
     """Number of factors of R; 1 is the same as OFT"""
-    boft_dropout: Probability = 0.0
+    boft_dropout: NoDropout = 0.0
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         if (self.boft_block_num == 0) == (self.boft_block_size == 0):

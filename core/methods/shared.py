@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from core.methods.method import ExcludingOptions, Method, Paper, Probability, Rank, Seed, TargetOptions
+from core.methods.method import ExcludingOptions, Method, NoDropout, Paper, Rank, Seed, TargetOptions
 
 Length = Annotated[int, Field(ge=1, le=16384)]
 Bound = Annotated[float, Field(gt=0, le=1)]
@@ -23,7 +23,7 @@ class VbLoraAdapter(ExcludingOptions):
     """Length of each vector; must divide the inputs and outputs of every target"""
     topk: Annotated[int, Field(ge=2, le=64)] = 2
     """Number of vectors that each part is mixed from"""
-    vblora_dropout: Probability = 0.0
+    vblora_dropout: NoDropout = 0.0
     save_only_topk_weights: bool = False
     """Publish only the weights of those vectors. The file is much smaller, but PEFT cannot train on from
     it"""
@@ -56,7 +56,7 @@ class UniLoraAdapter(TargetOptions):
     """Length of the vector, which is the number of all trained parameters"""
     proj_seed: Seed = 42
     """Seed of the draw"""
-    unilora_dropout: Probability = 0.0
+    unilora_dropout: NoDropout = 0.0
     init_theta_d_bound: Bound = 0.02
     """Largest absolute value of the random numbers that the vector begins with"""
     save_indices: bool = False
@@ -80,9 +80,9 @@ class TinyLoraAdapter(TargetOptions):
     """How far layers share v: 0 gives each layer its own v, 1 gives all layers the same v"""
     projection_seed: Seed = 42
     """Seed of the random matrices"""
-    save_projection: bool = True
-    """Publish the random matrices too. Without them another machine may draw other numbers"""
-    tinylora_dropout: Probability = 0.0
+    save_projection: Literal[True] = True
+    """Publish the random matrices too: another machine might draw other numbers"""
+    tinylora_dropout: NoDropout = 0.0
 
 
 METHODS = (

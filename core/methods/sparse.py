@@ -9,9 +9,9 @@ from core.methods.method import (
     ExcludingOptions,
     Method,
     MethodOptions,
+    NoDropout,
     Paper,
     PerModule,
-    Probability,
     Rank,
     Seed,
     TargetModules,
@@ -96,9 +96,9 @@ class SupertuningAdapter(MethodOptions):
     """Rank of an additional LoRA; null is none"""
     lora_alpha: Annotated[float, Field(gt=0, le=4096)] | None = None
     """Scale of that LoRA, divided by r; null is twice the rank"""
-    lora_dropout: Probability = 0.0
-    save_precomputed_indices: bool = True
-    """Publish the places of the entries too. Without them another machine may find other entries"""
+    lora_dropout: NoDropout = 0.0
+    save_precomputed_indices: Literal[True] = True
+    """Publish the places of the entries too: another machine might find other entries"""
     target_modules: TargetModules = "all-linear"
 
     def contradictions(self) -> Iterator[tuple[str, str]]:

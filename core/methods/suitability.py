@@ -11,7 +11,6 @@ from typing import NamedTuple
 from core.catalog import BaseModelEntry
 from core.methods.low_rank import LoraAdapter
 from core.methods.method import MethodOptions
-from core.methods.offered import OFFERED
 from core.methods.registry import METHODS
 
 
@@ -32,7 +31,7 @@ QUANTISED = State(
 NOT_QUANTISED = State("is not quantised", "ask for 'nf4' or 'int8' in 'training.quantization'")
 
 TYPE, INIT, DORA, FSDP = "adapter.type", "adapter.init_lora_weights", "adapter.use_dora", "training.fsdp"
-OTHER_METHODS = " or ".join(f"'{name}'" for name in OFFERED if not METHODS[name].needs_whole_weights)
+OTHER_METHODS = " or ".join(f"'{name}'" for name, method in METHODS.items() if not method.needs_whole_weights)
 ANOTHER_METHOD = f"train {OTHER_METHODS}"
 ANOTHER_INIT = f"choose another '{INIT}'"
 

@@ -9,8 +9,9 @@ from core.methods.method import (
     Method,
     MethodOptions,
     ModuleNames,
+    NoDropout,
+    NotOffered,
     Paper,
-    Probability,
     Seed,
     TargetOptions,
     Targets,
@@ -26,8 +27,7 @@ class Ia3Adapter(MethodOptions):
     feedforward_modules: ModuleNames | None = None
     """The target modules whose inputs are scaled instead of their outputs; null is those of the paper, for
     architectures that PEFT knows"""
-    exclude_modules: ModuleNames | None = None
-    """Modules that `target_modules` names but that stay as they are"""
+    exclude_modules: NotOffered = None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         targets = self.target_modules
@@ -44,14 +44,13 @@ class VeraAdapter(TargetOptions):
     type: Literal["vera"] = "vera"
     r: Annotated[int, Field(ge=1, le=4096)] = 256
     """Width of the shared A and B"""
-    vera_dropout: Probability = 0.0
+    vera_dropout: NoDropout = 0.0
     d_initial: float = 0.1
     """Initial value of every entry of d"""
     projection_prng_key: Seed = 0
     """Seed of A and B"""
-    save_projection: bool = True
-    """Publish A and B too. Without them the file is much smaller, but another machine may draw other
-    numbers"""
+    save_projection: Literal[True] = True
+    """Publish A and B too: another machine might draw other numbers"""
 
 
 class LnTuningAdapter(MethodOptions):
@@ -60,8 +59,7 @@ class LnTuningAdapter(MethodOptions):
     type: Literal["ln_tuning"] = "ln_tuning"
     target_modules: ModuleNames | None = None
     """The norms to train. Null: all norms, for architectures that PEFT knows"""
-    exclude_modules: ModuleNames | None = None
-    """Modules that `target_modules` names but that stay as they are"""
+    exclude_modules: NotOffered = None
 
 
 class BeftAdapter(MethodOptions):
@@ -78,8 +76,8 @@ class TrainableTokensAdapter(MethodOptions):
     type: Literal["trainable_tokens"] = "trainable_tokens"
     token_indices: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=4096)]
     """Ids of the tokens to train"""
-    target_modules: ModuleNames | None = None
-    """The embeddings to train. Null: the input embedding, and the head if the two are tied"""
+    target_modules: NotOffered = None
+    """Not offered: the input embedding is trained, and the head if the two are tied"""
 
 
 METHODS = (

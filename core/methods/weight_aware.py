@@ -10,8 +10,8 @@ from core.methods.method import (
     ExcludingOptions,
     Method,
     MethodOptions,
+    NoDropout,
     Paper,
-    Probability,
     Rank,
     RankPattern,
     TargetModules,
@@ -24,7 +24,7 @@ class HiraAdapter(ExcludingOptions):
     type: Literal["hira"] = "hira"
     r: Rank = 32
     """The rank of B A"""
-    hira_dropout: Probability = 0.0
+    hira_dropout: NoDropout = 0.0
     init_weights: Literal[True, "gaussian"] = True
     """How the initial A is drawn. B is 0 in both cases, so that training begins at the base model"""
     rank_pattern: RankPattern = Field(default={})
@@ -79,7 +79,7 @@ class DeftAdapter(ExcludingOptions):
     """Scale of R, divided by r; null is r, which leaves R unscaled"""
     para: bool = False
     """Only remove the part: there is no R, and training does not begin at the base model"""
-    deft_dropout: Probability = 0.0
+    deft_dropout: NoDropout = 0.0
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         if self.para and self.alpha is not None:

@@ -1,4 +1,5 @@
-"""The life of a task: who may create, cancel, take, renew and end it. API and worker call these functions.
+"""Work: what is done once for a project beside training, such as an export.
 
-A task is work on results that is not training, such as an export. One process at a time has it.
+`kinds` says what kinds there are. A task is one piece of work, and one process at a time has it. `client` has
+the writes of who asks for it, and `lease` those of the process that does it.
 """

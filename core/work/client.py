@@ -4,26 +4,30 @@ Every function works in the caller's transaction.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
+from core import artifacts
+from core.artifacts import Owner
 from core.errors import Conflict, RateLimited
 from core.ids import new_id
 from core.tables import Task
-from core.work.lease import DAYS_WITHOUT_FILES
+from core.work.kinds import Kind
+from core.work.lease import end
 
 RETRY_SECONDS = 30
 AS_STORED: Mapping[str, str] = MappingProxyType({})
 
 
 def create(
-    session: Session, project_id: str, kind: str, request: dict[str, Any], most_open: int | None, **of: str
+    session: Session, project_id: str, kind: Kind, request: Any, most_open: int | None, **of: str
 ) -> Task:
-    """Put a task into the queue. `of` names what it belongs to: its `adapter_id`, `eval_id` or `file_id`.
+    """Put a task into the queue. `request` has the form that the kind names.
+
+    `of` names what the task belongs to: its `adapter_id`, `eval_id` or `file_id`.
 
     Raises RateLimited if the project has `most_open` unfinished tasks. None is for a task that a job starts:
     it has no limit, and takes no room of the tasks that clients create.
@@ -31,11 +35,13 @@ def create(
     if most_open is not None:
         _refuse_too_many(session, project_id, most_open)
     by_job = most_open is None
-    named = {"id": new_id(f"{kind}-"), "project_id": project_id, "kind": kind, **of}
-    task = Task(request=request, started_by_job=by_job, **named)
+    named = {"id": new_id(f"{kind.name}-"), "project_id": project_id, "kind": kind.name, **of}
+    asked = kind.request.dump_python(request, mode="json")
+    task = Task(request=asked, started_by_job=by_job, **named)
     session.add(task)
     session.flush()
     session.refresh(task)
+    artifacts.hold(session, Owner("task", task.id), project_id, asked)
     return task
 
 
@@ -48,9 +54,7 @@ def cancel(session: Session, task: Task, shown: Mapping[str, str] = AS_STORED) -
     if task.finished_at is not None:
         status = shown.get(task.status, task.status)
         raise Conflict(f"{task.id} is {status} and cannot be cancelled.", code="task_ended")
-    task.status, task.finished_at, task.phase = "cancelled", func.now(), None
-    if task.object_prefix is None:
-        task.expires_at = func.now() + timedelta(days=DAYS_WITHOUT_FILES)
+    end(session, task, "cancelled")
     session.flush()
     session.refresh(task)
 
@@ -65,6 +69,7 @@ def delete(session: Session, task: Task, shown: Mapping[str, str] = AS_STORED) -
         status = shown.get(task.status, task.status)
         raise Conflict(f"{task.id} is {status}. Cancel it first.", code="task_not_ended")
     task.deleted_at = func.now()
+    artifacts.doom(session, artifacts.of("task", [task.id]), grace=artifacts.GRACE)
 
 
 def delete_all(session: Session, which: ColumnElement[bool]) -> None:
@@ -73,7 +78,8 @@ def delete_all(session: Session, which: ColumnElement[bool]) -> None:
     session.execute(
         chosen.where(Task.finished_at.is_(None)).values(status="cancelled", finished_at=func.now())
     )
-    session.execute(chosen.values(deleted_at=func.now()))
+    hidden = session.scalars(chosen.values(deleted_at=func.now()).returning(Task.id)).all()
+    artifacts.doom(session, artifacts.of("task", hidden), grace=artifacts.GRACE)
 
 
 def _refuse_too_many(session: Session, project_id: str, most_open: int) -> None:

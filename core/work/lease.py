@@ -13,17 +13,17 @@ from typing import Any
 from sqlalchemy import ScalarSelect, Select, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
+from core import artifacts
+from core.artifacts import Owner
 from core.database import from_now
 from core.errors import JobError, TuneryError
+from core.storage.object_store import task_prefix
 from core.strict_json import storable
-from core.tables import TASK_KINDS, Adapter, File, Task
+from core.tables import Adapter, File, Task
+from core.work.kinds import KINDS, Kind, kind_of
 
 LEASE_SECONDS = 30.0
 STARTING = "starting"  # the phase of a process that has said nothing yet
-MAX_LOSSES = 3
-MOST_TRIES, MOST_AGE = 60, timedelta(days=1)  # of a task that meets outside faults; both must be reached
-DAYS_WITHOUT_FILES = 7  # for which a task that has failed is shown; then its leftovers are removed too
-DAYS_OF_REPORTS = 30  # for which the check or the conversion of a file is shown, whatever came of it
 
 
 class TaskLeaseLost(TuneryError):
@@ -39,41 +39,47 @@ class TaskLease:
     holder: str
 
     @property
-    def kind(self) -> str:
-        """The kind of the task, with which its id begins."""
-        return self.task_id.split("-", 1)[0]
+    def kind(self) -> Kind:
+        """The kind of the task."""
+        return kind_of(self.task_id)
 
     @property
     def attempt(self) -> str:
         """The part of an object key that no other lease has."""
         return f"{self.fence}-{self.holder}"
 
+    @property
+    def prefix(self) -> str:
+        """The prefix of the files that are made under this lease. Their artifact is open while it lasts."""
+        return task_prefix(self.kind.name, self.task_id, self.attempt)
 
-def take(session: Session, holder: str, kinds: Collection[str] = TASK_KINDS) -> TaskLease | None:
+
+def take(session: Session, holder: str, kinds: Collection[str] = tuple(KINDS)) -> TaskLease | None:
     """Take the next task: of the project with the fewest running tasks, the oldest one.
 
-    Among projects with as few, the one that was served longest ago goes first. A measurement that a job has
-    started goes after all others, since nobody waits for it. A task whose process died or hung is taken
-    again, and fails when that has happened MAX_LOSSES times. `kinds` are those that the caller can do, and
-    only tasks of these kinds count. None is returned if nothing waits, or if this call ended a task that was
-    lost too often.
+    Among projects with as few, the one that was served longest ago goes first. A task whose process died or
+    hung is taken again, and fails when its kind allows no further loss. `kinds` are those that the caller can
+    do, and only tasks of these kinds count. None is returned if nothing waits, or if this call ended a task
+    that was lost too often.
     """
     task = session.scalars(_next_task(tuple(kinds))).one_or_none()
     if task is None:
         return None
-    if task.status == "running" and not _survives_a_loss(task):
+    if task.status == "running" and not _survives_a_loss(session, task):
         return None
     task.status, task.fence, task.phase = "running", task.fence + 1, STARTING
     task.holder, task.held_until = holder, from_now(LEASE_SECONDS)
     task.started_at = task.started_at or func.now()
-    return TaskLease(task.id, task.fence, holder)
+    lease = TaskLease(task.id, task.fence, holder)
+    artifacts.open(session, Owner("task", task.id), lease.prefix, task.project_id)
+    return lease
 
 
 def free(session: Session, holder: str, *, counts: bool) -> None:
     """Put the task that a dead process has into the queue at once. `counts` says whether it is a loss."""
     held = select(Task).where(Task.holder == holder, Task.status == "running").with_for_update()
     task = session.scalars(held).one_or_none()
-    if task is not None and (not counts or _survives_a_loss(task)):
+    if task is not None and (not counts or _survives_a_loss(session, task)):
         _requeue(task, None)
 
 
@@ -120,8 +126,9 @@ def keep(
     """
     task = _held(session, lease)
     task.object_prefix, task.files, task.report = prefix, files, report
-    task.bytes = sum(file["bytes"] for file in files)
+    task.bytes = _size(files)
     task.expires_at = None if days is None else func.now() + timedelta(days=days)
+    artifacts.keep(session, prefix, task.bytes)
 
 
 def finish(
@@ -132,20 +139,23 @@ def finish(
     If the task has `made` an adapter or a file, it exists from this commit on.
     """
     task = _held(session, lease)
-    _end(task, "succeeded")
-    task.report, task.done = report, 1.0
     if made is not None:
         session.add(made)
         session.flush()
     if isinstance(made, Adapter):
         task.adapter_id = made.id
+        artifacts.keep(session, lease.prefix, _size(made.files), Owner("adapter", made.id))
     elif made is not None:
         task.made_file_id = made.id
+        artifacts.keep(session, lease.prefix, made.bytes, Owner("file", made.id))
+    end(session, task, "succeeded")
+    task.report, task.done = report, 1.0
+    artifacts.hold(session, Owner("task", task.id), task.project_id, task.request, report)
 
 
 def fail(session: Session, lease: TaskLease, error: JobError) -> None:
     """Write why the task cannot be done. Raises TaskLeaseLost."""
-    _end(_held(session, lease), "failed", error=error)
+    end(session, _held(session, lease), "failed", error=error)
 
 
 def release(session: Session, lease: TaskLease, delay: float) -> None:
@@ -163,7 +173,7 @@ def _next_task(kinds: tuple[str, ...]) -> Select[Task]:
     served = select(func.max(func.greatest(other.started_at, other.held_until))).where(
         other.project_id == Task.project_id, other.kind.in_(kinds), other.deleted_at.is_(None)
     )
-    unasked = Task.started_by_job & (Task.kind == "portability")
+    unasked = Task.started_by_job & Task.kind.in_([name for name in kinds if KINDS[name].last_if_from_job])
     lost = Task.held_until <= func.now()
     due = or_(Task.held_until.is_(None), lost)
     return (
@@ -190,8 +200,8 @@ def has_had_its_tries(session: Session, lease: TaskLease) -> bool:
     The fence also counts the processes that gave way or were restarted. So it alone would give up a long
     task at its first fault, and the age alone would do so too.
     """
-    is_old = select(Task.created_at < func.now() - MOST_AGE).where(Task.id == lease.task_id)
-    return _held(session, lease).fence >= MOST_TRIES and session.scalars(is_old).one()
+    is_old = select(Task.created_at < func.now() - lease.kind.max_age).where(Task.id == lease.task_id)
+    return _held(session, lease).fence >= lease.kind.max_tries and session.scalars(is_old).one()
 
 
 def _requeue(task: Task, not_before: Any) -> None:
@@ -199,24 +209,29 @@ def _requeue(task: Task, not_before: Any) -> None:
     task.status, task.holder, task.held_until, task.phase = "queued", None, not_before, None
 
 
-def _survives_a_loss(task: Task) -> bool:
+def _survives_a_loss(session: Session, task: Task) -> bool:
     """Count a process that was lost with the task. Return False if it was the last one, and end the task."""
     task.losses += 1
-    if task.losses < MAX_LOSSES:
+    if task.losses < KINDS[task.kind].max_losses:
         return True
     last = f" The last phase was: {task.phase}." if task.phase else ""
-    reason = f"The processes that did this died or hung, {MAX_LOSSES} times.{last}"
-    _end(task, "failed", error=JobError("worker_lost", reason))
+    reason = f"The processes that did this died or hung, {task.losses} times.{last}"
+    end(session, task, "failed", error=JobError("worker_lost", reason))
     return False
 
 
-def _end(task: Task, status: str, *, error: JobError | None = None) -> None:
+def end(session: Session, task: Task, status: str, *, error: JobError | None = None) -> None:
+    """End a task that the caller has locked. One without files is shown for a while."""
     task.status, task.finished_at, task.phase = status, func.now(), None
     if task.object_prefix is None:
-        days = DAYS_WITHOUT_FILES if task.file_id is None else DAYS_OF_REPORTS
-        task.expires_at = func.now() + timedelta(days=days)
+        task.expires_at = func.now() + timedelta(days=KINDS[task.kind].days_shown)
     if error is not None:
         task.error = {"code": error.code, "message": storable(error.message), "param": error.param}
+    artifacts.doom(session, artifacts.of("task", [task.id]), artifacts.WRITING, grace=artifacts.GRACE)
+
+
+def _size(files: list[dict[str, Any]]) -> int:
+    return sum(file["bytes"] for file in files)
 
 
 def _held(session: Session, lease: TaskLease) -> Task:

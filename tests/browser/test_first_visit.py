@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.web.first_visit import pages, visit
+from tests.fixtures.service.first_visit import pages, visit
 from tests.fixtures.service.site import DESK, PHONE, Site
 
 MOST_SHIFT = 0.02

@@ -23,13 +23,13 @@ def settings() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def job_api(
-    servers: EmbeddedServers,
+    module_servers: EmbeddedServers,
     database_url: str,
     settings: dict[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Api]:
     catalog = write_base(tmp_path_factory.mktemp("model"))
-    with job_api_on(servers, database_url, catalog_file=catalog, log_level="debug", **settings) as api:
+    with job_api_on(module_servers, database_url, catalog_file=catalog, log_level="debug", **settings) as api:
         with api.sessions.begin() as session:
             record_history(session)
         yield api

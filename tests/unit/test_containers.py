@@ -96,6 +96,7 @@ def test_the_image_of_the_dashboard_has_all_that_its_build_reads() -> None:
     read = re.search(r"\.\./\.\./(\w+)", (REPOSITORY / "dashboard/dev/guide.ts").read_text())
     assert read
     assert ("COPY", f"{read[1]} /src/{read[1]}") in instructions("Dockerfile")
+    assert ("COPY", f"--from=tunery /src/routes.md /src/{read[1]}/reference/") in instructions("Dockerfile")
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
@@ -118,7 +119,12 @@ def test_no_secret_and_no_heap_of_files_is_sent_to_the_engine(path: str) -> None
 
 @pytest.mark.parametrize(
     "path",
-    ["core/__pycache__/models.pyc", "dashboard/node_modules/react/index.js", "dashboard/dist/index.html"],
+    [
+        "core/__pycache__/models.pyc",
+        "dashboard/node_modules/react/index.js",
+        "dashboard/dist/index.html",
+        "docs/reference/routes.md",
+    ],
 )
 def test_nothing_that_was_built_here_is_sent_to_the_engine(path: str) -> None:
     assert is_sent_to_the_engine("core/tables/jobs/jobs.py")

@@ -2,22 +2,24 @@
 
 import ast
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import typer
 
+from api.document import openapi_document
 from cli.client import errors as cli_errors
 from cli.main import app, exit_code
 from core.catalog import load_catalog
 from core.errors import ConfigurationError
 from core.methods.not_offered import NOT_OFFERED
-from core.methods.offered import OFFERED
+from core.methods.registry import METHODS
 from tests.fixtures.paths import REPOSITORY
 
 PAGES = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]
@@ -53,11 +55,21 @@ def fast_families() -> set[str]:
     return set(re.findall(r'"([A-Za-z]+?)\d*ForCausalLM"', source))
 
 
-def test_the_pages_of_settings_and_of_the_api_are_what_the_code_says() -> None:
+def test_the_page_of_settings_is_what_the_code_says() -> None:
     check = subprocess.run(
         [sys.executable, "docs/generate.py", "--check"], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert check.returncode == 0, check.stderr
+
+
+def test_the_page_of_routes_has_every_route_and_every_shape_that_it_links_to() -> None:
+    document = openapi_document()
+    text = runpy.run_path(str(REPOSITORY / "docs/api_page.py"))["api_page"](document)
+    paths = document["paths"].items()
+    routes = {f"{method.upper()} {path}" for path, methods in paths for method in methods}
+    assert set(re.findall(r"^### `(\w+ \S+)`$", text, re.MULTILINE)) == routes
+    shapes = {name.lower() for name in re.findall(r"^### ([\w-]+)$", text, re.MULTILINE)}
+    assert shapes >= set(re.findall(r"\]\(#([^)]+)\)", text)) >= {"errorbody"}
 
 
 def test_the_page_of_settings_gives_bytes_in_mebibytes_and_leaves_other_numbers_as_they_are() -> None:
@@ -85,9 +97,18 @@ def test_the_page_of_datasets_lists_every_finding_and_no_other() -> None:
 def test_the_page_of_methods_lists_what_is_on_offer_and_no_other() -> None:
     page = (REPOSITORY / "docs/methods.md").read_text().partition("\n## On offer\n")[2].partition("\n## ")[0]
     listed = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
-    assert listed.keys() == OFFERED.keys()
-    for method, options in OFFERED.items():
-        assert set(options) <= set(re.findall(r"`(\w+)`", listed[method])), method
+    assert listed.keys() == METHODS.keys()
+    for name, method in METHODS.items():
+        told = set(re.findall(r"`(\w+)`", listed[name]))
+        for option, schema in method.options.model_json_schema()["properties"].items():
+            assert (option in told) == may_differ(schema), f"{name}.{option}"
+
+
+def may_differ(schema: Mapping[str, object]) -> bool:
+    """Return whether an option of this schema may have another value than its default."""
+    only = "const" in schema or schema.get("type") == "null"
+    ends = {schema.get(bound, bound) for bound in ("minimum", "maximum")}
+    return not only and len(ends) == 2
 
 
 def test_the_page_of_methods_lists_the_methods_that_are_not_offered_with_the_reasons() -> None:

@@ -10,11 +10,11 @@ from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from core.methods.registry import METHODS
 from core.objectives.registry import AnyObjective
 from core.objectives.supervised import Supervised
-from core.portability.card import loading_code
 from core.portability.rules import reports_by_rule
-from core.portability.section import section_by_rule
 from core.portability.traits import PROMPTS
 from core.tables import Job
+from worker.adapter_files.loading_code import loading_code
+from worker.adapter_files.portability_section import section_by_rule
 
 ADAPTER = """---
 library_name: peft

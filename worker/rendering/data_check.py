@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from core.datasets.checks.content_check import ContentCheck, RowsOfFile
-from core.datasets.checks.reporting.report import ContentFinding, DataFinding
+from core.datasets.checks.report import ContentFinding, DataFinding
+from worker.dataset_checks.content_check import ContentCheck, RowsOfFile
 from worker.rendering.render import Rendering
 from worker.rendering.render_request import RenderRequest
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from core.datasets.checks.all_rows.columns import RowLengths
 from core.errors import JobError
 from core.serving.previews import ConversationPreview, RowError, RowPreview, Segment
+from worker.dataset_checks.all_rows.columns import RowLengths
 from worker.rendering.render import Conversation, Rendering, is_learnt
 from worker.rendering.render_request import LookRequest
 from worker.rendering.row_limits import Line, limited

@@ -24,7 +24,7 @@ import numpy as np
 from jinja2 import TemplateError
 from numpy.typing import NDArray
 
-from core.datasets.checks.reporting.report import DataFinding
+from core.datasets.checks.report import DataFinding
 from core.datasets.kinds import Kind
 from core.datasets.labelled_rules import labelled
 from core.datasets.preference_rules import pair

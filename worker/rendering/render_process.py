@@ -35,12 +35,12 @@ if __name__ == "__main__":
 from transformers import AutoTokenizer
 
 from core.datasets.check import read_rows
-from core.datasets.preparation.preparing import Lines, lines_of, prepare
 from core.errors import JobError, TuneryError
 from worker.rendering.companions import with_companions
 from worker.rendering.data_check import DataCheck
 from worker.rendering.fingerprint import Fingerprint
 from worker.rendering.looks import answer_looks
+from worker.rendering.preparation.preparing import Lines, lines_of, prepare
 from worker.rendering.render import Rendering
 from worker.rendering.render_request import LookRequest, PrepareRequest, Rendered, RenderRequest
 from worker.rendering.room import require_room

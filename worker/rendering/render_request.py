@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from core.datasets.checks.content_check import RowsOfFile
-from core.datasets.checks.reporting.report import DataFinding
+from core.datasets.checks.report import DataFinding
 from core.datasets.kinds import Kind
 from core.datasets.preparation.requests import Preparation
+from worker.dataset_checks.content_check import RowsOfFile
 from worker.rows.row_store import Summary
 
 
@@ -71,7 +71,7 @@ class LookRequest:
     """How single rows are rendered, for somebody who looks at them before a training does.
 
     `look` says what comes back for each row: a preview (`core/serving/previews.py`), or its lengths
-    (`core/datasets/checks/all_rows/columns.py`). First of all come the tokenizer's control tokens.
+    (`worker/dataset_checks/all_rows/columns.py`). First of all come the tokenizer's control tokens.
     Then each list of rows is sent with their kind.
     """
 

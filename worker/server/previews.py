@@ -26,6 +26,7 @@ from core.datasets.kinds import Kind
 from core.datasets.row_check import RowCheck
 from core.errors import InvalidRequest, JobError
 from core.serving.previews import Previewed, PreviewOrder, RowError, RowPreview
+from core.serving.schemas.coherence import parse
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from worker.rendering.render_request import LookRequest
@@ -33,7 +34,7 @@ from worker.rendering.renderer import Renderer
 from worker.rendering.row_limits import Line
 from worker.server.errors import ModelUnavailable
 from worker.server.exchange import Exchange
-from worker.server.reading import entry_of, parse
+from worker.server.reading import entry_of
 from worker.server.stored import FOR_FILES, in_base_thread, in_store_thread, open_store
 from worker.server.threads import in_daemon_thread
 

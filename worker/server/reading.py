@@ -3,29 +3,15 @@
 import hashlib
 import time
 from importlib.metadata import version
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from core.catalog import BaseModelEntry, Catalog
-from core.errors import InvalidRequest, NotFound
+from core.errors import NotFound
 from core.ids import new_id
+from core.serving.schemas.coherence import parse
 from core.serving.schemas.sampling import Sampling
 from core.serving.served_model import SERVED_FIELD, ServedModel
 from worker.server.exchange import Exchange
-
-Schema = TypeVar("Schema", bound=BaseModel)
-
-
-def parse(schema: type[Schema], value: Any, prefix: str = "") -> Schema:
-    """Check a part of the body. Raises InvalidRequest; the API has refused such a body before."""
-    try:
-        return schema.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        param = ".".join(str(part) for part in (prefix, *first["loc"]) if part != "") or None
-        message = f"Invalid value for '{param}': {first['msg']}."
-        raise InvalidRequest(message, code="invalid_value", param=param) from error
 
 
 def served_model(exchange: Exchange, served: Any) -> ServedModel:

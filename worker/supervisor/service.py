@@ -9,7 +9,6 @@ from celery import Celery, signals
 from core.catalog import offered_models
 from core.database import create_database, session_factory
 from core.egress import Egress
-from core.exports.signing_key import public_key_sha256
 from core.jobs.dispatch import create_celery, queue_for
 from core.process.logs import configure_logs
 from core.secrets.vault import Vault
@@ -23,6 +22,7 @@ from worker.supervisor.janitor import Janitor
 from worker.supervisor.retention import Retention
 from worker.supervisor.supervisor import Supervisor
 from worker.supervisor.webhooks import WebhookSender
+from worker.tasks.export.signing_key import public_key_sha256
 from worker.tasks.frame.service import Tasks
 from worker.tasks.tracking.service import Tracking
 

@@ -10,8 +10,8 @@ from api.evals import service as evals
 from api.evals.comparison.judged_rows import Judged, rows_of_both
 from api.evals.comparison.schemas import ChangedRow, ComparedRun, ComparisonObject, RowOfRun
 from api.evals.output_items.reading import read_each
-from api.evals.runs import queries
 from api.evals.runs.schemas import STATUSES
+from api.evals.runs.service import RUNS
 from api.http.paging import unknown_cursor, within_page
 from core.errors import Conflict, InvalidRequest, NotFound
 from core.evals.criteria import CRITERION, Criterion, gain
@@ -53,7 +53,7 @@ def find(session: Session, project_id: str, eval_id: str, base_id: str, tuned_id
 
 def comparison(store: ObjectStore, runs: Compared) -> ComparisonObject:
     """Return what the criteria say. Raises InvalidRequest if the runs have not judged the same rows."""
-    from core.evals.statistics.comparison import compare, corrected  # not before: numpy takes 20 MB
+    from api.evals.comparison.statistics import compare, corrected  # not before: numpy takes 20 MB
 
     by_criterion: list[list[tuple[Judged, Judged]]] = [[] for _ in runs.criteria]
     compared, left_out = 0, 0
@@ -96,10 +96,11 @@ def changed_rows(
 
 
 def _completed(session: Session, project_id: str, eval_id: str, run_id: str, param: str) -> Task:
-    run = queries.find(session, project_id, eval_id, run_id)
-    if run is None:
+    try:
+        run = RUNS.find(session, project_id, eval_id, run_id).task
+    except NotFound as error:
         message = f"No such run of the eval {eval_id}: {run_id[:128]}"
-        raise NotFound(message, code="eval_run_not_found", param=param)
+        raise NotFound(message, code="eval_run_not_found", param=param) from error
     if run.status != "succeeded":
         raise Conflict(
             f"The run {run_id} is {STATUSES[run.status]}. Runs can be compared once both have completed.",

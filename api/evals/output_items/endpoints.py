@@ -11,7 +11,7 @@ from api.admission.store_threads import waits_for_store
 from api.dependencies import ReadingSessions, ReadingThreads, Store
 from api.evals.output_items.reading import Wanted, read_each, read_page
 from api.evals.output_items.schemas import OutputItemObject
-from api.evals.runs import service as runs
+from api.evals.runs.service import RUNS
 from api.http.errors import declared
 from api.http.paging import LIMIT, After, check_cursor
 from api.http.strict_json import StrictJsonRoute
@@ -53,7 +53,7 @@ def list_output_items(
     follow, if they are large.
     """
     with reading() as session:
-        run = runs.get(session, caller.project_id, eval_id, run_id)
+        run = RUNS.find(session, caller.project_id, eval_id, run_id).task
     check_cursor(after, _item_id(run.id))
     last = int(after.rpartition("-")[2]) if after else None
     records, has_more = read_page(store, run, Wanted(last, limit, order == "desc", status))
@@ -74,7 +74,7 @@ def retrieve_output_item(
 ) -> OutputItemObject:
     """Return what a run found for one row."""
     with reading() as session:
-        run = runs.get(session, caller.project_id, eval_id, run_id)
+        run = RUNS.find(session, caller.project_id, eval_id, run_id).task
     named = _item_id(run.id).fullmatch(output_item_id)
     index = int(named[1]) if named else -1
     record = read_each(store, run, {index}).get(index)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from api.eval_requests.check import check_input_messages
+from api.eval_requests.data_source_configs import DATA_SOURCE_CONFIG, required_fields
 from api.evals import service as evals
 from api.evals.runs.rows import LOOKED_AT, RowRules, check_inline, check_rows
 from api.evals.runs.schemas import CreateRun
@@ -18,9 +20,7 @@ from api.stored_completions import queries as completions
 from api.stored_completions.queries import Selection
 from core.catalog import Catalog
 from core.errors import InvalidRequest
-from core.evals.check import check_input_messages
 from core.evals.criteria import OF_THE_ROWS_ANSWER, Criterion
-from core.evals.data_source_configs import DATA_SOURCE_CONFIG, required_fields
 from core.evals.data_sources import (
     CompletionsDataSource,
     DataSource,

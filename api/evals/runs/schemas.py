@@ -1,16 +1,17 @@
 """Runs of evals as a client sends and reads them: OpenAI's fields, and Tunery's own beside them."""
 
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, Field
 
 from api.evals.schemas import EvalName
-from api.schemas import Identified, TaskProgress, UnixSeconds, seconds_or_none, unix_seconds
+from api.schemas import UnixSeconds
+from api.work.schemas import Row, TaskDeleted, TaskObject
 from core.evals.data_sources import DataSource
 from core.evals.results import CriterionResult, ModelUsage, RunReport
 from core.evals.run_request import RunRequest
 from core.options import Metadata, Options
-from core.tables import TASK_STATUSES, Task
+from core.tables import TASK_STATUSES
 
 RunStatus = Literal["queued", "in_progress", "completed", "failed", "canceled"]
 STATUSES: dict[str, RunStatus] = dict(zip(TASK_STATUSES, get_args(RunStatus), strict=True))
@@ -47,7 +48,7 @@ class CriterionCounts(BaseModel):
     failed: int
 
 
-class EvalRunObject(Identified):
+class EvalRunObject(TaskObject):
     """A run of an eval: one model, judged on the rows of one data source.
 
     `criteria` has the result of each criterion with its interval, once the run has completed. `model` is
@@ -56,60 +57,52 @@ class EvalRunObject(Identified):
     """
 
     object: Literal["eval.run"] = "eval.run"
-    created_at: UnixSeconds
     eval_id: str
     name: str
     model: str
-    status: RunStatus
+    status: RunStatus  # type: ignore[assignment] # OpenAI has its own words
     data_source: DataSource
     metadata: Metadata | None
-    error: EvalError
+    error: EvalError  # type: ignore[assignment] # OpenAI's types require the object
     report_url: str = ""
     result_counts: ResultCounts
     per_testing_criteria_results: list[CriterionCounts]
     per_model_usage: list[ModelUsage]
     criteria: list[CriterionResult]
-    progress: TaskProgress
-    started_at: UnixSeconds | None
-    finished_at: UnixSeconds | None
     expires_at: Annotated[UnixSeconds | None, Field(description="When the run is deleted, with its items")]
 
     @classmethod
-    def of(cls, task: Task, dashboard: str | None) -> Self:
-        """Return the run that a task does. `dashboard` is the address of the dashboard, if it is known."""
+    def own_fields(cls, row: Row) -> dict[str, Any]:
+        task, dashboard = row.task, row.dashboard
         asked = RunRequest.model_validate(task.request)
         report = RunReport.model_validate(task.report) if task.report else None
         criteria = report.criteria if report else []
-        return cls(
-            id=task.id,
-            created_at=unix_seconds(task.created_at),
-            eval_id=task.eval_id or "",
-            name=asked.name,
-            model=asked.model or "",
-            status=STATUSES[task.status],
-            data_source=asked.data_source,
-            metadata=asked.metadata,
-            error=EvalError(code=task.error["code"], message=task.error["message"])
-            if task.error
-            else EvalError(),
-            report_url=f"{dashboard}/evals/{task.eval_id}?tuned={task.id}" if dashboard else "",
-            result_counts=ResultCounts(**report.model_dump(include=set(ResultCounts.model_fields)))
-            if report
-            else ResultCounts(),
-            per_testing_criteria_results=[
+        error = task.error or {}
+        counts = report.model_dump(include=set(ResultCounts.model_fields)) if report else {}
+        return {
+            "eval_id": task.eval_id,
+            "name": asked.name,
+            "model": asked.model or "",
+            "status": STATUSES[task.status],
+            "data_source": asked.data_source,
+            "metadata": asked.metadata,
+            "error": EvalError(code=error.get("code", ""), message=error.get("message", "")),
+            "report_url": f"{dashboard}/evals/{task.eval_id}?tuned={task.id}" if dashboard else "",
+            "result_counts": ResultCounts(**counts),
+            "per_testing_criteria_results": [
                 CriterionCounts(testing_criteria=found.name, passed=found.passed, failed=found.failed)
                 for found in criteria
             ],
-            per_model_usage=report.usage if report else [],
-            criteria=criteria,
-            progress=TaskProgress.of(task),
-            started_at=seconds_or_none(task.started_at),
-            finished_at=seconds_or_none(task.finished_at),
-            expires_at=seconds_or_none(task.expires_at),
-        )
+            "per_model_usage": report.usage if report else [],
+            "criteria": criteria,
+        }
 
 
-class EvalRunDeleted(BaseModel):
+class EvalRunDeleted(TaskDeleted):
     object: Literal["eval.run.deleted"] = "eval.run.deleted"
     deleted: Literal[True] = True
     run_id: str
+
+    @classmethod
+    def of(cls, task_id: str) -> Self:
+        return cls(run_id=task_id)

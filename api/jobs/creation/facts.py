@@ -3,15 +3,16 @@
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from api.job_estimates.facts import Facts
+from api.job_estimates.rows import Rows
+from api.jobs.creation.found import Found
 from core.catalog import BaseModelEntry, Precision
 from core.estimates.configuration import configuration_of
 from core.estimates.job import devices
 from core.estimates.job.devices import Machine
-from core.estimates.job.rows import Rows
 from core.estimates.measures import Recompute
 from core.estimates.shapes import BF16
 from core.jobs import token_counts
-from core.jobs.facts import Facts
 from core.jobs.measured import rate_of
 from core.jobs.spec import JobSpec
 from core.objectives.registry import OBJECTIVES
@@ -25,15 +26,14 @@ def facts_of(
     session: Session,
     settings: Settings,
     spec: JobSpec,
-    base_model: BaseModelEntry,
-    training_file: File,
-    validation_file: File | None,
+    found: Found,
     machine: Machine,
 ) -> Facts:
-    """Return what is known of a job that `machine` would train. `base_model` is as the catalog has it."""
+    """Return what is known of a job that `machine` would train."""
+    base_model, training_file = found.base_model, found.files["training_file"]
     counted = _count(session, spec, base_model, training_file)
     training, validation = _rows(spec, base_model, training_file, counted), None
-    if validation_file is not None:
+    if (validation_file := found.files.get("validation_file")) is not None:
         known = _count(session, spec, base_model, validation_file)
         validation = _rows(spec, base_model, validation_file, known)
     if (asked := spec.preparation) is not None:
@@ -97,7 +97,7 @@ def _rates(session: Session, spec: JobSpec, machine: Machine, precision: Precisi
             Job.base_model == spec.base_model,
             Job.status == "succeeded",
             Job.measured["device"].astext == machine.title,
-            Job.measured["precision"].astext == precision,
+            Job.measured["quantization"].astext == precision,
             Job.devices == spec.training.devices,
         )
         .order_by(Job.id.desc())

@@ -6,13 +6,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.jobs.creation.method_schemas import Method
 from api.jobs.creation.other_names import IN_THE_SCHEMA
-from core.datasets.preparation.requests import Augmentation, Fraction, RowCount
+from api.jobs.creation.requested_adapter import RequestedAdapter
+from core.datasets.preparation.requests import Augmentation, Fraction, Preparation, RowCount
 from core.evals.evaluation import RequestedEvaluation
 from core.jobs.integrations import Integration
 from core.jobs.spec import TrainingOptions
-from core.methods.offered import OfferedAdapter
 from core.objectives.hyperparameters import RequestedHyperparameters
+from core.objectives.objective import Objective
+from core.objectives.registry import OBJECTIVES
 from core.options import Metadata, Suffix
+
+EVALUATED_FILE = "evaluate.file"
 
 
 class CreateJob(BaseModel):
@@ -64,7 +68,7 @@ class CreateJob(BaseModel):
         Field(description="Experiment trackers that the job reports to, each at most once", max_length=8),
     ] = None
     adapter: Annotated[
-        OfferedAdapter | None,
+        RequestedAdapter | None,
         Field(
             description="A method from `GET /v1/methods` with its options, under PEFT's names. Without a "
             "`type`, it is LoRA"
@@ -86,3 +90,33 @@ class CreateJob(BaseModel):
     def training_or_default(self) -> TrainingOptions:
         """Return the training options of the request, or their defaults if it names none."""
         return self.training or TrainingOptions()
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Return the ids of the files that are named, by their places in the request."""
+        asked = {"training_file": self.training_file, "validation_file": self.validation_file}
+        if self.evaluate is not None:
+            asked[EVALUATED_FILE] = self.evaluate.file or self.validation_file or self.training_file
+        return {place: file_id for place, file_id in asked.items() if file_id is not None}
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether rows are held out of training."""
+        return self.validation_file is not None or self.validation_split is not None
+
+    @property
+    def objective(self) -> Objective:
+        """Return the objective of the request's `method`. A request without one is supervised."""
+        return OBJECTIVES[self.method.type if self.method else "supervised"]
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """Return how the rows are made of the training file, or None if the job trains on it as it is."""
+        asked = Preparation(validation_split=self.validation_split, augmentation=self.augmentation)
+        return None if asked == Preparation() else asked
+
+    @property
+    def hyperparameters_of_method(self) -> RequestedHyperparameters | None:
+        """Return the hyperparameters that `method` has, if it has some."""
+        options = getattr(self.method, self.objective.name, None)
+        return options.hyperparameters if options else None

@@ -1,162 +1,123 @@
 """Makes the specification of a new job from its request: each default and each `"auto"` gets its value."""
 
 import secrets
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Mapping
+from itertools import product
+from typing import Any, TypeVar
 
-from api.jobs.creation.objectives import objective_of, requested_hyperparameters
-from api.jobs.creation.parent import Beginning, adapter_to_train, refuse_swept_adapters
+from api.jobs.creation.contradictions import refuse_contradictions
+from api.jobs.creation.found import Found
+from api.jobs.creation.requested_adapter import LoraAdapter
 from api.jobs.creation.schemas import CreateJob
-from api.jobs.creation.search import search_for, with_alpha
-from api.models.service import row_limit
-from core.catalog import BaseModelEntry
-from core.errors import InvalidRequest
-from core.jobs.search import ADAPTER
-from core.jobs.spec import (
-    JobSpec,
-    LoraAdapter,
-    TrainingOptions,
-    usual_learning_rate,
+from core.jobs.search import (
+    ADAPTER,
+    AUTO,
+    AUTO_RANKS,
+    LEARNING_RATE,
+    RANK,
+    CandidateSearch,
+    CandidateSpec,
 )
-from core.methods.low_rank import AdaLoraAdapter
+from core.jobs.spec import JobSpec, usual_learning_rate
 from core.methods.method import MethodOptions
 from core.methods.registry import AdapterOptions
-from core.methods.suitability import why_unsuitable
+from core.objectives.hyperparameters import RequestedHyperparameters
+
+ALPHA = f"{ADAPTER}lora_alpha"
+
+Taken = TypeVar("Taken", bound=MethodOptions)
 
 
-def specification_of(
-    beginning: Beginning, request: CreateJob, rows: int, sweep: Mapping[str, list[Any]] | None
-) -> JobSpec:
+def specification_of(request: CreateJob, found: Found, sweep: Mapping[str, list[Any]] | None) -> JobSpec:
     """Return the specification of a job with one adapter, or with several if `sweep` lists values to try.
 
-    Raises InvalidRequest if options contradict each other.
+    Raises InvalidRequest if values contradict each other once each default has its value.
     """
-    base_model = beginning.base_model
-    adapter: AdapterOptions = request.adapter or LoraAdapter()
-    if beginning.adapter is not None:
-        adapter = adapter_to_train(request, beginning.adapter)
-        refuse_swept_adapters(sweep or {})
-    objective = objective_of(request.method)
-    requested = requested_hyperparameters(request)
-    compared = request.validation_file is not None or request.validation_split is not None
-    training = _training(beginning, adapter, request.training_or_default)
-    base_model = base_model.in_precision(training.quantization)
-    assert training.learning_rate is not None
-    search = search_for(adapter, training.learning_rate, sweep, objective, compared)
+    adapter, requested = _adapter(request, found), _hyperparameters(request)
+    objective, asked = request.objective, request.training_or_default
+    learning_rate = asked.learning_rate or usual_learning_rate(adapter.type)
+    search = _search(adapter, learning_rate, sweep)
+    rows = found.files["training_file"].rows or 0
+    rows = request.preparation.trained(rows) if request.preparation else rows
     spec = JobSpec(
-        base_model=base_model.id,
+        base_model=found.base_model.id,
         seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
         hyperparameters=objective.resolve_hyperparameters(requested, rows),
         objective=objective.resolve_options(requested),
-        adapter=search.candidates[0].adapter if search else with_alpha(adapter),
-        training=training,
+        adapter=search.candidates[0].adapter if search else _with_alpha(adapter),
+        training=asked.model_copy(
+            update={
+                "max_length": asked.max_length or found.base_model.max_length,
+                "learning_rate": learning_rate,
+                "quantization": asked.quantization or found.precision,
+            }
+        ),
         search=search,
-        lineage=list(beginning.lineage),
+        preparation=request.preparation,
+        lineage=list(found.lineage),
     )
-    for candidate in spec.candidates:
-        _refuse_contradictions(candidate.adapter, sweep or {})
-        _refuse_unsuitable(candidate, base_model)
-        _refuse_missing_steps(candidate, rows)
-    if not compared:
-        _refuse_what_needs_validation(spec.training)
-    if search is not None:
-        _refuse_what_one_adapter_has(spec)
+    refuse_contradictions(spec, found.base_model, rows, request.has_validation, sweep or {})
     return spec
 
 
-def _training(beginning: Beginning, adapter: MethodOptions, training: TrainingOptions) -> TrainingOptions:
-    """Return the training options with values for `max_length`, `learning_rate` and `quantization`.
+def _adapter(request: CreateJob, found: Found) -> AdapterOptions:
+    """Return the options that the request asks for, or those of the adapter from which the job continues.
 
-    So the job keeps these values, even if the catalog or the release has other defaults later.
+    Of a continued adapter, only options that decide nothing but the training are the request's.
     """
-    base_model = beginning.base_model
-    precision = training.quantization or beginning.precision or base_model.precision
-    if precision not in base_model.precisions:
-        choices = " or ".join(f"'{each}'" for each in base_model.precisions)
-        raise _invalid("training.quantization", f"is '{precision}', but {base_model.id} trains in {choices}.")
-    max_length = row_limit(base_model, training.max_length, "training.max_length")
-    if training.fsdp is not None:
-        _refuse_impossible_sharding(base_model.in_precision(precision), training)
-    if training.loraplus_lr_ratio is not None and adapter.type != "lora":
-        reason = f"belongs to the method 'lora', and this is '{adapter.type}'."
-        raise _invalid("training.loraplus_lr_ratio", reason)
-    if training.early_stopping_threshold and training.early_stopping_patience is None:
-        reason = "means nothing without 'training.early_stopping_patience'."
-        raise _invalid("training.early_stopping_threshold", reason)
-    learning_rate = training.learning_rate or usual_learning_rate(adapter.type)
-    resolved = {"max_length": max_length, "learning_rate": learning_rate, "quantization": precision}
-    return training.model_copy(update=resolved)
+    asked, parent = request.adapter, found.adapter
+    if parent is None or asked is None:
+        return parent or asked or LoraAdapter()
+    given = asked.model_fields_set & parent.only_in_training
+    return parent.model_copy(update={name: getattr(asked, name) for name in given})
 
 
-def _refuse_contradictions(adapter: MethodOptions, swept: Collection[str]) -> None:
-    """Raise InvalidRequest if options of the adapter contradict each other.
+def _hyperparameters(request: CreateJob) -> RequestedHyperparameters:
+    """Return the hyperparameters from `method`, or from the older field `hyperparameters`."""
+    older = request.hyperparameters
+    return request.hyperparameters_of_method or request.objective.requested(
+        **(older.model_dump() if older else {})
+    )
 
-    `swept` are the places in the request of the values that a sweep tries.
+
+def _search(
+    adapter: MethodOptions, learning_rate: float, sweep: Mapping[str, list[Any]] | None
+) -> CandidateSearch | None:
+    """Return the search of a job with several candidates, or None for a job with one adapter.
+
+    `sweep` are the values that it tries, by their places in the request.
     """
-    for name, reason in adapter.contradictions():
-        place = f"{ADAPTER}{name}"
-        told = f"does not go with the other options: {reason}."
-        raise _invalid(f"parameters.{place}" if place in swept else place, told)
+    if sweep is None and getattr(adapter, "r", None) != AUTO:
+        return None
+    grid = {RANK: list(AUTO_RANKS)} if sweep is None else dict(sweep)
+    candidates = [
+        _candidate(adapter, learning_rate, dict(zip(grid, values, strict=True)))
+        for values in product(*grid.values())
+    ]
+    return CandidateSearch(
+        kind="auto_rank" if sweep is None else "sweep", parameters=grid, candidates=candidates
+    )
 
 
-def _refuse_unsuitable(spec: JobSpec, base_model: BaseModelEntry) -> None:
-    if (found := why_unsuitable(spec.adapter, base_model, spec.sharded)) is not None:
-        raise InvalidRequest(found.message, code="invalid_value", param=found.param)
+def _with_alpha(adapter: Taken) -> Taken:
+    """Return the adapter. If its `lora_alpha` is `"auto"`, it becomes twice the rank."""
+    if getattr(adapter, "lora_alpha", None) != AUTO:
+        return adapter
+    options = adapter.model_dump()
+    return type(adapter).model_validate({**options, "lora_alpha": 2 * options["r"]})
 
 
-def _refuse_missing_steps(spec: JobSpec, rows: int) -> None:
-    """Raise InvalidRequest if the job has too few steps for the adapter's schedule.
+def _candidate(adapter: MethodOptions, learning_rate: float, values: Mapping[str, Any]) -> CandidateSpec:
+    """Return the candidate with these values.
 
-    A job never has more steps than computed here. It may have fewer, since rows with nothing to learn are
-    left out.
+    If ranks are tried and the request names no `lora_alpha`, `lora_alpha` counts as `"auto"`.
     """
-    steps = spec.hyperparameters.n_epochs * spec.hyperparameters.steps_per_epoch(rows)
-    if isinstance(spec.adapter, AdaLoraAdapter) and (reason := spec.adapter.lacks_steps(steps)):
-        raise InvalidRequest(reason, code="invalid_value", param="adapter.tinit")
-
-
-def _refuse_what_needs_validation(training: TrainingOptions) -> None:
-    asked = {
-        "early_stopping_patience": training.early_stopping_patience is not None,
-        "load_best_model_at_end": training.load_best_model_at_end,
-        "eval_samples": bool(training.eval_samples),
+    options = {
+        place.removeprefix(ADAPTER): value for place, value in values.items() if place != LEARNING_RATE
     }
-    for name in [name for name, is_asked in asked.items() if is_asked]:
-        raise _invalid(
-            f"training.{name}",
-            "needs rows that are held out of training; name a validation_file or a validation_split too.",
-        )
-
-
-def _refuse_what_one_adapter_has(spec: JobSpec) -> None:
-    """Raise InvalidRequest for options that only a job with one adapter can have.
-
-    Candidates end when they are compared, and the winner is published as it is at the end of the job.
-    """
-    asked = {
-        "training.early_stopping_patience": spec.training.early_stopping_patience is not None,
-        "training.load_best_model_at_end": spec.training.load_best_model_at_end,
-        "adapter.dynamic_rank": getattr(spec.adapter, "dynamic_rank", False),
-    }
-    for place in [place for place, is_asked in asked.items() if is_asked]:
-        raise _invalid(
-            place,
-            "does not go with several candidates. Train the adapter that wins once more with this option.",
-        )
-
-
-def _refuse_impossible_sharding(base_model: BaseModelEntry, training: TrainingOptions) -> None:
-    reason = None
-    if training.devices == 1:
-        reason = "it spreads the base model over several devices, so 'training.devices' must be above 1"
-    elif base_model.quantization is not None:
-        reason = f"{base_model.id} is quantised, and quantised weights cannot be spread over devices"
-    elif training.eval_samples:
-        reason = "spread weights cannot generate samples, and 'training.eval_samples' asks for them"
-    if reason is not None:
-        raise _invalid("training.fsdp", f"is not possible for this job: {reason}.")
-
-
-def _invalid(place: str, reason: str) -> InvalidRequest:
-    """Return the error. `reason` continues the sentence that begins with the parameter's name."""
-    return InvalidRequest(f"'{place}' {reason}", code="invalid_value", param=place)
+    if RANK in values and ALPHA not in values and "lora_alpha" not in adapter.model_fields_set:
+        options["lora_alpha"] = AUTO
+    taken = _with_alpha(type(adapter).model_validate({**adapter.model_dump(), **options}))
+    return CandidateSpec.model_validate(
+        {"adapter": taken.model_dump(), "learning_rate": values.get(LEARNING_RATE, learning_rate)}
+    )

@@ -19,7 +19,7 @@ def write_sample_files(
 
     A file that is there with the same content stays as it is. Another one is never replaced.
     """
-    from core.datasets.sample import sample_files
+    from cli.commands.files.sample import sample_files
 
     contents = {folder / name: content for name, content in sample_files().items()}
     try:

@@ -1,4 +1,1 @@
-"""Makes a job's rows of its training file: the rows to hold out, and variants of the others.
-
-The process that renders beside a trainer does this once for a job, before the rows are rendered.
-"""
+"""What a job makes of its training file, as API and worker know it: rows held out, and variants of others."""

@@ -1,4 +1,4 @@
-"""The estimate of a whole job: tokens, steps, memory on several devices, disk, time and price.
+"""The estimate of a whole job as API and worker know it: the devices, and the report.
 
-The API makes it for requests and for new jobs, the trainer compares it with what it measures.
+The API makes it, and the trainer compares it with what it measures.
 """

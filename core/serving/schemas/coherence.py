@@ -1,11 +1,32 @@
-"""Checks that the parameters of a request fit together. The schemas check each of them alone."""
+"""Checks that the parameters of a request fit together. The schemas check each of them alone.
+
+The process in which a request begins checks it, once: the API, or an eval run. Servers trust both.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from core.errors import InvalidRequest
 from core.serving.schemas.chat import ChatRequest, NamedTool
 from core.serving.schemas.completions import MAX_ANSWERS, CompletionRequest
-from core.serving.schemas.messages import AssistantMessage, ToolMessage
+from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage
 from core.serving.schemas.sampling import Sampling
-from core.serving.schemas.tokens import TokenizeRequest
+from core.serving.schemas.tokens import Conversation, TokenizeRequest
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+def parse(schema: type[Schema], value: Any, prefix: str = "") -> Schema:
+    """Return a body, or the part of one at `prefix`, as its schema has it. Raises InvalidRequest."""
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        param = ".".join(str(part) for part in (prefix, *first["loc"]) if part != "") or None
+        message = f"Invalid value for '{param}': {first['msg']}."
+        raise InvalidRequest(message, code="invalid_value", param=param) from error
 
 
 def check_chat(request: ChatRequest) -> None:
@@ -18,7 +39,7 @@ def check_chat(request: ChatRequest) -> None:
     if request.top_logprobs and not request.logprobs:
         raise _wrong("top_logprobs", "'top_logprobs' needs 'logprobs': true.")
     _check_tools(request)
-    _check_messages(request)
+    _check_messages(request.messages)
 
 
 def check_completion(request: CompletionRequest) -> None:
@@ -36,8 +57,9 @@ def check_tokenize(request: TokenizeRequest) -> None:
     """Raise InvalidRequest, which names the first parameter that does not fit."""
     if (request.messages is None) == (request.prompt is None):
         raise _wrong("messages", "Send 'messages' or 'prompt', and not both.")
-    if request.chat is not None:
-        check_chat(request.chat)
+    if request.messages is not None:
+        _check_tools(request)
+        _check_messages(request.messages)
     elif request.tools or request.tool_choice not in (None, "none"):
         raise _wrong("tools", "'tools' need 'messages'.")
 
@@ -51,7 +73,7 @@ def _check_sampling(request: Sampling, most_tokens: int | None) -> None:
         raise _wrong("min_tokens", f"'min_tokens' must be at most {most_tokens}, as 'max_tokens' is.")
 
 
-def _check_tools(request: ChatRequest) -> None:
+def _check_tools(request: Conversation) -> None:
     names = [tool.function.name for tool in request.tools or []]
     for place, name in enumerate(names):
         if name in names[:place]:
@@ -63,9 +85,9 @@ def _check_tools(request: ChatRequest) -> None:
         raise _wrong("tool_choice.function.name", f"No tool has the name '{choice.function.name}'.")
 
 
-def _check_messages(request: ChatRequest) -> None:
+def _check_messages(messages: Sequence[Message]) -> None:
     called: set[str] = set()
-    for place, message in enumerate(request.messages):
+    for place, message in enumerate(messages):
         if isinstance(message, AssistantMessage):
             if message.content is None and message.refusal is None and not message.tool_calls:
                 raise _wrong(

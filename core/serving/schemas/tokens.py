@@ -40,14 +40,9 @@ class TokenizeRequest(Options):
         """Nothing: no server has a cache that helps."""
         return ""
 
-    @property
-    def chat(self) -> ChatRequest | None:
-        """The chat whose prompt is asked for, or None if it is the prompt of a completion."""
-        if self.messages is None:
-            return None
-        return ChatRequest(
-            model=self.model, messages=self.messages, tools=self.tools, tool_choice=self.tool_choice
-        )
+
+Conversation = ChatRequest | TokenizeRequest
+"""What has messages and tools"""
 
 
 class Tokenized(BaseModel):

@@ -10,7 +10,6 @@ from sqlalchemy.sql import func
 
 from core.tables.base import Base, one_of
 
-TASK_KINDS = ("export", "evalrun", "composition", "portability", "check", "conversion")
 TASK_STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 TASK_ENDED = ("succeeded", "failed", "cancelled")
 
@@ -27,7 +26,6 @@ class Task(Base):
 
     __tablename__ = "tasks"
     __table_args__ = (
-        CheckConstraint(one_of("kind", TASK_KINDS), name="kind"),
         CheckConstraint(one_of("status", TASK_STATUSES), name="status"),
         CheckConstraint(f"({one_of('status', TASK_ENDED)}) = (finished_at IS NOT NULL)", name="finished_at"),
         CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="only_a_failed_task_has_an_error"),
@@ -49,9 +47,6 @@ class Task(Base):
             postgresql_where=text("eval_id IS NOT NULL AND deleted_at IS NULL"),
         ),
         Index("ix_tasks_file_id_id", "file_id", "id", postgresql_where=text("file_id IS NOT NULL")),
-        Index(
-            "ix_tasks_to_clean", "id", postgresql_where=text("deleted_at IS NOT NULL AND cleaned_at IS NULL")
-        ),
         Index("ix_tasks_expires_at", "expires_at", postgresql_where=text("deleted_at IS NULL")),
     )
 
@@ -87,4 +82,3 @@ class Task(Base):
     finished_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None] = mapped_column(doc="When the janitor deletes it")
     deleted_at: Mapped[datetime | None]
-    cleaned_at: Mapped[datetime | None] = mapped_column(doc="When the janitor had removed its files")

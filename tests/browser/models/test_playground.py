@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from cli.commands.files.sample import TRAINING_NAME, sample_files
 from cli.demo.command import SAMPLE_OPTIONS
 from cli.embedded import EmbeddedServers
-from core.datasets.sample import TRAINING_NAME, sample_files
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import Api
 from tests.fixtures.service.chatting import serving_for

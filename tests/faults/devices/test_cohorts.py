@@ -18,7 +18,7 @@ from core.jobs import lifecycle
 from core.jobs.lifecycle import Lease
 from core.tables import Job
 from tests.fixtures.models.tiny import OTHER, TINY, write_base
-from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.api import migrated_database, wait_for
 from tests.fixtures.service.stack import (
     JOB_SECONDS,
     LEASE_SECONDS,
@@ -40,15 +40,14 @@ LONG = {"rows": 400, "epochs": 50}  # 5,000 steps: it does not end while a test 
 
 
 @pytest.fixture(scope="module")
-def whole_stack(
-    servers: EmbeddedServers, database_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stack]:
-    """With one worker for all tests here."""
+def whole_stack(own_servers: EmbeddedServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """With one worker for all tests here, and servers of their own: a test kills Postgres."""
     folder = tmp_path_factory.mktemp("cohorts")
     catalog = write_base(folder)
     with (
-        job_api_on(servers, database_url, catalog_file=catalog) as api,
-        stack_on(servers, api, folder) as stack,
+        migrated_database(own_servers) as url,
+        job_api_on(own_servers, url, catalog_file=catalog) as api,
+        stack_on(own_servers, api, folder) as stack,
     ):
         stack.start_worker(checkpoint_seconds="1000", max_lost_attempts=str(LOSSES))
         yield stack

@@ -23,6 +23,8 @@ from tests.fixtures.service.stack import (
     stack_on,
 )
 
+pytestmark = pytest.mark.family(1)
+
 WEIGHTS = "adapter_model.safetensors"
 SHORT = {"rows": 12, "epochs": 2}  # 6 steps
 MIDDLE = {"rows": 60, "epochs": 3}  # 45 steps, and a checkpoint after every 15

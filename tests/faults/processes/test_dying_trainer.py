@@ -14,6 +14,8 @@ from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import Api, wait_for
 from tests.fixtures.service.stack import JOB_SECONDS, Stack, stack_on
 
+pytestmark = pytest.mark.family(2)
+
 WEIGHTS = "adapter_model.safetensors"
 ROWS, EPOCHS = 24, 8  # 48 steps; a checkpoint at the end of each epoch
 PLACES = (

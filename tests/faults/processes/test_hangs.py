@@ -14,6 +14,8 @@ from tests.fixtures.service.stack import JOB_SECONDS, job_api_on
 from worker.supervisor import launch
 from worker.supervisor.supervisor import Supervisor
 
+pytestmark = pytest.mark.family(1)
+
 HANG_SECONDS = 5.0
 LEASE_SECONDS = 6.0  # a busy machine keeps it, so that no attempt is lost but by a hang
 LOSSES = 2  # that fail a job

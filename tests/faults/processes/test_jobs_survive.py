@@ -12,11 +12,11 @@ from redis import Redis
 from sqlalchemy import select
 
 from cli.embedded import EmbeddedServers
-from core.storage.artifacts import STATE_NAME
+from core.storage.folders import STATE_NAME
 from core.tables import Adapter, Checkpoint, Event, Metric
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.processes.resting import REST
-from tests.fixtures.service.api import Api, wait_for
+from tests.fixtures.service.api import Api, migrated_database, wait_for
 from tests.fixtures.service.stack import JOB_SECONDS, Stack, Worker, stack_on
 
 WEIGHTS = "adapter_model.safetensors"
@@ -32,12 +32,24 @@ def create(stack: Stack, size: dict[str, int] = STANDARD) -> str:
 
 
 @pytest.fixture(scope="module")
+def module_servers(own_servers: EmbeddedServers) -> EmbeddedServers:
+    """Tests here kill them."""
+    return own_servers
+
+
+@pytest.fixture(scope="module")
+def database_url(own_servers: EmbeddedServers) -> Iterator[str]:
+    with migrated_database(own_servers) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
 def undisturbed_weights(
-    servers: EmbeddedServers, job_api: Api, tmp_path_factory: pytest.TempPathFactory
+    module_servers: EmbeddedServers, job_api: Api, tmp_path_factory: pytest.TempPathFactory
 ) -> bytes:
     """The adapter of the standard job, trained without any fault."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    with stack_on(servers, job_api, folder) as stack:
+    with stack_on(module_servers, job_api, folder) as stack:
         stack.start_worker()
         return (stack.assert_succeeded_exactly_once(create(stack), folder) / WEIGHTS).read_bytes()
 

@@ -3,18 +3,21 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
+from cli.child import is_alive
 from cli.client.errors import GaveUp
 from cli.client.home import Home
-from cli.up import children, log_files, restarts
-from cli.up.children import Child, stop_leftovers
+from cli.up import log_files, restarts
+from cli.up.children import WatchedChild, child_of, stop_leftovers
 from cli.up.command import child_environment
 from cli.up.log_files import LogFiles
 from core.settings import Settings
@@ -27,11 +30,11 @@ def home(tmp_path: Path) -> Iterator[Home]:
     folder = Home(tmp_path / "home")
     folder.create()
     yield folder
-    children.kill(children.marked(children.mark(folder, "worker")))
+    child_of(folder, "worker").kill()
 
 
-def python_child(home: Home, program: str, grace: float = 30, arguments: Sequence[str] = ()) -> Child:
-    return Child("worker", [sys.executable, "-uc", program, *arguments], os.environ, home, grace)
+def python_child(home: Home, program: str, grace: float = 30, arguments: Sequence[str] = ()) -> WatchedChild:
+    return WatchedChild("worker", [sys.executable, "-uc", program, *arguments], os.environ, home, grace)
 
 
 STUBBORN = (
@@ -145,10 +148,27 @@ def test_a_part_that_does_not_stop_is_killed_with_its_descendants(
     child = python_child(home, program + STUBBORN, grace)
     child.start()
     wait_for(lambda: "deaf" in child.log.read_text())
-    assert len(children.marked(children.mark(home, "worker"))) == 2
+    assert len(child_of(home, "worker").family()) == 2
     child.stop(lambda: hurried)
-    assert children.marked(children.mark(home, "worker")) == []
+    assert child_of(home, "worker").family() == []
     assert not (home.run / "worker.json").exists()
+
+
+def test_a_part_has_ended_only_when_its_last_thread_has(home: Home, closed_port: int) -> None:
+    """Its first thread may end long before the thread that closes its ports, which the next start needs."""
+    program = (
+        "import ctypes, socket, sys, threading\n"
+        "listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n"
+        "threading.Thread(target=threading.Event().wait).start()\n"
+        "ctypes.CDLL(None).pthread_exit(None)"
+    )
+    child = python_child(home, program, arguments=[str(closed_port)])
+    child.start()
+    leader = child_of(home, "worker").leader()
+    assert leader is not None
+    wait_for(lambda: leader.status() == psutil.STATUS_ZOMBIE)
+    child.stop()
+    socket.create_server(("127.0.0.1", closed_port)).close()
 
 
 SAVES_ITS_PLACE = """
@@ -167,7 +187,7 @@ def test_what_a_killed_part_leaves_may_save_its_place(home: Home, tmp_path: Path
     child = python_child(home, SAVES_ITS_PLACE, arguments=[str(saved)])
     child.start()
     wait_for(lambda: "up" in child.log.read_text())
-    leader = children.read_record(home.run / "worker.json")
+    leader = child_of(home, "worker").leader()
     assert leader is not None
     leader.kill()
     if found_by == "the same up":
@@ -178,7 +198,7 @@ def test_what_a_killed_part_leaves_may_save_its_place(home: Home, tmp_path: Path
         stop_leftovers(home, [("worker", 30)])
     assert saved.exists()
     child.stop()
-    assert children.marked(children.mark(home, "worker")) == []
+    assert child_of(home, "worker").family() == []
 
 
 def test_what_a_killed_part_leaves_for_too_long_is_killed(home: Home) -> None:
@@ -186,9 +206,9 @@ def test_what_a_killed_part_leaves_for_too_long_is_killed(home: Home) -> None:
     child = python_child(home, program + STUBBORN, grace=0.2)
     child.start()
     wait_for(lambda: child.log.read_text().count("deaf") == 2)
-    leader, orphan = children.marked(children.mark(home, "worker"))
+    leader, orphan = child_of(home, "worker").family()
     leader.kill()
-    wait_for(lambda: child.tend() or not children.is_alive(orphan))
+    wait_for(lambda: child.tend() or not is_alive(orphan))
     wait_for(lambda: child.tend() or child.log.read_text().count("deaf") == 4)
     child.stop()
 

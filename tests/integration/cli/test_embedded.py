@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cli.embedded import EmbeddedServers
-from cli.embedded.s3 import S3, socket_files
+from cli.embedded.process import HOST
+from cli.embedded.s3 import GRPC_OFFSET, S3, socket_files
 from core.database import create_database
 from core.errors import ConfigurationError
 from tests.fixtures.paths import REPOSITORY
@@ -185,8 +187,9 @@ def test_a_second_start_is_refused_and_names_the_owner(servers: EmbeddedServers)
 
 @pytest.mark.parametrize("name", ["postgres", "valkey", "s3"])
 def test_a_killed_server_is_gone_until_its_restart_at_the_same_address_with_its_data(
-    servers: EmbeddedServers, name: Any
+    own_servers: EmbeddedServers, name: Any
 ) -> None:
+    servers = own_servers
     before = servers.urls
     leave_marks(servers.urls, servers.environment)
     servers.kill(name)
@@ -195,6 +198,18 @@ def test_a_killed_server_is_gone_until_its_restart_at_the_same_address_with_its_
     assert servers.urls == before
     assert marks(servers) == ("kept", MARK)
     answers(servers)
+
+
+def test_while_a_server_is_down_its_ports_are_given_to_nobody_else(own_servers: EmbeddedServers) -> None:
+    """An outgoing connection takes a port without SO_REUSEADDR, as this socket does."""
+    first = int(own_servers.urls["s3_endpoint_url"].rsplit(":", 1)[1])
+    own_servers.kill("s3")
+    for port in range(first, first + S3.PORTS):
+        for taken in (port, port + GRPC_OFFSET):
+            with socket.socket() as other, pytest.raises(OSError, match="already in use"):
+                other.bind((HOST, taken))
+    own_servers.restart("s3")
+    answers(own_servers)
 
 
 def test_data_and_credentials_survive_a_stop_which_leaves_no_process_and_no_socket(home: Path) -> None:
@@ -228,20 +243,6 @@ def test_recovers_after_kill_9_of(victims: str, home: Path) -> None:
             assert not set(processes_in(home)) & set(orphans)
             assert marks(servers) == ("kept", MARK)
             answers(servers)
-
-
-def test_a_process_that_got_a_dead_servers_pid_is_left_alone(home: Path) -> None:
-    (home / "run").mkdir(parents=True)
-    with subprocess.Popen(["sleep", "60"]) as bystander:
-        try:
-            created = psutil.Process(bystander.pid).create_time()
-            for name, start in (("postgres", created - 3600), ("valkey", created)):
-                record = {"pid": bystander.pid, "created": start}
-                (home / "run" / f"{name}.json").write_text(json.dumps(record))
-            with EmbeddedServers(home):
-                assert bystander.poll() is None
-        finally:
-            bystander.kill()
 
 
 def running(owner: subprocess.Popen[str], _home: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cli.client.home import Home
 from cli.embedded import EmbeddedServers
-from cli.up import children
+from cli.up.children import child_of
 from tests.fixtures.processes.ports import free_port
 from tests.fixtures.service.up import (
     STOP_SECONDS,
@@ -178,5 +179,4 @@ def _answers(url: str) -> bool:
 
 
 def _has_restarted(up: Up, name: str) -> bool:
-    process = children.read_record(up.home / "run" / f"{name}.json")
-    return process is not None and process.is_running()
+    return child_of(Home(up.home), name).leader() is not None

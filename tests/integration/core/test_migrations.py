@@ -6,13 +6,10 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, func, text, update
 from sqlalchemy.exc import IntegrityError
 from structlog.testing import capture_logs
@@ -21,10 +18,12 @@ from core import schema
 from core.database import create_database
 from core.errors import ConfigurationError
 from core.jobs.lifecycle import TRANSITIONS
-from core.schema import MIGRATIONS, alembic_config, is_current, migrate
+from core.schema import is_current, migrate
 from core.statuses import ENDED
 from core.tables import Base, Job
+from tests.fixtures.paths import REPOSITORY
 from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.releases import ADDED, newer_migrations
 from tests.fixtures.service.servers import database_on
 
 # Constraints, indexes, columns and their defaults, functions and triggers, as Postgres itself words them.
@@ -38,8 +37,6 @@ TRIGGERS = "SELECT tgrelid::regclass::text, pg_get_triggerdef(oid) FROM pg_trigg
 TYPES = "SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd')"
 OF_MODELS = (CONSTRAINTS, INDEXES, COLUMNS)
 WHOLE = (*OF_MODELS, FUNCTIONS, TRIGGERS, TYPES)
-
-REVISIONS = [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()][::-1]
 
 
 def described(engine: Engine, queries: tuple[str, ...] = WHOLE) -> dict[str, set[tuple[Any, ...]]]:
@@ -60,8 +57,9 @@ def create_like(empty: Engine, migrated: Engine) -> None:
     Base.metadata.create_all(empty)
 
 
-@contextmanager
-def making_databases(servers: Any) -> Iterator[Callable[[], Engine]]:
+@pytest.fixture
+def new_database(servers: Any) -> Iterator[Callable[[], Engine]]:
+    """Makes empty databases, each with an engine of its own."""
     with ExitStack() as made:
 
         def make() -> Engine:
@@ -73,37 +71,18 @@ def making_databases(servers: Any) -> Iterator[Callable[[], Engine]]:
 
 
 @pytest.fixture
-def new_database(servers: Any) -> Iterator[Callable[[], Engine]]:
-    """Makes empty databases, each with an engine of its own."""
-    with making_databases(servers) as make:
-        yield make
+def newer(tmp_path: Path) -> Path:
+    """The migrations of a newer release."""
+    return newer_migrations(tmp_path / "migrations")
 
 
-class Ladder:
-    """A database that climbs from one revision to the next, so that each is migrated once for all tests."""
-
-    def __init__(self, make: Callable[[], Engine]) -> None:
-        self._make = make
-        self._engine: Engine | None = None
-        self._revision = ""
-
-    def at(self, revision: str) -> Engine:
-        """Return the database at this revision: a new one, unless the last test has left it there."""
-        if self._engine is None or self._revision != revision:
-            self._engine = self._make()
-            if revision != "base":
-                command.upgrade(alembic_config(self._engine), revision)
-        self._revision = ""  # until the test has succeeded
-        return self._engine
-
-    def climbed_to(self, revision: str) -> None:
-        self._revision = revision
-
-
-@pytest.fixture(scope="module")
-def ladder(servers: Any) -> Iterator[Ladder]:
-    with making_databases(servers) as make:
-        yield Ladder(make)
+@pytest.fixture
+def behind(new_database: Callable[[], Engine], newer: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """A database that lacks the newest migration, since this process is the newer release from now on."""
+    engine = new_database()
+    migrate(engine)
+    monkeypatch.setattr(schema, "MIGRATIONS", newer)
+    return engine
 
 
 @pytest.fixture
@@ -157,28 +136,21 @@ def move(connection: Connection, job: str, status: str) -> None:
 
 def open_run(connection: Connection, job: str, fence: int) -> None:
     connection.execute(
-        text("INSERT INTO runs (job_id, fence, owner, expires_at) VALUES (:job, :fence, 'test', now())"),
+        text(
+            "INSERT INTO runs (job_id, fence, owner, token, expires_at)"
+            " VALUES (:job, :fence, 'test', :fence, now())"
+        ),
         {"job": job, "fence": fence},
     )
 
 
 def test_the_migrations_make_what_the_models_say(new_database: Callable[[], Engine]) -> None:
     migrated, created = new_database(), new_database()
+    assert not is_current(migrated)
     migrate(migrated)
+    assert is_current(migrated)
     create_like(created, migrated)
     assert described(migrated, OF_MODELS) == described(created, OF_MODELS)
-
-
-def test_alembic_finds_nothing_left_to_migrate(new_database: Callable[[], Engine]) -> None:
-    engine = new_database()
-    assert not is_current(engine)
-    migrate(engine)
-    assert is_current(engine)
-    with engine.connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True}
-        )
-        assert compare_metadata(context, Base.metadata) == []
 
 
 def test_migrating_twice_changes_nothing(new_database: Callable[[], Engine]) -> None:
@@ -189,105 +161,26 @@ def test_migrating_twice_changes_nothing(new_database: Callable[[], Engine]) -> 
     assert described(engine) == before
 
 
-def test_a_database_that_is_behind_is_not_current(new_database: Callable[[], Engine]) -> None:
-    engine = new_database()
-    command.upgrade(alembic_config(engine), REVISIONS[-2])
-    assert not is_current(engine)
+def test_a_database_that_is_behind_is_not_current_until_it_is_migrated(behind: Engine) -> None:
+    before = described(behind)
+    assert not is_current(behind)
+    migrate(behind)
+    assert is_current(behind)
+    assert described(behind) != before
 
 
-@pytest.mark.slow
 def test_a_database_that_a_newer_release_has_migrated_is_current_and_not_ours_to_migrate(
-    new_database: Callable[[], Engine],
+    new_database: Callable[[], Engine], newer: Path
 ) -> None:
     engine = new_database()
-    migrate(engine)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    assert is_current(engine)
-    environment = os.environ | {"TUNERY_DATABASE_URL": engine.url.render_as_string(hide_password=False)}
-    arguments = [sys.executable, "-m", "cli.main", "migrate"]
-    ended = subprocess.run(
-        arguments, env=environment, cwd=MIGRATIONS.parent, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 2
-    assert "newer release" in ended.stderr
-    assert "9999" in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-@pytest.mark.parametrize("revision", REVISIONS)
-def test_a_migration_can_be_undone_and_done_again(ladder: Ladder, revision: str) -> None:
-    engine = ladder.at(below(revision))
-    config = alembic_config(engine)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", newer)
+        migrate(engine)
     before = described(engine)
-    command.upgrade(config, revision)
-    after = described(engine)
-    assert before != after
-    command.downgrade(config, below(revision))
+    assert is_current(engine)
+    with pytest.raises(ConfigurationError, match=f"newer release .* to revision {ADDED}"):
+        migrate(engine)
     assert described(engine) == before
-    command.upgrade(config, revision)
-    assert described(engine) == after
-    ladder.climbed_to(revision)
-
-
-def test_the_best_loss_of_earlier_jobs_is_taken_from_their_checkpoints(
-    new_database: Callable[[], Engine],
-) -> None:
-    engine = new_database()
-    command.upgrade(alembic_config(engine), "0016")
-    with engine.begin() as connection:
-        add_job(connection)
-        open_run(connection, "ftjob-1", 1)
-        connection.execute(text("UPDATE jobs SET fence = 1"))
-        for step, loss in ((1, "2.5"), (2, "1.5"), (3, "null"), (4, "1.5")):
-            connection.execute(
-                text(
-                    "INSERT INTO checkpoints"
-                    " (id, job_id, fence, step, ends_epoch, metrics, object_prefix, files)"
-                    " VALUES (:id, 'ftjob-1', 1, :step, true, CAST(:metrics AS jsonb), '', '[]')"
-                ),
-                {"id": f"ftckpt-{step}", "step": step, "metrics": f'{{"full_valid_loss": {loss}}}'},
-            )
-    migrate(engine)
-    with engine.connect() as connection:
-        found = connection.execute(text("SELECT best_valid_loss, best_step FROM runs")).one()
-    assert tuple(found) == (1.5, 2)
-
-
-def test_an_imported_adapter_keeps_its_origin_and_a_composed_one_goes_with_the_downgrade(
-    new_database: Callable[[], Engine],
-) -> None:
-    engine = new_database()
-    config = alembic_config(engine)
-    command.upgrade(config, "0031")
-    add = "INSERT INTO adapters (id, project_id, model, base_model, options, {column}, object_prefix, files, \
-        training) VALUES (:id, 'p', :id, 'tiny', '{{}}', :origin, '', '[]', '{{}}')"
-    with engine.begin() as connection:
-        connection.execute(text("INSERT INTO projects (id, name) VALUES ('p', 'p')"))
-        imported = {"id": "imported", "origin": '{"format": "peft", "bytes": 7}'}
-        connection.execute(text(add.format(column="imported")), imported)
-    command.upgrade(config, "0032")
-    with engine.begin() as connection:
-        origin = connection.scalar(text("SELECT origin FROM adapters"))
-        composed = {"id": "composed", "origin": '{"type": "composition", "bytes": 1}'}
-        connection.execute(text(add.format(column="origin")), composed)
-        columns, row = (
-            "id, project_id, kind, request, adapter_id",
-            "'t', 'p', 'composition', '{}', 'composed'",
-        )
-        connection.execute(text(f"INSERT INTO tasks ({columns}) VALUES ({row})"))
-    assert origin == {"type": "import", "format": "peft", "bytes": 7}
-    command.downgrade(config, "0031")
-    with engine.connect() as connection:
-        left = connection.execute(text("SELECT id, imported FROM adapters")).all()
-    assert left == [("imported", {"format": "peft", "bytes": 7})]
-
-
-def test_a_downgrade_to_the_base_leaves_nothing_behind(new_database: Callable[[], Engine]) -> None:
-    engine = new_database()
-    migrate(engine)
-    command.downgrade(alembic_config(engine), "base")
-    assert described(engine) == {query: set() for query in WHOLE}
 
 
 @pytest.mark.slow
@@ -295,7 +188,7 @@ def test_processes_that_migrate_at_once_wait_for_one_another(new_database: Calla
     engine = new_database()
     environment = os.environ | {"TUNERY_DATABASE_URL": engine.url.render_as_string(hide_password=False)}
     arguments = [sys.executable, "-m", "cli.main", "migrate"]
-    processes = [subprocess.Popen(arguments, env=environment, cwd=MIGRATIONS.parent) for _ in range(3)]
+    processes = [subprocess.Popen(arguments, env=environment, cwd=REPOSITORY) for _ in range(3)]
     assert [process.wait(240) for process in processes] == [0, 0, 0]
     assert is_current(engine)
 
@@ -315,26 +208,20 @@ def test_a_second_engine_migrates_while_the_first_one_keeps_its_connections(
 
 @pytest.mark.slow
 def test_a_migration_may_take_longer_than_other_statements(
-    new_database: Callable[[], Engine], monkeypatch: pytest.MonkeyPatch
+    new_database: Callable[[], Engine], newer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.database.STATEMENT_TIMEOUT", 1)
     engine = new_database()
     migrate(engine)
-    command.downgrade(alembic_config(engine), "base")
+    monkeypatch.setattr(schema, "MIGRATIONS", newer)
     with ThreadPoolExecutor(1) as pool:
         with engine.begin() as connection:
-            connection.execute(text("LOCK TABLE alembic_version"))
+            connection.execute(text("LOCK TABLE jobs"))
             migration = pool.submit(migrate, engine)
             with pytest.raises(TimeoutError):
                 migration.result(1.5)
         migration.result(240)
     assert is_current(engine)
-
-
-def below(revision: str) -> str:
-    found = ScriptDirectory(str(MIGRATIONS)).get_revision(revision).down_revision or "base"
-    assert isinstance(found, str)
-    return found
 
 
 @pytest.fixture
@@ -345,58 +232,54 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_migration_that_finds_a_table_locked_gives_up_changes_nothing_and_says_who_locks_it(
-    new_database: Callable[[], Engine], impatient: None
+    behind: Engine, impatient: None
 ) -> None:
-    engine = new_database()
-    command.upgrade(alembic_config(engine), below("0022"))
-    before = described(engine)
-    with engine.begin() as holder:
+    before = described(behind)
+    with behind.begin() as holder:
         holder.execute(text("SET LOCAL application_name = 'a long report'"))
-        holder.execute(text("SELECT count(*) FROM runs"))
+        holder.execute(text("SELECT count(*) FROM jobs"))
         process = holder.scalar(text("SELECT pg_backend_pid()"))
         with pytest.raises(ConfigurationError) as raised:
-            migrate(engine)
+            migrate(behind)
     for words in (
         f"process {process}",
         "a long report",
         "idle in transaction",
-        "runs",
+        "jobs",
         "`tunery migrate` again",
     ):
         assert words in str(raised.value)
-    assert described(engine) == before
-    migrate(engine)
-    assert is_current(engine)
+    assert described(behind) == before
+    migrate(behind)
+    assert is_current(behind)
 
 
 def test_a_migration_that_waits_for_a_lock_lets_requests_pass_and_goes_on_once_it_is_free(
-    new_database: Callable[[], Engine], monkeypatch: pytest.MonkeyPatch, impatient: None
+    behind: Engine, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
     monkeypatch.setattr(schema, "GIVE_UP_SECONDS", 30.0)
-    engine = new_database()
-    command.upgrade(alembic_config(engine), below("0022"))
     with ThreadPoolExecutor(1) as pool:
-        with capture_logs() as logs, engine.begin() as holder:
-            holder.execute(text("SELECT count(*) FROM runs"))
-            migration = pool.submit(migrate, engine)
+        with capture_logs() as logs, behind.begin() as holder:
+            holder.execute(text("SELECT count(*) FROM jobs"))
+            migration = pool.submit(migrate, behind)
             wait_for(lambda: any(entry["event"] == "migration_waits" for entry in logs))
-            with engine.connect() as request:
+            with behind.connect() as request:
                 request.execute(text("SET LOCAL statement_timeout = '5s'"))
-                request.execute(text("SELECT count(*) FROM runs"))
+                request.execute(text("SELECT count(*) FROM jobs"))
         migration.result(240)
-    assert is_current(engine)
+    assert is_current(behind)
 
 
-def test_an_index_whose_creation_was_cut_off_is_made_again(new_database: Callable[[], Engine]) -> None:
-    engine = new_database()
-    command.upgrade(alembic_config(engine), below("0022"))
-    with engine.begin() as connection:
-        connection.execute(text("ALTER TABLE runs ADD COLUMN token varchar"))
-        connection.execute(text("CREATE INDEX ix_jobs_queue_by_project ON jobs (id)"))
-    migrate(engine)
-    created = new_database()
-    create_like(created, engine)
-    assert described(engine, OF_MODELS) == described(created, OF_MODELS)
+def test_an_index_whose_creation_was_cut_off_is_made_again(
+    behind: Engine, new_database: Callable[[], Engine]
+) -> None:
+    with behind.begin() as connection:
+        connection.execute(text("ALTER TABLE jobs ADD COLUMN colour varchar"))
+        connection.execute(text("CREATE INDEX ix_jobs_colour ON jobs (id)"))
+    migrate(behind)
+    whole = new_database()
+    migrate(whole)
+    assert described(behind) == described(whole)
 
 
 @pytest.mark.parametrize("old", TRANSITIONS)

@@ -6,7 +6,9 @@ from core.errors import RateLimited
 from core.tables import Task
 from core.work import client
 from core.work import lease as leases
+from core.work.kinds import KINDS
 from tests.fixtures.service.api import Api, Tenant
+from tests.fixtures.work.requests import REQUESTS
 
 COMPUTING, ASKING = ("composition", "export"), ("evalrun",)
 
@@ -14,7 +16,7 @@ COMPUTING, ASKING = ("composition", "export"), ("evalrun",)
 def created(api: Api, tenant: Tenant, kind: str, most_open: int | None = None) -> str:
     """Put a task that asks for nothing into the queue, and return its id. Without a limit, it is a job's."""
     with api.sessions.begin() as session:
-        return client.create(session, tenant.project_id, kind, {}, most_open).id
+        return client.create(session, tenant.project_id, KINDS[kind], REQUESTS[kind], most_open).id
 
 
 def taken(api: Api, *kinds: str) -> str | None:

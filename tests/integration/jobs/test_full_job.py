@@ -87,5 +87,5 @@ def test_a_full_job_that_does_not_fit_into_memory_fails_before_its_first_step(
             wait_for(lambda: job_of(api, job_id).status not in ("queued", "running"), 240)
         shown = tenant.job(job_id)
     assert (shown["status"], shown["error"]["code"]) == ("failed", "out_of_memory")
-    assert "only 0.0 GB can be used" in shown["error"]["message"]
+    assert "only 0.8 MB can be used" in shown["error"]["message"]
     assert shown["progress"]["step"] == 0

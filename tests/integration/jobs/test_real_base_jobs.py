@@ -15,10 +15,10 @@ import pytest
 from peft import PeftConfig
 from safetensors.torch import load_file
 
+from cli.commands.files import sample
 from cli.demo import compare
 from cli.embedded import EmbeddedServers
 from core.catalog import SMOLLM2
-from core.datasets import sample
 from core.roles import Role
 from faults.receiver import Receiver
 from tests.fixtures.outside.tracker_files import tensorboard_scalars

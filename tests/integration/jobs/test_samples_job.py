@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.datasets import sample
+from cli.commands.files import sample
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import Api, Tenant, dataset, row, wait_for
 from tests.fixtures.service.stack import preference

@@ -132,7 +132,7 @@ def test_a_job_too_long_for_its_neighbours_waits_for_their_end_and_nobody_joins_
         behind = tenant.create_job(model=TINY)["id"]
         looked_at = trainer._looked_at
         wait_for(lambda: trainer._looked_at > looked_at, 240)
-        trainee = trainer._process_group._local.trainees[neighbour]
+        trainee = trainer._process_group.trainees[neighbour]
         step = trainee.step
         wait_for(lambda: trainee.step > step, 240)
         assert (job_of(api, waiting).status, job_of(api, behind).status) == ("running", "queued")

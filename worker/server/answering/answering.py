@@ -6,7 +6,7 @@ from typing import Any
 
 from core.ids import new_id
 from core.serving.schemas.chat import ChatRequest
-from core.serving.schemas.coherence import check_chat, check_completion, check_tokenize
+from core.serving.schemas.coherence import parse
 from core.serving.schemas.completions import CompletionRequest
 from core.serving.schemas.tokens import Tokenized, TokenizeRequest
 from core.serving.served_model import ServedModel
@@ -25,7 +25,7 @@ from worker.server.answering.tool_forms import ToolForm
 from worker.server.answering.tool_reader import ToolReader, must_call, tool_names
 from worker.server.answering.usage import TokenCount
 from worker.server.exchange import Exchange
-from worker.server.reading import head, parse, served_model
+from worker.server.reading import head, served_model
 from worker.server.sampling.bases import Bases, OwnBases
 from worker.server.sampling.loaded_base import LoadedBase
 from worker.server.sampling.models import Models
@@ -41,7 +41,6 @@ class SamplerAnswering:
     async def chat(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
         """Answer a chat. Raises AppError and ClientGone."""
         request, model = parse(ChatRequest, body), served_model(exchange, served)
-        check_chat(request)
         async with self.models.use(model) as (base, adapter):
             prompt, tool_form = await base.render(partial(chat_prompt, base.tokenizer, request))
             most = tokens_left(len(prompt), base.max_length, request.most_tokens, "messages")
@@ -63,7 +62,6 @@ class SamplerAnswering:
     async def complete(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
         """Answer a request for completions. Raises AppError and ClientGone."""
         request, model = parse(CompletionRequest, body), served_model(exchange, served)
-        check_completion(request)
         async with self.models.use(model) as (base, adapter):
             prompts = await base.render(partial(_text_prompts, base, request))
             asked = [
@@ -81,7 +79,6 @@ class SamplerAnswering:
     async def tokenize(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
         """Answer with a prompt and its tokens. Raises AppError and ClientGone."""
         request, model = parse(TokenizeRequest, body), served_model(exchange, served)
-        check_tokenize(request)
         found = await self._tokenized(request, model)
         await exchange.answer(200, found.model_dump_json().encode())
 

@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import InvalidRequest
 from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage, plain_text
-from core.serving.schemas.tokens import TokenizeRequest
+from core.serving.schemas.tokens import Conversation, TokenizeRequest
 from worker.rendering.render import REFUSALS
 from worker.server.answering.tool_forms import ToolForm, form_of
 from worker.server.answering.tool_reader import must_call, tool_names
@@ -24,15 +24,14 @@ def chat_prompt(tokenizer: Any, request: ChatRequest) -> tuple[list[int], ToolFo
 
 def tokenized(tokenizer: Any, request: TokenizeRequest) -> tuple[str, list[int]]:
     """Return the prompt that a client asks to see, and its tokens. Raises InvalidRequest."""
-    special, chat = request.add_special_tokens, request.chat
-    if chat is None:
-        text = request.prompt or ""
-        return text, _tokens(tokenizer, text, special=special is not False)
-    text, _ = chat_text(tokenizer, chat, opens_answer=request.add_generation_prompt is not False)
+    special = request.add_special_tokens
+    if request.prompt is not None:
+        return request.prompt, _tokens(tokenizer, request.prompt, special=special is not False)
+    text, _ = chat_text(tokenizer, request, opens_answer=request.add_generation_prompt is not False)
     return text, _tokens(tokenizer, text, special=bool(special))
 
 
-def chat_text(tokenizer: Any, request: ChatRequest, *, opens_answer: bool = True) -> tuple[str, ToolForm]:
+def chat_text(tokenizer: Any, request: Conversation, *, opens_answer: bool = True) -> tuple[str, ToolForm]:
     """Return the prompt, and the form in which the model writes calls. Raises InvalidRequest.
 
     With `opens_answer`, the prompt ends with the beginning of an answer. If the model must call a tool, this
@@ -49,7 +48,7 @@ def chat_text(tokenizer: Any, request: ChatRequest, *, opens_answer: bool = True
             code="unsupported_parameter",
             param="tools",
         )
-    messages = [_as_template_takes(message) for message in request.messages]
+    messages = [_as_template_takes(message) for message in request.messages or ()]
     try:
         text = tokenizer.apply_chat_template(
             messages, tools=tools or None, tokenize=False, add_generation_prompt=opens_answer

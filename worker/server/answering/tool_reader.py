@@ -1,6 +1,7 @@
 """Finds calls of tools in an answer while the answer is still being written."""
 
-from core.serving.schemas.chat import ChatRequest, NamedTool
+from core.serving.schemas.chat import NamedTool
+from core.serving.schemas.tokens import Conversation
 from worker.server.answering.tool_forms import Call, ToolForm, calls_in
 
 BEGINS_JSON = ("{", "[")
@@ -82,14 +83,14 @@ def _overlap(text: str, mark: str) -> int:
     return next((size for size in range(len(mark) - 1, 0, -1) if text.endswith(mark[:size])), 0)
 
 
-def tool_names(request: ChatRequest) -> frozenset[str]:
+def tool_names(request: Conversation) -> frozenset[str]:
     """Return the names of the tools that the model may call."""
     if request.tool_choice == "none":
         return frozenset()
     return frozenset(tool.function.name for tool in request.tools or ())
 
 
-def must_call(request: ChatRequest) -> list[str]:
+def must_call(request: Conversation) -> list[str]:
     """Return the tools of which the model must call one; none if it may answer with text."""
     if isinstance(request.tool_choice, NamedTool):
         return [request.tool_choice.function.name]

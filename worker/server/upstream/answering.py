@@ -12,14 +12,14 @@ from core.serving.errors import UnsuitedServer
 from core.serving.event_stream import DONE
 from core.serving.paths import CHAT, COMPLETIONS
 from core.serving.schemas.chat import ChatRequest
-from core.serving.schemas.coherence import check_chat, check_completion
+from core.serving.schemas.coherence import parse
 from core.serving.schemas.completions import CompletionRequest
 from core.serving.schemas.sampling import Sampling
 from core.serving.schemas.tokens import TokenizeRequest
 from core.serving.served_model import ServedModel
 from core.settings import Settings
 from worker.server.exchange import Exchange
-from worker.server.reading import head, no_base_model, parse, served_model, system_fingerprint
+from worker.server.reading import head, no_base_model, served_model, system_fingerprint
 from worker.server.stored import FOR_ANSWERS, open_store
 from worker.server.upstream.adapters import UpstreamAdapters
 from worker.server.upstream.answer_form import AnswerForm, events_of
@@ -77,13 +77,11 @@ class UpstreamAnswering:
     async def chat(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
         """Answer a chat. Raises AppError and ClientGone."""
         request, model = parse(ChatRequest, body), served_model(exchange, served)
-        check_chat(request)
         await self._answer(exchange, CHAT, request, chat_body(request, self._upstream.max_length), model)
 
     async def complete(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
         """Answer a request for completions. Raises AppError and ClientGone."""
         request, model = parse(CompletionRequest, body), served_model(exchange, served)
-        check_completion(request)
         await self._answer(
             exchange, COMPLETIONS, request, completion_body(request, self._upstream.max_length), model
         )

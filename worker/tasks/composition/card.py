@@ -6,9 +6,9 @@ from typing import Any
 from core.catalog import BaseModelEntry
 from core.compositions.requests import ComposeRequest
 from core.jobs.lineage import Ancestor
-from core.portability.card import loading_code
 from core.portability.rules import reports_by_rule
-from core.portability.section import section_by_rule
+from worker.adapter_files.loading_code import loading_code
+from worker.adapter_files.portability_section import section_by_rule
 
 CARD = """---
 library_name: peft

@@ -29,7 +29,7 @@ SEARCH_BEGINS, SEARCH_ENDS, COMPOSED = 0.1, 0.9, 0.94  # of the work
 @torch.no_grad()
 def make_composition(work: Work, folder: Path) -> dict[str, Any]:
     """Write the files of the composed adapter, and return the report. Raises JobError if it cannot."""
-    composition = Composition.model_validate(work.task.request)
+    composition: Composition = work.request
     base = offered_base(work, composition.base_model)
     layers = Layers(base.folder)
     loras = fetch_parts(work, composition, base, layers)
@@ -120,7 +120,6 @@ def _write(
         "adapter": options,
     }
     write_manifest(folder, described, entry.quantization is not None)
-    size = sum(file.stat().st_size for file in folder.iterdir())
     adapter_id, project_id = new_id("adapter-"), work.task.project_id
     with work.sessions() as session:
         model = lifecycle.model_name(session, entry.id, project_id, asked.suffix, adapter_id)
@@ -130,6 +129,6 @@ def _write(
         model=model,
         base_model=entry.id,
         options=options,
-        origin={"type": "composition", **composed, "bytes": size},
+        origin={"type": "composition", **composed},
         training=facts,
     )

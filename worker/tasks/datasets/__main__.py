@@ -4,7 +4,6 @@ import ctypes
 from pathlib import Path
 from typing import Any
 
-from core.work.lease import DAYS_OF_REPORTS
 from worker.rendering.row_limits import limit_memory
 from worker.tasks.datasets.checking import check_file
 from worker.tasks.datasets.converting import convert_file
@@ -19,7 +18,7 @@ def main() -> None:
     """Do it, or say in the database why it cannot be done."""
     limit_memory(MOST_MEMORY)
     _give_back_large_blocks()
-    run_task(do_task, lambda _: DAYS_OF_REPORTS)
+    run_task(do_task)
 
 
 def _give_back_large_blocks() -> None:
@@ -32,7 +31,7 @@ def _give_back_large_blocks() -> None:
         mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
-def do_task(work: Work, folder: Path) -> dict[str, Any]:
+def do_task(work: Work, folder: Path) -> Any:
     """Do a task of any kind that this package does, and return its report."""
     return DONE_BY[work.task.kind](work, folder)
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from core.datasets.checks.content_check import Checked, ContentCheck, RowsOfFile
+from core.datasets.checks.report import ContentReport
 from core.datasets.checks.requests import CheckRequest
 from core.datasets.findings import Finding
 from core.jobs import token_counts
 from core.tables import File
+from worker.dataset_checks.content_check import Checked, ContentCheck, RowsOfFile
 from worker.tasks.datasets.made_file import CONTENT, Rows, made_file
 from worker.tasks.datasets.measuring import Measuring
 from worker.tasks.datasets.reading import Part, file_of, most_bytes, open_rows
@@ -22,9 +22,9 @@ MENDED = Part("writing the mended copy", 0.8, 0.94)
 MOST_ROWS = 4_000_000  # of both files together; they take less than a gigabyte of memory
 
 
-def check_file(work: Work, folder: Path) -> dict[str, Any]:
+def check_file(work: Work, folder: Path) -> ContentReport:
     """Check the task's file, and return the report. A mended copy is written into the folder."""
-    request = CheckRequest.model_validate(work.task.request)
+    request: CheckRequest = work.request
     file = file_of(work, str(work.task.file_id), "file_id")
     validation = _validation_rows(work, request)
     check = ContentCheck(validation, request.max_length)
@@ -50,7 +50,7 @@ def check_file(work: Work, folder: Path) -> dict[str, Any]:
         report = report.model_copy(update={"not_mended": reason})
         if reason is None:
             _mend(work, request, file, checked, folder)
-    return report.model_dump(mode="json")
+    return report
 
 
 @contextmanager

@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 
 from core.datasets.check import MAX_BAD_ROWS, Report, RowFinding, describe
-from core.datasets.checks.one_row.examples import shown_row
 from core.datasets.findings import Finding
 from core.datasets.formats.conversion import ConversionReport, ConvertRequest
 from core.datasets.formats.reading import Dataset
 from core.datasets.row_check import RowCheck
 from core.errors import JobError
+from worker.dataset_checks.one_row.examples import shown_row
 from worker.tasks.datasets.made_file import CONTENT, Rows, made_file
 from worker.tasks.datasets.reading import Part, file_of, most_bytes, open_rows
 from worker.tasks.frame.process import Work
@@ -21,9 +21,9 @@ EXAMPLES = 3
 MAX_FINDINGS = 100
 
 
-def convert_file(work: Work, folder: Path) -> dict[str, Any]:
+def convert_file(work: Work, folder: Path) -> ConversionReport:
     """Write the converted file into the folder, and return the report. Raises JobError if rows are wrong."""
-    request = ConvertRequest.model_validate(work.task.request)
+    request: ConvertRequest = work.request
     file = file_of(work, str(work.task.file_id), "file_id")
     dataset = open_rows(work, file, ROWS, work.settings.max_training_rows)
     with (folder / CONTENT).open("wb") as content:
@@ -40,14 +40,13 @@ def convert_file(work: Work, folder: Path) -> dict[str, Any]:
     made = made_file(work, file, word="converted", rows=rows, kind=check.kind, lineage=lineage)
     made.filename = request.filename or made.filename
     work.made = made
-    report = ConversionReport(
+    return ConversionReport(
         container=found.container,
         format=found.name,
         rows=check.rows,
         kind=check.kind,
         examples=converted.examples,
     )
-    return report.model_dump(mode="json")
 
 
 class _Converted:

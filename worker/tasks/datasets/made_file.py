@@ -4,10 +4,10 @@ from pathlib import PurePath
 from typing import IO, Any
 
 from core.datasets.kinds import PURPOSE, Kind
-from core.datasets.preparation.written import WrittenRows
 from core.errors import JobError
 from core.ids import new_id
 from core.tables import File
+from worker.rendering.preparation.written import WrittenRows
 from worker.tasks.frame.process import Work
 
 CONTENT = "dataset.jsonl"  # the file's name in the task's folder

@@ -12,13 +12,13 @@ import msgspec
 import structlog
 
 from core.catalog import offered_models
-from core.datasets.checks.content_check import ContentCheck
-from core.datasets.checks.one_row.contents import TEMPLATE_TOKENS, Contents
 from core.errors import JobError
 from core.jobs.token_counts import rendering_of, tokenizer_of
 from core.settings import Settings
 from core.tables import TokenCount
 from worker.base_models.model_store import ensure_tokenizer
+from worker.dataset_checks.content_check import ContentCheck
+from worker.dataset_checks.one_row.contents import TEMPLATE_TOKENS, Contents
 from worker.rendering.render_request import LookRequest
 from worker.rendering.renderer import Renderer
 from worker.rendering.row_limits import Line

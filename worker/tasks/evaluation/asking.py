@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import httpx
-from pydantic import ValidationError
 
-from core.errors import AppError, JobError, OutsideFault, RateLimited, Unavailable
+from core.errors import AppError, InvalidRequest, JobError, OutsideFault, RateLimited, Unavailable
 from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.dispatch.errors import RefusedByServer, ServerLost
 from core.serving.paths import COMPLETIONS
 from core.serving.schemas.chat import ChatRequest
+from core.serving.schemas.coherence import check_chat, check_completion, parse
 from core.serving.schemas.completions import CompletionRequest
 from core.serving.served_model import SERVED_FIELD, ServedModel
 from worker.tasks.evaluation.row_failed import RowFailed
@@ -48,8 +48,8 @@ class Asking:
         Raises RowFailed if the servers refuse this request or it brings them down, JobError if they refuse
         the model or none has been running for too long, and OutsideFault if all have been busy for too long.
         """
+        beginning = request_of(path, body).beginning
         content = json.dumps({**body, SERVED_FIELD: model.as_sent()}).encode()
-        beginning = _beginning(path, body)
         losses, waits_since = 0, None
         reason: Exception
         while True:
@@ -87,14 +87,16 @@ class Asking:
         ) from reason
 
 
-def _beginning(path: str, body: Mapping[str, Any]) -> str:
-    """Return the beginning that the API finds in the same request, so that both choose the same server."""
+def request_of(path: str, body: Mapping[str, Any]) -> ChatRequest | CompletionRequest:
+    """Return the request, as the API checks a client's. Raises RowFailed for what the API would refuse."""
     try:
         if path == COMPLETIONS:
-            return CompletionRequest.model_validate(body).beginning
-        return ChatRequest.model_validate(body).beginning
-    except ValidationError:
-        return ""  # whichever server gets the request says what is wrong with it
+            check_completion(completion := parse(CompletionRequest, body))
+            return completion
+        check_chat(chat := parse(ChatRequest, body))
+        return chat
+    except InvalidRequest as error:
+        raise RowFailed(error.code or "refused", error.message) from error
 
 
 def _passing(error: RefusedByServer) -> RefusedByServer:

@@ -5,14 +5,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from anyio import to_thread
 
 from core.errors import InvalidRequest, JobError
 from core.evals.criteria import CRITERION, Criterion
 from core.evals.data_sources import CompletionsDataSource
-from core.evals.results import Record, RowError
+from core.evals.results import Record, RowError, RunReport
 from core.evals.run_request import RunRequest
 from core.graders.check import check
 from core.process.failpoints import reached
@@ -39,9 +38,9 @@ TURN_SECONDS = 900.0  # of a run, after which it gives way to the run of another
 READ, JUDGED = 0.02, 0.95  # the shares of the work at whose end rows are read, and judged
 
 
-def judge_run(work: Work, folder: Path) -> dict[str, Any]:
+def judge_run(work: Work, folder: Path) -> RunReport:
     """Write the records of the run, and return its report. Raises JobError, OutsideFault and GaveWay."""
-    request = RunRequest.model_validate(work.task.request)
+    request: RunRequest = work.request
     criteria = _criteria(work)
     with ExitStack() as held:
         temporary = held.enter_context(scratch_folder("task"))
@@ -52,7 +51,7 @@ def judge_run(work: Work, folder: Path) -> dict[str, Any]:
         records.resume()
         work.report(JUDGING, READ)
         asyncio.run(_Run(work, request, criteria, read, records).judge_all())
-    return records.report().model_dump(mode="json")
+    return records.report()
 
 
 def _criteria(work: Work) -> list[Criterion]:

@@ -7,7 +7,7 @@ from worker.tasks.frame.process import run_task
 
 def main() -> None:
     """Make it and push it, or say in the database why it cannot be made."""
-    run_task(make_export, lambda settings: settings.retention_export_days, push_export)
+    run_task(make_export, push_export)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from core.exports.requests import EXPORT_REQUEST
-from core.exports.signing_key import public_key_sha256
+from core.exports.requests import ExportRequest
 from worker.adapter_files.folder import write_manifest, write_tokenizer
 from worker.tasks.export.gguf_files.adapter import write_gguf_adapter
 from worker.tasks.export.gguf_files.model import write_gguf
@@ -15,6 +14,7 @@ from worker.tasks.export.lora import write_lora, write_mlx
 from worker.tasks.export.merged import write_merged
 from worker.tasks.export.readme import readme
 from worker.tasks.export.signing import HOW_TO_CHECK, SIGNATURE, sign_folder
+from worker.tasks.export.signing_key import public_key_sha256
 from worker.tasks.export.source import Source, open_source
 from worker.tasks.frame.process import Work
 
@@ -31,7 +31,7 @@ WITH_TOKENIZER = ("lora", "mlx", "merged")
 
 def make_export(work: Work, folder: Path) -> dict[str, Any]:
     """Write the export that the task asks for, and return its report. Raises JobError if it cannot."""
-    asked = EXPORT_REQUEST.validate_python(work.task.request)
+    asked: ExportRequest = work.request
     with torch.no_grad(), open_source(work) as source:
         work.report("converting", 0.2)
         report = FORMATS[asked.format](source, asked, folder)

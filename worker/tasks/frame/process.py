@@ -26,11 +26,12 @@ from core.errors import JobError, QuotaExceeded, TuneryError
 from core.process.failpoints import reached
 from core.process.logs import configure_logs
 from core.settings import Settings
-from core.storage.artifacts import DamagedArtifact, fetch_folder, publish_folder
-from core.storage.object_store import ObjectStore, task_prefix
+from core.storage.folders import DamagedFile, fetch_folder, publish_folder
+from core.storage.object_store import ObjectStore
 from core.tables import Adapter, File, Project, Task
 from core.work import lease as leases
 from core.work.client import create
+from core.work.kinds import PORTABILITY
 from core.work.lease import LEASE_SECONDS, STARTING, TaskLease, TaskLeaseLost
 from worker.process.exit_statuses import HUNG, TRY_AGAIN
 from worker.process.faults import outside_fault
@@ -39,7 +40,6 @@ from worker.process.stop_requests import at_end_of_worker, at_signal
 
 RENEW_SECONDS = 2.0
 WATCH_SECONDS = 0.5  # between two looks at the clock
-RETRY_SECONDS = 30.0  # after a fault of the store, the database or the disk
 MOST_SECONDS = 2 * 3600.0  # without progress: a process that takes longer hangs
 NICENESS = 10  # training goes first
 FIRST_TO_BE_KILLED = "1000"  # if the machine's memory runs out, before a trainer
@@ -66,7 +66,12 @@ class Work:
     @property
     def prefix(self) -> str:
         """The prefix of the files that this attempt makes."""
-        return task_prefix(self.task.kind, self.lease.task_id, self.lease.attempt)
+        return self.lease.prefix
+
+    @property
+    def request(self) -> Any:
+        """What the task is asked to do, in the form that its kind names."""
+        return self.lease.kind.request.validate_python(self.task.request)
 
     def report(self, phase: str, done: float) -> None:
         """Say what is being done, and which share of the work is done. Clients see it soon."""
@@ -83,14 +88,11 @@ class GaveWay(TuneryError):
     """The task has had its time, and others wait. It goes back into the queue, and no loss is counted."""
 
 
-Do = Callable[[Work, Path], dict[str, Any]]
-"""Writes the task's files into the folder, and returns its report.
+Do = Callable[[Work, Path], Any]
+"""Writes the task's files into the folder, and returns its report, in the form that its kind names.
 
 Raises JobError if it cannot be done, and GaveWay if it shall be done later.
 """
-
-DaysKept = Callable[[Settings], int | None]
-"""Returns the days for which the files are kept. None keeps them until a client deletes them."""
 
 Deliver = Callable[[Work, Path], dict[str, Any]]
 """Takes the files in the folder elsewhere, and returns what the report says about it.
@@ -106,12 +108,7 @@ It comes before the task's own row. So both it and a deletion lock an adapter fi
 """
 
 
-def run_task(
-    do: Do,
-    days_kept: DaysKept = lambda _: None,
-    deliver: Deliver | None = None,
-    conclude: Conclude | None = None,
-) -> None:
+def run_task(do: Do, deliver: Deliver | None = None, conclude: Conclude | None = None) -> None:
     """Do the task that the command line names, and write what came of it."""
     settings = Settings()
     configure_logs(settings.log_level, settings.log_json)
@@ -122,7 +119,7 @@ def run_task(
     began = time.monotonic()
     work = Work(settings, sessions, store, _taken_up(sessions, lease), lease, renewed_at=began)
     _stand_watch(work)
-    do_and_write(do, work, days_kept(settings), deliver, conclude)
+    do_and_write(do, work, deliver, conclude)
 
 
 def _taken_up(sessions: sessionmaker[Session], lease: TaskLease) -> Task:
@@ -140,11 +137,7 @@ def _taken_up(sessions: sessionmaker[Session], lease: TaskLease) -> Task:
 
 
 def do_and_write(
-    do: Do,
-    work: Work,
-    days: int | None = None,
-    deliver: Deliver | None = None,
-    conclude: Conclude | None = None,
+    do: Do, work: Work, deliver: Deliver | None = None, conclude: Conclude | None = None
 ) -> None:
     """Do the task, and write what came of it: its files and report, why it cannot be done, or a later try."""
     try:
@@ -152,7 +145,7 @@ def do_and_write(
         with scratch_folder("task") as folder:
             report = _fetch_kept(work, folder)
             if report is None:
-                report = _do_and_keep(do, work, folder, days)
+                report = _do_and_keep(do, work, folder)
             if deliver is not None:
                 report |= deliver(work, folder)
         reached("task.delivered")
@@ -181,25 +174,24 @@ def _finish(session: Session, work: Work, report: dict[str, Any]) -> None:
     """Write that the task is done, and what it has made. Raises JobError if a made file does not fit."""
     leases.finish(session, work.lease, report, work.made)
     if isinstance(work.made, Adapter) and work.settings.measures_at_publication:
-        create(session, work.task.project_id, "portability", {}, None, adapter_id=work.made.id)
+        create(session, work.task.project_id, PORTABILITY, {}, None, adapter_id=work.made.id)
     if not isinstance(work.made, File):
         return
     quotas = Quotas.of(session.get_one(Project, work.task.project_id), work.settings)
     try:
         check_store(session, work.task.project_id, quotas.stored_bytes)
     except QuotaExceeded as error:
-        work.store.delete_prefix(work.prefix)
         raise JobError("insufficient_quota", str(error), "file_id") from error
 
 
-def _do_and_keep(do: Do, work: Work, folder: Path, days: int | None) -> dict[str, Any]:
+def _do_and_keep(do: Do, work: Work, folder: Path) -> dict[str, Any]:
     """Do the task, upload its files, and return its report.
 
     If the task makes an adapter or a file, the files become those of what it makes, and the task itself has
-    none. The row of what it makes is written when the task ends. Otherwise the files are the task's, and are
-    kept for `days`.
+    none. The row of what it makes is written when the task ends. Otherwise the files are the task's.
     """
-    report = do(work, folder)
+    kind = work.lease.kind
+    report: dict[str, Any] = kind.report.dump_python(do(work, folder), mode="json")
     work.report("uploading", 0.95)
     files = publish_folder(work.store, folder, work.prefix, moved=work.advance)
     reached("task.uploaded")
@@ -207,7 +199,7 @@ def _do_and_keep(do: Do, work: Work, folder: Path, days: int | None) -> dict[str
         _attach(work.made, work.prefix, files)
         return report
     with work.sessions.begin() as session:
-        leases.keep(session, work.lease, work.prefix, files, report, days)
+        leases.keep(session, work.lease, work.prefix, files, report, kind.days_kept(work.settings))
     reached("task.kept")
     return report
 
@@ -232,7 +224,7 @@ def _fetch_kept(work: Work, folder: Path) -> dict[str, Any] | None:
         return None
     try:
         fetch_folder(work.store, task.object_prefix, task.files, folder, work.advance)
-    except DamagedArtifact as error:
+    except DamagedFile as error:
         raise JobError("files_damaged", f"The files that were made are damaged: {error}.") from error
     return dict(task.report or {})
 
@@ -302,7 +294,7 @@ def _try_again_or_fail(session: Session, lease: TaskLease, fault: str) -> None:
         reason = f"{fault}. This was tried {lease.fence} times, for more than a day."
         leases.fail(session, lease, JobError("unavailable", reason))
     else:
-        leases.release(session, lease, RETRY_SECONDS)
+        leases.release(session, lease, lease.kind.retry_seconds)
 
 
 def _fail(work: Work, error: JobError) -> None:

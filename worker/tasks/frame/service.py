@@ -1,8 +1,4 @@
-"""Starts a process for each task that waits, and kills a process that hangs.
-
-Tasks that ask servers may take many hours, but little of the machine. Measurements take minutes, and a job
-may start one that nobody waits for. So neither ever takes the place of an export.
-"""
+"""Starts a process for each task that waits, and kills a process that hangs."""
 
 import os
 import sys
@@ -12,21 +8,11 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.settings import Settings
 from core.work import lease as leases
+from core.work.kinds import KINDS, Places
 from core.work.lease import TaskLease
 from worker.process.exit_statuses import TRY_AGAIN
 from worker.process.held_processes import HeldProcesses
 
-# The package that does a kind of task
-PROGRAMS = {
-    "check": "worker.tasks.datasets",
-    "composition": "worker.tasks.composition",
-    "conversion": "worker.tasks.datasets",
-    "evalrun": "worker.tasks.evaluation",
-    "export": "worker.tasks.export",
-    "portability": "worker.tasks.portability",
-}
-ASKING = ("evalrun",)  # kinds that mostly wait for servers
-MEASURING = ("portability",)  # kinds that a job starts without being asked
 ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",  # the devices belong to the trainer
     "GOMP_SPINCOUNT": "1000",  # as in the trainer: threads that spin take its cores
@@ -45,12 +31,15 @@ class Tasks(HeldProcesses[TaskLease]):
 
     @classmethod
     def of(cls, settings: Settings, sessions: sessionmaker[Session]) -> "list[Tasks]":
-        """Return threads: for the kinds that compute, for those that ask servers, and for measurements."""
-        computing = [kind for kind in PROGRAMS if kind not in (*ASKING, *MEASURING)]
+        """Return a thread for each sort of places, with the processes that it may run at once."""
+        processes: dict[Places, int] = {
+            "computing": settings.task_processes,
+            "asking": settings.eval_processes,
+            "measuring": min(1, settings.task_processes),
+        }
         return [
-            cls(sessions, settings.task_processes, computing),
-            cls(sessions, settings.eval_processes, ASKING),
-            cls(sessions, min(1, settings.task_processes), MEASURING),
+            cls(sessions, most, [kind.name for kind in KINDS.values() if kind.places == places])
+            for places, most in processes.items()
         ]
 
     def _take(self, session: Session, holder: str) -> TaskLease | None:
@@ -63,8 +52,7 @@ class Tasks(HeldProcesses[TaskLease]):
         leases.free(session, holder, counts=not stopped and status not in (0, TRY_AGAIN))
 
     def _command(self, lease: TaskLease) -> Sequence[str]:
-        program = PROGRAMS[lease.kind]
-        return sys.executable, "-m", program, lease.task_id, str(lease.fence), lease.holder
+        return sys.executable, "-m", lease.kind.program, lease.task_id, str(lease.fence), lease.holder
 
     def _environment(self) -> Mapping[str, str]:
         return dict(os.environ) | ENVIRONMENT

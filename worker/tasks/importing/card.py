@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.catalog import BaseModelEntry
-from core.portability.card import loading_code
 from core.portability.rules import reports_by_rule
-from core.portability.section import section_by_rule
 from core.serving.imports import Format, ImportOrder
+from worker.adapter_files.loading_code import loading_code
+from worker.adapter_files.portability_section import section_by_rule
 
 CARD = """---
 library_name: peft

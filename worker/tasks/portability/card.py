@@ -12,29 +12,27 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from core import artifacts
+from core.artifacts import GRACE, Owner
 from core.portability.report import Measurement
-from core.portability.section import with_measurement
-from core.storage.artifacts import Artifact
-from core.tables import Adapter, Task
+from core.storage.folders import FolderFile
+from core.tables import Adapter, Artifact, Task
 from worker.adapter_files.folder import CARD, MANIFEST
+from worker.adapter_files.portability_section import with_measurement
 from worker.tasks.frame.process import Work
 
 
 def write_measured_card(adapter: Path, found: Measurement, at: datetime, folder: Path) -> None:
     """Write the card of the files in `adapter` with the measurement that ended `at`, and its manifest.
 
-    They go into `folder`. An adapter that was published without a card gets none.
+    They go into `folder`.
     """
-    card = adapter / CARD
-    if not card.exists():
-        return
-    (folder / CARD).write_text(with_measurement(card.read_text("utf-8"), found, at), "utf-8")
-    manifest = adapter / MANIFEST
-    if manifest.exists():
-        facts = json.loads(manifest.read_text("utf-8"))
-        new = asdict(Artifact.of(folder / CARD))
-        facts["files"] = [new if each["name"] == CARD else each for each in facts.get("files", [])]
-        (folder / MANIFEST).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    card = (adapter / CARD).read_text("utf-8")
+    (folder / CARD).write_text(with_measurement(card, found, at), "utf-8")
+    facts = json.loads((adapter / MANIFEST).read_text("utf-8"))
+    new = asdict(FolderFile.of(folder / CARD))
+    facts["files"] = [new if each["name"] == CARD else each for each in facts["files"]]
+    (folder / MANIFEST).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
 
 
 def put_card_in_place(session: Session, work: Work) -> None:
@@ -46,3 +44,6 @@ def put_card_in_place(session: Session, work: Work) -> None:
     # They come first, because a download of all files reads them in this order: a later measurement replaces
     # these two files, and then the janitor removes them.
     adapter.files = [*new, *(entry for entry in adapter.files if entry["name"] not in replaced)]
+    of_adapter, own = artifacts.of("adapter", [adapter.id]), Artifact.prefix != adapter.object_prefix
+    artifacts.doom(session, of_adapter, own, grace=GRACE)  # what an earlier measurement has written
+    artifacts.give(session, task.object_prefix or "", Owner("adapter", adapter.id))

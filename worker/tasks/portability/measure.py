@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -30,7 +30,7 @@ from worker.tasks.portability.runtimes import MeasuredRuntime, Question, install
 Report = Callable[[str, float], None]
 
 
-def measure_task(work: Work, folder: Path) -> dict[str, Any]:
+def measure_task(work: Work, folder: Path) -> Measurement:
     """Measure the task's adapter, and return the report. Raises JobError.
 
     The files that it leaves are the adapter's model card with the report, and the manifest of that card. A
@@ -44,7 +44,7 @@ def measure_task(work: Work, folder: Path) -> dict[str, Any]:
         found = measure(source, rows, runtimes, room, work.report)
         if _is_the_project_s_own(work):
             write_measured_card(source.folder, found, datetime.now(UTC), folder)
-        return found.model_dump(mode="json")
+        return found
 
 
 def measure(

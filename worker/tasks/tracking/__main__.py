@@ -18,6 +18,8 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from core import artifacts
+from core.artifacts import LONGEST_REQUEST, Owner
 from core.database import create_database, session_factory
 from core.ids import new_id
 from core.jobs import lifecycle
@@ -127,12 +129,16 @@ class Reporting:
             if file is not None:
                 session.add(file)
                 session.flush()
+                artifacts.keep(session, file.object_key, file.bytes)
                 session.get_one(Job, job.id).tensorboard_file_id = file.id
 
     def _store_file(self, result: Path, job: Job) -> File:
         content = result.read_bytes()
         file_id = new_id("file-")
         key = file_key(job.project_id, file_id)
+        with self._sessions.begin() as session:
+            leases.reported_step(session, self._lease)  # raises TrackerLeaseLost
+            artifacts.open(session, Owner("file", file_id), key, job.project_id, lasts=LONGEST_REQUEST)
         self._store.put_bytes(key, content)
         return File(
             id=file_id,

@@ -11,7 +11,7 @@ from torch import Tensor
 from core.errors import JobError
 from core.jobs.search import candidate_values
 from core.jobs.spec import JobSpec
-from core.storage.artifacts import DamagedArtifact
+from core.storage.folders import DamagedFile
 from core.strict_json import finite
 from worker.engine.adapters.adapter import Adapter, InitialValues
 from worker.engine.adapters.published import Published, first_values
@@ -71,7 +71,7 @@ class Candidates:
     def _join(self, number: int, known: InitialValues) -> Trainee:
         """Attach one candidate, whose first values may be `known`. Raises JobError and Abandoned."""
         name, spec = self._names[number], self._spec.candidates[number]
-        sibling = self._live[0].trainee.adapter.name if self._live else None
+        sibling = self._live[0].trainee.name if self._live else None
         rows = self._data.training_rows
         trainee = self._process_group.join(name, spec, rows, known, self._abandon, sibling)
         alone = self._spec.search is None
@@ -117,7 +117,7 @@ class Candidates:
         """Give each candidate the parent's values. After a restoration they are only the reference."""
         for candidate in self._live:
             if candidate.trainee.needs_parent:
-                self._process_group.take_parent(candidate.trainee, parent)
+                self._process_group.take_parent(candidate.trainee.name, parent)
 
     def _attach(self, parent: Published) -> None:
         refused: dict[int, JobError] = {}
@@ -212,12 +212,12 @@ class Candidates:
     def restore(self, step: int, state: State, record: TrainingRecord) -> None:
         """Continue after `step` with the candidates that were left then.
 
-        Raises DamagedArtifact, JobError and Abandoned.
+        Raises DamagedFile, JobError and Abandoned.
         """
         self.detach_all()
         try:
             self._restore(step, state, record)
-        except DamagedArtifact:
+        except DamagedFile:
             self.detach_all()  # some may be attached, and `begin` would attach no others
             self._records = {}
             raise
@@ -351,7 +351,7 @@ class Candidates:
         rows = self._data.validation_rows
         try:
             scores = {
-                candidate.number: self._process_group.measure(candidate.trainee, rows, abandon)
+                candidate.number: self._process_group.measure(candidate.trainee.name, rows, abandon=abandon)
                 for candidate in self._live
             }
         except Abandoned:
@@ -408,7 +408,7 @@ class Candidates:
 
     def _leave(self, candidate: TrainingCandidate) -> None:
         self._live.remove(candidate)
-        self._process_group.leave(candidate.trainee.adapter.name)
+        self._process_group.leave(candidate.trainee.name)
 
     def _let_best_report(self) -> None:
         """Let the reports of the best candidate count as the job's.

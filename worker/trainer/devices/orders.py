@@ -1,186 +1,99 @@
-"""What each process of a trainer does when the first process orders it.
+"""Orders: the calls that all processes of a trainer make, because the first process makes them.
 
-An order is a method of `Orders` with its arguments. Each process runs it on its own base model and trainees.
-So all processes make the same calls in the same order, also when a job joins, leaves or fails.
+An order is a method with its arguments. The first process broadcasts the method's name and the positional
+arguments, and each process runs the method on its own base model and trainees. So all processes make the same
+calls in the same order, also when a job joins, leaves or fails.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+import structlog
 
-from core.errors import JobError
-from core.estimates.measures import Measures
-from core.estimates.shapes import Load
-from core.jobs.spec import JobSpec
-from worker.device.model_slot import ModelSlot
-from worker.device.watchdog import Watchdog
-from worker.engine.adapters.adapter import InitialValues
-from worker.engine.adapters.attach import attach
-from worker.engine.adapters.published import Published
-from worker.engine.base.loading import declared_dtype
-from worker.engine.device.free_memory import collect_garbage
-from worker.engine.step import loop
-from worker.engine.step.context import PassContext, never_abandon
-from worker.engine.step.passes import Abandoned
-from worker.engine.step.processes import Processes, SharedFault
-from worker.engine.step.rehearsal import Rehearsed, rehearse_evaluation, rehearse_step
-from worker.engine.step.totals import Evaluation, Score
-from worker.engine.step.trainee import StepResult, Trainee, total_steps
-from worker.rows.row import Row
-from worker.rows.row_store import RowStore
-from worker.trainer.devices.cohort_plan import CohortPlan
+from worker.engine.step.processes import GroupLost, Processes, SharedFault
+
+G = TypeVar("G", bound="OrderedProcesses")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+NO_ORDER: tuple[str, tuple[Any, ...]] = "", ()
 
 
-class Orders:
-    """The orders, with what one process has: its base model, its trainees, and how they fit its device."""
+def order(method: Callable[Concatenate[G, P], T]) -> Callable[Concatenate[G, P], T]:
+    """Make every process run the method when the first process calls it.
 
-    def __init__(self, slot: ModelSlot, processes: Processes, plan: CohortPlan, watchdog: Watchdog) -> None:
-        self.slot, self.plan = slot, plan
-        self.trainees: dict[str, Trainee] = {}
-        self.stopping = threading.Event()
-        """Set when this process is told to stop, from any thread."""
-        self.dismissed = False
-        """Whether the last order has been carried out."""
-        self._processes, self._watchdog = processes, watchdog
+    Keyword arguments stay in the first process; in the others they have their defaults. An error in one
+    process is raised in all of them before any goes on. The call raises it, or GroupLost.
+    """
 
-    def count_heads(self) -> bool:
-        return self._processes.any(self.stopping.is_set())
-
-    def load(self, spec: JobSpec) -> None:
+    @wraps(method)
+    def in_all_processes(group: G, *arguments: P.args, **own: P.kwargs) -> T:
+        group.processes.broadcast((method.__name__, arguments))
         try:
-            with self._processes.together():
-                found = self.slot.find(spec.base_model, spec.sharded, spec.training.quantization)
-            own = found.source_sha256, declared_dtype(found.entry, self.slot.device)
-            first = self._processes.broadcast(own)
-            with self._processes.together():
-                _refuse_difference(spec.base_model, own, first)
-                self.slot.load(found)
-        except SharedFault:
-            self.slot.clear()  # a process failed; this one may have loaded the model
-            raise
+            return method(group, *arguments, **own)
+        except SharedFault as fault:
+            raise fault.error from fault
+        except Exception as error:
+            if group.size == 1:
+                raise
+            raise GroupLost(f"This process alone met {type(error).__name__}: {error}") from error
 
-    def join(
-        self,
-        name: str,
-        spec: JobSpec,
-        rows: RowStore,
-        first: InitialValues,
-        sibling: str | None,
-        load: Load | None,
-        measures: Measures,
-    ) -> None:
-        with self._processes.together():
-            longest = len(rows.longest.tokens_L)
-            step_tokens = max(measures.step_tokens, longest)
-            steps = total_steps(spec, rows)
-            adapter = attach(self.slot.base, name, spec, steps, step_tokens, longest, first)
-            self.trainees[name] = Trainee(adapter, spec, rows, self.trainees[sibling] if sibling else None)
-        self.plan.add(name, load, measures)
+    return in_all_processes
 
-    def take_parent(self, name: str, parent: Published) -> None:
-        with self._processes.together():
-            self.trainees[name].take_parent(parent)
 
-    def restore(self, name: str, step: int, state: dict[str, Tensor]) -> None:
-        with self._processes.together():
-            self.trainees[name].restore(step, state)
+class OrderedProcesses:
+    """The processes of a trainer, as one of them sees them. A single process is a group of one.
 
-    def train_round(
-        self, names: Sequence[str], abandon: Callable[[], bool] = never_abandon
-    ) -> Mapping[str, StepResult | Exception]:
-        trainees = [self._trainee(name) for name in names]
-        with self.pass_context(abandon) as context:
-            return loop.train_round(context, trainees)
+    The first process gives orders, and the others `follow` them.
+    """
 
-    def evaluate(
-        self,
-        name: str,
-        rows: Sequence[Row],
-        rank: int | None,
-        abandon: Callable[[], bool] = never_abandon,
-    ) -> Evaluation:
-        trainee = self._trainee(name)
-        with self.pass_context(abandon) as context, trainee.at_rank(rank):
-            return loop.validate(context, trainee, rows)
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
+        self._stop = threading.Event()
+        self._dismissed = False
 
-    def evaluate_together(
-        self,
-        asked: Sequence[tuple[str, Sequence[Row], Sequence[int]]],
-        abandon: Callable[[], bool] = never_abandon,
-    ) -> list[list[Evaluation]]:
-        validations = [loop.Validation(self._trainee(name), rows, counts) for name, rows, counts in asked]
-        with self.pass_context(abandon) as context:
-            return loop.validate_together(context, validations)
+    @property
+    def size(self) -> int:
+        return self.processes.size
 
-    def measure(self, name: str, rows: Sequence[Row], abandon: Callable[[], bool] = never_abandon) -> Score:
-        trainee = self._trainee(name)
-        with self.pass_context(abandon) as context:
-            return loop.measure(context, trainee, rows)
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the first process."""
+        return self.processes.number == 0
 
-    def row_losses(
-        self, name: str, rows: Sequence[Row], abandon: Callable[[], bool] = never_abandon
-    ) -> NDArray[np.float64]:
-        trainee = self._trainee(name)
-        with self.pass_context(abandon) as context, trainee.at_rank(None):
-            return loop.row_losses(context, trainee, rows)
+    @property
+    def stopping(self) -> bool:
+        """Whether this process was told to stop."""
+        return self._stop.is_set()
 
-    def rehearse_step(
-        self, names: Sequence[str], step: int, abandon: Callable[[], bool] = never_abandon
-    ) -> Rehearsed:
-        trainees = [self._trainee(name) for name in names]
-        with self.pass_context(abandon) as context:
-            return rehearse_step(context, trainees, step)
+    def stop(self) -> None:
+        """Make the next `asked_to_stop` return True. May be called from any thread, in any process."""
+        self._stop.set()
 
-    def rehearse_evaluation(
-        self, name: str, rows: Sequence[Row], abandon: Callable[[], bool] = never_abandon
-    ) -> Rehearsed:
-        trainee = self._trainee(name)
-        with self.pass_context(abandon) as context:
-            return rehearse_evaluation(context, trainee, rows)
+    @order
+    def asked_to_stop(self) -> bool:
+        """Return whether any process was told to stop.
 
-    def _trainee(self, name: str) -> Trainee:
-        """Return the trainee. Raises Abandoned if it has left: nobody waits for a result of its rows."""
-        if name not in self.trainees:
-            raise Abandoned
-        return self.trainees[name]
-
-    @contextmanager
-    def pass_context(self, abandon: Callable[[], bool]) -> Iterator[PassContext]:
-        """Yield the context of a pass that the watchdog watches.
-
-        `abandon` is called only in a process that trains alone. It may make jobs leave, which is an order,
-        and several processes cannot run an order in the middle of a pass.
+        The first process calls this often, even without work, to show the others that it still lives.
         """
-        allowed = abandon if self._processes.may_abandon else never_abandon
-        with self._watchdog.over(allowed) as ask:
-            measures = self.plan.measures
-            yield PassContext(
-                self.slot.base, measures.step_tokens, self._processes, ask, recompute=measures.recompute
-            )
+        return self.processes.any(self.stopping)
 
-    def free_memory(self) -> None:
-        collect_garbage(self.slot.device)
-
-    def leave(self, name: str) -> None:
-        self.trainees.pop(name, None)
-        self.plan.remove(name)
-
+    @order
     def dismiss(self) -> None:
-        self.dismissed = True
-        self._processes.close()
+        """End the group: this is the last order."""
+        self._dismissed = True
+        self.processes.close()
 
-
-def _refuse_difference(model: str, own: tuple[str, torch.dtype], first: tuple[str, torch.dtype]) -> None:
-    """Raise JobError unless this process and the first have the same weights and compute in the same type."""
-    if own == first:
-        return
-    if own[0] != first[0]:
-        found = f"hold different weights of {model}."
-    else:
-        found = f"would compute {model} in different types. Declare its dtype in their catalogs."
-    raise JobError("model_unavailable", f"The machines that train together {found}", "model")
+    def follow(self) -> None:
+        """Carry out the first process's orders, until it dismisses this process."""
+        while not self._dismissed:
+            name, arguments = self.processes.broadcast(NO_ORDER)
+            method = getattr(type(self), name).__wrapped__
+            try:
+                method(self, *arguments)
+            except SharedFault as fault:  # the first process handles it
+                log.warning("shared_fault", process=self.processes.number, exc_info=fault)

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.estimates.measures import Measures, Recompute
+from core.estimates.sizes import in_words
 
-GB = 1e9
 AGAIN = {
     Recompute.NONE: "computes nothing again in the backward pass",
     Recompute.GATE_UP: "computes gate and up again in the backward pass",
@@ -25,8 +25,8 @@ class Planned:
     def __str__(self) -> str:
         return (
             f"A step takes at most {self.measures.step_tokens:,} tokens at once and "
-            f"{AGAIN[self.measures.recompute]}: an expected {self.expected_bytes / GB:.1f} GB of the "
-            f"{self.free_bytes / GB:.1f} GB that the base model leaves free"
+            f"{AGAIN[self.measures.recompute]}: an expected {in_words(self.expected_bytes)} of the "
+            f"{in_words(self.free_bytes)} that the base model leaves free"
         )
 
     @property

@@ -1,17 +1,16 @@
-"""The processes of one trainer: the first process takes jobs and decides, and all follow its orders.
+"""The processes of one trainer: the first process takes jobs and decides, and all follow its orders."""
 
-The first process broadcasts an order (`orders.py`), and each process carries it out. An error in one process
-is shared with all before any of them goes on. A single process is a group of one.
-"""
-
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import numpy as np
-import structlog
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from core.errors import JobError
 from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import step_memory
 from core.estimates.shapes import Load
@@ -20,29 +19,25 @@ from core.jobs.spec import JobSpec
 from worker.device.model_slot import ModelSlot
 from worker.device.watchdog import Watchdog
 from worker.engine.adapters.adapter import InitialValues
+from worker.engine.adapters.attach import attach
 from worker.engine.adapters.published import Published
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.device.free_memory import held_bytes
+from worker.engine.base.loading import declared_dtype
+from worker.engine.device.free_memory import collect_garbage, held_bytes
 from worker.engine.sampler.answers import Answer, generate_answers
 from worker.engine.start.initial_values import initial_values
-from worker.engine.step.loop import Validation
-from worker.engine.step.processes import GroupLost, Processes, SharedFault
-from worker.engine.step.rehearsal import (
-    Rehearsed,
-    longest_rows,
-    longest_step,
-)
+from worker.engine.step import loop
+from worker.engine.step.context import PassContext, never_abandon
+from worker.engine.step.passes import Abandoned
+from worker.engine.step.processes import Processes, SharedFault
+from worker.engine.step.rehearsal import Rehearsed, longest_step, rehearse_evaluation, rehearse_step
 from worker.engine.step.totals import Evaluation, Score
-from worker.engine.step.trainee import StepResult, Trainee
+from worker.engine.step.trainee import StepResult, Trainee, total_steps
 from worker.rows.row import Row
 from worker.rows.row_store import RowStore
 from worker.trainer.devices.cohort_plan import CohortPlan
-from worker.trainer.devices.orders import Orders
+from worker.trainer.devices.orders import OrderedProcesses, order
 from worker.trainer.devices.planned import Planned
-
-T = TypeVar("T")
-
-log = structlog.get_logger()
 
 
 class ExpectedBytes(NamedTuple):
@@ -52,10 +47,11 @@ class ExpectedBytes(NamedTuple):
     evaluation: int
 
 
-class ProcessGroup:
-    """The group, as one of its processes sees it. The first process gives orders; the others `follow` them.
+class ProcessGroup(OrderedProcesses):
+    """The group, with what this process has: its base model, its trainees, and how they fit its device.
 
-    Every call may raise GroupLost.
+    Orders name trainees, because each process has its own. Every order may raise GroupLost, and Abandoned if
+    a trainee has left: nobody waits for a result of its rows.
     """
 
     def __init__(
@@ -66,48 +62,36 @@ class ProcessGroup:
         watchdog: Watchdog,
         recompute: Recompute | Literal["auto"] = "auto",
     ) -> None:
-        self._slot = slot
-        self._processes = processes
-        self._plan = CohortPlan(tuple(Recompute) if recompute == "auto" else (recompute,), max_step_tokens)
-        self._watchdog = watchdog
-        self._local = Orders(slot, processes, self._plan, watchdog)
+        super().__init__(processes)
+        self._slot, self._watchdog = slot, watchdog
+        self.plan = CohortPlan(tuple(Recompute) if recompute == "auto" else (recompute,), max_step_tokens)
+        self.trainees: dict[str, Trainee] = {}
         self.memory_bytes = 0  # the bytes that this process held on its device after the last round
-
-    @property
-    def size(self) -> int:
-        return self._processes.size
 
     @property
     def measures(self) -> Measures:
         """The measures of the trainees together; there must be one."""
-        return self._plan.measures
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this is the first process."""
-        return self._processes.number == 0
-
-    @property
-    def stopping(self) -> bool:
-        """Whether this process was told to stop."""
-        return self._local.stopping.is_set()
-
-    def stop(self) -> None:
-        """Make the next `asked_to_stop` return True. May be called from any thread, in any process."""
-        self._local.stopping.set()
-
-    def asked_to_stop(self) -> bool:
-        """Return whether any process was told to stop.
-
-        The first process calls this often, even without work, to show the others that it still lives.
-        """
-        return self._order(Orders.count_heads)
+        return self.plan.measures
 
     def load(self, spec: JobSpec) -> ResidentBase:
         """Make the base model of `spec` resident in all processes, and return it. Raises JobError."""
         if not self._slot.holds(spec):
-            self._order(Orders.load, spec)
+            self._load(spec)
         return self._slot.base
+
+    @order
+    def _load(self, spec: JobSpec) -> None:
+        try:
+            with self.processes.together():
+                found = self._slot.find(spec.base_model, spec.sharded, spec.training.quantization)
+            own = found.source_sha256, declared_dtype(found.entry, self._slot.device)
+            first = self.processes.broadcast(own)
+            with self.processes.together():
+                _refuse_difference(spec.base_model, own, first)
+                self._slot.load(found)
+        except SharedFault:
+            self._slot.clear()  # a process failed; this one may have loaded the model
+            raise
 
     def join(
         self,
@@ -115,7 +99,7 @@ class ProcessGroup:
         spec: JobSpec,
         rows: RowStore,
         known: InitialValues,
-        abandon: Callable[[], bool] = lambda: False,
+        abandon: Callable[[], bool] = never_abandon,
         sibling: str | None = None,
     ) -> Trainee:
         """Attach a new adapter to the base model in all processes, and return its trainee.
@@ -125,36 +109,36 @@ class ProcessGroup:
         Abandoned if `abandon` returns True meanwhile.
         """
         load = self._load_of(spec, rows)
-        measures = self._plan.measures_with(self._slot.base.budget, load)  # the others must cut alike
+        measures = self.plan.measures_with(self._slot.base.budget, load)  # the others must cut alike
         with self._watchdog.over(abandon) as ask:
             first = initial_values(self._slot.base, spec, rows, known, ask)
-        self._order(Orders.join, name, spec, rows, first, sibling, load, measures)
-        return self._local.trainees[name]
+        self._attach(name, spec, rows, first, sibling, load, measures)
+        return self.trainees[name]
 
-    def admits(self, spec: JobSpec, rows: RowStore) -> bool:
-        """Return whether all candidates of a job fit beside the trainees without changing their measures.
+    @order
+    def _attach(
+        self,
+        name: str,
+        spec: JobSpec,
+        rows: RowStore,
+        first: InitialValues,
+        sibling: str | None,
+        load: Load | None,
+        measures: Measures,
+    ) -> None:
+        with self.processes.together():
+            longest = len(rows.longest.tokens_L)
+            step_tokens = max(measures.step_tokens, longest)
+            steps = total_steps(spec, rows)
+            adapter = attach(self._slot.base, name, spec, steps, step_tokens, longest, first)
+            self.trainees[name] = Trainee(adapter, spec, rows, self.trainees[sibling] if sibling else None)
+        self.plan.add(name, load, measures)
 
-        If there are no trainees, the job may join in any case. `join` then says what does not fit.
-        """
-        loads = [self._load_of(candidate, rows) for candidate in spec.candidates]
-        return self._plan.admits(self._slot.base.budget, [load for load in loads if load is not None])
-
-    def _load_of(self, spec: JobSpec, rows: RowStore) -> Load | None:
-        return None if spec.trains_alone else self._slot.load_of(spec, len(rows.longest.tokens_L))
-
-    @property
-    def planned(self) -> Planned | None:
-        """How the trainees fit beside the base model; None if their memory cannot be predicted."""
-        return self._plan.planned(self._slot.base.budget)
-
-    @property
-    def room_for_adapters(self) -> int:
-        """The bytes that all adapters together may take before the present measures would have to change."""
-        return self._plan.room(self._slot.base.budget)
-
-    def take_parent(self, trainee: Trainee, parent: Published) -> None:
-        """Run `Trainee.take_parent` in all processes. Raises JobError."""
-        self._order(Orders.take_parent, trainee.adapter.name, parent)
+    @order
+    def take_parent(self, name: str, parent: Published) -> None:
+        """Let the trainee begin with a parent's values, as `Trainee.take_parent` does. Raises JobError."""
+        with self.processes.together():
+            self.trainees[name].take_parent(parent)
 
     def share_state(self, trainee: Trainee) -> None:
         """Give all processes the step and the state of `trainee` in the first process."""
@@ -162,39 +146,100 @@ class ProcessGroup:
             return
         # Copies, since a view would be sent with the whole tensor behind it
         state = {name: tensor.to("cpu", copy=True) for name, tensor in trainee.state().items()}
-        self._order(Orders.restore, trainee.adapter.name, trainee.step, state)
+        self._restore(trainee.name, trainee.step, state)
 
+    @order
+    def _restore(self, name: str, step: int, state: dict[str, Tensor]) -> None:
+        with self.processes.together():
+            self.trainees[name].restore(step, state)
+
+    @order
     def train_round(
-        self, trainees: Sequence[Trainee], abandon: Callable[[], bool]
+        self, names: Sequence[str], *, abandon: Callable[[], bool] = never_abandon
     ) -> Mapping[str, StepResult | Exception]:
-        """Run `loop.train_round` in all processes, and return its result."""
-        names = [trainee.adapter.name for trainee in trainees]
-        results = self._order(Orders.train_round, names, abandon=abandon)
+        """Make a round with these trainees, as `loop.train_round` does."""
+        trainees = [self._trainee(name) for name in names]
+        with self.pass_context(abandon) as context:
+            results = loop.train_round(context, trainees)
         self.memory_bytes = held_bytes(self._slot.base.device)
         return results
 
+    @order
     def evaluate(
-        self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool], rank: int | None = None
+        self,
+        name: str,
+        rows: Sequence[Row],
+        rank: int | None = None,
+        *,
+        abandon: Callable[[], bool] = never_abandon,
     ) -> Evaluation:
-        """Run `loop.validate` in all processes, with the first `rank` ranks; None takes all."""
-        return self._order(Orders.evaluate, trainee.adapter.name, rows, rank, abandon=abandon)
+        """Evaluate the trainee on the rows with its first `rank` ranks, or with all ranks."""
+        trainee = self._trainee(name)
+        with self.pass_context(abandon) as context, trainee.at_rank(rank):
+            return loop.validate(context, trainee, rows)
 
+    @order
     def evaluate_together(
-        self, validations: Sequence[Validation], abandon: Callable[[], bool]
+        self,
+        asked: Sequence[tuple[str, Sequence[Row], Sequence[int]]],
+        *,
+        abandon: Callable[[], bool] = never_abandon,
     ) -> list[list[Evaluation]]:
-        """Run `loop.validate_together` in all processes, and return its result."""
-        asked = [(each.trainee.adapter.name, each.rows, each.counts) for each in validations]
-        return self._order(Orders.evaluate_together, asked, abandon=abandon)
+        """Evaluate trainees in one pass: each name comes with the rows and counts of a `Validation`."""
+        validations = [loop.Validation(self._trainee(name), rows, counts) for name, rows, counts in asked]
+        with self.pass_context(abandon) as context:
+            return loop.validate_together(context, validations)
 
-    def measure(self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool]) -> Score:
-        """Run `loop.measure` in all processes, and return its result."""
-        return self._order(Orders.measure, trainee.adapter.name, rows, abandon=abandon)
+    @order
+    def measure(
+        self, name: str, rows: Sequence[Row], *, abandon: Callable[[], bool] = never_abandon
+    ) -> Score:
+        """Return the trainee's loss on the rows, as `loop.measure` does."""
+        trainee = self._trainee(name)
+        with self.pass_context(abandon) as context:
+            return loop.measure(context, trainee, rows)
 
+    @order
     def row_losses(
-        self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool]
+        self, name: str, rows: Sequence[Row], *, abandon: Callable[[], bool] = never_abandon
     ) -> NDArray[np.float64]:
-        """Run `loop.row_losses` in all processes, and return its result."""
-        return self._order(Orders.row_losses, trainee.adapter.name, rows, abandon=abandon)
+        """Return the loss of each row, as `loop.row_losses` does."""
+        trainee = self._trainee(name)
+        with self.pass_context(abandon) as context:
+            return loop.row_losses(context, trainee, rows)
+
+    @order
+    def rehearse_step(
+        self, names: Sequence[str], *, abandon: Callable[[], bool] = never_abandon
+    ) -> Rehearsed:
+        """Rehearse the longest step of the first trainee with all of them. Return what this process took."""
+        trainees = [self._trainee(name) for name in names]
+        with self.pass_context(abandon) as context:
+            step = longest_step(trainees[0], context.max_tokens)
+            return rehearse_step(context, trainees, step)
+
+    @order
+    def rehearse_evaluation(
+        self, name: str, rows: Sequence[Row], *, abandon: Callable[[], bool] = never_abandon
+    ) -> Rehearsed:
+        """Rehearse an evaluation on the rows. Return what this process took."""
+        trainee = self._trainee(name)
+        with self.pass_context(abandon) as context:
+            return rehearse_evaluation(context, trainee, rows)
+
+    @order
+    def leave(self, name: str) -> None:
+        """Let go of the trainee of that name, if there is one."""
+        self.trainees.pop(name, None)
+        self.plan.remove(name)
+
+    @order
+    def free_memory(self) -> None:
+        """Free what nobody holds any more, and the memory that is kept for later.
+
+        Without this, a step after a fault might find no memory beside what the fault's step has left.
+        """
+        collect_garbage(self._slot.device)
 
     def answer(
         self, trainee: Trainee, rows: Sequence[Row], max_new_tokens: int, abandon: Callable[[], bool]
@@ -209,19 +254,48 @@ class ProcessGroup:
                 self._slot.base, trainee.adapter, rows, max_new_tokens, self.measures.step_tokens, ask
             )
 
-    def rehearse_step(self, trainees: Sequence[Trainee], abandon: Callable[[], bool]) -> Rehearsed:
-        """Run `rehearse_step` in all processes for the longest step, and return what this process took."""
-        names = [trainee.adapter.name for trainee in trainees]
-        step = longest_step(trainees[0], self.measures.step_tokens)
-        return self._order(Orders.rehearse_step, names, step, abandon=abandon)
+    def _trainee(self, name: str) -> Trainee:
+        if name not in self.trainees:
+            raise Abandoned
+        return self.trainees[name]
 
-    def rehearse_evaluation(
-        self, trainee: Trainee, rows: Sequence[Row], abandon: Callable[[], bool]
-    ) -> Rehearsed:
-        """Run `rehearse_evaluation` in all processes for the longest of these rows."""
-        longest = longest_rows(rows, trainee.rows_per_example, self.measures.step_tokens)
-        name = trainee.adapter.name
-        return self._order(Orders.rehearse_evaluation, name, longest, abandon=abandon)
+    @contextmanager
+    def pass_context(self, abandon: Callable[[], bool]) -> Iterator[PassContext]:
+        """Yield the context of a pass that the watchdog watches.
+
+        `abandon` is called only in a process that trains alone. It may make jobs leave, which is an order,
+        and several processes cannot run an order in the middle of a pass.
+        """
+        allowed = abandon if self.processes.may_abandon else never_abandon
+        with self._watchdog.over(allowed) as ask:
+            yield PassContext(
+                self._slot.base,
+                self.measures.step_tokens,
+                self.processes,
+                ask,
+                recompute=self.measures.recompute,
+            )
+
+    def admits(self, spec: JobSpec, rows: RowStore) -> bool:
+        """Return whether all candidates of a job fit beside the trainees without changing their measures.
+
+        If there are no trainees, the job may join in any case. `join` then says what does not fit.
+        """
+        loads = [self._load_of(candidate, rows) for candidate in spec.candidates]
+        return self.plan.admits(self._slot.base.budget, [load for load in loads if load is not None])
+
+    def _load_of(self, spec: JobSpec, rows: RowStore) -> Load | None:
+        return None if spec.trains_alone else self._slot.load_of(spec, len(rows.longest.tokens_L))
+
+    @property
+    def planned(self) -> Planned | None:
+        """How the trainees fit beside the base model; None if their memory cannot be predicted."""
+        return self.plan.planned(self._slot.base.budget)
+
+    @property
+    def room_for_adapters(self) -> int:
+        """The bytes that all adapters together may take before the present measures would have to change."""
+        return self.plan.room(self._slot.base.budget)
 
     def expected(self, spec: JobSpec, rows: RowStore, rehearsed: Rehearsed) -> ExpectedBytes | None:
         """Return what the model of the memory says of rehearsed rows; None if the method has no model."""
@@ -242,38 +316,13 @@ class ProcessGroup:
         """Return the bytes that these candidates of a job take beside the resident base model."""
         return self._slot.state_bytes(spec, candidates)
 
-    def leave(self, name: str) -> None:
-        """Let go of the trainee of that name in all processes, if there is one."""
-        self._order(Orders.leave, name)
 
-    def free_memory(self) -> None:
-        """Have all processes free what nobody holds any more, and the memory that is kept for later.
-
-        Without this, a step after a fault might find no memory beside what the fault's step has left.
-        """
-        self._order(Orders.free_memory)
-
-    def dismiss(self) -> None:
-        """Give the last order: all processes end."""
-        self._order(Orders.dismiss)
-
-    def follow(self) -> None:
-        """Carry out the first process's orders, until it dismisses this process."""
-        while not self._local.dismissed:
-            order, arguments = self._processes.broadcast((Orders.dismiss, ()))
-            try:
-                order(self._local, *arguments)
-            except SharedFault as fault:  # the first process handles it
-                log.warning("shared_fault", process=self._processes.number, exc_info=fault)
-
-    def _order(self, order: Callable[..., T], *arguments: Any, **own: Any) -> T:
-        """Have every process run `order` with `arguments`; only this process adds its `own` arguments."""
-        self._processes.broadcast((order, arguments))
-        try:
-            return order(self._local, *arguments, **own)
-        except SharedFault as fault:
-            raise fault.error from fault
-        except Exception as error:
-            if self.size == 1:
-                raise
-            raise GroupLost(f"This process alone met {type(error).__name__}: {error}") from error
+def _refuse_difference(model: str, own: tuple[str, torch.dtype], first: tuple[str, torch.dtype]) -> None:
+    """Raise JobError unless this process and the first have the same weights and compute in the same type."""
+    if own == first:
+        return
+    if own[0] != first[0]:
+        found = f"hold different weights of {model}."
+    else:
+        found = f"would compute {model} in different types. Declare its dtype in their catalogs."
+    raise JobError("model_unavailable", f"The machines that train together {found}", "model")

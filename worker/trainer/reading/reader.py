@@ -15,9 +15,7 @@ from typing import Any, TypeVar
 import structlog
 from sqlalchemy.orm import Session
 
-from core.datasets.checks.content_check import RowsOfFile
-from core.datasets.checks.reporting.report import DataFinding
-from core.datasets.preparation.preparing import Prepared
+from core.datasets.checks.report import DataFinding
 from core.datasets.preparation.requests import Preparation
 from core.errors import JobError, LeaseLost
 from core.jobs import lifecycle, token_counts
@@ -27,9 +25,11 @@ from core.objectives.registry import OBJECTIVES
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from core.tables import File, Job, TokenCount
+from worker.dataset_checks.content_check import RowsOfFile
 from worker.engine.base.base_model import ResidentBase
 from worker.rendering.data_check import told
 from worker.rendering.fingerprint import beginning
+from worker.rendering.preparation.preparing import Prepared
 from worker.rendering.render_request import PrepareRequest, Rendered, RenderRequest
 from worker.rendering.renderer import Renderer
 from worker.rendering.room import require_room
@@ -156,9 +156,9 @@ class DataReader:
         prepared, contents = self._in_render_process(file, "training_file", self._make_rows)
         readers = self._readers
         made = PreparedFiles(self._job, file, asked, prepared)
-        made.store(readers.store, self._job_lease.lease.attempt, contents, self._stop_if_closed)
+        made.store(readers.store, self._job_lease, contents, self._stop_if_closed)
         self._job_lease.event(made.message, once_as="rows prepared", data=made.counts)
-        made.register(self._job_lease, readers.settings, readers.store)
+        made.register(self._job_lease, readers.settings)
         return self._job_lease.commit(self._files)
 
     def _make_rows(self, content: FileIO, file: File, param: str) -> tuple[Prepared, list[FileIO]]:

@@ -10,7 +10,6 @@ from core.jobs.evaluation_schedule import EVAL_EXAMPLES, Schedule, eval_steps
 from core.jobs.lifecycle import Progress
 from core.jobs.spec import JobSpec
 from core.strict_json import finite
-from worker.engine.step.loop import Validation
 from worker.engine.step.optimizer import warmup_steps
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.totals import Evaluation
@@ -25,7 +24,7 @@ from worker.trainer.report.samples import Samples
 from worker.trainer.report.training_record import TrainingRecord
 from worker.trainer.report.warnings import Curves, TrainingWarning
 
-UNTOLD_WARNINGS = "untold_advice"  # the key in checkpoints, also in those of earlier releases
+UNTOLD_WARNINGS = "untold_warnings"
 ANSWERS_ARE_DUE = "answers_are_due"
 
 
@@ -146,11 +145,14 @@ class Evaluator:
         has_validation = self._full_is_due or self._part_is_due
         return has_validation and not self._is_reported and self._found is None
 
-    def read_validation(self) -> Validation:
-        """Return the validation that is due, on all rows and on the first ones. Raises OSError."""
+    def read_validation(self) -> tuple[str, Sequence[Row], Sequence[int]]:
+        """Return the validation that is due, on all rows and on the first ones. Raises OSError.
+
+        It has the trainee's name, the rows, and on how many of them the trainee is evaluated.
+        """
         few = self._valid_rows[: self._few]
         rows = self._valid_rows if self._full_is_due else few
-        return Validation(self._trainee, rows, [len(rows), len(few)])
+        return self._trainee.name, rows, [len(rows), len(few)]
 
     def take_validation(self, found: Sequence[Evaluation], seconds: float) -> None:
         """Take in the result, from a pass that took `seconds`; `validate` then reports it."""
@@ -208,7 +210,7 @@ class Evaluator:
             self.progress("measuring ranks")
             try:
                 found = (
-                    self._process_group.evaluate(self._trainee, self._valid_rows, abandon, rank)
+                    self._process_group.evaluate(self._trainee.name, self._valid_rows, rank, abandon=abandon)
                     if self._valid_rows
                     else None
                 )
@@ -339,7 +341,7 @@ def validate_together(
     for evaluator in due:
         evaluator.report_validating()
     began = time.monotonic()
-    evaluations = process_group.evaluate_together(validations, abandon)
+    evaluations = process_group.evaluate_together(validations, abandon=abandon)
     seconds = time.monotonic() - began
     for evaluator, mine in zip(due, evaluations, strict=True):
         if len(due) == 1 or all(isfinite(each.loss) for each in mine):

@@ -79,7 +79,9 @@ class RowLosses:
     def _measure(self, trainee: Trainee, abandon: Callable[[], bool]) -> tuple[list[Measured], Losses] | None:
         rows = [Measured(part, row) for part, of_file in self._parts.items() for row in self._some(of_file)]
         try:
-            return rows, self._process_group.row_losses(trainee, [row for _, row in rows], abandon)
+            return rows, self._process_group.row_losses(
+                trainee.name, [row for _, row in rows], abandon=abandon
+            )
         except Abandoned:
             return None
 

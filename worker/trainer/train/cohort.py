@@ -180,7 +180,7 @@ class Cohort:
         jobs = list(dict.fromkeys(job for job, _ in stepping))
         try:
             results = self._process_group.train_round(
-                [trainee for _, trainee in stepping], self._abandoning(jobs)
+                [trainee.name for _, trainee in stepping], abandon=self._abandoning(jobs)
             )
         except Exception as error:
             if device_is_broken(error):
@@ -204,7 +204,7 @@ class Cohort:
         for job, trainee in stepping:
             if job not in self.jobs:
                 continue
-            result = results.get(trainee.adapter.name)
+            result = results.get(trainee.name)
             if result is None:
                 self._guard(job, partial(job.after_share, trainee, seconds))
             elif isinstance(result, NonFiniteLoss) and len(stepping) > 1:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from core.jobs.measured import Preflight
 from core.jobs.spec import JobSpec
-from worker.engine.step.rehearsal import Rehearsed
+from worker.engine.step.rehearsal import Rehearsed, longest_rows
 from worker.trainer.candidates.candidates import Candidates
 from worker.trainer.devices.process_group import ExpectedBytes, ProcessGroup
 from worker.trainer.reading.reader import JobData
@@ -37,13 +37,16 @@ def run_preflight(
 
     Raises Abandoned. An error of the device, such as a want of memory, is raised as in a real step.
     """
-    step = process_group.rehearse_step(candidates.trainees, abandon)
+    step = process_group.rehearse_step([trainee.name for trainee in candidates.trainees], abandon=abandon)
     expected = process_group.expected(spec, data.training_rows, step)
     evaluation: Rehearsed | None = None
     of_evaluation: ExpectedBytes | None = None
     if data.validation_rows:
         trainee = candidates.best.trainee
-        evaluation = process_group.rehearse_evaluation(trainee, data.validation_rows, abandon)
+        rows = longest_rows(
+            data.validation_rows, trainee.rows_per_example, process_group.measures.step_tokens
+        )
+        evaluation = process_group.rehearse_evaluation(trainee.name, rows, abandon=abandon)
         of_evaluation = process_group.expected(spec, data.training_rows, evaluation)
     checkpoint_bytes, checkpoint_seconds = _write(candidates, folder)
     return Preflight(

@@ -9,9 +9,9 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select, text
 
+from cli.commands.reseal import reseal_all
 from core.errors import ConfigurationError
 from core.roles import Role
-from core.secrets.reseal import reseal_all
 from core.secrets.vault import UnreadableSecret, Vault
 from core.tables import Secret, WebhookEndpoint
 from tests.fixtures.service.api import Api, Tenant, refusal, running_api

@@ -4,17 +4,16 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import update
 
 from core.storage.object_store import task_prefix
 from core.tables import File, Task
 from core.work import lease as leases
-from core.work.lease import TaskLeaseLost
 from tests.fixtures.models.templates import FAMILIES, bytes_with
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, row
+from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.work.file_tasks import checked, take, work_on
 from worker.rendering.render import Rendering
-from worker.supervisor.cleanup import delete_files, remove_tasks
+from worker.supervisor.cleanup import delete_files
 
 MARK = "⁂SEP⁂"  # a control token that no well-known template has
 
@@ -90,9 +89,7 @@ def test_a_mended_copy_outlives_its_check(api: Api, tenant: Tenant) -> None:
     file_id = tenant.upload(lines(*rows, rows[0]))
     check = checked(api, tenant, file_id, mend=True)
     tenant.http.delete(f"/v1/files/{file_id}")
-    with api.sessions.begin() as session:
-        session.execute(update(Task).where(Task.id == check["id"]).values(deleted_at="2020-01-01"))
-    remove_tasks(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     with api.sessions() as session:
         assert session.get_one(Task, check["id"]).report is None
     assert tenant.http.get(f"/v1/files/{check['mended_file']}/content").content == lines(*rows)
@@ -199,19 +196,6 @@ def test_what_a_request_names_must_exist(api: Api, tenant: Tenant) -> None:
     assert tenant.http.get(at(file_id)).json()["data"] == []
 
 
-def test_a_cancelled_check_writes_nothing(api: Api, tenant: Tenant) -> None:
-    file_id = tenant.upload()
-    check_id = tenant.http.post(f"/v1/files/{file_id}/check").json()["id"]
-    lease = take(api, check_id)
-    cancelled = tenant.http.post(f"{at(file_id)}/{check_id}/cancel").json()
-    assert cancelled["status"] == "cancelled"
-    work_on(api, lease)
-    assert tenant.http.get(f"{at(file_id)}/{check_id}").json()["report"] is None
-    refusal(tenant.http.post(f"{at(file_id)}/{check_id}/cancel"), 409, code="task_ended")
-    with pytest.raises(TaskLeaseLost), api.sessions.begin() as session:
-        leases.renew(session, lease, "reading", 0.5)
-
-
 def test_a_deleted_file_takes_its_checks_along(api: Api, tenant: Tenant) -> None:
     file_id = tenant.upload()
     tenant.http.post(f"/v1/files/{file_id}/check")
@@ -253,38 +237,6 @@ def test_bytes_that_are_damaged_or_gone_fail_the_check(api: Api, tenant: Tenant)
     assert checked(api, tenant, file_id)["error"]["code"] == "file_not_found"
 
 
-def test_checks_count_as_tasks_of_the_project(api: Api, tenant: Tenant) -> None:
-    file_id = tenant.upload()
-    for _ in range(api.settings.project_open_tasks):
-        assert tenant.http.post(f"/v1/files/{file_id}/check").status_code == 200
-    refusal(tenant.http.post(f"/v1/files/{file_id}/check"), 429)
-    tenant.http.delete(f"/v1/files/{file_id}")
-
-
-def test_pages_reach_every_check_once(api: Api, tenant: Tenant) -> None:
-    file_id = tenant.upload()
-    made = [tenant.http.post(f"/v1/files/{file_id}/check").json()["id"] for _ in range(3)]
-    seen, asked = [], {"limit": "2"}
-    while page := tenant.http.get(at(file_id), params=asked).json()["data"]:
-        seen += [each["id"] for each in page]
-        asked["after"] = seen[-1]
-    assert seen == made[::-1]
-    tenant.http.delete(f"/v1/files/{file_id}")
-
-
-def test_another_project_sees_and_starts_nothing(api: Api, tenant: Tenant) -> None:
-    file_id = tenant.upload()
-    check = checked(api, tenant, file_id)
-    stranger = api.tenant().http
-    for answer in (
-        stranger.post(f"/v1/files/{file_id}/check"),
-        stranger.get(at(file_id)),
-        stranger.get(f"{at(file_id)}/{check['id']}"),
-        stranger.post(f"{at(file_id)}/{check['id']}/cancel"),
-    ):
-        refusal(answer, 404, "id", "file_not_found")
-
-
 def test_an_attempt_that_dies_leaves_no_file(api: Api, tenant: Tenant) -> None:
     rows = numbered(11)
     file_id = tenant.upload(lines(*rows, rows[0]))
@@ -297,9 +249,7 @@ def test_an_attempt_that_dies_leaves_no_file(api: Api, tenant: Tenant) -> None:
     check = tenant.http.get(f"{at(file_id)}/{check_id}").json()
     assert tenant.http.get(f"/v1/files/{check['mended_file']}/content").content == lines(*rows)
     tenant.http.delete(f"/v1/files/{file_id}")
-    with api.sessions.begin() as session:
-        session.execute(update(Task).where(Task.id == check_id).values(deleted_at="2020-01-01"))
-    remove_tasks(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     assert api.store.list(f"checks/{check_id}/") == [
         key for key in api.store.list(f"checks/{check_id}/") if dead.attempt not in key
     ]

@@ -25,7 +25,7 @@ from core.jobs import lifecycle
 from core.jobs.dispatch import TASK, create_celery, queue_for
 from core.jobs.events import record_event
 from core.jobs.lifecycle import Progress
-from core.methods.offered import OFFERED
+from core.methods.registry import METHODS
 from core.objectives.registry import OBJECTIVES
 from core.tables import File, Job, Metric
 from tests.fixtures.service.api import (
@@ -468,7 +468,7 @@ def test_a_hint_leads_to_names_that_exist(alice: Tenant) -> None:
     known = {*create, *(f"training.{name}" for name in training), "method.type", "adapter.type"}
     known |= {f"adapter.{name}" for name in schemas["LoraAdapter"]["properties"]}
     known |= {f"hyperparameters.{name}" for name in schemas["RequestedHyperparameters"]["properties"]}
-    offered = {*OFFERED, *OBJECTIVES, "nf4", "int8", "none", "pissa", "olora", "eva", "corda", "loftq"}
+    offered = {*METHODS, *OBJECTIVES, "nf4", "int8", "none", "pissa", "olora", "eva", "corda", "loftq"}
     for hints in NAMES.values():
         for hint in hints.values():
             assert set(re.findall(r"'([^']+)'", hint)) <= known, hint

@@ -543,7 +543,7 @@ def test_names_the_line_of_a_file_that_changed_after_its_check(damaged: bytes) -
 
 
 def test_needs_neither_torch_nor_a_web_framework() -> None:
-    program = "import sys, core.datasets.check, core.datasets.sample; print(*sys.modules)"
+    program = "import sys, core.datasets.check, cli.commands.files.sample; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout.split()

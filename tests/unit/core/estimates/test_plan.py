@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from peft.utils.other import get_pattern_key
 
+from api.job_estimates.room import Room
 from core.errors import JobError
 from core.estimates.job.devices import CARDS
-from core.estimates.job.room import Room
 from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import memory, step_memory
 from core.estimates.plan import ENOUGH_TOKENS, MOST_TOKENS, SPARE, cheapest, room_for_adapters, usable

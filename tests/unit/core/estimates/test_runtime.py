@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from api.job_estimates.room import Room
 from core.estimates.job.devices import CARDS, cpu
-from core.estimates.job.room import Room
 from core.estimates.measures import Recompute
 from core.estimates.memory import StepMemory, step_memory
 from core.estimates.runtime import LIBRARY_BYTES, code_bytes, gap_bytes, runtime_bytes

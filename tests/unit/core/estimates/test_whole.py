@@ -5,8 +5,8 @@ from typing import get_args
 
 import pytest
 
+from api.job_estimates.room import Room
 from core.estimates.job.devices import cpu
-from core.estimates.job.room import Room
 from core.estimates.shapes import BF16, Device, Load, ModelShape
 from core.estimates.whole import Whole, expected_whole_memory
 from core.estimates.workspace import CHUNK_TOKENS

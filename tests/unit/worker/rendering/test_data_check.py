@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.datasets.checks.reporting.report import DataFinding
+from core.datasets.checks.report import DataFinding
 from tests.fixtures.models.templates import FAMILIES, bytes_with
 from worker.rendering.data_check import DataCheck, told
 from worker.rendering.render import Rendering

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from core.datasets.checks.all_rows.columns import RowLengths
 from core.datasets.kinds import Kind
 from core.serving.previews import RowPreview
 from tests.fixtures.models.templates import CHAT, FAMILIES, bytes_with, template_of
+from worker.dataset_checks.all_rows.columns import RowLengths
 from worker.rendering.looks import lengths_of, preview_of
 from worker.rendering.render import Rendering
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from core.errors import JobError
 from core.estimates.plan import usable
 from core.estimates.shapes import Load
+from core.estimates.sizes import in_words
 from core.estimates.whole import Whole, whole_memory, whole_workspace
 from core.jobs.spec import JobSpec
 from worker.engine.adapters.modules.own_decoder import WithOwnDecoder, own_decoder
@@ -24,7 +25,6 @@ from worker.engine.parameters.flat_views import flat_views
 
 TRIAL_TOKENS = 64  # the length of the shorter row whose activations are measured
 MAX_FILE = "5GB"
-GB = 1e9
 
 
 class WholeModel(WithOwnDecoder):
@@ -59,8 +59,8 @@ class WholeModel(WithOwnDecoder):
         if needed > left:
             raise JobError(
                 "out_of_memory",
-                f"Full fine-tuning of {self._base.entry.id} takes {needed / GB:.1f} GB of memory beside the "
-                f"base model, but only {left / GB:.1f} GB can be used on this worker. Train LoRA instead, or "
+                f"Full fine-tuning of {self._base.entry.id} takes {in_words(needed)} of memory beside the "
+                f"base model, but only {in_words(left)} can be used on this worker. Train LoRA instead, or "
                 "a smaller model.",
                 "adapter.type",
             )

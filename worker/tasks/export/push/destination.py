@@ -6,7 +6,6 @@ from typing import Any
 from core.egress import Egress
 from core.errors import JobError
 from core.exports.destinations import Destination, HubDestination
-from core.exports.requests import EXPORT_REQUEST
 from core.secrets.vault import UnreadableSecret, Vault
 from core.tables import Secret
 from worker.adapter_files.folder import MANIFEST
@@ -23,7 +22,7 @@ def push_export(work: Work, folder: Path) -> dict[str, Any]:
 
     Raises JobError if the destination refuses them, and OutsideFault if it does not answer.
     """
-    destination = EXPORT_REQUEST.validate_python(work.task.request).destination
+    destination: Destination | None = work.request.destination
     if destination is None:
         return {}
     work.report("pushing", BEGUN)

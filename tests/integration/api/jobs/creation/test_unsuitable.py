@@ -9,6 +9,8 @@ from core.tables import Event, Job
 from tests.fixtures.models.unsuitable import SUITABLE, UNSUITABLE, Asked, defaults_of, refusal_text
 from tests.fixtures.service.api import BASE_MODEL, QUANTISED_MODEL, Api, Tenant, refusal
 
+pytestmark = pytest.mark.family(30)
+
 JOBS, SWEEPS = "/v1/fine_tuning/jobs", "/v1/fine_tuning/sweeps"
 ROWS = 12
 

@@ -19,7 +19,7 @@ from core.serving.paths import CHAT, COMPLETIONS
 from core.serving.schemas.completions import CompletionRequest
 from core.serving.served_model import ServedModel
 from core.tables import Server
-from worker.tasks.evaluation.asking import Asking, _beginning
+from worker.tasks.evaluation.asking import Asking, request_of
 from worker.tasks.evaluation.row_failed import RowFailed
 
 BASE = "asked"
@@ -129,7 +129,29 @@ def test_a_run_fails_when_its_row_has_waited_too_long(sessions: sessionmaker[Ses
 
 
 def test_a_row_is_sent_where_a_chat_that_begins_alike_is_sent() -> None:
-    assert _beginning(CHAT, QUESTION) == "Why?"
+    assert request_of(CHAT, QUESTION).beginning == "Why?"
     tokens = {"model": BASE, "prompt": [1, 2, 3], "max_tokens": 0, "echo": True, "prompt_logprobs": 1}
     expected = CompletionRequest.model_validate({"model": BASE, "prompt": [1, 2, 3]}).beginning
-    assert _beginning(COMPLETIONS, tokens) == expected
+    assert request_of(COMPLETIONS, tokens).beginning == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        (CHAT, {**QUESTION, "n": 0}, "Invalid value for 'n'"),
+        (CHAT, {**QUESTION, "tool_choice": "required"}, "'tool_choice' needs 'tools'."),
+        (COMPLETIONS, {"model": BASE, "prompt": "a", "max_tokens": 0}, "'max_tokens' may only be 0"),
+    ],
+)
+def test_a_row_that_the_api_would_refuse_fails_before_a_server_is_asked(
+    sessions: sessionmaker[Session], path: str, body: dict[str, object], told: str
+) -> None:
+    answers = Answers([])
+
+    async def ask() -> None:
+        async with asking_of(sessions, answers) as asking:
+            await asking.ask(path, MODEL, body)
+
+    with pytest.raises(RowFailed, match=told) as failed:
+        asyncio.run(ask())
+    assert (failed.value.code, answers.asked) == ("invalid_value", 0)

@@ -12,17 +12,17 @@ from sqlalchemy import select, update
 
 from core.database import from_now
 from core.errors import JobError, OutsideFault
-from core.evals.evals import RUN_KIND
 from core.tables import ChatUsage, Task
 from core.work import client as tasks_of_clients
 from core.work import lease as leases
+from core.work.kinds import EVAL_RUN
 from faults.relay import Relay
 from tests.fixtures.faults import crashes
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.serving import ServerProcess, Serving
 from tests.fixtures.work.evals import EXACT, EvalRuns, inline
-from worker.supervisor import cleanup
 from worker.tasks.frame.process import GaveWay, Work, do_and_write
 from worker.tasks.frame.service import Tasks
 
@@ -89,11 +89,9 @@ def test_a_run_whose_process_is_killed_goes_on_from_its_files(
     assert 150 <= counted.requests <= 200  # the first 100 rows were asked about once
     assert len({key.split("/")[2] for key in runs.uploaded(run_id)}) == 2  # both attempts have uploaded
 
-    cleanup_now = cleanup.GRACE * 0
-    monkeypatch.setattr(cleanup, "GRACE", cleanup_now)
     with runs.sessions.begin() as session:
         tasks_of_clients.delete(session, session.get_one(Task, run_id))
-    cleanup.remove_tasks(runs.sessions, runs.store)
+    clean(runs, GRACE_OVER)
     assert runs.uploaded(run_id) == []
 
 
@@ -179,7 +177,7 @@ def test_a_fault_fails_only_a_task_that_is_old_and_was_tried_often(
     with runs.sessions.begin() as session:
         changed = {"fence": tries - 1, "created_at": from_now(-days * 86_400)}
         session.execute(update(Task).where(Task.id == run_id).values(changed))
-        lease = leases.take(session, "test", [RUN_KIND])
+        lease = leases.take(session, "test", [EVAL_RUN.name])
     assert lease is not None
     do_and_write(fail, Work(runs.settings, runs.sessions, runs.store, runs.task(run_id), lease))
     with runs.sessions.begin() as session:

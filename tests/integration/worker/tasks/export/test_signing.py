@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from core.exports.signing_key import public_key_sha256
 from tests.fixtures.service.api import Api, Tenant
 from tests.fixtures.service.shell import Shell
 from tests.fixtures.work.exporting import ended, started
+from worker.tasks.export.signing_key import public_key_sha256
 from worker.tasks.frame.service import Tasks
 
 

@@ -10,8 +10,10 @@ from core.roles import Role
 from core.tables import Task
 from core.work import lease as leases
 from core.work.client import create
+from core.work.kinds import EXPORT
 from core.work.lease import TaskLease
 from tests.fixtures.service.api import Api
+from tests.fixtures.work.requests import REQUESTS
 
 SETTINGS = ("database_url", "s3_endpoint_url", "s3_bucket")
 PROGRAM = """
@@ -49,8 +51,8 @@ def task(api: Api) -> TaskLease:
     """A task that has been taken for a process."""
     tenant = api.tenant(role=Role.ADMIN)
     with api.sessions.begin() as session:
-        create(session, tenant.project_id, "composition", {}, None)
-        lease = leases.take(session, "a process", ["composition"])
+        create(session, tenant.project_id, EXPORT, REQUESTS["export"], None)
+        lease = leases.take(session, "a process", ["export"])
     assert lease is not None
     return lease
 

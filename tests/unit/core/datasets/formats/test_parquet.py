@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from api.files.format_advice import other_format
 from core.datasets.findings import Finding
-from core.datasets.formats.advice import other_format
 from core.datasets.formats.reading import Dataset, open_dataset
 from core.datasets.formats.unreadable import Unreadable
 from core.datasets.row_check import RowCheck

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from core.errors import JobError
 from core.jobs.spec import Hyperparameters, JobSpec
 from core.methods.method import with_seeds
-from core.methods.offered import OfferedAdapter
+from core.methods.registry import AdapterOptions
 from core.objectives.dpo import Dpo
 from tests.fixtures.engine.architectures import FAST, TINY
 from tests.fixtures.engine.methods import CASES, METHODS, move
@@ -26,6 +26,8 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import Trainee
 from worker.rows.row import Row
+
+pytestmark = pytest.mark.family(6)
 
 ROWS = make_rows(6, 0)
 LOW_RANK: dict[str, dict[str, Any]] = {
@@ -52,7 +54,7 @@ EACH = [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) fo
 
 def spec_of(case: str, seed: int = 3, **changes: Any) -> JobSpec:
     options = {"type": case.partition(" ")[0], **({} | LOW_RANK | CASES).get(case, {})}
-    adapter = TypeAdapter(OfferedAdapter).validate_python(with_seeds(options, 3))
+    adapter = TypeAdapter(AdapterOptions).validate_python(with_seeds(options, 3))
     return make_spec(adapter=adapter, seed=seed, **changes)
 
 

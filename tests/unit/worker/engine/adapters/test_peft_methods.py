@@ -1,7 +1,6 @@
 """Every method that PEFT computes, in our loop: equal to plain PEFT, resumable, and saved as PEFT saves."""
 
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
 from core.jobs.spec import Hyperparameters, TrainingOptions, usual_learning_rate
-from core.methods.offered import OFFERED, OfferedAdapter
+from core.methods import registry
+from core.methods.registry import AdapterOptions
 from core.objectives.dpo import Dpo
 from core.objectives.kto import Kto
-from core.storage.artifacts import WEIGHTS_NAME
+from core.storage.folders import WEIGHTS_NAME
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.methods import (
     CASES,
@@ -48,15 +48,9 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import StepResult, Trainee
 
-QUICK = ("loha", "prefix_tuning")  # `make test-quick` leaves the others out
+pytestmark = [pytest.mark.slow, pytest.mark.family(4)]
 
-
-def of_each(cases: Iterable[str]) -> pytest.MarkDecorator:
-    marked = [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in cases]
-    return pytest.mark.parametrize("case", marked)
-
-
-of_each_method, of_each_case = of_each(METHODS), of_each(CASES)
+of_each_method, of_each_case = (pytest.mark.parametrize("case", cases) for cases in (METHODS, CASES))
 
 
 @of_each_case
@@ -113,7 +107,7 @@ def test_preferences_train_by_the_paper_s_loss_and_gradient(
 
 
 def test_every_method_on_offer_is_tried_here() -> None:
-    assert METHODS.keys() == OFFERED.keys() - {"lora", "adalora", "full"}
+    assert METHODS.keys() == registry.METHODS.keys() - {"lora", "adalora", "full"}
 
 
 @of_each_method
@@ -264,7 +258,7 @@ def test_what_is_drawn_at_random_follows_from_the_seed(base: ResidentBase) -> No
 def test_what_the_model_cannot_take_is_refused_in_the_client_s_words(
     base: ResidentBase, adapter: dict[str, Any], param: str, expected: str
 ) -> None:
-    spec = make_spec(adapter=TypeAdapter(OfferedAdapter).validate_python(adapter))
+    spec = make_spec(adapter=TypeAdapter(AdapterOptions).validate_python(adapter))
     with pytest.raises(JobError) as raised:
         attach(base, "job", spec)
     assert (raised.value.code, raised.value.param) == ("invalid_adapter", param)

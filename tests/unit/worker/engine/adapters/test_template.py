@@ -25,6 +25,8 @@ from worker.engine.adapters.modules.template import TEMPLATES
 from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.base.base_model import ResidentBase
 
+pytestmark = pytest.mark.family(6)
+
 STEPS = 10
 LORA = LoraAdapter(r=4, lora_alpha=8)
 PATTERNS = {"rank_pattern": {"q_proj": 9, "layers.1.mlp.down_proj": 1}, "alpha_pattern": {"v_proj": 3}}

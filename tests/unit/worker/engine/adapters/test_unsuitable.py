@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 from core.errors import JobError
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import LoraAdapter
-from core.methods.offered import OfferedAdapter
+from core.methods.registry import AdapterOptions
 from core.methods.suitability import why_unsuitable
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec
@@ -21,7 +21,7 @@ def prepared(base: ResidentBase, asked: Asked) -> JobSpec:
     """Return a job's specification, and make the base look quantised or sharded as `asked`."""
     base.entry = base.entry.model_copy(update={"quantization": "nf4" if asked.quantised else None})
     base.sharded = asked.sharded
-    return make_spec(adapter=TypeAdapter(OfferedAdapter).validate_python(asked.adapter))
+    return make_spec(adapter=TypeAdapter(AdapterOptions).validate_python(asked.adapter))
 
 
 @pytest.mark.parametrize("asked", UNSUITABLE, ids=refusal_text)

@@ -12,6 +12,8 @@ from tests.fixtures.engine.twins import DTYPES, TOLERANCE, relative_difference
 from worker.engine.kernels import elementwise, grouped, projection
 from worker.engine.kernels.frozen_weight import DenseWeight
 
+pytestmark = pytest.mark.family(12)
+
 ADAPTERS: dict[str, list[tuple[slice, dict[int, int]]]] = {
     "one": [(slice(0, 50), {0: 4, 1: 4, 2: 4})],
     "one on a part of the tokens": [(slice(10, 30), {0: 4})],

@@ -17,6 +17,8 @@ from worker.engine.kernels import attention, elementwise, lora_layers, loss, pro
 from worker.engine.kernels.frozen_weight import DenseWeight
 from worker.engine.parameters.flat import FlatParameters, Place
 
+pytestmark = pytest.mark.family(10)
+
 NORM = torch.rand(32, generator=torch.Generator().manual_seed(2)) + 0.5
 PROJECTIONS = {
     "alone": (projection.project, projection.project_plainly, 32),

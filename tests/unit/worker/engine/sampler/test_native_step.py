@@ -18,6 +18,8 @@ from worker.engine.sampler.fast.ragged import RaggedDecoder
 from worker.engine.sampler.running import Chunk, Running
 from worker.engine.sampler.sampler import Sampler
 
+pytestmark = pytest.mark.family(6)
+
 LONGEST = 64  # tokens of a request
 # AVX2 without AVX512, and neither of them; another CPU than Intel's and AMD's builds only for itself
 NATIVE, *OTHERS = "-march=native", "-march=x86-64-v3", "-march=x86-64-v2"

@@ -16,7 +16,7 @@ from core.errors import JobError
 from core.estimates.adapters import state_bytes
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.methods.low_rank import EvaConfig
-from core.storage.artifacts import WEIGHTS_NAME
+from core.storage.folders import WEIGHTS_NAME
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
@@ -38,7 +38,7 @@ from worker.engine.step.trainee import Trainee, order_of, parameters_in
 from worker.rows.row import Row
 from worker.rows.row_store import store_rows
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.family(4)]
 
 EVA = LoraAdapter(r=4, lora_alpha=8, init_lora_weights="eva")
 ROWS = make_rows(24, 0)

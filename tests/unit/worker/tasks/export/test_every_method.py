@@ -17,6 +17,8 @@ from worker.tasks.export.low_rank import low_rank_update
 from worker.tasks.export.merging import load_merged
 from worker.tasks.export.source import Source
 
+pytestmark = pytest.mark.family(4)
+
 TOKENS = torch.tensor([[5, 17, 40, 31, 9, 220, 8]])
 NOT_MERGEABLE = {*PROMPTS, "beft"}  # BEFT: on a base model without biases
 NO_LORA = {"trainable_tokens", "ln_tuning"}  # they change no weight of a linear layer, or not only

@@ -14,12 +14,12 @@ from peft import LoraConfig
 
 from core.methods.low_rank import LoraAdapter
 from core.methods.whole import FullTuning
-from core.portability.card import loading_code
 from core.portability.rules import reports_by_rule
 from core.portability.start_lines import FOLDER
 from tests.fixtures.models.random_adapters import VOCABULARY, MakeSource, save_base
 from tests.fixtures.outside.vllm import running_command, vllm_python, wide_llama
 from tests.fixtures.processes.ports import free_port
+from worker.adapter_files.loading_code import loading_code
 
 
 def blocks(card: str, language: str) -> list[str]:

@@ -14,7 +14,7 @@ from core.errors import JobError
 from core.jobs.search import CandidateSearch, CandidateSpec
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.objectives.dpo import Dpo
-from core.storage.artifacts import POSITION_NAME, STATE_NAME, DamagedArtifact
+from core.storage.folders import POSITION_NAME, STATE_NAME, DamagedFile
 from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
@@ -33,7 +33,7 @@ from worker.trainer.report.reporter import JobEvent, Reporter
 from worker.trainer.report.training_record import TrainingRecord
 from worker.trainer.save.checkpoint import _load, write_checkpoint
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.family(3)]
 
 RANKS = (2, 4, 8, 16)
 STEPS = 24
@@ -124,7 +124,7 @@ def begun(
 
 def step(process_group: ProcessGroup, candidates: Candidates) -> None:
     trainees = candidates.trainees
-    results = process_group.train_round(trainees, lambda: False)
+    results = process_group.train_round([trainee.name for trainee in trainees])
     for trainee in trainees:
         candidates.take(trainee, results[trainee.adapter.name], 1.0)
     candidates.settle(lambda: False)
@@ -246,7 +246,7 @@ def test_a_checkpoint_with_one_damaged_candidate_leaves_none_of_the_others_behin
     write_checkpoint(candidates, tmp_path, "a fingerprint")
     reached, state, notes = _load(tmp_path, "a fingerprint")
     lacking = {name: part for name, part in state.items() if not name.startswith("2.")}
-    with pytest.raises(DamagedArtifact):
+    with pytest.raises(DamagedFile):
         candidates.restore(reached, lacking, TrainingRecord({}, notes))
     assert candidates.numbers == []
     candidates.begin()
@@ -265,7 +265,7 @@ def test_a_comparison_that_is_abandoned_stays_due_and_is_made_after_a_resume(
     step(process_group, candidates)
     step(process_group, candidates)
     trainees = candidates.trainees
-    results = process_group.train_round(trainees, lambda: False)
+    results = process_group.train_round([trainee.name for trainee in trainees])
     for trainee in trainees:
         candidates.take(trainee, results[trainee.adapter.name], 1.0)
     candidates.settle(lambda: True)
@@ -408,7 +408,7 @@ def test_one_that_has_to_make_its_step_again_is_waited_for(base: ResidentBase, t
     process_group = process_group_on(base, MAX_TOKENS)
     candidates = begun(process_group, spec_of(), told)
     first, *others = candidates.trainees
-    results = process_group.train_round(others, lambda: False)
+    results = process_group.train_round([other.name for other in others])
     for trainee in others:
         candidates.take(trainee, results[trainee.adapter.name], 1.0)
     assert candidates.trainees == [first]
@@ -426,7 +426,7 @@ def test_candidates_that_leave_while_the_first_is_evaluated_end_every_evaluation
         step(process_group, candidates)
     names = [trainee.adapter.name for trainee in candidates.trainees]
     assert len(names) > 1
-    results = process_group.train_round(candidates.trainees, lambda: False)
+    results = process_group.train_round([trainee.name for trainee in candidates.trainees])
     for trainee in candidates.trainees:
         candidates.take(trainee, results[trainee.adapter.name], 1.0)
     questions: list[None] = []
@@ -463,5 +463,5 @@ def test_candidates_share_what_the_base_makes_of_their_rows(base: ResidentBase) 
     micro_batches: list[None] = []
     for trainee, expected in ((one, 2), (other, 1)):  # the first one's step computes the base too
         micro_batches.clear()
-        group.train_round([trainee], lambda: bool(micro_batches.append(None)))
+        group.train_round([trainee.name], abandon=lambda: bool(micro_batches.append(None)))
         assert len(micro_batches) == expected

@@ -8,6 +8,8 @@ import pytest
 from worker.engine.step.totals import Score
 from worker.trainer.candidates.halving import Rung, lag, rungs, survivors
 
+pytestmark = pytest.mark.family(40)
+
 
 def cost(candidates: int, steps: int) -> float:
     """Return what a search costs, in runs of a single job."""

@@ -16,8 +16,9 @@ from tests.fixtures.models.tiny import TINY, write_base
 from worker.device.model_slot import ModelSlot
 from worker.device.watchdog import Watchdog
 from worker.engine.base.loading import compute_dtype
-from worker.engine.step.processes import ALONE, Processes
+from worker.engine.step.processes import ALONE, GroupLost, Processes
 from worker.rows.row_store import store_rows
+from worker.trainer.devices.orders import NO_ORDER
 from worker.trainer.devices.process_group import ProcessGroup
 
 T = TypeVar("T")
@@ -31,12 +32,20 @@ SPEC = JobSpec(
 
 
 class Second(Processes):
-    """A second process. The first one has `weights` and `dtype` if they are given, otherwise the same."""
+    """A second process. The first one orders it to load the base model, and then dismisses it.
+
+    The first one has `weights` and `dtype` if they are given, otherwise the same.
+    """
+
+    number = 1
 
     def __init__(self, weights: str | None = None, dtype: torch.dtype | None = None) -> None:
         self.weights, self.dtype = weights, dtype
+        self.orders = iter([("_load", (SPEC,)), ("dismiss", ())])
 
     def broadcast(self, value: T) -> T:
+        if value == NO_ORDER:
+            return cast(T, next(self.orders))
         weights, dtype = cast(tuple[str, torch.dtype], value)
         return cast(T, (self.weights or weights, self.dtype or dtype))
 
@@ -49,14 +58,21 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def load_beside(processes: Processes, catalog: Path) -> ModelSlot:
     settings = Settings(catalog_file=catalog, home=catalog.parent)
     slot = ModelSlot(settings, CPU)
-    ProcessGroup(slot, processes, None, Watchdog(60))._local.load(SPEC)
+    ProcessGroup(slot, processes, None, Watchdog(60)).follow()
     return slot
 
 
 class OneOfTwo(Processes):
-    """One of two processes, whose orders nobody else hears."""
+    """The first of two processes. It notes its orders, which nobody else hears."""
 
     size = 2
+
+    def __init__(self) -> None:
+        self.orders: list[object] = []
+
+    def broadcast(self, value: T) -> T:
+        self.orders.append(value)
+        return value
 
 
 @pytest.mark.parametrize(("processes", "asked"), [(ALONE, True), (OneOfTwo(), False)])
@@ -64,18 +80,27 @@ def test_only_a_process_alone_is_asked_whether_to_abandon_a_pass(processes: Proc
     """The question may make jobs leave: an order, which no other process expects in the middle of a pass."""
     slot = cast(ModelSlot, SimpleNamespace(base=None))
     group = ProcessGroup(slot, processes, None, Watchdog(60))
-    group._plan.add("job", None, Measures(Recompute.NONE, 10))
+    group.plan.add("job", None, Measures(Recompute.NONE, 10))
     questions: list[None] = []
 
     def abandon() -> bool:
         questions.append(None)
         return True
 
-    with group._local.pass_context(abandon) as context:
+    with group.pass_context(abandon) as context:
         assert context.abandon() is asked
         assert len(questions) == asked
         assert context.processes is processes
         assert context.max_tokens == 10
+
+
+def test_an_order_goes_to_all_processes_without_what_concerns_the_first_alone() -> None:
+    processes = OneOfTwo()
+    group = ProcessGroup(cast(ModelSlot, SimpleNamespace(base=None)), processes, None, Watchdog(60))
+    group.leave("job")
+    with pytest.raises(GroupLost, match="This process alone met Abandoned"):
+        group.train_round(["job"], abandon=lambda: True)
+    assert processes.orders == [("leave", ("job",)), ("train_round", (["job"],))]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +113,7 @@ def test_an_operator_decides_what_is_computed_again(catalog: Path, asked: str, e
     slot.load(slot.find(TINY))
     group = ProcessGroup(slot, ALONE, None, Watchdog(60), settings.recompute)
     group.join("job", SPEC, store_rows(make_rows(4, seed=0)), {})
-    with group._local.pass_context(lambda: False) as context:
+    with group.pass_context(lambda: False) as context:
         assert context.recompute is Recompute(expected)
 
 

@@ -102,9 +102,9 @@ def test_the_evaluations_of_an_epochs_end_take_one_pass_over_the_rows(
     micro_batches: list[None] = []
     evaluator.validate(lambda: bool(micro_batches.append(None)))
     both = len(micro_batches)
-    full = process_group.evaluate(trainee, rows, lambda: bool(micro_batches.append(None)))
+    full = process_group.evaluate(trainee.name, rows, abandon=lambda: bool(micro_batches.append(None)))
     assert len(micro_batches) == 2 * both
-    first = process_group.evaluate(trainee, rows[: EVAL_EXAMPLES * trainee.rows_per_example], lambda: False)
+    first = process_group.evaluate(trainee.name, rows[: EVAL_EXAMPLES * trainee.rows_per_example])
     assert evaluator.latest["full_valid_loss"] == full.loss
     assert evaluator.latest["valid_loss"] == pytest.approx(first.loss, rel=1e-5)
     assert evaluator.latest["valid_mean_token_accuracy"] == first.accuracy
@@ -115,6 +115,7 @@ class Scripted(Reporter):
     """A trainee, its process group and its reporter in one, with losses that are written down beforehand."""
 
     validation: dict[int, float]
+    name: str = "job"
     steps_per_epoch: int = 1000
     total_steps: int = 1000
     last_step: int = 1000
@@ -137,7 +138,7 @@ class Scripted(Reporter):
     def stop(self) -> None:
         self.last_step = self.step
 
-    def evaluate_together(self, validations: list[Any], _abandon: Any) -> list[list[Evaluation]]:
+    def evaluate_together(self, validations: list[Any], **_: Any) -> list[list[Evaluation]]:
         return [[Evaluation(self.validation[self.step], 0.5)] * 2 for _ in validations]
 
     def report(self, event: JobEvent) -> None:
@@ -206,10 +207,9 @@ def test_patience_ends_a_job_at_the_same_step_whether_it_was_interrupted_or_not(
 class Infected(Scripted):
     """Scripted, and its losses beside others are not finite, as if a neighbour's NaN had come through."""
 
-    def evaluate_together(self, validations: list[Any], abandon: Any) -> list[list[Evaluation]]:
-        if len(validations) > 1:
-            return [[Evaluation(float("nan"), 0.5)] * 2, *super().evaluate_together(validations[1:], abandon)]
-        return super().evaluate_together(validations, abandon)
+    def evaluate_together(self, validations: list[Any], **own: Any) -> list[list[Evaluation]]:
+        found = super().evaluate_together(validations, **own)
+        return found if len(found) == 1 else [[Evaluation(float("nan"), 0.5)] * 2, *found[1:]]
 
 
 def test_a_loss_that_is_not_finite_beside_others_is_computed_again_alone() -> None:
@@ -235,7 +235,6 @@ class Answering(Scripted):
     """Scripted, and its trainee answers prompts. Only this reporter's job counts, so it answers."""
 
     is_best: bool = True
-    adapter: Any = field(default_factory=lambda: SimpleNamespace(name="job"))
 
     def answer(self, _trainee: Any, _rows: Any, _tokens: int, abandon: Callable[[], bool]) -> list[Answer]:
         if abandon():
@@ -279,12 +278,6 @@ def test_what_was_trained_is_counted_over_an_interruption() -> None:
     counted = run(Scripted({}, step=3), make_spec(), loads_dumps(record), until=5).latest
     assert (counted["trained_seconds"], counted["trained_tokens"]) == (5.0, 50)
     assert counted["trainer_memory_bytes"] == 10**9
-
-
-def test_a_checkpoint_that_does_not_tell_the_seconds_can_be_gone_on_from() -> None:
-    record = run(Scripted({}), make_spec(), TrainingRecord(), until=3).record
-    del record.metrics["trained_seconds"]
-    assert run(Scripted({}, step=3), make_spec(), record, until=5).latest["trained_seconds"] == 2.0
 
 
 def test_a_threshold_counts_small_gains_as_none() -> None:

@@ -13,6 +13,8 @@ from core.methods.vectors import Ia3Adapter
 from core.objectives.dpo import Dpo
 from worker.trainer.report.warnings import Curves, TrainingWarning, before_search, before_training
 
+pytestmark = pytest.mark.family(6)
+
 EVAL_STEPS = 10
 STEPS_PER_EPOCH = 25
 

@@ -1,1 +1,0 @@
-"""/v1/files/{id}/conversions: conversions of a file into a dataset that a job takes."""

@@ -1,0 +1,144 @@
+"""The estimate of a job: what its specification takes on some devices, as far as that is known."""
+
+from collections.abc import Iterator, Sequence
+
+from api.job_estimates.device_estimate import Job, on_device, shape_on
+from api.job_estimates.disk import disk_of
+from api.job_estimates.facts import Facts
+from api.job_estimates.room import Trainable, trained_numbers
+from api.job_estimates.work import Work, forward_operations, training_operations
+from core.estimates.adapters import FP32, StateBytes
+from core.estimates.job.devices import Machine
+from core.estimates.job.report import DiskUse, Estimate, Operations, Steps, Tokens
+from core.estimates.shapes import BF16, ModelShape
+from core.jobs.evaluation_schedule import EVAL_EXAMPLES, Schedule, eval_steps
+from core.jobs.spec import JobSpec
+from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
+from core.methods.whole import FullTuning
+
+
+def estimate(spec: JobSpec, facts: Facts, machines: Sequence[Machine], with_options: bool) -> Estimate:
+    """Return the estimate on each of the machines. `with_options` also tries other methods there."""
+    steps = _steps(spec, facts)
+    trainables = _trainables(spec)
+    # What does not depend on the device is told of bf16, which all cards compute in
+    model = shape_on(facts, facts.entry, None, spec.sharded)
+    work = _work(spec, facts, steps, model, trainables) if model and trainables else None
+    job = Job(spec, facts, trainables, steps.count, steps.evaluations, work)
+    return Estimate(
+        base_model=spec.base_model,
+        method=spec.adapter.type,
+        quantization=spec.training.quantization or facts.entry.precision,
+        tokens=_tokens(spec, facts),
+        steps=steps,
+        operations=Operations(training=work.training, evaluation=work.evaluation) if work else None,
+        disk=_disk(spec, facts, model, trainables) if model and trainables else None,
+        devices=[on_device(job, machine, with_options) for machine in machines],
+        unknown=list(_unknown(spec, facts, model)),
+    )
+
+
+def _trainables(spec: JobSpec) -> tuple[Trainable, ...]:
+    """Return what is trained together, or nothing if its memory has no model."""
+    adapters = [candidate.adapter for candidate in spec.candidates]
+    known = [each for each in adapters if isinstance(each, LoraAdapter | AdaLoraAdapter | FullTuning)]
+    return tuple(known) if len(known) == len(adapters) else ()
+
+
+def _steps(spec: JobSpec, facts: Facts) -> Steps:
+    per_epoch = spec.hyperparameters.steps_per_epoch(max(1, facts.training.examples))
+    count = per_epoch * spec.hyperparameters.n_epochs
+    evaluations = sum(_schedule(spec, facts, per_epoch).left(0))
+    return Steps(count=count, per_epoch=per_epoch, evaluations=evaluations, exact=facts.training.exact)
+
+
+def _schedule(spec: JobSpec, facts: Facts, per_epoch: int) -> Schedule:
+    rows = facts.validation
+    few = min(rows.examples, EVAL_EXAMPLES) * rows.rows_per_example * rows.mean if rows else 0
+    return Schedule(
+        last_step=per_epoch * spec.hyperparameters.n_epochs,
+        steps_per_epoch=per_epoch,
+        eval_steps=eval_steps(spec.training, per_epoch),
+        whole_always=spec.publishes_best,
+        whole_tokens=rows.tokens if rows else 0,
+        part_tokens=round(few),
+    )
+
+
+def _tokens(spec: JobSpec, facts: Facts) -> Tokens:
+    rows, epochs = facts.training, spec.hyperparameters.n_epochs
+    share = facts.computed_share
+    return Tokens(
+        count=epochs * rows.tokens,
+        exact=rows.exact,
+        least=epochs * rows.least,
+        most=epochs * rows.most,
+        computed=None if share is None else round(share * epochs * rows.tokens),
+        per_epoch=rows.tokens,
+        longest_row=rows.longest,
+        validation=facts.validation.tokens if facts.validation else 0,
+    )
+
+
+def _work(
+    spec: JobSpec, facts: Facts, steps: Steps, model: ModelShape, trainables: tuple[Trainable, ...]
+) -> Work:
+    """Return the operations of the job, with nothing computed again."""
+    rows = facts.training
+    computed = (facts.computed_share or 1.0) * rows.tokens * spec.hyperparameters.n_epochs
+    whole = isinstance(trainables[0], FullTuning)
+    training = sum(
+        computed * training_operations(model, rows.usual_row, trained_numbers(model, each), whole=whole)
+        for each in trainables
+    )
+    if spec.objective.needs_reference:  # the reference's log-probabilities, in the first epoch
+        training += rows.tokens * forward_operations(model, rows.usual_row)
+    if spec.objective.type == "kto":  # a pass before each step finds its weights
+        training += computed * forward_operations(model, rows.usual_row)
+    return Work(training, len(trainables) * _evaluation(spec, facts, steps, model))
+
+
+def _evaluation(spec: JobSpec, facts: Facts, steps: Steps, model: ModelShape) -> float:
+    """Return the operations of evaluations: whole ones at the ends of epochs, others of few rows."""
+    if facts.validation is None:
+        return 0.0
+    schedule = _schedule(spec, facts, steps.per_epoch)
+    wholes, parts = schedule.left(0)
+    tokens = wholes * schedule.whole_tokens + parts * schedule.part_tokens
+    return tokens * forward_operations(model, facts.validation.usual_row)
+
+
+def _disk(spec: JobSpec, facts: Facts, model: ModelShape, trainables: tuple[Trainable, ...]) -> DiskUse:
+    trained = sum(trained_numbers(model, each) for each in trainables)
+    whole = isinstance(trainables[0], FullTuning)
+    result = (BF16 if whole else FP32) * trained // len(trainables)
+    files = [facts.training, *([facts.validation] if facts.validation else [])]
+    in_fp32 = StateBytes(adapter=FP32 * trained, moments=2 * FP32 * trained)
+    state = in_fp32.with_moments(in_eight_bits=spec.training.has_eight_bit_moments)
+    disk = disk_of(files, state.total, result, spec.hyperparameters.n_epochs, spec.publishes_best)
+    return DiskUse(
+        rows_bytes=disk.rows,
+        checkpoint_bytes=disk.checkpoint,
+        checkpoints_bytes=disk.checkpoints,
+        result_bytes=disk.result,
+        total_bytes=disk.total,
+    )
+
+
+def _unknown(spec: JobSpec, facts: Facts, model: ModelShape | None) -> Iterator[str]:
+    if facts.configuration is None:
+        yield (
+            f"Memory, disk and time: the configuration of {spec.base_model} is not on the API's machine. A "
+            "worker fetches it with the first job; or keep the model in a folder that the API can read."
+        )
+    elif model is None:
+        yield f"Memory, disk and time: {spec.base_model} is no dense transformer with the usual numbers."
+    if not _trainables(spec):
+        yield f"Memory, disk and time: the memory of the method '{spec.adapter.type}' has no model yet."
+    if spec.preparation is not None:
+        yield "The exact number of tokens: the rows are drawn and made when the job reads the file."
+    elif not facts.training.exact:
+        yield (
+            "The exact number of tokens: nobody has rendered the training file with this base model yet. It "
+            "is known once a job has read the file, or a check of the file with this base model."
+        )

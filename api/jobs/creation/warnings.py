@@ -1,0 +1,36 @@
+"""What a client should know of a new job, although it is no error. Each becomes an event of the job."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from api.jobs.creation.found import Found
+from api.jobs.creation.schemas import EVALUATED_FILE, CreateJob
+from core.datasets.template_needs import IN_WORDS
+from core.jobs.spec import JobSpec
+
+MAX_NAMED_FIELDS = 16
+
+
+def warnings_of(request: CreateJob, found: Found, spec: JobSpec) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each warning with its event's data."""
+    if unknown := list(request.model_extra or {}):  # no error, since proxies add fields of their own
+        shown = [name[:64] for name in unknown[:MAX_NAMED_FIELDS]]
+        more = f" and {len(unknown) - len(shown)} more" if len(unknown) > len(shown) else ""
+        yield f"Unknown parameters were ignored: {', '.join(shown)}{more}", {"unknown_parameters": shown}
+    # Clients can download the adapter at any rank, also without a measured loss
+    if getattr(spec.adapter, "dynamic_rank", False) and not request.has_validation:
+        yield (
+            "The job will not measure the loss at each rank of 'adapter.dynamic_rank', as this needs a "
+            "validation file. Name one in 'validation_file', or try out the ranks that you download.",
+            {"code": "ranks_without_losses"},
+        )
+    trained = [file for place, file in found.files.items() if place != EVALUATED_FILE]
+    unjudged = next((file for file in trained if file.needs), None) if found.template is None else None
+    if unjudged is not None:
+        needs = " and ".join(IN_WORDS[need] for need in sorted(unjudged.needs or {}))
+        yield (
+            f"Rows of {unjudged.id} have {needs}, and no worker has read the chat template of "
+            f"{found.base_model.id} yet. If it has no place for them, the job fails when the rows are "
+            "rendered, before it trains.",
+            {"code": "template_not_read", "file": unjudged.id},
+        )

@@ -1,0 +1,114 @@
+"""The kinds of work: what each is asked to do, which program does it, and by which rules.
+
+Everything else about work is written once: its life in this folder, its routes in `api/work`, its process in
+`worker/tasks/frame`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from core.compositions.requests import Composition
+from core.datasets.checks.report import ContentReport
+from core.datasets.checks.requests import CheckRequest
+from core.datasets.formats.conversion import ConversionReport, ConvertRequest
+from core.evals.results import RunReport
+from core.evals.run_request import RunRequest
+from core.exports.requests import EXPORT_REQUEST
+from core.portability.report import Measurement
+from core.settings import Settings
+
+Places = Literal["computing", "asking", "measuring"]
+"""Who a task shares its worker's processes with.
+
+Asking takes hours, but little of the machine. Measuring takes minutes, and nobody may wait for it. So neither
+ever takes the process of a task that computes.
+"""
+
+DAYS_OF_REPORTS = 30  # for which the check or the conversion of a file is shown, whatever came of it
+FREE_FORM: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of work. Its name begins the ids of its tasks.
+
+    `request` is what a task is asked to do as its row keeps it, and `report` what it has found. `program` is
+    the package that does it: `python -m PROGRAM TASK FENCE HOLDER`. `days_kept` has the days for which a
+    task with files is kept, and `days_shown` those for which a task without files is shown after its end.
+    """
+
+    name: str
+    program: str
+    request: TypeAdapter[Any]
+    report: TypeAdapter[Any]
+    places: Places = "computing"
+    last_if_from_job: bool = False
+    """Whether a task that a job has started goes after all others, since nobody waits for it."""
+    max_losses: int = 3
+    """The processes that may die or hang with a task. Then it fails."""
+    retry_seconds: float = 30.0
+    """How long it waits after a fault of the store, the database or the disk."""
+    max_tries: int = 60
+    max_age: timedelta = timedelta(days=1)
+    """A task that meets such faults is given up once it has had so many tries and is as old as this."""
+    days_kept: Callable[[Settings], int | None] = lambda _: None
+    days_shown: int = 7
+
+
+EXPORT = Kind(
+    "export",
+    program="worker.tasks.export",
+    request=EXPORT_REQUEST,
+    report=FREE_FORM,
+    days_kept=lambda settings: settings.retention_export_days,
+)
+COMPOSITION = Kind(
+    "composition",
+    program="worker.tasks.composition",
+    request=TypeAdapter(Composition),
+    report=FREE_FORM,
+)
+PORTABILITY = Kind(
+    "portability",
+    program="worker.tasks.portability",
+    request=FREE_FORM,
+    report=TypeAdapter(Measurement),
+    places="measuring",
+    last_if_from_job=True,
+)
+EVAL_RUN = Kind(
+    "evalrun",
+    program="worker.tasks.evaluation",
+    request=TypeAdapter(RunRequest),
+    report=TypeAdapter(RunReport),
+    places="asking",
+)
+CHECK = Kind(
+    "check",
+    program="worker.tasks.datasets",
+    request=TypeAdapter(CheckRequest),
+    report=TypeAdapter(ContentReport),
+    days_kept=lambda _: DAYS_OF_REPORTS,
+    days_shown=DAYS_OF_REPORTS,
+)
+CONVERSION = Kind(
+    "conversion",
+    program="worker.tasks.datasets",
+    request=TypeAdapter(ConvertRequest),
+    report=TypeAdapter(ConversionReport),
+    days_kept=lambda _: DAYS_OF_REPORTS,
+    days_shown=DAYS_OF_REPORTS,
+)
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind for kind in (EXPORT, COMPOSITION, PORTABILITY, EVAL_RUN, CHECK, CONVERSION)
+}
+
+
+def kind_of(task_id: str) -> Kind:
+    """Return the kind of the task with this id."""
+    return KINDS[task_id.partition("-")[0]]

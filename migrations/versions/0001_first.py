@@ -1,0 +1,24 @@
+"""the tables of release 0.1.0, with their indexes, functions and triggers"""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+FOLDER = Path(__file__).parent.parent / "first"
+FILES = (
+    "access",
+    "files",
+    "jobs",
+    "metrics",
+    "tasks",
+    "chats",
+    "processes",
+)  # each refers to earlier ones only
+
+
+def upgrade() -> None:
+    for name in FILES:
+        op.execute((FOLDER / f"{name}.sql").read_text())

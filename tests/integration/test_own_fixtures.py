@@ -1,0 +1,78 @@
+"""What the tests themselves promise: a failure is told whole, and harms no other test."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.fixtures.paths import REPOSITORY
+
+
+def outcome(folder: Path, tests: str) -> str:
+    """Run these tests with the servers and the options of all tests, and return what pytest prints."""
+    (folder / "test_these.py").write_text(tests)
+    settings = str(REPOSITORY / "pyproject.toml")
+    options = ["-c", settings, "-p", "tests.fixtures.service.servers", "-p", "no:cacheprovider"]
+    return output_of(["-m", "pytest", *options, str(folder)])
+
+
+def output_of(arguments: list[str], **variables: str) -> str:
+    """Run Python with these variables more, and return what it prints."""
+    run = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return run.stdout + run.stderr
+
+
+DEATH = """
+import psutil, pytest, redis
+
+def ping(servers):
+    redis.Redis.from_url(servers.urls["broker_url"]).ping()
+
+@pytest.mark.flaky(reruns=1)
+def test_in_which_it_dies(servers):
+    (valkey,) = [each for each in psutil.Process().children() if each.name() == "valkey-server"]
+    valkey.kill()
+    ping(servers)
+
+def test_afterwards(servers):
+    ping(servers)
+
+def test_that_kills_it(servers):
+    servers.kill("valkey")
+"""
+
+
+def test_a_shared_server_that_dies_fails_one_test_which_names_it(tmp_path: Path) -> None:
+    said = outcome(tmp_path, DEATH)
+    assert "The shared server valkey died in this test (killed by SIGKILL). Its log ends:" in said
+    assert "FAILED test_these.py::test_in_which_it_dies" in said
+    assert "AssertionError: Other tests need this valkey. Kill one of `own_servers`." in said
+    assert "2 failed, 1 passed, 1 error in" in said, "no second try, and the next test has its server"
+
+
+RERUN = """
+import pytest
+
+@pytest.mark.flaky(reruns=1)
+def test_twice(tries=[]):
+    tries.append("a try")
+    assert len(tries) == 2, "the text of the first failure"
+"""
+
+
+def test_the_summary_keeps_the_first_failure_of_a_test_that_ran_again(tmp_path: Path) -> None:
+    said = outcome(tmp_path, RERUN)
+    assert "1 passed, 1 rerun" in said
+    assert "AssertionError: the text of the first failure" in said
+
+
+def test_no_test_sees_the_settings_of_the_shell() -> None:
+    program = "import os, tests.conftest; print(os.environ.keys() & {'TUNERY_PORT', 'AWS_ACCESS_KEY_ID'})"
+    assert output_of(["-c", program], TUNERY_PORT="1", AWS_ACCESS_KEY_ID="wrong") == "set()\n"
