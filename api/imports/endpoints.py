@@ -30,7 +30,6 @@ from api.imports.service import NewImport
 from core.access import audit
 from core.access.idempotency import Attempt, earlier_answer, once
 from core.access.quotas import check_store
-from core.catalog import Catalog
 from core.errors import (
     Conflict,
     InvalidRequest,
@@ -103,7 +102,7 @@ async def import_adapter(
         read = await parts.carried_out(caller, IMPORT, new.order.base, new.order.sha256, new.order)
         stored = Imported.model_validate_json(read)
         answer = await to_thread.run_sync(
-            _register, sessions, catalog, caller, attempt, asked, new, body.suffix, stored, limiter=threads
+            _register, sessions, caller, attempt, asked, new, body.suffix, stored, limiter=threads
         )
         registered(answer.id)
     return answer
@@ -111,7 +110,6 @@ async def import_adapter(
 
 def _register(
     sessions: sessionmaker[Session],
-    catalog: Catalog,
     caller: Caller,
     attempt: Attempt,
     asked: str,
@@ -127,7 +125,7 @@ def _register(
             imported = {"file": new.order.filename, "sha256": new.order.sha256}
             check_store(session, caller.project_id, caller.quotas.stored_bytes)
             audit.record(session, caller, "adapter.imported", new.adapter_id, imported)
-            return adapters.describe(row, catalog).model_dump(mode="json")
+            return adapters.describe(row).model_dump(mode="json")
 
         is_there = found_by(adapters.get, caller.project_id)
         return AdapterObject.model_validate(once(session, attempt, asked, register, is_there))

@@ -80,7 +80,7 @@ def _base(row: AdapterRow, catalog: Catalog) -> tuple[str, str]:
     """Return the base model's repository and revision. A base that is not on offer any more has its id."""
     entry = catalog.get(row.base_model)
     if entry is None:
-        return row.base_model, row.adapter.training.get("base_revision") or "main"
+        return row.base_model, row.adapter.training["base_revision"]
     return entry.repository, entry.revision
 
 

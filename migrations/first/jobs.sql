@@ -118,7 +118,7 @@ CREATE TABLE runs (
     job_id varchar CONSTRAINT fk_runs_job_id REFERENCES jobs,
     fence integer,
     owner varchar NOT NULL,
-    token varchar,
+    token varchar NOT NULL,
     alone boolean NOT NULL DEFAULT false,
     started_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import psutil
 from sqlalchemy import func, select
@@ -10,15 +9,12 @@ from sqlalchemy import func, select
 from core.tables import Adapter, File, Task
 from core.work.kinds import KINDS
 from tests.fixtures.faults import crashes
-from tests.fixtures.service.api import Tenant, dataset, wait_for
+from tests.fixtures.service.api import wait_for
 from tests.fixtures.service.stack import Stack
-from tests.fixtures.work.compositions import weighted
-from tests.fixtures.work.evals_api import EVALS, make_eval
-from tests.fixtures.work.imports import imported_at_once
+from tests.fixtures.work.asked import ASKED, things_of
 
 SECONDS = 240
 AT_ONCE = {"task_processes": "5", "eval_processes": "1"}
-OWN_SAMPLE = {"item": {"answer": "yes"}, "sample": {"output_text": "yes"}}
 
 
 def test_a_killed_worker_s_tasks_are_each_ended_once_by_another(stack: Stack, tmp_path: Path) -> None:
@@ -58,35 +54,8 @@ def test_a_killed_worker_s_tasks_are_each_ended_once_by_another(stack: Stack, tm
 
 def tasks_of_each_kind(stack: Stack, folder: Path) -> Mapping[str, str]:
     """Create a task of each kind, and return their ids."""
-    api, tenant = stack.api, stack.tenant
-    (first, model), (_, other) = (
-        imported_at_once(api, tenant, folder_in(folder, name)) for name in ("first", "second")
-    )
-    rows, texts = tenant.upload(dataset(12)), tenant.upload(b"q||a\n" * 12, purpose="user_data")
-    eval_id = make_eval(tenant)
-    source = {"type": "file_content", "content": [OWN_SAMPLE] * 3}
-    asked: dict[str, tuple[str, dict[str, Any]]] = {
-        "export": (f"/v1/adapters/{first}/exports", {"format": "lora"}),
-        "composition": ("/v1/adapters/compose", {"adapters": weighted({model: 1.0, other: 0.5})}),
-        "portability": (f"/v1/adapters/{first}/portability", {}),
-        "check": (f"/v1/files/{rows}/check", {}),
-        "conversion": (f"/v1/files/{texts}/convert", {}),
-        "evalrun": (f"{EVALS}/{eval_id}/runs", {"data_source": {"type": "jsonl", "source": source}}),
-    }
-    return {kind: created(tenant, *request) for kind, request in asked.items()}
-
-
-def folder_in(folder: Path, name: str) -> Path:
-    made = folder / name
-    made.mkdir()
-    return made
-
-
-def created(tenant: Tenant, path: str, body: dict[str, Any]) -> str:
-    answer = tenant.http.post(path, json=body)
-    assert answer.status_code == 200, answer.text
-    shown = answer.json()
-    return str((shown.get("measurement") or shown)["id"])
+    things = things_of(stack.api, stack.tenant, folder)
+    return {kind: ASKED[kind](things).post(stack.tenant) for kind in KINDS}
 
 
 def tasks(stack: Stack, ids: Mapping[str, str]) -> dict[str, Task]:

@@ -56,8 +56,8 @@ INSERT INTO jobs (
     FROM generate_series(1, {JOBS}) n;
 INSERT INTO job_names (job_id, project_id, names) SELECT id, project_id, names_of_job(jobs) FROM jobs;
 CREATE INDEX ix_job_names_terms ON job_names USING gin (job_search_terms(project_id, names));
-INSERT INTO runs (job_id, fence, owner, expires_at, ended_at, outcome, counted)
-    SELECT id, 1, 'a trainer', now(), now(), 'cancelled', true FROM jobs WHERE status = 'cancelled';
+INSERT INTO runs (job_id, fence, owner, token, expires_at, ended_at, outcome, counted)
+    SELECT id, 1, 'a trainer', id, now(), now(), 'cancelled', true FROM jobs WHERE status = 'cancelled';
 INSERT INTO events (id, job_id, level, type, message)
     SELECT 'ftevent-' || id, id, 'info', 'message', '' FROM jobs;
 INSERT INTO events (id, job_id, level, type, message)

@@ -429,25 +429,6 @@ def test_checkpoints_and_aliases_are_parts_too(
     ]
 
 
-def test_a_cancelled_composition_makes_no_adapter(
-    chat_api: Api, tenant: Tenant, parts: tuple[Part, Part]
-) -> None:
-    composition_id = started(tenant, {each.model: 1.0 for each in parts})
-    lease = take(chat_api, composition_id)
-    assert tenant.http.post(f"{AT}/{composition_id}/cancel").json()["status"] == "cancelled"
-    work_on(chat_api, lease)
-    assert adapters_of(chat_api, composition_id) == []
-    refusal(tenant.http.post(f"{AT}/{composition_id}/cancel"), 409, code="task_ended")
-
-
-def test_a_repeated_request_starts_one_composition(tenant: Tenant, parts: tuple[Part, Part]) -> None:
-    body = {"adapters": weighted({each.model: 1.0 for each in parts})}
-    key = {"Idempotency-Key": "composed once"}
-    first, second = (tenant.http.post(COMPOSE, json=body, headers=key).json() for _ in range(2))
-    assert first == second
-    assert tenant.http.post(f"{AT}/{first['id']}/cancel").is_success
-
-
 @pytest.fixture
 def tasks(chat_api: Api, serving: Serving, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tasks]:
     """Run tasks as a worker does, in processes that start with their imports done."""

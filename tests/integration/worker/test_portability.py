@@ -31,6 +31,7 @@ from tests.fixtures.service.shell import Shell
 from tests.fixtures.service.stack import job_api_on
 from tests.fixtures.service.trainer import running
 from tests.fixtures.work import exporting
+from tests.fixtures.work.exporting import weights_of
 from tests.fixtures.work.imports import imported_at_once
 from tests.fixtures.work.portability import measurement, take_measurement
 from worker.adapter_files.folder import write_manifest
@@ -87,7 +88,8 @@ def adapter(api: Api, tenant: Tenant, catalog: Path, tmp_path: Path) -> str:
     AutoTokenizer.from_pretrained(entry.path).save_pretrained(tmp_path / "adapter")
     by_rule = reports_by_rule({"type": "lora", "r": 4}, entry.repository, entry.revision)
     (tmp_path / "adapter" / "README.md").write_text("# mine\n" + section_by_rule(by_rule))
-    write_manifest(tmp_path / "adapter", {"made_for": "a test"}, quantised=False)
+    facts = {"made_for": "a test", "base_sha256": weights_of(entry)}
+    write_manifest(tmp_path / "adapter", facts, quantised=False)
     job = tenant.create_job(model=TINY, validation_file=tenant.upload(dataset(3)))
     return api.finish(api.claim(job["id"]), tmp_path / "adapter")
 
@@ -232,6 +234,7 @@ def test_a_process_that_has_lost_its_measurement_puts_no_card_in_place(
 def test_a_card_that_an_adapter_names_outlives_its_measurement(
     api: Api, tenant: Tenant, adapter: str
 ) -> None:
+    """A measurement that is hidden may have the newest card."""
     task_id = tenant.http.post(f"/v1/adapters/{adapter}/portability").json()["measurement"]["id"]
     lease = take_measurement(api, task_id)
     with api.sessions() as session:
@@ -268,27 +271,6 @@ def test_a_project_with_which_the_model_is_shared_measures_it_and_changes_no_car
     assert objects(api, task_id) == []
     measured(tenant, adapter)
     assert changed(before, files_of(friend, adapter)) == {"README.md", "manifest.json"}
-
-
-def test_a_measurement_whose_processes_are_killed_is_made_by_the_next_one_once(
-    api: Api, tenant: Tenant, adapter: str, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    """The first process dies while it fetches the adapter, the second after all was measured."""
-    crashes_left = tmp_path / "crashes"
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in crashes.plan(crashes_left, "store 2", "place task.uploaded 1").items():
-            patch.setenv(name, value)
-        at = f"/v1/adapters/{adapter}/portability"
-        task_id = tenant.http.post(at).json()["measurement"]["id"]
-        request.getfixturevalue("tasks")
-        wait_for(lambda: tenant.http.get(at).json()["measurement"]["finished_at"], SECONDS)
-    assert crashes.left(crashes_left) == []
-    with api.sessions() as session:
-        task = session.get_one(Task, task_id)
-    assert (task.status, task.fence, task.losses, task.error) == ("succeeded", 3, 2, None)
-    shown = tenant.http.get(at).json()
-    assert shown["prompts"]["count"] == 20
-    assert {each["runtime"] for each in shown["runtimes"] if each["measured"]} >= {"peft", "llama_cpp"}
 
 
 @pytest.mark.parametrize(

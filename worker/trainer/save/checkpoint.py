@@ -46,9 +46,6 @@ from worker.trainer.report.training_record import TrainingRecord
 
 KEPT_EPOCHS = 3  # the newest checkpoints of epochs' ends
 KEPT_FOR_RESUME = 2  # the newest checkpoints of any kind
-# Ends the fingerprint of a checkpoint whose state is in the adapter's file. Earlier releases, which would not
-# find the state, pass over such a checkpoint as a foreign one
-STATE_IN_ADAPTER = "+adapter"
 
 State = Mapping[str, Tensor]
 
@@ -104,9 +101,7 @@ def write_checkpoint(trained: Resumable, folder: Path, fingerprint: str) -> Writ
         trained.adapter.save(folder)
     adapter_files = sorted(folder.iterdir())
     state = trained.state()
-    if _adapter_has(state, folder):
-        fingerprint += STATE_IN_ADAPTER
-    else:
+    if not _adapter_has(state, folder):
         save_file(state, folder / STATE_NAME)
     record = trained.record
     position = {"step": trained.step, "fingerprint": fingerprint, "notes": record.notes}
@@ -261,13 +256,13 @@ def _load(folder: Path, fingerprint: str) -> tuple[int, State, dict[str, Any]]:
         position: dict[str, Any] = json.loads((folder / POSITION_NAME).read_text("utf-8"))
     except ValueError as error:
         raise DamagedFile(f"{POSITION_NAME} cannot be read ({error})") from error
-    if position["fingerprint"] == fingerprint:
-        state = _load_tensors(folder / STATE_NAME)
-    elif position["fingerprint"] == fingerprint + STATE_IN_ADAPTER:
-        state = _state_of(_load_tensors(folder / WEIGHTS_NAME))
-    else:
+    if position["fingerprint"] != fingerprint:
         raise ForeignCheckpoint("it belongs to another specification, base model or rendering of the dataset")
-    return position["step"], state, position.get("notes", {})
+    if (folder / STATE_NAME).exists():
+        state = _load_tensors(folder / STATE_NAME)
+    else:
+        state = _state_of(_load_tensors(folder / WEIGHTS_NAME))
+    return position["step"], state, position["notes"]
 
 
 def _adapter_has(state: State, folder: Path) -> bool:

@@ -351,10 +351,3 @@ def test_quotas_hold_for_runs(api: Api) -> None:
     with api.sessions.begin() as session:
         set_quotas(session, find_project(session, tenant.project), {"stored_bytes": 0})
     refusal(tenant.http.post(url, json={"data_source": ROWS}), 429, None, "insufficient_quota")
-
-
-def test_a_request_that_arrives_twice_creates_one_run(alice: Tenant, eval_id: str) -> None:
-    asked, key = {"data_source": ROWS}, {"idempotency-key": "a run of an eval"}
-    url = f"{EVALS}/{eval_id}/runs"
-    first, second = (alice.http.post(url, json=asked, headers=key).json() for _ in range(2))
-    assert first == second

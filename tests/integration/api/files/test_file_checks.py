@@ -8,7 +8,6 @@ import pytest
 from core.storage.object_store import task_prefix
 from core.tables import File, Task
 from core.work import lease as leases
-from core.work.lease import TaskLeaseLost
 from tests.fixtures.models.templates import FAMILIES, bytes_with
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, row
 from tests.fixtures.service.janitor import GRACE_OVER, clean
@@ -197,19 +196,6 @@ def test_what_a_request_names_must_exist(api: Api, tenant: Tenant) -> None:
     assert tenant.http.get(at(file_id)).json()["data"] == []
 
 
-def test_a_cancelled_check_writes_nothing(api: Api, tenant: Tenant) -> None:
-    file_id = tenant.upload()
-    check_id = tenant.http.post(f"/v1/files/{file_id}/check").json()["id"]
-    lease = take(api, check_id)
-    cancelled = tenant.http.post(f"{at(file_id)}/{check_id}/cancel").json()
-    assert cancelled["status"] == "cancelled"
-    work_on(api, lease)
-    assert tenant.http.get(f"{at(file_id)}/{check_id}").json()["report"] is None
-    refusal(tenant.http.post(f"{at(file_id)}/{check_id}/cancel"), 409, code="task_ended")
-    with pytest.raises(TaskLeaseLost), api.sessions.begin() as session:
-        leases.renew(session, lease, "reading", 0.5)
-
-
 def test_a_deleted_file_takes_its_checks_along(api: Api, tenant: Tenant) -> None:
     file_id = tenant.upload()
     tenant.http.post(f"/v1/files/{file_id}/check")
@@ -249,38 +235,6 @@ def test_bytes_that_are_damaged_or_gone_fail_the_check(api: Api, tenant: Tenant)
     assert checked(api, tenant, file_id)["error"]["code"] == "damaged_file"
     api.store.delete(key)
     assert checked(api, tenant, file_id)["error"]["code"] == "file_not_found"
-
-
-def test_checks_count_as_tasks_of_the_project(api: Api, tenant: Tenant) -> None:
-    file_id = tenant.upload()
-    for _ in range(api.settings.project_open_tasks):
-        assert tenant.http.post(f"/v1/files/{file_id}/check").status_code == 200
-    refusal(tenant.http.post(f"/v1/files/{file_id}/check"), 429)
-    tenant.http.delete(f"/v1/files/{file_id}")
-
-
-def test_pages_reach_every_check_once(api: Api, tenant: Tenant) -> None:
-    file_id = tenant.upload()
-    made = [tenant.http.post(f"/v1/files/{file_id}/check").json()["id"] for _ in range(3)]
-    seen, asked = [], {"limit": "2"}
-    while page := tenant.http.get(at(file_id), params=asked).json()["data"]:
-        seen += [each["id"] for each in page]
-        asked["after"] = seen[-1]
-    assert seen == made[::-1]
-    tenant.http.delete(f"/v1/files/{file_id}")
-
-
-def test_another_project_sees_and_starts_nothing(api: Api, tenant: Tenant) -> None:
-    file_id = tenant.upload()
-    check = checked(api, tenant, file_id)
-    stranger = api.tenant().http
-    for answer in (
-        stranger.post(f"/v1/files/{file_id}/check"),
-        stranger.get(at(file_id)),
-        stranger.get(f"{at(file_id)}/{check['id']}"),
-        stranger.post(f"{at(file_id)}/{check['id']}/cancel"),
-    ):
-        refusal(answer, 404, "id", "file_not_found")
 
 
 def test_an_attempt_that_dies_leaves_no_file(api: Api, tenant: Tenant) -> None:

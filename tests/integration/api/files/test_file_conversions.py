@@ -146,30 +146,6 @@ def test_a_file_of_another_format_is_checked_as_it_would_be_converted(api: Api, 
     ]
 
 
-def test_a_cancelled_conversion_makes_no_file(api: Api, tenant: Tenant) -> None:
-    file_id = uploaded(tenant)
-    made_id = tenant.http.post(f"/v1/files/{file_id}/convert").json()["id"]
-    lease = take(api, made_id)
-    assert tenant.http.post(f"{at(file_id)}/{made_id}/cancel").json()["status"] == "cancelled"
-    work_on(api, lease)
-    assert tenant.http.get(f"{at(file_id)}/{made_id}").json()["converted_file"] is None
-    refusal(tenant.http.post(f"{at(file_id)}/{made_id}/cancel"), 409, code="task_ended")
-
-
-def test_another_project_sees_and_converts_nothing(api: Api, tenant: Tenant) -> None:
-    file_id = uploaded(tenant)
-    made_id = tenant.http.post(f"/v1/files/{file_id}/convert").json()["id"]
-    stranger = api.tenant().http
-    for answer in (
-        stranger.post(f"/v1/files/{file_id}/convert"),
-        stranger.get(at(file_id)),
-        stranger.get(f"{at(file_id)}/{made_id}"),
-        stranger.post(f"{at(file_id)}/{made_id}/cancel"),
-    ):
-        refusal(answer, 404, "id", "file_not_found")
-    tenant.http.delete(f"/v1/files/{file_id}")
-
-
 def test_parquet_with_tools_becomes_rows_that_a_job_takes(api: Api, tenant: Tenant) -> None:
     content = parquet({key: [value] * 3 for key, value in tool_row().items()} | {"id": [1, 2, 3]})
     file = tenant.upload(content, purpose="user_data", name="rows.parquet")

@@ -128,28 +128,6 @@ def test_a_measurement_that_fails_says_why_and_keeps_the_last_success(
     assert statuses(shown)["peft"] == ("works", True)
 
 
-def test_measurements_count_as_tasks_of_the_project(api: Api, tenant: Tenant, adapter: str) -> None:
-    waiting = api.settings.project_open_tasks
-    for _ in range(waiting):
-        made = tenant.http.post(f"/v1/adapters/{adapter}/exports", json={"format": "lora"})
-        assert made.status_code == 200
-    error = refusal(tenant.http.post(at(adapter)), 429)
-    assert "unfinished" in error["message"]
-    for export in tenant.http.get(f"/v1/adapters/{adapter}/exports", params={"limit": 100}).json()["data"]:
-        tenant.http.post(f"/v1/adapters/{adapter}/exports/{export['id']}/cancel")
-
-
-def test_another_project_sees_and_starts_nothing(api: Api, tenant: Tenant, adapter: str) -> None:
-    stranger = api.tenant().http
-    for answer in (
-        stranger.get(at(adapter)),
-        stranger.post(at(adapter)),
-        stranger.post(f"{at(adapter)}/cancel"),
-    ):
-        refusal(answer, 404, "adapter_id")
-    assert report(tenant, adapter)["measurement"] is None
-
-
 def test_a_project_with_which_the_model_is_shared_measures_for_itself(
     api: Api, tenant: Tenant, adapter: str
 ) -> None:

@@ -3,14 +3,12 @@
 import hashlib
 import io
 import json
-import os
 import re
 import signal
 import zipfile
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from peft import PeftModel, PrefixTuningConfig
 from sqlalchemy import update
@@ -24,7 +22,7 @@ from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import Api, Tenant, refusal, wait_for
 from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.shell import Shell
-from tests.fixtures.work.exporting import SECONDS, ended, export, process_of, published, started
+from tests.fixtures.work.exporting import SECONDS, ended, process_of, published, started
 from worker.tasks.frame.service import Tasks
 
 PREFIX = PrefixTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
@@ -88,9 +86,7 @@ def test_the_command_line_exports_and_says_why_it_cannot(
 def test_an_adapter_of_other_base_weights_is_not_exported(
     api: Api, tenant: Tenant, tasks: Tasks, catalog: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "manifest.json").write_text(json.dumps({"base_sha256": "0" * 64}))
-    adapter = published(api, tenant, catalog, tmp_path / "old")
+    adapter = published(api, tenant, catalog, tmp_path / "old", base_sha256="0" * 64)
     failed = ended(tenant, adapter, started(tenant, adapter))
     assert (failed["status"], failed["error"]["code"]) == ("failed", "base_model_changed")
 
@@ -114,37 +110,6 @@ def test_an_export_that_cannot_be_made_fails_with_the_reason(
     assert objects(api, failed["id"]) == []
 
 
-def test_another_project_sees_no_export(api: Api, tenant: Tenant, adapter: str) -> None:
-    export_id = started(tenant, adapter)
-    stranger = api.tenant().http
-    at = f"/v1/adapters/{adapter}/exports"
-    refusal(stranger.get(at), 404, "adapter_id")
-    refusal(stranger.post(at, json={"format": "lora"}), 404, "adapter_id")
-    for answer in (
-        stranger.get(f"{at}/{export_id}"),
-        stranger.delete(f"{at}/{export_id}"),
-        stranger.post(f"{at}/{export_id}/cancel"),
-        stranger.get(f"{at}/{export_id}/content"),
-        stranger.get(f"{at}/{export_id}/files/manifest.json"),
-    ):
-        refusal(answer, 404, "export_id")
-    tenant.http.post(f"{at}/{export_id}/cancel")
-
-
-def test_a_project_has_few_unfinished_exports(tenant: Tenant, adapter: str) -> None:
-    at = f"/v1/adapters/{adapter}/exports"
-    waiting = [started(tenant, adapter) for _ in range(2)]
-    error = refusal(tenant.http.post(at, json={"format": "lora"}), 429)
-    assert "2 unfinished" in error["message"]
-    refusal(tenant.http.get(f"{at}/{waiting[0]}/content"), 409, code="export_not_ready")
-    refusal(tenant.http.delete(f"{at}/{waiting[0]}"), 409, code="task_not_ended")
-    for export_id in waiting:
-        assert tenant.http.post(f"{at}/{export_id}/cancel").json()["status"] == "cancelled"
-        refusal(tenant.http.post(f"{at}/{export_id}/cancel"), 409, code="task_ended")
-        assert tenant.http.delete(f"{at}/{export_id}").json()["deleted"]
-    assert tenant.http.get(at).json()["data"] == []
-
-
 @pytest.mark.parametrize(
     "body", [{}, {"format": "zip"}, {"format": "gguf", "rank": 4}, {"format": "lora", "rank": 0}]
 )
@@ -152,33 +117,6 @@ def test_an_unknown_format_or_option_is_refused(tenant: Tenant, adapter: str, bo
     answer = tenant.http.post(f"/v1/adapters/{adapter}/exports", json=body)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] in ("format", "rank")
-
-
-def test_an_export_whose_process_is_killed_is_made_by_the_next_one_once(
-    api: Api, tenant: Tenant, tasks: Tasks, adapter: str
-) -> None:
-    export_id = started(tenant, adapter)
-    process_of(tasks).send_signal(signal.SIGKILL)
-    done = ended(tenant, adapter, export_id)
-    assert done["status"] == "succeeded"
-    with api.sessions() as session:
-        task = session.get_one(Task, export_id)
-    assert (task.fence, task.losses) == (2, 1)
-    assert all(key.startswith(str(task.object_prefix)) for key in objects(api, export_id))
-
-
-def test_a_frozen_process_that_lost_its_export_writes_nothing(
-    api: Api, tenant: Tenant, tasks: Tasks, adapter: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("worker.process.held_processes.LEAVE_SECONDS", 600.0)  # nobody kills it
-    export_id = started(tenant, adapter)
-    frozen = process_of(tasks)
-    os.kill(frozen.pid, signal.SIGSTOP)
-    assert tenant.http.post(f"/v1/adapters/{adapter}/exports/{export_id}/cancel").status_code == 200
-    os.kill(frozen.pid, signal.SIGCONT)
-    wait_for(lambda: not frozen.is_running() or frozen.status() == psutil.STATUS_ZOMBIE, SECONDS)
-    cancelled = export(tenant, adapter, export_id)
-    assert (cancelled["status"], cancelled["files"], cancelled["report"]) == ("cancelled", [], None)
 
 
 def test_a_worker_that_stops_gives_its_export_back(

@@ -97,12 +97,3 @@ def test_a_measurement_changes_the_last_section_and_its_hash_alone(
     assert entries["README.md"]["sha256"] == hashlib.sha256(new.encode()).hexdigest()
     old_facts.pop("files")
     assert facts == old_facts
-
-
-def test_an_adapter_that_was_published_without_a_card_gets_none(tmp_path: Path) -> None:
-    adapter, folder = tmp_path / "adapter", tmp_path / "new"
-    adapter.mkdir()
-    folder.mkdir()
-    (adapter / "manifest.json").write_text("{}")
-    write_measured_card(adapter, measurement(), AT, folder)
-    assert list(folder.iterdir()) == []
