@@ -39,7 +39,6 @@ from core.tables import (
     Metric,
     RowLoss,
     Task,
-    Tracker,
     Upload,
     UploadPart,
     WebhookDelivery,
@@ -52,7 +51,7 @@ DELIVERIES_KEPT = timedelta(days=30)  # after the last attempt
 MOST_FILES = 1000  # in one round
 NO_ERROR_ANY_MORE = {"code": "deleted", "message": "", "param": None}  # of a failed task that is deleted
 
-DELETED_WITH_JOB = (Tracker, Candidate, CandidateMetric, Metric, Event, Checkpoint, RowLoss)
+DELETED_WITH_JOB = (Candidate, CandidateMetric, Metric, Event, Checkpoint, RowLoss)
 
 
 def remove_resume_checkpoints(sessions: sessionmaker[Session], store: ObjectStore) -> None:

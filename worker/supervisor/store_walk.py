@@ -187,4 +187,5 @@ PREFIXES: dict[str, LeftBehind] = {
     "checks/": _of_tasks,
     "conversions/": _of_tasks,
     "portabilitys/": _of_tasks,
+    "trackings/": _of_tasks,
 }
