@@ -3,7 +3,7 @@ import hooks from "eslint-plugin-react-hooks";
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["dist", "node_modules", "src/api/schema.gen.ts"] },
+  { ignores: ["dist", "node_modules", "src/types/schema.gen.ts"] },
   ...tseslint.configs.strict,
   a11y.flatConfigs.recommended,
   hooks.configs.flat["recommended-latest"],

@@ -23,6 +23,23 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     rolldownOptions: { output: { codeSplitting: { groups: [{ name: "shared", test: /[\\/]src[\\/]/, minShareCount: 3 }] } } },
   },
-  // The tests only compute, so a test file needs no process and no modules of its own
-  test: { include: ["tests/**/*.test.ts"], pool: "threads", isolate: false },
+  // Most tests only compute, so a test file needs no process and no modules of its own. Those of pages take a browser's
+  // document, which is made of JavaScript, and leave it empty.
+  test: {
+    pool: "threads",
+    isolate: false,
+    projects: [
+      { extends: true, test: { name: "computations", include: ["tests/**/*.test.ts"] } },
+      {
+        extends: true,
+        test: {
+          name: "pages",
+          include: ["tests/pages/**/*.test.tsx"],
+          environment: "jsdom",
+          setupFiles: ["tests/service/setup.ts"],
+          testTimeout: 120_000, // a deadline: what a page shows is waited for
+        },
+      },
+    ],
+  },
 });

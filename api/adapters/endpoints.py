@@ -18,7 +18,7 @@ from api.adapters.schemas import (
 )
 from api.admission.auth import CurrentCaller
 from api.admission.store_threads import waits_for_store
-from api.dependencies import ModelCatalog, ReadingSessions, ReadingThreads, Store, Transaction
+from api.dependencies import ReadingSessions, ReadingThreads, Store, Transaction
 from api.http import downloads
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
@@ -49,7 +49,6 @@ router = APIRouter(
 def list_adapters(
     session: Transaction,
     caller: CurrentCaller,
-    catalog: ModelCatalog,
     limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
     after: After = None,
     part: Part = None,
@@ -59,15 +58,13 @@ def list_adapters(
     A page may have fewer than `limit` items although more follow, if they are large.
     """
     rows, has_more = service.list_page(session, caller.project_id, after, limit, part)
-    return Page.of([service.describe(row, catalog) for row in rows], has_more)
+    return Page.of([service.describe(row) for row in rows], has_more)
 
 
 @router.get("/{adapter_id}", responses=declared(NotFound))
-def retrieve_adapter(
-    session: Transaction, caller: CurrentCaller, catalog: ModelCatalog, adapter_id: str
-) -> AdapterObject:
+def retrieve_adapter(session: Transaction, caller: CurrentCaller, adapter_id: str) -> AdapterObject:
     """Return an adapter of the project, or of a model that is shared with it."""
-    return service.describe(service.get(session, caller.project_id, adapter_id), catalog)
+    return service.describe(service.get(session, caller.project_id, adapter_id))
 
 
 @router.get(

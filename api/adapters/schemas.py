@@ -73,9 +73,7 @@ class AdapterObject(Identified):
     job_id: Annotated[str | None, Field(description="Null for an adapter that was imported or composed")]
     job_deleted: bool
     base_model: str
-    base_revision: Annotated[
-        str | None, Field(description="The revision of the base model's weights. Null if it is unknown")
-    ]
+    base_revision: Annotated[str | None, Field(description="The revision of the base model's weights")]
     model: str
     type: Annotated[str, Field(description="The method of adaptation, an `id` of `GET /v1/methods`")]
     kind: Literal["adapter", "model"]

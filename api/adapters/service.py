@@ -21,7 +21,7 @@ from api.http import downloads
 from api.http.archive import stored_folder, zipped
 from api.http.paging import check_cursor
 from api.schemas import unix_seconds
-from core.catalog import Catalog
+from core import artifacts
 from core.errors import InvalidRequest, NotFound
 from core.ids import id_pattern
 from core.jobs.adapter_row import AdapterRow
@@ -73,6 +73,7 @@ def delete(session: Session, project_id: str, adapter_id: str) -> None:
     adapter = deleted.one_or_none()
     if adapter is None:
         raise _no_such_adapter(adapter_id)
+    artifacts.doom(session, artifacts.of("adapter", [adapter_id]))
     tasks.delete_all(session, Task.adapter_id == adapter_id)
     job = session.get_one(Job, adapter.job_id) if adapter.job_id else None
     model = AdapterRow(adapter, job).model
@@ -115,17 +116,11 @@ def _descendant(job: Job, adapter: Adapter | None) -> DescendantObject:
     )
 
 
-def describe(row: AdapterRow, catalog: Catalog) -> AdapterObject:
-    """Return the adapter as a client reads it.
-
-    `base_revision` is the revision that the worker trained on. Where the worker did not write one, it is the
-    catalog's.
-    """
+def describe(row: AdapterRow) -> AdapterObject:
+    """Return the adapter as a client reads it."""
     adapter, job = row
-    entry = catalog.get(row.base_model)
     type_ = row.options["type"]
     method = METHODS.get(type_)  # None if only a newer release knows the method
-    revision = adapter.training.get("base_revision") or (entry.revision if entry else None)
     origin = adapter.origin or {"type": "job"}
     return AdapterObject(
         id=adapter.id,
@@ -133,7 +128,7 @@ def describe(row: AdapterRow, catalog: Catalog) -> AdapterObject:
         job_id=adapter.job_id,
         job_deleted=job is not None and job.deleted_at is not None,
         base_model=row.base_model,
-        base_revision=revision,
+        base_revision=adapter.training["base_revision"],
         model=row.model,
         type=type_,
         kind=method.result if method else "adapter",

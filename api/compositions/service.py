@@ -85,7 +85,7 @@ def _check_files(session: Session, project_id: str, search: WeightSearch) -> Non
         file = files.find_for_job(session, project_id, file_id)
         if file is None:
             raise names_no_file(file_id, param)
-        if file.purpose != PURPOSE or (file.kind or "chat") != "chat":
+        if file.purpose != PURPOSE or file.kind != "chat":
             raise InvalidRequest(
                 f"The file {file_id} holds no chat rows. Upload one with the purpose '{PURPOSE}', "
                 "whose rows have 'messages'.",

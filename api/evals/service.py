@@ -11,6 +11,7 @@ from api.evals.schemas import MAX_NAME, CreateEval, UpdateEval
 from api.http.paging import check_cursor
 from api.jobs import queries as jobs
 from api.models.grader_models import check_grader_models
+from core import artifacts
 from core.access import audit
 from core.catalog import Catalog
 from core.errors import InvalidRequest
@@ -86,6 +87,7 @@ def delete(session: Session, caller: Caller, eval_id: str) -> None:
     row = get(session, caller.project_id, eval_id, lock=True)
     row.deleted_at = func.now()
     row.name, row.criteria, row.data_source_config, row.client_metadata = "", [], {}, None
+    artifacts.doom(session, artifacts.of("eval", [row.id]))
     session.flush()
     tasks.delete_all(session, Task.eval_id == row.id)
     audit.record(session, caller, "eval.deleted", eval_id)

@@ -24,7 +24,7 @@ from api.dependencies import (
 )
 from api.files import queries, result_text, service
 from api.files.intake import ReceivedFile
-from api.files.registration import file_kept_if_registered
+from api.files.registration import kept_if_registered
 from api.files.schemas import UPLOAD_BODY, FileDeleted, FileObject
 from api.files.upload import Upload
 from api.http import downloads
@@ -47,7 +47,6 @@ from core.errors import (
     Unavailable,
 )
 from core.process.failpoints import reached
-from core.storage.object_store import ObjectStore
 
 router = APIRouter(prefix="/v1/files", tags=["Files"], responses=declared(NotAuthenticated, Unavailable))
 
@@ -80,27 +79,30 @@ async def upload_file(
         max_row_bytes=settings.max_row_bytes,
     )
     async with turn():
-        await to_thread.run_sync(
-            _refuse_what_cannot_fit, sessions, caller, attempt, upload.announced_bytes, limiter=threads
-        )
-    received = await receive(request.stream(), upload, threads)
-    reached("upload.stored")
-    async with turn():
-        return await to_thread.run_sync(
-            _register, sessions, store, caller, attempt, received, limiter=threads
-        )
+        await to_thread.run_sync(_open_if_it_can_fit, sessions, caller, attempt, upload, limiter=threads)
+    async with kept_if_registered(sessions, upload.key, upload.id, threads) as registered:
+        received = await receive(request.stream(), upload, threads)
+        reached("upload.stored")
+        async with turn():
+            file = await to_thread.run_sync(_register, sessions, caller, attempt, received, limiter=threads)
+        registered(file.id)
+    return file
 
 
-def _refuse_what_cannot_fit(
-    sessions: sessionmaker[Session], caller: Caller, attempt: Attempt, announced_bytes: int
+def _open_if_it_can_fit(
+    sessions: sessionmaker[Session], caller: Caller, attempt: Attempt, upload: Upload
 ) -> None:
-    """Raise QuotaExceeded before the bytes arrive, unless an earlier attempt may have taken the room."""
+    """Open the file before its bytes arrive.
+
+    Raises QuotaExceeded if it cannot fit, unless an earlier attempt may have taken the room.
+    """
     with sessions.begin() as session:
         try:
-            check_store(session, caller.project_id, caller.quotas.stored_bytes, announced_bytes)
+            check_store(session, caller.project_id, caller.quotas.stored_bytes, upload.announced_bytes)
         except QuotaExceeded:
-            if not _may_be_stored(session, attempt, announced_bytes):
+            if not _may_be_stored(session, attempt, upload.announced_bytes):
                 raise
+        service.open_content(session, caller.project_id, upload.id)
 
 
 def _may_be_stored(session: Session, attempt: Attempt, announced_bytes: int) -> bool:
@@ -113,27 +115,20 @@ def _may_be_stored(session: Session, attempt: Attempt, announced_bytes: int) -> 
 
 
 def _register(
-    sessions: sessionmaker[Session],
-    store: ObjectStore,
-    caller: Caller,
-    attempt: Attempt,
-    received: ReceivedFile,
+    sessions: sessionmaker[Session], caller: Caller, attempt: Attempt, received: ReceivedFile
 ) -> FileObject:
     """Register the file in a transaction. No session was open while the bytes arrived."""
     asked = json.dumps([received.filename, received.purpose, received.sha256, received.lifetime])
-    with file_kept_if_registered(sessions, store, received) as registered:
-        with sessions.begin() as session:
+    with sessions.begin() as session:
 
-            def register() -> dict[str, Any]:
-                file = service.register(session, caller.project_id, received)
-                check_store(session, caller.project_id, caller.quotas.stored_bytes)
-                audit.record(session, caller, "file.created", file.id)
-                return FileObject.of(file).model_dump(mode="json")
+        def register() -> dict[str, Any]:
+            file = service.register(session, caller.project_id, received)
+            check_store(session, caller.project_id, caller.quotas.stored_bytes)
+            audit.record(session, caller, "file.created", file.id)
+            return FileObject.of(file).model_dump(mode="json")
 
-            is_there = found_by(service.get, caller.project_id)
-            answer = once(session, attempt, asked, register, is_there)
-        registered(answer["id"])
-    return FileObject.model_validate(answer)
+        is_there = found_by(service.get, caller.project_id)
+        return FileObject.model_validate(once(session, attempt, asked, register, is_there))
 
 
 @router.get("", responses=declared(InvalidRequest))

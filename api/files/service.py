@@ -8,16 +8,26 @@ from sqlalchemy.orm import Session
 from api.files import queries
 from api.files.intake import ReceivedFile
 from api.http.paging import check_cursor
+from core import artifacts
+from core.artifacts import LONGEST_REQUEST, Owner
 from core.errors import Conflict, InvalidRequest, NotFound
 from core.ids import id_pattern
+from core.storage.object_store import file_key
 from core.tables import File, Task
 from core.work import client as tasks
 
 FILE_ID = id_pattern("file-")
 
 
+def open_content(session: Session, project_id: str, file_id: str) -> str:
+    """Open the artifact of a file's bytes, before the first one is stored. Return their key."""
+    key = file_key(project_id, file_id)
+    artifacts.open(session, Owner("file", file_id), key, project_id, lasts=LONGEST_REQUEST)
+    return key
+
+
 def register(session: Session, project_id: str, received: ReceivedFile) -> File:
-    """Add the row of a file whose bytes are in the object store already, and return it."""
+    """Add the row of a file whose bytes are in the object store already, keep these, and return the row."""
     file = File(
         id=received.id,
         project_id=project_id,
@@ -36,6 +46,7 @@ def register(session: Session, project_id: str, received: ReceivedFile) -> File:
         file.expires_at = func.now() + timedelta(seconds=received.lifetime)
     session.add(file)
     session.flush()
+    artifacts.keep(session, received.object_key, received.bytes)
     return file
 
 
@@ -75,6 +86,7 @@ def delete(session: Session, project_id: str, file_id: str) -> None:
             param="id",
         )
     file.deleted_at = func.now()
+    artifacts.doom(session, artifacts.of("file", [file_id]))
     tasks.delete_all(session, Task.file_id == file_id)
 
 

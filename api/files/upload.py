@@ -23,8 +23,8 @@ class Upload:
         max_row_bytes: int,
     ) -> None:
         self.id = new_id("file-")
-        key = file_key(project_id, self.id)
-        self._intake = FileIntake(store, key, max_bytes=max_file_bytes, max_row_bytes=max_row_bytes)
+        self.key = file_key(project_id, self.id)
+        self._intake = FileIntake(store, self.key, max_bytes=max_file_bytes, max_row_bytes=max_row_bytes)
         self.announced_bytes = announced_bytes(headers)
         if self.announced_bytes > max_file_bytes:
             raise self._intake.too_large()

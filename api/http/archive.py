@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from core.errors import NotFound
-from core.storage.artifacts import object_key
+from core.storage.folders import object_key
 from core.storage.object_store import ObjectStore
 
 

@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 
 from api.admission.store_threads import in_threads
 from core.errors import BeyondTheEnd, NotFound
-from core.storage.artifacts import object_key
+from core.storage.folders import object_key
 from core.storage.object_store import ObjectStore
 
 BYTES = "application/octet-stream"

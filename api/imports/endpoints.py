@@ -17,11 +17,10 @@ from api.dependencies import (
     ModelCatalog,
     ReadingSessions,
     Sessions,
-    Store,
     UploadThreads,
     part,
 )
-from api.files.registration import ended_in_thread, kept_if_registered
+from api.files.registration import kept_if_registered
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, found_by
 from api.http.strict_json import StrictJsonRoute
@@ -31,7 +30,6 @@ from api.imports.service import NewImport
 from core.access import audit
 from core.access.idempotency import Attempt, earlier_answer, once
 from core.access.quotas import check_store
-from core.catalog import Catalog
 from core.errors import (
     Conflict,
     InvalidRequest,
@@ -44,7 +42,6 @@ from core.errors import (
 )
 from core.serving.errors import SamplingFailed
 from core.serving.imports import IMPORT, Imported
-from core.tables import Adapter
 
 Parts = Annotated[ChatParts, Depends(part("chat"))]
 
@@ -70,7 +67,6 @@ async def import_adapter(
     catalog: ModelCatalog,
     reading: ReadingSessions,
     sessions: Sessions,
-    store: Store,
     threads: UploadThreads,
     parts: Parts,
     turn: EndTurn,
@@ -96,14 +92,17 @@ async def import_adapter(
     if isinstance(new, dict):
         return AdapterObject.model_validate(new)
     turn()
-    kept = kept_if_registered(
-        sessions, Adapter, new.adapter_id, lambda: store.delete_prefix(new.order.prefix)
-    )
-    async with ended_in_thread(kept, threads) as registered:
+
+    def open_content() -> None:
+        with sessions.begin() as session:
+            service.open_content(session, caller.project_id, new)
+
+    await to_thread.run_sync(open_content, limiter=threads)
+    async with kept_if_registered(sessions, new.order.prefix, new.adapter_id, threads) as registered:
         read = await parts.carried_out(caller, IMPORT, new.order.base, new.order.sha256, new.order)
         stored = Imported.model_validate_json(read)
         answer = await to_thread.run_sync(
-            _register, sessions, catalog, caller, attempt, asked, new, body.suffix, stored, limiter=threads
+            _register, sessions, caller, attempt, asked, new, body.suffix, stored, limiter=threads
         )
         registered(answer.id)
     return answer
@@ -111,7 +110,6 @@ async def import_adapter(
 
 def _register(
     sessions: sessionmaker[Session],
-    catalog: Catalog,
     caller: Caller,
     attempt: Attempt,
     asked: str,
@@ -127,7 +125,7 @@ def _register(
             imported = {"file": new.order.filename, "sha256": new.order.sha256}
             check_store(session, caller.project_id, caller.quotas.stored_bytes)
             audit.record(session, caller, "adapter.imported", new.adapter_id, imported)
-            return adapters.describe(row, catalog).model_dump(mode="json")
+            return adapters.describe(row).model_dump(mode="json")
 
         is_there = found_by(adapters.get, caller.project_id)
         return AdapterObject.model_validate(once(session, attempt, asked, register, is_there))

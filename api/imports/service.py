@@ -7,7 +7,9 @@ from sqlalchemy.orm import Session
 from api.files import queries as files
 from api.files.service import names_no_file
 from api.imports.schemas import ImportAdapter
+from core import artifacts
 from core.access.audit import Actor
+from core.artifacts import LONGEST_REQUEST, Owner
 from core.catalog import Catalog
 from core.errors import InvalidRequest, TooLarge
 from core.ids import new_id
@@ -60,10 +62,16 @@ def prepare(
     return NewImport(adapter_id, order)
 
 
+def open_content(session: Session, project_id: str, new: NewImport) -> None:
+    """Open the artifact of the adapter's files, before a server stores the first one."""
+    owner = Owner("adapter", new.adapter_id)
+    artifacts.open(session, owner, new.order.prefix, project_id, lasts=LONGEST_REQUEST)
+
+
 def register(
     session: Session, actor: Actor, new: NewImport, suffix: str | None, stored: Imported
 ) -> AdapterRow:
-    """Add the row of an adapter whose files are in the store already, and return it."""
+    """Add the row of an adapter whose files are in the store already, keep these, and return the row."""
     key = session.get(ApiKey, actor.key_id) if actor.key_id else None
     adapter = Adapter(
         id=new.adapter_id,
@@ -76,7 +84,6 @@ def register(
             "format": stored.format,
             "filename": new.order.filename,
             "sha256": new.order.sha256,
-            "bytes": sum(file.bytes for file in stored.files),
             "key_id": key.id if key else "",
             "key_name": key.name if key else "",
         },
@@ -87,4 +94,5 @@ def register(
     session.add(adapter)
     session.flush()
     session.refresh(adapter)
+    artifacts.keep(session, new.order.prefix, sum(file.bytes for file in stored.files))
     return AdapterRow(adapter, None)

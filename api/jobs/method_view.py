@@ -65,8 +65,8 @@ METHOD_VIEW: TypeAdapter[MethodView] = TypeAdapter(MethodView)
 
 
 def method_view(spec: Mapping[str, Any]) -> MethodView:
-    """Return the `method` of a stored specification. A specification without an objective is supervised."""
-    options = dict(spec.get("objective") or {"type": "supervised"})
+    """Return the `method` of a stored specification."""
+    options = dict(spec["objective"])
     name = options.pop("type")
     return METHOD_VIEW.validate_python(
         {"type": name, name: {"hyperparameters": spec["hyperparameters"] | options}}

@@ -126,7 +126,7 @@ class JobObject(Identified):
     ]
     estimate: Annotated[
         Estimate | None,
-        Field(description="What was expected of it when it was created; null for jobs of earlier releases"),
+        Field(description="What was expected of it when it was created"),
     ] = None
     measured: Annotated[
         Measured | None, Field(description="What was measured of it. Null until something was")
@@ -159,8 +159,8 @@ class JobObject(Identified):
             organization_id=job.project_id,
             training_file=job.training_file_id,
             validation_file=job.validation_file_id,
-            validation_split=(spec.get("preparation") or {}).get("validation_split"),
-            augmentation=(spec.get("preparation") or {}).get("augmentation"),
+            validation_split=(spec["preparation"] or {}).get("validation_split"),
+            augmentation=(spec["preparation"] or {}).get("augmentation"),
             prepared=_prepared(job),
             result_files=[file for file in (job.result_file_id, job.tensorboard_file_id) if file],
             trained_tokens=_trained_tokens(row),
@@ -173,7 +173,7 @@ class JobObject(Identified):
             training=Training(**spec["training"]),
             adapter_id=row.adapter_id,
             progress=_progress(row, queue_position),
-            evaluate=spec.get("evaluation"),
+            evaluate=spec["evaluation"],
             data_check=job.data_check,
             estimate=Estimate.model_validate(job.estimate) if job.estimate else None,
             measured=Measured.model_validate(job.measured) if job.measured else None,
@@ -210,7 +210,7 @@ def _with_autos(spec: Mapping[str, Any]) -> Mapping[str, Any]:
 
     An option is open if the candidates have different values for it, and none has won yet.
     """
-    search = spec.get("search")
+    search = spec["search"]
     if search is None or search["winner"] is not None:
         return spec
     adapters = [candidate["adapter"] for candidate in search["candidates"]]

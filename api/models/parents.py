@@ -125,7 +125,7 @@ def _checkpoint(session: Session, model: TunedModel, param: str) -> _Described:
     adapter of the candidate that was the best at that step, and its row does not say which one that was.
     """
     job = session.get_one(Job, model.job_id)
-    if job.spec.get("search") is not None:
+    if job.spec["search"] is not None:
         raise InvalidRequest(
             f"'{model.name}' is a checkpoint of a job with several candidates. It does not say which "
             "candidate's adapter it holds, so no other adapter can be made of it. Name the job's model "

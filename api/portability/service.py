@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, and_, select
 from sqlalchemy.orm import Session
 
 from api.adapters import service as adapters
@@ -80,7 +80,7 @@ def _base(row: AdapterRow, catalog: Catalog) -> tuple[str, str]:
     """Return the base model's repository and revision. A base that is not on offer any more has its id."""
     entry = catalog.get(row.base_model)
     if entry is None:
-        return row.base_model, row.adapter.training.get("base_revision") or "main"
+        return row.base_model, row.adapter.training["base_revision"]
     return entry.repository, entry.revision
 
 
@@ -92,11 +92,9 @@ def _find(session: Session, project_id: str, adapter_id: str) -> Measurements:
 
 def _forget(session: Session, project_id: str, adapter_id: str, kept: Task | None) -> None:
     """Hide the measurements but one, so that an adapter that is measured often has few rows."""
-    ended = _measurements(project_id, adapter_id).where(Task.finished_at.is_not(None))
-    forget = update(Task).where(Task.id.in_(ended.with_only_columns(Task.id)))
-    if kept is not None:
-        forget = forget.where(Task.id != kept.id)
-    session.execute(forget.values(deleted_at=func.now()))
+    mine = _measurements(project_id, adapter_id).with_only_columns(Task.id)
+    others = and_(Task.id.in_(mine), Task.finished_at.is_not(None))
+    tasks.delete_all(session, others if kept is None else and_(others, Task.id != kept.id))
 
 
 def _measurements(project_id: str, adapter_id: str) -> Select[Task]:

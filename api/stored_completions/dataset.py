@@ -33,9 +33,9 @@ class CompletionsFile:
         self._asked = asked
         self._project_id = project_id
         self._max_row_bytes = max_row_bytes
-        self._id = new_id("file-")
-        key = file_key(project_id, self._id)
-        self._intake = FileIntake(store, key, max_bytes=max_bytes, max_row_bytes=max_row_bytes)
+        self.id = new_id("file-")
+        self.key = file_key(project_id, self.id)
+        self._intake = FileIntake(store, self.key, max_bytes=max_bytes, max_row_bytes=max_row_bytes)
         self._tally = Tally()
 
     def blocks(self, sessions: sessionmaker[Session]) -> Iterator[bytes]:
@@ -73,7 +73,7 @@ class CompletionsFile:
                 code="no_rows",
             )
         lifetime = self._asked.expires_after.seconds if self._asked.expires_after else None
-        received = self._intake.finish(self._id, self._asked.filename, PURPOSE, lifetime)
+        received = self._intake.finish(self.id, self._asked.filename, PURPOSE, lifetime)
         return replace(received, lineage=self._lineage())
 
     def abort(self) -> None:

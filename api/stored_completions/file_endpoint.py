@@ -13,7 +13,7 @@ from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, ReadingSessions, Sessions, Store, UploadThreads
 from api.files import service as files
 from api.files.intake import ReceivedFile
-from api.files.registration import file_kept_if_registered
+from api.files.registration import kept_if_registered
 from api.files.schemas import FileObject
 from api.http.errors import declared
 from api.http.forms import receive
@@ -25,7 +25,6 @@ from core.access import audit
 from core.access.idempotency import Attempt, earlier_answer, once
 from core.access.quotas import check_store
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, QuotaExceeded, TooLarge, Unavailable
-from core.storage.object_store import ObjectStore
 
 router = APIRouter(
     prefix="/v1/files",
@@ -53,9 +52,6 @@ async def make_file(
     The file's `lineage` says what was selected, how many completions were read, and how many of them were
     left out for which reason.
     """
-    answer = await to_thread.run_sync(_earlier, sessions, attempt, body, limiter=threads)
-    if answer is not None:
-        return answer
     made = CompletionsFile(
         body,
         caller.project_id,
@@ -63,39 +59,48 @@ async def make_file(
         max_bytes=settings.max_file_bytes,
         max_row_bytes=settings.max_row_bytes,
     )
-    received = await receive(in_threads(made.blocks(reading), threads), made, threads)
-    async with turn():
-        return await to_thread.run_sync(
-            _register, sessions, store, caller, attempt, body, received, limiter=threads
-        )
+    answer = await to_thread.run_sync(_earlier_or_open, sessions, attempt, body, made, limiter=threads)
+    if answer is not None:
+        return answer
+    async with kept_if_registered(sessions, made.key, made.id, threads) as registered:
+        received = await receive(in_threads(made.blocks(reading), threads), made, threads)
+        async with turn():
+            file = await to_thread.run_sync(
+                _register, sessions, caller, attempt, body, received, limiter=threads
+            )
+        registered(file.id)
+    return file
 
 
-def _earlier(sessions: sessionmaker[Session], attempt: Attempt, body: MakeFile) -> FileObject | None:
-    with sessions() as session:
-        is_there = found_by(files.get, attempt.actor.project_id)
-        answer = earlier_answer(session, attempt, body.model_dump_json(), is_there)
-        return FileObject.model_validate(answer) if answer is not None else None
+def _earlier_or_open(
+    sessions: sessionmaker[Session], attempt: Attempt, body: MakeFile, made: CompletionsFile
+) -> FileObject | None:
+    """Return the answer of an earlier attempt, or else open the file that is to be made."""
+    project_id = attempt.actor.project_id
+    with sessions.begin() as session:
+        answer = earlier_answer(session, attempt, body.model_dump_json(), found_by(files.get, project_id))
+        if answer is not None:
+            return FileObject.model_validate(answer)
+        files.open_content(session, project_id, made.id)
+        return None
 
 
 def _register(
     sessions: sessionmaker[Session],
-    store: ObjectStore,
     caller: Caller,
     attempt: Attempt,
     body: MakeFile,
     received: ReceivedFile,
 ) -> FileObject:
     """Register the file in a transaction. No session was open while the bytes were written."""
-    with file_kept_if_registered(sessions, store, received) as registered:
-        with sessions.begin() as session:
+    with sessions.begin() as session:
 
-            def register() -> dict[str, Any]:
-                file = files.register(session, caller.project_id, received)
-                check_store(session, caller.project_id, caller.quotas.stored_bytes)
-                audit.record(session, caller, "file.created", file.id, {"lineage": received.lineage})
-                return FileObject.of(file).model_dump(mode="json")
+        def register() -> dict[str, Any]:
+            file = files.register(session, caller.project_id, received)
+            check_store(session, caller.project_id, caller.quotas.stored_bytes)
+            audit.record(session, caller, "file.created", file.id, {"lineage": received.lineage})
+            return FileObject.of(file).model_dump(mode="json")
 
-            is_there = found_by(files.get, caller.project_id)
-            answer = once(session, attempt, body.model_dump_json(), register, is_there)
-        registered(answer["id"])
-    return FileObject.model_validate(answer)
+        is_there = found_by(files.get, caller.project_id)
+        answer = once(session, attempt, body.model_dump_json(), register, is_there)
+        return FileObject.model_validate(answer)

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from api.files.intake import FileIntake, ReceivedFile
 from api.http import downloads
 from core.errors import InvalidRequest
-from core.ids import new_id
-from core.storage.object_store import ObjectStore, upload_prefix
+from core.storage.object_store import ObjectStore, file_key, upload_prefix
 from core.tables import Upload
 
 
@@ -20,15 +19,17 @@ def stored_parts(store: ObjectStore, upload: Upload, part_ids: list[str]) -> Ite
 class Assembly:
     """Takes the bytes by `feed`, and then `finish` or `abort`.
 
-    Raises InvalidRequest if rows or the checksum are wrong. The object is stored beside the parts, under the
-    upload's prefix. If this process dies, the janitor finds it there when it cleans up after the upload.
+    Raises InvalidRequest if rows or the checksum are wrong.
     """
 
-    def __init__(self, store: ObjectStore, upload: Upload, md5: str | None, max_row_bytes: int) -> None:
+    def __init__(
+        self, store: ObjectStore, upload: Upload, file_id: str, md5: str | None, max_row_bytes: int
+    ) -> None:
+        """The object becomes the content of the file with this id, which has been opened."""
         self._upload = upload
         self._md5 = md5
-        self._file_id = new_id("file-")
-        key = upload_prefix(upload.id) + self._file_id
+        self._file_id = file_id
+        key = file_key(upload.project_id, file_id)
         self._intake = FileIntake(store, key, max_bytes=upload.bytes, max_row_bytes=max_row_bytes)
         self._digest = hashlib.md5(usedforsecurity=False)
 

@@ -15,8 +15,9 @@ from api.admission.callers import Caller
 from api.admission.fair_share import ShortTurn, takes_no_turn
 from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, Sessions, Store, Transaction, UploadThreads
+from api.files import service as files
 from api.files.intake import ReceivedFile
-from api.files.registration import file_kept_if_registered
+from api.files.registration import kept_if_registered
 from api.http.errors import declared
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt, found_by, repeatable
@@ -38,8 +39,9 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
+from core.ids import new_id
 from core.process.failpoints import reached
-from core.storage.object_store import ObjectStore
+from core.storage.object_store import file_key
 from core.tables import Upload
 
 router = APIRouter(
@@ -123,17 +125,23 @@ async def complete_upload(
     The file is checked as in `POST /v1/files`. If it is wrong, the upload stays pending: complete it again
     with other parts, or in another order.
     """
+    file_id = new_id("file-")
     found = await to_thread.run_sync(
-        _completed_or_complete, sessions, attempt, upload_id, body, limiter=threads
+        _completed_or_open, sessions, attempt, upload_id, body, file_id, limiter=threads
     )
     if isinstance(found, UploadObject):
         return found
-    parts = in_threads(stored_parts(store, found, body.part_ids), threads)
-    received = await receive(parts, Assembly(store, found, body.md5, settings.max_row_bytes), threads)
-    async with turn():
-        return await to_thread.run_sync(
-            _register, sessions, store, caller, attempt, upload_id, body, received, limiter=threads
-        )
+    key = file_key(caller.project_id, file_id)
+    async with kept_if_registered(sessions, key, file_id, threads) as registered:
+        parts = in_threads(stored_parts(store, found, body.part_ids), threads)
+        assembly = Assembly(store, found, file_id, body.md5, settings.max_row_bytes)
+        received = await receive(parts, assembly, threads)
+        async with turn():
+            answer = await to_thread.run_sync(
+                _register, sessions, caller, attempt, upload_id, body, received, limiter=threads
+            )
+        registered(answer.file.id if answer.file else "")
+    return answer
 
 
 @router.post("/{upload_id}/cancel", responses=declared(NotFound, Conflict))
@@ -154,22 +162,25 @@ def _part_limits(sessions: sessionmaker[Session], project_id: str, upload_id: st
         return service.part_limits(session, service.get_pending(session, project_id, upload_id))
 
 
-def _completed_or_complete(
-    sessions: sessionmaker[Session], attempt: Attempt, upload_id: str, body: CompleteUpload
+def _completed_or_open(
+    sessions: sessionmaker[Session], attempt: Attempt, upload_id: str, body: CompleteUpload, file_id: str
 ) -> UploadObject | Upload:
-    """Return the answer of an earlier attempt, or else the upload. All of its parts are there."""
-    with sessions() as session:
+    """Return the answer of an earlier attempt, or else the upload, and open the file that it becomes.
+
+    All of its parts are there.
+    """
+    with sessions.begin() as session:
         answer = earlier_answer(session, attempt, body.model_dump_json(), for_good)
         if answer is not None:
             return UploadObject.model_validate(answer)
         upload = service.get_pending(session, attempt.actor.project_id, upload_id)
         service.check_parts(session, upload, body.part_ids)
+        files.open_content(session, upload.project_id, file_id)
         return upload
 
 
 def _register(
     sessions: sessionmaker[Session],
-    store: ObjectStore,
     caller: Caller,
     attempt: Attempt,
     upload_id: str,
@@ -178,15 +189,13 @@ def _register(
 ) -> UploadObject:
     """Complete the upload in one transaction. No session was open while the bytes were read."""
     reached("upload.assembled")
-    with file_kept_if_registered(sessions, store, received) as registered:
-        with sessions.begin() as session:
+    with sessions.begin() as session:
 
-            def complete() -> dict[str, Any]:
-                upload, file = service.complete(session, caller.project_id, upload_id, received)
-                check_store(session, caller.project_id, caller.quotas.stored_bytes)
-                audit.record(session, caller, "file.created", file.id, {"upload": upload.id})
-                return UploadObject.of(upload, file).model_dump(mode="json")
+        def complete() -> dict[str, Any]:
+            upload, file = service.complete(session, caller.project_id, upload_id, received)
+            check_store(session, caller.project_id, caller.quotas.stored_bytes)
+            audit.record(session, caller, "file.created", file.id, {"upload": upload.id})
+            return UploadObject.of(upload, file).model_dump(mode="json")
 
-            answer = once(session, attempt, body.model_dump_json(), complete, for_good)
-        registered(answer["file"]["id"])
-    return UploadObject.model_validate(answer)
+        answer = once(session, attempt, body.model_dump_json(), complete, for_good)
+        return UploadObject.model_validate(answer)

@@ -7,7 +7,7 @@ upload that has ended, and no upload gets too many parts.
 
 from datetime import timedelta
 
-from sqlalchemy import func
+from sqlalchemy import delete, func
 from sqlalchemy.orm import Session
 
 from api.files import service as files
@@ -15,9 +15,12 @@ from api.files.intake import ReceivedFile, clean_filename
 from api.uploads import queries
 from api.uploads.part import MAX_PART_BYTES, PartLimits, ReceivedPart
 from api.uploads.schemas import MAX_PARTS, CreateUpload
+from core import artifacts
 from core.access.quotas import check_store
+from core.artifacts import GRACE, Owner
 from core.errors import InvalidRequest, NotFound
 from core.ids import new_id
+from core.storage.object_store import upload_prefix
 from core.tables import File, Upload, UploadPart
 
 LIFETIME = timedelta(hours=1)
@@ -42,6 +45,14 @@ def create(session: Session, project_id: str, request: CreateUpload, max_bytes: 
     )
     session.add(upload)
     session.flush()
+    artifacts.open(
+        session,
+        Owner("upload", upload.id),
+        upload_prefix(upload.id),
+        project_id,
+        announced=request.bytes,
+        lasts=LIFETIME + GRACE,
+    )
     return upload
 
 
@@ -104,6 +115,7 @@ def add_part(
     session.flush()
     _, size = queries.stored_parts(session, upload_id)
     if size > upload.bytes:
+        artifacts.count(session, upload_prefix(upload_id), size)
         check_store(session, project_id, stored_bytes)
     return part
 
@@ -135,17 +147,25 @@ def complete(
     """
     upload = get_pending(session, project_id, upload_id, lock=True, was_in_time=True)
     file = files.register(session, project_id, received)
-    upload.status, upload.file_id, upload.ended_at = "completed", file.id, func.now()
-    session.flush()
+    _end(session, upload, "completed", file)
     return upload, file
 
 
 def cancel(session: Session, project_id: str, upload_id: str) -> Upload:
     """Cancel the upload. Raises NotFound, and InvalidRequest if it has ended."""
     upload = get_pending(session, project_id, upload_id, lock=True)
-    upload.status, upload.ended_at = "cancelled", func.now()
-    session.flush()
+    _end(session, upload, "cancelled")
     return upload
+
+
+def _end(session: Session, upload: Upload, status: str, file: File | None = None) -> None:
+    """End an upload that is locked. Its parts count until they are removed, but not twice beside its file."""
+    _, size = queries.stored_parts(session, upload.id)
+    artifacts.end(session, upload_prefix(upload.id), max(size - (0 if file is None else file.bytes), 0))
+    session.execute(delete(UploadPart).where(UploadPart.upload_id == upload.id))
+    upload.status, upload.ended_at = status, func.now()
+    upload.file_id = None if file is None else file.id
+    session.flush()
 
 
 def _wrong_parts(message: str, code: str = "invalid_value") -> InvalidRequest:

@@ -34,8 +34,7 @@ FROM {numbered_jobs} WHERE status = 'succeeded'
     "jobs": """
 INSERT INTO jobs (
     id, project_id, base_model, training_file_id, suffix, client_metadata, spec, is_sweep, created_at,
-    status, fence, started_at, finished_at, error, fine_tuned_model, trained_tokens, result_file_id,
-    cleaned_at
+    status, fence, started_at, finished_at, error, fine_tuned_model, trained_tokens, result_file_id
 )
 SELECT
     pg_temp.job_id(n), pg_temp.project_id(pg_temp.project_number(n)), '{model}',
@@ -51,8 +50,7 @@ SELECT
     CASE WHEN status = 'succeeded' THEN
         'ft:{model}:project-' || pg_temp.project_number(n) || '::' || right(pg_temp.job_id(n), 12) END,
     CASE WHEN status = 'succeeded' THEN 10000 + n % 1000000 END,
-    CASE WHEN status = 'succeeded' THEN 'file-' || right(pg_temp.job_id(n), 32) END,
-    CASE WHEN has_ended THEN pg_temp.moment(n) + interval '1 day' END
+    CASE WHEN status = 'succeeded' THEN 'file-' || right(pg_temp.job_id(n), 32) END
 FROM {numbered_jobs}, LATERAL (SELECT status IN ('succeeded', 'failed', 'cancelled') AS has_ended) AS ended
 """,
     "names of jobs": """

@@ -27,17 +27,24 @@ WHERE step % 50 = 49
 """,
     "uploads": """
 INSERT INTO uploads (
-    id, project_id, filename, purpose, bytes, created_at, expires_at, status, ended_at, cleaned_at
+    id, project_id, filename, purpose, bytes, created_at, expires_at, status, ended_at
 )
 SELECT 'upload_' || right(pg_temp.job_id(n), 32), pg_temp.project_id(pg_temp.project_number(n)),
     'rows-' || n || '.jsonl', 'fine-tune', 100000, pg_temp.moment(n), pg_temp.moment(n) + interval '30 days',
     CASE WHEN is_pending THEN 'pending' ELSE 'cancelled' END,
-    CASE WHEN NOT is_pending THEN pg_temp.moment(n) END, CASE WHEN NOT is_pending THEN pg_temp.moment(n) END
+    CASE WHEN NOT is_pending THEN pg_temp.moment(n) END
 FROM generate_series(1, {jobs}) AS n, LATERAL (SELECT n % {uploads_pending} = 1 AS is_pending) AS state
 """,
     "parts of uploads": """
 INSERT INTO upload_parts (id, upload_id, bytes)
 SELECT 'part_' || right(id, 32), id, 100000 FROM uploads WHERE status = 'pending'
+""",
+    "artifacts": """
+INSERT INTO artifacts (id, project_id, owner_kind, owner_id, prefix, state, bytes, rounds, expires_at)
+SELECT 'artifact-f' || id, project_id, 'file', id, object_key, 'kept', bytes, 1, NULL FROM files
+UNION ALL SELECT 'artifact-u' || id, project_id, 'upload', id, 'uploads/' || id || '/', 'writing', bytes, 3,
+    now() + interval '1 day' FROM uploads WHERE status = 'pending'
+UNION ALL SELECT 'artifact-t' || id, project_id, 'task', id, NULL, 'kept', 100, 1, NULL FROM tasks
 """,
     "secrets": """
 INSERT INTO secrets (project_id, name, sealed)

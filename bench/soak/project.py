@@ -17,7 +17,6 @@ from bench.soak.plan import Dice
 from core.statuses import ENDED
 from faults.checker import FILES, JOBS, Client
 
-ATTEMPT_SECONDS = 45.0
 AGAIN_SECONDS = 0.1, 1.0
 UPLOADS = "/v1/uploads"
 NOT_NOW = (429, 502, 503)  # answers after which a client asks again

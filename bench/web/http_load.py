@@ -36,13 +36,10 @@ class Load:
 
 
 class _Connection(asyncio.Protocol):
-    """One client: it asks, waits for the whole answer, waits `pause` seconds, and asks again.
+    """One client: it asks, waits for the whole answer, waits `pause` seconds, and asks again."""
 
-    Two of its requests are at least `interval` seconds apart.
-    """
-
-    def __init__(self, request: Request, load: Load, pause: float, interval: float) -> None:
-        self._request, self._load, self._pause, self._interval = request, load, pause, interval
+    def __init__(self, request: Request, load: Load, pause: float) -> None:
+        self._request, self._load, self._pause = request, load, pause
         self._answer = bytearray()
         self._missing: int | None = None  # bytes of the body; None until the head is there
         self._sent_at = 0.0
@@ -66,14 +63,13 @@ class _Connection(asyncio.Protocol):
             self._status = int(head[9:12])
             self._missing = head_length + 4 + body_length
         if len(self._answer) >= self._missing:
-            latency = time.perf_counter() - self._sent_at
-            self._load.latencies.append(latency)
+            self._load.latencies.append(time.perf_counter() - self._sent_at)
             self._load.statuses[self._status] += 1
             self._answer.clear()
             self._missing = None
             self._asking = False
-            if (wait := max(self._pause, self._interval - latency)) > 0:
-                asyncio.get_running_loop().call_later(wait, self._ask)
+            if self._pause:
+                asyncio.get_running_loop().call_later(self._pause, self._ask)
             else:
                 self._ask()
 
@@ -103,18 +99,17 @@ async def run(
     clients: int,
     seconds: float,
     pause: float = 0.0,
-    interval: float = 0.0,
 ) -> Load:
     """Run `clients` closed loops, spread evenly over the servers on `ports` of this machine.
 
-    Each waits `pause` seconds after an answer, and sends a request every `interval` seconds at most.
+    Each waits `pause` seconds after an answer.
     """
     loop = asyncio.get_running_loop()
     load = Load()
     connections = []
     for number in range(clients):
         _, connection = await loop.create_connection(
-            lambda: _Connection(request, load, pause, interval), "127.0.0.1", ports[number % len(ports)]
+            lambda: _Connection(request, load, pause), "127.0.0.1", ports[number % len(ports)]
         )
         connections.append(connection)
     began = time.perf_counter()

@@ -8,12 +8,13 @@ chats at the same time, and `core/serving/stored_completions.py` the bytes of st
 from dataclasses import dataclass
 from typing import Self
 
-from sqlalchemy import BigInteger, ColumnElement, case, cast, func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
+from core.artifacts import stored_bytes
 from core.errors import QuotaExceeded, RateLimited
 from core.settings import Settings
-from core.tables import Adapter, File, Job, Project, Task, Upload, UploadPart
+from core.tables import Job, Project, Upload
 
 QUEUE_RETRY_SECONDS = 30
 TO_MAKE_ROOM = (
@@ -105,42 +106,6 @@ def check_uploads(session: Session, project_id: str, most: int | None) -> None:
             f"This project may have {most} open uploads, and has as many. Complete or cancel one of them, or "
             "wait: an upload expires an hour after its creation."
         )
-
-
-def stored_bytes(session: Session, project_id: str) -> int:
-    """Return how many bytes of the project count for its quota.
-
-    They are the bytes of its files and uploads in parts, of the files of all tasks (exports, eval runs,
-    measurements), and of the adapters that it has imported or composed. Adapters of jobs and checkpoints are
-    not counted.
-    """
-    files = select(func.coalesce(func.sum(File.bytes), 0)).where(
-        File.project_id == project_id, File.deleted_at.is_(None)
-    )
-    uploads = select(func.coalesce(func.sum(_held_by_upload()), 0)).where(
-        Upload.project_id == project_id, Upload.cleaned_at.is_(None)
-    )
-    adapters = select(func.coalesce(func.sum(cast(Adapter.origin["bytes"].astext, BigInteger)), 0)).where(
-        Adapter.project_id == project_id, Adapter.job_id.is_(None), Adapter.deleted_at.is_(None)
-    )
-    tasks = select(func.coalesce(func.sum(Task.bytes), 0)).where(
-        Task.project_id == project_id, Task.deleted_at.is_(None)
-    )
-    parts = (each.scalar_subquery() for each in (files, uploads, adapters, tasks))
-    return sum(int(found or 0) for found in session.execute(select(*parts)).one())
-
-
-def _held_by_upload() -> ColumnElement[int]:
-    """Return the SQL expression of the bytes that an upload holds beside the file that it became.
-
-    They are the bytes of its parts until these are removed. While the upload can still be completed, they are
-    at least the announced bytes.
-    """
-    parts = select(func.coalesce(func.sum(UploadPart.bytes), 0)).where(UploadPart.upload_id == Upload.id)
-    file = select(File.bytes).where(File.id == Upload.file_id, File.deleted_at.is_(None))
-    announced = case((_is_open(), Upload.bytes), else_=0)
-    held = func.greatest(parts.scalar_subquery(), announced)
-    return func.greatest(held - func.coalesce(file.scalar_subquery(), 0), 0)
 
 
 def _is_open() -> ColumnElement[bool]:

@@ -5,6 +5,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from core import artifacts
+from core.artifacts import Owner
 from core.errors import NotFound
 from core.evals.criteria import Criterion
 from core.ids import new_id
@@ -36,6 +38,9 @@ def create_eval(
     session.add(created)
     session.flush()
     session.refresh(created)
+    artifacts.hold(
+        session, Owner("eval", created.id), project_id, created.criteria, created.data_source_config
+    )
     return created
 
 

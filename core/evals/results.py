@@ -105,7 +105,7 @@ class RunReport(BaseModel):
     """What a run found. `total` is the number of rows: passed, failed and errored.
 
     `by_file` counts the rows of each status in each file, so that a page of rows with one status reads only
-    files that have some. Runs of earlier releases have no such counts.
+    files that have some.
     """
 
     total: int
@@ -114,7 +114,7 @@ class RunReport(BaseModel):
     errored: int
     criteria: list[CriterionResult]
     usage: list[ModelUsage]
-    by_file: dict[str, StatusCounts] = {}
+    by_file: dict[str, StatusCounts]
 
 
 def count_in_file(record: Record, by_file: dict[str, StatusCounts]) -> None:

@@ -10,7 +10,7 @@ from core.tables import Adapter, Job
 
 def precision_of(spec: Mapping[str, Any]) -> Precision | None:
     """Return the precision in which a job of this stored specification trains; None is the catalog's own."""
-    found: Precision | None = spec["training"].get("quantization")
+    found: Precision | None = spec["training"]["quantization"]
     return found
 
 

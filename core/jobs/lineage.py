@@ -34,7 +34,7 @@ def lineage_of(spec: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
     It is empty for a job that begins at its base model.
     """
-    found: Sequence[Mapping[str, Any]] = spec.get("lineage") or ()
+    found: Sequence[Mapping[str, Any]] = spec["lineage"]
     return found
 
 

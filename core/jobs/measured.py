@@ -44,7 +44,6 @@ class Measured(BaseModel):
         Field(
             description="How the base model's frozen weights were held, as in `training.quantization`: "
             "`none` is as they were published",
-            validation_alias="precision",
         ),
     ] = None
 

@@ -1,8 +1,8 @@
 """The report on one adapter: what each runtime makes of it, measured or by rule."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
 Runtime = Literal["peft", "vllm", "llama_cpp", "sglang", "lorax", "ollama", "mlx"]
 Form = Literal["as_it_is", "lora", "mlx", "gguf_adapter", "merged", "gguf"]
@@ -99,15 +99,6 @@ class Prompts(BaseModel):
     from_validation_file: Annotated[int, Field(description="Prompts that are rows of the validation file")]
     from_general_list: Annotated[int, Field(description="Prompts of the list that every measurement can ask")]
     new_tokens: Annotated[int, Field(description="The most tokens of an answer")]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_former(cls, stored: Any) -> Any:
-        """Read a report of the time when all prompts had one `source`."""
-        if not isinstance(stored, dict) or "source" not in stored:
-            return stored
-        of_rows = stored["count"] if stored["source"] == "validation_file" else 0
-        return {**stored, "from_validation_file": of_rows, "from_general_list": stored["count"] - of_rows}
 
 
 class Measurement(BaseModel):

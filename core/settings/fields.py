@@ -1,11 +1,9 @@
 """The table of everything that an operator can set, with what makes a value right."""
 
-import os
-import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.estimates.job.devices import DEVICE_NAMES
@@ -13,7 +11,6 @@ from core.estimates.measures import Recompute
 from core.options import MAX_DEVICES
 
 PREFIX = "TUNERY_"
-FORMER_NAMES = {"TUNERY_SWEEP_SECONDS": "TUNERY_SCAN_SECONDS"}  # still read until the next major release
 
 
 class SettingFields(BaseSettings):
@@ -23,9 +20,7 @@ class SettingFields(BaseSettings):
     variables.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     home: Path = Field(
         Path(".tunery"),
@@ -147,7 +142,6 @@ class SettingFields(BaseSettings):
     scan_seconds: float = Field(
         10,
         ge=0.1,
-        validation_alias=AliasChoices("TUNERY_SCAN_SECONDS", "TUNERY_SWEEP_SECONDS"),
         description="Time between two scans for lost leases and for jobs whose hint was lost, seconds",
     )
     max_lost_attempts: int = Field(
@@ -375,12 +369,6 @@ class SettingFields(BaseSettings):
         description="Lowest level of the lines that are logged",
     )
     log_json: bool = Field(False, description="One JSON object per log line instead of text")
-
-    def model_post_init(self, _context: Any, /) -> None:
-        """Warn about each variable that is set under a former name."""
-        for former, name in FORMER_NAMES.items():
-            if os.environ.get(former):
-                warnings.warn(f"{former} is now {name}; set {name} instead", FutureWarning, stacklevel=3)
 
     @field_validator("nodes", "node_rank", "rendezvous")
     @classmethod

@@ -1,12 +1,11 @@
 """The object store: any store with the S3 API. This module makes all keys; no key comes from a client."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, NamedTuple
+from typing import Any
 
 import boto3
 from boto3.exceptions import Boto3Error
@@ -30,15 +29,12 @@ Moved = Callable[[int], object]
 
 
 def file_key(project_id: str, file_id: str) -> str:
-    """Return the key of a file's bytes.
-
-    It names the project: if no row names the file, the janitor knows by the project that the bytes are ours.
-    """
+    """Return the key of a file's bytes, whoever has made it."""
     return f"files/{project_id}/{file_id}"
 
 
 def upload_prefix(upload_id: str) -> str:
-    """Return the prefix of an upload's parts and of the file that is made of them."""
+    """Return the prefix of an upload's parts."""
     return f"uploads/{upload_id}/"
 
 
@@ -66,19 +62,6 @@ def imported_adapter_prefix(project_id: str, adapter_id: str) -> str:
     return f"imports/{project_id}/{adapter_id}/"
 
 
-def results_prefix(job_id: str) -> str:
-    return f"results/{job_id}/"
-
-
-def result_key(job_id: str, attempt: str) -> str:
-    return f"{results_prefix(job_id)}{attempt}.csv"
-
-
-def prepared_key(job_id: str, attempt: str, file_id: str) -> str:
-    """Return the key of a file that a job makes of its training file."""
-    return f"{results_prefix(job_id)}{attempt}/{file_id}.jsonl"
-
-
 def tasks_prefix(kind: str, task_id: str) -> str:
     return f"{kind}s/{task_id}/"
 
@@ -86,13 +69,6 @@ def tasks_prefix(kind: str, task_id: str) -> str:
 def task_prefix(kind: str, task_id: str, attempt: str) -> str:
     """Return the prefix of the files that one attempt at a task has made."""
     return f"{tasks_prefix(kind, task_id)}{attempt}/"
-
-
-class StoredObject(NamedTuple):
-    """One object of the store, and when it was written or began to be written."""
-
-    key: str
-    modified_at: datetime
 
 
 class ObjectStore:
@@ -164,7 +140,14 @@ class ObjectStore:
     def delete(self, key: str) -> None:
         self._client.delete_object(Bucket=self._bucket, Key=key)
 
-    def delete_prefix(self, prefix: str) -> None:
+    def empty(self, prefix: str) -> None:
+        """Delete all objects under `prefix`, and what writers have neither committed nor aborted."""
+        pages = self._client.get_paginator("list_multipart_uploads")
+        for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
+            for entry in page.get("Uploads", []):
+                self._client.abort_multipart_upload(
+                    Bucket=self._bucket, Key=entry["Key"], UploadId=entry["UploadId"]
+                )
         for key in self.list(prefix):
             self.delete(key)
 
@@ -172,27 +155,6 @@ class ObjectStore:
         """Return the keys that begin with `prefix`."""
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
         return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-
-    def page(self, prefix: str, after: str, most: int) -> "Sequence[StoredObject]":
-        """Return the first `most` (up to 1000) objects under `prefix` whose keys are greater than `after`."""
-        asked = {"Bucket": self._bucket, "Prefix": prefix, "StartAfter": after, "MaxKeys": most}
-        found = self._client.list_objects_v2(**asked).get("Contents", [])
-        return [StoredObject(entry["Key"], entry["LastModified"]) for entry in found]
-
-    def unfinished_writes(self, prefix: str, most: int) -> "Sequence[StoredObject]":
-        """Return up to `most` (up to 1000) objects under `prefix` that were neither committed nor aborted."""
-        asked = {"Bucket": self._bucket, "Prefix": prefix, "MaxUploads": most}
-        found = self._client.list_multipart_uploads(**asked).get("Uploads", [])
-        return [StoredObject(entry["Key"], entry["Initiated"]) for entry in found]
-
-    def abort_writes(self, prefix: str) -> None:
-        """Delete the data of all writers under `prefix` that were neither committed nor aborted."""
-        pages = self._client.get_paginator("list_multipart_uploads")
-        for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
-            for entry in page.get("Uploads", []):
-                self._client.abort_multipart_upload(
-                    Bucket=self._bucket, Key=entry["Key"], UploadId=entry["UploadId"]
-                )
 
     def writer(self, key: str) -> "ObjectWriter":
         """Return a writer for a new object. End it with `commit` or `abort`."""

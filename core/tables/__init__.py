@@ -9,6 +9,7 @@ from core.tables.access.projects import ApiKey, Project
 from core.tables.access.secrets import Secret
 from core.tables.access.sign_ins import SignIn
 from core.tables.access.usage import UsageDay
+from core.tables.artifacts import Artifact
 from core.tables.base import Base
 from core.tables.chat_templates import ChatTemplate
 from core.tables.chats.aliases import Alias, AliasMove
@@ -23,7 +24,6 @@ from core.tables.jobs.metric_extremes import MetricExtremes
 from core.tables.jobs.row_losses import RowLoss
 from core.tables.jobs.tasks import TASK_STATUSES, Task
 from core.tables.jobs.training import Adapter, Checkpoint, CheckpointPermission, Event, Metric
-from core.tables.store_walks import StoreWalk
 from core.tables.uploads import Upload, UploadPart
 from core.tables.webhooks import WebhookDelivery, WebhookEndpoint
 from core.tables.workers import Worker
@@ -34,6 +34,7 @@ __all__ = [
     "Alias",
     "AliasMove",
     "ApiKey",
+    "Artifact",
     "AuditLog",
     "Base",
     "Candidate",
@@ -57,7 +58,6 @@ __all__ = [
     "Secret",
     "Server",
     "SignIn",
-    "StoreWalk",
     "StoredCompletion",
     "Task",
     "TokenCount",

@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.datasets.kinds import KINDS
+from core.datasets.kinds import KINDS, Kind
 from core.tables.base import Base, one_of
 
 
@@ -30,9 +30,6 @@ class File(Base):
             "expires_at",
             postgresql_where=text("expires_at IS NOT NULL AND deleted_at IS NULL"),
         ),
-        Index(
-            "ix_files_to_clean", "id", postgresql_where=text("deleted_at IS NOT NULL AND cleaned_at IS NULL")
-        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -43,14 +40,14 @@ class File(Base):
     sha256: Mapped[str]
     object_key: Mapped[str]
     rows: Mapped[int | None] = mapped_column(BigInteger, doc="Number of rows of a checked dataset, else null")
-    kind: Mapped[str | None] = mapped_column(
-        doc="Kind of a checked dataset's rows; null means chat, from before files had kinds"
+    kind: Mapped[Kind | None] = mapped_column(
+        String, doc="Kind of a checked dataset's rows; null for other files"
     )
     needs: Mapped[dict[str, int] | None] = mapped_column(
         JSONB(none_as_null=True), doc="First line that needs each (`template_needs`); null if none does"
     )
     longest_line: Mapped[int | None] = mapped_column(
-        BigInteger, doc="Bytes of the longest line of a checked dataset; null from before they were counted"
+        BigInteger, doc="Bytes of the longest line of a checked dataset, else null"
     )
     lineage: Mapped[dict[str, Any] | None] = mapped_column(
         JSONB(none_as_null=True), doc="What the server made it of; null for what clients upload"
@@ -58,7 +55,6 @@ class File(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None] = mapped_column(doc="Time from which it counts as deleted")
     deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for the jobs that name it")
-    cleaned_at: Mapped[datetime | None] = mapped_column(doc="When the janitor had removed its bytes")
 
 
 class TokenCount(Base):

@@ -13,8 +13,8 @@ UPLOAD_STATUSES = ("pending", "completed", "cancelled", "expired")
 class Upload(Base):
     """A file that is announced first, and then sent in parts until the upload is completed.
 
-    A pending upload counts as expired after `expires_at`. The janitor then changes its status, and removes
-    everything that ended uploads have left in the object store.
+    A pending upload counts as expired after `expires_at`, and the janitor then changes its status. The rows
+    of its parts go when it ends.
     """
 
     __tablename__ = "uploads"
@@ -23,7 +23,6 @@ class Upload(Base):
         CheckConstraint("(status = 'completed') = (file_id IS NOT NULL)", name="completed_with_a_file"),
         CheckConstraint("(status = 'pending') = (ended_at IS NULL)", name="ended_at"),
         Index("ix_uploads_pending", "project_id", postgresql_where=text("status = 'pending'")),
-        Index("ix_uploads_to_clean", "id", postgresql_where=text("cleaned_at IS NULL")),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -37,7 +36,6 @@ class Upload(Base):
     status: Mapped[str] = mapped_column(server_default="pending")
     ended_at: Mapped[datetime | None]
     file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"), index=True)
-    cleaned_at: Mapped[datetime | None] = mapped_column(doc="When none of its parts was stored any more")
 
 
 class UploadPart(Base):

@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
+from core import artifacts
+from core.artifacts import Owner
 from core.errors import Conflict, RateLimited
 from core.ids import new_id
 from core.tables import Task
@@ -39,6 +41,7 @@ def create(
     session.add(task)
     session.flush()
     session.refresh(task)
+    artifacts.hold(session, Owner("task", task.id), project_id, asked)
     return task
 
 
@@ -51,7 +54,7 @@ def cancel(session: Session, task: Task, shown: Mapping[str, str] = AS_STORED) -
     if task.finished_at is not None:
         status = shown.get(task.status, task.status)
         raise Conflict(f"{task.id} is {status} and cannot be cancelled.", code="task_ended")
-    end(task, "cancelled")
+    end(session, task, "cancelled")
     session.flush()
     session.refresh(task)
 
@@ -66,6 +69,7 @@ def delete(session: Session, task: Task, shown: Mapping[str, str] = AS_STORED) -
         status = shown.get(task.status, task.status)
         raise Conflict(f"{task.id} is {status}. Cancel it first.", code="task_not_ended")
     task.deleted_at = func.now()
+    artifacts.doom(session, artifacts.of("task", [task.id]), grace=artifacts.GRACE)
 
 
 def delete_all(session: Session, which: ColumnElement[bool]) -> None:
@@ -74,7 +78,8 @@ def delete_all(session: Session, which: ColumnElement[bool]) -> None:
     session.execute(
         chosen.where(Task.finished_at.is_(None)).values(status="cancelled", finished_at=func.now())
     )
-    session.execute(chosen.values(deleted_at=func.now()))
+    hidden = session.scalars(chosen.values(deleted_at=func.now()).returning(Task.id)).all()
+    artifacts.doom(session, artifacts.of("task", hidden), grace=artifacts.GRACE)
 
 
 def _refuse_too_many(session: Session, project_id: str, most_open: int) -> None:

@@ -13,8 +13,11 @@ from typing import Any
 from sqlalchemy import ScalarSelect, Select, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
+from core import artifacts
+from core.artifacts import Owner
 from core.database import from_now
 from core.errors import JobError, TuneryError
+from core.storage.object_store import task_prefix
 from core.strict_json import storable
 from core.tables import Adapter, File, Task
 from core.work.kinds import KINDS, Kind, kind_of
@@ -46,6 +49,11 @@ class TaskLease:
         """The part of an object key that no other lease has."""
         return f"{self.fence}-{self.holder}"
 
+    @property
+    def prefix(self) -> str:
+        """The prefix of the files that are made under this lease. Their artifact is open while it lasts."""
+        return task_prefix(self.kind.name, self.task_id, self.attempt)
+
 
 def take(session: Session, holder: str, kinds: Collection[str] = tuple(KINDS)) -> TaskLease | None:
     """Take the next task: of the project with the fewest running tasks, the oldest one.
@@ -66,7 +74,9 @@ def take(session: Session, holder: str, kinds: Collection[str] = tuple(KINDS)) -
     task.status, task.fence, task.phase = "running", task.fence + 1, STARTING
     task.holder, task.held_until = holder, from_now(LEASE_SECONDS)
     task.started_at = task.started_at or func.now()
-    return TaskLease(task.id, task.fence, holder)
+    lease = TaskLease(task.id, task.fence, holder)
+    artifacts.open(session, Owner("task", task.id), lease.prefix, task.project_id)
+    return lease
 
 
 def free(session: Session, holder: str, *, counts: bool) -> None:
@@ -120,8 +130,9 @@ def keep(
     """
     task = _held(session, lease)
     task.object_prefix, task.files, task.report = prefix, files, report
-    task.bytes = sum(file["bytes"] for file in files)
+    task.bytes = _size(files)
     task.expires_at = None if days is None else func.now() + timedelta(days=days)
+    artifacts.keep(session, prefix, task.bytes)
 
 
 def finish(
@@ -132,21 +143,24 @@ def finish(
     If the task has `made` an adapter or a file, it exists from this commit on.
     """
     task = _held(session, lease)
-    end(task, "succeeded")
-    task.report, task.done = report, 1.0
     if made is not None:
         session.add(made)
         session.flush()
     if isinstance(made, Adapter):
         task.adapter_id = made.id
+        artifacts.keep(session, lease.prefix, _size(made.files), Owner("adapter", made.id))
     elif made is not None:
         task.made_file_id = made.id
+        artifacts.keep(session, lease.prefix, made.bytes, Owner("file", made.id))
+    end(session, task, "succeeded")
+    task.report, task.done = report, 1.0
+    artifacts.hold(session, Owner("task", task.id), task.project_id, task.request, report)
 
 
 def fail(session: Session, lease: TaskLease, error: JobError) -> None:
     """Write why the task cannot be done. Raises TaskLeaseLost."""
     task = _held(session, lease)
-    end(task, "failed", error=error)
+    end(session, task, "failed", error=error)
     lease.kind.tell(session, task, error.message, True)
 
 
@@ -234,17 +248,22 @@ def _survives_a_loss(session: Session, task: Task, why: str) -> bool:
     kind.tell(session, task, f"{why}, {task.losses} times in a row", True)
     last = f" The last phase was: {task.phase}." if task.phase else ""
     reason = f"The processes that did this died or hung, {task.losses} times.{last}"
-    end(task, "failed", error=JobError("worker_lost", reason))
+    end(session, task, "failed", error=JobError("worker_lost", reason))
     return False
 
 
-def end(task: Task, status: str, *, error: JobError | None = None) -> None:
+def end(session: Session, task: Task, status: str, *, error: JobError | None = None) -> None:
     """End a task that the caller has locked. One without files is shown for a while."""
     task.status, task.finished_at, task.phase = status, func.now(), None
     if task.object_prefix is None:
         task.expires_at = func.now() + timedelta(days=KINDS[task.kind].days_shown)
     if error is not None:
         task.error = {"code": error.code, "message": storable(error.message), "param": error.param}
+    artifacts.doom(session, artifacts.of("task", [task.id]), artifacts.WRITING, grace=artifacts.GRACE)
+
+
+def _size(files: list[dict[str, Any]]) -> int:
+    return sum(file["bytes"] for file in files)
 
 
 def _held(session: Session, lease: TaskLease) -> Task:

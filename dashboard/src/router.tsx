@@ -1,4 +1,4 @@
-import { createRootRoute, createRoute, createRouter, Navigate } from "@tanstack/react-router";
+import { createRootRoute, createRoute, createRouter, Navigate, type RouterHistory } from "@tanstack/react-router";
 
 import { parseCompareSearch } from "./lib/addresses/compareSearch";
 import { parseComposeSearch } from "./lib/addresses/composeSearch";
@@ -145,31 +145,34 @@ const settingsRoute = createRoute({
   component: lazyPage(() => import("./pages/settings/SettingsPage"), "SettingsPage"),
 });
 
-export const router = createRouter({
-  routeTree: root.addChildren([
-    home,
-    signIn,
-    jobsRoute,
-    jobRoute,
-    newJobRoute,
-    newAmongJobsRoute,
-    compareRoute,
-    playgroundRoute,
-    filesRoute,
-    fileRoute,
-    adaptersRoute,
-    adapterRoute,
-    composeRoute,
-    evalsRoute,
-    evalRoute,
-    guideHome,
-    guideRoute,
-    workersRoute,
-    settingsRoute,
-  ]),
-  defaultPreload: "intent",
-  defaultErrorComponent: Broken,
-});
+const routeTree = root.addChildren([
+  home,
+  signIn,
+  jobsRoute,
+  jobRoute,
+  newJobRoute,
+  newAmongJobsRoute,
+  compareRoute,
+  playgroundRoute,
+  filesRoute,
+  fileRoute,
+  adaptersRoute,
+  adapterRoute,
+  composeRoute,
+  evalsRoute,
+  evalRoute,
+  guideHome,
+  guideRoute,
+  workersRoute,
+  settingsRoute,
+]);
+
+/** The pages at their addresses. The history is the browser's unless another one is given. */
+export function newRouter(history?: RouterHistory) {
+  return createRouter({ routeTree, defaultPreload: "intent", defaultErrorComponent: Broken, ...(history && { history }) });
+}
+
+export const router = newRouter();
 
 declare module "@tanstack/react-router" {
   interface Register {

@@ -2,9 +2,9 @@
 
 import { describe, expect, test } from "vitest";
 
-import type { CreateJob } from "@/api/types";
 import * as chat from "@/lib/chat/chatRequest";
 import { cliOf, curlOf, jsonOf, pythonOf } from "@/lib/newJob/snippets";
+import type { CreateJob } from "@/types/api";
 
 const ORIGIN = "http://127.0.0.1:8000";
 

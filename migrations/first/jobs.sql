@@ -27,7 +27,6 @@ CREATE TABLE jobs (
     tensorboard_file_id varchar CONSTRAINT fk_jobs_tensorboard_file_id REFERENCES files,
     data_check jsonb,
     deleted_at timestamptz,
-    cleaned_at timestamptz,
     CONSTRAINT ck_jobs_status
         CHECK (status IN ('queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled')),
     CONSTRAINT ck_jobs_only_a_succeeded_job_has_a_model
@@ -50,7 +49,6 @@ CREATE INDEX ix_jobs_queue_by_project ON jobs (devices, project_id, id) WHERE st
 CREATE INDEX ix_jobs_queued ON jobs (project_id) WHERE status = 'queued';
 CREATE INDEX ix_jobs_running ON jobs (project_id) WHERE status = 'running';
 CREATE INDEX ix_jobs_sweeps ON jobs (project_id, id) WHERE is_sweep;
-CREATE INDEX ix_jobs_to_clean ON jobs (id) WHERE finished_at IS NOT NULL AND cleaned_at IS NULL;
 CREATE INDEX ix_jobs_training_file_id ON jobs (training_file_id);
 CREATE INDEX ix_jobs_validation_file_id ON jobs (validation_file_id);
 
@@ -120,7 +118,7 @@ CREATE TABLE runs (
     job_id varchar CONSTRAINT fk_runs_job_id REFERENCES jobs,
     fence integer,
     owner varchar NOT NULL,
-    token varchar,
+    token varchar NOT NULL,
     alone boolean NOT NULL DEFAULT false,
     started_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL,
@@ -190,7 +188,6 @@ CREATE TABLE adapters (
     training jsonb NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     deleted_at timestamptz,
-    cleaned_at timestamptz,
     CONSTRAINT ck_adapters_either_trained_or_of_another_origin
         CHECK ((job_id IS NULL) = (origin IS NOT NULL) AND (job_id IS NULL) = (model IS NOT NULL) AND (job_id
         IS NULL) = (base_model IS NOT NULL) AND (job_id IS NULL) = (options IS NOT NULL)),
@@ -198,7 +195,6 @@ CREATE TABLE adapters (
         CHECK (origin IS NULL OR (origin ->> 'type' IN ('import', 'composition')))
 );
 CREATE INDEX ix_adapters_project_id_id ON adapters (project_id, id);
-CREATE INDEX ix_adapters_to_clean ON adapters (id) WHERE deleted_at IS NOT NULL AND cleaned_at IS NULL;
 CREATE INDEX ix_adapters_without_a_job ON adapters (project_id, id) WHERE job_id IS NULL;
 
 CREATE TABLE checkpoint_permissions (

@@ -43,7 +43,6 @@ CREATE TABLE tasks (
     finished_at timestamptz,
     expires_at timestamptz,
     deleted_at timestamptz,
-    cleaned_at timestamptz,
     CONSTRAINT ck_tasks_finished_at
         CHECK ((status IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
     CONSTRAINT ck_tasks_only_a_failed_task_has_an_error CHECK ((status = 'failed') = (error IS NOT NULL)),
@@ -59,4 +58,3 @@ CREATE INDEX ix_tasks_judged_model ON tasks (project_id, (request ->> 'model'))
 CREATE INDEX ix_tasks_kept ON tasks (project_id) WHERE deleted_at IS NULL;
 CREATE INDEX ix_tasks_open ON tasks (project_id, id) WHERE finished_at IS NULL;
 CREATE INDEX ix_tasks_served ON tasks (project_id, greatest(started_at, held_until)) WHERE deleted_at IS NULL;
-CREATE INDEX ix_tasks_to_clean ON tasks (id) WHERE deleted_at IS NOT NULL AND cleaned_at IS NULL;

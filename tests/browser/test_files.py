@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.fixtures.service.api import dataset
 from tests.fixtures.service.pages import HeldBack, file_of
@@ -80,14 +80,3 @@ def test_uploads_end_with_the_session_and_none_goes_into_the_next_project(site: 
     expect(uploads).to_contain_text("uploaded")
     assert [file["filename"] for file in other.http.get("/v1/files").json()["data"]] == ["next.jsonl"]
     assert held.count == 0
-
-
-def test_files_of_one_name_are_told_apart(site: Site, page: Page) -> None:
-    ids = [site.tenant.upload(name="rows.jsonl") for _ in range(3)]
-    site.tenant.upload(name="other.jsonl")
-    page.goto("/files")
-    for file_id in ids:
-        expect(page.get_by_role("link", name=f"rows.jsonl …{file_id[-6:]}")).to_be_visible()
-    expect(page.get_by_role("link", name="other.jsonl", exact=True)).to_be_visible()
-    page.goto("/new")
-    expect(page.get_by_label("Training file", exact=True)).to_contain_text(f"…{ids[0][-6:]}")

@@ -3,7 +3,7 @@
 from playwright.sync_api import Page, expect
 
 from tests.fixtures.service.pages import NO_ANSWER, in_both_themes
-from tests.fixtures.service.site import Site, Visit, administered
+from tests.fixtures.service.site import Site, Visit
 
 NOT_SIGNED_IN = f"{NO_ANSWER}: the server responded with a status of 401"
 
@@ -38,22 +38,3 @@ def test_a_link_asks_before_it_signs_in_to_somebodys_project(site: Site) -> None
         page.get_by_role("button", name="Sign in to this project").click()
         expect(page.get_by_role("heading", name="No job yet")).to_be_visible()
         expect(page.get_by_role("banner")).to_contain_text(site.tenant.project)
-
-
-def test_a_key_s_name_between_backticks_is_shown_as_code(site: Site) -> None:
-    keys = f"/v1/organization/projects/{site.tenant.project_id}/api_keys"
-    made = administered(site).tenant.http.post(keys, json={"name": "made by `tunery up`"}).json()
-    site.tenant.http.headers["authorization"] = f"Bearer {made['value']}"
-    with site.visit(signed_in=False) as visit:
-        page = open_link(visit, link_to(site))
-        expect(page.get_by_role("definition").locator("code")).to_have_text("tunery up")
-
-
-def test_a_link_that_was_used_asks_for_a_key(site: Site) -> None:
-    link = link_to(site)
-    headers = {"x-tunery-dashboard": "1"}
-    site.tenant.http.post("/v1/sign_in", json={"link": link.partition("#link=")[2]}, headers=headers)
-    with site.visit(signed_in=False) as visit:
-        page = open_link(visit, link)
-        expect(page.get_by_role("alert")).to_contain_text("has been used or is too old")
-        expect(page.get_by_label("API key")).to_be_visible()

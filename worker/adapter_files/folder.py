@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from core.storage.artifacts import Artifact
+from core.storage.folders import FolderFile
 
 MANIFEST = "manifest.json"
 CARD = "README.md"
@@ -30,7 +30,7 @@ def write_manifest(folder: Path, facts: Mapping[str, Any], quantised: bool) -> N
 
     Write it last.
     """
-    files = [asdict(Artifact.of(path)) for path in sorted(folder.iterdir())]
+    files = [asdict(FolderFile.of(path)) for path in sorted(folder.iterdir())]
     manifest = {**facts, "versions": library_versions(quantised), "files": files}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
 

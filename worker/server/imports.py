@@ -1,11 +1,11 @@
 """Imports adapters for the API: fetches the file, has it read in a process of its own, and stores the result.
 
 The event loop only waits: threads fetch and store, and the process reads. If the client leaves, or if the
-reading takes too long, the process is killed and nothing is left.
+reading takes too long, the process is killed. The API has opened an artifact for what is stored, and gives
+it up if the import fails.
 """
 
 import hashlib
-import threading
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +20,7 @@ from core.ids import new_id
 from core.serving.imports import Imported, ImportOrder
 from core.serving.schemas.coherence import parse
 from core.settings import Settings
-from core.storage.artifacts import publish_folder
+from core.storage.folders import publish_folder
 from core.storage.object_store import ObjectStore
 from worker.process.scratch import scratch_folder
 from worker.server.exchange import Exchange
@@ -62,7 +62,8 @@ class Imports:
                 await in_store_thread(lambda: _fetch(self._store, order, work))
                 done = await self._read(order, entry, base, work)
                 prefix = f"{order.prefix}{new_id('')}/"
-                files = await self._publish(prefix, work / "adapter")
+                publish = partial(publish_folder, self._store, work / "adapter", prefix)
+                files = await in_store_thread(publish)
         answer = Imported(prefix=prefix, files=files, **done)
         await exchange.answer(200, answer.model_dump_json().encode())
 
@@ -93,23 +94,6 @@ class Imports:
                     "The process that read the file has died, most often of its memory"
                 ) from error
         raise _too_much(f"Reading the file took more than {SECONDS:g} seconds")
-
-    async def _publish(self, prefix: str, folder: Path) -> list[Any]:
-        """Store the folder. If the client leaves meanwhile, remove again what has been stored."""
-        gone = threading.Event()
-
-        def publish() -> list[Any]:
-            try:
-                return publish_folder(self._store, folder, prefix)
-            finally:
-                if gone.is_set():
-                    self._store.delete_prefix(prefix)
-
-        try:
-            return await in_store_thread(publish)
-        except BaseException:
-            gone.set()
-            raise
 
 
 def _ensure_model(entry: BaseModelEntry, models: Path) -> BaseFolder:

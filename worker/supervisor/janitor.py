@@ -11,36 +11,32 @@ from core.storage.object_store import ObjectStore
 from worker.process.periodic import Periodic
 from worker.supervisor.cleanup import (
     delete_expired_files,
-    remove_deleted_adapters,
-    remove_deleted_files,
-    remove_deleted_jobs,
+    delete_expired_tasks,
+    end_overdue_uploads,
     remove_gone_servers,
     remove_old_deliveries,
     remove_old_idempotency_records,
-    remove_orphans,
-    remove_parts,
-    remove_resume_checkpoints,
-    remove_tasks,
 )
+from worker.supervisor.emptying import empty_artifacts
 from worker.supervisor.retention import Retention, remove_old
-from worker.supervisor.store_walk import walk_store
 from worker.supervisor.usage import count_usage
 
 RETENTION_SECONDS = 3600.0  # between two removals of what is too old, which is counted in days
 REMOVALS = (
-    remove_resume_checkpoints,
-    remove_orphans,
-    remove_parts,
-    remove_deleted_adapters,
-    remove_tasks,
+    end_overdue_uploads,
+    delete_expired_tasks,
     delete_expired_files,
-    remove_deleted_files,
     remove_old_deliveries,
     remove_old_idempotency_records,
-    remove_deleted_jobs,
     remove_gone_servers,
-    walk_store,
 )
+
+
+def clean(sessions: sessionmaker[Session], store: ObjectStore) -> None:
+    """Delete what is over, and empty what was deleted. It never raises."""
+    for remove in REMOVALS:
+        remove(sessions)
+    empty_artifacts(sessions, store)
 
 
 class Janitor(Periodic):
@@ -61,8 +57,7 @@ class Janitor(Periodic):
         self._retention_at = time.monotonic()
 
     def _clean(self) -> None:
-        for remove in REMOVALS:
-            remove(self._sessions, self._store)
+        clean(self._sessions, self._store)
         count_usage(self._sessions)
         if time.monotonic() >= self._retention_at:
             remove_old(self._sessions, self._retention)

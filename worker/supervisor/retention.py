@@ -115,11 +115,10 @@ def _old_runs(now: datetime, days: int) -> tuple[ColumnElement[bool], ...]:
 
 
 def _old_uploads(now: datetime, days: int) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions of an upload that ended long ago, and of which no part is stored any more."""
+    """Return the conditions of an upload that ended long ago."""
     return (
         Upload.id < first_id_at("upload_", _ago(now, days)),
         Upload.ended_at < func.now() - timedelta(days=days),
-        Upload.cleaned_at.is_not(None),
     )
 
 

@@ -104,5 +104,7 @@ def _read(line: bytes) -> _Read:
 def _names(run: Task, status: ItemStatus | None = None) -> set[str]:
     """Return the names of the run's files, without those that are known to have no record of a status."""
     names = {file["name"] for file in run.files}
-    counts = RunReport.model_validate(run.report).by_file if status and run.report else {}
-    return {name for name in names if not counts or status in counts.get(name, ())}
+    if status is None or run.report is None:
+        return names
+    counts = RunReport.model_validate(run.report).by_file
+    return {name for name in names if status in counts.get(name, ())}

@@ -78,7 +78,7 @@ class CandidatesObject(BaseModel):
 
     @classmethod
     def of(cls, job: Job, rows: Sequence[Candidate]) -> "CandidatesObject":
-        search = job.spec.get("search")
+        search = job.spec["search"]
         if search is None:
             return cls(data=[], winner=None, cost=None)
         found = {row.number: row for row in rows}

@@ -5,7 +5,6 @@ from api.jobs.creation.found import CRITERIA, Found
 from api.jobs.creation.refusals import dataset_of
 from api.jobs.creation.schemas import EVALUATED_FILE as FILE
 from api.jobs.creation.schemas import CreateJob
-from core.datasets.kinds import Kind
 from core.datasets.preparation.requests import SPLIT, Preparation
 from core.errors import InvalidRequest
 from core.evals.evaluation import Evaluation, RequestedEvaluation, default_criteria
@@ -37,8 +36,8 @@ def with_evaluation(
             code="too_many_rows",
             param="evaluate.rows",
         )
-    kind: Kind = file.kind or "chat"  # type: ignore[assignment]
-    criteria = asked.criteria or list(default_criteria(kind))
+    assert file.kind is not None
+    criteria = asked.criteria or list(default_criteria(file.kind))
     check_criteria(criteria, CRITERIA)
     evaluation = Evaluation(criteria=criteria, file=file_id, rows=asked.rows, forgetting=asked.forgetting)
     served = {}

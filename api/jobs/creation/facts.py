@@ -97,7 +97,7 @@ def _rates(session: Session, spec: JobSpec, machine: Machine, precision: Precisi
             Job.base_model == spec.base_model,
             Job.status == "succeeded",
             Job.measured["device"].astext == machine.title,
-            Job.measured["precision"].astext == precision,
+            Job.measured["quantization"].astext == precision,
             Job.devices == spec.training.devices,
         )
         .order_by(Job.id.desc())

@@ -9,10 +9,7 @@ from core.tables import CandidateMetric, Metric
 
 
 class MetricsPoint(BaseModel):
-    """The values of one step, under the same names as in the events of type `metrics`.
-
-    If an earlier release of Tunery trained a step, some of the values may be missing.
-    """
+    """The values of one step, under the same names as in the events of type `metrics`."""
 
     model_config = ConfigDict(extra="allow")
 

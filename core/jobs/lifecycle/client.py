@@ -3,6 +3,8 @@
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
+from core import artifacts
+from core.artifacts import Owner
 from core.errors import InvalidRequest
 from core.jobs.events import record_event, record_messages
 from core.jobs.lifecycle.lease import BEFORE_TRAINING
@@ -38,7 +40,7 @@ def cancel(session: Session, job: Job) -> None:
 
 
 def delete(session: Session, job: Job) -> None:
-    """Hide an ended job from everybody. The janitor removes its objects (`worker/supervisor/cleanup.py`).
+    """Hide an ended job from everybody. After a while, the janitor removes its checkpoints and its rows.
 
     Raises InvalidRequest if the job has not ended.
     """
@@ -46,7 +48,8 @@ def delete(session: Session, job: Job) -> None:
     if job.status not in ENDED:
         raise _refusal(job, "only a job that has ended can be deleted. Cancel it first", "job_not_deletable")
     job.deleted_at = func.now()
-    job.cleaned_at = None  # so that the janitor comes again: at the job's end it kept what was still useful
+    artifacts.hold(session, Owner("job", job.id), job.project_id)  # so that the janitor removes its rows too
+    artifacts.doom(session, artifacts.of("job", [job.id]), grace=artifacts.GRACE)
     session.flush()
     reached("job.deleted")
 

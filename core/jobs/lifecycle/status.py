@@ -1,15 +1,15 @@
 """The changes of a job's status that clients, workers and losses share, each with its event."""
 
-from sqlalchemy import func, update
+from sqlalchemy import delete, func, update
 from sqlalchemy.orm import Session
 
-from core import webhooks
+from core import artifacts, webhooks
 from core.errors import JobError
 from core.jobs.events import record_event
 from core.jobs.lifecycle.locks import open_run_of
 from core.statuses import ENDED
 from core.strict_json import storable
-from core.tables import Job, Run
+from core.tables import Artifact, Checkpoint, Job, Run
 
 TRANSITIONS = {
     "queued": {"running", "paused", "failed", "cancelled"},
@@ -22,12 +22,16 @@ TRANSITIONS = {
 
 
 def move(session: Session, job: Job, status: str) -> None:
-    """Change the status of a locked job. At the job's end, write its webhooks too."""
+    """Change the status of a locked job.
+
+    At the job's end, write its webhooks, and give up what only a running job needs.
+    """
     if status not in TRANSITIONS[job.status]:
         raise AssertionError(f"{job.id}: no transition leads from {job.status} to {status}")
     job.status = status
     if status in ENDED:
         webhooks.announce_end(session, job)
+        _give_up_what_only_a_run_needs(session, job.id)
 
 
 def end_run(session: Session, job: Job, outcome: str) -> None:
@@ -74,3 +78,11 @@ def pause_is_requested(session: Session, job: Job) -> bool:
     """Whether the trainer of a locked job has been asked to pause it."""
     run = open_run_of(session, job)
     return run is not None and run.pause_requested_at is not None
+
+
+def _give_up_what_only_a_run_needs(session: Session, job_id: str) -> None:
+    """Delete the checkpoints that the API does not list, and doom what trainers may still be writing."""
+    unlisted = delete(Checkpoint).where(Checkpoint.job_id == job_id, ~Checkpoint.listed)
+    prefixes = session.scalars(unlisted.returning(Checkpoint.object_prefix)).all()
+    artifacts.doom(session, Artifact.prefix.in_(prefixes))
+    artifacts.doom(session, artifacts.of("job", [job_id]), artifacts.WRITING, grace=artifacts.GRACE)

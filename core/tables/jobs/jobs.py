@@ -54,9 +54,6 @@ class Job(Base):
         ),
         Index("ix_jobs_sweeps", "project_id", "id", postgresql_where=text("is_sweep")),
         Index(
-            "ix_jobs_to_clean", "id", postgresql_where=text("finished_at IS NOT NULL AND cleaned_at IS NULL")
-        ),
-        Index(
             "ix_jobs_parent_adapter",
             "project_id",
             text(f"({PARENT_ADAPTER_SQL})"),
@@ -126,9 +123,6 @@ class Job(Base):
         JSONB(none_as_null=True), doc="What the check of its rows has found, once they are read"
     )
     deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for its adapter and the usage")
-    cleaned_at: Mapped[datetime | None] = mapped_column(
-        doc="When the janitor had removed the objects that no row names, or all objects of a deleted job"
-    )
 
 
 class JobNames(Base):
@@ -166,9 +160,7 @@ class Run(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     fence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     owner: Mapped[str] = mapped_column(doc="The trainer process that holds the lease")
-    token: Mapped[str | None] = mapped_column(
-        doc="Random, so that no two leases are equal; null for a run that an earlier release opened"
-    )
+    token: Mapped[str] = mapped_column(doc="Random, so that no two leases are equal")
     alone: Mapped[bool] = mapped_column(
         server_default=text("false"),
         doc="Whether the job was claimed to compute alone: see core/jobs/suspects.py",

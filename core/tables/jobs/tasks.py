@@ -48,9 +48,6 @@ class Task(Base):
         ),
         Index("ix_tasks_job_id", "job_id", postgresql_where=text("job_id IS NOT NULL")),
         Index("ix_tasks_file_id_id", "file_id", "id", postgresql_where=text("file_id IS NOT NULL")),
-        Index(
-            "ix_tasks_to_clean", "id", postgresql_where=text("deleted_at IS NOT NULL AND cleaned_at IS NULL")
-        ),
         Index("ix_tasks_expires_at", "expires_at", postgresql_where=text("deleted_at IS NULL")),
     )
 
@@ -87,4 +84,3 @@ class Task(Base):
     finished_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None] = mapped_column(doc="When the janitor deletes it")
     deleted_at: Mapped[datetime | None]
-    cleaned_at: Mapped[datetime | None] = mapped_column(doc="When the janitor had removed its files")

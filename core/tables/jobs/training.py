@@ -109,11 +109,6 @@ class Adapter(Base):
         ),
         Index("ix_adapters_project_id_id", "project_id", "id"),
         Index("ix_adapters_without_a_job", "project_id", "id", postgresql_where=text("job_id IS NULL")),
-        Index(
-            "ix_adapters_to_clean",
-            "id",
-            postgresql_where=text("deleted_at IS NOT NULL AND cleaned_at IS NULL"),
-        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -126,7 +121,7 @@ class Adapter(Base):
     )
     origin: Mapped[dict[str, Any] | None] = mapped_column(
         JSONB(none_as_null=True),
-        doc="Its `type`, one of ORIGINS, and what was imported or composed; its `bytes` count for the quota",
+        doc="Its `type`, one of ORIGINS, and what was imported or composed",
     )
     object_prefix: Mapped[str]
     files: Mapped[list[dict[str, Any]]] = mapped_column(
@@ -137,7 +132,6 @@ class Adapter(Base):
     )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     deleted_at: Mapped[datetime | None] = mapped_column(doc="The row stays for the job that trained it")
-    cleaned_at: Mapped[datetime | None] = mapped_column(doc="When the janitor had removed its files")
 
 
 class CheckpointPermission(Base):

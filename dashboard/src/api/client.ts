@@ -6,7 +6,7 @@
 import createClient, { type Middleware } from "openapi-fetch";
 
 import { Refused, Unreachable } from "./failures";
-import type { paths } from "./schema.gen";
+import type { paths } from "@/types/schema.gen";
 
 /** A cookie authenticates the page, so every unsafe request must carry a header that a foreign page cannot send. */
 export const OURS = { "x-tunery-dashboard": "1" };
@@ -27,7 +27,7 @@ const NO_CONTENT = 204; // a Response with this status can have no body, not eve
  * Unreachable if no answer comes or the answer is cut off.
  */
 export async function ask(input: Request | string, init: RequestInit = {}): Promise<Response> {
-  const request = new Request(input, init);
+  const request = requestTo(input, init);
   const answer = await begin(request);
   if (answer.status === NO_CONTENT) return answer;
   return new Response(await answer.arrayBuffer().catch(cutOff(request.signal)), answer);
@@ -35,7 +35,7 @@ export async function ask(input: Request | string, init: RequestInit = {}): Prom
 
 /** Sends a request and returns an answer whose body is still arriving. Its reader must catch failures with `cutOff`. */
 export function askStream(input: string, init: RequestInit): Promise<Response> {
-  return begin(new Request(input, init));
+  return begin(requestTo(input, init));
 }
 
 /**
@@ -48,6 +48,9 @@ export function cutOff(signal: AbortSignal): (cause: unknown) => never {
   };
 }
 
+const requestTo = (input: Request | string, init: RequestInit) =>
+  new Request(typeof input === "string" ? new URL(input, location.origin) : input, init);
+
 async function begin(request: Request): Promise<Response> {
   for (const [name, value] of Object.entries(OURS)) request.headers.set(name, value);
   const response = await fetch(request).catch(cutOff(request.signal));
@@ -55,6 +58,16 @@ async function begin(request: Request): Promise<Response> {
   const refused = await Refused.of(response);
   if (response.status === 401) for (const listener of listeners) listener(refused);
   throw refused;
+}
+
+/** Sends a request whose body and answer are JSON. Raises as `ask`. */
+export async function sendJson<Answer>(
+  method: string,
+  path: string,
+  { body, headers, signal }: { body?: unknown; headers?: Record<string, string>; signal?: AbortSignal } = {},
+): Promise<Answer> {
+  const json = body !== undefined && { body: JSON.stringify(body), headers: { "content-type": "application/json", ...headers } };
+  return (await ask(path, { method, ...json, ...(signal && { signal }) })).json();
 }
 
 const throwing: Middleware = { onRequest: ({ request }) => ask(request) };

@@ -1,8 +1,8 @@
 import { useEffect, useState } from "react";
 
-import type { Job } from "@/api/types";
 import { ConfirmJobAction, type FinalAction } from "@/parts/dialogs/ConfirmJobAction";
 import { ErrorDialog } from "@/parts/dialogs/ErrorDialog";
+import type { Job } from "@/types/api";
 
 import { Palette } from "./Palette";
 

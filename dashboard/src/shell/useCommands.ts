@@ -4,13 +4,13 @@ import { useMatch, useNavigate } from "@tanstack/react-router";
 import { actionsOn, actOn, jobQuery } from "@/api/jobs/jobs";
 import { adapterContentPath } from "@/api/project/adapters";
 import { useMayWrite } from "@/api/project/session";
-import type { Job } from "@/api/types";
 import { copyText } from "@/lib/browser/clipboard";
 import { setTheme, THEMES } from "@/lib/browser/theme";
 import { jobName } from "@/lib/facts/jobFacts";
 import { type FinalAction, isFinal } from "@/parts/dialogs/ConfirmJobAction";
 import { type Command, matchingCommands, shownCommands } from "@/parts/finder/commands";
 import { useFoundJobs } from "@/parts/finder/useFoundJobs";
+import type { Job } from "@/types/api";
 
 import { PAGES } from "./navigation";
 

@@ -108,7 +108,7 @@ describe("the x of a chart", () => {
     expect(Array.from(xOf(stepsAt([1, 2, 9, 4]), "time"))).toEqual([1, 2, 9, 9]);
   });
 
-  test("leaves out steps of an earlier release, which have no such value", () => {
+  test("leaves out steps that have no such value", () => {
     const steps = stepsAt([null, null, 3, 4]);
     const columns = [{ name: "train_loss", label: "", noisy: false }];
     const view = { zoom: null, smoothing: 0, log: false, buckets: 100 };

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 
-import type { Composition } from "@/api/types";
 import { parseComposeSearch, partsOf, withoutPart, withPart } from "@/lib/addresses/composeSearch";
 import { resultWords, weightsOf } from "@/lib/compose/compositionFacts";
 import { EMPTY_DRAFT, missingIn, requestOf } from "@/lib/compose/draft";
+import type { Composition } from "@/types/api";
 
 const PARTS = [
   { name: "ft:sql", weight: "0.7" },

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
-import type { CheckReport, ConversationPreview } from "@/api/types";
 import { answerBars, conversationWords, languageWords, lengthBars, lengthWords, linesIn, repeatBars } from "@/lib/datasets/checkFacts";
+import type { CheckReport, ConversationPreview } from "@/types/api";
 
 const REPORT = {
   rows: 30,

@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 
-import type { EvalRun, OutputItem } from "@/api/types";
 import { parseEvalSearch } from "@/lib/addresses/evalSearch";
 import { againstBase, chosenRuns, isOfForgetting, type JudgedEval, missingRuns, resultsOf, shownEvals } from "@/lib/evals/chosenRuns";
 import { intervalWords, pWords, signed } from "@/lib/evals/evalWords";
 import { answerOf, expectedOf, promptOf } from "@/lib/evals/rowTexts";
 import { wordDifference } from "@/lib/evals/wordDifference";
+import type { EvalRun, OutputItem } from "@/types/api";
 
 const COMPLETED = { status: "completed", metadata: null, data_source: { source: { type: "file_id" } } };
 const run = (id: string, model: string, fields: object = {}) => ({ ...COMPLETED, id, model, ...fields }) as unknown as EvalRun;

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
-import type { BaseModelCheck, DeviceFit } from "@/api/types";
 import { fitsInShort, obstacle, precisionsOf } from "@/lib/facts/baseModelFacts";
+import type { BaseModelCheck, DeviceFit } from "@/types/api";
 
 const fit = (device: string, precisions: DeviceFit["precisions"]): DeviceFit => ({
   device,

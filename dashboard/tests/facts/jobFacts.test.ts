@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 
-import type { Checkpoint, JobEvent } from "@/api/types";
 import { bestCheckpoint, jobName } from "@/lib/facts/jobFacts";
 import { phasesOf } from "@/lib/facts/phases";
+import type { Checkpoint, JobEvent } from "@/types/api";
 
 import { aJob } from "../jobs/aJob";
 

@@ -1,7 +1,6 @@
 import { expect, test } from "vitest";
 
 import { partsOf } from "@/api/files/uploadParts";
-import type { ApiKey, AuditLog, Delivery, FileObject, UsageBucket, Worker } from "@/api/types";
 import { parseSettingsSearch } from "@/lib/addresses/settingsSearch";
 import { snippetsOf } from "@/lib/facts/adapterFacts";
 import { actorOf, detailsOf } from "@/lib/facts/auditFacts";
@@ -9,6 +8,7 @@ import { checkOf } from "@/lib/facts/fileFacts";
 import { daysOf, heights } from "@/lib/facts/usage";
 import { deliveryWords } from "@/lib/facts/webhookFacts";
 import { memoryPercent, workerName } from "@/lib/facts/workerFacts";
+import type { ApiKey, AuditLog, Delivery, FileObject, UsageBucket, Worker } from "@/types/api";
 
 test("the parts of a file follow each other and cover the whole file", () => {
   expect(partsOf(25, 10)).toEqual([[0, 10], [10, 20], [20, 25]]);

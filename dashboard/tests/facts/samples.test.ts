@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
-import type { JobEvent } from "@/api/types";
 import { beginningOf, comparedRows, type Evaluation, matchWords, samplesOf } from "@/lib/facts/samples";
+import type { JobEvent } from "@/types/api";
 
 function anEvent(type: string, data: JobEvent["data"]): JobEvent {
   return { id: "ftevent-1", object: "fine_tuning.job.event", created_at: 1, level: "info", message: "", type, data };

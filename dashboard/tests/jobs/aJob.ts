@@ -1,4 +1,4 @@
-import type { Job } from "@/api/types";
+import type { Job } from "@/types/api";
 
 /** A job that has just been created, but for what the test says. Its ids sort by `number`. */
 export function aJob(number: number, fields: Partial<Job> = {}): Job {

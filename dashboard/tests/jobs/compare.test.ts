@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 
-import type { Job } from "@/api/types";
 import { baselineOf, parseCompareSearch, slots, withJob, withoutJob } from "@/lib/addresses/compareSearch";
 import { lookOf } from "@/lib/charts/looks";
 import { overlaid, type Run, runCharts, runRows, valueAt } from "@/lib/charts/runs";
 import { Series, type StepValues } from "@/lib/charts/series";
 import { differingConditions, percentOff, resultOf, settingRows } from "@/lib/jobs/comparison";
+import type { Job } from "@/types/api";
 
 import { aJob } from "./aJob";
 

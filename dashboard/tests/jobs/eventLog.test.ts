@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import { eventReader } from "@/api/live/eventStream";
-import type { JobEvent } from "@/api/types";
+import type { JobEvent } from "@/types/api";
 import {
   type EventLog,
   matching,

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 
-import type { Job } from "@/api/types";
 import { parseCurveSearch } from "@/lib/addresses/curveSearch";
 import { arranged, needsAll, parseJobSearch, wantedBy, wordsOf } from "@/lib/addresses/jobSearch";
+import type { Job } from "@/types/api";
 
 import { aJob } from "./aJob";
 

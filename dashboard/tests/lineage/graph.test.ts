@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
-import type { Adapter, Descendant, Export } from "@/api/types";
 import { edgeWords, type Graph, graphOf, originWords, partsOf, withoutLateOnes, withoutLongChains } from "@/lib/lineage/graph";
+import type { Adapter, Descendant, Export } from "@/types/api";
 
 type Ancestor = Adapter["lineage"][number];
 

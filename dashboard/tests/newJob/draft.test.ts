@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 
-import type { Job } from "@/api/types";
 import { parseNewJobSearch } from "@/lib/addresses/newJobSearch";
 import { automaticValuesOf } from "@/lib/newJob/automaticValues";
+import type { Job } from "@/types/api";
 import {
   type Draft,
   EMPTY_DRAFT,

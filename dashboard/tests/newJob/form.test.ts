@@ -1,12 +1,12 @@
 import { expect, test } from "vitest";
 
-import type { Method } from "@/api/types";
 import { EMPTY_DRAFT } from "@/lib/newJob/draft";
 import { fieldWords, TRAINING_GROUPS, trainingGroupOf } from "@/lib/newJob/fieldWords";
 import { isAdvanced } from "@/lib/newJob/isAdvanced";
 import { peakLearningRate } from "@/lib/newJob/learningRate";
 import { methodGroups } from "@/lib/newJob/methodGroups";
 import { filledBy, recipeOf, RECIPES } from "@/lib/newJob/recipes";
+import type { Method } from "@/lib/schemas/method";
 
 const aMethod = (id: string, good_for = "") => ({ id, title: id.toUpperCase(), good_for, paper: null }) as unknown as Method;
 

@@ -1,5 +1,5 @@
-import type { Method } from "@/api/types";
 import type { Offer } from "@/lib/newJob/draft";
+import type { Method } from "@/lib/schemas/method";
 import type { Schema } from "@/lib/schemas/schema";
 
 const auto = (kind: Schema): Schema => ({ anyOf: [{ const: "auto", type: "string" }, kind], default: "auto" });

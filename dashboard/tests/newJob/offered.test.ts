@@ -3,11 +3,11 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 
-import type { Method } from "@/api/types";
 import { isRecord } from "@/lib/isRecord";
 import { EMPTY_DRAFT, fieldPaths, type Offer, problemsOf } from "@/lib/newJob/draft";
 import { jobSchemas, type JobSchemas } from "@/lib/newJob/jobSchemas";
 import { triedFields } from "@/lib/newJob/sweepDraft";
+import type { Method } from "@/lib/schemas/method";
 import { expand, type Schema } from "@/lib/schemas/schema";
 import { schemaFields } from "@/lib/schemas/schemaFields";
 import { problems } from "@/lib/schemas/schemaProblems";

@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from tests.fixtures.service.pages import downloaded, in_both_themes
-from tests.fixtures.service.site import PHONE, Site, Visit
+from tests.fixtures.service.site import PHONE, Site
 
 COMPARED = 3
 
@@ -65,36 +65,6 @@ def test_jobs_are_compared_by_results_curves_and_settings(site: Site, page: Page
     page.goto("/jobs")
     expect(page.get_by_role("row").filter(has_text="rate-2")).to_contain_text(best)
     expect(page.get_by_role("img", name="Training loss")).to_have_count(COMPARED)
-
-
-def test_losses_on_other_files_are_not_judged_and_a_baseline_that_is_taken_out_is_replaced(
-    site: Site, page: Page
-) -> None:
-    jobs = [site.create_job(suffix=f"alone-{number}", validated=True) for number in range(2)]
-    site.finish(*jobs)
-    page.goto(f"/compare?jobs={','.join(jobs)}&base={jobs[0]}")
-    results = page.get_by_role("region", name="Results").get_by_role("table")
-    loss = results.get_by_role("row").filter(has_text="alone-1").get_by_role("cell").nth(2)
-    expect(loss).to_contain_text("not comparable: another validation file")
-    expect(loss.get_by_title("another validation file")).to_be_visible()
-    expect(loss).not_to_contain_text("better")
-    expect(loss).not_to_contain_text("worse")
-
-    page.get_by_role("button", name="Add a job").click()
-    page.get_by_role("dialog").get_by_role("combobox").fill("alone")
-    expect(page.get_by_role("dialog")).to_contain_text("All jobs found are compared already.")
-    page.get_by_role("dialog").get_by_role("button", name="Close").click()
-
-    page.get_by_role("button", name="Remove alone-0").click()
-    expect(page.get_by_role("radio", name="Use alone-1 as the baseline")).to_be_checked()
-
-
-def test_a_job_of_nobody_is_said_to_be_none_of_the_project(visit: Visit) -> None:
-    visit.allow("Failed to load resource: the server responded with a status of 404")
-    visit.page.goto("/compare?jobs=ftjob-unheard-of")
-    expect(visit.page.get_by_text("not in this project")).to_be_visible()
-    visit.page.get_by_role("button", name="Remove").click()
-    expect(visit.page.get_by_text("select some in the list of jobs")).to_be_visible()
 
 
 def test_a_search_shows_what_it_chose_from_and_why(site: Site, page: Page, tmp_path: Path) -> None:

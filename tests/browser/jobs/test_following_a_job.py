@@ -1,7 +1,6 @@
 """What somebody sees and does who follows a job."""
 
 import json
-import re
 from base64 import b64encode
 from pathlib import Path
 from typing import Any, cast
@@ -52,15 +51,6 @@ def test_a_curve_grows_and_a_reload_in_the_middle_loses_no_step(
     assert [int(row["step"]) for row in found] == list(range(1, len(found) + 1))
     assert len(found) > before + 20
     assert all(float(row["train_loss"]) > 0 for row in found)
-
-
-def test_a_job_of_one_step_has_a_curve(site: Site, page: Page) -> None:
-    job_id = site.create_job(hyperparameters={"n_epochs": 1, "batch_size": 12})
-    site.finish(job_id)
-    page.goto(f"/jobs/{job_id}")
-    expect(page.get_by_role("img", name="Loss by step")).to_be_visible()
-    page.get_by_role("button", name="Table of Loss").click()
-    assert newest_step(page) == 1
 
 
 def test_the_weights_of_each_checkpoint_can_be_taken(site: Site, page: Page, tmp_path: Path) -> None:
@@ -141,26 +131,3 @@ def test_a_hidden_tab_asks_for_nothing_and_catches_up_once_it_is_seen(site: Site
         page.evaluate(HIDE, False)
         expect(page.get_by_text("Following")).to_be_visible()
         wait_for(lambda: newest_step(page) > made + MISSED, END_SECONDS)
-
-
-def test_a_job_says_what_it_did_before_its_first_step_and_since_when_it_is_paused(
-    site: Site, page: Page
-) -> None:
-    job_id = site.create_long_job()
-    page.goto(f"/jobs/{job_id}")
-    for done in ("claimed by a worker", "model loaded", "rows read", "first step"):
-        expect(page.get_by_role("listitem").filter(has_text=re.compile(f"^{done} · after"))).to_be_visible()
-    page.get_by_role("button", name="Pause", exact=True).click()
-    paused = page.get_by_role("listitem").filter(has_text=re.compile("^paused", re.IGNORECASE))
-    expect(paused).to_contain_text("for")
-    (at,) = [
-        event["created_at"]
-        for event in site.tenant.http.get(f"/v1/fine_tuning/jobs/{job_id}/events").json()["data"]
-        if (event["data"] or {}).get("code") == "paused"
-    ]
-    shown = page.evaluate(
-        """at => new Intl.DateTimeFormat("en-GB", {dateStyle: "medium", timeStyle: "medium"})
-                 .format(at * 1000)""",
-        at,
-    )
-    expect(paused).to_contain_text(shown)

@@ -1,10 +1,8 @@
 """The list of jobs: what stands in it, and what it says while it has not read all."""
 
-import json
-import re
 from datetime import UTC, datetime
 
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 from sqlalchemy import inspect
 
 from core.ids import new_id
@@ -12,8 +10,8 @@ from core.jobs import lifecycle
 from core.jobs.lifecycle import Lease, Progress
 from core.tables import Job
 from tests.fixtures.service.api import wait_for
-from tests.fixtures.service.pages import NO_ANSWER, HeldBack, queued
-from tests.fixtures.service.site import PHONE, Site, Visit
+from tests.fixtures.service.pages import queued
+from tests.fixtures.service.site import PHONE, Site
 
 WIDE = {"width": 1500, "height": 900}
 ROW_HEIGHT = 44
@@ -54,10 +52,6 @@ def held(site: Site, suffix: str, progress: Progress) -> Lease:
     return lease
 
 
-def names(page: Page) -> list[str]:
-    return page.locator("tbody tr:not([aria-hidden]) a").all_inner_texts()
-
-
 def test_the_row_that_the_keys_reach_is_in_sight_downwards_and_upwards(site: Site, page: Page) -> None:
     ended_jobs(site, 60)
     page.goto("/jobs")
@@ -78,88 +72,6 @@ def test_rows_are_as_high_as_the_list_counts_on(site: Site, page: Page) -> None:
         expect(page.get_by_role("link", name="runs")).to_be_visible()
         rows = page.locator("tbody tr:not([aria-hidden])")
         assert set(rows.evaluate_all(HEIGHTS)) == {ROW_HEIGHT}
-
-
-def test_all_that_are_found_are_ticked_those_too_that_were_not_read(site: Site, page: Page) -> None:
-    ended_jobs(site, 230)
-    page.goto("/jobs")
-    expect(page.get_by_text("125+ jobs")).to_be_visible()
-    tick = page.get_by_label("Select all jobs found")
-    tick.click()
-    bar = page.get_by_role("group", name="Selected jobs")
-    expect(bar).to_contain_text("231 selected")
-    expect(tick).to_be_checked()
-    tick.click()
-    expect(bar).to_have_count(0)
-
-
-def test_a_status_is_asked_of_the_service_and_nothing_is_missed_before_the_answer(
-    site: Site, page: Page
-) -> None:
-    queued(site, "waits")
-    ended_jobs(site, 130)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if "/jobs?" in request.url else None)
-    page.goto("/jobs")
-    expect(page.get_by_role("link", name="old-1", exact=True)).to_be_visible()
-    held_back = HeldBack(page, re.compile("status=failed"))
-    page.get_by_label("Status").select_option("failed")
-    expect(page.get_by_role("region", name="Jobs")).to_contain_text("Reading…")
-    expect(page.get_by_text("No job matches.")).to_have_count(0)
-    held_back.release()
-    expect(page.get_by_text("No job matches.")).to_be_visible()
-    expect(page.get_by_text("0 jobs found")).to_be_visible()
-    page.get_by_label("Status").select_option("paused")
-    expect(page.get_by_text("2 jobs found")).to_be_visible()
-    assert sorted(names(page)) == ["oldest", "waits"]
-    assert not any("limit=1000" in url for url in asked), "all jobs were read"
-
-
-def test_what_cannot_be_read_is_said_and_asked_for_once(site: Site, visit: Visit) -> None:
-    ended_jobs(site, 40)
-    page, asked = visit.page, list[str]()
-    visit.allow(NO_ANSWER)
-
-    def refuse(route: Route) -> None:
-        asked.append(route.request.url)
-        body = {"error": {"message": "Not like this.", "type": "invalid_request_error", "code": None}}
-        route.fulfill(status=400, content_type="application/json", body=json.dumps(body))
-
-    page.route(re.compile("limit=100&"), refuse)
-    page.goto("/jobs")
-    expect(page.get_by_role("alert")).to_contain_text("Not like this.")
-    page.wait_for_timeout(1500)
-    assert len(asked) == 1
-    page.unroute(re.compile("limit=100&"))
-    page.get_by_label("Status").select_option("cancelled")
-    expect(page.get_by_text("40 jobs found")).to_be_visible()
-    expect(page.get_by_role("alert")).to_have_count(0)
-
-
-def test_the_best_loss_and_the_rate_stand_in_the_list_which_is_sorted_by_the_loss(
-    site: Site, page: Page
-) -> None:
-    standing = {"step": 9, "total_steps": 20, "tokens_per_second": 1234.5}
-    held(site, "worse", Progress("training", **standing, best_valid_loss=0.75, best_step=7))
-    held(site, "better", Progress("training", **standing, best_valid_loss=0.25, best_step=8))
-    held(site, "without", Progress("training", **standing))
-    page.set_viewport_size(WIDE)  # type: ignore[arg-type]
-    page.goto("/jobs")
-    row = page.get_by_role("row").filter(has_text="worse")
-    expect(row).to_contain_text("1,235")
-    expect(row.get_by_title("at step 7")).to_have_text("0.7500")
-    assert names(page) == ["without", "better", "worse"]
-    head = page.get_by_role("button", name="Best val. loss")
-    head.click()
-    expect(page.get_by_role("columnheader", name="Best val. loss")).to_have_attribute(
-        "aria-sort", "ascending"
-    )
-    wait_for(lambda: names(page) == ["better", "worse", "without"])
-    head.click()
-    wait_for(lambda: names(page) == ["worse", "better", "without"])
-    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
-    expect(page.get_by_role("columnheader", name="Tokens/s")).to_have_count(0)
-    expect(head).to_be_visible()
 
 
 def test_a_checkpoint_is_shown_once_it_is_there_however_late(site: Site, page: Page) -> None:

@@ -5,16 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from core.roles import Role
 from tests.fixtures.models.tiny import TINY
-from tests.fixtures.outside.hub_of_models import COMMIT, ModelHub, hub_with, publish
+from tests.fixtures.outside.hub_of_models import COMMIT, ModelHub, hub_with
 from tests.fixtures.service.pages import in_both_themes
-from tests.fixtures.service.site import PHONE, Site, Visit, administered
+from tests.fixtures.service.site import Site, Visit
 
 NAME, ADDED = "example/Eight-Billion", "eight"
-REFUSED = "Failed to load resource: the server responded with a status of 400"
 
 
 @pytest.fixture
@@ -33,11 +32,6 @@ def operator(site: Site) -> Iterator[Visit]:
     tenant.http.delete(f"/v1/base_models/{ADDED}")  # where a test failed before it was removed
 
 
-def look(page: Page, name: str) -> None:
-    page.get_by_label("Name at the hub").fill(name)
-    page.get_by_role("button", name="Look").click()
-
-
 def test_a_model_of_the_hub_is_looked_at_added_offered_and_removed(
     site: Site, operator: Visit, hub: ModelHub
 ) -> None:
@@ -45,7 +39,8 @@ def test_a_model_of_the_hub_is_looked_at_added_offered_and_removed(
     rows = page.get_by_role("region", name="Base models on offer").get_by_role("row")
     expect(rows.filter(has_text=TINY).first).to_be_visible()
     before = rows.count()
-    look(page, NAME)
+    page.get_by_label("Name at the hub").fill(NAME)
+    page.get_by_role("button", name="Look").click()
     found = page.get_by_role("region", name=f"What was found of {NAME}")
     for words in (COMMIT, "apache-2.0", "16.0 GiB to fetch", "Qwen3ForCausalLM, which takes the fast path"):
         expect(found).to_contain_text(words)
@@ -80,29 +75,3 @@ def test_a_model_of_the_hub_is_looked_at_added_offered_and_removed(
     page.get_by_role("dialog").get_by_role("button", name="Remove model").click()
     expect(row).to_have_count(0)
     assert ADDED not in [model.id for model in site.tenant.openai.models.list()]
-
-
-def test_what_keeps_a_model_from_being_added_is_said(operator: Visit, hub: ModelHub, tmp_path: Path) -> None:
-    publish(hub, "example/Strange", tmp_path / "strange", model_type="unheard_of")
-    hub.gated.add(NAME)
-    operator.allow(REFUSED)
-    page = operator.page
-    page.set_viewport_size(PHONE)
-    look(page, NAME)
-    expect(page.get_by_role("alert")).to_contain_text("set HF_TOKEN")
-    look(page, "example/Absent")
-    expect(page.get_by_role("alert")).to_contain_text("no model example/Absent")
-    look(page, "example/Strange")
-    expect(page.get_by_text("Jobs cannot train this model: architecture.")).to_be_visible()
-    expect(page.get_by_role("button", name="Add to the catalog")).to_have_count(0)
-    assert in_both_themes(page) == []
-
-
-def test_administrators_of_other_projects_are_not_offered_the_catalog(site: Site) -> None:
-    with administered(site).visit() as visit:
-        visit.page.goto("/settings")
-        expect(visit.page.get_by_role("link", name="Usage")).to_be_visible()
-        expect(visit.page.get_by_role("link", name="Base models")).to_have_count(0)
-        visit.page.goto("/settings?part=models")
-        expect(visit.page.get_by_text("are the operator's")).to_be_visible()
-        assert in_both_themes(visit.page) == []

@@ -2,10 +2,9 @@
 
 from playwright.sync_api import Locator, Page, expect
 
-from core.roles import Role
 from tests.fixtures.service.api import dataset
-from tests.fixtures.service.pages import NO_ANSWER, in_both_themes
-from tests.fixtures.service.site import Site, Visit
+from tests.fixtures.service.pages import in_both_themes
+from tests.fixtures.service.site import Site
 from tests.fixtures.work.compositions import AT, take, work_on
 
 
@@ -47,35 +46,6 @@ def test_adapters_are_composed_with_weights_that_a_search_finds(page: Page, site
     line.get_by_role("link").click()
     family = page.get_by_role("region", name="Before and after")
     expect(family.get_by_role("link", name=sql)).to_be_visible()
-
-
-def test_a_composition_is_refused_cancelled_and_its_record_deleted(site: Site, visit: Visit) -> None:
-    jobs = [site.create_job(adapter={"type": "lora", "r": rank}) for rank in (4, 8)]
-    site.finish(*jobs)
-    visit.allow(f"{NO_ANSWER}: the server responded with a status of 400")
-    page = visit.page
-    page.goto(f"/compose?adapters={','.join(site.tenant.job(job_id)['adapter_id'] for job_id in jobs)}")
-    page.get_by_label("Method").select_option("linear")
-    page.get_by_role("button", name="Compose", exact=True).click()
-    expect(page.get_by_role("alert")).to_contain_text("rank")
-    page.get_by_label("Method").select_option("svd")
-    page.get_by_label("Rank").fill("6")
-    page.get_by_role("button", name="Compose", exact=True).click()
-    line = line_of(page, "svd of 2 adapters")
-    expect(page.get_by_role("alert")).to_have_count(0)
-
-    line.get_by_role("button", name="Cancel").click()
-    expect(line).to_contain_text("cancelled")
-    line.get_by_role("button", name="Delete").click()
-    expect(page.get_by_text("No composition.")).to_be_visible()
-
-
-def test_a_key_that_may_only_read_sees_compositions_and_no_form(site: Site) -> None:
-    site.tenant = site.api.tenant(site.tenant.project, Role.READ_ONLY)
-    with site.visit() as visit:
-        visit.page.goto("/compose?adapters=adapter-gone")
-        expect(visit.page.get_by_text("No composition.")).to_be_visible()
-        expect(visit.page.get_by_role("button", name="Compose", exact=True)).to_have_count(0)
 
 
 def line_of(page: Page, words: str) -> Locator:

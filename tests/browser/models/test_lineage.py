@@ -5,7 +5,6 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-from core.tables import Job
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import wait_for
 from tests.fixtures.service.pages import in_both_themes
@@ -13,8 +12,6 @@ from tests.fixtures.service.site import PHONE, Site
 from tests.fixtures.work.compositions import composed
 from tests.fixtures.work.exports import finish_export
 from tests.fixtures.work.imports import imported_at_once
-
-CHAIN = 30
 
 
 def graph_of(page: Page) -> Locator:
@@ -99,29 +96,3 @@ def test_a_composed_adapter_s_graph_has_each_parent_once_and_names_what_was_made
     expect(page.get_by_role("heading", level=1)).to_have_text(child["fine_tuned_model"])
     expect(graph.locator("[aria-current=true]")).to_contain_text(child["fine_tuned_model"])
     assert found == []
-
-
-def test_a_long_chain_is_folded_and_unfolds_for_the_keyboard(site: Site, page: Page) -> None:
-    job = trained(site, suffix="last")
-    ancestors = [
-        {"model": f"ft:{TINY}:x:step-{at}:1", "adapter_id": f"adapter-{at:032}", "sha256": "0" * 64}
-        for at in range(CHAIN, 0, -1)
-    ]
-    with site.api.sessions.begin() as session:
-        row = session.get_one(Job, job["id"])
-        row.spec = {
-            **row.spec,
-            "lineage": [{"job_id": "ftjob-1", "step": None, **each} for each in ancestors],
-        }
-    page.goto(f"/adapters/{job['adapter_id']}")
-    graph = graph_of(page)
-    expect(graph.get_by_role("listitem")).to_have_count(1 + 1 + 3 + 1)
-    wait_for(lambda: seen_in(graph, graph.locator("[aria-current=true]")))
-    graph.get_by_role("button", name=f"{CHAIN - 3} models between").focus()
-    page.keyboard.press("Enter")
-    expect(graph.get_by_role("listitem")).to_have_count(1 + CHAIN + 1)
-    oldest = graph.locator(f'[data-node="{ancestors[-1]["adapter_id"]}"]').get_by_role("link")
-    expect(oldest).to_be_focused()
-    wait_for(lambda: seen_in(graph, oldest))
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert in_both_themes(page) == []

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, update
 
+from core import artifacts
+from core.artifacts import Owner
 from core.jobs import lifecycle
 from core.roles import Role
 from core.storage.object_store import checkpoint_prefix
@@ -12,10 +14,11 @@ from core.tables import Checkpoint, WebhookDelivery
 from faults.checker import Client, check
 from faults.receiver import Receiver
 from tests.fixtures.faults import crashes
-from tests.fixtures.faults.cleaning import check_store, clean, send_webhooks
+from tests.fixtures.faults.cleaning import clean, send_webhooks
 from tests.fixtures.faults.dying import deaths_at
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import Api, Tenant
+from tests.fixtures.service.janitor import leftovers
 from tests.fixtures.service.stack import JOB_SECONDS, Stack
 
 JOBS, FILES, UPLOADS = "/v1/fine_tuning/jobs", "/v1/files", "/v1/uploads"
@@ -27,15 +30,18 @@ def tenant(job_api: Api) -> Tenant:
 
 
 def job_with_checkpoints(api: Api, tenant: Tenant) -> lifecycle.Lease:
-    """Return a running job with a checkpoint of an epoch, one for a resume, and one without a row."""
+    """Return a running job with checkpoints of an epoch and for a resume, and one that was never recorded."""
     lease = api.claim(tenant.create_job(model=TINY)["id"])
     for step in (1, 2):
         api.checkpoint(lease, step, ends_epoch=step == 2)
     with api.sessions() as session:
         mine = select(Checkpoint.object_prefix).where(Checkpoint.job_id == lease.job_id)
         prefixes = list(session.scalars(mine))
-    orphan = checkpoint_prefix(lease.job_id, lease.attempt, 3, "ftckpt-of-no-row")
-    for prefix in [*prefixes, orphan, f"adapters/{lease.job_id}/0-lost/"]:
+    lost = [checkpoint_prefix(lease.job_id, lease.attempt, 3, "ftckpt-1"), f"adapters/{lease.job_id}/0-lost/"]
+    with api.sessions.begin() as session:
+        for prefix in lost:
+            artifacts.open(session, Owner("job", lease.job_id), prefix, tenant.project_id)
+    for prefix in [*prefixes, *lost]:
         api.store.put_bytes(prefix + "weights", b"weights")
     return lease
 
@@ -64,13 +70,13 @@ def leave_all_kinds_behind(api: Api, tenant: Tenant, folder: Path) -> Client:
     return Client(tenant, {cancelled, succeeded.job_id, bare.job_id}, {kept})
 
 
-@pytest.mark.parametrize("place", ["checkpoints.forgotten", "objects.removed", "page.cleaned"])
+@pytest.mark.parametrize("place", ["artifact.emptied"])
 def test_the_next_janitor_removes_what_a_dead_one_has_left(
     job_api: Api, tenant: Tenant, tmp_path: Path, place: str
 ) -> None:
     client = leave_all_kinds_behind(job_api, tenant, tmp_path)
     assert deaths_at(place, clean, job_api.settings) > 0
-    check_store(job_api)
+    assert leftovers(job_api) == []
     check(job_api, [client])
 
 

@@ -142,20 +142,18 @@ def test_a_job_keeps_the_estimate_of_its_creation(api: Api, alice: Tenant) -> No
 
 @pytest.mark.parametrize(
     ("changed", "basis"),
-    [({}, "measured"), ({"device": "Another GPU"}, "rule"), ({"precision": "nf4"}, "rule")],
+    [({}, "measured"), ({"device": "Another GPU"}, "rule"), ({"quantization": "nf4"}, "rule")],
 )
 def test_only_a_rate_of_the_same_device_and_precision_is_a_measured_one(
     api: Api, alice: Tenant, adapter_folder: Path, changed: dict[str, str], basis: str
 ) -> None:
     here = estimated(alice, devices=["this-machine"]).devices[0].title
     past = alice.create_job(model=KNOWN)
-    found = {"trained_seconds": 2.0, "trained_tokens": 300, "device": here, "precision": "none", **changed}
+    found = {"trained_seconds": 2.0, "trained_tokens": 300, "device": here, "quantization": "none", **changed}
     api.finish(api.claim(past["id"]), adapter_folder)
     with api.sessions.begin() as session:
         session.get_one(Job, past["id"]).measured = found
-    shown = alice.job(past["id"])["measured"]
-    assert shown["quantization"] == found["precision"]
-    assert "precision" not in shown, "the precision of weights that are not quantised is not 'none'"
+    assert alice.job(past["id"])["measured"]["quantization"] == found["quantization"]
     (device,) = estimated(alice, devices=["this-machine"]).devices
     with api.sessions.begin() as session:
         session.get_one(Job, past["id"]).measured = None  # so that no other test follows it

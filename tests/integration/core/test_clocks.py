@@ -3,26 +3,25 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import select
 from standardwebhooks import Webhook
 
+from core import artifacts
+from core.artifacts import Owner
 from core.database import database_time
 from core.egress import Egress
 from core.jobs import lifecycle
 from core.roles import Role
 from core.secrets.vault import Vault
-from core.storage.object_store import ObjectStore
-from core.tables import Event, Job, Run
+from core.tables import Event, Run
 from faults.receiver import Receiver
 from tests.fixtures.faults.clocks import database_jumps, wrong_by
 from tests.fixtures.service.api import LEASE_SECONDS, Api, Tenant, wait_for
-from worker.supervisor import store_walk
+from worker.supervisor import janitor
 from worker.supervisor.cleanup import delete_expired_files
 from worker.supervisor.retention import Retention, remove_old
-from worker.supervisor.store_walk import walk_store
 from worker.supervisor.webhooks import WebhookSender
 
 SECONDS = 50  # that a test may take between two looks at a clock
@@ -57,7 +56,7 @@ def test_what_expires_does_so_by_the_clock_of_the_database(api: Api, admin: Tena
             left = seconds_from_now(api, made["expires_at"])
             assert lasts - SECONDS < left <= lasts, made
         # All of them are still valid, however late it is here
-        delete_expired_files(api.sessions, api.store)
+        delete_expired_files(api.sessions)
         assert http.get(f"/v1/files/{file['id']}").is_success
         assert http.get("/v1/models", headers={"authorization": f"Bearer {key['value']}"}).is_success
         token, own = link["path"].partition("link=")[2], {"x-tunery-dashboard": "1"}
@@ -106,22 +105,18 @@ def test_a_worker_whose_clock_is_years_ahead_removes_nothing_that_is_young(api: 
     assert "job.cancelled" in {entry["type"] for entry in logged}
 
 
-def test_the_walk_through_the_store_leaves_young_objects_whatever_the_clock_of_its_worker(
-    api: Api, admin: Tenant, monkeypatch: pytest.MonkeyPatch
+def test_a_janitor_whose_clock_is_ahead_empties_nothing_that_may_still_be_written(
+    api: Api, admin: Tenant
 ) -> None:
-    monkeypatch.setattr(store_walk, "YOUNG", timedelta(minutes=5))
-    store = ObjectStore(api.settings.server("s3_endpoint_url"), f"clocks-{uuid4().hex[:8]}")
-    store.ensure_bucket()
-    job = admin.create_job()["id"]
-    admin.http.post(f"/v1/fine_tuning/jobs/{job}/cancel")
+    lease = api.claim(admin.create_job()["id"])
+    key = f"checkpoints/{lease.job_id}/1-late/step-1/a"  # the upload of a trainer that is frozen
     with api.sessions.begin() as session:
-        ended = update(Job).where(Job.id == job)
-        session.execute(ended.values(finished_at=func.now() - 2 * store_walk.YOUNG))
-    key = f"checkpoints/{job}/1-late/step-1/a"  # the upload of a trainer that was frozen
-    store.put_bytes(key, b"bytes")
-    with wrong_by(minutes=10):
-        walk_store(api.sessions, store)
-    assert list(store.list("checkpoints/")) == [key]
+        artifacts.open(session, Owner("job", lease.job_id), key, admin.project_id)
+    api.store.put_bytes(key, b"bytes")
+    admin.http.post(f"/v1/fine_tuning/jobs/{lease.job_id}/cancel")
+    with wrong_by(minutes=20):
+        janitor.clean(api.sessions, api.store)
+    assert api.store.list(key) == [key]
 
 
 @ERRORS

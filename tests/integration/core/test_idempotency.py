@@ -131,24 +131,6 @@ def test_a_cancel_whose_answer_was_lost_gets_it(tenant: Tenant, header: dict[str
     refusal(tenant.http.post(path), 400, None)
 
 
-def test_an_answer_of_an_earlier_release_is_repeated_without_what_was_not_known_then(
-    api: Api, tenant: Tenant
-) -> None:
-    url, key = f"{JOBS}/{tenant.create_job()['id']}/cancel", {"idempotency-key": "cancel"}
-    first = tenant.http.post(url, headers=key).json()
-    newer = {"validation_split", "augmentation", "prepared", "estimate", "measured", "data_check"}
-    older = {name: value for name, value in first.items() if name not in newer}
-    with api.sessions.begin() as session:
-        record = IdempotencyRecord.idempotency_key == "cancel"
-        session.execute(
-            update(IdempotencyRecord)
-            .where(record, IdempotencyRecord.project_id == tenant.project_id)
-            .values(answer=older)
-        )
-    again = tenant.http.post(url, headers=key)
-    assert (again.status_code, again.json()) == (200, first | dict.fromkeys(newer))
-
-
 def test_records_are_kept_for_a_day(api: Api, tenant: Tenant) -> None:
     file_id = tenant.upload()
     old, young = (create(tenant, key=key, training_file=file_id).json()["id"] for key in ("old", "young"))
@@ -157,7 +139,7 @@ def test_records_are_kept_for_a_day(api: Api, tenant: Tenant) -> None:
         for key, hours in (("old", 25), ("young", 23)):
             mine = record.where(IdempotencyRecord.idempotency_key == key)
             session.execute(mine.values(created_at=func.now() - timedelta(hours=hours)))
-    remove_old_idempotency_records(api.sessions, api.store)
+    remove_old_idempotency_records(api.sessions)
     assert create(tenant, key="young", training_file=file_id).json()["id"] == young
     assert create(tenant, key="old", training_file=file_id).json()["id"] != old
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, text
@@ -20,13 +20,12 @@ from api.jobs.queries import Filter
 from api.stored_completions import queries as completions
 from api.stored_completions.queries import Selection
 from api.workers import queries as workers
-from core.access.quotas import stored_bytes
 from core.access.usage import usage
+from core.artifacts import stored_bytes
 from core.database import create_database, session_factory
 from core.jobs import lifecycle, queue
 from core.jobs.lineage import continues_from, refuse_if_continued
 from core.serving import stored_completions
-from core.storage.object_store import ObjectStore
 from core.tables import Event, StoredCompletion
 from core.work.lease import take
 from worker.supervisor.cleanup import remove_old_deliveries
@@ -57,8 +56,8 @@ INSERT INTO jobs (
     FROM generate_series(1, {JOBS}) n;
 INSERT INTO job_names (job_id, project_id, names) SELECT id, project_id, names_of_job(jobs) FROM jobs;
 CREATE INDEX ix_job_names_terms ON job_names USING gin (job_search_terms(project_id, names));
-INSERT INTO runs (job_id, fence, owner, expires_at, ended_at, outcome, counted)
-    SELECT id, 1, 'a trainer', now(), now(), 'cancelled', true FROM jobs WHERE status = 'cancelled';
+INSERT INTO runs (job_id, fence, owner, token, expires_at, ended_at, outcome, counted)
+    SELECT id, 1, 'a trainer', id, now(), now(), 'cancelled', true FROM jobs WHERE status = 'cancelled';
 INSERT INTO events (id, job_id, level, type, message)
     SELECT 'ftevent-' || id, id, 'info', 'message', '' FROM jobs;
 INSERT INTO events (id, job_id, level, type, message)
@@ -156,7 +155,7 @@ ASKED: dict[str, Callable[[Session], Any]] = {
         session_factory(session.get_bind()), Event, Event.job_id == NEWEST
     ),
     "the removal of old deliveries": lambda session: remove_old_deliveries(
-        session_factory(session.get_bind()), cast(ObjectStore, None)
+        session_factory(session.get_bind())
     ),
     "a page of stored completions": lambda session: completions.page(
         session, OF_NEWEST, Selection(), after="chatcmpl-00025000", limit=20

@@ -509,19 +509,6 @@ def test_a_claim_repeated_with_its_token_returns_its_lease_and_claims_no_second_
     assert claim(sessions, token="a token").fence == 2, "a run that has ended is not taken up"
 
 
-def test_a_run_that_an_earlier_release_opened_goes_on_until_it_is_lost_or_cancelled(
-    sessions: sessionmaker[Session],
-) -> None:
-    lost, cancelled = submit(sessions), submit(sessions)
-    leases = [claim(sessions), claim(sessions)]
-    with sessions.begin() as session:
-        session.execute(update(Run).where(Run.job_id.in_([lost, cancelled])).values(token=None))
-    change(sessions, lifecycle.cancel, cancelled)
-    let_the_lease_run_out(sessions, leases[0])
-    assert (job_of(sessions, lost).status, job_of(sessions, cancelled).status) == ("queued", "cancelled")
-    assert claim(sessions).fence == 2
-
-
 @pytest.mark.parametrize("ended", ["cancelled", "succeeded"])
 def test_an_ended_job_cannot_be_cancelled(sessions: sessionmaker[Session], ended: str) -> None:
     job_id = submit(sessions)

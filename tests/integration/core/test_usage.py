@@ -87,7 +87,8 @@ def add_project(session: Session, project: str, dice: random.Random) -> None:
             "outcome": "succeeded" if succeeded else "cancelled",
         }
         for fence, run in enumerate((lost, last), 1):
-            add(session, Run(job_id=ids["id"], fence=fence, owner="a test", expires_at=ended, **run))
+            run |= {"owner": "a test", "token": new_id(""), "expires_at": ended}
+            add(session, Run(job_id=ids["id"], fence=fence, **run))
 
 
 def add(session: Session, row: Base) -> None:

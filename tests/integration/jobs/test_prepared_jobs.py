@@ -8,8 +8,8 @@ import pytest
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.processes.resting import resting
 from tests.fixtures.service.api import Api, Tenant, refusal, row, wait_for
+from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.trainer import job_of, running
-from worker.supervisor import cleanup
 
 TEXTS = "one river,two engines,three lemons,four pockets,five gardens,six bridges,seven coins,nine owls,a map"
 ROWS = [row(f"{text} {number} times {number * number}") for number in range(3) for text in TEXTS.split(",")]
@@ -71,10 +71,8 @@ def test_another_worker_goes_on_with_the_same_rows_and_all_of_them_can_be_downlo
     run = tenant.http.get(f"/v1/evals/{on_rows['id']}/runs").json()["data"][0]
     assert run["data_source"]["source"]["id"] == held_file
 
-    monkeypatch.setattr(cleanup, "GRACE", cleanup.GRACE * 0)
-    cleanup.remove_orphans(fp32_api.sessions, fp32_api.store)
     assert tenant.http.delete(f"{JOBS}/{job_id}").status_code == 200
-    cleanup.remove_deleted_jobs(fp32_api.sessions, fp32_api.store)
+    clean(fp32_api, GRACE_OVER)
     assert content(tenant, held_file) == held
     assert tenant.http.delete(f"/v1/files/{held_file}").status_code == 200
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from core.jobs import lifecycle
-from core.storage.artifacts import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
+from core.storage.folders import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
 from core.storage.object_store import ObjectStore
 from core.tables import Checkpoint
 from tests.fixtures.faults.database import broken_once

@@ -17,7 +17,7 @@ from sqlalchemy import select, update
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cli.demo.compare import answers, mean_loss
-from core.access.quotas import stored_bytes
+from core.artifacts import stored_bytes
 from core.database import from_now
 from core.roles import Role
 from core.serving.served_model import StoredAdapter
@@ -25,10 +25,10 @@ from core.tables import Adapter, Checkpoint, Task
 from tests.fixtures.models.tiny import OTHER, TINY
 from tests.fixtures.processes.warm import nursery
 from tests.fixtures.service.api import Api, Tenant, dataset, refusal, row, wait_for
+from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.serving import Serving
 from tests.fixtures.service.shell import Shell
 from tests.fixtures.work.compositions import AT, Part, composed, part, started, take, weighted, work_on
-from worker.supervisor import cleanup, store_walk
 from worker.tasks.frame.process import Work
 from worker.tasks.frame.service import Tasks
 
@@ -263,9 +263,7 @@ def test_an_attempt_that_was_lost_after_its_upload_leaves_no_second_adapter_and_
     own, objects = f"compositions/{composition_id}/", chat_api.store.list
     assert any(not key.startswith(prefix) for key in objects(own))
 
-    monkeypatch.setattr(store_walk, "YOUNG", store_walk.YOUNG * 0)
-    monkeypatch.setattr(store_walk, "REST", store_walk.REST * 0)
-    wait_for(lambda: store_walk.walk_store(chat_api.sessions, chat_api.store) or len(objects(own)) < 12)
+    clean(chat_api, GRACE_OVER)
     assert objects(own)
     assert all(key.startswith(prefix) for key in objects(own))
 
@@ -273,19 +271,17 @@ def test_an_attempt_that_was_lost_after_its_upload_leaves_no_second_adapter_and_
 def test_a_composition_goes_without_its_adapter_and_an_adapter_with_its_composition(
     chat_api: Api, tenant: Tenant, parts: tuple[Part, Part], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cleanup, "GRACE", cleanup.GRACE * 0)
     weights = {each.model: 1.0 for each in parts}
     first, second = (composed(chat_api, tenant, weights, method="ties") for _ in range(2))
     assert tenant.http.delete(f"{AT}/{first['id']}").json()["deleted"]
-    cleanup.remove_tasks(chat_api.sessions, chat_api.store)
+    clean(chat_api, GRACE_OVER)
     refusal(tenant.http.get(f"{AT}/{first['id']}"), 404, "composition_id", "composition_not_found")
     content = tenant.http.get(f"{ADAPTERS}/{first['adapter_id']}/content")
     assert zipfile.ZipFile(io.BytesIO(content.content)).testzip() is None
 
     assert tenant.http.delete(f"{ADAPTERS}/{second['adapter_id']}").status_code == 200
     refusal(tenant.http.get(f"{AT}/{second['id']}"), 404, "composition_id")
-    cleanup.remove_deleted_adapters(chat_api.sessions, chat_api.store)
-    cleanup.remove_tasks(chat_api.sessions, chat_api.store)
+    clean(chat_api, GRACE_OVER)
     assert chat_api.store.list(f"compositions/{second['id']}/") == []
     assert chat_api.store.list(f"compositions/{first['id']}/") != []
 

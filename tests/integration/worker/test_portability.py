@@ -20,21 +20,23 @@ from core.portability.report import Measurement
 from core.portability.rules import reports_by_rule
 from core.roles import Role
 from core.tables import Adapter, Task
+from core.work import client as tasks_of_clients
+from faults.stored import not_as_in_the_ledger
 from tests.fixtures.faults import crashes
-from tests.fixtures.faults.cleaning import check_store
 from tests.fixtures.models.tiny import TINY, write_base
 from tests.fixtures.processes.warm import nursery
 from tests.fixtures.service.api import Api, Tenant, dataset, wait_for
+from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.shell import Shell
 from tests.fixtures.service.stack import job_api_on
 from tests.fixtures.service.trainer import running
 from tests.fixtures.work import exporting
+from tests.fixtures.work.exporting import weights_of
 from tests.fixtures.work.imports import imported_at_once
 from tests.fixtures.work.portability import measurement, take_measurement
 from worker.adapter_files.folder import write_manifest
 from worker.adapter_files.portability_section import section_by_rule
 from worker.engine.adapters.saving import save_adapter
-from worker.supervisor import cleanup, store_walk
 from worker.tasks.frame.process import Work, do_and_write
 from worker.tasks.frame.service import Tasks
 from worker.tasks.portability.card import put_card_in_place
@@ -86,7 +88,8 @@ def adapter(api: Api, tenant: Tenant, catalog: Path, tmp_path: Path) -> str:
     AutoTokenizer.from_pretrained(entry.path).save_pretrained(tmp_path / "adapter")
     by_rule = reports_by_rule({"type": "lora", "r": 4}, entry.repository, entry.revision)
     (tmp_path / "adapter" / "README.md").write_text("# mine\n" + section_by_rule(by_rule))
-    write_manifest(tmp_path / "adapter", {"made_for": "a test"}, quantised=False)
+    facts = {"made_for": "a test", "base_sha256": weights_of(entry)}
+    write_manifest(tmp_path / "adapter", facts, quantised=False)
     job = tenant.create_job(model=TINY, validation_file=tenant.upload(dataset(3)))
     return api.finish(api.claim(job["id"]), tmp_path / "adapter")
 
@@ -142,18 +145,18 @@ def test_the_model_card_has_what_was_measured_last_and_no_other_file_changes(
     assert changed(after, again) <= {"README.md", "manifest.json"}
     assert again["README.md"].count(b"## Where it loads") == 1
 
-    assert len(objects(api, first)) == 2  # for those who read it, until the next one begins
-    measured(tenant, adapter)
-    monkeypatch.setattr(cleanup, "GRACE", cleanup.GRACE * 0)
-    cleanup.remove_tasks(api.sessions, api.store)
-    assert objects(api, first) == []
-    assert len(objects(api, second)) == 2
+    assert len(objects(api, first)) == 2  # for those who read it
+    third = measured(tenant, adapter)
+    clean(api, GRACE_OVER)
+    assert (objects(api, first), objects(api, second)) == ([], [])
+    assert len(objects(api, third)) == 2
     files_of(tenant, adapter)
-    check_store(api)
+    with api.sessions() as session:
+        assert list(not_as_in_the_ledger(session, api.store)) == []
 
     assert tenant.http.delete(f"/v1/adapters/{adapter}").status_code == 200
-    cleanup.remove_tasks(api.sessions, api.store)
-    assert objects(api, second) == []
+    clean(api, GRACE_OVER)
+    assert objects(api, third) == []
 
 
 def test_an_export_is_made_of_an_adapter_whose_card_was_replaced(
@@ -229,34 +232,28 @@ def test_a_process_that_has_lost_its_measurement_puts_no_card_in_place(
 
 
 def test_a_card_that_an_adapter_names_outlives_its_measurement(
-    api: Api, tenant: Tenant, adapter: str, monkeypatch: pytest.MonkeyPatch
+    api: Api, tenant: Tenant, adapter: str
 ) -> None:
-    """A worker of an earlier release writes no card, so that a hidden measurement has the newest one."""
-    monkeypatch.setattr(cleanup, "GRACE", cleanup.GRACE * 0)
+    """A measurement that is hidden may have the newest card."""
     task_id = tenant.http.post(f"/v1/adapters/{adapter}/portability").json()["measurement"]["id"]
     lease = take_measurement(api, task_id)
     with api.sessions() as session:
         task = session.get_one(Task, task_id)
 
-    def write(_: Work, folder: Path) -> Measurement:
+    def write(_: Work, folder: Path) -> dict[str, Any]:
         (folder / "README.md").write_text("# another card\n")
-        (folder / "left.txt").write_text("which no adapter names\n")
-        return measurement()
+        return {}
 
     work = Work(api.settings, api.sessions, api.store, task, lease)
     do_and_write(write, work, None, put_card_in_place)
     with api.sessions.begin() as session:
-        row, task = session.get_one(Adapter, adapter), session.get_one(Task, task_id)
-        row.files = [file for file in row.files if file["name"] != "left.txt"]
-        task.deleted_at = task.finished_at
-    cleanup.remove_tasks(api.sessions, api.store)
-    assert objects(api, task_id) == [f"portabilitys/{task_id}/{lease.attempt}/README.md"]
+        tasks_of_clients.delete_all(session, Task.id == task_id)
+    clean(api, GRACE_OVER)
     card = tenant.http.get(f"/v1/adapters/{adapter}/files/README.md")
     assert card.content == b"# another card\n"
     assert tenant.http.delete(f"/v1/adapters/{adapter}").status_code == 200
-    monkeypatch.setattr(store_walk, "YOUNG", store_walk.YOUNG * 0)
-    monkeypatch.setattr(store_walk, "REST", store_walk.REST * 0)
-    wait_for(lambda: store_walk.walk_store(api.sessions, api.store) or not objects(api, task_id), SECONDS)
+    clean(api, GRACE_OVER)
+    assert objects(api, task_id) == []
 
 
 def test_a_project_with_which_the_model_is_shared_measures_it_and_changes_no_card_but_reads_the_owner_s(

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
-from core.storage.object_store import result_key
 from tests.fixtures.faults.database import broken_once
 from tests.fixtures.service.api import Api, Tenant
 from worker.trainer.report.job_lease import JobLease
@@ -33,7 +32,7 @@ def job_lease(api: Api, alice: Tenant) -> Iterator[JobLease]:
 
 def table_of(api: Api, job_lease: JobLease) -> list[str]:
     """Write the table, and return its lines as they are stored."""
-    written = write_result_table(api.store, result_key(job_lease.lease.job_id, 1), job_lease)
+    written = write_result_table(api.store, f"results/{job_lease.lease.job_id}.csv", job_lease)
     stored = b"".join(api.store.read(written.key))
     assert written.bytes == len(stored)
     return stored.decode().splitlines()

@@ -2,7 +2,6 @@
 
 import importlib.util
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +15,6 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
     for name in Settings.model_fields:
         monkeypatch.setenv(f"TUNERY_{name.upper()}", "")
     assert Settings().model_dump() == {name: field.default for name, field in Settings.model_fields.items()}
-
-
-def test_a_former_name_is_still_read_with_a_warning_that_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    both_names = "TUNERY_SWEEP_SECONDS is now TUNERY_SCAN_SECONDS"
-    monkeypatch.delenv("TUNERY_SCAN_SECONDS", raising=False)
-    monkeypatch.setenv("TUNERY_SWEEP_SECONDS", "3")
-    with pytest.warns(FutureWarning, match=both_names):
-        assert Settings().scan_seconds == 3
-    monkeypatch.setenv("TUNERY_SCAN_SECONDS", "5")
-    with pytest.warns(FutureWarning, match=both_names):
-        assert Settings().scan_seconds == 5, "the new name wins"
-
-
-def test_the_new_name_alone_warns_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TUNERY_SWEEP_SECONDS", raising=False)
-    monkeypatch.setenv("TUNERY_SCAN_SECONDS", "5")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert Settings().scan_seconds == 5
 
 
 def test_models_are_kept_in_the_home_unless_a_store_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,24 +5,21 @@ It computes only a share of a step that is much larger than the others.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.errors import JobError
 from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.joining import filled_up, supervised_runs
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
-from worker.engine.step.objective_pass import ObjectiveRows, complete_references, evaluation_of
+from worker.engine.step.objective_pass import ComputedRows, ObjectiveRows, complete_references, evaluation_of
 from worker.engine.step.passes import Abandoned, Sums, decoder_of, forward, row_sums, run_pass
-from worker.engine.step.processes import Processes
-from worker.engine.step.step_objectives import SpreadPreparation, StepPart, prepare
-from worker.engine.step.steps import SpreadStep, Steps, step_tokens
+from worker.engine.step.steps import Steps
 from worker.engine.step.totals import Evaluation, Score
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.rows.row import Row
@@ -45,7 +42,7 @@ def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, 
     """
     try:
         means = _gradients(context, trainees, _shares(context, trainees))
-        stepping = [trainee for trainee in trainees if trainee.adapter.name in means]
+        stepping = [trainee for trainee in trainees if trainee.name in means]
         norms = torch.stack([trainee.complete_gradient() for trainee in stepping]).tolist()
     except Abandoned:
         return {}
@@ -53,7 +50,7 @@ def train_round(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, 
         _forget(trainees)
         raise
     return {
-        trainee.adapter.name: _step(trainee, means[trainee.adapter.name], norm, context.processes)
+        trainee.name: trainee.finish_step(means[trainee.name], norm, context.processes)
         for trainee, norm in zip(stepping, norms, strict=True)
     }
 
@@ -80,12 +77,12 @@ def _shares(context: PassContext, trainees: Sequence[Trainee]) -> dict[str, floa
         if trainee.spread is not None and trainee.spread.max_tokens != context.max_tokens:
             trainee.forget_gradient()  # its micro-batches may be too large by now
         if trainee.spread is not None:
-            tokens[trainee.adapter.name] = trainee.spread.tokens
+            tokens[trainee.name] = trainee.spread.tokens
         elif len(trainees) > 1:
-            tokens[trainee.adapter.name] = _step_tokens(context, trainee)
+            tokens[trainee.name] = trainee.step_tokens(context.max_tokens)
     limit = max(context.max_tokens, SPREAD_FROM * min(tokens.values(), default=0))
     share = max((count for count in tokens.values() if count <= limit), default=0)
-    begun = {trainee.adapter.name: math.inf for trainee in trainees if trainee.spread is not None}
+    begun = {trainee.name: math.inf for trainee in trainees if trainee.spread is not None}
     return begun | {name: share for name, count in tokens.items() if count > limit}
 
 
@@ -101,11 +98,10 @@ def _gradients(
     adapters = [trainee.adapter for trainee in trainees]
     decoder = decoder_of(context.base, adapters)
     try:
-        whole = _begin(context, [trainee for trainee in trainees if trainee.adapter.name not in shares], step)
+        at_once = [trainee.begin_step(step) for trainee in trainees if trainee.name not in shares]
+        whole = Steps.whole(context, at_once)
         spread = {
-            trainee.adapter.name: _spread(context, trainee)
-            for trainee in trainees
-            if trainee.adapter.name in shares
+            trainee.name: trainee.begin_spread_step(context) for trainee in trainees if trainee.name in shares
         }
 
         def steps_of(batch: MicroBatch) -> Steps:
@@ -161,34 +157,6 @@ class SumsBySteps(Sums):
             self._steps_of(batch).add(batch, losses)
 
 
-def _spread(context: PassContext, trainee: Trainee) -> SpreadStep:
-    """Return the trainee's spread step. Begin it if it has not been begun."""
-    if trainee.spread is None:
-        trainee.begin_step(trainee.step)
-        part = _objective_rows(trainee, trainee.step)
-        step = _job_rows(trainee, trainee.step) if part is None else SpreadPreparation(context, part)
-        trainee.spread = SpreadStep(context, step, _step_tokens(context, trainee))
-    return trainee.spread
-
-
-def _step_tokens(context: PassContext, trainee: Trainee) -> int:
-    job = JobRows("", trainee.next_rows, 1.0, rows_per_example=trainee.rows_per_example)
-    return step_tokens(job, context.max_tokens)
-
-
-def _begin(context: PassContext, trainees: Sequence[Trainee], step: int | None) -> Steps:
-    """Begin the next steps, or the ones after `step` steps. Raises Abandoned as `run_pass` does."""
-    steps = [(trainee, trainee.step if step is None else step) for trainee in trainees]
-    for trainee, done in steps:
-        trainee.begin_step(done)
-    parts = _objective_parts(context, steps)
-    jobs = [
-        parts[trainee.adapter.name].as_job if trainee.adapter.name in parts else _job_rows(trainee, done)
-        for trainee, done in steps
-    ]
-    return Steps(jobs, parts, context.base.device)
-
-
 @dataclass(frozen=True)
 class Validation:
     """Rows on which a trainee is to be evaluated: on the first rows, for each of `counts`.
@@ -200,22 +168,6 @@ class Validation:
     trainee: Trainee
     rows: Sequence[Row]
     counts: Sequence[int]
-
-    @property
-    def objective_rows(self) -> ObjectiveRows | None:
-        """The rows for the trainee's objective, or None if its loss is a cross-entropy."""
-        trainee = self.trainee
-        if trainee.objective is None:
-            return None
-        return ObjectiveRows(
-            trainee.adapter,
-            trainee.objective,
-            self.rows,
-            range(len(self.rows)),
-            trainee.validation_references,
-            parent_values=trainee.parent_values,
-            apart=trainee.deterministic,
-        )
 
 
 def validate(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Evaluation:
@@ -232,31 +184,25 @@ def validate_together(context: PassContext, validations: Sequence[Validation]) -
     Each trainee gets what it gets alone: to the bit if it is deterministic, else except for rounding. Raises
     Abandoned as `run_pass` does.
     """
-    for validation in validations:
-        validation.trainee.adapter.parameters.refresh()
-    parts = [validation.objective_rows for validation in validations]
-    for part in filter(None, parts):
-        complete_references(context, part)
-    jobs = [
-        part.as_job if part else _validation_job(validation)
-        for part, validation in zip(parts, validations, strict=True)
-    ]
+    rows = [validation.trainee.begin_validation(validation.rows) for validation in validations]
+    for part in rows:
+        if isinstance(part, ObjectiveRows):
+            complete_references(context, part)
+    jobs = [part.as_job if isinstance(part, ObjectiveRows) else part for part in rows]
     sums_3X = row_sums(context, [validation.trainee.adapter for validation in validations], jobs)
     each_3X = sums_3X.split([len(job.rows) for job in jobs], dim=1)
     return [
         [_evaluation(part, own_3X[:, :count]) for count in validation.counts]
-        for validation, part, own_3X in zip(validations, parts, each_3X, strict=True)
+        for validation, part, own_3X in zip(validations, rows, each_3X, strict=True)
     ]
 
 
-def _validation_job(validation: Validation) -> JobRows:
-    trainee = validation.trainee
-    return JobRows(trainee.adapter.name, validation.rows, 1.0, apart=trainee.deterministic)
-
-
-def _evaluation(part: ObjectiveRows | None, sums_3X: Tensor) -> Evaluation:
+def _evaluation(part: ComputedRows, sums_3X: Tensor) -> Evaluation:
     """Return the evaluation of the first rows, whose `RowTotals.sums_3X` are given."""
-    return evaluation_of(part.only(range(sums_3X.shape[1])), sums_3X) if part else _mean(sums_3X)
+    if isinstance(part, ObjectiveRows):
+        return evaluation_of(part.only(range(sums_3X.shape[1])), sums_3X)
+    nll, correct, tokens = sums_3X.sum(1).tolist()
+    return Evaluation(nll / tokens, correct / tokens)
 
 
 def measure(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Score:
@@ -266,9 +212,7 @@ def measure(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> Scor
     """
     if trainee.objective is not None:
         return Score(validate(context, trainee, rows).loss)
-    trainee.adapter.parameters.refresh()
-    job = JobRows(trainee.adapter.name, rows, 1.0)
-    nll_X, _, tokens_X = row_sums(context, [trainee.adapter], [job])
+    nll_X, tokens_X = _cross_entropies(context, trainee, rows)
     return Score((nll_X.sum() / tokens_X.sum()).item(), nll_X.numpy(), tokens_X.numpy())
 
 
@@ -277,68 +221,17 @@ def row_losses(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> N
 
     Raises Abandoned as `run_pass` does.
     """
-    trainee.adapter.parameters.refresh()
-    nll_X, _, tokens_X = row_sums(context, [trainee.adapter], [JobRows(trainee.adapter.name, rows, 1.0)])
+    nll_X, tokens_X = _cross_entropies(context, trainee, rows)
     return (nll_X / tokens_X).numpy()
 
 
-def _mean(sums_3X: Tensor) -> Evaluation:
-    """Return the means over the rows whose `RowTotals.sums_3X` are given."""
-    nll, correct, tokens = sums_3X.sum(1).tolist()
-    return Evaluation(nll / tokens, correct / tokens)
-
-
-def _objective_parts(context: PassContext, steps: Sequence[tuple[Trainee, int]]) -> dict[str, StepPart]:
-    """Return the rows of those trainees that have an objective beyond cross-entropy, by adapter.
-
-    With each trainee comes the number of steps before the one whose rows are meant.
-    """
-    parts = [part for trainee, done in steps if (part := _objective_rows(trainee, done)) is not None]
-    if not parts:
-        return {}
-    return {part.rows.adapter.name: part for part in prepare(context, parts)}
-
-
-def _objective_rows(trainee: Trainee, step: int) -> ObjectiveRows | None:
-    """Return the rows of the step after `step` steps for the trainee's objective.
-
-    Return None if the objective is a cross-entropy.
-    """
-    if trainee.objective is None:
-        return None
-    return ObjectiveRows(
-        trainee.adapter,
-        trainee.objective,
-        trainee.rows,
-        trainee.numbers_after(step),
-        trainee.references,
-        trainee.dropout_seed_after(step),
-        trainee.parent_values,
-        trainee.deterministic,
-    )
-
-
-def _job_rows(trainee: Trainee, step: int) -> JobRows:
-    """Return the rows of the step after `step` steps, whose loss is a cross-entropy."""
-    rows = trainee.rows_after(step)
-    weight = 1 / sum(row.weight for row in rows)
-    seed, apart = trainee.dropout_seed_after(step), trainee.deterministic
-    return JobRows(trainee.adapter.name, rows, weight, dropout_seed=seed, apart=apart)
+def _cross_entropies(context: PassContext, trainee: Trainee, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+    """Return the sums of each row, weighted: of the losses and of the learnt tokens, [X] each."""
+    trainee.adapter.parameters.refresh()
+    nll_X, _, tokens_X = row_sums(context, [trainee.adapter], [JobRows(trainee.name, rows, 1.0)])
+    return nll_X, tokens_X
 
 
 def _forget(trainees: Sequence[Trainee]) -> None:
     for trainee in trainees:
         trainee.forget_gradient()
-
-
-def _step(trainee: Trainee, mean: Evaluation, norm: float, processes: Processes) -> StepResult | Exception:
-    """Make the trainee's step, and return its result, or an error that concerns only this trainee."""
-    try:
-        result = trainee.take_step(trainee.next_rows, mean.loss, mean.accuracy, norm)
-        return replace(result, metrics={**result.metrics, **mean.metrics}) if mean.metrics else result
-    except JobError as error:
-        return error
-    except Exception as error:
-        if processes.size > 1:  # the other processes may have made the step
-            raise
-        return error

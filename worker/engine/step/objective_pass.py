@@ -57,6 +57,10 @@ class ObjectiveRows:
         return JobRows(name, self.selected, 1.0, dropout_seed=seed, apart=self.apart)
 
 
+ComputedRows = JobRows | ObjectiveRows
+"""Rows whose loss is a cross-entropy, or rows for which an objective is computed."""
+
+
 @dataclass(frozen=True)
 class Selected(Sequence[Row]):
     """Some rows, by their numbers. Each is read when it is needed, as all of them may not fit into memory."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worker.engine.batch.grouping import JobRows, group_tokens, groups_of
+from worker.engine.batch.grouping import group_tokens, groups_of
 from worker.engine.device.peak_memory import peak_memory
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import gradients, validate
@@ -71,9 +71,8 @@ def computed_share(trainee: Trainee, step_tokens: int) -> float:
     tokens = computed = 0
     for step in list(steps)[:SAMPLED_STEPS]:
         rows = trainee.rows_after(step)
-        job = JobRows(trainee.adapter.name, rows, 1.0, rows_per_example=trainee.rows_per_example)
         tokens += sum(len(row.tokens_L) for row in rows)
-        computed += sum(map(group_tokens, groups_of([job], step_tokens)))
+        computed += sum(map(group_tokens, groups_of([trainee.as_job(rows)], step_tokens)))
     return round(computed / tokens, 4)
 
 
@@ -109,8 +108,7 @@ def _rehearsed(
 ) -> Rehearsed:
     lengths_X = lengths_of(rows)
     tokens = int(lengths_X.sum())
-    job = JobRows(trainee.adapter.name, rows, 1.0, rows_per_example=trainee.rows_per_example)
-    groups = groups_of([job] * times, context.max_tokens, context.processes.size)
+    groups = groups_of([trainee.as_job(rows)] * times, context.max_tokens, context.processes.size)
     return Rehearsed(
         tokens=times * tokens,
         micro_batch=max(map(group_tokens, groups)),

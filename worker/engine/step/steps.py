@@ -12,11 +12,12 @@ from torch import Tensor
 
 from worker.engine.batch.grouping import Group, JobRows
 from worker.engine.batch.micro_batch import MicroBatch
-from worker.engine.batch.spread_work import AtOnce, SavedTokens, micro_batches_at_once, tokens_of
+from worker.engine.batch.spread_work import AtOnce, SavedTokens, micro_batches_at_once
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
+from worker.engine.step.objective_pass import ComputedRows, ObjectiveRows
 from worker.engine.step.processes import Processes
-from worker.engine.step.step_objectives import SpreadPreparation, StepPart, WeightsInPass
+from worker.engine.step.step_objectives import SpreadPreparation, StepPart, WeightsInPass, prepare
 from worker.engine.step.totals import Evaluation, RowTotals, Totals
 
 
@@ -32,6 +33,18 @@ class Steps:
         self._weights = WeightsInPass(jobs, [parts.get(job.adapter) for job in jobs])
         self._totals = Totals([job.adapter for job in jobs], device)
         self._row_totals = RowTotals(sum(len(job.rows) for job in jobs), device)
+
+    @classmethod
+    def whole(cls, context: PassContext, rows: Sequence[ComputedRows]) -> "Steps":
+        """Return the steps that a pass computes as a whole, once the rows of objectives are prepared.
+
+        Raises Abandoned as `run_pass` does.
+        """
+        compared = [each for each in rows if isinstance(each, ObjectiveRows)]
+        parts = prepare(context, compared) if compared else []
+        by_adapter = {part.rows.adapter.name: part for part in parts}
+        jobs = [each if isinstance(each, JobRows) else by_adapter[each.adapter.name].as_job for each in rows]
+        return cls(jobs, by_adapter, context.base.device)
 
     def factors(self, batch: MicroBatch, losses: TokenLosses) -> Tensor:
         """Return the factor of each supervised token's gradient, as `WeightsInPass.of` does."""
@@ -63,15 +76,15 @@ class SpreadStep:
     the gradient stays where it adds up, so the step takes no further memory on the device.
     """
 
-    def __init__(self, context: PassContext, step: JobRows | SpreadPreparation, tokens: int) -> None:
-        """`step` are the rows, or what finds the rows of an objective. The whole step has some `tokens`."""
+    def __init__(self, context: PassContext, rows: ComputedRows, tokens: int) -> None:
+        """`tokens` are the tokens of the whole step."""
         self.max_tokens, self.tokens = context.max_tokens, tokens
         self._saved = SavedTokens()
-        self._preparation = step if isinstance(step, SpreadPreparation) else None
+        self._preparation = SpreadPreparation(context, rows) if isinstance(rows, ObjectiveRows) else None
         self._steps: Steps | None = None
         self._left = deque[AtOnce]()
-        if isinstance(step, JobRows):
-            self._begin(context, Steps([step], {}, context.base.device))
+        if isinstance(rows, JobRows):
+            self._begin(context, Steps([rows], {}, context.base.device))
 
     @property
     def steps(self) -> Steps:
@@ -103,12 +116,3 @@ class SpreadStep:
         (job,) = steps.jobs
         self._steps = steps
         self._left.extend(micro_batches_at_once(job, context.max_tokens, context.processes.size))
-
-
-def step_tokens(job: JobRows, max_tokens: int) -> int:
-    """Return how many tokens a step computes if its rows are cut into micro-batches by themselves.
-
-    A step that fits into one micro-batch is not looked into: a beginning that its rows share counts for each.
-    """
-    tokens = sum(len(row.tokens_L) for row in job.rows)
-    return tokens if tokens <= max_tokens else sum(map(tokens_of, micro_batches_at_once(job, max_tokens)))

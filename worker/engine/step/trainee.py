@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -12,16 +12,23 @@ from torch import Tensor
 from core.errors import JobError
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
-from core.storage.artifacts import DamagedArtifact
+from core.storage.folders import DamagedFile
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.adapters.published import Published
 from worker.engine.batch.dropout import step_seed
+from worker.engine.batch.grouping import JobRows
+from worker.engine.batch.spread_work import micro_batches_at_once, tokens_of
 from worker.engine.objectives.choose import objective_of
+from worker.engine.objectives.objective import ObjectiveLoss
 from worker.engine.parameters.flat import parts_of
+from worker.engine.step.context import PassContext
 from worker.engine.step.moments import MOMENTS
+from worker.engine.step.objective_pass import ComputedRows, ObjectiveRows
 from worker.engine.step.optimizer import Optimizer
+from worker.engine.step.processes import Processes
 from worker.engine.step.references import References
 from worker.engine.step.steps import SpreadStep
+from worker.engine.step.totals import Evaluation
 from worker.rows.row import Row
 
 PREFIX = "parameters."  # begins the parameters' names in a state
@@ -64,6 +71,10 @@ def order_of(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
 def parameters_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the parameters in a trainee's state by their names in the adapter, without PREFIX."""
     return {name.removeprefix(PREFIX): part for name, part in state.items() if name.startswith(PREFIX)}
+
+
+def _tokens_of(rows: Sequence[Row]) -> int:
+    return sum(len(row.tokens_L) for row in rows)
 
 
 def _has_moments(state: Mapping[str, Tensor]) -> bool:
@@ -159,23 +170,69 @@ class Trainee:
         drops = isinstance(adapter, LoraAdapter | AdaLoraAdapter) and adapter.lora_dropout > 0
         return step_seed(self._spec.seed, step) if drops else None
 
-    @property
-    def deterministic(self) -> bool:
-        """Whether the result must not depend on neighbours, to the bit."""
-        return self._spec.training.deterministic
-
     def stop(self) -> None:
         """Make no more steps, although the schedule has not ended."""
         self.last_step = self.step
 
-    def begin_step(self, step: int) -> None:
-        """Prepare the adapter for the step that follows the first `step` steps.
+    def begin_step(self, step: int | None = None) -> ComputedRows:
+        """Return the rows of the next step, or of the step that follows the first `step` steps.
 
-        Draw its rank, if it is dynamic, and refresh its factors.
+        Draw the adapter's rank, if it is dynamic, and refresh its factors.
         """
+        step = self.step if step is None else step
         if self.adapter.dynamic_rank is not None:
             self.adapter.dynamic_rank.draw(step)
         self.adapter.parameters.refresh()
+        seed = self.dropout_seed_after(step)
+        if self.objective is None:
+            rows = self.rows_after(step)
+            return self._own_loss(rows, 1 / sum(row.weight for row in rows), seed)
+        return self._compared(self.objective, self.rows, self.numbers_after(step), self.references, seed)
+
+    def begin_validation(self, rows: Sequence[Row]) -> ComputedRows:
+        """Return the rows as they are evaluated, and refresh the adapter's factors."""
+        self.adapter.parameters.refresh()
+        if self.objective is None:
+            return self._own_loss(rows, 1.0)
+        return self._compared(self.objective, rows, range(len(rows)), self.validation_references)
+
+    def _own_loss(self, rows: Sequence[Row], weight: float, seed: int | None = None) -> JobRows:
+        """Return rows whose loss is a cross-entropy, with the `weight` of each supervised token."""
+        apart = self._spec.training.deterministic
+        return JobRows(self.name, rows, weight, dropout_seed=seed, apart=apart)
+
+    def _compared(
+        self,
+        objective: ObjectiveLoss,
+        rows: Sequence[Row],
+        numbers: Sequence[int],
+        references: References,
+        seed: int | None = None,
+    ) -> ObjectiveRows:
+        apart = self._spec.training.deterministic
+        return ObjectiveRows(
+            self.adapter, objective, rows, numbers, references, seed, self.parent_values, apart
+        )
+
+    def begin_spread_step(self, context: PassContext) -> SpreadStep:
+        """Return the next step as one that rounds compute share by share. Begin it if it has not begun."""
+        if self.spread is None:
+            self.spread = SpreadStep(context, self.begin_step(), self.step_tokens(context.max_tokens))
+        return self.spread
+
+    def step_tokens(self, max_tokens: int) -> int:
+        """Return how many tokens the next step computes, if its rows are cut by themselves.
+
+        A step that fits into one micro-batch is not looked into: a beginning that its rows share counts for
+        each of them.
+        """
+        job = self.as_job(self.next_rows)
+        tokens = _tokens_of(job.rows)
+        return tokens if tokens <= max_tokens else sum(map(tokens_of, micro_batches_at_once(job, max_tokens)))
+
+    def as_job(self, rows: Sequence[Row]) -> JobRows:
+        """Return the rows so that the rows of each example come into one micro-batch."""
+        return JobRows(self.name, rows, 1.0, rows_per_example=self.rows_per_example)
 
     @contextmanager
     def at_rank(self, rank: int | None) -> Iterator[None]:
@@ -189,6 +246,21 @@ class Trainee:
         if self.adapter.rank_budget is not None:
             self.adapter.rank_budget.add_orthogonality_gradient(self.adapter.parameters)
         return self.adapter.parameters.gradient.norm()
+
+    def finish_step(self, mean: Evaluation, norm: float, processes: Processes) -> StepResult | Exception:
+        """Take the next step after its pass. Return its result, or an error that concerns only this trainee.
+
+        `mean` are the means over the step's rows, and `norm` is the norm of the complete gradient.
+        """
+        try:
+            result = self.take_step(self.next_rows, mean.loss, mean.accuracy, norm)
+            return replace(result, metrics={**result.metrics, **mean.metrics}) if mean.metrics else result
+        except JobError as error:
+            return error
+        except Exception as error:
+            if processes.size > 1:  # the other processes may have made the step
+                raise
+            return error
 
     def take_step(self, rows: Sequence[Row], loss: float, accuracy: float, norm: float) -> StepResult:
         """Clip the complete gradient of this `norm`, update the parameters, and advance by one step.
@@ -213,8 +285,7 @@ class Trainee:
         self.step += 1
         ranks = None if budget is None else budget.allocate(parameters, self.step)
         metrics = self._end_step()
-        tokens = sum(len(row.tokens_L) for row in rows)
-        return StepResult(self.step, loss, accuracy, tokens, learning_rate, norm, metrics, ranks)
+        return StepResult(self.step, loss, accuracy, _tokens_of(rows), learning_rate, norm, metrics, ranks)
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors that a resume needs: the parameters, the method's own, and AdamW's moments.
@@ -226,7 +297,7 @@ class Trainee:
     def restore(self, step: int, state: Mapping[str, Tensor]) -> None:
         """Continue after `step`. A state without moments means that it was the last step.
 
-        Raises DamagedArtifact if the state's tensors are not those of this job.
+        Raises DamagedFile if the state's tensors are not those of this job.
         """
         self.take_state(state)
         self._optimizer.resume_after(step)
@@ -237,13 +308,13 @@ class Trainee:
     def take_state(self, state: Mapping[str, Tensor]) -> None:
         """Copy the state's tensors, including moments if it has some, into the trainee, but keep the step.
 
-        Raises DamagedArtifact as `restore` does.
+        Raises DamagedFile as `restore` does.
         """
         parts = self._state(self._optimizer.state() if _has_moments(state) else {})
         others = parts.keys() ^ state.keys()
         others |= {name for name in parts.keys() & state.keys() if parts[name].shape != state[name].shape}
         if others:
-            raise DamagedArtifact(f"its tensors are not this job's: {', '.join(sorted(others)[:3])}")
+            raise DamagedFile(f"its tensors are not this job's: {', '.join(sorted(others)[:3])}")
         with torch.no_grad():
             for name, part in parts.items():
                 part.copy_(state[name])

@@ -9,7 +9,7 @@ import structlog
 from core.errors import Unavailable
 from core.serving.errors import AdapterDamaged
 from core.serving.served_model import StoredAdapter
-from core.storage.artifacts import DamagedArtifact, fetch_folder
+from core.storage.folders import DamagedFile, fetch_folder
 from core.storage.object_store import STORE_ERRORS, ObjectStore
 from worker.engine.sampler.adapters.check import AdapterRefused
 from worker.process.faults import disk_fault
@@ -30,7 +30,7 @@ def errors_explained(stored: StoredAdapter) -> Iterator[None]:
     except STORE_ERRORS as error:
         log.warning("adapter_not_fetched", prefix=stored.prefix, error=str(error))
         raise Unavailable("The object store cannot be reached at the moment. Try again.") from error
-    except (DamagedArtifact, AdapterRefused) as error:
+    except (DamagedFile, AdapterRefused) as error:
         log.error("adapter_damaged", prefix=stored.prefix, error=str(error))
         reason = str(error).rstrip(".")
         raise AdapterDamaged(f"The adapter of this model cannot be used: {reason}.") from error

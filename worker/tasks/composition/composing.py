@@ -120,7 +120,6 @@ def _write(
         "adapter": options,
     }
     write_manifest(folder, described, entry.quantization is not None)
-    size = sum(file.stat().st_size for file in folder.iterdir())
     adapter_id, project_id = new_id("adapter-"), work.task.project_id
     with work.sessions() as session:
         model = lifecycle.model_name(session, entry.id, project_id, asked.suffix, adapter_id)
@@ -130,6 +129,6 @@ def _write(
         model=model,
         base_model=entry.id,
         options=options,
-        origin={"type": "composition", **composed, "bytes": size},
+        origin={"type": "composition", **composed},
         training=facts,
     )

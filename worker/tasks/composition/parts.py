@@ -7,7 +7,7 @@ from pathlib import Path
 from core.compositions.requests import Composition
 from core.errors import InvalidRequest, JobError
 from core.jobs.lineage import Ancestor
-from core.storage.artifacts import WEIGHTS_NAME, DamagedArtifact, fetch_folder
+from core.storage.folders import WEIGHTS_NAME, DamagedFile, fetch_folder
 from worker.adapter_files.stored_parent import stored_parent
 from worker.engine.sampler.adapters.check import CONFIG_NAME, AdapterRefused
 from worker.engine.sampler.adapters.plain_lora import read_plain_lora
@@ -39,7 +39,7 @@ def fetch_parts(work: Work, composition: Composition, base: OfferedBase, layers:
 def _explained(parent: Ancestor, param: str) -> Iterator[None]:
     try:
         yield
-    except DamagedArtifact as error:
+    except DamagedFile as error:
         reason = f"The stored files of {parent.model} are damaged: {error}."
         raise JobError("adapter_damaged", reason, param) from error
     except (AdapterRefused, InvalidRequest) as error:

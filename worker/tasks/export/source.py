@@ -14,8 +14,9 @@ from core.catalog import BaseModelEntry, offered_models
 from core.errors import JobError
 from core.jobs.adapter_row import AdapterRow
 from core.methods.registry import METHODS
-from core.storage.artifacts import DamagedArtifact, fetch_folder
+from core.storage.folders import DamagedFile, fetch_folder
 from core.tables import Adapter, Job
+from worker.adapter_files.folder import MANIFEST
 from worker.base_models.model_store import ensure_model, load_errors_explained
 from worker.process.scratch import scratch_folder
 from worker.tasks.frame.process import Work
@@ -83,7 +84,7 @@ def open_source(work: Work) -> Iterator[Source]:
     with scratch_folder("adapter") as folder:
         try:
             fetch_folder(work.store, adapter.object_prefix, adapter.files, folder, work.advance)
-        except DamagedArtifact as error:
+        except DamagedFile as error:
             raise JobError("adapter_damaged", f"The adapter's files are damaged: {error}.") from error
         require_same_base(folder, base)
         entry = base.entry.in_precision(row.precision)
@@ -109,9 +110,8 @@ def offered_base(work: Work, base_model: str) -> OfferedBase:
 
 def require_same_base(folder: Path, base: OfferedBase) -> None:
     """Raise JobError if the adapter was trained on other weights than those on this machine's disk."""
-    manifest = folder / "manifest.json"
-    trained_on = json.loads(manifest.read_text("utf-8")).get("base_sha256") if manifest.exists() else None
-    if trained_on not in (None, base.sha256):
+    trained_on = json.loads((folder / MANIFEST).read_text("utf-8"))["base_sha256"]
+    if trained_on != base.sha256:
         raise JobError(
             "base_model_changed",
             f"The adapter was trained on other weights of {base.entry.repository} than those on offer now "

@@ -26,8 +26,8 @@ from core.errors import JobError, QuotaExceeded, TuneryError
 from core.process.failpoints import reached
 from core.process.logs import configure_logs
 from core.settings import Settings
-from core.storage.artifacts import DamagedArtifact, fetch_folder, publish_folder
-from core.storage.object_store import ObjectStore, task_prefix
+from core.storage.folders import DamagedFile, fetch_folder, publish_folder
+from core.storage.object_store import ObjectStore
 from core.tables import Adapter, File, Project, Task
 from core.work import lease as leases
 from core.work.client import create
@@ -67,7 +67,7 @@ class Work:
     @property
     def prefix(self) -> str:
         """The prefix of the files that this attempt makes."""
-        return task_prefix(self.task.kind, self.lease.task_id, self.lease.attempt)
+        return self.lease.prefix
 
     @property
     def request(self) -> Any:
@@ -200,7 +200,6 @@ def _finish(session: Session, work: Work, report: dict[str, Any]) -> None:
     try:
         check_store(session, work.task.project_id, quotas.stored_bytes)
     except QuotaExceeded as error:
-        work.store.delete_prefix(work.prefix)
         raise JobError("insufficient_quota", str(error), "file_id") from error
 
 
@@ -244,7 +243,7 @@ def _fetch_kept(work: Work, folder: Path) -> dict[str, Any] | None:
         return None
     try:
         fetch_folder(work.store, task.object_prefix, task.files, folder, work.advance)
-    except DamagedArtifact as error:
+    except DamagedFile as error:
         raise JobError("files_damaged", f"The files that were made are damaged: {error}.") from error
     return dict(task.report or {})
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from core.errors import JobError
 from core.jobs.search import candidate_values
 from core.jobs.spec import JobSpec
-from core.storage.artifacts import DamagedArtifact
+from core.storage.folders import DamagedFile
 from core.strict_json import finite
 from worker.engine.adapters.adapter import Adapter, InitialValues
 from worker.engine.adapters.published import Published, first_values
@@ -212,12 +212,12 @@ class Candidates:
     def restore(self, step: int, state: State, record: TrainingRecord) -> None:
         """Continue after `step` with the candidates that were left then.
 
-        Raises DamagedArtifact, JobError and Abandoned.
+        Raises DamagedFile, JobError and Abandoned.
         """
         self.detach_all()
         try:
             self._restore(step, state, record)
-        except DamagedArtifact:
+        except DamagedFile:
             self.detach_all()  # some may be attached, and `begin` would attach no others
             self._records = {}
             raise

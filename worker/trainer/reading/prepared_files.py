@@ -10,13 +10,15 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from core import artifacts
 from core.access.quotas import Quotas, check_store
+from core.artifacts import Owner
 from core.datasets.kinds import PURPOSE
 from core.datasets.preparation.requests import Preparation
 from core.errors import JobError, QuotaExceeded
 from core.ids import new_id
 from core.settings import Settings
-from core.storage.object_store import CHUNK_BYTES, ObjectStore, prepared_key
+from core.storage.object_store import CHUNK_BYTES, ObjectStore, file_key
 from core.tables import File, Job, Project
 from worker.rendering.preparation.preparing import Prepared
 from worker.trainer.report.job_lease import JobLease
@@ -55,11 +57,15 @@ class PreparedFiles:
         return "".join(words)
 
     def store(
-        self, store: ObjectStore, attempt: str, contents: Sequence[FileIO], stop_if_closed: Callable[[], None]
+        self,
+        store: ObjectStore,
+        job_lease: JobLease,
+        contents: Sequence[FileIO],
+        stop_if_closed: Callable[[], None],
     ) -> None:
         """Upload the files, and close `contents`. `stop_if_closed` may raise an error, which ends it."""
+        job_lease.commit(self._open)
         for file, content in zip(self._files, contents, strict=False):
-            file.object_key = prepared_key(self._job.id, attempt, file.id)
             writer = store.writer(file.object_key)
             try:
                 content.seek(0)
@@ -74,7 +80,7 @@ class PreparedFiles:
         for content in contents:
             content.close()
 
-    def register(self, job_lease: JobLease, settings: Settings, store: ObjectStore) -> None:
+    def register(self, job_lease: JobLease, settings: Settings) -> None:
         """Add the files, and name them in the job's row. Raises JobError if they do not fit the quota."""
         named: dict[str, Any] = {"prepared_file_id": self._files[0].id, "prepared_rows": self.counts}
         if len(self._files) > 1:
@@ -83,6 +89,7 @@ class PreparedFiles:
         def write(session: Session) -> None:
             for file in self._files:
                 session.merge(file)
+                artifacts.keep(session, file.object_key, file.bytes, Owner("file", file.id))
             session.flush()
             quotas = Quotas.of(session.get_one(Project, self._job.project_id), settings)
             check_store(session, self._job.project_id, quotas.stored_bytes)
@@ -91,18 +98,21 @@ class PreparedFiles:
         try:
             job_lease.commit(write)
         except QuotaExceeded as error:
-            for file in self._files:
-                store.delete(file.object_key)
             message = f"The rows to train on are a file of their own. {error}"
             raise JobError("insufficient_quota", message, "training_file") from error
         _assign(self._job, named)
 
+    def _open(self, session: Session) -> None:
+        for file in self._files:
+            artifacts.open(session, Owner("job", self._job.id), file.object_key, self._job.project_id)
+
     def _file(self, part: str) -> File:
-        source = self._source
+        source, file_id = self._source, new_id("file-")
         written = self._prepared.training if part == "training" else self._prepared.validation
         return File(
-            id=new_id("file-"),
+            id=file_id,
             project_id=self._job.project_id,
+            object_key=file_key(self._job.project_id, file_id),
             filename=f"{PurePath(source.filename).stem}.{part}.jsonl",
             purpose=PURPOSE,
             rows=written.count,

@@ -156,9 +156,9 @@ class DataReader:
         prepared, contents = self._in_render_process(file, "training_file", self._make_rows)
         readers = self._readers
         made = PreparedFiles(self._job, file, asked, prepared)
-        made.store(readers.store, self._job_lease.lease.attempt, contents, self._stop_if_closed)
+        made.store(readers.store, self._job_lease, contents, self._stop_if_closed)
         self._job_lease.event(made.message, once_as="rows prepared", data=made.counts)
-        made.register(self._job_lease, readers.settings, readers.store)
+        made.register(self._job_lease, readers.settings)
         return self._job_lease.commit(self._files)
 
     def _make_rows(self, content: FileIO, file: File, param: str) -> tuple[Prepared, list[FileIO]]:

@@ -24,7 +24,7 @@ from worker.trainer.report.samples import Samples
 from worker.trainer.report.training_record import TrainingRecord
 from worker.trainer.report.warnings import Curves, TrainingWarning
 
-UNTOLD_WARNINGS = "untold_advice"  # the key in checkpoints, also in those of earlier releases
+UNTOLD_WARNINGS = "untold_warnings"
 ANSWERS_ARE_DUE = "answers_are_due"
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: the state of a job's training and, at milestones, the adapter in the form that clients get.
 
-A checkpoint exists once its row has been committed. The commit is fenced and comes after the upload. A folder
-in the store without a row is an orphan that nobody reads. The files are verified whenever they are fetched.
+A checkpoint exists once its row has been committed. The commit is fenced and comes after the upload. The
+files are verified whenever they are fetched.
 """
 
 import json
@@ -21,20 +21,22 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from torch import Tensor
 
+from core import artifacts
+from core.artifacts import GRACE, Owner
 from core.errors import TuneryError
 from core.ids import new_id
 from core.jobs import lifecycle
 from core.process.failpoints import reached
-from core.storage.artifacts import (
+from core.storage.folders import (
     POSITION_NAME,
     STATE_NAME,
     WEIGHTS_NAME,
-    DamagedArtifact,
+    DamagedFile,
     fetch_folder,
     publish_folder,
 )
-from core.storage.object_store import STORE_ERRORS, ObjectStore, checkpoint_prefix
-from core.tables import Checkpoint
+from core.storage.object_store import ObjectStore, checkpoint_prefix
+from core.tables import Artifact, Checkpoint, Job
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.adapters.saving import parameters_of
 from worker.engine.step.trainee import PREFIX, Trainee
@@ -44,9 +46,6 @@ from worker.trainer.report.training_record import TrainingRecord
 
 KEPT_EPOCHS = 3  # the newest checkpoints of epochs' ends
 KEPT_FOR_RESUME = 2  # the newest checkpoints of any kind
-# Ends the fingerprint of a checkpoint whose state is in the adapter's file. Earlier releases, which would not
-# find the state, pass over such a checkpoint as a foreign one
-STATE_IN_ADAPTER = "+adapter"
 
 State = Mapping[str, Tensor]
 
@@ -75,7 +74,7 @@ class Resumable(Protocol):
 
     def state(self) -> dict[str, Tensor]: ...
     def restore(self, step: int, state: State, record: TrainingRecord) -> None:
-        """Continue after `step`. Raises DamagedArtifact if the state does not belong to this job."""
+        """Continue after `step`. Raises DamagedFile if the state does not belong to this job."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +101,7 @@ def write_checkpoint(trained: Resumable, folder: Path, fingerprint: str) -> Writ
         trained.adapter.save(folder)
     adapter_files = sorted(folder.iterdir())
     state = trained.state()
-    if _adapter_has(state, folder):
-        fingerprint += STATE_IN_ADAPTER
-    else:
+    if not _adapter_has(state, folder):
         save_file(state, folder / STATE_NAME)
     record = trained.record
     position = {"step": trained.step, "fingerprint": fingerprint, "notes": record.notes}
@@ -123,6 +120,12 @@ def ship_checkpoint(written: WrittenCheckpoint, job_lease: JobLease, store: Obje
     lease = job_lease.lease
     checkpoint_id = new_id("ftckpt-")
     prefix = checkpoint_prefix(lease.job_id, lease.attempt, written.step, checkpoint_id)
+
+    def open_artifact(session: Session) -> None:
+        project_id = session.get_one(Job, lease.job_id).project_id
+        artifacts.open(session, Owner("job", lease.job_id), prefix, project_id, counted=False)
+
+    job_lease.commit(open_artifact)
     files = publish_folder(store, written.folder, prefix)
     reached("checkpoint.uploaded")
     checkpoint = Checkpoint(
@@ -139,6 +142,7 @@ def ship_checkpoint(written: WrittenCheckpoint, job_lease: JobLease, store: Obje
 
     def commit(session: Session) -> None:
         _make_room(session, checkpoint)
+        artifacts.keep(session, prefix, sum(file["bytes"] for file in files))
         lifecycle.record_checkpoint(session, lease, checkpoint)
 
     job_lease.commit(commit)
@@ -167,7 +171,7 @@ def restore_checkpoint(
                 fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(place))
                 step, state, notes = _load(Path(place), fingerprint)
                 trained.restore(step, state, TrainingRecord(checkpoint.metrics, notes))
-        except (DamagedArtifact, ForeignCheckpoint) as error:
+        except (DamagedFile, ForeignCheckpoint) as error:
             job_lease.event(f"Checkpoint at step {checkpoint.step} is passed over: {error}", level="warn")
             continue
         job_lease.event(f"Resumed from the checkpoint at step {checkpoint.step}")
@@ -189,12 +193,12 @@ def take_up_best(
     checkpoint = job_lease.commit(lambda session: session.scalars(query).one_or_none())
     try:
         if checkpoint is None:
-            raise DamagedArtifact("it is gone")
+            raise DamagedFile("it is gone")
         with TemporaryDirectory(dir=folder) as place:
             fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(place))
             _, state, _ = _load(Path(place), fingerprint)
             trainee.take_state(state)
-    except (DamagedArtifact, ForeignCheckpoint) as error:
+    except (DamagedFile, ForeignCheckpoint) as error:
         job_lease.event(
             f"The best checkpoint, of step {step}, cannot be published: {error}. The last state is published",
             level="warn",
@@ -203,23 +207,28 @@ def take_up_best(
     return checkpoint.metrics
 
 
-def drop_old_checkpoints(job_lease: JobLease, store: ObjectStore) -> None:
+def drop_old_checkpoints(job_lease: JobLease) -> None:
     """Remove all but the last three checkpoints of epochs, the best one, and the last two of any kind.
 
-    The last two are kept for a resume. If a server fails, the rest stays until the next time. Raises
+    The last two are kept for a resume. If the database fails, the rest stays until the next time. Raises
     LeaseLost.
     """
     newest_first = _newest_first(job_lease)
     epochs = [checkpoint for checkpoint in newest_first if checkpoint.ends_epoch][:KEPT_EPOCHS]
     best = [checkpoint for checkpoint in newest_first if checkpoint.best]
     kept = {checkpoint.id for checkpoint in [*epochs, *best, *newest_first[:KEPT_FOR_RESUME]]}
-    for checkpoint in newest_first:
-        if checkpoint.id in kept:
-            continue
-        try:
-            _remove(job_lease, store, checkpoint)
-        except (SQLAlchemyError, *STORE_ERRORS) as error:
-            log.warning("old_checkpoint_not_removed", prefix=checkpoint.object_prefix, error=str(error))
+    old = [checkpoint for checkpoint in newest_first if checkpoint.id not in kept]
+
+    def remove(session: Session) -> None:
+        session.execute(delete(Checkpoint).where(Checkpoint.id.in_([each.id for each in old])))
+        artifacts.doom(session, Artifact.prefix.in_([each.object_prefix for each in old]))
+
+    if not old:
+        return
+    try:
+        job_lease.commit(remove)
+    except SQLAlchemyError as error:
+        log.warning("old_checkpoints_not_removed", job=job_lease.lease.job_id, error=str(error))
 
 
 def _newest_first(job_lease: JobLease) -> Sequence[Checkpoint]:
@@ -238,7 +247,7 @@ def _newest_first(job_lease: JobLease) -> Sequence[Checkpoint]:
 def _load(folder: Path, fingerprint: str) -> tuple[int, State, dict[str, Any]]:
     """Return the step, the state and the notes of a checkpoint.
 
-    Raises ForeignCheckpoint. Raises DamagedArtifact if a file cannot be read, since it was cut before its
+    Raises ForeignCheckpoint. Raises DamagedFile if a file cannot be read, since it was cut before its
     hash was computed.
     """
     if not (folder / POSITION_NAME).exists():
@@ -246,14 +255,14 @@ def _load(folder: Path, fingerprint: str) -> tuple[int, State, dict[str, Any]]:
     try:
         position: dict[str, Any] = json.loads((folder / POSITION_NAME).read_text("utf-8"))
     except ValueError as error:
-        raise DamagedArtifact(f"{POSITION_NAME} cannot be read ({error})") from error
-    if position["fingerprint"] == fingerprint:
-        state = _load_tensors(folder / STATE_NAME)
-    elif position["fingerprint"] == fingerprint + STATE_IN_ADAPTER:
-        state = _state_of(_load_tensors(folder / WEIGHTS_NAME))
-    else:
+        raise DamagedFile(f"{POSITION_NAME} cannot be read ({error})") from error
+    if position["fingerprint"] != fingerprint:
         raise ForeignCheckpoint("it belongs to another specification, base model or rendering of the dataset")
-    return position["step"], state, position.get("notes", {})
+    if (folder / STATE_NAME).exists():
+        state = _load_tensors(folder / STATE_NAME)
+    else:
+        state = _state_of(_load_tensors(folder / WEIGHTS_NAME))
+    return position["step"], state, position["notes"]
 
 
 def _adapter_has(state: State, folder: Path) -> bool:
@@ -281,28 +290,17 @@ def _load_tensors(path: Path) -> State:
     except SafetensorError as error:
         if disk_fault(error):
             raise
-        raise DamagedArtifact(f"{path.name} cannot be read ({error})") from error
+        raise DamagedFile(f"{path.name} cannot be read ({error})") from error
 
 
 def _make_room(session: Session, checkpoint: Checkpoint) -> None:
     """Delete the row of an older checkpoint of the same step. If this one is the best, unmark the old best.
 
-    The older one was passed over at a resume, or was saved before the step's evaluation. Its objects stay
-    until the job has ended.
+    The older one was passed over at a resume, or was saved before the step's evaluation.
     """
     others = (Checkpoint.job_id == checkpoint.job_id) & (Checkpoint.id != checkpoint.id)
-    session.execute(delete(Checkpoint).where(others, Checkpoint.step == checkpoint.step))
+    replaced = delete(Checkpoint).where(others, Checkpoint.step == checkpoint.step)
+    prefixes = session.scalars(replaced.returning(Checkpoint.object_prefix)).all()
+    artifacts.doom(session, Artifact.prefix.in_(prefixes), grace=GRACE)
     if checkpoint.best:
         session.execute(update(Checkpoint).where(others, Checkpoint.best).values(best=False))
-
-
-def _remove(job_lease: JobLease, store: ObjectStore, checkpoint: Checkpoint) -> None:
-    """Remove the row, fenced, and then the objects, so that a row never points to objects that are gone."""
-
-    def delete_row(session: Session) -> None:
-        row = session.get(Checkpoint, checkpoint.id)
-        if row is not None:  # None if a first commit succeeded but its answer was lost
-            session.delete(row)
-
-    job_lease.commit(delete_row)
-    store.delete_prefix(checkpoint.object_prefix)

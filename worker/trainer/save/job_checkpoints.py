@@ -64,7 +64,7 @@ class JobCheckpoints:
 
     def drop_old(self) -> None:
         """Have the checkpoints removed that nobody needs any more, after everything that was sent before."""
-        self._shipping.send(partial(drop_old_checkpoints, self._job_lease, self._store))
+        self._shipping.send(partial(drop_old_checkpoints, self._job_lease))
 
     def take_up_best(self, trainee: Trainee, step: int) -> dict[str, Any] | None:
         """Give `trainee` the parameters of the best checkpoint; see `take_up_best` of `checkpoint`."""

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from core.errors import JobError
 from core.jobs.lineage import Ancestor
 from core.serving.served_model import StoredAdapter
-from core.storage.artifacts import DamagedArtifact, fetch_folder
+from core.storage.folders import DamagedFile, fetch_folder
 from core.storage.object_store import ObjectStore
 from worker.adapter_files.stored_parent import stored_parent
 from worker.engine.adapters.published import Published, read_published
@@ -34,7 +34,7 @@ def fetch_parent(parent: Ancestor, job_lease: JobLease, store: ObjectStore, fold
         with TemporaryDirectory(dir=folder) as place:
             fetch_folder(store, stored.prefix, [file.model_dump() for file in stored.files], Path(place))
             return read_published(Path(place))
-    except (DamagedArtifact, SafetensorError, FileNotFoundError) as error:
+    except (DamagedFile, SafetensorError, FileNotFoundError) as error:
         if disk_fault(error):
             raise
         raise JobError(

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from core import artifacts
+from core.artifacts import Owner
 from core.catalog import BaseModelEntry
 from core.ids import new_id
 from core.jobs import lifecycle
@@ -15,8 +17,8 @@ from core.jobs.spec import shown_spec
 from core.portability.traits import traits_of
 from core.process.failpoints import reached
 from core.settings import Settings
-from core.storage.artifacts import publish_folder
-from core.storage.object_store import ObjectStore, adapter_prefix, result_key
+from core.storage.folders import publish_folder
+from core.storage.object_store import ObjectStore, adapter_prefix, file_key
 from core.tables import Adapter, File, Job
 from core.work import client as tasks
 from core.work.kinds import PORTABILITY
@@ -89,11 +91,17 @@ def publish(
     counts all of the job's tokens, also those of other candidates. `measured` is kept with the job.
     """
     lease = job_lease.lease
-    prefix = adapter_prefix(lease.job_id, lease.attempt)
+    adapter_id, result_id = new_id("adapter-"), new_id("file-")
+    prefix, key = adapter_prefix(lease.job_id, lease.attempt), file_key(job.project_id, result_id)
+
+    def open_both(session: Session) -> None:
+        artifacts.open(session, Owner("job", job.id), prefix, job.project_id, counted=False)
+        artifacts.open(session, Owner("job", job.id), key, job.project_id)
+
+    job_lease.commit(open_both)
     files = publish_folder(store, folder, prefix, stored)
     reached("adapter.uploaded")
-    adapter_id, result_id = new_id("adapter-"), new_id("file-")
-    table = write_result_table(store, result_key(lease.job_id, lease.attempt), job_lease)
+    table = write_result_table(store, key, job_lease)
     reached("result.uploaded")
 
     def commit(session: Session) -> None:
@@ -112,8 +120,10 @@ def publish(
             purpose="fine-tune-results",
             bytes=table.bytes,
             sha256=table.sha256,
-            object_key=table.key,
+            object_key=key,
         )
+        artifacts.keep(session, prefix, sum(file["bytes"] for file in files), Owner("adapter", adapter_id))
+        artifacts.keep(session, key, table.bytes, Owner("file", result_id))
         lifecycle.finish(session, lease, adapter, result, trained_tokens, job.spec)
         note(session, lease.job_id, **measured)
         evaluate_result(session, session.get_one(Job, lease.job_id), adapter)

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import OutsideFault
 from core.ids import new_id
-from core.storage.artifacts import publish_folder
+from core.storage.folders import publish_folder
 from core.storage.object_store import CHUNK_BYTES, PART_BYTES, PROBE_PREFIX, STORE_ERRORS, ObjectStore
 from worker.process.scratch import scratch_folder
 
@@ -37,16 +38,23 @@ class ServerProbe:
     for it.
     """
 
-    def __init__(self, store: ObjectStore, pause: float, tested: Callable[[], object] = lambda: None) -> None:
-        """`tested` is called in another thread when a test has ended."""
+    def __init__(
+        self,
+        store: ObjectStore,
+        pause: float,
+        tested: Callable[[], object] = lambda: None,
+        open_artifacts: Callable[[Sequence[str]], object] = lambda _prefixes: None,
+    ) -> None:
+        """Other threads call `open_artifacts` with the prefixes of a test, and `tested` when it has ended."""
         self._store = store
         self._tested = tested
+        self._open_artifacts = open_artifacts
         self._first_pause = self._pause = pause
         self._trusted = False
         self._test: Future[None] | None = None
         self._bytes = LEAST_BYTES
         self._prefixes: Sequence[str] = [PROBE_PREFIX]
-        self._name = new_id("probe-")  # one name, so that all tests that break off leave one file behind
+        self._name = new_id("probe-")  # one name, so that its tests that break off leave one file behind
         self._faulted_at: float | None = None
 
     def note_fault(self, bytes_to_save: int = 0, prefixes: Sequence[str] = ()) -> None:
@@ -80,6 +88,7 @@ class ServerProbe:
 
         def test() -> None:
             try:
+                self._open_artifacts(prefixes)
                 save_and_remove(self._store, size, prefixes)
             except BaseException as error:
                 outcome.set_exception(error)
@@ -92,7 +101,7 @@ class ServerProbe:
     def _take_in(self, test: Future[None]) -> None:
         try:
             test.result()
-        except (OutsideFault, *STORE_ERRORS) as error:
+        except (OutsideFault, SQLAlchemyError, *STORE_ERRORS) as error:
             log.warning("store_unreachable", bytes=self._bytes, error=str(error))
             self.note_fault()
         except OSError as error:
@@ -117,4 +126,4 @@ def save_and_remove(store: ObjectStore, size: int, prefixes: Sequence[str]) -> N
                 file.write(bytes(min(CHUNK_BYTES, size - begin)))
         for prefix in prefixes:
             publish_folder(store, folder, prefix)
-            store.delete_prefix(prefix)
+            store.empty(prefix)

@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -27,6 +27,8 @@ import torch
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from core import artifacts
+from core.artifacts import LONGEST_REQUEST, Owner
 from core.database import create_database, session_factory
 from core.errors import OutsideFault
 from core.ids import new_id
@@ -106,7 +108,9 @@ class Trainer:
         )
         self._store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
         self._bell = threading.Event()
-        self._server_probe = ServerProbe(self._store, settings.scan_seconds, tested=self._bell.set)
+        self._server_probe = ServerProbe(
+            self._store, settings.scan_seconds, self._bell.set, self._open_artifacts_of_a_test
+        )
         self._turns = Turns(settings.serve_share, finish=partial(finish_computing, slot.device))
         self._lending = Lending(slot, self._turns, self._bell.set, say_that_it_waits)
         self._server = ServingThread(settings, self._lending) if settings.serve_share else None
@@ -165,6 +169,13 @@ class Trainer:
         """Wait for the bell, but not for ever. Chats have the device meanwhile."""
         with self._turns.released():
             self._bell.wait(min(self._settings.scan_seconds, HELD_SECONDS if self._cohort.jobs else inf))
+
+    def _open_artifacts_of_a_test(self, prefixes: Sequence[str]) -> None:
+        """Have the janitor remove what a test of the store leaves if this process dies."""
+        with self._sessions.begin() as session:
+            for prefix in prefixes:
+                owner = Owner("probe", self._owner)
+                artifacts.open(session, owner, prefix, None, counted=False, lasts=LONGEST_REQUEST)
 
     def _share_device(self) -> None:
         """Let the server in this process have its turn, between two micro-batches."""

@@ -160,7 +160,7 @@ class Training:
             "trained_seconds": round(evaluator.trained_seconds, 3),
             "trained_tokens": evaluator.trained_tokens,
             "device": device_name(self.base.device),
-            "precision": self.base.entry.precision,
+            "quantization": self.base.entry.precision,
         }
 
     def summary(self) -> dict[str, Any]:

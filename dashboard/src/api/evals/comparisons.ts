@@ -3,11 +3,10 @@
 import { queryOptions } from "@tanstack/react-query";
 
 import { api, body } from "@/api/client";
+import { EVALS_KEY } from "@/api/keys";
 import { pageQuery, usePaged } from "@/api/paged";
+import { isUnderWay } from "@/api/work/work";
 import { chosenRuns, type JudgedEval } from "@/lib/evals/chosenRuns";
-
-import { EVALS_KEY } from "./evals";
-import { isUnderWay } from "./runs";
 
 const PAGE = 10;
 

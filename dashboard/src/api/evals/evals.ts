@@ -3,12 +3,11 @@
 import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { api, body } from "@/api/client";
+import { EVALS_KEY, JUDGED_KEY } from "@/api/keys";
 import { pageQuery, usePaged } from "@/api/paged";
 import { readAgain } from "@/api/readAgain";
 
 const PAGE = 20;
-export const EVALS_KEY = ["evals"] as const;
-export const JUDGED_KEY = [...EVALS_KEY, "judged"] as const;
 export const LIST_KEY = [...EVALS_KEY, "list"] as const;
 
 /** The project's evals, newest first. */

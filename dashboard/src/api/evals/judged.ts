@@ -3,16 +3,19 @@
 import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { api, body } from "@/api/client";
+import { JUDGED_KEY } from "@/api/keys";
 import { readAgain } from "@/api/readAgain";
-import type { JudgedEval } from "@/lib/evals/chosenRuns";
+import { post } from "@/api/routes";
+import { isUnderWay, readWork } from "@/api/work/work";
+import type { JudgedEval, UsualCriterion } from "@/lib/evals/chosenRuns";
+import type { CreateEval } from "@/types/api";
 
-import { JUDGED_KEY, LIST_KEY } from "./evals";
-import { fetchRuns, isUnderWay } from "./runs";
+import { LIST_KEY } from "./evals";
 
 const MOST_EVALS = 10;
 const MOST_RUNS = 50;
 const POLL_MS = 3000;
-const ANY_ROW = { type: "custom", item_schema: { type: "object" }, include_sample_schema: true };
+const ANY_ROW = { type: "custom", item_schema: { type: "object" }, include_sample_schema: true } as const;
 
 /** The newest evals of a job, or those with a run of a model, with their runs. They are read again while a run is under way. */
 export function judgedQuery(of: { job_id: string } | { model: string }) {
@@ -21,7 +24,7 @@ export function judgedQuery(of: { job_id: string } | { model: string }) {
     queryFn: async ({ signal }): Promise<JudgedEval[]> => {
       const query = { ...of, limit: MOST_EVALS, order: "desc" as const };
       const { data } = await body(api.GET("/v1/evals", { params: { query }, signal }));
-      const runs = await Promise.all(data.map(({ id }) => fetchRuns(id, MOST_RUNS, null, signal)));
+      const runs = await Promise.all(data.map(({ id }) => readWork("run", [id], { limit: MOST_RUNS }, signal)));
       return data.map((one, at) => ({ eval: one, runs: runs[at]?.data ?? [] }));
     },
     staleTime: 30_000,
@@ -35,7 +38,7 @@ export interface Evaluation {
   job_id?: string;
   base: string;
   tuned: string;
-  criteria: readonly string[];
+  criteria: readonly UsualCriterion[];
   file: string;
   /** Only the first rows of the file; without it, all. */
   rows?: number;
@@ -46,13 +49,13 @@ export function useEvaluate() {
   const client = useQueryClient();
   return useMutation({
     mutationFn: async (evaluation: Evaluation) => {
-      const wanted = {
+      const wanted: CreateEval = {
         name: evaluation.name,
         ...(evaluation.job_id !== undefined && { job_id: evaluation.job_id }),
         data_source_config: ANY_ROW,
         testing_criteria: evaluation.criteria.map((type) => ({ type })),
       };
-      const { id } = await body(api.POST("/v1/evals", { body: wanted as never }));
+      const { id } = await body(api.POST("/v1/evals", { body: wanted }));
       try {
         await createRuns(id, evaluation);
       } catch (error) {
@@ -65,10 +68,9 @@ export function useEvaluate() {
 }
 
 async function createRuns(evalId: string, { base, tuned, file, rows }: Evaluation): Promise<void> {
-  const params = { path: { eval_id: evalId } };
-  const source = { type: "file_id", id: file, ...(rows !== undefined && { limit: rows }) };
+  const source = { type: "file_id" as const, id: file, ...(rows !== undefined && { limit: rows }) };
   for (const [role, model] of [["base", base], ["tuned", tuned]] as const) {
-    const run = { metadata: { model: role }, data_source: { type: "completions", model, source } };
-    await body(api.POST("/v1/evals/{eval_id}/runs", { params, body: run as never }));
+    const run = { metadata: { model: role }, data_source: { type: "completions" as const, model, source } };
+    await post("/v1/evals/{eval_id}/runs", [evalId], run);
   }
 }

@@ -3,9 +3,10 @@
 import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { api, ask, body } from "@/api/client";
+import { FILES_KEY } from "@/api/keys";
 import { pageQuery, usePaged } from "@/api/paged";
 import { readAgain } from "@/api/readAgain";
-import type { FileObject } from "@/api/types";
+import type { FileObject } from "@/types/api";
 
 import { sendForm } from "./sendForm";
 import { MAX_PART_BYTES, partsOf } from "./uploadParts";
@@ -16,9 +17,6 @@ const PREVIEW_BYTES = 256 * 1024;
 
 export const PURPOSES = ["fine-tune", "batch", "assistants", "vision", "user_data", "evals"] as const;
 export type Purpose = (typeof PURPOSES)[number];
-
-/** The key of all queries for lists of files. */
-export const FILES_KEY = ["files"] as const;
 
 export function useFiles() {
   return usePaged(FILES_KEY, (after, signal) =>
@@ -76,6 +74,18 @@ export function useDeleteFile() {
   });
 }
 
+export interface PreviewAsked {
+  model: string;
+  lines: number[];
+}
+
+/** Shows rows as training sees them. Nothing changes, but a server has to render them. */
+export function usePreviewRows(fileId: string) {
+  return useMutation({
+    mutationFn: (asked: PreviewAsked) =>
+      body(api.POST("/v1/files/{file_id}/preview", { params: { path: { file_id: fileId } }, body: asked })),
+  });
+}
 
 /** Uploads a file; a large file goes in parts. `onSent` is called with the number of bytes sent so far. */
 export async function uploadFile(

@@ -3,9 +3,10 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { useSyncExternalStore } from "react";
 
+import { FILES_KEY } from "@/api/keys";
 import { readAgain } from "@/api/readAgain";
 
-import { FILES_KEY, type Purpose, uploadFile } from "./files";
+import { type Purpose, uploadFile } from "./files";
 
 export interface Upload {
   readonly key: number;

@@ -1,7 +1,8 @@
-import { queryOptions } from "@tanstack/react-query";
+import { keepPreviousData, queryOptions } from "@tanstack/react-query";
 
 import { api, body } from "@/api/client";
-import { type Candidate, hasEnded, type Job } from "@/api/types";
+import { hasEnded } from "@/lib/facts/jobFacts";
+import type { Candidate, Job } from "@/types/api";
 
 import { POLL_MS } from "./jobs";
 
@@ -19,7 +20,7 @@ export function candidatesQuery(job: Job) {
     },
     refetchInterval: ({ state }) => (over || !state.data?.data.length ? false : POLL_MS),
     staleTime: over ? Infinity : POLL_MS,
-    placeholderData: (before: unknown) => before as never,
+    placeholderData: keepPreviousData,
   });
 }
 

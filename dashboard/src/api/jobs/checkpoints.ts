@@ -1,7 +1,7 @@
 import { queryOptions } from "@tanstack/react-query";
 
 import { api, body } from "@/api/client";
-import type { Checkpoint } from "@/api/types";
+import type { Checkpoint } from "@/types/api";
 
 const ALL = 1000;
 

@@ -1,7 +1,7 @@
 import { type QueryClient, useMutation, useQueryClient } from "@tanstack/react-query";
 
-import { api, body } from "@/api/client";
-import type { CreateJob } from "@/api/types";
+import { post } from "@/api/routes";
+import type { CreateJob } from "@/types/api";
 
 /** Creates a job, or a sweep, which is a job too. Several attempts with the same key and request make one job. */
 export function useCreateJob(onCreated: (jobId: string) => void) {
@@ -14,9 +14,10 @@ export function useCreateJob(onCreated: (jobId: string) => void) {
 
 /** Creates a job and returns its id. Raises Refused or Unreachable. */
 export async function createJob(client: QueryClient, request: CreateJob, key: string): Promise<string> {
-  const options = { params: { header: { "idempotency-key": key } }, body: request as never };
-  if (request.parameters) return (await body(api.POST("/v1/fine_tuning/sweeps", options))).job_id;
-  const job = await body(api.POST("/v1/fine_tuning/jobs", options));
+  const headers = { "idempotency-key": key };
+  const { parameters } = request;
+  if (parameters) return (await post("/v1/fine_tuning/sweeps", [], { ...request, parameters }, { headers })).job_id;
+  const job = await post("/v1/fine_tuning/jobs", [], request, { headers });
   client.setQueryData(["job", job.id], job);
   return job.id;
 }

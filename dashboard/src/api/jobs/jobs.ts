@@ -4,9 +4,10 @@ import { type QueryClient, queryOptions, useMutation, useQueryClient } from "@ta
 
 import { api, body } from "@/api/client";
 import { isPassing } from "@/api/failures";
-import { hasEnded, type Job } from "@/api/types";
 import type { Wanted } from "@/lib/addresses/jobSearch";
+import { hasEnded } from "@/lib/facts/jobFacts";
 import { EMPTY, type JobList, merge, replace, stalePages, without } from "@/lib/jobs/jobList";
+import type { Job } from "@/types/api";
 
 export const POLL_MS = 5000;
 const FOLLOWED_POLL_MS = 15_000; // for a job whose log is followed

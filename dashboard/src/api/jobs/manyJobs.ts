@@ -1,7 +1,8 @@
 import { type QueryClient, useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { messageOf } from "@/api/failures";
-import { hasEnded, type Job } from "@/api/types";
+import { hasEnded } from "@/lib/facts/jobFacts";
+import type { Job } from "@/types/api";
 
 import { actOn } from "./jobs";
 

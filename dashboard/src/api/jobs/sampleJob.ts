@@ -5,10 +5,10 @@ import { useEffect, useRef, useState } from "react";
 
 import { ask } from "@/api/client";
 import { uploadFile } from "@/api/files/files";
-import type { CreateJob } from "@/api/types";
 import { newIdempotencyKey } from "@/lib/browser/idempotencyKey";
 import heldOut from "@/sample/held-out.jsonl?url";
 import train from "@/sample/train.jsonl?url";
+import type { CreateJob } from "@/types/api";
 
 import { createJob } from "./createJob";
 import { baseModelsQuery } from "./offers";

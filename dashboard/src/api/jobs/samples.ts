@@ -1,8 +1,8 @@
 import { queryOptions } from "@tanstack/react-query";
 
 import { api, body } from "@/api/client";
-import { type EventPage, hasEnded, type Job, type JobEvent } from "@/api/types";
-import { hasSamples } from "@/lib/facts/jobFacts";
+import { hasEnded, hasSamples } from "@/lib/facts/jobFacts";
+import type { EventPage, Job, JobEvent } from "@/types/api";
 
 import { POLL_MS } from "./jobs";
 

@@ -9,9 +9,9 @@
 
 import { api, askStream, body, cutOff } from "@/api/client";
 import { isPassing } from "@/api/failures";
-import type { EventPage, JobEvent } from "@/api/types";
 import type { Series, StepValues } from "@/lib/charts/series";
 import { type EventLog, NO_EVENTS, withNewest, withOlder, withPushed } from "@/lib/jobs/eventLog";
+import type { EventPage, JobEvent } from "@/types/api";
 
 import { eventReader } from "./eventStream";
 import { StepReader } from "./stepReader";

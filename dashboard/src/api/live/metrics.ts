@@ -18,7 +18,7 @@ interface Metrics {
  */
 export function metricsQuery(id: string, candidate: number | null, over: boolean) {
   const queryKey = ["metrics", id, candidate, over];
-  return queryOptions({
+  return queryOptions<Metrics>({
     queryKey,
     queryFn: async ({ client, signal }): Promise<Metrics> => {
       const known = client.getQueryData<Metrics>(queryKey)?.reader;
@@ -27,8 +27,8 @@ export function metricsQuery(id: string, candidate: number | null, over: boolean
       return metricsOf(reader);
     },
     structuralSharing: false, // the series grows in place
-    placeholderData: (before: unknown, of?: { queryKey: readonly unknown[] }) =>
-      (of?.queryKey[1] === id && of.queryKey[2] === candidate ? before : undefined) as never,
+    placeholderData: (before, of) =>
+      of?.queryKey[1] === id && of.queryKey[2] === candidate ? before : undefined,
     refetchInterval: over ? false : POLL_MS,
     staleTime: over ? Infinity : POLL_MS,
   });

@@ -1,7 +1,8 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect, useMemo, useSyncExternalStore } from "react";
 
-import { hasEnded, type Job } from "@/api/types";
+import { hasEnded } from "@/lib/facts/jobFacts";
+import type { Job } from "@/types/api";
 
 import { LiveJob } from "./liveJob";
 

@@ -4,11 +4,12 @@ import { queryOptions, useMutation, useQueries, useQueryClient } from "@tanstack
 
 import { api, ask, body } from "@/api/client";
 import { isNotFound } from "@/api/failures";
+import { adapterKey } from "@/api/keys";
 import { JUST_READ_MS, pageQuery, usePaged } from "@/api/paged";
 import { readAgain } from "@/api/readAgain";
-import type { Adapter } from "@/api/types";
 import type { Manifest } from "@/lib/facts/adapterFacts";
 import { partsOf } from "@/lib/lineage/graph";
+import type { Adapter, Export } from "@/types/api";
 
 const PAGE = 50;
 const ALIASES = 1000;
@@ -24,7 +25,7 @@ export function useAdapters() {
 
 export function adapterQuery(id: string) {
   return queryOptions({
-    queryKey: ["adapter", id],
+    queryKey: adapterKey(id),
     queryFn: ({ signal }) =>
       body(api.GET("/v1/adapters/{adapter_id}", { params: { path: { adapter_id: id } }, signal })),
     staleTime: 30_000, // its job may be deleted meanwhile
@@ -48,13 +49,16 @@ export const adapterContentPath = (id: string) => `/v1/adapters/${encodeURICompo
 export const adapterFilePath = (id: string, name: string) =>
   `/v1/adapters/${encodeURIComponent(id)}/files/${encodeURIComponent(name)}`;
 
+export const exportContentPath = ({ id, adapter_id }: Export) =>
+  `/v1/adapters/${encodeURIComponent(adapter_id)}/exports/${encodeURIComponent(id)}/content`;
+
 /** The address of the adapter cut to a smaller rank. */
 export const cutAdapterPath = (id: string, rank: number) => `/v1/adapters/${encodeURIComponent(id)}/content?rank=${rank}`;
 
 /** The manifest, which names the base model and the data of an adapter; null if the adapter has none. */
 export function manifestQuery(adapter: Adapter) {
   return queryOptions({
-    queryKey: ["adapter", adapter.id, "manifest"],
+    queryKey: [...adapterKey(adapter.id), "manifest"],
     queryFn: async ({ signal }): Promise<Manifest | null> => {
       const answer = await fileOf(adapter, "manifest.json", signal);
       return answer && ((await answer.json()) as Manifest);
@@ -67,7 +71,7 @@ export function manifestQuery(adapter: Adapter) {
 export function cardQuery(adapter: Adapter) {
   const hash = adapter.files.find(({ name }) => name === CARD)?.sha256;
   return queryOptions({
-    queryKey: ["adapter", adapter.id, "card", hash],
+    queryKey: [...adapterKey(adapter.id), "card", hash],
     queryFn: async ({ signal }) => (await (await fileOf(adapter, CARD, signal))?.text()) ?? "",
     staleTime: Infinity,
   });
@@ -83,7 +87,7 @@ async function fileOf(adapter: Adapter, name: string, signal: AbortSignal): Prom
 /** The loss at each rank that the adapter can be cut to. The list is empty for an adapter that cannot be cut. */
 export function ranksQuery(id: string) {
   return queryOptions({
-    queryKey: ["adapter", id, "ranks"],
+    queryKey: [...adapterKey(id), "ranks"],
     queryFn: async ({ signal }) => {
       const path = { adapter_id: id };
       return (await body(api.GET("/v1/adapters/{adapter_id}/ranks", { params: { path }, signal }))).data;
@@ -94,7 +98,7 @@ export function ranksQuery(id: string) {
 
 /** The jobs that continue from the adapter itself, newest first. */
 export function useDescendants(id: string) {
-  return usePaged(["adapter", id, "descendants"], (after, signal) => {
+  return usePaged([...adapterKey(id), "descendants"], (after, signal) => {
     const params = { path: { adapter_id: id }, query: pageQuery(PAGE, after) };
     return body(api.GET("/v1/adapters/{adapter_id}/descendants", { params, signal }));
   });
@@ -102,7 +106,7 @@ export function useDescendants(id: string) {
 
 /** The adapters that were composed of this one, newest first. */
 export function useComposed(id: string) {
-  return usePaged(["adapter", id, "composed"], (after, signal) =>
+  return usePaged([...adapterKey(id), "composed"], (after, signal) =>
     body(api.GET("/v1/adapters", { params: { query: { ...pageQuery(PAGE, after), part: id } }, signal })),
   );
 }
@@ -135,7 +139,7 @@ export function useDeleteAdapter() {
     mutationFn: (id: string) =>
       body(api.DELETE("/v1/adapters/{adapter_id}", { params: { path: { adapter_id: id } } })),
     onSuccess: async (_, id) => {
-      client.removeQueries({ queryKey: ["adapter", id] });
+      client.removeQueries({ queryKey: adapterKey(id) });
       await readAgain(client, LIST_KEY);
     },
   });

@@ -5,22 +5,12 @@ import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query
 import { api, body } from "@/api/client";
 import { pageQuery, usePaged } from "@/api/paged";
 import { readAgain } from "@/api/readAgain";
-import type { BaseModel } from "@/api/types";
+import type { BaseModel, HubModel } from "@/types/api";
 
 const KEY = ["base models"] as const;
 const OFFERED = ["models"] as const; // what forms offer
 const PATH = "/v1/organization/base_models";
 const PAGE = 50;
-
-/** A model of the hub, and how it is to be offered. What is left out follows from the model. */
-export interface HubModel {
-  repository: string;
-  revision?: string;
-  id?: string;
-  license?: string;
-  max_length?: number;
-  quantization?: "nf4" | "int8" | null;
-}
 
 export function useBaseModels() {
   return usePaged(KEY, (after, signal) => body(api.GET(PATH, { params: { query: pageQuery(PAGE, after) }, signal })));
@@ -29,7 +19,7 @@ export function useBaseModels() {
 /** Looks at a model of the hub. Nothing changes. */
 export function useCheckBaseModel() {
   return useMutation({
-    mutationFn: (asked: HubModel) => body(api.POST(`${PATH}/check`, { body: asked as never })),
+    mutationFn: (asked: HubModel) => body(api.POST(`${PATH}/check`, { body: asked })),
   });
 }
 
@@ -38,7 +28,7 @@ export function baseModelCheckQuery({ id, repository, revision, license, max_len
   const asked: HubModel = { id, repository, revision, license, max_length, quantization };
   return queryOptions({
     queryKey: [...KEY, "check", id],
-    queryFn: ({ signal }) => body(api.POST(`${PATH}/check`, { body: asked as never, signal })),
+    queryFn: ({ signal }) => body(api.POST(`${PATH}/check`, { body: asked, signal })),
     gcTime: 0,
     retry: false,
   });
@@ -47,7 +37,7 @@ export function baseModelCheckQuery({ id, repository, revision, license, max_len
 export function useAddBaseModel() {
   const client = useQueryClient();
   return useMutation({
-    mutationFn: (asked: HubModel) => body(api.POST(PATH, { body: asked as never })),
+    mutationFn: (asked: HubModel) => body(api.POST(PATH, { body: asked })),
     onSuccess: () => Promise.all([readAgain(client, KEY), readAgain(client, OFFERED)]),
   });
 }

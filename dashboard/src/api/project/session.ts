@@ -2,7 +2,7 @@
 
 import { type QueryClient, queryOptions, useQuery } from "@tanstack/react-query";
 
-import { ask } from "@/api/client";
+import { ask, sendJson } from "@/api/client";
 import { Refused } from "@/api/failures";
 import { endUploads } from "@/api/files/uploads";
 
@@ -29,7 +29,7 @@ export const sessionQuery = queryOptions({
   queryKey: ["session"],
   queryFn: async ({ signal }): Promise<Session | null> => {
     try {
-      return await (await ask(PATH, { signal })).json();
+      return await sendJson("GET", PATH, { signal });
     } catch (error) {
       if (error instanceof Refused && error.status === 401) return null;
       throw error;
@@ -53,18 +53,13 @@ export function useSession(): Session | null {
 export const linkedKeyQuery = (token: string) =>
   queryOptions({
     queryKey: ["linked key", token],
-    queryFn: ({ signal }): Promise<LinkedKey> => send(LINK_PATH, { link: token }, signal),
+    queryFn: ({ signal }): Promise<LinkedKey> => sendJson("POST", LINK_PATH, { body: { link: token }, signal }),
     staleTime: Infinity,
   });
 
 /** Starts a session. Raises Refused if the key or the link is not valid. */
 export function signIn(credential: Credential): Promise<Session> {
-  return send(SIGN_IN_PATH, credential);
-}
-
-async function send<Answer>(path: string, body: unknown, signal?: AbortSignal): Promise<Answer> {
-  const headers = { "content-type": "application/json" };
-  return (await ask(path, { method: "POST", headers, body: JSON.stringify(body), signal })).json();
+  return sendJson("POST", SIGN_IN_PATH, { body: credential });
 }
 
 export async function signOut(): Promise<void> {

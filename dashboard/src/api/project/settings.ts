@@ -5,8 +5,8 @@ import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query
 import { api, body } from "@/api/client";
 import { pageQuery, usePaged } from "@/api/paged";
 import { readAgain } from "@/api/readAgain";
-import type { components } from "@/api/schema.gen";
-import type { EventType } from "@/api/types";
+import type { EventType } from "@/types/api";
+import type { components } from "@/types/schema.gen";
 
 type Schemas = components["schemas"];
 

@@ -1,7 +1,7 @@
 /** The address of Jobs: the words, status and order that the reader asks for; and the jobs found in that order. */
 
-import { type Job, type Status, STATUSES } from "@/api/types";
-import { jobName } from "@/lib/facts/jobFacts";
+import { jobName, type Status, STATUSES } from "@/lib/facts/jobFacts";
+import type { Job } from "@/types/api";
 
 const MOST_CHARACTERS = 200;
 const SORTS = ["created", "name", "status", "model", "method", "progress", "best"] as const;

@@ -1,7 +1,7 @@
 /** What a composition has found, in words. */
 
-import type { Composition } from "@/api/types";
 import { counted, significant } from "@/lib/text/format";
+import type { Composition } from "@/types/api";
 
 /** Weights that a search has tried: the loss of each file with them, the mean, and the mean share that it raises. */
 export interface Trial {
@@ -23,7 +23,7 @@ export function trialsOf({ report }: Composition): readonly Trial[] {
 
 /** The weight of each part: the one that a search has found, or else the given one. */
 export function weightsOf({ request, report }: Composition): readonly number[] {
-  return (report?.weights as number[] | undefined) ?? request.adapters.map(({ weight }) => weight);
+  return (report?.weights as number[] | undefined) ?? request.adapters.map(({ weight = 1 }) => weight);
 }
 
 /** What the result is, such as "Rank 16 in 210 layers. The search went from a mean loss of 0.377 to …" */

@@ -1,6 +1,6 @@
 /** What the form of a composition holds, and the request that it becomes. */
 
-import type { ComposeRequest, SearchCriterion } from "@/api/types";
+import type { ComposeRequest } from "@/types/api";
 
 import { decomposes, electsSigns, type Method, prunes, USUAL_METHOD } from "./methods";
 
@@ -16,10 +16,10 @@ export interface ComposeDraft {
   suffix: string;
   /** Whether the weights are searched. The search begins with the given ones. */
   isSearched: boolean;
-  files: readonly string[];
+  files: string[];
   rows: string;
   trials: string;
-  criterion: SearchCriterion;
+  criterion: NonNullable<NonNullable<ComposeRequest["search"]>["criterion"]>;
 }
 
 export const EMPTY_DRAFT: ComposeDraft = {

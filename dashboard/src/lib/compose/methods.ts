@@ -1,8 +1,8 @@
 /** The methods of a composition, in PEFT's words, and which options each of them has. */
 
-import type { Composition } from "@/api/types";
+import type { Composition } from "@/types/api";
 
-export type Method = Composition["request"]["method"];
+export type Method = NonNullable<Composition["request"]["method"]>;
 
 const ABOUT: Record<Method, string> = {
   svd: "Adds the updates of the weights, and keeps the largest singular values.",
@@ -26,15 +26,15 @@ export function aboutMethod(method: Method): string {
 }
 
 /** Returns whether the method drops values, so that it has a density. */
-export function prunes(method: Method): boolean {
+export function prunes(method: string): boolean {
   return /^(ties|dare|magnitude_prune)/.test(method);
 }
 
-export function electsSigns(method: Method): boolean {
+export function electsSigns(method: string): boolean {
   return method.includes("ties");
 }
 
 /** Returns whether the method decomposes updates of weights, so that it chooses the rank of the result. */
-export function decomposes(method: Method): boolean {
+export function decomposes(method: string): boolean {
   return method.endsWith("svd");
 }

@@ -1,5 +1,5 @@
-import type { CheckReport, ConversationPreview } from "@/api/types";
 import { counted, integer, rounded } from "@/lib/text/format";
+import type { CheckReport, ConversationPreview } from "@/types/api";
 
 /** A bar of a picture: its name, its number of rows, and its length, from 0 to 1. */
 export interface Bar {

@@ -1,7 +1,7 @@
 /** What a job's check of its rows has found, in words. */
 
-import type { Job } from "@/api/types";
 import { integer, spoken } from "@/lib/text/format";
+import type { Job } from "@/types/api";
 
 type DataFinding = NonNullable<Job["data_check"]>[number];
 

@@ -1,6 +1,6 @@
 /** Chooses which two runs of an eval are compared, and which evals of a job are shown. */
 
-import type { CriterionResult, Eval, EvalRun } from "@/api/types";
+import type { CriterionResult, Eval, EvalRun } from "@/types/api";
 
 /** An eval with its runs, newest first. */
 export interface JudgedEval {
@@ -73,12 +73,14 @@ export function resultsOf(evals: readonly JudgedEval[]): readonly CriterionResul
   return chosenRuns(shownEvals(evals).result?.runs ?? []).tuned?.criteria ?? [];
 }
 
+export type UsualCriterion = "loss" | "exact_match";
+
 /** Returns the types of the criteria that the service takes if a job asks for an evaluation without naming any. */
-export function usualCriteria(objective: string): string[] {
+export function usualCriteria(objective: string): UsualCriterion[] {
   return criteriaOfRows(objective === "supervised" ? "chat" : "other");
 }
 
 /** Returns the types of the criteria for a file's kind of rows: what a model writes is only judged if one answer is right. */
-export function criteriaOfRows(kind: string): string[] {
+export function criteriaOfRows(kind: string): UsualCriterion[] {
   return kind === "chat" ? ["loss", "exact_match"] : ["loss"];
 }

@@ -1,7 +1,7 @@
 /** What an eval found, in words. */
 
-import type { CriterionComparison, EvalRun } from "@/api/types";
 import { NOTHING, roughly, significant } from "@/lib/text/format";
+import type { CriterionComparison, EvalRun } from "@/types/api";
 
 interface Interval {
   low: number | null;

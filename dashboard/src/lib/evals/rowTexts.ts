@@ -1,7 +1,7 @@
 /** The texts of a row of an eval: what was asked, what was expected, what a model wrote. */
 
-import type { ChangedRow, OutputItem } from "@/api/types";
 import { isRecord } from "@/lib/isRecord";
+import type { ChangedRow, OutputItem } from "@/types/api";
 
 type Item = OutputItem["datasource_item"];
 type Sample = OutputItem["sample"];
@@ -11,8 +11,8 @@ interface Message {
 }
 
 /** Returns what a model was asked: the messages that were sent, or those of the row. Else the row itself as JSON. */
-export function promptOf(item: Item, sample: Sample): string {
-  const messages = sample.input.length ? sample.input : messagesOf(item.input);
+export function promptOf(item: Item, { input = [] }: Sample): string {
+  const messages = input.length ? input : messagesOf(item.input);
   return messages.length ? asText(messages) : JSON.stringify(item, null, 2);
 }
 
@@ -24,7 +24,7 @@ export function expectedOf(item: Item): string | null {
 }
 
 /** Returns what the model wrote; null if no criterion needed it to write. */
-export function answerOf({ output }: Sample): string | null {
+export function answerOf({ output = [] }: Sample): string | null {
   return output.length ? output.map(({ content }) => content).join("\n") : null;
 }
 

@@ -1,8 +1,8 @@
 /** Facts that follow from an adapter and from the files in its folder. */
 
-import type { Adapter } from "@/api/types";
+import type { Adapter } from "@/types/api";
 
-/** The manifest that the worker writes. Manifests of older releases have fewer fields. */
+/** The manifest that the worker writes. An imported or a composed adapter has no dataset. */
 export interface Manifest {
   base_model?: string;
   base_sha256?: string;

@@ -1,7 +1,7 @@
 /** The words for an entry of the audit log. */
 
-import type { ApiKey, AuditLog } from "@/api/types";
 import { flatten } from "@/lib/text/flatten";
+import type { ApiKey, AuditLog } from "@/types/api";
 
 /** Returns the name of the key that acted, or its id if the key was revoked. */
 export function actorOf({ actor }: AuditLog, keys: readonly ApiKey[]): string {

@@ -1,6 +1,6 @@
 /** What was found out about a base model, in words. */
 
-import type { BaseModelCheck, DeviceFit } from "@/api/types";
+import type { BaseModelCheck, DeviceFit } from "@/types/api";
 
 type Precision = keyof DeviceFit["precisions"];
 

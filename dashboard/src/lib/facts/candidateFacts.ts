@@ -1,5 +1,5 @@
-import type { Candidate } from "@/api/types";
 import { compactJson } from "@/lib/text/flatten";
+import type { Candidate } from "@/types/api";
 
 /** Returns the values in which the candidate differs from the others, such as `r 16, learning_rate 0.01`. */
 export function candidateName({ values }: Candidate): string {

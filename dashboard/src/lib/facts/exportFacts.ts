@@ -1,25 +1,36 @@
 /** The formats of an export, and what its report says, in words. */
 
-import type { Export, ExportDestination } from "@/api/types";
 import { significant } from "@/lib/text/format";
+import type { Export, ExportDestination } from "@/types/api";
 
-interface Format {
-  format: Export["request"]["format"];
-  name: string;
-  /** The values of its one option, the default first. */
-  quantizations?: readonly string[];
-  takesRank?: boolean;
-}
+type ExportRequest = Export["request"];
 
-export const PLAIN_LORA: Format = { format: "lora", name: "Plain LoRA (PEFT, vLLM, SGLang)", takesRank: true };
-
-export const FORMATS: readonly Format[] = [
-  PLAIN_LORA,
-  { format: "gguf", name: "GGUF model (llama.cpp, Ollama)", quantizations: ["q8_0", "q4_0", "f16"] },
-  { format: "gguf_adapter", name: "GGUF adapter (llama.cpp)", takesRank: true },
+/** The formats with their names, the usual one first. */
+export const FORMATS: readonly { format: ExportRequest["format"]; name: string }[] = [
+  { format: "lora", name: "Plain LoRA (PEFT, vLLM, SGLang)" },
+  { format: "gguf", name: "GGUF model (llama.cpp, Ollama)" },
+  { format: "gguf_adapter", name: "GGUF adapter (llama.cpp)" },
   { format: "merged", name: "Merged model (safetensors)" },
-  { format: "mlx", name: "MLX adapter", takesRank: true },
+  { format: "mlx", name: "MLX adapter" },
 ];
+
+/** The forms of a GGUF model's weights, the default first. */
+export const QUANTIZATIONS = ["q8_0", "q4_0", "f16"] as const;
+
+export const isQuantized = (format: string): boolean => format === "gguf";
+export const takesRank = (format: string): boolean => ["lora", "gguf_adapter", "mlx"].includes(format);
+
+/** Returns the request that the fields of the form become. Options that the format does not have are left out. */
+export function exportRequest(fields: Record<"format" | "quantization" | "rank" | "address" | "secret", string>): ExportRequest {
+  const { format, quantization, rank, address, secret } = fields;
+  const destination = destinationOf(address, secret);
+  return {
+    format,
+    ...(isQuantized(format) && { quantization }),
+    ...(takesRank(format) && rank !== "" && { rank: Number(rank) }),
+    ...(destination && { destination }),
+  } as ExportRequest; // the form offers only what the API takes
+}
 
 /** The format of an export with its options, such as "GGUF model (llama.cpp, Ollama), q8_0". */
 export function formatWords({ request }: Export): string {

@@ -1,5 +1,5 @@
-import type { FileObject } from "@/api/types";
 import { integer } from "@/lib/text/format";
+import type { FileObject } from "@/types/api";
 
 /** The words for one row of a kind, and for several. */
 const KINDS: Record<string, readonly [one: string, several: string]> = {

@@ -1,7 +1,14 @@
 /** Facts that follow from a job. */
 
-import type { Checkpoint, Job } from "@/api/types";
 import { indexOfBest, type Series } from "@/lib/charts/series";
+import type { Checkpoint, Job } from "@/types/api";
+
+export const STATUSES = ["queued", "running", "paused", "succeeded", "failed", "cancelled"] as const;
+export type Status = (typeof STATUSES)[number];
+
+export function hasEnded(job: Job): boolean {
+  return job.status === "succeeded" || job.status === "failed" || job.status === "cancelled";
+}
 
 /** Returns the suffix that the owner gave the job, or the name of its model, or its id. */
 export function jobName(job: Job): string {

@@ -1,4 +1,6 @@
-import { hasEnded, type Job, type JobEvent } from "@/api/types";
+import type { Job, JobEvent } from "@/types/api";
+
+import { hasEnded } from "./jobFacts";
 
 export interface Phase {
   label: string;

@@ -1,7 +1,7 @@
 /** What the report on a runtime says, in words. */
 
-import type { Portability, RuntimeReport } from "@/api/types";
 import { counted, significant } from "@/lib/text/format";
+import type { Portability, RuntimeReport } from "@/types/api";
 
 type Tone = "good" | "warn" | "bad" | "muted";
 

@@ -1,7 +1,7 @@
 /** The answers of a job's model at its evaluations, which the events of type `samples` hold. */
 
-import type { JobEvent } from "@/api/types";
 import { integer } from "@/lib/text/format";
+import type { JobEvent } from "@/types/api";
 
 export interface Sample {
   readonly line: number;

@@ -1,4 +1,4 @@
-import type { UsageBucket } from "@/api/types";
+import type { UsageBucket } from "@/types/api";
 
 export interface Day {
   /** Unix seconds of its beginning, in UTC. */

@@ -1,6 +1,6 @@
 /** The words for webhooks and their deliveries. */
 
-import type { Delivery } from "@/api/types";
+import type { Delivery } from "@/types/api";
 
 /** Returns the end of an event type, in which the types differ: `succeeded` for `fine_tuning.job.succeeded`. */
 export const eventName = (type: string): string => type.split(".").at(-1) ?? type;

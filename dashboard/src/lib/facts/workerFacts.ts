@@ -1,6 +1,6 @@
 /** Facts that follow from a worker or a queue. */
 
-import type { Queue, Worker } from "@/api/types";
+import type { Queue, Worker } from "@/types/api";
 
 /** Returns the worker's host if it is known, or else the end of its id. The beginning of an id is a time. */
 export function workerName(worker: Worker): string {

@@ -1,10 +1,10 @@
 /** Compares jobs: in which settings they differ, and how much their results differ. */
 
-import type { Job } from "@/api/types";
 import type { Series } from "@/lib/charts/series";
 import { bestOf } from "@/lib/facts/jobFacts";
 import { flatten } from "@/lib/text/flatten";
 import { NOTHING } from "@/lib/text/format";
+import type { Job } from "@/types/api";
 
 /** Returns the settings as they were resolved when the job was created, with all defaults and the values of "auto". */
 export function settingsOf(job: Job): [string, string][] {

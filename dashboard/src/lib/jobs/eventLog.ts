@@ -1,4 +1,4 @@
-import type { JobEvent } from "@/api/types";
+import type { JobEvent } from "@/types/api";
 
 /** A job's log as far as it has been read, oldest event first. */
 export interface EventLog {

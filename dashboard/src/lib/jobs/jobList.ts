@@ -8,7 +8,7 @@
 
 import { replaceEqualDeep } from "@tanstack/react-query";
 
-import type { Job } from "@/api/types";
+import type { Job } from "@/types/api";
 
 export interface JobList {
   readonly jobs: readonly Job[];

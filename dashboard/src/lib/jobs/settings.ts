@@ -1,10 +1,11 @@
 /** The settings of a job, as its page lists them. */
 
-import type { Job, Method } from "@/api/types";
 import { hasSamples, stepsPerEpoch } from "@/lib/facts/jobFacts";
 import type { JobSchemas } from "@/lib/newJob/jobSchemas";
+import type { Method } from "@/lib/schemas/method";
 import type { Schema } from "@/lib/schemas/schema";
 import { compactJson } from "@/lib/text/flatten";
+import type { Job } from "@/types/api";
 
 import { settingsOf } from "./comparison";
 

@@ -1,8 +1,8 @@
 /** What an adapter was made of, and what was made of it: nodes, and edges that say how. */
 
-import type { Adapter, Descendant, Export } from "@/api/types";
 import { formatWords } from "@/lib/facts/exportFacts";
 import { significant } from "@/lib/text/format";
+import type { Adapter, Descendant, Export } from "@/types/api";
 
 type Ancestor = Adapter["lineage"][number];
 

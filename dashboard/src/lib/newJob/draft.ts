@@ -1,10 +1,11 @@
 /** A draft of a job: the settings that its author has made, without defaults. */
 
-import type { CreateJob, Method } from "@/api/types";
 import { isRecord } from "@/lib/isRecord";
+import type { Method } from "@/lib/schemas/method";
 import type { Schema } from "@/lib/schemas/schema";
 import { groupSchema, schemaFields } from "@/lib/schemas/schemaFields";
 import { type Problem, problems } from "@/lib/schemas/schemaProblems";
+import type { CreateJob } from "@/types/api";
 
 import type { JobSchemas } from "./jobSchemas";
 import { sweepProblems, type Tried, triedValues } from "./sweepDraft";

@@ -3,11 +3,11 @@
  * nearly the same as the request.
  */
 
-import type { Job } from "@/api/types";
 import { usualCriteria } from "@/lib/evals/chosenRuns";
 import { isRecord } from "@/lib/isRecord";
 import type { Schema } from "@/lib/schemas/schema";
 import { problems } from "@/lib/schemas/schemaProblems";
+import type { Job } from "@/types/api";
 
 import { type Draft, EMPTY_DRAFT, type Offer, type Values, without } from "./draft";
 import type { Tried } from "./sweepDraft";

@@ -1,6 +1,6 @@
 /** The methods of adaptation in groups, as a reader looks for them. */
 
-import type { Method } from "@/api/types";
+import type { Method } from "@/lib/schemas/method";
 
 const GROUPS: readonly (readonly [title: string, ids: readonly string[]])[] = [
   ["Low rank: the usual choice", ["lora", "adalora"]],

@@ -1,4 +1,4 @@
-import type { CreateJob, Job } from "@/api/types";
+import type { CreateJob, Job } from "@/types/api";
 
 /** Returns whether all settings of the job have a value. An "auto" is a value that was to be chosen among candidates. */
 export function isResolved(job: Job): boolean {
@@ -14,5 +14,5 @@ export function sameRequest(job: Job): CreateJob {
     ? { training_file: prepared.training_file, validation_file }
     : { training_file: job.training_file, validation_file, validation_split, augmentation };
   const request = { model, ...rows, seed, metadata, method, adapter, training, evaluate };
-  return { ...request, suffix: job.user_provided_suffix ?? null, integrations: job.integrations };
+  return { ...request, suffix: job.user_provided_suffix ?? null, integrations: job.integrations } as CreateJob; // what the API answers, it takes
 }

@@ -1,8 +1,8 @@
 /** A job's request as code that the reader can copy. All code takes the key from TUNERY_API_KEY. */
 
-import type { CreateJob } from "@/api/types";
 import { isRecord } from "@/lib/isRecord";
 import { curlPost, pythonClient, pythonLiteral as literal, shellWord as quoted } from "@/lib/text/code";
+import type { CreateJob } from "@/types/api";
 
 /** The fields for which OpenAI's client has no parameter. */
 const EXTRA = ["adapter", "training", "evaluate", "validation_split", "augmentation"];
@@ -58,7 +58,7 @@ export function cliOf(request: CreateJob, origin: string): string {
     `--base-url ${quoted(`${origin}/v1`)}`,
     `--model=${quoted(model)}`,
     ...own,
-    ...Object.entries(parameters ?? {}).map(([path, values]) => `--try ${quoted(`${path}=${listed(values)}`)}`),
+    ...Object.entries(parameters ?? {}).map(([path, values]) => `--try ${quoted(`${path}=${listed(values ?? [])}`)}`),
     ...(method && method.type !== "supervised" ? [parameters ? setting("method.type", method.type) : `--method ${quoted(method.type)}`] : []),
     ...settings(`method.${method?.type}.hyperparameters`, hyperparameters),
     ...(request.validation_split == null ? [] : [setting("validation_split", request.validation_split)]),

@@ -1,9 +1,9 @@
 /** The experiment trackers to which a job reports. */
 
-import type { CreateJob } from "@/api/types";
 import { isRecord } from "@/lib/isRecord";
 import type { Schema } from "@/lib/schemas/schema";
 import { type Problem, problems } from "@/lib/schemas/schemaProblems";
+import type { CreateJob } from "@/types/api";
 
 import type { JobSchemas } from "./jobSchemas";
 

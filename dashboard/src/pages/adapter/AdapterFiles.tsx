@@ -1,7 +1,7 @@
 import { adapterFilePath } from "@/api/project/adapters";
-import type { Adapter } from "@/api/types";
 import { FileLine } from "@/parts/files/FileLine";
 import { Section } from "@/parts/page/Section";
+import type { Adapter } from "@/types/api";
 
 export function AdapterFiles({ adapter }: { adapter: Adapter }) {
   return (

@@ -3,13 +3,13 @@ import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useEffect } from "react";
 
 import { adapterContentPath, adapterQuery, useDeleteAdapter } from "@/api/project/adapters";
-import type { Adapter } from "@/api/types";
 import { useTitle } from "@/lib/browser/useTitle";
 import { Confirm } from "@/parts/dialogs/Confirm";
 import { DetailHead } from "@/parts/page/DetailHead";
 import { DetailPage } from "@/parts/page/DetailPage";
 import { Reading } from "@/parts/page/Reading";
 import { ReadsOnly } from "@/parts/page/ReadsOnly";
+import type { Adapter } from "@/types/api";
 
 import { AdapterFiles } from "./AdapterFiles";
 import { Exports } from "./Exports";

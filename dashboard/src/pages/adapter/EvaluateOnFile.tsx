@@ -1,14 +1,14 @@
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
 
 import { useEvaluate } from "@/api/evals/judged";
 import { jobQuery } from "@/api/jobs/jobs";
 import { datasetsQuery } from "@/api/jobs/offers";
-import type { Adapter, FileObject } from "@/api/types";
 import { criteriaOfRows } from "@/lib/evals/chosenRuns";
 import { counted } from "@/lib/text/format";
+import { DataForm } from "@/parts/forms/DataForm";
+import type { Field } from "@/parts/forms/Fields";
 import { Loaded } from "@/parts/page/Loaded";
-import { Failure } from "@/parts/page/Notice";
+import type { Adapter, FileObject } from "@/types/api";
 
 const MOST_ROWS = 100_000;
 
@@ -26,60 +26,39 @@ export function EvaluateOnFile({ adapter }: { adapter: Adapter }) {
 
 function Form({ adapter, files, usual }: { adapter: Adapter; files: readonly FileObject[]; usual: string }) {
   const evaluate = useEvaluate();
-  const [fileId, setFileId] = useState(usual);
-  const [rows, setRows] = useState("");
-  const file = files.find(({ id }) => id === fileId);
   if (!files.length) {
     return <p className="px-4 pb-4 text-muted">There is no file with rows to judge it on. Upload one under Files.</p>;
   }
-  const start = () => {
-    if (!file) return;
+  const start = ({ file, rows }: Record<Name, string>) =>
     evaluate.mutate({
       name: `Evaluation of ${adapter.model}`,
       base: adapter.base_model,
       tuned: adapter.model,
-      criteria: criteriaOfRows(file.kind ?? "chat"),
-      file: file.id,
+      criteria: criteriaOfRows(files.find(({ id }) => id === file)?.kind ?? "chat"),
+      file,
       ...(rows !== "" && { rows: Number(rows) }),
     });
-  };
   return (
-    <form
-      className="grid gap-3 px-4 pb-4"
-      onSubmit={(event) => {
-        event.preventDefault();
-        start();
-      }}
-    >
-      <div className="flex flex-wrap items-end gap-3">
-        <label className="grid min-w-0 gap-1">
-          <span className="fact">File, with rows that it was not trained on</span>
-          <select className="field max-w-80" required value={file?.id ?? ""} onChange={({ target }) => setFileId(target.value)}>
-            <option value="">Choose a file</option>
-            {files.map((one) => (
-              <option key={one.id} value={one.id}>
-                {one.filename}
-                {one.rows != null && ` · ${counted(one.rows, "row")}`}
-              </option>
-            ))}
-          </select>
-        </label>
-        <label className="grid gap-1">
-          <span className="fact">Rows (empty: all)</span>
-          <input
-            className="field w-32"
-            type="number"
-            min={1}
-            max={MOST_ROWS}
-            value={rows}
-            onChange={({ target }) => setRows(target.value)}
-          />
-        </label>
-        <button type="submit" className="button" disabled={evaluate.isPending}>
-          {evaluate.isPending ? "Starting…" : "Evaluate"}
-        </button>
-      </div>
-      {evaluate.error && <Failure asked error={evaluate.error} />}
-    </form>
+    <DataForm
+      fields={fieldsOf(files, usual)}
+      action={evaluate.isPending ? "Starting…" : "Evaluate"}
+      mutation={evaluate}
+      onSubmit={start}
+    />
   );
 }
+
+type Name = "file" | "rows";
+
+const fieldsOf = (files: readonly FileObject[], usual: string): readonly Field<Name>[] => [
+  {
+    name: "file",
+    label: "File, with rows that it was not trained on",
+    className: "max-w-80",
+    options: [["", "Choose a file"], ...files.map((file) => [file.id, fileWords(file)] as const)],
+    initial: files.some(({ id }) => id === usual) ? usual : "",
+  },
+  { name: "rows", label: "Rows (empty: all)", className: "w-32", type: "number", min: 1, max: MOST_ROWS, isOptional: true },
+];
+
+const fileWords = ({ filename, rows }: FileObject) => (rows == null ? filename : `${filename} · ${counted(rows, "row")}`);

@@ -1,21 +1,21 @@
-import { useState } from "react";
-
-import { exportContentPath, useCreateExport, useExports, useRemoveExport } from "@/api/project/exports";
+import { exportContentPath } from "@/api/project/adapters";
 import { useMayWrite } from "@/api/project/session";
-import type { Adapter, Export } from "@/api/types";
-import { destinationOf, exactness, FORMATS, formatWords, PLAIN_LORA, pushedTo } from "@/lib/facts/exportFacts";
+import { useWork, useWorkList } from "@/api/work/work";
+import { exactness, exportRequest, FORMATS, formatWords, isQuantized, pushedTo, QUANTIZATIONS, takesRank } from "@/lib/facts/exportFacts";
 import { bytes } from "@/lib/text/format";
 import { DownloadLink } from "@/parts/basics/DownloadLink";
-import { Failure } from "@/parts/page/Notice";
+import { DataForm } from "@/parts/forms/DataForm";
+import type { Field } from "@/parts/forms/Fields";
 import { Section } from "@/parts/page/Section";
 import { PagedList } from "@/parts/tables/PagedList";
-import { TaskLine } from "@/parts/tasks/TaskLine";
+import { WorkLine } from "@/parts/work/WorkLine";
+import type { Adapter, Export } from "@/types/api";
 
 const MOST_RANKS = 256;
 
 /** Other forms of the adapter, for runtimes that do not load PEFT's files. */
 export function Exports({ adapter }: { adapter: Adapter }) {
-  const exports = useExports(adapter.id);
+  const exports = useWorkList("export", adapter.id);
   const mayWrite = useMayWrite();
   return (
     <Section id="exports" title="Exports">
@@ -34,111 +34,60 @@ export function Exports({ adapter }: { adapter: Adapter }) {
   );
 }
 
+type Name = "format" | "quantization" | "rank" | "address" | "secret";
+
+const FIELDS: readonly Field<Name>[] = [
+  { name: "format", label: "Format", options: FORMATS.map(({ format, name }) => [format, name]) },
+  {
+    name: "quantization",
+    label: "Weights",
+    options: QUANTIZATIONS.map((one) => [one, one]),
+    isShown: ({ format }) => isQuantized(format),
+  },
+  {
+    name: "rank",
+    label: "Rank (empty: as it is)",
+    className: "w-40",
+    type: "number",
+    min: 1,
+    max: MOST_RANKS,
+    isOptional: true,
+    isShown: ({ format }) => takesRank(format),
+  },
+  {
+    name: "address",
+    label: "Push to (empty: nowhere)",
+    className: "w-64",
+    placeholder: "hub:org/name or s3://bucket/prefix",
+    pattern: "hub:.+|s3://[^/]+.*",
+    title: "hub:org/name or s3://bucket/prefix",
+    isOptional: true,
+  },
+  {
+    name: "secret",
+    label: "Secret with its key",
+    className: "w-40",
+    placeholder: "HUB_TOKEN",
+    isShown: ({ address }) => address !== "",
+  },
+];
+
 function ExportForm({ adapter }: { adapter: Adapter }) {
-  const create = useCreateExport(adapter.id);
-  const [format, setFormat] = useState(PLAIN_LORA);
-  const [quantization, setQuantization] = useState("q8_0");
-  const [rank, setRank] = useState("");
-  const [address, setAddress] = useState("");
-  const [secret, setSecret] = useState("");
-  const destination = destinationOf(address, secret);
-  const start = () => {
-    create.mutate({
-      format: format.format,
-      ...(format.quantizations && { quantization }),
-      ...(format.takesRank && rank !== "" && { rank: Number(rank) }),
-      ...(destination && { destination }),
-    });
-  };
-  return (
-    <form
-      className="grid gap-3 border-t border-line p-4"
-      onSubmit={(event) => {
-        event.preventDefault();
-        start();
-      }}
-    >
-      <div className="flex flex-wrap items-end gap-3">
-        <label className="grid gap-1">
-          <span className="fact">Format</span>
-          <select
-            className="field"
-            value={format.format}
-            onChange={({ target }) => setFormat(FORMATS.find((one) => one.format === target.value) ?? PLAIN_LORA)}
-          >
-            {FORMATS.map((one) => (
-              <option key={one.format} value={one.format}>
-                {one.name}
-              </option>
-            ))}
-          </select>
-        </label>
-        {format.quantizations && (
-          <label className="grid gap-1">
-            <span className="fact">Weights</span>
-            <select className="field" value={quantization} onChange={({ target }) => setQuantization(target.value)}>
-              {format.quantizations.map((one) => (
-                <option key={one}>{one}</option>
-              ))}
-            </select>
-          </label>
-        )}
-        {format.takesRank && (
-          <label className="grid gap-1">
-            <span className="fact">Rank (empty: as it is)</span>
-            <input
-              className="field w-40"
-              type="number"
-              min={1}
-              max={MOST_RANKS}
-              value={rank}
-              onChange={({ target }) => setRank(target.value)}
-            />
-          </label>
-        )}
-        <label className="grid gap-1">
-          <span className="fact">Push to (empty: nowhere)</span>
-          <input
-            className="field w-64"
-            placeholder="hub:org/name or s3://bucket/prefix"
-            pattern="hub:.+|s3://[^/]+.*"
-            title="hub:org/name or s3://bucket/prefix"
-            value={address}
-            onChange={({ target }) => setAddress(target.value)}
-          />
-        </label>
-        {address !== "" && (
-          <label className="grid gap-1">
-            <span className="fact">Secret with its key</span>
-            <input
-              className="field w-40"
-              placeholder="HUB_TOKEN"
-              required
-              value={secret}
-              onChange={({ target }) => setSecret(target.value)}
-            />
-          </label>
-        )}
-        <button type="submit" className="button button-primary" disabled={create.isPending}>
-          Export
-        </button>
-      </div>
-      {create.error && <Failure asked error={create.error} />}
-    </form>
-  );
+  const { start } = useWork("export", adapter.id);
+  return <DataForm fields={FIELDS} action="Export" mutation={start} onSubmit={(values) => start.mutate(exportRequest(values))} />;
 }
 
 function ExportLine({ one }: { one: Export }) {
-  const remove = useRemoveExport();
+  const { end } = useWork("export", one.adapter_id);
   const words = formatWords(one);
   const pushed = pushedTo(one);
   return (
-    <TaskLine
+    <WorkLine
       kind="export"
       words={words}
-      task={one}
+      work={one}
       result={exactness(one)}
-      removal={{ ...remove, onRemove: () => remove.mutate(one) }}
+      end={end}
       made={
         one.files.length > 0 && (
           <>
@@ -149,6 +98,6 @@ function ExportLine({ one }: { one: Export }) {
       }
     >
       {pushed && <p className="fact break-all">Pushed to {pushed}</p>}
-    </TaskLine>
+    </WorkLine>
   );
 }

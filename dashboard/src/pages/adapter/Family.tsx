@@ -2,11 +2,11 @@ import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 
 import { aliasesQuery, useComposed, useDescendants, useParts } from "@/api/project/adapters";
-import { useExports } from "@/api/project/exports";
-import type { Adapter } from "@/api/types";
+import { useWorkList } from "@/api/work/work";
 import { graphOf, type Node, withoutLateOnes, withoutLongChains } from "@/lib/lineage/graph";
 import { Failure } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
+import type { Adapter } from "@/types/api";
 
 import { LineageGraph } from "./LineageGraph";
 
@@ -23,7 +23,7 @@ export function Family({ adapter }: { adapter: Adapter }) {
 function FamilyOf({ adapter }: { adapter: Adapter }) {
   const [unfolded, setUnfolded] = useState({ before: false, after: false });
   const parts = useParts(adapter);
-  const exports = useExports(adapter.id);
+  const exports = useWorkList("export", adapter.id);
   const composed = useComposed(adapter.id);
   const jobs = useDescendants(adapter.id);
   const after = [exports, composed, jobs];

@@ -2,12 +2,12 @@ import { useQuery } from "@tanstack/react-query";
 
 import { judgedQuery } from "@/api/evals/judged";
 import { useMayWrite } from "@/api/project/session";
-import type { Adapter } from "@/api/types";
 import { againstBase, shownEvals } from "@/lib/evals/chosenRuns";
 import { Forgetting, Outcome, ToEval } from "@/parts/evals/Outcome";
 import { Fold } from "@/parts/page/Fold";
 import { Loaded } from "@/parts/page/Loaded";
 import { Section } from "@/parts/page/Section";
+import type { Adapter } from "@/types/api";
 
 import { EvaluateOnFile } from "./EvaluateOnFile";
 

@@ -3,7 +3,6 @@ import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 
 import { manifestQuery } from "@/api/project/adapters";
-import type { Adapter } from "@/api/types";
 import { type Manifest, totalBytes } from "@/lib/facts/adapterFacts";
 import { adapterName } from "@/lib/facts/jobFacts";
 import { bytes, counted, dateTime, integer, significant } from "@/lib/text/format";
@@ -11,6 +10,7 @@ import { FileName } from "@/parts/files/FileName";
 import { Facts, Hash } from "@/parts/page/Facts";
 import { Failure } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
+import type { Adapter } from "@/types/api";
 
 /** The job, base model and files that the adapter was made from, with the hashes in its manifest. */
 export function Lineage({ adapter }: { adapter: Adapter }) {

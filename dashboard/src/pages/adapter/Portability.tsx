@@ -1,18 +1,18 @@
 import { useQuery } from "@tanstack/react-query";
 
-import { isUnderWay, portabilityQuery, useMeasurement } from "@/api/project/portability";
 import { useMayWrite } from "@/api/project/session";
-import type { Adapter, Portability as Report, RuntimeReport } from "@/api/types";
+import { isUnderWay, useWork, workQuery } from "@/api/work/work";
 import { askedWords, figuresOf, neededForm, verdictOf } from "@/lib/facts/portabilityFacts";
 import { Ago } from "@/parts/basics/Ago";
 import { CopyBlock } from "@/parts/basics/CopyBlock";
-import { ProgressBar } from "@/parts/basics/ProgressBar";
 import { Prose } from "@/parts/basics/Prose";
 import { Loaded } from "@/parts/page/Loaded";
 import { Failure } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
 import { type Column, wideRegion } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
+import { WorkProgress } from "@/parts/work/WorkProgress";
+import type { Adapter, Portability as Report, RuntimeReport } from "@/types/api";
 
 const TONES = { good: "text-good", warn: "text-warn", bad: "text-bad", muted: "text-muted" } as const;
 
@@ -20,7 +20,7 @@ const TONES = { good: "text-good", warn: "text-warn", bad: "text-bad", muted: "t
 export function Portability({ adapter }: { adapter: Adapter }) {
   return (
     <Section title="Where does it load?">
-      <Loaded query={useQuery(portabilityQuery(adapter.id))}>{(report) => <Details report={report} />}</Loaded>
+      <Loaded query={useQuery(workQuery("measurement", adapter.id))}>{(report) => <Details report={report} />}</Loaded>
     </Section>
   );
 }
@@ -40,10 +40,11 @@ function Details({ report }: { report: Report }) {
 }
 
 function Measurement({ report }: { report: Report }) {
-  const measuring = useMeasurement(report.adapter_id);
+  const { start, end } = useWork("measurement", report.adapter_id);
   const mayWrite = useMayWrite();
   const { measurement, measured_at, prompts } = report;
   const runs = isUnderWay(report);
+  const error = start.error ?? end.error;
   return (
     <div className="grid gap-2 px-4 pb-3">
       <div className="flex flex-wrap items-center justify-between gap-2">
@@ -60,25 +61,20 @@ function Measurement({ report }: { report: Report }) {
           <button
             type="button"
             className="button"
-            disabled={measuring.isPending}
-            onClick={() => measuring.mutate(runs ? "cancel" : "start")}
+            disabled={start.isPending || end.isPending}
+            onClick={() => (runs ? end.mutate(report) : start.mutate(undefined))}
           >
             {runs ? "Cancel" : measured_at === null ? "Measure" : "Measure again"}
           </button>
         )}
       </div>
-      {measurement && runs && (
-        <>
-          <ProgressBar percent={measurement.progress.percent} label="Progress of the measurement" />
-          <p className="fact">{measurement.progress.phase ?? measurement.status}</p>
-        </>
-      )}
+      {measurement && runs && <WorkProgress work={measurement} name="the measurement" />}
       {measurement?.error && (
         <p className="text-bad">
           <Prose text={measurement.error.message} />
         </p>
       )}
-      {measuring.error && <Failure asked error={measuring.error} />}
+      {error && <Failure asked error={error} />}
     </div>
   );
 }

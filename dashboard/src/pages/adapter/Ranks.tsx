@@ -1,13 +1,13 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { cutAdapterPath, ranksQuery } from "@/api/project/adapters";
-import type { Adapter, MeasuredRank } from "@/api/types";
 import { significant } from "@/lib/text/format";
 import { DownloadLink } from "@/parts/basics/DownloadLink";
 import { Failure } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
 import type { Column } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
+import type { Adapter, MeasuredRank } from "@/types/api";
 
 /** The ranks that a DyLoRA adapter can be cut to, each with its loss. Any other adapter has no such section. */
 export function Ranks({ adapter }: { adapter: Adapter }) {

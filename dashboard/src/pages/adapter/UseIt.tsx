@@ -1,13 +1,13 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { cardQuery } from "@/api/project/adapters";
-import type { Adapter } from "@/api/types";
 import { chatRequest } from "@/lib/chat/chatRequest";
 import { snippetsOf } from "@/lib/facts/adapterFacts";
 import { ChatCode } from "@/parts/basics/ChatCode";
 import { CopyBlock } from "@/parts/basics/CopyBlock";
 import { Loaded } from "@/parts/page/Loaded";
 import { Section } from "@/parts/page/Section";
+import type { Adapter } from "@/types/api";
 
 const PROMPT = { role: "user", content: "Hello!" } as const;
 

@@ -5,11 +5,10 @@ import { comparisonQuery, MOST_CHANGED, type Pair, pairOf, useChangedRows } from
 import { judgedQuery } from "@/api/evals/judged";
 import { datasetsQuery } from "@/api/jobs/offers";
 import { aliasesQuery, cardQuery, manifestQuery, ranksQuery, useComposed, useDescendants } from "@/api/project/adapters";
-import { useExports } from "@/api/project/exports";
-import { portabilityQuery } from "@/api/project/portability";
 import { isSettled } from "@/api/settled";
-import type { Adapter } from "@/api/types";
+import { useWorkList, workQuery } from "@/api/work/work";
 import { againstBase, shownEvals } from "@/lib/evals/chosenRuns";
+import type { Adapter } from "@/types/api";
 
 const PATIENCE_MS = 5_000;
 
@@ -34,9 +33,9 @@ export function useIsAdapterRead(adapter: Adapter): boolean {
     useQuery(manifestQuery(adapter)),
     useQuery(cardQuery(adapter)),
     useQuery(ranksQuery(adapter.id)),
-    useQuery(portabilityQuery(adapter.id)),
+    useQuery(workQuery("measurement", adapter.id)),
     useQuery(aliasesQuery(adapter.model)),
-    useExports(adapter.id),
+    useWorkList("export", adapter.id),
     useComposed(adapter.id),
     useDescendants(adapter.id),
     useQuery({ ...datasetsQuery, enabled: judged.data !== undefined && !result }), // then a form offers the files

@@ -1,7 +1,6 @@
 import { Link } from "@tanstack/react-router";
 
 import { adapterContentPath, useAdapters } from "@/api/project/adapters";
-import type { Adapter } from "@/api/types";
 import { totalBytes } from "@/lib/facts/adapterFacts";
 import { adapterName } from "@/lib/facts/jobFacts";
 import { bytes } from "@/lib/text/format";
@@ -12,6 +11,7 @@ import { PageTitle } from "@/parts/page/PageTitle";
 import type { Column } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 import { PagedList } from "@/parts/tables/PagedList";
+import type { Adapter } from "@/types/api";
 
 export function AdaptersPage() {
   const adapters = useAdapters();

@@ -1,7 +1,6 @@
 import { getRouteApi } from "@tanstack/react-router";
 import { useState } from "react";
 
-import type { Job } from "@/api/types";
 import { baselineOf, type CompareSearch, slots, withJob, withoutJob } from "@/lib/addresses/compareSearch";
 import { USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
 import { axesOf, axisOf } from "@/lib/charts/axes";
@@ -11,6 +10,7 @@ import { Empty } from "@/parts/page/Empty";
 import { PageTitle } from "@/parts/page/PageTitle";
 import { Reading } from "@/parts/page/Reading";
 import { RunCurves } from "@/parts/runs/RunCurves";
+import type { Job } from "@/types/api";
 
 import { AddJob } from "./AddJob";
 import { ComparedAnswers } from "./ComparedAnswers";

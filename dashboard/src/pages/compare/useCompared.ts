@@ -5,12 +5,12 @@ import { jobQuery } from "@/api/jobs/jobs";
 import { samplesQuery } from "@/api/jobs/samples";
 import { metricsQuery } from "@/api/live/metrics";
 import { isSettled } from "@/api/settled";
-import { type CriterionResult, hasEnded, type Job } from "@/api/types";
 import type { Run } from "@/lib/charts/runs";
 import { NO_SERIES } from "@/lib/charts/series";
 import { resultsOf } from "@/lib/evals/chosenRuns";
-import { jobName, stepsPerEpoch } from "@/lib/facts/jobFacts";
+import { hasEnded, jobName, stepsPerEpoch } from "@/lib/facts/jobFacts";
 import { type Evaluation, samplesOf } from "@/lib/facts/samples";
+import type { CriterionResult, Job } from "@/types/api";
 
 /** A job of the comparison, as far as it is known. */
 export interface Compared {

@@ -3,7 +3,7 @@ import { getRouteApi } from "@tanstack/react-router";
 import { type SubmitEvent, useState } from "react";
 
 import { adapterQuery } from "@/api/project/adapters";
-import { useCompose } from "@/api/project/compositions";
+import { useWork } from "@/api/work/work";
 import { partsOf, withoutPart, withPart } from "@/lib/addresses/composeSearch";
 import { type ComposeDraft, EMPTY_DRAFT, missingIn, requestOf } from "@/lib/compose/draft";
 import { Failure } from "@/parts/page/Notice";
@@ -21,7 +21,7 @@ const USUAL_WEIGHT = "1";
 export function ComposeForm() {
   const { adapters } = route.useSearch();
   const navigate = route.useNavigate();
-  const create = useCompose();
+  const { start: create } = useWork("composition");
   const [draft, setDraft] = useState(EMPTY_DRAFT);
   const [weights, setWeights] = useState<Record<string, string>>({});
   const ids = partsOf(adapters);

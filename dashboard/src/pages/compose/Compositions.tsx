@@ -1,20 +1,20 @@
 import { Link } from "@tanstack/react-router";
 
-import { useCompositions, useRemoveComposition } from "@/api/project/compositions";
-import type { Composition } from "@/api/types";
+import { useWork, useWorkList } from "@/api/work/work";
 import { compositionWords, resultWords, type Trial, trialsOf, weightsOf } from "@/lib/compose/compositionFacts";
 import { significant } from "@/lib/text/format";
 import { Section } from "@/parts/page/Section";
 import { type Column, wideRegion } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 import { PagedList } from "@/parts/tables/PagedList";
-import { TaskLine } from "@/parts/tasks/TaskLine";
+import { WorkLine } from "@/parts/work/WorkLine";
+import type { Composition } from "@/types/api";
 
 /** The compositions of the project, newest first. Their records are deleted after some days; the adapters stay. */
 export function Compositions() {
   return (
     <Section title="Compositions">
-      <PagedList list={useCompositions()} empty="No composition.">
+      <PagedList list={useWorkList("composition")} empty="No composition.">
         {(items) => (
           <ul>
             {items.map((one) => (
@@ -28,15 +28,15 @@ export function Compositions() {
 }
 
 function CompositionLine({ one }: { one: Composition }) {
-  const remove = useRemoveComposition();
+  const { end } = useWork("composition");
   const words = compositionWords(one);
   return (
-    <TaskLine
+    <WorkLine
       kind="composition"
       words={words}
-      task={one}
+      work={one}
       result={resultWords(one)}
-      removal={{ ...remove, onRemove: () => remove.mutate(one) }}
+      end={end}
     >
       {one.adapter_id && (
         <Link to="/adapters/$adapterId" params={{ adapterId: one.adapter_id }} className="link break-all">
@@ -45,7 +45,7 @@ function CompositionLine({ one }: { one: Composition }) {
       )}
       <WeightedParts one={one} />
       <Trials trials={trialsOf(one)} label={`Trials of the composition ${words}`} />
-    </TaskLine>
+    </WorkLine>
   );
 }
 

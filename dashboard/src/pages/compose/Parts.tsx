@@ -1,11 +1,11 @@
 import { Link } from "@tanstack/react-router";
 
 import { isNotFound, messageOf } from "@/api/failures";
-import type { Adapter } from "@/api/types";
 import type { ChosenPart } from "@/lib/compose/draft";
 import { Prose } from "@/parts/basics/Prose";
 import { type Column, wideRegion } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
+import type { Adapter } from "@/types/api";
 
 const MOST_WEIGHT = 100;
 

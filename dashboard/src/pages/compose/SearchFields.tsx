@@ -1,16 +1,31 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { datasetsQuery } from "@/api/jobs/offers";
-import type { FileObject, SearchCriterion } from "@/api/types";
 import { counted } from "@/lib/text/format";
+import { type Field, Fields } from "@/parts/forms/Fields";
 import { Loaded } from "@/parts/page/Loaded";
+import type { FileObject } from "@/types/api";
 
-import { FormField, NumberField } from "./FormField";
 import type { FieldsProps } from "./MethodFields";
 
 const MOST_FILES = 8;
 const MOST_ROWS = 512;
 const MOST_TRIALS = 64;
+const NUMBER = { className: "w-40", type: "number", isOptional: true } as const;
+
+const FIELDS: readonly Field<"rows" | "trials" | "criterion">[] = [
+  { name: "rows", label: "Rows of each file (empty: 64)", ...NUMBER, min: 1, max: MOST_ROWS },
+  { name: "trials", label: "Trials (empty: 12)", ...NUMBER, min: 2, max: MOST_TRIALS },
+  {
+    name: "criterion",
+    label: "What the search improves",
+    options: [
+      ["loss", "the loss"],
+      ["token_accuracy", "the share of right tokens"],
+      ["exact_match", "the share of right answers"],
+    ],
+  },
+];
 
 /** Whether the weights are searched, and on which files. */
 export function SearchFields(props: FieldsProps) {
@@ -41,32 +56,10 @@ function Search({ draft, change }: FieldsProps) {
       </p>
       <fieldset className="grid gap-1">
         <legend className="fact mb-1">Files with chat rows</legend>
-        <Loaded query={files}>{(all) => <Files files={all.filter(holdsChats)} draft={draft} change={change} />}</Loaded>
+        <Loaded query={files}>{(all) => <FileBoxes files={all.filter(holdsChats)} draft={draft} change={change} />}</Loaded>
       </fieldset>
       <div className="flex flex-wrap items-end gap-3">
-        <NumberField
-          label="Rows of each file (empty: 64)"
-          {...{ min: 1, max: MOST_ROWS }}
-          value={draft.rows}
-          onChange={(rows) => change({ rows })}
-        />
-        <NumberField
-          label="Trials (empty: 12)"
-          {...{ min: 2, max: MOST_TRIALS }}
-          value={draft.trials}
-          onChange={(trials) => change({ trials })}
-        />
-        <FormField label="What the search improves">
-          <select
-            className="field"
-            value={draft.criterion}
-            onChange={({ target }) => change({ criterion: target.value as SearchCriterion })}
-          >
-            <option value="loss">the loss</option>
-            <option value="token_accuracy">the share of right tokens</option>
-            <option value="exact_match">the share of right answers</option>
-          </select>
-        </FormField>
+        <Fields fields={FIELDS} values={draft} onChange={(name, value) => change({ [name]: value })} />
       </div>
     </>
   );
@@ -77,7 +70,7 @@ function holdsChats({ kind }: FileObject): boolean {
   return (kind ?? "chat") === "chat";
 }
 
-function Files({ files, draft, change }: FieldsProps & { files: readonly FileObject[] }) {
+function FileBoxes({ files, draft, change }: FieldsProps & { files: readonly FileObject[] }) {
   if (!files.length) return <p className="text-muted">No file with chat rows. Upload one under Files.</p>;
   return (
     <ul className="grid max-h-48 gap-1 overflow-y-auto">

@@ -1,10 +1,10 @@
 import { type Change, type Pair, useChangedRows } from "@/api/evals/comparisons";
-import type { CriterionComparison } from "@/api/types";
 import type { EvalSearch } from "@/lib/addresses/evalSearch";
 import { integer } from "@/lib/text/format";
 import { RowScores, RowTexts } from "@/parts/evals/ChangedRow";
 import { Section } from "@/parts/page/Section";
 import { PagedList } from "@/parts/tables/PagedList";
+import type { CriterionComparison } from "@/types/api";
 
 interface ChangedRowsProps {
   pair: Pair;

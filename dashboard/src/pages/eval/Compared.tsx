@@ -1,12 +1,12 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { comparisonQuery } from "@/api/evals/comparisons";
-import type { Comparison, EvalRun } from "@/api/types";
 import type { EvalSearch } from "@/lib/addresses/evalSearch";
 import { counted } from "@/lib/text/format";
 import { ComparisonTable } from "@/parts/evals/ComparisonTable";
 import { Loaded } from "@/parts/page/Loaded";
 import { Section } from "@/parts/page/Section";
+import type { Comparison, EvalRun } from "@/types/api";
 
 import { ChangedRows } from "./ChangedRows";
 

@@ -1,7 +1,7 @@
-import type { Eval } from "@/api/types";
 import { flatten } from "@/lib/text/flatten";
 import { Section } from "@/parts/page/Section";
 import { SettingList } from "@/parts/page/SettingList";
+import type { Eval } from "@/types/api";
 
 /** The criteria with all of their options, as the eval was created. */
 export function Criteria({ criteria }: { criteria: Eval["testing_criteria"] }) {

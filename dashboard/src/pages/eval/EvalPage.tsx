@@ -2,8 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 
 import { evalQuery, useDeleteEval } from "@/api/evals/evals";
-import { useEvalRuns } from "@/api/evals/runs";
-import type { Eval } from "@/api/types";
+import { useWorkList } from "@/api/work/work";
 import type { EvalSearch } from "@/lib/addresses/evalSearch";
 import { useTitle } from "@/lib/browser/useTitle";
 import { chosenRuns, missingRuns } from "@/lib/evals/chosenRuns";
@@ -13,6 +12,7 @@ import { DetailPage } from "@/parts/page/DetailPage";
 import { Notice } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
 import { PagedList } from "@/parts/tables/PagedList";
+import type { Eval } from "@/types/api";
 
 import { Compared } from "./Compared";
 import { Criteria } from "./Criteria";
@@ -35,7 +35,7 @@ export function EvalPage() {
 function Details({ judging }: { judging: Eval }) {
   const search = route.useSearch();
   const navigate = route.useNavigate();
-  const runs = useEvalRuns(judging.id);
+  const runs = useWorkList("run", judging.id);
   useTitle(judging.name);
   const chosen = chosenRuns(runs.items ?? [], search);
   const { base, tuned } = chosen;
@@ -66,7 +66,7 @@ function Details({ judging }: { judging: Eval }) {
           {(items) => <RunTable criteria={judging.testing_criteria} runs={items} chosen={chosen} onChoose={change} />}
         </PagedList>
       </Section>
-      {[base, tuned].map((run) => run && run.result_counts.errored > 0 && <FailedRows key={run.id} run={run} />)}
+      {[base, tuned].map((run) => run && Boolean(run.result_counts.errored) && <FailedRows key={run.id} run={run} />)}
       <Criteria criteria={judging.testing_criteria} />
     </>
   );

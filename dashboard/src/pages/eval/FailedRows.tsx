@@ -1,11 +1,11 @@
-import { useFailedRows } from "@/api/evals/runs";
-import type { EvalRun } from "@/api/types";
+import { useFailedRows } from "@/api/evals/failedRows";
 import { promptOf } from "@/lib/evals/rowTexts";
 import { integer } from "@/lib/text/format";
 import { Prose } from "@/parts/basics/Prose";
 import { Words } from "@/parts/evals/Words";
 import { Section } from "@/parts/page/Section";
 import { PagedList } from "@/parts/tables/PagedList";
+import type { EvalRun } from "@/types/api";
 
 /** The rows that a run could not judge, each with the reason. */
 export function FailedRows({ run }: { run: EvalRun }) {
@@ -21,7 +21,7 @@ export function FailedRows({ run }: { run: EvalRun }) {
                   <p>
                     <strong className="inline-block first-letter:uppercase">{name}</strong>{" "}
                     <span className="text-bad">
-                      <Prose text={error.message} />
+                      <Prose text={error.message ?? ""} />
                     </span>
                   </p>
                   <Words title={`Prompt of ${name}`} pieces={promptOf(datasource_item, sample)} />

@@ -1,8 +1,7 @@
 import { useState } from "react";
 
-import { isUnderWay, useRemoveRun } from "@/api/evals/runs";
 import { useMayWrite } from "@/api/project/session";
-import type { CriterionResult, Eval, EvalRun } from "@/api/types";
+import { isUnderWay, useWork } from "@/api/work/work";
 import type { EvalSearch } from "@/lib/addresses/evalSearch";
 import { type ChosenRuns, hasCompleted } from "@/lib/evals/chosenRuns";
 import { counted, NOTHING, significant } from "@/lib/text/format";
@@ -12,6 +11,7 @@ import { Estimate } from "@/parts/evals/Estimate";
 import { RunState } from "@/parts/evals/RunState";
 import { type Column, wideRegion } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
+import type { CriterionResult, Eval, EvalRun } from "@/types/api";
 
 interface RunTableProps {
   criteria: Eval["testing_criteria"];
@@ -57,7 +57,7 @@ export function RunTable({ criteria, runs, chosen, onChoose }: RunTableProps) {
 }
 
 function Model({ run }: { run: EvalRun }) {
-  const { total, errored } = run.result_counts;
+  const { total = 0, errored = 0 } = run.result_counts;
   return (
     <>
       <span className="block text-sm break-all text-ink">{run.name}</span>
@@ -94,14 +94,14 @@ function Remove({ run }: { run: EvalRun }) {
 }
 
 function ConfirmRemoval({ run, onClose }: { run: EvalRun; onClose: () => void }) {
-  const remove = useRemoveRun();
+  const { end } = useWork("run", run.eval_id);
   const word = isUnderWay(run) ? "Cancel" : "Delete";
   return (
     <Confirm
       title={`${word} this run?`}
       action={`${word} run`}
-      mutation={remove}
-      onConfirm={() => remove.mutate(run, { onSuccess: onClose })}
+      mutation={end}
+      onConfirm={() => end.mutate(run, { onSuccess: onClose })}
       onClose={onClose}
     >
       <p>

@@ -2,14 +2,14 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 
 import { useEvals } from "@/api/evals/evals";
-import { newestRunQuery } from "@/api/evals/runs";
-import type { Eval } from "@/api/types";
+import { newestWorkQuery } from "@/api/work/work";
 import { Ago } from "@/parts/basics/Ago";
 import { RunState } from "@/parts/evals/RunState";
 import { PageTitle } from "@/parts/page/PageTitle";
 import type { Column } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 import { PagedList } from "@/parts/tables/PagedList";
+import type { Eval } from "@/types/api";
 
 export function EvalsPage() {
   const evals = useEvals();
@@ -68,7 +68,7 @@ function JobLink({ id }: { id: string | null }) {
 }
 
 function NewestRun({ evalId }: { evalId: string }) {
-  const { data: run } = useQuery(newestRunQuery(evalId));
+  const { data: run } = useQuery(newestWorkQuery("run", evalId));
   if (run === null) return <span className="text-muted">no run</span>;
   return run && <RunState run={run} />;
 }

@@ -2,19 +2,18 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 
-import { newestCheckQuery, newestConversionQuery, useConvert, useCreateCheck } from "@/api/project/fileChecks";
 import { useMayWrite } from "@/api/project/session";
-import { isUnderWay, type TaskState } from "@/api/project/tasks";
-import type { CheckReport, FileCheck, FileObject } from "@/api/types";
+import { isUnderWay, newestWorkQuery, useWork, type WorkState } from "@/api/work/work";
 import { answerBars, languageWords, lengthBars, lengthWords, repeatBars } from "@/lib/datasets/checkFacts";
 import { counted } from "@/lib/text/format";
 import { Ago } from "@/parts/basics/Ago";
-import { ProgressBar } from "@/parts/basics/ProgressBar";
 import { Prose } from "@/parts/basics/Prose";
 import { BaseChooser } from "@/parts/files/BaseChooser";
 import { Loaded } from "@/parts/page/Loaded";
 import { Failure, Notice } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
+import { WorkProgress } from "@/parts/work/WorkProgress";
+import type { CheckReport, FileCheck, FileObject } from "@/types/api";
 
 import { Bars } from "./Bars";
 import { Findings } from "./Findings";
@@ -22,7 +21,7 @@ import { Histogram } from "./Histogram";
 
 /** The newest check of the file's rows, and the buttons that check, mend and convert it. */
 export function Check({ file }: { file: FileObject }) {
-  const newest = useQuery(newestCheckQuery(file.id));
+  const newest = useQuery(newestWorkQuery("check", file.id));
   const mayWrite = useMayWrite();
   return (
     <Section title="Check of the content">
@@ -44,7 +43,7 @@ export function Check({ file }: { file: FileObject }) {
 }
 
 function CheckForm({ file, isBusy }: { file: FileObject; isBusy: boolean }) {
-  const create = useCreateCheck(file.id);
+  const { start: create } = useWork("check", file.id);
   const [model, setModel] = useState("");
   const start = (mend: boolean) => create.mutate({ ...(model && { model }), ...(mend && { mend }) });
   const isOff = create.isPending || isBusy;
@@ -71,8 +70,8 @@ function CheckForm({ file, isBusy }: { file: FileObject; isBusy: boolean }) {
 }
 
 function Conversion({ file }: { file: FileObject }) {
-  const { data: conversion } = useQuery(newestConversionQuery(file.id));
-  const convert = useConvert(file.id);
+  const { data: conversion } = useQuery(newestWorkQuery("conversion", file.id));
+  const { start: convert } = useWork("conversion", file.id);
   const mayWrite = useMayWrite();
   const isBusy = convert.isPending || (conversion != null && isUnderWay(conversion));
   return (
@@ -80,12 +79,12 @@ function Conversion({ file }: { file: FileObject }) {
       <div className="flex flex-wrap items-center gap-3">
         <p className="min-w-0 flex-1 text-muted">A job trains on datasets. A file of another format is converted first.</p>
         {mayWrite && (
-          <button type="button" className="button" disabled={isBusy} onClick={() => convert.mutate()}>
+          <button type="button" className="button" disabled={isBusy} onClick={() => convert.mutate({})}>
             Convert to a dataset
           </button>
         )}
       </div>
-      {conversion && <UnderWay task={conversion} what="conversion" />}
+      {conversion && <UnderWay work={conversion} what="conversion" />}
       {conversion?.converted_file && <MadeFile id={conversion.converted_file} words="The dataset" />}
       {convert.error && <Failure asked error={convert.error} />}
     </div>
@@ -103,21 +102,20 @@ function MadeFile({ id, words }: { id: string; words: string }) {
   );
 }
 
-/** Says how far a task is, or why it has failed. Nothing is said of one that has succeeded. */
-function UnderWay({ task, what }: { task: TaskState; what: string }) {
-  if (task.error) {
+/** Says how far work is, or why it has failed. Nothing is said of work that has succeeded. */
+function UnderWay({ work, what }: { work: WorkState; what: string }) {
+  if (work.error?.message) {
     return (
       <Notice tone="bad">
-        <Prose text={task.error.message} />
+        <Prose text={work.error.message} />
       </Notice>
     );
   }
-  if (task.status === "cancelled") return <p className="text-muted">The {what} was cancelled.</p>;
-  if (!isUnderWay(task)) return null;
+  if (work.status === "cancelled") return <p className="text-muted">The {what} was cancelled.</p>;
+  if (!isUnderWay(work)) return null;
   return (
     <div role="status" className="grid gap-1">
-      <ProgressBar percent={task.progress.percent} label={`Progress of the ${what}`} />
-      <p className="fact">{task.progress.phase || task.status}</p>
+      <WorkProgress work={work} name={`the ${what}`} />
     </div>
   );
 }
@@ -126,7 +124,7 @@ function Checked({ check }: { check: FileCheck }) {
   return (
     <>
       <div className="grid gap-2 px-4 pb-3">
-        <UnderWay task={check} what="check" />
+        <UnderWay work={check} what="check" />
         {check.report && <Summary check={check} report={check.report} />}
       </div>
       {check.report && <Pictures report={check.report} />}

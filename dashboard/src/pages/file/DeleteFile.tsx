@@ -1,10 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { jobsOfFileQuery, useDeleteFile } from "@/api/files/files";
-import { type FileObject, hasEnded } from "@/api/types";
-import { jobName } from "@/lib/facts/jobFacts";
+import { hasEnded, jobName } from "@/lib/facts/jobFacts";
 import { counted } from "@/lib/text/format";
 import { Confirm } from "@/parts/dialogs/Confirm";
+import type { FileObject } from "@/types/api";
 
 interface DeleteFileProps {
   file: FileObject;

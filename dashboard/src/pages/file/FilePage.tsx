@@ -2,7 +2,6 @@ import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 
 import { fileContentPath, fileQuery, jobsOfFileQuery } from "@/api/files/files";
-import type { FileObject } from "@/api/types";
 import { useTitle } from "@/lib/browser/useTitle";
 import { checkOf, isDataset } from "@/lib/facts/fileFacts";
 import { jobName } from "@/lib/facts/jobFacts";
@@ -14,6 +13,7 @@ import { Facts, Hash } from "@/parts/page/Facts";
 import { Loaded } from "@/parts/page/Loaded";
 import { ReadsOnly } from "@/parts/page/ReadsOnly";
 import { Section } from "@/parts/page/Section";
+import type { FileObject } from "@/types/api";
 
 import { Check } from "./Check";
 import { DeleteFile } from "./DeleteFile";

@@ -1,7 +1,7 @@
-import type { CheckFinding, CheckReport } from "@/api/types";
 import { placeWords } from "@/lib/datasets/checkFacts";
 import { integer, spoken } from "@/lib/text/format";
 import { Prose } from "@/parts/basics/Prose";
+import type { CheckFinding, CheckReport } from "@/types/api";
 
 const SHOWN = 5; // findings of each code
 const TONES = { error: "text-bad", warning: "text-warn", note: "text-muted" };

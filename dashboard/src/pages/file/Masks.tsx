@@ -1,15 +1,16 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
-import { usePreviewRows } from "@/api/project/fileChecks";
+import { usePreviewRows } from "@/api/files/files";
 import { baseModelsQuery } from "@/api/jobs/offers";
 import { useMayWrite } from "@/api/project/session";
-import type { ConversationPreview, FileObject, RowPreview } from "@/api/types";
 import { conversationWords, linesIn, placeWords } from "@/lib/datasets/checkFacts";
 import { Prose } from "@/parts/basics/Prose";
 import { BaseChooser } from "@/parts/files/BaseChooser";
+import { Labelled } from "@/parts/forms/Labelled";
 import { Failure, Notice } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
+import type { ConversationPreview, FileObject, RowPreview } from "@/types/api";
 
 /** Rows as training sees them under a base model, with what is learnt. */
 export function Masks({ file }: { file: FileObject }) {
@@ -31,10 +32,9 @@ export function Masks({ file }: { file: FileObject }) {
         }}
       >
         <BaseChooser label="Base model" value={model} onChange={setChosen} />
-        <label className="grid gap-1">
-          <span className="fact">Lines or rows, at most 20</span>
+        <Labelled label="Lines or rows, at most 20">
           <input className="field w-40" value={lines} onChange={({ target }) => setLines(target.value)} />
-        </label>
+        </Labelled>
         <button type="submit" className="button" disabled={preview.isPending || !model || !wanted.length}>
           Show rows
         </button>

@@ -2,11 +2,11 @@ import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 
 import { type FilePreview, previewQuery } from "@/api/files/files";
-import type { FileObject } from "@/api/types";
 import { type Message, type Row, rowsOf } from "@/lib/datasets/datasetRows";
 import { integer } from "@/lib/text/format";
 import { Loaded } from "@/parts/page/Loaded";
 import { Section } from "@/parts/page/Section";
+import type { FileObject } from "@/types/api";
 
 const MOST_ROWS = 20;
 const MOST_CHARACTERS = 2000; // of one message

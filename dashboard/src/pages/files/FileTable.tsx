@@ -2,7 +2,6 @@ import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 
 import { fileContentPath } from "@/api/files/files";
-import type { FileObject } from "@/api/types";
 import { checkOf, idTail, sharedNames } from "@/lib/facts/fileFacts";
 import { bytes } from "@/lib/text/format";
 import { DeleteFile } from "@/pages/file/DeleteFile";
@@ -10,6 +9,7 @@ import { Ago } from "@/parts/basics/Ago";
 import { DownloadLink } from "@/parts/basics/DownloadLink";
 import type { Column } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
+import type { FileObject } from "@/types/api";
 
 export function FileTable({ files, mayWrite }: { files: readonly FileObject[]; mayWrite: boolean }) {
   const [deleting, setDeleting] = useState<FileObject | null>(null);

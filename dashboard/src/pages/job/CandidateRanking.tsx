@@ -1,4 +1,3 @@
-import type { Candidate, Candidates } from "@/api/types";
 import { candidateName, lastLoss } from "@/lib/facts/candidateFacts";
 import { integer, NOTHING, significant } from "@/lib/text/format";
 import { Icon } from "@/parts/basics/Icon";
@@ -6,6 +5,7 @@ import { Prose } from "@/parts/basics/Prose";
 import { LineSample } from "@/parts/charts/LineSample";
 import { type Column, wideRegion } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
+import type { Candidate, Candidates } from "@/types/api";
 
 /** The candidates, the best first: the result of each, and why it won or was dropped. */
 export function CandidateRanking({ candidates, hasEnded }: { candidates: Candidates; hasEnded: boolean }) {

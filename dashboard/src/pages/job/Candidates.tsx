@@ -4,15 +4,15 @@ import { useState } from "react";
 
 import { candidatesQuery, isTraining } from "@/api/jobs/candidates";
 import { metricsQuery } from "@/api/live/metrics";
-import { type Candidates as JobCandidates, hasEnded, type Job } from "@/api/types";
 import { USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
 import { axesOf, axisOf } from "@/lib/charts/axes";
 import type { Run } from "@/lib/charts/runs";
 import { NO_SERIES } from "@/lib/charts/series";
 import { candidateName } from "@/lib/facts/candidateFacts";
-import { stepsPerEpoch } from "@/lib/facts/jobFacts";
+import { hasEnded, stepsPerEpoch } from "@/lib/facts/jobFacts";
 import { Section } from "@/parts/page/Section";
 import { RunCurves } from "@/parts/runs/RunCurves";
+import type { Candidates as JobCandidates, Job } from "@/types/api";
 
 import { CandidateRanking } from "./CandidateRanking";
 

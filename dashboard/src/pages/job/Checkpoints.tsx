@@ -2,7 +2,6 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 
 import { checkpointContentPath, checkpointsQuery } from "@/api/jobs/checkpoints";
-import type { Checkpoint, Job } from "@/api/types";
 import { bestCheckpoint } from "@/lib/facts/jobFacts";
 import { integer, significant } from "@/lib/text/format";
 import { Ago } from "@/parts/basics/Ago";
@@ -12,6 +11,7 @@ import { Loaded } from "@/parts/page/Loaded";
 import { Section } from "@/parts/page/Section";
 import type { Column } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
+import type { Checkpoint, Job } from "@/types/api";
 
 export function Checkpoints({ job }: { job: Job }) {
   const query = useQuery(checkpointsQuery(job.id));

@@ -4,12 +4,12 @@ import { useEffect, useId, useMemo, useRef, useState } from "react";
 
 import type { Following, LiveJob } from "@/api/live/liveJob";
 import { useLiveVersion } from "@/api/live/useLiveJob";
-import type { JobEvent } from "@/api/types";
 import { type EventKind, matching } from "@/lib/jobs/eventLog";
 import { dateTime, timeOfDay } from "@/lib/text/format";
 import { Prose } from "@/parts/basics/Prose";
 import { Failure } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
+import type { JobEvent } from "@/types/api";
 
 const LINE_HEIGHT = 24; // pixels of a message that fits on one line
 const AT_END = 40; // pixels from the end up to which the log still follows the newest line

@@ -2,9 +2,9 @@ import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 
 import { actionsOn, type JobAction, useJobAction } from "@/api/jobs/jobs";
-import type { Job } from "@/api/types";
 import { ConfirmJobAction, type FinalAction, isFinal } from "@/parts/dialogs/ConfirmJobAction";
 import { Failure } from "@/parts/page/Notice";
+import type { Job } from "@/types/api";
 
 import { RepeatActions } from "./RepeatActions";
 

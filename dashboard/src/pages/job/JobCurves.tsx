@@ -3,17 +3,17 @@ import { useMemo } from "react";
 
 import type { LiveJob } from "@/api/live/liveJob";
 import { useLiveVersion } from "@/api/live/useLiveJob";
-import { hasEnded, type Job } from "@/api/types";
 import { type CurveSearch, USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
 import { axesOf, axisOf, type Steps } from "@/lib/charts/axes";
 import { chartSpecs } from "@/lib/charts/chartSpecs";
-import { stepsPerEpoch } from "@/lib/facts/jobFacts";
+import { hasEnded, stepsPerEpoch } from "@/lib/facts/jobFacts";
 import { CurveControls } from "@/parts/charts/CurveControls";
 import { ThinnedNote } from "@/parts/charts/ThinnedNote";
 import { useZoom } from "@/parts/charts/useZoom";
 import { ZoomControls } from "@/parts/charts/ZoomControls";
 import { Empty } from "@/parts/page/Empty";
 import { Failure } from "@/parts/page/Notice";
+import type { Job } from "@/types/api";
 
 import { ChartCard } from "./ChartCard";
 

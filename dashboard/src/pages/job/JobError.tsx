@@ -1,7 +1,7 @@
-import type { Job } from "@/api/types";
 import { remedyFor } from "@/lib/facts/failureRemedies";
 import { Prose } from "@/parts/basics/Prose";
 import { Notice } from "@/parts/page/Notice";
+import type { Job } from "@/types/api";
 
 /** Why the job failed, and what to do about it. */
 export function JobError({ error }: { error: NonNullable<Job["error"]> }) {

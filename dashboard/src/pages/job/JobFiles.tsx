@@ -3,11 +3,11 @@ import { Link } from "@tanstack/react-router";
 
 import { fileContentPath, fileQuery } from "@/api/files/files";
 import { adapterContentPath, adapterQuery } from "@/api/project/adapters";
-import type { Job } from "@/api/types";
 import { useSeen } from "@/lib/browser/useSeen";
 import { FileLine } from "@/parts/files/FileLine";
 import { FileName } from "@/parts/files/FileName";
 import { Section } from "@/parts/page/Section";
+import type { Job } from "@/types/api";
 
 /** The files that the job reads and the files that it made, each with its size and hash. */
 export function JobFiles({ job }: { job: Job }) {

@@ -1,13 +1,13 @@
 import { adapterContentPath } from "@/api/project/adapters";
-import { hasEnded, type Job, type JobEvent } from "@/api/types";
 import { useNow } from "@/lib/browser/useNow";
-import { jobName, methodName, secondsLeft, stepsPerEpoch } from "@/lib/facts/jobFacts";
+import { hasEnded, jobName, methodName, secondsLeft, stepsPerEpoch } from "@/lib/facts/jobFacts";
 import { type Phase, phasesOf } from "@/lib/facts/phases";
 import { dateTime, duration, integer, significant } from "@/lib/text/format";
 import { ProgressBar } from "@/parts/basics/ProgressBar";
 import { StatusMark } from "@/parts/basics/StatusMark";
 import { FileName } from "@/parts/files/FileName";
 import { DetailHead } from "@/parts/page/DetailHead";
+import type { Job, JobEvent } from "@/types/api";
 
 import { JobActions } from "./JobActions";
 

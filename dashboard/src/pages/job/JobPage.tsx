@@ -8,7 +8,6 @@ import { samplesQuery } from "@/api/jobs/samples";
 import type { LiveJob } from "@/api/live/liveJob";
 import { useLiveJob, useLiveVersion } from "@/api/live/useLiveJob";
 import { isSettled } from "@/api/settled";
-import type { Job } from "@/api/types";
 import { useTitle } from "@/lib/browser/useTitle";
 import { jobName } from "@/lib/facts/jobFacts";
 import { type Evaluation, samplesOf } from "@/lib/facts/samples";
@@ -16,6 +15,7 @@ import { IsItBetter } from "@/parts/evals/IsItBetter";
 import { DetailPage } from "@/parts/page/DetailPage";
 import { Notice } from "@/parts/page/Notice";
 import { Reading } from "@/parts/page/Reading";
+import type { Job } from "@/types/api";
 
 import { Candidates } from "./Candidates";
 import { Checkpoints } from "./Checkpoints";

@@ -2,11 +2,11 @@ import { useQuery } from "@tanstack/react-query";
 import type { ComponentProps } from "react";
 
 import { methodsQuery, schemasQuery } from "@/api/jobs/offers";
-import type { Job } from "@/api/types";
 import { useSeen } from "@/lib/browser/useSeen";
 import { shownSettings } from "@/lib/jobs/settings";
 import { Section } from "@/parts/page/Section";
 import { SettingList } from "@/parts/page/SettingList";
+import type { Job } from "@/types/api";
 
 /** The settings with the values that they got when the job was created: first those that differ from their default. */
 export function JobSettings({ job }: { job: Job }) {

@@ -2,10 +2,10 @@ import { Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 
 import { useCreateJob } from "@/api/jobs/createJob";
-import type { Job } from "@/api/types";
 import { newIdempotencyKey } from "@/lib/browser/idempotencyKey";
 import { isResolved, sameRequest } from "@/lib/newJob/sameRequest";
 import { Failure } from "@/parts/page/Notice";
+import type { Job } from "@/types/api";
 
 /**
  * Buttons for a new job with the settings of this job. Clone opens the form with them. Retry creates the new job at once;

@@ -1,5 +1,5 @@
-import type { Job } from "@/api/types";
 import { integer, NOTHING, significant } from "@/lib/text/format";
+import type { Job } from "@/types/api";
 
 /** The smallest loss so far on the whole validation set. */
 export function BestLoss({ job }: { job: Job }) {

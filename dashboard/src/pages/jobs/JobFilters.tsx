@@ -1,9 +1,9 @@
 import { getRouteApi } from "@tanstack/react-router";
 import { useEffect, useEffectEvent, useRef, useState } from "react";
 
-import { type Status, STATUSES } from "@/api/types";
 import type { JobSearch } from "@/lib/addresses/jobSearch";
 import { useShortcuts } from "@/lib/browser/shortcuts";
+import { type Status, STATUSES } from "@/lib/facts/jobFacts";
 import { useSettled } from "@/parts/basics/useSettled";
 
 const route = getRouteApi("/jobs");

@@ -1,8 +1,8 @@
-import { hasEnded, type Job } from "@/api/types";
 import { useNow } from "@/lib/browser/useNow";
-import { jobName, secondsLeft } from "@/lib/facts/jobFacts";
+import { hasEnded, jobName, secondsLeft } from "@/lib/facts/jobFacts";
 import { counted, duration, integer } from "@/lib/text/format";
 import { ProgressBar } from "@/parts/basics/ProgressBar";
+import type { Job } from "@/types/api";
 
 /** The place in the queue, or the progress with the time left, or the steps of a job that has ended. */
 export function JobProgress({ job }: { job: Job }) {

@@ -2,11 +2,11 @@ import { useNavigate } from "@tanstack/react-router";
 import { useCallback } from "react";
 
 import { visibleJobs } from "@/api/jobs/jobs";
-import type { Job } from "@/api/types";
 import { isDescending, type JobSearch, type Sort } from "@/lib/addresses/jobSearch";
 import { jobName } from "@/lib/facts/jobFacts";
 import { type Selection, toggled } from "@/lib/jobs/selection";
 import { VirtualTable } from "@/parts/tables/VirtualTable";
+import type { Job } from "@/types/api";
 
 import { JOB_COLUMNS } from "./jobColumns";
 

@@ -5,7 +5,6 @@ import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import { isPassing } from "@/api/failures";
 import { jobListQuery, knownJobs, readAllJobs, readOlderJobs } from "@/api/jobs/jobs";
 import type { ManyAction } from "@/api/jobs/manyJobs";
-import type { Job } from "@/api/types";
 import { arranged, isNarrowed, needsAll, type Wanted, wantedBy } from "@/lib/addresses/jobSearch";
 import { EMPTY, type JobList } from "@/lib/jobs/jobList";
 import { hasAll, NOTHING_SELECTED, withAll, withoutAll } from "@/lib/jobs/selection";
@@ -13,6 +12,7 @@ import { integer } from "@/lib/text/format";
 import { Failure } from "@/parts/page/Notice";
 import { PageTitle } from "@/parts/page/PageTitle";
 import { Reading } from "@/parts/page/Reading";
+import type { Job } from "@/types/api";
 
 import { FirstJob } from "./FirstJob";
 import { JobFilters } from "./JobFilters";

@@ -1,10 +1,10 @@
 import { type ManyAction, type Outcome, useManyJobs } from "@/api/jobs/manyJobs";
-import { hasEnded, type Job } from "@/api/types";
-import { jobName } from "@/lib/facts/jobFacts";
+import { hasEnded, jobName } from "@/lib/facts/jobFacts";
 import { counted, integer } from "@/lib/text/format";
 import { Confirm } from "@/parts/dialogs/Confirm";
 import { Modal } from "@/parts/dialogs/Modal";
 import { Notice } from "@/parts/page/Notice";
+import type { Job } from "@/types/api";
 
 interface ManyJobsDialogProps {
   /** The jobs as they were when the dialog opened: a deleted job is no longer in the list. */

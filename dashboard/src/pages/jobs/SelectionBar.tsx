@@ -2,9 +2,10 @@ import { Link } from "@tanstack/react-router";
 
 import type { ManyAction } from "@/api/jobs/manyJobs";
 import { useMayWrite } from "@/api/project/session";
-import { hasEnded, type Job } from "@/api/types";
 import { MOST_COMPARED } from "@/lib/addresses/compareSearch";
+import { hasEnded } from "@/lib/facts/jobFacts";
 import { integer } from "@/lib/text/format";
+import type { Job } from "@/types/api";
 
 interface SelectionBarProps {
   jobs: readonly Job[];

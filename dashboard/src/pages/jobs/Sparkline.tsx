@@ -1,7 +1,7 @@
-import type { Job } from "@/api/types";
 import { indexOfLast } from "@/lib/charts/series";
 import { sparkPath } from "@/lib/charts/sparkline";
 import { NOTHING, significant } from "@/lib/text/format";
+import type { Job } from "@/types/api";
 
 import { useRowMetrics } from "./useRowMetrics";
 

@@ -1,6 +1,5 @@
 import { Link } from "@tanstack/react-router";
 
-import type { Job } from "@/api/types";
 import type { Sort } from "@/lib/addresses/jobSearch";
 import { jobName, methodName } from "@/lib/facts/jobFacts";
 import { integer } from "@/lib/text/format";
@@ -9,6 +8,7 @@ import { CutName } from "@/parts/basics/CutName";
 import { StatusMark } from "@/parts/basics/StatusMark";
 import { FileName } from "@/parts/files/FileName";
 import type { Column } from "@/parts/tables/columns";
+import type { Job } from "@/types/api";
 
 import { BestLoss } from "./BestLoss";
 import { JobProgress } from "./JobProgress";

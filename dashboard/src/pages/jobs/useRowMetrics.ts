@@ -1,8 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { metricsQuery } from "@/api/live/metrics";
-import { hasEnded, type Job } from "@/api/types";
 import type { Series } from "@/lib/charts/series";
+import { hasEnded } from "@/lib/facts/jobFacts";
+import type { Job } from "@/types/api";
 
 const MOST_STEPS = 5000; // thinning more steps costs the database more than a small curve is worth
 const POLL_MS = 30_000; // rare, because nobody reads single steps from a small curve

@@ -4,10 +4,10 @@ import { useMemo } from "react";
 import { choiceQuery } from "@/api/jobs/choice";
 import { jobQuery } from "@/api/jobs/jobs";
 import { baseModelsQuery, methodsQuery, schemasQuery, trackersQuery } from "@/api/jobs/offers";
-import type { Job } from "@/api/types";
 import type { NewJobSearch } from "@/lib/addresses/newJobSearch";
 import { type Draft, EMPTY_DRAFT, type Offer } from "@/lib/newJob/draft";
 import { type Choice, draftOfJob, type FilledDraft } from "@/lib/newJob/draftOfJob";
+import type { Job } from "@/types/api";
 
 function draftOf(offer: Offer, job: Job | undefined, choice: Choice | undefined, won: boolean): FilledDraft | null {
   if (!job || !choice) return null;

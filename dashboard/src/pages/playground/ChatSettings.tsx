@@ -1,7 +1,8 @@
-import type { ComponentProps, ReactNode } from "react";
+import type { ComponentProps } from "react";
 
 import type { PlaygroundSearch } from "@/lib/addresses/playgroundSearch";
 import { schemaProblem } from "@/lib/chat/chatRequest";
+import { Labelled } from "@/parts/forms/Labelled";
 
 interface ChatSettingsProps {
   settings: PlaygroundSearch;
@@ -64,15 +65,6 @@ export function ChatSettings({ settings, onChange }: ChatSettingsProps) {
         </div>
       </div>
     </details>
-  );
-}
-
-function Labelled({ label, children }: { label: string; children: ReactNode }) {
-  return (
-    <label className="grid content-start gap-1">
-      <span className="fact">{label}</span>
-      {children}
-    </label>
   );
 }
 

@@ -1,11 +1,11 @@
 import { useAuditLog, useKeys } from "@/api/project/settings";
-import type { ApiKey, AuditLog } from "@/api/types";
 import { actionOf, actorOf, detailsOf } from "@/lib/facts/auditFacts";
 import { dateTime } from "@/lib/text/format";
 import { Section } from "@/parts/page/Section";
 import type { Column } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 import { PagedList } from "@/parts/tables/PagedList";
+import type { ApiKey, AuditLog } from "@/types/api";
 
 export function Audit({ project }: { project: string }) {
   const log = useAuditLog(project);

@@ -1,22 +1,23 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
-import { baseModelCheckQuery, type HubModel, useBaseModels, useCheckBaseModel, useRemoveBaseModel } from "@/api/project/baseModels";
-import type { BaseModel, BaseModelCheck } from "@/api/types";
+import { baseModelCheckQuery, useBaseModels, useCheckBaseModel, useRemoveBaseModel } from "@/api/project/baseModels";
 import { obstacle } from "@/lib/facts/baseModelFacts";
 import { integer } from "@/lib/text/format";
 import { Confirm } from "@/parts/dialogs/Confirm";
 import { Modal } from "@/parts/dialogs/Modal";
+import { DataForm } from "@/parts/forms/DataForm";
+import type { Field } from "@/parts/forms/Fields";
 import { Loaded } from "@/parts/page/Loaded";
 import { Reading } from "@/parts/page/Reading";
 import { Section } from "@/parts/page/Section";
 import type { Column } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 import { PagedList } from "@/parts/tables/PagedList";
+import type { BaseModel, BaseModelCheck } from "@/types/api";
 
 import { Findings, FoundModel } from "./FoundModel";
 import { RowAction } from "./RowAction";
-import { SettingsForm, TextField } from "./SettingsForm";
 
 /** The catalog of base models, and what adds a model of the hub to it. Only the operator sees it. */
 export function BaseModels() {
@@ -28,40 +29,40 @@ export function BaseModels() {
   );
 }
 
+const FIELDS: readonly Field<"repository" | "revision">[] = [
+  {
+    name: "repository",
+    label: "Name at the hub",
+    className: "w-72 max-w-full font-mono",
+    maxLength: 200,
+    pattern: "[\\w.\\-]+(\\/[\\w.\\-]+)?",
+    spellCheck: false,
+    placeholder: "Qwen/Qwen3-8B",
+  },
+  {
+    name: "revision",
+    label: "Branch, tag or commit",
+    className: "w-48 font-mono",
+    maxLength: 100,
+    spellCheck: false,
+    initial: "main",
+  },
+];
+
 function AddFromHub() {
   const check = useCheckBaseModel();
-  const [repository, setRepository] = useState("");
-  const [revision, setRevision] = useState("main");
-  const look = () => {
-    const asked: HubModel = { repository: repository.trim(), revision: revision.trim() };
-    check.mutate(asked);
-  };
   return (
     <Section title="Add from Hub">
       <p className="px-4 pb-3 text-muted">
         The API asks the Hugging Face hub for the licence, the files and the configuration of a model, and fetches no
         weights. Gated models need <code className="font-mono">HF_TOKEN</code> for the API and for the workers.
       </p>
-      <SettingsForm action={check.isPending ? "Looking…" : "Look"} mutation={check} onSubmit={look}>
-        <TextField
-          label="Name at the hub"
-          className="w-72 max-w-full font-mono"
-          maxLength={200}
-          pattern="[\w.\-]+(\/[\w.\-]+)?"
-          spellCheck={false}
-          placeholder="Qwen/Qwen3-8B"
-          value={repository}
-          onChange={setRepository}
-        />
-        <TextField
-          label="Branch, tag or commit"
-          className="w-48 font-mono"
-          maxLength={100}
-          spellCheck={false}
-          value={revision}
-          onChange={setRevision}
-        />
-      </SettingsForm>
+      <DataForm
+        fields={FIELDS}
+        action={check.isPending ? "Looking…" : "Look"}
+        mutation={check}
+        onSubmit={({ repository, revision }) => check.mutate({ repository: repository.trim(), revision: revision.trim() })}
+      />
       {check.data && <FoundModel key={check.submittedAt} found={check.data} />}
     </Section>
   );

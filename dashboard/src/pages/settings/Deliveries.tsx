@@ -1,5 +1,4 @@
 import { useDeliveries, useRedeliver } from "@/api/project/settings";
-import type { Delivery, Endpoint } from "@/api/types";
 import { deliveryWords, eventName } from "@/lib/facts/webhookFacts";
 import { Ago } from "@/parts/basics/Ago";
 import { Prose } from "@/parts/basics/Prose";
@@ -7,6 +6,7 @@ import { Failure } from "@/parts/page/Notice";
 import type { Column } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 import { PagedList } from "@/parts/tables/PagedList";
+import type { Delivery, Endpoint } from "@/types/api";
 
 export function Deliveries({ endpoint }: { endpoint: Endpoint }) {
   const deliveries = useDeliveries(endpoint.id);

@@ -7,11 +7,11 @@ import {
   useSwitchEndpoint,
   useTestEndpoint,
 } from "@/api/project/settings";
-import type { Endpoint, EventType } from "@/api/types";
 import { eventName } from "@/lib/facts/webhookFacts";
 import { Confirm } from "@/parts/dialogs/Confirm";
 import { ShownOnce } from "@/parts/dialogs/ShownOnce";
 import { Failure } from "@/parts/page/Notice";
+import type { Endpoint, EventType } from "@/types/api";
 
 import { Deliveries } from "./Deliveries";
 

@@ -1,15 +1,13 @@
-import { useState } from "react";
-
 import { useAddBaseModel } from "@/api/project/baseModels";
-import type { BaseModelCheck, DeviceFit } from "@/api/types";
 import { fitsInShort, obstacle, precisionsOf } from "@/lib/facts/baseModelFacts";
 import { bytes } from "@/lib/text/format";
 import { Prose } from "@/parts/basics/Prose";
+import { DataForm } from "@/parts/forms/DataForm";
+import type { Field } from "@/parts/forms/Fields";
 import { Notice } from "@/parts/page/Notice";
 import { type Column, wideRegion } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
-
-import { Labelled, SettingsForm, TextField } from "./SettingsForm";
+import type { BaseModelCheck, DeviceFit, HubModel } from "@/types/api";
 
 const TONES = { ok: "text-good", warn: "text-warn", fail: "text-bad" };
 const WORDS = { ok: "good", warn: "note", fail: "fails" };
@@ -84,54 +82,58 @@ function Verdict({ of }: { of: string | undefined }) {
   return <span className={tone}>{of}</span>;
 }
 
+type Name = "id" | "license" | "tokens" | "quantization";
+
+const fieldsOf = ({ id, license, max_length }: BaseModelCheck["model"]): readonly Field<Name>[] => [
+  {
+    name: "id",
+    label: "Id, which clients send as model",
+    className: "w-60 font-mono",
+    pattern: "[a-zA-Z0-9][a-zA-Z0-9._\\-]{0,99}",
+    spellCheck: false,
+    initial: id,
+  },
+  { name: "license", label: "Licence", className: "w-40", maxLength: 100, initial: license },
+  {
+    name: "tokens",
+    label: "Most tokens of a row",
+    className: "w-32",
+    type: "number",
+    min: 8,
+    max: 2 ** 24,
+    initial: String(max_length),
+  },
+  {
+    name: "quantization",
+    label: "Weights are held",
+    isOptional: true,
+    options: [
+      ["", "as published, or as a job asks"],
+      ["int8", "always in 8 bits (int8)"],
+      ["nf4", "always in 4 bits (nf4)"],
+    ],
+  },
+];
+
 function Add({ found }: { found: BaseModelCheck }) {
   const { model } = found;
   const add = useAddBaseModel();
-  const [id, setId] = useState(model.id);
-  const [license, setLicense] = useState(model.license);
-  const [tokens, setTokens] = useState(String(model.max_length));
-  const [quantization, setQuantization] = useState<"" | "nf4" | "int8">("");
   const refusal = obstacle(found);
   if (refusal) return <p className="border-t border-line px-4 py-3 text-bad">{refusal}</p>;
   if (add.data) return <Added found={add.data} />;
   const { repository, revision } = model;
-  const submit = () =>
-    add.mutate({
-      ...{ repository, revision, id, license, max_length: Number(tokens) },
-      quantization: quantization || null,
-    });
   return (
-    <SettingsForm action={add.isPending ? "Adding…" : "Add to the catalog"} mutation={add} onSubmit={submit}>
-      <TextField
-        label="Id, which clients send as model"
-        className="w-60 font-mono"
-        pattern="[a-zA-Z0-9][a-zA-Z0-9._\-]{0,99}"
-        spellCheck={false}
-        value={id}
-        onChange={setId}
-      />
-      <TextField label="Licence" className="w-40" maxLength={100} value={license} onChange={setLicense} />
-      <TextField
-        label="Most tokens of a row"
-        className="w-32"
-        type="number"
-        min={8}
-        max={2 ** 24}
-        value={tokens}
-        onChange={setTokens}
-      />
-      <Labelled label="Weights are held">
-        <select
-          className="field"
-          value={quantization}
-          onChange={(event) => setQuantization(event.target.value as typeof quantization)}
-        >
-          <option value="">as published, or as a job asks</option>
-          <option value="int8">always in 8 bits (int8)</option>
-          <option value="nf4">always in 4 bits (nf4)</option>
-        </select>
-      </Labelled>
-    </SettingsForm>
+    <DataForm
+      fields={fieldsOf(model)}
+      action={add.isPending ? "Adding…" : "Add to the catalog"}
+      mutation={add}
+      onSubmit={({ id, license, tokens, quantization }) =>
+        add.mutate({
+          ...{ repository, revision, id, license, max_length: Number(tokens) },
+          quantization: (quantization || null) as HubModel["quantization"],
+        })
+      }
+    />
   );
 }
 

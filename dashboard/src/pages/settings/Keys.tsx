@@ -1,19 +1,20 @@
 import { useState } from "react";
 
 import { useCreateKey, useKeys, useRevokeKey } from "@/api/project/settings";
-import type { ApiKey } from "@/api/types";
 import { dateTime } from "@/lib/text/format";
 import { Ago } from "@/parts/basics/Ago";
 import { Prose } from "@/parts/basics/Prose";
 import { Confirm } from "@/parts/dialogs/Confirm";
 import { ShownOnce } from "@/parts/dialogs/ShownOnce";
+import { DataForm } from "@/parts/forms/DataForm";
+import type { Field } from "@/parts/forms/Fields";
 import { Section } from "@/parts/page/Section";
 import type { Column } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 import { PagedList } from "@/parts/tables/PagedList";
+import type { ApiKey } from "@/types/api";
 
 import { RowAction } from "./RowAction";
-import { Labelled, SettingsForm, TextField } from "./SettingsForm";
 
 const ROLES = {
   "read-only": "read-only: may read",
@@ -23,13 +24,23 @@ const ROLES = {
 type Role = keyof typeof ROLES;
 
 const DAY = 24 * 3600;
-const LIFETIMES = [
-  ["never", 0],
-  ["in 7 days", 7 * DAY],
-  ["in 30 days", 30 * DAY],
-  ["in 90 days", 90 * DAY],
-  ["in a year", 365 * DAY],
-] as const;
+const NEVER = "0";
+
+const FIELDS: readonly Field<"name" | "role" | "lifetime">[] = [
+  { name: "name", label: "Name", className: "w-48", maxLength: 128 },
+  { name: "role", label: "Role", options: Object.entries(ROLES), initial: "member" },
+  {
+    name: "lifetime",
+    label: "Expires",
+    options: [
+      [NEVER, "never"],
+      [String(7 * DAY), "in 7 days"],
+      [String(30 * DAY), "in 30 days"],
+      [String(90 * DAY), "in 90 days"],
+      [String(365 * DAY), "in a year"],
+    ],
+  },
+];
 
 export function Keys({ project }: { project: string }) {
   const keys = useKeys(project);
@@ -76,37 +87,17 @@ const COLUMNS: readonly Column<ApiKey>[] = [
 
 function CreateKey({ project }: { project: string }) {
   const create = useCreateKey(project);
-  const [name, setName] = useState("");
-  const [role, setRole] = useState<Role>("member");
-  const [lifetime, setLifetime] = useState(0);
-  const submit = () =>
-    create.mutate(
-      { name, role, ...(lifetime > 0 && { expires_in_seconds: lifetime }) },
-      { onSuccess: () => setName("") },
-    );
   return (
     <>
-      <SettingsForm action="Create key" mutation={create} onSubmit={submit}>
-        <TextField label="Name" className="w-48" maxLength={128} value={name} onChange={setName} />
-        <Labelled label="Role">
-          <select className="field" value={role} onChange={(event) => setRole(event.target.value as Role)}>
-            {Object.entries(ROLES).map(([value, words]) => (
-              <option key={value} value={value}>
-                {words}
-              </option>
-            ))}
-          </select>
-        </Labelled>
-        <Labelled label="Expires">
-          <select className="field" value={lifetime} onChange={(event) => setLifetime(Number(event.target.value))}>
-            {LIFETIMES.map(([words, seconds]) => (
-              <option key={words} value={seconds}>
-                {words}
-              </option>
-            ))}
-          </select>
-        </Labelled>
-      </SettingsForm>
+      <DataForm
+        fields={FIELDS}
+        action="Create key"
+        mutation={create}
+        onSubmit={({ name, role, lifetime }, clear) => {
+          const expiry = lifetime !== NEVER && { expires_in_seconds: Number(lifetime) };
+          create.mutate({ name, role: role as Role, ...expiry }, { onSuccess: clear });
+        }}
+      />
       {create.data && <ShownOnce title="The new key" value={create.data.value} onClose={() => create.reset()} />}
     </>
   );

@@ -3,12 +3,13 @@ import { useState } from "react";
 import { useDeleteSecret, useSecrets, useSetSecret } from "@/api/project/settings";
 import { Ago } from "@/parts/basics/Ago";
 import { Confirm } from "@/parts/dialogs/Confirm";
+import { DataForm } from "@/parts/forms/DataForm";
+import type { Field } from "@/parts/forms/Fields";
 import { Section } from "@/parts/page/Section";
 import { DataTable } from "@/parts/tables/DataTable";
 import { PagedList } from "@/parts/tables/PagedList";
 
 import { RowAction } from "./RowAction";
-import { SettingsForm, TextField } from "./SettingsForm";
 
 export function Secrets() {
   const secrets = useSecrets();
@@ -43,34 +44,33 @@ export function Secrets() {
   );
 }
 
+const FIELDS: readonly Field<"name" | "value">[] = [
+  {
+    name: "name",
+    label: "Name: capitals, digits, underscores",
+    className: "w-60 font-mono",
+    pattern: "[A-Z][A-Z0-9_]{0,63}",
+    spellCheck: false,
+  },
+  {
+    name: "value",
+    label: "Value (replaces the old value)",
+    className: "w-60 font-mono",
+    type: "password",
+    maxLength: 8192,
+    autoComplete: "new-password",
+  },
+];
+
 function SetSecret() {
   const set = useSetSecret();
-  const [name, setName] = useState("");
-  const [value, setValue] = useState("");
-  const clear = () => {
-    setName("");
-    setValue("");
-  };
   return (
-    <SettingsForm action="Set secret" mutation={set} onSubmit={() => set.mutate({ name, value }, { onSuccess: clear })}>
-      <TextField
-        label="Name: capitals, digits, underscores"
-        className="w-60 font-mono"
-        pattern="[A-Z][A-Z0-9_]{0,63}"
-        spellCheck={false}
-        value={name}
-        onChange={setName}
-      />
-      <TextField
-        label="Value (replaces the old value)"
-        className="w-60 font-mono"
-        type="password"
-        maxLength={8192}
-        autoComplete="new-password"
-        value={value}
-        onChange={setValue}
-      />
-    </SettingsForm>
+    <DataForm
+      fields={FIELDS}
+      action="Set secret"
+      mutation={set}
+      onSubmit={(secret, clear) => set.mutate(secret, { onSuccess: clear })}
+    />
   );
 }
 

@@ -1,14 +1,15 @@
 import { useState } from "react";
 
 import { EVENT_TYPES, useCreateEndpoint, useEndpoints } from "@/api/project/settings";
-import type { EventType } from "@/api/types";
 import { eventName } from "@/lib/facts/webhookFacts";
 import { ShownOnce } from "@/parts/dialogs/ShownOnce";
+import { DataForm } from "@/parts/forms/DataForm";
+import type { Field } from "@/parts/forms/Fields";
 import { Section } from "@/parts/page/Section";
 import { PagedList } from "@/parts/tables/PagedList";
+import type { EventType } from "@/types/api";
 
 import { EndpointItem } from "./EndpointItem";
-import { SettingsForm, TextField } from "./SettingsForm";
 
 export function Webhooks() {
   const endpoints = useEndpoints();
@@ -32,35 +33,32 @@ export function Webhooks() {
   );
 }
 
+const FIELDS: readonly Field<"name" | "url">[] = [
+  { name: "name", label: "Name", className: "w-40", maxLength: 128 },
+  {
+    name: "url",
+    label: "URL, https",
+    className: "w-72 max-w-full",
+    type: "url",
+    maxLength: 2048,
+    autoComplete: "on",
+    placeholder: "https://example.com/hook",
+  },
+];
+
 function CreateEndpoint() {
   const create = useCreateEndpoint();
-  const [name, setName] = useState("");
-  const [url, setUrl] = useState("");
   const [types, setTypes] = useState<readonly EventType[]>(EVENT_TYPES);
-  const clear = () => {
-    setName("");
-    setUrl("");
-  };
   const toggle = (type: EventType) =>
     setTypes(EVENT_TYPES.filter((one) => (one === type) !== types.includes(one)));
   return (
     <>
-      <SettingsForm
+      <DataForm
+        fields={FIELDS}
         action="Create endpoint"
         mutation={create}
-        onSubmit={() => create.mutate({ name, url, event_types: [...types] }, { onSuccess: clear })}
+        onSubmit={(endpoint, clear) => create.mutate({ ...endpoint, event_types: [...types] }, { onSuccess: clear })}
       >
-        <TextField label="Name" className="w-40" maxLength={128} value={name} onChange={setName} />
-        <TextField
-          label="URL, https"
-          className="w-72 max-w-full"
-          type="url"
-          maxLength={2048}
-          autoComplete="on"
-          placeholder="https://example.com/hook"
-          value={url}
-          onChange={setUrl}
-        />
         <fieldset className="flex flex-wrap gap-x-3 gap-y-1">
           <legend className="fact">When a job has</legend>
           {EVENT_TYPES.map((type) => (
@@ -70,7 +68,7 @@ function CreateEndpoint() {
             </label>
           ))}
         </fieldset>
-      </SettingsForm>
+      </DataForm>
       {create.data && (
         <ShownOnce title="The signing secret" value={create.data.signing_secret} onClose={() => create.reset()} />
       )}

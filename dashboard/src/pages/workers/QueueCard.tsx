@@ -1,10 +1,10 @@
 import { Link } from "@tanstack/react-router";
 
-import type { Queue } from "@/api/types";
 import { othersWaiting } from "@/lib/facts/workerFacts";
 import { counted } from "@/lib/text/format";
 import { Ago } from "@/parts/basics/Ago";
 import { Section } from "@/parts/page/Section";
+import type { Queue } from "@/types/api";
 
 /** The jobs that wait for workers of one class. For other projects it shows only the number of their jobs. */
 export function QueueCard({ queue, isServed }: { queue: Queue; isServed: boolean }) {

@@ -1,12 +1,12 @@
 import { Link } from "@tanstack/react-router";
 
-import type { Worker } from "@/api/types";
 import { memoryPercent, workerName } from "@/lib/facts/workerFacts";
 import { bytes, counted, integer } from "@/lib/text/format";
 import { Ago } from "@/parts/basics/Ago";
 import { ProgressBar } from "@/parts/basics/ProgressBar";
 import { Facts } from "@/parts/page/Facts";
 import { Section } from "@/parts/page/Section";
+import type { Worker } from "@/types/api";
 
 export function WorkerCard({ worker }: { worker: Worker }) {
   const { device, jobs, other_jobs } = worker;

@@ -1,4 +1,4 @@
-import { STATUSES } from "@/api/types";
+import { STATUSES } from "@/lib/facts/jobFacts";
 
 import { Icon } from "./Icon";
 

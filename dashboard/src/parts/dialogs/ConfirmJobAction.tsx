@@ -1,8 +1,8 @@
 import { useNavigate } from "@tanstack/react-router";
 
 import { type JobAction, useJobAction } from "@/api/jobs/jobs";
-import type { Job } from "@/api/types";
 import { jobName } from "@/lib/facts/jobFacts";
+import type { Job } from "@/types/api";
 
 import { Confirm } from "./Confirm";
 

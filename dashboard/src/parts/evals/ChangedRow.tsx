@@ -1,10 +1,10 @@
 import { useMemo } from "react";
 
-import type { ChangedRow } from "@/api/types";
 import { signed } from "@/lib/evals/evalWords";
 import { answersOf, expectedOf, promptOf } from "@/lib/evals/rowTexts";
 import { wordDifference } from "@/lib/evals/wordDifference";
 import { integer, significant } from "@/lib/text/format";
+import type { ChangedRow } from "@/types/api";
 
 import { Words } from "./Words";
 

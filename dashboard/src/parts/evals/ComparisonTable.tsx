@@ -1,8 +1,8 @@
-import type { CriterionComparison } from "@/api/types";
 import { pWords, signed, verdictWords } from "@/lib/evals/evalWords";
 import { significant } from "@/lib/text/format";
 import { type Column, wideRegion } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
+import type { CriterionComparison } from "@/types/api";
 
 import { Estimate } from "./Estimate";
 

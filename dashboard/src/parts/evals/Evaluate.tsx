@@ -1,8 +1,8 @@
 import { useEvaluate } from "@/api/evals/judged";
 import { useMayWrite } from "@/api/project/session";
-import type { Job } from "@/api/types";
 import { usualCriteria } from "@/lib/evals/chosenRuns";
 import { Failure } from "@/parts/page/Notice";
+import type { Job } from "@/types/api";
 
 /** Offers to judge the result of a job that has no eval yet. */
 export function Evaluate({ job }: { job: Job }) {

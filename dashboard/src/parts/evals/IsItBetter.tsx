@@ -1,10 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { judgedQuery } from "@/api/evals/judged";
-import type { Job } from "@/api/types";
 import { shownEvals } from "@/lib/evals/chosenRuns";
 import { Failure } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
+import type { Job } from "@/types/api";
 
 import { Evaluate } from "./Evaluate";
 import { Forgetting, Outcome, ToEval } from "./Outcome";

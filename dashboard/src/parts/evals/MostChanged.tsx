@@ -1,7 +1,7 @@
 import { type Change, MOST_CHANGED, type Pair, useChangedRows } from "@/api/evals/comparisons";
-import type { ChangedRow } from "@/api/types";
 import { promptOf } from "@/lib/evals/rowTexts";
 import { Failure } from "@/parts/page/Notice";
+import type { ChangedRow } from "@/types/api";
 
 import { RowScores, RowTexts } from "./ChangedRow";
 

@@ -1,8 +1,8 @@
-import type { EvalRun } from "@/api/types";
 import { runStatus } from "@/lib/evals/evalWords";
 import { ProgressBar } from "@/parts/basics/ProgressBar";
 import { Prose } from "@/parts/basics/Prose";
 import { StatusMark } from "@/parts/basics/StatusMark";
+import type { EvalRun } from "@/types/api";
 
 /** The status of a run, its progress while it is under way, and why it failed. */
 export function RunState({ run }: { run: EvalRun }) {

@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { baseModelsQuery } from "@/api/jobs/offers";
+import { Labelled } from "@/parts/forms/Labelled";
 
 interface BaseChooserProps {
   label: string;
@@ -14,14 +15,13 @@ interface BaseChooserProps {
 export function BaseChooser({ label, none, value, onChange }: BaseChooserProps) {
   const { data: models = [] } = useQuery(baseModelsQuery);
   return (
-    <label className="grid gap-1">
-      <span className="fact">{label}</span>
+    <Labelled label={label}>
       <select className="field" value={value} onChange={({ target }) => onChange(target.value)}>
         {none !== undefined && <option value="">{none}</option>}
         {models.map((model) => (
           <option key={model}>{model}</option>
         ))}
       </select>
-    </label>
+    </Labelled>
   );
 }

@@ -1,9 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { foundJobsQuery } from "@/api/jobs/jobs";
-import type { Job } from "@/api/types";
 import { wordsOf } from "@/lib/addresses/jobSearch";
 import { useSettled } from "@/parts/basics/useSettled";
+import type { Job } from "@/types/api";
 
 export interface FoundJobs {
   /** Empty while the search runs, because the jobs of the last search do not match the new words. */

@@ -11,16 +11,15 @@ from openai.types import (
     EvalRetrieveResponse,
     EvalUpdateResponse,
 )
-from sqlalchemy import func
 
 from core.evals.criteria import CRITERION
 from core.evals.evals import create_eval
 from core.roles import Role
 from core.tables import Eval, Task
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, strictly
+from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.work.evals_api import EVAL, EVALS, finish_run, judged, make_eval, make_run
 from tests.fixtures.work.graders import CHECK
-from worker.supervisor import cleanup
 
 SIMILAR = {
     "type": "text_similarity",
@@ -197,11 +196,10 @@ def test_an_eval_goes_with_its_runs_and_their_files(api: Api) -> None:
     assert api.store.list(f"evalruns/{done}/")
     tenant.openai.evals.delete(eval_id)
     refusal(tenant.http.get(f"{EVALS}/{eval_id}/runs/{done}"), 404, "run_id", "eval_run_not_found")
-    with api.sessions.begin() as session:
+    with api.sessions() as session:
         assert session.get_one(Task, waiting).status == "cancelled"
         assert session.get_one(Task, other).status == "queued"
-        session.get_one(Task, done).deleted_at = func.now() - cleanup.GRACE * 2
-    cleanup.remove_tasks(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     assert not api.store.list(f"evalruns/{done}/")
     with api.sessions() as session:
         row, run = session.get_one(Eval, eval_id), session.get_one(Task, done)

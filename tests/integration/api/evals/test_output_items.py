@@ -134,6 +134,6 @@ def test_an_item_that_does_not_exist_is_not_found(
 def test_a_file_that_the_store_has_lost_is_said_to_be_missing(api: Api, alice: Tenant, eval_id: str) -> None:
     run_id = make_run(alice, eval_id)
     finish_run(api, run_id, [judged(0)])
-    api.store.delete_prefix(f"evalruns/{run_id}/")
+    api.store.empty(f"evalruns/{run_id}/")
     answer = alice.http.get(f"{EVALS}/{eval_id}/runs/{run_id}/output_items")
     refusal(answer, 404, None, "content_missing")

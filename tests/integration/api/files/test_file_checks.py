@@ -4,16 +4,16 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import update
 
 from core.storage.object_store import task_prefix
 from core.tables import File, Task
 from core.work import lease as leases
 from tests.fixtures.models.templates import FAMILIES, bytes_with
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, row
+from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.work.file_tasks import checked, take, work_on
 from worker.rendering.render import Rendering
-from worker.supervisor.cleanup import delete_files, remove_tasks
+from worker.supervisor.cleanup import delete_files
 
 MARK = "⁂SEP⁂"  # a control token that no well-known template has
 
@@ -89,9 +89,7 @@ def test_a_mended_copy_outlives_its_check(api: Api, tenant: Tenant) -> None:
     file_id = tenant.upload(lines(*rows, rows[0]))
     check = checked(api, tenant, file_id, mend=True)
     tenant.http.delete(f"/v1/files/{file_id}")
-    with api.sessions.begin() as session:
-        session.execute(update(Task).where(Task.id == check["id"]).values(deleted_at="2020-01-01"))
-    remove_tasks(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     with api.sessions() as session:
         assert session.get_one(Task, check["id"]).report is None
     assert tenant.http.get(f"/v1/files/{check['mended_file']}/content").content == lines(*rows)
@@ -251,9 +249,7 @@ def test_an_attempt_that_dies_leaves_no_file(api: Api, tenant: Tenant) -> None:
     check = tenant.http.get(f"{at(file_id)}/{check_id}").json()
     assert tenant.http.get(f"/v1/files/{check['mended_file']}/content").content == lines(*rows)
     tenant.http.delete(f"/v1/files/{file_id}")
-    with api.sessions.begin() as session:
-        session.execute(update(Task).where(Task.id == check_id).values(deleted_at="2020-01-01"))
-    remove_tasks(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     assert api.store.list(f"checks/{check_id}/") == [
         key for key in api.store.list(f"checks/{check_id}/") if dead.attempt not in key
     ]

@@ -5,14 +5,14 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import func
 
 from core.tables import Project, Task
 from tests.fixtures.rows.parquet import parquet
 from tests.fixtures.rows.tool_rows import tool_row
 from tests.fixtures.service.api import Api, Tenant, refusal
+from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.work.file_tasks import checked, converted, take, work_on
-from worker.supervisor.cleanup import GRACE, NO_ERROR_ANY_MORE, remove_tasks
+from worker.supervisor.emptying import NO_ERROR_ANY_MORE
 
 ALPACA = [{"instruction": f"Double {n}", "input": "", "output": str(2 * n)} for n in range(12)]
 
@@ -93,9 +93,7 @@ def test_the_error_of_a_deleted_files_conversion_quotes_its_rows_no_longer(api: 
     made = converted(api, tenant, file_id)
     assert "secret" in made["error"]["message"]
     tenant.http.delete(f"/v1/files/{file_id}")
-    with api.sessions.begin() as session:
-        session.get_one(Task, made["id"]).deleted_at = func.now() - GRACE * 2
-    remove_tasks(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     with api.sessions() as session:
         task = session.get_one(Task, made["id"])
         assert (task.status, task.request, task.error) == ("failed", {}, NO_ERROR_ANY_MORE)
@@ -131,6 +129,7 @@ def test_a_converted_file_must_fit_into_the_quota(api: Api, tenant: Tenant) -> N
         session.get_one(Project, tenant.project_id).max_stored_bytes = 500
     made = converted(api, tenant, file_id)
     assert (made["converted_file"], made["error"]["code"]) == (None, "insufficient_quota")
+    clean(api, GRACE_OVER)
     assert api.store.list(f"conversions/{made['id']}/") == []
     assert len(tenant.http.get("/v1/files").json()["data"]) == 1
 

@@ -8,18 +8,22 @@ from collections.abc import Iterator
 from itertools import chain, repeat
 from typing import Any
 
+import anyio
 import httpx
 import openai
 import pytest
+from anyio import CapacityLimiter
 from openai.types import FileDeleted, FileObject
 from sqlalchemy import text
 
-from api.files.intake import ReceivedFile, clean_filename
-from api.files.registration import file_kept_if_registered
+from api.files.intake import clean_filename
+from api.files.registration import kept_if_registered
 from core.storage.object_store import ObjectStore
 from tests.fixtures.faults.database import killed_at_commit
 from tests.fixtures.service.api import MAX_FILE_BYTES, Api, Tenant, dataset, refusal, row, strictly, wait_for
-from worker.supervisor.cleanup import remove_deleted_files
+from tests.fixtures.service.janitor import clean
+from worker.supervisor import janitor
+from worker.supervisor.emptying import RETRY
 
 GOOD = json.dumps(row()).encode()
 
@@ -43,6 +47,7 @@ def nothing_stored(api: Api) -> Iterator[None]:
     """Assert that the test leaves nothing in the object store, and no unfinished upload."""
     before, halves = stored(api), unfinished_uploads(api)
     yield
+    clean(api)
     assert stored(api) == before
     assert unfinished_uploads(api) == halves
 
@@ -75,7 +80,7 @@ def test_the_official_client_uploads_reads_and_deletes_a_file(api: Api, alice: T
     assert strictly(FileDeleted, deleted.json()).deleted
     with pytest.raises(openai.NotFoundError, match="No such File object"):
         alice.openai.files.retrieve(made.id)
-    remove_deleted_files(api.sessions, api.store)
+    clean(api)
     assert f"files/{alice.project_id}/{made.id}" not in stored(api)
     refusal(alice.http.delete(f"/v1/files/{made.id}"), 404, "id")
 
@@ -420,9 +425,13 @@ def test_an_upload_whose_registration_was_answered_with_silence_keeps_its_bytes(
 ) -> None:
     file_id = alice.upload()
     key = f"files/{alice.project_id}/{file_id}"
-    received = ReceivedFile(file_id, key, "train.jsonl", "fine-tune", bytes=1, sha256="", rows=12)
-    with file_kept_if_registered(api.sessions, api.store, received):
-        pass  # as if nothing were known of the commit
+
+    async def lose_the_answer() -> None:
+        async with kept_if_registered(api.sessions, key, file_id, CapacityLimiter(1)):
+            pass  # as if nothing were known of the commit
+
+    anyio.run(lose_the_answer)
+    clean(api)
     assert key in stored(api)
 
 
@@ -502,7 +511,7 @@ def test_a_file_whose_deletion_is_not_committed_keeps_its_bytes(api: Api, alice:
     with killed_at_commit(api.app.state.engine) as killed:
         refusal(alice.http.delete(f"/v1/files/{file_id}"), 503)
     assert killed
-    remove_deleted_files(api.sessions, api.store)
+    clean(api)
     assert alice.http.get(f"/v1/files/{file_id}/content").content == dataset(12)
 
 
@@ -511,9 +520,9 @@ def test_bytes_that_the_store_does_not_delete_are_removed_later(
 ) -> None:
     file_id = alice.upload()
     assert alice.openai.files.delete(file_id).deleted
-    remove_deleted_files(api.sessions, ObjectStore(f"http://127.0.0.1:{closed_port}", "nowhere", retries=0))
+    janitor.clean(api.sessions, ObjectStore(f"http://127.0.0.1:{closed_port}", "nowhere", retries=0))
     assert f"files/{alice.project_id}/{file_id}" in stored(api)
-    remove_deleted_files(api.sessions, api.store)
+    clean(api, RETRY)
     assert f"files/{alice.project_id}/{file_id}" not in stored(api)
 
 

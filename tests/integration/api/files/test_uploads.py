@@ -18,15 +18,15 @@ from api.files.intake import ReceivedFile
 from api.uploads.assembly import Assembly
 from api.uploads.part import MAX_PART_BYTES
 from api.uploads.schemas import MAX_PARTS
-from core.access.quotas import stored_bytes
+from core.artifacts import stored_bytes
 from core.errors import QuotaExceeded
 from core.ids import new_id
-from core.storage.object_store import upload_prefix
-from core.tables import AuditLog, Project
+from core.storage.object_store import file_key, upload_prefix
+from core.tables import Artifact, AuditLog, Project
 from core.tables import Upload as UploadRow
 from core.tables import UploadPart as PartRow
 from tests.fixtures.service.api import Api, Tenant, dataset, refusal, running_api, strictly
-from worker.supervisor.cleanup import delete_expired_files, remove_deleted_files, remove_parts
+from tests.fixtures.service.janitor import GRACE_OVER, clean
 
 CONTENT = dataset(40)
 
@@ -167,7 +167,7 @@ def test_an_upload_ends_once(api: Api, alice: Tenant, half: tuple[str, list[str]
         assert file_id in refusal(answer, 400, "upload_id", "upload_completed")["message"]
     with pytest.raises(openai.BadRequestError):
         alice.openai.uploads.cancel(upload_id)
-    assert objects(api, upload_id) == {*part_ids, file_id}
+    assert objects(api, upload_id) == set(part_ids)
 
 
 def test_a_cancelled_upload_takes_nothing(api: Api, alice: Tenant, half: tuple[str, list[str]]) -> None:
@@ -205,12 +205,16 @@ def test_a_completion_that_is_overtaken_leaves_no_file(
         return finish(assembly)
 
     monkeypatch.setattr(Assembly, "finish", cancelled_meanwhile)
+    before = set(api.store.list("files/"))
     refusal(complete(alice, upload_id, part_ids), 400, "upload_id", "upload_cancelled")
+    clean(api)
+    assert set(api.store.list("files/")) == before
     assert objects(api, upload_id) == set(part_ids)
 
 
 def test_of_completions_at_once_one_wins(api: Api, alice: Tenant, half: tuple[str, list[str]]) -> None:
     upload_id, part_ids = half
+    before = set(api.store.list(f"files/{alice.project_id}/"))
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: complete(alice, upload_id, part_ids), range(4)))
     (won,) = [answer for answer in answers if answer.status_code == 200]
@@ -218,23 +222,24 @@ def test_of_completions_at_once_one_wins(api: Api, alice: Tenant, half: tuple[st
     for answer in answers:
         if answer is not won:
             assert file_id in refusal(answer, 400, "upload_id", "upload_completed")["message"]
-    assert objects(api, upload_id) == {*part_ids, file_id}
+    clean(api)
+    made = {key.rpartition("/")[2] for key in set(api.store.list(f"files/{alice.project_id}/")) - before}
+    assert made == {file_id}
     assert alice.openai.files.content(file_id).read() == CONTENT
 
 
-def test_the_sweep_keeps_of_a_completed_upload_its_file(
+def test_the_janitor_keeps_of_a_completed_upload_its_file(
     api: Api, alice: Tenant, half: tuple[str, list[str]]
 ) -> None:
     upload_id, part_ids = half
     file_id = complete(alice, upload_id, part_ids).json()["file"]["id"]
 
-    remove_parts(api.sessions, api.store)
-    # The objects stay for a while: a request may still use them just after the end.
-    assert objects(api, upload_id) == {*part_ids, file_id}
+    clean(api)
+    # The parts stay for a while: a request may still use them just after the end.
+    assert objects(api, upload_id) == set(part_ids)
 
-    age(api, upload_id, ended_at=func.now() - timedelta(hours=1))
-    remove_parts(api.sessions, api.store)
-    assert objects(api, upload_id) == {file_id}
+    clean(api, GRACE_OVER)
+    assert objects(api, upload_id) == set()
     assert alice.openai.files.content(file_id).read() == CONTENT
     with api.sessions() as session:
         assert session.scalars(select(PartRow).where(PartRow.upload_id == upload_id)).all() == []
@@ -248,7 +253,7 @@ def test_an_upload_expires_and_is_swept_with_what_a_dead_process_left(
     kept = part(alice, pending, b"x")
     writer = api.store.writer(upload_prefix(upload_id) + "part_of-a-dead-process")
     writer.write(bytes(9 * 1024**2))
-    api.store.put_bytes(upload_prefix(upload_id) + "file-of-a-dead-process", b"x")
+    api.store.put_bytes(upload_prefix(upload_id) + "part_of-another-one", b"x")
 
     age(api, upload_id, expires_at=func.now())
     for answer in (
@@ -258,7 +263,10 @@ def test_an_upload_expires_and_is_swept_with_what_a_dead_process_left(
     ):
         refusal(answer, 400, "upload_id", "upload_expired")
     age(api, upload_id, expires_at=func.now() - timedelta(hours=1))
-    remove_parts(api.sessions, api.store)
+    with api.sessions.begin() as session:
+        overdue = update(Artifact).where(Artifact.owner_id == upload_id)
+        session.execute(overdue.values(expires_at=func.now() - timedelta(minutes=50)))
+    clean(api)
 
     assert objects(api, upload_id) == set()
     unfinished = api.store._client.list_multipart_uploads(
@@ -278,34 +286,35 @@ def test_a_file_expires_but_not_under_a_job(api: Api, alice: Tenant) -> None:
     made = complete(alice, upload_id, [part(alice, upload_id, CONTENT)]).json()["file"]
     assert made["expires_at"] == made["created_at"] + 3600
     job_id = alice.create_job(training_file=made["id"])["id"]
-    key = f"{upload_prefix(upload_id)}{made['id']}"
+    key = file_key(alice.project_id, made["id"])
 
     with api.sessions.begin() as session:
         expire = "UPDATE files SET expires_at = now() - interval '1 hour' WHERE id = :id"
         session.connection().exec_driver_sql(expire.replace(":id", f"'{made['id']}'"))
     refusal(alice.http.get(f"/v1/files/{made['id']}"), 404, "id")
     assert made["id"] not in [file.id for file in alice.openai.files.list()]
-    for remove in (delete_expired_files, remove_deleted_files):
-        remove(api.sessions, api.store)
+    clean(api)
     assert key in api.store.list(key)
 
     alice.openai.fine_tuning.jobs.cancel(job_id)
-    for remove in (delete_expired_files, remove_deleted_files) * 2:
-        remove(api.sessions, api.store)
+    clean(api)
     assert api.store.list(key) == []
     assert logged(api, made["id"]) == ["file.created", "file.expired"]
 
 
 def test_what_pending_uploads_announce_counts_for_the_projects_quota(api: Api) -> None:
-    """They count until they are cancelled or their time is over. A completed one counts as its file."""
+    """They count until they are cancelled or removed. A completed one counts as its file."""
     tenant = api.tenant()
     allow(api, tenant, 2 * len(CONTENT))
-    upload_id, cancelled, overdue = announce(tenant, len(CONTENT)), announce(tenant, 1), announce(tenant, 1)
+    upload_id, cancelled = announce(tenant, len(CONTENT)), announce(tenant, 1)
+    overdue = announce(tenant, 1)
     body = {"bytes": len(CONTENT), "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
     refusal(tenant.http.post("/v1/uploads", json=body), QuotaExceeded.status, "file", "insufficient_quota")
 
     assert cancel(tenant, cancelled).status_code == 200
-    age(api, overdue, expires_at=func.now())
+    with api.sessions.begin() as session:
+        session.execute(update(Artifact).where(Artifact.owner_id == overdue).values(expires_at=func.now()))
+    clean(api)
     assert complete(tenant, upload_id, [part(tenant, upload_id, CONTENT)]).status_code == 200
     assert announce(tenant, len(CONTENT))
 
@@ -369,8 +378,7 @@ def test_what_lies_in_parts_counts_until_it_is_removed(api: Api) -> None:
     complete(tenant, second, [part(tenant, second, b"x" * 100)])
     assert stored(api, tenant) == 400
 
-    age(api, first, ended_at=func.now() - timedelta(hours=1))
-    remove_parts(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     assert stored(api, tenant) == 100
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.access.projects import find_project, set_quotas
-from core.access.quotas import stored_bytes
+from core.artifacts import stored_bytes
 from core.roles import Role
 from core.serving.served_model import StoredAdapter
 from core.tables import Adapter
@@ -25,6 +25,7 @@ from tests.fixtures.models.loralib_models import ALPHA, R, with_loralib
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.processes.warm import nursery
 from tests.fixtures.service.api import Api, Tenant, dataset, refusal
+from tests.fixtures.service.janitor import clean
 from tests.fixtures.service.serving import Serving
 from tests.fixtures.service.shell import Shell
 from tests.fixtures.work.compositions import composed
@@ -131,6 +132,7 @@ def test_a_hostile_file_is_refused_with_the_reason_and_nothing_is_left(
     assert hostile.says in error["message"]
     assert str(scratch) not in error["message"], "clients see no path"
     assert adapters(chat_api) == rows
+    clean(chat_api)
     assert set(chat_api.store.list("imports/")) == objects
     assert not list(scratch.glob("tunery-*"))
 
@@ -194,6 +196,7 @@ def test_an_adapter_that_does_not_fit_into_the_store_is_not_left_there(
     finally:
         allow(owner, stored_bytes=None)
     assert adapters(chat_api) == rows
+    clean(chat_api)
     assert set(chat_api.store.list("imports/")) == objects
 
 

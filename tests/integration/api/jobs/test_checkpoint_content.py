@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import pytest
 
+from core.artifacts import GRACE, Owner
 from core.ids import new_id
 from core.jobs import lifecycle
-from core.storage.artifacts import POSITION_NAME, STATE_NAME, publish_folder
+from core.storage.folders import POSITION_NAME, STATE_NAME, publish_folder
 from core.storage.object_store import checkpoint_prefix
 from core.tables import Checkpoint
 from tests.fixtures.service.api import Api, Tenant, refusal
-from worker.supervisor.cleanup import GRACE, remove_deleted_jobs
+from tests.fixtures.service.janitor import GRACE_OVER, clean, keep
 
 JOBS = "/v1/fine_tuning/jobs"
 
@@ -54,6 +55,7 @@ def checkpoint_of(api: Api, tenant: Tenant, folder: Path, *, ends_epoch: bool) -
         files=publish_folder(api.store, folder, prefix),
     )
     with api.sessions.begin() as session:
+        keep(session, Owner("job", lease.job_id), prefix, tenant.project_id)
         lifecycle.record_checkpoint(session, lease, checkpoint)
     return Kept(lease.job_id, checkpoint_id, prefix, folder)
 
@@ -96,5 +98,7 @@ def test_a_deleted_job_s_weights_are_gone_while_their_bytes_still_lie_there(
     alice.http.post(f"{JOBS}/{kept.job_id}/cancel")
     alice.http.delete(f"{JOBS}/{kept.job_id}")
     refusal(alice.http.get(kept.path), 404, "fine_tuning_job_id", "fine_tune_not_found")
-    remove_deleted_jobs(api.sessions, api.store)
+    clean(api)
     assert api.store.list(kept.prefix), f"removed before {GRACE} were over"
+    clean(api, GRACE_OVER)
+    assert not api.store.list(kept.prefix)

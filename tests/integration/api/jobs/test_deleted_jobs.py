@@ -1,11 +1,10 @@
 """Deleted jobs: what is deleted with a job, what stays, and who may delete one."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.roles import Role
@@ -23,8 +22,9 @@ from core.tables import (
 )
 from tests.fixtures.faults.database import broken_once
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
+from tests.fixtures.service.janitor import GRACE_OVER, clean
 from worker.supervisor import removal
-from worker.supervisor.cleanup import remove_deleted_jobs
+from worker.supervisor.emptying import RETRY
 
 JOBS = "/v1/fine_tuning/jobs"
 DELETES_METRICS = "WITH batch AS \n(SELECT ctid \nFROM metrics"
@@ -67,13 +67,6 @@ def belongings(session: Session, job_id: str) -> dict[str, int]:
         for table in BELONGS
     }
     return {name: session.scalars(query).one() for name, query in counted.items()}
-
-
-def grow_old(api: Api, job_id: str) -> None:
-    """Change the time of the deletion to an hour ago."""
-    with api.sessions.begin() as session:
-        deleted = update(Job).where(Job.id == job_id)
-        session.execute(deleted.values(deleted_at=func.now() - timedelta(hours=1)))
 
 
 def test_a_deleted_job_is_gone_from_every_route(alice: Tenant, trained: Trained) -> None:
@@ -158,18 +151,16 @@ def test_what_belonged_to_it_goes_once_no_trainer_can_be_writing(
     assert trained.model in shared
     assert f"{trained.model}:ckpt-step-2" not in shared
 
-    remove_deleted_jobs(api.sessions, api.store)
+    clean(api)
     with api.sessions() as session:
         assert all(belongings(session, trained.job_id).values())
-    grow_old(api, trained.job_id)
-    remove_deleted_jobs(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     with api.sessions() as session:
         assert set(belongings(session, trained.job_id).values()) == {0}
         steps = select(CheckpointPermission.step).where(CheckpointPermission.job_id == trained.job_id)
         assert session.scalars(steps).all() == [None]
         row = session.get_one(Job, trained.job_id)
         assert (row.client_metadata, row.integrations) == (None, [])
-        assert row.cleaned_at is not None
     assert api.store.list(checkpoints_prefix(trained.job_id)) == []
     assert alice.http.get(f"/v1/adapters/{trained.adapter_id}/content").status_code == 200
 
@@ -182,17 +173,14 @@ def test_a_long_job_is_removed_in_batches_that_go_on_after_a_failure(
         session.add_all(Metric(job_id=trained.job_id, step=step, data={}) for step in range(2, 8))
     delete(alice, trained.job_id)
     refusal(alice.http.get(f"{JOBS}/{trained.job_id}/metrics"), 404, "fine_tuning_job_id")
-    grow_old(api, trained.job_id)
     with broken_once(api, DELETES_METRICS, passing=2) as broke:
-        remove_deleted_jobs(api.sessions, api.store)
+        clean(api, GRACE_OVER)
     assert len(broke) == 1
     with api.sessions() as session:
         assert belongings(session, trained.job_id)["metrics"] == 7 - 2 * 2
-        assert session.get_one(Job, trained.job_id).cleaned_at is None
-    remove_deleted_jobs(api.sessions, api.store)
+    clean(api, RETRY)
     with api.sessions() as session:
         assert set(belongings(session, trained.job_id).values()) == {0}
-        assert session.get_one(Job, trained.job_id).cleaned_at is not None
 
 
 def test_a_sweep_goes_with_its_job(alice: Tenant) -> None:
@@ -232,6 +220,5 @@ def test_what_was_used_for_it_stays_counted(alice: Tenant, api: Api, trained: Tr
 
     before = tokens()
     delete(alice, trained.job_id)
-    grow_old(api, trained.job_id)
-    remove_deleted_jobs(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     assert tokens() == before > 0

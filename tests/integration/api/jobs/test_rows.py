@@ -1,16 +1,15 @@
 """The rows of a job: their orders, their pages, and whom they are shown to."""
 
 import json
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import select
 
-from core.tables import Job, RowLoss
+from core.tables import RowLoss
 from tests.fixtures.service.api import Api, Tenant, dataset, refusal
+from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.work.file_tasks import checked
-from worker.supervisor.cleanup import remove_deleted_jobs
 
 JOBS = "/v1/fine_tuning/jobs"
 # Loss before, loss after, and suspicion of the lines 1 to 5
@@ -75,10 +74,7 @@ def test_others_see_no_rows_and_what_is_no_row_is_no_place_in_the_list(
 def test_rows_go_with_their_job(api: Api, alice: Tenant, job_id: str) -> None:
     alice.openai.fine_tuning.jobs.cancel(job_id)
     assert alice.http.delete(f"{JOBS}/{job_id}").status_code == 200
-    with api.sessions.begin() as session:
-        deleted = update(Job).where(Job.id == job_id)
-        session.execute(deleted.values(deleted_at=func.now() - timedelta(hours=1)))
-    remove_deleted_jobs(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     with api.sessions() as session:
         assert not session.scalars(select(RowLoss).where(RowLoss.job_id == job_id)).all()
 

@@ -16,8 +16,9 @@ from api.http.archive import zipped
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter
 from tests.fixtures.service.api import BASE_MODEL, QUANTISED_MODEL, Api, Tenant, refusal, strictly, wait_for
-from worker.supervisor.cleanup import remove_deleted_adapters
-from worker.supervisor.janitor import Janitor
+from tests.fixtures.service.janitor import pass_time
+from worker.supervisor.emptying import RETRY
+from worker.supervisor.janitor import Janitor, clean
 from worker.supervisor.retention import Retention
 
 
@@ -119,7 +120,8 @@ def test_a_deleted_model_is_gone_with_its_adapter_and_the_job_stays(
     assert alice.job(trained.job_id) == job
     assert api.store.list(prefix)  # a client that reads them now can finish
 
-    remove_deleted_adapters(api.sessions, ObjectStore(f"http://127.0.0.1:{closed_port}", "nowhere"))
+    clean(api.sessions, ObjectStore(f"http://127.0.0.1:{closed_port}", "nowhere", retries=0))
+    pass_time(api.sessions, RETRY)
     janitor = Janitor(api.sessions, api.store, 0.01, Retention())
     janitor.start()
     wait_for(lambda: not api.store.list(prefix))

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cli.embedded import EmbeddedServers
 from core.serving.served_model import SERVED_FIELD, StoredAdapter
-from core.storage.artifacts import fetch_folder
+from core.storage.folders import fetch_folder
 from faults.relay import Relay
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import wait_for

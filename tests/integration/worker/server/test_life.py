@@ -153,7 +153,7 @@ def test_a_server_that_was_killed_is_ignored_and_forgotten(serving: Serving) -> 
     server.process.kill()
     assert server.url in {row.address for row in serving.rows()}
     wait_for(lambda: server.url not in serving.live(), 30)
-    remove_gone_servers(serving.sessions, serving.store)
+    remove_gone_servers(serving.sessions)
     assert server.url not in {row.address for row in serving.rows()}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from core.artifacts import Owner
 from core.ids import first_id_at, new_id
 from core.serving import stored_completions
 from core.tables import (
@@ -20,9 +21,9 @@ from core.tables import (
     Upload,
 )
 from tests.fixtures.service.api import Api, Tenant, refusal
+from tests.fixtures.service.janitor import clean, keep
 from tests.fixtures.work.completions import allow, store
 from worker.supervisor import removal
-from worker.supervisor.cleanup import remove_deleted_files
 from worker.supervisor.retention import Retention, remove_old
 from worker.supervisor.usage import count_usage
 
@@ -78,11 +79,13 @@ def test_old_files_are_deleted_unless_a_job_reads_them(api: Api, alice: Tenant) 
     unused, read, judged = old_file(alice, 1), old_file(alice, 2), old_file(alice, 3)
     add(api, unused, read, judged)
     for file in (unused, read, judged):
+        with api.sessions.begin() as session:
+            keep(session, Owner("file", file.id), file.object_key, alice.project_id, 1)
         api.store.put_bytes(file.object_key, b"x")
     new = alice.upload()
     job = alice.create_job(training_file=read.id, evaluate={"file": judged.id})["id"]
     remove_old(api.sessions, Retention(file_days=39))
-    remove_deleted_files(api.sessions, api.store)
+    clean(api)
     refusal(alice.http.get(f"/v1/files/{unused.id}"), 404, "id")
     assert api.store.list(unused.object_key) == []
     for kept in (read.id, judged.id, new):
@@ -119,15 +122,14 @@ def fences(api: Api, job_id: str) -> list[int]:
         return sorted(session.scalars(select(Run.fence).where(Run.job_id == job_id)))
 
 
-def test_old_uploads_go_once_their_parts_are_removed(api: Api, alice: Tenant) -> None:
+def test_old_uploads_go(api: Api, alice: Tenant) -> None:
     common = {"project_id": alice.project_id, "filename": "a", "purpose": "batch", "bytes": 1}
     common |= {"expires_at": LONG_AGO, "status": "cancelled", "ended_at": LONG_AGO}
-    cleaned, to_clean = (old_id("upload_", number) for number in (1, 2))
-    add(api, Upload(id=cleaned, cleaned_at=LONG_AGO, **common), Upload(id=to_clean, **common))
+    add(api, Upload(id=(old := old_id("upload_")), **common))
     remove_old(api.sessions, Retention(upload_days=41))
-    assert left(api, Upload, Upload.id, cleaned, to_clean) == [cleaned, to_clean]
+    assert left(api, Upload, Upload.id, old) == [old]
     remove_old(api.sessions, Retention(upload_days=39))
-    assert left(api, Upload, Upload.id, cleaned, to_clean) == [to_clean]
+    assert left(api, Upload, Upload.id, old) == []
 
 
 def test_old_completions_go_after_their_projects_own_time_and_make_room(

@@ -219,7 +219,7 @@ def test_deliveries_that_ended_a_month_ago_are_removed_and_waiting_ones_are_kept
                     created_at=now - timedelta(days=40),
                 )
             )
-    remove_old_deliveries(api.sessions, api.store)
+    remove_old_deliveries(api.sessions)
     with api.sessions() as session:
         mine = select(WebhookDelivery.event_type).where(WebhookDelivery.endpoint_id == endpoint.id)
         assert set(session.scalars(mine)) == {"recent", "waiting"}

@@ -1,7 +1,6 @@
 import { useState } from "react";
 
-import { hasEnded, type Job } from "@/api/types";
-import { hasSamples } from "@/lib/facts/jobFacts";
+import { hasEnded, hasSamples } from "@/lib/facts/jobFacts";
 import { answeredRows, beginningOf, type Evaluation, matches, matchWords, type Sample } from "@/lib/facts/samples";
 import { integer } from "@/lib/text/format";
 import { Icon } from "@/parts/basics/Icon";
@@ -9,6 +8,7 @@ import { PromptText } from "@/parts/basics/PromptText";
 import { SampleText } from "@/parts/basics/SampleText";
 import { Failure } from "@/parts/page/Notice";
 import { Section } from "@/parts/page/Section";
+import type { Job } from "@/types/api";
 
 interface AnswersProps {
   job: Job;

@@ -3,7 +3,6 @@ import { Link } from "@tanstack/react-router";
 
 import { adapterQuery, cardQuery } from "@/api/project/adapters";
 import { useMayWrite } from "@/api/project/session";
-import type { Adapter, Job } from "@/api/types";
 import type { Series } from "@/lib/charts/series";
 import { snippetsOf } from "@/lib/facts/adapterFacts";
 import { lossChange } from "@/lib/facts/jobFacts";
@@ -13,6 +12,7 @@ import { CopyBlock } from "@/parts/basics/CopyBlock";
 import { Fold } from "@/parts/page/Fold";
 import { Loaded } from "@/parts/page/Loaded";
 import { Section } from "@/parts/page/Section";
+import type { Adapter, Job } from "@/types/api";
 
 interface ResultProps {
   job: Job;

@@ -1,9 +1,9 @@
 import { Link } from "@tanstack/react-router";
 
-import type { Job } from "@/api/types";
 import { fileOf, findingInWords } from "@/lib/datasets/dataCheck";
 import { Prose } from "@/parts/basics/Prose";
 import { Section } from "@/parts/page/Section";
+import type { Job } from "@/types/api";
 
 const TONES = { error: "text-bad", warning: "text-warn", note: "text-muted" };
 

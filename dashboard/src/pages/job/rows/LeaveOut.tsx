@@ -1,16 +1,15 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 
-import { fileCheckQuery, useLeaveOut } from "@/api/jobs/rows";
-import { isUnderWay } from "@/api/project/tasks";
-import type { FileCheck } from "@/api/types";
+import { isUnderWay, useWork, workQuery } from "@/api/work/work";
 import { counted } from "@/lib/text/format";
 import { Prose } from "@/parts/basics/Prose";
 import { Failure } from "@/parts/page/Notice";
+import type { FileCheck } from "@/types/api";
 
 /** Makes a mended copy of a file that has not the chosen lines. */
 export function LeaveOut({ fileId, lines }: { fileId: string; lines: readonly number[] }) {
-  const start = useLeaveOut();
+  const { start } = useWork("check", fileId);
   const check = start.data;
   return (
     <div className="flex flex-wrap items-center gap-3 border-t border-line p-4">
@@ -18,7 +17,7 @@ export function LeaveOut({ fileId, lines }: { fileId: string; lines: readonly nu
         type="button"
         className="button"
         disabled={start.isPending}
-        onClick={() => start.mutate({ fileId, lines: [...lines] })}
+        onClick={() => start.mutate({ mend: true, leave_out: [...lines] })}
       >
         {`Make a copy without ${counted(lines.length, "row")}`}
       </button>
@@ -30,7 +29,7 @@ export function LeaveOut({ fileId, lines }: { fileId: string; lines: readonly nu
 }
 
 function Progress({ fileId, checkId }: { fileId: string; checkId: string }) {
-  const { data, error } = useQuery(fileCheckQuery(fileId, checkId));
+  const { data, error } = useQuery(workQuery("check", fileId, checkId));
   return (
     <p role="status" className="w-full">
       {error ? <Failure error={error} /> : data && !isUnderWay(data) ? <Result check={data} /> : "The copy is being made…"}

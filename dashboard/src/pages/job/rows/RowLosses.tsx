@@ -3,12 +3,12 @@ import { useState } from "react";
 
 import { ROW_ORDERS, ROW_PARTS, type RowOrder, type RowPart, useRowLosses } from "@/api/jobs/rows";
 import { useMayWrite } from "@/api/project/session";
-import type { Job, RowLoss } from "@/api/types";
 import { integer, significant } from "@/lib/text/format";
 import { Section } from "@/parts/page/Section";
 import type { Column } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 import { PagedList } from "@/parts/tables/PagedList";
+import type { Job, RowLoss } from "@/types/api";
 
 import { LeaveOut } from "./LeaveOut";
 

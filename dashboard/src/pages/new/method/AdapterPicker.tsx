@@ -1,8 +1,8 @@
 import { useState } from "react";
 
-import type { Method } from "@/api/types";
 import { methodOf } from "@/lib/newJob/draft";
 import { methodGroups } from "@/lib/newJob/methodGroups";
+import type { Method } from "@/lib/schemas/method";
 import { counted } from "@/lib/text/format";
 import { Field } from "@/pages/new/fields/Field";
 import type { StepProps } from "@/pages/new/fields/stepProps";

@@ -3,7 +3,6 @@ import { useMemo } from "react";
 
 import { fileQuery, previewQuery } from "@/api/files/files";
 import { estimateQuery } from "@/api/jobs/estimate";
-import type { CreateJob, Estimate, FileObject } from "@/api/types";
 import { rowsOf } from "@/lib/datasets/datasetRows";
 import { checkOf } from "@/lib/facts/fileFacts";
 import { type Draft, type Offer, problemsOf, requestOf } from "@/lib/newJob/draft";
@@ -11,6 +10,7 @@ import { compact, duration, integer } from "@/lib/text/format";
 import { RowView } from "@/pages/file/Preview";
 import type { StepProps } from "@/pages/new/fields/stepProps";
 import { useSettled } from "@/parts/basics/useSettled";
+import type { CreateJob, Estimate, FileObject } from "@/types/api";
 
 const FIRST_ROWS = 3;
 

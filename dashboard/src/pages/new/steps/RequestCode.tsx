@@ -1,6 +1,6 @@
-import type { CreateJob } from "@/api/types";
 import { cliOf, curlOf, jsonOf, pythonOf } from "@/lib/newJob/snippets";
 import { CodeForms } from "@/parts/basics/CodeForms";
+import type { CreateJob } from "@/types/api";
 
 /** The request as JSON, and as code that sends it. */
 export function RequestCode({ request }: { request: CreateJob }) {

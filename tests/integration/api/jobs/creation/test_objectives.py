@@ -9,8 +9,7 @@ from openai.types.fine_tuning import FineTuningJob
 from core.jobs.spec import JobSpec
 from core.objectives.dpo import Dpo
 from core.objectives.kto import Kto
-from core.objectives.supervised import Supervised
-from core.tables import File, Job
+from core.tables import Job
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, strictly
 
 USER = {"role": "user", "content": "hi"}
@@ -128,17 +127,6 @@ def test_a_file_of_another_kind_is_refused(
     }
     error = refusal(alice.http.post("/v1/fine_tuning/jobs", json=body), 400, param, "invalid_file_kind")
     assert f"'{method}'" in error["message"]
-
-
-def test_a_file_from_before_files_had_kinds_is_of_chat_rows(api: Api, alice: Tenant) -> None:
-    file_id = alice.upload()
-    with api.sessions.begin() as session:
-        session.get_one(File, file_id).kind = None
-    job = alice.create_job(training_file=file_id)
-    with api.sessions() as session:
-        spec = dict(session.get_one(Job, job["id"]).spec)
-    del spec["objective"]
-    assert JobSpec.model_validate(spec).objective == Supervised(), "so are jobs from then"
 
 
 def test_what_is_wrong_with_a_pair_is_told_by_line_and_field(alice: Tenant) -> None:

@@ -20,9 +20,9 @@ from faults.relay import Relay
 from tests.fixtures.faults import crashes
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.serving import ServerProcess, Serving
 from tests.fixtures.work.evals import EXACT, EvalRuns, inline
-from worker.supervisor import cleanup
 from worker.tasks.frame.process import GaveWay, Work, do_and_write
 from worker.tasks.frame.service import Tasks
 
@@ -89,11 +89,9 @@ def test_a_run_whose_process_is_killed_goes_on_from_its_files(
     assert 150 <= counted.requests <= 200  # the first 100 rows were asked about once
     assert len({key.split("/")[2] for key in runs.uploaded(run_id)}) == 2  # both attempts have uploaded
 
-    cleanup_now = cleanup.GRACE * 0
-    monkeypatch.setattr(cleanup, "GRACE", cleanup_now)
     with runs.sessions.begin() as session:
         tasks_of_clients.delete(session, session.get_one(Task, run_id))
-    cleanup.remove_tasks(runs.sessions, runs.store)
+    clean(runs, GRACE_OVER)
     assert runs.uploaded(run_id) == []
 
 

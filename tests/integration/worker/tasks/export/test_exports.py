@@ -20,9 +20,9 @@ from core.tables import Adapter, Task
 from core.work.kinds import EXPORT
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import Api, Tenant, refusal, wait_for
+from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.shell import Shell
 from tests.fixtures.work.exporting import SECONDS, ended, process_of, published, started
-from worker.supervisor import cleanup
 from worker.tasks.frame.service import Tasks
 
 PREFIX = PrefixTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
@@ -86,9 +86,7 @@ def test_the_command_line_exports_and_says_why_it_cannot(
 def test_an_adapter_of_other_base_weights_is_not_exported(
     api: Api, tenant: Tenant, tasks: Tasks, catalog: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "manifest.json").write_text(json.dumps({"base_sha256": "0" * 64}))
-    adapter = published(api, tenant, catalog, tmp_path / "old")
+    adapter = published(api, tenant, catalog, tmp_path / "old", base_sha256="0" * 64)
     failed = ended(tenant, adapter, started(tenant, adapter))
     assert (failed["status"], failed["error"]["code"]) == ("failed", "base_model_changed")
 
@@ -149,27 +147,25 @@ def test_an_export_that_ends_every_process_fails(
 def test_nothing_is_left_of_a_deleted_export_or_of_a_deleted_adapters_exports(
     api: Api, tenant: Tenant, tasks: Tasks, adapter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cleanup, "GRACE", cleanup.GRACE * 0)
     deleted, kept = started(tenant, adapter), started(tenant, adapter)
     for export_id in (deleted, kept):
         assert ended(tenant, adapter, export_id)["status"] == "succeeded"
     tenant.http.delete(f"/v1/adapters/{adapter}/exports/{deleted}")
-    cleanup.remove_tasks(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     assert objects(api, deleted) == []
     assert objects(api, kept) != []
 
     assert tenant.http.delete(f"/v1/adapters/{adapter}").status_code == 200
-    cleanup.remove_tasks(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     assert objects(api, kept) == []
 
 
 def test_an_expired_export_is_removed(
     api: Api, tenant: Tenant, tasks: Tasks, adapter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cleanup, "GRACE", cleanup.GRACE * 0)
     export_id = ended(tenant, adapter, started(tenant, adapter))["id"]
     with api.sessions.begin() as session:
         session.execute(update(Task).where(Task.id == export_id).values(expires_at=from_now(-1)))
-    cleanup.remove_tasks(api.sessions, api.store)
+    clean(api, GRACE_OVER)
     assert objects(api, export_id) == []
     refusal(tenant.http.get(f"/v1/adapters/{adapter}/exports/{export_id}"), 404, "export_id")

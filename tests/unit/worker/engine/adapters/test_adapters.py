@@ -8,7 +8,7 @@ import torch
 
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
-from core.storage.artifacts import DamagedArtifact
+from core.storage.folders import DamagedFile
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec, make_trainee, train
@@ -27,7 +27,7 @@ def test_a_state_that_is_not_all_its_own_is_refused(base: ResidentBase, change: 
         del state[name]
     else:
         state[name] = torch.zeros(1)
-    with pytest.raises(DamagedArtifact, match=name):
+    with pytest.raises(DamagedFile, match=name):
         trainee.restore(1, state)
 
 

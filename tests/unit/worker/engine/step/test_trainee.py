@@ -11,7 +11,7 @@ from peft.optimizers import create_loraplus_optimizer
 from transformers import TrainingArguments, get_scheduler
 
 from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
-from core.storage.artifacts import DamagedArtifact
+from core.storage.folders import DamagedFile
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec
 from tests.fixtures.engine.training import make_trainee as make_engine_trainee
@@ -116,7 +116,7 @@ def test_a_state_that_lacks_some_moments_is_refused() -> None:
     trainee = make_trainee()
     state = dict(trainee.state())
     del state["exp_avg_sq.q.lora_A"]
-    with pytest.raises(DamagedArtifact, match=r"exp_avg_sq\.q\.lora_A"):
+    with pytest.raises(DamagedFile, match=r"exp_avg_sq\.q\.lora_A"):
         trainee.restore(1, state)
 
 
@@ -124,7 +124,7 @@ def test_a_state_that_lacks_some_moments_is_refused() -> None:
 def test_a_state_of_other_shapes_is_refused_and_nothing_of_it_is_taken(name: str) -> None:
     trainee = make_trainee()
     state = {each: torch.full_like(part, 7) for each, part in trainee.state().items()}
-    with pytest.raises(DamagedArtifact, match=name):
+    with pytest.raises(DamagedFile, match=name):
         trainee.restore(1, {**state, name: torch.zeros(1)})  # which would be broadcast
     assert torch.equal(trainee.adapter.parameters.master, torch.ones(2))
     assert trainee.step == 0

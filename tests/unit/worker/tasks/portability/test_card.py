@@ -18,7 +18,7 @@ from core.methods.low_rank import LoraAdapter
 from core.portability.report import Measurement, Prompts
 from core.portability.rules import reports_by_rule
 from core.serving.imports import ImportOrder
-from core.storage.artifacts import Artifact
+from core.storage.folders import FolderFile
 from core.tables import Job
 from worker.adapter_files.folder import write_manifest
 from worker.adapter_files.model_card import model_card
@@ -91,18 +91,9 @@ def test_a_measurement_changes_the_last_section_and_its_hash_alone(
     old_facts, facts = (json.loads((each / "manifest.json").read_text()) for each in (adapter, folder))
     entries = {each["name"]: each for each in facts.pop("files")}
     assert entries == {
-        "README.md": asdict(Artifact.of(folder / "README.md")),
-        "adapter_config.json": asdict(Artifact.of(adapter / "adapter_config.json")),
+        "README.md": asdict(FolderFile.of(folder / "README.md")),
+        "adapter_config.json": asdict(FolderFile.of(adapter / "adapter_config.json")),
     }
     assert entries["README.md"]["sha256"] == hashlib.sha256(new.encode()).hexdigest()
     old_facts.pop("files")
     assert facts == old_facts
-
-
-def test_an_adapter_that_was_published_without_a_card_gets_none(tmp_path: Path) -> None:
-    adapter, folder = tmp_path / "adapter", tmp_path / "new"
-    adapter.mkdir()
-    folder.mkdir()
-    (adapter / "manifest.json").write_text("{}")
-    write_measured_card(adapter, measurement(), AT, folder)
-    assert list(folder.iterdir()) == []

@@ -11,6 +11,7 @@ from peft import LoraConfig
 from core.errors import JobError
 from core.portability.report import Measurement, Prompts
 from tests.fixtures.models.random_adapters import MakeSource
+from worker.adapter_files.folder import CARD, write_manifest
 from worker.tasks.frame.process import Work
 from worker.tasks.portability.measure import measure_task
 
@@ -32,6 +33,8 @@ def test_it_is_left_out_where_little_memory_is_free_unless_a_client_asks(
 ) -> None:
     source = make_source(LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM"))
     (weights,) = source.base_folder.glob("*.safetensors")
+    (source.folder / CARD).write_text("# A card\n")
+    write_manifest(source.folder, {}, quantised=False)
     here: dict[str, Any] = {
         "measure.open_source": lambda _: nullcontext(source),
         "measure._validation_file": lambda _: None,

@@ -14,7 +14,7 @@ from core.errors import JobError
 from core.jobs.search import CandidateSearch, CandidateSpec
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.objectives.dpo import Dpo
-from core.storage.artifacts import POSITION_NAME, STATE_NAME, DamagedArtifact
+from core.storage.folders import POSITION_NAME, STATE_NAME, DamagedFile
 from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
@@ -246,7 +246,7 @@ def test_a_checkpoint_with_one_damaged_candidate_leaves_none_of_the_others_behin
     write_checkpoint(candidates, tmp_path, "a fingerprint")
     reached, state, notes = _load(tmp_path, "a fingerprint")
     lacking = {name: part for name, part in state.items() if not name.startswith("2.")}
-    with pytest.raises(DamagedArtifact):
+    with pytest.raises(DamagedFile):
         candidates.restore(reached, lacking, TrainingRecord({}, notes))
     assert candidates.numbers == []
     candidates.begin()

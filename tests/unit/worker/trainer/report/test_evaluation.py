@@ -280,12 +280,6 @@ def test_what_was_trained_is_counted_over_an_interruption() -> None:
     assert counted["trainer_memory_bytes"] == 10**9
 
 
-def test_a_checkpoint_that_does_not_tell_the_seconds_can_be_gone_on_from() -> None:
-    record = run(Scripted({}), make_spec(), TrainingRecord(), until=3).record
-    del record.metrics["trained_seconds"]
-    assert run(Scripted({}, step=3), make_spec(), record, until=5).latest["trained_seconds"] == 2.0
-
-
 def test_a_threshold_counts_small_gains_as_none() -> None:
     script = Scripted({step: 2 - step / 1000 for step in range(10, 1001, 10)})
     options = TrainingOptions(eval_steps=10, early_stopping_patience=3, early_stopping_threshold=0.05)

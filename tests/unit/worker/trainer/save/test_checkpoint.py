@@ -1,6 +1,5 @@
 """What a checkpoint holds: the last state of a LoRA is in the adapter's file, and is not written twice."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
-from core.storage.artifacts import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
+from core.storage.folders import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec, make_trainee, train
 from worker.engine.base.base_model import ResidentBase
@@ -63,12 +62,3 @@ def test_a_job_goes_on_from_its_last_state_wherever_that_is_written(
     for each in ("within", "last"):
         with pytest.raises(ForeignCheckpoint):
             _load(tmp_path / each, "another fingerprint")
-
-
-def test_an_earlier_release_passes_over_a_state_that_it_would_not_find(
-    base: ResidentBase, tmp_path: Path
-) -> None:
-    trainee = make_trainee(base, "job", make_spec(), make_rows(12, 0))
-    train(base, [trainee], trainee.total_steps)
-    write(trainee, tmp_path / "last")
-    assert json.loads((tmp_path / "last" / POSITION_NAME).read_text())["fingerprint"] != FINGERPRINT

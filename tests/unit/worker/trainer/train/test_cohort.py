@@ -27,7 +27,7 @@ from worker.engine.step.loop import Validation, train_round, validate, validate_
 from worker.engine.step.trainee import Trainee
 from worker.rows.row import Row
 from worker.rows.row_store import store_rows
-from worker.trainer.devices import orders
+from worker.trainer.devices import process_group as process_groups
 from worker.trainer.report.evaluation import Evaluator
 from worker.trainer.report.training_record import TrainingRecord
 from worker.trainer.train.cohort import Cohort
@@ -476,7 +476,7 @@ def test_memory_is_given_back_before_the_jobs_of_a_broken_round_step_alone(
         return train_round(context, trainees)
 
     monkeypatch.setattr(loop, "train_round", round_that_breaks)
-    monkeypatch.setattr(orders, "collect_garbage", done.append)
+    monkeypatch.setattr(process_groups, "collect_garbage", done.append)
     cohort_of(base, Job(base, "first"), Job(base, "second")).train()
     assert done == [2, base.device, 1, 1]
 
