@@ -197,7 +197,11 @@ def _next_task(kinds: tuple[str, ...]) -> Select[Task]:
     )
     unasked = Task.started_by_job & Task.kind.in_([name for name in kinds if KINDS[name].last_if_from_job])
     lost = Task.held_until <= func.now()
-    ready = [kind.is_ready() for kind in map(KINDS.__getitem__, kinds) if kind.is_ready is not None]
+    ready = [
+        or_(Task.kind != kind.name, kind.is_ready())
+        for kind in map(KINDS.__getitem__, kinds)
+        if kind.is_ready is not None
+    ]
     due = or_(Task.held_until.is_(None), lost)
     return (
         select(Task)
