@@ -17,6 +17,7 @@ from core.roles import Role
 from core.tables import IdempotencyRecord
 from tests.fixtures.faults.crashing_api import CRASH_AT, CrashingApi, crashing_api
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, wait_for
+from tests.fixtures.service.janitor import clean
 from worker.supervisor.cleanup import remove_old_idempotency_records
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -108,6 +109,7 @@ def test_requests_at_once_through_two_servers_create_one(tenant: Tenant, second_
 
 
 def test_a_file_sent_twice_under_one_key_is_stored_once(api: Api, tenant: Tenant) -> None:
+    clean(api)
     stored = set(api.store.list("files/"))
     answers = [
         tenant.http.post(
@@ -119,6 +121,7 @@ def test_a_file_sent_twice_under_one_key_is_stored_once(api: Api, tenant: Tenant
         for _ in range(2)
     ]
     assert answers[0] == answers[1]
+    clean(api)
     assert {key.rpartition("/")[2] for key in set(api.store.list("files/")) - stored} == {answers[0]["id"]}
 
 

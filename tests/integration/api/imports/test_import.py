@@ -126,6 +126,7 @@ def test_a_hostile_file_is_refused_with_the_reason_and_nothing_is_left(
     chat_api: Api, scratch: Path, files: dict[str, bytes], import_file: Any, name: str
 ) -> None:
     hostile = HOSTILE[name]
+    clean(chat_api)
     rows, objects = adapters(chat_api), set(chat_api.store.list("imports/"))
     answer = import_file(hostile.make(files), "adapter.pt", lora_alpha=1.0)
     error = refusal(answer, 400, hostile.param, hostile.code)
@@ -189,6 +190,7 @@ def test_an_adapter_that_does_not_fit_into_the_store_is_not_left_there(
 ) -> None:
     """It is refused only once it is stored: before, nobody knows its size."""
     content = packed(files)
+    clean(chat_api)
     rows, objects = adapters(chat_api), set(chat_api.store.list("imports/"))
     try:
         allow(owner, stored_bytes=held(chat_api, owner) + len(content))
