@@ -23,7 +23,6 @@ from core.tables.jobs.jobs import Job, JobNames, Run
 from core.tables.jobs.metric_extremes import MetricExtremes
 from core.tables.jobs.row_losses import RowLoss
 from core.tables.jobs.tasks import TASK_STATUSES, Task
-from core.tables.jobs.tracking import Tracker
 from core.tables.jobs.training import Adapter, Checkpoint, CheckpointPermission, Event, Metric
 from core.tables.uploads import Upload, UploadPart
 from core.tables.webhooks import WebhookDelivery, WebhookEndpoint
@@ -62,7 +61,6 @@ __all__ = [
     "StoredCompletion",
     "Task",
     "TokenCount",
-    "Tracker",
     "Upload",
     "UploadPart",
     "UsageDay",

@@ -4,12 +4,14 @@ Everything else about work is written once: its life in this folder, its routes 
 `worker/tasks/frame`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import Session
 
 from core.compositions.requests import Composition
 from core.datasets.checks.report import ContentReport
@@ -20,16 +22,22 @@ from core.evals.run_request import RunRequest
 from core.exports.requests import EXPORT_REQUEST
 from core.portability.report import Measurement
 from core.settings import Settings
+from core.tables import Task
+from core.work import tracking
 
-Places = Literal["computing", "asking", "measuring"]
+Places = Literal["computing", "asking", "measuring", "following"]
 """Who a task shares its worker's processes with.
 
 Asking takes hours, but little of the machine. Measuring takes minutes, and nobody may wait for it. So neither
-ever takes the process of a task that computes.
+ever takes the process of a task that computes. Following a job lasts as long as the job.
 """
 
 DAYS_OF_REPORTS = 30  # for which the check or the conversion of a file is shown, whatever came of it
 FREE_FORM: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+
+
+def _tell_nobody(_session: Session, _task: Task, _reason: str, _over: bool) -> None:
+    """Do nothing: the task itself shows why it has failed."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,14 @@ class Kind:
     """Whether a task that a job has started goes after all others, since nobody waits for it."""
     max_losses: int = 3
     """The processes that may die or hang with a task. Then it fails."""
+    delays: Sequence[float] = ()
+    """How long it waits after each of them, in seconds. Without delays, the next process has it at once."""
+    tell: Callable[[Session, Task, str, bool], None] = _tell_nobody
+    """Tells others why a try has failed, and whether it was the last one."""
+    is_ready: Callable[[], ColumnElement[bool]] | None = None
+    """Returns the condition under which a task may be taken, if there is one."""
+    most_seconds: float = 2 * 3600.0
+    """A process that makes no progress for so long hangs."""
     retry_seconds: float = 30.0
     """How long it waits after a fault of the store, the database or the disk."""
     max_tries: int = 60
@@ -103,9 +119,22 @@ CONVERSION = Kind(
     days_kept=lambda _: DAYS_OF_REPORTS,
     days_shown=DAYS_OF_REPORTS,
 )
+TRACKING = Kind(
+    "tracking",
+    program="worker.tasks.tracking",
+    request=TypeAdapter(tracking.TrackingRequest),
+    report=TypeAdapter(tracking.TrackingReport),
+    places="following",
+    max_losses=len(tracking.DELAYS) + 1,
+    delays=tracking.DELAYS,
+    tell=tracking.warn,
+    is_ready=tracking.has_a_job_to_report,
+    most_seconds=120.0,  # longer than any library waits for its server before it raises
+    days_kept=lambda _: 7,
+)
 
 KINDS: Mapping[str, Kind] = {
-    kind.name: kind for kind in (EXPORT, COMPOSITION, PORTABILITY, EVAL_RUN, CHECK, CONVERSION)
+    kind.name: kind for kind in (EXPORT, COMPOSITION, PORTABILITY, EVAL_RUN, CHECK, CONVERSION, TRACKING)
 }
 
 

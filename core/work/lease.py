@@ -23,6 +23,7 @@ from core.tables import Adapter, File, Task
 from core.work.kinds import KINDS, Kind, kind_of
 
 LEASE_SECONDS = 30.0
+DIED = "the process died or hung"
 STARTING = "starting"  # the phase of a process that has said nothing yet
 
 
@@ -65,7 +66,10 @@ def take(session: Session, holder: str, kinds: Collection[str] = tuple(KINDS)) -
     task = session.scalars(_next_task(tuple(kinds))).one_or_none()
     if task is None:
         return None
-    if task.status == "running" and not _survives_a_loss(session, task):
+    if task.status == "running" and not _survives_a_loss(session, task, DIED):
+        return None
+    if task.status == "running" and KINDS[task.kind].delays:
+        _requeue(task, _after_loss(task))
         return None
     task.status, task.fence, task.phase = "running", task.fence + 1, STARTING
     task.holder, task.held_until = holder, from_now(LEASE_SECONDS)
@@ -79,8 +83,8 @@ def free(session: Session, holder: str, *, counts: bool) -> None:
     """Put the task that a dead process has into the queue at once. `counts` says whether it is a loss."""
     held = select(Task).where(Task.holder == holder, Task.status == "running").with_for_update()
     task = session.scalars(held).one_or_none()
-    if task is not None and (not counts or _survives_a_loss(session, task)):
-        _requeue(task, None)
+    if task is not None and (not counts or _survives_a_loss(session, task, DIED)):
+        _requeue(task, _after_loss(task) if counts else None)
 
 
 def holding(session: Session, holders: Collection[str]) -> set[str | None]:
@@ -155,7 +159,25 @@ def finish(
 
 def fail(session: Session, lease: TaskLease, error: JobError) -> None:
     """Write why the task cannot be done. Raises TaskLeaseLost."""
-    end(session, _held(session, lease), "failed", error=error)
+    task = _held(session, lease)
+    end(session, task, "failed", error=error)
+    lease.kind.tell(session, task, error.message, True)
+
+
+def lose(session: Session, lease: TaskLease, reason: str) -> None:
+    """Count a try that has failed as a loss, and let another process try again. Raises TaskLeaseLost."""
+    task = _held(session, lease)
+    if _survives_a_loss(session, task, reason):
+        _requeue(task, _after_loss(task))
+
+
+def note(session: Session, lease: TaskLease, report: dict[str, Any]) -> None:
+    """Write what a task has reached, from which another process can go on. Raises TaskLeaseLost.
+
+    Only losses in a row count, so there are none any more.
+    """
+    task = _held(session, lease)
+    task.report, task.losses = report, 0
 
 
 def release(session: Session, lease: TaskLease, delay: float) -> None:
@@ -175,10 +197,15 @@ def _next_task(kinds: tuple[str, ...]) -> Select[Task]:
     )
     unasked = Task.started_by_job & Task.kind.in_([name for name in kinds if KINDS[name].last_if_from_job])
     lost = Task.held_until <= func.now()
+    ready = [
+        or_(Task.kind != kind.name, kind.is_ready())
+        for kind in map(KINDS.__getitem__, kinds)
+        if kind.is_ready is not None
+    ]
     due = or_(Task.held_until.is_(None), lost)
     return (
         select(Task)
-        .where(Task.finished_at.is_(None), Task.kind.in_(kinds), due)
+        .where(Task.finished_at.is_(None), Task.kind.in_(kinds), due, *ready)
         .order_by(unasked, _running_of_project(kinds), served.scalar_subquery().nulls_first(), Task.id)
         .limit(1)
         .with_for_update(of=Task, skip_locked=True)
@@ -209,11 +236,20 @@ def _requeue(task: Task, not_before: Any) -> None:
     task.status, task.holder, task.held_until, task.phase = "queued", None, not_before, None
 
 
-def _survives_a_loss(session: Session, task: Task) -> bool:
-    """Count a process that was lost with the task. Return False if it was the last one, and end the task."""
+def _after_loss(task: Task) -> Any:
+    """Return the time before which nobody takes a task that was just lost, or None."""
+    delays = KINDS[task.kind].delays
+    return from_now(delays[task.losses - 1]) if delays else None
+
+
+def _survives_a_loss(session: Session, task: Task, why: str) -> bool:
+    """Count a try that was lost with the task. Return False if it was the last one, and end the task."""
+    kind = KINDS[task.kind]
     task.losses += 1
-    if task.losses < KINDS[task.kind].max_losses:
+    if task.losses < kind.max_losses:
+        kind.tell(session, task, why, False)
         return True
+    kind.tell(session, task, f"{why}, {task.losses} times in a row", True)
     last = f" The last phase was: {task.phase}." if task.phase else ""
     reason = f"The processes that did this died or hung, {task.losses} times.{last}"
     end(session, task, "failed", error=JobError("worker_lost", reason))

@@ -209,18 +209,6 @@ CREATE TABLE checkpoint_permissions (
 CREATE INDEX ix_checkpoint_permissions_model_id ON checkpoint_permissions (model, id);
 CREATE INDEX ix_checkpoint_permissions_project_id ON checkpoint_permissions (project_id);
 
-CREATE TABLE trackers (
-    job_id varchar CONSTRAINT fk_trackers_job_id REFERENCES jobs,
-    type varchar,
-    reported_step integer NOT NULL DEFAULT 0,
-    holder varchar,
-    held_until timestamptz NOT NULL DEFAULT now(),
-    failures integer NOT NULL DEFAULT 0,
-    ended_at timestamptz,
-    CONSTRAINT pk_trackers PRIMARY KEY (job_id, type)
-);
-CREATE INDEX ix_trackers_due ON trackers (held_until) WHERE ended_at IS NULL;
-
 CREATE TABLE row_losses (
     job_id varchar CONSTRAINT fk_row_losses_job_id REFERENCES jobs,
     part varchar CONSTRAINT ck_row_losses_part CHECK (part IN ('training', 'validation')),

@@ -20,6 +20,7 @@ CREATE TABLE tasks (
     adapter_id varchar CONSTRAINT fk_tasks_adapter_id REFERENCES adapters,
     eval_id varchar CONSTRAINT fk_tasks_eval_id REFERENCES evals,
     file_id varchar CONSTRAINT fk_tasks_file_id REFERENCES files,
+    job_id varchar CONSTRAINT fk_tasks_job_id REFERENCES jobs,
     made_file_id varchar CONSTRAINT fk_tasks_made_file_id REFERENCES files,
     request jsonb NOT NULL,
     started_by_job boolean NOT NULL DEFAULT false,
@@ -51,6 +52,7 @@ CREATE INDEX ix_tasks_adapter_id_id ON tasks (adapter_id, id);
 CREATE INDEX ix_tasks_eval_id_id ON tasks (eval_id, id) WHERE eval_id IS NOT NULL;
 CREATE INDEX ix_tasks_expires_at ON tasks (expires_at) WHERE deleted_at IS NULL;
 CREATE INDEX ix_tasks_file_id_id ON tasks (file_id, id) WHERE file_id IS NOT NULL;
+CREATE INDEX ix_tasks_job_id ON tasks (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX ix_tasks_judged_model ON tasks (project_id, (request ->> 'model'))
     WHERE eval_id IS NOT NULL AND deleted_at IS NULL;
 CREATE INDEX ix_tasks_kept ON tasks (project_id) WHERE deleted_at IS NULL;

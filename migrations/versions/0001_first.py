@@ -8,15 +8,8 @@ revision = "0001"
 down_revision = None
 
 FOLDER = Path(__file__).parent.parent / "first"
-FILES = (
-    "access",
-    "files",
-    "jobs",
-    "metrics",
-    "tasks",
-    "chats",
-    "processes",
-)  # each refers to earlier ones only
+# Each refers to earlier ones only
+FILES = ("access", "files", "jobs", "metrics", "tasks", "chats", "processes")
 
 
 def upgrade() -> None:

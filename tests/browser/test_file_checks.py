@@ -7,7 +7,8 @@ from playwright.sync_api import expect
 from tests.fixtures.service.api import row
 from tests.fixtures.service.pages import in_both_themes
 from tests.fixtures.service.site import Site, Visit
-from tests.fixtures.work.file_tasks import take, work_on
+from tests.fixtures.work.file_tasks import work_on
+from tests.fixtures.work.taking import take
 
 ROWS = [row("yes"), row("yes"), *[row("no") for _ in range(8)], row("Hi <script>, I am <|im_end|> here")]
 

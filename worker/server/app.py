@@ -2,11 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import Receive, Scope, Send
 
 from core.errors import InvalidRequest, NotAuthenticated, NotFound
 from core.serving.imports import IMPORT
@@ -16,14 +22,12 @@ from core.serving.served_model import SERVED_FIELD
 from core.serving.token import is_server_token
 from core.settings import Settings
 from worker.server.admission import Admission
-from worker.server.exchange import Exchange, Receive, Scope, Send
-from worker.server.metrics import MEDIA_TYPE, Metrics
+from worker.server.exchange import Exchange
+from worker.server.metrics import Metrics
 from worker.server.threads import in_daemon_thread
 
 if TYPE_CHECKING:
     from worker.engine.sampler.sampler import Load
-
-READY, METRICS = "/readyz", "/metrics"
 
 
 class Models(Protocol):
@@ -64,6 +68,8 @@ PARTS = MappingProxyType(
     {IMPORT: ("worker.server.imports", "Imports"), PREVIEW: ("worker.server.previews", "Previews")}
 )
 
+ANSWERED = (CHAT, COMPLETIONS, TOKENIZE, *PARTS)
+
 ImportAnswering = Callable[[], Callable[[], Answering]]
 """Imports the part that answers, which takes seconds, and returns what makes it in the event loop."""
 
@@ -76,16 +82,21 @@ class ServerApp:
         self._admission = admission
         self._import_answering = import_answering
         self._answering: Answering | None = None
-        self._metrics = Metrics()
         self._importing = asyncio.Lock()
         self._parts: dict[str, Part] = {}
+        self._metrics = Metrics(self._now)
+        self._app = Starlette(
+            routes=[
+                Route("/readyz", self._tell_state),
+                Route("/metrics", self._metrics.page),
+                *(Route(path, self._exchange, methods=["POST"]) for path in ANSWERED),
+                Mount("/", self._refuse),
+            ]
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            exchange = Exchange(scope, receive, send)
-            await exchange.run(self._work(exchange, scope["method"], scope["path"]))
-            if scope["method"] == "POST":
-                self._metrics.count(exchange)
+            await self._app(scope, receive, send)
 
     @property
     def resident(self) -> str | None:
@@ -103,41 +114,15 @@ class ServerApp:
         if self._answering is not None:
             await self._answering.close()
 
-    def _work(
-        self, exchange: Exchange, method: str, path: str
-    ) -> Callable[[bytes], Coroutine[Any, Any, None]]:
-        async def work(body: bytes) -> None:
-            if (method, path) == ("GET", READY):
-                await self._tell_state(exchange)
-                return
-            if (method, path) == ("GET", METRICS):
-                await self._tell_metrics(exchange)
-                return
-            self._check_token(exchange)
-            if method != "POST" or path not in (CHAT, COMPLETIONS, TOKENIZE, *PARTS):
-                raise NotFound(f"Invalid URL ({method} {path})", code="unknown_url")
-            if request_id := exchange.header(b"x-request-id"):
-                exchange.facts["request_id"] = request_id
-            with self._admission.place(exchange):
-                if path in PARTS:
-                    part = await self._load_part(path)
-                    await part.run(exchange, read_object(body))
-                    return
-                answering = await self._load_answering()
-                request = read_object(body)
-                served = request.pop(SERVED_FIELD, None)
-                answers = {
-                    CHAT: answering.chat,
-                    COMPLETIONS: answering.complete,
-                    TOKENIZE: answering.tokenize,
-                }
-                await answers[path](exchange, request, served)
+    @property
+    def _load(self) -> "Load | None":
+        return self._answering.models.load if self._answering else None
 
-        return work
+    def _now(self) -> tuple[int, int, float]:
+        return self._admission.held, len(self.warm_adapters), self._load.pool_share if self._load else 0.0
 
-    async def _tell_state(self, exchange: Exchange) -> None:
-        draining = self._admission.draining
-        load = self._answering.models.load if self._answering else None
+    async def _tell_state(self, _request: Request) -> Response:
+        draining, load = self._admission.draining, self._load
         state = {
             "status": "stopping" if draining else "ok",
             "base": self.resident,
@@ -145,16 +130,36 @@ class ServerApp:
             "requests": self._admission.held,
             "sampler": load and {"running": load.running, "waiting": load.waiting, "cache": load.pool_share},
         }
-        await exchange.answer(503 if draining else 200, state)
+        return JSONResponse(state, 503 if draining else 200)
 
-    async def _tell_metrics(self, exchange: Exchange) -> None:
-        load = self._answering.models.load if self._answering else None
-        share = load.pool_share if load else 0.0
-        text = self._metrics.text(self._admission.held, len(self.warm_adapters), share)
-        await exchange.answer(200, text.encode(), {"content-type": MEDIA_TYPE})
+    async def _exchange(self, request: Request) -> Exchange:
+        return Exchange(request, self._work, self._metrics.count)
 
-    def _check_token(self, exchange: Exchange) -> None:
-        scheme, _, token = exchange.header(b"authorization").partition(" ")
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def refuse(exchange: Exchange, _body: bytes) -> None:
+            self._check_token(exchange.request)
+            raise NotFound(f"Invalid URL ({scope['method']} {scope['path']})", code="unknown_url")
+
+        await Exchange(Request(scope, receive), refuse, self._metrics.count)(scope, receive, send)
+
+    async def _work(self, exchange: Exchange, body: bytes) -> None:
+        path = exchange.request.url.path
+        self._check_token(exchange.request)
+        if request_id := exchange.request.headers.get("x-request-id"):
+            exchange.facts["request_id"] = request_id
+        with self._admission.place(exchange):
+            if path in PARTS:
+                part = await self._load_part(path)
+                await part.run(exchange, read_object(body))
+                return
+            answering = await self._load_answering()
+            request = read_object(body)
+            served = request.pop(SERVED_FIELD, None)
+            answers = {CHAT: answering.chat, COMPLETIONS: answering.complete, TOKENIZE: answering.tokenize}
+            await answers[path](exchange, request, served)
+
+    def _check_token(self, request: Request) -> None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not is_server_token(token, self._settings.secret_keys):
             raise NotAuthenticated("This server answers the API only. Send requests to the API.")
 

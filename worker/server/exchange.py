@@ -3,24 +3,23 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Message, Receive, Scope, Send
 
 from core.errors import AppError, BodyTooSlow, TooLarge
 from core.serving.errors import SamplingFailed
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 MAX_BODY_BYTES = 4 * 1024**2  # the API takes less
 BODY_SECONDS = 10.0
 TAKES_NOTHING_SECONDS = 30.0  # a client that takes nothing for so long is given up
 LAST_WORD_SECONDS = 2.0
 RETRY_AFTER = {503: {"retry-after": "2"}}
+STREAM = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
 log = structlog.get_logger()
 
@@ -29,32 +28,28 @@ class ClientGone(Exception):
     """The client has closed the connection, or takes nothing any more."""
 
 
-class Exchange:
-    """One request. Only the event loop may call."""
+Work = Callable[["Exchange", bytes], Coroutine[Any, Any, None]]
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._scope, self._receive, self._send = scope, receive, send
+
+class Exchange:
+    """One request, and the ASGI application that answers it. Only the event loop may call."""
+
+    def __init__(self, request: Request, work: Work, ended: Callable[["Exchange"], None]) -> None:
+        """`work` gets the body and gives the answer. `ended` is called at the end, also after an error."""
+        self.request, self._do, self._ended = request, work, ended
         self._work: asyncio.Task[None] | None = None
         self._reason: Exception | None = None
-        self.status: int | None = None
+        self.status: int | None = None  # before the answer has begun, another server can still answer
         self._streams = False
         self._started = time.monotonic()
         self.facts: dict[str, Any] = {}  # what the log says about the request
         self.generates = False  # whether the first token has come
 
-    @property
-    def begun(self) -> bool:
-        """Whether the answer has begun. Before that, another server can still answer the request."""
-        return self.status is not None
-
-    def header(self, name: bytes) -> str:
-        return next((value.decode("latin-1") for key, value in self._scope["headers"] if key == name), "")
-
-    async def run(self, work: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Read the body and do the work with it. Answer with the error that the work raises, if any."""
+        self._send = send
         try:
-            body = await self._body()
-            self._work = asyncio.create_task(work(body))
+            self._work = asyncio.create_task(self._do(self, await self._body()))
             watch = asyncio.create_task(self._notice_that_the_client_leaves())
             try:
                 await self._work
@@ -70,6 +65,7 @@ class Exchange:
             if self.facts:
                 seconds = round(time.monotonic() - self._started, 3)
                 log.info("answered", status=self.status, seconds=seconds, **self.facts)
+            self._ended(self)
 
     def end(self, reason: Exception) -> None:
         """Stop the work, and tell the client why, if it is still there."""
@@ -77,32 +73,24 @@ class Exchange:
             self._reason = reason
             self._work.cancel()
 
-    async def answer(self, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
-        """Answer with one JSON object, or with the bytes of one. The headers may name another type."""
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        await self._begin(status, "application/json", headers or {}, len(content))
-        await self._send_in_time({"type": "http.response.body", "body": content})
+    async def answer(self, status: int, content: bytes) -> None:
+        """Answer with the bytes of one JSON object."""
+        await self._respond(Response(content, status, media_type="application/json"))
 
     async def stream(self, events: Iterable[bytes]) -> None:
         """Send events of a stream, and begin the stream with the first ones."""
-        if not self.begun:
-            self._streams = True
-            await self._begin(200, "text/event-stream; charset=utf-8", {"cache-control": "no-cache"})
+        if self.status is None:
+            self.status, self._streams = 200, True
+            await self._send_in_time({"type": "http.response.start", "status": 200, "headers": STREAM})
         body = b"".join(b"data: " + event + b"\n\n" for event in events)
         await self._send_in_time({"type": "http.response.body", "body": body, "more_body": True})
 
     async def end_stream(self) -> None:
         await self._send_in_time({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
 
-    async def _begin(
-        self, status: int, media_type: str, headers: dict[str, str], length: int | None = None
-    ) -> None:
-        self.status = status
-        all_headers = {"content-type": media_type, **headers}
-        if length is not None:
-            all_headers["content-length"] = str(length)
-        raw = [(name.encode(), value.encode()) for name, value in all_headers.items()]
-        await self._send_in_time({"type": "http.response.start", "status": status, "headers": raw})
+    async def _respond(self, response: Response) -> None:
+        self.status = response.status_code
+        await response(self.request.scope, self.request.receive, self._send_in_time)
 
     async def _send_in_time(self, message: Message) -> None:
         try:
@@ -112,24 +100,21 @@ class Exchange:
             raise ClientGone from error
 
     async def _body(self) -> bytes:
-        parts, size = [], 0
+        body = bytearray()
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                while True:
-                    message = await self._receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGone
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > MAX_BODY_BYTES:
+                async for part in self.request.stream():
+                    body += part
+                    if len(body) > MAX_BODY_BYTES:
                         raise TooLarge(f"The body has more than {MAX_BODY_BYTES} bytes.")
-                    if not message.get("more_body"):
-                        return b"".join(parts)
         except TimeoutError as error:
             raise BodyTooSlow("The body did not arrive in time.") from error
+        except ClientDisconnect as error:
+            raise ClientGone from error
+        return bytes(body)
 
     async def _notice_that_the_client_leaves(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
+        while (await self.request.receive())["type"] != "http.disconnect":
             pass
         self.end(ClientGone())
 
@@ -149,9 +134,9 @@ class Exchange:
             self.facts["gone"] = True
 
     async def _say(self, error: AppError) -> None:
-        body = error.body()
-        if not self.begun:
-            await self.answer(error.status, body, RETRY_AFTER.get(error.status, {}) | dict(error.headers))
+        if self.status is None:
+            headers = RETRY_AFTER.get(error.status, {}) | dict(error.headers)
+            await self._respond(JSONResponse(error.body(), error.status, headers))
         elif self._streams:
-            await self.stream([json.dumps(body).encode()])
+            await self.stream([json.dumps(error.body()).encode()])
             await self._send({"type": "http.response.body", "body": b""})

@@ -1,45 +1,54 @@
 """What the server counts, in the text format of Prometheus."""
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
 
 from worker.server.exchange import Exchange
 
-MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+class Metrics(Collector):
+    """Counts requests by the status of their answers, and tokens.
 
-class Metrics:
-    """Counts requests by the status of their answers, and tokens."""
+    The library's own counters would add the time at which each one was made.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], tuple[int, int, float]]) -> None:
+        """`now` returns the requests that wait or run, the adapters in memory, and the share of the pool."""
+        self._now = now
         self._statuses: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
 
     def count(self, exchange: Exchange) -> None:
-        """Count a request that has ended. One whose client left before the answer began has no status."""
+        """Count a POST that has ended. One whose client left before the answer began has no status."""
+        if exchange.request.method != "POST":
+            return
         self._statuses[str(exchange.status or "none")] += 1
         for kind in ("prompt", "completion"):
             self._tokens[kind] += exchange.facts.get(f"{kind}_tokens", 0)
 
-    def text(self, requests: int, adapters: int, cache_share: float) -> str:
-        """Return all metrics. The arguments are what is true now."""
-        return "".join(f"{line}\n" for line in self._lines(requests, adapters, cache_share))
+    async def page(self, _request: Request) -> Response:
+        return Response(generate_latest(self), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
-    def _lines(self, requests: int, adapters: int, cache_share: float) -> Iterator[str]:
-        yield from _metric("requests", "gauge", "Requests that wait or run", {"": requests})
-        yield from _metric("adapters", "gauge", "Adapters in memory", {"": adapters})
-        yield from _metric(
-            "cache_share", "gauge", "Share of the pool of keys and values in use", {"": cache_share}
+    def collect(self) -> Iterator[Metric]:
+        requests, adapters, share = self._now()
+        yield GaugeMetricFamily("tunery_serve_requests", "Requests that wait or run", requests)
+        yield GaugeMetricFamily("tunery_serve_adapters", "Adapters in memory", adapters)
+        yield GaugeMetricFamily(
+            "tunery_serve_cache_share", "Share of the pool of keys and values in use", share
         )
-        statuses = {f'{{status="{status}"}}': count for status, count in sorted(self._statuses.items())}
-        yield from _metric("requests_total", "counter", "Requests that have ended", statuses)
-        tokens = {f'{{kind="{kind}"}}': count for kind, count in sorted(self._tokens.items())}
-        yield from _metric("tokens_total", "counter", "Tokens of prompts and answers", tokens)
+        yield _counter("requests", "Requests that have ended", "status", self._statuses)
+        yield _counter("tokens", "Tokens of prompts and answers", "kind", self._tokens)
 
 
-def _metric(name: str, kind: str, meaning: str, values: dict[str, Any]) -> Iterator[str]:
-    yield f"# HELP tunery_serve_{name} {meaning}"
-    yield f"# TYPE tunery_serve_{name} {kind}"
-    for labels, value in values.items():
-        yield f"tunery_serve_{name}{labels} {value}"
+def _counter(name: str, meaning: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(f"tunery_serve_{name}", meaning, labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([value], count)
+    return family

@@ -26,14 +26,13 @@ from core.tables import (
     Metric,
     RowLoss,
     Task,
-    Tracker,
 )
 from worker.supervisor.removal import delete_in_batches, log_failure
 
 AT_ONCE = 100
 RETRY = timedelta(minutes=1)  # after which another janitor takes what this one could not empty
 NO_ERROR_ANY_MORE = {"code": "deleted", "message": "", "param": None}  # of a failed task that is deleted
-DELETED_WITH_JOB = (Tracker, Candidate, CandidateMetric, Metric, Event, Checkpoint, RowLoss)
+DELETED_WITH_JOB = (Candidate, CandidateMetric, Metric, Event, Checkpoint, RowLoss)
 
 
 def empty_artifacts(sessions: sessionmaker[Session], store: ObjectStore) -> None:

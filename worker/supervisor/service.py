@@ -24,7 +24,6 @@ from worker.supervisor.supervisor import Supervisor
 from worker.supervisor.webhooks import WebhookSender
 from worker.tasks.export.signing_key import public_key_sha256
 from worker.tasks.frame.service import Tasks
-from worker.tasks.tracking.service import Tracking
 
 
 def run_worker(settings: Settings) -> None:
@@ -45,7 +44,6 @@ def run_worker(settings: Settings) -> None:
         parts += [
             Periodic("templates", SECONDS, notes.write),
             sender,
-            Tracking(sessions),
             *Tasks.of(settings, sessions),
         ]
     for part in parts:

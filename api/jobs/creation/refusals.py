@@ -129,8 +129,8 @@ def _refuse_integrations(asked: Sequence[Integration], found: Found, settings: S
 
 def _refuse_other_kind(objective: Objective, file: File, param: str) -> None:
     """Refuse a file from whose kind of rows the objective does not learn."""
-    assert file.kind is not None  # as of every file that a job may name
     kind = file.kind
+    assert kind is not None
     if kind == objective.dataset:
         return
     fitting = [each.name for each in OBJECTIVES.values() if each.dataset == kind]

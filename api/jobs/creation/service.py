@@ -23,6 +23,9 @@ from core.jobs.events import record_event
 from core.jobs.spec import JobSpec
 from core.settings import Settings
 from core.tables import Job
+from core.work.client import create as create_task
+from core.work.kinds import TRACKING
+from core.work.tracking import TrackingRequest
 
 
 class NewJob(NamedTuple):
@@ -63,6 +66,9 @@ def create(
         estimate=estimate(spec, facts, [machine], False).model_dump(mode="json"),
     )
     lifecycle.submit(session, job)
+    for asked in job.integrations:
+        follow = TrackingRequest(type=asked["type"])
+        create_task(session, project_id, TRACKING, follow, most_open=None, job_id=job.id)
     for message, data in warnings_of(request, found, spec):
         record_event(session, job.id, message, level="warn", data=data)
     return job

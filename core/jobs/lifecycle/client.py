@@ -12,7 +12,7 @@ from core.jobs.lifecycle.locks import lock, open_run_of
 from core.jobs.lifecycle.status import TRANSITIONS, end_run, move, pause_is_requested, pause_job
 from core.process.failpoints import reached
 from core.statuses import ENDED
-from core.tables import Job, Tracker
+from core.tables import Job
 
 
 def submit(session: Session, job: Job) -> None:
@@ -20,7 +20,6 @@ def submit(session: Session, job: Job) -> None:
     job.status = "queued"
     session.add(job)
     session.flush()
-    session.add_all(Tracker(job_id=job.id, type=asked["type"]) for asked in job.integrations)
     first = f"Created fine-tuning job: {job.id}", "Files validated, moving job to queued state"
     record_messages(session, job.id, *first)
 

@@ -21,7 +21,7 @@ class Task(Base):
     the processes that have taken the task. An `adapter_id` names the adapter that the task belongs to, or
     that it has made; the task goes when that adapter is deleted. An `eval_id` names the eval that a run
     belongs to. A `file_id` names the file that is checked or converted, and `made_file_id` the file that came
-    of it.
+    of it. A `job_id` names the job that a tracker follows.
     """
 
     __tablename__ = "tasks"
@@ -46,6 +46,7 @@ class Task(Base):
             text("(request ->> 'model')"),
             postgresql_where=text("eval_id IS NOT NULL AND deleted_at IS NULL"),
         ),
+        Index("ix_tasks_job_id", "job_id", postgresql_where=text("job_id IS NOT NULL")),
         Index("ix_tasks_file_id_id", "file_id", "id", postgresql_where=text("file_id IS NOT NULL")),
         Index("ix_tasks_expires_at", "expires_at", postgresql_where=text("deleted_at IS NULL")),
     )
@@ -56,6 +57,7 @@ class Task(Base):
     adapter_id: Mapped[str | None] = mapped_column(ForeignKey("adapters.id"))
     eval_id: Mapped[str | None] = mapped_column(ForeignKey("evals.id"))
     file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
     made_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     request: Mapped[dict[str, Any]] = mapped_column(doc="What the client asked for")
     started_by_job: Mapped[bool] = mapped_column(

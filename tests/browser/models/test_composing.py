@@ -5,7 +5,8 @@ from playwright.sync_api import Locator, Page, expect
 from tests.fixtures.service.api import dataset
 from tests.fixtures.service.pages import in_both_themes
 from tests.fixtures.service.site import Site
-from tests.fixtures.work.compositions import AT, take, work_on
+from tests.fixtures.work.compositions import AT, work_on
+from tests.fixtures.work.taking import take
 
 
 def test_adapters_are_composed_with_weights_that_a_search_finds(page: Page, site: Site) -> None:

@@ -7,11 +7,10 @@ import psutil
 from sqlalchemy import func, select
 
 from core.tables import Adapter, File, Task
-from core.work.kinds import KINDS
 from tests.fixtures.faults import crashes
 from tests.fixtures.service.api import wait_for
 from tests.fixtures.service.stack import Stack
-from tests.fixtures.work.asked import ASKED, things_of
+from tests.fixtures.work.asked import ASKED, KINDS_OF_CLIENTS, things_of
 
 SECONDS = 240
 AT_ONCE = {"task_processes": "5", "eval_processes": "1"}
@@ -27,7 +26,7 @@ def test_a_killed_worker_s_tasks_are_each_ended_once_by_another(stack: Stack, tm
     def all_wait() -> bool:
         ended = {kind: task.error for kind, task in tasks(stack, begun).items() if task.finished_at}
         assert not ended, ended
-        return len(crashes.waiting(places)) == len(KINDS)
+        return len(crashes.waiting(places)) == len(KINDS_OF_CLIENTS)
 
     wait_for(all_wait, SECONDS)
     assert {task.status for task in tasks(stack, begun).values()} == {"running"}
@@ -41,7 +40,7 @@ def test_a_killed_worker_s_tasks_are_each_ended_once_by_another(stack: Stack, tm
     wait_for(lambda: all(task.finished_at for task in tasks(stack, begun).values()), SECONDS)
     done = tasks(stack, begun)
     ends = {kind: (task.status, task.fence, task.losses, task.error) for kind, task in done.items()}
-    assert ends == dict.fromkeys(KINDS, ("succeeded", 2, 0, None))
+    assert ends == dict.fromkeys(KINDS_OF_CLIENTS, ("succeeded", 2, 0, None))
     with stack.sessions() as session:
         composed = select(Adapter.id).where(Adapter.origin["composition_id"].astext == begun["composition"])
         assert session.scalars(composed).all() == [done["composition"].adapter_id]
@@ -55,7 +54,7 @@ def test_a_killed_worker_s_tasks_are_each_ended_once_by_another(stack: Stack, tm
 def tasks_of_each_kind(stack: Stack, folder: Path) -> Mapping[str, str]:
     """Create a task of each kind, and return their ids."""
     things = things_of(stack.api, stack.tenant, folder)
-    return {kind: ASKED[kind](things).post(stack.tenant) for kind in KINDS}
+    return {kind: ASKED[kind](things).post(stack.tenant) for kind in KINDS_OF_CLIENTS}
 
 
 def tasks(stack: Stack, ids: Mapping[str, str]) -> dict[str, Task]:

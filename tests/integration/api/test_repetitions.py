@@ -17,7 +17,8 @@ from core.tables import Project
 from core.work import lease as leases
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.work.evals_api import EVAL, EVALS, ROWS, make_eval, make_run
-from tests.fixtures.work.portability import finish_measurement, take_measurement
+from tests.fixtures.work.portability import finish_measurement
+from tests.fixtures.work.taking import take
 
 FIRST, RETRY = {"x-stainless-retry-count": "0"}, {"x-stainless-retry-count": "1"}
 KEY = {"idempotency-key": "one"}
@@ -222,6 +223,6 @@ def test_a_retry_starts_another_measurement_only_if_the_equal_one_was_cancelled_
     failed = asked(RETRY)
     assert failed != cancelled
     with api.sessions.begin() as session:
-        leases.fail(session, take_measurement(api, failed), JobError("not_finite", "Infinite."))
+        leases.fail(session, take(api, failed), JobError("not_finite", "Infinite."))
     assert asked(RETRY) != failed
     assert admin.http.post(f"{path}/cancel").is_success

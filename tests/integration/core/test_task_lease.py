@@ -25,6 +25,17 @@ def taken(api: Api, *kinds: str) -> str | None:
     return lease and lease.task_id
 
 
+def test_a_tracker_waits_for_its_job_to_run_and_keeps_nobody_waiting(api: Api) -> None:
+    tenant = api.tenant()
+    job_id = tenant.create_job(integrations=[{"type": "tensorboard"}])["id"]
+    assert taken(api, "tracking") is None
+    export = created(api, tenant, "export", most_open=1)
+    assert taken(api, "export", "tracking") == export
+    api.claim(job_id)
+    assert str(taken(api, "tracking")).startswith("tracking-")
+    tenant.openai.fine_tuning.jobs.cancel(job_id)
+
+
 def test_only_tasks_of_kinds_that_share_places_count_for_whose_turn_it_is(api: Api) -> None:
     asks, waits = api.tenant(), api.tenant()
     run = created(api, asks, "evalrun")

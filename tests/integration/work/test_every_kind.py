@@ -12,19 +12,18 @@ import pytest
 from core.roles import Role
 from core.storage.object_store import tasks_prefix
 from core.tables import Task
-from core.work.kinds import KINDS
 from tests.fixtures.faults import crashes
 from tests.fixtures.models.tiny import write_base
 from tests.fixtures.processes.warm import nursery
 from tests.fixtures.service.api import Api, Tenant, refusal, wait_for
 from tests.fixtures.service.stack import job_api_on
-from tests.fixtures.work.asked import ASKED, Asked, Things, made_in, task_of, things_of
+from tests.fixtures.work.asked import ASKED, KINDS_OF_CLIENTS, Asked, Things, made_in, task_of, things_of
 from tests.fixtures.work.exporting import process_of
 from worker.tasks.frame.service import Tasks
 
 SECONDS = 240
 SETTINGS = ("database_url", "s3_endpoint_url", "s3_bucket", "catalog_file", "home")
-SHOWN = sorted(set(KINDS) - {"portability"})  # the kinds whose tasks a client names by their ids
+SHOWN = sorted(set(KINDS_OF_CLIENTS) - {"portability"})  # the kinds whose tasks a client names by their ids
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +65,7 @@ def objects(api: Api, task: Task) -> list[str]:
     return list(api.store.list(tasks_prefix(task.kind, task.id)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS_OF_CLIENTS)
 def test_a_task_whose_process_is_killed_after_its_upload_is_made_by_the_next_one_once(
     api: Api,
     tenant: Tenant,
@@ -90,7 +89,7 @@ def test_a_task_whose_process_is_killed_after_its_upload_is_made_by_the_next_one
         assert listed <= set(objects(api, task))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS_OF_CLIENTS)
 def test_a_frozen_process_whose_task_was_cancelled_writes_nothing(
     api: Api, tenant: Tenant, asked: Asked, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +107,7 @@ def test_a_frozen_process_whose_task_was_cancelled_writes_nothing(
     refusal(tenant.http.post(asked.cancel_path(task_id)), 409, code="task_ended")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS_OF_CLIENTS)
 def test_another_project_sees_and_starts_nothing(api: Api, tenant: Tenant, asked: Asked) -> None:
     task_id, stranger = asked.post(tenant), api.tenant().http
     at = asked.shown or asked.path
@@ -122,7 +121,7 @@ def test_another_project_sees_and_starts_nothing(api: Api, tenant: Tenant, asked
     assert tenant.http.post(asked.cancel_path(task_id)).status_code == 200
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS_OF_CLIENTS)
 def test_a_repeated_request_starts_one_task(tenant: Tenant, asked: Asked) -> None:
     key = {"Idempotency-Key": f"once {asked.path}"}
     task_id = asked.post(tenant, **key)
@@ -133,7 +132,7 @@ def test_a_repeated_request_starts_one_task(tenant: Tenant, asked: Asked) -> Non
         assert tenant.http.post(asked.cancel_path(each)).status_code == 200
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS_OF_CLIENTS)
 def test_a_project_has_so_many_unfinished_tasks_of_any_kind(
     tenant: Tenant, things: Things, asked: Asked
 ) -> None:

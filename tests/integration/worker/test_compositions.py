@@ -28,7 +28,8 @@ from tests.fixtures.service.api import Api, Tenant, dataset, refusal, row, wait_
 from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.serving import Serving
 from tests.fixtures.service.shell import Shell
-from tests.fixtures.work.compositions import AT, Part, composed, part, started, take, weighted, work_on
+from tests.fixtures.work.compositions import AT, Part, composed, part, started, weighted, work_on
+from tests.fixtures.work.taking import take
 from worker.tasks.frame.process import Work
 from worker.tasks.frame.service import Tasks
 

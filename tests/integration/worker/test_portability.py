@@ -33,7 +33,8 @@ from tests.fixtures.service.trainer import running
 from tests.fixtures.work import exporting
 from tests.fixtures.work.exporting import weights_of
 from tests.fixtures.work.imports import imported_at_once
-from tests.fixtures.work.portability import measurement, take_measurement
+from tests.fixtures.work.portability import measurement
+from tests.fixtures.work.taking import take
 from worker.adapter_files.folder import write_manifest
 from worker.adapter_files.portability_section import section_by_rule
 from worker.engine.adapters.saving import save_adapter
@@ -206,7 +207,7 @@ def test_a_process_that_has_lost_its_measurement_puts_no_card_in_place(
 ) -> None:
     at = f"/v1/adapters/{adapter}"
     task_id = tenant.http.post(f"{at}/portability").json()["measurement"]["id"]
-    lease = take_measurement(api, task_id)
+    lease = take(api, task_id)
     with api.sessions() as session:
         task, files = session.get_one(Task, task_id), session.get_one(Adapter, adapter).files
 
@@ -236,7 +237,7 @@ def test_a_card_that_an_adapter_names_outlives_its_measurement(
 ) -> None:
     """A measurement that is hidden may have the newest card."""
     task_id = tenant.http.post(f"/v1/adapters/{adapter}/portability").json()["measurement"]["id"]
-    lease = take_measurement(api, task_id)
+    lease = take(api, task_id)
     with api.sessions() as session:
         task = session.get_one(Task, task_id)
 

@@ -14,21 +14,21 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from openai.types.fine_tuning import FineTuningJob
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from core.jobs import lifecycle
-from core.jobs.integrations import LIBRARIES
 from core.jobs.lifecycle import Lease
 from core.roles import Role
 from core.secrets.vault import Vault
-from core.tables import Event, Job, Metric, Tracker
+from core.tables import Event, Job, Metric, Task
+from core.work import lease as leases
+from core.work.kinds import TRACKING
 from tests.fixtures.outside.receiver import Receiver
 from tests.fixtures.outside.tracker_files import tensorboard_scalars, wandb_history, wandb_records
 from tests.fixtures.processes.warm import nursery
 from tests.fixtures.service.api import Api, Tenant, refusal, running_api, strictly, wait_for
-from worker.tasks.tracking import lease as leases
-from worker.tasks.tracking.lease import TrackerLease
-from worker.tasks.tracking.service import Tracking
+from worker.tasks.frame.service import FOLLOWING, Tasks
+from worker.tasks.tracking.reporting import MAX_POINTS
 from worker.tasks.tracking.sinks import TrackedJob, TrackerRefused, open_sink
 from worker.tasks.tracking.wandb_sink import WandbRun
 
@@ -68,8 +68,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def tracking(api: Api, worker_variables: None) -> Iterator[Tracking]:
-    tracking = Tracking(api.sessions)
+def tracking(api: Api, worker_variables: None) -> Iterator[Tasks]:
+    tracking = Tasks(api.sessions, FOLLOWING, [TRACKING.name])
     tracking.start()
     yield tracking
     tracking.stop()
@@ -83,27 +83,29 @@ def make_steps(api: Api, lease: Lease, *steps: int) -> None:
             session.merge(Metric(job_id=lease.job_id, step=step, data=data))
 
 
-def trackers(api: Api, job_id: str) -> dict[str, Tracker]:
+def trackers(api: Api, job_id: str) -> dict[str, Task]:
     with api.sessions() as session:
-        found = [session.get(Tracker, (job_id, type_)) for type_ in LIBRARIES]
-    return {tracker.type: tracker for tracker in found if tracker is not None}
+        found = session.scalars(select(Task).where(Task.job_id == job_id)).all()
+    return {task.request["type"]: task for task in found}
 
 
 def wait_until_reported(api: Api, job_id: str, step: int) -> None:
-    wait_for(
-        lambda: all(tracker.reported_step >= step for tracker in trackers(api, job_id).values()), SECONDS
-    )
+    def reported() -> bool:
+        found = trackers(api, job_id).values()
+        return all((task.report or {}).get("reported_step", 0) >= step for task in found)
+
+    wait_for(reported, SECONDS)
 
 
 def wait_until_ended(api: Api, job_id: str) -> None:
-    wait_for(lambda: all(tracker.ended_at for tracker in trackers(api, job_id).values()), SECONDS)
+    wait_for(lambda: all(task.finished_at for task in trackers(api, job_id).values()), SECONDS)
 
 
 def messages(tenant: Tenant, job_id: str) -> list[str]:
     return [event.message for event in tenant.openai.fine_tuning.jobs.list_events(job_id)]
 
 
-def processes(tracking: Tracking) -> list[psutil.Process]:
+def processes(tracking: Tasks) -> list[psutil.Process]:
     return [psutil.Process(process.pid) for process in tracking._processes.values()]
 
 
@@ -113,14 +115,14 @@ def lose(api: Api, lease: Lease) -> None:
 
 
 def test_every_tracker_gets_every_step_once_also_when_the_trainer_died(
-    api: Api, tenant: Tenant, tracking: Tracking, adapter_folder: Path, capfd: pytest.CaptureFixture[str]
+    api: Api, tenant: Tenant, tracking: Tasks, adapter_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     job_id = tenant.create_job(integrations=[WANDB, MLFLOW, TENSORBOARD], seed=7)["id"]
     lease = api.claim(job_id)
     make_steps(api, lease, 1, 2, 3)
     wait_until_reported(api, job_id, 3)
     shown = [text for process in processes(tracking) for text in process.cmdline()]
-    assert job_id in shown
+    assert {task.id for task in trackers(api, job_id).values()} <= set(shown)
     lose(api, lease)
     wait_for(lambda: all(tracker.holder is None for tracker in trackers(api, job_id).values()), SECONDS)
     lease = api.claim(job_id)
@@ -170,7 +172,7 @@ def mlflow_runs(api: Api, job_id: str) -> list[Any]:
     return list(client.search_runs([experiment.experiment_id], filter_string=filter_))
 
 
-def test_a_cancelled_job_ends_as_such_in_its_tracker(api: Api, tenant: Tenant, tracking: Tracking) -> None:
+def test_a_cancelled_job_ends_as_such_in_its_tracker(api: Api, tenant: Tenant, tracking: Tasks) -> None:
     job_id = tenant.create_job(integrations=[MLFLOW])["id"]
     make_steps(api, api.claim(job_id), 1)
     wait_until_reported(api, job_id, 1)
@@ -181,7 +183,7 @@ def test_a_cancelled_job_ends_as_such_in_its_tracker(api: Api, tenant: Tenant, t
 
 
 def test_a_tracker_that_hangs_is_killed_and_tried_again_and_the_job_does_not_notice(
-    api: Api, tenant: Tenant, tracking: Tracking, impatient: None, adapter_folder: Path
+    api: Api, tenant: Tenant, tracking: Tasks, impatient: None, adapter_folder: Path
 ) -> None:
     job_id = tenant.create_job(integrations=[MLFLOW])["id"]
     lease = api.claim(job_id)
@@ -194,7 +196,7 @@ def test_a_tracker_that_hangs_is_killed_and_tried_again_and_the_job_does_not_not
     assert tenant.job(job_id)["status"] == "succeeded"
     let_time_pass(api, job_id)
     wait_for(lambda: not hanging.is_running(), SECONDS)
-    wait_for(lambda: trackers(api, job_id)["mlflow"].failures == 1, SECONDS)
+    wait_for(lambda: trackers(api, job_id)["mlflow"].losses == 1, SECONDS)
     let_time_pass(api, job_id)
     wait_until_ended(api, job_id)
     (run,) = mlflow_runs(api, job_id)
@@ -207,61 +209,54 @@ def let_time_pass(api: Api, job_id: str) -> None:
     """Make the lease, or the delay before the next try, run out."""
     with api.sessions.begin() as session:
         past = datetime.now(UTC) - timedelta(seconds=1)
-        session.execute(update(Tracker).where(Tracker.job_id == job_id).values(held_until=past))
+        session.execute(update(Task).where(Task.job_id == job_id).values(held_until=past))
 
 
 def test_a_process_that_hangs_is_killed_also_when_another_worker_noticed_first(
-    api: Api, tenant: Tenant, tracking: Tracking, impatient: None
+    api: Api, tenant: Tenant, tracking: Tasks, impatient: None
 ) -> None:
     job_id = tenant.create_job(integrations=[MLFLOW])["id"]
     make_steps(api, api.claim(job_id), 1)
     wait_until_reported(api, job_id, 1)
     (hanging,) = processes(tracking)
     hanging.send_signal(signal.SIGSTOP)
+    let_time_pass(api, job_id)
     with api.sessions.begin() as session:
-        session.get_one(Tracker, (job_id, "mlflow")).held_until = datetime.now(UTC) - timedelta(days=1)
-        session.flush()
-        assert leases.take(session, "of another worker") is None
+        assert leases.take(session, "of another worker", [TRACKING.name]) is None
     assert trackers(api, job_id)["mlflow"].holder is None
     wait_for(lambda: not hanging.is_running(), SECONDS)
     tenant.openai.fine_tuning.jobs.cancel(job_id)
 
 
 def test_a_tracker_whose_server_is_away_for_half_a_day_is_not_given_up(api: Api, tenant: Tenant) -> None:
-    job_id = tenant.create_job(integrations=[MLFLOW])["id"]
-    lease, waited = TrackerLease(job_id, "mlflow", "a-holder"), timedelta()
-    while (tracker := trackers(api, job_id)["mlflow"]).ended_at is None:
-        waited += max(timedelta(), tracker.held_until - datetime.now(UTC))
+    job_id, waited = tenant.create_job(integrations=[MLFLOW])["id"], timedelta()
+    api.claim(job_id)
+    while (task := trackers(api, job_id)["mlflow"]).finished_at is None:
+        if task.held_until is not None:
+            waited += max(timedelta(), task.held_until - datetime.now(UTC))
+            let_time_pass(api, job_id)
         with api.sessions.begin() as session:
-            session.get_one(Tracker, (job_id, "mlflow")).holder = lease.holder
-            session.flush()
-            leases.fail(session, lease, "no answer")
+            lease = leases.take(session, "a-holder", [TRACKING.name])
+            assert lease is not None
+            leases.lose(session, lease, "no answer")
     assert waited > timedelta(hours=12)
     assert any("given up" in message and "in a row" in message for message in messages(tenant, job_id))
     tenant.openai.fine_tuning.jobs.cancel(job_id)
 
 
-def test_a_backlog_is_sent_in_portions_that_renew_the_lease(api: Api, tenant: Tenant) -> None:
+def test_a_backlog_is_sent_in_portions_that_count_as_progress() -> None:
     """MLflow needs a request for each step, which takes up to a second."""
-    job_id = tenant.create_job(integrations=[MLFLOW])["id"]
-    make_steps(api, api.claim(job_id), *range(1, 1 + leases.LEASE_SECONDS))
-    with api.sessions.begin() as session:
-        session.get_one(Tracker, (job_id, "mlflow")).holder = "a-holder"
-        session.flush()
-        lease = TrackerLease(job_id, "mlflow", "a-holder")
-        backlog = leases.renew(session, lease, reported=0, after=0)
-    assert 0 < len(backlog.points) < leases.LEASE_SECONDS
-    tenant.openai.fine_tuning.jobs.cancel(job_id)
+    assert 0 < MAX_POINTS < TRACKING.most_seconds
 
 
 def test_a_worker_that_lacks_the_key_of_a_secret_reports_once_it_has_it(
-    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, tracking: Tracking
+    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, tracking: Tasks
 ) -> None:
     right = os.environ["TUNERY_SECRET_KEYS"]
     monkeypatch.setenv("TUNERY_SECRET_KEYS", Vault.new_key())
     job_id = tenant.create_job(integrations=[WANDB])["id"]
     make_steps(api, api.claim(job_id), 1)
-    wait_for(lambda: trackers(api, job_id)["wandb"].failures == 1, SECONDS)
+    wait_for(lambda: trackers(api, job_id)["wandb"].losses == 1, SECONDS)
     assert any("is not among TUNERY_SECRET_KEYS" in message for message in messages(tenant, job_id))
     monkeypatch.setenv("TUNERY_SECRET_KEYS", right)
     let_time_pass(api, job_id)
@@ -271,7 +266,7 @@ def test_a_worker_that_lacks_the_key_of_a_secret_reports_once_it_has_it(
 
 
 def test_a_library_and_its_processes_are_given_no_credentials_of_the_worker(
-    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, tracking: Tracking
+    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, tracking: Tasks
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_hidden")
     monkeypatch.setenv("TUNERY_PART_OF", "worker@here")  # by which `up` finds what a dead worker left
@@ -279,7 +274,8 @@ def test_a_library_and_its_processes_are_given_no_credentials_of_the_worker(
     job_id = tenant.create_job(integrations=[WANDB])["id"]
     make_steps(api, api.claim(job_id), 1)
     wait_until_reported(api, job_id, 1)
-    (process,) = (process for process in processes(tracking) if job_id in process.cmdline())
+    named = trackers(api, job_id)["wandb"].id
+    (process,) = (process for process in processes(tracking) if named in process.cmdline())
     given = [child.environ() for child in process.children(recursive=True)]
     assert given
     for environment in given:
@@ -316,7 +312,7 @@ def test_steps_that_wandb_may_not_have_sent_are_reported_again(offline: bool) ->
 
 
 def test_a_tracker_whose_secret_was_deleted_is_given_up_and_the_client_is_told(
-    api: Api, tenant: Tenant, tracking: Tracking, monkeypatch: pytest.MonkeyPatch, adapter_folder: Path
+    api: Api, tenant: Tenant, tracking: Tasks, monkeypatch: pytest.MonkeyPatch, adapter_folder: Path
 ) -> None:
     """The worker's own key is not used for a client's job."""
     monkeypatch.delenv("WANDB_MODE")
@@ -337,7 +333,7 @@ def test_a_worker_that_is_killed_leaves_no_reporting_process(
 ) -> None:
     job_id = tenant.create_job(integrations=[TENSORBOARD])["id"]
     api.claim(job_id)
-    tracking = Tracking(api.sessions)
+    tracking = Tasks(api.sessions, FOLLOWING, [TRACKING.name])
     tracking.start()
     (process,) = wait_for(lambda: processes(tracking), SECONDS)
     wait_for(lambda: trackers(api, job_id)["tensorboard"].holder, SECONDS)

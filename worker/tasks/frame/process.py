@@ -40,7 +40,6 @@ from worker.process.stop_requests import at_end_of_worker, at_signal
 
 RENEW_SECONDS = 2.0
 WATCH_SECONDS = 0.5  # between two looks at the clock
-MOST_SECONDS = 2 * 3600.0  # without progress: a process that takes longer hangs
 NICENESS = 10  # training goes first
 FIRST_TO_BE_KILLED = "1000"  # if the machine's memory runs out, before a trainer
 
@@ -62,6 +61,8 @@ class Work:
     renewed_at: float = field(default_factory=time.monotonic)
     made: Adapter | File | None = None
     """The adapter or the file that the task has made, without its bytes. Whoever makes one sets it."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Whether the process has been told to stop, for work that then finishes what it has begun."""
 
     @property
     def prefix(self) -> str:
@@ -88,6 +89,10 @@ class GaveWay(TuneryError):
     """The task has had its time, and others wait. It goes back into the queue, and no loss is counted."""
 
 
+class TryFailed(TuneryError):
+    """This try has failed, as if its process had died. Another process tries again, later."""
+
+
 Do = Callable[[Work, Path], Any]
 """Writes the task's files into the folder, and returns its report, in the form that its kind names.
 
@@ -108,8 +113,18 @@ It comes before the task's own row. So both it and a deletion lock an adapter fi
 """
 
 
-def run_task(do: Do, deliver: Deliver | None = None, conclude: Conclude | None = None) -> None:
-    """Do the task that the command line names, and write what came of it."""
+def run_task(
+    do: Do,
+    deliver: Deliver | None = None,
+    conclude: Conclude | None = None,
+    *,
+    ends_itself: bool = False,
+) -> None:
+    """Do the task that the command line names, and write what came of it.
+
+    A process that is told to stop gives its task back and ends. With `ends_itself`, `do` looks at
+    `Work.stopping` instead, and raises GaveWay once it has finished what it has begun.
+    """
     settings = Settings()
     configure_logs(settings.log_level, settings.log_json)
     _be_polite()
@@ -118,7 +133,7 @@ def run_task(do: Do, deliver: Deliver | None = None, conclude: Conclude | None =
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     began = time.monotonic()
     work = Work(settings, sessions, store, _taken_up(sessions, lease), lease, renewed_at=began)
-    _stand_watch(work)
+    _stand_watch(work, work.stopping.set if ends_itself else partial(_give_back_and_end, work))
     do_and_write(do, work, deliver, conclude)
 
 
@@ -158,6 +173,10 @@ def do_and_write(
         _give_back(work, 0.0)
     except TaskLeaseLost as error:
         log.info("task_left", task=work.lease.task_id, reason=str(error))
+    except TryFailed as error:
+        reason = str(error)
+        log.warning("try_failed", task=work.lease.task_id, reason=reason)
+        _write(work, lambda session: leases.lose(session, work.lease, reason))
     except JobError as error:
         _fail(work, error)
     except Exception as error:
@@ -175,7 +194,7 @@ def _finish(session: Session, work: Work, report: dict[str, Any]) -> None:
     leases.finish(session, work.lease, report, work.made)
     if isinstance(work.made, Adapter) and work.settings.measures_at_publication:
         create(session, work.task.project_id, PORTABILITY, {}, None, adapter_id=work.made.id)
-    if not isinstance(work.made, File):
+    if not isinstance(work.made, File) or work.task.started_by_job:
         return
     quotas = Quotas.of(session.get_one(Project, work.task.project_id), work.settings)
     try:
@@ -235,12 +254,11 @@ def _be_polite() -> None:
         Path("/proc/self/oom_score_adj").write_text(FIRST_TO_BE_KILLED)
 
 
-def _stand_watch(work: Work) -> None:
-    """Renew the lease beside the work, and end the process when it may not or shall not go on."""
-    give_back = partial(_give_back_and_end, work)
-    at_signal(signal.SIGTERM, give_back)
+def _stand_watch(work: Work, stop: Callable[[], None]) -> None:
+    """Renew the lease beside the work. End the process when it may not go on; `stop` ends it on demand."""
+    at_signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    at_end_of_worker(give_back)
+    at_end_of_worker(stop)
     for watch in (_renew, _end_when_late):
         threading.Thread(target=watch, args=(work,), daemon=True).start()
 
@@ -263,7 +281,7 @@ def _renew(work: Work) -> None:
 
 
 def _end_when_late(work: Work) -> None:
-    """End the process when its lease has run out, or when the work has not advanced for MOST_SECONDS.
+    """End the process when its lease has run out, or when the work has not advanced for too long.
 
     Another process may have the task once the lease has run out. This is a thread of its own, since a renewal
     may wait for the database for longer than the lease lasts.
@@ -274,7 +292,7 @@ def _end_when_late(work: Work) -> None:
         if now >= work.renewed_at + LEASE_SECONDS:
             log.error("task_lease_ran_out", task=work.lease.task_id)
             os._exit(TRY_AGAIN)
-        if now >= work.advanced_at + MOST_SECONDS:
+        if now >= work.advanced_at + work.lease.kind.most_seconds:
             log.error("task_hangs", task=work.lease.task_id, phase=work.phase)
             os._exit(HUNG)
         waiting.wait(WATCH_SECONDS)

@@ -13,6 +13,7 @@ from core.work.lease import TaskLease
 from worker.process.exit_statuses import TRY_AGAIN
 from worker.process.held_processes import HeldProcesses
 
+FOLLOWING = 16  # processes, each of about 100 MB
 ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",  # the devices belong to the trainer
     "GOMP_SPINCOUNT": "1000",  # as in the trainer: threads that spin take its cores
@@ -36,6 +37,7 @@ class Tasks(HeldProcesses[TaskLease]):
             "computing": settings.task_processes,
             "asking": settings.eval_processes,
             "measuring": min(1, settings.task_processes),
+            "following": FOLLOWING,
         }
         return [
             cls(sessions, most, [kind.name for kind in KINDS.values() if kind.places == places])

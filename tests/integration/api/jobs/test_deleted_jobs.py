@@ -18,18 +18,17 @@ from core.tables import (
     Event,
     Job,
     Metric,
-    Tracker,
+    Task,
 )
 from tests.fixtures.faults.database import broken_once
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.service.janitor import GRACE_OVER, clean
 from worker.supervisor import removal
 from worker.supervisor.emptying import RETRY
-from worker.tasks.tracking import lease as leases
 
 JOBS = "/v1/fine_tuning/jobs"
 DELETES_METRICS = "WITH batch AS \n(SELECT ctid \nFROM metrics"
-BELONGS = (Event, Metric, Checkpoint, Candidate, CandidateMetric, Tracker)
+BELONGS = (Event, Metric, Checkpoint, Candidate, CandidateMetric)
 
 
 class Trained(NamedTuple):
@@ -203,8 +202,9 @@ def test_nothing_more_of_it_is_reported_to_trackers(api: Api, alice: Tenant) -> 
     alice.http.post(f"{JOBS}/{job_id}/cancel")
     delete(alice, job_id)
     with api.sessions() as session:
-        while taken := leases.take(session, "a test"):
-            assert taken.job_id != job_id
+        (tracker,) = session.scalars(select(Task).where(Task.job_id == job_id))
+    assert tracker.deleted_at is not None
+    assert tracker.finished_at is not None
 
 
 def test_what_was_used_for_it_stays_counted(alice: Tenant, api: Api, trained: Trained) -> None:

@@ -13,7 +13,8 @@ from core.roles import Role
 from core.tables import AuditLog
 from core.work import lease as leases
 from tests.fixtures.service.api import Api, Tenant, refusal
-from tests.fixtures.work.portability import FIGURES, finish_measurement, take_measurement
+from tests.fixtures.work.portability import FIGURES, finish_measurement
+from tests.fixtures.work.taking import take
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_figures_take_the_place_of_rules_and_stay_while_it_is_measured_again(
 
 def test_one_measurement_at_a_time_is_under_way(api: Api, tenant: Tenant, adapter: str) -> None:
     first = tenant.http.post(at(adapter)).json()["measurement"]
-    lease = take_measurement(api, first["id"])
+    lease = take(api, first["id"])
     with api.sessions.begin() as session:
         leases.renew(session, lease, "measuring PEFT", 0.25)
     second = tenant.http.post(at(adapter)).json()["measurement"]
@@ -120,7 +121,7 @@ def test_a_measurement_that_fails_says_why_and_keeps_the_last_success(
     api: Api, tenant: Tenant, adapter: str
 ) -> None:
     finish_measurement(api, tenant.http.post(at(adapter)).json()["measurement"]["id"])
-    lease = take_measurement(api, tenant.http.post(at(adapter)).json()["measurement"]["id"])
+    lease = take(api, tenant.http.post(at(adapter)).json()["measurement"]["id"])
     with api.sessions.begin() as session:
         leases.fail(session, lease, JobError("not_finite", "It computes numbers that are not finite."))
     shown = report(tenant, adapter)

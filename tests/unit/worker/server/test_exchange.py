@@ -5,8 +5,11 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.requests import Request
+from starlette.types import Message
+
 from worker.server.admission import Admission
-from worker.server.exchange import Exchange, Message
+from worker.server.exchange import Exchange
 
 Work = Callable[[Exchange], Awaitable[None]]
 
@@ -45,13 +48,14 @@ class Line:
 async def start(admission: Admission, work: Work) -> tuple[Line, "asyncio.Task[None]"]:
     """Begin a request, and let it come to the point at which it waits."""
     line = Line()
-    exchange = Exchange({"type": "http", "headers": []}, line.receive, line.send)
+    scope = {"type": "http", "headers": []}
 
-    async def placed(_body: bytes) -> None:
+    async def placed(exchange: Exchange, _body: bytes) -> None:
         with admission.place(exchange):
             await work(exchange)
 
-    task = asyncio.create_task(exchange.run(placed))
+    exchange = Exchange(Request(scope, line.receive), placed, lambda _exchange: None)
+    task = asyncio.create_task(exchange(scope, line.receive, line.send))
     for _ in range(5):
         await asyncio.sleep(0)
     return line, task

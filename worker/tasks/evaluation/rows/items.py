@@ -8,7 +8,8 @@ the text of that answer. Such a row is also kept as a conversation, which is ren
 import json
 import os
 from array import array
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +48,16 @@ class Item:
     no_row: str | None = None
 
 
-def item_of(line: int, row: Any) -> Item:
-    """Return the item that a row of a data source is. Raises JobError if it can be none."""
+def item_of(line: int, row: Any, beside: Mapping[str, Any] | None = None) -> Item:
+    """Return the item of a row, with the fields `beside` that it lacks. Raises JobError if there is none."""
     if not isinstance(row, dict):
         raise invalid(line, "a row must be a JSON object")
     _require_plain(line, row)
     item, sample = item_and_sample(row)
     if not isinstance(sample, dict | None):
         raise invalid(line, "'sample' must be a JSON object")
-    return _with_answer(line, item, sample)
+    found = _with_answer(line, item, sample)
+    return replace(found, item={**(beside or {}), **found.item})
 
 
 def invalid(line: int, reason: str) -> JobError:

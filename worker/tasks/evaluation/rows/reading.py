@@ -1,8 +1,9 @@
 """Reads all rows of a run, and has them rendered if a criterion asks how likely the model finds them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import FileIO
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,9 +11,9 @@ from core.errors import JobError
 from core.evals.criteria import OF_THE_ROWS_ANSWER, Criterion
 from core.evals.run_request import RunRequest
 from worker.rows.row_store import nameless_file
-from worker.tasks.evaluation.rows.items import PARAM, Item, Items
+from worker.tasks.evaluation.rows.items import PARAM, Item, Items, item_of
 from worker.tasks.evaluation.rows.rendering import RenderedRows, render_rows
-from worker.tasks.evaluation.rows.sources import read_items
+from worker.tasks.evaluation.rows.sources import Source, rows_of
 from worker.tasks.frame.process import Work
 
 
@@ -26,18 +27,17 @@ class ReadRows(NamedTuple):
 def read_rows(work: Work, request: RunRequest, criteria: Sequence[Criterion], folder: Path) -> ReadRows:
     """Read and render the rows. `folder` is for temporary files. Raises JobError and OutsideFault."""
     needs_tokens = any(criterion.type in OF_THE_ROWS_ANSWER for criterion in criteria)
-    items = Items(folder)
-    if not needs_tokens:
-        for item in read_items(work, request.data_source.source, folder):
-            items.add(item)
-        return ReadRows(items, None)
-    if request.served is None:
+    if needs_tokens and request.served is None:
         raise JobError("no_model", "Loss and token accuracy need a model, and this run asks none.", "model")
+    items = Items(folder)
     with nameless_file(folder) as content:
         conversations = _Conversations(content)
-        for item in read_items(work, request.data_source.source, folder):
+        for item in _items(work, request.data_source.source, folder):
             items.add(item)
-            conversations.add(item)
+            if needs_tokens:
+                conversations.add(item)
+        if not needs_tokens or request.served is None:
+            return ReadRows(items, None)
         if conversations.is_empty:
             raise JobError(
                 "no_training_row",
@@ -47,6 +47,23 @@ def read_rows(work: Work, request: RunRequest, criteria: Sequence[Criterion], fo
             )
         work.report("rendering the rows", 0.0)
         return ReadRows(items, render_rows(work, request.served["base"], content, folder))
+
+
+def _items(work: Work, source: Source, folder: Path) -> Iterator[Item]:
+    """Yield the items of a data source. Raises JobError for an unusable row, and for too many or no rows."""
+    most, count = work.settings.max_eval_rows, 0
+    for row in islice(rows_of(work, source, folder), getattr(source, "limit", None)):
+        item, count = item_of(*row), count + 1
+        if count > most:
+            raise JobError(
+                "too_many_rows",
+                f"The data source has more than {most:,} rows, which is the most that this server judges in "
+                "one run. Set a 'limit'.",
+                PARAM,
+            )
+        yield item
+    if not count:
+        raise JobError("no_rows", "The data source has no rows.", PARAM)
 
 
 class _Conversations:

@@ -1,13 +1,12 @@
 """Reads the rows of a run's data source: from the request, a file, stored completions or the general set."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import resources
 from io import FileIO
-from itertools import chain, islice
+from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, select
 
@@ -25,51 +24,44 @@ from core.ids import first_id_at
 from core.serving.stored_completions import ID_PREFIX
 from core.tables import File, StoredCompletion
 from worker.rendering.stored_file import fetch
-from worker.tasks.evaluation.rows.items import PARAM, Item, invalid, item_of
+from worker.tasks.evaluation.rows.items import PARAM, invalid
 from worker.tasks.frame.process import Work
 
 CHUNK_BYTES = 256 * 1024
 PAGE_ROWS = 100
-GENERAL_SET = "general.jsonl"
+GENERAL_SET = resources.files("core.evals").joinpath("general.jsonl")
+
+
+class SourceRow(NamedTuple):
+    """One row of a data source. `line` is its number there, from 1."""
+
+    line: int
+    row: Any
+    beside: Mapping[str, Any] | None = None
+    """Fields of the item that the row may lack"""
+
 
 Source = FileContentSource | FileSource | StoredCompletionsSource | GeneralSource
 
 
-def read_items(work: Work, source: Source, folder: Path) -> Iterator[Item]:
-    """Yield the items of a data source, each with its line number. `folder` is for temporary files.
+def rows_of(work: Work, source: Source, folder: Path) -> Iterator[SourceRow]:
+    """Yield the rows of a data source, in their order. `folder` is for temporary files.
 
-    Raises JobError if a row is unusable, if there are too many rows, or if there is none.
+    Raises JobError if a line is no row, or if the source is gone.
     """
-    most, count = work.settings.max_eval_rows, 0
-    for item in islice(_items(work, source, folder), getattr(source, "limit", None)):
-        count += 1
-        if count > most:
-            raise JobError(
-                "too_many_rows",
-                f"The data source has more than {most:,} rows, which is the most that this server judges in "
-                "one run. Set a 'limit'.",
-                PARAM,
-            )
-        yield item
-    if not count:
-        raise JobError("no_rows", "The data source has no rows.", PARAM)
-
-
-def _items(work: Work, source: Source, folder: Path) -> Iterator[Item]:
     match source:
         case FileContentSource():
             for line, row in enumerate(source.content, 1):
-                yield item_of(line, {"item": row.item, "sample": row.sample})
+                yield SourceRow(line, {"item": row.item, "sample": row.sample})
         case FileSource():
             yield from _of_file(work, source, folder)
         case StoredCompletionsSource():
-            for line, stored in enumerate(_stored(work, source), 1):
-                yield _of_completion(line, stored)
+            yield from map(_of_completion, count(1), _stored(work, source))
         case GeneralSource():
-            yield from _of_general_set(work.settings.max_row_bytes)
+            yield from _of_lines([GENERAL_SET.read_bytes()], work.settings.max_row_bytes)
 
 
-def _of_file(work: Work, source: FileSource, folder: Path) -> Iterator[Item]:
+def _of_file(work: Work, source: FileSource, folder: Path) -> Iterator[SourceRow]:
     with work.sessions() as session:
         file = session.get(File, source.id)
     if file is None or file.project_id != work.task.project_id or file.deleted_at is not None:
@@ -79,26 +71,20 @@ def _of_file(work: Work, source: FileSource, folder: Path) -> Iterator[Item]:
         yield from _of_lines(_chunks(content), work.settings.max_row_bytes)
 
 
-def _of_general_set(max_row_bytes: int) -> Iterator[Item]:
-    content = resources.files("core.evals").joinpath(GENERAL_SET).read_bytes()
-    yield from _of_lines([content], max_row_bytes)
-
-
 def _chunks(content: FileIO) -> Iterator[bytes]:
     content.seek(0)
     return iter(lambda: content.read(CHUNK_BYTES), b"")
 
 
-def _of_lines(chunks: Iterable[bytes], max_row_bytes: int) -> Iterator[Item]:
+def _of_lines(chunks: Iterable[bytes], max_row_bytes: int) -> Iterator[SourceRow]:
     reader = RowReader(max_row_bytes)
     for number, line in chain(chain.from_iterable(map(reader.feed, chunks)), reader.finish()):
         if isinstance(line, Finding):
             raise invalid(number, line.message)
         try:
-            row = strict_json.parse(line)
+            yield SourceRow(number, strict_json.parse(line))
         except strict_json.UnreadableLine as error:
             raise invalid(number, str(error)) from error
-        yield item_of(number, row)
 
 
 def _stored(work: Work, source: StoredCompletionsSource) -> Iterator[StoredCompletion]:
@@ -133,15 +119,15 @@ def _selection(work: Work, source: StoredCompletionsSource) -> Select[StoredComp
     return query.order_by(key)
 
 
-def _of_completion(line: int, stored: StoredCompletion) -> Item:
+def _of_completion(line: int, stored: StoredCompletion) -> SourceRow:
     """Return the request and the answer of a stored completion as the row of a training file.
 
     It has `input` and `reference` also if no training file may hold the messages, such as calls of tools.
     """
     answer = stored.answer["choices"][0]["message"]
     asked = [_without_absent(message) for message in stored.request["messages"]]
-    made = item_of(line, {"item": {"messages": [*asked, _without_absent(answer)]}})
-    return replace(made, item={"input": asked, "reference": answer.get("content") or "", **made.item})
+    row = {"item": {"messages": [*asked, _without_absent(answer)]}}
+    return SourceRow(line, row, {"input": asked, "reference": answer.get("content") or ""})
 
 
 def _without_absent(message: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,160 @@
+"""What the server answers by itself: who may ask it, which paths it has, and its numbers."""
+
+import asyncio
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+
+from core.secrets.vault import Vault
+from core.serving.paths import CHAT, COMPLETIONS, TOKENIZE
+from core.serving.token import server_token
+from core.settings import Settings
+from worker.server.admission import Admission
+from worker.server.app import ServerApp
+from worker.server.exchange import MAX_BODY_BYTES, Exchange
+
+SETTINGS = Settings(secret_keys=SecretStr(Vault.new_key()))
+SECRET = server_token(SETTINGS.secret_keys)
+TOKEN = {"authorization": f"Bearer {SECRET}"}
+
+
+class Echo:
+    """Answers with what it was asked, as a whole or as a stream, and counts tokens."""
+
+    models = SimpleNamespace(
+        resident="a-base",
+        warm_adapters=["1", "2"],
+        load=SimpleNamespace(running=1, waiting=2, pool_share=0.5),
+    )
+
+    async def chat(self, exchange: Exchange, _body: dict[str, Any], _served: Any) -> None:
+        exchange.facts |= {"prompt_tokens": 3, "completion_tokens": 2}
+        await exchange.stream([b"1"])
+        await exchange.stream([b"2", b"3"])
+        await exchange.end_stream()
+
+    async def complete(self, exchange: Exchange, _body: dict[str, Any], _served: Any) -> None:
+        await exchange.answer(200, b'{"n": 1}')
+
+    async def tokenize(self, _exchange: Exchange, _body: dict[str, Any], _served: Any) -> None:
+        raise RuntimeError("a secret")
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> ServerApp:
+    return ServerApp(SETTINGS, Admission(4, wait_seconds=60), lambda: Echo)
+
+
+def ask(server: ServerApp, method: str, path: str, **options: Any) -> httpx.Response:
+    async def asked() -> httpx.Response:
+        transport = httpx.ASGITransport(server)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            return await client.request(method, path, **options)
+
+    return asyncio.run(asked())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status", "code"),
+    [
+        ("POST", CHAT, {}, 401, "invalid_api_key"),
+        ("POST", CHAT, {"authorization": "Bearer wrong"}, 401, "invalid_api_key"),
+        ("POST", CHAT, {"authorization": f"Basic {SECRET}"}, 401, "invalid_api_key"),
+        ("GET", "/elsewhere", {}, 401, "invalid_api_key"),
+        ("POST", "/metrics", {}, 401, "invalid_api_key"),
+        ("GET", "/elsewhere", TOKEN, 404, "unknown_url"),
+        ("GET", CHAT, TOKEN, 404, "unknown_url"),
+        ("POST", f"{CHAT}/", TOKEN, 404, "unknown_url"),
+        ("PUT", "/", TOKEN, 404, "unknown_url"),
+        ("POST", "/readyz", TOKEN, 404, "unknown_url"),
+    ],
+)
+def test_only_the_api_is_answered_and_only_at_known_paths(
+    server: ServerApp, method: str, path: str, headers: Mapping[str, str], status: int, code: str
+) -> None:
+    answer = ask(server, method, path, headers=headers, content=b"{}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/json"
+    assert code != "unknown_url" or answer.json()["error"]["message"] == f"Invalid URL ({method} {path})"
+
+
+def test_an_answer_is_whole_or_a_stream_of_events(server: ServerApp) -> None:
+    stream = ask(server, "POST", CHAT, headers=TOKEN, content=b"{}")
+    assert stream.content == b"data: 1\n\ndata: 2\n\ndata: 3\n\ndata: [DONE]\n\n"
+    assert dict(stream.headers) == {
+        "content-type": "text/event-stream; charset=utf-8",
+        "cache-control": "no-cache",
+    }
+    whole = ask(server, "POST", COMPLETIONS, headers=TOKEN, content=b"{}")
+    assert whole.content == b'{"n": 1}'
+    assert dict(whole.headers) == {"content-type": "application/json", "content-length": "8"}
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"no JSON", 400, "invalid_json"),
+        (b"[]", 400, "invalid_json"),
+        (b" " * (MAX_BODY_BYTES + 1), 413, None),
+        (b"{}", 500, "sampling_failed"),
+    ],
+)
+def test_a_wrong_body_and_an_error_of_ours_are_told(
+    server: ServerApp, content: bytes, status: int, code: str
+) -> None:
+    answer = ask(server, "POST", TOKENIZE, headers=TOKEN, content=content)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert "secret" not in answer.text
+
+
+def test_the_state_says_what_is_loaded_and_whether_the_server_stops() -> None:
+    admission = Admission(4, wait_seconds=60)
+    server = ServerApp(SETTINGS, admission, lambda: Echo)
+    idle = {"status": "ok", "base": None, "adapters": 0, "requests": 0, "sampler": None}
+    assert ask(server, "GET", "/readyz").json() == idle
+    ask(server, "POST", COMPLETIONS, headers=TOKEN, content=b"{}")
+    admission.draining = True
+    state = ask(server, "GET", "/readyz")
+    assert (state.status_code, state.json()) == (
+        503,
+        {
+            "status": "stopping",
+            "base": "a-base",
+            "adapters": 2,
+            "requests": 0,
+            "sampler": {"running": 1, "waiting": 2, "cache": 0.5},
+        },
+    )
+    refused = ask(server, "POST", COMPLETIONS, headers=TOKEN, content=b"{}")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+
+
+def test_the_metrics_count_each_request_that_asks_for_work(server: ServerApp) -> None:
+    ask(server, "POST", CHAT, headers=TOKEN, content=b"{}")
+    ask(server, "POST", COMPLETIONS, headers=TOKEN, content=b"{}")
+    ask(server, "POST", CHAT, content=b"{}")
+    ask(server, "GET", "/elsewhere", headers=TOKEN)
+    page = ask(server, "GET", "/metrics")
+    assert page.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    samples = {
+        (sample.name, *sample.labels.items()): sample.value
+        for family in text_string_to_metric_families(page.text)
+        for sample in family.samples
+    }
+    assert samples == {
+        ("tunery_serve_requests",): 0,
+        ("tunery_serve_adapters",): 2,
+        ("tunery_serve_cache_share",): 0.5,
+        ("tunery_serve_requests_total", ("status", "200")): 2,
+        ("tunery_serve_requests_total", ("status", "401")): 1,
+        ("tunery_serve_tokens_total", ("kind", "prompt")): 3,
+        ("tunery_serve_tokens_total", ("kind", "completion")): 2,
+    }
