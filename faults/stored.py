@@ -49,7 +49,7 @@ def _artifact_of(key: str, prefixes: Collection[str | None]) -> str | None:
 
 
 def _needed(session: Session) -> set[str]:
-    """Return what rows name. The files of a measurement are needed while its adapter names them."""
+    """Return the keys and prefixes that rows name, a measurement's files while an adapter names them."""
     queries: tuple[Select[str | None], ...] = (
         select(Checkpoint.object_prefix),
         select(Adapter.object_prefix).where(Adapter.deleted_at.is_(None)),
