@@ -48,7 +48,7 @@ def test_it_is_left_out_where_little_memory_is_free_unless_a_client_asks(
     settings = SimpleNamespace(vllm_python=None)
     work = SimpleNamespace(store=None, settings=settings, task=task, report=lambda *_: None)
     if measured:
-        assert measure_task(cast(Work, work), tmp_path) == MEASURED.model_dump(mode="json")
+        assert measure_task(cast(Work, work), tmp_path) == MEASURED
         return
     with pytest.raises(JobError, match="Measure the adapter when a worker has more") as refused:
         measure_task(cast(Work, work), tmp_path)
