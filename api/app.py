@@ -21,7 +21,7 @@ from api.admission.strangers import Strangers
 from api.aliases.endpoints import router as aliases
 from api.base_models.endpoints import router as base_models
 from api.chat.endpoints import router as chat
-from api.chat.parts import ChatParts
+from api.chat.shared import ChatParts
 from api.checkpoints.endpoints import router as checkpoints
 from api.compositions.endpoints import router as compositions
 from api.dashboard import Dashboard

@@ -42,7 +42,7 @@ from cli.commands.files import command as files
 from cli.commands.models import command as models
 from cli.demo import command as demo
 from cli.up import command as up
-from cli.up import parts
+from cli.up import programs
 from core.errors import ConfigurationError, TuneryError
 
 EXIT_CODES = (
@@ -82,10 +82,10 @@ SERVICE = "The service"
 CLIENT = "A client of it"
 
 app.command(rich_help_panel=SERVICE)(up.up)
-app.command(rich_help_panel=SERVICE)(parts.api)
-app.command(rich_help_panel=SERVICE)(parts.worker)
-app.command(rich_help_panel=SERVICE)(parts.serve)
-app.command(rich_help_panel=SERVICE)(parts.migrate)
+app.command(rich_help_panel=SERVICE)(programs.api)
+app.command(rich_help_panel=SERVICE)(programs.worker)
+app.command(rich_help_panel=SERVICE)(programs.serve)
+app.command(rich_help_panel=SERVICE)(programs.migrate)
 app.command(rich_help_panel=SERVICE)(doctor.doctor)
 app.command(rich_help_panel=SERVICE)(demo.demo)
 app.add_typer(models.app, name="models", rich_help_panel=SERVICE)

@@ -92,7 +92,7 @@ class Egress:
     def _check_address(self, host: str, address: Address) -> None:
         if not (_is_public(address) or self._allows(host, address)):
             raise EgressRefused(
-                f"{host} leads to {address}, which is no public address; the operator can allow it in "
+                f"{host} leads to {address}, which is not a public address; the operator can allow it in "
                 "TUNERY_EGRESS_ALLOW"
             )
 

@@ -37,7 +37,7 @@ export default defineConfig({
           include: ["tests/pages/**/*.test.tsx"],
           environment: "jsdom",
           setupFiles: ["tests/service/setup.ts"],
-          testTimeout: 120_000, // a deadline: what a page shows is waited for
+          testTimeout: 300_000, // a deadline: what a page shows is waited for
         },
       },
     ],

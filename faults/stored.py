@@ -1,6 +1,6 @@
 """Checks that the ledger, the rows and the object store say the same of what is stored."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -37,19 +37,19 @@ def _differences(session: Session, store: ObjectStore) -> set[str]:
         if ours.intersection(key.split("/")[1:2]) and not _artifact_of(key, ledger.keys())
     }
     kept = {row.prefix for row in ledger.values() if row.state == "kept"}
-    found |= {f"{prefix} is needed, and not kept" for prefix in _needed(session) - kept}
+    found |= {f"{key} is needed, and not kept" for key in _needed(session) if not _artifact_of(key, kept)}
     return found | set(_kept_for_nobody(session))
 
 
-def _artifact_of(key: str, prefixes: Iterable[str | None]) -> str | None:
-    """Return the artifact's prefix: a file's key itself, or a folder above it."""
-    known, parts = set(prefixes), key.split("/")
+def _artifact_of(key: str, prefixes: Collection[str | None]) -> str | None:
+    """Return the artifact's prefix: the key or prefix itself, or a folder above it."""
+    parts = key.split("/")
     folders = ("/".join(parts[:depth]) + "/" for depth in range(1, len(parts)))
-    return next((each for each in (key, *folders) if each in known), None)
+    return next((each for each in (key, *folders) if each in prefixes), None)
 
 
 def _needed(session: Session) -> set[str]:
-    """Return the prefixes that rows name. A measurement's files are needed while its adapter names them."""
+    """Return the keys and prefixes that rows name, a measurement's files while an adapter names them."""
     queries: tuple[Select[str | None], ...] = (
         select(Checkpoint.object_prefix),
         select(Adapter.object_prefix).where(Adapter.deleted_at.is_(None)),

@@ -135,6 +135,6 @@ class Callers:
 
 
 def _refuse_malformed(token: str) -> None:
-    """Raise NotAuthenticated for a key that is no key of ours, without a thread or a connection."""
+    """Raise NotAuthenticated for a key that is not a key of ours, without a thread or a connection."""
     if not token.startswith(SESSION_PREFIX):
         keys.id_in(token)

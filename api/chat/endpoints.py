@@ -11,8 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 from api.admission.auth import CurrentCaller
 from api.admission.fair_share import EndTurn
-from api.chat.parts import ChatParts
 from api.chat.relay import Relay
+from api.chat.shared import ChatParts
 from api.dependencies import ModelCatalog, ReadingSessions, part
 from api.http.errors import declared
 from api.http.strict_json import StrictJsonRoute

@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from api.admission.callers import Caller
 from api.chat.afterwards import Finished
 from api.chat.errors import error_event
-from api.chat.parts import ChatParts
+from api.chat.shared import ChatParts
 from api.chat.stream import Passage, asked_of_server
 from api.models.chat_models import ChatModel
 from api.stored_completions.service import may_store

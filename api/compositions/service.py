@@ -5,7 +5,7 @@ import secrets
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.compositions.parts import parts_of
+from api.compositions.adapters import parts_of
 from api.compositions.schemas import CompositionDeleted, CompositionObject
 from api.files import queries as files
 from api.files.service import names_no_file

@@ -123,7 +123,7 @@ class StreamedForm:
             self._parser = StreamingFormDataParser({"content-type": headers.get("content-type", "")})
         except ParseFailedException as error:
             raise InvalidRequest(
-                f"The body is no multipart form. Send it as multipart/form-data with {self._names}.",
+                f"The body is not a multipart form. Send it as multipart/form-data with {self._names}.",
                 code="invalid_multipart",
             ) from error
         for field in fields:

@@ -62,7 +62,7 @@ def within_page(rows: Sequence[tuple[Key, int]]) -> list[Key]:
 
 
 def check_cursor(after: str | None, kind: re.Pattern[str]) -> None:
-    """Raise InvalidRequest if `after` is no id of this kind.
+    """Raise InvalidRequest if `after` is not an id of this kind.
 
     The item need not exist any more, as a client may delete items while it reads the pages. It need not
     belong to the project either: it only says where the page begins.
@@ -74,7 +74,7 @@ def check_cursor(after: str | None, kind: re.Pattern[str]) -> None:
 def unknown_cursor(after: str) -> InvalidRequest:
     """Return the error for an `after` that belongs to no item of the list."""
     return InvalidRequest(
-        f"'after' is {after!r}, which is no id of this list. Send the 'last_id' of the page before.",
+        f"'after' is {after!r}, which is not an id of this list. Send the 'last_id' of the page before.",
         code="invalid_cursor",
         param="after",
     )

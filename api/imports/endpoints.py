@@ -11,7 +11,7 @@ from api.adapters.schemas import AdapterObject
 from api.admission.auth import CurrentCaller
 from api.admission.callers import Caller
 from api.admission.fair_share import EndTurn
-from api.chat.parts import ChatParts
+from api.chat.shared import ChatParts
 from api.dependencies import (
     AppSettings,
     ModelCatalog,

@@ -33,7 +33,7 @@ def prepare(
     """Return the import. Raises InvalidRequest and TooLarge."""
     if catalog.get(request.base_model) is None:
         raise InvalidRequest(
-            f"The model {request.base_model[:128]!r} is no base model of this server. On offer: "
+            f"The model {request.base_model[:128]!r} is not a base model of this server. On offer: "
             f"{', '.join(entry.id for entry in catalog)}.",
             code="model_not_available",
             param="base_model",

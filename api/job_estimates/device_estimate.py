@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from api.job_estimates.facts import Facts
-from api.job_estimates.room import Fit, Room, Trainable, trained_numbers
+from api.job_estimates.fit import Fit, Room, Trainable, trained_numbers
 from api.job_estimates.work import Work, measured_range, seconds_of, training_operations
 from core.catalog import BaseModelEntry, Precision
 from core.estimates.adapters import FP32

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from api.job_estimates.device_estimate import Job, on_device, shape_on
 from api.job_estimates.disk import disk_of
 from api.job_estimates.facts import Facts
-from api.job_estimates.room import Trainable, trained_numbers
+from api.job_estimates.fit import Trainable, trained_numbers
 from api.job_estimates.work import Work, forward_operations, training_operations
 from core.estimates.adapters import FP32, StateBytes
 from core.estimates.job.devices import Machine
@@ -132,7 +132,7 @@ def _unknown(spec: JobSpec, facts: Facts, model: ModelShape | None) -> Iterator[
             "worker fetches it with the first job; or keep the model in a folder that the API can read."
         )
     elif model is None:
-        yield f"Memory, disk and time: {spec.base_model} is no dense transformer with the usual numbers."
+        yield f"Memory, disk and time: {spec.base_model} is not a dense transformer with the usual numbers."
     if not _trainables(spec):
         yield f"Memory, disk and time: the memory of the method '{spec.adapter.type}' has no model yet."
     if spec.preparation is not None:

@@ -39,7 +39,7 @@ def own_job(session: Session, project_id: str, job_id: str) -> Job:
 def list_page(
     session: Session, project_id: str, wanted: Filter, after: str | None, limit: int
 ) -> tuple[list[JobRow], bool]:
-    """Return a page of jobs, and whether more follow. Raises InvalidRequest if `after` is no job's id."""
+    """Return a page of jobs, and whether more follow. Raises InvalidRequest if `after` is not a job's id."""
     check_cursor(after, JOB_ID)
     return queries.page(session, project_id, wanted, after=after, limit=limit)
 
@@ -49,7 +49,7 @@ def list_versions(
 ) -> tuple[list[JobVersion], bool]:
     """Return the versions of the jobs that `list_page` returns, and whether more follow.
 
-    Raises InvalidRequest if `after` is no job's id.
+    Raises InvalidRequest if `after` is not a job's id.
     """
     check_cursor(after, JOB_ID)
     return queries.page_versions(session, project_id, wanted, after=after, limit=limit)

@@ -59,7 +59,7 @@ def resolve(
 
 
 def _of_adapter(session: Session, project_id: str, adapter_id: str) -> tuple[str, _Stored] | None:
-    """Return the adapter with this id under the name of its model, or None if it is no adapter's id.
+    """Return the adapter with this id under the name of its model, or None if it is not an adapter's id.
 
     Raises NotFound if the project may not read the adapter.
     """

@@ -38,7 +38,7 @@ class ModelObject(BaseModel):
     )
     weights: dict[str, int] | None = Field(
         default=None,
-        description="The models to which an alias leads, each with its weight. Null for what is no alias",
+        description="The models to which an alias leads, each with its weight. Null for what is not an alias",
     )
 
     @classmethod

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends
 
 from api.admission.auth import CurrentCaller
 from api.admission.fair_share import EndTurn
-from api.chat.parts import ChatParts
+from api.chat.shared import ChatParts
 from api.dependencies import ModelCatalog, ReadingSessions, part
 from api.files import service as files
 from api.http.errors import declared

@@ -40,7 +40,7 @@ def store(
 ) -> bool:
     """Store a chat's request and its whole answer, and return whether they are stored.
 
-    They are not if the project has no room. This is no error, as the client gets the answer anyway. It is
+    They are not if the project has no room. This is not an error, as the client gets the answer anyway. It is
     none either if the database cannot be reached.
     """
     if not TIMED_ID.fullmatch(answer["id"]):

@@ -36,7 +36,7 @@ def create(
 
 
 def get(session: Session, project_id: str, sweep_id: str) -> SweepObject:
-    """Return a sweep. Raises NotFound, also for a job that is no sweep."""
+    """Return a sweep. Raises NotFound, also for a job that is not a sweep."""
     return _shown(session, [_find(session, project_id, sweep_id)])[0]
 
 

@@ -136,7 +136,8 @@ class Client:
             value = None
         if not isinstance(value, dict):
             raise Refused(
-                answer.status_code, f"{answer.url} is not Tunery: its answer is no JSON object. Check the URL"
+                answer.status_code,
+                f"{answer.url} is not Tunery: its answer is not a JSON object. Check the URL",
             )
         return value
 

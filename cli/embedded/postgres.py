@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import psycopg
 
 DATABASE = "tunery"
-"""The name of the database and of its owner, who is no superuser: SQL cannot reach files or programs."""
+"""The name of the database and of its owner, who is not a superuser: SQL cannot reach files or programs."""
 ADMIN = "postgres"
 ACCOUNT = "nobody"
 """The user under which root runs Postgres, because Postgres refuses to run as root."""

@@ -25,7 +25,7 @@ class GgufHead:
     def __init__(self, content: IO[bytes]) -> None:
         self._content = content
         if content.read(len(MAGIC)) != MAGIC:
-            raise ValueError("it is no GGUF file")
+            raise ValueError("it is not a GGUF file")
         self._number("I")  # the version
         self._tensors, self._pairs = int(self._number("Q")), int(self._number("Q"))
 

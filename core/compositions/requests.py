@@ -96,7 +96,7 @@ def contradictions(asked: ComposeRequest) -> Iterator[tuple[str, str]]:
     }
     for name, is_option in has.items():
         if getattr(asked, name) is not None and not is_option:
-            yield name, f"it is no option of the method '{asked.method}'. Leave it out"
+            yield name, f"it is not an option of the method '{asked.method}'. Leave it out"
 
 
 def resolved(asked: ComposeRequest, seed: int) -> ComposeRequest:

@@ -15,7 +15,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def row_is_no_object(row: Any, form: str) -> Finding:
-    """Return the finding on a row that is no JSON object; `form` shows what to write."""
+    """Return the finding on a row that is not a JSON object; `form` shows what to write."""
     return Finding("", "not_an_object", f"a row must be an object, not {json_type(row)}; write {form}")
 
 

@@ -16,7 +16,7 @@ INPUT = "input.messages"
 def conversations(row: Row, kind: Kind) -> Iterator[tuple[str, Messages]]:
     """Yield the lists of messages in OpenAI's form of a checked row, each with the path to it.
 
-    A separate prompt comes first. ShareGPT's form has none: its turns are no messages.
+    A separate prompt comes first. ShareGPT's form has none: its turns are not messages.
     """
     for path in _paths(row, kind):
         if path == INPUT:

@@ -92,8 +92,8 @@ def order_findings(messages: list[Any], at: str) -> Iterator[Finding]:
             yield Finding(
                 f"{at}[{index}].tool_call_id",
                 "unknown_call",
-                f"{quote(answered)} is no call that waits for an answer here (waiting: {waiting}); write the "
-                "id of a call in the assistant's message before it",
+                f"{quote(answered)} is not a call that waits for an answer here (waiting: {waiting}); write "
+                "the id of a call in the assistant's message before it",
             )
         called.discard(answered)
 
@@ -131,7 +131,7 @@ def _declaration_findings(tool: Any, at: str, names: set[str]) -> Iterator[Findi
 
 
 def _parameters_findings(parameters: Any, at: str) -> Iterator[Finding]:
-    """Yield why the parameters of a tool are no JSON schema of an object."""
+    """Yield why the parameters of a tool are not a JSON schema of an object."""
     if parameters is None:
         return
     if not isinstance(parameters, dict):
@@ -149,7 +149,7 @@ def _parameters_findings(parameters: Any, at: str) -> Iterator[Finding]:
         yield Finding(f"{at}{_shown(path)}", "invalid_schema", f"is not as a JSON schema has it: {reason}")
     except ValueError:  # half of a character, or a number that is too large
         yield Finding(
-            at, "invalid_schema", "is no JSON schema that can be read; simplify its texts and numbers"
+            at, "invalid_schema", "is not a JSON schema that can be read; simplify its texts and numbers"
         )
 
 

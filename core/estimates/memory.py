@@ -6,8 +6,8 @@ The parts follow from what the engine's functions save and make. `tests/unit/ben
 
 from dataclasses import dataclass
 
+from core.estimates.activations import kept_bytes
 from core.estimates.adapters import StateBytes
-from core.estimates.kept import kept_bytes
 from core.estimates.measures import Measures, Recompute
 from core.estimates.shapes import Load, ModelShape, base_bytes
 from core.estimates.workspace import backward_bytes, head_bytes, stack_bytes
@@ -30,7 +30,7 @@ class StepMemory:
     moving: float = 0.0
     """A layer's input on its way from the device to the host, or back."""
     on_host: float = 0.0
-    """In the memory of a GPU's host. It is no part of `peak`."""
+    """In the memory of a GPU's host. It is not part of `peak`."""
 
     @property
     def kept(self) -> float:

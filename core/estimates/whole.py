@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+from core.estimates.activations import kept_bytes
 from core.estimates.adapters import FP32, StateBytes
-from core.estimates.kept import kept_bytes
 from core.estimates.memory import Memory, StepMemory
 from core.estimates.shapes import BF16, Load, ModelShape, base_bytes
 from core.estimates.workspace import CHUNK_TOKENS, backward_bytes

@@ -3,8 +3,8 @@
 The letters are those of `kept.py`; T and S are the tokens and the supervised tokens of a micro-batch.
 """
 
+from core.estimates.activations import QUERY_BLOCK
 from core.estimates.adapters import FP32
-from core.estimates.kept import QUERY_BLOCK
 from core.estimates.shapes import Load, ModelShape
 
 CHUNK_TOKENS = 512  # tokens in one product with the head: its weights are read once for each chunk

@@ -156,7 +156,7 @@ class CriterionComparison(BaseModel):
         Field(
             description="`better` or `worse` if `adjusted_p_value` is below 0.05, `no_clear_difference` "
             "otherwise. The last does not say that the models are equal: the rows are too few to tell. The "
-            "verdict holds where the interval disagrees: for values that are no shares of rows, one outlier "
+            "verdict holds where the interval disagrees: for values that are not shares of rows, one outlier "
             "widens a bootstrap interval (Hall, 1988) in another way than it moves a permutation test "
             "(Phipson and Smyth, 2010)"
         ),

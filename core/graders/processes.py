@@ -10,8 +10,8 @@ from typing import Any
 from anyio import BrokenWorkerProcess, CancelScope, CapacityLimiter, move_on_after, to_process
 
 from core.errors import Unavailable
-from core.graders.apart import grade_apart
 from core.graders.grade import NOTHING, Grade
+from core.graders.grader_process import grade_apart
 
 AT_ONCE = 2  # runs; further runs wait, in the order in which they came
 SECONDS = 20.0  # for one run: many times what the longest run takes that is allowed

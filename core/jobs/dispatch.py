@@ -81,7 +81,7 @@ class HintSender:
             raise
 
     def _next(self) -> int | None:
-        """Take a message that is due. If there is none, return None: the caller is no sender any more."""
+        """Take a message that is due. If there is none, return None: the caller does not send any more."""
         with self._lock:
             if self._due:
                 return self._due.popleft()

@@ -37,7 +37,7 @@ def is_suspect(session: Session, job: Job) -> bool:
 
 
 def step_to_pass(session: Session, job: Job) -> int | None:
-    """Return the step that a suspect must pass while it trains alone, or None for a job that is no suspect.
+    """Return the step that a suspect must pass while it trains alone, or None for any other job.
 
     It is the step that the lost run reported in its last heartbeat. If a run was lost before it trained, the
     step is that of the run before it.

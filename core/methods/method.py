@@ -19,7 +19,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 # an expression that keeps a worker busy.
 ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,256}$")]
 T = TypeVar("T")
-# Without `additionalProperties`, a JSON Schema would also accept keys that are no module names.
+# Without `additionalProperties`, a JSON Schema would also accept keys that are not module names.
 PerModule = Annotated[dict[ModuleName, T], Field(json_schema_extra={"additionalProperties": False})]
 ModuleNames = Annotated[list[str], Field(min_length=1)]
 Targets = Literal["all-linear"] | ModuleNames

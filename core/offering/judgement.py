@@ -56,7 +56,7 @@ def _architecture(model: Published) -> Check:
     kind = model.config.get("model_type")
     if not isinstance(kind, str):
         return Check(
-            "architecture", "fail", f"no {CONFIG} that names one", "This is no model of transformers"
+            "architecture", "fail", f"no {CONFIG} that names one", "This is not a model of transformers"
         )
     named = (", ".join(_names(model.config.get("architectures"))) or kind)[:MOST_SHOWN]
     if "quantization_config" in model.config:

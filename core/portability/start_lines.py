@@ -77,7 +77,7 @@ def start_line(
     whole_model: bool = False,
     quantization: str = "f16",
 ) -> str:
-    """Return what loads the form in the runtime. `whole_model` says that as it is, it is no adapter."""
+    """Return what loads the form in the runtime. `whole_model` says that as it is, it is not an adapter."""
     template = WHOLE_MODELS[runtime] if whole_model and form == "as_it_is" else ADAPTERS[runtime, form]
     return template.format(
         repository=repository,

@@ -126,7 +126,7 @@ def test_a_failed_and_a_paused_job_and_workers_that_are_not_there(site: Site, pa
     found = []
     for path, words in (
         ("/jobs", "broke"),
-        (f"/jobs/{failed}", "The loss is no number."),
+        (f"/jobs/{failed}", "The loss is not a number."),
         (f"/jobs/{paused}", "Resume"),
         (f"/compare?jobs={paused},{failed}", "waits"),
     ):
@@ -192,7 +192,7 @@ def test_the_edges_of_fields_are_seen(site: Site, page: Page) -> None:
 
 def fail(site: Site, job_id: str) -> None:
     """A paused job ends with an error."""
-    error = {"code": "non_finite_loss", "message": "The loss is no number.", "param": None}
+    error = {"code": "non_finite_loss", "message": "The loss is not a number.", "param": None}
     with site.api.sessions.begin() as session:
         for change in ({"status": "queued"}, {"status": "failed", "error": error, "finished_at": func.now()}):
             session.execute(update(Job).where(Job.id == job_id).values(**change))

@@ -56,7 +56,7 @@ def _faults_of_files(folder: Path) -> Iterator[str]:
         elif path.is_dir() or path.suffix == ".safetensors":
             continue
         elif not path.is_file():
-            yield f"{path.name} is no regular file"
+            yield f"{path.name} is not a regular file"
         elif path.suffix in (".json", ".jinja", ".txt", ".model"):
             most = MAX_VOCABULARY_BYTES if path.name in VOCABULARIES else MAX_BYTES
             if path.stat().st_size > most:
@@ -110,7 +110,7 @@ def _faults_of_index(folder: Path) -> Iterator[str]:
         return
     for shard in sorted(set(map(str, shards.values()))):
         if Path(shard).name != shard or not shard.endswith(".safetensors"):
-            yield f"{INDEX} names {shard[:200]!r}, which is no safetensors file of the folder"
+            yield f"{INDEX} names {shard[:200]!r}, which is not a safetensors file of the folder"
         elif not (folder / shard).is_file():
             yield f"{INDEX} names {shard[:200]!r}, which is missing"
 
@@ -129,7 +129,7 @@ def _faults_of_weights(folder: Path) -> Iterator[str]:
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="numpy") as file:  # checks all offsets
-                for name in file.keys():  # noqa: SIM118 (it is no mapping)
+                for name in file.keys():  # noqa: SIM118 (it is not a mapping)
                     tensors[name] = path.name
                     dtype = file.get_slice(name).get_dtype()
                     if (
@@ -175,5 +175,5 @@ def _object_in(path: Path) -> dict[str, Any] | str:
     try:
         found = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        return f"{path.name} is no JSON ({error})"
+        return f"{path.name} is not JSON ({error})"
     return found if isinstance(found, dict) else f"{path.name} holds no JSON object"

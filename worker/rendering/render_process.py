@@ -7,7 +7,7 @@ large one. A child gives way to the training, and if memory runs out, it is kill
 Its standard input is a socket to the trainer. A message is the folder of a tokenizer. Two files come with the
 message: the child's channel to the trainer, and the file to render. The process ends with this socket, and a
 child with its channel. Without a file, the child renders single rows that come through its channel
-(`worker/rendering/looks.py`). Servers and checks of datasets have such a process too.
+(`worker/rendering/previews.py`). Servers and checks of datasets have such a process too.
 """
 
 import gc
@@ -38,12 +38,12 @@ from core.datasets.check import read_rows
 from core.errors import JobError, TuneryError
 from worker.rendering.companions import with_companions
 from worker.rendering.data_check import DataCheck
+from worker.rendering.disk_space import require_disk_space
 from worker.rendering.fingerprint import Fingerprint
-from worker.rendering.looks import answer_looks
 from worker.rendering.preparation.preparing import Lines, lines_of, prepare
+from worker.rendering.previews import answer_looks
 from worker.rendering.render import Rendering
-from worker.rendering.render_request import LookRequest, PrepareRequest, Rendered, RenderRequest
-from worker.rendering.room import require_room
+from worker.rendering.render_request import PrepareRequest, PreviewRequest, Rendered, RenderRequest
 from worker.rendering.row_limits import limited, timed
 from worker.rows.row import Row
 from worker.rows.row_store import BUFFER_BYTES, Summary, nameless_file, store_rows
@@ -90,8 +90,8 @@ def _render_and_end(folder: str, channel_number: int, file_number: int = -1) -> 
         os.nice(NICENESS)
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(FIRST_TO_BE_KILLED)
-        request: RenderRequest | PrepareRequest | LookRequest = channel.recv()
-        if isinstance(request, LookRequest):
+        request: RenderRequest | PrepareRequest | PreviewRequest = channel.recv()
+        if isinstance(request, PreviewRequest):
             answer_looks(channel, _tokenizer_in(folder), request)
             return
         threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
@@ -174,7 +174,7 @@ def _reported(
         if (now := time.monotonic()) >= due:
             due = now + TICK_SECONDS
             channel.send(count)
-            require_room(request.folder, request.param)
+            require_disk_space(request.folder, request.param)
         yield line
 
 

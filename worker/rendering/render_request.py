@@ -67,7 +67,7 @@ class Rendered:
 
 
 @dataclass(frozen=True)
-class LookRequest:
+class PreviewRequest:
     """How single rows are rendered, for somebody who looks at them before a training does.
 
     `look` says what comes back for each row: a preview (`core/serving/previews.py`), or its lengths

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from worker.rendering.render_request import LookRequest, PrepareRequest, RenderRequest
+from worker.rendering.render_request import PrepareRequest, PreviewRequest, RenderRequest
 
 ENVIRONMENT = {
     # Rows are tokenized one by one, and threads of the tokenizer would not survive the forks
@@ -42,7 +42,7 @@ class Renderer:
         """
         return self._begin(tokenizer, request, file)
 
-    def look_at(self, tokenizer: Path, request: LookRequest) -> Connection:
+    def look_at(self, tokenizer: Path, request: PreviewRequest) -> Connection:
         """Begin to render single rows with the tokenizer in a folder. Return the channel of their looks.
 
         A kind of rows and a list of `(line, row)` go through the channel, and back comes a list of what
@@ -52,7 +52,7 @@ class Renderer:
         return self._begin(tokenizer, request)
 
     def _begin(
-        self, tokenizer: Path, request: RenderRequest | PrepareRequest | LookRequest, *files: FileIO
+        self, tokenizer: Path, request: RenderRequest | PrepareRequest | PreviewRequest, *files: FileIO
     ) -> Connection:
         ours, its = Pipe()
         with its, self._lock:

@@ -8,7 +8,7 @@ from pathlib import Path
 from core.errors import JobError
 from core.storage.object_store import ObjectStore
 from core.tables import File
-from worker.rendering.room import require_room
+from worker.rendering.disk_space import require_disk_space
 from worker.rows.row_store import nameless_file
 
 
@@ -23,7 +23,7 @@ def fetch(
     Raises JobError if the content is gone or differs from what was uploaded: the adapter's manifest names the
     uploaded content. Raises OutsideFault if the disk has no room for it.
     """
-    require_room(folder, param, file.bytes)
+    require_disk_space(folder, param, file.bytes)
     content = nameless_file(folder)
     try:
         _copy(store, file, param, content, stop_if_closed)

@@ -29,7 +29,7 @@ from core.serving.previews import Previewed, PreviewOrder, RowError, RowPreview
 from core.serving.schemas.coherence import parse
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
-from worker.rendering.render_request import LookRequest
+from worker.rendering.render_request import PreviewRequest
 from worker.rendering.renderer import Renderer
 from worker.rendering.row_limits import Line
 from worker.server.errors import ModelUnavailable
@@ -94,7 +94,7 @@ class Previews:
                 until = Until(READING_SECONDS, gone=gone)
                 read = partial(_read, self._store, order, self._settings, until)
                 kind, numbered_by, lines = await in_store_thread(read)
-                look = LookRequest("preview", order.max_length)
+                look = PreviewRequest("preview", order.max_length)
                 until = Until(RENDERING_SECONDS, gone=gone)
                 show = partial(self._shown, tokenizer, look, kind, lines, until)
                 rows = await in_daemon_thread(show, "preview")
@@ -107,7 +107,7 @@ class Previews:
         self._renderer.close()
 
     def _shown(
-        self, tokenizer: Path, look: LookRequest, kind: Kind, lines: Lines, until: Until
+        self, tokenizer: Path, look: PreviewRequest, kind: Kind, lines: Lines, until: Until
     ) -> dict[int, RowPreview]:
         """Return the rows by their lines. Each row is asked for alone, so that it can fail alone."""
         shown = {
@@ -119,7 +119,7 @@ class Previews:
         return shown
 
     def _rendered(
-        self, tokenizer: Path, look: LookRequest, kind: Kind, numbered: Line, until: Until
+        self, tokenizer: Path, look: PreviewRequest, kind: Kind, numbered: Line, until: Until
     ) -> RowPreview:
         line = numbered[0]
         if until.left <= 0:

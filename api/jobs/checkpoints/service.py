@@ -20,7 +20,7 @@ def list_page(
 ) -> tuple[str, list[Checkpoint], bool]:
     """Return the name of the job's model, a page of its checkpoints, and whether more follow.
 
-    Raises NotFound, and InvalidRequest if `after` is no checkpoint of the job.
+    Raises NotFound, and InvalidRequest if `after` is not a checkpoint of the job.
     """
     job = own_job(session, project_id, job_id)
     step = None

@@ -136,7 +136,8 @@ def _refuse_bad_grid(adapter: MethodOptions, grid: Mapping[str, Sequence[Any]]) 
     for place, values in grid.items():
         if place != LEARNING_RATE and place.removeprefix(ADAPTER) not in type(adapter).model_fields:
             raise _refusal(
-                f"'{place}' is no option of the method '{adapter.type}'; leave it out", f"parameters.{place}"
+                f"'{place}' is not an option of the method '{adapter.type}'; leave it out",
+                f"parameters.{place}",
             )
         if len({json.dumps(value) for value in values}) < len(values):
             raise _refusal("it names a value twice; name each value once", f"parameters.{place}")

@@ -1,4 +1,4 @@
-"""What a client should know of a new job, although it is no error. Each becomes an event of the job."""
+"""What a client should know of a new job, although it is not an error. Each becomes an event of the job."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -16,7 +16,7 @@ def list_page(
 ) -> tuple[list[Event], bool]:
     """Return events of one type, or of all types if `type` is None, and whether more follow.
 
-    Raises NotFound, and InvalidRequest if `after` is no event of the job.
+    Raises NotFound, and InvalidRequest if `after` is not an event of the job.
     """
     job = own_job(session, project_id, job_id)
     sequence = None
@@ -30,7 +30,7 @@ def list_page(
 def place_after(session: Session, project_id: str, job_id: str, last_event_id: str | None) -> Place | None:
     """Return the place at which a stream of events goes on, or None if no event will follow `last_event_id`.
 
-    Raises NotFound, and InvalidRequest if `last_event_id` is no event of the job.
+    Raises NotFound, and InvalidRequest if `last_event_id` is not an event of the job.
     """
     job = own_job(session, project_id, job_id)
     if last_event_id is None:
@@ -38,8 +38,8 @@ def place_after(session: Session, project_id: str, job_id: str, last_event_id: s
     sequence = queries.sequence_of(session, job.id, last_event_id)
     if sequence is None:
         raise InvalidRequest(
-            f"The header 'Last-Event-ID' is {last_event_id[:128]!r}, which is no event of this job. Leave "
-            "the header out to get all events.",
+            f"The header 'Last-Event-ID' is {last_event_id[:128]!r}, which is not an event of this job. "
+            "Leave the header out to get all events.",
             code="invalid_cursor",
             param="Last-Event-ID",
         )

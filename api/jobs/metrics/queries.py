@@ -36,7 +36,7 @@ class Found(NamedTuple):
 
 def read(session: Session, job_id: str, wanted: Wanted) -> Found:
     """Return the steps of the job, or of the candidate that is wanted."""
-    if wanted.after >= wanted.until:  # the step after the largest one is no number of the database's
+    if wanted.after >= wanted.until:  # the step after the largest one is not a number of the database's
         return Found([], has_more=False, thinned=False)
     series = Series(job_id, wanted.candidate, wanted.after + 1, wanted.until)
     step = series.table.step

@@ -53,7 +53,7 @@ class RowObject(Identified):
 
 
 def cursor_of(after: str | None) -> tuple[Part, int] | None:
-    """Return the part and the line that an id names. Raises InvalidRequest if it is no id of a row."""
+    """Return the part and the line that an id names. Raises InvalidRequest if it is not an id of a row."""
     if after is None:
         return None
     if (found := ROW_ID.fullmatch(after)) is None:

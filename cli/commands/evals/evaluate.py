@@ -73,7 +73,7 @@ def _criterion(name: str) -> dict[str, Any]:
         texts = {"input": OUTPUT, "reference": REFERENCE}
         return {"type": "text_similarity", "name": name, "evaluation_metric": name, **texts}
     on_offer = ", ".join(MEASURES + SIMILARITIES)
-    raise ConfigurationError(f"{name!r} is no criterion. On offer: {on_offer}")
+    raise ConfigurationError(f"{name!r} is not a criterion. On offer: {on_offer}")
 
 
 def _create_runs(

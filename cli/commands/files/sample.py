@@ -191,8 +191,8 @@ def score(answer: str, expected: str) -> float:
     """Return how close an answer is to the expected record: from 0 (nothing is right) to 1 (exact).
 
     The score is the mean of two parts: exact match (1 or 0, without regard to spaces around the answer), and
-    the share of fields that are right. Extra fields lower the share. An answer that is no JSON object has no
-    fields.
+    the share of fields that are right. Extra fields lower the share. An answer that is not a JSON object has
+    no fields.
     """
     exact = answer.strip() == expected
     got, wanted = _fields(answer), _fields(expected)

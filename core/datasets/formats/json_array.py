@@ -15,7 +15,7 @@ class ArrayReader:
 
     Elements may share a line, so lines cannot name them.
 
-    `feed` and `finish` raise Unreadable if the bytes are no array, or if an element is too long.
+    `feed` and `finish` raise Unreadable if the bytes are not an array, or if an element is too long.
     """
 
     def __init__(self, max_row_bytes: int) -> None:

@@ -132,7 +132,7 @@ def _function(call: Row) -> Row:
 
 
 def _declared(tool: Any, index: int) -> Row:
-    """Return a declaration in OpenAI's form, whose parameters are no text."""
+    """Return a declaration in OpenAI's form, whose parameters are not text."""
     if not isinstance(tool, dict):
         raise WrongRow(f"tools[{index}]", "must be an object")
     function = tool.get("function", {key: each for key, each in tool.items() if key != "type"})

@@ -76,7 +76,7 @@ def interval_of_share_difference(gained: int, lost: int, rows: int) -> Interval:
 
 
 def interval_of_value(measure: Measure, rows_NC: Array, bounds: Bounds) -> Interval:
-    """Return the interval of a value that is no share of rows. There must be a row."""
+    """Return the interval of a value that is not a share of rows. There must be a row."""
     estimate = _Estimate(measure, Groups.of(rows_NC))
     if bounds == BETWEEN_0_AND_1:
         found = _bca(estimate) if estimate.can_be_resampled else _as_share(estimate)

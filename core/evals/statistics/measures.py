@@ -44,7 +44,7 @@ class MacroF1:
     """The mean over labels of F1 = 2 · hits / (rows with the label + rows predicted as it).
 
     A row is the codes of its label and of the predicted label. Labels that no row has do not count. A
-    prediction that is no row's label has a code of its own, so it only counts as a miss.
+    prediction that is not a row's label has a code of its own, so it only counts as a miss.
     """
 
     labels: int

@@ -18,7 +18,7 @@ test("a request holds only the settings that were made", () => {
   });
 });
 
-test("a schema that is no JSON object is named before it is sent", () => {
+test("a schema that is not a JSON object is named before it is sent", () => {
   expect(schemaProblem("")).toBeNull();
   expect(schemaProblem("[1]")).toMatch("JSON object");
   expect(schemaProblem("{")).toMatch("not JSON");

@@ -22,14 +22,14 @@ describe("the first rows of a file", () => {
     expect(rowsOf("a very long line", false, 9)).toEqual([{ kind: "text", text: "a very long line" }]);
   });
 
-  test("are text if they are no objects", () => {
+  test("are text if they are not objects", () => {
     for (const line of ["null", "1", "[1]", '"a"', '{"other": 1}']) {
       expect(rowsOf(line, true, 1)).toEqual([{ kind: "text", text: line }]);
     }
   });
 });
 
-test("a conversation shows its texts, and names content that is no text", () => {
+test("a conversation shows its texts, and names content that is not text", () => {
   const parts = [{ type: "text", text: "look" }, { type: "image_url", image_url: { url: "x" } }];
   const tool_calls = [{ function: { name: "find", arguments: '{"q": 1}' } }];
   const messages = [

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import { baselineOf, parseCompareSearch, slots, withJob, withoutJob } from "@/lib/addresses/compareSearch";
-import { lookOf } from "@/lib/charts/looks";
+import { lookOf } from "@/lib/charts/lineStyles";
 import { overlaid, type Run, runCharts, runRows, valueAt } from "@/lib/charts/runs";
 import { Series, type StepValues } from "@/lib/charts/series";
 import { differingConditions, percentOff, resultOf, settingRows } from "@/lib/jobs/comparison";

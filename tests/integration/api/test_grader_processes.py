@@ -96,14 +96,14 @@ def test_the_api_stops_without_waiting_for_a_run(other: Api, alice: Tenant) -> N
 def test_a_process_has_little_memory_and_none_of_the_secrets() -> None:
     code = """
 import os
-from core.graders import apart
+from core.graders import grader_process
 from core.errors import InvalidRequest
-apart.limit_process()
+grader_process.limit_process()
 assert not os.environ, os.environ
-def takes_much(*_): return bytearray(2 * apart.MEMORY)
-apart.grade = takes_much
+def takes_much(*_): return bytearray(2 * grader_process.MEMORY)
+grader_process.grade = takes_much
 try:
-    apart.grade_apart(None, None, "", {})
+    grader_process.grade_apart(None, None, "", {})
 except InvalidRequest as error:
     print(error.code)
 """

@@ -78,7 +78,7 @@ def test_a_server_that_is_no_tunery_is_told_apart(shell: Shell) -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         ended = shell.run("files", "list", "--base-url", url, "--api-key", "tnr_x")
     assert ended.returncode == 1
-    assert "is not Tunery: its answer is no JSON object" in ended.stderr
+    assert "is not Tunery: its answer is not a JSON object" in ended.stderr
 
 
 def test_a_wrong_key_is_exit_code_1_with_the_servers_words(tunery: Shell, api: Api) -> None:

@@ -7,7 +7,6 @@ from sqlalchemy import select
 
 from core.jobs import lifecycle
 from core.storage.folders import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
-from core.storage.object_store import ObjectStore
 from core.tables import Checkpoint
 from tests.fixtures.faults.database import broken_once
 from tests.fixtures.service.api import Api, Tenant
@@ -147,17 +146,6 @@ def test_a_best_one_that_cannot_be_read_leaves_the_state_as_it_is_and_is_told_of
 def _rows(api: Api, job_id: str) -> list[Checkpoint]:
     with api.sessions() as session:
         return list(session.scalars(select(Checkpoint).where(Checkpoint.job_id == job_id)))
-
-
-def test_a_store_that_is_away_when_old_ones_are_removed_costs_nothing(
-    api: Api, job_id: str, tmp_path: Path, closed_port: int
-) -> None:
-    away = ObjectStore(f"http://127.0.0.1:{closed_port}", "nowhere")
-    with run_of(api, job_id, tmp_path) as run:
-        for step in (1, 2, 3):
-            run.save(step, 0.1)
-        run.drop_old(away)
-        assert run.restore() == (3, pytest.approx(0.1))
 
 
 def test_a_database_that_breaks_while_checkpoints_are_looked_up_costs_nothing(

@@ -21,7 +21,7 @@ from core.artifacts import stored_bytes
 from core.database import from_now
 from core.roles import Role
 from core.serving.served_model import StoredAdapter
-from core.tables import Adapter, Checkpoint, Task
+from core.tables import Adapter, Artifact, Checkpoint, Task
 from tests.fixtures.models.tiny import OTHER, TINY
 from tests.fixtures.processes.warm import nursery
 from tests.fixtures.service.api import Api, Tenant, dataset, refusal, row, wait_for
@@ -117,7 +117,9 @@ def test_a_composed_adapter_is_like_one_that_a_job_has_trained(
     assert tenant.http.get(ADAPTERS, params={"part": adapter["id"]}).json()["data"] == []
     size = sum(file["bytes"] for file in adapter["files"])
     with chat_api.sessions() as session:
-        assert stored_bytes(session, tenant.project_id) == held + size, "it counts once for the quota"
+        request_and_report = select(Artifact.bytes).where(Artifact.owner_id == made["id"])
+        asked = session.scalars(request_and_report).one()
+        assert stored_bytes(session, tenant.project_id) == held + size + asked, "it counts once for the quota"
 
     folder = unpacked(tenant, adapter["id"], tmp_path / "composed")
     manifest = json.loads((folder / "manifest.json").read_text())

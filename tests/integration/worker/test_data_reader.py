@@ -169,7 +169,7 @@ def test_what_is_wrong_with_the_rows_is_told_before_training(alice: Tenant, clai
     assert codes["validation_file", "leaked_row"]["lines"] == [1]
     told = [message for message in job.messages() if "the training file has this row (line 1)" in message]
     assert len(told) == 1
-    assert not any("nearly an earlier row" in message for message in job.messages()), "notes are no warnings"
+    assert not any("nearly an earlier row" in message for message in job.messages()), "notes are not warnings"
 
 
 def chat_rows() -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ from worker.adapter_files.portability_section import section_by_rule
 from worker.engine.adapters.saving import save_adapter
 from worker.tasks.frame.process import Work, do_and_write
 from worker.tasks.frame.service import Tasks
-from worker.tasks.portability.card import put_card_in_place
+from worker.tasks.portability.model_card import put_card_in_place
 
 SECONDS = 240
 

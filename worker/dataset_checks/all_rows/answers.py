@@ -5,8 +5,8 @@ from worker.dataset_checks.finding_log import FindingLog
 from worker.dataset_checks.one_row.examples import shown_text
 
 MOST_ANSWERS = 200
-LONGEST_ANSWER = 200  # characters; longer answers are no classes
-ROWS_PER_ANSWER = 5  # on average, at least: fewer are no classes
+LONGEST_ANSWER = 200  # characters; longer answers are not classes
+ROWS_PER_ANSWER = 5  # on average, at least: fewer are not classes
 # The largest class is unbalanced at 10 times the median's rows, the smallest at a tenth of them
 UNBALANCED = 10
 
@@ -26,7 +26,7 @@ class AnswerCounts:
             self._rows = None
 
     def few(self) -> list[AnswerCount] | None:
-        """Return the answers, most frequent first, or None if they are no classes."""
+        """Return the answers, most frequent first, or None if they are not classes."""
         if not self._rows or sum(self._rows.values()) < ROWS_PER_ANSWER * len(self._rows):
             return None
         ordered = sorted(self._rows.items(), key=lambda each: (-each[1], each[0]))

@@ -18,4 +18,4 @@ def _shape(layer: nn.Module) -> tuple[int, int]:
             return layer.in_features, layer.out_features
         case Conv1D():
             return layer.nx, layer.nf
-    raise TypeError(f"{type(layer).__name__} is no linear layer")
+    raise TypeError(f"{type(layer).__name__} is not a linear layer")

@@ -80,7 +80,7 @@ def load_model(
 def _let_go_of_file(model: nn.Module) -> None:
     """Copy the parameters that are views of the weights' file, so that the whole file does not stay mapped.
 
-    Quantised parameters have been copied already. A GPU's parameters are no views.
+    Quantised parameters have been copied already. A GPU's parameters are not views.
     """
     for parameter in model.parameters():
         if parameter.is_floating_point() and parameter.device.type == "cpu":

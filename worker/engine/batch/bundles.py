@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.estimates.kept import QUERY_BLOCK
+from core.estimates.activations import QUERY_BLOCK
 from worker.engine.batch.micro_batch import Run, Segment
 
 # Scores of a bundle for each head at most: so many stay in a core's cache from the product to the softmax

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from core.estimates.kept import QUERY_BLOCK
+from core.estimates.activations import QUERY_BLOCK
 from worker.engine.batch.exchange import Exchange, Lane
 from worker.engine.batch.micro_batch import TILE, MicroBatch, Run, Segment
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.estimates.activations import SAVED_KEYS
 from core.estimates.adapters import StateBytes
-from core.estimates.kept import SAVED_KEYS
 from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import step_memory
 from core.estimates.plan import USUAL_TOKENS, cheapest, grown, possible, room_for_adapters

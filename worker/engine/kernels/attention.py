@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
-from core.estimates.kept import SAVED_KEYS
+from core.estimates.activations import SAVED_KEYS
 from worker.engine.batch.block_mask import segments_mask
 from worker.engine.batch.bundles import Bundle, bundle
 from worker.engine.batch.exchange import Lane, LaneInLayer

@@ -60,4 +60,4 @@ def _check_sampling(sampling: Sampling, words: int) -> None:
         raise RequestRefused(f"stop takes at most {MOST_STOPS} strings, none of them empty.", "stop")
     for token, bias in sampling.logit_bias.items():
         if not 0 <= token < words or not math.isfinite(bias):
-            raise RequestRefused(f"logit_bias names {token}, or a bias that is no number.", "logit_bias")
+            raise RequestRefused(f"logit_bias names {token}, or a bias that is not a number.", "logit_bias")

@@ -329,8 +329,8 @@ class Trainee:
         """Begin with the values of another adapter, the parent, and with a fresh optimizer.
 
         The parent, and not the base model, is then the reference of an objective that needs one. A trainee
-        that has made steps keeps its own parameters. Raises JobError if the parent is no adapter of the same
-        method, ranks and targets.
+        that has made steps keeps its own parameters. Raises JobError if the parent is not an adapter of the
+        same method, ranks and targets.
         """
         parameters = self.adapter.parameters
         own = parameters.master.clone() if self.step else None

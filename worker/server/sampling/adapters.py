@@ -12,8 +12,8 @@ from core.storage.object_store import ObjectStore
 from worker.engine.sampler.adapters.cache import AdapterCache
 from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.process.scratch import scratch_folder
+from worker.server.sampling.adapter_memory import Room
 from worker.server.sampling.fetching import errors_explained, fetch
-from worker.server.sampling.room import Room
 
 Load = Callable[[Path, str], ServedAdapter]
 """Loads the adapter in a folder, named by its content hash. Raises AdapterRefused."""

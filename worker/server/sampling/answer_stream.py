@@ -40,7 +40,7 @@ class AnswerStream:
     """
 
     def __init__(self, end_tokens: Collection[int], overflow: Callable[[], None]) -> None:
-        """The `end_tokens` are no part of a text, so clients get no log-probabilities of them."""
+        """The `end_tokens` are not part of a text, so clients get no log-probabilities of them."""
         self._end_tokens, self._overflow = end_tokens, overflow
         self._parts: dict[int, Part] = {}
         self._bytes = 0

@@ -18,8 +18,8 @@ from core.serving.errors import UnsuitedServer
 from core.serving.served_model import StoredAdapter
 from core.storage.object_store import ObjectStore
 from worker.server.errors import ModelUnavailable
+from worker.server.sampling.adapter_memory import Room
 from worker.server.sampling.fetching import errors_explained, fetch
-from worker.server.sampling.room import Room
 from worker.server.threads import in_daemon_thread
 from worker.server.upstream.connection import Upstream
 from worker.server.upstream.errors import AdapterForgotten, LoadingRefused

@@ -12,10 +12,10 @@ from core.ids import new_id
 from core.jobs import lifecycle
 from core.tables import Adapter
 from worker.adapter_files.folder import CARD, write_manifest, write_tokenizer
-from worker.tasks.composition.card import composition_card
+from worker.tasks.composition.adapters import fetch_parts
 from worker.tasks.composition.judging import SearchRows
 from worker.tasks.composition.methods import Lora, Report, compose
-from worker.tasks.composition.parts import fetch_parts
+from worker.tasks.composition.model_card import composition_card
 from worker.tasks.composition.weight_search import Trial, Weights, best_of, search_weights
 from worker.tasks.export.source import OfferedBase, offered_base
 from worker.tasks.frame.process import Work

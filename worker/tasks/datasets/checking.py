@@ -81,7 +81,7 @@ def _reason_against(checked: Checked) -> str | None:
     """Return why there is no mended copy, or None."""
     wrong = checked.report.bad_rows - checked.bad_rows_left_out
     if wrong:
-        return f"{wrong:,} rows are no rows that a job takes: mend them in the file itself first"
+        return f"{wrong:,} rows are not rows that a job takes: mend them in the file itself first"
     if not checked.report.mendable_rows:
         return "the file has no row that a mended copy would leave out"
     if checked.report.mendable_rows == checked.report.rows:

@@ -19,7 +19,7 @@ from core.tables import TokenCount
 from worker.base_models.model_store import ensure_tokenizer
 from worker.dataset_checks.content_check import ContentCheck
 from worker.dataset_checks.one_row.contents import TEMPLATE_TOKENS, Contents
-from worker.rendering.render_request import LookRequest
+from worker.rendering.render_request import PreviewRequest
 from worker.rendering.renderer import Renderer
 from worker.rendering.row_limits import Line
 
@@ -51,7 +51,7 @@ class Measuring:
         self._check, self._max_length = check, max_length
         self._tokenizer: Path = ensure_tokenizer(entry, settings.models_folder)
         self._renderer = Renderer()
-        self._channel = self._renderer.look_at(self._tokenizer, LookRequest("lengths", max_length))
+        self._channel = self._renderer.look_at(self._tokenizer, PreviewRequest("lengths", max_length))
         check.know_tokens(self._received())
         self._batch: list[tuple[_Sent, Line]] = []
         self._batch_bytes = 0

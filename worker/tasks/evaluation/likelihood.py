@@ -34,7 +34,7 @@ class LikelihoodMeter:
     async def measure(self, item: Item, usage: UsageSums) -> Likelihood:
         """Return the row's sums. Raises RowFailed, and what `Asking.ask` raises."""
         if item.conversation is None:
-            raise RowFailed("no_training_row", f"The row is no row of a training file: {item.no_row}.")
+            raise RowFailed("no_training_row", f"The row is not a row of a training file: {item.no_row}.")
         row = self._rows.get(item.line)
         if row is None:
             reason = "No token of an answer is left within the model's length."

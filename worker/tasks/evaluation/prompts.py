@@ -33,7 +33,9 @@ def rendered(template: Sequence[Message], item: dict[str, Any], sample: Sample) 
 def text_of(template: str, item: dict[str, Any], sample: Sample, most: int = MAX_PROMPT) -> str:
     """Return a template with its values, at most `most` characters. Raises RowFailed, or NoJson."""
     if (wrong := malformed(template)) is not None:
-        raise RowFailed("invalid_template", f"The template holds '{{{{{wrong[:64]}}}}}', which is no path.")
+        raise RowFailed(
+            "invalid_template", f"The template holds '{{{{{wrong[:64]}}}}}', which is not a path."
+        )
     try:
         return render(template, item, sample, most)
     except UnknownVariable as error:

@@ -48,7 +48,7 @@ def _text(template: str, item: dict[str, Any], sample: Sample) -> str | None:
 def _by_field(criterion: FieldF1, text: str | None, reference: str) -> RowResult:
     wanted = _object(reference)
     if wanted is None:
-        raise RowFailed("reference_no_object", "The reference is no JSON object, so it has no fields.")
+        raise RowFailed("reference_no_object", "The reference is not a JSON object, so it has no fields.")
     found = _object(text or "") or {}
     fields = wanted if criterion.fields is None else criterion.fields
     if any(len(field) > MAX_LABEL for field in fields):

@@ -125,8 +125,8 @@ def _differences(source: Source) -> Iterator[tuple[str, Tensor]]:
         if kind != "weight" or not isinstance(module, nn.Linear) or module is base.get_output_embeddings():
             raise JobError(
                 "not_a_lora",
-                f"The adapter changes {name}, which is no linear layer of the decoder, so no LoRA has this "
-                "change. Export the merged model.",
+                f"The adapter changes {name}, which is not a linear layer of the decoder, so no LoRA has "
+                "this change. Export the merged model.",
                 "format",
             )
         yield layer, delta

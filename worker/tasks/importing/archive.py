@@ -13,7 +13,7 @@ from worker.tasks.importing.refusal import refusal, shown
 
 MAX_MEMBERS = 256
 MAX_RATIO = 200  # of unpacked to packed bytes, of the whole zip: trained weights hardly shrink
-SMALL = 64 * 1024**2  # unpacked bytes that are no bomb, however well they were packed
+SMALL = 64 * 1024**2  # unpacked bytes that are not a bomb, however well they were packed
 CHUNK_BYTES = 1024**2
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 

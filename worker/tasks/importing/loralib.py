@@ -23,7 +23,7 @@ from worker.tasks.importing.tensors import Tensors
 
 TENSOR = re.compile(r"(?P<module>.+)\.(?P<part>lora_A|lora_B)")
 UNKNOWN = (
-    "is no lora_A or lora_B. Save by `loralib.lora_state_dict(model)`, or pack a folder that PEFT has saved."
+    "is not lora_A or lora_B. Save by `loralib.lora_state_dict(model)`, or pack a folder that PEFT has saved."
 )
 
 

@@ -25,7 +25,9 @@ TENSOR = re.compile(
     r"(?:base_model\.model\.)?(?P<module>.+?)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)"
     r"(?:\.default)?(?:\.weight)?"
 )
-UNKNOWN = "is no factor of a LoRA on a linear layer. Save the adapter without embeddings, heads and biases."
+UNKNOWN = (
+    "is not a factor of a LoRA on a linear layer. Save the adapter without embeddings, heads and biases."
+)
 PATTERN = re.compile(r"\^?[A-Za-z0-9_.\\]{1,256}\$?")  # no repetition, which could take for ever to match
 Patterns = Sequence[tuple[re.Pattern[str], float]]
 LOCAL = re.compile(r"[./~\\]|[A-Za-z]:[\\/]")  # begins a path, which tells nothing about the model
@@ -58,9 +60,11 @@ def _read_config(path: Path) -> dict[str, Any]:
             path.read_bytes(), object_pairs_hook=mark_repeated_keys, parse_constant=refuse_constant
         )
     except (ValueError, RecursionError) as error:
-        raise refusal("invalid_config", f"{CONFIG_NAME} is no JSON. Save the adapter again.") from error
+        raise refusal("invalid_config", f"{CONFIG_NAME} is not JSON. Save the adapter again.") from error
     if not isinstance(found, dict) or isinstance(found, RepeatedKeys):
-        raise refusal("invalid_config", f"{CONFIG_NAME} is no JSON object in which each key is named once.")
+        raise refusal(
+            "invalid_config", f"{CONFIG_NAME} is not a JSON object in which each key is named once."
+        )
     return found
 
 
@@ -164,7 +168,7 @@ def _value_of(module: str, patterns: Patterns, otherwise: float) -> float:
 def _pattern(config: Mapping[str, Any], name: str) -> Patterns:
     found = config.get(name) or {}
     if not isinstance(found, dict) or len(found) > MAX_PATTERNS:
-        raise refusal("invalid_config", f"'{name}' in {CONFIG_NAME} is no object.")
+        raise refusal("invalid_config", f"'{name}' in {CONFIG_NAME} is not an object.")
     for key, value in found.items():
         if not PATTERN.fullmatch(key):
             raise refusal("invalid_config", f"'{name}' in {CONFIG_NAME} has {shown(key)}, no layer's name.")
@@ -172,7 +176,7 @@ def _pattern(config: Mapping[str, Any], name: str) -> Patterns:
     try:
         return [(re.compile(rf"(.*\.)?({key})$"), float(value)) for key, value in found.items()]
     except re.error as error:
-        raise refusal("invalid_config", f"'{name}' in {CONFIG_NAME} has a key that is no name.") from error
+        raise refusal("invalid_config", f"'{name}' in {CONFIG_NAME} has a key that is not a name.") from error
 
 
 def _number(config: Mapping[str, Any], name: str, default: float) -> float:
@@ -183,4 +187,4 @@ def _number(config: Mapping[str, Any], name: str, default: float) -> float:
 
 def _positive(value: Any, name: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise refusal("invalid_config", f"{shown(name)} in {CONFIG_NAME} is no positive number.")
+        raise refusal("invalid_config", f"{shown(name)} in {CONFIG_NAME} is not a positive number.")

@@ -56,8 +56,8 @@ def read_pickle(path: Path, max_bytes: int, name: str) -> Tensors:
     ) as error:
         raise refusal(
             "invalid_checkpoint",
-            f"{shown(name)} is no checkpoint that can be read ({type(error).__name__}). Save a state dict by "
-            "`torch.save`, or as safetensors.",
+            f"{shown(name)} is not a checkpoint that can be read ({type(error).__name__}). Save a state dict "
+            "by `torch.save`, or as safetensors.",
         ) from error
     tensors = _state_dict(found, name)
     total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
@@ -119,10 +119,12 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         found = json.loads(text, object_pairs_hook=mark_repeated_keys, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise refusal(
-            "invalid_safetensors", f"The header of {path.name} is no JSON. Save it again."
+            "invalid_safetensors", f"The header of {path.name} is not JSON. Save it again."
         ) from error
     if not isinstance(found, dict) or isinstance(found, RepeatedKeys):
-        told = f"names {shown(found.key)} twice" if isinstance(found, RepeatedKeys) else "is no JSON object"
+        told = (
+            f"names {shown(found.key)} twice" if isinstance(found, RepeatedKeys) else "is not a JSON object"
+        )
         raise refusal("invalid_safetensors", f"The header of {path.name} {told}. Save it again.")
     found.pop("__metadata__", None)
     if not 0 < len(found) <= MAX_TENSORS:
@@ -138,7 +140,7 @@ def _place(name: str, entry: Any, size: int, file: str) -> tuple[int, int]:
     if not isinstance(dtype, str) or dtype not in SIZES:
         raise _wrong_tensor(name, file, f"has the type {str(dtype)[:20]!r}; weights are {', '.join(SIZES)}")
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
-        raise _wrong_tensor(name, file, "has a shape or a place that is no list of sizes")
+        raise _wrong_tensor(name, file, "has a shape or a place that is not a list of sizes")
     start, end = offsets
     if not start <= end <= size:
         raise _wrong_tensor(name, file, "lies outside of the file")
@@ -179,7 +181,7 @@ def _state_dict(found: Any, file: str) -> Tensors:
     for name, tensor in found.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise refusal(
-                "invalid_checkpoint", f"The entry {shown(str(name))} of {shown(file)} is no tensor."
+                "invalid_checkpoint", f"The entry {shown(str(name))} of {shown(file)} is not a tensor."
             )
         plain = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
         if not plain or tensor.dtype not in FLOATS:

@@ -1,8 +1,8 @@
 """Measures the adapter that the command line names."""
 
 from worker.tasks.frame.process import run_task
-from worker.tasks.portability.card import put_card_in_place
 from worker.tasks.portability.measure import measure_task
+from worker.tasks.portability.model_card import put_card_in_place
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from worker.tasks.export.gguf_files.model import write_gguf
 from worker.tasks.export.lora import write_lora
 from worker.tasks.export.merged import write_merged
 from worker.tasks.export.source import Source
-from worker.tasks.portability.apart import Candidate
+from worker.tasks.portability.runtime_process import Candidate
 
 GGUF_MODEL = "model-f16.gguf"
 

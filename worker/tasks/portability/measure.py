@@ -18,13 +18,13 @@ from worker.process.scratch import scratch_folder
 from worker.tasks.export.source import Source, open_source
 from worker.tasks.frame.process import Work
 from worker.tasks.portability.answers import NEW_TOKENS, Answered, compare, difference
-from worker.tasks.portability.apart import Failure, Interrupted
-from worker.tasks.portability.card import write_measured_card
 from worker.tasks.portability.conclusion import concluded
 from worker.tasks.portability.forms import Forms
 from worker.tasks.portability.memory import require_memory
+from worker.tasks.portability.model_card import write_measured_card
 from worker.tasks.portability.ours import base_in_fp32, our_answers
 from worker.tasks.portability.prompts import Messages, PromptSet, prompts_for, rows_of
+from worker.tasks.portability.runtime_process import Failure, Interrupted
 from worker.tasks.portability.runtimes import MeasuredRuntime, Question, installed_runtimes
 
 Report = Callable[[str, float], None]

@@ -14,8 +14,8 @@ from core.portability.installed import other_runtimes
 from core.portability.report import Form, Runtime
 from core.portability.traits import Traits
 from worker.tasks.export.source import Source
-from worker.tasks.portability.apart import Candidate, Failure, Outcome, run_program
 from worker.tasks.portability.prompts import PromptSet
+from worker.tasks.portability.runtime_process import Candidate, Failure, Outcome, run_program
 from worker.tasks.portability.with_peft import peft_answers, peft_version
 
 log = structlog.get_logger()

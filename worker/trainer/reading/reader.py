@@ -28,11 +28,11 @@ from core.tables import File, Job, TokenCount
 from worker.dataset_checks.content_check import RowsOfFile
 from worker.engine.base.base_model import ResidentBase
 from worker.rendering.data_check import told
+from worker.rendering.disk_space import require_disk_space
 from worker.rendering.fingerprint import beginning
 from worker.rendering.preparation.preparing import Prepared
 from worker.rendering.render_request import PrepareRequest, Rendered, RenderRequest
 from worker.rendering.renderer import Renderer
-from worker.rendering.room import require_room
 from worker.rendering.stored_file import fetch
 from worker.rows.row import Row
 from worker.rows.row_store import RowStore, Summary
@@ -165,7 +165,7 @@ class DataReader:
         assert self._spec.preparation is not None
         kind = OBJECTIVES[self._spec.objective.type].dataset
         folder = self._readers.folder
-        require_room(folder, param, file.bytes * (1 + self._spec.preparation.copies))
+        require_disk_space(folder, param, file.bytes * (1 + self._spec.preparation.copies))
         request = PrepareRequest(param, kind, self._spec.preparation, self._spec.seed, folder)
         report = _ReadingReport(self._job_lease, file, param)
         with self._readers.renderer.render(self._base.folder, content, request) as channel:

@@ -82,7 +82,7 @@ function callOf(call: unknown): string {
   return `${String(named.name ?? "a tool")}(${typeof named.arguments === "string" ? named.arguments : ""})`;
 }
 
-/** Returns the text of a content, which is a string or a list of parts. A part that is no text is named. */
+/** Returns the text of a content, which is a string or a list of parts. A part that is not text is named. */
 function textOf(content: unknown): string {
   if (typeof content === "string") return content;
   if (!Array.isArray(content)) return "";

@@ -3,7 +3,7 @@
 import type { Draft } from "./draft";
 
 interface PeakLearningRate {
-  /** The product; null if one of the two is no number yet. */
+  /** The product; null if one of the two is not a number yet. */
   peak: number | null;
   multiplier: number;
   /** Whether the multiplier is what "auto" becomes for the objective. */

@@ -3,6 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { datasetsQuery } from "@/api/jobs/offers";
 import { counted } from "@/lib/text/format";
 import { type Field, Fields } from "@/parts/forms/Fields";
+import { Tick } from "@/parts/forms/Tick";
 import { Loaded } from "@/parts/page/Loaded";
 import type { FileObject } from "@/types/api";
 
@@ -32,15 +33,9 @@ export function SearchFields(props: FieldsProps) {
   const { draft, change } = props;
   return (
     <div className="grid gap-3">
-      <label className="flex items-center gap-2">
-        <input
-          type="checkbox"
-          className="size-4 accent-accent"
-          checked={draft.isSearched}
-          onChange={({ target }) => change({ isSearched: target.checked })}
-        />
+      <Tick checked={draft.isSearched} onChange={(isSearched) => change({ isSearched })}>
         Search for better weights
-      </label>
+      </Tick>
       {draft.isSearched && <Search {...props} />}
     </div>
   );
@@ -78,19 +73,14 @@ function FileBoxes({ files, draft, change }: FieldsProps & { files: readonly Fil
         const isChosen = draft.files.includes(id);
         return (
           <li key={id}>
-            <label className="flex items-center gap-2">
-              <input
-                type="checkbox"
-                className="size-4 accent-accent"
-                checked={isChosen}
-                disabled={!isChosen && draft.files.length >= MOST_FILES}
-                onChange={() =>
-                  change({ files: isChosen ? draft.files.filter((one) => one !== id) : [...draft.files, id] })
-                }
-              />
+            <Tick
+              checked={isChosen}
+              disabled={!isChosen && draft.files.length >= MOST_FILES}
+              onChange={(checked) => change({ files: checked ? [...draft.files, id] : draft.files.filter((one) => one !== id) })}
+            >
               <span className="min-w-0 break-all">{filename}</span>
               {rows != null && <span className="fact">{counted(rows, "row")}</span>}
-            </label>
+            </Tick>
           </li>
         );
       })}

@@ -1,4 +1,4 @@
-import { lookOf } from "@/lib/charts/looks";
+import { lookOf } from "@/lib/charts/lineStyles";
 
 /** A piece of the line that stands for a job, a candidate or a measure in a chart. Its name must stand beside it. */
 export function LineSample({ slot }: { slot: number }) {

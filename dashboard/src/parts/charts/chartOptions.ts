@@ -3,7 +3,7 @@
 import type uPlot from "uplot";
 
 import { ticksOf } from "@/lib/charts/axes";
-import { lookOf } from "@/lib/charts/looks";
+import { lookOf } from "@/lib/charts/lineStyles";
 
 import type { Drawn, Plot } from "./plot";
 import type { Zoom } from "./useZoom";

@@ -2,7 +2,7 @@
 
 import uPlot from "uplot";
 
-import { lookOf } from "@/lib/charts/looks";
+import { lookOf } from "@/lib/charts/lineStyles";
 
 import { chartOptions, resolveColour } from "./chartOptions";
 import { drawOn, type Plot } from "./plot";

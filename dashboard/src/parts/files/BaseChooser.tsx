@@ -5,7 +5,7 @@ import { Labelled } from "@/parts/forms/Labelled";
 
 interface BaseChooserProps {
   label: string;
-  /** The words of the choice that is no model, if there is one. */
+  /** The words of the choice that is not a model, if there is one. */
   none?: string;
   value: string;
   onChange: (model: string) => void;

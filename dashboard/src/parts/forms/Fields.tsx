@@ -56,16 +56,13 @@ function Control({ type, options, isOptional = false, value, onChange, className
       </select>
     );
   }
-  const rest = { max: input.max, maxLength: input.maxLength, min: input.min, pattern: input.pattern, placeholder: input.placeholder };
+  const { autoComplete = "off", max, maxLength, min, pattern, placeholder, spellCheck, step, title } = input;
+  const limits = { max, maxLength, min, pattern, step };
   return (
     <input
       {...shared}
-      {...rest}
-      type={type}
-      step={input.step}
-      title={input.title}
-      spellCheck={input.spellCheck}
-      autoComplete={input.autoComplete ?? "off"}
+      {...limits}
+      {...{ autoComplete, placeholder, spellCheck, title, type }}
       onChange={({ target }) => onChange(target.value)}
     />
   );

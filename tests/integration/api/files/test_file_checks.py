@@ -102,7 +102,7 @@ def test_a_copy_that_would_be_no_better_is_not_made(api: Api, tenant: Tenant) ->
     assert (whole["mended_file"], whole["status"]) == (None, "succeeded")
     assert "no row that a mended copy would leave out" in whole["report"]["not_mended"]
     broken = tenant.upload(lines(*numbered(2), *numbered(1)) + b"{}\n", purpose="user_data")
-    assert "1 rows are no rows" in checked(api, tenant, broken, mend=True)["report"]["not_mended"]
+    assert "1 rows are not rows" in checked(api, tenant, broken, mend=True)["report"]["not_mended"]
 
 
 def test_a_check_reads_a_limited_number_of_rows(

@@ -170,7 +170,7 @@ def test_a_filename_is_made_harmless(sent: str, kept: str) -> None:
 @pytest.mark.parametrize(
     ("content", "line", "field"),
     [
-        pytest.param(b"this is no JSON\n", 1, "", id="not JSON"),
+        pytest.param(b"this is not JSON\n", 1, "", id="not JSON"),
         pytest.param(GOOD + b"\n" + b'["a list"]\n', 2, "", id="not an object"),
         pytest.param(GOOD + b"\n" + b'{"prompt": "hi"}\n', 2, "messages", id="no messages"),
         pytest.param(

@@ -23,7 +23,7 @@ from tests.fixtures.work.likelihood import by_transformers, rendered
 pytestmark = pytest.mark.slow
 
 SOON = 30  # seconds
-# Lets the model write printable ASCII only: vLLM leaves out bytes at the end that are no whole character
+# Lets the model write printable ASCII only: vLLM leaves out bytes at the end that are not a whole character
 PRINTABLE: dict[str, Any] = {"logit_bias": {str(token): -100 for token in range(94, 256)}}
 SCHEMA = {
     "type": "object",

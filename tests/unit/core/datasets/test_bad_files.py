@@ -106,7 +106,7 @@ UPLOADED: dict[str, tuple[bytes, int, str, str]] = {
     "a tool without a name": (jsonl(tool(name=None)), 1, f"{DECLARED}.name", "missing"),
     "a name with a space": (jsonl(tool(name="the rain")), 1, f"{DECLARED}.name", "invalid_name"),
     "a name that is too long": (jsonl(tool(name="r" * 65)), 1, f"{DECLARED}.name", "invalid_name"),
-    "a description that is no text": (
+    "a description that is not text": (
         jsonl(tool(description=[])),
         1,
         f"{DECLARED}.description",
@@ -215,7 +215,7 @@ UPLOADED: dict[str, tuple[bytes, int, str, str]] = {
         f"{FUNCTION}.arguments",
         "wrong_type",
     ),
-    "arguments are no JSON": (jsonl(called(call("Lima"))), 1, f"{FUNCTION}.arguments", "invalid_arguments"),
+    "arguments are not JSON": (jsonl(called(call("Lima"))), 1, f"{FUNCTION}.arguments", "invalid_arguments"),
     "arguments are cut": (
         jsonl(called(call('{"place": "Li'))),
         1,
@@ -333,7 +333,7 @@ UPLOADED: dict[str, tuple[bytes, int, str, str]] = {
         "messages[0].reasoning_content",
         "misplaced",
     ),
-    "a reasoning that is no text": (
+    "a reasoning that is not text": (
         jsonl({"messages": [USER, {**ANSWER, "reasoning_content": ["x"]}]}),
         1,
         "messages[1].reasoning_content",
@@ -472,7 +472,7 @@ CONVERTED: dict[str, tuple[bytes, int, str, str]] = {
         "other_format",
     ),
     "no turns": (jsonl(SHAREGPT, {"conversations": 1}), 2, "conversations", "other_format"),
-    "a call that is no JSON": (
+    "a call that is not JSON": (
         jsonl(SHAREGPT, {"conversations": [{"from": "function_call", "value": "x"}]}),
         2,
         "conversations[0].value",
@@ -490,7 +490,7 @@ CONVERTED: dict[str, tuple[bytes, int, str, str]] = {
         "label",
         "other_format",
     ),
-    "messages that are no JSON": (
+    "messages that are not JSON": (
         jsonl(COLUMN, {"messages": "x"}),
         2,
         "messages",
@@ -503,7 +503,7 @@ CONVERTED: dict[str, tuple[bytes, int, str, str]] = {
     "no separator": (b"a||b\nc\n", 2, "", "other_format"),
     "a wrong element": (b'["a",\n 1]', 2, "", "other_format"),
     "UTF-16": ("[1]".encode("utf-16"), 1, "", "utf16"),
-    "tools that are no JSON": (
+    "tools that are not JSON": (
         jsonl({**SHAREGPT, "tools": "[]"}, {**SHAREGPT, "tools": "rain"}),
         2,
         "tools",

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from peft.utils.other import get_pattern_key
 
-from api.job_estimates.room import Room
+from api.job_estimates.fit import Room
 from core.errors import JobError
 from core.estimates.job.devices import CARDS
 from core.estimates.measures import Measures, Recompute

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from api.job_estimates.room import Room
+from api.job_estimates.fit import Room
 from core.estimates.job.devices import CARDS, cpu
 from core.estimates.measures import Recompute
 from core.estimates.memory import StepMemory, step_memory

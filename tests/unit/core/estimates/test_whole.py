@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from api.job_estimates.room import Room
+from api.job_estimates.fit import Room
 from core.estimates.job.devices import cpu
 from core.estimates.shapes import BF16, Device, Load, ModelShape
 from core.estimates.whole import Whole, expected_whole_memory

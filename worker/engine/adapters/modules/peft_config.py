@@ -38,14 +38,14 @@ def _targets(base: ResidentBase, options: MethodOptions) -> dict[str, Any]:
 
 
 def _refuse_other_modules_than_norms(model: nn.Module, targets: Targets) -> None:
-    """Raise JobError for a target that is no norm: PEFT would train a copy of any module."""
+    """Raise JobError for a target that is not a norm: PEFT would train a copy of any module."""
     norms, others = _norms(model), {name for name, _ in model.named_modules()}
     for target in targets:
         if not any(is_target(norm, [target]) for norm in norms) or any(
             is_target(other, [target]) for other in others - norms
         ):
             choices = ", ".join(sorted({norm.rpartition(".")[2] for norm in norms}))
-            message = f"{target} is no norm; choose target_modules from {choices}."
+            message = f"{target} is not a norm; choose target_modules from {choices}."
             raise JobError("invalid_adapter", message, "adapter.target_modules")
 
 

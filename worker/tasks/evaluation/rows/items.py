@@ -21,7 +21,7 @@ from core.datasets.row_check import RULES
 from core.datasets.tool_rules import tools_of
 from core.errors import JobError
 from core.evals.data_sources import item_and_sample
-from worker.rendering.room import require_room
+from worker.rendering.disk_space import require_disk_space
 from worker.rows.row_store import nameless_file
 
 PARAM = "data_source"  # the field of the request that named the rows
@@ -132,7 +132,7 @@ class Items:
     def _look_at_the_disk(self) -> None:
         """Look at the first item, and again after each LOOK_BYTES."""
         if self._ends[-1] >= self._looked_up_to:
-            require_room(self._folder, PARAM)
+            require_disk_space(self._folder, PARAM)
             self._looked_up_to = self._ends[-1] + LOOK_BYTES
 
     def __len__(self) -> int:

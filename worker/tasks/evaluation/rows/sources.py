@@ -47,7 +47,7 @@ Source = FileContentSource | FileSource | StoredCompletionsSource | GeneralSourc
 def rows_of(work: Work, source: Source, folder: Path) -> Iterator[SourceRow]:
     """Yield the rows of a data source, in their order. `folder` is for temporary files.
 
-    Raises JobError if a line is no row, or if the source is gone.
+    Raises JobError if a line is not a row, or if the source is gone.
     """
     match source:
         case FileContentSource():

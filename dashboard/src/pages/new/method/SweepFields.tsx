@@ -9,6 +9,7 @@ import { FieldGroup } from "@/pages/new/fields/FieldGroup";
 import { fieldId } from "@/pages/new/fields/formContext";
 import type { StepProps } from "@/pages/new/fields/stepProps";
 import { TextControl } from "@/pages/new/fields/TextControl";
+import { Tick } from "@/parts/forms/Tick";
 
 const HINT =
   "Each combination of values is a candidate. All candidates train on the same steps. After each comparison on the " +
@@ -20,16 +21,9 @@ export function SweepFields({ draft, offer, change }: StepProps) {
   const trainsAlone = methodOf(draft, offer)?.trains === "alone";
   return (
     <FieldGroup title="Sweep" path="parameters" hint={HINT}>
-      <label className="flex items-center gap-2">
-        <input
-          id={fieldId("parameters")}
-          type="checkbox"
-          className="size-4 accent-accent"
-          checked={tried !== null}
-          onChange={({ target }) => change({ tried: target.checked ? {} : null })}
-        />
+      <Tick id={fieldId("parameters")} checked={tried !== null} onChange={(checked) => change({ tried: checked ? {} : null })}>
         Try several values and keep the best
-      </label>
+      </Tick>
       {trainsAlone && tried && (
         <p className="text-xs text-warn">Jobs with this adapter train alone, so candidates cannot share steps.</p>
       )}

@@ -3,6 +3,7 @@ import { FieldGroup } from "@/pages/new/fields/FieldGroup";
 import { SchemaFields } from "@/pages/new/fields/SchemaFields";
 import type { StepProps } from "@/pages/new/fields/stepProps";
 import { Prose } from "@/parts/basics/Prose";
+import { Tick } from "@/parts/forms/Tick";
 
 const NAMES: Record<string, string> = { wandb: "Weights & Biases", mlflow: "MLflow", tensorboard: "TensorBoard" };
 
@@ -37,16 +38,10 @@ function OneTracker({ type, isOffered, draft, offer, change }: OneTrackerProps) 
     change({ integrations: withTracker(integrations, type, settings, schema) });
   return (
     <div className="grid gap-3">
-      <label className="flex items-center gap-2">
-        <input
-          type="checkbox"
-          className="size-4 accent-accent"
-          checked={chosen !== undefined}
-          onChange={({ target }) => set(target.checked ? {} : null)}
-        />
+      <Tick checked={chosen !== undefined} onChange={(checked) => set(checked ? {} : null)}>
         <span>{NAMES[type] ?? type}</span>
         {!isOffered && <span className="text-warn">not offered here</span>}
-      </label>
+      </Tick>
       {chosen && (
         <div className="grid gap-3 border-l-2 border-line pl-4">
           <p className="fact">

@@ -210,7 +210,7 @@ def test_lines_of_text_are_rows() -> None:
     row = {"messages": [ANSWER]}
     assert read(b"Lima.\n\nLima.\n") == [(1, row), (3, row)]
     assert read(b'["Lima.", "Lima."]') == [(1, row), (2, row)]
-    assert read(b"[INST] is no array\n")[0][1]["messages"][0]["content"] == "[INST] is no array"
+    assert read(b"[INST] is not an array\n")[0][1]["messages"][0]["content"] == "[INST] is not an array"
     assert read(b"Capital of Peru? || Lima.\nno answer\n")[1][1].code == "other_format"
     assert read(b"Capital of Peru? || Lima.\n") == [(1, CHAT)]
 

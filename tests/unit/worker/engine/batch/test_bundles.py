@@ -1,6 +1,6 @@
 """Attention's pieces: every query once, with the keys before it, and only like pieces in one product."""
 
-from core.estimates.kept import QUERY_BLOCK
+from core.estimates.activations import QUERY_BLOCK
 from worker.engine.batch.bundles import PADDING, SCORES, Bundle, bundle
 from worker.engine.batch.micro_batch import Segment
 

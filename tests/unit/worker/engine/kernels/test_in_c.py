@@ -1,4 +1,4 @@
-"""The parts in C against their twins in PyTorch, at widths that are no multiple of a vector."""
+"""The parts in C against their twins in PyTorch, at widths that are not multiples of a vector."""
 
 import math
 from collections.abc import Callable, Iterator

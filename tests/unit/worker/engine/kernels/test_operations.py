@@ -160,7 +160,7 @@ def test_a_cohort_trains_to_the_same_adapters(
 
 
 def noted(do: operations.Operations, used: set[str]) -> operations.Operations:
-    """The same, with the names of those that are called; `block_losses` is no function."""
+    """The same, with the names of those that are called; `block_losses` is not a function."""
 
     def noting(name: str) -> Callable[..., Tensor]:
         def call(*args: Any, **options: Any) -> Tensor:

@@ -39,7 +39,7 @@ def replace_llama_cpp(folder: Path, program: str, monkeypatch: pytest.MonkeyPatc
     programs = folder / "programs"
     programs.mkdir()
     (programs / "llamacpp_program.py").write_text(program)
-    monkeypatch.setattr("worker.tasks.portability.apart.PROGRAMS", programs)
+    monkeypatch.setattr("worker.tasks.portability.runtime_process.PROGRAMS", programs)
 
 
 def test_a_lora_answers_alike_in_peft_and_in_both_forms_in_llama_cpp(
@@ -106,7 +106,7 @@ def test_a_runtime_that_the_machine_ended_is_not_measured(
     make_source: MakeSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     replace_llama_cpp(tmp_path, program, monkeypatch)
-    monkeypatch.setattr("worker.tasks.portability.apart.MOST_SECONDS", 0.5)
+    monkeypatch.setattr("worker.tasks.portability.runtime_process.MOST_SECONDS", 0.5)
     report = of(measured(make_source(lora()), tmp_path))["llama_cpp"]
     assert (report.status, report.measured, report.needs) == ("not_measured", False, "gguf_adapter")
     assert report.start_line

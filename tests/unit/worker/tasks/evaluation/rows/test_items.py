@@ -22,6 +22,6 @@ def test_items_stop_before_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(module, "LOOK_BYTES", 1)
     items = Items(tmp_path)
     items.add(item_of(1, {"text": "x"}))
-    monkeypatch.setattr("worker.rendering.room.FREE_BYTES", 2**60)
+    monkeypatch.setattr("worker.rendering.disk_space.FREE_BYTES", 2**60)
     with pytest.raises(OutsideFault, match="disk is too full to read the data source"):
         items.add(item_of(2, {"text": "y"}))

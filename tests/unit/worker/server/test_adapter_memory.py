@@ -6,7 +6,7 @@ import pytest
 
 from core.serving.served_model import StoredAdapter, StoredFile
 from worker.server.errors import ModelUnavailable
-from worker.server.sampling.room import Room
+from worker.server.sampling.adapter_memory import Room
 
 
 def adapter(name: str, size: int) -> StoredAdapter:

@@ -63,7 +63,7 @@ def _fetch(work: Work, parent: Ancestor, folder: Path) -> None:
 def _check_fit(lora: Lora, layers: Layers) -> None:
     """Raise AdapterRefused or InvalidRequest if the factors do not fit the layers of the base model."""
     if unknown := sorted(lora.keys() - layers.by_name.keys()):
-        raise AdapterRefused(f"it changes {unknown[0]}, which is no linear layer of the base model")
+        raise AdapterRefused(f"it changes {unknown[0]}, which is not a linear layer of the base model")
     check_fit(
         LoraFactors({name: LayerFactors(each.A_RK, each.B_NR, 1.0) for name, each in lora.items()}), layers
     )

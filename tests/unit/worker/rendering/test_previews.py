@@ -8,7 +8,7 @@ from core.datasets.kinds import Kind
 from core.serving.previews import RowPreview
 from tests.fixtures.models.templates import CHAT, FAMILIES, bytes_with, template_of
 from worker.dataset_checks.all_rows.columns import RowLengths
-from worker.rendering.looks import lengths_of, preview_of
+from worker.rendering.previews import lengths_of, preview_of
 from worker.rendering.render import Rendering
 
 CHATML, CHATML_TOKENS, _ = FAMILIES["chatml"]

@@ -23,9 +23,9 @@ from core.tables import Job
 from worker.adapter_files.folder import write_manifest
 from worker.adapter_files.model_card import model_card
 from worker.adapter_files.portability_section import HEADING
-from worker.tasks.composition.card import composition_card
+from worker.tasks.composition.model_card import composition_card
 from worker.tasks.importing.card import import_card
-from worker.tasks.portability.card import write_measured_card
+from worker.tasks.portability.model_card import write_measured_card
 
 OPTIONS: Mapping[str, Any] = {**LoraAdapter(r=4).model_dump(), "target_modules": ["q_proj"]}
 TRAINING = {

@@ -8,7 +8,7 @@ from core.errors import OutsideFault
 FREE_BYTES = 64 * 1024**2  # stay free, for the checkpoints of the other jobs
 
 
-def require_room(folder: Path, param: str, needed: int = 0) -> None:
+def require_disk_space(folder: Path, param: str, needed: int = 0) -> None:
     """Raise OutsideFault unless the disk has room for `needed` bytes beside FREE_BYTES.
 
     `param` is the request's field that named the file.

@@ -14,7 +14,7 @@ from core.errors import JobError
 from core.serving.previews import ConversationPreview, RowError, RowPreview, Segment
 from worker.dataset_checks.all_rows.columns import RowLengths
 from worker.rendering.render import Conversation, Rendering, is_learnt
-from worker.rendering.render_request import LookRequest
+from worker.rendering.render_request import PreviewRequest
 from worker.rendering.row_limits import Line, limited
 
 SHOWN_TOKENS = 20_000  # of one conversation
@@ -23,7 +23,7 @@ SHOWN_CUT = 2000  # characters behind the limit
 Look = Callable[[Rendering, Line], RowPreview | RowLengths]
 
 
-def answer_looks(channel: Connection, tokenizer: Any, request: LookRequest) -> None:
+def answer_looks(channel: Connection, tokenizer: Any, request: PreviewRequest) -> None:
     """Send the tokenizer's control tokens, and answer each list of rows with a list of looks.
 
     Raises EOFError when nobody asks any more.
