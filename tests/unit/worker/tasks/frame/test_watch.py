@@ -13,12 +13,15 @@ from worker.process.exit_statuses import HUNG, TRY_AGAIN
 LIMIT = 60  # seconds, with the start of an interpreter on a busy machine
 PROGRAM = """
 import json, sys, threading, time
+from dataclasses import replace
 from types import SimpleNamespace
 from core import database
+from core.work import kinds
 from core.work.lease import TaskLease
 from worker.tasks.frame import process
 
-port, constants = sys.argv[1:]
+port, most_seconds, constants = sys.argv[1:]
+kinds.KINDS["export"] = replace(kinds.EXPORT, most_seconds=float(most_seconds))
 vars(process).update(json.loads(constants))
 database.CONNECT_TIMEOUT = 600  # no end of a connection's wait may end the process
 sessions = database.session_factory(database.create_database(f"postgresql://nobody@127.0.0.1:{port}/none"))
@@ -37,10 +40,13 @@ def silent_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def exit_status(port: int, **constants: float) -> int:
-    """Return with which status a process ended whose work has no end and whose database is at the port."""
+def exit_status(port: int, most_seconds: float = 600.0, **constants: float) -> int:
+    """Return with which status a process ended whose work has no end and whose database is at the port.
+
+    Its kind of work may stand still for `most_seconds`.
+    """
     soon = {"LEASE_SECONDS": 0.5, "WATCH_SECONDS": 0.02} | constants
-    command = [sys.executable, "-c", PROGRAM, str(port), json.dumps(soon)]
+    command = [sys.executable, "-c", PROGRAM, str(port), str(most_seconds), json.dumps(soon)]
     return subprocess.run(command, timeout=LIMIT).returncode
 
 
@@ -55,4 +61,4 @@ def test_a_process_ends_when_its_lease_runs_out_while_the_database_refuses_conne
 
 
 def test_a_process_ends_when_its_work_does_not_advance(closed_port: int) -> None:
-    assert exit_status(closed_port, LEASE_SECONDS=600.0, MOST_SECONDS=0.1) == HUNG
+    assert exit_status(closed_port, most_seconds=0.1, LEASE_SECONDS=600.0) == HUNG
