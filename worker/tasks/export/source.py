@@ -109,8 +109,14 @@ def offered_base(work: Work, base_model: str) -> OfferedBase:
 
 
 def require_same_base(folder: Path, base: OfferedBase) -> None:
-    """Raise JobError if the adapter was trained on other weights than those on this machine's disk."""
-    trained_on = json.loads((folder / MANIFEST).read_text("utf-8"))["base_sha256"]
+    """Raise JobError if the adapter was trained on other weights than those on this machine's disk.
+
+    Only a published adapter tells its base's weights. A checkpoint, which a composition may take, does not.
+    """
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        return
+    trained_on = json.loads(manifest.read_text("utf-8"))["base_sha256"]
     if trained_on != base.sha256:
         raise JobError(
             "base_model_changed",
