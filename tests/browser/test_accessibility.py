@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Page, Route, expect
 from sqlalchemy import func, update
 
@@ -51,6 +52,7 @@ def test_jobs_and_what_belongs_to_one(site: Site, page: Page) -> None:
     assert found + in_both_themes(page) == []
 
 
+@pytest.mark.exhaustive
 def test_files_and_adapters(site: Site, page: Page) -> None:
     job_id = site.create_job(validated=True, suffix="ended")
     site.finish(job_id)
@@ -92,6 +94,7 @@ def test_workers_with_jobs(site: Site, page: Page) -> None:
     assert in_both_themes(page) == []
 
 
+@pytest.mark.exhaustive
 def test_settings_and_each_of_their_parts(site: Site) -> None:
     with administered(site).visit() as visit:
         page = visit.page
@@ -120,6 +123,7 @@ def test_settings_and_each_of_their_parts(site: Site) -> None:
         assert found == []
 
 
+@pytest.mark.exhaustive
 def test_a_failed_and_a_paused_job_and_workers_that_are_not_there(site: Site, page: Page) -> None:
     paused, failed = queued(site, "waits"), queued(site, "broke")
     fail(site, failed)
@@ -140,6 +144,7 @@ def test_a_failed_and_a_paused_job_and_workers_that_are_not_there(site: Site, pa
     assert found + in_both_themes(page) == []
 
 
+@pytest.mark.exhaustive
 def test_what_a_key_sees_that_may_only_read(site: Site) -> None:
     job_id = queued(site, "waits")
     site.tenant = site.api.tenant(site.tenant.project, Role.READ_ONLY)
@@ -156,6 +161,7 @@ def test_what_a_key_sees_that_may_only_read(site: Site) -> None:
         assert found == []
 
 
+@pytest.mark.exhaustive
 def test_jobs_one_of_them_and_the_palette_on_a_phone(site: Site, page: Page) -> None:
     job_id = site.create_job(suffix="ended", validated=True)
     site.finish(job_id)

@@ -4,6 +4,7 @@ import csv
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.fixtures.service.pages import downloaded, in_both_themes
@@ -67,6 +68,7 @@ def test_jobs_are_compared_by_results_curves_and_settings(site: Site, page: Page
     expect(page.get_by_role("img", name="Training loss")).to_have_count(COMPARED)
 
 
+@pytest.mark.exhaustive
 def test_a_search_shows_what_it_chose_from_and_why(site: Site, page: Page, tmp_path: Path) -> None:
     job_id = site.create_job(
         epochs=8, validated=True, adapter={"r": "auto"}, training={"learning_rate": 1e-2}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 from zipfile import ZipFile
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.fixtures.service.api import wait_for
@@ -112,6 +113,7 @@ def test_a_job_is_paused_resumed_and_cancelled(site: Site, page: Page) -> None:
     assert site.tenant.job(job_id)["status"] == "cancelled"
 
 
+@pytest.mark.exhaustive
 def test_a_hidden_tab_asks_for_nothing_and_catches_up_once_it_is_seen(site: Site) -> None:
     job_id = site.create_long_job()
     with site.visit() as visit:

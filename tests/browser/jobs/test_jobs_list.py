@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import inspect
 
@@ -52,6 +53,7 @@ def held(site: Site, suffix: str, progress: Progress) -> Lease:
     return lease
 
 
+@pytest.mark.exhaustive
 def test_the_row_that_the_keys_reach_is_in_sight_downwards_and_upwards(site: Site, page: Page) -> None:
     ended_jobs(site, 60)
     page.goto("/jobs")

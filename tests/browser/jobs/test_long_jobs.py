@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import delete
 
@@ -57,6 +58,7 @@ def test_a_long_job_is_thinned_until_somebody_zooms_in_or_saves_it(
     expect(page.get_by_text("Thinned")).to_be_hidden()
 
 
+@pytest.mark.exhaustive
 def test_a_long_job_is_compared_by_its_outliers_too(site: Site, page: Page, tmp_path: Path) -> None:
     jobs = [site.create_long_job(suffix=f"long-{number}") for number in range(2)]
     for job_id in jobs:

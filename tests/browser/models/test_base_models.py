@@ -32,6 +32,7 @@ def operator(site: Site) -> Iterator[Visit]:
     tenant.http.delete(f"/v1/base_models/{ADDED}")  # where a test failed before it was removed
 
 
+@pytest.mark.exhaustive
 def test_a_model_of_the_hub_is_looked_at_added_offered_and_removed(
     site: Site, operator: Visit, hub: ModelHub
 ) -> None:

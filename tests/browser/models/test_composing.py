@@ -1,5 +1,6 @@
 """Adapters are composed in a form. No worker runs here: the test does what a task's process would do."""
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.fixtures.service.api import dataset
@@ -9,6 +10,7 @@ from tests.fixtures.work.compositions import AT, work_on
 from tests.fixtures.work.taking import take
 
 
+@pytest.mark.exhaustive
 def test_adapters_are_composed_with_weights_that_a_search_finds(page: Page, site: Site) -> None:
     site.tenant.upload(dataset(12), name="held-out.jsonl")
     jobs = [site.create_job(suffix=suffix) for suffix in ("sql", "intents")]

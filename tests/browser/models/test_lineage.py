@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.fixtures.models.tiny import TINY
@@ -37,6 +38,7 @@ def seen_in(box: Locator, inner: Locator) -> bool:
     return bool(inner.evaluate(SEEN_IN, box.element_handle()))
 
 
+@pytest.mark.exhaustive
 def test_a_composed_adapter_s_graph_has_each_parent_once_and_names_what_was_made(
     site: Site, page: Page, tmp_path: Path, adapter_folder: Path
 ) -> None:

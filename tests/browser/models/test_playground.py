@@ -67,6 +67,7 @@ def test_a_job_that_has_ended_is_tried_beside_its_base_model(site: Site, page: P
     assert violations(page, {}) == []
 
 
+@pytest.mark.exhaustive
 def test_from_an_empty_project_by_the_sample_job_to_a_chat_beside_its_base(site: Site, page: Page) -> None:
     page.goto("/jobs")
     page.get_by_role("button", name="Run the sample job").dblclick()

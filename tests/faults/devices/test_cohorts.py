@@ -87,6 +87,7 @@ def assert_alike(mine: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor])
     assert (flat - other).norm() < 0.02 * other.norm()
 
 
+@pytest.mark.exhaustive
 def test_jobs_train_together_and_each_ends_as_it_would_alone(
     stack: Stack, alone: str, tmp_path: Path
 ) -> None:
@@ -189,6 +190,7 @@ def test_a_paused_job_saves_its_place_frees_the_trainer_and_ends_as_if_it_had_ru
     assert stack.losses(job_id) == stack.losses(alone)
 
 
+@pytest.mark.exhaustive
 def test_a_job_paused_in_a_cohort_ends_as_alone_and_so_does_its_neighbour(
     stack: Stack, alone: str, tmp_path: Path
 ) -> None:
@@ -207,6 +209,7 @@ def test_a_job_paused_in_a_cohort_ends_as_alone_and_so_does_its_neighbour(
         assert_alike(weights(stack, job_id, tmp_path), expected)
 
 
+@pytest.mark.exhaustive
 def test_a_job_paused_while_it_evaluates_evaluates_after_the_resume(stack: Stack, tmp_path: Path) -> None:
     jobs = stack.tenant.openai.fine_tuning.jobs
     validation_file = stack.tenant.upload(short_rows(VALIDATION_ROWS))
@@ -227,6 +230,7 @@ def test_a_job_paused_while_it_evaluates_evaluates_after_the_resume(stack: Stack
     assert stack.checkpoints(job_id)[0].metrics == metrics[-1]
 
 
+@pytest.mark.exhaustive
 def test_a_waiting_job_on_another_base_lets_nobody_overtake_it(stack: Stack) -> None:
     first = create(stack, MIDDLE)
     stack.wait_for_step(first)
@@ -280,6 +284,7 @@ def test_a_database_killed_under_load_costs_no_job_and_nothing_that_was_confirme
     assert confirmed <= {file.id for file in stack.tenant.openai.files.list()}
 
 
+@pytest.mark.exhaustive
 def test_a_job_that_kills_its_trainer_again_and_again_fails_and_its_neighbours_succeed(
     stack: Stack, tmp_path: Path
 ) -> None:
@@ -316,6 +321,7 @@ def test_a_job_of_a_newer_release_waits_and_lets_others_by(stack: Stack) -> None
     stack.tenant.openai.fine_tuning.jobs.cancel(newer)
 
 
+@pytest.mark.exhaustive
 def test_jobs_beyond_the_memory_budget_train_one_after_another(stack: Stack, tmp_path: Path) -> None:
     """The last test here: its worker takes the first one's place."""
     for worker in stack.workers:  # another try finds its own worker too

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
+
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import wait_for
 from tests.fixtures.service.stack import JOB_SECONDS, Stack
@@ -41,6 +43,7 @@ def hash_of(stack: Stack, job_id: str, into: Path) -> str:
     return sha256((stack.assert_succeeded_exactly_once(job_id, into) / WEIGHTS).read_bytes()).hexdigest()
 
 
+@pytest.mark.exhaustive
 def test_one_adapter_comes_alone_from_three_cohorts_and_after_a_kill_from_a_fourth(
     stack: Stack, tmp_path: Path
 ) -> None:

@@ -100,6 +100,7 @@ def test_a_job_on_two_devices_ends_as_on_one(
     assert stack.last_run(job_id).owner != stack.last_run(on_one).owner
 
 
+@pytest.mark.exhaustive
 def test_jobs_join_leave_pause_and_fail_while_others_go_on(stack: Stack, on_one: str, tmp_path: Path) -> None:
     jobs = stack.tenant.openai.fine_tuning.jobs
     stays = create(stack, LONG, BOTH)
@@ -143,6 +144,7 @@ def test_processes_that_wait_for_a_job_use_no_core(stack: Stack) -> None:
         assert process.cpu_percent(interval=1) < 30
 
 
+@pytest.mark.exhaustive
 def test_a_killed_process_ends_its_group_and_the_job_goes_on(
     stack: Stack, on_one: str, tmp_path: Path
 ) -> None:
@@ -157,6 +159,7 @@ def test_a_killed_process_ends_its_group_and_the_job_goes_on(
     assert any(event.startswith("Resumed from the checkpoint") for event in stack.events(job_id))
 
 
+@pytest.mark.exhaustive
 def test_a_job_given_back_by_one_machine_goes_on_over_two(stack: Stack, on_one: str, tmp_path: Path) -> None:
     """The last test here: the machines' workers take the former one's place."""
     job_id = create(stack, MIDDLE, SHARDED)

@@ -15,6 +15,7 @@ def addresses(stack: Stack) -> list[str]:
         return list(session.scalars(select(Server.address)))
 
 
+@pytest.mark.exhaustive
 def test_chats_of_a_killed_trainer_end_with_an_error_and_the_next_trainer_takes_its_place(
     stack: Stack,
 ) -> None:

@@ -17,7 +17,7 @@ from faults.history import record_history
 from tests.fixtures.faults.crashing_api import CRASH_AT, CrashingApi, crashing_api
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, row, wait_for
 
-pytestmark = pytest.mark.family(3)
+pytestmark = pytest.mark.family(1)
 
 JOBS, FILES = "/v1/fine_tuning/jobs", "/v1/files"
 SWEEPS, UPLOADS, WEBHOOKS = "/v1/fine_tuning/sweeps", "/v1/uploads", "/v1/webhook_endpoints"

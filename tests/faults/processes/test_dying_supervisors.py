@@ -100,6 +100,7 @@ def test_a_webhook_is_sent_although_its_sender_dies(
     assert len(ids) == (2 if place == "webhook.sent" else 1)
 
 
+@pytest.mark.exhaustive
 def test_a_job_survives_the_deaths_of_trainer_and_supervisor(stack: Stack, tmp_path: Path) -> None:
     """The first supervisor dies when its trainer has died, the second in its scan for lost leases."""
     job = stack.create_job(rows=24, epochs=30, model=TINY)

@@ -14,7 +14,7 @@ from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import Api, wait_for
 from tests.fixtures.service.stack import JOB_SECONDS, Stack, stack_on
 
-pytestmark = pytest.mark.family(2)
+pytestmark = pytest.mark.family(1)
 
 WEIGHTS = "adapter_model.safetensors"
 ROWS, EPOCHS = 24, 8  # 48 steps; a checkpoint at the end of each epoch
@@ -71,6 +71,7 @@ def test_a_job_ends_once_and_as_if_undisturbed_wherever_its_trainers_die(
     check(stack.api, [client])
 
 
+@pytest.mark.exhaustive
 def test_a_continued_job_whose_trainer_is_killed_goes_on_from_its_own_checkpoint(
     stack: Stack, tmp_path: Path
 ) -> None:

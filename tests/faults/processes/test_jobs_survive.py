@@ -54,6 +54,7 @@ def undisturbed_weights(
         return (stack.assert_succeeded_exactly_once(create(stack), folder) / WEIGHTS).read_bytes()
 
 
+@pytest.mark.exhaustive
 def test_a_job_outlives_each_end_of_its_workers_and_ends_with_the_same_adapter(
     stack: Stack, tmp_path: Path, undisturbed_weights: bytes
 ) -> None:
@@ -126,6 +127,7 @@ def test_an_object_store_that_is_away_for_a_while_fails_no_job(stack: Stack, tmp
         stack.assert_succeeded_exactly_once(job_id, tmp_path)
 
 
+@pytest.mark.exhaustive
 def test_a_database_restarted_again_and_again_changes_nothing_of_a_job_and_hangs_no_client(
     stack: Stack, tmp_path: Path, undisturbed_weights: bytes
 ) -> None:

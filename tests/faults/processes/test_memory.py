@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.fixtures.faults.memory import without_memory
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.processes.resting import REST
@@ -11,6 +13,7 @@ from tests.fixtures.service.stack import JOB_SECONDS, Stack
 LONG = {"rows": 16, "epochs": 8}  # 32 steps
 
 
+@pytest.mark.exhaustive
 def test_a_trainer_without_memory_is_replaced_and_its_jobs_are_told_why(stack: Stack, tmp_path: Path) -> None:
     worker = stack.start_worker({REST: "0.2"})  # so that both jobs go on until the system kills
     jobs = [stack.create_job(model=TINY, **LONG) for _ in range(2)]

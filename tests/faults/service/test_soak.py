@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from bench.soak.plan import Plan
 from bench.soak.registry import FAULTS
 from bench.soak.soak import soak
@@ -14,6 +16,7 @@ SHORT = {"seconds": 12.0, "pace": 0.08, "jobs": 10, "epochs": 6, "at_once": 4, "
 FAST = {"lease_seconds": 5.0, "scan_seconds": 0.5, "checkpoint_seconds": 2.0, "settle_seconds": 240.0}
 
 
+@pytest.mark.exhaustive
 def test_no_promise_is_broken_while_everything_breaks_at_random(tmp_path: Path) -> None:
     plan = Plan(seed=1, models=(TINY, OTHER), catalog=write_base(tmp_path), **SHORT, **FAST)
     with server_folder() as folder:
