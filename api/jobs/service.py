@@ -14,8 +14,7 @@ from core.errors import NotFound
 from core.ids import id_pattern
 from core.jobs import lifecycle
 from core.jobs.lineage import continues_from_checkpoint_of, refuse_if_continued
-from core.tables import Job, Task
-from core.work import client as tasks
+from core.tables import Job
 
 JOB_ID = id_pattern("ftjob-")
 
@@ -77,7 +76,6 @@ def delete(session: Session, project_id: str, job_id: str) -> None:
     """
     job = own_job(session, project_id, job_id)
     lifecycle.delete(session, job)
-    tasks.delete_all(session, Task.job_id == job.id)
     checkpoints = f"{lifecycle.fine_tuned_model_name(session, job)}:ckpt-step-"
     refuse_if_aliased(session, project_id, lambda name: name.startswith(checkpoints))
     refuse_if_continued(session, project_id, continues_from_checkpoint_of(job_id))

@@ -130,6 +130,7 @@ TRACKING = Kind(
     tell=tracking.warn,
     is_ready=tracking.has_a_job_to_report,
     most_seconds=120.0,  # longer than any library waits for its server before it raises
+    max_age=timedelta(days=3650),  # it lives as long as its job, and is taken again at each pause
     days_kept=lambda _: 7,
 )
 

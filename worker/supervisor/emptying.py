@@ -5,14 +5,14 @@ no objects: the rows and texts of its owner go instead.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import case, delete, func, literal, null, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.artifacts import PAUSES
-from core.database import from_now
+from core.database import database_time, from_now
 from core.process.failpoints import reached
 from core.storage.object_store import ObjectStore
 from core.tables import (
@@ -27,6 +27,7 @@ from core.tables import (
     RowLoss,
     Task,
 )
+from core.work import client as tasks
 from worker.supervisor.removal import delete_in_batches, log_failure
 
 AT_ONCE = 100
@@ -36,20 +37,25 @@ DELETED_WITH_JOB = (Candidate, CandidateMetric, Metric, Event, Checkpoint, RowLo
 
 
 def empty_artifacts(sessions: sessionmaker[Session], store: ObjectStore) -> None:
-    """Empty all artifacts whose end has come. It never raises, and several janitors may do it at once."""
+    """Empty all artifacts whose end has come. It never raises, and several janitors may do it at once.
+
+    Those whose end comes meanwhile wait for the next call, and so do those that cannot be emptied.
+    """
     with log_failure("artifacts"):
-        while taken := _take(sessions):
+        with sessions() as session:
+            until = database_time(session)
+        while taken := _take(sessions, until):
             for artifact in taken:
                 with log_failure(artifact.prefix or artifact.owner_id):
                     _empty(sessions, store, artifact)
 
 
-def _take(sessions: sessionmaker[Session]) -> Sequence[Artifact]:
-    """Doom artifacts whose end has come, so that no writer keeps them, and return them.
+def _take(sessions: sessionmaker[Session], until: datetime) -> Sequence[Artifact]:
+    """Doom artifacts whose end came before `until`, so that no writer keeps them, and return them.
 
     No other janitor takes them for a while. Those that cannot be emptied are behind the others the next time.
     """
-    ended = select(Artifact.id).where(Artifact.expires_at <= func.now()).order_by(Artifact.expires_at)
+    ended = select(Artifact.id).where(Artifact.expires_at <= until).order_by(Artifact.expires_at)
     batch = ended.limit(AT_ONCE).with_for_update(skip_locked=True).cte("batch")
     taken = update(Artifact).where(Artifact.id.in_(select(batch.c.id)))
     later = from_now(RETRY.total_seconds())
@@ -81,6 +87,7 @@ def _remove_rows_of_job(sessions: sessionmaker[Session], job_id: str) -> None:
         delete_in_batches(sessions, table, table.job_id == job_id)
     shared = CheckpointPermission
     with sessions.begin() as session:
+        tasks.delete_all(session, Task.job_id == job_id)
         session.execute(delete(shared).where(shared.job_id == job_id, shared.step.is_not(None)))
         session.execute(update(Job).where(Job.id == job_id).values(client_metadata=None, integrations=[]))
 

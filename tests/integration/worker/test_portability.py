@@ -232,10 +232,14 @@ def test_a_process_that_has_lost_its_measurement_puts_no_card_in_place(
         assert session.get_one(Task, task_id).status == ("running" if end == "taken" else "cancelled")
 
 
-def test_a_card_that_an_adapter_names_outlives_its_measurement(
-    api: Api, tenant: Tenant, adapter: str
+@pytest.mark.parametrize("is_imported", [False, True], ids=["of a job", "imported"])
+def test_a_card_that_an_adapter_names_outlives_its_measurement_and_so_do_the_other_files(
+    api: Api, tenant: Tenant, adapter: str, tmp_path: Path, is_imported: bool
 ) -> None:
     """A measurement that is hidden may have the newest card."""
+    if is_imported:
+        (tmp_path / "import").mkdir()
+        adapter, _ = imported_at_once(api, tenant, tmp_path / "import")
     task_id = tenant.http.post(f"/v1/adapters/{adapter}/portability").json()["measurement"]["id"]
     lease = take(api, task_id)
     with api.sessions() as session:
@@ -252,6 +256,7 @@ def test_a_card_that_an_adapter_names_outlives_its_measurement(
     clean(api, GRACE_OVER)
     card = tenant.http.get(f"/v1/adapters/{adapter}/files/README.md")
     assert card.content == b"# another card\n"
+    assert tenant.http.get(f"/v1/adapters/{adapter}/content").status_code == 200
     assert tenant.http.delete(f"/v1/adapters/{adapter}").status_code == 200
     clean(api, GRACE_OVER)
     assert objects(api, task_id) == []

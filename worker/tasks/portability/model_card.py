@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
+from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from core import artifacts
@@ -47,6 +48,6 @@ def put_card_in_place(session: Session, work: Work) -> None:
     # They come first, because a download of all files reads them in this order: a later measurement replaces
     # these two files, and then the janitor removes them.
     adapter.files = [*new, *(entry for entry in adapter.files if entry["name"] not in replaced)]
-    earlier = artifacts.of("adapter", [adapter.id]), Artifact.prefix != adapter.object_prefix
-    artifacts.doom(session, *earlier, grace=GRACE)
+    holds_the_adapter = func.starts_with(adapter.object_prefix, Artifact.prefix)  # of an import it is longer
+    artifacts.doom(session, artifacts.of("adapter", [adapter.id]), ~holds_the_adapter, grace=GRACE)
     artifacts.give(session, task.object_prefix, Owner("adapter", adapter.id))

@@ -17,7 +17,7 @@ from core.jobs import lifecycle
 from core.secrets.vault import Vault
 from core.settings import Settings
 from core.statuses import ENDED
-from core.tables import File, Job, Metric, Secret
+from core.tables import File, Job, Metric, Secret, Task
 from core.work import lease as leases
 from core.work.lease import TaskLeaseLost
 from core.work.tracking import TrackingReport, TrackingRequest
@@ -50,6 +50,7 @@ def report_job(work: Work, folder: Path) -> TrackingReport:
 def name_result(session: Session, work: Work) -> None:
     """Have the job name the tracker's result among its files."""
     if isinstance(work.made, File):
+        session.get_one(Task, work.lease.task_id, with_for_update=True)  # before the job, as whoever ends it
         session.add(work.made)
         session.flush()
         session.get_one(Job, work.task.job_id).tensorboard_file_id = work.made.id
@@ -76,8 +77,9 @@ class _Reporting:
                 sent = step
             self._work.advance()
             if points:
-                reported = max(reported, sent)
-                self._note(reported)
+                if sent > reported:  # steps that were reported before are no sign that the tracker works
+                    reported = sent
+                    self._note(reported)
             elif status in ENDED:
                 self._keep(sink.end(status), folder)
                 return TrackingReport(reported_step=reported)
