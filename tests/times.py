@@ -19,6 +19,7 @@ FOLDERS = (
     "tests/integration/api",
     "tests/integration/core",
     "tests/integration/worker",
+    "tests/integration/work",
     "tests/integration/cli",
     "tests/integration/jobs",
     "tests/integration/dashboard",

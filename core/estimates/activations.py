@@ -24,7 +24,7 @@ def kept_bytes(model: ModelShape, load: Load, recompute: Recompute = Recompute.N
 
 
 def _kept_by_kernels(model: ModelShape, load: Load, recompute: Recompute) -> float:
-    """Return what the functions of the fast path save (`kernels/projection.py`, `kernels/attention.py`).
+    """Return what `projection.py` and `attention.py` of `worker/engine/kernels` save on the fast path.
 
         norm and q, k, v:      x [D], 1/rms [1 in fp32]; on a GPU with grouped products the norm's values too
         attention on a CPU:    queries [H E], keys and values [2 J E], probabilities

@@ -33,7 +33,7 @@ class ModelShape:
     quantization: Literal["nf4", "int8"] | None = None
     path: Literal["fast", "portable"] = "fast"
     saves_in_bf16: bool = False
-    """Whether fp32 values wait for the backward pass in bf16 (`kernels/saved_in_bf16.py`)."""
+    """Whether fp32 values wait for the backward pass in bf16 (`worker/engine/kernels/saved_in_bf16.py`)."""
     norms: int = 2
     """Norms of a layer that have the hidden width. Gemma has 4."""
     norms_of_heads: bool = False
@@ -137,7 +137,7 @@ def base_bytes(model: ModelShape) -> int:
     """Return the bytes of the frozen weights.
 
     A layer has D H E + 2 D J E + H E D + 3 D I weights in its projections. The token embedding and the head
-    have V D each, or V D in all if they are tied. In bits (`base/quantisation.py`):
+    have V D each, or V D in all if they are tied. In bits (`worker/engine/base/quantisation.py`):
 
         nf4: half a byte for a weight, a byte for each block of 64, and an fp32 for each 256 of those
              the embedding and the head in 8 bits, as below

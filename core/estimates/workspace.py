@@ -1,6 +1,6 @@
 """What a pass needs for a while, beside what it keeps: for the head, and in the backward pass of a layer.
 
-The letters are those of `kept.py`; T and S are the tokens and the supervised tokens of a micro-batch.
+The letters are those of `activations.py`; T and S are the tokens and the supervised tokens of a micro-batch.
 """
 
 from core.estimates.activations import QUERY_BLOCK
@@ -76,7 +76,7 @@ def backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
 def stack_bytes(model: ModelShape, load: Load) -> float:
     """Return the bytes of the stacks of A and B that a GPU keeps for a round, if it has several adapters.
 
-    They hold every adapter's factors once more (`kernels/grouped.py`). A parameter in bf16 has 4 + b bytes of
+    They hold every adapter's factors once more (`worker/engine/kernels/grouped.py`). A parameter in bf16 has 4 + b bytes of
     `adapter`, of which b are the factors.
     """
     if load.device == "cpu":

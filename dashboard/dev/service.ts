@@ -1,4 +1,4 @@
-/** `npm run dev` sends requests to a running service. TUNERY_URL names it; the default is http://127.0.0.1:8000. */
+/** `npm run dev` sends requests to a running service. TUNERY_BASE_URL names it; the default is http://127.0.0.1:8000. */
 
 import type { Plugin } from "vite";
 
@@ -9,7 +9,7 @@ export function service(): Plugin {
     apply: "serve",
     config: () => ({
       server: {
-        proxy: { "/v1": { target: process.env.TUNERY_URL ?? "http://127.0.0.1:8000", changeOrigin: false } },
+        proxy: { "/v1": { target: process.env.TUNERY_BASE_URL ?? "http://127.0.0.1:8000", changeOrigin: false } },
       },
     }),
   };

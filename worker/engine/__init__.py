@@ -1,4 +1,4 @@
-"""The training engine: it trains many adapters on one resident, frozen base model.
+"""The engine: it trains and samples many adapters on one resident, frozen base model.
 
 The name of a tensor ends in its axes, one letter for each axis. So `x_TK` has T tokens by K inputs.
 

@@ -1,4 +1,4 @@
 """Rows of tokens, and the files that hold them: rendering writes them, and the engine reads them.
 
-Processes without torch use it too, so it imports none.
+Trainers, servers, eval runs and render processes use it. Some of them have no torch, so it imports none.
 """

@@ -1,4 +1,4 @@
-"""`tunery worker`: Celery, and threads: of a trainer, webhooks, trackers, tasks, and the janitor."""
+"""`tunery worker`: Celery, and threads for the trainer, tasks, webhooks, chat templates and the janitor."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-/** The form against what the service offers: tests/unit/test_dashboard_units.py writes that into a file. */
+/** The form against what the service offers: tests/unit/dashboard/test_units.py writes that into a file. */
 
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";

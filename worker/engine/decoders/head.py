@@ -33,7 +33,7 @@ class Head:
 
     @classmethod
     def of(cls, model: nn.Module) -> "Head":
-        """Read the head from the configuration; `trial.py` compares its logits with the model's own."""
+        """Read the head from the configuration; `base/trial.py` compares its logits with the model's own."""
         config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
         scale = 1.0
         for name in MULTIPLIERS:

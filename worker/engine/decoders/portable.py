@@ -1,7 +1,7 @@
 """transformers' own modules as a decoder, for architectures without a hand-written one.
 
 `PortableDecoder` runs the modules once over the packed token axis, and `PlainDecoder` once for every row.
-`trial.py` finds out which of the two a model may take.
+`base/trial.py` finds out which of the two a model may take.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The devices of one trainer: the processes that compute on them, their base model, and a watchdog.
+"""The devices of one trainer: the processes that compute on them, and their base model.
 
 It runs in every process of the trainer. The first process decides, and the others follow its orders.
 """
