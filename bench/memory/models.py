@@ -131,7 +131,7 @@ def build(case: Case, layers: int | None = None) -> tuple[Any, TextDecoder]:
 
 
 def _quantise(model: Any, linears: list[str]) -> None:
-    """Hold the weights as `worker/engine/base/quantisation.py` does, in bitsandbytes' own types of fake tensors."""
+    """Hold the weights in fake tensors of bitsandbytes, as `worker/engine/base/quantisation.py` does."""
     for name in linears:
         layer = model.get_submodule(name)
         packed, state = quantize_4bit(layer.weight.data, quant_type="nf4", compress_statistics=True)
