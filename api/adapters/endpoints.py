@@ -22,12 +22,11 @@ from api.dependencies import ReadingSessions, ReadingThreads, Store, Transaction
 from api.http import downloads
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
-from api.http.paging import LIMIT, After
+from api.http.paging import After, LongLimit
 from api.schemas import Page
 from core.access import audit
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, Unavailable
 
-MAX_LIMIT = 1000
 Cut = Annotated[
     int | None,
     Query(ge=1, description="Cuts an adapter that was trained with `dynamic_rank` to so many ranks"),
@@ -49,7 +48,7 @@ router = APIRouter(
 def list_adapters(
     session: Transaction,
     caller: CurrentCaller,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
+    limit: LongLimit = 20,
     after: After = None,
     part: Part = None,
 ) -> Page[AdapterObject]:
@@ -131,7 +130,7 @@ def list_descendants(
     session: Transaction,
     caller: CurrentCaller,
     adapter_id: str,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
+    limit: LongLimit = 20,
     after: After = None,
 ) -> Page[DescendantObject]:
     """List the project's jobs that continue from an adapter itself, newest first.

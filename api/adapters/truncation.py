@@ -9,7 +9,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-MANIFEST = "manifest.json"
+from core.storage.file_names import MANIFEST
+
 ALIGNMENT = 8  # bytes: the tensors begin at a multiple of it
 
 Members = Iterator[tuple[str, Iterator[bytes]]]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body
 from sqlalchemy.orm import Session
 
 from api.adapters.aliases import find as find_alias
@@ -13,16 +13,14 @@ from api.aliases.schemas import AliasDeleted, AliasMoveObject, AliasObject, Move
 from api.dependencies import ModelCatalog, Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
-from api.http.paging import LIMIT, After
+from api.http.paging import After, LongLimit
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from core.access.idempotency import Stands, once
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, TooLarge, Unavailable
 
-MAX_LIMIT = 1000
 NOTHING_EXPECTED = MoveBack()
 
-Limit = Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)]
 
 router = APIRouter(
     prefix="/v1/aliases",
@@ -34,7 +32,7 @@ router = APIRouter(
 
 @router.get("", responses=declared(InvalidRequest))
 def list_aliases(
-    session: Transaction, caller: CurrentCaller, limit: Limit = 20, after: After = None
+    session: Transaction, caller: CurrentCaller, limit: LongLimit = 20, after: After = None
 ) -> Page[AliasObject]:
     """List the project's aliases by name."""
     aliases, has_more = service.list_page(session, caller.project_id, after, limit)
@@ -98,7 +96,7 @@ def move_alias_back(
 
 @router.get("/{alias}/history", responses=declared(NotFound, InvalidRequest))
 def list_moves(
-    session: Transaction, caller: CurrentCaller, alias: str, limit: Limit = 20, after: After = None
+    session: Transaction, caller: CurrentCaller, alias: str, limit: LongLimit = 20, after: After = None
 ) -> Page[AliasMoveObject]:
     """List the moves of an alias, newest first, with the API keys that made them."""
     moves, has_more = service.history(session, caller.project_id, alias, after, limit)

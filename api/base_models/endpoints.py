@@ -1,9 +1,9 @@
 """/v1/organization/base_models: the catalog of base models, for the operator."""
 
 import re
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
 from api.admission.auth import OperatorCaller
@@ -12,7 +12,7 @@ from api.base_models.schemas import BaseModelCheck, BaseModelObject, BaseModelRe
 from api.dependencies import AppSettings, ModelCatalog, ReadingSessions, Sessions, Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
-from api.http.paging import LIMIT, After, check_cursor
+from api.http.paging import After, Limit, check_cursor
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from core.access.idempotency import earlier_answer, once
@@ -21,7 +21,6 @@ from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, Pe
 
 CURSOR = re.compile(MODEL_ID)
 
-Limit = Annotated[int, Query(ge=0, le=100, description=LIMIT)]
 
 router = APIRouter(
     prefix="/v1/organization/base_models",

@@ -11,13 +11,14 @@ import httpx
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from api.admission.callers import Caller
 from api.chat.afterwards import Finished
 from api.chat.errors import error_event
 from api.chat.shared import ChatParts
 from api.chat.stream import Passage, asked_of_server
+from api.http.sending import send_in_time
 from api.models.chat_models import ChatModel
 from api.stored_completions.service import may_store
 from core.errors import Unavailable
@@ -29,7 +30,6 @@ from core.serving.schemas.sampling import Sampling
 from core.serving.schemas.tokens import TokenizeRequest
 from core.serving.served_model import SERVED_FIELD
 
-SEND_SECONDS = 30.0  # in which a client must take what it is sent
 COUNT_SECONDS = 2.0  # for which an answer waits until its tokens are counted
 
 HEADERS = [
@@ -84,7 +84,7 @@ class Relay(Response):
             lost = ServerLost("The server stopped before the answer was complete. Send the request again.")
             if not self._begun:
                 raise lost from error
-            await self._send(send, {"type": "http.response.body", "body": error_event(lost)})
+            await send_in_time(send, {"type": "http.response.body", "body": error_event(lost)})
             return
         if whole is not None:
             await Response(whole, media_type="application/json")(scope, receive, send)
@@ -121,34 +121,27 @@ class Relay(Response):
     async def _stream(self, request: Sampling, answer: httpx.Response, send: Send) -> None:
         """Hand on a stream to its end. Raises httpx.HTTPError or ValueError if it breaks."""
         passage = Passage(request.stream_options, keeps=may_store(self._caller, request))
-        await self._send(send, {"type": "http.response.start", "status": 200, "headers": HEADERS})
+        await send_in_time(send, {"type": "http.response.start", "status": 200, "headers": HEADERS})
         self._begun = True
         try:
             async for events in events_of(answer.aiter_raw()):
                 body = passage.hand_on(events)
                 if passage.over:
                     break
-                await self._send(send, {"type": "http.response.body", "body": body, "more_body": True})
+                await send_in_time(send, {"type": "http.response.body", "body": body, "more_body": True})
         finally:
             self._note(request, passage.usage, events=passage.events)
         if not passage.over:
             raise ValueError("the stream has no end")
         await self._parts.afterwards.settle(COUNT_SECONDS)
-        await self._send(send, {"type": "http.response.body", "body": body})
+        await send_in_time(send, {"type": "http.response.body", "body": body})
 
     async def _end_early(self, send: Send) -> None:
         """Tell the client that the API stops: by an event if the stream has begun, or else by an error."""
         error = Unavailable("This server is stopping. Send the request again.", code="server_stopping")
         if not self._begun:
             raise error
-        await self._send(send, {"type": "http.response.body", "body": error_event(error)})
-
-    async def _send(self, send: Send, message: Message) -> None:
-        try:
-            async with asyncio.timeout(SEND_SECONDS):
-                await send(message)
-        except TimeoutError:
-            raise ClientDisconnect from None
+        await send_in_time(send, {"type": "http.response.body", "body": error_event(error)})
 
     def _note(self, request: Sampling, usage: dict[str, Any] | None, **content: Any) -> None:
         self._parts.afterwards.note(Finished(self._caller, request, self._model.name, usage, **content))

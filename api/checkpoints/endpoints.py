@@ -17,7 +17,7 @@ from api.checkpoints.schemas import CreatePermissions, PermissionDeleted, Permis
 from api.dependencies import Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
-from api.http.paging import LIMIT, After
+from api.http.paging import After, LongLimit
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from core.access import audit
@@ -30,8 +30,6 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
-
-MAX_LIMIT = 1000
 
 router = APIRouter(
     prefix="/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions",
@@ -67,7 +65,7 @@ def list_permissions(
     project_id: Annotated[
         str | None, Query(max_length=128, description="Lists the permission of this project only")
     ] = None,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 10,
+    limit: LongLimit = 10,
     order: Literal["ascending", "descending"] = "descending",
     after: After = None,
 ) -> Page[PermissionObject]:

@@ -34,7 +34,6 @@ class CompositionObject(TaskObject):
         return {
             "base_model": composition.base_model,
             "request": composition.request,
-            "report": row.task.report,
             "adapter_id": row.task.adapter_id,
             "fine_tuned_model": row.columns[0],
         }

@@ -11,13 +11,11 @@ from api.evals.queries import Wanted
 from api.evals.schemas import CreateEval, EvalDeleted, EvalObject, UpdateEval
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, found_by, repeatable
-from api.http.paging import LIMIT, After
+from api.http.paging import After, Limit
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from core.access.idempotency import once
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, Unavailable
-
-MAX_LIMIT = 100
 
 router = APIRouter(
     prefix="/v1/evals",
@@ -45,7 +43,7 @@ def create_eval(
 def list_evals(
     session: Transaction,
     caller: CurrentCaller,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
+    limit: Limit = 20,
     order: Annotated[Literal["asc", "desc"], Query(description="`asc`: the oldest first")] = "asc",
     order_by: Annotated[
         Literal["created_at", "updated_at"], Query(description="The time by which the evals are ordered")

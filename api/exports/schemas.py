@@ -37,7 +37,6 @@ class ExportObject(TaskObject):
         return {
             "adapter_id": task.adapter_id,
             "request": EXPORT_REQUEST.validate_python(task.request),
-            "report": task.report,
             "files": task.files,
         }
 

@@ -61,10 +61,6 @@ class CheckObject(CheckSummary):
 
     report: ContentReport | None
 
-    @classmethod
-    def own_fields(cls, row: Row) -> dict[str, Any]:
-        return {**super().own_fields(row), "report": row.task.report}
-
 
 CHECKS = Resource(
     CHECK,

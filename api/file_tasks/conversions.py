@@ -48,10 +48,6 @@ class ConversionObject(ConversionSummary):
 
     report: ConversionReport | None
 
-    @classmethod
-    def own_fields(cls, row: Row) -> dict[str, Any]:
-        return {**super().own_fields(row), "report": row.task.report}
-
 
 CONVERSIONS = Resource(
     CONVERSION,

@@ -16,6 +16,8 @@ Key = TypeVar("Key")
 PAGE_BYTES = 4 * 1024**2  # of rows whose size clients decide
 
 LIMIT = "The most items that a page has"
+Limit = Annotated[int, Query(ge=0, le=100, description=LIMIT)]
+LongLimit = Annotated[int, Query(ge=0, le=1000, description=LIMIT)]  # for lists of small items
 After = Annotated[str | None, Query(description="The `last_id` of the page before this one", max_length=128)]
 
 

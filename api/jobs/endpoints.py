@@ -13,7 +13,7 @@ from api.http import conditional
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.metadata import metadata_in, metadata_parameter
-from api.http.paging import LIMIT, After
+from api.http.paging import After, LongLimit
 from api.http.strict_json import StrictJsonRoute
 from api.jobs import service
 from api.jobs.creation import service as creation
@@ -38,8 +38,6 @@ from core.errors import (
 )
 from core.process.failpoints import reached
 from core.statuses import Status
-
-MAX_LIMIT = 1000
 
 FileId = Annotated[
     str | None,
@@ -114,7 +112,7 @@ def list_jobs(
     caller: CurrentCaller,
     settings: AppSettings,
     places: Places,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
+    limit: LongLimit = 20,
     after: After = None,
     file: FileId = None,
     status: OfStatus = None,

@@ -14,7 +14,8 @@ from api.models.queries import TunedModel, keep
 from core.catalog import BaseModelEntry, Catalog, Precision
 from core.errors import InvalidRequest, NotFound
 from core.jobs.adapter_row import precision_of
-from core.jobs.lineage import Ancestor, lineage_of
+from core.jobs.ancestor import Ancestor
+from core.jobs.lineage import lineage_of
 from core.methods.method import with_seeds
 from core.serving.served_model import StoredAdapter
 from core.tables import Checkpoint, Job

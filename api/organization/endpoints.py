@@ -8,7 +8,7 @@ from api.admission.auth import AdminCaller, OperatorCaller
 from api.dependencies import Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, found_by, repeatable
-from api.http.paging import LIMIT, After, check_cursor
+from api.http.paging import After, Limit, check_cursor
 from api.http.strict_json import StrictJsonRoute
 from api.organization import queries, service
 from api.organization.schemas import (
@@ -33,7 +33,6 @@ from core.tables import ApiKey
 
 PROJECT_ID, KEY_ID, AUDIT_LOG_ID = id_pattern("proj_"), id_pattern(""), id_pattern("audit_log-")
 
-Limit = Annotated[int, Query(ge=0, le=100, description=LIMIT)]
 ProjectId = Annotated[
     str | None,
     Query(

@@ -9,7 +9,7 @@ from api.dependencies import Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
 from api.http.metadata import metadata_in, metadata_parameter
-from api.http.paging import LIMIT, After
+from api.http.paging import After, Limit
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from api.stored_completions import service
@@ -33,9 +33,6 @@ from core.errors import (
     Unavailable,
 )
 
-MAX_LIMIT = 100
-
-Limit = Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)]
 Order = Annotated[Literal["asc", "desc"], Query(description="`asc`: the oldest first")]
 
 router = APIRouter(

@@ -3,15 +3,15 @@
 For events, metrics, checkpoints, the candidates' curves, pause and resume, use the routes of the sweep's job.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, BackgroundTasks, Query
+from fastapi import APIRouter, BackgroundTasks
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, Hints, ModelCatalog, Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, found_by, repeatable
-from api.http.paging import LIMIT, After
+from api.http.paging import After, Limit
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from api.sweeps import service
@@ -28,8 +28,6 @@ from core.errors import (
     TooLarge,
     Unavailable,
 )
-
-MAX_LIMIT = 100
 
 router = APIRouter(
     prefix="/v1/fine_tuning/sweeps",
@@ -72,7 +70,7 @@ def create_sweep(
 def list_sweeps(
     session: Transaction,
     caller: CurrentCaller,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
+    limit: Limit = 20,
     after: After = None,
 ) -> Page[SweepObject]:
     """List the project's sweeps, newest first.

@@ -3,21 +3,19 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Generic, NamedTuple
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
-from api.http.paging import LIMIT, After
+from api.http.paging import After, LongLimit
 from api.schemas import Page
 from api.work.resource import Resource, View
 from api.work.schemas import TaskDeleted, TaskObject
 from core.access import audit
 from core.errors import AppError, Conflict, InvalidRequest
 from core.work import client as tasks
-
-MAX_LIMIT = 1000
 
 
 class Wanted(NamedTuple):
@@ -29,9 +27,7 @@ class Wanted(NamedTuple):
     newest_first: bool = True
 
 
-async def newest_first(
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20, after: After = None
-) -> Wanted:
+async def newest_first(limit: LongLimit = 20, after: After = None) -> Wanted:
     """Return the page that a request asks for, of a list whose order is always the same."""
     return Wanted(after, limit)
 

@@ -62,6 +62,8 @@ class TaskObject(Identified):
             "finished_at": seconds_or_none(task.finished_at),
             "expires_at": seconds_or_none(task.expires_at),
         }
+        if "report" in cls.model_fields:  # a summary has none, and its query does not read it
+            shown["report"] = task.report
         return cls.model_validate(shown | cls.own_fields(row))
 
     @classmethod

@@ -13,8 +13,8 @@ from core.estimates.memory import memory
 from core.estimates.plan import cheapest
 from core.estimates.shapes import Load, base_bytes
 from core.methods.low_rank import LoraAdapter
+from core.units import GIB
 
-GIB = 1024**3
 CARDS = (24, 48, 80)  # GiB
 RUNTIME = GIB // 2  # of a card: CUDA's context and cuBLAS' workspaces
 NAMES = {

@@ -46,7 +46,7 @@ from cli.client.client import Client
 from cli.client.home import Home
 from cli.client.watch import job_path
 from core.catalog import SMOLLM2
-from core.storage.folders import WEIGHTS_NAME
+from core.storage.file_names import WEIGHTS_NAME
 
 RANK, BATCH_SIZE = 16, 8
 IDLE_SECONDS = 20.0

@@ -13,8 +13,8 @@ from cli.client.home import load_settings
 from core.base_files.places import file_in_wheel
 from core.catalog import BaseModelEntry, offered_models
 from core.checks import Check
+from core.units import GIB
 
-GIB = 1024**3
 LEAST_MEMORY = 4 * GIB  # SmolLM2-135M trains in about half of it
 LEAST_DISK = 2 * GIB
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.compositions.methods import Criterion, Method, SignMethod, decomposes, elects_signs, prunes
-from core.jobs.lineage import Ancestor
+from core.jobs.ancestor import Ancestor
 from core.methods.method import MAX_RANK, Seed
 from core.options import Options, Suffix
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from core.datasets.common_rules import (
     ABSENT,
+    ROLES,
     SURROGATE,
     json_type,
     key_findings,
@@ -19,7 +20,6 @@ from core.datasets.common_rules import (
 from core.datasets.findings import Finding, quote
 from core.datasets.tool_rules import OLD_FORM, TOOL_KEYS, call_findings, order_findings, tool_findings
 
-ROLES = ("system", "developer", "user", "assistant", "tool")
 UNSUPPORTED_KEYS = {"refusal": "refusals are", "audio": "audio is"}
 CALLS = ("tool_calls", "function_call")  # a message with one of them needs no content
 UNSUPPORTED_PARTS = {

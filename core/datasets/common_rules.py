@@ -9,6 +9,8 @@ from typing import Any
 from core.datasets.findings import QUOTE_LENGTH, Finding, quote
 from core.strict_json import RepeatedKeys
 
+PLAIN_ROLES = ("system", "developer", "user", "assistant")
+ROLES = (*PLAIN_ROLES, "tool")
 ABSENT: tuple[Any, ...] = (None, [], {}, "")  # what clients send for a key that they do not use
 MISSPELT = 0.8  # how similar a key must be to one that the row lacks, from 0 to 1
 SURROGATE = re.compile("[\ud800-\udfff]")

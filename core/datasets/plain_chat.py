@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-ROLES = ("system", "developer", "user", "assistant")
+from core.datasets.common_rules import PLAIN_ROLES
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -29,7 +29,7 @@ def plain_chat(line: bytes) -> dict[str, Any] | None:
         role = None
         for message in messages:
             role, content = message["role"], message["content"]
-            if role not in ROLES or type(content) is not str:
+            if role not in PLAIN_ROLES or type(content) is not str:
                 return None
             quotes += 8 + content.count('"')
             if role == "assistant":

@@ -7,26 +7,9 @@ from sqlalchemy import ColumnElement, String, literal_column, select
 from sqlalchemy.orm import Session
 
 from core.errors import Conflict
-from core.options import Options
 from core.statuses import ENDED
 from core.tables import Job
 from core.tables.jobs.jobs import PARENT_ADAPTER_SQL
-
-
-class Ancestor(Options):
-    """One model of a lineage: an adapter, or a checkpoint of a job.
-
-    `job_id` is null for an adapter that was imported or composed, `adapter_id` and `step` tell the adapter or
-    the checkpoint. `sha256` is the hash of the content that servers know too. A part of a composed adapter
-    has the `weight` with which it was composed; other ancestors have none.
-    """
-
-    model: str
-    adapter_id: str | None = None
-    job_id: str | None = None
-    step: int | None = None
-    sha256: str
-    weight: float | None = None
 
 
 def lineage_of(spec: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -14,7 +14,7 @@ from core.catalog import Precision
 from core.datasets.preparation.requests import Preparation
 from core.errors import TuneryError
 from core.evals.evaluation import Evaluation
-from core.jobs.lineage import Ancestor
+from core.jobs.ancestor import Ancestor
 from core.jobs.search import CandidateSearch, CandidateSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from core.methods.registry import METHODS, AdapterOptions

@@ -8,10 +8,10 @@ from core.datasets.template_needs import places_in
 from core.estimates.configuration import FAST_TYPES
 from core.offering.causal_types import causal_types
 from core.offering.published import CONFIG, Published
+from core.units import GIB
 
 OPEN_LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "openrail", "gemma")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-GIB = 1024**3
 TOKENIZER = "tokenizer.json"
 MOST_SHOWN = 200  # letters of what a publisher has written
 

@@ -10,7 +10,6 @@ from core.methods.registry import METHODS
 
 PROMPTS = frozenset({"prefix_tuning", "prompt_tuning", "p_tuning"})
 NOT_MERGEABLE = PROMPTS | {"beft"}  # BEFT adds biases where a base model has none
-NO_LORA = frozenset({"trainable_tokens", "ln_tuning"})  # they change more than the weights of linear layers
 HEADS = ("lm_head", "embed_out", "output")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.catalog import Precision
-from core.storage.folders import STATE_NAME
+from core.storage.file_names import STATE_NAME
 
 SERVED_FIELD = "served"  # the field that the API adds to OpenAI's body for the server
 CONFIGURATIONS = ("adapter_config.json", "config.json", "generation_config.json")

@@ -11,18 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import OutsideFault, TuneryError
+from core.errors import OutsideFault
+from core.storage.file_names import DamagedFile
 from core.storage.object_store import Moved, ObjectStore
-
-WEIGHTS_NAME = "adapter_model.safetensors"
-
-# The files of a checkpoint that only a trainer needs, to continue the job; clients do not get them.
-STATE_NAME = "training_state.safetensors"
-POSITION_NAME = "position.json"
-
-
-class DamagedFile(TuneryError):
-    """A stored file is missing, or differs from the file that was published."""
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from core.storage.file_names import MANIFEST
 from core.storage.folders import FolderFile
 
-MANIFEST = "manifest.json"
 CARD = "README.md"
 LIBRARIES = ("torch", "transformers", "peft", "safetensors")
 

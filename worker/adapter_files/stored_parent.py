@@ -3,7 +3,7 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.jobs.lineage import Ancestor
+from core.jobs.ancestor import Ancestor
 from core.serving.served_model import StoredAdapter
 from core.tables import Adapter, Checkpoint
 

@@ -11,12 +11,10 @@ from api.dependencies import ComparingThreads, ReadingSessions, Store
 from api.evals.comparison import service
 from api.evals.comparison.schemas import ChangedRow, ComparisonObject
 from api.http.errors import declared
-from api.http.paging import LIMIT, After
+from api.http.paging import After, Limit
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, Unavailable
-
-MAX_LIMIT = 100
 
 Base = Annotated[str, Query(description="The run of the base model", max_length=128)]
 Tuned = Annotated[str, Query(description="The run of the model that may be better", max_length=128)]
@@ -61,7 +59,7 @@ def list_changed_rows(
     tuned: Tuned,
     criterion: Annotated[str, Query(description="The name of one of the eval's criteria", max_length=256)],
     change: Annotated[service.Change, Query(description="`better`: rows that the tuned model does better")],
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
+    limit: Limit = 20,
     after: After = None,
 ) -> Response:
     """List the rows that the tuned model does better or worse by a criterion, the largest change first.

@@ -13,13 +13,12 @@ from api.evals.output_items.reading import Wanted, read_each, read_page
 from api.evals.output_items.schemas import OutputItemObject
 from api.evals.runs.service import RUNS
 from api.http.errors import declared
-from api.http.paging import LIMIT, After, check_cursor
+from api.http.paging import After, Limit, check_cursor
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
 from core.evals.results import ItemStatus
 
-MAX_LIMIT = 100
 INDEX = "(0|[1-9][0-9]{0,8})"
 
 router = APIRouter(
@@ -39,7 +38,7 @@ def list_output_items(
     threads: ReadingThreads,  # noqa: ARG001 - `waits_for_store` takes a thread of them
     eval_id: str,
     run_id: str,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
+    limit: Limit = 20,
     order: Annotated[Literal["asc", "desc"], Query(description="`asc`: the first row first")] = "asc",
     status: Annotated[
         ItemStatus | None,

@@ -6,13 +6,11 @@ from fastapi import Query
 
 from api.evals import service as evals
 from api.evals.runs.schemas import STATUSES, TASK_STATUS, EvalRunDeleted, EvalRunObject, RunStatus
-from api.http.paging import LIMIT, After
+from api.http.paging import After, Limit
 from api.work.endpoints import Wanted
 from api.work.resource import Parent, Resource
 from core.tables import Task
 from core.work.kinds import EVAL_RUN
-
-MAX_LIMIT = 100
 
 RUNS = Resource(
     EVAL_RUN,
@@ -28,7 +26,7 @@ RUNS = Resource(
 
 
 async def wanted_runs(
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
+    limit: Limit = 20,
     order: Annotated[Literal["asc", "desc"], Query(description="`asc`: the oldest first")] = "asc",
     status: Annotated[RunStatus | None, Query(description="Only runs with this status")] = None,
     after: After = None,

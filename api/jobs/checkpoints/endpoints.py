@@ -1,8 +1,6 @@
 """/v1/fine_tuning/jobs/…/checkpoints: list the checkpoints of a job, and download one."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 
 from api.admission.auth import CurrentCaller
@@ -10,14 +8,12 @@ from api.admission.store_threads import waits_for_store
 from api.dependencies import ReadingSessions, ReadingThreads, Store, Transaction
 from api.http import downloads
 from api.http.errors import declared
-from api.http.paging import LIMIT, After
+from api.http.paging import After, LongLimit
 from api.http.strict_json import StrictJsonRoute
 from api.jobs.checkpoints import service
 from api.jobs.checkpoints.schemas import CheckpointObject
 from api.schemas import Page
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
-
-MAX_LIMIT = 1000
 
 router = APIRouter(
     prefix="/v1/fine_tuning/jobs/{fine_tuning_job_id}/checkpoints",
@@ -32,7 +28,7 @@ def list_checkpoints(
     session: Transaction,
     caller: CurrentCaller,
     fine_tuning_job_id: str,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 10,
+    limit: LongLimit = 10,
     after: After = None,
 ) -> Page[CheckpointObject]:
     """List the checkpoints of the last three epochs and the best checkpoint, newest first."""

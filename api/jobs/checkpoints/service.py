@@ -10,7 +10,7 @@ from api.jobs.checkpoints import queries
 from api.jobs.service import own_job
 from core.errors import NotFound
 from core.jobs import lifecycle
-from core.storage.folders import POSITION_NAME, STATE_NAME
+from core.storage.file_names import POSITION_NAME, STATE_NAME
 from core.storage.object_store import ObjectStore
 from core.tables import Checkpoint
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from api.jobs.creation.refusals import invalid_value
 from core.catalog import BaseModelEntry
 from core.errors import InvalidRequest
 from core.jobs.search import ADAPTER
@@ -36,7 +37,7 @@ def _refuse_contradictions(adapter: MethodOptions, swept: Collection[str]) -> No
     for name, reason in adapter.contradictions():
         place = f"{ADAPTER}{name}"
         told = f"does not go with the other options: {reason}."
-        raise _invalid(f"parameters.{place}" if place in swept else place, told)
+        raise invalid_value(f"parameters.{place}" if place in swept else place, told)
 
 
 def _refuse_unsuitable(spec: JobSpec, base_model: BaseModelEntry) -> None:
@@ -62,7 +63,7 @@ def _refuse_what_needs_validation(training: TrainingOptions) -> None:
         "eval_samples": bool(training.eval_samples),
     }
     for name in [name for name, is_asked in asked.items() if is_asked]:
-        raise _invalid(
+        raise invalid_value(
             f"training.{name}",
             "needs rows that are held out of training; name a validation_file or a validation_split too.",
         )
@@ -79,12 +80,7 @@ def _refuse_what_one_adapter_has(spec: JobSpec) -> None:
         "adapter.dynamic_rank": getattr(spec.adapter, "dynamic_rank", False),
     }
     for place in [place for place, is_asked in asked.items() if is_asked]:
-        raise _invalid(
+        raise invalid_value(
             place,
             "does not go with several candidates. Train the adapter that wins once more with this option.",
         )
-
-
-def _invalid(place: str, reason: str) -> InvalidRequest:
-    """Return the error. `reason` continues the sentence that begins with the parameter's name."""
-    return InvalidRequest(f"'{place}' {reason}", code="invalid_value", param=place)

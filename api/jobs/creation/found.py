@@ -16,8 +16,8 @@ from api.models.parents import Parent, model_named
 from core.catalog import BaseModelEntry, Catalog, Precision
 from core.errors import InvalidRequest
 from core.ids import new_id
+from core.jobs.ancestor import Ancestor
 from core.jobs.integrations import WANDB_SECRET, WandbIntegration, wandb_is_offline
-from core.jobs.lineage import Ancestor
 from core.jobs.token_counts import tokenizer_of
 from core.methods.registry import METHODS, AdapterOptions
 from core.tables import ChatTemplate, File, Secret

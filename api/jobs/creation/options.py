@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from api.jobs.creation.found import Found
+from api.jobs.creation.refusals import invalid_value
 from api.jobs.creation.requested_adapter import LoraAdapter
 from api.jobs.creation.schemas import CreateJob
 from api.models.base_models import row_limit
@@ -94,16 +95,17 @@ def _refuse_training(training: TrainingOptions, found: Found, adapter: MethodOpt
     base_model, precision = found.base_model, training.quantization or found.precision
     if precision not in base_model.precisions:
         choices = " or ".join(f"'{each}'" for each in base_model.precisions)
-        raise _invalid("training.quantization", f"is '{precision}', but {base_model.id} trains in {choices}.")
+        reason = f"is '{precision}', but {base_model.id} trains in {choices}."
+        raise invalid_value("training.quantization", reason)
     row_limit(base_model, training.max_length, "training.max_length")
     if training.fsdp is not None:
         _refuse_impossible_sharding(base_model.in_precision(precision), training)
     if training.loraplus_lr_ratio is not None and adapter.type != "lora":
         reason = f"belongs to the method 'lora', and this is '{adapter.type}'."
-        raise _invalid("training.loraplus_lr_ratio", reason)
+        raise invalid_value("training.loraplus_lr_ratio", reason)
     if training.early_stopping_threshold and training.early_stopping_patience is None:
         reason = "means nothing without 'training.early_stopping_patience'."
-        raise _invalid("training.early_stopping_threshold", reason)
+        raise invalid_value("training.early_stopping_threshold", reason)
 
 
 def _refuse_impossible_sharding(base_model: BaseModelEntry, training: TrainingOptions) -> None:
@@ -115,7 +117,7 @@ def _refuse_impossible_sharding(base_model: BaseModelEntry, training: TrainingOp
     elif training.eval_samples:
         reason = "spread weights cannot generate samples, and 'training.eval_samples' asks for them"
     if reason is not None:
-        raise _invalid("training.fsdp", f"is not possible for this job: {reason}.")
+        raise invalid_value("training.fsdp", f"is not possible for this job: {reason}.")
 
 
 def _refuse_candidates(adapter: MethodOptions, objective: Objective, is_sweep: bool) -> None:
@@ -152,8 +154,3 @@ def _refuse_bad_grid(adapter: MethodOptions, grid: Mapping[str, Sequence[Any]]) 
 
 def _refusal(reason: str, param: str) -> InvalidRequest:
     return InvalidRequest(f"Invalid value for '{param}': {reason}.", code="invalid_value", param=param)
-
-
-def _invalid(place: str, reason: str) -> InvalidRequest:
-    """Return the error. `reason` continues the sentence that begins with the parameter's name."""
-    return InvalidRequest(f"'{place}' {reason}", code="invalid_value", param=place)

@@ -43,8 +43,8 @@ ADAPTERS = {
     **dict.fromkeys(("prefix", "prefixtuning"), 'It is called "prefix_tuning" here'),
     **dict.fromkeys(("prompt", "prompttuning", "soft_prompt"), 'It is called "prompt_tuning" here'),
     **dict.fromkeys(("ptuning", "p_tuning_v1"), 'It is called "p_tuning" here'),
-    **dict.fromkeys(("sft", "supervised"), OBJECTIVE.format("supervised")),
-    **{name: OBJECTIVE.format(name) for name in ("dpo", "orpo", "simpo", "kto")},
+    "sft": OBJECTIVE.format("supervised"),
+    **{name: OBJECTIVE.format(name) for name in OBJECTIVES},
 }
 """The keys are names in lower case, with `_` for spaces and hyphens."""
 

@@ -46,7 +46,7 @@ def refuse(request: CreateJob, found: Found, settings: Settings) -> None:
     _refuse_what_the_template_lacks(found, training_file, "training_file")
     if request.preparation is not None:
         if request.validation_split is not None and request.validation_file is not None:
-            raise _invalid(SPLIT, "does not go with a 'validation_file': name one of the two.")
+            raise invalid_value(SPLIT, "does not go with a 'validation_file': name one of the two.")
         _refuse_preparation(request.preparation, rows, settings)
 
 
@@ -88,7 +88,9 @@ def _refuse_impossible(method: Method) -> None:
         )
     for name in type(method).model_fields:
         if name not in ("type", method.type) and getattr(method, name) is not None:
-            raise _invalid(f"method.{name}", f"does not belong to the method '{method.type}'; leave it out.")
+            raise invalid_value(
+                f"method.{name}", f"does not belong to the method '{method.type}'; leave it out."
+            )
 
 
 def _refuse_integrations(asked: Sequence[Integration], found: Found, settings: Settings) -> None:
@@ -170,25 +172,25 @@ def _refuse_preparation(asked: Preparation, rows: int, settings: Settings) -> No
     held, most = asked.held_out(rows), settings.max_validation_rows
     if held > most:
         reason = f"holds {held:,} rows out; a job on this server takes at most {most:,}. Name so many rows."
-        raise _invalid(SPLIT, reason)
+        raise invalid_value(SPLIT, reason)
     if asked.validation_split is not None and (held < 1 or rows - held < MIN_ROWS):
         reason = (
             f"holds {held:,} of {rows:,} rows out and leaves {max(rows - held, 0):,} to train on; a job "
             f"needs at least one row and {MIN_ROWS}."
         )
-        raise _invalid(SPLIT, reason)
+        raise invalid_value(SPLIT, reason)
     if asked.augmentation is not None and not asked.augmentation.names_a_kind:
         kinds = "few_shot_order, typing_noise, user_case, system_prompts or label_order"
-        raise _invalid(AUGMENTATION, f"names no kind of variant. Set {kinds}, or leave it out.")
+        raise invalid_value(AUGMENTATION, f"names no kind of variant. Set {kinds}, or leave it out.")
     if (trained := asked.trained(rows)) > (limit := settings.max_training_rows):
         reason = f"makes up to {trained:,} rows; a job on this server takes at most {limit:,}."
-        raise _invalid(f"{AUGMENTATION}.copies", reason)
+        raise invalid_value(f"{AUGMENTATION}.copies", reason)
 
 
 def _quoted(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
-def _invalid(param: str, reason: str) -> InvalidRequest:
+def invalid_value(param: str, reason: str) -> InvalidRequest:
     """Return the error. `reason` continues the sentence that begins with the parameter's name."""
     return InvalidRequest(f"'{param}' {reason}", code="invalid_value", param=param)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from api.admission.auth import CurrentCaller
 from api.dependencies import ReadingSessions, part
 from api.http.errors import declared
-from api.http.paging import LIMIT, After
+from api.http.paging import After, LongLimit
 from api.http.strict_json import StrictJsonRoute
 from api.jobs.events import service, stream
 from api.jobs.events.feed import EventFeed
@@ -16,8 +16,6 @@ from api.jobs.events.schemas import EventObject
 from api.schemas import Page
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, RateLimited, Unavailable
 from core.jobs.events import EventType
-
-MAX_LIMIT = 1000
 
 Feed = Annotated[EventFeed, Depends(part("event_feed"))]
 StreamPlaces = Annotated[OpenStreams, Depends(part("open_streams"))]
@@ -49,7 +47,7 @@ def list_events(
     feed: Feed,
     places: StreamPlaces,
     fine_tuning_job_id: str,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
+    limit: LongLimit = 20,
     after: After = None,
     type: OfType = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",

@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
-from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from api.http.sending import send_in_time
 from api.jobs.events import gzipped
 from api.jobs.events.feed import EventFeed, Place
 from api.jobs.events.open_streams import OpenStreams
@@ -34,7 +35,6 @@ KEEP_ALIVE_SECONDS = 15.0  # common proxies wait longer than this before they cl
 RETRY_MILLISECONDS = 2000
 
 KEY_SECONDS = 15.0  # between two checks of an open stream's key
-SEND_SECONDS = 30.0  # in which a client must take what it is sent
 
 
 class EventStream(EventSourceResponse):
@@ -54,14 +54,7 @@ class EventStream(EventSourceResponse):
             await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
-        async def send_in_time(message: Message) -> None:
-            try:
-                async with asyncio.timeout(SEND_SECONDS):
-                    await send(message)
-            except TimeoutError:
-                raise ClientDisconnect from None
-
-        await super().stream_response(send_in_time)
+        await super().stream_response(partial(send_in_time, send))
 
 
 def response(

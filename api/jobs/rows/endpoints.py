@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from api.admission.auth import CurrentCaller
 from api.dependencies import Transaction
 from api.http.errors import declared
-from api.http.paging import LIMIT, After
+from api.http.paging import After, LongLimit
 from api.http.strict_json import StrictJsonRoute
 from api.jobs.rows import queries
 from api.jobs.rows.queries import Order, Part
@@ -15,8 +15,6 @@ from api.jobs.rows.schemas import RowObject, cursor_of
 from api.jobs.service import own_job
 from api.schemas import Page
 from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
-
-MAX_LIMIT = 1000
 
 router = APIRouter(
     prefix="/v1/fine_tuning/jobs/{fine_tuning_job_id}/rows",
@@ -39,7 +37,7 @@ def list_rows(
         ),
     ] = "hardest",
     part: Annotated[Part | None, Query(description="Only rows of this part of the data")] = None,
-    limit: Annotated[int, Query(ge=0, le=MAX_LIMIT, description=LIMIT)] = 20,
+    limit: LongLimit = 20,
     after: After = None,
 ) -> Page[RowObject]:
     """List the rows whose losses were measured, because the job asks for `training.row_losses`.

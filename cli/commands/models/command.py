@@ -8,6 +8,7 @@ from cli.client import output
 from cli.client.errors import GaveUp
 from cli.client.home import DEFAULT_HOME, HomeOption, load_settings
 from core.errors import ConfigurationError
+from core.units import GIB
 
 if TYPE_CHECKING:
     from core.estimates.job.devices import Machine
@@ -19,7 +20,6 @@ app = typer.Typer(help="List, add, check and remove the base models on offer.", 
 COLUMNS = ("id", "repository", "source", "revision", "license", "max_length", "quantization")
 FITS = ("device", "memory", "as published", "int8", "nf4")
 PRECISIONS = {"none": "as published", "int8": "int8", "nf4": "nf4"}
-GIB = 1024**3
 ModelId = Annotated[str, typer.Argument(metavar="ID", help="The id of a model in the catalog")]
 
 

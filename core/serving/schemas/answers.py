@@ -3,7 +3,7 @@
 Write them with `exclude_unset`: a field that was never set is not sent, and one that is set to None is null.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel
 
@@ -154,9 +154,3 @@ class Completion(Answer):
     object: Literal["text_completion"] = "text_completion"
     choices: list[CompletionChoice]
     usage: Usage | None = None
-
-
-class StreamError(BaseModel):
-    """The event with which a stream ends that could not be finished. It is the form of all errors."""
-
-    error: dict[str, Any]

@@ -12,7 +12,7 @@ from redis import Redis
 from sqlalchemy import select
 
 from cli.embedded import EmbeddedServers
-from core.storage.folders import STATE_NAME
+from core.storage.file_names import STATE_NAME
 from core.tables import Adapter, Checkpoint, Event, Metric
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.processes.resting import REST

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from core.objectives import NAMES
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.processes.resting import resting
 from tests.fixtures.service.api import Api, Tenant, wait_for
@@ -111,7 +112,7 @@ def losses(api: Api, tenant: Tenant, row: Callable[[int], Any], method: str, mos
     return {each["line"]: each for each in found}
 
 
-@pytest.mark.parametrize("method", ["dpo", "orpo", "simpo", "kto"])
+@pytest.mark.parametrize("method", [name for name in NAMES if name != "supervised"])
 def test_jobs_beyond_cross_entropy_measure_the_preferred_answer_as_any_job_would(
     fp32_api: Api, method: str
 ) -> None:

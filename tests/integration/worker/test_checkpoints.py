@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from core.jobs import lifecycle
-from core.storage.folders import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
+from core.storage.file_names import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
 from core.tables import Checkpoint
 from tests.fixtures.faults.database import broken_once
 from tests.fixtures.service.api import Api, Tenant

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from core.storage.folders import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
+from core.storage.file_names import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
 from core.tables import Checkpoint
 from tests.fixtures.service.api import Api, Tenant
 from tests.fixtures.work.checkpoints import messages_of, run_of

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from cli.embedded import EmbeddedServers
-from core.storage.folders import STATE_NAME, WEIGHTS_NAME
+from core.storage.file_names import STATE_NAME, WEIGHTS_NAME
 from core.storage.object_store import Moved, ObjectStore
 from core.tables import Adapter, Checkpoint, Eval, Job, Run, Task
 from tests.fixtures.faults.database import lose_the_claim

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from core.methods.low_rank import LoraAdapter
 from core.methods.method import MethodOptions
-from core.storage.folders import WEIGHTS_NAME
+from core.storage.file_names import WEIGHTS_NAME
 from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.residual import without_residual
 from worker.engine.adapters.saving import parameters_of

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from core.catalog import BaseModelEntry
-from core.storage.folders import WEIGHTS_NAME
+from core.storage.file_names import WEIGHTS_NAME
 
 PEFT_NAME = "default"  # PEFT's name of the one adapter that each tree of modules has
 IN_FILE = "base_model.model."  # begins the names in PEFT's file

@@ -12,7 +12,7 @@ from torch import Tensor
 from core.errors import JobError
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
-from core.storage.folders import DamagedFile
+from core.storage.file_names import DamagedFile
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.adapters.published import Published
 from worker.engine.batch.dropout import step_seed

@@ -9,7 +9,8 @@ import structlog
 from core.errors import Unavailable
 from core.serving.errors import AdapterDamaged
 from core.serving.served_model import StoredAdapter
-from core.storage.folders import DamagedFile, fetch_folder
+from core.storage.file_names import DamagedFile
+from core.storage.folders import fetch_folder
 from core.storage.object_store import STORE_ERRORS, ObjectStore
 from worker.engine.sampler.adapters.check import AdapterRefused
 from worker.process.faults import disk_fault

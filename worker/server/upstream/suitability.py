@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from core.serving.errors import UnsuitedServer
-from core.storage.folders import WEIGHTS_NAME
+from core.storage.file_names import WEIGHTS_NAME
 from worker.engine.sampler.adapters.check import (
     CONFIG_NAME,
     TENSOR,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from core.compositions.requests import Composition
 from core.errors import InvalidRequest, JobError
-from core.jobs.lineage import Ancestor
-from core.storage.folders import WEIGHTS_NAME, DamagedFile, fetch_folder
+from core.jobs.ancestor import Ancestor
+from core.storage.file_names import WEIGHTS_NAME, DamagedFile
+from core.storage.folders import fetch_folder
 from worker.adapter_files.stored_parent import stored_parent
 from worker.engine.sampler.adapters.check import CONFIG_NAME, AdapterRefused
 from worker.engine.sampler.adapters.plain_lora import read_plain_lora

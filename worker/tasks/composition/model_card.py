@@ -5,7 +5,7 @@ from typing import Any
 
 from core.catalog import BaseModelEntry
 from core.compositions.requests import ComposeRequest
-from core.jobs.lineage import Ancestor
+from core.jobs.ancestor import Ancestor
 from core.portability.rules import reports_by_rule
 from worker.adapter_files.loading_code import loading_code
 from worker.adapter_files.portability_section import section_by_rule

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from core.datasets.common_rules import ROLES
 from core.evals.data_sources import ItemReference, TemplateInput
 from core.graders.schemas import InputText, Message, OutputText
 from core.graders.templates import NoJson, Sample, TooLong, UnknownVariable, malformed, render
 from worker.tasks.evaluation.row_failed import RowFailed
 
 MAX_PROMPT = 1_000_000  # characters of one text; the model's own limit is lower
-ROLES = ("system", "developer", "user", "assistant", "tool")
 NO_SAMPLE = Sample("")
 
 Messages = list[dict[str, Any]]

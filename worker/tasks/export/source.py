@@ -14,9 +14,9 @@ from core.catalog import BaseModelEntry, offered_models
 from core.errors import JobError
 from core.jobs.adapter_row import AdapterRow
 from core.methods.registry import METHODS
-from core.storage.folders import DamagedFile, fetch_folder
+from core.storage.file_names import MANIFEST, DamagedFile
+from core.storage.folders import fetch_folder
 from core.tables import Adapter, Job
-from worker.adapter_files.folder import MANIFEST
 from worker.base_models.model_store import ensure_model, load_errors_explained
 from worker.process.scratch import scratch_folder
 from worker.tasks.frame.process import Work

@@ -26,7 +26,8 @@ from core.errors import JobError, QuotaExceeded, TuneryError
 from core.process.failpoints import reached
 from core.process.logs import configure_logs
 from core.settings import Settings
-from core.storage.folders import DamagedFile, fetch_folder, publish_folder
+from core.storage.file_names import DamagedFile
+from core.storage.folders import fetch_folder, publish_folder
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter, File, Project, Task
 from core.work import lease as leases

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.catalog import BaseModelEntry
-from core.storage.folders import WEIGHTS_NAME
+from core.storage.file_names import WEIGHTS_NAME
 from core.strict_json import RepeatedKeys, mark_repeated_keys, refuse_constant
 from worker.engine.sampler.adapters.check import CHANGING, CONFIG_NAME, special_option
 from worker.tasks.importing.factors import LayerFactors, LoraFactors, parts_of_layers

@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 
 from core.errors import JobError
+from core.units import GIB
 from worker.engine.device.free_memory import free_bytes
 
 # A base model has 16 bits on the disk and 32 in a measurement. A runtime may hold a second copy for a while
 TIMES_THE_FILES = 4
-GIB = 1024**3
 
 
 def require_memory(base_folder: Path) -> None:

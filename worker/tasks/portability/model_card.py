@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 from core import artifacts
 from core.artifacts import GRACE, Owner
 from core.portability.report import Measurement
+from core.storage.file_names import MANIFEST
 from core.storage.folders import FolderFile
 from core.tables import Adapter, Artifact, Task
-from worker.adapter_files.folder import CARD, MANIFEST
+from worker.adapter_files.folder import CARD
 from worker.adapter_files.portability_section import with_measurement
 from worker.tasks.frame.process import Work
 

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from core.datasets.chat_rules import content_text
+from core.datasets.common_rules import PLAIN_ROLES
 from core.datasets.kinds import kind_of
 from core.datasets.labelled_rules import labelled
 from core.datasets.preference_rules import pair
@@ -18,7 +19,6 @@ from core.tables import File
 COUNT = 20
 LONGEST = 512  # tokens: a longer prompt costs much and shows no more
 MOST_BYTES = 8 * 1024**2  # of the file, from its beginning
-ROLES = {"system", "developer", "user", "assistant"}
 
 Messages = list[dict[str, str]]
 
@@ -135,7 +135,9 @@ def _prompt_of(row: dict[str, Any]) -> Messages | None:
         messages = row.get("messages", [])
         last = max((at for at, each in enumerate(messages) if each["role"] == "assistant"), default=0)
         messages = messages[:last]
-    if row.get("tools") or any(each["role"] not in ROLES or not each.get("content") for each in messages):
+    if row.get("tools") or any(
+        each["role"] not in PLAIN_ROLES or not each.get("content") for each in messages
+    ):
         return None
     return [{"role": _role(each["role"]), "content": content_text(each["content"])} for each in messages]
 

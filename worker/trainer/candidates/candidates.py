@@ -11,7 +11,7 @@ from torch import Tensor
 from core.errors import JobError
 from core.jobs.search import candidate_values
 from core.jobs.spec import JobSpec
-from core.storage.folders import DamagedFile
+from core.storage.file_names import DamagedFile
 from core.strict_json import finite
 from worker.engine.adapters.adapter import Adapter, InitialValues
 from worker.engine.adapters.published import Published, first_values

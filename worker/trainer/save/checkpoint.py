@@ -27,14 +27,8 @@ from core.errors import TuneryError
 from core.ids import new_id
 from core.jobs import lifecycle
 from core.process.failpoints import reached
-from core.storage.folders import (
-    POSITION_NAME,
-    STATE_NAME,
-    WEIGHTS_NAME,
-    DamagedFile,
-    fetch_folder,
-    publish_folder,
-)
+from core.storage.file_names import POSITION_NAME, STATE_NAME, WEIGHTS_NAME, DamagedFile
+from core.storage.folders import fetch_folder, publish_folder
 from core.storage.object_store import ObjectStore, checkpoint_prefix
 from core.tables import Artifact, Checkpoint, Job
 from worker.engine.adapters.adapter import Adapter

@@ -6,9 +6,10 @@ from tempfile import TemporaryDirectory
 from safetensors import SafetensorError
 
 from core.errors import JobError
-from core.jobs.lineage import Ancestor
+from core.jobs.ancestor import Ancestor
 from core.serving.served_model import StoredAdapter
-from core.storage.folders import DamagedFile, fetch_folder
+from core.storage.file_names import DamagedFile
+from core.storage.folders import fetch_folder
 from core.storage.object_store import ObjectStore
 from worker.adapter_files.stored_parent import stored_parent
 from worker.engine.adapters.published import Published, read_published

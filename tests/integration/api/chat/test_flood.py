@@ -129,7 +129,7 @@ def test_a_thousand_chats_at_once_are_answered_or_told_when_to_come_back(
 def test_a_client_that_reads_a_byte_now_and_then_holds_up_nobody_and_loses_a_long_stream(
     tenant: Tenant, server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.chat.relay.SEND_SECONDS", 1)
+    monkeypatch.setattr("api.http.sending.SEND_SECONDS", 1)
     with lazy_client(tenant, request_of(tenant, 480, **LONG)) as line:
         assert line.recv(1)
         assert flood(tenant, 2) == {(200, True): 2}

@@ -187,7 +187,7 @@ def test_a_project_that_has_used_its_tokens_waits_for_the_next_minute(tenant: Te
 def test_a_reader_that_takes_nothing_loses_its_stream(
     tenant: Tenant, slow_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.chat.relay.SEND_SECONDS", 0.5)
+    monkeypatch.setattr("api.http.sending.SEND_SECONDS", 0.5)
     body = json.dumps(asked(400, n=16, stream=True, logprobs=True, top_logprobs=20)).encode()
     head = (
         f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tenant.key}\r\n"

@@ -10,7 +10,8 @@ import pytest
 from core.artifacts import GRACE, Owner
 from core.ids import new_id
 from core.jobs import lifecycle
-from core.storage.folders import POSITION_NAME, STATE_NAME, publish_folder
+from core.storage.file_names import POSITION_NAME, STATE_NAME
+from core.storage.folders import publish_folder
 from core.storage.object_store import checkpoint_prefix
 from core.tables import Checkpoint
 from tests.fixtures.service.api import Api, Tenant, refusal

@@ -12,7 +12,6 @@ from starlette.requests import ClientDisconnect
 
 from api.jobs.events import feed as event_feed
 from api.jobs.events import queries
-from api.jobs.events import stream as event_stream
 from api.jobs.events.bounded import Limits
 from api.jobs.events.feed import EventFeed, News, Place
 from api.jobs.events.open_streams import OpenStreams
@@ -130,7 +129,7 @@ def test_all_streams_together_hold_no_more_than_their_limit(
 
 
 def test_a_stream_ends_if_its_client_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_stream, "SEND_SECONDS", 0.05)
+    monkeypatch.setattr("api.http.sending.SEND_SECONDS", 0.05)
 
     async def events() -> AsyncIterator[bytes]:
         yield b"data: {}"

@@ -10,7 +10,7 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from core.serving.served_model import SERVED_FIELD, StoredAdapter
-from core.storage.folders import WEIGHTS_NAME
+from core.storage.file_names import WEIGHTS_NAME
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.outside.vllm import KEY, MAX_RANK, Vllm, adapter_on, door, use_base_of
 from tests.fixtures.processes.warm import nursery

@@ -14,7 +14,7 @@ from api.job_estimates.rows import Rows
 from core.catalog import BaseModelEntry
 from core.estimates.job.devices import CARDS, cpu, gpu
 from core.estimates.job.report import DeviceEstimate, Estimate
-from core.jobs.lineage import Ancestor
+from core.jobs.ancestor import Ancestor
 from core.jobs.spec import JobSpec, TrainingOptions
 from core.methods.low_rank import LoraAdapter
 from core.methods.registry import AdapterOptions

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import Gemma2Config, Gemma3TextConfig, LlamaConfig, PretrainedConfig, Qwen3Config
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from core.catalog import SMOLLM2
 from core.estimates import configuration
 from core.estimates.shapes import base_bytes
 from worker.engine.base.model_shape import shape_of
+from worker.engine.decoders.architecture import SUPPORTED
 
 SMALL = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4}
 
@@ -30,6 +32,12 @@ def test_config_json_says_what_transformers_makes_of_it(config: PretrainedConfig
     found = json.loads((tmp_path / configuration.CONFIG).read_text())
     path: configuration.DecoderPath = "portable" if config.model_type == "gemma2" else "fast"
     assert configuration.shape_of(found, 2, None) == shape_of(config, torch.bfloat16, None, path)
+
+
+def test_estimates_and_the_engine_name_the_same_architectures_for_the_fast_path() -> None:
+    named = {MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind] for kind in configuration.FAST_TYPES}
+    with_images = "Gemma3ForConditionalGeneration"  # its texts are computed by Gemma3ForCausalLM
+    assert named - {with_images} == set(SUPPORTED)
 
 
 def test_the_wheel_says_the_shape_before_it_is_converted(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any, cast
 import pytest
 
 from core.errors import OutsideFault
-from core.storage.folders import DamagedFile, fetch_folder, publish_folder
+from core.storage.file_names import DamagedFile
+from core.storage.folders import fetch_folder, publish_folder
 from core.storage.object_store import Moved
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from core.storage.folders import WEIGHTS_NAME
+from core.storage.file_names import WEIGHTS_NAME
 from worker.engine.sampler.adapters.check import (
     CONFIG_NAME,
     TENSOR,

@@ -7,8 +7,8 @@ from core.egress import Egress
 from core.errors import JobError
 from core.exports.destinations import Destination, HubDestination
 from core.secrets.vault import UnreadableSecret, Vault
+from core.storage.file_names import MANIFEST
 from core.tables import Secret
-from worker.adapter_files.folder import MANIFEST
 from worker.tasks.export.push.hub import push_to_hub
 from worker.tasks.export.push.progress import Progress
 from worker.tasks.export.push.s3 import push_to_s3

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from api.models import parents
 from api.models.queries import TunedModel, keep
 from core.errors import JobError
-from core.jobs.lineage import Ancestor
+from core.jobs.ancestor import Ancestor
 from core.roles import Role
 from core.tables import Adapter, Checkpoint, Job
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal

@@ -8,7 +8,7 @@ import torch
 
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
-from core.storage.folders import DamagedFile
+from core.storage.file_names import DamagedFile
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec, make_trainee, train

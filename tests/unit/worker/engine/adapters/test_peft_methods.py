@@ -18,7 +18,7 @@ from core.methods import registry
 from core.methods.registry import AdapterOptions
 from core.objectives.dpo import Dpo
 from core.objectives.kto import Kto
-from core.storage.folders import WEIGHTS_NAME
+from core.storage.file_names import WEIGHTS_NAME
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.methods import (
     CASES,

@@ -13,7 +13,7 @@ from core.errors import JobError
 from core.estimates.plan import SPARE
 from core.estimates.shapes import Load
 from core.estimates.whole import Whole, expected_whole_memory
-from core.jobs.lineage import Ancestor
+from core.jobs.ancestor import Ancestor
 from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
 from core.methods.whole import FullTuning
 from core.objectives.dpo import Dpo

@@ -16,7 +16,7 @@ from core.errors import JobError
 from core.estimates.adapters import state_bytes
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.methods.low_rank import EvaConfig
-from core.storage.folders import WEIGHTS_NAME
+from core.storage.file_names import WEIGHTS_NAME
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows

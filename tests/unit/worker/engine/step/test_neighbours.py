@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter, TrainingOptions
 from core.objectives.dpo import Dpo
-from core.storage.folders import WEIGHTS_NAME
+from core.storage.file_names import WEIGHTS_NAME
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.objectives import rows_of
 from tests.fixtures.engine.rows import make_rows, shared_rows

@@ -17,7 +17,7 @@ from core.jobs.spec import Hyperparameters, LoraAdapter, TrainingOptions
 from core.methods.low_rank import AdaLoraAdapter
 from core.objectives.dpo import Dpo
 from core.objectives.kto import Kto
-from core.storage.folders import WEIGHTS_NAME
+from core.storage.file_names import WEIGHTS_NAME
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.objectives import rows_of
 from tests.fixtures.engine.rows import make_rows

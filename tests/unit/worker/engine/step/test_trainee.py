@@ -11,7 +11,7 @@ from peft.optimizers import create_loraplus_optimizer
 from transformers import TrainingArguments, get_scheduler
 
 from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
-from core.storage.folders import DamagedFile
+from core.storage.file_names import DamagedFile
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec
 from tests.fixtures.engine.training import make_trainee as make_engine_trainee

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from core.errors import JobError
 from core.jobs.spec import Hyperparameters, LoraAdapter
 from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
-from core.storage.folders import WEIGHTS_NAME
+from core.storage.file_names import WEIGHTS_NAME
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import (
     MAX_TOKENS,

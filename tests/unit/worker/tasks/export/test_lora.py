@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
 from core.exports.requests import LoraExport, MlxExport
-from core.storage.folders import WEIGHTS_NAME
+from core.storage.file_names import WEIGHTS_NAME
 from tests.fixtures.models.random_adapters import MakeSource
 from worker.tasks.export.lora import write_lora, write_mlx
 from worker.tasks.export.low_rank import low_rank_update

@@ -12,7 +12,7 @@ import pytest
 
 from core.catalog import SMOLLM2
 from core.compositions.requests import ComposeRequest
-from core.jobs.lineage import Ancestor
+from core.jobs.ancestor import Ancestor
 from core.jobs.spec import Hyperparameters, JobSpec
 from core.methods.low_rank import LoraAdapter
 from core.portability.report import Measurement, Prompts

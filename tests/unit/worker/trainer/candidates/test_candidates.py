@@ -14,7 +14,7 @@ from core.errors import JobError
 from core.jobs.search import CandidateSearch, CandidateSpec
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.objectives.dpo import Dpo
-from core.storage.folders import POSITION_NAME, STATE_NAME, DamagedFile
+from core.storage.file_names import POSITION_NAME, STATE_NAME, DamagedFile
 from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows

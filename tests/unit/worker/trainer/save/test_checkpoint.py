@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
-from core.storage.folders import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
+from core.storage.file_names import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec, make_trainee, train
 from worker.engine.base.base_model import ResidentBase
