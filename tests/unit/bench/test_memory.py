@@ -28,6 +28,7 @@ SMALL = {
 }
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize("case", CASES[:5], ids=lambda case: case.name)
 def test_the_memory_of_a_step_is_what_torch_counts(case: Case) -> None:
     """All layers are alike, so two are enough."""
@@ -80,6 +81,7 @@ def small(dtype: torch.dtype, portable: bool = False) -> Case:
     return Case("small", config, dtype, path="portable" if portable else "fast")
 
 
+@pytest.mark.exhaustive
 def test_the_memory_of_a_step_is_what_a_process_takes_on_a_cpu() -> None:
     cases = [small(torch.float32), small(torch.bfloat16), small(torch.float32, portable=True)]
     for case, measured in zip(cases, measure(cases, ROWS, LENGTH, RANK), strict=True):

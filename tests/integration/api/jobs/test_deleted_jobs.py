@@ -20,6 +20,8 @@ from core.tables import (
     Metric,
     Task,
 )
+from core.work import lease as leases
+from core.work.kinds import TRACKING
 from tests.fixtures.faults.database import broken_once
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.service.janitor import GRACE_OVER, clean
@@ -201,6 +203,9 @@ def test_nothing_more_of_it_is_reported_to_trackers(api: Api, alice: Tenant) -> 
     job_id = alice.create_job(integrations=[{"type": "tensorboard"}])["id"]
     alice.http.post(f"{JOBS}/{job_id}/cancel")
     delete(alice, job_id)
+    with api.sessions.begin() as session:
+        assert leases.take(session, "a-holder", [TRACKING.name]) is None
+    clean(api, GRACE_OVER)
     with api.sessions() as session:
         (tracker,) = session.scalars(select(Task).where(Task.job_id == job_id))
     assert tracker.deleted_at is not None

@@ -55,6 +55,7 @@ def test_the_one_before_is_fetched_ahead_unless_nobody_needs_it() -> None:
     assert [each.on_device is not None for each in (first, third, fourth)] == [0, 0, 0]
 
 
+@pytest.mark.exhaustive
 @EACH_DEVICE
 def test_gradients_of_blocks_that_are_computed_again_are_the_same_to_the_bit(device: str) -> None:
     weights = [weight.requires_grad_() for weight in some(6, device, size=512)]

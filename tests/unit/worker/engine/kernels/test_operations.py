@@ -35,7 +35,7 @@ from worker.engine.kernels.attention import Layout, segment_attention, segment_a
 from worker.engine.kernels.frozen_weight import DenseWeight
 from worker.engine.kernels.loss import token_losses, token_losses_plainly
 
-pytestmark = [pytest.mark.slow, pytest.mark.family(3)]
+pytestmark = [pytest.mark.slow, pytest.mark.family(1)]
 
 LENGTHS = [(300, 20, 30), (700, 10), (301, 5), (50, 600, 70), (513,), (20, 30), (17,), (40, 3)]
 WEIGHT_D, W = torch.linspace(-1, 1, 160), DenseWeight(torch.linspace(-1, 1, 64 * K).sin().view(64, K))
