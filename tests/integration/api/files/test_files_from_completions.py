@@ -10,6 +10,7 @@ from sqlalchemy import event
 
 from api.http import paging
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, strictly
+from tests.fixtures.service.janitor import clean
 from tests.fixtures.work.completions import allow, rate, store
 
 FILES = "/v1/files/from_completions"
@@ -141,8 +142,10 @@ def test_a_repeated_request_makes_one_file(team: Tenant) -> None:
 def test_the_quota_of_files_counts_it_and_leaves_nothing_beyond(team: Tenant) -> None:
     store(team, "x" * 1000)
     allow(team, stored_bytes=500)
+    clean(team.api)
     before = team.api.store.list("files/")
     refusal(team.http.post(FILES, json={}), 429, "file", "insufficient_quota")
+    clean(team.api)
     assert team.api.store.list("files/") == before
 
 
