@@ -81,7 +81,7 @@ def test_a_public_name_with_a_private_address_is_refused(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     resolves_to(monkeypatch, address)
-    with pytest.raises(EgressRefused, match="no public address"):
+    with pytest.raises(EgressRefused, match="not a public address"):
         post(Egress(None), "https://innocent.example/", {}, b"", 5)
 
 

@@ -349,8 +349,8 @@ def test_a_wrong_request_is_refused_with_the_reason(
     refused(tenant, "adapters", invalid, "1 to 16 items", [])
     refused(tenant, "adapters.1.weight", invalid, "from -100 to 100", [first, {**second, "weight": 1e9}])
     refused(tenant, "adapters", invalid, "All weights are 0", [{**first, "weight": 0}])
-    refused(tenant, "density", invalid, "no option of the method 'cat'", both, method="cat", density=0.5)
-    refused(tenant, "svd_rank", invalid, "no option", both, method="ties", svd_rank=4)
+    refused(tenant, "density", invalid, "not an option of the method 'cat'", both, method="cat", density=0.5)
+    refused(tenant, "svd_rank", invalid, "not an option", both, method="ties", svd_rank=4)
     refused(tenant, "method", invalid, "On offer", both, method="slerp")
     missing = {"files": ["file-" + "0" * 32]}
     refused(tenant, "search.files.0", "invalid_file_id", "No such File", both, search=missing)
