@@ -94,7 +94,7 @@ def test_an_adapter_trained_over_4_bits_has_the_job_s_loss_in_plain_peft_over_4_
     """But for the embedding and the head, which the job holds in 8 bits and plain PEFT does not."""
     catalog = write_base(tmp_path, dtype="fp32", quantization=None if by_request else "nf4")
     asked = {"quantization": "nf4", "optimizer": "adamw_8bit"} if by_request else {}
-    series, folder = trained(catalog, {"type": "lora", "r": 8}, **asked)
+    series, folder = trained(catalog, {"type": "lora", "r": 8}, learning_rate=5e-3, **asked)
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["training"]["quantization"] == "nf4"
     base = AutoModelForCausalLM.from_pretrained(
