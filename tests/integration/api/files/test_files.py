@@ -45,6 +45,7 @@ def unfinished_uploads(api: Api) -> list[Any]:
 @pytest.fixture
 def nothing_stored(api: Api) -> Iterator[None]:
     """Assert that the test leaves nothing in the object store, and no unfinished upload."""
+    clean(api)  # of what earlier tests have given up
     before, halves = stored(api), unfinished_uploads(api)
     yield
     clean(api)
