@@ -1,4 +1,4 @@
-"""What checks and conversions have alike: they belong to a file, and their routes lie under it."""
+"""The parent of checks and conversions: both belong to a file, and their routes lie under it."""
 
 from fastapi import APIRouter
 

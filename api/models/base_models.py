@@ -1,4 +1,4 @@
-"""What requests say of a base model: its name, and the tokens after which a row is cut."""
+"""Checks a request's base model: its name, and the tokens after which a row is cut."""
 
 from core.catalog import BaseModelEntry, Catalog
 from core.errors import InvalidRequest

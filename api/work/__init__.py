@@ -1,4 +1,4 @@
-"""What the API does alike for all kinds of work: create, list, show, cancel and delete tasks.
+"""Creates, lists, shows, cancels and deletes tasks, in the same way for all kinds of work.
 
 A kind fills in its request check and its fields (`resource.Resource`).
 """

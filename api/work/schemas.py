@@ -1,4 +1,4 @@
-"""What a client reads of a task of any kind."""
+"""A task of any kind, as a client reads it."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Self

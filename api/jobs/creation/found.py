@@ -27,12 +27,12 @@ CRITERIA = "evaluate.criteria"
 
 @dataclass(frozen=True)
 class Found:
-    """What a request for a job names, as it is in this transaction."""
+    """All that a request for a job names, as it is in this transaction."""
 
     job_id: str
     """The id of the job that the request may become"""
     base_model: BaseModelEntry
-    """As the catalog has it"""
+    """The entry of the catalog"""
     adapter: AdapterOptions | None
     """The options of the adapter that the job continues from. None: it begins at the base model"""
     lineage: Sequence[Ancestor]

@@ -1,4 +1,4 @@
-"""What a client should know of a new job, although it is not an error. Each becomes an event of the job."""
+"""Warnings about a new job, which still begins. Each becomes an event of the job."""
 
 from collections.abc import Iterator
 from typing import Any
