@@ -5,8 +5,9 @@ import gc
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from threading import Event
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -16,10 +17,13 @@ from torch import Tensor
 from core.errors import JobError, LeaseLost
 from core.jobs.spec import Hyperparameters, TrainingOptions
 from core.objectives.dpo import Dpo
-from core.storage.object_store import ObjectStore
+from core.settings import Settings
 from tests.fixtures.engine.process_group import process_group_on
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import evaluate, make_spec, make_trainee
+from worker.device.lending import Lending
+from worker.device.model_slot import ModelSlot
+from worker.device.turns import Turns
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step import loop
 from worker.engine.step.context import PassContext
@@ -30,7 +34,7 @@ from worker.rows.row_store import store_rows
 from worker.trainer.devices import process_group as process_groups
 from worker.trainer.report.evaluation import Evaluator
 from worker.trainer.report.training_record import TrainingRecord
-from worker.trainer.train.cohort import Cohort
+from worker.trainer.train.loop import TrainingLoop
 from worker.trainer.train.server_probe import ServerProbe
 from worker.trainer.train.stages import Stage
 
@@ -56,7 +60,12 @@ class Job:
         self.own: Trainee = make_trainee(base, name, self.spec, self.rows)
         self.trainee: Any = self.own
         self.lease = SimpleNamespace(job_id=name)
-        self.job_lease = SimpleNamespace(check=self._look, pause_requested=False)
+        self.job_lease = SimpleNamespace(
+            check=self._look, pause_requested=False, fail=self.fail, requeue=self.requeue
+        )
+        self.shipping = SimpleNamespace(wait=self.wait_for_shipping)
+        self.candidates = self  # its only adapter
+        self.longest_row = None
         self.pausing = False
         self.waits_for_memory = False
         self.fits = True
@@ -91,14 +100,14 @@ class Job:
     def due_evaluators(self) -> list[Evaluator]:
         return []
 
-    def after_step(self, _trainee: Any, result: Any, _seconds: float) -> None:
+    def take(self, _trainee: Any, result: Any, _seconds: float) -> None:
         if isinstance(result, Exception):
             raise result
+        if result is None:
+            self.shares += 1
+            return
         self.steps.append(result.step)
         self.losses.append(result.loss)
-
-    def after_share(self, _trainee: Any, _seconds: float) -> None:
-        self.shares += 1
 
     def settle(self, abandon: Callable[[], bool]) -> None:
         self.settled += 1
@@ -141,9 +150,6 @@ class Job:
         self.error = error
         self._end("failed")
 
-    def out_of_memory(self) -> JobError:
-        return JobError("out_of_memory", "too much")
-
     def requeue(self, _reason: str) -> None:
         self._end("requeued")
 
@@ -167,10 +173,14 @@ class Job:
         self.left_with = self.own.adapter.parameters.master.clone()
 
 
-def cohort_of(base: ResidentBase, *jobs: Job, job_left: Callable[[], None] = lambda: None) -> Cohort:
-    server_probe = ServerProbe(cast(ObjectStore, None), pause=1)  # no test here asks the store
+def cohort_of(base: ResidentBase, *jobs: Job) -> TrainingLoop:
+    """Return a trainer's loop with these jobs. No test here claims others, reads rows or asks the store."""
+    nothing: Any = None
     process_group = process_group_on(base, MAX_TOKENS, *(job.own for job in jobs))
-    cohort = Cohort(process_group, server_probe, job_left=job_left)
+    bell = Event()
+    lending = Lending(process_group.slot, Turns(), bell.set)
+    server_probe = ServerProbe(nothing, pause=1)
+    cohort = TrainingLoop(Settings(), process_group, nothing, nothing, server_probe, lending, bell)
     cohort.jobs = list(jobs)  # type: ignore[arg-type]
     return cohort
 
@@ -191,7 +201,7 @@ def test_a_job_leaves_a_round_in_the_middle_unmoved_and_its_neighbour_steps(
     stays, leaves = Job(base, "stays"), Job(base, "leaves", disturb)
     before = leaves.trainee.adapter.parameters.master.clone()
     cohort = cohort_of(base, stays, leaves)
-    assert cohort.train()
+    assert cohort.train_round()
     assert cohort.jobs == [stays]
     assert leaves.ended == how
     assert torch.equal(leaves.left_with, before)
@@ -210,7 +220,7 @@ def test_a_round_reads_the_rows_of_a_job_that_has_left_and_then_they_leave_the_d
     stays = Job(base, "stays")
     cohort = cohort_of(base, leaves, stays)
     with capture_logs() as logs:
-        assert cohort.train()
+        assert cohort.train_round()
     assert not [entry for entry in logs if entry["event"] == "round_broke"]
     assert (cohort.jobs, leaves.ended, stays.steps) == ([stays], "left", [1])
     assert (leaves.has_closed_rows, stays.has_closed_rows) == (True, False)
@@ -224,18 +234,27 @@ def test_a_round_is_abandoned_when_its_last_job_leaves(
 ) -> None:
     job = Job(base, "job", disturb)
     cohort = cohort_of(base, job)
-    cohort.train()
-    cohort.train()  # a paused job leaves now
+    cohort.train_round()
+    cohort.train_round()  # a paused job leaves now
     assert job.ended
     assert (job.looks, job.own.step) == (MIDDLE, 0)
 
 
-def test_a_job_claimed_again_takes_the_place_of_its_former_self(base: ResidentBase) -> None:
+def test_a_job_claimed_again_takes_the_place_of_its_former_self(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     former, stays = Job(base, "job"), Job(base, "stays")
     cohort = cohort_of(base, former, stays)
+    monkeypatch.setattr(ModelSlot, "holds", lambda *_: True)  # no catalog has the base of these tests
     again = []
-    claimed: Any = SimpleNamespace(lease=SimpleNamespace(job_id="job"))
-    cohort.add(claimed, prepare=lambda: again.append(Job(base, "job")))  # the name must be free by now
+
+    def start_reading(*_: Any, **__: Any) -> None:
+        again.append(Job(base, "job"))  # the name must be free by now
+
+    claimed: Any = SimpleNamespace(
+        lease=SimpleNamespace(job_id="job"), spec=former.spec, start_reading=start_reading
+    )
+    cohort.add(claimed)
     assert former.ended == "left"
     assert cohort.jobs == [stays, claimed]
     assert again
@@ -246,10 +265,10 @@ def huge_and_small(base: ResidentBase) -> tuple[Job, Job]:
     return Job(base, "huge", batch_size=24, rows=48), Job(base, "small", batch_size=1, rows=5)
 
 
-def into_the_step(cohort: Cohort, huge: Job) -> None:
+def into_the_step(cohort: TrainingLoop, huge: Job) -> None:
     """Train until some micro-batches of the huge job's step have been computed."""
     while not gathered(huge).any():
-        assert cohort.train()
+        assert cohort.train_round()
     assert huge.steps == []
 
 
@@ -263,7 +282,7 @@ def test_jobs_end_in_the_order_of_their_own_work(base: ResidentBase) -> None:
     ends: list[str] = []
     cohort = cohort_of(base, huge, middle, small)
     while cohort.jobs:
-        cohort.train()
+        cohort.train_round()
         ends += [
             job.lease.job_id for job in (huge, middle, small) if job.ended and job.lease.job_id not in ends
         ]
@@ -290,7 +309,7 @@ def test_a_job_leaves_in_the_middle_of_a_spread_step_with_the_state_before_it(
     else:
         cohort.give_back()
     for _ in range(2):
-        cohort.train()
+        cohort.train_round()
     assert huge.ended == how
     assert huge.own.step == 0
     assert torch.equal(huge.left_with, before)
@@ -304,13 +323,13 @@ def test_a_pause_that_is_taken_back_goes_on_with_the_spread_step(base: ResidentB
     into_the_step(cohort, huge)
     before = gathered(huge)
     huge.job_lease.pause_requested = True
-    cohort.train()
+    cohort.train_round()
     assert torch.equal(gathered(huge), before)
     huge.pausing = huge.job_lease.pause_requested = False
     while not huge.steps:
-        cohort.train()
+        cohort.train_round()
     twin = Job(base, "huge", batch_size=24, rows=48)
-    cohort_of(base, twin).train()
+    cohort_of(base, twin).train_round()
     assert huge.losses == pytest.approx(twin.losses, rel=1e-5)
 
 
@@ -337,7 +356,7 @@ def test_a_round_that_breaks_in_a_spread_step_shows_whose_micro_batch_it_was(
     into_the_step(cohort, huge)
     made = len(small.steps)
     monkeypatch.setattr(loop, "train_round", round_that_breaks)
-    cohort.train()
+    cohort.train_round()
     assert huge.error is not None
     assert huge.error.code == "out_of_memory"
     assert (cohort.jobs, small.steps[made:]) == ([small], [made + 1])
@@ -351,10 +370,10 @@ def test_a_job_that_waits_for_memory_lets_its_neighbours_step_and_attaches_befor
     waits._idle_stage = behind._idle_stage = Stage.ROWS_READ
     waits.alone, waits.fits = suspect, False
     cohort = cohort_of(base, stays, waits, behind)
-    assert cohort.train()
+    assert cohort.train_round()
     assert (stays.steps, waits.steps, behind.steps) == ([1], [], [])
     waits.fits = True
-    assert cohort.train()
+    assert cohort.train_round()
     assert waits.steps == [1]
     assert (stays.steps, behind.steps) == (([1], []) if suspect else ([1, 2], [1]))
 
@@ -364,7 +383,7 @@ def test_a_job_that_turns_non_finite_leaves_alone(base: ResidentBase) -> None:
     with torch.no_grad():
         bursts.trainee.adapter.parameters.master[0] = float("nan")
     cohort = cohort_of(base, stays, bursts)
-    cohort.train()
+    cohort.train_round()
     assert cohort.jobs == [stays]
     assert bursts.error is not None
     assert bursts.error.code == "non_finite_loss"
@@ -390,7 +409,7 @@ def test_a_job_that_is_not_finite_beside_others_alone_is_judged_by_its_step_alon
 
     monkeypatch.setattr(loop, "train_round", round_that_infects)
     cohort = cohort_of(base, neighbour, infected)
-    cohort.train()
+    cohort.train_round()
     assert cohort.jobs == [neighbour, infected]
     assert (neighbour.steps, infected.steps) == ([1], [1])
     alone = make_trainee(base, "alone", make_spec(), make_rows(12, 0))
@@ -422,7 +441,7 @@ def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
 
     monkeypatch.setattr(loop, "train_round", round_that_breaks)
     cohort = cohort_of(base, stays, breaks)
-    cohort.train()
+    cohort.train_round()
     assert cohort.jobs == [stays]
     assert breaks.error is not None
     assert breaks.error.code == code
@@ -456,7 +475,7 @@ def test_what_a_broken_round_has_computed_is_gone_before_its_jobs_step_alone(
     first, second = Job(base, "first"), Job(base, "second")
     gc.disable()  # otherwise the collector might free by chance what a cycle of references keeps
     try:
-        cohort_of(base, first, second).train()
+        cohort_of(base, first, second).train_round()
     finally:
         gc.enable()
     assert alive == [False, False, False], "what the joint round computed, twice, and what the first one did"
@@ -477,7 +496,7 @@ def test_memory_is_given_back_before_the_jobs_of_a_broken_round_step_alone(
 
     monkeypatch.setattr(loop, "train_round", round_that_breaks)
     monkeypatch.setattr(process_groups, "collect_garbage", done.append)
-    cohort_of(base, Job(base, "first"), Job(base, "second")).train()
+    cohort_of(base, Job(base, "first"), Job(base, "second")).train_round()
     assert done == [2, base.device, 1, 1]
 
 
@@ -494,10 +513,10 @@ def test_a_broken_device_ends_the_trainer_and_fails_no_job(
     if during == "the round":
         monkeypatch.setattr(loop, "train_round", break_down)
     else:
-        monkeypatch.setattr(Job, "after_step", break_down)
+        monkeypatch.setattr(Job, "take", break_down)
     cohort = cohort_of(base, *jobs)
     with pytest.raises(torch.AcceleratorError):
-        cohort.train()
+        cohort.train_round()
     assert cohort.jobs == jobs
     assert not any(job.ended for job in jobs)
 
@@ -506,10 +525,10 @@ def test_beside_a_job_that_has_to_be_alone_nobody_steps(base: ResidentBase) -> N
     waits, alone = Job(base, "waits"), Job(base, "alone")
     alone.alone = True
     cohort = cohort_of(base, waits, alone)
-    assert cohort.train()
+    assert cohort.train_round()
     assert [job.trainee.step for job in (waits, alone)] == [0, 1]
     alone.alone = False  # it has made a checkpoint
-    assert cohort.train()
+    assert cohort.train_round()
     assert [job.trainee.step for job in (waits, alone)] == [1, 2]
 
 
@@ -518,11 +537,11 @@ def test_nobody_is_published_unsettled_because_another_has_to_be_alone(base: Res
     waits, alone = trained(Job(base, "trained")), Job(base, "alone")
     alone.alone = True
     cohort = cohort_of(base, waits, alone)
-    cohort.train()
+    cohort.train_round()
     assert (waits.ended, waits.settled) == ("", 0)
     alone.alone = False
-    cohort.train()
-    cohort.train()
+    cohort.train_round()
+    cohort.train_round()
     assert (waits.ended, waits.settled) == ("published", 1)
 
 
@@ -536,7 +555,7 @@ def test_an_update_that_breaks_is_its_jobs_own_and_the_others_step_once(
 
     monkeypatch.setattr(breaks.trainee._optimizer, "step", run_out)
     cohort = cohort_of(base, first, breaks, last)
-    cohort.train()
+    cohort.train_round()
     assert cohort.jobs == [first, last]
     assert breaks.error is not None
     assert breaks.error.code == "out_of_memory"
@@ -547,7 +566,7 @@ def test_an_update_that_breaks_is_its_jobs_own_and_the_others_step_once(
 def test_a_neighbours_evaluation_holds_up_no_pause(base: ResidentBase) -> None:
     evaluates, leaves = Job(base, "evaluates"), Job(base, "leaves", pause_in_the_middle)
     evaluates.evaluated = make_rows(12, 0)
-    cohort_of(base, evaluates, leaves).train()
+    cohort_of(base, evaluates, leaves).train_round()
     assert leaves.ended == "paused"
     assert (leaves.own.step, leaves.looks) == (0, MIDDLE), "it waited for the evaluation's end"
     assert (evaluates.trainee.step, evaluates.ended) == (1, "")
@@ -560,8 +579,8 @@ def test_a_job_leaves_in_the_middle_of_its_own_evaluation(
     job = Job(base, "job", disturb)
     job.evaluated = make_rows(12, 0)
     cohort = cohort_of(base, job)
-    cohort.train()
-    cohort.train()  # a paused job leaves now
+    cohort.train_round()
+    cohort.train_round()  # a paused job leaves now
     assert cohort.jobs == []
     assert (job.own.step, job.looks) == (0, MIDDLE)
 
@@ -573,12 +592,12 @@ def test_a_pause_that_waits_for_the_store_holds_up_no_neighbour_and_can_be_taken
     pauses.arrived = lambda: False
     pauses.job_lease.pause_requested = True
     cohort = cohort_of(base, stays, pauses)
-    assert cohort.train()
-    assert cohort.train()
+    assert cohort.train_round()
+    assert cohort.train_round()
     assert (stays.steps, pauses.steps, pauses.settled) == ([1, 2], [], 0)
     assert cohort.jobs == [stays, pauses]
     pauses.pausing = pauses.job_lease.pause_requested = False
-    assert cohort.train()
+    assert cohort.train_round()
     assert (stays.steps, pauses.steps) == ([1, 2, 3], [1])
 
 
@@ -596,7 +615,7 @@ def test_a_pause_leaves_a_round_that_broke_with_every_step_taken_in(
 
     monkeypatch.setattr(loop, "train_round", round_that_breaks)
     cohort = cohort_of(base, first, second)
-    cohort.train()
+    cohort.train_round()
     assert (first.ended, first.steps) == ("paused", [1])
     assert (cohort.jobs, second.steps) == ([second], [1])
 
@@ -643,8 +662,8 @@ class ValidatedJob(Job):
     def due_evaluators(self) -> list[Evaluator]:
         return [self.evaluator] if self.evaluator.is_due else []
 
-    def after_step(self, trainee: Any, result: Any, seconds: float) -> None:
-        super().after_step(trainee, result, seconds)
+    def take(self, trainee: Any, result: Any, seconds: float) -> None:
+        super().take(trainee, result, seconds)
         self.evaluator.step(result, seconds)
 
     def settle(self, abandon: Callable[[], bool]) -> None:
@@ -673,10 +692,10 @@ def loss_of(base: ResidentBase, job: ValidatedJob) -> float:
 def test_the_validations_of_a_round_take_one_pass(base: ResidentBase, passes: list[list[str]]) -> None:
     jobs = [ValidatedJob(base, name) for name in ("one", "other", "another")]
     cohort = cohort_of(base, *jobs)
-    cohort.train()
+    cohort.train_round()
     expected = [loss_of(base, job) for job in jobs]
     passes.clear()
-    cohort.train()
+    cohort.train_round()
     assert passes == [["one", "other", "another"]]
     assert [job.steps for job in jobs] == [[1, 2]] * 3
     assert [job.validations[0] for job in jobs] == pytest.approx(expected, rel=1e-5)
@@ -687,9 +706,9 @@ def test_a_job_that_leaves_in_the_middle_of_a_joint_validation_costs_the_others_
 ) -> None:
     stays, other, leaves = (ValidatedJob(base, name) for name in ("stays", "other", "leaves"))
     cohort = cohort_of(base, stays, other, leaves)
-    cohort.train()
+    cohort.train_round()
     leaves.looks, leaves._on_look = 0, lose_in_the_middle
-    cohort.train()
+    cohort.train_round()
     assert passes == [["stays", "other", "leaves"]]
     assert (cohort.jobs, leaves.ended, leaves.validations) == ([stays, other], "left", [])
     assert [job.steps for job in (stays, other)] == [[1, 2]] * 2
@@ -701,7 +720,7 @@ def test_a_joint_validation_that_breaks_shows_job_by_job_whose_rows_it_was(
 ) -> None:
     stays, breaks = ValidatedJob(base, "stays"), ValidatedJob(base, "breaks")
     cohort = cohort_of(base, stays, breaks)
-    cohort.train()
+    cohort.train_round()
     sizes: list[int] = []
 
     def run_out(context: PassContext, validations: Sequence[Validation]) -> Any:
@@ -711,7 +730,7 @@ def test_a_joint_validation_that_breaks_shows_job_by_job_whose_rows_it_was(
         return validate_together(context, validations)
 
     monkeypatch.setattr(loop, "validate_together", run_out)
-    cohort.train()
+    cohort.train_round()
     assert sizes == [2, 1, 1]
     assert (len(stays.validations), stays.steps) == (1, [1, 2])
     assert cohort.jobs == ([stays] if alone_too else [stays, breaks])
@@ -723,9 +742,9 @@ def test_rows_that_cannot_be_read_for_a_joint_validation_cost_their_job_alone(
 ) -> None:
     stays, breaks = ValidatedJob(base, "stays"), ValidatedJob(base, "breaks")
     cohort = cohort_of(base, stays, breaks)
-    cohort.train()
+    cohort.train_round()
     monkeypatch.setattr(breaks.evaluator, "_valid_rows", UnreadableRows())
-    cohort.train()
+    cohort.train_round()
     assert (len(stays.validations), stays.steps) == (1, [1, 2])
     assert cohort.jobs == [stays]
 
@@ -745,7 +764,7 @@ def test_a_broken_device_in_a_joint_validation_ends_the_trainer(
 ) -> None:
     jobs = [ValidatedJob(base, name) for name in ("one", "other")]
     cohort = cohort_of(base, *jobs)
-    cohort.train()
+    cohort.train_round()
 
     sizes: list[int] = []
 
@@ -755,7 +774,7 @@ def test_a_broken_device_in_a_joint_validation_ends_the_trainer(
 
     monkeypatch.setattr(loop, "validate_together", break_down)
     with pytest.raises(torch.AcceleratorError):
-        cohort.train()
+        cohort.train_round()
     assert sizes == [2], "nothing more is computed on a broken device"
     assert not any(job.ended for job in jobs)
 
@@ -765,13 +784,13 @@ def test_the_candidates_of_a_suspect_are_validated_only_after_its_checkpoint(
 ) -> None:
     suspect, candidate = ValidatedJob(base, "suspect"), ValidatedJob(base, "another candidate")
     cohort = cohort_of(base, suspect, candidate)
-    cohort.train()
+    cohort.train_round()
     cohort.jobs.pop()
     monkeypatch.setattr(
         ValidatedJob, "due_evaluators", [suspect.evaluator, candidate.evaluator], raising=True
     )
     suspect.alone = True
-    cohort.train()
+    cohort.train_round()
     assert passes == [["suspect"]], "`settle` sends the checkpoint, and then makes each validation"
 
 
@@ -785,14 +804,13 @@ def test_a_job_that_is_being_published_stays_until_that_has_arrived_and_holds_no
 ) -> None:
     published, neighbour = trained(Job(base, "published")), Job(base, "neighbour")
     published.arrived = lambda: False
-    room: list[int] = []
-    cohort = cohort_of(base, published, neighbour, job_left=lambda: room.append(cohort.state_bytes))
-    assert cohort.train()
-    assert cohort.train()
+    cohort = cohort_of(base, published, neighbour)
+    assert cohort.train_round()
+    assert cohort._bell.is_set(), "its memory is not there for another job"
+    assert cohort.train_round()
     assert (cohort.jobs, neighbour.steps) == ([published, neighbour], [1, 2])
-    assert room == [1], "its memory is not there for another job"
     published.arrived = lambda: True
-    cohort.train()
+    cohort.train_round()
     assert (cohort.jobs, published.ended) == ([neighbour], "published")
     assert neighbour.steps == [1, 2, 3]
 
@@ -802,8 +820,8 @@ def test_a_cohort_in_which_all_jobs_are_only_being_published_waits(base: Residen
     for job in jobs:
         job.arrived = lambda: False
     cohort = cohort_of(base, *jobs)
-    assert not cohort.train()
-    assert not cohort.train()
+    assert not cohort.train_round()
+    assert not cohort.train_round()
     assert cohort.jobs == jobs
 
 
@@ -813,7 +831,7 @@ def test_no_pause_is_asked_of_a_job_that_is_being_published(base: ResidentBase) 
     job.job_lease.pause_requested = True
     cohort = cohort_of(base, job)
     job.publish()
-    cohort.train()
+    cohort.train_round()
     assert (cohort.jobs, job.ended) == ([job], "")
 
 
@@ -832,7 +850,7 @@ def test_what_a_job_sent_and_lost_to_the_store_gives_it_back_in_the_middle_of_a_
 
     sends.arrived = fail_in_the_middle
     cohort = cohort_of(base, stays, sends)
-    cohort.train()
+    cohort.train_round()
     assert (cohort.jobs, sends.ended) == ([stays], "requeued")
     assert stays.steps == [1]
 
@@ -857,11 +875,11 @@ def test_whatever_a_neighbour_does_in_the_middle_the_losses_are_those_of_the_job
     """The losses agree at every step, within the tolerance that docs/engine.md promises."""
     solo = Job(base, "solo")
     while not solo.ended:
-        cohort_of(base, solo).train()
+        cohort_of(base, solo).train_round()
     first, neighbour, last = Job(base, "first"), Job(base, "neighbour", disturb), Job(base, "last")
     cohort = cohort_of(base, first, neighbour, last)
     while cohort.jobs:
-        cohort.train()
+        cohort.train_round()
     assert (neighbour.steps, len(solo.losses)) == ([1], solo.own.total_steps)
     for job in (first, last):
         assert job.ended == "published"
