@@ -75,6 +75,7 @@ def chat(tenant: Tenant, model: str, content: str = "Hello") -> Any:
     return answer.json()["choices"][0]
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("top", ["", "my-adapter/"])
 def test_an_imported_adapter_is_like_one_that_a_job_has_trained(
     owner: Tenant, serving: Serving, files: dict[str, bytes], import_file: Any, tmp_path: Path, top: str
@@ -121,6 +122,7 @@ def test_an_imported_adapter_is_like_one_that_a_job_has_trained(
     refusal(owner.http.get(f"{ADAPTERS}/{adapter['id']}"), 404, "adapter_id")
 
 
+@pytest.mark.family(16)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused_with_the_reason_and_nothing_is_left(
     chat_api: Api, scratch: Path, files: dict[str, bytes], import_file: Any, name: str
