@@ -22,8 +22,8 @@ from torch.nn.attention.flex_attention import BlockMask
 from core.estimates.activations import SAVED_KEYS
 from worker.engine.batch.block_mask import segments_mask
 from worker.engine.batch.bundles import Bundle, bundle
-from worker.engine.batch.exchange import Lane, LaneInLayer
 from worker.engine.batch.micro_batch import Segment
+from worker.engine.batch.shared_keys import Lane, LaneInLayer
 from worker.engine.kernels.in_c.attention import attended, gradients, probabilities
 
 
