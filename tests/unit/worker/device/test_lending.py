@@ -21,7 +21,7 @@ from tests.fixtures.models.tiny import OTHER, TINY, write_base
 from tests.fixtures.service.api import wait_for
 from worker.device import lending
 from worker.device.lending import Lending
-from worker.device.model_slot import FoundModel, ModelSlot
+from worker.device.model_holder import FoundModel, ModelHolder
 from worker.device.turns import Turns
 from worker.engine.base.base_model import ResidentBase
 
@@ -30,7 +30,7 @@ class Lender:
     """A trainer's side of lending, with a thread that is the server's."""
 
     def __init__(self, settings: Settings, pool: ThreadPoolExecutor) -> None:
-        self.slot = ModelSlot(settings, torch.device("cpu"))
+        self.slot = ModelHolder(settings, torch.device("cpu"))
         self.turns, self.asked, self.asked_back = Turns(0.5), Event(), Event()
         self.said_that_it_waits = Event()
         self.lending = Lending(self.slot, self.turns, self.asked.set, self.said_that_it_waits.set)

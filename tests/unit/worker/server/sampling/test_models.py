@@ -74,7 +74,7 @@ def test_an_idle_base_model_that_is_asked_back_has_left_the_memory_when_it_is_gi
     async def given_back() -> list[bool]:
         lent = Lent()
         served = Models(SETTINGS, cast(Any, lent))
-        async with served._slot.use(SMOLLM2) as base:
+        async with served._holder.use(SMOLLM2) as base:
             lent.model = weakref.ref(base)
             del base
         served._asked_back()
@@ -91,7 +91,7 @@ def test_answers_on_a_base_model_that_is_asked_back_are_ended_after_some_time(
 
     async def told() -> list[str]:
         served = Models(SETTINGS, cast(Any, Lent()))
-        async with served._slot.use(SMOLLM2) as base, asyncio.timeout(SECONDS):
+        async with served._holder.use(SMOLLM2) as base, asyncio.timeout(SECONDS):
             ended = cast(Any, base).ended
             served._asked_back()
             while not ended:
@@ -117,7 +117,7 @@ def test_a_client_that_reads_its_tokens_slowly_keeps_no_base_model_in_memory() -
     async def given_back() -> list[bool]:
         lent = Lent()
         answering = SamplerAnswering(SETTINGS, cast(Any, lent))
-        async with answering.models._slot.use(SMOLLM2) as base:
+        async with answering.models._holder.use(SMOLLM2) as base:
             lent.model = weakref.ref(base)
             del base
         exchange = cast(Any, Exchange(answering, lent))

@@ -1,4 +1,4 @@
-"""The server's only place for a base model: who uses it, who waits for another one, when it is released."""
+"""The base model that a server holds: who uses it, who waits for another one, when it is released."""
 
 import asyncio
 from collections import deque
@@ -24,7 +24,7 @@ class _Ticket:
     granted: "asyncio.Future[LoadedBase]"
 
 
-class BaseSlot:
+class BaseHolder:
     """Holds at most one base model. Only the event loop may call.
 
     Requests use the model in the order of their arrival. A request for another model waits until those before
