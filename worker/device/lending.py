@@ -14,7 +14,7 @@ import torch
 from core.catalog import BaseModelEntry
 from core.errors import Unavailable
 from worker.device.model_holder import FoundModel, ModelHolder
-from worker.device.turns import Turns
+from worker.device.time_slices import TimeSlices
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.device.health import device_is_broken
 from worker.process import stop_times
@@ -46,7 +46,7 @@ class Lending:
     def __init__(
         self,
         holder: ModelHolder,
-        turns: Turns,
+        slices: TimeSlices,
         wake: Callable[[], object],
         say_that_it_waits: Callable[[], object] = lambda: None,
     ) -> None:
@@ -55,7 +55,7 @@ class Lending:
         `say_that_it_waits` is called in a thread while a base model is loaded, since jobs may wait meanwhile;
         but no longer than MOST_LOAD_SECONDS.
         """
-        self.turns = turns
+        self.slices = slices
         self._holder, self._wake, self._say_that_it_waits = holder, wake, say_that_it_waits
         self._asked: SimpleQueue[_Loan] = SimpleQueue()
         self._lent: _Loan | None = None
@@ -84,7 +84,7 @@ class Lending:
 
     def undisturbed(self) -> AbstractContextManager[object]:
         """Return the context for work that changes torch's global state. Nobody trains in it."""
-        return self.turns.turn()
+        return self.slices.slice()
 
     def answer(self, training: bool) -> None:
         """Lend what the server asks for, or refuse it if it is not there and jobs train."""
@@ -103,7 +103,7 @@ class Lending:
             return
         if not self._returned.is_set():
             self._lent.asked_back()
-            with self.turns.released():
+            with self.slices.released():
                 if not self._returned.wait(BACK_SECONDS):
                     log.error("base_model_not_given_back", model=self._lent.found.entry.id)
         self._lent = None

@@ -285,10 +285,10 @@ def _keys_by_heads(x_TN: Tensor, heads: Heads) -> Tensor:
 def _by_heads(qkv_TN: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
     """Return rotated queries, [J, T, G, E], and views of the rotated keys and of the values, [J, T, E]."""
     heads = layout.heads
-    turned_TN = qkv_TN.new_empty(qkv_TN.shape[0], heads.key_columns.stop)
-    _rotate(qkv_TN[:, : heads.key_columns.stop], turned_TN, layout)
-    q = _queries_by_heads(turned_TN[:, heads.query_columns], heads)
-    k = _keys_by_heads(turned_TN[:, heads.key_columns], heads)
+    rotated_TN = qkv_TN.new_empty(qkv_TN.shape[0], heads.key_columns.stop)
+    _rotate(qkv_TN[:, : heads.key_columns.stop], rotated_TN, layout)
+    q = _queries_by_heads(rotated_TN[:, heads.query_columns], heads)
+    k = _keys_by_heads(rotated_TN[:, heads.key_columns], heads)
     v = _keys_by_heads(qkv_TN[:, heads.value_columns], heads)
     return q.contiguous(), k, v
 

@@ -1,4 +1,4 @@
-"""Loads what a request asks for: its base model, when it is the request's turn, and its adapter."""
+"""Loads what a request asks for: its base model, once the requests before it allow that, and its adapter."""
 
 import asyncio
 import os
@@ -95,7 +95,7 @@ class Models:
             raise Unavailable(f"{error}. Try again later.") from error
         log.info("base_model_loaded", model=entry.id, precision=entry.precision, slow=sampler.why_slow)
         adapters = Adapters(self._store, sampler.load_adapter, self._settings.serve_adapter_bytes)
-        thread = SamplerThread(sampler, self._bases.turns, self._watchdog, self._sampler_broke)
+        thread = SamplerThread(sampler, self._bases.slices, self._watchdog, self._sampler_broke)
         return LoadedBase(base, sampler, adapters, thread)
 
     def _sampler_broke(self, error: BaseException) -> None:

@@ -42,7 +42,7 @@ from core.storage.object_store import ObjectStore
 from core.tables import Job
 from worker.device.lending import Lending
 from worker.device.model_holder import ModelHolder
-from worker.device.turns import Turns
+from worker.device.time_slices import TimeSlices
 from worker.device.watchdog import Watchdog
 from worker.engine.base.base_model import choose_device
 from worker.engine.device.health import check_device, device_is_broken, finish_computing
@@ -111,8 +111,8 @@ class Trainer:
         self._server_probe = ServerProbe(
             self._store, settings.scan_seconds, self._bell.set, self._open_artifacts_of_a_test
         )
-        self._turns = Turns(settings.serve_share, finish=partial(finish_computing, holder.device))
-        self._lending = Lending(holder, self._turns, self._bell.set, say_that_it_waits)
+        self._slices = TimeSlices(settings.serve_share, finish=partial(finish_computing, holder.device))
+        self._lending = Lending(holder, self._slices, self._bell.set, say_that_it_waits)
         self._server = ServingThread(settings, self._lending) if settings.serve_share else None
         self._cohort = Cohort(
             process_group, self._server_probe, job_left=self._bell.set, let_others_compute=self._share_device
@@ -140,7 +140,7 @@ class Trainer:
         self._bell.set()
         if self._server is not None:
             self._server.start()
-        with self._turns.held():
+        with self._slices.held():
             while not self._process_group.asked_to_stop():
                 self._lending.answer(training=bool(self._cohort.jobs))
                 self._look_for_jobs()
@@ -167,7 +167,7 @@ class Trainer:
 
     def _wait(self) -> None:
         """Wait for the bell, but not for ever. Chats have the device meanwhile."""
-        with self._turns.released():
+        with self._slices.released():
             self._bell.wait(min(self._settings.scan_seconds, HELD_SECONDS if self._cohort.jobs else inf))
 
     def _open_artifacts_of_a_test(self, prefixes: Sequence[str]) -> None:
@@ -178,9 +178,9 @@ class Trainer:
                 artifacts.open(session, owner, prefix, None, counted=False, lasts=LONGEST_REQUEST)
 
     def _share_device(self) -> None:
-        """Let the server in this process have its turn, between two micro-batches."""
+        """Let the server in this process have its slice of time, between two micro-batches."""
         self._lending.answer(training=True)
-        self._turns.give()
+        self._slices.give()
 
     def _look_for_jobs(self) -> None:
         """Claim the jobs that may join, if the bell has rung or `scan_seconds` have passed."""
