@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 from api.admission.auth import CurrentCaller
 from api.admission.bodies import streams_body
 from api.admission.callers import Caller
-from api.admission.fair_share import ShortTurn, takes_no_turn
+from api.admission.fair_share import ShortPermit, takes_no_permit
 from api.admission.store_threads import waits_for_store
 from api.dependencies import (
     AppSettings,
@@ -54,7 +54,7 @@ router = APIRouter(prefix="/v1/files", tags=["Files"], responses=declared(NotAut
 @router.post(
     "", openapi_extra=UPLOAD_BODY, responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded)
 )
-@takes_no_turn  # an upload mostly waits for its client
+@takes_no_permit  # an upload mostly waits for its client
 @streams_body
 async def upload_file(
     request: Request,
@@ -64,7 +64,7 @@ async def upload_file(
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
-    turn: ShortTurn,
+    permit: ShortPermit,
 ) -> FileObject:
     """Upload a file.
 
@@ -78,12 +78,12 @@ async def upload_file(
         max_file_bytes=settings.max_file_bytes,
         max_row_bytes=settings.max_row_bytes,
     )
-    async with turn():
+    async with permit():
         await to_thread.run_sync(_open_if_it_can_fit, sessions, caller, attempt, upload, limiter=threads)
     async with kept_if_registered(sessions, upload.key, upload.id, threads) as registered:
         received = await receive(request.stream(), upload, threads)
         reached("upload.stored")
-        async with turn():
+        async with permit():
             file = await to_thread.run_sync(_register, sessions, caller, attempt, received, limiter=threads)
         registered(file.id)
     return file

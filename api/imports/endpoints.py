@@ -10,7 +10,7 @@ from api.adapters import service as adapters
 from api.adapters.schemas import AdapterObject
 from api.admission.auth import CurrentCaller
 from api.admission.callers import Caller
-from api.admission.fair_share import EndTurn
+from api.admission.fair_share import ReleasePermit
 from api.chat.shared import ChatParts
 from api.dependencies import (
     AppSettings,
@@ -69,7 +69,7 @@ async def import_adapter(
     sessions: Sessions,
     threads: UploadThreads,
     parts: Parts,
-    turn: EndTurn,
+    release_permit: ReleasePermit,
 ) -> AdapterObject:
     """Import a LoRA adapter that was trained elsewhere.
 
@@ -77,7 +77,7 @@ async def import_adapter(
     anything is wrong, the import is refused, with the file and the tensor in the message, and nothing stays.
     Afterwards the adapter is like one that a job has trained: chat with it, download it, continue from it.
 
-    The request takes a turn of the project's `concurrent_chats`.
+    The request takes a permit of the project's `concurrent_chats`.
     """
     asked, is_there = body.model_dump_json(), found_by(adapters.get, caller.project_id)
 
@@ -91,7 +91,7 @@ async def import_adapter(
     new = await to_thread.run_sync(prepare)
     if isinstance(new, dict):
         return AdapterObject.model_validate(new)
-    turn()
+    release_permit()
 
     def open_content() -> None:
         with sessions.begin() as session:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission.auth import CurrentCaller
 from api.admission.callers import Caller
-from api.admission.fair_share import ShortTurn, takes_no_turn
+from api.admission.fair_share import ShortPermit, takes_no_permit
 from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, ReadingSessions, Sessions, Store, UploadThreads
 from api.files import service as files
@@ -35,7 +35,7 @@ router = APIRouter(
 
 
 @router.post("/from_completions", responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded))
-@takes_no_turn  # it mostly waits for the object store
+@takes_no_permit  # it mostly waits for the object store
 async def make_file(
     caller: CurrentCaller,
     attempt: ThisAttempt,
@@ -44,7 +44,7 @@ async def make_file(
     sessions: Sessions,
     reading: ReadingSessions,
     threads: UploadThreads,
-    turn: ShortTurn,
+    permit: ShortPermit,
     body: MakeFile,
 ) -> FileObject:
     """Make a `fine-tune` file of stored completions.
@@ -64,7 +64,7 @@ async def make_file(
         return answer
     async with kept_if_registered(sessions, made.key, made.id, threads) as registered:
         received = await receive(in_threads(made.blocks(reading), threads), made, threads)
-        async with turn():
+        async with permit():
             file = await to_thread.run_sync(
                 _register, sessions, caller, attempt, body, received, limiter=threads
             )

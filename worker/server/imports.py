@@ -47,7 +47,7 @@ class Imports:
         self._models_folder = settings.models_folder
         self._max_bytes = settings.max_adapter_bytes
         self._store = open_store(settings, FOR_FILES)
-        self._turn = CapacityLimiter(1)
+        self._limiter = CapacityLimiter(1)
         self._folders: dict[Source, BaseFolder] = {}
 
     async def run(self, exchange: Exchange, body: dict[str, Any]) -> None:
@@ -56,7 +56,7 @@ class Imports:
         exchange.facts |= {"import": order.prefix, "base": order.base}
         exchange.generates = True  # it has its own limit of time
         entry = entry_of(self._catalog, order.base)
-        async with self._turn:
+        async with self._limiter:
             base = await self._base(entry)
             with scratch_folder("import") as work:
                 await in_store_thread(lambda: _fetch(self._store, order, work))
