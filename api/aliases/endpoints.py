@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body
+from fastapi import Body
 from sqlalchemy.orm import Session
 
 from api.adapters.aliases import find as find_alias
@@ -14,20 +14,15 @@ from api.dependencies import ModelCatalog, Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import After, LongLimit
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.schemas import Page
 from core.access.idempotency import Stands, once
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, TooLarge, Unavailable
+from core.errors import Conflict, InvalidRequest, NotFound, TooLarge
 
 NOTHING_EXPECTED = MoveBack()
 
 
-router = APIRouter(
-    prefix="/v1/aliases",
-    tags=["Aliases"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/aliases", "Aliases")
 
 
 @router.get("", responses=declared(InvalidRequest))

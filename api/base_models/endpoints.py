@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
 from api.admission.auth import OperatorCaller
@@ -13,21 +12,16 @@ from api.dependencies import AppSettings, ModelCatalog, ReadingSessions, Session
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import After, Limit, check_cursor
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.schemas import Page
 from core.access.idempotency import earlier_answer, once
 from core.catalog import MODEL_ID, catalog_place
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
+from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 
 CURSOR = re.compile(MODEL_ID)
 
 
-router = APIRouter(
-    prefix="/v1/organization/base_models",
-    tags=["Base models"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, PermissionDenied, Unavailable),
-)
+router = feature("/v1/organization/base_models", "Base models", PermissionDenied)
 
 
 @router.get("", responses=declared(InvalidRequest))

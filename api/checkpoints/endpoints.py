@@ -9,7 +9,7 @@ The name of a model may hold slashes, hence the `:path` in the route.
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from api.admission.auth import AdminCaller
 from api.checkpoints import service
@@ -18,24 +18,16 @@ from api.dependencies import Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import After, LongLimit
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.schemas import Page
 from core.access import audit
-from core.errors import (
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    PermissionDenied,
-    TooLarge,
-    Unavailable,
-)
+from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, TooLarge
 
-router = APIRouter(
-    prefix="/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions",
-    tags=["Checkpoint permissions"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, PermissionDenied, NotFound, Unavailable),
+router = feature(
+    "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions",
+    "Checkpoint permissions",
+    PermissionDenied,
+    NotFound,
 )
 
 

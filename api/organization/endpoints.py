@@ -2,14 +2,14 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from api.admission.auth import AdminCaller, OperatorCaller
 from api.dependencies import Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import After, Limit, check_cursor
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.organization import queries, service
 from api.organization.schemas import (
     ApiKeyDeleted,
@@ -27,7 +27,7 @@ from api.organization.usage import PAGE_DAYS, Span, completions_page, fine_tunin
 from api.schemas import Page
 from core.access.idempotency import for_good, once
 from core.access.projects import create_project, set_quotas
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
+from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 from core.ids import id_pattern
 from core.tables import ApiKey
 
@@ -43,12 +43,7 @@ Moment = Annotated[int | None, Query(ge=0, le=2**32, description="Unix seconds")
 DayLimit = Annotated[int, Query(ge=1, le=PAGE_DAYS, description="The most days of a page")]
 Cursor = Annotated[str | None, Query(description="The `next_page` of the page before")]
 
-router = APIRouter(
-    prefix="/v1/organization",
-    tags=["Organization"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, PermissionDenied, Unavailable),
-)
+router = feature("/v1/organization", "Organization", PermissionDenied)
 
 
 @router.get("/projects", responses=declared(InvalidRequest))

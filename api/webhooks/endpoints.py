@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from sqlalchemy.orm import Session
 
 from api.admission.auth import AdminCaller
@@ -10,7 +10,7 @@ from api.dependencies import Outgoing, Secrets, Sessions, Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.schemas import Page
 from api.webhooks import service
 from api.webhooks.schemas import (
@@ -28,25 +28,12 @@ from api.webhooks.schemas import (
 from core.access import audit
 from core.access.idempotency import once
 from core.database import database_time
-from core.errors import (
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    PermissionDenied,
-    TooLarge,
-    Unavailable,
-)
+from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, TooLarge
 from core.webhooks import EVENT_TYPES
 
 Limit = Annotated[int, Query(ge=1, le=100, description=LIMIT)]
 
-router = APIRouter(
-    prefix="/v1",
-    tags=["Webhooks"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, PermissionDenied, Unavailable),
-)
+router = feature("/v1", "Webhooks", PermissionDenied)
 
 
 @router.get("/webhook_event_types")
