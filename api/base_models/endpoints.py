@@ -13,7 +13,7 @@ from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import After, Limit, check_cursor
 from api.http.routers import feature
-from api.schemas import Page
+from api.schemas import Page, from_row
 from core.access.idempotency import earlier_answer, once
 from core.catalog import MODEL_ID, catalog_place
 from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
@@ -31,7 +31,7 @@ def list_base_models(
     """List the catalog of the process that answers, by id. Only the operator can do this."""
     check_cursor(after, CURSOR)
     entries, has_more = service.list_page(catalog, after, limit)
-    return Page.of([BaseModelObject.of(entry) for entry in entries], has_more)
+    return Page.of([from_row(BaseModelObject, entry) for entry in entries], has_more)
 
 
 @router.post("/check", responses=declared(InvalidRequest))

@@ -19,7 +19,7 @@ from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import After, LongLimit
 from api.http.routers import feature
-from api.schemas import Page
+from api.schemas import Page, from_row
 from core.access import audit
 from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, TooLarge
 
@@ -46,7 +46,7 @@ def create_permissions(
     audit.record(
         session, caller, "checkpoint.shared", fine_tuned_model_checkpoint, {"projects": body.project_ids}
     )
-    return Page.of([PermissionObject.of(permission) for permission in permissions], has_more=False)
+    return Page.of([from_row(PermissionObject, permission) for permission in permissions], has_more=False)
 
 
 @router.get("", responses=declared(InvalidRequest))
@@ -74,7 +74,7 @@ def list_permissions(
         limit,
         newest_first=order == "descending",
     )
-    return Page.of([PermissionObject.of(permission) for permission in permissions], has_more)
+    return Page.of([from_row(PermissionObject, permission) for permission in permissions], has_more)
 
 
 @router.delete("/{permission_id}", responses=declared(InvalidRequest, Conflict))

@@ -22,6 +22,7 @@ from api.http.errors import declared
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.routers import feature
+from api.schemas import from_row
 from api.uploads import service
 from api.uploads.assembly import Assembly, stored_parts
 from api.uploads.part import PartIntake, PartLimits
@@ -83,7 +84,7 @@ async def create_part(
         quota = caller.quotas.stored_bytes
         with sessions.begin() as session:
             part = service.add_part(session, caller.project_id, upload_id, received, quota)
-            return UploadPartObject.of(part)
+            return from_row(UploadPartObject, part)
 
     try:
         async with turn():

@@ -60,7 +60,7 @@ def create_endpoint(
     def create() -> dict[str, Any]:
         endpoint, secret = service.create(session, caller.project_id, vault, egress, body)
         audit.record(session, caller, "webhook_endpoint.created", endpoint.id)
-        return EndpointWithSecret.showing(endpoint, secret).model_dump(mode="json")
+        return EndpointWithSecret.of(endpoint, signing_secret=secret).model_dump(mode="json")
 
     is_there = found_by(service.get, caller.project_id)
     answer = once(session, attempt, body.model_dump_json(), create, is_there, shows_secret=True)
@@ -137,7 +137,7 @@ def rotate_secret(
             session, caller.project_id, vault, webhook_endpoint_id, keep_former=keep_former
         )
         audit.record(session, caller, "webhook_endpoint.secret_rotated", endpoint.id)
-        return EndpointWithSecret.showing(endpoint, secret).model_dump(mode="json")
+        return EndpointWithSecret.of(endpoint, signing_secret=secret).model_dump(mode="json")
 
     def signs(session: Session, answer: dict[str, Any]) -> bool:
         secret = answer["signing_secret"]

@@ -13,7 +13,7 @@ from api.jobs.events import service, stream
 from api.jobs.events.feed import EventFeed
 from api.jobs.events.open_streams import OpenStreams
 from api.jobs.events.schemas import EventObject
-from api.schemas import Page
+from api.schemas import Page, from_row
 from core.errors import InvalidRequest, NotFound, RateLimited
 from core.jobs.events import EventType
 
@@ -66,4 +66,4 @@ def list_events(
         events, has_more = service.list_page(
             session, caller.project_id, fine_tuning_job_id, type, after, limit
         )
-    return Page.of([EventObject.of(event) for event in events], has_more)
+    return Page.of([from_row(EventObject, event) for event in events], has_more)
