@@ -30,8 +30,7 @@ def list_aliases(
     session: Transaction, caller: CurrentCaller, limit: LongLimit = 20, after: After = None
 ) -> Page[AliasObject]:
     """List the project's aliases by name."""
-    aliases, has_more = service.list_page(session, caller.project_id, after, limit)
-    return Page.of([AliasObject.of(alias) for alias in aliases], has_more)
+    return service.list_page(session, caller.project_id, after, limit)
 
 
 @router.post("", responses=declared(InvalidRequest, Conflict, TooLarge))
@@ -94,8 +93,7 @@ def list_moves(
     session: Transaction, caller: CurrentCaller, alias: str, limit: LongLimit = 20, after: After = None
 ) -> Page[AliasMoveObject]:
     """List the moves of an alias, newest first, with the API keys that made them."""
-    moves, has_more = service.history(session, caller.project_id, alias, after, limit)
-    return Page.of([AliasMoveObject.of(move, key) for move, key in moves], has_more)
+    return service.history(session, caller.project_id, alias, after, limit)
 
 
 def _leads_there(caller: Caller) -> Stands:

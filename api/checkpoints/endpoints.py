@@ -65,7 +65,7 @@ def list_permissions(
 
     The request needs an administrator's key of the project that owns the model.
     """
-    permissions, has_more = service.list_page(
+    return service.list_page(
         session,
         caller.project_id,
         fine_tuned_model_checkpoint,
@@ -74,7 +74,6 @@ def list_permissions(
         limit,
         newest_first=order == "descending",
     )
-    return Page.of([from_row(PermissionObject, permission) for permission in permissions], has_more)
 
 
 @router.delete("/{permission_id}", responses=declared(InvalidRequest, Conflict))

@@ -35,8 +35,7 @@ def list_secrets(
     after: After = None,
 ) -> Page[SecretObject]:
     """List the project's secrets by name, without their values."""
-    secrets, has_more = service.list_page(session, caller.project_id, after, limit)
-    return Page.of([SecretObject.of(secret) for secret in secrets], has_more)
+    return service.list_page(session, caller.project_id, after, limit)
 
 
 @router.delete("/{secret_name}", responses=declared(NotFound, InvalidRequest, Conflict))

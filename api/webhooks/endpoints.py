@@ -72,8 +72,7 @@ def list_endpoints(
     session: Transaction, caller: AdminCaller, limit: Limit = 20, after: After = None
 ) -> Page[EndpointObject]:
     """List the project's webhook endpoints, newest first."""
-    endpoints, has_more = service.list_page(session, caller.project_id, after, limit)
-    return Page.of([EndpointObject.of(endpoint) for endpoint in endpoints], has_more)
+    return service.list_page(session, caller.project_id, after, limit)
 
 
 @router.get("/webhook_endpoints/{webhook_endpoint_id}", responses=declared(NotFound))
@@ -177,8 +176,7 @@ def list_deliveries(
     after: After = None,
 ) -> Page[DeliveryObject]:
     """List the deliveries of an endpoint, newest first."""
-    deliveries, has_more = service.deliveries(session, caller.project_id, webhook_endpoint_id, after, limit)
-    return Page.of([DeliveryObject.of(delivery) for delivery in deliveries], has_more)
+    return service.deliveries(session, caller.project_id, webhook_endpoint_id, after, limit)
 
 
 @router.post(
