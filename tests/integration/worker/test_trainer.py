@@ -73,9 +73,9 @@ def test_a_job_that_waits_where_nothing_fits_leaves_the_trainer_alive_and_is_tol
     with job_api_on(servers, database_url, catalog_file=catalog) as api:
         job_id = api.tenant().create_job(model=TINY)["id"]
         trainer = new_trainer(api.settings)
-        slot, loop = trainer._process_group.slot, trainer._loop
-        slot.load(slot.find(TINY))
-        slot.base.budget = replace(slot.base.budget, free_bytes=100_000)
+        holder, loop = trainer._process_group.holder, trainer._loop
+        holder.load(holder.find(TINY))
+        holder.base.budget = replace(holder.base.budget, free_bytes=100_000)
         neighbour = SimpleNamespace(
             alone=False, waits_for_memory=False, spec=SimpleNamespace(trains_alone=False), state_bytes=1
         )
@@ -96,11 +96,11 @@ def test_a_catalog_that_changes_takes_no_base_model_from_the_jobs_that_train_on_
     with job_api_on(servers, database_url, catalog_file=catalog) as api:
         tenant = api.tenant()
         trainer = new_trainer(api.settings)
-        slot, loop = trainer._process_group.slot, trainer._loop
+        holder, loop = trainer._process_group.holder, trainer._loop
         tenant.create_job(model=TINY)
         wait_for(trainer._claims._server_probe.allow_a_job, 240)
         take_next(trainer)
-        base = slot.base
+        base = holder.base
         catalog.write_text(catalog.read_text().replace('license = "', 'license = "another than '))
         tenant.create_job(model=TINY)
         take_next(trainer)  # the weights are the same
@@ -114,7 +114,7 @@ def test_a_catalog_that_changes_takes_no_base_model_from_the_jobs_that_train_on_
         late = tenant.create_job(model=TINY)["id"]
         monkeypatch.setattr(trainer._claims, "_may_join", may_join_just_before_a_change)
         take_next(trainer)
-        assert slot.base is base
+        assert holder.base is base
         assert (len(loop.jobs), job_of(api, late).status) == (2, "queued")
         assert has_event(tenant, late, "changed in the catalog")
         for job in loop.jobs:
@@ -133,8 +133,8 @@ def test_a_job_too_long_for_its_neighbours_waits_for_their_end_and_nobody_joins_
         many_steps = {"n_epochs": 50, "batch_size": 1}
         neighbour = tenant.create_job(model=TINY, hyperparameters=many_steps)["id"]
         wait_for(lambda: has_event(tenant, neighbour, "A step takes at most"), 240)
-        base = trainer._process_group.slot.base
-        load = trainer._process_group.slot.load_of(
+        base = trainer._process_group.holder.base
+        load = trainer._process_group.holder.load_of(
             JobSpec.model_validate(job_of(api, neighbour).spec), longest_row=512
         )
         least = base.budget.expected_bytes(load, Measures(Recompute.LAYERS, 64))

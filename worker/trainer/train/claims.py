@@ -157,10 +157,10 @@ class Claims:
             return True
         if suspect and not all(job.stage.is_attached or job.stage is Stage.BEING_PUBLISHED for job in jobs):
             return False
-        slot = self._process_group.slot
-        if spec.trains_alone or not slot.holds(spec):
+        holder = self._process_group.holder
+        if spec.trains_alone or not holder.holds(spec):
             return False
         room = self._settings.cohort_bytes
         if room is None:
             room = self._process_group.room_for_adapters
-        return sum(job.state_bytes for job in jobs) + slot.state_bytes(spec) <= room
+        return sum(job.state_bytes for job in jobs) + holder.state_bytes(spec) <= room

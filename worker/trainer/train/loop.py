@@ -69,27 +69,27 @@ class TrainingLoop:
         self._readers = readers
         self._server_probe = server_probe
         self._lending = lending
-        self._bell = bell
+        self.bell = bell
         self._looked_at = 0.0
 
     def run(self) -> None:
         """Train until told to stop, and give the jobs back. Raises errors that no job has caused."""
-        with self._lending.turns.held():
+        with self._lending.slices.held():
             while not self._process_group.asked_to_stop():
                 self._lending.answer(training=bool(self.jobs))
                 self._take_jobs()
                 if not (self.jobs and self.train_round()):
-                    with self._lending.turns.released():  # chats have the device meanwhile
-                        self._bell.wait(min(self._settings.scan_seconds, HELD_SECONDS if self.jobs else inf))
+                    with self._lending.slices.released():  # chats have the device meanwhile
+                        self.bell.wait(min(self._settings.scan_seconds, HELD_SECONDS if self.jobs else inf))
         self.give_back()  # answers go on meanwhile, as long as a stopping server lets them
 
     # Who joins
 
     def _take_jobs(self) -> None:
         """Take the jobs that may join, if the bell has rung or `scan_seconds` have passed."""
-        if not self._bell.is_set() and time.monotonic() - self._looked_at < self._settings.scan_seconds:
+        if not self.bell.is_set() and time.monotonic() - self._looked_at < self._settings.scan_seconds:
             return
-        self._bell.clear()
+        self.bell.clear()
         self._looked_at = time.monotonic()
         while not self._process_group.stopping and (job := self._claims.take_next(self.jobs)):
             self.add(job)
@@ -105,14 +105,14 @@ class TrainingLoop:
                 self._leave(former)
             self.jobs.append(job)
             with self._guarded(job):
-                job.start_reading(self._base_of(job.spec), self._readers, then=self._bell.set)
+                job.start_reading(self._base_of(job.spec), self._readers, then=self.bell.set)
 
     def _base_of(self, spec: JobSpec) -> ResidentBase:
         """Make a new job's base model resident, which may take a while.
 
         If the catalog has changed since the claim, the job must not replace its neighbours' base model.
         """
-        if not self._process_group.slot.holds(spec):
+        if not self._process_group.holder.holds(spec):
             if len(self.jobs) > 1:
                 raise OutsideFault("The base model was changed in the catalog while other jobs train on it")
             self._lending.reclaim()
@@ -138,7 +138,7 @@ class TrainingLoop:
                 if self._goes_on(job) and job.stage is Stage.TRAINED:
                     with self._guarded(job):
                         job.publish()
-                    self._bell.set()  # its place on the device is free, though it is still in the cohort
+                    self.bell.set()  # its place on the device is free, though it is still in the cohort
             ready = [job for job in attached if self._goes_on(job) and job.stage is Stage.READY_TO_STEP]
             if ready:
                 self._step([(job, trainee) for job in ready for trainee in job.candidates.trainees])
@@ -169,7 +169,7 @@ class TrainingLoop:
             if job.waits_for_memory and self._goes_on(job):
                 return
             if waited:
-                self._bell.set()  # others may join again
+                self.bell.set()  # others may join again
 
     def _validate_together(self, jobs: Sequence[TrainingJob]) -> None:
         """Make the validations that are due of several adapters in one pass, but not those of a suspect.
@@ -228,7 +228,7 @@ class TrainingLoop:
 
         def abandon() -> bool:
             self._lending.answer(training=True)
-            self._lending.turns.give()
+            self._lending.slices.give()
             self._let_go()  # last, so that a job that was cancelled meanwhile computes no more
             return self._process_group.stopping or not any(self._goes_on(job) for job in jobs)
 
@@ -286,7 +286,7 @@ class TrainingLoop:
             self.jobs.remove(job)
             job.close()
             self._rows_of_those_who_left.callback(job.close_rows)
-            self._bell.set()
+            self.bell.set()
 
     def give_back(self) -> None:
         """Give all jobs back, so that other workers can go on with them.

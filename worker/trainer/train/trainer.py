@@ -28,8 +28,8 @@ from core.process.logs import configure_logs
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from worker.device.lending import Lending
-from worker.device.model_slot import ModelSlot
-from worker.device.turns import Turns
+from worker.device.model_holder import ModelHolder
+from worker.device.time_slices import TimeSlices
 from worker.device.watchdog import Watchdog
 from worker.engine.base.base_model import choose_device
 from worker.engine.device.health import check_device, device_is_broken, finish_computing
@@ -69,15 +69,15 @@ class Trainer:
         self._owner = owner
         self._process_group = process_group
         self._bell = bell = threading.Event()
-        slot = process_group.slot
-        self._device = slot.device
+        holder = process_group.holder
+        self._device = holder.device
         sessions = session_factory(create_database(settings.server("database_url")))
         store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
         server_probe = ServerProbe(
             store, settings.scan_seconds, bell.set, partial(open_artifacts_of_a_test, sessions, owner)
         )
-        turns = Turns(settings.serve_share, finish=partial(finish_computing, slot.device))
-        lending = Lending(slot, turns, bell.set, say_that_it_waits)
+        slices = TimeSlices(settings.serve_share, finish=partial(finish_computing, holder.device))
+        lending = Lending(holder, slices, bell.set, say_that_it_waits)
         self._claims = Claims(
             settings, sessions, store, owner, process_group, server_probe, bell, say_that_it_waits
         )
@@ -86,7 +86,7 @@ class Trainer:
             settings, process_group, self._claims, self._readers, server_probe, lending, bell
         )
         self._server = ServingThread(settings, lending) if settings.serve_share else None
-        self._worker_status = WorkerStatus(settings, sessions, owner, slot)
+        self._worker_status = WorkerStatus(settings, sessions, owner, holder)
 
     def run(self) -> None:
         """Train until told to stop. Raises errors that no job has caused, such as a broken device."""
@@ -128,11 +128,11 @@ def main() -> None:
     configure_logs(settings.log_level, settings.log_json)
     number = number_on_machine()
     device = choose_device(settings.device, number)
-    slot = ModelSlot(settings, device)
+    holder = ModelHolder(settings, device)
     watchdog = Watchdog(settings.hang_seconds)
     watchdog.start()
     process_group = ProcessGroup(
-        slot, from_environment(device), settings.max_step_tokens, watchdog, settings.recompute
+        holder, from_environment(device), settings.max_step_tokens, watchdog, settings.recompute
     )
     try:
         _serve(settings, process_group)
