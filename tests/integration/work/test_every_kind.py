@@ -64,7 +64,7 @@ def tasks(kind: str, api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Task
     monkeypatch.setenv("TUNERY_SECRET_KEYS", api.settings.secret_keys.get_secret_value())
     for name in SETTINGS:
         monkeypatch.setenv(f"TUNERY_{name.upper()}", str(getattr(api.settings, name)))
-    monkeypatch.setattr("worker.process.held_processes.subprocess", nursery().subprocess)
+    monkeypatch.setattr("worker.tasks.frame.service.subprocess", nursery().subprocess)
     tasks = Tasks(api.sessions, 1, [kind])
     yield tasks
     tasks.stop()
@@ -103,7 +103,7 @@ def test_a_task_whose_process_is_killed_after_its_upload_is_made_by_the_next_one
 def test_a_frozen_process_whose_task_was_cancelled_writes_nothing(
     api: Api, tenant: Tenant, asked: Asked, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.process.held_processes.LEAVE_SECONDS", 600.0)  # nobody kills it
+    monkeypatch.setattr("worker.tasks.frame.service.LEAVE_SECONDS", 600.0)  # nobody kills it
     before, task_id = made_in(api, tenant.project_id), asked.post(tenant)
     tasks.start()
     frozen = process_of(tasks)
