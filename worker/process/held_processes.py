@@ -29,12 +29,22 @@ class HeldProcesses(Periodic, ABC, Generic[LeaseT]):
     it does not, it is killed, which only the worker that started it can do.
     """
 
-    def __init__(self, name: str, sessions: sessionmaker[Session], most: int) -> None:
-        """Run at most `most` processes at once. `name` is that of the thread, and begins holders' names."""
+    def __init__(
+        self,
+        name: str,
+        sessions: sessionmaker[Session],
+        most: int,
+        leave_seconds: float = LEAVE_SECONDS,
+    ) -> None:
+        """Run at most `most` processes at once. `name` is that of the thread, and begins holders' names.
+
+        A process without a lease is killed after `leave_seconds`.
+        """
         super().__init__(name, POLL_SECONDS, self._start_and_kill)
         self._holders = f"{name}-"
         self._sessions = sessions
         self._most = most
+        self._leave_seconds = leave_seconds
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._leaving: dict[str, float] = {}  # holders without a lease, and when their processes are killed
 
@@ -102,7 +112,7 @@ class HeldProcesses(Periodic, ABC, Generic[LeaseT]):
             holding = self._holding(session, self._processes)
         now = time.monotonic()
         self._leaving = {
-            holder: self._leaving.get(holder, now + LEAVE_SECONDS)
+            holder: self._leaving.get(holder, now + self._leave_seconds)
             for holder in self._processes
             if holder not in holding
         }

@@ -11,7 +11,7 @@ from core.work import lease as leases
 from core.work.kinds import KINDS, Places
 from core.work.lease import TaskLease
 from worker.process.exit_statuses import TRY_AGAIN
-from worker.process.held_processes import HeldProcesses
+from worker.process.held_processes import LEAVE_SECONDS, HeldProcesses
 
 FOLLOWING = 16  # processes, each of about 100 MB
 ENVIRONMENT = {
@@ -26,8 +26,14 @@ ENVIRONMENT = {
 class Tasks(HeldProcesses[TaskLease]):
     """A thread of the supervising process that runs the processes that do tasks of some kinds."""
 
-    def __init__(self, sessions: sessionmaker[Session], most: int, kinds: Collection[str]) -> None:
-        super().__init__("task", sessions, most)
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        most: int,
+        kinds: Collection[str],
+        leave_seconds: float = LEAVE_SECONDS,
+    ) -> None:
+        super().__init__("task", sessions, most, leave_seconds)
         self._kinds = kinds
 
     @classmethod
