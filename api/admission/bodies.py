@@ -1,6 +1,6 @@
-"""Reads the body of a request before the request's turn begins, so that a slow sender holds up nobody.
+"""Reads the body of a request before the request takes its permit, so that a slow sender holds up nobody.
 
-Files are not read here: their endpoints take no turn, and handle the bytes while they arrive.
+Files are not read here: their endpoints take no permit, and handle the bytes while they arrive.
 """
 
 import asyncio

@@ -12,8 +12,8 @@ from core.errors import Unavailable
 
 SIGN_INS_AT_ONCE = 2
 
-# After a sign-in, its turn rests for so many seconds. Otherwise sign-ins would take most of the time of the
-# interpreter, which is one thread's.
+# After a sign-in, nobody gets its permit for so many seconds. Otherwise sign-ins would take most of the time
+# of the interpreter, which is one thread's.
 REST_SECONDS = 0.01
 
 # So many seconds pass between two readings of unknown keys. One reading takes all that wait. So this costs
@@ -34,7 +34,7 @@ class Strangers:
         rest_seconds: float = REST_SECONDS,
     ) -> None:
         self._most_waiting, self._wait_seconds, self._rest_seconds = most_waiting, wait_seconds, rest_seconds
-        self._turns = asyncio.Semaphore(SIGN_INS_AT_ONCE)
+        self._permits = asyncio.Semaphore(SIGN_INS_AT_ONCE)
         self._waiting = 0
 
     @asynccontextmanager
@@ -51,11 +51,11 @@ class Strangers:
         finally:
             self._waiting -= 1
 
-    async def enter(self, turn: ExitStack) -> None:
-        """Wait for the turn of a sign-in. It ends when `turn` is closed. Raises Unavailable."""
+    async def enter(self, permit: ExitStack) -> None:
+        """Wait for the permit of a sign-in. It is released when `permit` is closed. Raises Unavailable."""
         async with self.waiting():
-            await self._turns.acquire()
-        turn.callback(asyncio.get_running_loop().call_later, self._rest_seconds, self._turns.release)
+            await self._permits.acquire()
+        permit.callback(asyncio.get_running_loop().call_later, self._rest_seconds, self._permits.release)
 
 
 def _too_many() -> Unavailable:

@@ -4,14 +4,15 @@ import json
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
+from fastapi.routing import APIRoute
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.responses import StreamingResponse
 
 from api.admission.auth import CurrentCaller
 from api.admission.bodies import streams_body
 from api.admission.callers import Caller
-from api.admission.fair_share import ShortTurn, takes_no_turn
+from api.admission.fair_share import ShortPermit, takes_no_permit
 from api.admission.store_threads import waits_for_store
 from api.dependencies import (
     AppSettings,
@@ -32,29 +33,21 @@ from api.http.errors import declared
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After
+from api.http.routers import feature
 from api.schemas import Page
 from core.access import audit
 from core.access.idempotency import RETRY_WINDOW, Attempt, has_used_key, once
 from core.access.quotas import check_store
-from core.errors import (
-    BeyondTheEnd,
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    QuotaExceeded,
-    TooLarge,
-    Unavailable,
-)
+from core.errors import BeyondTheEnd, Conflict, InvalidRequest, NotFound, QuotaExceeded, TooLarge
 from core.process.failpoints import reached
 
-router = APIRouter(prefix="/v1/files", tags=["Files"], responses=declared(NotAuthenticated, Unavailable))
+router = feature("/v1/files", "Files", route_class=APIRoute)
 
 
 @router.post(
     "", openapi_extra=UPLOAD_BODY, responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded)
 )
-@takes_no_turn  # an upload mostly waits for its client
+@takes_no_permit  # an upload mostly waits for its client
 @streams_body
 async def upload_file(
     request: Request,
@@ -64,7 +57,7 @@ async def upload_file(
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
-    turn: ShortTurn,
+    permit: ShortPermit,
 ) -> FileObject:
     """Upload a file.
 
@@ -78,12 +71,12 @@ async def upload_file(
         max_file_bytes=settings.max_file_bytes,
         max_row_bytes=settings.max_row_bytes,
     )
-    async with turn():
+    async with permit():
         await to_thread.run_sync(_open_if_it_can_fit, sessions, caller, attempt, upload, limiter=threads)
     async with kept_if_registered(sessions, upload.key, upload.id, threads) as registered:
         received = await receive(request.stream(), upload, threads)
         reached("upload.stored")
-        async with turn():
+        async with permit():
             file = await to_thread.run_sync(_register, sessions, caller, attempt, received, limiter=threads)
         registered(file.id)
     return file

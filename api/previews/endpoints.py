@@ -3,29 +3,24 @@
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from api.admission.auth import CurrentCaller
-from api.admission.fair_share import EndTurn
+from api.admission.fair_share import ReleasePermit
 from api.chat.shared import ChatParts
 from api.dependencies import ModelCatalog, ReadingSessions, part
 from api.files import service as files
 from api.http.errors import declared
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.models.base_models import require_base, row_limit
 from api.previews.schemas import FilePreview
-from core.errors import InvalidRequest, NotAuthenticated, NotFound, RateLimited, TooLarge, Unavailable
+from core.errors import InvalidRequest, NotFound, RateLimited, TooLarge
 from core.serving.errors import SamplingFailed
 from core.serving.previews import PREVIEW, Previewed, PreviewOrder, PreviewRequest
 
 Parts = Annotated[ChatParts, Depends(part("chat"))]
 
-router = APIRouter(
-    prefix="/v1/files/{file_id}",
-    tags=["Files"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, NotFound, Unavailable),
-)
+router = feature("/v1/files/{file_id}", "Files", NotFound)
 
 
 @router.post("/preview", responses=declared(InvalidRequest, TooLarge, RateLimited, SamplingFailed))
@@ -36,13 +31,13 @@ async def preview_rows(
     catalog: ModelCatalog,
     reading: ReadingSessions,
     parts: Parts,
-    turn: EndTurn,
+    release_permit: ReleasePermit,
 ) -> FilePreview:
     """Show rows of a file as training sees them: their tokens, and which of them the model learns to write.
 
     A server renders the rows with the base model's own chat template, by the code that renders them for
     training. It loads no model. The file may have any format that a conversion takes. A row that no job takes
-    has an `error`. The request takes a turn of the project's `concurrent_chats`.
+    has an `error`. The request takes a permit of the project's `concurrent_chats`.
     """
     entry = require_base(catalog, body.model)
     max_length = row_limit(entry, body.max_length, "max_length")
@@ -60,7 +55,7 @@ async def preview_rows(
         )
 
     asked = await to_thread.run_sync(order)
-    turn()
+    release_permit()
     answer = await parts.carried_out(caller, PREVIEW, entry.id, asked.key, asked)
     found = Previewed.model_validate_json(answer)
     return FilePreview(

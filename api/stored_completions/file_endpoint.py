@@ -3,12 +3,11 @@
 from typing import Any
 
 from anyio import to_thread
-from fastapi import APIRouter
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission.auth import CurrentCaller
 from api.admission.callers import Caller
-from api.admission.fair_share import ShortTurn, takes_no_turn
+from api.admission.fair_share import ShortPermit, takes_no_permit
 from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, ReadingSessions, Sessions, Store, UploadThreads
 from api.files import service as files
@@ -18,24 +17,19 @@ from api.files.schemas import FileObject
 from api.http.errors import declared
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt, found_by
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.stored_completions.dataset import CompletionsFile
 from api.stored_completions.schemas import MakeFile
 from core.access import audit
 from core.access.idempotency import Attempt, earlier_answer, once
 from core.access.quotas import check_store
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, QuotaExceeded, TooLarge, Unavailable
+from core.errors import Conflict, InvalidRequest, QuotaExceeded, TooLarge
 
-router = APIRouter(
-    prefix="/v1/files",
-    tags=["Files"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/files", "Files")
 
 
 @router.post("/from_completions", responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded))
-@takes_no_turn  # it mostly waits for the object store
+@takes_no_permit  # it mostly waits for the object store
 async def make_file(
     caller: CurrentCaller,
     attempt: ThisAttempt,
@@ -44,7 +38,7 @@ async def make_file(
     sessions: Sessions,
     reading: ReadingSessions,
     threads: UploadThreads,
-    turn: ShortTurn,
+    permit: ShortPermit,
     body: MakeFile,
 ) -> FileObject:
     """Make a `fine-tune` file of stored completions.
@@ -64,7 +58,7 @@ async def make_file(
         return answer
     async with kept_if_registered(sessions, made.key, made.id, threads) as registered:
         received = await receive(in_threads(made.blocks(reading), threads), made, threads)
-        async with turn():
+        async with permit():
             file = await to_thread.run_sync(
                 _register, sessions, caller, attempt, body, received, limiter=threads
             )

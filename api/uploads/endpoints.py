@@ -6,13 +6,13 @@ The parts may come in any order, and several at once.
 from typing import Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Request
+from fastapi import Request
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission.auth import CurrentCaller
 from api.admission.bodies import streams_body
 from api.admission.callers import Caller
-from api.admission.fair_share import ShortTurn, takes_no_turn
+from api.admission.fair_share import ShortPermit, takes_no_permit
 from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, Sessions, Store, Transaction, UploadThreads
 from api.files import service as files
@@ -21,7 +21,8 @@ from api.files.registration import kept_if_registered
 from api.http.errors import declared
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt, found_by, repeatable
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
+from api.schemas import from_row
 from api.uploads import service
 from api.uploads.assembly import Assembly, stored_parts
 from api.uploads.part import PartIntake, PartLimits
@@ -29,27 +30,13 @@ from api.uploads.schemas import PART_BODY, CompleteUpload, CreateUpload, UploadO
 from core.access import audit
 from core.access.idempotency import Attempt, earlier_answer, for_good, once
 from core.access.quotas import check_store, check_uploads
-from core.errors import (
-    AppError,
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    QuotaExceeded,
-    TooLarge,
-    Unavailable,
-)
+from core.errors import AppError, Conflict, InvalidRequest, NotFound, QuotaExceeded, TooLarge
 from core.ids import new_id
 from core.process.failpoints import reached
 from core.storage.object_store import file_key
 from core.tables import Upload
 
-router = APIRouter(
-    prefix="/v1/uploads",
-    tags=["Uploads"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable, InvalidRequest, TooLarge),
-)
+router = feature("/v1/uploads", "Uploads", InvalidRequest, TooLarge)
 
 
 @router.post("", responses=declared(Conflict, QuotaExceeded))
@@ -74,7 +61,7 @@ def create_upload(
 
 
 @router.post("/{upload_id}/parts", openapi_extra=PART_BODY, responses=declared(NotFound, QuotaExceeded))
-@takes_no_turn  # it mostly waits for its client
+@takes_no_permit  # it mostly waits for its client
 @streams_body
 async def create_part(
     request: Request,
@@ -82,7 +69,7 @@ async def create_part(
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
-    turn: ShortTurn,
+    permit: ShortPermit,
     upload_id: str,
 ) -> UploadPartObject:
     """Send a part of the file.
@@ -97,10 +84,10 @@ async def create_part(
         quota = caller.quotas.stored_bytes
         with sessions.begin() as session:
             part = service.add_part(session, caller.project_id, upload_id, received, quota)
-            return UploadPartObject.of(part)
+            return from_row(UploadPartObject, part)
 
     try:
-        async with turn():
+        async with permit():
             return await to_thread.run_sync(register, limiter=threads)
     except AppError:
         await to_thread.run_sync(store.delete, received.object_key, limiter=threads)
@@ -108,7 +95,7 @@ async def create_part(
 
 
 @router.post("/{upload_id}/complete", responses=declared(NotFound, Conflict, QuotaExceeded))
-@takes_no_turn  # it mostly waits for the object store
+@takes_no_permit  # it mostly waits for the object store
 async def complete_upload(
     caller: CurrentCaller,
     attempt: ThisAttempt,
@@ -116,7 +103,7 @@ async def complete_upload(
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
-    turn: ShortTurn,
+    permit: ShortPermit,
     upload_id: str,
     body: CompleteUpload,
 ) -> UploadObject:
@@ -136,7 +123,7 @@ async def complete_upload(
         parts = in_threads(stored_parts(store, found, body.part_ids), threads)
         assembly = Assembly(store, found, file_id, body.md5, settings.max_row_bytes)
         received = await receive(parts, assembly, threads)
-        async with turn():
+        async with permit():
             answer = await to_thread.run_sync(
                 _register, sessions, caller, attempt, upload_id, body, received, limiter=threads
             )

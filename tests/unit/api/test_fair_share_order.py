@@ -13,13 +13,13 @@ from api.admission.callers import Caller
 from api.admission.cookies import SIGN_IN_PATH
 from api.admission.fair_share import (
     AT_ONCE,
-    NO_TURN,
+    NO_PERMIT,
     POLL,
     POLLS_AT_ONCE,
     SHARED_FOR,
     FairShare,
     poll,
-    takes_no_turn,
+    takes_no_permit,
 )
 from api.admission.marks import marks_of
 from api.admission.strangers import REST_SECONDS, SIGN_INS_AT_ONCE, Strangers
@@ -43,7 +43,7 @@ def poll_a_part(thing_id: str, part_id: str) -> None:
 
 
 @MARKED.post("/{thing_id}/bytes")
-@takes_no_turn
+@takes_no_permit
 def send_bytes(thing_id: str) -> None:
     """A route that is marked to take no turn."""
 
@@ -177,7 +177,7 @@ def test_only_a_marked_poll_has_the_room_of_polls(path: str, at_once: int) -> No
     assert asyncio.run(ask()) == at_once
 
 
-def test_a_route_that_takes_no_turn_begins_at_once_and_leaves_all_turns() -> None:
+def test_a_route_that_takes_no_permit_begins_at_once_and_leaves_all_permits() -> None:
     async def ask() -> list[int]:
         work, begun = Work(), []
         for method, path in (("POST", "/v1/things/a/bytes"), ("DELETE", "/v1/things/a/bytes")):
@@ -236,8 +236,8 @@ def test_the_api_marks_the_poll_of_a_job_and_the_uploads() -> None:
     marks = {route.path: marks for route in routes if (marks := marks_of(route.endpoint))}
     assert marks == {
         "/v1/fine_tuning/jobs/{fine_tuning_job_id}": {POLL},
-        "/v1/files": {NO_TURN, STREAMED},
-        "/v1/files/from_completions": {NO_TURN},
-        "/v1/uploads/{upload_id}/parts": {NO_TURN, STREAMED},
-        "/v1/uploads/{upload_id}/complete": {NO_TURN},
+        "/v1/files": {NO_PERMIT, STREAMED},
+        "/v1/files/from_completions": {NO_PERMIT},
+        "/v1/uploads/{upload_id}/parts": {NO_PERMIT, STREAMED},
+        "/v1/uploads/{upload_id}/complete": {NO_PERMIT},
     }

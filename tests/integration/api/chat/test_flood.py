@@ -82,7 +82,7 @@ def address_of(tenant: Tenant) -> tuple[str, int]:
     return str(url.hostname), int(url.port or 0)
 
 
-def turns_left(api: Api, project_id: str) -> int:
+def permits_left(api: Api, project_id: str) -> int:
     redis: Any = Counters(api.settings.server("broker_url")).storage.storage
     return int(redis.zcard(f"tunery-chats:{{{project_id}}}"))
 
@@ -124,7 +124,7 @@ def answered_or_told(api: Api, tenant: Tenant, server: ServerProcess) -> None:
     assert set(found) <= {(200, True), (429, True), (503, True)}
     assert found[200, True] >= AT_ONCE
     assert found[429, True] >= REQUESTS / 4
-    wait_for(lambda: turns_left(api, tenant.project_id) == 0)
+    wait_for(lambda: permits_left(api, tenant.project_id) == 0)
     wait_for(lambda: len(connected(tenant)) <= before)
     assert process.memory_info().rss - memory < MOST_GROWTH
     assert server.state()["requests"] == 0

@@ -1,4 +1,4 @@
-"""Turns, quotas and usage of chats: what a project may have at once, and what it has used."""
+"""Permits, quotas and usage of chats: what a project may have at once, and what it has used."""
 
 import threading
 import time
@@ -96,7 +96,7 @@ def test_a_client_that_leaves_before_the_answer_stops_the_server_too(
     wait_for(lambda: requests_at(slow_server) == 0)
 
 
-def test_chats_beyond_the_quota_wait_for_a_turn_and_other_requests_do_not(tenant: Tenant) -> None:
+def test_chats_beyond_the_quota_wait_for_a_permit_and_other_requests_do_not(tenant: Tenant) -> None:
     tenant.allow(concurrent_chats=1)
     with streaming(tenant), ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(tenant.http.post, CHAT, json=asked(1))

@@ -13,7 +13,7 @@ from core.catalog import SMOLLM2, BaseModelEntry
 from core.serving.served_model import ServedModel
 from core.settings import Settings
 from tests.fixtures.models import tiny
-from worker.device.turns import Turns
+from worker.device.time_slices import TimeSlices
 from worker.server.answering.answering import SamplerAnswering
 from worker.server.sampling.models import TAKEN, Models
 
@@ -50,7 +50,7 @@ class Lent:
     """The trainer's side: whether the base model had left the memory when it was given back."""
 
     def __init__(self) -> None:
-        self.turns = Turns()
+        self.slices = TimeSlices()
         self.model: Callable[[], Any] = lambda: None
         self.gone_when_given_back: list[bool] = []
         self.given_back = asyncio.Event()
