@@ -55,9 +55,10 @@ class Bar:
 
 
 class Lines:
-    """Prints a line at each change of phase, and at most every LINE_SECONDS when a step was made."""
+    """Prints a line at each change of phase, and at most every `line_seconds` when a step was made."""
 
-    def __init__(self) -> None:
+    def __init__(self, line_seconds: float = LINE_SECONDS) -> None:
+        self._line_seconds = line_seconds
         self._losses = Losses()
         self._phase: str | None = None
         self._step: int | None = None
@@ -66,7 +67,7 @@ class Lines:
     def show(self, job: dict[str, Any], events: list[dict[str, Any]]) -> None:
         self._losses.read(events)
         now, step = phase(job), (job.get("progress") or {}).get("step")
-        is_early = time.monotonic() - self._printed < LINE_SECONDS
+        is_early = time.monotonic() - self._printed < self._line_seconds
         if now == self._phase and (step == self._step or is_early):
             return
         self._phase, self._step, self._printed = now, step, time.monotonic()

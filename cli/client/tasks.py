@@ -28,15 +28,16 @@ def wait_for_task(client: Client, path: str, member: str | None = None) -> dict[
 
 
 class TaskLines:
-    """Prints a line at each change of phase, and at most every LINE_SECONDS when work was done."""
+    """Prints a line at each change of phase, and at most every `line_seconds` when work was done."""
 
-    def __init__(self) -> None:
+    def __init__(self, line_seconds: float = LINE_SECONDS) -> None:
+        self._line_seconds = line_seconds
         self._phase: str | None = None
         self._percent, self._printed = -1.0, 0.0
 
     def show(self, task: Mapping[str, Any]) -> None:
         phase, percent = task["progress"]["phase"] or task["status"], task["progress"]["percent"]
-        is_early = time.monotonic() - self._printed < LINE_SECONDS
+        is_early = time.monotonic() - self._printed < self._line_seconds
         if phase == self._phase and (percent == self._percent or is_early):
             return
         self._phase, self._percent, self._printed = phase, percent, time.monotonic()
