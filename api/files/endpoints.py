@@ -1,7 +1,8 @@
 """/v1/files: upload, list, read, download and delete files."""
 
 import json
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Literal
 
 from anyio import to_thread
 from fastapi import Query, Request
@@ -31,12 +32,12 @@ from api.files.upload import Upload
 from api.http import downloads
 from api.http.errors import declared
 from api.http.forms import receive
-from api.http.idempotency import ThisAttempt, found_by, repeatable
+from api.http.idempotency import ThisAttempt, created, deleted, found_by
 from api.http.paging import LIMIT, After
 from api.http.routers import feature
 from api.schemas import Page
 from core.access import audit
-from core.access.idempotency import RETRY_WINDOW, Attempt, has_used_key, once
+from core.access.idempotency import RETRY_WINDOW, Attempt, has_used_key
 from core.access.quotas import check_store
 from core.errors import BeyondTheEnd, Conflict, InvalidRequest, NotFound, QuotaExceeded, TooLarge
 from core.process.failpoints import reached
@@ -114,14 +115,14 @@ def _register(
     asked = json.dumps([received.filename, received.purpose, received.sha256, received.lifetime])
     with sessions.begin() as session:
 
-        def register() -> dict[str, Any]:
+        def register() -> FileObject:
             file = service.register(session, caller.project_id, received)
             check_store(session, caller.project_id, caller.quotas.stored_bytes)
             audit.record(session, caller, "file.created", file.id)
-            return FileObject.of(file).model_dump(mode="json")
+            return FileObject.of(file)
 
         is_there = found_by(service.get, caller.project_id)
-        return FileObject.model_validate(once(session, attempt, asked, register, is_there))
+        return created(session, attempt, FileObject, asked, register, is_there)
 
 
 @router.get("", responses=declared(InvalidRequest))
@@ -180,10 +181,5 @@ def delete_file(
     session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, file_id: str
 ) -> FileDeleted:
     """Delete a file. A file that a job still needs cannot be deleted."""
-
-    def delete() -> FileDeleted:
-        service.delete(session, caller.project_id, file_id)
-        audit.record(session, caller, "file.deleted", file_id)
-        return FileDeleted(id=file_id)
-
-    return repeatable(session, attempt, FileDeleted, delete)
+    delete = partial(service.delete, session, caller.project_id, file_id)
+    return deleted(session, attempt, FileDeleted(id=file_id), "file.deleted", delete)

@@ -1,7 +1,5 @@
 """/v1/files/from_completions: make a dataset of stored completions."""
 
-from typing import Any
-
 from anyio import to_thread
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -16,12 +14,12 @@ from api.files.registration import kept_if_registered
 from api.files.schemas import FileObject
 from api.http.errors import declared
 from api.http.forms import receive
-from api.http.idempotency import ThisAttempt, found_by
+from api.http.idempotency import ThisAttempt, created, found_by
 from api.http.routers import feature
 from api.stored_completions.dataset import CompletionsFile
 from api.stored_completions.schemas import MakeFile
 from core.access import audit
-from core.access.idempotency import Attempt, earlier_answer, once
+from core.access.idempotency import Attempt, earlier_answer
 from core.access.quotas import check_store
 from core.errors import Conflict, InvalidRequest, QuotaExceeded, TooLarge
 
@@ -89,12 +87,11 @@ def _register(
     """Register the file in a transaction. No session was open while the bytes were written."""
     with sessions.begin() as session:
 
-        def register() -> dict[str, Any]:
+        def register() -> FileObject:
             file = files.register(session, caller.project_id, received)
             check_store(session, caller.project_id, caller.quotas.stored_bytes)
             audit.record(session, caller, "file.created", file.id, {"lineage": received.lineage})
-            return FileObject.of(file).model_dump(mode="json")
+            return FileObject.of(file)
 
         is_there = found_by(files.get, caller.project_id)
-        answer = once(session, attempt, body.model_dump_json(), register, is_there)
-        return FileObject.model_validate(answer)
+        return created(session, attempt, FileObject, body, register, is_there)
