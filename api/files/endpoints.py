@@ -25,18 +25,16 @@ from api.dependencies import (
     UploadThreads,
 )
 from api.files import queries, result_text, service
-from api.files.intake import ReceivedFile
-from api.files.registration import kept_if_registered
+from api.files.registration import kept_if_registered, register_file
 from api.files.schemas import UPLOAD_BODY, FileDeleted, FileObject
 from api.files.upload import Upload
 from api.http import downloads
 from api.http.errors import declared
 from api.http.forms import receive
-from api.http.idempotency import ThisAttempt, created, deleted, found_by
+from api.http.idempotency import ThisAttempt, deleted
 from api.http.paging import LIMIT, After
 from api.http.routers import feature
 from api.schemas import Page
-from core.access import audit
 from core.access.idempotency import RETRY_WINDOW, Attempt, has_used_key
 from core.access.quotas import check_store
 from core.errors import BeyondTheEnd, Conflict, InvalidRequest, NotFound, QuotaExceeded, TooLarge
@@ -77,8 +75,11 @@ async def upload_file(
     async with kept_if_registered(sessions, upload.key, upload.id, threads) as registered:
         received = await receive(request.stream(), upload, threads)
         reached("upload.stored")
+        asked = json.dumps([received.filename, received.purpose, received.sha256, received.lifetime])
         async with turn():
-            file = await to_thread.run_sync(_register, sessions, caller, attempt, received, limiter=threads)
+            file = await to_thread.run_sync(
+                register_file, sessions, caller, attempt, asked, received, limiter=threads
+            )
         registered(file.id)
     return file
 
@@ -106,23 +107,6 @@ def _may_be_stored(session: Session, attempt: Attempt, announced_bytes: int) -> 
     if attempt.retry_count == 0:
         return False
     return queries.has_new_file(session, attempt.actor.project_id, RETRY_WINDOW, announced_bytes)
-
-
-def _register(
-    sessions: sessionmaker[Session], caller: Caller, attempt: Attempt, received: ReceivedFile
-) -> FileObject:
-    """Register the file in a transaction. No session was open while the bytes arrived."""
-    asked = json.dumps([received.filename, received.purpose, received.sha256, received.lifetime])
-    with sessions.begin() as session:
-
-        def register() -> FileObject:
-            file = service.register(session, caller.project_id, received)
-            check_store(session, caller.project_id, caller.quotas.stored_bytes)
-            audit.record(session, caller, "file.created", file.id)
-            return FileObject.of(file)
-
-        is_there = found_by(service.get, caller.project_id)
-        return created(session, attempt, FileObject, asked, register, is_there)
 
 
 @router.get("", responses=declared(InvalidRequest))
