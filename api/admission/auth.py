@@ -48,7 +48,7 @@ class Authentication:
 class Roles:
     """ASGI middleware that lets a request pass if its key's role allows the request's method.
 
-    It runs within the request's turn, after the request has been counted: refusals count too.
+    It runs while the request holds its permit, after the request has been counted: refusals count too.
     """
 
     def __init__(self, app: ASGIApp) -> None:

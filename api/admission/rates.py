@@ -122,8 +122,8 @@ class CountedRequests:
 
     The answer's headers say what is left; a chat adds what is left of the tokens to them.
 
-    It runs within the request's turn: it takes a thread, which a flood of one project must not take from
-    others.
+    It runs while the request holds its permit: it takes a thread, which a flood of one project must not take
+    from others.
     """
 
     def __init__(self, app: ASGIApp, rates: RequestRates) -> None:

@@ -18,9 +18,9 @@ READING_THREADS = 8
 # holds a megabyte while it signs a part.
 UPLOAD_THREADS = 8
 
-# A comparison of two runs of an eval reads thousands of rows and computes for seconds, so they take turns.
+# A comparison of two runs of an eval reads thousands of rows and computes for seconds, so they take threads.
 COMPARING_THREADS = 1
-TURN_SECONDS = 20.0  # that a comparison waits for its turn
+WAIT_SECONDS = 20.0  # that a comparison waits for the thread
 
 Parameters = ParamSpec("Parameters")
 Answer = TypeVar("Answer")
@@ -40,18 +40,18 @@ def waits_for_store(
     return in_thread
 
 
-def waits_for_turn(
+def waits_for_thread(
     endpoint: Callable[Parameters, Answer],
 ) -> Callable[Parameters, Coroutine[Any, Any, Answer]]:
     """Run the endpoint as `waits_for_store` does, but raise Unavailable if it waits too long for a thread."""
 
     @wraps(endpoint)
-    async def in_turn(*args: Parameters.args, **arguments: Parameters.kwargs) -> Answer:
-        turns, turn = arguments["threads"], object()
-        assert isinstance(turns, CapacityLimiter)
+    async def in_thread(*args: Parameters.args, **arguments: Parameters.kwargs) -> Answer:
+        threads, borrower = arguments["threads"], object()
+        assert isinstance(threads, CapacityLimiter)
         try:
-            with fail_after(TURN_SECONDS):
-                await turns.acquire_on_behalf_of(turn)
+            with fail_after(WAIT_SECONDS):
+                await threads.acquire_on_behalf_of(borrower)
         except TimeoutError:
             raise Unavailable(
                 "Other comparisons are being computed. Try again in a few seconds.", code="comparison_busy"
@@ -59,9 +59,9 @@ def waits_for_turn(
         try:
             return await to_thread.run_sync(partial(endpoint, *args, **arguments), limiter=CapacityLimiter(1))
         finally:
-            turns.release_on_behalf_of(turn)
+            threads.release_on_behalf_of(borrower)
 
-    return in_turn
+    return in_thread
 
 
 async def in_threads(chunks: Iterator[bytes], threads: CapacityLimiter) -> AsyncIterator[bytes]:

@@ -12,8 +12,8 @@ from core.errors import Unavailable
 
 SIGN_INS_AT_ONCE = 2
 
-# After a sign-in, its turn rests for so many seconds. Otherwise sign-ins would take most of the time of the
-# interpreter, which is one thread's.
+# After a sign-in, nobody gets its permit for so many seconds. Otherwise sign-ins would take most of the time
+# of the interpreter, which is one thread's.
 REST_SECONDS = 0.01
 
 # So many seconds pass between two readings of unknown keys. One reading takes all that wait. So this costs
@@ -25,31 +25,37 @@ WAIT_SECONDS = 5.0
 
 
 class Strangers:
-    """The room in which strangers wait. Whoever waits for longer than `WAIT_SECONDS` is refused."""
+    """The room in which strangers wait. Whoever waits for longer than `wait_seconds` is refused."""
 
-    def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(SIGN_INS_AT_ONCE)
+    def __init__(
+        self,
+        most_waiting: int = MOST_WAITING,
+        wait_seconds: float = WAIT_SECONDS,
+        rest_seconds: float = REST_SECONDS,
+    ) -> None:
+        self._most_waiting, self._wait_seconds, self._rest_seconds = most_waiting, wait_seconds, rest_seconds
+        self._permits = asyncio.Semaphore(SIGN_INS_AT_ONCE)
         self._waiting = 0
 
     @asynccontextmanager
     async def waiting(self) -> AsyncIterator[None]:
         """Let a stranger wait within the block. Raises Unavailable if too many wait, or it waits too long."""
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= self._most_waiting:
             raise _too_many()
         self._waiting += 1
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(self._wait_seconds):
                 yield
         except TimeoutError:
             raise _too_many() from None
         finally:
             self._waiting -= 1
 
-    async def enter(self, turn: ExitStack) -> None:
-        """Wait for the turn of a sign-in. It ends when `turn` is closed. Raises Unavailable."""
+    async def enter(self, permit: ExitStack) -> None:
+        """Wait for the permit of a sign-in. It is released when `permit` is closed. Raises Unavailable."""
         async with self.waiting():
-            await self._turns.acquire()
-        turn.callback(asyncio.get_running_loop().call_later, REST_SECONDS, self._turns.release)
+            await self._permits.acquire()
+        permit.callback(asyncio.get_running_loop().call_later, self._rest_seconds, self._permits.release)
 
 
 def _too_many() -> Unavailable:

@@ -10,7 +10,7 @@ from fastapi.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from api.admission.auth import CurrentCaller
-from api.admission.fair_share import EndTurn
+from api.admission.fair_share import ReleasePermit
 from api.chat.relay import Relay
 from api.chat.shared import ChatParts
 from api.dependencies import ModelCatalog, ReadingSessions, part
@@ -101,7 +101,7 @@ async def create_chat_completion(
     caller: CurrentCaller,
     finder: Annotated[Finder, Depends()],
     parts: Parts,
-    turn: EndTurn,
+    release_permit: ReleasePermit,
 ) -> Response:
     """Answer a chat, whole or as a stream of chunks.
 
@@ -112,7 +112,7 @@ async def create_chat_completion(
     """
     check_chat(body)
     model = await finder.find(body)
-    turn()
+    release_permit()
     return Relay(parts, CHAT, body, model, caller)
 
 
@@ -122,12 +122,12 @@ async def create_completion(
     caller: CurrentCaller,
     finder: Annotated[Finder, Depends()],
     parts: Parts,
-    turn: EndTurn,
+    release_permit: ReleasePermit,
 ) -> Response:
     """Continue a prompt, or several, without a chat template: whole, or as a stream of chunks."""
     check_completion(body)
     model = await finder.find(body)
-    turn()
+    release_permit()
     return Relay(parts, COMPLETIONS, body, model, caller)
 
 
@@ -137,18 +137,18 @@ async def tokenize(
     caller: CurrentCaller,
     finder: Annotated[Finder, Depends()],
     parts: Parts,
-    turn: EndTurn,
+    release_permit: ReleasePermit,
 ) -> Response:
     """Return the prompt that a model gets, with the ids of its tokens.
 
     Messages are rendered by the model's chat template, as for an answer. Request and answer have the form
     of vLLM's `/tokenize`, without the fields that choose another template. Nothing is sampled, so no
-    tokens are counted, but the request takes a turn of the project's `concurrent_chats`, and the server
+    tokens are counted, but the request takes a permit of the project's `concurrent_chats`, and the server
     loads the base model.
     """
     check_tokenize(body)
     model = await finder.find(body)
-    turn()
+    release_permit()
     base = ChatModel(
         model.name, ServedModel(base=model.served.base, precision=model.served.precision)
     )  # an adapter changes no prompt

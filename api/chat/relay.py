@@ -1,4 +1,4 @@
-"""The answer to a chat or completion: waits for a turn and a server, and hands on what the server says.
+"""The answer to a chat or completion: waits for a permit and a server, and hands on what the server says.
 
 The work ends when the client leaves, and with it the work of the server.
 """
@@ -94,7 +94,7 @@ class Relay(Response):
         most = self._caller.quotas.concurrent_chats or 1
         request = self._request
         async with (
-            self._parts.turns.turn(self._caller.project_id, most),
+            self._parts.permits.permit(self._caller.project_id, most),
             self._parts.dispatcher.begun(
                 self._path, self._model.served, request.beginning, self._body()
             ) as answer,

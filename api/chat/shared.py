@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.admission.callers import Caller
 from api.admission.rates import Counters, TokenRates
 from api.chat.afterwards import Afterwards
-from api.chat.shared_turns import SharedTurns
-from api.chat.turns import ChatTurns
+from api.chat.permits import ChatPermits
+from api.chat.shared_permits import SharedPermits
 from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.served_model import ServedModel
 from core.serving.token import server_token
@@ -21,12 +21,12 @@ COUNT_SECONDS = 5.0
 
 
 class ChatParts:
-    """Turns, servers, usage and quotas of chats and completions. Only the event loop may call."""
+    """Permits, servers, usage and quotas of chats and completions. Only the event loop may call."""
 
     def __init__(
-        self, turns: ChatTurns, dispatcher: Dispatcher, afterwards: Afterwards, rates: TokenRates
+        self, permits: ChatPermits, dispatcher: Dispatcher, afterwards: Afterwards, rates: TokenRates
     ) -> None:
-        self.turns, self.dispatcher, self.afterwards, self.rates = turns, dispatcher, afterwards, rates
+        self.permits, self.dispatcher, self.afterwards, self.rates = permits, dispatcher, afterwards, rates
         self.stopping = asyncio.Event()
 
     @classmethod
@@ -41,7 +41,7 @@ class ChatParts:
         rates = TokenRates(counters)
         token = server_token(settings.secret_keys) if settings.secret_keys else None
         return cls(
-            ChatTurns(SharedTurns(counters), settings.project_waiting_chats, settings.chat_wait_seconds),
+            ChatPermits(SharedPermits(counters), settings.project_waiting_chats, settings.chat_wait_seconds),
             Dispatcher(reading, token, settings.chat_wait_seconds),
             Afterwards(sessions, rates),
             rates,
@@ -50,11 +50,11 @@ class ChatParts:
     async def carried_out(self, caller: Caller, path: str, base: str, key: str, order: BaseModel) -> bytes:
         """Have a server of the base model carry out an order. Return its answer, or raise what it answers.
 
-        The order takes a turn of the project. `key` chooses the server: equal keys go to the same one.
+        The order takes a permit of the project. `key` chooses the server: equal keys go to the same one.
         """
         most, content = caller.quotas.concurrent_chats or 1, order.model_dump_json().encode()
         async with (
-            self.turns.turn(caller.project_id, most),
+            self.permits.permit(caller.project_id, most),
             self.dispatcher.begun(path, ServedModel(base=base), key, content) as response,
         ):
             return await response.aread()
@@ -66,5 +66,5 @@ class ChatParts:
     async def close(self) -> None:
         """Count what is not counted yet, and close the connections to servers."""
         await self.afterwards.settle(COUNT_SECONDS)
-        self.turns.close()
+        self.permits.close()
         await self.dispatcher.close()

@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 from api.admission.auth import CurrentCaller
 from api.admission.bodies import streams_body
 from api.admission.callers import Caller
-from api.admission.fair_share import ShortTurn, takes_no_turn
+from api.admission.fair_share import ShortPermit, takes_no_permit
 from api.admission.store_threads import waits_for_store
 from api.dependencies import (
     AppSettings,
@@ -46,7 +46,7 @@ router = feature("/v1/files", "Files", route_class=APIRoute)
 @router.post(
     "", openapi_extra=UPLOAD_BODY, responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded)
 )
-@takes_no_turn  # an upload mostly waits for its client
+@takes_no_permit  # an upload mostly waits for its client
 @streams_body
 async def upload_file(
     request: Request,
@@ -56,7 +56,7 @@ async def upload_file(
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
-    turn: ShortTurn,
+    permit: ShortPermit,
 ) -> FileObject:
     """Upload a file.
 
@@ -70,13 +70,13 @@ async def upload_file(
         max_file_bytes=settings.max_file_bytes,
         max_row_bytes=settings.max_row_bytes,
     )
-    async with turn():
+    async with permit():
         await to_thread.run_sync(_open_if_it_can_fit, sessions, caller, attempt, upload, limiter=threads)
     async with kept_if_registered(sessions, upload.key, upload.id, threads) as registered:
         received = await receive(request.stream(), upload, threads)
         reached("upload.stored")
         asked = json.dumps([received.filename, received.purpose, received.sha256, received.lifetime])
-        async with turn():
+        async with permit():
             file = await to_thread.run_sync(
                 register_file, sessions, caller, attempt, asked, received, limiter=threads
             )

@@ -6,7 +6,7 @@ from anyio import to_thread
 from fastapi import Depends
 
 from api.admission.auth import CurrentCaller
-from api.admission.fair_share import EndTurn
+from api.admission.fair_share import ReleasePermit
 from api.chat.shared import ChatParts
 from api.dependencies import ModelCatalog, ReadingSessions, part
 from api.files import service as files
@@ -31,13 +31,13 @@ async def preview_rows(
     catalog: ModelCatalog,
     reading: ReadingSessions,
     parts: Parts,
-    turn: EndTurn,
+    release_permit: ReleasePermit,
 ) -> FilePreview:
     """Show rows of a file as training sees them: their tokens, and which of them the model learns to write.
 
     A server renders the rows with the base model's own chat template, by the code that renders them for
     training. It loads no model. The file may have any format that a conversion takes. A row that no job takes
-    has an `error`. The request takes a turn of the project's `concurrent_chats`.
+    has an `error`. The request takes a permit of the project's `concurrent_chats`.
     """
     entry = require_base(catalog, body.model)
     max_length = row_limit(entry, body.max_length, "max_length")
@@ -55,7 +55,7 @@ async def preview_rows(
         )
 
     asked = await to_thread.run_sync(order)
-    turn()
+    release_permit()
     answer = await parts.carried_out(caller, PREVIEW, entry.id, asked.key, asked)
     found = Previewed.model_validate_json(answer)
     return FilePreview(

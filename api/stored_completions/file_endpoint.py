@@ -4,7 +4,7 @@ from anyio import to_thread
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission.auth import CurrentCaller
-from api.admission.fair_share import ShortTurn, takes_no_turn
+from api.admission.fair_share import ShortPermit, takes_no_permit
 from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, ReadingSessions, Sessions, Store, UploadThreads
 from api.files import service as files
@@ -23,7 +23,7 @@ router = feature("/v1/files", "Files")
 
 
 @router.post("/from_completions", responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded))
-@takes_no_turn  # it mostly waits for the object store
+@takes_no_permit  # it mostly waits for the object store
 async def make_file(
     caller: CurrentCaller,
     attempt: ThisAttempt,
@@ -32,7 +32,7 @@ async def make_file(
     sessions: Sessions,
     reading: ReadingSessions,
     threads: UploadThreads,
-    turn: ShortTurn,
+    permit: ShortPermit,
     body: MakeFile,
 ) -> FileObject:
     """Make a `fine-tune` file of stored completions.
@@ -52,7 +52,7 @@ async def make_file(
         return answer
     async with kept_if_registered(sessions, made.key, made.id, threads) as registered:
         received = await receive(in_threads(made.blocks(reading), threads), made, threads)
-        async with turn():
+        async with permit():
             details = {"lineage": received.lineage}
             file = await to_thread.run_sync(
                 register_file, sessions, caller, attempt, body, received, details, limiter=threads

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from api.admission.auth import CurrentCaller
 from api.admission.bodies import streams_body
 from api.admission.callers import Caller
-from api.admission.fair_share import ShortTurn, takes_no_turn
+from api.admission.fair_share import ShortPermit, takes_no_permit
 from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, Sessions, Store, Transaction, UploadThreads
 from api.files import service as files
@@ -59,7 +59,7 @@ def create_upload(
 
 
 @router.post("/{upload_id}/parts", openapi_extra=PART_BODY, responses=declared(NotFound, QuotaExceeded))
-@takes_no_turn  # it mostly waits for its client
+@takes_no_permit  # it mostly waits for its client
 @streams_body
 async def create_part(
     request: Request,
@@ -67,7 +67,7 @@ async def create_part(
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
-    turn: ShortTurn,
+    permit: ShortPermit,
     upload_id: str,
 ) -> UploadPartObject:
     """Send a part of the file.
@@ -85,7 +85,7 @@ async def create_part(
             return from_row(UploadPartObject, part)
 
     try:
-        async with turn():
+        async with permit():
             return await to_thread.run_sync(register, limiter=threads)
     except AppError:
         await to_thread.run_sync(store.delete, received.object_key, limiter=threads)
@@ -93,7 +93,7 @@ async def create_part(
 
 
 @router.post("/{upload_id}/complete", responses=declared(NotFound, Conflict, QuotaExceeded))
-@takes_no_turn  # it mostly waits for the object store
+@takes_no_permit  # it mostly waits for the object store
 async def complete_upload(
     caller: CurrentCaller,
     attempt: ThisAttempt,
@@ -101,7 +101,7 @@ async def complete_upload(
     store: Store,
     sessions: Sessions,
     threads: UploadThreads,
-    turn: ShortTurn,
+    permit: ShortPermit,
     upload_id: str,
     body: CompleteUpload,
 ) -> UploadObject:
@@ -121,7 +121,7 @@ async def complete_upload(
         parts = in_threads(stored_parts(store, found, body.part_ids), threads)
         assembly = Assembly(store, found, file_id, body.md5, settings.max_row_bytes)
         received = await receive(parts, assembly, threads)
-        async with turn():
+        async with permit():
             answer = await to_thread.run_sync(
                 _register, sessions, caller, attempt, upload_id, body, received, limiter=threads
             )

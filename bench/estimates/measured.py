@@ -24,7 +24,7 @@ from core.estimates.measures import Recompute
 from core.settings import Settings
 from tests.fixtures.models.tiny import text
 from worker.base_models.model_store import ensure_model
-from worker.device.model_slot import FoundModel, ModelSlot
+from worker.device.model_holder import FoundModel, ModelHolder
 from worker.device.watchdog import Watchdog
 from worker.engine.base.loading import compute_dtype
 from worker.engine.device.free_memory import collect_garbage, held_bytes
@@ -77,9 +77,9 @@ def _measure(case: Case, folder: Path, models: Path) -> Found:
     torch.set_num_threads(case.lanes)
     source = case.base.entry(folder)
     place, sha256 = ensure_model(source, models)
-    slot = ModelSlot(Settings(), CPU)
-    slot.load(FoundModel(source.in_precision(case.precision), place, sha256, sharded=False))
-    group = ProcessGroup(slot, ALONE, None, Watchdog(inf), case.recompute or "auto")
+    holder = ModelHolder(Settings(), CPU)
+    holder.load(FoundModel(source.in_precision(case.precision), place, sha256, sharded=False))
+    group = ProcessGroup(holder, ALONE, None, Watchdog(inf), case.recompute or "auto")
     training, validation = rows_of(case)
     tokens = 0
     collect_garbage(CPU)

@@ -7,7 +7,7 @@ from cli.private_files import write_private
 
 
 class Valkey(Server):
-    """A broker without persistence, since it holds only hints, counts and turns."""
+    """A broker without persistence, since it holds only hints, counts and permits."""
 
     name = "valkey"
     programs = frozenset({"valkey-server"})

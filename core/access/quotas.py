@@ -1,7 +1,7 @@
 """Quotas: the limits of a project. None is no limit.
 
 This module checks waiting jobs, stored bytes and open uploads. `core/jobs/queue.py` limits running jobs when
-they are claimed. `api/admission/rates.py` limits requests and tokens per minute, `api/chat/turns.py` the
+they are claimed. `api/admission/rates.py` limits requests and tokens per minute, `api/chat/permits.py` the
 chats at the same time, and `core/serving/stored_completions.py` the bytes of stored completions.
 """
 

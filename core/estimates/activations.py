@@ -39,7 +39,7 @@ def _kept_by_kernels(model: ModelShape, load: Load, recompute: Recompute) -> flo
     The residual sums keep nothing, and a norm's input is the sum itself. Keys and values on a CPU, and
     queries of rows beyond SAVED_KEYS, are never rounded to bf16. If gate and up are computed again, the input
     of their norm is left of the MLP. If layers are, x is left, unless it waits in a GPU's host memory. On a
-    CPU the keys and values are left too, which lanes exchange only once.
+    CPU the keys and values are left too, which lanes share only once.
     """
     D, b = model.hidden, model.kept_bytes
     on_cpu = load.device == "cpu"

@@ -78,14 +78,16 @@ def places() -> Select[tuple[str, int]]:
     """
     running = _running_jobs()
     earlier = func.row_number().over(partition_by=(Job.project_id, Job.devices), order_by=Job.id)
-    turns = (
-        select(Job.id, Job.devices, (func.coalesce(running.c.jobs, 0) + earlier).label("turn"))
+    waiting = (
+        select(Job.id, Job.devices, (func.coalesce(running.c.jobs, 0) + earlier).label("jobs_before"))
         .outerjoin(running, running.c.project_id == Job.project_id)
         .where(Job.status == "queued")
-        .subquery("turns")
+        .subquery("waiting")
     )
-    in_class = func.row_number().over(partition_by=turns.c.devices, order_by=(turns.c.turn, turns.c.id))
-    return select(turns.c.id, in_class.label("place"))
+    in_class = func.row_number().over(
+        partition_by=waiting.c.devices, order_by=(waiting.c.jobs_before, waiting.c.id)
+    )
+    return select(waiting.c.id, in_class.label("place"))
 
 
 def wait_for_other_claims(session: Session) -> None:

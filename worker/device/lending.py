@@ -13,8 +13,8 @@ import torch
 
 from core.catalog import BaseModelEntry
 from core.errors import Unavailable
-from worker.device.model_slot import FoundModel, ModelSlot
-from worker.device.turns import Turns
+from worker.device.model_holder import FoundModel, ModelHolder
+from worker.device.time_slices import TimeSlices
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.device.health import device_is_broken
 from worker.process import stop_times
@@ -45,8 +45,8 @@ class Lending:
 
     def __init__(
         self,
-        slot: ModelSlot,
-        turns: Turns,
+        holder: ModelHolder,
+        slices: TimeSlices,
         wake: Callable[[], object],
         say_that_it_waits: Callable[[], object] = lambda: None,
     ) -> None:
@@ -55,15 +55,15 @@ class Lending:
         `say_that_it_waits` is called in a thread while a base model is loaded, since jobs may wait meanwhile;
         but no longer than MOST_LOAD_SECONDS.
         """
-        self.turns = turns
-        self._slot, self._wake, self._say_that_it_waits = slot, wake, say_that_it_waits
+        self.slices = slices
+        self._holder, self._wake, self._say_that_it_waits = holder, wake, say_that_it_waits
         self._asked: SimpleQueue[_Loan] = SimpleQueue()
         self._lent: _Loan | None = None
         self._returned = Event()
 
     @property
     def device(self) -> torch.device:
-        return self._slot.device
+        return self._holder.device
 
     def get(self, entry: BaseModelEntry, asked_back: Callable[[], object]) -> ResidentBase:
         """Return the base model, once the trainer has it resident. It stays so until `give_back`.
@@ -73,7 +73,7 @@ class Lending:
         """
         # Found here, because a download must not hold up the trainer. A wheel may have to be converted
         with self.undisturbed() if entry.source == "wheel" else nullcontext():
-            loan = _Loan(self._slot.find(entry.id, precision=entry.precision), asked_back)
+            loan = _Loan(self._holder.find(entry.id, precision=entry.precision), asked_back)
         self._asked.put(loan)
         self._wake()
         return loan.base.result()
@@ -84,7 +84,7 @@ class Lending:
 
     def undisturbed(self) -> AbstractContextManager[object]:
         """Return the context for work that changes torch's global state. Nobody trains in it."""
-        return self.turns.turn()
+        return self.slices.slice()
 
     def answer(self, training: bool) -> None:
         """Lend what the server asks for, or refuse it if it is not there and jobs train."""
@@ -103,7 +103,7 @@ class Lending:
             return
         if not self._returned.is_set():
             self._lent.asked_back()
-            with self.turns.released():
+            with self.slices.released():
                 if not self._returned.wait(BACK_SECONDS):
                     log.error("base_model_not_given_back", model=self._lent.found.entry.id)
         self._lent = None
@@ -118,10 +118,10 @@ class Lending:
             return
         self._lent = loan
         self._returned.clear()
-        loan.base.set_result(self._slot.base)
+        loan.base.set_result(self._holder.base)
 
     def _make_resident(self, found: FoundModel, training: bool) -> None:
-        resident = self._slot.entry
+        resident = self._holder.entry
         if resident is not None and resident.computes_like(found.entry):
             return
         if training and resident is not None:
@@ -136,7 +136,7 @@ class Lending:
         saying = Periodic("loading", SAY_SECONDS, lambda: self._say_until(until))
         saying.start()
         try:
-            self._slot.load(found)
+            self._holder.load(found)
         finally:
             saying.stop()
 

@@ -78,7 +78,7 @@ class Previews:
         self._settings = settings
         self._store = open_store(settings, FOR_FILES)
         self._renderer = Renderer()
-        self._turn = CapacityLimiter(AT_ONCE)
+        self._limiter = CapacityLimiter(AT_ONCE)
 
     async def run(self, exchange: Exchange, body: dict[str, Any]) -> None:
         """Answer with the rows. Raises AppError and ClientGone."""
@@ -87,7 +87,7 @@ class Previews:
         exchange.generates = True  # it has its own limits of time
         entry = entry_of(self._catalog, order.base)
         gone = Event()
-        async with self._turn:
+        async with self._limiter:
             try:
                 models = self._settings.models_folder
                 tokenizer = await in_base_thread(partial(_ensure_tokenizer, entry, models))

@@ -6,7 +6,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.admission.auth import CurrentCaller
-from api.admission.store_threads import waits_for_turn
+from api.admission.store_threads import waits_for_thread
 from api.dependencies import ComparingThreads, ReadingSessions, Store
 from api.evals.comparison import service
 from api.evals.comparison.schemas import ChangedRow, ComparisonObject
@@ -22,12 +22,12 @@ router = feature("/v1/evals/{eval_id}/compare", "Evals", NotFound, InvalidReques
 
 
 @router.get("")
-@waits_for_turn
+@waits_for_thread
 def compare_eval_runs(
     reading: ReadingSessions,
     caller: CurrentCaller,
     store: Store,
-    threads: ComparingThreads,  # noqa: ARG001 - `waits_for_turn` takes a thread of them
+    threads: ComparingThreads,  # noqa: ARG001 - `waits_for_thread` takes a thread of them
     eval_id: str,
     base: Base,
     tuned: Tuned,
@@ -42,12 +42,12 @@ def compare_eval_runs(
 
 
 @router.get("/rows", response_model=Page[ChangedRow])
-@waits_for_turn
+@waits_for_thread
 def list_changed_rows(
     reading: ReadingSessions,
     caller: CurrentCaller,
     store: Store,
-    threads: ComparingThreads,  # noqa: ARG001 - `waits_for_turn` takes a thread of them
+    threads: ComparingThreads,  # noqa: ARG001 - `waits_for_thread` takes a thread of them
     eval_id: str,
     base: Base,
     tuned: Tuned,

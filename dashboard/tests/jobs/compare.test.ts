@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
-import { baselineOf, parseCompareSearch, slots, withJob, withoutJob } from "@/lib/addresses/compareSearch";
-import { lookOf } from "@/lib/charts/lineStyles";
+import { baselineOf, parseCompareSearch, jobIds, withJob, withoutJob } from "@/lib/addresses/compareSearch";
+import { lineStyleOf } from "@/lib/charts/lineStyles";
 import { overlaid, type Run, runCharts, runRows, valueAt } from "@/lib/charts/runs";
 import { Series, type StepValues } from "@/lib/charts/series";
 import { differingConditions, percentOff, resultOf, settingRows } from "@/lib/jobs/comparison";
@@ -9,16 +9,16 @@ import type { Job } from "@/types/api";
 
 import { aJob } from "./aJob";
 
-function aRun(slot: number, points: StepValues[], stepsPerEpoch: number | null = null): Run {
+function aRun(styleIndex: number, points: StepValues[], stepsPerEpoch: number | null = null): Run {
   const series = new Series();
   series.add(points);
-  return { id: `run-${slot}`, name: `run ${slot}`, slot, series, stepsPerEpoch };
+  return { id: `run-${styleIndex}`, name: `run ${styleIndex}`, styleIndex, series, stepsPerEpoch };
 }
 
 describe("the selection", () => {
-  test("keeps the slots of the other jobs when one is removed, and fills the empty slot first", () => {
+  test("keeps the positions of the other jobs when one is removed, and fills the empty position first", () => {
     const left = withoutJob("a,b,c", "b");
-    expect(slots(left)).toEqual(["a", null, "c"]);
+    expect(jobIds(left)).toEqual(["a", null, "c"]);
     expect(withJob(left, "d")).toBe("a,d,c");
     expect(withJob("a,d,c", "d")).toBe("a,d,c");
     expect(withoutJob("a,b", "b")).toBe("a");
@@ -34,16 +34,16 @@ describe("the selection", () => {
 
   test("holds each job once, and not too many jobs, whatever the address says", () => {
     expect(parseCompareSearch({ jobs: "a, a,,b,", base: 3, show: "x", x: "money" })).toEqual({ jobs: "a,,,b", show: "x" });
-    expect(slots(Array.from({ length: 50 }, (_, at) => `job-${at}`).join())).toHaveLength(12);
+    expect(jobIds(Array.from({ length: 50 }, (_, at) => `job-${at}`).join())).toHaveLength(12);
     expect(parseCompareSearch({})).toEqual({});
   });
 });
 
 test("the first forty looks are all different, and neighbours differ in colour and in dashes", () => {
-  const looks = Array.from({ length: 40 }, (_, slot) => lookOf(slot));
+  const looks = Array.from({ length: 40 }, (_, styleIndex) => lineStyleOf(styleIndex));
   expect(new Set(looks.map((look) => JSON.stringify(look))).size).toBe(40);
   for (const [at, { colour, dash }] of looks.entries()) {
-    const next = lookOf(at + 1);
+    const next = lineStyleOf(at + 1);
     expect(colour).not.toBe(next.colour);
     expect(dash).not.toEqual(next.dash);
   }

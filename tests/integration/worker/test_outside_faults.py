@@ -54,6 +54,7 @@ def messages_of(api: Api, job_id: str) -> list[str]:
         return list(session.scalars(select(Event.message).where(Event.job_id == job_id)))
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("what", ["checkpoints", "adapters"])
 def test_a_store_that_takes_small_files_alone_costs_no_attempt_and_gets_no_job_before_it_takes_large_ones(
     api: Api, tenant: Tenant, picky_store: PickyStore, what: str
@@ -115,6 +116,7 @@ def test_a_report_that_the_database_refuses_fails_its_job_at_the_first_attempt(
     assert (row.status, row.error["code"], row.fence) == ("failed", "internal_error", 1)
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("statement", ["runs", "checkpoints", "adapters"])
 def test_a_commit_whose_answer_is_lost_is_found_and_the_job_goes_on_at_once(
     api: Api, tenant: Tenant, statement: str

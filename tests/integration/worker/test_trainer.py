@@ -66,7 +66,7 @@ def test_a_job_that_waits_where_nothing_fits_leaves_the_trainer_alive_and_is_tol
     with job_api_on(servers, database_url, catalog_file=catalog) as api:
         job_id = api.tenant().create_job(model=TINY)["id"]
         trainer = new_trainer(api.settings)
-        slot, cohort = trainer._slot, trainer._cohort
+        slot, cohort = trainer._holder, trainer._cohort
         slot.load(slot.find(TINY))
         slot.base.budget = replace(slot.base.budget, free_bytes=100_000)
         cohort.jobs = [cast(TrainingJob, SimpleNamespace(state_bytes=1))]  # it reads its rows
@@ -87,7 +87,7 @@ def test_a_catalog_that_changes_takes_no_base_model_from_the_jobs_that_train_on_
     with job_api_on(servers, database_url, catalog_file=catalog) as api:
         tenant = api.tenant()
         trainer = new_trainer(api.settings)
-        slot, cohort = trainer._slot, trainer._cohort
+        slot, cohort = trainer._holder, trainer._cohort
         tenant.create_job(model=TINY)
         assert trainer._claim()
         base = slot.base
@@ -123,8 +123,8 @@ def test_a_job_too_long_for_its_neighbours_waits_for_their_end_and_nobody_joins_
         many_steps = {"n_epochs": 50, "batch_size": 1}
         neighbour = tenant.create_job(model=TINY, hyperparameters=many_steps)["id"]
         wait_for(lambda: has_event(tenant, neighbour, "A step takes at most"), 240)
-        base = trainer._slot.base
-        load = trainer._slot.load_of(JobSpec.model_validate(job_of(api, neighbour).spec), longest_row=512)
+        base = trainer._holder.base
+        load = trainer._holder.load_of(JobSpec.model_validate(job_of(api, neighbour).spec), longest_row=512)
         least = base.budget.expected_bytes(load, Measures(Recompute.LAYERS, 64))
         assert least is not None
         base.budget = replace(base.budget, free_bytes=round(least / (1 - SPARE["cpu"])) + 1)

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from core.estimates.activations import QUERY_BLOCK
-from worker.engine.batch.exchange import Exchange, Lane
 from worker.engine.batch.micro_batch import TILE, MicroBatch, Run, Segment
+from worker.engine.batch.shared_keys import Lane, SharedKeys
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def divided(batch: MicroBatch, lanes: int, costs: Costs, tile: int = TILE) -> li
     batch = _filled(batch, tile)
     bounds = _bounds(batch, lanes, costs, tile)
     segments = [list(_within(batch.segments, run)) for run in pairwise(bounds)]
-    exchange = Exchange(bounds, [_seen(part, bounds) - {lane} for lane, part in enumerate(segments)])
-    return [_part(batch, Lane(exchange, number), part) for number, part in enumerate(segments)]
+    shared = SharedKeys(bounds, [_seen(part, bounds) - {lane} for lane, part in enumerate(segments)])
+    return [_part(batch, Lane(shared, number), part) for number, part in enumerate(segments)]
 
 
 def _filled(batch: MicroBatch, tile: int) -> MicroBatch:

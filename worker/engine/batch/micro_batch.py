@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.engine.batch.exchange import Lane
+from worker.engine.batch.shared_keys import Lane
 
 TILE = 16
 """A number of tokens. oneDNN generates code for each number, in half the time for a multiple of TILE."""

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from core.catalog import Compute
 from core.estimates.measures import Recompute
 from worker.engine.batch.division import Costs
-from worker.engine.batch.exchange import LaneInLayer
 from worker.engine.batch.joining import with_whole_tiles
 from worker.engine.batch.micro_batch import MicroBatch
+from worker.engine.batch.shared_keys import LaneInLayer
 from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.architecture import (
     ACTIVATIONS,

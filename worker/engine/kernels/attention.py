@@ -22,8 +22,8 @@ from torch.nn.attention.flex_attention import BlockMask
 from core.estimates.activations import SAVED_KEYS
 from worker.engine.batch.block_mask import segments_mask
 from worker.engine.batch.bundles import Bundle, bundle
-from worker.engine.batch.exchange import Lane, LaneInLayer
 from worker.engine.batch.micro_batch import Segment
+from worker.engine.batch.shared_keys import Lane, LaneInLayer
 from worker.engine.kernels.in_c.attention import attended, gradients, probabilities
 
 
@@ -285,10 +285,10 @@ def _keys_by_heads(x_TN: Tensor, heads: Heads) -> Tensor:
 def _by_heads(qkv_TN: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
     """Return rotated queries, [J, T, G, E], and views of the rotated keys and of the values, [J, T, E]."""
     heads = layout.heads
-    turned_TN = qkv_TN.new_empty(qkv_TN.shape[0], heads.key_columns.stop)
-    _rotate(qkv_TN[:, : heads.key_columns.stop], turned_TN, layout)
-    q = _queries_by_heads(turned_TN[:, heads.query_columns], heads)
-    k = _keys_by_heads(turned_TN[:, heads.key_columns], heads)
+    rotated_TN = qkv_TN.new_empty(qkv_TN.shape[0], heads.key_columns.stop)
+    _rotate(qkv_TN[:, : heads.key_columns.stop], rotated_TN, layout)
+    q = _queries_by_heads(rotated_TN[:, heads.query_columns], heads)
+    k = _keys_by_heads(rotated_TN[:, heads.key_columns], heads)
     v = _keys_by_heads(qkv_TN[:, heads.value_columns], heads)
     return q.contiguous(), k, v
 

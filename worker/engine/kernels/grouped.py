@@ -26,7 +26,7 @@ from worker.engine.kernels.projection import LowRank, Part, Share
 ALIGNED = 8  # numbers in bf16; the grouped kernel needs rows that begin at multiples of 16 bytes
 
 Values = Callable[[Tensor], Tensor]
-Slot = tuple[int, LowRank | None]
+Group = tuple[int, LowRank | None]
 """The end of a run of the axis, and the factors of its adapter, or None if it has no adapter."""
 
 
@@ -124,29 +124,29 @@ class Stack:
     """
 
     def __init__(self, shares: Sequence[Share], tokens: int) -> None:
-        slots = list(_slots(shares, tokens))
-        self.groups = Groups(tuple(end for end, _ in slots))
-        parts = [part for _, low_rank in slots if low_rank for part in low_rank.parts]
+        groups = list(_groups(shares, tokens))
+        self.groups = Groups(tuple(end for end, _ in groups))
+        parts = [part for _, low_rank in groups if low_rank for part in low_rank.parts]
         bounds = sorted({(part.columns.start, part.columns.stop) for part in parts})
         self.columns = [slice(*each) for each in bounds]
         self.rank = -(-max(part.ranks.stop - part.ranks.start for part in parts) // ALIGNED) * ALIGNED
         self.updates = [
             Update(group, self.columns.index(part.columns), low_rank, part, B_NR, dB_NR)
-            for group, (_, low_rank) in enumerate(slots)
+            for group, (_, low_rank) in enumerate(groups)
             if low_rank
             for part, B_NR, dB_NR in zip(low_rank.parts, low_rank.Bs_NR, low_rank.dBs_NR, strict=True)
         ]
-        stacked = self._stacked(slots)
+        stacked = self._stacked(groups)
         self.A_CMK, self.Bs_CRN = stacked.A_CMK, stacked.Bs_CRN
 
     def ranks(self, projection: int) -> slice:
         """Return the part of the axis M that belongs to a projection."""
         return slice(projection * self.rank, (projection + 1) * self.rank)
 
-    def _stacked(self, slots: Sequence[Slot]) -> Stacked:
+    def _stacked(self, groups: Sequence[Group]) -> Stacked:
         """Return the copies of the factors: the newest ones, if they still hold."""
         first = self.updates[0].low_rank
-        stamps = tuple(None if each is None else each.parameters.stamp for _, each in slots)
+        stamps = tuple(None if each is None else each.parameters.stamp for _, each in groups)
         found = _newest.get(first)
         if found is None or found.stamps != stamps:
             found = _newest[first] = Stacked(stamps, self._stack_a(), self._stack_b())
@@ -230,11 +230,11 @@ class _AddLowRank(torch.autograd.Function):
         return dout, dx, None, None, None, *(None for _ in ctx.shares)
 
 
-def _slots(shares: Sequence[Share], tokens: int) -> Iterator[Slot]:
+def _groups(shares: Sequence[Share], tokens: int) -> Iterator[Group]:
     """Yield the end and the factors of each run of the axis; a run has one adapter, or none."""
     reached = 0
     for (start, stop, _), low_rank in sorted(
-        ((share.tokens.indices(tokens), share.low_rank) for share in shares), key=lambda slot: slot[0]
+        ((share.tokens.indices(tokens), share.low_rank) for share in shares), key=lambda group: group[0]
     ):
         if start > reached:
             yield start, None

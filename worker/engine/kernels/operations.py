@@ -19,7 +19,7 @@ from torch.utils._triton import has_triton
 
 from core.estimates.workspace import CHUNK_TOKENS
 from worker.engine.batch.dropout import dropped
-from worker.engine.batch.exchange import LaneInLayer
+from worker.engine.batch.shared_keys import LaneInLayer
 from worker.engine.kernels import flex_attention, grouped, lora_layers, projection, transformers_attention
 from worker.engine.kernels.attention import Layout, segment_attention
 from worker.engine.kernels.elementwise import (

@@ -39,7 +39,7 @@ class SlowComputation:
         return len(self._waiting)
 
     def add(self, one: Running) -> None:
-        """Take a request, which waits for its turn."""
+        """Take a request, which waits until there is room for it."""
         self._waiting.append(one)
 
     def remove(self, one: Running) -> None:

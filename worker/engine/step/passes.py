@@ -156,7 +156,7 @@ def forward(
 def _taking_part(
     compute: Callable[[int, MicroBatch], TokenLosses],
 ) -> Callable[[int, MicroBatch], TokenLosses]:
-    """Return `compute` inside of each member's exchange with the other lanes, if there is one."""
+    """Return `compute` where each member shares keys and values with the other lanes, if there are any."""
 
     def compute_part(lane: int, part: MicroBatch) -> TokenLosses:
         with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Where a server gets its base models, and whose turn it is on their device."""
+"""Where a server gets its base models, and when it may compute on their device."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -9,7 +9,7 @@ import torch
 from core.catalog import BaseModelEntry
 from core.settings import Settings
 from worker.base_models.model_store import ensure_model, load_errors_explained
-from worker.device.turns import Turns
+from worker.device.time_slices import TimeSlices
 from worker.engine.base.base_model import ResidentBase, choose_device
 from worker.engine.device.health import check_device
 
@@ -17,7 +17,7 @@ from worker.engine.device.health import check_device
 class Bases(Protocol):
     """Gives base models, one at a time. `worker/device/lending.py` lends those of a trainer."""
 
-    turns: Turns
+    slices: TimeSlices
 
     @property
     def device(self) -> torch.device: ...
@@ -37,7 +37,7 @@ class OwnBases:
 
     def __init__(self, settings: Settings) -> None:
         self.device = choose_device(settings.device)
-        self.turns = Turns()
+        self.slices = TimeSlices()
         self._models_folder = settings.models_folder
 
     def get(self, entry: BaseModelEntry, asked_back: Callable[[], object]) -> ResidentBase:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""Loads what a request asks for: its base model, when it is the request's turn, and its adapter."""
+"""Loads what a request asks for: its base model, once the requests before it allow that, and its adapter."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ from worker.process.scratch import remove_abandoned
 from worker.server.errors import ModelUnavailable
 from worker.server.reading import entry_of
 from worker.server.sampling.adapters import Adapters
-from worker.server.sampling.base_slot import BaseSlot
+from worker.server.sampling.base_holder import BaseHolder
 from worker.server.sampling.bases import Bases
 from worker.server.sampling.loaded_base import LoadedBase, load_sampler
 from worker.server.sampling.sampler_thread import SamplerThread
@@ -47,24 +47,24 @@ class Models:
         remove_abandoned()
         self._watchdog = Watchdog(settings.hang_seconds)
         self._watchdog.start()
-        self._slot = BaseSlot(self._load, bases.give_back, settings.serve_idle_seconds)
+        self._holder = BaseHolder(self._load, bases.give_back, settings.serve_idle_seconds)
 
     @property
     def resident(self) -> str | None:
         """The id of the base model that is loaded. May be read from any thread."""
-        loaded = self._slot.loaded
+        loaded = self._holder.loaded
         return loaded.id if loaded else None
 
     @property
     def warm_adapters(self) -> list[str]:
         """The content hashes of the adapters that are loaded. May be read from any thread."""
-        loaded = self._slot.loaded
+        loaded = self._holder.loaded
         return loaded.adapters.warm if loaded else []
 
     @property
     def load(self) -> Load | None:
         """How busy the sampler is, if there is one."""
-        loaded = self._slot.loaded
+        loaded = self._holder.loaded
         return loaded.load() if loaded else None
 
     @asynccontextmanager
@@ -74,11 +74,11 @@ class Models:
         Raises NotFound, ModelUnavailable, AdapterDamaged and Unavailable.
         """
         entry = self._entry(model)
-        async with self._slot.use(entry) as base, base.adapters.use(model.adapter) as adapter:
+        async with self._holder.use(entry) as base, base.adapters.use(model.adapter) as adapter:
             yield base, adapter
 
     async def close(self) -> None:
-        await self._slot.close()
+        await self._holder.close()
 
     def _entry(self, model: ServedModel) -> BaseModelEntry:
         """Return the base model in the precision that the model was trained in. Raises NotFound."""
@@ -95,7 +95,7 @@ class Models:
             raise Unavailable(f"{error}. Try again later.") from error
         log.info("base_model_loaded", model=entry.id, precision=entry.precision, slow=sampler.why_slow)
         adapters = Adapters(self._store, sampler.load_adapter, self._settings.serve_adapter_bytes)
-        thread = SamplerThread(sampler, self._bases.turns, self._watchdog, self._sampler_broke)
+        thread = SamplerThread(sampler, self._bases.slices, self._watchdog, self._sampler_broke)
         return LoadedBase(base, sampler, adapters, thread)
 
     def _sampler_broke(self, error: BaseException) -> None:
@@ -103,7 +103,7 @@ class Models:
         if device_is_broken(error):
             log.critical("device_broken")
             self._loop.call_later(LAST_WORDS_SECONDS, os._exit, DEVICE_BROKEN)
-        self._slot.let_go()
+        self._holder.let_go()
 
     def _asked_back(self) -> None:
         """Have the base model given back soon. May be called from any thread."""
@@ -112,13 +112,13 @@ class Models:
 
     def _give_back_soon(self) -> None:
         log.info("base_model_asked_back")
-        loaded = self._slot.loaded
-        self._slot.let_go()
+        loaded = self._holder.loaded
+        self._holder.let_go()
         if loaded is not None:
             # The timer holds the model weakly: the loop keeps it even after the model was given back
             self._loop.call_later(stop_times.STREAMS, self._end_answers, weakref.ref(loaded))
 
     def _end_answers(self, of: "weakref.ref[LoadedBase]") -> None:
         loaded = of()
-        if loaded is not None and loaded is self._slot.loaded:
+        if loaded is not None and loaded is self._holder.loaded:
             loaded.sampler.end_all(TAKEN)

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 
 import structlog
 
-from worker.device.turns import Turns
+from worker.device.time_slices import TimeSlices
 from worker.device.watchdog import Watchdog
 from worker.engine.sampler.requests import GenerationRequest, Piece
 from worker.engine.sampler.sampler import Sampler
@@ -28,10 +28,14 @@ class SamplerThread:
     """Runs the steps of one sampler. Only the event loop may call."""
 
     def __init__(
-        self, sampler: Sampler, turns: Turns, watchdog: Watchdog, broken: Callable[[BaseException], None]
+        self,
+        sampler: Sampler,
+        slices: TimeSlices,
+        watchdog: Watchdog,
+        broken: Callable[[BaseException], None],
     ) -> None:
         """The event loop calls `broken` once if a step fails; every request has got an error then."""
-        self._sampler, self._turns, self._watchdog, self._broken = sampler, turns, watchdog, broken
+        self._sampler, self._slices, self._watchdog, self._broken = sampler, slices, watchdog, broken
         self._loop = asyncio.get_running_loop()
         self._inbox: SimpleQueue[Command] = SimpleQueue()
         self._receivers: dict[str, Deliver] = {}
@@ -92,15 +96,15 @@ class SamplerThread:
             while not self._stopping:
                 self._wait_for_work()
                 if not (self._stopping or self._sampler.idle):
-                    with self._turns.turn() as goes_on:
+                    with self._slices.slice() as goes_on:
                         self._compute_while(goes_on)
         except Exception as error:
             log.error("sampler_broken", exc_info=error)
             self._loop.call_soon_threadsafe(self._give_up, error)
 
     def _compute_while(self, goes_on: Callable[[], bool]) -> None:
-        """Compute steps until the turn is over, or until there is nothing to compute."""
-        self._obey()  # what came while this thread waited for its turn
+        """Compute steps until the slice is over, or until there is nothing to compute."""
+        self._obey()  # what came while this thread waited for its slice
         while not (self._stopping or self._sampler.idle):
             with self._watchdog.over():
                 pieces = self._sampler.step()

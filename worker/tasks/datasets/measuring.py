@@ -70,12 +70,12 @@ class Measuring:
         self._batch.append((_Sent(index, row.bytes, TEMPLATE_TOKENS * row.messages), (number, _decode(line))))
         self._batch_bytes += len(line)
         if len(self._batch) >= BATCH_ROWS or self._batch_bytes >= BATCH_BYTES:
-            self._exchange()
+            self._send_batch()
 
     def finish(self) -> None:
         """Measure what is left."""
         while self._batch or self._sent:
-            self._exchange()
+            self._send_batch()
 
     def count(self, file_id: str) -> TokenCount | None:
         """Return the tokens that a supervised job would train; None unless all rows were measured."""
@@ -108,7 +108,7 @@ class Measuring:
         self._near += 1
         return True
 
-    def _exchange(self) -> None:
+    def _send_batch(self) -> None:
         """Take the lengths of the batch before, and send this one."""
         lengths = self._received() if self._sent else []
         for row, each in zip(self._sent, lengths, strict=True):

@@ -34,7 +34,7 @@ from worker.tasks.frame.process import GaveWay, Work
 
 JUDGING = "judging the rows"
 REPORT_SECONDS = 0.5
-TURN_SECONDS = 900.0  # of a run, after which it gives way to the run of another project
+SHARE_SECONDS = 900.0  # of a run, after which it gives way to the run of another project
 READ, JUDGED = 0.02, 0.95  # the shares of the work at whose end rows are read, and judged
 
 
@@ -130,8 +130,8 @@ class _Run:
         await to_thread.run_sync(count_for_project, self._work.sessions, project, used.by_model)
 
     async def _give_way(self) -> None:
-        """Raise GaveWay if this run has had its turn and another project waits. Its files are uploaded."""
-        if time.monotonic() - self._began < TURN_SECONDS or not self._records.missing:
+        """Raise GaveWay if the run's time is up and another project waits. Its files are uploaded."""
+        if time.monotonic() - self._began < SHARE_SECONDS or not self._records.missing:
             return
         if await to_thread.run_sync(self._others_wait):
             raise GaveWay("the run of another project waits")

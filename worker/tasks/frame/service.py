@@ -38,6 +38,7 @@ class Tasks(HeldProcesses[TaskLease]):
             "asking": settings.eval_processes,
             "measuring": min(1, settings.task_processes),
             "following": FOLLOWING,
+            "awaited": min(1, settings.task_processes),
         }
         return [
             cls(sessions, most, [kind.name for kind in KINDS.values() if kind.places == places])

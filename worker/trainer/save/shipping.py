@@ -29,11 +29,11 @@ class Shipping:
         """Have `load` run after all that was sent before."""
         before, self._last = self._last, Future()
         self._last.add_done_callback(lambda _: self._ended())
-        turn = (before, load, self._last)
+        entry = (before, load, self._last)
         if before is None:
-            self._pool.submit(self._run, *turn)
+            self._pool.submit(self._run, *entry)
         else:  # submitted after the load before it, so that no thread of the pool waits
-            before.add_done_callback(lambda _: self._pool.submit(self._run, *turn))
+            before.add_done_callback(lambda _: self._pool.submit(self._run, *entry))
 
     def arrived(self) -> bool:
         """Return whether nothing is under way. Raises the error of a load that failed."""

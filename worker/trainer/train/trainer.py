@@ -41,8 +41,8 @@ from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from core.tables import Job
 from worker.device.lending import Lending
-from worker.device.model_slot import ModelSlot
-from worker.device.turns import Turns
+from worker.device.model_holder import ModelHolder
+from worker.device.time_slices import TimeSlices
 from worker.device.watchdog import Watchdog
 from worker.engine.base.base_model import choose_device
 from worker.engine.device.health import check_device, device_is_broken, finish_computing
@@ -88,7 +88,7 @@ class Trainer:
         self,
         settings: Settings,
         owner: str,
-        slot: ModelSlot,
+        holder: ModelHolder,
         process_group: ProcessGroup,
         renderer: Renderer,
         say_that_it_waits: Callable[[], object] = lambda: None,
@@ -100,7 +100,7 @@ class Trainer:
         """
         self._settings = settings
         self._owner = owner
-        self._slot = slot
+        self._holder = holder
         self._process_group = process_group
         self._say_that_it_waits = say_that_it_waits
         self._sessions: sessionmaker[Session] = session_factory(
@@ -111,14 +111,14 @@ class Trainer:
         self._server_probe = ServerProbe(
             self._store, settings.scan_seconds, self._bell.set, self._open_artifacts_of_a_test
         )
-        self._turns = Turns(settings.serve_share, finish=partial(finish_computing, slot.device))
-        self._lending = Lending(slot, self._turns, self._bell.set, say_that_it_waits)
+        self._slices = TimeSlices(settings.serve_share, finish=partial(finish_computing, holder.device))
+        self._lending = Lending(holder, self._slices, self._bell.set, say_that_it_waits)
         self._server = ServingThread(settings, self._lending) if settings.serve_share else None
         self._cohort = Cohort(
             process_group, self._server_probe, job_left=self._bell.set, let_others_compute=self._share_device
         )
         self._heartbeats = Heartbeats(self._sessions)
-        self._worker_status = WorkerStatus(settings, self._sessions, owner, slot)
+        self._worker_status = WorkerStatus(settings, self._sessions, owner, holder)
         self._looked_at = 0.0
         self._token = new_id("")  # of the next lease; kept until a claim with it has been answered
         self._unanswered = False
@@ -128,11 +128,11 @@ class Trainer:
 
     def run(self) -> None:
         """Train until told to stop. Raises errors that no job has caused, such as a broken device."""
-        check_device(self._slot.device)  # first: a job claimed on a broken device would be lost
+        check_device(self._holder.device)  # first: a job claimed on a broken device would be lost
         log.info(
             "trainer_ready",
             owner=self._owner,
-            device=str(self._slot.device),
+            device=str(self._holder.device),
             threads=torch.get_num_threads(),
             processes=self._process_group.size,
         )
@@ -140,7 +140,7 @@ class Trainer:
         self._bell.set()
         if self._server is not None:
             self._server.start()
-        with self._turns.held():
+        with self._slices.held():
             while not self._process_group.asked_to_stop():
                 self._lending.answer(training=bool(self._cohort.jobs))
                 self._look_for_jobs()
@@ -167,7 +167,7 @@ class Trainer:
 
     def _wait(self) -> None:
         """Wait for the bell, but not for ever. Chats have the device meanwhile."""
-        with self._turns.released():
+        with self._slices.released():
             self._bell.wait(min(self._settings.scan_seconds, HELD_SECONDS if self._cohort.jobs else inf))
 
     def _open_artifacts_of_a_test(self, prefixes: Sequence[str]) -> None:
@@ -178,9 +178,9 @@ class Trainer:
                 artifacts.open(session, owner, prefix, None, counted=False, lasts=LONGEST_REQUEST)
 
     def _share_device(self) -> None:
-        """Let the server in this process have its turn, between two micro-batches."""
+        """Let the server in this process have its slice of time, between two micro-batches."""
         self._lending.answer(training=True)
-        self._turns.give()
+        self._slices.give()
 
     def _look_for_jobs(self) -> None:
         """Claim the jobs that may join, if the bell has rung or `scan_seconds` have passed."""
@@ -259,12 +259,12 @@ class Trainer:
             return True
         if suspect and not self._cohort.admits_a_suspect:
             return False
-        if spec.trains_alone or not self._slot.holds(spec):
+        if spec.trains_alone or not self._holder.holds(spec):
             return False
         room = self._settings.cohort_bytes
         if room is None:
             room = self._process_group.room_for_adapters
-        return self._cohort.state_bytes + self._slot.state_bytes(spec) <= room
+        return self._cohort.state_bytes + self._holder.state_bytes(spec) <= room
 
     def _readable(self, row: Job) -> JobSpec | None:
         """Return the job's specification, or None if this release cannot train it.
@@ -283,8 +283,8 @@ class Trainer:
 
         If the catalog has changed since the claim, the job must not replace its neighbours' base model.
         """
-        if self._slot.holds(job.spec):
-            base = self._slot.base
+        if self._holder.holds(job.spec):
+            base = self._holder.base
         elif self._cohort.jobs == [job]:
             self._lending.reclaim()
             base = self._process_group.load(job.spec)
@@ -300,14 +300,14 @@ def main() -> None:
     configure_logs(settings.log_level, settings.log_json)
     number = number_on_machine()
     device = choose_device(settings.device, number)
-    slot = ModelSlot(settings, device)
+    holder = ModelHolder(settings, device)
     watchdog = Watchdog(settings.hang_seconds)
     watchdog.start()
     process_group = ProcessGroup(
-        slot, from_environment(device), settings.max_step_tokens, watchdog, settings.recompute
+        holder, from_environment(device), settings.max_step_tokens, watchdog, settings.recompute
     )
     try:
-        _serve(settings, slot, process_group)
+        _serve(settings, holder, process_group)
     except BaseException as error:
         log.critical("trainer_broke", number=number, exc_info=error)
         # Exit at once: an orderly exit would wait for the readers, and all leases would be renewed meanwhile.
@@ -317,14 +317,14 @@ def main() -> None:
         sys.exit(1)  # another machine was told to stop; after status 0, torchrun would wait for its processes
 
 
-def _serve(settings: Settings, slot: ModelSlot, process_group: ProcessGroup) -> None:
+def _serve(settings: Settings, holder: ModelHolder, process_group: ProcessGroup) -> None:
     """Train as the first process, or follow the first process's orders, until told to stop."""
     trainer = None
     if process_group.is_first:
         remove_abandoned()
         line = socket.socket(fileno=os.dup(sys.stdin.fileno()))
         say_that_it_waits = partial(_say_that_it_waits, line)
-        trainer = Trainer(settings, sys.argv[1], slot, process_group, Renderer(), say_that_it_waits)
+        trainer = Trainer(settings, sys.argv[1], holder, process_group, Renderer(), say_that_it_waits)
 
     def stop() -> None:
         (trainer or process_group).stop()

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.settings import Settings
 from core.tables import Worker
-from worker.device.model_slot import ModelSlot
+from worker.device.model_holder import ModelHolder
 from worker.engine.base.loading import compute_dtype
 from worker.engine.batch.lanes import lanes_for
 from worker.process.periodic import Periodic
@@ -34,21 +34,21 @@ class WorkerStatus(Periodic):
     """Writes the trainer's row every `scan_seconds`, and removes the rows of trainers that have gone."""
 
     def __init__(
-        self, settings: Settings, sessions: sessionmaker[Session], owner: str, slot: ModelSlot
+        self, settings: Settings, sessions: sessionmaker[Session], owner: str, holder: ModelHolder
     ) -> None:
         super().__init__("worker_status", settings.scan_seconds, self._write)
         self._sessions = sessions
-        self._slot = slot
+        self._holder = holder
         self._lasts = timedelta(seconds=MISSED * settings.scan_seconds + SLACK_SECONDS)
         self._known = {
             "owner": owner,
             "host": socket.gethostname(),
             "release": version("tunery"),
             "devices": settings.devices,
-            "device_type": slot.device.type,
-            "device_name": device_name(slot.device),
-            "number_bytes": compute_dtype(slot.device).itemsize,
-            "lanes": lanes_for(slot.device),
+            "device_type": holder.device.type,
+            "device_name": device_name(holder.device),
+            "number_bytes": compute_dtype(holder.device).itemsize,
+            "lanes": lanes_for(holder.device),
         }
 
     def end(self) -> None:
@@ -62,11 +62,11 @@ class WorkerStatus(Periodic):
             log.warning("worker_status_not_removed", error=str(error))
 
     def _write(self) -> None:
-        total, used = memory(self._slot.device)
+        total, used = memory(self._holder.device)
         changing = {
             "memory_bytes": total,
             "memory_used_bytes": used,
-            "base_model": self._slot.resident,
+            "base_model": self._holder.resident,
             "seen_at": func.now(),
             "expires_at": func.now() + self._lasts,
         }

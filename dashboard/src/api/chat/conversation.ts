@@ -57,7 +57,7 @@ export class Conversation extends Changing {
   /** The request that gave, or gives, a model's answer to the last prompt. */
   request(model: string, settings: PlaygroundSearch): ChatRequest {
     const last = this.turns.at(-1);
-    const messages = this.turns.slice(0, -1).flatMap((turn) => exchange(turn, model));
+    const messages = this.turns.slice(0, -1).flatMap((turn) => messagesOf(turn, model));
     return chatRequest(model, [...messages, { role: "user", content: last?.prompt ?? "" }], settings);
   }
 
@@ -93,7 +93,7 @@ function ended(answer: Answer, wasStopped: boolean, failure: unknown): Answer {
 }
 
 /** Returns the prompt and the answer of an earlier turn; nothing if the model has not answered there. */
-function exchange({ prompt, answers }: Turn, model: string): ChatMessage[] {
+function messagesOf({ prompt, answers }: Turn, model: string): ChatMessage[] {
   const answer = answers.get(model);
   if (!answer || isUnderWay(answer) || answer.state === "failed") return [];
   return [

@@ -5,7 +5,7 @@ import { type CurveSearch, parseCurveSearch } from "./curveSearch";
 export const MOST_COMPARED = 12;
 
 export interface CompareSearch extends CurveSearch {
-  /** Ids with commas between them. The slot of a removed job stays empty, so that no other job changes its look. */
+  /** Ids with commas between them. The position of a removed job stays empty, so that no other job changes its look. */
   jobs?: string;
   /** The job that the others are measured against; without it, the first job. */
   base?: string;
@@ -14,7 +14,7 @@ export interface CompareSearch extends CurveSearch {
 }
 
 export function parseCompareSearch(raw: Record<string, unknown>): CompareSearch {
-  const jobs = joined(slots(textOf(raw.jobs)));
+  const jobs = joined(jobIds(textOf(raw.jobs)));
   const base = textOf(raw.base);
   const show = textOf(raw.show);
   return {
@@ -25,8 +25,8 @@ export function parseCompareSearch(raw: Record<string, unknown>): CompareSearch 
   };
 }
 
-/** Returns the id of the job in each slot; null for an empty slot. */
-export function slots(jobs: string | undefined): (string | null)[] {
+/** Returns the id of the job in each position; null where a removed job was. */
+export function jobIds(jobs: string | undefined): (string | null)[] {
   const found: (string | null)[] = [];
   for (const id of (jobs ?? "").split(",").slice(0, MOST_COMPARED)) {
     found.push(id.trim() && !found.includes(id.trim()) ? id.trim() : null);
@@ -34,9 +34,9 @@ export function slots(jobs: string | undefined): (string | null)[] {
   return found;
 }
 
-/** Returns the jobs with one more job, which gets the first empty slot. */
+/** Returns the jobs with one more job, which gets the first empty position. */
 export function withJob(jobs: string | undefined, id: string): string {
-  const found = jobs ? slots(jobs) : [];
+  const found = jobs ? jobIds(jobs) : [];
   if (found.includes(id)) return joined(found);
   const empty = found.indexOf(null);
   if (empty < 0) found.push(id);
@@ -45,7 +45,7 @@ export function withJob(jobs: string | undefined, id: string): string {
 }
 
 export function withoutJob(jobs: string | undefined, id: string): string {
-  return joined(slots(jobs).map((one) => (one === id ? null : one)));
+  return joined(jobIds(jobs).map((one) => (one === id ? null : one)));
 }
 
 /** Returns the baseline: the job that the address names if it is compared, or else the first job. */

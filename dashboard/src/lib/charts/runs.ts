@@ -10,8 +10,8 @@ import { indexOfLast } from "./series";
 export interface Run extends Steps {
   id: string;
   name: string;
-  /** The look of the lines follows from it. */
-  slot: number;
+  /** It decides the colour and the dashes of the line. */
+  styleIndex: number;
 }
 
 /** A chart of one column of the metrics, with a line for each run. */

@@ -1,7 +1,7 @@
 import { getRouteApi } from "@tanstack/react-router";
 import { useState } from "react";
 
-import { baselineOf, type CompareSearch, slots, withJob, withoutJob } from "@/lib/addresses/compareSearch";
+import { baselineOf, type CompareSearch, jobIds, withJob, withoutJob } from "@/lib/addresses/compareSearch";
 import { USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
 import { axesOf, axisOf } from "@/lib/charts/axes";
 import { counted } from "@/lib/text/format";
@@ -24,7 +24,7 @@ const route = getRouteApi("/compare");
 export function ComparePage() {
   const search = route.useSearch();
   const navigate = route.useNavigate();
-  const { compared, version, isRead } = useCompared(slots(search.jobs));
+  const { compared, version, isRead } = useCompared(jobIds(search.jobs));
   // What is compared is shown at once, so that nothing moves while it is read, and then stays.
   const [wasRead, setWasRead] = useState(false);
   if (isRead && !wasRead && compared.length > 0) setWasRead(true);

@@ -15,9 +15,9 @@ export function ComparedAnswers({ compared }: { compared: readonly Compared[] })
   return (
     <Section title="Answers">
       <ul className="flex flex-wrap gap-x-6 gap-y-1 px-4 pb-3 text-muted">
-        {compared.map(({ id, slot, run }, at) => (
+        {compared.map(({ id, styleIndex, run }, at) => (
           <li key={id} className="flex items-center gap-2">
-            <LineSample slot={slot} />
+            <LineSample styleIndex={styleIndex} />
             {run.name}: {countWords(last[at])}
           </li>
         ))}

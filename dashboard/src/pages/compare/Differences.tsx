@@ -38,11 +38,11 @@ export function Differences({ compared }: { compared: readonly Compared[] }) {
 
 function columnsOf(compared: readonly Compared[]): Column<SettingRow>[] {
   const jobs = compared.map(
-    ({ id, slot, run }, at): Column<SettingRow> => ({
+    ({ id, styleIndex, run }, at): Column<SettingRow> => ({
       name: id,
       head: (
         <span className="flex items-center gap-2 break-all">
-          <LineSample slot={slot} />
+          <LineSample styleIndex={styleIndex} />
           {run.name}
         </span>
       ),

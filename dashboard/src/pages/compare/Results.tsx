@@ -68,9 +68,9 @@ function columnsOf(
       name: "Job",
       isRowHead: true,
       className: "min-w-32 font-medium",
-      cell: ({ id, slot, run }) => (
+      cell: ({ id, styleIndex, run }) => (
         <span className="flex items-center gap-2">
-          <LineSample slot={slot} />
+          <LineSample styleIndex={styleIndex} />
           <Link to="/jobs/$jobId" params={{ jobId: id }} className="link text-sm break-all">
             {run.name}
           </Link>

@@ -15,7 +15,7 @@ import type { CriterionResult, Job } from "@/types/api";
 /** A job of the comparison, as far as it is known. */
 export interface Compared {
   id: string;
-  slot: number;
+  styleIndex: number;
   job: Job | undefined;
   error: Error | null;
   run: Run;
@@ -34,8 +34,8 @@ interface Comparison {
 }
 
 /** Reads the jobs of the comparison, their metrics, evals and answers. */
-export function useCompared(slots: readonly (string | null)[]): Comparison {
-  const ids = slots.flatMap((id, slot) => (id === null ? [] : [{ id, slot }]));
+export function useCompared(positions: readonly (string | null)[]): Comparison {
+  const ids = positions.flatMap((id, styleIndex) => (id === null ? [] : [{ id, styleIndex }]));
   const jobs = useQueries({ queries: ids.map(({ id }) => jobQuery(id)) });
   const metrics = useQueries({
     queries: ids.map(({ id }, at) => {
@@ -52,15 +52,15 @@ export function useCompared(slots: readonly (string | null)[]): Comparison {
       return job ? samplesQuery(job) : { queryKey: ["no samples", id], queryFn: () => [], enabled: false };
     }),
   });
-  const compared = ids.map(({ id, slot }, at) => {
+  const compared = ids.map(({ id, styleIndex }, at) => {
     const { data: job, error = null } = jobs[at] ?? {};
     const series = metrics[at]?.data?.series ?? NO_SERIES;
     const judged = resultsOf(evals[at]?.data ?? []);
     const answers = samplesOf(samples[at]?.data ?? []).at(-1);
-    const run = { id, name: nameOf(job, id), slot, series, stepsPerEpoch: job ? stepsPerEpoch(job) : null };
-    return { id, slot, job, error, judged, answers, run };
+    const run = { id, name: nameOf(job, id), styleIndex, series, stepsPerEpoch: job ? stepsPerEpoch(job) : null };
+    return { id, styleIndex, job, error, judged, answers, run };
   });
-  const version = compared.map(({ id, slot, run }) => `${id} ${slot} ${run.series.version}`).join();
+  const version = compared.map(({ id, styleIndex, run }) => `${id} ${styleIndex} ${run.series.version}`).join();
   return { compared, version, isRead: [...jobs, ...metrics, ...evals, ...samples].every(isSettled) };
 }
 

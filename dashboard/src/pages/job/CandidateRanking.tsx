@@ -30,7 +30,7 @@ const COLUMNS: readonly Column<Candidate>[] = [
     isRowHead: true,
     cell: (candidate) => (
       <span className="flex items-center gap-2 text-sm whitespace-nowrap text-ink">
-        <LineSample slot={candidate.number} />
+        <LineSample styleIndex={candidate.number} />
         {candidateName(candidate)}
       </span>
     ),

@@ -35,7 +35,7 @@ function RankingAndCurves({ job, candidates }: { job: Job; candidates: JobCandid
   const runs: Run[] = ranked.map((one, at) => ({
     id: `candidate-${one.number}`,
     name: candidateName(one),
-    slot: one.number,
+    styleIndex: one.number,
     series: metrics[at]?.data?.series ?? NO_SERIES,
     stepsPerEpoch: epoch,
   }));

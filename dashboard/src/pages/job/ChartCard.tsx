@@ -29,15 +29,15 @@ export function ChartCard({ spec, steps, version, jobId, log, smoothing, axis, z
   const { title, measure, columns, format, ticks } = spec;
   const { series } = steps;
   const plot: Plot = {
-    drawn: columns.map((column, slot) => ({ ...column, slot })),
+    drawn: columns.map((column, styleIndex) => ({ ...column, styleIndex })),
     linesOf: (view) => linesOf(series, columns, xOf(steps, axis), view),
     ...{ axis, format, ticks, log, smoothing, zoom },
   };
-  const legend = columns.map(({ name, label, noisy }, slot) => ({
+  const legend = columns.map(({ name, label, noisy }, styleIndex) => ({
     key: name,
     label,
-    slot,
-    value: hovered ? format(hovered[slot + 1]) : summary(series, name, spec, noisy),
+    styleIndex,
+    value: hovered ? format(hovered[styleIndex + 1]) : summary(series, name, spec, noisy),
   }));
   return (
     <ChartFrame

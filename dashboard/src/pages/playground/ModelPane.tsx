@@ -33,7 +33,7 @@ export function ModelPane({ model, conversation, settings, onRemove }: ModelPane
         </button>
       </header>
       {turns.map((turn, index) => (
-        <Exchange key={index} turn={turn} answer={turn.answers.get(model)} isStored={settings.store ?? false} />
+        <TurnInPane key={index} turn={turn} answer={turn.answers.get(model)} isStored={settings.store ?? false} />
       ))}
       {turns.length > 0 && (
         <footer className="flex flex-wrap gap-2 border-t border-line px-4 py-2">
@@ -68,7 +68,7 @@ export function ModelPane({ model, conversation, settings, onRemove }: ModelPane
   );
 }
 
-function Exchange({ turn, answer, isStored }: { turn: Turn; answer: Answer | undefined; isStored: boolean }) {
+function TurnInPane({ turn, answer, isStored }: { turn: Turn; answer: Answer | undefined; isStored: boolean }) {
   return (
     <div className="grid gap-2 border-t border-line px-4 py-3">
       <Words title="Prompt" text={turn.prompt} />

@@ -26,7 +26,7 @@ export function Chart({ plot, version, onZoom, onHover }: ChartProps) {
   const chart = useRef<uPlot>(null);
   const lines = useRef<Lines>([[]]);
   const dark = useSyncExternalStore(onThemeChange, isDark);
-  const shape = drawn.map(({ name, slot }) => `${name} ${slot}`).join();
+  const shape = drawn.map(({ name, styleIndex }) => `${name} ${styleIndex}`).join();
   const smoothed = smoothing > 0;
 
   const hover = useEffectEvent((index: number | null) => {

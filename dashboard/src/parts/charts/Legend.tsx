@@ -5,8 +5,8 @@ import { LineSample } from "./LineSample";
 interface LegendEntry {
   key: string;
   label: string;
-  /** The look of the line follows from it. */
-  slot: number;
+  /** It decides the colour and the dashes of the line. */
+  styleIndex: number;
   value: string;
 }
 
@@ -14,10 +14,10 @@ interface LegendEntry {
 export function Legend({ entries }: { entries: readonly LegendEntry[] }) {
   return (
     <dl className="flex flex-wrap gap-x-4 px-3 py-1 text-xs">
-      {entries.map(({ key, label, slot, value }) => (
+      {entries.map(({ key, label, styleIndex, value }) => (
         <div key={key} className="flex min-w-0 items-center gap-1.5">
           <dt className="flex min-w-0 items-center gap-1.5 text-muted">
-            <LineSample slot={slot} />
+            <LineSample styleIndex={styleIndex} />
             <span className="max-w-64">
               <CutName name={label} />
             </span>

@@ -19,9 +19,9 @@ interface ValuesTableProps {
 
 /** The values of the steps that are drawn, newest first, page by page. */
 export function ValuesTable({ title, columns, rows, isThinned, format }: ValuesTableProps) {
-  const [turned, setTurned] = useState(0);
+  const [chosen, setChosen] = useState(0);
   const last = Math.max(0, Math.ceil(rows.length / PAGE) - 1);
-  const page = Math.min(turned, last);
+  const page = Math.min(chosen, last);
   const end = rows.length - page * PAGE;
   const shown = rows.slice(Math.max(0, end - PAGE), end).reverse();
   const values = columns.map(
@@ -41,8 +41,8 @@ export function ValuesTable({ title, columns, rows, isThinned, format }: ValuesT
         </span>
         {last > 0 && (
           <span className="ml-auto flex gap-2">
-            <PageButton words={`Earlier values of ${title}`} to={page + 1} last={last} onTurn={setTurned} />
-            <PageButton words={`Later values of ${title}`} to={page - 1} last={last} onTurn={setTurned} />
+            <PageButton words={`Earlier values of ${title}`} to={page + 1} last={last} onPage={setChosen} />
+            <PageButton words={`Later values of ${title}`} to={page - 1} last={last} onPage={setChosen} />
           </span>
         )}
       </div>
@@ -60,11 +60,11 @@ interface PageButtonProps {
   words: string;
   to: number;
   last: number;
-  onTurn: (page: number) => void;
+  onPage: (page: number) => void;
 }
 
-/** Turns to another page. If there is no such page, the button does nothing but keeps the focus. */
-function PageButton({ words, to, last, onTurn }: PageButtonProps) {
+/** Goes to another page. If there is no such page, the button does nothing but keeps the focus. */
+function PageButton({ words, to, last, onPage }: PageButtonProps) {
   const [word, ...rest] = words.split(" ");
   const exists = to >= 0 && to <= last;
   return (
@@ -72,7 +72,7 @@ function PageButton({ words, to, last, onTurn }: PageButtonProps) {
       type="button"
       className="link px-1 aria-disabled:opacity-55"
       aria-disabled={!exists}
-      onClick={() => exists && onTurn(to)}
+      onClick={() => exists && onPage(to)}
     >
       {word}
       <span className="sr-only"> {rest.join(" ")}</span>

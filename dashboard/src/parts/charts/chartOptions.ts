@@ -3,7 +3,7 @@
 import type uPlot from "uplot";
 
 import { ticksOf } from "@/lib/charts/axes";
-import { lookOf } from "@/lib/charts/lineStyles";
+import { lineStyleOf } from "@/lib/charts/lineStyles";
 
 import type { Drawn, Plot } from "./plot";
 import type { Zoom } from "./useZoom";
@@ -58,10 +58,10 @@ export function chartOptions(plot: Plot, looks: Looks): Omit<uPlot.Options, "wid
 }
 
 /** Returns the lines of a column. A noisy column has raw and smoothed values; any other has points, joined by a line. */
-function lines({ noisy, slot }: Drawn, smoothed: boolean, colour: Looks["colour"]): uPlot.Series[] {
-  const look = lookOf(slot);
-  const stroke = colour(look.colour);
-  const dash = [...look.dash];
+function lines({ noisy, styleIndex }: Drawn, smoothed: boolean, colour: Looks["colour"]): uPlot.Series[] {
+  const style = lineStyleOf(styleIndex);
+  const stroke = colour(style.colour);
+  const dash = [...style.dash];
   if (!noisy) return [{ stroke, dash, width: 1.5, spanGaps: true, points: { show: fewValues, size: 5, fill: stroke } }];
   const points = { show: isAlone, size: 5, fill: stroke };
   const raw = smoothed ? { width: 1, stroke: withAlpha(stroke, RAW_ALPHA), points } : { width: 1.5, stroke, dash, points };

@@ -2,7 +2,7 @@
 
 import uPlot from "uplot";
 
-import { lookOf } from "@/lib/charts/lineStyles";
+import { lineStyleOf } from "@/lib/charts/lineStyles";
 
 import { chartOptions, resolveColour } from "./chartOptions";
 import { drawOn, type Plot } from "./plot";
@@ -13,7 +13,7 @@ const [SAMPLE, GAP] = [28, 8]; // of the legend's entries
 
 interface Entry {
   label: string;
-  slot: number;
+  styleIndex: number;
   x: number;
   y: number;
 }
@@ -60,21 +60,21 @@ function drawChart(plot: Plot, colour: (name: string) => string, font: string): 
 /** Returns the entries of the legend, in lines as wide as the picture, and the y where the chart begins. */
 function legendOf({ drawn }: Plot, widthOf: (label: string) => number): { entries: Entry[]; bottom: number } {
   let [x, y] = [EDGE, TITLE + LINE / 2];
-  const entries = drawn.map(({ label, slot }) => {
+  const entries = drawn.map(({ label, styleIndex }) => {
     const width = SAMPLE + GAP + widthOf(label);
     if (x > EDGE && x + width > WIDTH - EDGE) [x, y] = [EDGE, y + LINE];
-    const entry = { label, slot, x, y };
+    const entry = { label, styleIndex, x, y };
     x += width + 3 * GAP;
     return entry;
   });
   return { entries, bottom: y + LINE };
 }
 
-function drawEntry(pen: CanvasRenderingContext2D, { label, slot, x, y }: Entry, colour: (name: string) => string): void {
-  const look = lookOf(slot);
-  pen.strokeStyle = colour(look.colour);
+function drawEntry(pen: CanvasRenderingContext2D, { label, styleIndex, x, y }: Entry, colour: (name: string) => string): void {
+  const style = lineStyleOf(styleIndex);
+  pen.strokeStyle = colour(style.colour);
   pen.lineWidth = 2.5;
-  pen.setLineDash([...look.dash]);
+  pen.setLineDash([...style.dash]);
   pen.beginPath();
   pen.moveTo(x, y);
   pen.lineTo(x + SAMPLE, y);

@@ -12,8 +12,8 @@ export interface Drawn {
   label: string;
   /** Whether the values jump from step to step, so that a smoothed line helps. Other columns are drawn as points. */
   noisy: boolean;
-  /** The look of the line follows from it. */
-  slot: number;
+  /** It decides the colour and the dashes of the line. */
+  styleIndex: number;
 }
 
 /** The content of a chart, on the screen or in a picture. */

@@ -26,14 +26,14 @@ export function RunCard({ chart, runs, version, fileName, log, smoothing, axis, 
   const { zoom, zoomTo } = zooming;
   const { column, title, format, ticks } = chart;
   const plot: Plot = {
-    drawn: runs.map(({ id, name, slot }) => ({ name: id, label: name, noisy: column.noisy, slot })),
+    drawn: runs.map(({ id, name, styleIndex }) => ({ name: id, label: name, noisy: column.noisy, styleIndex })),
     linesOf: (view) => overlaid(runs, column, axis, view),
     ...{ axis, format, ticks, log, smoothing, zoom },
   };
   const legend = runs.map((run) => ({
     key: run.id,
     label: run.name,
-    slot: run.slot,
+    styleIndex: run.styleIndex,
     value: hovered === null ? summary(run, chart) : format(valueAt(run, column.name, axis, hovered)),
   }));
   return (

@@ -82,8 +82,8 @@ def address_of(tenant: Tenant) -> tuple[str, int]:
     return str(url.hostname), int(url.port or 0)
 
 
-def turns_left(api: Api, project_id: str) -> int:
-    redis: Any = api.app.state.chat.turns._shared._redis
+def permits_left(api: Api, project_id: str) -> int:
+    redis: Any = api.app.state.chat.permits._shared._redis
     return int(redis.zcard(f"tunery-chats:{project_id}"))
 
 
@@ -111,7 +111,7 @@ def rest_of(line: socket.socket) -> bytes:
 def test_a_thousand_chats_at_once_are_answered_or_told_when_to_come_back(
     chat_api: Api, tenant: Tenant, server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_api.app.state.chat.turns, "_most_waiting", WAITING)
+    monkeypatch.setattr(chat_api.app.state.chat.permits, "_most_waiting", WAITING)
     process = psutil.Process()
     flood(tenant, AT_ONCE)
     before, memory = len(connected(tenant)), process.memory_info().rss
@@ -119,7 +119,7 @@ def test_a_thousand_chats_at_once_are_answered_or_told_when_to_come_back(
     assert set(found) <= {(200, True), (429, True), (503, True)}
     assert found[200, True] >= AT_ONCE
     assert found[429, True] >= REQUESTS / 4
-    wait_for(lambda: turns_left(chat_api, tenant.project_id) == 0)
+    wait_for(lambda: permits_left(chat_api, tenant.project_id) == 0)
     wait_for(lambda: len(connected(tenant)) <= before)
     assert process.memory_info().rss - memory < MOST_GROWTH
     assert server.state()["requests"] == 0

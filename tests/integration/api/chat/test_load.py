@@ -1,4 +1,4 @@
-"""Turns, quotas and usage of chats: what a project may have at once, and what it has used."""
+"""Permits, quotas and usage of chats: what a project may have at once, and what it has used."""
 
 import json
 import socket
@@ -107,7 +107,7 @@ def test_a_client_that_leaves_before_the_answer_stops_the_server_too(
     wait_for(lambda: requests_at(slow_server) == 0)
 
 
-def test_chats_beyond_the_quota_wait_for_a_turn_and_other_requests_do_not(tenant: Tenant) -> None:
+def test_chats_beyond_the_quota_wait_for_a_permit_and_other_requests_do_not(tenant: Tenant) -> None:
     allow(tenant, concurrent_chats=1)
     with streaming(tenant), ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(tenant.http.post, CHAT, json=asked(1))
@@ -135,13 +135,13 @@ def test_chats_that_wait_too_long_or_are_too_many_are_told_when_to_come_back(
     tenant: Tenant, chat_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allow(tenant, concurrent_chats=1)
-    turns = chat_api.app.state.chat.turns
-    monkeypatch.setattr(turns, "_wait_seconds", 0.3)
+    permits = chat_api.app.state.chat.permits
+    monkeypatch.setattr(permits, "_wait_seconds", 0.3)
     with streaming(tenant):
         answer = tenant.http.post(CHAT, json=asked(1))
         assert "has waited for 0.3 s" in refusal(answer, 429, code="rate_limit_exceeded")["message"]
         assert int(answer.headers["retry-after"]) >= 1
-        monkeypatch.setattr(turns, "_most_waiting", 0)
+        monkeypatch.setattr(permits, "_most_waiting", 0)
         answer = tenant.http.post(CHAT, json=asked(1))
         assert "0 more wait" in refusal(answer, 429, code="rate_limit_exceeded")["message"]
 

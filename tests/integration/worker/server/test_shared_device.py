@@ -21,7 +21,7 @@ from tests.fixtures.service.chatting import tuned_model
 from tests.fixtures.service.serving import TOOLS, WEIGHTS, Serving
 from tests.fixtures.service.trainer import job_of, running
 from worker.device import lending
-from worker.device.model_slot import FoundModel, ModelSlot
+from worker.device.model_holder import FoundModel, ModelHolder
 from worker.engine.sampler.sampler import Sampler
 from worker.trainer.train.trainer import Trainer
 
@@ -125,19 +125,19 @@ def test_a_base_model_that_no_job_trains_on_is_refused_until_the_jobs_have_ended
     wait_for(lambda: not trainer._cohort.jobs, 120)
     assert len(list(stream)), "the answer goes on, whatever becomes of the job"
     assert chat(tenant, model=TOOLS)
-    assert trainer._slot.resident == TOOLS
+    assert trainer._holder.resident == TOOLS
 
 
 def test_a_job_on_another_base_model_begins_when_the_answers_before_it_have_ended(
     chat_api: Api, tenant: Tenant, trainer: Trainer
 ) -> None:
     stream = endless(tenant, 400, TOOLS)
-    base = trainer._slot.base
+    base = trainer._holder.base
     job_id = create_job(tenant, epochs=1)
     assert next(reversed(list(stream))).choices[0].finish_reason == "length"
     wait_for(lambda: ended(chat_api, job_id), 240)
     assert job_of(chat_api, job_id).status == "succeeded"
-    assert trainer._slot.base is not base
+    assert trainer._holder.base is not base
     assert chat(tenant)
 
 
@@ -184,15 +184,15 @@ def test_a_trainer_whose_port_is_taken_trains_and_answers_as_soon_as_the_port_is
 def test_a_trainer_that_loads_a_base_model_for_a_chat_says_that_jobs_have_to_wait(
     chat_api: Api, serving: Serving, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said, load = Event(), ModelSlot.load
+    said, load = Event(), ModelHolder.load
 
-    def load_slowly(slot: ModelSlot, found: FoundModel) -> None:
+    def load_slowly(slot: ModelHolder, found: FoundModel) -> None:
         said.clear()  # the trainer also waits until the store has been tested
         assert said.wait(10)
         load(slot, found)
 
     monkeypatch.setattr(lending, "SAY_SECONDS", 0.01)
-    monkeypatch.setattr(ModelSlot, "load", load_slowly)
+    monkeypatch.setattr(ModelHolder, "load", load_slowly)
     with running(chat_api, said.set, serve_share=0.5, scan_seconds=1):
         wait_for(serving.rows)
         assert chat(tenant)

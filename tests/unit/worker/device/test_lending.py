@@ -21,8 +21,8 @@ from tests.fixtures.models.tiny import OTHER, TINY, write_base
 from tests.fixtures.service.api import wait_for
 from worker.device import lending
 from worker.device.lending import Lending
-from worker.device.model_slot import FoundModel, ModelSlot
-from worker.device.turns import Turns
+from worker.device.model_holder import FoundModel, ModelHolder
+from worker.device.time_slices import TimeSlices
 from worker.engine.base.base_model import ResidentBase
 
 
@@ -30,10 +30,10 @@ class Lender:
     """A trainer's side of lending, with a thread that is the server's."""
 
     def __init__(self, settings: Settings, pool: ThreadPoolExecutor) -> None:
-        self.slot = ModelSlot(settings, torch.device("cpu"))
-        self.turns, self.asked, self.asked_back = Turns(0.5), Event(), Event()
+        self.slot = ModelHolder(settings, torch.device("cpu"))
+        self.slices, self.asked, self.asked_back = TimeSlices(0.5), Event(), Event()
         self.said_that_it_waits = Event()
-        self.lending = Lending(self.slot, self.turns, self.asked.set, self.said_that_it_waits.set)
+        self.lending = Lending(self.slot, self.slices, self.asked.set, self.said_that_it_waits.set)
         self._entries = {entry.id: entry for entry in load_catalog(settings.catalog_file)}
         self._pool = pool
 
@@ -143,11 +143,11 @@ def test_jobs_of_one_precision_train_together(lender: Lender, precision: Any) ->
 
 
 def test_the_trainer_waits_for_its_base_model_and_lets_the_last_answers_be_computed(lender: Lender) -> None:
-    with ThreadPoolExecutor() as pool, lender.turns.held():
+    with ThreadPoolExecutor() as pool, lender.slices.held():
         lender.ask(TINY, training=False).result(120)
         reclaimed = pool.submit(lender.lending.reclaim)
         assert lender.asked_back.wait(120)
-        with lender.turns.turn():
+        with lender.slices.slice():
             assert not reclaimed.done()
         lender.lending.give_back()
         reclaimed.result(120)

@@ -42,7 +42,7 @@ class FastComputation:
         self._ragged.prepare(adapter)
 
     def add(self, one: Running) -> None:
-        """Take a request, which waits for its turn."""
+        """Take a request, which waits until there is room for it."""
         self.schedule.add(one)
 
     def remove(self, one: Running) -> None:

@@ -1,8 +1,8 @@
 """One step of the sampler on the fast path: the chunks of all requests, on one token axis.
 
 The base model's products are computed once over all tokens, and each adapter's over its own. Keys and values
-go into the blocks of a pool, and attention reads them from there. A slot is the place of one token in the
-pool: block · BLOCK + the token's place in its block.
+go into the blocks of a pool, and attention reads them from there. A slot of the pool holds the keys and
+values of one token; its number is block · BLOCK + the token's position in its block.
 """
 
 from collections.abc import Iterator, Sequence

@@ -13,7 +13,7 @@ import torch
 from core.catalog import SMOLLM2
 from core.settings import Settings
 from tests.fixtures.models import tiny
-from worker.device.turns import Turns
+from worker.device.time_slices import TimeSlices
 from worker.process import stop_times
 from worker.server.answering.answering import SamplerAnswering
 from worker.server.sampling import models
@@ -51,7 +51,7 @@ class Lent:
     """The trainer's side: whether the base model had left the memory when it was given back."""
 
     def __init__(self) -> None:
-        self.turns = Turns()
+        self.slices = TimeSlices()
         self.model: Callable[[], Any] = lambda: None
         self.gone_when_given_back: list[bool] = []
         self.given_back = asyncio.Event()
@@ -74,7 +74,7 @@ def test_an_idle_base_model_that_is_asked_back_has_left_the_memory_when_it_is_gi
     async def given_back() -> list[bool]:
         lent = Lent()
         served = Models(SETTINGS, cast(Any, lent))
-        async with served._slot.use(SMOLLM2) as base:
+        async with served._holder.use(SMOLLM2) as base:
             lent.model = weakref.ref(base)
             del base
         served._asked_back()
@@ -91,7 +91,7 @@ def test_answers_on_a_base_model_that_is_asked_back_are_ended_after_some_time(
 
     async def told() -> list[str]:
         served = Models(SETTINGS, cast(Any, Lent()))
-        async with served._slot.use(SMOLLM2) as base, asyncio.timeout(SECONDS):
+        async with served._holder.use(SMOLLM2) as base, asyncio.timeout(SECONDS):
             ended = cast(Any, base).ended
             served._asked_back()
             while not ended:
@@ -117,7 +117,7 @@ def test_a_client_that_reads_its_tokens_slowly_keeps_no_base_model_in_memory() -
     async def given_back() -> list[bool]:
         lent = Lent()
         answering = SamplerAnswering(SETTINGS, cast(Any, lent))
-        async with answering.models._slot.use(SMOLLM2) as base:
+        async with answering.models._holder.use(SMOLLM2) as base:
             lent.model = weakref.ref(base)
             del base
         exchange = cast(Any, Exchange(answering, lent))

@@ -33,7 +33,7 @@ from worker.trainer.report.reporter import JobEvent, Reporter
 from worker.trainer.report.training_record import TrainingRecord
 from worker.trainer.save.checkpoint import _load, write_checkpoint
 
-pytestmark = [pytest.mark.slow, pytest.mark.family(3)]
+pytestmark = [pytest.mark.slow, pytest.mark.family(1)]
 
 RANKS = (2, 4, 8, 16)
 STEPS = 24

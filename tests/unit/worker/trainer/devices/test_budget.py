@@ -14,7 +14,7 @@ from core.methods.low_rank import LoraAdapter
 from core.settings import Settings
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.models.tiny import TINY, write_base
-from worker.device.model_slot import ModelSlot
+from worker.device.model_holder import ModelHolder
 from worker.device.watchdog import Watchdog
 from worker.engine.step.processes import ALONE
 from worker.rows.row_store import RowStore, store_rows
@@ -30,9 +30,9 @@ SPEC = JobSpec(
 
 
 @pytest.fixture(scope="module")
-def slot(tmp_path_factory: pytest.TempPathFactory) -> ModelSlot:
+def slot(tmp_path_factory: pytest.TempPathFactory) -> ModelHolder:
     folder = tmp_path_factory.mktemp("base")
-    slot = ModelSlot(Settings(catalog_file=write_base(folder), home=folder), torch.device("cpu"))
+    slot = ModelHolder(Settings(catalog_file=write_base(folder), home=folder), torch.device("cpu"))
     slot.load(slot.find(TINY))
     return slot
 
@@ -42,11 +42,11 @@ def rows() -> RowStore:
     return store_rows(make_rows(4, seed=0))
 
 
-def group_on(slot: ModelSlot, max_step_tokens: int | None = None) -> ProcessGroup:
+def group_on(slot: ModelHolder, max_step_tokens: int | None = None) -> ProcessGroup:
     return ProcessGroup(slot, ALONE, max_step_tokens, Watchdog(60))
 
 
-def test_with_plenty_of_memory_a_step_takes_the_usual_tokens(slot: ModelSlot, rows: RowStore) -> None:
+def test_with_plenty_of_memory_a_step_takes_the_usual_tokens(slot: ModelHolder, rows: RowStore) -> None:
     group = group_on(slot)
     usual = USUAL_TOKENS[slot.base.dtype.itemsize]
     group.join("job", SPEC, rows, {})
@@ -56,14 +56,14 @@ def test_with_plenty_of_memory_a_step_takes_the_usual_tokens(slot: ModelSlot, ro
     assert group.room_for_adapters == 4 * 1024**3
 
 
-def test_the_operator_s_tokens_win(slot: ModelSlot, rows: RowStore) -> None:
+def test_the_operator_s_tokens_win(slot: ModelHolder, rows: RowStore) -> None:
     group = group_on(slot, max_step_tokens=100)
     group.join("job", SPEC, rows, {})
     assert group.measures == Measures(Recompute.NONE, 100)
 
 
 def test_with_little_memory_a_step_takes_fewer_tokens_and_other_adapters_find_no_room(
-    slot: ModelSlot, rows: RowStore, monkeypatch: pytest.MonkeyPatch
+    slot: ModelHolder, rows: RowStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a step takes depends on the machine: on its lanes, and on the type that its CPU computes in."""
     budget, load = slot.base.budget, slot.load_of(SPEC, len(rows.longest.tokens_L))
@@ -80,7 +80,7 @@ def test_with_little_memory_a_step_takes_fewer_tokens_and_other_adapters_find_no
 
 
 def test_what_cannot_fit_is_refused_before_it_is_attached(
-    slot: ModelSlot, rows: RowStore, monkeypatch: pytest.MonkeyPatch
+    slot: ModelHolder, rows: RowStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slot.base, "budget", replace(slot.base.budget, free_bytes=100_000))
     group = group_on(slot)

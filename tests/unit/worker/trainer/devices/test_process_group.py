@@ -13,7 +13,7 @@ from core.jobs.spec import Hyperparameters, JobSpec
 from core.settings import Settings
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.models.tiny import TINY, write_base
-from worker.device.model_slot import ModelSlot
+from worker.device.model_holder import ModelHolder
 from worker.device.watchdog import Watchdog
 from worker.engine.base.loading import compute_dtype
 from worker.engine.step.processes import ALONE, GroupLost, Processes
@@ -55,11 +55,11 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_base(tmp_path_factory.mktemp("base"))
 
 
-def load_beside(processes: Processes, catalog: Path) -> ModelSlot:
+def load_beside(processes: Processes, catalog: Path) -> ModelHolder:
     settings = Settings(catalog_file=catalog, home=catalog.parent)
-    slot = ModelSlot(settings, CPU)
-    ProcessGroup(slot, processes, None, Watchdog(60)).follow()
-    return slot
+    holder = ModelHolder(settings, CPU)
+    ProcessGroup(holder, processes, None, Watchdog(60)).follow()
+    return holder
 
 
 class OneOfTwo(Processes):
@@ -78,8 +78,8 @@ class OneOfTwo(Processes):
 @pytest.mark.parametrize(("processes", "asked"), [(ALONE, True), (OneOfTwo(), False)])
 def test_only_a_process_alone_is_asked_whether_to_abandon_a_pass(processes: Processes, asked: bool) -> None:
     """The question may make jobs leave: an order, which no other process expects in the middle of a pass."""
-    slot = cast(ModelSlot, SimpleNamespace(base=None))
-    group = ProcessGroup(slot, processes, None, Watchdog(60))
+    holder = cast(ModelHolder, SimpleNamespace(base=None))
+    group = ProcessGroup(holder, processes, None, Watchdog(60))
     group.plan.add("job", None, Measures(Recompute.NONE, 10))
     questions: list[None] = []
 
@@ -96,22 +96,23 @@ def test_only_a_process_alone_is_asked_whether_to_abandon_a_pass(processes: Proc
 
 def test_an_order_goes_to_all_processes_without_what_concerns_the_first_alone() -> None:
     processes = OneOfTwo()
-    group = ProcessGroup(cast(ModelSlot, SimpleNamespace(base=None)), processes, None, Watchdog(60))
+    group = ProcessGroup(cast(ModelHolder, SimpleNamespace(base=None)), processes, None, Watchdog(60))
     group.leave("job")
     with pytest.raises(GroupLost, match="This process alone met Abandoned"):
         group.train_round(["job"], abandon=lambda: True)
     assert processes.orders == [("leave", ("job",)), ("train_round", (["job"],))]
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize(
     ("asked", "expected"), [("auto", "none"), ("layers", "layers"), ("layers_from_host", "layers")]
 )
 def test_an_operator_decides_what_is_computed_again(catalog: Path, asked: str, expected: str) -> None:
     """On a CPU, which is its own host, inputs never wait elsewhere."""
     settings = Settings(recompute=asked, catalog_file=catalog, home=catalog.parent)  # type: ignore[arg-type]
-    slot = ModelSlot(settings, CPU)
-    slot.load(slot.find(TINY))
-    group = ProcessGroup(slot, ALONE, None, Watchdog(60), settings.recompute)
+    holder = ModelHolder(settings, CPU)
+    holder.load(holder.find(TINY))
+    group = ProcessGroup(holder, ALONE, None, Watchdog(60), settings.recompute)
     group.join("job", SPEC, store_rows(make_rows(4, seed=0)), {})
     with group.pass_context(lambda: False) as context:
         assert context.recompute is Recompute(expected)

@@ -136,22 +136,22 @@ static void project_heads(const Model *m, const Layer *l, const Step *s, int gro
             project(&l->qkv, N, s, group, x, m->hidden, z, t0, rows, h0 * E, some * E, acc);
             for (int64_t t = t0; t < t0 + rows; t++)
                 for (int64_t h = h0; h < h0 + some; h++) {
-                    float *in = acc[t - t0] + (h - h0) * E, turned[TILE];
+                    float *in = acc[t - t0] + (h - h0) * E, rotated[TILE];
                     int64_t at = (l->rotation * s->tokens + t) * E;
                     if (h < H + J && l->of_heads) {
                         float scale = norm_scale(in, E, m->eps);
                         for (int64_t i = 0; i < E; i++) in[i] *= scale * l->of_heads[h * E + i];
                     }
                     if (h < H + J)
-                        rotate(in, s->cos + at, s->sin + at, E, turned);
+                        rotate(in, s->cos + at, s->sin + at, E, rotated);
                     else
-                        memcpy(turned, in, E * sizeof(float));
+                        memcpy(rotated, in, E * sizeof(float));
                     if (h < H) {
-                        for (int64_t i = 0; i < E; i++) queries[(t * H + h) * E + i] = GIVEN(turned[i]);
+                        for (int64_t i = 0; i < E; i++) queries[(t * H + h) * E + i] = GIVEN(rotated[i]);
                     } else {
                         T *to = h < H + J ? l->keys + (s->slot[t] * J + h - H) * E
                                           : l->values + (s->slot[t] * J + h - H - J) * E;
-                        for (int64_t i = 0; i < E; i++) to[i] = stored(turned[i]);
+                        for (int64_t i = 0; i < E; i++) to[i] = stored(rotated[i]);
                     }
                 }
         }

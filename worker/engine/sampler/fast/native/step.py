@@ -90,8 +90,8 @@ class NativeStep:
         token_T, seen_T, row_S = np.array(tokens, np.int64), position_T + 1, np.array(rows, np.int64)
         of_fp32 = torch.empty(0, dtype=torch.float32)
         position = torch.from_numpy(position_T)
-        turns = [self._decoder.rotation(kind, of_fp32, position) for kind in self._rotations.values()]
-        cos_RTE, sin_RTE = (torch.stack(each) for each in zip(*turns, strict=True))
+        rotations = [self._decoder.rotation(kind, of_fp32, position) for kind in self._rotations.values()]
+        cos_RTE, sin_RTE = (torch.stack(each) for each in zip(*rotations, strict=True))
         run_A = np.array([(*bounds, self.prepare(each).ctypes.data) for *bounds, each in runs], np.int64)
         logits_SV = torch.empty(len(rows), self._words, dtype=torch.float32)
         arrays = (token_T, slot_T, seen_T, at_T, block_B)

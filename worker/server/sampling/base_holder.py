@@ -1,4 +1,4 @@
-"""The server's only place for a base model: who uses it, who waits for another one, when it is released."""
+"""The base model that a server holds: who uses it, who waits for another one, when it is released."""
 
 import asyncio
 from collections import deque
@@ -24,7 +24,7 @@ class _Ticket:
     granted: "asyncio.Future[LoadedBase]"
 
 
-class BaseSlot:
+class BaseHolder:
     """Holds at most one base model. Only the event loop may call.
 
     Requests use the model in the order of their arrival. A request for another model waits until those before
@@ -48,8 +48,8 @@ class BaseSlot:
 
     @asynccontextmanager
     async def use(self, entry: BaseModelEntry) -> AsyncIterator[LoadedBase]:
-        """Yield the base model when it is this request's turn. Raises what loading raises."""
-        base = await self._turn(entry)
+        """Yield the base model when the requests before this one let it. Raises what loading raises."""
+        base = await self._granted(entry)
         try:
             yield base
         finally:
@@ -69,7 +69,7 @@ class BaseSlot:
         else:
             await self._release()
 
-    async def _turn(self, entry: BaseModelEntry) -> LoadedBase:
+    async def _granted(self, entry: BaseModelEntry) -> LoadedBase:
         ticket = _Ticket(entry, asyncio.get_running_loop().create_future())
         self._waiting.append(ticket)
         self._advance()
@@ -88,7 +88,7 @@ class BaseSlot:
         self._advance()
 
     def _advance(self) -> None:
-        """Let those use the model whose turn it is, and change the model if the next one wants another."""
+        """Let the next requests use the model, and change the model if the next one wants another."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -133,9 +133,9 @@ class BaseSlot:
 
     def _release_idle(self) -> None:
         self._timer = None
-        self._change = asyncio.create_task(self._release_in_turn())
+        self._change = asyncio.create_task(self._release_and_advance())
 
-    async def _release_in_turn(self) -> None:
+    async def _release_and_advance(self) -> None:
         try:
             await self._release()
         finally:

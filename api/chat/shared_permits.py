@@ -1,7 +1,7 @@
-"""Counts the turns of each project over all API processes, in the broker.
+"""Counts the permits of each project over all API processes, in the broker.
 
-A turn there ends by itself if its process has died. While the broker is away, each process only counts its
-own turns.
+A permit there expires by itself if its process has died. While the broker is away, each process only counts
+its own permits.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ from api.admission.rates import Counters
 from core.ids import new_id
 
 # Seconds
-LASTS = 15  # for which a turn counts after its last renewal
+LASTS = 15  # for which a permit counts after its last renewal
 RENEW = 4.0  # between two renewals, so that two of them may fail
-LOOK = 0.1  # between two attempts to get a turn that other processes have
+LOOK = 0.1  # between two attempts to get a permit that other processes have
 PATIENCE = 1.0  # after its latest attempt, one that waits has gone
 
-# The turns of a project are a sorted set (KEYS[1]): each with the time at which it ends. Those that wait are
-# in two more: each with the time of its arrival (KEYS[2]), and with that of its latest attempt (KEYS[3]). One
-# whose attempts have ceased waits no longer.
+# The permits of a project are a sorted set (KEYS[1]): each with the time at which it ends. Those that wait
+# are in two more: each with the time of its arrival (KEYS[2]), and with that of its latest attempt (KEYS[3]).
+# One whose attempts have ceased waits no longer.
 NOW = "local time = redis.call('TIME'); local now = time[1] + time[2] / 1000000\n"
 TAKE = f"""{NOW}
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
@@ -47,62 +47,62 @@ redis.call('EXPIRE', KEYS[1], ARGV[1])
 """
 
 
-class SharedTurns:
-    """The turns that this process holds, as all processes count them. Only the event loop may call."""
+class SharedPermits:
+    """The permits that this process holds, as all processes count them. Only the event loop may call."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._redis: Any = counters.storage.storage
-        # One thread, so that a turn is taken before it is given back
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="turns")
+        # One thread, so that a permit is taken before it is given back
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="permits")
         self._held: dict[str, set[str]] = {}
         self._renewing: asyncio.Task[None] | None = None
 
     async def take(self, project_id: str, most: int) -> str:
-        """Wait for a turn of a project that may have `most`. Return its id. The caller bounds the wait.
+        """Wait for a permit of a project that may have `most`. Return its id. The caller bounds the wait.
 
-        Processes that wait get turns in the order in which they came.
+        Processes that wait get permits in the order in which they came.
         """
-        turn = new_id("")
+        permit = new_id("")
         try:
-            while await self._eval(TAKE, project_id, most, LASTS, turn, PATIENCE) == 0:
+            while await self._eval(TAKE, project_id, most, LASTS, permit, PATIENCE) == 0:
                 await asyncio.sleep(LOOK)
         except BaseException:
-            self._forget(project_id, turn)  # the broker may have given it in this moment
+            self._forget(project_id, permit)  # the broker may have given it in this moment
             raise
-        self._held.setdefault(project_id, set()).add(turn)
+        self._held.setdefault(project_id, set()).add(permit)
         if self._renewing is None or self._renewing.done():
             self._renewing = asyncio.create_task(self._renew())
-        return turn
+        return permit
 
-    def give_back(self, project_id: str, turn: str) -> None:
-        """End a turn. The broker hears of it soon."""
-        self._held[project_id].discard(turn)
+    def give_back(self, project_id: str, permit: str) -> None:
+        """Give a permit back. The broker hears of it soon."""
+        self._held[project_id].discard(permit)
         if not self._held[project_id]:
             del self._held[project_id]
-        self._forget(project_id, turn)
+        self._forget(project_id, permit)
 
     def close(self) -> None:
-        """Let the broker hear of the turns that have ended."""
+        """Let the broker hear of the permits that were given back."""
         if self._renewing is not None:
             self._renewing.cancel()
         self._thread.shutdown()
 
     async def _renew(self) -> None:
-        """Renew all turns again and again, until there is none. The broker may also have forgotten them."""
+        """Renew all permits again and again, until there is none. The broker may also have forgotten them."""
         while self._held:
             await asyncio.sleep(RENEW)
-            for project_id, turns in list(self._held.items()):
-                await self._eval(RENEWAL, project_id, LASTS, *turns)
+            for project_id, permits in list(self._held.items()):
+                await self._eval(RENEWAL, project_id, LASTS, *permits)
 
     async def _eval(self, script: str, project_id: str, *arguments: Any) -> Any:
         """Return the broker's answer, or None if the broker is away."""
         question = self._question(script, project_id, *arguments)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._counters.ask, question)
 
-    def _forget(self, project_id: str, turn: str) -> None:
-        with suppress(RuntimeError):  # closed: the turn ends by itself
-            self._thread.submit(self._counters.ask, self._question(FORGET, project_id, turn))
+    def _forget(self, project_id: str, permit: str) -> None:
+        with suppress(RuntimeError):  # closed: the permit expires by itself
+            self._thread.submit(self._counters.ask, self._question(FORGET, project_id, permit))
 
     def _question(self, script: str, project_id: str, *arguments: Any) -> Callable[[], Any]:
         held = f"tunery-chats:{{{project_id}}}"  # in braces, so that a cluster keeps the three sets together

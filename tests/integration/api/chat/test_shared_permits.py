@@ -1,4 +1,4 @@
-"""Turns of chats are counted over all API processes. Those of a process that has died end by themselves."""
+"""Permits of chats are counted over all API processes. Those of a process that has died end by themselves."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,24 +7,24 @@ from uuid import uuid4
 import pytest
 
 from api.admission.rates import Counters
-from api.chat import shared_turns
-from api.chat.shared_turns import SharedTurns
+from api.chat import shared_permits
+from api.chat.shared_permits import SharedPermits
 from cli.embedded import EmbeddedServers
 
 SOON = 30.0
 MOMENT = 0.5
 
-Act = Callable[[SharedTurns, SharedTurns, str], Awaitable[None]]
+Act = Callable[[SharedPermits, SharedPermits, str], Awaitable[None]]
 Run = Callable[[Act], None]
 
 
 @pytest.fixture
 def run(servers: EmbeddedServers) -> Run:
-    """Return what runs a function with the turns of two processes, and the id of a project."""
+    """Return what runs a function with the permits of two processes, and the id of a project."""
 
     def in_two_processes(act: Act) -> None:
         async def both() -> None:
-            first, second = (SharedTurns(Counters(servers.urls["broker_url"])) for _ in range(2))
+            first, second = (SharedPermits(Counters(servers.urls["broker_url"])) for _ in range(2))
             try:
                 await act(first, second, uuid4().hex)
             finally:
@@ -36,26 +36,26 @@ def run(servers: EmbeddedServers) -> Run:
     return in_two_processes
 
 
-async def refused(turns: SharedTurns, project: str, most: int = 1, seconds: float = MOMENT) -> None:
+async def refused(permits: SharedPermits, project: str, most: int = 1, seconds: float = MOMENT) -> None:
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(turns.take(project, most), seconds)
+        await asyncio.wait_for(permits.take(project, most), seconds)
 
 
 def test_two_processes_have_the_turns_of_a_project_together(run: Run) -> None:
-    async def act(first: SharedTurns, second: SharedTurns, project: str) -> None:
-        turn = await first.take(project, 2)
+    async def act(first: SharedPermits, second: SharedPermits, project: str) -> None:
+        permit = await first.take(project, 2)
         await second.take(project, 2)
         await refused(first, project, 2)
         await refused(second, project, 2)
         await asyncio.wait_for(second.take(f"other {project}", 1), SOON)
-        first.give_back(project, turn)
+        first.give_back(project, permit)
         await asyncio.wait_for(second.take(project, 2), SOON)
 
     run(act)
 
 
-def test_a_wait_that_is_given_up_takes_no_turn(run: Run) -> None:
-    async def act(first: SharedTurns, second: SharedTurns, project: str) -> None:
+def test_a_wait_that_is_given_up_takes_no_permit(run: Run) -> None:
+    async def act(first: SharedPermits, second: SharedPermits, project: str) -> None:
         for _ in range(20):
             waiting = asyncio.create_task(first.take(project, 1))
             await asyncio.sleep(0)
@@ -68,14 +68,14 @@ def test_a_wait_that_is_given_up_takes_no_turn(run: Run) -> None:
 def test_processes_get_turns_in_the_order_in_which_they_came(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_turns, "PATIENCE", SOON)
+    monkeypatch.setattr(shared_permits, "PATIENCE", SOON)
 
-    async def act(first: SharedTurns, second: SharedTurns, project: str) -> None:
-        turn = await first.take(project, 1)
+    async def act(first: SharedPermits, second: SharedPermits, project: str) -> None:
+        permit = await first.take(project, 1)
         waiting = asyncio.create_task(second.take(project, 1))
         while not first._redis.zcard(f"tunery-chats:{{{project}}}:arrived"):
-            await asyncio.sleep(shared_turns.LOOK)
-        first.give_back(project, turn)
+            await asyncio.sleep(shared_permits.LOOK)
+        first.give_back(project, permit)
         again = asyncio.create_task(first.take(project, 1))
         second.give_back(project, await asyncio.wait_for(waiting, SOON))
         await asyncio.wait_for(again, SOON)
@@ -84,10 +84,12 @@ def test_processes_get_turns_in_the_order_in_which_they_came(
 
 
 def test_one_that_waited_in_a_process_that_died_holds_up_nobody(run: Run) -> None:
-    async def act(first: SharedTurns, second: SharedTurns, project: str) -> None:
-        turn = await first.take(project, 1)
-        await second._eval(shared_turns.TAKE, project, 1, shared_turns.LASTS, "dead", shared_turns.PATIENCE)
-        first.give_back(project, turn)
+    async def act(first: SharedPermits, second: SharedPermits, project: str) -> None:
+        permit = await first.take(project, 1)
+        await second._eval(
+            shared_permits.TAKE, project, 1, shared_permits.LASTS, "dead", shared_permits.PATIENCE
+        )
+        first.give_back(project, permit)
         await asyncio.wait_for(first.take(project, 1), SOON)
 
     run(act)
@@ -96,13 +98,13 @@ def test_one_that_waited_in_a_process_that_died_holds_up_nobody(run: Run) -> Non
 def test_a_turn_lasts_while_its_process_lives_and_no_longer(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_turns, "LASTS", 4)
-    monkeypatch.setattr(shared_turns, "RENEW", 0.3)
+    monkeypatch.setattr(shared_permits, "LASTS", 4)
+    monkeypatch.setattr(shared_permits, "RENEW", 0.3)
 
-    async def act(first: SharedTurns, second: SharedTurns, project: str) -> None:
+    async def act(first: SharedPermits, second: SharedPermits, project: str) -> None:
         await first.take(project, 1)
         await refused(second, project, seconds=5.5)
-        first.close()  # the process dies without giving back its turn
+        first.close()  # the process dies without giving back its permit
         await asyncio.wait_for(second.take(project, 1), SOON)
 
     run(act)
@@ -110,9 +112,9 @@ def test_a_turn_lasts_while_its_process_lives_and_no_longer(
 
 def test_without_the_broker_each_process_counts_for_itself() -> None:
     async def act() -> None:
-        turns = SharedTurns(Counters("redis://127.0.0.1:9"))
+        permits = SharedPermits(Counters("redis://127.0.0.1:9"))
         for _ in range(3):
-            turns.give_back("project", await asyncio.wait_for(turns.take("project", 1), SOON))
-        turns.close()
+            permits.give_back("project", await asyncio.wait_for(permits.take("project", 1), SOON))
+        permits.close()
 
     asyncio.run(act())

@@ -1,4 +1,4 @@
-"""The device's only place for a base model: a newly loaded model replaces the model before it."""
+"""The base model that a device holds: a newly loaded model replaces the model before it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class FoundModel:
     sharded: bool
 
 
-class ModelSlot:
+class ModelHolder:
     """Holds the base model that is resident on this process's device, if any."""
 
     def __init__(self, settings: Settings, device: torch.device) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 
 from core.catalog import SMOLLM2, BaseModelEntry
-from worker.server.sampling.base_slot import BaseSlot
+from worker.server.sampling.base_holder import BaseHolder
 from worker.server.sampling.loaded_base import LoadedBase
 
 RELICENSED = SMOLLM2.model_copy(update={"license": "MIT", "created": 1, "quantizable": False})
@@ -34,16 +34,16 @@ class Loads:
         return cast(Any, loaded)
 
 
-def slot_of(loads: Loads) -> BaseSlot:
-    return BaseSlot(loads, released=lambda: None, idle_seconds=60)
+def holder_of(loads: Loads) -> BaseHolder:
+    return BaseHolder(loads, released=lambda: None, idle_seconds=60)
 
 
 def test_an_entry_whose_words_change_uses_the_model_in_memory() -> None:
     async def both() -> list[BaseModelEntry]:
-        slot = slot_of(loads := Loads())
-        async with slot.use(SMOLLM2), asyncio.timeout(5), slot.use(RELICENSED):
+        holder = holder_of(loads := Loads())
+        async with holder.use(SMOLLM2), asyncio.timeout(5), holder.use(RELICENSED):
             pass
-        await slot.close()
+        await holder.close()
         return loads.entries
 
     assert asyncio.run(both()) == [SMOLLM2]
@@ -51,11 +51,11 @@ def test_an_entry_whose_words_change_uses_the_model_in_memory() -> None:
 
 def test_an_entry_that_computes_otherwise_is_loaded_when_nobody_uses_the_other() -> None:
     async def in_turn() -> list[BaseModelEntry]:
-        slot = slot_of(loads := Loads())
+        holder = holder_of(loads := Loads())
         for entry in (SMOLLM2, QUANTISED):
-            async with slot.use(entry) as loaded:
+            async with holder.use(entry) as loaded:
                 assert loaded.entry == entry
-        await slot.close()
+        await holder.close()
         return loads.entries
 
     assert asyncio.run(in_turn()) == [SMOLLM2, QUANTISED]
@@ -65,11 +65,11 @@ def test_all_that_wait_for_a_model_that_cannot_be_loaded_are_refused_at_once() -
     async def refused() -> tuple[list[type], list[BaseModelEntry]]:
         loads = Loads()
         loads.fails = True
-        slot = slot_of(loads)
+        holder = holder_of(loads)
 
         async def use(entry: BaseModelEntry) -> type:
             try:
-                async with slot.use(entry):
+                async with holder.use(entry):
                     return object
             except RuntimeError as error:
                 return type(error)

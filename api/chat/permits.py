@@ -1,8 +1,8 @@
 """Limits how many chats of one project are answered at the same time. Further ones wait, or are refused.
 
-A chat keeps its turn until its answer has ended. These turns are apart from those of other requests
+A chat keeps its permit until its answer has ended. These permits are apart from those of other requests
 (`api.admission.fair_share`), so that long answers hold up nothing else. The chats of one process wait in the
-order of their arrival, and only the first of them asks for a turn that other processes have.
+order of their arrival, and only the first of them asks for a permit that other processes have.
 """
 
 import asyncio
@@ -12,24 +12,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-from api.chat.shared_turns import SharedTurns
+from api.chat.shared_permits import SharedPermits
 from core.errors import RateLimited
 
 RETRY_AFTER_SECONDS = 2
 
 
 class _Room:
-    """The turns of one project in this process. It lives as long as one of its chats is at work or waits."""
+    """One project's permits in this process. It lives as long as one of its chats is at work or waits."""
 
     def __init__(self, most: int) -> None:
-        self.turns = asyncio.Semaphore(most)
+        self.permits = asyncio.Semaphore(most)
         self.first = asyncio.Lock()
 
 
-class ChatTurns:
-    """The turns of all projects. Only the event loop may call."""
+class ChatPermits:
+    """The permits of all projects. Only the event loop may call."""
 
-    def __init__(self, shared: SharedTurns, most_waiting: int, wait_seconds: float) -> None:
+    def __init__(self, shared: SharedPermits, most_waiting: int, wait_seconds: float) -> None:
         self._shared = shared
         self._most_waiting = most_waiting
         self._wait_seconds = wait_seconds
@@ -37,23 +37,23 @@ class ChatTurns:
         self._rooms: WeakValueDictionary[tuple[str, int], _Room] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def turn(self, project_id: str, most: int) -> AsyncIterator[None]:
-        """Hold a turn in the block, of a project that may have `most`. Raises RateLimited."""
+    async def permit(self, project_id: str, most: int) -> AsyncIterator[None]:
+        """Hold a permit in the block, of a project that may have `most`. Raises RateLimited."""
         room = self._rooms.get((project_id, most))
         if room is None:
             room = self._rooms[project_id, most] = _Room(most)
-        turn = await self._enter(room, project_id, most)
+        permit = await self._enter(room, project_id, most)
         try:
             yield
         finally:
-            self._shared.give_back(project_id, turn)
-            room.turns.release()
+            self._shared.give_back(project_id, permit)
+            room.permits.release()
 
     def close(self) -> None:
         self._shared.close()
 
     async def _enter(self, room: _Room, project_id: str, most: int) -> str:
-        if room.turns.locked() and self._waiting[project_id] >= self._most_waiting:
+        if room.permits.locked() and self._waiting[project_id] >= self._most_waiting:
             raise self._refusal(most, f"and {self._most_waiting} more wait.", RETRY_AFTER_SECONDS)
         self._waiting[project_id] += 1
         try:
@@ -68,13 +68,13 @@ class ChatTurns:
                 del self._waiting[project_id]
 
     async def _taken(self, room: _Room, project_id: str, most: int) -> str:
-        """Return the id of a turn when there is one."""
-        await room.turns.acquire()
+        """Return the id of a permit when there is one."""
+        await room.permits.acquire()
         try:
             async with room.first:
                 return await self._shared.take(project_id, most)
         except BaseException:
-            room.turns.release()
+            room.permits.release()
             raise
 
     def _refusal(self, most: int, fate: str, retry_after: int) -> RateLimited:

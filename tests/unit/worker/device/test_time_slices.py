@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from tests.fixtures.service.api import wait_for
-from worker.device.turns import MOST_SECONDS, Turns
+from worker.device.time_slices import MOST_SECONDS, TimeSlices
 
 MICRO_BATCH, STEP = 1.0, 0.125  # seconds
 
@@ -15,13 +15,13 @@ class Device:
 
     def __init__(self, share: float) -> None:
         self.now = self.trained = self.sampled = 0.0
-        self.turns = Turns(share, clock=lambda: self.now)
+        self.slices = TimeSlices(share, clock=lambda: self.now)
 
     def train(self, micro_batches: int) -> None:
         for _ in range(micro_batches):
             self.now += MICRO_BATCH
             self.trained += MICRO_BATCH
-            self.turns.give()
+            self.slices.give()
 
     def sample(self, steps: int) -> threading.Thread:
         """Want so many steps of sampling, in a thread as long as they last. Return once the thread waits."""
@@ -29,7 +29,7 @@ class Device:
         def work() -> None:
             left = steps
             while left:
-                with self.turns.turn() as goes_on:
+                with self.slices.slice() as goes_on:
                     left -= 1
                     self._step()
                     while left and goes_on():
@@ -45,13 +45,13 @@ class Device:
         self.sampled += STEP
 
     def wait_until_wanted(self) -> None:
-        wait_for(lambda: self.turns._waiting)
+        wait_for(lambda: self.slices._waiting)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.75])
 def test_chats_get_their_share_of_the_time_to_a_step(share: float) -> None:
     device = Device(share)
-    with device.turns.held():
+    with device.slices.held():
         thread = device.sample(10_000)
         device.wait_until_wanted()
         for _ in range(40):
@@ -65,7 +65,7 @@ def test_chats_get_their_share_of_the_time_to_a_step(share: float) -> None:
 
 def test_nothing_is_saved_up_while_nobody_chats() -> None:
     device = Device(0.5)
-    with device.turns.held():
+    with device.slices.held():
         device.train(100)
         thread = device.sample(1000)
         device.wait_until_wanted()
@@ -76,19 +76,19 @@ def test_nothing_is_saved_up_while_nobody_chats() -> None:
 
 def test_what_one_turn_took_too_much_is_waited_for_also_after_nobody_chatted() -> None:
     device = Device(0.5)
-    with device.turns.held():
+    with device.slices.held():
         first = device.sample(1)
         device.wait_until_wanted()
         device.now += MICRO_BATCH
-        device.turns._owed = -10.0  # a turn of one long computation, such as the loading of a large adapter
-        device.turns.give()
+        device.slices._owed = -10.0  # a slice of one long computation, such as the loading of a large adapter
+        device.slices.give()
         device.train(3)
         assert device.sampled == 0, "the debt is not paid off yet"
         device.train(8)
         assert device.sampled == STEP
     first.join(120)
-    with device.turns.held():
-        device.turns._owed = -10.0
+    with device.slices.held():
+        device.slices._owed = -10.0
         device.train(4)  # nobody waits
         second = device.sample(1)
         device.wait_until_wanted()
@@ -101,24 +101,24 @@ def test_what_one_turn_took_too_much_is_waited_for_also_after_nobody_chatted() -
 
 def test_a_turn_is_bounded_however_long_a_micro_batch_was() -> None:
     device = Device(0.9)
-    with device.turns.held():
+    with device.slices.held():
         thread = device.sample(1000)
         device.wait_until_wanted()
         device.now += 1000
-        device.turns.give()
+        device.slices.give()
         assert device.sampled == MOST_SECONDS
     thread.join(120)
 
 
 def test_a_turn_ends_as_soon_as_nobody_has_anything_to_compute() -> None:
     device = Device(0.5)
-    with device.turns.held():
+    with device.slices.held():
         thread = device.sample(2)
         device.wait_until_wanted()
         device.train(1)
         assert device.sampled == 2 * STEP
         before = device.now
-        device.turns.give()
+        device.slices.give()
         assert device.now == before
     thread.join(120)
 
@@ -129,19 +129,19 @@ def test_no_two_threads_compute_at_once() -> None:
     def work() -> None:
         nonlocal inside, most
         for _ in range(50):
-            with device.turns.turn():
+            with device.slices.slice():
                 inside += 1
                 most = max(most, inside)
                 inside -= 1
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(3)]
-    with device.turns.held():
+    with device.slices.held():
         for thread in threads:
             thread.start()
         for _ in range(20):
             device.train(1)
             assert inside == 0, "nobody computes while the trainer does"
-        with device.turns.released():
+        with device.slices.released():
             for thread in threads:
                 thread.join(120)
     assert most == 1
@@ -149,18 +149,18 @@ def test_no_two_threads_compute_at_once() -> None:
 
 def test_the_trainer_waits_for_what_the_device_still_computes_only_if_others_wait() -> None:
     waited: list[bool] = []
-    turns = Turns(0.5, finish=lambda: waited.append(True))
-    with turns.held():
-        turns.give()
+    slices = TimeSlices(0.5, finish=lambda: waited.append(True))
+    with slices.held():
+        slices.give()
         assert not waited
-        thread = threading.Thread(target=_one_turn, args=(turns,), daemon=True)
+        thread = threading.Thread(target=_one_slice, args=(slices,), daemon=True)
         thread.start()
-        wait_for(lambda: turns._waiting)
-        turns.give()
+        wait_for(lambda: slices._waiting)
+        slices.give()
         assert waited
     thread.join(120)
 
 
-def _one_turn(turns: Turns) -> None:
-    with turns.turn():
+def _one_slice(slices: TimeSlices) -> None:
+    with slices.slice():
         pass

@@ -1,4 +1,4 @@
-"""The lanes of one micro-batch exchange keys and values in attention, and their gradients on the way back.
+"""Keys and values that the lanes of one micro-batch give to each other, and their gradients on the way back.
 
 A token sees no later token. So in each layer a lane waits for the lanes before it in the forward pass, and
 for the lanes after it in the backward pass: two lanes never wait for each other. The backward pass of one
@@ -24,8 +24,8 @@ class LayerKeys:
     gradients: dict[int, Tensor] = field(default_factory=dict)
 
 
-class Exchange:
-    """One forward and backward pass of a micro-batch whose token axis is divided among lanes.
+class SharedKeys:
+    """What the lanes of one micro-batch share in one forward and backward pass.
 
     `bounds` are the start of the axis and the end of each part. `sees[lane]` are the other lanes that hold
     tokens which the tokens of `lane` see.
@@ -117,23 +117,23 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Lane:
-    """One lane: its run on the token axis, and its part in the exchange."""
+    """One lane: its stretch of the token axis, and its access to the keys and values of the others."""
 
-    exchange: Exchange
+    keys: SharedKeys
     number: int
 
     @classmethod
     def alone(cls, length: int) -> "Lane":
         """Return the only lane of an axis of `length` tokens."""
-        return cls(Exchange((0, length), (frozenset(),)), 0)
+        return cls(SharedKeys((0, length), (frozenset(),)), 0)
 
     @property
     def start(self) -> int:
-        return self.exchange.bounds[self.number]
+        return self.keys.bounds[self.number]
 
     @property
     def end(self) -> int:
-        return self.exchange.bounds[self.number + 1]
+        return self.keys.bounds[self.number + 1]
 
     @contextmanager
     def taking_part(self) -> Iterator[None]:
@@ -141,25 +141,25 @@ class Lane:
         try:
             yield
         except BaseException as error:
-            self.exchange.abort(error)
+            self.keys.abort(error)
             raise
-        self.exchange.end(self.number)
+        self.keys.end(self.number)
 
     def give(self, k_JTE: Tensor, v_JTE: Tensor) -> LayerKeys:
         """Give the lane's part of the next layer."""
-        return self.exchange.give(self.number, k_JTE, v_JTE)
+        return self.keys.give(self.number, k_JTE, v_JTE)
 
     def share(self, value: Tensor) -> list[Tensor]:
-        return self.exchange.share(self.number, value)
+        return self.keys.share(self.number, value)
 
     def give_back(self, layer: LayerKeys, dkv_2JTE: Tensor) -> Tensor:
-        return self.exchange.give_back(self.number, layer, dkv_2JTE)
+        return self.keys.give_back(self.number, layer, dkv_2JTE)
 
 
 class LaneInLayer:
     """A lane's part in one layer that may be computed again: then the first time's keys and values are used.
 
-    They are kept, because to exchange them again, each lane would have to wait for the lanes before it in the
+    They are kept, because to share them again, each lane would have to wait for the lanes before it in the
     backward pass too, and a lane whose backward pass has ended could not give them.
     """
 

@@ -1,4 +1,4 @@
-"""Whose turn it is on a device on which one process trains and samples."""
+"""Divides the time of a device on which one process trains and samples."""
 
 import time
 from collections import deque
@@ -10,13 +10,13 @@ from threading import Condition
 MOST_SECONDS = 5.0  # of sampling between two micro-batches, however long the trainer has computed before
 
 
-class Turns:
+class TimeSlices:
     """The device of one process. One thread computes on it at a time.
 
-    While the trainer holds the device, it gives turns between micro-batches: after t seconds of training, the
-    others may compute for t · share / (1 - share) seconds. If they compute longer than that, they wait longer
-    afterwards. They save up nothing while nobody waits. While nobody holds the device, they take turns
-    freely.
+    While the trainer holds the device, it gives slices between micro-batches: after t seconds of training,
+    the others may compute for t · share / (1 - share) seconds. If they compute longer than that, they wait
+    longer afterwards. They save up nothing while nobody waits. While nobody holds the device, they compute
+    one after another.
     """
 
     def __init__(
@@ -32,15 +32,15 @@ class Turns:
         self._waiting: deque[object] = deque()
         self._taken = False
         self._held = False
-        self._until = -inf  # until then, turns may begin although the trainer holds the device
+        self._until = -inf  # until then, slices may begin although the trainer holds the device
         self._owed = 0.0  # seconds; negative if too many were taken
-        self._since = 0.0  # when the last turn ended, or nobody waited
+        self._since = 0.0  # when the last slice ended, or nobody waited
 
     @contextmanager
-    def turn(self) -> Iterator[Callable[[], bool]]:
-        """Compute in the block, when it is this thread's turn: threads come in the order of their calls.
+    def slice(self) -> Iterator[Callable[[], bool]]:
+        """Compute in the block, once the device is this thread's. Threads get it in the order of their calls.
 
-        Yields the function that says whether the turn goes on. Long work must ask it between two steps.
+        Yields the function that says whether the slice goes on. Long work must ask it between two steps.
         """
         me = object()
         with self._changed:
@@ -94,7 +94,7 @@ class Turns:
         self._owed -= self._since - began
 
     def _open_for(self, seconds: float) -> None:
-        """Let turns begin for so long, or until nobody wants one, and wait until the last one has ended."""
+        """Let slices begin for so long, or until nobody wants one, and wait until the last one has ended."""
         with self._changed:
             self._until = self._clock() + seconds
             self._changed.notify_all()
