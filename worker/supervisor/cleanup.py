@@ -14,7 +14,7 @@ from core import artifacts
 from core.access import audit, idempotency
 from core.access.audit import OPERATOR
 from core.artifacts import GRACE
-from core.files_in_use import may_read
+from core.jobs.files_in_use import may_read
 from core.serving import registry
 from core.tables import File, IdempotencyRecord, Job, Task, Upload, UploadPart, WebhookDelivery
 from core.work import client as tasks
