@@ -16,7 +16,7 @@ from api.http.paging import After, Limit, check_cursor
 from api.http.strict_json import StrictJsonRoute
 from api.schemas import Page
 from core.access.idempotency import earlier_answer, once
-from core.catalog import MODEL_ID, catalog_place
+from core.catalog import MODEL_ID, catalog_path
 from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
 
 CURSOR = re.compile(MODEL_ID)
@@ -78,7 +78,7 @@ def add_base_model(
         here = service.machines(session)
     offer = service.look(body, here)  # no session is open while the hub answers
     service.require_trainable(offer)
-    file = catalog_place(settings)
+    file = catalog_path(settings)
     with sessions.begin() as session:
 
         def add() -> dict[str, Any]:
@@ -102,7 +102,7 @@ def remove_base_model(
     """
 
     def remove() -> BaseModelRemoved:
-        service.remove(session, caller, catalog_place(settings), base_model)
+        service.remove(session, caller, catalog_path(settings), base_model)
         return BaseModelRemoved(id=base_model)
 
     return repeatable(session, attempt, BaseModelRemoved, remove)

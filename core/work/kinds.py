@@ -25,7 +25,7 @@ from core.settings import Settings
 from core.tables import Task
 from core.work import tracking
 
-Places = Literal["computing", "asking", "measuring", "following"]
+TaskClass = Literal["computing", "asking", "measuring", "following"]
 """Who a task shares its worker's processes with.
 
 Asking takes hours, but little of the machine. Measuring takes minutes, and nobody may wait for it. So neither
@@ -53,7 +53,7 @@ class Kind:
     program: str
     request: TypeAdapter[Any]
     report: TypeAdapter[Any]
-    places: Places = "computing"
+    task_class: TaskClass = "computing"
     last_if_from_job: bool = False
     """Whether a task that a job has started goes after all others, since nobody waits for it."""
     max_losses: int = 3
@@ -93,7 +93,7 @@ PORTABILITY = Kind(
     program="worker.tasks.portability",
     request=FREE_FORM,
     report=TypeAdapter(Measurement),
-    places="measuring",
+    task_class="measuring",
     last_if_from_job=True,
 )
 EVAL_RUN = Kind(
@@ -101,7 +101,7 @@ EVAL_RUN = Kind(
     program="worker.tasks.evaluation",
     request=TypeAdapter(RunRequest),
     report=TypeAdapter(RunReport),
-    places="asking",
+    task_class="asking",
 )
 CHECK = Kind(
     "check",
@@ -124,7 +124,7 @@ TRACKING = Kind(
     program="worker.tasks.tracking",
     request=TypeAdapter(tracking.TrackingRequest),
     report=TypeAdapter(tracking.TrackingReport),
-    places="following",
+    task_class="following",
     max_losses=len(tracking.DELAYS) + 1,
     delays=tracking.DELAYS,
     tell=tracking.warn,

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from api.jobs.events import feed as event_feed
 from api.jobs.events import queries
 from api.jobs.events.bounded import Limits
-from api.jobs.events.feed import EventFeed, News, Place
+from api.jobs.events.feed import Cursor, EventFeed, News
 from api.jobs.events.open_streams import OpenStreams
 from api.jobs.events.stream import EventStream
 from tests.fixtures.service.api import Api, Tenant
@@ -93,7 +93,7 @@ def test_a_stream_gets_large_events_a_few_at_a_time(
     monkeypatch.setattr(event_feed, "LOOK_SECONDS", 0.01)
     add_samples(api, job_id, 9, 3 * KILOBYTE)
     alice.openai.fine_tuning.jobs.cancel(job_id)
-    news = event_feed.read_news(api.sessions, [Place(job_id, 0)])[Place(job_id, 0)]
+    news = event_feed.read_news(api.sessions, [Cursor(job_id, 0)])[Cursor(job_id, 0)]
     assert (len(news.events), news.over) == (4, False)
     assert 6 * KILOBYTE < news.bytes <= 10 * KILOBYTE
     answer = alice.http.get(f"{JOBS}/{job_id}/events", headers={"accept": "text/event-stream"})
@@ -114,7 +114,7 @@ def test_all_streams_together_hold_no_more_than_their_limit(
 
     async def listen() -> None:
         feed = EventFeed(api.sessions)
-        waiting = {asyncio.create_task(feed.after(Place(job, 0))) for job in jobs}
+        waiting = {asyncio.create_task(feed.after(Cursor(job, 0))) for job in jobs}
         held = list[News]()
         while waiting:
             done, waiting = await asyncio.wait(waiting, timeout=60, return_when=asyncio.FIRST_COMPLETED)
