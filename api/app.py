@@ -43,6 +43,7 @@ from api.http.errors import answer_http_exception
 from api.http.trailing_slash import TrailingSlash
 from api.http.validation import answer_validation_error
 from api.imports.endpoints import router as imports
+from api.imports.waiting import ImportsInWork
 from api.integrations.endpoints import router as integrations
 from api.jobs.candidates.endpoints import router as job_candidates
 from api.jobs.checkpoints.endpoints import router as job_checkpoints
@@ -165,6 +166,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.event_feed = EventFeed(reading)
     app.state.chat = chat_parts
     app.state.open_streams = OpenStreams(most_streams(connection_limit()), settings.project_event_streams)
+    app.state.imports = ImportsInWork(sessions, settings.chat_wait_seconds)
     app.state.grader_processes = GraderProcesses()
     app.state.positions = positions = QueuePositions(reading)
     app.state.polls = SharedPolls(reading, positions, settings.lease_seconds)

@@ -1,11 +1,21 @@
 """Schemas that the features share."""
 
 from datetime import datetime
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
-UnixSeconds = Annotated[int, Field(description="Unix seconds")]
+
+def unix_seconds(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+def _in_seconds(given: Any) -> Any:
+    return unix_seconds(given) if isinstance(given, datetime) else given
+
+
+Seconds = Annotated[int, BeforeValidator(_in_seconds)]
+UnixSeconds = Annotated[Seconds, Field(description="Unix seconds")]
 
 
 class Identified(BaseModel):
@@ -15,12 +25,17 @@ class Identified(BaseModel):
 Item = TypeVar("Item", bound=Identified)
 
 
-def unix_seconds(moment: datetime) -> int:
-    return int(moment.timestamp())
+View = TypeVar("View", bound=BaseModel)
 
 
-def seconds_or_none(moment: datetime | None) -> int | None:
-    return unix_seconds(moment) if moment else None
+def from_row(view: type[View], row: object, **others: Any) -> View:
+    """Return what a client reads of a row.
+
+    A field has the value of the row's column with the same name, unless `others` has its value. A field that
+    has neither keeps its default.
+    """
+    names = (name for name in view.model_fields if name not in others and hasattr(row, name))
+    return view(**{name: getattr(row, name) for name in names}, **others)
 
 
 class Page(BaseModel, Generic[Item]):

@@ -5,7 +5,7 @@ A project with which a model is shared can read and download the model's adapter
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import StreamingResponse
 
 from api.adapters import service
@@ -23,9 +23,10 @@ from api.http import downloads
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import After, LongLimit
+from api.http.routers import feature
 from api.schemas import Page
 from core.access import audit
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, Unavailable
+from core.errors import Conflict, InvalidRequest, NotFound
 
 Cut = Annotated[
     int | None,
@@ -39,9 +40,7 @@ Part = Annotated[
     ),
 ]
 
-router = APIRouter(
-    prefix="/v1/adapters", tags=["Adapters"], responses=declared(NotAuthenticated, Unavailable)
-)
+router = feature("/v1/adapters", "Adapters")
 
 
 @router.get("", responses=declared(InvalidRequest))

@@ -9,18 +9,14 @@ from sqlalchemy.orm import Session
 from api.adapters import queries
 from api.adapters.aliases import refuse_if_aliased
 from api.adapters.schemas import (
-    AdapterFile,
     AdapterObject,
-    AncestorObject,
-    ComposedFrom,
     DescendantObject,
-    ImportedFrom,
 )
 from api.adapters.truncation import truncated_members
 from api.http import downloads
 from api.http.archive import stored_folder, zipped
 from api.http.paging import check_cursor
-from api.schemas import unix_seconds
+from api.schemas import from_row
 from core import artifacts
 from core.errors import InvalidRequest, NotFound
 from core.ids import id_pattern
@@ -106,11 +102,10 @@ def list_descendants(
 
 
 def _descendant(job: Job, adapter: Adapter | None) -> DescendantObject:
-    return DescendantObject(
-        id=job.id,
-        created_at=unix_seconds(job.created_at),
+    return from_row(
+        DescendantObject,
+        job,
         job_deleted=job.deleted_at is not None,
-        status=job.status,
         model=job.fine_tuned_model if adapter else None,
         adapter_id=adapter.id if adapter else None,
     )
@@ -122,21 +117,18 @@ def describe(row: AdapterRow) -> AdapterObject:
     type_ = row.options["type"]
     method = METHODS.get(type_)  # None if only a newer release knows the method
     origin = adapter.origin or {"type": "job"}
-    return AdapterObject(
-        id=adapter.id,
-        created_at=unix_seconds(adapter.created_at),
-        job_id=adapter.job_id,
+    return from_row(
+        AdapterObject,
+        adapter,
         job_deleted=job is not None and job.deleted_at is not None,
         base_model=row.base_model,
         base_revision=adapter.training["base_revision"],
         model=row.model,
         type=type_,
         kind=method.result if method else "adapter",
-        files=[AdapterFile(**entry) for entry in adapter.files],
-        training=adapter.training,
-        imported=ImportedFrom.model_validate(origin) if origin["type"] == "import" else None,
-        composed=ComposedFrom.model_validate(origin) if origin["type"] == "composition" else None,
-        lineage=[AncestorObject.model_validate(each) for each in row.lineage],
+        imported=origin if origin["type"] == "import" else None,
+        composed=origin if origin["type"] == "composition" else None,
+        lineage=row.lineage,
     )
 
 

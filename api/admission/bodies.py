@@ -105,12 +105,13 @@ class WholeBodies:
 class HeldBytes:
     """Counts the bytes of bodies that are in memory, by their owner."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = HELD_BYTES, most_of_owner: int = OWNER_BYTES) -> None:
+        self._most, self._most_of_owner = most, most_of_owner
         self._of: Counter[str] = Counter()
 
     def add(self, owner: str, count: int, held: ExitStack) -> None:
         """Count more bytes until `held` is closed. Raises Unavailable if too many are held already."""
-        if self._of[owner] + count > OWNER_BYTES or self._of.total() + count > HELD_BYTES:
+        if self._of[owner] + count > self._most_of_owner or self._of.total() + count > self._most:
             raise Unavailable("Too many large requests wait for an answer. Send fewer of them at once.")
         self._of[owner] += count
         held.callback(self._remove, owner, count)

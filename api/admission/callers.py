@@ -22,7 +22,6 @@ from core.roles import Role
 from core.settings import Settings
 from core.tables import ApiKey
 
-# A token stays known for so many seconds after its last look-up.
 KNOWN_SECONDS = 3600.0
 MOST_KNOWN = 10_000
 
@@ -95,8 +94,17 @@ class Callers:
     A token that was valid before is looked up again in threads that unknown tokens cannot take.
     """
 
-    def __init__(self, sessions: sessionmaker[Session], settings: Settings, strangers: Strangers) -> None:
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        settings: Settings,
+        strangers: Strangers,
+        most_known: int = MOST_KNOWN,
+        known_seconds: float = KNOWN_SECONDS,
+    ) -> None:
+        """`most_known` tokens stay known, and each of them for `known_seconds` after its last look-up."""
         self._trust_seconds = settings.key_trust_seconds
+        self._most_known, self._known_seconds = most_known, known_seconds
         self._strangers = strangers
         self._known: OrderedDict[bytes, Known] = OrderedDict()  # the one looked up longest ago comes first
         self._of_known = LookUps(sessions, settings)
@@ -129,7 +137,8 @@ class Callers:
         self._known.move_to_end(digest)
         while self._known:
             oldest = next(iter(self._known.values()))
-            if len(self._known) <= MOST_KNOWN and known.looked_up - oldest.looked_up < KNOWN_SECONDS:
+            is_recent = known.looked_up - oldest.looked_up < self._known_seconds
+            if is_recent and len(self._known) <= self._most_known:
                 return
             self._known.popitem(last=False)
 

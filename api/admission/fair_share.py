@@ -80,8 +80,16 @@ class FairShare:
     `routes` are the routes of the API. Their marks are read once, when the middleware is made.
     """
 
-    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute], strangers: Strangers) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: Iterable[BaseRoute],
+        strangers: Strangers,
+        reads_alone: float = READS_ALONE,
+        shared_for: float = SHARED_FOR,
+    ) -> None:
         self._app = app
+        self._reads_alone, self._shared_for = reads_alone, shared_for
         routes = list(routes)
         self._polls = marked_paths(routes, POLL, method="GET")
         self._without_permit = marked_paths(routes, NO_PERMIT, method="POST")
@@ -128,7 +136,7 @@ class FairShare:
         if self._is_shared(project) and scope["method"] in READING_METHODS:
             reading = permit.enter_context(ExitStack())
             await self._enter(reading, project, 1)
-            asyncio.get_running_loop().call_later(READS_ALONE, reading.close)
+            asyncio.get_running_loop().call_later(self._reads_alone, reading.close)
         await self._enter(permit, project, AT_ONCE)
 
     def _is_poll(self, scope: Scope) -> bool:
@@ -139,7 +147,7 @@ class FairShare:
         now = time.monotonic()
         if project != self._latest_project:
             if self._latest_project is not None:
-                self._shared_until = now + SHARED_FOR
+                self._shared_until = now + self._shared_for
             self._latest_project = project
         return now < self._shared_until
 

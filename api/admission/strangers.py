@@ -25,20 +25,26 @@ WAIT_SECONDS = 5.0
 
 
 class Strangers:
-    """The room in which strangers wait. Whoever waits for longer than `WAIT_SECONDS` is refused."""
+    """The room in which strangers wait. Whoever waits for longer than `wait_seconds` is refused."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        most_waiting: int = MOST_WAITING,
+        wait_seconds: float = WAIT_SECONDS,
+        rest_seconds: float = REST_SECONDS,
+    ) -> None:
+        self._most_waiting, self._wait_seconds, self._rest_seconds = most_waiting, wait_seconds, rest_seconds
         self._permits = asyncio.Semaphore(SIGN_INS_AT_ONCE)
         self._waiting = 0
 
     @asynccontextmanager
     async def waiting(self) -> AsyncIterator[None]:
         """Let a stranger wait within the block. Raises Unavailable if too many wait, or it waits too long."""
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= self._most_waiting:
             raise _too_many()
         self._waiting += 1
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
+            async with asyncio.timeout(self._wait_seconds):
                 yield
         except TimeoutError:
             raise _too_many() from None
@@ -49,7 +55,7 @@ class Strangers:
         """Wait for the permit of a sign-in. It is released when `permit` is closed. Raises Unavailable."""
         async with self.waiting():
             await self._permits.acquire()
-        permit.callback(asyncio.get_running_loop().call_later, REST_SECONDS, self._permits.release)
+        permit.callback(asyncio.get_running_loop().call_later, self._rest_seconds, self._permits.release)
 
 
 def _too_many() -> Unavailable:

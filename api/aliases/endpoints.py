@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body
+from fastapi import Body
 from sqlalchemy.orm import Session
 
 from api.adapters.aliases import find as find_alias
@@ -14,20 +14,15 @@ from api.dependencies import ModelCatalog, Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import After, LongLimit
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.schemas import Page
 from core.access.idempotency import Stands, once
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, TooLarge, Unavailable
+from core.errors import Conflict, InvalidRequest, NotFound, TooLarge
 
 NOTHING_EXPECTED = MoveBack()
 
 
-router = APIRouter(
-    prefix="/v1/aliases",
-    tags=["Aliases"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/aliases", "Aliases")
 
 
 @router.get("", responses=declared(InvalidRequest))
@@ -35,8 +30,7 @@ def list_aliases(
     session: Transaction, caller: CurrentCaller, limit: LongLimit = 20, after: After = None
 ) -> Page[AliasObject]:
     """List the project's aliases by name."""
-    aliases, has_more = service.list_page(session, caller.project_id, after, limit)
-    return Page.of([AliasObject.of(alias) for alias in aliases], has_more)
+    return service.list_page(session, caller.project_id, after, limit)
 
 
 @router.post("", responses=declared(InvalidRequest, Conflict, TooLarge))
@@ -99,8 +93,7 @@ def list_moves(
     session: Transaction, caller: CurrentCaller, alias: str, limit: LongLimit = 20, after: After = None
 ) -> Page[AliasMoveObject]:
     """List the moves of an alias, newest first, with the API keys that made them."""
-    moves, has_more = service.history(session, caller.project_id, alias, after, limit)
-    return Page.of([AliasMoveObject.of(move, key) for move, key in moves], has_more)
+    return service.history(session, caller.project_id, alias, after, limit)
 
 
 def _leads_there(caller: Caller) -> Stands:

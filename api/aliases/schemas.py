@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from api.schemas import Identified, UnixSeconds, unix_seconds
+from api.schemas import Identified, UnixSeconds, from_row
 from core.tables import Alias, AliasMove, ApiKey
 
 MAX_MODELS = 8
@@ -68,14 +68,7 @@ class AliasObject(Identified):
 
     @classmethod
     def of(cls, alias: Alias) -> "AliasObject":
-        return cls(
-            id=alias.name,
-            name=alias.name,
-            **destination(alias.weights),
-            version=alias.version,
-            created_at=unix_seconds(alias.created_at),
-            updated_at=unix_seconds(alias.updated_at),
-        )
+        return from_row(cls, alias, id=alias.name, model=only_model(alias.weights))
 
 
 class MovingKey(Identified):
@@ -97,14 +90,8 @@ class AliasMoveObject(Identified):
 
     @classmethod
     def of(cls, move: AliasMove, key: ApiKey | None) -> "AliasMoveObject":
-        return cls(
-            id=str(move.version),
-            version=move.version,
-            **destination(move.weights),
-            restored=move.restored,
-            moved_by=MovingKey(id=key.id, name=key.name) if key else None,
-            created_at=unix_seconds(move.created_at),
-        )
+        moved_by = from_row(MovingKey, key) if key else None
+        return from_row(cls, move, id=str(move.version), model=only_model(move.weights), moved_by=moved_by)
 
 
 class AliasDeleted(BaseModel):
@@ -113,6 +100,6 @@ class AliasDeleted(BaseModel):
     deleted: Literal[True] = True
 
 
-def destination(weights: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields that say where an alias leads."""
-    return {"model": next(iter(weights)) if len(weights) == 1 else None, "weights": weights}
+def only_model(weights: dict[str, Any]) -> str | None:
+    """Return the model to which an alias leads, or None for several."""
+    return next(iter(weights)) if len(weights) == 1 else None

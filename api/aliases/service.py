@@ -1,18 +1,20 @@
 """Moves aliases, and deletes them. Nothing here commits."""
 
 import re
+from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from api.adapters import aliases
 from api.adapters import service as adapters
 from api.adapters.service import ADAPTER_ID
-from api.aliases import queries
-from api.aliases.schemas import ALIAS_NAME, SetAlias
-from api.http.paging import check_cursor
+from api.aliases.schemas import ALIAS_NAME, AliasMoveObject, AliasObject, SetAlias
+from api.http.paging import shown_page
 from api.models import service as models
 from api.models.queries import keep
+from api.schemas import Page
 from core.access import audit
 from core.access.audit import Actor
 from core.catalog import Catalog
@@ -38,7 +40,8 @@ def put(session: Session, actor: Actor, catalog: Catalog, request: SetAlias) -> 
     weights = _destination(session, actor.project_id, catalog, _asked(request))
     alias = _locked_or_new(session, actor.project_id, request.name)
     _expect(alias, request.version)
-    if alias.version == 0 and queries.count(session, actor.project_id) > MAX_ALIASES:
+    count = select(func.count()).where(Alias.project_id == actor.project_id)
+    if alias.version == 0 and session.scalars(count).one() > MAX_ALIASES:
         raise InvalidRequest(
             f"A project has at most {MAX_ALIASES} aliases. Delete one first.", code="too_many_aliases"
         )
@@ -53,44 +56,59 @@ def back(session: Session, actor: Actor, catalog: Catalog, name: str, version: i
     Raises NotFound. Raises InvalidRequest if there is nothing to go back to, or if a model is gone, and
     Conflict if the alias has another version than the request expects.
     """
-    alias = _own(session, actor.project_id, name, lock=True)
+    alias = get(session, actor.project_id, name, lock=True)
     _expect(alias, version)
-    before = (queries.find_move(session, alias, alias.version).restored or alias.version) - 1
+    before = (_find_move(session, alias, alias.version).restored or alias.version) - 1
     if before < 1:
         raise InvalidRequest(
             f"The alias '{name}' has no earlier version. Move it by POST /v1/aliases.",
             code="no_earlier_version",
         )
-    move = queries.find_move(session, alias, before)
+    move = _find_move(session, alias, before)
     weights = _destination(session, actor.project_id, catalog, move.weights)
     _move(session, actor, alias, weights, restored=move.restored or before)
     return alias
 
 
-def get(session: Session, project_id: str, name: str) -> Alias:
+def get(session: Session, project_id: str, name: str, *, lock: bool = False) -> Alias:
     """Return the project's alias. Raises NotFound."""
-    return _own(session, project_id, name)
+    alias = aliases.find(session, project_id, name, lock=lock)
+    if alias is None:
+        raise NotFound(f"No such alias: {name}", code="alias_not_found", param="alias")
+    return alias
 
 
-def list_page(session: Session, project_id: str, after: str | None, limit: int) -> tuple[list[Alias], bool]:
-    check_cursor(after, ALIAS_NAME)
-    return queries.page(session, project_id, after=after, limit=limit)
+def list_page(session: Session, project_id: str, after: str | None, limit: int) -> Page[AliasObject]:
+    """Return a page of the project's aliases, by name."""
+    query, show = select(Alias).where(Alias.project_id == project_id), AliasObject.of
+    return shown_page(
+        session, query, Alias.name, show, ids=ALIAS_NAME, after=after, limit=limit, newest_first=False
+    )
 
 
 def history(
     session: Session, project_id: str, name: str, after: str | None, limit: int
-) -> tuple[list[tuple[AliasMove, ApiKey | None]], bool]:
-    """Return a page of the alias's moves, each with the key that made it. Raises NotFound."""
-    alias = _own(session, project_id, name)
-    check_cursor(after, VERSION)
-    return queries.moves(session, alias, after=int(after) if after else None, limit=limit)
+) -> Page[AliasMoveObject]:
+    """Return a page of the alias's moves, each with the key that made it, newest first. Raises NotFound."""
+    alias = get(session, project_id, name)
+    query: Any = (
+        select(AliasMove, ApiKey)
+        .outerjoin(ApiKey, ApiKey.id == AliasMove.key_id)
+        .where(AliasMove.project_id == alias.project_id, AliasMove.alias == alias.name)
+    )
+    version, show = AliasMove.version, AliasMoveObject.of
+    return shown_page(session, query, version, show, ids=VERSION, after=after, limit=limit)
 
 
 def delete(session: Session, actor: Actor, name: str) -> None:
     """Delete an alias with its history. Raises NotFound."""
-    alias = _own(session, actor.project_id, name, lock=True)
+    alias = get(session, actor.project_id, name, lock=True)
     session.delete(alias)
     audit.record(session, actor, "alias.deleted", name, {"weights": alias.weights})
+
+
+def _find_move(session: Session, alias: Alias, version: int) -> AliasMove:
+    return session.get_one(AliasMove, (alias.project_id, alias.name, version))
 
 
 def _move(
@@ -163,17 +181,11 @@ def _name_of_adapter(session: Session, project_id: str, adapter_id: str) -> str:
     return adapters.get(session, project_id, adapter_id).model
 
 
-def _own(session: Session, project_id: str, name: str, *, lock: bool = False) -> Alias:
-    alias = aliases.find(session, project_id, name, lock=lock)
-    if alias is None:
-        raise NotFound(f"No such alias: {name}", code="alias_not_found", param="alias")
-    return alias
-
-
 def _locked_or_new(session: Session, project_id: str, name: str) -> Alias:
     """Return the alias, locked. A new one has the version 0. Others may create or delete it meanwhile."""
     while (alias := aliases.find(session, project_id, name, lock=True)) is None:
-        queries.add(session, project_id, name)
+        row = insert(Alias).values(project_id=project_id, name=name, weights={}, version=0)
+        session.execute(row.on_conflict_do_nothing())
     return alias
 
 

@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
 from api.admission.auth import OperatorCaller
@@ -13,21 +12,16 @@ from api.dependencies import AppSettings, ModelCatalog, ReadingSessions, Session
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import After, Limit, check_cursor
-from api.http.strict_json import StrictJsonRoute
-from api.schemas import Page
+from api.http.routers import feature
+from api.schemas import Page, from_row
 from core.access.idempotency import earlier_answer, once
 from core.catalog import MODEL_ID, catalog_path
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
+from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 
 CURSOR = re.compile(MODEL_ID)
 
 
-router = APIRouter(
-    prefix="/v1/organization/base_models",
-    tags=["Base models"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, PermissionDenied, Unavailable),
-)
+router = feature("/v1/organization/base_models", "Base models", PermissionDenied)
 
 
 @router.get("", responses=declared(InvalidRequest))
@@ -37,7 +31,7 @@ def list_base_models(
     """List the catalog of the process that answers, by id. Only the operator can do this."""
     check_cursor(after, CURSOR)
     entries, has_more = service.list_page(catalog, after, limit)
-    return Page.of([BaseModelObject.of(entry) for entry in entries], has_more)
+    return Page.of([from_row(BaseModelObject, entry) for entry in entries], has_more)
 
 
 @router.post("/check", responses=declared(InvalidRequest))

@@ -4,10 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from api.schemas import Identified
-from core.catalog import MODEL_ID, BaseModelEntry, Precision, Quantization
-from core.checks import Check
-from core.offering.fits import Fit, Verdict
+from api.schemas import Identified, from_row
+from core.catalog import MODEL_ID, Precision, Quantization
+from core.offering.fits import Verdict
 from core.offering.offer import Offer
 
 Repository = Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$", max_length=200)]
@@ -51,18 +50,6 @@ class BaseModelObject(Identified):
     max_length: Annotated[int, Field(description="The most tokens of a row")]
     quantization: Quantization | None
 
-    @classmethod
-    def of(cls, entry: BaseModelEntry) -> "BaseModelObject":
-        return cls(
-            id=entry.id,
-            repository=entry.repository,
-            source=entry.source,
-            revision=entry.revision,
-            license=entry.license,
-            max_length=entry.max_length,
-            quantization=entry.quantization,
-        )
-
 
 class CheckedPart(BaseModel):
     """What was looked at, and what was found. `fail`: no job can train the model."""
@@ -71,10 +58,6 @@ class CheckedPart(BaseModel):
     state: Literal["ok", "warn", "fail"]
     found: str
     advice: Annotated[str, Field(description="What to do. Empty if nothing is wrong")]
-
-    @classmethod
-    def of(cls, check: Check) -> "CheckedPart":
-        return cls(name=check.name, state=check.state, found=check.found, advice=check.advice)
 
 
 class DeviceFit(BaseModel):
@@ -89,12 +72,6 @@ class DeviceFit(BaseModel):
         dict[Precision, Verdict],
         Field(description="The answer for each precision in which jobs may hold the weights"),
     ]
-
-    @classmethod
-    def of(cls, fit: Fit) -> "DeviceFit":
-        return cls(
-            device=fit.device, memory_bytes=fit.memory_bytes, here=fit.here, precisions=dict(fit.verdicts)
-        )
 
 
 class BaseModelCheck(BaseModel):
@@ -115,10 +92,10 @@ class BaseModelCheck(BaseModel):
     @classmethod
     def of(cls, offer: Offer, catalog_file: str | None = None) -> "BaseModelCheck":
         return cls(
-            model=BaseModelObject.of(offer.entry),
+            model=from_row(BaseModelObject, offer.entry),
             trainable=not offer.broken,
-            checks=[CheckedPart.of(check) for check in offer.checks],
-            fits=[DeviceFit.of(fit) for fit in offer.fits],
+            checks=[from_row(CheckedPart, check) for check in offer.checks],
+            fits=[from_row(DeviceFit, fit, precisions=fit.verdicts) for fit in offer.fits],
             catalog_file=catalog_file,
         )
 

@@ -5,7 +5,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import Depends, Header, Request, Response
 from fastapi.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -14,10 +14,9 @@ from api.admission.fair_share import ReleasePermit
 from api.chat.relay import Relay
 from api.chat.shared import ChatParts
 from api.dependencies import ModelCatalog, ReadingSessions, part
-from api.http.errors import declared
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.models.chat_models import ChatModel, resolve
-from core.errors import InvalidRequest, NotAuthenticated, NotFound, RateLimited, Unavailable
+from core.errors import InvalidRequest, NotFound, RateLimited
 from core.serving.errors import AdapterDamaged, ReaderTooSlow, SamplingFailed, UnsuitedServer
 from core.serving.paths import CHAT, COMPLETIONS, TOKENIZE
 from core.serving.schemas.answers import ChatCompletion, Completion
@@ -50,20 +49,16 @@ STREAMED: dict[int | str, dict[str, Any]] = {
     }
 }
 
-router = APIRouter(
-    tags=["Chat"],
-    route_class=StrictJsonRoute,
-    responses=declared(
-        NotAuthenticated,
-        InvalidRequest,
-        NotFound,
-        ReaderTooSlow,
-        AdapterDamaged,
-        UnsuitedServer,
-        RateLimited,
-        SamplingFailed,
-        Unavailable,
-    ),
+router = feature(
+    "",
+    "Chat",
+    InvalidRequest,
+    NotFound,
+    ReaderTooSlow,
+    AdapterDamaged,
+    UnsuitedServer,
+    RateLimited,
+    SamplingFailed,
 )
 
 

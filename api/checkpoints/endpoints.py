@@ -9,7 +9,7 @@ The name of a model may hold slashes, hence the `:path` in the route.
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from api.admission.auth import AdminCaller
 from api.checkpoints import service
@@ -18,24 +18,16 @@ from api.dependencies import Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import After, LongLimit
-from api.http.strict_json import StrictJsonRoute
-from api.schemas import Page
+from api.http.routers import feature
+from api.schemas import Page, from_row
 from core.access import audit
-from core.errors import (
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    PermissionDenied,
-    TooLarge,
-    Unavailable,
-)
+from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, TooLarge
 
-router = APIRouter(
-    prefix="/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions",
-    tags=["Checkpoint permissions"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, PermissionDenied, NotFound, Unavailable),
+router = feature(
+    "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions",
+    "Checkpoint permissions",
+    PermissionDenied,
+    NotFound,
 )
 
 
@@ -54,7 +46,7 @@ def create_permissions(
     audit.record(
         session, caller, "checkpoint.shared", fine_tuned_model_checkpoint, {"projects": body.project_ids}
     )
-    return Page.of([PermissionObject.of(permission) for permission in permissions], has_more=False)
+    return Page.of([from_row(PermissionObject, permission) for permission in permissions], has_more=False)
 
 
 @router.get("", responses=declared(InvalidRequest))
@@ -73,7 +65,7 @@ def list_permissions(
 
     The request needs an administrator's key of the project that owns the model.
     """
-    permissions, has_more = service.list_page(
+    return service.list_page(
         session,
         caller.project_id,
         fine_tuned_model_checkpoint,
@@ -82,7 +74,6 @@ def list_permissions(
         limit,
         newest_first=order == "descending",
     )
-    return Page.of([PermissionObject.of(permission) for permission in permissions], has_more)
 
 
 @router.delete("/{permission_id}", responses=declared(InvalidRequest, Conflict))

@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas import Identified, UnixSeconds, unix_seconds
-from core.tables import CheckpointPermission
+from api.schemas import Identified, UnixSeconds
 
 
 class CreatePermissions(BaseModel):
@@ -21,14 +20,6 @@ class PermissionObject(Identified):
     object: Literal["checkpoint.permission"] = "checkpoint.permission"
     created_at: UnixSeconds
     project_id: Annotated[str, Field(description="The project that the model or checkpoint is shared with")]
-
-    @classmethod
-    def of(cls, permission: CheckpointPermission) -> "PermissionObject":
-        return cls(
-            id=permission.id,
-            created_at=unix_seconds(permission.created_at),
-            project_id=permission.project_id,
-        )
 
 
 class PermissionDeleted(BaseModel):

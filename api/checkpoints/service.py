@@ -1,16 +1,19 @@
 """Decides which other projects may see a fine-tuned model or a checkpoint. Nothing here commits."""
 
-from sqlalchemy import delete
+from functools import partial
+
+from sqlalchemy import Select, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from api.checkpoints import queries
-from api.http.paging import check_cursor
+from api.checkpoints.schemas import PermissionObject
+from api.http.paging import shown_page
 from api.models import queries as models
 from api.models.queries import TunedModel
+from api.schemas import Page, from_row
 from core.errors import InvalidRequest, NotFound
 from core.ids import id_pattern, new_id
-from core.tables import CheckpointPermission
+from core.tables import CheckpointPermission, Project
 
 PERMISSION_ID = id_pattern("cp_")
 
@@ -28,7 +31,7 @@ def share(session: Session, project_id: str, name: str, project_ids: list[str]) 
             code="model_not_shareable",
             param="fine_tuned_model_checkpoint",
         )
-    missing = set(project_ids) - queries.existing_projects(session, project_ids)
+    missing = set(project_ids) - set(session.scalars(select(Project.id).where(Project.id.in_(project_ids))))
     if missing:
         raise InvalidRequest(
             f"No such project: {min(missing)}. Nothing was shared.",
@@ -46,7 +49,8 @@ def share(session: Session, project_id: str, name: str, project_ids: list[str]) 
         for grantee in dict.fromkeys(project_ids)
     ]
     session.execute(insert(CheckpointPermission).values(rows).on_conflict_do_nothing())
-    return queries.of_projects(session, name, project_ids)
+    of_projects = _of_model(name).where(CheckpointPermission.project_id.in_(project_ids))
+    return list(session.scalars(of_projects.order_by(CheckpointPermission.id)))
 
 
 def list_page(
@@ -58,11 +62,22 @@ def list_page(
     limit: int,
     *,
     newest_first: bool,
-) -> tuple[list[CheckpointPermission], bool]:
-    """Return a page of permissions, and whether more follow. Raises NotFound and InvalidRequest."""
+) -> Page[PermissionObject]:
+    """Return a page of permissions. Raises NotFound and InvalidRequest."""
     _own(session, project_id, name)
-    check_cursor(after, PERMISSION_ID)
-    return queries.page(session, name, grantee, after=after, limit=limit, newest_first=newest_first)
+    query = _of_model(name)
+    if grantee is not None:
+        query = query.where(CheckpointPermission.project_id == grantee)
+    return shown_page(
+        session,
+        query,
+        CheckpointPermission.id,
+        partial(from_row, PermissionObject),
+        ids=PERMISSION_ID,
+        after=after,
+        limit=limit,
+        newest_first=newest_first,
+    )
 
 
 def withdraw(session: Session, project_id: str, name: str, permission_id: str) -> None:
@@ -77,6 +92,10 @@ def withdraw(session: Session, project_id: str, name: str, permission_id: str) -
         raise NotFound(
             f"No such permission: {permission_id}", code="permission_not_found", param="permission_id"
         )
+
+
+def _of_model(name: str) -> Select[CheckpointPermission]:
+    return select(CheckpointPermission).where(CheckpointPermission.model == name)
 
 
 def _own(session: Session, project_id: str, name: str) -> TunedModel:

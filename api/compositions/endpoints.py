@@ -2,34 +2,18 @@
 
 from functools import partial
 
-from fastapi import APIRouter
-
 from api.compositions import service
 from api.compositions.schemas import CompositionObject
 from api.compositions.service import COMPOSITIONS
 from api.dependencies import Transaction
 from api.http.errors import declared
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.work.creation import Context, create_task
 from api.work.endpoints import add_task_routes
 from core.compositions.requests import ComposeRequest
-from core.errors import (
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    QuotaExceeded,
-    RateLimited,
-    TooLarge,
-    Unavailable,
-)
+from core.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, RateLimited, TooLarge
 
-router = APIRouter(
-    prefix="/v1/adapters",
-    tags=["Adapters"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/adapters", "Adapters")
 
 
 @router.post("/compose", responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded, RateLimited))

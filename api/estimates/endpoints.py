@@ -1,22 +1,15 @@
 """/v1/fine_tuning/estimates: what a job would take, before it exists."""
 
-from fastapi import APIRouter
-
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, ModelCatalog, Transaction
 from api.estimates import service
 from api.estimates.schemas import EstimateJob
 from api.http.errors import declared
-from api.http.strict_json import StrictJsonRoute
-from core.errors import InvalidRequest, NotAuthenticated, TooLarge, Unavailable
+from api.http.routers import feature
+from core.errors import InvalidRequest, TooLarge
 from core.estimates.job.report import Estimate
 
-router = APIRouter(
-    prefix="/v1/fine_tuning/estimates",
-    tags=["Fine-tuning jobs"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/fine_tuning/estimates", "Fine-tuning jobs")
 
 
 @router.post("", responses=declared(InvalidRequest, TooLarge))

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import ModelCatalog, Transaction
@@ -12,17 +12,12 @@ from api.evals.schemas import CreateEval, EvalDeleted, EvalObject, UpdateEval
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import After, Limit
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.schemas import Page
 from core.access.idempotency import once
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, Unavailable
+from core.errors import Conflict, InvalidRequest, NotFound
 
-router = APIRouter(
-    prefix="/v1/evals",
-    tags=["Evals"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/evals", "Evals")
 
 
 @router.post("", responses=declared(InvalidRequest, Conflict))

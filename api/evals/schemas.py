@@ -10,7 +10,7 @@ from api.eval_requests.data_source_configs import (
     DataSourceConfig,
     row_schema,
 )
-from api.schemas import Identified, UnixSeconds, unix_seconds
+from api.schemas import Identified, UnixSeconds, from_row
 from core.evals.criteria import MAX_CRITERIA, Criterion
 from core.options import Metadata, Options
 from core.tables import Eval
@@ -74,15 +74,12 @@ class EvalObject(Identified):
     @classmethod
     def of(cls, row: Eval) -> Self:
         config = DATA_SOURCE_CONFIG.validate_python(row.data_source_config)
-        return cls(
-            id=row.id,
-            created_at=unix_seconds(row.created_at),
-            updated_at=unix_seconds(row.updated_at),
-            name=row.name,
+        return from_row(
+            cls,
+            row,
             data_source_config=DataSourceConfigObject.of(config),
-            testing_criteria=CRITERIA.validate_python(row.criteria),
+            testing_criteria=row.criteria,
             metadata=row.client_metadata,
-            job_id=row.job_id,
         )
 
 

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 
 from api.admission.auth import CurrentCaller
@@ -13,27 +12,13 @@ from api.exports.schemas import ExportObject
 from api.exports.service import EXPORTS
 from api.http import downloads
 from api.http.errors import declared
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.work.creation import Context, create_task
 from api.work.endpoints import add_task_routes
-from core.errors import (
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    QuotaExceeded,
-    RateLimited,
-    TooLarge,
-    Unavailable,
-)
+from core.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, RateLimited, TooLarge
 from core.exports.requests import EXPORT_REQUEST, ExportRequest
 
-router = APIRouter(
-    prefix="/v1/adapters/{adapter_id}/exports",
-    tags=["Exports"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, NotFound, Unavailable),
-)
+router = feature("/v1/adapters/{adapter_id}/exports", "Exports", NotFound)
 
 
 @router.post("", responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded, RateLimited))

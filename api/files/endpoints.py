@@ -4,7 +4,8 @@ import json
 from typing import Annotated, Any, Literal
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
+from fastapi.routing import APIRoute
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.responses import StreamingResponse
 
@@ -32,23 +33,15 @@ from api.http.errors import declared
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After
+from api.http.routers import feature
 from api.schemas import Page
 from core.access import audit
 from core.access.idempotency import RETRY_WINDOW, Attempt, has_used_key, once
 from core.access.quotas import check_store
-from core.errors import (
-    BeyondTheEnd,
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    QuotaExceeded,
-    TooLarge,
-    Unavailable,
-)
+from core.errors import BeyondTheEnd, Conflict, InvalidRequest, NotFound, QuotaExceeded, TooLarge
 from core.process.failpoints import reached
 
-router = APIRouter(prefix="/v1/files", tags=["Files"], responses=declared(NotAuthenticated, Unavailable))
+router = feature("/v1/files", "Files", route_class=APIRoute)
 
 
 @router.post(

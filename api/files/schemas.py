@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from api.files.expiry import EXPIRY_ANCHORS, MAX_LIFETIME, MIN_LIFETIME
 from api.files.intake import PURPOSES
-from api.schemas import Identified, UnixSeconds, unix_seconds
+from api.schemas import Identified, Seconds, UnixSeconds, from_row
 from core.tables import File
 
 
@@ -23,9 +23,9 @@ class FileObject(Identified):
     filename: str
     purpose: str
     status: Literal["processed"] = "processed"
-    expires_at: Annotated[int | None, Field(description="Unix seconds. Null if the file does not expire")] = (
-        None
-    )
+    expires_at: Annotated[
+        Seconds | None, Field(description="Unix seconds. Null if the file does not expire")
+    ] = None
     status_details: None = None
     rows: int | None = None
     kind: str | None = None
@@ -34,18 +34,7 @@ class FileObject(Identified):
 
     @classmethod
     def of(cls, file: File) -> "FileObject":
-        return cls(
-            id=file.id,
-            bytes=file.bytes,
-            created_at=unix_seconds(file.created_at),
-            filename=file.filename,
-            purpose=file.purpose,
-            expires_at=unix_seconds(file.expires_at) if file.expires_at else None,
-            rows=file.rows,
-            kind=file.kind,
-            sha256=file.sha256 or None,
-            lineage=file.lineage,
-        )
+        return from_row(cls, file, sha256=file.sha256 or None)
 
 
 class FileDeleted(BaseModel):

@@ -2,25 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import part
 from api.graders.schemas import GraderRun, RunGrader, ValidatedGrader, ValidateGrader
-from api.http.errors import declared
-from api.http.strict_json import StrictJsonRoute
-from core.errors import InvalidRequest, NotAuthenticated, TooLarge, Unavailable
+from api.http.routers import feature
+from core.errors import InvalidRequest, TooLarge
 from core.graders.check import check
 from core.graders.processes import GraderProcesses
 
 Processes = Annotated[GraderProcesses, Depends(part("grader_processes"))]
 
-router = APIRouter(
-    prefix="/v1/fine_tuning/alpha/graders",
-    tags=["Graders"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, InvalidRequest, TooLarge, Unavailable),
-)
+router = feature("/v1/fine_tuning/alpha/graders", "Graders", InvalidRequest, TooLarge)
 
 
 @router.post("/run")

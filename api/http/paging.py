@@ -1,7 +1,7 @@
 """Keyset paging: every page costs the same, and the pages stay in place while rows come and go."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Annotated, Any, TypeVar
 
@@ -9,6 +9,7 @@ from fastapi import Query
 from sqlalchemy import ColumnElement, Select, String, cast, func
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from api.schemas import Item, Page
 from core.errors import InvalidRequest
 
 Key = TypeVar("Key")
@@ -46,6 +47,27 @@ def fetch_page(
     found = [(row[0], row[1]) for row in session.execute(sizes)]
     kept = within_page(found[:limit])
     return list(session.execute(query.where(key.in_(kept))).all()), len(kept) < len(found)
+
+
+def shown_page(
+    session: Session,
+    query: Select[*tuple[Any, ...]],
+    key: InstrumentedAttribute[Any],
+    show: Callable[..., Item],
+    *,
+    ids: re.Pattern[str],
+    after: str | None,
+    limit: int,
+    newest_first: bool = True,
+) -> Page[Item]:
+    """Return a page of `query` as a client reads it. `show` gets the columns of a row.
+
+    `ids` matches the ids of the list. Raises InvalidRequest if `after` is none of them.
+    """
+    check_cursor(after, ids)
+    row_key = None if after is None else key.type.python_type(after)
+    rows, has_more = fetch_page(session, query, key, after=row_key, limit=limit, newest_first=newest_first)
+    return Page.of([show(*row) for row in rows], has_more)
 
 
 def bytes_of(*columns: InstrumentedAttribute[Any]) -> ColumnElement[int]:

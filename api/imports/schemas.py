@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.imports import EnabledParts
 from core.methods.method import MAX_RANK
 from core.options import Suffix
-from core.serving.imports import EnabledParts
 
 
 class ImportAdapter(BaseModel):

@@ -1,98 +1,114 @@
-"""Looks up what an import names, and registers the imported adapter. Nothing here commits."""
+"""Begins imports, which are tasks, and says what came of them. Nothing here commits."""
 
-from typing import NamedTuple
+from types import MappingProxyType
 
 from sqlalchemy.orm import Session
 
+from api.adapters import service as adapters
 from api.files import queries as files
 from api.files.service import names_no_file
+from api.http.errors import InternalError
+from api.http.idempotency import found_by
 from api.imports.schemas import ImportAdapter
-from core import artifacts
-from core.access.audit import Actor
-from core.artifacts import LONGEST_REQUEST, Owner
-from core.catalog import Catalog
-from core.errors import InvalidRequest, TooLarge
-from core.ids import new_id
-from core.jobs import lifecycle
-from core.jobs.adapter_row import AdapterRow
-from core.serving.imports import Imported, ImportOrder
-from core.storage.object_store import imported_adapter_prefix
-from core.tables import Adapter, ApiKey
+from api.work.creation import RequestContext
+from core.access.idempotency import Answer, answer_at_end, once
+from core.errors import AppError, InvalidRequest, QuotaExceeded, TooLarge, Unavailable
+from core.imports import ImportRequest
+from core.tables import ApiKey, Task
+from core.work import client as tasks
+from core.work.kinds import IMPORT
 
 
-class NewImport(NamedTuple):
-    """An adapter that is to be imported: its id, and what the server is told."""
+class ModelUnavailable(Unavailable):
+    """The base model cannot be loaded, and waiting does not help: the operator must act."""
 
-    adapter_id: str
-    order: ImportOrder
+    code = "model_unavailable"
+    headers = MappingProxyType({"x-should-retry": "false"})
 
 
-def prepare(
-    session: Session, project_id: str, catalog: Catalog, max_bytes: int, request: ImportAdapter
-) -> NewImport:
-    """Return the import. Raises InvalidRequest and TooLarge."""
-    if catalog.get(request.base_model) is None:
+def begin(session: Session, context: RequestContext, asked: ImportAdapter) -> Answer:
+    """Begin the import, and return its `task_id`; or return the answer to an earlier attempt.
+
+    An attempt at an import that has failed, or was cancelled, begins a new one. Raises InvalidRequest,
+    TooLarge and RateLimited.
+    """
+    caller, most_open = context.caller, context.settings.project_open_tasks
+
+    def create() -> Answer:
+        request = _checked(session, context, asked)
+        return {"task_id": tasks.create(session, caller.project_id, IMPORT, request, most_open).id}
+
+    is_there = found_by(adapters.get, caller.project_id)
+
+    def stands(session: Session, answer: Answer) -> bool:
+        return "task_id" in answer or is_there(session, answer)
+
+    return once(session, context.attempt, asked.model_dump_json(), create, stands, failed=_has_failed)
+
+
+def end(session: Session, project_id: str, begun: Answer) -> Answer | None:
+    """Return the adapter that an import which has ended has made. None is returned if it was cancelled.
+
+    From now on, it is the answer to later attempts too. Raises AppError if the import has failed.
+    """
+    task = session.get_one(Task, begun["task_id"])
+    if task.error is not None:
+        raise _refusal(**task.error)
+    if task.adapter_id is None:
+        return None
+    made = adapters.describe(adapters.get(session, project_id, task.adapter_id)).model_dump(mode="json")
+    answer_at_end(session, project_id, begun, made)
+    return made
+
+
+def _checked(session: Session, context: RequestContext, asked: ImportAdapter) -> ImportRequest:
+    caller, catalog, most = context.caller, context.catalog, context.settings.max_adapter_bytes
+    if catalog.get(asked.base_model) is None:
         raise InvalidRequest(
-            f"The model {request.base_model[:128]!r} is not a base model of this server. On offer: "
+            f"The model {asked.base_model[:128]!r} is not a base model of this server. On offer: "
             f"{', '.join(entry.id for entry in catalog)}.",
             code="model_not_available",
             param="base_model",
         )
-    file = files.find(session, project_id, request.file)
+    file = files.find(session, caller.project_id, asked.file)
     if file is None:
-        raise names_no_file(request.file, "file")
-    if file.bytes > max_bytes:
+        raise names_no_file(asked.file, "file")
+    if file.bytes > most:
         raise TooLarge(
-            f"The file has {file.bytes:,} bytes; an adapter may have {max_bytes:,} on this server.",
+            f"The file has {file.bytes:,} bytes; an adapter may have {most:,} on this server.",
             code="adapter_too_large",
             param="file",
         )
-    adapter_id = new_id("adapter-")
-    order = ImportOrder(
-        base=request.base_model,
-        key=file.object_key,
-        bytes=file.bytes,
+    key = session.get(ApiKey, caller.key_id) if caller.key_id else None
+    return ImportRequest(
+        object_key=file.object_key,
         sha256=file.sha256,
         filename=file.filename,
-        prefix=imported_adapter_prefix(project_id, adapter_id),
-        lora_alpha=request.lora_alpha,
-        r=request.r,
-        enable_lora=request.enable_lora,
+        key_id=caller.key_id,
+        key_name=key.name if key else None,
+        request_id=caller.request_id,
+        **asked.model_dump(exclude={"file"}),
     )
-    return NewImport(adapter_id, order)
 
 
-def open_content(session: Session, project_id: str, new: NewImport) -> None:
-    """Open the artifact of the adapter's files, before a server stores the first one."""
-    owner = Owner("adapter", new.adapter_id)
-    artifacts.open(session, owner, new.order.prefix, project_id, lasts=LONGEST_REQUEST)
+def _has_failed(session: Session, answer: Answer) -> bool:
+    """Return whether nothing comes of the import that an earlier attempt has begun."""
+    if "task_id" not in answer:
+        return False
+    task = session.get(Task, answer["task_id"])
+    return task is None or task.deleted_at is not None or task.status in ("failed", "cancelled")
 
 
-def register(
-    session: Session, actor: Actor, new: NewImport, suffix: str | None, stored: Imported
-) -> AdapterRow:
-    """Add the row of an adapter whose files are in the store already, keep these, and return the row."""
-    key = session.get(ApiKey, actor.key_id) if actor.key_id else None
-    adapter = Adapter(
-        id=new.adapter_id,
-        project_id=actor.project_id,
-        model=lifecycle.model_name(session, new.order.base, actor.project_id, suffix, new.adapter_id),
-        base_model=new.order.base,
-        options=stored.options,
-        origin={
-            "type": "import",
-            "format": stored.format,
-            "filename": new.order.filename,
-            "sha256": new.order.sha256,
-            "key_id": key.id if key else "",
-            "key_name": key.name if key else "",
-        },
-        object_prefix=stored.prefix,
-        files=[file.model_dump() for file in stored.files],
-        training=stored.facts,
-    )
-    session.add(adapter)
-    session.flush()
-    session.refresh(adapter)
-    artifacts.keep(session, new.order.prefix, sum(file.bytes for file in stored.files))
-    return AdapterRow(adapter, None)
+def _refusal(code: str, message: str, param: str | None) -> AppError:
+    """Return the error of a task as that of the request that waited for it."""
+    match code:
+        case "insufficient_quota":
+            return QuotaExceeded(message, param="file")
+        case "model_unavailable":
+            return ModelUnavailable(message)
+        case "unavailable" | "worker_lost":
+            return Unavailable(f"{message} Nothing was imported; try again later.", code=code)
+        case "internal_error":
+            return InternalError(message)
+        case _:
+            return InvalidRequest(message, code=code, param=param)

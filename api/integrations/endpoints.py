@@ -1,17 +1,12 @@
 """/v1/integrations: the experiment trackers that jobs on this server may report to."""
 
-from fastapi import APIRouter
-
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings
-from api.http.errors import declared
+from api.http.routers import feature
 from api.integrations.schemas import IntegrationObject
 from api.schemas import Page
-from core.errors import NotAuthenticated, Unavailable
 
-router = APIRouter(
-    prefix="/v1/integrations", tags=["Integrations"], responses=declared(NotAuthenticated, Unavailable)
-)
+router = feature("/v1/integrations", "Integrations")
 
 
 @router.get("")

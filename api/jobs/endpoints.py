@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
+from fastapi import BackgroundTasks, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from api.admission.auth import CurrentCaller
@@ -14,7 +14,7 @@ from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.metadata import metadata_in, metadata_parameter
 from api.http.paging import After, LongLimit
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.jobs import service
 from api.jobs.creation import service as creation
 from api.jobs.creation.schemas import CreateJob
@@ -27,15 +27,7 @@ from api.schemas import Page
 from core.access import audit
 from core.access.idempotency import once
 from core.access.quotas import check_queue
-from core.errors import (
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    RateLimited,
-    TooLarge,
-    Unavailable,
-)
+from core.errors import Conflict, InvalidRequest, NotFound, RateLimited, TooLarge
 from core.process.failpoints import reached
 from core.statuses import Status
 
@@ -54,12 +46,7 @@ Words = Annotated[
     ),
 ]
 
-router = APIRouter(
-    prefix="/v1/fine_tuning/jobs",
-    tags=["Fine-tuning jobs"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/fine_tuning/jobs", "Fine-tuning jobs")
 
 
 @router.post(

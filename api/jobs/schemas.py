@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from api.adapters.schemas import AncestorObject
 from api.jobs.method_view import Hyperparameters, MethodView, Stored, method_view
 from api.jobs.queries import JobRow
-from api.schemas import Identified, unix_seconds
+from api.schemas import Identified, Seconds, from_row, unix_seconds
 from core.datasets.checks.report import DataFinding
 from core.datasets.preparation.requests import Augmentation
 from core.estimates.job.report import Estimate
@@ -86,9 +86,9 @@ class JobObject(Identified):
     """
 
     object: Literal["fine_tuning.job"] = "fine_tuning.job"
-    created_at: int
-    started_at: int | None = None
-    finished_at: int | None
+    created_at: Seconds
+    started_at: Seconds | None = None
+    finished_at: Seconds | None
     estimated_finish: int | None
     status: str
     error: JobError | None
@@ -143,18 +143,11 @@ class JobObject(Identified):
     @classmethod
     def of(cls, row: JobRow, lease_seconds: float, queue_position: int | None) -> "JobObject":
         job, spec = row.job, _with_autos(row.job.spec)
-        hyperparameters = Hyperparameters(**spec["hyperparameters"])
-        return cls(
-            id=job.id,
-            created_at=unix_seconds(job.created_at),
-            started_at=unix_seconds(job.started_at) if job.started_at else None,
-            finished_at=unix_seconds(job.finished_at) if job.finished_at else None,
+        return from_row(
+            cls,
+            job,
             estimated_finish=_estimated_finish(row, lease_seconds),
-            status=job.status,
-            error=JobError(**job.error) if job.error else None,
             model=model_of(job),
-            base_model=job.base_model,
-            fine_tuned_model=job.fine_tuned_model,
             user_provided_suffix=job.suffix,
             organization_id=job.project_id,
             training_file=job.training_file_id,
@@ -165,7 +158,7 @@ class JobObject(Identified):
             result_files=[file for file in (job.result_file_id, job.tensorboard_file_id) if file],
             trained_tokens=_trained_tokens(row),
             seed=spec["seed"],
-            hyperparameters=hyperparameters,
+            hyperparameters=Hyperparameters(**spec["hyperparameters"]),
             method=method_view(spec),
             metadata=job.client_metadata,
             integrations=INTEGRATIONS.validate_python(job.integrations),
@@ -174,10 +167,7 @@ class JobObject(Identified):
             adapter_id=row.adapter_id,
             progress=_progress(row, queue_position),
             evaluate=spec["evaluation"],
-            data_check=job.data_check,
-            estimate=Estimate.model_validate(job.estimate) if job.estimate else None,
-            measured=Measured.model_validate(job.measured) if job.measured else None,
-            lineage=[AncestorObject.model_validate(each) for each in lineage_of(job.spec)],
+            lineage=lineage_of(job.spec),
         )
 
 

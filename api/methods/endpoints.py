@@ -1,15 +1,14 @@
 """/v1/methods: the methods of adaptation that a job's `adapter` may name, with their options."""
 
-from fastapi import APIRouter
-
 from api.admission.auth import CurrentCaller
 from api.http.errors import declared
+from api.http.routers import feature
 from api.methods import service
 from api.methods.schemas import MethodObject
 from api.schemas import Page
-from core.errors import NotAuthenticated, NotFound, Unavailable
+from core.errors import NotFound
 
-router = APIRouter(prefix="/v1/methods", tags=["Methods"], responses=declared(NotAuthenticated, Unavailable))
+router = feature("/v1/methods", "Methods")
 
 
 @router.get("")

@@ -1,17 +1,16 @@
 """/v1/models: list, read and delete models. Aliases are listed and read like models."""
 
-from fastapi import APIRouter
-
 from api.admission.auth import CurrentCaller
 from api.dependencies import ModelCatalog, Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
+from api.http.routers import feature
 from api.models import service
 from api.models.schemas import ModelDeleted, ModelList, ModelObject
 from core.access import audit
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
+from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 
-router = APIRouter(prefix="/v1/models", tags=["Models"], responses=declared(NotAuthenticated, Unavailable))
+router = feature("/v1/models", "Models")
 
 
 @router.get("")

@@ -2,15 +2,15 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from api.admission.auth import AdminCaller, OperatorCaller
 from api.dependencies import Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, found_by, repeatable
-from api.http.paging import After, Limit, check_cursor
-from api.http.strict_json import StrictJsonRoute
-from api.organization import queries, service
+from api.http.paging import After, Limit
+from api.http.routers import feature
+from api.organization import service
 from api.organization.schemas import (
     ApiKeyDeleted,
     ApiKeyObject,
@@ -27,11 +27,8 @@ from api.organization.usage import PAGE_DAYS, Span, completions_page, fine_tunin
 from api.schemas import Page
 from core.access.idempotency import for_good, once
 from core.access.projects import create_project, set_quotas
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, PermissionDenied, Unavailable
-from core.ids import id_pattern
+from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 from core.tables import ApiKey
-
-PROJECT_ID, KEY_ID, AUDIT_LOG_ID = id_pattern("proj_"), id_pattern(""), id_pattern("audit_log-")
 
 ProjectId = Annotated[
     str | None,
@@ -43,12 +40,7 @@ Moment = Annotated[int | None, Query(ge=0, le=2**32, description="Unix seconds")
 DayLimit = Annotated[int, Query(ge=1, le=PAGE_DAYS, description="The most days of a page")]
 Cursor = Annotated[str | None, Query(description="The `next_page` of the page before")]
 
-router = APIRouter(
-    prefix="/v1/organization",
-    tags=["Organization"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, PermissionDenied, Unavailable),
-)
+router = feature("/v1/organization", "Organization", PermissionDenied)
 
 
 @router.get("/projects", responses=declared(InvalidRequest))
@@ -56,9 +48,7 @@ def list_projects(
     session: Transaction, caller: AdminCaller, limit: Limit = 20, after: After = None
 ) -> Page[ProjectObject]:
     """List the caller's own project, or for the operator all projects, newest first."""
-    check_cursor(after, PROJECT_ID)
-    projects, has_more = queries.projects(session, service.scope(caller, None), after=after, limit=limit)
-    return Page.of([ProjectObject.of(project) for project in projects], has_more)
+    return service.list_projects(session, caller, after, limit)
 
 
 @router.post("/projects", responses=declared(InvalidRequest, Conflict))
@@ -98,10 +88,7 @@ def list_api_keys(
     session: Transaction, caller: AdminCaller, project_id: str, limit: Limit = 20, after: After = None
 ) -> Page[ApiKeyObject]:
     """List the API keys that are not revoked, newest first."""
-    project = service.get_project(session, caller, project_id)
-    check_cursor(after, KEY_ID)
-    keys, has_more = queries.keys(session, project.id, after=after, limit=limit)
-    return Page.of([ApiKeyObject.of(key) for key in keys], has_more)
+    return service.list_keys(session, caller, project_id, after, limit)
 
 
 @router.post("/projects/{project_id}/api_keys", responses=declared(InvalidRequest, NotFound, Conflict))
@@ -156,10 +143,7 @@ def list_audit_logs(
     after: After = None,
 ) -> Page[AuditLogObject]:
     """List who did what, newest first."""
-    scope = service.scope(caller, project_id)
-    check_cursor(after, AUDIT_LOG_ID)
-    entries, has_more = queries.audit_logs(session, scope, after=after, limit=limit)
-    return Page.of([AuditLogObject.of(entry) for entry in entries], has_more)
+    return service.list_audit_logs(session, service.scope(caller, project_id), after, limit)
 
 
 @router.get("/usage/fine_tuning", responses=declared(InvalidRequest, NotFound))

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from api.schemas import Identified, UnixSeconds, unix_seconds
+from api.schemas import Identified, Seconds, UnixSeconds, from_row
 from core.access.projects import quotas_of
 from core.roles import Role
 from core.tables import ApiKey, AuditLog, Project
@@ -61,12 +61,7 @@ class ProjectObject(Identified):
 
     @classmethod
     def of(cls, project: Project) -> "ProjectObject":
-        return cls(
-            id=project.id,
-            name=project.name,
-            created_at=unix_seconds(project.created_at),
-            quotas=ProjectQuotas(**quotas_of(project)),
-        )
+        return from_row(cls, project, quotas=quotas_of(project))
 
 
 class CreateApiKey(BaseModel):
@@ -85,21 +80,14 @@ class ApiKeyObject(Identified):
     name: str
     role: Role
     created_at: UnixSeconds
-    expires_at: Annotated[int | None, Field(description="Unix seconds. Null if the key does not expire")]
+    expires_at: Annotated[Seconds | None, Field(description="Unix seconds. Null if the key does not expire")]
     redacted_value: Annotated[str, Field(description="The beginning of the key, to recognise it by")]
     owner: dict[str, Any] = Field(default_factory=dict)
     owner_project_access: Literal["active"] = "active"
 
     @classmethod
     def of(cls, key: ApiKey) -> "ApiKeyObject":
-        return cls(
-            id=key.id,
-            name=key.name,
-            role=Role(key.role),
-            created_at=unix_seconds(key.created_at),
-            expires_at=unix_seconds(key.expires_at) if key.expires_at else None,
-            redacted_value=f"tnr_{key.id}_…",
-        )
+        return from_row(cls, key, redacted_value=f"tnr_{key.id}_…")
 
 
 class NewApiKey(ApiKeyObject):
@@ -141,15 +129,13 @@ class AuditLogObject(Identified):
     @classmethod
     def of(cls, entry: AuditLog) -> "AuditLogObject":
         key = Identified(id=entry.key_id) if entry.key_id else None
-        return cls(
-            id=entry.id,
+        return from_row(
+            cls,
+            entry,
             type=entry.action,
-            effective_at=unix_seconds(entry.created_at),
+            effective_at=entry.created_at,
             actor=AuditActor(type="api_key" if key else "operator", api_key=key),
             project=Identified(id=entry.project_id),
-            resource_id=entry.resource_id,
-            details=entry.details,
-            request_id=entry.request_id,
         )
 
 

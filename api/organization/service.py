@@ -3,15 +3,24 @@
 Nothing here commits.
 """
 
-from sqlalchemy.orm import Session
+from typing import TypeVar
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from api.admission.callers import Caller
-from api.organization import queries
-from api.organization.schemas import CreateApiKey
+from api.http.paging import shown_page
+from api.organization.schemas import ApiKeyObject, AuditLogObject, CreateApiKey, ProjectObject
+from api.schemas import Page
 from core.access.keys import NewKey, create_key, revoke_key
 from core.database import from_now
 from core.errors import NotFound
-from core.tables import ApiKey, Project
+from core.ids import id_pattern
+from core.tables import ApiKey, AuditLog, Project
+
+PROJECT_ID, KEY_ID, AUDIT_LOG_ID = id_pattern("proj_"), id_pattern(""), id_pattern("audit_log-")
+
+Row = TypeVar("Row")
 
 
 def scope(caller: Caller, project_id: str | None) -> str | None:
@@ -35,9 +44,37 @@ def get_project(session: Session, caller: Caller, project_id: str) -> Project:
     return project
 
 
+def list_projects(session: Session, caller: Caller, after: str | None, limit: int) -> Page[ProjectObject]:
+    query = _within(select(Project), Project.id, scope(caller, None))
+    return shown_page(session, query, Project.id, ProjectObject.of, ids=PROJECT_ID, after=after, limit=limit)
+
+
+def list_audit_logs(
+    session: Session, project_id: str | None, after: str | None, limit: int
+) -> Page[AuditLogObject]:
+    """Return a page of the project's entries, or of those of all projects without a project."""
+    query, key = _within(select(AuditLog), AuditLog.project_id, project_id), AuditLog.id
+    return shown_page(session, query, key, AuditLogObject.of, ids=AUDIT_LOG_ID, after=after, limit=limit)
+
+
+def _within(query: Select[Row], column: InstrumentedAttribute[str], project_id: str | None) -> Select[Row]:
+    return query if project_id is None else query.where(column == project_id)
+
+
+def list_keys(
+    session: Session, caller: Caller, project_id: str, after: str | None, limit: int
+) -> Page[ApiKeyObject]:
+    query = _valid_keys(get_project(session, caller, project_id))
+    return shown_page(session, query, ApiKey.id, ApiKeyObject.of, ids=KEY_ID, after=after, limit=limit)
+
+
+def _valid_keys(project: Project) -> Select[ApiKey]:
+    return select(ApiKey).where(ApiKey.project_id == project.id, ApiKey.revoked_at.is_(None))
+
+
 def get_key(session: Session, caller: Caller, project_id: str, key_id: str) -> ApiKey:
-    project = get_project(session, caller, project_id)
-    key = queries.find_key(session, project.id, key_id)
+    query = _valid_keys(get_project(session, caller, project_id)).where(ApiKey.id == key_id)
+    key = session.scalars(query).one_or_none()
     if key is None:
         raise NotFound(f"No such API key: {key_id}", code="api_key_not_found", param="api_key_id")
     return key

@@ -2,24 +2,21 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from sqlalchemy.orm import Session
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, ModelCatalog, Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
+from api.http.routers import feature
 from api.portability import service
 from api.portability.schemas import PortabilityObject
 from core.access import audit
 from core.access.idempotency import once
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, RateLimited, Unavailable
+from core.errors import Conflict, InvalidRequest, NotFound, RateLimited
 
-router = APIRouter(
-    prefix="/v1/adapters/{adapter_id}/portability",
-    tags=["Portability"],
-    responses=declared(NotAuthenticated, NotFound, Unavailable),
-)
+router = feature("/v1/adapters/{adapter_id}/portability", "Portability", NotFound, route_class=APIRoute)
 
 
 @router.get("")

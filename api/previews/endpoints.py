@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from api.admission.auth import CurrentCaller
 from api.admission.fair_share import ReleasePermit
@@ -11,21 +11,16 @@ from api.chat.shared import ChatParts
 from api.dependencies import ModelCatalog, ReadingSessions, part
 from api.files import service as files
 from api.http.errors import declared
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.models.base_models import require_base, row_limit
 from api.previews.schemas import FilePreview
-from core.errors import InvalidRequest, NotAuthenticated, NotFound, RateLimited, TooLarge, Unavailable
+from core.errors import InvalidRequest, NotFound, RateLimited, TooLarge
 from core.serving.errors import SamplingFailed
 from core.serving.previews import PREVIEW, Previewed, PreviewOrder, PreviewRequest
 
 Parts = Annotated[ChatParts, Depends(part("chat"))]
 
-router = APIRouter(
-    prefix="/v1/files/{file_id}",
-    tags=["Files"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, NotFound, Unavailable),
-)
+router = feature("/v1/files/{file_id}", "Files", NotFound)
 
 
 @router.post("/preview", responses=declared(InvalidRequest, TooLarge, RateLimited, SamplingFailed))

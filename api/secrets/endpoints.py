@@ -2,34 +2,21 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from api.admission.auth import AdminCaller
 from api.dependencies import Secrets, Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
 from api.http.paging import LIMIT, After
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.schemas import Page
 from api.secrets import service
 from api.secrets.schemas import SecretDeleted, SecretObject, SetSecret
 from core.access import audit
-from core.errors import (
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    PermissionDenied,
-    TooLarge,
-    Unavailable,
-)
+from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, TooLarge
 
-router = APIRouter(
-    prefix="/v1/secrets",
-    tags=["Secrets"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, PermissionDenied, Unavailable),
-)
+router = feature("/v1/secrets", "Secrets", PermissionDenied)
 
 
 @router.post("", responses=declared(InvalidRequest, TooLarge))
@@ -48,8 +35,7 @@ def list_secrets(
     after: After = None,
 ) -> Page[SecretObject]:
     """List the project's secrets by name, without their values."""
-    secrets, has_more = service.list_page(session, caller.project_id, after, limit)
-    return Page.of([SecretObject.of(secret) for secret in secrets], has_more)
+    return service.list_page(session, caller.project_id, after, limit)
 
 
 @router.delete("/{secret_name}", responses=declared(NotFound, InvalidRequest, Conflict))

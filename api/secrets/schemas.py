@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from api.schemas import Identified, UnixSeconds, unix_seconds
+from api.schemas import Identified, UnixSeconds, from_row
 from core.options import SecretName
 from core.tables import Secret
 
@@ -28,12 +28,7 @@ class SecretObject(Identified):
 
     @classmethod
     def of(cls, secret: Secret) -> "SecretObject":
-        return cls(
-            id=secret.name,
-            name=secret.name,
-            created_at=unix_seconds(secret.created_at),
-            updated_at=unix_seconds(secret.updated_at),
-        )
+        return from_row(cls, secret, id=secret.name)
 
 
 class SecretDeleted(BaseModel):

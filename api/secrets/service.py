@@ -1,9 +1,12 @@
 """Stores and deletes secrets. Nothing here commits, and nothing here reads a value back."""
 
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from api.http.paging import check_cursor
-from api.secrets import queries
+from api.http.paging import shown_page
+from api.schemas import Page
+from api.secrets.schemas import SecretObject
 from core.errors import NotFound
 from core.options import SECRET_NAME
 from core.secrets.vault import Vault
@@ -11,18 +14,29 @@ from core.tables import Secret
 
 
 def put(session: Session, project_id: str, vault: Vault, name: str, value: str) -> Secret:
-    """Store the value under the name. Raises InvalidRequest if this server has no key to encrypt it with."""
-    return queries.put(session, project_id, name, vault.seal(value))
+    """Store or replace a secret. If two clients do so at once, both succeed and the later value stays.
+
+    Raises InvalidRequest if this server has no key to encrypt it with.
+    """
+    row = insert(Secret).values(project_id=project_id, name=name, sealed=vault.seal(value))
+    replacing = row.on_conflict_do_update(
+        index_elements=[Secret.project_id, Secret.name],
+        set_={"sealed": row.excluded.sealed, "updated_at": func.now()},
+    )
+    return session.scalars(replacing.returning(Secret)).one()
 
 
-def list_page(session: Session, project_id: str, after: str | None, limit: int) -> tuple[list[Secret], bool]:
-    check_cursor(after, SECRET_NAME)
-    return queries.page(session, project_id, after=after, limit=limit)
+def list_page(session: Session, project_id: str, after: str | None, limit: int) -> Page[SecretObject]:
+    """Return a page of the project's secrets, by name."""
+    query, show = select(Secret).where(Secret.project_id == project_id), SecretObject.of
+    return shown_page(
+        session, query, Secret.name, show, ids=SECRET_NAME, after=after, limit=limit, newest_first=False
+    )
 
 
 def delete(session: Session, project_id: str, name: str) -> None:
     """Delete the secret. Raises NotFound."""
-    secret = queries.find(session, project_id, name)
+    secret = session.get(Secret, (project_id, name))
     if secret is None:
         raise NotFound(
             f"No secret has the name {name}. List the secrets to see the names.",

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import Header, Request, Response
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
@@ -11,13 +11,13 @@ from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.schemas import unix_seconds
 from api.session.schemas import LinkedKey, SessionObject, ShowLink, SignIn, SignInLink
 from core.access import audit, keys
 from core.access.audit import Actor
 from core.access.idempotency import once
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, PermissionDenied, TooLarge, Unavailable
+from core.errors import Conflict, InvalidRequest, PermissionDenied, TooLarge
 from core.tables import ApiKey
 
 LINK_PATH = "/sign-in#link="
@@ -30,11 +30,7 @@ OwnHeader = Annotated[
     ),
 ]
 
-router = APIRouter(
-    tags=["Session"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, PermissionDenied, Unavailable),
-)
+router = feature("", "Session", PermissionDenied)
 
 
 @router.post(cookies.SIGN_IN_PATH, responses=declared(InvalidRequest, TooLarge))

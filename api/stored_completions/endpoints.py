@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import Transaction
@@ -10,7 +10,7 @@ from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, repeatable
 from api.http.metadata import metadata_in, metadata_parameter
 from api.http.paging import After, Limit
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.schemas import Page
 from api.stored_completions import service
 from api.stored_completions.queries import Selection
@@ -23,24 +23,11 @@ from api.stored_completions.schemas import (
     StoredMessage,
     UpdateCompletion,
 )
-from core.errors import (
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    QuotaExceeded,
-    TooLarge,
-    Unavailable,
-)
+from core.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, TooLarge
 
 Order = Annotated[Literal["asc", "desc"], Query(description="`asc`: the oldest first")]
 
-router = APIRouter(
-    prefix="/v1/chat/completions",
-    tags=["Stored completions"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/chat/completions", "Stored completions")
 
 
 @router.get("", responses=declared(InvalidRequest), openapi_extra=metadata_parameter("completions"))

@@ -3,7 +3,6 @@
 from typing import Any
 
 from anyio import to_thread
-from fastapi import APIRouter
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission.auth import CurrentCaller
@@ -18,20 +17,15 @@ from api.files.schemas import FileObject
 from api.http.errors import declared
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt, found_by
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.stored_completions.dataset import CompletionsFile
 from api.stored_completions.schemas import MakeFile
 from core.access import audit
 from core.access.idempotency import Attempt, earlier_answer, once
 from core.access.quotas import check_store
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, QuotaExceeded, TooLarge, Unavailable
+from core.errors import Conflict, InvalidRequest, QuotaExceeded, TooLarge
 
-router = APIRouter(
-    prefix="/v1/files",
-    tags=["Files"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/files", "Files")
 
 
 @router.post("/from_completions", responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded))

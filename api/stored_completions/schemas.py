@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.files.expiry import ExpiresAfter
-from api.schemas import Identified, UnixSeconds, unix_seconds
+from api.schemas import Identified, Seconds, UnixSeconds, from_row
 from core.datasets.kinds import Kind
 from core.options import Metadata, Moment, Options
 from core.tables import StoredCompletion
@@ -50,25 +50,21 @@ class StoredCompletionObject(Identified):
     requested_model: str
     rating: Rating | None
     corrected_answer: str | None
-    rated_at: Annotated[int | None, Field(description="Unix seconds. Null if nobody has rated it")]
+    rated_at: Annotated[Seconds | None, Field(description="Unix seconds. Null if nobody has rated it")]
 
     @classmethod
     def of(cls, stored: StoredCompletion) -> "StoredCompletionObject":
         request, answer = stored.request, stored.answer
-        return cls(
-            id=stored.id,
+        return from_row(
+            cls,
+            stored,
             created=answer["created"],
-            model=stored.model,
             choices=answer["choices"],
             **{name: answer.get(name) for name in ("usage", "system_fingerprint", "service_tier")},
             **{name: request.get(name) for name in OF_REQUEST},
             metadata=stored.client_metadata,
-            request_id=stored.request_id,
             input_user=request.get("user"),
             requested_model=request["model"],
-            rating=stored.rating,
-            corrected_answer=stored.corrected_answer,
-            rated_at=unix_seconds(stored.rated_at) if stored.rated_at else None,
         )
 
 

@@ -5,36 +5,23 @@ For events, metrics, checkpoints, the candidates' curves, pause and resume, use 
 
 from typing import Any
 
-from fastapi import APIRouter, BackgroundTasks
+from fastapi import BackgroundTasks
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, Hints, ModelCatalog, Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import After, Limit
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.schemas import Page
 from api.sweeps import service
 from api.sweeps.schemas import CreateSweep, SweepObject
 from core.access import audit
 from core.access.idempotency import once
 from core.access.quotas import check_queue
-from core.errors import (
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    RateLimited,
-    TooLarge,
-    Unavailable,
-)
+from core.errors import Conflict, InvalidRequest, NotFound, RateLimited, TooLarge
 
-router = APIRouter(
-    prefix="/v1/fine_tuning/sweeps",
-    tags=["Sweeps"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/fine_tuning/sweeps", "Sweeps")
 
 
 @router.post("", responses=declared(InvalidRequest, Conflict, TooLarge, RateLimited))

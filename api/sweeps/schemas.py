@@ -8,7 +8,7 @@ from api.jobs.candidates.schemas import CandidateObject, CandidatesObject, CostO
 from api.jobs.creation.schemas import CreateJob
 from api.jobs.queries import JobRow
 from api.jobs.schemas import JobError, model_of
-from api.schemas import Identified, UnixSeconds, unix_seconds
+from api.schemas import Identified, Seconds, UnixSeconds, from_row
 from core.jobs.search import MAX_CANDIDATES
 from core.methods.method import Alpha, Rank, Targets
 from core.options import Options
@@ -63,7 +63,7 @@ class SweepObject(Identified):
 
     object: Literal["fine_tuning.sweep"] = "fine_tuning.sweep"
     created_at: UnixSeconds
-    finished_at: Annotated[int | None, Field(description="Unix seconds. Null until the job has ended")]
+    finished_at: Annotated[Seconds | None, Field(description="Unix seconds. Null until the job has ended")]
     status: str
     error: JobError | None
     model: str
@@ -83,19 +83,16 @@ class SweepObject(Identified):
     @classmethod
     def of(cls, row: JobRow, candidates: list[Candidate]) -> "SweepObject":
         job, shown = row.job, CandidatesObject.of(row.job, candidates)
-        return cls(
+        return from_row(
+            cls,
+            job,
             id=sweep_id_of(job.id),
-            created_at=unix_seconds(job.created_at),
-            finished_at=unix_seconds(job.finished_at) if job.finished_at else None,
-            status=job.status,
-            error=JobError(**job.error) if job.error else None,
             model=model_of(job),
             job_id=job.id,
             parameters=job.spec["search"]["parameters"],
             candidates=shown.data,
             winner=shown.winner,
             cost=shown.cost,
-            fine_tuned_model=job.fine_tuned_model,
             adapter_id=row.adapter_id,
         )
 

@@ -6,7 +6,7 @@ The parts may come in any order, and several at once.
 from typing import Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Request
+from fastapi import Request
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission.auth import CurrentCaller
@@ -21,7 +21,8 @@ from api.files.registration import kept_if_registered
 from api.http.errors import declared
 from api.http.forms import receive
 from api.http.idempotency import ThisAttempt, found_by, repeatable
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
+from api.schemas import from_row
 from api.uploads import service
 from api.uploads.assembly import Assembly, stored_parts
 from api.uploads.part import PartIntake, PartLimits
@@ -29,27 +30,13 @@ from api.uploads.schemas import PART_BODY, CompleteUpload, CreateUpload, UploadO
 from core.access import audit
 from core.access.idempotency import Attempt, earlier_answer, for_good, once
 from core.access.quotas import check_store, check_uploads
-from core.errors import (
-    AppError,
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    QuotaExceeded,
-    TooLarge,
-    Unavailable,
-)
+from core.errors import AppError, Conflict, InvalidRequest, NotFound, QuotaExceeded, TooLarge
 from core.ids import new_id
 from core.process.failpoints import reached
 from core.storage.object_store import file_key
 from core.tables import Upload
 
-router = APIRouter(
-    prefix="/v1/uploads",
-    tags=["Uploads"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable, InvalidRequest, TooLarge),
-)
+router = feature("/v1/uploads", "Uploads", InvalidRequest, TooLarge)
 
 
 @router.post("", responses=declared(Conflict, QuotaExceeded))
@@ -97,7 +84,7 @@ async def create_part(
         quota = caller.quotas.stored_bytes
         with sessions.begin() as session:
             part = service.add_part(session, caller.project_id, upload_id, received, quota)
-            return UploadPartObject.of(part)
+            return from_row(UploadPartObject, part)
 
     try:
         async with permit():

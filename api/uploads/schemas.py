@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.files.expiry import ExpiresAfter
 from api.files.intake import Purpose
 from api.files.schemas import FileObject
-from api.schemas import UnixSeconds, unix_seconds
-from core.tables import File, Upload, UploadPart
+from api.schemas import UnixSeconds, from_row
+from core.tables import File, Upload
 
 MAX_PARTS = 10_000
 
@@ -58,18 +58,7 @@ class UploadObject(BaseModel):
 
     @classmethod
     def of(cls, upload: Upload, file: File | None = None) -> "UploadObject":
-        return cls.model_validate(
-            {
-                "id": upload.id,
-                "bytes": upload.bytes,
-                "created_at": unix_seconds(upload.created_at),
-                "expires_at": unix_seconds(upload.expires_at),
-                "filename": upload.filename,
-                "purpose": upload.purpose,
-                "status": upload.status,
-                "file": FileObject.of(file) if file else None,
-            }
-        )
+        return from_row(cls, upload, file=FileObject.of(file) if file else None)
 
 
 class UploadPartObject(BaseModel):
@@ -77,10 +66,6 @@ class UploadPartObject(BaseModel):
     object: Literal["upload.part"] = "upload.part"
     created_at: UnixSeconds
     upload_id: str
-
-    @classmethod
-    def of(cls, part: UploadPart) -> "UploadPartObject":
-        return cls(id=part.id, created_at=unix_seconds(part.created_at), upload_id=part.upload_id)
 
 
 # `api.uploads.part` parses the form while it arrives, so FastAPI does not know its fields.

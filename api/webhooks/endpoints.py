@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from sqlalchemy.orm import Session
 
 from api.admission.auth import AdminCaller
@@ -10,7 +10,7 @@ from api.dependencies import Outgoing, Secrets, Sessions, Transaction
 from api.http.errors import declared
 from api.http.idempotency import ThisAttempt, found_by, repeatable
 from api.http.paging import LIMIT, After
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.schemas import Page
 from api.webhooks import service
 from api.webhooks.schemas import (
@@ -28,25 +28,12 @@ from api.webhooks.schemas import (
 from core.access import audit
 from core.access.idempotency import once
 from core.database import database_time
-from core.errors import (
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    PermissionDenied,
-    TooLarge,
-    Unavailable,
-)
+from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, TooLarge
 from core.webhooks import EVENT_TYPES
 
 Limit = Annotated[int, Query(ge=1, le=100, description=LIMIT)]
 
-router = APIRouter(
-    prefix="/v1",
-    tags=["Webhooks"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, PermissionDenied, Unavailable),
-)
+router = feature("/v1", "Webhooks", PermissionDenied)
 
 
 @router.get("/webhook_event_types")
@@ -73,7 +60,7 @@ def create_endpoint(
     def create() -> dict[str, Any]:
         endpoint, secret = service.create(session, caller.project_id, vault, egress, body)
         audit.record(session, caller, "webhook_endpoint.created", endpoint.id)
-        return EndpointWithSecret.showing(endpoint, secret).model_dump(mode="json")
+        return EndpointWithSecret.of(endpoint, signing_secret=secret).model_dump(mode="json")
 
     is_there = found_by(service.get, caller.project_id)
     answer = once(session, attempt, body.model_dump_json(), create, is_there, shows_secret=True)
@@ -85,8 +72,7 @@ def list_endpoints(
     session: Transaction, caller: AdminCaller, limit: Limit = 20, after: After = None
 ) -> Page[EndpointObject]:
     """List the project's webhook endpoints, newest first."""
-    endpoints, has_more = service.list_page(session, caller.project_id, after, limit)
-    return Page.of([EndpointObject.of(endpoint) for endpoint in endpoints], has_more)
+    return service.list_page(session, caller.project_id, after, limit)
 
 
 @router.get("/webhook_endpoints/{webhook_endpoint_id}", responses=declared(NotFound))
@@ -150,7 +136,7 @@ def rotate_secret(
             session, caller.project_id, vault, webhook_endpoint_id, keep_former=keep_former
         )
         audit.record(session, caller, "webhook_endpoint.secret_rotated", endpoint.id)
-        return EndpointWithSecret.showing(endpoint, secret).model_dump(mode="json")
+        return EndpointWithSecret.of(endpoint, signing_secret=secret).model_dump(mode="json")
 
     def signs(session: Session, answer: dict[str, Any]) -> bool:
         secret = answer["signing_secret"]
@@ -190,8 +176,7 @@ def list_deliveries(
     after: After = None,
 ) -> Page[DeliveryObject]:
     """List the deliveries of an endpoint, newest first."""
-    deliveries, has_more = service.deliveries(session, caller.project_id, webhook_endpoint_id, after, limit)
-    return Page.of([DeliveryObject.of(delivery) for delivery in deliveries], has_more)
+    return service.deliveries(session, caller.project_id, webhook_endpoint_id, after, limit)
 
 
 @router.post(

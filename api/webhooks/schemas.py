@@ -1,10 +1,10 @@
 """Webhook endpoints in OpenAI's form, and their deliveries."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
-from api.schemas import Identified, UnixSeconds, unix_seconds
+from api.schemas import Identified, Seconds, UnixSeconds, from_row
 from core.tables import WebhookDelivery, WebhookEndpoint
 
 EventType = Literal["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]
@@ -67,31 +67,15 @@ class EndpointObject(Identified):
     enabled: bool
 
     @classmethod
-    def fields(cls, endpoint: WebhookEndpoint) -> dict[str, Any]:
-        return {
-            "id": endpoint.id,
-            "created_at": unix_seconds(endpoint.created_at),
-            "updated_at": unix_seconds(endpoint.updated_at),
-            "name": endpoint.name,
-            "url": endpoint.url,
-            "event_types": endpoint.event_types,
-            "signing_secret_hint": endpoint.secret_hint,
-            "enabled": endpoint.disabled_at is None,
-        }
-
-    @classmethod
-    def of(cls, endpoint: WebhookEndpoint) -> "EndpointObject":
-        return cls(**cls.fields(endpoint))
+    def of(cls, endpoint: WebhookEndpoint, **secret: str) -> Self:
+        enabled = endpoint.disabled_at is None
+        return from_row(cls, endpoint, signing_secret_hint=endpoint.secret_hint, enabled=enabled, **secret)
 
 
 class EndpointWithSecret(EndpointObject):
     """A webhook endpoint with its signing secret. No other answer holds the secret."""
 
     signing_secret: str
-
-    @classmethod
-    def showing(cls, endpoint: WebhookEndpoint, secret: str) -> "EndpointWithSecret":
-        return cls(**cls.fields(endpoint), signing_secret=secret)
 
 
 class EndpointDeleted(BaseModel):
@@ -129,9 +113,11 @@ class DeliveryObject(Identified):
     payload: Annotated[dict[str, Any], Field(description="The body of the event")]
     status: Annotated[str, Field(description="`pending`, `delivered` or `failed`")]
     attempts: int
-    last_attempt_at: Annotated[int | None, Field(description="Unix seconds. Null before the first attempt")]
+    last_attempt_at: Annotated[
+        Seconds | None, Field(description="Unix seconds. Null before the first attempt")
+    ]
     next_attempt_at: Annotated[
-        int | None, Field(description="Unix seconds. Null unless the delivery is pending")
+        Seconds | None, Field(description="Unix seconds. Null unless the delivery is pending")
     ]
     response_code: Annotated[
         int | None, Field(description="The status of the endpoint's last answer. Null if there was none")
@@ -140,18 +126,5 @@ class DeliveryObject(Identified):
 
     @classmethod
     def of(cls, delivery: WebhookDelivery) -> "DeliveryObject":
-        last, upcoming = delivery.last_attempt_at, delivery.next_attempt_at
-        return cls(
-            id=delivery.id,
-            created_at=unix_seconds(delivery.created_at),
-            webhook_endpoint_id=delivery.endpoint_id,
-            webhook_id=delivery.payload["id"],
-            event_type=delivery.event_type,
-            payload=delivery.payload,
-            status=delivery.status,
-            attempts=delivery.attempts,
-            last_attempt_at=unix_seconds(last) if last else None,
-            next_attempt_at=unix_seconds(upcoming) if upcoming else None,
-            response_code=delivery.response_code,
-            error=delivery.error,
-        )
+        webhook_id = delivery.payload["id"]
+        return from_row(cls, delivery, webhook_endpoint_id=delivery.endpoint_id, webhook_id=webhook_id)

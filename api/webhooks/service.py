@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import func
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from api.http.paging import check_cursor
-from api.webhooks import queries
-from api.webhooks.schemas import CreateEndpoint, UpdateEndpoint
+from api.http.paging import shown_page
+from api.schemas import Page
+from api.webhooks.schemas import CreateEndpoint, DeliveryObject, EndpointObject, UpdateEndpoint
 from core import webhooks
 from core.egress import Egress, EgressRefused
 from core.errors import InvalidRequest, NotFound
@@ -27,7 +27,8 @@ def create(
 ) -> tuple[WebhookEndpoint, str]:
     """Create an endpoint, and return it with its signing secret. Raises InvalidRequest."""
     _check_url(egress, request.url)
-    if queries.count(session, project_id) >= MAX_ENDPOINTS:
+    count = select(func.count()).where(WebhookEndpoint.project_id == project_id)
+    if session.scalars(count).one() >= MAX_ENDPOINTS:
         raise InvalidRequest(
             f"A project has at most {MAX_ENDPOINTS} webhook endpoints. Delete one first.",
             code="too_many_webhook_endpoints",
@@ -46,26 +47,28 @@ def create(
     return endpoint, secret
 
 
-def get(session: Session, project_id: str, endpoint_id: str) -> WebhookEndpoint:
+def get(session: Session, project_id: str, endpoint_id: str, *, lock: bool = False) -> WebhookEndpoint:
     """Return an endpoint. Raises NotFound, also for an endpoint of another project."""
-    endpoint = queries.find(session, project_id, endpoint_id)
+    endpoint = _find(session, project_id, endpoint_id, lock=lock)
     if endpoint is None:
-        raise _no_such_endpoint(endpoint_id)
+        raise NotFound(
+            f"No such webhook endpoint: {endpoint_id}",
+            code="webhook_endpoint_not_found",
+            param="webhook_endpoint_id",
+        )
     return endpoint
 
 
-def list_page(
-    session: Session, project_id: str, after: str | None, limit: int
-) -> tuple[list[WebhookEndpoint], bool]:
-    check_cursor(after, ENDPOINT_ID)
-    return queries.page(session, project_id, after=after, limit=limit)
+def list_page(session: Session, project_id: str, after: str | None, limit: int) -> Page[EndpointObject]:
+    query, key = select(WebhookEndpoint).where(WebhookEndpoint.project_id == project_id), WebhookEndpoint.id
+    return shown_page(session, query, key, EndpointObject.of, ids=ENDPOINT_ID, after=after, limit=limit)
 
 
 def update(
     session: Session, project_id: str, egress: Egress, endpoint_id: str, request: UpdateEndpoint
 ) -> WebhookEndpoint:
     """Change an endpoint, and return it. Raises NotFound, and InvalidRequest for a URL that is refused."""
-    endpoint = _locked(session, project_id, endpoint_id)
+    endpoint = get(session, project_id, endpoint_id, lock=True)
     if request.url is not None:
         _check_url(egress, request.url)
         endpoint.url = request.url
@@ -89,7 +92,7 @@ def rotate_secret(
 
     With `keep_former`, events are signed with the old secret too for a day.
     """
-    endpoint = _locked(session, project_id, endpoint_id)
+    endpoint = get(session, project_id, endpoint_id, lock=True)
     secret = webhooks.new_signing_secret()
     webhooks.set_secret(vault, endpoint, secret, keep_former=keep_former)
     endpoint.updated_at = func.now()
@@ -100,13 +103,13 @@ def rotate_secret(
 
 def signs_with(session: Session, project_id: str, vault: Vault, endpoint_id: str, secret: str) -> bool:
     """Return whether the endpoint signs with this secret. It does so until the transaction ends."""
-    endpoint = queries.find(session, project_id, endpoint_id, lock=True)
+    endpoint = _find(session, project_id, endpoint_id, lock=True)
     return endpoint is not None and vault.open(endpoint.sealed_secret) == secret
 
 
 def delete(session: Session, project_id: str, endpoint_id: str) -> None:
     """Delete an endpoint with its deliveries. Raises NotFound."""
-    session.delete(_locked(session, project_id, endpoint_id))
+    session.delete(get(session, project_id, endpoint_id, lock=True))
 
 
 def send_sample(
@@ -123,10 +126,10 @@ def send_sample(
 
 def deliveries(
     session: Session, project_id: str, endpoint_id: str, after: str | None, limit: int
-) -> tuple[list[WebhookDelivery], bool]:
+) -> Page[DeliveryObject]:
     endpoint = get(session, project_id, endpoint_id)
-    check_cursor(after, DELIVERY_ID)
-    return queries.deliveries(session, endpoint.id, after=after, limit=limit)
+    query, key = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint.id), WebhookDelivery.id
+    return shown_page(session, query, key, DeliveryObject.of, ids=DELIVERY_ID, after=after, limit=limit)
 
 
 def redeliver(session: Session, project_id: str, endpoint_id: str, delivery_id: str) -> WebhookDelivery:
@@ -135,7 +138,10 @@ def redeliver(session: Session, project_id: str, endpoint_id: str, delivery_id: 
     Raises NotFound, and InvalidRequest if the endpoint is disabled.
     """
     endpoint = get(session, project_id, endpoint_id)
-    delivery = queries.locked_delivery(session, endpoint.id, delivery_id)
+    query = select(WebhookDelivery).where(
+        WebhookDelivery.id == delivery_id, WebhookDelivery.endpoint_id == endpoint.id
+    )
+    delivery = session.scalars(query.with_for_update()).one_or_none()
     if delivery is None:
         raise NotFound(
             f"No such webhook delivery: {delivery_id}", code="webhook_delivery_not_found", param="delivery_id"
@@ -150,19 +156,11 @@ def redeliver(session: Session, project_id: str, endpoint_id: str, delivery_id: 
     return delivery
 
 
-def _locked(session: Session, project_id: str, endpoint_id: str) -> WebhookEndpoint:
-    endpoint = queries.find(session, project_id, endpoint_id, lock=True)
-    if endpoint is None:
-        raise _no_such_endpoint(endpoint_id)
-    return endpoint
-
-
-def _no_such_endpoint(endpoint_id: str) -> NotFound:
-    return NotFound(
-        f"No such webhook endpoint: {endpoint_id}",
-        code="webhook_endpoint_not_found",
-        param="webhook_endpoint_id",
+def _find(session: Session, project_id: str, endpoint_id: str, *, lock: bool) -> WebhookEndpoint | None:
+    query = select(WebhookEndpoint).where(
+        WebhookEndpoint.id == endpoint_id, WebhookEndpoint.project_id == project_id
     )
+    return session.scalars(query.with_for_update() if lock else query).one_or_none()
 
 
 def _check_url(egress: Egress, url: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, Field
 
-from api.schemas import Identified, UnixSeconds, seconds_or_none, unix_seconds
+from api.schemas import Identified, UnixSeconds, from_row
 from core.tables import Task
 
 TaskStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -24,10 +24,6 @@ class TaskProgress(BaseModel):
 
     phase: Annotated[str | None, Field(description="What is being done; null if nothing is")]
     percent: Annotated[float, Field(description="How much is done, from 0 to 100")]
-
-    @classmethod
-    def of(cls, task: Task) -> "TaskProgress":
-        return cls(phase=task.phase, percent=round(100 * task.done, 1))
 
 
 class Row(NamedTuple):
@@ -52,19 +48,8 @@ class TaskObject(Identified):
     def of(cls, row: Row) -> Self:
         """Return the task of the row as a client reads it."""
         task = row.task
-        shown = {
-            "id": task.id,
-            "created_at": unix_seconds(task.created_at),
-            "status": task.status,
-            "progress": TaskProgress.of(task),
-            "error": task.error,
-            "started_at": seconds_or_none(task.started_at),
-            "finished_at": seconds_or_none(task.finished_at),
-            "expires_at": seconds_or_none(task.expires_at),
-        }
-        if "report" in cls.model_fields:  # a summary has none, and its query does not read it
-            shown["report"] = task.report
-        return cls.model_validate(shown | cls.own_fields(row))
+        progress = TaskProgress(phase=task.phase, percent=round(100 * task.done, 1))
+        return from_row(cls, task, **{"progress": progress, **cls.own_fields(row)})
 
     @classmethod
     def own_fields(cls, row: Row) -> dict[str, Any]:  # noqa: ARG003 - of the subclasses

@@ -1,16 +1,13 @@
 """/v1/workers: the workers, the jobs that they train, and the jobs that wait."""
 
-from fastapi import APIRouter
-
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, Transaction
-from api.http.errors import declared
+from api.http.routers import feature
 from api.jobs.dependencies import Positions
 from api.workers import service
 from api.workers.schemas import WorkerList
-from core.errors import NotAuthenticated, Unavailable
 
-router = APIRouter(prefix="/v1/workers", tags=["Workers"], responses=declared(NotAuthenticated, Unavailable))
+router = feature("/v1/workers", "Workers")
 
 
 @router.get("")

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from api.admission.callers import Caller
 from api.jobs.queue_positions import QueuePositions
-from api.schemas import unix_seconds
+from api.schemas import from_row
 from api.workers import queries
 from api.workers.queries import Held, Waiting
 from api.workers.schemas import DeviceObject, HeldJob, QueueObject, WaitingJob, WorkerList, WorkerObject
@@ -46,20 +46,18 @@ def overview(
 
 
 def _worker(worker: Worker, own: Sequence[Held], held: int, *, shows_host: bool) -> WorkerObject:
-    return WorkerObject(
+    return from_row(
+        WorkerObject,
+        worker,
         id=worker.owner.rpartition(":")[2],  # the owner's name holds the host's before the colon
-        started_at=unix_seconds(worker.started_at),
-        last_seen_at=unix_seconds(worker.seen_at),
+        last_seen_at=worker.seen_at,
         host=worker.host if shows_host else None,
-        release=worker.release,
-        devices=worker.devices,
         device=DeviceObject(
             type=worker.device_type,
             name=worker.device_name,
             memory_bytes=worker.memory_bytes,
             memory_used_bytes=worker.memory_used_bytes,
         ),
-        base_model=worker.base_model,
         jobs=[_held(entry) for entry in own],
         other_jobs=held - len(own),
     )
@@ -67,14 +65,7 @@ def _worker(worker: Worker, own: Sequence[Held], held: int, *, shows_host: bool)
 
 def _held(entry: Held) -> HeldJob:
     job, run = entry
-    return HeldJob(
-        id=job.id,
-        user_provided_suffix=job.suffix,
-        model=job.base_model,
-        phase=run.phase,
-        step=run.step,
-        total_steps=run.total_steps,
-    )
+    return from_row(HeldJob, run, id=job.id, user_provided_suffix=job.suffix, model=job.base_model)
 
 
 def _queue(waiting: Waiting, first: Sequence[Job], positions: Mapping[str, int]) -> QueueObject:
@@ -83,11 +74,11 @@ def _queue(waiting: Waiting, first: Sequence[Job], positions: Mapping[str, int])
         waiting_jobs=waiting.all,
         own_waiting_jobs=waiting.own,
         jobs=[
-            WaitingJob(
-                id=job.id,
+            from_row(
+                WaitingJob,
+                job,
                 user_provided_suffix=job.suffix,
                 model=job.base_model,
-                created_at=unix_seconds(job.created_at),
                 queue_position=positions.get(job.id),
             )
             for job in first

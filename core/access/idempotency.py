@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Integer, Interval, Text, bindparam, func, literal_column, select
+from sqlalchemy import Integer, Interval, Text, bindparam, func, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from core.access.audit import Actor
@@ -84,21 +84,31 @@ def once(
     stands: Stands,
     *,
     shows_secret: bool = False,
+    failed: Stands | None = None,
 ) -> Answer:
     """Return the answer of `create`, or of an earlier attempt with the same content `asked`.
 
     If `stands` says that the earlier answer is not true any more, it may be the answer to another request.
     Then a retry without an idempotency key creates.
 
-    With `shows_secret`, the record of the answer is encrypted for the caller. Raises Conflict if the
+    `failed` says of an earlier answer that what had begun then has come to nothing, so that this attempt
+    creates. With `shows_secret`, the record of the answer is encrypted for the caller. Raises Conflict if the
     idempotency key was used for another request, or if only another browser session may read the answer.
     """
     fingerprint = _fingerprint(attempt, asked)
     _wait_for_other_attempts(session, attempt, fingerprint)
+    if failed is not None:
+        _forget_failed(session, attempt, fingerprint, failed)
     earlier = _standing(session, attempt, fingerprint, stands, shows_secret)
     if earlier is not None:
         return earlier
     return _carried_out(session, attempt, fingerprint, create, shows_secret)
+
+
+def answer_at_end(session: Session, project_id: str, begun: Answer, answer: Answer) -> None:
+    """Let later attempts get this answer, instead of the one that says what an attempt has begun."""
+    records = update(IdempotencyRecord).where(IdempotencyRecord.project_id == project_id)
+    session.execute(records.where(IdempotencyRecord.answer == begun).values(answer=answer))
 
 
 def for_good(_session: Session, _answer: Answer) -> bool:
@@ -193,6 +203,15 @@ def _standing(
         return None
     answer = _opened(earlier.answer, attempt) if shows_secret else earlier.answer
     return None if attempt.may_be_another_request and not stands(session, answer) else answer
+
+
+def _forget_failed(session: Session, attempt: Attempt, fingerprint: str, failed: Stands) -> None:
+    """Delete the record of an earlier attempt that has come to nothing, whatever it asked for."""
+    keyed = attempt.idempotency_key is not None
+    record = _with_key(session, attempt) if keyed else _repeated(session, attempt, fingerprint)
+    if record is not None and failed(session, record.answer):
+        session.delete(record)
+        session.flush()
 
 
 def _earlier(session: Session, attempt: Attempt, fingerprint: str) -> IdempotencyRecord | None:

@@ -259,7 +259,8 @@ class SettingFields(BaseSettings):
     chat_wait_seconds: float = Field(
         60,
         ge=0,
-        description="Longest time that a chat or completion waits for others before it is refused, seconds",
+        description="Longest time that a chat or completion waits for others, or an import for a worker, "
+        "before it is refused, seconds",
     )
 
     retention_audit_days: int | None = Field(

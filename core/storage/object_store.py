@@ -58,10 +58,6 @@ def adapter_prefix(job_id: str, attempt: str) -> str:
     return f"{adapters_prefix(job_id)}{attempt}/"
 
 
-def imported_adapter_prefix(project_id: str, adapter_id: str) -> str:
-    return f"imports/{project_id}/{adapter_id}/"
-
-
 def tasks_prefix(kind: str, task_id: str) -> str:
     return f"{kind}s/{task_id}/"
 

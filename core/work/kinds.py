@@ -20,16 +20,18 @@ from core.datasets.formats.conversion import ConversionReport, ConvertRequest
 from core.evals.results import RunReport
 from core.evals.run_request import RunRequest
 from core.exports.requests import EXPORT_REQUEST
+from core.imports import ImportRequest
 from core.portability.report import Measurement
 from core.settings import Settings
 from core.tables import Task
 from core.work import tracking
 
-TaskClass = Literal["computing", "asking", "measuring", "following"]
+TaskClass = Literal["computing", "asking", "measuring", "following", "awaited"]
 """Who a task shares its worker's processes with.
 
 Asking takes hours, but little of the machine. Measuring takes minutes, and nobody may wait for it. So neither
-ever takes the process of a task that computes. Following a job lasts as long as the job.
+ever takes the process of a task that computes. Following a job lasts as long as the job. A request waits for
+the end of an awaited task, which takes seconds. So such a task never waits for the others.
 """
 
 DAYS_OF_REPORTS = 30  # for which the check or the conversion of a file is shown, whatever came of it
@@ -133,9 +135,23 @@ TRACKING = Kind(
     max_age=timedelta(days=3650),  # it lives as long as its job, and is taken again at each pause
     days_kept=lambda _: 7,
 )
+IMPORT = Kind(
+    "import",
+    program="worker.tasks.importing",
+    request=TypeAdapter(ImportRequest),
+    report=FREE_FORM,
+    task_class="awaited",
+    max_losses=2,
+    most_seconds=600.0,  # twice as long as one file may be read
+    retry_seconds=2.0,
+    max_tries=3,
+    max_age=timedelta(),
+    days_shown=1,  # as long as a repeated request finds it
+)
 
 KINDS: Mapping[str, Kind] = {
-    kind.name: kind for kind in (EXPORT, COMPOSITION, PORTABILITY, EVAL_RUN, CHECK, CONVERSION, TRACKING)
+    kind.name: kind
+    for kind in (EXPORT, COMPOSITION, PORTABILITY, EVAL_RUN, CHECK, CONVERSION, TRACKING, IMPORT)
 }
 
 

@@ -3,9 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
-from functools import partial
 from importlib import import_module
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.applications import Starlette
@@ -15,7 +13,6 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from core.errors import InvalidRequest, NotAuthenticated, NotFound
-from core.serving.imports import IMPORT
 from core.serving.paths import CHAT, COMPLETIONS, TOKENIZE
 from core.serving.previews import PREVIEW
 from core.serving.served_model import SERVED_FIELD
@@ -57,18 +54,14 @@ class Answering(Protocol):
     async def close(self) -> None: ...
 
 
-class Part(Protocol):
-    """A part that needs no model in memory: it works on what is stored."""
+class Previewing(Protocol):
+    """The part that shows rows of files. It needs no model in memory."""
 
     async def run(self, exchange: Exchange, body: dict[str, Any]) -> None: ...
     def close(self) -> None: ...
 
 
-PARTS = MappingProxyType(
-    {IMPORT: ("worker.server.imports", "Imports"), PREVIEW: ("worker.server.previews", "Previews")}
-)
-
-ANSWERED = (CHAT, COMPLETIONS, TOKENIZE, *PARTS)
+ANSWERED = (CHAT, COMPLETIONS, TOKENIZE, PREVIEW)
 
 ImportAnswering = Callable[[], Callable[[], Answering]]
 """Imports the part that answers, which takes seconds, and returns what makes it in the event loop."""
@@ -83,7 +76,7 @@ class ServerApp:
         self._import_answering = import_answering
         self._answering: Answering | None = None
         self._importing = asyncio.Lock()
-        self._parts: dict[str, Part] = {}
+        self._previews: Previewing | None = None
         self._metrics = Metrics(self._now)
         self._app = Starlette(
             routes=[
@@ -109,8 +102,8 @@ class ServerApp:
         return self._answering.models.warm_adapters if self._answering else []
 
     async def close(self) -> None:
-        for part in self._parts.values():
-            part.close()
+        if self._previews is not None:
+            self._previews.close()
         if self._answering is not None:
             await self._answering.close()
 
@@ -148,9 +141,9 @@ class ServerApp:
         if request_id := exchange.request.headers.get("x-request-id"):
             exchange.facts["request_id"] = request_id
         with self._admission.permit(exchange):
-            if path in PARTS:
-                part = await self._load_part(path)
-                await part.run(exchange, read_object(body))
+            if path == PREVIEW:
+                previews = await self._load_previews()
+                await previews.run(exchange, read_object(body))
                 return
             answering = await self._load_answering()
             request = read_object(body)
@@ -163,14 +156,14 @@ class ServerApp:
         if scheme.lower() != "bearer" or not is_server_token(token, self._settings.secret_keys):
             raise NotAuthenticated("This server answers the API only. Send requests to the API.")
 
-    async def _load_part(self, path: str) -> Part:
-        """Return the part for a path. The first call for it loads its client of the object store."""
+    async def _load_previews(self) -> Previewing:
+        """Return the part that shows rows. The first call imports it, and its client of the object store."""
         async with self._importing:
-            if path not in self._parts:
-                module, name = PARTS[path]
-                load = partial(import_module, module)
-                self._parts[path] = getattr(await in_daemon_thread(load, "imports"), name)(self._settings)
-            return self._parts[path]
+            if self._previews is None:
+                module = await in_daemon_thread(lambda: import_module("worker.server.previews"), "imports")
+                previews: Previewing = module.Previews(self._settings)
+                self._previews = previews
+            return self._previews
 
     async def _load_answering(self) -> Answering:
         """Return the part that answers. The first call imports it in a thread."""

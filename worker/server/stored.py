@@ -20,7 +20,7 @@ class Patience(NamedTuple):
 
 
 FOR_ANSWERS = Patience(10.0, 1)  # a client waits for its first token, and many may wait at once
-FOR_FILES = Patience(30.0, 2)  # previews and imports have limits of their own, and few run at once
+FOR_FILES = Patience(30.0, 2)  # a preview has limits of its own, and few run at once
 
 Result = TypeVar("Result")
 

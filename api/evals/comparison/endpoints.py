@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response
 
 from api.admission.auth import CurrentCaller
@@ -10,21 +10,15 @@ from api.admission.store_threads import waits_for_thread
 from api.dependencies import ComparingThreads, ReadingSessions, Store
 from api.evals.comparison import service
 from api.evals.comparison.schemas import ChangedRow, ComparisonObject
-from api.http.errors import declared
 from api.http.paging import After, Limit
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.schemas import Page
-from core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, Unavailable
+from core.errors import Conflict, InvalidRequest, NotFound
 
 Base = Annotated[str, Query(description="The run of the base model", max_length=128)]
 Tuned = Annotated[str, Query(description="The run of the model that may be better", max_length=128)]
 
-router = APIRouter(
-    prefix="/v1/evals/{eval_id}/compare",
-    tags=["Evals"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, NotFound, InvalidRequest, Conflict, Unavailable),
-)
+router = feature("/v1/evals/{eval_id}/compare", "Evals", NotFound, InvalidRequest, Conflict)
 
 
 @router.get("")

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from starlette.responses import Response
 
 from api.admission.auth import CurrentCaller
@@ -14,19 +14,14 @@ from api.evals.output_items.schemas import OutputItemObject
 from api.evals.runs.service import RUNS
 from api.http.errors import declared
 from api.http.paging import After, Limit, check_cursor
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.schemas import Page
-from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
+from core.errors import InvalidRequest, NotFound
 from core.evals.results import ItemStatus
 
 INDEX = "(0|[1-9][0-9]{0,8})"
 
-router = APIRouter(
-    prefix="/v1/evals/{eval_id}/runs/{run_id}/output_items",
-    tags=["Evals"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, NotFound, Unavailable),
-)
+router = feature("/v1/evals/{eval_id}/runs/{run_id}/output_items", "Evals", NotFound)
 
 
 @router.get("", response_model=Page[OutputItemObject], responses=declared(InvalidRequest))

@@ -1,7 +1,5 @@
 """/v1/evals/{id}/runs: judge models by an eval."""
 
-from fastapi import APIRouter
-
 from api.admission.store_threads import waits_for_store
 from api.dependencies import ReadingSessions, ReadingThreads, Sessions, Store
 from api.evals import service as evals
@@ -10,28 +8,15 @@ from api.evals.runs.schemas import CreateRun, EvalRunObject
 from api.evals.runs.service import RUNS, wanted_runs
 from api.http.errors import declared
 from api.http.idempotency import found_by
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.work.creation import Context, NewTask, create_task
 from api.work.endpoints import add_task_routes
 from core.access.idempotency import earlier_answer
 from core.access.quotas import check_room
-from core.errors import (
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    QuotaExceeded,
-    RateLimited,
-    Unavailable,
-)
+from core.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, RateLimited
 from core.evals.evals import held_eval
 
-router = APIRouter(
-    prefix="/v1/evals/{eval_id}/runs",
-    tags=["Evals"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, NotFound, Unavailable),
-)
+router = feature("/v1/evals/{eval_id}/runs", "Evals", NotFound)
 
 
 @router.post("", responses=declared(InvalidRequest, Conflict, QuotaExceeded, RateLimited))

@@ -1,22 +1,17 @@
 """/v1/fine_tuning/jobs/…/candidates: the adapters that a job chooses from, and their losses as a picture."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import Transaction
 from api.http.errors import declared
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.jobs.candidates import curves, queries
 from api.jobs.candidates.schemas import CandidatesObject
 from api.jobs.service import own_job
-from core.errors import NotAuthenticated, NotFound, Unavailable
+from core.errors import NotFound
 
-router = APIRouter(
-    prefix="/v1/fine_tuning/jobs/{fine_tuning_job_id}/candidates",
-    tags=["Fine-tuning jobs"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/fine_tuning/jobs/{fine_tuning_job_id}/candidates", "Fine-tuning jobs")
 
 
 @router.get("", responses=declared(NotFound))

@@ -1,6 +1,5 @@
 """/v1/fine_tuning/jobs/…/checkpoints: list the checkpoints of a job, and download one."""
 
-from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 
 from api.admission.auth import CurrentCaller
@@ -9,18 +8,13 @@ from api.dependencies import ReadingSessions, ReadingThreads, Store, Transaction
 from api.http import downloads
 from api.http.errors import declared
 from api.http.paging import After, LongLimit
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.jobs.checkpoints import service
 from api.jobs.checkpoints.schemas import CheckpointObject
 from api.schemas import Page
-from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
+from core.errors import InvalidRequest, NotFound
 
-router = APIRouter(
-    prefix="/v1/fine_tuning/jobs/{fine_tuning_job_id}/checkpoints",
-    tags=["Fine-tuning jobs"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/fine_tuning/jobs/{fine_tuning_job_id}/checkpoints", "Fine-tuning jobs")
 
 
 @router.get("", responses=declared(NotFound, InvalidRequest))

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api.schemas import Identified, UnixSeconds, unix_seconds
+from api.schemas import Identified, UnixSeconds, from_row
 from core.tables import Checkpoint
 
 
@@ -25,12 +25,11 @@ class CheckpointObject(Identified):
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, model_name: str) -> "CheckpointObject":
-        return cls(
-            id=checkpoint.id,
-            created_at=unix_seconds(checkpoint.created_at),
+        return from_row(
+            cls,
+            checkpoint,
             fine_tuning_job_id=checkpoint.job_id,
             fine_tuned_model_checkpoint=f"{model_name}:ckpt-step-{checkpoint.step}",
             step_number=checkpoint.step,
             metrics={"step": checkpoint.step, **checkpoint.metrics},
-            best=checkpoint.best,
         )

@@ -2,19 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import Depends, Header, Query, Response
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import ReadingSessions, part
 from api.http.errors import declared
 from api.http.paging import After, LongLimit
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.jobs.events import service, stream
 from api.jobs.events.feed import EventFeed
 from api.jobs.events.open_streams import OpenStreams
 from api.jobs.events.schemas import EventObject
-from api.schemas import Page
-from core.errors import InvalidRequest, NotAuthenticated, NotFound, RateLimited, Unavailable
+from api.schemas import Page, from_row
+from core.errors import InvalidRequest, NotFound, RateLimited
 from core.jobs.events import EventType
 
 Feed = Annotated[EventFeed, Depends(part("event_feed"))]
@@ -28,12 +28,7 @@ LastEventId = Annotated[
     ),
 ]
 
-router = APIRouter(
-    prefix="/v1/fine_tuning/jobs/{fine_tuning_job_id}/events",
-    tags=["Fine-tuning jobs"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/fine_tuning/jobs/{fine_tuning_job_id}/events", "Fine-tuning jobs")
 
 
 @router.get(
@@ -71,4 +66,4 @@ def list_events(
         events, has_more = service.list_page(
             session, caller.project_id, fine_tuning_job_id, type, after, limit
         )
-    return Page.of([EventObject.of(event) for event in events], has_more)
+    return Page.of([from_row(EventObject, event) for event in events], has_more)

@@ -62,8 +62,15 @@ class News:
 class EventFeed:
     """Gives new events to listeners. It reads the database only while someone listens."""
 
-    def __init__(self, sessions: sessionmaker[Session]) -> None:
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        at_once: Limits = AT_ONCE,
+        most_bytes: int = MOST_BYTES,
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
         self._sessions = sessions
+        self._at_once, self._most_bytes, self._look_seconds = at_once, most_bytes, look_seconds
         self._listeners: dict[Cursor, set[asyncio.Future[News]]] = {}
         self._unsent: WeakSet[News] = WeakSet()  # until no listener holds them any more
         self._looking: asyncio.Task[None] | None = None
@@ -111,18 +118,19 @@ class EventFeed:
                 log.warning("events_not_read", error=str(error))
             self._listeners = {cursor: left for cursor, left in self._listeners.items() if left}
             took = time.monotonic() - began
-            await asyncio.sleep(max(LOOK_SECONDS, took / LOOK_SHARE - took))
+            await asyncio.sleep(max(self._look_seconds, took / LOOK_SHARE - took))
 
     async def _look_at(self, cursors: Sequence[Cursor]) -> None:
-        """Tell the listeners at these cursors their news, as long as these fit into MOST_BYTES."""
-        while cursors and (count := self._room() // AT_ONCE.bytes) > 0:
+        """Tell the listeners at these cursors their news, as long as these fit into `most_bytes`."""
+        while cursors and (count := self._room() // self._at_once.bytes) > 0:
             asked, cursors = cursors[:count], cursors[count:]
-            for cursor, news in (await run_in_threadpool(read_news, self._sessions, asked)).items():
+            read = await run_in_threadpool(read_news, self._sessions, asked, self._at_once)
+            for cursor, news in read.items():
                 self._unsent.add(news)
                 self._tell(cursor, news)
 
     def _room(self) -> int:
-        return MOST_BYTES - sum(news.bytes for news in self._unsent)
+        return self._most_bytes - sum(news.bytes for news in self._unsent)
 
     def _read_live_keys(self, key_ids: list[str]) -> dict[str, bool]:
         with self._sessions() as session:
@@ -153,28 +161,30 @@ def _table_of(cursors: Sequence[Cursor]) -> TableValuedAlias:
     return asked.table_valued("job_id", "sequence").render_derived("cursor")
 
 
-def read_news(sessions: sessionmaker[Session], cursors: Sequence[Cursor]) -> dict[Cursor, News]:
-    """Return the news of the cursors at which there are any."""
+def read_news(
+    sessions: sessionmaker[Session], cursors: Sequence[Cursor], at_once: Limits
+) -> dict[Cursor, News]:
+    """Return the news of the cursors at which there are any, for each cursor within the limits `at_once`."""
     with sessions() as session:
-        rows = session.execute(news_of(cursors)).all()
+        rows = session.execute(news_of(cursors, at_once)).all()
     found = {}
     for (cursor, status), group in groupby(rows, key=lambda row: (Cursor(row[0], row[1]), row[2])):
         read = [(event, number, total) for *_, event, number, total in group if event is not None]
-        events, more = admitted(read, AT_ONCE)
+        events, more = admitted(read, at_once)
         over = status in ENDED and not more
         if events or over:
             found[cursor] = News(events, over, read[len(events) - 1][2] if events else 0)
     return found
 
 
-def news_of(cursors: Sequence[Cursor]) -> Select[*tuple[Any, ...]]:
+def news_of(cursors: Sequence[Cursor], at_once: Limits = AT_ONCE) -> Select[*tuple[Any, ...]]:
     """Return the query of the jobs' statuses and next events, for `read_news`.
 
     It is one statement, so that it sees one state of the database: if it sees the end of a job, it also sees
     the job's last event.
     """
     cursor = _table_of(cursors)
-    reached = next_events(cursor, AT_ONCE)
+    reached = next_events(cursor, at_once)
     event = aliased(Event, reached)
     of_cursor = (reached.c.job_id == cursor.c.job_id) & (reached.c.cursor == cursor.c.sequence)
     return (

@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api.schemas import Identified, UnixSeconds, unix_seconds
-from core.tables import Event
+from api.schemas import Identified, UnixSeconds
 
 
 class EventObject(Identified):
@@ -18,14 +17,3 @@ class EventObject(Identified):
         dict[str, Any] | None,
         Field(description="The values of an event of type `metrics` or `samples`, or details of a message"),
     ]
-
-    @classmethod
-    def of(cls, event: Event) -> "EventObject":
-        return cls(
-            id=event.id,
-            created_at=unix_seconds(event.created_at),
-            level=event.level,
-            message=event.message,
-            type=event.type,
-            data=event.data,
-        )

@@ -14,6 +14,7 @@ from api.jobs.events import gzipped
 from api.jobs.events.feed import Cursor, EventFeed
 from api.jobs.events.open_streams import OpenStreams
 from api.jobs.events.schemas import EventObject
+from api.schemas import from_row
 from core.access.audit import Actor
 
 MEDIA_TYPE = EventSourceResponse.media_type
@@ -82,7 +83,7 @@ async def _stream(feed: EventFeed, cursor: Cursor, caller: Actor) -> AsyncIterat
             yield KEEPALIVE_COMMENT
             continue
         for event in news.events:
-            yield format_sse_event(id=event.id, data_str=EventObject.of(event).model_dump_json())
+            yield format_sse_event(id=event.id, data_str=from_row(EventObject, event).model_dump_json())
             cursor = Cursor(cursor.job_id, event.sequence)
         if news.over:
             return

@@ -2,17 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import Transaction
 from api.http.errors import declared
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.jobs.metrics import queries
 from api.jobs.metrics.queries import Wanted
 from api.jobs.metrics.schemas import MetricsSeries
 from api.jobs.service import own_job
-from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
+from core.errors import InvalidRequest, NotFound
 from core.jobs.search import MAX_CANDIDATES
 
 MAX_STEPS = 10_000
@@ -24,12 +24,7 @@ Candidate = Annotated[
     Query(ge=0, lt=MAX_CANDIDATES, description="The number of the candidate whose metrics to return"),
 ]
 
-router = APIRouter(
-    prefix="/v1/fine_tuning/jobs/{fine_tuning_job_id}/metrics",
-    tags=["Fine-tuning jobs"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/fine_tuning/jobs/{fine_tuning_job_id}/metrics", "Fine-tuning jobs")
 
 
 @router.get("", responses=declared(NotFound, InvalidRequest))

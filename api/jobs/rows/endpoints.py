@@ -2,26 +2,21 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import Transaction
 from api.http.errors import declared
 from api.http.paging import After, LongLimit
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.jobs.rows import queries
 from api.jobs.rows.queries import Order, Part
 from api.jobs.rows.schemas import RowObject, cursor_of
 from api.jobs.service import own_job
 from api.schemas import Page
-from core.errors import InvalidRequest, NotAuthenticated, NotFound, Unavailable
+from core.errors import InvalidRequest, NotFound
 
-router = APIRouter(
-    prefix="/v1/fine_tuning/jobs/{fine_tuning_job_id}/rows",
-    tags=["Fine-tuning jobs"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/fine_tuning/jobs/{fine_tuning_job_id}/rows", "Fine-tuning jobs")
 
 
 @router.get("", responses=declared(NotFound, InvalidRequest))

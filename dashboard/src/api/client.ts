@@ -1,12 +1,9 @@
 /**
- * All requests to the API go through this module. Its OpenAPI document gives the types. A failed request throws
- * `Refused` or `Unreachable`.
+ * All requests to the API go through this module. `routes.ts` gives them the types of the OpenAPI document. A failed
+ * request throws `Refused` or `Unreachable`.
  */
 
-import createClient, { type Middleware } from "openapi-fetch";
-
 import { Refused, Unreachable } from "./failures";
-import type { paths } from "@/types/schema.gen";
 
 /** A cookie authenticates the page, so every unsafe request must carry a header that a foreign page cannot send. */
 export const OURS = { "x-tunery-dashboard": "1" };
@@ -26,16 +23,16 @@ const NO_CONTENT = 204; // a Response with this status can have no body, not eve
  * Sends a request with our header and reads the answer to its end. Raises Refused if the API answers with an error, and
  * Unreachable if no answer comes or the answer is cut off.
  */
-export async function ask(input: Request | string, init: RequestInit = {}): Promise<Response> {
-  const request = requestTo(input, init);
+export async function ask(path: string, init: RequestInit = {}): Promise<Response> {
+  const request = requestTo(path, init);
   const answer = await begin(request);
   if (answer.status === NO_CONTENT) return answer;
   return new Response(await answer.arrayBuffer().catch(cutOff(request.signal)), answer);
 }
 
 /** Sends a request and returns an answer whose body is still arriving. Its reader must catch failures with `cutOff`. */
-export function askStream(input: string, init: RequestInit): Promise<Response> {
-  return begin(requestTo(input, init));
+export function askStream(path: string, init: RequestInit): Promise<Response> {
+  return begin(requestTo(path, init));
 }
 
 /**
@@ -48,8 +45,7 @@ export function cutOff(signal: AbortSignal): (cause: unknown) => never {
   };
 }
 
-const requestTo = (input: Request | string, init: RequestInit) =>
-  new Request(typeof input === "string" ? new URL(input, location.origin) : input, init);
+const requestTo = (path: string, init: RequestInit) => new Request(new URL(path, location.origin), init);
 
 async function begin(request: Request): Promise<Response> {
   for (const [name, value] of Object.entries(OURS)) request.headers.set(name, value);
@@ -60,22 +56,18 @@ async function begin(request: Request): Promise<Response> {
   throw refused;
 }
 
+export interface JsonRequest {
+  body?: unknown;
+  headers?: Record<string, string>;
+  signal?: AbortSignal | undefined;
+}
+
 /** Sends a request whose body and answer are JSON. Raises as `ask`. */
 export async function sendJson<Answer>(
   method: string,
   path: string,
-  { body, headers, signal }: { body?: unknown; headers?: Record<string, string>; signal?: AbortSignal } = {},
+  { body, headers, signal }: JsonRequest = {},
 ): Promise<Answer> {
   const json = body !== undefined && { body: JSON.stringify(body), headers: { "content-type": "application/json", ...headers } };
   return (await ask(path, { method, ...json, ...(signal && { signal }) })).json();
-}
-
-const throwing: Middleware = { onRequest: ({ request }) => ask(request) };
-
-export const api = createClient<paths>({ baseUrl: location.origin });
-api.use(throwing);
-
-/** Returns the body of an answer. There is one, because `ask` throws for a failed request. */
-export async function body<T>(answer: Promise<{ data?: T }>): Promise<T> {
-  return (await answer).data as T;
 }

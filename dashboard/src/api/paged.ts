@@ -2,8 +2,12 @@
 
 import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
 
+import { sendJson } from "./client";
+import { type Got, type Query, type Route, routeOf } from "./routes";
+
 /** A list that was read so shortly before is the same for another part of the page. */
 export const JUST_READ_MS = 2000;
+const PAGE = 50;
 
 interface ReadPage<T> {
   data: T[];
@@ -42,5 +46,23 @@ export function usePaged<T>(
   return { ...query, items: query.data?.pages.flatMap((page) => page.data) };
 }
 
-/** Returns the query of a page. The first page has no `after`. */
-export const pageQuery = (limit: number, after: string | null) => (after === null ? { limit } : { limit, after });
+type Item<Path extends Route> = Got<Path> extends { data: (infer One)[] } ? One : never;
+
+interface Pages<Path extends Route> extends Options<Item<Path>> {
+  /** What is asked for beside the place of the page. */
+  query?: Omit<Query<Path>, "limit" | "after">;
+  /** Items of a page. */
+  limit?: number;
+}
+
+/** Reads the list of a route page by page. */
+export function usePages<Path extends Route>(
+  key: readonly unknown[],
+  route: Path,
+  ids: readonly string[] = [],
+  { query, limit = PAGE, ...options }: Pages<Path> = {},
+) {
+  const read = (after: string | null, signal: AbortSignal) =>
+    sendJson<ReadPage<Item<Path>>>("GET", routeOf(route, ids, { ...query, limit, after }), { signal });
+  return usePaged(key, read, options);
+}

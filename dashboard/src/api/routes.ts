@@ -1,8 +1,8 @@
-/** The routes of the API as types: what each takes and answers, by the API's document. */
+/** Requests to the routes of the API: what each takes and answers, by the API's document. Raise as `ask`. */
 
 import type { paths } from "@/types/schema.gen";
 
-import { sendJson } from "./client";
+import { type JsonRequest, sendJson } from "./client";
 
 export type Route = keyof paths;
 
@@ -19,18 +19,37 @@ export type Asked<Path extends Route> = paths[Path] extends { post: { requestBod
     ? undefined
     : Json<NonNullable<Body>>
   : never;
+/** The query of GET. */
+export type Query<Path extends Route> = paths[Path] extends { get: { parameters: { query?: infer Asked } } }
+  ? NonNullable<Asked>
+  : never;
 
-/** Returns a route with these ids in its places. */
-export function routeOf(route: string, ids: readonly string[]): string {
-  return ids.reduce((path, id) => path.replace(/\{\w+\}/, () => encodeURIComponent(id)), route);
+type Ids = readonly string[];
+
+/** Returns a route with these ids in its places. A parameter of the query that is null or undefined is left out. */
+export function routeOf(route: string, ids: Ids = [], query: object = {}): string {
+  const path = ids.reduce((filled, id) => filled.replace(/\{\w+\}/, () => encodeURIComponent(id)), route);
+  const asked = new URLSearchParams(Object.entries(query).filter(([, value]) => value != null)).toString();
+  return asked ? `${path}?${asked}` : path;
 }
 
-/** Posts a request whose body openapi-fetch cannot type, because a part of it is only ever null. */
+export function get<Path extends Route>(
+  route: Path,
+  ids: Ids = [],
+  { query, signal }: { query?: Query<Path>; signal?: AbortSignal | undefined } = {},
+): Promise<Got<Path>> {
+  return sendJson("GET", routeOf(route, ids, query), { signal });
+}
+
 export function post<Path extends Route>(
   route: Path,
-  ids: readonly string[],
+  ids: Ids,
   body: Asked<Path>,
-  options: { headers?: Record<string, string>; signal?: AbortSignal } = {},
+  options: Omit<JsonRequest, "body"> = {},
 ): Promise<Posted<Path>> {
   return sendJson("POST", routeOf(route, ids), { body, ...options });
+}
+
+export function remove(route: Route, ids: Ids): Promise<unknown> {
+  return sendJson("DELETE", routeOf(route, ids));
 }

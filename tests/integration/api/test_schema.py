@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -50,8 +50,20 @@ pytestmark = pytest.mark.slow
 PREVIEW = "/v1/files/{file_id}/preview"
 TOKENIZE = "/v1/tokenize"
 
-# `make test` tries one of so many ways to vary an option of a job; `--every-step` tries all 3,600
-STRIDE = 8
+
+@dataclass(frozen=True)
+class Effort:
+    """How many requests are sent: examples of each operation, sequences of operations, and one of `stride`
+    ways to vary an option of a job.
+    """
+
+    examples: int
+    sequences: int
+    stride: int
+
+
+SOME, MANY = Effort(3, 15, 32), Effort(10, 50, 8)
+EVERY_WAY = 1  # all 3,600 of them, with `--every-step`
 
 # Valid data may fail for reasons that the document cannot express: an id must exist, for example
 UNDECIDABLE = ("positive_data_acceptance",)
@@ -140,7 +152,16 @@ def known(roomy_api: Api, operator: Tenant, tmp_path_factory: pytest.TempPathFac
     return make_known(roomy_api, operator, tmp_path_factory.mktemp("adapter"))
 
 
-def configuration(roomy_api: Api, operator: Tenant, known: Known) -> schemathesis.Config:
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(SOME, id="some"), pytest.param(MANY, id="many", marks=pytest.mark.exhaustive)],
+)
+def effort(request: pytest.FixtureRequest) -> Effort:
+    effort: Effort = request.param
+    return replace(effort, stride=EVERY_WAY) if request.config.getoption("every_step") else effort
+
+
+def configuration(roomy_api: Api, operator: Tenant, known: Known, effort: Effort) -> schemathesis.Config:
     dictionaries = {}
 
     def taken(values: dict[str, str]) -> dict[str, Any]:
@@ -163,12 +184,12 @@ def configuration(roomy_api: Api, operator: Tenant, known: Known) -> schemathesi
             },
             "generation": {
                 "deterministic": True,
-                "max-examples": 10,
+                "max-examples": effort.examples,
                 "no-shrink": True,
                 "with-security-parameters": False,  # each has a key, but those that test without one
                 "allow-extra-parameters": False,
             },
-            "phases": {"stateful": {"max-steps": 10, "generation": {"max-examples": 50}}},
+            "phases": {"stateful": {"max-steps": 10, "generation": {"max-examples": effort.sequences}}},
             "parameters": taken(known.anywhere),
             "operations": [
                 *operations,
@@ -201,11 +222,10 @@ def configuration(roomy_api: Api, operator: Tenant, known: Known) -> schemathesi
 
 
 @pytest.fixture(scope="module")
-def document(roomy_api: Api, operator: Tenant, known: Known, pytestconfig: pytest.Config) -> BaseSchema:
-    config = configuration(roomy_api, operator, known)
+def document(roomy_api: Api, operator: Tenant, known: Known, effort: Effort) -> BaseSchema:
+    config = configuration(roomy_api, operator, known, effort)
     openapi = with_examples(without_default(roomy_api.app.openapi()), known)
     document = schemathesis.openapi.from_dict(openapi, config=config)
-    stride = 1 if pytestconfig.getoption("every_step") else STRIDE
     count = itertools.count()
 
     @document.hook
@@ -213,7 +233,7 @@ def document(roomy_api: Api, operator: Tenant, known: Known, pytestconfig: pytes
         named = {str(value) for value in case.path_parameters.values()}
         spared = case.method != "GET" and known.spared & named
         left_out = spared or ends_what_others_need(case, known)
-        return not left_out and (not varies_a_job(case) or next(count) % stride == 0)
+        return not left_out and (not varies_a_job(case) or next(count) % effort.stride == 0)
 
     @document.hook
     def before_add_examples(context: HookContext, examples: list[Case]) -> None:
@@ -233,9 +253,9 @@ def ends_what_others_need(case: Case, known: Known) -> bool:
 
 
 def varies_a_job(case: Case) -> bool:
-    """Return whether the request creates a job with one option varied."""
+    """Return whether the request creates or estimates a job with one option varied."""
     return (
-        case.operation.label == f"POST {JOBS}"
+        case.operation.label in (f"POST {JOBS}", "POST /v1/fine_tuning/estimates")
         and case.meta is not None
         and case.meta.phase.name is TestPhase.COVERAGE
     )

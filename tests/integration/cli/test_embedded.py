@@ -226,6 +226,7 @@ def test_data_and_credentials_survive_a_stop_which_leaves_no_process_and_no_sock
         assert marks(servers) == ("kept", MARK)
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("victims", ["the owner", "the owner and all servers"])
 def test_recovers_after_kill_9_of(victims: str, home: Path) -> None:
     with owner_of(home) as owner:
@@ -253,6 +254,7 @@ def starting(_owner: subprocess.Popen[str], home: Path) -> None:
     wait_for(lambda: processes_in(home), 60)
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize(
     ("number", "reached"),
     [(signal.SIGINT, running), (signal.SIGINT, starting), (signal.SIGTERM, running)],

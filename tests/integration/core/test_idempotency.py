@@ -18,7 +18,7 @@ from core.tables import IdempotencyRecord
 from tests.fixtures.faults.crashing_api import CRASH_AT, CrashingApi, crashing_api
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, wait_for
 from tests.fixtures.service.janitor import clean
-from worker.supervisor.cleanup import remove_old_idempotency_records
+from worker.supervisor.retention import remove_old_idempotency_records
 
 JOBS = "/v1/fine_tuning/jobs"
 MAX_STEPS = 60

@@ -40,6 +40,7 @@ def files(alice: Tenant) -> dict[str, str]:
     }
 
 
+@pytest.mark.family(5)
 @pytest.mark.parametrize("request_name", ["full", "preferences", "automatic", "sweep", "least"])
 @pytest.mark.parametrize("form", ["python", "curl", "cli"])
 def test_a_copied_snippet_creates_the_job(

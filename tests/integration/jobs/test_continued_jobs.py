@@ -109,6 +109,7 @@ def losses(service: Service, job_id: str) -> list[float]:
     return [point["train_loss"] for point in series]
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize("name", PARENTS)
 def test_a_job_begins_with_its_parent_s_weights_and_without_a_rate_ends_with_them(
     service: Service, name: str, tmp_path: Path

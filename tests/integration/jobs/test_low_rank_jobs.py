@@ -87,6 +87,7 @@ def test_adalora_s_budget_falls_by_the_paper_to_the_ranks_that_are_published(
     assert loss_of(plain, folder) == pytest.approx(series[-1]["full_valid_loss"], rel=1e-4)
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("by_request", [False, True], ids=["of the catalog", "by request"])
 def test_an_adapter_trained_over_4_bits_has_the_job_s_loss_in_plain_peft_over_4_bits(
     trained: Any, by_request: bool, tmp_path: Path

@@ -129,6 +129,7 @@ def loss_in_plain_peft(adapter: Path, rows: list[dict[str, object]], scratch: Pa
     return float(json.loads((scratch / "result.json").read_text())["after"]["loss"])
 
 
+@pytest.mark.exhaustive
 def test_a_dpo_job_learns_what_is_preferred(stack: Stack, tmp_path: Path) -> None:
     client = stack.tenant.openai
     tickets = sample.held_out(PAIRS + 4)

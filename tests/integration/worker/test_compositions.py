@@ -437,7 +437,7 @@ def tasks(chat_api: Api, serving: Serving, monkeypatch: pytest.MonkeyPatch) -> I
     """Run tasks as a worker does, in processes that start with their imports done."""
     for name, value in serving.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("worker.process.held_processes.subprocess", nursery().subprocess)
+    monkeypatch.setattr("worker.tasks.frame.service.subprocess", nursery().subprocess)
     tasks = Tasks(chat_api.sessions, 1, ["composition"])
     tasks.start()
     yield tasks

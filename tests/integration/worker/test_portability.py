@@ -68,7 +68,7 @@ def tasks(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     names = ("database_url", "s3_endpoint_url", "s3_bucket", "catalog_file")
     for name, value in {**{name: getattr(settings, name) for name in names}, "home": tmp_path}.items():
         monkeypatch.setenv(f"TUNERY_{name.upper()}", str(value))
-    monkeypatch.setattr("worker.process.held_processes.subprocess", nursery().subprocess)
+    monkeypatch.setattr("worker.tasks.frame.service.subprocess", nursery().subprocess)
     tasks = Tasks(api.sessions, 1, ["portability"])
     tasks.start()
     yield tasks

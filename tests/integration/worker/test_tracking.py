@@ -59,12 +59,12 @@ def worker_variables(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"TUNERY_{name.upper()}", str(value))
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    monkeypatch.setattr("worker.process.held_processes.subprocess", nursery().subprocess)
+    monkeypatch.setattr("worker.tasks.frame.service.subprocess", nursery().subprocess)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.process.held_processes.LEAVE_SECONDS", 0.5)
+    monkeypatch.setattr("worker.tasks.frame.service.LEAVE_SECONDS", 0.5)
 
 
 @pytest.fixture

@@ -8,16 +8,25 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-from api.admission import fair_share, strangers
 from api.admission.bodies import STREAMED
 from api.admission.callers import Caller
 from api.admission.cookies import SIGN_IN_PATH
-from api.admission.fair_share import AT_ONCE, NO_PERMIT, POLL, POLLS_AT_ONCE, FairShare, poll, takes_no_permit
+from api.admission.fair_share import (
+    AT_ONCE,
+    NO_PERMIT,
+    POLL,
+    POLLS_AT_ONCE,
+    SHARED_FOR,
+    FairShare,
+    poll,
+    takes_no_permit,
+)
 from api.admission.marks import marks_of
-from api.admission.strangers import SIGN_INS_AT_ONCE, Strangers
+from api.admission.strangers import REST_SECONDS, SIGN_INS_AT_ONCE, Strangers
 from api.app import ROUTERS
 
 DEADLINE = 120
+PATIENT = 3600.0  # seconds: no read of the test counts as one that waits for something
 MARKED = APIRouter(prefix="/v1/things")
 
 
@@ -42,10 +51,10 @@ def send_bytes(thing_id: str) -> None:
 class Work:
     """An API whose requests answer when a test tells them to."""
 
-    def __init__(self) -> None:
+    def __init__(self, rest_seconds: float = REST_SECONDS, **seconds: float) -> None:
         self.begun = 0
         self.answers: list[asyncio.Event] = []
-        self._fair_share = FairShare(self, MARKED.routes, Strangers())
+        self._fair_share = FairShare(self, MARKED.routes, Strangers(rest_seconds=rest_seconds), **seconds)
         self._asked: set[asyncio.Task[None]] = set()
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
@@ -97,16 +106,9 @@ async def ignore(_message: Any) -> None:
     pass
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no read of the test count as one that waits for something."""
-    monkeypatch.setattr(fair_share, "READS_ALONE", 3600.0)
-
-
-@pytest.mark.usefixtures("patient")
 def test_beside_others_the_reads_of_a_project_follow_one_another() -> None:
     async def flood() -> None:
-        work = Work()
+        work = Work(reads_alone=PATIENT)
         work.ask("other")
         await work.begin(1)
         for _ in range(3):
@@ -122,10 +124,9 @@ def test_beside_others_the_reads_of_a_project_follow_one_another() -> None:
     asyncio.run(flood())
 
 
-@pytest.mark.usefixtures("patient")
-def test_writes_and_a_project_that_asks_alone_have_all_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def ask(*requests: tuple[str, str]) -> int:
-        work = Work()
+def test_writes_and_a_project_that_asks_alone_have_all_turns() -> None:
+    async def ask(*requests: tuple[str, str], shared_for: float = SHARED_FOR) -> int:
+        work = Work(reads_alone=PATIENT, shared_for=shared_for)
         for request in requests:
             work.ask(*request)
         begun = await work.settle()
@@ -137,15 +138,12 @@ def test_writes_and_a_project_that_asks_alone_have_all_turns(monkeypatch: pytest
     assert asyncio.run(ask(*reads)) == AT_ONCE
     assert asyncio.run(ask(other, *writes)) == 1 + AT_ONCE
     assert asyncio.run(ask(other, *reads)) == 1 + 1
-    monkeypatch.setattr(fair_share, "SHARED_FOR", 0.0)
-    assert asyncio.run(ask(other, *reads)) == 1 + AT_ONCE
+    assert asyncio.run(ask(other, *reads, shared_for=0.0)) == 1 + AT_ONCE
 
 
-def test_a_read_that_takes_long_holds_up_no_other_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fair_share, "READS_ALONE", 0.001)
-
+def test_a_read_that_takes_long_holds_up_no_other_read() -> None:
     async def ask() -> int:
-        work = Work()
+        work = Work(reads_alone=0.001)
         work.ask("other")
         for _ in range(AT_ONCE + 1):
             work.ask("slow")
@@ -218,11 +216,9 @@ def test_sign_ins_share_the_turns_of_strangers_and_take_none_of_a_project() -> N
     assert asyncio.run(ask()) == (SIGN_INS_AT_ONCE, 1)
 
 
-def test_a_strangers_place_stays_empty_for_a_moment_after_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strangers, "REST_SECONDS", 0.5)
-
+def test_a_strangers_place_stays_empty_for_a_moment_after_its_turn() -> None:
     async def ask() -> int:
-        work = Work()
+        work = Work(rest_seconds=0.5)
         for _ in range(SIGN_INS_AT_ONCE + 1):
             work.ask(None, "POST", SIGN_IN_PATH)
         await work.begin(SIGN_INS_AT_ONCE)

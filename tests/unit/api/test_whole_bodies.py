@@ -4,17 +4,14 @@ from contextlib import ExitStack
 
 import pytest
 
-from api.admission import bodies
 from api.admission.bodies import STRANGERS, HeldBytes
 from core.errors import Unavailable
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> HeldBytes:
+def held() -> HeldBytes:
     """Return a count with room for 100 bytes, of which one owner may have 60."""
-    monkeypatch.setattr(bodies, "HELD_BYTES", 100)
-    monkeypatch.setattr(bodies, "OWNER_BYTES", 60)
-    return HeldBytes()
+    return HeldBytes(most=100, most_of_owner=60)
 
 
 def test_an_owner_has_a_share_of_the_bytes_and_leaves_the_rest_to_others(held: HeldBytes) -> None:

@@ -42,6 +42,7 @@ def test_the_memory_of_a_step_is_what_torch_counts(case: Case) -> None:
     assert counted.peak - counted.before == pytest.approx(step.peak, rel=0.1)
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("rows", [1, 4])
 def test_the_scores_of_capped_attention_are_counted(dtype: torch.dtype, rows: int) -> None:

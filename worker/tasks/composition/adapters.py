@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from core.compositions.requests import Composition
-from core.errors import InvalidRequest, JobError
+from core.errors import JobError
 from core.jobs.ancestor import Ancestor
 from core.storage.file_names import WEIGHTS_NAME, DamagedFile
 from core.storage.folders import fetch_folder
@@ -14,10 +14,11 @@ from worker.engine.sampler.adapters.check import CONFIG_NAME, AdapterRefused
 from worker.engine.sampler.adapters.plain_lora import read_plain_lora
 from worker.process.scratch import scratch_folder
 from worker.tasks.composition.methods import Lora
-from worker.tasks.export.source import OfferedBase, require_same_base
+from worker.tasks.export.source import require_same_base
 from worker.tasks.frame.process import Work
 from worker.tasks.importing.factors import LayerFactors, LoraFactors, check_fit
 from worker.tasks.importing.layers import Layers
+from worker.tasks.offered_base import OfferedBase
 
 NEEDED = (CONFIG_NAME, WEIGHTS_NAME, "manifest.json")
 
@@ -43,7 +44,7 @@ def _explained(parent: Ancestor, param: str) -> Iterator[None]:
     except DamagedFile as error:
         reason = f"The stored files of {parent.model} are damaged: {error}."
         raise JobError("adapter_damaged", reason, param) from error
-    except (AdapterRefused, InvalidRequest) as error:
+    except AdapterRefused as error:
         reason = f"{parent.model} cannot be composed: {str(error).rstrip('.')}."
         raise JobError("adapter_not_composable", reason, param) from error
 
@@ -62,9 +63,11 @@ def _fetch(work: Work, parent: Ancestor, folder: Path) -> None:
 
 
 def _check_fit(lora: Lora, layers: Layers) -> None:
-    """Raise AdapterRefused or InvalidRequest if the factors do not fit the layers of the base model."""
+    """Raise AdapterRefused if the factors do not fit the layers of the base model."""
     if unknown := sorted(lora.keys() - layers.by_name.keys()):
         raise AdapterRefused(f"it changes {unknown[0]}, which is not a linear layer of the base model")
-    check_fit(
-        LoraFactors({name: LayerFactors(each.A_RK, each.B_NR, 1.0) for name, each in lora.items()}), layers
-    )
+    factors = {name: LayerFactors(each.A_RK, each.B_NR, 1.0) for name, each in lora.items()}
+    try:
+        check_fit(LoraFactors(factors), layers)
+    except JobError as error:
+        raise AdapterRefused(str(error)) from error

@@ -20,11 +20,12 @@ from worker.rendering.stored_file import fetch
 from worker.rows.row import Row
 from worker.tasks.composition.methods import Report
 from worker.tasks.composition.weight_search import FileResult
-from worker.tasks.export.source import OfferedBase, load_in_fp32
+from worker.tasks.export.source import load_in_fp32
 from worker.tasks.frame.process import Work
 from worker.tasks.importing.factors import LoraFactors
 from worker.tasks.importing.layers import Layers
 from worker.tasks.importing.writing import lora_config, named_tensors
+from worker.tasks.offered_base import OfferedBase
 
 MOST_TOKENS = 2048  # of a row; what is longer is cut
 CHUNK_BYTES = 1024**2

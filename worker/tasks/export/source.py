@@ -5,21 +5,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from core.catalog import BaseModelEntry, offered_models
+from core.catalog import BaseModelEntry
 from core.errors import JobError
 from core.jobs.adapter_row import AdapterRow
 from core.methods.registry import METHODS
 from core.storage.file_names import MANIFEST, DamagedFile
 from core.storage.folders import fetch_folder
 from core.tables import Adapter, Job
-from worker.base_models.model_store import ensure_model, load_errors_explained
+from worker.base_models.model_store import load_errors_explained
 from worker.process.scratch import scratch_folder
 from worker.tasks.frame.process import Work
+from worker.tasks.offered_base import OfferedBase, offered_base
 
 Model = Any  # a model of transformers, which has no types of its own
 
@@ -89,23 +90,6 @@ def open_source(work: Work) -> Iterator[Source]:
         require_same_base(folder, base)
         entry = base.entry.in_precision(row.precision)
         yield Source(adapter.id, row.model, row.options["type"], entry, folder, base.folder, row.options)
-
-
-class OfferedBase(NamedTuple):
-    """A base model of the catalog: its folder on the disk, and the hash of its weights."""
-
-    entry: BaseModelEntry
-    folder: Path
-    sha256: str
-
-
-def offered_base(work: Work, base_model: str) -> OfferedBase:
-    """Return a base model, and fetch it if it is not on the disk. Raises JobError if it is not on offer."""
-    entry = offered_models(work.settings).get(base_model)
-    if entry is None:
-        raise JobError("model_unavailable", f"The base model {base_model} is not on offer any more.")
-    work.report("loading the base model", 0.0)
-    return OfferedBase(entry, *ensure_model(entry, work.settings.models_folder, work.advance))
 
 
 def require_same_base(folder: Path, base: OfferedBase) -> None:

@@ -191,17 +191,18 @@ def do_and_write(
 
 
 def _finish(session: Session, work: Work, report: dict[str, Any]) -> None:
-    """Write that the task is done, and what it has made. Raises JobError if a made file does not fit."""
+    """Write that the task is done, and what it has made. Raises JobError if that does not fit."""
     leases.finish(session, work.lease, report, work.made)
     if isinstance(work.made, Adapter) and work.settings.measures_at_publication:
         create(session, work.task.project_id, PORTABILITY, {}, None, adapter_id=work.made.id)
-    if not isinstance(work.made, File) or work.task.started_by_job:
+    if work.made is None or work.task.started_by_job:
         return
     quotas = Quotas.of(session.get_one(Project, work.task.project_id), work.settings)
     try:
         check_store(session, work.task.project_id, quotas.stored_bytes)
     except QuotaExceeded as error:
-        raise JobError("insufficient_quota", str(error), "file_id") from error
+        param = "file_id" if isinstance(work.made, File) else None
+        raise JobError("insufficient_quota", str(error), param) from error
 
 
 def _do_and_keep(do: Do, work: Work, folder: Path) -> dict[str, Any]:
@@ -310,7 +311,7 @@ def _give_back(work: Work, delay: float) -> None:
 
 def _try_again_or_fail(session: Session, lease: TaskLease, fault: str) -> None:
     if leases.has_had_its_tries(session, lease):
-        reason = f"{fault}. This was tried {lease.fence} times, for more than a day."
+        reason = f"{fault}. This was tried {lease.fence} times."
         leases.fail(session, lease, JobError("unavailable", reason))
     else:
         leases.release(session, lease, lease.kind.retry_seconds)

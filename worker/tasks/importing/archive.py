@@ -19,13 +19,13 @@ METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def is_torch_archive(path: Path) -> bool:
-    """Return whether the file is a zip as `torch.save` writes it. Raises InvalidRequest for a wrong zip."""
+    """Return whether the file is a zip as `torch.save` writes it. Raises JobError for a wrong zip."""
     with _opened(path) as archive:
         return any(_base_name(name) == "data.pkl" for name in archive.namelist())
 
 
 def check_members(path: Path, max_bytes: int, most: int = MAX_MEMBERS) -> Sequence[zipfile.ZipInfo]:
-    """Return the members that are files. Raises InvalidRequest if one is dangerous, or all are too many."""
+    """Return the members that are files. Raises JobError if one is dangerous, or all are too many."""
     with _opened(path) as archive:
         members = archive.infolist()
     if len(members) > most:
@@ -48,7 +48,7 @@ def check_members(path: Path, max_bytes: int, most: int = MAX_MEMBERS) -> Sequen
 def unpack(path: Path, wanted: Sequence[str], folder: Path, max_bytes: int) -> list[str]:
     """Write those of the `wanted` files that the zip has into `folder`. Return their names.
 
-    They lie in the zip's top, or all in one folder of it. Raises InvalidRequest for a dangerous or wrong zip.
+    They lie in the zip's top, or all in one folder of it. Raises JobError for a dangerous or wrong zip.
     """
     members = check_members(path, max_bytes)
     places = {_place(member) for member in members if _base_name(member.filename) in wanted}

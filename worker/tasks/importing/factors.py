@@ -43,12 +43,12 @@ class LoraFactors:
         return max(factors.rank for factors in self.factors.values())
 
 
-def parts_of_layers(
+def tensors_by_layer(
     tensors: Tensors, layers: Layers, names: re.Pattern[str], unknown: str
 ) -> dict[str, Tensors]:
     """Return the tensors of each layer by their parts, which the groups `module` and `part` of `names` give.
 
-    Raises InvalidRequest for a tensor of another name, with `unknown` as the words after that name, and for a
+    Raises JobError for a tensor of another name, with `unknown` as the words after that name, and for a
     part that stands twice.
     """
     found: dict[str, Tensors] = {}
@@ -64,7 +64,7 @@ def parts_of_layers(
 
 
 def check_fit(lora: LoraFactors, layers: Layers) -> None:
-    """Raise InvalidRequest, which names the layer, if a factor does not fit the base model."""
+    """Raise JobError, which names the layer, if a factor does not fit the base model."""
     if not lora.factors:
         raise refusal("incomplete_adapter", "The file holds no LoRA factors: no lora_A and lora_B.")
     for name, factors in lora.factors.items():

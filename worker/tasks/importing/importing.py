@@ -1,86 +1,92 @@
-"""Imports one file: reads it, checks it against the base model, and writes a folder as jobs publish it."""
+"""Does one import: fetches the file, has it read in a process of its own, and makes the adapter's row.
 
+Nothing here imports torch, which takes seconds: only the process that reads the file needs it.
+"""
+
+import hashlib
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from transformers import AutoTokenizer
+from sqlalchemy.orm import Session
 
-from core.catalog import BaseModelEntry
-from core.serving.imports import Format, ImportOrder
-from worker.adapter_files.folder import CARD, write_manifest, write_tokenizer
-from worker.process.faults import disk_fault
-from worker.tasks.importing import archive
-from worker.tasks.importing.card import import_card
-from worker.tasks.importing.factors import LoraFactors, check_fit
-from worker.tasks.importing.layers import Layers
-from worker.tasks.importing.loralib import LoralibOptions, read_loralib
-from worker.tasks.importing.peft_folder import WANTED, read_peft_folder
+from core.access import audit
+from core.access.audit import Actor
+from core.ids import new_id
+from core.imports import ImportRequest
+from core.jobs import lifecycle
+from core.tables import Adapter
+from worker.process.scratch import scratch_folder
+from worker.tasks.frame.process import Work
+from worker.tasks.importing.limited_process import Order, Read, read_in_a_process
 from worker.tasks.importing.refusal import refusal
-from worker.tasks.importing.tensors import Tensors, read_pickle, read_safetensors
-from worker.tasks.importing.writing import write_lora
-
-ZIP, PICKLE = (b"PK\x03\x04", b"PK\x05\x06"), b"\x80"
-MAX_TORCH_RECORDS = 100_000
+from worker.tasks.offered_base import offered_base
 
 
-def import_file(
-    order: ImportOrder, entry: BaseModelEntry, base: Path, base_sha256: str, work: Path, max_bytes: int
-) -> dict[str, Any]:
-    """Write the adapter's files into `work`/adapter. The file is `work`/file.
+def import_adapter(work: Work, folder: Path) -> dict[str, Any]:
+    """Write the adapter's files into the folder. Raises JobError if the file is refused."""
+    request: ImportRequest = work.request
+    entry, base, base_sha256 = offered_base(work, request.base_model)
+    with scratch_folder("import") as scratch:
+        work.report("fetching the file", 0.1)
+        _fetch(work, request, scratch / "file")
+        work.report("reading the file", 0.2)
+        order = Order(
+            request=request,
+            entry=entry,
+            base=base,
+            base_sha256=base_sha256,
+            adapter=folder,
+            max_bytes=work.settings.max_adapter_bytes,
+        )
+        found = read_in_a_process(order, scratch)
+    work.made = _row(work, request, found)
+    return {}
 
-    `base` is the folder of the base model. Return the format, the options and the facts of the adapter.
-    Raises InvalidRequest if the file is refused.
-    """
-    layers = Layers(base)
+
+def write_to_audit_log(session: Session, work: Work) -> None:
+    """Say who has imported the adapter, in the transaction in which it begins to exist."""
+    request: ImportRequest = work.request
+    assert work.made is not None
+    actor = Actor(work.task.project_id, request.key_id, request.request_id)
+    details = {"file": request.filename, "sha256": request.sha256}
+    audit.record(session, actor, "adapter.imported", work.made.id, details)
+
+
+def _fetch(work: Work, request: ImportRequest, path: Path) -> None:
+    """Write the client's file to the disk. Raises JobError if it is not what was uploaded."""
+    digest = hashlib.sha256()
     try:
-        format_, lora = _read(order, entry, layers, work, max_bytes)
-    except SafetensorError as error:
-        if disk_fault(error):
-            raise
-        raise refusal("invalid_safetensors", f"The safetensors are damaged: {error}.") from error
-    check_fit(lora, layers)
-    folder = work / "adapter"
-    options, facts = write_lora(lora, layers, entry, folder)
-    write_tokenizer(AutoTokenizer.from_pretrained(base, trust_remote_code=False), folder)
-    (folder / CARD).write_text(import_card(entry, order, format_, options), "utf-8")
-    described = {
-        "imported": {"format": format_, "filename": order.filename, "sha256": order.sha256},
-        "base_model": entry.repository,
-        "base_revision": entry.revision,
-        "base_sha256": base_sha256,
-        "adapter": options,
-    }
-    write_manifest(folder, described, entry.quantization is not None)
-    return {"format": format_, "options": options, "facts": facts}
+        with path.open("wb") as file:
+            for chunk in work.store.read(request.object_key):
+                digest.update(chunk)
+                file.write(chunk)
+                work.advance()
+    except FileNotFoundError:
+        digest = hashlib.sha256()
+    if digest.hexdigest() != request.sha256:
+        raise refusal(
+            "damaged_file", "The stored content of the file is not what was uploaded. Upload it again."
+        )
 
 
-def _read(
-    order: ImportOrder, entry: BaseModelEntry, layers: Layers, work: Path, max_bytes: int
-) -> tuple[Format, LoraFactors]:
-    """Return the format and the adapter. The file's first bytes decide what it is read as."""
-    file = work / "file"
-    with file.open("rb") as opened:
-        beginning = opened.read(9)
-    options = LoralibOptions(order.lora_alpha, order.r, order.enable_lora)
-    if beginning.startswith(ZIP) and not archive.is_torch_archive(file):
-        unpacked = work / "unpacked"
-        unpacked.mkdir()
-        archive.unpack(file, WANTED, unpacked, max_bytes)
-        return "peft", read_peft_folder(unpacked, entry, layers, max_bytes)
-    return "loralib", read_loralib(_checkpoint(file, beginning, order.filename, max_bytes), layers, options)
-
-
-def _checkpoint(file: Path, beginning: bytes, name: str, max_bytes: int) -> Tensors:
-    if beginning.startswith(ZIP):
-        archive.check_members(file, max_bytes, most=MAX_TORCH_RECORDS)
-        return read_pickle(file, max_bytes, name)
-    if beginning.startswith(PICKLE):
-        return read_pickle(file, max_bytes, name)
-    if beginning[8:9] == b"{":
-        return read_safetensors(file)
-    raise refusal(
-        "unsupported_format",
-        "The file is neither a zip of PEFT's files, nor safetensors, nor a checkpoint of `torch.save`. Pack "
-        "the folder that PEFT has saved, or send loralib's state dict.",
+def _row(work: Work, request: ImportRequest, found: Read) -> Adapter:
+    """Return the adapter's row, without its files."""
+    adapter_id, project_id = new_id("adapter-"), work.task.project_id
+    with work.sessions() as session:
+        model = lifecycle.model_name(session, request.base_model, project_id, request.suffix, adapter_id)
+    return Adapter(
+        id=adapter_id,
+        project_id=project_id,
+        model=model,
+        base_model=request.base_model,
+        options=found.options,
+        origin={
+            "type": "import",
+            "format": found.format,
+            "filename": request.filename,
+            "sha256": request.sha256,
+            "key_id": request.key_id or "",
+            "key_name": request.key_name or "",
+        },
+        training=found.facts,
     )

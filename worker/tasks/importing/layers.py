@@ -37,7 +37,7 @@ class Layers:
     def find(self, name: str) -> str:
         """Return the full name of the layer that a checkpoint calls `name`.
 
-        Its names may lack the model's prefix, or have that of a wrapper. Raises InvalidRequest if there is no
+        Its names may lack the model's prefix, or have that of a wrapper. Raises JobError if there is no
         such linear layer.
         """
         plain = name.removeprefix("module.").removeprefix("_orig_mod.")

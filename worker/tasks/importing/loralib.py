@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from worker.tasks.importing.factors import LayerFactors, LoraFactors, parts_of_layers
+from worker.tasks.importing.factors import LayerFactors, LoraFactors, tensors_by_layer
 from worker.tasks.importing.layers import Layer, Layers
 from worker.tasks.importing.refusal import refusal, shown
 from worker.tasks.importing.tensors import Tensors
@@ -40,8 +40,8 @@ class LoralibOptions:
 
 
 def read_loralib(tensors: Tensors, layers: Layers, options: LoralibOptions) -> LoraFactors:
-    """Return the adapter. Raises InvalidRequest; it names the tensor, or the field of the request."""
-    pairs = parts_of_layers(tensors, layers, TENSOR, UNKNOWN)
+    """Return the adapter. Raises JobError; it names the tensor, or the field of the request."""
+    pairs = tensors_by_layer(tensors, layers, TENSOR, UNKNOWN)
     if options.lora_alpha is None:
         raise refusal(
             "missing_required_parameter",

@@ -11,7 +11,7 @@ from core.catalog import BaseModelEntry
 from core.storage.file_names import WEIGHTS_NAME
 from core.strict_json import RepeatedKeys, mark_repeated_keys, refuse_constant
 from worker.engine.sampler.adapters.check import CHANGING, CONFIG_NAME, special_option
-from worker.tasks.importing.factors import LayerFactors, LoraFactors, parts_of_layers
+from worker.tasks.importing.factors import LayerFactors, LoraFactors, tensors_by_layer
 from worker.tasks.importing.layers import Layers
 from worker.tasks.importing.refusal import refusal, shown
 from worker.tasks.importing.tensors import Tensors, read_pickle, read_safetensors
@@ -34,7 +34,7 @@ LOCAL = re.compile(r"[./~\\]|[A-Za-z]:[\\/]")  # begins a path, which tells noth
 
 
 def read_peft_folder(folder: Path, entry: BaseModelEntry, layers: Layers, max_bytes: int) -> LoraFactors:
-    """Return the adapter. Raises InvalidRequest; it names the file and the field or tensor."""
+    """Return the adapter. Raises JobError; it names the file and the field or tensor."""
     config = _read_config(folder / CONFIG_NAME)
     _check_kind(config)
     _check_base(config, entry)
@@ -44,7 +44,7 @@ def read_peft_folder(folder: Path, entry: BaseModelEntry, layers: Layers, max_by
         tensors = read_pickle(folder / PICKLE_NAME, max_bytes, PICKLE_NAME)
     else:
         raise refusal("incomplete_adapter", f"The zip has no {WEIGHTS_NAME}. Pack it beside {CONFIG_NAME}.")
-    return _adapter(config, parts_of_layers(tensors, layers, TENSOR, UNKNOWN), layers)
+    return _adapter(config, tensors_by_layer(tensors, layers, TENSOR, UNKNOWN), layers)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _check_kind(config: Mapping[str, Any]) -> None:
-    """Raise InvalidRequest for code, for another method than LoRA, and for more than factors."""
+    """Raise JobError for code, for another method than LoRA, and for more than factors."""
     for name in CODE:
         if config.get(name):
             raise refusal(
@@ -98,7 +98,7 @@ def _check_kind(config: Mapping[str, Any]) -> None:
 
 
 def _check_base(config: Mapping[str, Any], entry: BaseModelEntry) -> None:
-    """Raise InvalidRequest if the configuration names another base model. A path tells nothing."""
+    """Raise JobError if the configuration names another base model. A path tells nothing."""
     named = config.get("base_model_name_or_path")
     if named in (None, "", entry.repository, entry.id):
         return
@@ -144,7 +144,7 @@ def _adapter(config: Mapping[str, Any], parts: Mapping[str, Tensors], layers: La
 
 
 def _refuse_missing(config: Mapping[str, Any], found: Iterable[str], layers: Layers) -> None:
-    """Raise InvalidRequest if a layer that the configuration plainly names has no tensors."""
+    """Raise JobError if a layer that the configuration plainly names has no tensors."""
     targets = config.get("target_modules")
     limited = any(config.get(name) is not None for name in ("layers_to_transform", "exclude_modules"))
     if not isinstance(targets, list) or limited:

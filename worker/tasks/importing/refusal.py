@@ -1,11 +1,11 @@
 """The error for an adapter that is not imported."""
 
-from core.errors import InvalidRequest
+from core.errors import JobError
 
 
-def refusal(code: str, message: str, param: str = "file") -> InvalidRequest:
+def refusal(code: str, message: str, param: str = "file") -> JobError:
     """Return the error. The message says what is wrong, in which file or tensor, and what to do."""
-    return InvalidRequest(message, code=code, param=param)
+    return JobError(code, message, param)
 
 
 def shown(name: str) -> str:

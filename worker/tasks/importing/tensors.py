@@ -28,7 +28,7 @@ Tensors = dict[str, Tensor]
 
 
 def read_safetensors(path: Path) -> Tensors:
-    """Return the tensors by name. Raises InvalidRequest if the file or one of its tensors is wrong."""
+    """Return the tensors by name. Raises JobError if the file or one of its tensors is wrong."""
     _check_header(path)
     tensors = load_file(path)
     check_finite(tensors, path.name)
@@ -38,7 +38,7 @@ def read_safetensors(path: Path) -> Tensors:
 def read_pickle(path: Path, max_bytes: int, name: str) -> Tensors:
     """Return the tensors of a state dict that `torch.save` wrote. Nothing in the file is run.
 
-    Raises InvalidRequest if the file holds anything but tensors, or tensors that are wrong or too large.
+    Raises JobError if the file holds anything but tensors, or tensors that are wrong or too large.
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
@@ -72,7 +72,7 @@ def read_pickle(path: Path, max_bytes: int, name: str) -> Tensors:
 
 
 def check_finite(tensors: Mapping[str, Tensor], file: str) -> None:
-    """Raise InvalidRequest if a tensor holds NaN or infinity."""
+    """Raise JobError if a tensor holds NaN or infinity."""
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise refusal(
@@ -83,7 +83,7 @@ def check_finite(tensors: Mapping[str, Tensor], file: str) -> None:
 
 
 def _check_header(path: Path) -> None:
-    """Check each tensor's type, shape and place. Raises InvalidRequest; it names the tensor."""
+    """Check each tensor's type, shape and place. Raises JobError; it names the tensor."""
     entries, size = _header(path)
     ends_at, before = 0, ""
     places = []
@@ -193,7 +193,7 @@ def _state_dict(found: Any, file: str) -> Tensors:
 
 
 def _refuse_shared_memory(tensors: Tensors, file: str) -> None:
-    """Raise InvalidRequest if tensors lie over each other, or if one repeats its own numbers."""
+    """Raise JobError if tensors lie over each other, or if one repeats its own numbers."""
     places = []
     for name, tensor in tensors.items():
         if not tensor.numel():

@@ -1,7 +1,6 @@
 """Runs another runtime in a process of its own: it has its own libraries, and may die of what it loads."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -10,14 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from worker.process.without_secrets import run_without_secrets
 from worker.tasks.portability.answers import NEW_TOKENS, TOP, Answer, Answered
 from worker.tasks.portability.prompts import PromptSet
 
 PROGRAMS = Path(__file__).parent / "programs"
 MOST_SECONDS = 1800.0
 SHOWN = 300  # characters of a reason
-# What a runtime needs of our own environment, which holds the keys of the service too
-PASSED = re.compile(r"PATH|HOME|TMPDIR|LD_LIBRARY_PATH|LANG|LC_\w+")
 ERROR = re.compile(r"\berror loading\b")  # as llama.cpp begins its reasons
 
 
@@ -70,24 +68,12 @@ def run_program(
     asked, told, log = folder / "asked.json", folder / "told.json", folder / "log.txt"
     asked.write_text(json.dumps(_asked(candidate, prompts), default=str))
     told.unlink(missing_ok=True)
+    command = [str(python), str(PROGRAMS / program), str(asked), str(told)]
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            [str(python), str(PROGRAMS / program), str(asked), str(told)],
-            stdin=subprocess.PIPE,
-            stdout=out,
-            stderr=out,
-            cwd=folder,
-            env={**_passed_on(), **environment},
-        )
         try:
-            status = process.wait(MOST_SECONDS)
+            status = run_without_secrets(command, environment, MOST_SECONDS, out, folder)
         except subprocess.TimeoutExpired:
             return Outcome(None, Interrupted(f"It took longer than {MOST_SECONDS:.0f} s."))
-        finally:
-            process.kill()
-            process.wait()
-            assert process.stdin is not None
-            process.stdin.close()
     if status == -signal.SIGKILL:
         return Outcome(None, Interrupted("Its process was killed, as by a machine whose memory runs out."))
     if not told.exists():
@@ -95,10 +81,6 @@ def run_program(
         return Outcome(None, Failure(_explained(f"Its process ended {by}.", log)))
     stored = json.loads(told.read_text())
     return Outcome(stored["version"], _found(stored, prompts, ends, log))
-
-
-def _passed_on() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if PASSED.fullmatch(name)}
 
 
 def _asked(candidate: Candidate, prompts: PromptSet) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 import { type QueryClient, queryOptions } from "@tanstack/react-query";
 
-import { api, body } from "@/api/client";
+import { get } from "@/api/routes";
 
 /** The names of the models that can be asked. A checkpoint is not among them, but can be asked too. */
 export function modelNamesQuery() {
   return queryOptions({
     queryKey: ["models", "names"],
-    queryFn: async ({ signal }) => (await body(api.GET("/v1/models", { signal }))).data.map(({ id }) => id),
+    queryFn: async ({ signal }) => (await get("/v1/models", [], { signal })).data.map(({ id }) => id),
     staleTime: 30_000,
   });
 }
@@ -23,7 +23,7 @@ export function beginQuery(client: QueryClient) {
     queryKey: ["models", "begin"],
     queryFn: async ({ signal }): Promise<Begin> => {
       const [adapters, names] = await Promise.all([
-        body(api.GET("/v1/adapters", { params: { query: { limit: 1 } }, signal })),
+        get("/v1/adapters", [], { query: { limit: 1 }, signal }),
         client.fetchQuery(modelNamesQuery()),
       ]);
       const [newest] = adapters.data;

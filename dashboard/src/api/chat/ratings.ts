@@ -1,6 +1,6 @@
 import { useMutation } from "@tanstack/react-query";
 
-import { api, body } from "@/api/client";
+import { post } from "@/api/routes";
 
 export interface Rating {
   rating?: "up" | "down" | null;
@@ -10,12 +10,7 @@ export interface Rating {
 /** Rates the answer of a stored completion. A completion that is not stored is not found; the failure says why. */
 export function useRating(id: string) {
   return useMutation({
-    mutationFn: (rating: Rating) =>
-      body(
-        api.POST("/v1/chat/completions/{completion_id}/rating", {
-          params: { path: { completion_id: id } },
-          body: { rating: rating.rating ?? null, corrected_answer: rating.corrected_answer ?? null },
-        }),
-      ),
+    mutationFn: ({ rating = null, corrected_answer = null }: Rating) =>
+      post("/v1/chat/completions/{completion_id}/rating", [id], { rating, corrected_answer }),
   });
 }

@@ -2,9 +2,9 @@
 
 import { queryOptions } from "@tanstack/react-query";
 
-import { api, body } from "@/api/client";
 import { EVALS_KEY } from "@/api/keys";
-import { pageQuery, usePaged } from "@/api/paged";
+import { usePages } from "@/api/paged";
+import { get } from "@/api/routes";
 import { isUnderWay } from "@/api/work/work";
 import { chosenRuns, type JudgedEval } from "@/lib/evals/chosenRuns";
 
@@ -32,18 +32,14 @@ export type Change = "better" | "worse";
 export function comparisonQuery({ evalId, base, tuned }: Pair) {
   return queryOptions({
     queryKey: [...EVALS_KEY, "comparison", evalId, base, tuned],
-    queryFn: ({ signal }) => {
-      const params = { path: { eval_id: evalId }, query: { base, tuned } };
-      return body(api.GET("/v1/evals/{eval_id}/compare", { params, signal }));
-    },
+    queryFn: ({ signal }) => get("/v1/evals/{eval_id}/compare", [evalId], { query: { base, tuned }, signal }),
     staleTime: Infinity,
   });
 }
 
 /** The rows that the tuned model does better or worse by a criterion, the largest change first. */
 export function useChangedRows({ evalId, base, tuned }: Pair, criterion: string, change: Change, { page = PAGE, enabled = true } = {}) {
-  return usePaged([...EVALS_KEY, "changed rows", evalId, base, tuned, criterion, change, page], (after, signal) => {
-    const query = { base, tuned, criterion, change, ...pageQuery(page, after) };
-    return body(api.GET("/v1/evals/{eval_id}/compare/rows", { params: { path: { eval_id: evalId }, query }, signal }));
-  }, { enabled, staleTime: Infinity });
+  const key = [...EVALS_KEY, "changed rows", evalId, base, tuned, criterion, change, page];
+  const query = { base, tuned, criterion, change };
+  return usePages(key, "/v1/evals/{eval_id}/compare/rows", [evalId], { query, limit: page, enabled, staleTime: Infinity });
 }

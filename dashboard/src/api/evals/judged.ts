@@ -2,10 +2,9 @@
 
 import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
-import { api, body } from "@/api/client";
 import { JUDGED_KEY } from "@/api/keys";
 import { readAgain } from "@/api/readAgain";
-import { post } from "@/api/routes";
+import { get, post, remove } from "@/api/routes";
 import { isUnderWay, readWork } from "@/api/work/work";
 import type { JudgedEval, UsualCriterion } from "@/lib/evals/chosenRuns";
 import type { CreateEval } from "@/types/api";
@@ -23,7 +22,7 @@ export function judgedQuery(of: { job_id: string } | { model: string }) {
     queryKey: [...JUDGED_KEY, of],
     queryFn: async ({ signal }): Promise<JudgedEval[]> => {
       const query = { ...of, limit: MOST_EVALS, order: "desc" as const };
-      const { data } = await body(api.GET("/v1/evals", { params: { query }, signal }));
+      const { data } = await get("/v1/evals", [], { query, signal });
       const runs = await Promise.all(data.map(({ id }) => readWork("run", [id], { limit: MOST_RUNS }, signal)));
       return data.map((one, at) => ({ eval: one, runs: runs[at]?.data ?? [] }));
     },
@@ -55,11 +54,11 @@ export function useEvaluate() {
         data_source_config: ANY_ROW,
         testing_criteria: evaluation.criteria.map((type) => ({ type })),
       };
-      const { id } = await body(api.POST("/v1/evals", { body: wanted }));
+      const { id } = await post("/v1/evals", [], wanted);
       try {
         await createRuns(id, evaluation);
       } catch (error) {
-        await api.DELETE("/v1/evals/{eval_id}", { params: { path: { eval_id: id } } }).catch(() => undefined); // what is shown is the first error
+        await remove("/v1/evals/{eval_id}", [id]).catch(() => undefined); // what is shown is the first error
         throw error;
       }
     },

@@ -2,45 +2,41 @@
 
 import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
-import { api, ask, body } from "@/api/client";
+import { ask } from "@/api/client";
 import { FILES_KEY } from "@/api/keys";
-import { pageQuery, usePaged } from "@/api/paged";
+import { usePages } from "@/api/paged";
 import { readAgain } from "@/api/readAgain";
+import { get, post, remove, routeOf } from "@/api/routes";
 import type { FileObject } from "@/types/api";
 
 import { sendForm } from "./sendForm";
 import { MAX_PART_BYTES, partsOf } from "./uploadParts";
 
-const PAGE = 50;
+const FILE = "/v1/files/{file_id}";
 const JOBS_SHOWN = 20;
 const PREVIEW_BYTES = 256 * 1024;
 
 export const PURPOSES = ["fine-tune", "batch", "assistants", "vision", "user_data", "evals"] as const;
 export type Purpose = (typeof PURPOSES)[number];
 
-export function useFiles() {
-  return usePaged(FILES_KEY, (after, signal) =>
-    body(api.GET("/v1/files", { params: { query: pageQuery(PAGE, after) }, signal })),
-  );
-}
+export const useFiles = () => usePages(FILES_KEY, "/v1/files");
 
 /** A file never changes. The answer for a deleted file has status 404. */
 export function fileQuery(id: string) {
   return queryOptions({
     queryKey: ["file", id],
-    queryFn: ({ signal }) => body(api.GET("/v1/files/{file_id}", { params: { path: { file_id: id } }, signal })),
+    queryFn: ({ signal }) => get(FILE, [id], { signal }),
     staleTime: Infinity,
   });
 }
 
-export const fileContentPath = (id: string) => `/v1/files/${encodeURIComponent(id)}/content`;
+export const fileContentPath = (id: string) => routeOf(`${FILE}/content`, [id]);
 
 /** The newest jobs that read the file. */
 export function jobsOfFileQuery(id: string) {
   return queryOptions({
     queryKey: ["file", id, "jobs"],
-    queryFn: ({ signal }) =>
-      body(api.GET("/v1/fine_tuning/jobs", { params: { query: { file: id, limit: JOBS_SHOWN } }, signal })),
+    queryFn: ({ signal }) => get("/v1/fine_tuning/jobs", [], { query: { file: id, limit: JOBS_SHOWN }, signal }),
   });
 }
 
@@ -66,7 +62,7 @@ export function previewQuery(file: Pick<FileObject, "id" | "bytes">) {
 export function useDeleteFile() {
   const client = useQueryClient();
   return useMutation({
-    mutationFn: (id: string) => body(api.DELETE("/v1/files/{file_id}", { params: { path: { file_id: id } } })),
+    mutationFn: (id: string) => remove(FILE, [id]),
     onSuccess: async (_, id) => {
       client.removeQueries({ queryKey: ["file", id] });
       await readAgain(client, FILES_KEY);
@@ -81,10 +77,7 @@ export interface PreviewAsked {
 
 /** Shows rows as training sees them. Nothing changes, but a server has to render them. */
 export function usePreviewRows(fileId: string) {
-  return useMutation({
-    mutationFn: (asked: PreviewAsked) =>
-      body(api.POST("/v1/files/{file_id}/preview", { params: { path: { file_id: fileId } }, body: asked })),
-  });
+  return useMutation({ mutationFn: (asked: PreviewAsked) => post(`${FILE}/preview`, [fileId], asked) });
 }
 
 /** Uploads a file; a large file goes in parts. `onSent` is called with the number of bytes sent so far. */
@@ -103,8 +96,7 @@ export async function uploadFile(
 
 async function uploadInParts(file: File, purpose: Purpose, onSent: (bytes: number) => void, signal: AbortSignal) {
   const announced = { bytes: file.size, filename: file.name, mime_type: file.type || "application/jsonl", purpose };
-  const { id } = await body(api.POST("/v1/uploads", { body: announced, signal }));
-  const params = { path: { upload_id: id } };
+  const { id } = await post("/v1/uploads", [], announced, { signal });
   try {
     const part_ids: string[] = [];
     for (const [from, to] of partsOf(file.size)) {
@@ -113,10 +105,10 @@ async function uploadInParts(file: File, purpose: Purpose, onSent: (bytes: numbe
       const part = await sendForm(`/v1/uploads/${id}/parts`, form, (sent) => onSent(from + sent), signal);
       part_ids.push((part as { id: string }).id);
     }
-    const done = await body(api.POST("/v1/uploads/{upload_id}/complete", { params, body: { part_ids }, signal }));
+    const done = await post("/v1/uploads/{upload_id}/complete", [id], { part_ids }, { signal });
     return done.file as FileObject;
   } catch (error) {
-    await api.POST("/v1/uploads/{upload_id}/cancel", { params }).catch(() => undefined); // if this fails, the upload expires in an hour
+    await post("/v1/uploads/{upload_id}/cancel", [id], undefined).catch(() => undefined); // if this fails, the upload expires in an hour
     throw error;
   }
 }

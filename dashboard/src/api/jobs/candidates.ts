@@ -1,6 +1,6 @@
 import { keepPreviousData, queryOptions } from "@tanstack/react-query";
 
-import { api, body } from "@/api/client";
+import { get } from "@/api/routes";
 import { hasEnded } from "@/lib/facts/jobFacts";
 import type { Candidate, Job } from "@/types/api";
 
@@ -14,10 +14,7 @@ export function candidatesQuery(job: Job) {
   const over = hasEnded(job);
   return queryOptions({
     queryKey: ["candidates", job.id, over],
-    queryFn: ({ signal }) => {
-      const params = { path: { fine_tuning_job_id: job.id } };
-      return body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/candidates", { params, signal }));
-    },
+    queryFn: ({ signal }) => get("/v1/fine_tuning/jobs/{fine_tuning_job_id}/candidates", [job.id], { signal }),
     refetchInterval: ({ state }) => (over || !state.data?.data.length ? false : POLL_MS),
     staleTime: over ? Infinity : POLL_MS,
     placeholderData: keepPreviousData,

@@ -2,8 +2,8 @@
 
 import { type QueryClient, queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
-import { api, body } from "@/api/client";
 import { isPassing } from "@/api/failures";
+import { get, post, remove } from "@/api/routes";
 import type { Wanted } from "@/lib/addresses/jobSearch";
 import { hasEnded } from "@/lib/facts/jobFacts";
 import { EMPTY, type JobList, merge, replace, stalePages, without } from "@/lib/jobs/jobList";
@@ -18,6 +18,7 @@ const LARGE_PAGE = 1000; // for reading all jobs
 const FOUND = 12;
 const MOST_POLLS = 8; // pages that one poll asks for, at most
 
+const JOB = "/v1/fine_tuning/jobs/{fine_tuning_job_id}";
 const LISTS_KEY = ["jobs"] as const;
 const listKey = ({ words, status }: Wanted) => [...LISTS_KEY, words, status ?? "any"] as const;
 
@@ -25,8 +26,8 @@ const listKey = ({ words, status }: Wanted) => [...LISTS_KEY, words, status ?? "
 export const visibleJobs: { ids: ReadonlySet<string> } = { ids: new Set() };
 
 async function fetchRange({ words, status }: Wanted, after: string | null, limit: number, signal?: AbortSignal) {
-  const query = { limit, ...(after !== null && { after }), ...(words && { search: words }), ...(status && { status }) };
-  const page = await body(api.GET("/v1/fine_tuning/jobs", { params: { query }, ...(signal && { signal }) }));
+  const query = { limit, after, ...(words && { search: words }), ...(status && { status }) };
+  const page = await get("/v1/fine_tuning/jobs", [], { query, signal });
   return { after, jobs: page.data, hasMore: page.has_more };
 }
 
@@ -93,8 +94,7 @@ export function knownJobs(client: QueryClient): Job[] {
 export function jobQuery(id: string, isFollowed = false) {
   return queryOptions({
     queryKey: ["job", id],
-    queryFn: ({ signal }) =>
-      body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}", { params: { path: { fine_tuning_job_id: id } }, signal })),
+    queryFn: ({ signal }) => get(JOB, [id], { signal }),
     refetchInterval: ({ state }) => {
       const isGone = state.error !== null && !isPassing(state.error);
       if (isGone) return false;
@@ -114,12 +114,6 @@ export function actionsOn(job: Job): JobAction[] {
   return job.status === "paused" || job.progress.phase === "pausing" ? ["resume", "cancel"] : ["pause", "cancel"];
 }
 
-const ROUTES = {
-  pause: "/v1/fine_tuning/jobs/{fine_tuning_job_id}/pause",
-  resume: "/v1/fine_tuning/jobs/{fine_tuning_job_id}/resume",
-  cancel: "/v1/fine_tuning/jobs/{fine_tuning_job_id}/cancel",
-} as const;
-
 export function useJobAction(id: string) {
   const client = useQueryClient();
   return useMutation({ mutationFn: (action: JobAction) => actOn(client, id, action) });
@@ -128,15 +122,14 @@ export function useJobAction(id: string) {
 /** Does an action on a job, and updates the lists that hold the job. Raises Refused or Unreachable. */
 export async function actOn(client: QueryClient, id: string, action: JobAction): Promise<void> {
   if (action === "delete") return deleteJob(client, id);
-  const job = await body(api.POST(ROUTES[action], { params: { path: { fine_tuning_job_id: id } } }));
+  const job = await post(`${JOB}/${action}`, [id], undefined);
   client.setQueryData(["job", id], job);
   changeLists(client, (list) => replace(list, job));
 }
 
 /** Deletes a job. Its data stay in the cache for a page that still shows them, because nothing asks for them again. */
 async function deleteJob(client: QueryClient, id: string): Promise<void> {
-  const path = { fine_tuning_job_id: id };
-  await body(api.DELETE("/v1/fine_tuning/jobs/{fine_tuning_job_id}", { params: { path } }));
+  await remove(JOB, [id]);
   void client.invalidateQueries({ queryKey: ["adapter"] }); // an adapter says whether its job was deleted
   changeLists(client, (list) => without(list, id));
 }

@@ -2,7 +2,8 @@
 
 import { queryOptions } from "@tanstack/react-query";
 
-import { api, ask, body } from "@/api/client";
+import { ask } from "@/api/client";
+import { get } from "@/api/routes";
 import { jobSchemas } from "@/lib/newJob/jobSchemas";
 import { expand, type Schema } from "@/lib/schemas/schema";
 
@@ -12,7 +13,7 @@ const NEWEST = 200;
 export const baseModelsQuery = queryOptions({
   queryKey: ["models", "base"],
   queryFn: async ({ signal }) => {
-    const { data } = await body(api.GET("/v1/models", { signal }));
+    const { data } = await get("/v1/models", [], { signal });
     return data.filter(({ id, weights }) => !id.startsWith("ft:") && !weights).map(({ id }) => id);
   },
 });
@@ -20,7 +21,7 @@ export const baseModelsQuery = queryOptions({
 export const methodsQuery = queryOptions({
   queryKey: ["methods"],
   queryFn: async ({ signal }) => {
-    const { data } = await body(api.GET("/v1/methods", { signal }));
+    const { data } = await get("/v1/methods", [], { signal });
     return data.map((method) => ({ ...method, schema: expand(method.schema as Schema, method.schema) }));
   },
   staleTime: Infinity,
@@ -28,7 +29,7 @@ export const methodsQuery = queryOptions({
 
 export const trackersQuery = queryOptions({
   queryKey: ["integrations"],
-  queryFn: async ({ signal }) => (await body(api.GET("/v1/integrations", { signal }))).data,
+  queryFn: async ({ signal }) => (await get("/v1/integrations", [], { signal })).data,
   staleTime: Infinity,
 });
 
@@ -42,6 +43,6 @@ export const datasetsQuery = queryOptions({
   queryKey: ["files", "fine-tune", NEWEST],
   queryFn: async ({ signal }) => {
     const query = { purpose: "fine-tune", limit: NEWEST };
-    return (await body(api.GET("/v1/files", { params: { query }, signal }))).data;
+    return (await get("/v1/files", [], { query, signal })).data;
   },
 });

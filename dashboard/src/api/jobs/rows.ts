@@ -1,7 +1,6 @@
 /** Requests about the losses of a job's rows. */
 
-import { api, body } from "@/api/client";
-import { pageQuery, usePaged } from "@/api/paged";
+import { usePages } from "@/api/paged";
 
 const PAGE = 20;
 
@@ -18,10 +17,6 @@ export type RowPart = (typeof ROW_PARTS)[number];
 
 /** `status` is the job's: when the job ends, its rows have other losses. */
 export function useRowLosses(jobId: string, status: string, order: RowOrder, part: RowPart) {
-  const read = (after: string | null, signal: AbortSignal) => {
-    const query = { order, part, ...pageQuery(PAGE, after) };
-    const params = { path: { fine_tuning_job_id: jobId }, query };
-    return body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/rows", { params, signal }));
-  };
-  return usePaged(["rows", jobId, status, order, part], read, { keepsItems: true });
+  const options = { query: { order, part }, limit: PAGE, keepsItems: true };
+  return usePages(["rows", jobId, status, order, part], "/v1/fine_tuning/jobs/{fine_tuning_job_id}/rows", [jobId], options);
 }

@@ -1,6 +1,6 @@
 import { queryOptions } from "@tanstack/react-query";
 
-import { api, body } from "@/api/client";
+import { get } from "@/api/routes";
 import { hasEnded, hasSamples } from "@/lib/facts/jobFacts";
 import type { EventPage, Job, JobEvent } from "@/types/api";
 
@@ -19,7 +19,8 @@ export function samplesQuery(job: Job) {
       const found: JobEvent[] = [];
       let page: EventPage;
       do {
-        page = await fetchPage(job.id, MOST - found.length, found.at(-1)?.id, signal); // long answers end a page early
+        const query = { type: "samples" as const, limit: MOST - found.length, after: found.at(-1)?.id };
+        page = await get("/v1/fine_tuning/jobs/{fine_tuning_job_id}/events", [job.id], { query, signal }); // long answers end a page early
         found.push(...page.data);
       } while (page.has_more && found.length < MOST);
       return found;
@@ -27,12 +28,4 @@ export function samplesQuery(job: Job) {
     enabled: hasSamples(job),
     staleTime: hasEnded(job) ? Infinity : POLL_MS,
   });
-}
-
-async function fetchPage(jobId: string, limit: number, after: string | undefined, signal: AbortSignal) {
-  const params = {
-    path: { fine_tuning_job_id: jobId },
-    query: { type: "samples" as const, limit, ...(after !== undefined && { after }) },
-  };
-  return (await body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/events", { params, signal }))) as EventPage;
 }

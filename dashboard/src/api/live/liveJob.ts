@@ -7,8 +7,9 @@
  * before metrics, so that a step which is made in between arrives twice rather than never.
  */
 
-import { api, askStream, body, cutOff } from "@/api/client";
+import { askStream, cutOff } from "@/api/client";
 import { isPassing } from "@/api/failures";
+import { get, routeOf } from "@/api/routes";
 import type { Series, StepValues } from "@/lib/charts/series";
 import { type EventLog, NO_EVENTS, withNewest, withOlder, withPushed } from "@/lib/jobs/eventLog";
 import type { EventPage, JobEvent } from "@/types/api";
@@ -16,6 +17,7 @@ import type { EventPage, JobEvent } from "@/types/api";
 import { eventReader } from "./eventStream";
 import { StepReader } from "./stepReader";
 
+const EVENTS = "/v1/fine_tuning/jobs/{fine_tuning_job_id}/events";
 const EVENTS_PAGE = 200;
 const GAP_PAGE = 1000; // the API's largest page
 const MOST_MISSED = 2000; // events that are read after a gap; a click reads the events before them
@@ -41,12 +43,12 @@ export class LiveJob {
   private notifiedAt = -Infinity;
   private running: AbortController | null = null;
   private readonly reader: StepReader;
-  private readonly path: { fine_tuning_job_id: string };
+  private readonly id: string;
   private readonly onJobChange: () => void;
 
   /** `onJobChange` is called when the job itself may have changed: with each message, and when the stream has ended. */
   constructor(id: string, onJobChange: () => void) {
-    this.path = { fine_tuning_job_id: id };
+    this.id = id;
     this.reader = new StepReader(id, null, () => this.notify());
     this.series = this.reader.series;
     this.onJobChange = onJobChange;
@@ -126,10 +128,9 @@ export class LiveJob {
       const silent = setTimeout(() => silence.abort(), SILENCE_MS);
       return awaited.finally(() => clearTimeout(silent)).catch(cutOff(signal));
     };
-    const url = `/v1/fine_tuning/jobs/${encodeURIComponent(this.path.fine_tuning_job_id)}/events`;
     const last = this.log.events.at(-1)?.id;
     const headers = { accept: "text/event-stream", ...(last !== undefined && { "last-event-id": last }) };
-    const response = await unlessSilent(askStream(url, { headers, signal: AbortSignal.any([signal, silence.signal]) }));
+    const response = await unlessSilent(askStream(routeOf(EVENTS, [this.id]), { headers, signal: AbortSignal.any([signal, silence.signal]) }));
     if (response.status === 204 || !response.body) return true;
     this.become("live");
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -161,11 +162,8 @@ export class LiveJob {
     return { ...page, data };
   }
 
-  private async fetchEvents(after?: string, signal?: AbortSignal, limit = EVENTS_PAGE): Promise<EventPage> {
-    const query = { limit, ...(after !== undefined && { after }) };
-    const params = { path: this.path, query };
-    const answer = api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/events", { params, ...(signal && { signal }) });
-    return (await body(answer)) as EventPage; // the route can also answer with a stream, which was not asked for
+  private fetchEvents(after?: string, signal?: AbortSignal, limit = EVENTS_PAGE): Promise<EventPage> {
+    return get(EVENTS, [this.id], { query: { limit, after }, signal });
   }
 
   private become(following: Following, failure: unknown = null): void {

@@ -1,4 +1,4 @@
-import { api, body } from "@/api/client";
+import { get } from "@/api/routes";
 import { type LeftOut, Series } from "@/lib/charts/series";
 
 const MOST_POINTS = 1500; // in one answer: a chart has no room for more
@@ -51,8 +51,7 @@ export class StepReader implements LeftOut {
   }
 
   private fetch(asked: Query, signal?: AbortSignal) {
-    const query = { ...asked, ...(this.candidate !== null && { candidate: this.candidate }) };
-    const params = { path: { fine_tuning_job_id: this.id }, query };
-    return body(api.GET("/v1/fine_tuning/jobs/{fine_tuning_job_id}/metrics", { params, ...(signal && { signal }) }));
+    const query = { ...asked, candidate: this.candidate };
+    return get("/v1/fine_tuning/jobs/{fine_tuning_job_id}/metrics", [this.id], { query, signal });
   }
 }

@@ -2,32 +2,28 @@
 
 import { queryOptions, useMutation, useQueries, useQueryClient } from "@tanstack/react-query";
 
-import { api, ask, body } from "@/api/client";
+import { ask } from "@/api/client";
 import { isNotFound } from "@/api/failures";
 import { adapterKey } from "@/api/keys";
-import { JUST_READ_MS, pageQuery, usePaged } from "@/api/paged";
+import { JUST_READ_MS, usePages } from "@/api/paged";
 import { readAgain } from "@/api/readAgain";
+import { get, remove, routeOf } from "@/api/routes";
 import type { Manifest } from "@/lib/facts/adapterFacts";
 import { partsOf } from "@/lib/lineage/graph";
 import type { Adapter, Export } from "@/types/api";
 
-const PAGE = 50;
 const ALIASES = 1000;
 const MOST_PARTS_OFFERED = 1000;
 const CARD = "README.md";
 const LIST_KEY = ["adapters"] as const;
+const ADAPTER = "/v1/adapters/{adapter_id}";
 
-export function useAdapters() {
-  return usePaged(LIST_KEY, (after, signal) =>
-    body(api.GET("/v1/adapters", { params: { query: pageQuery(PAGE, after) }, signal })),
-  );
-}
+export const useAdapters = () => usePages(LIST_KEY, "/v1/adapters");
 
 export function adapterQuery(id: string) {
   return queryOptions({
     queryKey: adapterKey(id),
-    queryFn: ({ signal }) =>
-      body(api.GET("/v1/adapters/{adapter_id}", { params: { path: { adapter_id: id } }, signal })),
+    queryFn: ({ signal }) => get(ADAPTER, [id], { signal }),
     staleTime: 30_000, // its job may be deleted meanwhile
   });
 }
@@ -37,23 +33,21 @@ export function loraAdaptersQuery() {
   return queryOptions({
     queryKey: [...LIST_KEY, "lora"],
     queryFn: async ({ signal }) => {
-      const params = { query: { limit: MOST_PARTS_OFFERED } };
-      const { data } = await body(api.GET("/v1/adapters", { params, signal }));
+      const { data } = await get("/v1/adapters", [], { query: { limit: MOST_PARTS_OFFERED }, signal });
       return data.filter(({ type }) => type === "lora");
     },
   });
 }
 
-export const adapterContentPath = (id: string) => `/v1/adapters/${encodeURIComponent(id)}/content`;
+export const adapterContentPath = (id: string) => routeOf(`${ADAPTER}/content`, [id]);
 
-export const adapterFilePath = (id: string, name: string) =>
-  `/v1/adapters/${encodeURIComponent(id)}/files/${encodeURIComponent(name)}`;
+export const adapterFilePath = (id: string, name: string) => routeOf(`${ADAPTER}/files/{name}`, [id, name]);
 
 export const exportContentPath = ({ id, adapter_id }: Export) =>
-  `/v1/adapters/${encodeURIComponent(adapter_id)}/exports/${encodeURIComponent(id)}/content`;
+  routeOf(`${ADAPTER}/exports/{export_id}/content`, [adapter_id, id]);
 
 /** The address of the adapter cut to a smaller rank. */
-export const cutAdapterPath = (id: string, rank: number) => `/v1/adapters/${encodeURIComponent(id)}/content?rank=${rank}`;
+export const cutAdapterPath = (id: string, rank: number) => routeOf(`${ADAPTER}/content`, [id], { rank });
 
 /** The manifest, which names the base model and the data of an adapter; null if the adapter has none. */
 export function manifestQuery(adapter: Adapter) {
@@ -88,28 +82,18 @@ async function fileOf(adapter: Adapter, name: string, signal: AbortSignal): Prom
 export function ranksQuery(id: string) {
   return queryOptions({
     queryKey: [...adapterKey(id), "ranks"],
-    queryFn: async ({ signal }) => {
-      const path = { adapter_id: id };
-      return (await body(api.GET("/v1/adapters/{adapter_id}/ranks", { params: { path }, signal }))).data;
-    },
+    queryFn: async ({ signal }) => (await get(`${ADAPTER}/ranks`, [id], { signal })).data,
     staleTime: Infinity,
   });
 }
 
 /** The jobs that continue from the adapter itself, newest first. */
-export function useDescendants(id: string) {
-  return usePaged([...adapterKey(id), "descendants"], (after, signal) => {
-    const params = { path: { adapter_id: id }, query: pageQuery(PAGE, after) };
-    return body(api.GET("/v1/adapters/{adapter_id}/descendants", { params, signal }));
-  });
-}
+export const useDescendants = (id: string) =>
+  usePages([...adapterKey(id), "descendants"], `${ADAPTER}/descendants`, [id]);
 
 /** The adapters that were composed of this one, newest first. */
-export function useComposed(id: string) {
-  return usePaged([...adapterKey(id), "composed"], (after, signal) =>
-    body(api.GET("/v1/adapters", { params: { query: { ...pageQuery(PAGE, after), part: id } }, signal })),
-  );
-}
+export const useComposed = (id: string) =>
+  usePages([...adapterKey(id), "composed"], "/v1/adapters", [], { query: { part: id } });
 
 /** The adapters that an adapter was composed of, and their own parts, as far as they are read and still there. */
 export function useParts(adapter: Adapter): ReadonlyMap<string, Adapter> {
@@ -126,7 +110,7 @@ export function aliasesQuery(model: string) {
   return queryOptions({
     queryKey: ["aliases", model],
     queryFn: async ({ signal }) => {
-      const { data } = await body(api.GET("/v1/aliases", { params: { query: { limit: ALIASES } }, signal }));
+      const { data } = await get("/v1/aliases", [], { query: { limit: ALIASES }, signal });
       return data.filter(({ weights }) => model in weights).map(({ name }) => name);
     },
     staleTime: JUST_READ_MS,
@@ -136,8 +120,7 @@ export function aliasesQuery(model: string) {
 export function useDeleteAdapter() {
   const client = useQueryClient();
   return useMutation({
-    mutationFn: (id: string) =>
-      body(api.DELETE("/v1/adapters/{adapter_id}", { params: { path: { adapter_id: id } } })),
+    mutationFn: (id: string) => remove(ADAPTER, [id]),
     onSuccess: async (_, id) => {
       client.removeQueries({ queryKey: adapterKey(id) });
       await readAgain(client, LIST_KEY);

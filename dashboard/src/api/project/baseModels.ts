@@ -2,25 +2,20 @@
 
 import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
-import { api, body } from "@/api/client";
-import { pageQuery, usePaged } from "@/api/paged";
+import { usePages } from "@/api/paged";
 import { readAgain } from "@/api/readAgain";
+import { post, remove } from "@/api/routes";
 import type { BaseModel, HubModel } from "@/types/api";
 
 const KEY = ["base models"] as const;
 const OFFERED = ["models"] as const; // what forms offer
 const PATH = "/v1/organization/base_models";
-const PAGE = 50;
 
-export function useBaseModels() {
-  return usePaged(KEY, (after, signal) => body(api.GET(PATH, { params: { query: pageQuery(PAGE, after) }, signal })));
-}
+export const useBaseModels = () => usePages(KEY, PATH);
 
 /** Looks at a model of the hub. Nothing changes. */
 export function useCheckBaseModel() {
-  return useMutation({
-    mutationFn: (asked: HubModel) => body(api.POST(`${PATH}/check`, { body: asked })),
-  });
+  return useMutation({ mutationFn: (asked: HubModel) => post(`${PATH}/check`, [], asked) });
 }
 
 /** Looks again at a model of the catalog, as the catalog offers it. Each question asks the hub. */
@@ -28,7 +23,7 @@ export function baseModelCheckQuery({ id, repository, revision, license, max_len
   const asked: HubModel = { id, repository, revision, license, max_length, quantization };
   return queryOptions({
     queryKey: [...KEY, "check", id],
-    queryFn: ({ signal }) => body(api.POST(`${PATH}/check`, { body: asked, signal })),
+    queryFn: ({ signal }) => post(`${PATH}/check`, [], asked, { signal }),
     gcTime: 0,
     retry: false,
   });
@@ -37,7 +32,7 @@ export function baseModelCheckQuery({ id, repository, revision, license, max_len
 export function useAddBaseModel() {
   const client = useQueryClient();
   return useMutation({
-    mutationFn: (asked: HubModel) => body(api.POST(PATH, { body: asked })),
+    mutationFn: (asked: HubModel) => post(PATH, [], asked),
     onSuccess: () => Promise.all([readAgain(client, KEY), readAgain(client, OFFERED)]),
   });
 }
@@ -45,7 +40,7 @@ export function useAddBaseModel() {
 export function useRemoveBaseModel() {
   const client = useQueryClient();
   return useMutation({
-    mutationFn: (base_model: string) => body(api.DELETE(`${PATH}/{base_model}`, { params: { path: { base_model } } })),
+    mutationFn: (id: string) => remove(`${PATH}/{base_model}`, [id]),
     onSuccess: () => Promise.all([readAgain(client, KEY), readAgain(client, OFFERED)]),
   });
 }

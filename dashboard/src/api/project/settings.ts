@@ -2,15 +2,13 @@
 
 import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
-import { api, body } from "@/api/client";
-import { pageQuery, usePaged } from "@/api/paged";
+import { usePages } from "@/api/paged";
 import { readAgain } from "@/api/readAgain";
+import { get, post, remove } from "@/api/routes";
 import type { EventType } from "@/types/api";
 import type { components } from "@/types/schema.gen";
 
 type Schemas = components["schemas"];
-
-const PAGE = 50;
 
 /** Returns a mutation after which the lists with this query key are read again. */
 function useChange<Given, Made>(key: readonly unknown[], change: (given: Given) => Promise<Made>) {
@@ -26,29 +24,19 @@ function useChange<Given, Made>(key: readonly unknown[], change: (given: Given) 
 const KEYS = ["keys"] as const;
 const KEYS_PATH = "/v1/organization/projects/{project_id}/api_keys";
 
-export function useKeys(project_id: string) {
-  return usePaged(KEYS, (after, signal) =>
-    body(api.GET(KEYS_PATH, { params: { path: { project_id }, query: pageQuery(PAGE, after) }, signal })),
-  );
-}
+export const useKeys = (project: string) => usePages(KEYS, KEYS_PATH, [project]);
 
-export function useCreateKey(project_id: string) {
-  return useChange(KEYS, (wanted: Schemas["CreateApiKey"]) =>
-    body(api.POST(KEYS_PATH, { params: { path: { project_id } }, body: wanted })),
-  );
-}
+export const useCreateKey = (project: string) =>
+  useChange(KEYS, (wanted: Schemas["CreateApiKey"]) => post(KEYS_PATH, [project], wanted));
 
-export function useRevokeKey(project_id: string) {
-  return useChange(KEYS, (api_key_id: string) =>
-    body(api.DELETE(`${KEYS_PATH}/{api_key_id}`, { params: { path: { project_id, api_key_id } } })),
-  );
-}
+export const useRevokeKey = (project: string) =>
+  useChange(KEYS, (id: string) => remove(`${KEYS_PATH}/{api_key_id}`, [project, id]));
 
 // Webhooks
 
 const WEBHOOKS = ["webhooks"] as const;
-const WEBHOOK = "/v1/webhook_endpoints/{webhook_endpoint_id}";
-const of = (webhook_endpoint_id: string) => ({ path: { webhook_endpoint_id } });
+const WEBHOOKS_PATH = "/v1/webhook_endpoints";
+const WEBHOOK = `${WEBHOOKS_PATH}/{webhook_endpoint_id}` as const;
 
 export const EVENT_TYPES: readonly EventType[] = [
   "fine_tuning.job.succeeded",
@@ -56,95 +44,54 @@ export const EVENT_TYPES: readonly EventType[] = [
   "fine_tuning.job.cancelled",
 ];
 
-export function useEndpoints() {
-  return usePaged(WEBHOOKS, (after, signal) =>
-    body(api.GET("/v1/webhook_endpoints", { params: { query: pageQuery(PAGE, after) }, signal })),
+export const useEndpoints = () => usePages(WEBHOOKS, WEBHOOKS_PATH);
+
+export const useCreateEndpoint = () =>
+  useChange(WEBHOOKS, (wanted: Schemas["CreateEndpoint"]) => post(WEBHOOKS_PATH, [], wanted));
+
+export const useSwitchEndpoint = (id: string) =>
+  useChange(WEBHOOKS, (enabled: boolean) => post(WEBHOOK, [id], { enabled }));
+
+export const useDeleteEndpoint = () => useChange(WEBHOOKS, (id: string) => remove(WEBHOOK, [id]));
+
+export const useRotateSecret = (id: string) =>
+  useChange(WEBHOOKS, (keep_old_secret_active_for_24_hours: boolean) =>
+    post(`${WEBHOOK}/rotate_secret`, [id], { keep_old_secret_active_for_24_hours }),
   );
-}
 
-export function useCreateEndpoint() {
-  return useChange(WEBHOOKS, (wanted: Schemas["CreateEndpoint"]) =>
-    body(api.POST("/v1/webhook_endpoints", { body: wanted })),
-  );
-}
-
-export function useSwitchEndpoint(id: string) {
-  return useChange(WEBHOOKS, (enabled: boolean) => body(api.POST(WEBHOOK, { params: of(id), body: { enabled } })));
-}
-
-export function useDeleteEndpoint() {
-  return useChange(WEBHOOKS, (id: string) => body(api.DELETE(WEBHOOK, { params: of(id) })));
-}
-
-export function useRotateSecret(id: string) {
-  return useChange(WEBHOOKS, (keep_old_secret_active_for_24_hours: boolean) =>
-    body(api.POST(`${WEBHOOK}/rotate_secret`, { params: of(id), body: { keep_old_secret_active_for_24_hours } })),
-  );
-}
-
-export function useTestEndpoint(id: string) {
-  return useMutation({
-    mutationFn: (event_type: EventType) => body(api.POST(`${WEBHOOK}/test`, { params: of(id), body: { event_type } })),
-  });
-}
+export const useTestEndpoint = (id: string) =>
+  useMutation({ mutationFn: (event_type: EventType) => post(`${WEBHOOK}/test`, [id], { event_type }) });
 
 const deliveriesKey = (id: string) => ["deliveries", id] as const;
 
-export function useDeliveries(id: string) {
-  return usePaged(deliveriesKey(id), (after, signal) =>
-    body(api.GET(`${WEBHOOK}/deliveries`, { params: { ...of(id), query: pageQuery(PAGE, after) }, signal })),
-  );
-}
+export const useDeliveries = (id: string) => usePages(deliveriesKey(id), `${WEBHOOK}/deliveries`, [id]);
 
-export function useRedeliver(id: string) {
-  return useChange(deliveriesKey(id), (delivery_id: string) =>
-    body(
-      api.POST(`${WEBHOOK}/deliveries/{delivery_id}/redeliver`, {
-        params: { path: { webhook_endpoint_id: id, delivery_id } },
-      }),
-    ),
+export const useRedeliver = (id: string) =>
+  useChange(deliveriesKey(id), (delivery: string) =>
+    post(`${WEBHOOK}/deliveries/{delivery_id}/redeliver`, [id, delivery], undefined),
   );
-}
 
 // Secrets
 
 const SECRETS = ["secrets"] as const;
 
-export function useSecrets() {
-  return usePaged(SECRETS, (after, signal) =>
-    body(api.GET("/v1/secrets", { params: { query: pageQuery(PAGE, after) }, signal })),
-  );
-}
+export const useSecrets = () => usePages(SECRETS, "/v1/secrets");
 
-export function useSetSecret() {
-  return useChange(SECRETS, (wanted: Schemas["SetSecret"]) => body(api.POST("/v1/secrets", { body: wanted })));
-}
+export const useSetSecret = () =>
+  useChange(SECRETS, (wanted: Schemas["SetSecret"]) => post("/v1/secrets", [], wanted));
 
-export function useDeleteSecret() {
-  return useChange(SECRETS, (secret_name: string) =>
-    body(api.DELETE("/v1/secrets/{secret_name}", { params: { path: { secret_name } } })),
-  );
-}
+export const useDeleteSecret = () =>
+  useChange(SECRETS, (name: string) => remove("/v1/secrets/{secret_name}", [name]));
 
 // Usage and the audit log
 
 export function usageQuery(project_id: string) {
   return queryOptions({
     queryKey: ["usage", project_id],
-    queryFn: async ({ signal }) => {
-      const query = { project_id };
-      return (await body(api.GET("/v1/organization/usage/fine_tuning", { params: { query }, signal }))).data;
-    },
+    queryFn: async ({ signal }) =>
+      (await get("/v1/organization/usage/fine_tuning", [], { query: { project_id }, signal })).data,
   });
 }
 
-export function useAuditLog(project_id: string) {
-  return usePaged(["audit", project_id], (after, signal) =>
-    body(
-      api.GET("/v1/organization/audit_logs", {
-        params: { query: { ...pageQuery(PAGE, after), project_id } },
-        signal,
-      }),
-    ),
-  );
-}
+export const useAuditLog = (project_id: string) =>
+  usePages(["audit", project_id], "/v1/organization/audit_logs", [], { query: { project_id } });

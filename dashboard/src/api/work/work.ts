@@ -3,7 +3,7 @@
 import { queryOptions, useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { sendJson } from "@/api/client";
-import { JUST_READ_MS, pageQuery, usePaged } from "@/api/paged";
+import { JUST_READ_MS, usePaged } from "@/api/paged";
 import { readAgain } from "@/api/readAgain";
 import { routeOf } from "@/api/routes";
 import type { Export } from "@/types/api";
@@ -37,12 +37,11 @@ const keyOf = (kind: Kind, ids: readonly string[]) => ["work", kind, ...ids] as 
 export function readWork<K extends ListedKind>(
   kind: K,
   parents: readonly string[],
-  page: { limit: number; after?: string },
+  page: { limit: number; after?: string | null },
   signal: AbortSignal,
 ): Promise<Page<Listed<K>>> {
   const { list = "", query } = describe(kind);
-  const asked = new URLSearchParams({ ...query, ...page, limit: String(page.limit) });
-  return sendJson("GET", `${routeOf(list, parents)}?${asked}`, { signal });
+  return sendJson("GET", routeOf(list, parents, { ...query, ...page }), { signal });
 }
 
 function readOne<K extends Kind>(kind: K, ids: readonly string[], signal: AbortSignal): Promise<Work<K>> {
@@ -53,7 +52,7 @@ function readOne<K extends Kind>(kind: K, ids: readonly string[], signal: AbortS
 export function useWorkList<K extends ListedKind>(kind: K, ...parents: readonly string[]) {
   return usePaged(
     keyOf(kind, parents),
-    (after, signal) => readWork(kind, parents, pageQuery(PAGE, after), signal),
+    (after, signal) => readWork(kind, parents, { limit: PAGE, after }, signal),
     { refetchWhile: (items) => items.some(isUnderWay), everyMs: POLL_MS },
   );
 }

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -16,7 +15,6 @@ from core.tables import Server
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import Api, Tenant, refusal, wait_for
 from tests.fixtures.service.serving import ServerProcess, Serving
-from tests.fixtures.work.imports import packed, peft_files
 
 pytestmark = pytest.mark.slow  # servers load models
 
@@ -73,31 +71,6 @@ def test_what_a_dead_server_had_not_begun_is_done_by_another(
         answer = waiting.result()
     assert answer.status_code == 200, answer.text
     assert answer.json()["usage"]["completion_tokens"] == 60
-
-
-def test_an_import_whose_server_is_killed_is_done_once_by_another(
-    chat_api: Api, tenant: Tenant, serving: Serving, two: list[ServerProcess], tmp_path: Path
-) -> None:
-    content = packed(peft_files(serving.folder / "model", tmp_path))
-    body = {"file": tenant.upload(content, "user_data", "adapter.zip"), "base_model": TINY}
-    before = set(chat_api.store.list("imports/"))
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(tenant.http.post, "/v1/adapters", json=body, timeout=120)
-        working = wait_for(lambda: next(filter(reads_a_file, two), None))
-        working.process.kill()
-        answer = waiting.result()
-    assert answer.status_code == 200, answer.text
-    adapter = answer.json()
-    listed = tenant.http.get("/v1/adapters").json()["data"]
-    assert [each["id"] for each in listed] == [adapter["id"]]
-    stored = {key.rpartition("/")[2] for key in set(chat_api.store.list("imports/")) - before}
-    assert stored == {file["name"] for file in adapter["files"]}
-    assert tenant.http.post(CHAT, json=asked(1, model=adapter["model"])).status_code == 200
-
-
-def reads_a_file(server: ServerProcess) -> bool:
-    """Return whether the server has started the process that reads a file. Its imports take seconds."""
-    return bool(server.process.is_running() and server.process.children())
 
 
 def test_a_request_that_brings_down_two_servers_is_given_up(tenant: Tenant, two: list[ServerProcess]) -> None:

@@ -10,10 +10,9 @@ import pytest
 from sqlalchemy import text
 from starlette.requests import ClientDisconnect
 
-from api.jobs.events import feed as event_feed
-from api.jobs.events import queries
+from api.http.paging import PAGE_BYTES
 from api.jobs.events.bounded import Limits
-from api.jobs.events.feed import Cursor, EventFeed, News
+from api.jobs.events.feed import AT_ONCE, Cursor, EventFeed, News, read_news
 from api.jobs.events.open_streams import OpenStreams
 from api.jobs.events.stream import EventStream
 from tests.fixtures.service.api import Api, Tenant
@@ -55,24 +54,20 @@ def test_a_page_of_the_largest_events_has_four_mebibytes(api: Api, alice: Tenant
 
 @pytest.mark.parametrize("type", [None, "samples"])
 def test_pages_that_end_early_reach_every_event_once(
-    api: Api, alice: Tenant, job_id: str, monkeypatch: pytest.MonkeyPatch, type: str | None
+    api: Api, alice: Tenant, job_id: str, type: str | None
 ) -> None:
-    add_samples(api, job_id, 9, 3 * KILOBYTE)
-    everything = page(alice, job_id, limit=100, type=type)
-    assert len(everything["data"]) == 9 + 2 * (type is None)
-    monkeypatch.setattr(queries, "PAGE_BYTES", 11 * KILOBYTE)
+    add_samples(api, job_id, 9, PAGE_BYTES * 3 // 10)
     pages = [page(alice, job_id, limit=100, type=type)]
     while pages[-1]["has_more"]:
         pages.append(page(alice, job_id, limit=100, type=type, after=pages[-1]["last_id"]))
     assert [len(each["data"]) for each in pages] == [3, 3, 3 if type else 5]
-    assert [event for each in pages for event in each["data"]] == everything["data"]
+    messages = [event["message"] for each in pages for event in each["data"]]
+    assert messages[:9] == [f"Step {number}" for number in range(9, 0, -1)]
+    assert len(messages) == 9 + 2 * (type is None)
 
 
-def test_an_event_that_exceeds_a_page_comes_alone(
-    api: Api, alice: Tenant, job_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(queries, "PAGE_BYTES", KILOBYTE)
-    add_samples(api, job_id, 2, 3 * KILOBYTE)
+def test_an_event_that_exceeds_a_page_comes_alone(api: Api, alice: Tenant, job_id: str) -> None:
+    add_samples(api, job_id, 2, PAGE_BYTES + KILOBYTE)
     first = page(alice, job_id)
     second = page(alice, job_id, after=first["last_id"])
     third = page(alice, job_id, after=second["last_id"])
@@ -86,34 +81,26 @@ def test_a_page_says_whether_more_events_follow(alice: Tenant, job_id: str, limi
     assert (len(answer["data"]), answer["has_more"]) == (number, number < 2)
 
 
-def test_a_stream_gets_large_events_a_few_at_a_time(
-    api: Api, alice: Tenant, job_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(event_feed, "AT_ONCE", Limits(events=200, bytes=10 * KILOBYTE))
-    monkeypatch.setattr(event_feed, "LOOK_SECONDS", 0.01)
-    add_samples(api, job_id, 9, 3 * KILOBYTE)
+def test_a_stream_gets_large_events_a_few_at_a_time(api: Api, alice: Tenant, job_id: str) -> None:
+    add_samples(api, job_id, 9, 80 * KILOBYTE)
     alice.openai.fine_tuning.jobs.cancel(job_id)
-    news = event_feed.read_news(api.sessions, [Cursor(job_id, 0)])[Cursor(job_id, 0)]
-    assert (len(news.events), news.over) == (4, False)
-    assert 6 * KILOBYTE < news.bytes <= 10 * KILOBYTE
+    news = read_news(api.sessions, [Cursor(job_id, 0)], AT_ONCE)[Cursor(job_id, 0)]
+    assert (len(news.events), news.over) == (5, False)
+    assert AT_ONCE.bytes - 80 * KILOBYTE < news.bytes <= AT_ONCE.bytes
     answer = alice.http.get(f"{JOBS}/{job_id}/events", headers={"accept": "text/event-stream"})
     sent = [json.loads(line[6:])["id"] for line in answer.text.splitlines() if line.startswith("data: ")]
     assert sent == [event["id"] for event in page(alice, job_id)["data"]][::-1]
 
 
-def test_all_streams_together_hold_no_more_than_their_limit(
-    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_streams_together_hold_no_more_than_their_limit(api: Api, alice: Tenant) -> None:
     """Listeners whose clients do not read make the others wait until these have sent their events."""
-    monkeypatch.setattr(event_feed, "AT_ONCE", Limits(events=200, bytes=10 * KILOBYTE))
-    monkeypatch.setattr(event_feed, "MOST_BYTES", 25 * KILOBYTE)
-    monkeypatch.setattr(event_feed, "LOOK_SECONDS", 0.01)
+    at_once = Limits(events=200, bytes=10 * KILOBYTE)
     jobs = [alice.create_job()["id"] for _ in range(4)]
     for job in jobs:
         add_samples(api, job, 5, 3 * KILOBYTE)
 
     async def listen() -> None:
-        feed = EventFeed(api.sessions)
+        feed = EventFeed(api.sessions, at_once, most_bytes=25 * KILOBYTE, look_seconds=0.01)
         waiting = {asyncio.create_task(feed.after(Cursor(job, 0))) for job in jobs}
         held = list[News]()
         while waiting:

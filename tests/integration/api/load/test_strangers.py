@@ -6,7 +6,6 @@ import re
 import secrets
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from api.admission import bodies, callers, strangers
+from api.admission import bodies
 from api.admission.callers import Callers
 from api.admission.fair_share import AT_ONCE
 from api.admission.strangers import MOST_WAITING, SIGN_INS_AT_ONCE, Strangers
@@ -36,15 +35,8 @@ LOCK_CREATIONS = text("LOCK TABLE idempotency_records")
 WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
 
-@pytest.fixture
-def hasty(alice: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let strangers wait for a moment only. The API knows Alice by then."""
-    assert alice.http.get("/v1/models").is_success
-    monkeypatch.setattr(strangers, "WAIT_SECONDS", 0.2)
-
-
-@pytest.mark.usefixtures("hasty")
 def test_a_flood_of_invented_sessions_takes_nothing_from_those_who_are_known(api: Api, alice: Tenant) -> None:
+    assert alice.http.get("/v1/models").is_success
     with (
         httpx.Client(base_url=api.url, timeout=60, limits=httpx.Limits(max_connections=FLOOD)) as http,
         ThreadPoolExecutor(FLOOD) as pool,
@@ -69,7 +61,7 @@ def test_a_new_key_is_answered_beside_a_flood_of_invented_keys(api: Api) -> None
     """The look-ups of all strangers share their queries, so the flood delays it by one of them."""
 
     async def ask() -> set[str]:
-        door = Door(api, trust=3600.0)
+        door = Door(api)
         flood = [asyncio.create_task(door.project(invented())) for _ in range(MOST_WAITING - 1)]
         await asyncio.sleep(0)
         assert await door.project(new.key) == new.project_id
@@ -140,106 +132,96 @@ def invented() -> str:
     return f"{body}_{zlib.crc32(body.encode()):08x}"
 
 
+class Sessions:
+    """Sessions of the API's database. The one with the number `hanging` is opened when `let_go` is set."""
+
+    def __init__(self, api: Api, hanging: int = 0):
+        self.opened = 0
+        self.let_go = threading.Event()
+        self._sessions, self._hanging = reading_sessions(api.app.state.engine), hanging
+
+    def __call__(self) -> Session:
+        self.opened += 1
+        assert self.opened != self._hanging or self.let_go.wait(120)
+        return self._sessions()
+
+
 class Door:
     """Looks up keys as an API does."""
 
-    def __init__(self, api: Api, trust: float) -> None:
+    def __init__(
+        self,
+        api: Api,
+        trust: float = 3600.0,
+        strangers: Strangers | None = None,
+        sessions: Sessions | None = None,
+        **limits: Any,
+    ) -> None:
         settings = api.settings.model_copy(update={"key_trust_seconds": trust})
-        self._callers = Callers(reading_sessions(api.app.state.engine), settings, Strangers())
+        opens: Any = sessions or Sessions(api)
+        self._callers = Callers(opens, settings, strangers or Strangers(), **limits)
 
     async def project(self, key: str) -> str:
         return (await self._callers.find(key)).project_id
 
 
 def test_a_known_key_is_looked_up_again_while_the_look_up_of_strangers_hangs(
-    api: Api, alice: Tenant, bob: Tenant, monkeypatch: pytest.MonkeyPatch
+    api: Api, alice: Tenant, bob: Tenant
 ) -> None:
-    stranger, let_go, authenticate = invented(), threading.Event(), callers.keys.authenticate_all
-
-    def hang_for_the_stranger(session: Session, tokens: Sequence[str]) -> Any:
-        assert stranger not in tokens or let_go.wait(120)
-        return authenticate(session, tokens)
-
     async def ask() -> None:
-        door = Door(api, trust=0.0)
+        sessions = Sessions(api, hanging=2)
+        door = Door(api, 0.0, Strangers(wait_seconds=2.0), sessions)
         await door.project(alice.key)
-        monkeypatch.setattr(strangers, "WAIT_SECONDS", 0.2)
-        hanging = asyncio.create_task(door.project(stranger))
-        await asyncio.sleep(0)
+        hanging = asyncio.create_task(door.project(invented()))
+        await asyncio.to_thread(wait_for, lambda: sessions.opened == 2)
         assert await door.project(alice.key) == alice.project_id
         with pytest.raises(Unavailable, match="new API keys"):
             await door.project(bob.key)
-        let_go.set()
+        sessions.let_go.set()
         with pytest.raises(Unavailable):
             await hanging
 
-    monkeypatch.setattr(callers.keys, "authenticate_all", hang_for_the_stranger)
     asyncio.run(ask())
 
 
-def test_a_revoked_key_is_a_stranger_after_its_next_look_up(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_revoked_key_is_a_stranger_after_its_next_look_up(api: Api) -> None:
     tenant = api.tenant()
 
     async def ask() -> None:
-        door = Door(api, trust=0.0)
+        strangers = Strangers(most_waiting=1)
+        door = Door(api, 0.0, strangers)
         await door.project(tenant.key)
         with api.sessions.begin() as session:
             revoke_key(session, tenant.key.split("_")[1])
-        monkeypatch.setattr(strangers, "MOST_WAITING", 0)
-        with pytest.raises(NotAuthenticated):
-            await door.project(tenant.key)
-        with pytest.raises(Unavailable):
-            await door.project(tenant.key)
+        async with strangers.waiting():  # takes their only place
+            with pytest.raises(NotAuthenticated):
+                await door.project(tenant.key)
+            with pytest.raises(Unavailable):
+                await door.project(tenant.key)
 
     asyncio.run(ask())
 
 
-@pytest.fixture(params=["the most", "the time"])
-def forgetful(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the API remember one key, or no key for longer than a moment."""
-    if request.param == "the most":
-        monkeypatch.setattr(callers, "MOST_KNOWN", 1)
-    else:
-        monkeypatch.setattr(callers, "KNOWN_SECONDS", 0.0)
-    return
-
-
-@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize("limit", [{"most_known": 1}, {"known_seconds": 0.0}], ids=["the most", "the time"])
 def test_keys_are_not_remembered_without_end(
-    api: Api, alice: Tenant, bob: Tenant, monkeypatch: pytest.MonkeyPatch
+    api: Api, alice: Tenant, bob: Tenant, limit: dict[str, Any]
 ) -> None:
-    async def ask() -> None:
-        door = Door(api, trust=3600.0)
-        await door.project(alice.key)
-        await door.project(bob.key)
-        monkeypatch.setattr(strangers, "MOST_WAITING", 0)
-        with pytest.raises(Unavailable):
-            await door.project(alice.key)
-
-    asyncio.run(ask())
-
-
-def test_requests_of_one_key_at_once_share_a_look_up(
-    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    looked_up: list[Sequence[str]] = []
-    authenticate = callers.keys.authenticate_all
-
-    def count(session: Session, tokens: Sequence[str]) -> Any:
-        looked_up.append(tokens)
-        return authenticate(session, tokens)
-
-    monkeypatch.setattr(callers.keys, "authenticate_all", count)
-
     async def ask() -> int:
-        door = Door(api, trust=1.0)
-        await door.project(alice.key)
-        monkeypatch.setattr(callers.time, "monotonic", lambda: began + 2.0)
-        first = len(looked_up)
-        await asyncio.gather(*(door.project(alice.key) for _ in range(20)))
-        return len(looked_up) - first
+        sessions = Sessions(api)
+        door = Door(api, sessions=sessions, **limit)
+        for key in (alice.key, bob.key, alice.key):
+            await door.project(key)
+        return sessions.opened
 
-    began = callers.time.monotonic()
+    assert asyncio.run(ask()) == 3
+
+
+def test_requests_of_one_key_at_once_share_a_look_up(api: Api, alice: Tenant) -> None:
+    async def ask() -> int:
+        sessions = Sessions(api)
+        door = Door(api, 0.0, sessions=sessions)
+        await door.project(alice.key)
+        await asyncio.gather(*(door.project(alice.key) for _ in range(20)))
+        return sessions.opened - 1
+
     assert asyncio.run(ask()) == 1

@@ -45,7 +45,7 @@ def tasks(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     }
     for name, value in values.items():
         monkeypatch.setenv(f"TUNERY_{name.upper()}", str(value))
-    monkeypatch.setattr("worker.process.held_processes.subprocess", nursery().subprocess)
+    monkeypatch.setattr("worker.tasks.frame.service.subprocess", nursery().subprocess)
     tasks = Tasks(api.sessions, 1, ["export"])
     tasks.start()
     yield tasks

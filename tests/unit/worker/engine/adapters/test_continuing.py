@@ -27,7 +27,7 @@ from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import Trainee
 from worker.rows.row import Row
 
-pytestmark = pytest.mark.family(6)
+pytestmark = pytest.mark.family(2)
 
 ROWS = make_rows(6, 0)
 LOW_RANK: dict[str, dict[str, Any]] = {

@@ -67,6 +67,7 @@ def trainee_on(base: ResidentBase, **changes: Any) -> Trainee:
     return trainee
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize("make", BASES.values(), ids=BASES)
 def test_a_step_is_that_of_peft_on_any_path(make: Callable[[], PretrainedConfig], tmp_path: Path) -> None:
     save_model(make(), tmp_path)

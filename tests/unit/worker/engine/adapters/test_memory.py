@@ -37,6 +37,7 @@ def test_ranks_of_single_modules_count(base: ResidentBase) -> None:
     assert expected == parameters.master.numel() * (12 + 4 * base.lanes.count)
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     "spec",

@@ -48,7 +48,7 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import StepResult, Trainee
 
-pytestmark = [pytest.mark.slow, pytest.mark.family(4)]
+pytestmark = [pytest.mark.slow, pytest.mark.family(2)]
 
 of_each_method, of_each_case = (pytest.mark.parametrize("case", cases) for cases in (METHODS, CASES))
 

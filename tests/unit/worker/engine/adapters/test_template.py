@@ -25,7 +25,7 @@ from worker.engine.adapters.modules.template import TEMPLATES
 from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.base.base_model import ResidentBase
 
-pytestmark = pytest.mark.family(6)
+pytestmark = pytest.mark.family(2)
 
 STEPS = 10
 LORA = LoraAdapter(r=4, lora_alpha=8)

@@ -92,6 +92,7 @@ ADAPTERS = {
 }
 
 
+@pytest.mark.family(6)
 @pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
 @pytest.mark.parametrize("make", BASES.values(), ids=BASES)
 @pytest.mark.parametrize("rows", [make_rows(12, 0), shared_rows()], ids=["unlike", "with shared prefixes"])

@@ -35,6 +35,7 @@ def threads() -> Iterator[int]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize(
     ("rows", "spec"),
     [(make_rows(12, 0), make_spec()), (shared_rows(), make_spec()), (pairs(12), make_spec(objective=Dpo()))],

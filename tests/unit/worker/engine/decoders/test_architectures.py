@@ -32,7 +32,7 @@ from worker.engine.kernels.transformers_attention import NAME, SegmentLayout, at
 from worker.engine.step.context import PassContext
 from worker.rows.row import Row
 
-pytestmark = [pytest.mark.slow, pytest.mark.family(4)]
+pytestmark = [pytest.mark.slow, pytest.mark.family(3)]
 
 CPU = torch.device("cpu")
 LEARNT_FROM = 3  # so that tokens of shared beginnings are supervised too

@@ -14,7 +14,7 @@ from worker.engine.batch.micro_batch import Segment
 from worker.engine.kernels.attention import Layout, segment_attention_plainly
 from worker.engine.kernels.transformers_attention import Attend, SegmentLayout, by_segments
 
-pytestmark = [pytest.mark.slow, pytest.mark.family(6)]
+pytestmark = [pytest.mark.slow, pytest.mark.family(3)]
 
 
 def chain(*lengths: int) -> list[Segment]:

@@ -30,7 +30,7 @@ from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee
 from worker.rows.row import Row
 
-pytestmark = [pytest.mark.slow, pytest.mark.family(5)]
+pytestmark = [pytest.mark.slow, pytest.mark.family(2)]
 
 NEW = 6
 END = 2  # the end token of the tiny models

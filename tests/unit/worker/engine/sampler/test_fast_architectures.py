@@ -18,7 +18,7 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.fast.native.step import NativeStep
 from worker.engine.sampler.sampler import Sampler
 
-pytestmark = [pytest.mark.slow, pytest.mark.family(3)]
+pytestmark = [pytest.mark.slow, pytest.mark.family(2)]
 
 NEW = 6
 PROMPTS = prompts(3, longest=40)

@@ -22,7 +22,7 @@ from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.sampler import Limits, Sampler
 from worker.engine.step.trainee import Trainee
 
-pytestmark = [pytest.mark.slow, pytest.mark.family(2)]
+pytestmark = [pytest.mark.slow, pytest.mark.family(1)]
 
 NEW = 6
 PROMPTS = prompts(3)

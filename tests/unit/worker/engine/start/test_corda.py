@@ -29,7 +29,7 @@ from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee, parameters_in
 from worker.rows.row import Row
 
-pytestmark = [pytest.mark.slow, pytest.mark.family(2)]
+pytestmark = [pytest.mark.slow, pytest.mark.family(1)]
 
 ROWS = make_rows(24, 0)
 PATTERNS = {"rank_pattern": {"q_proj": 7}, "alpha_pattern": {"v_proj": 3}, "use_rslora": True}

@@ -38,7 +38,7 @@ from worker.engine.step.trainee import Trainee, order_of, parameters_in
 from worker.rows.row import Row
 from worker.rows.row_store import store_rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.family(4)]
+pytestmark = [pytest.mark.slow, pytest.mark.family(2)]
 
 EVA = LoraAdapter(r=4, lora_alpha=8, init_lora_weights="eva")
 ROWS = make_rows(24, 0)

@@ -33,7 +33,7 @@ from worker.engine.step.loop import train_round
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import StepResult, Trainee
 
-pytestmark = [pytest.mark.slow, pytest.mark.family(2)]
+pytestmark = [pytest.mark.slow, pytest.mark.family(1)]
 
 CPU = torch.device("cpu")
 LOFTQ = LoraAdapter(r=8, lora_alpha=24, init_lora_weights="loftq")

@@ -75,6 +75,7 @@ class Bench:
         return sha256((self.folder / WEIGHTS_NAME).read_bytes()).hexdigest()
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize(
     ("dtype", "joins", "changes"),
     [

@@ -34,7 +34,7 @@ from worker.engine.step.references import References
 from worker.engine.step.trainee import StepResult, Trainee
 from worker.rows.row import Row
 
-pytestmark = pytest.mark.family(5)
+pytestmark = pytest.mark.family(3)
 
 MAX_TOKENS = 64
 EIGHT = Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0)

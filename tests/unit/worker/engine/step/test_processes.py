@@ -13,7 +13,7 @@ from tests.fixtures.engine.train_on_processes import train
 from tests.fixtures.paths import REPOSITORY
 from worker.engine.base.base_model import ResidentBase
 
-pytestmark = [pytest.mark.slow, pytest.mark.family(2)]
+pytestmark = [pytest.mark.slow, pytest.mark.family(1)]
 
 Seen = list[dict[str, Any]]
 """One item for each process."""

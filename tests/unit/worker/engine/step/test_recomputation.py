@@ -39,7 +39,7 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.engine.step.trainee import Trainee
 
-pytestmark = pytest.mark.family(4)
+pytestmark = pytest.mark.family(2)
 
 CPU = torch.device("cpu")
 EIGHT = Hyperparameters(n_epochs=2, batch_size=8, learning_rate_multiplier=1.0)

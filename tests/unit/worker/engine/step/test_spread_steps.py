@@ -27,7 +27,7 @@ from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round, validate
 from worker.engine.step.trainee import StepResult, Trainee
 
-pytestmark = pytest.mark.family(4)
+pytestmark = pytest.mark.family(2)
 
 MAX_TOKENS = 64
 DETERMINISTIC = TrainingOptions(learning_rate=1e-2, deterministic=True)
@@ -277,6 +277,7 @@ def two_lanes(tiny_folder: Path) -> Iterator[ResidentBase]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize(
     "changes",
     [{"adapter": LoraAdapter(r=4, lora_dropout=0.3)}, {"objective": Dpo()}],

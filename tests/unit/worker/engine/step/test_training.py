@@ -77,6 +77,7 @@ def alone(base: ResidentBase, adapter: LowRankAdapter, all_trained: dict[str, Tr
     return all_trained[key]
 
 
+@pytest.mark.family(6)
 @each_adapter
 @pytest.mark.parametrize("rows", [make_rows(12, 0), shared_rows()], ids=["unlike", "with shared prefixes"])
 def test_loss_and_gradient_are_those_of_transformers_with_peft(
@@ -115,6 +116,7 @@ def test_a_round_cut_into_micro_batches_equals_one_in_a_piece(
     assert (gradient - gradient_of_whole).norm() / gradient_of_whole.norm() < 1e-5
 
 
+@pytest.mark.family(4)
 @each_dropping_or_not
 def test_a_job_trained_beside_others_equals_the_job_alone(
     base: ResidentBase, adapter: LowRankAdapter, alone: Trained

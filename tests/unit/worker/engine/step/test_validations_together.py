@@ -87,6 +87,7 @@ def two_lanes(tiny_folder: Path) -> Iterator[ResidentBase]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("joins", [True, False])
 @pytest.mark.parametrize("objective", [{}, {"objective": Dpo()}], ids=["supervised", "dpo"])
 def test_a_deterministic_job_gets_the_same_bits_beside_any_neighbours(

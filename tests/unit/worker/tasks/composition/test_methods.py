@@ -105,6 +105,7 @@ def assert_same_updates(
         torch.testing.assert_close(update_NK, expected[name], rtol=within, atol=within * largest)
 
 
+@pytest.mark.family(8)
 @pytest.mark.parametrize("weights", [(0.7, 0.3), (1.0, -0.5)], ids=["positive", "negative"])
 @pytest.mark.parametrize("method", EVERY_METHOD)
 def test_a_composition_is_pefts(
@@ -116,6 +117,7 @@ def test_a_composition_is_pefts(
     assert_same_updates(found, adapters.by_peft(weights, asked))
 
 
+@pytest.mark.family(4)
 @pytest.mark.parametrize("options", [OTHER_RANKS, PATTERNS], ids=["ranks", "patterns"])
 @pytest.mark.parametrize("method", [method for method in EVERY_METHOD if not needs_one_rank(method)])
 def test_adapters_of_different_ranks_are_composed_as_peft_does(

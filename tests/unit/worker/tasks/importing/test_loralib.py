@@ -12,11 +12,12 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from core.catalog import BaseModelEntry
-from core.errors import InvalidRequest
-from core.serving.imports import ImportOrder
+from core.errors import JobError
+from core.imports import ImportRequest
 from tests.fixtures.models.loralib_models import ALPHA, R, with_loralib
 from tests.fixtures.models.tiny import save_model, tiny_llama
-from worker.tasks.importing.importing import import_file
+from worker.tasks.importing.limited_process import Order, Read
+from worker.tasks.importing.reading import read_file
 
 MAX_BYTES = 2**24
 QUERIES_AND_VALUES = [True, False, True]
@@ -45,11 +46,17 @@ def logits(model: Any) -> Tensor:
     return found
 
 
-def imported(base: Path, work: Path, **options: Any) -> Any:
-    order = ImportOrder(
-        base="base", key="", bytes=1, sha256="0" * 64, filename="lora.pt", prefix="", **options
+def imported(base: Path, folder: Path, **options: Any) -> Read:
+    request = ImportRequest(base_model="base", object_key="", sha256="0" * 64, filename="lora.pt", **options)
+    order = Order(
+        request=request,
+        entry=entry(base),
+        base=base,
+        base_sha256="",
+        adapter=folder / "adapter",
+        max_bytes=MAX_BYTES,
     )
-    return import_file(order, entry(base), base, "", work, MAX_BYTES)
+    return read_file(order, folder)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +88,7 @@ def test_a_checkpoint_of_loralib_has_the_same_logits_in_plain_peft(
     else:
         torch.save(state, file, _use_new_zipfile_serialization=form == "pt")
     done = imported(base, tmp_path, lora_alpha=ALPHA, r=R, enable_lora=asked)
-    assert done["format"] == "loralib"
+    assert done.format == "loralib"
     before, expected = logits(model), logits(lora)
     assert (expected - before).abs().max() > 0.1
     found = logits(PeftModel.from_pretrained(model, tmp_path / "adapter"))
@@ -105,7 +112,7 @@ def test_what_a_checkpoint_does_not_tell_must_be_named(
     save_model(gpt2(), base)
     lora = with_loralib(AutoModelForCausalLM.from_pretrained(base), QUERIES_AND_VALUES)
     save_file(loralib.lora_state_dict(lora), tmp_path / "file")
-    with pytest.raises(InvalidRequest) as error:
+    with pytest.raises(JobError) as error:
         imported(base, tmp_path, **options)
     assert error.value.param == param
     assert not (tmp_path / "adapter").exists()
@@ -116,5 +123,5 @@ def test_biases_that_loralib_has_trained_are_refused(tmp_path: Path) -> None:
     save_model(gpt2(), base)
     lora = with_loralib(AutoModelForCausalLM.from_pretrained(base), None)
     save_file(loralib.lora_state_dict(lora, bias="lora_only"), tmp_path / "file")
-    with pytest.raises(InvalidRequest, match=r"bias.*lora_state_dict"):
+    with pytest.raises(JobError, match=r"bias.*lora_state_dict"):
         imported(base, tmp_path, lora_alpha=ALPHA)

@@ -12,19 +12,19 @@ import pytest
 
 from core.catalog import SMOLLM2
 from core.compositions.requests import ComposeRequest
+from core.imports import ImportRequest
 from core.jobs.ancestor import Ancestor
 from core.jobs.spec import Hyperparameters, JobSpec
 from core.methods.low_rank import LoraAdapter
 from core.portability.report import Measurement, Prompts
 from core.portability.rules import reports_by_rule
-from core.serving.imports import ImportOrder
 from core.storage.folders import FolderFile
 from core.tables import Job
 from worker.adapter_files.folder import write_manifest
 from worker.adapter_files.model_card import model_card
 from worker.adapter_files.portability_section import HEADING
 from worker.tasks.composition.model_card import composition_card
-from worker.tasks.importing.card import import_card
+from worker.tasks.importing.model_card import import_card
 from worker.tasks.portability.model_card import write_measured_card
 
 OPTIONS: Mapping[str, Any] = {**LoraAdapter(r=4).model_dump(), "target_modules": ["q_proj"]}
@@ -42,15 +42,10 @@ def trained() -> str:
 
 
 def imported() -> str:
-    order = ImportOrder(
-        base=SMOLLM2.id,
-        key="k",
-        bytes=1,
-        sha256="a" * 64,
-        filename="mine ## Where it loads.zip",
-        prefix="imports/",
+    request = ImportRequest(
+        base_model=SMOLLM2.id, object_key="k", sha256="a" * 64, filename="mine ## Where it loads.zip"
     )
-    return import_card(SMOLLM2, order, "peft", OPTIONS)
+    return import_card(SMOLLM2, request, "peft", OPTIONS)
 
 
 def composed() -> str:

@@ -103,6 +103,7 @@ def test_an_order_goes_to_all_processes_without_what_concerns_the_first_alone() 
     assert processes.orders == [("leave", ("job",)), ("train_round", (["job"],))]
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize(
     ("asked", "expected"), [("auto", "none"), ("layers", "layers"), ("layers_from_host", "layers")]
 )

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.catalog import BaseModelEntry
+from core.imports import Format, ImportRequest
 from core.portability.rules import reports_by_rule
-from core.serving.imports import Format, ImportOrder
 from worker.adapter_files.loading_code import loading_code
 from worker.adapter_files.portability_section import section_by_rule
 
@@ -34,16 +34,16 @@ FORMS = {"peft": "a zip of PEFT's files", "loralib": "a checkpoint of Microsoft'
 
 
 def import_card(
-    entry: BaseModelEntry, order: ImportOrder, format_: Format, options: Mapping[str, Any]
+    entry: BaseModelEntry, request: ImportRequest, format_: Format, options: Mapping[str, Any]
 ) -> str:
     """Return the text of README.md."""
     reports = reports_by_rule(options, entry.repository, entry.revision)
     return CARD.format(
         repository=entry.repository,
         revision=entry.revision,
-        filename=order.filename,
+        filename=request.filename,
         form=FORMS[format_],
-        sha256=order.sha256,
+        sha256=request.sha256,
         r=options["r"],
         lora_alpha=options["lora_alpha"],
         targets=", ".join(options["target_modules"]),
