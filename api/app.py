@@ -50,7 +50,7 @@ from api.jobs.events.endpoints import router as job_events
 from api.jobs.events.feed import EventFeed
 from api.jobs.events.open_streams import OpenStreams, most_streams
 from api.jobs.metrics.endpoints import router as job_metrics
-from api.jobs.places import QueuePlaces
+from api.jobs.queue_positions import QueuePositions
 from api.jobs.rows.endpoints import router as job_rows
 from api.jobs.shared_polls import SharedPolls
 from api.methods.endpoints import router as methods
@@ -166,8 +166,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.open_streams = OpenStreams(most_streams(connection_limit()), settings.project_event_streams)
     app.state.imports = ImportsInWork(sessions, settings.chat_wait_seconds)
     app.state.grader_processes = GraderProcesses()
-    app.state.places = places = QueuePlaces(reading)
-    app.state.polls = SharedPolls(reading, places, settings.lease_seconds)
+    app.state.positions = positions = QueuePositions(reading)
+    app.state.polls = SharedPolls(reading, positions, settings.lease_seconds)
     app.state.store = store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     app.state.reading_threads = CapacityLimiter(READING_THREADS)
     app.state.comparing_threads = CapacityLimiter(COMPARING_THREADS)

@@ -30,7 +30,7 @@ from worker.engine.kernels.frozen_weight import DenseWeight, product
 from worker.engine.kernels.loss import token_losses, token_losses_plainly
 from worker.engine.kernels.operations import ON_CPU, Operations, operations_on
 from worker.engine.kernels.projection import LowRank, Part, Share, project_plainly
-from worker.engine.parameters.flat import FlatParameters, Place
+from worker.engine.parameters.flat import Extent, FlatParameters
 
 HEADS = Heads(query=32, key=8, size=64)
 HIDDEN, INNER, RANK = 2048, 8192, 16
@@ -200,13 +200,13 @@ def low_ranks(
 
 
 def low_rank(inputs: int, columns: tuple[slice, ...], device: torch.device) -> LowRank:
-    A = Place(0, (RANK * len(columns), inputs))
-    place, made = A.stop, []
+    A = Extent(0, (RANK * len(columns), inputs))
+    extent, made = A.stop, []
     for index, each in enumerate(columns):
-        B = Place(place, (each.stop - each.start, RANK))
+        B = Extent(extent, (each.stop - each.start, RANK))
         made.append(Part(each, slice(index * RANK, (index + 1) * RANK), B, 2.0))
-        place = B.stop
-    return LowRank(FlatParameters(torch.randn(place, device=device) / 100, DTYPE), A, made)
+        extent = B.stop
+    return LowRank(FlatParameters(torch.randn(extent, device=device) / 100, DTYPE), A, made)
 
 
 def arguments() -> argparse.Namespace:

@@ -202,7 +202,7 @@ class NamesCatalog(Protocol):
     def own_catalog(self) -> Path: ...
 
 
-def catalog_place(settings: NamesCatalog) -> Path:
+def catalog_path(settings: NamesCatalog) -> Path:
     """Return the file of the catalog. If TUNERY_CATALOG_FILE names none, it may be missing."""
     return settings.catalog_file or settings.own_catalog
 
@@ -213,7 +213,7 @@ def offered_models(settings: NamesCatalog) -> Catalog:
     Without TUNERY_CATALOG_FILE, the first model that is added makes a file in TUNERY_HOME. Until then it is
     missing.
     """
-    return Catalog(catalog_place(settings), may_be_missing=settings.catalog_file is None)
+    return Catalog(catalog_path(settings), may_be_missing=settings.catalog_file is None)
 
 
 def read_entries(file: Path | None) -> list[BaseModelEntry]:

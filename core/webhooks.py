@@ -142,8 +142,8 @@ def _due(
         select(WebhookDelivery, WebhookEndpoint, func.now())
         .join(due, due.c.id == WebhookDelivery.id)
         .join(WebhookEndpoint, WebhookEndpoint.id == WebhookDelivery.endpoint_id)
-        .where(WebhookDelivery.next_attempt_at <= func.now(), due.c.place <= per_project)
-        .order_by(due.c.place, WebhookDelivery.next_attempt_at)
+        .where(WebhookDelivery.next_attempt_at <= func.now(), due.c.position <= per_project)
+        .order_by(due.c.position, WebhookDelivery.next_attempt_at)
         .limit(limit)
         .with_for_update(of=WebhookDelivery, skip_locked=True)
     )
@@ -152,8 +152,8 @@ def _due(
 def _due_by_project(at_work: Collection[tuple[str, str]]) -> Subquery:
     """Return the query for the first due delivery of each endpoint that is not at work.
 
-    `at_work` are the ids of endpoints and their projects. `place` numbers the deliveries of each project, and
-    goes on after those that are at work.
+    `at_work` are the ids of endpoints and their projects. `position` numbers the deliveries of each project,
+    and goes on after those that are at work.
     """
     first = (
         select(
@@ -172,7 +172,7 @@ def _due_by_project(at_work: Collection[tuple[str, str]]) -> Subquery:
     counts = Counter(project for _, project in at_work)
     before = case(counts, value=first.c.project_id, else_=0) if counts else literal(0)
     within = func.row_number().over(partition_by=first.c.project_id, order_by=first.c.due_at)
-    return select(first.c.id, (before + within).label("place")).subquery()
+    return select(first.c.id, (before + within).label("position")).subquery()
 
 
 def live_secrets(endpoint: WebhookEndpoint, now: datetime) -> tuple[str, ...]:

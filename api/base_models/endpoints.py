@@ -15,7 +15,7 @@ from api.http.paging import After, Limit, check_cursor
 from api.http.routers import feature
 from api.schemas import Page, from_row
 from core.access.idempotency import earlier_answer
-from core.catalog import MODEL_ID, catalog_place
+from core.catalog import MODEL_ID, catalog_path
 from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 
 CURSOR = re.compile(MODEL_ID)
@@ -72,7 +72,7 @@ def add_base_model(
         here = service.machines(session)
     offer = service.look(body, here)  # no session is open while the hub answers
     service.require_trainable(offer)
-    file = catalog_place(settings)
+    file = catalog_path(settings)
     with sessions.begin() as session:
 
         def add() -> BaseModelCheck:
@@ -96,7 +96,7 @@ def remove_base_model(
     """
 
     def remove() -> BaseModelRemoved:
-        service.remove(session, caller, catalog_place(settings), base_model)
+        service.remove(session, caller, catalog_path(settings), base_model)
         return BaseModelRemoved(id=base_model)
 
     return repeatable(session, attempt, BaseModelRemoved, remove)

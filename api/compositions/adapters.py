@@ -19,8 +19,8 @@ def parts_of(session: Session, project_id: str, catalog: Catalog, asked: Compose
     Raises InvalidRequest, which names the adapter, if one cannot be composed with the others.
     """
     parts: list[Parent] = []
-    for place, part in enumerate(asked.adapters):
-        param = f"adapters.{place}.adapter"
+    for position, part in enumerate(asked.adapters):
+        param = f"adapters.{position}.adapter"
         found = _found(session, project_id, catalog, part, param)
         _refuse_unsuitable(found, parts, part.adapter, param)
         parts.append(found)

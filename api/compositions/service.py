@@ -80,8 +80,8 @@ def _check_size(search: WeightSearch) -> None:
 
 def _check_files(session: Session, project_id: str, search: WeightSearch) -> None:
     """Raise InvalidRequest if a file of the search is none of the project's files with chat rows."""
-    for place, file_id in enumerate(search.files):
-        param = f"search.files.{place}"
+    for position, file_id in enumerate(search.files):
+        param = f"search.files.{position}"
         file = files.find_for_job(session, project_id, file_id)
         if file is None:
             raise names_no_file(file_id, param)

@@ -31,7 +31,7 @@ SAMPLING_RANGES = {
 
 
 class NamedModel(NamedTuple):
-    """A model that a grader names, and the name's place in the request."""
+    """A model that a grader names, and the name's path in the request."""
 
     name: str
     param: str
@@ -41,19 +41,19 @@ def check_criteria(criteria: Sequence[Criterion], param: str = "testing_criteria
     """Raise InvalidRequest if a criterion can never be used, or if two have the same name."""
     names: set[str] = set()
     for index, criterion in enumerate(criteria):
-        place = f"{param}.{index}"
+        path = f"{param}.{index}"
         if criterion.name in names:
             raise InvalidRequest(
                 f"Two criteria are named '{criterion.name[:64]}'. Give each of them a name of its own, since "
                 "the name tells their results apart.",
                 code="duplicate_name",
-                param=f"{place}.name",
+                param=f"{path}.name",
             )
         names.add(criterion.name)
-        check(criterion, place)
-        for grader, where in _model_graders(criterion, place):
+        check(criterion, path)
+        for grader, where in _model_graders(criterion, path):
             _check_model_grader(grader, where)
-        for template, where in _templates(criterion, place):
+        for template, where in _templates(criterion, path):
             check_template(template, where)
 
 
@@ -62,10 +62,10 @@ def check_input_messages(messages: Sequence[Message], param: str) -> None:
     _check_text_only(messages, param)
     for index, message in enumerate(messages):
         for template in _texts(message):
-            place = f"{param}.{index}.content"
-            check_template(template, place)
+            path = f"{param}.{index}.content"
+            check_template(template, path)
             if NAMES_THE_SAMPLE.search(template):
-                raise _invalid("There is no `sample` before the model has answered: name `item` only.", place)
+                raise _invalid("There is no `sample` before the model has answered: name `item` only.", path)
 
 
 def grader_models(criteria: Sequence[Criterion], param: str = "testing_criteria") -> Iterator[NamedModel]:
@@ -75,58 +75,58 @@ def grader_models(criteria: Sequence[Criterion], param: str = "testing_criteria"
             yield NamedModel(grader.model, f"{where}.model")
 
 
-def _model_graders(criterion: Criterion, place: str) -> Iterator[tuple[ModelGrader, str]]:
-    """Yield the graders of a criterion that ask a model, each with its place in the request."""
-    for part, where in _parts(criterion, place):
+def _model_graders(criterion: Criterion, path: str) -> Iterator[tuple[ModelGrader, str]]:
+    """Yield the graders of a criterion that ask a model, each with its path in the request."""
+    for part, where in _parts(criterion, path):
         if isinstance(part, ModelGrader):
             yield part, where
 
 
-def _parts(criterion: Criterion, place: str) -> Iterator[tuple[object, str]]:
+def _parts(criterion: Criterion, path: str) -> Iterator[tuple[object, str]]:
     if not isinstance(criterion, MultiGrader):
-        yield criterion, place
+        yield criterion, path
     elif isinstance(criterion.graders, dict):
         for name, part in criterion.graders.items():
-            yield part, f"{place}.graders.{name}"
+            yield part, f"{path}.graders.{name}"
     else:
-        yield criterion.graders, f"{place}.graders"
+        yield criterion.graders, f"{path}.graders"
 
 
-def _check_model_grader(grader: ModelGrader, place: str) -> None:
+def _check_model_grader(grader: ModelGrader, path: str) -> None:
     if not grader.input:
-        raise _invalid("The grader's model needs at least one message.", f"{place}.input")
-    _check_text_only(grader.input, f"{place}.input")
+        raise _invalid("The grader's model needs at least one message.", f"{path}.input")
+    _check_text_only(grader.input, f"{path}.input")
     if isinstance(grader, ScoreModelGrader) and grader.sampling_params is not None:
-        _check_sampling(grader.sampling_params, f"{place}.sampling_params")
+        _check_sampling(grader.sampling_params, f"{path}.sampling_params")
     if isinstance(grader, LabelModelGrader):
         if not grader.labels:
-            raise _invalid("There are no labels to choose from.", f"{place}.labels")
+            raise _invalid("There are no labels to choose from.", f"{path}.labels")
         for label in grader.passing_labels:
             if label not in grader.labels:
                 message = f"'{label[:64]}' is none of the 'labels', so no row could pass with it."
-                raise _invalid(message, f"{place}.passing_labels")
+                raise _invalid(message, f"{path}.passing_labels")
 
 
-def _check_sampling(params: SamplingParams, place: str) -> None:
+def _check_sampling(params: SamplingParams, path: str) -> None:
     if params.reasoning_effort is not None:
         raise InvalidRequest(
             "'reasoning_effort' is not supported. The models on offer have no reasoning effort.",
             code="unsupported_parameter",
-            param=f"{place}.reasoning_effort",
+            param=f"{path}.reasoning_effort",
         )
     for name, (lowest, highest) in SAMPLING_RANGES.items():
         value = getattr(params, name)
         if value is not None and not lowest <= value <= highest:
-            raise _invalid(f"'{name}' must be from {lowest} to {highest}.", f"{place}.{name}")
+            raise _invalid(f"'{name}' must be from {lowest} to {highest}.", f"{path}.{name}")
 
 
-def _check_text_only(messages: Sequence[Message], place: str) -> None:
+def _check_text_only(messages: Sequence[Message], path: str) -> None:
     for index, message in enumerate(messages):
         if any(not isinstance(part, str | InputText | OutputText) for part in _contents(message)):
             raise InvalidRequest(
                 "The models of this server read text only: no images and no audio.",
                 code="unsupported_parameter",
-                param=f"{place}.{index}.content",
+                param=f"{path}.{index}.content",
             )
 
 
@@ -134,9 +134,9 @@ def _invalid(message: str, param: str) -> InvalidRequest:
     return InvalidRequest(message, code="invalid_value", param=param)
 
 
-def _templates(criterion: Criterion, place: str) -> Iterator[tuple[str, str]]:
-    """Yield every template of a criterion, with its place in the request."""
-    for part, where in _parts(criterion, place):
+def _templates(criterion: Criterion, path: str) -> Iterator[tuple[str, str]]:
+    """Yield every template of a criterion, with its path in the request."""
+    for part, where in _parts(criterion, path):
         match part:
             case StringCheckGrader() | TextSimilarityGrader() | ExactMatch() | LabelF1() | FieldF1():
                 yield part.input, f"{where}.input"

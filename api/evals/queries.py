@@ -77,8 +77,8 @@ def _by_change(
         last = session.scalars(named).one_or_none()
         if last is None:
             raise unknown_cursor(after)
-        place, at = tuple_(changed, key), tuple_(last, after)
-        query = query.where(place < at if newest_first else place > at)
+        position, at = tuple_(changed, key), tuple_(last, after)
+        query = query.where(position < at if newest_first else position > at)
     order = (changed.desc(), key.desc()) if newest_first else (changed, key)
     rows = [(row[0], row[1]) for row in session.execute(query.order_by(*order).limit(limit + 1))]
     return rows[:limit], len(rows) > limit

@@ -40,7 +40,7 @@ def documented_in_parts(media_type: str) -> dict[int | str, dict[str, Any]]:
 
 
 def asked_part(header: str | None, size: int) -> range | None:
-    """Return the places of the bytes that a `Range` header asks for, or None for all bytes.
+    """Return the range of the bytes that a `Range` header asks for, or None for all bytes.
 
     `size` is the size of the file in bytes. Raises BeyondTheEnd if the part begins behind the end.
     """
@@ -67,7 +67,7 @@ def download(
     """Return an answer that a browser saves to a file and does not show.
 
     One of `threads` waits for each chunk. `size` is the size of the file in bytes; with it, the client
-    notices if the connection breaks. With `part`, `chunks` hold only these places of the file.
+    notices if the connection breaks. With `part`, `chunks` hold only these bytes of the file.
     """
     headers = {
         "content-disposition": f"attachment; filename*=UTF-8''{quote(filename, safe='')}",

@@ -65,8 +65,8 @@ def shown_page(
     `ids` matches the ids of the list. Raises InvalidRequest if `after` is none of them.
     """
     check_cursor(after, ids)
-    place = None if after is None else key.type.python_type(after)
-    rows, has_more = fetch_page(session, query, key, after=place, limit=limit, newest_first=newest_first)
+    row_key = None if after is None else key.type.python_type(after)
+    rows, has_more = fetch_page(session, query, key, after=row_key, limit=limit, newest_first=newest_first)
     return Page.of([show(*row) for row in rows], has_more)
 
 

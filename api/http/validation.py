@@ -38,18 +38,18 @@ async def answer_validation_error(request: Request, error: Exception) -> JSONRes
 
 def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> InvalidRequest:
     """Return the error for a `finding` of pydantic: code, parameter as a dotted path, and a sentence."""
-    place, *path = finding["loc"]
+    location, *path = finding["loc"]
     if finding["type"] == "json_invalid":
         where = f" (at character {path[0]})" if path[0] else ""
         return InvalidRequest(
             f"The body is not valid JSON: {finding['ctx']['error']}{where}.", code="invalid_json"
         )
     wrong_tag = finding["type"].startswith("union_tag")
-    if place == "body" and not path and not wrong_tag:
+    if location == "body" and not path and not wrong_tag:
         return InvalidRequest(
             "The body must be a JSON object, sent with Content-Type: application/json.", code="invalid_json"
         )
-    schema = _body(operation) if place == "body" else _query(operation)
+    schema = _body(operation) if location == "body" else _query(operation)
     names: Names = _object(schema, components).get(OTHER_NAMES, {})
     located, schema = _locate(schema, [str(part) for part in path], components)
     param = ".".join(located)
@@ -143,7 +143,7 @@ def _wrong_tag(
 
 
 def _hint(names: Names, param: str, given: Any) -> str:
-    """Return what to send in place of a name that other programs use at `param`, or nothing."""
+    """Return what to send in location of a name that other programs use at `param`, or nothing."""
     written = str(given).lower().replace("-", "_").replace(" ", "_")
     hint = names.get(param, {}).get(written)
     return f"{hint}." if hint else ""

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import Depends
 
 from api.dependencies import part
-from api.jobs.places import QueuePlaces
+from api.jobs.queue_positions import QueuePositions
 from api.jobs.shared_polls import SharedPolls
 
-Places = Annotated[QueuePlaces, Depends(part("places"))]
+Positions = Annotated[QueuePositions, Depends(part("positions"))]
 Polls = Annotated[SharedPolls, Depends(part("polls"))]

@@ -19,7 +19,7 @@ from api.http.routers import feature
 from api.jobs import service
 from api.jobs.creation import service as creation
 from api.jobs.creation.schemas import CreateJob
-from api.jobs.dependencies import Places, Polls
+from api.jobs.dependencies import Polls, Positions
 from api.jobs.queries import Filter, JobRow
 from api.jobs.schemas import JobDeleted, JobObject
 from api.jobs.shared_polls import Polled
@@ -72,7 +72,7 @@ def create_job(
         row = JobRow.of_new(creation.create(session, caller.project_id, catalog, settings, body))
         check_queue(session, caller.project_id, caller.quotas.queued_jobs)
         audit.record(session, caller, "job.created", row.job.id)
-        # The job has no place in the queue yet: the transactions that read the places cannot see it.
+        # The job has no position in the queue yet: the transactions that read the positions cannot see it.
         return JobObject.of(row, settings.lease_seconds, queue_position=None).model_dump(mode="json")
 
     # The transaction commits here, and the recorded answer is sent without another validation. A dependency
@@ -99,7 +99,7 @@ def list_jobs(
     reading: ReadingSessions,
     caller: CurrentCaller,
     settings: AppSettings,
-    places: Places,
+    queue: Positions,
     limit: LongLimit = 20,
     after: After = None,
     file: FileId = None,
@@ -118,12 +118,12 @@ def list_jobs(
     with searching(sessions) if words else reading() as session:
         if conditional.is_conditional(request):
             versions, has_more = service.list_versions(session, *asked)
-            tag = service.etag(versions, places.of_queued(versions), has_more)
+            tag = service.etag(versions, queue.of_queued(versions), has_more)
             if unchanged := conditional.not_modified(request, tag):
                 return unchanged
         rows, has_more = service.list_page(session, *asked)
     versions = [row.as_version for row in rows]
-    positions = places.of_queued(versions)
+    positions = queue.of_queued(versions)
     page = Page.of([_shown(row, settings.lease_seconds, positions) for row in rows], has_more)
     return conditional.tagged(page, service.etag(versions, positions, has_more))
 
@@ -188,7 +188,7 @@ def pause_job(
     attempt: ThisAttempt,
     fine_tuning_job_id: str,
 ) -> JobObject:
-    """Pause a job that is queued or running. Its place on the devices becomes free for another job.
+    """Pause a job that is queued or running. Another job may use its devices.
 
     A job that has trained some steps saves a checkpoint first. It stays `running`, in the phase `pausing`,
     for some seconds, and then becomes `paused`.
@@ -209,13 +209,13 @@ def resume_job(
     session: Transaction,
     caller: CurrentCaller,
     settings: AppSettings,
-    places: Places,
+    queue: Positions,
     hint_sender: Hints,
     after_response: BackgroundTasks,
     attempt: ThisAttempt,
     fine_tuning_job_id: str,
 ) -> JobObject:
-    """Queue a paused job again, at its old place. It goes on from the step at which it was paused.
+    """Queue a paused job again, at its old position. It goes on from the step at which it was paused.
 
     If the pause has not taken effect yet, this withdraws it.
     """
@@ -224,13 +224,13 @@ def resume_job(
         row = service.resume(session, caller.project_id, fine_tuning_job_id, settings.offered_classes)
         check_queue(session, caller.project_id, caller.quotas.queued_jobs)
         audit.record(session, caller, "job.resumed", row.job.id)
-        return _shown(row, settings.lease_seconds, places.of_queued([row.as_version]))
+        return _shown(row, settings.lease_seconds, queue.of_queued([row.as_version]))
 
     job = repeatable(session, attempt, JobObject, resume, done="job_not_resumable")
     after_response.add_task(hint_sender.send, job.training.devices)
     return job
 
 
-def _shown(row: JobRow, lease_seconds: float, places: Mapping[str, int] | None = None) -> JobObject:
-    """Return the job as a client reads it. `places` may be left out if the job cannot be queued."""
-    return JobObject.of(row, lease_seconds, (places or {}).get(row.job.id))
+def _shown(row: JobRow, lease_seconds: float, positions: Mapping[str, int] | None = None) -> JobObject:
+    """Return the job as a client reads it. `positions` may be left out if the job cannot be queued."""
+    return JobObject.of(row, lease_seconds, (positions or {}).get(row.job.id))

@@ -59,8 +59,8 @@ class Progress(BaseModel):
     `tokens_per_second` has a value only while the job runs. If a running job is about to pause, its `phase`
     is `pausing`.
 
-    `queue_position` has a value only while the job waits. It is the job's place among the waiting jobs of all
-    projects that need as many devices, in the order in which workers will claim them. Place 1 is next.
+    `queue_position` has a value only while the job waits. It is the job's position among the waiting jobs of
+    all projects that need as many devices, in the order in which workers will claim them. Position 1 is next.
 
     `best_valid_loss` is the lowest loss on the whole validation file so far, and `best_step` is its step.
     """

@@ -54,12 +54,12 @@ def list_versions(
     return queries.page_versions(session, project_id, wanted, after=after, limit=limit)
 
 
-def etag(versions: Iterable[JobVersion], places: Mapping[str, int], has_more: bool = False) -> str:
+def etag(versions: Iterable[JobVersion], positions: Mapping[str, int], has_more: bool = False) -> str:
     """Return the ETag of one job, or of a page of jobs.
 
-    `places` are the jobs' places in the queue. They are part of the ETag, since a client sees them too.
+    `positions` are the jobs' positions in the queue. They are part of the ETag, since a client sees them too.
     """
-    return weak_tag(has_more, *((*version, places.get(version.id)) for version in versions))
+    return weak_tag(has_more, *((*version, positions.get(version.id)) for version in versions))
 
 
 def cancel(session: Session, project_id: str, job_id: str) -> JobRow:

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from api.admission.shared_reads import SharedReads
 from api.http import conditional
 from api.jobs import queries, service
-from api.jobs.places import QueuePlaces
 from api.jobs.queries import JobRow
+from api.jobs.queue_positions import QueuePositions
 from api.jobs.schemas import JobObject
 
 
@@ -23,18 +23,20 @@ class Polled(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A job that was polled, and its place in the queue if it waits."""
+    """A job that was polled, and its position in the queue if it waits."""
 
     row: JobRow
-    place: int | None
+    position: int | None
 
 
 class SharedPolls:
     """Reads jobs, and their ETags alone, for all polls of the process. A 304 needs no more than the ETag."""
 
-    def __init__(self, sessions: sessionmaker[Session], places: QueuePlaces, lease_seconds: float) -> None:
+    def __init__(
+        self, sessions: sessionmaker[Session], positions: QueuePositions, lease_seconds: float
+    ) -> None:
         self._sessions = sessions
-        self._places = places
+        self._positions = positions
         self._lease_seconds = lease_seconds
         self._tags = SharedReads(self._read_tags)
         self._jobs = SharedReads(self._read_jobs)
@@ -49,21 +51,22 @@ class SharedPolls:
         if found is None:
             raise service.no_such_job(polled.job_id)
         # Not in the thread that reads for all: an error there would be an error of all polls.
-        shown = JobObject.of(found.row, self._lease_seconds, found.place)
+        shown = JobObject.of(found.row, self._lease_seconds, found.position)
         version = found.row.as_version
-        places = {} if found.place is None else {version.id: found.place}
-        return conditional.tagged(shown, service.etag([version], places))
+        positions = {} if found.position is None else {version.id: found.position}
+        return conditional.tagged(shown, service.etag([version], positions))
 
     def _read_tags(self, polled: list[Polled]) -> dict[Polled, str]:
         with self._sessions() as session:
             found = queries.find_versions(session, [each.job_id for each in polled])
-        places = self._places.of_queued(version for _, version in found)
+        positions = self._positions.of_queued(version for _, version in found)
         return {
-            Polled(project_id, version.id): service.etag([version], places) for project_id, version in found
+            Polled(project_id, version.id): service.etag([version], positions)
+            for project_id, version in found
         }
 
     def _read_jobs(self, polled: list[Polled]) -> dict[Polled, Found]:
         with self._sessions() as session:
             rows = queries.find_rows(session, [each.job_id for each in polled])
-        places = self._places.of_queued(row.job for row in rows)
-        return {Polled(row.job.project_id, row.job.id): Found(row, places.get(row.job.id)) for row in rows}
+        positions = self._positions.of_queued(row.job for row in rows)
+        return {Polled(row.job.project_id, row.job.id): Found(row, positions.get(row.job.id)) for row in rows}

@@ -20,7 +20,7 @@ LearningRate = Annotated[float, Field(gt=0, le=1)]
 
 
 class Parameters(Options):
-    """The values to try, by their place in the request.
+    """The values to try, by their path in the request.
 
     There may be at most 16 combinations. All other options have the values of the request.
     """
@@ -45,7 +45,7 @@ class Parameters(Options):
 
     @property
     def grid(self) -> dict[str, list[Any]]:
-        """Return the values to try, by their places in the request."""
+        """Return the values to try, by their paths in the request."""
         return self.model_dump(by_alias=True, exclude_none=True)
 
 
@@ -70,7 +70,7 @@ class SweepObject(Identified):
     job_id: str
     parameters: Annotated[
         dict[str, list[Any]],
-        Field(description="The values that the sweep tries, by their place in the request"),
+        Field(description="The values that the sweep tries, by their path in the request"),
     ]
     candidates: Annotated[list[CandidateObject], Field(description="All candidates, the best first")]
     winner: Annotated[

@@ -44,8 +44,8 @@ def list_page(
     session: Session, project_id: str, after: str | None, limit: int
 ) -> tuple[list[SweepObject], bool]:
     check_cursor(after, SWEEP_ID)
-    place = None if after is None else job_id_of(after)
-    rows, has_more = queries.page(session, project_id, SWEEPS, after=place, limit=limit)
+    after_job = None if after is None else job_id_of(after)
+    rows, has_more = queries.page(session, project_id, SWEEPS, after=after_job, limit=limit)
     return _shown(session, rows), has_more
 
 

@@ -3,7 +3,7 @@
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, Transaction
 from api.http.routers import feature
-from api.jobs.dependencies import Places
+from api.jobs.dependencies import Positions
 from api.workers import service
 from api.workers.schemas import WorkerList
 
@@ -15,10 +15,10 @@ def list_workers(
     session: Transaction,
     caller: CurrentCaller,
     settings: AppSettings,
-    places: Places,
+    positions: Positions,
 ) -> WorkerList:
     """List the workers that are there, with the jobs that each of them trains, and the waiting jobs.
 
     Jobs of the caller's project are listed. Jobs of other projects are only counted.
     """
-    return service.overview(session, caller, places, settings.offered_classes)
+    return service.overview(session, caller, positions, settings.offered_classes)

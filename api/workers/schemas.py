@@ -56,8 +56,8 @@ class WaitingJob(Identified):
     queue_position: Annotated[
         int | None,
         Field(
-            description="The place among all projects' waiting jobs of its class, 1 for the next. Null for a "
-            "moment after the job has come"
+            description="The position among all projects' waiting jobs of its class, 1 for the next. Null "
+            "for a moment after the job has come"
         ),
     ]
 

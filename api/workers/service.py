@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy.orm import Session
 
 from api.admission.callers import Caller
-from api.jobs.places import QueuePlaces
+from api.jobs.queue_positions import QueuePositions
 from api.schemas import from_row
 from api.workers import queries
 from api.workers.queries import Held, Waiting
@@ -16,7 +16,9 @@ from core.tables import Job, Worker
 SHOWN_WAITING = 20  # jobs of a class; the list of jobs has all
 
 
-def overview(session: Session, caller: Caller, places: QueuePlaces, offered: Sequence[int]) -> WorkerList:
+def overview(
+    session: Session, caller: Caller, positions: QueuePositions, offered: Sequence[int]
+) -> WorkerList:
     """Return the workers and the queues as the caller may see them. `offered` are the classes on offer."""
     project_id = caller.project_id
     workers = queries.workers(session)
@@ -27,7 +29,7 @@ def overview(session: Session, caller: Caller, places: QueuePlaces, offered: Seq
 
     def queue(devices: int) -> QueueObject:
         first = queries.waiting_jobs(session, project_id, devices, SHOWN_WAITING)
-        return _queue(waiting.get(devices, Waiting(devices, 0, 0)), first, places.of_queued(first))
+        return _queue(waiting.get(devices, Waiting(devices, 0, 0)), first, positions.of_queued(first))
 
     return WorkerList(
         data=[
@@ -66,7 +68,7 @@ def _held(entry: Held) -> HeldJob:
     return from_row(HeldJob, run, id=job.id, user_provided_suffix=job.suffix, model=job.base_model)
 
 
-def _queue(waiting: Waiting, first: Sequence[Job], places: Mapping[str, int]) -> QueueObject:
+def _queue(waiting: Waiting, first: Sequence[Job], positions: Mapping[str, int]) -> QueueObject:
     return QueueObject(
         devices=waiting.devices,
         waiting_jobs=waiting.all,
@@ -77,7 +79,7 @@ def _queue(waiting: Waiting, first: Sequence[Job], places: Mapping[str, int]) ->
                 job,
                 user_provided_suffix=job.suffix,
                 model=job.base_model,
-                queue_position=places.get(job.id),
+                queue_position=positions.get(job.id),
             )
             for job in first
         ],

@@ -76,9 +76,9 @@ def measure(case: Case, folder: Path, models: Path) -> Found:
 def _measure(case: Case, folder: Path, models: Path) -> Found:
     torch.set_num_threads(case.lanes)
     source = case.base.entry(folder)
-    place, sha256 = ensure_model(source, models)
+    folder, sha256 = ensure_model(source, models)
     holder = ModelHolder(Settings(), CPU)
-    holder.load(FoundModel(source.in_precision(case.precision), place, sha256, sharded=False))
+    holder.load(FoundModel(source.in_precision(case.precision), folder, sha256, sharded=False))
     group = ProcessGroup(holder, ALONE, None, Watchdog(inf), case.recompute or "auto")
     training, validation = rows_of(case)
     tokens = 0

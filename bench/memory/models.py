@@ -22,7 +22,7 @@ from worker.engine.decoders.portable import PortableDecoder, linear_layers
 from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.kernels.projection import LowRank, Part
 from worker.engine.kernels.transformers_attention import NAME
-from worker.engine.parameters.flat import FlatParameters, Place
+from worker.engine.parameters.flat import Extent, FlatParameters
 
 HEAD, EMBEDDING = "lm_head", "embed_tokens"
 
@@ -97,11 +97,11 @@ class Factors:
         start, groups = 0, {}
         for name, group in decoder.groups.items():
             layers: dict[str, Any] = {each: model.get_submodule(each) for each in group.columns}
-            A = Place(start, (rank * len(layers), next(iter(layers.values())).in_features))
+            A = Extent(start, (rank * len(layers), next(iter(layers.values())).in_features))
             parts, start = [], A.stop
             for number, (each, layer) in enumerate(layers.items()):
                 ranks = slice(number * rank, (number + 1) * rank)
-                B = Place(start, (layer.out_features, rank))
+                B = Extent(start, (layer.out_features, rank))
                 parts.append(Part(group.columns[each], ranks, B, 2.0))
                 start = B.stop
             groups[name] = A, parts

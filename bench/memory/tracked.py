@@ -94,16 +94,16 @@ def track(
 def micro_batch(rows: int, length: int, supervised: int) -> MicroBatch:
     """Return rows of equal length, of which the first `supervised` tokens are learnt."""
     positions_T = torch.arange(length).repeat(rows)
-    places_S = torch.arange(rows * length)[:supervised]
+    indices_S = torch.arange(rows * length)[:supervised]
     return MicroBatch(
         tokens_T=torch.zeros_like(positions_T),
         positions_T=positions_T,
         segments=[Segment(start, start + length) for start in range(0, rows * length, length)],
         adapter_tokens={Factors.name: slice(0, rows * length)},
-        supervised_S=places_S,
-        labels_S=torch.zeros_like(places_S),
+        supervised_S=indices_S,
+        labels_S=torch.zeros_like(indices_S),
         weights_S=torch.ones(supervised),
-        rows_S=torch.zeros_like(places_S),
+        rows_S=torch.zeros_like(indices_S),
     )
 
 

@@ -1,4 +1,4 @@
-"""What the workers, and the API itself, ask of the database: claims, heartbeats, scans, places, events."""
+"""What the workers, and the API itself, ask of the database: claims, heartbeats, scans, positions, events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from api.jobs.events.feed import Place, news_of
+from api.jobs.events.feed import Cursor, news_of
 from core.jobs import lifecycle, queue
 from core.jobs.events import record_event
 from core.jobs.lifecycle import Lease, Progress
@@ -62,12 +62,12 @@ def scans(sessions: sessionmaker[Session]) -> Iterator[Callable[[], object]]:
     yield from [scan] * CLAIMS
 
 
-def places(sessions: sessionmaker[Session]) -> Iterator[Callable[[], object]]:
-    """Yield the computation of all places in the queue, of which each API process keeps the answer."""
+def positions(sessions: sessionmaker[Session]) -> Iterator[Callable[[], object]]:
+    """Yield the computation of all positions in the queue, of which each API process keeps the answer."""
 
     def compute() -> None:
         with sessions() as session:
-            session.execute(queue.places()).all()
+            session.execute(queue.positions()).all()
 
     yield from [compute] * CLAIMS
 
@@ -77,7 +77,7 @@ def feeds(sessions: sessionmaker[Session]) -> Iterator[Callable[[], object]]:
     with sessions() as session:
         jobs = session.scalars(select(Job.id).where(Job.status == "running").limit(LISTENERS)).all()
         last = session.scalars(text("SELECT max(sequence) FROM events")).one()
-    at = [Place(job, last) for job in jobs]
+    at = [Cursor(job, last) for job in jobs]
 
     def ask() -> None:
         with sessions() as session:
@@ -105,6 +105,6 @@ WRITES: dict[str, Callable[[sessionmaker[Session]], Iterator[Callable[[], object
     "worker: a claim": claims,
     "worker: a heartbeat with a step": heartbeats,
     "worker: a scan": scans,
-    "API: all places in the queue": places,
+    "API: all positions in the queue": positions,
     "API: the news of 300 listeners": feeds,
 }

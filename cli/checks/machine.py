@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from cli.client.home import load_settings
-from core.base_files.places import file_in_wheel
+from core.base_files.paths import file_in_wheel
 from core.catalog import BaseModelEntry, offered_models
 from core.offering.checks import Check
 from core.units import GIB

@@ -98,7 +98,7 @@ class Losses:
 
 
 def phase(job: dict[str, Any]) -> str:
-    """Return the job's phase or status, with the place in the queue if the job waits."""
+    """Return the job's phase or status, with the position in the queue if the job waits."""
     at = job.get("progress") or {}
     if job["status"] == "queued" and at.get("queue_position"):
         return f"queued ({at['queue_position']})"

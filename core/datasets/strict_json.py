@@ -42,8 +42,8 @@ def _decode(line: bytes) -> str:
     try:
         return line.decode()
     except UnicodeDecodeError as error:
-        place = f"byte {error.start + 1} of the line (0x{line[error.start]:02x})"
-        raise UnreadableLine("invalid_utf8", f"{place} is not UTF-8; save the file as UTF-8") from None
+        where = f"byte {error.start + 1} of the line (0x{line[error.start]:02x})"
+        raise UnreadableLine("invalid_utf8", f"{where} is not UTF-8; save the file as UTF-8") from None
 
 
 def _syntax_message(text: str, error: json.JSONDecodeError) -> str:

@@ -42,7 +42,7 @@ def needs_of(row: dict[str, Any], kind: Kind) -> frozenset[Need]:
     return frozenset(found)
 
 
-def places_in(template: str | Mapping[str, str] | None) -> list[Need]:
+def needs_served(template: str | Mapping[str, str] | None) -> list[Need]:
     """Return the needs for which a chat template, or one of several by their names, has a place."""
     texts = [template or ""] if isinstance(template, str | None) else list(template.values())
     return [
@@ -52,8 +52,8 @@ def places_in(template: str | Mapping[str, str] | None) -> list[Need]:
     ]
 
 
-def missing_places(
-    first_lines: Mapping[str, int], places: Sequence[str], param: str | None, base_model: str = ""
+def missing_needs(
+    first_lines: Mapping[str, int], served: Sequence[str], param: str | None, base_model: str = ""
 ) -> tuple[str, str] | None:
     """Return a code and sentences about the first need without a place, or None if all have theirs.
 
@@ -61,7 +61,7 @@ def missing_places(
     names the file. It is None for somebody who looks at one row, and knows which. Without `base_model`, the
     sentences do not name it.
     """
-    lacking = [(line, need) for need, line in first_lines.items() if need not in places]
+    lacking = [(line, need) for need, line in first_lines.items() if need not in served]
     if not lacking:
         return None
     line, need = min(lacking)

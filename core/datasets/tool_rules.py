@@ -188,14 +188,14 @@ def _calls_findings(calls: Any, at: str) -> Iterator[Finding]:
         return
     ids: set[str] = set()
     for index, call in enumerate(calls):
-        place = f"{at}[{index}]"
+        path = f"{at}[{index}]"
         if not isinstance(call, dict):
-            yield Finding(place, "not_an_object", f"a call must be an object, not {json_type(call)}")
+            yield Finding(path, "not_an_object", f"a call must be an object, not {json_type(call)}")
             continue
-        yield from key_findings(call, place, ("id", "type", "function"))
-        yield from _type_findings(call, place)
-        yield from _id_findings(call.get("id"), f"{place}.id", ids)
-        yield from _called_findings(call.get("function"), f"{place}.function")
+        yield from key_findings(call, path, ("id", "type", "function"))
+        yield from _type_findings(call, path)
+        yield from _id_findings(call.get("id"), f"{path}.id", ids)
+        yield from _called_findings(call.get("function"), f"{path}.function")
 
 
 def _id_findings(found: Any, at: str, ids: set[str]) -> Iterator[Finding]:

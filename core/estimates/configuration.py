@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
-from core.base_files.places import file_in_wheel, folder_of
+from core.base_files.paths import file_in_wheel, folder_of
 from core.catalog import BaseModelEntry
 from core.estimates.gguf_header import configuration_in
 from core.estimates.shapes import ModelShape

@@ -22,7 +22,7 @@ class GraderProcesses:
 
     def __init__(self) -> None:
         self.seconds = SECONDS
-        self._places = CapacityLimiter(AT_ONCE)
+        self._permits = CapacityLimiter(AT_ONCE)
         self._running: set[CancelScope] = set()
         self._closed = False
 
@@ -32,7 +32,7 @@ class GraderProcesses:
         Raises InvalidRequest if the sample cannot be graded by the grader, and Unavailable if a run was
         stopped or its process died.
         """
-        async with self._places:
+        async with self._permits:
             with move_on_after(self.seconds) as scope:
                 if self._closed:
                     scope.cancel()

@@ -69,12 +69,12 @@ def _first_job() -> Select[str]:
     )
 
 
-def places() -> Select[tuple[str, int]]:
-    """Return the query for the id and place of each queued job. Place 1 is the next job of a device class.
+def positions() -> Select[tuple[str, int]]:
+    """Return the query for the id and position of each queued job; 1 is the next job of a device class.
 
-    Places follow the order of the claims. A claim counts for its project at once, so the k-th waiting job of
-    a project is claimed when the project runs k - 1 more jobs. The places hold as long as no job is added and
-    no running job ends; an end moves the jobs of its project forward.
+    Positions follow the order of the claims. A claim counts for its project at once, so the k-th waiting job
+    of a project is claimed when the project runs k - 1 more jobs. The positions hold as long as no job is
+    added and no running job ends; an end moves the jobs of its project forward.
     """
     running = _running_jobs()
     earlier = func.row_number().over(partition_by=(Job.project_id, Job.devices), order_by=Job.id)
@@ -87,7 +87,7 @@ def places() -> Select[tuple[str, int]]:
     in_class = func.row_number().over(
         partition_by=waiting.c.devices, order_by=(waiting.c.jobs_before, waiting.c.id)
     )
-    return select(waiting.c.id, in_class.label("place"))
+    return select(waiting.c.id, in_class.label("position"))
 
 
 def wait_for_other_claims(session: Session) -> None:

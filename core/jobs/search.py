@@ -29,7 +29,7 @@ class CandidateSpec(Options):
 class CandidateSearch(Options):
     """The part of a job's specification that lists its candidates.
 
-    `parameters` holds the values to try, by their place in the request, such as `adapter.r`. The candidates
+    `parameters` holds the values to try, by their path in the request, such as `adapter.r`. The candidates
     of `auto_rank` are in the order of their ranks. `winner` is the number of the candidate that is kept. It
     is set once the job has succeeded.
     """
@@ -42,15 +42,13 @@ class CandidateSearch(Options):
     def describe(self, number: int) -> str:
         """Return the values of the candidate with this number, in words."""
         values = candidate_values(self.model_dump(), number)
-        return ", ".join(f"{place} {value}" for place, value in values.items())
+        return ", ".join(f"{path} {value}" for path, value in values.items())
 
 
 def candidate_values(search: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """Return a candidate's values for the parameters of a stored search, by their place in the request."""
+    """Return a candidate's values for the parameters of a stored search, by their path in the request."""
     own = search["candidates"][number]
     return {
-        place: own["adapter"][place.removeprefix(ADAPTER)]
-        if place.startswith(ADAPTER)
-        else own["learning_rate"]
-        for place in search["parameters"]
+        path: own["adapter"][path.removeprefix(ADAPTER)] if path.startswith(ADAPTER) else own["learning_rate"]
+        for path in search["parameters"]
     }

@@ -130,9 +130,9 @@ class LoraAdapter(ExcludingOptions):
 
     def _odd_ranks(self) -> Iterator[tuple[str, str]]:
         ranks = {"r": self.r} | {f"rank_pattern.{name}": rank for name, rank in self.rank_pattern.items()}
-        for place, rank in ranks.items():
+        for param, rank in ranks.items():
             if rank % 2:
-                yield place, f"init_lora_weights 'orthogonal' needs even ranks, and this one is {rank}"
+                yield param, f"init_lora_weights 'orthogonal' needs even ranks, and this one is {rank}"
 
     def _contradictions_of_dynamic_rank(self) -> Iterator[tuple[str, str]]:
         if self.init_lora_weights not in (True, "gaussian"):

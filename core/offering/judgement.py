@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from core.datasets.template_needs import places_in
+from core.datasets.template_needs import needs_served
 from core.estimates.configuration import FAST_TYPES
 from core.offering.causal_types import causal_types
 from core.offering.checks import Check
@@ -87,7 +87,7 @@ def _tokenizer(model: Published) -> Check:
 
 def _template(model: Published) -> Check:
     if model.templates:
-        tools = "a place" if "tools" in places_in(model.templates) else "no place"
+        tools = "a place" if "tools" in needs_served(model.templates) else "no place"
         return Check("chat template", "ok", f"there, with {tools} for tools")
     advice = "Take the model's -Instruct or -Chat variant, or put a template into a folder of the model"
     return Check("chat template", "fail", "none, so rows of messages cannot be rendered", advice)

@@ -70,11 +70,11 @@ def _id_of(name: str) -> str:
 
 
 def _entry(source: str, folder: Path | None, fields: dict[str, Any]) -> BaseModelEntry:
-    place: dict[str, Any] = {"source": "hub", "repository": source}
+    location: dict[str, Any] = {"source": "hub", "repository": source}
     if folder is not None:
-        place = {"source": "folder", "repository": f"local/{folder.name}", "path": folder}
+        location = {"source": "folder", "repository": f"local/{folder.name}", "path": folder}
     try:
-        return BaseModelEntry.model_validate({**place, **fields})
+        return BaseModelEntry.model_validate({**location, **fields})
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])

@@ -26,7 +26,7 @@ from core.settings import Settings
 from core.tables import Task
 from core.work import tracking
 
-Places = Literal["computing", "asking", "measuring", "following", "awaited"]
+TaskClass = Literal["computing", "asking", "measuring", "following", "awaited"]
 """Who a task shares its worker's processes with.
 
 Asking takes hours, but little of the machine. Measuring takes minutes, and nobody may wait for it. So neither
@@ -55,7 +55,7 @@ class Kind:
     program: str
     request: TypeAdapter[Any]
     report: TypeAdapter[Any]
-    places: Places = "computing"
+    task_class: TaskClass = "computing"
     last_if_from_job: bool = False
     """Whether a task that a job has started goes after all others, since nobody waits for it."""
     max_losses: int = 3
@@ -95,7 +95,7 @@ PORTABILITY = Kind(
     program="worker.tasks.portability",
     request=FREE_FORM,
     report=TypeAdapter(Measurement),
-    places="measuring",
+    task_class="measuring",
     last_if_from_job=True,
 )
 EVAL_RUN = Kind(
@@ -103,7 +103,7 @@ EVAL_RUN = Kind(
     program="worker.tasks.evaluation",
     request=TypeAdapter(RunRequest),
     report=TypeAdapter(RunReport),
-    places="asking",
+    task_class="asking",
 )
 CHECK = Kind(
     "check",
@@ -126,7 +126,7 @@ TRACKING = Kind(
     program="worker.tasks.tracking",
     request=TypeAdapter(tracking.TrackingRequest),
     report=TypeAdapter(tracking.TrackingReport),
-    places="following",
+    task_class="following",
     max_losses=len(tracking.DELAYS) + 1,
     delays=tracking.DELAYS,
     tell=tracking.warn,
@@ -140,7 +140,7 @@ IMPORT = Kind(
     program="worker.tasks.importing",
     request=TypeAdapter(ImportRequest),
     report=FREE_FORM,
-    places="awaited",
+    task_class="awaited",
     max_losses=2,
     most_seconds=600.0,  # twice as long as one file may be read
     retry_seconds=2.0,

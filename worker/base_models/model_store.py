@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFound
 from huggingface_hub.utils import tqdm
 from safetensors import SafetensorError
 
-from core.base_files.places import file_in_wheel, folder_of
+from core.base_files.paths import file_in_wheel, folder_of
 from core.catalog import BaseModelEntry
 from core.errors import JobError, OutsideFault
 from core.storage.folders import FolderFile

@@ -32,7 +32,7 @@ ROWS_BESIDE_A_MODEL = 100_000  # of more rows, the comparison needs the memory o
 
 @dataclass(frozen=True)
 class Checked:
-    """A report, and the rows that a mended copy leaves out: `left_out` is true at their places, from 0.
+    """A report, and the rows that a mended copy leaves out: `left_out` is true at their positions, from 0.
 
     `bad_rows_left_out` of them are rows that no job takes, because they teach nothing.
     """
@@ -158,7 +158,7 @@ class ContentCheck:
     def finish(self, chosen: Sequence[int] = ()) -> Checked:
         """Compare the rows with each other, and return the report on them all.
 
-        A mended copy leaves the rows at the places `chosen` out too, whatever is found on them.
+        A mended copy leaves the rows at the positions `chosen` out too, whatever is found on them.
         """
         rows, log = self._file.columns, self._log
         left_out = np.zeros(self._file.rows, bool)

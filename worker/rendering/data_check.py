@@ -103,5 +103,5 @@ def told(finding: DataFinding) -> str:
     """Return the sentence of an event about a finding."""
     lines = ", ".join(map(str, finding.lines))
     more = f" and {finding.count - len(finding.lines):,} more" if finding.count > len(finding.lines) else ""
-    place = f" (line{'s' if finding.count > 1 else ''} {lines}{more})" if finding.lines else ""
-    return f"{finding.file}: {finding.message}{place}. To mend it, {finding.mend}."
+    where = f" (line{'s' if finding.count > 1 else ''} {lines}{more})" if finding.lines else ""
+    return f"{finding.file}: {finding.message}{where}. To mend it, {finding.mend}."

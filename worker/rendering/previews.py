@@ -93,16 +93,16 @@ def _segments(part: Conversation) -> list[Segment]:
     weights_L = np.where(row.learnt_L, 1.0 if row.weights_L is None else row.weights_L, 0.0)
     weights_L[:1] = 0.0
     weights = weights_L[:SHOWN_TOKENS].tolist()
-    groups = [list(places) for _, places in groupby(range(len(weights)), weights.__getitem__)]
-    begins = [0, *(int(part.offsets_LE[places[0], 0]) for places in groups[1:])]
+    groups = [list(positions) for _, positions in groupby(range(len(weights)), weights.__getitem__)]
+    begins = [0, *(int(part.offsets_LE[positions[0], 0]) for positions in groups[1:])]
     ends = [*begins[1:], int(part.offsets_LE[: len(weights), 1].max(initial=0))]
     return [
         Segment(
             text=part.text[begin:end],
-            learnt=weights[places[0]] > 0,
-            weight=weights[places[0]],
-            tokens=len(places),
-            token_ids=row.tokens_L[places].tolist(),
+            learnt=weights[positions[0]] > 0,
+            weight=weights[positions[0]],
+            tokens=len(positions),
+            token_ids=row.tokens_L[positions].tolist(),
         )
-        for places, begin, end in zip(groups, begins, ends, strict=True)
+        for positions, begin, end in zip(groups, begins, ends, strict=True)
     ]

@@ -9,7 +9,7 @@ from typing import Any
 from core.datasets.chat_rules import content_text
 from core.datasets.common_rules import ABSENT
 from core.datasets.kinds import Kind
-from core.datasets.template_needs import missing_places, needs_of, places_in
+from core.datasets.template_needs import missing_needs, needs_of, needs_served
 from core.datasets.tool_rules import parsed_arguments, tools_of
 from core.errors import JobError
 
@@ -38,7 +38,7 @@ def template_for(
     """Return the template for one row. Raises JobError if it has no place for a part of it."""
     needs = needs_of(row, kind)
     if needs:
-        refusal = missing_places(dict.fromkeys(needs, line), places_in(tokenizer.chat_template), param)
+        refusal = missing_needs(dict.fromkeys(needs, line), needs_served(tokenizer.chat_template), param)
         if refusal is not None:
             raise JobError(*refusal, param)
     return RowTemplate(tokenizer, row)

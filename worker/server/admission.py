@@ -31,8 +31,8 @@ class Admission:
         return len(self._open)
 
     @contextmanager
-    def place(self, exchange: Exchange) -> Iterator[None]:
-        """Hold a place for the request in the block. Raises ServerBusy or Stopping if there is none."""
+    def permit(self, exchange: Exchange) -> Iterator[None]:
+        """Hold a permit for the request in the block. Raises ServerBusy or Stopping if there is none."""
         if self.draining:
             raise Stopping("This server is stopping and takes no new requests. Send the request again.")
         if len(self._open) >= self.capacity:

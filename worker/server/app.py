@@ -140,7 +140,7 @@ class ServerApp:
         self._check_token(exchange.request)
         if request_id := exchange.request.headers.get("x-request-id"):
             exchange.facts["request_id"] = request_id
-        with self._admission.place(exchange):
+        with self._admission.permit(exchange):
             if path == PREVIEW:
                 previews = await self._load_previews()
                 await previews.run(exchange, read_object(body))

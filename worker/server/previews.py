@@ -191,7 +191,7 @@ def _read(
                 break
     except Unreadable as error:
         raise InvalidRequest(
-            f"The file cannot be read: {error.place}{error}.", code=error.code, param="file_id"
+            f"The file cannot be read: {error.prefix}{error}.", code=error.code, param="file_id"
         ) from error
     word = dataset.format.numbered_by
     missing = {line: RowError(code="no_such_line", message=_missing(word, line)) for line in wanted}
@@ -225,8 +225,8 @@ def _checked(check: RowCheck, row: bytes | Finding) -> dict[str, Any] | RowError
     findings = [row] if isinstance(row, Finding) else check.findings(row)
     if findings or isinstance(row, Finding):
         found = findings[0]
-        place = f"{found.field}: " if found.field else ""
-        return RowError(code=found.code, message=f"No job takes the row: {place}{found.message}")
+        field = f"{found.field}: " if found.field else ""
+        return RowError(code=found.code, message=f"No job takes the row: {field}{found.message}")
     return msgspec.json.decode(row, type=dict[str, Any])
 
 

@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.base_files.chat_templates import CONFIG, templates_in
 from core.base_files.gguf import text_in
-from core.base_files.places import file_in_wheel, folder_of
+from core.base_files.paths import file_in_wheel, folder_of
 from core.catalog import BaseModelEntry
-from core.datasets.template_needs import Need, places_in
+from core.datasets.template_needs import Need, needs_served
 from core.errors import AppError
 from core.jobs.token_counts import tokenizer_of
 from core.offering.published import on_hub
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 class TemplateNotes:
-    """Writes down the places of each base model's template: from the disk, or before that from the hub."""
+    """Writes down which needs each base model's template: from the disk, or before that from the hub."""
 
     def __init__(
         self, sessions: sessionmaker[Session], catalog: Iterable[BaseModelEntry], models: Path
@@ -55,10 +55,10 @@ class TemplateNotes:
                 template = self._at_the_hub(entry, key)
             if template is None:
                 continue
-            if self._known.get(key) != (places := places_in(template)):
+            if self._known.get(key) != (served := needs_served(template)):
                 with self._sessions.begin() as session:
-                    _note(session, tokenizer_of(entry), places)
-                self._known[key] = places
+                    _note(session, tokenizer_of(entry), served)
+                self._known[key] = served
             if is_on_disk:
                 self._on_disk.add(key)
 
@@ -77,8 +77,8 @@ class TemplateNotes:
             return None
 
 
-def _note(session: Session, base_model: str, places: list[Need]) -> None:
-    values = {"places": places, "seen_at": func.now()}
+def _note(session: Session, base_model: str, served: list[Need]) -> None:
+    values = {"places": served, "seen_at": func.now()}
     statement = insert(ChatTemplate).values(base_model=base_model, **values)
     session.execute(statement.on_conflict_do_update(index_elements=["base_model"], set_=values))
 

@@ -45,12 +45,12 @@ class RowOfRun(BaseModel):
     result: RowResult
 
     @classmethod
-    def of(cls, run: Task, record: Record, place: int) -> Self:
-        """Return the row of a run, with the result of the criterion at this place of the eval."""
+    def of(cls, run: Task, record: Record, position: int) -> Self:
+        """Return the row of a run, with the result of the criterion at this position of the eval."""
         return cls(
             output_item_id=item_id(run.id, record.index),
             sample=SampleObject.of(record.sample),
-            result=record.results[place],
+            result=record.results[position],
         )
 
 
@@ -58,7 +58,7 @@ class ChangedRow(Identified):
     """A row that the tuned model does better or worse than the base."""
 
     object: Literal["eval.comparison.row"] = "eval.comparison.row"
-    datasource_item_id: Annotated[int, Field(description="The row's place in the data source, from 0")]
+    datasource_item_id: Annotated[int, Field(description="The row's position in the data source, from 0")]
     datasource_item: dict[str, Any]
     change: Annotated[
         float, Field(description="By how much the tuned model's score is better; negative if it is worse")

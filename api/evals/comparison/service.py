@@ -86,13 +86,13 @@ def changed_rows(
     The page ends early if it would have too many bytes, and reads each file once for all its rows. Raises
     InvalidRequest as `comparison` does, and also for an unknown criterion or cursor.
     """
-    place = _place_of(runs.criteria, name)
-    changes = _changes(store, runs, place, change)
+    position = _position_of(runs.criteria, name)
+    changes = _changes(store, runs, position, change)
     left = changes[_start(changes, after) :]
     page = within_page([(changed, changed.bytes) for changed in left[:limit]])
     indexes = {changed.index for changed in page}
     base, tuned = (read_each(store, run, indexes) for run in (runs.base, runs.tuned))
-    return [_row(runs, place, changed, base, tuned) for changed in page], len(page) < len(left)
+    return [_row(runs, position, changed, base, tuned) for changed in page], len(page) < len(left)
 
 
 def _completed(session: Session, project_id: str, eval_id: str, run_id: str, param: str) -> Task:
@@ -110,8 +110,8 @@ def _completed(session: Session, project_id: str, eval_id: str, run_id: str, par
     return run
 
 
-def _place_of(criteria: Sequence[Criterion], name: str) -> int:
-    """Return the place of a criterion in the eval. Raises InvalidRequest."""
+def _position_of(criteria: Sequence[Criterion], name: str) -> int:
+    """Return the position of a criterion in the eval. Raises InvalidRequest."""
     names = [criterion.name for criterion in criteria]
     if name not in names:
         raise InvalidRequest(
@@ -122,13 +122,13 @@ def _place_of(criteria: Sequence[Criterion], name: str) -> int:
     return names.index(name)
 
 
-def _changes(store: ObjectStore, runs: Compared, place: int, change: Change) -> list[_Changed]:
+def _changes(store: ObjectStore, runs: Compared, position: int, change: Change) -> list[_Changed]:
     """Return the rows that changed so. The largest change comes first."""
-    criterion, sign = runs.criteria[place], 1 if change == "better" else -1
+    criterion, sign = runs.criteria[position], 1 if change == "better" else -1
     judged = [
         _Changed(
             base.index,
-            gain(criterion, base.results[place].score, tuned.results[place].score),
+            gain(criterion, base.results[position].score, tuned.results[position].score),
             base.bytes + tuned.bytes,
         )
         for base, tuned in rows_of_both(store, runs.base, runs.tuned)
@@ -149,7 +149,7 @@ def _start(changes: Sequence[_Changed], after: str | None) -> int:
 
 
 def _row(
-    runs: Compared, place: int, changed: _Changed, base: Mapping[int, Record], tuned: Mapping[int, Record]
+    runs: Compared, position: int, changed: _Changed, base: Mapping[int, Record], tuned: Mapping[int, Record]
 ) -> ChangedRow:
     index = changed.index
     return ChangedRow(
@@ -157,8 +157,8 @@ def _row(
         datasource_item_id=index,
         datasource_item=base[index].item,
         change=changed.gained,
-        base=RowOfRun.of(runs.base, base[index], place),
-        tuned=RowOfRun.of(runs.tuned, tuned[index], place),
+        base=RowOfRun.of(runs.base, base[index], position),
+        tuned=RowOfRun.of(runs.tuned, tuned[index], position),
     )
 
 

@@ -78,7 +78,7 @@ class OutputItemObject(Identified):
     created_at: UnixSeconds
     eval_id: str
     run_id: str
-    datasource_item_id: Annotated[int, Field(description="The row's place in the data source, from 0")]
+    datasource_item_id: Annotated[int, Field(description="The row's position in the data source, from 0")]
     datasource_item: dict[str, Any]
     status: ItemStatus
     results: list[RowResult]

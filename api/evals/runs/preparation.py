@@ -124,9 +124,9 @@ def _check_how_to_ask(source: CompletionsDataSource) -> None:
         ChatRequest.model_validate({"model": "any", "messages": [ASK], **given})
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        path = ".".join(str(part) for part in first["loc"])
         raise InvalidRequest(
-            f"Invalid value for '{place}': {first['msg']}. Chats do not take it either.",
+            f"Invalid value for '{path}': {first['msg']}. Chats do not take it either.",
             code="invalid_value",
             param=f"{DATA_SOURCE}.sampling_params.{first['loc'][0]}",
         ) from error

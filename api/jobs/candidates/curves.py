@@ -34,17 +34,17 @@ def picture(job: Job, curves: Sequence[Curve]) -> str:
     if points:
         axes = Axes.around(points)
         parts += _labels(axes)
-        for place, curve in enumerate(curves):
+        for index, curve in enumerate(curves):
             name = _name(job.spec["search"], curve.number)
-            parts += _line(place, f"{curve.number}: {name}", curve.points, axes)
+            parts += _line(index, f"{curve.number}: {name}", curve.points, axes)
     return "".join([*parts, "</svg>"])
 
 
 def _name(search: Mapping[str, Any], number: int) -> str:
     """Return the values in which the candidate differs from others, as text for the legend."""
     values = candidate_values(search, number)
-    tried = [place for place, several in search["parameters"].items() if len(several) > 1]
-    return ", ".join(f"{place.rpartition('.')[2]} {values[place]}" for place in tried)
+    tried = [path for path, several in search["parameters"].items() if len(several) > 1]
+    return ", ".join(f"{path.rpartition('.')[2]} {values[path]}" for path in tried)
 
 
 class Axes(NamedTuple):
@@ -59,21 +59,21 @@ class Axes(NamedTuple):
         losses = [loss for _, loss in points]
         return cls(max(step for step, _ in points), min(losses), max(losses))
 
-    def place(self, step: int, loss: float) -> str:
+    def point(self, step: int, loss: float) -> str:
         """Return the point in the picture as `x,y`."""
         height = (loss - self.lowest) / (self.highest - self.lowest) if self.highest > self.lowest else 0.5
         x = LEFT + (RIGHT - LEFT) * step / self.last
         return f"{x:.1f},{BOTTOM - (BOTTOM - TOP) * height:.1f}"
 
 
-def _line(place: int, name: str, points: Sequence[tuple[int, float]], axes: Axes) -> list[str]:
+def _line(index: int, name: str, points: Sequence[tuple[int, float]], axes: Axes) -> list[str]:
     """Return a curve and its name. Curves are dashed once all colours are used."""
-    colour = COLOURS[place % len(COLOURS)]
-    dashes = ' stroke-dasharray="6"' if place >= len(COLOURS) else ""
-    line = " ".join(axes.place(step, loss) for step, loss in points)
+    colour = COLOURS[index % len(COLOURS)]
+    dashes = ' stroke-dasharray="6"' if index >= len(COLOURS) else ""
+    line = " ".join(axes.point(step, loss) for step, loss in points)
     return [
         f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"{dashes}/>',
-        f'<text x="{RIGHT + 16}" y="{TOP + LINE * (place + 1)}" fill="{colour}">{escape(name)}</text>',
+        f'<text x="{RIGHT + 16}" y="{TOP + LINE * (index + 1)}" fill="{colour}">{escape(name)}</text>',
     ]
 
 

@@ -37,7 +37,7 @@ class CandidateObject(BaseModel):
     object: Literal["fine_tuning.job.candidate"] = "fine_tuning.job.candidate"
     number: Annotated[int, Field(description="The number of the candidate, from 0")]
     values: dict[str, Any] = Field(
-        description="The candidate's own values, by their place in the request, such as `adapter.r`"
+        description="The candidate's own values, by their path in the request, such as `adapter.r`"
     )
     adapter: Adapter
     learning_rate: float

@@ -17,7 +17,7 @@ def refuse_contradictions(
 ) -> None:
     """Raise InvalidRequest for the first contradiction.
 
-    `rows` are expected to train. `swept` are the places in the request of the values that a sweep tries.
+    `rows` are expected to train. `swept` are the paths in the request of the values that a sweep tries.
     """
     for candidate in spec.candidates:
         _refuse_contradictions(candidate.adapter, swept)
@@ -32,12 +32,12 @@ def refuse_contradictions(
 def _refuse_contradictions(adapter: MethodOptions, swept: Collection[str]) -> None:
     """Raise InvalidRequest if options of the adapter contradict each other.
 
-    `swept` are the places in the request of the values that a sweep tries.
+    `swept` are the paths in the request of the values that a sweep tries.
     """
     for name, reason in adapter.contradictions():
-        place = f"{ADAPTER}{name}"
+        path = f"{ADAPTER}{name}"
         told = f"does not go with the other options: {reason}."
-        raise invalid_value(f"parameters.{place}" if place in swept else place, told)
+        raise invalid_value(f"parameters.{path}" if path in swept else path, told)
 
 
 def _refuse_unsuitable(spec: JobSpec, base_model: BaseModelEntry) -> None:
@@ -79,8 +79,8 @@ def _refuse_what_one_adapter_has(spec: JobSpec) -> None:
         "training.load_best_model_at_end": spec.training.load_best_model_at_end,
         "adapter.dynamic_rank": getattr(spec.adapter, "dynamic_rank", False),
     }
-    for place in [place for place, is_asked in asked.items() if is_asked]:
+    for path in [path for path, is_asked in asked.items() if is_asked]:
         raise invalid_value(
-            place,
+            path,
             "does not go with several candidates. Train the adapter that wins once more with this option.",
         )

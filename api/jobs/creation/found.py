@@ -40,7 +40,7 @@ class Found:
     precision: Precision
     """The precision of the base model's weights, unless the request names another one"""
     files: Mapping[str, File]
-    """By its place in the request, each file that the project has. They are kept from deletion"""
+    """By its path in the request, each file that the project has. They are kept from deletion"""
     template: ChatTemplate | None
     """The base model's chat template, if a file needs something of it and a worker has read it"""
     has_wandb_key: bool
@@ -67,8 +67,8 @@ def find(session: Session, project_id: str, catalog: Catalog, request: CreateJob
     has_wandb_key = _has_wandb_key(session, project_id, request)
     graders = dict(_graders(session, project_id, catalog, job_id, request))
     model = model_named(session, project_id, catalog, request.model, "model", unknown)
-    found = {place: find_for_job(session, project_id, file_id) for place, file_id in request.files.items()}
-    files = {place: file for place, file in found.items() if file is not None}
+    found = {path: find_for_job(session, project_id, file_id) for path, file_id in request.files.items()}
+    files = {path: file for path, file in found.items() if file is not None}
     parent = model if isinstance(model, Parent) else None
     base_model = model.base_model if isinstance(model, Parent) else model
     needs_template = any(file.needs for file in files.values())

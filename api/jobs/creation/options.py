@@ -67,7 +67,7 @@ def _differ(asked: Any, own: Any) -> bool:
 
 def _refuse_swept_adapters(swept: Collection[str]) -> None:
     """Refuse a sweep that tries several adapters, although the job continues from one."""
-    if others := sorted(place for place in swept if place.startswith(ADAPTER)):
+    if others := sorted(path for path in swept if path.startswith(ADAPTER)):
         raise InvalidRequest(
             f"'parameters.{others[0]}' tries several adapters, but the job continues from one. Leave it out, "
             "or name a base model in 'model'.",
@@ -135,14 +135,14 @@ def _refuse_candidates(adapter: MethodOptions, objective: Objective, is_sweep: b
 
 
 def _refuse_bad_grid(adapter: MethodOptions, grid: Mapping[str, Sequence[Any]]) -> None:
-    for place, values in grid.items():
-        if place != LEARNING_RATE and place.removeprefix(ADAPTER) not in type(adapter).model_fields:
+    for path, values in grid.items():
+        if path != LEARNING_RATE and path.removeprefix(ADAPTER) not in type(adapter).model_fields:
             raise _refusal(
-                f"'{place}' is not an option of the method '{adapter.type}'; leave it out",
-                f"parameters.{place}",
+                f"'{path}' is not an option of the method '{adapter.type}'; leave it out",
+                f"parameters.{path}",
             )
         if len({json.dumps(value) for value in values}) < len(values):
-            raise _refusal("it names a value twice; name each value once", f"parameters.{place}")
+            raise _refusal("it names a value twice; name each value once", f"parameters.{path}")
     count = prod(map(len, grid.values()))
     if not 2 <= count <= MAX_CANDIDATES:
         raise _refusal(

@@ -109,4 +109,4 @@ NAMES: Mapping[str, Mapping[str, str]] = {
 }
 """The keys are parameters with a wrong value, or with an unknown parameter inside. Each has hints."""
 
-IN_THE_SCHEMA: JsonDict = {OTHER_NAMES: {place: {**hints} for place, hints in NAMES.items()}}
+IN_THE_SCHEMA: JsonDict = {OTHER_NAMES: {path: {**hints} for path, hints in NAMES.items()}}

@@ -12,7 +12,7 @@ from api.jobs.creation.schemas import CreateJob
 from core.datasets.check import MIN_ROWS
 from core.datasets.kinds import PURPOSE, ROW_IN_WORDS
 from core.datasets.preparation.requests import AUGMENTATION, SPLIT, Preparation
-from core.datasets.template_needs import missing_places
+from core.datasets.template_needs import missing_needs
 from core.errors import InvalidRequest
 from core.jobs.integrations import WANDB_SECRET, Integration, MlflowIntegration, WandbIntegration
 from core.objectives.objective import Objective
@@ -162,7 +162,7 @@ def _refuse_what_the_template_lacks(found: Found, file: File, param: str) -> Non
     """
     if not file.needs or found.template is None:
         return
-    if (refusal := missing_places(file.needs, found.template.places, param, found.base_model.id)) is not None:
+    if (refusal := missing_needs(file.needs, found.template.places, param, found.base_model.id)) is not None:
         code, message = refusal
         raise InvalidRequest(message, code=code, param=param)
 

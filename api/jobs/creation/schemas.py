@@ -60,7 +60,7 @@ class CreateJob(BaseModel):
     metadata: Metadata | None = None
     hyperparameters: Annotated[
         RequestedHyperparameters | None,
-        Field(description="The older place of the hyperparameters. Prefer those in `method`"),
+        Field(description="The older field for the hyperparameters. Prefer those in `method`"),
     ] = None
     method: Method | None = None
     integrations: Annotated[
@@ -93,11 +93,11 @@ class CreateJob(BaseModel):
 
     @property
     def files(self) -> dict[str, str]:
-        """Return the ids of the files that are named, by their places in the request."""
+        """Return the ids of the files that are named, by their paths in the request."""
         asked = {"training_file": self.training_file, "validation_file": self.validation_file}
         if self.evaluate is not None:
             asked[EVALUATED_FILE] = self.evaluate.file or self.validation_file or self.training_file
-        return {place: file_id for place, file_id in asked.items() if file_id is not None}
+        return {path: file_id for path, file_id in asked.items() if file_id is not None}
 
     @property
     def has_validation(self) -> bool:

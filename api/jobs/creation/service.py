@@ -46,7 +46,7 @@ def create(
     """Submit a job, and return it.
 
     The job trains one adapter. With `sweep`, it trains one for each combination of these values; the keys are
-    places in the request, such as `adapter.r`. Raises InvalidRequest; its message names the wrong parameter.
+    paths in the request, such as `adapter.r`. Raises InvalidRequest; its message names the wrong parameter.
     """
     found, spec = resolve(session, project_id, catalog, settings, request, sweep)
     machine = this_machine(session, spec)

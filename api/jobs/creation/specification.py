@@ -85,7 +85,7 @@ def _search(
 ) -> CandidateSearch | None:
     """Return the search of a job with several candidates, or None for a job with one adapter.
 
-    `sweep` are the values that it tries, by their places in the request.
+    `sweep` are the values that it tries, by their paths in the request.
     """
     if sweep is None and getattr(adapter, "r", None) != AUTO:
         return None
@@ -112,9 +112,7 @@ def _candidate(adapter: MethodOptions, learning_rate: float, values: Mapping[str
 
     If ranks are tried and the request names no `lora_alpha`, `lora_alpha` counts as `"auto"`.
     """
-    options = {
-        place.removeprefix(ADAPTER): value for place, value in values.items() if place != LEARNING_RATE
-    }
+    options = {path.removeprefix(ADAPTER): value for path, value in values.items() if path != LEARNING_RATE}
     if RANK in values and ALPHA not in values and "lora_alpha" not in adapter.model_fields_set:
         options["lora_alpha"] = AUTO
     taken = _with_alpha(type(adapter).model_validate({**adapter.model_dump(), **options}))

@@ -24,7 +24,7 @@ def warnings_of(request: CreateJob, found: Found, spec: JobSpec) -> Iterator[tup
             "validation file. Name one in 'validation_file', or try out the ranks that you download.",
             {"code": "ranks_without_losses"},
         )
-    trained = [file for place, file in found.files.items() if place != EVALUATED_FILE]
+    trained = [file for path, file in found.files.items() if path != EVALUATED_FILE]
     unjudged = next((file for file in trained if file.needs), None) if found.template is None else None
     if unjudged is not None:
         needs = " and ".join(IN_WORDS[need] for need in sorted(unjudged.needs or {}))

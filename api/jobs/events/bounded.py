@@ -44,13 +44,13 @@ class Limits(NamedTuple):
 
 
 def next_events(
-    places: FromClause, limits: Limits, *, type: str | None = None, newest_first: bool = False
+    cursors: FromClause, limits: Limits, *, type: str | None = None, newest_first: bool = False
 ) -> CTE:
-    """Return the events of jobs after places in their logs, from each place until the limits are exceeded.
+    """Return the events of jobs after cursors in their logs, from each one until the limits are exceeded.
 
-    A place has a `job_id` and a `sequence`, which is `place` in the result. The result has the columns of the
-    events, the `number` of the event, and `total`, the sum of the bytes up to it. The first event that the
-    limits do not admit is the last one: it tells that more events follow.
+    A cursor has a `job_id` and a `sequence`, which is `cursor` in the result. The result has the columns of
+    the events, the `number` of the event, and `total`, the sum of the bytes up to it. The first event that
+    the limits do not admit is the last one: it tells that more events follow.
     """
 
     def event_after(job_id: ColumnElement[str], sequence: ColumnElement[int]) -> Select[*tuple[object, ...]]:
@@ -60,15 +60,15 @@ def next_events(
             event = event.where(Event.type == type)
         return event.order_by(Event.sequence.desc() if newest_first else Event.sequence).limit(1)
 
-    first = event_after(places.c.job_id, places.c.sequence).lateral("first")
+    first = event_after(cursors.c.job_id, cursors.c.sequence).lateral("first")
     reached = (
         select(
-            places.c.sequence.label("place"),
+            cursors.c.sequence.label("cursor"),
             *(first.c[column.name] for column in EVENT),
             literal(1, Integer).label("number"),
             first.c.size.label("total"),
         )
-        .select_from(places.join(first, true()))
+        .select_from(cursors.join(first, true()))
         .cte("reached", recursive=True)
     )
     following = event_after(reached.c.job_id, reached.c.sequence).lateral("following")
@@ -77,7 +77,7 @@ def next_events(
     )
     return reached.union_all(
         select(
-            reached.c.place,
+            reached.c.cursor,
             *(following.c[column.name] for column in EVENT),
             reached.c.number + 1,
             reached.c.total + following.c.size,
@@ -88,7 +88,7 @@ def next_events(
 
 
 def admitted(rows: Iterable[tuple[Event, int, int]], limits: Limits) -> tuple[list[Event], bool]:
-    """Return those of the `next_events` after one place that the limits admit, and whether more follow."""
+    """Return those of the `next_events` after one cursor that the limits admit, and whether more follow."""
     read = list(rows)
     events = [event for event, number, total in read if limits.admits(number, total)]
     return events, len(events) < len(read)

@@ -18,7 +18,7 @@ from core.errors import InvalidRequest, NotFound, RateLimited
 from core.jobs.events import EventType
 
 Feed = Annotated[EventFeed, Depends(part("event_feed"))]
-StreamPlaces = Annotated[OpenStreams, Depends(part("open_streams"))]
+StreamPermits = Annotated[OpenStreams, Depends(part("open_streams"))]
 OfType = Annotated[EventType | None, Query(description="Lists the events of this type only")]
 LastEventId = Annotated[
     str | None,
@@ -40,7 +40,7 @@ def list_events(
     sessions: ReadingSessions,
     caller: CurrentCaller,
     feed: Feed,
-    places: StreamPlaces,
+    permits: StreamPermits,
     fine_tuning_job_id: str,
     limit: LongLimit = 20,
     after: After = None,
@@ -59,10 +59,10 @@ def list_events(
     """
     with sessions() as session:
         if stream.MEDIA_TYPE in accept:
-            place = service.place_after(session, caller.project_id, fine_tuning_job_id, last_event_id)
-            if place is None:
+            cursor = service.cursor_after(session, caller.project_id, fine_tuning_job_id, last_event_id)
+            if cursor is None:
                 return Response(status_code=204)
-            return stream.response(feed, places, place, caller, accept_encoding)
+            return stream.response(feed, permits, cursor, caller, accept_encoding)
         events, has_more = service.list_page(
             session, caller.project_id, fine_tuning_job_id, type, after, limit
         )

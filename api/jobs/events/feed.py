@@ -5,8 +5,8 @@ again, and does not wait for notifications. This works with any number of API pr
 connection of its own. Workers write events twice a second. The feed asks just as often, so it delays no event
 for long.
 
-A listener's place is the `sequence` of its last event. No event is missed: an event with a smaller `sequence`
-could come later only if two transactions wrote events of one job at once, and the locks in
+A listener's cursor is the `sequence` of its last event. No event is missed: an event with a smaller
+`sequence` could come later only if two transactions wrote events of one job at once, and the locks in
 `core.jobs.lifecycle` prevent this.
 
 Events wait in memory until a listener's client has taken them. What one listener gets at once is limited, and
@@ -43,7 +43,7 @@ MOST_BYTES = 64 * 1024**2  # of events that listeners have been told and have no
 log = structlog.get_logger()
 
 
-class Place(NamedTuple):
+class Cursor(NamedTuple):
     """How far a listener has read: the `sequence` of its last event, or 0 before the first one."""
 
     job_id: str
@@ -71,18 +71,18 @@ class EventFeed:
     ) -> None:
         self._sessions = sessions
         self._at_once, self._most_bytes, self._look_seconds = at_once, most_bytes, look_seconds
-        self._listeners: dict[Place, set[asyncio.Future[News]]] = {}
+        self._listeners: dict[Cursor, set[asyncio.Future[News]]] = {}
         self._unsent: WeakSet[News] = WeakSet()  # until no listener holds them any more
         self._looking: asyncio.Task[None] | None = None
         self._closed = False
         self._live_keys = SharedReads(self._read_live_keys)
 
-    async def after(self, place: Place) -> News:
-        """Wait for events after `place`, and return them. Keep them no longer than it takes to send them."""
+    async def after(self, cursor: Cursor) -> News:
+        """Wait for events after `cursor`, and return them. Keep them no longer than it takes to send them."""
         if self._closed:
             return News((), over=True)
         future: asyncio.Future[News] = asyncio.get_running_loop().create_future()
-        listeners = self._listeners.setdefault(place, set())
+        listeners = self._listeners.setdefault(cursor, set())
         listeners.add(future)
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
@@ -106,28 +106,28 @@ class EventFeed:
     def close(self) -> None:
         """Tell all listeners that no event will follow, and accept no listener any more."""
         self._closed = True
-        for place in list(self._listeners):
-            self._tell(place, News((), over=True))
+        for cursor in list(self._listeners):
+            self._tell(cursor, News((), over=True))
 
     async def _look(self) -> None:
-        while places := [place for place, listeners in self._listeners.items() if listeners]:
+        while cursors := [cursor for cursor, listeners in self._listeners.items() if listeners]:
             began = time.monotonic()
             try:
-                await self._look_at(await run_in_threadpool(read_changed, self._sessions, places))
+                await self._look_at(await run_in_threadpool(read_changed, self._sessions, cursors))
             except SQLAlchemyError as error:
                 log.warning("events_not_read", error=str(error))
-            self._listeners = {place: left for place, left in self._listeners.items() if left}
+            self._listeners = {cursor: left for cursor, left in self._listeners.items() if left}
             took = time.monotonic() - began
             await asyncio.sleep(max(self._look_seconds, took / LOOK_SHARE - took))
 
-    async def _look_at(self, places: Sequence[Place]) -> None:
-        """Tell the listeners at these places their news, as long as these fit into `most_bytes`."""
-        while places and (count := self._room() // self._at_once.bytes) > 0:
-            asked, places = places[:count], places[count:]
+    async def _look_at(self, cursors: Sequence[Cursor]) -> None:
+        """Tell the listeners at these cursors their news, as long as these fit into `most_bytes`."""
+        while cursors and (count := self._room() // self._at_once.bytes) > 0:
+            asked, cursors = cursors[:count], cursors[count:]
             read = await run_in_threadpool(read_news, self._sessions, asked, self._at_once)
-            for place, news in read.items():
+            for cursor, news in read.items():
                 self._unsent.add(news)
-                self._tell(place, news)
+                self._tell(cursor, news)
 
     def _room(self) -> int:
         return self._most_bytes - sum(news.bytes for news in self._unsent)
@@ -136,58 +136,60 @@ class EventFeed:
         with self._sessions() as session:
             return dict.fromkeys(keys.live_ids(session, key_ids), True)
 
-    def _tell(self, place: Place, news: News) -> None:
-        for future in self._listeners.pop(place, ()):
+    def _tell(self, cursor: Cursor, news: News) -> None:
+        for future in self._listeners.pop(cursor, ()):
             if not future.done():
                 future.set_result(news)
 
 
-def read_changed(sessions: sessionmaker[Session], places: Sequence[Place]) -> list[Place]:
-    """Return the places at which there are news. Most of thousands of listeners wait at a silent job."""
+def read_changed(sessions: sessionmaker[Session], cursors: Sequence[Cursor]) -> list[Cursor]:
+    """Return the cursors at which there are news. Most of thousands of listeners wait at a silent job."""
     with sessions() as session:
-        return [Place(*found) for found in session.execute(changed(places))]
+        return [Cursor(*found) for found in session.execute(changed(cursors))]
 
 
-def changed(places: Sequence[Place]) -> Select[str, int]:
-    place = _table_of(places)
-    newer = select(literal(1)).where(Event.job_id == place.c.job_id, Event.sequence > place.c.sequence)
-    is_over = select(literal(1)).where(Job.id == place.c.job_id, Job.status.in_(ENDED))
-    return select(place.c.job_id, place.c.sequence).where(newer.exists() | is_over.exists())
+def changed(cursors: Sequence[Cursor]) -> Select[str, int]:
+    cursor = _table_of(cursors)
+    newer = select(literal(1)).where(Event.job_id == cursor.c.job_id, Event.sequence > cursor.c.sequence)
+    is_over = select(literal(1)).where(Job.id == cursor.c.job_id, Job.status.in_(ENDED))
+    return select(cursor.c.job_id, cursor.c.sequence).where(newer.exists() | is_over.exists())
 
 
-def _table_of(places: Sequence[Place]) -> TableValuedAlias:
-    job_ids, sequences = zip(*places, strict=True)
+def _table_of(cursors: Sequence[Cursor]) -> TableValuedAlias:
+    job_ids, sequences = zip(*cursors, strict=True)
     asked = func.unnest(cast(job_ids, ARRAY(Text)), cast(sequences, ARRAY(BigInteger)))
-    return asked.table_valued("job_id", "sequence").render_derived("place")
+    return asked.table_valued("job_id", "sequence").render_derived("cursor")
 
 
-def read_news(sessions: sessionmaker[Session], places: Sequence[Place], at_once: Limits) -> dict[Place, News]:
-    """Return the news of the places at which there are any, for each place within the limits `at_once`."""
+def read_news(
+    sessions: sessionmaker[Session], cursors: Sequence[Cursor], at_once: Limits
+) -> dict[Cursor, News]:
+    """Return the news of the cursors at which there are any, for each cursor within the limits `at_once`."""
     with sessions() as session:
-        rows = session.execute(news_of(places, at_once)).all()
+        rows = session.execute(news_of(cursors, at_once)).all()
     found = {}
-    for (place, status), group in groupby(rows, key=lambda row: (Place(row[0], row[1]), row[2])):
+    for (cursor, status), group in groupby(rows, key=lambda row: (Cursor(row[0], row[1]), row[2])):
         read = [(event, number, total) for *_, event, number, total in group if event is not None]
         events, more = admitted(read, at_once)
         over = status in ENDED and not more
         if events or over:
-            found[place] = News(events, over, read[len(events) - 1][2] if events else 0)
+            found[cursor] = News(events, over, read[len(events) - 1][2] if events else 0)
     return found
 
 
-def news_of(places: Sequence[Place], at_once: Limits = AT_ONCE) -> Select[*tuple[Any, ...]]:
+def news_of(cursors: Sequence[Cursor], at_once: Limits = AT_ONCE) -> Select[*tuple[Any, ...]]:
     """Return the query of the jobs' statuses and next events, for `read_news`.
 
     It is one statement, so that it sees one state of the database: if it sees the end of a job, it also sees
     the job's last event.
     """
-    place = _table_of(places)
-    reached = next_events(place, at_once)
+    cursor = _table_of(cursors)
+    reached = next_events(cursor, at_once)
     event = aliased(Event, reached)
-    of_place = (reached.c.job_id == place.c.job_id) & (reached.c.place == place.c.sequence)
+    of_cursor = (reached.c.job_id == cursor.c.job_id) & (reached.c.cursor == cursor.c.sequence)
     return (
-        select(place.c.job_id, place.c.sequence, Job.status, event, reached.c.number, reached.c.total)
-        .join(Job, Job.id == place.c.job_id)
-        .outerjoin(reached, of_place)
-        .order_by(place.c.job_id, place.c.sequence, reached.c.number)
+        select(cursor.c.job_id, cursor.c.sequence, Job.status, event, reached.c.number, reached.c.total)
+        .join(Job, Job.id == cursor.c.job_id)
+        .outerjoin(reached, of_cursor)
+        .order_by(cursor.c.job_id, cursor.c.sequence, reached.c.number)
     )

@@ -24,7 +24,7 @@ class OpenStreams:
         self._open: Counter[str] = Counter()
 
     @contextmanager
-    def place_for(self, project_id: str) -> Iterator[None]:
+    def permit_for(self, project_id: str) -> Iterator[None]:
         """Count one more stream within the block. Raises RateLimited, and Unavailable."""
         if self._open[project_id] >= self.most_of_project:
             raise RateLimited(

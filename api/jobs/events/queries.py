@@ -23,7 +23,7 @@ def page(
     """
     limits = Limits(limit, PAGE_BYTES)
     sequence = BEHIND_ALL if after is None else after
-    place = select(literal(job_id, Text).label("job_id"), literal(sequence, BigInteger).label("sequence"))
-    reached = next_events(place.subquery("place"), limits, type=type, newest_first=True)
+    cursor = select(literal(job_id, Text).label("job_id"), literal(sequence, BigInteger).label("sequence"))
+    reached = next_events(cursor.subquery("cursor"), limits, type=type, newest_first=True)
     query = select(aliased(Event, reached), reached.c.number, reached.c.total).order_by(reached.c.number)
     return admitted(session.execute(query), limits)

@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from api.http.paging import unknown_cursor
 from api.jobs.events import queries
-from api.jobs.events.feed import Place
+from api.jobs.events.feed import Cursor
 from api.jobs.service import own_job
 from core.errors import InvalidRequest
 from core.statuses import ENDED
@@ -27,14 +27,14 @@ def list_page(
     return queries.page(session, job.id, after=sequence, limit=limit, type=type)
 
 
-def place_after(session: Session, project_id: str, job_id: str, last_event_id: str | None) -> Place | None:
-    """Return the place at which a stream of events goes on, or None if no event will follow `last_event_id`.
+def cursor_after(session: Session, project_id: str, job_id: str, last_event_id: str | None) -> Cursor | None:
+    """Return the cursor at which a stream of events goes on, or None if no event will follow `last_event_id`.
 
     Raises NotFound, and InvalidRequest if `last_event_id` is not an event of the job.
     """
     job = own_job(session, project_id, job_id)
     if last_event_id is None:
-        return Place(job.id, 0)
+        return Cursor(job.id, 0)
     sequence = queries.sequence_of(session, job.id, last_event_id)
     if sequence is None:
         raise InvalidRequest(
@@ -45,4 +45,4 @@ def place_after(session: Session, project_id: str, job_id: str, last_event_id: s
         )
     newest, _ = queries.page(session, job.id, after=None, limit=1)
     is_last = job.status in ENDED and newest[0].sequence == sequence
-    return None if is_last else Place(job.id, sequence)
+    return None if is_last else Cursor(job.id, sequence)

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.http.sending import SEND_SECONDS, send_in_time
 from api.jobs.events import gzipped
-from api.jobs.events.feed import EventFeed, Place
+from api.jobs.events.feed import Cursor, EventFeed
 from api.jobs.events.open_streams import OpenStreams
 from api.jobs.events.schemas import EventObject
 from api.schemas import from_row
@@ -41,23 +41,23 @@ KEY_SECONDS = 15.0  # between two checks of an open stream's key
 class EventStream(EventSourceResponse):
     """A stream that ends if its client does not read. Otherwise its events would stay in memory.
 
-    It takes one of the project's places. Raises RateLimited or Unavailable if there is none.
+    It takes one of the project's permits. Raises RateLimited or Unavailable if there is none.
     """
 
     def __init__(
         self,
         content: AsyncIterator[bytes],
-        places: OpenStreams,
+        permits: OpenStreams,
         project_id: str,
         headers: dict[str, str],
         send_seconds: float = SEND_SECONDS,
     ) -> None:
         super().__init__(content, headers=headers)
         self._send_seconds = send_seconds
-        self._places, self._project_id = places, project_id
+        self._permits, self._project_id = permits, project_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._places.place_for(self._project_id):
+        with self._permits.permit_for(self._project_id):
             await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
@@ -65,16 +65,16 @@ class EventStream(EventSourceResponse):
 
 
 def response(
-    feed: EventFeed, places: OpenStreams, place: Place, caller: Actor, accept_encoding: str
+    feed: EventFeed, permits: OpenStreams, cursor: Cursor, caller: Actor, accept_encoding: str
 ) -> EventStream:
-    """Return the stream of the events after `place`, compressed if the client takes gzip."""
-    stream, headers = _stream(feed, place, caller), {"cache-control": "no-store", "x-accel-buffering": "no"}
+    """Return the stream of the events after `cursor`, compressed if the client takes gzip."""
+    stream, headers = _stream(feed, cursor, caller), {"cache-control": "no-store", "x-accel-buffering": "no"}
     if gzipped.accepts(accept_encoding):
         stream, headers = gzipped.gzipped(stream), headers | gzipped.HEADERS
-    return EventStream(stream, places, caller.project_id, headers)
+    return EventStream(stream, permits, caller.project_id, headers)
 
 
-async def _stream(feed: EventFeed, place: Place, caller: Actor) -> AsyncIterator[bytes]:
+async def _stream(feed: EventFeed, cursor: Cursor, caller: Actor) -> AsyncIterator[bytes]:
     yield format_sse_event(retry=RETRY_MILLISECONDS)
     check_key_at = time.monotonic() + KEY_SECONDS
     while True:
@@ -84,13 +84,13 @@ async def _stream(feed: EventFeed, place: Place, caller: Actor) -> AsyncIterator
             check_key_at = time.monotonic() + KEY_SECONDS
         try:
             async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-                news = await feed.after(place)
+                news = await feed.after(cursor)
         except TimeoutError:
             yield KEEPALIVE_COMMENT
             continue
         for event in news.events:
             yield format_sse_event(id=event.id, data_str=from_row(EventObject, event).model_dump_json())
-            place = Place(place.job_id, event.sequence)
+            cursor = Cursor(cursor.job_id, event.sequence)
         if news.over:
             return
         del news, event  # the feed counts what a listener holds

@@ -33,13 +33,13 @@ def page(
 
     Rows without the loss that the order needs are left out.
     """
-    key, place = KEYS[order], tuple_(RowLoss.part, RowLoss.line)
+    key, position = KEYS[order], tuple_(RowLoss.part, RowLoss.line)
     query = select(RowLoss).where(RowLoss.job_id == job_id, key.is_not(None))
     if part is not None:
         query = query.where(RowLoss.part == part)
     if after is not None:
-        last = select(key).where(RowLoss.job_id == job_id, place == tuple_(*after)).scalar_subquery()
-        query = query.where(or_(key < last, and_(key == last, place > tuple_(*after))))
+        last = select(key).where(RowLoss.job_id == job_id, position == tuple_(*after)).scalar_subquery()
+        query = query.where(or_(key < last, and_(key == last, position > tuple_(*after))))
     query = query.order_by(key.desc(), RowLoss.part, RowLoss.line).limit(limit + 1)
     rows = list(session.scalars(query))
     return rows[:limit], len(rows) > limit

@@ -26,10 +26,10 @@ ModelId = Annotated[str, typer.Argument(metavar="ID", help="The id of a model in
 @app.command("list")
 def list_models(home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> None:
     """List the base models of this machine's catalog, and name its file."""
-    from core.catalog import catalog_place, offered_models
+    from core.catalog import catalog_path, offered_models
 
     settings = load_settings(home=home)
-    file = catalog_place(settings)
+    file = catalog_path(settings)
     entries = list(offered_models(settings))
     if json:
         output.json([entry.model_dump(mode="json", exclude_none=True) for entry in entries])
@@ -81,10 +81,10 @@ def add(
     _report(offer, json)
     _raise_if_broken(offer)
     if not dry_run:
-        from core.catalog import catalog_place
+        from core.catalog import catalog_path
         from core.offering.catalog_file import add_entry
 
-        file = catalog_place(load_settings(home=home))
+        file = catalog_path(load_settings(home=home))
         add_entry(file, offer.entry)
         output.note(f"{offer.entry.id} is in {file}. Running processes offer it at once.")
 
@@ -112,10 +112,10 @@ def check(model_id: ModelId, home: HomeOption = DEFAULT_HOME, json: output.Json 
 @app.command()
 def remove(model_id: ModelId, home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> None:
     """Offer a model no more. Its weights on the disk, and what was trained on it, stay."""
-    from core.catalog import catalog_place
+    from core.catalog import catalog_path
     from core.offering.catalog_file import remove_entry
 
-    file = catalog_place(load_settings(home=home))
+    file = catalog_path(load_settings(home=home))
     remove_entry(file, model_id)
     output.json({"removed": model_id}) if json else output.note(f"{model_id} is not in {file} any more")
 

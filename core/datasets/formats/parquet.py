@@ -87,7 +87,7 @@ def _open(file: IO[bytes], **options: Any) -> pq.ParquetFile:
 
 
 def _leaves(opened: pq.ParquetFile) -> list[pq.ColumnSchema]:
-    return [opened.schema.column(place) for place in range(len(opened.schema.names))]
+    return [opened.schema.column(position) for position in range(len(opened.schema.names))]
 
 
 def _refuse_bombs(footer: pq.FileMetaData, max_bytes: int) -> None:
@@ -97,7 +97,7 @@ def _refuse_bombs(footer: pq.FileMetaData, max_bytes: int) -> None:
         raise Unreadable("too_many_columns", message)
     total = 0
     for group in map(footer.row_group, range(footer.num_row_groups)):
-        chunks = [group.column(place) for place in range(footer.num_columns)]
+        chunks = [group.column(position) for position in range(footer.num_columns)]
         total += sum(chunk.total_uncompressed_size for chunk in chunks)
         if max(chunk.num_values for chunk in chunks) > MOST_VALUES:
             message = (
@@ -130,7 +130,9 @@ def _weight(array: pa.Array) -> int:
 
 def _row(batch: pa.RecordBatch, index: int) -> dict[str, Any] | Finding:
     try:
-        found = {name: batch.column(place)[index].as_py() for place, name in enumerate(batch.schema.names)}
+        found = {
+            name: batch.column(position)[index].as_py() for position, name in enumerate(batch.schema.names)
+        }
         return dict(_without_nulls(found))
     except UnicodeDecodeError:
         return Finding("", "invalid_utf8", "a text of the row is not UTF-8; write it as UTF-8")

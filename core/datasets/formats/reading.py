@@ -219,8 +219,8 @@ def _line(record: tuple[int, Any], convert: Callable[[str], Row]) -> tuple[int, 
     try:
         return number, msgspec.json.encode(convert(raw.decode()))
     except UnicodeDecodeError as error:
-        place = f"byte {error.start + 1} of the line (0x{raw[error.start]:02x})"
-        return number, Finding("", "invalid_utf8", f"{place} is not UTF-8; save the file as UTF-8")
+        where = f"byte {error.start + 1} of the line (0x{raw[error.start]:02x})"
+        return number, Finding("", "invalid_utf8", f"{where} is not UTF-8; save the file as UTF-8")
     except WrongRow as error:
         return number, Finding("", "other_format", str(error))
 

@@ -4,11 +4,11 @@
 class Unreadable(Exception):
     """A file cannot be read on: `code` says why for programs, str() what to do.
 
-    `number` counts lines from 1, or rows where rows share lines; `place` says it in words.
+    `number` counts lines from 1, or rows where rows share lines; `prefix` says it in words.
     """
 
     def __init__(self, code: str, message: str, line: int | None = None, *, row: int | None = None) -> None:
         super().__init__(message)
         self.code, self.number = code, line if row is None else row
         word = "Line" if row is None else "Row"
-        self.place = f"{word} {self.number}: " if self.number else ""
+        self.prefix = f"{word} {self.number}: " if self.number else ""

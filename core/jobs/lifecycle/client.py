@@ -75,7 +75,7 @@ def pause(session: Session, job: Job) -> None:
 
 
 def resume(session: Session, job: Job) -> None:
-    """Put a paused job back into its old place in the queue, or withdraw a pause that is only requested.
+    """Put a paused job back into its old position in the queue, or withdraw a pause that is only requested.
 
     Raises InvalidRequest if the job is not paused and no pause is requested.
     """

@@ -39,7 +39,7 @@ class ChoiceLogprobs(BaseModel):
 
 
 class PromptLogprob(BaseModel):
-    """vLLM's form of a token in the prompt: its log-probability, and its place among all tokens."""
+    """vLLM's form of a token in the prompt: its log-probability, and its position among all tokens."""
 
     logprob: float
     rank: int | None

@@ -75,9 +75,9 @@ def _check_sampling(request: Sampling, most_tokens: int | None) -> None:
 
 def _check_tools(request: Conversation) -> None:
     names = [tool.function.name for tool in request.tools or []]
-    for place, name in enumerate(names):
-        if name in names[:place]:
-            raise _wrong(f"tools.{place}.function.name", f"Two tools have the name '{name}'.")
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            raise _wrong(f"tools.{position}.function.name", f"Two tools have the name '{name}'.")
     choice = request.tool_choice
     if choice not in (None, "none") and not names:
         raise _wrong("tool_choice", "'tool_choice' needs 'tools'.")
@@ -87,16 +87,16 @@ def _check_tools(request: Conversation) -> None:
 
 def _check_messages(messages: Sequence[Message]) -> None:
     called: set[str] = set()
-    for place, message in enumerate(messages):
+    for position, message in enumerate(messages):
         if isinstance(message, AssistantMessage):
             if message.content is None and message.refusal is None and not message.tool_calls:
                 raise _wrong(
-                    f"messages.{place}.content", "An assistant's message needs 'content' or 'tool_calls'."
+                    f"messages.{position}.content", "An assistant's message needs 'content' or 'tool_calls'."
                 )
             called |= {call.id for call in message.tool_calls or []}
         if isinstance(message, ToolMessage) and message.tool_call_id not in called:
             raise _wrong(
-                f"messages.{place}.tool_call_id",
+                f"messages.{position}.tool_call_id",
                 f"No assistant's message before it has a call with the id '{message.tool_call_id[:64]}'.",
             )
 

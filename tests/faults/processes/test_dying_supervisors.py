@@ -1,4 +1,4 @@
-"""Janitor, sender of webhooks and supervisor die at each named place: the next one does the rest."""
+"""Janitor, sender of webhooks and supervisor die at each named point: the next one does the rest."""
 
 from pathlib import Path
 

@@ -18,7 +18,7 @@ def poll(tenant: Tenant, url: str, tag: str) -> httpx.Response:
 
 
 def settled(tenant: Tenant, url: str) -> str:
-    """Return the tag, as soon as the places in the queue are known."""
+    """Return the tag, as soon as the positions in the queue are known."""
 
     def tag_with_places() -> str | None:
         answer = tenant.http.get(url)

@@ -41,7 +41,7 @@ def test_claims_keep_the_order_of_the_places_that_clients_see(jobs: Jobs) -> Non
     for number in (0, 0, 1, 0, 2, 2, 1, 0, 3, 0):
         jobs.submit(project_id=projects[number])
     with jobs.sessions() as session:
-        places = {row.place: row.id for row in session.execute(queue.places())}
+        places = {row.position: row.id for row in session.execute(queue.positions())}
     assert [jobs.claim().job_id for _ in places] == [places[place] for place in sorted(places)]
 
 

@@ -135,7 +135,7 @@ ASKED: dict[str, Callable[[Session], Any]] = {
     "a page of the events of a type": lambda session: events.page(
         session, LONG, after=10**9, limit=20, type="samples"
     ),
-    "all places in the queue": lambda session: session.execute(queue.places()).all(),
+    "all positions in the queue": lambda session: session.execute(queue.positions()).all(),
     "a page of files": lambda session: files.page(
         session, OF_NEWEST, None, after="file-5", limit=20, newest_first=True
     ),

@@ -9,7 +9,7 @@ from worker.dataset_checks.all_rows.similarity import (
     earlier_equal,
     earlier_similar,
     similar_in,
-    sorted_places,
+    sorted_positions,
 )
 from worker.dataset_checks.finding_log import FindingLog
 
@@ -17,7 +17,7 @@ REMOVE = "remove the row"
 
 
 def compare_rows(rows: Columns, log: FindingLog) -> Rows:
-    """Add the findings on rows that repeat or contradict others. Returns the places of repeated ones."""
+    """Add the findings on rows that repeat or contradict others. Returns the positions of repeated ones."""
     lines, exact = rows.lines, rows.exact
     repeated = earlier_equal(exact)
     _add(log, "exact_duplicate", lines, lines, repeated, "the row teaches what an earlier row does", REMOVE)
@@ -29,11 +29,11 @@ def compare_rows(rows: Columns, log: FindingLog) -> Rows:
     contradicted[(repeated >= 0) | (rows.verdicts[contradicted] == rows.verdicts)] = -1
     message, mend = "an earlier row has another answer to the same prompt", "keep the better answer"
     _add(log, "contradiction", lines, lines, contradicted, message, mend)
-    return rows.places[repeated >= 0]
+    return rows.positions[repeated >= 0]
 
 
 def compare_with_validation(rows: Columns, validation: Columns, log: FindingLog) -> Rows:
-    """Add the findings on rows that the validation file has too. Returns the places of equal ones."""
+    """Add the findings on rows that the validation file has too. Returns the positions of equal ones."""
     lines, other_lines = rows.lines, validation.lines
     equal = _equal_in(rows.exact, validation.exact)
     _add(log, "leaked_row", lines, other_lines, equal, "the validation file has this row", REMOVE)
@@ -42,14 +42,14 @@ def compare_with_validation(rows: Columns, validation: Columns, log: FindingLog)
     message = "the validation file has nearly this row"
     mend = "remove one of the two, or the validation loss tells too little"
     _add(log, "leaked_near_row", lines, other_lines, similar, message, mend)
-    return rows.places[equal >= 0]
+    return rows.positions[equal >= 0]
 
 
 def _equal_in(keys: Hashes, others: Hashes) -> Rows:
-    order = sorted_places(others)
+    order = sorted_positions(others)
     ordered = others[order]
-    places = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
-    return np.where(ordered[places] == keys, order[places], np.int32(-1))
+    positions = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
+    return np.where(ordered[positions] == keys, order[positions], np.int32(-1))
 
 
 def _add(

@@ -28,7 +28,7 @@ class Columns:
     """One number of each row in each column, in the order of the file."""
 
     def __init__(self) -> None:
-        self._places = array("i")
+        self._positions = array("i")
         self._lines, self._tokens, self._prompt_tokens = array("i"), array("i"), array("i")
         self._exact, self._subjects, self._verdicts = array("q"), array("q"), array("q")
         self._signatures, self._measured = bytearray(), bytearray()
@@ -36,10 +36,10 @@ class Columns:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def add(self, place: int, line: int, row: Contents, bytes_per_token: float) -> None:
-        """Remember a row: the `place`-th of the file, from 0."""
+    def add(self, position: int, line: int, row: Contents, bytes_per_token: float) -> None:
+        """Remember a row: the `position`-th of the file, from 0."""
         overhead = TEMPLATE_TOKENS * row.messages
-        self._places.append(place)
+        self._positions.append(position)
         self._lines.append(line)
         self._tokens.append(int(row.bytes / bytes_per_token) + overhead)
         self._prompt_tokens.append(int(row.prompt_bytes / bytes_per_token) + overhead - TEMPLATE_TOKENS)
@@ -60,8 +60,8 @@ class Columns:
         return np.frombuffer(self._measured, np.bool_)
 
     @property
-    def places(self) -> Rows:
-        return np.frombuffer(self._places, np.int32)
+    def positions(self) -> Rows:
+        return np.frombuffer(self._positions, np.int32)
 
     @property
     def lines(self) -> Rows:

@@ -26,7 +26,7 @@ CHARACTERS = 4
 
 Signatures = NDArray[np.uint8]
 Hashes = NDArray[np.int64]
-Rows = NDArray[np.int32]  # places of rows, and other small numbers: half the memory of numpy's own
+Rows = NDArray[np.int32]  # positions of rows, and other small numbers: half the memory of numpy's own
 
 
 def signature(text: str) -> bytes:
@@ -45,7 +45,7 @@ def _shingles(text: str) -> list[str]:
 
 def earlier_equal(keys: Hashes) -> Rows:
     """Return for each row the first row with an equal key, or -1 if there is none before it."""
-    order = sorted_places(keys)
+    order = sorted_positions(keys)
     first = _first_of_group(keys[order], order)
     earlier = np.full(len(keys), -1, np.int32)
     repeats = first != order
@@ -65,7 +65,7 @@ def earlier_similar(signatures: Signatures) -> Rows:
 
 
 def _compare_in_band(signatures: Signatures, keys: NDArray[np.uint32], similar: Rows) -> None:
-    order = sorted_places(keys)
+    order = sorted_positions(keys)
     first = _first_of_group(keys[order], order)
     repeats = np.flatnonzero(first != order).astype(np.int32)
     rows = order[repeats]
@@ -77,19 +77,19 @@ def similar_in(signatures: Signatures, others: Signatures) -> Rows:
     """Return for each row a similar row of another file, or -1."""
     similar = np.full(len(signatures), -1, np.int32)
     for keys, other_keys in zip(_bands(signatures), _bands(others), strict=True):
-        order = sorted_places(other_keys)
+        order = sorted_positions(other_keys)
         ordered = other_keys[order]
-        places = np.searchsorted(ordered, keys)
+        positions = np.searchsorted(ordered, keys)
         for step in range(NEIGHBOURS):
-            at = places + step
+            at = positions + step
             rows = np.flatnonzero(at < len(ordered))
             rows = rows[ordered[at[rows]] == keys[rows]]
             _compare(signatures, rows, others, order[at[rows]], similar)
     return similar
 
 
-def sorted_places(keys: NDArray[np.generic]) -> Rows:
-    """Return the places of keys in their order, those of equal keys in theirs."""
+def sorted_positions(keys: NDArray[np.generic]) -> Rows:
+    """Return the positions of keys in their order, those of equal keys in theirs."""
     return np.argsort(keys, kind="stable").astype(np.int32)
 
 
@@ -104,11 +104,11 @@ def _bands(signatures: Signatures) -> Iterator[NDArray[np.uint32]]:
 
 
 def _first_of_group(ordered: NDArray[np.generic], order: Rows) -> Rows:
-    """Return for each place of sorted keys the row at the first place with an equal key."""
+    """Return for each position of sorted keys the row at the first position with an equal key."""
     begins = np.ones(len(ordered), bool)
     begins[1:] = ordered[1:] != ordered[:-1]
-    places = np.where(begins, np.arange(len(ordered), dtype=np.int32), np.int32(0))
-    return order[np.maximum.accumulate(places)]
+    positions = np.where(begins, np.arange(len(ordered), dtype=np.int32), np.int32(0))
+    return order[np.maximum.accumulate(positions)]
 
 
 def _compare(signatures: Signatures, rows: Rows, others: Signatures, candidates: Rows, similar: Rows) -> None:

@@ -61,8 +61,8 @@ def _misfit(parameters: Row | None, arguments: Row) -> str | None:
     try:
         validator.validate(arguments)
     except jsonschema_rs.ValidationError as error:
-        place = ".".join(map(str, error.instance_path))
-        reason = shown_text(f"{place}: {error.message}" if place else error.message)
+        path = ".".join(map(str, error.instance_path))
+        reason = shown_text(f"{path}: {error.message}" if path else error.message)
         return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
     except ValueError:  # a number that is too large
         return None

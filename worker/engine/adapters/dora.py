@@ -18,7 +18,7 @@ from torch import Tensor
 
 from worker.engine.decoders.layer_weight import weight_of
 from worker.engine.parameters.factoring import Factoring
-from worker.engine.parameters.flat import Place
+from worker.engine.parameters.flat import Extent
 
 MAGNITUDE = "lora_magnitude_vector"
 PARTS = ("lora_A", "lora_B", MAGNITUDE)
@@ -47,7 +47,9 @@ class DoraLayer:
         return squares_N.clamp_min(torch.finfo(squares_N.dtype).tiny).sqrt()
 
 
-def dora_factoring(places: Mapping[str, Place], values: Tensor, layers: Mapping[str, DoraLayer]) -> Factoring:
+def dora_factoring(
+    extents: Mapping[str, Extent], values: Tensor, layers: Mapping[str, DoraLayer]
+) -> Factoring:
     """Return the map from A, B and m to the factors A, B and, in the place of each m, g - 1.
 
     Sets every m in `values` [P], so that training begins with g exactly 1.
@@ -55,19 +57,19 @@ def dora_factoring(places: Mapping[str, Place], values: Tensor, layers: Mapping[
 
     def norms(flat: Tensor) -> dict[str, Tensor]:
         return {
-            module: layer.norms(places[f"{module}.lora_A"].of(flat), places[f"{module}.lora_B"].of(flat))
+            module: layer.norms(extents[f"{module}.lora_A"].of(flat), extents[f"{module}.lora_B"].of(flat))
             for module, layer in layers.items()
         }
 
     with torch.no_grad():
         for module, norms_N in norms(values).items():
-            places[f"{module}.{MAGNITUDE}"].of(values).copy_(norms_N)
-    first = min(places[f"{module}.{MAGNITUDE}"].start for module in layers)
+            extents[f"{module}.{MAGNITUDE}"].of(values).copy_(norms_N)
+    first = min(extents[f"{module}.{MAGNITUDE}"].start for module in layers)
 
     def factors(master: Tensor) -> Tensor:
         with torch.no_grad():
             constant = norms(master)
-        gains = [places[f"{module}.{MAGNITUDE}"].of(master) / constant[module] - 1 for module in layers]
+        gains = [extents[f"{module}.{MAGNITUDE}"].of(master) / constant[module] - 1 for module in layers]
         return torch.cat([master[:first], *gains])
 
-    return Factoring(places, factors)
+    return Factoring(extents, factors)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from core.methods.low_rank import LoraAdapter
 from worker.engine.parameters.factoring import Factoring, is_lora_a
-from worker.engine.parameters.flat import Place
+from worker.engine.parameters.flat import Extent
 
 STREAM = 2210_07558  # makes the draws differ from all other random numbers of the job's seed
 
@@ -64,18 +64,18 @@ class DynamicRank:
         finally:
             self._rank = drawn
 
-    def factoring(self, places: Mapping[str, Place]) -> Factoring:
+    def factoring(self, extents: Mapping[str, Extent]) -> Factoring:
         """Return the map to the factors of the present rank; the other ranks get no gradient."""
-        return Factoring(places, lambda master: self._factors(places, master))
+        return Factoring(extents, lambda master: self._factors(extents, master))
 
-    def _factors(self, places: Mapping[str, Place], master: Tensor) -> Tensor:
+    def _factors(self, extents: Mapping[str, Extent], master: Tensor) -> Tensor:
         if self._rank == self._all:
             return master.clone()
         scale_of_a_R = (torch.arange(self._all, device=master.device) < self._rank).to(master.dtype)
         scale_of_b_R = scale_of_a_R * (self._all / self._rank) ** self._power
         factors = (
-            place.of(master) * (scale_of_a_R[:, None] if is_lora_a(name) else scale_of_b_R)
-            for name, place in places.items()
+            extent.of(master) * (scale_of_a_R[:, None] if is_lora_a(name) else scale_of_b_R)
+            for name, extent in extents.items()
         )
         return torch.cat([factor.flatten() for factor in factors])
 

@@ -51,7 +51,7 @@ from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.kernels.lora_layers import adapted, add_low_rank
 from worker.engine.kernels.projection import LowRank, Part, Share
 from worker.engine.parameters.factoring import Factoring
-from worker.engine.parameters.flat import FlatParameters, Place, places_of
+from worker.engine.parameters.flat import Extent, FlatParameters, extents_of
 from worker.engine.parameters.flat_views import make_view
 
 LORA_PARTS = ("lora_A", "lora_B")
@@ -153,32 +153,32 @@ class TrainableAdapter:
     def _take_parameters(self) -> FlatParameters:
         """Make PEFT's parameters views of one flat tensor, and return it with the factors that follow."""
         parameters = self._trained(self._layers)
-        places = places_of(parameters)
+        extents = extents_of(parameters)
         values = torch.cat([parameter.data.flatten() for parameter in parameters.values()]).float()
-        self._factoring = self._factoring_of(places, values)
+        self._factoring = self._factoring_of(extents, values)
         factors, kept = self._factoring.factors, self._factoring.kept
-        flat = FlatParameters(values, self._base.dtype, self._base.lanes.count, places, factors, kept)
+        flat = FlatParameters(values, self._base.dtype, self._base.lanes.count, extents, factors, kept)
         for name, parameter in parameters.items():
-            make_view(parameter, places[name], flat)
+            make_view(parameter, extents[name], flat)
         return flat
 
-    def _factoring_of(self, places: Mapping[str, Place], values: torch.Tensor) -> Factoring:
+    def _factoring_of(self, extents: Mapping[str, Extent], values: torch.Tensor) -> Factoring:
         """Return the map from the parameters to the factors; DoRA sets its magnitudes in `values`."""
         if isinstance(self.spec, AdaLoraAdapter):
-            self.rank_budget = RankBudget(self.spec, places, values.float(), self._total_steps)
-            return dataclasses.replace(adalora_factoring(places), kept=self.rank_budget.kept)
+            self.rank_budget = RankBudget(self.spec, extents, values.float(), self._total_steps)
+            return dataclasses.replace(adalora_factoring(extents), kept=self.rank_budget.kept)
         if _begins_with_weights(self.spec):
-            return residual_factoring(places, values.float().clone())
+            return residual_factoring(extents, values.float().clone())
         if _has_magnitudes(self.spec):
             layers = {
                 module: DoraLayer.of(layer.get_base_layer(), _scale(layer))
                 for group in self._layers.values()
                 for module, layer in group.items()
             }
-            return dora_factoring(places, values, layers)
+            return dora_factoring(extents, values, layers)
         if self.dynamic_rank is not None:
-            return self.dynamic_rank.factoring(places)
-        return Factoring(places)
+            return self.dynamic_rank.factoring(extents)
+        return Factoring(extents)
 
     def _trained(self, layers: Mapping[str, Mapping[str, Any]]) -> dict[str, nn.Parameter]:
         """Return the parameters of PEFT's layers in the order in which the flat tensor holds them."""
@@ -203,16 +203,16 @@ class TrainableAdapter:
 
     def _low_rank(self, layers: Mapping[str, Any], columns: Mapping[str, slice], lane: int) -> LowRank:
         """Return the factors of one group, whose A lie side by side in the flat tensor."""
-        places, parts, ranks = self._factoring.places, [], 0
+        extents, parts, ranks = self._factoring.extents, [], 0
         for module, layer in layers.items():
-            rank = places[f"{module}.lora_A"].shape[0]
-            B = places[f"{module}.lora_B"]
-            gain, bias_N = places.get(f"{module}.{MAGNITUDE}"), layer.get_base_layer().bias
+            rank = extents[f"{module}.lora_A"].shape[0]
+            B = extents[f"{module}.lora_B"]
+            gain, bias_N = extents.get(f"{module}.{MAGNITUDE}"), layer.get_base_layer().bias
             own = slice(ranks, ranks + rank)
             parts.append(Part(columns[module], own, B, _scale(layer), salt_of(module), gain, bias_N))
             ranks += rank
-        first = places[f"{next(iter(layers))}.lora_A"]
-        A = Place(first.start, (ranks, first.shape[1]))
+        first = extents[f"{next(iter(layers))}.lora_A"]
+        A = Extent(first.start, (ranks, first.shape[1]))
         return LowRank(self.parameters, A, parts, lane, self.spec.lora_dropout)
 
     @property
@@ -293,7 +293,7 @@ class TrainableAdapter:
         """Return the tensors of the plain LoRA of twice the rank that is saved, by PEFT's names."""
         factors = self.parameters.factors().detach()
         return {
-            f"{IN_FILE}{name}.weight": place.of(factors) for name, place in self._factoring.places.items()
+            f"{IN_FILE}{name}.weight": extent.of(factors) for name, extent in self._factoring.extents.items()
         }
 
 

@@ -14,25 +14,25 @@ from torch import Tensor
 from core.errors import JobError
 from core.methods.low_rank import AdaLoraAdapter
 from worker.engine.parameters.factoring import Factoring, is_lora_a
-from worker.engine.parameters.flat import FlatParameters, Kept, Place, parts_of
+from worker.engine.parameters.flat import Extent, FlatParameters, Kept, parts_of
 
 PARTS = ("lora_A", "lora_E", "lora_B")
 
 
-def adalora_factoring(places: Mapping[str, Place]) -> Factoring:
+def adalora_factoring(extents: Mapping[str, Extent]) -> Factoring:
     """Return the map to the factors A ∘ e and B. The flat tensor has every A, then every e, then every B."""
-    modules = modules_of(places)
-    first_B = places[f"{modules[0]}.lora_B"].start
-    start_of_B = first_B - sum(places[f"{module}.lora_E"].shape[0] for module in modules)
+    modules = modules_of(extents)
+    first_B = extents[f"{modules[0]}.lora_B"].start
+    start_of_B = first_B - sum(extents[f"{module}.lora_E"].shape[0] for module in modules)
     moved = {
-        name: place if is_lora_a(name) else Place(place.start - first_B + start_of_B, place.shape)
-        for name, place in places.items()
+        name: extent if is_lora_a(name) else Extent(extent.start - first_B + start_of_B, extent.shape)
+        for name, extent in extents.items()
         if not name.endswith("lora_E")
     }
 
     def factors(master: Tensor) -> Tensor:
         scaled = [
-            places[f"{module}.lora_A"].of(master) * places[f"{module}.lora_E"].of(master)
+            extents[f"{module}.lora_A"].of(master) * extents[f"{module}.lora_E"].of(master)
             for module in modules
         ]
         return torch.cat([*(A_RK.flatten() for A_RK in scaled), master[first_B:]])
@@ -58,9 +58,9 @@ def with_removed_ranks(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -
     return found
 
 
-def modules_of(places: Mapping[str, Place]) -> list[str]:
+def modules_of(extents: Mapping[str, Extent]) -> list[str]:
     """Return the names of the adapted modules."""
-    return [name.removesuffix(".lora_A") for name in places if is_lora_a(name)]
+    return [name.removesuffix(".lora_A") for name in extents if is_lora_a(name)]
 
 
 def refuse_schedule(adapter: AdaLoraAdapter, total_steps: int) -> None:
@@ -76,16 +76,16 @@ class RankBudget:
     """
 
     def __init__(
-        self, adapter: AdaLoraAdapter, places: Mapping[str, Place], values: Tensor, total_steps: int
+        self, adapter: AdaLoraAdapter, extents: Mapping[str, Extent], values: Tensor, total_steps: int
     ) -> None:
-        """Begin with all ranks. `values` [P] is the flat tensor; `places` tell where each part lies in it."""
+        """Begin with all ranks. `values` [P] is the flat tensor; `extents` says where each tensor lies."""
         self._options = adapter
         self._final = total_steps - adapter.tfinal
-        self._places = places
-        self._modules = modules_of(places)
+        self._extents = extents
+        self._modules = modules_of(extents)
         self._sensitivity, self._uncertainty = torch.zeros_like(values), torch.zeros_like(values)
         self._masks = {
-            module: torch.ones(places[f"{module}.lora_E"].shape, dtype=torch.bool, device=values.device)
+            module: torch.ones(extents[f"{module}.lora_E"].shape, dtype=torch.bool, device=values.device)
             for module in self._modules
         }
         self._all = sum(len(mask) for mask in self._masks.values())
@@ -96,7 +96,7 @@ class RankBudget:
         """The averages and masks that later ranks follow from; a checkpoint holds them."""
         flat = {"sensitivity": self._sensitivity, "uncertainty": self._uncertainty}
         masks = {f"mask.{module}.lora_E": mask for module, mask in self._masks.items()}
-        return parts_of(flat, self._places) | masks
+        return parts_of(flat, self._extents) | masks
 
     def budget_after(self, step: int) -> int:
         """Return how many ranks all modules together may have after `step` steps."""
@@ -110,11 +110,11 @@ class RankBudget:
     def add_orthogonality_gradient(self, parameters: FlatParameters) -> None:
         """Add the gradient of w · mean ‖A Aᵀ - I‖, over every A and every Bᵀ, to the parameters' gradient."""
         weight = self._options.orth_reg_weight / (2 * len(self._modules))
-        for name, place in self._places.items():
+        for name, extent in self._extents.items():
             if name.endswith("lora_E"):
                 continue
             matrix, gradient = (
-                place.of(flat) if is_lora_a(name) else place.of(flat).T
+                extent.of(flat) if is_lora_a(name) else extent.of(flat).T
                 for flat in (parameters.master, parameters.gradient)
             )
             excess = matrix @ matrix.T
@@ -136,7 +136,7 @@ class RankBudget:
             self._mask_least_important(budget)
         if falls or step >= self._final:
             for module, mask in self._masks.items():
-                self._places[f"{module}.lora_E"].of(parameters.master).masked_fill_(~mask, 0.0)
+                self._extents[f"{module}.lora_E"].of(parameters.master).masked_fill_(~mask, 0.0)
         return budget
 
     def _update_averages(self, parameters: FlatParameters) -> None:
@@ -162,5 +162,5 @@ class RankBudget:
         return e_R1[:, 0] + A_RK.mean(1) + B_NR.mean(0)
 
     def _importance(self, name: str) -> Tensor:
-        place = self._places[name]
-        return place.of(self._sensitivity) * place.of(self._uncertainty)
+        extent = self._extents[name]
+        return extent.of(self._sensitivity) * extent.of(self._uncertainty)

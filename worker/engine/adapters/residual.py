@@ -21,7 +21,7 @@ from torch import Tensor
 
 from worker.engine.adapters.refusals import initialisation_refused, refuse_missing_ranks
 from worker.engine.parameters.factoring import Factoring, is_lora_a
-from worker.engine.parameters.flat import Place, parts_of
+from worker.engine.parameters.flat import Extent, parts_of
 
 
 def initialise_from_weight(module: str, layer: Any, peft_name: str, init: str) -> None:
@@ -43,25 +43,25 @@ def initialise_from_weight(module: str, layer: Any, peft_name: str, init: str) -
     assert (A.shape, B.shape) == shapes
 
 
-def residual_factoring(places: Mapping[str, Place], first: Tensor) -> Factoring:
+def residual_factoring(extents: Mapping[str, Extent], first: Tensor) -> Factoring:
     """Return the map to the factors of twice the rank. `first` [P] holds A₀ and B₀ as A and B lie."""
     doubled, start = {}, 0
-    for name, place in places.items():
-        rows, columns = place.shape
-        doubled[name] = Place(start, (2 * rows, columns) if is_lora_a(name) else (rows, 2 * columns))
+    for name, extent in extents.items():
+        rows, columns = extent.shape
+        doubled[name] = Extent(start, (2 * rows, columns) if is_lora_a(name) else (rows, 2 * columns))
         start = doubled[name].stop
 
     def factors(master: Tensor) -> Tensor:
         changed = master - first
         parts = [
-            torch.cat([place.of(changed), place.of(first)])
+            torch.cat([extent.of(changed), extent.of(first)])
             if is_lora_a(name)
-            else torch.cat([place.of(master), place.of(changed)], 1)
-            for name, place in places.items()
+            else torch.cat([extent.of(master), extent.of(changed)], 1)
+            for name, extent in extents.items()
         ]
         return torch.cat([part.flatten() for part in parts])
 
-    return Factoring(doubled, factors, kept=parts_of({"first": first}, places))
+    return Factoring(doubled, factors, kept=parts_of({"first": first}, extents))
 
 
 def without_residual(saved: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -29,12 +29,12 @@ class Piece:
     def key_count(self) -> int:
         return sum(end - start for start, end in self.keys)
 
-    def key_places(self) -> Iterator[tuple[Run, Run]]:
-        """Yield each run of keys, and its place among the keys that the piece sees."""
-        place = 0
+    def key_runs(self) -> Iterator[tuple[Run, Run]]:
+        """Yield each run of keys, and where it lies among the keys that the piece sees."""
+        seen = 0
         for start, end in self.keys:
-            yield (start, end), (place, place + end - start)
-            place += end - start
+            yield (start, end), (seen, seen + end - start)
+            seen += end - start
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Bundle:
 def bundle(segments: Sequence[Segment], first_query: int = 0, window: int | None = None) -> list[Bundle]:
     """Return all pieces of the segments in bundles, the largest pieces first.
 
-    The piece's queries are counted from the place `first_query` of the axis, its keys from the axis's start.
+    The piece's queries are counted from the token `first_query` of the axis, its keys from the axis's start.
     With a `window` a piece has no keys that lie more than `window - 1` positions before its first query.
     """
     pieces = sorted(

@@ -57,7 +57,7 @@ def _filled(batch: MicroBatch, tile: int) -> MicroBatch:
 
 
 def _bounds(batch: MicroBatch, lanes: int, costs: Costs, tile: int) -> list[int]:
-    """Return the places where parts of about equal cost begin, and the end of the axis."""
+    """Return the indices at which parts of about equal cost begin, and the end of the axis."""
     cost_T = np.concatenate([1 + costs.key * _keys(segment) for segment in batch.segments])
     labels_T = np.bincount(batch.supervised_S.numpy(), minlength=len(cost_T))
     sums_T = np.cumsum(cost_T + costs.label * labels_T)

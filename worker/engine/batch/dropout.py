@@ -28,8 +28,8 @@ def token_seeds(tokens_L: NDArray[np.int32], seed: int) -> NDArray[np.int32]:
 
     It depends on the step's seed and on the row up to this token.
     """
-    places_L = np.arange(len(tokens_L), dtype=np.uint64)
-    seen_L = np.cumsum(_mixed64(tokens_L.astype(np.uint64) << np.uint64(32) | places_L))
+    indices_L = np.arange(len(tokens_L), dtype=np.uint64)
+    seen_L = np.cumsum(_mixed64(tokens_L.astype(np.uint64) << np.uint64(32) | indices_L))
     return (_mixed64(seen_L ^ np.uint64(seed)) >> np.uint64(32)).astype(np.uint32).view(np.int32)
 
 

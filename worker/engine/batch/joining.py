@@ -54,11 +54,11 @@ def _cut_of(group: Group) -> str | None:
 def joined(members: Sequence[MicroBatch]) -> MicroBatch:
     """Return one micro-batch, or lane's part, with the tokens of all members in their order.
 
-    The supervised places of each member are filled up to whole tiles: with places that are repeated, and
+    The supervised tokens of each member are filled up to whole tiles: with tokens that are repeated, and
     whose weight is 0.
     """
     ends = list(accumulate(len(member.tokens_T) for member in members))
-    places = list(zip(members, [0, *ends], strict=False))
+    starts = list(zip(members, [0, *ends], strict=False))
     drops = any(member.dropout_seeds_T is not None for member in members)
     return MicroBatch(
         tokens_T=torch.cat([member.tokens_T for member in members]),
@@ -66,10 +66,10 @@ def joined(members: Sequence[MicroBatch]) -> MicroBatch:
         segments=(),
         adapter_tokens={
             name: slice(start + run.start, start + run.stop)
-            for member, start in places
+            for member, start in starts
             for name, run in member.adapter_tokens.items()
         },
-        supervised_S=torch.cat([start + with_whole_tiles(member.supervised_S) for member, start in places]),
+        supervised_S=torch.cat([start + with_whole_tiles(member.supervised_S) for member, start in starts]),
         labels_S=torch.cat([filled_up(member.labels_S) for member in members]),
         weights_S=torch.cat([filled_up(member.weights_S) for member in members]),
         rows_S=torch.cat([filled_up(member.rows_S) for member in members]),
@@ -79,7 +79,7 @@ def joined(members: Sequence[MicroBatch]) -> MicroBatch:
 
 
 def supervised_runs(part: MicroBatch) -> Iterator[tuple[MicroBatch, slice]]:
-    """Yield each member of a part, or the part itself, with its run of the supervised places."""
+    """Yield each member of a part, or the part itself, with its run of the supervised tokens."""
     start = 0
     for member in part.parts:
         count = len(member.supervised_S)
@@ -93,7 +93,7 @@ def with_whole_tiles(positions_S: Tensor) -> Tensor:
 
 
 def filled_up(values_S: Tensor) -> Tensor:
-    """Fill the values of supervised places up to a multiple of TILE with zeros."""
+    """Fill the values of supervised tokens up to a multiple of TILE with zeros."""
     return F.pad(values_S, (0, -len(values_S) % TILE))
 
 

@@ -45,15 +45,15 @@ class Segment:
 class MicroBatch:
     """Tokens that are computed at once; the segments of one adapter lie side by side.
 
-    `supervised_S` are ascending places on the token axis at which the next token of a row is learnt. That
-    token is the label in `labels_S`, and its weight is in `weights_S`. A place is repeated if several rows
+    `supervised_S` are ascending indices on the token axis at which the next token of a row is learnt. That
+    token is the label in `labels_S`, and its weight is in `weights_S`. An index is repeated if several rows
     that share it learn a label there. `rows_S` are the numbers of the rows, counted through all jobs.
     `message_weights_S` is None if all messages weigh 1. `dropout_seeds_T` are the seeds of
     `dropout.token_seeds`, or None if no job drops inputs. `host_supervised_S` are the values of
     `supervised_S` in the host's memory, so that nobody waits for a GPU to know them; None on a CPU.
 
     With a `lane`, the object is the lane's part of a micro-batch, with the tokens of the lane's own run. Its
-    segments are still runs of the whole axis, and a prefix may lie in another lane's part. All other places
+    segments are still runs of the whole axis, and a prefix may lie in another lane's part. All other indices
     are counted from the part's start.
 
     With `members`, the object has the tokens of several jobs that are computed at once (`joining.py`). Each
@@ -80,17 +80,17 @@ class MicroBatch:
         return self.members or (self,)
 
     @property
-    def places_S(self) -> Tensor:  # noqa: N802 - axes
-        """The places of `supervised_S`, in the host's memory."""
+    def supervised_on_host_S(self) -> Tensor:  # noqa: N802 - axes
+        """`supervised_S`, in the host's memory."""
         return self.supervised_S.cpu() if self.host_supervised_S is None else self.host_supervised_S
 
 
-def runs_among(places_S: Tensor, tokens: Mapping[str, slice]) -> dict[str, slice]:
-    """Return which of the ascending places lie in each adapter's run of tokens. All is in host memory."""
+def runs_among(indices_S: Tensor, tokens: Mapping[str, slice]) -> dict[str, slice]:
+    """Return which of the ascending indices lie in each adapter's run of tokens. All is in host memory."""
     bounds = torch.tensor([(run.start, run.stop) for run in tokens.values()], dtype=torch.int64)
     return {
         name: slice(*pair)
-        for name, pair in zip(tokens, torch.searchsorted(places_S, bounds).tolist(), strict=True)
+        for name, pair in zip(tokens, torch.searchsorted(indices_S, bounds).tolist(), strict=True)
     }
 
 

@@ -88,7 +88,7 @@ class _Axis:
     def micro_batch(self, device: torch.device) -> MicroBatch:
         supervised = np.concatenate(self.supervised)
         order = np.argsort(supervised, kind="stable")
-        places_S = torch.from_numpy(supervised[order])
+        indices_S = torch.from_numpy(supervised[order])
 
         def sent(values: np.ndarray) -> torch.Tensor:
             return on_device(torch.from_numpy(values), device)
@@ -98,13 +98,13 @@ class _Axis:
             positions_T=sent(np.concatenate(self.positions)),
             segments=self.segments,
             adapter_tokens=self.adapter_tokens,
-            supervised_S=on_device(places_S, device),
+            supervised_S=on_device(indices_S, device),
             labels_S=sent(np.concatenate(self.labels)[order]).long(),
             weights_S=sent(np.concatenate(self.weights)[order]),
             rows_S=sent(np.concatenate(self.rows)[order]),
             message_weights_S=sent(np.concatenate(self.message_weights)[order]) if self.weighted else None,
             dropout_seeds_T=sent(np.concatenate(self.seeds)) if self.drops else None,
-            host_supervised_S=None if device.type == "cpu" else places_S,
+            host_supervised_S=None if device.type == "cpu" else indices_S,
         )
 
 

@@ -117,7 +117,7 @@ class Decoder:
                 for layer in self.layers[:-1]:
                     x_TD = layer.forward(x_TD, on_axis, layouts[layer.kind], recompute)
             computed_S = with_whole_tiles(batch.supervised_S)
-            on_computed = on_axis.restricted_to(computed_S, with_whole_tiles(batch.places_S))
+            on_computed = on_axis.restricted_to(computed_S, with_whole_tiles(batch.supervised_on_host_S))
             last = self.layers[-1]
             x_SD = last.forward_at(computed_S, x_TD, on_axis, on_computed, layouts[last.kind])
         return self._ops.norm(x_SD[: len(batch.supervised_S)], self.final_norm_D, self.eps)

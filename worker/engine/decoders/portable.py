@@ -104,7 +104,7 @@ class PlainDecoder(_TransformersDecoder):
 
         The state of a token that several rows share is taken from one of these rows: it is the same in each.
         """
-        places_T = torch.empty_like(batch.positions_T)
+        order_T = torch.empty_like(batch.positions_T)
         rows: list[Tensor] = []
         start = 0
         for segment, axis_L in row_axes(batch.segments, batch.tokens_T.device):
@@ -116,9 +116,9 @@ class PlainDecoder(_TransformersDecoder):
             dropout_seeds_L = None if batch.dropout_seeds_T is None else batch.dropout_seeds_T[axis_L]
             on_axis = AdaptersOnAxis(all_tokens, adapters, dropout_seeds_L, self._ops.drop)
             rows.append(self._run(on_axis, recompute, nullcontext, input_ids=batch.tokens_T[axis_L][None]))
-            places_T[axis_L] = torch.arange(start, start + len(axis_L), device=places_T.device)
+            order_T[axis_L] = torch.arange(start, start + len(axis_L), device=order_T.device)
             start += len(axis_L)
-        return self._head.scaled(torch.cat(rows).index_select(0, places_T[batch.supervised_S]))
+        return self._head.scaled(torch.cat(rows).index_select(0, order_T[batch.supervised_S]))
 
 
 def row_axes(segments: Sequence[Segment], device: torch.device) -> list[tuple[Segment, Tensor]]:

@@ -238,7 +238,7 @@ def _gather_queries(x_JTGE: Tensor, one: Bundle) -> Tensor:
 
 
 def _scatter_queries(x: Tensor, out_JTGE: Tensor, one: Bundle) -> None:
-    """Write the values of a bundle's queries to their places, without the padding of `_gather_queries`."""
+    """Scatter the values of a bundle's queries, without the padding of `_gather_queries`."""
     heads, _, group, size = out_JTGE.shape
     x = x.view(heads, len(one.pieces), one.query_count, group, size)
     for index, piece in enumerate(one.pieces):
@@ -252,24 +252,24 @@ def _gather_keys(x_JTE: Tensor, one: Bundle) -> Tensor:
         return torch.cat(runs, dim=1) if len(runs) > 1 else runs[0]
     heads, _, size = x_JTE.shape
     out = x_JTE.new_zeros(heads, len(one.pieces), one.key_count, size)
-    for index, run, place in _keys_of(one):
-        out[:, index, place] = x_JTE[:, run]
+    for index, run, among_keys in _keys_of(one):
+        out[:, index, among_keys] = x_JTE[:, run]
     return out.view(-1, one.key_count, size)
 
 
 def _add_to_keys(x: Tensor, total_JTE: Tensor, one: Bundle) -> None:
-    """Add the gradients of the keys or values that a bundle sees to their places on the token axis."""
+    """Add the gradients of the keys or values that a bundle sees to the keys or values on the token axis."""
     heads, _, size = total_JTE.shape
     x = x.view(heads, len(one.pieces), one.key_count, size)
-    for index, run, place in _keys_of(one):
-        total_JTE[:, run] += x[:, index, place]
+    for index, run, among_keys in _keys_of(one):
+        total_JTE[:, run] += x[:, index, among_keys]
 
 
 def _keys_of(one: Bundle) -> Iterator[tuple[int, slice, slice]]:
-    """Yield each run of keys: its piece's number, and its places on the axis and among the piece's keys."""
+    """Yield each run of keys: its piece's number, and its run on the axis and among the piece's keys."""
     for index, piece in enumerate(one.pieces):
-        for run, place in piece.key_places():
-            yield index, slice(*run), slice(*place)
+        for run, among_keys in piece.key_runs():
+            yield index, slice(*run), slice(*among_keys)
 
 
 def _queries_by_heads(x_TN: Tensor, heads: Heads) -> Tensor:

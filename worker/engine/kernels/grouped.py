@@ -157,8 +157,8 @@ class Stack:
         some_RK = next(iter(found.values()))
         zeros_RK = some_RK.new_zeros(self.rank, some_RK.shape[1])
         rows = []
-        for place in self._places():
-            A_RK = found.get(place, zeros_RK[:0])
+        for pair in self._pairs():
+            A_RK = found.get(pair, zeros_RK[:0])
             rows += [A_RK, zeros_RK[len(A_RK) :]]
         return torch.cat(rows).view(len(self.groups.ends), -1, some_RK.shape[1])
 
@@ -167,7 +167,7 @@ class Stack:
         found = {(u.group, u.projection): B_NR for u, B_NR in zip(self.updates, scaled, strict=True)}
         zeros = {u.projection: u.B_NR.new_zeros(len(u.B_NR), self.rank) for u in self.updates}
         columns: dict[int, list[Tensor]] = {projection: [] for projection in sorted(zeros)}
-        for group, projection in self._places():
+        for group, projection in self._pairs():
             B_NR = found.get((group, projection), zeros[projection][:, :0])
             columns[projection] += [B_NR, zeros[projection][:, B_NR.shape[1] :]]
         # The tensor lies in memory as [N, C·R]; the result is a view of it, [C, R, N]
@@ -175,14 +175,14 @@ class Stack:
             torch.cat(each, 1).unflatten(1, (-1, self.rank)).permute(1, 2, 0) for each in columns.values()
         ]
 
-    def _places(self) -> Iterator[tuple[int, int]]:
+    def _pairs(self) -> Iterator[tuple[int, int]]:
         """Yield every pair of a group and a projection."""
         for group in range(len(self.groups.ends)):
             for projection in range(len(self.columns)):
                 yield group, projection
 
     def add_gradients(self, dA_CMK: Tensor, dBs_CNR: Sequence[Tensor]) -> None:
-        """Add to the factors' gradients in place, in fp32, without the padding."""
+        """Add to the factors' gradients in pair, in fp32, without the padding."""
         dA_CMK, dBs_CNR = dA_CMK.float(), [dB_CNR.float() for dB_CNR in dBs_CNR]
         dAs = [dA_CMK[u.group, self.ranks(u.projection)][: u.rank] for u in self.updates]
         dBs = [dBs_CNR[u.projection][u.group, :, : u.rank] for u in self.updates]

@@ -28,7 +28,7 @@ from worker.engine.kernels.elementwise import (
 )
 from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.kernels.gain import Gain
-from worker.engine.parameters.flat import FlatParameters, Place
+from worker.engine.parameters.flat import Extent, FlatParameters
 
 Drop = Callable[[Tensor, Tensor, int, float], Tensor]
 """The signature of `dropout.dropped`."""
@@ -38,16 +38,16 @@ Drop = Callable[[Tensor, Tensor, int, float], Tensor]
 class Part:
     """One projection of a group: its columns of the output, its ranks among the group's, and its B, [N, R].
 
-    `salt` makes its dropout differ from the dropout of other layers. `gain` is the place of its gain's e, [N]
-    (`gain.py`). The gain does not apply to `bias_N`, the bias of the frozen layer.
+    `salt` makes its dropout differ from the dropout of other layers. `gain` is the extent of its gain's e,
+    [N] (`gain.py`). The gain does not apply to `bias_N`, the bias of the frozen layer.
     """
 
     columns: slice
     ranks: slice
-    B: Place
+    B: Extent
     scale: float
     salt: int = 0
-    gain: Place | None = None
+    gain: Extent | None = None
     bias_N: Tensor | None = None
 
 
@@ -61,7 +61,7 @@ class LowRank:
     def __init__(
         self,
         parameters: FlatParameters,
-        A: Place,
+        A: Extent,
         parts: Sequence[Part],
         lane: int = 0,
         dropout: float = 0.0,
@@ -81,7 +81,7 @@ class LowRank:
         """Return the factors of one projection of the group, for a layer that computes only this one."""
         columns = self.A.shape[1]
         ranks = part.ranks.stop - part.ranks.start
-        A = Place(self.A.start + part.ranks.start * columns, (ranks, columns))
+        A = Extent(self.A.start + part.ranks.start * columns, (ranks, columns))
         own = replace(part, columns=slice(None), ranks=slice(ranks))
         return LowRank(self.parameters, A, [own], dropout=self.dropout)
 

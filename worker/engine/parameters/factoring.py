@@ -3,19 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from worker.engine.parameters.flat import Factors, Kept, Place
+from worker.engine.parameters.flat import Extent, Factors, Kept
 
 
 @dataclass(frozen=True)
 class Factoring:
     """The map from trained values, [P], to factors, [F].
 
-    `factors` is the map, or None if the factors are the trained values themselves. `places` are the places of
-    the factors, by the names of the parameters that they follow from. `kept` are further tensors that are
+    `factors` is the map, or None if the factors are the trained values themselves. `extents` are the extents
+    of the factors, by the names of the parameters that they follow from. `kept` are further tensors that are
     saved and restored with the trained values.
     """
 
-    places: Mapping[str, Place]
+    extents: Mapping[str, Extent]
     factors: Factors | None = None
     kept: Kept = field(default_factory=dict)
 

@@ -23,8 +23,8 @@ Kept = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Place:
-    """The place of a tensor inside a flat tensor."""
+class Extent:
+    """The extent of a tensor inside a flat tensor."""
 
     start: int
     shape: tuple[int, ...]
@@ -38,17 +38,17 @@ class Place:
         return flat[self.start : self.stop].view(self.shape)
 
 
-def places_of(parameters: Mapping[str, Tensor]) -> dict[str, Place]:
-    """Return places for the parameters, one behind the other, in their order."""
-    places, start = {}, 0
+def extents_of(parameters: Mapping[str, Tensor]) -> dict[str, Extent]:
+    """Return extents for the parameters, one behind the other, in their order."""
+    extents, start = {}, 0
     for name, parameter in parameters.items():
-        places[name] = Place(start, tuple(parameter.shape))
-        start = places[name].stop
-    return places
+        extents[name] = Extent(start, tuple(parameter.shape))
+        start = extents[name].stop
+    return extents
 
 
 class FlatParameters:
-    """All parameters of one adapter in one fp32 tensor, `master`, whose parts have the names in `places`.
+    """All parameters of one adapter in one fp32 tensor, `master`, whose parts have the names in `extents`.
 
     `low` holds the factors in the type that the kernels compute in. The factors are the master itself, or
     follow from it by `factors`. Each lane adds to its own gradient of the factors, and `gather` brings these
@@ -63,13 +63,13 @@ class FlatParameters:
         values: Tensor,
         dtype: torch.dtype,
         lanes: int = 1,
-        places: Mapping[str, Place] | None = None,
+        extents: Mapping[str, Extent] | None = None,
         factors: Factors | None = None,
         kept: Kept | None = None,
         undecayed: AbstractSet[str] = frozenset(),
     ) -> None:
         self.master = values.float().requires_grad_()
-        self.places = places or {}
+        self.extents = extents or {}
         self.kept = kept or {}
         self.undecayed = undecayed
         self.stamp = next(_stamps)
@@ -133,11 +133,13 @@ class FlatParameters:
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
         """Return the parts, by name, of a tensor that has the master's layout."""
-        return {name: place.of(flat) for name, place in self.places.items()}
+        return {name: extent.of(flat) for name, extent in self.extents.items()}
 
 
-def parts_of(flat: Mapping[str, Tensor], places: Mapping[str, Place]) -> dict[str, Tensor]:
+def parts_of(flat: Mapping[str, Tensor], extents: Mapping[str, Extent]) -> dict[str, Tensor]:
     """Return the parts of several flat tensors, each as "flat tensor's name.part's name"."""
     return {
-        f"{kind}.{name}": place.of(values) for kind, values in flat.items() for name, place in places.items()
+        f"{kind}.{name}": extent.of(values)
+        for kind, values in flat.items()
+        for name, extent in extents.items()
     }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.trainer_pt_utils import get_parameter_names
 
-from worker.engine.parameters.flat import FlatParameters, Kept, Place, places_of
+from worker.engine.parameters.flat import Extent, FlatParameters, Kept, extents_of
 
 # The names of norms and biases, as in transformers' `Trainer.get_decay_parameter_names`
 UNDECAYED = ["bias", "layernorm", "rmsnorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
@@ -23,17 +23,17 @@ def flat_views(
     `dtype` is the type that the modules compute in. Parameters in fp32 become views of the master and of its
     gradient. Others follow the master, and their gradients add up in fp32.
     """
-    places = places_of(trained)
+    extents = extents_of(trained)
     numbers = sum(each.numel() for each in trained.values())
     values = torch.empty(numbers, device=next(iter(trained.values())).device)
     for name, parameter in trained.items():
-        places[name].of(values).copy_(parameter.data)
-    flat = FlatParameters(values, dtype, places=places, kept=kept, undecayed=_undecayed(model, trained))
+        extents[name].of(values).copy_(parameter.data)
+    flat = FlatParameters(values, dtype, extents=extents, kept=kept, undecayed=_undecayed(model, trained))
     for name, parameter in trained.items():
         if parameter.dtype == torch.float32:
-            make_view(parameter, places[name], flat)
+            make_view(parameter, extents[name], flat)
         else:
-            _make_copy(parameter, places[name], flat)
+            _make_copy(parameter, extents[name], flat)
     return flat
 
 
@@ -42,17 +42,17 @@ def _undecayed(model: nn.Module, names: Iterable[str]) -> set[str]:
     return set(names).difference(get_parameter_names(model, [nn.LayerNorm], UNDECAYED))
 
 
-def make_view(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:
+def make_view(parameter: nn.Parameter, extent: Extent, parameters: FlatParameters) -> None:
     """Make the parameter's values and gradient views of the flat tensors, in fp32."""
-    parameter.data = place.of(parameters.master.detach())
-    parameter.grad = place.of(parameters.gradient)
+    parameter.data = extent.of(parameters.master.detach())
+    parameter.grad = extent.of(parameters.gradient)
     parameter.requires_grad_(True)
 
 
-def _make_copy(parameter: nn.Parameter, place: Place, parameters: FlatParameters) -> None:
+def _make_copy(parameter: nn.Parameter, extent: Extent, parameters: FlatParameters) -> None:
     """Make the values a view of `low`, in the type that is computed in; the gradient adds up in fp32."""
-    parameter.data = place.of(parameters.low)
-    gradient = place.of(parameters.gradient)
+    parameter.data = extent.of(parameters.low)
+    gradient = extent.of(parameters.gradient)
 
     def add(computed: Tensor) -> None:
         if computed.grad is not None:

@@ -90,9 +90,9 @@ class Chooser:
         return logits_V
 
 
-def uniform(seed: int, place: int) -> float:
-    """Return the number in [0, 1) that draws the token at this place of an answer."""
-    digest = blake2b(f"{seed}:{place}".encode(), digest_size=8).digest()
+def uniform(seed: int, position: int) -> float:
+    """Return the number in [0, 1) that draws the token at this position of an answer."""
+    digest = blake2b(f"{seed}:{position}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest) >> 11) / 2**53
 
 
@@ -105,8 +105,10 @@ def draw(logits_V: Tensor, sampling: Sampling, u: float) -> int:
     if sampling.top_k or sampling.top_p < 1:
         p_V, tokens = _likeliest(p_V, sampling.top_k, sampling.top_p)
     total_V = p_V.double().cumsum(-1)
-    place = int(torch.searchsorted(total_V, u * float(total_V[-1]), right=True).clamp(max=len(total_V) - 1))
-    return place if tokens is None else int(tokens[place])
+    position = int(
+        torch.searchsorted(total_V, u * float(total_V[-1]), right=True).clamp(max=len(total_V) - 1)
+    )
+    return position if tokens is None else int(tokens[position])
 
 
 def _likeliest(p_V: Tensor, top_k: int, top_p: float) -> tuple[Tensor, Tensor]:

@@ -81,7 +81,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True)
 class TokenChoice:
-    """A token with its log-probability, and the likeliest tokens at its place, the likeliest first."""
+    """A token with its log-probability, and the likeliest tokens at its position, the likeliest first."""
 
     token: int
     logprob: float

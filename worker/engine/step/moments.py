@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from core.estimates.adapters import blocks_of
-from worker.engine.parameters.flat import Place, parts_of
+from worker.engine.parameters.flat import Extent, parts_of
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -30,9 +30,9 @@ class Moments:
             for run in runs
         ]
 
-    def saved(self, places: Mapping[str, Place]) -> dict[str, Tensor]:
+    def saved(self, extents: Mapping[str, Extent]) -> dict[str, Tensor]:
         """Return the tensors that a resume needs, by name."""
-        return parts_of(self.flat, places)
+        return parts_of(self.flat, extents)
 
 
 class EightBitMoments(Moments):
@@ -56,5 +56,7 @@ class EightBitMoments(Moments):
             for run, size, end in zip(runs, blocks, ends, strict=True)
         ]
 
-    def saved(self, places: Mapping[str, Place]) -> dict[str, Tensor]:
-        return super().saved(places) | {f"scales.{moment}": scales for moment, scales in self._scales.items()}
+    def saved(self, extents: Mapping[str, Extent]) -> dict[str, Tensor]:
+        return super().saved(extents) | {
+            f"scales.{moment}": scales for moment, scales in self._scales.items()
+        }

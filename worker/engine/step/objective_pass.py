@@ -47,9 +47,9 @@ class ObjectiveRows:
     def selected(self) -> "Selected":
         return Selected(self.rows, self.numbers)
 
-    def only(self, places: Sequence[int]) -> "ObjectiveRows":
-        """Return the selected rows at some places alone."""
-        return replace(self, numbers=[self.numbers[place] for place in places])
+    def only(self, indices: Sequence[int]) -> "ObjectiveRows":
+        """Return only the selected rows with these indices."""
+        return replace(self, numbers=[self.numbers[index] for index in indices])
 
     @property
     def as_job(self) -> JobRows:

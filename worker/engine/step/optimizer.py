@@ -32,7 +32,7 @@ class Optimizer:
 
     def __init__(self, parameters: FlatParameters, spec: JobSpec, total_steps: int) -> None:
         self._peak = spec.peak_learning_rate
-        self._places = parameters.places
+        self._extents = parameters.extents
         in_eight_bits = spec.training.has_eight_bit_moments
         values = parameters.master.detach()
         self._moments = EightBitMoments(values) if in_eight_bits else Moments(values)
@@ -69,7 +69,7 @@ class Optimizer:
 
     def state(self) -> dict[str, Tensor]:
         """Return the tensors that a resume needs, by name. The next step changes them."""
-        return self._moments.saved(self._places)
+        return self._moments.saved(self._extents)
 
     def resume_after(self, step: int) -> None:
         """Continue after `step`, with the present values of the moments."""
@@ -100,14 +100,14 @@ def _runs(parameters: FlatParameters, ratio_of_b: float) -> Iterator[tuple[slice
     """
     treated = (
         (
-            place,
-            ratio_of_b if "lora_B" in name or len(place.shape) == 1 else 1.0,
+            extent,
+            ratio_of_b if "lora_B" in name or len(extent.shape) == 1 else 1.0,
             name not in parameters.undecayed,
         )
-        for name, place in parameters.places.items()
+        for name, extent in parameters.extents.items()
     )
-    for (ratio, decays), places in groupby(treated, key=lambda each: each[1:]):
-        run = [place for place, *_ in places]
+    for (ratio, decays), extents in groupby(treated, key=lambda each: each[1:]):
+        run = [extent for extent, *_ in extents]
         yield slice(run[0].start, run[-1].stop), ratio, decays
 
 

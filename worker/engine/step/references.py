@@ -29,7 +29,7 @@ class References:
         Each of its steps takes `step_rows` rows. None stands for rows without steps.
         """
         self._order, self._step_rows = order, step_rows
-        self._places = None if order is None else np.argsort(order)
+        self._position_of = None if order is None else np.argsort(order)
         self.begun: tuple[Sequence[int], SpreadRowPass] | None = None
         """Rows whose pass is spread over rounds and not complete, with their pass"""
         self._known = np.empty(0)  # NaN for a row that is not known; rows beyond the end are not known either
@@ -39,10 +39,10 @@ class References:
         unknown = [
             number for number, known in zip(numbers, self.of(numbers).tolist(), strict=True) if isnan(known)
         ]
-        if self._order is None or self._places is None:
+        if self._order is None or self._position_of is None:
             return [unknown] if unknown else []
         size = self._step_rows
-        steps = np.unique(self._places[unknown] // size)
+        steps = np.unique(self._position_of[unknown] // size)
         return [self._order[step * size : (step + 1) * size].tolist() for step in steps]
 
     def begun_with(self, numbers: Sequence[int], max_tokens: int) -> SpreadRowPass | None:

@@ -33,7 +33,7 @@ from worker.engine.step.totals import Evaluation, RowTotals
 class StepPart:
     """The rows of a trainee's step, and all that is known of them before the training pass.
 
-    Places are places among the rows of the step. `ahead` are those of the rows whose weights are known before
+    Indices are those of the rows of the step. `ahead` are those of the rows whose weights are known before
     the training pass, and `learnt` those of the rows in it: a row may be both. `sums_3X` are the sums of the
     rows computed before, and `weights_X` the weights of all rows: 1 for a row whose weight is not known yet.
     """
@@ -66,20 +66,20 @@ def prepare(context: PassContext, parts: Sequence[ObjectiveRows]) -> list[StepPa
     """
     for part in parts:
         complete_references(context, part)
-    places = [_ahead(part, context.max_tokens) for part in parts]
-    before = [part.only(ahead) for part, ahead in zip(parts, places, strict=True)]
+    indices = [_ahead(part, context.max_tokens) for part in parts]
+    before = [part.only(ahead) for part, ahead in zip(parts, indices, strict=True)]
     taking = [part for part in before if part.numbers]
     sums_3X = row_sums(context, [part.adapter for part in taking], [part.as_job for part in taking])
-    each_3X = sums_3X.split([len(ahead) for ahead in places], dim=1)
-    return [_step_part(*known) for known in zip(parts, places, each_3X, strict=True)]
+    each_3X = sums_3X.split([len(ahead) for ahead in indices], dim=1)
+    return [_step_part(*known) for known in zip(parts, indices, each_3X, strict=True)]
 
 
 class SpreadPreparation:
     """What `prepare` does for the rows of one step, of which each round computes some micro-batches."""
 
     def __init__(self, context: PassContext, part: ObjectiveRows) -> None:
-        self._part, self._places = part, _ahead(part, context.max_tokens)
-        self._before = SpreadRowPass(context, part.only(self._places).as_job)
+        self._part, self._indices = part, _ahead(part, context.max_tokens)
+        self._before = SpreadRowPass(context, part.only(self._indices).as_job)
 
     def advance(self, context: PassContext, saved: SavedTokens) -> StepPart | None:
         """Compute the micro-batches that the tokens suffice for. Return what `prepare` returns at the end.
@@ -89,11 +89,11 @@ class SpreadPreparation:
         if not advance_references(context, self._part, saved):
             return None
         ahead_3X = self._before.advance(context, [self._part.adapter], saved)
-        return None if ahead_3X is None else _step_part(self._part, self._places, ahead_3X)
+        return None if ahead_3X is None else _step_part(self._part, self._indices, ahead_3X)
 
 
 def _ahead(part: ObjectiveRows, max_tokens: int) -> list[int]:
-    """Return the places of the rows whose weights cannot be found in the training pass."""
+    """Return the indices of the rows whose weights cannot be found in the training pass."""
     size, rows = part.objective.rows, part.selected
     if not part.objective.examples_apart:
         return list(range(len(rows)))
@@ -124,13 +124,15 @@ class WeightsInPass:
     def __init__(self, jobs: Sequence[JobRows], parts: Sequence[StepPart | None]) -> None:
         """`parts` has the step's part of each job in the training pass, or None if there is none."""
         self._rows = sum(len(job.rows) for job in jobs)
-        self._open: list[tuple[StepPart, Tensor, Tensor]] = []  # with places in the step and in the pass
+        self._open: list[tuple[StepPart, Tensor, Tensor]] = []  # with indices in the step and in the pass
         first = 0
         for job, part in zip(jobs, parts, strict=True):
             if part is not None and len(part.ahead) < len(part.rows.numbers):
                 known = set(part.ahead)
-                places = [(place, index) for index, place in enumerate(part.learnt) if place not in known]
-                in_step_X, in_pass_X = torch.tensor(places).T
+                indices = [
+                    (in_step, in_pass) for in_pass, in_step in enumerate(part.learnt) if in_step not in known
+                ]
+                in_step_X, in_pass_X = torch.tensor(indices).T
                 self._open.append((part, in_step_X, in_pass_X + first))
             first += len(job.rows)
 

@@ -47,7 +47,7 @@ class Totals:
         """For each adapter: loss, right predictions, tokens; all weighted by the messages' weights."""
 
     def add(self, batch: MicroBatch, losses: TokenLosses) -> None:
-        for name, mine in runs_among(batch.places_S, batch.adapter_tokens).items():
+        for name, mine in runs_among(batch.supervised_on_host_S, batch.adapter_tokens).items():
             sums_3 = self.sums_A3[self._index[name]]
             nll, correct = losses.nll_S[mine], losses.correct_S[mine]
             if batch.message_weights_S is None:

@@ -1,4 +1,4 @@
-"""A trainee: an adapter with its optimizer, its schedule and its place in its data."""
+"""A trainee: an adapter with its optimizer, its schedule and its progress through its data."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -89,8 +89,8 @@ class Trainee:
     """One adapter in training. Nothing in it depends on the other jobs that share its rounds.
 
     Epoch e visits the examples in the order of a permutation seeded with (seed, e), so that `step` alone
-    gives the trainee's place in its data. An example is one row, or as many rows as the job's objective
-    compares.
+    gives the trainee's progress through its data. An example is one row, or as many rows as the job's
+    objective compares.
     """
 
     def __init__(
@@ -344,7 +344,7 @@ class Trainee:
 
     def _state(self, of_optimizer: Mapping[str, Tensor]) -> dict[str, Tensor]:
         parameters = self.adapter.parameters
-        values = parts_of({"parameters": parameters.master.detach()}, parameters.places)
+        values = parts_of({"parameters": parameters.master.detach()}, parameters.extents)
         return {**values, **of_optimizer, **parameters.kept}
 
     def forget_gradient(self) -> None:
@@ -369,8 +369,10 @@ class Trainee:
 
     def numbers_after(self, step: int) -> list[int]:
         """Return the numbers, among `rows`, of the batch of the step that follows the first `step` steps."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        chosen = self._order_of(epoch)[place * self._batch_size : (place + 1) * self._batch_size]
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        chosen = self._order_of(epoch)[
+            step_in_epoch * self._batch_size : (step_in_epoch + 1) * self._batch_size
+        ]
         of_example = range(self.rows_per_example)
         return [int(example) * self.rows_per_example + part for example in chosen for part in of_example]
 

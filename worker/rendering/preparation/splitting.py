@@ -15,14 +15,14 @@ from core.datasets.kinds import Kind
 from worker.dataset_checks.all_rows.answers import LONGEST_ANSWER, MOST_ANSWERS, ROWS_PER_ANSWER
 from worker.dataset_checks.all_rows.columns import Columns
 from worker.dataset_checks.all_rows.lengths import BYTES_PER_TOKEN
-from worker.dataset_checks.all_rows.similarity import Rows, earlier_equal, earlier_similar, sorted_places
+from worker.dataset_checks.all_rows.similarity import Rows, earlier_equal, earlier_similar, sorted_positions
 from worker.dataset_checks.one_row.contents import contents_of
 
 TEMPLATE_SHARE = 0.5  # of the rows in one group of similar ones, from which similarity says nothing
 
 
 class HeldOut(NamedTuple):
-    """Which rows are held out, by their places in the file.
+    """Which rows are held out, by their positions in the file.
 
     `answers` is the number of answers that were held out in proportion, or None if answers are many.
     `all_alike` says that most rows are similar to each other, so that only equal rows form groups.
@@ -103,7 +103,7 @@ def _joined(*links: Rows) -> Rows:
 
 def _choose(groups: Rows, strata: Rows, wanted: int, seed: int) -> Iterator[int]:
     """Yield the rows of groups that are drawn: of each stratum in proportion, up to `wanted` rows."""
-    rows = sorted_places(groups)
+    rows = sorted_positions(groups)
     firsts, begins, sizes = np.unique(groups[rows], return_index=True, return_counts=True)
     quotas, left, later = _quotas(strata, wanted), wanted, []
     for number in np.random.default_rng(seed).permutation(len(firsts)).tolist():

@@ -68,13 +68,13 @@ def as_text(found: bytes) -> str:
 
 
 def _ranked(choice: TokenChoice, token_bytes: TokenBytes) -> dict[str, PromptLogprob]:
-    """Return the likeliest tokens by their place, and the prompt's own token.
+    """Return the likeliest tokens by their position, and the prompt's own token.
 
-    The place of a token that is not among the likeliest is not known.
+    The position of a token that is not among the likeliest is not known.
     """
     found = {
-        str(token): PromptLogprob(logprob=logprob, rank=place, decoded_token=as_text(token_bytes(token)))
-        for place, (token, logprob) in enumerate(choice.top, start=1)
+        str(token): PromptLogprob(logprob=logprob, rank=position, decoded_token=as_text(token_bytes(token)))
+        for position, (token, logprob) in enumerate(choice.top, start=1)
     }
     if str(choice.token) not in found:
         text = as_text(token_bytes(choice.token))

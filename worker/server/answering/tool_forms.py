@@ -53,16 +53,16 @@ def calls_in(text: str, names: frozenset[str]) -> list[Call]:
 
 def _values(text: str) -> Iterator[Any]:
     """Yield the JSON values of the text: one, those of an array, or several ones between semicolons."""
-    decoder, place = json.JSONDecoder(), 0
-    while place < len(text):
+    decoder, position = json.JSONDecoder(), 0
+    while position < len(text):
         try:
-            value, place = decoder.raw_decode(text, place)
+            value, position = decoder.raw_decode(text, position)
         except (ValueError, RecursionError):
             yield None
             return
         yield from value if isinstance(value, list) else [value]
-        while place < len(text) and text[place] in "; \n\r\t":
-            place += 1
+        while position < len(text) and text[position] in "; \n\r\t":
+            position += 1
 
 
 def _call(value: Any, names: frozenset[str]) -> Call | None:

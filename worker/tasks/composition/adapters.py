@@ -26,9 +26,9 @@ NEEDED = (CONFIG_NAME, WEIGHTS_NAME, "manifest.json")
 def fetch_parts(work: Work, composition: Composition, base: OfferedBase, layers: Layers) -> Sequence[Lora]:
     """Return the adapters in the order of the request. Raises JobError, which names the adapter."""
     loras = []
-    for place, parent in enumerate(composition.parents):
-        work.report(f"fetching adapter {place + 1} of {len(composition.parents)}", 0.02)
-        with scratch_folder("adapter") as folder, _explained(parent, f"adapters.{place}.adapter"):
+    for position, parent in enumerate(composition.parents):
+        work.report(f"fetching adapter {position + 1} of {len(composition.parents)}", 0.02)
+        with scratch_folder("adapter") as folder, _explained(parent, f"adapters.{position}.adapter"):
             _fetch(work, parent, folder)
             require_same_base(folder, base)
             lora = read_plain_lora(folder, transposed=True)

@@ -73,9 +73,9 @@ def _rendered(work: Work, asked: ComposeRequest, base: OfferedBase) -> Iterator[
     assert search is not None
     tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False)
     longest = min(base.entry.max_length, MOST_TOKENS)
-    for place, file_id in enumerate(search.files):
-        param = f"search.files.{place}"
-        work.report(f"reading file {place + 1} of {len(search.files)}", 0.04)
+    for position, file_id in enumerate(search.files):
+        param = f"search.files.{position}"
+        work.report(f"reading file {position + 1} of {len(search.files)}", 0.04)
         with work.sessions() as session:
             file = session.get(File, file_id)
         if file is None or file.deleted_at is not None:
@@ -91,7 +91,7 @@ def _drawn(work: Work, file: File, param: str, most: int, seed: int) -> Iterator
     with scratch_folder("task") as folder, fetch(work.store, file, param, folder, lambda: None) as content:
         content.seek(0)
         rows = read_rows(iter(lambda: content.read(CHUNK_BYTES), b""))
-        yield from (row for place, row in enumerate(rows) if place in chosen)
+        yield from (row for position, row in enumerate(rows) if position in chosen)
 
 
 def _judged(model: PeftModel, row: Row) -> _JudgedRow:

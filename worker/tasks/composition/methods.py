@@ -113,9 +113,9 @@ def _clamped(A_RK: Tensor, B_NR: Tensor, quantile: float | None) -> tuple[Tensor
 
 def quantile_of(values: Tensor, quantile: float) -> float:
     """Return what `torch.quantile` returns, which refuses more than 2**24 values."""
-    place = quantile * (len(values) - 1)
-    below, above = (float(values.kthvalue(1 + k).values) for k in (math.floor(place), math.ceil(place)))
-    return below + (above - below) * (place - math.floor(place))
+    position = quantile * (len(values) - 1)
+    below, above = (float(values.kthvalue(1 + k).values) for k in (math.floor(position), math.ceil(position)))
+    return below + (above - below) * (position - math.floor(position))
 
 
 def _rank(loras: Sequence[Lora], asked: ComposeRequest) -> int:

@@ -77,9 +77,9 @@ def search_weights(start: Weights, most: int, trial_of: Callable[[Weights], Tria
     step = FIRST_STEP * max(map(abs, start))
     while step > LAST_STEP:
         before = best
-        for place in range(len(start)):
+        for position in range(len(start)):
             for change in (step, -step):
-                moved = _moved(best.weights, place, change)
+                moved = _moved(best.weights, position, change)
                 if len(tried) == most and moved not in tried:
                     return list(tried.values())
                 if (found := attempt(moved)).merit > best.merit:
@@ -95,6 +95,6 @@ def best_of(trials: Sequence[Trial]) -> Trial:
     return max(trials, key=lambda trial: trial.merit)
 
 
-def _moved(weights: Weights, place: int, change: float) -> Weights:
-    moved = min(MAX_WEIGHT, max(-MAX_WEIGHT, weights[place] + change))
-    return *weights[:place], moved, *weights[place + 1 :]
+def _moved(weights: Weights, position: int, change: float) -> Weights:
+    moved = min(MAX_WEIGHT, max(-MAX_WEIGHT, weights[position] + change))
+    return *weights[:position], moved, *weights[position + 1 :]

@@ -31,10 +31,10 @@ def check_file(work: Work, folder: Path) -> ContentReport:
     dataset = open_rows(work, file, ROWS, MOST_ROWS - (validation.rows if validation else 0))
     unwanted, chosen = set(request.leave_out), []
     with _measuring(work, request, check) as measuring:
-        for place, (number, line) in enumerate(dataset.rows):
+        for position, (number, line) in enumerate(dataset.rows):
             row = check.add(number, line)
             if number in unwanted:
-                chosen.append(place)
+                chosen.append(position)
             if measuring is not None and row is not None and isinstance(line, bytes):
                 measuring.add(number, line, row)
     if measuring is not None and (count := measuring.count(file.id)) is not None:

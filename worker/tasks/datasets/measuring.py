@@ -33,9 +33,9 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class _Sent(NamedTuple):
-    """A row that is being measured: its place in the columns, its bytes, and what estimates add to it."""
+    """A row that is being measured: its position in the columns, its bytes, and what estimates add to it."""
 
-    place: int
+    position: int
     bytes: int
     template_tokens: int
 
@@ -112,7 +112,7 @@ class Measuring:
         """Take the lengths of the batch before, and send this one."""
         lengths = self._received() if self._sent else []
         for row, each in zip(self._sent, lengths, strict=True):
-            self._check.measure(row.place, each)
+            self._check.measure(row.position, each)
             self._refused = self._refused or each.refusal is not None
             if each.is_learnt and each.prompt_tokens < self._max_length:
                 self._learnt.append(min(each.tokens, self._max_length))

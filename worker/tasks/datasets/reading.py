@@ -68,7 +68,7 @@ def _rows(dataset: Dataset, most_rows: int, param: str) -> Iterator[tuple[int, b
 
 
 def _job_error(error: Unreadable, param: str) -> JobError:
-    message = f"{error.place}{error}."
+    message = f"{error.prefix}{error}."
     return JobError(error.code, message[:1].upper() + message[1:], param)
 
 

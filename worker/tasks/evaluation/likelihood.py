@@ -68,11 +68,11 @@ def _sums(row: Row, logprobs: list[dict[str, Any] | None]) -> Likelihood:
     """Add up the row's learnt tokens. The first token never counts: it has no token before it."""
     nll = right = 0.0
     weights_L = row.learnt_L.astype(np.float64) if row.weights_L is None else row.weights_L.astype(np.float64)
-    for place in np.flatnonzero(row.learnt_L[1:]) + 1:
-        at = logprobs[place] or {}
-        own, weight = at[str(row.tokens_L[place])], float(weights_L[place])
+    for position in np.flatnonzero(row.learnt_L[1:]) + 1:
+        at = logprobs[position] or {}
+        own, weight = at[str(row.tokens_L[position])], float(weights_L[position])
         if own["logprob"] is None or not isfinite(own["logprob"]):
-            raise RowFailed("loss_not_finite", f"The model gives token {place} of the row no probability.")
+            raise RowFailed("loss_not_finite", f"The model gives token {position} of the row no probability.")
         nll -= weight * own["logprob"]
         right += weight * (own["rank"] == 1)
     return Likelihood(nll, right, row.weight)

@@ -65,7 +65,7 @@ def scores_between(low: float, high: float) -> list[float]:
     digits = STEPS_EXPONENT - ceil(log10(high - low))
     step = 10.0**-digits
     count = int((high - low) / step + 1e-9)
-    inner = [round(low + place * step, max(0, digits) + 6) for place in range(count + 1)]
+    inner = [round(low + position * step, max(0, digits) + 6) for position in range(count + 1)]
     return inner if inner[-1] == high else [*inner, high]
 
 

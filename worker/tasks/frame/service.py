@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.ids import new_id
 from core.settings import Settings
 from core.work import lease as leases
-from core.work.kinds import KINDS, Places
+from core.work.kinds import KINDS, TaskClass
 from core.work.lease import TaskLease
 from worker.process.exit_statuses import TRY_AGAIN
 from worker.process.periodic import Periodic, attempt
@@ -59,8 +59,8 @@ class Tasks(Periodic):
 
     @classmethod
     def of(cls, settings: Settings, sessions: sessionmaker[Session]) -> "list[Tasks]":
-        """Return a thread for each sort of places, with the processes that it may run at once."""
-        processes: dict[Places, int] = {
+        """Return a thread for each class of tasks, with the processes that it may run at once."""
+        processes: dict[TaskClass, int] = {
             "computing": settings.task_processes,
             "asking": settings.eval_processes,
             "measuring": min(1, settings.task_processes),
@@ -68,8 +68,8 @@ class Tasks(Periodic):
             "awaited": min(1, settings.task_processes),
         }
         return [
-            cls(sessions, most, [kind.name for kind in KINDS.values() if kind.places == places])
-            for places, most in processes.items()
+            cls(sessions, most, [kind.name for kind in KINDS.values() if kind.task_class == task_class])
+            for task_class, most in processes.items()
         ]
 
     def stop(self) -> None:

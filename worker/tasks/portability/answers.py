@@ -17,8 +17,8 @@ ENOUGH = 0.95  # of the prompts must have equal answers: 19 of 20
 class Answer:
     """The tokens of a greedy answer, without the token that ends it.
 
-    `tops` has the likeliest tokens at each place, with their log-probabilities in nats. A runtime may leave
-    out the place of the end, and give none at others.
+    `tops` has the likeliest tokens at each position, with their log-probabilities in nats. A runtime may
+    leave out the position of the end, and give none at others.
     """
 
     tokens: list[int]
@@ -89,7 +89,7 @@ def _at_first_difference(ours: Answer, found: Answer) -> float | None:
     """Return the largest difference of both answers' tokens at the first place where they differ."""
     together = zip(ours.tokens, found.tokens, strict=False)
     shorter = min(len(ours.tokens), len(found.tokens))
-    at = next((place for place, (mine, theirs) in enumerate(together) if mine != theirs), shorter)
+    at = next((position for position, (mine, theirs) in enumerate(together) if mine != theirs), shorter)
     if at >= len(ours.tops) or at >= len(found.tops) or not found.tops[at]:
         return None
     mine, theirs = ours.tops[at], found.tops[at]

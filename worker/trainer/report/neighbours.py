@@ -30,12 +30,12 @@ def above_neighbours(rows: Sequence[Row], losses: Losses) -> Losses:
     medians = np.full(len(rows), np.nanmedian(losses))
     for begin in range(0, len(rows), ROWS_AT_ONCE):
         similar = vectors[begin : begin + ROWS_AT_ONCE] @ vectors.T
-        for place, found in enumerate(similar, begin):
-            found[place] = -1.0  # not the row itself
+        for position, found in enumerate(similar, begin):
+            found[position] = -1.0  # not the row itself
             nearest = np.argpartition(-found, min(NEIGHBOURS, len(found)) - 1)[:NEIGHBOURS]
             nearest = nearest[found[nearest] >= LEAST_SIMILARITY]
             if len(nearest) >= FEWEST:
-                medians[place] = np.nanmedian(losses[nearest])
+                medians[position] = np.nanmedian(losses[nearest])
     return losses - medians
 
 

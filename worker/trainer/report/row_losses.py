@@ -98,8 +98,8 @@ class RowLosses:
     def _some(self, rows: Sequence[Row], rows_per_example: int) -> list[Row]:
         """Return the first row of each chosen example: of two answers, the preferred one."""
         lengths = lengths_of(rows)[::rows_per_example]
-        places = evenly_chosen(lengths, self._most, self._most_tokens)
-        return [rows[int(place) * rows_per_example] for place in places]
+        positions = evenly_chosen(lengths, self._most, self._most_tokens)
+        return [rows[int(position) * rows_per_example] for position in positions]
 
     def _write(self, rows: Sequence[Measured], **columns: Losses) -> None:
         values = [
@@ -108,9 +108,9 @@ class RowLosses:
                 "part": part,
                 "line": row.line,
                 "tokens": row.supervised,
-                **{name: finite(float(column[place])) for name, column in columns.items()},
+                **{name: finite(float(column[position])) for name, column in columns.items()},
             }
-            for place, (part, row) in enumerate(rows)
+            for position, (part, row) in enumerate(rows)
         ]
 
         def write(session: Session) -> None:
@@ -124,13 +124,13 @@ class RowLosses:
 
 
 def evenly_chosen(lengths: NDArray[np.int64], most: int, most_tokens: int) -> NDArray[np.int64]:
-    """Return the places of examples that lie evenly among all: at most so many, with at most so many tokens.
+    """Return the positions of examples, evenly among all: at most so many, with at most so many tokens.
 
     All of them are in memory at once, so their number alone is no limit.
     """
     count = min(most, len(lengths))
     while True:
-        places = np.arange(count, dtype=np.int64) * len(lengths) // max(1, count)
-        if lengths[places].sum() <= most_tokens:
-            return places
+        positions = np.arange(count, dtype=np.int64) * len(lengths) // max(1, count)
+        if lengths[positions].sum() <= most_tokens:
+            return positions
         count //= 2

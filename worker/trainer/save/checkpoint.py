@@ -161,9 +161,9 @@ def restore_checkpoint(
     checkpoints = _newest_first(job_lease)
     for checkpoint in checkpoints:
         try:
-            with TemporaryDirectory(dir=folder) as place:
-                fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(place))
-                step, state, notes = _load(Path(place), fingerprint)
+            with TemporaryDirectory(dir=folder) as scratch:
+                fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(scratch))
+                step, state, notes = _load(Path(scratch), fingerprint)
                 trained.restore(step, state, TrainingRecord(checkpoint.metrics, notes))
         except (DamagedFile, ForeignCheckpoint) as error:
             job_lease.event(f"Checkpoint at step {checkpoint.step} is passed over: {error}", level="warn")
@@ -188,9 +188,9 @@ def take_up_best(
     try:
         if checkpoint is None:
             raise DamagedFile("it is gone")
-        with TemporaryDirectory(dir=folder) as place:
-            fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(place))
-            _, state, _ = _load(Path(place), fingerprint)
+        with TemporaryDirectory(dir=folder) as scratch:
+            fetch_folder(store, checkpoint.object_prefix, checkpoint.files, Path(scratch))
+            _, state, _ = _load(Path(scratch), fingerprint)
             trainee.take_state(state)
     except (DamagedFile, ForeignCheckpoint) as error:
         job_lease.event(

@@ -32,9 +32,9 @@ def fetch_parent(parent: Ancestor, job_lease: JobLease, store: ObjectStore, fold
         )
     stored = StoredAdapter.of(row.object_prefix, row.files)
     try:
-        with TemporaryDirectory(dir=folder) as place:
-            fetch_folder(store, stored.prefix, [file.model_dump() for file in stored.files], Path(place))
-            published = read_published(Path(place))
+        with TemporaryDirectory(dir=folder) as scratch:
+            fetch_folder(store, stored.prefix, [file.model_dump() for file in stored.files], Path(scratch))
+            published = read_published(Path(scratch))
     except (DamagedFile, SafetensorError, FileNotFoundError) as error:
         if disk_fault(error):
             raise

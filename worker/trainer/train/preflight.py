@@ -78,9 +78,9 @@ def told(found: Preflight) -> str:
 def _write(candidates: Candidates, folder: Path) -> tuple[int, float]:
     """Write a checkpoint and remove it. Return its bytes and the seconds that it took."""
     began = time.monotonic()
-    with TemporaryDirectory(prefix="preflight-", dir=folder) as place:
-        write_checkpoint(candidates, Path(place), "")
-        return _bytes_in(list(Path(place).rglob("*"))), round(time.monotonic() - began, 4)
+    with TemporaryDirectory(prefix="preflight-", dir=folder) as scratch:
+        write_checkpoint(candidates, Path(scratch), "")
+        return _bytes_in(list(Path(scratch).rglob("*"))), round(time.monotonic() - began, 4)
 
 
 def _bytes_in(files: Sequence[Path]) -> int:

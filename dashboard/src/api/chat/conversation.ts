@@ -62,14 +62,14 @@ export class Conversation extends Changing {
   }
 
   private answer(model: string, settings: PlaygroundSearch): void {
-    const place = this.turns.length - 1;
+    const position = this.turns.length - 1;
     const controller = new AbortController();
     const begun = performance.now();
     this.running.set(model, controller);
     let answer = newAnswer(model);
     const become = (changed: Answer) => {
       answer = changed;
-      if (this.running.get(model) === controller) this.put(place, model, answer);
+      if (this.running.get(model) === controller) this.put(position, model, answer);
     };
     become(answer);
     const request = this.request(model, settings);
@@ -80,9 +80,9 @@ export class Conversation extends Changing {
       .finally(() => this.notify());
   }
 
-  private put(place: number, model: string, answer: Answer): void {
+  private put(position: number, model: string, answer: Answer): void {
     this.turns = this.turns.map((turn, index) =>
-      index === place ? { ...turn, answers: new Map(turn.answers).set(model, answer) } : turn,
+      index === position ? { ...turn, answers: new Map(turn.answers).set(model, answer) } : turn,
     );
     this.notify();
   }

@@ -88,7 +88,7 @@ export function knownJobs(client: QueryClient): Job[] {
 }
 
 /**
- * A job. A page that follows its log reads the job seldom: the log says when it has changed, and only the place in the
+ * A job. A page that follows its log reads the job seldom: the log says when it has changed, and only the position in the
  * queue and the time left change without a word.
  */
 export function jobQuery(id: string, isFollowed = false) {

@@ -79,6 +79,6 @@ export function linesIn(text: string): number[] {
 }
 
 /** Says which row is meant. `word` is what the numbers of rows count: lines, or rows that have no line of their own. */
-export function placeWords(word: string, number: number | null | undefined): string {
+export function lineWords(word: string, number: number | null | undefined): string {
   return `${word === "row" ? "Row" : "Line"} ${number ?? ""}`.trim();
 }

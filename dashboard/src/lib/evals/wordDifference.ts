@@ -2,7 +2,7 @@
 
 export interface Piece {
   text: string;
-  /** Whether the other answer does not have these words at this place. */
+  /** Whether the other answer does not have these words at this position. */
   differs: boolean;
 }
 
@@ -20,7 +20,7 @@ const wordsOf = (text: string): string[] => text.match(/\s+|[\p{L}\p{N}_]+|[^\s\
 
 const whole = (text: string): Piece[] => (text ? [{ text, differs: false }] : []);
 
-/** Returns the places of the common words in each list. */
+/** Returns the positions of the common words in each list. */
 function common(first: readonly string[], second: readonly string[]): [Set<number>, Set<number>] {
   const width = second.length + 1;
   const lengths = new Uint16Array((first.length + 1) * width);

@@ -22,7 +22,7 @@ export interface Point {
 export interface Line {
   /** A path of SVG. */
   path: string;
-  /** The place of the words beside the line. */
+  /** Where the words stand, beside the line. */
   label: Point;
 }
 
@@ -35,19 +35,19 @@ export interface Layout {
   height: number;
 }
 
-/** A place in a column: of a node, or of an edge that passes through. `before` are its places one column earlier. */
-interface Place {
+/** A cell of a column: a node, or an edge that passes through. `before` are its neighbours one column earlier. */
+interface Cell {
   id: string;
   height: number;
-  before: Place[];
-  after: Place[];
+  before: Cell[];
+  after: Cell[];
   y: number;
 }
 
 export function layOut(ids: readonly string[], edges: readonly Link[]): Layout {
   const columnOf = columnsOf(ids, edges);
-  const columns: Place[][] = Array.from({ length: Math.max(...columnOf.values()) + 1 }, () => []);
-  const nodes = new Map(ids.map((id) => [id, placeIn(columns[columnOf.get(id) ?? 0], id, NODE.height)]));
+  const columns: Cell[][] = Array.from({ length: Math.max(...columnOf.values()) + 1 }, () => []);
+  const nodes = new Map(ids.map((id) => [id, cellIn(columns[columnOf.get(id) ?? 0], id, NODE.height)]));
   const routes = edges.map((edge, at) => routeOf(edge, at, columns, columnOf, nodes));
   putInOrder(columns);
   const height = stack(columns);
@@ -88,80 +88,80 @@ function untilNothingChanges(step: () => boolean): void {
   while (step());
 }
 
-function placeIn(column: Place[] | undefined, id: string, height: number): Place {
-  const place: Place = { id, height, before: [], after: [], y: 0 };
-  column?.push(place);
-  return place;
+function cellIn(column: Cell[] | undefined, id: string, height: number): Cell {
+  const cell: Cell = { id, height, before: [], after: [], y: 0 };
+  column?.push(cell);
+  return cell;
 }
 
 interface Route {
   from: string;
   to: string;
-  places: Place[];
+  cells: Cell[];
 }
 
-/** The places of an edge: its first node, the passages through the columns between, its last node. */
+/** The cells of an edge: its first node, the passages through the columns between, its last node. */
 function routeOf(
   { from, to }: Link,
   at: number,
-  columns: readonly Place[][],
+  columns: readonly Cell[][],
   columnOf: ReadonlyMap<string, number>,
-  nodes: ReadonlyMap<string, Place>,
+  nodes: ReadonlyMap<string, Cell>,
 ): Route {
   const between = columns.slice((columnOf.get(from) ?? 0) + 1, columnOf.get(to));
-  const passages = between.map((column) => placeIn(column, `passage ${String(at)}`, PASSAGE));
-  const places = [nodes.get(from), ...passages, nodes.get(to)].filter((place) => place !== undefined);
-  places.forEach((place, index) => {
-    const next = places[index + 1];
+  const passages = between.map((column) => cellIn(column, `passage ${String(at)}`, PASSAGE));
+  const cells = [nodes.get(from), ...passages, nodes.get(to)].filter((cell) => cell !== undefined);
+  cells.forEach((cell, index) => {
+    const next = cells[index + 1];
     if (!next) return;
-    place.after.push(next);
-    next.before.push(place);
+    cell.after.push(next);
+    next.before.push(cell);
   });
-  return { from, to, places };
+  return { from, to, cells };
 }
 
-/** Orders each column so that few lines cross: each place goes to the mean of its neighbours. */
-function putInOrder(columns: readonly Place[][]): void {
+/** Orders each column so that few lines cross: each cell goes to the mean of its neighbours. */
+function putInOrder(columns: readonly Cell[][]): void {
   const reversed = columns.toReversed();
   for (let sweep = 0; sweep < SWEEPS; sweep++) {
     const isForward = sweep % 2 === 0;
     for (const column of isForward ? columns : reversed) {
-      const means = new Map(column.map((place, at) => [place, meanOf(isForward ? place.before : place.after, columns) ?? at - (column.length - 1) / 2]));
+      const means = new Map(column.map((cell, at) => [cell, meanOf(isForward ? cell.before : cell.after, columns) ?? at - (column.length - 1) / 2]));
       column.sort((one, other) => (means.get(one) ?? 0) - (means.get(other) ?? 0));
     }
   }
 }
 
-/** The mean place of neighbours, counted from the middle of their column. Null without neighbours. */
-function meanOf(neighbours: readonly Place[], columns: readonly Place[][]): number | null {
+/** The mean height of neighbours, counted from the middle of their column. Null without neighbours. */
+function meanOf(neighbours: readonly Cell[], columns: readonly Cell[][]): number | null {
   if (!neighbours.length) return null;
-  const places = neighbours.map((place) => {
-    const column = columns.find((one) => one.includes(place)) ?? [];
-    return column.indexOf(place) - (column.length - 1) / 2;
+  const heights = neighbours.map((cell) => {
+    const column = columns.find((one) => one.includes(cell)) ?? [];
+    return column.indexOf(cell) - (column.length - 1) / 2;
   });
-  return places.reduce((sum, place) => sum + place, 0) / places.length;
+  return heights.reduce((sum, height) => sum + height, 0) / heights.length;
 }
 
-/** Gives each place its height in the drawing, and returns that of the drawing. Each column stands in its middle. */
-function stack(columns: readonly Place[][]): number {
+/** Gives each cell its height in the drawing, and returns that of the drawing. Each column stands in its middle. */
+function stack(columns: readonly Cell[][]): number {
   const heights = columns.map((column) => column.reduce((sum, { height }) => sum + height + GAP.y, -GAP.y));
   const highest = Math.max(...heights);
   columns.forEach((column, at) => {
     let y = MARGIN + (highest - (heights[at] ?? 0)) / 2;
-    for (const place of column) {
-      place.y = y;
-      y += place.height + GAP.y;
+    for (const cell of column) {
+      cell.y = y;
+      y += cell.height + GAP.y;
     }
   });
   return highest + 2 * MARGIN;
 }
 
-function lineOf({ from, places }: Route, columnOf: ReadonlyMap<string, number>): Line {
+function lineOf({ from, cells }: Route, columnOf: ReadonlyMap<string, number>): Line {
   const first = columnOf.get(from) ?? 0;
-  const target = places.at(-1);
-  const points = places.map((place, index) => ({
-    left: { x: xOf(first + index), y: place === target ? portOf(place, places.at(-2)) : middleOf(place) },
-    right: { x: xOf(first + index) + NODE.width, y: middleOf(place) },
+  const target = cells.at(-1);
+  const points = cells.map((cell, index) => ({
+    left: { x: xOf(first + index), y: cell === target ? portOf(cell, cells.at(-2)) : middleOf(cell) },
+    right: { x: xOf(first + index) + NODE.width, y: middleOf(cell) },
   }));
   const curves = points.slice(1).map(({ left, right }, index) => {
     const start = points[index]?.right ?? left;
@@ -176,13 +176,13 @@ function lineOf({ from, places }: Route, columnOf: ReadonlyMap<string, number>):
   };
 }
 
-const middleOf = ({ y, height }: Place) => y + height / 2;
+const middleOf = ({ y, height }: Cell) => y + height / 2;
 
 /** Where a line meets its node: the lines into one node share its left side, from above to below. */
-function portOf(place: Place, source: Place | undefined): number {
-  const sources = place.before.toSorted((one, other) => one.y - other.y);
+function portOf(cell: Cell, source: Cell | undefined): number {
+  const sources = cell.before.toSorted((one, other) => one.y - other.y);
   const at = source ? sources.indexOf(source) : 0;
-  return place.y + (place.height * (at + 1)) / (sources.length + 1);
+  return cell.y + (cell.height * (at + 1)) / (sources.length + 1);
 }
 
 const numbers = (...values: number[]) => values.map((value) => value.toFixed(2)).join(" ");

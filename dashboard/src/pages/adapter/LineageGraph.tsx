@@ -74,10 +74,10 @@ function useStillCentre(box: { readonly current: HTMLElement | null }, layout: L
     if (!box.current || !centre) return;
     const [found, frame] = [centre.getBoundingClientRect(), box.current.getBoundingClientRect()];
     const { scrollLeft, scrollTop } = box.current;
-    const place = { x: found.x - frame.x + scrollLeft, y: found.y - frame.y + scrollTop };
+    const point = { x: found.x - frame.x + scrollLeft, y: found.y - frame.y + scrollTop };
     const wanted = before.current ?? { x: (frame.width - found.width) / 2, y: (frame.height - found.height) / 2 };
-    box.current.scrollBy(place.x - wanted.x, place.y - wanted.y);
-    before.current = place;
+    box.current.scrollBy(point.x - wanted.x, point.y - wanted.y);
+    before.current = point;
   }, [box, layout]);
 }
 

@@ -1,4 +1,4 @@
-import { placeWords } from "@/lib/datasets/checkFacts";
+import { lineWords } from "@/lib/datasets/checkFacts";
 import { integer, spoken } from "@/lib/text/format";
 import { Prose } from "@/parts/basics/Prose";
 import type { CheckFinding, CheckReport } from "@/types/api";
@@ -52,16 +52,16 @@ interface FindingLineProps {
 
 function FindingLine({ finding, word, onLine }: FindingLineProps) {
   const { line, field, message, other_line } = finding;
-  const place = placeWords(word, line);
+  const where = lineWords(word, line);
   return (
     <li className="min-w-0 break-words">
       {line != null &&
         (onLine ? (
           <button type="button" className="link" onClick={() => onLine(line)}>
-            {place}
+            {where}
           </button>
         ) : (
-          <>{place}</>
+          <>{where}</>
         ))}
       {line != null && ": "}
       {field && <code className="font-mono text-xs">{field}</code>} <Prose text={message} />

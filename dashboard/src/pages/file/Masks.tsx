@@ -4,7 +4,7 @@ import { useState } from "react";
 import { usePreviewRows } from "@/api/files/files";
 import { baseModelsQuery } from "@/api/jobs/offers";
 import { useMayWrite } from "@/api/project/session";
-import { conversationWords, linesIn, placeWords } from "@/lib/datasets/checkFacts";
+import { conversationWords, linesIn, lineWords } from "@/lib/datasets/checkFacts";
 import { Prose } from "@/parts/basics/Prose";
 import { BaseChooser } from "@/parts/files/BaseChooser";
 import { Labelled } from "@/parts/forms/Labelled";
@@ -65,7 +65,7 @@ function Rows({ rows, word }: RowsProps) {
           <li key={row.line} className="grid gap-2 border-t border-line px-4 py-3">
             {row.error ? (
               <Notice tone="warn">
-                {placeWords(word, row.line)}: <Prose text={row.error.message} />
+                {lineWords(word, row.line)}: <Prose text={row.error.message} />
               </Notice>
             ) : (
               <Row row={row} word={word} />
@@ -84,17 +84,17 @@ function Row({ row, word }: { row: RowPreview; word: string }) {
         <p className="text-warn">Training leaves {word} {row.line} out: nothing is left to learn.</p>
       )}
       {(row.conversations ?? []).map((conversation, at) => (
-        <Conversation key={at} place={placeWords(word, row.line)} conversation={conversation} />
+        <Conversation key={at} where={lineWords(word, row.line)} conversation={conversation} />
       ))}
     </>
   );
 }
 
-function Conversation({ place, conversation }: { place: string; conversation: ConversationPreview }) {
+function Conversation({ where, conversation }: { where: string; conversation: ConversationPreview }) {
   return (
     <div className="min-w-0">
       <p className="fact mb-1">
-        {place}: {conversationWords(conversation)}
+        {where}: {conversationWords(conversation)}
       </p>
       <p className="font-mono text-xs break-words whitespace-pre-wrap">
         {conversation.segments.map((segment, at) =>

@@ -11,10 +11,10 @@ import type { Job } from "@/types/api";
 
 /** The files that the job reads and the files that it made, each with its size and hash. */
 export function JobFiles({ job }: { job: Job }) {
-  const [place, isSeen] = useSeen<HTMLDivElement>();
+  const [box, isSeen] = useSeen<HTMLDivElement>();
   return (
     <Section title="Files">
-      <div ref={place} className="min-h-40">
+      <div ref={box} className="min-h-40">
         {isSeen && <FileList job={job} />}
       </div>
     </Section>

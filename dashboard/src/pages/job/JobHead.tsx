@@ -63,11 +63,11 @@ const PHASE_CLASSES = { done: "border-line", current: "border-accent", ahead: "b
 function PhaseStep({ phase, job }: { phase: Phase; job: Job }) {
   const now = useNow();
   const { label, state, from, to, marks } = phase;
-  const place = job.progress.queue_position;
+  const position = job.progress.queue_position;
   return (
     <li aria-current={state === "current" ? "step" : undefined} className={`border-t-2 pt-2 ${PHASE_CLASSES[state]}`}>
       <span className="font-medium first-letter:uppercase inline-block">{label}</span>
-      {state === "current" && label === "queued" && place !== null && <span> · place {place} in the queue</span>}
+      {state === "current" && label === "queued" && position !== null && <span> · position {position} in the queue</span>}
       <span className="fact block">
         {from === null ? "not yet" : dateTime(from)}
         {from !== null && to !== null && ` · ${duration(to - from)}`}

@@ -10,13 +10,13 @@ import type { Job } from "@/types/api";
 
 /** The settings with the values that they got when the job was created: first those that differ from their default. */
 export function JobSettings({ job }: { job: Job }) {
-  const [place, isSeen] = useSeen<HTMLDivElement>();
+  const [box, isSeen] = useSeen<HTMLDivElement>();
   const { data: methods } = useQuery({ ...methodsQuery, enabled: isSeen });
   const { data: schemas } = useQuery({ ...schemasQuery, enabled: isSeen });
   const { changed, automatic, usual } = shownSettings(job, methods && schemas && { methods, schemas });
   return (
     <Section title="Settings, as the job was created">
-      <div ref={place}>
+      <div ref={box}>
         <SettingList settings={changed} />
       </div>
       <More title="Automatic unless the request names them" settings={automatic} />

@@ -4,11 +4,11 @@ import { counted, duration, integer } from "@/lib/text/format";
 import { ProgressBar } from "@/parts/basics/ProgressBar";
 import type { Job } from "@/types/api";
 
-/** The place in the queue, or the progress with the time left, or the steps of a job that has ended. */
+/** The position in the queue, or the progress with the time left, or the steps of a job that has ended. */
 export function JobProgress({ job }: { job: Job }) {
   const { percent, step, total_steps, queue_position } = job.progress;
   if (job.status === "queued" && !step) {
-    return <span className="text-muted">{queue_position ? `place ${queue_position} in the queue` : "waiting"}</span>;
+    return <span className="text-muted">{queue_position ? `position ${queue_position} in the queue` : "waiting"}</span>;
   }
   if (hasEnded(job)) return <span className="text-muted">{counted(step, "step")}</span>;
   return (

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from api.http.paging import PAGE_BYTES
 from api.jobs.events.bounded import Limits
-from api.jobs.events.feed import AT_ONCE, EventFeed, News, Place, read_news
+from api.jobs.events.feed import AT_ONCE, Cursor, EventFeed, News, read_news
 from api.jobs.events.open_streams import OpenStreams
 from api.jobs.events.stream import EventStream
 from tests.fixtures.service.api import Api, Tenant
@@ -84,7 +84,7 @@ def test_a_page_says_whether_more_events_follow(alice: Tenant, job_id: str, limi
 def test_a_stream_gets_large_events_a_few_at_a_time(api: Api, alice: Tenant, job_id: str) -> None:
     add_samples(api, job_id, 9, 80 * KILOBYTE)
     alice.openai.fine_tuning.jobs.cancel(job_id)
-    news = read_news(api.sessions, [Place(job_id, 0)], AT_ONCE)[Place(job_id, 0)]
+    news = read_news(api.sessions, [Cursor(job_id, 0)], AT_ONCE)[Cursor(job_id, 0)]
     assert (len(news.events), news.over) == (5, False)
     assert AT_ONCE.bytes - 80 * KILOBYTE < news.bytes <= AT_ONCE.bytes
     answer = alice.http.get(f"{JOBS}/{job_id}/events", headers={"accept": "text/event-stream"})
@@ -101,7 +101,7 @@ def test_all_streams_together_hold_no_more_than_their_limit(api: Api, alice: Ten
 
     async def listen() -> None:
         feed = EventFeed(api.sessions, at_once, most_bytes=25 * KILOBYTE, look_seconds=0.01)
-        waiting = {asyncio.create_task(feed.after(Place(job, 0))) for job in jobs}
+        waiting = {asyncio.create_task(feed.after(Cursor(job, 0))) for job in jobs}
         held = list[News]()
         while waiting:
             done, waiting = await asyncio.wait(waiting, timeout=60, return_when=asyncio.FIRST_COMPLETED)

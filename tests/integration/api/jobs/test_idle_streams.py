@@ -97,11 +97,11 @@ def test_a_project_may_have_a_limited_number_of_streams_at_a_time(
 def test_a_process_refuses_a_stream_for_which_it_has_no_descriptor() -> None:
     assert most_streams(1000) == 750
     assert most_streams(10**6) == MOST_STREAMS
-    places = OpenStreams(most=2, most_of_project=1)
-    with places.place_for("a"), places.place_for("b"):
-        with pytest.raises(RateLimited), places.place_for("a"):
+    permits = OpenStreams(most=2, most_of_project=1)
+    with permits.permit_for("a"), permits.permit_for("b"):
+        with pytest.raises(RateLimited), permits.permit_for("a"):
             pass
-        with pytest.raises(Unavailable), places.place_for("c"):
+        with pytest.raises(Unavailable), permits.permit_for("c"):
             pass
-    with places.place_for("c"):
+    with permits.permit_for("c"):
         pass

@@ -109,7 +109,7 @@ def test_a_status_that_no_job_has_is_refused_with_those_that_are(alice: Tenant) 
 def test_a_search_has_a_tag_which_holds_until_what_it_finds_changes(
     alice: Tenant, jobs: dict[str, str]
 ) -> None:
-    """The job that is found does not wait: the tag of a waiting job changes with its place in the queue."""
+    """The job that is found does not wait: the tag of a waiting one follows its position in the queue."""
     word = f"of{uuid4().hex[:8]}"
     job = alice.create_job(suffix=word)["id"]
     alice.http.post(f"{JOBS}/{job}/pause")

@@ -42,7 +42,7 @@ class HeldFirst:
 def polls(api: Api) -> SharedPolls:
     """Make polls for the test. The server's own belong to its event loop."""
     state = api.app.state
-    return SharedPolls(state.reading_sessions, state.places, state.settings.lease_seconds)
+    return SharedPolls(state.reading_sessions, state.positions, state.settings.lease_seconds)
 
 
 def test_polls_that_wait_for_each_other_share_a_query(
@@ -112,7 +112,7 @@ def test_a_poll_that_is_given_up_takes_no_other_with_it(
 def test_a_database_that_is_away_fails_those_who_ask_and_not_those_who_ask_later(api: Api) -> None:
     engine = create_database("postgresql+psycopg://nobody@127.0.0.1:1/none")
     sessions: Any = ChangingSessions(reading_sessions(engine))
-    polls = SharedPolls(sessions, api.app.state.places, api.settings.lease_seconds)
+    polls = SharedPolls(sessions, api.app.state.positions, api.settings.lease_seconds)
 
     async def ask() -> list[object]:
         asked = [polls.tag(Polled("proj_a", f"ftjob-{number}")) for number in range(3)]

@@ -51,7 +51,7 @@ async def start(admission: Admission, work: Work) -> tuple[Line, "asyncio.Task[N
     scope = {"type": "http", "headers": []}
 
     async def placed(exchange: Exchange, _body: bytes) -> None:
-        with admission.place(exchange):
+        with admission.permit(exchange):
             await work(exchange)
 
     exchange = Exchange(Request(scope, line.receive), placed, lambda _exchange: None)

@@ -8,7 +8,7 @@ import pytest
 
 from core.base_files.gguf import text_in
 from core.catalog import SMOLLM2, BaseModelEntry
-from core.datasets.template_needs import places_in
+from core.datasets.template_needs import needs_served
 from tests.fixtures.rows.tool_rows import HEADER_TEMPLATE, TAGGED_TEMPLATE
 from worker.supervisor.chat_templates import template_of
 
@@ -22,7 +22,7 @@ def test_the_model_that_ships_with_tunery_is_known_before_it_is_converted(tmp_pa
     template = template_of(SMOLLM2, tmp_path)
     assert isinstance(template, str)
     assert "<|im_start|>" in template
-    assert places_in(template) == []
+    assert needs_served(template) == []
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_folder_has_its_template_in_one_of_several_places(
         (tmp_path / name).write_text(text)
     template = template_of(entry(source="folder", path=tmp_path), tmp_path)
     assert template is not None
-    assert places_in(template) == places
+    assert needs_served(template) == places
 
 
 def test_a_model_of_the_hub_is_known_once_it_is_in_the_store(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def _copied(
     parameter_like: Callable[[nn.Parameter], nn.Parameter],
     left_out: Collection[nn.Module] = (),
 ) -> Any:
-    """Return a copy of the modules with other parameters; the place of a module in `left_out` is empty."""
+    """Return a copy of the modules with other parameters; the extent of a module in `left_out` is empty."""
     own = object.__new__(type(module))
     options = vars(own)
     options.update(vars(module))

@@ -85,24 +85,24 @@ def pack_factors(groups: Mapping[str, tuple[int, Sequence[PlainPart]]], dtype: t
     flat = torch.empty(sum(sizes), dtype=dtype, device=device)
     taken = 0
 
-    def place(*shape: int) -> Tensor:
+    def position(*shape: int) -> Tensor:
         nonlocal taken
         start, taken = taken, taken + prod(shape)
         return flat[start:taken].view(shape)
 
     made = {}
     for name, (outputs, parts) in groups.items():
-        A_RK = place(sum(len(p.A_RK) for p in parts), parts[0].A_RK.shape[1])
+        A_RK = position(sum(len(p.A_RK) for p in parts), parts[0].A_RK.shape[1])
         torch.cat([p.A_RK.to(dtype) for p in parts], out=A_RK)
         laid, ranks = [], 0
         for p in parts:
-            B_RN = place(p.B_NR.shape[1], p.B_NR.shape[0])
+            B_RN = position(p.B_NR.shape[1], p.B_NR.shape[0])
             B_RN.copy_(p.B_NR.T.float() * p.scale)
             laid.append(FactorPart(p.columns, slice(ranks, ranks + len(B_RN)), B_RN))
             ranks += len(B_RN)
         e_N = None
         if size := _gain_size(outputs, parts):
-            e_N = place(size).zero_()
+            e_N = position(size).zero_()
             for p in parts:
                 if p.e_N is not None:
                     e_N[p.columns] = p.e_N

@@ -1,7 +1,7 @@
 """The blocks of keys and values: who holds them, and which beginnings of texts lie in them.
 
 A block holds the keys and values of BLOCK tokens. Requests that begin alike hold the same blocks. A block
-that nobody holds keeps its content until its place is needed: the least recently used one goes first.
+that nobody holds keeps its content until its position is needed: the least recently used one goes first.
 """
 
 from collections import OrderedDict

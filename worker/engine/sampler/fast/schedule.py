@@ -48,8 +48,8 @@ class Schedule:
             one = chunk.running
             one.computed = chunk.stop
             self._name_blocks(one, one.computed // BLOCK)
-            for place in range(chunk.start // BLOCK, one.computed // BLOCK):
-                self._pool.name(one.blocks[place], one.names[place])
+            for position in range(chunk.start // BLOCK, one.computed // BLOCK):
+                self._pool.name(one.blocks[position], one.names[position])
 
     def _admit(self, budget: int) -> list[Chunk]:
         """Let waiting requests in while there is room for their whole prompts."""

@@ -23,11 +23,11 @@ class RenderedRows:
 
     def __init__(self, store: RowStore) -> None:
         self._store = store
-        self._places = {row.line: place for place, row in enumerate(store)}
+        self._positions = {row.line: position for position, row in enumerate(store)}
 
     def get(self, line: int) -> Row | None:
-        place = self._places.get(line)
-        return None if place is None else self._store[place]
+        position = self._positions.get(line)
+        return None if position is None else self._store[position]
 
 
 def render_rows(work: Work, base: str, rows: FileIO, folder: Path) -> RenderedRows:

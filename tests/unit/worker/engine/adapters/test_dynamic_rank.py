@@ -70,7 +70,7 @@ def test_ranks_beyond_the_one_drawn_get_no_gradient(base: ResidentBase) -> None:
     rank = int(result.metrics["adapter_rank"])
     assert rank < R, "otherwise this test proves nothing"
     state = trainee.state()
-    for name in trainee.adapter.parameters.places:
+    for name in trainee.adapter.parameters.extents:
         moment = state[f"exp_avg.{name}"]
         if name.endswith("lora_B"):
             assert moment[:, :rank].any()

@@ -120,7 +120,7 @@ def assert_the_same(ours: TrainableAdapter, theirs: TrainableAdapter, folder: Pa
         assert (name, own.dtype, own.requires_grad) == (their_name, their.dtype, their.requires_grad)
         assert torch.equal(own, their), name
     assert torch.equal(ours.parameters.master, theirs.parameters.master)
-    assert ours.parameters.places == theirs.parameters.places
+    assert ours.parameters.extents == theirs.parameters.extents
     assert ours.parameters.kept.keys() == theirs.parameters.kept.keys()
     assert all(torch.equal(kept, theirs.parameters.kept[name]) for name, kept in ours.parameters.kept.items())
     for name, adapter in {"ours": ours, "theirs": theirs}.items():

@@ -71,7 +71,7 @@ def trainer_decays(model: Any) -> list[str]:
 def test_norms_and_biases_decay_as_little_as_in_transformers_trainer(tmp_path: Path, name: str) -> None:
     save_model((FAST | PORTABLE)[name](), tmp_path)
     adapter = attach(load(tmp_path), "job", spec_of())
-    trained, undecayed = adapter.parameters.places.keys(), adapter.parameters.undecayed
+    trained, undecayed = adapter.parameters.extents.keys(), adapter.parameters.undecayed
     assert trained - undecayed == trained & set(trainer_decays(adapter.plain_model))
     assert any("bias" in each for each in undecayed)
 

@@ -15,7 +15,7 @@ from worker.engine.batch.micro_batch import TILE, Segment
 from worker.engine.decoders import head
 from worker.engine.kernels import attention, elementwise, lora_layers, loss, projection
 from worker.engine.kernels.frozen_weight import DenseWeight
-from worker.engine.parameters.flat import FlatParameters, Place
+from worker.engine.parameters.flat import Extent, FlatParameters
 
 pytestmark = pytest.mark.family(10)
 
@@ -64,17 +64,22 @@ def test_projection_with_two_adapters_on_their_own_rows(
         x = torch.randn(50, width).to(dtype).requires_grad_()
         W = DenseWeight(torch.randn(24, 32).to(dtype))
         first, second = (FlatParameters(torch.randn(400) / 4, dtype) for _ in range(2))
-        A = Place(0, (6, 32))
+        A = Extent(0, (6, 32))
         parts = [
             projection.Part(
-                slice(0, 16), slice(0, 4), Place(A.stop, (16, 4)), 2.0, 7, Place(300, (16,)) if gain else None
+                slice(0, 16),
+                slice(0, 4),
+                Extent(A.stop, (16, 4)),
+                2.0,
+                7,
+                Extent(300, (16,)) if gain else None,
             ),
-            projection.Part(slice(20, 24), slice(4, 6), Place(A.stop + 64, (4, 2)), 0.5, 8),
+            projection.Part(slice(20, 24), slice(4, 6), Extent(A.stop + 64, (4, 2)), 0.5, 8),
         ]
-        alone = [projection.Part(slice(16, 20), slice(0, 3), Place(96, (4, 3)), 1.5)]
+        alone = [projection.Part(slice(16, 20), slice(0, 3), Extent(96, (4, 3)), 1.5)]
         shares = [
             projection.Share.on(slice(0, 30), projection.LowRank(first, A, parts, dropout=dropout), seeds_T),
-            projection.Share(slice(30, 50), projection.LowRank(second, Place(0, (3, 32)), alone)),
+            projection.Share(slice(30, 50), projection.LowRank(second, Extent(0, (3, 32)), alone)),
         ]
         y = function(x, W, shares)
         y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(7)).to(dtype))
@@ -110,9 +115,9 @@ def test_low_rank_update_of_any_layer(dtype: torch.dtype, view: bool, more: bool
         x = torch.randn(50, 32).to(dtype).requires_grad_()
         y = torch.randn(25, 48).to(dtype).requires_grad_()
         adapters = [FlatParameters(torch.randn(4 * 32 + 24 * 4 + 24) / 4, dtype) for _ in range(2)]
-        A, B = Place(0, (4, 32)), Place(128, (24, 4))
+        A, B = Extent(0, (4, 32)), Extent(128, (24, 4))
         part = projection.Part(slice(None), slice(0, 4), B, 1.5)
-        gained = replace(part, gain=Place(224, (24,)), bias_N=torch.randn(24).to(dtype)) if more else part
+        gained = replace(part, gain=Extent(224, (24,)), bias_N=torch.randn(24).to(dtype)) if more else part
         low_rank = projection.LowRank(adapters[0], A, [gained], dropout=0.3 if more else 0.0)
         shares = [
             projection.Share.on(slice(5, 30), low_rank, torch.arange(50, dtype=torch.int32)),

@@ -141,11 +141,11 @@ def test_a_module_without_ranks_is_no_target(base: ResidentBase, tmp_path: Path)
     adapter = TrainableAdapter(base, "job", EVA, 0, initial=first)
     adapter.save(tmp_path)
     assert len(first) == 20
-    assert sorted(adapter.parameters.places) == sorted(
+    assert sorted(adapter.parameters.extents) == sorted(
         name.replace("lora_A", factor) for name in first for factor in ("lora_A", "lora_B")
     )
     assert sorted(load_file(tmp_path / WEIGHTS_NAME)) == sorted(
-        f"base_model.model.{name}.weight" for name in adapter.parameters.places
+        f"base_model.model.{name}.weight" for name in adapter.parameters.extents
     )
 
 

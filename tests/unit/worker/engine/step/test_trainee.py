@@ -1,4 +1,4 @@
-"""A job's place in its schedule and in its data, apart from the model."""
+"""A job's extent in its schedule and in its data, apart from the model."""
 
 import copy
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec
 from tests.fixtures.engine.training import make_trainee as make_engine_trainee
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.parameters.flat import FlatParameters, Place
+from worker.engine.parameters.flat import Extent, FlatParameters
 from worker.engine.step.trainee import Trainee
 
 
@@ -31,7 +31,7 @@ def make_trainee(device: str = "cpu", **training: Any) -> Trainee:
     parameters = FlatParameters(
         torch.ones(2, device=device),
         torch.float32,
-        places={"q.lora_A": Place(0, (1, 1)), "q.lora_B": Place(1, (1, 1))},
+        extents={"q.lora_A": Extent(0, (1, 1)), "q.lora_B": Extent(1, (1, 1))},
     )
     adapter = SimpleNamespace(parameters=parameters, rank_budget=None, dynamic_rank=None)
     return Trainee(cast(Any, adapter), spec, make_rows(20, 0))
@@ -138,7 +138,7 @@ def test_a_lora_plus_job_learns_as_with_pefts_optimizer(base: ResidentBase) -> N
     model = copy.deepcopy(trainee.adapter.plain_model)
     expected = {
         name: getattr(model.get_base_model().get_submodule(name[:-7]), name[-6:])["default"].weight
-        for name in parameters.places
+        for name in parameters.extents
     }
     decay = {"weight_decay": 0.1, "loraplus_weight_decay": 0.1}
     optimizer = create_loraplus_optimizer(model, torch.optim.AdamW, lr=1.0, loraplus_lr_ratio=16.0, **decay)

@@ -22,7 +22,7 @@ from worker.engine.batch.pack import pack
 from worker.engine.decoders.fast import Decoder
 from worker.engine.kernels import operations
 from worker.engine.kernels.projection import LowRank, Part
-from worker.engine.parameters.flat import FlatParameters, Place
+from worker.engine.parameters.flat import Extent, FlatParameters
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.engine.step.passes import head_losses
@@ -47,9 +47,9 @@ def factors(decoder: Decoder, dropout: float) -> dict[str, LowRank]:
     found = {}
     for name, group in decoder.groups.items():
         outputs, inputs = group.weight.shape
-        part = Part(slice(0, outputs), slice(0, 8), Place(8 * inputs, (outputs, 8)), 1.0)
+        part = Part(slice(0, outputs), slice(0, 8), Extent(8 * inputs, (outputs, 8)), 1.0)
         parameters = FlatParameters(torch.zeros(8 * (inputs + outputs), device=META), torch.float32)
-        found[name] = LowRank(parameters, Place(0, (8, inputs)), [part], dropout=dropout)
+        found[name] = LowRank(parameters, Extent(0, (8, inputs)), [part], dropout=dropout)
     return found
 
 
@@ -102,4 +102,4 @@ def test_the_host_knows_the_places_that_it_has_sent() -> None:
     (on_cpu,) = pack([JobRows("job", make_rows(3, 0), 1.0)], 10_000, torch.device("cpu"))
     assert isinstance(batch, MicroBatch)
     assert batch.supervised_S.is_meta
-    assert torch.equal(batch.places_S, on_cpu.supervised_S)
+    assert torch.equal(batch.supervised_on_host_S, on_cpu.supervised_S)
