@@ -9,16 +9,17 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.storage.object_store import ObjectStore
 from worker.process.periodic import Periodic
-from worker.supervisor.cleanup import (
+from worker.supervisor.emptying import empty_artifacts
+from worker.supervisor.retention import (
+    Retention,
     delete_expired_files,
     delete_expired_tasks,
     end_overdue_uploads,
     remove_gone_servers,
+    remove_old,
     remove_old_deliveries,
     remove_old_idempotency_records,
 )
-from worker.supervisor.emptying import empty_artifacts
-from worker.supervisor.retention import Retention, remove_old
 from worker.supervisor.usage import count_usage
 
 RETENTION_SECONDS = 3600.0  # between two removals of what is too old, which is counted in days

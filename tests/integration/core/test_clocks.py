@@ -20,8 +20,7 @@ from faults.receiver import Receiver
 from tests.fixtures.faults.clocks import database_jumps, wrong_by
 from tests.fixtures.service.api import LEASE_SECONDS, Api, Tenant, wait_for
 from worker.supervisor import janitor
-from worker.supervisor.cleanup import delete_expired_files
-from worker.supervisor.retention import Retention, remove_old
+from worker.supervisor.retention import Retention, delete_expired_files, remove_old
 from worker.supervisor.webhooks import WebhookSender
 
 SECONDS = 50  # that a test may take between two looks at a clock

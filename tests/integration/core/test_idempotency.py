@@ -16,7 +16,7 @@ from core.roles import Role
 from core.tables import IdempotencyRecord
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.service.janitor import clean
-from worker.supervisor.cleanup import remove_old_idempotency_records
+from worker.supervisor.retention import remove_old_idempotency_records
 
 JOBS = "/v1/fine_tuning/jobs"
 

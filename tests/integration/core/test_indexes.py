@@ -28,8 +28,8 @@ from core.jobs.lineage import continues_from, refuse_if_continued
 from core.serving import stored_completions
 from core.tables import Event, StoredCompletion
 from core.work.lease import take
-from worker.supervisor.cleanup import remove_old_deliveries
 from worker.supervisor.removal import delete_in_batches
+from worker.supervisor.retention import remove_old_deliveries
 
 pytestmark = pytest.mark.slow
 

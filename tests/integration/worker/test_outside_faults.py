@@ -111,7 +111,7 @@ def test_a_report_that_the_database_refuses_fails_its_job_at_the_first_attempt(
     job_id = create(tenant, epochs=50)
     with running(api) as trainer:
         wait_for(lambda: any(run.step for run in runs_of(api, job_id)), SECONDS)
-        (job,) = trainer._cohort.jobs
+        (job,) = trainer._loop.jobs
         job.job_lease.write(lambda session: session.execute(text("SELECT :value"), {"value": "\0"}))
         wait_for(lambda: job_of(api, job_id).status != "running", SECONDS)
     row = job_of(api, job_id)
@@ -127,12 +127,12 @@ def test_a_commit_whose_answer_is_lost_is_found_and_the_job_goes_on_at_once(
     """Claim, checkpoint and end. A trainer that waited for its next look or its lease would be too late."""
     with (
         running(api, scan_seconds=600.0, lease_seconds=600.0) as trainer,
-        losing_the_answer(trainer._sessions.kw["bind"], f"INSERT INTO {statement} ") as lost,
+        losing_the_answer(trainer._claims._sessions.kw["bind"], f"INSERT INTO {statement} ") as lost,
     ):
         job_id = create(tenant)
         trainer.wake()
         wait_for(lambda: job_of(api, job_id).status == "succeeded", SECONDS)
-        wait_for(lambda: not trainer._cohort.jobs)
+        wait_for(lambda: not trainer._loop.jobs)
     assert lost
     job = job_of(api, job_id)
     assert (job.fence, job.lost_attempts) == (1, 0)

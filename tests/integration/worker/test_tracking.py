@@ -26,8 +26,7 @@ from tests.fixtures.outside.receiver import Receiver
 from tests.fixtures.outside.tracker_files import tensorboard_scalars, wandb_history, wandb_records
 from tests.fixtures.processes.tasks import WarmTasks, task_processes, variables_of
 from tests.fixtures.service.api import Api, Tenant, refusal, strictly, wait_for
-from worker.process.held_processes import LEAVE_SECONDS
-from worker.tasks.frame.service import FOLLOWING
+from worker.tasks.frame.service import FOLLOWING, LEAVE_SECONDS
 from worker.tasks.tracking.reporting import MAX_POINTS
 from worker.tasks.tracking.sinks import TrackedJob, TrackerRefused, open_sink
 from worker.tasks.tracking.wandb_sink import WandbRun

@@ -33,12 +33,19 @@ from tests.fixtures.service.stack import job_api_on
 from tests.fixtures.service.trainer import job_of, new_trainer, running
 from worker.process.stop_requests import at_signal
 from worker.trainer.train.job import TrainingJob
-from worker.trainer.train.trainer import _listen, _say_that_it_waits
+from worker.trainer.train.trainer import Trainer, _listen, _say_that_it_waits
 
 
 def has_event(tenant: Tenant, job_id: str, words: str) -> bool:
     events = tenant.openai.fine_tuning.jobs.list_events(job_id, limit=100)
     return any(words in event.message for event in events)
+
+
+def take_next(trainer: Trainer) -> None:
+    """Have the trainer, which no thread runs, take the queue's next job."""
+    job = trainer._claims.take_next(trainer._loop.jobs)
+    assert job is not None
+    trainer._loop.add(job)
 
 
 def test_a_new_trainer_takes_no_job_while_the_store_is_away(
@@ -55,8 +62,8 @@ def test_a_new_trainer_takes_no_job_while_the_store_is_away(
 def test_a_full_cohort_does_not_look_at_the_store(api: Api, endpoint: Endpoint) -> None:
     settings = api.settings.model_copy(update={"s3_endpoint_url": endpoint.url, "cohort_jobs": 1})
     trainer = new_trainer(settings)
-    trainer._cohort.jobs = [cast(TrainingJob, SimpleNamespace(alone=False))]
-    trainer._look_for_jobs()
+    trainer._loop.jobs = [cast(TrainingJob, SimpleNamespace())]
+    assert trainer._claims.take_next(trainer._loop.jobs) is None
     assert endpoint.requests == []
 
 
@@ -67,14 +74,16 @@ def test_a_job_that_waits_where_nothing_fits_leaves_the_trainer_alive_and_is_tol
     with job_api_on(servers, database_url, catalog_file=catalog) as api:
         job_id = api.tenant().create_job(model=TINY)["id"]
         trainer = new_trainer(api.settings)
-        slot, cohort = trainer._holder, trainer._cohort
-        slot.load(slot.find(TINY))
-        slot.base.budget = replace(slot.base.budget, free_bytes=100_000)
-        cohort.jobs = [cast(TrainingJob, SimpleNamespace(state_bytes=1))]  # it reads its rows
-        assert not trainer._claim()
-        cohort.jobs = []
-        assert trainer._claim()
-        wait_for(lambda: cohort.train() or job_of(api, job_id).status == "failed", 240)
+        holder, loop = trainer._process_group.holder, trainer._loop
+        holder.load(holder.find(TINY))
+        holder.base.budget = replace(holder.base.budget, free_bytes=100_000)
+        neighbour = SimpleNamespace(
+            alone=False, waits_for_memory=False, spec=SimpleNamespace(trains_alone=False), state_bytes=1
+        )
+        wait_for(trainer._claims._server_probe.allow_a_job, 240)
+        assert trainer._claims.take_next([cast(TrainingJob, neighbour)]) is None
+        take_next(trainer)
+        wait_for(lambda: loop.train_round() or job_of(api, job_id).status == "failed", 240)
         error = job_of(api, job_id).error
         assert error is not None
         assert error["code"] == "out_of_memory"
@@ -88,27 +97,28 @@ def test_a_catalog_that_changes_takes_no_base_model_from_the_jobs_that_train_on_
     with job_api_on(servers, database_url, catalog_file=catalog) as api:
         tenant = api.tenant()
         trainer = new_trainer(api.settings)
-        slot, cohort = trainer._holder, trainer._cohort
+        holder, loop = trainer._process_group.holder, trainer._loop
         tenant.create_job(model=TINY)
-        assert trainer._claim()
-        base = slot.base
+        wait_for(trainer._claims._server_probe.allow_a_job, 240)
+        take_next(trainer)
+        base = holder.base
         catalog.write_text(catalog.read_text().replace('license = "', 'license = "another than '))
         tenant.create_job(model=TINY)
-        assert trainer._claim(), "the weights are the same"
-        may_join = trainer._may_join
+        take_next(trainer)  # the weights are the same
+        may_join = trainer._claims._may_join
 
-        def may_join_just_before_a_change(row: Job, suspect: bool) -> bool:
-            answer = may_join(row, suspect)
+        def may_join_just_before_a_change(*asked: Any) -> bool:
+            answer = may_join(*asked)
             catalog.write_text(catalog.read_text().replace("max_length = ", "max_length = 1"))
             return answer
 
         late = tenant.create_job(model=TINY)["id"]
-        monkeypatch.setattr(trainer, "_may_join", may_join_just_before_a_change)
-        assert trainer._claim()
-        assert slot.base is base
-        assert (len(cohort.jobs), job_of(api, late).status) == (2, "queued")
+        monkeypatch.setattr(trainer._claims, "_may_join", may_join_just_before_a_change)
+        take_next(trainer)
+        assert holder.base is base
+        assert (len(loop.jobs), job_of(api, late).status) == (2, "queued")
         assert has_event(tenant, late, "changed in the catalog")
-        for job in cohort.jobs:
+        for job in loop.jobs:
             job.close()
 
 
@@ -124,16 +134,18 @@ def test_a_job_too_long_for_its_neighbours_waits_for_their_end_and_nobody_joins_
         many_steps = {"n_epochs": 50, "batch_size": 1}
         neighbour = tenant.create_job(model=TINY, hyperparameters=many_steps)["id"]
         wait_for(lambda: has_event(tenant, neighbour, "A step takes at most"), 240)
-        base = trainer._holder.base
-        load = trainer._holder.load_of(JobSpec.model_validate(job_of(api, neighbour).spec), longest_row=512)
+        base = trainer._process_group.holder.base
+        load = trainer._process_group.holder.load_of(
+            JobSpec.model_validate(job_of(api, neighbour).spec), longest_row=512
+        )
         least = base.budget.expected_bytes(load, Measures(Recompute.LAYERS, 64))
         assert least is not None
         base.budget = replace(base.budget, free_bytes=round(least / (1 - SPARE["cpu"])) + 1)
         waiting = tenant.create_job(model=TINY, hyperparameters={"n_epochs": 1})["id"]
         wait_for(lambda: has_event(tenant, waiting, "waits until it fits"), 240)
         behind = tenant.create_job(model=TINY)["id"]
-        looked_at = trainer._looked_at
-        wait_for(lambda: trainer._looked_at > looked_at, 240)
+        looked_at = trainer._loop._looked_at
+        wait_for(lambda: trainer._loop._looked_at > looked_at, 240)
         trainee = trainer._process_group.trainees[neighbour]
         step = trainee.step
         wait_for(lambda: trainee.step > step, 240)

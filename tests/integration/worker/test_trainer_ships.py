@@ -175,7 +175,7 @@ def test_a_job_cancelled_while_it_is_being_published_leaves_at_once_and_publishe
     with capture_logs() as logs, running(api) as trainer:
         assert uploads.waiting.wait(SECONDS)
         tenant.openai.fine_tuning.jobs.cancel(job_id)
-        wait_for(lambda: not trainer._cohort.jobs, SECONDS)
+        wait_for(lambda: not trainer._loop.jobs, SECONDS)
         assert list(tmp_path.glob("tunery-job-*")), "its files are being read"
         neighbour = create(tenant, SHORT)
         wait_for(lambda: status(api, neighbour) == "succeeded", SECONDS)
@@ -213,8 +213,8 @@ def test_two_trainers_with_the_same_fence_publish_once_and_overwrite_nothing_of_
     with running(api) as first:
         assert uploads.waiting.wait(SECONDS)
         uploads.held = "nothing"  # of the second trainer
-        (former,) = [job.lease for job in first._cohort.jobs]
-        first._passed_over.add(job_id)
+        (former,) = [job.lease for job in first._loop.jobs]
+        first._claims.passed_over.add(job_id)
         lose_the_claim(api.sessions, former)
         with running(api):
             wait_for(lambda: status(api, job_id) == "succeeded", SECONDS)

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,3 +81,15 @@ def _left_by_limits(own: str, root: Path) -> Iterator[int]:
             stat = dict(line.split() for line in statistics.read_text("ascii").splitlines())
             yield int(most) - int(used.read_text("ascii")) + int(stat["inactive_file"])
         group = group.parent
+
+
+def forget_computation(error: BaseException) -> None:
+    """Free the tensors that were computed until the error came.
+
+    The tracebacks of the error and of its causes keep them alive, and they may fill the device's memory.
+    """
+    current: BaseException | None = error
+    while current is not None and current.__traceback__ is not None:
+        traceback.clear_frames(current.__traceback__)
+        current.__traceback__ = None  # this also ends the loop if the errors name each other as their cause
+        current = current.__cause__ or current.__context__

@@ -1,18 +1,26 @@
 """Starts a process for each task that waits, and kills a process that hangs."""
 
 import os
+import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Collection
+from contextlib import suppress
 
+import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
+from core.ids import new_id
 from core.settings import Settings
 from core.work import lease as leases
 from core.work.kinds import KINDS, Places
 from core.work.lease import TaskLease
 from worker.process.exit_statuses import TRY_AGAIN
-from worker.process.held_processes import LEAVE_SECONDS, HeldProcesses
+from worker.process.periodic import Periodic, attempt
 
+POLL_SECONDS = 1.0
+STOP_SECONDS = 20.0  # the time in which a process can finish what it is doing
+LEAVE_SECONDS = 10.0  # the time in which a process without a lease can end
 FOLLOWING = 16  # processes, each of about 100 MB
 ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",  # the devices belong to the trainer
@@ -22,9 +30,16 @@ ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 
+log = structlog.get_logger()
 
-class Tasks(HeldProcesses[TaskLease]):
-    """A thread of the supervising process that runs the processes that do tasks of some kinds."""
+
+class Tasks(Periodic):
+    """A thread of the supervising process that runs the processes that do tasks of some kinds.
+
+    It takes the waiting tasks one by one. A holder is the name of one process in the database. A process
+    whose lease has ended must end itself. If it does not, it is killed, which only the worker that started it
+    can do.
+    """
 
     def __init__(
         self,
@@ -33,8 +48,14 @@ class Tasks(HeldProcesses[TaskLease]):
         kinds: Collection[str],
         leave_seconds: float = LEAVE_SECONDS,
     ) -> None:
-        super().__init__("task", sessions, most, leave_seconds)
+        """Run at most `most` processes at once. One without a lease is killed after `leave_seconds`."""
+        super().__init__("task", POLL_SECONDS, self._start_and_kill)
+        self._sessions = sessions
+        self._most = most
+        self._leave_seconds = leave_seconds
         self._kinds = kinds
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._leaving: dict[str, float] = {}  # holders without a lease, and when their processes are killed
 
     @classmethod
     def of(cls, settings: Settings, sessions: sessionmaker[Session]) -> "list[Tasks]":
@@ -51,17 +72,67 @@ class Tasks(HeldProcesses[TaskLease]):
             for places, most in processes.items()
         ]
 
-    def _take(self, session: Session, holder: str) -> TaskLease | None:
-        return leases.take(session, holder, self._kinds)
+    def stop(self) -> None:
+        """Let the processes finish what they are doing, and then kill the rest."""
+        super().stop()
+        self.join()
+        attempt(self._name, lambda: self._free_ended(stopped=False))  # the database may be away
+        for process in self._processes.values():
+            process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in self._processes.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0, deadline - time.monotonic()))
+            process.kill()
+            process.wait()
+        attempt(self._name, lambda: self._free_ended(stopped=True))
 
-    def _holding(self, session: Session, holders: Collection[str]) -> set[str | None]:
-        return leases.holding(session, holders)
+    def _start_and_kill(self) -> None:
+        self._free_ended(stopped=False)
+        if self._processes:
+            self._kill_hanging()
+        while len(self._processes) < self._most:
+            holder = new_id("task-")
+            with self._sessions.begin() as session:
+                lease = leases.take(session, holder, self._kinds)
+            if lease is None:
+                return
+            self._processes[holder] = self._start(lease)
 
-    def _ended(self, session: Session, holder: str, status: int, stopped: bool) -> None:
-        leases.free(session, holder, counts=not stopped and status not in (0, TRY_AGAIN))
+    def _free_ended(self, stopped: bool) -> None:
+        """Free the tasks of processes that have ended: of their own, or `stopped` by this worker."""
+        statuses = {holder: process.poll() for holder, process in self._processes.items()}
+        for holder, status in statuses.items():
+            if status is None:
+                continue
+            with self._sessions.begin() as session:
+                leases.free(session, holder, counts=not stopped and status not in (0, TRY_AGAIN))
+            del self._processes[holder]
 
-    def _command(self, lease: TaskLease) -> Sequence[str]:
-        return sys.executable, "-m", lease.kind.program, lease.task_id, str(lease.fence), lease.holder
+    def _kill_hanging(self) -> None:
+        """Kill this worker's processes that have no lease and do not end."""
+        with self._sessions() as session:
+            holding = leases.holding(session, self._processes)
+        now = time.monotonic()
+        self._leaving = {
+            holder: self._leaving.get(holder, now + self._leave_seconds)
+            for holder in self._processes
+            if holder not in holding
+        }
+        for holder, deadline in self._leaving.items():
+            if now > deadline:
+                log.warning("process_hangs", holder=holder)
+                self._processes[holder].kill()
 
-    def _environment(self) -> Mapping[str, str]:
-        return dict(os.environ) | ENVIRONMENT
+    def _start(self, lease: TaskLease) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command_for(lease),
+            stdin=subprocess.PIPE,  # its end tells the process that the worker has ended
+            stdout=subprocess.DEVNULL,
+            env=dict(os.environ) | ENVIRONMENT,
+        )
+
+
+def command_for(lease: TaskLease) -> list[str]:
+    """Return the command of the process that does a task under this lease."""
+    return [sys.executable, "-m", lease.kind.program, lease.task_id, str(lease.fence), lease.holder]

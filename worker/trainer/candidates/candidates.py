@@ -28,9 +28,7 @@ from worker.trainer.report.job_lease import JobLease
 from worker.trainer.report.training_record import TrainingRecord
 from worker.trainer.report.warnings import before_search, before_training
 from worker.trainer.save.checkpoint import State
-
-FetchParent = Callable[[], Published]
-"""Returns the tensors of the adapter from which a job continues. Raises JobError if it is gone."""
+from worker.trainer.save.checkpoint_schedule import Position
 
 
 def names_of(job_id: str, spec: JobSpec) -> list[str]:
@@ -49,7 +47,6 @@ class Candidates:
     def __init__(
         self,
         process_group: ProcessGroup,
-        job_id: str,
         spec: JobSpec,
         data: JobData,
         job_lease: JobLease,
@@ -61,7 +58,7 @@ class Candidates:
         self._data = data
         self._job_lease = job_lease
         self._abandon = abandon
-        self._names = names_of(job_id, spec)
+        self._names = names_of(job_lease.lease.job_id, spec)
         self._live: list[TrainingCandidate] = []
         self._ranking = list(range(len(self._names)))
         self._tokens_of_others = 0  # the tokens of the candidates that do not train any more
@@ -81,13 +78,18 @@ class Candidates:
     def _reporter_of(self, number: int) -> CandidateReporter:
         return CandidateReporter(self._job_lease, number, lambda: self.trained_tokens)
 
-    def begin(self, fetch_parent: FetchParent | None = None) -> None:
+    @property
+    def needs_parent(self) -> bool:
+        """Whether `begin` needs the values of the adapter from which the job continues."""
+        needs = not self._live or any(candidate.trainee.needs_parent for candidate in self._live)
+        return bool(self._spec.lineage) and needs
+
+    def begin(self, parent: Published) -> None:
         """Attach all candidates, unless a checkpoint has been restored, and begin to evaluate them.
 
-        A job that continues from another adapter begins with the values that `fetch_parent` returns. If a
-        candidate cannot be attached, only that candidate fails. Raises JobError if all of them fail.
+        A job that continues from another adapter begins with the values of its `parent`. If a candidate
+        cannot be attached, only that candidate fails. Raises JobError if all of them fail.
         """
-        parent = fetch_parent() if fetch_parent is not None and self._needs_parent else {}
         if not self._live:
             self._attach(parent)
         if parent:
@@ -108,10 +110,6 @@ class Candidates:
             candidate.report_status("training")
         self._warn_before_training()
         self._let_best_report()
-
-    @property
-    def _needs_parent(self) -> bool:
-        return not self._live or any(candidate.trainee.needs_parent for candidate in self._live)
 
     def _take_parent(self, parent: Published) -> None:
         """Give each candidate the parent's values. After a restoration they are only the reference."""
@@ -268,19 +266,26 @@ class Candidates:
         return self._all_measured and self._due_rung is None
 
     @property
-    def progress_made(self) -> object:
-        """A value that two states share if a checkpoint of one adds nothing to a checkpoint of the other."""
-        return self.complete, [
-            (candidate.number, *candidate.evaluator.progress_made) for candidate in self._live
-        ]
+    def position(self) -> Position:
+        """The facts that decide whether a checkpoint of the present state is due."""
+        made = [(candidate.number, *candidate.evaluator.progress_made) for candidate in self._live]
+        return Position(
+            progress=(self.complete, made),
+            ends_epoch=self.at_epoch_end,
+            ends_training=self.best.trainee.finished,
+            may_be_published=self._spec.publishes_best and self.best.evaluator.at_best,
+        )
 
-    def take(self, trainee: Trainee, result: StepResult | Exception, seconds: float) -> None:
-        """Take in one trainee's step.
+    def take(self, trainee: Trainee, result: StepResult | Exception | None, seconds: float) -> None:
+        """Take in what a round that took `seconds` has made of one trainee's step.
 
-        If a candidate cannot go on, only that candidate leaves. If it is the last one, its error is raised.
+        The result is None if the round computed at most a share of the step. If a candidate cannot go on,
+        only that candidate leaves. If it is the last one, its error is raised.
         """
-        candidate = self._candidate_of(trainee)
-        if isinstance(result, JobError) and len(self._live) > 1:
+        candidate = next(candidate for candidate in self._live if candidate.trainee is trainee)
+        if result is None:
+            candidate.evaluator.note_share(seconds)
+        elif isinstance(result, JobError) and len(self._live) > 1:
             self._stop(candidate, "failed", str(result))
             self._report_failure(candidate.number, result)
         elif isinstance(result, Exception):
@@ -288,13 +293,6 @@ class Candidates:
         else:
             candidate.evaluator.step(result, seconds)
             candidate.report_status("training")
-
-    def note_share(self, trainee: Trainee, seconds: float) -> None:
-        """Take in a round that took `seconds` and computed at most a share of a trainee's step."""
-        self._candidate_of(trainee).evaluator.note_share(seconds)
-
-    def _candidate_of(self, trainee: Trainee) -> TrainingCandidate:
-        return next(candidate for candidate in self._live if candidate.trainee is trainee)
 
     def _report_failure(self, number: int, error: JobError) -> None:
         self._job_lease.event(

@@ -23,7 +23,7 @@ from worker.engine.adapters.attach import attach
 from worker.engine.adapters.published import Published
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.loading import declared_dtype
-from worker.engine.device.free_memory import collect_garbage, held_bytes
+from worker.engine.device.free_memory import collect_garbage, forget_computation, held_bytes
 from worker.engine.sampler.answers import Answer, generate_answers
 from worker.engine.start.initial_values import initial_values
 from worker.engine.step import loop
@@ -63,7 +63,7 @@ class ProcessGroup(OrderedProcesses):
         recompute: Recompute | Literal["auto"] = "auto",
     ) -> None:
         super().__init__(processes)
-        self._holder, self._watchdog = holder, watchdog
+        self.holder, self._watchdog = holder, watchdog
         self.plan = CohortPlan(tuple(Recompute) if recompute == "auto" else (recompute,), max_step_tokens)
         self.trainees: dict[str, Trainee] = {}
         self.memory_bytes = 0  # the bytes that this process held on its device after the last round
@@ -75,22 +75,22 @@ class ProcessGroup(OrderedProcesses):
 
     def load(self, spec: JobSpec) -> ResidentBase:
         """Make the base model of `spec` resident in all processes, and return it. Raises JobError."""
-        if not self._holder.holds(spec):
+        if not self.holder.holds(spec):
             self._load(spec)
-        return self._holder.base
+        return self.holder.base
 
     @order
     def _load(self, spec: JobSpec) -> None:
         try:
             with self.processes.together():
-                found = self._holder.find(spec.base_model, spec.sharded, spec.training.quantization)
-            own = found.source_sha256, declared_dtype(found.entry, self._holder.device)
+                found = self.holder.find(spec.base_model, spec.sharded, spec.training.quantization)
+            own = found.source_sha256, declared_dtype(found.entry, self.holder.device)
             first = self.processes.broadcast(own)
             with self.processes.together():
                 _refuse_difference(spec.base_model, own, first)
-                self._holder.load(found)
+                self.holder.load(found)
         except SharedFault:
-            self._holder.clear()  # a process failed; this one may have loaded the model
+            self.holder.clear()  # a process failed; this one may have loaded the model
             raise
 
     def join(
@@ -109,9 +109,9 @@ class ProcessGroup(OrderedProcesses):
         Abandoned if `abandon` returns True meanwhile.
         """
         load = self._load_of(spec, rows)
-        measures = self.plan.measures_with(self._holder.base.budget, load)  # the others must cut alike
+        measures = self.plan.measures_with(self.holder.base.budget, load)  # the others must cut alike
         with self._watchdog.over(abandon) as ask:
-            first = initial_values(self._holder.base, spec, rows, known, ask)
+            first = initial_values(self.holder.base, spec, rows, known, ask)
         self._attach(name, spec, rows, first, sibling, load, measures)
         return self.trainees[name]
 
@@ -130,7 +130,7 @@ class ProcessGroup(OrderedProcesses):
             longest = len(rows.longest.tokens_L)
             step_tokens = max(measures.step_tokens, longest)
             steps = total_steps(spec, rows)
-            adapter = attach(self._holder.base, name, spec, steps, step_tokens, longest, first)
+            adapter = attach(self.holder.base, name, spec, steps, step_tokens, longest, first)
             self.trainees[name] = Trainee(adapter, spec, rows, self.trainees[sibling] if sibling else None)
         self.plan.add(name, load, measures)
 
@@ -161,7 +161,7 @@ class ProcessGroup(OrderedProcesses):
         trainees = [self._trainee(name) for name in names]
         with self.pass_context(abandon) as context:
             results = loop.train_round(context, trainees)
-        self.memory_bytes = held_bytes(self._holder.base.device)
+        self.memory_bytes = held_bytes(self.holder.base.device)
         return results
 
     @order
@@ -233,13 +233,18 @@ class ProcessGroup(OrderedProcesses):
         self.trainees.pop(name, None)
         self.plan.remove(name)
 
+    def free_memory_of(self, error: Exception) -> None:
+        """Free what was computed until the error came, so that the next step finds all memory."""
+        forget_computation(error)
+        self.free_memory()
+
     @order
     def free_memory(self) -> None:
         """Free what nobody holds any more, and the memory that is kept for later.
 
         Without this, a step after a fault might find no memory beside what the fault's step has left.
         """
-        collect_garbage(self._holder.device)
+        collect_garbage(self.holder.device)
 
     def answer(
         self, trainee: Trainee, rows: Sequence[Row], max_new_tokens: int, abandon: Callable[[], bool]
@@ -251,7 +256,7 @@ class ProcessGroup(OrderedProcesses):
         """
         with self._watchdog.over(abandon) as ask:
             return generate_answers(
-                self._holder.base, trainee.adapter, rows, max_new_tokens, self.measures.step_tokens, ask
+                self.holder.base, trainee.adapter, rows, max_new_tokens, self.measures.step_tokens, ask
             )
 
     def _trainee(self, name: str) -> Trainee:
@@ -269,7 +274,7 @@ class ProcessGroup(OrderedProcesses):
         allowed = abandon if self.processes.may_abandon else never_abandon
         with self._watchdog.over(allowed) as ask:
             yield PassContext(
-                self._holder.base,
+                self.holder.base,
                 self.measures.step_tokens,
                 self.processes,
                 ask,
@@ -282,24 +287,24 @@ class ProcessGroup(OrderedProcesses):
         If there are no trainees, the job may join in any case. `join` then says what does not fit.
         """
         loads = [self._load_of(candidate, rows) for candidate in spec.candidates]
-        return self.plan.admits(self._holder.base.budget, [load for load in loads if load is not None])
+        return self.plan.admits(self.holder.base.budget, [load for load in loads if load is not None])
 
     def _load_of(self, spec: JobSpec, rows: RowStore) -> Load | None:
-        return None if spec.trains_alone else self._holder.load_of(spec, len(rows.longest.tokens_L))
+        return None if spec.trains_alone else self.holder.load_of(spec, len(rows.longest.tokens_L))
 
     @property
     def planned(self) -> Planned | None:
         """How the trainees fit beside the base model; None if their memory cannot be predicted."""
-        return self.plan.planned(self._holder.base.budget)
+        return self.plan.planned(self.holder.base.budget)
 
     @property
     def room_for_adapters(self) -> int:
         """The bytes that all adapters together may take before the present measures would have to change."""
-        return self.plan.room(self._holder.base.budget)
+        return self.plan.room(self.holder.base.budget)
 
     def expected(self, spec: JobSpec, rows: RowStore, rehearsed: Rehearsed) -> ExpectedBytes | None:
         """Return what the model of the memory says of rehearsed rows; None if the method has no model."""
-        load, budget = self._load_of(spec, rows), self._holder.base.budget
+        load, budget = self._load_of(spec, rows), self.holder.base.budget
         if load is None or budget.model is None:
             return None
         load = replace(
@@ -314,7 +319,7 @@ class ProcessGroup(OrderedProcesses):
 
     def state_bytes(self, spec: JobSpec, candidates: Collection[int]) -> int:
         """Return the bytes that these candidates of a job take beside the resident base model."""
-        return self._holder.state_bytes(spec, candidates)
+        return self.holder.state_bytes(spec, candidates)
 
 
 def _refuse_difference(model: str, own: tuple[str, torch.dtype], first: tuple[str, torch.dtype]) -> None:

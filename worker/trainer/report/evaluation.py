@@ -9,7 +9,9 @@ from typing import Any
 from core.jobs.evaluation_schedule import EVAL_EXAMPLES, Schedule, eval_steps
 from core.jobs.lifecycle import Progress
 from core.jobs.spec import JobSpec
+from core.methods.low_rank import LoraAdapter
 from core.strict_json import finite
+from worker.engine.adapters.dynamic_rank import measured_ranks
 from worker.engine.step.optimizer import warmup_steps
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.totals import Evaluation
@@ -53,7 +55,7 @@ class Evaluator:
         self.trained_tokens: int = record.metrics.get("trained_tokens", 0)
         self.trained_seconds: float = record.metrics.get("trained_seconds", 0.0)
         self._process_group = process_group
-        self._trainee = trainee
+        self.trainee = trainee
         self._reporter = reporter
         self._valid_rows = valid_rows
         self._samples = Samples(process_group, trainee, reporter, valid_rows, spec.training)
@@ -61,7 +63,7 @@ class Evaluator:
         self._answers_are_due = (
             record.notes.get(ANSWERS_ARE_DUE, False) if self.latest else bool(self._samples)
         )
-        self._training, self._publishes_best = spec.training, spec.publishes_best
+        self._training, self._publishes_best, self._adapter = spec.training, spec.publishes_best, spec.adapter
         self._eval_steps = eval_steps(self._training, trainee.steps_per_epoch)
         self._remaining = RemainingTime()
         self._seconds_of_shares = 0.0
@@ -96,7 +98,7 @@ class Evaluator:
         self.progress("training", rate)
         self.latest = _as_json(
             step=result.step,
-            total_steps=self._trainee.total_steps,
+            total_steps=self.trainee.total_steps,
             train_loss=result.loss,
             train_mean_token_accuracy=result.accuracy,
             learning_rate=result.learning_rate,
@@ -110,7 +112,7 @@ class Evaluator:
         if result.rank_budget is not None:
             self.latest["adapter_rank_budget"] = result.rank_budget
         self._is_reported = False
-        self._add_warnings(self._curves.note_step(result.step, result.loss, self._trainee.steps_per_epoch))
+        self._add_warnings(self._curves.note_step(result.step, result.loss, self.trainee.steps_per_epoch))
         if not (self._full_is_due or self._part_is_due):
             self._report(full=None, part=None)
 
@@ -132,12 +134,12 @@ class Evaluator:
     @property
     def at_best(self) -> bool:
         """Whether the validation loss of the present state is the lowest so far."""
-        return self.complete and self.best.step == self._trainee.step
+        return self.complete and self.best.step == self.trainee.step
 
     @property
     def progress_made(self) -> tuple[int, bool]:
         """A value that two states share if a checkpoint of one adds nothing to a checkpoint of the other."""
-        return self._trainee.step, self.complete or not self.latest
+        return self.trainee.step, self.complete or not self.latest
 
     @property
     def is_due(self) -> bool:
@@ -152,7 +154,7 @@ class Evaluator:
         """
         few = self._valid_rows[: self._few]
         rows = self._valid_rows if self._full_is_due else few
-        return self._trainee.name, rows, [len(rows), len(few)]
+        return self.trainee.name, rows, [len(rows), len(few)]
 
     def take_validation(self, found: Sequence[Evaluation], seconds: float) -> None:
         """Take in the result, from a pass that took `seconds`; `validate` then reports it."""
@@ -179,8 +181,8 @@ class Evaluator:
         except Abandoned:
             return
         self._report(full, part)
-        self._samples.report(self._trainee.step, samples)
-        ended_early = self._trainee.finished and not samples  # the report has ended the training
+        self._samples.report(self.trainee.step, samples)
+        ended_early = self.trainee.finished and not samples  # the report has ended the training
         self._answers_are_due = ended_early and bool(self._samples)
         self.progress("training", self.latest["tokens_per_second"])
 
@@ -191,7 +193,7 @@ class Evaluator:
         except Abandoned:
             return
         self._answers_are_due = False
-        self._samples.report(self._trainee.step, samples)
+        self._samples.report(self.trainee.step, samples)
         self.progress("training")
 
     def report_warnings(self) -> None:
@@ -201,16 +203,24 @@ class Evaluator:
                 self._reporter.warn(warning)
             self._untold = []
 
-    def measure_ranks(self, ranks: Sequence[int], abandon: Callable[[], bool]) -> None:
-        """Evaluate the adapter cut to each of `ranks` on the validation file, and add the results to `ranks`.
+    @property
+    def ranks_to_measure(self) -> list[int]:
+        """The ranks that are left to measure; none for an adapter that cannot be cut to any rank."""
+        adapter = self._adapter
+        if isinstance(adapter, LoraAdapter) and adapter.dynamic_rank:
+            return measured_ranks(adapter.r)[len(self.ranks) :]
+        return []
+
+    def measure_ranks(self, abandon: Callable[[], bool]) -> None:
+        """Evaluate the adapter cut to each rank that is left to measure, and add the results to `ranks`.
 
         If `abandon` ends this early, the ranks that are left stay due.
         """
-        for rank in ranks:
+        for rank in self.ranks_to_measure:
             self.progress("measuring ranks")
             try:
                 found = (
-                    self._process_group.evaluate(self._trainee.name, self._valid_rows, rank, abandon=abandon)
+                    self._process_group.evaluate(self.trainee.name, self._valid_rows, rank, abandon=abandon)
                     if self._valid_rows
                     else None
                 )
@@ -222,7 +232,7 @@ class Evaluator:
 
     def progress(self, phase: str, tokens_per_second: float | None = None) -> None:
         """Report the phase, and where the training stands."""
-        trainee = self._trainee
+        trainee = self.trainee
         whole, part = self._tokens
         schedule = Schedule(
             trainee.last_step,
@@ -253,13 +263,13 @@ class Evaluator:
 
         This is due at the end of an epoch and, if the best state is to be published, at every evaluation.
         """
-        due = self._trainee.at_epoch_end or (self._publishes_best and self._part_is_due)
+        due = self.trainee.at_epoch_end or (self._publishes_best and self._part_is_due)
         return bool(self._valid_rows) and due
 
     @property
     def _part_is_due(self) -> bool:
         """Whether to evaluate on the first validation rows: every `eval_steps`, and after the last step."""
-        due = self._trainee.finished or self._trainee.step % self._eval_steps == 0
+        due = self.trainee.finished or self.trainee.step % self._eval_steps == 0
         return bool(self._valid_rows) and due
 
     def _evaluate(self, abandon: Callable[[], bool]) -> tuple[Evaluation | None, Evaluation | None]:
@@ -282,9 +292,9 @@ class Evaluator:
         self._is_reported, self._found = True, None
         self._reporter.metrics(StepMetrics(self.latest["step"], self.latest), self._message())
         if part:
-            self._add_warnings(self._curves.note_evaluation(self._trainee.step, part.loss))
+            self._add_warnings(self._curves.note_evaluation(self.trainee.step, part.loss))
         if full:
-            self.best.note(self._trainee.step, full.loss, self._training.early_stopping_threshold)
+            self.best.note(self.trainee.step, full.loss, self._training.early_stopping_threshold)
             self._stop_if_it_is_time()
 
     def _add_warnings(self, found: Iterable[TrainingWarning]) -> None:
@@ -294,7 +304,7 @@ class Evaluator:
 
     def _stop_if_it_is_time(self) -> None:
         """Stop the training if the validation loss has not fallen for as long as the patience allows."""
-        patience, trainee, best = self._training.early_stopping_patience, self._trainee, self.best
+        patience, trainee, best = self._training.early_stopping_patience, self.trainee, self.best
         if patience is None or best.since < patience or trainee.finished:
             return
         trainee.stop()

@@ -17,13 +17,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.errors import LeaseLost
+from core.errors import JobError, LeaseLost
 from core.ids import new_id
 from core.jobs import lifecycle
 from core.jobs.events import EVENT, event_row
 from core.jobs.lifecycle import PREPARING, Lease, Progress
 from core.tables import Metric
-from worker.process.faults import REFUSED_VALUES
+from worker.process.faults import REFUSED_VALUES, SERVER_ERRORS
 from worker.trainer.report.heartbeats import Heartbeats, Written
 from worker.trainer.report.reporter import JobEvent, Reporter, StepMetrics
 from worker.trainer.report.rows import Rows
@@ -149,6 +149,34 @@ class JobLease(Reporter):
                 self._pending.clear()
             self._refused = None
             self.commit(write)
+
+    def fail(self, error: JobError) -> None:
+        """End the job with an error. It never raises: without an end, the lease runs out."""
+        log.info("job_failed", job=self.lease.job_id, code=error.code, message=error.message)
+        self._end_if_possible(lambda session: lifecycle.fail(session, self.lease, error))
+
+    def requeue(self, reason: str) -> None:
+        """Give the job back after a fault that was not its own. It never raises, as `fail`."""
+        told = f"{reason}. This is not the job's fault and costs it no attempt"
+        self._end_if_possible(lambda session: lifecycle.release(session, self.lease, told))
+
+    def release(self, reason: str) -> None:
+        """Give the job back. Raises what `end` raises."""
+        self.end(lambda session: lifecycle.release(session, self.lease, reason))
+
+    def _end_if_possible(self, write: Callable[[Session], object]) -> None:
+        """Commit the job's end. If that fails too, the lease runs out, and the scan requeues the job."""
+        try:
+            self.end(write)
+        except (LeaseLost, *SERVER_ERRORS) as error:
+            log.warning("end_not_written", job=self.lease.job_id, error=str(error))
+
+    def finish_pause(self) -> bool:
+        """Pause the job. Return False if its client has resumed it meanwhile. Raises what `commit` raises."""
+        paused = self.commit(lambda session: lifecycle.finish_pause(session, self.lease))
+        if not paused:
+            self.pause_requested = False
+        return paused
 
     def close(self) -> None:
         """Stop renewing. Pending reports are dropped: `commit` has written all important ones."""

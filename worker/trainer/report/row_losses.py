@@ -1,6 +1,6 @@
 """Measures the loss of single rows before the first step, and of the state that is published."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from worker.engine.step.trainee import Trainee
 from worker.rows.row import Row
 from worker.rows.row_store import lengths_of
 from worker.trainer.devices.process_group import ProcessGroup
+from worker.trainer.report.evaluation import Evaluator
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.report.neighbours import Losses, above_neighbours
 
@@ -26,6 +27,13 @@ class Measured(NamedTuple):
 
     part: str
     row: Row
+
+
+class Found(NamedTuple):
+    """The rows that were measured, with their losses."""
+
+    rows: list[Measured]
+    losses: Losses
 
 
 class RowLosses:
@@ -41,13 +49,10 @@ class RowLosses:
         job_lease: JobLease,
         most: int,
         most_tokens: int,
-        training_rows: Sequence[Row],
-        validation_rows: Sequence[Row],
-        rows_per_example: int,
+        parts: Mapping[str, Sequence[Row]],
     ) -> None:
         self._process_group, self._job_lease = process_group, job_lease
-        self._parts = {"training": training_rows, "validation": validation_rows}
-        self._most, self._most_tokens, self._rows_per_example = most, most_tokens, rows_per_example
+        self._most, self._most_tokens, self._parts = most, most_tokens, parts
         self._has_begun = self._has_ended = most == 0
 
     def before_is_due(self, trainee: Trainee) -> bool:
@@ -59,37 +64,42 @@ class RowLosses:
         """Whether the rows are still to be measured with the state that is published."""
         return not self._has_ended
 
-    def measure_before(self, trainee: Trainee, abandon: Callable[[], bool]) -> None:
-        """Measure the rows with the fresh adapter. If `abandon` ends this early, it stays due."""
-        found = self._measure(trainee, abandon)
-        if found is not None:
-            rows, losses = found
-            self._has_begun = True
-            self._write(rows, before=losses)
+    def measure(self, evaluator: Evaluator, is_trained: bool, abandon: Callable[[], bool]) -> None:
+        """Measure the rows if that is due: with a fresh adapter, or if it `is_trained` and to be published.
 
-    def measure_after(self, trainee: Trainee, abandon: Callable[[], bool]) -> None:
-        """Measure the rows with the state to publish. If `abandon` ends this early, it stays due."""
-        found = self._measure(trainee, abandon)
-        if found is not None:
-            rows, losses = found
-            self._has_ended = True
-            suspicions = above_neighbours([row for _, row in rows], losses)
-            self._write(rows, after=losses, suspicion=suspicions)
+        If `abandon` ends this early, it stays due.
+        """
+        trainee = evaluator.trainee
+        if self.before_is_due(trainee):
+            evaluator.progress("measuring rows")
+            if found := self._measure(trainee, abandon):
+                self._has_begun = True
+                self._write(found.rows, before=found.losses)
+            evaluator.progress("training")
+        elif is_trained and self.after_is_due:
+            evaluator.progress("measuring rows")
+            if found := self._measure(trainee, abandon):
+                self._has_ended = True
+                suspicions = above_neighbours([row for _, row in found.rows], found.losses)
+                self._write(found.rows, after=found.losses, suspicion=suspicions)
 
-    def _measure(self, trainee: Trainee, abandon: Callable[[], bool]) -> tuple[list[Measured], Losses] | None:
-        rows = [Measured(part, row) for part, of_file in self._parts.items() for row in self._some(of_file)]
+    def _measure(self, trainee: Trainee, abandon: Callable[[], bool]) -> Found | None:
+        rows = [
+            Measured(part, row)
+            for part, of_file in self._parts.items()
+            for row in self._some(of_file, trainee.rows_per_example)
+        ]
+        asked = [row for _, row in rows]
         try:
-            return rows, self._process_group.row_losses(
-                trainee.name, [row for _, row in rows], abandon=abandon
-            )
+            return Found(rows, self._process_group.row_losses(trainee.name, asked, abandon=abandon))
         except Abandoned:
             return None
 
-    def _some(self, rows: Sequence[Row]) -> list[Row]:
+    def _some(self, rows: Sequence[Row], rows_per_example: int) -> list[Row]:
         """Return the first row of each chosen example: of two answers, the preferred one."""
-        lengths = lengths_of(rows)[:: self._rows_per_example]
+        lengths = lengths_of(rows)[::rows_per_example]
         places = evenly_chosen(lengths, self._most, self._most_tokens)
-        return [rows[int(place) * self._rows_per_example] for place in places]
+        return [rows[int(place) * rows_per_example] for place in places]
 
     def _write(self, rows: Sequence[Measured], **columns: Losses) -> None:
         values = [

@@ -7,6 +7,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from core.storage.object_store import ObjectStore
+from worker.engine.adapters.adapter import Adapter
 from worker.engine.step.trainee import Trainee
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.save.checkpoint import (
@@ -28,9 +29,9 @@ class JobCheckpoints:
         self,
         job_lease: JobLease,
         store: ObjectStore,
-        shipping: Shipping,
         folder: Path,
         fingerprint: str,
+        shipping: Shipping,
         arrived: Callable[[int], object],
     ) -> None:
         """`arrived` is called in a shipping thread with the step of each checkpoint, once it is committed."""
@@ -40,15 +41,10 @@ class JobCheckpoints:
         self._folder = folder
         self._fingerprint = fingerprint
         self._arrived = arrived
-        self.last_adapter: Path | None = None
+        self._last_adapter: Path | None = None
         """The folder with the adapter of the last step, if its files were written with the last checkpoint"""
         self.stored: dict[str, str] = {}
         """The keys of the last shipped checkpoint's files, by their SHA-256; shipping threads write it"""
-
-    @property
-    def under_way(self) -> bool:
-        """Whether something that the job sent has not arrived yet."""
-        return self._shipping.under_way
 
     def restore(self, trained: Resumable) -> None:
         """Continue from the newest checkpoint that can be used; see `restore_checkpoint`."""
@@ -59,7 +55,7 @@ class JobCheckpoints:
         folder = Path(mkdtemp(prefix=f"step-{trained.step}-", dir=self._folder))
         written = write_checkpoint(trained, folder, self._fingerprint)
         if ends_training and written.adapter_files:
-            self.last_adapter = self._keep(written.adapter_files)
+            self._last_adapter = self._keep(written.adapter_files)
         self._shipping.send(partial(self._ship, written))
 
     def drop_old(self) -> None:
@@ -68,7 +64,15 @@ class JobCheckpoints:
 
     def take_up_best(self, trainee: Trainee, step: int) -> dict[str, Any] | None:
         """Give `trainee` the parameters of the best checkpoint; see `take_up_best` of `checkpoint`."""
+        self._last_adapter = None
         return take_up_best(trainee, step, self._job_lease, self._store, self._folder, self._fingerprint)
+
+    def write_adapter(self, adapter: Adapter, folder: Path) -> None:
+        """Write the adapter to publish into a new folder, or take the files of the last checkpoint."""
+        if self._last_adapter is not None:
+            self._last_adapter.rename(folder)
+        else:
+            adapter.save(folder)
 
     def _keep(self, files: Sequence[Path]) -> Path:
         """Link files into a folder of their own: those of a checkpoint are removed once it is shipped."""

@@ -18,7 +18,7 @@ from worker.trainer.report.job_lease import JobLease
 
 
 def fetch_parent(parent: Ancestor, job_lease: JobLease, store: ObjectStore, folder: Path) -> Published:
-    """Return the tensors of the parent's files.
+    """Return the tensors of the parent's files, and report that the job begins with them.
 
     Raises JobError if the parent has been deleted, or if its stored files are damaged.
     """
@@ -34,7 +34,7 @@ def fetch_parent(parent: Ancestor, job_lease: JobLease, store: ObjectStore, fold
     try:
         with TemporaryDirectory(dir=folder) as place:
             fetch_folder(store, stored.prefix, [file.model_dump() for file in stored.files], Path(place))
-            return read_published(Path(place))
+            published = read_published(Path(place))
     except (DamagedFile, SafetensorError, FileNotFoundError) as error:
         if disk_fault(error):
             raise
@@ -44,3 +44,5 @@ def fetch_parent(parent: Ancestor, job_lease: JobLease, store: ObjectStore, fold
             "Create a job on another model.",
             "model",
         ) from error
+    job_lease.event(f"The job begins with the weights of {parent.model}", once_as="begins with")
+    return published

@@ -24,7 +24,6 @@ from core.work import client as tasks
 from core.work.kinds import PORTABILITY
 from worker.adapter_files.folder import CARD, write_manifest, write_tokenizer
 from worker.adapter_files.model_card import model_card
-from worker.engine.base.base_model import ResidentBase
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.save.job_evaluation import evaluate_result
 from worker.trainer.save.result_table import write_result_table
@@ -40,55 +39,45 @@ def describe_dataset(training_file: File, validation_file: File | None) -> dict[
 
 
 @dataclass(frozen=True)
-class DescribedBase:
-    """What an adapter's folder has of its base model. The model may be gone when the folder is completed."""
+class Result:
+    """What a job publishes. Its base model may be gone by then, so nothing here is on the device."""
 
-    entry: BaseModelEntry
+    folder: Path
+    """The folder of the adapter"""
+    base: BaseModelEntry
+    base_sha256: str
     tokenizer: Any
-    source_sha256: str
+    training: dict[str, Any]
+    """How the adapter was trained, for its manifest and its model card"""
+    dataset: Mapping[str, Any]
+    trained_tokens: int
+    """All of the job's tokens, also those of other candidates"""
+    measured: dict[str, Any]
+    """What is kept with the job"""
+    stored: Mapping[str, str]
+    """The keys of the files that the last checkpoint has sent, by their SHA-256"""
 
-    @classmethod
-    def of(cls, base: ResidentBase) -> "DescribedBase":
-        return cls(base.entry, base.tokenizer, base.source_sha256)
 
-
-def complete_adapter_folder(
-    folder: Path,
-    base: DescribedBase,
-    job: Job,
-    training: dict[str, Any],
-    dataset: Mapping[str, Any],
-) -> None:
-    """Add what else is needed to load the adapter in `folder`, or the model, anywhere; the manifest last."""
-    write_tokenizer(base.tokenizer, folder)
-    (folder / CARD).write_text(model_card(base.entry, job, training), "utf-8")
+def complete_adapter_folder(result: Result, job: Job) -> None:
+    """Add what else is needed to load the adapter, or the model, anywhere; the manifest last."""
+    write_tokenizer(result.tokenizer, result.folder)
+    (result.folder / CARD).write_text(model_card(result.base, job, result.training), "utf-8")
     facts = {
         "job_id": job.id,
-        "base_model": base.entry.repository,
-        "base_revision": base.entry.revision,
-        "base_sha256": base.source_sha256,
-        "dataset": dataset,
+        "base_model": result.base.repository,
+        "base_revision": result.base.revision,
+        "base_sha256": result.base_sha256,
+        "dataset": result.dataset,
         "specification": shown_spec(job.spec),
-        "training": training,
+        "training": result.training,
     }
-    write_manifest(folder, facts, base.entry.quantization is not None)
+    write_manifest(result.folder, facts, result.base.quantization is not None)
 
 
-def publish(
-    folder: Path,
-    job: Job,
-    job_lease: JobLease,
-    store: ObjectStore,
-    settings: Settings,
-    training: dict[str, Any],
-    trained_tokens: int,
-    stored: Mapping[str, str],
-    measured: dict[str, Any],
-) -> None:
-    """Upload the adapter and the result file, then commit both with the job's success. Raises LeaseLost.
+def publish(result: Result, job: Job, job_lease: JobLease, store: ObjectStore, settings: Settings) -> None:
+    """Upload the adapter and the table of metrics, then commit both with the job's success.
 
-    `stored` has the keys of files that the last checkpoint has sent, by their SHA-256. `trained_tokens`
-    counts all of the job's tokens, also those of other candidates. `measured` is kept with the job.
+    Raises LeaseLost.
     """
     lease = job_lease.lease
     adapter_id, result_id = new_id("adapter-"), new_id("file-")
@@ -99,7 +88,7 @@ def publish(
         artifacts.open(session, Owner("job", job.id), key, job.project_id)
 
     job_lease.commit(open_both)
-    files = publish_folder(store, folder, prefix, stored)
+    files = publish_folder(store, result.folder, prefix, result.stored)
     reached("adapter.uploaded")
     table = write_result_table(store, key, job_lease)
     reached("result.uploaded")
@@ -111,9 +100,9 @@ def publish(
             job_id=job.id,
             object_prefix=prefix,
             files=files,
-            training=training,
+            training=result.training,
         )
-        result = File(
+        metrics = File(
             id=result_id,
             project_id=job.project_id,
             filename="step_metrics.csv",
@@ -124,8 +113,8 @@ def publish(
         )
         artifacts.keep(session, prefix, sum(file["bytes"] for file in files), Owner("adapter", adapter_id))
         artifacts.keep(session, key, table.bytes, Owner("file", result_id))
-        lifecycle.finish(session, lease, adapter, result, trained_tokens, job.spec)
-        note(session, lease.job_id, **measured)
+        lifecycle.finish(session, lease, adapter, metrics, result.trained_tokens, job.spec)
+        note(session, lease.job_id, **result.measured)
         evaluate_result(session, session.get_one(Job, lease.job_id), adapter)
         # LoftQ's results belong to a quantised base model, so they cannot be measured
         if settings.measures_at_publication and not traits_of(job.spec["adapter"]).quantisation_repair:

@@ -1,4 +1,4 @@
-"""The stages of a job in a trainer, and the state that a job has before and after it trains.
+"""The stages of a job in a trainer, and the state that a job has in them.
 
     claimed ─► reading rows ─► rows read ─► settling ◄─► ready to step
                                                 │
@@ -11,10 +11,14 @@ because the client may resume the job before it has been paused.
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import ClassVar
+from typing import Any
 
 from worker.engine.base.base_model import ResidentBase
-from worker.trainer.reading.reader import DataReader
+from worker.trainer.candidates.candidates import Candidates
+from worker.trainer.reading.reader import DataReader, JobData
+from worker.trainer.report.row_losses import RowLosses
+from worker.trainer.save.checkpoint_schedule import CheckpointSchedule
+from worker.trainer.save.job_checkpoints import JobCheckpoints
 
 
 class Stage(Enum):
@@ -46,7 +50,6 @@ class Idle:
     """A job that holds neither rows nor anything on the device: before it trains, or afterwards."""
 
     stage: Stage
-    state_bytes: ClassVar[int] = 0
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,40 @@ class ReadingRows:
 
     base: ResidentBase
     reader: DataReader
-    state_bytes: int
-    """Bytes of the cohort's budget that all of the job's adapters will take."""
 
     @property
     def stage(self) -> Stage:
         return Stage.ROWS_READ if self.reader.data.done() else Stage.READING_ROWS
+
+
+@dataclass
+class Training:
+    """A job whose adapters are attached to the base model."""
+
+    base: ResidentBase
+    data: JobData
+    candidates: Candidates
+    checkpoints: JobCheckpoints
+    schedule: CheckpointSchedule
+    row_losses: RowLosses
+    to_publish: dict[str, Any] | None = None
+    """The metrics of the state to publish, once it has been chosen"""
+
+    @property
+    def stage(self) -> Stage:
+        if self.to_publish is not None and not self.is_to_be_measured:
+            return Stage.TRAINED
+        trainee = self.candidates.best.trainee
+        if not self.candidates.finished and self.is_settled and not self.row_losses.before_is_due(trainee):
+            return Stage.READY_TO_STEP
+        return Stage.SETTLING
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the last step has been evaluated, and saved if it is a milestone."""
+        return self.candidates.complete and not self.schedule.is_owed(self.candidates.position)
+
+    @property
+    def is_to_be_measured(self) -> bool:
+        """Whether ranks or rows are still to be measured with the state to publish."""
+        return bool(self.candidates.best.evaluator.ranks_to_measure) or self.row_losses.after_is_due

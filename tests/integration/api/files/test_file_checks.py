@@ -14,7 +14,7 @@ from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.work.file_tasks import checked, work_on
 from tests.fixtures.work.taking import take
 from worker.rendering.render import Rendering
-from worker.supervisor.cleanup import delete_files
+from worker.supervisor.retention import delete_files
 
 MARK = "⁂SEP⁂"  # a control token that no well-known template has
 

@@ -21,7 +21,7 @@ from tests.fixtures.models.tiny import OTHER, TINY
 from tests.fixtures.paths import REPOSITORY
 from tests.fixtures.service.api import wait_for
 from tests.fixtures.service.serving import TOOLS, ServerProcess, Serving, chat_body, served
-from worker.supervisor.cleanup import remove_gone_servers
+from worker.supervisor.retention import remove_gone_servers
 
 REST = 0.1  # seconds that a slow server sleeps after each step: a long answer takes 40 seconds
 SOON = 30  # seconds

@@ -81,7 +81,7 @@ def ended(api: Api, job_id: str) -> bool:
 
 
 def trains(trainer: Trainer) -> bool:
-    return any(job.stage.is_attached for job in trainer._cohort.jobs)
+    return any(job.stage.is_attached for job in trainer._loop.jobs)
 
 
 def weights_of(api: Api, job_id: str) -> str:
@@ -122,22 +122,22 @@ def test_a_base_model_that_no_job_trains_on_is_refused_until_the_jobs_have_ended
     assert f"trains jobs on {TINY}" in raised.value.message
     stream = endless(tenant, 400)
     tenant.openai.fine_tuning.jobs.cancel(job_id)
-    wait_for(lambda: not trainer._cohort.jobs, 120)
+    wait_for(lambda: not trainer._loop.jobs, 120)
     assert len(list(stream)), "the answer goes on, whatever becomes of the job"
     assert chat(tenant, model=TOOLS)
-    assert trainer._holder.resident == TOOLS
+    assert trainer._process_group.holder.resident == TOOLS
 
 
 def test_a_job_on_another_base_model_begins_when_the_answers_before_it_have_ended(
     chat_api: Api, tenant: Tenant, trainer: Trainer
 ) -> None:
     stream = endless(tenant, 400, TOOLS)
-    base = trainer._holder.base
+    base = trainer._process_group.holder.base
     job_id = create_job(tenant, epochs=1)
     assert next(reversed(list(stream))).choices[0].finish_reason == "length"
     wait_for(lambda: ended(chat_api, job_id), 240)
     assert job_of(chat_api, job_id).status == "succeeded"
-    assert trainer._holder.base is not base
+    assert trainer._process_group.holder.base is not base
     assert chat(tenant)
 
 
@@ -186,10 +186,10 @@ def test_a_trainer_that_loads_a_base_model_for_a_chat_says_that_jobs_have_to_wai
 ) -> None:
     said, load = Event(), ModelHolder.load
 
-    def load_slowly(slot: ModelHolder, found: FoundModel) -> None:
+    def load_slowly(holder: ModelHolder, found: FoundModel) -> None:
         said.clear()  # the trainer also waits until the store has been tested
         assert said.wait(10)
-        load(slot, found)
+        load(holder, found)
 
     monkeypatch.setattr(lending, "SAY_SECONDS", 0.01)
     monkeypatch.setattr(ModelHolder, "load", load_slowly)

@@ -33,7 +33,7 @@ from core.tables import Job, WebhookDelivery
 from faults.receiver import Receiver
 from tests.fixtures.service.api import Api, Tenant, refusal, strictly, wait_for
 from tests.fixtures.service.shell import Shell
-from worker.supervisor.cleanup import remove_old_deliveries
+from worker.supervisor.retention import remove_old_deliveries
 from worker.supervisor.webhooks import MAX_CONCURRENT, MAX_PER_PROJECT, WebhookSender
 
 EVENTS = list(webhooks.EVENT_TYPES)

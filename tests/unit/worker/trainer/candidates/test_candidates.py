@@ -114,11 +114,11 @@ def begun(
 ) -> Candidates:
     """Begin the candidates of a new job, or of a job that is resumed from a checkpoint's folder."""
     data = JobData(cast(Any, None), store_rows(rows), "a fingerprint", None, validation_rows)
-    candidates = Candidates(process_group, "job", spec, data, cast(Any, told))
+    candidates = Candidates(process_group, spec, data, cast(Any, told))
     if folder is not None:
         step, state, notes = _load(folder, "a fingerprint")
         candidates.restore(step, state, TrainingRecord({}, notes))
-    candidates.begin()
+    candidates.begin({})
     return candidates
 
 
@@ -249,7 +249,7 @@ def test_a_checkpoint_with_one_damaged_candidate_leaves_none_of_the_others_behin
     with pytest.raises(DamagedFile):
         candidates.restore(reached, lacking, TrainingRecord({}, notes))
     assert candidates.numbers == []
-    candidates.begin()
+    candidates.begin({})
     assert [(each.number, each.trainee.step) for each in candidates._live] == [(n, 0) for n in range(4)]
 
 

@@ -16,7 +16,7 @@ from core.tables import File, Job
 from worker.adapter_files.folder import library_versions
 from worker.adapter_files.model_card import model_card
 from worker.tasks.tracking.sinks import TrackedJob
-from worker.trainer.save.publish import DescribedBase, complete_adapter_folder, describe_dataset
+from worker.trainer.save.publish import Result, complete_adapter_folder, describe_dataset
 
 SPEC = JobSpec(
     base_model=SMOLLM2.id,
@@ -44,12 +44,12 @@ def write_folder(folder: Path, template: str | dict[str, str]) -> dict[str, Any]
     folder.mkdir()
     words = Tokenizer(models.WordLevel({"<0>": 0}, unk_token="<0>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<0>", chat_template=template)
-    base = DescribedBase(SMOLLM2, tokenizer, "b" * 64)
     job = Job(id="ftjob-1", spec=SPEC.model_dump())
     training_file = File(id="file-1", sha256="c" * 64, rows=40)
     validation_file = File(id="file-2", sha256="d" * 64, rows=4)
     dataset = describe_dataset(training_file, validation_file)
-    complete_adapter_folder(folder, base, job, TRAINING, dataset)
+    result = Result(folder, SMOLLM2, "b" * 64, tokenizer, TRAINING, dataset, 0, {}, {})
+    complete_adapter_folder(result, job)
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     return manifest
 

@@ -21,7 +21,7 @@ def test_a_job_that_turns_non_finite_leaves_alone(base: ResidentBase) -> None:
     with torch.no_grad():
         bursts.trainee.adapter.parameters.master[0] = float("nan")
     cohort = cohort_of(base, stays, bursts)
-    cohort.train()
+    cohort.train_round()
     assert cohort.jobs == [stays]
     assert bursts.error is not None
     assert bursts.error.code == "non_finite_loss"
@@ -42,7 +42,7 @@ def test_a_job_that_is_not_finite_beside_others_alone_is_judged_by_its_step_alon
                 gradient.fill_(float("nan"))
 
     cohort = cohort_of(base, neighbour, infected, on_round=rounds.append, in_round=infect)
-    cohort.train()
+    cohort.train_round()
     assert rounds == [["neighbour", "infected"], ["infected"]]
     assert cohort.jobs == [neighbour, infected]
     assert (neighbour.steps, infected.steps) == ([1], [1])
@@ -70,7 +70,7 @@ def test_what_breaks_a_round_ends_the_job_that_breaks_it_alone(
             raise error
 
     cohort = cohort_of(base, stays, breaks, in_round=break_down)
-    cohort.train()
+    cohort.train_round()
     assert cohort.jobs == [stays]
     assert breaks.error is not None
     assert breaks.error.code == code
@@ -102,7 +102,7 @@ def test_what_a_broken_round_has_computed_is_gone_before_its_jobs_step_alone(
     first, second = Job(base, "first"), Job(base, "second")
     gc.disable()  # otherwise the collector might free by chance what a cycle of references keeps
     try:
-        cohort_of(base, first, second, on_round=break_down).train()
+        cohort_of(base, first, second, on_round=break_down).train_round()
     finally:
         gc.enable()
     assert alive == [False, False, False], "what the joint round computed, twice, and what the first one did"
@@ -121,7 +121,7 @@ def test_memory_is_given_back_before_the_jobs_of_a_broken_round_step_alone(
             raise torch.OutOfMemoryError
 
     jobs = Job(base, "first"), Job(base, "second")
-    cohort_of(base, *jobs, on_round=run_out, on_free=lambda: done.append("freed")).train()
+    cohort_of(base, *jobs, on_round=run_out, on_free=lambda: done.append("freed")).train_round()
     assert done == [["first", "second"], "freed", ["first"], ["second"]]
 
 
@@ -138,7 +138,7 @@ def test_a_broken_device_ends_the_trainer_and_fails_no_job(
         for job in jobs:
             job.on_step = break_device
     with pytest.raises(torch.AcceleratorError):
-        cohort.train()
+        cohort.train_round()
     assert cohort.jobs == jobs
     assert not any(job.ended for job in jobs)
 
@@ -154,7 +154,7 @@ def test_an_update_that_breaks_is_its_jobs_own_and_the_others_step_once(
     first, breaks, last = (Job(base, name) for name in ("first", "breaks", "last"))
     breaks.own = breaks.trainee = UpdateRunsOut(breaks.own.adapter, breaks.spec, breaks.rows)
     cohort = cohort_of(base, first, breaks, last)
-    cohort.train()
+    cohort.train_round()
     assert cohort.jobs == [first, last]
     assert breaks.error is not None
     assert breaks.error.code == "out_of_memory"
@@ -174,6 +174,6 @@ def test_a_pause_leaves_a_round_that_broke_with_every_step_taken_in(
         first.job_lease.pause_requested = names == ["second"]
 
     cohort = cohort_of(base, first, second, on_round=break_and_pause)
-    cohort.train()
+    cohort.train_round()
     assert (first.ended, first.steps) == ("paused", [1])
     assert (cohort.jobs, second.steps) == ([second], [1])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.fixtures.engine.cohort_jobs import MIDDLE, Job, cohort_of, lose_in_the_middle
 from worker.engine.base.base_model import ResidentBase
-from worker.trainer.train.cohort import Cohort
+from worker.trainer.train.loop import TrainingLoop
 
 
 def huge_and_small(base: ResidentBase) -> tuple[Job, Job]:
@@ -16,10 +16,10 @@ def huge_and_small(base: ResidentBase) -> tuple[Job, Job]:
     return Job(base, "huge", batch_size=24, rows=48), Job(base, "small", batch_size=1, rows=5)
 
 
-def into_the_step(cohort: Cohort, huge: Job) -> None:
+def into_the_step(cohort: TrainingLoop, huge: Job) -> None:
     """Train until some micro-batches of the huge job's step have been computed."""
     while not gathered(huge).any():
-        assert cohort.train()
+        assert cohort.train_round()
     assert huge.steps == []
 
 
@@ -33,7 +33,7 @@ def test_jobs_end_in_the_order_of_their_own_work(base: ResidentBase) -> None:
     ends: list[str] = []
     cohort = cohort_of(base, huge, middle, small)
     while cohort.jobs:
-        cohort.train()
+        cohort.train_round()
         ends += [
             job.lease.job_id for job in (huge, middle, small) if job.ended and job.lease.job_id not in ends
         ]
@@ -60,7 +60,7 @@ def test_a_job_leaves_in_the_middle_of_a_spread_step_with_the_state_before_it(
     else:
         cohort.give_back()
     for _ in range(2):
-        cohort.train()
+        cohort.train_round()
     assert huge.ended == how
     assert huge.own.step == 0
     assert torch.equal(huge.left_with, before)
@@ -74,13 +74,13 @@ def test_a_pause_that_is_taken_back_goes_on_with_the_spread_step(base: ResidentB
     into_the_step(cohort, huge)
     before = gathered(huge)
     huge.job_lease.pause_requested = True
-    cohort.train()
+    cohort.train_round()
     assert torch.equal(gathered(huge), before)
     huge.pausing = huge.job_lease.pause_requested = False
     while not huge.steps:
-        cohort.train()
+        cohort.train_round()
     twin = Job(base, "huge", batch_size=24, rows=48)
-    cohort_of(base, twin).train()
+    cohort_of(base, twin).train_round()
     assert huge.losses == pytest.approx(twin.losses, rel=1e-5)
 
 
@@ -99,7 +99,7 @@ def test_a_round_that_breaks_in_a_spread_step_shows_whose_micro_batch_it_was(
     into_the_step(cohort, huge)
     made = len(small.steps)
     broken.append("the device")
-    cohort.train()
+    cohort.train_round()
     assert huge.error is not None
     assert huge.error.code == "out_of_memory"
     assert (cohort.jobs, small.steps[made:]) == ([small], [made + 1])

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from worker.trainer.train.checkpoint_schedule import CheckpointSchedule, Position
+from worker.trainer.save.checkpoint_schedule import CheckpointSchedule, Position
 
 SECONDS = 60.0
 BEGUN = Position(progress=0, ends_epoch=True, ends_training=False, may_be_published=False)

@@ -1,0 +1,52 @@
+"""What a job reports before its first step: with which measures it trains, and what it takes."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from core.jobs import token_counts
+from core.jobs.measured import note
+from core.jobs.spec import JobSpec
+from worker.engine.step.passes import Abandoned
+from worker.engine.step.rehearsal import computed_share
+from worker.trainer.devices.process_group import ProcessGroup
+from worker.trainer.report.job_lease import JobLease
+from worker.trainer.train.preflight import is_wanted, run_preflight, told
+from worker.trainer.train.stages import Training
+
+
+def report_what_it_takes(
+    process_group: ProcessGroup,
+    job_lease: JobLease,
+    spec: JobSpec,
+    training: Training,
+    folder: Path,
+    abandon: Callable[[], bool],
+) -> None:
+    """Report the measures with which a job fits the device, and what it takes if a pre-flight is wanted.
+
+    The measures are reported once, and again if a resume finds others. How much of the file's tokens is
+    computed is kept, so that estimates for the same file know it. A step that does not fit raises its error
+    here. `folder` is a place for the checkpoint of a pre-flight, which `abandon` ends early.
+    """
+    planned = process_group.planned
+    if planned is not None:
+        job_lease.event(str(planned), once_as=f"measures {asdict(planned.measures)}", data=planned.data)
+    base, data, candidates = training.base, training.data, training.candidates
+    share = computed_share(candidates.best.trainee, process_group.measures.step_tokens)
+    of = (
+        data.training_file.id,
+        token_counts.tokenizer_of(base.entry),
+        token_counts.rendering_of(spec.objective.type),
+    )
+    job_lease.write(lambda session: token_counts.keep_share(session, *of, share))
+    if candidates.step > 0 or not is_wanted(spec, base.device.type):
+        return
+    job_lease.enter("pre-flight")
+    try:
+        found = run_preflight(process_group, spec, data, candidates, folder, abandon)
+    except Abandoned:
+        return
+    measured = found.model_dump(mode="json")
+    job_lease.event(told(found), once_as="preflight", data={"code": "preflight", **measured})
+    job_lease.commit(lambda session: note(session, job_lease.lease.job_id, preflight=measured))
