@@ -37,10 +37,8 @@ from api.file_tasks.conversions import router as file_conversions
 from api.files.endpoints import router as files
 from api.graders.endpoints import router as graders
 from api.http.boundary import Boundary
-from api.http.compression import Compression
-from api.http.crowd import Crowd
 from api.http.errors import answer_http_exception
-from api.http.trailing_slash import TrailingSlash
+from api.http.middleware import Compression, Crowd, TrailingSlash
 from api.http.validation import answer_validation_error
 from api.imports.endpoints import router as imports
 from api.imports.waiting import ImportsInWork

@@ -22,6 +22,11 @@ class Identified(BaseModel):
     id: str
 
 
+class Deleted(Identified):
+    object: str
+    deleted: Literal[True] = True
+
+
 Item = TypeVar("Item", bound=Identified)
 
 

@@ -27,7 +27,6 @@ from cli.commands import (
     dashboard,
     doctor,
     from_openai,
-    jobs,
     keys,
     methods,
     projects,
@@ -39,6 +38,7 @@ from cli.commands.adapters import command as adapters
 from cli.commands.evals import command as evals
 from cli.commands.evals import evaluate
 from cli.commands.files import command as files
+from cli.commands.jobs import command as jobs
 from cli.commands.models import command as models
 from cli.demo import command as demo
 from cli.up import command as up

@@ -53,13 +53,13 @@ def alembic_config(engine: Engine) -> Config:
     return config
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine, give_up_seconds: float = GIVE_UP_SECONDS) -> None:
     """Run the missing migrations. Several processes may call this at the same time.
 
     Raises ConfigurationError where a newer release has migrated the database, and where other sessions keep
-    tables locked for GIVE_UP_SECONDS. The migrations before the one that had to wait have been applied then.
+    tables locked for `give_up_seconds`. The migrations before the one that waits have been applied then.
     """
-    gives_up_at = time.monotonic() + GIVE_UP_SECONDS
+    gives_up_at = time.monotonic() + give_up_seconds
     while True:
         try:
             _upgrade(engine)

@@ -50,6 +50,7 @@ FIXTURES = (
     "tests.fixtures.service.stack",
     "tests.fixtures.service.shell",
     "tests.fixtures.processes.ports",
+    "tests.fixtures.processes.warm",
     "tests.fixtures.outside.endpoint",
     "tests.fixtures.faults.disks",
     "tests.fixtures.outside.hub",

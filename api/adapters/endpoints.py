@@ -3,6 +3,7 @@
 A project with which a model is shared can read and download the model's adapter, but not delete it.
 """
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Query
@@ -21,11 +22,10 @@ from api.admission.store_threads import waits_for_store
 from api.dependencies import ReadingSessions, ReadingThreads, Store, Transaction
 from api.http import downloads
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, repeatable
+from api.http.idempotency import ThisAttempt, deleted
 from api.http.paging import After, LongLimit
 from api.http.routers import feature
 from api.schemas import Page
-from core.access import audit
 from core.errors import Conflict, InvalidRequest, NotFound
 
 Cut = Annotated[
@@ -148,10 +148,5 @@ def delete_adapter(
 
     An adapter to whose model an alias leads is not deleted.
     """
-
-    def delete() -> AdapterDeleted:
-        service.delete(session, caller.project_id, adapter_id)
-        audit.record(session, caller, "adapter.deleted", adapter_id)
-        return AdapterDeleted(id=adapter_id)
-
-    return repeatable(session, attempt, AdapterDeleted, delete)
+    delete = partial(service.delete, session, caller.project_id, adapter_id)
+    return deleted(session, attempt, AdapterDeleted(id=adapter_id), "adapter.deleted", delete)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from api.schemas import Identified, UnixSeconds
+from api.schemas import Deleted, Identified, UnixSeconds
 from core.compositions.methods import Method, SignMethod
 
 
@@ -117,7 +117,5 @@ class DescendantObject(Identified):
     adapter_id: str | None
 
 
-class AdapterDeleted(BaseModel):
-    id: str
+class AdapterDeleted(Deleted):
     object: Literal["adapter"] = "adapter"
-    deleted: Literal[True] = True

@@ -12,11 +12,11 @@ from api.aliases import service
 from api.aliases.schemas import AliasDeleted, AliasMoveObject, AliasObject, MoveBack, SetAlias
 from api.dependencies import ModelCatalog, Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, repeatable
+from api.http.idempotency import ThisAttempt, created, repeatable
 from api.http.paging import After, LongLimit
 from api.http.routers import feature
 from api.schemas import Page
-from core.access.idempotency import Stands, once
+from core.access.idempotency import Stands
 from core.errors import Conflict, InvalidRequest, NotFound, TooLarge
 
 NOTHING_EXPECTED = MoveBack()
@@ -42,12 +42,11 @@ def set_alias(
     Requests that begin after the answer go to the new models. As long as an alias leads to a model, the model
     cannot be deleted.
     """
-    asked = body.model_dump_json()
 
-    def put() -> dict[str, Any]:
-        return AliasObject.of(service.put(session, caller, catalog, body)).model_dump(mode="json")
+    def put() -> AliasObject:
+        return AliasObject.of(service.put(session, caller, catalog, body))
 
-    return AliasObject.model_validate(once(session, attempt, asked, put, _leads_there(caller)))
+    return created(session, attempt, AliasObject, body, put, _leads_there(caller))
 
 
 @router.get("/{alias}", responses=declared(NotFound))
@@ -79,13 +78,11 @@ def move_alias_back(
     body: Annotated[MoveBack, Body()] = NOTHING_EXPECTED,
 ) -> AliasObject:
     """Move an alias to where it led before its latest move. Each further call goes one move further back."""
-    asked = body.model_dump_json()
 
-    def back() -> dict[str, Any]:
-        moved = service.back(session, caller, catalog, alias, body.version)
-        return AliasObject.of(moved).model_dump(mode="json")
+    def back() -> AliasObject:
+        return AliasObject.of(service.back(session, caller, catalog, alias, body.version))
 
-    return AliasObject.model_validate(once(session, attempt, asked, back, _leads_there(caller)))
+    return created(session, attempt, AliasObject, body, back, _leads_there(caller))
 
 
 @router.get("/{alias}/history", responses=declared(NotFound, InvalidRequest))

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from api.schemas import Identified, UnixSeconds, from_row
+from api.schemas import Deleted, Identified, UnixSeconds, from_row
 from core.tables import Alias, AliasMove, ApiKey
 
 MAX_MODELS = 8
@@ -94,10 +94,8 @@ class AliasMoveObject(Identified):
         return from_row(cls, move, id=str(move.version), model=only_model(move.weights), moved_by=moved_by)
 
 
-class AliasDeleted(BaseModel):
-    id: str
+class AliasDeleted(Deleted):
     object: Literal["alias.deleted"] = "alias.deleted"
-    deleted: Literal[True] = True
 
 
 def only_model(weights: dict[str, Any]) -> str | None:

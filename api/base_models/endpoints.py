@@ -10,11 +10,11 @@ from api.base_models import service
 from api.base_models.schemas import BaseModelCheck, BaseModelObject, BaseModelRemoved, HubModel
 from api.dependencies import AppSettings, ModelCatalog, ReadingSessions, Sessions, Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, repeatable
+from api.http.idempotency import ThisAttempt, created, repeatable
 from api.http.paging import After, Limit, check_cursor
 from api.http.routers import feature
 from api.schemas import Page, from_row
-from core.access.idempotency import earlier_answer, once
+from core.access.idempotency import earlier_answer
 from core.catalog import MODEL_ID, catalog_path
 from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 
@@ -75,11 +75,11 @@ def add_base_model(
     file = catalog_path(settings)
     with sessions.begin() as session:
 
-        def add() -> dict[str, Any]:
+        def add() -> BaseModelCheck:
             service.add(session, caller, file, offer.entry)
-            return BaseModelCheck.of(offer, str(file)).model_dump(mode="json")
+            return BaseModelCheck.of(offer, str(file))
 
-        return BaseModelCheck.model_validate(once(session, attempt, asked, add, is_offered))
+        return created(session, attempt, BaseModelCheck, asked, add, is_offered)
 
 
 @router.delete("/{base_model}", responses=declared(InvalidRequest, NotFound, Conflict))

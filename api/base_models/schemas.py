@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from api.schemas import Identified, from_row
+from api.schemas import Deleted, Identified, from_row
 from core.catalog import MODEL_ID, Precision, Quantization
 from core.offering.fits import Verdict
 from core.offering.offer import Offer
@@ -100,7 +100,5 @@ class BaseModelCheck(BaseModel):
         )
 
 
-class BaseModelRemoved(BaseModel):
-    id: str
+class BaseModelRemoved(Deleted):
     object: Literal["base_model"] = "base_model"
-    deleted: Literal[True] = True

@@ -50,7 +50,10 @@ redis.call('EXPIRE', KEYS[1], ARGV[1])
 class SharedPermits:
     """The permits that this process holds, as all processes count them. Only the event loop may call."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(
+        self, counters: Counters, lasts: int = LASTS, renew: float = RENEW, patience: float = PATIENCE
+    ) -> None:
+        self._lasts, self._renew_after, self._patience = lasts, renew, patience
         self._counters = counters
         self._redis: Any = counters.storage.storage
         # One thread, so that a permit is taken before it is given back
@@ -65,7 +68,7 @@ class SharedPermits:
         """
         permit = new_id("")
         try:
-            while await self._eval(TAKE, project_id, most, LASTS, permit, PATIENCE) == 0:
+            while await self._eval(TAKE, project_id, most, self._lasts, permit, self._patience) == 0:
                 await asyncio.sleep(LOOK)
         except BaseException:
             self._forget(project_id, permit)  # the broker may have given it in this moment
@@ -91,9 +94,9 @@ class SharedPermits:
     async def _renew(self) -> None:
         """Renew all permits again and again, until there is none. The broker may also have forgotten them."""
         while self._held:
-            await asyncio.sleep(RENEW)
+            await asyncio.sleep(self._renew_after)
             for project_id, permits in list(self._held.items()):
-                await self._eval(RENEWAL, project_id, LASTS, *permits)
+                await self._eval(RENEWAL, project_id, self._lasts, *permits)
 
     async def _eval(self, script: str, project_id: str, *arguments: Any) -> Any:
         """Return the broker's answer, or None if the broker is away."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas import Identified, UnixSeconds
+from api.schemas import Deleted, Identified, UnixSeconds
 
 
 class CreatePermissions(BaseModel):
@@ -22,7 +22,5 @@ class PermissionObject(Identified):
     project_id: Annotated[str, Field(description="The project that the model or checkpoint is shared with")]
 
 
-class PermissionDeleted(BaseModel):
-    id: str
+class PermissionDeleted(Deleted):
     object: Literal["checkpoint.permission"] = "checkpoint.permission"
-    deleted: Literal[True] = True

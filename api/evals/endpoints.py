@@ -1,6 +1,6 @@
 """/v1/evals: say how models are judged."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Query
 
@@ -10,11 +10,10 @@ from api.evals import service
 from api.evals.queries import Wanted
 from api.evals.schemas import CreateEval, EvalDeleted, EvalObject, UpdateEval
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, found_by, repeatable
+from api.http.idempotency import ThisAttempt, created, found_by, repeatable
 from api.http.paging import After, Limit
 from api.http.routers import feature
 from api.schemas import Page
-from core.access.idempotency import once
 from core.errors import Conflict, InvalidRequest, NotFound
 
 router = feature("/v1/evals", "Evals")
@@ -26,12 +25,10 @@ def create_eval(
 ) -> EvalObject:
     """Create an eval: criteria by which models are judged. Runs of the eval judge a model each."""
 
-    def create() -> dict[str, Any]:
-        made = EvalObject.of(service.create(session, caller, catalog, body))
-        return made.model_dump(mode="json", by_alias=True)
+    def create() -> EvalObject:
+        return EvalObject.of(service.create(session, caller, catalog, body))
 
-    is_there = found_by(service.get, caller.project_id)
-    return EvalObject.model_validate(once(session, attempt, body.model_dump_json(), create, is_there))
+    return created(session, attempt, EvalObject, body, create, found_by(service.get, caller.project_id))
 
 
 @router.get("", responses=declared(InvalidRequest))

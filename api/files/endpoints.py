@@ -1,7 +1,8 @@
 """/v1/files: upload, list, read, download and delete files."""
 
 import json
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Literal
 
 from anyio import to_thread
 from fastapi import Query, Request
@@ -24,19 +25,17 @@ from api.dependencies import (
     UploadThreads,
 )
 from api.files import queries, result_text, service
-from api.files.intake import ReceivedFile
-from api.files.registration import kept_if_registered
+from api.files.registration import kept_if_registered, register_file
 from api.files.schemas import UPLOAD_BODY, FileDeleted, FileObject
 from api.files.upload import Upload
 from api.http import downloads
 from api.http.errors import declared
 from api.http.forms import receive
-from api.http.idempotency import ThisAttempt, found_by, repeatable
+from api.http.idempotency import ThisAttempt, deleted
 from api.http.paging import LIMIT, After
 from api.http.routers import feature
 from api.schemas import Page
-from core.access import audit
-from core.access.idempotency import RETRY_WINDOW, Attempt, has_used_key, once
+from core.access.idempotency import RETRY_WINDOW, Attempt, has_used_key
 from core.access.quotas import check_store
 from core.errors import BeyondTheEnd, Conflict, InvalidRequest, NotFound, QuotaExceeded, TooLarge
 from core.process.failpoints import reached
@@ -76,8 +75,11 @@ async def upload_file(
     async with kept_if_registered(sessions, upload.key, upload.id, threads) as registered:
         received = await receive(request.stream(), upload, threads)
         reached("upload.stored")
+        asked = json.dumps([received.filename, received.purpose, received.sha256, received.lifetime])
         async with permit():
-            file = await to_thread.run_sync(_register, sessions, caller, attempt, received, limiter=threads)
+            file = await to_thread.run_sync(
+                register_file, sessions, caller, attempt, asked, received, limiter=threads
+            )
         registered(file.id)
     return file
 
@@ -105,23 +107,6 @@ def _may_be_stored(session: Session, attempt: Attempt, announced_bytes: int) -> 
     if attempt.retry_count == 0:
         return False
     return queries.has_new_file(session, attempt.actor.project_id, RETRY_WINDOW, announced_bytes)
-
-
-def _register(
-    sessions: sessionmaker[Session], caller: Caller, attempt: Attempt, received: ReceivedFile
-) -> FileObject:
-    """Register the file in a transaction. No session was open while the bytes arrived."""
-    asked = json.dumps([received.filename, received.purpose, received.sha256, received.lifetime])
-    with sessions.begin() as session:
-
-        def register() -> dict[str, Any]:
-            file = service.register(session, caller.project_id, received)
-            check_store(session, caller.project_id, caller.quotas.stored_bytes)
-            audit.record(session, caller, "file.created", file.id)
-            return FileObject.of(file).model_dump(mode="json")
-
-        is_there = found_by(service.get, caller.project_id)
-        return FileObject.model_validate(once(session, attempt, asked, register, is_there))
 
 
 @router.get("", responses=declared(InvalidRequest))
@@ -180,10 +165,5 @@ def delete_file(
     session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, file_id: str
 ) -> FileDeleted:
     """Delete a file. A file that a job still needs cannot be deleted."""
-
-    def delete() -> FileDeleted:
-        service.delete(session, caller.project_id, file_id)
-        audit.record(session, caller, "file.deleted", file_id)
-        return FileDeleted(id=file_id)
-
-    return repeatable(session, attempt, FileDeleted, delete)
+    delete = partial(service.delete, session, caller.project_id, file_id)
+    return deleted(session, attempt, FileDeleted(id=file_id), "file.deleted", delete)

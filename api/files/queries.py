@@ -6,7 +6,7 @@ from sqlalchemy import BindParameter, Select, Text, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from api.http.paging import bytes_of, fetch_page
-from core.files_in_use import may_read
+from core.jobs.files_in_use import may_read
 from core.tables import File, Job
 
 

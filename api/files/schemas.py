@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from api.files.expiry import EXPIRY_ANCHORS, MAX_LIFETIME, MIN_LIFETIME
 from api.files.intake import PURPOSES
-from api.schemas import Identified, Seconds, UnixSeconds, from_row
+from api.schemas import Deleted, Identified, Seconds, UnixSeconds, from_row
 from core.tables import File
 
 
@@ -37,10 +37,8 @@ class FileObject(Identified):
         return from_row(cls, file, sha256=file.sha256 or None)
 
 
-class FileDeleted(BaseModel):
-    id: str
+class FileDeleted(Deleted):
     object: Literal["file"] = "file"
-    deleted: Literal[True] = True
 
 
 # `api.files.upload` parses the form while it arrives, so FastAPI does not know its fields.

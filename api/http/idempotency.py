@@ -8,10 +8,13 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from api.admission.auth import CurrentCaller, token_of
-from core.access.idempotency import Attempt, Stands, once_or_again
+from api.schemas import Deleted
+from core.access import audit
+from core.access.idempotency import Attempt, Stands, once, once_or_again
 from core.errors import AppError, NotFound
 
 Answer = TypeVar("Answer", bound=BaseModel)
+Gone = TypeVar("Gone", bound=Deleted)
 
 IdempotencyKey = Annotated[
     str | None,
@@ -55,6 +58,38 @@ def found_by(find: Callable[..., object], *of: object) -> Stands:
         return True
 
     return is_found
+
+
+def created(
+    session: Session,
+    attempt: Attempt,
+    answer: type[Answer],
+    asked: BaseModel | str,
+    create: Callable[[], Answer],
+    stands: Stands,
+    *,
+    shows_secret: bool = False,
+) -> Answer:
+    """Return the answer of `create`, or of an earlier attempt at `asked`: see `once`."""
+    content = asked if isinstance(asked, str) else asked.model_dump_json()
+
+    def act() -> dict[str, Any]:
+        return create().model_dump(mode="json", by_alias=True)
+
+    return answer.model_validate(once(session, attempt, content, act, stands, shows_secret=shows_secret))
+
+
+def deleted(
+    session: Session, attempt: Attempt, answer: Gone, action: str, delete: Callable[[], object]
+) -> Gone:
+    """Delete something, and write it to the audit log as `action`. Return `answer`, also for a repetition."""
+
+    def act() -> Gone:
+        delete()
+        audit.record(session, attempt.actor, action, answer.id)
+        return answer
+
+    return repeatable(session, attempt, type(answer), act)
 
 
 def repeatable(

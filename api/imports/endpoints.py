@@ -3,37 +3,23 @@
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 
 from api.adapters.schemas import AdapterObject
 from api.admission.fair_share import ReleasePermit
 from api.dependencies import Sessions, part
 from api.http.errors import declared
-from api.http.strict_json import StrictJsonRoute
+from api.http.routers import feature
 from api.imports import service
 from api.imports.schemas import ImportAdapter
 from api.imports.waiting import ImportsInWork
 from api.work.creation import Context
 from core.access.idempotency import Answer
-from core.errors import (
-    Conflict,
-    InvalidRequest,
-    NotAuthenticated,
-    NotFound,
-    QuotaExceeded,
-    RateLimited,
-    TooLarge,
-    Unavailable,
-)
+from core.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, RateLimited, TooLarge
 
 InWork = Annotated[ImportsInWork, Depends(part("imports"))]
 
-router = APIRouter(
-    prefix="/v1/adapters",
-    tags=["Adapters"],
-    route_class=StrictJsonRoute,
-    responses=declared(NotAuthenticated, Unavailable),
-)
+router = feature("/v1/adapters", "Adapters")
 
 
 @router.post("", responses=declared(InvalidRequest, NotFound, Conflict, TooLarge, RateLimited, QuotaExceeded))

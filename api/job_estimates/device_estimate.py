@@ -6,7 +6,7 @@ from typing import Literal
 
 from api.job_estimates.facts import Facts
 from api.job_estimates.fit import Fit, Room, Trainable, trained_numbers
-from api.job_estimates.work import Work, measured_range, seconds_of, training_operations
+from api.job_estimates.work import measured_range, seconds_of, training_operations
 from core.catalog import BaseModelEntry, Precision
 from core.estimates.adapters import FP32
 from core.estimates.configuration import shape_of
@@ -16,6 +16,7 @@ from core.estimates.job.report import (
     DeviceEstimate,
     MeasuresTaken,
     MemoryParts,
+    Operations,
     Option,
     Price,
     Seconds,
@@ -45,7 +46,7 @@ class Job:
     """What is trained together; empty if its memory has no model"""
     steps: int
     evaluations: int
-    work: Work | None
+    work: Operations | None
 
     @property
     def longest(self) -> int:
@@ -165,8 +166,8 @@ def _seconds(job: Job, room: Room, fit: Fit) -> Seconds | None:
     if fit.measures is None or job.work is None:
         return None
     rate, basis = _rate(job, room)
-    work = Work(job.work.training * _more_by_recomputing(job, room, fit), job.work.evaluation)
-    least, expected, most = seconds_of(work, rate)
+    training = job.work.training * _more_by_recomputing(job, room, fit)
+    least, expected, most = seconds_of(job.work.model_copy(update={"training": training}), rate)
     tokens = job.facts.training
     if not tokens.exact and tokens.tokens:
         least *= tokens.least / tokens.tokens

@@ -6,7 +6,7 @@ from api.job_estimates.device_estimate import Job, on_device, shape_on
 from api.job_estimates.disk import disk_of
 from api.job_estimates.facts import Facts
 from api.job_estimates.fit import Trainable, trained_numbers
-from api.job_estimates.work import Work, forward_operations, training_operations
+from api.job_estimates.work import forward_operations, training_operations
 from core.estimates.adapters import FP32, StateBytes
 from core.estimates.job.devices import Machine
 from core.estimates.job.report import DiskUse, Estimate, Operations, Steps, Tokens
@@ -31,7 +31,7 @@ def estimate(spec: JobSpec, facts: Facts, machines: Sequence[Machine], with_opti
         quantization=spec.training.quantization or facts.entry.precision,
         tokens=_tokens(spec, facts),
         steps=steps,
-        operations=Operations(training=work.training, evaluation=work.evaluation) if work else None,
+        operations=work,
         disk=_disk(spec, facts, model, trainables) if model and trainables else None,
         devices=[on_device(job, machine, with_options) for machine in machines],
         unknown=list(_unknown(spec, facts, model)),
@@ -82,7 +82,7 @@ def _tokens(spec: JobSpec, facts: Facts) -> Tokens:
 
 def _work(
     spec: JobSpec, facts: Facts, steps: Steps, model: ModelShape, trainables: tuple[Trainable, ...]
-) -> Work:
+) -> Operations:
     """Return the operations of the job, with nothing computed again."""
     rows = facts.training
     computed = (facts.computed_share or 1.0) * rows.tokens * spec.hyperparameters.n_epochs
@@ -95,7 +95,8 @@ def _work(
         training += rows.tokens * forward_operations(model, rows.usual_row)
     if spec.objective.type == "kto":  # a pass before each step finds its weights
         training += computed * forward_operations(model, rows.usual_row)
-    return Work(training, len(trainables) * _evaluation(spec, facts, steps, model))
+    evaluation = len(trainables) * _evaluation(spec, facts, steps, model)
+    return Operations(training=training, evaluation=evaluation)
 
 
 def _evaluation(spec: JobSpec, facts: Facts, steps: Steps, model: ModelShape) -> float:
@@ -115,14 +116,7 @@ def _disk(spec: JobSpec, facts: Facts, model: ModelShape, trainables: tuple[Trai
     files = [facts.training, *([facts.validation] if facts.validation else [])]
     in_fp32 = StateBytes(adapter=FP32 * trained, moments=2 * FP32 * trained)
     state = in_fp32.with_moments(in_eight_bits=spec.training.has_eight_bit_moments)
-    disk = disk_of(files, state.total, result, spec.hyperparameters.n_epochs, spec.publishes_best)
-    return DiskUse(
-        rows_bytes=disk.rows,
-        checkpoint_bytes=disk.checkpoint,
-        checkpoints_bytes=disk.checkpoints,
-        result_bytes=disk.result,
-        total_bytes=disk.total,
-    )
+    return disk_of(files, state.total, result, spec.hyperparameters.n_epochs, spec.publishes_best)
 
 
 def _unknown(spec: JobSpec, facts: Facts, model: ModelShape | None) -> Iterator[str]:

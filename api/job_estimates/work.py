@@ -3,9 +3,8 @@
 An operation is a multiplication or an addition, as the peaks of devices count them.
 """
 
-from dataclasses import dataclass
-
 from core.estimates.job.devices import Range
+from core.estimates.job.report import Operations
 from core.estimates.measures import Recompute
 from core.estimates.shapes import ModelShape
 
@@ -13,18 +12,6 @@ START_SECONDS: Range = (5.0, 20.0, 120.0)
 """From the claim of a job to its first step, and from its last step to its result, without the computing."""
 MEASURED_SPREAD = (0.7, 1.0, 1.4)
 """The range around a rate that was measured on this machine: its neighbours and its load differ."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """The operations of a whole job."""
-
-    training: float
-    evaluation: float
-
-    @property
-    def total(self) -> float:
-        return self.training + self.evaluation
 
 
 def forward_operations(model: ModelShape, row: float, supervised: float = 1.0) -> float:
@@ -64,14 +51,10 @@ def training_operations(
     return 2 * forward + attention + 6 * trained + again
 
 
-def seconds_of(work: Work, rate: Range) -> Range:
+def seconds_of(work: Operations, rate: Range) -> Range:
     """Return the least, the expected and the most seconds at a rate of operations a second."""
-    slow, usual, fast = rate
-    return (
-        START_SECONDS[0] + work.total / fast,
-        START_SECONDS[1] + work.total / usual,
-        START_SECONDS[2] + work.total / slow,
-    )
+    (slow, usual, fast), total = rate, work.training + work.evaluation
+    return START_SECONDS[0] + total / fast, START_SECONDS[1] + total / usual, START_SECONDS[2] + total / slow
 
 
 def measured_range(rates: list[float]) -> Range:

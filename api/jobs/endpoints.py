@@ -1,6 +1,7 @@
 """/v1/fine_tuning/jobs: create, list, read, cancel, delete, pause and resume a job."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, Query, Request, Response
@@ -11,7 +12,7 @@ from api.admission.fair_share import poll
 from api.dependencies import AppSettings, Hints, ModelCatalog, ReadingSessions, Sessions, Transaction
 from api.http import conditional
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, found_by, repeatable
+from api.http.idempotency import ThisAttempt, deleted, found_by, repeatable
 from api.http.metadata import metadata_in, metadata_parameter
 from api.http.paging import After, LongLimit
 from api.http.routers import feature
@@ -175,13 +176,8 @@ def delete_job(
     The job's adapter, its model and its files stay: delete each of them by its own request. If the job is a
     sweep, the sweep is deleted with it. A job to whose checkpoint an alias leads is not deleted.
     """
-
-    def delete() -> JobDeleted:
-        service.delete(session, caller.project_id, fine_tuning_job_id)
-        audit.record(session, caller, "job.deleted", fine_tuning_job_id)
-        return JobDeleted(id=fine_tuning_job_id)
-
-    return repeatable(session, attempt, JobDeleted, delete)
+    delete = partial(service.delete, session, caller.project_id, fine_tuning_job_id)
+    return deleted(session, attempt, JobDeleted(id=fine_tuning_job_id), "job.deleted", delete)
 
 
 @router.post("/{fine_tuning_job_id}/pause", responses=declared(NotFound, InvalidRequest, Conflict))

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from api.adapters.schemas import AncestorObject
 from api.jobs.method_view import Hyperparameters, MethodView, Stored, method_view
 from api.jobs.queries import JobRow
-from api.schemas import Identified, Seconds, from_row, unix_seconds
+from api.schemas import Deleted, Identified, Seconds, from_row, unix_seconds
 from core.datasets.checks.report import DataFinding
 from core.datasets.preparation.requests import Augmentation
 from core.estimates.job.report import Estimate
@@ -171,10 +171,8 @@ class JobObject(Identified):
         )
 
 
-class JobDeleted(BaseModel):
-    id: str
+class JobDeleted(Deleted):
     object: Literal["fine_tuning.job.deleted"] = "fine_tuning.job.deleted"
-    deleted: Literal[True] = True
 
 
 def model_of(job: Job) -> str:

@@ -1,13 +1,14 @@
 """/v1/models: list, read and delete models. Aliases are listed and read like models."""
 
+from functools import partial
+
 from api.admission.auth import CurrentCaller
 from api.dependencies import ModelCatalog, Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, repeatable
+from api.http.idempotency import ThisAttempt, deleted
 from api.http.routers import feature
 from api.models import service
 from api.models.schemas import ModelDeleted, ModelList, ModelObject
-from core.access import audit
 from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 
 router = feature("/v1/models", "Models")
@@ -39,10 +40,5 @@ def delete_model(
 
     A model to which an alias leads is not deleted.
     """
-
-    def delete() -> ModelDeleted:
-        service.delete(session, caller.project_id, catalog, model)
-        audit.record(session, caller, "model.deleted", model)
-        return ModelDeleted(id=model)
-
-    return repeatable(session, attempt, ModelDeleted, delete)
+    delete = partial(service.delete, session, caller.project_id, catalog, model)
+    return deleted(session, attempt, ModelDeleted(id=model), "model.deleted", delete)

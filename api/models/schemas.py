@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from api.models.queries import TunedModel
-from api.schemas import unix_seconds
+from api.schemas import Deleted, unix_seconds
 from core.catalog import BaseModelEntry, Precision
 from core.tables import Alias
 
@@ -76,7 +76,5 @@ class ModelList(BaseModel):
     ] = False
 
 
-class ModelDeleted(BaseModel):
-    id: str
+class ModelDeleted(Deleted):
     object: Literal["model"] = "model"
-    deleted: Literal[True] = True

@@ -1,13 +1,13 @@
 """/v1/organization: projects, their API keys, the audit log and usage. All need an administrator's key."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query
 
 from api.admission.auth import AdminCaller, OperatorCaller
 from api.dependencies import Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, found_by, repeatable
+from api.http.idempotency import ThisAttempt, created, found_by, repeatable
 from api.http.paging import After, Limit
 from api.http.routers import feature
 from api.organization import service
@@ -25,7 +25,7 @@ from api.organization.schemas import (
 )
 from api.organization.usage import PAGE_DAYS, Span, completions_page, fine_tuning_page
 from api.schemas import Page
-from core.access.idempotency import for_good, once
+from core.access.idempotency import for_good
 from core.access.projects import create_project, set_quotas
 from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 from core.tables import ApiKey
@@ -57,14 +57,14 @@ def create_a_project(
 ) -> ProjectObject:
     """Create a project. Only the operator can do this."""
 
-    def create() -> dict[str, Any]:
+    def create() -> ProjectObject:
         project = create_project(session, body.name, caller)
         if quotas := body.quotas.model_dump(exclude_unset=True):
             set_quotas(session, project, quotas, caller)
-        return ProjectObject.of(project).model_dump(mode="json")
+        return ProjectObject.of(project)
 
     asked = body.model_dump_json(exclude_unset=True)
-    return ProjectObject.model_validate(once(session, attempt, asked, create, for_good))
+    return created(session, attempt, ProjectObject, asked, create, for_good)
 
 
 @router.get("/projects/{project_id}", responses=declared(NotFound))
@@ -101,14 +101,13 @@ def create_api_key(
     repetition of this request shows it again.
     """
 
-    def create() -> dict[str, Any]:
+    def create() -> NewApiKey:
         new = service.create(session, caller, project_id, body)
         key = ApiKeyObject.of(session.get_one(ApiKey, new.id))
-        return NewApiKey(**key.model_dump(), value=new.token).model_dump(mode="json")
+        return NewApiKey(**key.model_dump(), value=new.token)
 
     is_there = found_by(service.get_key, caller, project_id)
-    answer = once(session, attempt, body.model_dump_json(), create, is_there, shows_secret=True)
-    return NewApiKey.model_validate(answer)
+    return created(session, attempt, NewApiKey, body, create, is_there, shows_secret=True)
 
 
 @router.get("/projects/{project_id}/api_keys/{api_key_id}", responses=declared(NotFound))

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from api.schemas import Identified, Seconds, UnixSeconds, from_row
+from api.schemas import Deleted, Identified, Seconds, UnixSeconds, from_row
 from core.access.projects import quotas_of
 from core.roles import Role
 from core.tables import ApiKey, AuditLog, Project
@@ -96,10 +96,8 @@ class NewApiKey(ApiKeyObject):
     value: str
 
 
-class ApiKeyDeleted(BaseModel):
-    id: str
+class ApiKeyDeleted(Deleted):
     object: Literal["organization.project.api_key.deleted"] = "organization.project.api_key.deleted"
-    deleted: Literal[True] = True
 
 
 class AuditActor(BaseModel):

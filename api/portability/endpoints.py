@@ -8,12 +8,11 @@ from sqlalchemy.orm import Session
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, ModelCatalog, Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, repeatable
+from api.http.idempotency import ThisAttempt, created, repeatable
 from api.http.routers import feature
 from api.portability import service
 from api.portability.schemas import PortabilityObject
 from core.access import audit
-from core.access.idempotency import once
 from core.errors import Conflict, InvalidRequest, NotFound, RateLimited
 
 router = feature("/v1/adapters/{adapter_id}/portability", "Portability", NotFound, route_class=APIRoute)
@@ -42,16 +41,16 @@ def measure_portability(
     our own. Read the report until `measurement.finished_at` is set.
     """
 
-    def start() -> dict[str, Any]:
+    def start() -> PortabilityObject:
         task = service.start(session, caller.project_id, adapter_id, settings.project_open_tasks)
         if task is not None:
             audit.record(session, caller, "portability.started", task.id, {"adapter": adapter_id})
-        return service.describe(session, caller.project_id, adapter_id, catalog).model_dump(mode="json")
+        return service.describe(session, caller.project_id, adapter_id, catalog)
 
     def is_current(session: Session, answer: dict[str, Any]) -> bool:
         return service.is_current(session, caller.project_id, adapter_id, answer["measurement"]["id"])
 
-    return PortabilityObject.model_validate(once(session, attempt, "", start, is_current))
+    return created(session, attempt, PortabilityObject, "", start, is_current)
 
 
 @router.post("/cancel", responses=declared(Conflict, InvalidRequest))

@@ -1,5 +1,6 @@
 """/v1/secrets: set, list and delete the secrets that a project's jobs use, such as a tracker's key."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Query
@@ -7,7 +8,7 @@ from fastapi import Query
 from api.admission.auth import AdminCaller
 from api.dependencies import Secrets, Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, repeatable
+from api.http.idempotency import ThisAttempt, deleted
 from api.http.paging import LIMIT, After
 from api.http.routers import feature
 from api.schemas import Page
@@ -43,10 +44,6 @@ def delete_secret(
     session: Transaction, caller: AdminCaller, attempt: ThisAttempt, secret_name: str
 ) -> SecretDeleted:
     """Delete a secret."""
-
-    def delete() -> SecretDeleted:
-        service.delete(session, caller.project_id, secret_name)
-        audit.record(session, caller, "secret.deleted", secret_name)
-        return SecretDeleted(id=secret_name)
-
-    return repeatable(session, attempt, SecretDeleted, delete)
+    answer = SecretDeleted(id=secret_name)
+    delete = partial(service.delete, session, caller.project_id, secret_name)
+    return deleted(session, attempt, answer, "secret.deleted", delete)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from api.schemas import Identified, UnixSeconds, from_row
+from api.schemas import Deleted, Identified, UnixSeconds, from_row
 from core.options import SecretName
 from core.tables import Secret
 
@@ -31,7 +31,5 @@ class SecretObject(Identified):
         return from_row(cls, secret, id=secret.name)
 
 
-class SecretDeleted(BaseModel):
-    id: str
+class SecretDeleted(Deleted):
     object: Literal["secret.deleted"] = "secret.deleted"
-    deleted: Literal[True] = True

@@ -10,13 +10,12 @@ from api.admission import cookies, sign_ins
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt
+from api.http.idempotency import ThisAttempt, created
 from api.http.routers import feature
 from api.schemas import unix_seconds
 from api.session.schemas import LinkedKey, SessionObject, ShowLink, SignIn, SignInLink
 from core.access import audit, keys
 from core.access.audit import Actor
-from core.access.idempotency import once
 from core.errors import Conflict, InvalidRequest, PermissionDenied, TooLarge
 from core.tables import ApiKey
 
@@ -101,13 +100,12 @@ def sign_out(session: Transaction, request: Request, caller: CurrentCaller, resp
 def create_sign_in_link(session: Transaction, caller: CurrentCaller, attempt: ThisAttempt) -> SignInLink:
     """Create a link that begins a session for the caller's API key. It works once, within 15 minutes."""
 
-    def create() -> dict[str, Any]:
+    def create() -> SignInLink:
         link = sign_ins.create_link(session, str(caller.key_id))
         audit.record(session, caller, "sign_in_link.created", str(caller.key_id))
-        shown = SignInLink(path=LINK_PATH + link.token, expires_at=unix_seconds(link.expires_at))
-        return shown.model_dump(mode="json")
+        return SignInLink(path=LINK_PATH + link.token, expires_at=unix_seconds(link.expires_at))
 
     def is_unused(session: Session, answer: dict[str, Any]) -> bool:
         return sign_ins.expiry(session, answer["path"].removeprefix(LINK_PATH)) is not None
 
-    return SignInLink.model_validate(once(session, attempt, "", create, is_unused, shows_secret=True))
+    return created(session, attempt, SignInLink, "", create, is_unused, shows_secret=True)

@@ -1,18 +1,14 @@
 """/v1/files/from_completions: make a dataset of stored completions."""
 
-from typing import Any
-
 from anyio import to_thread
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission.auth import CurrentCaller
-from api.admission.callers import Caller
 from api.admission.fair_share import ShortPermit, takes_no_permit
 from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, ReadingSessions, Sessions, Store, UploadThreads
 from api.files import service as files
-from api.files.intake import ReceivedFile
-from api.files.registration import kept_if_registered
+from api.files.registration import kept_if_registered, register_file
 from api.files.schemas import FileObject
 from api.http.errors import declared
 from api.http.forms import receive
@@ -20,9 +16,7 @@ from api.http.idempotency import ThisAttempt, found_by
 from api.http.routers import feature
 from api.stored_completions.dataset import CompletionsFile
 from api.stored_completions.schemas import MakeFile
-from core.access import audit
-from core.access.idempotency import Attempt, earlier_answer, once
-from core.access.quotas import check_store
+from core.access.idempotency import Attempt, earlier_answer
 from core.errors import Conflict, InvalidRequest, QuotaExceeded, TooLarge
 
 router = feature("/v1/files", "Files")
@@ -59,8 +53,9 @@ async def make_file(
     async with kept_if_registered(sessions, made.key, made.id, threads) as registered:
         received = await receive(in_threads(made.blocks(reading), threads), made, threads)
         async with permit():
+            details = {"lineage": received.lineage}
             file = await to_thread.run_sync(
-                _register, sessions, caller, attempt, body, received, limiter=threads
+                register_file, sessions, caller, attempt, body, received, details, limiter=threads
             )
         registered(file.id)
     return file
@@ -77,24 +72,3 @@ def _earlier_or_open(
             return FileObject.model_validate(answer)
         files.open_content(session, project_id, made.id)
         return None
-
-
-def _register(
-    sessions: sessionmaker[Session],
-    caller: Caller,
-    attempt: Attempt,
-    body: MakeFile,
-    received: ReceivedFile,
-) -> FileObject:
-    """Register the file in a transaction. No session was open while the bytes were written."""
-    with sessions.begin() as session:
-
-        def register() -> dict[str, Any]:
-            file = files.register(session, caller.project_id, received)
-            check_store(session, caller.project_id, caller.quotas.stored_bytes)
-            audit.record(session, caller, "file.created", file.id, {"lineage": received.lineage})
-            return FileObject.of(file).model_dump(mode="json")
-
-        is_there = found_by(files.get, caller.project_id)
-        answer = once(session, attempt, body.model_dump_json(), register, is_there)
-        return FileObject.model_validate(answer)

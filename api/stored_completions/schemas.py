@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.files.expiry import ExpiresAfter
-from api.schemas import Identified, Seconds, UnixSeconds, from_row
+from api.schemas import Deleted, Identified, Seconds, UnixSeconds, from_row
 from core.datasets.kinds import Kind
 from core.options import Metadata, Moment, Options
 from core.tables import StoredCompletion
@@ -109,10 +109,8 @@ class RateCompletion(BaseModel):
     ] = None
 
 
-class CompletionDeleted(BaseModel):
-    id: str
+class CompletionDeleted(Deleted):
     object: Literal["chat.completion.deleted"] = "chat.completion.deleted"
-    deleted: Literal[True] = True
 
 
 class MakeFile(Options):

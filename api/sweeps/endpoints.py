@@ -3,21 +3,18 @@
 For events, metrics, checkpoints, the candidates' curves, pause and resume, use the routes of the sweep's job.
 """
 
-from typing import Any
-
 from fastapi import BackgroundTasks
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, Hints, ModelCatalog, Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, found_by, repeatable
+from api.http.idempotency import ThisAttempt, created, found_by, repeatable
 from api.http.paging import After, Limit
 from api.http.routers import feature
 from api.schemas import Page
 from api.sweeps import service
 from api.sweeps.schemas import CreateSweep, SweepObject
 from core.access import audit
-from core.access.idempotency import once
 from core.access.quotas import check_queue
 from core.errors import Conflict, InvalidRequest, NotFound, RateLimited, TooLarge
 
@@ -41,14 +38,13 @@ def create_sweep(
     candidates. Each time, the half with the lower losses on the validation file continues to train.
     """
 
-    def create() -> dict[str, Any]:
+    def create() -> SweepObject:
         sweep = service.create(session, caller.project_id, catalog, settings, body)
         check_queue(session, caller.project_id, caller.quotas.queued_jobs)
         audit.record(session, caller, "sweep.created", sweep.id, {"job_id": sweep.job_id})
-        return sweep.model_dump(mode="json")
+        return sweep
 
-    asked, is_there = body.model_dump_json(by_alias=True), found_by(service.get, caller.project_id)
-    sweep = SweepObject.model_validate(once(session, attempt, asked, create, is_there))
+    sweep = created(session, attempt, SweepObject, body, create, found_by(service.get, caller.project_id))
     after_response.add_task(hint_sender.send, body.training_or_default.devices)
     return sweep
 

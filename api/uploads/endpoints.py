@@ -3,8 +3,6 @@
 The parts may come in any order, and several at once.
 """
 
-from typing import Any
-
 from anyio import to_thread
 from fastapi import Request
 from sqlalchemy.orm import Session, sessionmaker
@@ -20,7 +18,7 @@ from api.files.intake import ReceivedFile
 from api.files.registration import kept_if_registered
 from api.http.errors import declared
 from api.http.forms import receive
-from api.http.idempotency import ThisAttempt, found_by, repeatable
+from api.http.idempotency import ThisAttempt, created, found_by, repeatable
 from api.http.routers import feature
 from api.schemas import from_row
 from api.uploads import service
@@ -28,7 +26,7 @@ from api.uploads.assembly import Assembly, stored_parts
 from api.uploads.part import PartIntake, PartLimits
 from api.uploads.schemas import PART_BODY, CompleteUpload, CreateUpload, UploadObject, UploadPartObject
 from core.access import audit
-from core.access.idempotency import Attempt, earlier_answer, for_good, once
+from core.access.idempotency import Attempt, earlier_answer, for_good
 from core.access.quotas import check_store, check_uploads
 from core.errors import AppError, Conflict, InvalidRequest, NotFound, QuotaExceeded, TooLarge
 from core.ids import new_id
@@ -49,15 +47,15 @@ def create_upload(
 ) -> UploadObject:
     """Announce a file that comes in parts. Send the parts and complete the upload within an hour."""
 
-    def create() -> dict[str, Any]:
+    def create() -> UploadObject:
         check_store(session, caller.project_id, caller.quotas.stored_bytes, body.bytes)
         upload = service.create(session, caller.project_id, body, settings.max_upload_bytes)
         check_uploads(session, caller.project_id, caller.quotas.open_uploads)
         audit.record(session, caller, "upload.created", upload.id)
-        return UploadObject.of(upload).model_dump(mode="json")
+        return UploadObject.of(upload)
 
     is_pending = found_by(service.get_pending, caller.project_id)
-    return UploadObject.model_validate(once(session, attempt, body.model_dump_json(), create, is_pending))
+    return created(session, attempt, UploadObject, body, create, is_pending)
 
 
 @router.post("/{upload_id}/parts", openapi_extra=PART_BODY, responses=declared(NotFound, QuotaExceeded))
@@ -178,11 +176,10 @@ def _register(
     reached("upload.assembled")
     with sessions.begin() as session:
 
-        def complete() -> dict[str, Any]:
+        def complete() -> UploadObject:
             upload, file = service.complete(session, caller.project_id, upload_id, received)
             check_store(session, caller.project_id, caller.quotas.stored_bytes)
             audit.record(session, caller, "file.created", file.id, {"upload": upload.id})
-            return UploadObject.of(upload, file).model_dump(mode="json")
+            return UploadObject.of(upload, file)
 
-        answer = once(session, attempt, body.model_dump_json(), complete, for_good)
-        return UploadObject.model_validate(answer)
+        return created(session, attempt, UploadObject, body, complete, for_good)

@@ -1,5 +1,6 @@
 """/v1/webhook_endpoints: register URLs for events, as at OpenAI, and list and repeat the deliveries."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Query
@@ -8,7 +9,7 @@ from sqlalchemy.orm import Session
 from api.admission.auth import AdminCaller
 from api.dependencies import Outgoing, Secrets, Sessions, Transaction
 from api.http.errors import declared
-from api.http.idempotency import ThisAttempt, found_by, repeatable
+from api.http.idempotency import ThisAttempt, created, deleted, found_by
 from api.http.paging import LIMIT, After
 from api.http.routers import feature
 from api.schemas import Page
@@ -26,7 +27,6 @@ from api.webhooks.schemas import (
     UpdateEndpoint,
 )
 from core.access import audit
-from core.access.idempotency import once
 from core.database import database_time
 from core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, TooLarge
 from core.webhooks import EVENT_TYPES
@@ -57,14 +57,13 @@ def create_endpoint(
     again.
     """
 
-    def create() -> dict[str, Any]:
+    def create() -> EndpointWithSecret:
         endpoint, secret = service.create(session, caller.project_id, vault, egress, body)
         audit.record(session, caller, "webhook_endpoint.created", endpoint.id)
-        return EndpointWithSecret.of(endpoint, signing_secret=secret).model_dump(mode="json")
+        return EndpointWithSecret.of(endpoint, signing_secret=secret)
 
     is_there = found_by(service.get, caller.project_id)
-    answer = once(session, attempt, body.model_dump_json(), create, is_there, shows_secret=True)
-    return EndpointWithSecret.model_validate(answer)
+    return created(session, attempt, EndpointWithSecret, body, create, is_there, shows_secret=True)
 
 
 @router.get("/webhook_endpoints", responses=declared(InvalidRequest))
@@ -104,13 +103,9 @@ def delete_endpoint(
     session: Transaction, caller: AdminCaller, attempt: ThisAttempt, webhook_endpoint_id: str
 ) -> EndpointDeleted:
     """Delete an endpoint with its deliveries. Events that have not been sent yet are not sent."""
-
-    def delete() -> EndpointDeleted:
-        service.delete(session, caller.project_id, webhook_endpoint_id)
-        audit.record(session, caller, "webhook_endpoint.deleted", webhook_endpoint_id)
-        return EndpointDeleted(id=webhook_endpoint_id)
-
-    return repeatable(session, attempt, EndpointDeleted, delete)
+    answer = EndpointDeleted(id=webhook_endpoint_id)
+    delete = partial(service.delete, session, caller.project_id, webhook_endpoint_id)
+    return deleted(session, attempt, answer, "webhook_endpoint.deleted", delete)
 
 
 @router.post(
@@ -130,20 +125,19 @@ def rotate_secret(
     If the request asks for it, events are signed with the old secret too for 24 hours.
     """
 
-    def rotate() -> dict[str, Any]:
+    def rotate() -> EndpointWithSecret:
         keep_former = body.keep_old_secret_active_for_24_hours
         endpoint, secret = service.rotate_secret(
             session, caller.project_id, vault, webhook_endpoint_id, keep_former=keep_former
         )
         audit.record(session, caller, "webhook_endpoint.secret_rotated", endpoint.id)
-        return EndpointWithSecret.of(endpoint, signing_secret=secret).model_dump(mode="json")
+        return EndpointWithSecret.of(endpoint, signing_secret=secret)
 
     def signs(session: Session, answer: dict[str, Any]) -> bool:
         secret = answer["signing_secret"]
         return service.signs_with(session, caller.project_id, vault, webhook_endpoint_id, secret)
 
-    answer = once(session, attempt, body.model_dump_json(), rotate, signs, shows_secret=True)
-    return EndpointWithSecret.model_validate(answer)
+    return created(session, attempt, EndpointWithSecret, body, rotate, signs, shows_secret=True)
 
 
 @router.post(

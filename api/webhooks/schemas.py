@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
-from api.schemas import Identified, Seconds, UnixSeconds, from_row
+from api.schemas import Deleted, Identified, Seconds, UnixSeconds, from_row
 from core.tables import WebhookDelivery, WebhookEndpoint
 
 EventType = Literal["fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"]
@@ -78,10 +78,8 @@ class EndpointWithSecret(EndpointObject):
     signing_secret: str
 
 
-class EndpointDeleted(BaseModel):
-    id: str
+class EndpointDeleted(Deleted):
     object: Literal["webhook_endpoint.deleted"] = "webhook_endpoint.deleted"
-    deleted: Literal[True] = True
 
 
 class EndpointTested(BaseModel):

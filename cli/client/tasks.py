@@ -4,11 +4,20 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from cli.client import output
 from cli.client.client import Client
 from cli.client.errors import WorkCancelled, WorkFailed
 from cli.client.patience import POLL_SECONDS, Patience
-from cli.client.progress import LINE_SECONDS
+from cli.client.progress import Lines
+
+
+def carry_out(client: Client, path: str, request: dict[str, Any], tasks: str, title: str) -> dict[str, Any]:
+    """Create a task, and return it once it has succeeded. `tasks` is the path at which tasks are read.
+
+    `title` names the task. Raises WorkFailed and WorkCancelled.
+    """
+    made = wait_for_task(client, f"{tasks}/{client.post(path, request)['id']}")
+    require_success(made, title)
+    return made
 
 
 def wait_for_task(client: Client, path: str, member: str | None = None) -> dict[str, Any]:
@@ -17,30 +26,19 @@ def wait_for_task(client: Client, path: str, member: str | None = None) -> dict[
     The answer is the task, or `member` names the part of the answer that is the task.
     """
     patience = Patience(answered=time.monotonic())
-    lines = TaskLines()
+    lines = Lines()
     while True:
         answer = patience.ask(lambda: client.get(path))
         task = answer[member] if member else answer
         if task["finished_at"] is not None:
             return answer
-        lines.show(task)
+        show_task(lines, task)
         time.sleep(POLL_SECONDS)
 
 
-class TaskLines:
-    """Prints a line at each change of phase, and at most every LINE_SECONDS when work was done."""
-
-    def __init__(self) -> None:
-        self._phase: str | None = None
-        self._percent, self._printed = -1.0, 0.0
-
-    def show(self, task: Mapping[str, Any]) -> None:
-        phase, percent = task["progress"]["phase"] or task["status"], task["progress"]["percent"]
-        is_early = time.monotonic() - self._printed < LINE_SECONDS
-        if phase == self._phase and (percent == self._percent or is_early):
-            return
-        self._phase, self._percent, self._printed = phase, percent, time.monotonic()
-        output.note(f"{task.get('name') or task['id']}: {phase} {percent:.0f} %")
+def show_task(lines: Lines, task: Mapping[str, Any]) -> None:
+    phase, percent = task["progress"]["phase"] or task["status"], task["progress"]["percent"]
+    lines.show(phase, percent, f"{task.get('name') or task['id']}: {phase} {percent:.0f} %")
 
 
 def require_success(task: Mapping[str, Any], title: str, left: str = "") -> None:

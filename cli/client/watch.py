@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from cli.client import output
+from cli.client.client import path_to
 from cli.client.errors import JobPaused, WorkCancelled, WorkFailed
 from cli.client.patience import POLL_SECONDS, Patience
 from core.statuses import ENDED
@@ -64,7 +64,7 @@ class Watch:
 
 
 def job_path(job_id: str) -> str:
-    return f"/fine_tuning/jobs/{quote(job_id, safe='')}"
+    return path_to("/fine_tuning/jobs", job_id)
 
 
 def wait(client: "Client", job_id: str) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """`tunery aliases`: names for models that can be moved at once, such as `prod`."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from cli.client import output
-from cli.client.client import Client
+from cli.client.client import Client, path_to
 from cli.client.connection import connected
 from cli.commands.files.command import Limit
 from core.errors import ConfigurationError
@@ -57,14 +56,14 @@ def set_alias(
 @connected
 def back(client: Client, json: bool, name: Name, version: Version = None) -> None:
     """Move an alias to where it led before. Each further call goes one move further back."""
-    _show(client.post(f"{_path(name)}/back", {"version": version}), json)
+    _show(client.post(path_to("/aliases", name, "back"), {"version": version}), json)
 
 
 @app.command()
 @connected
 def history(client: Client, json: bool, name: Name, limit: Limit = 20) -> None:
     """List the moves of an alias, newest first, and the keys that made them."""
-    moves = list(client.every(f"{_path(name)}/history", limit))
+    moves = list(client.every(path_to("/aliases", name, "history"), limit))
     output.json(moves) if json else output.table(moves, MOVE_COLUMNS)
 
 
@@ -72,7 +71,7 @@ def history(client: Client, json: bool, name: Name, limit: Limit = 20) -> None:
 @connected
 def delete(client: Client, json: bool, name: Name) -> None:
     """Delete an alias with its history. Its models stay."""
-    answer = client.delete(_path(name))
+    answer = client.delete(path_to("/aliases", name))
     output.json(answer) if json else output.note(f"Deleted {name}")
 
 
@@ -87,10 +86,6 @@ def weights_in(models: list[str]) -> dict[str, int]:
             raise ConfigurationError(f"{text!r} has no weight; several models look like MODEL_A=95 MODEL_B=5")
         weights[model] = int(weight)
     return weights
-
-
-def _path(name: str) -> str:
-    return f"/aliases/{quote(name, safe='')}"
 
 
 def _show(alias: dict[str, Any], json: bool) -> None:

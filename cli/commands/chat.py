@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.client import output
-from cli.client.client import Client
+from cli.client.client import Client, without_none
 from cli.client.connection import connected
 from cli.client.errors import Refused
 
@@ -37,8 +37,7 @@ def chat(
     In a terminal, each line is a message. Through a pipe, all text is one message, and the answer goes to
     stdout.
     """
-    given = {"temperature": temperature, "max_completion_tokens": max_tokens}
-    settings = {"model": model} | {name: value for name, value in given.items() if value is not None}
+    settings = without_none(model=model, temperature=temperature, max_completion_tokens=max_tokens)
     conversation = Conversation(client, settings, system, as_json=json)
     if sys.stdin.isatty():
         output.note(GREETING.format(model))

@@ -14,10 +14,9 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.client import output
-from cli.client.client import Client
+from cli.client.client import Client, without_none
 from cli.client.connection import connected
 from cli.client.errors import CommandError, Refused
-from cli.client.request_settings import without_none
 from core.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -2,12 +2,11 @@
 
 import sys
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from cli.client import output
-from cli.client.client import Client
+from cli.client.client import Client, path_to
 from cli.client.connection import connected
 from cli.client.errors import GaveUp
 from cli.client.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
@@ -47,7 +46,7 @@ def list_secrets(client: Client, json: bool, limit: Limit = 100) -> None:
 @connected
 def delete(client: Client, json: bool, name: Name) -> None:
     """Delete a secret."""
-    answer = client.delete(f"/secrets/{quote(name, safe='')}")
+    answer = client.delete(path_to("/secrets", name))
     output.json(answer) if json else output.note(f"Deleted {name}")
 
 

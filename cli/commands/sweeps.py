@@ -3,12 +3,11 @@
 import json as json_text
 from collections.abc import Sequence
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from cli.client import output, watch
-from cli.client.client import Client
+from cli.client.client import Client, path_to, without_none
 from cli.client.connection import connected
 from cli.client.request_settings import (
     Model,
@@ -18,7 +17,6 @@ from cli.client.request_settings import (
     Training,
     read_settings,
     with_settings,
-    without_none,
 )
 from cli.commands.files.command import Limit
 from cli.commands.sending import chosen_model, create_with_files, file_id, local_file
@@ -73,7 +71,7 @@ def create(
     if wait:
         output.note(f"Created {sweep['id']}")
         job = watch.wait(client, sweep["job_id"])
-        _show(client.get(_path(sweep["id"])), json)
+        _show(client.get(path_to(SWEEPS, sweep["id"])), json)
         watch.raise_for_outcome(job)
         return
     _show(sweep, json)
@@ -92,14 +90,14 @@ def list_sweeps(client: Client, json: bool, limit: Limit = 20) -> None:
 @connected
 def get(client: Client, json: bool, sweep_id: SweepId) -> None:
     """Show a sweep and its candidates, the best first."""
-    _show(client.get(_path(sweep_id)), json)
+    _show(client.get(path_to(SWEEPS, sweep_id)), json)
 
 
 @app.command()
 @connected
 def cancel(client: Client, json: bool, sweep_id: SweepId) -> None:
     """Cancel a sweep that has not ended."""
-    _show(client.post(f"{_path(sweep_id)}/cancel"), json)
+    _show(client.post(path_to(SWEEPS, sweep_id, "cancel")), json)
 
 
 def read_tried(given: Sequence[str]) -> dict[str, list[Any]]:
@@ -119,10 +117,6 @@ def _values(text: str) -> list[Any]:
         return list(json_text.loads(f"[{text}]"))
     except ValueError:
         return [word.split("+") if "+" in word else word for word in text.split(",")]
-
-
-def _path(sweep_id: str) -> str:
-    return f"{SWEEPS}/{quote(sweep_id, safe='')}"
 
 
 def _show(sweep: dict[str, Any], json: bool) -> None:

@@ -1,12 +1,11 @@
 """`tunery webhooks`: manages the URLs that are told when jobs end, and shows each delivery."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from cli.client import output
-from cli.client.client import Client
+from cli.client.client import Client, path_to, without_none
 from cli.client.connection import connected
 from cli.commands.files.command import Limit
 from core.statuses import ENDED
@@ -15,6 +14,7 @@ app = typer.Typer(
     help="Manage webhook endpoints and their deliveries, with an administrator's key.", no_args_is_help=True
 )
 
+ENDPOINTS = "/webhook_endpoints"
 ALL_EVENTS = [f"fine_tuning.job.{status}" for status in ENDED]
 COLUMNS = ("id", "name", "url", "event_types", "enabled", "created_at")
 DELIVERY_COLUMNS = (
@@ -36,7 +36,7 @@ def create(
     event: Event = ALL_EVENTS,
 ) -> None:
     """Register a URL. Its signing secret is printed only now."""
-    endpoint = client.post("/webhook_endpoints", {"name": name, "url": url, "event_types": event})
+    endpoint = client.post(ENDPOINTS, {"name": name, "url": url, "event_types": event})
     _show_secret(endpoint, json)
 
 
@@ -44,7 +44,7 @@ def create(
 @connected
 def list_endpoints(client: Client, json: bool, limit: Limit = 20) -> None:
     """List your project's endpoints."""
-    endpoints = list(client.every("/webhook_endpoints", limit))
+    endpoints = list(client.every(ENDPOINTS, limit))
     output.json(endpoints) if json else output.table(endpoints, COLUMNS)
 
 
@@ -62,9 +62,8 @@ def update(
     ] = None,
 ) -> None:
     """Change an endpoint."""
-    changes = {"name": name, "url": url, "event_types": event or None, "enabled": enable}
-    given = {field: value for field, value in changes.items() if value is not None}
-    endpoint = client.post(_path(endpoint_id), given)
+    changes = without_none(name=name, url=url, event_types=event or None, enabled=enable)
+    endpoint = client.post(path_to(ENDPOINTS, endpoint_id), changes)
     output.json(endpoint) if json else output.record(endpoint, COLUMNS)
 
 
@@ -72,7 +71,7 @@ def update(
 @connected
 def delete(client: Client, json: bool, endpoint_id: EndpointId) -> None:
     """Delete an endpoint with its deliveries."""
-    answer = client.delete(_path(endpoint_id))
+    answer = client.delete(path_to(ENDPOINTS, endpoint_id))
     output.json(answer) if json else output.note(f"Deleted {endpoint_id}")
 
 
@@ -88,7 +87,7 @@ def rotate(
 ) -> None:
     """Make a new signing secret. It is printed only now."""
     body = {"keep_old_secret_active_for_24_hours": keep_old}
-    endpoint = client.post(_path(endpoint_id, "rotate_secret"), body)
+    endpoint = client.post(path_to(ENDPOINTS, endpoint_id, "rotate_secret"), body)
     _show_secret(endpoint, json)
 
 
@@ -101,7 +100,7 @@ def send_test(
     event: Annotated[str, typer.Option(help="The event to send a sample of")] = ALL_EVENTS[0],
 ) -> None:
     """Send a sample event once, and print the endpoint's answer."""
-    result = client.post(_path(endpoint_id, "test"), {"event_type": event})
+    result = client.post(path_to(ENDPOINTS, endpoint_id, "test"), {"event_type": event})
     output.json(result) if json else output.data(f"The endpoint answered {result['status_code']}")
 
 
@@ -109,7 +108,7 @@ def send_test(
 @connected
 def deliveries(client: Client, json: bool, endpoint_id: EndpointId, limit: Limit = 20) -> None:
     """List an endpoint's events with their delivery status."""
-    found = list(client.every(_path(endpoint_id, "deliveries"), limit))
+    found = list(client.every(path_to(ENDPOINTS, endpoint_id, "deliveries"), limit))
     output.json(found) if json else output.table(found, DELIVERY_COLUMNS)
 
 
@@ -122,13 +121,8 @@ def redeliver(
     delivery_id: Annotated[str, typer.Argument(metavar="DELIVERY", help="whd_…")],
 ) -> None:
     """Send an event again."""
-    path = _path(endpoint_id, f"deliveries/{quote(delivery_id, safe='')}/redeliver")
-    delivery = client.post(path)
+    delivery = client.post(path_to(ENDPOINTS, endpoint_id, "deliveries", delivery_id, "redeliver"))
     output.json(delivery) if json else output.record(delivery, DELIVERY_COLUMNS)
-
-
-def _path(endpoint_id: str, below: str = "") -> str:
-    return "/".join(filter(None, ("/webhook_endpoints", quote(endpoint_id, safe=""), below)))
 
 
 def _show_secret(endpoint: dict[str, Any], json: bool) -> None:

@@ -13,23 +13,23 @@ LOOK_SECONDS = 60.0
 class LogFiles:
     """The logs of the running parts."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, max_bytes: int = MAX_BYTES, look_seconds: float = LOOK_SECONDS) -> None:
+        self._folder, self._max_bytes, self._look_seconds = folder, max_bytes, look_seconds
         self._next_look = time.monotonic()
 
     def tend(self) -> None:
         """Copy a log that has grown too large to NAME.log.1, and empty it.
 
-        It looks at the sizes at most once in LOOK_SECONDS, however often it is called. The part keeps its
+        It looks at the sizes at most once in `look_seconds`, however often it is called. The part keeps its
         file open for appending, so the file is emptied, not replaced. A line that is printed between the copy
         and the emptying is lost.
         """
         if time.monotonic() < self._next_look:
             return
-        self._next_look = time.monotonic() + LOOK_SECONDS
+        self._next_look = time.monotonic() + self._look_seconds
         for log in self._folder.glob("*.log"):
             with suppress(FileNotFoundError):  # a server that starts again has just renamed it
-                if log.stat().st_size > MAX_BYTES:
+                if log.stat().st_size > self._max_bytes:
                     _empty(log)
 
 

@@ -96,9 +96,9 @@ def usage(session: Session, project_id: str | None, start: date, last: date) -> 
     return [Usage(day, *used) for day, *used in rows]
 
 
-def count_ended_runs(session: Session) -> bool:
-    """Add a batch of ended runs to the days of their projects. Return whether it found any.
+def count_ended_runs(session: Session, most: int = BATCH_RUNS) -> bool:
+    """Add a batch of `most` ended runs to the days of their projects. Return whether it found any.
 
     Several processes may call this at the same time.
     """
-    return session.scalars(COUNT, {"most": BATCH_RUNS}).one() > 0
+    return session.scalars(COUNT, {"most": most}).one() > 0

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from core.checks import Check
 from core.datasets.template_needs import needs_served
 from core.estimates.configuration import FAST_TYPES
 from core.offering.causal_types import causal_types
+from core.offering.checks import Check
 from core.offering.published import CONFIG, Published
 from core.units import GIB
 

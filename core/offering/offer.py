@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from core.catalog import BaseModelEntry
-from core.checks import Check
 from core.errors import InvalidRequest
 from core.estimates.job.devices import Machine
+from core.offering.checks import Check
 from core.offering.fits import Fit, fits_of
 from core.offering.judgement import judged, longest_row
 from core.offering.published import Published, in_folder, on_hub

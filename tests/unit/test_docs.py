@@ -55,6 +55,17 @@ def fast_families() -> set[str]:
     return set(re.findall(r'"([A-Za-z]+?)\d*ForCausalLM"', source))
 
 
+def test_no_more_tests_reach_into_the_product_than_the_page_on_tests_says() -> None:
+    """The page says what has no other way. Whoever needs one more says it there."""
+    sources = "\n".join(path.read_text() for path in (REPOSITORY / "tests").rglob("*.py"))
+    patches = re.findall(r"monkeypatch\.setattr\(", sources)
+    private = re.findall(r"\b(?!self\b|cls\b)[a-z_]+\._(?!asdict|replace)[a-z]", sources)
+    page = (REPOSITORY / "docs/testing.md").read_text()
+    (most,) = re.findall(r"At most (\d+) calls of `monkeypatch.setattr` and (\d+) accesses", page)
+    assert len(patches) <= int(most[0])
+    assert len(private) <= int(most[1])
+
+
 def test_the_page_of_settings_is_what_the_code_says() -> None:
     check = subprocess.run(
         [sys.executable, "docs/generate.py", "--check"], cwd=REPOSITORY, capture_output=True, text=True

@@ -49,12 +49,15 @@ class Lending:
         slices: TimeSlices,
         wake: Callable[[], object],
         say_that_it_waits: Callable[[], object] = lambda: None,
+        say_seconds: float = SAY_SECONDS,
+        most_load_seconds: float = MOST_LOAD_SECONDS,
     ) -> None:
         """`wake` has the trainer call `answer` soon.
 
-        `say_that_it_waits` is called in a thread while a base model is loaded, since jobs may wait meanwhile;
-        but no longer than MOST_LOAD_SECONDS.
+        `say_that_it_waits` is called in a thread every `say_seconds` while a base model is loaded, since jobs
+        may wait meanwhile; but no longer than `most_load_seconds`.
         """
+        self._say_seconds, self._most_load_seconds = say_seconds, most_load_seconds
         self.slices = slices
         self._holder, self._wake, self._say_that_it_waits = holder, wake, say_that_it_waits
         self._asked: SimpleQueue[_Loan] = SimpleQueue()
@@ -132,8 +135,8 @@ class Lending:
                 code="device_taken",
             )
         self._lent = None  # it refers to the base model that leaves
-        until = monotonic() + MOST_LOAD_SECONDS
-        saying = Periodic("loading", SAY_SECONDS, lambda: self._say_until(until))
+        until = monotonic() + self._most_load_seconds
+        saying = Periodic("loading", self._say_seconds, lambda: self._say_until(until))
         saying.start()
         try:
             self._holder.load(found)

@@ -31,9 +31,10 @@ LEAKED = {
 
 
 class DataCheck:
-    """The check of one of a job's files."""
+    """The check of the first rows of one of a job's files."""
 
-    def __init__(self, request: RenderRequest) -> None:
+    def __init__(self, request: RenderRequest, most_rows: int = CHECKED_ROWS) -> None:
+        self._most_rows = most_rows
         self._file, self._request = request.param, request
         self._check = ContentCheck(request.training_rows, kind=request.kind)
         self._held: list[tuple[int, dict[str, Any]]] = []
@@ -52,7 +53,7 @@ class DataCheck:
     def over(self, lines: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the lines, and check the first ones."""
         for count, (number, row) in enumerate(lines):
-            if count < CHECKED_ROWS:
+            if count < self._most_rows:
                 self._hold(number, row)
             yield number, row
 

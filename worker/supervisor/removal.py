@@ -30,13 +30,14 @@ def delete_in_batches(
     table: type[Base],
     *conditions: ColumnElement[bool],
     first: Executable | None = None,
+    batch_rows: int = BATCH_ROWS,
 ) -> None:
-    """Delete the rows that meet the conditions, each BATCH_ROWS of them in a transaction of its own.
+    """Delete the rows that meet the conditions, each `batch_rows` of them in a transaction of its own.
 
     So millions of rows exceed no time limit, and after a failure the next round goes on with the rest. Each
     transaction begins with the statement `first`.
     """
-    statement = _delete_batch(table, *conditions)
+    statement = _delete_batch(table, batch_rows, *conditions)
     found = True
     while found:
         with sessions.begin() as session:
@@ -45,13 +46,13 @@ def delete_in_batches(
             found = session.scalars(statement).one() > 0
 
 
-def _delete_batch(table: type[Base], *conditions: ColumnElement[bool]) -> Select[int]:
-    """Return the statement that deletes a batch of rows, and counts how many rows it has found.
+def _delete_batch(table: type[Base], rows: int, *conditions: ColumnElement[bool]) -> Select[int]:
+    """Return the statement that deletes a batch of so many rows, and counts how many rows it has found.
 
     It may delete fewer than it has found: another janitor may be deleting the same rows.
     """
     address = column("ctid", Text)  # of a row, as Postgres stores it
-    batch = select(address).select_from(table).where(*conditions).limit(BATCH_ROWS).cte("batch")
+    batch = select(address).select_from(table).where(*conditions).limit(rows).cte("batch")
     found = func.array(select(batch.c.ctid).scalar_subquery())
     deleted = delete(table).where(address == any_(found)).cte("deleted")
     return select(func.count()).select_from(batch).add_cte(deleted)

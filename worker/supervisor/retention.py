@@ -17,8 +17,8 @@ from core.access import audit, idempotency
 from core.access.audit import OPERATOR
 from core.artifacts import GRACE
 from core.database import database_time
-from core.files_in_use import may_read
 from core.ids import first_id_at
+from core.jobs.files_in_use import may_read
 from core.serving import registry, stored_completions
 from core.serving.stored_completions import ID_PREFIX
 from core.settings import Settings

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import structlog
@@ -30,12 +31,12 @@ from worker.supervisor.memory import processes_ended_for_memory
 
 SHORT_LIFE_SECONDS = 30  # after a trainer that ended sooner, the delay before the next start grows
 MAX_RESTART_DELAY = 30  # seconds
-# A trainer is stuck if it holds no job for this time while jobs wait, unless it says that it waits on
-# purpose. The start of a trainer takes much less time.
-STUCK_SECONDS = 120
+STUCK_SECONDS = 120  # much more than the start of a trainer takes
 READ_BYTES = 64 * 1024
 
 log = structlog.get_logger()
+
+StartTrainer = Callable[[Settings, str, socket.socket], "subprocess.Popen[bytes]"]
 
 
 class Death(NamedTuple):
@@ -48,9 +49,21 @@ class Death(NamedTuple):
 class Supervisor:
     """Runs the trainer of a worker's devices. Every method may be called from any thread."""
 
-    def __init__(self, settings: Settings, sessions: sessionmaker[Session]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sessions: sessionmaker[Session],
+        start: StartTrainer = start_trainer,
+        stuck_seconds: float = STUCK_SECONDS,
+        stop_seconds: float = stop_times.SUPERVISOR,
+    ) -> None:
+        """`start` starts a trainer, which has `stop_seconds` to stop, and is killed if it is stuck.
+
+        It is stuck if it holds no job for `stuck_seconds` while jobs wait, unless it says that it waits.
+        """
         self._settings = settings
         self._sessions = sessions
+        self._start, self._stuck_seconds, self._stop_seconds = start, stuck_seconds, stop_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._owner = ""
@@ -82,7 +95,7 @@ class Supervisor:
         process = self._process
         if process is not None and process.poll() is None:
             process.terminate()
-        self._thread.join(stop_times.SUPERVISOR)
+        self._thread.join(self._stop_seconds)
         if self._process is not None:
             kill_trainer(self._process, self._owner)
         self._release()
@@ -122,7 +135,7 @@ class Supervisor:
         self._channel, trainer_end = socket.socketpair()
         self._channel.setblocking(False)
         with trainer_end:
-            self._process = start_trainer(self._settings, self._owner, trainer_end)
+            self._process = self._start(self._settings, self._owner, trainer_end)
 
     def _watch(self) -> Death:
         """Scan periodically until the trainer ends, and return why it ended."""
@@ -159,7 +172,7 @@ class Supervisor:
             self._idle_since = None
             return
         self._idle_since = self._idle_since or time.monotonic()
-        if time.monotonic() - self._idle_since > STUCK_SECONDS:
+        if time.monotonic() - self._idle_since > self._stuck_seconds:
             log.error("trainer_stuck", owner=self._owner)
             kill_trainer(process, self._owner)
         else:

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
-from api.http.sending import send_in_time
+from api.http.sending import SEND_SECONDS, send_in_time
 from api.jobs.events import gzipped
 from api.jobs.events.feed import Cursor, EventFeed
 from api.jobs.events.open_streams import OpenStreams
@@ -45,9 +45,15 @@ class EventStream(EventSourceResponse):
     """
 
     def __init__(
-        self, content: AsyncIterator[bytes], permits: OpenStreams, project_id: str, headers: dict[str, str]
+        self,
+        content: AsyncIterator[bytes],
+        permits: OpenStreams,
+        project_id: str,
+        headers: dict[str, str],
+        send_seconds: float = SEND_SECONDS,
     ) -> None:
         super().__init__(content, headers=headers)
+        self._send_seconds = send_seconds
         self._permits, self._project_id = permits, project_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,7 +61,7 @@ class EventStream(EventSourceResponse):
             await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
-        await super().stream_response(partial(send_in_time, send))
+        await super().stream_response(partial(send_in_time, send, seconds=self._send_seconds))
 
 
 def response(

@@ -1,11 +1,9 @@
 """`tunery adapters`: list, download, compose, import and export adapters, and show where they load."""
 
-from urllib.parse import quote
-
 import typer
 
 from cli.client import output
-from cli.client.client import Client
+from cli.client.client import Client, path_to
 from cli.client.connection import connected
 from cli.client.downloads import fetch_files
 from cli.commands.adapters.arguments import AdapterId, Folder
@@ -34,7 +32,7 @@ def list_adapters(client: Client, json: bool, limit: Limit = 20) -> None:
 @connected
 def download(client: Client, json: bool, adapter_id: AdapterId, folder: Folder) -> None:
     """Download the files of an adapter or a whole model, and check the SHA-256 of each."""
-    path = f"/adapters/{quote(adapter_id, safe='')}"
+    path = path_to("/adapters", adapter_id)
     adapter = client.get(path)
     fetch_files(client, path, adapter["files"], folder)
     output.json(adapter | {"folder": str(folder)}) if json else output.data(str(folder))

@@ -2,16 +2,16 @@
 
 import re
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from cli.client import output
-from cli.client.client import Client
+from cli.client.client import Client, without_none
 from cli.client.connection import connected
 from cli.client.request_settings import Seed, Suffix
-from cli.client.tasks import require_success, wait_for_task
+from cli.client.tasks import carry_out
+from cli.commands.sending import file_id
 from core.compositions import methods
 
 # A name may end in digits too, but in twelve of them
@@ -65,20 +65,18 @@ def compose_adapters(
 
     The server composes them. If you stop this command, the composition goes on.
     """
-    options = {
-        "density": density,
-        "majority_sign_method": majority_sign_method,
-        "svd_rank": svd_rank,
-        "svd_clamp": svd_clamp,
-        "suffix": suffix,
-        "seed": seed,
-        "search": _search(client, search, {"rows": rows, "trials": trials, "criterion": criterion}),
-    }
-    given = {name: value for name, value in options.items() if value is not None}
-    body = {"adapters": [_weighted(each) for each in adapters], "method": method, **given}
-    started = client.post("/adapters/compose", body)
-    made = wait_for_task(client, f"/adapters/compositions/{started['id']}")
-    require_success(made, "composition")
+    body = without_none(
+        adapters=[_weighted(each) for each in adapters],
+        method=method,
+        density=density,
+        majority_sign_method=majority_sign_method,
+        svd_rank=svd_rank,
+        svd_clamp=svd_clamp,
+        suffix=suffix,
+        seed=seed,
+        search=_search(client, search, without_none(rows=rows, trials=trials, criterion=criterion)),
+    )
+    made = carry_out(client, "/adapters/compose", body, "/adapters/compositions", "composition")
     output.json(made) if json else output.data(str(made["fine_tuned_model"]))
 
 
@@ -87,19 +85,9 @@ def _weighted(text: str) -> dict[str, Any]:
     return {"adapter": found["adapter"], "weight": float(found["weight"])} if found else {"adapter": text}
 
 
-def _search(client: Client, files: list[str] | None, options: dict[str, Any]) -> dict[str, Any] | None:
-    given = {name: value for name, value in options.items() if value is not None}
+def _search(client: Client, files: list[str] | None, given: dict[str, Any]) -> dict[str, Any] | None:
     if not files:
         if given:
             raise typer.BadParameter(f"--{next(iter(given))} belongs to --search, which names a file.")
         return None
-    return {"files": [_file(client, each) for each in files], **given}
-
-
-def _file(client: Client, named: str) -> str:
-    """Return the id of a file; upload it first if it is a local one."""
-    path = Path(named)
-    if not path.is_file():
-        return named
-    with path.open("rb") as content:
-        return str(client.upload(path.name, content, "fine-tune")["id"])
+    return {"files": [file_id(client, each) for each in files], **given}

@@ -2,12 +2,11 @@
 
 from enum import StrEnum
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from cli.client import output
-from cli.client.client import Client
+from cli.client.client import Client, path_to, without_none
 from cli.client.connection import connected
 from cli.client.downloads import fetch_files
 from cli.client.tasks import require_success, wait_for_task
@@ -63,16 +62,14 @@ def export_adapter(
 
     The server converts it. If you stop this command, the export goes on; start it again to make another.
     """
-    options = {"rank": rank, "precision": precision, "quantization": quantization}
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    given = without_none(format=format_.value, rank=rank, precision=precision, quantization=quantization)
     details = {"revision": revision, "region": region, "endpoint_url": endpoint_url}
     if push is not None:
         given["destination"] = _destination(push, secret, public, details)
     elif secret or public or any(details.values()):
         raise typer.BadParameter("It is an option of a push. Name its destination.", param_hint="--push")
-    path = f"/adapters/{quote(adapter_id, safe='')}/exports"
-    made = client.post(path, {"format": format_.value, **given})
-    path = f"{path}/{made['id']}"
+    path = path_to("/adapters", adapter_id, "exports")
+    path = f"{path}/{client.post(path, given)['id']}"
     made = wait_for_task(client, path)
     if made["files"]:
         fetch_files(client, path, made["files"], folder)
@@ -89,7 +86,7 @@ def _destination(
     """Return the destination that the options name. The server checks the details."""
     if secret is None:
         raise typer.BadParameter("A push needs a secret of the project.", param_hint="--secret")
-    given = {"secret": secret} | {name: value for name, value in details.items() if value is not None}
+    given = without_none(secret=secret, **details)
     kind, _, where = push.partition(":")
     if kind == "hub" and where:
         return {"type": "hub", "repository": where, "private": not public, **given}

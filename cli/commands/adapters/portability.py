@@ -1,12 +1,11 @@
 """`tunery adapters portability`: which runtimes load an adapter, and whether they answer alike."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from cli.client import output
-from cli.client.client import Client
+from cli.client.client import Client, path_to
 from cli.client.connection import connected
 from cli.client.tasks import require_success, wait_for_task
 from cli.commands.adapters.arguments import AdapterId
@@ -27,7 +26,7 @@ def show_portability(
 
     Rules answer at once. If you stop this command while a worker measures, the measurement goes on.
     """
-    path = f"/adapters/{quote(adapter_id, safe='')}/portability"
+    path = path_to("/adapters", adapter_id, "portability")
     report = _measure(client, path) if measure else client.get(path)
     if json:
         output.json(report)

@@ -1,12 +1,11 @@
 """`tunery evals`: list evals, and show what their runs have found."""
 
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from cli.client import output
-from cli.client.client import Client
+from cli.client.client import Client, path_to
 from cli.client.connection import connected
 from cli.commands.evals.comparing import base_and_tuned, comparisons
 from cli.commands.evals.evaluate import EVALS
@@ -46,7 +45,7 @@ def show(
     A run has a value for each criterion, and a comparison the difference, each with its 95 % interval. The
     p-value is that of a paired test over the rows. JSON has the comparison within the run of the tuned model.
     """
-    path = f"{EVALS}/{quote(eval_id, safe='')}"
+    path = path_to(EVALS, eval_id)
     runs = list(client.every(f"{path}/runs"))
     compared = list(comparisons(client, path, *base_and_tuned(runs)))
     if json:

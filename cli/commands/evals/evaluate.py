@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.client import output
-from cli.client.client import Client
+from cli.client.client import Client, without_none
 from cli.client.connection import connected
 from cli.client.errors import Refused
 from cli.client.tasks import require_success, wait_for_task
@@ -40,8 +40,8 @@ def evaluate(
     The server judges them. If you stop this command, the runs go on: `tunery evals show` shows them later.
     """
     judged_by = read_criteria(criteria)
-    source = _given(type="file_id", id=file_id(client, file, "evals"), limit=rows)
-    made = client.post(EVALS, _given(data_source_config=ANY_ROW, testing_criteria=judged_by, name=name))
+    source = without_none(type="file_id", id=file_id(client, file, "evals"), limit=rows)
+    made = client.post(EVALS, without_none(data_source_config=ANY_ROW, testing_criteria=judged_by, name=name))
     path = f"{EVALS}/{made['id']}"
     output.note(f"Created {made['id']}")
     runs = _create_runs(client, path, models, source)
@@ -91,7 +91,3 @@ def _create_runs(
     except Refused:
         client.delete(path)
         raise
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}

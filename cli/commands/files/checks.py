@@ -1,14 +1,13 @@
 """`tunery files check`: what is wrong with the rows of a file."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from cli.client import output
-from cli.client.client import Client
+from cli.client.client import Client, path_to, without_none
 from cli.client.connection import connected
-from cli.client.tasks import require_success, wait_for_task
+from cli.client.tasks import carry_out
 from cli.commands.sending import TO_BE_LOOKED_AT, file_id
 
 # The last three are of the first finding
@@ -46,12 +45,11 @@ def check_file(
     """
     checked = file_id(client, file, TO_BE_LOOKED_AT)
     other = file_id(client, validation, TO_BE_LOOKED_AT) if validation else None
-    asked: dict[str, Any] = {"validation_file": other, "model": model, "max_length": max_length, "mend": mend}
-    asked["leave_out"] = leave_out or None
-    path = f"/files/{quote(checked, safe='')}"
-    check = client.post(f"{path}/check", {name: value for name, value in asked.items() if value is not None})
-    check = wait_for_task(client, f"{path}/checks/{check['id']}")
-    require_success(check, "check")
+    asked = without_none(
+        validation_file=other, model=model, max_length=max_length, mend=mend, leave_out=leave_out or None
+    )
+    path = path_to("/files", checked)
+    check = carry_out(client, f"{path}/check", asked, f"{path}/checks", "check")
     output.json(check) if json else _show(check)
 
 

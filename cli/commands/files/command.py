@@ -2,12 +2,11 @@
 
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from cli.client import output
-from cli.client.client import Client
+from cli.client.client import Client, path_to
 from cli.client.connection import connected
 from cli.commands.files import checks, conversions, previews, samples
 from cli.commands.sending import send
@@ -66,7 +65,7 @@ def get(
     ] = None,
 ) -> None:
     """Show a file, or download its content with --to."""
-    path = f"/files/{quote(file_id, safe='')}"
+    path = path_to("/files", file_id)
     file = client.get(path)
     if to is not None:
         try:
@@ -85,5 +84,5 @@ def delete(
 ) -> None:
     """Delete files. A file that a job still needs stays, with an error that names the job."""
     for file_id in file_ids:
-        answer = client.delete(f"/files/{quote(file_id, safe='')}")
+        answer = client.delete(path_to("/files", file_id))
         output.json(answer) if json else output.note(f"Deleted {file_id}")

@@ -2,14 +2,13 @@
 
 from json import dumps
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from cli.client import output
-from cli.client.client import Client
+from cli.client.client import Client, path_to
 from cli.client.connection import connected
-from cli.client.tasks import require_success, wait_for_task
+from cli.client.tasks import carry_out
 from cli.commands.files.previews import preview_of, show
 from cli.commands.sending import TO_BE_LOOKED_AT, file_id
 from core.errors import ConfigurationError
@@ -39,10 +38,9 @@ def convert_file(
     """
     if json and model is not None:
         raise ConfigurationError("--json prints the conversion alone: leave --model out, or take `preview`")
-    path = f"/files/{quote(file_id(client, file, TO_BE_LOOKED_AT), safe='')}"
-    made = client.post(f"{path}/convert", {"filename": filename} if filename else {})
-    made = wait_for_task(client, f"{path}/conversions/{made['id']}")
-    require_success(made, "conversion")
+    path = path_to("/files", file_id(client, file, TO_BE_LOOKED_AT))
+    asked = {"filename": filename} if filename else {}
+    made = carry_out(client, f"{path}/convert", asked, f"{path}/conversions", "conversion")
     if json:
         output.json(made)
         return

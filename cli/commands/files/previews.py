@@ -1,12 +1,11 @@
 """`tunery files preview`: which tokens of a row are learnt under a base model."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from cli.client import output
-from cli.client.client import Client
+from cli.client.client import Client, path_to, without_none
 from cli.client.connection import connected
 from cli.commands.sending import TO_BE_LOOKED_AT, file_id, only_model
 
@@ -40,16 +39,14 @@ def preview_rows(
 
     A weight other than 1 follows the ⟧. Facts about the rows go to stderr.
     """
-    asked: dict[str, Any] = {"model": model or only_model(client), "lines": line or [1]}
-    if max_length is not None:
-        asked["max_length"] = max_length
+    asked = without_none(model=model or only_model(client), lines=line or [1], max_length=max_length)
     preview = preview_of(client, file_id(client, file, TO_BE_LOOKED_AT), asked)
     output.json(preview) if json else show(preview)
 
 
 def preview_of(client: Client, file: str, asked: dict[str, Any]) -> dict[str, Any]:
     """Return rows of an uploaded file as the model that is `asked` for sees them."""
-    preview: dict[str, Any] = client.post(f"/files/{quote(file, safe='')}/preview", asked)
+    preview: dict[str, Any] = client.post(path_to("/files", file, "preview"), asked)
     return preview
 
 

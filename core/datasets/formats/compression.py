@@ -40,10 +40,10 @@ def compression_of(head: bytes) -> str | None:
     return next((name for magic, name in MAGIC.items() if head.startswith(magic)), None)
 
 
-def expanded(chunks: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:
+def expanded(chunks: Iterator[bytes], max_bytes: int, most_parts: int = MOST_PARTS) -> Iterator[bytes]:
     """Yield the bytes of a file, expanded if it is compressed.
 
-    Raises Unreadable if it has more than `max_bytes`, and if it is damaged or cut off.
+    Raises Unreadable if it has more than `max_bytes` or `most_parts`, and if it is damaged or cut off.
     """
     head = b""
     for chunk in chunks:
@@ -52,7 +52,7 @@ def expanded(chunks: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:
             break
     name = compression_of(head)
     source = _chained(head, chunks)
-    found = source if name is None else _gunzip(source) if name == "gzip" else _unzstd(source)
+    found = source if name is None else (_gunzip if name == "gzip" else _unzstd)(source, most_parts)
     total = 0
     for chunk in found:
         total += len(chunk)
@@ -69,14 +69,14 @@ def _chained(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
     yield from chunks
 
 
-def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _gunzip(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
     """Expand one gzip member after the other, at most AT_ONCE bytes at a time."""
     member, members = zlib.decompressobj(GZIP), 1
     for chunk in chunks:
         data = chunk
         while data:
             if member.eof:
-                member, members = zlib.decompressobj(GZIP), _one_more(members)
+                member, members = zlib.decompressobj(GZIP), _one_more(members, most)
             try:
                 yield member.decompress(data, AT_ONCE)
             except zlib.error as error:
@@ -86,14 +86,14 @@ def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
         raise _cut_off("gzip")
 
 
-def _unzstd(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _unzstd(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
     """Expand one zstd frame after the other, at most AT_ONCE bytes at a time."""
     frame, frames = ZstdDecompressor(options=WINDOW), 1
     for chunk in chunks:
         data = chunk
         while data or not (frame.needs_input or frame.eof):
             if frame.eof:
-                frame, frames = ZstdDecompressor(options=WINDOW), _one_more(frames)
+                frame, frames = ZstdDecompressor(options=WINDOW), _one_more(frames, most)
             try:
                 yield frame.decompress(data, AT_ONCE)
             except ZstdError as error:
@@ -103,10 +103,10 @@ def _unzstd(chunks: Iterator[bytes]) -> Iterator[bytes]:
         raise _cut_off("zstd")
 
 
-def _one_more(parts: int) -> int:
-    """Return the number of parts with another one. Raises Unreadable if they are too many."""
-    if parts == MOST_PARTS:
-        message = f"the file has more than {MOST_PARTS:,} compressed parts; compress it as one"
+def _one_more(parts: int, most: int) -> int:
+    """Return the number of parts with another one. Raises Unreadable if they are more than `most`."""
+    if parts == most:
+        message = f"the file has more than {most:,} compressed parts; compress it as one"
         raise Unreadable("too_many_parts", message)
     return parts + 1
 

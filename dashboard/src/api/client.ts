@@ -3,19 +3,17 @@
  * request throws `Refused` or `Unreachable`.
  */
 
+import { Listeners } from "@/lib/browser/changing";
+
 import { Refused, Unreachable } from "./failures";
 
 /** A cookie authenticates the page, so every unsafe request must carry a header that a foreign page cannot send. */
 export const OURS = { "x-tunery-dashboard": "1" };
 
-type OnSignedOut = (why: Refused) => void;
-const listeners = new Set<OnSignedOut>();
+const signedOut = new Listeners<[why: Refused]>();
 
-/** Calls `listener` when a request is answered with status 401. Returns a function that removes the listener. */
-export function onSignedOut(listener: OnSignedOut): () => void {
-  listeners.add(listener);
-  return () => listeners.delete(listener);
-}
+/** Calls the given function when a request is answered with status 401. Returns a function that removes it. */
+export const onSignedOut = signedOut.add;
 
 const NO_CONTENT = 204; // a Response with this status can have no body, not even an empty one
 
@@ -52,7 +50,7 @@ async function begin(request: Request): Promise<Response> {
   const response = await fetch(request).catch(cutOff(request.signal));
   if (response.ok) return response;
   const refused = await Refused.of(response);
-  if (response.status === 401) for (const listener of listeners) listener(refused);
+  if (response.status === 401) signedOut.call(refused);
   throw refused;
 }
 

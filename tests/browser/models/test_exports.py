@@ -5,7 +5,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from tests.fixtures.service.site import Site
-from tests.fixtures.work.exports import finish_export
+from tests.fixtures.work.exporting import finish_export
 
 
 def test_an_adapter_is_exported_downloaded_and_the_export_deleted(

@@ -11,7 +11,7 @@ from tests.fixtures.service.api import wait_for
 from tests.fixtures.service.pages import in_both_themes
 from tests.fixtures.service.site import PHONE, Site
 from tests.fixtures.work.compositions import composed
-from tests.fixtures.work.exports import finish_export
+from tests.fixtures.work.exporting import finish_export
 from tests.fixtures.work.imports import imported_at_once
 
 

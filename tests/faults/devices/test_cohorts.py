@@ -14,21 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from cli.embedded import EmbeddedServers
-from core.jobs import lifecycle
-from core.jobs.lifecycle import Lease
-from core.tables import Job
 from tests.fixtures.models.tiny import OTHER, TINY, write_base
 from tests.fixtures.service.api import migrated_database, wait_for
-from tests.fixtures.service.stack import (
-    JOB_SECONDS,
-    LEASE_SECONDS,
-    Stack,
-    cancel_all,
-    job_api_on,
-    non_finite,
-    short_rows,
-    stack_on,
-)
+from tests.fixtures.service.stack import JOB_SECONDS, Stack, cancel_all, job_api_on, short_rows, stack_on
 
 WEIGHTS = "adapter_model.safetensors"
 PAUSE_SECONDS = 30  # within which a trainer parts with a job, paused or cancelled
@@ -129,20 +117,6 @@ def test_a_job_cancelled_in_the_middle_leaves_and_its_neighbour_goes_on(stack: S
     assert stack.store.list(f"adapters/{leaves}/") == []
 
 
-def test_a_lease_lost_in_a_cohort_costs_that_job_alone(stack: Stack) -> None:
-    stays, lost = create(stack, LONG), create(stack, LONG)
-    for job_id in (stays, lost):
-        stack.wait_for_step(job_id)
-    token = stack.last_run(lost).token
-    assert token is not None
-    with stack.sessions.begin() as session:
-        lifecycle.release(session, Lease(lost, 1, token, LEASE_SECONDS), "A test took it away")
-    wait_for(lambda: len(stack.runs(lost)) == 2, JOB_SECONDS)
-    wait_for(lambda: stack.last_run(lost).phase == "training", JOB_SECONDS)
-    stack.wait_for_step(stays, stack.last_run(stays).step + 20)
-    assert len(stack.runs(stays)) == 1
-
-
 def test_a_job_paused_and_resumed_at_once_goes_on(stack: Stack) -> None:
     """Before its first step it is paused at once, and may be claimed again before its trainer has noticed."""
     jobs = stack.tenant.openai.fine_tuning.jobs
@@ -154,17 +128,6 @@ def test_a_job_paused_and_resumed_at_once_goes_on(stack: Stack) -> None:
     wait_for(lambda: len(stack.runs(hasty)) == 2, JOB_SECONDS)
     for job_id in (stays, hasty):
         stack.wait_for_step(job_id)
-    assert len(stack.runs(stays)) == 1
-
-
-def test_a_job_that_turns_non_finite_fails_alone(stack: Stack) -> None:
-    stays = create(stack, LONG)
-    stack.wait_for_step(stays)
-    bursts = create(stack, SHORT, **non_finite())
-    job = stack.wait_for_status(bursts, "failed")
-    assert job.error is not None
-    assert job.error["code"] == "non_finite_loss"
-    stack.wait_for_step(stays, stack.last_run(stays).step + 20)
     assert len(stack.runs(stays)) == 1
 
 
@@ -301,24 +264,6 @@ def test_a_job_that_kills_its_trainer_again_and_again_fails_and_its_neighbours_s
     assert "SIGKILL" in error["message"]
     for job_id in neighbours:
         stack.assert_succeeded_exactly_once(job_id, tmp_path)
-
-
-def test_a_job_of_a_newer_release_waits_and_lets_others_by(stack: Stack) -> None:
-    stays = create(stack, LONG)
-    stack.wait_for_step(stays)
-    newer = create(stack, LONG)
-    stack.tenant.openai.fine_tuning.jobs.pause(newer)
-    stack.wait_for_status(newer, "paused")
-    with stack.sessions.begin() as session:
-        job = session.get_one(Job, newer)
-        job.spec = {**job.spec, "option_of": "a newer release"}
-        session.flush()
-        lifecycle.resume(session, job)
-    behind = create(stack, SHORT)
-    stack.wait_for_status(behind, "succeeded")
-    assert stack.job(newer).status == "queued"
-    assert len(stack.runs(stays)) == 1
-    stack.tenant.openai.fine_tuning.jobs.cancel(newer)
 
 
 @pytest.mark.exhaustive

@@ -14,7 +14,7 @@ import pytest
 
 from tests.fixtures.processes.processes import named
 from tests.fixtures.service.api import Api, Tenant, refusal, wait_for
-from tests.fixtures.work.graders import CHECK
+from tests.fixtures.work.evals_api import CHECK
 
 URL = "/v1/fine_tuning/alpha/graders/run"
 SAMPLE = {"grader": CHECK, "model_sample": "x", "item": {"answer": "x"}}
@@ -23,7 +23,7 @@ SAMPLE = {"grader": CHECK, "model_sample": "x", "item": {"answer": "x"}}
 @pytest.fixture
 def other(api: Api) -> Iterator[Api]:
     """Yield an API that has run no grader yet."""
-    with api.broken() as other:
+    with api.beside() as other:
         yield other
 
 

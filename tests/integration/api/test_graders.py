@@ -9,7 +9,7 @@ from openai.types.fine_tuning.alpha import GraderRunResponse, GraderValidateResp
 from core.graders.schemas import MAX_TEXT
 from core.graders.templates import Sample, TooLong, render
 from tests.fixtures.service.api import Tenant, refusal, strictly
-from tests.fixtures.work.graders import CHECK
+from tests.fixtures.work.evals_api import CHECK
 
 URL = "/v1/fine_tuning/alpha/graders"
 SIMILAR = {

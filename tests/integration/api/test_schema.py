@@ -42,7 +42,7 @@ from tests.fixtures.document.known import (
 )
 from tests.fixtures.document.right_requests import GRADERS, right_bodies, right_request
 from tests.fixtures.outside.hub_of_models import hub_with
-from tests.fixtures.service.api import Api, Tenant, running_api
+from tests.fixtures.service.api import Api, Tenant
 from tests.fixtures.work.evals_api import EVALS
 
 pytestmark = pytest.mark.slow
@@ -131,7 +131,7 @@ class Run:
 @pytest.fixture(scope="module")
 def roomy_api(api: Api) -> Iterator[Api]:
     """Return the API with room for all tasks of the requests, so that none is refused for those before it."""
-    with running_api(api.settings.model_copy(update={"project_open_tasks": 100_000}), api.sessions) as roomy:
+    with api.beside(project_open_tasks=100_000) as roomy:
         yield roomy
 
 

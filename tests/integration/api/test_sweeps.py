@@ -126,15 +126,6 @@ def test_a_sweep_is_listed_and_cancelled_and_is_no_other_projects(
         assert {action for (action,) in deeds} == {"sweep.created", "sweep.cancelled"}
 
 
-def test_the_same_sweep_sent_twice_with_one_key_is_one(alice: Tenant, body: dict[str, Any]) -> None:
-    headers = {"idempotency-key": "a sweep"}
-    asked = {**body, "parameters": TWO_RANKS}
-    first, again = (alice.http.post(SWEEPS, json=asked, headers=headers).json() for _ in range(2))
-    assert first == again
-    other = {**asked, "parameters": {"adapter.r": [4, 16]}}
-    refusal(alice.http.post(SWEEPS, json=other, headers=headers), 409, None, "idempotency_key_reused")
-
-
 def test_a_job_of_one_adapter_has_no_candidates(alice: Tenant) -> None:
     url = f"{JOBS}/{alice.create_job()['id']}/candidates"
     assert alice.http.get(url).json() == {

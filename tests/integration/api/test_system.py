@@ -17,10 +17,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from api.system import service
 from api.system.schemas import Readiness
 from api.system.service import SharedReadiness
-from core.storage.object_store import ObjectStore
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal, wait_for
 from tests.fixtures.service.servers import database_on
 
@@ -48,7 +46,7 @@ def test_it_is_alive_and_ready(api: Api) -> None:
 @pytest.mark.parametrize("part", NOWHERE)
 def test_readiness_names_the_part_that_is_down(api: Api, part: str) -> None:
     setting, address = NOWHERE[part]
-    with api.broken(**{setting: address}) as lame:
+    with api.beside(**{setting: address}) as lame:
         answer = httpx.get(f"{lame.url}/readyz", timeout=20)
         assert httpx.get(f"{lame.url}/healthz").status_code == 200
 
@@ -65,30 +63,29 @@ def test_readiness_names_the_part_that_is_down(api: Api, part: str) -> None:
     assert {name: found[name] for name in fine} == dict.fromkeys(fine, "ok")
 
 
-def test_all_who_ask_at_once_for_readiness_share_one_look(
-    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Counted(SharedReadiness):
+    """Counts the requests that ask for readiness."""
+
+    asked = 0
+
+    async def now(self) -> Readiness:
+        self.asked += 1
+        return await super().now()
+
+
+def test_all_who_ask_at_once_for_readiness_share_one_look(api: Api, alice: Tenant) -> None:
     """More requests wait than the process has threads, and other requests do not wait for them."""
     looks, go_on = [], threading.Event()
-    check = ObjectStore.check
-    waiting: list[int] = []
-    now = SharedReadiness.now
 
-    async def counted(shared: SharedReadiness) -> Readiness:
-        waiting.append(1)
-        return await now(shared)
-
-    def slowly(store: ObjectStore) -> None:
-        looks.append(store)
+    def look() -> Readiness:
+        looks.append(1)
         assert go_on.wait(DEADLINE)
-        check(store)
+        return Readiness(status="ready", database="ok", migrations="ok", broker="ok", storage="ok")
 
-    monkeypatch.setattr(service, "DEADLINE_SECONDS", DEADLINE)
-    monkeypatch.setattr(SharedReadiness, "now", counted)
-    monkeypatch.setattr(ObjectStore, "check", slowly)
-    with api.broken() as another, ThreadPoolExecutor(60) as pool:
+    with api.beside() as another, ThreadPoolExecutor(60) as pool:
+        readiness = another.app.state.readiness = Counted(look)
         asked = [pool.submit(httpx.get, f"{another.url}/readyz", timeout=DEADLINE) for _ in range(60)]
-        wait_for(lambda: looks and len(waiting) == 60)
+        wait_for(lambda: looks and readiness.asked == 60)
         assert alice.http.get(f"{another.url}/v1/models", timeout=DEADLINE / 2).is_success
         go_on.set()
         assert {answer.result().json()["status"] for answer in asked} == {"ready"}
@@ -108,7 +105,7 @@ def test_a_connection_stays_open_for_longer_than_clients_keep_theirs(api: Api) -
 
 
 def test_readiness_and_requests_name_missing_migrations(api: Api, alice: Tenant, servers: Any) -> None:
-    with database_on(servers) as empty, api.broken(database_url=empty) as lame:
+    with database_on(servers) as empty, api.beside(database_url=empty) as lame:
         answer = httpx.get(f"{lame.url}/readyz")
         early = httpx.get(f"{lame.url}/v1/models", headers={"authorization": f"Bearer {alice.key}"})
     assert "tunery migrate" in refusal(early, 503, None, "unavailable")["message"]
@@ -117,7 +114,7 @@ def test_readiness_and_requests_name_missing_migrations(api: Api, alice: Tenant,
 
 
 def test_a_database_that_is_down_is_told_as_such(api: Api, alice: Tenant) -> None:
-    with api.broken(database_url=NOWHERE["database"][1]) as lame:
+    with api.beside(database_url=NOWHERE["database"][1]) as lame:
         for method, path in (("GET", "/v1/files"), ("POST", "/v1/fine_tuning/jobs"), ("GET", "/v1/models")):
             answer = httpx.request(method, lame.url + path, headers={"authorization": f"Bearer {alice.key}"})
             error = refusal(answer, 503, None, "unavailable")
@@ -128,7 +125,7 @@ def test_a_database_that_is_down_is_told_as_such(api: Api, alice: Tenant) -> Non
 
 def test_an_object_store_that_is_down_is_told_as_such(api: Api, alice: Tenant) -> None:
     file_id = alice.upload()
-    with api.broken(s3_endpoint_url="http://127.0.0.1:1") as lame:
+    with api.beside(s3_endpoint_url="http://127.0.0.1:1") as lame:
         http = httpx.Client(base_url=lame.url, headers={"authorization": f"Bearer {alice.key}"}, timeout=60)
         answers = [
             http.get(f"/v1/files/{file_id}/content"),

@@ -16,10 +16,10 @@ import pytest
 from cli.child import is_alive
 from cli.client.errors import GaveUp
 from cli.client.home import Home
-from cli.up import log_files, restarts
 from cli.up.children import WatchedChild, child_of, stop_leftovers
 from cli.up.command import child_environment
 from cli.up.log_files import LogFiles
+from cli.up.restarts import MAX_QUICK_DEATHS, Restarts
 from core.settings import Settings
 from tests.fixtures.service.api import wait_for
 
@@ -42,27 +42,18 @@ STUBBORN = (
 )
 
 
-def test_a_part_that_dies_again_and_again_ends_with_its_last_words(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(restarts, "FIRST_DELAY", 0.001)
-    child = python_child(home, "print('no room left'); raise SystemExit(7)")
-    child.start()
-
-    def tend_on() -> bool:
-        child.tend()
-        return False
-
-    with pytest.raises(
-        GaveUp, match=rf"exit code 7, {restarts.MAX_QUICK_DEATHS + 1} times.*(?s:.*)no room left"
-    ):
-        wait_for(tend_on)
+def test_a_part_that_dies_again_and_again_ends_with_its_last_words(home: Home) -> None:
+    log = home.logs / "worker.log"
+    log.write_text("no room left\n")
+    restarts = Restarts("worker", log)
+    for _ in range(MAX_QUICK_DEATHS):
+        restarts.started()
+        restarts.plan("exit code 7")
+    with pytest.raises(GaveUp, match=rf"exit code 7, {MAX_QUICK_DEATHS + 1} times.*(?s:.*)no room left"):
+        restarts.plan("exit code 7")
 
 
-def test_a_log_that_has_grown_too_large_is_put_aside_while_the_part_goes_on_printing(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(log_files, "MAX_BYTES", 10)
+def test_a_log_that_has_grown_too_large_is_put_aside_while_the_part_goes_on_printing(home: Home) -> None:
     (home.logs / "postgres.log").write_text("short")
     go_on = home.path / "go-on"
     child = python_child(
@@ -73,7 +64,7 @@ def test_a_log_that_has_grown_too_large_is_put_aside_while_the_part_goes_on_prin
     )
     child.start()
     wait_for(lambda: child.log.read_text() == "a long line\n")
-    LogFiles(home.logs).tend()
+    LogFiles(home.logs, max_bytes=10).tend()
     assert (home.logs / "worker.log.1").read_text() == "a long line\n"
     go_on.touch()
     wait_for(lambda: child.log.read_text() == "more\n")
@@ -81,19 +72,15 @@ def test_a_log_that_has_grown_too_large_is_put_aside_while_the_part_goes_on_prin
     assert {path.name for path in home.logs.iterdir()} == {"worker.log", "worker.log.1", "postgres.log"}
 
 
-def test_the_sizes_of_logs_are_looked_at_again_and_again_but_not_at_every_turn(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(log_files, "MAX_BYTES", 10)
+def test_the_sizes_of_logs_are_looked_at_again_and_again_but_not_at_every_turn(home: Home) -> None:
     log, aside = home.logs / "worker.log", home.logs / "worker.log.1"
-    logs = LogFiles(home.logs)
+    logs = LogFiles(home.logs, max_bytes=10)
     logs.tend()
     log.write_text("a line that is too long")
     logs.tend()
     assert not aside.exists()
 
-    monkeypatch.setattr(log_files, "LOOK_SECONDS", 0.05)
-    logs = LogFiles(home.logs)
+    logs = LogFiles(home.logs, max_bytes=10, look_seconds=0.05)
 
     def is_aside(line: str) -> bool:
         logs.tend()

@@ -6,8 +6,16 @@ from cli.commands.evals.evaluate import read_criteria
 from core.errors import ConfigurationError
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, wait_for
 from tests.fixtures.service.shell import Shell
-from tests.fixtures.work.evals_api import EVALS, ROWS, created, finish_run, judged, make_eval, queued_run
-from tests.fixtures.work.graders import CHECK
+from tests.fixtures.work.evals_api import (
+    CHECK,
+    EVALS,
+    ROWS,
+    created,
+    finish_run,
+    judged,
+    make_eval,
+    queued_run,
+)
 
 
 def test_a_model_is_judged_and_its_result_is_shown(api: Api, alice: Tenant, tunery: Shell) -> None:

@@ -11,7 +11,7 @@ from openai import OpenAI
 from core.catalog import load_catalog
 from tests.fixtures.models.tiny import save_model, text, tiny_llama
 from tests.fixtures.outside.hub_of_models import COMMIT, ModelHub, asked_by_this_process, model_hub
-from tests.fixtures.service.api import Api, running_api
+from tests.fixtures.service.api import Api
 from tests.fixtures.service.shell import Shell
 from worker.base_models.model_store import ensure_model
 
@@ -52,8 +52,7 @@ def test_a_model_of_the_hub_is_offered_by_a_running_api_and_fetched_by_a_worker(
     api: Api, operator_of: Shell, tmp_path: Path, hub: ModelHub
 ) -> None:
     home = tmp_path / "home"
-    settings = api.settings.model_copy(update={"catalog_file": None, "home": home})
-    with running_api(settings, api.sessions) as other:
+    with api.beside(catalog_file=None, home=home) as other:
         client: OpenAI = other.tenant().openai
         assert [model.id for model in client.models.list()] == ["smollm2-135m-instruct"]
 

@@ -8,20 +8,17 @@ from typing import Any
 
 import httpx
 import pytest
-from openai import OpenAI
 from sqlalchemy import func, select, update
 
 from core.access.audit import Actor
 from core.access.idempotency import Attempt, for_good, once
 from core.roles import Role
 from core.tables import IdempotencyRecord
-from tests.fixtures.faults.crashing_api import CRASH_AT, CrashingApi, crashing_api
-from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, wait_for
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.service.janitor import clean
 from worker.supervisor.retention import remove_old_idempotency_records
 
 JOBS = "/v1/fine_tuning/jobs"
-MAX_STEPS = 60
 
 
 def create(
@@ -43,7 +40,7 @@ def tenant(api: Api) -> Tenant:
 @pytest.fixture(scope="module")
 def second_api(api: Api) -> Iterator[Api]:
     """Another API on the same database."""
-    with api.broken() as second:
+    with api.beside() as second:
         yield second
 
 
@@ -259,44 +256,3 @@ def test_a_retried_deletion_deletes_what_was_created_since_the_one_before(admin:
     repeated = admin.http.delete(path, headers={"x-stainless-retry-count": "2"})
     assert (repeated.status_code, repeated.json()["deleted"]) == (200, True)
     refusal(admin.http.delete(path), 404, "secret_name", "secret_not_found")
-
-
-# Crashes
-
-
-@pytest.fixture
-def crashing(api: Api) -> Iterator[CrashingApi]:
-    with crashing_api(api.settings) as crashing:
-        yield crashing
-
-
-@pytest.mark.slow
-def test_a_job_is_created_once_wherever_the_api_dies(
-    api: Api, crashing: CrashingApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At each step of a creation in turn; the server is started again, and the official client asks again."""
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.05)  # seconds
-    tenant = api.tenant()
-    file_id = tenant.upload()
-    known: set[str] = set()
-    kept = 0
-    for step in range(1, MAX_STEPS):
-        crashing.start()
-        with (
-            OpenAI(base_url=f"{crashing.url}/v1", api_key=tenant.key, max_retries=8) as client,
-            ThreadPoolExecutor(1) as pool,
-        ):
-            asked = {"model": BASE_MODEL, "training_file": file_id, "seed": step}
-            kill = {CRASH_AT: str(step)}
-            creating = pool.submit(client.fine_tuning.jobs.create, **asked, extra_headers=kill)
-            wait_for(lambda first=creating: first.done() or not crashing.is_alive)
-            if crashed := not crashing.is_alive:
-                kept += len(set(jobs(tenant)) - known)
-                crashing.start()
-            created = creating.result(60).id
-        assert set(jobs(tenant)) - known == {created}, f"killed at step {step}"
-        known.add(created)
-        if not crashed:
-            break
-    assert step > 10
-    assert 0 < kept < step - 1, "it died before the commit and after it"

@@ -224,15 +224,8 @@ def test_a_migration_may_take_longer_than_other_statements(
     assert is_current(engine)
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A migration gives up after a third of a second, in two or three attempts."""
-    for name, value in {"LOCK_TIMEOUT": 100, "PAUSE_SECONDS": 0.05, "GIVE_UP_SECONDS": 0.3}.items():
-        monkeypatch.setattr(schema, name, value)
-
-
 def test_a_migration_that_finds_a_table_locked_gives_up_changes_nothing_and_says_who_locks_it(
-    behind: Engine, impatient: None
+    behind: Engine,
 ) -> None:
     before = described(behind)
     with behind.begin() as holder:
@@ -240,7 +233,7 @@ def test_a_migration_that_finds_a_table_locked_gives_up_changes_nothing_and_says
         holder.execute(text("SELECT count(*) FROM jobs"))
         process = holder.scalar(text("SELECT pg_backend_pid()"))
         with pytest.raises(ConfigurationError) as raised:
-            migrate(behind)
+            migrate(behind, give_up_seconds=1.0)
     for words in (
         f"process {process}",
         "a long report",
@@ -255,9 +248,8 @@ def test_a_migration_that_finds_a_table_locked_gives_up_changes_nothing_and_says
 
 
 def test_a_migration_that_waits_for_a_lock_lets_requests_pass_and_goes_on_once_it_is_free(
-    behind: Engine, monkeypatch: pytest.MonkeyPatch, impatient: None
+    behind: Engine,
 ) -> None:
-    monkeypatch.setattr(schema, "GIVE_UP_SECONDS", 30.0)
     with ThreadPoolExecutor(1) as pool:
         with capture_logs() as logs, behind.begin() as holder:
             holder.execute(text("SELECT count(*) FROM jobs"))

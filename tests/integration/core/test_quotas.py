@@ -11,12 +11,11 @@ import pytest
 from sqlalchemy import func, select
 
 from core.access.idempotency import RETRY_WINDOW
-from core.access.projects import find_project, set_quotas
 from core.artifacts import stored_bytes
 from core.jobs import queue
 from core.roles import Role
 from core.tables import File, Job
-from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal, running_api
+from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal
 from tests.fixtures.service.janitor import clean
 from tests.fixtures.work.evals_api import EVALS, ROWS, make_eval
 
@@ -28,18 +27,13 @@ MEBIBYTE = 1024**2
 @pytest.fixture(scope="module")
 def second_api(api: Api) -> Iterator[Api]:
     """Another API on the same database and broker."""
-    with api.broken() as second:
+    with api.beside() as second:
         yield second
 
 
 @pytest.fixture
 def tenant(api: Api) -> Tenant:
     return api.tenant()
-
-
-def allow(tenant: Tenant, **quotas: int | None) -> None:
-    with tenant.api.sessions.begin() as session:
-        set_quotas(session, find_project(session, tenant.project), quotas)
 
 
 def create(tenant: Tenant, file_id: str) -> httpx.Response:
@@ -56,7 +50,7 @@ def upload(tenant: Tenant, size: int, url: str = "") -> httpx.Response:
 
 def test_a_full_queue_takes_no_more_until_a_job_leaves_it(api: Api, tenant: Tenant) -> None:
     file_id = tenant.upload()
-    allow(tenant, queued_jobs=2)
+    tenant.allow(queued_jobs=2)
     first, _ = (create(tenant, file_id).json()["id"] for _ in range(2))
     refused = create(tenant, file_id)
     refusal(refused, 429, None, "rate_limit_exceeded")
@@ -70,13 +64,13 @@ def test_a_full_queue_takes_no_more_until_a_job_leaves_it(api: Api, tenant: Tena
     refusal(tenant.http.post(f"{JOBS}/{first}/resume"), 429, None, "rate_limit_exceeded")
     assert tenant.job(first)["status"] == "paused"
     assert api.tenant().create_job()["status"] == "queued"
-    allow(tenant, queued_jobs=None)
+    tenant.allow(queued_jobs=None)
     assert tenant.http.post(f"{JOBS}/{first}/resume").is_success
 
 
 def test_creations_at_once_do_not_exceed_the_queue_together(tenant: Tenant) -> None:
     file_id = tenant.upload()
-    allow(tenant, queued_jobs=3)
+    tenant.allow(queued_jobs=3)
     with ThreadPoolExecutor(12) as pool:
         statuses = [answer.status_code for answer in pool.map(lambda _: create(tenant, file_id), range(12))]
     assert sorted(statuses) == [200] * 3 + [429] * 9
@@ -94,12 +88,12 @@ def test_a_projects_own_cap_of_running_jobs_goes_before_the_default(api: Api, te
             return queue.first_job(session, default, 1, session.scalars(others).all()) == job_id
 
     for own, default, claimable in ((None, None, True), (0, None, False), (0, 5, False), (1, None, True)):
-        allow(tenant, running_jobs=own)
+        tenant.allow(running_jobs=own)
         assert may_be_claimed(default) is claimable, (own, default)
     api.claim(job_id)
     job_id = tenant.create_job()["id"]
     for own, default, claimable in ((1, 5, False), (2, 1, True), (None, 1, False), (None, 2, True)):
-        allow(tenant, running_jobs=own)
+        tenant.allow(running_jobs=own)
         assert may_be_claimed(default) is claimable, (own, default)
 
 
@@ -107,7 +101,7 @@ def test_a_projects_own_cap_of_running_jobs_goes_before_the_default(api: Api, te
 
 
 def test_a_file_that_does_not_fit_is_refused_and_leaves_nothing(api: Api, tenant: Tenant) -> None:
-    allow(tenant, stored_bytes=1000)
+    tenant.allow(stored_bytes=1000)
     kept = upload(tenant, 600).json()["id"]
     stored = set(api.store.list("files/"))
     refused = upload(tenant, 401)
@@ -129,7 +123,7 @@ def upload_no_form(tenant: Tenant, headers: dict[str, str]) -> httpx.Response:
 
 @pytest.mark.parametrize("headers", [{}, {"idempotency-key": "new"}, RETRY], ids=["first", "key", "retry"])
 def test_a_file_that_cannot_fit_is_refused_before_it_is_sent(tenant: Tenant, headers: dict[str, str]) -> None:
-    allow(tenant, stored_bytes=1000)
+    tenant.allow(stored_bytes=1000)
     assert upload(tenant, 600).is_success
     refusal(upload_no_form(tenant, headers), 429, "file", "insufficient_quota")
 
@@ -137,7 +131,7 @@ def test_a_file_that_cannot_fit_is_refused_before_it_is_sent(tenant: Tenant, hea
 def test_a_retry_is_read_in_spite_of_a_full_store_only_if_the_file_before_it_is_new(
     api: Api, tenant: Tenant
 ) -> None:
-    allow(tenant, stored_bytes=8 * MEBIBYTE)
+    tenant.allow(stored_bytes=8 * MEBIBYTE)
     file_id = upload(tenant, 15 * MEBIBYTE // 2).json()["id"]
     refusal(upload_no_form(tenant, RETRY), 400, None, "invalid_multipart")
     with api.sessions.begin() as session:
@@ -161,16 +155,16 @@ def test_what_makes_bytes_of_its_own_is_refused_only_once_the_store_is_full(
 
     with api.sessions() as session:
         held = stored_bytes(session, tenant.project_id)
-    allow(tenant, stored_bytes=held)
+    tenant.allow(stored_bytes=held)
     for answer in asked():
         message = refusal(answer, 429, None, "insufficient_quota")["message"]
         assert message.startswith(f"This project may store {held:,} bytes, and they are used up. Delete")
-    allow(tenant, stored_bytes=held + MEBIBYTE)
+    tenant.allow(stored_bytes=held + MEBIBYTE)
     assert [answer.status_code for answer in asked()] == [200] * 3
 
 
 def test_uploads_at_once_do_not_exceed_the_store_together(tenant: Tenant, second_api: Api) -> None:
-    allow(tenant, stored_bytes=1000)
+    tenant.allow(stored_bytes=1000)
     with ThreadPoolExecutor(8) as pool:
         urls = ["", second_api.url] * 4
         answers = list(pool.map(lambda url: upload(tenant, 300, url).status_code, urls))
@@ -182,7 +176,7 @@ def test_uploads_at_once_do_not_exceed_the_store_together(tenant: Tenant, second
 
 def test_requests_are_counted_over_all_servers_together(api: Api, tenant: Tenant, second_api: Api) -> None:
     other = api.tenant()
-    allow(tenant, requests_per_minute=6)
+    tenant.allow(requests_per_minute=6)
     statuses = [
         tenant.http.get(f"{url}/v1/models").status_code for _ in range(5) for url in ("", second_api.url)
     ]
@@ -198,7 +192,7 @@ def test_requests_are_counted_over_all_servers_together(api: Api, tenant: Tenant
 
 def test_answers_tell_how_many_requests_are_left(tenant: Tenant) -> None:
     assert not any("ratelimit" in name for name in tenant.http.get("/v1/models").headers)
-    allow(tenant, requests_per_minute=3)
+    tenant.allow(requests_per_minute=3)
     answers = [tenant.http.get("/v1/models") for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200] * 3 + [429]
     assert [answer.headers["x-ratelimit-limit-requests"] for answer in answers] == ["3"] * 4
@@ -206,27 +200,26 @@ def test_answers_tell_how_many_requests_are_left(tenant: Tenant) -> None:
 
 
 def test_requests_that_the_role_does_not_allow_are_counted_too(api: Api, tenant: Tenant) -> None:
-    allow(tenant, requests_per_minute=2)
+    tenant.allow(requests_per_minute=2)
     reader = api.tenant(tenant.project, Role.READ_ONLY)
     statuses = [reader.http.post(JOBS, json={}).status_code for _ in range(4)]
     assert statuses == [403] * 2 + [429] * 2
 
 
 def test_without_the_broker_every_request_passes(api: Api, tenant: Tenant, closed_port: int) -> None:
-    allow(tenant, requests_per_minute=2)
-    with api.broken(broker_url=f"redis://127.0.0.1:{closed_port}/0") as alone:
+    tenant.allow(requests_per_minute=2)
+    with api.beside(broker_url=f"redis://127.0.0.1:{closed_port}/0") as alone:
         answers = [tenant.http.get(f"{alone.url}/v1/models").status_code for _ in range(5)]
     assert answers == [200] * 5
 
 
 def test_the_installations_default_holds_for_projects_without_their_own(api: Api, tenant: Tenant) -> None:
-    settings = api.settings.model_copy(update={"project_queued_jobs": 0, "project_stored_bytes": 10})
     file_id = tenant.upload()
-    with running_api(settings, api.sessions) as strict:
+    with api.beside(project_queued_jobs=0, project_stored_bytes=10) as strict:
         url = strict.url
         body = {"model": BASE_MODEL, "training_file": file_id}
         assert tenant.http.post(url + JOBS, json=body).status_code == 429
         assert upload(tenant, 20, url).status_code == 429
-        allow(tenant, queued_jobs=1, stored_bytes=10**6)
+        tenant.allow(queued_jobs=1, stored_bytes=10**6)
         assert tenant.http.post(url + JOBS, json=body).is_success
         assert upload(tenant, 20, url).is_success

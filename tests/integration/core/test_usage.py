@@ -11,7 +11,6 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.access import usage as of_projects
 from core.access.usage import count_ended_runs, usage
 from core.database import create_database, session_factory
 from core.ids import new_id
@@ -117,13 +116,12 @@ def counted(sessions: sessionmaker[Session]) -> int:
 
 
 def test_the_usage_is_that_of_all_runs_before_while_and_after_they_are_counted(
-    sessions: sessionmaker[Session], projects: list[str], monkeypatch: pytest.MonkeyPatch
+    sessions: sessionmaker[Session], projects: list[str]
 ) -> None:
-    monkeypatch.setattr(of_projects, "BATCH_RUNS", 37)
     before = counted(sessions)
     assert_right(sessions, projects)
     with sessions.begin() as session:
-        assert count_ended_runs(session)
+        assert count_ended_runs(session, most=37)
     assert counted(sessions) == before + 37
     assert_right(sessions, projects)
     count_usage(sessions)
@@ -151,11 +149,16 @@ def test_a_run_that_is_open_is_in_the_usage_and_counted_once_it_has_ended(
 
 
 def test_janitors_that_count_at_once_count_each_run_once(
-    sessions: sessionmaker[Session], projects: list[str], monkeypatch: pytest.MonkeyPatch
+    sessions: sessionmaker[Session], projects: list[str]
 ) -> None:
-    monkeypatch.setattr(of_projects, "BATCH_RUNS", 7)
+    def count_all(_janitor: int) -> None:
+        more = True
+        while more:
+            with sessions.begin() as session:
+                more = count_ended_runs(session, most=7)
+
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(count_usage, [sessions] * 4))
+        list(pool.map(count_all, range(4)))
     assert_right(sessions, projects)
     with sessions() as session:
         assert session.scalars(select(func.count()).select_from(Run).where(~Run.counted)).one() == 0

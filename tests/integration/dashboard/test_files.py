@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api import dashboard
-from tests.fixtures.service.api import Api, refusal, running_api
+from tests.fixtures.service.api import Api, refusal
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def built(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.
     (folder.parent / "secret.txt").write_text("secret")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dashboard.Dashboard.__init__, "__defaults__", (folder,))
-        with running_api(api.settings, api.sessions) as server, httpx.Client(base_url=server.url) as client:
+        with api.beside() as server, httpx.Client(base_url=server.url) as client:
             yield client
 
 
@@ -118,6 +118,6 @@ def test_nothing_beside_it_is_served(built: httpx.Client, path: str) -> None:
 def test_where_it_is_not_built_it_says_so(api: Api, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dashboard.Dashboard.__init__, "__defaults__", (tmp_path / "none",))
-        with running_api(api.settings, api.sessions) as server:
+        with api.beside() as server:
             error = refusal(httpx.get(server.url), 404, None, "dashboard_not_built")
     assert "make setup" in error["message"]

@@ -52,15 +52,11 @@ def wait_for_success(api: Api, *job_ids: str) -> None:
         assert job_of(api, job_id).status == "succeeded"
 
 
-def events(tenant: Tenant, job_id: str) -> list[dict[str, Any]]:
-    """Oldest first."""
-    page = tenant.http.get(f"/v1/fine_tuning/jobs/{job_id}/events", params={"limit": 1000}).json()
-    return list(reversed(page["data"]))
-
-
 def told(tenant: Tenant, job_id: str, code: str) -> list[dict[str, Any]]:
     """The data of the events of that code."""
-    return [event["data"] for event in events(tenant, job_id) if (event["data"] or {}).get("code") == code]
+    return [
+        event["data"] for event in tenant.events(job_id)[::-1] if (event["data"] or {}).get("code") == code
+    ]
 
 
 def metrics(tenant: Tenant, job_id: str) -> list[dict[str, Any]]:
@@ -182,7 +178,7 @@ def test_warnings_come_once_with_numbers_and_a_job_as_usual_gets_none(api: Api) 
         wait_for_success(api, odd, usual)
     warnings = {
         event["data"]["code"]: event["data"]
-        for event in events(tenant, odd)
+        for event in tenant.events(odd)
         if event["level"] == "warn" and event["data"]
     }
     assert warnings.keys() == {"unusual_learning_rate", "rank_beyond_data", "loss_does_not_move"}
@@ -191,4 +187,4 @@ def test_warnings_come_once_with_numbers_and_a_job_as_usual_gets_none(api: Api) 
     assert warnings["rank_beyond_data"]["rank"] == 64
     assert 16 <= warnings["rank_beyond_data"]["enough_rank"] < 64
     assert warnings["loss_does_not_move"]["step"] == 21
-    assert not any(event["level"] == "warn" for event in events(tenant, usual))
+    assert not any(event["level"] == "warn" for event in tenant.events(usual))

@@ -36,13 +36,6 @@ def wait_for_success(fp32_api: Api, *job_ids: str) -> None:
         assert job_of(fp32_api, job_id).status == "succeeded", job_of(fp32_api, job_id).error
 
 
-def events(tenant: Tenant, job_id: str, **query: Any) -> list[dict[str, Any]]:
-    """Oldest first."""
-    answer = tenant.http.get(f"/v1/fine_tuning/jobs/{job_id}/events", params={"limit": 1000, **query})
-    assert answer.status_code == 200, answer.text
-    return list(reversed(answer.json()["data"]))
-
-
 def metrics(tenant: Tenant, job_id: str) -> list[dict[str, Any]]:
     """Without what clock and memory say."""
     found = tenant.http.get(f"/v1/fine_tuning/jobs/{job_id}/metrics").json()["data"]
@@ -54,7 +47,7 @@ def test_each_evaluation_tells_what_the_model_answers_and_changes_no_number(fp32
     with running(fp32_api):
         wait_for_success(fp32_api, sampled := create(tenant, eval_samples=2, eval_max_new_tokens=5))
         wait_for_success(fp32_api, undisturbed := create(tenant, eval_samples=0))
-    found = events(tenant, sampled, type="samples")
+    found = tenant.events(sampled, type="samples")[::-1]
     steps = [event["data"]["step"] for event in found]
     assert steps == [0, 2, 3, 4, 6], "before the first step, each second step and each epoch's end"
     assert found[1]["message"] == "Step 2: the model's answers to 2 validation prompts"
@@ -66,9 +59,9 @@ def test_each_evaluation_tells_what_the_model_answers_and_changes_no_number(fp32
             assert each["expected"] == answer
             assert len(each["answer"]) <= 5
     assert metrics(tenant, sampled) == metrics(tenant, undisturbed)
-    everything = events(tenant, sampled)
+    everything = tenant.events(sampled)[::-1]
     assert [event for event in everything if event["type"] == "samples"] == found
-    assert events(tenant, undisturbed, type="samples") == []
+    assert tenant.events(undisturbed, type="samples") == []
 
 
 def test_pairs_are_answered_by_their_prompts_beside_the_preferred_answer(fp32_api: Api) -> None:
@@ -83,7 +76,7 @@ def test_pairs_are_answered_by_their_prompts_beside_the_preferred_answer(fp32_ap
     job_id = tenant.create_job(model=TINY, training=training, method=method, **files)["id"]
     with running(fp32_api):
         wait_for_success(fp32_api, job_id)
-    _, event = events(tenant, job_id, type="samples")
+    event, _ = tenant.events(job_id, type="samples")
     assert [each["line"] for each in event["data"]["rows"]] == [1, 2, 3]
     for each, ticket in zip(event["data"]["rows"], tickets[12:], strict=False):
         assert each["expected"] == ticket.record.strip()
@@ -100,8 +93,8 @@ def test_a_model_whose_code_breaks_in_a_generation_is_trained_without_samples(
     job_id = create(tenant, eval_samples=2)
     with running(fp32_api):
         wait_for_success(fp32_api, job_id)
-    assert events(tenant, job_id, type="samples") == []
-    warnings = [event for event in events(tenant, job_id) if event["level"] == "warn"]
+    assert tenant.events(job_id, type="samples") == []
+    warnings = [event for event in tenant.events(job_id) if event["level"] == "warn"]
     (warning,) = [event for event in warnings if event["data"] is None or "mend" not in event["data"]]
     assert "no cache of this kind" in warning["message"]
 
@@ -118,7 +111,7 @@ def test_a_model_may_say_what_the_database_does_not_take(
     job_id = create(tenant, eval_samples=1)
     with running(fp32_api):
         wait_for_success(fp32_api, job_id)
-    (told, *_) = events(tenant, job_id, type="samples")[0]["data"]["rows"]
+    (told, *_) = tenant.events(job_id, type="samples")[-1]["data"]["rows"]
     assert told["answer"] == "a\N{REPLACEMENT CHARACTER}b"
     assert told["prompt"] == ELLIPSIS + "p" * MOST_CHARACTERS
     assert told["expected"] == "e" * MOST_CHARACTERS + ELLIPSIS
@@ -135,10 +128,10 @@ def test_a_long_generation_ends_with_the_job(fp32_api: Api, monkeypatch: pytest.
     tenant = fp32_api.tenant()
     job_id = create(tenant, eval_samples=2, eval_max_new_tokens=512, eval_steps=3)
     with running(fp32_api):
-        wait_for(lambda: len(events(tenant, job_id, type="samples")) > 1, 240)
+        wait_for(lambda: len(tenant.events(job_id, type="samples")) > 1, 240)
         tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/pause")
         wait_for(lambda: job_of(fp32_api, job_id).status == "paused", 120)
         tenant.http.post(f"/v1/fine_tuning/jobs/{job_id}/resume")
         wait_for_success(fp32_api, job_id)
-    steps = [event["data"]["step"] for event in events(tenant, job_id, type="samples")]
+    steps = [event["data"]["step"] for event in tenant.events(job_id, type="samples")[::-1]]
     assert steps == [0, 3, 6], "each once, also the one in which the pause came"

@@ -14,7 +14,7 @@ from core.storage.object_store import tasks_prefix
 from core.tables import Task
 from tests.fixtures.faults import crashes
 from tests.fixtures.models.tiny import write_base
-from tests.fixtures.processes.warm import nursery
+from tests.fixtures.processes.tasks import WarmTasks, task_process, variables_of
 from tests.fixtures.service.api import Api, Tenant, refusal, wait_for
 from tests.fixtures.service.stack import job_api_on
 from tests.fixtures.work.asked import (
@@ -27,11 +27,8 @@ from tests.fixtures.work.asked import (
     task_of,
     things_of,
 )
-from tests.fixtures.work.exporting import process_of
-from worker.tasks.frame.service import Tasks
 
 SECONDS = 240
-SETTINGS = ("database_url", "s3_endpoint_url", "s3_bucket", "catalog_file", "home")
 SHOWN = sorted(set(ANSWERED_AT_ONCE) - {"portability"})  # the kinds whose tasks a client names by their ids
 
 
@@ -58,14 +55,9 @@ def asked(kind: str, things: Things) -> Asked:
 
 
 @pytest.fixture
-def tasks(kind: str, api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tasks]:
-    """Run tasks of the kind as a worker does, in processes that start with their imports done."""
-    assert api.settings.secret_keys is not None
-    monkeypatch.setenv("TUNERY_SECRET_KEYS", api.settings.secret_keys.get_secret_value())
-    for name in SETTINGS:
-        monkeypatch.setenv(f"TUNERY_{name.upper()}", str(getattr(api.settings, name)))
-    monkeypatch.setattr("worker.tasks.frame.service.subprocess", nursery().subprocess)
-    tasks = Tasks(api.sessions, 1, [kind])
+def tasks(kind: str, api: Api) -> Iterator[WarmTasks]:
+    """Return what does tasks of the kind once it is started. It kills no process that hangs."""
+    tasks = WarmTasks(api.sessions, [kind], variables_of(api.settings), leave_seconds=600.0)
     yield tasks
     tasks.stop()
 
@@ -77,12 +69,7 @@ def objects(api: Api, task: Task) -> list[str]:
 @pytest.mark.family(2)
 @pytest.mark.parametrize("kind", KINDS_OF_CLIENTS)
 def test_a_task_whose_process_is_killed_after_its_upload_is_made_by_the_next_one_once(
-    api: Api,
-    tenant: Tenant,
-    asked: Asked,
-    tasks: Tasks,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    api: Api, tenant: Tenant, asked: Asked, tasks: WarmTasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in crashes.plan(tmp_path / "crashes", "place task.uploaded 1").items():
         monkeypatch.setenv(name, value)
@@ -101,12 +88,11 @@ def test_a_task_whose_process_is_killed_after_its_upload_is_made_by_the_next_one
 
 @pytest.mark.parametrize("kind", KINDS_OF_CLIENTS)
 def test_a_frozen_process_whose_task_was_cancelled_writes_nothing(
-    api: Api, tenant: Tenant, asked: Asked, tasks: Tasks, monkeypatch: pytest.MonkeyPatch
+    api: Api, tenant: Tenant, asked: Asked, tasks: WarmTasks
 ) -> None:
-    monkeypatch.setattr("worker.tasks.frame.service.LEAVE_SECONDS", 600.0)  # nobody kills it
     before, task_id = made_in(api, tenant.project_id), asked.post(tenant)
     tasks.start()
-    frozen = process_of(tasks)
+    frozen = task_process()
     os.kill(frozen.pid, signal.SIGSTOP)
     asked.cancel(tenant, task_id)
     os.kill(frozen.pid, signal.SIGCONT)

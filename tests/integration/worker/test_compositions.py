@@ -2,14 +2,12 @@
 
 import io
 import json
-import signal
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 from peft import PeftModel
@@ -18,20 +16,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cli.demo.compare import answers, mean_loss
 from core.artifacts import stored_bytes
-from core.database import from_now
 from core.roles import Role
 from core.serving.served_model import StoredAdapter
 from core.tables import Adapter, Artifact, Checkpoint, Task
 from tests.fixtures.models.tiny import OTHER, TINY
-from tests.fixtures.processes.warm import nursery
-from tests.fixtures.service.api import Api, Tenant, dataset, refusal, row, wait_for
+from tests.fixtures.processes.tasks import WarmTasks, task_process
+from tests.fixtures.service.api import Api, Tenant, dataset, refusal, row
 from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.serving import Serving
 from tests.fixtures.service.shell import Shell
 from tests.fixtures.work.compositions import AT, Part, composed, part, started, weighted, work_on
 from tests.fixtures.work.taking import take
 from worker.tasks.frame.process import Work
-from worker.tasks.frame.service import Tasks
 
 COMPOSE, ADAPTERS = "/v1/adapters/compose", "/v1/adapters"
 SECONDS = 240
@@ -207,68 +203,35 @@ def test_a_search_for_right_tokens_counts_them_as_plain_peft_does(
         assert best["scores"] == [pytest.approx(token_accuracy(model, tokenizer, rows))]
 
 
-def test_each_layer_and_each_row_is_progress(
-    chat_api: Api, tenant: Tenant, parts: tuple[Part, Part], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_layer_and_each_row_is_progress(chat_api: Api, tenant: Tenant, parts: tuple[Part, Part]) -> None:
     search = {"files": [tenant.upload(dataset(12))], "rows": 3, "trials": 2}
     composition_id = started(tenant, {each.model: 1.0 for each in parts}, method="cat", search=search)
     done: list[float] = []
-    report = Work.report
 
-    def note_and_report(work: Work, phase: str, share: float) -> None:
-        report(work, phase, share)
-        done.append(share)
+    class Noted(Work):
+        def report(self, phase: str, share: float) -> None:
+            super().report(phase, share)
+            done.append(share)
 
-    monkeypatch.setattr(Work, "report", note_and_report)
-    work_on(chat_api, take(chat_api, composition_id))
+    work_on(chat_api, take(chat_api, composition_id), Noted)
     layers = tenant.http.get(f"{AT}/{composition_id}").json()["report"]["layers"]
     assert done == sorted(done)
     assert len(set(done)) > 2 * (layers + 3) + layers
 
 
-def test_a_composed_adapter_waits_to_be_measured_where_another_runtime_is_installed(
-    chat_api: Api, tenant: Tenant, parts: tuple[Part, Part], monkeypatch: pytest.MonkeyPatch
+def test_a_composed_adapter_waits_to_be_measured_where_its_worker_measures(
+    chat_api: Api, tenant: Tenant, parts: tuple[Part, Part]
 ) -> None:
-    settings = chat_api.settings.model_copy(update={"portability_at_publication": "auto"})
-    monkeypatch.setattr(chat_api, "settings", settings)
     found = []
-    for installed in ([], ["vllm"]):
-        monkeypatch.setattr("core.settings.settings.other_runtimes", lambda _, installed=installed: installed)
-        made = composed(chat_api, tenant, dict.fromkeys((each.model for each in parts), 1.0))
-        at = f"{ADAPTERS}/{made['adapter_id']}/portability"
+    for measures in (False, True):
+        composition_id = started(tenant, dict.fromkeys((each.model for each in parts), 1.0))
+        work_on(chat_api, take(chat_api, composition_id), portability_at_publication=measures)
+        adapter_id = tenant.http.get(f"{AT}/{composition_id}").json()["adapter_id"]
+        at = f"{ADAPTERS}/{adapter_id}/portability"
         found.append(tenant.http.get(at).json()["measurement"])
     assert found[0] is None
     assert found[1]["status"] == "queued"
     assert tenant.http.post(f"{at}/cancel").is_success
-
-
-def test_an_attempt_that_was_lost_after_its_upload_leaves_no_second_adapter_and_no_objects(
-    chat_api: Api, tenant: Tenant, parts: tuple[Part, Part], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    composition_id = started(tenant, {each.model: 1.0 for each in parts})
-    lost = take(chat_api, composition_id)
-
-    def let_another_process_take_it(place: str) -> None:
-        if place == "task.uploaded":
-            monkeypatch.undo()
-            with chat_api.sessions.begin() as session:
-                held = update(Task).where(Task.id == composition_id)
-                session.execute(held.values(held_until=from_now(-1)))
-            work_on(chat_api, take(chat_api, composition_id))
-
-    monkeypatch.setattr("worker.tasks.frame.process.reached", let_another_process_take_it)
-    work_on(chat_api, lost)
-    made = tenant.http.get(f"{AT}/{composition_id}").json()
-    assert made["status"] == "succeeded"
-    assert adapters_of(chat_api, composition_id) == [made["adapter_id"]]
-    with chat_api.sessions() as session:
-        prefix = session.get_one(Adapter, made["adapter_id"]).object_prefix
-    own, objects = f"compositions/{composition_id}/", chat_api.store.list
-    assert any(not key.startswith(prefix) for key in objects(own))
-
-    clean(chat_api, GRACE_OVER)
-    assert objects(own)
-    assert all(key.startswith(prefix) for key in objects(own))
 
 
 def test_a_composition_goes_without_its_adapter_and_an_adapter_with_its_composition(
@@ -433,27 +396,15 @@ def test_checkpoints_and_aliases_are_parts_too(
 
 
 @pytest.fixture
-def tasks(chat_api: Api, serving: Serving, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tasks]:
-    """Run tasks as a worker does, in processes that start with their imports done."""
-    for name, value in serving.environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("worker.tasks.frame.service.subprocess", nursery().subprocess)
-    tasks = Tasks(chat_api.sessions, 1, ["composition"])
-    tasks.start()
-    yield tasks
-    tasks.stop()
+def tasks(chat_api: Api, serving: Serving) -> Iterator[WarmTasks]:
+    with WarmTasks(chat_api.sessions, ["composition"], serving.environment()) as tasks:
+        yield tasks
 
 
 def test_the_command_line_composes_once_though_the_first_process_is_killed(
-    chat_api: Api, tenant: Tenant, parts: tuple[Part, Part], tasks: Tasks, tmp_path: Path
+    chat_api: Api, tenant: Tenant, parts: tuple[Part, Part], tasks: WarmTasks, tmp_path: Path
 ) -> None:
-    def kill_the_first() -> None:
-        def find() -> list[Any]:
-            return [process for process in list(tasks._processes.values()) if process.poll() is None]
-
-        psutil.Process(wait_for(find, SECONDS)[0].pid).send_signal(signal.SIGKILL)
-
-    killer = threading.Thread(target=kill_the_first)
+    killer = threading.Thread(target=lambda: task_process().kill())
     killer.start()
     shell = Shell(tmp_path, {"TUNERY_BASE_URL": chat_api.url, "TUNERY_API_KEY": tenant.key})
     named = f"{parts[0].model}:0.7", f"{parts[1].adapter_id}:-0.3"

@@ -6,20 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.processes.tasks import WarmTasks, variables_of
 from tests.fixtures.service.api import Api, Tenant, dataset
 from tests.fixtures.service.shell import Shell
-from tests.fixtures.work.file_tasks import running_tasks
-from worker.tasks.frame.service import Tasks
 
 
-@pytest.fixture
-def tasks(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Tasks]:
-    with running_tasks(api, monkeypatch, tmp_path) as tasks:
+@pytest.fixture(autouse=True)
+def tasks(api: Api, tmp_path: Path) -> Iterator[WarmTasks]:
+    with WarmTasks(api.sessions, ["check", "conversion"], variables_of(api.settings, home=tmp_path)) as tasks:
         yield tasks
 
 
 def test_the_command_line_has_a_local_file_checked_and_mended(
-    api: Api, alice: Tenant, tasks: Tasks, tmp_path: Path
+    api: Api, alice: Tenant, tmp_path: Path
 ) -> None:
     shell = Shell(tmp_path, {"TUNERY_BASE_URL": api.url, "TUNERY_API_KEY": alice.key})
     rows = dataset(12).splitlines(keepends=True)
@@ -40,9 +39,7 @@ def test_the_command_line_has_a_local_file_checked_and_mended(
     assert "14 rows of kind chat, found as chat in jsonl" in shown.stderr
 
 
-def test_the_command_line_has_a_local_file_converted(
-    api: Api, alice: Tenant, tasks: Tasks, tmp_path: Path
-) -> None:
+def test_the_command_line_has_a_local_file_converted(api: Api, alice: Tenant, tmp_path: Path) -> None:
     shell = Shell(tmp_path, {"TUNERY_BASE_URL": api.url, "TUNERY_API_KEY": alice.key})
     (tmp_path / "train.csv").write_text("question,answer\nCapital of Peru?,Lima.\nRain?,No.\n")
     shown = shell.run("files", "convert", "train.csv")

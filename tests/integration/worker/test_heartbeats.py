@@ -79,7 +79,7 @@ def test_sixteen_leases_are_renewed_by_one_statement_with_the_progress_of_each(
         epoch = 0.5 * step if step % 2 else step // 2  # whole numbers beside fractions
         lease.progress(Progress("training", step, 99, epoch, None, 7 * step, None, 1.5 + step, step))
     with statements(api) as said:
-        cohort[0]._heartbeats._renew(cohort)
+        Heartbeats(api.sessions).renew(cohort)
     assert [statement.split()[0] for statement in said] == ["SELECT", "WITH"], "the limits, and the renewal"
     after = runs_of(api, cohort)
     assert len({run.expires_at for run in after}) == 1
@@ -96,7 +96,7 @@ def test_the_reports_of_all_jobs_are_inserted_by_one_call_each(api: Api, cohort:
     for lease in cohort:
         lease.metrics(StepMetrics(1, {"step": 1}), "a step of each")
     with statements(api) as said:
-        cohort[0]._heartbeats._renew(cohort)
+        Heartbeats(api.sessions).renew(cohort)
     assert [statement.split()[0] for statement in said] == ["SELECT", "WITH", "INSERT", "INSERT"]
     assert set(told(api, "a step of each")) == {lease.lease.job_id for lease in cohort}
 
@@ -165,7 +165,7 @@ def test_heartbeats_and_cancels_do_not_wait_for_each_other_in_a_circle(
                 for lease in leases:
                     if not lease.lost:
                         lease.metrics(StepMetrics(step, {"step": step}), f"Step {step}")
-                leases[0]._heartbeats._renew([lease for lease in leases if not lease.lost])
+                Heartbeats(api.sessions).renew([lease for lease in leases if not lease.lost])
 
         def cancel() -> None:
             for lease in cancelled:
@@ -174,7 +174,7 @@ def test_heartbeats_and_cancels_do_not_wait_for_each_other_in_a_circle(
 
         at_once(lambda: beat(mine), lambda: beat(others), cancel)
         for leases in (mine, others):
-            leases[0]._heartbeats._renew([lease for lease in leases if not lease.lost])
+            Heartbeats(api.sessions).renew([lease for lease in leases if not lease.lost])
         assert [lease for lease in (*mine, *others) if lease.lost] == cancelled
 
 

@@ -74,10 +74,7 @@ def test_a_job_whose_run_is_locked_or_lost_holds_up_no_other(api: Api, beside: l
         assert "written all the same" in session.scalars(select(Event.message)).all()
 
 
-def test_a_job_with_a_statement_without_end_holds_up_no_other(
-    api: Api, beside: list[JobLease], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("worker.trainer.report.heartbeats.STATEMENT_SECONDS", 0.3)
+def test_a_job_with_a_statement_without_end_holds_up_no_other(api: Api, beside: list[JobLease]) -> None:
     hanging, *others = beside
     hanging.write(lambda session: session.execute(text("SELECT pg_sleep(100)")))
     for _ in range(2):
@@ -118,7 +115,7 @@ def test_no_lease_outlasts_its_run_behind_another_job_s_slow_reports(
     for lease in beside:
         lease.close()
     beside[0].write(lambda session: session.execute(text("SELECT pg_sleep(0.5)")))
-    beside[0]._heartbeats._renew(beside)
+    Heartbeats(api.sessions).renew(beside)
     assert not any(outlasts_its_run(api, lease) for lease in beside)
 
 

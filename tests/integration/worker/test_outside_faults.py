@@ -1,7 +1,7 @@
 """Jobs whose surroundings fail: they lose no attempt, say why in plain words, and go on once it is mended."""
 
-import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
@@ -79,10 +79,13 @@ def test_a_store_that_takes_small_files_alone_costs_no_attempt_and_gets_no_job_b
 
 
 def test_a_full_disk_costs_no_attempt_and_takes_no_job_before_it_has_room(
-    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, small_disk: Callable[[int], SmallDisk]
+    api: Api,
+    tenant: Tenant,
+    temporary_files_in: Callable[[Path], None],
+    small_disk: Callable[[int], SmallDisk],
 ) -> None:
     disk = small_disk(4 * LEAST_BYTES)
-    monkeypatch.setattr(tempfile, "tempdir", str(disk.folder))
+    temporary_files_in(disk.folder)
     job_id = create(tenant, epochs=50)
     with running(api):
         wait_for(lambda: any(run.step for run in runs_of(api, job_id)), SECONDS)

@@ -24,7 +24,7 @@ from core.work import client as tasks_of_clients
 from faults.stored import not_as_in_the_ledger
 from tests.fixtures.faults import crashes
 from tests.fixtures.models.tiny import TINY, write_base
-from tests.fixtures.processes.warm import nursery
+from tests.fixtures.processes.tasks import WarmTasks, variables_of
 from tests.fixtures.service.api import Api, Tenant, dataset, wait_for
 from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.shell import Shell
@@ -62,17 +62,9 @@ def tenant(api: Api) -> Tenant:
 
 
 @pytest.fixture
-def tasks(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Tasks]:
-    """Run tasks as a worker does, in processes that start with their imports done."""
-    settings = api.settings
-    names = ("database_url", "s3_endpoint_url", "s3_bucket", "catalog_file")
-    for name, value in {**{name: getattr(settings, name) for name in names}, "home": tmp_path}.items():
-        monkeypatch.setenv(f"TUNERY_{name.upper()}", str(value))
-    monkeypatch.setattr("worker.tasks.frame.service.subprocess", nursery().subprocess)
-    tasks = Tasks(api.sessions, 1, ["portability"])
-    tasks.start()
-    yield tasks
-    tasks.stop()
+def tasks(api: Api, tmp_path: Path) -> Iterator[WarmTasks]:
+    with WarmTasks(api.sessions, ["portability"], variables_of(api.settings, home=tmp_path)) as tasks:
+        yield tasks
 
 
 @pytest.fixture
@@ -96,7 +88,7 @@ def adapter(api: Api, tenant: Tenant, catalog: Path, tmp_path: Path) -> str:
 
 
 def test_the_command_line_has_an_adapter_measured_on_its_validation_file(
-    api: Api, tenant: Tenant, tasks: Tasks, adapter: str, tmp_path: Path
+    api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str, tmp_path: Path
 ) -> None:
     shell = Shell(tmp_path, {"TUNERY_BASE_URL": api.url, "TUNERY_API_KEY": tenant.key})
     by_rule = shell.json("adapters", "portability", adapter)
@@ -122,7 +114,7 @@ def test_the_command_line_has_an_adapter_measured_on_its_validation_file(
 
 
 def test_the_model_card_has_what_was_measured_last_and_no_other_file_changes(
-    api: Api, tenant: Tenant, tasks: Tasks, adapter: str, monkeypatch: pytest.MonkeyPatch
+    api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = files_of(tenant, adapter)
     assert before["README.md"].count(b"not measured here") == 3
@@ -161,15 +153,11 @@ def test_the_model_card_has_what_was_measured_last_and_no_other_file_changes(
 
 
 def test_an_export_is_made_of_an_adapter_whose_card_was_replaced(
-    api: Api, tenant: Tenant, tasks: Tasks, adapter: str
+    api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str
 ) -> None:
     measured(tenant, adapter)
-    exports = Tasks(api.sessions, 1, ["export"])
-    exports.start()
-    try:
+    with WarmTasks(api.sessions, ["export"], variables_of(api.settings)):
         made = exporting.ended(tenant, adapter, exporting.started(tenant, adapter))
-    finally:
-        exports.stop()
     assert (made["status"], made["error"]) == ("succeeded", None)
     at = f"/v1/adapters/{adapter}/exports/{made['id']}/files/"
     for file in made["files"]:
@@ -263,7 +251,7 @@ def test_a_card_that_an_adapter_names_outlives_its_measurement_and_so_do_the_oth
 
 
 def test_a_project_with_which_the_model_is_shared_measures_it_and_changes_no_card_but_reads_the_owner_s(
-    api: Api, tenant: Tenant, tasks: Tasks, adapter: str
+    api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str
 ) -> None:
     friend = api.tenant()
     model = tenant.http.get(f"/v1/adapters/{adapter}").json()["model"]
@@ -279,21 +267,12 @@ def test_a_project_with_which_the_model_is_shared_measures_it_and_changes_no_car
     assert changed(before, files_of(friend, adapter)) == {"README.md", "manifest.json"}
 
 
-@pytest.mark.parametrize(
-    ("wanted", "installed", "measured"),
-    [("auto", [], False), ("auto", ["llama_cpp"], True), (False, ["llama_cpp"], False)],
-)
-def test_a_published_adapter_waits_to_be_measured_where_another_runtime_is_installed(
-    api: Api,
-    tenant: Tenant,
-    monkeypatch: pytest.MonkeyPatch,
-    wanted: Any,
-    installed: list[str],
-    measured: bool,
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_published_adapter_waits_to_be_measured_where_its_worker_measures(
+    api: Api, tenant: Tenant, measured: bool
 ) -> None:
-    monkeypatch.setattr("core.settings.settings.other_runtimes", lambda _: installed)
     job = tenant.create_job(model=TINY, hyperparameters={"n_epochs": 1, "batch_size": 4})
-    with running(api, portability_at_publication=wanted):
+    with running(api, portability_at_publication=measured):
         wait_for(lambda: tenant.job(job["id"])["status"] == "succeeded", SECONDS)
     adapter = tenant.job(job["id"])["adapter_id"]
     measurement = tenant.http.get(f"/v1/adapters/{adapter}/portability").json()["measurement"]

@@ -11,7 +11,6 @@ from tests.fixtures.faults.database import broken_once
 from tests.fixtures.service.api import Api, Tenant
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.report.reporter import StepMetrics
-from worker.trainer.save import result_table
 from worker.trainer.save.result_table import write_result_table
 
 HEAD = "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
@@ -30,37 +29,31 @@ def job_lease(api: Api, alice: Tenant) -> Iterator[JobLease]:
     job_lease.close()
 
 
-def table_of(api: Api, job_lease: JobLease) -> list[str]:
+def table_of(api: Api, job_lease: JobLease, **options: int) -> list[str]:
     """Write the table, and return its lines as they are stored."""
-    written = write_result_table(api.store, f"results/{job_lease.lease.job_id}.csv", job_lease)
+    written = write_result_table(api.store, f"results/{job_lease.lease.job_id}.csv", job_lease, **options)
     stored = b"".join(api.store.read(written.key))
     assert written.bytes == len(stored)
     return stored.decode().splitlines()
 
 
-def test_the_table_has_every_step_once_and_in_order(
-    api: Api, job_lease: JobLease, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(result_table, "PAGE_STEPS", 2)
+def test_the_table_has_every_step_once_and_in_order(api: Api, job_lease: JobLease) -> None:
     for step in (4, 1, 3, 2, 5):
         job_lease.metrics(StepMetrics(step, {"step": step, "train_loss": step / 2}), f"Step {step}")
     lines = [f"{step},{step / 2},,," for step in range(1, 6)]
-    assert table_of(api, job_lease) == [HEAD, *lines]
+    assert table_of(api, job_lease, page_steps=2) == [HEAD, *lines]
 
 
 def test_a_job_without_metrics_has_a_table_too(api: Api, job_lease: JobLease) -> None:
     assert table_of(api, job_lease) == [HEAD]
 
 
-def test_the_table_of_a_long_job_is_never_in_memory_as_a_whole(
-    api: Api, job_lease: JobLease, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_table_of_a_long_job_is_never_in_memory_as_a_whole(api: Api, job_lease: JobLease) -> None:
     """Without pages, these metrics take 8 MB."""
-    monkeypatch.setattr(result_table, "PAGE_STEPS", 200)
     with api.sessions.begin() as session:
         session.execute(text(FILL), {"job_id": job_lease.lease.job_id, "steps": 5000})
     tracemalloc.start()
-    lines = table_of(api, job_lease)
+    lines = table_of(api, job_lease, page_steps=200)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert lines[-1] == "5000,0.5,0.25,,"

@@ -1,6 +1,5 @@
 """When a trainer may take a job after a fault of the store or the disk: once a file like it fits."""
 
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -68,9 +67,9 @@ def test_the_test_after_a_fault_is_as_large_as_what_could_not_be_saved_and_goes_
 
 
 def test_a_test_leaves_nothing_behind(
-    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    store: ObjectStore, temporary_files_in: Callable[[Path], None], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    temporary_files_in(tmp_path)
     before = store.list("checkpoints/.")  # of tests that broke off
     server_probe = ServerProbe(store, pause=60)
     wait_for(server_probe.allow_a_job)
@@ -119,10 +118,10 @@ def test_a_fault_during_a_test_is_not_forgotten_when_the_test_succeeds(
 
 
 def test_a_disk_without_room_for_what_could_not_be_saved_lets_no_job_in(
-    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, small_disk: Callable[[int], SmallDisk]
+    store: ObjectStore, temporary_files_in: Callable[[Path], None], small_disk: Callable[[int], SmallDisk]
 ) -> None:
     disk = small_disk(2 * LEAST_BYTES)
-    monkeypatch.setattr(tempfile, "tempdir", str(disk.folder))
+    temporary_files_in(disk.folder)
     server_probe = ServerProbe(store, pause=0.01)
     wait_for(server_probe.allow_a_job)
     server_probe.note_fault(3 * LEAST_BYTES, [PREFIX])
@@ -133,10 +132,10 @@ def test_a_disk_without_room_for_what_could_not_be_saved_lets_no_job_in(
 
 
 def test_a_disk_that_is_gone_lets_no_job_in(
-    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    store: ObjectStore, temporary_files_in: Callable[[Path], None], tmp_path: Path
 ) -> None:
     tested = threading.Event()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    temporary_files_in(tmp_path / "missing")
     server_probe = ServerProbe(store, pause=60, tested=tested.set)
     server_probe.allow_a_job()
     assert tested.wait(60)

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -25,9 +24,9 @@ from core.work import lease as leases
 from core.work.kinds import TRACKING
 from tests.fixtures.outside.receiver import Receiver
 from tests.fixtures.outside.tracker_files import tensorboard_scalars, wandb_history, wandb_records
-from tests.fixtures.processes.warm import nursery
-from tests.fixtures.service.api import Api, Tenant, refusal, running_api, strictly, wait_for
-from worker.tasks.frame.service import FOLLOWING, Tasks
+from tests.fixtures.processes.tasks import WarmTasks, task_processes, variables_of
+from tests.fixtures.service.api import Api, Tenant, refusal, strictly, wait_for
+from worker.tasks.frame.service import FOLLOWING, LEAVE_SECONDS
 from worker.tasks.tracking.reporting import MAX_POINTS
 from worker.tasks.tracking.sinks import TrackedJob, TrackerRefused, open_sink
 from worker.tasks.tracking.wandb_sink import WandbRun
@@ -46,33 +45,23 @@ def tenant(api: Api) -> Tenant:
     return admin
 
 
-@pytest.fixture
-def worker_variables(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the variables that a worker's processes find in their environment."""
-    settings = api.settings
-    assert settings.secret_keys is not None
-    values = {
-        name: getattr(settings, name)
-        for name in ("database_url", "s3_endpoint_url", "s3_bucket", "home", "mlflow_tracking_uris")
-    } | {"secret_keys": settings.secret_keys.get_secret_value()}
-    for name, value in values.items():
-        monkeypatch.setenv(f"TUNERY_{name.upper()}", str(value))
-    monkeypatch.setenv("WANDB_MODE", "offline")
+@pytest.fixture(autouse=True)
+def file_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the tests read what MLflow has written to files, too."""
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    monkeypatch.setattr("worker.tasks.frame.service.subprocess", nursery().subprocess)
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.tasks.frame.service.LEAVE_SECONDS", 0.5)
+def leave_seconds() -> float:
+    """Return the time after which a worker kills a process that hangs."""
+    return LEAVE_SECONDS
 
 
 @pytest.fixture
-def tracking(api: Api, worker_variables: None) -> Iterator[Tasks]:
-    tracking = Tasks(api.sessions, FOLLOWING, [TRACKING.name])
-    tracking.start()
-    yield tracking
-    tracking.stop()
+def tracking(api: Api, leave_seconds: float) -> Iterator[WarmTasks]:
+    variables = variables_of(api.settings) | {"WANDB_MODE": "offline"}
+    with WarmTasks(api.sessions, [TRACKING.name], variables, FOLLOWING, leave_seconds) as tracking:
+        yield tracking
 
 
 def make_steps(api: Api, lease: Lease, *steps: int) -> None:
@@ -105,23 +94,19 @@ def messages(tenant: Tenant, job_id: str) -> list[str]:
     return [event.message for event in tenant.openai.fine_tuning.jobs.list_events(job_id)]
 
 
-def processes(tracking: Tasks) -> list[psutil.Process]:
-    return [psutil.Process(process.pid) for process in tracking._processes.values()]
-
-
 def lose(api: Api, lease: Lease) -> None:
     with api.sessions.begin() as session:
         lifecycle.release(session, lease, "The trainer died")
 
 
 def test_every_tracker_gets_every_step_once_also_when_the_trainer_died(
-    api: Api, tenant: Tenant, tracking: Tasks, adapter_folder: Path, capfd: pytest.CaptureFixture[str]
+    api: Api, tenant: Tenant, tracking: WarmTasks, adapter_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     job_id = tenant.create_job(integrations=[WANDB, MLFLOW, TENSORBOARD], seed=7)["id"]
     lease = api.claim(job_id)
     make_steps(api, lease, 1, 2, 3)
     wait_until_reported(api, job_id, 3)
-    shown = [text for process in processes(tracking) for text in process.cmdline()]
+    shown = [text for process in task_processes() for text in process.cmdline()]
     assert {task.id for task in trackers(api, job_id).values()} <= set(shown)
     lose(api, lease)
     wait_for(lambda: all(tracker.holder is None for tracker in trackers(api, job_id).values()), SECONDS)
@@ -172,7 +157,7 @@ def mlflow_runs(api: Api, job_id: str) -> list[Any]:
     return list(client.search_runs([experiment.experiment_id], filter_string=filter_))
 
 
-def test_a_cancelled_job_ends_as_such_in_its_tracker(api: Api, tenant: Tenant, tracking: Tasks) -> None:
+def test_a_cancelled_job_ends_as_such_in_its_tracker(api: Api, tenant: Tenant, tracking: WarmTasks) -> None:
     job_id = tenant.create_job(integrations=[MLFLOW])["id"]
     make_steps(api, api.claim(job_id), 1)
     wait_until_reported(api, job_id, 1)
@@ -182,14 +167,15 @@ def test_a_cancelled_job_ends_as_such_in_its_tracker(api: Api, tenant: Tenant, t
     assert run.info.status == "KILLED"
 
 
+@pytest.mark.parametrize("leave_seconds", [0.5])
 def test_a_tracker_that_hangs_is_killed_and_tried_again_and_the_job_does_not_notice(
-    api: Api, tenant: Tenant, tracking: Tasks, impatient: None, adapter_folder: Path
+    api: Api, tenant: Tenant, tracking: WarmTasks, adapter_folder: Path
 ) -> None:
     job_id = tenant.create_job(integrations=[MLFLOW])["id"]
     lease = api.claim(job_id)
     make_steps(api, lease, 1)
     wait_until_reported(api, job_id, 1)
-    (hanging,) = processes(tracking)
+    (hanging,) = task_processes()
     hanging.send_signal(signal.SIGSTOP)
     make_steps(api, lease, 2)
     api.finish(lease, adapter_folder)
@@ -212,13 +198,14 @@ def let_time_pass(api: Api, job_id: str) -> None:
         session.execute(update(Task).where(Task.job_id == job_id).values(held_until=past))
 
 
+@pytest.mark.parametrize("leave_seconds", [0.5])
 def test_a_process_that_hangs_is_killed_also_when_another_worker_noticed_first(
-    api: Api, tenant: Tenant, tracking: Tasks, impatient: None
+    api: Api, tenant: Tenant, tracking: WarmTasks
 ) -> None:
     job_id = tenant.create_job(integrations=[MLFLOW])["id"]
     make_steps(api, api.claim(job_id), 1)
     wait_until_reported(api, job_id, 1)
-    (hanging,) = processes(tracking)
+    (hanging,) = task_processes()
     hanging.send_signal(signal.SIGSTOP)
     let_time_pass(api, job_id)
     with api.sessions.begin() as session:
@@ -250,15 +237,15 @@ def test_a_backlog_is_sent_in_portions_that_count_as_progress() -> None:
 
 
 def test_a_worker_that_lacks_the_key_of_a_secret_reports_once_it_has_it(
-    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, tracking: Tasks
+    api: Api, tenant: Tenant, tracking: WarmTasks
 ) -> None:
-    right = os.environ["TUNERY_SECRET_KEYS"]
-    monkeypatch.setenv("TUNERY_SECRET_KEYS", Vault.new_key())
+    right = tracking.variables["TUNERY_SECRET_KEYS"]
+    tracking.variables["TUNERY_SECRET_KEYS"] = Vault.new_key()
     job_id = tenant.create_job(integrations=[WANDB])["id"]
     make_steps(api, api.claim(job_id), 1)
     wait_for(lambda: trackers(api, job_id)["wandb"].losses == 1, SECONDS)
     assert any("is not among TUNERY_SECRET_KEYS" in message for message in messages(tenant, job_id))
-    monkeypatch.setenv("TUNERY_SECRET_KEYS", right)
+    tracking.variables["TUNERY_SECRET_KEYS"] = right
     let_time_pass(api, job_id)
     wait_until_reported(api, job_id, 1)
     tenant.openai.fine_tuning.jobs.cancel(job_id)
@@ -266,7 +253,7 @@ def test_a_worker_that_lacks_the_key_of_a_secret_reports_once_it_has_it(
 
 
 def test_a_library_and_its_processes_are_given_no_credentials_of_the_worker(
-    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, tracking: Tasks
+    api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, tracking: WarmTasks
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_hidden")
     monkeypatch.setenv("TUNERY_PART_OF", "worker@here")  # by which `up` finds what a dead worker left
@@ -275,7 +262,7 @@ def test_a_library_and_its_processes_are_given_no_credentials_of_the_worker(
     make_steps(api, api.claim(job_id), 1)
     wait_until_reported(api, job_id, 1)
     named = trackers(api, job_id)["wandb"].id
-    (process,) = (process for process in processes(tracking) if named in process.cmdline())
+    (process,) = (process for process in task_processes() if named in process.cmdline())
     given = [child.environ() for child in process.children(recursive=True)]
     assert given
     for environment in given:
@@ -312,10 +299,10 @@ def test_steps_that_wandb_may_not_have_sent_are_reported_again(offline: bool) ->
 
 
 def test_a_tracker_whose_secret_was_deleted_is_given_up_and_the_client_is_told(
-    api: Api, tenant: Tenant, tracking: Tasks, monkeypatch: pytest.MonkeyPatch, adapter_folder: Path
+    api: Api, tenant: Tenant, tracking: WarmTasks, monkeypatch: pytest.MonkeyPatch, adapter_folder: Path
 ) -> None:
     """The worker's own key is not used for a client's job."""
-    monkeypatch.delenv("WANDB_MODE")
+    del tracking.variables["WANDB_MODE"]
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     job_id = tenant.create_job(integrations=[WANDB])["id"]
     assert tenant.http.delete("/v1/secrets/WANDB_API_KEY").is_success
@@ -329,18 +316,13 @@ def test_a_tracker_whose_secret_was_deleted_is_given_up_and_the_client_is_told(
 
 
 def test_a_worker_that_is_killed_leaves_no_reporting_process(
-    api: Api, tenant: Tenant, worker_variables: None
+    api: Api, tenant: Tenant, tracking: WarmTasks
 ) -> None:
     job_id = tenant.create_job(integrations=[TENSORBOARD])["id"]
     api.claim(job_id)
-    tracking = Tasks(api.sessions, FOLLOWING, [TRACKING.name])
-    tracking.start()
-    (process,) = wait_for(lambda: processes(tracking), SECONDS)
+    (process,) = wait_for(task_processes, SECONDS)
     wait_for(lambda: trackers(api, job_id)["tensorboard"].holder, SECONDS)
-    tracking._stopping.set()
-    for child in tracking._processes.values():  # the only effect of the worker's death on them
-        assert child.stdin is not None
-        child.stdin.close()
+    tracking.die()
     assert process.wait(SECONDS) == 0
     assert trackers(api, job_id)["tensorboard"].holder is None
     tenant.openai.fine_tuning.jobs.cancel(job_id)
@@ -404,8 +386,7 @@ def test_a_wandb_job_without_its_secret_is_refused_with_the_mend(
 
 
 def test_an_integration_that_the_workers_lack_is_refused(api: Api) -> None:
-    lacking = api.settings.model_copy(update={"integrations": "tensorboard"})
-    with running_api(lacking, api.sessions) as other:
+    with api.beside(integrations="tensorboard") as other:
         tenant = other.tenant()
         body = {"model": "tiny-model", "training_file": tenant.upload(), "integrations": [WANDB]}
         answer = tenant.http.post("/v1/fine_tuning/jobs", json=body)

@@ -27,6 +27,7 @@ from core.tables import Artifact, Job
 from tests.fixtures.models.hostile import truncated
 from tests.fixtures.models.tiny import OTHER, TINY, write_base
 from tests.fixtures.outside.endpoint import Endpoint
+from tests.fixtures.outside.hub import lead_to_hub
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.stack import job_api_on
 from tests.fixtures.service.trainer import job_of, new_trainer, running
@@ -184,7 +185,7 @@ def test_a_signal_is_met_wherever_it_interrupts_the_main_thread() -> None:
 def test_a_hub_that_is_away_fails_no_job(
     api: Api, alice: Tenant, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{closed_port}")
+    lead_to_hub(monkeypatch, f"http://127.0.0.1:{closed_port}")
     job_id = alice.create_job()["id"]
     with running(api):
         wait_for(lambda: (job := job_of(api, job_id)).fence and job.status != "running", 240)
@@ -285,34 +286,33 @@ def test_a_checkpoint_of_a_step_before_the_loss_ends_no_trial(
     assert set(arrived[1:]) == {(True, False)}
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"adapter": {"type": "of-a-newer-release"}},
-        {"adapter": {"type": "lora", "use_dora": True, "of_a_newer_release": 1}},
-        {"of_a_newer_release": True},
-    ],
-    ids=["method", "option", "field"],
-)
-def test_a_job_of_a_newer_release_waits_untouched_and_holds_up_nobody(
-    servers: EmbeddedServers, database_url: str, tmp_path: Path, change: dict[str, Any]
+OF_A_NEWER_RELEASE: list[dict[str, Any]] = [
+    {"adapter": {"type": "of-a-newer-release"}},
+    {"adapter": {"type": "lora", "use_dora": True, "of_a_newer_release": 1}},
+    {"of_a_newer_release": True},
+]
+
+
+def test_jobs_of_a_newer_release_wait_untouched_and_hold_up_nobody(
+    servers: EmbeddedServers, database_url: str, tmp_path: Path
 ) -> None:
     catalog = write_base(tmp_path)
     said: list[str] = []
     with job_api_on(servers, database_url, catalog_file=catalog) as api:
         tenant = api.tenant()
-        newer, behind = (
-            tenant.create_job(model=TINY, hyperparameters={"n_epochs": 1, "batch_size": 4})["id"]
-            for _ in range(2)
-        )
+        one_epoch = {"n_epochs": 1, "batch_size": 4}
+        *newer, behind = (tenant.create_job(model=TINY, hyperparameters=one_epoch)["id"] for _ in range(4))
+        stored = {}
         with api.sessions.begin() as session:
-            job = session.get_one(Job, newer)
-            job.spec = stored = {**job.spec, **change}
+            for job_id, change in zip(newer, OF_A_NEWER_RELEASE, strict=True):
+                job = session.get_one(Job, job_id)
+                job.spec = stored[job_id] = {**job.spec, **change}
         with capture_logs() as logs, running(api, lambda: said.append("waiting")):
             wait_for(lambda: job_of(api, behind).status == "succeeded", 240)
             wait_for(lambda: said, 240)
-        job = job_of(api, newer)
-        assert (job.status, job.fence, job.spec) == ("queued", 0, stored)
-        told = [entry for entry in logs if entry["event"] == "job_is_beyond_this_release"]
-        assert [entry["job"] for entry in told] == [newer], "told once, however often the queue is looked at"
-        tenant.openai.fine_tuning.jobs.cancel(newer)
+        for job_id in newer:
+            job = job_of(api, job_id)
+            assert (job.status, job.fence, job.spec) == ("queued", 0, stored[job_id])
+            tenant.openai.fine_tuning.jobs.cancel(job_id)
+        told = [entry["job"] for entry in logs if entry["event"] == "job_is_beyond_this_release"]
+        assert sorted(told) == sorted(newer), "told once, however often the queue is looked at"

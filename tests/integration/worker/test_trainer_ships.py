@@ -1,6 +1,5 @@
 """The trainer in its own thread, on a store that hangs or fails: what a job sends holds up no other."""
 
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -168,9 +167,9 @@ def test_a_result_whose_tokenizer_and_hashes_take_long_holds_up_no_neighbour(
 
 
 def test_a_job_cancelled_while_it_is_being_published_leaves_at_once_and_publishes_nothing(
-    api: Api, tenant: Tenant, uploads: Uploads, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    api: Api, tenant: Tenant, uploads: Uploads, temporary_files_in: Callable[[Path], None], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    temporary_files_in(tmp_path)
     job_id = create(tenant, SHORT)
     uploads.held = f"adapters/{job_id}/"
     with capture_logs() as logs, running(api) as trainer:

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from cli.client import progress, tasks
 from cli.client.errors import Refused
 from cli.client.output import cell
-from cli.client.progress import Lines
-from cli.client.tasks import TaskLines
+from cli.client.progress import JobLines, Lines
+from cli.client.tasks import show_task
 
 
 @pytest.mark.parametrize(
@@ -54,16 +53,13 @@ def job(step: int, phase: str = "training") -> dict[str, Any]:
     return {"status": "running", "progress": {"phase": phase, "step": step, "total_steps": 9}}
 
 
-def test_without_a_terminal_a_line_comes_only_with_something_new(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
-    monkeypatch.setattr(tasks, "LINE_SECONDS", 0)
-    lines, of_task = Lines(), TaskLines()
+def test_without_a_terminal_a_line_comes_only_with_something_new(capsys: pytest.CaptureFixture[str]) -> None:
+    lines, of_task = JobLines(line_seconds=0), Lines(line_seconds=0)
     for shown in (job(0), job(0), job(1), job(1), job(1, "saving")):
         lines.show(shown, [])
     for percent in (0, 0, 50):
-        of_task.show({"id": "x", "status": "running", "progress": {"phase": "checking", "percent": percent}})
+        progressing = {"phase": "checking", "percent": percent}
+        show_task(of_task, {"id": "x", "status": "running", "progress": progressing})
     assert capsys.readouterr().err.splitlines() == [
         "training  step 0/9",
         "training  step 1/9",

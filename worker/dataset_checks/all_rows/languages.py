@@ -29,7 +29,8 @@ class Languages:
     They are judged when all rows have been added.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_rows: int = MOST_ROWS) -> None:
+        self._most_rows = most_rows
         self._rows, self._stride = 0, 1
         self._kept: list[tuple[int, str]] = []  # the line, and the beginning of the answers
 
@@ -39,7 +40,7 @@ class Languages:
             return
         answers = "\n".join(text for _, role, text in row.texts if role == "assistant")
         self._kept.append((line, answers[:LONGEST]))
-        if len(self._kept) > MOST_ROWS:
+        if len(self._kept) > self._most_rows:
             self._kept = self._kept[::2]
             self._stride *= 2
 

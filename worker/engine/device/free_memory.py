@@ -14,17 +14,17 @@ OWN_CGROUP = Path("/proc/self/cgroup")
 V2 = "0::/"
 
 
-def free_bytes(device: torch.device) -> int:
+def free_bytes(device: torch.device, cgroups: Path = CGROUPS, own_cgroup: Path = OWN_CGROUP) -> int:
     """Return the memory that is left for this process, in bytes.
 
     On a GPU this is the memory that nobody holds. On a CPU it is what both the machine and the limits of the
-    process's containers leave.
+    process's containers leave: those below `cgroups` of the group that the file `own_cgroup` names.
     """
     collect_garbage(device)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free
-    return min([psutil.virtual_memory().available, *_left_by_limits(_own_cgroup(), CGROUPS)])
+    return min([psutil.virtual_memory().available, *_left_by_limits(_own_cgroup(own_cgroup), cgroups)])
 
 
 def collect_garbage(device: torch.device) -> None:
@@ -63,9 +63,9 @@ def _return_freed_pages() -> None:
         trim(0)
 
 
-def _own_cgroup() -> str:
+def _own_cgroup(file: Path) -> str:
     """Return this process's path below the root of cgroups v2; the limits of cgroups v1 are not read."""
-    lines = OWN_CGROUP.read_text("ascii").splitlines() if OWN_CGROUP.exists() else []
+    lines = file.read_text("ascii").splitlines() if file.exists() else []
     return next((line.removeprefix(V2) for line in lines if line.startswith(V2)), "")
 
 

@@ -26,14 +26,14 @@ Take = Callable[[Row, str, Tensor], None]
 """Called with a row, a module's name and its inputs, [L, K] in the type that the base computes in."""
 
 
-def first_rows(spec: JobSpec, rows: Sequence[Row]) -> list[Row]:
-    """Return the rows that the job trains on first, up to the row that makes them MOST_TOKENS together."""
+def first_rows(spec: JobSpec, rows: Sequence[Row], most_tokens: int = MOST_TOKENS) -> list[Row]:
+    """Return the rows that the job trains on first, up to the row that makes them `most_tokens` together."""
     objective = objective_of(spec)
     size = objective.rows if objective else 1
     found: list[Row] = []
     tokens = 0
     for example in order_of(spec.seed, 0, len(rows) // size):
-        if tokens >= MOST_TOKENS:
+        if tokens >= most_tokens:
             break
         of_example = rows[example * size : (example + 1) * size]
         found += of_example

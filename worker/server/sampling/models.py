@@ -39,8 +39,9 @@ log = structlog.get_logger()
 class Models:
     """The base model and the adapters that this server has loaded. Only the event loop may call."""
 
-    def __init__(self, settings: Settings, bases: Bases) -> None:
-        self._settings, self._bases = settings, bases
+    def __init__(self, settings: Settings, bases: Bases, answer_seconds: float = stop_times.STREAMS) -> None:
+        """Answers may go on for `answer_seconds` once their base model is asked back."""
+        self._settings, self._bases, self._answer_seconds = settings, bases, answer_seconds
         self._catalog = offered_models(settings)
         self._loop = asyncio.get_running_loop()
         self._store = open_store(settings, FOR_ANSWERS)
@@ -116,7 +117,7 @@ class Models:
         self._holder.let_go()
         if loaded is not None:
             # The timer holds the model weakly: the loop keeps it even after the model was given back
-            self._loop.call_later(stop_times.STREAMS, self._end_answers, weakref.ref(loaded))
+            self._loop.call_later(self._answer_seconds, self._end_answers, weakref.ref(loaded))
 
     def _end_answers(self, of: "weakref.ref[LoadedBase]") -> None:
         loaded = of()

@@ -41,11 +41,18 @@ class Tasks(Periodic):
     can do.
     """
 
-    def __init__(self, sessions: sessionmaker[Session], most: int, kinds: Collection[str]) -> None:
-        """Run at most `most` processes at once."""
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        most: int,
+        kinds: Collection[str],
+        leave_seconds: float = LEAVE_SECONDS,
+    ) -> None:
+        """Run at most `most` processes at once. One without a lease is killed after `leave_seconds`."""
         super().__init__("task", POLL_SECONDS, self._start_and_kill)
         self._sessions = sessions
         self._most = most
+        self._leave_seconds = leave_seconds
         self._kinds = kinds
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._leaving: dict[str, float] = {}  # holders without a lease, and when their processes are killed
@@ -108,7 +115,7 @@ class Tasks(Periodic):
             holding = leases.holding(session, self._processes)
         now = time.monotonic()
         self._leaving = {
-            holder: self._leaving.get(holder, now + LEAVE_SECONDS)
+            holder: self._leaving.get(holder, now + self._leave_seconds)
             for holder in self._processes
             if holder not in holding
         }
@@ -119,8 +126,13 @@ class Tasks(Periodic):
 
     def _start(self, lease: TaskLease) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", lease.kind.program, lease.task_id, str(lease.fence), lease.holder],
+            command_for(lease),
             stdin=subprocess.PIPE,  # its end tells the process that the worker has ended
             stdout=subprocess.DEVNULL,
             env=dict(os.environ) | ENVIRONMENT,
         )
+
+
+def command_for(lease: TaskLease) -> list[str]:
+    """Return the command of the process that does a task under this lease."""
+    return [sys.executable, "-m", lease.kind.program, lease.task_id, str(lease.fence), lease.holder]

@@ -97,15 +97,15 @@ class Heartbeats:
         with self._changing:
             leases = list(self._leases)
         try:
-            self._renew(leases)
+            self.renew(leases)
         except Exception as error:
             if len(leases) < 2 or _is_away(error):
                 raise
             log.warning("leases_renewed_one_by_one", reason=str(error).partition("\n")[0])
             for lease in leases:
-                attempt("heartbeats", partial(self._renew, [lease]))
+                attempt("heartbeats", partial(self.renew, [lease]))
 
-    def _renew(self, leases: Sequence[Renewable]) -> None:
+    def renew(self, leases: Sequence[Renewable]) -> None:
         """Renew the leases and write their reports in one transaction. Lost leases are renewed no more.
 
         A lease that is just being written to is left out: this renews it too.

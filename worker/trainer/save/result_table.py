@@ -25,15 +25,18 @@ RESULT_COLUMNS = {
 Page = Sequence[tuple[int, dict[str, Any]]]
 
 
-def write_result_table(store: ObjectStore, key: str, job_lease: JobLease) -> ObjectWriter:
+def write_result_table(
+    store: ObjectStore, key: str, job_lease: JobLease, page_steps: int = PAGE_STEPS
+) -> ObjectWriter:
     """Write the table in UTF-8 to `key`, and return its writer, which knows its size and hash.
 
-    Each page is read in a transaction of its own. The first one writes the pending metrics. Raises LeaseLost.
+    Each page of `page_steps` is read in a transaction of its own. The first one writes the pending metrics.
+    Raises LeaseLost.
     """
     writer = store.writer(key)
     try:
         writer.write(_csv([list(RESULT_COLUMNS)]))
-        for page in _pages(job_lease):
+        for page in _pages(job_lease, page_steps):
             writer.write(_csv([data.get(field) for field in RESULT_COLUMNS.values()] for _, data in page))
         writer.commit()
     except BaseException:
@@ -42,17 +45,17 @@ def write_result_table(store: ObjectStore, key: str, job_lease: JobLease) -> Obj
     return writer
 
 
-def _pages(job_lease: JobLease) -> Iterator[Page]:
+def _pages(job_lease: JobLease, page_steps: int) -> Iterator[Page]:
     """Yield the job's metrics by step."""
     last_step = 0
-    while page := job_lease.commit(partial(_page_after, job_lease.lease.job_id, last_step)):
+    while page := job_lease.commit(partial(_page_after, job_lease.lease.job_id, last_step, page_steps)):
         yield page
         last_step = page[-1][0]
 
 
-def _page_after(job_id: str, step: int, session: Session) -> Page:
+def _page_after(job_id: str, step: int, page_steps: int, session: Session) -> Page:
     query = select(Metric.step, Metric.data).where(Metric.job_id == job_id, Metric.step > step)
-    return [(step, data) for step, data in session.execute(query.order_by(Metric.step).limit(PAGE_STEPS))]
+    return [(step, data) for step, data in session.execute(query.order_by(Metric.step).limit(page_steps))]
 
 
 def _csv(rows: Iterable[Sequence[Any]]) -> bytes:

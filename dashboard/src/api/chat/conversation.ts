@@ -2,11 +2,12 @@
 
 import { type Answer, isUnderWay, newAnswer, withChunk } from "@/lib/chat/answer";
 import { type ChatMessage, chatRequest, type ChatRequest } from "@/lib/chat/chatRequest";
+import { Changing } from "@/lib/browser/changing";
 import type { PlaygroundSearch } from "@/lib/addresses/playgroundSearch";
 
 import { streamAnswer } from "./streamAnswer";
 
-const NOTIFY_MS = 50; // between two notifications of the listeners
+const NOTIFY_MS = 50; // between two renderings
 
 export interface Turn {
   prompt: string;
@@ -15,21 +16,13 @@ export interface Turn {
   answers: ReadonlyMap<string, Answer>;
 }
 
-export class Conversation {
+export class Conversation extends Changing {
   turns: readonly Turn[] = [];
-  /** Grows with each change, for `useSyncExternalStore`. */
-  version = 0;
-
-  private readonly listeners = new Set<() => void>();
   private readonly running = new Map<string, AbortController>();
-  private notifying: ReturnType<typeof setTimeout> | null = null;
 
-  subscribe = (listener: () => void): (() => void) => {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
-  };
-
-  getVersion = (): number => this.version;
+  constructor() {
+    super(NOTIFY_MS);
+  }
 
   get isAnswering(): boolean {
     return this.running.size > 0;
@@ -92,14 +85,6 @@ export class Conversation {
       index === position ? { ...turn, answers: new Map(turn.answers).set(model, answer) } : turn,
     );
     this.notify();
-  }
-
-  private notify(): void {
-    this.notifying ??= setTimeout(() => {
-      this.notifying = null;
-      this.version += 1;
-      for (const listener of this.listeners) listener();
-    }, NOTIFY_MS);
   }
 }
 

@@ -5,6 +5,7 @@ import { useSyncExternalStore } from "react";
 
 import { FILES_KEY } from "@/api/keys";
 import { readAgain } from "@/api/readAgain";
+import { Listeners } from "@/lib/browser/changing";
 
 import { type Purpose, uploadFile } from "./files";
 
@@ -24,18 +25,13 @@ let uploads: readonly Upload[] = [];
 let last: Promise<void> = Promise.resolve();
 let keys = 0;
 const aborts = new Map<number, AbortController>();
-const listeners = new Set<() => void>();
+const listeners = new Listeners();
 
-const subscribe = (listener: () => void) => {
-  listeners.add(listener);
-  return () => listeners.delete(listener);
-};
-
-export const useUploads = () => useSyncExternalStore(subscribe, () => uploads);
+export const useUploads = () => useSyncExternalStore(listeners.add, () => uploads);
 
 function replaceUploads(next: readonly Upload[]): void {
   uploads = next;
-  for (const listener of listeners) listener();
+  listeners.call();
 }
 
 const change = (key: number, changed: Partial<Upload>) =>

@@ -10,6 +10,7 @@
 import { askStream, cutOff } from "@/api/client";
 import { isPassing } from "@/api/failures";
 import { get, routeOf } from "@/api/routes";
+import { Changing } from "@/lib/browser/changing";
 import type { Series, StepValues } from "@/lib/charts/series";
 import { type EventLog, NO_EVENTS, withNewest, withOlder, withPushed } from "@/lib/jobs/eventLog";
 import type { EventPage, JobEvent } from "@/types/api";
@@ -21,26 +22,21 @@ const EVENTS = "/v1/fine_tuning/jobs/{fine_tuning_job_id}/events";
 const EVENTS_PAGE = 200;
 const GAP_PAGE = 1000; // the API's largest page
 const MOST_MISSED = 2000; // events that are read after a gap; a click reads the events before them
-const NOTIFY_MS = 250; // between two notifications of the listeners; the first one does not wait
+const NOTIFY_MS = 250; // between two renderings
 const FIRST_RETRY_MS = 1000;
 const LAST_RETRY_MS = 30_000;
 const SILENCE_MS = 45_000; // three times the interval of the server's keep-alive comments
 
 export type Following = "connecting" | "live" | "over" | "broken";
 
-export class LiveJob {
+export class LiveJob extends Changing {
   readonly series: Series;
   log: EventLog = NO_EVENTS;
   following: Following = "connecting";
   failure: unknown = null;
   /** Whether the log and the metrics have been read once, or could not be read. */
   isRead = false;
-  /** Grows with each change, for `useSyncExternalStore`. */
-  version = 0;
 
-  private readonly listeners = new Set<() => void>();
-  private notifying: ReturnType<typeof setTimeout> | null = null;
-  private notifiedAt = -Infinity;
   private running: AbortController | null = null;
   private readonly reader: StepReader;
   private readonly id: string;
@@ -48,18 +44,12 @@ export class LiveJob {
 
   /** `onJobChange` is called when the job itself may have changed: with each message, and when the stream has ended. */
   constructor(id: string, onJobChange: () => void) {
+    super(NOTIFY_MS);
     this.id = id;
     this.reader = new StepReader(id, null, () => this.notify());
     this.series = this.reader.series;
     this.onJobChange = onJobChange;
   }
-
-  subscribe = (listener: () => void): (() => void) => {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
-  };
-
-  getVersion = (): number => this.version;
 
   start(): void {
     if (this.running || this.following === "over") return;
@@ -171,16 +161,6 @@ export class LiveJob {
     this.failure = failure;
     this.isRead ||= failure !== null;
     this.notify();
-  }
-
-  private notify(): void {
-    const wait = Math.max(0, this.notifiedAt + NOTIFY_MS - performance.now());
-    this.notifying ??= setTimeout(() => {
-      this.notifying = null;
-      this.notifiedAt = performance.now();
-      this.version += 1;
-      for (const listener of this.listeners) listener();
-    }, wait);
   }
 }
 

@@ -1,5 +1,5 @@
 import { useQueryClient } from "@tanstack/react-query";
-import { useEffect, useMemo, useSyncExternalStore } from "react";
+import { useEffect, useMemo } from "react";
 
 import { hasEnded } from "@/lib/facts/jobFacts";
 import type { Job } from "@/types/api";
@@ -27,9 +27,4 @@ export function useLiveJob(id: string): LiveJob {
     };
   }, [live]);
   return live;
-}
-
-/** Renders the component again when the job's metrics or log have changed. */
-export function useLiveVersion(live: LiveJob): number {
-  return useSyncExternalStore(live.subscribe, live.getVersion);
 }

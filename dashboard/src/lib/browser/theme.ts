@@ -1,10 +1,12 @@
 /** The theme: light, dark, or the system's choice. */
 
+import { Listeners } from "./changing";
+
 export const THEMES = ["system", "light", "dark"] as const;
 export type Theme = (typeof THEMES)[number];
 
 const KEY = "tunery-theme";
-const listeners = new Set<() => void>();
+const listeners = new Listeners();
 const system = matchMedia("(prefers-color-scheme: dark)");
 
 export function getTheme(): Theme {
@@ -21,7 +23,7 @@ export function applyTheme(): void {
   const theme = getTheme();
   if (theme === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
-  for (const listener of listeners) listener();
+  listeners.call();
 }
 
 /** Returns whether the page is dark now. */
@@ -32,10 +34,10 @@ export function isDark(): boolean {
 
 /** Calls `listener` when the switch or the system changes the theme. Returns a function that removes the listener. */
 export function onThemeChange(listener: () => void): () => void {
-  listeners.add(listener);
+  const remove = listeners.add(listener);
   system.addEventListener("change", listener);
   return () => {
-    listeners.delete(listener);
+    remove();
     system.removeEventListener("change", listener);
   };
 }

@@ -8,7 +8,7 @@ import { Ago } from "@/parts/basics/Ago";
 import { CutName } from "@/parts/basics/CutName";
 import { DownloadLink } from "@/parts/basics/DownloadLink";
 import { PageTitle } from "@/parts/page/PageTitle";
-import type { Column } from "@/parts/tables/columns";
+import { actionsColumn, type Column } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 import { PagedList } from "@/parts/tables/PagedList";
 import type { Adapter } from "@/types/api";
@@ -74,12 +74,8 @@ const COLUMNS: readonly Column<Adapter>[] = [
     className: "whitespace-nowrap",
     cell: ({ created_at }) => <Ago unix={created_at} />,
   },
-  {
-    name: "Actions",
-    hiddenHead: true,
-    align: "right",
+  actionsColumn(({ id, model }) => <DownloadLink href={adapterContentPath(id)} name={model} />, {
     shownFrom: "md",
     width: "w-32",
-    cell: ({ id, model }) => <DownloadLink href={adapterContentPath(id)} name={model} />,
-  },
+  }),
 ];

@@ -9,7 +9,7 @@ import { Ago } from "@/parts/basics/Ago";
 import { Confirm } from "@/parts/dialogs/Confirm";
 import { Estimate } from "@/parts/evals/Estimate";
 import { RunState } from "@/parts/evals/RunState";
-import { type Column, wideRegion } from "@/parts/tables/columns";
+import { actionsColumn, type Column, wideRegion } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 import type { CriterionResult, Eval, EvalRun } from "@/types/api";
 
@@ -49,9 +49,7 @@ export function RunTable({ criteria, runs, chosen, onChoose }: RunTableProps) {
         cell: (run) => <Value result={run.criteria.find((one) => one.name === name)} />,
       }),
     ),
-    ...(mayWrite
-      ? [{ name: "Actions", hiddenHead: true, align: "right" as const, cell: (run: EvalRun) => <Remove run={run} /> }]
-      : []),
+    ...(mayWrite ? [actionsColumn<EvalRun>((run) => <Remove run={run} />)] : []),
   ];
   return <DataTable columns={columns} rows={runs} keyOf={({ id }) => id} region={wideRegion("Runs, table")} />;
 }

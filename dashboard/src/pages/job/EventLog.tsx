@@ -3,7 +3,7 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { useEffect, useId, useMemo, useRef, useState } from "react";
 
 import type { Following, LiveJob } from "@/api/live/liveJob";
-import { useLiveVersion } from "@/api/live/useLiveJob";
+import { useVersion } from "@/lib/browser/changing";
 import { type EventKind, matching } from "@/lib/jobs/eventLog";
 import { dateTime, timeOfDay } from "@/lib/text/format";
 import { Prose } from "@/parts/basics/Prose";
@@ -22,7 +22,7 @@ const STATES: Record<Following, string> = {
 };
 
 export function EventLog({ live }: { live: LiveJob }) {
-  useLiveVersion(live);
+  useVersion(live);
   const { log, following } = live;
   const searchNote = useId();
   const [kind, setKind] = useState<EventKind>("all");

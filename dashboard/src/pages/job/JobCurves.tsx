@@ -2,8 +2,8 @@ import { getRouteApi } from "@tanstack/react-router";
 import { useMemo } from "react";
 
 import type { LiveJob } from "@/api/live/liveJob";
-import { useLiveVersion } from "@/api/live/useLiveJob";
 import { type CurveSearch, USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
+import { useVersion } from "@/lib/browser/changing";
 import { axesOf, axisOf, type Steps } from "@/lib/charts/axes";
 import { chartSpecs } from "@/lib/charts/chartSpecs";
 import { hasEnded, stepsPerEpoch } from "@/lib/facts/jobFacts";
@@ -21,7 +21,7 @@ const route = getRouteApi("/jobs/$jobId");
 
 /** The charts of a job's metrics, which grow while it trains. */
 export function JobCurves({ job, live }: { job: Job; live: LiveJob }) {
-  const version = useLiveVersion(live);
+  const version = useVersion(live);
   const { series, failure } = live;
   const search = route.useSearch();
   const { x, log = false, smooth = USUAL_SMOOTHING } = search;

@@ -6,8 +6,9 @@ import { judgedQuery } from "@/api/evals/judged";
 import { jobQuery } from "@/api/jobs/jobs";
 import { samplesQuery } from "@/api/jobs/samples";
 import type { LiveJob } from "@/api/live/liveJob";
-import { useLiveJob, useLiveVersion } from "@/api/live/useLiveJob";
+import { useLiveJob } from "@/api/live/useLiveJob";
 import { isSettled } from "@/api/settled";
+import { useVersion } from "@/lib/browser/changing";
 import { useTitle } from "@/lib/browser/useTitle";
 import { jobName } from "@/lib/facts/jobFacts";
 import { type Evaluation, samplesOf } from "@/lib/facts/samples";
@@ -72,7 +73,7 @@ function Deleted({ job }: { job: Job }) {
 
 function Details({ job }: { job: Job }) {
   const live = useLiveJob(job.id);
-  useLiveVersion(live);
+  useVersion(live);
   useTitle(`${jobName(job)} · ${job.status}`);
   const samples = useQuery(samplesQuery(job));
   const { data } = samples;

@@ -1,10 +1,11 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
-import { useEffect, useEffectEvent, useState, useSyncExternalStore } from "react";
+import { useEffect, useEffectEvent, useState } from "react";
 
 import { Conversation } from "@/api/chat/conversation";
 import { beginQuery } from "@/api/chat/models";
 import { modelsOf, type PlaygroundSearch, withModel, withoutModel } from "@/lib/addresses/playgroundSearch";
+import { useVersion } from "@/lib/browser/changing";
 import { schemaProblem } from "@/lib/chat/chatRequest";
 import { Empty } from "@/parts/page/Empty";
 import { PageTitle } from "@/parts/page/PageTitle";
@@ -107,7 +108,7 @@ function useBegin({ models, job }: PlaygroundSearch, change: (changed: Partial<P
 /** Returns a conversation that ends with the page. */
 function useConversation(): Conversation {
   const [conversation] = useState(() => new Conversation());
-  useSyncExternalStore(conversation.subscribe, conversation.getVersion);
+  useVersion(conversation);
   useEffect(() => () => conversation.stopAll(), [conversation]);
   return conversation;
 }

@@ -11,7 +11,7 @@ import type { Field } from "@/parts/forms/Fields";
 import { Loaded } from "@/parts/page/Loaded";
 import { Reading } from "@/parts/page/Reading";
 import { Section } from "@/parts/page/Section";
-import type { Column } from "@/parts/tables/columns";
+import { actionsColumn, type Column } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 import { PagedList } from "@/parts/tables/PagedList";
 import type { BaseModel, BaseModelCheck } from "@/types/api";
@@ -72,21 +72,16 @@ function Offered() {
   const models = useBaseModels();
   const [removing, setRemoving] = useState<string | null>(null);
   const [checking, setChecking] = useState<BaseModel | null>(null);
-  const action: Column<BaseModel> = {
-    name: "Actions",
-    hiddenHead: true,
-    align: "right",
-    cell: (model) => (
-      <span className="inline-flex flex-wrap justify-end gap-x-3">
-        {model.source === "hub" && (
-          <button type="button" className="link" aria-label={`Check ${model.id} again`} onClick={() => setChecking(model)}>
-            Check again
-          </button>
-        )}
-        <RowAction verb="Remove" of={model.id} onClick={() => setRemoving(model.id)} />
-      </span>
-    ),
-  };
+  const action = actionsColumn<BaseModel>((model) => (
+    <span className="inline-flex flex-wrap justify-end gap-x-3">
+      {model.source === "hub" && (
+        <button type="button" className="link" aria-label={`Check ${model.id} again`} onClick={() => setChecking(model)}>
+          Check again
+        </button>
+      )}
+      <RowAction verb="Remove" of={model.id} onClick={() => setRemoving(model.id)} />
+    </span>
+  ));
   return (
     <Section title="Base models on offer">
       <PagedList list={models} empty="No base model.">

@@ -3,7 +3,7 @@ import { deliveryWords, eventName } from "@/lib/facts/webhookFacts";
 import { Ago } from "@/parts/basics/Ago";
 import { Prose } from "@/parts/basics/Prose";
 import { Failure } from "@/parts/page/Notice";
-import type { Column } from "@/parts/tables/columns";
+import { actionsColumn, type Column } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 import { PagedList } from "@/parts/tables/PagedList";
 import type { Delivery, Endpoint } from "@/types/api";
@@ -11,17 +11,14 @@ import type { Delivery, Endpoint } from "@/types/api";
 export function Deliveries({ endpoint }: { endpoint: Endpoint }) {
   const deliveries = useDeliveries(endpoint.id);
   const redeliver = useRedeliver(endpoint.id);
-  const action: Column<Delivery> = {
-    name: "Actions",
-    hiddenHead: true,
-    align: "right",
-    className: "whitespace-nowrap",
-    cell: ({ id }) => (
+  const action = actionsColumn<Delivery>(
+    ({ id }) => (
       <button type="button" className="link" disabled={redeliver.isPending} onClick={() => redeliver.mutate(id)}>
         Send again
       </button>
     ),
-  };
+    { className: "whitespace-nowrap" },
+  );
   return (
     <div className="rounded border border-line">
       {redeliver.error && <Failure asked error={redeliver.error} />}

@@ -9,7 +9,7 @@ import { ShownOnce } from "@/parts/dialogs/ShownOnce";
 import { DataForm } from "@/parts/forms/DataForm";
 import type { Field } from "@/parts/forms/Fields";
 import { Section } from "@/parts/page/Section";
-import type { Column } from "@/parts/tables/columns";
+import { actionsColumn, type Column } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 import { PagedList } from "@/parts/tables/PagedList";
 import type { ApiKey } from "@/types/api";
@@ -45,12 +45,9 @@ const FIELDS: readonly Field<"name" | "role" | "lifetime">[] = [
 export function Keys({ project }: { project: string }) {
   const keys = useKeys(project);
   const [revoking, setRevoking] = useState<ApiKey | null>(null);
-  const action: Column<ApiKey> = {
-    name: "Actions",
-    hiddenHead: true,
-    align: "right",
-    cell: (key) => <RowAction verb="Revoke" of={key.name} onClick={() => setRevoking(key)} />,
-  };
+  const action = actionsColumn<ApiKey>((key) => (
+    <RowAction verb="Revoke" of={key.name} onClick={() => setRevoking(key)} />
+  ));
   return (
     <Section title="API keys">
       <CreateKey project={project} />

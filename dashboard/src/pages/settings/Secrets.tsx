@@ -6,6 +6,7 @@ import { Confirm } from "@/parts/dialogs/Confirm";
 import { DataForm } from "@/parts/forms/DataForm";
 import type { Field } from "@/parts/forms/Fields";
 import { Section } from "@/parts/page/Section";
+import { actionsColumn } from "@/parts/tables/columns";
 import { DataTable } from "@/parts/tables/DataTable";
 import { PagedList } from "@/parts/tables/PagedList";
 
@@ -27,12 +28,9 @@ export function Secrets() {
             columns={[
               { name: "Name", className: "font-mono text-xs break-all", cell: ({ name }) => name },
               { name: "Set", className: "whitespace-nowrap", cell: ({ updated_at }) => <Ago unix={updated_at} /> },
-              {
-                name: "Actions",
-                hiddenHead: true,
-                align: "right",
-                cell: ({ name }) => <RowAction verb="Delete" of={name} onClick={() => setDeleting(name)} />,
-              },
+              actionsColumn<{ name: string }>(({ name }) => (
+                <RowAction verb="Delete" of={name} onClick={() => setDeleting(name)} />
+              )),
             ]}
             rows={items}
             keyOf={({ name }) => name}

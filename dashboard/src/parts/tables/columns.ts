@@ -70,6 +70,11 @@ export interface ScrollRegion {
 /** The region of a table that may be wider than the page. */
 export const wideRegion = (label: string): ScrollRegion => ({ label, className: "wide-table" });
 
+/** A column of buttons and links, without a head. */
+export function actionsColumn<Row>(cell: Column<Row>["cell"], more: Partial<Column<Row>> = {}): Column<Row> {
+  return { name: "Actions", hiddenHead: true, align: "right", cell, ...more };
+}
+
 const SHOWN_FROM = {
   sm: "hidden sm:table-cell",
   md: "hidden md:table-cell",

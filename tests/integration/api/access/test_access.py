@@ -24,9 +24,8 @@ from core.roles import Role
 from core.tables import Base
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.work.completions import store
-from tests.fixtures.work.evals_api import EVALS, ROWS, finish_run, judged, make_eval, make_run
-from tests.fixtures.work.exports import finish_export
-from tests.fixtures.work.graders import CHECK
+from tests.fixtures.work.evals_api import CHECK, EVALS, ROWS, finish_run, judged, make_eval, make_run
+from tests.fixtures.work.exporting import finish_export
 
 AT_ONCE = 16  # requests; all keys that wait are looked up at once, and the next ones a moment later
 
@@ -464,5 +463,10 @@ def test_lists_hold_nothing_foreign(api: Api, owned: Owned) -> None:
         if method == "GET" and "{" not in path and needed != OPERATOR:
             shown = ask(stranger.http, method, path, owned).text
             assert not [value for value in owned if value in shown and value not in own], path
-    for path, cursor in (("/v1/files", owned.file_id), (JOBS, owned.fine_tuning_job_id)):
+    cursors = (
+        ("/v1/files", owned.file_id),
+        (JOBS, owned.fine_tuning_job_id),
+        (COMPLETIONS, owned.completion_id),
+    )
+    for path, cursor in cursors:
         assert stranger.http.get(path, params={"after": cursor}).json()["data"] == []

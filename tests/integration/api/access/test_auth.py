@@ -8,7 +8,7 @@ import pytest
 
 from core.access.keys import revoke_key
 from core.roles import Role
-from tests.fixtures.service.api import Api, Tenant, refusal, running_api, wait_for
+from tests.fixtures.service.api import Api, Tenant, refusal, wait_for
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_mistyped_and_a_revoked_key_are_refused(api: Api) -> None:
 
 
 def test_a_key_is_trusted_for_a_moment_and_no_longer(api: Api) -> None:
-    with running_api(api.settings.model_copy(update={"key_trust_seconds": 3.0}), api.sessions) as trusting:
+    with api.beside(key_trust_seconds=3.0) as trusting:
         tenant = trusting.tenant()
         assert tenant.http.get("/v1/files").is_success
         with api.sessions.begin() as session:

@@ -14,7 +14,7 @@ from core.errors import ConfigurationError
 from core.roles import Role
 from core.secrets.vault import UnreadableSecret, Vault
 from core.tables import Secret, WebhookEndpoint
-from tests.fixtures.service.api import Api, Tenant, refusal, running_api
+from tests.fixtures.service.api import Api, Tenant, refusal
 from tests.fixtures.service.shell import Shell
 
 VALUE = "a-value-that-must-stay-hidden"
@@ -79,23 +79,8 @@ def test_a_name_is_that_of_a_variable(admin: Tenant, name: str) -> None:
     refusal(put(admin, name=name), 400, "name", "invalid_value")
 
 
-def test_secrets_are_the_administrators_and_their_projects_own(api: Api, admin: Tenant) -> None:
-    put(admin)
-    stranger, member = api.tenant(role=Role.ADMIN), api.tenant(admin.project)
-    assert stranger.http.get("/v1/secrets").json()["data"] == []
-    refusal(stranger.http.delete("/v1/secrets/WANDB_API_KEY"), 404, "secret_name")
-    for answer in (
-        member.http.get("/v1/secrets"),
-        put(member, "x"),
-        member.http.delete("/v1/secrets/WANDB_API_KEY"),
-    ):
-        refusal(answer, 403, None, "insufficient_permissions")
-    assert Vault.of(api.settings.secret_keys).open(stored(api, admin, "WANDB_API_KEY")) == VALUE
-
-
 def test_a_server_without_a_key_keeps_no_secret_and_says_so(api: Api, admin: Tenant) -> None:
-    without = api.settings.model_copy(update={"secret_keys": None})
-    with running_api(without, api.sessions) as other:
+    with api.beside(secret_keys=None) as other:
         tenant = other.tenant(role=Role.ADMIN)
         answer = put(tenant)
         assert "TUNERY_SECRET_KEYS" in refusal(answer, 400, None, "secrets_not_configured")["message"]

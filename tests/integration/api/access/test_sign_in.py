@@ -81,7 +81,7 @@ def test_only_a_proxy_that_the_operator_names_is_believed(
     api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch, believed: str, secure: bool
 ) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", believed)
-    with api.broken() as another:
+    with api.beside() as another:
         headers = {"x-forwarded-proto": "https"}
         answer = browser(another).post("/v1/sign_in", json={"api_key": alice.key}, headers=headers)
     assert ("Secure" in answer.headers["set-cookie"].split("; ")) == secure

@@ -177,3 +177,5 @@ def test_the_servers_own_refusals_reach_the_client(tenant: Tenant) -> None:
     assert answer.status_code == 400, answer.text
     error = json.loads(answer.text)["error"]
     assert (error["param"], error["type"]) == ("messages", "invalid_request_error")
+    assert error["code"] == "context_length_exceeded"
+    assert "512 tokens" in error["message"]

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from api.admission.rates import Counters
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.serving import ServerProcess, Serving
-from tests.fixtures.work.completions import allow
 
 pytestmark = pytest.mark.slow  # a server loads a model
 
@@ -39,7 +39,7 @@ def server(serving: Serving) -> ServerProcess:
 @pytest.fixture
 def tenant(chat_api: Api, server: ServerProcess) -> Tenant:
     tenant = chat_api.tenant()
-    allow(tenant, concurrent_chats=AT_ONCE)
+    tenant.allow(concurrent_chats=AT_ONCE)
     return tenant
 
 
@@ -83,8 +83,8 @@ def address_of(tenant: Tenant) -> tuple[str, int]:
 
 
 def permits_left(api: Api, project_id: str) -> int:
-    redis: Any = api.app.state.chat.permits._shared._redis
-    return int(redis.zcard(f"tunery-chats:{project_id}"))
+    redis: Any = Counters(api.settings.server("broker_url")).storage.storage
+    return int(redis.zcard(f"tunery-chats:{{{project_id}}}"))
 
 
 @contextmanager
@@ -109,9 +109,14 @@ def rest_of(line: socket.socket) -> bytes:
 
 
 def test_a_thousand_chats_at_once_are_answered_or_told_when_to_come_back(
-    chat_api: Api, tenant: Tenant, server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+    chat_api: Api, server: ServerProcess
 ) -> None:
-    monkeypatch.setattr(chat_api.app.state.chat.permits, "_most_waiting", WAITING)
+    with chat_api.beside(project_waiting_chats=WAITING) as strict:
+        answered_or_told(strict, strict.tenant(), server)
+
+
+def answered_or_told(api: Api, tenant: Tenant, server: ServerProcess) -> None:
+    tenant.allow(concurrent_chats=AT_ONCE)
     process = psutil.Process()
     flood(tenant, AT_ONCE)
     before, memory = len(connected(tenant)), process.memory_info().rss
@@ -119,7 +124,7 @@ def test_a_thousand_chats_at_once_are_answered_or_told_when_to_come_back(
     assert set(found) <= {(200, True), (429, True), (503, True)}
     assert found[200, True] >= AT_ONCE
     assert found[429, True] >= REQUESTS / 4
-    wait_for(lambda: permits_left(chat_api, tenant.project_id) == 0)
+    wait_for(lambda: permits_left(api, tenant.project_id) == 0)
     wait_for(lambda: len(connected(tenant)) <= before)
     assert process.memory_info().rss - memory < MOST_GROWTH
     assert server.state()["requests"] == 0

@@ -1,14 +1,11 @@
 """Permits, quotas and usage of chats: what a project may have at once, and what it has used."""
 
-import json
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -16,9 +13,8 @@ from openai import OpenAI
 from openai.types.admin.organization import UsageCompletionsResponse
 
 from core.roles import Role
-from core.tables import Project
 from tests.fixtures.models.tiny import TINY
-from tests.fixtures.service.api import Api, Tenant, refusal, running_api, strictly, wait_for
+from tests.fixtures.service.api import Api, Tenant, refusal, strictly, wait_for
 from tests.fixtures.service.serving import ServerProcess, Serving
 
 pytestmark = pytest.mark.slow  # servers load models
@@ -40,13 +36,6 @@ def slow_server(serving: Serving) -> ServerProcess:
 @pytest.fixture
 def tenant(chat_api: Api, slow_server: ServerProcess) -> Tenant:
     return chat_api.tenant()
-
-
-def allow(tenant: Tenant, **quotas: int) -> None:
-    with tenant.api.sessions.begin() as session:
-        project = session.get_one(Project, tenant.project_id)
-        for name, most in quotas.items():
-            setattr(project, f"max_{name}", most)
 
 
 @contextmanager
@@ -108,7 +97,7 @@ def test_a_client_that_leaves_before_the_answer_stops_the_server_too(
 
 
 def test_chats_beyond_the_quota_wait_for_a_permit_and_other_requests_do_not(tenant: Tenant) -> None:
-    allow(tenant, concurrent_chats=1)
+    tenant.allow(concurrent_chats=1)
     with streaming(tenant), ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(tenant.http.post, CHAT, json=asked(1))
         for _ in range(5):
@@ -120,9 +109,8 @@ def test_chats_beyond_the_quota_wait_for_a_permit_and_other_requests_do_not(tena
 def test_two_api_processes_count_the_chats_of_a_project_together(
     tenant: Tenant, chat_api: Api, slow_server: ServerProcess
 ) -> None:
-    allow(tenant, concurrent_chats=1)
-    settings = chat_api.settings.model_copy(update={"chat_wait_seconds": 1.0})
-    with running_api(settings, chat_api.sessions) as other:
+    tenant.allow(concurrent_chats=1)
+    with chat_api.beside(chat_wait_seconds=1.0) as other:
         headers = {"authorization": f"Bearer {tenant.key}"}
         with httpx.Client(base_url=other.url, headers=headers, timeout=60, trust_env=False) as client:
             with streaming(tenant):
@@ -131,19 +119,21 @@ def test_two_api_processes_count_the_chats_of_a_project_together(
             assert client.post(CHAT, json=asked(1)).status_code == 200
 
 
+@pytest.mark.usefixtures("slow_server")
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [({"chat_wait_seconds": 0.3}, "has waited for 0.3 s"), ({"project_waiting_chats": 0}, "0 more wait")],
+)
 def test_chats_that_wait_too_long_or_are_too_many_are_told_when_to_come_back(
-    tenant: Tenant, chat_api: Api, monkeypatch: pytest.MonkeyPatch
+    chat_api: Api, limit: dict[str, Any], says: str
 ) -> None:
-    allow(tenant, concurrent_chats=1)
-    permits = chat_api.app.state.chat.permits
-    monkeypatch.setattr(permits, "_wait_seconds", 0.3)
-    with streaming(tenant):
-        answer = tenant.http.post(CHAT, json=asked(1))
-        assert "has waited for 0.3 s" in refusal(answer, 429, code="rate_limit_exceeded")["message"]
+    with chat_api.beside(**limit) as strict:
+        tenant = strict.tenant()
+        tenant.allow(concurrent_chats=1)
+        with streaming(tenant):
+            answer = tenant.http.post(CHAT, json=asked(1))
+        assert says in refusal(answer, 429, code="rate_limit_exceeded")["message"]
         assert int(answer.headers["retry-after"]) >= 1
-        monkeypatch.setattr(permits, "_most_waiting", 0)
-        answer = tenant.http.post(CHAT, json=asked(1))
-        assert "0 more wait" in refusal(answer, 429, code="rate_limit_exceeded")["message"]
 
 
 def test_open_streams_of_one_project_hold_up_neither_its_requests_nor_another_projects_chats(
@@ -174,7 +164,7 @@ def test_open_streams_of_one_project_hold_up_neither_its_requests_nor_another_pr
 
 
 def test_a_project_that_has_used_its_tokens_waits_for_the_next_minute(tenant: Tenant) -> None:
-    allow(tenant, tokens_per_minute=30)
+    tenant.allow(tokens_per_minute=30)
     first = tenant.http.post(CHAT, json=asked(8))
     assert first.json()["usage"]["total_tokens"] >= 30
     assert [first.headers[f"x-ratelimit-{kind}-tokens"] for kind in ("limit", "remaining")] == ["30", "30"]
@@ -182,23 +172,3 @@ def test_a_project_that_has_used_its_tokens_waits_for_the_next_minute(tenant: Te
     assert "30 tokens a minute" in refusal(answer, 429, code="rate_limit_exceeded")["message"]
     assert 1 <= int(answer.headers["retry-after"]) <= 60
     assert answer.headers["x-ratelimit-remaining-tokens"] == "0"
-
-
-def test_a_reader_that_takes_nothing_loses_its_stream(
-    tenant: Tenant, slow_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("api.http.sending.SEND_SECONDS", 0.5)
-    body = json.dumps(asked(400, n=16, stream=True, logprobs=True, top_logprobs=20)).encode()
-    head = (
-        f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tenant.key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    with socket.socket() as line:
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        address = urlsplit(tenant.api.url)
-        line.connect((address.hostname, address.port))
-        line.sendall(head.encode() + body)
-        wait_for(lambda: requests_at(slow_server) == 1)
-        wait_for(lambda: requests_at(slow_server) == 0, 60)
-    [used] = wait_for(lambda: usage_of(tenant))
-    assert used["output_tokens"] < 16 * 400

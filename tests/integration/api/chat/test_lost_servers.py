@@ -97,9 +97,8 @@ def test_a_stream_whose_server_freezes_ends_with_an_error_event_within_seconds(
 
 
 def test_what_a_frozen_server_had_not_begun_is_done_by_another(
-    tenant: Tenant, serving: Serving, two: list[ServerProcess], monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, serving: Serving, two: list[ServerProcess]
 ) -> None:
-    monkeypatch.setattr("core.serving.dispatch.watch.PROBE", 1.0)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(tenant.http.post, CHAT, json=asked(60))
         working = wait_for(lambda: next(filter(at_work, two), None))
@@ -136,10 +135,15 @@ def test_a_server_that_stops_is_left_and_what_waits_there_goes_to_another(
 
 
 def test_when_all_servers_are_full_requests_wait_and_are_then_told_to_come_back(
-    tenant: Tenant, serving: Serving, chat_api: Api, monkeypatch: pytest.MonkeyPatch
+    serving: Serving, chat_api: Api
 ) -> None:
-    monkeypatch.setattr(chat_api.app.state.chat.dispatcher, "_wait_seconds", 1.0)
     server = serving.start(rest=0.05, serve_requests="1")
+    with chat_api.beside(chat_wait_seconds=1.0) as hasty:
+        refused_while_full(hasty.tenant())
+    server.close()
+
+
+def refused_while_full(tenant: Tenant) -> None:
     with tenant.http.stream("POST", CHAT, json=asked(400, stream=True)) as stream:
         lines = stream.iter_lines()  # if it is not kept, the client closes the connection
         next(lines)
@@ -149,7 +153,6 @@ def test_when_all_servers_are_full_requests_wait_and_are_then_told_to_come_back(
         assert time.monotonic() - began >= 1
     assert answer.headers["retry-after"]
     assert tenant.http.post(CHAT, json=asked(1)).status_code == 200
-    server.close()
 
 
 def test_an_api_that_stops_ends_its_streams_with_an_error_event(

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.fixtures.models.tiny import TINY
-from tests.fixtures.service.api import Api, Tenant, running_api, wait_for
+from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.serving import TOOLS, ServerProcess, Serving
 from tests.fixtures.work.completions import allow
 
@@ -17,8 +17,8 @@ MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 @pytest.fixture(scope="module")
 def chats(api: Api, serving: Serving, server: ServerProcess) -> Iterator[Api]:
     """Yield an API with a server behind it."""
-    changes = {"secret_keys": SecretStr(serving.secret_keys), "catalog_file": serving.catalog}
-    with running_api(api.settings.model_copy(update=changes), api.sessions) as chats:
+    keys = SecretStr(serving.secret_keys)
+    with api.beside(secret_keys=keys, catalog_file=serving.catalog) as chats:
         yield chats
 
 

@@ -2,29 +2,30 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from api.admission.rates import Counters
-from api.chat import shared_permits
-from api.chat.shared_permits import SharedPermits
+from api.chat.shared_permits import LOOK, SharedPermits
 from cli.embedded import EmbeddedServers
 
 SOON = 30.0
 MOMENT = 0.5
 
 Act = Callable[[SharedPermits, SharedPermits, str], Awaitable[None]]
-Run = Callable[[Act], None]
+Run = Callable[..., None]
 
 
 @pytest.fixture
 def run(servers: EmbeddedServers) -> Run:
     """Return what runs a function with the permits of two processes, and the id of a project."""
 
-    def in_two_processes(act: Act) -> None:
+    def in_two_processes(act: Act, **times: float) -> None:
         async def both() -> None:
-            first, second = (SharedPermits(Counters(servers.urls["broker_url"])) for _ in range(2))
+            counters = [Counters(servers.urls["broker_url"]) for _ in range(2)]
+            first, second = (SharedPermits(each, **times) for each in counters)
             try:
                 await act(first, second, uuid4().hex)
             finally:
@@ -65,49 +66,47 @@ def test_a_wait_that_is_given_up_takes_no_permit(run: Run) -> None:
     run(act)
 
 
-def test_processes_get_turns_in_the_order_in_which_they_came(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shared_permits, "PATIENCE", SOON)
+async def arrives(servers: EmbeddedServers, project: str) -> None:
+    """Wait until a process waits for a permit."""
+    redis: Any = Counters(servers.urls["broker_url"]).storage.storage
+    while not redis.zcard(f"tunery-chats:{{{project}}}:arrived"):
+        await asyncio.sleep(LOOK)
 
+
+def test_processes_get_turns_in_the_order_in_which_they_came(run: Run, servers: EmbeddedServers) -> None:
     async def act(first: SharedPermits, second: SharedPermits, project: str) -> None:
         permit = await first.take(project, 1)
         waiting = asyncio.create_task(second.take(project, 1))
-        while not first._redis.zcard(f"tunery-chats:{{{project}}}:arrived"):
-            await asyncio.sleep(shared_permits.LOOK)
+        await arrives(servers, project)
         first.give_back(project, permit)
         again = asyncio.create_task(first.take(project, 1))
         second.give_back(project, await asyncio.wait_for(waiting, SOON))
         await asyncio.wait_for(again, SOON)
 
-    run(act)
+    run(act, patience=SOON)
 
 
-def test_one_that_waited_in_a_process_that_died_holds_up_nobody(run: Run) -> None:
+def test_one_that_waited_in_a_process_that_died_holds_up_nobody(run: Run, servers: EmbeddedServers) -> None:
     async def act(first: SharedPermits, second: SharedPermits, project: str) -> None:
         permit = await first.take(project, 1)
-        await second._eval(
-            shared_permits.TAKE, project, 1, shared_permits.LASTS, "dead", shared_permits.PATIENCE
-        )
+        waiting = asyncio.create_task(second.take(project, 1))
+        await arrives(servers, project)
+        second.close()  # the process dies
+        waiting.cancel()
         first.give_back(project, permit)
         await asyncio.wait_for(first.take(project, 1), SOON)
 
     run(act)
 
 
-def test_a_turn_lasts_while_its_process_lives_and_no_longer(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shared_permits, "LASTS", 4)
-    monkeypatch.setattr(shared_permits, "RENEW", 0.3)
-
+def test_a_turn_lasts_while_its_process_lives_and_no_longer(run: Run) -> None:
     async def act(first: SharedPermits, second: SharedPermits, project: str) -> None:
         await first.take(project, 1)
         await refused(second, project, seconds=5.5)
         first.close()  # the process dies without giving back its permit
         await asyncio.wait_for(second.take(project, 1), SOON)
 
-    run(act)
+    run(act, lasts=4, renew=0.3)
 
 
 def test_without_the_broker_each_process_counts_for_itself() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from openai.types.evals.runs import OutputItemListResponse, OutputItemRetrieveResponse
 
-from api.evals.output_items import reading
+from api.http.paging import PAGE_BYTES
 from core.evals.results import ROWS_IN_A_FILE, Record, file_of
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, strictly
 from tests.fixtures.work.evals_api import EVALS, finish_run, judged, make_eval, make_run
@@ -103,12 +103,11 @@ def test_a_page_reads_no_other_file(
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-def test_a_page_of_large_items_ends_early(
-    api: Api, alice: Tenant, eval_id: str, monkeypatch: pytest.MonkeyPatch, order: str
-) -> None:
-    monkeypatch.setattr(reading, "PAGE_BYTES", 5_000)
+def test_a_page_of_large_items_ends_early(api: Api, alice: Tenant, eval_id: str, order: str) -> None:
     run_id = make_run(alice, eval_id)
-    finish_run(api, run_id, [judged(index, padding=9_000 if index == 2 else 1_500) for index in range(6)])
+    share = PAGE_BYTES // 10
+    records = [judged(index, padding=18 * share if index == 2 else 3 * share) for index in range(6)]
+    finish_run(api, run_id, records)
     url = f"{EVALS}/{eval_id}/runs/{run_id}/output_items"
     page = alice.http.get(url, params={"order": order}).json()
     assert (1 <= len(page["data"]) < 4, page["has_more"]) == (True, True)

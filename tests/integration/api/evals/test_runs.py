@@ -15,7 +15,7 @@ from openai.types.evals import (
 )
 
 from api.evals.runs.rows import LOOKED_AT
-from api.http import paging
+from api.http.paging import PAGE_BYTES
 from core.access.projects import find_project, set_quotas
 from core.errors import JobError
 from core.tables import Task
@@ -24,6 +24,7 @@ from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, row, se
 from tests.fixtures.work.completions import allow, store
 from tests.fixtures.work.evals_api import (
     ASKING,
+    CHECK,
     EVAL,
     EVALS,
     ITEMS,
@@ -35,7 +36,6 @@ from tests.fixtures.work.evals_api import (
     report_of,
     take_run,
 )
-from tests.fixtures.work.graders import CHECK
 
 LOSS = [{"type": "loss"}]
 
@@ -104,15 +104,12 @@ def test_a_run_is_cancelled_and_then_deleted(alice: Tenant, eval_id: str) -> Non
     refusal(alice.http.get(url), 404, "run_id", "eval_run_not_found")
 
 
-def test_a_page_of_runs_with_large_reports_ends_early(
-    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_of_runs_with_large_reports_ends_early(api: Api, alice: Tenant) -> None:
     eval_id = make_eval(alice)
     report = report_of([judged(0)])
-    report.criteria[0].details = {"x" * 20_000: 1.0}
+    report.criteria[0].details = {"x" * PAGE_BYTES: 1.0}
     for _ in range(2):
         finish_run(api, make_run(alice, eval_id), [judged(0)], report)
-    monkeypatch.setattr(paging, "PAGE_BYTES", 10_000)
     page = alice.http.get(f"{EVALS}/{eval_id}/runs").json()
     assert (len(page["data"]), page["has_more"]) == (1, True)
 
@@ -139,11 +136,7 @@ def test_what_a_server_loads_is_settled_when_the_run_is_created(api: Api, alice:
     with api.sessions() as session:
         asked = session.get_one(Task, run_id).request
     served = {"base": BASE_MODEL}
-    assert (asked["model"], asked["served"], asked["grader_models"]) == (
-        BASE_MODEL,
-        served,
-        {"prod": served},
-    )
+    assert (asked["model"], asked["served"], asked["grader_models"]) == (BASE_MODEL, served, {"prod": served})
 
 
 def test_an_adapter_can_be_judged(api: Api, alice: Tenant, eval_id: str, adapter_folder: Any) -> None:
@@ -181,11 +174,7 @@ def inline(*content: dict[str, Any]) -> dict[str, Any]:
         ),
         (source(source={"type": "responses"}), "data_source.source.type", "invalid_value"),
         (source(input_messages=None), "data_source.source.content.0", "invalid_row"),
-        (
-            {"type": "jsonl", "source": inline(ITEMS[0])},
-            "data_source.source.content.0",
-            "invalid_row",
-        ),
+        ({"type": "jsonl", "source": inline(ITEMS[0])}, "data_source.source.content.0", "invalid_row"),
         (
             source(sampling_params={"seed": 2**63 - 1}),  # with a row's index it would have 65 bits
             "data_source.sampling_params.seed",

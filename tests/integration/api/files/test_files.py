@@ -36,21 +36,15 @@ def stored(api: Api) -> set[str]:
     return set(api.store.list("files/"))
 
 
-def unfinished_uploads(api: Api) -> list[Any]:
-    client, bucket = api.store._client, api.store._bucket
-    found: list[Any] = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
-    return found
-
-
 @pytest.fixture
 def nothing_stored(api: Api) -> Iterator[None]:
     """Assert that the test leaves nothing in the object store, and no unfinished upload."""
     clean(api)  # of what earlier tests have given up
-    before, halves = stored(api), unfinished_uploads(api)
+    before, halves = stored(api), api.unfinished_uploads()
     yield
     clean(api)
     assert stored(api) == before
-    assert unfinished_uploads(api) == halves
+    assert api.unfinished_uploads() == halves
 
 
 def form(*parts: tuple[str, str | None, bytes]) -> dict[str, Any]:
@@ -390,7 +384,7 @@ def test_a_form_cannot_grow_beside_its_file(alice: Tenant) -> None:
 
 @pytest.mark.usefixtures("nothing_stored")
 def test_a_client_that_leaves_leaves_nothing(api: Api, alice: Tenant) -> None:
-    before = len(unfinished_uploads(api))
+    before = len(api.unfinished_uploads())
     with socket.create_connection(("127.0.0.1", httpx.URL(api.url).port or 0)) as line:
         line.sendall(
             f"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {alice.key}\r\n"
@@ -399,8 +393,8 @@ def test_a_client_that_leaves_leaves_nothing(api: Api, alice: Tenant) -> None:
         line.sendall(form(("purpose", None, b"batch"))["content"].removesuffix(b"--edge--\r\n"))
         line.sendall(b'--edge\r\nContent-Disposition: form-data; name="file"; filename="big"\r\n\r\n')
         line.sendall(b"x" * 9 * 1024**2)
-        wait_for(lambda: len(unfinished_uploads(api)) > before)  # the first part is in the store
-    wait_for(lambda: len(unfinished_uploads(api)) == before)
+        wait_for(lambda: len(api.unfinished_uploads()) > before)  # the first part is in the store
+    wait_for(lambda: len(api.unfinished_uploads()) == before)
 
 
 @pytest.fixture
@@ -447,17 +441,6 @@ def test_paging_reaches_every_file_once(api: Api) -> None:
     assert (first["first_id"], first["last_id"], first["has_more"]) == (made[4], made[3], True)
     last = tenant.http.get("/v1/files", params={"limit": 2, "after": made[1]}).json()
     assert ([file["id"] for file in last["data"]], last["has_more"]) == ([made[0]], False)
-
-
-def test_a_client_may_delete_the_files_that_it_pages_through(api: Api) -> None:
-    tenant = api.tenant()
-    made = {tenant.upload(purpose="batch") for _ in range(5)}
-
-    deleted = {tenant.openai.files.delete(file.id).id for file in tenant.openai.files.list(limit=2)}
-
-    assert deleted == made
-    empty = tenant.http.get("/v1/files").json()
-    assert empty == {"object": "list", "data": [], "has_more": False, "first_id": None, "last_id": None}
 
 
 def test_files_are_listed_by_purpose(api: Api) -> None:

@@ -22,10 +22,10 @@ from core.artifacts import stored_bytes
 from core.errors import QuotaExceeded
 from core.ids import new_id
 from core.storage.object_store import file_key, upload_prefix
-from core.tables import Artifact, AuditLog, Project
+from core.tables import Artifact, AuditLog
 from core.tables import Upload as UploadRow
 from core.tables import UploadPart as PartRow
-from tests.fixtures.service.api import Api, Tenant, dataset, refusal, running_api, strictly
+from tests.fixtures.service.api import Api, Tenant, dataset, refusal, strictly
 from tests.fixtures.service.janitor import GRACE_OVER, clean
 
 CONTENT = dataset(40)
@@ -269,10 +269,7 @@ def test_an_upload_expires_and_is_swept_with_what_a_dead_process_left(
     clean(api)
 
     assert objects(api, upload_id) == set()
-    unfinished = api.store._client.list_multipart_uploads(
-        Bucket=api.store._bucket, Prefix=upload_prefix(upload_id)
-    )
-    assert unfinished.get("Uploads", []) == []
+    assert api.unfinished_uploads(upload_prefix(upload_id)) == []
     with api.sessions() as session:
         assert session.get_one(UploadRow, upload_id).status == "expired"
     refusal(cancel(alice, upload_id), 400, "upload_id", "upload_expired")
@@ -305,7 +302,7 @@ def test_a_file_expires_but_not_under_a_job(api: Api, alice: Tenant) -> None:
 def test_what_pending_uploads_announce_counts_for_the_projects_quota(api: Api) -> None:
     """They count until they are cancelled or removed. A completed one counts as its file."""
     tenant = api.tenant()
-    allow(api, tenant, 2 * len(CONTENT))
+    tenant.allow(stored_bytes=2 * len(CONTENT))
     upload_id, cancelled = announce(tenant, len(CONTENT)), announce(tenant, 1)
     overdue = announce(tenant, 1)
     body = {"bytes": len(CONTENT), "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
@@ -323,11 +320,11 @@ def test_an_upload_that_does_not_fit_in_the_end_stays_pending(api: Api) -> None:
     tenant = api.tenant()
     upload_id = announce(tenant, len(CONTENT))
     part_id = part(tenant, upload_id, CONTENT)
-    allow(api, tenant, len(CONTENT) - 1)
+    tenant.allow(stored_bytes=len(CONTENT) - 1)
     answer = complete(tenant, upload_id, [part_id])
     refusal(answer, QuotaExceeded.status, "file", "insufficient_quota")
     assert objects(api, upload_id) == {part_id}
-    allow(api, tenant, len(CONTENT))
+    tenant.allow(stored_bytes=len(CONTENT))
     assert complete(tenant, upload_id, [part_id]).json()["status"] == "completed"
 
 
@@ -386,7 +383,7 @@ def test_a_part_that_is_sent_again_needs_room_in_the_projects_quota(api: Api) ->
     tenant = api.tenant()
     upload_id = announce(tenant, 100)
     kept = part(tenant, upload_id, b"x" * 100)
-    allow(api, tenant, 150)
+    tenant.allow(stored_bytes=150)
     refusal(send(tenant, upload_id, b"x" * 100), QuotaExceeded.status, "file", "insufficient_quota")
     assert objects(api, upload_id) == {kept}
     assert send(tenant, upload_id, b"x" * 50).status_code == 200
@@ -395,8 +392,7 @@ def test_a_part_that_is_sent_again_needs_room_in_the_projects_quota(api: Api) ->
 def test_a_project_has_so_many_open_uploads(api: Api) -> None:
     tenant = api.tenant()
     body = {"bytes": 1, "filename": "a", "mime_type": "text/plain", "purpose": "batch"}
-    settings = api.settings.model_copy(update={"project_open_uploads": 2})
-    with running_api(settings, api.sessions) as strict:
+    with api.beside(project_open_uploads=2) as strict:
 
         def create() -> httpx.Response:
             return tenant.http.post(f"{strict.url}/v1/uploads", json=body)
@@ -416,11 +412,6 @@ def test_a_project_has_so_many_open_uploads(api: Api) -> None:
 def stored(api: Api, tenant: Tenant) -> int:
     with api.sessions() as session:
         return stored_bytes(session, tenant.project_id)
-
-
-def allow(api: Api, tenant: Tenant, stored_bytes: int) -> None:
-    with api.sessions.begin() as session:
-        session.get_one(Project, tenant.project_id).max_stored_bytes = stored_bytes
 
 
 def logged(api: Api, resource_id: str) -> list[str]:

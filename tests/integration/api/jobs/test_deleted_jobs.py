@@ -22,11 +22,8 @@ from core.tables import (
 )
 from core.work import lease as leases
 from core.work.kinds import TRACKING
-from tests.fixtures.faults.database import broken_once
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.service.janitor import GRACE_OVER, clean
-from worker.supervisor import removal
-from worker.supervisor.emptying import RETRY
 
 JOBS = "/v1/fine_tuning/jobs"
 DELETES_METRICS = "WITH batch AS \n(SELECT ctid \nFROM metrics"
@@ -120,12 +117,6 @@ def test_a_job_that_has_not_ended_is_to_be_cancelled_first(api: Api, alice: Tena
     assert delete(alice, job_id).status_code == 200
 
 
-def test_only_its_project_deletes_it_and_once(alice: Tenant, bob: Tenant, trained: Trained) -> None:
-    refusal(delete(bob, trained.job_id), 404, "fine_tuning_job_id", "fine_tune_not_found")
-    assert delete(alice, trained.job_id).status_code == 200
-    refusal(delete(alice, trained.job_id), 404, "fine_tuning_job_id", "fine_tune_not_found")
-
-
 def test_a_repeated_request_gets_the_same_answer(alice: Tenant, trained: Trained) -> None:
     first = delete(alice, trained.job_id, **{"idempotency-key": trained.job_id})
     again = delete(alice, trained.job_id, **{"idempotency-key": trained.job_id})
@@ -165,24 +156,6 @@ def test_what_belonged_to_it_goes_once_no_trainer_can_be_writing(
         assert (row.client_metadata, row.integrations) == (None, [])
     assert api.store.list(checkpoints_prefix(trained.job_id)) == []
     assert alice.http.get(f"/v1/adapters/{trained.adapter_id}/content").status_code == 200
-
-
-def test_a_long_job_is_removed_in_batches_that_go_on_after_a_failure(
-    api: Api, alice: Tenant, trained: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(removal, "BATCH_ROWS", 2)
-    with api.sessions.begin() as session:
-        session.add_all(Metric(job_id=trained.job_id, step=step, data={}) for step in range(2, 8))
-    delete(alice, trained.job_id)
-    refusal(alice.http.get(f"{JOBS}/{trained.job_id}/metrics"), 404, "fine_tuning_job_id")
-    with broken_once(api, DELETES_METRICS, passing=2) as broke:
-        clean(api, GRACE_OVER)
-    assert len(broke) == 1
-    with api.sessions() as session:
-        assert belongings(session, trained.job_id)["metrics"] == 7 - 2 * 2
-    clean(api, RETRY)
-    with api.sessions() as session:
-        assert set(belongings(session, trained.job_id).values()) == {0}
 
 
 def test_a_sweep_goes_with_its_job(alice: Tenant) -> None:

@@ -12,8 +12,7 @@ from core.evals.run_request import RunRequest
 from core.jobs.spec import JobSpec
 from core.tables import Job, Task
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal, settings
-from tests.fixtures.work.evals_api import EVALS
-from tests.fixtures.work.graders import CHECK
+from tests.fixtures.work.evals_api import CHECK, EVALS
 from tests.integration.api.jobs.creation.test_objectives import labelled, pairs
 
 JOBS = "/v1/fine_tuning/jobs"

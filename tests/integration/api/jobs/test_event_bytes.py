@@ -115,16 +115,15 @@ def test_all_streams_together_hold_no_more_than_their_limit(api: Api, alice: Ten
     asyncio.run(listen())
 
 
-def test_a_stream_ends_if_its_client_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.http.sending.SEND_SECONDS", 0.05)
-
+def test_a_stream_ends_if_its_client_does_not_read() -> None:
     async def events() -> AsyncIterator[bytes]:
         yield b"data: {}"
 
     async def never(_message: Any) -> None:
         await asyncio.Event().wait()
 
+    stream = EventStream(events(), OpenStreams(1, 1), "project", {}, send_seconds=0.05)
     began = time.monotonic()
     with pytest.raises(ClientDisconnect):
-        asyncio.run(EventStream(events(), OpenStreams(1, 1), "project", {}).stream_response(never))
+        asyncio.run(stream.stream_response(never))
     assert time.monotonic() - began < 60

@@ -19,7 +19,7 @@ from core.errors import JobError
 from core.jobs import lifecycle
 from core.jobs.events import record_event
 from core.tables import ApiKey
-from tests.fixtures.service.api import Api, Tenant, refusal, running_api, strictly, wait_for
+from tests.fixtures.service.api import Api, Tenant, refusal, strictly, wait_for
 
 JOBS = "/v1/fine_tuning/jobs"
 STREAM = {"accept": "text/event-stream"}
@@ -107,17 +107,14 @@ def test_a_stream_is_compressed_for_those_who_read_that_and_each_event_comes_at_
 
 def test_a_stream_outlives_a_restart_by_its_last_event(api: Api, alice: Tenant) -> None:
     job_id = alice.create_job()["id"]
-    with running_api(api.settings, api.sessions) as first, stream(alice, first.url, job_id) as before:
+    with api.beside() as first, stream(alice, first.url, job_id) as before:
         seen = before.messages(2)
         say(api, job_id, "before the restart")
         seen += before.messages(1)
         threading.Timer(0.2, first.stop).start()
         assert list(before) == []  # the stream ends at once, although the job goes on
     say(api, job_id, "during the restart")
-    with (
-        running_api(api.settings, api.sessions) as second,
-        stream(alice, second.url, job_id, before.last_id) as after,
-    ):
+    with api.beside() as second, stream(alice, second.url, job_id, before.last_id) as after:
         seen += after.messages(1)
         say(api, job_id, "after the restart")
         seen += after.messages(1)

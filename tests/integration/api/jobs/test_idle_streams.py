@@ -13,7 +13,7 @@ from sqlalchemy import text
 from api import stop_times
 from api.jobs.events.open_streams import MOST_STREAMS, OpenStreams, most_streams
 from core.errors import RateLimited, Unavailable
-from tests.fixtures.service.api import Api, Tenant, refusal, running_api, wait_for
+from tests.fixtures.service.api import Api, Tenant, refusal, wait_for
 from tests.fixtures.service.stopping import stoppable_api
 
 STREAMS, SILENT_JOBS = 500, 5
@@ -71,10 +71,9 @@ def test_silent_streams_hold_nothing_that_others_need_and_end_with_the_server(
 def test_a_project_may_have_a_limited_number_of_streams_at_a_time(
     api: Api, alice: Tenant, bob: Tenant
 ) -> None:
-    settings = api.settings.model_copy(update={"project_event_streams": 2})
     job_id, other_id = alice.create_job()["id"], bob.create_job()["id"]
     path = f"{JOBS}/{job_id}/events"
-    with running_api(settings, api.sessions) as other, ExitStack() as open_:
+    with api.beside(project_event_streams=2) as other, ExitStack() as open_:
         first = open_.enter_context(open_stream(other.url, alice.key, job_id))
         open_.enter_context(open_stream(other.url, alice.key, job_id))
 

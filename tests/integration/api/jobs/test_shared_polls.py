@@ -14,6 +14,7 @@ from api.jobs import shared_polls
 from api.jobs.shared_polls import Polled, SharedPolls
 from core.database import create_database, reading_sessions
 from core.tables import Job
+from tests.fixtures.faults.database import ChangingSessions
 from tests.fixtures.service.api import Api, Tenant
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -110,12 +111,13 @@ def test_a_poll_that_is_given_up_takes_no_other_with_it(
 
 def test_a_database_that_is_away_fails_those_who_ask_and_not_those_who_ask_later(api: Api) -> None:
     engine = create_database("postgresql+psycopg://nobody@127.0.0.1:1/none")
-    polls = SharedPolls(reading_sessions(engine), api.app.state.positions, api.settings.lease_seconds)
+    sessions: Any = ChangingSessions(reading_sessions(engine))
+    polls = SharedPolls(sessions, api.app.state.positions, api.settings.lease_seconds)
 
     async def ask() -> list[object]:
         asked = [polls.tag(Polled("proj_a", f"ftjob-{number}")) for number in range(3)]
         failed = await asyncio.gather(*asked, return_exceptions=True)
-        polls._sessions = api.app.state.reading_sessions
+        sessions.now = api.app.state.reading_sessions
         return [*failed, await polls.tag(Polled("proj_a", "ftjob-1"))]
 
     *failed, later = asyncio.run(ask())

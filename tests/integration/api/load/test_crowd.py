@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.fixtures.service.api import Api, refusal, running_api, wait_for
+from tests.fixtures.service.api import Api, refusal, wait_for
 
 MOST = 3
 
@@ -16,7 +16,7 @@ def test_requests_beyond_the_connections_are_refused_until_some_close(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.server.connection_limit", lambda: MOST)
-    with running_api(api.settings, api.sessions) as crowded:
+    with api.beside() as crowded:
         where = urlsplit(crowded.url)
         with ExitStack() as idle:
             for _ in range(MOST):

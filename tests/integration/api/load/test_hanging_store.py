@@ -38,7 +38,7 @@ def others_are_answered(api: Api, other: Tenant, stranger: Tenant) -> bool:
 @contextmanager
 def lame_api(api: Api, first: bytes = b"") -> Iterator[tuple[Api, HangingStore]]:
     """Yield the API on a store that hangs after `first`, and the store."""
-    with hanging_store(first) as store, api.broken(s3_endpoint_url=store.url) as lame:
+    with hanging_store(first) as store, api.beside(s3_endpoint_url=store.url) as lame:
         # It gives a broken connection up at once, so that the tests end soon
         lame.app.state.store = ObjectStore(store.url, api.settings.server("s3_bucket"), retries=1)
         yield lame, store

@@ -12,8 +12,9 @@ from core.catalog import SMOLLM2
 from core.database import from_now
 from core.roles import Role
 from core.tables import Worker
+from tests.fixtures.outside.hub import lead_to_hub
 from tests.fixtures.outside.hub_of_models import COMMIT, ModelHub, hub_with, publish
-from tests.fixtures.service.api import Api, Tenant, refusal, running_api
+from tests.fixtures.service.api import Api, Tenant, refusal
 
 BASE_MODELS = "/v1/organization/base_models"
 NAME = "example/Eight-Billion"
@@ -29,8 +30,7 @@ def hub(tmp_path: Path) -> Iterator[ModelHub]:
 @pytest.fixture
 def bare(api: Api, tmp_path: Path) -> Iterator[Api]:
     """Yield an installation without a catalog file, whose operator has an empty TUNERY_HOME."""
-    settings = api.settings.model_copy(update={"catalog_file": None, "home": tmp_path / "home"})
-    with running_api(settings, api.sessions) as bare:
+    with api.beside(catalog_file=None, home=tmp_path / "home") as bare:
         yield bare
 
 
@@ -198,7 +198,7 @@ def test_a_gated_model_needs_the_apis_token(
 def test_a_hub_that_is_away_is_no_fault_of_the_request(
     operator: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    lead_to_hub(monkeypatch, "http://127.0.0.1:9")
     error = refusal(post(operator, "/check"), 503, None, "hub_unavailable")
     assert "HF_ENDPOINT" in error["message"]
     assert "127.0.0.1" not in error["message"]

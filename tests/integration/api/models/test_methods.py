@@ -13,11 +13,6 @@ pytestmark = pytest.mark.family(10)
 
 
 @pytest.fixture(scope="module")
-def training_file(alice: Tenant) -> str:
-    return alice.upload()
-
-
-@pytest.fixture(scope="module")
 def lora(alice: Tenant) -> dict[str, Any]:
     found: dict[str, Any] = alice.http.get("/v1/methods/lora").json()
     return found

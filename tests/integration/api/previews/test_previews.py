@@ -9,11 +9,11 @@ import pytest
 from transformers import AutoTokenizer
 
 from tests.fixtures.models.tiny import TINY
+from tests.fixtures.processes.tasks import WarmTasks, variables_of
 from tests.fixtures.rows.tool_rows import tool_row
 from tests.fixtures.service.api import Api, Tenant, refusal
 from tests.fixtures.service.serving import ServerProcess, Serving
 from tests.fixtures.service.shell import Shell
-from tests.fixtures.work.file_tasks import running_tasks
 from worker.rendering.render import Rendering
 
 CHAT: Any = {
@@ -145,11 +145,11 @@ def test_the_command_marks_what_is_learnt(chat_api: Api, tenant: Tenant, tmp_pat
 
 
 def test_a_conversion_shows_its_first_rows_as_a_base_model_sees_them(
-    chat_api: Api, tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chat_api: Api, tenant: Tenant, tmp_path: Path
 ) -> None:
     (tmp_path / "train.csv").write_text("question,answer\nHello,Hi!\nBye,See you.\n")
     tunery = Shell(tmp_path, {"TUNERY_BASE_URL": chat_api.url, "TUNERY_API_KEY": tenant.key})
-    with running_tasks(chat_api, monkeypatch, tmp_path):
+    with WarmTasks(chat_api.sessions, ["conversion"], variables_of(chat_api.settings, home=tmp_path)):
         ended = tunery.run("files", "convert", "train.csv", "--model", TINY)
     assert ended.returncode == 0, ended.stderr
     assert "<|im_start|>assistant\n⟦Hi!<|im_end|>⟧" in ended.stdout

@@ -13,7 +13,6 @@ from core.serving.served_model import SERVED_FIELD, StoredAdapter
 from core.storage.file_names import WEIGHTS_NAME
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.outside.vllm import KEY, MAX_RANK, Vllm, adapter_on, door, use_base_of
-from tests.fixtures.processes.warm import nursery
 from tests.fixtures.service.api import Api, refusal, strictly, wait_for
 from tests.fixtures.service.chatting import tuned_model
 from tests.fixtures.service.serving import ServerProcess, Serving, chat_body, served
@@ -201,11 +200,7 @@ def test_an_adapter_that_vllm_has_forgotten_is_loaded_again(
 
 
 def test_the_api_sends_to_another_server_what_vllm_does_not_take(
-    vllm: Vllm,
-    serving: Serving,
-    by_vllm: ServerProcess,
-    own: ServerProcess,
-    chat_api: Api,
+    vllm: Vllm, serving: Serving, by_vllm: ServerProcess, own: ServerProcess, chat_api: Api
 ) -> None:
     tenant = chat_api.tenant()
     model, _ = tuned_model(chat_api, tenant, adapter_on(vllm, serving, 5, use_dora=True))
@@ -228,11 +223,8 @@ LABEL = {
 
 
 @pytest.fixture
-def runs(
-    serving: Serving, by_vllm: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> EvalRuns:
+def runs(serving: Serving, by_vllm: ServerProcess, tmp_path: Path, warm_rendering: None) -> EvalRuns:
     """Return what does runs of evals that only vLLM can answer."""
-    monkeypatch.setattr("worker.rendering.renderer.subprocess", nursery().subprocess)
     wait_for(lambda: serving.live() == [by_vllm.url], SOON)
     return EvalRuns(serving, tmp_path)
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError
 from sqlalchemy import delete, func, select, text
+from sqlalchemy.exc import OperationalError
 
 from core import artifacts
 from core.artifacts import LONGEST_WORK, Owner, stored_bytes
@@ -18,10 +19,11 @@ from core.jobs.lifecycle import Lease
 from core.storage.object_store import PART_BYTES, ObjectStore, checkpoint_prefix
 from core.tables import Artifact, Checkpoint, Metric
 from faults.stored import not_as_in_the_ledger
+from tests.fixtures.faults.database import broken_once
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.janitor import GRACE_OVER, clean, leftovers
 from tests.fixtures.work.evals_api import EVALS, finish_run, judged, make_eval, make_run
-from worker.supervisor import janitor, removal
+from worker.supervisor import janitor
 from worker.supervisor.emptying import RETRY, empty_artifacts
 from worker.supervisor.janitor import Janitor
 from worker.supervisor.removal import delete_in_batches
@@ -77,8 +79,7 @@ def test_a_writer_that_dies_at_any_step_leaves_nothing_for_ever(api: Api, prefix
     assert in_ledger(api, prefix) == "writing", "it may go on"
     for time in (LONGEST_WORK, *LATE):
         clean(api, time)
-        unfinished = api.store._client.list_multipart_uploads(Bucket=api.store._bucket, Prefix=prefix)
-        assert (api.store.list(prefix), unfinished.get("Uploads", [])) == ([], [])
+        assert (api.store.list(prefix), api.unfinished_uploads(prefix)) == ([], [])
     assert in_ledger(api, prefix) is None
 
 
@@ -290,16 +291,13 @@ def test_criteria_requests_and_reports_count_until_they_are_deleted(api: Api) ->
         assert session.scalars(held).one() == 0
 
 
-def test_rows_are_deleted_whole_while_another_janitor_deletes_some(
-    api: Api, lease: Lease, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(removal, "BATCH_ROWS", 2)
+def test_rows_are_deleted_whole_while_another_janitor_deletes_some(api: Api, lease: Lease) -> None:
     of_job = Metric.job_id == lease.job_id
     with api.sessions.begin() as session:
         session.add_all(Metric(job_id=lease.job_id, step=step, data={}) for step in range(1, 6))
     with ThreadPoolExecutor(1) as pool, api.sessions() as other:
         other.execute(delete(Metric).where(of_job, Metric.step <= 2))
-        deleting = pool.submit(delete_in_batches, api.sessions, Metric, of_job)
+        deleting = pool.submit(delete_in_batches, api.sessions, Metric, of_job, batch_rows=2)
         wait_for(lambda: waits_for_a_row(api))
         other.commit()
         deleting.result(120)
@@ -310,3 +308,20 @@ def test_rows_are_deleted_whole_while_another_janitor_deletes_some(
 def waits_for_a_row(api: Api) -> bool:
     with api.sessions() as session:
         return bool(session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+
+
+def test_a_removal_of_many_rows_goes_on_after_a_failure(api: Api, lease: Lease) -> None:
+    of_job = Metric.job_id == lease.job_id
+    with api.sessions.begin() as session:
+        session.add_all(Metric(job_id=lease.job_id, step=step, data={}) for step in range(1, 8))
+
+    def left() -> int:
+        with api.sessions() as session:
+            return len(session.scalars(select(Metric.step).where(of_job)).all())
+
+    breaks = broken_once(api, "WITH batch AS \n(SELECT ctid \nFROM metrics", passing=2)
+    with breaks, pytest.raises(OperationalError):
+        delete_in_batches(api.sessions, Metric, of_job, batch_rows=2)
+    assert left() == 7 - 2 * 2
+    delete_in_batches(api.sessions, Metric, of_job, batch_rows=2)
+    assert left() == 0

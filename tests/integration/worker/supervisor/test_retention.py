@@ -9,21 +9,10 @@ from sqlalchemy import func, select
 from core.artifacts import Owner
 from core.ids import first_id_at, new_id
 from core.serving import stored_completions
-from core.tables import (
-    AuditLog,
-    Base,
-    Checkpoint,
-    CompletionBytes,
-    File,
-    Job,
-    Run,
-    StoredCompletion,
-    Upload,
-)
+from core.tables import AuditLog, Base, Checkpoint, CompletionBytes, File, Job, Run, StoredCompletion, Upload
 from tests.fixtures.service.api import Api, Tenant, refusal
 from tests.fixtures.service.janitor import clean, keep
 from tests.fixtures.work.completions import allow, store
-from worker.supervisor import removal
 from worker.supervisor.retention import Retention, remove_old
 from worker.supervisor.usage import count_usage
 
@@ -59,10 +48,7 @@ def old_file(tenant: Tenant, number: int) -> File:
     )
 
 
-def test_old_entries_of_the_audit_log_go_in_batches_and_newer_ones_stay(
-    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(removal, "BATCH_ROWS", 2)
+def test_old_entries_of_the_audit_log_go_and_newer_ones_stay(api: Api, alice: Tenant) -> None:
     old = [old_id("audit_log-", number) for number in range(5)]
     new = new_id("audit_log-")
     project = {"project_id": alice.project_id, "action": "job.created", "resource_id": "ftjob-1"}

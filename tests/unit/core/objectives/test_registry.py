@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from api.document import openapi_document
 from api.jobs.method_view import method_view
-from cli.commands.job_request import Method
+from cli.commands.jobs.request import Method
 from core.datasets.kinds import KINDS
 from core.jobs.spec import Hyperparameters, JobSpec
 from core.objectives import NAMES

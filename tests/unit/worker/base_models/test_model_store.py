@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from core.catalog import BaseModelEntry
 from core.errors import JobError, OutsideFault
+from tests.fixtures.outside.hub import lead_to_hub
 from worker.base_models import model_store
 from worker.base_models.model_store import HASH_NAME, ensure_model, ensure_tokenizer, load_errors_explained
 
@@ -43,7 +43,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iter
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        lead_to_hub(monkeypatch, f"http://127.0.0.1:{server.server_port}")
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield
         server.shutdown()
@@ -76,7 +76,7 @@ def test_a_hub_that_refuses_is_the_operators_to_mend(hub: None, tmp_path: Path) 
 def test_a_hub_that_is_away_requeues_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed_port}")
+    lead_to_hub(monkeypatch, f"http://127.0.0.1:{closed_port}")
     with pytest.raises(OutsideFault, match="The hub did not answer"):
         ensure_model(make_entry(), tmp_path)
 

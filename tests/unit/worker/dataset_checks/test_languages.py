@@ -1,13 +1,15 @@
 """The languages of a file's answers."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from core.datasets.checks.report import ContentReport
-from worker.dataset_checks.all_rows import languages
+from worker.dataset_checks.all_rows.languages import Languages
 from worker.dataset_checks.content_check import ContentCheck
+from worker.dataset_checks.one_row.contents import contents_of
 
 ENGLISH = "The train to the coast leaves at seven, and it takes about two hours (number {})."
 GERMAN = "Der Zug an die Küste fährt um sieben Uhr ab und braucht ungefähr zwei Stunden (Nummer {})."
@@ -15,11 +17,16 @@ JAPANESE = "海岸へ行く電車は七時に出発し、到着まで二時間�
 CODE = "SELECT a{0}.id, b{0}.x FROM t{0} a{0} JOIN u{0} b{0} ON a{0}.id=b{0}.id WHERE b{0}.x<>7"
 
 
-def checked(*answers: str) -> ContentReport:
-    check = ContentCheck()
+def chats(*answers: str) -> Iterator[dict[str, Any]]:
     for number, said in enumerate(answers, 1):
         messages = [{"role": "user", "content": f"When? {number}"}, {"role": "assistant", "content": said}]
-        check.add(number, json.dumps({"messages": messages}).encode())
+        yield {"messages": messages}
+
+
+def checked(*answers: str) -> ContentReport:
+    check = ContentCheck()
+    for number, row in enumerate(chats(*answers), 1):
+        check.add(number, json.dumps(row).encode())
     return check.finish().report
 
 
@@ -61,16 +68,10 @@ def test_short_answers_and_code_are_in_no_language(answer: str) -> None:
     assert checked(*rows(answer, 20)).languages is None
 
 
-def test_rows_of_a_long_file_are_looked_at_from_its_begin_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(languages, "MOST_ROWS", 50)
-    looked = []
-
-    def language_of(text: str) -> str:
-        looked.append(text)
-        return "de" if "Zug" in text else "en"
-
-    monkeypatch.setattr(languages, "language_of", language_of)
-    found = counts(checked(*rows(ENGLISH, 750), *rows(GERMAN, 250, 751)))
-    assert sum(found.values()) <= 50
+def test_rows_of_a_long_file_are_looked_at_from_its_begin_to_its_end() -> None:
+    languages = Languages(most_rows=50)
+    for line, row in enumerate(chats(*rows(ENGLISH, 750), *rows(GERMAN, 250, 751)), 1):
+        languages.add(line, contents_of(row, "chat"))
+    found = {each.language: each.rows for each in languages.found() or []}
+    assert 25 <= sum(found.values()) <= 50
     assert found["de"] / sum(found.values()) == pytest.approx(0.25, abs=0.05)
-    assert len(looked) <= 50

@@ -3,7 +3,7 @@
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -19,21 +19,35 @@ from core.settings import Settings
 from tests.fixtures.engine.training import make_spec
 from tests.fixtures.models.tiny import OTHER, TINY, write_base
 from tests.fixtures.service.api import wait_for
-from worker.device import lending
 from worker.device.lending import Lending
 from worker.device.model_holder import FoundModel, ModelHolder
 from worker.device.time_slices import TimeSlices
 from worker.engine.base.base_model import ResidentBase
 
 
+class WatchedHolder(ModelHolder):
+    """A holder that calls a test before it loads a base model, and before it holds one."""
+
+    on_load: Callable[[], object] = staticmethod(lambda: None)
+    on_hold: Callable[[], object] = staticmethod(lambda: None)
+
+    def load(self, found: FoundModel) -> None:
+        self.on_load()
+        super().load(found)
+
+    def hold(self, base: ResidentBase) -> None:
+        self.on_hold()
+        super().hold(base)
+
+
 class Lender:
     """A trainer's side of lending, with a thread that is the server's."""
 
-    def __init__(self, settings: Settings, pool: ThreadPoolExecutor) -> None:
-        self.slot = ModelHolder(settings, torch.device("cpu"))
+    def __init__(self, settings: Settings, pool: ThreadPoolExecutor, **seconds: float) -> None:
+        self.slot = WatchedHolder(settings, torch.device("cpu"))
         self.slices, self.asked, self.asked_back = TimeSlices(0.5), Event(), Event()
         self.said_that_it_waits = Event()
-        self.lending = Lending(self.slot, self.slices, self.asked.set, self.said_that_it_waits.set)
+        self.lending = Lending(self.slot, self.slices, self.asked.set, self.said_that_it_waits.set, **seconds)
         self._entries = {entry.id: entry for entry in load_catalog(settings.catalog_file)}
         self._pool = pool
 
@@ -48,9 +62,15 @@ class Lender:
 
 
 @pytest.fixture
-def lender(tmp_path: Path) -> Iterator[Lender]:
+def seconds() -> dict[str, float]:
+    """Return the times of lending; none of them but the usual ones."""
+    return {}
+
+
+@pytest.fixture
+def lender(tmp_path: Path, seconds: dict[str, float]) -> Iterator[Lender]:
     with ThreadPoolExecutor() as pool:
-        yield Lender(Settings(catalog_file=write_base(tmp_path), home=tmp_path), pool)
+        yield Lender(Settings(catalog_file=write_base(tmp_path), home=tmp_path), pool, **seconds)
 
 
 def test_what_is_lent_is_the_resident_base_model_itself(lender: Lender) -> None:
@@ -71,54 +91,38 @@ def test_another_base_model_takes_the_place_only_while_nothing_trains(lender: Le
     assert lender.slot.resident == OTHER
 
 
-def test_the_base_model_before_has_left_the_memory_when_the_next_one_is_loaded(
-    lender: Lender, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_base_model_before_has_left_the_memory_when_the_next_one_is_loaded(lender: Lender) -> None:
     before = weakref.ref(lender.ask(TINY, training=False).result(120))
     lender.lending.give_back()
-    hold, left = lender.slot.hold, []
-
-    def note(base: ResidentBase) -> None:
-        left.append(before() is None)
-        hold(base)
-
-    monkeypatch.setattr(lender.slot, "hold", note)
+    left: list[bool] = []
+    lender.slot.on_hold = lambda: left.append(before() is None)
     assert lender.ask(OTHER, training=False).result(120).entry.id == OTHER
     assert left == [True]
 
 
-def test_a_trainer_that_loads_what_a_chat_wants_says_that_jobs_have_to_wait(
-    lender: Lender, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lending, "SAY_SECONDS", 0.01)
-    load = lender.slot.load
-
-    def load_slowly(found: FoundModel) -> None:
+@pytest.mark.parametrize("seconds", [{"say_seconds": 0.01}])
+def test_a_trainer_that_loads_what_a_chat_wants_says_that_jobs_have_to_wait(lender: Lender) -> None:
+    def wait() -> None:
         for _ in range(3):
             assert lender.said_that_it_waits.wait(10)
             lender.said_that_it_waits.clear()
-        load(found)
 
-    monkeypatch.setattr(lender.slot, "load", load_slowly)
+    lender.slot.on_load = wait
     lender.ask(TINY, training=False).result(120)
     wait_for(lambda: not any(thread.name == "loading" for thread in threading.enumerate()), 10)
 
 
-def test_a_trainer_whose_load_hangs_stops_saying_that_jobs_have_to_wait(
-    lender: Lender, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lending, "SAY_SECONDS", 0.01)
-    monkeypatch.setattr(lending, "MOST_LOAD_SECONDS", 0.2)
-    load, gives_up_at = lender.slot.load, time.monotonic() + 20
+@pytest.mark.parametrize("seconds", [{"say_seconds": 0.01, "most_load_seconds": 0.2}])
+def test_a_trainer_whose_load_hangs_stops_saying_that_jobs_have_to_wait(lender: Lender) -> None:
+    gives_up_at = time.monotonic() + 20
 
-    def hang(found: FoundModel) -> None:
+    def hang() -> None:
         while lender.said_that_it_waits.wait(0.5):
             assert time.monotonic() < gives_up_at, "it says so without an end"
             lender.said_that_it_waits.clear()
             time.sleep(0.01)
-        load(found)
 
-    monkeypatch.setattr(lender.slot, "load", hang)
+    lender.slot.on_load = hang
     lender.ask(TINY, training=False).result(120)
 
 

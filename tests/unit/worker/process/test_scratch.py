@@ -2,7 +2,7 @@
 
 import os
 import signal
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,8 @@ from worker.process.scratch import remove_abandoned, scratch_folder
 
 
 @pytest.fixture(autouse=True)
-def temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def temporary_files(tmp_path: Path, temporary_files_in: Callable[[Path], None]) -> None:
+    temporary_files_in(tmp_path)
 
 
 def die_with_a_folder() -> None:

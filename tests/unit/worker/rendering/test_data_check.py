@@ -4,8 +4,6 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from core.datasets.checks.report import DataFinding
 from tests.fixtures.models.templates import FAMILIES, bytes_with
 from worker.rendering.data_check import DataCheck, told
@@ -21,11 +19,11 @@ def chat(question: str, answer: str) -> dict[str, Any]:
 
 
 def checked(
-    rows: list[dict[str, Any]], param: str = "training_file", training: Any = None
+    rows: list[dict[str, Any]], param: str = "training_file", training: Any = None, **options: int
 ) -> tuple[DataCheck, list[DataFinding]]:
     template, special, _ = FAMILIES["chatml"]
     request = RenderRequest(param, "chat", 200, 10**6, None, b"", Path(), training_rows=training)
-    check, rendering = DataCheck(request), Rendering(bytes_with(template, special), 200, param)
+    check, rendering = DataCheck(request, **options), Rendering(bytes_with(template, special), 200, param)
     list(rendering.render(check.over(enumerate(rows, 1))))
     return check, check.findings(rendering)
 
@@ -56,8 +54,7 @@ def test_rows_of_the_training_file_are_found_in_the_validation_file() -> None:
     assert "the training file has this row" in told(found[0])
 
 
-def test_only_the_first_rows_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.rendering.data_check.CHECKED_ROWS", 3)
-    check, found = checked([chat("same", "row")] * 12)
+def test_only_the_first_rows_are_checked() -> None:
+    check, found = checked([chat("same", "row")] * 12, most_rows=3)
     assert brief(found) == [("training_file", "exact_duplicate", 2, [2, 3])]
     assert check.rows.rows == 3

@@ -117,7 +117,8 @@ def _require_shallow(line: int, value: Any) -> None:
 class Items:
     """The items of a run, in their order, in a file without a name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, look_bytes: int = LOOK_BYTES) -> None:
+        self._look_bytes = look_bytes
         self._folder, self._file = folder, nameless_file(folder)
         self._ends = array("q", [0])
         self._looked_up_to = 0
@@ -130,10 +131,10 @@ class Items:
         self._ends.append(self._ends[-1] + len(content))
 
     def _look_at_the_disk(self) -> None:
-        """Look at the first item, and again after each LOOK_BYTES."""
+        """Look at the first item, and again after each `look_bytes`."""
         if self._ends[-1] >= self._looked_up_to:
             require_disk_space(self._folder, PARAM)
-            self._looked_up_to = self._ends[-1] + LOOK_BYTES
+            self._looked_up_to = self._ends[-1] + self._look_bytes
 
     def __len__(self) -> int:
         return len(self._ends) - 1

@@ -19,12 +19,12 @@ from core.work.kinds import EVAL_RUN
 from faults.relay import Relay
 from tests.fixtures.faults import crashes
 from tests.fixtures.models.tiny import TINY
+from tests.fixtures.processes.tasks import task_process
 from tests.fixtures.service.api import wait_for
 from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.serving import ServerProcess, Serving
 from tests.fixtures.work.evals import EXACT, EvalRuns, inline
 from worker.tasks.frame.process import GaveWay, Work, do_and_write
-from worker.tasks.frame.service import Tasks
 
 ONE_TOKEN = {"sampling_params": {"max_completion_tokens": 1}}
 LONG = {"sampling_params": {"max_completion_tokens": 200}}
@@ -42,15 +42,6 @@ def samples(runs: EvalRuns, count: int) -> dict[str, Any]:
 
 def numbers(runs: EvalRuns, run_id: str) -> list[int]:
     return [record.index for record in runs.found(run_id).records]
-
-
-def process_of(tasks: Tasks) -> psutil.Process:
-    """Return the process that does a run now."""
-
-    def find() -> list[Any]:
-        return [process for process in list(tasks._processes.values()) if process.poll() is None]
-
-    return psutil.Process(wait_for(find)[0].pid)
 
 
 def is_gone(process: psutil.Process) -> bool:
@@ -113,8 +104,8 @@ def test_files_of_other_items_or_torn_ones_are_judged_again(runs: EvalRuns) -> N
 
 def test_a_cancelled_run_stops_within_seconds(runs: EvalRuns, slow_server: ServerProcess) -> None:
     run_id = runs.create([EXACT], inline(questions(4)), **LONG)
-    with runs.worker() as tasks:
-        process = process_of(tasks)
+    with runs.worker():
+        process = task_process()
         wait_for(lambda: runs.serving.row_of(slow_server).running)
         with runs.sessions.begin() as session:
             tasks_of_clients.cancel(session, session.get_one(Task, run_id))

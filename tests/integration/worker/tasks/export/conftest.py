@@ -9,13 +9,10 @@ import pytest
 
 from core.roles import Role
 from tests.fixtures.models.tiny import write_base
-from tests.fixtures.processes.warm import nursery
+from tests.fixtures.processes.tasks import WarmTasks, variables_of
 from tests.fixtures.service.api import Api, Tenant
 from tests.fixtures.service.stack import job_api_on
 from tests.fixtures.work.exporting import published
-from worker.tasks.frame.service import Tasks
-
-SETTINGS = ("database_url", "s3_endpoint_url", "s3_bucket", "catalog_file", "egress_allow")
 
 
 @pytest.fixture(scope="module")
@@ -35,21 +32,9 @@ def tenant(api: Api) -> Tenant:
 
 
 @pytest.fixture
-def tasks(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Tasks]:
-    """Run tasks as a worker does, in processes that start with their imports done."""
-    settings = api.settings
-    assert settings.secret_keys is not None
-    values = {name: getattr(settings, name) for name in SETTINGS} | {
-        "home": tmp_path,
-        "secret_keys": settings.secret_keys.get_secret_value(),
-    }
-    for name, value in values.items():
-        monkeypatch.setenv(f"TUNERY_{name.upper()}", str(value))
-    monkeypatch.setattr("worker.tasks.frame.service.subprocess", nursery().subprocess)
-    tasks = Tasks(api.sessions, 1, ["export"])
-    tasks.start()
-    yield tasks
-    tasks.stop()
+def tasks(api: Api, tmp_path: Path) -> Iterator[WarmTasks]:
+    with WarmTasks(api.sessions, ["export"], variables_of(api.settings, home=tmp_path)) as tasks:
+        yield tasks
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from core.database import from_now
 from core.tables import Adapter, Task
 from core.work.kinds import EXPORT
 from tests.fixtures.models.tiny import TINY
+from tests.fixtures.processes.tasks import WarmTasks, task_process
 from tests.fixtures.service.api import Api, Tenant, refusal, wait_for
 from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.shell import Shell
-from tests.fixtures.work.exporting import SECONDS, ended, process_of, published, started
-from worker.tasks.frame.service import Tasks
+from tests.fixtures.work.exporting import SECONDS, ended, published, started
 
 PREFIX = PrefixTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
 
@@ -38,7 +38,7 @@ def fence_of(api: Api, export_id: str) -> int:
 
 
 def test_an_export_is_made_shown_and_downloaded(
-    api: Api, tenant: Tenant, tasks: Tasks, adapter: str, catalog: Path, tmp_path: Path
+    api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str, catalog: Path, tmp_path: Path
 ) -> None:
     export_id = started(tenant, adapter, precision="bf16")
     done = ended(tenant, adapter, export_id)
@@ -67,7 +67,7 @@ def test_an_export_is_made_shown_and_downloaded(
 
 
 def test_the_command_line_exports_and_says_why_it_cannot(
-    api: Api, tenant: Tenant, tasks: Tasks, adapter: str, catalog: Path, tmp_path: Path
+    api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str, catalog: Path, tmp_path: Path
 ) -> None:
     shell = Shell(tmp_path, {"TUNERY_BASE_URL": api.url, "TUNERY_API_KEY": tenant.key})
     made = shell.json("adapters", "export", adapter, "out", "--format", "mlx", "--rank", "2")
@@ -84,14 +84,16 @@ def test_the_command_line_exports_and_says_why_it_cannot(
 
 
 def test_an_adapter_of_other_base_weights_is_not_exported(
-    api: Api, tenant: Tenant, tasks: Tasks, catalog: Path, tmp_path: Path
+    api: Api, tenant: Tenant, tasks: WarmTasks, catalog: Path, tmp_path: Path
 ) -> None:
     adapter = published(api, tenant, catalog, tmp_path / "old", base_sha256="0" * 64)
     failed = ended(tenant, adapter, started(tenant, adapter))
     assert (failed["status"], failed["error"]["code"]) == ("failed", "base_model_changed")
 
 
-def test_an_imported_adapter_is_exported_too(api: Api, tenant: Tenant, tasks: Tasks, adapter: str) -> None:
+def test_an_imported_adapter_is_exported_too(
+    api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str
+) -> None:
     with api.sessions.begin() as session:
         row = session.get_one(Adapter, adapter)
         row.job_id, row.model, row.base_model = None, "ft:tiny:project:imported:1", TINY
@@ -101,7 +103,7 @@ def test_an_imported_adapter_is_exported_too(api: Api, tenant: Tenant, tasks: Ta
 
 
 def test_an_export_that_cannot_be_made_fails_with_the_reason(
-    api: Api, tenant: Tenant, tasks: Tasks, catalog: Path, tmp_path: Path
+    api: Api, tenant: Tenant, tasks: WarmTasks, catalog: Path, tmp_path: Path
 ) -> None:
     adapter = published(api, tenant, catalog, tmp_path / "prefix", PREFIX)
     failed = ended(tenant, adapter, started(tenant, adapter, format="merged"))
@@ -120,10 +122,10 @@ def test_an_unknown_format_or_option_is_refused(tenant: Tenant, adapter: str, bo
 
 
 def test_a_worker_that_stops_gives_its_export_back(
-    api: Api, tenant: Tenant, tasks: Tasks, adapter: str
+    api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str
 ) -> None:
     export_id = started(tenant, adapter)
-    process_of(tasks)
+    task_process()
     tasks.stop()
     with api.sessions() as session:
         task = session.get_one(Task, export_id)
@@ -132,12 +134,12 @@ def test_a_worker_that_stops_gives_its_export_back(
 
 
 def test_an_export_that_ends_every_process_fails(
-    api: Api, tenant: Tenant, tasks: Tasks, adapter: str
+    api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str
 ) -> None:
     export_id = started(tenant, adapter)
     for fence in range(1, EXPORT.max_losses + 1):
         wait_for(lambda fence=fence: fence_of(api, export_id) == fence, SECONDS)
-        process_of(tasks).send_signal(signal.SIGKILL)
+        task_process().send_signal(signal.SIGKILL)
     failed = ended(tenant, adapter, export_id)
     assert (failed["status"], failed["error"]["code"]) == ("failed", "worker_lost")
     assert re.search(r"died or hung, 3 times\. The last phase was: [a-z ]+\.$", failed["error"]["message"])
@@ -145,7 +147,7 @@ def test_an_export_that_ends_every_process_fails(
 
 
 def test_nothing_is_left_of_a_deleted_export_or_of_a_deleted_adapters_exports(
-    api: Api, tenant: Tenant, tasks: Tasks, adapter: str, monkeypatch: pytest.MonkeyPatch
+    api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deleted, kept = started(tenant, adapter), started(tenant, adapter)
     for export_id in (deleted, kept):
@@ -161,7 +163,7 @@ def test_nothing_is_left_of_a_deleted_export_or_of_a_deleted_adapters_exports(
 
 
 def test_an_expired_export_is_removed(
-    api: Api, tenant: Tenant, tasks: Tasks, adapter: str, monkeypatch: pytest.MonkeyPatch
+    api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export_id = ended(tenant, adapter, started(tenant, adapter))["id"]
     with api.sessions.begin() as session:

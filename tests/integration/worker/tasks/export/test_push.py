@@ -14,10 +14,10 @@ from core.tables import AuditLog, Task
 from tests.fixtures.faults.crashes import left, plan
 from tests.fixtures.outside.hub import TOKEN, Hub
 from tests.fixtures.outside.receiver import Receiver
+from tests.fixtures.processes.tasks import WarmTasks
 from tests.fixtures.service.api import Api, Tenant, refusal
 from tests.fixtures.service.shell import Shell
 from tests.fixtures.work.exporting import ended, started
-from worker.tasks.frame.service import Tasks
 
 BUCKET = "somebody-elses-models"
 HUB = {"type": "hub", "repository": "org/name", "secret": "HUB_TOKEN"}
@@ -61,7 +61,7 @@ def downloaded(tenant: Tenant, made: dict[str, Any]) -> dict[str, bytes]:
 def test_a_process_that_dies_before_it_pushes_leaves_its_files_to_the_next_one(
     api: Api,
     tenant: Tenant,
-    tasks: Tasks,
+    tasks: WarmTasks,
     adapter: str,
     bucket: Any,
     tmp_path: Path,
@@ -95,7 +95,7 @@ def test_a_process_that_dies_before_it_pushes_leaves_its_files_to_the_next_one(
 
 def test_a_process_that_dies_after_its_commit_leaves_one_commit(
     tenant: Tenant,
-    tasks: Tasks,
+    tasks: WarmTasks,
     adapter: str,
     hub: Hub,
     key_file: Path,
@@ -120,7 +120,7 @@ def test_a_process_that_dies_after_its_commit_leaves_one_commit(
 
 
 def test_a_push_that_is_refused_fails_and_keeps_the_files(
-    api: Api, tenant: Tenant, tasks: Tasks, adapter: str, hub: Hub, tmp_path: Path
+    api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str, hub: Hub, tmp_path: Path
 ) -> None:
     set_secret(tenant, "HUB_TOKEN", "hf_wrong")
     shell = Shell(tmp_path, {"TUNERY_BASE_URL": api.url, "TUNERY_API_KEY": tenant.key})
@@ -144,7 +144,7 @@ def test_a_push_that_is_refused_fails_and_keeps_the_files(
 
 def test_a_pushed_export_shows_no_secret_and_its_manifest_last(
     tenant: Tenant,
-    tasks: Tasks,
+    tasks: WarmTasks,
     adapter: str,
     receiver: Receiver,
     monkeypatch: pytest.MonkeyPatch,

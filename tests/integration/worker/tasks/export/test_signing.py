@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.processes.tasks import WarmTasks
 from tests.fixtures.service.api import Api, Tenant
 from tests.fixtures.service.shell import Shell
 from tests.fixtures.work.exporting import ended, started
 from worker.tasks.export.signing_key import public_key_sha256
-from worker.tasks.frame.service import Tasks
 
 
 def test_the_command_line_of_model_signing_accepts_an_export_until_a_byte_changes(
     tenant: Tenant,
-    tasks: Tasks,
+    tasks: WarmTasks,
     adapter: str,
     key_file: Path,
     tmp_path: Path,

@@ -9,7 +9,6 @@ import psutil
 import pytest
 import torch
 
-from worker.engine.device import free_memory
 from worker.engine.device.free_memory import free_bytes
 from worker.process.environment import TRAINER_ENVIRONMENT
 
@@ -32,29 +31,21 @@ def write_group(folder: Path, limit: str, current: int, cached: int) -> None:
         (("1000000000000000000", "max"), None),
     ],
 )
-def test_the_nearest_limit_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: tuple[str, str], free: int | None
-) -> None:
+def test_the_nearest_limit_counts(tmp_path: Path, limits: tuple[str, str], free: int | None) -> None:
     root = tmp_path / "cgroup"
     root.mkdir()
     write_group(root / "service", limits[0], 2000, 500)
     write_group(root / "service" / "worker", limits[1], 1000, 100)
     (tmp_path / "own").write_text("4:memory:/elsewhere\n0::/service/worker\n")
-    monkeypatch.setattr(free_memory, "CGROUPS", root)
-    monkeypatch.setattr(free_memory, "OWN_CGROUP", tmp_path / "own")
-    found = free_bytes(torch.device("cpu"))
+    found = free_bytes(torch.device("cpu"), root, tmp_path / "own")
     if free is None:
         assert found == pytest.approx(psutil.virtual_memory().available, rel=0.2)
     else:
         assert found == free
 
 
-def test_without_control_groups_the_machine_s_memory_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(free_memory, "CGROUPS", tmp_path)
-    monkeypatch.setattr(free_memory, "OWN_CGROUP", tmp_path / "none")
-    assert 0 < free_bytes(torch.device("cpu")) <= psutil.virtual_memory().total
+def test_without_control_groups_the_machine_s_memory_counts(tmp_path: Path) -> None:
+    assert 0 < free_bytes(torch.device("cpu"), tmp_path, tmp_path / "none") <= psutil.virtual_memory().total
 
 
 def test_what_this_process_has_freed_is_free() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,10 +31,15 @@ SCHEMA = {
 
 
 @pytest.fixture(scope="module")
-def sampler(tmp_path_factory: pytest.TempPathFactory) -> Sampler:
+def text_base(tmp_path_factory: pytest.TempPathFactory) -> ResidentBase:
     folder = tmp_path_factory.mktemp("text")
     save_model(tiny_llama(), folder, text_tokenizer)
-    return Sampler(ResidentBase(TINY, folder, "0" * 64, torch.device("cpu")))
+    return ResidentBase(TINY, folder, "0" * 64, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def sampler(text_base: ResidentBase) -> Sampler:
+    return Sampler(text_base)
 
 
 def answers(sampler: Sampler, grammar: Grammar, **sampling: Any) -> list[str]:
@@ -54,8 +58,8 @@ def test_answers_by_a_json_schema_parse_and_obey_it(sampler: Sampler) -> None:
         assert 1 <= len(found["tags"]) <= 3
 
 
-def test_answers_in_json_parse_whatever_they_say(sampler: Sampler) -> None:
-    quick_to_end = {sampler._base.tokenizer.encode(letter)[0]: 4.0 for letter in '}"'}
+def test_answers_in_json_parse_whatever_they_say(sampler: Sampler, text_base: ResidentBase) -> None:
+    quick_to_end = {text_base.tokenizer.encode(letter)[0]: 4.0 for letter in '}"'}
     for answer in answers(sampler, Grammar("json_object"), logit_bias=quick_to_end):
         assert isinstance(json.loads(answer), dict)
 
@@ -97,11 +101,11 @@ def test_a_grammar_that_is_wrong_or_explodes_is_refused(sampler: Sampler, gramma
 
 
 def test_a_grammar_that_explodes_in_the_middle_ends_its_own_answer_with_the_reason(
-    sampler: Sampler, monkeypatch: pytest.MonkeyPatch
+    sampler: Sampler, text_base: ResidentBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grammars, "LIMITS", LLParserLimits(max_lexer_states=100, verbose_errors=False))
     grammar = Grammar("regex", "(.*a.{300}b)?")
-    letters = {sampler._base.tokenizer.encode(letter)[0]: 50.0 for letter in "ax"}
+    letters = {text_base.tokenizer.encode(letter)[0]: 50.0 for letter in "ax"}
     wild = {"max_tokens": 200, "temperature": 1.5, "logit_bias": letters}
     pieces = run(sampler, [ask("bad", [5], None, grammar, **wild), ask("good", [5, 6])])
     assert pieces["bad"][-1].finish_reason == "error"
@@ -115,7 +119,9 @@ def test_a_tokenizer_without_bytes_refuses_grammars(base: ResidentBase) -> None:
         Sampler(base).submit(ask("a", [5], None, Grammar("json_object")))
 
 
-def test_tokens_have_the_bytes_of_their_text(sampler: Sampler, base: ResidentBase, tmp_path: Path) -> None:
-    tokens = sampler._base.tokenizer.encode("é!")
+def test_tokens_have_the_bytes_of_their_text(
+    sampler: Sampler, text_base: ResidentBase, base: ResidentBase
+) -> None:
+    tokens = text_base.tokenizer.encode("é!")
     assert b"".join(map(sampler.token_bytes, tokens)) == "é!".encode()
     assert Sampler(base).token_bytes(7) == b"<7>"

@@ -7,20 +7,19 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
 import torch
 
-from core.catalog import SMOLLM2
+from core.catalog import SMOLLM2, BaseModelEntry
+from core.serving.served_model import ServedModel
 from core.settings import Settings
 from tests.fixtures.models import tiny
 from worker.device.time_slices import TimeSlices
-from worker.process import stop_times
 from worker.server.answering.answering import SamplerAnswering
-from worker.server.sampling import models
 from worker.server.sampling.models import TAKEN, Models
 
 SETTINGS = Settings(s3_endpoint_url="http://127.0.0.1:9", s3_bucket="none")
 SECONDS = 120
+MODEL = ServedModel(base=SMOLLM2.id)
 
 
 class NoAdapters:
@@ -61,39 +60,36 @@ class Lent:
         self.given_back.set()
 
 
-@pytest.fixture(autouse=True)
-def loads_in_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def load(*_: Any) -> Loaded:
+class ModelsInName(Models):
+    """Loads a base model in name only, and lets the test ask it back as the trainer does."""
+
+    async def _load(self, _entry: BaseModelEntry) -> Any:
         return Loaded()
 
-    monkeypatch.setattr(Models, "_load", load)
-    monkeypatch.setattr(models, "remove_abandoned", lambda: None)
+    def ask_back(self) -> None:
+        self._asked_back()
 
 
 def test_an_idle_base_model_that_is_asked_back_has_left_the_memory_when_it_is_given_back() -> None:
     async def given_back() -> list[bool]:
         lent = Lent()
-        served = Models(SETTINGS, cast(Any, lent))
-        async with served._holder.use(SMOLLM2) as base:
+        served = ModelsInName(SETTINGS, cast(Any, lent))
+        async with served.use(MODEL) as (base, _):
             lent.model = weakref.ref(base)
             del base
-        served._asked_back()
+        served.ask_back()
         await asyncio.wait_for(lent.given_back.wait(), SECONDS)
         return lent.gone_when_given_back
 
     assert asyncio.run(given_back()) == [True]
 
 
-def test_answers_on_a_base_model_that_is_asked_back_are_ended_after_some_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(stop_times, "STREAMS", 0.01)
-
+def test_answers_on_a_base_model_that_is_asked_back_are_ended_after_some_time() -> None:
     async def told() -> list[str]:
-        served = Models(SETTINGS, cast(Any, Lent()))
-        async with served._holder.use(SMOLLM2) as base, asyncio.timeout(SECONDS):
+        served = ModelsInName(SETTINGS, cast(Any, Lent()), answer_seconds=0.01)
+        async with served.use(MODEL) as (base, _), asyncio.timeout(SECONDS):
             ended = cast(Any, base).ended
-            served._asked_back()
+            served.ask_back()
             while not ended:
                 await asyncio.sleep(0.01)
         return list(ended)
@@ -105,22 +101,23 @@ def test_a_client_that_reads_its_tokens_slowly_keeps_no_base_model_in_memory() -
     class Exchange:
         """A client that takes its answer once the base model has been given back."""
 
-        def __init__(self, answering: SamplerAnswering, lent: Lent) -> None:
-            self.answering, self.lent = answering, lent
+        def __init__(self, models: ModelsInName, lent: Lent) -> None:
+            self.models, self.lent = models, lent
             self.facts: dict[str, Any] = {}
 
         async def answer(self, status: int, _body: bytes) -> None:
             assert status == 200
-            self.answering.models._asked_back()
+            self.models.ask_back()
             await asyncio.wait_for(self.lent.given_back.wait(), SECONDS)
 
     async def given_back() -> list[bool]:
         lent = Lent()
         answering = SamplerAnswering(SETTINGS, cast(Any, lent))
-        async with answering.models._holder.use(SMOLLM2) as base:
+        answering.models = models = ModelsInName(SETTINGS, cast(Any, lent))
+        async with models.use(MODEL) as (base, _):
             lent.model = weakref.ref(base)
             del base
-        exchange = cast(Any, Exchange(answering, lent))
+        exchange = cast(Any, Exchange(models, lent))
         await answering.tokenize(exchange, {"model": "m", "prompt": "Hello"}, {"base": SMOLLM2.id})
         return lent.gone_when_given_back
 

@@ -6,12 +6,12 @@ from socket import EAI_AGAIN, EAI_NONAME, gaierror
 from typing import Any
 
 import pytest
-from huggingface_hub import constants, get_session
+from huggingface_hub import get_session
 
 from core.egress import Egress
 from core.errors import JobError, OutsideFault
 from core.exports.destinations import HubDestination, S3Destination
-from tests.fixtures.outside.hub import TOKEN, Hub, Repository
+from tests.fixtures.outside.hub import TOKEN, Hub, Repository, lead_to_hub
 from tests.fixtures.outside.receiver import Receiver
 from tests.fixtures.processes.ports import free_port
 from worker.tasks.export.push.hub import SECONDS, push_to_hub
@@ -87,7 +87,7 @@ def test_a_hub_that_does_not_answer_now_is_asked_again(
         hub.status = status
         with pytest.raises(OutsideFault, match=str(status)):
             to_hub(files)()
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    lead_to_hub(monkeypatch, f"http://127.0.0.1:{free_port()}")
     with pytest.raises(OutsideFault, match="did not answer"):
         to_hub(files)()
 

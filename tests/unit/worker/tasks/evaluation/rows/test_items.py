@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from core.errors import OutsideFault
-from worker.tasks.evaluation.rows import items as module
 from worker.tasks.evaluation.rows.items import Items, item_of
 
 
@@ -19,8 +18,7 @@ def test_items_are_read_as_they_were_added_and_take_few_bytes(tmp_path: Path) ->
 
 
 def test_items_stop_before_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOOK_BYTES", 1)
-    items = Items(tmp_path)
+    items = Items(tmp_path, look_bytes=1)
     items.add(item_of(1, {"text": "x"}))
     monkeypatch.setattr("worker.rendering.disk_space.FREE_BYTES", 2**60)
     with pytest.raises(OutsideFault, match="disk is too full to read the data source"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.client.client import Client
+from cli.client.client import Client, without_none
 from cli.client.request_settings import (
     Model,
     Seed,
@@ -17,7 +17,6 @@ from cli.client.request_settings import (
     Training,
     read_settings,
     with_settings,
-    without_none,
 )
 from cli.commands.sending import chosen_model, file_id, local_file
 from core.objectives import NAMES

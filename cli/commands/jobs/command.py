@@ -8,9 +8,9 @@ import typer
 from cli.client import output, watch
 from cli.client.client import Client
 from cli.client.connection import connected
-from cli.commands import estimates
 from cli.commands.files.command import Limit
-from cli.commands.job_request import of_a_job
+from cli.commands.jobs import estimates
+from cli.commands.jobs.request import of_a_job
 from cli.commands.sending import create_with_files, delete_uploaded
 
 app = typer.Typer(
