@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cli.demo.compare import answers, mean_loss
+from core.access.projects import find_project, set_quotas
 from core.artifacts import stored_bytes
 from core.roles import Role
 from core.serving.served_model import StoredAdapter
@@ -26,6 +27,7 @@ from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.serving import Serving
 from tests.fixtures.service.shell import Shell
 from tests.fixtures.work.compositions import AT, Part, composed, part, started, weighted, work_on
+from tests.fixtures.work.imports import importing_worker
 from tests.fixtures.work.taking import take
 from worker.tasks.frame.process import Work
 
@@ -144,7 +146,8 @@ def test_a_composed_adapter_is_like_one_that_a_job_has_trained(
 
     content = tenant.http.get(f"{ADAPTERS}/{adapter['id']}/content").content
     body = {"file": tenant.upload(content, "user_data", "composed.zip"), "base_model": TINY}
-    imported = tenant.http.post(ADAPTERS, json=body, timeout=120)
+    with importing_worker(chat_api):
+        imported = tenant.http.post(ADAPTERS, json=body, timeout=120)
     assert imported.status_code == 200, imported.text
     assert weights_of(imported.json()) == weights_of(adapter)
 
@@ -297,6 +300,21 @@ def refused(
 ) -> None:
     answer = tenant.http.post(COMPOSE, json={"adapters": adapters, **body})
     assert says in refusal(answer, 400, param, code)["message"]
+
+
+def test_an_adapter_that_does_not_fit_into_the_quota_is_not_made(
+    chat_api: Api, parts: tuple[Part, Part], tenant: Tenant
+) -> None:
+    with chat_api.sessions.begin() as session:
+        project = find_project(session, tenant.project)
+        set_quotas(session, project, {"stored_bytes": stored_bytes(session, project.id) + 1000})
+    try:
+        made = composed(chat_api, tenant, {part.model: 1.0 for part in parts}, method="cat")
+    finally:
+        with chat_api.sessions.begin() as session:
+            set_quotas(session, find_project(session, tenant.project), {"stored_bytes": None})
+    assert (made["status"], made["error"]["code"]) == ("failed", "insufficient_quota")
+    assert adapters_of(chat_api, made["id"]) == []
 
 
 def test_a_wrong_request_is_refused_with_the_reason(

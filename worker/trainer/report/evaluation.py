@@ -162,10 +162,6 @@ class Evaluator:
         self._found = full, part
         self._remaining.note_evaluation(seconds, self._full_is_due)
 
-    def report_validating(self) -> None:
-        """Report the phase while the validation is made."""
-        self.progress("validating", self.latest["tokens_per_second"])
-
     def validate(self, abandon: Callable[[], bool]) -> None:
         """Make the validation and the answers that are due. What `abandon` ends stays due."""
         if not self._is_reported:
@@ -349,7 +345,7 @@ def validate_together(
     due = [evaluator for evaluator in evaluators if evaluator.is_due]
     validations = [evaluator.read_validation() for evaluator in due]
     for evaluator in due:
-        evaluator.report_validating()
+        evaluator.progress("validating", evaluator.latest["tokens_per_second"])
     began = time.monotonic()
     evaluations = process_group.evaluate_together(validations, abandon=abandon)
     seconds = time.monotonic() - began

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from core.catalog import load_catalog
 from core.errors import JobError
@@ -21,6 +23,7 @@ from tests.fixtures.service.api import wait_for
 from tests.fixtures.work.hostile_adapters import HOSTILE, MAX_BYTES
 from tests.fixtures.work.imports import peft_files, warm_reading
 from worker.tasks.importing.limited_process import PROGRAM, Order, read_in_a_process
+from worker.tasks.importing.reading import COPIES, MORE_BYTES
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -78,6 +81,17 @@ def test_a_hostile_file_is_refused_with_the_reason(
     assert str(tmp_path) not in error.message, "clients see no path"
     assert not (tmp_path / "tunery-was-here").exists()
     assert not order.adapter.exists()
+
+
+def test_a_file_that_takes_more_memory_than_allowed_is_refused(order: Order, tmp_path: Path) -> None:
+    factors = {"A": torch.ones(4, 64), "B": torch.ones(64, 4)}
+    layer = "model.layers.0.self_attn.q_proj"
+    save_file({f"{layer}.lora_{name}": each for name, each in factors.items()}, tmp_path / "file")
+    none_at_all = order.model_copy(update={"max_bytes": -MORE_BYTES // COPIES})
+    with pytest.raises(JobError) as raised:
+        read_in_a_process(none_at_all, tmp_path)
+    assert raised.value.code == "adapter_too_large"
+    assert read_in_a_process(order, tmp_path).format == "loralib"
 
 
 def reading_processes() -> list[psutil.Process]:
