@@ -36,13 +36,13 @@ def test_the_project_that_runs_least_comes_first(jobs: Jobs) -> None:
     assert claimed == [ids[0], ids[3], ids[1], ids[4], ids[2]]
 
 
-def test_claims_keep_the_order_of_the_places_that_clients_see(jobs: Jobs) -> None:
+def test_claims_keep_the_order_of_the_positions_that_clients_see(jobs: Jobs) -> None:
     projects = [jobs.new_project() for _ in range(4)]
     for number in (0, 0, 1, 0, 2, 2, 1, 0, 3, 0):
         jobs.submit(project_id=projects[number])
     with jobs.sessions() as session:
-        places = {row.position: row.id for row in session.execute(queue.positions())}
-    assert [jobs.claim().job_id for _ in places] == [places[place] for place in sorted(places)]
+        positions = {row.position: row.id for row in session.execute(queue.positions())}
+    assert [jobs.claim().job_id for _ in positions] == [positions[position] for position in sorted(positions)]
 
 
 def test_a_job_that_a_client_is_changing_holds_up_nothing(jobs: Jobs) -> None:

@@ -216,7 +216,7 @@ def test_sign_ins_share_the_turns_of_strangers_and_take_none_of_a_project() -> N
     assert asyncio.run(ask()) == (SIGN_INS_AT_ONCE, 1)
 
 
-def test_a_strangers_place_stays_empty_for_a_moment_after_its_turn() -> None:
+def test_nobody_gets_a_strangers_permit_for_a_moment_after_its_request() -> None:
     async def ask() -> int:
         work = Work(rest_seconds=0.5)
         for _ in range(SIGN_INS_AT_ONCE + 1):
