@@ -14,7 +14,7 @@ from api.evals import queries as evals
 from api.files import queries as files
 from api.jobs import queries
 from api.jobs.events import queries as events
-from api.jobs.events.feed import Place, news_of
+from api.jobs.events.feed import Cursor, news_of
 from api.jobs.metrics import queries as metrics
 from api.jobs.queries import Filter
 from api.stored_completions import queries as completions
@@ -149,7 +149,7 @@ ASKED: dict[str, Callable[[Session], Any]] = {
         queue.jobs_wait(session, None),
     ),
     "the feed of events": lambda session: session.execute(
-        news_of([Place(f"ftjob-{number:08}", 0) for number in range(1, 301)])
+        news_of([Cursor(f"ftjob-{number:08}", 0) for number in range(1, 301)])
     ).all(),
     "the removal of a deleted job's events": lambda session: delete_in_batches(
         session_factory(session.get_bind()), Event, Event.job_id == NEWEST
