@@ -130,8 +130,11 @@ class Run:
 
 @pytest.fixture(scope="module")
 def roomy_api(api: Api) -> Iterator[Api]:
-    """Return the API with room for all tasks of the requests, so that none is refused for those before it."""
-    with api.beside(project_open_tasks=100_000) as roomy:
+    """Return the API with room for all tasks of the requests, so that none is refused for those before it.
+
+    No worker takes their imports, so it waits for one as briefly as an import allows.
+    """
+    with api.beside(project_open_tasks=100_000, chat_wait_seconds=5) as roomy:
         yield roomy
 
 
@@ -177,6 +180,7 @@ def configuration(roomy_api: Api, operator: Tenant, known: Known, effort: Effort
             "seed": 1,
             "continue-on-failure": True,
             "cache": {"enabled": False},
+            "request-timeout": 60,
             "checks": {
                 **{name: {"enabled": False} for name in UNDECIDABLE},
                 # 413 too: Schemathesis makes very large bodies
