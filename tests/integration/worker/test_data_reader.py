@@ -65,7 +65,7 @@ class Reading:
     """A claimed job whose files are read."""
 
     def __init__(self, api: Api, job_id: str, base: ResidentBase, readers: Readers) -> None:
-        self._api, self.base, self._job_id, self._readers = api, base, job_id, readers
+        self._api, self.base, self._job_id, self.readers = api, base, job_id, readers
         self.job_lease = JobLease(api.sessions, api.claim(job_id), time.monotonic())
         self.reader: DataReader | None = None
 
@@ -80,7 +80,7 @@ class Reading:
             return session.get_one(Run, (self._job_id, self.job_lease.lease.fence))
 
     def start(self, max_length: int = WHOLE) -> DataReader:
-        self.reader = DataReader(self.job, self.base, max_length, self.job_lease, self._readers)
+        self.reader = DataReader(self.job, self.base, max_length, self.job_lease, self.readers)
         return self.reader
 
     def read(self, max_length: int = WHOLE) -> JobData:
@@ -246,7 +246,7 @@ def test_nothing_is_left_open_of_a_reading_that_failed_and_rows_are_closed_once_
 ) -> None:
     """The errors still hold what was read, in their tracebacks."""
     fails = claimed(validation_file=alice.upload(dataset(40)))
-    fails._readers.max_tokens["validation_file"] = 100
+    fails.readers.max_tokens["validation_file"] = 100
     with pytest.raises(JobError, match="more than 100 tokens"):
         fails.read()
     gone = claimed()

@@ -127,7 +127,7 @@ def test_a_page_of_large_changed_rows_ends_early(api: Api, alice: Tenant) -> Non
 def test_a_comparison_that_finds_no_turn_is_refused_with_a_time_to_come_back(
     api: Api, alice: Tenant, eval_id: str, base: str, tuned: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_threads, "TURN_SECONDS", 0.05)
+    monkeypatch.setattr(store_threads, "WAIT_SECONDS", 0.05)
     turns = api.app.state.comparing_threads
     other = object()
     turns.acquire_on_behalf_of_nowait(other)
