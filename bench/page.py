@@ -1,6 +1,6 @@
 """Keeps the results of a day: a JSON file with a section for each workload, and the page made from it.
 
-    python -m bench.page bench/results/2026-11-25.json     # writes the .md again
+    python -m bench.page bench/results/2026-11-29.json     # writes the .md again
 
 A run of some workloads replaces their sections. It leaves the other sections of the day as they are.
 """

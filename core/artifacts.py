@@ -1,10 +1,10 @@
 """The ledger of what is stored: each byte in the object store belongs to a row that was there before it.
 
-Whoever writes opens an artifact in a short transaction of its own, which is fenced if the writer has a lease.
+A writer opens an artifact in a short transaction of its own, which checks the writer's lease if it has one.
 It writes under the artifact's prefix, and keeps the artifact in the transaction that makes the result exist.
 Deletion dooms artifacts in its transaction. The janitor (`worker/supervisor/emptying.py`) empties every
-artifact whose end has come: those that are doomed, and those whose writer has died. Nothing else removes an
-object that had a row of its own.
+artifact whose end has come: those that are doomed, and those whose writer has died. Apart from a writer,
+which may remove what it has just written, nothing else removes objects.
 
 Every function works in the caller's transaction.
 """

@@ -243,7 +243,7 @@ def _literal(host: str) -> Address | None:
 
 
 def _is_public(address: Address) -> bool:
-    """Whether an address can be reached from the whole internet.
+    """Return whether an address can be reached from the whole internet.
 
     An IPv4 address inside an IPv6 address is checked too.
     """

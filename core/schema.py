@@ -89,7 +89,7 @@ def outside_a_transaction() -> Iterator[None]:
 
 
 def is_current(engine: Engine) -> bool:
-    """Whether this code works on the database: it has all of our migrations, and maybe newer ones too."""
+    """Return whether this code works on the database: it has all our migrations, and maybe newer ones."""
     applied = _applied(engine)
     return applied is not None and (applied == _script().get_current_head() or not _is_known(applied))
 

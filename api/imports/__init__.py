@@ -1,1 +1,1 @@
-"""Imports adapters that were trained elsewhere: a server reads and checks them, the API registers them."""
+"""Imports adapters that were trained elsewhere: begins a task, and waits for its end."""

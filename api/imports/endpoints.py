@@ -45,16 +45,16 @@ async def import_adapter(
         with sessions.begin() as session:
             return service.begin(session, context, body)
 
-    def end() -> Answer | None:
+    def end(task_id: str) -> Answer | None:
         with sessions.begin() as session:
-            return service.end(session, context.caller.project_id, begun)
+            return service.end(session, context.caller.project_id, {"task_id": task_id})
 
     answer: Answer | None = None
-    while answer is None:  # it was cancelled, if another client has left that waited for the same import
+    while answer is None:  # another client that waited for the same import has left, which cancelled it
         begun = await to_thread.run_sync(begin)
         release_permit()
         if "task_id" not in begun:
             return AdapterObject.model_validate(begun)
         await imports.until_ended(begun["task_id"], request.is_disconnected)
-        answer = await to_thread.run_sync(end)
+        answer = await to_thread.run_sync(end, begun["task_id"])
     return AdapterObject.model_validate(answer)

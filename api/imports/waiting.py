@@ -1,4 +1,4 @@
-"""Waits for the ends of imports. A request that waits takes no thread, no connection and no turn."""
+"""Waits for the ends of imports. A request that waits takes no thread, no connection and no permit."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -28,18 +28,19 @@ class ImportsInWork:
         self._unfinished = SharedReads(self._read, rest=LOOK_SECONDS)
 
     async def until_ended(self, task_id: str, has_left: Callable[[], Awaitable[bool]]) -> None:
-        """Return once the task has ended. Cancel it if the client has left, or if nobody does it.
+        """Return once the task has ended.
 
-        Raises ClientDisconnect and Unavailable then.
+        Cancel it if the client leaves, and raise ClientDisconnect; or if no worker takes it, and raise
+        Unavailable.
         """
-        done_at = time.monotonic()
-        while (is_done := await self._unfinished.read(task_id)) is not None:
+        under_way_at = time.monotonic()
+        while (is_under_way := await self._unfinished.read(task_id)) is not None:
             now = time.monotonic()
-            done_at = now if is_done else done_at
+            under_way_at = now if is_under_way else under_way_at
             if await has_left():
                 await to_thread.run_sync(self._cancel, task_id)
                 raise ClientDisconnect
-            if now - done_at > self._wait_seconds and await to_thread.run_sync(self._cancel, task_id):
+            if now - under_way_at > self._wait_seconds and await to_thread.run_sync(self._cancel, task_id):
                 raise Unavailable(
                     f"No worker has taken the import within {self._wait_seconds:g} s: none runs, or all do "
                     "other imports. Nothing was imported; try again later."
@@ -47,8 +48,8 @@ class ImportsInWork:
 
     def _read(self, task_ids: list[str]) -> dict[str, bool]:
         """Return of each task that has not ended whether a process does it now."""
-        is_done = (Task.status == "running") & (Task.held_until > func.now())
-        unfinished = select(Task.id, is_done).where(Task.id.in_(task_ids), Task.finished_at.is_(None))
+        is_under_way = (Task.status == "running") & (Task.held_until > func.now())
+        unfinished = select(Task.id, is_under_way).where(Task.id.in_(task_ids), Task.finished_at.is_(None))
         with self._sessions() as session:
             return dict(session.execute(unfinished).all())
 

@@ -202,7 +202,7 @@ def require_free_port(host: str, port: int) -> None:
 
 
 def is_ready(base_url: str, deadline: float, api: WatchedChild) -> bool:
-    """Whether /readyz answers 200. Raises GaveUp after the deadline, with the last answer."""
+    """Return whether /readyz answers 200. Raises GaveUp after the deadline, with the last answer."""
     import httpx
 
     try:

@@ -85,7 +85,7 @@ def prepare_database(settings: "Settings", home: Home) -> None:
 
 
 def is_known(session: "Session", token: str | None) -> bool:
-    """Whether the database has this key.
+    """Return whether the database has this key.
 
     A revoked key counts as known: the person who revoked it did not ask for a new one.
     """

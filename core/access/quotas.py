@@ -103,7 +103,7 @@ def check_uploads(session: Session, project_id: str, most: int | None) -> None:
     opened = select(func.count()).where(Upload.project_id == project_id, _is_open())
     if session.scalars(opened).one() > most:
         raise QuotaExceeded(
-            f"This project may have {most} open uploads, and has as many. Complete or cancel one of them, or "
+            f"This project has {most} open uploads, the most that it may have. Complete or cancel one, or "
             "wait: an upload expires an hour after its creation."
         )
 

@@ -76,7 +76,7 @@ Integration = Annotated[
 
 
 def wandb_is_offline() -> bool:
-    """Whether the operator keeps runs of Weights & Biases on the worker's disk, which takes no key."""
+    """Return whether the operator keeps runs of Weights & Biases on the worker's disk, which takes no key."""
     return os.environ.get("WANDB_MODE") in ("offline", "disabled")
 
 

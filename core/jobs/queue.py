@@ -117,7 +117,7 @@ def next_job(
 
 
 def jobs_wait(session: Session, project_jobs: int | None, devices: int = 1) -> bool:
-    """Whether a job waits that a worker of the device class could claim."""
+    """Return whether a job waits that a worker of the device class could claim."""
     return first_job(session, project_jobs, devices) is not None
 
 

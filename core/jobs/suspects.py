@@ -32,7 +32,7 @@ class LostTrainer:
 
 
 def is_suspect(session: Session, job: Job) -> bool:
-    """Whether the job may have caused the loss of its last trainer, so that it must compute alone."""
+    """Return whether the job may have caused the loss of its last trainer, so that it must compute alone."""
     return step_to_pass(session, job) is not None
 
 

@@ -28,7 +28,7 @@ METHODS: dict[str, Method] = {method.type: method for family in FAMILIES for met
 
 
 def with_type(adapter: Any) -> Any:
-    """Return the adapter with its type. Without a type it is a LoRA, as before other methods existed."""
+    """Return the adapter with its type. Without a type it is a LoRA."""
     return {"type": "lora", **adapter} if isinstance(adapter, dict) else adapter
 
 

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL names this machine itself, which no proxy can reach."""
+    """Return whether a URL names this machine itself, which no proxy can reach."""
     host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_loopback

@@ -114,7 +114,7 @@ class SettingFields(BaseSettings):
         1,
         ge=0,
         description="Most tasks, such as exports, that a worker does at the same time, each in a process of "
-        "its own. 0 does none",
+        "its own. With 0 it does none, and neither imports nor measures adapters",
     )
     eval_processes: int = Field(
         2,
@@ -216,7 +216,10 @@ class SettingFields(BaseSettings):
         "large one",
     )
     project_stored_bytes: int | None = Field(
-        None, ge=0, description="Largest total size of one project's files, bytes"
+        None,
+        ge=0,
+        description="Largest total size of what one project stores, bytes: files, imported and composed "
+        "adapters, exports, and the requests and reports of tasks; not what its jobs have trained",
     )
     project_open_uploads: int = Field(
         100, ge=1, description="Most uploads in parts of one project that are open at the same time"

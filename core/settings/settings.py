@@ -33,7 +33,7 @@ class Settings(SettingFields):
 
     @property
     def measures_at_publication(self) -> bool:
-        """Whether each new adapter is measured in other runtimes as soon as it is published."""
+        """Whether what jobs and compositions publish is measured in other runtimes at once."""
         if self.portability_at_publication == "auto":
             return bool(other_runtimes(self.vllm_python))
         return self.portability_at_publication

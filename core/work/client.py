@@ -91,7 +91,7 @@ def _refuse_too_many(session: Session, project_id: str, most_open: int) -> None:
     unfinished = Task.project_id == project_id, Task.finished_at.is_(None), ~Task.started_by_job
     if session.scalars(select(func.count()).where(*unfinished)).one() >= most_open:
         raise RateLimited(
-            f"This project may have {most_open} unfinished tasks at a time, and has as many. Wait until one "
-            "ends, or cancel one.",
+            f"This project has {most_open} unfinished tasks, the most that it may have. Wait until one ends, "
+            "or cancel one.",
             retry_after=RETRY_SECONDS,
         )

@@ -29,9 +29,9 @@ from core.work import tracking
 TaskClass = Literal["computing", "asking", "measuring", "following", "awaited"]
 """Who a task shares its worker's processes with.
 
-Asking takes hours, but little of the machine. Measuring takes minutes, and nobody may wait for it. So neither
-ever takes the process of a task that computes. Following a job lasts as long as the job. A request waits for
-the end of an awaited task, which takes seconds. So such a task never waits for the others.
+Asking takes hours, but little of the machine. Measuring takes minutes, and perhaps nobody waits for it. So
+neither ever takes the process of a task that computes. Following a job lasts as long as the job. A request
+waits for the end of an awaited task, which takes seconds. So such a task never waits for the others.
 """
 
 DAYS_OF_REPORTS = 30  # for which the check or the conversion of a file is shown, whatever came of it
@@ -44,7 +44,7 @@ def _tell_nobody(_session: Session, _task: Task, _reason: str, _over: bool) -> N
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of work. Its name begins the ids of its tasks.
+    """A kind of work. Its name begins the ids of its tasks, and has no hyphen.
 
     `request` is what a task is asked to do as its row keeps it, and `report` what it has found. `program` is
     the package that does it: `python -m PROGRAM TASK FENCE HOLDER`. `days_kept` has the days for which a
@@ -73,6 +73,8 @@ class Kind:
     max_tries: int = 60
     max_age: timedelta = timedelta(days=1)
     """A task that meets such faults is given up once it has had so many tries and is as old as this."""
+    measured_when_made: bool = False
+    """Whether an adapter that a task makes is measured in other runtimes, where its worker measures."""
     days_kept: Callable[[Settings], int | None] = lambda _: None
     days_shown: int = 7
 
@@ -89,6 +91,7 @@ COMPOSITION = Kind(
     program="worker.tasks.composition",
     request=TypeAdapter(Composition),
     report=FREE_FORM,
+    measured_when_made=True,
 )
 PORTABILITY = Kind(
     "portability",

@@ -251,7 +251,7 @@ def _survives_a_loss(session: Session, task: Task, why: str) -> bool:
         return True
     kind.tell(session, task, f"{why}, {task.losses} times in a row", True)
     last = f" The last phase was: {task.phase}." if task.phase else ""
-    reason = f"The processes that did this died or hung, {task.losses} times.{last}"
+    reason = f"{task.losses} processes in a row died or hung while they did this.{last}"
     end(session, task, "failed", error=JobError("worker_lost", reason))
     return False
 

@@ -32,7 +32,7 @@ class _Bytes(io.RawIOBase):
 
 
 def columns_of(first_line: str) -> tuple[str, list[str]] | None:
-    """Return the delimiter and the names of a header, or None if the line is no header of a CSV file."""
+    """Return the delimiter and the names of a header, or None if the line is not the header of a CSV file."""
     for delimiter in DELIMITERS:
         try:
             names = next(csv.reader([first_line], delimiter=delimiter, strict=True), [])

@@ -75,7 +75,7 @@ def pause_job(session: Session, job: Job, outcome: str) -> None:
 
 
 def pause_is_requested(session: Session, job: Job) -> bool:
-    """Whether the trainer of a locked job has been asked to pause it."""
+    """Return whether the trainer of a locked job has been asked to pause it."""
     run = open_run_of(session, job)
     return run is not None and run.pause_requested_at is not None
 

@@ -159,7 +159,7 @@ def finish_pause(session: Session, lease: Lease) -> bool:
 
 
 def holds_a_run(session: Session, owner: str) -> bool:
-    """Whether the trainer `owner` holds a job."""
+    """Return whether the trainer `owner` holds a job."""
     open_runs = select(Run.job_id).where(Run.owner == owner, Run.ended_at.is_(None)).limit(1)
     return session.scalars(open_runs).first() is not None
 

@@ -61,7 +61,11 @@ class Work:
     advanced_at: float = field(default_factory=time.monotonic)
     renewed_at: float = field(default_factory=time.monotonic)
     made: Adapter | File | None = None
-    """The adapter or the file that the task has made, without its bytes. Whoever makes one sets it."""
+    """The adapter or the file that the task has made.
+
+    The function that does the task sets it, without its bytes. It gets these once they are in the store, and
+    its row is written in the transaction that ends the task.
+    """
     stopping: threading.Event = field(default_factory=threading.Event)
     """Whether the process has been told to stop, for work that then finishes what it has begun."""
 
@@ -193,7 +197,8 @@ def do_and_write(
 def _finish(session: Session, work: Work, report: dict[str, Any]) -> None:
     """Write that the task is done, and what it has made. Raises JobError if that does not fit."""
     leases.finish(session, work.lease, report, work.made)
-    if isinstance(work.made, Adapter) and work.settings.measures_at_publication:
+    is_measured = work.lease.kind.measured_when_made and work.settings.measures_at_publication
+    if isinstance(work.made, Adapter) and is_measured:
         create(session, work.task.project_id, PORTABILITY, {}, None, adapter_id=work.made.id)
     if work.made is None or work.task.started_by_job:
         return

@@ -177,7 +177,9 @@ def _state_dict(found: Any, file: str) -> Tensors:
             if isinstance(found.get(name), Mapping):
                 found = found[name]
     if not isinstance(found, Mapping) or not found or len(found) > MAX_TENSORS:
-        raise refusal("invalid_checkpoint", f"{shown(file)} is no state dict, which maps names to tensors.")
+        raise refusal(
+            "invalid_checkpoint", f"{shown(file)} is not a state dict, which maps names to tensors."
+        )
     for name, tensor in found.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise refusal(

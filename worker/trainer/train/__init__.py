@@ -1,4 +1,4 @@
-"""The trainer: it claims jobs, trains them together as a cohort, and publishes their results.
+"""The trainer's loop (`loop.py`), what a job does in it (`job.py`), and the process of both (`trainer.py`).
 
-It runs in the trainer process, whose entry point is `trainer`; of several processes, in the first one.
+It runs in the trainer process; of several processes, in the first one.
 """

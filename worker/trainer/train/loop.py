@@ -4,9 +4,11 @@
 
 1. `_let_go`: jobs leave that were published or paused, or that this trainer does not own any more.
 2. `_attach`: jobs whose rows have been read get their adapters on the base model.
-3. `settle`: each job does what is due: validation, samples, comparison of candidates, checkpoint.
-4. `publish`: a job whose last step is settled sends its result to the store.
-5. `_step`: one pass over the next batch of every other job makes one optimizer step of each.
+3. `_validate_together`: validations of several adapters that are due are made in one pass.
+4. `settle`: each job does what else is due: validation, samples, comparison of candidates, checkpoint.
+5. `publish`: a job whose last step is settled sends its result to the store.
+6. `_step`: one pass over the next batch of every other job makes one optimizer step of each. A step that is
+   much larger than the others is spread over several rounds.
 
 Whatever a job does is done inside `_guarded`, which says what ends a job: it ends alone. Between two
 micro-batches the engine asks `_abandoning`, so that jobs can leave in the middle of a round.

@@ -42,7 +42,7 @@ ADAPTERS, JOBS = "/v1/adapters", "/v1/fine_tuning/jobs"
 @pytest.fixture(scope="module")
 def owner(chat_api: Api, serving: Serving) -> Iterator[Tenant]:
     serving.start()
-    with importing_worker(chat_api, max_adapter_bytes=MAX_BYTES):
+    with importing_worker(chat_api, max_adapter_bytes=MAX_BYTES, portability_at_publication=True):
         yield chat_api.tenant("imports")
 
 
@@ -93,6 +93,8 @@ def test_an_imported_adapter_is_like_one_that_a_job_has_trained(
     assert adapter["id"] in [each["id"] for each in owner.http.get(ADAPTERS).json()["data"]]
     model = next(each for each in owner.openai.models.list() if each.id == adapter["model"])
     assert model.owned_by == "imports"
+    portability = owner.http.get(f"{ADAPTERS}/{adapter['id']}/portability").json()
+    assert portability["measurement"] is None  # it is measured on demand alone
 
     archive = owner.http.get(f"{ADAPTERS}/{adapter['id']}/content").content
     with zipfile.ZipFile(io.BytesIO(archive)) as found:
