@@ -22,5 +22,5 @@ def offered_base(work: Work, base_model: str) -> OfferedBase:
     entry = offered_models(work.settings).get(base_model)
     if entry is None:
         raise JobError("model_unavailable", f"The base model {base_model} is not on offer any more.")
-    work.report("loading the base model", 0.0)
+    work.progress("loading the base model", 0.0)
     return OfferedBase(entry, *ensure_model(entry, work.settings.models_folder, work.advance))

@@ -212,8 +212,8 @@ def test_each_layer_and_each_row_is_progress(chat_api: Api, tenant: Tenant, part
     done: list[float] = []
 
     class Noted(Work):
-        def report(self, phase: str, share: float) -> None:
-            super().report(phase, share)
+        def progress(self, phase: str, share: float) -> None:
+            super().progress(phase, share)
             done.append(share)
 
     work_on(chat_api, take(chat_api, composition_id), Noted)

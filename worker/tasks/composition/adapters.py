@@ -27,7 +27,7 @@ def fetch_parts(work: Work, composition: Composition, base: OfferedBase, layers:
     """Return the adapters in the order of the request. Raises JobError, which names the adapter."""
     loras = []
     for position, parent in enumerate(composition.parents):
-        work.report(f"fetching adapter {position + 1} of {len(composition.parents)}", 0.02)
+        work.progress(f"fetching adapter {position + 1} of {len(composition.parents)}", 0.02)
         with scratch_folder("adapter") as folder, _explained(parent, f"adapters.{position}.adapter"):
             _fetch(work, parent, folder)
             require_same_base(folder, base)

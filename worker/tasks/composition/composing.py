@@ -87,7 +87,7 @@ def _reporting(work: Work, phase: str, begins: float, ends: float) -> Report:
     """
 
     def report(share: float) -> None:
-        work.report(phase, begins + (ends - begins) * share)
+        work.progress(phase, begins + (ends - begins) * share)
 
     report(0.0)
     return report

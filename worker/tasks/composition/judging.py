@@ -46,7 +46,7 @@ class SearchRows:
         """Draw and render the rows, and load the base model. Raises JobError."""
         self._layers = layers
         self._files = list(_rendered(work, asked, base))
-        work.report("loading the base model", 0.05)
+        work.progress("loading the base model", 0.05)
         with load_errors_explained(base.entry):
             self._base = load_in_fp32(base.folder)
         self._model: PeftModel | None = None
@@ -75,7 +75,7 @@ def _rendered(work: Work, asked: ComposeRequest, base: OfferedBase) -> Iterator[
     longest = min(base.entry.max_length, MOST_TOKENS)
     for position, file_id in enumerate(search.files):
         param = f"search.files.{position}"
-        work.report(f"reading file {position + 1} of {len(search.files)}", 0.04)
+        work.progress(f"reading file {position + 1} of {len(search.files)}", 0.04)
         with work.sessions() as session:
             file = session.get(File, file_id)
         if file is None or file.deleted_at is not None:

@@ -40,7 +40,7 @@ def check_file(work: Work, folder: Path) -> ContentReport:
     if measuring is not None and (count := measuring.count(file.id)) is not None:
         with work.sessions.begin() as session:  # estimates of jobs on the file are exact from now on
             token_counts.keep(session, count)
-    work.report("comparing the rows", COMPARING)
+    work.progress("comparing the rows", COMPARING)
     checked = check.finish(chosen)
     found = dataset.format
     seen = {"format": found.name, "container": found.container, "numbered_by": found.numbered_by}

@@ -77,7 +77,7 @@ def chunks_of(work: Work, file: File, part: Part, param: str) -> Iterator[bytes]
 
     Raises JobError if they are gone, and at the end if they are not those that were uploaded.
     """
-    work.report(part.phase, part.begins)
+    work.progress(part.phase, part.begins)
     digest, read = hashlib.sha256(), 0
     try:
         for chunk in work.store.read(file.object_key):
@@ -85,7 +85,7 @@ def chunks_of(work: Work, file: File, part: Part, param: str) -> Iterator[bytes]
             read += len(chunk)
             yield chunk
             share = read / max(file.bytes, read)
-            work.report(part.phase, part.begins + share * (part.ends - part.begins))
+            work.progress(part.phase, part.begins + share * (part.ends - part.begins))
     except FileNotFoundError as error:
         message = f"The stored content of {file.id} is gone: upload the file again, and use the new file."
         raise JobError("file_not_found", message, param) from error

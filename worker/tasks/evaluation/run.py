@@ -44,12 +44,12 @@ def judge_run(work: Work, folder: Path) -> RunReport:
     criteria = _criteria(work)
     with ExitStack() as held:
         temporary = held.enter_context(scratch_folder("task"))
-        work.report("reading the rows", 0.0)
+        work.progress("reading the rows", 0.0)
         read = read_rows(work, request, criteria, temporary)
         held.callback(read.items.close)
         records = Records(work, folder, read.items, criteria)
         records.resume()
-        work.report(JUDGING, READ)
+        work.progress(JUDGING, READ)
         asyncio.run(_Run(work, request, criteria, read, records).judge_all())
     return records.report()
 
@@ -145,7 +145,7 @@ class _Run:
             base = self._asking.waits_for
             phase = JUDGING if base is None else f"waiting for a server for '{base}'"
             done = READ + (JUDGED - READ) * self._records.done / len(self._items)
-            self._work.report(phase, done)
+            self._work.progress(phase, done)
             await asyncio.sleep(REPORT_SECONDS)
 
 

@@ -33,7 +33,7 @@ def make_export(work: Work, folder: Path) -> dict[str, Any]:
     """Write the export that the task asks for, and return its report. Raises JobError if it cannot."""
     asked: ExportRequest = work.request
     with torch.no_grad(), open_source(work) as source:
-        work.report("converting", 0.2)
+        work.progress("converting", 0.2)
         report = FORMATS[asked.format](source, asked, folder)
         if asked.format in WITH_TOKENIZER:
             write_tokenizer(source.tokenizer, folder)
@@ -54,6 +54,6 @@ def make_export(work: Work, folder: Path) -> dict[str, Any]:
         }
         write_manifest(folder, facts, quantised=False)
         if key_file is not None:
-            work.report("signing", 0.93)
+            work.progress("signing", 0.93)
             sign_folder(folder, key_file)
     return report

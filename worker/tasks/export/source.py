@@ -81,7 +81,7 @@ def open_source(work: Work) -> Iterator[Source]:
         adapter = session.get_one(Adapter, work.task.adapter_id)
         row = AdapterRow(adapter, session.get(Job, adapter.job_id) if adapter.job_id else None)
     base = offered_base(work, row.base_model)
-    work.report("fetching the adapter", 0.1)
+    work.progress("fetching the adapter", 0.1)
     with scratch_folder("adapter") as folder:
         try:
             fetch_folder(work.store, adapter.object_prefix, adapter.files, folder, work.advance)

@@ -79,7 +79,7 @@ class Work:
         """What the task is asked to do, in the form that its kind names."""
         return self.lease.kind.request.validate_python(self.task.request)
 
-    def report(self, phase: str, done: float) -> None:
+    def progress(self, phase: str, done: float) -> None:
         """Say what is being done, and which share of the work is done. Clients see it soon."""
         if done > self.done:
             self.advance()
@@ -218,7 +218,7 @@ def _do_and_keep(do: Do, work: Work, folder: Path) -> dict[str, Any]:
     """
     kind = work.lease.kind
     report: dict[str, Any] = kind.report.dump_python(do(work, folder), mode="json")
-    work.report("uploading", 0.95)
+    work.progress("uploading", 0.95)
     files = publish_folder(work.store, folder, work.prefix, moved=work.advance)
     reached("task.uploaded")
     if work.made is not None:

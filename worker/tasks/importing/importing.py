@@ -27,9 +27,9 @@ def import_adapter(work: Work, folder: Path) -> dict[str, Any]:
     request: ImportRequest = work.request
     entry, base, base_sha256 = offered_base(work, request.base_model)
     with scratch_folder("import") as scratch:
-        work.report("fetching the file", 0.1)
+        work.progress("fetching the file", 0.1)
         _fetch(work, request, scratch / "file")
-        work.report("reading the file", 0.2)
+        work.progress("reading the file", 0.2)
         order = Order(
             request=request,
             entry=entry,

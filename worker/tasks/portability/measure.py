@@ -41,7 +41,7 @@ def measure_task(work: Work, folder: Path) -> Measurement:
     with open_source(work) as source, scratch_folder("task") as room:
         if work.task.started_by_job:
             require_memory(source.base_folder)
-        found = measure(source, rows, runtimes, room, work.report)
+        found = measure(source, rows, runtimes, room, work.progress)
         if _is_the_project_s_own(work):
             write_measured_card(source.folder, found, datetime.now(UTC), folder)
         return found

@@ -45,7 +45,7 @@ def read_rows(work: Work, request: RunRequest, criteria: Sequence[Criterion], fo
                 f"Line {items[0].line}: {items[0].no_row}.",
                 PARAM,
             )
-        work.report("rendering the rows", 0.0)
+        work.progress("rendering the rows", 0.0)
         return ReadRows(items, render_rows(work, request.served["base"], content, folder))
 
 

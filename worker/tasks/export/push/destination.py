@@ -25,11 +25,11 @@ def push_export(work: Work, folder: Path) -> dict[str, Any]:
     destination: Destination | None = work.request.destination
     if destination is None:
         return {}
-    work.report("pushing", BEGUN)
+    work.progress("pushing", BEGUN)
     secret = _secret(work, destination)
     files = sorted(folder.iterdir(), key=lambda path: (path.name == MANIFEST, path.name))
     progress = Progress(
-        lambda share: work.report("pushing", BEGUN + (PUSHED - BEGUN) * share),
+        lambda share: work.progress("pushing", BEGUN + (PUSHED - BEGUN) * share),
         total=sum(path.stat().st_size for path in files),
     )
     if isinstance(destination, HubDestination):
