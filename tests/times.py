@@ -1,4 +1,4 @@
-"""Writes into docs/testing.md how long the tests took: `python -m tests.times`.
+"""Writes into docs/testing.md how long the tests took, and which take longest: `python -m tests.times`.
 
 Both `make test` and `make test-exhaustive` leave a report in `build/`. The seconds of a folder are the sums
 of its tests, while several processes run; the minutes are those of the whole run.
@@ -26,6 +26,7 @@ FOLDERS = (
     "tests/faults",
     "tests/browser",
 )
+DEAREST = 8
 BLOCK = re.compile(r"(?<=<!-- times -->\n).*?(?=<!-- end of times -->)", re.DOTALL)
 
 
@@ -38,7 +39,18 @@ def table(reports: dict[str, Path]) -> str:
         cells = [_cell(suite, folder) for suite in suites.values()]
         lines.append(f"| `{folder}` | {' | '.join(cells)} |")
     whole = [f"{each.get('tests')} in {float(each.get('time', 0)) / 60:.0f} min" for each in suites.values()]
-    return "\n".join([*lines, f"| all | {' | '.join(whole)} |", ""])
+    return "\n".join(
+        [*lines, f"| all | {' | '.join(whole)} |", "", *map(_dearest, suites, suites.values()), ""]
+    )
+
+
+def _dearest(command: str, suite: Element) -> str:
+    """Return a line that names the files whose tests take longest."""
+    seconds: Counter[str] = Counter()
+    for case in suite.iter("testcase"):
+        seconds[f"{case.get('classname', '').rpartition('.')[2]}.py"] += round(float(case.get("time", 0)))
+    named = ", ".join(f"`{name}` {took} s" for name, took in seconds.most_common(DEAREST))
+    return f"The dearest files of `{command}`: {named}.\n"
 
 
 def _suite(path: Path) -> Element:
