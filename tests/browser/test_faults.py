@@ -39,6 +39,7 @@ def server(service: Api) -> Iterator[Restartable]:
         yield Restartable(service, running)
 
 
+@pytest.mark.exhaustive
 def test_a_restart_of_the_server_is_told_and_loses_no_line(site: Site, server: Restartable) -> None:
     job_id = site.create_long_job(suffix="outlives")
     with site.visit(url=server.url) as visit:

@@ -24,6 +24,7 @@ def rates(site: Site) -> list[str]:
     return jobs
 
 
+@pytest.mark.exhaustive
 def test_jobs_are_compared_by_results_curves_and_settings(site: Site, page: Page, tmp_path: Path) -> None:
     jobs = rates(site)
     page.goto(f"/compare?jobs={','.join(jobs)}")

@@ -67,6 +67,7 @@ def test_the_weights_of_each_checkpoint_can_be_taken(site: Site, page: Page, tmp
         assert json.loads(weights.read("adapter_config.json"))["r"] == 2
 
 
+@pytest.mark.exhaustive
 def test_a_chart_has_time_or_tokens_as_x_and_is_saved_as_a_picture_of_the_theme(
     site: Site, page: Page, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ def past_of(site: Site, job_id: str) -> None:
         )
 
 
+@pytest.mark.exhaustive
 def test_a_long_job_is_thinned_until_somebody_zooms_in_or_saves_it(
     site: Site, page: Page, tmp_path: Path
 ) -> None:

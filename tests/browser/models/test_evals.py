@@ -5,6 +5,7 @@ No process of an eval runs here: the tests do what it would do.
 
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from core.evals.results import Record
@@ -50,6 +51,7 @@ def evals_of(tenant: Tenant, job_id: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.exhaustive
 def test_a_job_s_page_says_whether_its_result_is_better_and_what_it_has_forgotten(
     site: Site, page: Page
 ) -> None:

@@ -37,6 +37,7 @@ def answer(page: Page, model: str) -> Locator:
     return pane(page, model).get_by_role("region", name=f"Answer of {model}").last
 
 
+@pytest.mark.exhaustive
 def test_a_job_that_has_ended_is_tried_beside_its_base_model(site: Site, page: Page) -> None:
     job_id = site.create_job(epochs=1, validated=True)
     site.finish(job_id)

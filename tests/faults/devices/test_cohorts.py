@@ -95,6 +95,7 @@ def test_jobs_train_together_and_each_ends_as_it_would_alone(
     assert max(run.started_at for run in runs) < min(run.ended_at for run in runs)  # type: ignore[type-var]
 
 
+@pytest.mark.exhaustive
 def test_a_job_that_comes_later_trains_and_ends_while_an_earlier_one_goes_on(
     stack: Stack, tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ def test_a_job_paused_and_resumed_at_once_goes_on(stack: Stack) -> None:
     assert len(stack.runs(stays)) == 1
 
 
+@pytest.mark.exhaustive
 def test_a_paused_job_saves_its_place_frees_the_trainer_and_ends_as_if_it_had_run_through(
     stack: Stack, alone: str, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def validation_loss(stack: Stack, job_id: str) -> float:
     return float(adapter.training["full_valid_loss"])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("training", "decoder"), [(BOTH, "fast"), (SHARDED, "portable")])
 def test_a_job_on_two_devices_ends_as_on_one(
     stack: Stack, on_one: str, tmp_path: Path, training: dict[str, Any], decoder: str

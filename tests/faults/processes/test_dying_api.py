@@ -202,6 +202,7 @@ def test_a_request_is_carried_out_once_wherever_the_api_dies(
     check(recorded, [client, other])
 
 
+@pytest.mark.exhaustive
 def test_a_request_is_carried_out_once_if_the_api_dies_at_a_named_place(
     recorded: Api, dying: CrashingApi
 ) -> None:

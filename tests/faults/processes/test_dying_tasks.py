@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
+import pytest
 from sqlalchemy import func, select
 
 from core.tables import Adapter, File, Task
@@ -16,6 +17,7 @@ SECONDS = 240
 AT_ONCE = {"task_processes": "5", "eval_processes": "1"}
 
 
+@pytest.mark.exhaustive
 def test_a_killed_worker_s_tasks_are_each_ended_once_by_another(stack: Stack, tmp_path: Path) -> None:
     """Every task has uploaded its files when its worker dies, and has written nothing of them."""
     begun = tasks_of_each_kind(stack, tmp_path)

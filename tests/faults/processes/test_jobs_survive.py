@@ -178,6 +178,7 @@ def test_a_broker_wiped_with_jobs_queued_and_one_running_loses_none(stack: Stack
         assert len(stack.runs(job_id)) == 1, "no job had to be claimed twice for this"
 
 
+@pytest.mark.exhaustive
 def test_a_trainer_frozen_past_its_lease_can_write_nothing_once_another_has_finished(
     stack: Stack, tmp_path: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_job_starts_within_a_scan_while_the_line_to_the_broker_is_broken(stack
             stack.wait_for_status(job_id, "succeeded")
 
 
+@pytest.mark.exhaustive
 def test_hints_wake_workers_however_often_and_again_once_the_line_to_the_broker_is_mended(
     stack: Stack, line: Relay, tmp_path: Path
 ) -> None:

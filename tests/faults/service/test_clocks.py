@@ -3,6 +3,8 @@
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from faults.checker import Client, check
 from tests.fixtures.faults.clocks import database_jumps, variables
 from tests.fixtures.models.tiny import TINY
@@ -36,6 +38,7 @@ def test_a_worker_takes_over_when_the_lease_has_run_out_by_the_clock_of_the_data
     check(stack.api, [client])
 
 
+@pytest.mark.exhaustive
 def test_a_job_is_trained_once_although_the_clock_of_the_database_jumps(stack: Stack, tmp_path: Path) -> None:
     """Each lease seems to have run out at once, while its trainer trains on."""
     for _ in range(2):

@@ -120,6 +120,7 @@ def _restarts(up: Up, name: str) -> int:
     return up.stderr.read_text().count(f"The server {name} runs again")
 
 
+@pytest.mark.exhaustive
 def test_the_next_up_finishes_the_job_of_one_that_was_killed_whole(
     service: Service, variables: dict[str, str]
 ) -> None:

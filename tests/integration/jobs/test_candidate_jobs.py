@@ -155,6 +155,7 @@ def test_a_candidate_that_the_base_model_has_no_modules_for_fails_alone(tiny: Ap
     assert ("warn", f"{name} cannot go on: {refused['reason']}") in told(tenant, sweep["job_id"])
 
 
+@pytest.mark.exhaustive
 def test_a_search_that_is_given_back_ends_as_an_undisturbed_one(tiny: Api, tenant: Tenant) -> None:
     """To the bit, with what was told of each candidate. It has been at its first rung by then."""
     rows = dataset(20)

@@ -119,6 +119,7 @@ def test_a_job_that_no_longer_improves_ends_with_its_best_state_while_its_neighb
         assert measures[name] == of_neighbour[name]
 
 
+@pytest.mark.exhaustive
 def test_a_job_that_was_interrupted_stops_at_the_same_step_and_tells_so_once(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def rows(tenant: Tenant, job_id: str, **query: Any) -> list[dict[str, Any]]:
     return list(found["data"])
 
 
+@pytest.mark.exhaustive
 def test_rows_with_a_wrong_label_come_first_and_a_resumed_job_keeps_what_it_measured(fp32_api: Api) -> None:
     tenant = fp32_api.tenant()
     job_id = tenant.create_job(

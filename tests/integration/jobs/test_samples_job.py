@@ -117,6 +117,7 @@ def test_a_model_may_say_what_the_database_does_not_take(
     assert told["expected"] == "e" * MOST_CHARACTERS + ELLIPSIS
 
 
+@pytest.mark.exhaustive
 def test_a_long_generation_ends_with_the_job(fp32_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     step = answers.Sampler.step
 

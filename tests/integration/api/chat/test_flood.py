@@ -131,6 +131,7 @@ def answered_or_told(api: Api, tenant: Tenant, server: ServerProcess) -> None:
     assert flood(tenant, AT_ONCE) == {(200, True): AT_ONCE}
 
 
+@pytest.mark.exhaustive
 def test_a_client_that_reads_a_byte_now_and_then_holds_up_nobody_and_loses_a_long_stream(
     tenant: Tenant, server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,6 +108,7 @@ def test_three_steps_are_those_of_plain_transformers_with_adamw(
     assert model.lm_head.weight is model.model.embed_tokens.weight
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize("name", MODELS)
 def test_on_any_base_the_loss_falls_and_the_saved_model_has_it(tmp_path: Path, name: str) -> None:
     config, dtype, tolerance = MODELS[name]

@@ -142,6 +142,7 @@ def test_the_same_seed_gives_the_same_adapter_to_the_bit(base: ResidentBase) -> 
     assert torch.equal(first.adapter.parameters.master, second.adapter.parameters.master)
 
 
+@pytest.mark.family(4)
 @each_dropping_or_not
 def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
     base: ResidentBase, tmp_path: Path, adapter: LowRankAdapter, alone: Trained

@@ -66,6 +66,7 @@ def order(catalog: Path, tmp_path: Path) -> Order:
     )
 
 
+@pytest.mark.family(20)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_refused_with_the_reason(
     order: Order, files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
