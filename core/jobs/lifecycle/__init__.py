@@ -13,7 +13,7 @@ loss of a trainer. They share `status`, `locks` and `lease`. Callers use the nam
 `lifecycle.claim(…)`.
 
 Every function works inside the caller's transaction and never commits. A worker's write carries the job's
-id, and the fence and token of its lease. If they no longer name an open claim, it raises LeaseLost and
+id, and the fence and nonce of its lease. If they no longer name an open claim, it raises LeaseLost and
 nothing is written. All times are those of the database's clock. Locks are taken in one order: the job, then
 its claim. When a job ends, its webhook deliveries are written in the same transaction and sent later
 (`core/webhooks.py`).

@@ -29,15 +29,15 @@ NO_PROGRESS = Progress(CLAIMED)
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on a job, as long as the job's current claim is open and has this fence and token.
+    """The right to work on a job, as long as the job's current claim is open and has this fence and nonce.
 
     The fence orders the claims of a job. It does not tell them apart: if a failover of the database loses a
-    claim, the next claim gets the same fence. The token is random, so no two leases have the same.
+    claim, the next claim gets the same fence. The nonce is random, so no two leases have the same.
     """
 
     job_id: str
     fence: int
-    token: str
+    nonce: str
     seconds: float
     last_progress: Progress = NO_PROGRESS
     """How far the job's previous claim had come"""
@@ -47,7 +47,7 @@ class Lease:
     @property
     def attempt(self) -> str:
         """The part of an object key that no other lease has."""
-        return f"{self.fence}-{self.token}"
+        return f"{self.fence}-{self.nonce}"
 
     @property
     def alone(self) -> bool:

@@ -50,7 +50,7 @@ def record_outside_event(
 
 def is_open_claim(lease: Lease) -> tuple[Any, ...]:
     """Return the conditions of a query that selects the claim of this lease if the claim is still open."""
-    same_claim = Claim.job_id == lease.job_id, Claim.fence == lease.fence, Claim.token == lease.token
+    same_claim = Claim.job_id == lease.job_id, Claim.fence == lease.fence, Claim.nonce == lease.nonce
     return *same_claim, Claim.ended_at.is_(None)
 
 

@@ -10,7 +10,7 @@ from core.jobs.lifecycle.lease import NO_PROGRESS, Lease, Progress
 from core.jobs.lifecycle.locks import lease_lost
 from core.tables import Claim
 
-KEY = ("job_id", "fence", "token")
+KEY = ("job_id", "fence", "nonce")
 CLAIMS = Claim.metadata.tables[Claim.__tablename__]  # without the ORM, which would take as long again
 PROGRESS = {name: CLAIMS.c[name].type.python_type for name in vars(NO_PROGRESS)}
 
@@ -34,10 +34,8 @@ def renew_all(session: Session, progress: Mapping[Lease, Progress]) -> dict[Leas
         _array(name): [_as(kind, getattr(each, name)) for each in progress.values()]
         for name, kind in PROGRESS.items()
     }
-    renewed = {
-        claim.token: claim.pause_requested_at is not None for claim in session.execute(RENEWAL, values)
-    }
-    return {lease: renewed[lease.token] for lease in progress if lease.token in renewed}
+    renewed = {row.nonce: row.pause_requested_at is not None for row in session.execute(RENEWAL, values)}
+    return {lease: renewed[lease.nonce] for lease in progress if lease.nonce in renewed}
 
 
 def _renewal() -> Update:
@@ -62,7 +60,7 @@ def _renewal() -> Update:
         update(CLAIMS)
         .where(claim.job_id == held.c.job_id, claim.fence == held.c.fence)
         .values(expires_at=func.now() + lasts, **{name: held.c[name] for name in PROGRESS})
-        .returning(claim.token, claim.pause_requested_at)
+        .returning(claim.nonce.label("nonce"), claim.pause_requested_at)
     )
 
 

@@ -1,6 +1,6 @@
 """The writes of a worker: it claims a job, records checkpoints, ends or returns the job.
 
-Each write carries the job's id, fence and token. If they no longer name an open claim, it raises LeaseLost
+Each write carries the job's id, fence and nonce. If they no longer name an open claim, it raises LeaseLost
 and writes nothing.
 """
 
@@ -36,7 +36,7 @@ def claim(
     owner: str,
     lease_seconds: float,
     *,
-    token: str | None = None,
+    nonce: str | None = None,
     project_jobs: int | None = None,
     devices: int = 1,
     accepts: Callable[[Job], bool] = lambda _job: True,
@@ -48,18 +48,18 @@ def claim(
     it, so that small or similar jobs cannot overtake it for ever. `passed_over` holds ids of jobs that are
     skipped and hold up nothing: another worker may be able to train them.
 
-    `token` becomes that of the lease. If the answer to a commit was lost, call this again with the same
-    token: it returns the lease of the first call if that was committed, and claims a job otherwise.
+    `nonce` becomes that of the lease. If the answer to a commit was lost, call this again with the same
+    nonce: it returns the lease of the first call if that was committed, and claims a job otherwise.
     """
     queue.wait_for_other_claims(session)  # also for an own claim that the database may still be committing
-    token = token or new_id("")
-    if claimed := _claimed_before(session, owner, token, lease_seconds):
+    nonce = nonce or new_id("")
+    if claimed := _claimed_before(session, owner, nonce, lease_seconds):
         return claimed
     job = queue.next_job(session, project_jobs, devices, passed_over)
     if job is None or not accepts(job):
         return None
     progress = _last_progress(session, job)
-    lease = Lease(job.id, job.fence + 1, token, lease_seconds, progress, step_to_pass(session, job))
+    lease = Lease(job.id, job.fence + 1, nonce, lease_seconds, progress, step_to_pass(session, job))
     job.fence = lease.fence
     move(session, job, "running")
     if job.started_at is None:
@@ -71,7 +71,7 @@ def claim(
             job_id=job.id,
             fence=lease.fence,
             owner=owner,
-            token=token,
+            nonce=nonce,
             alone=lease.alone,
             expires_at=expires_at,
             **vars(progress),
@@ -178,16 +178,16 @@ def model_name(session: Session, base_model: str, project_id: str, suffix: str |
     return f"ft:{base_model}:{project.name}:{suffix or ''}:{owner_id[-MODEL_ID_LENGTH:]}"
 
 
-def _claimed_before(session: Session, owner: str, token: str, lease_seconds: float) -> Lease | None:
-    """Return the lease that the trainer holds with this token, renewed. None if there is no such claim."""
-    own = Claim.owner == owner, Claim.token == token, Claim.ended_at.is_(None)
+def _claimed_before(session: Session, owner: str, nonce: str, lease_seconds: float) -> Lease | None:
+    """Return the lease that the trainer holds with this nonce, renewed. None if there is no such claim."""
+    own = Claim.owner == owner, Claim.nonce == nonce, Claim.ended_at.is_(None)
     renewed = update(Claim).where(*own).values(expires_at=from_now(lease_seconds)).returning(Claim)
     claim = session.scalars(renewed).one_or_none()
     if claim is None:
         return None
     progress = Progress(**{name: getattr(claim, name) for name in vars(NO_PROGRESS)})
     suspect = step_to_pass(session, session.get_one(Job, claim.job_id))
-    return Lease(claim.job_id, claim.fence, token, lease_seconds, progress, suspect)
+    return Lease(claim.job_id, claim.fence, nonce, lease_seconds, progress, suspect)
 
 
 def _last_progress(session: Session, job: Job) -> Progress:

@@ -160,7 +160,7 @@ class Claim(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     fence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     owner: Mapped[str] = mapped_column(doc="The trainer process that holds the lease")
-    token: Mapped[str] = mapped_column(doc="Random, so that no two leases are equal")
+    nonce: Mapped[str] = mapped_column("token", key="nonce", doc="Random, so that no two leases are equal")
     alone: Mapped[bool] = mapped_column(
         server_default=text("false"),
         doc="Whether the job was claimed to compute alone: see core/jobs/suspects.py",

@@ -86,7 +86,7 @@ def add_project(session: Session, project: str, dice: random.Random) -> None:
             "outcome": "succeeded" if succeeded else "cancelled",
         }
         for fence, claim in enumerate((lost, last), 1):
-            claim |= {"owner": "a test", "token": new_id(""), "expires_at": ended}
+            claim |= {"owner": "a test", "nonce": new_id(""), "expires_at": ended}
             add(session, Claim(job_id=ids["id"], fence=fence, **claim))
 
 

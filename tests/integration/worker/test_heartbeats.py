@@ -104,7 +104,7 @@ def test_the_reports_of_all_jobs_are_inserted_by_one_call_each(api: Api, cohort:
 def test_a_lost_lease_loses_itself_alone(api: Api, cohort: list[JobLease]) -> None:
     lost, *others = cohort
     with api.sessions.begin() as session:
-        session.execute(update(Claim).where(Claim.job_id == lost.lease.job_id).values(token="of another one"))
+        session.execute(update(Claim).where(Claim.job_id == lost.lease.job_id).values(nonce="of another one"))
     [stands_still] = claims_of(api, [lost])
     for lease in cohort:
         lease.event("after the loss")

@@ -61,7 +61,7 @@ def test_a_job_whose_claim_is_locked_or_lost_holds_up_no_other(api: Api, beside:
     locked, lost, *others = beside
     others[0].event("written all the same")
     with api.sessions() as session:
-        session.execute(update(Claim).where(Claim.job_id == lost.lease.job_id).values(token="of another one"))
+        session.execute(update(Claim).where(Claim.job_id == lost.lease.job_id).values(nonce="of another one"))
         session.commit()
         session.execute(select(Claim).where(Claim.job_id == locked.lease.job_id).with_for_update())
         for _ in range(2):

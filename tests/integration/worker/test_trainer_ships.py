@@ -222,7 +222,7 @@ def test_two_trainers_with_the_same_fence_publish_once_and_overwrite_nothing_of_
         wait_for(lambda: any(former.attempt in key for key in api.store.list(f"adapters/{job_id}/")), SECONDS)
     (claim,), (adapter,) = of(api, Claim, job_id), of(api, Adapter, job_id)
     assert claim.fence == former.fence
-    assert adapter.object_prefix == f"adapters/{job_id}/{claim.fence}-{claim.token}/"
+    assert adapter.object_prefix == f"adapters/{job_id}/{claim.fence}-{claim.nonce}/"
     named = [adapter.object_prefix, *(checkpoint.object_prefix for checkpoint in of(api, Checkpoint, job_id))]
     assert not [prefix for prefix in named if former.attempt in prefix]
     evals = of(api, Eval, job_id)

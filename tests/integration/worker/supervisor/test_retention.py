@@ -101,7 +101,7 @@ def test_old_attempts_go_except_the_last_and_those_of_checkpoints(api: Api, alic
     ended = {"finished_at": LONG_AGO, "status": "cancelled", "fence": 4}
     add(api, Job(id=job_id, spec={}, **project, **ended))
     claim = {"owner": "a test", "expires_at": LONG_AGO, "ended_at": LONG_AGO, "outcome": "lost"}
-    add(api, *(Claim(job_id=job_id, fence=fence, token=str(fence), **claim) for fence in (1, 2, 3, 4)))
+    add(api, *(Claim(job_id=job_id, fence=fence, nonce=str(fence), **claim) for fence in (1, 2, 3, 4)))
     files = {"object_prefix": "", "files": [], "metrics": {}}
     add(api, Checkpoint(id=old_id("ftckpt-"), job_id=job_id, fence=3, step=1, ends_epoch=True, **files))
     remove_old(api.sessions, Retention(run_days=41))
