@@ -1,4 +1,4 @@
-"""Jobs, and the claims that work on them. `core/jobs/lifecycle` alone writes `Job.status` and `Claim`.
+"""Jobs, and the claims of trainers to them. `core/jobs/lifecycle` alone writes `Job.status` and `Claim`.
 
 One column of `Claim` is an exception: `core/access/usage.py` sets `counted`.
 """
