@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.admission.callers import Caller, Callers
-from api.admission.cookies import LINK_PATH, SESSION_PATH, SIGN_IN_PATH, refuse_other_sites, session_token
+from api.admission.cookies import LINK_PATH, SESSION_PATH, SIGN_IN_PATH, refuse_other_sites, session_of
 from api.admission.sign_ins import SESSION_PREFIX
 from core.errors import NotAuthenticated, NotFound, PermissionDenied
 from core.roles import Role
@@ -39,7 +39,7 @@ class Authentication:
         if scope["type"] != "lifespan" and not is_public(scope):
             if not is_of_api(scope):
                 raise outside_of_api(scope)
-            identified = await self._callers.find(token_of(scope))
+            identified = await self._callers.find(credential_of(scope))
             caller = replace(identified, request_id=scope["state"]["request_id"])
             scope["state"]["caller"] = caller
         await self._app(scope, receive, send)
@@ -99,14 +99,14 @@ def is_public(scope: Scope) -> bool:
     return scope["path"] in PUBLIC_PATHS or is_of_dashboard(scope)
 
 
-def token_of(scope: Scope) -> str:
-    """Return the token of the request: an API key, or a browser session.
+def credential_of(scope: Scope) -> str:
+    """Return the credential of the request: an API key, or a browser session.
 
     Raises NotAuthenticated if there is none, and PermissionDenied if another site may have made the browser
     send it.
     """
     headers = Headers(scope=scope)
-    header, session = headers.get("authorization", ""), session_token(scope)
+    header, session = headers.get("authorization", ""), session_of(scope)
     if header or session is None:
         return _bearer_token(header)
     if scope["method"] not in READING_METHODS:

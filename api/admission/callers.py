@@ -1,4 +1,4 @@
-"""Finds the caller to whom a token belongs. Known tokens never wait behind unknown ones."""
+"""Finds the caller to whom a credential belongs. Known ones never wait behind unknown ones."""
 
 import hashlib
 import time
@@ -49,14 +49,14 @@ class Caller(Actor):
 
 
 class Known(NamedTuple):
-    """The caller of a token, and the `time.monotonic()` at which the look-up of the token began."""
+    """The caller of a credential, and the `time.monotonic()` at which its look-up began."""
 
     caller: Caller
     looked_up: float
 
 
 class LookUps:
-    """Looks up tokens: API keys with one query at a time, and sessions of browsers with another."""
+    """Looks up credentials: API keys with one query at a time, and sessions of browsers with another."""
 
     def __init__(self, sessions: sessionmaker[Session], settings: Settings, rest: float = 0.0) -> None:
         self._sessions = sessions
@@ -64,22 +64,24 @@ class LookUps:
         self._keys = SharedReads(partial(self._read, keys.authenticate_all), rest)
         self._browsers = SharedReads(partial(self._read, sign_ins.authenticate_all), rest)
 
-    async def find(self, token: str) -> Caller:
+    async def find(self, credential: str) -> Caller:
         """Return the caller, read after this call began. Raises NotAuthenticated."""
-        found = await (self._browsers if token.startswith(SESSION_PREFIX) else self._keys).read(token)
-        assert found is not None, "each token gets a caller or an error"
+        found = await (self._browsers if credential.startswith(SESSION_PREFIX) else self._keys).read(
+            credential
+        )
+        assert found is not None, "each credential gets a caller or an error"
         if isinstance(found, NotAuthenticated):
             raise found
         return found
 
     def _read(
-        self, authenticate_all: Authenticate, tokens: list[str]
+        self, authenticate_all: Authenticate, credentials: list[str]
     ) -> dict[str, Caller | NotAuthenticated]:
         with self._sessions() as session:
-            found = authenticate_all(session, tokens)
+            found = authenticate_all(session, credentials)
         return {
-            token: key if isinstance(key, NotAuthenticated) else self._caller(key)
-            for token, key in found.items()
+            credential: key if isinstance(key, NotAuthenticated) else self._caller(key)
+            for credential, key in found.items()
         }
 
     def _caller(self, key: ApiKey) -> Caller:
@@ -89,9 +91,9 @@ class LookUps:
 
 
 class Callers:
-    """Looks up tokens, and trusts each of them for `key_trust_seconds` after its look-up.
+    """Looks up credentials, and trusts each of them for `key_trust_seconds` after its look-up.
 
-    A token that was valid before is looked up again in threads that unknown tokens cannot take.
+    A credential that was valid before is looked up again in threads that unknown credentials cannot take.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class Callers:
         most_known: int = MOST_KNOWN,
         known_seconds: float = KNOWN_SECONDS,
     ) -> None:
-        """`most_known` tokens stay known, and each of them for `known_seconds` after its last look-up."""
+        """`most_known` credentials stay known, each of them for `known_seconds` after its last look-up."""
         self._trust_seconds = settings.key_trust_seconds
         self._most_known, self._known_seconds = most_known, known_seconds
         self._strangers = strangers
@@ -110,24 +112,24 @@ class Callers:
         self._of_known = LookUps(sessions, settings)
         self._of_strangers = LookUps(sessions, settings, LOOK_UP_SECONDS)
 
-    async def find(self, token: str) -> Caller:
+    async def find(self, credential: str) -> Caller:
         """Return the caller. Raises NotAuthenticated, and Unavailable if too many strangers wait."""
-        digest, now = hashlib.sha256(token.encode()).digest(), time.monotonic()
+        digest, now = hashlib.sha256(credential.encode()).digest(), time.monotonic()
         known = self._known.get(digest)
         if known is None:
-            _refuse_malformed(token)
+            _refuse_malformed(credential)
             async with self._strangers.waiting():
-                caller = await self._of_strangers.find(token)
+                caller = await self._of_strangers.find(credential)
         elif now - known.looked_up <= self._trust_seconds:
             return known.caller
         else:
-            caller = await self._look_up_again(token, digest)
+            caller = await self._look_up_again(credential, digest)
         self._remember(digest, Known(caller, now))
         return caller
 
-    async def _look_up_again(self, token: str, digest: bytes) -> Caller:
+    async def _look_up_again(self, credential: str, digest: bytes) -> Caller:
         try:
-            return await self._of_known.find(token)
+            return await self._of_known.find(credential)
         except NotAuthenticated:
             self._known.pop(digest, None)
             raise
@@ -143,7 +145,7 @@ class Callers:
             self._known.popitem(last=False)
 
 
-def _refuse_malformed(token: str) -> None:
+def _refuse_malformed(credential: str) -> None:
     """Raise NotAuthenticated for a key that is not a key of ours, without a thread or a connection."""
-    if not token.startswith(SESSION_PREFIX):
-        keys.id_in(token)
+    if not credential.startswith(SESSION_PREFIX):
+        keys.id_in(credential)

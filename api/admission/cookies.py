@@ -19,8 +19,8 @@ SIGN_IN_PATH, LINK_PATH, SESSION_PATH = "/v1/sign_in", "/v1/sign_in/link", "/v1/
 OWN_HEADER = "x-tunery-dashboard"
 
 
-def session_token(scope: Scope) -> str | None:
-    """Return the token of the browser's session, or None if the request has no token of this form."""
+def session_of(scope: Scope) -> str | None:
+    """Return the value of the browser's session, or None if the request has no value of this form."""
     try:
         cookie = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(_cookie_name(scope))
     except CookieError:
@@ -42,7 +42,7 @@ def set_cookie(response: Response, begun: NewSignIn, scope: Scope) -> None:
     """Set the cookie. Scripts cannot read it, and a request from another site does not carry it."""
     response.set_cookie(
         _cookie_name(scope),
-        begun.token,
+        begun.value,
         max_age=int(SESSION_LIFETIME.total_seconds()),
         secure=_is_over_tls(scope),
         httponly=True,

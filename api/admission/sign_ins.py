@@ -1,6 +1,6 @@
 """Sign-ins of browsers: links that can be followed once, and the sessions that a link or a key begins.
 
-A session acts for its API key and ends with it. Tokens are random, and only their SHA-256 is stored.
+A session acts for its API key and ends with it. Their values are random, and only their SHA-256 is stored.
 """
 
 import secrets
@@ -37,9 +37,9 @@ SESSIONS = _valid("session", SignIn.sha256 == any_(bindparam("hashes", type_=ARR
 
 @dataclass(frozen=True)
 class NewSignIn:
-    """A link or session that was just created. Only `token` holds its secret in plain text."""
+    """A link or session that was just created. Only `value` holds it in plain text."""
 
-    token: str
+    value: str
     expires_at: datetime
 
 
@@ -48,12 +48,12 @@ def create_link(session: Session, key_id: str) -> NewSignIn:
     return _create(session, key_id, "link", LINK_PREFIX, LINK_LIFETIME)
 
 
-def key_of_link(session: Session, token: str) -> tuple[ApiKey, datetime]:
+def key_of_link(session: Session, value: str) -> tuple[ApiKey, datetime]:
     """Return the valid key that the link acts for, and the link's end. The link stays valid.
 
     Raises NotAuthenticated.
     """
-    found = session.execute(_valid("link", SignIn.sha256 == sha256_of(token))).one_or_none()
+    found = session.execute(_valid("link", SignIn.sha256 == sha256_of(value))).one_or_none()
     if found is None:
         raise NotAuthenticated(LINK_IS_GONE)
     link, expired = found
@@ -61,10 +61,10 @@ def key_of_link(session: Session, token: str) -> tuple[ApiKey, datetime]:
     return link.key, link.expires_at
 
 
-def follow_link(session: Session, token: str) -> ApiKey:
+def follow_link(session: Session, value: str) -> ApiKey:
     """Delete the link, so that nobody follows it again, and return its valid key. Raises NotAuthenticated."""
     followed = delete(SignIn).where(
-        SignIn.sha256 == sha256_of(token), SignIn.kind == "link", SignIn.expires_at > func.now()
+        SignIn.sha256 == sha256_of(value), SignIn.kind == "link", SignIn.expires_at > func.now()
     )
     key_id = session.scalar(followed.returning(SignIn.key_id))
     if key_id is None:
@@ -80,35 +80,35 @@ def begin_session(session: Session, key: ApiKey) -> NewSignIn:
     return _create(session, key.id, "session", SESSION_PREFIX, SESSION_LIFETIME)
 
 
-def authenticate_all(session: Session, tokens: Sequence[str]) -> dict[str, ApiKey | NotAuthenticated]:
+def authenticate_all(session: Session, values: Sequence[str]) -> dict[str, ApiKey | NotAuthenticated]:
     """Return the valid key for which each session acts, with its project, or else the error.
 
     All take one query together.
     """
-    hashes = {token: sha256_of(token) for token in tokens}
+    hashes = {value: sha256_of(value) for value in values}
     rows = session.execute(SESSIONS, {"hashes": list(hashes.values())}).all()
     found = {sign_in.sha256: live(sign_in.key, expired) for sign_in, expired in rows}
-    return {token: found.get(sha256) or _is_over() for token, sha256 in hashes.items()}
+    return {value: found.get(sha256) or _is_over() for value, sha256 in hashes.items()}
 
 
 def _is_over() -> NotAuthenticated:
     return NotAuthenticated("Your session is over. Sign in again.", code="session_ended")
 
 
-def expiry(session: Session, token: str) -> datetime | None:
+def expiry(session: Session, value: str) -> datetime | None:
     """Return the time at which a link or session expires, or None if it does not exist."""
-    return session.scalar(select(SignIn.expires_at).where(SignIn.sha256 == sha256_of(token)))
+    return session.scalar(select(SignIn.expires_at).where(SignIn.sha256 == sha256_of(value)))
 
 
-def end_session(session: Session, token: str) -> None:
-    """Delete the session of this token."""
-    session.execute(delete(SignIn).where(SignIn.sha256 == sha256_of(token)))
+def end_session(session: Session, value: str) -> None:
+    """Delete the session of this value."""
+    session.execute(delete(SignIn).where(SignIn.sha256 == sha256_of(value)))
 
 
 def _create(session: Session, key_id: str, kind: str, prefix: str, lifetime: timedelta) -> NewSignIn:
-    token = prefix + secrets.token_hex(24)
-    made = SignIn(sha256=sha256_of(token), kind=kind, key_id=key_id, expires_at=func.now() + lifetime)
+    value = prefix + secrets.token_hex(24)
+    made = SignIn(sha256=sha256_of(value), kind=kind, key_id=key_id, expires_at=func.now() + lifetime)
     session.add(made)
     session.flush()
     session.refresh(made)
-    return NewSignIn(token, made.expires_at)
+    return NewSignIn(value, made.expires_at)

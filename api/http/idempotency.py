@@ -7,7 +7,7 @@ from fastapi import Depends, Header, Request
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from api.admission.auth import CurrentCaller, token_of
+from api.admission.auth import CurrentCaller, credential_of
 from api.schemas import Deleted
 from core.access import audit
 from core.access.idempotency import Attempt, Stands, once, once_or_again
@@ -37,7 +37,7 @@ async def _attempt(
         idempotency_key=idempotency_key,
         retry_count=int(retries) if retries.isdecimal() and len(retries) < 4 else 0,
         arrived=request.state.arrived,
-        token=token_of(request.scope),
+        credential=credential_of(request.scope),
     )
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from api.http.paging import bytes_of, fetch_page
 from api.jobs.word_search import jobs_with_words
-from core.tables import Adapter, Job, Run
+from core.tables import Adapter, Claim, Job
 
 
 class JobVersion(NamedTuple):
@@ -36,17 +36,17 @@ class JobVersion(NamedTuple):
 
 
 class JobRow(NamedTuple):
-    """A job with its latest run and its adapter's id. `version` changes if one of these three changes."""
+    """A job with its latest claim and its adapter's id. `version` changes if one of these three changes."""
 
     job: Job
-    run: Run | None
+    claim: Claim | None
     adapter_id: str | None
     version: str
 
     @classmethod
     def of_new(cls, job: Job) -> "JobRow":
-        """Return the row of a job that this transaction creates. The job has no run and no version yet."""
-        return cls(job, run=None, adapter_id=None, version="")
+        """Return the row of a job that this transaction creates. The job has no claim and no version yet."""
+        return cls(job, claim=None, adapter_id=None, version="")
 
     @property
     def as_version(self) -> JobVersion:
@@ -105,7 +105,7 @@ def page(
     session: Session, project_id: str, wanted: Filter, *, after: str | None, limit: int
 ) -> tuple[list[JobRow], bool]:
     """Return a page of the wanted jobs. It ends early if it would have too many bytes."""
-    columns = select(Job, Run, Adapter.id, VERSION)
+    columns = select(Job, Claim, Adapter.id, VERSION)
     rows, has_more = _fetch(session, columns, project_id, wanted, after=after, limit=limit, size=SIZE)
     return [JobRow(*row) for row in rows], has_more
 
@@ -147,10 +147,10 @@ def _of_project(
 
 
 def _with_latest(columns: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
-    """Return a query of the jobs that are not deleted, with their latest runs and their adapters."""
+    """Return a query of the jobs that are not deleted, with their latest claims and their adapters."""
     return (
         columns.select_from(Job)
-        .outerjoin(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
+        .outerjoin(Claim, (Claim.job_id == Job.id) & (Claim.fence == Job.fence))
         .outerjoin(Adapter, Adapter.job_id == Job.id)
         .where(Job.deleted_at.is_(None))
     )
@@ -179,7 +179,7 @@ def _filtered(query: Select[*tuple[Any, ...]], wanted: Filter) -> Select[*tuple[
 # Polls run these queries. They are built once. To build them for each poll, and to find them among the
 # compiled queries, would double the cost.
 _ONE = bindparam("project_id", type_=Text), bindparam("job_id", type_=Text)
-ROW = _of_project(select(Job, Run, Adapter.id, VERSION), _ONE[0]).where(Job.id == _ONE[1])
+ROW = _of_project(select(Job, Claim, Adapter.id, VERSION), _ONE[0]).where(Job.id == _ONE[1])
 _SEVERAL = bindparam("job_ids", type_=ARRAY(Text))  # not `IN`: its text grows with the number of ids
-ROWS = _with_latest(select(Job, Run, Adapter.id, VERSION)).where(Job.id == any_(_SEVERAL))
+ROWS = _with_latest(select(Job, Claim, Adapter.id, VERSION)).where(Job.id == any_(_SEVERAL))
 VERSIONS = _with_latest(select(Job.project_id, Job.id, Job.status, VERSION)).where(Job.id == any_(_SEVERAL))

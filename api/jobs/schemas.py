@@ -17,7 +17,7 @@ from core.evals.evaluation import Evaluation
 from core.jobs.integrations import Integration
 from core.jobs.lineage import lineage_of
 from core.jobs.measured import Measured
-from core.tables import Job, Run
+from core.tables import Claim, Job
 
 INTEGRATIONS: TypeAdapter[list[Integration]] = TypeAdapter(list[Integration])
 
@@ -212,33 +212,33 @@ def _with_autos(spec: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _progress(row: JobRow, queue_position: int | None) -> Progress:
-    run = row.run or Run(step=0, epoch=0.0, phase="queued")
+    claim = row.claim or Claim(step=0, epoch=0.0, phase="queued")
     running = row.job.status == "running"
     return Progress(
-        step=run.step,
-        total_steps=run.total_steps,
-        epoch=run.epoch,
-        tokens_per_second=run.tokens_per_second if running else None,
-        percent=round(100 * run.step / run.total_steps, 1) if run.total_steps else None,
-        phase=_phase(run) if running else row.job.status,
+        step=claim.step,
+        total_steps=claim.total_steps,
+        epoch=claim.epoch,
+        tokens_per_second=claim.tokens_per_second if running else None,
+        percent=round(100 * claim.step / claim.total_steps, 1) if claim.total_steps else None,
+        phase=_phase(claim) if running else row.job.status,
         queue_position=queue_position,
-        best_valid_loss=run.best_valid_loss,
-        best_step=run.best_step,
+        best_valid_loss=claim.best_valid_loss,
+        best_step=claim.best_step,
     )
 
 
 def _trained_tokens(row: JobRow) -> int | None:
-    """Return the tokens that the job has trained so far. None before the first run.
+    """Return the tokens that the job has trained so far. None before the first claim.
 
-    Until the job has succeeded, it is the number that the latest run has reported.
+    Until the job has succeeded, it is the number that the latest claim has reported.
     """
     if row.job.trained_tokens is not None:
         return row.job.trained_tokens
-    return row.run.trained_tokens if row.run else None
+    return row.claim.trained_tokens if row.claim else None
 
 
-def _phase(run: Run) -> str:
-    return "pausing" if run.pause_requested_at else run.phase
+def _phase(claim: Claim) -> str:
+    return "pausing" if claim.pause_requested_at else claim.phase
 
 
 def _estimated_finish(row: JobRow, lease_seconds: float) -> int | None:
@@ -247,6 +247,6 @@ def _estimated_finish(row: JobRow, lease_seconds: float) -> int | None:
     The last heartbeat reported how many seconds of work are left, and extended the lease to `lease_seconds`
     from then. So the time of the heartbeat is the end of the lease minus `lease_seconds`.
     """
-    if row.job.status != "running" or row.run is None or row.run.seconds_left is None:
+    if row.job.status != "running" or row.claim is None or row.claim.seconds_left is None:
         return None
-    return unix_seconds(row.run.expires_at + timedelta(seconds=row.run.seconds_left - lease_seconds))
+    return unix_seconds(row.claim.expires_at + timedelta(seconds=row.claim.seconds_left - lease_seconds))

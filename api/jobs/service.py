@@ -20,7 +20,7 @@ JOB_ID = id_pattern("ftjob-")
 
 
 def get(session: Session, project_id: str, job_id: str) -> JobRow:
-    """Return the job with its latest run. Raises NotFound, also for a job of another project."""
+    """Return the job with its latest claim. Raises NotFound, also for a job of another project."""
     row = queries.find_row(session, project_id, job_id)
     if row is None:
         raise no_such_job(job_id)

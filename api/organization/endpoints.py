@@ -104,7 +104,7 @@ def create_api_key(
     def create() -> NewApiKey:
         new = service.create(session, caller, project_id, body)
         key = ApiKeyObject.of(session.get_one(ApiKey, new.id))
-        return NewApiKey(**key.model_dump(), value=new.token)
+        return NewApiKey(**key.model_dump(), value=new.value)
 
     is_there = found_by(service.get_key, caller, project_id)
     return created(session, attempt, NewApiKey, body, create, is_there, shows_secret=True)

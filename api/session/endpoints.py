@@ -57,10 +57,10 @@ def sign_in(
 
 def _key_of(session: Session, body: SignIn) -> ApiKey:
     match body.api_key, body.link:
-        case SecretStr() as token, None:
-            return keys.authenticate(session, token.get_secret_value())
-        case None, SecretStr() as token:
-            return sign_ins.follow_link(session, token.get_secret_value())
+        case SecretStr() as key, None:
+            return keys.authenticate(session, key.get_secret_value())
+        case None, SecretStr() as link:
+            return sign_ins.follow_link(session, link.get_secret_value())
     raise InvalidRequest("Send either `api_key` or `link`: one of them, and not both.", param="api_key")
 
 
@@ -80,8 +80,8 @@ def retrieve_session(
     session: Transaction, caller: CurrentCaller, settings: AppSettings, request: Request
 ) -> SessionObject:
     """Return the project, the role and the API key that the caller acts for."""
-    token = cookies.session_token(request.scope)
-    expires_at = None if token is None else sign_ins.expiry(session, token)
+    browser = cookies.session_of(request.scope)
+    expires_at = None if browser is None else sign_ins.expiry(session, browser)
     key = session.get_one(ApiKey, caller.key_id)
     return SessionObject.of(key, settings.operator_project, expires_at)
 
@@ -89,9 +89,9 @@ def retrieve_session(
 @router.delete(cookies.SESSION_PATH, status_code=204)
 def sign_out(session: Transaction, request: Request, caller: CurrentCaller, response: Response) -> None:
     """End the browser session. The API key stays valid."""
-    token = cookies.session_token(request.scope)
-    if token is not None:
-        sign_ins.end_session(session, token)
+    browser = cookies.session_of(request.scope)
+    if browser is not None:
+        sign_ins.end_session(session, browser)
         audit.record(session, caller, "session.ended", str(caller.key_id))
     cookies.delete_cookie(response, request.scope)
 
@@ -103,7 +103,7 @@ def create_sign_in_link(session: Transaction, caller: CurrentCaller, attempt: Th
     def create() -> SignInLink:
         link = sign_ins.create_link(session, str(caller.key_id))
         audit.record(session, caller, "sign_in_link.created", str(caller.key_id))
-        return SignInLink(path=LINK_PATH + link.token, expires_at=unix_seconds(link.expires_at))
+        return SignInLink(path=LINK_PATH + link.value, expires_at=unix_seconds(link.expires_at))
 
     def is_unused(session: Session, answer: dict[str, Any]) -> bool:
         return sign_ins.expiry(session, answer["path"].removeprefix(LINK_PATH)) is not None

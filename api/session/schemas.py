@@ -9,7 +9,7 @@ from api.schemas import unix_seconds
 from core.roles import Role
 from core.tables import ApiKey
 
-Token = Annotated[SecretStr, Field(min_length=1, max_length=256)]
+Credential = Annotated[SecretStr, Field(min_length=1, max_length=256)]
 
 
 class SignIn(BaseModel):
@@ -17,14 +17,16 @@ class SignIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    api_key: Annotated[Token | None, Field(description="The API key that the session acts for")] = None
-    link: Annotated[Token | None, Field(description="The token of a sign-in link. It works once")] = None
+    api_key: Annotated[Credential | None, Field(description="The API key that the session acts for")] = None
+    link: Annotated[Credential | None, Field(description="The secret of a sign-in link. It works once")] = (
+        None
+    )
 
 
 class ShowLink(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    link: Annotated[Token, Field(description="The token of a sign-in link. It can still be used afterwards")]
+    link: Annotated[Credential, Field(description="The secret of a sign-in link. The link stays valid")]
 
 
 class SessionProject(BaseModel):
@@ -81,8 +83,8 @@ class LinkedKey(BaseModel):
 class SignInLink(BaseModel):
     """A link that begins a session. Append `path` to the address of the API to open it in a browser.
 
-    The token is the part after `#`, which a browser does not send, so that no server logs it. `expires_at` is
-    in Unix seconds.
+    Its secret is the part after `#`, which a browser does not send, so that no server logs it. `expires_at`
+    is in Unix seconds.
     """
 
     object: Literal["sign_in_link"] = "sign_in_link"

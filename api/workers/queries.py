@@ -6,12 +6,12 @@ from typing import NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core.tables import Job, Run, Worker
+from core.tables import Claim, Job, Worker
 
 
 class Held(NamedTuple):
     job: Job
-    run: Run
+    claim: Claim
 
 
 class Waiting(NamedTuple):
@@ -27,11 +27,11 @@ def workers(session: Session) -> Sequence[Worker]:
 
 
 def held_jobs(session: Session, project_id: str) -> list[Held]:
-    """Return the project's jobs that a worker holds, each with its run."""
+    """Return the project's jobs that a worker holds, each with its claim."""
     query = (
-        select(Job, Run)
-        .join(Run, Run.job_id == Job.id)
-        .where(Run.ended_at.is_(None), Job.project_id == project_id)
+        select(Job, Claim)
+        .join(Claim, Claim.job_id == Job.id)
+        .where(Claim.ended_at.is_(None), Job.project_id == project_id)
         .order_by(Job.id)
     )
     return [Held(*row) for row in session.execute(query)]
@@ -39,7 +39,9 @@ def held_jobs(session: Session, project_id: str) -> list[Held]:
 
 def held_counts(session: Session) -> dict[str, int]:
     """Return how many jobs each owner holds, of all projects."""
-    query = select(Run.owner, func.count().label("jobs")).where(Run.ended_at.is_(None)).group_by(Run.owner)
+    query = (
+        select(Claim.owner, func.count().label("jobs")).where(Claim.ended_at.is_(None)).group_by(Claim.owner)
+    )
     return {row.owner: row.jobs for row in session.execute(query)}
 
 

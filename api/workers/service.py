@@ -35,7 +35,7 @@ def overview(
         data=[
             _worker(
                 worker,
-                [entry for entry in held if entry.run.owner == worker.owner],
+                [entry for entry in held if entry.claim.owner == worker.owner],
                 counts.get(worker.owner, 0),
                 shows_host=shows_hosts,
             )
@@ -64,8 +64,8 @@ def _worker(worker: Worker, own: Sequence[Held], held: int, *, shows_host: bool)
 
 
 def _held(entry: Held) -> HeldJob:
-    job, run = entry
-    return from_row(HeldJob, run, id=job.id, user_provided_suffix=job.suffix, model=job.base_model)
+    job, claim = entry
+    return from_row(HeldJob, claim, id=job.id, user_provided_suffix=job.suffix, model=job.base_model)
 
 
 def _queue(waiting: Waiting, first: Sequence[Job], positions: Mapping[str, int]) -> QueueObject:

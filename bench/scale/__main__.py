@@ -61,8 +61,8 @@ class Measured:
         with self.sessions.begin() as session:
             large = session.get_one(Project, LARGE)
             operator = find_or_create_project(session, "default")
-            self._key = create_key(session, large, "bench", Role.ADMIN).token
-            self._operator_key = create_key(session, operator, "bench", Role.ADMIN).token
+            self._key = create_key(session, large, "bench", Role.ADMIN).value
+            self._operator_key = create_key(session, operator, "bench", Role.ADMIN).value
 
     def ask(self, ask: Ask) -> list[float]:
         key = self._operator_key if ask.of_operator else self._key

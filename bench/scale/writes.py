@@ -56,7 +56,7 @@ def scans(sessions: sessionmaker[Session]) -> Iterator[Callable[[], object]]:
 
     def scan() -> None:
         with sessions.begin() as session:
-            lifecycle.lose_expired_runs(session, 5)
+            lifecycle.lose_expired_claims(session, 5)
             queue.jobs_wait(session, None)
 
     yield from [scan] * CLAIMS
@@ -88,7 +88,7 @@ def feeds(sessions: sessionmaker[Session]) -> Iterator[Callable[[], object]]:
 
 def give_back(sessions: sessionmaker[Session]) -> None:
     with sessions.begin() as session:
-        lifecycle.release_runs_of(session, OWNER, "Measured")
+        lifecycle.release_claims_of(session, OWNER, "Measured")
 
 
 def milliseconds(calls: Iterator[Callable[[], object]]) -> list[float]:

@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 from bench.soak.project import Project, Recipe
 from bench.soak.service import Service
 from core.statuses import ENDED
-from core.tables import Event, Job, Metric, Run, WebhookDelivery, WebhookEndpoint
+from core.tables import Claim, Event, Job, Metric, WebhookDelivery, WebhookEndpoint
 from core.tables import Project as ProjectRow
 from faults.checker import FILES, JOBS, violations
 from faults.history import changes
@@ -105,7 +105,7 @@ def _is_forged(project: Project, request: Request) -> bool:
 
 
 def story(service: Service, sentence: str) -> str:
-    """Return what is known of the job that a violation names: its changes, its runs and its last events."""
+    """Return what is known of the job that a violation names: its changes, its claims and its last events."""
     job = next((word.strip(".,:") for word in sentence.split() if word.startswith("ftjob-")), None)
     if job is None:
         return ""
@@ -115,8 +115,10 @@ def story(service: Service, sentence: str) -> str:
             for change in changes(session)
             if change.job_id == job
         ]
-        runs = session.scalars(select(Run).where(Run.job_id == job).order_by(Run.fence))
-        lines += [f"run {run.fence} of {run.owner}: {run.outcome}, step {run.step}" for run in runs]
+        claims = session.scalars(select(Claim).where(Claim.job_id == job).order_by(Claim.fence))
+        lines += [
+            f"claim {claim.fence} of {claim.owner}: {claim.outcome}, step {claim.step}" for claim in claims
+        ]
         events = select(Event).where(Event.job_id == job).order_by(Event.sequence.desc()).limit(EVENTS_SHOWN)
         newest = list(session.scalars(events))
         lines += [f"{each.created_at:%H:%M:%S} {each.message}" for each in reversed(newest)]

@@ -185,7 +185,7 @@ class Soak:
         name = f"project-{number}"
         with self._service.sessions.begin() as session:
             row = find_or_create_project(session, name)
-            key = create_key(session, row, "soak", Role.ADMIN, None).token
+            key = create_key(session, row, "soak", Role.ADMIN, None).value
         http = httpx.Client(
             base_url=self._service.api_line.url,
             headers={"authorization": f"Bearer {key}"},

@@ -59,7 +59,7 @@ class Service:
         self.sessions = sessions = session_factory(engine)
         with sessions.begin() as session:
             projects = [find_or_create_project(session, name) for name in ("busy", "quiet")]
-            self.key, self.other_key = (create_key(session, project, "bench").token for project in projects)
+            self.key, self.other_key = (create_key(session, project, "bench").value for project in projects)
         self.jobs = fill(engine, sessions)
         self.ports = [free_port() for _ in range(PROCESSES)]
         self.processes = [start_api(port, environment) for port in self.ports]

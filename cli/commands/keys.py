@@ -46,9 +46,9 @@ def create(
     with database_session(home) as session:
         key = create_key(session, find_or_create_project(session, project), name, role, expires_at)
     if json:
-        output.json({"id": key.id, "project": project, "name": name, "role": role.value, "key": key.token})
+        output.json({"id": key.id, "project": project, "name": name, "role": role.value, "key": key.value})
         return
-    output.data(key.token)
+    output.data(key.value)
     output.note(f"The key {key.id} of project {project}; keep it, it is not shown again.")
 
 

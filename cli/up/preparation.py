@@ -81,10 +81,10 @@ def prepare_database(settings: "Settings", home: Home) -> None:
             key = create_key(
                 session, find_or_create_project(session, PROJECT), "made by `tunery up`", Role.ADMIN
             )
-        write_private(home.api_key, f"{key.token}\n")
+        write_private(home.api_key, f"{key.value}\n")
 
 
-def is_known(session: "Session", token: str | None) -> bool:
+def is_known(session: "Session", value: str | None) -> bool:
     """Return whether the database has this key.
 
     A revoked key counts as known: the person who revoked it did not ask for a new one.
@@ -93,11 +93,11 @@ def is_known(session: "Session", token: str | None) -> bool:
     from core.errors import NotAuthenticated
     from core.tables import ApiKey
 
-    form = KEY_FORM.fullmatch(token or "")
-    if form is None or token is None:
+    form = KEY_FORM.fullmatch(value or "")
+    if form is None or value is None:
         return False
     try:
-        authenticate(session, token)
+        authenticate(session, value)
     except NotAuthenticated as error:
         key = session.get(ApiKey, form[2])
         if key is None or key.revoked_at is None:

@@ -57,7 +57,7 @@ REPEATED = (
 class Attempt:
     """A request as it arrived. The client sends `retry_count`; `arrived` is a `time.monotonic()`.
 
-    `token` is the API key or the browser's session that the request came with.
+    `credential` is the API key or the browser's session that the request came with.
     """
 
     actor: Actor
@@ -65,7 +65,7 @@ class Attempt:
     idempotency_key: str | None
     retry_count: int
     arrived: float
-    token: str = field(repr=False)
+    credential: str = field(repr=False)
 
     @property
     def may_be_another_request(self) -> bool:
@@ -175,12 +175,12 @@ def _carried_out(
 
 
 def _sealed(answer: Answer, attempt: Attempt) -> Answer:
-    return {"sealed": seal_for(attempt.token, json.dumps(answer))}
+    return {"sealed": seal_for(attempt.credential, json.dumps(answer))}
 
 
 def _opened(recorded: Answer, attempt: Attempt) -> Answer:
     try:
-        opened: Answer = json.loads(open_for(attempt.token, recorded["sealed"]))
+        opened: Answer = json.loads(open_for(attempt.credential, recorded["sealed"]))
     except OtherHolder as error:
         raise Conflict(
             "This request was carried out before, in another browser session. Its answer holds a secret, "

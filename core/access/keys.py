@@ -31,10 +31,10 @@ KEY_FORM = re.compile(r"(tnr_([0-9a-f]{32})_[0-9a-f]{48})_([0-9a-f]{8})")
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key that was just created. Only `token` holds its secret in plain text."""
+    """A key that was just created. Only `value` holds it in plain text."""
 
     id: str
-    token: str
+    value: str
 
 
 def create_key(
@@ -48,18 +48,18 @@ def create_key(
     """Create an API key of the project."""
     key_id = new_id("")
     body = f"tnr_{key_id}_{secrets.token_hex(24)}"
-    token = f"{body}_{_check(body)}"
+    value = f"{body}_{_check(body)}"
     key = ApiKey(id=key_id, project=project, name=name, role=role, expires_at=expires_at)
-    key.sha256 = sha256_of(token)
+    key.sha256 = sha256_of(value)
     session.add(key)
     session.flush()
     audit.record(session, by.on(project.id), "api_key.created", key_id, {"name": name, "role": role})
-    return NewKey(key_id, token)
+    return NewKey(key_id, value)
 
 
-def id_in(token: str) -> str:
-    """Return the id that the token contains. Raises NotAuthenticated if it has not the form of a key."""
-    form = KEY_FORM.fullmatch(token)
+def id_in(value: str) -> str:
+    """Return the id that the value contains. Raises NotAuthenticated if it has not the form of a key."""
+    form = KEY_FORM.fullmatch(value)
     if form is None or not hmac.compare_digest(_check(form[1]), form[3]):
         raise NotAuthenticated(
             "Incorrect API key provided: it is incomplete. A Tunery key begins with tnr_; "
@@ -68,27 +68,27 @@ def id_in(token: str) -> str:
     return form[2]
 
 
-def authenticate(session: Session, token: str) -> ApiKey:
-    """Return the valid key of this token, with its project. Raises NotAuthenticated."""
-    found = authenticate_all(session, [token])[token]
+def authenticate(session: Session, value: str) -> ApiKey:
+    """Return the valid key of this value, with its project. Raises NotAuthenticated."""
+    found = authenticate_all(session, [value])[value]
     if isinstance(found, NotAuthenticated):
         raise found
     return found
 
 
-def authenticate_all(session: Session, tokens: Sequence[str]) -> dict[str, ApiKey | NotAuthenticated]:
-    """Return the valid key of each token, with its project, or else the error. All take one query together.
+def authenticate_all(session: Session, values: Sequence[str]) -> dict[str, ApiKey | NotAuthenticated]:
+    """Return the valid key of each value, with its project, or else the error. All take one query together.
 
     Raises NotAuthenticated if one of them has not the form of a key.
     """
-    ids = {token: id_in(token) for token in tokens}
+    ids = {value: id_in(value) for value in values}
     rows = session.execute(BY_IDS, {"ids": list(ids.values())}).all()
     found = {key.id: (key, expired) for key, expired in rows}
-    return {token: _valid(token, *found.get(key_id, (None, None))) for token, key_id in ids.items()}
+    return {value: _valid(value, *found.get(key_id, (None, None))) for value, key_id in ids.items()}
 
 
-def _valid(token: str, key: ApiKey | None, expired: bool | None) -> ApiKey | NotAuthenticated:
-    if key is None or not hmac.compare_digest(key.sha256, sha256_of(token)):
+def _valid(value: str, key: ApiKey | None, expired: bool | None) -> ApiKey | NotAuthenticated:
+    if key is None or not hmac.compare_digest(key.sha256, sha256_of(value)):
         return NotAuthenticated("Incorrect API key provided: this server does not know it.")
     return live(key, expired)
 
@@ -128,9 +128,9 @@ def revoke_key(session: Session, key_id: str, by: Actor = OPERATOR) -> ApiKey:
     return key
 
 
-def sha256_of(token: str) -> str:
+def sha256_of(value: str) -> str:
     """Return the hash under which a key or a sign-in is stored, in hexadecimal."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(value.encode()).hexdigest()
 
 
 def _check(body: str) -> str:

@@ -1,11 +1,11 @@
 """The use of projects, day by day in UTC: device seconds and trained tokens.
 
-Device seconds are the time for which a job's runs held their devices, times the number of devices. Jobs that
-train together share a device, and the whole time counts for each of them. So the sum may exceed the time for
-which the devices ran. Tokens count on the day on which their job succeeded.
+Device seconds are the time for which a job's claims held their devices, times the number of devices. Jobs
+that train together share a device, and the whole time counts for each of them. So the sum may exceed the time
+for which the devices ran. Tokens count on the day on which their job succeeded.
 
-The janitor adds ended runs to the days of `UsageDay` (`count_ended_runs`). The use is the sum of these days
-and of the runs that are not counted yet, so it is exact at any moment.
+The janitor adds ended claims to the days of `UsageDay` (`count_ended_claims`). The use is the sum of these
+days and of the claims that are not counted yet, so it is exact at any moment.
 """
 
 from datetime import date
@@ -14,11 +14,11 @@ from typing import NamedTuple
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-BATCH_RUNS = 10_000
+BATCH_CLAIMS = 10_000
 
-# The use by some runs. The times of the connection are in UTC (`core/database.py`). A job
-# has as many trained tokens as it had at its success, at which its run ended.
-USE_BY_RUNS = """
+# The use by some claims. The times of the connection are in UTC (`core/database.py`). A job
+# has as many trained tokens as it had at its success, at which its claim ended.
+USE_BY_CLAIMS = """
 SELECT CAST(day AS date) AS day, project_id,
     CAST(sum(CASE WHEN outcome = 'succeeded' AND held_until < day + interval '1 day'
         THEN trained_tokens ELSE 0 END) AS bigint) AS trained_tokens,
@@ -43,7 +43,7 @@ def _query(project: str) -> TextClause:
 SELECT day, project_id,
     CAST(sum(trained_tokens) AS bigint) AS trained_tokens,
     CAST(sum(device_seconds) AS float) AS device_seconds
-FROM (SELECT {COLUMNS} FROM usage_days UNION ALL {USE_BY_RUNS.format(runs=NOT_COUNTED)}) AS used
+FROM (SELECT {COLUMNS} FROM usage_days UNION ALL {USE_BY_CLAIMS.format(runs=NOT_COUNTED)}) AS used
 WHERE day BETWEEN :start AND :last AND {project}
 GROUP BY day, project_id ORDER BY day, project_id
 """)  # noqa: S608
@@ -51,8 +51,8 @@ GROUP BY day, project_id ORDER BY day, project_id
 
 OF_ONE, OF_ALL = _query("project_id = :project"), _query("true")
 
-# A run is marked and added in one statement, so it is added exactly once. The days are written in one order,
-# so that two janitors never wait for each other.
+# A claim is marked and added in one statement, so it is added exactly once. The days are written in one
+# order, so that two janitors never wait for each other.
 COUNT = text(f"""
 WITH batch AS (
     SELECT job_id, fence FROM runs WHERE ended_at IS NOT NULL AND NOT counted
@@ -64,7 +64,7 @@ ended AS (
 ),
 added AS (
     INSERT INTO usage_days ({COLUMNS})
-    SELECT {COLUMNS} FROM ({USE_BY_RUNS.format(runs="ended")}) AS used ORDER BY project_id, day
+    SELECT {COLUMNS} FROM ({USE_BY_CLAIMS.format(runs="ended")}) AS used ORDER BY project_id, day
     ON CONFLICT (project_id, day) DO UPDATE SET
         trained_tokens = usage_days.trained_tokens + excluded.trained_tokens,
         device_seconds = usage_days.device_seconds + excluded.device_seconds
@@ -96,8 +96,8 @@ def usage(session: Session, project_id: str | None, start: date, last: date) -> 
     return [Usage(day, *used) for day, *used in rows]
 
 
-def count_ended_runs(session: Session, most: int = BATCH_RUNS) -> bool:
-    """Add a batch of `most` ended runs to the days of their projects. Return whether it found any.
+def count_ended_claims(session: Session, most: int = BATCH_CLAIMS) -> bool:
+    """Add a batch of `most` ended claims to the days of their projects. Return whether it found any.
 
     Several processes may call this at the same time.
     """

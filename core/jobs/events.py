@@ -32,8 +32,8 @@ def record_event(
 ) -> None:
     """Append to the job's log. Two calls with the same `event_id` add one event.
 
-    The caller has locked the job's open run, or the job itself if no run is open. So the events of a job are
-    committed in the order of their numbers.
+    The caller has locked the job's open claim, or the job itself if no claim is open. So the events of a job
+    are committed in the order of their numbers.
     """
     session.execute(EVENT, event_row(job_id, message, event_id, **options))
 

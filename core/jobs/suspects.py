@@ -1,4 +1,4 @@
-"""Finds the jobs that may have caused the loss of a trainer, from their runs. `core/jobs/lifecycle` uses it.
+"""Finds the jobs that may have caused the loss of a trainer, by their claims. `core/jobs/lifecycle` uses it.
 
 A trainer that dies cannot say which of its jobs caused it. So all of its jobs become suspects. After its next
 claim, a suspect computes alone until a checkpoint of a later step than the one at which it was lost. If its
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased
 
-from core.tables import Checkpoint, Job, Run
+from core.tables import Checkpoint, Claim, Job
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ def is_suspect(session: Session, job: Job) -> bool:
 def step_to_pass(session: Session, job: Job) -> int | None:
     """Return the step that a suspect must pass while it trains alone, or None for any other job.
 
-    It is the step that the lost run reported in its last heartbeat. If a run was lost before it trained, the
-    step is that of the run before it.
+    It is the step that the lost claim reported in its last heartbeat. If a claim was lost before it trained,
+    the step is that of the claim before it.
     """
     if job.lost_attempts == 0:
         return None
-    ended = select(Run.outcome, Run.step).where(Run.job_id == job.id, Run.ended_at.is_not(None))
-    last = session.execute(ended.order_by(Run.fence.desc()).limit(1)).first()
+    ended = select(Claim.outcome, Claim.step).where(Claim.job_id == job.id, Claim.ended_at.is_not(None))
+    last = session.execute(ended.order_by(Claim.fence.desc()).limit(1)).first()
     return last.step if last is not None and last.outcome == "lost" else None
 
 
@@ -61,20 +61,20 @@ def _lost_trainer(session: Session, owner: str) -> LostTrainer:
     trainer lives on after a loss, it seems to hold more jobs than it does. Then less is proved, but no job is
     blamed falsely.
     """
-    before = aliased(Run)
+    before = aliased(Claim)
     lost_at = select(before.step).where(
         before.job_id == Checkpoint.job_id, before.fence == Checkpoint.fence - 1
     )
     passed = exists().where(
-        Checkpoint.job_id == Run.job_id,
-        Checkpoint.fence == Run.fence,
-        # If that run's row was removed as old, any checkpoint counts
+        Checkpoint.job_id == Claim.job_id,
+        Checkpoint.fence == Claim.fence,
+        # If that claim's row was removed as old, any checkpoint counts
         Checkpoint.step > func.coalesce(lost_at.scalar_subquery(), 0),
     )
     held = (
-        select(Run.job_id, Run.alone & ~passed)
-        .where(Run.owner == owner, Run.ended_at.is_(None) | (Run.outcome == "lost"))
-        .order_by(Run.fence)
+        select(Claim.job_id, Claim.alone & ~passed)
+        .where(Claim.owner == owner, Claim.ended_at.is_(None) | (Claim.outcome == "lost"))
+        .order_by(Claim.fence)
     )
-    suspected = dict(session.execute(held).all())  # a job's last run with this trainer decides
+    suspected = dict(session.execute(held).all())  # a job's last claim with this trainer decides
     return LostTrainer(frozenset(suspected), frozenset(job_id for job_id in suspected if suspected[job_id]))

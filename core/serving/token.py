@@ -1,4 +1,4 @@
-"""The token with which API and workers reach a server. It follows from `TUNERY_SECRET_KEYS`."""
+"""The bearer token with which API and workers reach a server. It follows from `TUNERY_SECRET_KEYS`."""
 
 import hmac
 from hashlib import sha256

@@ -19,7 +19,7 @@ from core.tables.chats.servers import Server
 from core.tables.files import File, TokenCount
 from core.tables.jobs.candidates import Candidate, CandidateMetric
 from core.tables.jobs.evals import Eval
-from core.tables.jobs.jobs import Job, JobNames, Run
+from core.tables.jobs.jobs import Claim, Job, JobNames
 from core.tables.jobs.metric_extremes import MetricExtremes
 from core.tables.jobs.row_losses import RowLoss
 from core.tables.jobs.tasks import TASK_STATUSES, Task
@@ -43,6 +43,7 @@ __all__ = [
     "ChatUsage",
     "Checkpoint",
     "CheckpointPermission",
+    "Claim",
     "CompletionBytes",
     "Eval",
     "Event",
@@ -54,7 +55,6 @@ __all__ = [
     "MetricExtremes",
     "Project",
     "RowLoss",
-    "Run",
     "Secret",
     "Server",
     "SignIn",

@@ -13,7 +13,7 @@ class Worker(Base):
 
     __tablename__ = "workers"
 
-    owner: Mapped[str] = mapped_column(primary_key=True, doc="The owner in the runs that it holds")
+    owner: Mapped[str] = mapped_column(primary_key=True, doc="The owner in the claims that it holds")
     host: Mapped[str]
     release: Mapped[str]
     devices: Mapped[int] = mapped_column(doc="Its device class")

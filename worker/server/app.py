@@ -1,4 +1,4 @@
-"""The server's ASGI application: its paths, the token, and the part that answers, imported when needed."""
+"""The ASGI application of a server: its paths, the bearer token, and the part that answers, imported late."""
 
 import asyncio
 import json
@@ -68,7 +68,7 @@ ImportAnswering = Callable[[], Callable[[], Answering]]
 
 
 class ServerApp:
-    """Answers requests of the API. Everything but `/readyz` and `/metrics` needs the token."""
+    """Answers requests of the API. Everything but `/readyz` and `/metrics` needs the bearer token."""
 
     def __init__(self, settings: Settings, admission: Admission, import_answering: ImportAnswering) -> None:
         self._settings = settings
@@ -130,14 +130,14 @@ class ServerApp:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def refuse(exchange: Exchange, _body: bytes) -> None:
-            self._check_token(exchange.request)
+            self._check_bearer_token(exchange.request)
             raise NotFound(f"Invalid URL ({scope['method']} {scope['path']})", code="unknown_url")
 
         await Exchange(Request(scope, receive), refuse, self._metrics.count)(scope, receive, send)
 
     async def _work(self, exchange: Exchange, body: bytes) -> None:
         path = exchange.request.url.path
-        self._check_token(exchange.request)
+        self._check_bearer_token(exchange.request)
         if request_id := exchange.request.headers.get("x-request-id"):
             exchange.facts["request_id"] = request_id
         with self._admission.permit(exchange):
@@ -151,7 +151,7 @@ class ServerApp:
             answers = {CHAT: answering.chat, COMPLETIONS: answering.complete, TOKENIZE: answering.tokenize}
             await answers[path](exchange, request, served)
 
-    def _check_token(self, request: Request) -> None:
+    def _check_bearer_token(self, request: Request) -> None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not is_server_token(token, self._settings.secret_keys):
             raise NotAuthenticated("This server answers the API only. Send requests to the API.")

@@ -25,12 +25,12 @@ from core.settings import Settings
 from core.tables import (
     AuditLog,
     Checkpoint,
+    Claim,
     CompletionBytes,
     File,
     IdempotencyRecord,
     Job,
     Project,
-    Run,
     StoredCompletion,
     Task,
     Upload,
@@ -149,7 +149,7 @@ def _remove_older(sessions: sessionmaker[Session], retention: Retention, now: da
             delete_files(sessions, File.id < first_id_at("file-", _ago(now, retention.file_days)))
     if retention.run_days is not None:
         with log_failure("old runs"):
-            delete_in_batches(sessions, Run, *_old_runs(now, retention.run_days))
+            delete_in_batches(sessions, Claim, *_old_claims(now, retention.run_days))
     if retention.upload_days is not None:
         with log_failure("old uploads"):
             delete_in_batches(sessions, Upload, *_old_uploads(now, retention.upload_days))
@@ -173,17 +173,19 @@ def remove_old_completions(sessions: sessionmaker[Session], now: datetime, defau
                     removed = stored_completions.remove(session, project_id, old) > 0
 
 
-def _old_runs(now: datetime, days: int) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions of an old run that nobody needs.
+def _old_claims(now: datetime, days: int) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of an old claim that nobody needs.
 
     The usage has counted it, it is not its job's last one, and no checkpoint names it.
     """
     return (
-        Run.job_id < first_id_at("ftjob-", _ago(now, days)),
-        Run.ended_at < func.now() - timedelta(days=days),
-        Run.counted.is_(True),
-        select(Job.id).where(Job.id == Run.job_id, Job.fence > Run.fence).exists(),
-        ~select(Checkpoint.id).where(Checkpoint.job_id == Run.job_id, Checkpoint.fence == Run.fence).exists(),
+        Claim.job_id < first_id_at("ftjob-", _ago(now, days)),
+        Claim.ended_at < func.now() - timedelta(days=days),
+        Claim.counted.is_(True),
+        select(Job.id).where(Job.id == Claim.job_id, Job.fence > Claim.fence).exists(),
+        ~select(Checkpoint.id)
+        .where(Checkpoint.job_id == Claim.job_id, Checkpoint.fence == Claim.fence)
+        .exists(),
     )
 
 

@@ -89,7 +89,7 @@ class Supervisor:
         """Let the trainer save checkpoints and give its jobs back, and then kill its remaining processes.
 
         Jobs that it did not give back before it died or was killed are released. This does not count as a
-        lost run of these jobs, because the operator stopped the worker.
+        lost claim of these jobs, because the operator stopped the worker.
         """
         self._stopping.set()
         process = self._process
@@ -159,7 +159,7 @@ class Supervisor:
             with self._sessions.begin() as session:
                 lost = self._requeue_expired(session)
                 waiting = self._jobs_wait(session)
-                busy = lifecycle.holds_a_run(session, self._owner)
+                busy = lifecycle.holds_a_claim(session, self._owner)
                 if lost:
                     reached("leases.lost")
         except SQLAlchemyError as error:
@@ -181,8 +181,8 @@ class Supervisor:
     def _requeue_expired(self, session: Session) -> list[str]:
         """Requeue the jobs whose leases have ended. No trainer is to blame if the database was away."""
         if time.monotonic() < self._no_blame_until:
-            return lifecycle.release_expired_runs(session, "The database did not answer for a while")
-        return lifecycle.lose_expired_runs(session, self._settings.max_lost_attempts)
+            return lifecycle.release_expired_claims(session, "The database did not answer for a while")
+        return lifecycle.lose_expired_claims(session, self._settings.max_lost_attempts)
 
     def _jobs_wait(self, session: Session) -> bool:
         """Return whether jobs wait that this trainer could claim."""
@@ -206,16 +206,16 @@ class Supervisor:
         try:
             with self._sessions.begin() as session:
                 most = self._settings.max_lost_attempts
-                lifecycle.lose_runs_of(session, self._owner, death.reason, most, death.code)
+                lifecycle.lose_claims_of(session, self._owner, death.reason, most, death.code)
                 self._remove_worker(session)
         except SQLAlchemyError as error:
             log.warning("requeue_failed", error=str(error))
 
     def _release(self) -> None:
-        """Put jobs of the stopped trainer back into the queue, without counting a lost run."""
+        """Put jobs of the stopped trainer back into the queue, without counting a lost claim."""
         try:
             with self._sessions.begin() as session:
-                released = lifecycle.release_runs_of(session, self._owner, "The worker was stopped")
+                released = lifecycle.release_claims_of(session, self._owner, "The worker was stopped")
                 self._remove_worker(session)
         except SQLAlchemyError as error:
             log.warning("release_failed", error=str(error))

@@ -1,4 +1,4 @@
-"""The life of a job: this package alone writes `Job.status` and `Run`. API and worker both call it.
+"""The life of a job: this package alone writes `Job.status` and `Claim`. API and worker both call it.
 
     submit ─► queued ─claim─► running ─finish─► succeeded
                 ▲ ▲            │   └─────fail─► failed
@@ -13,9 +13,9 @@ loss of a trainer. They share `status`, `locks` and `lease`. Callers use the nam
 `lifecycle.claim(…)`.
 
 Every function works inside the caller's transaction and never commits. A worker's write carries the job's
-id, and the fence and token of its lease. If they no longer name an open run, it raises LeaseLost and nothing
-is written. All times are those of the database's clock. Locks are taken in one order: the job, then its run.
-When a job ends, its webhook deliveries are written in the same transaction and sent later
+id, and the fence and nonce of its lease. If they no longer name an open claim, it raises LeaseLost and
+nothing is written. All times are those of the database's clock. Locks are taken in one order: the job, then
+its claim. When a job ends, its webhook deliveries are written in the same transaction and sent later
 (`core/webhooks.py`).
 """
 
@@ -25,10 +25,10 @@ from core.jobs.lifecycle.locks import owned_job, record_outside_event
 from core.jobs.lifecycle.loss import (
     LOST,
     OUT_OF_MEMORY,
-    lose_expired_runs,
-    lose_runs_of,
-    release_expired_runs,
-    release_runs_of,
+    lose_claims_of,
+    lose_expired_claims,
+    release_claims_of,
+    release_expired_claims,
 )
 from core.jobs.lifecycle.renewal import renew, renew_all
 from core.jobs.lifecycle.status import TRANSITIONS
@@ -38,7 +38,7 @@ from core.jobs.lifecycle.worker import (
     fine_tuned_model_name,
     finish,
     finish_pause,
-    holds_a_run,
+    holds_a_claim,
     model_name,
     record_checkpoint,
     record_data_check,
@@ -61,9 +61,9 @@ __all__ = [
     "fine_tuned_model_name",
     "finish",
     "finish_pause",
-    "holds_a_run",
-    "lose_expired_runs",
-    "lose_runs_of",
+    "holds_a_claim",
+    "lose_claims_of",
+    "lose_expired_claims",
     "model_name",
     "owned_job",
     "pause",
@@ -71,8 +71,8 @@ __all__ = [
     "record_data_check",
     "record_outside_event",
     "release",
-    "release_expired_runs",
-    "release_runs_of",
+    "release_claims_of",
+    "release_expired_claims",
     "renew",
     "renew_all",
     "resume",

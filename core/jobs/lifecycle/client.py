@@ -8,8 +8,8 @@ from core.artifacts import Owner
 from core.errors import InvalidRequest
 from core.jobs.events import record_event, record_messages
 from core.jobs.lifecycle.lease import BEFORE_TRAINING
-from core.jobs.lifecycle.locks import lock, open_run_of
-from core.jobs.lifecycle.status import TRANSITIONS, end_run, move, pause_is_requested, pause_job
+from core.jobs.lifecycle.locks import lock, open_claim_of
+from core.jobs.lifecycle.status import TRANSITIONS, end_claim, move, pause_is_requested, pause_job
 from core.process.failpoints import reached
 from core.statuses import ENDED
 from core.tables import Job
@@ -34,7 +34,7 @@ def cancel(session: Session, job: Job) -> None:
         raise _refusal(job, "only a queued, running or paused job can be cancelled", "job_not_cancellable")
     job.finished_at = func.now()
     move(session, job, "cancelled")
-    end_run(session, job, "cancelled")
+    end_claim(session, job, "cancelled")
     record_event(session, job.id, "The job was cancelled")
     reached("job.cancelled")
 
@@ -55,20 +55,20 @@ def delete(session: Session, job: Job) -> None:
 
 
 def pause(session: Session, job: Job) -> None:
-    """Pause a job at once if its run has made no step yet. Otherwise ask its trainer to pause it.
+    """Pause a job at once if its claim has made no step yet. Otherwise ask its trainer to pause it.
 
-    A run without a step loses nothing when it is closed, even while its trainer is busy. `finish_pause` does
-    the trainer's part. A second request changes nothing. Raises InvalidRequest if the job has ended or is
-    paused.
+    A claim without a step loses nothing when it is closed, even while its trainer is busy. `finish_pause`
+    does the trainer's part. A second request changes nothing. Raises InvalidRequest if the job has ended or
+    is paused.
     """
     lock(session, job)
     if "paused" not in TRANSITIONS[job.status]:
         raise _refusal(job, "only a queued or running job can be paused", "job_not_pausable")
-    run = open_run_of(session, job)
-    if run is None or run.step == 0 or run.phase in BEFORE_TRAINING:
+    claim = open_claim_of(session, job)
+    if claim is None or claim.step == 0 or claim.phase in BEFORE_TRAINING:
         pause_job(session, job, "paused")
-    elif run.pause_requested_at is None:
-        run.pause_requested_at = func.now()
+    elif claim.pause_requested_at is None:
+        claim.pause_requested_at = func.now()
         record_event(session, job.id, "The job will be paused once its trainer has saved a checkpoint")
     session.flush()
     reached("pause.written")
@@ -81,9 +81,9 @@ def resume(session: Session, job: Job) -> None:
     """
     lock(session, job)
     if job.status == "running" and pause_is_requested(session, job):
-        run = open_run_of(session, job)
-        assert run is not None
-        run.pause_requested_at = None
+        claim = open_claim_of(session, job)
+        assert claim is not None
+        claim.pause_requested_at = None
         record_event(session, job.id, "The request to pause was withdrawn")
         return
     if job.status != "paused":

@@ -1,14 +1,14 @@
-"""The right of one trainer to work on a job, and how far the job's run has come."""
+"""The right of one trainer to work on a job, and how far the job's claim has come."""
 
 from dataclasses import dataclass
 
-# The phases of a run that has neither restored a checkpoint nor made a step.
+# The phases of a claim that has neither restored a checkpoint nor made a step.
 CLAIMED, PREPARING, READING_DATA = BEFORE_TRAINING = ("claimed", "preparing", "reading data")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come. Rates are logical tokens per second, and `epoch` may be a fraction.
+    """How far a claim has come. Rates are logical tokens per second, and `epoch` may be a fraction.
 
     `best_valid_loss` is the job's lowest loss so far on all validation rows, measured at `best_step`.
     """
@@ -29,25 +29,25 @@ NO_PROGRESS = Progress(CLAIMED)
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on a job, as long as the job's current run is open and has this fence and token.
+    """The right to work on a job, as long as the job's current claim is open and has this fence and nonce.
 
     The fence orders the claims of a job. It does not tell them apart: if a failover of the database loses a
-    claim, the next claim gets the same fence. The token is random, so no two leases have the same.
+    claim, the next claim gets the same fence. The nonce is random, so no two leases have the same.
     """
 
     job_id: str
     fence: int
-    token: str
+    nonce: str
     seconds: float
     last_progress: Progress = NO_PROGRESS
-    """How far the job's previous run had come"""
+    """How far the job's previous claim had come"""
     step_to_pass: int | None = None
     """The step that a suspect must pass while it trains alone (see `core/jobs/suspects.py`)"""
 
     @property
     def attempt(self) -> str:
         """The part of an object key that no other lease has."""
-        return f"{self.fence}-{self.token}"
+        return f"{self.fence}-{self.nonce}"
 
     @property
     def alone(self) -> bool:
@@ -58,5 +58,5 @@ class Lease:
         return self.step_to_pass is not None
 
     def passes(self, step: int) -> bool:
-        """Return whether a run that has come to this step is beyond the step that a suspect must pass."""
+        """Return whether a claim that has come to this step is beyond the step that a suspect must pass."""
         return step > (self.step_to_pass or 0)

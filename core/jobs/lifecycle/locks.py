@@ -1,7 +1,7 @@
-"""Who may write: a job is locked first, then its open run. Every function works in the caller's transaction.
+"""Who may write: a job is locked first, then its open claim. All functions work in the caller's transaction.
 
 The lock on a job (FOR NO KEY UPDATE) lets other transactions add events. A heartbeat needs this: it locks
-only the run, and adds events.
+only the claim, and adds events.
 """
 
 from typing import Any, Unpack
@@ -12,15 +12,15 @@ from sqlalchemy.orm import Session
 from core.errors import LeaseLost
 from core.jobs.events import EventOptions, record_event
 from core.jobs.lifecycle.lease import Lease
-from core.tables import Job, Run
+from core.tables import Claim, Job
 
 
 def owned_job(session: Session, lease: Lease) -> Job:
     """Return the job of a lease, locked until the transaction ends. Raises LeaseLost."""
     job = session.scalars(
         select(Job)
-        .join(Run, (Run.job_id == Job.id) & (Run.fence == Job.fence))
-        .where(*is_open_run(lease), Job.status == "running")
+        .join(Claim, (Claim.job_id == Job.id) & (Claim.fence == Job.fence))
+        .where(*is_open_claim(lease), Job.status == "running")
         .with_for_update(key_share=True)
     ).one_or_none()
     if job is None:
@@ -33,9 +33,9 @@ def lock(session: Session, job: Job) -> None:
     session.refresh(job, with_for_update={"key_share": True})
 
 
-def open_run_of(session: Session, job: Job) -> Run | None:
-    """Return the job's open run, locked. The caller has locked the job."""
-    query = select(Run).where(Run.job_id == job.id, Run.ended_at.is_(None))
+def open_claim_of(session: Session, job: Job) -> Claim | None:
+    """Return the job's open claim, locked. The caller has locked the job."""
+    query = select(Claim).where(Claim.job_id == job.id, Claim.ended_at.is_(None))
     return session.scalars(query.with_for_update().execution_options(populate_existing=True)).one_or_none()
 
 
@@ -44,14 +44,14 @@ def record_outside_event(
 ) -> None:
     """Append to the log of a job that the caller does not hold, after other transactions that write to it."""
     job = session.get_one(Job, job_id, with_for_update={"key_share": True}, populate_existing=True)
-    open_run_of(session, job)
+    open_claim_of(session, job)
     record_event(session, job_id, message, event_id=event_id, **options)
 
 
-def is_open_run(lease: Lease) -> tuple[Any, ...]:
-    """Return the conditions of a query that selects the run of this lease if the run is still open."""
-    same_run = Run.job_id == lease.job_id, Run.fence == lease.fence, Run.token == lease.token
-    return *same_run, Run.ended_at.is_(None)
+def is_open_claim(lease: Lease) -> tuple[Any, ...]:
+    """Return the conditions of a query that selects the claim of this lease if the claim is still open."""
+    same_claim = Claim.job_id == lease.job_id, Claim.fence == lease.fence, Claim.nonce == lease.nonce
+    return *same_claim, Claim.ended_at.is_(None)
 
 
 def lease_lost(lease: Lease) -> LeaseLost:

@@ -8,15 +8,15 @@ from sqlalchemy.orm import Session
 
 from core.jobs.lifecycle.lease import NO_PROGRESS, Lease, Progress
 from core.jobs.lifecycle.locks import lease_lost
-from core.tables import Run
+from core.tables import Claim
 
-KEY = ("job_id", "fence", "token")
-RUNS = Run.metadata.tables[Run.__tablename__]  # without the ORM, which would take as long again
-PROGRESS = {name: RUNS.c[name].type.python_type for name in vars(NO_PROGRESS)}
+KEY = ("job_id", "fence", "nonce")
+CLAIMS = Claim.metadata.tables[Claim.__tablename__]  # without the ORM, which would take as long again
+PROGRESS = {name: CLAIMS.c[name].type.python_type for name in vars(NO_PROGRESS)}
 
 
 def renew(session: Session, lease: Lease, progress: Progress) -> bool:
-    """Extend the lease and write the run's progress. Return whether to pause. Raises LeaseLost."""
+    """Extend the lease and write the claim's progress. Return whether to pause. Raises LeaseLost."""
     renewed = renew_all(session, {lease: progress})
     if lease not in renewed:
         raise lease_lost(lease)
@@ -24,9 +24,9 @@ def renew(session: Session, lease: Lease, progress: Progress) -> bool:
 
 
 def renew_all(session: Session, progress: Mapping[Lease, Progress]) -> dict[Lease, bool]:
-    """Extend leases and write their runs' progress. Return whether to pause, for each lease that is not lost.
+    """Extend leases and write the claims' progress. Return whether to pause, for each lease that is not lost.
 
-    The statement changes only the rows of the runs, not the rows of the jobs, so that heartbeats do not block
+    The statement changes only the rows of the claims, not those of the jobs, so that heartbeats do not block
     the queue.
     """
     values = {_array(name): [getattr(lease, name) for lease in progress] for name in (*KEY, "seconds")}
@@ -34,33 +34,33 @@ def renew_all(session: Session, progress: Mapping[Lease, Progress]) -> dict[Leas
         _array(name): [_as(kind, getattr(each, name)) for each in progress.values()]
         for name, kind in PROGRESS.items()
     }
-    renewed = {run.token: run.pause_requested_at is not None for run in session.execute(RENEWAL, values)}
-    return {lease: renewed[lease.token] for lease in progress if lease.token in renewed}
+    renewed = {row.nonce: row.pause_requested_at is not None for row in session.execute(RENEWAL, values)}
+    return {lease: renewed[lease.nonce] for lease in progress if lease.nonce in renewed}
 
 
 def _renewal() -> Update:
     """Return the statement, whose parameters are arrays with a value for each lease.
 
-    All runs are locked in the order of their jobs. So two transactions that lock several runs cannot wait for
-    each other.
+    All claims are locked in the order of their jobs. So two transactions that lock several of them cannot
+    wait for each other.
     """
-    run = RUNS.c
-    columns = [column(name, run[name].type) for name in (*KEY, *PROGRESS)] + [column("seconds", Double())]
+    claim = CLAIMS.c
+    columns = [column(name, claim[name].type) for name in (*KEY, *PROGRESS)] + [column("seconds", Double())]
     arrays = [bindparam(_array(each.name), type_=ARRAY(each.type)) for each in columns]
     asked = func.unnest(*arrays).table_valued(*columns).render_derived("asked")
     held = (
         select(*asked.c)
-        .where(*(run[name] == asked.c[name] for name in KEY), run.ended_at.is_(None))
+        .where(*(claim[name] == asked.c[name] for name in KEY), claim.ended_at.is_(None))
         .order_by(asked.c.job_id)
-        .with_for_update(of=RUNS, key_share=True)
+        .with_for_update(of=CLAIMS, key_share=True)
         .cte("held")
     )
     lasts = func.make_interval(0, 0, 0, 0, 0, 0, held.c.seconds)
     return (
-        update(RUNS)
-        .where(run.job_id == held.c.job_id, run.fence == held.c.fence)
+        update(CLAIMS)
+        .where(claim.job_id == held.c.job_id, claim.fence == held.c.fence)
         .values(expires_at=func.now() + lasts, **{name: held.c[name] for name in PROGRESS})
-        .returning(run.token, run.pause_requested_at)
+        .returning(claim.nonce.label("nonce"), claim.pause_requested_at)
     )
 
 

@@ -6,10 +6,10 @@ from sqlalchemy.orm import Session
 from core import artifacts, webhooks
 from core.errors import JobError
 from core.jobs.events import record_event
-from core.jobs.lifecycle.locks import open_run_of
+from core.jobs.lifecycle.locks import open_claim_of
 from core.statuses import ENDED
 from core.strict_json import storable
-from core.tables import Artifact, Checkpoint, Job, Run
+from core.tables import Artifact, Checkpoint, Claim, Job
 
 TRANSITIONS = {
     "queued": {"running", "paused", "failed", "cancelled"},
@@ -31,24 +31,24 @@ def move(session: Session, job: Job, status: str) -> None:
     job.status = status
     if status in ENDED:
         webhooks.announce_end(session, job)
-        _give_up_what_only_a_run_needs(session, job.id)
+        _give_up_what_only_a_running_job_needs(session, job.id)
 
 
-def end_run(session: Session, job: Job, outcome: str) -> None:
-    """Close the job's open run, if it has one."""
+def end_claim(session: Session, job: Job, outcome: str) -> None:
+    """Close the job's open claim, if it has one."""
     session.execute(
-        update(Run)
-        .where(Run.job_id == job.id, Run.ended_at.is_(None))
+        update(Claim)
+        .where(Claim.job_id == job.id, Claim.ended_at.is_(None))
         .values(ended_at=func.now(), outcome=outcome, seconds_left=None)
     )
 
 
 def fail_job(session: Session, job: Job, outcome: str, error: JobError) -> None:
-    """End the job with an error, and its run with `outcome`."""
+    """End the job with an error, and its claim with `outcome`."""
     job.error = {"code": error.code, "message": storable(error.message), "param": error.param}
     job.finished_at = func.now()
     move(session, job, "failed")
-    end_run(session, job, outcome)
+    end_claim(session, job, outcome)
     record_event(
         session, job.id, f"The job failed: {error.message}", level="error", data={"code": error.code}
     )
@@ -64,23 +64,23 @@ def give_back(session: Session, job: Job, outcome: str, message: str) -> None:
         pause_job(session, job, outcome)
         return
     move(session, job, "queued")
-    end_run(session, job, outcome)
+    end_claim(session, job, outcome)
 
 
 def pause_job(session: Session, job: Job, outcome: str) -> None:
-    """Pause the job, and end its run with `outcome`."""
+    """Pause the job, and end its claim with `outcome`."""
     move(session, job, "paused")
-    end_run(session, job, outcome)
+    end_claim(session, job, outcome)
     record_event(session, job.id, "The job was paused", data={"code": "paused"})
 
 
 def pause_is_requested(session: Session, job: Job) -> bool:
     """Return whether the trainer of a locked job has been asked to pause it."""
-    run = open_run_of(session, job)
-    return run is not None and run.pause_requested_at is not None
+    claim = open_claim_of(session, job)
+    return claim is not None and claim.pause_requested_at is not None
 
 
-def _give_up_what_only_a_run_needs(session: Session, job_id: str) -> None:
+def _give_up_what_only_a_running_job_needs(session: Session, job_id: str) -> None:
     """Delete the checkpoints that the API does not list, and doom what trainers may still be writing."""
     unlisted = delete(Checkpoint).where(Checkpoint.job_id == job_id, ~Checkpoint.listed)
     prefixes = session.scalars(unlisted.returning(Checkpoint.object_prefix)).all()

@@ -1,7 +1,7 @@
 """The writes of a worker: it claims a job, records checkpoints, ends or returns the job.
 
-Each write carries the job's id, fence and token. If they no longer name an open run, it raises LeaseLost and
-writes nothing.
+Each write carries the job's id, fence and nonce. If they no longer name an open claim, it raises LeaseLost
+and writes nothing.
 """
 
 from collections.abc import Callable, Collection
@@ -19,7 +19,7 @@ from core.jobs.events import record_event, record_messages
 from core.jobs.lifecycle.lease import NO_PROGRESS, Lease, Progress
 from core.jobs.lifecycle.locks import owned_job
 from core.jobs.lifecycle.status import (
-    end_run,
+    end_claim,
     fail_job,
     give_back,
     move,
@@ -27,7 +27,7 @@ from core.jobs.lifecycle.status import (
     pause_job,
 )
 from core.jobs.suspects import step_to_pass
-from core.tables import Adapter, Checkpoint, File, Job, Project, Run
+from core.tables import Adapter, Checkpoint, Claim, File, Job, Project
 from core.tables.jobs.jobs import MODEL_ID_LENGTH
 
 
@@ -36,7 +36,7 @@ def claim(
     owner: str,
     lease_seconds: float,
     *,
-    token: str | None = None,
+    nonce: str | None = None,
     project_jobs: int | None = None,
     devices: int = 1,
     accepts: Callable[[Job], bool] = lambda _job: True,
@@ -48,18 +48,18 @@ def claim(
     it, so that small or similar jobs cannot overtake it for ever. `passed_over` holds ids of jobs that are
     skipped and hold up nothing: another worker may be able to train them.
 
-    `token` becomes that of the lease. If the answer to a commit was lost, call this again with the same
-    token: it returns the lease of the first call if that was committed, and claims a job otherwise.
+    `nonce` becomes that of the lease. If the answer to a commit was lost, call this again with the same
+    nonce: it returns the lease of the first call if that was committed, and claims a job otherwise.
     """
     queue.wait_for_other_claims(session)  # also for an own claim that the database may still be committing
-    token = token or new_id("")
-    if claimed := _claimed_before(session, owner, token, lease_seconds):
+    nonce = nonce or new_id("")
+    if claimed := _claimed_before(session, owner, nonce, lease_seconds):
         return claimed
     job = queue.next_job(session, project_jobs, devices, passed_over)
     if job is None or not accepts(job):
         return None
     progress = _last_progress(session, job)
-    lease = Lease(job.id, job.fence + 1, token, lease_seconds, progress, step_to_pass(session, job))
+    lease = Lease(job.id, job.fence + 1, nonce, lease_seconds, progress, step_to_pass(session, job))
     job.fence = lease.fence
     move(session, job, "running")
     if job.started_at is None:
@@ -67,11 +67,11 @@ def claim(
     session.flush()
     expires_at = from_now(lease_seconds)
     session.add(
-        Run(
+        Claim(
             job_id=job.id,
             fence=lease.fence,
             owner=owner,
-            token=token,
+            nonce=nonce,
             alone=lease.alone,
             expires_at=expires_at,
             **vars(progress),
@@ -127,7 +127,7 @@ def finish(
     job.trained_tokens = trained_tokens
     job.finished_at = func.now()
     move(session, job, "succeeded")
-    end_run(session, job, "succeeded")
+    end_claim(session, job, "succeeded")
     last = f"New fine-tuned model created: {job.fine_tuned_model}", "The job has successfully completed"
     record_messages(session, job.id, *last)
 
@@ -158,10 +158,10 @@ def finish_pause(session: Session, lease: Lease) -> bool:
     return True
 
 
-def holds_a_run(session: Session, owner: str) -> bool:
+def holds_a_claim(session: Session, owner: str) -> bool:
     """Return whether the trainer `owner` holds a job."""
-    open_runs = select(Run.job_id).where(Run.owner == owner, Run.ended_at.is_(None)).limit(1)
-    return session.scalars(open_runs).first() is not None
+    open_claims = select(Claim.job_id).where(Claim.owner == owner, Claim.ended_at.is_(None)).limit(1)
+    return session.scalars(open_claims).first() is not None
 
 
 def fine_tuned_model_name(session: Session, job: Job) -> str:
@@ -178,21 +178,21 @@ def model_name(session: Session, base_model: str, project_id: str, suffix: str |
     return f"ft:{base_model}:{project.name}:{suffix or ''}:{owner_id[-MODEL_ID_LENGTH:]}"
 
 
-def _claimed_before(session: Session, owner: str, token: str, lease_seconds: float) -> Lease | None:
-    """Return the lease that the trainer holds with this token, renewed. None if there is no such run."""
-    own = Run.owner == owner, Run.token == token, Run.ended_at.is_(None)
-    renewed = update(Run).where(*own).values(expires_at=from_now(lease_seconds)).returning(Run)
-    run = session.scalars(renewed).one_or_none()
-    if run is None:
+def _claimed_before(session: Session, owner: str, nonce: str, lease_seconds: float) -> Lease | None:
+    """Return the lease that the trainer holds with this nonce, renewed. None if there is no such claim."""
+    own = Claim.owner == owner, Claim.nonce == nonce, Claim.ended_at.is_(None)
+    renewed = update(Claim).where(*own).values(expires_at=from_now(lease_seconds)).returning(Claim)
+    claim = session.scalars(renewed).one_or_none()
+    if claim is None:
         return None
-    progress = Progress(**{name: getattr(run, name) for name in vars(NO_PROGRESS)})
-    suspect = step_to_pass(session, session.get_one(Job, run.job_id))
-    return Lease(run.job_id, run.fence, token, lease_seconds, progress, suspect)
+    progress = Progress(**{name: getattr(claim, name) for name in vars(NO_PROGRESS)})
+    suspect = step_to_pass(session, session.get_one(Job, claim.job_id))
+    return Lease(claim.job_id, claim.fence, nonce, lease_seconds, progress, suspect)
 
 
 def _last_progress(session: Session, job: Job) -> Progress:
     """Return the progress that a continued job shows until its trainer has restored a checkpoint."""
-    last = session.get(Run, (job.id, job.fence))
+    last = session.get(Claim, (job.id, job.fence))
     if last is None:
         return NO_PROGRESS
     kept = ("step", "total_steps", "epoch", "trained_tokens", "best_valid_loss", "best_step")

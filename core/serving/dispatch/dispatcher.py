@@ -49,14 +49,16 @@ log = structlog.get_logger()
 
 
 class Dispatcher:
-    """Sends requests to servers. `token` tells them that a process of this Tunery asks."""
+    """Sends requests to servers. `bearer_token` tells them that a process of this Tunery asks."""
 
-    def __init__(self, sessions: sessionmaker[Session], token: str | None, wait_seconds: float) -> None:
+    def __init__(
+        self, sessions: sessionmaker[Session], bearer_token: str | None, wait_seconds: float
+    ) -> None:
         """`sessions` are for single reads."""
         self._servers = Servers(sessions)
         self._wait_seconds = wait_seconds
         self._http = httpx.AsyncClient(
-            headers={"authorization": f"Bearer {token}", "content-type": "application/json"},
+            headers={"authorization": f"Bearer {bearer_token}", "content-type": "application/json"},
             transport=httpx.AsyncHTTPTransport(
                 # A connection that was kept could be one that the server has just closed
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),

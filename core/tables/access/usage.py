@@ -10,7 +10,7 @@ from core.tables.base import Base
 
 
 class UsageDay(Base):
-    """The use of a project on one day in UTC, by those of its runs that are marked as `counted`."""
+    """The use of a project on one day in UTC, by those of its claims that are marked as `counted`."""
 
     __tablename__ = "usage_days"
 

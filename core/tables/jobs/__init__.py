@@ -1,4 +1,4 @@
-"""The tables of jobs and of what comes of them: runs, metrics, checkpoints, adapters, tasks, evals and more.
+"""The tables of jobs and of what comes of them: claims, metrics, checkpoints, adapters, tasks, evals …
 
 API and worker use them.
 """

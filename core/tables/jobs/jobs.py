@@ -1,6 +1,6 @@
-"""Jobs, and the runs that work on them. `core/jobs/lifecycle` alone writes `Job.status` and `Run`.
+"""Jobs, and the claims of trainers to them. `core/jobs/lifecycle` alone writes `Job.status` and `Claim`.
 
-One column of `Run` is an exception: `core/access/usage.py` sets `counted`.
+One column of `Claim` is an exception: `core/access/usage.py` sets `counted`.
 """
 
 from datetime import datetime
@@ -15,13 +15,13 @@ from core.tables.base import Base, one_of
 
 MODEL_ID_LENGTH = 12  # characters at the end of a job's id that end the name of its model
 PARENT_ADAPTER_SQL = "((spec -> 'lineage') -> 0) ->> 'adapter_id'"  # in the form in which Postgres shows it
-RUN_OUTCOMES = ("succeeded", "failed", "cancelled", "paused", "lost", "released")
+OUTCOMES = ("succeeded", "failed", "cancelled", "paused", "lost", "released")
 
 
 class Job(Base):
-    """A fine-tuning job. The columns that change while it trains are in `Run`.
+    """A fine-tuning job. The columns that change while it trains are in `Claim`.
 
-    `spec` is the resolved `core.jobs.spec.JobSpec`. `fence` counts the claims. The trainer whose open `Run`
+    `spec` is the resolved `core.jobs.spec.JobSpec`. `fence` counts the claims. The trainer whose open `Claim`
     has the current number owns the job.
     """
 
@@ -141,15 +141,15 @@ class JobNames(Base):
     names: Mapped[str]
 
 
-class Run(Base):
-    """One claim of a job: its lease while the run is open, its progress, and its outcome.
+class Claim(Base):
+    """One claim of a job: its lease while the claim is open, its progress, and its outcome.
 
-    A partial unique index ensures that at most one run of a job is open.
+    A partial unique index ensures that at most one claim of a job is open.
     """
 
     __tablename__ = "runs"
     __table_args__ = (
-        CheckConstraint(one_of("outcome", RUN_OUTCOMES), name="outcome"),
+        CheckConstraint(one_of("outcome", OUTCOMES), name="outcome"),
         CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="an_ended_run_has_an_outcome"),
         Index("uq_runs_open", "job_id", unique=True, postgresql_where=text("ended_at IS NULL")),
         Index("ix_runs_owner", "owner"),
@@ -160,7 +160,7 @@ class Run(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     fence: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     owner: Mapped[str] = mapped_column(doc="The trainer process that holds the lease")
-    token: Mapped[str] = mapped_column(doc="Random, so that no two leases are equal")
+    nonce: Mapped[str] = mapped_column("token", key="nonce", doc="Random, so that no two leases are equal")
     alone: Mapped[bool] = mapped_column(
         server_default=text("false"),
         doc="Whether the job was claimed to compute alone: see core/jobs/suspects.py",

@@ -5,7 +5,7 @@ import { Prose } from "@/parts/basics/Prose";
 import { Failure } from "@/parts/page/Notice";
 
 interface LinkQuestionProps {
-  token: string;
+  secret: string;
   linked: LinkedKey;
   onDecline: () => void;
 }
@@ -14,10 +14,10 @@ interface LinkQuestionProps {
  * Asks before a one-time link signs in. Anybody can send a link of their own project, and whoever follows it unawares
  * works in that project.
  */
-export function LinkQuestion({ token, linked, onDecline }: LinkQuestionProps) {
+export function LinkQuestion({ secret, linked, onDecline }: LinkQuestionProps) {
   const client = useQueryClient();
   const { mutate, isPending, error } = useMutation({
-    mutationFn: () => signIn({ link: token }),
+    mutationFn: () => signIn({ link: secret }),
     onSuccess: (session) => setSession(client, session),
   });
   return (

@@ -1,7 +1,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
-import { linkedKeyQuery, linkToken, setSession, signIn, useSignedOut } from "@/api/project/session";
+import { linkedKeyQuery, linkSecret, setSession, signIn, useSignedOut } from "@/api/project/session";
 import { useTitle } from "@/lib/browser/useTitle";
 import { Failure, Notice } from "@/parts/page/Notice";
 
@@ -10,20 +10,20 @@ import { LinkQuestion } from "./LinkQuestion";
 /** Signs in with the one-time link that opened the page, if its reader agrees, or with an API key. */
 export function SignIn() {
   useTitle("Sign in");
-  const [token, setToken] = useState(() => linkToken(location.hash));
-  const link = useQuery({ ...linkedKeyQuery(token ?? ""), enabled: token !== null });
+  const [secret, setSecret] = useState(() => linkSecret(location.hash));
+  const link = useQuery({ ...linkedKeyQuery(secret ?? ""), enabled: secret !== null });
   useEffect(() => {
-    if (token === null) return;
-    history.replaceState(history.state, "", location.pathname); // the token must not stay in the history
-  }, [token]);
+    if (secret === null) return;
+    history.replaceState(history.state, "", location.pathname); // the secret must not stay in the history
+  }, [secret]);
   return (
     <section className="card mx-auto mt-[10vh] grid w-full max-w-md gap-4 p-6">
       <h1>Sign in</h1>
       {link.failureReason && <Failure error={link.failureReason} />}
-      {token === null || link.isError ? (
+      {secret === null || link.isError ? (
         <KeyForm />
       ) : link.data ? (
-        <LinkQuestion token={token} linked={link.data} onDecline={() => setToken(null)} />
+        <LinkQuestion secret={secret} linked={link.data} onDecline={() => setSecret(null)} />
       ) : (
         <p role="status">Reading the link…</p>
       )}

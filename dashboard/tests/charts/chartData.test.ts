@@ -122,7 +122,7 @@ describe("the x of a chart", () => {
     expect(stepsWithin(stepsAt([1, 2, 3, 4, 5, 6]), "step", [-1, 99])).toEqual([1, 6]);
   });
 
-  test("is not an axis that a run does not know", () => {
+  test("is not an axis that a training does not know", () => {
     expect(axesOf([stepsAt([1, 2]), stepsAt([null, null])])).toEqual(["step", "epoch", "tokens"]);
     expect(axesOf([{ ...stepsAt([1]), stepsPerEpoch: null }])).toEqual(["step", "time", "tokens"]);
     expect(axesOf([stepsAt([1, 2]), { series: new Series(), stepsPerEpoch: 2 }])).toHaveLength(4);

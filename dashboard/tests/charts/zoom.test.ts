@@ -4,25 +4,25 @@ import type { Steps } from "@/lib/charts/axes";
 import { Series } from "@/lib/charts/series";
 import { moved, stepsInside, wholeOf } from "@/lib/charts/zoom";
 
-function run(steps: number[], stepsPerEpoch: number | null = null): Steps {
+function training(steps: number[], stepsPerEpoch: number | null = null): Steps {
   const series = new Series();
   series.add(steps.map((step) => ({ step, ...(step > 1 && { trained_tokens: step * 10 }) })));
   return { series, stepsPerEpoch };
 }
 
 describe("the whole", () => {
-  test("goes from the first x of any run to the last", () => {
-    expect(wholeOf([run([1, 2, 8], 2), run([3, 4], 1)], "step")).toEqual([1, 8]);
-    expect(wholeOf([run([1, 2, 8], 2), run([3, 5], 1)], "epoch")).toEqual([0.5, 5]);
+  test("goes from the first x of any training to the last", () => {
+    expect(wholeOf([training([1, 2, 8], 2), training([3, 4], 1)], "step")).toEqual([1, 8]);
+    expect(wholeOf([training([1, 2, 8], 2), training([3, 5], 1)], "epoch")).toEqual([0.5, 5]);
   });
 
   test("begins at the first step with an x", () => {
-    expect(wholeOf([run([1, 2, 8])], "tokens")).toEqual([20, 80]);
+    expect(wholeOf([training([1, 2, 8])], "tokens")).toEqual([20, 80]);
   });
 
   test("is null for no step and for one step", () => {
     expect(wholeOf([], "step")).toBeNull();
-    expect(wholeOf([run([]), run([1])], "step")).toBeNull();
+    expect(wholeOf([training([]), training([1])], "step")).toBeNull();
   });
 });
 
@@ -55,9 +55,9 @@ describe("a move", () => {
   });
 });
 
-test("the steps inside a part are those of all runs, with the ends of the part", () => {
-  expect(stepsInside([run([1, 2, 3, 4, 5])], "step", [2, 4])).toEqual([2, 4]);
-  expect(stepsInside([run([1, 2, 3, 4, 5])], "step", [1.5, 3.9])).toEqual([2, 3]);
-  expect(stepsInside([run([2, 4, 6], 2), run([1, 2, 3], 1)], "epoch", [2, 3])).toEqual([2, 6]);
-  expect(stepsInside([run([1, 9])], "step", [2, 8])).toBeNull();
+test("the steps inside a part are those of all trainings, with the ends of the part", () => {
+  expect(stepsInside([training([1, 2, 3, 4, 5])], "step", [2, 4])).toEqual([2, 4]);
+  expect(stepsInside([training([1, 2, 3, 4, 5])], "step", [1.5, 3.9])).toEqual([2, 3]);
+  expect(stepsInside([training([2, 4, 6], 2), training([1, 2, 3], 1)], "epoch", [2, 3])).toEqual([2, 6]);
+  expect(stepsInside([training([1, 9])], "step", [2, 8])).toBeNull();
 });

@@ -2,17 +2,17 @@ import { describe, expect, test } from "vitest";
 
 import { baselineOf, parseCompareSearch, jobIds, withJob, withoutJob } from "@/lib/addresses/compareSearch";
 import { lineStyleOf } from "@/lib/charts/lineStyles";
-import { overlaid, type Run, runCharts, runRows, valueAt } from "@/lib/charts/runs";
+import { overlaid, type Training, trainingCharts, trainingRows, valueAt } from "@/lib/charts/trainings";
 import { Series, type StepValues } from "@/lib/charts/series";
 import { differingConditions, percentOff, resultOf, settingRows } from "@/lib/jobs/comparison";
 import type { Job } from "@/types/api";
 
 import { aJob } from "./aJob";
 
-function aRun(styleIndex: number, points: StepValues[], stepsPerEpoch: number | null = null): Run {
+function aTraining(styleIndex: number, points: StepValues[], stepsPerEpoch: number | null = null): Training {
   const series = new Series();
   series.add(points);
-  return { id: `run-${styleIndex}`, name: `run ${styleIndex}`, styleIndex, series, stepsPerEpoch };
+  return { id: `training-${styleIndex}`, name: `training ${styleIndex}`, styleIndex, series, stepsPerEpoch };
 }
 
 describe("the selection", () => {
@@ -52,8 +52,8 @@ test("the first forty looks are all different, and neighbours differ in colour a
 describe("curves over each other", () => {
   const column = { name: "train_loss", label: "training", noisy: false };
   const view = { zoom: null, smoothing: 0, log: false, buckets: 100 };
-  const short = aRun(0, [{ step: 1, train_loss: 3 }, { step: 2, train_loss: 2 }], 1);
-  const long = aRun(1, [1, 2, 3, 4].map((step) => ({ step, train_loss: 10 * step })), 2);
+  const short = aTraining(0, [{ step: 1, train_loss: 3 }, { step: 2, train_loss: 2 }], 1);
+  const long = aTraining(1, [1, 2, 3, 4].map((step) => ({ step, train_loss: 10 * step })), 2);
 
   test("share the steps", () => {
     expect(overlaid([short, long], column, "step", view)).toEqual([
@@ -71,8 +71,8 @@ describe("curves over each other", () => {
   });
 
   test("meet at the same time of training and give their values there", () => {
-    const slow = aRun(0, [1, 2].map((step) => ({ step, train_loss: step, trained_seconds: 10 * step })));
-    const fast = aRun(1, [1, 2].map((step) => ({ step, train_loss: -step, trained_seconds: 5 * step })));
+    const slow = aTraining(0, [1, 2].map((step) => ({ step, train_loss: step, trained_seconds: 10 * step })));
+    const fast = aTraining(1, [1, 2].map((step) => ({ step, train_loss: -step, trained_seconds: 5 * step })));
     expect(overlaid([slow, fast], column, "time", view)).toEqual([[5, 10, 20], [undefined, 1, 2], [-1, -2, undefined]]);
     expect(valueAt(fast, "train_loss", "time", 9)).toBe(-1);
     expect(valueAt(fast, "train_loss", "time", 11)).toBeNaN();
@@ -85,13 +85,13 @@ describe("curves over each other", () => {
     expect(valueAt(short, "other", "step", 1)).toBeNaN();
   });
 
-  test("give rows, with no value where a run has none", () => {
-    expect(runRows([short, long], "train_loss")).toEqual([[1, 3, 10], [2, 2, 20], [3, NaN, 30], [4, NaN, 40]]);
+  test("give rows, with no value where a training has none", () => {
+    expect(trainingRows([short, long], "train_loss")).toEqual([[1, 3, 10], [2, 2, 20], [3, NaN, 30], [4, NaN, 40]]);
   });
 
-  test("exist for every measure that any run has", () => {
-    const runs = [short, aRun(1, [{ step: 1, train_loss: 1, full_valid_loss: 1, learning_rate: 1 }])];
-    expect(runCharts(runs).map(({ title }) => title)).toEqual(["Loss, training", "Loss, validation, whole set", "Learning rate"]);
+  test("exist for every measure that any training has", () => {
+    const trainings = [short, aTraining(1, [{ step: 1, train_loss: 1, full_valid_loss: 1, learning_rate: 1 }])];
+    expect(trainingCharts(trainings).map(({ title }) => title)).toEqual(["Loss, training", "Loss, validation, whole set", "Learning rate"]);
   });
 });
 
@@ -104,7 +104,7 @@ test("a setting that differs, or that one job lacks, is marked", () => {
 });
 
 test("a result is the best loss, the median speed, and the time since the start", () => {
-  const { series } = aRun(0, [
+  const { series } = aTraining(0, [
     { step: 1, full_valid_loss: 2, tokens_per_second: 1 },
     { step: 2, full_valid_loss: 1.5, tokens_per_second: 100 },
     { step: 3, full_valid_loss: 1.75, tokens_per_second: 10 },

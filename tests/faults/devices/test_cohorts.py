@@ -91,8 +91,8 @@ def test_jobs_train_together_and_each_ends_as_it_would_alone(
         assert_alike(weights(stack, one, tmp_path), weights(stack, other, tmp_path))
         assert stack.losses(one) == pytest.approx(stack.losses(other), abs=0.02)
     stack.assert_succeeded_exactly_once(together[-1], tmp_path)
-    runs = [stack.last_run(job_id) for job_id in together]
-    assert max(run.started_at for run in runs) < min(run.ended_at for run in runs)  # type: ignore[type-var]
+    claims = [stack.last_claim(job_id) for job_id in together]
+    assert max(claim.started_at for claim in claims) < min(claim.ended_at for claim in claims)  # type: ignore[type-var]
 
 
 @pytest.mark.exhaustive
@@ -112,8 +112,8 @@ def test_a_job_cancelled_in_the_middle_leaves_and_its_neighbour_goes_on(stack: S
         stack.wait_for_step(job_id)
     stack.tenant.openai.fine_tuning.jobs.cancel(leaves)
     wait_for(lambda: parted(stack, leaves), PAUSE_SECONDS)
-    stack.wait_for_step(stays, stack.last_run(stays).step + 20)
-    assert len(stack.runs(stays)) == 1
+    stack.wait_for_step(stays, stack.last_claim(stays).step + 20)
+    assert len(stack.claims(stays)) == 1
     assert stack.adapters(leaves) == []
     assert stack.store.list(f"adapters/{leaves}/") == []
 
@@ -122,14 +122,14 @@ def test_a_job_paused_and_resumed_at_once_goes_on(stack: Stack) -> None:
     """Before its first step it is paused at once, and may be claimed again before its trainer has noticed."""
     jobs = stack.tenant.openai.fine_tuning.jobs
     stays, hasty = create(stack, LONG), create(stack, LONG)
-    wait_for(lambda: stack.runs(hasty), JOB_SECONDS)
+    wait_for(lambda: stack.claims(hasty), JOB_SECONDS)
     jobs.pause(hasty)
     stack.wait_for_status(hasty, "paused")
     jobs.resume(hasty)
-    wait_for(lambda: len(stack.runs(hasty)) == 2, JOB_SECONDS)
+    wait_for(lambda: len(stack.claims(hasty)) == 2, JOB_SECONDS)
     for job_id in (stays, hasty):
         stack.wait_for_step(job_id)
-    assert len(stack.runs(stays)) == 1
+    assert len(stack.claims(stays)) == 1
 
 
 @pytest.mark.exhaustive
@@ -143,15 +143,15 @@ def test_a_paused_job_saves_its_place_frees_the_trainer_and_ends_as_if_it_had_ru
     jobs.pause(job_id)
     stack.wait_for_status(job_id, "paused")
     assert time.monotonic() - asked < PAUSE_SECONDS
-    run = stack.last_run(job_id)
-    assert run.outcome == "paused"
-    assert stack.checkpoints(job_id)[-1].step == run.step
+    claim = stack.last_claim(job_id)
+    assert claim.outcome == "paused"
+    assert stack.checkpoints(job_id)[-1].step == claim.step
     stack.assert_succeeded_exactly_once(create(stack, SHORT), tmp_path)
     assert stack.job(job_id).status == "paused"
     jobs.resume(job_id)
     resumed, through = (stack.assert_succeeded_exactly_once(one, tmp_path) for one in (job_id, alone))
     assert (resumed / WEIGHTS).read_bytes() == (through / WEIGHTS).read_bytes()
-    assert f"Resumed from the checkpoint at step {run.step}" in stack.events(job_id)
+    assert f"Resumed from the checkpoint at step {claim.step}" in stack.events(job_id)
     assert stack.losses(job_id) == stack.losses(alone)
 
 
@@ -180,7 +180,7 @@ def test_a_job_paused_while_it_evaluates_evaluates_after_the_resume(stack: Stack
     validation_file = stack.tenant.upload(short_rows(VALIDATION_ROWS))
     training = {"eval_samples": 0}  # so that the first evaluation is that of the epoch's end
     job_id = create(stack, {"rows": 12, "epochs": 1}, validation_file=validation_file, training=training)
-    wait_for(lambda: (runs := stack.runs(job_id)) and runs[-1].phase == "validating", JOB_SECONDS)
+    wait_for(lambda: (claims := stack.claims(job_id)) and claims[-1].phase == "validating", JOB_SECONDS)
     asked = time.monotonic()
     jobs.pause(job_id)
     stack.wait_for_status(job_id, "paused")
@@ -202,9 +202,9 @@ def test_a_waiting_job_on_another_base_lets_nobody_overtake_it(stack: Stack) -> 
     other, behind = create(stack, SHORT, model=OTHER), create(stack, SHORT)
     for job_id in (first, other, behind):
         stack.wait_for_status(job_id, "succeeded")
-    runs = [stack.last_run(job_id) for job_id in (first, other, behind)]
-    assert runs[0].ended_at <= runs[1].started_at  # type: ignore[operator]
-    assert runs[1].ended_at <= runs[2].started_at  # type: ignore[operator]
+    claims = [stack.last_claim(job_id) for job_id in (first, other, behind)]
+    assert claims[0].ended_at <= claims[1].started_at  # type: ignore[operator]
+    assert claims[1].ended_at <= claims[2].started_at  # type: ignore[operator]
 
 
 def test_a_trainer_killed_with_a_cohort_loses_none_of_it(stack: Stack, tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_job_that_kills_its_trainer_again_and_again_fails_and_its_neighbours_s
     neighbours = [create(stack, MIDDLE), create(stack, MIDDLE)]
     guilty = create(stack, LONG)
     for attempt in range(1, LOSSES + 1):
-        wait_for(lambda attempt=attempt: len(stack.runs(guilty)) == attempt, JOB_SECONDS)  # type: ignore[misc]
+        wait_for(lambda attempt=attempt: len(stack.claims(guilty)) == attempt, JOB_SECONDS)  # type: ignore[misc]
         if attempt == 1:
             stack.wait_for_step(guilty)  # later it kills before it gets as far: it would be innocent then
         stack.workers[0].trainer().kill()
@@ -277,6 +277,6 @@ def test_jobs_beyond_the_memory_budget_train_one_after_another(stack: Stack, tmp
     jobs = [create(stack, SHORT) for _ in range(3)]
     for job_id in jobs:
         stack.assert_succeeded_exactly_once(job_id, tmp_path)
-    runs = [stack.last_run(job_id) for job_id in jobs]
-    for earlier, later in itertools.pairwise(runs):
+    claims = [stack.last_claim(job_id) for job_id in jobs]
+    for earlier, later in itertools.pairwise(claims):
         assert earlier.ended_at <= later.started_at  # type: ignore[operator]

@@ -98,7 +98,7 @@ def test_a_job_on_two_devices_ends_as_on_one(
     assert_as_on_one(stack, job_id, on_one, tmp_path)
     (adapter,) = stack.adapters(job_id)
     assert adapter.training["decoder"] == decoder
-    assert stack.last_run(job_id).owner != stack.last_run(on_one).owner
+    assert stack.last_claim(job_id).owner != stack.last_claim(on_one).owner
 
 
 @pytest.mark.exhaustive
@@ -122,8 +122,8 @@ def test_jobs_join_leave_pause_and_fail_while_others_go_on(stack: Stack, on_one:
     jobs.resume(paused)
     assert_as_on_one(stack, paused, on_one, tmp_path)
     assert stack.job(cancelled).status == "cancelled"
-    stack.wait_for_step(stays, stack.last_run(stays).step + 20)
-    assert len(stack.runs(stays)) == 1
+    stack.wait_for_step(stays, stack.last_claim(stays).step + 20)
+    assert len(stack.claims(stays)) == 1
 
 
 def test_an_adapter_that_cannot_be_attached_fails_its_job_and_no_process(
@@ -156,7 +156,7 @@ def test_a_killed_process_ends_its_group_and_the_job_goes_on(
     _, alive = psutil.wait_procs(processes, 120)
     assert not alive
     assert_as_on_one(stack, job_id, on_one, tmp_path)
-    assert [run.outcome for run in stack.runs(job_id)] == ["lost", "succeeded"]
+    assert [claim.outcome for claim in stack.claims(job_id)] == ["lost", "succeeded"]
     assert any(event.startswith("Resumed from the checkpoint") for event in stack.events(job_id))
 
 
@@ -168,8 +168,8 @@ def test_a_job_given_back_by_one_machine_goes_on_over_two(stack: Stack, on_one: 
     processes = stack.workers[1].processes(2)
     assert stack.workers[1].stop() == 0
     assert not any(process.is_running() for process in processes)
-    step = stack.last_run(job_id).step
-    assert stack.last_run(job_id).outcome == "released"
+    step = stack.last_claim(job_id).step
+    assert stack.last_claim(job_id).outcome == "released"
     assert stack.checkpoints(job_id)[-1].step == step
     meeting = {"devices": "2", "nodes": "2", "rendezvous": f"127.0.0.1:{free_port()}"}
     machines = [start(stack, **meeting, node_rank=str(number)) for number in range(2)]

@@ -88,7 +88,7 @@ def test_a_continued_job_whose_trainer_is_killed_goes_on_from_its_own_checkpoint
     events = stack.events(killed)
     assert events.count(f"The job begins with the weights of {model}") == 1
     assert [event for event in events if event.startswith("Resumed from the checkpoint at step")]
-    assert [run.outcome for run in stack.runs(killed)] == ["lost", "succeeded"]
+    assert [claim.outcome for claim in stack.claims(killed)] == ["lost", "succeeded"]
     (adapter,) = stack.adapters(killed)
     shown = stack.tenant.http.get(f"/v1/adapters/{adapter.id}").json()
     assert [each["job_id"] for each in shown["lineage"]] == [parent]

@@ -67,7 +67,7 @@ def test_a_job_outlives_each_end_of_its_workers_and_ends_with_the_same_adapter(
     newest = killed_with_a_damaged_checkpoint(stack, third, job_id)
     stack.start_worker()
     folder = stack.assert_succeeded_exactly_once(job_id, tmp_path)
-    outcomes = [run.outcome for run in stack.runs(job_id)]
+    outcomes = [claim.outcome for claim in stack.claims(job_id)]
     assert outcomes == ["released", "released", "lost", "lost", "succeeded"]
     events = stack.events(job_id)
     assert f"Resumed from the checkpoint at step {step}" in events
@@ -79,7 +79,7 @@ def test_a_job_outlives_each_end_of_its_workers_and_ends_with_the_same_adapter(
 
 def given_back_before_its_first_step(stack: Stack, job_id: str) -> None:
     worker = stack.start_worker()
-    wait_for(lambda: stack.runs(job_id), JOB_SECONDS)
+    wait_for(lambda: stack.claims(job_id), JOB_SECONDS)
     assert worker.stop() == 0
     assert stack.job(job_id).status == "queued"
 
@@ -87,12 +87,12 @@ def given_back_before_its_first_step(stack: Stack, job_id: str) -> None:
 def given_back_with_a_checkpoint(stack: Stack, job_id: str) -> int:
     """Return the checkpoint's step, which is the last that the worker made."""
     worker = stack.start_worker(SLOWLY, checkpoint_seconds="1000")
-    wait_for(lambda: len(stack.runs(job_id)) == 2, JOB_SECONDS)
-    step = stack.last_run(job_id).step
+    wait_for(lambda: len(stack.claims(job_id)) == 2, JOB_SECONDS)
+    step = stack.last_claim(job_id).step
     stack.wait_for_step(job_id, step + 2)
     assert worker.stop() == 0
     checkpoint = stack.checkpoints(job_id)[-1]
-    assert checkpoint.step == stack.last_run(job_id).step > step
+    assert checkpoint.step == stack.last_claim(job_id).step > step
     assert stack.job(job_id).status == "queued"
     return checkpoint.step
 
@@ -100,7 +100,7 @@ def given_back_with_a_checkpoint(stack: Stack, job_id: str) -> int:
 def trainer_killed(stack: Stack, worker: Worker, job_id: str) -> None:
     wait_for_another_checkpoint(stack, job_id)
     worker.trainer().kill()
-    wait_for(lambda: len(stack.runs(job_id)) == 4, JOB_SECONDS)
+    wait_for(lambda: len(stack.claims(job_id)) == 4, JOB_SECONDS)
 
 
 def killed_with_a_damaged_checkpoint(stack: Stack, worker: Worker, job_id: str) -> int:
@@ -137,7 +137,7 @@ def test_a_database_restarted_again_and_again_changes_nothing_of_a_job_and_hangs
     with polling(stack, job_id) as answers:
         for restart in range(RESTARTS):
             stack.wait_for_step(job_id, step + STEPS_BETWEEN_RESTARTS)
-            step = stack.last_run(job_id).step
+            step = stack.last_claim(job_id).step
             if restart % 2:
                 stack.servers.kill("postgres")
             stack.servers.restart("postgres")
@@ -175,7 +175,7 @@ def test_a_broker_wiped_with_jobs_queued_and_one_running_loses_none(stack: Stack
     stack.servers.restart("valkey")
     for job_id in jobs:
         stack.assert_succeeded_exactly_once(job_id, tmp_path)
-        assert len(stack.runs(job_id)) == 1, "no job had to be claimed twice for this"
+        assert len(stack.claims(job_id)) == 1, "no job had to be claimed twice for this"
 
 
 @pytest.mark.exhaustive
@@ -203,7 +203,7 @@ def test_a_trainer_frozen_past_its_lease_can_write_nothing_once_another_has_fini
 def everything_written(stack: Stack, job_id: str) -> object:
     """All rows and objects of a job, but for checkpoints that are removed once it has ended.
 
-    Whether the usage counts a run is left out: the janitor marks that in its own time.
+    Whether the usage counts a claim is left out: the janitor marks that in its own time.
     """
     with stack.sessions() as session:
         rows = [
@@ -214,7 +214,7 @@ def everything_written(stack: Stack, job_id: str) -> object:
             ]
             for table in (Adapter, Checkpoint, Event, Metric)
         ]
-    job, runs = vars(stack.job(job_id)), [vars(run) | {"counted": None} for run in stack.runs(job_id)]
-    for row in (job, *runs):
+    job, claims = vars(stack.job(job_id)), [vars(claim) | {"counted": None} for claim in stack.claims(job_id)]
+    for row in (job, *claims):
         row.pop("_sa_instance_state")
-    return rows, job, runs, stack.store.list(f"adapters/{job_id}/")
+    return rows, job, claims, stack.store.list(f"adapters/{job_id}/")

@@ -85,7 +85,7 @@ def test_a_job_starts_within_a_scan_while_the_line_to_the_broker_is_broken(stack
     for fault in FAULTS.values():
         with fault(line):
             job_id = stack.create_job(rows=12, epochs=1, model=TINY)
-            wait_for(lambda job_id=job_id: stack.runs(job_id), START_SECONDS)  # type: ignore[misc]
+            wait_for(lambda job_id=job_id: stack.claims(job_id), START_SECONDS)  # type: ignore[misc]
             stack.wait_for_status(job_id, "succeeded")
 
 
@@ -117,11 +117,11 @@ def test_hints_wake_workers_however_often_and_again_once_the_line_to_the_broker_
 
         def is_woken(job_id: str = job_id) -> bool:
             hint_sender.send(1)
-            return bool(stack.runs(job_id))
+            return bool(stack.claims(job_id))
 
         wait_for(is_woken, JOB_SECONDS)
         stack.wait_for_status(job_id, "succeeded")
-    assert [len(stack.runs(job_id)) for job_id in client.jobs] == [1] * len(client.jobs)
+    assert [len(stack.claims(job_id)) for job_id in client.jobs] == [1] * len(client.jobs)
     check(stack.api, [client])
 
 

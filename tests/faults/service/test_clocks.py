@@ -27,11 +27,11 @@ def test_a_worker_takes_over_when_the_lease_has_run_out_by_the_clock_of_the_data
     client = Client(stack.tenant, {job})
     stack.wait_for_step(job, 5)
     stack.start_worker(variables(-10 * MINUTES))
-    wait_for(lambda: stack.log().count("trainer_ready") == 2 or len(stack.runs(job)) > 1, JOB_SECONDS)
-    assert len(stack.runs(job)) == 1, "nobody takes a job whose trainer renews its lease"
+    wait_for(lambda: stack.log().count("trainer_ready") == 2 or len(stack.claims(job)) > 1, JOB_SECONDS)
+    assert len(stack.claims(job)) == 1, "nobody takes a job whose trainer renews its lease"
     first.destroy()
     stack.assert_succeeded_exactly_once(job, tmp_path)
-    lost, taken = stack.runs(job)
+    lost, taken = stack.claims(job)
     assert lost.outcome == "lost"
     assert lost.ended_at is not None
     assert lost.expires_at <= lost.ended_at <= taken.started_at
@@ -50,10 +50,10 @@ def test_a_job_is_trained_once_although_the_clock_of_the_database_jumps(stack: S
     def a_lease_ran_out() -> bool:
         # A trainer may renew its lease before a scan finds it: then the clock jumps again
         database_jumps(stack.api, timedelta(minutes=10))
-        return any(run.ended_at for job in jobs for run in stack.runs(job)[:1])
+        return any(claim.ended_at for job in jobs for claim in stack.claims(job)[:1])
 
     wait_for(a_lease_ran_out, JOB_SECONDS)
     for job in jobs:
         stack.assert_succeeded_exactly_once(job, tmp_path)
-    assert any(len(stack.runs(job)) > 1 for job in jobs)
+    assert any(len(stack.claims(job)) > 1 for job in jobs)
     check(stack.api, [Client(stack.tenant, set(jobs))])

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from core import database
 from core.jobs import lifecycle, queue
 from core.jobs.lifecycle import Lease
-from core.tables import Job, Run
+from core.tables import Claim, Job
 from tests.fixtures.service.jobs import LEASE, Jobs
 
 
@@ -127,22 +127,22 @@ def test_a_lease_that_ran_out_goes_to_the_next_trainer_under_a_higher_fence(jobs
     jobs.let_the_lease_run_out(old)
     new = jobs.claim("another trainer")
     assert (new.job_id, new.fence) == (old.job_id, old.fence + 1)
-    assert [run.outcome for run in jobs.runs_of(new.job_id)] == ["lost", None]
+    assert [claim.outcome for claim in jobs.claims_of(new.job_id)] == ["lost", None]
 
 
 def test_a_claim_repeated_with_its_token_returns_its_lease_and_claims_no_second_job(jobs: Jobs) -> None:
     first, second = jobs.submit(), jobs.submit()
-    lease = jobs.claim(token="a token")
+    lease = jobs.claim(nonce="a nonce")
     with jobs.sessions.begin() as session:
-        session.execute(update(Run).where(Run.job_id == first).values(expires_at=func.now()))
-    assert jobs.claim(token="a token") == lease
-    (run,) = jobs.runs_of(first)
+        session.execute(update(Claim).where(Claim.job_id == first).values(expires_at=func.now()))
+    assert jobs.claim(nonce="a nonce") == lease
+    (claim,) = jobs.claims_of(first)
     with jobs.sessions() as session:
-        assert run.expires_at > session.scalar(select(func.now())) + timedelta(seconds=LEASE - 10)
+        assert claim.expires_at > session.scalar(select(func.now())) + timedelta(seconds=LEASE - 10)
     assert jobs.messages(first).count("Fine-tuning job started") == 1
-    assert jobs.claim("another trainer", token="a token").job_id == second
+    assert jobs.claim("another trainer", nonce="a nonce").job_id == second
     jobs.writes(lease)["release"]()
-    assert jobs.claim(token="a token").fence == 2, "a run that has ended is not taken up"
+    assert jobs.claim(nonce="a nonce").fence == 2, "a claim that has ended is not taken up"
 
 
 def test_a_process_frozen_in_its_claim_stops_neither_other_claims_nor_a_cancel(jobs: Jobs) -> None:

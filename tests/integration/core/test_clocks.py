@@ -15,7 +15,7 @@ from core.egress import Egress
 from core.jobs import lifecycle
 from core.roles import Role
 from core.secrets.vault import Vault
-from core.tables import Event, Run
+from core.tables import Claim, Event
 from faults.receiver import Receiver
 from tests.fixtures.faults.clocks import database_jumps, wrong_by
 from tests.fixtures.service.api import LEASE_SECONDS, Api, Tenant, wait_for
@@ -126,14 +126,14 @@ def test_a_lease_lasts_as_long_as_the_clock_of_the_database_says(
     with wrong_by(minutes=minutes):
         lease = api.claim(job)
     with wrong_by(minutes=-minutes), api.sessions.begin() as session:
-        assert lifecycle.lose_expired_runs(session, 3) == []
+        assert lifecycle.lose_expired_claims(session, 3) == []
         lifecycle.renew(session, lease, lifecycle.Progress("training", step=1))
     with api.sessions() as session:
-        run = session.scalars(select(Run).where(Run.job_id == job)).one()
-        assert LEASE_SECONDS - SECONDS < seconds_from_now(api, run.expires_at.timestamp()) <= LEASE_SECONDS
+        claim = session.scalars(select(Claim).where(Claim.job_id == job)).one()
+        assert LEASE_SECONDS - SECONDS < seconds_from_now(api, claim.expires_at.timestamp()) <= LEASE_SECONDS
     database_jumps(api, timedelta(seconds=LEASE_SECONDS))
     with wrong_by(minutes=-minutes), api.sessions.begin() as session:
-        assert lifecycle.lose_expired_runs(session, 3) == [job]
+        assert lifecycle.lose_expired_claims(session, 3) == [job]
 
 
 def test_events_stand_in_the_order_of_their_commits_whatever_the_clocks_of_their_writers(

@@ -145,7 +145,7 @@ ASKED: dict[str, Callable[[Session], Any]] = {
     "the usage of a project": lambda session: usage(session, OF_NEWEST, date(2026, 1, 1), date(2026, 12, 31)),
     "the bytes that a project stores": lambda session: stored_bytes(session, OF_NEWEST),
     "the sweep": lambda session: (
-        lifecycle.lose_expired_runs(session, 5),
+        lifecycle.lose_expired_claims(session, 5),
         queue.jobs_wait(session, None),
     ),
     "the feed of events": lambda session: session.execute(

@@ -20,16 +20,16 @@ def test_a_renewed_lease_does_not_run_out(jobs: Jobs) -> None:
     lease = jobs.claim()
     with jobs.sessions.begin() as session:
         lifecycle.renew(session, lease, TRAINING)
-        assert lifecycle.lose_expired_runs(session, LIMIT) == []
-    (run,) = jobs.runs_of(lease.job_id)
-    assert (run.phase, run.step, run.total_steps, run.trained_tokens) == ("training", 1, 10, 50)
+        assert lifecycle.lose_expired_claims(session, LIMIT) == []
+    (claim,) = jobs.claims_of(lease.job_id)
+    assert (claim.phase, claim.step, claim.total_steps, claim.trained_tokens) == ("training", 1, 10, 50)
 
 
 @pytest.mark.parametrize("write", ["renew", "checkpoint", "finish", "fail", "release", "pause"])
 @pytest.mark.parametrize(
     "taken", ["by the next trainer", "after a failover", "by a cancel", "by its own finish"]
 )
-def test_an_owner_whose_run_is_closed_can_write_nothing(jobs: Jobs, write: str, taken: str) -> None:
+def test_an_owner_whose_claim_is_closed_can_write_nothing(jobs: Jobs, write: str, taken: str) -> None:
     jobs.submit()
     lease = jobs.claim()
     if taken == "by the next trainer":
@@ -64,7 +64,7 @@ def test_a_finished_job_has_its_model_its_result_and_its_events(jobs: Jobs) -> N
         True,
         True,
     )
-    assert jobs.runs_of(lease.job_id)[0].outcome == "succeeded"
+    assert jobs.claims_of(lease.job_id)[0].outcome == "succeeded"
 
 
 @pytest.mark.parametrize("ended", ["cancelled", "succeeded"])
@@ -98,7 +98,7 @@ def test_a_running_job_without_a_step_pauses_at_once(jobs: Jobs) -> None:
     lease = jobs.claim()
     jobs.change(lifecycle.pause, job_id)
     assert jobs.job_of(job_id).status == "paused"
-    assert jobs.runs_of(job_id)[0].outcome == "paused"
+    assert jobs.claims_of(job_id)[0].outcome == "paused"
     with pytest.raises(LeaseLost):
         jobs.renew(lease)
 
@@ -107,10 +107,10 @@ def test_a_job_that_goes_on_shows_where_it_stood_and_pauses_at_once_until_it_tra
     job_id = jobs.submit()
     lease = jobs.claim()
     jobs.renew(lease)
-    stood = jobs.runs_of(job_id)[0]
+    stood = jobs.claims_of(job_id)[0]
     jobs.writes(lease)["release"]()
     lease = jobs.claim()
-    shown = jobs.runs_of(job_id)[1]
+    shown = jobs.claims_of(job_id)[1]
     assert shown.phase == "claimed"
     for name in ("step", "total_steps", "epoch", "trained_tokens", "best_valid_loss", "best_step"):
         assert getattr(shown, name) == getattr(stood, name) == getattr(lease.last_progress, name)
@@ -130,14 +130,14 @@ def test_a_running_job_pauses_when_its_trainer_has_read_the_request_and_saved(jo
     jobs.writes(lease)["checkpoint"]()
     assert jobs.finish_pause(lease) is True
     assert jobs.job_of(job_id).status == "paused"
-    assert [run.outcome for run in jobs.runs_of(job_id)] == ["paused"]
+    assert [claim.outcome for claim in jobs.claims_of(job_id)] == ["paused"]
     log = jobs.messages(job_id)
     assert log.count("The job will be paused once its trainer has saved a checkpoint") == 1
     assert log[-1] == "The job was paused"
     jobs.change(lifecycle.resume, job_id)
     again = jobs.claim("another trainer")
     assert (again.job_id, again.fence) == (job_id, 2)
-    assert jobs.renew(again) is False, "the request belonged to the run that it ended"
+    assert jobs.renew(again) is False, "the request belonged to the claim that it ended"
 
 
 def test_a_request_to_pause_can_be_taken_back(jobs: Jobs) -> None:
@@ -162,7 +162,7 @@ def test_a_job_whose_trainer_is_gone_before_the_pause_is_paused_all_the_same(job
     else:
         jobs.writes(lease)["release"]()
     assert jobs.job_of(job_id).status == "paused"
-    assert jobs.runs_of(job_id)[0].outcome == end
+    assert jobs.claims_of(job_id)[0].outcome == end
     assert jobs.messages(job_id)[-1] == "The job was paused"
 
 

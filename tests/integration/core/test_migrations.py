@@ -134,7 +134,7 @@ def move(connection: Connection, job: str, status: str) -> None:
     )
 
 
-def open_run(connection: Connection, job: str, fence: int) -> None:
+def open_claim(connection: Connection, job: str, fence: int) -> None:
     connection.execute(
         text(
             "INSERT INTO runs (job_id, fence, owner, token, expires_at)"
@@ -299,18 +299,18 @@ def test_the_fence_never_falls(connection: Connection, job: str) -> None:
     connection.execute(text("UPDATE jobs SET fence = 4"))
 
 
-def test_a_job_has_one_open_run_at_most(connection: Connection, job: str) -> None:
-    open_run(connection, job, 1)
+def test_a_job_has_one_open_claim_at_most(connection: Connection, job: str) -> None:
+    open_claim(connection, job, 1)
     with refused(connection, "uq_runs_open"):
-        open_run(connection, job, 2)
+        open_claim(connection, job, 2)
     connection.execute(text("UPDATE runs SET ended_at = now(), outcome = 'lost'"))
-    open_run(connection, job, 2)
+    open_claim(connection, job, 2)
     with refused(connection, "uq_runs_open"):
         connection.execute(text("UPDATE runs SET ended_at = NULL, outcome = NULL WHERE fence = 1"))
 
 
-def test_an_ended_run_says_how_it_ended(connection: Connection, job: str) -> None:
-    open_run(connection, job, 1)
+def test_an_ended_claim_says_how_it_ended(connection: Connection, job: str) -> None:
+    open_claim(connection, job, 1)
     with refused(connection, "an_ended_run_has_an_outcome"):
         connection.execute(text("UPDATE runs SET ended_at = now()"))
     with refused(connection, "ck_runs_outcome"):
@@ -333,14 +333,14 @@ def test_a_queued_job_has_none_of_the_marks_of_an_ended_one(
         connection.execute(text(f"UPDATE jobs SET {change}"))
 
 
-def test_a_checkpoint_belongs_to_a_run_of_its_job_and_its_step_is_its_own(
+def test_a_checkpoint_belongs_to_a_claim_of_its_job_and_its_step_is_its_own(
     connection: Connection, job: str
 ) -> None:
     insert = """INSERT INTO checkpoints (id, job_id, fence, step, ends_epoch, metrics, object_prefix, files)
                 VALUES (:id, :job, :fence, 1, true, '{}', '', '[]')"""
     with refused(connection, "fk_checkpoints_job_id_fence"):
         connection.execute(text(insert), {"id": "ftckpt-1", "job": job, "fence": 1})
-    open_run(connection, job, 1)
+    open_claim(connection, job, 1)
     connection.execute(text(insert), {"id": "ftckpt-1", "job": job, "fence": 1})
     with refused(connection, "uq_checkpoints_job_id_step"):
         connection.execute(text(insert), {"id": "ftckpt-2", "job": job, "fence": 1})

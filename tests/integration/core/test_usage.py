@@ -1,4 +1,4 @@
-"""The usage by day: the sum of what is counted and what is not is that of all runs, at any moment."""
+"""The usage by day: the sum of what is counted and what is not is that of all claims, at any moment."""
 
 import random
 from collections.abc import Iterator
@@ -11,17 +11,17 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.access.usage import count_ended_runs, usage
+from core.access.usage import count_ended_claims, usage
 from core.database import create_database, session_factory
 from core.ids import new_id
-from core.tables import Base, File, Job, Project, Run, UsageDay
+from core.tables import Base, Claim, File, Job, Project, UsageDay
 from tests.fixtures.faults.database import killed_at_commit, losing_the_answer
 from worker.supervisor.usage import count_usage
 
 BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
 LAST = BEGAN + timedelta(days=9)
 
-# The usage from all runs and jobs alone
+# The usage from all claims and jobs alone
 PLAIN = text("""
 WITH days AS (
     SELECT generate_series(CAST(:start AS timestamptz), CAST(:last AS timestamptz), '1 day') AS day
@@ -56,7 +56,7 @@ def sessions(database_url: str) -> Iterator[sessionmaker[Session]]:
 
 @pytest.fixture
 def projects(sessions: sessionmaker[Session]) -> list[str]:
-    """Make two projects with jobs of many lengths, each with one or two runs."""
+    """Make two projects with jobs of many lengths, each with one or two claims."""
     made = [new_id("proj_") for _ in range(2)]
     with sessions.begin() as session:
         for project in made:
@@ -85,9 +85,9 @@ def add_project(session: Session, project: str, dice: random.Random) -> None:
             "ended_at": ended,
             "outcome": "succeeded" if succeeded else "cancelled",
         }
-        for fence, run in enumerate((lost, last), 1):
-            run |= {"owner": "a test", "token": new_id(""), "expires_at": ended}
-            add(session, Run(job_id=ids["id"], fence=fence, **run))
+        for fence, claim in enumerate((lost, last), 1):
+            claim |= {"owner": "a test", "nonce": new_id(""), "expires_at": ended}
+            add(session, Claim(job_id=ids["id"], fence=fence, **claim))
 
 
 def add(session: Session, row: Base) -> None:
@@ -112,59 +112,59 @@ def assert_right(sessions: sessionmaker[Session], projects: list[str]) -> None:
 
 def counted(sessions: sessionmaker[Session]) -> int:
     with sessions() as session:
-        return session.scalars(select(func.count()).select_from(Run).where(Run.counted)).one()
+        return session.scalars(select(func.count()).select_from(Claim).where(Claim.counted)).one()
 
 
-def test_the_usage_is_that_of_all_runs_before_while_and_after_they_are_counted(
+def test_the_usage_is_that_of_all_claims_before_while_and_after_they_are_counted(
     sessions: sessionmaker[Session], projects: list[str]
 ) -> None:
     before = counted(sessions)
     assert_right(sessions, projects)
     with sessions.begin() as session:
-        assert count_ended_runs(session, most=37)
+        assert count_ended_claims(session, most=37)
     assert counted(sessions) == before + 37
     assert_right(sessions, projects)
     count_usage(sessions)
     assert counted(sessions) == before + 120
     assert_right(sessions, projects)
     with sessions.begin() as session:
-        assert not count_ended_runs(session)
+        assert not count_ended_claims(session)
 
 
-def test_a_run_that_is_open_is_in_the_usage_and_counted_once_it_has_ended(
+def test_a_claim_that_is_open_is_in_the_usage_and_counted_once_it_has_ended(
     sessions: sessionmaker[Session], projects: list[str]
 ) -> None:
     with sessions.begin() as session:
-        run = session.scalars(select(Run).join(Job).where(Job.project_id == projects[0]).limit(1)).one()
-        job, fence, ended_at = run.job_id, run.fence, run.ended_at
-        run.ended_at = run.outcome = None
+        claim = session.scalars(select(Claim).join(Job).where(Job.project_id == projects[0]).limit(1)).one()
+        job, fence, ended_at = claim.job_id, claim.fence, claim.ended_at
+        claim.ended_at = claim.outcome = None
     count_usage(sessions)
     with sessions.begin() as session:
-        run = session.get_one(Run, (job, fence))
-        assert not run.counted
+        claim = session.get_one(Claim, (job, fence))
+        assert not claim.counted
         assert_right(sessions, projects)
-        run.ended_at, run.outcome = ended_at, "lost"
+        claim.ended_at, claim.outcome = ended_at, "lost"
     count_usage(sessions)
     assert_right(sessions, projects)
 
 
-def test_janitors_that_count_at_once_count_each_run_once(
+def test_janitors_that_count_at_once_count_each_claim_once(
     sessions: sessionmaker[Session], projects: list[str]
 ) -> None:
     def count_all(_janitor: int) -> None:
         more = True
         while more:
             with sessions.begin() as session:
-                more = count_ended_runs(session, most=7)
+                more = count_ended_claims(session, most=7)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(count_all, range(4)))
     assert_right(sessions, projects)
     with sessions() as session:
-        assert session.scalars(select(func.count()).select_from(Run).where(~Run.counted)).one() == 0
+        assert session.scalars(select(func.count()).select_from(Claim).where(~Claim.counted)).one() == 0
 
 
-def test_a_count_that_fails_at_its_commit_or_loses_the_answer_counts_each_run_once(
+def test_a_count_that_fails_at_its_commit_or_loses_the_answer_counts_each_claim_once(
     sessions: sessionmaker[Session], projects: list[str]
 ) -> None:
     engine = sessions.kw["bind"]
@@ -177,13 +177,13 @@ def test_a_count_that_fails_at_its_commit_or_loses_the_answer_counts_each_run_on
         pytest.raises(OperationalError),
         sessions.begin() as session,
     ):
-        count_ended_runs(session)
+        count_ended_claims(session)
     assert lost
     count_usage(sessions)
     assert_right(sessions, projects)
 
 
-def test_what_is_counted_reads_no_run_again(sessions: sessionmaker[Session], projects: list[str]) -> None:
+def test_what_is_counted_reads_no_claim_again(sessions: sessionmaker[Session], projects: list[str]) -> None:
     count_usage(sessions)
     with sessions.begin() as session:
         days = select(func.count()).select_from(UsageDay).where(UsageDay.project_id == projects[0])

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from core.storage.file_names import POSITION_NAME, STATE_NAME, WEIGHTS_NAME
 from core.tables import Checkpoint
 from tests.fixtures.service.api import Api, Tenant
-from tests.fixtures.work.checkpoints import messages_of, run_of
+from tests.fixtures.work.checkpoints import claim_of, messages_of
 
 Cut = Callable[[int], int]
 # At which byte of a file of so many bytes. A file of safetensors begins with 8 bytes for its header's length
@@ -34,28 +34,28 @@ def prefix_of(api: Api, job_id: str, step: int) -> str:
 
 
 @pytest.mark.parametrize("name", [STATE_NAME, POSITION_NAME, WEIGHTS_NAME])
-def test_a_run_passes_over_a_checkpoint_of_which_an_object_was_cut(
+def test_a_job_passes_over_a_checkpoint_of_which_an_object_was_cut(
     api: Api, job_id: str, tmp_path: Path, name: str
 ) -> None:
-    with run_of(api, job_id, tmp_path) as run:
-        run.save(1, 0.1, best=True)
-        run.save(2, 0.2, best=True)
+    with claim_of(api, job_id, tmp_path) as claim:
+        claim.save(1, 0.1, best=True)
+        claim.save(2, 0.2, best=True)
     key = prefix_of(api, job_id, 2) + name
     whole = b"".join(api.store.read(key))
     for described, cut in CUTS.items():
         api.store.put_bytes(key, whole[: cut(len(whole))])
-        with run_of(api, job_id, tmp_path) as run:
-            assert run.restore() == (1, pytest.approx(0.1)), described
+        with claim_of(api, job_id, tmp_path) as claim:
+            assert claim.restore() == (1, pytest.approx(0.1)), described
     passed_over = [each for each in messages_of(api, job_id) if "step 2 is passed over" in each]
     assert len(passed_over) == len(CUTS)
     assert all(f"{name} is not the file that was published" in message for message in passed_over)
     api.store.put_bytes(key, whole)
-    with run_of(api, job_id, tmp_path) as run:
-        assert run.restore() == (2, pytest.approx(0.2))
+    with claim_of(api, job_id, tmp_path) as claim:
+        assert claim.restore() == (2, pytest.approx(0.2))
 
 
 @pytest.mark.parametrize("name", [STATE_NAME, POSITION_NAME])
-def test_a_run_passes_over_a_checkpoint_that_was_cut_before_it_was_shipped(
+def test_a_job_passes_over_a_checkpoint_that_was_cut_before_it_was_shipped(
     api: Api, job_id: str, tmp_path: Path, name: str
 ) -> None:
     """The hash in the database is that of the cut file."""
@@ -67,12 +67,12 @@ def test_a_run_passes_over_a_checkpoint_that_was_cut_before_it_was_shipped(
 
         return written
 
-    with run_of(api, job_id, tmp_path) as run:
-        run.save(1, 0.1)
+    with claim_of(api, job_id, tmp_path) as claim:
+        claim.save(1, 0.1)
         for step, cut in enumerate(CUTS.values(), start=2):
-            run.save(step, 0.2, written=cut_at(cut))
-    with run_of(api, job_id, tmp_path) as run:
-        assert run.restore() == (1, pytest.approx(0.1))
+            claim.save(step, 0.2, written=cut_at(cut))
+    with claim_of(api, job_id, tmp_path) as claim:
+        assert claim.restore() == (1, pytest.approx(0.1))
     passed_over = [each for each in messages_of(api, job_id) if "is passed over" in each]
     assert len(passed_over) == len(CUTS)
     assert all(f"{name} cannot be read" in message for message in passed_over)

@@ -24,7 +24,7 @@ from core.datasets.preparation.requests import Augmentation, Preparation
 from core.errors import JobError, LeaseLost
 from core.jobs.lifecycle import BEFORE_TRAINING, Progress
 from core.objectives.registry import OBJECTIVES
-from core.tables import Event, File, Job, Run
+from core.tables import Claim, Event, File, Job
 from tests.fixtures.models.tiny import save_model, text, tiny_llama
 from tests.fixtures.paths import REPOSITORY
 from tests.fixtures.processes.processes import named
@@ -75,9 +75,9 @@ class Reading:
             return session.get_one(Job, self._job_id)
 
     @property
-    def run(self) -> Run:
+    def claim(self) -> Claim:
         with self._api.sessions() as session:
-            return session.get_one(Run, (self._job_id, self.job_lease.lease.fence))
+            return session.get_one(Claim, (self._job_id, self.job_lease.lease.fence))
 
     def start(self, max_length: int = WHOLE) -> DataReader:
         self.reader = DataReader(self.job, self.base, max_length, self.job_lease, self.readers)
@@ -139,9 +139,9 @@ def test_while_rows_are_read_a_job_that_goes_on_shows_where_it_stood(claimed: An
     job.job_lease.progress(stood)
     job.read()
     job.job_lease.commit(lambda _session: None)
-    assert job.run.phase in BEFORE_TRAINING
-    for name, value in vars(replace(stood, phase=job.run.phase)).items():
-        assert getattr(job.run, name) == value
+    assert job.claim.phase in BEFORE_TRAINING
+    for name, value in vars(replace(stood, phase=job.claim.phase)).items():
+        assert getattr(job.claim, name) == value
 
 
 def test_both_files_are_read_and_the_client_hears_of_rows_that_were_cut(alice: Tenant, claimed: Any) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import event, select, text, update
 
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Progress
-from core.tables import Event, Metric, Run
+from core.tables import Claim, Event, Metric
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from worker.trainer.report.heartbeats import Heartbeats
 from worker.trainer.report.job_lease import JobLease
@@ -63,9 +63,9 @@ def statements(api: Api) -> Iterator[list[str]]:
         event.remove(engine, "before_cursor_execute", note)
 
 
-def runs_of(api: Api, leases: list[JobLease]) -> list[Run]:
+def claims_of(api: Api, leases: list[JobLease]) -> list[Claim]:
     with api.sessions() as session:
-        found = {run.job_id: run for run in session.scalars(select(Run))}
+        found = {claim.job_id: claim for claim in session.scalars(select(Claim))}
     return [found[lease.lease.job_id] for lease in leases]
 
 
@@ -74,20 +74,20 @@ def test_sixteen_leases_are_renewed_by_one_statement_with_the_progress_of_each(
 ) -> None:
     for lease in cohort:
         lease.close()  # no heartbeat but the following one
-    before = runs_of(api, cohort)
+    before = claims_of(api, cohort)
     for step, lease in enumerate(cohort):
         epoch = 0.5 * step if step % 2 else step // 2  # whole numbers beside fractions
         lease.progress(Progress("training", step, 99, epoch, None, 7 * step, None, 1.5 + step, step))
     with statements(api) as said:
         Heartbeats(api.sessions).renew(cohort)
     assert [statement.split()[0] for statement in said] == ["SELECT", "WITH"], "the limits, and the renewal"
-    after = runs_of(api, cohort)
-    assert len({run.expires_at for run in after}) == 1
+    after = claims_of(api, cohort)
+    assert len({claim.expires_at for claim in after}) == 1
     assert all(now.expires_at > then.expires_at for now, then in zip(after, before, strict=True))
-    for step, run in enumerate(after):
-        assert (run.phase, run.step, run.total_steps, run.epoch) == ("training", step, 99, 0.5 * step)
-        assert (run.tokens_per_second, run.trained_tokens, run.seconds_left) == (None, 7 * step, None)
-        assert (run.best_valid_loss, run.best_step) == (1.5 + step, step)
+    for step, claim in enumerate(after):
+        assert (claim.phase, claim.step, claim.total_steps, claim.epoch) == ("training", step, 99, 0.5 * step)
+        assert (claim.tokens_per_second, claim.trained_tokens, claim.seconds_left) == (None, 7 * step, None)
+        assert (claim.best_valid_loss, claim.best_step) == (1.5 + step, step)
 
 
 def test_the_reports_of_all_jobs_are_inserted_by_one_call_each(api: Api, cohort: list[JobLease]) -> None:
@@ -104,18 +104,18 @@ def test_the_reports_of_all_jobs_are_inserted_by_one_call_each(api: Api, cohort:
 def test_a_lost_lease_loses_itself_alone(api: Api, cohort: list[JobLease]) -> None:
     lost, *others = cohort
     with api.sessions.begin() as session:
-        session.execute(update(Run).where(Run.job_id == lost.lease.job_id).values(token="of another one"))
-    [stands_still] = runs_of(api, [lost])
+        session.execute(update(Claim).where(Claim.job_id == lost.lease.job_id).values(nonce="of another one"))
+    [stands_still] = claims_of(api, [lost])
     for lease in cohort:
         lease.event("after the loss")
         lease.metrics(StepMetrics(2, {"step": 2}), "a step after the loss")
     wait_for(lambda: lost.lost)
     wait_for(lambda: set(told(api, "after the loss")) == {lease.lease.job_id for lease in others})
-    assert runs_of(api, [lost])[0].expires_at == stands_still.expires_at
+    assert claims_of(api, [lost])[0].expires_at == stands_still.expires_at
     with api.sessions() as session:
         steps = session.scalars(select(Metric.job_id).where(Metric.step == 2)).all()
     assert set(steps) == set(told(api, "a step after the loss")) == {lease.lease.job_id for lease in others}
-    assert len({run.expires_at for run in runs_of(api, others)}) == 1, "still in one transaction"
+    assert len({claim.expires_at for claim in claims_of(api, others)}) == 1, "still in one transaction"
     assert not any(lease.lost for lease in others)
 
 
@@ -144,14 +144,16 @@ def test_two_leases_of_one_job_are_told_apart(api: Api, alice: Tenant) -> None:
     with api.sessions.begin() as session:
         assert lifecycle.renew_all(session, progress) == {second: False}
     with api.sessions() as session:
-        steps = session.execute(select(Run.fence, Run.step).where(Run.job_id == job_id).order_by(Run.fence))
-        assert [tuple(row) for row in steps] == [(1, 0), (2, 3)]
+        steps = session.execute(
+            select(Claim.fence, Claim.step).where(Claim.job_id == job_id).order_by(Claim.fence)
+        )
+        assert [tuple(row) for row in session.execute(steps)] == [(1, 0), (2, 3)]
 
 
 def test_heartbeats_and_cancels_do_not_wait_for_each_other_in_a_circle(
     api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cancel locks a job and then its run; a heartbeat holds runs while it writes events of their jobs."""
+    """A cancel locks a job, then its claim; a heartbeat holds claims while it writes their jobs' events."""
     monkeypatch.setattr(
         "worker.trainer.report.heartbeats.limit_waits", lambda *_, **__: None
     )  # which would hide it
@@ -178,8 +180,8 @@ def test_heartbeats_and_cancels_do_not_wait_for_each_other_in_a_circle(
         assert [lease for lease in (*mine, *others) if lease.lost] == cancelled
 
 
-def test_runs_are_locked_in_the_order_of_their_jobs(api: Api, cohort: list[JobLease]) -> None:
-    """Else two transactions that lock the same runs could each wait for the other."""
+def test_claims_are_locked_in_the_order_of_their_jobs(api: Api, cohort: list[JobLease]) -> None:
+    """Else two transactions that lock the same claims could each wait for the other."""
     for lease in cohort:
         lease.close()
     ids = sorted(lease.lease.job_id for lease in cohort)
@@ -193,11 +195,11 @@ def test_runs_are_locked_in_the_order_of_their_jobs(api: Api, cohort: list[JobLe
             assert lifecycle.renew_all(session, backwards).keys() == backwards.keys()
 
     with ThreadPoolExecutor(1) as pool, api.sessions() as session:  # a failure frees the row, then waits
-        session.execute(select(Run).where(Run.job_id == ids[8]).with_for_update())
+        session.execute(select(Claim).where(Claim.job_id == ids[8]).with_for_update())
         renewed = pool.submit(renew)
         wait_for(lambda: waits_for_a_lock(api))
         with api.sessions() as other:
-            free = select(Run.job_id).where(Run.job_id.in_(ids)).with_for_update(skip_locked=True)
+            free = select(Claim.job_id).where(Claim.job_id.in_(ids)).with_for_update(skip_locked=True)
             assert sorted(other.scalars(free)) == ids[9:]
         session.rollback()
         renewed.result()

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from core.errors import JobError
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Progress
-from core.tables import Event, Job, Run
+from core.tables import Claim, Event, Job
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from worker.trainer.report.heartbeats import Heartbeats
 from worker.trainer.report.job_lease import JobLease
@@ -43,7 +43,7 @@ def beside(api: Api, alice: Tenant) -> Iterator[list[JobLease]]:
 def ends(api: Api, leases: list[JobLease]) -> list[datetime]:
     """When each lease ends."""
     with api.sessions() as session:
-        found = {run.job_id: run.expires_at for run in session.scalars(select(Run))}
+        found = {claim.job_id: claim.expires_at for claim in session.scalars(select(Claim))}
     return [found[lease.lease.job_id] for lease in leases]
 
 
@@ -57,13 +57,13 @@ def test_the_leases_of_a_trainer_are_renewed_in_one_transaction(api: Api, beside
     assert len(set(ends(api, beside))) == 1, "all ends are counted from the beginning of one transaction"
 
 
-def test_a_job_whose_run_is_locked_or_lost_holds_up_no_other(api: Api, beside: list[JobLease]) -> None:
+def test_a_job_whose_claim_is_locked_or_lost_holds_up_no_other(api: Api, beside: list[JobLease]) -> None:
     locked, lost, *others = beside
     others[0].event("written all the same")
     with api.sessions() as session:
-        session.execute(update(Run).where(Run.job_id == lost.lease.job_id).values(token="of another one"))
+        session.execute(update(Claim).where(Claim.job_id == lost.lease.job_id).values(nonce="of another one"))
         session.commit()
-        session.execute(select(Run).where(Run.job_id == locked.lease.job_id).with_for_update())
+        session.execute(select(Claim).where(Claim.job_id == locked.lease.job_id).with_for_update())
         for _ in range(2):
             before = ends(api, others)
             wait_for(lambda now=before: all_later(api, others, now))
@@ -82,16 +82,16 @@ def test_a_job_with_a_statement_without_end_holds_up_no_other(api: Api, beside: 
         wait_for(lambda now=before: all_later(api, others, now), seconds=60)
 
 
-def outlasts_its_run(api: Api, job_lease: JobLease) -> bool:
+def outlasts_its_claim(api: Api, job_lease: JobLease) -> bool:
     """Return whether the trainer believes in a lease that has ended in the database."""
     with api.sessions() as session:
-        left = Run.expires_at - func.clock_timestamp()
-        in_database = session.scalars(select(left).where(Run.job_id == job_lease.lease.job_id)).one()
+        left = Claim.expires_at - func.clock_timestamp()
+        in_database = session.scalars(select(left).where(Claim.job_id == job_lease.lease.job_id)).one()
     believed = job_lease._renewed_at + job_lease.lease.seconds - time.monotonic()
     return believed > in_database.total_seconds()
 
 
-def test_no_lease_outlasts_its_run_after_a_wait_for_the_job_s_lock(api: Api, job_lease: JobLease) -> None:
+def test_no_lease_outlasts_its_claim_after_a_wait_for_the_job_s_lock(api: Api, job_lease: JobLease) -> None:
     job_lease.close()  # no heartbeat renews it afterwards
     with api.sessions() as session, ThreadPoolExecutor(1) as pool:
         session.execute(select(Job).where(Job.id == job_lease.lease.job_id).with_for_update())
@@ -100,7 +100,7 @@ def test_no_lease_outlasts_its_run_after_a_wait_for_the_job_s_lock(api: Api, job
         time.sleep(0.5)  # the wait itself is what must not count
         session.rollback()
         committed.result()
-    assert not outlasts_its_run(api, job_lease)
+    assert not outlasts_its_claim(api, job_lease)
 
 
 def waits_for_a_lock(api: Api) -> bool:
@@ -109,14 +109,14 @@ def waits_for_a_lock(api: Api) -> bool:
         return bool(session.execute(query).scalar_one())
 
 
-def test_no_lease_outlasts_its_run_behind_another_job_s_slow_reports(
+def test_no_lease_outlasts_its_claim_behind_another_job_s_slow_reports(
     api: Api, beside: list[JobLease]
 ) -> None:
     for lease in beside:
         lease.close()
     beside[0].write(lambda session: session.execute(text("SELECT pg_sleep(0.5)")))
     Heartbeats(api.sessions).renew(beside)
-    assert not any(outlasts_its_run(api, lease) for lease in beside)
+    assert not any(outlasts_its_claim(api, lease) for lease in beside)
 
 
 def test_a_write_that_the_client_library_refuses_is_not_tried_forever(job_lease: JobLease) -> None:
@@ -150,7 +150,7 @@ def test_a_report_that_the_database_refuses_fails_its_job_and_costs_no_lease(
 def test_a_refused_renewal_is_not_blamed_on_the_reports(
     api: Api, job_lease: JobLease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the database is migrated, it may not know a column of a run for a moment."""
+    """While the database is migrated, it may not know a column of a claim for a moment."""
     migrated, renew_all, renew = [], lifecycle.renew_all, lifecycle.renew
     refusals: list[str] = []
 
@@ -208,7 +208,7 @@ def test_the_seconds_left_run_down_during_a_long_step(api: Api, alice: Tenant, j
 
 
 def seconds_left(session: Session, job_lease: JobLease) -> float:
-    query = select(Run.seconds_left).where(Run.job_id == job_lease.lease.job_id)
+    query = select(Claim.seconds_left).where(Claim.job_id == job_lease.lease.job_id)
     left = session.execute(query).scalar_one()
     session.rollback()
     assert left is not None

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, text
 
 from cli.embedded import EmbeddedServers
-from core.tables import Event, Run
+from core.tables import Claim, Event
 from faults.picky_store import PickyStore
 from tests.fixtures.faults.database import losing_the_answer
 from tests.fixtures.faults.disks import SmallDisk
@@ -44,9 +44,9 @@ def create(tenant: Tenant, epochs: int = 1) -> str:
     return str(tenant.create_job(model=TINY, training_file=file, hyperparameters=hyperparameters)["id"])
 
 
-def runs_of(api: Api, job_id: str) -> list[Run]:
+def claims_of(api: Api, job_id: str) -> list[Claim]:
     with api.sessions() as session:
-        return list(session.scalars(select(Run).where(Run.job_id == job_id).order_by(Run.fence)))
+        return list(session.scalars(select(Claim).where(Claim.job_id == job_id).order_by(Claim.fence)))
 
 
 def messages_of(api: Api, job_id: str) -> list[str]:
@@ -75,7 +75,7 @@ def test_a_store_that_takes_small_files_alone_costs_no_attempt_and_gets_no_job_b
         assert "The object store refused PutObject (507)" in told[0]
         picky_store.refuses = lambda *_: False
         wait_for(lambda: job_of(api, job_id).status == "succeeded", SECONDS)
-    assert [run.outcome for run in runs_of(api, job_id)] == ["released", "succeeded"]
+    assert [claim.outcome for claim in claims_of(api, job_id)] == ["released", "succeeded"]
 
 
 def test_a_full_disk_costs_no_attempt_and_takes_no_job_before_it_has_room(
@@ -88,7 +88,7 @@ def test_a_full_disk_costs_no_attempt_and_takes_no_job_before_it_has_room(
     temporary_files_in(disk.folder)
     job_id = create(tenant, epochs=50)
     with running(api):
-        wait_for(lambda: any(run.step for run in runs_of(api, job_id)), SECONDS)
+        wait_for(lambda: any(claim.step for claim in claims_of(api, job_id)), SECONDS)
 
         def has_come_back() -> bool:
             disk.fill()  # the job goes on removing files that have been sent
@@ -99,7 +99,7 @@ def test_a_full_disk_costs_no_attempt_and_takes_no_job_before_it_has_room(
         told = [message for message in messages_of(api, job_id) if "not the job's fault" in message]
         assert "The trainer's disk failed (No space left on device)" in told[0]
         disk.empty()
-        wait_for(lambda: len(runs_of(api, job_id)) == 2, SECONDS)
+        wait_for(lambda: len(claims_of(api, job_id)) == 2, SECONDS)
         job = job_of(api, job_id)
         assert (job.status, job.lost_attempts) == ("running", 0)
 
@@ -110,7 +110,7 @@ def test_a_report_that_the_database_refuses_fails_its_job_at_the_first_attempt(
     """That is a fault of Tunery, which another attempt would meet again."""
     job_id = create(tenant, epochs=50)
     with running(api) as trainer:
-        wait_for(lambda: any(run.step for run in runs_of(api, job_id)), SECONDS)
+        wait_for(lambda: any(claim.step for claim in claims_of(api, job_id)), SECONDS)
         (job,) = trainer._loop.jobs
         job.job_lease.write(lambda session: session.execute(text("SELECT :value"), {"value": "\0"}))
         wait_for(lambda: job_of(api, job_id).status != "running", SECONDS)
@@ -136,6 +136,6 @@ def test_a_commit_whose_answer_is_lost_is_found_and_the_job_goes_on_at_once(
     assert lost
     job = job_of(api, job_id)
     assert (job.fence, job.lost_attempts) == (1, 0)
-    assert [run.outcome for run in runs_of(api, job_id)] == ["succeeded"]
+    assert [claim.outcome for claim in claims_of(api, job_id)] == ["succeeded"]
     said = messages_of(api, job_id)
     assert said.count("Fine-tuning job started") == said.count("The job has successfully completed") == 1

@@ -252,7 +252,7 @@ def test_a_suspect_saves_what_proves_it_innocent_before_its_checkpoint_is_due(
         lease = api.claim(job_id)
         with api.sessions.begin() as session:
             lifecycle.renew(session, lease, Progress("training", step=2))
-            lifecycle.lose_runs_of(session, "a test", "The trainer burst", 3)
+            lifecycle.lose_claims_of(session, "a test", "The trainer burst", 3)
         with running(api):
             wait_for(lambda: job_of(api, job_id).status == "succeeded", 240)
         with api.sessions() as session:  # also the checkpoints that the end of the job has given up
@@ -279,7 +279,7 @@ def test_a_checkpoint_of_a_step_before_the_loss_ends_no_trial(
         lease = api.claim(job_id)
         with api.sessions.begin() as session:
             lifecycle.renew(session, lease, Progress("training", step=4))
-            lifecycle.lose_runs_of(session, "a test", "The trainer burst", 3)
+            lifecycle.lose_claims_of(session, "a test", "The trainer burst", 3)
         with running(api):
             wait_for(lambda: job_of(api, job_id).status == "succeeded", 240)
     assert arrived[0] == (False, True)

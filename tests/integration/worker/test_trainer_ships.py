@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from cli.embedded import EmbeddedServers
 from core.storage.file_names import STATE_NAME, WEIGHTS_NAME
 from core.storage.object_store import Moved, ObjectStore
-from core.tables import Adapter, Checkpoint, Eval, Job, Run, Task
+from core.tables import Adapter, Checkpoint, Claim, Eval, Job, Task
 from tests.fixtures.faults.database import lose_the_claim
 from tests.fixtures.models.tiny import TINY, write_base
 from tests.fixtures.service.api import Api, Tenant, wait_for
@@ -93,7 +93,7 @@ def status(api: Api, job_id: str) -> str:
 
 
 def step(api: Api, job_id: str) -> int:
-    return max((run.step for run in of(api, Run, job_id)), default=0)
+    return max((claim.step for claim in of(api, Claim, job_id)), default=0)
 
 
 def test_a_checkpoint_whose_upload_hangs_holds_up_neither_its_job_nor_a_neighbour(
@@ -112,8 +112,8 @@ def test_a_checkpoint_whose_upload_hangs_holds_up_neither_its_job_nor_a_neighbou
         wait_for(lambda: status(api, job_id) == "succeeded", SECONDS)
     checkpoints = of(api, Checkpoint, job_id)
     assert sorted(checkpoint.step for checkpoint in checkpoints) == [STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH]
-    (run,) = of(api, Run, job_id)
-    assert run.outcome == "succeeded"
+    (claim,) = of(api, Claim, job_id)
+    assert claim.outcome == "succeeded"
 
 
 def test_the_last_adapter_is_written_and_sent_once_and_is_the_result_and_the_last_checkpoint(
@@ -199,9 +199,9 @@ def test_a_trainer_told_to_stop_waits_for_a_publication_and_saves_who_trains(
         uploads.go.set()
     assert status(api, published) == "succeeded"
     assert len(of(api, Adapter, published)) == 1
-    (run,) = of(api, Run, trains)
-    assert run.outcome == "released"
-    assert max(checkpoint.step for checkpoint in of(api, Checkpoint, trains)) == run.step
+    (claim,) = of(api, Claim, trains)
+    assert claim.outcome == "released"
+    assert max(checkpoint.step for checkpoint in of(api, Checkpoint, trains)) == claim.step
 
 
 def test_two_trainers_with_the_same_fence_publish_once_and_overwrite_nothing_of_each_other(
@@ -220,9 +220,9 @@ def test_two_trainers_with_the_same_fence_publish_once_and_overwrite_nothing_of_
             wait_for(lambda: status(api, job_id) == "succeeded", SECONDS)
         uploads.go.set()
         wait_for(lambda: any(former.attempt in key for key in api.store.list(f"adapters/{job_id}/")), SECONDS)
-    (run,), (adapter,) = of(api, Run, job_id), of(api, Adapter, job_id)
-    assert run.fence == former.fence
-    assert adapter.object_prefix == f"adapters/{job_id}/{run.fence}-{run.token}/"
+    (claim,), (adapter,) = of(api, Claim, job_id), of(api, Adapter, job_id)
+    assert claim.fence == former.fence
+    assert adapter.object_prefix == f"adapters/{job_id}/{claim.fence}-{claim.nonce}/"
     named = [adapter.object_prefix, *(checkpoint.object_prefix for checkpoint in of(api, Checkpoint, job_id))]
     assert not [prefix for prefix in named if former.attempt in prefix]
     evals = of(api, Eval, job_id)
@@ -245,7 +245,7 @@ def test_a_job_whose_upload_fails_is_given_back_and_goes_on_from_what_was_saved(
         assert uploads.waiting.wait(SECONDS)
         uploads.go.set()
         wait_for(lambda: status(api, job_id) == "succeeded", SECONDS)
-    outcomes = [run.outcome for run in sorted(of(api, Run, job_id), key=lambda run: run.fence)]
+    outcomes = [claim.outcome for claim in sorted(of(api, Claim, job_id), key=lambda claim: claim.fence)]
     assert outcomes == ["released", "succeeded"]
     messages = [event.message for event in tenant.openai.fine_tuning.jobs.list_events(job_id)]
     assert any("did not answer (ConnectionError)" in message for message in messages)

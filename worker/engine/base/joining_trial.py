@@ -17,7 +17,13 @@ from worker.engine.batch.micro_batch import MicroBatch, Segment
 from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.head import head_losses
 
-BOUNDS = (0, 16, 64, 320, 1280)  # of the jobs' runs of tokens, in whole tiles: together as many as a lane has
+BOUNDS = (
+    0,
+    16,
+    64,
+    320,
+    1280,
+)  # of the jobs' spans of tokens, in whole tiles: together as many as a lane has
 LEARNT = 256  # tokens of a job at most: together more than a chunk of the head
 
 
@@ -30,7 +36,7 @@ def can_join(decoder: Decoder) -> bool:
     values = torch.randn(BOUNDS[-1], width, generator=torch.Generator().manual_seed(0))
     inputs_TD = values.to(decoder.device, decoder.dtype).requires_grad_()
     small.embedding = inputs_TD.__getitem__
-    jobs = [_job(*run) for run in pairwise(BOUNDS)]
+    jobs = [_job(*span) for span in pairwise(BOUNDS)]
     alone = zip(*(_computed(small, [job], inputs_TD) for job in jobs), strict=True)
     together = _computed(small, jobs, inputs_TD)
     return all(torch.equal(torch.cat(a), b) for a, b in zip(alone, together, strict=True))

@@ -88,7 +88,7 @@ def _trial_batch(head_VD: Tensor, max_length: int) -> MicroBatch:
     tokens_T = torch.randint(words // 8, words // 2, (TOKENS,), generator=random).to(device)
     return MicroBatch(
         tokens_T=tokens_T,
-        positions_T=torch.cat([torch.arange(*run, device=device) for run in positions]),
+        positions_T=torch.cat([torch.arange(*span, device=device) for span in positions]),
         segments=SEGMENTS,
         adapter_tokens={},
         supervised_S=torch.arange(TOKENS, device=device),

@@ -1,7 +1,7 @@
 """FlexAttention's block mask, which says which keys each token sees (Dong et al. 2024, arXiv:2412.05496).
 
 The segments of a micro-batch form a forest, and lie on the token axis in depth-first order. So all tokens
-that see a token of a segment stand in one run. The run begins at the token itself. It ends at the token's
+that see a token of a segment stand in one span. The span begins at the token itself. It ends at the token's
 exit: the end of the last segment that has the token's segment in its prefix.
 
     q sees k  ⟺  k ≤ q < exit(k)
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
-from worker.engine.batch.micro_batch import Run, Segment
+from worker.engine.batch.micro_batch import Segment, Span
 from worker.engine.device.transfer import on_device
 
 TILE = 128  # tokens: FlexAttention's own size; its kernels are slower with smaller tiles
@@ -30,8 +30,8 @@ def exits(segments: Sequence[Segment]) -> Tensor:
 
     Raises ValueError if the segments are not in depth-first order. `pack.py` lays them in this order.
     """
-    ends: dict[Run, int] = {}
-    chain: list[Run] = []
+    ends: dict[Span, int] = {}
+    chain: list[Span] = []
     for segment in segments:
         del chain[len(segment.prefix) :]
         if tuple(chain) != segment.prefix:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from core.estimates.activations import QUERY_BLOCK
-from worker.engine.batch.micro_batch import Run, Segment
+from worker.engine.batch.micro_batch import Segment, Span
 
 # Scores of a bundle for each head at most: so many stay in a core's cache from the product to the softmax
 SCORES = 256 * 256
@@ -16,10 +16,10 @@ PADDING = 1.25  # scores of a bundle, with padding, over the scores of its piece
 
 @dataclass(frozen=True)
 class Piece:
-    """Queries of one segment, and the runs of keys that the last of the queries sees, in order."""
+    """Queries of one segment, and the spans of keys that the last of the queries sees, in order."""
 
-    queries: Run
-    keys: tuple[Run, ...]
+    queries: Span
+    keys: tuple[Span, ...]
 
     @property
     def query_count(self) -> int:
@@ -29,8 +29,8 @@ class Piece:
     def key_count(self) -> int:
         return sum(end - start for start, end in self.keys)
 
-    def key_runs(self) -> Iterator[tuple[Run, Run]]:
-        """Yield each run of keys, and where it lies among the keys that the piece sees."""
+    def key_spans(self) -> Iterator[tuple[Span, Span]]:
+        """Yield each span of keys, and where it lies among the keys that the piece sees."""
         seen = 0
         for start, end in self.keys:
             yield (start, end), (seen, seen + end - start)
@@ -107,26 +107,26 @@ def bundle(segments: Sequence[Segment], first_query: int = 0, window: int | None
 def _pieces(segment: Segment, first_query: int, window: int | None) -> Iterator[Piece]:
     for start in range(segment.start, segment.end, QUERY_BLOCK):
         end = min(start + QUERY_BLOCK, segment.end)
-        seen: Sequence[Run] = (*segment.prefix, (segment.start, end))
+        seen: Sequence[Span] = (*segment.prefix, (segment.start, end))
         if window is not None:
             seen = _last(seen, end - start + window - 1)
         yield Piece((start - first_query, end - first_query), _joined(seen))
 
 
-def _last(runs: Sequence[Run], tokens: int) -> list[Run]:
-    """Return the runs that hold the last `tokens` of the given ones."""
-    kept: list[Run] = []
-    for start, end in reversed(runs):
+def _last(spans: Sequence[Span], tokens: int) -> list[Span]:
+    """Return the spans that hold the last `tokens` of the given ones."""
+    kept: list[Span] = []
+    for start, end in reversed(spans):
         if tokens > 0:
             kept.insert(0, (max(start, end - tokens), end))
         tokens -= end - start
     return kept
 
 
-def _joined(runs: Sequence[Run]) -> tuple[Run, ...]:
-    """Return the runs, with neighbours joined into one run, whose keys need no copy."""
-    joined = [runs[0]]
-    for start, end in runs[1:]:
+def _joined(spans: Sequence[Span]) -> tuple[Span, ...]:
+    """Return the spans, with neighbours joined into one span, whose keys need no copy."""
+    joined = [spans[0]]
+    for start, end in spans[1:]:
         if start == joined[-1][1]:
             joined[-1] = joined[-1][0], end
         else:

@@ -1,4 +1,4 @@
-"""Divides a micro-batch among lanes: each computes a run of the token axis, at about the same cost."""
+"""Divides a micro-batch among lanes: each computes a span of the token axis, at about the same cost."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from core.estimates.activations import QUERY_BLOCK
-from worker.engine.batch.micro_batch import TILE, MicroBatch, Run, Segment
+from worker.engine.batch.micro_batch import TILE, MicroBatch, Segment, Span
 from worker.engine.batch.shared_keys import Lane, SharedKeys
 
 
@@ -35,7 +35,7 @@ def divided(batch: MicroBatch, lanes: int, costs: Costs, tile: int = TILE) -> li
     """
     batch = _filled(batch, tile)
     bounds = _bounds(batch, lanes, costs, tile)
-    segments = [list(_within(batch.segments, run)) for run in pairwise(bounds)]
+    segments = [list(_within(batch.segments, span)) for span in pairwise(bounds)]
     shared = SharedKeys(bounds, [_seen(part, bounds) - {lane} for lane, part in enumerate(segments)])
     return [_part(batch, Lane(shared, number), part) for number, part in enumerate(segments)]
 
@@ -45,14 +45,14 @@ def _filled(batch: MicroBatch, tile: int) -> MicroBatch:
     missing = -end % tile
     if not missing:
         return batch
-    name, run = list(batch.adapter_tokens.items())[-1]
+    name, span = list(batch.adapter_tokens.items())[-1]
     return replace(
         batch,
         tokens_T=F.pad(batch.tokens_T, (0, missing)),
         positions_T=F.pad(batch.positions_T, (0, missing)),
         dropout_seeds_T=None if batch.dropout_seeds_T is None else F.pad(batch.dropout_seeds_T, (0, missing)),
         segments=[*batch.segments, Segment(end, end + missing)],
-        adapter_tokens={**batch.adapter_tokens, name: slice(run.start, end + missing)},
+        adapter_tokens={**batch.adapter_tokens, name: slice(span.start, end + missing)},
     )
 
 
@@ -72,13 +72,13 @@ def _keys(segment: Segment) -> NDArray[np.int64]:
     return segment.prefix_length + np.minimum(ends, segment.length)
 
 
-def _within(segments: Sequence[Segment], run: Run) -> Iterator[Segment]:
-    """Yield the parts of the segments that lie in the run.
+def _within(segments: Sequence[Segment], span: Span) -> Iterator[Segment]:
+    """Yield the parts of the segments that lie in the span.
 
-    If a segment begins before the run, its beginning joins the part's prefix.
+    If a segment begins before the span, its beginning joins the part's prefix.
     """
     for segment in segments:
-        start, end = max(segment.start, run[0]), min(segment.end, run[1])
+        start, end = max(segment.start, span[0]), min(segment.end, span[1])
         if start < end:
             before = ((segment.start, start),) if segment.start < start else ()
             yield Segment(start, end, (*segment.prefix, *before))
@@ -86,10 +86,10 @@ def _within(segments: Sequence[Segment], run: Run) -> Iterator[Segment]:
 
 def _seen(segments: Sequence[Segment], bounds: Sequence[int]) -> set[int]:
     """Return the lanes in whose parts the segments' prefixes lie."""
-    runs = {run for segment in segments for run in segment.prefix}
+    spans = {span for segment in segments for span in segment.prefix}
     return {
         lane
-        for start, end in runs
+        for start, end in spans
         for lane in range(bisect_right(bounds, start) - 1, bisect_right(bounds, end - 1))
     }
 
@@ -99,15 +99,15 @@ def _part(batch: MicroBatch, lane: Lane, segments: Sequence[Segment]) -> MicroBa
     seeds_T = batch.dropout_seeds_T
     learnt = slice(*torch.searchsorted(batch.supervised_S, ends).tolist())
     adapter_tokens = {
-        name: slice(max(run.start, lane.start) - lane.start, min(run.stop, lane.end) - lane.start)
-        for name, run in batch.adapter_tokens.items()
+        name: slice(max(span.start, lane.start) - lane.start, min(span.stop, lane.end) - lane.start)
+        for name, span in batch.adapter_tokens.items()
     }
     return replace(
         batch,
         tokens_T=batch.tokens_T[lane.start : lane.end],
         positions_T=batch.positions_T[lane.start : lane.end],
         segments=segments,
-        adapter_tokens={name: run for name, run in adapter_tokens.items() if run.start < run.stop},
+        adapter_tokens={name: span for name, span in adapter_tokens.items() if span.start < span.stop},
         supervised_S=batch.supervised_S[learnt] - lane.start,
         labels_S=batch.labels_S[learnt],
         weights_S=batch.weights_S[learnt],

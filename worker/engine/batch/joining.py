@@ -24,25 +24,25 @@ def whole_tiles(count: int) -> int:
 
 
 def joined_groups(groups: Sequence[Group], max_tokens: int) -> list[list[Group]]:
-    """Return runs of neighbours to compute at once: as few as possible, and of similar size.
+    """Return lists of neighbours to compute at once: as few as possible, and of similar size.
 
-    A run has at most `max_tokens` tokens, or is one longer group. It has at most one group of each job, as a
+    A list has at most `max_tokens` tokens, or is one longer group. It has at most one group of each job, as a
     job alone never computes two of its groups at once, and at most one of the jobs that are cut together.
     """
     return evenly_filled(lambda limit: _filled(groups, limit), max_tokens)
 
 
 def _filled(groups: Sequence[Group], limit: int) -> list[list[Group]]:
-    runs: list[list[Group]] = []
+    lists: list[list[Group]] = []
     tokens = 0
     for group in groups:
         size = whole_tiles(group_tokens(group))
         tokens += size
-        if not runs or tokens > limit or _cut_of(runs[-1][-1]) == _cut_of(group):
-            runs.append([])
+        if not lists or tokens > limit or _cut_of(lists[-1][-1]) == _cut_of(group):
+            lists.append([])
             tokens = size
-        runs[-1].append(group)
-    return runs
+        lists[-1].append(group)
+    return lists
 
 
 def _cut_of(group: Group) -> str | None:
@@ -65,9 +65,9 @@ def joined(members: Sequence[MicroBatch]) -> MicroBatch:
         positions_T=torch.cat([member.positions_T for member in members]),
         segments=(),
         adapter_tokens={
-            name: slice(start + run.start, start + run.stop)
+            name: slice(start + span.start, start + span.stop)
             for member, start in starts
-            for name, run in member.adapter_tokens.items()
+            for name, span in member.adapter_tokens.items()
         },
         supervised_S=torch.cat([start + with_whole_tiles(member.supervised_S) for member, start in starts]),
         labels_S=torch.cat([filled_up(member.labels_S) for member in members]),
@@ -78,8 +78,8 @@ def joined(members: Sequence[MicroBatch]) -> MicroBatch:
     )
 
 
-def supervised_runs(part: MicroBatch) -> Iterator[tuple[MicroBatch, slice]]:
-    """Yield each member of a part, or the part itself, with its run of the supervised tokens."""
+def supervised_spans(part: MicroBatch) -> Iterator[tuple[MicroBatch, slice]]:
+    """Yield each member of a part, or the part itself, with its span of the supervised tokens."""
     start = 0
     for member in part.parts:
         count = len(member.supervised_S)

@@ -11,13 +11,13 @@ from worker.engine.batch.shared_keys import Lane
 TILE = 16
 """A number of tokens. oneDNN generates code for each number, in half the time for a multiple of TILE."""
 
-Run = tuple[int, int]
-"""A run of tokens: its start and its end on the token axis."""
+Span = tuple[int, int]
+"""Tokens side by side: the start and the end on the token axis."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of tokens. Each token sees itself, the tokens before it in the run, and the runs in `prefix`.
+    """A span of tokens. Each token sees itself, the tokens before it in the span, and the spans in `prefix`.
 
     A row that begins like other rows of its step is a chain of segments. `prefix` holds the chain's segments
     before this segment, in order. The tokens' positions go on from the prefix's end.
@@ -25,7 +25,7 @@ class Segment:
 
     start: int
     end: int
-    prefix: tuple[Run, ...] = ()
+    prefix: tuple[Span, ...] = ()
 
     @property
     def length(self) -> int:
@@ -36,8 +36,8 @@ class Segment:
         return sum(end - start for start, end in self.prefix)
 
     @property
-    def seen(self) -> tuple[Run, ...]:
-        """The runs of the prefix, then the segment's own run."""
+    def seen(self) -> tuple[Span, ...]:
+        """The spans of the prefix, then the segment's own span."""
         return *self.prefix, (self.start, self.end)
 
 
@@ -52,8 +52,8 @@ class MicroBatch:
     `dropout.token_seeds`, or None if no job drops inputs. `host_supervised_S` are the values of
     `supervised_S` in the host's memory, so that nobody waits for a GPU to know them; None on a CPU.
 
-    With a `lane`, the object is the lane's part of a micro-batch, with the tokens of the lane's own run. Its
-    segments are still runs of the whole axis, and a prefix may lie in another lane's part. All other indices
+    With a `lane`, the object is the lane's part of a micro-batch, with the tokens of the lane's own span. Its
+    segments are still spans of the whole axis, and a prefix may lie in another lane's part. All other indices
     are counted from the part's start.
 
     With `members`, the object has the tokens of several jobs that are computed at once (`joining.py`). Each
@@ -85,9 +85,9 @@ class MicroBatch:
         return self.supervised_S.cpu() if self.host_supervised_S is None else self.host_supervised_S
 
 
-def runs_among(indices_S: Tensor, tokens: Mapping[str, slice]) -> dict[str, slice]:
-    """Return which of the ascending indices lie in each adapter's run of tokens. All is in host memory."""
-    bounds = torch.tensor([(run.start, run.stop) for run in tokens.values()], dtype=torch.int64)
+def spans_among(indices_S: Tensor, tokens: Mapping[str, slice]) -> dict[str, slice]:
+    """Return which of the ascending indices lie in each adapter's span of tokens. All is in host memory."""
+    bounds = torch.tensor([(span.start, span.stop) for span in tokens.values()], dtype=torch.int64)
     return {
         name: slice(*pair)
         for name, pair in zip(tokens, torch.searchsorted(indices_S, bounds).tolist(), strict=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from worker.engine.batch.dropout import token_seeds
 from worker.engine.batch.grouping import Group, JobRows, Placed, groups_of, numbered
-from worker.engine.batch.micro_batch import MicroBatch, Run, Segment
+from worker.engine.batch.micro_batch import MicroBatch, Segment, Span
 from worker.engine.device.transfer import on_device
 
 
@@ -25,8 +25,8 @@ def pack(
         yield pack_group(group, device)
 
 
-_Branch = tuple[list[Placed], int, tuple[Run, ...]]
-"""Rows that share more than so many first tokens, which stand in these runs."""
+_Branch = tuple[list[Placed], int, tuple[Span, ...]]
+"""Rows that share more than so many first tokens, which stand in these spans."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class _Axis:
     seeds: list[NDArray[np.int32]] = field(default_factory=list)
     drops: bool = False
 
-    def add_segment(self, placed: Placed, end_in_row: int, prefix: tuple[Run, ...]) -> Run:
+    def add_segment(self, placed: Placed, end_in_row: int, prefix: tuple[Span, ...]) -> Span:
         """Append the row's tokens from the end of `prefix` up to `end_in_row`. They see the prefix."""
         position = sum(end - start for start, end in prefix)
         own = slice(position, end_in_row)
@@ -68,11 +68,11 @@ class _Axis:
         self.drops = True
         self.seeds.append(token_seeds(placed.row.tokens_L, seed)[own])
 
-    def supervise(self, placed: Placed, runs: Sequence[Run]) -> None:
-        """Add the labels of the row, whose tokens stand in `runs`."""
+    def supervise(self, placed: Placed, spans: Sequence[Span]) -> None:
+        """Add the labels of the row, whose tokens stand in `spans`."""
         row = placed.row
         learnt = np.flatnonzero(row.learnt_L[1:])
-        where = np.concatenate([np.arange(start, end) for start, end in runs])
+        where = np.concatenate([np.arange(start, end) for start, end in spans])
         self.supervised.append(where[learnt])
         self.labels.append(row.tokens_L[learnt + 1])
         weights = np.full(len(learnt), placed.weight, dtype=np.float32)
@@ -124,22 +124,22 @@ def _pack_trie(axis: _Axis, rows: Sequence[Placed]) -> None:
     while waiting:
         group, depth, prefix = waiting.pop()
         common = min((placed.common for placed in group[1:]), default=len(group[0].row.tokens_L))
-        runs = prefix
+        spans = prefix
         if common > depth:
-            runs = (*prefix, axis.add_segment(group[0], common, prefix))
+            spans = (*prefix, axis.add_segment(group[0], common, prefix))
         longer = []
         for placed in group:
             if len(placed.row.tokens_L) == common:
-                axis.supervise(placed, runs)
+                axis.supervise(placed, spans)
             else:
                 longer.append(placed)
-        waiting += _branches(longer, common, runs)
+        waiting += _branches(longer, common, spans)
 
 
-def _branches(rows: Sequence[Placed], depth: int, prefix: tuple[Run, ...]) -> list[_Branch]:
-    """Return runs of neighbours that share tokens beyond `depth`, from the last to the first.
+def _branches(rows: Sequence[Placed], depth: int, prefix: tuple[Span, ...]) -> list[_Branch]:
+    """Return lists of neighbours that share tokens beyond `depth`, from the last to the first.
 
-    Their first `depth` tokens stand in the runs of `prefix`.
+    Their first `depth` tokens stand in the spans of `prefix`.
     """
     branches: list[_Branch] = []
     for placed in rows:

@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from worker.engine.batch.dropout import dropped
-from worker.engine.batch.micro_batch import MicroBatch, runs_among
+from worker.engine.batch.micro_batch import MicroBatch, spans_among
 from worker.engine.decoders.text_decoder import Adapters
 from worker.engine.kernels.projection import Drop, Share
 
 
 @dataclass(frozen=True)
 class AdaptersOnAxis:
-    """Each adapter's run of tokens on one axis, its factors, and the seeds of its dropout masks.
+    """Each adapter's span of tokens on one axis, its factors, and the seeds of its dropout masks.
 
-    `tokens` holds the runs by the adapter's name. `dropout_seeds_T` is None if no adapter drops anything, and
-    `drop` is the device's way to drop inputs.
+    `tokens` holds the spans by the adapter's name. `dropout_seeds_T` is None if no adapter drops anything,
+    and `drop` is the device's way to drop inputs.
     """
 
     tokens: Mapping[str, slice]
@@ -31,8 +31,8 @@ class AdaptersOnAxis:
     def shares(self, group: str) -> list[Share]:
         """Return the shares of the adapters that adapt this group of projections."""
         return [
-            Share.on(run, self.adapters[name][group], self.dropout_seeds_T, self.drop)
-            for name, run in self.tokens.items()
+            Share.on(span, self.adapters[name][group], self.dropout_seeds_T, self.drop)
+            for name, span in self.tokens.items()
             if group in self.adapters[name]
         ]
 
@@ -42,4 +42,4 @@ class AdaptersOnAxis:
         `host_S` are the same positions in the host's memory.
         """
         dropout_seeds_S = None if self.dropout_seeds_T is None else self.dropout_seeds_T[positions_S]
-        return replace(self, tokens=runs_among(host_S, self.tokens), dropout_seeds_T=dropout_seeds_S)
+        return replace(self, tokens=spans_among(host_S, self.tokens), dropout_seeds_T=dropout_seeds_S)

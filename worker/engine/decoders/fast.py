@@ -170,7 +170,7 @@ class Layer:
         layouts: Sequence[Layout],
         recompute: Recompute = Recompute.NONE,
     ) -> Tensor:
-        """Return the layer's output, [T, D]. Each layout has its own run of the axis."""
+        """Return the layer's output, [T, D]. Each layout has its own span of the axis."""
         lanes = [LaneInLayer(layout.lane) for layout in layouts]
 
         def attention(x_TD: Tensor) -> Tensor:
@@ -215,9 +215,9 @@ class Layer:
             x_TD, self.norms.before_attention_D, self._eps, *self._weights("qkv", on_axis)
         )
         qkv_TN = self.with_head_norms(qkv_TN, layouts[0].heads)
-        runs = zip(qkv_TN.split([layout.length for layout in layouts]), layouts, lanes, strict=True)
+        spans = zip(qkv_TN.split([layout.length for layout in layouts]), layouts, lanes, strict=True)
         attended = [
-            self._ops.segment_attention(run_TN, layout, self.scale, lane) for run_TN, layout, lane in runs
+            self._ops.segment_attention(span_TN, layout, self.scale, lane) for span_TN, layout, lane in spans
         ]
         return attended[0] if len(attended) == 1 else torch.cat(attended)
 

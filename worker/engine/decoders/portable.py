@@ -123,11 +123,11 @@ class PlainDecoder(_TransformersDecoder):
 
 def row_axes(segments: Sequence[Segment], device: torch.device) -> list[tuple[Segment, Tensor]]:
     """Return the rows of a micro-batch: each row's last segment, and where its tokens stand on the axis."""
-    inner = {run for segment in segments for run in segment.prefix}
+    inner = {span for segment in segments for span in segment.prefix}
     axes = []
     for segment in segments:
         if (segment.start, segment.end) not in inner:
-            axes.append((segment, torch.cat([torch.arange(*run, device=device) for run in segment.seen])))
+            axes.append((segment, torch.cat([torch.arange(*span, device=device) for span in segment.seen])))
     return axes
 
 

@@ -53,13 +53,13 @@ class Heads:
 
 
 class Sight:
-    """The keys that the queries of a bundle see, as runs for C or as a mask for PyTorch."""
+    """The keys that the queries of a bundle see, as spans for C or as a mask for PyTorch."""
 
     def __init__(self, one: Bundle, heads: Heads, like: Tensor, window: int | None) -> None:
         self._one, self._heads, self._like, self._window = one, heads, like, window
 
     @cached_property
-    def runs(self) -> tuple[Tensor, Tensor]:
+    def spans(self) -> tuple[Tensor, Tensor]:
         return self._one.seen_keys(self._heads.group, self._window)
 
     @cached_property
@@ -248,12 +248,12 @@ def _scatter_queries(x: Tensor, out_JTGE: Tensor, one: Bundle) -> None:
 def _gather_keys(x_JTE: Tensor, one: Bundle) -> Tensor:
     """Return the keys or values that a bundle sees: [J · pieces, keys, E], zero where padded."""
     if len(one.pieces) == 1:
-        runs = [x_JTE[:, slice(*run)] for run in one.pieces[0].keys]
-        return torch.cat(runs, dim=1) if len(runs) > 1 else runs[0]
+        spans = [x_JTE[:, slice(*span)] for span in one.pieces[0].keys]
+        return torch.cat(spans, dim=1) if len(spans) > 1 else spans[0]
     heads, _, size = x_JTE.shape
     out = x_JTE.new_zeros(heads, len(one.pieces), one.key_count, size)
-    for index, run, among_keys in _keys_of(one):
-        out[:, index, among_keys] = x_JTE[:, run]
+    for index, span, among_keys in _keys_of(one):
+        out[:, index, among_keys] = x_JTE[:, span]
     return out.view(-1, one.key_count, size)
 
 
@@ -261,15 +261,15 @@ def _add_to_keys(x: Tensor, total_JTE: Tensor, one: Bundle) -> None:
     """Add the gradients of the keys or values that a bundle sees to the keys or values on the token axis."""
     heads, _, size = total_JTE.shape
     x = x.view(heads, len(one.pieces), one.key_count, size)
-    for index, run, among_keys in _keys_of(one):
-        total_JTE[:, run] += x[:, index, among_keys]
+    for index, span, among_keys in _keys_of(one):
+        total_JTE[:, span] += x[:, index, among_keys]
 
 
 def _keys_of(one: Bundle) -> Iterator[tuple[int, slice, slice]]:
-    """Yield each run of keys: its piece's number, and its run on the axis and among the piece's keys."""
+    """Yield each span of keys: its piece's number, and its span on the axis and among the piece's keys."""
     for index, piece in enumerate(one.pieces):
-        for run, among_keys in piece.key_runs():
-            yield index, slice(*run), slice(*among_keys)
+        for span, among_keys in piece.key_spans():
+            yield index, slice(*span), slice(*among_keys)
 
 
 def _queries_by_heads(x_TN: Tensor, heads: Heads) -> Tensor:

@@ -2,9 +2,9 @@
 
     y[tokens of a] += s (x[tokens of a] Aᵀ) Bᵀ      for every adapter a (Hu et al. 2021, arXiv:2106.09685)
 
-The adapters' runs of tokens are the groups of a product. All A are copied into one tensor and all B into
+The adapters' spans of tokens are the groups of a product. All A are copied into one tensor and all B into
 another, with ranks padded by zeros to one width. So a projection takes one product with every A and one with
-every B, and its backward pass two of each, for any number of adapters. A run of tokens without an adapter is
+every B, and its backward pass two of each, for any number of adapters. A span of tokens without an adapter is
 a group whose factors are zeros. The copies hold for all micro-batches of a round that have the same adapters.
 
 Axes besides those of the engine: C groups of tokens; M ranks of all projections of one input, R for each.
@@ -27,7 +27,7 @@ ALIGNED = 8  # numbers in bf16; the grouped kernel needs rows that begin at mult
 
 Values = Callable[[Tensor], Tensor]
 Group = tuple[int, LowRank | None]
-"""The end of a run of the axis, and the factors of its adapter, or None if it has no adapter."""
+"""The end of a span of the axis, and the factors of its adapter, or None if it has no adapter."""
 
 
 def project(x_TK: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
@@ -63,28 +63,28 @@ def _add(y: Tensor, x: Tensor, kept: Tensor, values: Values, shares: Sequence[Sh
 
 @dataclass(frozen=True)
 class Groups:
-    """Runs of tokens that cover the axis from its start, given by their ends; no run is empty."""
+    """Spans of tokens that cover the axis from its start, given by their ends; no span is empty."""
 
     ends: tuple[int, ...]
 
     def products(self, x_TK: Tensor, W_CKN: Tensor) -> Tensor:
-        """Return x W, [T, N], where each run has a W of its own."""
+        """Return x W, [T, N], where each span has a W of its own."""
         if len(self.ends) == 1:
             return x_TK @ W_CKN[0]
         if not _are_aligned(x_TK, W_CKN):
-            return torch.cat([x_TK[run] @ W_KN for run, W_KN in zip(self._runs, W_CKN, strict=True)])
+            return torch.cat([x_TK[span] @ W_KN for span, W_KN in zip(self._spans, W_CKN, strict=True)])
         return F.grouped_mm(x_TK, W_CKN, offs=_offsets(self.ends, x_TK.device))
 
     def outer_products(self, x_TM: Tensor, y_TN: Tensor) -> Tensor:
-        """Return xᵀ y of each run: [C, M, N]."""
+        """Return xᵀ y of each span: [C, M, N]."""
         if len(self.ends) == 1:
             return (x_TM.T @ y_TN)[None]
         if not _are_aligned(x_TM, y_TN):
-            return torch.stack([x_TM[run].T @ y_TN[run] for run in self._runs])
+            return torch.stack([x_TM[span].T @ y_TN[span] for span in self._spans])
         return F.grouped_mm(x_TM.T, y_TN, offs=_offsets(self.ends, x_TM.device))
 
     @property
-    def _runs(self) -> Iterator[slice]:
+    def _spans(self) -> Iterator[slice]:
         return map(slice, (0, *self.ends), self.ends)
 
 
@@ -231,7 +231,7 @@ class _AddLowRank(torch.autograd.Function):
 
 
 def _groups(shares: Sequence[Share], tokens: int) -> Iterator[Group]:
-    """Yield the end and the factors of each run of the axis; a run has one adapter, or none."""
+    """Yield the end and the factors of each span of the axis; a span has one adapter, or none."""
     reached = 0
     for (start, stop, _), low_rank in sorted(
         ((share.tokens.indices(tokens), share.low_rank) for share in shares), key=lambda group: group[0]

@@ -5,7 +5,7 @@
 W may hold a group of projections of one input, one below the other (queries, keys and values). Then the A of
 one adapter lie below each other too and are multiplied in one product. With dropout, each A takes a product
 of its own: it sees x ∘ mask / (1 - p), with another mask for each projection. y may have a gain (`gain.py`).
-Each adapter works on its own contiguous run of tokens.
+Each adapter works on its own contiguous span of tokens.
 
 The backward pass needs x, which the caller keeps anyway, and the rank-R product; if y has a gain, it needs y
 too. W gets no gradient, and the factors' gradients are added in place.

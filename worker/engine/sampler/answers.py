@@ -88,7 +88,7 @@ def _limits(adapter: Adapter, tokens: int) -> Limits:
 
 
 def answer_span(row: Row) -> slice:
-    """Return the position of the last answer: the last run of learnt tokens."""
+    """Return the position of the last answer: the last span of learnt tokens."""
     learnt = np.flatnonzero(row.learnt_L)
     breaks = np.flatnonzero(np.diff(learnt) > 1)
     start = learnt[breaks[-1] + 1] if len(breaks) else learnt[0]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.engine.batch.grouping import JobRows
-from worker.engine.batch.joining import filled_up, supervised_runs
+from worker.engine.batch.joining import filled_up, supervised_spans
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
@@ -136,12 +136,12 @@ def _gradients(
 
 def _factors(batch: MicroBatch, losses: TokenLosses, steps_of: Callable[[MicroBatch], Steps]) -> Tensor:
     """Return the factor of each supervised token's gradient in a lane's part of a micro-batch, [S]."""
-    runs = supervised_runs(batch)
+    spans = supervised_spans(batch)
     factors = [
-        steps_of(member).factors(member, losses.of(run))
+        steps_of(member).factors(member, losses.of(span))
         if member.adapter_tokens
         else torch.ones_like(member.weights_S)  # computed to keep step with other processes, for no job
-        for member, run in runs
+        for member, span in spans
     ]
     return torch.cat([filled_up(each) for each in factors]) if batch.members else factors[0]
 

@@ -22,12 +22,12 @@ class Moments:
         """`values` are the parameters, [P]. The moments are on their device."""
         self.flat = {moment: torch.zeros_like(values) for moment in MOMENTS}
 
-    def states(self, runs: Sequence[slice]) -> list[dict[str, Tensor]]:
-        """Return the optimizer's state of each run of the parameters, as views."""
+    def states(self, spans: Sequence[slice]) -> list[dict[str, Tensor]]:
+        """Return the optimizer's state of each span of the parameters, as views."""
         device = self.flat[MOMENTS[0]].device  # a fused update needs its step count on the device
         return [
-            {"step": torch.zeros((), device=device), **{name: flat[run] for name, flat in self.flat.items()}}
-            for run in runs
+            {"step": torch.zeros((), device=device), **{name: flat[span] for name, flat in self.flat.items()}}
+            for span in spans
         ]
 
     def saved(self, extents: Mapping[str, Extent]) -> dict[str, Tensor]:
@@ -42,18 +42,18 @@ class EightBitMoments(Moments):
         self.flat = {moment: torch.zeros_like(values, dtype=torch.uint8) for moment in MOMENTS}
         self._scales: dict[str, Tensor] = {}
 
-    def states(self, runs: Sequence[slice]) -> list[dict[str, Tensor]]:
-        blocks = [blocks_of(run.stop - run.start) for run in runs]
+    def states(self, spans: Sequence[slice]) -> list[dict[str, Tensor]]:
+        blocks = [blocks_of(span.stop - span.start) for span in spans]
         ends = list(accumulate(blocks))
         device = self.flat[MOMENTS[0]].device
         self._scales = {moment: torch.zeros(ends[-1], device=device) for moment in MOMENTS}
         return [
             {
                 "step": torch.zeros(()),
-                **{moment: flat[run] for moment, flat in self.flat.items()},
+                **{moment: flat[span] for moment, flat in self.flat.items()},
                 **{f"{moment}_scale": scales[end - size : end] for moment, scales in self._scales.items()},
             }
-            for run, size, end in zip(runs, blocks, ends, strict=True)
+            for span, size, end in zip(spans, blocks, ends, strict=True)
         ]
 
     def saved(self, extents: Mapping[str, Extent]) -> dict[str, Tensor]:

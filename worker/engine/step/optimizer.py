@@ -36,19 +36,19 @@ class Optimizer:
         in_eight_bits = spec.training.has_eight_bit_moments
         values = parameters.master.detach()
         self._moments = EightBitMoments(values) if in_eight_bits else Moments(values)
-        runs = list(_runs(parameters, spec.training.loraplus_lr_ratio or 1.0))
+        spans = list(_spans(parameters, spec.training.loraplus_lr_ratio or 1.0))
         if in_eight_bits:
-            runs = [(piece, ratio, decays) for run, ratio, decays in runs for piece in _pieces(run)]
-        self._ratios = [ratio for _, ratio, _ in runs]
+            spans = [(piece, ratio, decays) for span, ratio, decays in spans for piece in _pieces(span)]
+        self._ratios = [ratio for _, ratio, _ in spans]
         groups = [
             {
-                "params": [_leaf(parameters, run)],
+                "params": [_leaf(parameters, span)],
                 "weight_decay": spec.training.weight_decay if decays else 0.0,
             }
-            for run, _, decays in runs
+            for span, _, decays in spans
         ]
         self._adamw = (_blockwise if in_eight_bits else _fused)(groups, self._peak)
-        states = self._moments.states([run for run, *_ in runs])
+        states = self._moments.states([span for span, *_ in spans])
         for group, state in zip(self._adamw.param_groups, states, strict=True):
             self._adamw.state[group["params"][0]] = state
         schedule = get_scheduler(
@@ -87,13 +87,13 @@ def _blockwise(groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer
     return BlockwiseAdamW(groups, lr=lr, betas=BETAS, eps=EPS)
 
 
-def _pieces(run: slice) -> Iterator[slice]:
-    for start in range(run.start, run.stop, PIECE):
-        yield slice(start, min(start + PIECE, run.stop))
+def _pieces(span: slice) -> Iterator[slice]:
+    for start in range(span.start, span.stop, PIECE):
+        yield slice(start, min(start + PIECE, span.stop))
 
 
-def _runs(parameters: FlatParameters, ratio_of_b: float) -> Iterator[tuple[slice, float, bool]]:
-    """Yield the runs of the flat tensor that one update treats alike.
+def _spans(parameters: FlatParameters, ratio_of_b: float) -> Iterator[tuple[slice, float, bool]]:
+    """Yield the spans of the flat tensor that one update treats alike.
 
     With each comes the ratio of its learning rate to A's rate, and whether it decays. Vectors, such as DoRA's
     magnitudes, have the rate of B, as in PEFT.
@@ -107,12 +107,12 @@ def _runs(parameters: FlatParameters, ratio_of_b: float) -> Iterator[tuple[slice
         for name, extent in parameters.extents.items()
     )
     for (ratio, decays), extents in groupby(treated, key=lambda each: each[1:]):
-        run = [extent for extent, *_ in extents]
-        yield slice(run[0].start, run[-1].stop), ratio, decays
+        own = [extent for extent, *_ in extents]
+        yield slice(own[0].start, own[-1].stop), ratio, decays
 
 
-def _leaf(parameters: FlatParameters, run: slice) -> Tensor:
-    """Return a view of a run of the master, with the same run of its gradient."""
-    leaf = parameters.master.detach()[run].requires_grad_()
-    leaf.grad = parameters.gradient[run]
+def _leaf(parameters: FlatParameters, span: slice) -> Tensor:
+    """Return a view of a span of the master, with the same span of its gradient."""
+    leaf = parameters.master.detach()[span].requires_grad_()
+    leaf.grad = parameters.gradient[span]
     return leaf

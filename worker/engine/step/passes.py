@@ -15,7 +15,7 @@ from core.estimates.measures import Recompute
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.batch.grouping import Group, JobRows, cut_together, groups_of, numbered, portions
-from worker.engine.batch.joining import joined_groups, supervised_runs
+from worker.engine.batch.joining import joined_groups, supervised_spans
 from worker.engine.batch.lanes import Lanes
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.batch.pack import pack_group
@@ -136,8 +136,8 @@ def _compute_all(
 
 def _add(part: MicroBatch, losses: TokenLosses, sums: Sums) -> None:
     """Add the losses to the sums: of each member by itself, if there are members."""
-    for member, run in supervised_runs(part):
-        sums.add(member, losses.of(run))
+    for member, span in supervised_spans(part):
+        sums.add(member, losses.of(span))
 
 
 def forward(

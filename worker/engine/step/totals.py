@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worker.engine.batch.micro_batch import MicroBatch, runs_among
+from worker.engine.batch.micro_batch import MicroBatch, spans_among
 from worker.engine.kernels.loss import TokenLosses
 
 
@@ -47,7 +47,7 @@ class Totals:
         """For each adapter: loss, right predictions, tokens; all weighted by the messages' weights."""
 
     def add(self, batch: MicroBatch, losses: TokenLosses) -> None:
-        for name, mine in runs_among(batch.supervised_on_host_S, batch.adapter_tokens).items():
+        for name, mine in spans_among(batch.supervised_on_host_S, batch.adapter_tokens).items():
             sums_3 = self.sums_A3[self._index[name]]
             nll, correct = losses.nll_S[mine], losses.correct_S[mine]
             if batch.message_weights_S is None:

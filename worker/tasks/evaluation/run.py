@@ -74,7 +74,7 @@ class _Run:
     ) -> None:
         self._work, self._request, self._records, self._items = work, request, records, read.items
         settings = work.settings
-        self._dispatcher = Dispatcher(work.sessions, _token(work, request), settings.chat_wait_seconds)
+        self._dispatcher = Dispatcher(work.sessions, _bearer_token(work, request), settings.chat_wait_seconds)
         self._asking = Asking(self._dispatcher, settings.eval_wait_seconds)
         self._judge = _judge(request, criteria, read, self._asking)
         self._began = time.monotonic()
@@ -149,8 +149,8 @@ class _Run:
             await asyncio.sleep(REPORT_SECONDS)
 
 
-def _token(work: Work, request: RunRequest) -> str | None:
-    """Return the token to send to servers, or None if the run asks none and there is none to send."""
+def _bearer_token(work: Work, request: RunRequest) -> str | None:
+    """Return the bearer token to send to servers, or None if the run asks none and there is none to send."""
     if work.settings.secret_keys is not None:
         return server_token(work.settings.secret_keys)
     if request.served is None and not request.grader_models:

@@ -54,7 +54,7 @@ class CandidateReporter(Reporter):
         self._upsert(Candidate, ("number",), {**row, "rungs": list(rungs), "reason": reason})
 
     def forget_after(self, step: int) -> None:
-        """Delete the metrics after `step`. An earlier run of the job wrote them; the steps are made again."""
+        """Delete the metrics after `step`. An earlier claim wrote them; the steps are made again."""
         later = (CandidateMetric.number == self._number) & (CandidateMetric.step > step)
         mine = (CandidateMetric.job_id == self._job_lease.lease.job_id) & later
         self._job_lease.write(lambda session: session.execute(delete(CandidateMetric).where(mine)))

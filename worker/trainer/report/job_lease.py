@@ -216,7 +216,7 @@ class JobLease(Reporter):
     def _flush(self, write: Callable[[Session], T]) -> T:
         asked_at = time.monotonic()
         with self._sessions.begin() as session:
-            lifecycle.owned_job(session, self.lease)  # the job before its run, as in every transaction
+            lifecycle.owned_job(session, self.lease)  # the job before its claim, as in every transaction
             pause_requested = lifecycle.renew(session, self.lease, self.progress_now())
             reports = self._write_or_refuse(session)
             result = write(session)

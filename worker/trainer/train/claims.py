@@ -68,14 +68,14 @@ class Claims:
         self._bell = bell
         self._say_that_it_waits = say_that_it_waits
         self._heartbeats = Heartbeats(sessions)
-        self._token = new_id("")  # of the next lease; kept until a claim with it has been answered
+        self._nonce = new_id("")  # of the next lease; kept until a claim with it has been answered
         self._unanswered = False
 
     def take_next(self, jobs: Sequence[TrainingJob]) -> TrainingJob | None:
         """Claim the next job, if it may join `jobs`.
 
         Return None if it may not, or if the database cannot be reached. In the second case, the claim may
-        have been committed. The next call finds the job by the token, soon if only the connection has broken.
+        have been committed. The next call finds the job by the nonce, soon if only the connection has broken.
         """
         if not self._have_room(jobs):
             return None
@@ -96,7 +96,7 @@ class Claims:
                 self._say_that_it_waits()
             return None
         reached("claim.committed")
-        self._token, self._unanswered = new_id(""), False
+        self._nonce, self._unanswered = new_id(""), False
         lease, row = found
         job_lease = JobLease(self._sessions, lease, claimed_at, self._heartbeats)
         shipping = Shipping(self.shippers, ended=self._bell.set)
@@ -127,7 +127,7 @@ class Claims:
                     session,
                     self._owner,
                     self._settings.lease_seconds,
-                    token=self._token,
+                    nonce=self._nonce,
                     project_jobs=self._settings.project_jobs,
                     devices=self._settings.devices,
                     accepts=accepts,

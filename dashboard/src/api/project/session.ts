@@ -49,11 +49,11 @@ export function useSession(): Session | null {
   return useQuery(sessionQuery).data ?? null;
 }
 
-/** The key that the link of this token signs in with. The link stays valid. */
-export const linkedKeyQuery = (token: string) =>
+/** The key that the link with this secret signs in with. The link stays valid. */
+export const linkedKeyQuery = (secret: string) =>
   queryOptions({
-    queryKey: ["linked key", token],
-    queryFn: ({ signal }): Promise<LinkedKey> => sendJson("POST", LINK_PATH, { body: { link: token }, signal }),
+    queryKey: ["linked key", secret],
+    queryFn: ({ signal }): Promise<LinkedKey> => sendJson("POST", LINK_PATH, { body: { link: secret }, signal }),
     staleTime: Infinity,
   });
 
@@ -90,7 +90,7 @@ export function useSignedOut(): string | undefined {
   return useQuery<string>({ queryKey: WHY_KEY, enabled: false }).data;
 }
 
-/** Returns the token of a one-time link. It is in the part of the address that is not sent to a server. */
-export function linkToken(hash: string): string | null {
+/** Returns the secret of a one-time link. It is in the part of the address that is not sent to a server. */
+export function linkSecret(hash: string): string | null {
   return new URLSearchParams(hash.replace(/^#/, "")).get("link");
 }

@@ -1,4 +1,4 @@
-/** The x axes that a chart can have, and the x of each step of a run. */
+/** The x axes that a chart can have, and the x of each step of a training. */
 
 import { compact, elapsed, integer, significant } from "@/lib/text/format";
 
@@ -12,16 +12,16 @@ export type Axis = (typeof AXES)[number];
 const COLUMNS: Partial<Record<Axis, string>> = { time: "trained_seconds", tokens: "trained_tokens" };
 export const AXIS_COLUMNS: readonly string[] = Object.values(COLUMNS);
 
-/** The steps of one run. */
+/** The steps of one training. */
 export interface Steps {
   series: Series;
   /** Null while epochs are not known. */
   stepsPerEpoch: number | null;
 }
 
-/** Returns the axes that are known for all runs. A run without steps rules out no axis. */
-export function axesOf(runs: readonly Steps[]): Axis[] {
-  return AXES.filter((axis) => runs.every((run) => run.series.length === 0 || isKnown(run, axis)));
+/** Returns the axes that are known for all trainings. A training without steps rules out no axis. */
+export function axesOf(trainings: readonly Steps[]): Axis[] {
+  return AXES.filter((axis) => trainings.every((training) => training.series.length === 0 || isKnown(training, axis)));
 }
 
 /** Returns the axis that the address names, or `step` if that axis is not offered. */
@@ -61,9 +61,9 @@ export function firstAtLeast(xs: Float64Array, x: number): number {
 }
 
 /** Returns the first and the last step of a part of the axis, with one more step at each end. */
-export function stepsWithin(run: Steps, axis: Axis, [low, high]: readonly [number, number]): [number, number] {
-  const { steps } = run.series;
-  const xs = xOf(run, axis);
+export function stepsWithin(training: Steps, axis: Axis, [low, high]: readonly [number, number]): [number, number] {
+  const { steps } = training.series;
+  const xs = xOf(training, axis);
   const from = steps[Math.max(0, firstAtLeast(xs, low) - 1)] ?? 0;
   return [from, steps[Math.min(steps.length - 1, firstAtLeast(xs, high))] ?? from];
 }

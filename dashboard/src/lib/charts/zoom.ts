@@ -8,10 +8,10 @@ export type Move = "in" | "out" | "back" | "on";
 const MOST_TIMES = 1024;
 const FEWEST_STEPS = 2;
 
-/** Returns the first and the last x of any run; null while no run has two. */
-export function wholeOf(runs: readonly Steps[], axis: Axis): AxisPart | null {
-  const ends = runs.flatMap((run) => {
-    const xs = xOf(run, axis);
+/** Returns the first and the last x of any training; null while no training has two. */
+export function wholeOf(trainings: readonly Steps[], axis: Axis): AxisPart | null {
+  const ends = trainings.flatMap((training) => {
+    const xs = xOf(training, axis);
     const first = firstAtLeast(xs, -Infinity);
     return first < xs.length ? [xs[first] as number, xs.at(-1) as number] : [];
   });
@@ -42,14 +42,14 @@ function within(low: number, width: number, [first, last]: AxisPart): [number, n
   return [from, from + width];
 }
 
-/** Returns the first and the last step of any run in a part of the axis; null if there is none. */
-export function stepsInside(runs: readonly Steps[], axis: Axis, [low, high]: AxisPart): AxisPart | null {
-  const ends = runs.flatMap((run) => {
-    const xs = xOf(run, axis);
+/** Returns the first and the last step of any training in a part of the axis; null if there is none. */
+export function stepsInside(trainings: readonly Steps[], axis: Axis, [low, high]: AxisPart): AxisPart | null {
+  const ends = trainings.flatMap((training) => {
+    const xs = xOf(training, axis);
     const from = firstAtLeast(xs, low);
     let beyond = firstAtLeast(xs, high);
     while (xs[beyond] === high) beyond += 1;
-    return from < beyond ? [run.series.steps[from] as number, run.series.steps[beyond - 1] as number] : [];
+    return from < beyond ? [training.series.steps[from] as number, training.series.steps[beyond - 1] as number] : [];
   });
   return ends.length ? [Math.min(...ends), Math.max(...ends)] : null;
 }

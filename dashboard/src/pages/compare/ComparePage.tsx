@@ -9,7 +9,7 @@ import { CurveControls } from "@/parts/charts/CurveControls";
 import { Empty } from "@/parts/page/Empty";
 import { PageTitle } from "@/parts/page/PageTitle";
 import { Reading } from "@/parts/page/Reading";
-import { RunCurves } from "@/parts/runs/RunCurves";
+import { TrainingCurves } from "@/parts/trainings/TrainingCurves";
 import type { Job } from "@/types/api";
 
 import { AddJob } from "./AddJob";
@@ -53,8 +53,8 @@ interface PartsProps {
 
 function Parts({ compared, version, search, change }: PartsProps) {
   const known = compared.filter((one): one is Compared & { job: Job } => one.job !== undefined);
-  const runs = known.map(({ run }) => run);
-  const axes = axesOf(runs);
+  const trainings = known.map(({ training }) => training);
+  const axes = axesOf(trainings);
   return (
     <>
       <Results
@@ -72,8 +72,8 @@ function Parts({ compared, version, search, change }: PartsProps) {
       {known.length > 0 && (
         <section aria-label="Curves" className="grid gap-3">
           <CurveControls title="Curves" search={search} axes={axes} onChange={change} />
-          <RunCurves
-            runs={runs}
+          <TrainingCurves
+            trainings={trainings}
             version={version}
             shown={search.show?.split(",") ?? null}
             onShow={(shown) => change({ show: shown.join() || "none" })}

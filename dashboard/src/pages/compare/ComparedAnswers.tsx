@@ -15,16 +15,16 @@ export function ComparedAnswers({ compared }: { compared: readonly Compared[] })
   return (
     <Section title="Answers">
       <ul className="flex flex-wrap gap-x-6 gap-y-1 px-4 pb-3 text-muted">
-        {compared.map(({ id, styleIndex, run }, at) => (
+        {compared.map(({ id, styleIndex, training }, at) => (
           <li key={id} className="flex items-center gap-2">
             <LineSample styleIndex={styleIndex} />
-            {run.name}: {countWords(last[at])}
+            {training.name}: {countWords(last[at])}
           </li>
         ))}
       </ul>
       <ol>
         {rows.map((row) => (
-          <Row key={`${row.prompt} ${row.expected}`} row={row} names={compared.map(({ run }) => run.name)} />
+          <Row key={`${row.prompt} ${row.expected}`} row={row} names={compared.map(({ training }) => training.name)} />
         ))}
       </ol>
     </Section>

@@ -38,12 +38,12 @@ export function Differences({ compared }: { compared: readonly Compared[] }) {
 
 function columnsOf(compared: readonly Compared[]): Column<SettingRow>[] {
   const jobs = compared.map(
-    ({ id, styleIndex, run }, at): Column<SettingRow> => ({
+    ({ id, styleIndex, training }, at): Column<SettingRow> => ({
       name: id,
       head: (
         <span className="flex items-center gap-2 break-all">
           <LineSample styleIndex={styleIndex} />
-          {run.name}
+          {training.name}
         </span>
       ),
       className: "min-w-28 break-all",

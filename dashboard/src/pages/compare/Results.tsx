@@ -30,7 +30,7 @@ type ResultRow = Compared & { result: Result | undefined };
 /** The results of each job, and how much they differ from the results of the baseline. */
 export function Results({ compared, ...rest }: ResultsProps) {
   const now = useNow();
-  const rows = compared.map((one) => ({ ...one, result: one.job && resultOf(one.job, one.run.series, now) }));
+  const rows = compared.map((one) => ({ ...one, result: one.job && resultOf(one.job, one.training.series, now) }));
   return (
     <Section title="Results" tools={<DownloadCsv rows={rows} />}>
       <DataTable
@@ -68,11 +68,11 @@ function columnsOf(
       name: "Job",
       isRowHead: true,
       className: "min-w-32 font-medium",
-      cell: ({ id, styleIndex, run }) => (
+      cell: ({ id, styleIndex, training }) => (
         <span className="flex items-center gap-2">
           <LineSample styleIndex={styleIndex} />
           <Link to="/jobs/$jobId" params={{ jobId: id }} className="link text-sm break-all">
-            {run.name}
+            {training.name}
           </Link>
         </span>
       ),
@@ -85,11 +85,11 @@ function columnsOf(
     },
     {
       name: "Baseline",
-      cell: ({ id, job, run }) => (
+      cell: ({ id, job, training }) => (
         <input
           type="radio"
           name="baseline"
-          aria-label={`Use ${run.name} as the baseline`}
+          aria-label={`Use ${training.name} as the baseline`}
           checked={id === baseline}
           disabled={!job}
           onChange={() => onBaseline(id)}
@@ -102,9 +102,9 @@ function columnsOf(
       name: "Remove",
       hiddenHead: true,
       align: "right",
-      cell: ({ id, run }) => (
+      cell: ({ id, training }) => (
         <button type="button" className="link" onClick={() => onRemove(id)}>
-          Remove<span className="sr-only"> {run.name}</span>
+          Remove<span className="sr-only"> {training.name}</span>
         </button>
       ),
     },
@@ -143,9 +143,9 @@ function DownloadCsv({ rows }: { rows: readonly ResultRow[] }) {
   const download = () => {
     const criteria = criteriaOf(rows);
     const head = ["job", "name", "status", ...MEASURES.map(({ key }) => key), ...criteria.map((name) => `eval ${name}`)];
-    const lines = rows.map(({ id, run, job, result, judged }) => [
+    const lines = rows.map(({ id, training, job, result, judged }) => [
       id,
-      run.name,
+      training.name,
       job?.status ?? null,
       ...MEASURES.map(({ key }) => result?.[key] ?? null),
       ...criteria.map((criterion) => judged.find(({ name }) => name === criterion)?.value ?? null),

@@ -5,7 +5,7 @@ import { jobQuery } from "@/api/jobs/jobs";
 import { samplesQuery } from "@/api/jobs/samples";
 import { metricsQuery } from "@/api/live/metrics";
 import { isSettled } from "@/api/settled";
-import type { Run } from "@/lib/charts/runs";
+import type { Training } from "@/lib/charts/trainings";
 import { NO_SERIES } from "@/lib/charts/series";
 import { resultsOf } from "@/lib/evals/chosenRuns";
 import { hasEnded, jobName, stepsPerEpoch } from "@/lib/facts/jobFacts";
@@ -18,7 +18,7 @@ export interface Compared {
   styleIndex: number;
   job: Job | undefined;
   error: Error | null;
-  run: Run;
+  training: Training;
   /** What the newest eval of the job's result found for the tuned model; empty if the job has none. */
   judged: readonly CriterionResult[];
   /** The model's last answers to validation prompts; undefined if it has given none. */
@@ -57,10 +57,10 @@ export function useCompared(positions: readonly (string | null)[]): Comparison {
     const series = metrics[at]?.data?.series ?? NO_SERIES;
     const judged = resultsOf(evals[at]?.data ?? []);
     const answers = samplesOf(samples[at]?.data ?? []).at(-1);
-    const run = { id, name: nameOf(job, id), styleIndex, series, stepsPerEpoch: job ? stepsPerEpoch(job) : null };
-    return { id, styleIndex, job, error, judged, answers, run };
+    const training = { id, name: nameOf(job, id), styleIndex, series, stepsPerEpoch: job ? stepsPerEpoch(job) : null };
+    return { id, styleIndex, job, error, judged, answers, training };
   });
-  const version = compared.map(({ id, styleIndex, run }) => `${id} ${styleIndex} ${run.series.version}`).join();
+  const version = compared.map(({ id, styleIndex, training }) => `${id} ${styleIndex} ${training.series.version}`).join();
   return { compared, version, isRead: [...jobs, ...metrics, ...evals, ...samples].every(isSettled) };
 }
 

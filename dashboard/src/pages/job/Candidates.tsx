@@ -6,12 +6,12 @@ import { candidatesQuery, isTraining } from "@/api/jobs/candidates";
 import { metricsQuery } from "@/api/live/metrics";
 import { USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
 import { axesOf, axisOf } from "@/lib/charts/axes";
-import type { Run } from "@/lib/charts/runs";
+import type { Training } from "@/lib/charts/trainings";
 import { NO_SERIES } from "@/lib/charts/series";
 import { candidateName } from "@/lib/facts/candidateFacts";
 import { hasEnded, stepsPerEpoch } from "@/lib/facts/jobFacts";
 import { Section } from "@/parts/page/Section";
-import { RunCurves } from "@/parts/runs/RunCurves";
+import { TrainingCurves } from "@/parts/trainings/TrainingCurves";
 import type { Candidates as JobCandidates, Job } from "@/types/api";
 
 import { CandidateRanking } from "./CandidateRanking";
@@ -32,7 +32,7 @@ function RankingAndCurves({ job, candidates }: { job: Job; candidates: JobCandid
     queries: ranked.map((one) => metricsQuery(job.id, one.number, hasEnded(job) || !isTraining(one))),
   });
   const epoch = stepsPerEpoch(job);
-  const runs: Run[] = ranked.map((one, at) => ({
+  const trainings: Training[] = ranked.map((one, at) => ({
     id: `candidate-${one.number}`,
     name: candidateName(one),
     styleIndex: one.number,
@@ -43,15 +43,15 @@ function RankingAndCurves({ job, candidates }: { job: Job; candidates: JobCandid
     <Section title="Candidates">
       <CandidateRanking candidates={candidates} hasEnded={hasEnded(job)} />
       <div className="grid gap-3 border-t border-line p-3">
-        <RunCurves
-          runs={runs}
-          version={runs.map(({ id, series }) => `${id} ${series.version}`).join()}
+        <TrainingCurves
+          trainings={trainings}
+          version={trainings.map(({ id, series }) => `${id} ${series.version}`).join()}
           shown={shown}
           onShow={setShown}
           fileName={`${job.id}-candidates`}
           log={log}
           smoothing={smooth / 100}
-          axis={axisOf(x, axesOf(runs))}
+          axis={axisOf(x, axesOf(trainings))}
         />
       </div>
     </Section>

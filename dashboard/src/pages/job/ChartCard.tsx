@@ -47,7 +47,7 @@ export function ChartCard({ spec, steps, version, jobId, log, smoothing, axis, z
       fileName={`${jobId}-${measure}`}
       hovered={hovered?.[0] ?? null}
       legend={<Legend entries={legend} />}
-      runs={[steps]}
+      trainings={[steps]}
       className={measure === "loss" ? "lg:col-span-2" : ""}
     >
       <Chart key={axis} {...{ plot, version }} onZoom={zoomTo} onHover={setHovered} />

@@ -37,7 +37,7 @@ export function JobCurves({ job, live }: { job: Job; live: LiveJob }) {
   return (
     <section aria-label="Curves" className="grid gap-3">
       <CurveControls title="Curves" search={search} axes={axes} onChange={change} />
-      {series.length > 0 && <ZoomControls {...{ zooming, axis }} runs={[steps]} />}
+      {series.length > 0 && <ZoomControls {...{ zooming, axis }} trainings={[steps]} />}
       <ThinnedNote series={[series]} />
       {failure !== null && <Failure error={failure} />}
       {series.length === 0 && <Empty>The curves begin with the first step.</Empty>}

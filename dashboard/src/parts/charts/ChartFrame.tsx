@@ -18,8 +18,8 @@ interface ChartFrameProps {
   columns: readonly { key: string; label: string }[];
   /** Computes all values when they are needed: rows of the step and the value of each column. */
   rows: () => number[][];
-  /** The runs that are drawn. A thinned run is read in full before its values are saved. */
-  runs: readonly Steps[];
+  /** The trainings that are drawn. A thinned training is read in full before its values are saved. */
+  trainings: readonly Steps[];
   fileName: string;
   /** The x under the pointer. */
   hovered: number | null;
@@ -31,19 +31,19 @@ interface ChartFrameProps {
 
 /** The frame of a chart: title, legend, and buttons for its values as a table or a CSV and for a PNG. */
 export function ChartFrame(props: ChartFrameProps) {
-  const { title, plot, columns, rows, runs, fileName, hovered, legend, className = "", children } = props;
+  const { title, plot, columns, rows, trainings, fileName, hovered, legend, className = "", children } = props;
   const { axis, format, zoom } = plot;
   const [isTable, setTable] = useState(false);
   const download = useMutation({
     mutationFn: async () => {
-      await Promise.all(runs.map(({ series }) => series.leftOut?.readAll()));
+      await Promise.all(trainings.map(({ series }) => series.leftOut?.readAll()));
       saveCsv(`${fileName}.csv`, ["step", ...columns.map(({ key }) => key)], rows());
     },
   });
   const paint = useMutation({ mutationFn: async () => saveFile(`${fileName}.png`, await chartPng(title, plot)) });
   const failure = download.error ?? paint.error;
   const drawnRows = () => {
-    const part = zoom && stepsInside(runs, axis, zoom);
+    const part = zoom && stepsInside(trainings, axis, zoom);
     return zoom ? rows().filter(([step = NaN]) => part && step >= part[0] && step <= part[1]) : rows();
   };
   return (
@@ -74,7 +74,7 @@ export function ChartFrame(props: ChartFrameProps) {
             key={`${axis} ${zoom}`}
             {...{ title, columns, format }}
             rows={drawnRows()}
-            isThinned={runs.some(({ series }) => series.leftOut)}
+            isThinned={trainings.some(({ series }) => series.leftOut)}
           />
         ) : (
           <div role="img" aria-label={`${title} by ${axis}; its values are in the table`} className="h-full">

@@ -1,7 +1,7 @@
 import type { Series } from "@/lib/charts/series";
 import { integer } from "@/lib/text/format";
 
-/** Says that not all steps of long runs are drawn. */
+/** Says that not all steps of long trainings are drawn. */
 export function ThinnedNote({ series }: { series: readonly Series[] }) {
   const thinned = series.filter(({ leftOut }) => leftOut);
   if (!thinned.length) return null;

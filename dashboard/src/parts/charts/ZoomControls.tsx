@@ -15,15 +15,15 @@ const MOVES: readonly [Move, string, IconName][] = [
 interface ZoomControlsProps {
   zooming: Zooming;
   axis: Axis;
-  runs: readonly Steps[];
+  trainings: readonly Steps[];
 }
 
 /**
- * Buttons that change the part of the run that all charts show, as dragging over a chart does. A button without effect
+ * Buttons that change what part all charts show, as dragging over a chart does. A button without effect
  * is marked as disabled for screen readers only, so that it keeps the focus.
  */
-export function ZoomControls({ zooming: { zoom, zoomTo, failure }, axis, runs }: ZoomControlsProps) {
-  const whole = wholeOf(runs, axis);
+export function ZoomControls({ zooming: { zoom, zoomTo, failure }, axis, trainings }: ZoomControlsProps) {
+  const whole = wholeOf(trainings, axis);
   return (
     <>
       <div role="group" aria-label="Part of the run" className="flex flex-wrap items-center gap-2">

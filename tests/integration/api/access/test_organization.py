@@ -14,7 +14,7 @@ from sqlalchemy import update
 
 from core.jobs import lifecycle
 from core.roles import Role
-from core.tables import Job, Run
+from core.tables import Claim, Job
 from tests.fixtures.service.api import Api, Tenant, refusal, strictly
 
 PROJECTS = "/v1/organization/projects"
@@ -163,10 +163,10 @@ def test_the_log_of_a_project_has_what_the_operator_did_in_it(admin: Tenant, ope
 # Usage
 
 
-def test_usage_counts_tokens_and_the_time_of_every_run_on_its_days(
+def test_usage_counts_tokens_and_the_time_of_every_claim_on_its_days(
     api: Api, admin: Tenant, adapter_folder: Any
 ) -> None:
-    """Make a run on two devices, for two hours around a midnight."""
+    """Make a claim on two devices, for two hours around a midnight."""
     job_id = admin.create_job(training={"devices": 2})["id"]
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
     with api.sessions.begin() as session:
@@ -177,8 +177,8 @@ def test_usage_counts_tokens_and_the_time_of_every_run_on_its_days(
     hour = timedelta(hours=1)
     with api.sessions.begin() as session:
         session.execute(
-            update(Run)
-            .where(Run.job_id == job_id)
+            update(Claim)
+            .where(Claim.job_id == job_id)
             .values(started_at=midnight - hour, ended_at=midnight + hour)
         )
         session.execute(update(Job).where(Job.id == job_id).values(finished_at=midnight + hour))

@@ -30,9 +30,9 @@ def signed_in(api: Api, tenant: Tenant) -> httpx.Client:
 
 def link_of(tenant: Tenant) -> str:
     answer = tenant.http.post("/v1/session/links").json()
-    path, _, token = answer["path"].partition("#link=")
+    path, _, secret = answer["path"].partition("#link=")
     assert path == "/sign-in"
-    return str(token)
+    return str(secret)
 
 
 def test_a_session_does_what_its_key_may(api: Api, alice: Tenant, bob: Tenant) -> None:
@@ -58,19 +58,19 @@ def test_over_tls_only_this_very_host_can_set_the_cookie(api: Api, alice: Tenant
     """A browser refuses a cookie with the prefix `__Host-` from any other host, and without TLS."""
     set_cookie = browser(api).post("/v1/sign_in", json={"api_key": alice.key}, headers=OVER_TLS).headers
     cookie, *attributes = set_cookie["set-cookie"].split("; ")
-    name, _, token = cookie.partition("=")
+    name, _, secret = cookie.partition("=")
     assert name == "__Host-tunery_session"
     assert {"Secure", "HttpOnly", "SameSite=strict", "Path=/"} <= set(attributes)
     assert not any(attribute.startswith("Domain") for attribute in attributes)
 
     def session_by(cookie_name: str, **headers: str) -> httpx.Response:
-        cookies = {cookie_name: token}
+        cookies = {cookie_name: secret}
         return httpx.get(f"{api.url}/v1/session", cookies=cookies, headers=headers)
 
     assert session_by(name, **OVER_TLS).is_success
     refusal(session_by("tunery_session", **OVER_TLS), 401)
     refusal(session_by(name), 401)
-    left = httpx.delete(f"{api.url}/v1/session", cookies={name: token}, headers=OWN | OVER_TLS)
+    left = httpx.delete(f"{api.url}/v1/session", cookies={name: secret}, headers=OWN | OVER_TLS)
     forgotten, *attributes = left.headers["set-cookie"].split("; ")
     assert forgotten.startswith(f"{name}=")
     assert {"Secure", "Path=/", "Max-Age=0"} <= set(attributes)
@@ -108,18 +108,18 @@ def test_what_another_site_may_have_sent_changes_nothing(
 
 
 def test_a_link_begins_one_session(api: Api, alice: Tenant) -> None:
-    token = link_of(alice)
+    secret = link_of(alice)
     first, second = browser(api), browser(api)
-    assert first.post("/v1/sign_in", json={"link": token}).json()["project"]["name"] == "alice"
+    assert first.post("/v1/sign_in", json={"link": secret}).json()["project"]["name"] == "alice"
     assert first.get("/v1/files").is_success
-    error = refusal(second.post("/v1/sign_in", json={"link": token}), 401)
+    error = refusal(second.post("/v1/sign_in", json={"link": secret}), 401)
     assert "has been used or is too old" in error["message"]
     refusal(second.get("/v1/files"), 401)
 
 
 def test_a_link_tells_whose_key_it_is_before_it_is_followed(api: Api, alice: Tenant) -> None:
-    token, client = link_of(alice), browser(api)
-    shown = client.post("/v1/sign_in/link", json={"link": token})
+    secret, client = link_of(alice), browser(api)
+    shown = client.post("/v1/sign_in/link", json={"link": secret})
     assert "set-cookie" not in shown.headers
     told = shown.json()
     assert (told["project"], told["key_name"], told["role"]) == (
@@ -129,13 +129,13 @@ def test_a_link_tells_whose_key_it_is_before_it_is_followed(api: Api, alice: Ten
     )
     assert told["expires_at"] > datetime.now(UTC).timestamp()
     refusal(client.get("/v1/files"), 401)
-    assert client.post("/v1/sign_in", json={"link": token}).is_success
-    assert "has been used" in refusal(client.post("/v1/sign_in/link", json={"link": token}), 401)["message"]
+    assert client.post("/v1/sign_in", json={"link": secret}).is_success
+    assert "has been used" in refusal(client.post("/v1/sign_in/link", json={"link": secret}), 401)["message"]
 
 
 def test_only_the_dashboard_may_ask_whose_a_link_is(api: Api, alice: Tenant) -> None:
-    token = link_of(alice)
-    answer = httpx.post(f"{api.url}/v1/sign_in/link", json={"link": token})
+    secret = link_of(alice)
+    answer = httpx.post(f"{api.url}/v1/sign_in/link", json={"link": secret})
     refusal(answer, 403, None, "cross_site_request")
     session = signed_in(api, alice).cookies["tunery_session"]
     for no_link in (session, "tnl_x"):
@@ -143,8 +143,8 @@ def test_only_the_dashboard_may_ask_whose_a_link_is(api: Api, alice: Tenant) -> 
 
 
 def test_a_link_is_no_session_and_a_session_no_key(api: Api, alice: Tenant) -> None:
-    token = link_of(alice)
-    refusal(httpx.get(f"{api.url}/v1/files", cookies={"tunery_session": token}), 401)
+    secret = link_of(alice)
+    refusal(httpx.get(f"{api.url}/v1/files", cookies={"tunery_session": secret}), 401)
     session = signed_in(api, alice).cookies["tunery_session"]
     refusal(httpx.get(f"{api.url}/v1/files", headers={"authorization": f"Bearer {session}"}), 401)
     refusal(browser(api).post("/v1/sign_in", json={"link": session}), 401)
@@ -196,10 +196,10 @@ def test_a_session_ends_with_its_key_and_by_itself(api: Api) -> None:
 
 
 def test_no_token_is_kept(api: Api, alice: Tenant) -> None:
-    tokens = [link_of(alice), signed_in(api, alice).cookies["tunery_session"]]
+    secrets = [link_of(alice), signed_in(api, alice).cookies["tunery_session"]]
     with api.sessions() as session:
         kept = session.scalars(select(SignIn.sha256)).all()
-    assert not {token for token in tokens for row in kept if token in row or row in token}
+    assert not {secret for secret in secrets for row in kept if secret in row or row in secret}
 
 
 def test_signing_in_is_audited(api: Api) -> None:

@@ -9,7 +9,17 @@ from sqlalchemy import func, select
 from core.artifacts import Owner
 from core.ids import first_id_at, new_id
 from core.serving import stored_completions
-from core.tables import AuditLog, Base, Checkpoint, CompletionBytes, File, Job, Run, StoredCompletion, Upload
+from core.tables import (
+    AuditLog,
+    Base,
+    Checkpoint,
+    Claim,
+    CompletionBytes,
+    File,
+    Job,
+    StoredCompletion,
+    Upload,
+)
 from tests.fixtures.service.api import Api, Tenant, refusal
 from tests.fixtures.service.janitor import clean, keep
 from tests.fixtures.work.completions import allow, store
@@ -90,8 +100,8 @@ def test_old_attempts_go_except_the_last_and_those_of_checkpoints(api: Api, alic
     project = {"project_id": alice.project_id, "base_model": "tiny", "training_file_id": alice.upload()}
     ended = {"finished_at": LONG_AGO, "status": "cancelled", "fence": 4}
     add(api, Job(id=job_id, spec={}, **project, **ended))
-    run = {"owner": "a test", "expires_at": LONG_AGO, "ended_at": LONG_AGO, "outcome": "lost"}
-    add(api, *(Run(job_id=job_id, fence=fence, token=str(fence), **run) for fence in (1, 2, 3, 4)))
+    claim = {"owner": "a test", "expires_at": LONG_AGO, "ended_at": LONG_AGO, "outcome": "lost"}
+    add(api, *(Claim(job_id=job_id, fence=fence, nonce=str(fence), **claim) for fence in (1, 2, 3, 4)))
     files = {"object_prefix": "", "files": [], "metrics": {}}
     add(api, Checkpoint(id=old_id("ftckpt-"), job_id=job_id, fence=3, step=1, ends_epoch=True, **files))
     remove_old(api.sessions, Retention(run_days=41))
@@ -105,7 +115,7 @@ def test_old_attempts_go_except_the_last_and_those_of_checkpoints(api: Api, alic
 
 def fences(api: Api, job_id: str) -> list[int]:
     with api.sessions() as session:
-        return sorted(session.scalars(select(Run.fence).where(Run.job_id == job_id)))
+        return sorted(session.scalars(select(Claim.fence).where(Claim.job_id == job_id)))
 
 
 def test_old_uploads_go(api: Api, alice: Tenant) -> None:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from core.database import create_database, session_factory
 from core.jobs import lifecycle
 from core.settings import Settings
-from core.tables import Job, Run, Worker
+from core.tables import Claim, Job, Worker
 from tests.fixtures.faults.database import ChangingSessions
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.workers import add_worker
@@ -121,8 +121,8 @@ def test_what_a_stopped_trainer_did_not_give_back_is_released_without_blame(
         with api.sessions.begin() as session:
             assert lifecycle.claim(session, trainers.owner, 60)
     with api.sessions() as session:
-        job, run = session.get_one(Job, job_id), session.get_one(Run, (job_id, 1))
-    assert (job.status, job.lost_attempts, run.outcome) == ("queued", 0, "released")
+        job, claim = session.get_one(Job, job_id), session.get_one(Claim, (job_id, 1))
+    assert (job.status, job.lost_attempts, claim.outcome) == ("queued", 0, "released")
     alice.openai.fine_tuning.jobs.cancel(job_id)
 
 
@@ -142,8 +142,8 @@ def test_a_lease_that_ends_while_the_database_is_away_counts_no_loss(
         sessions.now = api.sessions
         wait_for(lambda: alice.job(job_id)["status"] == "queued")
     with api.sessions() as session:
-        job, run = session.get_one(Job, job_id), session.get_one(Run, (job_id, 1))
-    assert (job.lost_attempts, run.outcome) == ((0, "released") if away else (1, "lost"))
+        job, claim = session.get_one(Job, job_id), session.get_one(Claim, (job_id, 1))
+    assert (job.lost_attempts, claim.outcome) == ((0, "released") if away else (1, "lost"))
     alice.openai.fine_tuning.jobs.cancel(job_id)
 
 

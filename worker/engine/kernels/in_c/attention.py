@@ -15,7 +15,7 @@ class Sight(Protocol):
     """The keys that queries see."""
 
     @property
-    def runs(self) -> tuple[Tensor, Tensor]:
+    def spans(self) -> tuple[Tensor, Tensor]:
         """The first key that a row of queries sees, and the one behind its last: int32, [pieces, rows]."""
 
 
@@ -51,7 +51,7 @@ def _attend(
     built.attended(
         *map(_rows, (q, k, k if v is None else v)),
         byref(shape),
-        *pointers(*sight.runs),
+        *pointers(*sight.spans),
         c_float(scale),
         *pointers(p, o, rooms),
         threads(),
@@ -71,7 +71,7 @@ def gradients(
     built.gradients(
         *map(_rows, (do, v, k)),
         byref(shape),
-        *pointers(*sight.runs),
+        *pointers(*sight.spans),
         c_float(scale),
         *pointers(p, ds, dq, rooms),
         threads(),
@@ -98,7 +98,7 @@ def _rows(x: Tensor) -> Any:
 
 
 def _shape(x: Tensor, keys: Tensor, sight: Sight) -> _Shape:
-    first, _ = sight.runs
+    first, _ = sight.spans
     return _Shape(x.shape[0], len(first), x.shape[1], keys.shape[1], x.shape[2])
 
 

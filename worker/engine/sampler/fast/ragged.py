@@ -23,7 +23,7 @@ from worker.engine.sampler.running import Chunk, Computed
 
 
 @dataclass(frozen=True)
-class Span:
+class PlacedChunk:
     """A chunk's tokens on the axis, and the slots of all tokens that its last one sees."""
 
     tokens: slice
@@ -32,38 +32,38 @@ class Span:
 
 @dataclass(frozen=True)
 class Axis:
-    """The tokens of one step: chunks with the same adapter lie side by side, in a run."""
+    """The tokens of one step: chunks with the same adapter lie side by side, in a span."""
 
     tokens_T: Tensor
     positions_T: Tensor
     slots_T: Tensor
-    spans: Sequence[Span]
-    runs: Sequence[tuple[slice, Factors]]
+    chunks: Sequence[PlacedChunk]
+    spans: Sequence[tuple[slice, Factors]]
 
     @classmethod
     def of(cls, chunks: Sequence[Chunk], device: torch.device) -> "Axis":
         tokens: list[int] = []
         positions: list[int] = []
-        spans, written = [], []
-        runs: list[tuple[slice, Factors]] = []
+        placed, written = [], []
+        spans: list[tuple[slice, Factors]] = []
         for chunk in chunks:
             start = len(tokens)
             tokens += chunk.running.tokens[chunk.start : chunk.stop]
             positions += range(chunk.start, chunk.stop)
-            run = slice(start, len(tokens))
+            span = slice(start, len(tokens))
             blocks = torch.tensor(chunk.running.blocks, device=device)
             slots_L = (blocks[:, None] * BLOCK + torch.arange(BLOCK, device=device)).flatten()[: chunk.stop]
-            spans.append(Span(run, slots_L))
+            placed.append(PlacedChunk(span, slots_L))
             written.append(slots_L[chunk.start :])
             adapter = chunk.running.request.adapter
             if adapter is None:
                 continue
-            if runs and runs[-1][1] is adapter.factors and runs[-1][0].stop == start:
-                runs[-1] = slice(runs[-1][0].start, run.stop), adapter.factors
+            if spans and spans[-1][1] is adapter.factors and spans[-1][0].stop == start:
+                spans[-1] = slice(spans[-1][0].start, span.stop), adapter.factors
             else:
-                runs.append((run, adapter.factors))
+                spans.append((span, adapter.factors))
         tokens_T, positions_T = (torch.tensor(values, device=device) for values in (tokens, positions))
-        return cls(tokens_T, positions_T, torch.cat(written), spans, runs)
+        return cls(tokens_T, positions_T, torch.cat(written), placed, spans)
 
 
 class RaggedDecoder:
@@ -95,9 +95,9 @@ class RaggedDecoder:
         """Compute the chunks. Return those of which logits are needed, with their logits in fp32."""
         chunks = sorted(chunks, key=_adapter_order)
         wanted = list(_wanted(chunks))
-        rows = [row for _, run in wanted for row in run]
+        rows = [row for _, own in wanted for row in own]
         logits_SV = self._native.logits(chunks, rows) if self._native else self._logits(chunks, rows)
-        parts = logits_SV.split([len(run) for _, run in wanted])
+        parts = logits_SV.split([len(own) for _, own in wanted])
         return [Computed(chunk, part) for (chunk, _), part in zip(wanted, parts, strict=True)]
 
     def _logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
@@ -127,7 +127,7 @@ class RaggedDecoder:
         kv[1, axis.slots_T] = v.transpose(0, 1)
         window = layer.kind.window
         attended_TN = torch.cat(
-            [_attended(q_HTE[:, span.tokens], kv, span.slots_L, window, layer.scale) for span in axis.spans]
+            [_attended(q_HTE[:, one.tokens], kv, one.slots_L, window, layer.scale) for one in axis.chunks]
         )
         out_TD = _project(layer, "out", attended_TN, axis)
         x_TD = x_TD + _normed(out_TD, layer.norms.after_attention_D, eps)
@@ -158,9 +158,9 @@ def _project(layer: Layer, key: str, x_TK: Tensor, axis: Axis) -> Tensor:
     name = f"{layer.name}.{key}"
     weight = layer.groups[name].weight
     y_TN = weight.forward(x_TK)
-    for run, factors in axis.runs:
+    for span, factors in axis.spans:
         if name in factors:
-            factors[name].add_to(y_TN[run], x_TK[run], weight.bias_N)
+            factors[name].add_to(y_TN[span], x_TK[span], weight.bias_N)
     return y_TN
 
 

@@ -26,7 +26,7 @@ def test_a_piece_sees_its_prefix_and_its_segment_up_to_its_last_query() -> None:
         (PROMPT.start, PROMPT.end),
         (ENDS[3].start, ENDS[3].end),
     )
-    assert pieces[(ENDS[0].start, ENDS[0].end)] == ((PROMPT.start, ENDS[0].end),), "side by side: one run"
+    assert pieces[(ENDS[0].start, ENDS[0].end)] == ((PROMPT.start, ENDS[0].end),), "side by side: one span"
 
 
 def test_in_a_window_a_piece_has_only_the_keys_that_one_of_its_queries_sees() -> None:

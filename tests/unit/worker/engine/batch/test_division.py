@@ -46,7 +46,9 @@ def test_parts_are_whole_tiles_and_what_fills_them_teaches_nothing() -> None:
     assert [len(part.tokens_T) % TILE for part in parts] == [0, 0]
     axis_T = torch.cat([part.tokens_T for part in parts])
     assert torch.equal(axis_T[: len(whole.tokens_T)], whole.tokens_T)
-    assert sum(run.stop - run.start for part in parts for run in part.adapter_tokens.values()) == len(axis_T)
+    assert sum(span.stop - span.start for part in parts for span in part.adapter_tokens.values()) == len(
+        axis_T
+    )
     assert sorted(one for part in parts for one in lessons(part, axis_T)) == expected_lessons(rows, 0.5)
 
 

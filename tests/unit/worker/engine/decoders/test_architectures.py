@@ -24,7 +24,7 @@ from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.choose import choose_decoder
 from worker.engine.base.quantisation import quantise_embeddings, quantization_config
-from worker.engine.batch.micro_batch import MicroBatch, Run, Segment
+from worker.engine.batch.micro_batch import MicroBatch, Segment, Span
 from worker.engine.decoders.head import head_losses
 from worker.engine.decoders.portable import row_axes
 from worker.engine.kernels import transformers_attention
@@ -68,18 +68,18 @@ def lay(rows_of: Mapping[str, Sequence[Chain]]) -> MicroBatch:
     adapter_tokens = {}
     for adapter, rows in rows_of.items():
         first = len(axis)
-        runs: dict[Chain, Run] = {}
+        spans: dict[Chain, Span] = {}
         weight = 1 / sum(len(sum(row, ())) - 1 - LEARNT_FROM for row in rows)
         for row in rows:
             for depth, part in enumerate(row):
-                if row[: depth + 1] not in runs:
+                if row[: depth + 1] not in spans:
                     before = len(sum(row[:depth], ()))
-                    run = len(axis), len(axis) + len(part)
-                    segments.append(Segment(*run, tuple(runs[row[:d]] for d in range(1, depth + 1))))
+                    span = len(axis), len(axis) + len(part)
+                    segments.append(Segment(*span, tuple(spans[row[:d]] for d in range(1, depth + 1))))
                     positions += range(before, before + len(part))
                     axis += part
-                    runs[row[: depth + 1]] = run
-            places = [place for d in range(len(row)) for place in range(*runs[row[: d + 1]])]
+                    spans[row[: depth + 1]] = span
+            places = [place for d in range(len(row)) for place in range(*spans[row[: d + 1]])]
             labels = sum(row, ())[1:]
             supervised += [(p, t, weight) for p, t in list(zip(places, labels, strict=False))[LEARNT_FROM:]]
         adapter_tokens[adapter] = slice(first, len(axis))
@@ -207,7 +207,7 @@ def test_in_bf16_the_losses_are_those_of_fp32_to_rounding(name: str, tmp_path: P
 
 
 def test_row_by_row_no_row_runs_twice() -> None:
-    """One of the eight rows ends in the middle of other rows, so it needs no run of its own."""
+    """One of the eight rows ends in the middle of other rows, so it needs no span of its own."""
     assert len(row_axes(lay(ROWS).segments, CPU)) == 7
 
 

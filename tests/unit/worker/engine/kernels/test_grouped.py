@@ -85,7 +85,7 @@ def test_factors_are_copied_once_for_all_micro_batches_of_a_round(monkeypatch: p
     assert not torch.equal(projected(shares)[:10], before[:10])
     assert copied == [3, 3]
     assert torch.equal(projected(shares[1:]), projected([*shares[1:]]))
-    assert copied == [3, 3, 3]  # a run without an adapter comes first, then the two
+    assert copied == [3, 3, 3]  # a span without an adapter comes first, then the two
 
 
 def test_one_adapter_alone_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,21 +40,21 @@ static int64_t ranks_step(const Step *s) { return (s->most_ranks + 2 * LANES) / 
 
 static int64_t all_ranks(const Step *s, int group) {
     int64_t total = 0;
-    for (int64_t r = 0; r < s->runs; r++) total += s->run[r].factors[group].ranks;
+    for (int64_t r = 0; r < s->spans; r++) total += s->span[r].factors[group].ranks;
     return total;
 }
 
-/* z = x Aᵀ for the adapters' own tokens, [T, ranks_step], for some of the ranks of all runs. */
+/* z = x Aᵀ for the adapters' own tokens, [T, ranks_step], for some of the ranks of all spans. */
 static void reduce(const Step *s, int group, const X *x, int64_t K, X *z, Share some) {
     int64_t before = 0, step = ranks_step(s);
-    for (int64_t r = 0; r < s->runs; r++) {
-        const Run *run = &s->run[r];
-        const Factors *f = &run->factors[group];
+    for (int64_t r = 0; r < s->spans; r++) {
+        const Span *span = &s->span[r];
+        const Factors *f = &span->factors[group];
         int64_t from = some.first > before ? some.first - before : 0;
         int64_t to = fewer(some.last - before, f->ranks);
         for (int64_t i = from; i < to; i += FOUR)
-            for (int64_t t = run->first; t < run->last; t += FOUR) {
-                int64_t ranks = fewer(to - i, FOUR), rows = fewer(run->last - t, FOUR);
+            for (int64_t t = span->first; t < span->last; t += FOUR) {
+                int64_t ranks = fewer(to - i, FOUR), rows = fewer(span->last - t, FOUR);
                 float found[FOUR][FOUR];
                 dots(f->A + i * K, K, ranks, x + t * K, K, rows, K, found);
                 for (int64_t j = 0; j < rows; j++)
@@ -68,11 +68,11 @@ static void reduce(const Step *s, int group, const X *x, int64_t K, X *z, Share 
 static void expand(const Step *s, int group, const X *z, int64_t token, int64_t rows, int64_t first,
                    int64_t width, sums acc) {
     int64_t step = ranks_step(s);
-    for (int64_t r = 0; r < s->runs; r++) {
-        const Run *run = &s->run[r];
-        const Factors *f = &run->factors[group];
-        int64_t t0 = run->first > token ? run->first : token;
-        int64_t t1 = run->last < token + rows ? run->last : token + rows;
+    for (int64_t r = 0; r < s->spans; r++) {
+        const Span *span = &s->span[r];
+        const Factors *f = &span->factors[group];
+        int64_t t0 = span->first > token ? span->first : token;
+        int64_t t1 = span->last < token + rows ? span->last : token + rows;
         if (t0 >= t1) continue;
         for (int64_t p = 0; p < f->parts; p++) {
             int64_t c0 = f->part[p].first > first ? f->part[p].first : first;
@@ -230,7 +230,7 @@ static void rate_words(const Model *m, const Step *s, const X *x, Share own) {
     if (weight) STAGE(M, PIECES, for (int64_t t = own.first; t < own.last; t++)                       \
                                      add_norm(m, added + t * D, weight, x + t * D))
 #define REDUCE(group, in, K)                                                                          \
-    if (s->runs) STAGE(all_ranks(s, group), 2 * PIECES, reduce(s, group, in, K, z, own))
+    if (s->spans) STAGE(all_ranks(s, group), 2 * PIECES, reduce(s, group, in, K, z, own))
 
 static void *space(int64_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64 + 64); }
 

@@ -71,7 +71,7 @@ class NativeStep:
         positions: list[int] = []
         blocks_at: list[int] = []
         blocks: list[int] = []
-        runs: list[tuple[int, int, ServedAdapter]] = []
+        spans: list[tuple[int, int, ServedAdapter]] = []
         for chunk in chunks:
             count, start, one = chunk.stop - chunk.start, len(tokens), chunk.running
             tokens += one.tokens[chunk.start : chunk.stop]
@@ -81,9 +81,9 @@ class NativeStep:
             adapter = one.request.adapter
             if adapter is None:
                 continue
-            if runs and runs[-1][2] is adapter:
-                start = runs.pop()[0]
-            runs.append((start, len(tokens), adapter))
+            if spans and spans[-1][2] is adapter:
+                start = spans.pop()[0]
+            spans.append((start, len(tokens), adapter))
         position_T, at_T = np.array(positions, np.int64), np.array(blocks_at, np.int64)
         block_B = np.array(blocks, np.int32)
         slot_T = block_B[at_T + position_T // BLOCK].astype(np.int64) * BLOCK + position_T % BLOCK
@@ -92,15 +92,15 @@ class NativeStep:
         position = torch.from_numpy(position_T)
         rotations = [self._decoder.rotation(kind, of_fp32, position) for kind in self._rotations.values()]
         cos_RTE, sin_RTE = (torch.stack(each) for each in zip(*rotations, strict=True))
-        run_A = np.array([(*bounds, self.prepare(each).ctypes.data) for *bounds, each in runs], np.int64)
+        span_A = np.array([(*bounds, self.prepare(each).ctypes.data) for *bounds, each in spans], np.int64)
         logits_SV = torch.empty(len(rows), self._words, dtype=torch.float32)
         arrays = (token_T, slot_T, seen_T, at_T, block_B)
         step = Step(
-            *(len(tokens), len(runs), len(rows), torch.get_num_threads()),
-            *(max((_most_ranks(each) for *_, each in runs), default=0), int(seen_T.max())),
+            *(len(tokens), len(spans), len(rows), torch.get_num_threads()),
+            *(max((_most_ranks(each) for *_, each in spans), default=0), int(seen_T.max())),
             *(array.ctypes.data for array in arrays),
             *(cos_RTE.data_ptr(), sin_RTE.data_ptr()),
-            *(run_A.ctypes.data, row_S.ctypes.data, logits_SV.data_ptr()),
+            *(span_A.ctypes.data, row_S.ctypes.data, logits_SV.data_ptr()),
         )
         if self._compute(ctypes.byref(self._model), ctypes.byref(step)):
             raise MemoryError("The sampler's step found too little memory")

@@ -37,14 +37,14 @@ typedef struct {
 typedef struct { /* tokens of one adapter */
     int64_t first, last;
     const Factors *factors; /* four for each layer */
-} Run;
+} Span;
 
 typedef struct {
-    int64_t tokens, runs, wanted, threads, most_ranks, longest;
+    int64_t tokens, spans, wanted, threads, most_ranks, longest;
     const int64_t *token, *slot, *seen, *blocks_at; /* [T]; a token sees the first `seen` of its request */
     const int32_t *blocks;
     const float *cos, *sin; /* [rotations, T, E] */
-    const Run *run;
+    const Span *span;
     const int64_t *row; /* [S], the tokens whose logits are wanted */
     float *logits;      /* [S, V] */
 } Step;

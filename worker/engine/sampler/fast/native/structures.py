@@ -32,8 +32,8 @@ class Model(ctypes.Structure):
 
 class Step(ctypes.Structure):
     _fields_ = (
-        *_declared(c_int64, "tokens runs wanted threads most_ranks longest"),
-        *_declared(c_void_p, "token slot seen blocks_at blocks cos sin run row logits"),
+        *_declared(c_int64, "tokens spans wanted threads most_ranks longest"),
+        *_declared(c_void_p, "token slot seen blocks_at blocks cos sin span row logits"),
     )
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, update
 from core.ids import new_id
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Progress
-from core.tables import Run
+from core.tables import Claim
 from tests.fixtures.service.jobs import LIMIT, Jobs
 
 
@@ -20,7 +20,7 @@ def test_a_job_lost_too_often_fails_with_the_reason_unless_it_made_progress(jobs
         if attempt == 1:
             jobs.writes(lease)["checkpoint"]()
         with jobs.sessions.begin() as session:
-            lifecycle.lose_runs_of(session, f"owner {attempt}", "The trainer burst", LIMIT, code)
+            lifecycle.lose_claims_of(session, f"owner {attempt}", "The trainer burst", LIMIT, code)
         if attempt < LIMIT:
             assert jobs.job_of(job_id).status == "queued"
     job = jobs.job_of(job_id)
@@ -44,7 +44,7 @@ def test_a_trainer_lost_with_several_jobs_fails_none_and_each_is_claimed_to_be_a
     assert not jobs.claim().alone
 
 
-def test_a_suspect_has_to_get_past_the_step_that_its_lost_run_had_made(jobs: Jobs) -> None:
+def test_a_suspect_has_to_get_past_the_step_that_its_lost_claim_had_made(jobs: Jobs) -> None:
     job_id, owner = jobs.submit(), new_id("trainer-")
     lease = jobs.claim(owner)
     assert lease.step_to_pass is None
@@ -68,8 +68,8 @@ def test_a_trainer_lost_with_a_suspect_is_held_against_it_alone(jobs: Jobs, foun
         jobs.lose_all_of(owner, limit=2)
     else:
         with jobs.sessions.begin() as session:
-            session.execute(update(Run).values(expires_at=func.now() - timedelta(seconds=1)))
-            lifecycle.lose_expired_runs(session, 2)
+            session.execute(update(Claim).values(expires_at=func.now() - timedelta(seconds=1)))
+            lifecycle.lose_expired_claims(session, 2)
     assert jobs.job_of(guilty).status == "failed"
     assert (jobs.job_of(innocent).status, jobs.job_of(innocent).lost_attempts) == ("queued", 0)
     assert not jobs.claim().alone

@@ -1,4 +1,4 @@
-/** The curves of several runs over each other. A run is a job or a candidate. */
+/** The curves of several trainings over each other. A training is a job or a candidate. */
 
 import uPlot from "uplot";
 
@@ -7,15 +7,15 @@ import { type Lines, linesOf, type View } from "./chartData";
 import { type ChartSpec, chartSpecs, type Column } from "./chartSpecs";
 import { indexOfLast } from "./series";
 
-export interface Run extends Steps {
+export interface Training extends Steps {
   id: string;
   name: string;
   /** It decides the colour and the dashes of the line. */
   styleIndex: number;
 }
 
-/** A chart of one column of the metrics, with a line for each run. */
-export interface RunChart {
+/** A chart of one column of the metrics, with a line for each training. */
+export interface TrainingChart {
   column: Column;
   title: string;
   format: ChartSpec["format"];
@@ -23,8 +23,8 @@ export interface RunChart {
   best?: ChartSpec["best"];
 }
 
-export function runCharts(runs: readonly Run[]): RunChart[] {
-  const names = new Set(runs.flatMap(({ series }) => series.names));
+export function trainingCharts(trainings: readonly Training[]): TrainingChart[] {
+  const names = new Set(trainings.flatMap(({ series }) => series.names));
   return chartSpecs([...names]).flatMap(({ title, columns, format, ticks, best }) =>
     columns.map((column) => {
       const whole = columns.length === 1 && column.label === "training" ? title : `${title}, ${column.label}`;
@@ -33,34 +33,34 @@ export function runCharts(runs: readonly Run[]): RunChart[] {
   );
 }
 
-/** Returns the lines of all runs on one x axis. Where a run has no point at the x of another run, its line goes on. */
-export function overlaid(runs: readonly Run[], column: Column, axis: Axis, view: View): Lines {
-  const tables = runs.map((run) => linesOf(run.series, [column], xOf(run, axis), view));
+/** Returns the lines of all trainings on one x axis. Where one has no point at the x of another, its line goes on. */
+export function overlaid(trainings: readonly Training[], column: Column, axis: Axis, view: View): Lines {
+  const tables = trainings.map((training) => linesOf(training.series, [column], xOf(training, axis), view));
   if (tables.length === 0) return [[]];
   return uPlot.join(tables as uPlot.AlignedData[]) as Lines;
 }
 
-const NEAR = 1e-9; // the same epoch of two runs may differ by rounding
+const NEAR = 1e-9; // the same epoch of two trainings may differ by rounding
 
 /** Returns the last value at or before `x`. It is NaN before the first step and after the last step. */
-export function valueAt(run: Run, name: string, axis: Axis, x: number): number {
-  const values = run.series.column(name);
-  const xs = xOf(run, axis);
+export function valueAt(training: Training, name: string, axis: Axis, x: number): number {
+  const values = training.series.column(name);
+  const xs = xOf(training, axis);
   const beyond = firstAtLeast(xs, x + NEAR * Math.max(1, Math.abs(x)));
   if (!values || (beyond === xs.length && x > (xs.at(-1) ?? NaN) * (1 + NEAR))) return NaN;
   return values[indexOfLast(values.subarray(0, beyond))] ?? NaN;
 }
 
-/** Returns a row for each step that any run has: the step, then the value of each run. NaN means no value. */
-export function runRows(runs: readonly Run[], name: string): number[][] {
+/** Returns a row for each step of any training: the step, then the value of each training. NaN means no value. */
+export function trainingRows(trainings: readonly Training[], name: string): number[][] {
   const rows = new Map<number, number[]>();
-  runs.forEach(({ series }, at) => {
+  trainings.forEach(({ series }, at) => {
     const values = series.column(name);
     for (let index = 0; index < series.length; index += 1) {
       const value = values?.[index] ?? NaN;
       if (Number.isNaN(value)) continue;
       const step = series.steps[index] as number;
-      const row = rows.get(step) ?? Array<number>(runs.length).fill(NaN);
+      const row = rows.get(step) ?? Array<number>(trainings.length).fill(NaN);
       row[at] = value;
       rows.set(step, row);
     }

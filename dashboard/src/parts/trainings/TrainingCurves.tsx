@@ -1,18 +1,18 @@
 import type { Axis } from "@/lib/charts/axes";
-import { type Run, runCharts } from "@/lib/charts/runs";
+import { type Training, trainingCharts } from "@/lib/charts/trainings";
 import { ThinnedNote } from "@/parts/charts/ThinnedNote";
 import { useZoom } from "@/parts/charts/useZoom";
 import { ZoomControls } from "@/parts/charts/ZoomControls";
 import { Empty } from "@/parts/page/Empty";
 
-import { RunCard } from "./RunCard";
+import { TrainingCard } from "./TrainingCard";
 
 /** The columns whose charts are shown at first. */
 const USUAL = ["train_loss", "full_valid_loss"];
 
-interface RunCurvesProps {
-  runs: readonly Run[];
-  /** Changes with each change of the runs' values. */
+interface TrainingCurvesProps {
+  trainings: readonly Training[];
+  /** Changes with each change of the trainings' values. */
   version: string;
   /** The columns of the metrics whose charts are shown; null for the usual columns. */
   shown: readonly string[] | null;
@@ -23,10 +23,10 @@ interface RunCurvesProps {
   axis: Axis;
 }
 
-/** The curves of several runs over each other: a chart for each chosen column of the metrics. */
-export function RunCurves({ runs, version, shown, onShow, ...rest }: RunCurvesProps) {
-  const zooming = useZoom(rest.axis, runs);
-  const charts = runCharts(runs);
+/** The curves of several trainings over each other: a chart for each chosen column of the metrics. */
+export function TrainingCurves({ trainings, version, shown, onShow, ...rest }: TrainingCurvesProps) {
+  const zooming = useZoom(rest.axis, trainings);
+  const charts = trainingCharts(trainings);
   const wanted = new Set(shown ?? USUAL);
   const toggle = (name: string, on: boolean) =>
     onShow(charts.map(({ column }) => column.name).filter((one) => (one === name ? on : wanted.has(one))));
@@ -42,13 +42,13 @@ export function RunCurves({ runs, version, shown, onShow, ...rest }: RunCurvesPr
           </label>
         ))}
       </fieldset>
-      <ZoomControls {...{ zooming, runs }} axis={rest.axis} />
-      <ThinnedNote series={runs.map(({ series }) => series)} />
+      <ZoomControls {...{ zooming, trainings }} axis={rest.axis} />
+      <ThinnedNote series={trainings.map(({ series }) => series)} />
       <div className="grid gap-3 lg:grid-cols-2">
         {charts
           .filter(({ column }) => wanted.has(column.name))
           .map((chart) => (
-            <RunCard key={chart.column.name} {...{ chart, runs, version, zooming }} {...rest} />
+            <TrainingCard key={chart.column.name} {...{ chart, trainings, version, zooming }} {...rest} />
           ))}
       </div>
     </>

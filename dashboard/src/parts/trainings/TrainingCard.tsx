@@ -1,7 +1,7 @@
 import { useState } from "react";
 
 import type { Axis } from "@/lib/charts/axes";
-import { overlaid, type Run, type RunChart, runRows, valueAt } from "@/lib/charts/runs";
+import { overlaid, type Training, type TrainingChart, trainingRows, valueAt } from "@/lib/charts/trainings";
 import { indexOfBest, indexOfLast } from "@/lib/charts/series";
 import { Chart } from "@/parts/charts/Chart";
 import { ChartFrame } from "@/parts/charts/ChartFrame";
@@ -9,9 +9,9 @@ import { Legend } from "@/parts/charts/Legend";
 import type { Plot } from "@/parts/charts/plot";
 import type { Zooming } from "@/parts/charts/useZoom";
 
-interface RunCardProps {
-  chart: RunChart;
-  runs: readonly Run[];
+interface TrainingCardProps {
+  chart: TrainingChart;
+  trainings: readonly Training[];
   version: string;
   fileName: string;
   log: boolean;
@@ -20,30 +20,30 @@ interface RunCardProps {
   zooming: Zooming;
 }
 
-/** A chart of one column of the metrics, with a line for each run. */
-export function RunCard({ chart, runs, version, fileName, log, smoothing, axis, zooming }: RunCardProps) {
+/** A chart of one column of the metrics, with a line for each training. */
+export function TrainingCard({ chart, trainings, version, fileName, log, smoothing, axis, zooming }: TrainingCardProps) {
   const [hovered, setHovered] = useState<number | null>(null);
   const { zoom, zoomTo } = zooming;
   const { column, title, format, ticks } = chart;
   const plot: Plot = {
-    drawn: runs.map(({ id, name, styleIndex }) => ({ name: id, label: name, noisy: column.noisy, styleIndex })),
-    linesOf: (view) => overlaid(runs, column, axis, view),
+    drawn: trainings.map(({ id, name, styleIndex }) => ({ name: id, label: name, noisy: column.noisy, styleIndex })),
+    linesOf: (view) => overlaid(trainings, column, axis, view),
     ...{ axis, format, ticks, log, smoothing, zoom },
   };
-  const legend = runs.map((run) => ({
-    key: run.id,
-    label: run.name,
-    styleIndex: run.styleIndex,
-    value: hovered === null ? summary(run, chart) : format(valueAt(run, column.name, axis, hovered)),
+  const legend = trainings.map((training) => ({
+    key: training.id,
+    label: training.name,
+    styleIndex: training.styleIndex,
+    value: hovered === null ? summary(training, chart) : format(valueAt(training, column.name, axis, hovered)),
   }));
   return (
     <ChartFrame
       {...{ title, plot, hovered }}
-      columns={runs.map(({ id, name }) => ({ key: id, label: name }))}
-      rows={() => runRows(runs, column.name)}
+      columns={trainings.map(({ id, name }) => ({ key: id, label: name }))}
+      rows={() => trainingRows(trainings, column.name)}
       fileName={`${fileName}-${column.name}`}
       legend={<Legend entries={legend} />}
-      runs={runs}
+      trainings={trainings}
     >
       <Chart
         key={axis}
@@ -56,7 +56,7 @@ export function RunCard({ chart, runs, version, fileName, log, smoothing, axis, 
 }
 
 /** The best value of a validation measure; the last value of any other measure. */
-function summary({ series }: Run, { column, format, best }: RunChart): string {
+function summary({ series }: Training, { column, format, best }: TrainingChart): string {
   const values = series.column(column.name);
   if (!values) return format(null);
   const index = best && !column.noisy ? indexOfBest(values, best) : indexOfLast(values);
