@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from core.catalog import Compute
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from worker.engine.batch.division import Costs
 from worker.engine.batch.joining import with_whole_tiles
 from worker.engine.batch.micro_batch import MicroBatch

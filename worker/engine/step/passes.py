@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from core.errors import TuneryError
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.batch.grouping import Group, JobRows, cut_together, groups_of, numbered, portions

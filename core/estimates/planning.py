@@ -1,12 +1,12 @@
-"""Chooses the cheapest measures with which jobs fit a device."""
+"""Chooses the cheapest memory plan with which jobs fit a device."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from core.errors import JobError
 from core.estimates.adapters import FP32, StateBytes
-from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import step_memory
+from core.estimates.memory_plan import MemoryPlan, Recompute
 from core.estimates.shapes import BF16, Device, Load, ModelShape
 from core.estimates.sizes import in_words
 
@@ -33,8 +33,8 @@ def cheapest(
     offered: Sequence[Recompute] = tuple(Recompute),
     step_tokens: int | None = None,
     host_bytes: int = 0,
-) -> Measures:
-    """Return the cheapest of the measures with which the load fits into the memory beside the base model.
+) -> MemoryPlan:
+    """Return the cheapest plan with which the load fits into the memory beside the base model.
 
     To compute less again is cheaper, in the order of `offered`. On a CPU, micro-batches become smaller only
     if nothing else helps. There a resumed job must end with the same adapter to the bit, and smaller
@@ -49,12 +49,12 @@ def cheapest(
     ways = possible(offered, host_bytes if _host_holds_a_step(model, load, host_bytes, step_tokens) else 0)
     for recompute in ways:
         tokens = _most_tokens(model, load, recompute, free_bytes, step_tokens, host_bytes)
-        found.append(Measures(recompute, tokens))
+        found.append(MemoryPlan(recompute, tokens))
         if tokens >= fewest:
             return found[-1]
     if step_tokens is not None:
-        return Measures(ways[-1], step_tokens)
-    best = max(found, key=lambda measures: measures.step_tokens)
+        return MemoryPlan(ways[-1], step_tokens)
+    best = max(found, key=lambda plan: plan.step_tokens)
     if best.step_tokens == 0:
         raise _nothing_fits(model, load, ways[-1], free_bytes)
     return best
@@ -71,15 +71,15 @@ def possible(offered: Sequence[Recompute], host_bytes: int) -> Sequence[Recomput
 def grown(
     model: ModelShape,
     load: Load,
-    present: Measures,
+    present: MemoryPlan,
     free_bytes: int,
     step_tokens: int | None = None,
     host_bytes: int = 0,
-) -> Measures | None:
-    """Return the measures of jobs to which others have come, or None if this load does not fit then.
+) -> MemoryPlan | None:
+    """Return the plan of jobs to which others have come, or None if this load does not fit then.
 
-    They are the present measures, so that no job computes more again than before. Only on a GPU, where
-    nothing is promised to the bit, micro-batches may shrink to ENOUGH_TOKENS.
+    It recomputes what the present plan does, so that no job computes more again than before. Only on a GPU,
+    where nothing is promised to the bit, micro-batches may shrink to ENOUGH_TOKENS.
     """
     most = _most_tokens(model, load, present.recompute, free_bytes, step_tokens, host_bytes)
     if most < _fewest_tokens(model, load, present, step_tokens):
@@ -88,15 +88,15 @@ def grown(
 
 
 def room_for_adapters(
-    model: ModelShape, load: Load, measures: Measures, free_bytes: int, step_tokens: int | None = None
+    model: ModelShape, load: Load, memory_plan: MemoryPlan, free_bytes: int, step_tokens: int | None = None
 ) -> int:
-    """Return the bytes that all adapters may take on the device so that `grown` finds measures for them.
+    """Return the bytes that all adapters may take on the device so that `grown` finds a plan for them.
 
     The rows of another job are not known yet. On a CPU, ADAPTERS_ON_A_CPU is the most.
     """
-    tokens = _fewest_tokens(model, load, measures, step_tokens)
+    tokens = _fewest_tokens(model, load, memory_plan, step_tokens)
     bare = replace(load, state=StateBytes())
-    step = step_memory(model, bare, measures.recompute, max(tokens, load.longest_row))
+    step = step_memory(model, bare, memory_plan.recompute, max(tokens, load.longest_row))
     room = max(0, usable(free_bytes, load.device) - step.peak)
     if load.device == "cpu":
         return min(room, ADAPTERS_ON_A_CPU)
@@ -113,7 +113,7 @@ def _enough(model: ModelShape, load: Load) -> int:
     return USUAL_TOKENS[model.number_bytes] if load.device == "cpu" else ENOUGH_TOKENS
 
 
-def _fewest_tokens(model: ModelShape, load: Load, present: Measures, step_tokens: int | None) -> int:
+def _fewest_tokens(model: ModelShape, load: Load, present: MemoryPlan, step_tokens: int | None) -> int:
     """Return the tokens to which micro-batches may shrink for another job. On a CPU they never do."""
     return step_tokens or min(present.step_tokens, _enough(model, load))
 

@@ -1,4 +1,4 @@
-"""The plan takes the cheapest measures that fit, and says what to change if none does."""
+"""The cheapest memory plan that fits is taken, and an error says what to change if none does."""
 
 import re
 import subprocess
@@ -11,9 +11,9 @@ from peft.utils.other import get_pattern_key
 from api.job_estimates.fit import Room
 from core.errors import JobError
 from core.estimates.job.devices import CARDS
-from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import memory, step_memory
-from core.estimates.plan import ENOUGH_TOKENS, MOST_TOKENS, SPARE, cheapest, room_for_adapters, usable
+from core.estimates.memory_plan import MemoryPlan, Recompute
+from core.estimates.planning import ENOUGH_TOKENS, MOST_TOKENS, SPARE, cheapest, room_for_adapters, usable
 from core.estimates.shapes import Load, ModelShape, base_bytes
 from core.methods.low_rank import LoraAdapter
 from core.methods.targets import rank_of
@@ -46,14 +46,14 @@ ON_CPU = Load.of(SMALL, [LORA], longest_row=512, device="cpu", lanes=2)
 
 
 def needed(model: ModelShape, load: Load, recompute: Recompute, tokens: int) -> int:
-    """Return the free memory with which these measures just fit."""
+    """Return the free memory with which this plan just fits."""
     step = step_memory(model, load, recompute, max(tokens, load.longest_row)).peak
     return round((load.state.total + step) / (1 - SPARE[load.device])) + 1
 
 
 def test_the_estimates_need_no_torch() -> None:
     """The API answers from them."""
-    code = "import sys, core.estimates.plan; sys.exit('torch' in sys.modules)"
+    code = "import sys, core.estimates.planning; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -66,25 +66,25 @@ def test_a_cpu_with_plenty_of_memory_takes_the_usual_tokens_and_computes_nothing
     number_bytes: int, tokens: int
 ) -> None:
     model = replace(SMALL, number_bytes=number_bytes)
-    assert cheapest(model, ON_CPU, 8 * GB) == Measures(Recompute.NONE, tokens)
-    room = room_for_adapters(model, ON_CPU, Measures(Recompute.NONE, tokens), 12 * GB)
+    assert cheapest(model, ON_CPU, 8 * GB) == MemoryPlan(Recompute.NONE, tokens)
+    room = room_for_adapters(model, ON_CPU, MemoryPlan(Recompute.NONE, tokens), 12 * GB)
     assert room == 4 * 1024**3
 
 
 def test_a_cpu_keeps_its_tokens_as_long_as_to_compute_more_again_helps() -> None:
     for recompute in ON_THE_DEVICE:
         free = needed(SMALL, ON_CPU, recompute, 2560)
-        assert cheapest(SMALL, ON_CPU, free) == Measures(recompute, 2560)
+        assert cheapest(SMALL, ON_CPU, free) == MemoryPlan(recompute, 2560)
     fewer = cheapest(SMALL, ON_CPU, needed(SMALL, ON_CPU, Recompute.LAYERS, 1024))
     assert fewer.recompute is Recompute.LAYERS
     assert fewer.step_tokens == 1024
 
 
 def test_a_gpu_takes_as_many_tokens_as_fit_before_it_computes_anything_again() -> None:
-    assert cheapest(LLAMA_8B, ON_GPU, 200 * GB) == Measures(Recompute.NONE, MOST_TOKENS)
+    assert cheapest(LLAMA_8B, ON_GPU, 200 * GB) == MemoryPlan(Recompute.NONE, MOST_TOKENS)
     for recompute in Recompute:
         free = needed(LLAMA_8B, ON_GPU, recompute, ENOUGH_TOKENS)
-        assert cheapest(LLAMA_8B, ON_GPU, free, host_bytes=8 * GB) == Measures(recompute, ENOUGH_TOKENS)
+        assert cheapest(LLAMA_8B, ON_GPU, free, host_bytes=8 * GB) == MemoryPlan(recompute, ENOUGH_TOKENS)
 
 
 def test_inputs_wait_on_the_host_only_where_it_has_memory_for_them() -> None:
@@ -106,15 +106,15 @@ def test_an_estimate_lets_longer_rows_fit_a_card_whose_host_holds_inputs() -> No
     assert longest > 1.3 * on_the_card.largest_length(100_000)
     assert l4.largest_batch(1000, 100) > on_the_card.largest_batch(1000, 100)
     found = l4.fit(longest)
-    assert found.measures is not None
-    assert found.measures.recompute is Recompute.LAYERS_FROM_HOST
+    assert found.memory_plan is not None
+    assert found.memory_plan.recompute is Recompute.LAYERS_FROM_HOST
     assert found.memory is not None
     assert 0.9 < found.memory.step.on_host / usable(CARDS[1].host_bytes, "cpu") <= 1
 
 
 def test_an_operator_who_wants_inputs_on_the_host_of_a_cpu_gets_them_in_its_memory() -> None:
     offered = (Recompute.LAYERS_FROM_HOST,)
-    assert cheapest(SMALL, ON_CPU, 8 * GB, offered) == Measures(Recompute.LAYERS, 2560)
+    assert cheapest(SMALL, ON_CPU, 8 * GB, offered) == MemoryPlan(Recompute.LAYERS, 2560)
     assert cheapest(LLAMA_8B, ON_GPU, 80 * GB, offered, host_bytes=64 * GB).recompute is offered[0]
 
 
@@ -126,8 +126,8 @@ def test_only_what_the_engine_offers_is_chosen() -> None:
 
 def test_the_operator_s_tokens_win() -> None:
     free = needed(LLAMA_8B, ON_GPU, Recompute.GATE_UP, 4096)
-    assert cheapest(LLAMA_8B, ON_GPU, free, step_tokens=4096) == Measures(Recompute.GATE_UP, 4096)
-    assert cheapest(LLAMA_8B, ON_GPU, GB, step_tokens=4096) == Measures(Recompute.LAYERS, 4096)
+    assert cheapest(LLAMA_8B, ON_GPU, free, step_tokens=4096) == MemoryPlan(Recompute.GATE_UP, 4096)
+    assert cheapest(LLAMA_8B, ON_GPU, GB, step_tokens=4096) == MemoryPlan(Recompute.LAYERS, 4096)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_the_operator_s_tokens_win() -> None:
         (LoraAdapter(r=256), 512, "adapter.r", "Lower adapter.r"),
     ],
 )
-def test_what_fits_with_no_measures_is_refused_with_what_to_change(
+def test_what_fits_with_no_plan_is_refused_with_what_to_change(
     adapter: LoraAdapter, longest_row: int, param: str, advice: str
 ) -> None:
     load = Load.of(LLAMA_8B, [adapter], longest_row, device="gpu")
@@ -148,16 +148,16 @@ def test_what_fits_with_no_measures_is_refused_with_what_to_change(
 
 def test_another_adapter_has_room_if_it_leaves_a_step_its_memory() -> None:
     free = 24 * GB
-    measures = cheapest(LLAMA_8B, ON_GPU, free)
-    room = room_for_adapters(LLAMA_8B, ON_GPU, measures, free)
+    memory_plan = cheapest(LLAMA_8B, ON_GPU, free)
+    room = room_for_adapters(LLAMA_8B, ON_GPU, memory_plan, free)
     as_many = room // ON_GPU.state.total
     full = replace(ON_GPU, state=sum([ON_GPU.state] * (as_many - 1), ON_GPU.state))
-    assert cheapest(LLAMA_8B, full, free).recompute is measures.recompute
+    assert cheapest(LLAMA_8B, full, free).recompute is memory_plan.recompute
     assert full.state.total + ON_GPU.state.total > room > usable(free, "gpu") // 2
 
 
 def test_what_is_computed_again_is_not_kept() -> None:
-    steps = [memory(LLAMA_8B, ON_GPU, Measures(recompute, 2048)).step for recompute in Recompute]
+    steps = [memory(LLAMA_8B, ON_GPU, MemoryPlan(recompute, 2048)).step for recompute in Recompute]
     kept = [step.kept_by_layer[0] for step in steps]
     assert kept[0] - kept[1] >= 2048 * 2 * 14336 * 2
     assert kept[2] == steps[3].moving == 2048 * 4096 * 2

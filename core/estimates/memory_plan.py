@@ -14,7 +14,7 @@ class Recompute(StrEnum):
 
 
 @dataclass(frozen=True)
-class Measures:
+class MemoryPlan:
     """What is recomputed, and the most tokens of a micro-batch."""
 
     recompute: Recompute
