@@ -41,4 +41,4 @@ def _interval(scores: Scores) -> Interval | None:
         return None
     if scores.are_shares:
         return interval_of_share(float(scores.rows_NC[:, 0].mean()), rows)
-    return interval_of_value(scores.measure, scores.rows_NC, scores.bounds)
+    return interval_of_value(scores.statistic, scores.rows_NC, scores.bounds)

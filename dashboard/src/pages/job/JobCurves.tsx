@@ -47,7 +47,7 @@ export function JobCurves({ job, live }: { job: Job; live: LiveJob }) {
       <div className="grid gap-3 lg:grid-cols-3">
         {specs.map((spec) => (
           <ChartCard
-            key={spec.measure}
+            key={spec.metric}
             spec={spec}
             steps={steps}
             version={version}

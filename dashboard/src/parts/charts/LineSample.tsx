@@ -1,6 +1,6 @@
 import { lineStyleOf } from "@/lib/charts/lineStyles";
 
-/** A piece of the line that stands for a job, a candidate or a measure in a chart. Its name must stand beside it. */
+/** A piece of the line that stands for a job, a candidate or a metric in a chart. Its name must stand beside it. */
 export function LineSample({ styleIndex }: { styleIndex: number }) {
   const { colour, dash } = lineStyleOf(styleIndex);
   return (

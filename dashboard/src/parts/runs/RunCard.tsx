@@ -55,7 +55,7 @@ export function RunCard({ chart, runs, version, fileName, log, smoothing, axis, 
   );
 }
 
-/** The best value of a validation measure; the last value of any other measure. */
+/** The best value of a validation metric; the last value of any other metric. */
 function summary({ series }: Run, { column, format, best }: RunChart): string {
   const values = series.column(column.name);
   if (!values) return format(null);

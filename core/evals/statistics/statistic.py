@@ -1,6 +1,6 @@
 """The two forms in which a criterion sums up rows: a ratio of sums, and macro F1.
 
-A measure computes its value from weighted rows, so that a resample is only another set of weights. Arrays
+A statistic computes its value from weighted rows, so that a resample is only another set of weights. Arrays
 carry their axes: B resamples, K rows (or groups of equal rows), L labels.
 """
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-class Measure(Protocol):
+class Statistic(Protocol):
     """How a value follows from rows, each with a few numbers, and their weights."""
 
     def values(self, rows_KC: Array, weights_BK: Array) -> Array:
@@ -86,15 +86,16 @@ class MacroF1:
 class Difference:
     """The value of the second half of a row's numbers minus that of the first half."""
 
-    measure: Measure
+    statistic: Statistic
 
     def values(self, rows_KC: Array, weights_BK: Array) -> Array:
         base_KC, tuned_KC = np.hsplit(rows_KC, 2)
-        return self.measure.values(tuned_KC, weights_BK) - self.measure.values(base_KC, weights_BK)
+        return self.statistic.values(tuned_KC, weights_BK) - self.statistic.values(base_KC, weights_BK)
 
     def influences(self, rows_KC: Array, weights_BK: Array) -> Array:
         base_KC, tuned_KC = np.hsplit(rows_KC, 2)
-        return self.measure.influences(tuned_KC, weights_BK) - self.measure.influences(base_KC, weights_BK)
+        of_base_BK = self.statistic.influences(base_KC, weights_BK)
+        return self.statistic.influences(tuned_KC, weights_BK) - of_base_BK
 
 
 def _divided(above: Array, below: Array) -> Array:

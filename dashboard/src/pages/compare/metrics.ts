@@ -1,11 +1,11 @@
 import type { Measured, Result } from "@/lib/jobs/comparison";
 import { duration, integer, significant } from "@/lib/text/format";
 
-export interface Measure {
+export interface Metric {
   key: keyof Result;
   label: string;
   format: (value: number | null) => string;
-  /** Whether the difference to the baseline is written in per cent, and not in the unit of the measure. */
+  /** Whether the difference to the baseline is written in per cent, and not in the unit of the metric. */
   isRelative: boolean;
   /** Which of two values is better; left out if neither is. */
   better?: "lower" | "higher";
@@ -13,7 +13,7 @@ export interface Measure {
   measured?: Measured;
 }
 
-export const MEASURES: readonly Measure[] = [
+export const METRICS: readonly Metric[] = [
   { key: "bestLoss", label: "Best val. loss", format: significant, isRelative: false, better: "lower", measured: "loss" },
   { key: "tokensPerSecond", label: "Tokens/s, median", format: significant, isRelative: true, better: "higher", measured: "speed" },
   { key: "seconds", label: "Duration", format: duration, isRelative: true },
