@@ -29,7 +29,7 @@ from worker.engine.kernels.fp8.weight import Fp8Weight
 from worker.engine.kernels.frozen_weight import DenseWeight, product
 from worker.engine.kernels.loss import token_losses, token_losses_plainly
 from worker.engine.kernels.operations import ON_CPU, Operations, operations_on
-from worker.engine.kernels.projection import LowRank, Part, Share, project_plainly
+from worker.engine.kernels.projection import LowRank, ProjectionFactors, Share, project_plainly
 from worker.engine.parameters.flat import Extent, FlatParameters
 
 HEADS = Heads(query=32, key=8, size=64)
@@ -204,7 +204,7 @@ def low_rank(inputs: int, columns: tuple[slice, ...], device: torch.device) -> L
     extent, made = A.stop, []
     for index, each in enumerate(columns):
         B = Extent(extent, (each.stop - each.start, RANK))
-        made.append(Part(each, slice(index * RANK, (index + 1) * RANK), B, 2.0))
+        made.append(ProjectionFactors(each, slice(index * RANK, (index + 1) * RANK), B, 2.0))
         extent = B.stop
     return LowRank(FlatParameters(torch.randn(extent, device=device) / 100, DTYPE), A, made)
 

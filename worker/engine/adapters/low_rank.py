@@ -49,7 +49,7 @@ from worker.engine.batch.dropout import salt_of
 from worker.engine.decoders.targets import Groups, not_adaptable, targets_for_peft
 from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.kernels.lora_layers import adapted, add_low_rank
-from worker.engine.kernels.projection import LowRank, Part, Share
+from worker.engine.kernels.projection import LowRank, ProjectionFactors, Share
 from worker.engine.parameters.factoring import Factoring
 from worker.engine.parameters.flat import Extent, FlatParameters, extents_of
 from worker.engine.parameters.flat_views import make_view
@@ -203,17 +203,19 @@ class TrainableAdapter:
 
     def _low_rank(self, layers: Mapping[str, Any], columns: Mapping[str, slice], lane: int) -> LowRank:
         """Return the factors of one group, whose A lie side by side in the flat tensor."""
-        extents, parts, ranks = self._factoring.extents, [], 0
+        extents, projections, ranks = self._factoring.extents, [], 0
         for module, layer in layers.items():
             rank = extents[f"{module}.lora_A"].shape[0]
             B = extents[f"{module}.lora_B"]
             gain, bias_N = extents.get(f"{module}.{MAGNITUDE}"), layer.get_base_layer().bias
             own = slice(ranks, ranks + rank)
-            parts.append(Part(columns[module], own, B, _scale(layer), salt_of(module), gain, bias_N))
+            projections.append(
+                ProjectionFactors(columns[module], own, B, _scale(layer), salt_of(module), gain, bias_N)
+            )
             ranks += rank
         first = extents[f"{next(iter(layers))}.lora_A"]
         A = Extent(first.start, (ranks, first.shape[1]))
-        return LowRank(self.parameters, A, parts, lane, self.spec.lora_dropout)
+        return LowRank(self.parameters, A, projections, lane, self.spec.lora_dropout)
 
     @property
     def decoder(self) -> TextDecoder:
@@ -234,9 +236,9 @@ class TrainableAdapter:
     def _shares(self) -> dict[str, list[Share]]:
         """The shares of the adapted layers, by the layers' names. All tokens have the adapter."""
         return {
-            module: [Share(slice(None), low_rank.alone(part))]
+            module: [Share(slice(None), low_rank.alone(projection))]
             for group, low_rank in self.low_ranks().items()
-            for module, part in zip(self._layers[group], low_rank.parts, strict=True)
+            for module, projection in zip(self._layers[group], low_rank.projections, strict=True)
         }
 
     def _rank_pattern(self) -> dict[str, list[bool]] | None:

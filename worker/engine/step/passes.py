@@ -160,7 +160,7 @@ def _taking_part(
 
     def compute_part(lane: int, part: MicroBatch) -> TokenLosses:
         with ExitStack() as stack:
-            for member in part.parts:
+            for member in part.members_or_itself:
                 if member.lane:
                     stack.enter_context(member.lane.taking_part())
             return compute(lane, part)

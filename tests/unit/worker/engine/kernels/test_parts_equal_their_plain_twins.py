@@ -65,8 +65,8 @@ def test_projection_with_two_adapters_on_their_own_rows(
         W = DenseWeight(torch.randn(24, 32).to(dtype))
         first, second = (FlatParameters(torch.randn(400) / 4, dtype) for _ in range(2))
         A = Extent(0, (6, 32))
-        parts = [
-            projection.Part(
+        projections = [
+            projection.ProjectionFactors(
                 slice(0, 16),
                 slice(0, 4),
                 Extent(A.stop, (16, 4)),
@@ -74,11 +74,13 @@ def test_projection_with_two_adapters_on_their_own_rows(
                 7,
                 Extent(300, (16,)) if gain else None,
             ),
-            projection.Part(slice(20, 24), slice(4, 6), Extent(A.stop + 64, (4, 2)), 0.5, 8),
+            projection.ProjectionFactors(slice(20, 24), slice(4, 6), Extent(A.stop + 64, (4, 2)), 0.5, 8),
         ]
-        alone = [projection.Part(slice(16, 20), slice(0, 3), Extent(96, (4, 3)), 1.5)]
+        alone = [projection.ProjectionFactors(slice(16, 20), slice(0, 3), Extent(96, (4, 3)), 1.5)]
         shares = [
-            projection.Share.on(slice(0, 30), projection.LowRank(first, A, parts, dropout=dropout), seeds_T),
+            projection.Share.on(
+                slice(0, 30), projection.LowRank(first, A, projections, dropout=dropout), seeds_T
+            ),
             projection.Share(slice(30, 50), projection.LowRank(second, Extent(0, (3, 32)), alone)),
         ]
         y = function(x, W, shares)
@@ -116,12 +118,14 @@ def test_low_rank_update_of_any_layer(dtype: torch.dtype, view: bool, more: bool
         y = torch.randn(25, 48).to(dtype).requires_grad_()
         adapters = [FlatParameters(torch.randn(4 * 32 + 24 * 4 + 24) / 4, dtype) for _ in range(2)]
         A, B = Extent(0, (4, 32)), Extent(128, (24, 4))
-        part = projection.Part(slice(None), slice(0, 4), B, 1.5)
-        gained = replace(part, gain=Extent(224, (24,)), bias_N=torch.randn(24).to(dtype)) if more else part
+        factors = projection.ProjectionFactors(slice(None), slice(0, 4), B, 1.5)
+        gained = (
+            replace(factors, gain=Extent(224, (24,)), bias_N=torch.randn(24).to(dtype)) if more else factors
+        )
         low_rank = projection.LowRank(adapters[0], A, [gained], dropout=0.3 if more else 0.0)
         shares = [
             projection.Share.on(slice(5, 30), low_rank, torch.arange(50, dtype=torch.int32)),
-            projection.Share(slice(30, 50), projection.LowRank(adapters[1], A, [part])),
+            projection.Share(slice(30, 50), projection.LowRank(adapters[1], A, [factors])),
         ]
         base = y.view(50, 24) if view else y.reshape(50, 24) * 1
         out = function(base, x, shares)
