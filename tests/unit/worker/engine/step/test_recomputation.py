@@ -17,7 +17,7 @@ from core.jobs.spec import Hyperparameters, LoraAdapter
 from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
 from core.methods.whole import FullTuning
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
-from tests.fixtures.engine.gpu_parts import FLEX, UNCOMPILED
+from tests.fixtures.engine.gpu_kernels import FLEX, UNCOMPILED
 from tests.fixtures.engine.methods import move, spec_of, trainee_of
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import (
@@ -105,7 +105,7 @@ def test_gradients_are_the_same_where_attention_saves_no_probabilities(
 
 
 @FLEX
-def test_gradients_are_the_same_with_a_gpu_s_parts(changeable_base: ResidentBase) -> None:
+def test_gradients_are_the_same_with_a_gpu_s_kernels(changeable_base: ResidentBase) -> None:
     base = changeable_base
     base.decoder, base.lanes = Decoder(base.model, UNCOMPILED), Lanes(1)
     trainee = make_trainee(base, "job", make_spec(adapter=LoraAdapter(r=4)), shared_rows())

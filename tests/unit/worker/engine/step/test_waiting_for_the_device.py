@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tests.fixtures.engine.gpu_parts import FLEX, UNCOMPILED
+from tests.fixtures.engine.gpu_kernels import FLEX, UNCOMPILED
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import make_spec, make_trainee
 from worker.engine.base.base_model import ResidentBase
