@@ -10,8 +10,8 @@ import type { Run } from "@/lib/charts/runs";
 import { NO_SERIES } from "@/lib/charts/series";
 import { candidateName } from "@/lib/facts/candidateFacts";
 import { hasEnded, stepsPerEpoch } from "@/lib/facts/jobFacts";
-import { Section } from "@/parts/page/Section";
-import { RunCurves } from "@/parts/runs/RunCurves";
+import { Section } from "@/components/page/Section";
+import { RunCurves } from "@/components/runs/RunCurves";
 import type { Candidates as JobCandidates, Job } from "@/types/api";
 
 import { CandidateRanking } from "./CandidateRanking";

@@ -5,11 +5,11 @@ import { linesOf } from "@/lib/charts/chartData";
 import type { ChartSpec } from "@/lib/charts/chartSpecs";
 import { indexOfBest, indexOfLast, rowsOf, type Series } from "@/lib/charts/series";
 import { integer } from "@/lib/text/format";
-import { Chart } from "@/parts/charts/Chart";
-import { ChartFrame } from "@/parts/charts/ChartFrame";
-import { Legend } from "@/parts/charts/Legend";
-import type { Plot } from "@/parts/charts/plot";
-import type { Zooming } from "@/parts/charts/useZoom";
+import { Chart } from "@/components/charts/Chart";
+import { ChartFrame } from "@/components/charts/ChartFrame";
+import { Legend } from "@/components/charts/Legend";
+import type { Plot } from "@/components/charts/plot";
+import type { Zooming } from "@/components/charts/useZoom";
 
 interface ChartCardProps {
   spec: ChartSpec;
