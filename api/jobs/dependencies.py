@@ -1,4 +1,4 @@
-"""Parts of the application that the routes of jobs and workers take as arguments."""
+"""Components of the application that the routes of jobs and workers take as arguments."""
 
 from typing import Annotated
 

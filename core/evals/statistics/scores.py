@@ -11,7 +11,7 @@ from core.evals.results import RowResult
 from core.evals.statistics.intervals import ANYWHERE, BETWEEN_0_AND_1, NOT_NEGATIVE, Bounds
 from core.evals.statistics.statistic import Array, MacroF1, Ratio, Statistic
 
-MOST_PARTS = 100  # labels or fields whose F1 a report has
+MOST_DETAILS = 100  # labels or fields whose F1 a report has
 BOUNDS = {"loss": NOT_NEGATIVE, "python": ANYWHERE, "score_model": ANYWHERE, "multi": ANYWHERE}
 
 
@@ -45,8 +45,8 @@ def scores_of(criterion: Criterion, *runs: Sequence[RowResult]) -> list[Scores]:
     return [Scores(Ratio(), rows_NC[counting_N], bounds) for rows_NC in rows]
 
 
-def by_part(criterion: Criterion, results: Sequence[RowResult]) -> dict[str, float] | None:
-    """Return F1 of each label or field, at most the MOST_PARTS commonest. None for other criteria."""
+def by_label_or_field(criterion: Criterion, results: Sequence[RowResult]) -> dict[str, float] | None:
+    """Return F1 of each label or field, at most the MOST_DETAILS commonest. None for other criteria."""
     if criterion.type == "field_f1":
         fields = _commonest(field for result in results for field in result.counts or {})
         totals = {field: np.sum([_f1(result, field) for result in results], axis=0) for field in fields}
@@ -62,8 +62,8 @@ def by_part(criterion: Criterion, results: Sequence[RowResult]) -> dict[str, flo
     return None
 
 
-def _commonest(parts: Iterable[str]) -> list[str]:
-    return sorted(part for part, _ in Counter(parts).most_common(MOST_PARTS))
+def _commonest(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, _ in Counter(names).most_common(MOST_DETAILS))
 
 
 def _fraction(criterion: Criterion, result: RowResult) -> tuple[float, float]:

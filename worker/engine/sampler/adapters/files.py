@@ -81,7 +81,7 @@ def _load_factors(
     for name, tensor in tensors.items():
         found = TENSOR.fullmatch(name)
         assert found is not None
-        by_module.setdefault(found["module"], {})[found["part"]] = tensor.to(base.device)
+        by_module.setdefault(found["module"], {})[found["parameter"]] = tensor.to(base.device)
     groups = {}
     for group_name, group in decoder.groups.items():
         outputs, inputs = group.weight.shape
