@@ -237,7 +237,7 @@ def document(roomy_api: Api, operator: Tenant, known: Known, effort: Effort) -> 
         named = {str(value) for value in case.path_parameters.values()}
         spared = case.method != "GET" and known.spared & named
         left_out = spared or ends_what_others_need(case, known)
-        return not left_out and (not varies_a_job(case) or next(count) % effort.stride == 0)
+        return not left_out and (not is_one_of_many(case) or next(count) % effort.stride == 0)
 
     @document.hook
     def before_add_examples(context: HookContext, examples: list[Case]) -> None:
@@ -256,10 +256,13 @@ def ends_what_others_need(case: Case, known: Known) -> bool:
     )
 
 
-def varies_a_job(case: Case) -> bool:
-    """Return whether the request creates or estimates a job with one option varied."""
+def is_one_of_many(case: Case) -> bool:
+    """Return whether the request creates or estimates a job, or imports an adapter, with one option varied.
+
+    There are thousands of ways to vary a job, and each import waits for a worker in vain.
+    """
     return (
-        case.operation.label in (f"POST {JOBS}", "POST /v1/fine_tuning/estimates")
+        case.operation.label in (f"POST {JOBS}", "POST /v1/fine_tuning/estimates", f"POST {ADAPTERS}")
         and case.meta is not None
         and case.meta.phase.name is TestPhase.COVERAGE
     )
