@@ -41,12 +41,12 @@ const PREFIXES = [
 ] as const;
 // These are known exactly: a smoothed line would show a learning rate or a memory that never was.
 const EXACT = new Set(["learning_rate", "trainer_memory_bytes", "adapter_rank_budget"]);
-const NO_MEASURES = new Set(["total_steps", "candidate", ...AXIS_COLUMNS]);
+const NO_METRICS = new Set(["total_steps", "candidate", ...AXIS_COLUMNS]);
 
 export function chartSpecs(names: readonly string[]): ChartSpec[] {
   const specs = new Map<string, ChartSpec>(Object.keys(TITLES).map((metric) => [metric, emptySpec(metric)]));
   for (const name of names) {
-    if (NO_MEASURES.has(name)) continue;
+    if (NO_METRICS.has(name)) continue;
     const [metric, column] = chartOf(name);
     const spec = specs.get(metric) ?? emptySpec(metric);
     spec.columns.push(column);
