@@ -21,7 +21,7 @@ from api.admission.strangers import Strangers
 from api.aliases.endpoints import router as aliases
 from api.base_models.endpoints import router as base_models
 from api.chat.endpoints import router as chat
-from api.chat.shared import ChatParts
+from api.chat.shared import ChatComponents
 from api.checkpoints.endpoints import router as checkpoints
 from api.compositions.endpoints import router as compositions
 from api.dashboard import Dashboard
@@ -122,12 +122,12 @@ def create_app(settings: Settings) -> FastAPI:
     callers = Callers(reading_sessions(reserved), settings, strangers)
     routes = [route for router in ROUTERS for route in router.routes]
     counters = Counters(settings.server("broker_url"))
-    chat_parts = ChatParts.of(settings, sessions, reading, counters)
+    chat_components = ChatComponents.of(settings, sessions, reading, counters)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await chat_parts.close()
+        await chat_components.close()
         engine.dispose()
         reserved.dispose()
 
@@ -162,7 +162,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.sessions = sessions
     app.state.reading_sessions = reading
     app.state.event_feed = EventFeed(reading)
-    app.state.chat = chat_parts
+    app.state.chat = chat_components
     app.state.open_streams = OpenStreams(most_streams(connection_limit()), settings.project_event_streams)
     app.state.imports = ImportsInWork(sessions, settings.chat_wait_seconds)
     app.state.grader_processes = GraderProcesses()

@@ -1,4 +1,4 @@
-"""The arguments that endpoints take: the request's transaction, and the parts that `create_app` built."""
+"""The arguments of endpoints: the request's transaction, and the components that `create_app` built."""
 
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Annotated, Any
@@ -21,24 +21,24 @@ def _transaction(request: Request) -> Iterator[Session]:
         yield session
 
 
-def part(name: str) -> Callable[[Request], Coroutine[Any, Any, Any]]:
-    """Return a dependency that gives an endpoint the part `app.state.<name>`."""
+def component(name: str) -> Callable[[Request], Coroutine[Any, Any, Any]]:
+    """Return a dependency that gives an endpoint the component `app.state.<name>`."""
 
-    async def part_of_app(request: Request) -> Any:
+    async def component_of_app(request: Request) -> Any:
         return getattr(request.app.state, name)
 
-    return part_of_app
+    return component_of_app
 
 
 Transaction = Annotated[Session, Depends(_transaction, scope="function")]
-AppSettings = Annotated[Settings, Depends(part("settings"))]
-Sessions = Annotated[sessionmaker[Session], Depends(part("sessions"))]
-ReadingSessions = Annotated[sessionmaker[Session], Depends(part("reading_sessions"))]
-ReadingThreads = Annotated[CapacityLimiter, Depends(part("reading_threads"))]
-ComparingThreads = Annotated[CapacityLimiter, Depends(part("comparing_threads"))]
-UploadThreads = Annotated[CapacityLimiter, Depends(part("upload_threads"))]
-Store = Annotated[ObjectStore, Depends(part("store"))]
-Hints = Annotated[HintSender, Depends(part("hint_sender"))]
-ModelCatalog = Annotated[Catalog, Depends(part("catalog"))]
-Secrets = Annotated[Vault, Depends(part("vault"))]
-Outgoing = Annotated[Egress, Depends(part("egress"))]
+AppSettings = Annotated[Settings, Depends(component("settings"))]
+Sessions = Annotated[sessionmaker[Session], Depends(component("sessions"))]
+ReadingSessions = Annotated[sessionmaker[Session], Depends(component("reading_sessions"))]
+ReadingThreads = Annotated[CapacityLimiter, Depends(component("reading_threads"))]
+ComparingThreads = Annotated[CapacityLimiter, Depends(component("comparing_threads"))]
+UploadThreads = Annotated[CapacityLimiter, Depends(component("upload_threads"))]
+Store = Annotated[ObjectStore, Depends(component("store"))]
+Hints = Annotated[HintSender, Depends(component("hint_sender"))]
+ModelCatalog = Annotated[Catalog, Depends(component("catalog"))]
+Secrets = Annotated[Vault, Depends(component("vault"))]
+Outgoing = Annotated[Egress, Depends(component("egress"))]

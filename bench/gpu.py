@@ -29,7 +29,7 @@ from worker.engine.kernels.fp8.weight import Fp8Weight
 from worker.engine.kernels.frozen_weight import DenseWeight, product
 from worker.engine.kernels.loss import token_losses, token_losses_plainly
 from worker.engine.kernels.operations import ON_CPU, Operations, operations_on
-from worker.engine.kernels.projection import LowRank, Part, Share, project_plainly
+from worker.engine.kernels.projection import LowRank, ProjectionFactors, Share, project_plainly
 from worker.engine.parameters.flat import Extent, FlatParameters
 
 HEADS = Heads(query=32, key=8, size=64)
@@ -59,14 +59,14 @@ def main() -> None:
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {given.tokens} tokens")
     if do is ON_CPU:
         sys.exit("Triton or a C compiler is missing. Without them, this GPU runs the same code as a CPU.")
-    print_table(parts(do, given.tokens, given.adapters, device))
+    print_table(kernels(do, given.tokens, given.adapters, device))
 
 
 def print_table(found: Iterator[Compared]) -> None:
-    print(f"{'part':36} {'own':>9} {'CPU way':>9} {'plain':>9} {'CPU/own':>8} {'plain/own':>9}")
-    for part in found:
-        own, cpu, plain = (milliseconds(way, part.x) for way in part.ways)
-        print(f"{part.name:36} {own:9.3f} {cpu:9.3f} {plain:9.3f} {cpu / own:8.2f} {plain / own:9.2f}")
+    print(f"{'kernel':36} {'own':>9} {'CPU way':>9} {'plain':>9} {'CPU/own':>8} {'plain/own':>9}")
+    for each in found:
+        own, cpu, plain = (milliseconds(way, each.x) for way in each.ways)
+        print(f"{each.name:36} {own:9.3f} {cpu:9.3f} {plain:9.3f} {cpu / own:8.2f} {plain / own:9.2f}")
 
 
 def milliseconds(way: Way, x: Tensor) -> float:
@@ -91,7 +91,7 @@ def project_swiglu_plainly(x: Tensor, W: DenseWeight, shares: list[Share]) -> Te
     return project_plainly(swiglu_plainly(x), W, shares)
 
 
-def parts(do: Operations, tokens: int, adapters: int, device: torch.device) -> Iterator[Compared]:
+def kernels(do: Operations, tokens: int, adapters: int, device: torch.device) -> Iterator[Compared]:
     def random(*shape: int) -> Tensor:
         return torch.randn(*shape, device=device, dtype=DTYPE) / shape[-1] ** 0.5
 
@@ -204,7 +204,7 @@ def low_rank(inputs: int, columns: tuple[slice, ...], device: torch.device) -> L
     extent, made = A.stop, []
     for index, each in enumerate(columns):
         B = Extent(extent, (each.stop - each.start, RANK))
-        made.append(Part(each, slice(index * RANK, (index + 1) * RANK), B, 2.0))
+        made.append(ProjectionFactors(each, slice(index * RANK, (index + 1) * RANK), B, 2.0))
         extent = B.stop
     return LowRank(FlatParameters(torch.randn(extent, device=device) / 100, DTYPE), A, made)
 

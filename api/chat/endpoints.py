@@ -12,8 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from api.admission.auth import CurrentCaller
 from api.admission.fair_share import ReleasePermit
 from api.chat.relay import Relay
-from api.chat.shared import ChatParts
-from api.dependencies import ModelCatalog, ReadingSessions, part
+from api.chat.shared import ChatComponents
+from api.dependencies import ModelCatalog, ReadingSessions, component
 from api.http.routers import feature
 from api.models.chat_models import ChatModel, resolve
 from core.errors import InvalidRequest, NotFound, RateLimited
@@ -27,7 +27,7 @@ from core.serving.schemas.sampling import Sampling
 from core.serving.schemas.tokens import Tokenized, TokenizeRequest
 from core.serving.served_model import ServedModel
 
-Parts = Annotated[ChatParts, Depends(part("chat"))]
+Components = Annotated[ChatComponents, Depends(component("chat"))]
 
 ChoosingKey = Annotated[
     str | None,
@@ -71,10 +71,10 @@ class Finder:
         caller: CurrentCaller,
         sessions: ReadingSessions,
         catalog: ModelCatalog,
-        parts: Parts,
+        components: Components,
         idempotency_key: ChoosingKey = None,
     ) -> None:
-        self._caller, self._sessions, self._catalog, self._rates = caller, sessions, catalog, parts.rates
+        self._caller, self._sessions, self._catalog, self._rates = caller, sessions, catalog, components.rates
         self._request, self._idempotency_key = request, idempotency_key
 
     async def find(self, body: Sampling | TokenizeRequest) -> ChatModel:
@@ -100,7 +100,7 @@ async def create_chat_completion(
     body: ChatRequest,
     caller: CurrentCaller,
     finder: Annotated[Finder, Depends()],
-    parts: Parts,
+    components: Components,
     release_permit: ReleasePermit,
 ) -> Response:
     """Answer a chat, whole or as a stream of chunks.
@@ -113,7 +113,7 @@ async def create_chat_completion(
     check_chat(body)
     model = await finder.find(body)
     release_permit()
-    return Relay(parts, CHAT, body, model, caller)
+    return Relay(components, CHAT, body, model, caller)
 
 
 @router.post(COMPLETIONS, response_model=Completion, responses=STREAMED)
@@ -121,14 +121,14 @@ async def create_completion(
     body: CompletionRequest,
     caller: CurrentCaller,
     finder: Annotated[Finder, Depends()],
-    parts: Parts,
+    components: Components,
     release_permit: ReleasePermit,
 ) -> Response:
     """Continue a prompt, or several, without a chat template: whole, or as a stream of chunks."""
     check_completion(body)
     model = await finder.find(body)
     release_permit()
-    return Relay(parts, COMPLETIONS, body, model, caller)
+    return Relay(components, COMPLETIONS, body, model, caller)
 
 
 @router.post(TOKENIZE, response_model=Tokenized)
@@ -136,7 +136,7 @@ async def tokenize(
     body: TokenizeRequest,
     caller: CurrentCaller,
     finder: Annotated[Finder, Depends()],
-    parts: Parts,
+    components: Components,
     release_permit: ReleasePermit,
 ) -> Response:
     """Return the prompt that a model gets, with the ids of its tokens.
@@ -152,4 +152,4 @@ async def tokenize(
     base = ChatModel(
         model.name, ServedModel(base=model.served.base, precision=model.served.precision)
     )  # an adapter changes no prompt
-    return Relay(parts, TOKENIZE, body, base, caller)
+    return Relay(components, TOKENIZE, body, base, caller)

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from api.admission.callers import Caller
 from api.chat.afterwards import Finished
 from api.chat.errors import error_event
-from api.chat.shared import ChatParts
+from api.chat.shared import ChatComponents
 from api.chat.stream import Passage, asked_of_server
 from api.http.sending import send_in_time
 from api.models.chat_models import ChatModel
@@ -46,7 +46,7 @@ class Relay(Response):
 
     def __init__(
         self,
-        parts: ChatParts,
+        components: ChatComponents,
         path: str,
         request: ChatRequest | CompletionRequest | TokenizeRequest,
         model: ChatModel,
@@ -54,14 +54,14 @@ class Relay(Response):
     ) -> None:
         """`path` is the path of the same operation at a server."""
         super().__init__()
-        self._parts, self._path, self._request, self._model = parts, path, request, model
+        self._components, self._path, self._request, self._model = components, path, request, model
         self._caller = caller
         self._begun = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         work = asyncio.create_task(self._answer(scope, receive, send))
         left = asyncio.create_task(_client_left(receive))
-        stopping = asyncio.create_task(self._parts.stopping.wait())
+        stopping = asyncio.create_task(self._components.stopping.wait())
         try:
             await asyncio.wait({work, left, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
@@ -94,8 +94,8 @@ class Relay(Response):
         most = self._caller.quotas.concurrent_chats or 1
         request = self._request
         async with (
-            self._parts.permits.permit(self._caller.project_id, most),
-            self._parts.dispatcher.begun(
+            self._components.permits.permit(self._caller.project_id, most),
+            self._components.dispatcher.begun(
                 self._path, self._model.served, request.beginning, self._body()
             ) as answer,
         ):
@@ -107,7 +107,7 @@ class Relay(Response):
             content = await answer.aread()
             found = json.loads(content)
             self._note(request, found.get("usage"), answer=found)
-        await self._parts.afterwards.settle(COUNT_SECONDS)
+        await self._components.afterwards.settle(COUNT_SECONDS)
         return content
 
     def _body(self) -> bytes:
@@ -133,7 +133,7 @@ class Relay(Response):
             self._note(request, passage.usage, events=passage.events)
         if not passage.over:
             raise ValueError("the stream has no end")
-        await self._parts.afterwards.settle(COUNT_SECONDS)
+        await self._components.afterwards.settle(COUNT_SECONDS)
         await send_in_time(send, {"type": "http.response.body", "body": body})
 
     async def _end_early(self, send: Send) -> None:
@@ -144,7 +144,7 @@ class Relay(Response):
         await send_in_time(send, {"type": "http.response.body", "body": error_event(error)})
 
     def _note(self, request: Sampling, usage: dict[str, Any] | None, **content: Any) -> None:
-        self._parts.afterwards.note(Finished(self._caller, request, self._model.name, usage, **content))
+        self._components.afterwards.note(Finished(self._caller, request, self._model.name, usage, **content))
 
 
 async def _client_left(receive: Receive) -> None:

@@ -1,4 +1,4 @@
-"""The parts of the API that chats and completions share."""
+"""The components of the API that chats and completions share."""
 
 import asyncio
 from typing import Self
@@ -20,7 +20,7 @@ LAST_WORD_SECONDS = 3.0  # before the API is out of time, in which streams end w
 COUNT_SECONDS = 5.0
 
 
-class ChatParts:
+class ChatComponents:
     """Permits, servers, usage and quotas of chats and completions. Only the event loop may call."""
 
     def __init__(
@@ -37,7 +37,7 @@ class ChatParts:
         reading: sessionmaker[Session],
         counters: Counters,
     ) -> Self:
-        """Return the parts for these settings. Without secret keys, no server would accept a request."""
+        """Return the components for these settings. Without secret keys, no server would accept a request."""
         rates = TokenRates(counters)
         token = server_token(settings.secret_keys) if settings.secret_keys else None
         return cls(

@@ -5,14 +5,14 @@ from typing import Annotated
 from fastapi import Depends
 
 from api.admission.auth import CurrentCaller
-from api.dependencies import part
+from api.dependencies import component
 from api.graders.schemas import GraderRun, RunGrader, ValidatedGrader, ValidateGrader
 from api.http.routers import feature
 from core.errors import InvalidRequest, TooLarge
 from core.graders.check import check
 from core.graders.processes import GraderProcesses
 
-Processes = Annotated[GraderProcesses, Depends(part("grader_processes"))]
+Processes = Annotated[GraderProcesses, Depends(component("grader_processes"))]
 
 router = feature("/v1/fine_tuning/alpha/graders", "Graders", InvalidRequest, TooLarge)
 

@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 
 from api.adapters.schemas import AdapterObject
 from api.admission.fair_share import ReleasePermit
-from api.dependencies import Sessions, part
+from api.dependencies import Sessions, component
 from api.http.errors import declared
 from api.http.routers import feature
 from api.imports import service
@@ -17,7 +17,7 @@ from api.work.creation import Context
 from core.access.idempotency import Answer
 from core.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, RateLimited, TooLarge
 
-InWork = Annotated[ImportsInWork, Depends(part("imports"))]
+InWork = Annotated[ImportsInWork, Depends(component("imports"))]
 
 router = feature("/v1/adapters", "Adapters")
 

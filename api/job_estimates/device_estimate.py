@@ -69,14 +69,14 @@ def on_device(job: Job, machine: Machine, with_options: bool) -> DeviceEstimate:
         title=machine.title,
         memory_bytes=machine.memory_bytes,
         usable_bytes=room.usable_bytes,
-        fits=fit.measures is not None,
+        fits=fit.memory_plan is not None,
         memory=_parts(job, room, fit.memory, fit.step_tokens) if fit.memory else None,
-        measures=MeasuresTaken(**vars(fit.measures)) if fit.measures else None,
+        measures=MeasuresTaken(**vars(fit.memory_plan)) if fit.memory_plan else None,
         largest_length=room.largest_length(job.facts.entry.max_length),
         largest_batch=room.largest_batch(rows.longest, MOST_ROWS),
         seconds=seconds,
         price=_price(job, machine, seconds),
-        changes=[] if fit.measures else list(_changes(job, room)),
+        changes=[] if fit.memory_plan else list(_changes(job, room)),
         options=list(_options(job, machine)) if with_options else [],
     )
 
@@ -140,8 +140,8 @@ def _parts(job: Job, room: Room, memory: Memory, tokens: int) -> MemoryParts:
     """Return the memory in parts. An evaluation may take more than a step if its rows are longer."""
     evaluation = 0
     if (validation := job.facts.validation) is not None:
-        measures = room.fit(job.longest).measures
-        at_once = min(measures.step_tokens, validation.tokens) if measures else tokens
+        memory_plan = room.fit(job.longest).memory_plan
+        at_once = min(memory_plan.step_tokens, validation.tokens) if memory_plan else tokens
         load = room.load(validation.longest)
         evaluation = round(evaluation_bytes(room.model, load, max(at_once, validation.longest)))
     held = memory.base + memory.state.total
@@ -163,7 +163,7 @@ def _parts(job: Job, room: Room, memory: Memory, tokens: int) -> MemoryParts:
 
 def _seconds(job: Job, room: Room, fit: Fit) -> Seconds | None:
     """Return how long the job takes there; None if it does not fit."""
-    if fit.measures is None or job.work is None:
+    if fit.memory_plan is None or job.work is None:
         return None
     rate, basis = _rate(job, room)
     training = job.work.training * _more_by_recomputing(job, room, fit)
@@ -188,10 +188,10 @@ def _rate(job: Job, room: Room) -> tuple[Range, Literal["measured", "rule"]]:
 
 def _more_by_recomputing(job: Job, room: Room, fit: Fit) -> float:
     """Return the factor by which what is computed again lengthens the training."""
-    assert fit.measures is not None
+    assert fit.memory_plan is not None
     trained, row = trained_numbers(room.model, job.trainables[0]), job.facts.training.usual_row
     plain = training_operations(room.model, row, trained, whole=room.trains_whole)
-    again = training_operations(room.model, row, trained, fit.measures.recompute, room.trains_whole)
+    again = training_operations(room.model, row, trained, fit.memory_plan.recompute, room.trains_whole)
     return again / plain
 
 
@@ -223,7 +223,7 @@ def _options(job: Job, machine: Machine) -> Iterator[Option]:
             yield Option(
                 method=trainable.type,
                 quantization=precision,
-                fits=fit.measures is not None,
+                fits=fit.memory_plan is not None,
                 peak_bytes=fit.memory.peak if fit.memory else None,
                 largest_length=room.largest_length(entry.max_length),
                 largest_batch=room.largest_batch(longest, MOST_ROWS),
@@ -247,11 +247,11 @@ def _single_changes(job: Job, room: Room) -> Iterator[Change]:
     longest = job.facts.training.longest
     if room.trains_whole:
         lora = replace(room, trainables=(LoraAdapter(),))
-        if lora.fit(longest).measures:
+        if lora.fit(longest).memory_plan:
             yield Change(param="adapter.type", value="lora", message="Train LoRA instead of all weights.")
     for precision in _smaller_precisions(job):
         held = _room(job, room.machine, job.trainables, job.facts.source.in_precision(precision))
-        if held is not None and held.fit(longest).measures:
+        if held is not None and held.fit(longest).memory_plan:
             message = f"Hold the base model in {precision}: set 'training.quantization'."
             yield Change(param="training.quantization", value=precision, message=message)
     if 0 < (most := room.largest_length(longest)) < longest:
@@ -276,7 +276,7 @@ def _lower_ranks(room: Room, longest: int) -> Iterator[Change]:
     rank = adapter.r // 2
     while rank >= 1:
         lower = adapter.model_copy(update={"r": rank, "rank_pattern": {}})
-        if replace(room, trainables=(lower,)).fit(longest).measures:
+        if replace(room, trainables=(lower,)).fit(longest).memory_plan:
             yield Change(param="adapter.r", value=rank, message=f"Lower 'adapter.r' to {rank}.")
             return
         rank //= 2

@@ -6,7 +6,7 @@ from typing import Any
 
 from api.job_estimates.rows import Rows
 from core.catalog import BaseModelEntry
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How a job fits a device: its measures, its memory, and the longest row and largest batch that fit."""
+"""How a job fits a device: its memory plan, its memory, and the longest row and largest batch that fit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from pydantic import TypeAdapter
 from core.errors import JobError
 from core.estimates.adapters import FP32, StateBytes, ranks_of, state_bytes
 from core.estimates.job.devices import Machine
-from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import Memory, step_memory
-from core.estimates.plan import USUAL_TOKENS, cheapest, possible, usable
+from core.estimates.memory_plan import MemoryPlan, Recompute
+from core.estimates.planning import USUAL_TOKENS, cheapest, possible, usable
 from core.estimates.runtime import runtime_bytes
 from core.estimates.shapes import Load, ModelShape, base_bytes
 from core.estimates.whole import Whole, expected_whole_memory
@@ -25,12 +25,12 @@ LOW_RANK: TypeAdapter[LowRankAdapter] = TypeAdapter(LowRankAdapter)
 
 @dataclass(frozen=True)
 class Fit:
-    """How a job fits a device: with these measures, or None if it does not."""
+    """How a job fits a device: with this memory plan, or None if it does not."""
 
-    measures: Measures | None
+    memory_plan: MemoryPlan | None
     memory: Memory | None
     step_tokens: int
-    """Tokens of the largest micro-batch: a small job's steps have fewer than the measures allow"""
+    """Tokens of the largest micro-batch: a small job's steps have fewer than the plan allows"""
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,13 @@ class Room:
     def fit(self, longest: int, largest_step: int | None = None, usual: int | None = None) -> Fit:
         """Return how rows of this length fit. `largest_step` are the tokens of a job's largest step.
 
-        The measures follow from the longest row alone, as in a trainer. The memory follows from all three.
+        The plan follows from the longest row alone, as in a trainer. The memory follows from all three.
         """
-        measures = self._measures(self.load(longest))
-        if measures is None:
+        memory_plan = self._memory_plan(self.load(longest))
+        if memory_plan is None:
             return Fit(None, None, 0)
-        tokens = max(longest, min(measures.step_tokens, largest_step or measures.step_tokens))
-        return Fit(measures, self.memory(self.load(longest, usual), measures.recompute, tokens), tokens)
+        tokens = max(longest, min(memory_plan.step_tokens, largest_step or memory_plan.step_tokens))
+        return Fit(memory_plan, self.memory(self.load(longest, usual), memory_plan.recompute, tokens), tokens)
 
     def memory(self, load: Load, recompute: Recompute, tokens: int) -> Memory:
         """Return the memory of micro-batches of so many tokens."""
@@ -103,7 +103,7 @@ class Room:
 
     def largest_length(self, most: int) -> int:
         """Return the most tokens of a row that fits, up to `most`; 0 if none does."""
-        return _largest(most, lambda length: self._measures(self.load(length)) is not None)
+        return _largest(most, lambda length: self._memory_plan(self.load(length)) is not None)
 
     def largest_batch(self, longest: int, most: int) -> int:
         """Return how many rows of this length fit at once, up to `most`. A larger batch is cut into parts."""
@@ -118,13 +118,13 @@ class Room:
 
         return _largest(most, fits)
 
-    def _measures(self, load: Load) -> Measures | None:
+    def _memory_plan(self, load: Load) -> MemoryPlan | None:
         if self.free_bytes <= 0:
             return None
         if self.trains_whole:
             usual = self.step_tokens or USUAL_TOKENS[self.model.number_bytes]
             needed = self.memory(load, Recompute.NONE, max(usual, load.longest_row)).beside_base
-            return Measures(Recompute.NONE, usual) if needed <= self.usable_bytes else None
+            return MemoryPlan(Recompute.NONE, usual) if needed <= self.usable_bytes else None
         try:
             free, on_host = self.free_bytes, self.machine.host_bytes
             return cheapest(self.model, load, free, self.offered, self.step_tokens, on_host)

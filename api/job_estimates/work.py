@@ -5,7 +5,7 @@ An operation is a multiplication or an addition, as the peaks of devices count t
 
 from core.estimates.job.devices import Range
 from core.estimates.job.report import Operations
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from core.estimates.shapes import ModelShape
 
 START_SECONDS: Range = (5.0, 20.0, 120.0)

@@ -7,8 +7,8 @@ from fastapi import Depends
 
 from api.admission.auth import CurrentCaller
 from api.admission.fair_share import ReleasePermit
-from api.chat.shared import ChatParts
-from api.dependencies import ModelCatalog, ReadingSessions, part
+from api.chat.shared import ChatComponents
+from api.dependencies import ModelCatalog, ReadingSessions, component
 from api.files import service as files
 from api.http.errors import declared
 from api.http.routers import feature
@@ -18,7 +18,7 @@ from core.errors import InvalidRequest, NotFound, RateLimited, TooLarge
 from core.serving.errors import SamplingFailed
 from core.serving.previews import PREVIEW, Previewed, PreviewOrder, PreviewRequest
 
-Parts = Annotated[ChatParts, Depends(part("chat"))]
+Components = Annotated[ChatComponents, Depends(component("chat"))]
 
 router = feature("/v1/files/{file_id}", "Files", NotFound)
 
@@ -30,7 +30,7 @@ async def preview_rows(
     caller: CurrentCaller,
     catalog: ModelCatalog,
     reading: ReadingSessions,
-    parts: Parts,
+    components: Components,
     release_permit: ReleasePermit,
 ) -> FilePreview:
     """Show rows of a file as training sees them: their tokens, and which of them the model learns to write.
@@ -56,7 +56,7 @@ async def preview_rows(
 
     asked = await to_thread.run_sync(order)
     release_permit()
-    answer = await parts.carried_out(caller, PREVIEW, entry.id, asked.key, asked)
+    answer = await components.carried_out(caller, PREVIEW, entry.id, asked.key, asked)
     found = Previewed.model_validate_json(answer)
     return FilePreview(
         file_id=file_id,

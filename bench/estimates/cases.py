@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.catalog import SMOLLM2, BaseModelEntry, Precision
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from core.jobs.spec import JobSpec, TrainingOptions
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.registry import AdapterOptions

@@ -20,7 +20,7 @@ from api.job_estimates.rows import Rows
 from bench.estimates.cases import Base, Case
 from core.estimates.configuration import configuration_of
 from core.estimates.job.devices import cpu
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from core.settings import Settings
 from tests.fixtures.models.tiny import text
 from worker.base_models.model_store import ensure_model

@@ -22,8 +22,8 @@ from bench.memory.fits import CARDS, table
 from bench.memory.measured import MAPPED, measure
 from bench.memory.models import CASES, Case, llama
 from bench.memory.tracked import track
-from core.estimates.measures import Recompute
 from core.estimates.memory import step_memory
+from core.estimates.memory_plan import Recompute
 from core.estimates.shapes import Load, base_bytes
 from core.methods.low_rank import LoraAdapter
 from worker.process.environment import TRAINER_ENVIRONMENT

@@ -1,4 +1,4 @@
-"""Which model trains on which card, and with which measures, as the memory model says."""
+"""Which model trains on which card, and with which memory plan, as the memory model says."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from bench.memory.models import CASES, Case
 from core.errors import JobError
 from core.estimates.job.devices import HOST_SHARE
-from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import memory
-from core.estimates.plan import cheapest
+from core.estimates.memory_plan import MemoryPlan, Recompute
+from core.estimates.planning import cheapest
 from core.estimates.shapes import Load, base_bytes
 from core.methods.low_rank import LoraAdapter
 from core.units import GIB
@@ -29,14 +29,14 @@ NAMES = {
 class Fit:
     """The plan of one model on one card."""
 
-    measures: Measures | None
+    memory_plan: MemoryPlan | None
     peak: int
 
     def __str__(self) -> str:
-        if self.measures is None:
+        if self.memory_plan is None:
             return "does not fit"
-        tokens = self.measures.step_tokens
-        return f"{tokens:,} tokens, {NAMES[self.measures.recompute]}, {self.peak / GIB:.1f}"
+        tokens = self.memory_plan.step_tokens
+        return f"{tokens:,} tokens, {NAMES[self.memory_plan.recompute]}, {self.peak / GIB:.1f}"
 
 
 def fit(case: Case, card: int, rank: int, longest_row: int) -> Fit:
@@ -45,10 +45,10 @@ def fit(case: Case, card: int, rank: int, longest_row: int) -> Fit:
     load = Load.of(model, [LoraAdapter(r=rank)], longest_row, "gpu")
     free = card * GIB - RUNTIME - base_bytes(model)
     try:
-        measures = cheapest(model, load, free, host_bytes=round(HOST_SHARE * card * GIB))
+        memory_plan = cheapest(model, load, free, host_bytes=round(HOST_SHARE * card * GIB))
     except JobError:
         return Fit(None, 0)
-    return Fit(measures, memory(model, load, measures).peak)
+    return Fit(memory_plan, memory(model, load, memory_plan).peak)
 
 
 def table(rank: int, longest_row: int) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.head import Head
 from worker.engine.decoders.portable import PortableDecoder, linear_layers
 from worker.engine.decoders.text_decoder import TextDecoder
-from worker.engine.kernels.projection import LowRank, Part
+from worker.engine.kernels.projection import LowRank, ProjectionFactors
 from worker.engine.kernels.transformers_attention import NAME
 from worker.engine.parameters.flat import Extent, FlatParameters
 
@@ -98,15 +98,17 @@ class Factors:
         for name, group in decoder.groups.items():
             layers: dict[str, Any] = {each: model.get_submodule(each) for each in group.columns}
             A = Extent(start, (rank * len(layers), next(iter(layers.values())).in_features))
-            parts, start = [], A.stop
+            projections, start = [], A.stop
             for number, (each, layer) in enumerate(layers.items()):
                 ranks = slice(number * rank, (number + 1) * rank)
                 B = Extent(start, (layer.out_features, rank))
-                parts.append(Part(group.columns[each], ranks, B, 2.0))
+                projections.append(ProjectionFactors(group.columns[each], ranks, B, 2.0))
                 start = B.stop
-            groups[name] = A, parts
+            groups[name] = A, projections
         self.parameters = FlatParameters(torch.zeros(start), dtype)
-        self._low_ranks = {name: LowRank(self.parameters, A, parts) for name, (A, parts) in groups.items()}
+        self._low_ranks = {
+            name: LowRank(self.parameters, A, projections) for name, (A, projections) in groups.items()
+        }
 
     @property
     def tensors(self) -> list[Tensor]:

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from bench.memory.models import Case, Factors, build
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from worker.engine.batch.micro_batch import MicroBatch, Segment
 from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.head import head_losses

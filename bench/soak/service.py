@@ -36,28 +36,28 @@ KINDS = {
 class Service:
     """Everything that runs, and direct ways to it that no fault touches: `sessions` and `store`."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str], popen: Popen, parts: ExitStack) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str], popen: Popen, stack: ExitStack) -> None:
         self.folder = folder
-        self.servers = parts.enter_context(EmbeddedServers(folder / "servers"))
+        self.servers = stack.enter_context(EmbeddedServers(folder / "servers"))
         urls = self.servers.urls
-        self.database_line = parts.enter_context(Relay.to(urls["database_url"]))
-        self.broker_line = parts.enter_context(Relay.to(urls["broker_url"]))
-        self.picky_store = parts.enter_context(picky_store_to(urls["s3_endpoint_url"]))
-        self.store_line = parts.enter_context(Relay.to(self.picky_store.url))
-        self.receiver = parts.enter_context(receiving())
+        self.database_line = stack.enter_context(Relay.to(urls["database_url"]))
+        self.broker_line = stack.enter_context(Relay.to(urls["broker_url"]))
+        self.picky_store = stack.enter_context(picky_store_to(urls["s3_endpoint_url"]))
+        self.store_line = stack.enter_context(Relay.to(self.picky_store.url))
+        self.receiver = stack.enter_context(receiving())
         port = free_port()
-        self.api_line = parts.enter_context(Relay.to(f"http://127.0.0.1:{port}"))
-        self._open_direct_ways(parts)
+        self.api_line = stack.enter_context(Relay.to(f"http://127.0.0.1:{port}"))
+        self._open_direct_ways(stack)
         environment = self._environment(settings)
         self.up = Program("up", self._up(port), environment, folder, popen)
         worker = {**environment, "TUNERY_HOME": str(folder / "second-worker")}
         self.worker = Program("second-worker", ["worker"], worker, folder, popen)
         self.programs = [self.up, self.worker]
-        self.keeper = parts.enter_context(Keeper(self.programs))
+        self.keeper = stack.enter_context(Keeper(self.programs))
 
-    def _open_direct_ways(self, parts: ExitStack) -> None:
+    def _open_direct_ways(self, stack: ExitStack) -> None:
         engine = create_database(self.servers.urls["database_url"])
-        parts.callback(engine.dispose)
+        stack.callback(engine.dispose)
         migrate(engine)
         self.sessions = session_factory(engine)
         with self.sessions.begin() as session:
@@ -121,8 +121,8 @@ class Service:
 @contextmanager
 def running(folder: Path, settings: Mapping[str, str], popen: Popen) -> Iterator[Service]:
     """Yield a running service with all its data in `folder`. All its processes end after the block."""
-    with ExitStack() as parts:
-        yield Service(folder, settings, popen, parts)
+    with ExitStack() as stack:
+        yield Service(folder, settings, popen, stack)
 
 
 def send(process: psutil.Process, number: signal.Signals) -> None:

@@ -271,8 +271,8 @@ def soak(
     **environment: str,
 ) -> Report:
     """Run a soak test with all its data in `folder`, and return its result."""
-    with ExitStack() as parts:
-        service = parts.enter_context(running(folder, {**plan.settings, **environment}, popen))
+    with ExitStack() as stack:
+        service = stack.enter_context(running(folder, {**plan.settings, **environment}, popen))
         test = Soak(plan, service, say)
         test.run()
         say("settling")

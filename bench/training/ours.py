@@ -18,7 +18,7 @@ from bench.peers.measuring import BETA, LEARNING_RATE, PAIR_LEARNING_RATE, SEED
 from bench.peers.measuring import Row as ChatRow
 from core.catalog import SMOLLM2, Quantization
 from core.datasets.kinds import Kind
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from core.jobs.spec import Hyperparameters, JobSpec, LoraAdapter
 from core.objectives.dpo import Dpo
 from core.objectives.supervised import Supervised
@@ -47,7 +47,7 @@ def load_base(folder: Path, quantization: Quantization | None = None) -> Residen
 
 def usual_step_tokens(base: ResidentBase) -> int:
     """Return the most tokens to compute at once beside no adapter. Raises JobError if no row would fit."""
-    return base.budget.measures(base.budget.usual_load, tuple(Recompute)).step_tokens
+    return base.budget.plan(base.budget.usual_load, tuple(Recompute)).step_tokens
 
 
 def rendered(base: ResidentBase, rows: Sequence[ChatRow], kind: Kind = "chat") -> list[Row]:

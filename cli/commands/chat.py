@@ -68,18 +68,18 @@ class Conversation:
             said = answer["choices"][0]["message"]["content"] or ""
             self.messages = [*asked, {"role": "assistant", "content": said}]
             return
-        parts: list[str] = []
+        deltas: list[str] = []
         try:
-            with closing(self._parts(request)) as coming:
-                for part in coming:
-                    parts.append(part)
-                    print(output.printable(part), end="", flush=True)
+            with closing(self._deltas(request)) as coming:
+                for delta in coming:
+                    deltas.append(delta)
+                    print(output.printable(delta), end="", flush=True)
         finally:
-            if parts:
+            if deltas:
                 print(flush=True)
-                self.messages = [*asked, {"role": "assistant", "content": "".join(parts)}]
+                self.messages = [*asked, {"role": "assistant", "content": "".join(deltas)}]
 
-    def _parts(self, request: dict[str, Any]) -> Generator[str, None, None]:
+    def _deltas(self, request: dict[str, Any]) -> Generator[str, None, None]:
         for event in self._client.events(PATH, {**request, "stream": True}):
             for choice in event["choices"]:
                 if text := choice["delta"].get("content"):

@@ -37,7 +37,7 @@ from worker.process.environment import TRAINER_ENVIRONMENT
 if TYPE_CHECKING:
     from core.settings import Settings
 
-Part = WatchedChild | WatchedServer | LogFiles
+Watched = WatchedChild | WatchedServer | LogFiles
 
 PATIENCE = 60.0  # seconds for which a server may be away at the start: it may start together with `up`
 READY_SECONDS = 240.0  # a loaded machine may need minutes to import the libraries
@@ -71,15 +71,15 @@ def up(
         stack.enter_context(locked(folder))
         stop_leftovers(folder, reversed(GRACE.items()), lambda: stop.urgent)
         require_free_port(settings.host, settings.port)
-        parts, base_url = start(settings, folder, stop, stack)
+        watched, base_url = start(settings, folder, stop, stack)
         if not stop.made:
-            announce(f"{base_url}/v1", model, folder, parts_of(settings), json)
-        tend(parts, stop)
+            announce(f"{base_url}/v1", model, folder, programs_of(settings), json)
+        tend(watched, stop)
         output.note("Stopping; the worker saves a checkpoint first. Press Ctrl-C again to stop at once.")
 
 
-def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> tuple[list[Part], str]:
-    """Start all parts and wait until the API is ready. `stack` stops them, the last one first."""
+def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack) -> tuple[list[Watched], str]:
+    """Start all programs and wait until the API is ready. `stack` stops them, the last one first."""
     base_url = f"http://{reachable(settings.host)}:{settings.port}"
     keys = secret_keys(settings, home)
     output.note(f"Starting {'Postgres, Valkey, S3 and ' * settings.needs_embedded_servers}{STARTED['api']}")
@@ -89,35 +89,35 @@ def start(settings: "Settings", home: Home, stop: StopRequest, stack: ExitStack)
     write_private(home.base_url, f"{base_url}/v1\n")
     api = start_child("api", settings, home, stop, stack)  # loads its code while the servers start
     load_preparation()
-    parts: list[Part] = [*chosen.wait_until_ready(), api, LogFiles(home.logs)]
+    watched: list[Watched] = [*chosen.wait_until_ready(), api, LogFiles(home.logs)]
     if not stop.made:
         output.note("Preparing the bucket and the tables")
-    patiently(lambda: prepare_object_store(settings), parts, stop)
-    patiently(lambda: prepare_database(settings, home), parts, stop)
+    patiently(lambda: prepare_object_store(settings), watched, stop)
+    patiently(lambda: prepare_database(settings, home), watched, stop)
     deadline = time.monotonic() + READY_SECONDS
-    tend(parts, stop, until=lambda: is_ready(base_url, deadline, api))
+    tend(watched, stop, until=lambda: is_ready(base_url, deadline, api))
     if stop.made:
-        return parts, base_url
+        return watched, base_url
     # Only now, so that they do not take the processors from the API while a person waits for it
-    others = [name for name in parts_of(settings) if name != "api"]
+    others = [name for name in programs_of(settings) if name != "api"]
     output.note(f"The API is ready. Starting {', '.join(STARTED[name] for name in others)}")
-    return parts + [start_child(name, settings, home, stop, stack) for name in others], base_url
+    return watched + [start_child(name, settings, home, stop, stack) for name in others], base_url
 
 
-def parts_of(settings: "Settings") -> list[str]:
-    """Return the parts to start. A worker whose trainer answers chats needs no server beside it."""
+def programs_of(settings: "Settings") -> list[str]:
+    """Return the programs to start. A worker whose trainer answers chats needs no server beside it."""
     return [name for name in GRACE if name != "serve" or not settings.serve_share]
 
 
-def tend(parts: Sequence[Part], stop: StopRequest, until: Callable[[], bool] = lambda: False) -> None:
-    """Keep all parts running until a stop is requested, or `until` is true. Raises GaveUp."""
+def tend(watched: Sequence[Watched], stop: StopRequest, until: Callable[[], bool] = lambda: False) -> None:
+    """Keep all of them running until a stop is requested, or `until` is true. Raises GaveUp."""
     while not stop.made and not until():
-        for part in parts:
-            part.tend()
+        for each in watched:
+            each.tend()
         time.sleep(TICK_SECONDS)
 
 
-def patiently(prepare: Callable[[], None], watched: Sequence[Part], stop: StopRequest) -> None:
+def patiently(prepare: Callable[[], None], watched: Sequence[Watched], stop: StopRequest) -> None:
     """Prepare a server, and try again while it is away. Raises Unreachable if it stays away."""
     deadline = time.monotonic() + PATIENCE
     said = ""

@@ -5,7 +5,7 @@ adapted projections. b is the bytes of a number.
 """
 
 from core.estimates.adapters import FP32
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from core.estimates.shapes import Load, ModelShape
 
 # Queries whose scores are one product at most: few enough to waste little work above the diagonal, and enough

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from core.estimates.activations import kept_bytes
 from core.estimates.adapters import StateBytes
-from core.estimates.measures import Measures, Recompute
+from core.estimates.memory_plan import MemoryPlan, Recompute
 from core.estimates.shapes import Load, ModelShape, base_bytes
 from core.estimates.workspace import backward_bytes, head_bytes, stack_bytes
 
@@ -64,13 +64,13 @@ class Memory:
         return self.base + self.beside_base
 
 
-def memory(model: ModelShape, load: Load, measures: Measures) -> Memory:
-    """Return the memory of jobs that train on a model with these measures.
+def memory(model: ModelShape, load: Load, memory_plan: MemoryPlan) -> Memory:
+    """Return the memory of jobs that train on a model with this plan.
 
     A row that is longer than a micro-batch has one of its own, so the longer of the two counts.
     """
-    tokens = max(measures.step_tokens, load.longest_row)
-    return Memory(base_bytes(model), load.state, step_memory(model, load, measures.recompute, tokens))
+    tokens = max(memory_plan.step_tokens, load.longest_row)
+    return Memory(base_bytes(model), load.state, step_memory(model, load, memory_plan.recompute, tokens))
 
 
 def step_memory(model: ModelShape, load: Load, recompute: Recompute, tokens: int) -> StepMemory:

@@ -1,4 +1,4 @@
-"""The criteria by which an eval judges: OpenAI's graders, and measures that need no template.
+"""The criteria by which an eval judges: OpenAI's graders, and metrics that need no template.
 
 A criterion gives each row a score. A row passes if its score reaches the criterion's threshold. `loss` and
 `token_accuracy` judge how likely the model finds the row's own answer; all others judge what the model wrote.

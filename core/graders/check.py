@@ -53,7 +53,7 @@ def check(grader: Any, param: str = "grader") -> None:
             )
 
 
-def parts_of(grader: Any) -> dict[str, Any]:
+def graders_of(grader: Any) -> dict[str, Any]:
     """Return the graders that `grader` consists of, by their names in its formula."""
     return grader.by_name if isinstance(grader, MultiGrader) else {grader.name: grader}
 
@@ -63,13 +63,13 @@ def text_graders(grader: Any, known: Collection[str] = ()) -> dict[str, TextGrad
 
     Raises InvalidRequest if one of them needs a model. Only an eval run asks models.
     """
-    parts = {name: part for name, part in parts_of(grader).items() if name not in known}
-    for part in parts.values():
-        if isinstance(part, ModelGrader):
+    graders = {name: each for name, each in graders_of(grader).items() if name not in known}
+    for each in graders.values():
+        if isinstance(each, ModelGrader):
             raise _not_on_offer(
-                "grader", f"'{part.type}' graders need a chat model. Only an eval can use them."
+                "grader", f"'{each.type}' graders need a chat model. Only an eval can use them."
             )
-    return parts
+    return graders
 
 
 def formula_of(grader: MultiGrader, param: str = "grader") -> Formula:

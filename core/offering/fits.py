@@ -8,8 +8,8 @@ from core.catalog import BaseModelEntry, Precision
 from core.errors import JobError
 from core.estimates.configuration import shape_of
 from core.estimates.job.devices import CARDS, Machine
-from core.estimates.measures import Recompute
-from core.estimates.plan import cheapest
+from core.estimates.memory_plan import Recompute
+from core.estimates.planning import cheapest
 from core.estimates.runtime import runtime_bytes
 from core.estimates.shapes import Load, base_bytes
 from core.methods.low_rank import LoraAdapter
@@ -64,8 +64,8 @@ def _verdicts(
         try:
             held = runtime_bytes(model.number_bytes, machine.device) + base_bytes(model)
             free = machine.memory_bytes - held
-            measures = cheapest(model, load, free, host_bytes=machine.host_bytes)
-            found[precision] = IN_WORDS[measures.recompute]
+            memory_plan = cheapest(model, load, free, host_bytes=machine.host_bytes)
+            found[precision] = IN_WORDS[memory_plan.recompute]
         except JobError:
             found[precision] = "does not fit"
     return found

@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.estimates.job.devices import DEVICE_NAMES
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from core.options import MAX_DEVICES
 
 PREFIX = "TUNERY_"

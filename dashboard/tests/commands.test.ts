@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { activeCommand, type Command, matchingCommands, MOST_FOUND, shownCommands } from "@/parts/finder/commands";
+import { activeCommand, type Command, matchingCommands, MOST_FOUND, shownCommands } from "@/components/finder/commands";
 
 const command = (label: string, hint: string): Command => ({ id: label, label, hint, run: () => undefined });
 const all = [command("Pause this job", "action"), command("Jobs", "page"), command("big-job", "running job · ftjob-1a")];

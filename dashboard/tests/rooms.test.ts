@@ -54,9 +54,9 @@ test("no two folders import each other", () => {
 });
 
 /** The floors of the house. What stands on a floor imports from the floors before it, and from its own. */
-const FLOORS = ["src/types", "src/lib", "src/api", "src/parts", "src/pages", "src/shell"];
+const FLOORS = ["src/types", "src/lib", "src/api", "src/components", "src/pages", "src/shell"];
 
-test("types import nothing, computations import types alone, requests no part, and a part no page", () => {
+test("types import nothing, computations import types alone, requests no component, and a component no page", () => {
   const floorOf = (folder: string) => FLOORS.findIndex((floor) => !relative(floor, folder).startsWith(".."));
   const wrong = [...FOLDERS].flatMap(([folder, files]) =>
     files.flatMap(importsOf).filter((target) => floorOf(folder) >= 0 && floorOf(target) > floorOf(folder)).map((target) => `${folder} imports ${target}`),

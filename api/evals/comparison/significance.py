@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.evals.statistics.measures import Array, Measure
 from core.evals.statistics.resampling import SWAPS, Groups
+from core.evals.statistics.statistic import Array, Statistic
 
 
 def mid_p_mcnemar(gained: int, lost: int) -> float:
@@ -24,7 +24,7 @@ def mid_p_mcnemar(gained: int, lost: int) -> float:
     return float(min(1.0, 2 * chances.sum() - chances[-1]))
 
 
-def swap_p_value(measure: Measure, base_NC: Array, tuned_NC: Array) -> float:
+def swap_p_value(statistic: Statistic, base_NC: Array, tuned_NC: Array) -> float:
     """Return the two-sided P value of a permutation test that swaps the two models in random rows.
 
     If the models were equal, a swap would change nothing but chance. For means and sums this is the sign-flip
@@ -36,8 +36,8 @@ def swap_p_value(measure: Measure, base_NC: Array, tuned_NC: Array) -> float:
 
     def distances(kept_BK: Array) -> Array:
         swapped_BK = groups.counts - kept_BK
-        first_B = measure.values(both_KC, np.hstack([kept_BK, swapped_BK]))
-        second_B = measure.values(both_KC, np.hstack([swapped_BK, kept_BK]))
+        first_B = statistic.values(both_KC, np.hstack([kept_BK, swapped_BK]))
+        second_B = statistic.values(both_KC, np.hstack([swapped_BK, kept_BK]))
         return np.abs(second_B - first_B)
 
     observed = float(distances(groups.counts[None])[0]) * (1 - 1e-9)  # equal, apart from rounding

@@ -14,8 +14,8 @@ from core.evals.statistics.intervals import (
     interval_of_difference,
     interval_of_share_difference,
 )
-from core.evals.statistics.measures import Difference
 from core.evals.statistics.scores import Scores, scores_of
+from core.evals.statistics.statistic import Difference
 from core.evals.statistics.summary import summarise
 
 SIGNIFICANCE = 0.05
@@ -65,13 +65,15 @@ def _difference(base: Scores, tuned: Scores) -> Interval:
     if base.are_shares and tuned.are_shares:
         return interval_of_share_difference(*_gained_and_lost(base, tuned), len(base.rows_NC))
     bounds = (-1.0, 1.0) if base.bounds == BETWEEN_0_AND_1 else ANYWHERE
-    return interval_of_difference(Difference(base.measure), np.hstack([base.rows_NC, tuned.rows_NC]), bounds)
+    return interval_of_difference(
+        Difference(base.statistic), np.hstack([base.rows_NC, tuned.rows_NC]), bounds
+    )
 
 
 def _p_value(base: Scores, tuned: Scores) -> float:
     if base.are_shares and tuned.are_shares:
         return mid_p_mcnemar(*_gained_and_lost(base, tuned))
-    return swap_p_value(base.measure, base.rows_NC, tuned.rows_NC)
+    return swap_p_value(base.statistic, base.rows_NC, tuned.rows_NC)
 
 
 def _gained_and_lost(base: Scores, tuned: Scores) -> tuple[int, int]:

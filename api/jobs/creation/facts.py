@@ -10,7 +10,7 @@ from core.catalog import BaseModelEntry, Precision
 from core.estimates.configuration import configuration_of
 from core.estimates.job import devices
 from core.estimates.job.devices import Machine
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from core.estimates.shapes import BF16
 from core.jobs import token_counts
 from core.jobs.measured import rate_of

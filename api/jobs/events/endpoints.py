@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Query, Response
 
 from api.admission.auth import CurrentCaller
-from api.dependencies import ReadingSessions, part
+from api.dependencies import ReadingSessions, component
 from api.http.errors import declared
 from api.http.paging import After, LongLimit
 from api.http.routers import feature
@@ -17,8 +17,8 @@ from api.schemas import Page, from_row
 from core.errors import InvalidRequest, NotFound, RateLimited
 from core.jobs.events import EventType
 
-Feed = Annotated[EventFeed, Depends(part("event_feed"))]
-StreamPermits = Annotated[OpenStreams, Depends(part("open_streams"))]
+Feed = Annotated[EventFeed, Depends(component("event_feed"))]
+StreamPermits = Annotated[OpenStreams, Depends(component("open_streams"))]
 OfType = Annotated[EventType | None, Query(description="Lists the events of this type only")]
 LastEventId = Annotated[
     str | None,

@@ -16,7 +16,7 @@ from cli.commands.sending import file_id
 from core.errors import ConfigurationError
 
 EVALS = "/evals"
-MEASURES = ("loss", "token_accuracy", "exact_match", "label_f1", "field_f1")
+METRICS = ("loss", "token_accuracy", "exact_match", "label_f1", "field_f1")
 SIMILARITIES = ("bleu", "chrf", "fuzzy_match", "gleu", "rouge_1", "rouge_2", "rouge_l")
 ANY_ROW = {"type": "custom", "item_schema": {}, "include_sample_schema": True}
 
@@ -30,7 +30,7 @@ def evaluate(
     ],
     file: Annotated[str, typer.Option(metavar="FILE-OR-ID", help="The rows, such as a validation file")],
     criteria: Annotated[
-        str, typer.Option(metavar="NAME,NAME", help=f"Of {', '.join(MEASURES + SIMILARITIES)}")
+        str, typer.Option(metavar="NAME,NAME", help=f"Of {', '.join(METRICS + SIMILARITIES)}")
     ] = "exact_match",
     rows: Annotated[int | None, typer.Option(min=1, help="Judge only the first rows of the file")] = None,
     name: Annotated[str | None, typer.Option(help="The eval's name. Default: the criteria")] = None,
@@ -65,14 +65,14 @@ def read_criteria(given: str) -> list[dict[str, Any]]:
 
 
 def _criterion(name: str) -> dict[str, Any]:
-    if name in MEASURES:
+    if name in METRICS:
         return {"type": name}
     if name in SIMILARITIES:
         from core.evals.criteria import OUTPUT, REFERENCE
 
         texts = {"input": OUTPUT, "reference": REFERENCE}
         return {"type": "text_similarity", "name": name, "evaluation_metric": name, **texts}
-    on_offer = ", ".join(MEASURES + SIMILARITIES)
+    on_offer = ", ".join(METRICS + SIMILARITIES)
     raise ConfigurationError(f"{name!r} is not a criterion. On offer: {on_offer}")
 
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from core.catalog import Precision
 from core.estimates.job.devices import DeviceName
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 
 Bytes = Annotated[int, Field(description="Bytes")]
 

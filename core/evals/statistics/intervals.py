@@ -25,8 +25,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from core.evals.statistics.measures import Array, Measure
 from core.evals.statistics.resampling import RESAMPLES, Groups
+from core.evals.statistics.statistic import Array, Statistic
 
 Bounds = tuple[float, float]
 ANYWHERE: Bounds = (-np.inf, np.inf)
@@ -75,9 +75,9 @@ def interval_of_share_difference(gained: int, lost: int, rows: int) -> Interval:
     return Interval((gained - lost) / rows, up - down - half, up - down + half).within((-1, 1))
 
 
-def interval_of_value(measure: Measure, rows_NC: Array, bounds: Bounds) -> Interval:
+def interval_of_value(statistic: Statistic, rows_NC: Array, bounds: Bounds) -> Interval:
     """Return the interval of a value that is not a share of rows. There must be a row."""
-    estimate = _Estimate(measure, Groups.of(rows_NC))
+    estimate = _Estimate(statistic, Groups.of(rows_NC))
     if bounds == BETWEEN_0_AND_1:
         found = _bca(estimate) if estimate.can_be_resampled else _as_share(estimate)
     else:
@@ -85,9 +85,9 @@ def interval_of_value(measure: Measure, rows_NC: Array, bounds: Bounds) -> Inter
     return found.within(bounds)
 
 
-def interval_of_difference(measure: Measure, rows_NC: Array, bounds: Bounds) -> Interval:
+def interval_of_difference(statistic: Statistic, rows_NC: Array, bounds: Bounds) -> Interval:
     """Return the interval of a difference between two models in the same rows. There must be a row."""
-    estimate = _Estimate(measure, Groups.of(rows_NC))
+    estimate = _Estimate(statistic, Groups.of(rows_NC))
     return (_studentised(estimate, symmetric=True) or _student(estimate)).within(bounds)
 
 
@@ -95,12 +95,12 @@ def interval_of_difference(measure: Measure, rows_NC: Array, bounds: Bounds) -> 
 class _Estimate:
     """A value with its standard error."""
 
-    measure: Measure
+    statistic: Statistic
     groups: Groups
 
     @cached_property
     def value(self) -> float:
-        return float(self.measure.values(self.groups.rows_KC, self.groups.counts[None])[0])
+        return float(self.statistic.values(self.groups.rows_KC, self.groups.counts[None])[0])
 
     @cached_property
     def error(self) -> float:
@@ -116,7 +116,7 @@ class _Estimate:
 
     def errors(self, weights_BK: Array) -> Array:
         """Return the standard error of each resample's value."""
-        squares_BK = self.measure.influences(self.groups.rows_KC, weights_BK) ** 2
+        squares_BK = self.statistic.influences(self.groups.rows_KC, weights_BK) ** 2
         errors_B = np.sqrt((weights_BK * squares_BK).sum(axis=1) * self.rows / max(1, self.rows - 1))
         return np.where(errors_B > ROUNDING, errors_B, 0.0)
 
@@ -130,7 +130,7 @@ def _studentised(estimate: _Estimate, *, symmetric: bool) -> Interval | None:
         errors_B = estimate.errors(weights_BK)
         if not errors_B.all():
             return None
-        values_B = estimate.measure.values(estimate.groups.rows_KC, weights_BK)
+        values_B = estimate.statistic.values(estimate.groups.rows_KC, weights_BK)
         quotients.append((values_B - estimate.value) / errors_B)
     quotients_B = np.concatenate(quotients)
     if symmetric:
@@ -143,11 +143,11 @@ def _studentised(estimate: _Estimate, *, symmetric: bool) -> Interval | None:
 def _bca(estimate: _Estimate) -> Interval:
     groups, value = estimate.groups, estimate.value
     values_B = np.concatenate(
-        [estimate.measure.values(groups.rows_KC, weights) for weights in groups.drawn_with_replacement()]
+        [estimate.statistic.values(groups.rows_KC, weights) for weights in groups.drawn_with_replacement()]
     )
     below = float((values_B < value).mean() + (values_B == value).mean() / 2)
     bias = NORMAL.inv_cdf(min(max(below, 1 / RESAMPLES), 1 - 1 / RESAMPLES))
-    influences_K = estimate.measure.influences(groups.rows_KC, groups.counts[None])[0]
+    influences_K = estimate.statistic.influences(groups.rows_KC, groups.counts[None])[0]
     squares, cubes = (float((groups.counts * influences_K**power).sum()) for power in (2, 3))
     acceleration = cubes / (6 * squares**1.5)
     shifted = [bias + NORMAL.inv_cdf(tail) for tail in TAILS]

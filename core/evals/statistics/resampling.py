@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.evals.statistics.measures import Array
+from core.evals.statistics.statistic import Array
 
 RESAMPLES = 1_000
 SWAPS = 1_000

@@ -9,24 +9,24 @@ import numpy as np
 from core.evals.criteria import Criterion
 from core.evals.results import RowResult
 from core.evals.statistics.intervals import ANYWHERE, BETWEEN_0_AND_1, NOT_NEGATIVE, Bounds
-from core.evals.statistics.measures import Array, MacroF1, Measure, Ratio
+from core.evals.statistics.statistic import Array, MacroF1, Ratio, Statistic
 
-MOST_PARTS = 100  # labels or fields whose F1 a report has
+MOST_DETAILS = 100  # labels or fields whose F1 a report has
 BOUNDS = {"loss": NOT_NEGATIVE, "python": ANYWHERE, "score_model": ANYWHERE, "multi": ANYWHERE}
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The rows of a run, as numbers, with the measure that sums them up."""
+    """The rows of a run, as numbers, with the statistic that sums them up."""
 
-    measure: Measure
+    statistic: Statistic
     rows_NC: Array
     bounds: Bounds
 
     @property
     def are_shares(self) -> bool:
         """Whether each row counts as one, and scores 0 or 1."""
-        return isinstance(self.measure, Ratio) and bool(
+        return isinstance(self.statistic, Ratio) and bool(
             np.isin(self.rows_NC[:, 0], (0, 1)).all() and (self.rows_NC[:, 1] == 1).all()
         )
 
@@ -37,16 +37,16 @@ def scores_of(criterion: Criterion, *runs: Sequence[RowResult]) -> list[Scores]:
     if criterion.type == "label_f1":
         labels = {result.counts["label"] for run in runs for result in run if result.counts}
         codes = {label: code for code, label in enumerate(sorted(labels))}
-        measure: Measure = MacroF1(len(codes))
+        statistic: Statistic = MacroF1(len(codes))
         rows = [_array([_coded(result, codes) for result in run]) for run in runs]
-        return [Scores(measure, rows_NC, bounds) for rows_NC in rows]
+        return [Scores(statistic, rows_NC, bounds) for rows_NC in rows]
     rows = [_array([_fraction(criterion, result) for result in run]) for run in runs]
     counting_N = np.logical_or.reduce([rows_NC[:, 1] > 0 for rows_NC in rows])
     return [Scores(Ratio(), rows_NC[counting_N], bounds) for rows_NC in rows]
 
 
-def by_part(criterion: Criterion, results: Sequence[RowResult]) -> dict[str, float] | None:
-    """Return F1 of each label or field, at most the MOST_PARTS commonest. None for other criteria."""
+def by_label_or_field(criterion: Criterion, results: Sequence[RowResult]) -> dict[str, float] | None:
+    """Return F1 of each label or field, at most the MOST_DETAILS commonest. None for other criteria."""
     if criterion.type == "field_f1":
         fields = _commonest(field for result in results for field in result.counts or {})
         totals = {field: np.sum([_f1(result, field) for result in results], axis=0) for field in fields}
@@ -55,15 +55,15 @@ def by_part(criterion: Criterion, results: Sequence[RowResult]) -> dict[str, flo
         (scores,) = scores_of(criterion, results)
         wanted = [result.counts["label"] for result in results if result.counts]
         labels = sorted(set(wanted))
-        if isinstance(scores.measure, MacroF1) and labels:
-            f1_L = scores.measure.by_label(scores.rows_NC, np.ones((1, len(scores.rows_NC))))[0]
+        if isinstance(scores.statistic, MacroF1) and labels:
+            f1_L = scores.statistic.by_label(scores.rows_NC, np.ones((1, len(scores.rows_NC))))[0]
             by_label = dict(zip(labels, f1_L.tolist(), strict=False))
             return {label: by_label[label] for label in _commonest(wanted)}
     return None
 
 
-def _commonest(parts: Iterable[str]) -> list[str]:
-    return sorted(part for part, _ in Counter(parts).most_common(MOST_PARTS))
+def _commonest(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, _ in Counter(names).most_common(MOST_DETAILS))
 
 
 def _fraction(criterion: Criterion, result: RowResult) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from typing import Literal
 from core.evals.criteria import LOWER_IS_BETTER, Criterion
 from core.evals.results import CriterionResult, RowResult
 from core.evals.statistics.intervals import Interval, interval_of_share, interval_of_value
-from core.evals.statistics.scores import Scores, by_part, scores_of
+from core.evals.statistics.scores import Scores, by_label_or_field, scores_of
 
 
 def summarise(criterion: Criterion, results: Sequence[RowResult]) -> CriterionResult:
@@ -26,7 +26,7 @@ def summarise(criterion: Criterion, results: Sequence[RowResult]) -> CriterionRe
         better=better_direction(criterion),
         passed=passed,
         failed=len(results) - passed,
-        details=by_part(criterion, results),
+        details=by_label_or_field(criterion, results),
     )
 
 
@@ -41,4 +41,4 @@ def _interval(scores: Scores) -> Interval | None:
         return None
     if scores.are_shares:
         return interval_of_share(float(scores.rows_NC[:, 0].mean()), rows)
-    return interval_of_value(scores.measure, scores.rows_NC, scores.bounds)
+    return interval_of_value(scores.statistic, scores.rows_NC, scores.bounds)

@@ -1,8 +1,8 @@
 import { useRouter } from "@tanstack/react-router";
 
 import { isPassing, messageOf } from "@/api/failures";
-import { Prose } from "@/parts/basics/Prose";
-import { Notice } from "@/parts/page/Notice";
+import { Prose } from "@/components/basics/Prose";
+import { Notice } from "@/components/page/Notice";
 
 /** Shown instead of a page that failed to load or to render. */
 export function Broken({ error }: { error: unknown }) {

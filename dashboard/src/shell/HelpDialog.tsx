@@ -1,7 +1,7 @@
 import { useState } from "react";
 
 import { shortcutsAreOn, switchShortcuts } from "@/lib/browser/shortcuts";
-import { Modal } from "@/parts/dialogs/Modal";
+import { Modal } from "@/components/dialogs/Modal";
 
 const KEYS = [
   ["/", "Search jobs"],

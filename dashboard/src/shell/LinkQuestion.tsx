@@ -1,8 +1,8 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 
 import { type LinkedKey, setSession, signIn } from "@/api/project/session";
-import { Prose } from "@/parts/basics/Prose";
-import { Failure } from "@/parts/page/Notice";
+import { Prose } from "@/components/basics/Prose";
+import { Failure } from "@/components/page/Notice";
 
 interface LinkQuestionProps {
   secret: string;

@@ -1,6 +1,6 @@
 import { useState } from "react";
 
-import { Finder } from "@/parts/finder/Finder";
+import { Finder } from "@/components/finder/Finder";
 
 import { type JobHandlers, useCommands } from "./useCommands";
 

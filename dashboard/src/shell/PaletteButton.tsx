@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 
-import { ConfirmJobAction, type FinalAction } from "@/parts/dialogs/ConfirmJobAction";
-import { ErrorDialog } from "@/parts/dialogs/ErrorDialog";
+import { ConfirmJobAction, type FinalAction } from "@/components/dialogs/ConfirmJobAction";
+import { ErrorDialog } from "@/components/dialogs/ErrorDialog";
 import type { Job } from "@/types/api";
 
 import { Palette } from "./Palette";

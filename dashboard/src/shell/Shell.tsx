@@ -4,8 +4,8 @@ import { useState } from "react";
 
 import { type Session, sessionQuery, setSession, signOut } from "@/api/project/session";
 import { useShortcuts } from "@/lib/browser/shortcuts";
-import { ErrorDialog } from "@/parts/dialogs/ErrorDialog";
-import { Failure } from "@/parts/page/Notice";
+import { ErrorDialog } from "@/components/dialogs/ErrorDialog";
+import { Failure } from "@/components/page/Notice";
 
 import { HelpDialog } from "./HelpDialog";
 import { PageLinks } from "./PageLinks";

@@ -3,7 +3,7 @@ import { useEffect, useState } from "react";
 
 import { linkedKeyQuery, linkSecret, setSession, signIn, useSignedOut } from "@/api/project/session";
 import { useTitle } from "@/lib/browser/useTitle";
-import { Failure, Notice } from "@/parts/page/Notice";
+import { Failure, Notice } from "@/components/page/Notice";
 
 import { LinkQuestion } from "./LinkQuestion";
 

@@ -7,9 +7,9 @@ import { useMayWrite } from "@/api/project/session";
 import { copyText } from "@/lib/browser/clipboard";
 import { setTheme, THEMES } from "@/lib/browser/theme";
 import { jobName } from "@/lib/facts/jobFacts";
-import { type FinalAction, isFinal } from "@/parts/dialogs/ConfirmJobAction";
-import { type Command, matchingCommands, shownCommands } from "@/parts/finder/commands";
-import { useFoundJobs } from "@/parts/finder/useFoundJobs";
+import { type FinalAction, isFinal } from "@/components/dialogs/ConfirmJobAction";
+import { type Command, matchingCommands, shownCommands } from "@/components/finder/commands";
+import { useFoundJobs } from "@/components/finder/useFoundJobs";
 import type { Job } from "@/types/api";
 
 import { PAGES } from "./navigation";

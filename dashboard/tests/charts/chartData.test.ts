@@ -144,9 +144,9 @@ test.each([
   [[2, 3, 7], [2, 7]],
 ])("the axis of %j is from %j, never of no width", (x, bounds) => expect(extent(x)).toEqual(bounds));
 
-test("training and validation of a measure share a chart, and other columns get none", () => {
+test("training and validation of a metric share a chart, and other columns get none", () => {
   const specs = chartSpecs(["total_steps", "train_loss", "learning_rate", "full_valid_loss", "valid_loss", "margin", "trainer_memory_bytes", "trained_seconds"]);
-  expect(specs.map(({ measure, columns }) => [measure, ...columns.map(({ name }) => name)])).toEqual([
+  expect(specs.map(({ metric, columns }) => [metric, ...columns.map(({ name }) => name)])).toEqual([
     ["loss", "train_loss", "full_valid_loss", "valid_loss"],
     ["learning_rate", "learning_rate"],
     ["trainer_memory_bytes", "trainer_memory_bytes"],
@@ -154,7 +154,7 @@ test("training and validation of a measure share a chart, and other columns get 
   ]);
 });
 
-test("memory is written in gigabytes, and other measures with four digits", () => {
+test("memory is written in gigabytes, and other metrics with four digits", () => {
   const [loss, memory] = chartSpecs(["train_loss", "trainer_memory_bytes"]);
   expect([loss?.format(0.51234), memory?.format(4.2254e9), memory?.format(NaN)]).toEqual(["0.5123", "4.225 GB", "–"]);
 });

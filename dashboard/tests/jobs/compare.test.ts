@@ -89,7 +89,7 @@ describe("curves over each other", () => {
     expect(trainingRows([short, long], "train_loss")).toEqual([[1, 3, 10], [2, 2, 20], [3, NaN, 30], [4, NaN, 40]]);
   });
 
-  test("exist for every measure that any training has", () => {
+  test("exist for every metric that any training has", () => {
     const trainings = [short, aTraining(1, [{ step: 1, train_loss: 1, full_valid_loss: 1, learning_rate: 1 }])];
     expect(trainingCharts(trainings).map(({ title }) => title)).toEqual(["Loss, training", "Loss, validation, whole set", "Learning rate"]);
   });

@@ -17,8 +17,8 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from cli.embedded import EmbeddedServers
-from core.estimates.measures import Measures, Recompute
-from core.estimates.plan import SPARE
+from core.estimates.memory_plan import MemoryPlan, Recompute
+from core.estimates.planning import SPARE
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Progress
 from core.jobs.spec import JobSpec
@@ -138,7 +138,7 @@ def test_a_job_too_long_for_its_neighbours_waits_for_their_end_and_nobody_joins_
         load = trainer._process_group.holder.load_of(
             JobSpec.model_validate(job_of(api, neighbour).spec), longest_row=512
         )
-        least = base.budget.expected_bytes(load, Measures(Recompute.LAYERS, 64))
+        least = base.budget.expected_bytes(load, MemoryPlan(Recompute.LAYERS, 64))
         assert least is not None
         base.budget = replace(base.budget, free_bytes=round(least / (1 - SPARE["cpu"])) + 1)
         waiting = tenant.create_job(model=TINY, hyperparameters={"n_epochs": 1})["id"]

@@ -10,8 +10,8 @@ from transformers import Gemma2Config, LlamaConfig, Qwen3Config
 from bench.memory.measured import measure
 from bench.memory.models import CASES, Case
 from bench.memory.tracked import track
-from core.estimates.measures import Recompute
 from core.estimates.memory import step_memory
+from core.estimates.memory_plan import Recompute
 from core.estimates.shapes import Load, base_bytes
 from core.methods.low_rank import LoraAdapter
 

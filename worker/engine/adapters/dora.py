@@ -21,7 +21,7 @@ from worker.engine.parameters.factoring import Factoring
 from worker.engine.parameters.flat import Extent
 
 MAGNITUDE = "lora_magnitude_vector"
-PARTS = ("lora_A", "lora_B", MAGNITUDE)
+PARAMETERS = ("lora_A", "lora_B", MAGNITUDE)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from torch import nn
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.dora import MAGNITUDE, DoraLayer, dora_factoring
-from worker.engine.adapters.dora import PARTS as DORA_PARTS
+from worker.engine.adapters.dora import PARAMETERS as DORA_PARAMETERS
 from worker.engine.adapters.dynamic_rank import DynamicRank
 from worker.engine.adapters.lora_config import lora_config
 from worker.engine.adapters.modules.own_tree import own_tree
 from worker.engine.adapters.modules.template import attach_from_template, keep_template
-from worker.engine.adapters.rank_budget import PARTS as ADALORA_PARTS
+from worker.engine.adapters.rank_budget import PARAMETERS as ADALORA_PARAMETERS
 from worker.engine.adapters.rank_budget import (
     RankBudget,
     adalora_factoring,
@@ -49,12 +49,12 @@ from worker.engine.batch.dropout import salt_of
 from worker.engine.decoders.targets import Groups, not_adaptable, targets_for_peft
 from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.kernels.lora_layers import adapted, add_low_rank
-from worker.engine.kernels.projection import LowRank, Part, Share
+from worker.engine.kernels.projection import LowRank, ProjectionFactors, Share
 from worker.engine.parameters.factoring import Factoring
 from worker.engine.parameters.flat import Extent, FlatParameters, extents_of
 from worker.engine.parameters.flat_views import make_view
 
-LORA_PARTS = ("lora_A", "lora_B")
+LORA_PARAMETERS = ("lora_A", "lora_B")
 RANK_COUNT_EPSILON = 1e-5  # PEFT adds it to the number of ranks, which keeps AdaLoRA's scale finite
 
 log = structlog.get_logger()
@@ -183,8 +183,8 @@ class TrainableAdapter:
     def _trained(self, layers: Mapping[str, Mapping[str, Any]]) -> dict[str, nn.Parameter]:
         """Return the parameters of PEFT's layers in the order in which the flat tensor holds them."""
         return {
-            f"{module}.{part}": _parameter(getattr(layer, part)[PEFT_NAME])
-            for part in _parts(self.spec)
+            f"{module}.{name}": _parameter(getattr(layer, name)[PEFT_NAME])
+            for name in _parameter_names(self.spec)
             for group in layers.values()
             for module, layer in group.items()
         }
@@ -203,17 +203,19 @@ class TrainableAdapter:
 
     def _low_rank(self, layers: Mapping[str, Any], columns: Mapping[str, slice], lane: int) -> LowRank:
         """Return the factors of one group, whose A lie side by side in the flat tensor."""
-        extents, parts, ranks = self._factoring.extents, [], 0
+        extents, projections, ranks = self._factoring.extents, [], 0
         for module, layer in layers.items():
             rank = extents[f"{module}.lora_A"].shape[0]
             B = extents[f"{module}.lora_B"]
             gain, bias_N = extents.get(f"{module}.{MAGNITUDE}"), layer.get_base_layer().bias
             own = slice(ranks, ranks + rank)
-            parts.append(Part(columns[module], own, B, _scale(layer), salt_of(module), gain, bias_N))
+            projections.append(
+                ProjectionFactors(columns[module], own, B, _scale(layer), salt_of(module), gain, bias_N)
+            )
             ranks += rank
         first = extents[f"{next(iter(layers))}.lora_A"]
         A = Extent(first.start, (ranks, first.shape[1]))
-        return LowRank(self.parameters, A, parts, lane, self.spec.lora_dropout)
+        return LowRank(self.parameters, A, projections, lane, self.spec.lora_dropout)
 
     @property
     def decoder(self) -> TextDecoder:
@@ -234,9 +236,9 @@ class TrainableAdapter:
     def _shares(self) -> dict[str, list[Share]]:
         """The shares of the adapted layers, by the layers' names. All tokens have the adapter."""
         return {
-            module: [Share(slice(None), low_rank.alone(part))]
+            module: [Share(slice(None), low_rank.alone(projection))]
             for group, low_rank in self.low_ranks().items()
-            for module, part in zip(self._layers[group], low_rank.parts, strict=True)
+            for module, projection in zip(self._layers[group], low_rank.projections, strict=True)
         }
 
     def _rank_pattern(self) -> dict[str, list[bool]] | None:
@@ -317,11 +319,11 @@ def _has_magnitudes(spec: LowRankAdapter) -> bool:
     return isinstance(spec, LoraAdapter) and spec.use_dora
 
 
-def _parts(spec: LowRankAdapter) -> Sequence[str]:
+def _parameter_names(spec: LowRankAdapter) -> Sequence[str]:
     """Return PEFT's names of a layer's parameters, in the order in which the flat tensor holds them."""
     if isinstance(spec, AdaLoraAdapter):
-        return ADALORA_PARTS
-    return DORA_PARTS if _has_magnitudes(spec) else LORA_PARTS
+        return ADALORA_PARAMETERS
+    return DORA_PARAMETERS if _has_magnitudes(spec) else LORA_PARAMETERS
 
 
 def _is_about_modules(error: ValueError) -> bool:
@@ -335,15 +337,15 @@ def _needs_initial_values(spec: LowRankAdapter) -> TypeGuard[LoraAdapter]:
 
 def _set_parameters(initial: InitialValues, module: str, layer: Any) -> None:
     """Set those of the layer's parameters that have a value in `initial`."""
-    for part in LORA_PARTS:
-        if (values := initial.get(f"{module}.{part}")) is not None:
-            parameter = _parameter(getattr(layer, part)[PEFT_NAME])
+    for name in LORA_PARAMETERS:
+        if (values := initial.get(f"{module}.{name}")) is not None:
+            parameter = _parameter(getattr(layer, name)[PEFT_NAME])
             parameter.data = values.to(parameter)
 
 
-def _parameter(part: Any) -> nn.Parameter:
-    """Return the parameter of one part of PEFT's layer: LoRA's parts are layers, AdaLoRA's are parameters."""
-    found: nn.Parameter = part if isinstance(part, nn.Parameter) else part.weight
+def _parameter(held: Any) -> nn.Parameter:
+    """Return the parameter that PEFT's layer holds: LoRA holds it in a layer, AdaLoRA as it is."""
+    found: nn.Parameter = held if isinstance(held, nn.Parameter) else held.weight
     return found
 
 

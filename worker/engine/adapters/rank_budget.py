@@ -14,9 +14,9 @@ from torch import Tensor
 from core.errors import JobError
 from core.methods.low_rank import AdaLoraAdapter
 from worker.engine.parameters.factoring import Factoring, is_lora_a
-from worker.engine.parameters.flat import Extent, FlatParameters, Kept, parts_of
+from worker.engine.parameters.flat import Extent, FlatParameters, Kept, named_tensors
 
-PARTS = ("lora_A", "lora_E", "lora_B")
+PARAMETERS = ("lora_A", "lora_E", "lora_B")
 
 
 def adalora_factoring(extents: Mapping[str, Extent]) -> Factoring:
@@ -96,7 +96,7 @@ class RankBudget:
         """The averages and masks that later ranks follow from; a checkpoint holds them."""
         flat = {"sensitivity": self._sensitivity, "uncertainty": self._uncertainty}
         masks = {f"mask.{module}.lora_E": mask for module, mask in self._masks.items()}
-        return parts_of(flat, self._extents) | masks
+        return named_tensors(flat, self._extents) | masks
 
     def budget_after(self, step: int) -> int:
         """Return how many ranks all modules together may have after `step` steps."""
@@ -158,7 +158,7 @@ class RankBudget:
 
     def _scores_of(self, module: str) -> Tensor:
         """Return each rank's score [R]: the importance of its e, plus the mean of its A's and of its B's."""
-        A_RK, e_R1, B_NR = (self._importance(f"{module}.{part}") for part in PARTS)
+        A_RK, e_R1, B_NR = (self._importance(f"{module}.{name}") for name in PARAMETERS)
         return e_R1[:, 0] + A_RK.mean(1) + B_NR.mean(0)
 
     def _importance(self, name: str) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from worker.engine.adapters.refusals import initialisation_refused, refuse_missing_ranks
 from worker.engine.parameters.factoring import Factoring, is_lora_a
-from worker.engine.parameters.flat import Extent, parts_of
+from worker.engine.parameters.flat import Extent, named_tensors
 
 
 def initialise_from_weight(module: str, layer: Any, peft_name: str, init: str) -> None:
@@ -61,7 +61,7 @@ def residual_factoring(extents: Mapping[str, Extent], first: Tensor) -> Factorin
         ]
         return torch.cat([part.flatten() for part in parts])
 
-    return Factoring(doubled, factors, kept=parts_of({"first": first}, extents))
+    return Factoring(doubled, factors, kept=named_tensors({"first": first}, extents))
 
 
 def without_residual(saved: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -81,7 +81,7 @@ def joined(members: Sequence[MicroBatch]) -> MicroBatch:
 def supervised_spans(part: MicroBatch) -> Iterator[tuple[MicroBatch, slice]]:
     """Yield each member of a part, or the part itself, with its span of the supervised tokens."""
     start = 0
-    for member in part.parts:
+    for member in part.members_or_itself:
         count = len(member.supervised_S)
         yield member, slice(start, start + count)
         start += whole_tiles(count)

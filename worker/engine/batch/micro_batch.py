@@ -75,7 +75,7 @@ class MicroBatch:
     host_supervised_S: Tensor | None = None
 
     @property
-    def parts(self) -> Sequence["MicroBatch"]:
+    def members_or_itself(self) -> Sequence["MicroBatch"]:
         """The members, or the object itself if it has none."""
         return self.members or (self,)
 

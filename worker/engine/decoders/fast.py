@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from core.catalog import Compute
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from worker.engine.batch.division import Costs
 from worker.engine.batch.joining import with_whole_tiles
 from worker.engine.batch.micro_batch import MicroBatch
@@ -124,14 +124,14 @@ class Decoder:
 
     def _layouts(self, batch: MicroBatch, x_TD: Tensor) -> dict[AttentionKind, list[Layout]]:
         """Return the layouts of each kind of attention, one for each member of the batch."""
-        lengths = [len(part.tokens_T) for part in batch.parts]
+        lengths = [len(member.tokens_T) for member in batch.members_or_itself]
         layouts = {}
         for kind in self.kinds:
             cos_TE, sin_TE = self.rotation(kind, x_TD, batch.positions_T)
-            members = zip(batch.parts, cos_TE.split(lengths), sin_TE.split(lengths), strict=True)
+            members = zip(batch.members_or_itself, cos_TE.split(lengths), sin_TE.split(lengths), strict=True)
             layouts[kind] = [
-                Layout(part.segments, self.heads, cos, sin, part.lane, kind.window)
-                for part, cos, sin in members
+                Layout(member.segments, self.heads, cos, sin, member.lane, kind.window)
+                for member, cos, sin in members
             ]
         return layouts
 

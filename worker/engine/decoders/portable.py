@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from worker.engine.batch.micro_batch import MicroBatch, Segment
 from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.head import Head

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from worker.engine.kernels.forwards import with_forwards
 from worker.engine.kernels.recomputation import keeping_inputs, recomputed
 

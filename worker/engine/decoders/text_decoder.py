@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.kernels.projection import LowRank
 

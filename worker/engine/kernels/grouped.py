@@ -21,7 +21,7 @@ from torch import Tensor
 
 from worker.engine.device.transfer import on_device
 from worker.engine.kernels.frozen_weight import FrozenWeight, product
-from worker.engine.kernels.projection import LowRank, Part, Share
+from worker.engine.kernels.projection import LowRank, ProjectionFactors, Share
 
 ALIGNED = 8  # numbers in bf16; the grouped kernel needs rows that begin at multiples of 16 bytes
 
@@ -107,7 +107,7 @@ class Update:
     group: int
     projection: int
     low_rank: LowRank
-    part: Part
+    factors: ProjectionFactors
     B_NR: Tensor
     dB_NR: Tensor
 
@@ -126,15 +126,17 @@ class Stack:
     def __init__(self, shares: Sequence[Share], tokens: int) -> None:
         groups = list(_groups(shares, tokens))
         self.groups = Groups(tuple(end for end, _ in groups))
-        parts = [part for _, low_rank in groups if low_rank for part in low_rank.parts]
-        bounds = sorted({(part.columns.start, part.columns.stop) for part in parts})
+        projections = [factors for _, low_rank in groups if low_rank for factors in low_rank.projections]
+        bounds = sorted({(each.columns.start, each.columns.stop) for each in projections})
         self.columns = [slice(*each) for each in bounds]
-        self.rank = -(-max(part.ranks.stop - part.ranks.start for part in parts) // ALIGNED) * ALIGNED
+        self.rank = -(-max(each.ranks.stop - each.ranks.start for each in projections) // ALIGNED) * ALIGNED
         self.updates = [
-            Update(group, self.columns.index(part.columns), low_rank, part, B_NR, dB_NR)
+            Update(group, self.columns.index(factors.columns), low_rank, factors, B_NR, dB_NR)
             for group, (_, low_rank) in enumerate(groups)
             if low_rank
-            for part, B_NR, dB_NR in zip(low_rank.parts, low_rank.Bs_NR, low_rank.dBs_NR, strict=True)
+            for factors, B_NR, dB_NR in zip(
+                low_rank.projections, low_rank.Bs_NR, low_rank.dBs_NR, strict=True
+            )
         ]
         stacked = self._stacked(groups)
         self.A_CMK, self.Bs_CRN = stacked.A_CMK, stacked.Bs_CRN
@@ -153,7 +155,7 @@ class Stack:
         return found
 
     def _stack_a(self) -> Tensor:
-        found = {(u.group, u.projection): u.low_rank.A_RK[u.part.ranks] for u in self.updates}
+        found = {(u.group, u.projection): u.low_rank.A_RK[u.factors.ranks] for u in self.updates}
         some_RK = next(iter(found.values()))
         zeros_RK = some_RK.new_zeros(self.rank, some_RK.shape[1])
         rows = []
@@ -163,7 +165,7 @@ class Stack:
         return torch.cat(rows).view(len(self.groups.ends), -1, some_RK.shape[1])
 
     def _stack_b(self) -> list[Tensor]:
-        scaled = torch._foreach_mul([u.B_NR for u in self.updates], [u.part.scale for u in self.updates])
+        scaled = torch._foreach_mul([u.B_NR for u in self.updates], [u.factors.scale for u in self.updates])
         found = {(u.group, u.projection): B_NR for u, B_NR in zip(self.updates, scaled, strict=True)}
         zeros = {u.projection: u.B_NR.new_zeros(len(u.B_NR), self.rank) for u in self.updates}
         columns: dict[int, list[Tensor]] = {projection: [] for projection in sorted(zeros)}
@@ -186,8 +188,8 @@ class Stack:
         dA_CMK, dBs_CNR = dA_CMK.float(), [dB_CNR.float() for dB_CNR in dBs_CNR]
         dAs = [dA_CMK[u.group, self.ranks(u.projection)][: u.rank] for u in self.updates]
         dBs = [dBs_CNR[u.projection][u.group, :, : u.rank] for u in self.updates]
-        torch._foreach_mul_(dBs, [u.part.scale for u in self.updates])
-        torch._foreach_add_([u.low_rank.dA_RK[u.part.ranks] for u in self.updates], dAs)
+        torch._foreach_mul_(dBs, [u.factors.scale for u in self.updates])
+        torch._foreach_add_([u.low_rank.dA_RK[u.factors.ranks] for u in self.updates], dAs)
         torch._foreach_add_([u.dB_NR for u in self.updates], dBs)
 
 

@@ -1,6 +1,6 @@
 """The one place where the device decides how the parts of a forward pass are computed.
 
-A CPU takes the hand-written functions. A GPU takes FlexAttention, grouped products, and elementwise parts
+A CPU takes the hand-written functions. A GPU takes FlexAttention, grouped products, and elementwise kernels
 that are compiled from the plain twins. If something that these need is missing, a GPU takes the CPU's
 functions instead.
 """
@@ -121,7 +121,7 @@ def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
     """Return a GPU's operations: FlexAttention, grouped products, and plain elementwise functions.
 
     `compiled` compiles them, as `torch.compile` does. Without grouped products, for a single adapter, and if
-    an adapter drops inputs or has gains, there is a loop over the adapters, with the same elementwise parts.
+    an adapter drops inputs or has gains, a loop goes over the adapters, with the same elementwise kernels.
     """
     norm = _for_any_length(compiled(rms_norm_plainly))
     gates = {

@@ -35,7 +35,7 @@ Drop = Callable[[Tensor, Tensor, int, float], Tensor]
 
 
 @dataclass(frozen=True)
-class Part:
+class ProjectionFactors:
     """One projection of a group: its columns of the output, its ranks among the group's, and its B, [N, R].
 
     `salt` makes its dropout differ from the dropout of other layers. `gain` is the extent of its gain's e,
@@ -62,27 +62,27 @@ class LowRank:
         self,
         parameters: FlatParameters,
         A: Extent,
-        parts: Sequence[Part],
+        projections: Sequence[ProjectionFactors],
         lane: int = 0,
         dropout: float = 0.0,
     ) -> None:
         gradient = parameters.lane_gradients[lane]
-        self.parameters, self.A, self.parts, self.dropout = parameters, A, parts, dropout
+        self.parameters, self.A, self.projections, self.dropout = parameters, A, projections, dropout
         self.A_RK, self.dA_RK = A.of(parameters.low), A.of(gradient)
-        self.Bs_NR = [part.B.of(parameters.low) for part in parts]
-        self.dBs_NR = [part.B.of(gradient) for part in parts]
+        self.Bs_NR = [each.B.of(parameters.low) for each in projections]
+        self.dBs_NR = [each.B.of(gradient) for each in projections]
         self.gains = [
-            Gain(part.columns, part.gain.of(parameters.low), part.gain.of(gradient), part.bias_N)
-            for part in parts
-            if part.gain is not None
+            Gain(each.columns, each.gain.of(parameters.low), each.gain.of(gradient), each.bias_N)
+            for each in projections
+            if each.gain is not None
         ]
 
-    def alone(self, part: Part) -> "LowRank":
+    def alone(self, projection: ProjectionFactors) -> "LowRank":
         """Return the factors of one projection of the group, for a layer that computes only this one."""
         columns = self.A.shape[1]
-        ranks = part.ranks.stop - part.ranks.start
-        A = Extent(self.A.start + part.ranks.start * columns, (ranks, columns))
-        own = replace(part, columns=slice(None), ranks=slice(ranks))
+        ranks = projection.ranks.stop - projection.ranks.start
+        A = Extent(self.A.start + projection.ranks.start * columns, (ranks, columns))
+        own = replace(projection, columns=slice(None), ranks=slice(ranks))
         return LowRank(self.parameters, A, [own], dropout=self.dropout)
 
 
@@ -113,19 +113,19 @@ class Share:
         """Whether the share is a low-rank update without dropout and gains."""
         return self.dropout_seeds_T is None and not self.low_rank.gains
 
-    def dropped(self, x_TK: Tensor, part: Part) -> Tensor:
+    def dropped(self, x_TK: Tensor, projection: ProjectionFactors) -> Tensor:
         """Return x ∘ mask / (1 - p) for x of the adapter's own tokens, with the mask of one projection."""
         if self.dropout_seeds_T is None:
             return x_TK
-        return self.drop(x_TK, self.dropout_seeds_T, part.salt, self.low_rank.dropout)
+        return self.drop(x_TK, self.dropout_seeds_T, projection.salt, self.low_rank.dropout)
 
     def reduced(self, x_TK: Tensor) -> Tensor:
         """Return z_TR = x Aᵀ for the adapter's tokens of the whole axis x_TK."""
         x_TK, A_RK = x_TK[self.tokens], self.low_rank.A_RK
         if self.dropout_seeds_T is None:
             return x_TK @ A_RK.T
-        parts = self.low_rank.parts
-        return torch.cat([self.dropped(x_TK, part) @ A_RK[part.ranks].T for part in parts], 1)
+        projections = self.low_rank.projections
+        return torch.cat([self.dropped(x_TK, each) @ A_RK[each.ranks].T for each in projections], 1)
 
     def add_expanded(self, dz_TR: Tensor, dx_TK: Tensor) -> None:
         """Add dz A to the rows of the adapter's tokens in dx_TK."""
@@ -133,16 +133,16 @@ class Share:
         if self.dropout_seeds_T is None:
             dx_TK.addmm_(dz_TR, A_RK)
             return
-        for part in self.low_rank.parts:
-            dx_TK.add_(self.dropped(dz_TR[:, part.ranks] @ A_RK[part.ranks], part))
+        for projection in self.low_rank.projections:
+            dx_TK.add_(self.dropped(dz_TR[:, projection.ranks] @ A_RK[projection.ranks], projection))
 
     def outer(self, dz_TR: Tensor, x_TK: Tensor) -> Tensor:
         """Return dA_RK = dzᵀ x over the adapter's tokens of the whole axis x_TK."""
         x_TK = x_TK[self.tokens]
         if self.dropout_seeds_T is None:
             return dz_TR.T @ x_TK
-        parts = self.low_rank.parts
-        return torch.cat([dz_TR[:, part.ranks].T @ self.dropped(x_TK, part) for part in parts])
+        projections = self.low_rank.projections
+        return torch.cat([dz_TR[:, each.ranks].T @ self.dropped(x_TK, each) for each in projections])
 
 
 def project(x_TK: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
@@ -207,14 +207,14 @@ def add_low_rank_plainly(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) ->
     for share in shares:
         low_rank, factors = share.low_rank, share.low_rank.parameters.factors()
         A_RK = low_rank.A.of(factors).to(x_TK.dtype)
-        for part in low_rank.parts:
-            z_TR = share.dropped(x_TK[share.tokens], part) @ A_RK[part.ranks].T
-            B_NR = part.B.of(factors).to(x_TK.dtype)
-            u_TN = y_TN[share.tokens, part.columns] + part.scale * (z_TR @ B_NR.T)
-            if part.gain is not None:
-                bias_N = 0 if part.bias_N is None else part.bias_N
-                u_TN = u_TN + part.gain.of(factors).to(x_TK.dtype) * (u_TN - bias_N)
-            y_TN[share.tokens, part.columns] = u_TN
+        for projection in low_rank.projections:
+            z_TR = share.dropped(x_TK[share.tokens], projection) @ A_RK[projection.ranks].T
+            B_NR = projection.B.of(factors).to(x_TK.dtype)
+            u_TN = y_TN[share.tokens, projection.columns] + projection.scale * (z_TR @ B_NR.T)
+            if projection.gain is not None:
+                bias_N = 0 if projection.bias_N is None else projection.bias_N
+                u_TN = u_TN + projection.gain.of(factors).to(x_TK.dtype) * (u_TN - bias_N)
+            y_TN[share.tokens, projection.columns] = u_TN
     return y_TN
 
 
@@ -305,12 +305,12 @@ def add_updates(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) -> list[Ten
     for share in shares:
         low_rank = share.low_rank
         z_TR = share.reduced(x_TK)
-        for part, B_NR in zip(low_rank.parts, low_rank.Bs_NR, strict=True):
-            y, z = y_TN[share.tokens, part.columns], z_TR[:, part.ranks]
+        for projection, B_NR in zip(low_rank.projections, low_rank.Bs_NR, strict=True):
+            y, z = y_TN[share.tokens, projection.columns], z_TR[:, projection.ranks]
             if y.dtype == z.dtype:
-                y.addmm_(z, B_NR.T, alpha=part.scale)
+                y.addmm_(z, B_NR.T, alpha=projection.scale)
             else:
-                y.add_(z @ B_NR.T, alpha=part.scale)
+                y.add_(z @ B_NR.T, alpha=projection.scale)
         products.append(z_TR)
     return products
 
@@ -323,10 +323,12 @@ def add_gradients(
     for share, z_TR in zip(shares, products, strict=True):
         low_rank = share.low_rank
         dz_TR = torch.empty_like(z_TR)
-        for part, B_NR, dB_NR in zip(low_rank.parts, low_rank.Bs_NR, low_rank.dBs_NR, strict=True):
-            dy = dy_TN[share.tokens, part.columns]
-            dz_TR[:, part.ranks] = torch.mm(dy, B_NR).mul_(part.scale)
-            dB_NR.add_((z_TR[:, part.ranks].T @ dy).T, alpha=part.scale)
+        for projection, B_NR, dB_NR in zip(
+            low_rank.projections, low_rank.Bs_NR, low_rank.dBs_NR, strict=True
+        ):
+            dy = dy_TN[share.tokens, projection.columns]
+            dz_TR[:, projection.ranks] = torch.mm(dy, B_NR).mul_(projection.scale)
+            dB_NR.add_((z_TR[:, projection.ranks].T @ dy).T, alpha=projection.scale)
         if dx_TK is not None:
             share.add_expanded(dz_TR, dx_TK)
         dzs.append(dz_TR)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from worker.engine.device.waiting_on_host import waiting_on_host
 
 Result = TypeVar("Result")

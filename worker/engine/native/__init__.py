@@ -1,4 +1,4 @@
-"""Builds the engine's parts in C for the machine that runs them. Trainers and servers use it.
+"""Builds the engine's kernels in C for the machine that runs them. Trainers and servers use it.
 
-`numbers.h` has what the parts share.
+`numbers.h` has what the kernels share.
 """

@@ -14,7 +14,7 @@ import structlog
 COMPILERS = ("cc", "gcc", "clang")
 TIMEOUT = 120  # seconds
 OPTIONS = ("-O3", "-fopenmp", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC", "-lm")
-HEADERS = Path(__file__).parent.parent  # so that a part says #include "native/numbers.h"
+HEADERS = Path(__file__).parent.parent  # so that a kernel says #include "native/numbers.h"
 THIS_CPU = "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native"
 
 _building = Lock()  # `cache` alone lets several threads compute the same value

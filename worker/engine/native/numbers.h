@@ -1,7 +1,7 @@
-/* What all parts in C share: numbers in fp32, one alone or sixteen in a vector, and how they come from memory and
+/* What all kernels in C share: numbers in fp32, one alone or sixteen in a vector, and how they come from memory and
    go back.
 
-   In memory a number is a T: bf16 (as its 16 bits) if the part is built with BF16, else fp32. */
+   In memory a number is a T: bf16 (as its 16 bits) if the kernel is built with BF16, else fp32. */
 
 #pragma once
 

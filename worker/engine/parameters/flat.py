@@ -48,7 +48,7 @@ def extents_of(parameters: Mapping[str, Tensor]) -> dict[str, Extent]:
 
 
 class FlatParameters:
-    """All parameters of one adapter in one fp32 tensor, `master`, whose parts have the names in `extents`.
+    """All parameters of one adapter in one fp32 tensor, `master`. `extents` says where each of them lies.
 
     `low` holds the factors in the type that the kernels compute in. The factors are the master itself, or
     follow from it by `factors`. Each lane adds to its own gradient of the factors, and `gather` brings these
@@ -132,12 +132,12 @@ class FlatParameters:
             gradient.zero_()
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
-        """Return the parts, by name, of a tensor that has the master's layout."""
+        """Return the tensors, by name, within one that has the master's layout."""
         return {name: extent.of(flat) for name, extent in self.extents.items()}
 
 
-def parts_of(flat: Mapping[str, Tensor], extents: Mapping[str, Extent]) -> dict[str, Tensor]:
-    """Return the parts of several flat tensors, each as "flat tensor's name.part's name"."""
+def named_tensors(flat: Mapping[str, Tensor], extents: Mapping[str, Extent]) -> dict[str, Tensor]:
+    """Return the tensors within several flat ones, each as "flat tensor's name.own name"."""
     return {
         f"{kind}.{name}": extent.of(values)
         for kind, values in flat.items()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.processes import ALONE, Processes
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from core.estimates.adapters import blocks_of
-from worker.engine.parameters.flat import Extent, parts_of
+from worker.engine.parameters.flat import Extent, named_tensors
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -32,7 +32,7 @@ class Moments:
 
     def saved(self, extents: Mapping[str, Extent]) -> dict[str, Tensor]:
         """Return the tensors that a resume needs, by name."""
-        return parts_of(self.flat, extents)
+        return named_tensors(self.flat, extents)
 
 
 class EightBitMoments(Moments):

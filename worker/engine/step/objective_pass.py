@@ -81,29 +81,29 @@ class Selected(Sequence[Row]):
         return self.rows[self.numbers[index]]
 
 
-def complete_references(context: PassContext, part: ObjectiveRows) -> None:
+def complete_references(context: PassContext, compared: ObjectiveRows) -> None:
     """Compute the reference's log-probabilities of the selected rows, if they are needed and not known yet.
 
     Raises Abandoned as `run_pass` does.
     """
-    if not part.objective.needs_reference:
+    if not compared.objective.needs_reference:
         return
-    for numbers in part.references.missing(part.numbers):
-        nll_X = row_sums(*_of_reference(context, part), [_reference_rows(part, numbers)])[0]
-        part.references.keep(numbers, (-nll_X).tolist())
+    for numbers in compared.references.missing(compared.numbers):
+        nll_X = row_sums(*_of_reference(context, compared), [_reference_rows(compared, numbers)])[0]
+        compared.references.keep(numbers, (-nll_X).tolist())
 
 
-def advance_references(context: PassContext, part: ObjectiveRows, saved: SavedTokens) -> bool:
+def advance_references(context: PassContext, compared: ObjectiveRows, saved: SavedTokens) -> bool:
     """Do the part of `complete_references` that the tokens suffice for. Return whether nothing is left.
 
     Candidates of a search go on with what one of them has begun.
     """
-    references = part.references
-    for numbers in references.missing(part.numbers) if part.objective.needs_reference else []:
+    references = compared.references
+    for numbers in references.missing(compared.numbers) if compared.objective.needs_reference else []:
         begun = references.begun_with(numbers, context.max_tokens)
-        begun = begun or SpreadRowPass(context, _reference_rows(part, numbers))
+        begun = begun or SpreadRowPass(context, _reference_rows(compared, numbers))
         references.begun = None  # an error loses it
-        sums_3X = begun.advance(*_of_reference(context, part), saved)
+        sums_3X = begun.advance(*_of_reference(context, compared), saved)
         if sums_3X is None:
             references.begun = numbers, begun
             return False
@@ -111,18 +111,19 @@ def advance_references(context: PassContext, part: ObjectiveRows, saved: SavedTo
     return True
 
 
-def _reference_rows(part: ObjectiveRows, numbers: Sequence[int]) -> JobRows:
-    return JobRows(part.adapter.name, Selected(part.rows, numbers), 1.0)
+def _reference_rows(compared: ObjectiveRows, numbers: Sequence[int]) -> JobRows:
+    return JobRows(compared.adapter.name, Selected(compared.rows, numbers), 1.0)
 
 
-def _of_reference(context: PassContext, part: ObjectiveRows) -> tuple[PassContext, Sequence[Adapter]]:
+def _of_reference(context: PassContext, compared: ObjectiveRows) -> tuple[PassContext, Sequence[Adapter]]:
     """Return the context and the adapters of the reference: no adapter, or this one with its parent's values.
 
     Between two micro-batches the adapter has its own values: its job may be saved there.
     """
-    if part.parent_values is None:
+    if compared.parent_values is None:
         return context, []
-    return replace(context, computing=partial(_as_parent, part.adapter, part.parent_values)), [part.adapter]
+    as_parent = partial(_as_parent, compared.adapter, compared.parent_values)
+    return replace(context, computing=as_parent), [compared.adapter]
 
 
 @contextmanager
@@ -135,24 +136,24 @@ def _as_parent(adapter: Adapter, values: Tensor) -> Iterator[None]:
         adapter.parameters.refresh()  # with the rank that is drawn for the step
 
 
-def evaluation_of(part: ObjectiveRows, sums_3X: Tensor) -> Evaluation:
+def evaluation_of(compared: ObjectiveRows, sums_3X: Tensor) -> Evaluation:
     """Return loss, accuracy and metrics of the selected rows from their `RowTotals.sums_3X`."""
     _, correct_X, tokens_X = sums_3X
-    scores = _scores(part, sums_3X)
-    found = outcome(part.objective, scores)
+    scores = _scores(compared, sums_3X)
+    found = outcome(compared.objective, scores)
     accuracy = (correct_X[scores.desirable_X].sum() / tokens_X[scores.desirable_X].sum()).item()
     return Evaluation(found.loss, accuracy, found.metrics)
 
 
-def row_weights(part: ObjectiveRows, sums_3X: Tensor) -> Tensor:
+def row_weights(compared: ObjectiveRows, sums_3X: Tensor) -> Tensor:
     """Return the weight of each selected row in the gradient of the selected examples' mean loss, [X].
 
     A weight multiplies the row's cross-entropy, summed over its tokens.
     """
-    return -outcome(part.objective, _scores(part, sums_3X)).slope_X
+    return -outcome(compared.objective, _scores(compared, sums_3X)).slope_X
 
 
-def _scores(part: ObjectiveRows, sums_3X: Tensor) -> Scores:
+def _scores(compared: ObjectiveRows, sums_3X: Tensor) -> Scores:
     nll_X, _, tokens_X = sums_3X
-    desirable_X = torch.tensor([row.desirable for row in part.selected])
-    return Scores(-nll_X, tokens_X, part.references.of(part.numbers), desirable_X)
+    desirable_X = torch.tensor([row.desirable for row in compared.selected])
+    return Scores(-nll_X, tokens_X, compared.references.of(compared.numbers), desirable_X)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from core.errors import TuneryError
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from worker.engine.adapters.adapter import Adapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.batch.grouping import Group, JobRows, cut_together, groups_of, numbered, portions
@@ -160,7 +160,7 @@ def _taking_part(
 
     def compute_part(lane: int, part: MicroBatch) -> TokenLosses:
         with ExitStack() as stack:
-            for member in part.parts:
+            for member in part.members_or_itself:
                 if member.lane:
                     stack.enter_context(member.lane.taking_part())
             return compute(lane, part)

@@ -30,7 +30,7 @@ from worker.engine.step.totals import Evaluation, RowTotals
 
 
 @dataclass(frozen=True)
-class StepPart:
+class PreparedStep:
     """The rows of a trainee's step, and all that is known of them before the training pass.
 
     Indices are those of the rows of the step. `ahead` are those of the rows whose weights are known before
@@ -59,81 +59,82 @@ class StepPart:
         return evaluation_of(self.rows, sums_3X)
 
 
-def prepare(context: PassContext, parts: Sequence[ObjectiveRows]) -> list[StepPart]:
+def prepare(context: PassContext, compared: Sequence[ObjectiveRows]) -> list[PreparedStep]:
     """Compute the references of all rows, and the rows that take a pass of their own.
 
     Raises Abandoned as `run_pass` does.
     """
-    for part in parts:
-        complete_references(context, part)
-    indices = [_ahead(part, context.max_tokens) for part in parts]
-    before = [part.only(ahead) for part, ahead in zip(parts, indices, strict=True)]
-    taking = [part for part in before if part.numbers]
-    sums_3X = row_sums(context, [part.adapter for part in taking], [part.as_job for part in taking])
+    for each in compared:
+        complete_references(context, each)
+    indices = [_ahead(each, context.max_tokens) for each in compared]
+    before = [each.only(ahead) for each, ahead in zip(compared, indices, strict=True)]
+    taking = [each for each in before if each.numbers]
+    sums_3X = row_sums(context, [each.adapter for each in taking], [each.as_job for each in taking])
     each_3X = sums_3X.split([len(ahead) for ahead in indices], dim=1)
-    return [_step_part(*known) for known in zip(parts, indices, each_3X, strict=True)]
+    return [_prepared(*known) for known in zip(compared, indices, each_3X, strict=True)]
 
 
 class SpreadPreparation:
     """What `prepare` does for the rows of one step, of which each round computes some micro-batches."""
 
-    def __init__(self, context: PassContext, part: ObjectiveRows) -> None:
-        self._part, self._indices = part, _ahead(part, context.max_tokens)
-        self._before = SpreadRowPass(context, part.only(self._indices).as_job)
+    def __init__(self, context: PassContext, compared: ObjectiveRows) -> None:
+        self._compared, self._indices = compared, _ahead(compared, context.max_tokens)
+        self._before = SpreadRowPass(context, compared.only(self._indices).as_job)
 
-    def advance(self, context: PassContext, saved: SavedTokens) -> StepPart | None:
+    def advance(self, context: PassContext, saved: SavedTokens) -> PreparedStep | None:
         """Compute the micro-batches that the tokens suffice for. Return what `prepare` returns at the end.
 
         Raises Abandoned as `run_pass` does. After an error, the preparation must begin again.
         """
-        if not advance_references(context, self._part, saved):
+        if not advance_references(context, self._compared, saved):
             return None
-        ahead_3X = self._before.advance(context, [self._part.adapter], saved)
-        return None if ahead_3X is None else _step_part(self._part, self._indices, ahead_3X)
+        ahead_3X = self._before.advance(context, [self._compared.adapter], saved)
+        return None if ahead_3X is None else _prepared(self._compared, self._indices, ahead_3X)
 
 
-def _ahead(part: ObjectiveRows, max_tokens: int) -> list[int]:
+def _ahead(compared: ObjectiveRows, max_tokens: int) -> list[int]:
     """Return the indices of the rows whose weights cannot be found in the training pass."""
-    size, rows = part.objective.rows, part.selected
-    if not part.objective.examples_apart:
+    size, rows = compared.objective.rows, compared.selected
+    if not compared.objective.examples_apart:
         return list(range(len(rows)))
     starts = range(0, len(rows), size)
     split = (start for start in starts if not fits_together(rows[start : start + size], max_tokens))
     return [start + number for start in split for number in range(size)]
 
 
-def _step_part(part: ObjectiveRows, ahead: Sequence[int], ahead_3X: Tensor) -> StepPart:
+def _prepared(compared: ObjectiveRows, ahead: Sequence[int], ahead_3X: Tensor) -> PreparedStep:
     """Return what is known of the rows before the training pass.
 
     If the objective only measures some rows, they have weight 0 and are not learnt, unless all weigh 0.
     """
-    sums_3X = ahead_3X.new_zeros(3, len(part.numbers))
-    weights_X = ahead_3X.new_ones(len(part.numbers))
+    sums_3X = ahead_3X.new_zeros(3, len(compared.numbers))
+    weights_X = ahead_3X.new_ones(len(compared.numbers))
     if ahead:
         sums_3X[:, ahead] = ahead_3X
-        share = len(ahead) / len(part.numbers)
-        weights_X[ahead] = row_weights(part.only(ahead), ahead_3X) * share
-    everything = range(len(part.numbers))
-    learnt = everything if part.objective.examples_apart else weights_X.nonzero()[:, 0].tolist() or everything
-    return StepPart(part, ahead, learnt, sums_3X, weights_X)
+        share = len(ahead) / len(compared.numbers)
+        weights_X[ahead] = row_weights(compared.only(ahead), ahead_3X) * share
+    learnt: Sequence[int] = range(len(compared.numbers))
+    if not compared.objective.examples_apart:
+        learnt = weights_X.nonzero()[:, 0].tolist() or learnt
+    return PreparedStep(compared, ahead, learnt, sums_3X, weights_X)
 
 
 class WeightsInPass:
     """Finds weights that are not known yet, between the forward and the backward pass of a micro-batch."""
 
-    def __init__(self, jobs: Sequence[JobRows], parts: Sequence[StepPart | None]) -> None:
-        """`parts` has the step's part of each job in the training pass, or None if there is none."""
+    def __init__(self, jobs: Sequence[JobRows], steps: Sequence[PreparedStep | None]) -> None:
+        """`steps` has the prepared step of each job in the training pass, or None if there is none."""
         self._rows = sum(len(job.rows) for job in jobs)
-        self._open: list[tuple[StepPart, Tensor, Tensor]] = []  # with indices in the step and in the pass
+        self._open: list[tuple[PreparedStep, Tensor, Tensor]] = []  # with indices in the step and in the pass
         first = 0
-        for job, part in zip(jobs, parts, strict=True):
-            if part is not None and len(part.ahead) < len(part.rows.numbers):
-                known = set(part.ahead)
+        for job, step in zip(jobs, steps, strict=True):
+            if step is not None and len(step.ahead) < len(step.rows.numbers):
+                known = set(step.ahead)
                 indices = [
-                    (in_step, in_pass) for in_pass, in_step in enumerate(part.learnt) if in_step not in known
+                    (in_step, in_pass) for in_pass, in_step in enumerate(step.learnt) if in_step not in known
                 ]
                 in_step_X, in_pass_X = torch.tensor(indices).T
-                self._open.append((part, in_step_X, in_pass_X + first))
+                self._open.append((step, in_step_X, in_pass_X + first))
             first += len(job.rows)
 
     def of(self, batch: MicroBatch, losses: TokenLosses) -> Tensor:
@@ -147,12 +148,12 @@ class WeightsInPass:
         sums_3X = sum(batch.lane.share(mine_3X)) if batch.lane else mine_3X
         assert isinstance(sums_3X, Tensor)
         factors_X = torch.ones(self._rows)
-        for part, in_step_X, in_pass_X in self._open:
-            size = part.rows.objective.rows
+        for step, in_step_X, in_pass_X in self._open:
+            size = step.rows.objective.rows
             here_P = (sums_3X[2, in_pass_X] > 0).view(-1, size).any(1)  # examples are here as a whole
             here_X = in_pass_X[here_P.repeat_interleave(size)]
             if len(here_X):
-                rows = part.rows.only(in_step_X[here_P.repeat_interleave(size)].tolist())
-                share = len(rows.numbers) / len(part.rows.numbers)
+                rows = step.rows.only(in_step_X[here_P.repeat_interleave(size)].tolist())
+                share = len(rows.numbers) / len(step.rows.numbers)
                 factors_X[here_X] = row_weights(rows, sums_3X[:, here_X]).float() * share
         return factors_X.to(batch.rows_S.device)[batch.rows_S]

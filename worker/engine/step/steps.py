@@ -17,7 +17,7 @@ from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
 from worker.engine.step.objective_pass import ComputedRows, ObjectiveRows
 from worker.engine.step.processes import Processes
-from worker.engine.step.step_objectives import SpreadPreparation, StepPart, WeightsInPass, prepare
+from worker.engine.step.step_objectives import PreparedStep, SpreadPreparation, WeightsInPass, prepare
 from worker.engine.step.totals import Evaluation, RowTotals, Totals
 
 
@@ -27,10 +27,12 @@ class Steps:
     It adds up the sums of what has been computed: by adapter, and by row for objectives beyond cross-entropy.
     """
 
-    def __init__(self, jobs: Sequence[JobRows], parts: Mapping[str, StepPart], device: torch.device) -> None:
-        """`parts` has, by adapter, what is known of a step whose objective is not a cross-entropy."""
-        self.jobs, self._parts = jobs, parts
-        self._weights = WeightsInPass(jobs, [parts.get(job.adapter) for job in jobs])
+    def __init__(
+        self, jobs: Sequence[JobRows], prepared: Mapping[str, PreparedStep], device: torch.device
+    ) -> None:
+        """`prepared` has, by adapter, what is known of a step whose objective is not a cross-entropy."""
+        self.jobs, self._prepared = jobs, prepared
+        self._weights = WeightsInPass(jobs, [prepared.get(job.adapter) for job in jobs])
         self._totals = Totals([job.adapter for job in jobs], device)
         self._row_totals = RowTotals(sum(len(job.rows) for job in jobs), device)
 
@@ -41,8 +43,8 @@ class Steps:
         Raises Abandoned as `run_pass` does.
         """
         compared = [each for each in rows if isinstance(each, ObjectiveRows)]
-        parts = prepare(context, compared) if compared else []
-        by_adapter = {part.rows.adapter.name: part for part in parts}
+        prepared = prepare(context, compared) if compared else []
+        by_adapter = {step.rows.adapter.name: step for step in prepared}
         jobs = [each if isinstance(each, JobRows) else by_adapter[each.adapter.name].as_job for each in rows]
         return cls(jobs, by_adapter, context.base.device)
 
@@ -60,11 +62,11 @@ class Steps:
             return {}
         processes.sum(self._totals.sums_A3)
         found = self._totals.evaluations()
-        if self._parts:
+        if self._prepared:
             sums_3X = processes.sum(self._row_totals.sums_3X).cpu()
             by_job = sums_3X.split([len(job.rows) for job in self.jobs], dim=1)
             sums = {job.adapter: job_3X for job, job_3X in zip(self.jobs, by_job, strict=True)}
-            found |= {name: part.evaluation(sums[name]) for name, part in self._parts.items()}
+            found |= {name: step.evaluation(sums[name]) for name, step in self._prepared.items()}
         return found
 
 
@@ -105,11 +107,11 @@ class SpreadStep:
         """
         self._saved.add(tokens)
         if self._preparation is not None:
-            part = self._preparation.advance(context, self._saved)
-            if part is None:
+            step = self._preparation.advance(context, self._saved)
+            if step is None:
                 return []
             self._preparation = None
-            self._begin(context, Steps([part.as_job], {part.as_job.adapter: part}, context.base.device))
+            self._begin(context, Steps([step.as_job], {step.as_job.adapter: step}, context.base.device))
         return self._saved.take(self._left)
 
     def _begin(self, context: PassContext, steps: Steps) -> None:

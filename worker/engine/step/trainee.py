@@ -20,7 +20,7 @@ from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.spread_work import micro_batches_at_once, tokens_of
 from worker.engine.objectives.choose import objective_of
 from worker.engine.objectives.objective import ObjectiveLoss
-from worker.engine.parameters.flat import parts_of
+from worker.engine.parameters.flat import named_tensors
 from worker.engine.step.context import PassContext
 from worker.engine.step.moments import MOMENTS
 from worker.engine.step.objective_pass import ComputedRows, ObjectiveRows
@@ -344,7 +344,7 @@ class Trainee:
 
     def _state(self, of_optimizer: Mapping[str, Tensor]) -> dict[str, Tensor]:
         parameters = self.adapter.parameters
-        values = parts_of({"parameters": parameters.master.detach()}, parameters.extents)
+        values = named_tensors({"parameters": parameters.master.detach()}, parameters.extents)
         return {**values, **of_optimizer, **parameters.kept}
 
     def forget_gradient(self) -> None:

@@ -7,7 +7,7 @@ from core.ids import new_id
 from core.serving.schemas.answers import AnsweredFunction, AnsweredToolCall, AnswerMessage, FinishReason
 from worker.engine.sampler.requests import TokenChoice
 from worker.server.answering.tool_reader import Found, ToolReader
-from worker.server.sampling.answer_stream import Part
+from worker.server.sampling.answer_stream import Increment
 
 
 @dataclass
@@ -22,14 +22,14 @@ class ChatAnswer:
     finish_reason: FinishReason | None = None
     prompt_logprobs: Sequence[TokenChoice | None] | None = None
 
-    def take(self, part: Part) -> list[str | AnsweredToolCall]:
-        """Add a part, and return what has become certain by it."""
-        self.chosen += part.chosen
-        self.prompt_logprobs = self.prompt_logprobs or part.prompt_logprobs
-        found = list(self._certain(part))
-        if part.last is not None:
+    def take(self, increment: Increment) -> list[str | AnsweredToolCall]:
+        """Add an increment, and return what has become certain by it."""
+        self.chosen += increment.chosen
+        self.prompt_logprobs = self.prompt_logprobs or increment.prompt_logprobs
+        found = list(self._certain(increment))
+        if increment.last is not None:
             ended: FinishReason = "tool_calls" if self.calls else "stop"
-            self.finish_reason = "length" if part.last.finish_reason == "length" else ended
+            self.finish_reason = "length" if increment.last.finish_reason == "length" else ended
         return found
 
     @property
@@ -40,8 +40,8 @@ class ChatAnswer:
             return AnswerMessage(role="assistant", content=content, refusal=None)
         return AnswerMessage(role="assistant", content=content, refusal=None, tool_calls=self.calls)
 
-    def _certain(self, part: Part) -> Iterator[str | AnsweredToolCall]:
-        for each in self._read(part):
+    def _certain(self, increment: Increment) -> Iterator[str | AnsweredToolCall]:
+        for each in self._read(increment):
             if self.one_call and self.calls:
                 return
             if isinstance(each, str):
@@ -52,7 +52,7 @@ class ChatAnswer:
                 self.calls.append(AnsweredToolCall(id=new_id("call_"), type="function", function=function))
                 yield self.calls[-1]
 
-    def _read(self, part: Part) -> list[Found]:
+    def _read(self, increment: Increment) -> list[Found]:
         if self.reader is None:
-            return [part.text] if part.text else []
-        return self.reader.read(part.text) + (self.reader.end() if part.last is not None else [])
+            return [increment.text] if increment.text else []
+        return self.reader.read(increment.text) + (self.reader.end() if increment.last is not None else [])

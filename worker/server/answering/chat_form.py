@@ -18,11 +18,11 @@ from core.serving.schemas.chat import ChatRequest
 from worker.server.answering import logprobs
 from worker.server.answering.chat_answer import ChatAnswer
 from worker.server.answering.logprobs import TokenBytes
-from worker.server.sampling.answer_stream import Part
+from worker.server.sampling.answer_stream import Increment
 
 
 class ChatForm:
-    """Makes the answers to a chat of the parts that the sampler gives."""
+    """Makes the answers to a chat of the increments that the sampler gives."""
 
     def __init__(
         self, request: ChatRequest, head: dict[str, Any], answers: list[ChatAnswer], token_bytes: TokenBytes
@@ -32,9 +32,9 @@ class ChatForm:
         self._token_bytes = token_bytes
         self._begun: set[int] = set()
 
-    def add(self, part: Part) -> None:
-        """Remember a part for the whole answer."""
-        self._answers[part.index].take(part)
+    def add(self, increment: Increment) -> None:
+        """Remember an increment for the whole answer."""
+        self._answers[increment.index].take(increment)
 
     def whole(self, usage: Usage) -> ChatCompletion:
         first = self._answers[0].prompt_logprobs
@@ -42,23 +42,26 @@ class ChatForm:
         choices = [self._choice(index, answer) for index, answer in enumerate(self._answers)]
         return ChatCompletion(**self._head, object="chat.completion", choices=choices, usage=usage, **asked)
 
-    def chunks(self, part: Part) -> Iterator[ChatChunk]:
-        """Yield the chunks of a stream that follow from a part."""
-        answer = self._answers[part.index]
-        deltas = [self._delta(answer, each) for each in answer.take(part)]
+    def chunks(self, increment: Increment) -> Iterator[ChatChunk]:
+        """Yield the chunks of a stream that follow from an increment."""
+        answer = self._answers[increment.index]
+        deltas = [self._delta(answer, each) for each in answer.take(increment)]
         answer.chosen.clear()  # the chunks below have them
-        if part.index not in self._begun:
-            self._begun.add(part.index)
+        if increment.index not in self._begun:
+            self._begun.add(increment.index)
             deltas.insert(0, Delta(role="assistant", content="", refusal=None))
-        if part.chosen and not deltas:
+        if increment.chosen and not deltas:
             deltas.append(Delta(content=""))  # their text is held back, but their log-probabilities are not
         choices = [
-            ChunkChoice(index=part.index, delta=delta, logprobs=None, finish_reason=None) for delta in deltas
+            ChunkChoice(index=increment.index, delta=delta, logprobs=None, finish_reason=None)
+            for delta in deltas
         ]
-        if part.chosen:
-            choices[-1].logprobs = logprobs.of_chat(part.chosen, self._token_bytes)
+        if increment.chosen:
+            choices[-1].logprobs = logprobs.of_chat(increment.chosen, self._token_bytes)
         if (reason := answer.finish_reason) is not None:
-            choices.append(ChunkChoice(index=part.index, delta=Delta(), logprobs=None, finish_reason=reason))
+            choices.append(
+                ChunkChoice(index=increment.index, delta=Delta(), logprobs=None, finish_reason=reason)
+            )
         for choice in choices:
             yield self._chunk([choice])
 

@@ -9,7 +9,7 @@ from core.serving.schemas.completions import CompletionRequest
 from worker.engine.sampler.requests import TokenChoice
 from worker.server.answering import logprobs
 from worker.server.answering.logprobs import TokenBytes, as_text
-from worker.server.sampling.answer_stream import Part
+from worker.server.sampling.answer_stream import Increment
 
 
 @dataclass
@@ -28,7 +28,7 @@ class CompletionAnswer:
 
 
 class CompletionForm:
-    """Makes the answers to prompts of the parts that the sampler gives."""
+    """Makes the answers to prompts of the increments that the sampler gives."""
 
     def __init__(
         self,
@@ -41,10 +41,10 @@ class CompletionForm:
         self._request, self._head, self._answers = request, head, answers
         self._token_bytes = token_bytes
 
-    def add(self, part: Part) -> None:
-        """Remember a part for the whole answer."""
-        answer = self._answers[part.index]
-        text, chosen = self._take(answer, part)
+    def add(self, increment: Increment) -> None:
+        """Remember an increment for the whole answer."""
+        answer = self._answers[increment.index]
+        text, chosen = self._take(answer, increment)
         answer.text += text
         answer.chosen += chosen
 
@@ -58,32 +58,32 @@ class CompletionForm:
                 choice.prompt_logprobs = logprobs.of_prompt(answer.prompt_logprobs, self._token_bytes)
         return Completion(**self._head, object="text_completion", choices=choices, usage=usage)
 
-    def chunks(self, part: Part) -> Iterator[Completion]:
-        """Yield the chunk of a stream that follows from a part."""
-        answer = self._answers[part.index]
+    def chunks(self, increment: Increment) -> Iterator[Completion]:
+        """Yield the chunk of a stream that follows from an increment."""
+        answer = self._answers[increment.index]
         offset = answer.length
-        text, chosen = self._take(answer, part)
+        text, chosen = self._take(answer, increment)
         if text or chosen or answer.finish_reason is not None:
-            yield self._chunk([self._choice(part.index, answer, text, chosen, offset)])
+            yield self._chunk([self._choice(increment.index, answer, text, chosen, offset)])
 
     def usage_chunk(self, usage: Usage) -> Completion:
         chunk = self._chunk([])
         chunk.usage = usage
         return chunk
 
-    def _take(self, answer: CompletionAnswer, part: Part) -> tuple[str, list[TokenChoice | None]]:
-        """Return the text and the tokens that a part adds."""
+    def _take(self, answer: CompletionAnswer, increment: Increment) -> tuple[str, list[TokenChoice | None]]:
+        """Return the text and the tokens that an increment adds."""
         text, chosen = "", []
-        answer.prompt_logprobs = answer.prompt_logprobs or part.prompt_logprobs
+        answer.prompt_logprobs = answer.prompt_logprobs or increment.prompt_logprobs
         if answer.echoes and not answer.begun:
             text = as_text(b"".join(map(self._token_bytes, answer.prompt)))
-            chosen = list(part.prompt_logprobs or ())
+            chosen = list(increment.prompt_logprobs or ())
         answer.begun = True
         if not answer.silent:
-            text += part.text
-            chosen += part.chosen
-        if part.last is not None:
-            answer.finish_reason = "length" if part.last.finish_reason == "length" else "stop"
+            text += increment.text
+            chosen += increment.chosen
+        if increment.last is not None:
+            answer.finish_reason = "length" if increment.last.finish_reason == "length" else "stop"
         answer.length += len(text)
         return text, chosen
 

@@ -14,7 +14,7 @@ from core.serving.schemas.sampling import Sampling
 from worker.engine.sampler.requests import GenerationRequest, RequestRefused
 from worker.server.answering.usage import TokenCount
 from worker.server.exchange import Exchange
-from worker.server.sampling.answer_stream import AnswerStream, Part
+from worker.server.sampling.answer_stream import AnswerStream, Increment
 from worker.server.sampling.loaded_base import LoadedBase
 from worker.server.sampling.sampler_thread import SamplerBroken
 
@@ -22,11 +22,11 @@ TOO_SLOW = "The answer is read too slowly: its log-probabilities fill the server
 
 
 class Form(Protocol):
-    """What makes an answer, whole or in chunks, of the parts that the sampler gives."""
+    """What makes an answer, whole or in chunks, of the increments that the sampler gives."""
 
-    def add(self, part: Part) -> None: ...
+    def add(self, increment: Increment) -> None: ...
     def whole(self, usage: Usage) -> BaseModel: ...
-    def chunks(self, part: Part) -> Iterable[ChatChunk | Completion]: ...
+    def chunks(self, increment: Increment) -> Iterable[ChatChunk | Completion]: ...
     def usage_chunk(self, usage: Usage) -> ChatChunk | Completion: ...
 
 
@@ -70,17 +70,17 @@ class Generation:
     async def _send(self, stream: AnswerStream, unfinished: int, count: TokenCount) -> None:
         while unfinished:
             events: list[bytes] = []
-            for part in await stream.take():
+            for increment in await stream.take():
                 self._exchange.generates = True
-                if part.last is not None:
+                if increment.last is not None:
                     unfinished -= 1
-                    if part.last.finish_reason == "error":
-                        raise SamplingFailed(part.last.error or "The computation failed.")
-                count.add(part, part.index % self._request.choices == 0)
+                    if increment.last.finish_reason == "error":
+                        raise SamplingFailed(increment.last.error or "The computation failed.")
+                count.add(increment, increment.index % self._request.choices == 0)
                 if self._request.stream:
-                    events += [self._event(chunk, count) for chunk in self._form.chunks(part)]
+                    events += [self._event(chunk, count) for chunk in self._form.chunks(increment)]
                 else:
-                    self._form.add(part)
+                    self._form.add(increment)
             if events:
                 await self._exchange.stream(events)
         if not self._request.stream:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from core.serving.schemas.answers import PromptTokensDetails, Usage
-from worker.server.sampling.answer_stream import Part
+from worker.server.sampling.answer_stream import Increment
 
 
 @dataclass
@@ -18,10 +18,10 @@ class TokenCount:
     completion: int = 0
     cached: int = 0
 
-    def add(self, part: Part, is_first_answer: bool) -> None:
-        self.completion += 0 if self.only_prompt else part.tokens
+    def add(self, increment: Increment, is_first_answer: bool) -> None:
+        self.completion += 0 if self.only_prompt else increment.tokens
         if is_first_answer:
-            self.cached += part.cached_tokens
+            self.cached += increment.cached_tokens
 
     @property
     def usage(self) -> Usage:

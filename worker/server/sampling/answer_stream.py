@@ -11,8 +11,8 @@ CHOICE_BYTES = 128  # about what a token with its log-probability takes
 
 
 @dataclass
-class Part:
-    """What one answer has got since the client has last read: one piece or several ones."""
+class Increment:
+    """What one answer has gained since the client last read: one piece or several ones."""
 
     index: int
     text: str = ""
@@ -42,13 +42,13 @@ class AnswerStream:
     def __init__(self, end_tokens: Collection[int], overflow: Callable[[], None]) -> None:
         """The `end_tokens` are not part of a text, so clients get no log-probabilities of them."""
         self._end_tokens, self._overflow = end_tokens, overflow
-        self._parts: dict[int, Part] = {}
+        self._increments: dict[int, Increment] = {}
         self._bytes = 0
         self._filled = asyncio.Event()
 
     def put(self, index: int, piece: Piece) -> None:
         """Add a piece of the answer with this index."""
-        self._parts.setdefault(index, Part(index)).add(piece, piece.token not in self._end_tokens)
+        self._increments.setdefault(index, Increment(index)).add(piece, piece.token not in self._end_tokens)
         self._bytes += len(piece.text)
         if piece.chosen is not None:
             self._bytes += CHOICE_BYTES * (1 + len(piece.chosen.top))
@@ -56,9 +56,9 @@ class AnswerStream:
         if self._bytes > MAX_BYTES:
             self._overflow()
 
-    async def take(self) -> list[Part]:
-        """Return what has come since the last call, at least one part."""
+    async def take(self) -> list[Increment]:
+        """Return what has come since the last call, at least one increment."""
         await self._filled.wait()
         self._filled.clear()
-        parts, self._parts, self._bytes = list(self._parts.values()), {}, 0
-        return parts
+        increments, self._increments, self._bytes = list(self._increments.values()), {}, 0
+        return increments

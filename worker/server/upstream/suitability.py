@@ -52,11 +52,12 @@ def _check_factors(tensors: Mapping[str, Tensor]) -> None:
     ranks: dict[str, dict[str, int]] = {}
     for name, tensor in tensors.items():
         found = TENSOR.fullmatch(name)
-        if found is None or found["part"] not in FACTORS:
+        if found is None or found["parameter"] not in FACTORS:
             raise unsuited(f"it changes {name}")
         if tensor.ndim != 2:
             raise AdapterRefused(f"The adapter's {name} is not a matrix.")
-        ranks.setdefault(found["module"], {})[found["part"]] = tensor.shape[found["part"] == "lora_B"]
+        module, parameter = found["module"], found["parameter"]
+        ranks.setdefault(module, {})[parameter] = tensor.shape[parameter == "lora_B"]
     if not ranks:
         raise AdapterRefused("The adapter has no weights.")
     for module, factors in ranks.items():

@@ -12,13 +12,13 @@ from core.tables import File
 from worker.dataset_checks.content_check import Checked, ContentCheck, RowsOfFile
 from worker.tasks.datasets.made_file import CONTENT, Rows, made_file
 from worker.tasks.datasets.measuring import Measuring
-from worker.tasks.datasets.reading import Part, file_of, most_bytes, open_rows
+from worker.tasks.datasets.reading import Phase, file_of, most_bytes, open_rows
 from worker.tasks.frame.process import Work
 
-VALIDATION = Part("reading the validation file", 0.0, 0.1)
-ROWS = Part("reading the rows", 0.1, 0.7)
+VALIDATION = Phase("reading the validation file", 0.0, 0.1)
+ROWS = Phase("reading the rows", 0.1, 0.7)
 COMPARING = 0.7
-MENDED = Part("writing the mended copy", 0.8, 0.94)
+MENDED = Phase("writing the mended copy", 0.8, 0.94)
 MOST_ROWS = 4_000_000  # of both files together; they take less than a gigabyte of memory
 
 

@@ -18,10 +18,10 @@ TOO_MUCH_MEMORY = (
 TOO_MANY_ROWS = "Of this file, at most {:,} rows can be read here. Split it into several files."
 
 
-class Part(NamedTuple):
-    """A part of the work: what is done in it, and the shares of the whole work at its begin and its end."""
+class Phase(NamedTuple):
+    """A phase of the work: its name, and the shares of the whole work at its begin and its end."""
 
-    phase: str
+    name: str
     begins: float
     ends: float
 
@@ -40,12 +40,12 @@ def most_bytes(work: Work, file: File) -> int:
     return max(file.bytes, work.settings.max_file_bytes)
 
 
-def open_rows(work: Work, file: File, part: Part, most_rows: int, param: str = "file_id") -> Dataset:
+def open_rows(work: Work, file: File, phase: Phase, most_rows: int, param: str = "file_id") -> Dataset:
     """Recognise a file's format, and return its rows, up to a limit.
 
     Raises JobError, also while the rows are read.
     """
-    chunks, most_of_row = chunks_of(work, file, part, param), work.settings.max_row_bytes
+    chunks, most_of_row = chunks_of(work, file, phase, param), work.settings.max_row_bytes
     try:
         dataset = open_dataset(chunks, most_bytes(work, file), most_of_row)
     except Unreadable as error:
@@ -72,12 +72,12 @@ def _job_error(error: Unreadable, param: str) -> JobError:
     return JobError(error.code, message[:1].upper() + message[1:], param)
 
 
-def chunks_of(work: Work, file: File, part: Part, param: str) -> Iterator[bytes]:
+def chunks_of(work: Work, file: File, phase: Phase, param: str) -> Iterator[bytes]:
     """Yield the bytes of a file in chunks.
 
     Raises JobError if they are gone, and at the end if they are not those that were uploaded.
     """
-    work.progress(part.phase, part.begins)
+    work.progress(phase.name, phase.begins)
     digest, read = hashlib.sha256(), 0
     try:
         for chunk in work.store.read(file.object_key):
@@ -85,7 +85,7 @@ def chunks_of(work: Work, file: File, part: Part, param: str) -> Iterator[bytes]
             read += len(chunk)
             yield chunk
             share = read / max(file.bytes, read)
-            work.progress(part.phase, part.begins + share * (part.ends - part.begins))
+            work.progress(phase.name, phase.begins + share * (phase.ends - phase.begins))
     except FileNotFoundError as error:
         message = f"The stored content of {file.id} is gone: upload the file again, and use the new file."
         raise JobError("file_not_found", message, param) from error

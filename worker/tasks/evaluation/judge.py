@@ -16,7 +16,7 @@ from core.evals.criteria import (
     TokenAccuracy,
 )
 from core.evals.results import RowResult
-from core.graders.check import parts_of
+from core.graders.check import graders_of
 from core.graders.processes import GraderProcesses
 from core.graders.schemas import LabelModelGrader, ModelGrader, ScoreModelGrader, StringCheckGrader
 from core.graders.templates import Sample
@@ -98,11 +98,11 @@ class Judge:
 
     async def _graded(self, grader: Any, row: JudgedRow) -> RowResult:
         """Return the result of a grader of texts, or of several graders, which runs in another process."""
-        parts = parts_of(grader) if isinstance(grader, Multi) else {}
+        graders = graders_of(grader) if isinstance(grader, Multi) else {}
         asked = {
-            name: await self._opinion(part, row)
-            for name, part in parts.items()
-            if isinstance(part, ModelGrader)
+            name: await self._opinion(each, row)
+            for name, each in graders.items()
+            if isinstance(each, ModelGrader)
         }
         known = {name: opinion.score for name, opinion in asked.items()}
         try:

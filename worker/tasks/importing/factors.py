@@ -46,20 +46,20 @@ class LoraFactors:
 def tensors_by_layer(
     tensors: Tensors, layers: Layers, names: re.Pattern[str], unknown: str
 ) -> dict[str, Tensors]:
-    """Return the tensors of each layer by their parts, which the groups `module` and `part` of `names` give.
+    """Return the tensors of each layer by their parameters. `names` has the groups `module` and `parameter`.
 
     Raises JobError for a tensor of another name, with `unknown` as the words after that name, and for a
-    part that stands twice.
+    parameter that stands twice.
     """
     found: dict[str, Tensors] = {}
     for name, tensor in tensors.items():
         matched = names.fullmatch(name)
         if matched is None:
             raise refusal("unknown_tensor", f"The tensor {shown(name)} {unknown}")
-        parts = found.setdefault(layers.find(matched["module"]), {})
-        if matched["part"] in parts:
+        own = found.setdefault(layers.find(matched["module"]), {})
+        if matched["parameter"] in own:
             raise refusal("unknown_tensor", f"The tensor {shown(name)} stands twice, under two names.")
-        parts[matched["part"]] = tensor
+        own[matched["parameter"]] = tensor
     return found
 
 

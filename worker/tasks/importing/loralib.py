@@ -21,7 +21,7 @@ from worker.tasks.importing.layers import Layer, Layers
 from worker.tasks.importing.refusal import refusal, shown
 from worker.tasks.importing.tensors import Tensors
 
-TENSOR = re.compile(r"(?P<module>.+)\.(?P<part>lora_A|lora_B)")
+TENSOR = re.compile(r"(?P<module>.+)\.(?P<parameter>lora_A|lora_B)")
 UNKNOWN = (
     "is not lora_A or lora_B. Save by `loralib.lora_state_dict(model)`, or pack a folder that PEFT has saved."
 )

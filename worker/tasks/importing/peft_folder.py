@@ -22,7 +22,7 @@ MAX_CONFIG_BYTES = 1024**2
 MAX_PATTERNS = 10_000
 CODE = ("auto_mapping", "auto_map", "trust_remote_code", "custom_modules", "_custom_modules")
 TENSOR = re.compile(
-    r"(?:base_model\.model\.)?(?P<module>.+?)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)"
+    r"(?:base_model\.model\.)?(?P<module>.+?)\.(?P<parameter>lora_A|lora_B|lora_magnitude_vector)"
     r"(?:\.default)?(?:\.weight)?"
 )
 UNKNOWN = (
@@ -113,12 +113,12 @@ def _check_base(config: Mapping[str, Any], entry: BaseModelEntry) -> None:
     )
 
 
-def _adapter(config: Mapping[str, Any], parts: Mapping[str, Tensors], layers: Layers) -> LoraFactors:
+def _adapter(config: Mapping[str, Any], tensors: Mapping[str, Tensors], layers: Layers) -> LoraFactors:
     use_dora, use_rslora = bool(config.get("use_dora")), bool(config.get("use_rslora"))
     ranks, alphas = _pattern(config, "rank_pattern"), _pattern(config, "alpha_pattern")
     r, alpha = _number(config, "r", 8), _number(config, "lora_alpha", 8)
     factors = {}
-    for module, own in parts.items():
+    for module, own in tensors.items():
         needed = {"lora_A", "lora_B"} | ({"lora_magnitude_vector"} if use_dora else set())
         if own.keys() != needed:
             told = ", ".join(sorted(needed ^ own.keys()))

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from core.estimates.measures import Measures, Recompute
+from core.estimates.memory_plan import MemoryPlan, Recompute
 from core.estimates.sizes import in_words
 
 AGAIN = {
@@ -16,16 +16,16 @@ AGAIN = {
 
 @dataclass(frozen=True)
 class Planned:
-    """The measures of a cohort, and the bytes that it takes at most of those that the base model leaves."""
+    """The memory plan of a cohort, and the most bytes that it takes of those that the base model leaves."""
 
-    measures: Measures
+    memory_plan: MemoryPlan
     expected_bytes: int
     free_bytes: int
 
     def __str__(self) -> str:
         return (
-            f"A step takes at most {self.measures.step_tokens:,} tokens at once and "
-            f"{AGAIN[self.measures.recompute]}: an expected {in_words(self.expected_bytes)} of the "
+            f"A step takes at most {self.memory_plan.step_tokens:,} tokens at once and "
+            f"{AGAIN[self.memory_plan.recompute]}: an expected {in_words(self.expected_bytes)} of the "
             f"{in_words(self.free_bytes)} that the base model leaves free"
         )
 
@@ -33,7 +33,7 @@ class Planned:
     def data(self) -> dict[str, Any]:
         return {
             "code": "measures",
-            **asdict(self.measures),
+            **asdict(self.memory_plan),
             "expected_bytes": self.expected_bytes,
             "free_bytes": self.free_bytes,
         }

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.errors import JobError
-from core.estimates.measures import Measures, Recompute
 from core.estimates.memory import step_memory
+from core.estimates.memory_plan import MemoryPlan, Recompute
 from core.estimates.shapes import Load
 from core.estimates.workspace import evaluation_bytes
 from core.jobs.spec import JobSpec
@@ -69,9 +69,9 @@ class ProcessGroup(OrderedProcesses):
         self.memory_bytes = 0  # the bytes that this process held on its device after the last round
 
     @property
-    def measures(self) -> Measures:
-        """The measures of the trainees together; there must be one."""
-        return self.plan.measures
+    def memory_plan(self) -> MemoryPlan:
+        """The memory plan of the trainees together; there must be one."""
+        return self.plan.memory_plan
 
     def load(self, spec: JobSpec) -> ResidentBase:
         """Make the base model of `spec` resident in all processes, and return it. Raises JobError."""
@@ -109,10 +109,10 @@ class ProcessGroup(OrderedProcesses):
         Abandoned if `abandon` returns True meanwhile.
         """
         load = self._load_of(spec, rows)
-        measures = self.plan.measures_with(self.holder.base.budget, load)  # the others must cut alike
+        memory_plan = self.plan.plan_with(self.holder.base.budget, load)  # the others must cut alike
         with self._watchdog.over(abandon) as ask:
             first = initial_values(self.holder.base, spec, rows, known, ask)
-        self._attach(name, spec, rows, first, sibling, load, measures)
+        self._attach(name, spec, rows, first, sibling, load, memory_plan)
         return self.trainees[name]
 
     @order
@@ -124,15 +124,15 @@ class ProcessGroup(OrderedProcesses):
         first: InitialValues,
         sibling: str | None,
         load: Load | None,
-        measures: Measures,
+        memory_plan: MemoryPlan,
     ) -> None:
         with self.processes.together():
             longest = len(rows.longest.tokens_L)
-            step_tokens = max(measures.step_tokens, longest)
+            step_tokens = max(memory_plan.step_tokens, longest)
             steps = total_steps(spec, rows)
             adapter = attach(self.holder.base, name, spec, steps, step_tokens, longest, first)
             self.trainees[name] = Trainee(adapter, spec, rows, self.trainees[sibling] if sibling else None)
-        self.plan.add(name, load, measures)
+        self.plan.add(name, load, memory_plan)
 
     @order
     def take_parent(self, name: str, parent: Published) -> None:
@@ -256,7 +256,7 @@ class ProcessGroup(OrderedProcesses):
         """
         with self._watchdog.over(abandon) as ask:
             return generate_answers(
-                self.holder.base, trainee.adapter, rows, max_new_tokens, self.measures.step_tokens, ask
+                self.holder.base, trainee.adapter, rows, max_new_tokens, self.memory_plan.step_tokens, ask
             )
 
     def _trainee(self, name: str) -> Trainee:
@@ -275,14 +275,14 @@ class ProcessGroup(OrderedProcesses):
         with self._watchdog.over(allowed) as ask:
             yield PassContext(
                 self.holder.base,
-                self.measures.step_tokens,
+                self.memory_plan.step_tokens,
                 self.processes,
                 ask,
-                recompute=self.measures.recompute,
+                recompute=self.memory_plan.recompute,
             )
 
     def admits(self, spec: JobSpec, rows: RowStore) -> bool:
-        """Return whether all candidates of a job fit beside the trainees without changing their measures.
+        """Return whether all candidates of a job fit beside the trainees without changing their plan.
 
         If there are no trainees, the job may join in any case. `join` then says what does not fit.
         """
@@ -299,7 +299,7 @@ class ProcessGroup(OrderedProcesses):
 
     @property
     def room_for_adapters(self) -> int:
-        """The bytes that all adapters together may take before the present measures would have to change."""
+        """The bytes that all adapters together may take before the present plan would have to change."""
         return self.plan.room(self.holder.base.budget)
 
     def expected(self, spec: JobSpec, rows: RowStore, rehearsed: Rehearsed) -> ExpectedBytes | None:
@@ -313,7 +313,7 @@ class ProcessGroup(OrderedProcesses):
             usual_row=rehearsed.usual_row,
             supervised=rehearsed.supervised,
         )
-        step = step_memory(budget.model, load, self.measures.recompute, rehearsed.micro_batch)
+        step = step_memory(budget.model, load, self.memory_plan.recompute, rehearsed.micro_batch)
         evaluation = evaluation_bytes(budget.model, load, rehearsed.micro_batch)
         return ExpectedBytes(step.peak, round(evaluation))
 

@@ -1,4 +1,4 @@
-"""What a job reports before its first step: with which measures it trains, and what it takes."""
+"""What a job reports before its first step: with which memory plan it trains, and what it takes."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -23,17 +23,17 @@ def report_what_it_takes(
     folder: Path,
     abandon: Callable[[], bool],
 ) -> None:
-    """Report the measures with which a job fits the device, and what it takes if a pre-flight is wanted.
+    """Report the memory plan with which a job fits the device, and what it takes if a pre-flight is wanted.
 
-    The measures are reported once, and again if a resume finds others. How much of the file's tokens is
+    The plan is reported once, and again if a resume finds another. How much of the file's tokens is
     computed is kept, so that estimates for the same file know it. A step that does not fit raises its error
     here. `folder` is a place for the checkpoint of a pre-flight, which `abandon` ends early.
     """
     planned = process_group.planned
     if planned is not None:
-        job_lease.event(str(planned), once_as=f"measures {asdict(planned.measures)}", data=planned.data)
+        job_lease.event(str(planned), once_as=f"measures {asdict(planned.memory_plan)}", data=planned.data)
     base, data, candidates = training.base, training.data, training.candidates
-    share = computed_share(candidates.best.trainee, process_group.measures.step_tokens)
+    share = computed_share(candidates.best.trainee, process_group.memory_plan.step_tokens)
     of = (
         data.training_file.id,
         token_counts.tokenizer_of(base.entry),

@@ -221,7 +221,7 @@ class TrainingJob:
         training.candidates.best.evaluator.progress("publishing")
         if decided := training.candidates.win():
             self._row.spec = decided.model_dump(mode="json")
-        result = result_of(training, self.spec, self._process_group.measures, self._folder / "adapter")
+        result = result_of(training, self.spec, self._process_group.memory_plan, self._folder / "adapter")
         training.checkpoints.write_adapter(training.candidates.adapter, result.folder)
         self._stop_computing(Stage.BEING_PUBLISHED)
         self.close_rows()

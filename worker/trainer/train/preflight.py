@@ -44,7 +44,7 @@ def run_preflight(
     if data.validation_rows:
         trainee = candidates.best.trainee
         rows = longest_rows(
-            data.validation_rows, trainee.rows_per_example, process_group.measures.step_tokens
+            data.validation_rows, trainee.rows_per_example, process_group.memory_plan.step_tokens
         )
         evaluation = process_group.rehearse_evaluation(trainee.name, rows, abandon=abandon)
         of_evaluation = process_group.expected(spec, data.training_rows, evaluation)

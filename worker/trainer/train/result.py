@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from core.estimates.measures import Measures
+from core.estimates.memory_plan import MemoryPlan
 from core.jobs.spec import JobSpec
 from worker.trainer.save.publish import Result, describe_dataset
 from worker.trainer.train.stages import Training
@@ -13,7 +13,7 @@ from worker.trainer.train.worker_status import device_name
 KEPT = ("train_loss", "full_valid_loss", "full_valid_mean_token_accuracy")
 
 
-def result_of(training: Training, spec: JobSpec, measures: Measures, folder: Path) -> Result:
+def result_of(training: Training, spec: JobSpec, memory_plan: MemoryPlan, folder: Path) -> Result:
     """Return the result, whose adapter is still to be written to `folder`."""
     base = training.base
     return Result(
@@ -21,7 +21,7 @@ def result_of(training: Training, spec: JobSpec, measures: Measures, folder: Pat
         base=base.entry,
         base_sha256=base.source_sha256,
         tokenizer=base.tokenizer,
-        training=_how_it_was_trained(training, measures),
+        training=_how_it_was_trained(training, memory_plan),
         dataset=describe_dataset(training.data.training_file, training.data.validation_file),
         trained_tokens=training.candidates.trained_tokens,
         measured={} if spec.search is not None else _measured(training),
@@ -29,7 +29,7 @@ def result_of(training: Training, spec: JobSpec, measures: Measures, folder: Pat
     )
 
 
-def _how_it_was_trained(training: Training, measures: Measures) -> dict[str, Any]:
+def _how_it_was_trained(training: Training, memory_plan: MemoryPlan) -> dict[str, Any]:
     base, published = training.base, training.to_publish
     trainee, evaluator = training.candidates.best.trainee, training.candidates.best.evaluator
     assert published is not None
@@ -39,7 +39,7 @@ def _how_it_was_trained(training: Training, measures: Measures) -> dict[str, Any
         "quantization": base.entry.quantization,
         "compute": base.compute,
         "decoder": base.decoder.path,
-        **asdict(measures),
+        **asdict(memory_plan),
         "steps": trainee.step,
         "published_step": published["step"],
         "stopped_early": trainee.last_step < trainee.total_steps,

@@ -1,4 +1,4 @@
-/** The charts of a job's metrics. The values of a measure in training and in validation share a chart. */
+/** The charts of a job's metrics. The values of a metric in training and in validation share a chart. */
 
 import { GIGA, gigabytes, significant, spoken } from "@/lib/text/format";
 
@@ -14,7 +14,7 @@ export interface Column {
 
 export interface ChartSpec {
   /** The part that the names of the columns share. */
-  measure: string;
+  metric: string;
   title: string;
   columns: Column[];
   /** Writes a value. */
@@ -41,25 +41,25 @@ const PREFIXES = [
 ] as const;
 // These are known exactly: a smoothed line would show a learning rate or a memory that never was.
 const EXACT = new Set(["learning_rate", "trainer_memory_bytes", "adapter_rank_budget"]);
-const NO_MEASURES = new Set(["total_steps", "candidate", ...AXIS_COLUMNS]);
+const NO_METRICS = new Set(["total_steps", "candidate", ...AXIS_COLUMNS]);
 
 export function chartSpecs(names: readonly string[]): ChartSpec[] {
-  const specs = new Map<string, ChartSpec>(Object.keys(TITLES).map((measure) => [measure, emptySpec(measure)]));
+  const specs = new Map<string, ChartSpec>(Object.keys(TITLES).map((metric) => [metric, emptySpec(metric)]));
   for (const name of names) {
-    if (NO_MEASURES.has(name)) continue;
-    const [measure, column] = chartOf(name);
-    const spec = specs.get(measure) ?? emptySpec(measure);
+    if (NO_METRICS.has(name)) continue;
+    const [metric, column] = chartOf(name);
+    const spec = specs.get(metric) ?? emptySpec(metric);
     spec.columns.push(column);
-    specs.set(measure, spec);
+    specs.set(metric, spec);
   }
   for (const { columns } of specs.values()) columns.sort((a, b) => Number(b.noisy) - Number(a.noisy));
   return [...specs.values()].filter((spec) => spec.columns.length);
 }
 
-function emptySpec(measure: string): ChartSpec {
-  const title = TITLES[measure] ?? spoken(measure);
-  const writing = measure.endsWith("_bytes") ? { format: gigabytes, ticks: gigabyteTicks } : { format: significant, ticks: tickTexts };
-  return { measure, title, columns: [], ...writing, ...(BEST[measure] && { best: BEST[measure] }) };
+function emptySpec(metric: string): ChartSpec {
+  const title = TITLES[metric] ?? spoken(metric);
+  const writing = metric.endsWith("_bytes") ? { format: gigabytes, ticks: gigabyteTicks } : { format: significant, ticks: tickTexts };
+  return { metric, title, columns: [], ...writing, ...(BEST[metric] && { best: BEST[metric] }) };
 }
 
 function gigabyteTicks(ticks: readonly (number | null)[]): string[] {

@@ -1,6 +1,6 @@
 import { adapterFilePath } from "@/api/project/adapters";
-import { FileLine } from "@/parts/files/FileLine";
-import { Section } from "@/parts/page/Section";
+import { FileLine } from "@/components/files/FileLine";
+import { Section } from "@/components/page/Section";
 import type { Adapter } from "@/types/api";
 
 export function AdapterFiles({ adapter }: { adapter: Adapter }) {

@@ -4,11 +4,11 @@ import { useEffect } from "react";
 
 import { adapterContentPath, adapterQuery, useDeleteAdapter } from "@/api/project/adapters";
 import { useTitle } from "@/lib/browser/useTitle";
-import { Confirm } from "@/parts/dialogs/Confirm";
-import { DetailHead } from "@/parts/page/DetailHead";
-import { DetailPage } from "@/parts/page/DetailPage";
-import { Reading } from "@/parts/page/Reading";
-import { ReadsOnly } from "@/parts/page/ReadsOnly";
+import { Confirm } from "@/components/dialogs/Confirm";
+import { DetailHead } from "@/components/page/DetailHead";
+import { DetailPage } from "@/components/page/DetailPage";
+import { Reading } from "@/components/page/Reading";
+import { ReadsOnly } from "@/components/page/ReadsOnly";
 import type { Adapter } from "@/types/api";
 
 import { AdapterFiles } from "./AdapterFiles";

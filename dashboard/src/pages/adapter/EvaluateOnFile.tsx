@@ -5,9 +5,9 @@ import { jobQuery } from "@/api/jobs/jobs";
 import { datasetsQuery } from "@/api/jobs/offers";
 import { criteriaOfRows } from "@/lib/evals/chosenRuns";
 import { counted } from "@/lib/text/format";
-import { DataForm } from "@/parts/forms/DataForm";
-import type { Field } from "@/parts/forms/Fields";
-import { Loaded } from "@/parts/page/Loaded";
+import { DataForm } from "@/components/forms/DataForm";
+import type { Field } from "@/components/forms/Fields";
+import { Loaded } from "@/components/page/Loaded";
 import type { Adapter, FileObject } from "@/types/api";
 
 const MOST_ROWS = 100_000;

@@ -3,12 +3,12 @@ import { useMayWrite } from "@/api/project/session";
 import { useWork, useWorkList } from "@/api/work/work";
 import { exactness, exportRequest, FORMATS, formatWords, isQuantized, pushedTo, QUANTIZATIONS, takesRank } from "@/lib/facts/exportFacts";
 import { bytes } from "@/lib/text/format";
-import { DownloadLink } from "@/parts/basics/DownloadLink";
-import { DataForm } from "@/parts/forms/DataForm";
-import type { Field } from "@/parts/forms/Fields";
-import { Section } from "@/parts/page/Section";
-import { PagedList } from "@/parts/tables/PagedList";
-import { WorkLine } from "@/parts/work/WorkLine";
+import { DownloadLink } from "@/components/basics/DownloadLink";
+import { DataForm } from "@/components/forms/DataForm";
+import type { Field } from "@/components/forms/Fields";
+import { Section } from "@/components/page/Section";
+import { PagedList } from "@/components/tables/PagedList";
+import { WorkLine } from "@/components/work/WorkLine";
 import type { Adapter, Export } from "@/types/api";
 
 const MOST_RANKS = 256;

@@ -4,8 +4,8 @@ import { useMemo, useState } from "react";
 import { aliasesQuery, useComposed, useDescendants, useParts } from "@/api/project/adapters";
 import { useWorkList } from "@/api/work/work";
 import { graphOf, type Node, withoutLateOnes, withoutLongChains } from "@/lib/lineage/graph";
-import { Failure } from "@/parts/page/Notice";
-import { Section } from "@/parts/page/Section";
+import { Failure } from "@/components/page/Notice";
+import { Section } from "@/components/page/Section";
 import type { Adapter } from "@/types/api";
 
 import { LineageGraph } from "./LineageGraph";

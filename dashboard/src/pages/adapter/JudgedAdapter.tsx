@@ -3,10 +3,10 @@ import { useQuery } from "@tanstack/react-query";
 import { judgedQuery } from "@/api/evals/judged";
 import { useMayWrite } from "@/api/project/session";
 import { againstBase, shownEvals } from "@/lib/evals/chosenRuns";
-import { Forgetting, Outcome, ToEval } from "@/parts/evals/Outcome";
-import { Fold } from "@/parts/page/Fold";
-import { Loaded } from "@/parts/page/Loaded";
-import { Section } from "@/parts/page/Section";
+import { Forgetting, Outcome, ToEval } from "@/components/evals/Outcome";
+import { Fold } from "@/components/page/Fold";
+import { Loaded } from "@/components/page/Loaded";
+import { Section } from "@/components/page/Section";
 import type { Adapter } from "@/types/api";
 
 import { EvaluateOnFile } from "./EvaluateOnFile";

@@ -6,10 +6,10 @@ import { manifestQuery } from "@/api/project/adapters";
 import { type Manifest, totalBytes } from "@/lib/facts/adapterFacts";
 import { adapterName } from "@/lib/facts/jobFacts";
 import { bytes, counted, dateTime, integer, significant } from "@/lib/text/format";
-import { FileName } from "@/parts/files/FileName";
-import { Facts, Hash } from "@/parts/page/Facts";
-import { Failure } from "@/parts/page/Notice";
-import { Section } from "@/parts/page/Section";
+import { FileName } from "@/components/files/FileName";
+import { Facts, Hash } from "@/components/page/Facts";
+import { Failure } from "@/components/page/Notice";
+import { Section } from "@/components/page/Section";
 import type { Adapter } from "@/types/api";
 
 /** The job, base model and files that the adapter was made from, with the hashes in its manifest. */

@@ -3,7 +3,7 @@ import { type CSSProperties, type ReactNode, useEffect, useLayoutEffect, useMemo
 
 import { edgeWords, type Graph, type Node, originWords } from "@/lib/lineage/graph";
 import { layOut, type Layout, NODE } from "@/lib/lineage/layout";
-import { CutName } from "@/parts/basics/CutName";
+import { CutName } from "@/components/basics/CutName";
 
 const CENTRE = "[aria-current]";
 const LOOKS: Record<Node["kind"], string> = {

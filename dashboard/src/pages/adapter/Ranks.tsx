@@ -2,11 +2,11 @@ import { useQuery } from "@tanstack/react-query";
 
 import { cutAdapterPath, ranksQuery } from "@/api/project/adapters";
 import { significant } from "@/lib/text/format";
-import { DownloadLink } from "@/parts/basics/DownloadLink";
-import { Failure } from "@/parts/page/Notice";
-import { Section } from "@/parts/page/Section";
-import type { Column } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
+import { DownloadLink } from "@/components/basics/DownloadLink";
+import { Failure } from "@/components/page/Notice";
+import { Section } from "@/components/page/Section";
+import type { Column } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
 import type { Adapter, MeasuredRank } from "@/types/api";
 
 /** The ranks that a DyLoRA adapter can be cut to, each with its loss. Any other adapter has no such section. */

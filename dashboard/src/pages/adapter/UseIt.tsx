@@ -3,10 +3,10 @@ import { useQuery } from "@tanstack/react-query";
 import { cardQuery } from "@/api/project/adapters";
 import { chatRequest } from "@/lib/chat/chatRequest";
 import { snippetsOf } from "@/lib/facts/adapterFacts";
-import { ChatCode } from "@/parts/basics/ChatCode";
-import { CopyBlock } from "@/parts/basics/CopyBlock";
-import { Loaded } from "@/parts/page/Loaded";
-import { Section } from "@/parts/page/Section";
+import { ChatCode } from "@/components/basics/ChatCode";
+import { CopyBlock } from "@/components/basics/CopyBlock";
+import { Loaded } from "@/components/page/Loaded";
+import { Section } from "@/components/page/Section";
 import type { Adapter } from "@/types/api";
 
 const PROMPT = { role: "user", content: "Hello!" } as const;

@@ -4,13 +4,13 @@ import { adapterContentPath, useAdapters } from "@/api/project/adapters";
 import { totalBytes } from "@/lib/facts/adapterFacts";
 import { adapterName } from "@/lib/facts/jobFacts";
 import { bytes } from "@/lib/text/format";
-import { Ago } from "@/parts/basics/Ago";
-import { CutName } from "@/parts/basics/CutName";
-import { DownloadLink } from "@/parts/basics/DownloadLink";
-import { PageTitle } from "@/parts/page/PageTitle";
-import { actionsColumn, type Column } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
-import { PagedList } from "@/parts/tables/PagedList";
+import { Ago } from "@/components/basics/Ago";
+import { CutName } from "@/components/basics/CutName";
+import { DownloadLink } from "@/components/basics/DownloadLink";
+import { PageTitle } from "@/components/page/PageTitle";
+import { actionsColumn, type Column } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
+import { PagedList } from "@/components/tables/PagedList";
 import type { Adapter } from "@/types/api";
 
 export function AdaptersPage() {

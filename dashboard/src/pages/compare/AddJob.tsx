@@ -2,8 +2,8 @@ import { useState } from "react";
 
 import { MOST_COMPARED } from "@/lib/addresses/compareSearch";
 import { jobName } from "@/lib/facts/jobFacts";
-import { Finder } from "@/parts/finder/Finder";
-import { useFoundJobs } from "@/parts/finder/useFoundJobs";
+import { Finder } from "@/components/finder/Finder";
+import { useFoundJobs } from "@/components/finder/useFoundJobs";
 
 interface AddJobProps {
   chosen: readonly string[];

@@ -5,11 +5,11 @@ import { baselineOf, type CompareSearch, jobIds, withJob, withoutJob } from "@/l
 import { USUAL_SMOOTHING } from "@/lib/addresses/curveSearch";
 import { axesOf, axisOf } from "@/lib/charts/axes";
 import { counted } from "@/lib/text/format";
-import { CurveControls } from "@/parts/charts/CurveControls";
-import { Empty } from "@/parts/page/Empty";
-import { PageTitle } from "@/parts/page/PageTitle";
-import { Reading } from "@/parts/page/Reading";
-import { TrainingCurves } from "@/parts/trainings/TrainingCurves";
+import { CurveControls } from "@/components/charts/CurveControls";
+import { Empty } from "@/components/page/Empty";
+import { PageTitle } from "@/components/page/PageTitle";
+import { Reading } from "@/components/page/Reading";
+import { TrainingCurves } from "@/components/trainings/TrainingCurves";
 import type { Job } from "@/types/api";
 
 import { AddJob } from "./AddJob";
@@ -39,19 +39,19 @@ export function ComparePage() {
         <AddJob chosen={compared.map(({ id }) => id)} onAdd={(id) => change({ jobs: withJob(search.jobs, id) })} />
       </PageTitle>
       {compared.length === 0 && <Empty>Add jobs here, or select some in the list of jobs.</Empty>}
-      {compared.length > 0 && (wasRead ? <Parts {...{ compared, version, search, change }} /> : <Reading />)}
+      {compared.length > 0 && (wasRead ? <Sections {...{ compared, version, search, change }} /> : <Reading />)}
     </>
   );
 }
 
-interface PartsProps {
+interface SectionsProps {
   compared: readonly Compared[];
   version: string;
   search: CompareSearch;
   change: (changed: CompareSearch) => void;
 }
 
-function Parts({ compared, version, search, change }: PartsProps) {
+function Sections({ compared, version, search, change }: SectionsProps) {
   const known = compared.filter((one): one is Compared & { job: Job } => one.job !== undefined);
   const trainings = known.map(({ training }) => training);
   const axes = axesOf(trainings);

@@ -1,9 +1,9 @@
 import { type ComparedRow, comparedRows, countMatches, matches } from "@/lib/facts/samples";
-import { Icon } from "@/parts/basics/Icon";
-import { PromptText } from "@/parts/basics/PromptText";
-import { SampleText } from "@/parts/basics/SampleText";
-import { LineSample } from "@/parts/charts/LineSample";
-import { Section } from "@/parts/page/Section";
+import { Icon } from "@/components/basics/Icon";
+import { PromptText } from "@/components/basics/PromptText";
+import { SampleText } from "@/components/basics/SampleText";
+import { LineSample } from "@/components/charts/LineSample";
+import { Section } from "@/components/page/Section";
 
 import type { Compared } from "./useCompared";
 

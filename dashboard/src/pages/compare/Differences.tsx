@@ -1,11 +1,11 @@
 import { type SettingRow, settingRows } from "@/lib/jobs/comparison";
 import { integer } from "@/lib/text/format";
-import { LineSample } from "@/parts/charts/LineSample";
-import { FileName } from "@/parts/files/FileName";
-import { Section } from "@/parts/page/Section";
-import { SettingList } from "@/parts/page/SettingList";
-import { type Column, wideRegion } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
+import { LineSample } from "@/components/charts/LineSample";
+import { FileName } from "@/components/files/FileName";
+import { Section } from "@/components/page/Section";
+import { SettingList } from "@/components/page/SettingList";
+import { type Column, wideRegion } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
 
 import type { Compared } from "./useCompared";
 

@@ -1,30 +1,30 @@
 import { percentOff, type Result } from "@/lib/jobs/comparison";
 import { roughly, rounded } from "@/lib/text/format";
 
-import type { Measure } from "./measures";
+import type { Metric } from "./metrics";
 
 interface ResultValueProps {
-  measure: Measure;
+  metric: Metric;
   result: Result | undefined;
   /** The result of the baseline; undefined for the baseline itself. */
   base: Result | undefined;
-  /** The conditions in which the two jobs differ, of those that the measure depends on. */
+  /** The conditions in which the two jobs differ, of those that the metric depends on. */
   differing: readonly string[];
 }
 
 /** A value and, below it, the difference to the baseline's value. */
-export function ResultValue({ measure, result, base, differing }: ResultValueProps) {
-  const value = result?.[measure.key] ?? null;
-  const baseline = base?.[measure.key] ?? null;
+export function ResultValue({ metric, result, base, differing }: ResultValueProps) {
+  const value = result?.[metric.key] ?? null;
+  const baseline = base?.[metric.key] ?? null;
   return (
     <>
-      <span className="block">{measure.format(value)}</span>
+      <span className="block">{metric.format(value)}</span>
       {value !== null &&
         baseline !== null &&
         (differing.length ? (
           <NotComparable differing={differing} />
         ) : (
-          <Difference measure={measure} value={value} baseline={baseline} />
+          <Difference metric={metric} value={value} baseline={baseline} />
         ))}
     </>
   );
@@ -40,12 +40,12 @@ function NotComparable({ differing }: { differing: readonly string[] }) {
 }
 
 interface DifferenceProps {
-  measure: Measure;
+  metric: Metric;
   value: number;
   baseline: number;
 }
 
-function Difference({ measure: { isRelative, better }, value, baseline }: DifferenceProps) {
+function Difference({ metric: { isRelative, better }, value, baseline }: DifferenceProps) {
   const percent = percentOff(value, baseline);
   if (value === baseline) return <span className="fact block">the same</span>;
   const isLower = value < baseline;

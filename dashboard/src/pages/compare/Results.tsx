@@ -5,15 +5,15 @@ import { useNow } from "@/lib/browser/useNow";
 import { differingConditions, type Result, resultOf } from "@/lib/jobs/comparison";
 import { saveCsv } from "@/lib/text/csv";
 import { NOTHING, significant } from "@/lib/text/format";
-import { Prose } from "@/parts/basics/Prose";
-import { StatusMark } from "@/parts/basics/StatusMark";
-import { LineSample } from "@/parts/charts/LineSample";
-import { Estimate } from "@/parts/evals/Estimate";
-import { Section } from "@/parts/page/Section";
-import { type Column, wideRegion } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
+import { Prose } from "@/components/basics/Prose";
+import { StatusMark } from "@/components/basics/StatusMark";
+import { LineSample } from "@/components/charts/LineSample";
+import { Estimate } from "@/components/evals/Estimate";
+import { Section } from "@/components/page/Section";
+import { type Column, wideRegion } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
 
-import { MEASURES } from "./measures";
+import { METRICS } from "./metrics";
 import { ResultValue } from "./ResultValue";
 import type { Compared } from "./useCompared";
 
@@ -48,17 +48,17 @@ function columnsOf(
   { baseline, onBaseline, onRemove }: Omit<ResultsProps, "compared">,
 ): Column<ResultRow>[] {
   const base = rows.find(({ id }) => id === baseline);
-  const measures = MEASURES.map(
-    (measure): Column<ResultRow> => ({
-      name: measure.label,
+  const metrics = METRICS.map(
+    (metric): Column<ResultRow> => ({
+      name: metric.label,
       align: "right",
       className: "whitespace-nowrap",
       cell: ({ id, job, result }) => (
         <ResultValue
-          measure={measure}
+          metric={metric}
           result={result}
           base={id === baseline ? undefined : base?.result}
-          differing={job && base?.job && measure.measured ? differingConditions(measure.measured, job, base.job) : []}
+          differing={job && base?.job && metric.measured ? differingConditions(metric.measured, job, base.job) : []}
         />
       ),
     }),
@@ -96,7 +96,7 @@ function columnsOf(
         />
       ),
     },
-    ...measures,
+    ...metrics,
     ...criteriaOf(rows).map(criterionColumn),
     {
       name: "Remove",
@@ -142,12 +142,12 @@ function Status({ row: { job, error } }: { row: Compared }) {
 function DownloadCsv({ rows }: { rows: readonly ResultRow[] }) {
   const download = () => {
     const criteria = criteriaOf(rows);
-    const head = ["job", "name", "status", ...MEASURES.map(({ key }) => key), ...criteria.map((name) => `eval ${name}`)];
+    const head = ["job", "name", "status", ...METRICS.map(({ key }) => key), ...criteria.map((name) => `eval ${name}`)];
     const lines = rows.map(({ id, training, job, result, judged }) => [
       id,
       training.name,
       job?.status ?? null,
-      ...MEASURES.map(({ key }) => result?.[key] ?? null),
+      ...METRICS.map(({ key }) => result?.[key] ?? null),
       ...criteria.map((criterion) => judged.find(({ name }) => name === criterion)?.value ?? null),
     ]);
     saveCsv("compare-results.csv", head, lines);

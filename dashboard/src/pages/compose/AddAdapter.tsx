@@ -3,8 +3,8 @@ import { useState } from "react";
 
 import { loraAdaptersQuery } from "@/api/project/adapters";
 import { MOST_PARTS } from "@/lib/addresses/composeSearch";
-import { MOST_FOUND, matchingCommands } from "@/parts/finder/commands";
-import { Finder } from "@/parts/finder/Finder";
+import { MOST_FOUND, matchingCommands } from "@/components/finder/commands";
+import { Finder } from "@/components/finder/Finder";
 
 import type { Part } from "./Parts";
 

@@ -6,8 +6,8 @@ import { adapterQuery } from "@/api/project/adapters";
 import { useWork } from "@/api/work/work";
 import { partsOf, withoutPart, withPart } from "@/lib/addresses/composeSearch";
 import { type ComposeDraft, EMPTY_DRAFT, missingIn, requestOf } from "@/lib/compose/draft";
-import { Failure } from "@/parts/page/Notice";
-import { Section } from "@/parts/page/Section";
+import { Failure } from "@/components/page/Notice";
+import { Section } from "@/components/page/Section";
 
 import { AddAdapter } from "./AddAdapter";
 import { MethodFields } from "./MethodFields";

@@ -1,8 +1,8 @@
 import { Link } from "@tanstack/react-router";
 
 import { useMayWrite } from "@/api/project/session";
-import { PageTitle } from "@/parts/page/PageTitle";
-import { ReadsOnly } from "@/parts/page/ReadsOnly";
+import { PageTitle } from "@/components/page/PageTitle";
+import { ReadsOnly } from "@/components/page/ReadsOnly";
 
 import { ComposeForm } from "./ComposeForm";
 import { Compositions } from "./Compositions";

@@ -3,11 +3,11 @@ import { Link } from "@tanstack/react-router";
 import { useWork, useWorkList } from "@/api/work/work";
 import { compositionWords, resultWords, type Trial, trialsOf, weightsOf } from "@/lib/compose/compositionFacts";
 import { significant } from "@/lib/text/format";
-import { Section } from "@/parts/page/Section";
-import { type Column, wideRegion } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
-import { PagedList } from "@/parts/tables/PagedList";
-import { WorkLine } from "@/parts/work/WorkLine";
+import { Section } from "@/components/page/Section";
+import { type Column, wideRegion } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
+import { PagedList } from "@/components/tables/PagedList";
+import { WorkLine } from "@/components/work/WorkLine";
 import type { Composition } from "@/types/api";
 
 /** The compositions of the project, newest first. Their records are deleted after some days; the adapters stay. */

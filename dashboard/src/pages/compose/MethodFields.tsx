@@ -1,6 +1,6 @@
 import type { ComposeDraft } from "@/lib/compose/draft";
 import { aboutMethod, decomposes, electsSigns, METHODS, prunes } from "@/lib/compose/methods";
-import { type Field, Fields } from "@/parts/forms/Fields";
+import { type Field, Fields } from "@/components/forms/Fields";
 
 const MOST_RANKS = 256;
 const LEAST_SHARE = 0.001;

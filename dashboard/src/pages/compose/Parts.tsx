@@ -2,9 +2,9 @@ import { Link } from "@tanstack/react-router";
 
 import { isNotFound, messageOf } from "@/api/failures";
 import type { ChosenPart } from "@/lib/compose/draft";
-import { Prose } from "@/parts/basics/Prose";
-import { type Column, wideRegion } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
+import { Prose } from "@/components/basics/Prose";
+import { type Column, wideRegion } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
 import type { Adapter } from "@/types/api";
 
 const MOST_WEIGHT = 100;

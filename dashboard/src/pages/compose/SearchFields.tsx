@@ -2,9 +2,9 @@ import { useQuery } from "@tanstack/react-query";
 
 import { datasetsQuery } from "@/api/jobs/offers";
 import { counted } from "@/lib/text/format";
-import { type Field, Fields } from "@/parts/forms/Fields";
-import { Tick } from "@/parts/forms/Tick";
-import { Loaded } from "@/parts/page/Loaded";
+import { type Field, Fields } from "@/components/forms/Fields";
+import { Tick } from "@/components/forms/Tick";
+import { Loaded } from "@/components/page/Loaded";
 import type { FileObject } from "@/types/api";
 
 import type { FieldsProps } from "./MethodFields";

@@ -1,9 +1,9 @@
 import { type Change, type Pair, useChangedRows } from "@/api/evals/comparisons";
 import type { EvalSearch } from "@/lib/addresses/evalSearch";
 import { integer } from "@/lib/text/format";
-import { RowScores, RowTexts } from "@/parts/evals/ChangedRow";
-import { Section } from "@/parts/page/Section";
-import { PagedList } from "@/parts/tables/PagedList";
+import { RowScores, RowTexts } from "@/components/evals/ChangedRow";
+import { Section } from "@/components/page/Section";
+import { PagedList } from "@/components/tables/PagedList";
 import type { CriterionComparison } from "@/types/api";
 
 interface ChangedRowsProps {

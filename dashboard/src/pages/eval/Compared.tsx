@@ -3,9 +3,9 @@ import { useQuery } from "@tanstack/react-query";
 import { comparisonQuery } from "@/api/evals/comparisons";
 import type { EvalSearch } from "@/lib/addresses/evalSearch";
 import { counted } from "@/lib/text/format";
-import { ComparisonTable } from "@/parts/evals/ComparisonTable";
-import { Loaded } from "@/parts/page/Loaded";
-import { Section } from "@/parts/page/Section";
+import { ComparisonTable } from "@/components/evals/ComparisonTable";
+import { Loaded } from "@/components/page/Loaded";
+import { Section } from "@/components/page/Section";
 import type { Comparison, EvalRun } from "@/types/api";
 
 import { ChangedRows } from "./ChangedRows";

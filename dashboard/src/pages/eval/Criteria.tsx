@@ -1,6 +1,6 @@
 import { flatten } from "@/lib/text/flatten";
-import { Section } from "@/parts/page/Section";
-import { SettingList } from "@/parts/page/SettingList";
+import { Section } from "@/components/page/Section";
+import { SettingList } from "@/components/page/SettingList";
 import type { Eval } from "@/types/api";
 
 /** The criteria with all of their options, as the eval was created. */

@@ -6,12 +6,12 @@ import { useWorkList } from "@/api/work/work";
 import type { EvalSearch } from "@/lib/addresses/evalSearch";
 import { useTitle } from "@/lib/browser/useTitle";
 import { chosenRuns, missingRuns } from "@/lib/evals/chosenRuns";
-import { Confirm } from "@/parts/dialogs/Confirm";
-import { DetailHead } from "@/parts/page/DetailHead";
-import { DetailPage } from "@/parts/page/DetailPage";
-import { Notice } from "@/parts/page/Notice";
-import { Section } from "@/parts/page/Section";
-import { PagedList } from "@/parts/tables/PagedList";
+import { Confirm } from "@/components/dialogs/Confirm";
+import { DetailHead } from "@/components/page/DetailHead";
+import { DetailPage } from "@/components/page/DetailPage";
+import { Notice } from "@/components/page/Notice";
+import { Section } from "@/components/page/Section";
+import { PagedList } from "@/components/tables/PagedList";
 import type { Eval } from "@/types/api";
 
 import { Compared } from "./Compared";

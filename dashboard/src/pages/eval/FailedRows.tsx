@@ -1,10 +1,10 @@
 import { useFailedRows } from "@/api/evals/failedRows";
 import { promptOf } from "@/lib/evals/rowTexts";
 import { integer } from "@/lib/text/format";
-import { Prose } from "@/parts/basics/Prose";
-import { Words } from "@/parts/evals/Words";
-import { Section } from "@/parts/page/Section";
-import { PagedList } from "@/parts/tables/PagedList";
+import { Prose } from "@/components/basics/Prose";
+import { Words } from "@/components/evals/Words";
+import { Section } from "@/components/page/Section";
+import { PagedList } from "@/components/tables/PagedList";
 import type { EvalRun } from "@/types/api";
 
 /** The rows that a run could not judge, each with the reason. */

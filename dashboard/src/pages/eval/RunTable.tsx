@@ -5,12 +5,12 @@ import { isUnderWay, useWork } from "@/api/work/work";
 import type { EvalSearch } from "@/lib/addresses/evalSearch";
 import { type ChosenRuns, hasCompleted } from "@/lib/evals/chosenRuns";
 import { counted, NOTHING, significant } from "@/lib/text/format";
-import { Ago } from "@/parts/basics/Ago";
-import { Confirm } from "@/parts/dialogs/Confirm";
-import { Estimate } from "@/parts/evals/Estimate";
-import { RunState } from "@/parts/evals/RunState";
-import { actionsColumn, type Column, wideRegion } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
+import { Ago } from "@/components/basics/Ago";
+import { Confirm } from "@/components/dialogs/Confirm";
+import { Estimate } from "@/components/evals/Estimate";
+import { RunState } from "@/components/evals/RunState";
+import { actionsColumn, type Column, wideRegion } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
 import type { CriterionResult, Eval, EvalRun } from "@/types/api";
 
 interface RunTableProps {

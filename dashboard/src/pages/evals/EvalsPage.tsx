@@ -3,12 +3,12 @@ import { Link } from "@tanstack/react-router";
 
 import { useEvals } from "@/api/evals/evals";
 import { newestWorkQuery } from "@/api/work/work";
-import { Ago } from "@/parts/basics/Ago";
-import { RunState } from "@/parts/evals/RunState";
-import { PageTitle } from "@/parts/page/PageTitle";
-import type { Column } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
-import { PagedList } from "@/parts/tables/PagedList";
+import { Ago } from "@/components/basics/Ago";
+import { RunState } from "@/components/evals/RunState";
+import { PageTitle } from "@/components/page/PageTitle";
+import type { Column } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
+import { PagedList } from "@/components/tables/PagedList";
 import type { Eval } from "@/types/api";
 
 export function EvalsPage() {

@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { jobsOfFileQuery, useDeleteFile } from "@/api/files/files";
 import { hasEnded, jobName } from "@/lib/facts/jobFacts";
 import { counted } from "@/lib/text/format";
-import { Confirm } from "@/parts/dialogs/Confirm";
+import { Confirm } from "@/components/dialogs/Confirm";
 import type { FileObject } from "@/types/api";
 
 interface DeleteFileProps {

@@ -1,6 +1,6 @@
 import { lineWords } from "@/lib/datasets/checkFacts";
 import { integer, spoken } from "@/lib/text/format";
-import { Prose } from "@/parts/basics/Prose";
+import { Prose } from "@/components/basics/Prose";
 import type { CheckFinding, CheckReport } from "@/types/api";
 
 const SHOWN = 5; // findings of each code

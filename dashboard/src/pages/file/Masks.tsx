@@ -5,11 +5,11 @@ import { usePreviewRows } from "@/api/files/files";
 import { baseModelsQuery } from "@/api/jobs/offers";
 import { useMayWrite } from "@/api/project/session";
 import { conversationWords, linesIn, lineWords } from "@/lib/datasets/checkFacts";
-import { Prose } from "@/parts/basics/Prose";
-import { BaseChooser } from "@/parts/files/BaseChooser";
-import { Labelled } from "@/parts/forms/Labelled";
-import { Failure, Notice } from "@/parts/page/Notice";
-import { Section } from "@/parts/page/Section";
+import { Prose } from "@/components/basics/Prose";
+import { BaseChooser } from "@/components/files/BaseChooser";
+import { Labelled } from "@/components/forms/Labelled";
+import { Failure, Notice } from "@/components/page/Notice";
+import { Section } from "@/components/page/Section";
 import type { ConversationPreview, FileObject, RowPreview } from "@/types/api";
 
 /** Rows as training sees them under a base model, with what is learnt. */

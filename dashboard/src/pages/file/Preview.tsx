@@ -4,8 +4,8 @@ import { useMemo } from "react";
 import { type FilePreview, previewQuery } from "@/api/files/files";
 import { type Message, type Row, rowsOf } from "@/lib/datasets/datasetRows";
 import { integer } from "@/lib/text/format";
-import { Loaded } from "@/parts/page/Loaded";
-import { Section } from "@/parts/page/Section";
+import { Loaded } from "@/components/page/Loaded";
+import { Section } from "@/components/page/Section";
 import type { FileObject } from "@/types/api";
 
 const MOST_ROWS = 20;

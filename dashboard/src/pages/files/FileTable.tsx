@@ -5,10 +5,10 @@ import { fileContentPath } from "@/api/files/files";
 import { checkOf, idTail, sharedNames } from "@/lib/facts/fileFacts";
 import { bytes } from "@/lib/text/format";
 import { DeleteFile } from "@/pages/file/DeleteFile";
-import { Ago } from "@/parts/basics/Ago";
-import { DownloadLink } from "@/parts/basics/DownloadLink";
-import type { Column } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
+import { Ago } from "@/components/basics/Ago";
+import { DownloadLink } from "@/components/basics/DownloadLink";
+import type { Column } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
 import type { FileObject } from "@/types/api";
 
 export function FileTable({ files, mayWrite }: { files: readonly FileObject[]; mayWrite: boolean }) {

@@ -1,8 +1,8 @@
 import { useFiles } from "@/api/files/files";
 import { useMayWrite } from "@/api/project/session";
-import { PageTitle } from "@/parts/page/PageTitle";
-import { ReadsOnly } from "@/parts/page/ReadsOnly";
-import { PagedList } from "@/parts/tables/PagedList";
+import { PageTitle } from "@/components/page/PageTitle";
+import { ReadsOnly } from "@/components/page/ReadsOnly";
+import { PagedList } from "@/components/tables/PagedList";
 
 import { FileTable } from "./FileTable";
 import { Uploads } from "./Uploads";

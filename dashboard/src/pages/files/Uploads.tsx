@@ -3,9 +3,9 @@ import { useState } from "react";
 
 import { type Purpose, PURPOSES } from "@/api/files/files";
 import { startUpload, useUploads } from "@/api/files/uploads";
-import { FileButton } from "@/parts/files/FileButton";
-import { UploadLine } from "@/parts/files/UploadLine";
-import { useFileDrop } from "@/parts/files/useFileDrop";
+import { FileButton } from "@/components/files/FileButton";
+import { UploadLine } from "@/components/files/UploadLine";
+import { useFileDrop } from "@/components/files/useFileDrop";
 
 /** Uploads files that are dropped or picked, and shows the progress of each. */
 export function Uploads() {

@@ -6,8 +6,8 @@ import { guideQuery } from "@/api/guide";
 import { useTitle } from "@/lib/browser/useTitle";
 import { guideHtml } from "@/lib/guide/guideHtml";
 import { FIRST_PAGE, type Guide, guideGroups, searchGuide, titleOf } from "@/lib/guide/guidePages";
-import { Loaded } from "@/parts/page/Loaded";
-import { Notice } from "@/parts/page/Notice";
+import { Loaded } from "@/components/page/Loaded";
+import { Notice } from "@/components/page/Notice";
 
 const route = getRouteApi("/guide/$");
 

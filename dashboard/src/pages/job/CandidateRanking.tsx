@@ -1,10 +1,10 @@
 import { candidateName, lastLoss } from "@/lib/facts/candidateFacts";
 import { integer, NOTHING, significant } from "@/lib/text/format";
-import { Icon } from "@/parts/basics/Icon";
-import { Prose } from "@/parts/basics/Prose";
-import { LineSample } from "@/parts/charts/LineSample";
-import { type Column, wideRegion } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
+import { Icon } from "@/components/basics/Icon";
+import { Prose } from "@/components/basics/Prose";
+import { LineSample } from "@/components/charts/LineSample";
+import { type Column, wideRegion } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
 import type { Candidate, Candidates } from "@/types/api";
 
 /** The candidates, the best first: the result of each, and why it won or was dropped. */

@@ -10,8 +10,8 @@ import type { Training } from "@/lib/charts/trainings";
 import { NO_SERIES } from "@/lib/charts/series";
 import { candidateName } from "@/lib/facts/candidateFacts";
 import { hasEnded, stepsPerEpoch } from "@/lib/facts/jobFacts";
-import { Section } from "@/parts/page/Section";
-import { TrainingCurves } from "@/parts/trainings/TrainingCurves";
+import { Section } from "@/components/page/Section";
+import { TrainingCurves } from "@/components/trainings/TrainingCurves";
 import type { Candidates as JobCandidates, Job } from "@/types/api";
 
 import { CandidateRanking } from "./CandidateRanking";

@@ -5,11 +5,11 @@ import { linesOf } from "@/lib/charts/chartData";
 import type { ChartSpec } from "@/lib/charts/chartSpecs";
 import { indexOfBest, indexOfLast, rowsOf, type Series } from "@/lib/charts/series";
 import { integer } from "@/lib/text/format";
-import { Chart } from "@/parts/charts/Chart";
-import { ChartFrame } from "@/parts/charts/ChartFrame";
-import { Legend } from "@/parts/charts/Legend";
-import type { Plot } from "@/parts/charts/plot";
-import type { Zooming } from "@/parts/charts/useZoom";
+import { Chart } from "@/components/charts/Chart";
+import { ChartFrame } from "@/components/charts/ChartFrame";
+import { Legend } from "@/components/charts/Legend";
+import type { Plot } from "@/components/charts/plot";
+import type { Zooming } from "@/components/charts/useZoom";
 
 interface ChartCardProps {
   spec: ChartSpec;
@@ -26,7 +26,7 @@ interface ChartCardProps {
 export function ChartCard({ spec, steps, version, jobId, log, smoothing, axis, zooming }: ChartCardProps) {
   const [hovered, setHovered] = useState<(number | null)[] | null>(null);
   const { zoom, zoomTo } = zooming;
-  const { title, measure, columns, format, ticks } = spec;
+  const { title, metric, columns, format, ticks } = spec;
   const { series } = steps;
   const plot: Plot = {
     drawn: columns.map((column, styleIndex) => ({ ...column, styleIndex })),
@@ -44,18 +44,18 @@ export function ChartCard({ spec, steps, version, jobId, log, smoothing, axis, z
       {...{ title, plot }}
       columns={columns.map(({ name, label }) => ({ key: name, label }))}
       rows={() => rowsOf(series, columns.map(({ name }) => name))}
-      fileName={`${jobId}-${measure}`}
+      fileName={`${jobId}-${metric}`}
       hovered={hovered?.[0] ?? null}
       legend={<Legend entries={legend} />}
       trainings={[steps]}
-      className={measure === "loss" ? "lg:col-span-2" : ""}
+      className={metric === "loss" ? "lg:col-span-2" : ""}
     >
       <Chart key={axis} {...{ plot, version }} onZoom={zoomTo} onHover={setHovered} />
     </ChartFrame>
   );
 }
 
-/** The last value; for a validation measure also the best value, if it is another one. */
+/** The last value; for a validation metric also the best value, if it is another one. */
 function summary(series: Series, name: string, { best, format }: ChartSpec, noisy: boolean): string {
   const values = series.column(name);
   if (!values) return "";

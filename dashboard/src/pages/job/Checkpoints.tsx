@@ -4,13 +4,13 @@ import { Link } from "@tanstack/react-router";
 import { checkpointContentPath, checkpointsQuery } from "@/api/jobs/checkpoints";
 import { bestCheckpoint } from "@/lib/facts/jobFacts";
 import { integer, significant } from "@/lib/text/format";
-import { Ago } from "@/parts/basics/Ago";
-import { DownloadLink } from "@/parts/basics/DownloadLink";
-import { Icon } from "@/parts/basics/Icon";
-import { Loaded } from "@/parts/page/Loaded";
-import { Section } from "@/parts/page/Section";
-import type { Column } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
+import { Ago } from "@/components/basics/Ago";
+import { DownloadLink } from "@/components/basics/DownloadLink";
+import { Icon } from "@/components/basics/Icon";
+import { Loaded } from "@/components/page/Loaded";
+import { Section } from "@/components/page/Section";
+import type { Column } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
 import type { Checkpoint, Job } from "@/types/api";
 
 export function Checkpoints({ job }: { job: Job }) {

@@ -6,9 +6,9 @@ import type { Following, LiveJob } from "@/api/live/liveJob";
 import { useVersion } from "@/lib/browser/changing";
 import { type EventKind, matching } from "@/lib/jobs/eventLog";
 import { dateTime, timeOfDay } from "@/lib/text/format";
-import { Prose } from "@/parts/basics/Prose";
-import { Failure } from "@/parts/page/Notice";
-import { Section } from "@/parts/page/Section";
+import { Prose } from "@/components/basics/Prose";
+import { Failure } from "@/components/page/Notice";
+import { Section } from "@/components/page/Section";
 import type { JobEvent } from "@/types/api";
 
 const LINE_HEIGHT = 24; // pixels of a message that fits on one line

@@ -2,8 +2,8 @@ import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 
 import { actionsOn, type JobAction, useJobAction } from "@/api/jobs/jobs";
-import { ConfirmJobAction, type FinalAction, isFinal } from "@/parts/dialogs/ConfirmJobAction";
-import { Failure } from "@/parts/page/Notice";
+import { ConfirmJobAction, type FinalAction, isFinal } from "@/components/dialogs/ConfirmJobAction";
+import { Failure } from "@/components/page/Notice";
 import type { Job } from "@/types/api";
 
 import { RepeatActions } from "./RepeatActions";

@@ -7,12 +7,12 @@ import { useVersion } from "@/lib/browser/changing";
 import { axesOf, axisOf, type Steps } from "@/lib/charts/axes";
 import { chartSpecs } from "@/lib/charts/chartSpecs";
 import { hasEnded, stepsPerEpoch } from "@/lib/facts/jobFacts";
-import { CurveControls } from "@/parts/charts/CurveControls";
-import { ThinnedNote } from "@/parts/charts/ThinnedNote";
-import { useZoom } from "@/parts/charts/useZoom";
-import { ZoomControls } from "@/parts/charts/ZoomControls";
-import { Empty } from "@/parts/page/Empty";
-import { Failure } from "@/parts/page/Notice";
+import { CurveControls } from "@/components/charts/CurveControls";
+import { ThinnedNote } from "@/components/charts/ThinnedNote";
+import { useZoom } from "@/components/charts/useZoom";
+import { ZoomControls } from "@/components/charts/ZoomControls";
+import { Empty } from "@/components/page/Empty";
+import { Failure } from "@/components/page/Notice";
 import type { Job } from "@/types/api";
 
 import { ChartCard } from "./ChartCard";
@@ -47,7 +47,7 @@ export function JobCurves({ job, live }: { job: Job; live: LiveJob }) {
       <div className="grid gap-3 lg:grid-cols-3">
         {specs.map((spec) => (
           <ChartCard
-            key={spec.measure}
+            key={spec.metric}
             spec={spec}
             steps={steps}
             version={version}

@@ -1,6 +1,6 @@
 import { remedyFor } from "@/lib/facts/failureRemedies";
-import { Prose } from "@/parts/basics/Prose";
-import { Notice } from "@/parts/page/Notice";
+import { Prose } from "@/components/basics/Prose";
+import { Notice } from "@/components/page/Notice";
 import type { Job } from "@/types/api";
 
 /** Why the job failed, and what to do about it. */

@@ -4,9 +4,9 @@ import { Link } from "@tanstack/react-router";
 import { fileContentPath, fileQuery } from "@/api/files/files";
 import { adapterContentPath, adapterQuery } from "@/api/project/adapters";
 import { useSeen } from "@/lib/browser/useSeen";
-import { FileLine } from "@/parts/files/FileLine";
-import { FileName } from "@/parts/files/FileName";
-import { Section } from "@/parts/page/Section";
+import { FileLine } from "@/components/files/FileLine";
+import { FileName } from "@/components/files/FileName";
+import { Section } from "@/components/page/Section";
 import type { Job } from "@/types/api";
 
 /** The files that the job reads and the files that it made, each with its size and hash. */

@@ -3,10 +3,10 @@ import { useNow } from "@/lib/browser/useNow";
 import { hasEnded, jobName, methodName, secondsLeft, stepsPerEpoch } from "@/lib/facts/jobFacts";
 import { type Phase, phasesOf } from "@/lib/facts/phases";
 import { dateTime, duration, integer, significant } from "@/lib/text/format";
-import { ProgressBar } from "@/parts/basics/ProgressBar";
-import { StatusMark } from "@/parts/basics/StatusMark";
-import { FileName } from "@/parts/files/FileName";
-import { DetailHead } from "@/parts/page/DetailHead";
+import { ProgressBar } from "@/components/basics/ProgressBar";
+import { StatusMark } from "@/components/basics/StatusMark";
+import { FileName } from "@/components/files/FileName";
+import { DetailHead } from "@/components/page/DetailHead";
 import type { Job, JobEvent } from "@/types/api";
 
 import { JobActions } from "./JobActions";

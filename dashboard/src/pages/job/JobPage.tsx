@@ -12,10 +12,10 @@ import { useVersion } from "@/lib/browser/changing";
 import { useTitle } from "@/lib/browser/useTitle";
 import { jobName } from "@/lib/facts/jobFacts";
 import { type Evaluation, samplesOf } from "@/lib/facts/samples";
-import { IsItBetter } from "@/parts/evals/IsItBetter";
-import { DetailPage } from "@/parts/page/DetailPage";
-import { Notice } from "@/parts/page/Notice";
-import { Reading } from "@/parts/page/Reading";
+import { IsItBetter } from "@/components/evals/IsItBetter";
+import { DetailPage } from "@/components/page/DetailPage";
+import { Notice } from "@/components/page/Notice";
+import { Reading } from "@/components/page/Reading";
 import type { Job } from "@/types/api";
 
 import { Candidates } from "./Candidates";
@@ -89,12 +89,12 @@ function Details({ job }: { job: Job }) {
     <>
       <JobHead job={job} events={isRead ? events : null} lastStep={live.series.lastStep} />
       {isRead && job.error && <JobError error={job.error} />}
-      {isRead ? <Parts {...{ job, live, evaluations, hasSucceeded }} failure={samples.failureReason} /> : <Reading />}
+      {isRead ? <Sections {...{ job, live, evaluations, hasSucceeded }} failure={samples.failureReason} /> : <Reading />}
     </>
   );
 }
 
-interface PartsProps {
+interface SectionsProps {
   job: Job;
   live: LiveJob;
   evaluations: readonly Evaluation[];
@@ -102,7 +102,7 @@ interface PartsProps {
   hasSucceeded: boolean;
 }
 
-function Parts({ job, live, evaluations, failure, hasSucceeded }: PartsProps) {
+function Sections({ job, live, evaluations, failure, hasSucceeded }: SectionsProps) {
   return (
     <>
       {hasSucceeded && <Result job={job} series={live.series} evaluations={evaluations} />}

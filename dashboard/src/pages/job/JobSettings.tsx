@@ -4,8 +4,8 @@ import type { ComponentProps } from "react";
 import { methodsQuery, schemasQuery } from "@/api/jobs/offers";
 import { useSeen } from "@/lib/browser/useSeen";
 import { shownSettings } from "@/lib/jobs/settings";
-import { Section } from "@/parts/page/Section";
-import { SettingList } from "@/parts/page/SettingList";
+import { Section } from "@/components/page/Section";
+import { SettingList } from "@/components/page/SettingList";
 import type { Job } from "@/types/api";
 
 /** The settings with the values that they got when the job was created: first those that differ from their default. */

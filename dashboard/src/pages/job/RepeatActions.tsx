@@ -4,7 +4,7 @@ import { useState } from "react";
 import { useCreateJob } from "@/api/jobs/createJob";
 import { newIdempotencyKey } from "@/lib/browser/idempotencyKey";
 import { isResolved, sameRequest } from "@/lib/newJob/sameRequest";
-import { Failure } from "@/parts/page/Notice";
+import { Failure } from "@/components/page/Notice";
 import type { Job } from "@/types/api";
 
 /**

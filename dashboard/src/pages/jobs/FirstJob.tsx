@@ -2,8 +2,8 @@ import { Link, useNavigate } from "@tanstack/react-router";
 
 import { useSampleJob } from "@/api/jobs/sampleJob";
 import { useMayWrite } from "@/api/project/session";
-import { CopyBlock } from "@/parts/basics/CopyBlock";
-import { Failure } from "@/parts/page/Notice";
+import { CopyBlock } from "@/components/basics/CopyBlock";
+import { Failure } from "@/components/page/Notice";
 
 /** Shown instead of an empty list: how to create the first job. */
 export function FirstJob() {

@@ -4,7 +4,7 @@ import { useEffect, useEffectEvent, useRef, useState } from "react";
 import type { JobSearch } from "@/lib/addresses/jobSearch";
 import { useShortcuts } from "@/lib/browser/shortcuts";
 import { type Status, STATUSES } from "@/lib/facts/jobFacts";
-import { useSettled } from "@/parts/basics/useSettled";
+import { useSettled } from "@/components/basics/useSettled";
 
 const route = getRouteApi("/jobs");
 

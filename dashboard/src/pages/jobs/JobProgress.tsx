@@ -1,7 +1,7 @@
 import { useNow } from "@/lib/browser/useNow";
 import { hasEnded, jobName, secondsLeft } from "@/lib/facts/jobFacts";
 import { counted, duration, integer } from "@/lib/text/format";
-import { ProgressBar } from "@/parts/basics/ProgressBar";
+import { ProgressBar } from "@/components/basics/ProgressBar";
 import type { Job } from "@/types/api";
 
 /** The position in the queue, or the progress with the time left, or the steps of a job that has ended. */

@@ -5,7 +5,7 @@ import { visibleJobs } from "@/api/jobs/jobs";
 import { isDescending, type JobSearch, type Sort } from "@/lib/addresses/jobSearch";
 import { jobName } from "@/lib/facts/jobFacts";
 import { type Selection, toggled } from "@/lib/jobs/selection";
-import { VirtualTable } from "@/parts/tables/VirtualTable";
+import { VirtualTable } from "@/components/tables/VirtualTable";
 import type { Job } from "@/types/api";
 
 import { JOB_COLUMNS } from "./jobColumns";

@@ -9,9 +9,9 @@ import { arranged, isNarrowed, needsAll, type Wanted, wantedBy } from "@/lib/add
 import { EMPTY, type JobList } from "@/lib/jobs/jobList";
 import { hasAll, NOTHING_SELECTED, withAll, withoutAll } from "@/lib/jobs/selection";
 import { integer } from "@/lib/text/format";
-import { Failure } from "@/parts/page/Notice";
-import { PageTitle } from "@/parts/page/PageTitle";
-import { Reading } from "@/parts/page/Reading";
+import { Failure } from "@/components/page/Notice";
+import { PageTitle } from "@/components/page/PageTitle";
+import { Reading } from "@/components/page/Reading";
 import type { Job } from "@/types/api";
 
 import { FirstJob } from "./FirstJob";

@@ -1,9 +1,9 @@
 import { type ManyAction, type Outcome, useManyJobs } from "@/api/jobs/manyJobs";
 import { hasEnded, jobName } from "@/lib/facts/jobFacts";
 import { counted, integer } from "@/lib/text/format";
-import { Confirm } from "@/parts/dialogs/Confirm";
-import { Modal } from "@/parts/dialogs/Modal";
-import { Notice } from "@/parts/page/Notice";
+import { Confirm } from "@/components/dialogs/Confirm";
+import { Modal } from "@/components/dialogs/Modal";
+import { Notice } from "@/components/page/Notice";
 import type { Job } from "@/types/api";
 
 interface ManyJobsDialogProps {

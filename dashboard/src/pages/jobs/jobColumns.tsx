@@ -3,11 +3,11 @@ import { Link } from "@tanstack/react-router";
 import type { Sort } from "@/lib/addresses/jobSearch";
 import { jobName, methodName } from "@/lib/facts/jobFacts";
 import { integer } from "@/lib/text/format";
-import { Ago } from "@/parts/basics/Ago";
-import { CutName } from "@/parts/basics/CutName";
-import { StatusMark } from "@/parts/basics/StatusMark";
-import { FileName } from "@/parts/files/FileName";
-import type { Column } from "@/parts/tables/columns";
+import { Ago } from "@/components/basics/Ago";
+import { CutName } from "@/components/basics/CutName";
+import { StatusMark } from "@/components/basics/StatusMark";
+import { FileName } from "@/components/files/FileName";
+import type { Column } from "@/components/tables/columns";
 import type { Job } from "@/types/api";
 
 import { BestLoss } from "./BestLoss";

@@ -2,9 +2,9 @@ import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 
 import { sessionQuery } from "@/api/project/session";
-import { Failure, Notice } from "@/parts/page/Notice";
-import { PageTitle } from "@/parts/page/PageTitle";
-import { Reading } from "@/parts/page/Reading";
+import { Failure, Notice } from "@/components/page/Notice";
+import { PageTitle } from "@/components/page/PageTitle";
+import { Reading } from "@/components/page/Reading";
 
 import { JobForm } from "./JobForm";
 import { useInitialDraft } from "./useInitialDraft";

@@ -2,7 +2,7 @@ import type { Ref } from "react";
 
 import { messageOf, Refused, Unreachable } from "@/api/failures";
 import type { Problem } from "@/lib/schemas/schemaProblems";
-import { Prose } from "@/parts/basics/Prose";
+import { Prose } from "@/components/basics/Prose";
 
 import { focusField } from "./fields/formContext";
 

@@ -1,7 +1,7 @@
 import { type SubmitEvent, useState } from "react";
 
 import { type Rating, useRating } from "@/api/chat/ratings";
-import { Failure } from "@/parts/page/Notice";
+import { Failure } from "@/components/page/Notice";
 
 const CHOICES = [
   { rating: "up", label: "Good" },

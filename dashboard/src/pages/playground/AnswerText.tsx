@@ -1,5 +1,5 @@
 import { type Answer, isUnderWay, type Token, tokensOfText } from "@/lib/chat/answer";
-import { Failure } from "@/parts/page/Notice";
+import { Failure } from "@/components/page/Notice";
 
 const LIKELY = 0.9; // a token below this probability is marked
 const DOUBTFUL = 0.5;

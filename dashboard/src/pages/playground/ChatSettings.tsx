@@ -2,7 +2,7 @@ import type { ComponentProps } from "react";
 
 import type { PlaygroundSearch } from "@/lib/addresses/playgroundSearch";
 import { schemaProblem } from "@/lib/chat/chatRequest";
-import { Labelled } from "@/parts/forms/Labelled";
+import { Labelled } from "@/components/forms/Labelled";
 
 interface ChatSettingsProps {
   settings: PlaygroundSearch;

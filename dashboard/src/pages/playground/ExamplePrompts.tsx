@@ -1,4 +1,4 @@
-import { Section } from "@/parts/page/Section";
+import { Section } from "@/components/page/Section";
 
 const EXAMPLES = [
   "Explain in one sentence what fine-tuning is.",

@@ -3,9 +3,9 @@ import { useState } from "react";
 import type { Conversation, Turn } from "@/api/chat/conversation";
 import type { PlaygroundSearch } from "@/lib/addresses/playgroundSearch";
 import { type Answer, isUnderWay } from "@/lib/chat/answer";
-import { ChatCode } from "@/parts/basics/ChatCode";
-import { Icon } from "@/parts/basics/Icon";
-import { Modal } from "@/parts/dialogs/Modal";
+import { ChatCode } from "@/components/basics/ChatCode";
+import { Icon } from "@/components/basics/Icon";
+import { Modal } from "@/components/dialogs/Modal";
 
 import { AnswerFacts } from "./AnswerFacts";
 import { AnswerRating } from "./AnswerRating";

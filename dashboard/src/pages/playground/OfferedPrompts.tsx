@@ -4,7 +4,7 @@ import { fileQuery, previewQuery } from "@/api/files/files";
 import { jobQuery } from "@/api/jobs/jobs";
 import { isSettled } from "@/api/settled";
 import { type FirstPrompt, firstPrompt } from "@/lib/chat/firstPrompt";
-import { Section } from "@/parts/page/Section";
+import { Section } from "@/components/page/Section";
 
 import { ExamplePrompts } from "./ExamplePrompts";
 

@@ -7,9 +7,9 @@ import { beginQuery } from "@/api/chat/models";
 import { modelsOf, type PlaygroundSearch, withModel, withoutModel } from "@/lib/addresses/playgroundSearch";
 import { useVersion } from "@/lib/browser/changing";
 import { schemaProblem } from "@/lib/chat/chatRequest";
-import { Empty } from "@/parts/page/Empty";
-import { PageTitle } from "@/parts/page/PageTitle";
-import { Reading } from "@/parts/page/Reading";
+import { Empty } from "@/components/page/Empty";
+import { PageTitle } from "@/components/page/PageTitle";
+import { Reading } from "@/components/page/Reading";
 
 import { AddModel } from "./AddModel";
 import { ChatSettings } from "./ChatSettings";

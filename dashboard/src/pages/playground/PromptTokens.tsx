@@ -3,8 +3,8 @@ import { useQuery } from "@tanstack/react-query";
 import { promptTokensQuery } from "@/api/chat/promptTokens";
 import type { ChatRequest } from "@/lib/chat/chatRequest";
 import { counted, integer } from "@/lib/text/format";
-import { CopyBlock } from "@/parts/basics/CopyBlock";
-import { Loaded } from "@/parts/page/Loaded";
+import { CopyBlock } from "@/components/basics/CopyBlock";
+import { Loaded } from "@/components/page/Loaded";
 
 /** The text that the model gets, with each token marked, and the ids of the tokens. */
 export function PromptTokens({ request }: { request: ChatRequest }) {

@@ -1,10 +1,10 @@
 import { useAuditLog, useKeys } from "@/api/project/settings";
 import { actionOf, actorOf, detailsOf } from "@/lib/facts/auditFacts";
 import { dateTime } from "@/lib/text/format";
-import { Section } from "@/parts/page/Section";
-import type { Column } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
-import { PagedList } from "@/parts/tables/PagedList";
+import { Section } from "@/components/page/Section";
+import type { Column } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
+import { PagedList } from "@/components/tables/PagedList";
 import type { ApiKey, AuditLog } from "@/types/api";
 
 export function Audit({ project }: { project: string }) {

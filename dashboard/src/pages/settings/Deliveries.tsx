@@ -1,11 +1,11 @@
 import { useDeliveries, useRedeliver } from "@/api/project/settings";
 import { deliveryWords, eventName } from "@/lib/facts/webhookFacts";
-import { Ago } from "@/parts/basics/Ago";
-import { Prose } from "@/parts/basics/Prose";
-import { Failure } from "@/parts/page/Notice";
-import { actionsColumn, type Column } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
-import { PagedList } from "@/parts/tables/PagedList";
+import { Ago } from "@/components/basics/Ago";
+import { Prose } from "@/components/basics/Prose";
+import { Failure } from "@/components/page/Notice";
+import { actionsColumn, type Column } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
+import { PagedList } from "@/components/tables/PagedList";
 import type { Delivery, Endpoint } from "@/types/api";
 
 export function Deliveries({ endpoint }: { endpoint: Endpoint }) {

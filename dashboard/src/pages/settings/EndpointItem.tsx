@@ -8,9 +8,9 @@ import {
   useTestEndpoint,
 } from "@/api/project/settings";
 import { eventName } from "@/lib/facts/webhookFacts";
-import { Confirm } from "@/parts/dialogs/Confirm";
-import { ShownOnce } from "@/parts/dialogs/ShownOnce";
-import { Failure } from "@/parts/page/Notice";
+import { Confirm } from "@/components/dialogs/Confirm";
+import { ShownOnce } from "@/components/dialogs/ShownOnce";
+import { Failure } from "@/components/page/Notice";
 import type { Endpoint, EventType } from "@/types/api";
 
 import { Deliveries } from "./Deliveries";

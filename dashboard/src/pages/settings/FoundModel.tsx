@@ -1,12 +1,12 @@
 import { useAddBaseModel } from "@/api/project/baseModels";
 import { fitsInShort, obstacle, precisionsOf } from "@/lib/facts/baseModelFacts";
 import { bytes } from "@/lib/text/format";
-import { Prose } from "@/parts/basics/Prose";
-import { DataForm } from "@/parts/forms/DataForm";
-import type { Field } from "@/parts/forms/Fields";
-import { Notice } from "@/parts/page/Notice";
-import { type Column, wideRegion } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
+import { Prose } from "@/components/basics/Prose";
+import { DataForm } from "@/components/forms/DataForm";
+import type { Field } from "@/components/forms/Fields";
+import { Notice } from "@/components/page/Notice";
+import { type Column, wideRegion } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
 import type { BaseModelCheck, DeviceFit, HubModel } from "@/types/api";
 
 const TONES = { ok: "text-good", warn: "text-warn", fail: "text-bad" };

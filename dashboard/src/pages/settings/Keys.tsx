@@ -2,16 +2,16 @@ import { useState } from "react";
 
 import { useCreateKey, useKeys, useRevokeKey } from "@/api/project/settings";
 import { dateTime } from "@/lib/text/format";
-import { Ago } from "@/parts/basics/Ago";
-import { Prose } from "@/parts/basics/Prose";
-import { Confirm } from "@/parts/dialogs/Confirm";
-import { ShownOnce } from "@/parts/dialogs/ShownOnce";
-import { DataForm } from "@/parts/forms/DataForm";
-import type { Field } from "@/parts/forms/Fields";
-import { Section } from "@/parts/page/Section";
-import { actionsColumn, type Column } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
-import { PagedList } from "@/parts/tables/PagedList";
+import { Ago } from "@/components/basics/Ago";
+import { Prose } from "@/components/basics/Prose";
+import { Confirm } from "@/components/dialogs/Confirm";
+import { ShownOnce } from "@/components/dialogs/ShownOnce";
+import { DataForm } from "@/components/forms/DataForm";
+import type { Field } from "@/components/forms/Fields";
+import { Section } from "@/components/page/Section";
+import { actionsColumn, type Column } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
+import { PagedList } from "@/components/tables/PagedList";
 import type { ApiKey } from "@/types/api";
 
 import { RowAction } from "./RowAction";

@@ -1,14 +1,14 @@
 import { useState } from "react";
 
 import { useDeleteSecret, useSecrets, useSetSecret } from "@/api/project/settings";
-import { Ago } from "@/parts/basics/Ago";
-import { Confirm } from "@/parts/dialogs/Confirm";
-import { DataForm } from "@/parts/forms/DataForm";
-import type { Field } from "@/parts/forms/Fields";
-import { Section } from "@/parts/page/Section";
-import { actionsColumn } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
-import { PagedList } from "@/parts/tables/PagedList";
+import { Ago } from "@/components/basics/Ago";
+import { Confirm } from "@/components/dialogs/Confirm";
+import { DataForm } from "@/components/forms/DataForm";
+import type { Field } from "@/components/forms/Fields";
+import { Section } from "@/components/page/Section";
+import { actionsColumn } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
+import { PagedList } from "@/components/tables/PagedList";
 
 import { RowAction } from "./RowAction";
 

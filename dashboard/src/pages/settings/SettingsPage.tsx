@@ -2,9 +2,9 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 
 import { type Session, useSession } from "@/api/project/session";
 import { SETTINGS_PARTS, type SettingsPart } from "@/lib/addresses/settingsSearch";
-import { Prose } from "@/parts/basics/Prose";
-import { Notice } from "@/parts/page/Notice";
-import { PageTitle } from "@/parts/page/PageTitle";
+import { Prose } from "@/components/basics/Prose";
+import { Notice } from "@/components/page/Notice";
+import { PageTitle } from "@/components/page/PageTitle";
 
 import { Audit } from "./Audit";
 import { BaseModels } from "./BaseModels";
@@ -37,12 +37,12 @@ export function SettingsPage() {
         <strong className="text-ink"><Prose text={session.key_name} /></strong> with the role{" "}
         <strong className="text-ink">{session.role}</strong>.
       </p>
-      {session.role === "admin" ? <Parts part={part} session={session} /> : <NotForThisKey role={session.role} />}
+      {session.role === "admin" ? <Sections part={part} session={session} /> : <NotForThisKey role={session.role} />}
     </>
   );
 }
 
-function Parts({ part, session }: { part: SettingsPart; session: Session }) {
+function Sections({ part, session }: { part: SettingsPart; session: Session }) {
   const project = session.project.id;
   return (
     <>

@@ -3,10 +3,10 @@ import { useQuery } from "@tanstack/react-query";
 import { usageQuery } from "@/api/project/settings";
 import { type Day, dayName, daysOf, heights } from "@/lib/facts/usage";
 import { duration, integer } from "@/lib/text/format";
-import { Loaded } from "@/parts/page/Loaded";
-import { Section } from "@/parts/page/Section";
-import type { Column } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
+import { Loaded } from "@/components/page/Loaded";
+import { Section } from "@/components/page/Section";
+import type { Column } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
 
 export function Usage({ project }: { project: string }) {
   return (

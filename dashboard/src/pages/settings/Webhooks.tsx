@@ -2,11 +2,11 @@ import { useState } from "react";
 
 import { EVENT_TYPES, useCreateEndpoint, useEndpoints } from "@/api/project/settings";
 import { eventName } from "@/lib/facts/webhookFacts";
-import { ShownOnce } from "@/parts/dialogs/ShownOnce";
-import { DataForm } from "@/parts/forms/DataForm";
-import type { Field } from "@/parts/forms/Fields";
-import { Section } from "@/parts/page/Section";
-import { PagedList } from "@/parts/tables/PagedList";
+import { ShownOnce } from "@/components/dialogs/ShownOnce";
+import { DataForm } from "@/components/forms/DataForm";
+import type { Field } from "@/components/forms/Fields";
+import { Section } from "@/components/page/Section";
+import { PagedList } from "@/components/tables/PagedList";
 import type { EventType } from "@/types/api";
 
 import { EndpointItem } from "./EndpointItem";

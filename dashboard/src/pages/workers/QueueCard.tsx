@@ -2,8 +2,8 @@ import { Link } from "@tanstack/react-router";
 
 import { othersWaiting } from "@/lib/facts/workerFacts";
 import { counted } from "@/lib/text/format";
-import { Ago } from "@/parts/basics/Ago";
-import { Section } from "@/parts/page/Section";
+import { Ago } from "@/components/basics/Ago";
+import { Section } from "@/components/page/Section";
 import type { Queue } from "@/types/api";
 
 /** The jobs that wait for workers of one class. For other projects it shows only the number of their jobs. */

@@ -2,10 +2,10 @@ import { Link } from "@tanstack/react-router";
 
 import { memoryPercent, workerName } from "@/lib/facts/workerFacts";
 import { bytes, counted, integer } from "@/lib/text/format";
-import { Ago } from "@/parts/basics/Ago";
-import { ProgressBar } from "@/parts/basics/ProgressBar";
-import { Facts } from "@/parts/page/Facts";
-import { Section } from "@/parts/page/Section";
+import { Ago } from "@/components/basics/Ago";
+import { ProgressBar } from "@/components/basics/ProgressBar";
+import { Facts } from "@/components/page/Facts";
+import { Section } from "@/components/page/Section";
 import type { Worker } from "@/types/api";
 
 export function WorkerCard({ worker }: { worker: Worker }) {

@@ -1,9 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { workersQuery } from "@/api/project/workers";
-import { Failure, Notice } from "@/parts/page/Notice";
-import { PageTitle } from "@/parts/page/PageTitle";
-import { Reading } from "@/parts/page/Reading";
+import { Failure, Notice } from "@/components/page/Notice";
+import { PageTitle } from "@/components/page/PageTitle";
+import { Reading } from "@/components/page/Reading";
 
 import { QueueCard } from "./QueueCard";
 import { WorkerCard } from "./WorkerCard";

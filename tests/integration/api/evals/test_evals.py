@@ -76,7 +76,7 @@ def test_the_rows_may_be_stored_completions(alice: Tenant, type_: str) -> None:
     assert made.data_source_config.metadata == {"use": "chat"}
 
 
-def test_measures_without_a_template_need_no_more_than_their_type(alice: Tenant) -> None:
+def test_metrics_without_a_template_need_no_more_than_their_type(alice: Tenant) -> None:
     types = ["loss", "token_accuracy", "exact_match", "label_f1", "field_f1"]
     made = alice.http.post(EVALS, json=EVAL | {"testing_criteria": [{"type": each} for each in types]}).json()
     assert [criterion["name"] for criterion in made["testing_criteria"]] == types

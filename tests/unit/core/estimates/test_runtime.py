@@ -6,8 +6,8 @@ import pytest
 
 from api.job_estimates.fit import Room
 from core.estimates.job.devices import CARDS, cpu
-from core.estimates.measures import Recompute
 from core.estimates.memory import StepMemory, step_memory
+from core.estimates.memory_plan import Recompute
 from core.estimates.runtime import LIBRARY_BYTES, code_bytes, gap_bytes, runtime_bytes
 from core.estimates.shapes import BF16, Load, ModelShape
 from core.methods.low_rank import LoraAdapter

@@ -33,7 +33,7 @@ def test_a_job_fits_where_its_largest_batch_has_a_row(length: int) -> None:
     fitting = []
     for mebibytes in range(600, 2400, 10):
         room = Room(MODEL, (FullTuning(),), cpu("a CPU", mebibytes * 1024**2, BF16, 1), step_tokens=length)
-        fitting.append(room.fit(length).measures is not None)
+        fitting.append(room.fit(length).memory_plan is not None)
         assert fitting[-1] == (room.largest_batch(length, 100) > 0)
     assert {*fitting} == {False, True}
 

@@ -7,7 +7,7 @@ from typing import Any
 from peft import PeftModel
 from torch import Tensor, nn
 
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.head import Head

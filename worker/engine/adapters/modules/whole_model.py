@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import JobError
-from core.estimates.plan import usable
+from core.estimates.planning import usable
 from core.estimates.shapes import Load
 from core.estimates.sizes import in_words
 from core.estimates.whole import Whole, whole_memory, whole_workspace

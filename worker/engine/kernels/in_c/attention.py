@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from worker.engine.kernels.in_c.calls import part, pointers, threads
+from worker.engine.kernels.in_c.calls import kernel, pointers, threads
 
 SIZE = 64  # a head has a multiple of so many numbers
 
@@ -86,7 +86,7 @@ def _built(x: Tensor, *others: Tensor) -> CDLL | None:
         or any(each.stride(2) != 1 for each in (x, *others))
     ):
         return None
-    built = part("attention", x, *others)
+    built = kernel("attention", x, *others)
     if built is None or not built.has_pairs():
         return None
     built.room.restype = c_int64

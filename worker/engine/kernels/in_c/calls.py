@@ -1,4 +1,4 @@
-"""What all calls of the parts in C share."""
+"""What all calls of the kernels in C share."""
 
 from collections.abc import Sequence
 from ctypes import CDLL, c_int64, c_void_p
@@ -13,8 +13,8 @@ HERE = Path(__file__).parent
 TYPES = (torch.bfloat16, torch.float32)
 
 
-def part(name: str, *tensors: Tensor) -> CDLL | None:
-    """Return the part in C, or None if it cannot be built, or not compute these tensors of one type."""
+def kernel(name: str, *tensors: Tensor) -> CDLL | None:
+    """Return the kernel in C, or None if it cannot be built, or not compute these tensors of one type."""
     dtype = tensors[0].dtype
     if dtype not in TYPES or any(x.device.type != "cpu" or x.dtype != dtype for x in tensors):
         return None

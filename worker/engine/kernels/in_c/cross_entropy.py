@@ -5,7 +5,7 @@ from ctypes import c_int64
 import torch
 from torch import Tensor
 
-from worker.engine.kernels.in_c.calls import integers, part, pointers, threads
+from worker.engine.kernels.in_c.calls import integers, kernel, pointers, threads
 
 
 def cross_entropy(
@@ -14,7 +14,7 @@ def cross_entropy(
     """Compute `loss.BlockLosses`, or return None where C cannot."""
     if not logits_BV.is_contiguous() or weights_B.dtype is not torch.float32:
         return None
-    if (built := part("cross_entropy", logits_BV)) is None:
+    if (built := kernel("cross_entropy", logits_BV)) is None:
         return None
     labels_B, weights_B = labels_B.contiguous(), weights_B.contiguous()
     nll_B, correct_B = (

@@ -5,7 +5,7 @@ from ctypes import CDLL, c_float
 import torch
 from torch import Tensor
 
-from worker.engine.kernels.in_c.calls import integers, part, pointers, threads
+from worker.engine.kernels.in_c.calls import integers, kernel, pointers, threads
 
 
 def swiglu_values(gate_up_TI: Tensor) -> Tensor | None:
@@ -54,4 +54,4 @@ def rms_norm_gradient(dy_TD: Tensor, x_TD: Tensor, weight_D: Tensor, rstd_T1: Te
 
 def _built(*tensors: Tensor) -> CDLL | None:
     whole = all(x.dim() == 2 and x.is_contiguous() for x in tensors)
-    return part("elementwise", *tensors) if whole else None
+    return kernel("elementwise", *tensors) if whole else None

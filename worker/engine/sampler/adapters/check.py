@@ -15,7 +15,7 @@ from core.errors import TuneryError
 
 CONFIG_NAME = "adapter_config.json"
 TENSOR = re.compile(
-    r"base_model\.model\.(?P<module>.+)\.(?P<part>lora_A|lora_B|lora_magnitude_vector)(\.weight)?"
+    r"base_model\.model\.(?P<module>.+)\.(?P<parameter>lora_A|lora_B|lora_magnitude_vector)(\.weight)?"
 )
 # Options of PEFT's that only PEFT itself computes, where they have another value than this
 PLAIN_OPTIONS: Mapping[str, Any] = {

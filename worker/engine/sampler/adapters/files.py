@@ -27,7 +27,7 @@ from worker.engine.sampler.adapters.check import (
     read_tensors,
     special_option,
 )
-from worker.engine.sampler.adapters.served import PlainPart, ServedAdapter, pack_factors
+from worker.engine.sampler.adapters.served import ServedAdapter, UnpackedProjection, pack_factors
 
 
 def load_adapter(
@@ -81,17 +81,17 @@ def _load_factors(
     for name, tensor in tensors.items():
         found = TENSOR.fullmatch(name)
         assert found is not None
-        by_module.setdefault(found["module"], {})[found["part"]] = tensor.to(base.device)
+        by_module.setdefault(found["module"], {})[found["parameter"]] = tensor.to(base.device)
     groups = {}
     for group_name, group in decoder.groups.items():
         outputs, inputs = group.weight.shape
-        parts = [
-            _part(base, module, by_module[module], columns, inputs, config)
+        projections = [
+            _projection(base, module, by_module[module], columns, inputs, config)
             for module, columns in group.columns.items()
             if module in by_module
         ]
-        if parts:
-            groups[group_name] = outputs, parts
+        if projections:
+            groups[group_name] = outputs, projections
     if not groups:
         raise AdapterRefused("The adapter has no weights.")
     factors = pack_factors(groups, base.dtype)
@@ -99,14 +99,14 @@ def _load_factors(
     return ServedAdapter(content_hash, nbytes, factors=factors)
 
 
-def _part(
+def _projection(
     base: ResidentBase,
     module: str,
     tensors: Mapping[str, Tensor],
     columns: slice,
     inputs: int,
     config: Mapping[str, Any],
-) -> PlainPart:
+) -> UnpackedProjection:
     """Return one projection's factors. Raises AdapterRefused if their shapes do not fit."""
     outputs = columns.stop - columns.start
     A_RK, B_NR = tensors.get("lora_A"), tensors.get("lora_B")
@@ -122,12 +122,12 @@ def _part(
     if (magnitude_N is not None) != bool(config.get("use_dora")):
         raise AdapterRefused(f"The adapter's DoRA magnitudes of {module} are missing or not declared.")
     if magnitude_N is None:
-        return PlainPart(columns, A_RK, B_NR, factor)
+        return UnpackedProjection(columns, A_RK, B_NR, factor)
     if magnitude_N.numel() != outputs:
         raise AdapterRefused(f"The adapter's magnitudes of {module} do not fit the base model.")
     layer = DoraLayer.of(base.model.get_submodule(module), factor)
     norms_N = layer.norms(A_RK.float(), B_NR.float())
-    return PlainPart(columns, A_RK, B_NR, factor, magnitude_N.float().flatten() / norms_N - 1)
+    return UnpackedProjection(columns, A_RK, B_NR, factor, magnitude_N.float().flatten() / norms_N - 1)
 
 
 def scale_in(config: Mapping[str, Any], module: str, rank: int) -> float:

@@ -39,13 +39,13 @@ def read_plain_lora(folder: Path, *, transposed: bool = False) -> Mapping[str, S
         raise AdapterRefused(special)
     if config.get("use_dora"):
         raise AdapterRefused("DoRA changes the norms of the weights, which no A and B can")
-    parts: dict[str, dict[str, Tensor]] = {}
+    factors: dict[str, dict[str, Tensor]] = {}
     for name, tensor in read_tensors(folder / WEIGHTS_NAME).items():
         if (found := TENSOR.fullmatch(name)) is None:
             raise AdapterRefused(f"it changes {name}")
-        parts.setdefault(found["module"], {})[found["part"]] = tensor.float()
+        factors.setdefault(found["module"], {})[found["parameter"]] = tensor.float()
     layers = {}
-    for module, pair in sorted(parts.items()):
+    for module, pair in sorted(factors.items()):
         if pair.keys() != {"lora_A", "lora_B"}:
             raise AdapterRefused(f"it has only one of the two factors of {module}")
         A_RK, B_NR = pair["lora_A"], pair["lora_B"]

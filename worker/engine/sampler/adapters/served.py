@@ -12,7 +12,7 @@ from worker.engine.kernels.projection import LowRank
 
 
 @dataclass(frozen=True)
-class FactorPart:
+class PackedProjection:
     """One projection of a group: its columns of the output, its ranks among the group's, and s B, [R, N]."""
 
     columns: slice
@@ -28,14 +28,14 @@ class GroupFactors:
     """
 
     A_RK: Tensor
-    parts: Sequence[FactorPart]
+    projections: Sequence[PackedProjection]
     e_N: Tensor | None = None
 
     def add_to(self, y_TN: Tensor, x_TK: Tensor, bias_N: Tensor | None) -> None:
         """Add the update of these rows to y in place, then apply the gain to all but the layers' bias."""
         z_TR = x_TK @ self.A_RK.T
-        for part in self.parts:
-            y_TN[:, part.columns].addmm_(z_TR[:, part.ranks], part.B_RN)
+        for projection in self.projections:
+            y_TN[:, projection.columns].addmm_(z_TR[:, projection.ranks], projection.B_RN)
         if self.e_N is not None:
             y_TN.addcmul_(y_TN if bias_N is None else y_TN - bias_N, self.e_N)
 
@@ -62,7 +62,7 @@ class ServedAdapter:
 
 
 @dataclass(frozen=True)
-class PlainPart:
+class UnpackedProjection:
     """One projection's factors before they are laid side by side; a gain is 1 + e."""
 
     columns: slice
@@ -72,14 +72,16 @@ class PlainPart:
     e_N: Tensor | None = None
 
 
-def pack_factors(groups: Mapping[str, tuple[int, Sequence[PlainPart]]], dtype: torch.dtype) -> Factors:
+def pack_factors(
+    groups: Mapping[str, tuple[int, Sequence[UnpackedProjection]]], dtype: torch.dtype
+) -> Factors:
     """Lay the factors of all groups into one flat tensor, in `dtype`.
 
-    `groups` has each group's number of outputs, and its parts in the order of their columns.
+    `groups` has each group's number of outputs, and its projections in the order of their columns.
     """
     sizes = [
-        sum(p.A_RK.numel() + p.B_NR.numel() for p in parts) + _gain_size(n, parts)
-        for n, parts in groups.values()
+        sum(p.A_RK.numel() + p.B_NR.numel() for p in projections) + _gain_size(n, projections)
+        for n, projections in groups.values()
     ]
     device = next(iter(groups.values()))[1][0].A_RK.device
     flat = torch.empty(sum(sizes), dtype=dtype, device=device)
@@ -91,19 +93,19 @@ def pack_factors(groups: Mapping[str, tuple[int, Sequence[PlainPart]]], dtype: t
         return flat[start:taken].view(shape)
 
     made = {}
-    for name, (outputs, parts) in groups.items():
-        A_RK = position(sum(len(p.A_RK) for p in parts), parts[0].A_RK.shape[1])
-        torch.cat([p.A_RK.to(dtype) for p in parts], out=A_RK)
+    for name, (outputs, projections) in groups.items():
+        A_RK = position(sum(len(p.A_RK) for p in projections), projections[0].A_RK.shape[1])
+        torch.cat([p.A_RK.to(dtype) for p in projections], out=A_RK)
         laid, ranks = [], 0
-        for p in parts:
+        for p in projections:
             B_RN = position(p.B_NR.shape[1], p.B_NR.shape[0])
             B_RN.copy_(p.B_NR.T.float() * p.scale)
-            laid.append(FactorPart(p.columns, slice(ranks, ranks + len(B_RN)), B_RN))
+            laid.append(PackedProjection(p.columns, slice(ranks, ranks + len(B_RN)), B_RN))
             ranks += len(B_RN)
         e_N = None
-        if size := _gain_size(outputs, parts):
+        if size := _gain_size(outputs, projections):
             e_N = position(size).zero_()
-            for p in parts:
+            for p in projections:
                 if p.e_N is not None:
                     e_N[p.columns] = p.e_N
         made[name] = GroupFactors(A_RK, laid, e_N)
@@ -116,13 +118,14 @@ def factors_in_training(
     """Return a copy of the present factors of an adapter that trains."""
     groups = {}
     for name, low_rank in low_ranks.items():
-        parts, gains = [], iter(low_rank.gains)
-        for part, B_NR in zip(low_rank.parts, low_rank.Bs_NR, strict=True):
-            e_N = None if part.gain is None else next(gains).e_N
-            parts.append(PlainPart(part.columns, low_rank.A_RK[part.ranks], B_NR, part.scale, e_N))
-        groups[name] = outputs[name], parts
+        projections, gains = [], iter(low_rank.gains)
+        for each, B_NR in zip(low_rank.projections, low_rank.Bs_NR, strict=True):
+            e_N = None if each.gain is None else next(gains).e_N
+            A_RK = low_rank.A_RK[each.ranks]
+            projections.append(UnpackedProjection(each.columns, A_RK, B_NR, each.scale, e_N))
+        groups[name] = outputs[name], projections
     return pack_factors(groups, dtype)
 
 
-def _gain_size(outputs: int, parts: Sequence[PlainPart]) -> int:
-    return outputs if any(p.e_N is not None for p in parts) else 0
+def _gain_size(outputs: int, projections: Sequence[UnpackedProjection]) -> int:
+    return outputs if any(p.e_N is not None for p in projections) else 0

@@ -3,11 +3,11 @@ import { useState } from "react";
 import { hasEnded, hasSamples } from "@/lib/facts/jobFacts";
 import { answeredRows, beginningOf, type Evaluation, matches, matchWords, type Sample } from "@/lib/facts/samples";
 import { integer } from "@/lib/text/format";
-import { Icon } from "@/parts/basics/Icon";
-import { PromptText } from "@/parts/basics/PromptText";
-import { SampleText } from "@/parts/basics/SampleText";
-import { Failure } from "@/parts/page/Notice";
-import { Section } from "@/parts/page/Section";
+import { Icon } from "@/components/basics/Icon";
+import { PromptText } from "@/components/basics/PromptText";
+import { SampleText } from "@/components/basics/SampleText";
+import { Failure } from "@/components/page/Notice";
+import { Section } from "@/components/page/Section";
 import type { Job } from "@/types/api";
 
 interface AnswersProps {

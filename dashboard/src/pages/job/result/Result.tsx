@@ -8,10 +8,10 @@ import { snippetsOf } from "@/lib/facts/adapterFacts";
 import { lossChange } from "@/lib/facts/jobFacts";
 import { beginningOf, countMatches, type Evaluation } from "@/lib/facts/samples";
 import { significant } from "@/lib/text/format";
-import { CopyBlock } from "@/parts/basics/CopyBlock";
-import { Fold } from "@/parts/page/Fold";
-import { Loaded } from "@/parts/page/Loaded";
-import { Section } from "@/parts/page/Section";
+import { CopyBlock } from "@/components/basics/CopyBlock";
+import { Fold } from "@/components/page/Fold";
+import { Loaded } from "@/components/page/Loaded";
+import { Section } from "@/components/page/Section";
 import type { Adapter, Job } from "@/types/api";
 
 interface ResultProps {

@@ -1,8 +1,8 @@
 import { Link } from "@tanstack/react-router";
 
 import { fileOf, findingInWords } from "@/lib/datasets/dataCheck";
-import { Prose } from "@/parts/basics/Prose";
-import { Section } from "@/parts/page/Section";
+import { Prose } from "@/components/basics/Prose";
+import { Section } from "@/components/page/Section";
 import type { Job } from "@/types/api";
 
 const TONES = { error: "text-bad", warning: "text-warn", note: "text-muted" };

@@ -3,8 +3,8 @@ import { Link } from "@tanstack/react-router";
 
 import { isUnderWay, useWork, workQuery } from "@/api/work/work";
 import { counted } from "@/lib/text/format";
-import { Prose } from "@/parts/basics/Prose";
-import { Failure } from "@/parts/page/Notice";
+import { Prose } from "@/components/basics/Prose";
+import { Failure } from "@/components/page/Notice";
 import type { FileCheck } from "@/types/api";
 
 /** Makes a mended copy of a file that has not the chosen lines. */

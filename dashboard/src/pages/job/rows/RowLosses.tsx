@@ -4,10 +4,10 @@ import { useState } from "react";
 import { ROW_ORDERS, ROW_PARTS, type RowOrder, type RowPart, useRowLosses } from "@/api/jobs/rows";
 import { useMayWrite } from "@/api/project/session";
 import { integer, significant } from "@/lib/text/format";
-import { Section } from "@/parts/page/Section";
-import type { Column } from "@/parts/tables/columns";
-import { DataTable } from "@/parts/tables/DataTable";
-import { PagedList } from "@/parts/tables/PagedList";
+import { Section } from "@/components/page/Section";
+import type { Column } from "@/components/tables/columns";
+import { DataTable } from "@/components/tables/DataTable";
+import { PagedList } from "@/components/tables/PagedList";
 import type { Job, RowLoss } from "@/types/api";
 
 import { LeaveOut } from "./LeaveOut";

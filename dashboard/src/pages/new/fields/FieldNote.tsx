@@ -1,4 +1,4 @@
-import { Prose } from "@/parts/basics/Prose";
+import { Prose } from "@/components/basics/Prose";
 
 interface FieldNoteProps {
   id?: string;

@@ -8,9 +8,9 @@ import { datasetsQuery } from "@/api/jobs/offers";
 import { useNow } from "@/lib/browser/useNow";
 import { idTail, sharedNames } from "@/lib/facts/fileFacts";
 import { ago, bytes } from "@/lib/text/format";
-import { FileButton } from "@/parts/files/FileButton";
-import { UploadLine } from "@/parts/files/UploadLine";
-import { useFileDrop } from "@/parts/files/useFileDrop";
+import { FileButton } from "@/components/files/FileButton";
+import { UploadLine } from "@/components/files/UploadLine";
+import { useFileDrop } from "@/components/files/useFileDrop";
 
 import { Field } from "./Field";
 

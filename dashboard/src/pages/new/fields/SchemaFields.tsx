@@ -14,7 +14,7 @@ import {
   writeTexts,
 } from "@/lib/schemas/schemaFields";
 import { words } from "@/lib/schemas/schemaWords";
-import { Prose } from "@/parts/basics/Prose";
+import { Prose } from "@/components/basics/Prose";
 
 import { ChoiceControl } from "./ChoiceControl";
 import { Field } from "./Field";

@@ -6,7 +6,7 @@ import type { Method } from "@/lib/schemas/method";
 import { counted } from "@/lib/text/format";
 import { Field } from "@/pages/new/fields/Field";
 import type { StepProps } from "@/pages/new/fields/stepProps";
-import { Prose } from "@/parts/basics/Prose";
+import { Prose } from "@/components/basics/Prose";
 
 /** Chooses the method of adaptation: in groups, or by words. */
 export function AdapterPicker({ draft, offer, change }: StepProps) {

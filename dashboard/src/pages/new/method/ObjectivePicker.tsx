@@ -1,7 +1,7 @@
 import { FieldNote } from "@/pages/new/fields/FieldNote";
 import { fieldId, useForm } from "@/pages/new/fields/formContext";
 import type { StepProps } from "@/pages/new/fields/stepProps";
-import { Prose } from "@/parts/basics/Prose";
+import { Prose } from "@/components/basics/Prose";
 
 export function ObjectivePicker({ draft, offer, change }: StepProps) {
   const problem = useForm().problemAt("method.type", true);

@@ -9,7 +9,7 @@ import { FieldGroup } from "@/pages/new/fields/FieldGroup";
 import { fieldId } from "@/pages/new/fields/formContext";
 import type { StepProps } from "@/pages/new/fields/stepProps";
 import { TextControl } from "@/pages/new/fields/TextControl";
-import { Tick } from "@/parts/forms/Tick";
+import { Tick } from "@/components/forms/Tick";
 
 const HINT =
   "Each combination of values is a candidate. All candidates train on the same steps. After each comparison on the " +

@@ -2,8 +2,8 @@ import { settingsOf, settingsPath, trackerSettings, withTracker } from "@/lib/ne
 import { FieldGroup } from "@/pages/new/fields/FieldGroup";
 import { SchemaFields } from "@/pages/new/fields/SchemaFields";
 import type { StepProps } from "@/pages/new/fields/stepProps";
-import { Prose } from "@/parts/basics/Prose";
-import { Tick } from "@/parts/forms/Tick";
+import { Prose } from "@/components/basics/Prose";
+import { Tick } from "@/components/forms/Tick";
 
 const NAMES: Record<string, string> = { wandb: "Weights & Biases", mlflow: "MLflow", tensorboard: "TensorBoard" };
 

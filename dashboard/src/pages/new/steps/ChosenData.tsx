@@ -9,7 +9,7 @@ import { type Draft, type Offer, problemsOf, requestOf } from "@/lib/newJob/draf
 import { compact, duration, integer } from "@/lib/text/format";
 import { RowView } from "@/pages/file/Preview";
 import type { StepProps } from "@/pages/new/fields/stepProps";
-import { useSettled } from "@/parts/basics/useSettled";
+import { useSettled } from "@/components/basics/useSettled";
 import type { CreateJob, Estimate, FileObject } from "@/types/api";
 
 const FIRST_ROWS = 3;

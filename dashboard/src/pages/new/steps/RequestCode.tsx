@@ -1,5 +1,5 @@
 import { cliOf, curlOf, jsonOf, pythonOf } from "@/lib/newJob/snippets";
-import { CodeForms } from "@/parts/basics/CodeForms";
+import { CodeForms } from "@/components/basics/CodeForms";
 import type { CreateJob } from "@/types/api";
 
 /** The request as JSON, and as code that sends it. */

@@ -1,7 +1,7 @@
 import { automaticValuesOf } from "@/lib/newJob/automaticValues";
 import { requestOf } from "@/lib/newJob/draft";
 import type { StepProps } from "@/pages/new/fields/stepProps";
-import { Prose } from "@/parts/basics/Prose";
+import { Prose } from "@/components/basics/Prose";
 
 import { RequestCode } from "./RequestCode";
 import { Step } from "./Step";

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, Trainer
 
 from core.errors import JobError
-from core.estimates.plan import SPARE
+from core.estimates.planning import SPARE
 from core.estimates.shapes import Load
 from core.estimates.whole import Whole, expected_whole_memory
 from core.jobs.ancestor import Ancestor

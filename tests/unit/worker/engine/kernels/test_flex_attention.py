@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask
 
-from tests.fixtures.engine.gpu_parts import FLEX, HEADS, UNCOMPILED, tree
+from tests.fixtures.engine.gpu_kernels import FLEX, HEADS, UNCOMPILED, tree
 from tests.fixtures.engine.twins import DTYPES, assert_twins_agree, rotation
 from worker.engine.batch.block_mask import TILE, block_mask, exits, window_mask
 from worker.engine.batch.micro_batch import Segment

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from tests.fixtures.engine.architectures import TINY
-from tests.fixtures.engine.gpu_parts import UNCOMPILED
+from tests.fixtures.engine.gpu_kernels import UNCOMPILED
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec, make_trainee, train
 from tests.fixtures.engine.twins import DTYPES, relative_difference

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.fixtures.engine.gpu_parts import COLUMNS, UNCOMPILED, K, share
+from tests.fixtures.engine.gpu_kernels import COLUMNS, UNCOMPILED, K, share
 from tests.fixtures.engine.twins import DTYPES, TOLERANCE, relative_difference
 from worker.engine.kernels import elementwise, grouped, projection
 from worker.engine.kernels.frozen_weight import DenseWeight

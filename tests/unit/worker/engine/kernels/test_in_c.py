@@ -1,4 +1,4 @@
-"""The parts in C against their twins in PyTorch, at widths that are not multiples of a vector."""
+"""The kernels in C against their twins in PyTorch, at widths that are not multiples of a vector."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -80,7 +80,7 @@ def test_cross_entropy(dtype: torch.dtype, words: int) -> None:
 
 
 def has_pairs() -> bool:
-    built = calls.part("attention", torch.empty(0, dtype=torch.bfloat16))
+    built = calls.kernel("attention", torch.empty(0, dtype=torch.bfloat16))
     return built is not None and bool(built.has_pairs())
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.fixtures.engine.architectures import PORTABLE, TINY
-from tests.fixtures.engine.gpu_parts import COLUMNS, HEADS, K, share, train_two, tree
+from tests.fixtures.engine.gpu_kernels import COLUMNS, HEADS, K, share, train_two, tree
 from tests.fixtures.engine.twins import DTYPES, TOLERANCE, assert_twins_agree, relative_difference, rotation
 from tests.fixtures.models.tiny import save_model
 from worker.engine.base.base_model import ResidentBase

@@ -12,7 +12,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from core.methods.low_rank import LoraAdapter
 from tests.fixtures.engine.architectures import PORTABLE, TINY
-from tests.fixtures.engine.gpu_parts import (
+from tests.fixtures.engine.gpu_kernels import (
     COLUMNS,
     FLEX,
     HEADS,
@@ -55,8 +55,8 @@ def dropped_in_layers(drop: projection.Drop, x_TK: Tensor) -> Tensor:
     return torch.cat([drop(x_TK[:, :width], seeds_T, salt, 0.3) for salt, width in widths.items()], dim=1)
 
 
-Part = Callable[[Tensor, Layout, list[projection.Share]], Tensor]
-PARTS: dict[str, tuple[int, int, Callable[[operations.Operations], Part], Part]] = {
+Kernel = Callable[[Tensor, Layout, list[projection.Share]], Tensor]
+KERNELS: dict[str, tuple[int, int, Callable[[operations.Operations], Kernel], Kernel]] = {
     "attention": (
         3,  # for the first length, for all beyond a tile, for all within one
         160,
@@ -99,9 +99,9 @@ PARTS: dict[str, tuple[int, int, Callable[[operations.Operations], Part], Part]]
 
 
 @FLEX
-@pytest.mark.parametrize(("compilations", "width", "ours", "plain"), PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize(("compilations", "width", "ours", "plain"), KERNELS.values(), ids=KERNELS)
 def test_a_compiled_part_is_one_graph_and_serves_all_lengths(
-    compilations: int, width: int, ours: Callable[[operations.Operations], Part], plain: Part
+    compilations: int, width: int, ours: Callable[[operations.Operations], Kernel], plain: Kernel
 ) -> None:
     torch._dynamo.reset()
     counter = CompileCounterWithBackend("aot_eager")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.fixtures.engine.architectures import TINY
-from tests.fixtures.engine.gpu_parts import HEADS, train_two, tree
+from tests.fixtures.engine.gpu_kernels import HEADS, train_two, tree
 from tests.fixtures.engine.twins import relative_difference, rotation
 from worker.engine.base import loading
 from worker.engine.base.base_model import ResidentBase

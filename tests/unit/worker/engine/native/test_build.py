@@ -1,4 +1,4 @@
-"""Parts in C are built once in each process."""
+"""Kernels in C are built once in each process."""
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from tests.fixtures.processes.locks import NotingLock
 from worker.engine.native import build
 
 
-def test_threads_that_need_a_part_at_once_build_it_once(
+def test_threads_that_need_a_kernel_at_once_build_it_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, really_run, commands, second_has_come = tmp_path / "one.c", subprocess.run, [], Event()

@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from core.estimates.measures import Recompute
+from core.estimates.memory_plan import Recompute
 from core.jobs.spec import Hyperparameters, LoraAdapter
 from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
 from core.methods.whole import FullTuning
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
-from tests.fixtures.engine.gpu_parts import FLEX, UNCOMPILED
+from tests.fixtures.engine.gpu_kernels import FLEX, UNCOMPILED
 from tests.fixtures.engine.methods import move, spec_of, trainee_of
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import (
@@ -48,8 +48,8 @@ ADAPTERS = {
     "dora dropout": LoraAdapter(r=4, lora_alpha=8, use_dora=True, lora_dropout=0.3),
     "adalora dropout": AdaLoraAdapter(init_r=6, target_r=2, lora_alpha=8, lora_dropout=0.3),
 }
-MEASURES = [Recompute.GATE_UP, Recompute.LAYERS, Recompute.LAYERS_FROM_HOST]
-each_measure = pytest.mark.parametrize("recompute", MEASURES)
+WAYS = [Recompute.GATE_UP, Recompute.LAYERS, Recompute.LAYERS_FROM_HOST]
+each_way = pytest.mark.parametrize("recompute", WAYS)
 
 
 def step(
@@ -65,7 +65,7 @@ def step(
 def assert_nothing_changes(base: ResidentBase, trainee: Trainee, max_tokens: int = MAX_TOKENS) -> None:
     loss, gradient = step(base, trainee, Recompute.NONE, max_tokens)
     assert gradient.norm() > 0
-    for recompute in MEASURES:
+    for recompute in WAYS:
         again, gradient_again = step(base, trainee, recompute, max_tokens)
         assert again == loss
         assert torch.equal(gradient_again, gradient), recompute
@@ -105,7 +105,7 @@ def test_gradients_are_the_same_where_attention_saves_no_probabilities(
 
 
 @FLEX
-def test_gradients_are_the_same_with_a_gpu_s_parts(changeable_base: ResidentBase) -> None:
+def test_gradients_are_the_same_with_a_gpu_s_kernels(changeable_base: ResidentBase) -> None:
     base = changeable_base
     base.decoder, base.lanes = Decoder(base.model, UNCOMPILED), Lanes(1)
     trainee = make_trainee(base, "job", make_spec(adapter=LoraAdapter(r=4)), shared_rows())
@@ -122,7 +122,7 @@ def test_gradients_are_the_same_to_rounding_where_kept_values_wait_in_bf16(
     trainee = random_trainee(base, LoraAdapter(r=4))
     base.lanes = Lanes(1)
     exact = step(base, trainee, Recompute.NONE)[1]
-    for recompute in MEASURES:
+    for recompute in WAYS:
         assert 0 < relative_difference(step(base, trainee, recompute)[1], exact) < 1e-2
 
 
@@ -162,7 +162,7 @@ def test_gradients_are_the_same_with_modules_of_a_job_s_own(base: ResidentBase, 
     assert_nothing_changes(base, trainee)
 
 
-@each_measure
+@each_way
 def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
     base: ResidentBase, tmp_path: Path, recompute: Recompute
 ) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tests.fixtures.engine.gpu_parts import FLEX, UNCOMPILED
+from tests.fixtures.engine.gpu_kernels import FLEX, UNCOMPILED
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import make_spec, make_trainee
 from worker.engine.base.base_model import ResidentBase
@@ -21,7 +21,7 @@ from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.batch.pack import pack
 from worker.engine.decoders.fast import Decoder
 from worker.engine.kernels import operations
-from worker.engine.kernels.projection import LowRank, Part
+from worker.engine.kernels.projection import LowRank, ProjectionFactors
 from worker.engine.parameters.flat import Extent, FlatParameters
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
@@ -47,9 +47,9 @@ def factors(decoder: Decoder, dropout: float) -> dict[str, LowRank]:
     found = {}
     for name, group in decoder.groups.items():
         outputs, inputs = group.weight.shape
-        part = Part(slice(0, outputs), slice(0, 8), Extent(8 * inputs, (outputs, 8)), 1.0)
+        projection = ProjectionFactors(slice(0, outputs), slice(0, 8), Extent(8 * inputs, (outputs, 8)), 1.0)
         parameters = FlatParameters(torch.zeros(8 * (inputs + outputs), device=META), torch.float32)
-        found[name] = LowRank(parameters, Extent(0, (8, inputs)), [part], dropout=dropout)
+        found[name] = LowRank(parameters, Extent(0, (8, inputs)), [projection], dropout=dropout)
     return found
 
 

@@ -1,4 +1,4 @@
-"""The measures of a cohort follow from the memory that its base model leaves, or from the operator."""
+"""The memory plan of a cohort follows from the memory that its base model leaves, or from the operator."""
 
 from dataclasses import replace
 from math import ceil
@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from core.errors import JobError
-from core.estimates.measures import Measures, Recompute
-from core.estimates.plan import SPARE, USUAL_TOKENS
+from core.estimates.memory_plan import MemoryPlan, Recompute
+from core.estimates.planning import SPARE, USUAL_TOKENS
 from core.jobs.spec import Hyperparameters, JobSpec
 from core.methods.low_rank import LoraAdapter
 from core.settings import Settings
@@ -50,7 +50,7 @@ def test_with_plenty_of_memory_a_step_takes_the_usual_tokens(slot: ModelHolder, 
     group = group_on(slot)
     usual = USUAL_TOKENS[slot.base.dtype.itemsize]
     group.join("job", SPEC, rows, {})
-    assert group.measures == Measures(Recompute.NONE, usual)
+    assert group.memory_plan == MemoryPlan(Recompute.NONE, usual)
     assert group.planned is not None
     assert 0 < group.planned.expected_bytes < group.planned.free_bytes == slot.base.budget.free_bytes
     assert group.room_for_adapters == 4 * 1024**3
@@ -59,7 +59,7 @@ def test_with_plenty_of_memory_a_step_takes_the_usual_tokens(slot: ModelHolder, 
 def test_the_operator_s_tokens_win(slot: ModelHolder, rows: RowStore) -> None:
     group = group_on(slot, max_step_tokens=100)
     group.join("job", SPEC, rows, {})
-    assert group.measures == Measures(Recompute.NONE, 100)
+    assert group.memory_plan == MemoryPlan(Recompute.NONE, 100)
 
 
 def test_with_little_memory_a_step_takes_fewer_tokens_and_other_adapters_find_no_room(
@@ -67,13 +67,13 @@ def test_with_little_memory_a_step_takes_fewer_tokens_and_other_adapters_find_no
 ) -> None:
     """What a step takes depends on the machine: on its lanes, and on the type that its CPU computes in."""
     budget, load = slot.base.budget, slot.load_of(SPEC, len(rows.longest.tokens_L))
-    taken = budget.expected_bytes(load, Measures(Recompute.LAYERS, FEW_TOKENS))
+    taken = budget.expected_bytes(load, MemoryPlan(Recompute.LAYERS, FEW_TOKENS))
     assert taken is not None
     little = ceil(taken / (1 - SPARE["cpu"])) + 1
     monkeypatch.setattr(slot.base, "budget", replace(budget, free_bytes=little))
     group = group_on(slot)
     group.join("job", SPEC, rows, {})
-    assert FEW_TOKENS <= group.measures.step_tokens < USUAL_TOKENS[slot.base.dtype.itemsize]
+    assert FEW_TOKENS <= group.memory_plan.step_tokens < USUAL_TOKENS[slot.base.dtype.itemsize]
     assert group.room_for_adapters < 2 * slot.load_of(SPEC, 64).state.total
     group.leave("job")
     assert group.planned is None

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from core.errors import JobError
-from core.estimates.measures import Measures, Recompute
+from core.estimates.memory_plan import MemoryPlan, Recompute
 from core.jobs.spec import Hyperparameters, JobSpec
 from core.settings import Settings
 from tests.fixtures.engine.rows import make_rows
@@ -80,7 +80,7 @@ def test_only_a_process_alone_is_asked_whether_to_abandon_a_pass(processes: Proc
     """The question may make jobs leave: an order, which no other process expects in the middle of a pass."""
     holder = cast(ModelHolder, SimpleNamespace(base=None))
     group = ProcessGroup(holder, processes, None, Watchdog(60))
-    group.plan.add("job", None, Measures(Recompute.NONE, 10))
+    group.plan.add("job", None, MemoryPlan(Recompute.NONE, 10))
     questions: list[None] = []
 
     def abandon() -> bool:

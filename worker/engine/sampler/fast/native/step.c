@@ -74,13 +74,14 @@ static void expand(const Step *s, int group, const X *z, int64_t token, int64_t 
         int64_t t0 = span->first > token ? span->first : token;
         int64_t t1 = span->last < token + rows ? span->last : token + rows;
         if (t0 >= t1) continue;
-        for (int64_t p = 0; p < f->parts; p++) {
-            int64_t c0 = f->part[p].first > first ? f->part[p].first : first;
-            int64_t c1 = f->part[p].last < first + width ? f->part[p].last : first + width;
-            int64_t N = f->part[p].last - f->part[p].first, ranks = f->part[p].last_rank - f->part[p].rank;
+        for (int64_t p = 0; p < f->projections; p++) {
+            int64_t c0 = f->projection[p].first > first ? f->projection[p].first : first;
+            int64_t c1 = f->projection[p].last < first + width ? f->projection[p].last : first + width;
+            int64_t N = f->projection[p].last - f->projection[p].first;
+            int64_t rank = f->projection[p].rank, ranks = f->projection[p].last_rank - rank;
             if (c0 < c1)
-                add_product(f->part[p].B, N, z + t0 * step + f->part[p].rank, step, ranks, t1 - t0,
-                            c0 - f->part[p].first, c1 - c0, (sums)(acc[t0 - token] + c0 - first));
+                add_product(f->projection[p].B, N, z + t0 * step + rank, step, ranks, t1 - t0,
+                            c0 - f->projection[p].first, c1 - c0, (sums)(acc[t0 - token] + c0 - first));
         }
         if (f->e)
             for (int64_t t = t0; t < t1; t++)

@@ -4,12 +4,12 @@
 
 #include "products.h"
 
-#define PARTS 3 /* the most projections of a group */
+#define PROJECTIONS 3 /* the most projections of a group */
 
 typedef struct { /* of one adapter in one group of projections */
     const T *A;
-    int64_t ranks, parts;
-    struct { int64_t first, last, rank, last_rank; const T *B; } part[PARTS];
+    int64_t ranks, projections;
+    struct { int64_t first, last, rank, last_rank; const T *B; } projection[PROJECTIONS];
     const T *e;
 } Factors;
 

@@ -14,7 +14,7 @@ from worker.engine.decoders.fast import Layer
 from worker.engine.kernels.frozen_weight import DenseWeight
 from worker.engine.sampler.adapters.served import GroupFactors
 
-PARTS = 3  # the most projections of a group
+PROJECTIONS = 3  # the most projections of a group
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -77,14 +77,14 @@ def as_fp32(norm: Tensor) -> Tensor:
 def factors(group: GroupFactors | None) -> list[int]:
     """Return the fields of one `Factors`."""
     if group is None:
-        return [0] * (4 + 5 * PARTS)
-    parts = [
+        return [0] * (4 + 5 * PROJECTIONS)
+    projections = [
         value
-        for part in group.parts
-        for value in (*_ends(part.columns), *_ends(part.ranks), part.B_RN.data_ptr())
+        for projection in group.projections
+        for value in (*_ends(projection.columns), *_ends(projection.ranks), projection.B_RN.data_ptr())
     ]
-    parts += [0] * (5 * PARTS - len(parts))
-    return [group.A_RK.data_ptr(), len(group.A_RK), len(group.parts), *parts, _address(group.e_N)]
+    projections += [0] * (5 * PROJECTIONS - len(projections))
+    return [group.A_RK.data_ptr(), len(group.A_RK), len(group.projections), *projections, _address(group.e_N)]
 
 
 def _weight(layer: Layer, key: str) -> tuple[int, int]:
