@@ -147,7 +147,7 @@ def test_two_leases_of_one_job_are_told_apart(api: Api, alice: Tenant) -> None:
         steps = session.execute(
             select(Claim.fence, Claim.step).where(Claim.job_id == job_id).order_by(Claim.fence)
         )
-        assert [tuple(row) for row in session.execute(steps)] == [(1, 0), (2, 3)]
+        assert [tuple(row) for row in steps] == [(1, 0), (2, 3)]
 
 
 def test_heartbeats_and_cancels_do_not_wait_for_each_other_in_a_circle(
