@@ -46,7 +46,7 @@ def test_it_is_left_out_where_little_memory_is_free_unless_a_client_asks(
         monkeypatch.setattr(f"worker.tasks.portability.{name}", value)
     task = SimpleNamespace(started_by_job=started_by_job)
     settings = SimpleNamespace(vllm_python=None)
-    work = SimpleNamespace(store=None, settings=settings, task=task, report=lambda *_: None)
+    work = SimpleNamespace(store=None, settings=settings, task=task, progress=lambda *_: None)
     if measured:
         assert measure_task(cast(Work, work), tmp_path) == MEASURED
         return
