@@ -93,6 +93,7 @@ def test_a_search_shows_what_it_chose_from_and_why(site: Site, page: Page, tmp_p
     assert in_both_themes(page) == []
 
 
+@pytest.mark.exhaustive
 def test_nothing_is_wider_than_a_phone(site: Site, page: Page) -> None:
     jobs = rates(site)
     page.set_viewport_size(PHONE)

@@ -87,6 +87,7 @@ def test_from_an_empty_project_by_the_sample_job_to_a_chat_beside_its_base(site:
         expect(pane(page, model)).to_contain_text("answer of 4 tokens")
 
 
+@pytest.mark.exhaustive
 def test_an_answer_is_stopped_and_asked_for_again(site: Site, page: Page) -> None:
     page.goto("/playground")
     page.get_by_label("Model", exact=True).fill(TINY)

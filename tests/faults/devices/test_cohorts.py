@@ -106,6 +106,7 @@ def test_a_job_that_comes_later_trains_and_ends_while_an_earlier_one_goes_on(
     assert stack.job(earlier).status == "running"
 
 
+@pytest.mark.exhaustive
 def test_a_job_cancelled_in_the_middle_leaves_and_its_neighbour_goes_on(stack: Stack) -> None:
     stays, leaves = create(stack, LONG), create(stack, LONG)
     for job_id in (stays, leaves):

@@ -126,6 +126,7 @@ def test_jobs_join_leave_pause_and_fail_while_others_go_on(stack: Stack, on_one:
     assert len(stack.claims(stays)) == 1
 
 
+@pytest.mark.exhaustive
 def test_an_adapter_that_cannot_be_attached_fails_its_job_and_no_process(
     stack: Stack, tmp_path: Path
 ) -> None:

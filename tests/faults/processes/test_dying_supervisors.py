@@ -70,6 +70,7 @@ def leave_all_kinds_behind(api: Api, tenant: Tenant, folder: Path) -> Client:
     return Client(tenant, {cancelled, succeeded.job_id, bare.job_id}, {kept})
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("place", ["artifact.emptied"])
 def test_the_next_janitor_removes_what_a_dead_one_has_left(
     job_api: Api, tenant: Tenant, tmp_path: Path, place: str

@@ -18,6 +18,7 @@ SLOWER = {REST: "0.5"}  # it lasts until another trainer has started, also on a 
 SIZE = {"rows": 24, "epochs": 20}  # 120 steps
 
 
+@pytest.mark.exhaustive
 def test_a_worker_takes_over_when_the_lease_has_run_out_by_the_clock_of_the_database(
     stack: Stack, tmp_path: Path
 ) -> None:

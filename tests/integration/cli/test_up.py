@@ -87,6 +87,7 @@ def test_starts_a_part_again_that_died(service: Up) -> None:
     until(lambda: _answers(service.base_url.replace("/v1", "/readyz")), "the API to be ready again")
 
 
+@pytest.mark.exhaustive
 def test_stops_what_an_up_that_was_killed_alone_has_left(service: Up, port: int) -> None:
     """This test ends the shared service, so it is the last test that uses it."""
     left = [service.part(name) for name in ("api", "worker", "serve")]

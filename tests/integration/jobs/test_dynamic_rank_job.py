@@ -31,6 +31,7 @@ def create(tenant: Tenant, **adapter: object) -> str:
     return str(tenant.create_job(model=TINY, **files, **body)["id"])
 
 
+@pytest.mark.exhaustive
 def test_any_rank_of_the_adapter_has_in_plain_peft_the_loss_that_the_table_says(
     servers: EmbeddedServers, database_url: str, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ print(mean_loss(model, tokenizer, [json.loads(line)["messages"] for line in open
 """
 
 
+@pytest.mark.exhaustive
 def test_a_full_job_leaves_a_model_that_gives_the_job_s_loss_in_plain_transformers(
     servers: EmbeddedServers, database_url: str, tmp_path: Path
 ) -> None:

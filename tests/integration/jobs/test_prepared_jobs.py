@@ -31,6 +31,7 @@ def create(tenant: Tenant, rows: list[Any] = ROWS, **body: Any) -> str:
     return str(tenant.create_job(**asked)["id"])
 
 
+@pytest.mark.exhaustive
 def test_another_worker_goes_on_with_the_same_rows_and_all_of_them_can_be_downloaded(
     fp32_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,7 +66,7 @@ def objects(api: Api, task: Task) -> list[str]:
     return list(api.store.list(tasks_prefix(task.kind, task.id)))
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("kind", KINDS_OF_CLIENTS)
 def test_a_task_whose_process_is_killed_after_its_upload_is_made_by_the_next_one_once(
     api: Api, tenant: Tenant, asked: Asked, tasks: WarmTasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
