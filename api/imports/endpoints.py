@@ -47,7 +47,7 @@ async def import_adapter(
 
     def end(task_id: str) -> Answer | None:
         with sessions.begin() as session:
-            return service.end(session, context.caller.project_id, {"task_id": task_id})
+            return service.end(session, context, body, task_id)
 
     answer: Answer | None = None
     while answer is None:  # another client that waited for the same import has left, which cancelled it

@@ -46,18 +46,19 @@ def begin(session: Session, context: RequestContext, asked: ImportAdapter) -> An
     return once(session, context.attempt, asked.model_dump_json(), create, stands, failed=_has_failed)
 
 
-def end(session: Session, project_id: str, begun: Answer) -> Answer | None:
+def end(session: Session, context: RequestContext, asked: ImportAdapter, task_id: str) -> Answer | None:
     """Return the adapter that an import which has ended has made. None is returned if it was cancelled.
 
     From now on, it is the answer to later attempts too. Raises AppError if the import has failed.
     """
-    task = session.get_one(Task, begun["task_id"])
+    task = session.get_one(Task, task_id)
     if task.error is not None:
         raise _refusal(**task.error)
     if task.adapter_id is None:
         return None
-    made = adapters.describe(adapters.get(session, project_id, task.adapter_id)).model_dump(mode="json")
-    answer_at_end(session, project_id, begun, made)
+    adapter = adapters.get(session, context.caller.project_id, task.adapter_id)
+    made = adapters.describe(adapter).model_dump(mode="json")
+    answer_at_end(session, context.attempt, asked.model_dump_json(), {"task_id": task_id}, made)
     return made
 
 

@@ -105,10 +105,11 @@ def once(
     return _carried_out(session, attempt, fingerprint, create, shows_secret)
 
 
-def answer_at_end(session: Session, project_id: str, begun: Answer, answer: Answer) -> None:
+def answer_at_end(session: Session, attempt: Attempt, asked: str, begun: Answer, answer: Answer) -> None:
     """Let later attempts get this answer, instead of the one that says what an attempt has begun."""
-    records = update(IdempotencyRecord).where(IdempotencyRecord.project_id == project_id)
-    session.execute(records.where(IdempotencyRecord.answer == begun).values(answer=answer))
+    of_request = IdempotencyRecord.fingerprint == _fingerprint(attempt, asked)  # it has an index
+    begun_then = update(IdempotencyRecord).where(of_request, IdempotencyRecord.answer == begun)
+    session.execute(begun_then.values(answer=answer))
 
 
 def for_good(_session: Session, _answer: Answer) -> bool:

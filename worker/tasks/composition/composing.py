@@ -8,9 +8,6 @@ import torch
 from transformers import AutoTokenizer
 
 from core.compositions.requests import ComposeRequest, Composition
-from core.ids import new_id
-from core.jobs import lifecycle
-from core.tables import Adapter
 from worker.adapter_files.folder import CARD, write_manifest, write_tokenizer
 from worker.tasks.composition.adapters import fetch_parts
 from worker.tasks.composition.judging import SearchRows
@@ -41,7 +38,7 @@ def make_composition(work: Work, folder: Path) -> dict[str, Any]:
     lora = compose(loras, weights, composition.request, layers, report_layers)
     weighted = zip(composition.parents, weights, strict=True)
     found = [parent.model_copy(update={"weight": weight}) for parent, weight in weighted]
-    work.made = _write(work, composition.model_copy(update={"parents": found}), lora, layers, base, folder)
+    _write(work, composition.model_copy(update={"parents": found}), lora, layers, base, folder)
     report = {
         "weights": list(weights),
         "rank": lora.rank,
@@ -100,8 +97,8 @@ def _write(
     layers: Layers,
     base: OfferedBase,
     folder: Path,
-) -> Adapter:
-    """Write the adapter's files, and return its row without them."""
+) -> None:
+    """Write the adapter's files, and say which adapter they are."""
     asked, entry = composition.request, base.entry
     options, facts = write_lora(lora, layers, entry, folder)
     write_tokenizer(AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False), folder)
@@ -120,15 +117,5 @@ def _write(
         "adapter": options,
     }
     write_manifest(folder, described, entry.quantization is not None)
-    adapter_id, project_id = new_id("adapter-"), work.task.project_id
-    with work.sessions() as session:
-        model = lifecycle.model_name(session, entry.id, project_id, asked.suffix, adapter_id)
-    return Adapter(
-        id=adapter_id,
-        project_id=project_id,
-        model=model,
-        base_model=entry.id,
-        options=options,
-        origin={"type": "composition", **composed},
-        training=facts,
-    )
+    origin = {"type": "composition", **composed}
+    work.make_adapter(entry.id, asked.suffix, options=options, origin=origin, facts=facts)

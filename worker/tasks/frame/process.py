@@ -23,6 +23,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.access.quotas import Quotas, check_store
 from core.database import create_database, limit_waits, session_factory
 from core.errors import JobError, QuotaExceeded, TuneryError
+from core.ids import new_id
+from core.jobs import lifecycle
 from core.process.failpoints import reached
 from core.process.logs import configure_logs
 from core.settings import Settings
@@ -84,6 +86,29 @@ class Work:
         if done > self.done:
             self.advance()
         self.phase, self.done = phase, done
+
+    def make_adapter(
+        self,
+        base_model: str,
+        suffix: str | None,
+        *,
+        options: dict[str, Any],
+        origin: dict[str, Any],
+        facts: dict[str, Any],
+    ) -> None:
+        """Say which adapter the task has made. `facts` name its base revision, modules and parameters."""
+        adapter_id, project_id = new_id("adapter-"), self.task.project_id
+        with self.sessions() as session:
+            model = lifecycle.model_name(session, base_model, project_id, suffix, adapter_id)
+        self.made = Adapter(
+            id=adapter_id,
+            project_id=project_id,
+            model=model,
+            base_model=base_model,
+            options=options,
+            origin=origin,
+            training=facts,
+        )
 
     def advance(self, _nbytes: int = 0) -> None:
         """Note that the work advances, though its share may stay the same: bytes are sent or fetched."""

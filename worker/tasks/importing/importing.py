@@ -11,13 +11,10 @@ from sqlalchemy.orm import Session
 
 from core.access import audit
 from core.access.audit import Actor
-from core.ids import new_id
 from core.imports import ImportRequest
-from core.jobs import lifecycle
-from core.tables import Adapter
 from worker.process.scratch import scratch_folder
 from worker.tasks.frame.process import Work
-from worker.tasks.importing.limited_process import Order, Read, read_in_a_process
+from worker.tasks.importing.limited_process import Order, read_in_a_process
 from worker.tasks.importing.refusal import refusal
 from worker.tasks.offered_base import offered_base
 
@@ -39,7 +36,17 @@ def import_adapter(work: Work, folder: Path) -> dict[str, Any]:
             max_bytes=work.settings.max_adapter_bytes,
         )
         found = read_in_a_process(order, scratch)
-    work.made = _row(work, request, found)
+    origin = {
+        "type": "import",
+        "format": found.format,
+        "filename": request.filename,
+        "sha256": request.sha256,
+        "key_id": request.key_id or "",
+        "key_name": request.key_name or "",
+    }
+    work.make_adapter(
+        request.base_model, request.suffix, options=found.options, origin=origin, facts=found.facts
+    )
     return {}
 
 
@@ -67,26 +74,3 @@ def _fetch(work: Work, request: ImportRequest, path: Path) -> None:
         raise refusal(
             "damaged_file", "The stored content of the file is not what was uploaded. Upload it again."
         )
-
-
-def _row(work: Work, request: ImportRequest, found: Read) -> Adapter:
-    """Return the adapter's row, without its files."""
-    adapter_id, project_id = new_id("adapter-"), work.task.project_id
-    with work.sessions() as session:
-        model = lifecycle.model_name(session, request.base_model, project_id, request.suffix, adapter_id)
-    return Adapter(
-        id=adapter_id,
-        project_id=project_id,
-        model=model,
-        base_model=request.base_model,
-        options=found.options,
-        origin={
-            "type": "import",
-            "format": found.format,
-            "filename": request.filename,
-            "sha256": request.sha256,
-            "key_id": request.key_id or "",
-            "key_name": request.key_name or "",
-        },
-        training=found.facts,
-    )
