@@ -1,4 +1,4 @@
-"""What the workers, and the API itself, ask of the database: claims, heartbeats, scans, positions, events."""
+"""The queries of workers and of the API itself: claims, heartbeats, scans, positions, events."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Preflight(BaseModel):
 
 
 class Measured(BaseModel):
-    """What was measured of a job. The times add up over all attempts; the device is that of the last one."""
+    """The measurements of a job. The times add up over all attempts; the device is that of the last one."""
 
     preflight: Preflight | None = None
     trained_seconds: Annotated[

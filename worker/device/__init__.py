@@ -1,4 +1,4 @@
-"""What a trainer and a server share of a device: its time, its base model, and its watchdog.
+"""The device that a trainer and a server share: its time, its base model, and its watchdog.
 
 It runs in every process that computes on a device.
 """

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-# What a program needs of our own environment, which holds the keys of the service too
+# The variables that a program needs. Our own environment also holds the keys of the service
 PASSED = re.compile(r"PATH|HOME|TMPDIR|LD_LIBRARY_PATH|LANG|LC_\w+")
 
 

@@ -40,7 +40,7 @@ class Found:
     precision: Precision
     """The precision of the base model's weights, unless the request names another one"""
     files: Mapping[str, File]
-    """By its path in the request, each file that the project has. They are kept from deletion"""
+    """The named files that the project has, by their paths in the request. None can be deleted meanwhile"""
     template: ChatTemplate | None
     """The base model's chat template, if a file needs something of it and a worker has read it"""
     has_wandb_key: bool

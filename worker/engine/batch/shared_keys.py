@@ -25,7 +25,7 @@ class LayerKeys:
 
 
 class SharedKeys:
-    """What the lanes of one micro-batch share in one forward and backward pass.
+    """The keys and values that the lanes of one micro-batch share in one forward and backward pass.
 
     `bounds` are the start of the axis and the end of each part. `sees[lane]` are the other lanes that hold
     tokens which the tokens of `lane` see.

@@ -1,4 +1,4 @@
-"""What the resident base model leaves on its device: each job's memory plan follows from it."""
+"""The memory that the resident base model leaves on its device. Each job's memory plan follows from it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ TOO_SLOW = "The answer is read too slowly: its log-probabilities fill the server
 
 
 class Form(Protocol):
-    """What makes an answer, whole or in chunks, of the increments that the sampler gives."""
+    """Makes an answer, whole or in chunks, of the increments that the sampler gives."""
 
     def add(self, increment: Increment) -> None: ...
     def whole(self, usage: Usage) -> BaseModel: ...

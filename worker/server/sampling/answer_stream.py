@@ -12,7 +12,7 @@ CHOICE_BYTES = 128  # about what a token with its log-probability takes
 
 @dataclass
 class Increment:
-    """What one answer has gained since the client last read: one piece or several ones."""
+    """The pieces that one answer has gained since the client last read it."""
 
     index: int
     text: str = ""

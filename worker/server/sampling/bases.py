@@ -1,4 +1,4 @@
-"""Where a server gets its base models, and when it may compute on their device."""
+"""Gives a server its base models, and says when it may compute on their device."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

@@ -25,7 +25,7 @@ PASSED_ON = ("CUDA_VISIBLE_DEVICES", "GOMP_SPINCOUNT", "PYTHONPATH", "TRANSFORME
 
 
 class Order(BaseModel):
-    """What is imported, for which base model, and the folder to write the adapter into."""
+    """The request to import, its base model, and the folder to write the adapter into."""
 
     request: ImportRequest
     entry: BaseModelEntry

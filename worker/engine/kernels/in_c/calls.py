@@ -1,4 +1,4 @@
-"""What all calls of the kernels in C share."""
+"""Finds the kernels in C, and passes them tensors and numbers."""
 
 from collections.abc import Sequence
 from ctypes import CDLL, c_int64, c_void_p
