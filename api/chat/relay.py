@@ -96,7 +96,7 @@ class Relay(Response):
         async with (
             self._components.permits.permit(self._caller.project_id, most),
             self._components.dispatcher.begun(
-                self._path, self._model.served, request.beginning, self._body()
+                self._path, self._model.served, request.beginning, self._body(), self._caller.project_id
             ) as answer,
         ):
             if isinstance(request, TokenizeRequest):

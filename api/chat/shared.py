@@ -55,7 +55,7 @@ class ChatComponents:
         most, content = caller.quotas.concurrent_chats or 1, order.model_dump_json().encode()
         async with (
             self.permits.permit(caller.project_id, most),
-            self.dispatcher.begun(path, ServedModel(base=base), key, content) as response,
+            self.dispatcher.begun(path, ServedModel(base=base), key, content, caller.project_id) as response,
         ):
             return await response.aread()
 

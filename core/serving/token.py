@@ -1,4 +1,7 @@
-"""The bearer token with which API and workers reach a server. It follows from `TUNERY_SECRET_KEYS`."""
+"""What API and workers tell a server beside the body: who they are, and for which project they ask.
+
+Both follow from `TUNERY_SECRET_KEYS`.
+"""
 
 import hmac
 from hashlib import sha256
@@ -8,6 +11,7 @@ from pydantic import SecretStr
 from core.errors import ConfigurationError
 
 PURPOSE = b"tunery: requests to servers"
+PROJECT_HEADER = "x-tunery-project"
 
 
 def server_token(secret_keys: SecretStr | None) -> str:
@@ -19,6 +23,11 @@ def is_server_token(sent: str, secret_keys: SecretStr | None) -> bool:
     """Return whether the token follows from any of the keys: two processes may know different newest keys."""
     found = [hmac.compare_digest(sent.encode(), token.encode()) for token in _tokens(secret_keys)]
     return any(found)
+
+
+def opaque_project(token: str | None, project_id: str) -> str:
+    """Return the name by which servers tell projects apart: 32 hex digits that do not give away the id."""
+    return hmac.new((token or "").encode(), project_id.encode(), sha256).hexdigest()[:32]
 
 
 def _tokens(secret_keys: SecretStr | None) -> list[str]:

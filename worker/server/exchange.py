@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from core.errors import AppError, BodyTooSlow, TooLarge
 from core.serving.errors import SamplingFailed
+from core.serving.token import PROJECT_HEADER
 
 MAX_BODY_BYTES = 4 * 1024**2  # the API takes less
 BODY_SECONDS = 10.0
@@ -44,6 +45,11 @@ class Exchange:
         self._started = time.monotonic()
         self.facts: dict[str, Any] = {}  # what the log says about the request
         self.generates = False  # whether the first token has come
+
+    @property
+    def project(self) -> str:
+        """The opaque name of the project that asks. Requests without a name count as those of one project."""
+        return self.request.headers.get(PROJECT_HEADER, "")
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Read the body and do the work with it. Answer with the error that the work raises, if any."""

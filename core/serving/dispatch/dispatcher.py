@@ -19,6 +19,7 @@ from core.serving.dispatch.errors import RefusedByServer, ServerLost
 from core.serving.dispatch.servers import Servers
 from core.serving.dispatch.watch import Watch
 from core.serving.served_model import ServedModel
+from core.serving.token import PROJECT_HEADER, opaque_project
 from core.tables import Server
 
 # Seconds
@@ -55,7 +56,7 @@ class Dispatcher:
         self, sessions: sessionmaker[Session], bearer_token: str | None, wait_seconds: float
     ) -> None:
         """`sessions` are for single reads."""
-        self._servers = Servers(sessions)
+        self._servers, self._bearer_token = Servers(sessions), bearer_token
         self._wait_seconds = wait_seconds
         self._http = httpx.AsyncClient(
             headers={"authorization": f"Bearer {bearer_token}", "content-type": "application/json"},
@@ -70,14 +71,16 @@ class Dispatcher:
 
     @asynccontextmanager
     async def begun(
-        self, path: str, model: ServedModel, beginning: str, body: bytes
+        self, path: str, model: ServedModel, beginning: str, body: bytes, project_id: str
     ) -> AsyncIterator[httpx.Response]:
         """Yield an answer whose status is 200, when it has begun. The server stops if the block is left.
 
-        Requests with the same `beginning` go to the same server, if it has time. Raises RefusedByServer,
+        Requests with the same `beginning` go to the same server, if it has time. The server divides its time
+        between projects, which it knows by an opaque name. Raises RefusedByServer,
         RateLimited if all servers have too much to do, and Unavailable. Raises httpx.ReadTimeout in the block
         if the server falls silent.
         """
+        project = opaque_project(self._bearer_token, project_id)
         async with AsyncExitStack() as held:
             attempts = _Attempts(model.base, self._wait_seconds)
             while True:
@@ -86,7 +89,7 @@ class Dispatcher:
                     await attempts.pause()
                     continue
                 try:
-                    response = await self._ask(server, path, body, held)
+                    response = await self._ask(server, path, body, project, held)
                     break
                 except (AppError, httpx.HTTPError) as error:
                     self._judge(server, error, attempts)
@@ -96,12 +99,15 @@ class Dispatcher:
         self._watch.close()
         await self._http.aclose()
 
-    async def _ask(self, server: Server, path: str, body: bytes, held: AsyncExitStack) -> httpx.Response:
+    async def _ask(
+        self, server: Server, path: str, body: bytes, project: str, held: AsyncExitStack
+    ) -> httpx.Response:
         """Return the server's answer, which `held` closes. Raises AppError and httpx.HTTPError."""
         async with AsyncExitStack() as attempt:
             attempt.enter_context(self._servers.at_work(server))
             await attempt.enter_async_context(self._watch.over(server))
-            request = self._http.build_request("POST", server.address + path, content=body)
+            headers = {PROJECT_HEADER: project}
+            request = self._http.build_request("POST", server.address + path, content=body, headers=headers)
             response = await self._http.send(request, stream=True)
             attempt.push_async_callback(response.aclose)
             if response.status_code != 200:

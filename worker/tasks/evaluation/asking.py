@@ -33,8 +33,8 @@ OF_THE_MODEL = (  # every row would be refused
 class Asking:
     """Sends requests to servers. Only the event loop may call."""
 
-    def __init__(self, dispatcher: Dispatcher, wait_seconds: float) -> None:
-        self._dispatcher, self._wait_seconds = dispatcher, wait_seconds
+    def __init__(self, dispatcher: Dispatcher, project_id: str, wait_seconds: float) -> None:
+        self._dispatcher, self._project_id, self._wait_seconds = dispatcher, project_id, wait_seconds
         self._unanswered: set[str] = set()
 
     @property
@@ -54,7 +54,9 @@ class Asking:
         reason: Exception
         while True:
             try:
-                async with self._dispatcher.begun(path, model, beginning, content) as response:
+                async with self._dispatcher.begun(
+                    path, model, beginning, content, self._project_id
+                ) as response:
                     found = dict(json.loads(await response.aread()))
                 self._unanswered.discard(model.base)
                 return found

@@ -75,7 +75,7 @@ class _Run:
         self._work, self._request, self._records, self._items = work, request, records, read.items
         settings = work.settings
         self._dispatcher = Dispatcher(work.sessions, _bearer_token(work, request), settings.chat_wait_seconds)
-        self._asking = Asking(self._dispatcher, settings.eval_wait_seconds)
+        self._asking = Asking(self._dispatcher, work.task.project_id, settings.eval_wait_seconds)
         self._judge = _judge(request, criteria, read, self._asking)
         self._began = time.monotonic()
         self._uncounted = UsageSums()

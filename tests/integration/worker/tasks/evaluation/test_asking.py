@@ -69,7 +69,7 @@ async def asking_of(
             for _ in range(servers):
                 session.add(_server(port))
         dispatcher = Dispatcher(sessions, "token", 30)
-        yield Asking(dispatcher, wait_seconds)
+        yield Asking(dispatcher, "proj-1", wait_seconds)
         await dispatcher.close()
 
 
