@@ -25,7 +25,6 @@ from functools import lru_cache
 from io import FileIO
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
-from pathlib import Path
 from typing import Any, TypeVar
 
 if __name__ == "__main__":
@@ -36,6 +35,7 @@ from transformers import AutoTokenizer
 
 from core.datasets.check import read_rows
 from core.errors import JobError, TuneryError
+from worker.process.priority import put_behind
 from worker.rendering.companions import with_companions
 from worker.rendering.data_check import DataCheck
 from worker.rendering.disk_space import require_disk_space
@@ -54,7 +54,7 @@ TICK_SECONDS = 0.5
 Content = TypeVar("Content")
 
 NICENESS = 5  # a core that training wants too is divided 3 : 1
-FIRST_TO_BE_KILLED = "500"  # of 1000, which would make the system kill this process before any other
+FIRST_TO_BE_KILLED = 500  # before the trainer
 
 
 def main() -> None:
@@ -87,9 +87,7 @@ def _render_and_end(folder: str, channel_number: int, file_number: int = -1) -> 
     """Be a child: render one file, or single rows until the channel ends, and end the process."""
     channel = Connection(channel_number)
     try:
-        os.nice(NICENESS)
-        with suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text(FIRST_TO_BE_KILLED)
+        put_behind(os.getpid(), NICENESS, FIRST_TO_BE_KILLED)
         request: RenderRequest | PrepareRequest | PreviewRequest = channel.recv()
         if isinstance(request, PreviewRequest):
             answer_looks(channel, _tokenizer_in(folder), request)

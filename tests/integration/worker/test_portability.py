@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -16,15 +17,17 @@ from sqlalchemy import select
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.catalog import load_catalog
+from core.jobs import lifecycle
 from core.portability.report import Measurement
 from core.portability.rules import reports_by_rule
 from core.roles import Role
 from core.tables import Adapter, Task
 from core.work import client as tasks_of_clients
+from core.work.kinds import PORTABILITY
 from faults.stored import not_as_in_the_ledger
 from tests.fixtures.faults import crashes
 from tests.fixtures.models.tiny import TINY, write_base
-from tests.fixtures.processes.tasks import WarmTasks, variables_of
+from tests.fixtures.processes.tasks import WarmTasks, task_process, variables_of
 from tests.fixtures.service.api import Api, Tenant, dataset, wait_for
 from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.shell import Shell
@@ -303,6 +306,43 @@ def test_a_measurement_that_hangs_holds_up_no_export(
     finally:
         for thread in threads:
             thread.stop()
+
+
+def test_a_measurement_that_nobody_asked_for_waits_while_a_job_trains_here_and_gives_way_to_one(
+    api: Api, tenant: Tenant, adapter: str, tmp_path: Path
+) -> None:
+    places = tmp_path / "places"
+    with api.sessions.begin() as session:
+        mine = {"adapter_id": adapter}
+        unasked = tasks_of_clients.create(session, tenant.project_id, PORTABILITY, {}, None, **mine).id
+    first = claimed_here(api, tenant)
+    exporting = tenant.http.post(f"/v1/adapters/{adapter}/exports", json={"format": "lora"}).json()["id"]
+    both = WarmTasks(api.sessions, ["portability", "export"], variables_of(api.settings, home=tmp_path), 2)
+    with both as tasks:
+        process = task_process()
+        wait_for(lambda: process.environ().get("RAYON_NUM_THREADS") == "1", SECONDS)
+        wait_for(lambda: status_of(api, exporting) == "succeeded", SECONDS)
+        assert status_of(api, unasked) == "queued"
+        tasks.variables |= crashes.waits_at("task.uploaded", places)
+        tenant.openai.fine_tuning.jobs.cancel(first)
+        (measuring,) = wait_for(lambda: crashes.waiting(places), SECONDS)
+        assert "RAYON_NUM_THREADS" not in psutil.Process(measuring).environ()
+        del tasks.variables[crashes.WAITS]
+        second = claimed_here(api, tenant)
+        wait_for(lambda: not psutil.pid_exists(measuring), SECONDS)
+        assert status_of(api, unasked) == "queued"
+        tenant.openai.fine_tuning.jobs.cancel(second)
+        wait_for(lambda: status_of(api, unasked) == "succeeded", SECONDS)
+    with api.sessions() as session:
+        task = session.get_one(Task, unasked)
+    assert (task.fence, task.losses) == (2, 0)
+
+
+def claimed_here(api: Api, tenant: Tenant) -> str:
+    """Return the id of a job that a trainer on this machine holds."""
+    job_id = str(tenant.create_job(model=TINY)["id"])
+    api.claim(job_id, owner=lifecycle.new_owner())
+    return job_id
 
 
 def measured(tenant: Tenant, adapter: str) -> str:

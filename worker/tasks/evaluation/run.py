@@ -1,7 +1,6 @@
 """Does one run of an eval: reads the rows, judges them, several at once, and sums up what was found."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +18,6 @@ from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.served_model import ServedModel
 from core.serving.token import server_token
 from core.tables import Eval
-from core.work.lease import other_projects_wait
 from worker.process.scratch import scratch_folder
 from worker.tasks.evaluation.asking import Asking
 from worker.tasks.evaluation.judge import Judge, JudgedRow
@@ -30,11 +28,10 @@ from worker.tasks.evaluation.row_failed import RowFailed
 from worker.tasks.evaluation.rows.reading import ReadRows, read_rows
 from worker.tasks.evaluation.samples import Sampler
 from worker.tasks.evaluation.usage import UsageSums, count_for_project
-from worker.tasks.frame.process import GaveWay, Work
+from worker.tasks.frame.process import Work
 
 JUDGING = "judging the rows"
 REPORT_SECONDS = 0.5
-SHARE_SECONDS = 900.0  # of a run, after which it gives way to the run of another project
 READ, JUDGED = 0.02, 0.95  # the shares of the work at whose end rows are read, and judged
 
 
@@ -77,7 +74,6 @@ class _Run:
         self._dispatcher = Dispatcher(work.sessions, _bearer_token(work, request), settings.chat_wait_seconds)
         self._asking = Asking(self._dispatcher, work.task.project_id, settings.eval_wait_seconds)
         self._judge = _judge(request, criteria, read, self._asking)
-        self._began = time.monotonic()
         self._uncounted = UsageSums()
 
     async def judge_all(self) -> None:
@@ -131,14 +127,8 @@ class _Run:
 
     async def _give_way(self) -> None:
         """Raise GaveWay if the run's time is up and another project waits. Its files are uploaded."""
-        if time.monotonic() - self._began < SHARE_SECONDS or not self._records.missing:
-            return
-        if await to_thread.run_sync(self._others_wait):
-            raise GaveWay("the run of another project waits")
-
-    def _others_wait(self) -> bool:
-        with self._work.sessions() as session:
-            return other_projects_wait(session, self._work.task)
+        if self._records.missing:
+            await to_thread.run_sync(self._work.give_way)
 
     async def _report_again_and_again(self) -> None:
         while True:

@@ -1,12 +1,17 @@
-"""The processes that a worker holds are ended when it stops, also while the database is away."""
+"""The processes of a worker are behind the training, and end when it stops, also without a database."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from signal import SIGTERM
 
+import psutil
+import pytest
 from structlog.testing import capture_logs
 
 from core.database import create_database, session_factory
+from core.work.lease import TaskLease
 from tests.fixtures.service.api import wait_for
 from worker.tasks.frame.service import Tasks
 
@@ -20,6 +25,11 @@ class Held(Tasks):
         process = self._processes[program] = subprocess.Popen([sys.executable, "-c", program])
         return process
 
+    def begin(self) -> "subprocess.Popen[bytes]":
+        """Start a process for a task."""
+        process = self._processes["begun"] = self._start(TaskLease("export-1", 1, "begun"), {})
+        return process
+
 
 def test_a_worker_that_stops_without_a_database_ends_its_processes(closed_port: int) -> None:
     nowhere = session_factory(create_database(f"postgresql://nobody@127.0.0.1:{closed_port}/none"))
@@ -31,3 +41,32 @@ def test_a_worker_that_stops_without_a_database_ends_its_processes(closed_port: 
         held.stop()
     assert lives.returncode == -SIGTERM
     assert {entry["event"] for entry in logs} >= {"tick_failed"}
+
+
+@pytest.mark.parametrize("niceness", [10, 19])
+def test_the_process_of_a_task_is_behind_the_training_with_all_that_it_starts(
+    closed_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, niceness: int
+) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nread line\nsleep 600 &\nexec cat\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    nowhere = session_factory(create_database(f"postgresql://nobody@127.0.0.1:{closed_port}/none"))
+    held = Held(nowhere, 1, ["export"], niceness=niceness)
+    held.start()
+    process = held.begin()
+    assert process.stdin is not None
+    process.stdin.write(b"start a child\n")
+    process.stdin.flush()
+    task = psutil.Process(process.pid)
+    try:
+        (child,) = wait_for(task.children)
+        for each in (task, child):
+            assert os.getsid(each.pid) == task.pid
+            assert os.getpriority(os.PRIO_PROCESS, each.pid) == niceness
+            assert Path(f"/proc/{each.pid}/oom_score_adj").read_text() == "1000\n"
+            if (group := Path(f"/proc/{each.pid}/autogroup")).exists():
+                assert group.read_text().split()[1:] == ["nice", str(niceness)]
+    finally:
+        child.kill()
+        held.stop()
