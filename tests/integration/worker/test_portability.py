@@ -27,7 +27,7 @@ from core.work.kinds import PORTABILITY
 from faults.stored import not_as_in_the_ledger
 from tests.fixtures.faults import crashes
 from tests.fixtures.models.tiny import TINY, write_base
-from tests.fixtures.processes.tasks import WarmTasks, task_process, variables_of
+from tests.fixtures.processes.tasks import WarmTasks, variables_of
 from tests.fixtures.service.api import Api, Tenant, dataset, wait_for
 from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.shell import Shell
@@ -306,28 +306,32 @@ def test_a_measurement_that_hangs_holds_up_no_export(
     finally:
         for thread in threads:
             thread.stop()
+    for left in ("portability", f"exports/{exporting}"):
+        assert tenant.http.post(f"/v1/adapters/{adapter}/{left}/cancel").is_success
 
 
 def test_a_measurement_that_nobody_asked_for_waits_while_a_job_trains_here_and_gives_way_to_one(
     api: Api, tenant: Tenant, adapter: str, tmp_path: Path
 ) -> None:
-    places = tmp_path / "places"
+    beside, alone = (crashes.waits_at("task.uploaded", tmp_path / name) for name in ("beside", "alone"))
     with api.sessions.begin() as session:
         mine = {"adapter_id": adapter}
         unasked = tasks_of_clients.create(session, tenant.project_id, PORTABILITY, {}, None, **mine).id
     first = claimed_here(api, tenant)
     exporting = tenant.http.post(f"/v1/adapters/{adapter}/exports", json={"format": "lora"}).json()["id"]
-    both = WarmTasks(api.sessions, ["portability", "export"], variables_of(api.settings, home=tmp_path), 2)
-    with both as tasks:
-        process = task_process()
-        wait_for(lambda: process.environ().get("RAYON_NUM_THREADS") == "1", SECONDS)
+    variables = variables_of(api.settings, home=tmp_path)
+    with WarmTasks(api.sessions, ["portability", "export"], variables | beside, 2) as tasks:
+        (process,) = wait_for(lambda: crashes.waiting(tmp_path / "beside"), SECONDS)
+        assert psutil.Process(process).environ()["RAYON_NUM_THREADS"] == "1"
+        tasks.variables = variables
+        psutil.Process(process).kill()
         wait_for(lambda: status_of(api, exporting) == "succeeded", SECONDS)
         assert status_of(api, unasked) == "queued"
-        tasks.variables |= crashes.waits_at("task.uploaded", places)
+        tasks.variables = variables | alone
         tenant.openai.fine_tuning.jobs.cancel(first)
-        (measuring,) = wait_for(lambda: crashes.waiting(places), SECONDS)
+        (measuring,) = wait_for(lambda: crashes.waiting(tmp_path / "alone"), SECONDS)
         assert "RAYON_NUM_THREADS" not in psutil.Process(measuring).environ()
-        del tasks.variables[crashes.WAITS]
+        tasks.variables = variables
         second = claimed_here(api, tenant)
         wait_for(lambda: not psutil.pid_exists(measuring), SECONDS)
         assert status_of(api, unasked) == "queued"
