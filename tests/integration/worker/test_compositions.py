@@ -228,17 +228,18 @@ def test_each_layer_and_each_row_is_progress(chat_api: Api, tenant: Tenant, part
 
 
 def test_a_search_gives_way_to_another_project_between_its_trials_and_makes_each_trial_once(
-    chat_api: Api, tenant: Tenant, parts: tuple[Part, Part], monkeypatch: pytest.MonkeyPatch
+    chat_api: Api, tenant: Tenant, parts: tuple[Part, Part]
 ) -> None:
     search = {"files": [tenant.upload(dataset(12))], "rows": 3, "trials": 4}
     weights = {each.model: 1.0 for each in parts}
     asked = {"method": "cat", "search": search, "seed": 1}
     whole = composed(chat_api, tenant, weights, **asked)
-    monkeypatch.setattr("worker.tasks.frame.process.SHARE_SECONDS", 0.0)
     searching = started(tenant, weights, **asked)
     phases: list[str] = []
 
     class Noted(Work):
+        share_seconds = 0.0
+
         def progress(self, phase: str, share: float) -> None:
             super().progress(phase, share)
             phases.append(phase)

@@ -1,29 +1,22 @@
 """Checks and conversions of files by a real process, as the worker starts it, from the command line."""
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from core.tables import Task
-from core.work.client import create
-from core.work.kinds import EXPORT
 from tests.fixtures.processes.tasks import WarmTasks, variables_of
-from tests.fixtures.service.api import Api, Tenant, dataset, wait_for
+from tests.fixtures.service.api import Api, Tenant, dataset
 from tests.fixtures.service.shell import Shell
-from tests.fixtures.work.requests import REQUESTS
-from worker.tasks.frame.service import Tasks
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def tasks(api: Api, tmp_path: Path) -> Iterator[WarmTasks]:
     with WarmTasks(api.sessions, ["check", "conversion"], variables_of(api.settings, home=tmp_path)) as tasks:
         yield tasks
 
 
-@pytest.mark.usefixtures("tasks")
 def test_the_command_line_has_a_local_file_checked_and_mended(
     api: Api, alice: Tenant, tmp_path: Path
 ) -> None:
@@ -46,7 +39,6 @@ def test_the_command_line_has_a_local_file_checked_and_mended(
     assert "14 rows of kind chat, found as chat in jsonl" in shown.stderr
 
 
-@pytest.mark.usefixtures("tasks")
 def test_the_command_line_has_a_local_file_converted(api: Api, alice: Tenant, tmp_path: Path) -> None:
     shell = Shell(tmp_path, {"TUNERY_BASE_URL": api.url, "TUNERY_API_KEY": alice.key})
     (tmp_path / "train.csv").write_text("question,answer\nCapital of Peru?,Lima.\nRain?,No.\n")
@@ -56,30 +48,3 @@ def test_the_command_line_has_a_local_file_converted(api: Api, alice: Tenant, tm
     assert '"content": "Capital of Peru?"' in shown.stderr  # as JSON
     file_id = shown.stdout.split()[1]
     assert alice.http.get(f"/v1/files/{file_id}").json()["rows"] == 2
-
-
-def test_a_check_does_not_wait_for_an_export_however_long_it_takes(
-    api: Api, alice: Tenant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    program = tmp_path / "python"
-    program.write_text("#!/bin/sh\nexec cat\n")
-    program.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(program))
-
-    def status_of(task_id: str) -> str:
-        with api.sessions() as session:
-            return session.get_one(Task, task_id).status
-
-    with api.sessions.begin() as session:
-        exporting = create(session, api.tenant().project_id, EXPORT, REQUESTS["export"], None).id
-    threads = Tasks.of(api.settings.model_copy(update={"task_processes": 1}), api.sessions)
-    for thread in threads:
-        thread.start()
-    try:
-        wait_for(lambda: status_of(exporting) == "running")
-        checking = alice.http.post(f"/v1/files/{alice.upload(dataset(3))}/check", json={}).json()["id"]
-        wait_for(lambda: status_of(checking) == "running")
-        assert status_of(exporting) == "running"
-    finally:
-        for thread in threads:
-            thread.stop()

@@ -287,7 +287,7 @@ def test_a_published_adapter_waits_to_be_measured_where_its_worker_measures(
         tenant.http.post(f"/v1/adapters/{adapter}/portability/cancel")
 
 
-def test_a_measurement_that_hangs_holds_up_no_export(
+def test_no_export_waits_for_a_measurement_that_hangs_and_no_check_for_an_export(
     api: Api, tenant: Tenant, adapter: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program = tmp_path / "python"
@@ -302,7 +302,9 @@ def test_a_measurement_that_hangs_holds_up_no_export(
         wait_for(lambda: status_of(api, measuring) == "running", SECONDS)
         exporting = tenant.http.post(f"/v1/adapters/{adapter}/exports", json={"format": "lora"}).json()["id"]
         wait_for(lambda: status_of(api, exporting) == "running", SECONDS)
-        assert status_of(api, measuring) == "running"
+        checking = tenant.http.post(f"/v1/files/{tenant.upload(dataset(3))}/check", json={}).json()["id"]
+        wait_for(lambda: status_of(api, checking) == "running", SECONDS)
+        assert [status_of(api, each) for each in (measuring, exporting)] == ["running"] * 2
     finally:
         for thread in threads:
             thread.stop()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -42,7 +42,6 @@ from worker.process.stop_requests import at_end_of_worker, at_signal
 
 RENEW_SECONDS = 2.0
 WATCH_SECONDS = 0.5  # between two looks at the clock
-SHARE_SECONDS = 900.0  # of a process, after which its task gives way to one of another project
 
 log = structlog.get_logger()
 
@@ -50,6 +49,9 @@ log = structlog.get_logger()
 @dataclass
 class Work:
     """One task, as the function that does it sees it."""
+
+    share_seconds: ClassVar[float] = 900.0
+    """The time of a process after which its task gives way to one of another project."""
 
     settings: Settings
     sessions: sessionmaker[Session]
@@ -118,7 +120,7 @@ class Work:
 
         It is for places from which the next process can go on.
         """
-        if time.monotonic() < self.began + SHARE_SECONDS:
+        if time.monotonic() < self.began + self.share_seconds:
             return
         with self.sessions() as session:
             if leases.other_projects_wait(session, self.task):

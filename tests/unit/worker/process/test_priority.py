@@ -1,6 +1,7 @@
 """What the kernel gives to a process that was put behind another one, which leads a session of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from tests.fixtures.service.api import wait_for
 from worker.process.priority import put_behind
 
-SPIN = "while True: pass"
+SPIN = "import os, sys; sys.stdin.readline(); os.fork()\nwhile True: pass"
 CALL = """
 import os, sys
 from worker.process.priority import put_behind
@@ -22,31 +23,37 @@ print(os.nice(0), open("/proc/self/oom_score_adj").read(), open("/proc/self/auto
 
 
 @pytest.fixture
-def spinning() -> Iterator[list[psutil.Process]]:
-    """Two processes in sessions of their own that compute for ever, on the same core."""
+def spinning() -> "Iterator[list[subprocess.Popen[bytes]]]":
+    """Two processes in sessions of their own. Told by a line, each starts another, to compute on one core."""
     core = min(os.sched_getaffinity(0))
-    started = [subprocess.Popen([sys.executable, "-c", SPIN], start_new_session=True) for _ in range(2)]
+    command = [sys.executable, "-c", SPIN]
+    started = [subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) for _ in range(2)]
     for process in started:
         os.sched_setaffinity(process.pid, {core})
-    yield [psutil.Process(process.pid) for process in started]
+    yield started
     for process in started:
-        process.kill()
-        process.wait()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
-def computed(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+def computed(leader: int) -> float:
+    """Return the seconds of the processor that a process and its children have had."""
+    members = [psutil.Process(leader), *psutil.Process(leader).children()]
+    return sum(each.cpu_times().user + each.cpu_times().system for each in members)
 
 
 def test_a_session_that_was_put_behind_gets_nearly_nothing_of_a_core_that_another_one_wants(
-    spinning: list[psutil.Process],
+    spinning: "list[subprocess.Popen[bytes]]",
 ) -> None:
-    before, behind = spinning
-    put_behind(behind.pid, 19, 1000)
-    began = [computed(each) for each in spinning]
-    wait_for(lambda: computed(before) > began[0] + 1.0, 120)
-    assert computed(behind) - began[1] < 0.1
+    before, behind = (process.pid for process in spinning)
+    put_behind(behind, 19, 1000)
+    for process in spinning:
+        assert process.stdin is not None
+        process.stdin.write(b"compute\n")
+        process.stdin.flush()
+    began = computed(before), computed(behind)
+    wait_for(lambda: computed(before) > began[0] + 2.0, 120)
+    assert computed(behind) - began[1] < 0.2
 
 
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="needs a kernel with autogroups")

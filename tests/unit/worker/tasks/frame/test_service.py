@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from signal import SIGTERM
 
-import psutil
 import pytest
 from structlog.testing import capture_logs
 
@@ -44,29 +43,16 @@ def test_a_worker_that_stops_without_a_database_ends_its_processes(closed_port: 
 
 
 @pytest.mark.parametrize("niceness", [10, 19])
-def test_the_process_of_a_task_is_behind_the_training_with_all_that_it_starts(
-    closed_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, niceness: int
-) -> None:
-    program = tmp_path / "python"
-    program.write_text("#!/bin/sh\nread line\nsleep 600 &\nexec cat\n")
-    program.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(program))
+def test_the_process_of_a_task_is_behind_the_training_from_its_start(closed_port: int, niceness: int) -> None:
     nowhere = session_factory(create_database(f"postgresql://nobody@127.0.0.1:{closed_port}/none"))
     held = Held(nowhere, 1, ["export"], niceness=niceness)
     held.start()
-    process = held.begin()
-    assert process.stdin is not None
-    process.stdin.write(b"start a child\n")
-    process.stdin.flush()
-    task = psutil.Process(process.pid)
+    task = held.begin().pid
     try:
-        (child,) = wait_for(task.children)
-        for each in (task, child):
-            assert os.getsid(each.pid) == task.pid
-            assert os.getpriority(os.PRIO_PROCESS, each.pid) == niceness
-            assert Path(f"/proc/{each.pid}/oom_score_adj").read_text() == "1000\n"
-            if (group := Path(f"/proc/{each.pid}/autogroup")).exists():
-                assert group.read_text().split()[1:] == ["nice", str(niceness)]
+        assert os.getsid(task) == task
+        assert os.getpriority(os.PRIO_PROCESS, task) == niceness
+        assert Path(f"/proc/{task}/oom_score_adj").read_text() == "1000\n"
+        if (group := Path(f"/proc/{task}/autogroup")).exists():
+            assert group.read_text().split()[1:] == ["nice", str(niceness)]
     finally:
-        child.kill()
         held.stop()
