@@ -11,7 +11,6 @@ from api.http import downloads
 from api.http.archive import stored_folder, zipped
 from api.work.creation import NewTask, RequestContext
 from api.work.resource import Parent, Resource
-from core.access.quotas import check_room
 from core.egress import Egress, EgressRefused
 from core.errors import Conflict, InvalidRequest
 from core.exports.destinations import Destination, S3Destination
@@ -35,8 +34,7 @@ EXPORTS = Resource(
 def check(session: Session, context: RequestContext, adapter_id: str, asked: ExportRequest) -> NewTask:
     """Return the export that may be created.
 
-    Raises NotFound for the adapter, InvalidRequest for the destination, and QuotaExceeded if the project's
-    store is full.
+    Raises NotFound for the adapter, and InvalidRequest for the destination.
     """
     project_id = context.caller.project_id
     adapter = adapters.held(session, project_id, adapter_id)
@@ -44,7 +42,6 @@ def check(session: Session, context: RequestContext, adapter_id: str, asked: Exp
     if asked.destination is not None:
         _check_destination(session, project_id, asked.destination, context.egress)
         details["destination"] = asked.destination.model_dump(exclude={"secret"}, exclude_none=True)
-    check_room(session, project_id, context.caller.quotas.stored_bytes)
     return NewTask(asked, details, {"adapter_id": adapter.id})
 
 
