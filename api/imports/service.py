@@ -12,7 +12,6 @@ from api.http.idempotency import found_by
 from api.imports.schemas import ImportAdapter
 from api.work.creation import RequestContext
 from core.access.idempotency import Answer, answer_at_end, once
-from core.access.quotas import check_request
 from core.errors import AppError, InvalidRequest, QuotaExceeded, TooLarge, Unavailable
 from core.imports import ImportRequest
 from core.tables import ApiKey, Task
@@ -31,15 +30,13 @@ def begin(session: Session, context: RequestContext, asked: ImportAdapter) -> An
     """Begin the import, and return its `task_id`; or return the answer to an earlier attempt.
 
     An attempt at an import that has failed, or was cancelled, begins a new one. Raises InvalidRequest,
-    TooLarge, QuotaExceeded and RateLimited.
+    TooLarge and RateLimited.
     """
     caller, most_open = context.caller, context.settings.project_open_tasks
 
     def create() -> Answer:
         request = _checked(session, context, asked)
-        task = tasks.create(session, caller.project_id, IMPORT, request, most_open)
-        check_request(session, caller.project_id, caller.quotas.stored_bytes)
-        return {"task_id": task.id}
+        return {"task_id": tasks.create(session, caller.project_id, IMPORT, request, most_open).id}
 
     is_there = found_by(adapters.get, caller.project_id)
 
