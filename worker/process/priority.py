@@ -18,8 +18,9 @@ def put_behind(process: int, niceness: int, first_to_be_killed: int) -> None:
 
     `first_to_be_killed` is its `oom_score_adj`: of 1,000, the system kills it before any other process.
     """
-    with suppress(OSError):  # it has ended, or is behind already
-        os.setpriority(os.PRIO_PROCESS, process, niceness)
+    with suppress(OSError):  # it has ended
+        behind = max(niceness, os.getpriority(os.PRIO_PROCESS, process))
+        os.setpriority(os.PRIO_PROCESS, process, behind)
     _write(process, "oom_score_adj", first_to_be_killed)
     with suppress(OSError):
         if os.getsid(process) == process:
