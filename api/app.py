@@ -15,7 +15,7 @@ from api.admission.auth import Authentication, Roles
 from api.admission.bodies import WholeBodies
 from api.admission.callers import Callers
 from api.admission.fair_share import FairShare
-from api.admission.rates import CountedRequests, Counters, RequestRates
+from api.admission.rates import CountedRequests, RequestRates
 from api.admission.store_threads import COMPARING_THREADS, READING_THREADS, UPLOAD_THREADS
 from api.admission.strangers import Strangers
 from api.aliases.endpoints import router as aliases
@@ -68,6 +68,7 @@ from api.system.service import ServerChecks, SharedReadiness
 from api.uploads.endpoints import router as uploads
 from api.webhooks.endpoints import router as webhooks
 from api.workers.endpoints import router as workers
+from core.access.rates import Counters
 from core.catalog import offered_models
 from core.database import create_database, reading_sessions, session_factory
 from core.egress import Egress

@@ -10,11 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission.callers import Caller
-from api.admission.rates import TokenRates
 from api.stored_completions.assembly import whole_answer
 from api.stored_completions.service import may_store, store
 from core.access import chat_usage
 from core.access.chat_usage import ModelUsage, Tokens
+from core.access.rates import TokenRates
 from core.serving.schemas.sampling import Sampling
 
 # The answers that wait for a database that is away. More are not counted.

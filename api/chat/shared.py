@@ -7,12 +7,12 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission.callers import Caller
-from api.admission.rates import Counters, TokenRates
 from api.chat.afterwards import Afterwards
-from api.chat.permits import ChatPermits
-from api.chat.shared_permits import SharedPermits
+from core.access.rates import Counters, TokenRates
 from core.serving.dispatch.dispatcher import Dispatcher
+from core.serving.permits import ChatPermits
 from core.serving.served_model import ServedModel
+from core.serving.shared_permits import SharedPermits
 from core.serving.token import server_token
 from core.settings import Settings
 

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-from api.chat.shared_permits import SharedPermits
 from core.errors import RateLimited
+from core.serving.shared_permits import SharedPermits
 
 RETRY_AFTER_SECONDS = 2
 

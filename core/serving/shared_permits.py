@@ -1,4 +1,4 @@
-"""Counts the permits of each project over all API processes, in the broker.
+"""Counts the permits of each project over all processes, in the broker.
 
 A permit there expires by itself if its process has died. While the broker is away, each process only counts
 its own permits.
@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from api.admission.rates import Counters
+from core.access.rates import Counters
 from core.ids import new_id
 
 # Seconds
