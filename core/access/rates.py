@@ -49,17 +49,17 @@ class TokenRates:
     """Counts each project's tokens, from a first one on for a minute.
 
     The tokens of an answer are known at its end. So an answer is refused once others have used up the quota,
-    and those that have begun may exceed it.
+    and those that have begun may exceed it. Calls wait for the broker, so make them in a thread.
     """
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._limiter = FixedWindowRateLimiter(counters.storage)
 
-    def check(self, project_id: str, most: int) -> Mapping[str, str]:
+    def check(self, project_id: str, most: int, kept_back: int = 0) -> Mapping[str, str]:
         """Return what is left of the project's `most` tokens of this minute, as OpenAI's headers.
 
-        The headers are empty if the broker is away. Raises RateLimited if nothing is left.
+        The headers are empty if the broker is away. Raises RateLimited if no more than `kept_back` are left.
         """
         window = self._counters.ask(partial(self._look, RateLimitItemPerMinute(most), project_id))
         if window is None:
@@ -68,7 +68,7 @@ class TokenRates:
             "x-ratelimit-limit-tokens": str(most),
             "x-ratelimit-remaining-tokens": str(max(0, window.remaining)),
         }
-        if window.remaining <= 0:
+        if window.remaining <= kept_back:
             refusal = refusal_until(f"This project may use {most} tokens a minute.", window.reset_time)
             refusal.headers = {**refusal.headers, **headers}
             raise refusal
