@@ -129,6 +129,7 @@ def test_a_run_goes_on_at_another_server_when_one_dies(runs: EvalRuns, serving: 
     assert [record.error for record in found.records] == [None] * 12
 
 
+@pytest.mark.exhaustive
 def test_a_run_waits_for_a_server_and_says_so(serving: Serving, tmp_path: Path) -> None:
     wait_for(lambda: not serving.live())  # the servers of other tests count as live for a while
     runs = EvalRuns(serving, tmp_path)
