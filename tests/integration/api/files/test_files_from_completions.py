@@ -1,7 +1,7 @@
 """POST /v1/files/from_completions: which rows each kind of dataset gets, the lineage, and the memory."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -193,19 +193,19 @@ def test_a_file_is_made_a_few_completions_at_a_time(team: Tenant, monkeypatch: p
     assert set(held) == {0}
 
 
-def test_many_files_of_one_project_never_have_all_threads_of_uploads(team: Tenant) -> None:
+def test_many_files_of_one_project_leave_threads_to_the_uploads_of_others(team: Tenant) -> None:
     """None of the completions gives a row, so each file only reads pages."""
     with team.api.sessions.begin() as session:
         request = {"messages": [USER]}
         answer = {"choices": [{"message": said("no"), "finish_reason": "stop"}]}
         one = {"project_id": team.project_id, "model": BASE_MODEL, "request": request, "answer": answer}
         one |= {"prompt_sha256": "0", "client_metadata": {}, "rating": "down", "bytes": 100}
-        ids = [{"id": new_id("chatcmpl-")} for _ in range(8 * ROWS_AT_ONCE)]
+        ids = [{"id": new_id("chatcmpl-")} for _ in range(4 * ROWS_AT_ONCE)]
         session.execute(insert(StoredCompletion), [one | each for each in ids])
-    threads, most = team.api.app.state.upload_threads, 0
+    threads, are_left = team.api.app.state.upload_threads, []
     with ThreadPoolExecutor(2 * UPLOAD_THREADS) as pool:
         asked = [pool.submit(team.http.post, FILES, json={}) for _ in range(2 * UPLOAD_THREADS)]
-        while not all(each.done() for each in asked):
-            most = max(most, threads.borrowed_tokens)
+        while wait(asked, 0.01).not_done:
+            are_left.append(threads.available_tokens > 0)
     assert {refusal(each.result(), 400, None, "no_rows")["code"] for each in asked} == {"no_rows"}
-    assert 0 < most < UPLOAD_THREADS
+    assert sum(are_left) > 0.8 * len(are_left)
