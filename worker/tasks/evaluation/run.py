@@ -26,6 +26,7 @@ from worker.tasks.evaluation.judge import Judge, JudgedRow
 from worker.tasks.evaluation.likelihood import LikelihoodMeter
 from worker.tasks.evaluation.model_graders import ModelGraders
 from worker.tasks.evaluation.permissions import may_read
+from worker.tasks.evaluation.quota import ChatQuota
 from worker.tasks.evaluation.records import Records
 from worker.tasks.evaluation.row_failed import RowFailed
 from worker.tasks.evaluation.rows.reading import ReadRows, read_rows
@@ -34,6 +35,7 @@ from worker.tasks.evaluation.usage import UsageSums, count_for_project
 from worker.tasks.frame.process import GaveWay, Work
 
 JUDGING = "judging the rows"
+WAITING_FOR_QUOTA = "waiting for the project's quota of chats"
 REPORT_SECONDS = 0.5
 SHARE_SECONDS = 900.0  # of a run, after which it gives way to the run of another project
 READ, JUDGED = 0.02, 0.95  # the shares of the work at whose end rows are read, and judged
@@ -76,7 +78,8 @@ class _Run:
         self._work, self._request, self._records, self._items = work, request, records, read.items
         settings = work.settings
         self._dispatcher = Dispatcher(work.sessions, _bearer_token(work, request), settings.chat_wait_seconds)
-        self._asking = Asking(self._dispatcher, work.task.project_id, settings.eval_wait_seconds)
+        self._quota = ChatQuota(settings, work.sessions, work.task.project_id)
+        self._asking = Asking(self._dispatcher, self._quota, work.task.project_id, settings.eval_wait_seconds)
         self._judge = _judge(request, criteria, read, self._asking)
         self._models = _models(request)
         self._began = time.monotonic()
@@ -85,16 +88,17 @@ class _Run:
     async def judge_all(self) -> None:
         """Judge the rows that have no record yet. Raises JobError, OutsideFault and GaveWay."""
         rows = iter(self._records.missing)
-        ticker = asyncio.create_task(self._report_again_and_again())
         try:
             await to_thread.run_sync(self._check_models)
             async with asyncio.TaskGroup() as group:
-                for _ in range(self._work.settings.eval_requests):
-                    group.create_task(self._judge_rows(rows))
+                ticker = group.create_task(self._report_again_and_again())
+                at_once = range(self._work.settings.eval_requests)
+                await asyncio.wait([group.create_task(self._judge_rows(rows)) for _ in at_once])
+                ticker.cancel()
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
         finally:
-            ticker.cancel()
+            self._quota.close()
             await self._dispatcher.close()
             await self._count_usage()
 
@@ -107,7 +111,8 @@ class _Run:
                 await self._count_usage()
                 reached("records.uploaded")
                 await to_thread.run_sync(self._check_models)
-                await self._give_way()
+                if time.monotonic() - self._began >= SHARE_SECONDS:
+                    await self._give_way()
 
     def _check_models(self) -> None:
         """Raise JobError if the project may not read one of the models any more."""
@@ -142,8 +147,8 @@ class _Run:
         await to_thread.run_sync(count_for_project, self._work.sessions, project, used.by_model)
 
     async def _give_way(self) -> None:
-        """Raise GaveWay if the run's time is up and another project waits. Its files are uploaded."""
-        if time.monotonic() - self._began < SHARE_SECONDS or not self._records.missing:
+        """Raise GaveWay if another project waits. The finished files are uploaded."""
+        if not self._records.missing:
             return
         if await to_thread.run_sync(self._others_wait):
             raise GaveWay("the run of another project waits")
@@ -154,8 +159,13 @@ class _Run:
 
     async def _report_again_and_again(self) -> None:
         while True:
-            base = self._asking.waits_for
+            base, waited = self._asking.waits_for, self._quota.waits_for_seconds
             phase = JUDGING if base is None else f"waiting for a server for '{base}'"
+            if waited:
+                phase = WAITING_FOR_QUOTA
+                self._work.advance()  # it does not hang
+            if waited > SHARE_SECONDS:
+                await self._give_way()
             done = READ + (JUDGED - READ) * self._records.done / len(self._items)
             self._work.progress(phase, done)
             await asyncio.sleep(REPORT_SECONDS)
