@@ -1,7 +1,6 @@
 """Does one run of an eval: reads the rows, judges them, several at once, and sums up what was found."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +18,6 @@ from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.served_model import ServedModel
 from core.serving.token import server_token
 from core.tables import Eval
-from core.work.lease import other_projects_wait
 from worker.process.scratch import scratch_folder
 from worker.tasks.evaluation.asking import Asking
 from worker.tasks.evaluation.judge import Judge, JudgedRow
@@ -32,12 +30,11 @@ from worker.tasks.evaluation.row_failed import RowFailed
 from worker.tasks.evaluation.rows.reading import ReadRows, read_rows
 from worker.tasks.evaluation.samples import Sampler
 from worker.tasks.evaluation.usage import UsageSums, count_for_project
-from worker.tasks.frame.process import GaveWay, Work
+from worker.tasks.frame.process import Work
 
 JUDGING = "judging the rows"
 WAITING_FOR_QUOTA = "waiting for the project's quota of chats"
 REPORT_SECONDS = 0.5
-SHARE_SECONDS = 900.0  # of a run, after which it gives way to the run of another project
 READ, JUDGED = 0.02, 0.95  # the shares of the work at whose end rows are read, and judged
 
 
@@ -82,7 +79,6 @@ class _Run:
         self._asking = Asking(self._dispatcher, self._quota, work.task.project_id, settings.eval_wait_seconds)
         self._judge = _judge(request, criteria, read, self._asking)
         self._models = _models(request)
-        self._began = time.monotonic()
         self._uncounted = UsageSums()
 
     async def judge_all(self) -> None:
@@ -111,8 +107,7 @@ class _Run:
                 await self._count_usage()
                 reached("records.uploaded")
                 await to_thread.run_sync(self._check_models)
-                if time.monotonic() - self._began >= SHARE_SECONDS:
-                    await self._give_way()
+                await self._give_way()
 
     def _check_models(self) -> None:
         """Raise JobError if the project may not read one of the models any more."""
@@ -147,15 +142,9 @@ class _Run:
         await to_thread.run_sync(count_for_project, self._work.sessions, project, used.by_model)
 
     async def _give_way(self) -> None:
-        """Raise GaveWay if another project waits. The finished files are uploaded."""
-        if not self._records.missing:
-            return
-        if await to_thread.run_sync(self._others_wait):
-            raise GaveWay("the run of another project waits")
-
-    def _others_wait(self) -> bool:
-        with self._work.sessions() as session:
-            return other_projects_wait(session, self._work.task)
+        """Raise GaveWay if the run's time is up and another project waits. Its files are uploaded."""
+        if self._records.missing:
+            await to_thread.run_sync(self._work.give_way)
 
     async def _report_again_and_again(self) -> None:
         while True:
@@ -164,7 +153,7 @@ class _Run:
             if waited:
                 phase = WAITING_FOR_QUOTA
                 self._work.advance()  # it does not hang
-            if waited > SHARE_SECONDS:
+            if waited > self._work.share_seconds:
                 await self._give_way()
             done = READ + (JUDGED - READ) * self._records.done / len(self._items)
             self._work.progress(phase, done)
