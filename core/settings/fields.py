@@ -246,7 +246,7 @@ class SettingFields(BaseSettings):
         32,
         ge=1,
         description="Most chats and completions of one project that are answered at the same time; all API "
-        "processes count together. Further ones wait",
+        "processes and eval runs count together. Further ones wait",
     )
     project_waiting_chats: int = Field(
         256,
@@ -258,7 +258,7 @@ class SettingFields(BaseSettings):
         None,
         ge=1,
         description="Most tokens of one project per minute, in prompts and answers of chats and completions; "
-        "all API processes count together",
+        "all API processes and eval runs count together",
     )
     chat_wait_seconds: float = Field(
         60,

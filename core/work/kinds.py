@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session, aliased
 
 from core.compositions.requests import Composition
 from core.datasets.checks.report import ContentReport
@@ -37,6 +37,14 @@ of an awaited task, which takes seconds. So such a task never waits for the othe
 
 DAYS_OF_REPORTS = 30  # for which the check or the conversion of a file is shown, whatever came of it
 FREE_FORM: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+
+
+def no_import_of_its_project_runs() -> ColumnElement[bool]:
+    """Return the condition that no other import of the project of a row of Task is done now."""
+    other = aliased(Task)
+    of_project = other.project_id == Task.project_id, other.kind == "import", other.id != Task.id
+    running = other.status == "running", other.finished_at.is_(None), other.held_until > func.now()
+    return ~select(other.id).where(*of_project, *running).exists()
 
 
 def _tell_nobody(_session: Session, _task: Task, _reason: str, _over: bool) -> None:
@@ -150,6 +158,7 @@ IMPORT = Kind(
     request=TypeAdapter(ImportRequest),
     report=FREE_FORM,
     task_class="awaited",
+    is_ready=no_import_of_its_project_runs,
     max_losses=2,
     most_seconds=600.0,  # twice as long as one file may be read
     retry_seconds=2.0,

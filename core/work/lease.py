@@ -67,6 +67,7 @@ def take(
     do, and only tasks of these kinds count. `beside_training` leaves out those that wait for the end of a
     training. None is returned if nothing waits, or if this call ended a task that was lost too often.
     """
+    _wait_for_other_takes(session, kinds)
     task = session.scalars(_next_task(tuple(kinds), beside_training)).one_or_none()
     if task is None:
         return None
@@ -203,6 +204,15 @@ def release(session: Session, lease: TaskLease, delay: float) -> None:
     Raises TaskLeaseLost.
     """
     _requeue(_held(session, lease), from_now(delay))
+
+
+def _wait_for_other_takes(session: Session, kinds: Collection[str]) -> None:
+    """Wait until nobody else takes tasks of these kinds, so that each take sees what the others have taken.
+
+    The lock ends with the transaction.
+    """
+    name = f"take:{','.join(sorted(kinds))}"
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 @cache  # workers ask every second, and to build it takes longer than to ask

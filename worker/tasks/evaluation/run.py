@@ -24,6 +24,7 @@ from worker.tasks.evaluation.judge import Judge, JudgedRow
 from worker.tasks.evaluation.likelihood import LikelihoodMeter
 from worker.tasks.evaluation.model_graders import ModelGraders
 from worker.tasks.evaluation.permissions import may_read
+from worker.tasks.evaluation.quota import ChatQuota
 from worker.tasks.evaluation.records import Records
 from worker.tasks.evaluation.row_failed import RowFailed
 from worker.tasks.evaluation.rows.reading import ReadRows, read_rows
@@ -32,6 +33,7 @@ from worker.tasks.evaluation.usage import UsageSums, count_for_project
 from worker.tasks.frame.process import Work
 
 JUDGING = "judging the rows"
+WAITING_FOR_QUOTA = "waiting for the project's quota of chats"
 REPORT_SECONDS = 0.5
 READ, JUDGED = 0.02, 0.95  # the shares of the work at whose end rows are read, and judged
 
@@ -73,7 +75,8 @@ class _Run:
         self._work, self._request, self._records, self._items = work, request, records, read.items
         settings = work.settings
         self._dispatcher = Dispatcher(work.sessions, _bearer_token(work, request), settings.chat_wait_seconds)
-        self._asking = Asking(self._dispatcher, work.task.project_id, settings.eval_wait_seconds)
+        self._quota = ChatQuota(settings, work.sessions, work.task.project_id)
+        self._asking = Asking(self._dispatcher, self._quota, work.task.project_id, settings.eval_wait_seconds)
         self._judge = _judge(request, criteria, read, self._asking)
         self._models = _models(request)
         self._uncounted = UsageSums()
@@ -81,16 +84,17 @@ class _Run:
     async def judge_all(self) -> None:
         """Judge the rows that have no record yet. Raises JobError, OutsideFault and GaveWay."""
         rows = iter(self._records.missing)
-        ticker = asyncio.create_task(self._report_again_and_again())
         try:
             await to_thread.run_sync(self._check_models)
             async with asyncio.TaskGroup() as group:
-                for _ in range(self._work.settings.eval_requests):
-                    group.create_task(self._judge_rows(rows))
+                ticker = group.create_task(self._report_again_and_again())
+                at_once = range(self._work.settings.eval_requests)
+                await asyncio.wait([group.create_task(self._judge_rows(rows)) for _ in at_once])
+                ticker.cancel()
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
         finally:
-            ticker.cancel()
+            self._quota.close()
             await self._dispatcher.close()
             await self._count_usage()
 
@@ -144,8 +148,13 @@ class _Run:
 
     async def _report_again_and_again(self) -> None:
         while True:
-            base = self._asking.waits_for
+            base, waited = self._asking.waits_for, self._quota.waits_for_seconds
             phase = JUDGING if base is None else f"waiting for a server for '{base}'"
+            if waited:
+                phase = WAITING_FOR_QUOTA
+                self._work.advance()  # it does not hang
+            if waited > self._work.share_seconds:
+                await self._give_way()
             done = READ + (JUDGED - READ) * self._records.done / len(self._items)
             self._work.progress(phase, done)
             await asyncio.sleep(REPORT_SECONDS)
