@@ -3,9 +3,9 @@
     python -m bench.training.beside_tasks                       # about half an hour on two idle cores
     python -m bench.training.beside_tasks --turns 2 --tasks check,export
 
-One service (`tunery up`) trains the same job again and again. In each turn it trains once alone and once
-beside every kind of task, of which one is always under way. The loss is the median over the turns of what the
-job beside the tasks lacks of the tokens per second of the job alone in the same turn. The share of the
+One service (`tunery up`) trains the same job again and again: for each kind of task once alone, and once
+while such a task is always under way. The loss is the median over the turns of what the job beside the tasks lacks
+of the tokens per second of the job alone just before it. The share of the
 processors says how much of the time of all cores the processes of the tasks got. The eval run judges given
 answers: what servers compute for others is not a task. The result is printed, and written as JSON.
 """
@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -45,7 +46,7 @@ from core.errors import TuneryError
 RANK, BATCH_SIZE = 16, 8
 LOOK_SECONDS = 0.25
 TEXT = "The cost of the books is 12 dollars, and that of the pens is 7 dollars. "
-GRADED = [{"item": {"answer": TEXT * 20}, "sample": {"output_text": TEXT * 19}}] * 500
+GRADED = [{"item": {"answer": TEXT * 20}, "sample": {"output_text": TEXT * 19}}] * 300
 
 
 @dataclass(frozen=True)
@@ -152,12 +153,14 @@ def things(client: Client, file: str) -> Things:
 
 
 def turn(client: Client, up: psutil.Process, file: str, of: Things, names: list[str]) -> dict[str, Any]:
-    """Train alone and beside each of the tasks."""
+    """For each of the tasks, train alone and beside it."""
     found: dict[str, Any] = {}
-    for name in ("alone", *names):
-        with under_way(client, up, of, TASKS.get(name)) as used:
-            found[name] = train(client, file)
-        found[name]["share_of_processors"] = used() / found[name]["seconds"] / (os.cpu_count() or 1)
+    for name in names:
+        alone = train(client, file)
+        with under_way(client, up, of, TASKS[name]) as used:
+            beside = train(client, file)
+            beside["share_of_processors"] = used() / beside["seconds"] / (os.cpu_count() or 1)
+        found[name] = {"alone": alone, "beside": beside}
         say(f"{name}: {json.dumps(found[name])}")
     return found
 
@@ -180,14 +183,14 @@ def train(client: Client, file: str) -> dict[str, Any]:
 
 @contextmanager
 def under_way(
-    client: Client, up: psutil.Process, of: Things, start: Callable[[Client, Things], str] | None
+    client: Client, up: psutil.Process, of: Things, start: Callable[[Client, Things], str]
 ) -> Iterator[Callable[[], float]]:
     """Have one task after the other done in the block. Yield what returns the processor's seconds of them."""
     seconds: dict[int, float] = {}
     ending = threading.Event()
 
     def run() -> None:
-        while start is not None and not ending.is_set():
+        while not ending.is_set():
             at = start(client, of)
             while not has_ended(client, at):
                 for process in task_processes(up):
@@ -195,16 +198,16 @@ def under_way(
                         seconds[process.pid] = cpu_seconds(process.pid)
                 if ending.wait(LOOK_SECONDS):
                     break
-        if start is not None and not has_ended(client, at):
+        if not has_ended(client, at):
             client.post(f"{at}/cancel")
 
-    running = threading.Thread(target=run)
-    running.start()
-    try:
-        yield lambda: sum(seconds.values())
-    finally:
-        ending.set()
-        running.join()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run)
+        try:
+            yield lambda: sum(seconds.values())
+        finally:
+            ending.set()
+        running.result()
 
 
 def has_ended(client: Client, at: str) -> bool:
@@ -229,10 +232,11 @@ def task_processes(up: psutil.Process) -> list[psutil.Process]:
 
 
 def summary(name: str, turns: list[dict[str, Any]]) -> dict[str, float]:
-    kept = [each[name]["tokens_per_second"] / each["alone"]["tokens_per_second"] for each in turns]
+    pairs = [each[name] for each in turns]
+    rate = "tokens_per_second"
     return {
-        "loss": 1 - statistics.median(kept),
-        "share_of_processors": statistics.median(each[name]["share_of_processors"] for each in turns),
+        "loss": 1 - statistics.median(pair["beside"][rate] / pair["alone"][rate] for pair in pairs),
+        "share_of_processors": statistics.median(pair["beside"]["share_of_processors"] for pair in pairs),
     }
 
 
