@@ -51,7 +51,7 @@ class SamplerAnswering:
                 top_logprobs=request.top_logprobs or 0,
             )
             asked = [
-                GenerationRequest(new_id(""), prompt, each, adapter, grammar)
+                GenerationRequest(new_id(""), prompt, each, adapter, grammar, exchange.project)
                 for each in of_choices(sampling, request.choices)
             ]
             answers = [_chat_answer(request, tool_form) for _ in asked]
@@ -65,7 +65,7 @@ class SamplerAnswering:
         async with self.models.use(model) as (base, adapter):
             prompts = await base.render(partial(_text_prompts, base, request))
             asked = [
-                GenerationRequest(new_id(""), prompt, each, adapter)
+                GenerationRequest(new_id(""), prompt, each, adapter, project=exchange.project)
                 for prompt in prompts
                 for each in of_choices(_completion_sampling(request, prompt, base), request.choices)
             ]

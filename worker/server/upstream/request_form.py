@@ -30,13 +30,13 @@ SHARED = (
 )
 
 
-def chat_body(request: ChatRequest, max_length: int) -> dict[str, Any]:
+def chat_body(request: ChatRequest, max_length: int, project: str) -> dict[str, Any]:
     """Return a chat without its `model`. What has no effect here is left out.
 
-    `max_length` is the most tokens of prompt and answer together. vLLM refuses to be asked for more. Raises
-    UnsuitedServer.
+    `max_length` is the most tokens of prompt and answer together. vLLM refuses to be asked for more. It uses
+    nothing that it has computed for one `project` for another. Raises UnsuitedServer.
     """
-    body = _sampling(request) | {"messages": [_message(each) for each in request.messages]}
+    body = _sampling(request, project) | {"messages": [_message(each) for each in request.messages]}
     body |= _given(request, "logprobs", "top_logprobs", "response_format")
     body["max_completion_tokens"] = min(request.most_tokens or max_length, max_length)
     if isinstance(request.response_format, JsonSchemaFormat):
@@ -46,13 +46,13 @@ def chat_body(request: ChatRequest, max_length: int) -> dict[str, Any]:
     return body
 
 
-def completion_body(request: CompletionRequest, max_length: int) -> dict[str, Any]:
+def completion_body(request: CompletionRequest, max_length: int, project: str) -> dict[str, Any]:
     """Return a completion without its `model`. Raises UnsuitedServer."""
-    body = _sampling(request) | _given(request, "prompt", "echo", "logprobs")
+    body = _sampling(request, project) | _given(request, "prompt", "echo", "logprobs")
     return {**body, "max_tokens": min(request.most_tokens, max_length)}
 
 
-def _sampling(request: Sampling) -> dict[str, Any]:
+def _sampling(request: Sampling, project: str) -> dict[str, Any]:
     if request.choices > 1 and request.temperature == 0:
         raise UnsuitedServer(
             "The upstream of this model gives one answer only if 'temperature' is 0: all would be the same. "
@@ -60,6 +60,8 @@ def _sampling(request: Sampling) -> dict[str, Any]:
             param="n",
         )
     body = DEFAULTS | _given(request, *DEFAULTS) | _given(request, *SHARED)
+    if project:
+        body["cache_salt"] = project  # vLLM refuses an empty one
     if request.stream and request.stream_options is not None:
         body["stream_options"] = _given(request.stream_options, "include_usage", "continuous_usage_stats")
     return body
