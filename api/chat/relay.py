@@ -94,7 +94,7 @@ class Relay(Response):
         most = self._caller.quotas.concurrent_chats or 1
         request = self._request
         async with (
-            self._components.permits.permit(self._caller.project_id, most),
+            self._components.permits.permit(self._caller.project_id, most, request.answers),
             self._components.dispatcher.begun(
                 self._path, self._model.served, request.beginning, self._body(), self._caller.project_id
             ) as answer,
