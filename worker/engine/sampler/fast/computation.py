@@ -1,17 +1,20 @@
 """The fast path: all requests in one ragged step, with keys and values in blocks of one pool."""
 
+from math import prod
+
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.decoders.fast import Decoder
 from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.fast.block_pool import BLOCK, BlockPool
 from worker.engine.sampler.fast.ragged import RaggedDecoder
-from worker.engine.sampler.fast.schedule import Schedule
+from worker.engine.sampler.fast.schedule import Schedule, Shares
 from worker.engine.sampler.isolation import Failed, together
 from worker.engine.sampler.running import Computed, Running
 
 # Tokens that take a CPU about as long as the weights, which every step reads once. A GPU has computed a whole
 # step by then.
-CPU_SHARE = 8
+CHEAP_TOKENS = 8
+ATTENTION = 8  # times as long as a multiplication by a weight takes one by a key or a value, as measured
 
 
 class FastComputation:
@@ -22,8 +25,9 @@ class FastComputation:
     ) -> None:
         blocks = max(1, cache_bytes // RaggedDecoder.block_bytes(decoder))
         self.pool = BlockPool(blocks)
-        share = CPU_SHARE if base.device.type == "cpu" else step_tokens
-        self.schedule = Schedule(self.pool, base.source_sha256.encode(), step_tokens, max_running, share)
+        cheap = CHEAP_TOKENS if base.device.type == "cpu" else step_tokens
+        shares = Shares(cheap, _long_text(decoder))
+        self.schedule = Schedule(self.pool, base.source_sha256.encode(), step_tokens, max_running, shares)
         self._ragged = RaggedDecoder(decoder, blocks)
 
     @property
@@ -62,3 +66,10 @@ class FastComputation:
         failed = {one.running for one in found if isinstance(one, Failed)}
         self.schedule.finish([chunk for chunk in chunks if chunk.running not in failed])
         return found
+
+
+def _long_text(decoder: Decoder) -> int:
+    """Return behind how many tokens attention takes a token as long as all products with weights."""
+    products = sum(prod(group.weight.shape) for group in decoder.groups.values())
+    of_a_token = 2 * len(decoder.layers) * decoder.heads.query * decoder.heads.size
+    return max(BLOCK, products // (ATTENTION * of_a_token))

@@ -14,7 +14,8 @@ from worker.engine.sampler.fast.block_pool import BLOCK, BlockPool, chained_hash
 from worker.engine.sampler.places import Places
 from worker.engine.sampler.running import Chunk, Running
 
-TURN = 8  # tokens that a project gets at a time
+MOST_AT_A_TIME = 8  # tokens that a project gets in a round
+ALL = 1 << 31  # tokens: more than a step has
 
 
 @dataclass
@@ -34,15 +35,26 @@ class _Step:
     closed: bool = False
 
 
+@dataclass(frozen=True)
+class Shares:
+    """How a step is divided between projects.
+
+    It gives about `for_others` tokens to all others of a project that needs little. A token behind a text of
+    `long_text` tokens takes twice as long as the first one of a text.
+    """
+
+    for_others: int
+    long_text: int
+
+
 class Schedule:
     """The requests that are computed, and those that wait."""
 
     def __init__(
-        self, pool: BlockPool, base_name: bytes, step_tokens: int, max_running: int, least_share: int
+        self, pool: BlockPool, base_name: bytes, step_tokens: int, max_running: int, shares: Shares
     ) -> None:
-        """A step gives each project at least `least_share` tokens, however few another one needs."""
         self._pool, self._base_name = pool, base_name
-        self._step_tokens, self._least_share = step_tokens, least_share
+        self._step_tokens, self._shares = step_tokens, shares
         self.places = Places(max_running)
         self.preemptions = 0
         self._steps, self._step = 0, _Step(0, 0)
@@ -58,13 +70,14 @@ class Schedule:
     def next_chunks(self) -> list[Chunk]:
         """Return what the next step computes, and take the blocks for it.
 
-        Projects get TURN tokens in turn. The step ends with the round in which one of them has all that it
-        wants: what others want beyond that would only hold it up.
+        In each round all projects get a few tokens. The step ends with the round in which one of them has all
+        that it wants: what others want beyond that would only hold it up.
         """
         projects = self.places.projects()
         self._step = step = _Step(len(projects), self._step_tokens)
         self._note_in_work()
-        turn = self._turn(len(projects))
+        others = max(1, len(projects) - 1)
+        turn = self._turn(others)
         running = self.places.by_project()
         lines = {project: _line(running.get(project, []), turn) for project in projects}
         given: Counter[str] = Counter()
@@ -74,10 +87,10 @@ class Schedule:
             for project, line in list(lines.items()):
                 taken = self._give(project, line, turn)
                 given[project] += taken
-                if taken < turn:
+                if taken < turn or not (line or self.places.waiting_of(project)):
                     del lines[project]
             content = any(given[project] for project in projects if project not in lines)
-            if content and rounds * turn >= self._least_share:
+            if content and rounds * turn * others >= self._shares.for_others:
                 break
         self._steps += 1
         for one in step.tokens:
@@ -93,14 +106,17 @@ class Schedule:
             for position in range(chunk.start // BLOCK, one.computed // BLOCK):
                 self._pool.name(one.blocks[position], one.names[position])
 
-    def _turn(self, projects: int) -> int:
-        """Return how many tokens a project gets at a time. If it is alone, it gets all at once."""
-        if projects <= 1:
-            return self._step_tokens + self.places.count + 1
-        return max(1, min(TURN, self._step_tokens // projects))
+    def _turn(self, others: int) -> int:
+        """Return how many tokens a project gets in a round. If it is alone, it gets all at once."""
+        if self._step.projects <= 1:
+            return ALL
+        return max(1, min(MOST_AT_A_TIME, self._shares.for_others // others))
 
     def _give(self, project: str, line: deque[Running], turn: int) -> int:
-        """Give the next requests of a project at most so many tokens. Return how many they take."""
+        """Give the next requests of a project about so many tokens. Return how many they take.
+
+        A token behind a long text counts as several.
+        """
         step, left = self._step, turn
         while left:
             if not line:
@@ -110,11 +126,12 @@ class Schedule:
             one = line[0]
             done = step.tokens.get(one, 0)
             wanted = 0 if one in step.gave_way else one.missing - done
-            tokens = min(wanted, left, wanted if one.missing == 1 else step.budget)
+            weight = 1 + (one.computed + done) // self._shares.long_text
+            tokens = min(wanted, -(-left // weight), wanted if one.missing == 1 else step.budget)
             if tokens and self._make_room(one, one.computed + done + tokens):
                 step.tokens[one] = done + tokens
                 step.budget -= 0 if one.missing == 1 else tokens
-                left -= tokens
+                left = max(0, left - tokens * weight)
             if tokens == wanted or left:
                 line.popleft()
         return turn - left

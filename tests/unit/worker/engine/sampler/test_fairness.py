@@ -12,7 +12,7 @@ from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.fast.block_pool import BLOCK
-from worker.engine.sampler.fast.computation import CPU_SHARE
+from worker.engine.sampler.fast.computation import CHEAP_TOKENS
 from worker.engine.sampler.fast.ragged import RaggedDecoder
 from worker.engine.sampler.requests import GenerationRequest
 from worker.engine.sampler.running import Chunk
@@ -83,14 +83,13 @@ def places(sampler: Sampler) -> Counter[str]:
     return Counter(one.request.project for one in sampler._fast.schedule.places.running)
 
 
-@pytest.mark.parametrize("length", [30, 300], ids=["a short prompt", "a long prompt"])
 @pytest.mark.parametrize(
-    ("prompts", "steps", "running"),
-    [(380, 3, 1), (8, 12, 64), (150, 45, 32)],
-    ids=["beside prompts", "beside answers", "beside both"],
+    ("length", "prompts", "steps", "running"),
+    [(30, 380, 3, 1), (300, 380, 3, 1), (30, 8, 12, 64), (30, 150, 45, 32)],
+    ids=["beside prompts", "long, beside prompts", "beside answers", "beside both"],
 )
 def test_a_chat_beside_a_flood_takes_at_most_twice_as_many_steps_as_alone_and_one(
-    base: ResidentBase, prompts: int, steps: int, running: int, length: int
+    base: ResidentBase, length: int, prompts: int, steps: int, running: int
 ) -> None:
     request = polite(prompt_of(99, length))
     alone = steps_of(Sampler(base), request)
@@ -102,16 +101,33 @@ def test_a_chat_beside_a_flood_takes_at_most_twice_as_many_steps_as_alone_and_on
 
 
 def test_a_step_gives_a_flood_no_more_tokens_than_another_project_needs(base: ResidentBase) -> None:
-    sampler = after(Sampler(base), flood(80, 200), steps=40)
+    sampler = after(Sampler(base), flood(80, 8), steps=10)
     schedule = sampler._fast.schedule
     sampler.submit(polite())
     chunks = schedule.next_chunks()
     assert by_project(chunks)["polite"] == len(HI)
-    assert len(HI) <= by_project(chunks)["flood"] <= len(HI) + CPU_SHARE
+    assert len(HI) <= by_project(chunks)["flood"] <= len(HI) + CHEAP_TOKENS
     sampler._fast._ragged.compute(chunks)
     schedule.finish(chunks)
     sampler._requests["hi"].tokens.append(20)
-    assert by_project(schedule.next_chunks()) == {"polite": 1, "flood": CPU_SHARE}
+    assert by_project(schedule.next_chunks()) == {"polite": 1, "flood": CHEAP_TOKENS}
+
+
+def test_many_projects_together_double_the_step_of_one_that_writes_one_token(base: ResidentBase) -> None:
+    sampler = Sampler(base)
+    for number in range(CHEAP_TOKENS):
+        after(sampler, flood(4, 300, project=str(number)), steps=0)
+    after(sampler, [ask("hi", HI, project="polite", ignore_eos=True)], steps=6)
+    assert sampler._requests["hi"].made
+    chunks = by_project(sampler._fast.schedule.next_chunks())
+    assert chunks == {"polite": 1} | {str(number): 1 for number in range(CHEAP_TOKENS)}
+
+
+def test_tokens_behind_a_long_text_count_as_several(base: ResidentBase) -> None:
+    sampler = after(Sampler(base), flood(3, 380), steps=4)
+    after(sampler, [ask("hi", HI, project="polite", ignore_eos=True)], steps=3)
+    assert sampler._requests["hi"].made
+    assert by_project(sampler._fast.schedule.next_chunks()) == {"polite": 1, "flood": 1}
 
 
 def test_all_answers_of_a_flood_advance_beside_a_chat(base: ResidentBase) -> None:
