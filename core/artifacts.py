@@ -14,7 +14,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy import ColumnElement, Select, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -85,10 +85,16 @@ def give(session: Session, prefix: str, owner: Owner) -> None:
     _changed(session, prefix, owner)
 
 
-def hold(session: Session, owner: Owner, project_id: str, *contents: Any) -> None:
-    """Count what Postgres itself holds of the owner: these values as JSON. A later call replaces it."""
+def hold(
+    session: Session, owner: Owner, project_id: str, *contents: Any, lasts: timedelta | None = None
+) -> None:
+    """Count what Postgres itself holds of the owner: these values as JSON. A later call replaces it.
+
+    It counts until it is deleted, or for as long as it `lasts`.
+    """
     size = sum(len(json.dumps(content, default=str).encode()) for content in contents)
-    values = {"id": new_id("artifact-"), "project_id": project_id, "state": "kept", "rounds": 1}
+    until = {"state": "kept"} if lasts is None else {"state": "writing", "expires_at": func.now() + lasts}
+    values = {"id": new_id("artifact-"), "project_id": project_id, "rounds": 1, **until}
     row = insert(Artifact).values(owner_kind=owner.kind, owner_id=owner.id, bytes=size, **values)
     held = row.on_conflict_do_update(
         index_elements=[Artifact.owner_kind, Artifact.owner_id],
@@ -101,6 +107,15 @@ def hold(session: Session, owner: Owner, project_id: str, *contents: Any) -> Non
 def count(session: Session, prefix: str, size: int) -> None:
     """Let an artifact that is still written count with so many bytes."""
     _changed(session, prefix, None, bytes=size)
+
+
+def count_alone(session: Session, owner: Owner, prefix: str, size: int) -> None:
+    """Let an artifact count with so many bytes before they are written, and the owner's earlier ones no more.
+
+    Those are what earlier attempts at the same work were writing.
+    """
+    writing = update(Artifact).where(of(owner.kind, [owner.id]), WRITING)
+    session.execute(writing.values(bytes=case((Artifact.prefix == prefix, size), else_=0)))
 
 
 def end(session: Session, prefix: str, size: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import httpcore
+import structlog
 
 from core.errors import TuneryError
 
@@ -22,9 +23,13 @@ Address = IPv4Address | IPv6Address
 
 MAX_URL = 2048
 MAX_ANSWER = 1024**2  # bytes
+REFUSAL_SECONDS = 0.5  # the least time until a name is refused: most look-ups take less
 NAT64 = IPv6Network("64:ff9b::/96")
 # Networks that a router may translate to IPv4; some releases of Python treat their addresses as global
 LOCALLY_TRANSLATED = tuple(map(IPv6Network, ("64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96")))
+
+
+log = structlog.get_logger()
 
 
 class EgressRefused(TuneryError):
@@ -36,7 +41,7 @@ class NotAnswered(TuneryError):
 
 
 class UnknownHost(NotAnswered):
-    """The name servers say that there is no such host. Asking again does not help."""
+    """The host has no address that requests may go to. Asking again does not help."""
 
 
 class Egress:
@@ -66,8 +71,10 @@ class Egress:
         if parts.username is not None or parts.password is not None or parts.fragment or " " in url:
             raise EgressRefused("it must not contain a user name, password, fragment or space")
         address = _literal(host)
-        if address is not None:
-            self._check_address(host, address)
+        if address is not None and not self._may_reach(host, address):
+            raise EgressRefused(
+                f"{host} is not a public address; the operator can allow it in TUNERY_EGRESS_ALLOW"
+            )
         if parts.scheme == "http" and not self._allows(host, address):
             raise EgressRefused(
                 "it must use https; the operator can allow plain http to a host in TUNERY_EGRESS_ALLOW"
@@ -75,26 +82,32 @@ class Egress:
         return parts
 
     def resolve(self, host: str, port: int) -> list[str]:
-        """Return the host's addresses. Raises NotAnswered if it has none, and EgressRefused if one is not
-        allowed.
+        """Return the host's addresses. Raises NotAnswered if it has none, or one that is not allowed.
+
+        What is raised, and when, is the same for both. Otherwise it would tell clients which names there are
+        in our own network. The log has the reason.
         """
+        began = time.monotonic()
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             unknown = isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME
-            raised = UnknownHost if unknown else NotAnswered
-            raise raised(f"the host {host} cannot be resolved") from error
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        for address in addresses:
-            self._check_address(host, ip_address(address.partition("%")[0]))
-        return addresses
+            raised, reason = UnknownHost if unknown else NotAnswered, str(error)
+        else:
+            addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+            refused = [each for each in addresses if not self._may_reach(host, _without_zone(each))]
+            if not refused:
+                return addresses
+            raised, reason = UnknownHost, f"{', '.join(refused)} is not a public address"
+        log.info("host_refused", host=host, reason=reason)
+        time.sleep(max(began + REFUSAL_SECONDS - time.monotonic(), 0.0))
+        raise raised(
+            f"the host {host} has no public address; the operator can allow another one in "
+            "TUNERY_EGRESS_ALLOW"
+        )
 
-    def _check_address(self, host: str, address: Address) -> None:
-        if not (_is_public(address) or self._allows(host, address)):
-            raise EgressRefused(
-                f"{host} leads to {address}, which is not a public address; the operator can allow it in "
-                "TUNERY_EGRESS_ALLOW"
-            )
+    def _may_reach(self, host: str, address: Address) -> bool:
+        return _is_public(address) or self._allows(host, address)
 
     def _allows(self, host: str, address: Address | None) -> bool:
         return host in self._hosts or (
@@ -240,6 +253,10 @@ def _literal(host: str) -> Address | None:
         return ip_address(host)
     except ValueError:
         return None
+
+
+def _without_zone(address: str) -> Address:
+    return ip_address(address.partition("%")[0])
 
 
 def _is_public(address: Address) -> bool:

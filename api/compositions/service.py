@@ -11,7 +11,6 @@ from api.files import queries as files
 from api.files.service import names_no_file
 from api.work.creation import NewTask, RequestContext
 from api.work.resource import Resource
-from core.access.quotas import check_room
 from core.compositions.requests import (
     MAX_JUDGED_ROWS,
     ComposeRequest,
@@ -38,10 +37,7 @@ COMPOSITIONS = Resource(
 
 
 def check(session: Session, context: RequestContext, asked: ComposeRequest) -> NewTask:
-    """Return the composition that may be created.
-
-    Raises InvalidRequest, and QuotaExceeded if the project's store is full.
-    """
+    """Return the composition that may be created. Raises InvalidRequest."""
     project_id = context.caller.project_id
     for name, reason in contradictions(asked):
         raise InvalidRequest(f"'{name}' is given, but {reason}.", code="invalid_value", param=name)
@@ -55,7 +51,6 @@ def check(session: Session, context: RequestContext, asked: ComposeRequest) -> N
     if asked.search is not None:
         _check_size(asked.search)
         _check_files(session, project_id, asked.search)
-    check_room(session, project_id, context.caller.quotas.stored_bytes)
     weighted = zip(parts, asked.adapters, strict=True)
     composition = Composition(
         request=resolved(asked, secrets.randbelow(2**31)),

@@ -14,12 +14,12 @@ from api.http.idempotency import ThisAttempt, created, found_by, repeatable
 from api.http.paging import After, Limit
 from api.http.routers import feature
 from api.schemas import Page
-from core.errors import Conflict, InvalidRequest, NotFound
+from core.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded
 
 router = feature("/v1/evals", "Evals")
 
 
-@router.post("", responses=declared(InvalidRequest, Conflict))
+@router.post("", responses=declared(InvalidRequest, Conflict, QuotaExceeded))
 def create_eval(
     session: Transaction, caller: CurrentCaller, attempt: ThisAttempt, catalog: ModelCatalog, body: CreateEval
 ) -> EvalObject:
@@ -68,7 +68,7 @@ def retrieve_eval(session: Transaction, caller: CurrentCaller, eval_id: str) -> 
     return EvalObject.of(service.get(session, caller.project_id, eval_id))
 
 
-@router.post("/{eval_id}", responses=declared(InvalidRequest, NotFound))
+@router.post("/{eval_id}", responses=declared(InvalidRequest, NotFound, QuotaExceeded))
 def update_eval(session: Transaction, caller: CurrentCaller, eval_id: str, body: UpdateEval) -> EvalObject:
     """Change the name or the metadata of an eval. Its criteria never change, so its runs stay comparable."""
     return EvalObject.of(service.update(session, caller, eval_id, body))

@@ -13,9 +13,10 @@ from api.jobs import queries as jobs
 from api.models.grader_models import check_grader_models
 from core import artifacts
 from core.access import audit
+from core.access.quotas import check_request
 from core.catalog import Catalog
 from core.errors import InvalidRequest
-from core.evals.evals import create_eval, no_such_eval
+from core.evals.evals import count, create_eval, no_such_eval
 from core.ids import id_pattern
 from core.tables import Eval, Task
 from core.work import client as tasks
@@ -24,7 +25,10 @@ EVAL_ID = id_pattern("eval-")
 
 
 def create(session: Session, caller: Caller, catalog: Catalog, asked: CreateEval) -> Eval:
-    """Create an eval. Raises InvalidRequest for a criterion that cannot be used here, or an unknown job."""
+    """Create an eval.
+
+    Raises InvalidRequest for a criterion that cannot be used here, or an unknown job; and QuotaExceeded.
+    """
     check_criteria(asked.testing_criteria)
     check_grader_models(session, caller.project_id, catalog, asked.testing_criteria)
     if asked.job_id is not None and jobs.find(session, caller.project_id, asked.job_id) is None:
@@ -43,6 +47,7 @@ def create(session: Session, caller: Caller, catalog: Catalog, asked: CreateEval
         metadata=asked.metadata,
         job_id=asked.job_id,
     )
+    check_request(session, caller.project_id, caller.quotas.stored_bytes)
     audit.record(session, caller, "eval.created", created.id)
     return created
 
@@ -66,13 +71,15 @@ def list_page(
 
 
 def update(session: Session, caller: Caller, eval_id: str, asked: UpdateEval) -> Eval:
-    """Change the name or the metadata of an eval, and return it. Raises NotFound."""
+    """Change the name or the metadata of an eval, and return it. Raises NotFound and QuotaExceeded."""
     row = get(session, caller.project_id, eval_id, lock=True)
     if asked.name is not None:
         row.name = asked.name
     if "metadata" in asked.model_fields_set:
         row.client_metadata = asked.metadata
     row.updated_at = func.now()
+    count(session, row)
+    check_request(session, caller.project_id, caller.quotas.stored_bytes)
     audit.record(session, caller, "eval.updated", eval_id)
     session.flush()
     session.refresh(row)

@@ -11,11 +11,11 @@ from api.http import downloads
 from api.http.archive import stored_folder, zipped
 from api.work.creation import NewTask, RequestContext
 from api.work.resource import Parent, Resource
-from core.access.quotas import check_room
 from core.egress import Egress, EgressRefused
 from core.errors import Conflict, InvalidRequest
 from core.exports.destinations import Destination, S3Destination
 from core.exports.requests import ExportRequest
+from core.secrets.hosts import NOT_FOR_HOST, of_export, refusal
 from core.storage.object_store import ObjectStore
 from core.tables import Secret, Task
 from core.work.kinds import EXPORT
@@ -35,8 +35,7 @@ EXPORTS = Resource(
 def check(session: Session, context: RequestContext, adapter_id: str, asked: ExportRequest) -> NewTask:
     """Return the export that may be created.
 
-    Raises NotFound for the adapter, InvalidRequest for the destination, and QuotaExceeded if the project's
-    store is full.
+    Raises NotFound for the adapter, and InvalidRequest for the destination.
     """
     project_id = context.caller.project_id
     adapter = adapters.held(session, project_id, adapter_id)
@@ -44,13 +43,13 @@ def check(session: Session, context: RequestContext, adapter_id: str, asked: Exp
     if asked.destination is not None:
         _check_destination(session, project_id, asked.destination, context.egress)
         details["destination"] = asked.destination.model_dump(exclude={"secret"}, exclude_none=True)
-    check_room(session, project_id, context.caller.quotas.stored_bytes)
     return NewTask(asked, details, {"adapter_id": adapter.id})
 
 
 def _check_destination(session: Session, project_id: str, destination: Destination, egress: Egress) -> None:
-    """Raise InvalidRequest if the project has no such secret, or if the address is refused."""
-    if session.get(Secret, (project_id, destination.secret)) is None:
+    """Raise InvalidRequest if the address is refused, or if the project has no such secret for it."""
+    secret = session.get(Secret, (project_id, destination.secret))
+    if secret is None:
         raise InvalidRequest(
             f"No secret has the name {destination.secret}. `tunery secrets set` stores one.",
             code="secret_not_found",
@@ -63,6 +62,8 @@ def _check_destination(session: Session, project_id: str, destination: Destinati
             raise InvalidRequest(
                 f"The address is refused: {error}.", code="invalid_url", param="destination.endpoint_url"
             ) from error
+    if (reason := refusal(secret, of_export(destination))) is not None:
+        raise InvalidRequest(reason, code=NOT_FOR_HOST, param="destination.secret")
 
 
 def read_file(store: ObjectStore, task: Task, name: str) -> tuple[int, Iterator[bytes]]:

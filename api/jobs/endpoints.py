@@ -27,8 +27,8 @@ from api.jobs.word_search import MOST_WORDS, SEARCH_SECONDS, searching, words_in
 from api.schemas import Page
 from core.access import audit
 from core.access.idempotency import once
-from core.access.quotas import check_queue
-from core.errors import Conflict, InvalidRequest, NotFound, RateLimited, TooLarge
+from core.access.quotas import check_queue, check_request
+from core.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, RateLimited, TooLarge
 from core.process.failpoints import reached
 from core.statuses import Status
 
@@ -51,7 +51,9 @@ router = feature("/v1/fine_tuning/jobs", "Fine-tuning jobs")
 
 
 @router.post(
-    "", response_model=JobObject, responses=declared(InvalidRequest, Conflict, TooLarge, RateLimited)
+    "",
+    response_model=JobObject,
+    responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded, RateLimited),
 )
 def create_job(
     sessions: Sessions,
@@ -71,6 +73,7 @@ def create_job(
     def create() -> dict[str, Any]:
         row = JobRow.of_new(creation.create(session, caller.project_id, catalog, settings, body))
         check_queue(session, caller.project_id, caller.quotas.queued_jobs)
+        check_request(session, caller.project_id, caller.quotas.stored_bytes)
         audit.record(session, caller, "job.created", row.job.id)
         # The job has no position in the queue yet: the transactions that read the positions cannot see it.
         return JobObject.of(row, settings.lease_seconds, queue_position=None).model_dump(mode="json")

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import Depends
+from fastapi import Depends, Request
 
 from api.admission.auth import CurrentCaller
 from api.admission.fair_share import ReleasePermit
@@ -11,6 +11,7 @@ from api.chat.shared import ChatComponents
 from api.dependencies import ModelCatalog, ReadingSessions, component
 from api.files import service as files
 from api.http.errors import declared
+from api.http.leaving import while_client_waits
 from api.http.routers import feature
 from api.models.base_models import require_base, row_limit
 from api.previews.schemas import FilePreview
@@ -25,6 +26,7 @@ router = feature("/v1/files/{file_id}", "Files", NotFound)
 
 @router.post("/preview", responses=declared(InvalidRequest, TooLarge, RateLimited, SamplingFailed))
 async def preview_rows(
+    request: Request,
     file_id: str,
     body: PreviewRequest,
     caller: CurrentCaller,
@@ -56,7 +58,8 @@ async def preview_rows(
 
     asked = await to_thread.run_sync(order)
     release_permit()
-    answer = await components.carried_out(caller, PREVIEW, entry.id, asked.key, asked)
+    async with while_client_waits(request):
+        answer = await components.carried_out(caller, PREVIEW, entry.id, asked.key, asked)
     found = Previewed.model_validate_json(answer)
     return FilePreview(
         file_id=file_id,

@@ -23,8 +23,8 @@ router = feature("/v1/secrets", "Secrets", PermissionDenied)
 @router.post("", responses=declared(InvalidRequest, TooLarge))
 def set_secret(session: Transaction, caller: AdminCaller, vault: Secrets, body: SetSecret) -> SecretObject:
     """Store a secret, or replace it. It is stored encrypted, and no request returns its value."""
-    secret = service.put(session, caller.project_id, vault, body.name, body.value.get_secret_value())
-    audit.record(session, caller, "secret.set", body.name)
+    secret = service.put(session, caller.project_id, vault, body)
+    audit.record(session, caller, "secret.set", body.name, {"hosts": secret.hosts})
     return SecretObject.of(secret)
 
 

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from api.schemas import Deleted, Identified, UnixSeconds, from_row
 from core.options import SecretName
+from core.secrets.hosts import AWS, Hosts
 from core.tables import Secret
 
 
@@ -16,6 +17,14 @@ class SetSecret(BaseModel):
         SecretName, Field(description="A name as for a variable: capital letters, digits and underscores")
     ]
     value: Annotated[SecretStr, Field(min_length=1, max_length=8192)]
+    hosts: Annotated[
+        Hosts | None,
+        Field(
+            description="The hosts to which the secret may be sent, such as `api.wandb.ai` or "
+            f"`*.example.com`; `{AWS}` is AWS. Null: only hosts that the operator has chosen, and AWS. A "
+            "secret that is replaced keeps its hosts if the request leaves them out"
+        ),
+    ] = None
 
 
 class SecretObject(Identified):
@@ -23,6 +32,9 @@ class SecretObject(Identified):
 
     object: Literal["secret"] = "secret"
     name: str
+    hosts: Annotated[
+        list[str] | None, Field(description="The hosts to which it may be sent; null: those of the operator")
+    ]
     created_at: UnixSeconds
     updated_at: UnixSeconds
 

@@ -1,27 +1,31 @@
 """Stores and deletes secrets. Nothing here commits, and nothing here reads a value back."""
 
+from typing import Any
+
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from api.http.paging import shown_page
 from api.schemas import Page
-from api.secrets.schemas import SecretObject
+from api.secrets.schemas import SecretObject, SetSecret
 from core.errors import NotFound
 from core.options import SECRET_NAME
 from core.secrets.vault import Vault
 from core.tables import Secret
 
 
-def put(session: Session, project_id: str, vault: Vault, name: str, value: str) -> Secret:
+def put(session: Session, project_id: str, vault: Vault, asked: SetSecret) -> Secret:
     """Store or replace a secret. If two clients do so at once, both succeed and the later value stays.
 
     Raises InvalidRequest if this server has no key to encrypt it with.
     """
-    row = insert(Secret).values(project_id=project_id, name=name, sealed=vault.seal(value))
+    given: dict[str, Any] = {"sealed": vault.seal(asked.value.get_secret_value())}
+    if "hosts" in asked.model_fields_set:
+        given["hosts"] = asked.hosts
+    row = insert(Secret).values(project_id=project_id, name=asked.name, **given)
     replacing = row.on_conflict_do_update(
-        index_elements=[Secret.project_id, Secret.name],
-        set_={"sealed": row.excluded.sealed, "updated_at": func.now()},
+        index_elements=[Secret.project_id, Secret.name], set_=given | {"updated_at": func.now()}
     )
     return session.scalars(replacing.returning(Secret)).one()
 

@@ -15,13 +15,13 @@ from api.schemas import Page
 from api.sweeps import service
 from api.sweeps.schemas import CreateSweep, SweepObject
 from core.access import audit
-from core.access.quotas import check_queue
-from core.errors import Conflict, InvalidRequest, NotFound, RateLimited, TooLarge
+from core.access.quotas import check_queue, check_request
+from core.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, RateLimited, TooLarge
 
 router = feature("/v1/fine_tuning/sweeps", "Sweeps")
 
 
-@router.post("", responses=declared(InvalidRequest, Conflict, TooLarge, RateLimited))
+@router.post("", responses=declared(InvalidRequest, Conflict, TooLarge, QuotaExceeded, RateLimited))
 def create_sweep(
     session: Transaction,
     caller: CurrentCaller,
@@ -41,6 +41,7 @@ def create_sweep(
     def create() -> SweepObject:
         sweep = service.create(session, caller.project_id, catalog, settings, body)
         check_queue(session, caller.project_id, caller.quotas.queued_jobs)
+        check_request(session, caller.project_id, caller.quotas.stored_bytes)
         audit.record(session, caller, "sweep.created", sweep.id, {"job_id": sweep.job_id})
         return sweep
 

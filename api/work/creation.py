@@ -13,6 +13,7 @@ from api.http.idempotency import ThisAttempt, created, found_by
 from api.work.resource import Resource, View
 from api.work.schemas import Row
 from core.access import audit
+from core.access.quotas import check_request
 from core.work import client as tasks
 
 
@@ -49,13 +50,14 @@ def create_task(
     """Create a task, or return the answer to an earlier attempt at the same request.
 
     `asked` is the content of the request. `check` raises AppError if the task cannot be created. A new task
-    has nothing of the resource's own columns yet.
+    has nothing of the resource's own columns yet. Raises QuotaExceeded if the request does not fit.
     """
     caller, settings = context.caller, context.settings
 
     def create() -> View:
         new, most_open = check(), settings.project_open_tasks
         task = tasks.create(session, caller.project_id, resource.kind, new.request, most_open, **new.of)
+        check_request(session, caller.project_id, caller.quotas.stored_bytes)
         audit.record(session, caller, f"{resource.name}.created", task.id, new.details)
         row = Row(task, [None] * len(resource.columns), settings.public_url)
         return resource.view.of(row)

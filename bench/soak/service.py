@@ -13,6 +13,7 @@ from bench import ROOT
 from bench.soak.programs import Keeper, Popen, Program
 from bench.training.running import free_port
 from cli.embedded import EmbeddedServers
+from core.catalog import load_catalog
 from core.database import create_database, session_factory
 from core.schema import migrate
 from core.secrets.vault import Vault
@@ -38,6 +39,8 @@ class Service:
 
     def __init__(self, folder: Path, settings: Mapping[str, str], popen: Popen, stack: ExitStack) -> None:
         self.folder = folder
+        catalog = settings.get("TUNERY_CATALOG_FILE")
+        self.base_models = [entry.id for entry in load_catalog(Path(catalog) if catalog else None)]
         self.servers = stack.enter_context(EmbeddedServers(folder / "servers"))
         urls = self.servers.urls
         self.database_line = stack.enter_context(Relay.to(urls["database_url"]))

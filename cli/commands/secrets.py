@@ -19,18 +19,31 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-COLUMNS = ("name", "created_at", "updated_at")
+COLUMNS = ("name", "hosts", "created_at", "updated_at")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name such as WANDB_API_KEY")]
 
 
 @app.command("set")
 @connected
-def set_secret(client: Client, json: bool, name: Name) -> None:
+def set_secret(
+    client: Client,
+    json: bool,
+    name: Name,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Bind the secret to a host, such as api.wandb.ai or *.example.com; repeatable. A new secret "
+            "without it goes only to hosts that the operator has chosen, and to AWS",
+            metavar="HOST",
+        ),
+    ] = None,
+) -> None:
     """Store or replace a secret. The value is asked for, or read from a pipe; it is never an argument."""
     interactive = sys.stdin.isatty()
     value = typer.prompt("Value", hide_input=True, err=True) if interactive else sys.stdin.read().rstrip("\n")
-    secret = client.post("/secrets", {"name": name, "value": value})
+    bound = {"hosts": host} if host else {}
+    secret = client.post("/secrets", {"name": name, "value": value, **bound})
     output.json(secret) if json else output.note(f"Stored {name}")
 
 

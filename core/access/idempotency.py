@@ -21,7 +21,9 @@ from typing import Any
 from sqlalchemy import Integer, Interval, Text, bindparam, func, literal_column, select, update
 from sqlalchemy.orm import Session
 
+from core import artifacts
 from core.access.audit import Actor
+from core.artifacts import Owner
 from core.errors import AppError, Conflict
 from core.process.failpoints import reached
 from core.secrets.for_holder import OtherHolder, open_for, seal_for
@@ -31,6 +33,8 @@ KEPT = timedelta(hours=24)
 
 # The official client gives an attempt ten minutes before it makes the next one.
 RETRY_WINDOW = timedelta(minutes=15)
+
+LARGE_ANSWER = 64 * 1024  # bytes; the count of a smaller one would cost more than the answer itself
 
 Answer = dict[str, Any]
 
@@ -171,8 +175,16 @@ def _carried_out(
     )
     session.add(record)
     session.flush()
+    _count(session, record)
     reached("request.carried_out")
     return answer
+
+
+def _count(session: Session, record: IdempotencyRecord) -> None:
+    """Let a large answer count for the quota as long as it is kept, also once what it shows is deleted."""
+    if len(json.dumps(record.answer)) > LARGE_ANSWER:
+        owner = Owner("answer", str(record.id))
+        artifacts.hold(session, owner, record.project_id, record.answer, lasts=KEPT)
 
 
 def _sealed(answer: Answer, attempt: Attempt) -> Answer:

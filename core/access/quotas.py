@@ -18,9 +18,9 @@ from core.tables import Job, Project, Upload
 
 QUEUE_RETRY_SECONDS = 30
 TO_MAKE_ROOM = (
-    "Delete files, exports, eval runs, or imported and composed adapters; cancel open uploads; or ask the "
-    "operator for a larger quota. The files of a measurement go when its adapter is deleted. Parts of an "
-    "upload count until they are removed, some ten minutes after its end."
+    "Delete files, jobs, exports, evals, their runs, or imported and composed adapters; cancel open uploads; "
+    "or ask the operator for a larger quota. The files of a measurement go when its adapter is deleted. "
+    "Parts of an upload count until they are removed, some ten minutes after its end."
 )
 
 
@@ -71,28 +71,32 @@ def check_queue(session: Session, project_id: str, most: int | None) -> None:
         )
 
 
-def check_store(session: Session, project_id: str, most: int | None, announced: int = 0) -> None:
+def check_store(
+    session: Session,
+    project_id: str,
+    most: int | None,
+    announced: int = 0,
+    *,
+    what: str = "this file",
+    param: str | None = "file",
+) -> None:
     """Raise QuotaExceeded if what is stored, and `announced` bytes more, exceed `most`.
 
-    Call it after this transaction has added its rows.
+    Call it after this transaction has added its rows. `what` names in the message what does not fit.
     """
     if most is None:
         return
     _wait_for_others_of_the_project(session, project_id)
     if stored_bytes(session, project_id) + announced > most:
         raise QuotaExceeded(
-            f"This project may store {most:,} bytes, and this file does not fit. {TO_MAKE_ROOM}",
-            param="file",
+            f"This project may store {most:,} bytes, and {what} does not fit. {TO_MAKE_ROOM}",
+            param=param,
         )
 
 
-def check_room(session: Session, project_id: str, most: int | None) -> None:
-    """Raise QuotaExceeded if the store is full. Call it before work whose bytes are not known yet."""
-    if most is None:
-        return
-    _wait_for_others_of_the_project(session, project_id)
-    if stored_bytes(session, project_id) >= most:
-        raise QuotaExceeded(f"This project may store {most:,} bytes, and they are used up. {TO_MAKE_ROOM}")
+def check_request(session: Session, project_id: str, most: int | None) -> None:
+    """Raise QuotaExceeded if what a request has written into rows does not fit. Call it after that."""
+    check_store(session, project_id, most, what="this request", param=None)
 
 
 def check_uploads(session: Session, project_id: str, most: int | None) -> None:

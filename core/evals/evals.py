@@ -38,10 +38,14 @@ def create_eval(
     session.add(created)
     session.flush()
     session.refresh(created)
-    artifacts.hold(
-        session, Owner("eval", created.id), project_id, created.criteria, created.data_source_config
-    )
+    count(session, created)
     return created
+
+
+def count(session: Session, row: Eval) -> None:
+    """Let the texts of an eval count for the project's quota."""
+    texts = row.name, row.criteria, row.data_source_config, row.client_metadata
+    artifacts.hold(session, Owner("eval", row.id), row.project_id, *texts)
 
 
 def held_eval(session: Session, eval_id: str) -> Eval:

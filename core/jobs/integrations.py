@@ -5,12 +5,14 @@ no tracker can slow a job down or make it fail.
 """
 
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter
 
 from core.options import Options
+from core.secrets.hosts import Receiver, of_mlflow, of_wandb
 
 LIBRARIES = {"wandb": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboardX"}
 """The library that each integration imports. The extra with the integration's name installs it."""
@@ -20,6 +22,8 @@ Tag = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 TagValue = Annotated[str, StringConstraints(max_length=500)]
 
 WANDB_SECRET = "WANDB_API_KEY"  # noqa: S105 - the secret's name
+PROJECT_SECRETS = {"wandb": WANDB_SECRET, "mlflow": "MLFLOW_TRACKING_TOKEN"}
+"""The secret of the job's project that each tracker gets. It gets no others, and none of the worker's own."""
 
 
 class WandbSettings(Options):
@@ -73,11 +77,24 @@ class TensorboardIntegration(Options):
 Integration = Annotated[
     WandbIntegration | MlflowIntegration | TensorboardIntegration, Field(discriminator="type")
 ]
+INTEGRATION: TypeAdapter[Integration] = TypeAdapter(Integration)
 
 
 def wandb_is_offline() -> bool:
     """Return whether the operator keeps runs of Weights & Biases on the worker's disk, which takes no key."""
     return os.environ.get("WANDB_MODE") in ("offline", "disabled")
+
+
+def receiver_of(asked: Integration, mlflow_uris: Sequence[str]) -> Receiver | None:
+    """Return the host that gets a tracker's secret. None is returned if no host gets it."""
+    match asked:
+        case WandbIntegration():
+            return None if wandb_is_offline() else of_wandb()
+        case MlflowIntegration():
+            uri = asked.mlflow.tracking_uri or next(iter(mlflow_uris), None)
+            return None if uri is None else of_mlflow(uri)
+        case TensorboardIntegration():
+            return None
 
 
 def installed_integrations() -> list[str]:

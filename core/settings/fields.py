@@ -219,7 +219,7 @@ class SettingFields(BaseSettings):
         None,
         ge=0,
         description="Largest total size of what one project stores, bytes: files, imported and composed "
-        "adapters, exports, and the requests and reports of tasks; not what its jobs have trained",
+        "adapters, exports, evals, and the requests of jobs and tasks; not what its jobs have trained",
     )
     project_open_uploads: int = Field(
         100, ge=1, description="Most uploads in parts of one project that are open at the same time"

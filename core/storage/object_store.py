@@ -18,8 +18,14 @@ from core.process.loopback import is_loopback
 PART_BYTES = 8 * 1024**2  # the size of a part in a multipart upload; S3 requires 5 MiB or more
 CHUNK_BYTES = 256 * 1024
 # At most two parts of a file are sent at once: a trainer sends several files while it trains, and each part
-# takes memory.
-TRANSFER = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=2)
+# takes memory. Where awscrt is installed, boto3 may choose another client on its own, which makes connections
+# of its own: it knows neither our timeouts nor the rules for what clients name.
+TRANSFER = TransferConfig(
+    multipart_threshold=PART_BYTES,
+    multipart_chunksize=PART_BYTES,
+    max_concurrency=2,
+    preferred_transfer_client="classic",
+)
 PROBE_PREFIX = "checkpoints/.tunery-probe/"
 STORE_ERRORS = (BotoCoreError, ClientError, Boto3Error)  # `upload_file` turns a ClientError into a Boto3Error
 DEFAULT_REGION = "us-east-1"  # S3's region for requests that name none; S3 refuses requests that name it

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from core.tables.base import Base, one_of
 
-ARTIFACT_OWNERS = ("adapter", "eval", "file", "job", "probe", "task", "upload")
+ARTIFACT_OWNERS = ("adapter", "answer", "eval", "file", "job", "probe", "task", "upload")
 ARTIFACT_STATES = ("writing", "kept", "doomed")
 
 

@@ -116,6 +116,12 @@ def renew(session: Session, lease: TaskLease, phase: str, done: float) -> None:
         raise _lost(lease)
 
 
+def announce(session: Session, lease: TaskLease, size: int) -> None:
+    """Let the files of this attempt count before they are sent. Raises TaskLeaseLost."""
+    task = _held(session, lease)
+    artifacts.count_alone(session, Owner("task", task.id), lease.prefix, size)
+
+
 def keep(
     session: Session,
     lease: TaskLease,

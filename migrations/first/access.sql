@@ -38,6 +38,7 @@ CREATE TABLE secrets (
     project_id varchar CONSTRAINT fk_secrets_project_id REFERENCES projects,
     name varchar,
     sealed varchar NOT NULL,
+    hosts text[],
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT pk_secrets PRIMARY KEY (project_id, name)

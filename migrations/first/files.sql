@@ -63,7 +63,7 @@ CREATE TABLE artifacts (
     id varchar CONSTRAINT pk_artifacts PRIMARY KEY,
     project_id varchar CONSTRAINT fk_artifacts_project_id REFERENCES projects,
     owner_kind varchar NOT NULL CONSTRAINT ck_artifacts_owner_kind
-        CHECK (owner_kind IN ('adapter', 'eval', 'file', 'job', 'probe', 'task', 'upload')),
+        CHECK (owner_kind IN ('adapter', 'answer', 'eval', 'file', 'job', 'probe', 'task', 'upload')),
     owner_id varchar NOT NULL,
     prefix varchar CONSTRAINT ck_artifacts_not_the_whole_store CHECK (prefix <> ''),
     state varchar NOT NULL CONSTRAINT ck_artifacts_state CHECK (state IN ('writing', 'kept', 'doomed')),

@@ -33,6 +33,7 @@ def test_pages_of_a_project_without_a_job(page: Page) -> None:
     assert found + in_both_themes(page) == []
 
 
+@pytest.mark.exhaustive
 def test_jobs_and_what_belongs_to_one(site: Site, page: Page) -> None:
     ended = site.create_job(validated=True, suffix="ended")
     site.create_long_job(suffix="runs")

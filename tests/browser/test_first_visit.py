@@ -10,7 +10,7 @@ NAMES = ("Job", "Adapter", "Playground", "Compare", "New job, cloned")
 MOST_REQUESTS = {"Job": 30}
 
 
-@pytest.mark.family(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
 def test_nothing_moves_on_a_page_while_it_is_read(site: Site, device: dict[str, int]) -> None:
     job_id = site.create_job(validated=True, training={"eval_samples": 1, "eval_max_new_tokens": 8})

@@ -11,6 +11,11 @@ from typing import IO
 PASSED = re.compile(r"PATH|HOME|TMPDIR|LD_LIBRARY_PATH|LANG|LC_\w+")
 
 
+def without_secrets(*names: str) -> dict[str, str]:
+    """Return the part of our own environment that a program needs, with the variables `names` as well."""
+    return {name: value for name, value in os.environ.items() if PASSED.fullmatch(name) or name in names}
+
+
 def run_without_secrets(
     command: Sequence[str],
     environment: Mapping[str, str],
@@ -22,14 +27,13 @@ def run_without_secrets(
 
     Its output is our own, unless `output` gets it. Its standard input closes when this process ends.
     """
-    passed = {name: value for name, value in os.environ.items() if PASSED.fullmatch(name)}
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=output,
         cwd=cwd,
-        env={**passed, **environment},
+        env={**without_secrets(), **environment},
     )
     try:
         return process.wait(seconds)

@@ -7,11 +7,13 @@ large one. A child gives way to the training, and if memory runs out, it is kill
 Its standard input is a socket to the trainer. A message is the folder of a tokenizer. Two files come with the
 message: the child's channel to the trainer, and the file to render. The process ends with this socket, and a
 child with its channel. Without a file, the child renders single rows that come through its channel
-(`worker/rendering/previews.py`). Servers and checks of datasets have such a process too.
+(`worker/rendering/previews.py`), or prompts (`calls.py`). Servers and checks of datasets have such a process
+too. Where a server previews a file, a child looks for the wanted rows (`finding.py`).
 """
 
 import gc
 import os
+import select
 import signal
 import socket
 import sys
@@ -36,14 +38,24 @@ from transformers import AutoTokenizer
 
 from core.datasets.check import read_rows
 from core.errors import JobError, TuneryError
+from worker.rendering.calls import answer_calls
 from worker.rendering.companions import with_companions
 from worker.rendering.data_check import DataCheck
 from worker.rendering.disk_space import require_disk_space
+from worker.rendering.finding import found_in
 from worker.rendering.fingerprint import Fingerprint
 from worker.rendering.preparation.preparing import Lines, lines_of, prepare
 from worker.rendering.previews import answer_looks
 from worker.rendering.render import Rendering
-from worker.rendering.render_request import PrepareRequest, PreviewRequest, Rendered, RenderRequest
+from worker.rendering.render_request import (
+    CallsRequest,
+    FindRequest,
+    PrepareRequest,
+    PreviewRequest,
+    Rendered,
+    RenderRequest,
+    Request,
+)
 from worker.rendering.row_limits import limited, timed
 from worker.rows.row import Row
 from worker.rows.row_store import BUFFER_BYTES, Summary, nameless_file, store_rows
@@ -84,21 +96,26 @@ def _tokenizer_in(folder: str) -> Any:
 
 
 def _render_and_end(folder: str, channel_number: int, file_number: int = -1) -> None:
-    """Be a child: render one file, or single rows until the channel ends, and end the process."""
+    """Be a child: do what the request says, and end the process."""
     channel = Connection(channel_number)
     try:
-        os.nice(NICENESS)
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(FIRST_TO_BE_KILLED)
-        request: RenderRequest | PrepareRequest | PreviewRequest = channel.recv()
-        if isinstance(request, PreviewRequest):
-            answer_looks(channel, _tokenizer_in(folder), request)
-            return
         threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
-        if isinstance(request, PrepareRequest):
-            _prepare(channel, FileIO(file_number), request)
-        else:
-            _render(channel, _tokenizer_in(folder), FileIO(file_number), request)
+        request: Request = channel.recv()
+        if not isinstance(request, CallsRequest):  # a chat waits for its prompt
+            os.nice(NICENESS)
+        match request:
+            case PreviewRequest():
+                answer_looks(channel, _tokenizer_in(folder), request)
+            case CallsRequest():
+                answer_calls(channel, _tokenizer_in(folder), request)
+            case FindRequest():
+                channel.send(found_in(FileIO(file_number), request))
+            case PrepareRequest():
+                _prepare(channel, FileIO(file_number), request)
+            case RenderRequest():
+                _render(channel, _tokenizer_in(folder), FileIO(file_number), request)
     except (EOFError, BrokenPipeError):
         return
     except (TuneryError, OSError) as error:
@@ -111,8 +128,9 @@ def _render_and_end(folder: str, channel_number: int, file_number: int = -1) -> 
 
 def _end_with(channel: Connection) -> None:
     """End the process when the trainer closes the channel: the job has left, or the trainer has ended."""
-    with suppress(OSError):
-        channel.poll(None)
+    closed = select.poll()
+    closed.register(channel.fileno(), 0)  # nothing but the end: messages are for the main thread
+    closed.poll()
     os._exit(0)
 
 

@@ -1,12 +1,14 @@
-"""The messages between a trainer and the process that renders beside it."""
+"""The messages between a trainer or a server and the process that renders beside it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from core.datasets.checks.report import DataFinding
+from core.datasets.formats.reading import NumberedBy
 from core.datasets.kinds import Kind
 from core.datasets.preparation.requests import Preparation
+from core.serving.previews import RowError
 from worker.dataset_checks.content_check import RowsOfFile
 from worker.rows.row_store import Summary
 
@@ -79,3 +81,44 @@ class PreviewRequest:
     max_length: int
     row_seconds: int = 10
     row_bytes: int = 1024**3
+
+
+@dataclass(frozen=True)
+class FindRequest:
+    """Which rows of a file of any format are found: those with these numbers.
+
+    The file's bytes come through a pipe, and what was found is a `Found`. `kind` is None if the first row
+    shows it. The file may expand to `most_bytes`, and one row of it to `most_row_bytes`. Finding may take
+    `seconds` of computing and `more_bytes` of memory.
+    """
+
+    numbers: tuple[int, ...]
+    kind: Kind | None
+    most_bytes: int
+    most_row_bytes: int
+    seconds: int = 60
+    more_bytes: int = 1024**3
+
+
+@dataclass(frozen=True)
+class Found:
+    """The wanted rows as JSON, or why no job takes them. `numbered_by` is what the numbers count."""
+
+    kind: Kind
+    numbered_by: NumberedBy
+    rows: dict[int, bytes | RowError]
+
+
+@dataclass(frozen=True)
+class CallsRequest:
+    """How functions of a tokenizer are called: what comes through the channel is called with the tokenizer.
+
+    One call may take `seconds` of computing, and all calls together `more_bytes` of memory. Back comes what
+    the function returns or raises.
+    """
+
+    seconds: int = 10
+    more_bytes: int = 1024**3
+
+
+Request = RenderRequest | PrepareRequest | PreviewRequest | FindRequest | CallsRequest

@@ -1,6 +1,5 @@
 """Starts the process that renders beside a trainer, and has it render files."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -12,7 +11,15 @@ from pathlib import Path
 
 import structlog
 
-from worker.rendering.render_request import PrepareRequest, PreviewRequest, RenderRequest
+from worker.process.without_secrets import without_secrets
+from worker.rendering.render_request import (
+    CallsRequest,
+    FindRequest,
+    PrepareRequest,
+    PreviewRequest,
+    RenderRequest,
+    Request,
+)
 
 ENVIRONMENT = {
     # Rows are tokenized one by one, and threads of the tokenizer would not survive the forks
@@ -21,13 +28,16 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
 }
 
+PASSED_ON = ("HF_HUB_DISABLE_TELEMETRY", "PYTHONPATH", "TRANSFORMERS_VERBOSITY")
+
 log = structlog.get_logger()
 
 
 class Renderer:
     """The process that renders (`worker/rendering/render_process.py`). Any thread may call the methods.
 
-    The process ends with this object's process, however that one ends.
+    The process ends with this object's process, however that one ends. It has no secrets: nobody has checked
+    the files, templates and texts that it reads.
     """
 
     def __init__(self) -> None:
@@ -51,9 +61,21 @@ class Renderer:
         """
         return self._begin(tokenizer, request)
 
-    def _begin(
-        self, tokenizer: Path, request: RenderRequest | PrepareRequest | PreviewRequest, *files: FileIO
-    ) -> Connection:
+    def find(self, tokenizer: Path, source: FileIO, request: FindRequest) -> Connection:
+        """Begin to look for rows of the file whose bytes come through the pipe `source`.
+
+        Return the channel of the result, as `render` does.
+        """
+        return self._begin(tokenizer, request, source)
+
+    def calls(self, tokenizer: Path, request: CallsRequest) -> Connection:
+        """Return the channel through which functions are called with the tokenizer in a folder.
+
+        It ends early if the process dies. Closing the channel ends the process.
+        """
+        return self._begin(tokenizer, request)
+
+    def _begin(self, tokenizer: Path, request: Request, *files: FileIO) -> Connection:
         ours, its = Pipe()
         with its, self._lock:
             if self._process.poll() is not None:
@@ -77,5 +99,5 @@ class Renderer:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "worker.rendering.render_process"],
                 stdin=its.fileno(),
-                env={**os.environ, **ENVIRONMENT},
+                env={**without_secrets(*PASSED_ON), **ENVIRONMENT},
             )

@@ -51,7 +51,7 @@ def timed(
     signal.signal(signal.SIGPROF, refuse)
     for at, content in lines:
         signal.setitimer(signal.ITIMER_PROF, seconds)
-        _limit(resource.RLIMIT_CPU, _computed() + seconds + NATIVE_SECONDS)
+        limit_time(seconds + NATIVE_SECONDS)
         yield at, content
     signal.setitimer(signal.ITIMER_PROF, 0)
     _limit(resource.RLIMIT_CPU, resource.RLIM_INFINITY)
@@ -64,6 +64,11 @@ def refusal_of_row(code: str, line: int, reason: str, param: str | None) -> JobE
     """
     message = f"Line {line}: {reason}" if param else reason[:1].upper() + reason[1:]
     return JobError(code, message, param)
+
+
+def limit_time(more_seconds: int) -> None:
+    """Let the system end this process once it has computed for so many seconds more."""
+    _limit(resource.RLIMIT_CPU, _computed() + more_seconds)
 
 
 def limit_memory(more_bytes: int) -> None:

@@ -21,6 +21,7 @@ from core.settings import Settings
 from worker.server.admission import Admission, answers_of
 from worker.server.exchange import Exchange
 from worker.server.metrics import Metrics
+from worker.server.strangers import no_stranger
 from worker.server.threads import in_daemon_thread
 
 if TYPE_CHECKING:
@@ -126,18 +127,18 @@ class ServerApp:
         return JSONResponse(state, 503 if draining else 200)
 
     async def _exchange(self, request: Request) -> Exchange:
-        return Exchange(request, self._work, self._metrics.count)
+        return Exchange(request, self._check_bearer_token, self._work, self._metrics.count)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def refuse(exchange: Exchange, _body: bytes) -> None:
-            self._check_bearer_token(exchange.request)
+        async def refuse(_exchange: Exchange, _body: bytes) -> None:
             raise NotFound(f"Invalid URL ({scope['method']} {scope['path']})", code="unknown_url")
 
-        await Exchange(Request(scope, receive), refuse, self._metrics.count)(scope, receive, send)
+        request = Request(scope, receive)
+        exchange = Exchange(request, self._check_bearer_token, refuse, self._metrics.count)
+        await exchange(scope, receive, send)
 
     async def _work(self, exchange: Exchange, body: bytes) -> None:
         path = exchange.request.url.path
-        self._check_bearer_token(exchange.request)
         if request_id := exchange.request.headers.get("x-request-id"):
             exchange.facts["request_id"] = request_id
         request = read_object(body)
@@ -155,6 +156,7 @@ class ServerApp:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not is_server_token(token, self._settings.secret_keys):
             raise NotAuthenticated("This server answers the API only. Send requests to the API.")
+        no_stranger(request.scope)
 
     async def _load_previews(self) -> Previewing:
         """Return the part that shows rows. The first call imports it, and its client of the object store."""

@@ -29,15 +29,21 @@ class ClientGone(Exception):
     """The client has closed the connection, or takes nothing any more."""
 
 
+Check = Callable[[Request], None]
 Work = Callable[["Exchange", bytes], Coroutine[Any, Any, None]]
 
 
 class Exchange:
     """One request, and the ASGI application that answers it. Only the event loop may call."""
 
-    def __init__(self, request: Request, work: Work, ended: Callable[["Exchange"], None]) -> None:
-        """`work` gets the body and gives the answer. `ended` is called at the end, also after an error."""
-        self.request, self._do, self._ended = request, work, ended
+    def __init__(
+        self, request: Request, check: Check, work: Work, ended: Callable[["Exchange"], None]
+    ) -> None:
+        """`check` sees the headers before the body is read. `work` gets the body and gives the answer.
+
+        `ended` is called at the end, also after an error.
+        """
+        self.request, self._check, self._do, self._ended = request, check, work, ended
         self._work: asyncio.Task[None] | None = None
         self._reason: Exception | None = None
         self.status: int | None = None  # before the answer has begun, another server can still answer
@@ -45,6 +51,7 @@ class Exchange:
         self._started = time.monotonic()
         self.facts: dict[str, Any] = {}  # what the log says about the request
         self.generates = False  # whether the first token has come
+        self.body_bytes = 0
 
     @property
     def project(self) -> str:
@@ -52,10 +59,13 @@ class Exchange:
         return self.request.headers.get(PROJECT_HEADER, "")
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Read the body and do the work with it. Answer with the error that the work raises, if any."""
+        """Read the body and do the work with it. Answer with the error that check or work raises, if any."""
         self._send = send
         try:
-            self._work = asyncio.create_task(self._do(self, await self._body()))
+            self._check(self.request)
+            body = await self._body()
+            self.body_bytes = len(body)
+            self._work = asyncio.create_task(self._do(self, body))
             watch = asyncio.create_task(self._notice_that_the_client_leaves())
             try:
                 await self._work

@@ -14,7 +14,7 @@ from worker.server.exchange import Exchange
 
 
 class Metrics(Collector):
-    """Counts requests by the status of their answers, and tokens.
+    """Counts requests by the status of their answers and by the codes of their errors, and tokens.
 
     The library's own counters would add the time at which each one was made.
     """
@@ -23,6 +23,7 @@ class Metrics(Collector):
         """`now` returns the requests that wait or run, the adapters in memory, and the share of the pool."""
         self._now = now
         self._statuses: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
 
     def count(self, exchange: Exchange) -> None:
@@ -30,6 +31,8 @@ class Metrics(Collector):
         if exchange.request.method != "POST":
             return
         self._statuses[str(exchange.status or "none")] += 1
+        if error := exchange.facts.get("error"):
+            self._errors[error] += 1
         for kind in ("prompt", "completion"):
             self._tokens[kind] += exchange.facts.get(f"{kind}_tokens", 0)
 
@@ -44,6 +47,7 @@ class Metrics(Collector):
             "tunery_serve_cache_share", "Share of the pool of keys and values in use", share
         )
         yield _counter("requests", "Requests that have ended", "status", self._statuses)
+        yield _counter("errors", "Requests that were refused or have failed", "code", self._errors)
         yield _counter("tokens", "Tokens of prompts and answers", "kind", self._tokens)
 
 

@@ -1,6 +1,7 @@
 """The server's row in the table of servers, by which the API finds it."""
 
 import socket
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -14,6 +15,7 @@ from core.serving import registry
 from worker.process.periodic import Periodic
 
 LEAVE_SECONDS = 5.0
+HANGING_SECONDS = 1.0  # without a tick: the loop ticks ten times a second
 
 log = structlog.get_logger()
 
@@ -23,7 +25,10 @@ class NotReady(TuneryError):
 
 
 class Registration(Periodic):
-    """Writes the row every `registry.BEAT_SECONDS`, and removes it when the server stops."""
+    """Writes the row every `registry.BEAT_SECONDS`, and removes it when the server stops.
+
+    It has a thread of its own, so the row would outlive a hanging event loop. So the loop must `tick`.
+    """
 
     def __init__(
         self,
@@ -35,13 +40,13 @@ class Registration(Periodic):
     ) -> None:
         """`bases` returns the base models on offer, and `state` the other columns that change.
 
-        A thread calls both.
-
-        If it raises NotReady, the row is not written, and lapses unless it is written again soon.
+        A thread calls both. If `state` raises NotReady, or the loop does not tick, the row is not written,
+        and lapses unless it is written again soon.
         """
         super().__init__("registration", registry.BEAT_SECONDS, self.write)
         self._sessions, self._state, self._bases = sessions, state, bases
         self._reason: str | None = None
+        self._ticked_at = time.monotonic()
         self._known: dict[str, Any] = {
             "id": server_id,
             "address": address,
@@ -57,8 +62,13 @@ class Registration(Periodic):
             log.warning("server_not_registered", error=str(error))
         self.start()
 
+    def tick(self) -> None:
+        """Note that the event loop goes on."""
+        self._ticked_at = time.monotonic()
+
     def write(self) -> None:
         try:
+            self._require_ticks()
             state = {**self._state(), "bases": self._bases()}
         except NotReady as error:
             if self._reason != str(error):
@@ -80,3 +90,8 @@ class Registration(Periodic):
                 registry.leave(session, self._known["id"])
         except SQLAlchemyError as error:
             log.warning("server_not_deregistered", error=str(error))
+
+    def _require_ticks(self) -> None:
+        """Raise NotReady if the loop hangs."""
+        if time.monotonic() - self._ticked_at > HANGING_SECONDS:
+            raise NotReady("The event loop hangs.")

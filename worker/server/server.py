@@ -1,4 +1,4 @@
-"""uvicorn with two changes: the server registers itself once it listens, and drains before it stops."""
+"""uvicorn with three changes: the server registers itself while it goes on, drains, and bounds strangers."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from worker.process import stop_times
 from worker.server.admission import Admission
 from worker.server.app import ServerApp
 from worker.server.registration import Registration
+from worker.server.strangers import Strangers, guarded
 
 IDLE_SECONDS = 120  # an idle connection of the API stays open for so long
 BACKLOG = 2048  # more requests than are admitted may arrive at once, and each gets an answer
@@ -33,6 +34,7 @@ class Server(uvicorn.Server):
                 host=host,
                 port=port,
                 lifespan="off",
+                ws="none",
                 log_config=None,
                 access_log=False,
                 backlog=BACKLOG,
@@ -44,11 +46,17 @@ class Server(uvicorn.Server):
         self._registration: Registration | None = None
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
+        self.config.http_protocol_class = guarded(self.config.http_protocol_class, Strangers())
         await super().startup(sockets)
         if self.started:
             port = self.servers[0].sockets[0].getsockname()[1]
             self._registration = self._register(port)
             await asyncio.to_thread(self._registration.begin)
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._registration is not None:
+            self._registration.tick()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._admission.draining = True

@@ -2,11 +2,37 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from typing import TypeVar
 
+LOOK_SECONDS = 0.5  # between two looks whether the client is still there
+
 Result = TypeVar("Result")
+
+
+@dataclass
+class Until:
+    """How long the work on one request may go on: for some seconds, or until its client is gone."""
+
+    seconds: float
+    began: float = field(default_factory=time.monotonic)
+    gone: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def left(self) -> float:
+        """The seconds that are left; 0 if there are none."""
+        return 0.0 if self.gone.is_set() else max(0.0, self.began + self.seconds - time.monotonic())
+
+    def wait(self, channel: Connection) -> bool:
+        """Return whether something has come through the channel in time."""
+        while (left := self.left) > 0:
+            if channel.poll(min(left, LOOK_SECONDS)):
+                return True
+        return False
 
 
 async def in_daemon_thread(work: Callable[[], Result], name: str) -> Result:

@@ -6,10 +6,11 @@ no objects: the rows and texts of its owner go instead.
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import case, delete, func, literal, null, select, update
+from sqlalchemy import ColumnElement, case, delete, func, literal, null, select, update
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from core.artifacts import PAUSES
 from core.database import database_time, from_now
@@ -32,7 +33,9 @@ from worker.supervisor.removal import delete_in_batches, log_failure
 
 AT_ONCE = 100
 RETRY = timedelta(minutes=1)  # after which another janitor takes what this one could not empty
-NO_ERROR_ANY_MORE = {"code": "deleted", "message": "", "param": None}  # of a failed task that is deleted
+NO_ERROR_ANY_MORE = {"code": "deleted", "message": "", "param": None}  # of what has failed and is deleted
+# What a deleted job's specification has instead of its client's texts
+NO_TEXTS_ANY_MORE: Mapping[str, Any] = {"evaluation": None, "grader_models": {}, "preparation": None}
 DELETED_WITH_JOB = (Candidate, CandidateMetric, Metric, Event, Checkpoint, RowLoss)
 
 
@@ -81,7 +84,7 @@ def _empty(sessions: sessionmaker[Session], store: ObjectStore, artifact: Artifa
 def _remove_rows_of_job(sessions: sessionmaker[Session], job_id: str) -> None:
     """Remove what belonged to a deleted job. Its row stays, without the texts of its owner.
 
-    Adapters, usage and the audit log refer to it.
+    Adapters, usage and the audit log refer to it. An adapter is described by the rest of the specification.
     """
     for table in DELETED_WITH_JOB:
         delete_in_batches(sessions, table, table.job_id == job_id)
@@ -89,15 +92,21 @@ def _remove_rows_of_job(sessions: sessionmaker[Session], job_id: str) -> None:
     with sessions.begin() as session:
         tasks.delete_all(session, Task.job_id == job_id)
         session.execute(delete(shared).where(shared.job_id == job_id, shared.step.is_not(None)))
-        session.execute(update(Job).where(Job.id == job_id).values(client_metadata=None, integrations=[]))
+        blank: dict[str, Any] = {"client_metadata": None, "integrations": [], "data_check": null()}
+        blank |= {"error": _no_error(Job.error), "spec": Job.spec.op("||")(literal(NO_TEXTS_ANY_MORE, JSONB))}
+        session.execute(update(Job).where(Job.id == job_id).values(**blank))
 
 
 def _remove_texts_of_task(sessions: sessionmaker[Session], task_id: str) -> None:
     """Remove the texts of a deleted task, which may quote rows. Its row stays."""
-    error = case((Task.error.is_not(None), literal(NO_ERROR_ANY_MORE, JSONB)), else_=null())
-    blank = {"files": [], "bytes": 0, "request": {}, "report": null(), "error": error}
+    blank = {"files": [], "bytes": 0, "request": {}, "report": null(), "error": _no_error(Task.error)}
     with sessions.begin() as session:
         session.execute(update(Task).where(Task.id == task_id).values(**blank))
+
+
+def _no_error(error: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    """Return the error of a row without its texts. A row that has not failed has none."""
+    return case((error.is_not(None), literal(NO_ERROR_ANY_MORE, JSONB)), else_=null())
 
 
 HELD_BY_POSTGRES: Mapping[str, Callable[[sessionmaker[Session], str], None]] = {

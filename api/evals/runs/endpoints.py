@@ -12,7 +12,6 @@ from api.http.routers import feature
 from api.work.creation import Context, NewTask, create_task
 from api.work.endpoints import add_task_routes
 from core.access.idempotency import earlier_answer
-from core.access.quotas import check_room
 from core.errors import Conflict, InvalidRequest, NotFound, QuotaExceeded, RateLimited
 from core.evals.evals import held_eval
 
@@ -46,7 +45,6 @@ def create_eval_run(
         def check() -> NewTask:
             evals.get(session, caller.project_id, eval_id)
             held_eval(session, eval_id)
-            check_room(session, caller.project_id, caller.quotas.stored_bytes)
             details = {"eval": eval_id, "model": prepared.request.model}
             return NewTask(prepared.request, details, {"eval_id": eval_id})
 

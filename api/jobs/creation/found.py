@@ -17,7 +17,7 @@ from core.catalog import BaseModelEntry, Catalog, Precision
 from core.errors import InvalidRequest
 from core.ids import new_id
 from core.jobs.ancestor import Ancestor
-from core.jobs.integrations import WANDB_SECRET, WandbIntegration, wandb_is_offline
+from core.jobs.integrations import PROJECT_SECRETS
 from core.jobs.token_counts import tokenizer_of
 from core.methods.registry import METHODS, AdapterOptions
 from core.tables import ChatTemplate, File, Secret
@@ -43,8 +43,9 @@ class Found:
     """The named files that the project has, by their paths in the request. None can be deleted meanwhile"""
     template: ChatTemplate | None
     """The base model's chat template, if a file needs something of it and a worker has read it"""
-    has_wandb_key: bool
-    """Whether a worker could report to Weights & Biases, if the request asks for that"""
+    secrets: Mapping[str, Secret]
+    """The secrets of the trackers that the request names, by the tracker's type. Those that are missing are
+    left out"""
     graders: Mapping[NamedModel, ChatModel | InvalidRequest]
     """The model of each grader, or why the project may not ask it"""
 
@@ -64,7 +65,7 @@ def find(session: Session, project_id: str, catalog: Catalog, request: CreateJob
         )
 
     job_id = new_id("ftjob-")
-    has_wandb_key = _has_wandb_key(session, project_id, request)
+    secrets = dict(_secrets(session, project_id, request))
     graders = dict(_graders(session, project_id, catalog, job_id, request))
     model = model_named(session, project_id, catalog, request.model, "model", unknown)
     found = {path: find_for_job(session, project_id, file_id) for path, file_id in request.files.items()}
@@ -80,7 +81,7 @@ def find(session: Session, project_id: str, catalog: Catalog, request: CreateJob
         precision=(parent.precision if parent else None) or base_model.precision,
         files=files,
         template=session.get(ChatTemplate, tokenizer_of(base_model)) if needs_template else None,
-        has_wandb_key=has_wandb_key,
+        secrets=secrets,
         graders=graders,
     )
 
@@ -115,10 +116,12 @@ def _not_continuable(message: str) -> InvalidRequest:
     return InvalidRequest(message, code="model_not_continuable", param="model")
 
 
-def _has_wandb_key(session: Session, project_id: str, request: CreateJob) -> bool:
-    if not any(isinstance(each, WandbIntegration) for each in request.integrations or []):
-        return False
-    return wandb_is_offline() or session.get(Secret, (project_id, WANDB_SECRET)) is not None
+def _secrets(session: Session, project_id: str, request: CreateJob) -> Iterator[tuple[str, Secret]]:
+    for asked in request.integrations or []:
+        name = PROJECT_SECRETS.get(asked.type)
+        secret = session.get(Secret, (project_id, name)) if name is not None else None
+        if secret is not None:
+            yield asked.type, secret
 
 
 def _graders(

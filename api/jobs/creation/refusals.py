@@ -14,9 +14,17 @@ from core.datasets.kinds import PURPOSE, ROW_IN_WORDS
 from core.datasets.preparation.requests import AUGMENTATION, SPLIT, Preparation
 from core.datasets.template_needs import missing_needs
 from core.errors import InvalidRequest
-from core.jobs.integrations import WANDB_SECRET, Integration, MlflowIntegration, WandbIntegration
+from core.jobs.integrations import (
+    WANDB_SECRET,
+    Integration,
+    MlflowIntegration,
+    WandbIntegration,
+    receiver_of,
+    wandb_is_offline,
+)
 from core.objectives.objective import Objective
 from core.objectives.registry import OBJECTIVES
+from core.secrets.hosts import NOT_FOR_HOST, refusal
 from core.settings import Settings
 from core.tables import File
 
@@ -94,7 +102,7 @@ def _refuse_impossible(method: Method) -> None:
 
 
 def _refuse_integrations(asked: Sequence[Integration], found: Found, settings: Settings) -> None:
-    """Refuse a tracker that is not on offer, is named twice, or lacks the secret that it needs."""
+    """Refuse a tracker that is not on offer, is named twice, or lacks a secret that may be sent to it."""
     offered, uris = settings.offered_integrations, settings.offered_mlflow_uris
     for index, integration in enumerate(asked):
         param = f"integrations.{index}"
@@ -119,7 +127,8 @@ def _refuse_integrations(asked: Sequence[Integration], found: Found, settings: S
                     code="tracking_uri_not_available",
                     param=f"{param}.mlflow.tracking_uri",
                 )
-        if isinstance(integration, WandbIntegration) and not found.has_wandb_key:
+        secret, to = found.secrets.get(integration.type), receiver_of(integration, uris)
+        if isinstance(integration, WandbIntegration) and secret is None and not wandb_is_offline():
             raise InvalidRequest(
                 f"The project has no secret {WANDB_SECRET}, with which a worker reports to Weights & Biases. "
                 f"Store it by `tunery secrets set {WANDB_SECRET}` or POST /v1/secrets, and create the job "
@@ -127,6 +136,8 @@ def _refuse_integrations(asked: Sequence[Integration], found: Found, settings: S
                 code="missing_secret",
                 param=param,
             )
+        if secret is not None and to is not None and (reason := refusal(secret, to)) is not None:
+            raise InvalidRequest(reason, code=NOT_FOR_HOST, param=param)
 
 
 def _refuse_other_kind(objective: Objective, file: File, param: str) -> None:

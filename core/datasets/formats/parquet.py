@@ -20,6 +20,7 @@ ROWS_AT_ONCE = 256
 OBJECT_BYTES = 8  # of a reference to a value
 MOST_LEAVES = 2000  # columns, with those inside of columns
 MOST_VALUES = 16_000_000  # of a column in one row group, a few hundred MB; nulls take no space in the file
+MOST_LIST_VALUES = 4 * MOST_VALUES  # of all lists in one row group, since one row may have all of them
 LONGEST_NAME, MOST_NAMES = 16 * 1024**2, 200_000  # bytes of a text in the footer, entries of a list in it
 
 Value = Any
@@ -56,6 +57,7 @@ def _rows(
         names = ", ".join(map(repr, opened.schema_arrow.names[:20]))[:200]
         raise Unreadable("unknown_format", f"none of the file's columns ({names}) is known")
     _refuse_bombs(opened.metadata, max_bytes)
+    _refuse_long_lists(opened, wanted)
     texts = [leaf.path for leaf in _leaves(opened) if leaf.physical_type == "BYTE_ARRAY"]
     number = expanded = 0
     for batch in _open(file, read_dictionary=texts).iter_batches(ROWS_AT_ONCE, columns=columns):
@@ -106,6 +108,22 @@ def _refuse_bombs(footer: pq.FileMetaData, max_bytes: int) -> None:
             raise Unreadable("too_large_expanded", message)
     if total > max_bytes:
         raise _too_large(max_bytes)
+
+
+def _refuse_long_lists(opened: pq.ParquetFile, wanted: frozenset[str]) -> None:
+    """Raise Unreadable if the wanted columns have lists that one row could fill the memory with."""
+    lists = [
+        position
+        for position, leaf in enumerate(_leaves(opened))
+        if leaf.max_repetition_level and leaf.path.partition(".")[0] in wanted
+    ]
+    footer = opened.metadata
+    for group in map(footer.row_group, range(footer.num_row_groups)):
+        if sum(group.column(position).num_values for position in lists) > MOST_LIST_VALUES:
+            message = (
+                f"a row group has more than {MOST_LIST_VALUES:,} values in lists; write smaller row groups"
+            )
+            raise Unreadable("too_large_expanded", message)
 
 
 def _too_large(max_bytes: int) -> Unreadable:

@@ -1,5 +1,10 @@
 """The error that ends the reading of a file."""
 
+TOO_MUCH_MEMORY = (
+    "The file needs too much memory to be read: one of its rows, or a part that is read at once, is too "
+    "large. Write it as JSON lines, or in smaller row groups."
+)
+
 
 class Unreadable(Exception):
     """A file cannot be read on: `code` says why for programs, str() what to do.

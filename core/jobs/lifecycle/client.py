@@ -16,10 +16,13 @@ from core.tables import Job
 
 
 def submit(session: Session, job: Job) -> None:
-    """Add a new job, queued, with its first events."""
+    """Add a new job, queued, with its first events. What its client has written counts for the quota."""
     job.status = "queued"
     session.add(job)
     session.flush()
+    artifacts.hold(
+        session, Owner("job", job.id), job.project_id, job.spec, job.client_metadata, job.integrations
+    )
     first = f"Created fine-tuning job: {job.id}", "Files validated, moving job to queued state"
     record_messages(session, job.id, *first)
 
@@ -48,7 +51,6 @@ def delete(session: Session, job: Job) -> None:
     if job.status not in ENDED:
         raise _refusal(job, "only a job that has ended can be deleted. Cancel it first", "job_not_deletable")
     job.deleted_at = func.now()
-    artifacts.hold(session, Owner("job", job.id), job.project_id)  # so that the janitor removes its rows too
     artifacts.doom(session, artifacts.of("job", [job.id]), grace=artifacts.GRACE)
     session.flush()
     reached("job.deleted")

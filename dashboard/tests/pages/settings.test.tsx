@@ -36,13 +36,21 @@ test("a new key is asked for with its role and lifetime, and its name is cleared
 });
 
 test("secrets are set and never shown", async () => {
-  const secret = { id: "secret-1", name: "WANDB_API_KEY", created_at: 0, updated_at: 0 };
+  const hosts = ["api.wandb.ai", "*.example.com"];
+  const secret = { id: "secret-1", name: "WANDB_API_KEY", hosts, created_at: 0, updated_at: 0 };
+  const asked: unknown[] = [];
   const { user } = open("/settings?part=secrets", admin, get("/v1/secrets", listOf()));
   await fill(user, await screen.findByLabelText(/^Name/), "WANDB_API_KEY");
   await fill(user, screen.getByLabelText(/^Value/), "very-secret");
-  server.use(post("/v1/secrets", secret), get("/v1/secrets", listOf(secret)));
+  await fill(user, screen.getByLabelText(/^Hosts/), "api.wandb.ai, *.example.com");
+  const set = post("/v1/secrets", ({ body }) => {
+    asked.push(body);
+    return secret;
+  });
+  server.use(set, get("/v1/secrets", listOf(secret)));
   await user.click(await button("Set secret"));
-  await row("WANDB_API_KEY");
+  expect(wordsOf(await row("WANDB_API_KEY"))).toContain("api.wandb.ai, *.example.com");
+  expect(asked).toEqual([{ name: "WANDB_API_KEY", value: "very-secret", hosts }]);
   await waitFor(() => expect(screen.getByLabelText<HTMLInputElement>(/^Value/).value).toBe(""));
   expect(document.body.innerHTML).not.toContain("very-secret");
   await user.click(await button("Delete WANDB_API_KEY"));

@@ -119,6 +119,7 @@ def test_a_job_cancelled_in_the_middle_leaves_and_its_neighbour_goes_on(stack: S
     assert stack.store.list(f"adapters/{leaves}/") == []
 
 
+@pytest.mark.exhaustive
 def test_a_job_paused_and_resumed_at_once_goes_on(stack: Stack) -> None:
     """Before its first step it is paused at once, and may be claimed again before its trainer has noticed."""
     jobs = stack.tenant.openai.fine_tuning.jobs
@@ -216,6 +217,7 @@ def test_a_trainer_killed_with_a_cohort_loses_none_of_it(stack: Stack, tmp_path:
         stack.assert_succeeded_exactly_once(job_id, tmp_path)
 
 
+@pytest.mark.exhaustive
 def test_a_database_killed_under_load_costs_no_job_and_nothing_that_was_confirmed(
     stack: Stack, tmp_path: Path
 ) -> None:

@@ -140,6 +140,7 @@ def test_an_adapter_that_cannot_be_attached_fails_its_job_and_no_process(
     assert all(process.is_running() for process in processes)
 
 
+@pytest.mark.exhaustive
 def test_processes_that_wait_for_a_job_use_no_core(stack: Stack) -> None:
     processes = stack.workers[1].processes(2)
     for process in processes:

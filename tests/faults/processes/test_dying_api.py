@@ -181,6 +181,7 @@ def ask(dying: CrashingApi, client: Client, request: Request, key: str, step: in
             dying.start()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_request_is_carried_out_once_wherever_the_api_dies(
     recorded: Api, dying: CrashingApi, name: str, pytestconfig: pytest.Config

@@ -55,6 +55,7 @@ def dies(kind: str, pytestconfig: pytest.Config) -> list[str]:
     return [f"{kind} {step}" for step in steps]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["place", *STEPS])
 def test_a_job_ends_once_and_as_if_undisturbed_wherever_its_trainers_die(
     stack: Stack, tmp_path: Path, undisturbed: bytes, kind: str, pytestconfig: pytest.Config

@@ -47,6 +47,7 @@ def supervisor_of(api: Api, folder: Path) -> Supervisor:
     return Supervisor(settings, api.sessions, start)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("lives", "status"), [(1, "succeeded"), (LOSSES, "failed")])
 def test_a_hanging_trainer_is_replaced_and_a_job_that_hangs_each_one_fails(
     servers: EmbeddedServers, database_url: str, tmp_path: Path, lives: int, status: str

@@ -117,6 +117,7 @@ def wait_for_another_checkpoint(stack: Stack, job_id: str) -> None:
     wait_for(lambda: stack.checkpoints(job_id)[-1].step > before, JOB_SECONDS)
 
 
+@pytest.mark.exhaustive
 def test_an_object_store_that_is_away_for_a_while_fails_no_job(stack: Stack, tmp_path: Path) -> None:
     jobs = [create(stack, SHORT) for _ in range(2)]
     stack.servers.kill("s3")
@@ -166,6 +167,7 @@ def polling(stack: Stack, job_id: str) -> Iterator[Counter[int]]:
         client.join()
 
 
+@pytest.mark.exhaustive
 def test_a_broker_wiped_with_jobs_queued_and_one_running_loses_none(stack: Stack, tmp_path: Path) -> None:
     stack.start_worker()
     jobs = [create(stack, MIDDLE) for _ in range(3)]

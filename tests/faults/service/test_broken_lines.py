@@ -78,6 +78,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.exhaustive
 def test_a_job_starts_within_a_scan_while_the_line_to_the_broker_is_broken(stack: Stack, line: Relay) -> None:
     stack.start_worker(scan_seconds=str(SCAN_SECONDS))
     first = stack.create_job(rows=12, epochs=1, model=TINY)

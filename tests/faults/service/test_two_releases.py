@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from cli.embedded import EmbeddedServers
@@ -164,6 +165,7 @@ def ready(url: str) -> bool:
         return False
 
 
+@pytest.mark.exhaustive
 def test_two_releases_answer_side_by_side_while_the_database_migrates(
     servers: EmbeddedServers, api: Api, alice: Tenant, tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def service(ups: Callable[[], Up]) -> Service:
     return Service(ups())
 
 
+@pytest.mark.exhaustive
 def test_a_killed_worker_loses_no_step_of_its_jobs(service: Service) -> None:
     """Its trainer saves its place and gives the job back, before the next worker begins."""
     job_id = service.create_job(**LONG)

@@ -62,7 +62,7 @@ class Effort:
     stride: int
 
 
-SOME, MANY = Effort(2, 8, 64), Effort(10, 50, 8)
+SOME, MANY = Effort(1, 4, 128), Effort(10, 50, 8)
 EVERY_WAY = 1  # all 3,600 of them, with `--every-step`
 
 # Valid data may fail for reasons that the document cannot express: an id must exist, for example

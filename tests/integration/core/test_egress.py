@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.egress import Egress, EgressRefused, NotAnswered, post
+from core.egress import REFUSAL_SECONDS, Egress, EgressRefused, NotAnswered, post
 from tests.fixtures.outside.receiver import Receiver
 
 PUBLIC = "8.8.8.8"
@@ -80,9 +80,22 @@ def test_the_operator_allows_hosts_and_networks() -> None:
 def test_a_public_name_with_a_private_address_is_refused(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    resolves_to(monkeypatch, address)
-    with pytest.raises(EgressRefused, match="not a public address"):
+    asked = resolves_to(monkeypatch, address)
+    with pytest.raises(NotAnswered, match="no public address"):
         post(Egress(None), "https://innocent.example/", {}, b"", 5)
+    assert asked == ["innocent.example"]
+
+
+def test_a_name_of_our_own_network_is_refused_like_one_that_does_not_exist() -> None:
+    """`localhost` stands for a name that only our own name servers know."""
+    said: set[str] = set()
+    for host in ("localhost", "nowhere.invalid"):
+        began = time.monotonic()
+        with pytest.raises(NotAnswered) as refused:
+            post(Egress(None), f"https://{host}/", {}, b"", 5)
+        assert time.monotonic() - began >= REFUSAL_SECONDS
+        said.add(str(refused.value).replace(host, "HOST"))
+    assert len(said) == 1
 
 
 def test_the_connection_goes_to_the_address_that_was_judged(monkeypatch: pytest.MonkeyPatch) -> None:

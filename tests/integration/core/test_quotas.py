@@ -10,14 +10,14 @@ import openai
 import pytest
 from sqlalchemy import func, select
 
-from core.access.idempotency import RETRY_WINDOW
+from core.access.idempotency import KEPT, RETRY_WINDOW
 from core.artifacts import stored_bytes
 from core.jobs import queue
 from core.roles import Role
 from core.tables import File, Job
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, refusal
 from tests.fixtures.service.janitor import clean
-from tests.fixtures.work.evals_api import EVALS, ROWS, make_eval
+from tests.fixtures.work.evals_api import CHECK, EVAL, EVALS, ROWS, make_eval
 
 JOBS = "/v1/fine_tuning/jobs"
 RETRY = {"x-stainless-retry-count": "1"}
@@ -158,9 +158,68 @@ def test_what_makes_bytes_of_its_own_is_refused_only_once_the_store_is_full(
     tenant.allow(stored_bytes=held)
     for answer in asked():
         message = refusal(answer, 429, None, "insufficient_quota")["message"]
-        assert message.startswith(f"This project may store {held:,} bytes, and they are used up. Delete")
+        assert message.startswith(
+            f"This project may store {held:,} bytes, and this request does not fit. Delete"
+        )
     tenant.allow(stored_bytes=held + MEBIBYTE)
     assert [answer.status_code for answer in asked()] == [200] * 3
+
+
+TEXT = "x" * 640_000
+REFERENCE = "x" * 64_000
+LARGE = {"testing_criteria": [{**CHECK, "name": str(each), "reference": REFERENCE} for each in range(10)]}
+
+
+def large_request(tenant: Tenant, kind: str) -> tuple[str, dict[str, Any]]:
+    """Return a request that writes half a megabyte or more into rows: where it is sent, and with what."""
+    if kind == "eval":
+        return EVALS, EVAL | LARGE
+    if kind == "run":
+        source = {"type": "file_content", "content": [{"item": {"question": "Why?", "text": TEXT}}]}
+        return f"{EVALS}/{make_eval(tenant)}/runs", {"data_source": ROWS | {"source": source}}
+    prompts = [f"{number} {'x' * 9990}" for number in range(50)]
+    job = {"model": BASE_MODEL, "training_file": tenant.upload(), "augmentation": {"system_prompts": prompts}}
+    if kind == "job":
+        return JOBS, job
+    tried = {"parameters": {"training.learning_rate": [1e-3, 1e-4]}, "validation_file": tenant.upload()}
+    return "/v1/fine_tuning/sweeps", job | tried
+
+
+@pytest.mark.parametrize("kind", ["eval", "run", "job", "sweep"])
+def test_what_clients_write_into_rows_counts_and_is_refused_once_it_does_not_fit(
+    api: Api, tenant: Tenant, kind: str
+) -> None:
+    path, body = large_request(tenant, kind)
+    with api.sessions() as session:
+        tenant.allow(stored_bytes=stored_bytes(session, tenant.project_id) + 2 * MEBIBYTE)
+    answers = [tenant.http.post(path, json=body) for _ in range(5)]
+    taken = [answer.is_success for answer in answers]
+    assert (taken[0], taken) == (True, sorted(taken, reverse=True)), answers[0].text
+    message = refusal(answers[-1], 429, None, "insufficient_quota")["message"]
+    assert "and this request does not fit. Delete" in message
+
+
+def test_a_large_answer_counts_as_long_as_a_repeated_request_gets_it(api: Api, tenant: Tenant) -> None:
+    def counted() -> int:
+        with api.sessions() as session:
+            return stored_bytes(session, tenant.project_id)
+
+    eval_id = make_eval(tenant, **LARGE)
+    assert counted() > 2 * len(TEXT)
+    tenant.http.delete(f"{EVALS}/{eval_id}")
+    assert len(TEXT) < counted() < 2 * len(TEXT)
+    clean(api, KEPT)
+    assert counted() == 0
+
+
+def test_a_change_of_an_eval_counts(api: Api, tenant: Tenant) -> None:
+    eval_id = make_eval(tenant)
+    with api.sessions() as session:
+        tenant.allow(stored_bytes=stored_bytes(session, tenant.project_id) + 1000)
+    larger = {"metadata": {f"key {number}": "x" * 500 for number in range(4)}}
+    refusal(tenant.http.post(f"{EVALS}/{eval_id}", json=larger), 429, None, "insufficient_quota")
+    assert tenant.http.get(f"{EVALS}/{eval_id}").json()["metadata"] is None
+    assert tenant.http.post(f"{EVALS}/{eval_id}", json={"metadata": {"key": "x" * 500}}).is_success
 
 
 def test_uploads_at_once_do_not_exceed_the_store_together(tenant: Tenant, second_api: Api) -> None:

@@ -59,6 +59,7 @@ def published(tenant: Tenant, adapter_id: str) -> dict[str, Any]:
     return config
 
 
+@pytest.mark.exhaustive
 def test_an_automatic_rank_is_chosen_shown_and_published(tiny: Api, tenant: Tenant) -> None:
     job = tenant.create_job(**JOB, **files(tenant), adapter={"r": "auto"}, training={"learning_rate": 1e-2})
     assert job["adapter"]["r"] == job["adapter"]["lora_alpha"] == "auto"
@@ -136,6 +137,7 @@ def test_a_sweep_is_one_job_that_publishes_the_best_of_its_grid(tiny: Api, tenan
         assert f"Candidate adapter.r 4, training.learning_rate {rate}: The peak" in on_rates[0]
 
 
+@pytest.mark.exhaustive
 def test_a_candidate_that_the_base_model_has_no_modules_for_fails_alone(tiny: Api, tenant: Tenant) -> None:
     parameters = {"adapter.target_modules": [["no_such_proj"], ["q_proj"], ["v_proj"]]}
     body = {**JOB, **files(tenant), "training": {"learning_rate": 1e-3}, "parameters": parameters}

@@ -79,6 +79,7 @@ def loss_in_plain_peft(tenant: Tenant, job_id: str, model: Path, folder: Path) -
     return mean_loss(plain, AutoTokenizer.from_pretrained(folder), rows)
 
 
+@pytest.mark.exhaustive
 def test_a_job_that_no_longer_improves_ends_with_its_best_state_while_its_neighbour_goes_on(
     api: Api, model: Path, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def budget(step: int) -> int:
     return int((6 - 2) * MODULES * left**3 + 2 * MODULES)
 
 
+@pytest.mark.exhaustive
 def test_adalora_s_budget_falls_by_the_paper_to_the_ranks_that_are_published(
     trained: Any, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ def create(tenant: Tenant, adapter: dict[str, Any]) -> str:
     return str(tenant.create_job(model=TINY, **files, **body)["id"])
 
 
+@pytest.mark.exhaustive
 def test_a_job_of_peft_s_trains_alone_and_its_adapter_gives_the_job_s_loss_in_plain_peft(
     servers: EmbeddedServers, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,7 +113,7 @@ def losses(api: Api, tenant: Tenant, row: Callable[[int], Any], method: str, mos
     return {each["line"]: each for each in found}
 
 
-@pytest.mark.family(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("method", [name for name in NAMES if name != "supervised"])
 def test_jobs_beyond_cross_entropy_measure_the_preferred_answer_as_any_job_would(
     fp32_api: Api, method: str

@@ -64,6 +64,7 @@ def test_each_evaluation_tells_what_the_model_answers_and_changes_no_number(fp32
     assert tenant.events(undisturbed, type="samples") == []
 
 
+@pytest.mark.exhaustive
 def test_pairs_are_answered_by_their_prompts_beside_the_preferred_answer(fp32_api: Api) -> None:
     tenant = fp32_api.tenant()
     tickets = sample.held_out(16)

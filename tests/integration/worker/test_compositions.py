@@ -315,6 +315,7 @@ def test_an_adapter_that_does_not_fit_into_the_quota_is_not_made(
             set_quotas(session, find_project(session, tenant.project), {"stored_bytes": None})
     assert (made["status"], made["error"]["code"]) == ("failed", "insufficient_quota")
     assert adapters_of(chat_api, made["id"]) == []
+    assert chat_api.store.list(f"compositions/{made['id']}/") == []
 
 
 def test_a_wrong_request_is_refused_with_the_reason(

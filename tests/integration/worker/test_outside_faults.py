@@ -54,7 +54,7 @@ def messages_of(api: Api, job_id: str) -> list[str]:
         return list(session.scalars(select(Event.message).where(Event.job_id == job_id)))
 
 
-@pytest.mark.family(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("what", ["checkpoints", "adapters"])
 def test_a_store_that_takes_small_files_alone_costs_no_attempt_and_gets_no_job_before_it_takes_large_ones(
     api: Api, tenant: Tenant, picky_store: PickyStore, what: str
@@ -104,6 +104,7 @@ def test_a_full_disk_costs_no_attempt_and_takes_no_job_before_it_has_room(
         assert (job.status, job.lost_attempts) == ("running", 0)
 
 
+@pytest.mark.exhaustive
 def test_a_report_that_the_database_refuses_fails_its_job_at_the_first_attempt(
     api: Api, tenant: Tenant
 ) -> None:

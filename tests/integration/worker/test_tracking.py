@@ -385,6 +385,40 @@ def test_a_wandb_job_without_its_secret_is_refused_with_the_mend(
     assert tenant.http.post("/v1/fine_tuning/jobs", json=body).is_success
 
 
+def test_a_trackers_secret_goes_to_the_hosts_that_it_is_bound_to(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    file_id = tenant.upload()
+
+    def asked(*hosts: str) -> Any:
+        body = {"name": "WANDB_API_KEY", "value": SECRET, "hosts": hosts}
+        assert tenant.http.post("/v1/secrets", json=body).is_success
+        return tenant.ask_for_job(training_file=file_id, integrations=[MLFLOW, WANDB])
+
+    refusal(asked("wandb.example.com"), 400, "integrations.1", "secret_not_for_host")
+    assert asked("api.wandb.ai").is_success
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.com")
+    refusal(asked("api.wandb.ai"), 400, "integrations.1", "secret_not_for_host")
+    assert asked("wandb.example.com").is_success
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert asked("nowhere.example.com").is_success, "it is sent nowhere"
+
+
+def test_a_tracker_gets_no_secret_that_is_bound_elsewhere_meanwhile(
+    api: Api, tenant: Tenant, tracking: WarmTasks, receiver: Receiver
+) -> None:
+    job_id = tenant.create_job(integrations=[WANDB])["id"]
+    body = {"name": "WANDB_API_KEY", "value": SECRET, "hosts": ["wandb.example.com"]}
+    assert tenant.http.post("/v1/secrets", json=body).is_success
+    tracking.variables |= {"WANDB_BASE_URL": receiver.url, "WANDB_MODE": "online"}
+    make_steps(api, api.claim(job_id), 1)
+    wait_until_ended(api, job_id)
+    assert (trackers(api, job_id)["wandb"].error or {})["code"] == "tracker_refused"
+    assert any("is not bound to the host 127.0.0.1" in message for message in messages(tenant, job_id))
+    assert receiver.requests == []
+
+
 def test_an_integration_that_the_workers_lack_is_refused(api: Api) -> None:
     with api.beside(integrations="tensorboard") as other:
         tenant = other.tenant()

@@ -20,7 +20,7 @@ from worker.server.answering.generation import Generation
 from worker.server.answering.grammars import grammar_of
 from worker.server.answering.logprobs import as_text
 from worker.server.answering.parameters import of_choices, sampling_of, tokens_left
-from worker.server.answering.prompts import chat_prompt, text_prompt, tokenized
+from worker.server.answering.prompts import chat_prompt, text_prompts, tokenized
 from worker.server.answering.tool_forms import ToolForm
 from worker.server.answering.tool_reader import ToolReader, must_call, tool_names
 from worker.server.answering.usage import TokenCount
@@ -29,6 +29,7 @@ from worker.server.reading import head, served_model
 from worker.server.sampling.bases import Bases, OwnBases
 from worker.server.sampling.loaded_base import LoadedBase
 from worker.server.sampling.models import Models
+from worker.server.threads import in_daemon_thread
 
 
 class SamplerAnswering:
@@ -42,7 +43,8 @@ class SamplerAnswering:
         """Answer a chat. Raises AppError and ClientGone."""
         request, model = parse(ChatRequest, body), served_model(exchange, served)
         async with self.models.use(model) as (base, adapter):
-            prompt, tool_form = await base.render(partial(chat_prompt, base.tokenizer, request))
+            make = partial(chat_prompt, request=request, max_length=base.max_length)
+            prompt, tool_form = await base.prompting.make(exchange, make)
             most = tokens_left(len(prompt), base.max_length, request.most_tokens, "messages")
             grammar = grammar_of(request, tool_form)
             sampling = replace(
@@ -63,7 +65,10 @@ class SamplerAnswering:
         """Answer a request for completions. Raises AppError and ClientGone."""
         request, model = parse(CompletionRequest, body), served_model(exchange, served)
         async with self.models.use(model) as (base, adapter):
-            prompts = await base.render(partial(_text_prompts, base, request))
+            make = partial(
+                text_prompts, prompts=request.prompts, vocabulary=base.vocabulary, max_length=base.max_length
+            )
+            prompts = await base.prompting.make(exchange, make)
             asked = [
                 GenerationRequest(new_id(""), prompt, each, adapter, project=exchange.project)
                 for prompt in prompts
@@ -79,22 +84,31 @@ class SamplerAnswering:
     async def tokenize(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
         """Answer with a prompt and its tokens. Raises AppError and ClientGone."""
         request, model = parse(TokenizeRequest, body), served_model(exchange, served)
-        found = await self._tokenized(request, model)
-        await exchange.answer(200, found.model_dump_json().encode())
+        await exchange.answer(200, await self._tokenized(exchange, request, model))
 
     async def close(self) -> None:
         await self.models.close()
 
-    async def _tokenized(self, request: TokenizeRequest, model: ServedModel) -> Tokenized:
-        """Return the prompt and its tokens. Nothing refers to the base model while the client reads them."""
+    async def _tokenized(self, exchange: Exchange, request: TokenizeRequest, model: ServedModel) -> bytes:
+        """Return the answer. Nothing refers to the base model while the client reads it."""
         async with self.models.use(model) as (base, _):
-            text, tokens = await base.render(partial(tokenized, base.tokenizer, request))
-            found = Tokenized(
-                count=len(tokens), max_model_len=base.max_length, tokens=tokens, token_strs=None, prompt=text
-            )
-            if request.return_token_strs:
-                found.token_strs = [as_text(base.token_bytes(token)) for token in tokens]
-            return found
+            text, tokens = await base.prompting.make(exchange, partial(tokenized, request=request))
+            return await in_daemon_thread(partial(_shown, base, request, text, tokens), "prompt")
+
+
+def _shown(base: LoadedBase, request: TokenizeRequest, text: str, tokens: list[int]) -> bytes:
+    """Return a prompt as its client reads it. With many tokens, this takes a while."""
+    texts = {
+        token: as_text(base.token_bytes(token)) for token in set(tokens if request.return_token_strs else ())
+    }
+    found = Tokenized(
+        count=len(tokens),
+        max_model_len=base.max_length,
+        tokens=tokens,
+        token_strs=[texts[token] for token in tokens] if request.return_token_strs else None,
+        prompt=text,
+    )
+    return found.model_dump_json().encode()
 
 
 def _chat_answer(request: ChatRequest, tool_form: ToolForm) -> ChatAnswer:
@@ -102,10 +116,6 @@ def _chat_answer(request: ChatRequest, tool_form: ToolForm) -> ChatAnswer:
     inside = bool(must_call(request)) and bool(tool_form.opening)
     reader = ToolReader(tool_form, names, inside=inside) if names else None
     return ChatAnswer(reader, one_call=request.parallel_tool_calls is False)
-
-
-def _text_prompts(base: LoadedBase, request: CompletionRequest) -> list[list[int]]:
-    return [text_prompt(base.tokenizer, prompt, base.vocabulary) for prompt in request.prompts]
 
 
 def _completion_sampling(

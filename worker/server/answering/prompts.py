@@ -1,10 +1,11 @@
 """Prompts as tokens: chats by the model's own chat template, and texts as they are.
 
-Messages get the same form as the rows of a training file (`worker/rendering/render.py`): a model is asked as
-it was trained.
+The process that renders runs this module (`worker/server/sampling/prompting.py`). Messages get the same form
+as the rows of a training file (`worker/rendering/render.py`): a model is asked as it was trained.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from core.errors import InvalidRequest
@@ -12,13 +13,18 @@ from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage, plain_text
 from core.serving.schemas.tokens import Conversation, TokenizeRequest
 from worker.rendering.render import REFUSALS
+from worker.server.answering.longest_token import refuse_by_bytes
 from worker.server.answering.tool_forms import ToolForm, form_of
 from worker.server.answering.tool_reader import must_call, tool_names
 
 
-def chat_prompt(tokenizer: Any, request: ChatRequest) -> tuple[list[int], ToolForm]:
-    """Return the prompt's tokens, and the form in which the model writes calls. Raises InvalidRequest."""
+def chat_prompt(tokenizer: Any, request: ChatRequest, max_length: int) -> tuple[list[int], ToolForm]:
+    """Return the prompt's tokens, and the form in which the model writes calls.
+
+    Raises InvalidRequest, also if the prompt must have more than `max_length` tokens.
+    """
     text, form = chat_text(tokenizer, request)
+    refuse_by_bytes(tokenizer, text, max_length, "messages")
     return _tokens(tokenizer, text, special=False), form
 
 
@@ -63,8 +69,21 @@ def chat_text(tokenizer: Any, request: Conversation, *, opens_answer: bool = Tru
     return text, form
 
 
-def text_prompt(tokenizer: Any, prompt: str | list[int], vocabulary: int) -> list[int]:
-    """Return the tokens of a completion's prompt. Raises InvalidRequest if it has none."""
+def text_prompts(
+    tokenizer: Any, prompts: Sequence[str | list[int]], vocabulary: int, max_length: int
+) -> list[list[int]]:
+    """Return the tokens of a completion's prompts.
+
+    Raises InvalidRequest, also if one of them must have more than `max_length` tokens.
+    """
+    for prompt in prompts:
+        if isinstance(prompt, str):
+            refuse_by_bytes(tokenizer, prompt, max_length, "prompt")
+    return [_text_prompt(tokenizer, prompt, vocabulary) for prompt in prompts]
+
+
+def _text_prompt(tokenizer: Any, prompt: str | list[int], vocabulary: int) -> list[int]:
+    """Return the tokens of a prompt. Raises InvalidRequest if it has none."""
     tokens = _tokens(tokenizer, prompt, special=True) if isinstance(prompt, str) else prompt
     unknown = next((token for token in tokens if token >= vocabulary), None)
     if unknown is not None:

@@ -1,9 +1,6 @@
 """A base model in memory, with everything that answers need of it."""
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 from core.catalog import BaseModelEntry
 from worker.engine.base.base_model import ResidentBase
@@ -11,19 +8,22 @@ from worker.engine.sampler.sampler import Limits, Load, Sampler
 from worker.server.reading import system_fingerprint
 from worker.server.sampling.adapters import Adapters
 from worker.server.sampling.bases import Bases
+from worker.server.sampling.prompting import Prompting
 from worker.server.sampling.sampler_thread import SamplerThread
-
-Result = TypeVar("Result")
 
 
 class LoadedBase:
-    """One base model with its tokenizer, its sampler and its adapters."""
+    """One base model with its tokenizer, its sampler, its adapters, and what makes its prompts."""
 
     def __init__(
-        self, base: ResidentBase, sampler: Sampler, adapters: Adapters, thread: SamplerThread
+        self,
+        base: ResidentBase,
+        sampler: Sampler,
+        adapters: Adapters,
+        thread: SamplerThread,
+        prompting: Prompting,
     ) -> None:
         self.entry = base.entry
-        self.tokenizer = base.tokenizer
         self.vocabulary = int(base.model.config.get_text_config().vocab_size)  # type: ignore[union-attr,operator]
         self.max_length = sampler.max_length
         self.token_bytes = sampler.token_bytes
@@ -31,26 +31,22 @@ class LoadedBase:
         self._engine = sampler
         self.adapters = adapters
         self.sampler = thread
+        self.prompting = prompting
         self.fingerprint = system_fingerprint(
             base.source_sha256, base.entry.quantization, base.dtype, base.device.type
         )
         self.device = base.device
-        self._renderer = ThreadPoolExecutor(1, thread_name_prefix="renderer")
 
     @property
     def id(self) -> str:
         return self.entry.id
-
-    async def render(self, work: Callable[[], Result]) -> Result:
-        """Do work with the tokenizer in the one thread that may use it: a long text takes a while."""
-        return await asyncio.get_running_loop().run_in_executor(self._renderer, work)
 
     def load(self) -> Load:
         return self._engine.load
 
     async def release(self) -> None:
         """Free the memory. No request may use the model any more, and nobody may hold this object."""
-        self._renderer.shutdown(wait=False, cancel_futures=True)
+        self.prompting.close()
         self.adapters.close()
         await self.sampler.stop()
 

@@ -20,12 +20,15 @@ from worker.engine.sampler.sampler import Load
 from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN
 from worker.process.scratch import remove_abandoned
+from worker.rendering.render_request import CallsRequest
+from worker.rendering.renderer import Renderer
 from worker.server.errors import ModelUnavailable
 from worker.server.reading import entry_of
 from worker.server.sampling.adapters import Adapters
 from worker.server.sampling.base_holder import BaseHolder
 from worker.server.sampling.bases import Bases
 from worker.server.sampling.loaded_base import LoadedBase, load_sampler
+from worker.server.sampling.prompting import Prompting
 from worker.server.sampling.sampler_thread import SamplerThread
 from worker.server.stored import FOR_ANSWERS, open_store
 from worker.server.threads import in_daemon_thread
@@ -48,6 +51,7 @@ class Models:
         remove_abandoned()
         self._watchdog = Watchdog(settings.hang_seconds)
         self._watchdog.start()
+        self._renderer: Renderer | None = None
         self._holder = BaseHolder(self._load, bases.give_back, settings.serve_idle_seconds)
 
     @property
@@ -80,12 +84,15 @@ class Models:
 
     async def close(self) -> None:
         await self._holder.close()
+        if self._renderer is not None:
+            self._renderer.close()
 
     def _entry(self, model: ServedModel) -> BaseModelEntry:
         """Return the base model in the precision that the model was trained in. Raises NotFound."""
         return entry_of(self._catalog, model.base).in_precision(model.precision)
 
     async def _load(self, entry: BaseModelEntry) -> LoadedBase:
+        renderer = self._renderer = self._renderer or Renderer()  # it starts while the base model is loaded
         try:
             cache_bytes = self._settings.serve_cache_bytes
             load = partial(load_sampler, self._bases, entry, cache_bytes, self._asked_back)
@@ -97,7 +104,8 @@ class Models:
         log.info("base_model_loaded", model=entry.id, precision=entry.precision, slow=sampler.why_slow)
         adapters = Adapters(self._store, sampler.load_adapter, self._settings.serve_adapter_bytes)
         thread = SamplerThread(sampler, self._bases.slices, self._watchdog, self._sampler_broke)
-        return LoadedBase(base, sampler, adapters, thread)
+        prompting = Prompting(renderer, base.folder, CallsRequest())
+        return LoadedBase(base, sampler, adapters, thread, prompting)
 
     def _sampler_broke(self, error: BaseException) -> None:
         """Load the model anew for the next request, or end the process if the device itself is broken."""

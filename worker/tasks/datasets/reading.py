@@ -6,15 +6,11 @@ from typing import NamedTuple
 
 from core.datasets.findings import Finding
 from core.datasets.formats.reading import Dataset, open_dataset
-from core.datasets.formats.unreadable import Unreadable
+from core.datasets.formats.unreadable import TOO_MUCH_MEMORY, Unreadable
 from core.errors import JobError
 from core.tables import File
 from worker.tasks.frame.process import Work
 
-TOO_MUCH_MEMORY = (
-    "The file needs too much memory to be read: one of its rows, or a part that is read at once, is too "
-    "large. Write it as JSON lines, or in smaller row groups."
-)
 TOO_MANY_ROWS = "Of this file, at most {:,} rows can be read here. Split it into several files."
 
 

@@ -82,7 +82,8 @@ class Records:
         return name
 
     def upload(self, name: str) -> None:
-        """Upload a finished file. Raises STORE_ERRORS."""
+        """Upload a finished file. Raises STORE_ERRORS, and JobError if it does not fit into the quota."""
+        self._work.check_room(self._folder)
         self._work.store.put_file(self._work.prefix + name, self._folder / name)
 
     def report(self) -> RunReport:

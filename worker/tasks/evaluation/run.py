@@ -25,6 +25,7 @@ from worker.tasks.evaluation.asking import Asking
 from worker.tasks.evaluation.judge import Judge, JudgedRow
 from worker.tasks.evaluation.likelihood import LikelihoodMeter
 from worker.tasks.evaluation.model_graders import ModelGraders
+from worker.tasks.evaluation.permissions import may_read
 from worker.tasks.evaluation.records import Records
 from worker.tasks.evaluation.row_failed import RowFailed
 from worker.tasks.evaluation.rows.reading import ReadRows, read_rows
@@ -77,6 +78,7 @@ class _Run:
         self._dispatcher = Dispatcher(work.sessions, _bearer_token(work, request), settings.chat_wait_seconds)
         self._asking = Asking(self._dispatcher, work.task.project_id, settings.eval_wait_seconds)
         self._judge = _judge(request, criteria, read, self._asking)
+        self._models = _models(request)
         self._began = time.monotonic()
         self._uncounted = UsageSums()
 
@@ -85,6 +87,7 @@ class _Run:
         rows = iter(self._records.missing)
         ticker = asyncio.create_task(self._report_again_and_again())
         try:
+            await to_thread.run_sync(self._check_models)
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._work.settings.eval_requests):
                     group.create_task(self._judge_rows(rows))
@@ -103,7 +106,16 @@ class _Run:
                 await to_thread.run_sync(self._records.upload, finished)
                 await self._count_usage()
                 reached("records.uploaded")
+                await to_thread.run_sync(self._check_models)
                 await self._give_way()
+
+    def _check_models(self) -> None:
+        """Raise JobError if the project may not read one of the models any more."""
+        with self._work.sessions() as session:
+            for name, model in self._models:
+                if model.adapter and not may_read(session, self._work.task.project_id, model.adapter):
+                    reason = f"'{name}' was deleted, or is not shared with this project any more."
+                    raise JobError("model_not_found", f"{reason} The run has stopped.", "model")
 
     async def _record(self, index: int) -> Record:
         row = JudgedRow(index, self._items[index], UsageSums())
@@ -160,6 +172,13 @@ def _bearer_token(work: Work, request: RunRequest) -> str | None:
         "This worker cannot ask servers, because TUNERY_SECRET_KEYS is not set on it. Ask the operator to "
         "set the same keys on the API, all workers and all servers.",
     )
+
+
+def _models(request: RunRequest) -> list[tuple[str, ServedModel]]:
+    """Return the models that the run asks, with their names."""
+    judged = [(request.model, request.served)] if request.model and request.served else []
+    asked = [*judged, *request.grader_models.items()]
+    return [(name, ServedModel.model_validate(served)) for name, served in asked]
 
 
 def _judge(request: RunRequest, criteria: list[Criterion], read: ReadRows, asking: Asking) -> Judge:

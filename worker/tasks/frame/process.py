@@ -110,6 +110,23 @@ class Work:
             training=facts,
         )
 
+    def check_room(self, folder: Path) -> None:
+        """Let the files in the folder count for the project's quota before they are sent.
+
+        Raises JobError if they do not fit. A task that a job has started does not fail for that.
+        """
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        project_id, param = self.task.project_id, "file_id" if isinstance(self.made, File) else None
+        with self.sessions.begin() as session:
+            leases.announce(session, self.lease, size)
+            if self.task.started_by_job:
+                return
+            quotas = Quotas.of(session.get_one(Project, project_id), self.settings)
+            try:
+                check_store(session, project_id, quotas.stored_bytes, what=f"the result of {size:,} bytes")
+            except QuotaExceeded as error:
+                raise JobError("insufficient_quota", str(error), param) from error
+
     def advance(self, _nbytes: int = 0) -> None:
         """Note that the work advances, though its share may stay the same: bytes are sent or fetched."""
         self.advanced_at = time.monotonic()
@@ -220,19 +237,11 @@ def do_and_write(
 
 
 def _finish(session: Session, work: Work, report: dict[str, Any]) -> None:
-    """Write that the task is done, and what it has made. Raises JobError if that does not fit."""
+    """Write that the task is done, and what it has made."""
     leases.finish(session, work.lease, report, work.made)
     is_measured = work.lease.kind.measured_when_made and work.settings.measures_at_publication
     if isinstance(work.made, Adapter) and is_measured:
         create(session, work.task.project_id, PORTABILITY, {}, None, adapter_id=work.made.id)
-    if work.made is None or work.task.started_by_job:
-        return
-    quotas = Quotas.of(session.get_one(Project, work.task.project_id), work.settings)
-    try:
-        check_store(session, work.task.project_id, quotas.stored_bytes)
-    except QuotaExceeded as error:
-        param = "file_id" if isinstance(work.made, File) else None
-        raise JobError("insufficient_quota", str(error), param) from error
 
 
 def _do_and_keep(do: Do, work: Work, folder: Path) -> dict[str, Any]:
@@ -240,10 +249,12 @@ def _do_and_keep(do: Do, work: Work, folder: Path) -> dict[str, Any]:
 
     If the task makes an adapter or a file, the files become those of what it makes, and the task itself has
     none. The row of what it makes is written when the task ends. Otherwise the files are the task's.
+    Raises JobError if they do not fit into the project's quota.
     """
     kind = work.lease.kind
     report: dict[str, Any] = kind.report.dump_python(do(work, folder), mode="json")
     work.progress("uploading", 0.95)
+    work.check_room(folder)
     files = publish_folder(work.store, folder, work.prefix, moved=work.advance)
     reached("task.uploaded")
     if work.made is not None:

@@ -4,7 +4,6 @@ The process is `python -m worker.tasks.importing.reading FOLDER`. The folder has
 says how to read it. The process writes its outcome there, and the adapter where the order says.
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 from core.catalog import BaseModelEntry
 from core.errors import JobError, OutsideFault, TuneryError
 from core.imports import Format, ImportRequest
-from worker.process.without_secrets import run_without_secrets
+from worker.process.without_secrets import run_without_secrets, without_secrets
 from worker.tasks.importing.refusal import refusal
 
 SECONDS = 300.0  # for reading one file: many times what the largest one takes
@@ -71,9 +70,8 @@ def read_in_a_process(order: Order, folder: Path, seconds: float = SECONDS) -> R
     """
     (folder / ORDER).write_text(order.model_dump_json())
     command = [sys.executable, "-m", PROGRAM, str(folder)]
-    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     try:
-        status = run_without_secrets(command, environment, seconds)
+        status = run_without_secrets(command, without_secrets(*PASSED_ON), seconds)
     except subprocess.TimeoutExpired:
         raise too_much(f"Reading the file took more than {seconds:g} seconds") from None
     if status < 0:

@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session
 from core.errors import JobError
 from core.ids import new_id
 from core.jobs import lifecycle
+from core.jobs.integrations import INTEGRATION, PROJECT_SECRETS, receiver_of
+from core.secrets.hosts import refusal
 from core.secrets.vault import Vault
 from core.settings import Settings
 from core.statuses import ENDED
@@ -22,7 +24,7 @@ from core.work import lease as leases
 from core.work.lease import TaskLeaseLost
 from core.work.tracking import TrackingReport, TrackingRequest
 from worker.tasks.frame.process import GaveWay, TryFailed, Work
-from worker.tasks.tracking.sinks import PROJECT_SECRETS, Sink, TrackedJob, TrackerRefused, open_sink
+from worker.tasks.tracking.sinks import Sink, TrackedJob, TrackerRefused, open_sink
 
 POLL_SECONDS = 1.0
 MAX_REASON = 300  # characters
@@ -93,15 +95,18 @@ class _Reporting:
         return text[:MAX_REASON]
 
     def _load(self) -> tuple[TrackedJob, int]:
-        """Return the job and the last step that was reported. Raises UnreadableSecret."""
+        """Return the job and the last step that was reported. Raises UnreadableSecret and TrackerRefused."""
         settings, task = self._work.settings, self._work.task
-        vault = Vault.of(settings.secret_keys)
+        name = PROJECT_SECRETS.get(self._request.type)
         with self._work.sessions() as session:
             job = session.get_one(Job, task.job_id)
-            for name in PROJECT_SECRETS[self._request.type]:
-                if (secret := session.get(Secret, (job.project_id, name))) is not None:
-                    self._secrets[name] = vault.open(secret.sealed)
+            secret = session.get(Secret, (job.project_id, name)) if name is not None else None
         asked = next(entry for entry in job.integrations if entry["type"] == self._request.type)
+        if secret is not None:
+            to = receiver_of(INTEGRATION.validate_python(asked), settings.offered_mlflow_uris)
+            if to is not None and (reason := refusal(secret, to)) is not None:
+                raise TrackerRefused(reason)
+            self._secrets[secret.name] = Vault.of(settings.secret_keys).open(secret.sealed)
         folder = settings.home / "tracking" / self._request.type
         tracked = TrackedJob(job, asked, self._secrets, folder.resolve(), settings.offered_mlflow_uris)
         return tracked, TrackingReport.model_validate(task.report or {}).reported_step

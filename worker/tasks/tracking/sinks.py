@@ -6,13 +6,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.errors import TuneryError
-from core.jobs.integrations import LIBRARIES, WANDB_SECRET
+from core.jobs.integrations import LIBRARIES
 from core.jobs.spec import shown_spec
 from core.tables import Job
-
-PROJECT_SECRETS = {"wandb": (WANDB_SECRET,), "mlflow": ("MLFLOW_TRACKING_TOKEN",), "tensorboard": ()}
-"""The secrets of the job's project that each tracker gets. It gets no others, and none of the worker's
-own."""
 
 
 class TrackerRefused(TuneryError):
@@ -23,8 +19,9 @@ class TrackerRefused(TuneryError):
 class TrackedJob:
     """A job to report, and all that a tracker may use to report it.
 
-    `settings` is the job's entry in `integrations`. `secrets` are those of PROJECT_SECRETS. `folder` is the
-    tracker's own folder on this worker. `mlflow_uris` are the servers that the operator offers.
+    `settings` is the job's entry in `integrations`. `secrets` has the project's secret for the tracker by
+    its name. `folder` is the tracker's own folder on this worker. `mlflow_uris` are the servers that the
+    operator offers.
     """
 
     job: Job

@@ -18,8 +18,9 @@ export function Secrets() {
   return (
     <Section title="Secrets">
       <p className="px-4 pb-3 text-muted">
-        Values that jobs may use, such as a tracker&apos;s key (<code className="font-mono">WANDB_API_KEY</code>). They
-        are stored encrypted and are never shown again.
+        Values that jobs and exports may use, such as a tracker&apos;s key (
+        <code className="font-mono">WANDB_API_KEY</code>). They are stored encrypted and are never shown again. A secret
+        without hosts is sent only to those that the operator has chosen, and to AWS.
       </p>
       <SetSecret />
       <PagedList list={secrets} empty="No secret.">
@@ -27,6 +28,11 @@ export function Secrets() {
           <DataTable
             columns={[
               { name: "Name", className: "font-mono text-xs break-all", cell: ({ name }) => name },
+              {
+                name: "May be sent to",
+                className: "font-mono text-xs break-all",
+                cell: ({ hosts }) => hosts?.join(", ") ?? "–",
+              },
               { name: "Set", className: "whitespace-nowrap", cell: ({ updated_at }) => <Ago unix={updated_at} /> },
               actionsColumn<{ name: string }>(({ name }) => (
                 <RowAction verb="Delete" of={name} onClick={() => setDeleting(name)} />
@@ -42,7 +48,7 @@ export function Secrets() {
   );
 }
 
-const FIELDS: readonly Field<"name" | "value">[] = [
+const FIELDS: readonly Field<"name" | "value" | "hosts">[] = [
   {
     name: "name",
     label: "Name: capitals, digits, underscores",
@@ -58,6 +64,14 @@ const FIELDS: readonly Field<"name" | "value">[] = [
     maxLength: 8192,
     autoComplete: "new-password",
   },
+  {
+    name: "hosts",
+    label: "Hosts, separated by commas (none: as before)",
+    className: "w-60 font-mono",
+    placeholder: "api.wandb.ai, *.example.com",
+    isOptional: true,
+    spellCheck: false,
+  },
 ];
 
 function SetSecret() {
@@ -67,7 +81,10 @@ function SetSecret() {
       fields={FIELDS}
       action="Set secret"
       mutation={set}
-      onSubmit={(secret, clear) => set.mutate(secret, { onSuccess: clear })}
+      onSubmit={({ hosts, ...secret }, clear) => {
+        const bound = hosts.split(",").map((host) => host.trim()).filter(Boolean);
+        set.mutate(bound.length > 0 ? { ...secret, hosts: bound } : secret, { onSuccess: clear });
+      }}
     />
   );
 }

@@ -13,7 +13,7 @@ from cli.commands.reseal import reseal_all
 from core.errors import ConfigurationError
 from core.roles import Role
 from core.secrets.vault import UnreadableSecret, Vault
-from core.tables import Secret, WebhookEndpoint
+from core.tables import AuditLog, Secret, WebhookEndpoint
 from tests.fixtures.service.api import Api, Tenant, refusal
 from tests.fixtures.service.shell import Shell
 
@@ -79,6 +79,33 @@ def test_a_name_is_that_of_a_variable(admin: Tenant, name: str) -> None:
     refusal(put(admin, name=name), 400, "name", "invalid_value")
 
 
+def test_a_secret_is_bound_to_hosts_until_a_request_says_otherwise(api: Api, admin: Tenant) -> None:
+    def bound(**body: object) -> object:
+        answer = admin.http.post("/v1/secrets", json={"name": "A_KEY", "value": VALUE, **body})
+        assert answer.status_code == 200, answer.text
+        (listed,) = admin.http.get("/v1/secrets").json()["data"]
+        assert answer.json() == listed
+        return listed["hosts"]
+
+    hosts = ["api.wandb.ai", "*.example.com", "10.0.0.1"]
+    assert bound() is None
+    assert bound(hosts=["API.wandb.ai", *hosts[1:]]) == hosts
+    assert bound() == hosts, "a new value alone unbinds nothing"
+    with api.sessions() as session:
+        of_project = AuditLog.project_id == admin.project_id, AuditLog.action == "secret.set"
+        details = session.scalars(select(AuditLog.details).where(*of_project).order_by(AuditLog.id)).all()
+    assert [each and each["hosts"] for each in details] == [None, hosts, hosts]
+    assert bound(hosts=None) is None
+
+
+@pytest.mark.parametrize(
+    "host", ["", "*", "https://example.com", "example.com:443", "example.com/path", "a.*.com", "exämple.com"]
+)
+def test_what_a_secret_is_bound_to_is_a_host(admin: Tenant, host: str) -> None:
+    body = {"name": "A_KEY", "value": VALUE, "hosts": ["example.com", host]}
+    refusal(admin.http.post("/v1/secrets", json=body), 400, "hosts.1", "invalid_value")
+
+
 def test_a_server_without_a_key_keeps_no_secret_and_says_so(api: Api, admin: Tenant) -> None:
     with api.beside(secret_keys=None) as other:
         tenant = other.tenant(role=Role.ADMIN)
@@ -111,12 +138,13 @@ def test_a_key_that_is_none_is_a_wrong_setting() -> None:
 
 def test_the_command_line_reads_a_value_from_a_pipe(api: Api, admin: Tenant, tmp_path: Path) -> None:
     shell = Shell(tmp_path, {"TUNERY_BASE_URL": api.url, "TUNERY_API_KEY": admin.key})
-    ended = shell.run("secrets", "set", "WANDB_API_KEY", input=f"{VALUE}\n")
+    bound = ("--host", "api.wandb.ai", "--host", "*.example.com")
+    ended = shell.run("secrets", "set", "WANDB_API_KEY", *bound, input=f"{VALUE}\n")
     assert ended.returncode == 0, ended.stderr
     assert VALUE not in ended.stdout + ended.stderr
     assert Vault.of(api.settings.secret_keys).open(stored(api, admin, "WANDB_API_KEY")) == VALUE
     (listed,) = shell.json("secrets", "list")
-    assert listed["name"] == "WANDB_API_KEY"
+    assert (listed["name"], listed["hosts"]) == ("WANDB_API_KEY", ["api.wandb.ai", "*.example.com"])
     assert shell.json("secrets", "delete", "WANDB_API_KEY")["deleted"] is True
 
 

@@ -109,6 +109,32 @@ def test_what_a_frozen_server_had_not_begun_is_done_by_another(
     assert answer.status_code == 200, answer.text
 
 
+def test_a_server_whose_loop_hangs_is_left_within_ten_seconds_until_it_goes_on(
+    tenant: Tenant, serving: Serving, two: list[ServerProcess]
+) -> None:
+    """Its other threads go on, so it could still report itself."""
+    hanging, other = two
+    with hanging.hanging_loop():
+        wait_for(lambda: serving.live() == [other.url], 10)
+        answers = [tenant.http.post(CHAT, json=asked(2)) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200] * 3
+    wait_for(lambda: hanging.url in serving.live(), 10)
+
+
+def test_a_stream_whose_servers_loop_hangs_ends_with_an_error_event_within_seconds(
+    tenant: Tenant, two: list[ServerProcess]
+) -> None:
+    with tenant.http.stream("POST", CHAT, json=asked(400, stream=True)) as stream:
+        lines = filter(None, stream.iter_lines())
+        next(lines)
+        [working] = [server for server in two if at_work(server)]
+        began = time.monotonic()
+        with working.hanging_loop():
+            *_, last = lines
+            assert time.monotonic() - began < 20
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "server_lost"
+
+
 def test_a_stream_goes_on_though_its_server_cannot_report_itself(
     tenant: Tenant, serving: Serving, two: list[ServerProcess]
 ) -> None:

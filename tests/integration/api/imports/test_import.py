@@ -195,7 +195,7 @@ def test_an_import_that_is_repeated_after_its_answer_was_lost_makes_one_adapter(
 def test_an_adapter_that_does_not_fit_into_the_store_is_not_left_there(
     chat_api: Api, owner: Tenant, files: dict[str, bytes], import_file: Any
 ) -> None:
-    """It is refused only once it is stored: before, nobody knows its size."""
+    """It is refused only once it is made: before, nobody knows its size."""
     content = packed(files)
     clean(chat_api)
     rows, objects = adapters(chat_api), set(chat_api.store.list("imports/"))

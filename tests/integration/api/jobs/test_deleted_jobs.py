@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from core.roles import Role
 from core.storage.object_store import checkpoint_prefix, checkpoints_prefix
 from core.tables import (
+    Artifact,
     AuditLog,
     Candidate,
     CandidateMetric,
@@ -24,9 +25,11 @@ from core.work import lease as leases
 from core.work.kinds import TRACKING
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal
 from tests.fixtures.service.janitor import GRACE_OVER, clean
+from tests.fixtures.work.evals_api import CHECK
 
 JOBS = "/v1/fine_tuning/jobs"
 DELETES_METRICS = "WITH batch AS \n(SELECT ctid \nFROM metrics"
+SAME = CHECK | {"reference": "another text of the client"}
 BELONGS = (Event, Metric, Checkpoint, Candidate, CandidateMetric)
 
 
@@ -40,7 +43,8 @@ class Trained(NamedTuple):
 def trained(api: Api, alice: Tenant, adapter_folder: Path) -> Trained:
     """Make a job that has succeeded, with one row of each kind that can belong to a job."""
     asked = {"suffix": "v1", "metadata": {"team": "support"}, "integrations": [{"type": "tensorboard"}]}
-    job_id = alice.create_job(**asked)["id"]
+    texts = {"augmentation": {"system_prompts": ["a text of the client"]}, "evaluate": {"criteria": [SAME]}}
+    job_id = alice.create_job(**asked, **texts, validation_split=2)["id"]
     lease = api.claim(job_id)
     checkpoint_id = api.checkpoint(lease, 2)
     prefix = checkpoint_prefix(job_id, lease.attempt, 2, checkpoint_id)
@@ -153,7 +157,11 @@ def test_what_belonged_to_it_goes_once_no_trainer_can_be_writing(
         steps = select(CheckpointPermission.step).where(CheckpointPermission.job_id == trained.job_id)
         assert session.scalars(steps).all() == [None]
         row = session.get_one(Job, trained.job_id)
-        assert (row.client_metadata, row.integrations) == (None, [])
+        assert (row.client_metadata, row.integrations, row.data_check) == (None, [], None)
+        assert "text of the client" not in str(row.spec)
+        assert row.spec["adapter"]["type"] == "lora"
+        held = select(Artifact.id).where(Artifact.owner_id == trained.job_id, Artifact.counted)
+        assert session.scalars(held).all() == []
     assert api.store.list(checkpoints_prefix(trained.job_id)) == []
     assert alice.http.get(f"/v1/adapters/{trained.adapter_id}/content").status_code == 200
 

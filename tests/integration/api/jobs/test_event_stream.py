@@ -121,6 +121,7 @@ def test_a_stream_outlives_a_restart_by_its_last_event(api: Api, alice: Tenant) 
     assert seen[2:] == ["before the restart", "during the restart", "after the restart"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_hundreds_of_listeners_hold_no_connection_and_no_thread(api: Api, alice: Tenant) -> None:
     jobs = [alice.create_job()["id"] for _ in range(3)]

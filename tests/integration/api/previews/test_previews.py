@@ -1,20 +1,31 @@
 """Previews of rows: the tokens of training, by a server, for files of any kind and format."""
 
+import gzip
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
+import psutil
 import pytest
 from transformers import AutoTokenizer
 
 from tests.fixtures.models.tiny import TINY
+from tests.fixtures.processes.processes import named
 from tests.fixtures.processes.tasks import WarmTasks, variables_of
+from tests.fixtures.rows.parquet import long_list, parquet
 from tests.fixtures.rows.tool_rows import tool_row
-from tests.fixtures.service.api import Api, Tenant, refusal
+from tests.fixtures.service.api import Api, Tenant, refusal, wait_for
 from tests.fixtures.service.serving import ServerProcess, Serving
 from tests.fixtures.service.shell import Shell
 from worker.rendering.render import Rendering
+from worker.server.previews import MOST_WAITING
+
+PROGRAM = "worker.rendering.render_process"
+BLANK_BYTES = 400 * 1024**2
 
 CHAT: Any = {
     "messages": [
@@ -154,3 +165,79 @@ def test_a_conversion_shows_its_first_rows_as_a_base_model_sees_them(
     assert ended.returncode == 0, ended.stderr
     assert "<|im_start|>assistant\n⟦Hi!<|im_end|>⟧" in ended.stdout
     assert "⟦See you.<|im_end|>⟧" in ended.stdout
+
+
+def endless(tenant: Tenant) -> str:
+    """Upload a small file that takes long to read: blank lines, which compress well."""
+    return tenant.upload(gzip.compress(b"\n" * BLANK_BYTES), "user_data", "blank.jsonl.gz")
+
+
+def finding(server: ServerProcess) -> list[psutil.Process]:
+    """Return the processes that read a file for the server."""
+    return [each for renders in named(PROGRAM, server.process.children()) for each in renders.children()]
+
+
+def test_a_hostile_file_takes_the_memory_of_a_process_that_ends_and_not_of_the_server(
+    tenant: Tenant, server: ServerProcess
+) -> None:
+    shown(tenant, tenant.upload(content(*[CHAT] * 10)))
+    bomb = parquet({name: long_list(15_000_000) for name in ("messages", "tools", "chosen", "rejected")})
+    assert len(bomb) < 20_000
+    file_id = tenant.upload(bomb, "user_data", "bomb.parquet")
+    before = peak(server)
+    refusal(asked(tenant, file_id), 400, "file_id", "too_much_memory")
+    assert peak(server) - before < 64 * 1024**2
+    wait_for(lambda: not finding(server))
+
+
+def peak(server: ServerProcess) -> int:
+    """Return the most memory that the server has had, in bytes."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+def test_lists_that_could_fill_the_memory_are_refused_by_the_footer(tenant: Tenant) -> None:
+    columns = ("messages", "tools", "chosen", "rejected", "prompt")
+    bomb = parquet({name: long_list(15_000_000) for name in columns})
+    answer = asked(tenant, tenant.upload(bomb, "user_data", "bomb.parquet"))
+    assert "smaller row groups" in refusal(answer, 400, "file_id", "too_large_expanded")["message"]
+
+
+def test_the_processes_of_previews_have_no_secrets(tenant: Tenant, server: ServerProcess) -> None:
+    shown(tenant, tenant.upload(content(*[CHAT] * 10)))
+    for renders in named(PROGRAM, server.process.children()):
+        assert not {"TUNERY_SECRET_KEYS", "AWS_SECRET_ACCESS_KEY"} & renders.environ().keys()
+
+
+def test_a_preview_ends_when_its_client_leaves(tenant: Tenant, server: ServerProcess) -> None:
+    file_id = endless(tenant)
+    with pytest.raises(httpx.ReadTimeout):
+        tenant.http.post(
+            f"/v1/files/{file_id}/preview", json={"model": TINY, "lines": [2**31 - 1]}, timeout=1
+        )
+    wait_for(lambda: server.state()["requests"] == 0, 5)
+    wait_for(lambda: not finding(server), 5)
+
+
+def test_a_project_has_one_preview_at_once_and_others_have_theirs(
+    chat_api: Api, tenant: Tenant, server: ServerProcess
+) -> None:
+    file_id = endless(tenant)
+    other = chat_api.tenant()
+    small = other.upload(content(*[CHAT] * 10))
+
+    def long() -> httpx.Response | None:
+        with suppress(httpx.ReadTimeout):
+            return tenant.http.post(
+                f"/v1/files/{file_id}/preview", json={"model": TINY, "lines": [2**31 - 1]}, timeout=3
+            )
+        return None
+
+    with ThreadPoolExecutor(2 + MOST_WAITING) as pool:
+        asking = [pool.submit(long) for _ in range(2 + MOST_WAITING)]
+        wait_for(lambda: server.state()["requests"] == 1 + MOST_WAITING)
+        assert len(finding(server)) == 1
+        assert shown(other, small)[0]["error"] is None
+        refused = [answer for each in asking if (answer := each.result()) is not None]
+    assert [answer.status_code for answer in refused] == [429]
+    assert int(refused[0].headers["retry-after"]) > 0

@@ -154,7 +154,7 @@ def test_a_trainer_that_stops_lets_its_answers_end(chat_api: Api, tenant: Tenant
         tenant.openai.fine_tuning.jobs.cancel(job_id)
 
 
-@pytest.mark.family(1)
+@pytest.mark.exhaustive
 def test_an_answer_that_holds_up_a_job_for_too_long_ends_with_the_reason(
     chat_api: Api, tenant: Tenant, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

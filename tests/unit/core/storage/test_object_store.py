@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from core.process.loopback import is_loopback
-from core.storage.object_store import STORE_ERRORS, ObjectStore
+from core.storage.object_store import STORE_ERRORS, TRANSFER, ObjectStore
 from tests.fixtures.outside.endpoint import Endpoint
+from worker.tasks.export.push import s3
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,11 @@ def test_another_machine_is_asked_through_the_operators_proxy(
         monkeypatch.delenv(name, raising=False)
     ObjectStore("http://s3.example.com", "models").ensure_bucket()
     assert [path for _, path, _ in endpoint.requests] == ["http://s3.example.com/models"] * 2
+
+
+def test_an_installed_awscrt_takes_no_transfer_away_from_the_clients_own_connections() -> None:
+    assert TRANSFER.preferred_transfer_client == "classic"
+    assert s3.TRANSFER is TRANSFER  # that of pushes
 
 
 @pytest.mark.parametrize("write", ["a file", "bytes"])

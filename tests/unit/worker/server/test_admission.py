@@ -17,7 +17,7 @@ CAPACITY = 12
 
 def exchange(project: str) -> Exchange:
     scope = {"type": "http", "headers": [(PROJECT_HEADER.encode(), project.encode())]}
-    return Exchange(Request(scope), lambda *_: asyncio.sleep(0), lambda _: None)
+    return Exchange(Request(scope), lambda _: None, lambda *_: asyncio.sleep(0), lambda _: None)
 
 
 def admitted(*asked: tuple[str, int]) -> tuple[list[bool], int]:

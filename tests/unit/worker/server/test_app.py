@@ -155,6 +155,7 @@ def test_the_metrics_count_each_request_that_asks_for_work(server: ServerApp) ->
         ("tunery_serve_cache_share",): 0.5,
         ("tunery_serve_requests_total", ("status", "200")): 2,
         ("tunery_serve_requests_total", ("status", "401")): 1,
+        ("tunery_serve_errors_total", ("code", "invalid_api_key")): 1,
         ("tunery_serve_tokens_total", ("kind", "prompt")): 3,
         ("tunery_serve_tokens_total", ("kind", "completion")): 2,
     }

@@ -54,7 +54,8 @@ async def start(admission: Admission, work: Work) -> tuple[Line, "asyncio.Task[N
         with admission.permit(exchange):
             await work(exchange)
 
-    exchange = Exchange(Request(scope, line.receive), placed, lambda _exchange: None)
+    request = Request(scope, line.receive)
+    exchange = Exchange(request, lambda _request: None, placed, lambda _exchange: None)
     task = asyncio.create_task(exchange(scope, line.receive, line.send))
     for _ in range(5):
         await asyncio.sleep(0)

@@ -4,50 +4,72 @@ import time
 from collections.abc import Iterator
 from itertools import repeat
 from multiprocessing import Pipe
+from pathlib import Path
 from threading import Event, Timer
-from typing import Any, cast
 
+import psutil
 import pytest
 
 from core.errors import InvalidRequest
-from core.serving.previews import PreviewOrder
-from core.settings import Settings
-from worker.server.previews import Until, _answered, _read
+from tests.fixtures.models import tiny
+from tests.fixtures.service.api import wait_for
+from worker.rendering.render_request import FindRequest
+from worker.rendering.renderer import Renderer
+from worker.server.previews import _look
+from worker.server.row_finding import find_rows
+from worker.server.threads import Until
 
 ROW = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
-ORDER = PreviewOrder(base="m", key="k", bytes=10**9, kind="chat", max_length=64, lines=[2**31 - 1])
+FAR = FindRequest(numbers=(2**31 - 1,), kind="chat", most_bytes=2**50, most_row_bytes=1024)
 
 
-class Endless:
-    """A store whose file does not end."""
+@pytest.fixture(scope="module")
+def renderer() -> Iterator[Renderer]:
+    found = Renderer()
+    yield found
+    found.close()
 
-    def __init__(self, chunk: bytes) -> None:
-        self.chunk = chunk
 
-    def read(self, _key: str) -> Iterator[bytes]:
-        return repeat(self.chunk)
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tiny.text().save_pretrained(folder)
+    return folder
+
+
+def find(renderer: Renderer, tokenizer: Path, chunk: bytes, until: Until) -> None:
+    """Look for a row of a file that does not end."""
+    find_rows(renderer, tokenizer, repeat(chunk), FAR, until)
+
+
+def no_child_reads() -> bool:
+    return not [each for child in psutil.Process().children() for each in child.children()]
 
 
 @pytest.mark.parametrize("chunk", [ROW * 100, b"\n" * 65536], ids=["rows", "blank lines"])
-def test_a_line_far_back_is_refused_after_some_time(chunk: bytes) -> None:
+def test_a_line_far_back_is_refused_after_some_time(
+    renderer: Renderer, tokenizer: Path, chunk: bytes
+) -> None:
     with pytest.raises(InvalidRequest, match="Ask for earlier rows") as refused:
-        _read(cast(Any, Endless(chunk)), ORDER, Settings(), Until(0.2))
+        find(renderer, tokenizer, chunk, Until(0.2))
     assert refused.value.code == "line_too_far"
+    wait_for(no_child_reads)
 
 
-def test_reading_ends_soon_when_the_client_is_gone() -> None:
+def test_reading_ends_soon_when_the_client_is_gone(renderer: Renderer, tokenizer: Path) -> None:
     gone = Event()
     Timer(0.1, gone.set).start()
     began = time.monotonic()
     with pytest.raises(InvalidRequest):
-        _read(cast(Any, Endless(ROW * 100)), ORDER, Settings(), Until(600, gone=gone))
+        find(renderer, tokenizer, ROW * 100, Until(600, gone=gone))
     assert time.monotonic() - began < 60
+    wait_for(no_child_reads)
 
 
 def test_a_row_that_takes_too_long_to_render_says_so() -> None:
     ours, its = Pipe()
     with ours, its:
-        row = _answered(ours, 7, Until(0.1))
+        row = _look(ours, 7, Until(0.1))
     assert row.error is not None
     assert (row.line, row.error.code) == (7, "rows_not_rendered")
     assert "Ask for fewer rows" in row.error.message

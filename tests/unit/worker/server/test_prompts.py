@@ -8,7 +8,7 @@ from core.errors import InvalidRequest
 from core.serving.schemas.chat import ChatRequest
 from tests.fixtures.models import tiny
 from worker.rendering.render import Rendering
-from worker.server.answering.prompts import chat_prompt, text_prompt
+from worker.server.answering.prompts import chat_prompt, text_prompts
 
 MESSAGES = [
     {"role": "developer", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief."}]},
@@ -29,7 +29,7 @@ def tokenizer(template: str | None = tiny.TEMPLATE) -> Any:
 
 def test_a_model_is_asked_as_it_was_trained() -> None:
     tokens = tokenizer()
-    prompt, _ = chat_prompt(tokens, request(MESSAGES))
+    prompt, _ = chat_prompt(tokens, request(MESSAGES), 512)
     row = {"messages": [*MESSAGES, {"role": "assistant", "content": "Hello"}]}
     (trained,) = Rendering(tokens, 512, "training_file").render([(1, row)])
     learnt_from = int(trained.learnt_L.argmax())
@@ -49,16 +49,16 @@ def test_tools_and_the_arguments_of_calls_reach_the_template_as_objects() -> Non
         {"role": "tool", "tool_call_id": "c1", "content": "done"},
     ]
     tokens = tokenizer(template)
-    prompt, _ = chat_prompt(tokens, request(messages, tools=[TOOL]))
+    prompt, _ = chat_prompt(tokens, request(messages, tools=[TOOL]), 512)
     assert tokens.decode(prompt) == "paintreddone"
 
 
 def test_a_prompt_opens_the_call_that_the_model_must_make() -> None:
     tokens = tokenizer(tiny.TEMPLATE + "{{ '' if tools else '' }}{# <tool_call> #}")
     asked = request(MESSAGES, tools=[TOOL], tool_choice="required")
-    assert tokens.decode(chat_prompt(tokens, asked)[0]).endswith("<|im_start|>assistant\n<tool_call>\n")
+    assert tokens.decode(chat_prompt(tokens, asked, 512)[0]).endswith("<|im_start|>assistant\n<tool_call>\n")
     free = request(MESSAGES, tools=[TOOL])
-    assert tokens.decode(chat_prompt(tokens, free)[0]).endswith("<|im_start|>assistant\n")
+    assert tokens.decode(chat_prompt(tokens, free, 512)[0]).endswith("<|im_start|>assistant\n")
 
 
 @pytest.mark.parametrize(
@@ -73,15 +73,15 @@ def test_a_prompt_opens_the_call_that_the_model_must_make() -> None:
 )
 def test_what_the_template_does_not_take_is_refused(template: str | None, param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        chat_prompt(tokenizer(template), request(MESSAGES))
+        chat_prompt(tokenizer(template), request(MESSAGES), 512)
     assert refused.value.param == param
 
 
 def test_a_completions_prompt_is_text_or_known_tokens() -> None:
     tokens = tokenizer()
-    assert text_prompt(tokens, "ab", 300) == tokens("ab")["input_ids"]
-    assert text_prompt(tokens, [1, 2], 300) == [1, 2]
+    assert text_prompts(tokens, ["ab"], 300, 512) == [tokens("ab")["input_ids"]]
+    assert text_prompts(tokens, [[1, 2]], 300, 512) == [[1, 2]]
     for wrong in ([1, 300], ""):
         with pytest.raises(InvalidRequest) as refused:
-            text_prompt(tokens, wrong, 300)
+            text_prompts(tokens, [wrong], 300, 512)
         assert refused.value.param == "prompt"

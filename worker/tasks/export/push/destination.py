@@ -6,6 +6,7 @@ from typing import Any
 from core.egress import Egress
 from core.errors import JobError
 from core.exports.destinations import Destination, HubDestination
+from core.secrets.hosts import NOT_FOR_HOST, of_export, refusal
 from core.secrets.vault import UnreadableSecret, Vault
 from core.storage.file_names import MANIFEST
 from core.tables import Secret
@@ -39,24 +40,26 @@ def push_export(work: Work, folder: Path) -> dict[str, Any]:
 
 
 def _secret(work: Work, destination: Destination) -> str:
-    """Return the value of the project's secret. Raises JobError."""
+    """Return the value of the project's secret. Raises JobError, also if it is not for this destination."""
     with work.sessions() as session:
         secret = session.get(Secret, (work.task.project_id, destination.secret))
     if secret is None:
-        raise _unusable("secret_not_found", f"The project has no secret {destination.secret} any more")
+        raise _unusable("secret_not_found", f"The project has no secret {destination.secret} any more.")
+    if (reason := refusal(secret, of_export(destination))) is not None:
+        raise _unusable(NOT_FOR_HOST, reason)
     try:
         value = Vault.of(work.settings.secret_keys).open(secret.sealed).strip()
     except UnreadableSecret as error:
         reason = f"The worker cannot decrypt the secret {destination.secret}; its operator must check"
-        raise _unusable("secrets_unreadable", f"{reason} TUNERY_SECRET_KEYS") from error
+        raise _unusable("secrets_unreadable", f"{reason} TUNERY_SECRET_KEYS.") from error
     if not (value.isascii() and value.isprintable()) or " " in value:
-        reason = f"The secret {destination.secret} has characters that no token or key has. Store it again"
+        reason = f"The secret {destination.secret} has characters that no token or key has. Store it again."
         raise _unusable("secret_malformed", reason)
     return value
 
 
 def _unusable(code: str, reason: str) -> JobError:
-    return JobError(code, f"{reason}.", "destination.secret")
+    return JobError(code, reason, "destination.secret")
 
 
 def _title(work: Work) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 import boto3
 from boto3.exceptions import Boto3Error
-from boto3.s3.transfer import TransferConfig
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
@@ -17,13 +16,13 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 from core.egress import Egress, EgressRefused, NotAnswered, UnknownHost, send
 from core.errors import JobError, OutsideFault
 from core.exports.destinations import S3Destination
+from core.storage.object_store import TRANSFER
 from worker.tasks.export.push.progress import Progress
 from worker.tasks.export.push.reasons import shortened
 
 DEFAULT_REGION = "us-east-1"
 SECONDS = 300.0  # for one request, which sends at most one part of a file
 CHUNK_BYTES = 64 * 1024
-TRANSFER = TransferConfig(max_concurrency=2)
 FORM = "ACCESS_KEY_ID:SECRET_ACCESS_KEY"
 # The fields at which S3's codes point
 KEY = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired")

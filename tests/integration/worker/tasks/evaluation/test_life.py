@@ -12,7 +12,9 @@ from sqlalchemy import select, update
 
 from core.database import from_now
 from core.errors import JobError, OutsideFault
-from core.tables import ChatUsage, Task
+from core.roles import Role
+from core.serving.served_model import StoredAdapter
+from core.tables import Adapter, ChatUsage, Task
 from core.work import client as tasks_of_clients
 from core.work import lease as leases
 from core.work.kinds import EVAL_RUN
@@ -20,7 +22,8 @@ from faults.relay import Relay
 from tests.fixtures.faults import crashes
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.processes.tasks import task_process
-from tests.fixtures.service.api import wait_for
+from tests.fixtures.service.api import Api, wait_for
+from tests.fixtures.service.chatting import tuned_model
 from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.serving import ServerProcess, Serving
 from tests.fixtures.work.evals import EXACT, EvalRuns, inline
@@ -102,6 +105,37 @@ def test_files_of_other_items_or_torn_ones_are_judged_again(runs: EvalRuns) -> N
         assert {record.item["reference"] for record in runs.found(again).records} == {"x"}
 
 
+def test_a_run_stops_at_the_next_file_once_its_model_is_not_shared_any_more(
+    chat_api: Api, runs: EvalRuns, serving: Serving, server: ServerProcess
+) -> None:
+    owner, guest = chat_api.tenant(role=Role.ADMIN), chat_api.tenant()
+    name, adapter_id = tuned_model(chat_api, owner, serving.adapter(seed=1))
+    with runs.sessions() as session:
+        adapter = session.get_one(Adapter, adapter_id)
+    stored = StoredAdapter.of(adapter.object_prefix, adapter.files)
+    permissions = f"/v1/fine_tuning/checkpoints/{name}/permissions"
+    shared = owner.http.post(permissions, json={"project_ids": [guest.project_id]}).json()["data"]
+    runs.project = guest.project_id
+    run_id = runs.create([EXACT], runs.file(questions(150)), stored, model=name, **ONE_TOKEN)
+    with ThreadPoolExecutor() as pool:
+        doing = pool.submit(runs.do_next, run_id)
+        wait_for(lambda: runs.uploaded(run_id) or doing.done())
+        assert owner.http.delete(f"{permissions}/{shared[0]['id']}").is_success
+        with pytest.raises(JobError, match="is not shared with this project any more") as stopped:
+            doing.result()
+    assert (stopped.value.code, stopped.value.param) == ("model_not_found", "model")
+    assert runs.task(run_id).files == []
+
+
+def test_a_run_whose_records_do_not_fit_into_the_quota_fails_before_it_sends_them(runs: EvalRuns) -> None:
+    runs.settings = runs.settings.model_copy(update={"project_stored_bytes": 50_000})
+    run_id = runs.create([EXACT], samples(runs, 300), model=None)
+    with pytest.raises(JobError, match="does not fit") as refused:
+        runs.do_next(run_id)
+    assert refused.value.code == "insufficient_quota"
+    assert len(runs.uploaded(run_id)) < 3
+
+
 def test_a_cancelled_run_stops_within_seconds(runs: EvalRuns, slow_server: ServerProcess) -> None:
     run_id = runs.create([EXACT], inline(questions(4)), **LONG)
     with runs.worker():
@@ -129,6 +163,7 @@ def test_a_run_goes_on_at_another_server_when_one_dies(runs: EvalRuns, serving: 
     assert [record.error for record in found.records] == [None] * 12
 
 
+@pytest.mark.exhaustive
 def test_a_run_waits_for_a_server_and_says_so(serving: Serving, tmp_path: Path) -> None:
     wait_for(lambda: not serving.live())  # the servers of other tests count as live for a while
     runs = EvalRuns(serving, tmp_path)

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from core.errors import JobError
-from core.tables import Checkpoint
+from core.tables import Artifact, Checkpoint
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import Api
 from tests.fixtures.service.serving import ServerProcess, Serving
@@ -76,8 +76,10 @@ def test_a_checkpoint_is_judged_by_its_own_weights(
     checkpoint_id = chat_api.checkpoint(lease, 3)
     files = [file.model_dump() for file in weights.files]
     with chat_api.sessions.begin() as session:
-        row_of = update(Checkpoint).where(Checkpoint.id == checkpoint_id)
-        session.execute(row_of.values(object_prefix=weights.prefix, files=files))
+        checkpoint = session.get_one(Checkpoint, checkpoint_id)
+        in_ledger = update(Artifact).where(Artifact.prefix == checkpoint.object_prefix)
+        session.execute(in_ledger.values(prefix=weights.prefix))
+        checkpoint.object_prefix, checkpoint.files = weights.prefix, files
     (listed,) = tenant.http.get(f"/v1/fine_tuning/jobs/{lease.job_id}/checkpoints").json()["data"]
     name = listed["fine_tuned_model_checkpoint"]
     assert name.endswith(":ckpt-step-3")

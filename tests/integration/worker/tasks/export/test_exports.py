@@ -14,6 +14,7 @@ from peft import PeftModel, PrefixTuningConfig
 from sqlalchemy import update
 from transformers import AutoModelForCausalLM
 
+from core.artifacts import stored_bytes
 from core.catalog import load_catalog
 from core.database import from_now
 from core.tables import Adapter, Task
@@ -64,6 +65,17 @@ def test_an_export_is_made_shown_and_downloaded(
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(entry.path), tmp_path / "export")
     (listed,) = tenant.http.get(f"/v1/adapters/{adapter}/exports").json()["data"]
     assert listed == done
+
+
+def test_an_export_that_does_not_fit_into_the_quota_fails_and_leaves_nothing(
+    api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str
+) -> None:
+    with api.sessions() as session:
+        tenant.allow(stored_bytes=stored_bytes(session, tenant.project_id) + 1000)
+    made = ended(tenant, adapter, export_id := started(tenant, adapter))
+    assert (made["status"], made["error"]["code"], made["files"]) == ("failed", "insufficient_quota", [])
+    assert "and the result of " in made["error"]["message"]
+    assert objects(api, export_id) == []
 
 
 def test_the_command_line_exports_and_says_why_it_cannot(

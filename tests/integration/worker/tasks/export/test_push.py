@@ -24,8 +24,9 @@ HUB = {"type": "hub", "repository": "org/name", "secret": "HUB_TOKEN"}
 AWS_KEY = "AKIAKNOWN:a-secret-key-to-hide:a-session-token-to-hide"
 
 
-def set_secret(tenant: Tenant, name: str, value: str) -> None:
-    assert tenant.http.post("/v1/secrets", json={"name": name, "value": value}).is_success
+def set_secret(tenant: Tenant, name: str, value: str, *hosts: str) -> None:
+    body = {"name": name, "value": value, "hosts": hosts or None}
+    assert tenant.http.post("/v1/secrets", json=body).is_success
 
 
 def s3_at(url: str, **options: Any) -> dict[str, Any]:
@@ -44,7 +45,8 @@ def bucket(servers: EmbeddedServers, tenant: Tenant) -> Any:
         region_name="us-east-1",
     )
     client.create_bucket(Bucket=BUCKET)
-    set_secret(tenant, "STORE_KEY", f"{keys['AWS_ACCESS_KEY_ID']}:{keys['AWS_SECRET_ACCESS_KEY']}")
+    key = f"{keys['AWS_ACCESS_KEY_ID']}:{keys['AWS_SECRET_ACCESS_KEY']}"
+    set_secret(tenant, "STORE_KEY", key, "127.0.0.1")
     yield client
     for entry in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
         client.delete_object(Bucket=BUCKET, Key=entry["Key"])
@@ -151,7 +153,7 @@ def test_a_pushed_export_shows_no_secret_and_its_manifest_last(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("TUNERY_LOG_LEVEL", "debug")
-    set_secret(tenant, "STORE_KEY", AWS_KEY)
+    set_secret(tenant, "STORE_KEY", AWS_KEY, "127.0.0.1")
     made = ended(tenant, adapter, started(tenant, adapter, destination=s3_at(receiver.url)))
     assert made["status"] == "succeeded", made["error"]
     paths = [request.path for request in receiver.requests]
@@ -166,7 +168,7 @@ def test_a_pushed_export_shows_no_secret_and_its_manifest_last(
 def test_a_destination_that_cannot_work_is_refused_at_once(api: Api, tenant: Tenant, adapter: str) -> None:
     at = f"/v1/adapters/{adapter}/exports"
     set_secret(tenant, "HUB_TOKEN", TOKEN)
-    set_secret(tenant, "STORE_KEY", AWS_KEY)
+    set_secret(tenant, "STORE_KEY", AWS_KEY, "10.0.0.1")
 
     def refused(destination: dict[str, Any], field: str, code: str | None = None) -> None:
         answer = tenant.http.post(at, json={"format": "lora", "destination": destination})
@@ -187,6 +189,51 @@ def test_a_destination_that_cannot_work_is_refused_at_once(api: Api, tenant: Ten
     for prefix in ("/top", "a//b", "../up", "a b"):
         refused(s3_at(api.url, prefix=prefix), "prefix")
     refused({"type": "ftp"}, "type")
+
+
+def test_a_secret_goes_only_to_the_hosts_that_an_administrator_allows(
+    api: Api, tenant: Tenant, adapter: str, hub: Hub
+) -> None:
+    at = f"/v1/adapters/{adapter}/exports"
+
+    def taken(destination: dict[str, Any], *hosts: str) -> bool:
+        set_secret(tenant, destination["secret"], AWS_KEY, *hosts)
+        answer = tenant.http.post(at, json={"format": "lora", "destination": destination})
+        if answer.is_success:
+            tenant.http.post(f"{at}/{answer.json()['id']}/cancel")
+            return True
+        said = refusal(answer, 400, "destination.secret", code="secret_not_for_host")["message"]
+        assert "tunery secrets set" in said
+        return False
+
+    elsewhere, aws = s3_at("https://s3.example.com"), s3_at("https://unused.example")
+    elsewhere = s3_at("https://s3.example.com")
+    aws = {name: value for name, value in elsewhere.items() if name != "endpoint_url"}
+    assert not taken(elsewhere), "a member could name a host of their own"
+    assert not taken(elsewhere, "example.com")
+    assert not taken(elsewhere, "s3.example.com.evil.test", "*.s3.example.com")
+    assert taken(elsewhere, "s3.example.com")
+    assert taken(elsewhere, "other.test", "*.example.com")
+    assert taken(aws)
+    assert not taken(aws, "s3.example.com")
+    assert taken(aws, "s3.amazonaws.com")
+    assert taken(HUB)
+    assert not taken(HUB, "s3.amazonaws.com")
+    assert taken(HUB, "127.0.0.1")
+
+
+def test_a_secret_that_is_bound_elsewhere_meanwhile_is_not_sent(
+    tenant: Tenant, tasks: WarmTasks, adapter: str, receiver: Receiver
+) -> None:
+    set_secret(tenant, "STORE_KEY", AWS_KEY, "127.0.0.1")
+    tasks.stop()
+    export_id = started(tenant, adapter, destination=s3_at(receiver.url))
+    set_secret(tenant, "STORE_KEY", AWS_KEY, "s3.example.com")
+    with WarmTasks(tenant.api.sessions, ["export"], tasks.variables):
+        made = ended(tenant, adapter, export_id)
+    error = made["error"]
+    assert (error["code"], error["param"]) == ("secret_not_for_host", "destination.secret")
+    assert receiver.requests == []
 
 
 def test_the_audit_log_says_where_an_export_goes(api: Api, tenant: Tenant, adapter: str) -> None:

@@ -124,6 +124,12 @@ BAD: dict[str, tuple[bytes, str]] = {
     ),
     "a text that many rows share": (parquet({"text": repeated("x" * 1000, 3000)}), "too_large_expanded"),
     "a list of 17 million nulls": (parquet({"messages": long_list(17_000_000)}), "too_large_expanded"),
+    "five lists of 14 million nulls": (
+        parquet(
+            {name: long_list(14_000_000) for name in ("messages", "tools", "chosen", "rejected", "prompt")}
+        ),
+        "too_large_expanded",
+    ),
     "thousands of columns": (
         parquet({f"column{number}": ["a"] for number in range(2001)} | {"text": ["a"]}),
         "too_many_columns",

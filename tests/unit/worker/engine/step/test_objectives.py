@@ -100,6 +100,7 @@ def test_a_validation_is_the_objective_over_all_examples(base: ResidentBase, obj
         assert {name: found.metrics[name] for name in metrics} == pytest.approx(metrics, rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_jobs_of_different_objectives_train_together_as_each_does_alone(base: ResidentBase) -> None:
     specs = [make_spec(), *(make_spec(seed=seed, objective=one) for seed, one in enumerate(OBJECTIVES))]
     rows = [make_rows(12, 0), *(rows_of(spec, 12) for spec in specs[1:])]

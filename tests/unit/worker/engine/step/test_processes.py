@@ -31,6 +31,7 @@ def seen(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     return [json.loads((out / f"{process}.json").read_text()) for process in range(2)]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("how", "path"),
     [

@@ -215,7 +215,7 @@ def storages_of(values: Any) -> list[torch.UntypedStorage]:
     return [each.untyped_storage() for each in tree_leaves(values) if isinstance(each, Tensor)]
 
 
-@pytest.mark.family(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("path", ["fast", "portable"])
 def test_less_is_kept_for_the_backward_pass(path: str, tmp_path: Path) -> None:
     """Compare what four layers more add to a step's peak of bytes. Host and device are one memory here."""

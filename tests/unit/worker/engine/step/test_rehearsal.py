@@ -39,7 +39,7 @@ CASES = [
 ]
 
 
-@pytest.mark.family(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("adapter", "objective"), CASES, ids=lambda each: getattr(each, "type", each))
 def test_a_job_that_has_rehearsed_ends_with_the_same_bits(
     base: ResidentBase, adapter: str, objective: Any

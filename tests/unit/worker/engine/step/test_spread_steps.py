@@ -137,6 +137,7 @@ def test_a_spread_step_is_the_step_that_the_job_makes_alone(
         assert ours.gradient_norm == pytest.approx(theirs.gradient_norm, rel=1e-3)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("objective", [Dpo(), Kto()], ids=["dpo", "kto"])
 def test_the_passes_before_a_spread_step_are_spread_too(base: ResidentBase, objective: Any) -> None:
     huge, small = huge_job(base, objective=objective), small_job(base, "small", rows=400)
@@ -277,7 +278,7 @@ def two_lanes(tiny_folder: Path) -> Iterator[ResidentBase]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.family(1)
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "changes",
     [{"adapter": LoraAdapter(r=4, lora_dropout=0.3)}, {"objective": Dpo()}],

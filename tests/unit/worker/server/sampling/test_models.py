@@ -28,8 +28,15 @@ class NoAdapters:
         yield None
 
 
+class Prompts:
+    """Makes prompts at once, in this process."""
+
+    async def make(self, _exchange: Any, call: Callable[[Any], Any]) -> Any:
+        return call(tiny.text())
+
+
 class Loaded:
-    """A base model in name only, with a tokenizer."""
+    """A base model in name only, with prompts."""
 
     entry, id, device, max_length = SMOLLM2, SMOLLM2.id, torch.device("cpu"), 64
 
@@ -37,10 +44,7 @@ class Loaded:
         self.ended: list[str] = []
         self.sampler = SimpleNamespace(end_all=self.ended.append)
         self.adapters = NoAdapters()
-        self.tokenizer = tiny.text()
-
-    async def render(self, work: Callable[[], Any]) -> Any:
-        return work()
+        self.prompting = Prompts()
 
     async def release(self) -> None:
         pass

@@ -66,12 +66,14 @@ def test_a_lora_answers_alike_in_peft_and_in_both_forms_in_llama_cpp(
     assert (reports["ollama"].status, reports["ollama"].measured) == ("works", False)
 
 
+@pytest.mark.exhaustive
 def test_what_is_no_lora_needs_the_merged_model(make_source: MakeSource, tmp_path: Path) -> None:
     report = of(measured(make_source(lora(use_dora=True)), tmp_path))["llama_cpp"]
     assert (report.status, report.needs) == ("works", "gguf")
     assert "llama-server --model path/to/this/folder/model-f16.gguf" in str(report.start_line)
 
 
+@pytest.mark.exhaustive
 def test_what_cannot_be_exported_is_measured_in_peft_alone(make_source: MakeSource, tmp_path: Path) -> None:
     prefix = PrefixTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
     reports = of(measured(make_source(prefix, type_="prefix_tuning"), tmp_path))
@@ -127,6 +129,7 @@ def test_a_runtime_gets_none_of_our_keys_and_leaves_no_form_on_the_disk(
     assert not (tmp_path / "gguf_adapter").exists()
 
 
+@pytest.mark.exhaustive
 def test_files_that_llama_cpp_cannot_read_fail_with_a_reason(
     make_source: MakeSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

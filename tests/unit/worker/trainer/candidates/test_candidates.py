@@ -166,6 +166,7 @@ def test_each_trains_what_it_would_train_alone_until_it_is_dropped(base: Residen
     assert candidates.complete
 
 
+@pytest.mark.exhaustive
 def test_a_dpo_sweep_is_won_by_what_prefers_best_which_trains_as_it_would_alone(
     base: ResidentBase, told: Told
 ) -> None:
@@ -210,6 +211,7 @@ def test_they_cost_what_halving_says_and_the_job_is_told_of_the_leader(
     assert (decided.adapter, decided.search.winner) == (spec.candidates[winner].adapter, winner)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["sweep", "auto_rank"])
 @pytest.mark.parametrize("saved", [2, 3, 5])
 def test_a_resumed_search_ends_to_the_bit_as_an_undisturbed_one(

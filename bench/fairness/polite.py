@@ -1,0 +1,72 @@
+"""The client that does nothing but chat: one short question after the other, each timed."""
+
+import time
+from dataclasses import dataclass, field
+from itertools import count
+
+import httpx
+
+from bench.fairness.tenants import Tenant
+
+TOKENS = 16  # of an answer
+PAUSE_SECONDS = 0.3  # between two chats
+STEP_WORDS = 60  # about as many tokens as one step computes of prompts
+
+_numbers = count()
+
+
+@dataclass
+class Waits:
+    """The seconds of each chat: up to the first token of its answer, and up to its end."""
+
+    first: list[float] = field(default_factory=list)
+    whole: list[float] = field(default_factory=list)
+    refused: int = 0
+
+    def as_json(self) -> dict[str, float]:
+        figures = {"chats": len(self.whole), "refused": self.refused}
+        for name, seconds in (("first", self.first), ("whole", self.whole)):
+            figures |= {f"{name}_p50": percentile(seconds, 50), f"{name}_p99": percentile(seconds, 99)}
+        return figures
+
+
+def chats(tenant: Tenant, number: int, question: str = "How are you today?") -> Waits:
+    """Chat so many times, one after the other."""
+    waits = Waits()
+    for _ in range(number):
+        time.sleep(PAUSE_SECONDS)
+        try:
+            first, whole = _chat(tenant, f"{next(_numbers)}. {question}")
+        except httpx.HTTPError:
+            waits.refused += 1
+            continue
+        waits.first.append(first)
+        waits.whole.append(whole)
+    return waits
+
+
+def percentile(seconds: list[float], share: int) -> float:
+    """Return the time that `share` percent of the chats did not exceed, in seconds; NaN without chats."""
+    ordered = sorted(seconds)
+    return ordered[min(len(ordered) - 1, len(ordered) * share // 100)] if ordered else float("nan")
+
+
+def _chat(tenant: Tenant, question: str) -> tuple[float, float]:
+    """Return the seconds to the first token and to the end. Raises httpx.HTTPError."""
+    asked = {
+        "model": tenant.model,
+        "messages": [{"role": "user", "content": question}],
+        "max_tokens": TOKENS,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream": True,
+    }
+    began, first = time.perf_counter(), 0.0
+    with tenant.http.stream("POST", "/chat/completions", json=asked) as answer:
+        answer.raise_for_status()
+        for line in answer.iter_lines():
+            if '"error"' in line:
+                raise httpx.HTTPError(line)
+            if not first and line.startswith("data: "):
+                first = time.perf_counter() - began
+    return first, time.perf_counter() - began
