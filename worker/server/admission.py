@@ -103,6 +103,7 @@ class Admission:
 def answers_of(body: Mapping[str, Any]) -> int:
     """Return for how many answers a request asks: its prompts, times `n`. One that is wrong counts as one."""
     prompt, choices = body.get("prompt"), body.get("n")
-    several = isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
-    prompts = len(prompt) if several else 1
+    prompts = 1
+    if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
+        prompts = len(prompt)
     return prompts * (choices if isinstance(choices, int) and choices > 0 else 1)

@@ -79,7 +79,8 @@ class Schedule:
         others = max(1, len(projects) - 1)
         turn = self._turn(others)
         running = self.places.by_project()
-        lines = {project: _line(running.get(project, []), turn) for project in projects}
+        for_answers = (turn + self._steps % 2) // 2
+        lines = {project: _line(running.get(project, []), for_answers) for project in projects}
         given: Counter[str] = Counter()
         rounds = 0
         while lines:
@@ -238,14 +239,14 @@ class Schedule:
         one.blocks, one.computed = [], 0
 
 
-def _line(own: Sequence[Running], turn: int) -> deque[Running]:
+def _line(own: Sequence[Running], for_answers: int) -> deque[Running]:
     """Return a project's requests in the order in which a step serves them.
 
-    Answers go before prompts, those that have waited longest first. But prompts get half of a turn.
+    So many answers go before prompts, those that have waited longest first; the others come last.
     """
     answers = sorted((one for one in reversed(own) if one.missing == 1), key=lambda one: one.last_step)
     prompts = [one for one in reversed(own) if one.missing > 1]
-    first = max(1, turn // 2) if prompts else len(answers)
+    first = for_answers if prompts else len(answers)
     return deque([*answers[:first], *prompts, *answers[first:]])
 
 

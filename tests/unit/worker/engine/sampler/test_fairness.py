@@ -139,6 +139,18 @@ def test_all_answers_of_a_flood_advance_beside_a_chat(base: ResidentBase) -> Non
     assert all(one.made >= before[name] + 10 for name, one in sampler._requests.items())
 
 
+def test_prompts_advance_beside_answers_of_the_same_project_also_if_many_projects_share_a_step(
+    base: ResidentBase,
+) -> None:
+    projects = [str(number) for number in range(12)]
+    answers = [one for name in projects for one in flood(1, 8, project=name)]
+    chat = ask("hi", HI, project="polite", max_tokens=100, ignore_eos=True)
+    sampler = after(Sampler(base), [*answers, chat], steps=8)
+    prompts = [ask(f"prompt {name}", prompt_of(50, 60), project=name) for name in projects]
+    after(sampler, prompts, steps=20)
+    assert all(sampler._requests[prompt.id].computed >= 5 for prompt in prompts)
+
+
 def test_prompts_of_several_projects_advance_in_each_step(base: ResidentBase) -> None:
     requests = [ask(f"{n}", prompt_of(n, 400), project=str(n)) for n in range(40)]
     sampler = after(Sampler(base, Limits(step_tokens=48)), requests, steps=0)
