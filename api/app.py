@@ -15,7 +15,8 @@ from api.admission.auth import Authentication, Roles
 from api.admission.bodies import WholeBodies
 from api.admission.callers import Callers
 from api.admission.fair_share import FairShare
-from api.admission.rates import CountedRequests, Counters, RequestRates
+from api.admission.live_keys import LiveKeys
+from api.admission.rates import CountedRequests, RequestRates
 from api.admission.store_threads import COMPARING_THREADS, READING_THREADS, UPLOAD_THREADS
 from api.admission.strangers import Strangers
 from api.aliases.endpoints import router as aliases
@@ -68,6 +69,7 @@ from api.system.service import ServerChecks, SharedReadiness
 from api.uploads.endpoints import router as uploads
 from api.webhooks.endpoints import router as webhooks
 from api.workers.endpoints import router as workers
+from core.access.rates import Counters
 from core.catalog import offered_models
 from core.database import create_database, reading_sessions, session_factory
 from core.egress import Egress
@@ -122,7 +124,8 @@ def create_app(settings: Settings) -> FastAPI:
     callers = Callers(reading_sessions(reserved), settings, strangers)
     routes = [route for router in ROUTERS for route in router.routes]
     counters = Counters(settings.server("broker_url"))
-    chat_components = ChatComponents.of(settings, sessions, reading, counters)
+    live_keys = LiveKeys(reading)
+    chat_components = ChatComponents.of(settings, sessions, reading, counters, live_keys)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -161,6 +164,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.engine = engine
     app.state.sessions = sessions
     app.state.reading_sessions = reading
+    app.state.live_keys = live_keys
     app.state.event_feed = EventFeed(reading)
     app.state.chat = chat_components
     app.state.open_streams = OpenStreams(most_streams(connection_limit()), settings.project_event_streams)

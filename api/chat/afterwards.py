@@ -1,6 +1,7 @@
 """What follows an answer: its tokens are counted in the project's usage and quota, and it may be stored."""
 
 import asyncio
+import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,12 +11,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission.callers import Caller
-from api.admission.rates import TokenRates
 from api.stored_completions.assembly import whole_answer
 from api.stored_completions.service import may_store, store
 from core.access import chat_usage
 from core.access.chat_usage import ModelUsage, Tokens
+from core.access.rates import TokenRates
 from core.serving.schemas.sampling import Sampling
+from core.serving.stored_completions import MAX_BYTES
 
 # The answers that wait for a database that is away. More are not counted.
 MOST_PENDING = 10_000
@@ -28,15 +30,15 @@ class Finished:
     """A request whose answer has ended, also if it ended early. `model` is the name of the model.
 
     `answer` is the whole answer, or None if it was streamed; then `events` are the chunks, if the request
-    asked to store them. Both are in OpenAI's form.
+    asked to store them. Both are JSON in OpenAI's form.
     """
 
     caller: Caller
     request: Sampling
     model: str
     usage: dict[str, Any] | None
-    answer: dict[str, Any] | None = None
-    events: list[dict[str, Any]] = field(default_factory=list)
+    answer: bytes | None = None
+    events: list[bytes] = field(default_factory=list)
 
     def without_content(self) -> "Finished":
         return replace(self, answer=None, events=[])
@@ -99,8 +101,11 @@ class Afterwards:
             self._store(each)
 
     def _store(self, finished: Finished) -> None:
-        """Store the answer if its client has asked for it, unless it ended early."""
-        answer = finished.answer or whole_answer(finished.events)
-        if may_store(finished.caller, finished.request) and answer is not None:
+        """Store the answer if its client has asked for it, unless it ended early or is too long."""
+        if not may_store(finished.caller, finished.request) or len(finished.answer or b"") > MAX_BYTES:
+            return
+        whole = finished.answer
+        answer = json.loads(whole) if whole else whole_answer([json.loads(each) for each in finished.events])
+        if answer is not None:
             asked = finished.request.model_dump(mode="json", by_alias=True, exclude_unset=True)
             store(self._sessions, finished.caller, asked, answer)

@@ -7,12 +7,13 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission.callers import Caller
-from api.admission.rates import Counters, TokenRates
+from api.admission.live_keys import LiveKeys
 from api.chat.afterwards import Afterwards
-from api.chat.permits import ChatPermits
-from api.chat.shared_permits import SharedPermits
+from core.access.rates import Counters, TokenRates
 from core.serving.dispatch.dispatcher import Dispatcher
+from core.serving.permits import ChatPermits
 from core.serving.served_model import ServedModel
+from core.serving.shared_permits import SharedPermits
 from core.serving.token import server_token
 from core.settings import Settings
 
@@ -24,9 +25,15 @@ class ChatComponents:
     """Permits, servers, usage and quotas of chats and completions. Only the event loop may call."""
 
     def __init__(
-        self, permits: ChatPermits, dispatcher: Dispatcher, afterwards: Afterwards, rates: TokenRates
+        self,
+        permits: ChatPermits,
+        dispatcher: Dispatcher,
+        afterwards: Afterwards,
+        rates: TokenRates,
+        live_keys: LiveKeys,
     ) -> None:
         self.permits, self.dispatcher, self.afterwards, self.rates = permits, dispatcher, afterwards, rates
+        self.live_keys = live_keys
         self.stopping = asyncio.Event()
 
     @classmethod
@@ -36,6 +43,7 @@ class ChatComponents:
         sessions: sessionmaker[Session],
         reading: sessionmaker[Session],
         counters: Counters,
+        live_keys: LiveKeys,
     ) -> Self:
         """Return the components for these settings. Without secret keys, no server would accept a request."""
         rates = TokenRates(counters)
@@ -45,6 +53,7 @@ class ChatComponents:
             Dispatcher(reading, token, settings.chat_wait_seconds),
             Afterwards(sessions, rates),
             rates,
+            live_keys,
         )
 
     async def carried_out(self, caller: Caller, path: str, base: str, key: str, order: BaseModel) -> bytes:

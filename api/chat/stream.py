@@ -7,8 +7,28 @@ them as it has asked for them.
 import json
 from typing import Any
 
+import msgspec
+
 from core.serving.event_stream import DONE
 from core.serving.schemas.sampling import StreamOptions
+from core.serving.stored_completions import MAX_BYTES
+
+# Of the events of an answer that shall be stored. Each has some 200 bytes beside what is stored of it
+MOST_KEPT_BYTES = 8 * MAX_BYTES
+
+
+class _Counted(msgspec.Struct):
+    """All that is read of a whole answer."""
+
+    usage: dict[str, Any] | None = None
+
+
+_decoder = msgspec.json.Decoder(_Counted)
+
+
+def usage_of(answer: bytes) -> dict[str, Any] | None:
+    """Return the tokens of a whole answer. Raises MsgspecError if it is none."""
+    return _decoder.decode(answer).usage
 
 
 class Passage:
@@ -18,9 +38,9 @@ class Passage:
         """`keeps` says whether to keep the events, which is for an answer that shall be stored."""
         options = options or StreamOptions()
         self._with_usage, self._with_all = bool(options.include_usage), bool(options.continuous_usage_stats)
-        self._keeps = keeps
+        self._room = MOST_KEPT_BYTES if keeps else 0
         self.usage: dict[str, Any] | None = None
-        self.events: list[dict[str, Any]] = []
+        self.events: list[bytes] = []
         self.over = False
 
     def hand_on(self, events: list[bytes]) -> bytes:
@@ -35,8 +55,7 @@ class Passage:
         if "error" in chunk:
             self.over = True
             return _framed(event)
-        if self._keeps:
-            self.events.append(chunk)
+        self._keep(event)
         usage = chunk.get("usage")
         if usage is not None:
             self.usage = usage
@@ -48,6 +67,14 @@ class Passage:
         if self._with_usage:
             chunk["usage"] = None
         return _framed(json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode())
+
+    def _keep(self, event: bytes) -> None:
+        """Keep the event if the answer shall be stored. Keep none of an answer that is too long for it."""
+        if self._room:
+            self._room = max(0, self._room - len(event))
+            self.events.append(event)
+            if not self._room:
+                self.events.clear()
 
 
 def asked_of_server() -> dict[str, bool]:

@@ -15,7 +15,8 @@ class CompositionObject(TaskObject):
     `request` has every default resolved. `report` has the `weights` in the order of the request's adapters,
     the `rank` of the result and the number of its `layers`. After a search it also has `trials`: the weights
     of each, with the loss of each file in nats per token, and their mean. If the search improves a share,
-    they also have `scores`, that of each file, and their mean `score`.
+    they also have `scores`, that of each file, and their mean `score`. Before the end of the search, `report`
+    has only the trials so far.
     """
 
     object: Literal["adapter.composition"] = "adapter.composition"

@@ -37,8 +37,9 @@ async def import_adapter(
     anything is wrong, the import is refused, with the file and the tensor in the message, and nothing stays.
     Afterwards the adapter is like one that a job has trained: chat with it, download it, continue from it.
 
-    The request waits for its end, and is one of the project's unfinished tasks meanwhile. If the client
-    leaves, the import is cancelled.
+    The request waits for its end, and is one of the project's unfinished tasks meanwhile. A project has one
+    import under way at a time, for which its others wait a while. If the client leaves, the import is
+    cancelled.
     """
 
     def begin() -> Answer:

@@ -3,26 +3,32 @@
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Literal
 
 from anyio import to_thread
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.requests import ClientDisconnect
 
 from api.admission.shared_reads import SharedReads
-from core.errors import Conflict, Unavailable
+from core.errors import AppError, Conflict, RateLimited, Unavailable
 from core.tables import Task
 from core.work import client as tasks
+from core.work.kinds import no_import_of_its_project_runs
 
 LOOK_SECONDS = 0.25  # between two looks at all imports that requests wait for
 LEAST_SECONDS = 5.0  # that a worker gets to take an import: it looks for one each second
+RETRY_SECONDS = 10
+
+WaitsFor = Literal["nothing", "a worker", "its project"]
+"""What an import waits for: another import of its project, or else a worker"""
 
 
 class ImportsInWork:
     """The imports that requests to this process wait for. Only the event loop may call."""
 
     def __init__(self, sessions: sessionmaker[Session], wait_seconds: float) -> None:
-        """A worker has at least `wait_seconds` to take an import."""
+        """An import waits for a worker, or for others of its project, for at least `wait_seconds`."""
         self._sessions = sessions
         self._wait_seconds = max(wait_seconds, LEAST_SECONDS)
         self._unfinished = SharedReads(self._read, rest=LOOK_SECONDS)
@@ -30,26 +36,38 @@ class ImportsInWork:
     async def until_ended(self, task_id: str, has_left: Callable[[], Awaitable[bool]]) -> None:
         """Return once the task has ended.
 
-        Cancel it if the client leaves, and raise ClientDisconnect; or if no worker takes it, and raise
-        Unavailable.
+        Cancel it if the client leaves, and raise ClientDisconnect. Cancel it too if it has waited for too
+        long: then raise RateLimited if another import of the project is under way, and else Unavailable.
         """
         under_way_at = time.monotonic()
-        while (is_under_way := await self._unfinished.read(task_id)) is not None:
+        while (waits_for := await self._unfinished.read(task_id)) is not None:
             now = time.monotonic()
-            under_way_at = now if is_under_way else under_way_at
+            under_way_at = now if waits_for == "nothing" else under_way_at
             if await has_left():
                 await to_thread.run_sync(self._cancel, task_id)
                 raise ClientDisconnect
             if now - under_way_at > self._wait_seconds and await to_thread.run_sync(self._cancel, task_id):
-                raise Unavailable(
-                    f"No worker has taken the import within {self._wait_seconds:g} s: none runs, or all do "
-                    "other imports. Nothing was imported; try again later."
-                )
+                raise self._refusal(waits_for)
 
-    def _read(self, task_ids: list[str]) -> dict[str, bool]:
-        """Return of each task that has not ended whether a process does it now."""
+    def _refusal(self, waits_for: WaitsFor) -> AppError:
+        if waits_for == "its project":
+            return RateLimited(
+                "A project has one import under way at a time, and this one has waited for others for "
+                f"{self._wait_seconds:g} s. Nothing was imported; send it again when they have ended.",
+                retry_after=RETRY_SECONDS,
+            )
+        return Unavailable(
+            f"No worker has taken the import within {self._wait_seconds:g} s: none runs, or all do "
+            "other imports. Nothing was imported; try again later."
+        )
+
+    def _read(self, task_ids: list[str]) -> dict[str, WaitsFor]:
+        """Return of each task that has not ended what it waits for."""
         is_under_way = (Task.status == "running") & (Task.held_until > func.now())
-        unfinished = select(Task.id, is_under_way).where(Task.id.in_(task_ids), Task.finished_at.is_(None))
+        waits_for = case(
+            (is_under_way, "nothing"), (no_import_of_its_project_runs(), "a worker"), else_="its project"
+        )
+        unfinished = select(Task.id, waits_for).where(Task.id.in_(task_ids), Task.finished_at.is_(None))
         with self._sessions() as session:
             return dict(session.execute(unfinished).all())
 

@@ -29,7 +29,8 @@ class Measurements(NamedTuple):
 def start(session: Session, project_id: str, adapter_id: str, most_open: int) -> Task | None:
     """Put a measurement into the queue, and return it. Older ones go, except the last success.
 
-    Return None if one is under way already.
+    If a job has started one that is not finished, that one is the client's from now on. Return None if the
+    client's own is under way already.
 
     Raises NotFound for the adapter, and RateLimited if too many tasks of the project are unfinished.
     """
@@ -37,7 +38,7 @@ def start(session: Session, project_id: str, adapter_id: str, most_open: int) ->
     adapter = adapters.held(session, project_id, adapter_id, alone=True)
     newest, succeeded = _find(session, project_id, adapter_id)
     if newest is not None and newest.finished_at is None:
-        return None
+        return newest if tasks.ask_for(session, newest, most_open) else None
     _forget(session, project_id, adapter_id, kept=succeeded)
     return tasks.create(session, project_id, PORTABILITY, {}, most_open, adapter_id=adapter.id)
 

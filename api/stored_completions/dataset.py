@@ -23,7 +23,7 @@ ROWS_AT_ONCE = 256
 class CompletionsFile:
     """A file that is made of stored completions.
 
-    Pass the blocks of `blocks` to `feed`, then call `finish` or `abort`. No session is open while the object
+    Pass the pages of `pages` to `feed`, then call `finish` or `abort`. No session is open while the object
     store is written to.
     """
 
@@ -38,8 +38,8 @@ class CompletionsFile:
         self._intake = FileIntake(store, self.key, max_bytes=max_bytes, max_row_bytes=max_row_bytes)
         self._tally = Tally()
 
-    def blocks(self, sessions: sessionmaker[Session]) -> Iterator[bytes]:
-        """Yield the file, oldest completion first. No block is empty."""
+    def pages(self, sessions: sessionmaker[Session]) -> Iterator[bytes]:
+        """Yield the rows of a few completions each, oldest completion first. A page may be empty."""
         asked, after, has_more = self._asked, None, True
         now = int(time.time()) + 1  # what comes later is left out, or this would never end under load
         selection = Selection(
@@ -58,8 +58,7 @@ class CompletionsFile:
                 found = queries.with_liked(session, page)
             after = page[-1].id if page else None
             lines = (lines_of(asked.kind, each, self._tally, self._max_row_bytes) for each in found)
-            if block := b"".join(line for several in lines for line in several):
-                yield block
+            yield b"".join(line for several in lines for line in several)
 
     def feed(self, block: bytes) -> None:
         self._intake.write(block, PURPOSE)

@@ -1,8 +1,9 @@
 """Quotas: the limits of a project. None is no limit.
 
 This module checks waiting jobs, stored bytes and open uploads. `core/jobs/queue.py` limits running jobs when
-they are claimed. `api/admission/rates.py` limits requests and tokens per minute, `api/chat/permits.py` the
-chats at the same time, and `core/serving/stored_completions.py` the bytes of stored completions.
+they are claimed. `api/admission/rates.py` limits the requests per minute, `core/access/rates.py` the tokens,
+`core/serving/permits.py` the chats at the same time, and `core/serving/stored_completions.py` the bytes of
+stored completions.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""What API and workers tell a server beside the body: who they are, and for which project they ask.
+"""What API and workers tell a server beside the body: who they are, for which project they ask, and an id.
 
-Both follow from `TUNERY_SECRET_KEYS`.
+The first two follow from `TUNERY_SECRET_KEYS`. By the id, the server finds the tokens of the request again.
 """
 
 import hmac
@@ -12,6 +12,7 @@ from core.errors import ConfigurationError
 
 PURPOSE = b"tunery: requests to servers"
 PROJECT_HEADER = "x-tunery-project"
+REQUEST_HEADER = "x-request-id"
 
 
 def server_token(secret_keys: SecretStr | None) -> str:

@@ -113,8 +113,9 @@ class SettingFields(BaseSettings):
     task_processes: int = Field(
         1,
         ge=0,
-        description="Most tasks, such as exports, that a worker does at the same time, each in a process of "
-        "its own. With 0 it does none, and neither imports nor measures adapters",
+        description="Most exports and compositions that a worker makes at the same time, and most files "
+        "that it checks or converts, each in a process of its own. With 0 it does none of these, and neither "
+        "imports nor measures adapters",
     )
     eval_processes: int = Field(
         2,
@@ -213,7 +214,7 @@ class SettingFields(BaseSettings):
         description="Measure each result of a job or a composition in other runtimes as soon as it is "
         "published: true, false, or auto, which is true where the worker has vLLM (TUNERY_VLLM_PYTHON) or "
         "llama.cpp. A measurement costs some minutes of one core for a small base model, and much more for a "
-        "large one",
+        "large one. It waits up to six hours while jobs train on the same CPU",
     )
     project_stored_bytes: int | None = Field(
         None,
@@ -245,7 +246,8 @@ class SettingFields(BaseSettings):
         32,
         ge=1,
         description="Most answers of one project that are written at the same time: a chat or completion "
-        "counts as often as it has prompts, times `n`. All API processes count together. Further ones wait",
+        "counts as often as it has prompts, times `n`. All API processes and eval runs count together. "
+        "Further ones wait",
     )
     project_waiting_chats: int = Field(
         256,
@@ -257,7 +259,7 @@ class SettingFields(BaseSettings):
         None,
         ge=1,
         description="Most tokens of one project per minute, in prompts and answers of chats and completions; "
-        "all API processes count together",
+        "all API processes and eval runs count together",
     )
     chat_wait_seconds: float = Field(
         60,

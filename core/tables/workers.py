@@ -9,7 +9,7 @@ from core.tables.base import Base
 
 
 class Worker(Base):
-    """A trainer, as it last reported itself. It decides nothing: leases alone say who owns a job."""
+    """A trainer, as it last reported itself. It decides nothing of jobs: leases alone say who owns one."""
 
     __tablename__ = "workers"
 

@@ -45,6 +45,18 @@ def create(
     return task
 
 
+def ask_for(session: Session, task: Task, most_open: int) -> bool:
+    """Make an unfinished task that a job has started the client's own. Return False if it has been that.
+
+    Raises RateLimited as `create` does.
+    """
+    if not task.started_by_job:
+        return False
+    _refuse_too_many(session, task.project_id, most_open)
+    task.started_by_job = False
+    return True
+
+
 def cancel(session: Session, task: Task, shown: Mapping[str, str] = AS_STORED) -> None:
     """End a task that has not ended. Its process stops soon and writes nothing more. Raises Conflict.
 

@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session, aliased
 
 from core.compositions.requests import Composition
 from core.datasets.checks.report import ContentReport
@@ -26,16 +26,25 @@ from core.settings import Settings
 from core.tables import Task
 from core.work import tracking
 
-TaskClass = Literal["computing", "asking", "measuring", "following", "awaited"]
+TaskClass = Literal["computing", "reading", "asking", "measuring", "following", "awaited"]
 """Who a task shares its worker's processes with.
 
-Asking takes hours, but little of the machine. Measuring takes minutes, and perhaps nobody waits for it. So
-neither ever takes the process of a task that computes. Following a job lasts as long as the job. A request
-waits for the end of an awaited task, which takes seconds. So such a task never waits for the others.
+Computing takes minutes to hours, by the size of the base model. Reading a file takes minutes. Asking takes
+hours, but little of the machine. Measuring takes minutes, and perhaps nobody waits for it. So none of them
+ever takes the process of another one. Following a job lasts as long as the job. A request waits for the end
+of an awaited task, which takes seconds. So such a task never waits for the others.
 """
 
 DAYS_OF_REPORTS = 30  # for which the check or the conversion of a file is shown, whatever came of it
 FREE_FORM: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+
+
+def no_import_of_its_project_runs() -> ColumnElement[bool]:
+    """Return the condition that no other import of the project of a row of Task is done now."""
+    other = aliased(Task)
+    of_project = other.project_id == Task.project_id, other.kind == "import", other.id != Task.id
+    running = other.status == "running", other.finished_at.is_(None), other.held_until > func.now()
+    return ~select(other.id).where(*of_project, *running).exists()
 
 
 def _tell_nobody(_session: Session, _task: Task, _reason: str, _over: bool) -> None:
@@ -57,7 +66,10 @@ class Kind:
     report: TypeAdapter[Any]
     task_class: TaskClass = "computing"
     last_if_from_job: bool = False
-    """Whether a task that a job has started goes after all others, since nobody waits for it."""
+    """Whether a task that a job or a task has started goes after all others, since nobody has asked for it.
+
+    It also waits until no job trains on the CPU of its worker's machine, and stops when one is claimed there.
+    """
     max_losses: int = 3
     """The processes that may die or hang with a task. Then it fails."""
     delays: Sequence[float] = ()
@@ -113,6 +125,7 @@ CHECK = Kind(
     program="worker.tasks.datasets",
     request=TypeAdapter(CheckRequest),
     report=TypeAdapter(ContentReport),
+    task_class="reading",
     days_kept=lambda _: DAYS_OF_REPORTS,
     days_shown=DAYS_OF_REPORTS,
 )
@@ -121,6 +134,7 @@ CONVERSION = Kind(
     program="worker.tasks.datasets",
     request=TypeAdapter(ConvertRequest),
     report=TypeAdapter(ConversionReport),
+    task_class="reading",
     days_kept=lambda _: DAYS_OF_REPORTS,
     days_shown=DAYS_OF_REPORTS,
 )
@@ -144,6 +158,7 @@ IMPORT = Kind(
     request=TypeAdapter(ImportRequest),
     report=FREE_FORM,
     task_class="awaited",
+    is_ready=no_import_of_its_project_runs,
     max_losses=2,
     most_seconds=600.0,  # twice as long as one file may be read
     retry_seconds=2.0,
@@ -156,6 +171,11 @@ KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (EXPORT, COMPOSITION, PORTABILITY, EVAL_RUN, CHECK, CONVERSION, TRACKING, IMPORT)
 }
+
+
+def names_in(task_class: TaskClass) -> tuple[str, ...]:
+    """Return the names of the kinds of a class."""
+    return tuple(kind.name for kind in KINDS.values() if kind.task_class == task_class)
 
 
 def kind_of(task_id: str) -> Kind:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ScalarSelect, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Select, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core import artifacts
@@ -20,9 +20,11 @@ from core.errors import JobError, TuneryError
 from core.storage.object_store import task_prefix
 from core.strict_json import storable
 from core.tables import Adapter, File, Task
-from core.work.kinds import KINDS, Kind, kind_of
+from core.work.kinds import KINDS, Kind, kind_of, names_in
 
 LEASE_SECONDS = 30.0
+START_SECONDS = 600.0  # of a lease at first: beside a training, the imports of a process take minutes
+MOST_WAIT = timedelta(hours=6)  # of a task that nobody has asked for, until it runs beside a training too
 DIED = "the process died or hung"
 STARTING = "starting"  # the phase of a process that has said nothing yet
 
@@ -55,15 +57,18 @@ class TaskLease:
         return task_prefix(self.kind.name, self.task_id, self.attempt)
 
 
-def take(session: Session, holder: str, kinds: Collection[str] = tuple(KINDS)) -> TaskLease | None:
+def take(
+    session: Session, holder: str, kinds: Collection[str] = tuple(KINDS), *, beside_training: bool = False
+) -> TaskLease | None:
     """Take the next task: of the project with the fewest running tasks, the oldest one.
 
     Among projects with as few, the one that was served longest ago goes first. A task whose process died or
     hung is taken again, and fails when its kind allows no further loss. `kinds` are those that the caller can
-    do, and only tasks of these kinds count. None is returned if nothing waits, or if this call ended a task
-    that was lost too often.
+    do, and only tasks of these kinds count. `beside_training` leaves out those that wait for the end of a
+    training. None is returned if nothing waits, or if this call ended a task that was lost too often.
     """
-    task = session.scalars(_next_task(tuple(kinds))).one_or_none()
+    _wait_for_other_takes(session, kinds)
+    task = session.scalars(_next_task(tuple(kinds), beside_training)).one_or_none()
     if task is None:
         return None
     if task.status == "running" and not _survives_a_loss(session, task, DIED):
@@ -72,7 +77,7 @@ def take(session: Session, holder: str, kinds: Collection[str] = tuple(KINDS)) -
         _requeue(task, _after_loss(task))
         return None
     task.status, task.fence, task.phase = "running", task.fence + 1, STARTING
-    task.holder, task.held_until = holder, from_now(LEASE_SECONDS)
+    task.holder, task.held_until = holder, from_now(START_SECONDS)
     task.started_at = task.started_at or func.now()
     lease = TaskLease(task.id, task.fence, holder)
     artifacts.open(session, Owner("task", task.id), lease.prefix, task.project_id)
@@ -96,12 +101,19 @@ def holding(session: Session, holders: Collection[str]) -> set[str | None]:
 
 
 def other_projects_wait(session: Session, task: Task) -> bool:
-    """Return whether a task of the same kind waits that belongs to a project without a running one."""
-    waits = Task.finished_at.is_(None) & (Task.status == "queued") & (Task.kind == task.kind)
+    """Return whether a task of the same class waits that belongs to a project without a running one."""
+    kinds = names_in(KINDS[task.kind].task_class)
+    waits = Task.finished_at.is_(None) & (Task.status == "queued") & Task.kind.in_(kinds)
     due = or_(Task.held_until.is_(None), Task.held_until <= func.now())
-    others = Task.project_id != task.project_id, _running_of_project([task.kind]) == 0
+    others = Task.project_id != task.project_id, _running_of_project(kinds) == 0
     found = select(Task.id).where(waits, due, *others)
     return session.scalars(found.limit(1)).one_or_none() is not None
+
+
+def waits_for_training(session: Session, task_id: str) -> bool:
+    """Return whether the task goes on only once no job trains on its machine's CPU."""
+    found = select(Task.id).where(Task.id == task_id, _waits_for_training())
+    return session.scalars(found).one_or_none() is not None
 
 
 def renew(session: Session, lease: TaskLease, phase: str, done: float) -> None:
@@ -194,28 +206,47 @@ def release(session: Session, lease: TaskLease, delay: float) -> None:
     _requeue(_held(session, lease), from_now(delay))
 
 
+def _wait_for_other_takes(session: Session, kinds: Collection[str]) -> None:
+    """Wait until nobody else takes tasks of these kinds, so that each take sees what the others have taken.
+
+    The lock ends with the transaction.
+    """
+    name = f"take:{','.join(sorted(kinds))}"
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
 @cache  # workers ask every second, and to build it takes longer than to ask
-def _next_task(kinds: tuple[str, ...]) -> Select[Task]:
+def _next_task(kinds: tuple[str, ...], beside_training: bool) -> Select[Task]:
     """Return the query for the next task of these kinds, locked."""
     other = aliased(Task)
     served = select(func.max(func.greatest(other.started_at, other.held_until))).where(
-        other.project_id == Task.project_id, other.kind.in_(kinds), other.deleted_at.is_(None)
+        other.project_id == Task.project_id, other.kind.in_(kinds)
     )
-    unasked = Task.started_by_job & Task.kind.in_([name for name in kinds if KINDS[name].last_if_from_job])
     lost = Task.held_until <= func.now()
     ready = [
         or_(Task.kind != kind.name, kind.is_ready())
         for kind in map(KINDS.__getitem__, kinds)
         if kind.is_ready is not None
     ]
+    if beside_training:
+        ready.append(~_waits_for_training())
     due = or_(Task.held_until.is_(None), lost)
     return (
         select(Task)
         .where(Task.finished_at.is_(None), Task.kind.in_(kinds), due, *ready)
-        .order_by(unasked, _running_of_project(kinds), served.scalar_subquery().nulls_first(), Task.id)
+        .order_by(_is_unasked(), _running_of_project(kinds), served.scalar_subquery().nulls_first(), Task.id)
         .limit(1)
         .with_for_update(of=Task, skip_locked=True)
     )
+
+
+def _is_unasked() -> ColumnElement[bool]:
+    kinds = [kind.name for kind in KINDS.values() if kind.last_if_from_job]
+    return Task.started_by_job & Task.kind.in_(kinds)
+
+
+def _waits_for_training() -> ColumnElement[bool]:
+    return _is_unasked() & (Task.created_at > func.now() - MOST_WAIT)
 
 
 def _running_of_project(kinds: Collection[str]) -> ScalarSelect[int]:
@@ -264,6 +295,8 @@ def _survives_a_loss(session: Session, task: Task, why: str) -> bool:
 
 def end(session: Session, task: Task, status: str, *, error: JobError | None = None) -> None:
     """End a task that the caller has locked. One without files is shown for a while."""
+    if task.status == "running":
+        task.held_until = func.now()  # its project was served until now
     task.status, task.finished_at, task.phase = status, func.now(), None
     if task.object_prefix is None:
         task.expires_at = func.now() + timedelta(days=KINDS[task.kind].days_shown)

@@ -57,4 +57,4 @@ CREATE INDEX ix_tasks_judged_model ON tasks (project_id, (request ->> 'model'))
     WHERE eval_id IS NOT NULL AND deleted_at IS NULL;
 CREATE INDEX ix_tasks_kept ON tasks (project_id) WHERE deleted_at IS NULL;
 CREATE INDEX ix_tasks_open ON tasks (project_id, id) WHERE finished_at IS NULL;
-CREATE INDEX ix_tasks_served ON tasks (project_id, greatest(started_at, held_until)) WHERE deleted_at IS NULL;
+CREATE INDEX ix_tasks_served ON tasks (project_id, greatest(started_at, held_until));

@@ -27,7 +27,6 @@ from functools import lru_cache
 from io import FileIO
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
-from pathlib import Path
 from typing import Any, TypeVar
 
 if __name__ == "__main__":
@@ -38,6 +37,7 @@ from transformers import AutoTokenizer
 
 from core.datasets.check import read_rows
 from core.errors import JobError, TuneryError
+from worker.process.priority import put_behind
 from worker.rendering.calls import answer_calls
 from worker.rendering.companions import with_companions
 from worker.rendering.data_check import DataCheck
@@ -66,7 +66,7 @@ TICK_SECONDS = 0.5
 Content = TypeVar("Content")
 
 NICENESS = 5  # a core that training wants too is divided 3 : 1
-FIRST_TO_BE_KILLED = "500"  # of 1000, which would make the system kill this process before any other
+FIRST_TO_BE_KILLED = 500  # before the trainer
 
 
 def main() -> None:
@@ -99,12 +99,10 @@ def _render_and_end(folder: str, channel_number: int, file_number: int = -1) -> 
     """Be a child: do what the request says, and end the process."""
     channel = Connection(channel_number)
     try:
-        with suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text(FIRST_TO_BE_KILLED)
         threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
         request: Request = channel.recv()
-        if not isinstance(request, CallsRequest):  # a chat waits for its prompt
-            os.nice(NICENESS)
+        niceness = 0 if isinstance(request, CallsRequest) else NICENESS  # a chat waits for its prompt
+        put_behind(os.getpid(), niceness, FIRST_TO_BE_KILLED)
         match request:
             case PreviewRequest():
                 answer_looks(channel, _tokenizer_in(folder), request)

@@ -13,12 +13,13 @@ from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
 from core.errors import InvalidRequest, NotAuthenticated, NotFound
-from core.serving.paths import CHAT, COMPLETIONS, TOKENIZE
+from core.serving.paths import CHAT, COMPLETIONS, COMPUTED, TOKENIZE
 from core.serving.previews import PREVIEW
 from core.serving.served_model import SERVED_FIELD
-from core.serving.token import is_server_token
+from core.serving.token import REQUEST_HEADER, is_server_token
 from core.settings import Settings
 from worker.server.admission import Admission, answers_of
+from worker.server.computed import Computed
 from worker.server.exchange import Exchange
 from worker.server.metrics import Metrics
 from worker.server.strangers import no_stranger
@@ -79,11 +80,13 @@ class ServerApp:
         self._importing = asyncio.Lock()
         self._previews: Previewing | None = None
         self._metrics = Metrics(self._now)
+        self._computed = Computed()
         self._app = Starlette(
             routes=[
                 Route("/readyz", self._tell_state),
                 Route("/metrics", self._metrics.page),
                 *(Route(path, self._exchange, methods=["POST"]) for path in ANSWERED),
+                Route(f"{COMPUTED}/{{request_id}}", self._tell_computed),
                 Mount("/", self._refuse),
             ]
         )
@@ -127,7 +130,19 @@ class ServerApp:
         return JSONResponse(state, 503 if draining else 200)
 
     async def _exchange(self, request: Request) -> Exchange:
-        return Exchange(request, self._check_bearer_token, self._work, self._metrics.count)
+        return Exchange(request, self._check_bearer_token, self._work, self._ended)
+
+    def _ended(self, exchange: Exchange) -> None:
+        self._metrics.count(exchange)
+        if request_id := exchange.facts.get("request_id"):
+            self._computed.note(request_id, exchange.usage)
+
+    async def _tell_computed(self, request: Request) -> Exchange:
+        async def tell(exchange: Exchange, _body: bytes) -> None:
+            usage = await self._computed.usage(request.path_params["request_id"])
+            await exchange.answer(200, json.dumps({"usage": usage}).encode())
+
+        return Exchange(request, self._check_bearer_token, tell, self._metrics.count)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def refuse(_exchange: Exchange, _body: bytes) -> None:
@@ -139,7 +154,7 @@ class ServerApp:
 
     async def _work(self, exchange: Exchange, body: bytes) -> None:
         path = exchange.request.url.path
-        if request_id := exchange.request.headers.get("x-request-id"):
+        if request_id := exchange.request.headers.get(REQUEST_HEADER):
             exchange.facts["request_id"] = request_id
         request = read_object(body)
         with self._admission.permit(exchange, answers_of(request)):

@@ -51,6 +51,7 @@ class Exchange:
         self._started = time.monotonic()
         self.facts: dict[str, Any] = {}  # what the log says about the request
         self.generates = False  # whether the first token has come
+        self.usage: Any = None  # what was computed for it so far
         self.body_bytes = 0
 
     @property

@@ -19,7 +19,6 @@ from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.ids import new_id
 from core.jobs import lifecycle, queue
 from core.process.failpoints import reached
 from core.settings import Settings
@@ -128,7 +127,7 @@ class Supervisor:
             return Death(f"The trainer could not be started or watched ({type(error).__name__})")
 
     def _start_trainer(self) -> None:
-        self._owner = f"{socket.gethostname()}:{new_id('')}"
+        self._owner = lifecycle.new_owner()
         self._idle_since = None
         if self._channel is not None:
             self._channel.close()

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Query, Response
 
 from api.admission.auth import CurrentCaller
+from api.admission.live_keys import LiveKeys
 from api.dependencies import ReadingSessions, component
 from api.http.errors import declared
 from api.http.paging import After, LongLimit
@@ -19,6 +20,7 @@ from core.jobs.events import EventType
 
 Feed = Annotated[EventFeed, Depends(component("event_feed"))]
 StreamPermits = Annotated[OpenStreams, Depends(component("open_streams"))]
+KeysInUse = Annotated[LiveKeys, Depends(component("live_keys"))]
 OfType = Annotated[EventType | None, Query(description="Lists the events of this type only")]
 LastEventId = Annotated[
     str | None,
@@ -41,6 +43,7 @@ def list_events(
     caller: CurrentCaller,
     feed: Feed,
     permits: StreamPermits,
+    live_keys: KeysInUse,
     fine_tuning_job_id: str,
     limit: LongLimit = 20,
     after: After = None,
@@ -62,7 +65,7 @@ def list_events(
             cursor = service.cursor_after(session, caller.project_id, fine_tuning_job_id, last_event_id)
             if cursor is None:
                 return Response(status_code=204)
-            return stream.response(feed, permits, cursor, caller, accept_encoding)
+            return stream.response(feed, permits, live_keys, cursor, caller, accept_encoding)
         events, has_more = service.list_page(
             session, caller.project_id, fine_tuning_job_id, type, after, limit
         )

@@ -28,10 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased, sessionmaker
 from starlette.concurrency import run_in_threadpool
 
-from api.admission.shared_reads import SharedReads
 from api.jobs.events.bounded import Limits, admitted, next_events
-from core.access import keys
-from core.access.audit import Actor
 from core.statuses import ENDED
 from core.tables import Event, Job
 
@@ -75,7 +72,6 @@ class EventFeed:
         self._unsent: WeakSet[News] = WeakSet()  # until no listener holds them any more
         self._looking: asyncio.Task[None] | None = None
         self._closed = False
-        self._live_keys = SharedReads(self._read_live_keys)
 
     async def after(self, cursor: Cursor) -> News:
         """Wait for events after `cursor`, and return them. Keep them no longer than it takes to send them."""
@@ -90,18 +86,6 @@ class EventFeed:
             return await future
         finally:
             listeners.discard(future)
-
-    async def admits(self, caller: Actor) -> bool:
-        """Return whether the caller's key is live. All streams share the queries.
-
-        A key counts as live while the database cannot be reached: no event is sent in that time anyway.
-        """
-        assert caller.key_id is not None, "a caller has a key"
-        try:
-            return await self._live_keys.read(caller.key_id) is not None
-        except SQLAlchemyError as error:
-            log.warning("key_not_read", error=str(error))
-            return True
 
     def close(self) -> None:
         """Tell all listeners that no event will follow, and accept no listener any more."""
@@ -131,10 +115,6 @@ class EventFeed:
 
     def _room(self) -> int:
         return self._most_bytes - sum(news.bytes for news in self._unsent)
-
-    def _read_live_keys(self, key_ids: list[str]) -> dict[str, bool]:
-        with self._sessions() as session:
-            return dict.fromkeys(keys.live_ids(session, key_ids), True)
 
     def _tell(self, cursor: Cursor, news: News) -> None:
         for future in self._listeners.pop(cursor, ()):

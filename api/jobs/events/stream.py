@@ -1,7 +1,6 @@
 """Sends a job's events as server-sent events, until the job has ended or the API key is no longer valid."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.types import Receive, Scope, Send
 
+from api.admission.live_keys import LiveKeys
 from api.http.sending import SEND_SECONDS, send_in_time
 from api.jobs.events import gzipped
 from api.jobs.events.feed import Cursor, EventFeed
@@ -34,8 +34,6 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
 
 KEEP_ALIVE_SECONDS = 15.0  # common proxies wait longer than this before they close a silent connection
 RETRY_MILLISECONDS = 2000
-
-KEY_SECONDS = 15.0  # between two checks of an open stream's key
 
 
 class EventStream(EventSourceResponse):
@@ -65,32 +63,36 @@ class EventStream(EventSourceResponse):
 
 
 def response(
-    feed: EventFeed, permits: OpenStreams, cursor: Cursor, caller: Actor, accept_encoding: str
+    feed: EventFeed,
+    permits: OpenStreams,
+    live_keys: LiveKeys,
+    cursor: Cursor,
+    caller: Actor,
+    accept_encoding: str,
 ) -> EventStream:
     """Return the stream of the events after `cursor`, compressed if the client takes gzip."""
-    stream, headers = _stream(feed, cursor, caller), {"cache-control": "no-store", "x-accel-buffering": "no"}
+    stream = _stream(feed, cursor, live_keys, caller)
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     if gzipped.accepts(accept_encoding):
         stream, headers = gzipped.gzipped(stream), headers | gzipped.HEADERS
     return EventStream(stream, permits, caller.project_id, headers)
 
 
-async def _stream(feed: EventFeed, cursor: Cursor, caller: Actor) -> AsyncIterator[bytes]:
+async def _stream(
+    feed: EventFeed, cursor: Cursor, live_keys: LiveKeys, caller: Actor
+) -> AsyncIterator[bytes]:
     yield format_sse_event(retry=RETRY_MILLISECONDS)
-    check_key_at = time.monotonic() + KEY_SECONDS
-    while True:
-        if time.monotonic() >= check_key_at:
-            if not await feed.admits(caller):
+    with live_keys.watched(caller) as key_ended:
+        while not key_ended.is_set():
+            try:
+                async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+                    news = await feed.after(cursor)
+            except TimeoutError:
+                yield KEEPALIVE_COMMENT
+                continue
+            for event in news.events:
+                yield format_sse_event(id=event.id, data_str=from_row(EventObject, event).model_dump_json())
+                cursor = Cursor(cursor.job_id, event.sequence)
+            if news.over:
                 return
-            check_key_at = time.monotonic() + KEY_SECONDS
-        try:
-            async with asyncio.timeout(KEEP_ALIVE_SECONDS):
-                news = await feed.after(cursor)
-        except TimeoutError:
-            yield KEEPALIVE_COMMENT
-            continue
-        for event in news.events:
-            yield format_sse_event(id=event.id, data_str=from_row(EventObject, event).model_dump_json())
-            cursor = Cursor(cursor.job_id, event.sequence)
-        if news.over:
-            return
-        del news, event  # the feed counts what a listener holds
+            del news, event  # the feed counts what a listener holds

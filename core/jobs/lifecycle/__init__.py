@@ -40,9 +40,11 @@ from core.jobs.lifecycle.worker import (
     finish_pause,
     holds_a_claim,
     model_name,
+    new_owner,
     record_checkpoint,
     record_data_check,
     release,
+    trains_here,
 )
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "lose_claims_of",
     "lose_expired_claims",
     "model_name",
+    "new_owner",
     "owned_job",
     "pause",
     "record_checkpoint",
@@ -77,4 +80,5 @@ __all__ = [
     "renew_all",
     "resume",
     "submit",
+    "trains_here",
 ]

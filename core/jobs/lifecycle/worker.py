@@ -4,6 +4,7 @@ Each write carries the job's id, fence and nonce. If they no longer name an open
 and writes nothing.
 """
 
+import socket
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
@@ -27,7 +28,7 @@ from core.jobs.lifecycle.status import (
     pause_job,
 )
 from core.jobs.suspects import step_to_pass
-from core.tables import Adapter, Checkpoint, Claim, File, Job, Project
+from core.tables import Adapter, Checkpoint, Claim, File, Job, Project, Worker
 from core.tables.jobs.jobs import MODEL_ID_LENGTH
 
 
@@ -162,6 +163,19 @@ def holds_a_claim(session: Session, owner: str) -> bool:
     """Return whether the trainer `owner` holds a job."""
     open_claims = select(Claim.job_id).where(Claim.owner == owner, Claim.ended_at.is_(None)).limit(1)
     return session.scalars(open_claims).first() is not None
+
+
+def new_owner() -> str:
+    """Return the name of a new trainer on this machine."""
+    return f"{socket.gethostname()}:{new_id('')}"
+
+
+def trains_here(session: Session) -> bool:
+    """Return whether a trainer on this machine holds a job, and computes on the CPU as far as it has said."""
+    ours = Claim.owner.startswith(f"{socket.gethostname()}:", autoescape=True)
+    holds = Claim.ended_at.is_(None), Claim.expires_at > func.now()
+    on_gpu = select(Worker.owner).where(Worker.owner == Claim.owner, Worker.device_type != "cpu").exists()
+    return session.scalars(select(Claim.job_id).where(ours, *holds, ~on_gpu).limit(1)).first() is not None
 
 
 def fine_tuned_model_name(session: Session, job: Job) -> str:

@@ -7,25 +7,29 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import httpx
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.errors import AppError, RateLimited, Unavailable
+from core.ids import new_id
 from core.serving.dispatch.errors import RefusedByServer, ServerLost
 from core.serving.dispatch.servers import Servers
 from core.serving.dispatch.watch import Watch
+from core.serving.paths import COMPUTED
 from core.serving.served_model import ServedModel
-from core.serving.token import PROJECT_HEADER, opaque_project
+from core.serving.token import PROJECT_HEADER, REQUEST_HEADER, opaque_project
 from core.tables import Server
 
 # Seconds
 CONNECT = 2.0
 SILENCE = 600.0  # without a byte of an answer; a whole one comes at once, at its end
 PAUSE = 0.1  # between two searches for a server that can take the request
+COUNTED = 1.5  # in which a server tells the tokens of a request that was given up
 LOST = 15.0  # in which another server may come up, after the only one was lost
 RETRY_AFTER = 5
 
@@ -71,7 +75,13 @@ class Dispatcher:
 
     @asynccontextmanager
     async def begun(
-        self, path: str, model: ServedModel, beginning: str, body: bytes, project_id: str
+        self,
+        path: str,
+        model: ServedModel,
+        beginning: str,
+        body: bytes,
+        project_id: str,
+        given_up: Callable[[dict[str, Any]], None] | None = None,
     ) -> AsyncIterator[httpx.Response]:
         """Yield an answer whose status is 200, when it has begun. The server stops if the block is left.
 
@@ -79,34 +89,55 @@ class Dispatcher:
         between projects, which it knows by an opaque name. Raises RefusedByServer,
         RateLimited if all servers have too much to do, and Unavailable. Raises httpx.ReadTimeout in the block
         if the server falls silent.
+
+        If the caller is cancelled meanwhile, `given_up` gets the `usage` of what the server has computed.
         """
-        project = opaque_project(self._bearer_token, project_id)
-        async with AsyncExitStack() as held:
-            attempts = _Attempts(model.base, self._wait_seconds)
-            while True:
-                server = await self._servers.choose(model, beginning, attempts.without)
-                if server is None:
-                    await attempts.pause()
-                    continue
-                try:
-                    response = await self._ask(server, path, body, project, held)
-                    break
-                except (AppError, httpx.HTTPError) as error:
-                    self._judge(server, error, attempts)
-            yield response
+        project, request_id = opaque_project(self._bearer_token, project_id), new_id("")
+        headers = {PROJECT_HEADER: project, REQUEST_HEADER: request_id}
+        server: Server | None = None
+        attempts = _Attempts(model.base, self._wait_seconds)
+        try:
+            async with AsyncExitStack() as held:
+                while True:
+                    server = await self._servers.choose(model, beginning, attempts.without)
+                    if server is None:
+                        await attempts.pause()
+                        continue
+                    try:
+                        response = await self._ask(server, path, body, headers, held)
+                        break
+                    except (AppError, httpx.HTTPError) as error:
+                        self._judge(server, error, attempts)
+                yield response
+        except asyncio.CancelledError:  # the connection is closed, so the server stops
+            if server is not None and given_up is not None:
+                await self._count(server, request_id, given_up)
+            raise
 
     async def close(self) -> None:
         self._watch.close()
         await self._http.aclose()
 
+    async def _count(
+        self, server: Server, request_id: str, given_up: Callable[[dict[str, Any]], None]
+    ) -> None:
+        """Tell what a server has computed for a request that it does not work on any more."""
+        try:
+            answer = await self._http.get(f"{server.address}{COMPUTED}/{request_id}", timeout=COUNTED)
+            usage = answer.json()["usage"]
+        except (httpx.HTTPError, ValueError, LookupError) as error:
+            log.warning("tokens_not_counted", server=server.id, error=repr(error))
+            return
+        if usage is not None:
+            given_up(usage)
+
     async def _ask(
-        self, server: Server, path: str, body: bytes, project: str, held: AsyncExitStack
+        self, server: Server, path: str, body: bytes, headers: dict[str, str], held: AsyncExitStack
     ) -> httpx.Response:
         """Return the server's answer, which `held` closes. Raises AppError and httpx.HTTPError."""
         async with AsyncExitStack() as attempt:
             attempt.enter_context(self._servers.at_work(server))
             await attempt.enter_async_context(self._watch.over(server))
-            headers = {PROJECT_HEADER: project}
             request = self._http.build_request("POST", server.address + path, content=body, headers=headers)
             response = await self._http.send(request, stream=True)
             attempt.push_async_callback(response.aclose)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from core.errors import InvalidRequest
 from core.serving.schemas.chat import ChatRequest, NamedTool
 from core.serving.schemas.completions import MAX_ANSWERS, CompletionRequest
+from core.serving.schemas.logprob_bound import check_logprobs
 from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage
 from core.serving.schemas.sampling import Sampling
 from core.serving.schemas.tokens import Conversation, TokenizeRequest
@@ -38,6 +39,7 @@ def check_chat(request: ChatRequest) -> None:
         raise _wrong("max_tokens", "'max_tokens' must be at least 1.")
     if request.top_logprobs and not request.logprobs:
         raise _wrong("top_logprobs", "'top_logprobs' needs 'logprobs': true.")
+    check_logprobs(request, (request.most_tokens or 0) * request.choices)
     _check_tools(request)
     _check_messages(request.messages)
 
@@ -51,6 +53,8 @@ def check_completion(request: CompletionRequest) -> None:
         raise _wrong("best_of", "'best_of' must be equal to 'n': all answers are returned.")
     if request.answers > MAX_ANSWERS:
         raise _wrong("n", f"A request may have {MAX_ANSWERS} answers: its prompts, times 'n'.")
+    tokens = sum(len(prompt) for prompt in request.prompts if not isinstance(prompt, str))
+    check_logprobs(request, request.most_tokens * len(request.prompts) * request.choices, tokens)
 
 
 def check_tokenize(request: TokenizeRequest) -> None:

@@ -36,7 +36,6 @@ class Task(Base):
             "ix_tasks_served",
             "project_id",
             text("greatest(started_at, held_until)"),
-            postgresql_where=text("deleted_at IS NULL"),
         ),
         Index("ix_tasks_adapter_id_id", "adapter_id", "id"),
         Index("ix_tasks_eval_id_id", "eval_id", "id", postgresql_where=text("eval_id IS NOT NULL")),

@@ -70,6 +70,7 @@ test("a search says what it found, and an infinite loss does not count", () => {
   expect(weightsOf(found)).toEqual([0.5, 1]);
   expect(weightsOf({ ...found, report: null })).toEqual([1, 1]);
   expect(resultWords({ ...found, report: null })).toBeNull();
+  expect(resultWords({ ...found, report: { trials } })).toBeNull(); // it still searches
 });
 
 test("a search for right answers says how many are right", () => {

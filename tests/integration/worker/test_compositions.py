@@ -5,6 +5,7 @@ import json
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from core.artifacts import stored_bytes
 from core.roles import Role
 from core.serving.served_model import StoredAdapter
 from core.tables import Adapter, Artifact, Checkpoint, Task
+from core.work import client as clients
+from core.work import lease as leases
+from core.work.kinds import EXPORT, names_in
 from tests.fixtures.models.tiny import OTHER, TINY
 from tests.fixtures.processes.tasks import WarmTasks, task_process
 from tests.fixtures.service.api import Api, Tenant, dataset, refusal, row
@@ -28,6 +32,7 @@ from tests.fixtures.service.serving import Serving
 from tests.fixtures.service.shell import Shell
 from tests.fixtures.work.compositions import AT, Part, composed, part, started, weighted, work_on
 from tests.fixtures.work.imports import importing_worker
+from tests.fixtures.work.requests import REQUESTS
 from tests.fixtures.work.taking import take
 from worker.tasks.frame.process import Work
 
@@ -220,6 +225,47 @@ def test_each_layer_and_each_row_is_progress(chat_api: Api, tenant: Tenant, part
     layers = tenant.http.get(f"{AT}/{composition_id}").json()["report"]["layers"]
     assert done == sorted(done)
     assert len(set(done)) > 2 * (layers + 3) + layers
+
+
+def test_a_search_gives_way_to_another_project_between_its_trials_and_makes_each_trial_once(
+    chat_api: Api, tenant: Tenant, parts: tuple[Part, Part]
+) -> None:
+    search = {"files": [tenant.upload(dataset(12))], "rows": 3, "trials": 4}
+    weights = {each.model: 1.0 for each in parts}
+    asked = {"method": "cat", "search": search, "seed": 1}
+    whole = composed(chat_api, tenant, weights, **asked)
+    searching = started(tenant, weights, **asked)
+    phases: list[str] = []
+
+    class Noted(Work):
+        share_seconds = 0.0
+
+        def progress(self, phase: str, share: float) -> None:
+            super().progress(phase, share)
+            phases.append(phase)
+
+    other = chat_api.tenant()
+    for number in (1, 2):
+        waiting = exported(chat_api, other)
+        work_on(chat_api, take(chat_api, searching), Noted)
+        shown = tenant.http.get(f"{AT}/{searching}").json()
+        assert (shown["status"], len(shown["report"]["trials"])) == ("queued", number)
+        with chat_api.sessions.begin() as session:
+            lease = leases.take(session, "another process", names_in("computing"))
+            assert lease is not None
+            assert lease.task_id == waiting
+            clients.cancel(session, session.get_one(Task, waiting))
+    work_on(chat_api, take(chat_api, searching), Noted)
+    found = tenant.http.get(f"{AT}/{searching}").json()
+    assert (found["status"], found["report"]) == ("succeeded", whole["report"])
+    trials = [phase for phase, _ in groupby(phases) if phase.startswith("trial ")]
+    assert trials == [f"trial {number} of 4" for number in (1, 2, 3, 4)], "each was made once"
+
+
+def exported(api: Api, tenant: Tenant) -> str:
+    """Put an export into the queue, and return its id."""
+    with api.sessions.begin() as session:
+        return clients.create(session, tenant.project_id, EXPORT, REQUESTS["export"], None).id
 
 
 def test_a_composed_adapter_waits_to_be_measured_where_its_worker_measures(

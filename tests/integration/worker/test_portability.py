@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -16,11 +17,13 @@ from sqlalchemy import select
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core.catalog import load_catalog
+from core.jobs import lifecycle
 from core.portability.report import Measurement
 from core.portability.rules import reports_by_rule
 from core.roles import Role
 from core.tables import Adapter, Task
 from core.work import client as tasks_of_clients
+from core.work.kinds import PORTABILITY
 from faults.stored import not_as_in_the_ledger
 from tests.fixtures.faults import crashes
 from tests.fixtures.models.tiny import TINY, write_base
@@ -284,7 +287,7 @@ def test_a_published_adapter_waits_to_be_measured_where_its_worker_measures(
         tenant.http.post(f"/v1/adapters/{adapter}/portability/cancel")
 
 
-def test_a_measurement_that_hangs_holds_up_no_export(
+def test_no_export_waits_for_a_measurement_that_hangs_and_no_check_for_an_export(
     api: Api, tenant: Tenant, adapter: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program = tmp_path / "python"
@@ -299,10 +302,53 @@ def test_a_measurement_that_hangs_holds_up_no_export(
         wait_for(lambda: status_of(api, measuring) == "running", SECONDS)
         exporting = tenant.http.post(f"/v1/adapters/{adapter}/exports", json={"format": "lora"}).json()["id"]
         wait_for(lambda: status_of(api, exporting) == "running", SECONDS)
-        assert status_of(api, measuring) == "running"
+        checking = tenant.http.post(f"/v1/files/{tenant.upload(dataset(3))}/check", json={}).json()["id"]
+        wait_for(lambda: status_of(api, checking) == "running", SECONDS)
+        assert [status_of(api, each) for each in (measuring, exporting)] == ["running"] * 2
     finally:
         for thread in threads:
             thread.stop()
+    for left in ("portability", f"exports/{exporting}"):
+        assert tenant.http.post(f"/v1/adapters/{adapter}/{left}/cancel").is_success
+
+
+def test_a_measurement_that_nobody_asked_for_waits_while_a_job_trains_here_and_gives_way_to_one(
+    api: Api, tenant: Tenant, adapter: str, tmp_path: Path
+) -> None:
+    beside, alone = (crashes.waits_at("task.uploaded", tmp_path / name) for name in ("beside", "alone"))
+    with api.sessions.begin() as session:
+        mine = {"adapter_id": adapter}
+        unasked = tasks_of_clients.create(session, tenant.project_id, PORTABILITY, {}, None, **mine).id
+    first = claimed_here(api, tenant)
+    exporting = tenant.http.post(f"/v1/adapters/{adapter}/exports", json={"format": "lora"}).json()["id"]
+    variables = variables_of(api.settings, home=tmp_path)
+    with WarmTasks(api.sessions, ["portability", "export"], variables | beside, 2) as tasks:
+        (process,) = wait_for(lambda: crashes.waiting(tmp_path / "beside"), SECONDS)
+        assert psutil.Process(process).environ()["RAYON_NUM_THREADS"] == "1"
+        tasks.variables = variables
+        psutil.Process(process).kill()
+        wait_for(lambda: status_of(api, exporting) == "succeeded", SECONDS)
+        assert status_of(api, unasked) == "queued"
+        tasks.variables = variables | alone
+        tenant.openai.fine_tuning.jobs.cancel(first)
+        (measuring,) = wait_for(lambda: crashes.waiting(tmp_path / "alone"), SECONDS)
+        assert "RAYON_NUM_THREADS" not in psutil.Process(measuring).environ()
+        tasks.variables = variables
+        second = claimed_here(api, tenant)
+        wait_for(lambda: not psutil.pid_exists(measuring), SECONDS)
+        assert status_of(api, unasked) == "queued"
+        tenant.openai.fine_tuning.jobs.cancel(second)
+        wait_for(lambda: status_of(api, unasked) == "succeeded", SECONDS)
+    with api.sessions() as session:
+        task = session.get_one(Task, unasked)
+    assert (task.fence, task.losses) == (2, 0)
+
+
+def claimed_here(api: Api, tenant: Tenant) -> str:
+    """Return the id of a job that a trainer on this machine holds."""
+    job_id = str(tenant.create_job(model=TINY)["id"])
+    api.claim(job_id, owner=lifecycle.new_owner())
+    return job_id
 
 
 def measured(tenant: Tenant, adapter: str) -> str:

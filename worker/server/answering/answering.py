@@ -8,6 +8,7 @@ from core.ids import new_id
 from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.coherence import parse
 from core.serving.schemas.completions import CompletionRequest
+from core.serving.schemas.logprob_bound import check_logprobs, most_tokens
 from core.serving.schemas.tokens import Tokenized, TokenizeRequest
 from core.serving.served_model import ServedModel
 from core.settings import Settings
@@ -45,7 +46,8 @@ class SamplerAnswering:
         async with self.models.use(model) as (base, adapter):
             make = partial(chat_prompt, request=request, max_length=base.max_length)
             prompt, tool_form = await base.prompting.make(exchange, make)
-            most = tokens_left(len(prompt), base.max_length, request.most_tokens, "messages")
+            left = tokens_left(len(prompt), base.max_length, "messages")
+            most = most_tokens(request, len(prompt), left)
             grammar = grammar_of(request, tool_form)
             sampling = replace(
                 sampling_of(request, most),
@@ -74,6 +76,7 @@ class SamplerAnswering:
                 for prompt in prompts
                 for each in of_choices(_completion_sampling(request, prompt, base), request.choices)
             ]
+            check_logprobs(request, sum(each.sampling.max_tokens for each in asked), sum(map(len, prompts)))
             silent = request.most_tokens == 0
             answers = [CompletionAnswer(each.prompt, bool(request.echo), silent) for each in asked]
             named = head("cmpl-", request, base.fingerprint)
@@ -122,7 +125,7 @@ def _completion_sampling(
     request: CompletionRequest, prompt: list[int], base: LoadedBase
 ) -> engine_requests.Sampling:
     """Return the parameters of a prompt's answers. An echoed prompt needs its own log-probabilities."""
-    most = tokens_left(len(prompt), base.max_length, max(1, request.most_tokens), "prompt")
+    most = min(max(1, request.most_tokens), tokens_left(len(prompt), base.max_length, "prompt"))
     echoed = request.logprobs if request.echo else None
     of_prompt = [top for top in (request.prompt_logprobs, echoed) if top is not None]
     return replace(

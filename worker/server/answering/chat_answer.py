@@ -1,31 +1,33 @@
 """One answer to a chat, as far as it is known: its text, and the calls of tools in it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from msgspec import Raw
 
 from core.ids import new_id
 from core.serving.schemas.answers import AnsweredFunction, AnsweredToolCall, AnswerMessage, FinishReason
-from worker.engine.sampler.requests import TokenChoice
 from worker.server.answering.tool_reader import Found, ToolReader
 from worker.server.sampling.answer_stream import Increment
 
 
 @dataclass
 class ChatAnswer:
-    """Without a reader, all of the answer is text. With `one_call`, nothing counts after its first call."""
+    """Without a reader, all of the answer is text. With `one_call`, nothing counts after its first call.
+
+    The log-probabilities are JSON, of the answer's tokens and of the prompt's.
+    """
 
     reader: ToolReader | None
     one_call: bool = False
     text: str = ""
     calls: list[AnsweredToolCall] = field(default_factory=list)
-    chosen: list[TokenChoice] = field(default_factory=list)
     finish_reason: FinishReason | None = None
-    prompt_logprobs: Sequence[TokenChoice | None] | None = None
+    logprobs: list[Raw] = field(default_factory=list)
+    prompt_logprobs: list[Raw | None] = field(default_factory=list)
 
     def take(self, increment: Increment) -> list[str | AnsweredToolCall]:
-        """Add an increment, and return what has become certain by it."""
-        self.chosen += increment.chosen
-        self.prompt_logprobs = self.prompt_logprobs or increment.prompt_logprobs
+        """Add the text of an increment, and return what has become certain by it."""
         found = list(self._certain(increment))
         if increment.last is not None:
             ended: FinishReason = "tool_calls" if self.calls else "stop"

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from core.serving.schemas.answers import Completion, CompletionChoice, CompletionLogprobs, Usage
+from msgspec import Raw
+
+from core.serving.schemas.answers import Usage
 from core.serving.schemas.completions import CompletionRequest
 from worker.engine.sampler.requests import TokenChoice
-from worker.server.answering import logprobs
-from worker.server.answering.logprobs import TokenBytes, as_text
+from worker.server.answering.logprobs import CompletionLogprobs, TokenBytes, as_text, of_prompt
 from worker.server.sampling.answer_stream import Increment
 
 
@@ -22,13 +23,13 @@ class CompletionAnswer:
     text: str = ""
     length: int = 0
     begun: bool = False
-    chosen: list[TokenChoice | None] = field(default_factory=list)
     finish_reason: Literal["stop", "length"] | None = None
-    prompt_logprobs: Sequence[TokenChoice | None] | None = None
+    logprobs: CompletionLogprobs | None = None
+    prompt_logprobs: list[Raw | None] = field(default_factory=list)
 
 
 class CompletionForm:
-    """Makes the answers to prompts of the increments that the sampler gives."""
+    """Makes the answers to prompts of the increments that the sampler gives: they are a `Completion` each."""
 
     def __init__(
         self,
@@ -46,35 +47,36 @@ class CompletionForm:
         answer = self._answers[increment.index]
         text, chosen = self._take(answer, increment)
         answer.text += text
-        answer.chosen += chosen
+        answer.logprobs = answer.logprobs or self._no_logprobs(0)
+        if answer.logprobs is not None:
+            answer.logprobs.add(chosen, answer.prompt[0])
+        if self._request.prompt_logprobs is not None and increment.prompt_logprobs is not None:
+            answer.prompt_logprobs = of_prompt(increment.prompt_logprobs, self._token_bytes)
 
-    def whole(self, usage: Usage) -> Completion:
-        choices = [
-            self._choice(index, answer, answer.text, answer.chosen, 0)
-            for index, answer in enumerate(self._answers)
-        ]
-        for choice, answer in zip(choices, self._answers, strict=True):
-            if self._request.prompt_logprobs is not None and answer.prompt_logprobs is not None:
-                choice.prompt_logprobs = logprobs.of_prompt(answer.prompt_logprobs, self._token_bytes)
-        return Completion(**self._head, object="text_completion", choices=choices, usage=usage)
+    def whole(self, usage: Usage) -> dict[str, Any]:
+        choices = []
+        for index, answer in enumerate(self._answers):
+            choices.append(self._choice(index, answer, answer.text, answer.logprobs))
+            if answer.prompt_logprobs:
+                choices[-1]["prompt_logprobs"] = answer.prompt_logprobs
+        return self._chunk(choices) | {"usage": usage}
 
-    def chunks(self, increment: Increment) -> Iterator[Completion]:
+    def chunks(self, increment: Increment) -> Iterator[dict[str, Any]]:
         """Yield the chunk of a stream that follows from an increment."""
         answer = self._answers[increment.index]
-        offset = answer.length
+        found = self._no_logprobs(answer.length)
         text, chosen = self._take(answer, increment)
+        if found is not None:
+            found.add(chosen, answer.prompt[0])
         if text or chosen or answer.finish_reason is not None:
-            yield self._chunk([self._choice(increment.index, answer, text, chosen, offset)])
+            yield self._chunk([self._choice(increment.index, answer, text, found)])
 
-    def usage_chunk(self, usage: Usage) -> Completion:
-        chunk = self._chunk([])
-        chunk.usage = usage
-        return chunk
+    def usage_chunk(self, usage: Usage) -> dict[str, Any]:
+        return self._chunk([]) | {"usage": usage}
 
     def _take(self, answer: CompletionAnswer, increment: Increment) -> tuple[str, list[TokenChoice | None]]:
         """Return the text and the tokens that an increment adds."""
         text, chosen = "", []
-        answer.prompt_logprobs = answer.prompt_logprobs or increment.prompt_logprobs
         if answer.echoes and not answer.begun:
             text = as_text(b"".join(map(self._token_bytes, answer.prompt)))
             chosen = list(increment.prompt_logprobs or ())
@@ -87,28 +89,21 @@ class CompletionForm:
         answer.length += len(text)
         return text, chosen
 
+    def _no_logprobs(self, offset: int) -> CompletionLogprobs | None:
+        """Return the log-probabilities before the first token, or None if the client does not want any."""
+        top = self._request.logprobs
+        return None if top is None else CompletionLogprobs(top, offset, self._token_bytes)
+
+    @staticmethod
     def _choice(
-        self,
-        index: int,
-        answer: CompletionAnswer,
-        text: str,
-        chosen: list[TokenChoice | None],
-        offset: int,
-    ) -> CompletionChoice:
-        return CompletionChoice(
-            index=index,
-            text=text,
-            logprobs=self._logprobs(answer, chosen, offset),
-            finish_reason=answer.finish_reason,
-        )
+        index: int, answer: CompletionAnswer, text: str, found: CompletionLogprobs | None
+    ) -> dict[str, Any]:
+        return {
+            "index": index,
+            "text": text,
+            "logprobs": found and found.found,
+            "finish_reason": answer.finish_reason,
+        }
 
-    def _logprobs(
-        self, answer: CompletionAnswer, chosen: list[TokenChoice | None], offset: int
-    ) -> CompletionLogprobs | None:
-        if self._request.logprobs is None:
-            return None
-        tokens = [answer.prompt[0] if choice is None else choice.token for choice in chosen]
-        return logprobs.of_completion(chosen, tokens, self._request.logprobs, offset, self._token_bytes)
-
-    def _chunk(self, choices: list[CompletionChoice]) -> Completion:
-        return Completion(**self._head, object="text_completion", choices=choices)
+    def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return {**self._head, "object": "text_completion", "choices": choices}

@@ -3,13 +3,11 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Protocol
-
-from pydantic import BaseModel
+from typing import Any, Protocol
 
 from core.errors import InvalidRequest
 from core.serving.errors import ReaderTooSlow, SamplingFailed
-from core.serving.schemas.answers import ChatChunk, Completion, Usage
+from core.serving.schemas.answers import Usage
 from core.serving.schemas.sampling import Sampling
 from worker.engine.sampler.requests import GenerationRequest, RequestRefused
 from worker.server.answering.usage import TokenCount
@@ -17,6 +15,7 @@ from worker.server.exchange import Exchange
 from worker.server.sampling.answer_stream import AnswerStream, Increment
 from worker.server.sampling.loaded_base import LoadedBase
 from worker.server.sampling.sampler_thread import SamplerBroken
+from worker.server.writing import written
 
 TOO_SLOW = "The answer is read too slowly: its log-probabilities fill the server's memory. Read faster."
 
@@ -25,9 +24,9 @@ class Form(Protocol):
     """Makes an answer, whole or in chunks, of the increments that the sampler gives."""
 
     def add(self, increment: Increment) -> None: ...
-    def whole(self, usage: Usage) -> BaseModel: ...
-    def chunks(self, increment: Increment) -> Iterable[ChatChunk | Completion]: ...
-    def usage_chunk(self, usage: Usage) -> ChatChunk | Completion: ...
+    def whole(self, usage: Usage) -> dict[str, Any]: ...
+    def chunks(self, increment: Increment) -> Iterable[dict[str, Any]]: ...
+    def usage_chunk(self, usage: Usage) -> dict[str, Any]: ...
 
 
 class Generation:
@@ -51,6 +50,7 @@ class Generation:
             await self._submit(asked, stream)
             await self._send(stream, len(asked), count)
         finally:
+            self._exchange.usage = count.usage.model_dump()
             self._exchange.facts |= {"prompt_tokens": count.prompt, "completion_tokens": count.completion}
             for each in asked:
                 self._base.sampler.cancel(each.id)
@@ -84,19 +84,17 @@ class Generation:
             if events:
                 await self._exchange.stream(events)
         if not self._request.stream:
-            whole = self._form.whole(count.usage)
-            await self._exchange.answer(200, whole.model_dump_json(exclude_unset=True).encode())
+            await self._exchange.answer(200, written(self._form.whole(count.usage)))
             return
         if self._includes_usage:
-            last = self._form.usage_chunk(count.usage)
-            await self._exchange.stream([last.model_dump_json(exclude_unset=True).encode()])
+            await self._exchange.stream([written(self._form.usage_chunk(count.usage))])
         await self._exchange.end_stream()
 
-    def _event(self, chunk: ChatChunk | Completion, count: TokenCount) -> bytes:
+    def _event(self, chunk: dict[str, Any], count: TokenCount) -> bytes:
         options = self._request.stream_options
         if self._includes_usage:
-            chunk.usage = count.usage if options and options.continuous_usage_stats else None
-        return chunk.model_dump_json(exclude_unset=True).encode()
+            chunk["usage"] = count.usage if options and options.continuous_usage_stats else None
+        return written(chunk)
 
     @property
     def _includes_usage(self) -> bool:

@@ -1,82 +1,91 @@
-"""Log-probabilities in the forms of OpenAI and vLLM."""
+"""Log-probabilities in the forms of OpenAI and vLLM. Those of a token become JSON as soon as they come.
 
-from collections.abc import Callable, Sequence
+As objects, they would take ten times the memory until the answer is whole.
+"""
 
-from core.serving.schemas.answers import (
-    ChoiceLogprobs,
-    CompletionLogprobs,
-    PromptLogprob,
-    PromptLogprobs,
-    TokenLogprob,
-    TopLogprob,
-)
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
 from worker.engine.sampler.requests import TokenChoice
 
 TokenBytes = Callable[[int], bytes]
 
 
-def of_chat(chosen: Sequence[TokenChoice], token_bytes: TokenBytes) -> ChoiceLogprobs:
-    """Return the log-probabilities of a chat's tokens."""
+def of_chat(chosen: Iterable[TokenChoice], token_bytes: TokenBytes) -> list[Raw]:
+    """Return the log-probabilities of a chat's tokens: a `TokenLogprob` for each."""
 
-    def named(token: int, logprob: float) -> TopLogprob:
+    def named(token: int, logprob: float) -> dict[str, Any]:
         found = token_bytes(token)
-        return TopLogprob(token=as_text(found), bytes=list(found), logprob=logprob)
+        return {"token": as_text(found), "bytes": list(found), "logprob": logprob}
 
-    content = []
-    for choice in chosen:
-        own = named(choice.token, choice.logprob)
-        top = [named(*each) for each in choice.top]
-        content.append(TokenLogprob(token=own.token, bytes=own.bytes, logprob=own.logprob, top_logprobs=top))
-    return ChoiceLogprobs(content=content)
-
-
-def of_completion(
-    chosen: Sequence[TokenChoice | None],
-    tokens: Sequence[int],
-    top: int,
-    offset: int,
-    token_bytes: TokenBytes,
-) -> CompletionLogprobs:
-    """Return the log-probabilities of a completion's tokens, the first of which begins at `offset`.
-
-    `chosen` belongs to `tokens`; that of a prompt's first token is None.
-    """
-    texts = [as_text(token_bytes(token)) for token in tokens]
-    offsets = []
-    for text in texts:
-        offsets.append(offset)
-        offset += len(text)
-    tops = [
-        None if choice is None else {as_text(token_bytes(token)): logprob for token, logprob in choice.top}
+    return [
+        _json(named(choice.token, choice.logprob) | {"top_logprobs": [named(*each) for each in choice.top]})
         for choice in chosen
     ]
-    return CompletionLogprobs(
-        tokens=texts,
-        token_logprobs=[None if choice is None else choice.logprob for choice in chosen],
-        top_logprobs=tops if top else None,
-        text_offset=offsets,
-    )
 
 
-def of_prompt(chosen: Sequence[TokenChoice | None], token_bytes: TokenBytes) -> PromptLogprobs:
+class CompletionLogprobs:
+    """The log-probabilities of a completion's tokens. The first of them begins at `offset` of its text."""
+
+    def __init__(self, top: int, offset: int, token_bytes: TokenBytes) -> None:
+        """With a `top` of 0, the likeliest tokens are not told."""
+        self._next_offset, self._token_bytes = offset, token_bytes
+        self._tokens: list[str] = []
+        self._logprobs: list[float | None] = []
+        self._tops: list[Raw | None] | None = [] if top else None
+        self._offsets: list[int] = []
+
+    def add(self, chosen: Sequence[TokenChoice | None], first: int) -> None:
+        """Add the next tokens. That of a prompt's first token is None; it is the token `first`."""
+        for choice in chosen:
+            text = as_text(self._token_bytes(first if choice is None else choice.token))
+            self._tokens.append(text)
+            self._logprobs.append(None if choice is None else choice.logprob)
+            self._offsets.append(self._next_offset)
+            self._next_offset += len(text)
+            if self._tops is not None:
+                self._tops.append(None if choice is None else self._top(choice))
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """The log-probabilities in OpenAI's form."""
+        return {
+            "tokens": self._tokens,
+            "token_logprobs": self._logprobs,
+            "top_logprobs": self._tops,
+            "text_offset": self._offsets,
+        }
+
+    def _top(self, choice: TokenChoice) -> Raw:
+        return _json({as_text(self._token_bytes(token)): logprob for token, logprob in choice.top})
+
+
+def of_prompt(chosen: Sequence[TokenChoice | None], token_bytes: TokenBytes) -> list[Raw | None]:
     """Return the log-probabilities of a prompt's tokens, in vLLM's form."""
-    return [None if choice is None else _ranked(choice, token_bytes) for choice in chosen]
+    return [None if choice is None else _json(_ranked(choice, token_bytes)) for choice in chosen]
 
 
 def as_text(found: bytes) -> str:
     return found.decode("utf-8", "replace")
 
 
-def _ranked(choice: TokenChoice, token_bytes: TokenBytes) -> dict[str, PromptLogprob]:
+def _ranked(choice: TokenChoice, token_bytes: TokenBytes) -> dict[str, Any]:
     """Return the likeliest tokens by their position, and the prompt's own token.
 
     The position of a token that is not among the likeliest is not known.
     """
-    found = {
-        str(token): PromptLogprob(logprob=logprob, rank=position, decoded_token=as_text(token_bytes(token)))
-        for position, (token, logprob) in enumerate(choice.top, start=1)
-    }
+
+    def ranked(token: int, logprob: float, rank: int | None) -> dict[str, Any]:
+        return {"logprob": logprob, "rank": rank, "decoded_token": as_text(token_bytes(token))}
+
+    found = {str(token): ranked(token, logprob, rank) for rank, (token, logprob) in enumerate(choice.top, 1)}
     if str(choice.token) not in found:
-        text = as_text(token_bytes(choice.token))
-        found[str(choice.token)] = PromptLogprob(logprob=choice.logprob, rank=None, decoded_token=text)
+        found[str(choice.token)] = ranked(choice.token, choice.logprob, None)
     return found
+
+
+def _json(value: Any) -> Raw:
+    return Raw(msgspec.json.encode(value))

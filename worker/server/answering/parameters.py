@@ -36,8 +36,8 @@ def of_choices(sampling: Sampling, count: int) -> list[Sampling]:
     return [sampling, *(replace(sampling, seed=_seed(sampling.seed, index)) for index in range(1, count))]
 
 
-def tokens_left(prompt: int, max_length: int, wanted: int | None, param: str) -> int:
-    """Return the most tokens of an answer to a prompt of `prompt` tokens.
+def tokens_left(prompt: int, max_length: int, param: str) -> int:
+    """Return the most tokens that an answer to a prompt of `prompt` tokens has room for.
 
     Raises InvalidRequest, which names `param`, if the prompt leaves no room for an answer.
     """
@@ -49,7 +49,7 @@ def tokens_left(prompt: int, max_length: int, wanted: int | None, param: str) ->
             code="context_length_exceeded",
             param=param,
         )
-    return left if wanted is None else min(wanted, left)
+    return left
 
 
 def _or(value: float | None, default: float) -> float:

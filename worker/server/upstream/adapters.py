@@ -123,7 +123,8 @@ class UpstreamAdapters:
             if not isinstance(error, LoadingRefused):
                 raise
             log.warning("upstream_refused_adapter", prefix=stored.prefix, error=str(error))
-            raise unsuited(f"it says: {error}") from error
+            above = "its rank is above vLLM's max_lora_rank" if "max_lora_rank" in str(error) else None
+            raise unsuited(above or "vLLM refuses it, and the server's log says why") from error
 
     def _fetch(self, stored: StoredAdapter, draft: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
+import msgspec
+from msgspec import Raw
 from pydantic import BaseModel, ValidationError
 
 from core.serving import event_stream
@@ -11,6 +13,7 @@ from core.serving.schemas.answers import ChatChunk, ChatCompletion, Completion
 
 Form = TypeVar("Form", bound=BaseModel)
 
+LOGPROBS, NULL = ("logprobs", "prompt_logprobs"), Raw(b"null")
 OMITTED_IF_NULL = ("prompt_logprobs", "service_tier", "prompt_tokens_details")
 
 
@@ -22,14 +25,22 @@ class AnswerForm:
         self._head, self._is_chat, self._tells_usage = head, is_chat, tells_usage
         self._called: set[int] = set()
 
-    def whole(self, answer: dict[str, Any]) -> ChatCompletion | Completion:
-        """Return the whole answer. Raises SamplingFailed if it is not one."""
-        for choice in answer.get("choices", []):
+    def whole(self, content: bytes) -> dict[str, Any]:
+        """Return the whole answer. Its log-probabilities stay as they come, since they may be large.
+
+        Raises SamplingFailed if it is not one.
+        """
+        answer, kept = _without_logprobs(content)
+        for choice in answer["choices"]:
             _omit_null(choice)
             if self._is_chat:
                 self._settle_calls(choice, choice.get("message"))
         headed = self._headed(answer)
-        return _read(ChatCompletion, headed) if self._is_chat else _read(Completion, headed)
+        form = _read(ChatCompletion, headed) if self._is_chat else _read(Completion, headed)
+        found = form.model_dump(exclude_unset=True)
+        for part, logprobs in zip([found, *found["choices"]], kept, strict=True):
+            part.update(logprobs)
+        return found
 
     def chunk(self, event: dict[str, Any]) -> ChatChunk | Completion:
         """Return a chunk of a stream. Raises SamplingFailed if the event is not one."""
@@ -75,6 +86,25 @@ def _omit_null(value: dict[str, Any]) -> None:
     for name in OMITTED_IF_NULL:
         if value.get(name, "") is None:
             del value[name]
+
+
+def _without_logprobs(content: bytes) -> tuple[dict[str, Any], list[dict[str, Raw]]]:
+    """Return an answer without its log-probabilities, and those of the answer and of each choice.
+
+    Raises SamplingFailed.
+    """
+    try:
+        whole = msgspec.json.decode(content, type=dict[str, Raw])
+        parts = [whole, *msgspec.json.decode(whole.pop("choices"), type=list[dict[str, Raw]])]
+        kept = [
+            {name: found for name in LOGPROBS if (found := part.pop(name, NULL)) != NULL} for part in parts
+        ]
+        answer, *choices = [
+            {name: msgspec.json.decode(value) for name, value in part.items()} for part in parts
+        ]
+    except (msgspec.MsgspecError, LookupError) as error:
+        raise SamplingFailed("The upstream of this model answers in an unknown form (choices).") from error
+    return {**answer, "choices": choices}, kept
 
 
 def _read(form: type[Form], answer: dict[str, Any]) -> Form:

@@ -26,6 +26,7 @@ from worker.server.upstream.answer_form import AnswerForm, events_of
 from worker.server.upstream.connection import Upstream
 from worker.server.upstream.errors import AdapterForgotten, UpstreamLost, failure
 from worker.server.upstream.request_form import chat_body, completion_body
+from worker.server.writing import written
 
 
 class UpstreamModels:
@@ -127,9 +128,9 @@ class UpstreamAnswering:
                 if request.stream:
                     await self._stream(exchange, response, form)
                 else:
-                    answer = form.whole(json.loads(await response.aread()))
-                    _note(exchange, answer.usage)
-                    await exchange.answer(200, answer.model_dump_json(exclude_unset=True).encode())
+                    answer = form.whole(await response.aread())
+                    _note(exchange, answer.get("usage"))
+                    await exchange.answer(200, written(answer))
 
     async def _stream(self, exchange: Exchange, response: httpx.Response, form: AnswerForm) -> None:
         async for data in events_of(response.aiter_raw()):
@@ -141,14 +142,12 @@ class UpstreamAnswering:
                 raise failure(event)
             exchange.generates = True
             chunk = form.chunk(event)
-            _note(exchange, chunk.usage)
+            _note(exchange, None if chunk.usage is None else chunk.usage.model_dump())
             await exchange.stream([chunk.model_dump_json(exclude_unset=True).encode()])
         raise UpstreamLost("its answer has no end")
 
 
-def _note(exchange: Exchange, usage: Any) -> None:
+def _note(exchange: Exchange, usage: dict[str, Any] | None) -> None:
     if usage is not None:
-        exchange.facts |= {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-        }
+        exchange.usage = usage
+        exchange.facts |= {name: usage[name] for name in ("prompt_tokens", "completion_tokens")}

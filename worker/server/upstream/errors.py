@@ -12,6 +12,8 @@ from worker.server.errors import ModelUnavailable, ServerBusy
 TOO_LONG = "maximum context length"
 NEEDS_OPTIONS = ("--enable-auto-tool-choice", "--tool-call-parser", "tool parser")
 UNKNOWN_MODEL = "does not exist"
+MOST_CHARACTERS = 500  # of an upstream's text
+FAILED = "The upstream of this model failed to answer. Send the request again."
 
 log = structlog.get_logger()
 
@@ -36,43 +38,47 @@ class UpstreamLost(Unavailable):
 
 
 def refusal(status: int, content: bytes) -> Exception:
-    """Return the error for an answer whose status is not 200."""
+    """Return the error for an answer whose status is not 200. The log has the upstream's own text."""
     try:
         error = json.loads(content)["error"]
-        return _of(status, str(error["message"]), error.get("param"))
+        message, param = str(error["message"]), error.get("param")
     except (ValueError, LookupError, TypeError, AttributeError):
-        return _of(status, content[:500].decode("utf-8", "replace"), None)
+        message, param = content.decode("utf-8", "replace"), None
+    message = message[:MOST_CHARACTERS]
+    log.warning("upstream_refused", status=status, error=message)
+    return _of(status, message, param if isinstance(param, str) else None)
 
 
 def failure(event: dict[str, Any]) -> AppError:
-    """Return the error of an event that ends a stream."""
-    error = event["error"]
-    message = error.get("message") if isinstance(error, dict) else error
-    return SamplingFailed(f"The computation of the answer failed: {message}")
+    """Return the error of an event that ends a stream. The log has the upstream's own text."""
+    log.error("upstream_failed", error=str(event["error"])[:MOST_CHARACTERS])
+    return SamplingFailed(FAILED)
 
 
-def _of(status: int, message: str, param: Any) -> Exception:
-    named = param if isinstance(param, str) else None
+def _of(status: int, message: str, param: str | None) -> Exception:
     if status in (401, 403):
-        log.error("upstream_refused_the_key")
         return ModelUnavailable(
             "The upstream of this model refuses its key. Ask the operator to set TUNERY_SERVE_UPSTREAM_KEY."
         )
     if status == 404 and UNKNOWN_MODEL in message:
         return AdapterForgotten(message)
-    if status in (400, 404, 422):
-        return _bad_request(message, named)
+    if status in (400, 422):
+        return _bad_request(message, param)
     if status in (429, 503):
-        return ServerBusy(f"The upstream of this model takes no more requests: {message}", retry_after=2)
-    log.error("upstream_failed", status=status, error=message)
-    return SamplingFailed("The upstream of this model failed to answer. Send the request again.")
+        busy = f"The upstream of this model takes no more requests (status {status}). Try again later."
+        return ServerBusy(busy, retry_after=2)
+    return SamplingFailed(f"{FAILED} Its status was {status}.")
 
 
 def _bad_request(message: str, param: str | None) -> AppError:
+    """Return the error of a request that the upstream does not take, in the upstream's words.
+
+    They are about the client's own fields. Nobody could mend a schema or a pattern without them.
+    """
     if any(option in message for option in NEEDS_OPTIONS):
         return UnsuitedServer(
-            f"The upstream of this model cannot call tools: {message} Ask the operator to start it with "
-            "these options, or leave 'tools' out.",
+            "The upstream of this model cannot call tools. Ask the operator to start it with "
+            "--enable-auto-tool-choice and --tool-call-parser, or leave 'tools' out.",
             param="tools",
         )
     code = "context_length_exceeded" if TOO_LONG in message else "invalid_value"

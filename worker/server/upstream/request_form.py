@@ -5,6 +5,7 @@ from typing import Any
 from core.serving.errors import UnsuitedServer
 from core.serving.schemas.chat import ChatRequest, JsonSchemaFormat
 from core.serving.schemas.completions import CompletionRequest
+from core.serving.schemas.logprob_bound import check_logprobs, most_tokens
 from core.serving.schemas.messages import Message, plain_text
 from core.serving.schemas.sampling import Sampling
 
@@ -33,12 +34,14 @@ SHARED = (
 def chat_body(request: ChatRequest, max_length: int, project: str) -> dict[str, Any]:
     """Return a chat without its `model`. What has no effect here is left out.
 
-    `max_length` is the most tokens of prompt and answer together. vLLM refuses to be asked for more. It uses
-    nothing that it has computed for one `project` for another. Raises UnsuitedServer.
+    `max_length` is the most tokens of prompt and answer together. vLLM refuses to be asked for more. Only
+    vLLM knows the tokens of a text, so each character counts as one in the bound of log-probabilities. vLLM
+    uses nothing that it has computed for one `project` for another. Raises UnsuitedServer and InvalidRequest.
     """
     body = _sampling(request, project) | {"messages": [_message(each) for each in request.messages]}
     body |= _given(request, "logprobs", "top_logprobs", "response_format")
-    body["max_completion_tokens"] = min(request.most_tokens or max_length, max_length)
+    characters = sum(len(plain_text(each.content)) for each in request.messages)
+    body["max_completion_tokens"] = most_tokens(request, characters, max_length)
     if isinstance(request.response_format, JsonSchemaFormat):
         body["response_format"]["json_schema"].setdefault("schema", {})
     if request.tools and request.tool_choice != "none":
@@ -47,9 +50,11 @@ def chat_body(request: ChatRequest, max_length: int, project: str) -> dict[str, 
 
 
 def completion_body(request: CompletionRequest, max_length: int, project: str) -> dict[str, Any]:
-    """Return a completion without its `model`. Raises UnsuitedServer."""
+    """Return a completion without its `model`. Raises UnsuitedServer and InvalidRequest."""
+    most = min(request.most_tokens, max_length)
+    check_logprobs(request, most * request.answers, sum(map(len, request.prompts)))
     body = _sampling(request, project) | _given(request, "prompt", "echo", "logprobs")
-    return {**body, "max_tokens": min(request.most_tokens, max_length)}
+    return {**body, "max_tokens": most}
 
 
 def _sampling(request: Sampling, project: str) -> dict[str, Any]:

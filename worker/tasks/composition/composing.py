@@ -1,13 +1,15 @@
 """Makes one composition: the adapter's files, and the row that exists from the task's last commit on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoTokenizer
 
+from core.compositions.methods import Criterion
 from core.compositions.requests import ComposeRequest, Composition
+from core.work import lease as leases
 from worker.adapter_files.folder import CARD, write_manifest, write_tokenizer
 from worker.tasks.composition.adapters import fetch_parts
 from worker.tasks.composition.judging import SearchRows
@@ -58,18 +60,37 @@ def _trials(
     """Return the trials of the search for weights; none if the request asks for no search."""
     if asked.search is None:
         return ()
-    rows, most, tried = SearchRows(work, asked, base, layers), asked.search.trials, 0
+    rows, most = SearchRows(work, asked, base, layers), asked.search.trials
     criterion = asked.search.criterion
 
-    def trial_of(weights: Weights) -> Trial:
-        nonlocal tried
-        begins, composed, ends = (_share_searched((tried + part) / most) for part in (0, 0.5, 1))
-        tried += 1
-        phase = f"trial {tried} of {most}"
+    def new_trial(weights: Weights, number: int) -> Trial:
+        begins, composed, ends = (_share_searched((number + part) / most) for part in (0, 0.5, 1))
+        phase = f"trial {number + 1} of {most}"
         lora = compose(loras, weights, asked, layers, _reporting(work, phase, begins, composed))
         return Trial(weights, rows.judge(lora, _reporting(work, phase, composed, ends)), criterion)
 
-    return search_weights(start, most, trial_of)
+    return search_weights(start, most, _kept(work, criterion, new_trial))
+
+
+def _kept(
+    work: Work, criterion: Criterion, new_trial: Callable[[Weights, int], Trial]
+) -> Callable[[Weights], Trial]:
+    """Return what makes each trial once for all processes of the task. After each new one, it may give way.
+
+    The trials stand in the task's report. The search of another process asks for the same ones again.
+    """
+    stored = (work.task.report or {}).get("trials", ())
+    known = {trial.weights: trial for trial in (Trial.read(each, criterion) for each in stored)}
+
+    def trial_of(weights: Weights) -> Trial:
+        if weights not in known:
+            known[weights] = new_trial(weights, len(known))
+            with work.sessions.begin() as session:
+                leases.note(session, work.lease, {"trials": [trial.shown() for trial in known.values()]})
+            work.give_way()
+        return known[weights]
+
+    return trial_of
 
 
 def _share_searched(share: float) -> float:

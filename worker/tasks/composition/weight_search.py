@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from core.compositions.methods import Criterion
 from core.compositions.requests import MAX_WEIGHT
@@ -58,6 +58,14 @@ class Trial:
         losses = [finite(each.loss) for each in self.files]
         found = {"weights": list(self.weights), "losses": losses, "loss": finite(self.loss)}
         return found | {"scores": list(self.scores), "score": fmean(self.scores)} if self.scores else found
+
+    @classmethod
+    def read(cls, shown: dict[str, Any], criterion: Criterion) -> Self:
+        """Return the trial that is shown so, as far as the search looks at it."""
+        losses = [math.inf if loss is None else loss for loss in shown["losses"]]
+        scores = shown.get("scores", [0.0] * len(losses))  # one criterion's: the other share does not count
+        files = [FileResult(loss, score, score) for loss, score in zip(losses, scores, strict=True)]
+        return cls(tuple(shown["weights"]), files, criterion)
 
 
 def search_weights(start: Weights, most: int, trial_of: Callable[[Weights], Trial]) -> list[Trial]:

@@ -1,4 +1,7 @@
-"""Asks the servers that are running, as the API does, and waits for a server if there is none."""
+"""Asks the servers that are running, as the API does.
+
+It waits for room in the project's quotas, and for a server if there is none.
+"""
 
 import asyncio
 import json
@@ -16,6 +19,7 @@ from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.coherence import check_chat, check_completion, parse
 from core.serving.schemas.completions import CompletionRequest
 from core.serving.served_model import SERVED_FIELD, ServedModel
+from worker.tasks.evaluation.quota import ChatQuota
 from worker.tasks.evaluation.row_failed import RowFailed
 
 PAUSE_SECONDS = 0.5
@@ -33,8 +37,11 @@ OF_THE_MODEL = (  # every row would be refused
 class Asking:
     """Sends requests to servers. Only the event loop may call."""
 
-    def __init__(self, dispatcher: Dispatcher, project_id: str, wait_seconds: float) -> None:
-        self._dispatcher, self._project_id, self._wait_seconds = dispatcher, project_id, wait_seconds
+    def __init__(
+        self, dispatcher: Dispatcher, quota: ChatQuota, project_id: str, wait_seconds: float
+    ) -> None:
+        self._dispatcher, self._quota = dispatcher, quota
+        self._project_id, self._wait_seconds = project_id, wait_seconds
         self._unanswered: set[str] = set()
 
     @property
@@ -50,27 +57,31 @@ class Asking:
         """
         beginning = request_of(path, body).beginning
         content = json.dumps({**body, SERVED_FIELD: model.as_sent()}).encode()
-        losses, waits_since = 0, None
+        losses = 0
+        waits_since: float | None = None
         reason: Exception
         while True:
-            try:
-                async with self._dispatcher.begun(
-                    path, model, beginning, content, self._project_id
-                ) as response:
-                    found = dict(json.loads(await response.aread()))
-                self._unanswered.discard(model.base)
-                return found
-            except RefusedByServer as error:
-                self._unanswered.discard(model.base)
-                reason = _passing(error)
-            except (ServerLost, httpx.HTTPError) as error:
-                losses += error.servers if isinstance(error, ServerLost) else 1
-                if losses >= MOST_LOSSES:
-                    message = f"{losses} servers stopped while they worked on this row."
-                    raise RowFailed("server_lost", message) from error
-                reason, waits_since = error, None  # a server had taken the row, so the wait begins anew
-            except (Unavailable, RateLimited) as error:
-                reason = error
+            async with self._quota.room() as waited:
+                waits_since = waits_since and waits_since + waited
+                try:
+                    async with self._dispatcher.begun(
+                        path, model, beginning, content, self._project_id
+                    ) as response:
+                        found = dict(json.loads(await response.aread()))
+                    self._unanswered.discard(model.base)
+                    await self._quota.count(found.get("usage") or {})
+                    return found
+                except RefusedByServer as error:
+                    self._unanswered.discard(model.base)
+                    reason = _passing(error)
+                except (ServerLost, httpx.HTTPError) as error:
+                    losses += error.servers if isinstance(error, ServerLost) else 1
+                    if losses >= MOST_LOSSES:
+                        message = f"{losses} servers stopped while they worked on this row."
+                        raise RowFailed("server_lost", message) from error
+                    reason, waits_since = error, None  # a server had taken the row, so the wait begins anew
+                except (Unavailable, RateLimited) as error:
+                    reason = error
             self._unanswered.add(model.base)
             waits_since = waits_since or time.monotonic()
             self._give_up_in_time(model.base, reason, waits_since)

@@ -1,7 +1,6 @@
 """Does one run of an eval: reads the rows, judges them, several at once, and sums up what was found."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,23 +18,23 @@ from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.served_model import ServedModel
 from core.serving.token import server_token
 from core.tables import Eval
-from core.work.lease import other_projects_wait
 from worker.process.scratch import scratch_folder
 from worker.tasks.evaluation.asking import Asking
 from worker.tasks.evaluation.judge import Judge, JudgedRow
 from worker.tasks.evaluation.likelihood import LikelihoodMeter
 from worker.tasks.evaluation.model_graders import ModelGraders
 from worker.tasks.evaluation.permissions import may_read
+from worker.tasks.evaluation.quota import ChatQuota
 from worker.tasks.evaluation.records import Records
 from worker.tasks.evaluation.row_failed import RowFailed
 from worker.tasks.evaluation.rows.reading import ReadRows, read_rows
 from worker.tasks.evaluation.samples import Sampler
 from worker.tasks.evaluation.usage import UsageSums, count_for_project
-from worker.tasks.frame.process import GaveWay, Work
+from worker.tasks.frame.process import Work
 
 JUDGING = "judging the rows"
+WAITING_FOR_QUOTA = "waiting for the project's quota of chats"
 REPORT_SECONDS = 0.5
-SHARE_SECONDS = 900.0  # of a run, after which it gives way to the run of another project
 READ, JUDGED = 0.02, 0.95  # the shares of the work at whose end rows are read, and judged
 
 
@@ -76,25 +75,26 @@ class _Run:
         self._work, self._request, self._records, self._items = work, request, records, read.items
         settings = work.settings
         self._dispatcher = Dispatcher(work.sessions, _bearer_token(work, request), settings.chat_wait_seconds)
-        self._asking = Asking(self._dispatcher, work.task.project_id, settings.eval_wait_seconds)
+        self._quota = ChatQuota(settings, work.sessions, work.task.project_id)
+        self._asking = Asking(self._dispatcher, self._quota, work.task.project_id, settings.eval_wait_seconds)
         self._judge = _judge(request, criteria, read, self._asking)
         self._models = _models(request)
-        self._began = time.monotonic()
         self._uncounted = UsageSums()
 
     async def judge_all(self) -> None:
         """Judge the rows that have no record yet. Raises JobError, OutsideFault and GaveWay."""
         rows = iter(self._records.missing)
-        ticker = asyncio.create_task(self._report_again_and_again())
         try:
             await to_thread.run_sync(self._check_models)
             async with asyncio.TaskGroup() as group:
-                for _ in range(self._work.settings.eval_requests):
-                    group.create_task(self._judge_rows(rows))
+                ticker = group.create_task(self._report_again_and_again())
+                at_once = range(self._work.settings.eval_requests)
+                await asyncio.wait([group.create_task(self._judge_rows(rows)) for _ in at_once])
+                ticker.cancel()
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
         finally:
-            ticker.cancel()
+            self._quota.close()
             await self._dispatcher.close()
             await self._count_usage()
 
@@ -143,19 +143,18 @@ class _Run:
 
     async def _give_way(self) -> None:
         """Raise GaveWay if the run's time is up and another project waits. Its files are uploaded."""
-        if time.monotonic() - self._began < SHARE_SECONDS or not self._records.missing:
-            return
-        if await to_thread.run_sync(self._others_wait):
-            raise GaveWay("the run of another project waits")
-
-    def _others_wait(self) -> bool:
-        with self._work.sessions() as session:
-            return other_projects_wait(session, self._work.task)
+        if self._records.missing:
+            await to_thread.run_sync(self._work.give_way)
 
     async def _report_again_and_again(self) -> None:
         while True:
-            base = self._asking.waits_for
+            base, waited = self._asking.waits_for, self._quota.waits_for_seconds
             phase = JUDGING if base is None else f"waiting for a server for '{base}'"
+            if waited:
+                phase = WAITING_FOR_QUOTA
+                self._work.advance()  # it does not hang
+            if waited > self._work.share_seconds:
+                await self._give_way()
             done = READ + (JUDGED - READ) * self._records.done / len(self._items)
             self._work.progress(phase, done)
             await asyncio.sleep(REPORT_SECONDS)

@@ -10,11 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -43,8 +42,6 @@ from worker.process.stop_requests import at_end_of_worker, at_signal
 
 RENEW_SECONDS = 2.0
 WATCH_SECONDS = 0.5  # between two looks at the clock
-NICENESS = 10  # training goes first
-FIRST_TO_BE_KILLED = "1000"  # if the machine's memory runs out, before a trainer
 
 log = structlog.get_logger()
 
@@ -53,6 +50,9 @@ log = structlog.get_logger()
 class Work:
     """One task, as the function that does it sees it."""
 
+    share_seconds: ClassVar[float] = 900.0
+    """The time of a process after which its task gives way to one of another project."""
+
     settings: Settings
     sessions: sessionmaker[Session]
     store: ObjectStore
@@ -60,6 +60,7 @@ class Work:
     lease: TaskLease
     phase: str = STARTING
     done: float = 0.0
+    began: float = field(default_factory=time.monotonic)
     advanced_at: float = field(default_factory=time.monotonic)
     renewed_at: float = field(default_factory=time.monotonic)
     made: Adapter | File | None = None
@@ -131,6 +132,17 @@ class Work:
         """Note that the work advances, though its share may stay the same: bytes are sent or fetched."""
         self.advanced_at = time.monotonic()
 
+    def give_way(self) -> None:
+        """Raise GaveWay if this process has had its time, and another project's task of this class waits.
+
+        It is for places from which the next process can go on.
+        """
+        if time.monotonic() < self.began + self.share_seconds:
+            return
+        with self.sessions() as session:
+            if leases.other_projects_wait(session, self.task):
+                raise GaveWay("the task of another project waits")
+
 
 class GaveWay(TuneryError):
     """The task has had its time, and others wait. It goes back into the queue, and no loss is counted."""
@@ -174,7 +186,6 @@ def run_task(
     """
     settings = Settings()
     configure_logs(settings.log_level, settings.log_json)
-    _be_polite()
     lease = TaskLease(sys.argv[1], int(sys.argv[2]), sys.argv[3])
     sessions = session_factory(create_database(settings.server("database_url"), pool_size=2))
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
@@ -291,12 +302,6 @@ def _fetch_kept(work: Work, folder: Path) -> dict[str, Any] | None:
     return dict(task.report or {})
 
 
-def _be_polite() -> None:
-    os.nice(NICENESS)
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_BE_KILLED)
-
-
 def _stand_watch(work: Work, stop: Callable[[], None]) -> None:
     """Renew the lease beside the work. End the process when it may not go on; `stop` ends it on demand."""
     at_signal(signal.SIGTERM, stop)
@@ -307,7 +312,10 @@ def _stand_watch(work: Work, stop: Callable[[], None]) -> None:
 
 
 def _renew(work: Work) -> None:
-    """Renew the lease again and again. End the process when another one has the task."""
+    """Renew the lease again and again. End the process when another one has the task.
+
+    A task that nobody has asked for goes back into the queue, to begin again, once a job trains here.
+    """
     waiting = threading.Event()
     while True:
         asked_at = time.monotonic()
@@ -315,12 +323,25 @@ def _renew(work: Work) -> None:
             with work.sessions.begin() as session:
                 limit_waits(session, lock_seconds=RENEW_SECONDS, statement_seconds=RENEW_SECONDS)
                 leases.renew(session, work.lease, work.phase, work.done)
+                if stops := _is_in_the_way(session, work):
+                    leases.release(session, work.lease, 0.0)
+            if stops:
+                log.info("task_gave_way_to_training", task=work.lease.task_id)
+                os._exit(0)
             work.renewed_at = asked_at
         except TaskLeaseLost:
             os._exit(0)
         except SQLAlchemyError as error:
             log.warning("task_not_renewed", task=work.lease.task_id, error=str(error))
         waiting.wait(RENEW_SECONDS)
+
+
+def _is_in_the_way(session: Session, work: Work) -> bool:
+    return (
+        work.lease.kind.last_if_from_job
+        and lifecycle.trains_here(session)
+        and leases.waits_for_training(session, work.lease.task_id)
+    )
 
 
 def _end_when_late(work: Work) -> None:

@@ -4,19 +4,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.ids import new_id
+from core.jobs import lifecycle
 from core.settings import Settings
 from core.work import lease as leases
-from core.work.kinds import KINDS, TaskClass
+from core.work.kinds import TaskClass, names_in
 from core.work.lease import TaskLease
 from worker.process.exit_statuses import TRY_AGAIN
 from worker.process.periodic import Periodic, attempt
+from worker.process.priority import put_behind
 
 POLL_SECONDS = 1.0
 STOP_SECONDS = 20.0  # the time in which a process can finish what it is doing
@@ -29,6 +31,11 @@ ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+BESIDE_TRAINING = {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}  # threads that compute
+NICENESS = 19  # a core that training wants too is divided 68 : 1
+NICENESS_OF_THE_PROMPT = 10  # 9 : 1, for processes whose requests, graders and libraries have limits of time
+PROMPT: tuple[TaskClass, ...] = ("asking", "following", "awaited")
+FIRST_TO_BE_KILLED = 1000  # before a trainer and all others
 
 log = structlog.get_logger()
 
@@ -47,6 +54,7 @@ class Tasks(Periodic):
         most: int,
         kinds: Collection[str],
         leave_seconds: float = LEAVE_SECONDS,
+        niceness: int = NICENESS,
     ) -> None:
         """Run at most `most` processes at once. One without a lease is killed after `leave_seconds`."""
         super().__init__("task", POLL_SECONDS, self._start_and_kill)
@@ -54,6 +62,7 @@ class Tasks(Periodic):
         self._most = most
         self._leave_seconds = leave_seconds
         self._kinds = kinds
+        self._niceness = niceness
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._leaving: dict[str, float] = {}  # holders without a lease, and when their processes are killed
 
@@ -62,13 +71,19 @@ class Tasks(Periodic):
         """Return a thread for each class of tasks, with the processes that it may run at once."""
         processes: dict[TaskClass, int] = {
             "computing": settings.task_processes,
+            "reading": settings.task_processes,
             "asking": settings.eval_processes,
             "measuring": min(1, settings.task_processes),
             "following": FOLLOWING,
             "awaited": min(1, settings.task_processes),
         }
         return [
-            cls(sessions, most, [kind.name for kind in KINDS.values() if kind.task_class == task_class])
+            cls(
+                sessions,
+                most,
+                names_in(task_class),
+                niceness=NICENESS_OF_THE_PROMPT if task_class in PROMPT else NICENESS,
+            )
             for task_class, most in processes.items()
         ]
 
@@ -94,10 +109,12 @@ class Tasks(Periodic):
         while len(self._processes) < self._most:
             holder = new_id("task-")
             with self._sessions.begin() as session:
-                lease = leases.take(session, holder, self._kinds)
+                beside_training = lifecycle.trains_here(session)
+                lease = leases.take(session, holder, self._kinds, beside_training=beside_training)
             if lease is None:
                 return
-            self._processes[holder] = self._start(lease)
+            limits = BESIDE_TRAINING if beside_training else {}
+            self._processes[holder] = self._start(lease, ENVIRONMENT | limits)
 
     def _free_ended(self, stopped: bool) -> None:
         """Free the tasks of processes that have ended: of their own, or `stopped` by this worker."""
@@ -124,13 +141,16 @@ class Tasks(Periodic):
                 log.warning("process_hangs", holder=holder)
                 self._processes[holder].kill()
 
-    def _start(self, lease: TaskLease) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+    def _start(self, lease: TaskLease, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
             command_for(lease),
             stdin=subprocess.PIPE,  # its end tells the process that the worker has ended
             stdout=subprocess.DEVNULL,
-            env=dict(os.environ) | ENVIRONMENT,
+            env={**os.environ, **environment},
+            start_new_session=True,
         )
+        put_behind(process.pid, self._niceness, FIRST_TO_BE_KILLED)
+        return process
 
 
 def command_for(lease: TaskLease) -> list[str]:

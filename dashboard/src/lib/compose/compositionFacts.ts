@@ -29,7 +29,7 @@ export function weightsOf({ request, report }: Composition): readonly number[] {
 /** What the result is, such as "Rank 16 in 210 layers. The search went from a mean loss of 0.377 to …" */
 export function resultWords(composition: Composition): string | null {
   const { report } = composition;
-  if (!report) return null;
+  if (report?.rank == null) return null; // a search that runs shows its trials
   const result = `Rank ${String(report.rank)} in ${counted(Number(report.layers), "layer")}.`;
   const [first] = trialsOf(composition);
   const found = trialsOf(composition).find(({ weights }) => weights.join() === weightsOf(composition).join());

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from api.admission.rates import Counters
+from core.access.rates import Counters
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.serving import ServerProcess, Serving

@@ -12,6 +12,7 @@ import pytest
 from openai import OpenAI
 from openai.types.admin.organization import UsageCompletionsResponse
 
+from core.access.keys import revoke_key
 from core.roles import Role
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.service.api import Api, Tenant, refusal, strictly, wait_for
@@ -88,11 +89,35 @@ def test_the_server_stops_when_the_client_leaves_and_what_it_had_written_is_coun
     assert 1 <= used["output_tokens"] < 400
 
 
-def test_a_client_that_leaves_before_the_answer_stops_the_server_too(
+def test_a_client_that_leaves_before_the_answer_stops_the_server_and_what_it_had_computed_is_counted(
     tenant: Tenant, slow_server: ServerProcess
 ) -> None:
+    tenant.allow(tokens_per_minute=10_000)
     with pytest.raises(Exception, match="timed out"):
-        tenant.http.post(CHAT, json=asked(400), timeout=0.5)
+        tenant.http.post(CHAT, json=asked(400), timeout=1)
+    wait_for(lambda: requests_at(slow_server) == 0)
+    [used] = wait_for(lambda: usage_of(tenant))
+    assert 1 <= used["output_tokens"] < 400
+    assert used["input_tokens"] >= 1
+    left = tenant.http.post(CHAT, json=asked(1)).headers["x-ratelimit-remaining-tokens"]
+    assert int(left) == 10_000 - used["output_tokens"] - used["input_tokens"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_ends_soon_after_its_key_was_revoked(
+    tenant: Tenant, slow_server: ServerProcess, stream: bool
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(tenant.http.post, CHAT, json=asked(450, stream=stream, n=4))
+        wait_for(lambda: requests_at(slow_server) == 1)
+        with tenant.api.sessions.begin() as session:
+            revoke_key(session, tenant.key.split("_")[1])
+        answer = asking.result(timeout=30)
+    if stream:
+        assert "The API key was revoked or has expired" in answer.text.splitlines()[-2]
+        assert "[DONE]" not in answer.text
+    else:
+        refusal(answer, 401)
     wait_for(lambda: requests_at(slow_server) == 0)
 
 

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from api.admission.rates import Counters
-from api.chat.shared_permits import LOOK, SharedPermits
 from cli.embedded import EmbeddedServers
+from core.access.rates import Counters
+from core.serving.shared_permits import LOOK, SharedPermits
 
 SOON = 30.0
 MOMENT = 0.5

@@ -1,14 +1,19 @@
 """POST /v1/files/from_completions: which rows each kind of dataset gets, the lineage, and the memory."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import pytest
 from openai.types import FileObject
-from sqlalchemy import event
+from sqlalchemy import event, insert
 
+from api.admission.store_threads import UPLOAD_THREADS
 from api.http import paging
+from api.stored_completions.dataset import ROWS_AT_ONCE
+from core.ids import new_id
+from core.tables import StoredCompletion
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, strictly
 from tests.fixtures.service.janitor import clean
 from tests.fixtures.work.completions import allow, rate, store
@@ -186,3 +191,21 @@ def test_a_file_is_made_a_few_completions_at_a_time(team: Tenant, monkeypatch: p
     assert [row["messages"][-1]["content"][0] for row in rows(team, file)] == list("012345678")
     assert len(loaded) > 6
     assert set(held) == {0}
+
+
+def test_many_files_of_one_project_leave_threads_to_the_uploads_of_others(team: Tenant) -> None:
+    """None of the completions gives a row, so each file only reads pages."""
+    with team.api.sessions.begin() as session:
+        request = {"messages": [USER]}
+        answer = {"choices": [{"message": said("no"), "finish_reason": "stop"}]}
+        one = {"project_id": team.project_id, "model": BASE_MODEL, "request": request, "answer": answer}
+        one |= {"prompt_sha256": "0", "client_metadata": {}, "rating": "down", "bytes": 100}
+        ids = [{"id": new_id("chatcmpl-")} for _ in range(4 * ROWS_AT_ONCE)]
+        session.execute(insert(StoredCompletion), [one | each for each in ids])
+    threads, are_left = team.api.app.state.upload_threads, []
+    with ThreadPoolExecutor(2 * UPLOAD_THREADS) as pool:
+        asked = [pool.submit(team.http.post, FILES, json={}) for _ in range(2 * UPLOAD_THREADS)]
+        while wait(asked, 0.01).not_done:
+            are_left.append(threads.available_tokens > 0)
+    assert {refusal(each.result(), 400, None, "no_rows")["code"] for each in asked} == {"no_rows"}
+    assert sum(are_left) > 0.8 * len(are_left)

@@ -1,5 +1,6 @@
 """A request that imports waits for a worker. Whatever ends it, nothing is imported twice."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from sqlalchemy import select
 from core.errors import JobError
 from core.tables import AuditLog, File
 from core.work import lease as leases
+from core.work.kinds import IMPORT
 from tests.fixtures.faults.crashing_api import CrashingApi, crashing_api
 from tests.fixtures.models.tiny import TINY, write_base
 from tests.fixtures.service.api import Api, Tenant, running_api, wait_for
@@ -102,6 +104,42 @@ def test_an_import_that_no_worker_takes_is_refused_and_may_be_tried_again(
     with importing_worker(api):
         status, adapter = answer_on(sent(api.url, tenant, body, **KEY))
     assert (status, adapters(tenant)) == (200, [adapter["id"]])
+
+
+def test_a_project_has_one_import_under_way_and_others_of_it_wait(
+    api: Api, tenant: Tenant, body: dict[str, Any], content: bytes
+) -> None:
+    first, second = WaitingImport(tenant, body), WaitingImport(tenant, body | {"suffix": "second"})
+    lease = take(api, first.task_id)
+    with api.sessions.begin() as session:
+        assert leases.take(session, "another worker", [IMPORT.name]) is None
+    other = api.tenant()
+    file_id = other.upload(content, "user_data", "adapter.zip")
+    of_other = WaitingImport(other, {"file": file_id, "base_model": TINY})
+    import_next(other, of_other.task_id)
+    assert of_other.answer()[0] == 200
+    with warm_reading():
+        work_on(api, lease)
+    assert first.answer()[0] == 200
+    import_next(tenant, second.task_id)
+    assert second.answer()[0] == 200
+
+
+def test_an_import_that_waits_too_long_for_others_of_its_project_is_told_when_to_come_back(
+    api: Api, tenant: Tenant, body: dict[str, Any]
+) -> None:
+    first = WaitingImport(tenant, body)
+    take(api, first.task_id)
+    impatient_settings = api.settings.model_copy(update={"chat_wait_seconds": 0.0})
+    with running_api(impatient_settings, api.sessions) as impatient:
+        line = sent(impatient.url, tenant, body | {"suffix": "second"})
+        refused = line.getresponse()
+        answer = json.loads(refused.read())
+    assert (refused.status, answer["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert "send it again when they have ended" in answer["error"]["message"]
+    assert int(refused.headers["retry-after"]) > 0
+    assert list(import_tasks(tenant).values()) == ["running", "cancelled"]
+    first.leave()
 
 
 def test_an_import_whose_api_was_killed_is_done_once_and_answered_by_the_next(

@@ -44,7 +44,7 @@ def trained(api: Api, alice: Tenant, adapter_folder: Path) -> Trained:
     """Make a job that has succeeded, with one row of each kind that can belong to a job."""
     asked = {"suffix": "v1", "metadata": {"team": "support"}, "integrations": [{"type": "tensorboard"}]}
     texts = {"augmentation": {"system_prompts": ["a text of the client"]}, "evaluate": {"criteria": [SAME]}}
-    job_id = alice.create_job(**asked, **texts, validation_split=2)["id"]
+    job_id = alice.create_job(**asked, **texts, validation_file=alice.upload())["id"]
     lease = api.claim(job_id)
     checkpoint_id = api.checkpoint(lease, 2)
     prefix = checkpoint_prefix(job_id, lease.attempt, 2, checkpoint_id)

@@ -172,7 +172,6 @@ def test_a_silent_stream_is_kept_alive_by_comments(
 
 @pytest.mark.parametrize("end", ["revoked_at", "expires_at"])
 def test_a_stream_ends_with_its_key(api: Api, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
-    monkeypatch.setattr(event_stream, "KEY_SECONDS", 0.0)
     monkeypatch.setattr(event_stream, "KEEP_ALIVE_SECONDS", 0.7)
     tenant = api.tenant()
     job_id = tenant.create_job()["id"]

@@ -10,8 +10,10 @@ from sqlalchemy import select
 from api.portability import service
 from core.errors import JobError
 from core.roles import Role
-from core.tables import AuditLog
+from core.tables import AuditLog, Task
 from core.work import lease as leases
+from core.work.client import create
+from core.work.kinds import PORTABILITY
 from tests.fixtures.service.api import Api, Tenant, refusal
 from tests.fixtures.work.portability import FIGURES, finish_measurement
 from tests.fixtures.work.taking import take
@@ -99,6 +101,20 @@ def test_one_measurement_at_a_time_is_under_way(api: Api, tenant: Tenant, adapte
     cancelled = tenant.http.post(f"{at(adapter)}/cancel").json()
     assert cancelled["measurement"]["status"] == "cancelled"
     refusal(tenant.http.post(f"{at(adapter)}/cancel"), 409, code="task_ended")
+
+
+def test_a_client_makes_a_measurement_that_a_job_has_started_its_own(
+    api: Api, tenant: Tenant, adapter: str
+) -> None:
+    with api.sessions.begin() as session:
+        started = create(session, tenant.project_id, PORTABILITY, {}, None, adapter_id=adapter).id
+    for _ in range(2):
+        assert tenant.http.post(at(adapter)).json()["measurement"]["id"] == started
+    with api.sessions() as session:
+        assert not session.get_one(Task, started).started_by_job
+        audited = AuditLog.project_id == tenant.project_id, AuditLog.action == "portability.started"
+        assert session.scalars(select(AuditLog.resource_id).where(*audited)).all() == [started]
+    tenant.http.post(f"{at(adapter)}/cancel")
 
 
 def test_two_requests_at_once_start_one_measurement(api: Api, tenant: Tenant, adapter: str) -> None:

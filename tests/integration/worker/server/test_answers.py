@@ -151,6 +151,26 @@ def test_an_echoed_prompt_has_its_own_log_probabilities(server: ServerProcess) -
     assert answer.json()["usage"]["completion_tokens"] == 0
 
 
+def test_a_prompt_whose_log_probabilities_are_too_many_is_refused(server: ServerProcess) -> None:
+    body = {"model": TINY, "prompt": ["x" * 400] * 64, "max_tokens": 1, "prompt_logprobs": 20}
+    error = refusal(server.http.post("/v1/completions", json={**body, SERVED_FIELD: served()}), 400)
+    assert (error["param"], error["code"]) == ("prompt_logprobs", "invalid_value")
+    assert "25,600 tokens of prompts" in error["message"]
+
+
+def test_log_probabilities_of_prompts_have_the_form_of_vllm_for_each_answer(server: ServerProcess) -> None:
+    found = chat(server, prompt_logprobs=2, max_tokens=1).model_dump()
+    first, *others = found["prompt_logprobs"]
+    assert first is None
+    assert len(others) == found["usage"]["prompt_tokens"] - 1
+    body = {"model": TINY, "prompt": "Hello", "max_tokens": 1, "n": 2, "prompt_logprobs": 1}
+    answer = server.http.post("/v1/completions", json={**body, SERVED_FIELD: served()}).json()
+    for choice in answer["choices"]:
+        at = choice["prompt_logprobs"][1]
+        assert "e" in [each["decoded_token"] for each in at.values()]
+        assert {"logprob", "rank", "decoded_token"} == set(next(iter(at.values())))
+
+
 def test_an_unknown_base_model_is_not_found(server: ServerProcess) -> None:
     error = refusal(server.chat(**{SERVED_FIELD: served(base="unknown")}), 404)
     assert error["code"] == "model_not_found"

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from core.secrets.vault import Vault
-from core.serving.paths import CHAT, COMPLETIONS, TOKENIZE
-from core.serving.token import server_token
+from core.serving.paths import CHAT, COMPLETIONS, COMPUTED, TOKENIZE
+from core.serving.token import REQUEST_HEADER, server_token
 from core.settings import Settings
 from worker.server.admission import Admission
 from worker.server.app import ServerApp
@@ -21,6 +21,9 @@ from worker.server.exchange import MAX_BODY_BYTES, Exchange
 SETTINGS = Settings(secret_keys=SecretStr(Vault.new_key()))
 SECRET = server_token(SETTINGS.secret_keys)
 TOKEN = {"authorization": f"Bearer {SECRET}"}
+
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
 
 
 class Echo:
@@ -34,6 +37,7 @@ class Echo:
 
     async def chat(self, exchange: Exchange, _body: dict[str, Any], _served: Any) -> None:
         exchange.facts |= {"prompt_tokens": 3, "completion_tokens": 2}
+        exchange.usage = USAGE
         await exchange.stream([b"1"])
         await exchange.stream([b"2", b"3"])
         await exchange.end_stream()
@@ -53,6 +57,19 @@ def server() -> ServerApp:
     return ServerApp(SETTINGS, Admission(4, wait_seconds=60), lambda: Echo)
 
 
+def test_the_tokens_of_a_request_are_told_by_its_id_once_it_has_ended(server: ServerApp) -> None:
+    async def told() -> list[Any]:
+        transport = httpx.ASGITransport(server)
+        async with httpx.AsyncClient(transport=transport, base_url="http://server", headers=TOKEN) as client:
+            early = asyncio.create_task(client.get(f"{COMPUTED}/one"))
+            await asyncio.sleep(0)
+            await client.post(CHAT, json={}, headers={REQUEST_HEADER: "one"})
+            answers = [await early, await client.get(f"{COMPUTED}/one"), await client.get(f"{COMPUTED}/two")]
+            return [answer.json()["usage"] for answer in answers]
+
+    assert asyncio.run(told()) == [USAGE, USAGE, None]
+
+
 def ask(server: ServerApp, method: str, path: str, **options: Any) -> httpx.Response:
     async def asked() -> httpx.Response:
         transport = httpx.ASGITransport(server)
@@ -70,6 +87,7 @@ def ask(server: ServerApp, method: str, path: str, **options: Any) -> httpx.Resp
         ("POST", CHAT, {"authorization": f"Basic {SECRET}"}, 401, "invalid_api_key"),
         ("GET", "/elsewhere", {}, 401, "invalid_api_key"),
         ("POST", "/metrics", {}, 401, "invalid_api_key"),
+        ("GET", f"{COMPUTED}/one", {}, 401, "invalid_api_key"),
         ("GET", "/elsewhere", TOKEN, 404, "unknown_url"),
         ("GET", CHAT, TOKEN, 404, "unknown_url"),
         ("POST", f"{CHAT}/", TOKEN, 404, "unknown_url"),

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -11,6 +11,8 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.sql import func
 
+from cli.embedded import EmbeddedServers
+from core.access.projects import create_project
 from core.database import create_database, session_factory
 from core.errors import JobError
 from core.ids import new_id
@@ -18,8 +20,10 @@ from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.paths import CHAT, COMPLETIONS
 from core.serving.schemas.completions import CompletionRequest
 from core.serving.served_model import ServedModel
+from core.settings import Settings
 from core.tables import Server
 from worker.tasks.evaluation.asking import Asking, request_of
+from worker.tasks.evaluation.quota import ChatQuota
 from worker.tasks.evaluation.row_failed import RowFailed
 
 BASE = "asked"
@@ -31,6 +35,16 @@ LOSES = None  # the server closes the connection without an answer
 @pytest.fixture
 def sessions(database_url: str) -> sessionmaker[Session]:
     return session_factory(create_database(database_url, pool_size=2))
+
+
+@pytest.fixture
+def quota(servers: EmbeddedServers, sessions: sessionmaker[Session]) -> Iterator[ChatQuota]:
+    """Yield the quota of a new project."""
+    with sessions.begin() as session:
+        project_id = create_project(session, new_id("p")).id
+    quota = ChatQuota(Settings(broker_url=servers.urls["broker_url"]), sessions, project_id)
+    yield quota
+    quota.close()
 
 
 def refusal(status: int, code: str) -> tuple[int, dict[str, object]]:
@@ -59,7 +73,11 @@ class Answers:
 
 @asynccontextmanager
 async def asking_of(
-    sessions: sessionmaker[Session], answers: Answers, servers: int = 1, wait_seconds: float = 30
+    sessions: sessionmaker[Session],
+    quota: ChatQuota,
+    answers: Answers,
+    servers: int = 1,
+    wait_seconds: float = 30,
 ) -> AsyncIterator[Asking]:
     """Yield what asks so many servers, which give these answers."""
     async with await asyncio.start_server(answers, "127.0.0.1", 0) as listening:
@@ -69,7 +87,7 @@ async def asking_of(
             for _ in range(servers):
                 session.add(_server(port))
         dispatcher = Dispatcher(sessions, "token", 30)
-        yield Asking(dispatcher, "proj-1", wait_seconds)
+        yield Asking(dispatcher, quota, "proj-1", wait_seconds)
         await dispatcher.close()
 
 
@@ -91,12 +109,12 @@ def _server(port: int) -> Server:
 
 @pytest.mark.parametrize("code", ["unavailable", "upstream_lost", "server_draining"])
 def test_a_row_is_asked_again_after_any_503_that_is_not_the_models_fault(
-    sessions: sessionmaker[Session], code: str
+    sessions: sessionmaker[Session], quota: ChatQuota, code: str
 ) -> None:
     answers = Answers([refusal(503, code)])
 
     async def ask() -> None:
-        async with asking_of(sessions, answers, servers=2) as asking:
+        async with asking_of(sessions, quota, answers, servers=2) as asking:
             assert await asking.ask(CHAT, MODEL, QUESTION) == {"ok": True}
             assert asking.waits_for is None
 
@@ -104,11 +122,13 @@ def test_a_row_is_asked_again_after_any_503_that_is_not_the_models_fault(
     assert answers.asked == 2
 
 
-def test_a_row_that_brings_down_two_servers_asks_no_third_one(sessions: sessionmaker[Session]) -> None:
+def test_a_row_that_brings_down_two_servers_asks_no_third_one(
+    sessions: sessionmaker[Session], quota: ChatQuota
+) -> None:
     answers = Answers([LOSES] * 9)
 
     async def ask() -> None:
-        async with asking_of(sessions, answers, servers=4) as asking:
+        async with asking_of(sessions, quota, answers, servers=4) as asking:
             await asking.ask(CHAT, MODEL, QUESTION)
 
     with pytest.raises(RowFailed, match="2 servers stopped while they worked on this row"):
@@ -116,11 +136,13 @@ def test_a_row_that_brings_down_two_servers_asks_no_third_one(sessions: sessionm
     assert answers.asked == 2
 
 
-def test_a_run_fails_when_its_row_has_waited_too_long(sessions: sessionmaker[Session]) -> None:
+def test_a_run_fails_when_its_row_has_waited_too_long(
+    sessions: sessionmaker[Session], quota: ChatQuota
+) -> None:
     answers = Answers([refusal(503, "unavailable")] * 99)
 
     async def ask() -> None:
-        async with asking_of(sessions, answers, wait_seconds=2) as asking:
+        async with asking_of(sessions, quota, answers, wait_seconds=2) as asking:
             await asking.ask(CHAT, MODEL, QUESTION)
 
     with pytest.raises(JobError, match=r"answered for 2 seconds\. Not now\."):
@@ -144,12 +166,12 @@ def test_a_row_is_sent_where_a_chat_that_begins_alike_is_sent() -> None:
     ],
 )
 def test_a_row_that_the_api_would_refuse_fails_before_a_server_is_asked(
-    sessions: sessionmaker[Session], path: str, body: dict[str, object], told: str
+    sessions: sessionmaker[Session], quota: ChatQuota, path: str, body: dict[str, object], told: str
 ) -> None:
     answers = Answers([])
 
     async def ask() -> None:
-        async with asking_of(sessions, answers) as asking:
+        async with asking_of(sessions, quota, answers) as asking:
             await asking.ask(path, MODEL, body)
 
     with pytest.raises(RowFailed, match=told) as failed:

@@ -229,7 +229,7 @@ def test_a_run_whose_store_is_away_goes_back_into_the_queue_and_ends_later(runs:
 def test_a_long_run_gives_way_to_another_projects_and_goes_on(
     serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.tasks.evaluation.run.SHARE_SECONDS", 0.0)
+    monkeypatch.setattr(Work, "share_seconds", 0.0)
     runs, other = (EvalRuns(serving, tmp_path, eval_requests=1) for _ in range(2))
     long = runs.create([EXACT], samples(runs, 250), model=None)
     short = other.create([EXACT], samples(other, 50), model=None)

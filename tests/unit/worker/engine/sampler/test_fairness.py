@@ -14,8 +14,9 @@ from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.fast.block_pool import BLOCK
 from worker.engine.sampler.fast.computation import CHEAP_TOKENS
 from worker.engine.sampler.fast.ragged import RaggedDecoder
+from worker.engine.sampler.fast.schedule import Schedule
 from worker.engine.sampler.requests import GenerationRequest
-from worker.engine.sampler.running import Chunk
+from worker.engine.sampler.running import Chunk, Running
 from worker.engine.sampler.sampler import Limits, Sampler
 
 pytestmark = pytest.mark.slow
@@ -79,8 +80,18 @@ def by_project(chunks: Sequence[Chunk]) -> Counter[str]:
     return found
 
 
+def schedule(sampler: Sampler) -> Schedule:
+    found: Schedule = sampler._fast.schedule
+    return found
+
+
+def requests_in(sampler: Sampler) -> dict[str, Running]:
+    found: dict[str, Running] = sampler._requests
+    return found
+
+
 def places(sampler: Sampler) -> Counter[str]:
-    return Counter(one.request.project for one in sampler._fast.schedule.places.running)
+    return Counter(one.request.project for one in schedule(sampler).places.running)
 
 
 @pytest.mark.parametrize(
@@ -102,15 +113,12 @@ def test_a_chat_beside_a_flood_takes_at_most_twice_as_many_steps_as_alone_and_on
 
 def test_a_step_gives_a_flood_no_more_tokens_than_another_project_needs(base: ResidentBase) -> None:
     sampler = after(Sampler(base), flood(80, 8), steps=10)
-    schedule = sampler._fast.schedule
     sampler.submit(polite())
-    chunks = schedule.next_chunks()
+    chunks = schedule(sampler).next_chunks()
     assert by_project(chunks)["polite"] == len(HI)
     assert len(HI) <= by_project(chunks)["flood"] <= len(HI) + CHEAP_TOKENS
-    sampler._fast._ragged.compute(chunks)
-    schedule.finish(chunks)
-    sampler._requests["hi"].tokens.append(20)
-    assert by_project(schedule.next_chunks()) == {"polite": 1, "flood": CHEAP_TOKENS}
+    sampler.step()
+    assert by_project(schedule(sampler).next_chunks()) == {"polite": 1, "flood": CHEAP_TOKENS}
 
 
 def test_many_projects_together_double_the_step_of_one_that_writes_one_token(base: ResidentBase) -> None:
@@ -118,25 +126,25 @@ def test_many_projects_together_double_the_step_of_one_that_writes_one_token(bas
     for number in range(CHEAP_TOKENS):
         after(sampler, flood(4, 300, project=str(number)), steps=0)
     after(sampler, [ask("hi", HI, project="polite", ignore_eos=True)], steps=6)
-    assert sampler._requests["hi"].made
-    chunks = by_project(sampler._fast.schedule.next_chunks())
+    assert requests_in(sampler)["hi"].made
+    chunks = by_project(schedule(sampler).next_chunks())
     assert chunks == {"polite": 1} | {str(number): 1 for number in range(CHEAP_TOKENS)}
 
 
 def test_tokens_behind_a_long_text_count_as_several(base: ResidentBase) -> None:
     sampler = after(Sampler(base), flood(3, 380), steps=4)
     after(sampler, [ask("hi", HI, project="polite", ignore_eos=True)], steps=3)
-    assert sampler._requests["hi"].made
-    assert by_project(sampler._fast.schedule.next_chunks()) == {"polite": 1, "flood": 1}
+    assert requests_in(sampler)["hi"].made
+    assert by_project(schedule(sampler).next_chunks()) == {"polite": 1, "flood": 1}
 
 
 def test_all_answers_of_a_flood_advance_beside_a_chat(base: ResidentBase) -> None:
     sampler = after(Sampler(base), flood(20, 8, new=300), steps=2)
     sampler.submit(ask("long", HI, project="polite", max_tokens=40, ignore_eos=True))
-    before = {name: one.made for name, one in sampler._requests.items()}
+    before = {name: one.made for name, one in requests_in(sampler).items()}
     for _ in range(30):
         sampler.step()
-    assert all(one.made >= before[name] + 10 for name, one in sampler._requests.items())
+    assert all(one.made >= before[name] + 10 for name, one in requests_in(sampler).items())
 
 
 def test_prompts_advance_beside_answers_of_the_same_project_also_if_many_projects_share_a_step(
@@ -148,16 +156,16 @@ def test_prompts_advance_beside_answers_of_the_same_project_also_if_many_project
     sampler = after(Sampler(base), [*answers, chat], steps=8)
     prompts = [ask(f"prompt {name}", prompt_of(50, 60), project=name) for name in projects]
     after(sampler, prompts, steps=20)
-    assert all(sampler._requests[prompt.id].computed >= 5 for prompt in prompts)
+    assert all(requests_in(sampler)[prompt.id].computed >= 5 for prompt in prompts)
 
 
 def test_prompts_of_several_projects_advance_in_each_step(base: ResidentBase) -> None:
     requests = [ask(f"{n}", prompt_of(n, 400), project=str(n)) for n in range(40)]
     sampler = after(Sampler(base, Limits(step_tokens=48)), requests, steps=0)
     for _ in range(20):
-        computed = {name: one.computed for name, one in sampler._requests.items()}
+        computed = {name: one.computed for name, one in requests_in(sampler).items()}
         sampler.step()
-        assert all(one.computed > computed[name] for name, one in sampler._requests.items())
+        assert all(one.computed > computed[name] for name, one in requests_in(sampler).items())
 
 
 def test_a_project_alone_has_all_places_and_others_get_their_equal_shares(base: ResidentBase) -> None:
@@ -167,7 +175,7 @@ def test_a_project_alone_has_all_places_and_others_get_their_equal_shares(base: 
     assert places(sampler) == {"flood": 6, "second": 6}
     after(sampler, [polite(prompt_of(n, 8), name=f"{n}") for n in (97, 98)], steps=2)
     assert places(sampler) == {"flood": 5, "second": 5, "polite": 2}
-    for name in list(sampler._requests):
+    for name in list(requests_in(sampler)):
         if name.startswith("second"):
             sampler.cancel(name)
     while "polite" in places(sampler):
@@ -199,7 +207,7 @@ def test_a_request_that_fills_the_pool_gives_way_to_another_project_and_ends_lat
     sampler = after(Sampler(base, limits), [large], steps=40)
     assert sampler.load.pool_share > 0.9
     assert steps_of(sampler, polite())[0] <= 2
-    made = list(sampler._requests["large"].tokens[110:])
+    made = list(requests_in(sampler)["large"].tokens[110:])
     made += tokens(run(sampler)["large"])
     assert made == alone
 

@@ -12,8 +12,9 @@ from core.serving.errors import SamplingFailed, UnsuitedServer
 from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.completions import CompletionRequest
 from worker.server.upstream.answer_form import AnswerForm, events_of
-from worker.server.upstream.errors import AdapterForgotten, refusal
+from worker.server.upstream.errors import AdapterForgotten, failure, refusal
 from worker.server.upstream.request_form import chat_body, completion_body
+from worker.server.writing import written
 
 HEAD = {"id": "chatcmpl-ours", "created": 7, "model": "ft:ours", "system_fingerprint": "fp_ours"}
 TOOL = {"type": "function", "function": {"name": "paint"}}
@@ -108,7 +109,7 @@ def test_vllm_keeps_what_it_has_computed_for_one_project_from_others() -> None:
 
 
 def test_an_answer_has_our_head_and_nothing_of_vllms_own() -> None:
-    found = form().whole(answer()).model_dump(exclude_unset=True)
+    found = form().whole(json.dumps(answer()).encode())
     assert {name: found[name] for name in HEAD} == HEAD
     assert found["choices"] == [
         {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
@@ -119,9 +120,9 @@ def test_an_answer_has_our_head_and_nothing_of_vllms_own() -> None:
 
 def test_a_demanded_call_ends_with_the_reason_of_calls_whole_and_streamed() -> None:
     call = {"id": "c", "type": "function", "function": {"name": "paint", "arguments": "{}"}}
-    whole = form().whole(answer(message=message(content="", tool_calls=[call])))
-    assert whole.choices[0].finish_reason == "tool_calls"
-    assert whole.choices[0].message.content is None  # type: ignore[union-attr]
+    whole = form().whole(json.dumps(answer(message=message(content="", tool_calls=[call]))).encode())
+    assert whole["choices"][0]["finish_reason"] == "tool_calls"
+    assert whole["choices"][0]["message"]["content"] is None
     streamed = form()
     head = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "hash"}
     streamed.chunk({**head, "choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, **call}]}}]})
@@ -132,7 +133,7 @@ def test_a_demanded_call_ends_with_the_reason_of_calls_whole_and_streamed() -> N
 def test_an_unknown_form_is_an_error_and_no_answer() -> None:
     for broken in ({}, answer(finish_reason="tired"), {"choices": [{"index": 0}]}):
         with pytest.raises(SamplingFailed, match="unknown form"):
-            form().whole(broken)
+            form().whole(json.dumps(broken).encode())
 
 
 def test_events_may_be_cut_anywhere() -> None:
@@ -155,6 +156,8 @@ def test_events_may_be_cut_anywhere() -> None:
         (400, "seed must be an integer", "invalid_value"),
         (400, '"auto" tool choice requires --enable-auto-tool-choice', "server_unsuited"),
         (401, "Unauthorized", "model_unavailable"),
+        (404, "No such path", "sampling_failed"),
+        (429, "too many", "server_busy"),
         (500, "EngineDeadError", "sampling_failed"),
         (503, "overloaded", "server_busy"),
     ],
@@ -163,6 +166,30 @@ def test_an_error_of_vllm_becomes_one_that_the_api_can_judge(status: int, messag
     found = refusal(status, json.dumps({"error": {"message": message, "param": None}}).encode())
     assert isinstance(found, AppError)
     assert found.code == code
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
+def test_what_vllm_says_of_itself_is_not_shown(status: int) -> None:
+    secret = "at http://10.0.0.7:8000/v1 in /srv/models/other"
+    found = refusal(status, json.dumps({"error": {"message": secret}}).encode())
+    assert isinstance(found, AppError)
+    assert secret not in found.message
+    assert "10.0.0.7" not in failure({"error": {"message": secret}}).message
+
+
+def test_what_vllm_says_of_the_requests_own_fields_is_shown() -> None:
+    schema = "Grammar error: unimplemented keys: ['patternProperties']"
+    found = refusal(400, json.dumps({"error": {"message": schema, "param": "response_format"}}).encode())
+    assert isinstance(found, AppError)
+    assert (found.message, found.param) == (schema, "response_format")
+
+
+def test_log_probabilities_of_a_whole_answer_stay_as_they_come() -> None:
+    logprobs = {"content": [{"token": "a", "bytes": [97], "logprob": -1e-7, "top_logprobs": []}]}
+    content = json.dumps(answer(logprobs=logprobs) | {"prompt_logprobs": [None, {"5": {"rank": 1}}]}).encode()
+    found = json.loads(written(form().whole(content)))
+    assert found["choices"][0]["logprobs"] == logprobs
+    assert found["prompt_logprobs"] == [None, {"5": {"rank": 1}}]
 
 
 def test_a_model_that_vllm_does_not_know_was_forgotten() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from core.compositions.methods import Criterion
 from core.compositions.requests import MAX_WEIGHT
 from worker.tasks.composition.weight_search import FileResult, Trial, Weights, best_of, search_weights
 
@@ -60,6 +61,22 @@ def test_a_loss_that_is_not_finite_is_never_the_best_one() -> None:
     )
     assert best_of(trials).weights == (1.0,)
     assert {trial.shown()["loss"] for trial in trials} == {7.0, None}
+
+
+@pytest.mark.parametrize("criterion", ["loss", "token_accuracy", "exact_match"])
+def test_a_search_goes_on_from_the_trials_that_were_shown(criterion: Criterion) -> None:
+    def trial_of(weights: Weights) -> Trial:
+        shares = [0.5 + weights[0] / 100, 0.25 - weights[1] / 100]
+        files = [
+            FileResult(each.loss, *([share] * 2))
+            for each, share in zip(bowl(weights).files, shares, strict=True)
+        ]
+        return Trial(weights, files, criterion)
+
+    whole = search_weights((1.0, 1.0), 20, trial_of)
+    kept = {trial.weights: trial for trial in (Trial.read(each.shown(), criterion) for each in whole[:7])}
+    again = search_weights((1.0, 1.0), 20, lambda weights: kept.get(weights) or trial_of(weights))
+    assert [trial.shown() for trial in again] == [trial.shown() for trial in whole]
 
 
 @pytest.mark.parametrize("criterion", ["token_accuracy", "exact_match"])

@@ -1,12 +1,16 @@
-"""The processes that a worker holds are ended when it stops, also while the database is away."""
+"""The processes of a worker are behind the training, and end when it stops, also without a database."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from signal import SIGTERM
 
+import pytest
 from structlog.testing import capture_logs
 
 from core.database import create_database, session_factory
+from core.work.lease import TaskLease
 from tests.fixtures.service.api import wait_for
 from worker.tasks.frame.service import Tasks
 
@@ -20,6 +24,11 @@ class Held(Tasks):
         process = self._processes[program] = subprocess.Popen([sys.executable, "-c", program])
         return process
 
+    def begin(self) -> "subprocess.Popen[bytes]":
+        """Start a process for a task."""
+        process = self._processes["begun"] = self._start(TaskLease("export-1", 1, "begun"), {})
+        return process
+
 
 def test_a_worker_that_stops_without_a_database_ends_its_processes(closed_port: int) -> None:
     nowhere = session_factory(create_database(f"postgresql://nobody@127.0.0.1:{closed_port}/none"))
@@ -31,3 +40,19 @@ def test_a_worker_that_stops_without_a_database_ends_its_processes(closed_port: 
         held.stop()
     assert lives.returncode == -SIGTERM
     assert {entry["event"] for entry in logs} >= {"tick_failed"}
+
+
+@pytest.mark.parametrize("niceness", [10, 19])
+def test_the_process_of_a_task_is_behind_the_training_from_its_start(closed_port: int, niceness: int) -> None:
+    nowhere = session_factory(create_database(f"postgresql://nobody@127.0.0.1:{closed_port}/none"))
+    held = Held(nowhere, 1, ["export"], niceness=niceness)
+    held.start()
+    task = held.begin().pid
+    try:
+        assert os.getsid(task) == task
+        assert os.getpriority(os.PRIO_PROCESS, task) == niceness
+        assert Path(f"/proc/{task}/oom_score_adj").read_text() == "1000\n"
+        if (group := Path(f"/proc/{task}/autogroup")).exists():
+            assert group.read_text().split()[1:] == ["nice", str(niceness)]
+    finally:
+        held.stop()

@@ -1,4 +1,4 @@
-"""Counts the permits of each project over all API processes, in the broker.
+"""Counts the permits of each project over all processes, in the broker.
 
 A permit there expires by itself if its process has died. While the broker is away, each process only counts
 its own permits.
@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from api.admission.rates import Counters
+from core.access.rates import Counters
 from core.ids import new_id
 
 # Seconds
@@ -23,13 +23,18 @@ PATIENCE = 1.0  # after its latest attempt, one that waits has gone
 # The permits of a project are a sorted set (KEYS[1]): each with the time at which it ends. Those that wait
 # are in two more: each with the time of its arrival (KEYS[2]), and with that of its latest attempt (KEYS[3]).
 # One whose attempts have ceased waits no longer. The name of one that waits ends with the number of permits
-# that it needs, and it gets them all at once.
+# that it needs, and it gets them all at once. One that yields (ARGV[5]) never waits there.
 NOW = "local time = redis.call('TIME'); local now = time[1] + time[2] / 1000000\n"
 TAKE = f"""{NOW}
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now - ARGV[4])) do
     redis.call('ZREM', KEYS[2], gone)
     redis.call('ZREM', KEYS[3], gone)
+end
+if ARGV[5] == '1' then
+    local others_wait = redis.call('ZCARD', KEYS[2]) > 0
+    local all = redis.call('ZCARD', KEYS[1]) + string.match(ARGV[3], '%d+$')
+    if others_wait or all > tonumber(ARGV[1]) then return 0 end
 end
 redis.call('ZADD', KEYS[2], 'NX', now, ARGV[3])
 redis.call('ZADD', KEYS[3], now, ARGV[3])
@@ -68,15 +73,19 @@ class SharedPermits:
         self._held: dict[str, set[str]] = {}
         self._renewing: asyncio.Task[None] | None = None
 
-    async def take(self, project_id: str, most: int, count: int = 1) -> Sequence[str]:
+    async def take(
+        self, project_id: str, most: int, count: int = 1, *, yields: bool = False
+    ) -> Sequence[str]:
         """Wait for permits of a project that may have `most`. Return their ids. The caller bounds the wait.
 
-        Processes that wait get permits in the order in which they came.
+        Processes that wait get permits in the order in which they came. One that `yields` goes behind all
+        others.
         """
         name = f"{new_id('')}:{count}"
         permits = [f"{name}/{index + 1}" for index in range(count)]
+        asked = most, self._lasts, name, self._patience, int(yields)
         try:
-            while await self._eval(TAKE, project_id, most, self._lasts, name, self._patience) == 0:
+            while await self._eval(TAKE, project_id, *asked) == 0:
                 await asyncio.sleep(LOOK)
         except BaseException:
             self._forget(project_id, name, *permits)  # the broker may have given them in this moment

@@ -1,5 +1,7 @@
 """Limits how many answers to one project's chats are written at once. Further chats wait, or are refused.
 
+The rows of its eval runs count as chats. They take permits only while no chat waits.
+
 A chat needs a permit for each of its answers, and keeps them until the last one has ended. These permits
 are apart from those of other requests (`api.admission.fair_share`), so that long answers hold up nothing
 else. The chats of one process wait in the order of their arrival, and only the first of them asks for
@@ -13,8 +15,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-from api.chat.shared_permits import SharedPermits
 from core.errors import RateLimited
+from core.serving.shared_permits import SharedPermits
 
 RETRY_AFTER_SECONDS = 2
 
@@ -39,15 +41,18 @@ class ChatPermits:
         self._rooms: WeakValueDictionary[tuple[str, int], _Room] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def permit(self, project_id: str, most: int, answers: int = 1) -> AsyncIterator[None]:
+    async def permit(
+        self, project_id: str, most: int, answers: int = 1, *, yields: bool = False
+    ) -> AsyncIterator[None]:
         """Hold permits for so many answers in the block. Raises RateLimited.
 
-        The project may have `most`. A request for more answers than that takes all of them.
+        The project may have `most`. A request for more answers than that takes all of them. One that `yields`
+        takes them only while nobody else of the project waits.
         """
         room = self._rooms.get((project_id, most))
         if room is None:
             room = self._rooms[project_id, most] = _Room(most)
-        permits = await self._enter(room, project_id, most, min(answers, most))
+        permits = await self._enter(room, project_id, most, min(answers, most), yields)
         try:
             yield
         finally:
@@ -58,13 +63,15 @@ class ChatPermits:
     def close(self) -> None:
         self._shared.close()
 
-    async def _enter(self, room: _Room, project_id: str, most: int, answers: int) -> Sequence[str]:
+    async def _enter(
+        self, room: _Room, project_id: str, most: int, answers: int, yields: bool
+    ) -> Sequence[str]:
         if room.permits.locked() and self._waiting[project_id] >= self._most_waiting:
             raise self._refusal(most, f"and {self._most_waiting} more wait.", RETRY_AFTER_SECONDS)
         self._waiting[project_id] += 1
         try:
             async with asyncio.timeout(self._wait_seconds):
-                return await self._taken(room, project_id, most, answers)
+                return await self._taken(room, project_id, most, answers, yields)
         except TimeoutError:
             waited = f"and this one has waited for {self._wait_seconds:g} s."
             raise self._refusal(most, waited, math.ceil(self._wait_seconds / 2) or 1) from None
@@ -73,7 +80,9 @@ class ChatPermits:
             if not self._waiting[project_id]:
                 del self._waiting[project_id]
 
-    async def _taken(self, room: _Room, project_id: str, most: int, answers: int) -> Sequence[str]:
+    async def _taken(
+        self, room: _Room, project_id: str, most: int, answers: int, yields: bool
+    ) -> Sequence[str]:
         """Return the ids of the permits when there are enough."""
         taken = 0
         try:
@@ -82,7 +91,7 @@ class ChatPermits:
                     await room.permits.acquire()
                     taken += 1
             async with room.first:
-                return await self._shared.take(project_id, most, answers)
+                return await self._shared.take(project_id, most, answers, yields=yields)
         except BaseException:
             for _ in range(taken):
                 room.permits.release()
