@@ -12,8 +12,8 @@ from worker.server.exchange import Exchange
 class Admission:
     """The requests that wait or run. Only the event loop may call, but any thread may read the numbers.
 
-    A request counts as often as it has answers. While several projects have requests, each has a right to an
-    equal share of the capacity, also if others have filled it before.
+    A request counts as often as it has answers, but not as more than the capacity. While several projects
+    have requests, each has a right to an equal share of the capacity, also if others have filled it before.
     """
 
     def __init__(self, capacity: int, wait_seconds: float) -> None:
@@ -50,7 +50,7 @@ class Admission:
                 f"The server has {self.capacity} answers to work on and takes no more. Try again later.",
                 retry_after=2,
             )
-        self._open[exchange] = answers
+        self._open[exchange] = min(answers, self.capacity)
         self._empty.clear()
         late = asyncio.get_running_loop().call_later(self._wait_seconds, self._end_late, exchange)
         try:

@@ -44,13 +44,18 @@ def test_a_request_counts_as_often_as_it_has_answers() -> None:
 
 
 def test_a_request_for_more_answers_than_there_are_places_is_taken_all_the_same() -> None:
-    assert admitted(("a", 3), ("a", 100), ("a", 1)) == ([True, True, False], 103)
+    assert admitted(("a", 3), ("a", 100), ("a", 1)) == ([True, True, False], 3 + CAPACITY)
 
 
 def test_a_project_gets_its_equal_share_of_a_server_that_another_one_has_filled() -> None:
     flood = [("flood", 1)] * (CAPACITY + 1)
     found, _ = admitted(*flood, *[("polite", 1)] * 7, ("third", 1))
     assert found == [*[True] * 12, False, *[True] * 6, False, True]
+
+
+def test_one_request_for_very_many_answers_does_not_shut_out_another_project() -> None:
+    found, _ = admitted(("flood", CAPACITY - 1), ("flood", 1000), ("polite", 1))
+    assert found == [True, True, True]
 
 
 def test_many_projects_exceed_the_limit_by_no_more_than_it_once_again() -> None:
