@@ -4,10 +4,10 @@
     python -m bench.training.beside_tasks --turns 2 --tasks check,export
 
 One service (`tunery up`) trains the same job again and again: for each kind of task once alone, and once
-while such a task is always under way. The loss is the median over the turns of what the job beside the tasks lacks
-of the tokens per second of the job alone just before it. The share of the
-processors says how much of the time of all cores the processes of the tasks got. The eval run judges given
-answers: what servers compute for others is not a task. The result is printed, and written as JSON.
+while such a task is always under way. The loss is the median over the turns of what the job beside the tasks
+lacks of the tokens per second of the job alone just before it. The share of the processors says how much of
+the time of all cores the processes of the tasks got. The eval run judges given answers: what servers compute
+for others is not a task. The result is printed, and written as JSON.
 """
 
 from __future__ import annotations
