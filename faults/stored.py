@@ -69,6 +69,11 @@ def _kept_for_nobody(session: Session) -> Iterable[str]:
         for row in session.scalars(gone):
             yield f"{row.prefix} of the {kind} {row.owner_id} is kept, and its owner is gone"
     checkpoints = select(Checkpoint.object_prefix)
-    of_jobs = select(Artifact).where(kept, Artifact.owner_kind == "job", Artifact.prefix.not_in(checkpoints))
+    of_jobs = select(Artifact).where(
+        kept,
+        Artifact.owner_kind == "job",
+        Artifact.prefix.is_not(None),  # that of the request has none
+        Artifact.prefix.not_in(checkpoints),
+    )
     for row in session.scalars(of_jobs):
         yield f"{row.prefix} is kept, and {row.owner_id} has no checkpoint there"

@@ -103,7 +103,7 @@ class Relay(Response):
         request = self._request
         given_up = None if isinstance(request, TokenizeRequest) else partial(self._note, request)
         async with (
-            self._components.permits.permit(self._caller.project_id, most),
+            self._components.permits.permit(self._caller.project_id, most, request.answers),
             self._components.dispatcher.begun(
                 self._path,
                 self._model.served,

@@ -23,8 +23,9 @@ class ProjectQuotas(BaseModel):
     """The limits of a project. Null stands for the installation's default.
 
     `stored_bytes` limits the files that the project stores, and `requests_per_minute` the requests of all its
-    keys together. `concurrent_chats` limits the chats and completions that are answered at the same time, and
-    `tokens_per_minute` the tokens of their prompts and answers. `completion_bytes` limits the stored chat
+    keys together. `concurrent_chats` limits the answers that are written at the same time: a chat or
+    completion counts as often as it has prompts, times `n`, but never as more than the quota.
+    `tokens_per_minute` limits the tokens of prompts and answers. `completion_bytes` limits the stored chat
     completions: with 0, none is stored. After `completion_days` they are removed.
     """
 

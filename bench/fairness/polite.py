@@ -24,7 +24,7 @@ class Waits:
     refused: int = 0
 
     def as_json(self) -> dict[str, float]:
-        figures = {"chats": len(self.whole), "refused": self.refused}
+        figures: dict[str, float] = {"chats": len(self.whole), "refused": self.refused}
         for name, seconds in (("first", self.first), ("whole", self.whole)):
             figures |= {f"{name}_p50": percentile(seconds, 50), f"{name}_p99": percentile(seconds, 99)}
         return figures

@@ -1,16 +1,17 @@
-"""Limits how many chats of one project are answered at the same time. Further ones wait, or are refused.
+"""Limits how many answers to one project's chats are written at once. Further chats wait, or are refused.
 
 The rows of its eval runs count as chats. They take permits only while no chat waits.
 
-A chat keeps its permit until its answer has ended. These permits are apart from those of other requests
-(`api.admission.fair_share`), so that long answers hold up nothing else. The chats of one process wait in the
-order of their arrival, and only the first of them asks for a permit that other processes have.
+A chat needs a permit for each of its answers, and keeps them until the last one has ended. These permits
+are apart from those of other requests (`api.admission.fair_share`), so that long answers hold up nothing
+else. The chats of one process wait in the order of their arrival, and only the first of them asks for
+permits that other processes have.
 """
 
 import asyncio
 import math
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
@@ -25,6 +26,7 @@ class _Room:
 
     def __init__(self, most: int) -> None:
         self.permits = asyncio.Semaphore(most)
+        self.entering = asyncio.Lock()
         self.first = asyncio.Lock()
 
 
@@ -39,31 +41,37 @@ class ChatPermits:
         self._rooms: WeakValueDictionary[tuple[str, int], _Room] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def permit(self, project_id: str, most: int, *, yields: bool = False) -> AsyncIterator[None]:
-        """Hold a permit in the block, of a project that may have `most`. Raises RateLimited.
+    async def permit(
+        self, project_id: str, most: int, answers: int = 1, *, yields: bool = False
+    ) -> AsyncIterator[None]:
+        """Hold permits for so many answers in the block. Raises RateLimited.
 
-        One that `yields` takes it only while nobody else of the project waits.
+        The project may have `most`. A request for more answers than that takes all of them. One that `yields`
+        takes them only while nobody else of the project waits.
         """
         room = self._rooms.get((project_id, most))
         if room is None:
             room = self._rooms[project_id, most] = _Room(most)
-        permit = await self._enter(room, project_id, most, yields)
+        permits = await self._enter(room, project_id, most, min(answers, most), yields)
         try:
             yield
         finally:
-            self._shared.give_back(project_id, permit)
-            room.permits.release()
+            self._shared.give_back(project_id, permits)
+            for _ in permits:
+                room.permits.release()
 
     def close(self) -> None:
         self._shared.close()
 
-    async def _enter(self, room: _Room, project_id: str, most: int, yields: bool) -> str:
+    async def _enter(
+        self, room: _Room, project_id: str, most: int, answers: int, yields: bool
+    ) -> Sequence[str]:
         if room.permits.locked() and self._waiting[project_id] >= self._most_waiting:
             raise self._refusal(most, f"and {self._most_waiting} more wait.", RETRY_AFTER_SECONDS)
         self._waiting[project_id] += 1
         try:
             async with asyncio.timeout(self._wait_seconds):
-                return await self._taken(room, project_id, most, yields)
+                return await self._taken(room, project_id, most, answers, yields)
         except TimeoutError:
             waited = f"and this one has waited for {self._wait_seconds:g} s."
             raise self._refusal(most, waited, math.ceil(self._wait_seconds / 2) or 1) from None
@@ -72,19 +80,26 @@ class ChatPermits:
             if not self._waiting[project_id]:
                 del self._waiting[project_id]
 
-    async def _taken(self, room: _Room, project_id: str, most: int, yields: bool) -> str:
-        """Return the id of a permit when there is one."""
-        await room.permits.acquire()
+    async def _taken(
+        self, room: _Room, project_id: str, most: int, answers: int, yields: bool
+    ) -> Sequence[str]:
+        """Return the ids of the permits when there are enough."""
+        taken = 0
         try:
+            async with room.entering:  # or two chats might each wait for permits that the other one has
+                while taken < answers:
+                    await room.permits.acquire()
+                    taken += 1
             async with room.first:
-                return await self._shared.take(project_id, most, yields=yields)
+                return await self._shared.take(project_id, most, answers, yields=yields)
         except BaseException:
-            room.permits.release()
+            for _ in range(taken):
+                room.permits.release()
             raise
 
     def _refusal(self, most: int, fate: str, retry_after: int) -> RateLimited:
         return RateLimited(
-            f"This project may have {most} chat{'' if most == 1 else 's'} at once, {fate} Send fewer, or ask "
-            "the operator for a larger quota.",
+            f"This project may have {most} answer{'' if most == 1 else 's'} at once, {fate} Send fewer "
+            "chats, or fewer prompts and a smaller 'n' in each, or ask the operator for a larger quota.",
             retry_after=retry_after,
         )

@@ -245,8 +245,9 @@ class SettingFields(BaseSettings):
     project_concurrent_chats: int = Field(
         32,
         ge=1,
-        description="Most chats and completions of one project that are answered at the same time; all API "
-        "processes and eval runs count together. Further ones wait",
+        description="Most answers of one project that are written at the same time: a chat or completion "
+        "counts as often as it has prompts, times `n`. All API processes and eval runs count together. "
+        "Further ones wait",
     )
     project_waiting_chats: int = Field(
         256,
@@ -300,7 +301,11 @@ class SettingFields(BaseSettings):
         "machine's name or TUNERY_SERVE_HOST, with the port",
     )
     serve_requests: int = Field(
-        256, ge=1, description="Most requests that wait and run in one server. More are refused at once"
+        256,
+        ge=1,
+        description="Most answers that wait and run in one server: a request counts as often as it has "
+        "prompts, times `n`. More are refused at once, except those of a project that has less than an equal "
+        "share",
     )
     serve_wait_seconds: float = Field(
         120, gt=0, description="Longest time until the first token of an answer, seconds"

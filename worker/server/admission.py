@@ -1,53 +1,63 @@
-"""How many requests the server works on at once, and that it takes none while it stops."""
+"""How many answers the server works on at once, whose they are, and that it takes none while it stops."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from worker.server.errors import ServerBusy, Stopping, WaitedTooLong
 from worker.server.exchange import Exchange
 
 
 class Admission:
-    """The requests that wait or run. Only the event loop may call, but any thread may read the numbers."""
+    """The requests that wait or run. Only the event loop may call, but any thread may read the numbers.
+
+    A request counts as often as it has answers, but not as more than the capacity. While several projects
+    have requests, each has a right to an equal share of the capacity, also if others have filled it before.
+    """
 
     def __init__(self, capacity: int, wait_seconds: float) -> None:
         """The first token of an answer must come within `wait_seconds`."""
         self.capacity = capacity
         self.draining = False
         self._wait_seconds = wait_seconds
-        self._open: set[Exchange] = set()
+        self._open: dict[Exchange, int] = {}
         self._empty = asyncio.Event()
         self._empty.set()
 
     @property
-    def running(self) -> int:
-        """The number of requests whose first token has come."""
-        return sum(exchange.generates for exchange in tuple(self._open))
-
-    @property
-    def held(self) -> int:
+    def requests(self) -> int:
         """The number of requests that wait or run."""
         return len(self._open)
 
+    @property
+    def running(self) -> int:
+        """The number of answers of requests whose first token has come."""
+        return sum(answers for exchange, answers in self._open.copy().items() if exchange.generates)
+
+    @property
+    def held(self) -> int:
+        """The number of answers that wait or run."""
+        return sum(self._open.copy().values())
+
     @contextmanager
-    def permit(self, exchange: Exchange) -> Iterator[None]:
-        """Hold a permit for the request in the block. Raises ServerBusy or Stopping if there is none."""
+    def permit(self, exchange: Exchange, answers: int = 1) -> Iterator[None]:
+        """Hold permits for the answers of a request in the block. Raises ServerBusy or Stopping."""
         if self.draining:
             raise Stopping("This server is stopping and takes no new requests. Send the request again.")
-        if len(self._open) >= self.capacity:
+        if self._is_full_for(exchange.project):
             raise ServerBusy(
-                f"The server has {self.capacity} requests to work on and takes no more. Try again later.",
+                f"The server has {self.capacity} answers to work on and takes no more. Try again later.",
                 retry_after=2,
             )
-        self._open.add(exchange)
+        self._open[exchange] = min(answers, self.capacity)
         self._empty.clear()
         late = asyncio.get_running_loop().call_later(self._wait_seconds, self._end_late, exchange)
         try:
             yield
         finally:
             late.cancel()
-            self._open.discard(exchange)
+            del self._open[exchange]
             if not self._open:
                 self._empty.set()
 
@@ -67,6 +77,19 @@ class Admission:
         for exchange in tuple(self._open):
             exchange.end(reason)
 
+    def _is_full_for(self, project: str) -> bool:
+        """Whether a project must wait. Below the limit it may exceed it by the answers of one request.
+
+        Those that only take their shares of a server that others have filled need less than it once more.
+        """
+        held, own = self.held, 0
+        projects = {project}
+        for exchange, answers in self._open.items():
+            projects.add(exchange.project)
+            own += answers if exchange.project == project else 0
+        has_its_share = own * len(projects) >= self.capacity
+        return held >= self.capacity and (has_its_share or held >= 2 * self.capacity)
+
     def _end_late(self, exchange: Exchange) -> None:
         if not exchange.generates:
             exchange.end(
@@ -75,3 +98,12 @@ class Admission:
                     "loaded, or others are before it. Send the request again."
                 )
             )
+
+
+def answers_of(body: Mapping[str, Any]) -> int:
+    """Return for how many answers a request asks: its prompts, times `n`. One that is wrong counts as one."""
+    prompt, choices = body.get("prompt"), body.get("n")
+    prompts = 1
+    if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
+        prompts = len(prompt)
+    return prompts * (choices if isinstance(choices, int) and choices > 0 else 1)

@@ -18,7 +18,7 @@ from core.serving.previews import PREVIEW
 from core.serving.served_model import SERVED_FIELD
 from core.serving.token import REQUEST_HEADER, is_server_token
 from core.settings import Settings
-from worker.server.admission import Admission
+from worker.server.admission import Admission, answers_of
 from worker.server.computed import Computed
 from worker.server.exchange import Exchange
 from worker.server.metrics import Metrics
@@ -116,7 +116,7 @@ class ServerApp:
         return self._answering.models.load if self._answering else None
 
     def _now(self) -> tuple[int, int, float]:
-        return self._admission.held, len(self.warm_adapters), self._load.pool_share if self._load else 0.0
+        return self._admission.requests, len(self.warm_adapters), self._load.pool_share if self._load else 0.0
 
     async def _tell_state(self, _request: Request) -> Response:
         draining, load = self._admission.draining, self._load
@@ -124,7 +124,7 @@ class ServerApp:
             "status": "stopping" if draining else "ok",
             "base": self.resident,
             "adapters": len(self.warm_adapters),
-            "requests": self._admission.held,
+            "requests": self._admission.requests,
             "sampler": load and {"running": load.running, "waiting": load.waiting, "cache": load.pool_share},
         }
         return JSONResponse(state, 503 if draining else 200)
@@ -156,13 +156,13 @@ class ServerApp:
         path = exchange.request.url.path
         if request_id := exchange.request.headers.get(REQUEST_HEADER):
             exchange.facts["request_id"] = request_id
-        with self._admission.permit(exchange):
+        request = read_object(body)
+        with self._admission.permit(exchange, answers_of(request)):
             if path == PREVIEW:
                 previews = await self._load_previews()
-                await previews.run(exchange, read_object(body))
+                await previews.run(exchange, request)
                 return
             answering = await self._load_answering()
-            request = read_object(body)
             served = request.pop(SERVED_FIELD, None)
             answers = {CHAT: answering.chat, COMPLETIONS: answering.complete, TOKENIZE: answering.tokenize}
             await answers[path](exchange, request, served)

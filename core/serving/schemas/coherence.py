@@ -51,7 +51,7 @@ def check_completion(request: CompletionRequest) -> None:
         raise _wrong("max_tokens", "'max_tokens' may only be 0 with 'echo': true.")
     if request.best_of is not None and request.best_of != request.choices:
         raise _wrong("best_of", "'best_of' must be equal to 'n': all answers are returned.")
-    if len(request.prompts) * request.choices > MAX_ANSWERS:
+    if request.answers > MAX_ANSWERS:
         raise _wrong("n", f"A request may have {MAX_ANSWERS} answers: its prompts, times 'n'.")
     tokens = sum(len(prompt) for prompt in request.prompts if not isinstance(prompt, str))
     check_logprobs(request, request.most_tokens * len(request.prompts) * request.choices, tokens)

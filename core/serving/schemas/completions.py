@@ -59,3 +59,8 @@ class CompletionRequest(Sampling):
         if isinstance(prompt[0], int):
             return [[token for token in prompt if isinstance(token, int)]]
         return prompt
+
+    @property
+    def answers(self) -> int:
+        """The number of answers to all prompts together."""
+        return len(self.prompts) * self.choices

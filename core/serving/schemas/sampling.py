@@ -120,3 +120,8 @@ class Sampling(Options):
     def choices(self) -> int:
         """The number of answers to each prompt."""
         return self.n or 1
+
+    @property
+    def answers(self) -> int:
+        """The number of answers to all prompts together."""
+        return self.choices

@@ -40,6 +40,11 @@ class TokenizeRequest(Options):
         """Nothing: no server has a cache that helps."""
         return ""
 
+    @property
+    def answers(self) -> int:
+        """The number of its answers, as chats and completions have it."""
+        return 1
+
 
 Conversation = ChatRequest | TokenizeRequest
 """What has messages and tools"""

@@ -69,7 +69,8 @@ class GenerationRequest:
 
     `id` is unique among the requests that have not ended. Several answers to one prompt are several requests
     with seeds of their own: they share the computation of the prompt. The caller keeps `adapter` pinned
-    (`AdapterCache.acquire`) until the last piece has come.
+    (`AdapterCache.acquire`) until the last piece has come. Projects get equal shares of the computation, and
+    nothing that was computed for one is used for another.
     """
 
     id: str
@@ -77,6 +78,7 @@ class GenerationRequest:
     sampling: Sampling
     adapter: ServedAdapter | None = None
     grammar: Grammar | None = None
+    project: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ class Running:
 
     `tokens` are those of prompt and answer; the keys and values of the first `computed` exist. The request
     ends at `longest` tokens at the latest. `blocks` hold the keys and values, `names` are those of the whole
-    blocks. `cached` counts the prompt's tokens that others have computed.
+    blocks. `cached` counts the prompt's tokens that others have computed. `last_step` is the number of the
+    last step that has computed a token.
     """
 
     request: GenerationRequest
@@ -25,6 +26,7 @@ class Running:
     tokens: list[int]
     computed: int = 0
     cached: int = 0
+    last_step: int = 0
     blocks: list[int] = field(default_factory=list)
     names: list[bytes] = field(default_factory=list)
     prompt_choices: list[TokenChoice | None] = field(default_factory=list)
@@ -33,6 +35,11 @@ class Running:
     def made(self) -> int:
         """The number of tokens of the answer."""
         return len(self.tokens) - len(self.request.prompt)
+
+    @property
+    def missing(self) -> int:
+        """The number of tokens that must be computed for the next one."""
+        return len(self.tokens) - self.computed
 
     @property
     def wants_prompt_logprobs(self) -> bool:
@@ -61,3 +68,7 @@ class Computed:
 
     chunk: Chunk
     logits_SV: Tensor
+
+    @property
+    def running(self) -> Running:
+        return self.chunk.running

@@ -1,5 +1,6 @@
 """The sampler: it answers many requests at once on one resident base model, each with its own adapter."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from torch import Tensor
 
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.decoders.fast import Decoder
+from worker.engine.device.health import is_out_of_memory
 from worker.engine.sampler.adapters.files import load_adapter
 from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.chooser import Chooser, token_choices
 from worker.engine.sampler.fast.computation import FastComputation
 from worker.engine.sampler.grammars import GrammarFailed, Grammars
+from worker.engine.sampler.isolation import Failed, each, together
 from worker.engine.sampler.requests import GenerationRequest, Piece
 from worker.engine.sampler.running import Computed, Running
 from worker.engine.sampler.slow import SlowComputation
@@ -23,6 +26,10 @@ from worker.engine.sampler.texts import GrowingText
 from worker.engine.sampler.validation import check_request
 
 NOT_FINITE = "The model computed numbers that are not finite. Its adapter is damaged."
+TOO_LITTLE_MEMORY = (
+    "There is too little memory for this request. Send a shorter prompt, or ask for no log-probabilities."
+)
+BROKEN = "The computation of this request failed. The log of the process that computed it says why."
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,8 @@ class Limits:
     """What bounds the sampler's memory, and the time that one step takes.
 
     `cache_bytes` is the size of the pool of keys and values. A step computes at most `step_tokens` tokens of
-    prompts beside the tokens that are generated, and at most `max_running` requests; others wait in the order
-    of their arrival. On the slow path at most `max_running_slowly` requests have a cache.
+    prompts beside the tokens that are generated, and at most `max_running` requests; others wait. On the slow
+    path at most `max_running_slowly` requests have a cache. Projects have equal shares of all this.
     """
 
     cache_bytes: int = 1 << 30
@@ -52,8 +59,8 @@ class Load:
 class Sampler:
     """Continuous batching on one base model. One thread calls every method.
 
-    Each `step` computes the next chunk of every request: a token of those that generate, a part of the prompt
-    of others. Requests join and leave between steps.
+    Each `step` computes the next chunks of requests: a token of those that generate, a part of the prompt of
+    others. Requests join and leave between steps.
     """
 
     def __init__(
@@ -73,7 +80,7 @@ class Sampler:
             self._fast = FastComputation(
                 base, base.decoder, limits.cache_bytes, limits.step_tokens, limits.max_running
             )
-        self._slow = SlowComputation(base, limits.max_running_slowly)
+        self._slow = SlowComputation(base, limits.max_running_slowly, limits.step_tokens)
 
     @property
     def why_slow(self) -> str | None:
@@ -114,18 +121,20 @@ class Sampler:
             self._computation(one.request.adapter).remove(one)
 
     def step(self) -> list[Piece]:
-        """Compute one step, and return what it has added, at most one piece for each request."""
+        """Compute one step, and return what it has added, at most one piece for each request.
+
+        A request that cannot be computed ends with an error, and no other one with it. Raises the error of a
+        device that is broken.
+        """
         computed = [*(self._fast.step() if self._fast else ()), *self._slow.step()]
-        for each in computed:
-            _note_prompt_logprobs(each)
-        ready = [each for each in computed if each.chunk.is_last]
-        if not ready:
-            return []
-        logits_BV = torch.stack([each.logits_SV[-1] for each in ready])
-        best = zip(*(x.tolist() for x in logits_BV.max(-1)), strict=True)
+        ready = [
+            one
+            for one in each(_with_prompt_logprobs, computed)
+            if isinstance(one, Failed) or one.chunk.is_last
+        ]
         pieces = [
-            self._piece(each.chunk.running, logits_V, *found)
-            for each, logits_V, found in zip(ready, logits_BV, best, strict=True)
+            _broken(one) if isinstance(one, Failed) else one
+            for one in each(self._piece, together(_with_likeliest, ready))
         ]
         for piece in pieces:
             if piece.finish_reason is not None:
@@ -160,12 +169,13 @@ class Sampler:
             return self._slow
         return self._fast
 
-    def _piece(self, one: Running, logits_V: Tensor, highest: float, likeliest: int) -> Piece:
+    def _piece(self, ready: "_Ready") -> Piece:
         """Choose the next token of a request, and return the piece with it."""
-        if not -float("inf") < highest < float("inf"):
+        one, logits_V = ready.running, ready.logits_V
+        if not math.isfinite(ready.highest):
             return _failed(one, NOT_FINITE)
         try:
-            token = likeliest if one.chooser.takes_likeliest else one.chooser.choose(logits_V)
+            token = ready.likeliest if one.chooser.takes_likeliest else one.chooser.choose(logits_V)
             one.chooser.advance(token)
         except GrammarFailed as error:
             return _failed(one, f"The grammar cannot be followed: {error}")
@@ -211,11 +221,11 @@ def end_tokens(base: ResidentBase) -> frozenset[int]:
     return frozenset(ends - {None})
 
 
-def _note_prompt_logprobs(computed: Computed) -> None:
+def _with_prompt_logprobs(computed: Computed) -> Computed:
     """Keep the log-probabilities of the prompt's tokens that follow those of the chunk."""
-    one, top = computed.chunk.running, computed.chunk.running.request.sampling.prompt_logprobs
+    one, top = computed.running, computed.running.request.sampling.prompt_logprobs
     if top is None or not one.wants_prompt_logprobs:
-        return
+        return computed
     if not one.prompt_choices:
         one.prompt_choices.append(None)
     known, chunk = len(one.prompt_choices), computed.chunk
@@ -223,6 +233,28 @@ def _note_prompt_logprobs(computed: Computed) -> None:
     if tokens:
         rows = computed.logits_SV[known - 1 - chunk.start :][: len(tokens)]
         one.prompt_choices += token_choices(rows, list(tokens), top)
+    return computed
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A request with the logits of its next token, the highest of them, and the token that has it."""
+
+    running: Running
+    logits_V: Tensor
+    highest: float
+    likeliest: int
+
+
+def _with_likeliest(computed: Sequence[Computed]) -> list[_Ready]:
+    logits_BV = torch.stack([one.logits_SV[-1] for one in computed])
+    found = zip(computed, logits_BV, *(x.tolist() for x in logits_BV.max(-1)), strict=True)
+    return [_Ready(one.running, logits_V, *best) for one, logits_V, *best in found]
+
+
+def _broken(failed: Failed) -> Piece:
+    message = TOO_LITTLE_MEMORY if is_out_of_memory(failed.error) else BROKEN
+    return Piece(failed.running.request.id, None, "", finish_reason="error", error=message)
 
 
 def _failed(one: Running, message: str) -> Piece:

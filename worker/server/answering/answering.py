@@ -55,7 +55,7 @@ class SamplerAnswering:
                 top_logprobs=request.top_logprobs or 0,
             )
             asked = [
-                GenerationRequest(new_id(""), prompt, each, adapter, grammar)
+                GenerationRequest(new_id(""), prompt, each, adapter, grammar, exchange.project)
                 for each in of_choices(sampling, request.choices)
             ]
             answers = [_chat_answer(request, tool_form) for _ in asked]
@@ -72,7 +72,7 @@ class SamplerAnswering:
             )
             prompts = await base.prompting.make(exchange, make)
             asked = [
-                GenerationRequest(new_id(""), prompt, each, adapter)
+                GenerationRequest(new_id(""), prompt, each, adapter, project=exchange.project)
                 for prompt in prompts
                 for each in of_choices(_completion_sampling(request, prompt, base), request.choices)
             ]

@@ -78,14 +78,14 @@ class UpstreamAnswering:
     async def chat(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
         """Answer a chat. Raises AppError and ClientGone."""
         request, model = parse(ChatRequest, body), served_model(exchange, served)
-        await self._answer(exchange, CHAT, request, chat_body(request, self._upstream.max_length), model)
+        content = chat_body(request, self._upstream.max_length, exchange.project)
+        await self._answer(exchange, CHAT, request, content, model)
 
     async def complete(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
         """Answer a request for completions. Raises AppError and ClientGone."""
         request, model = parse(CompletionRequest, body), served_model(exchange, served)
-        await self._answer(
-            exchange, COMPLETIONS, request, completion_body(request, self._upstream.max_length), model
-        )
+        content = completion_body(request, self._upstream.max_length, exchange.project)
+        await self._answer(exchange, COMPLETIONS, request, content, model)
 
     async def tokenize(self, _exchange: Exchange, body: dict[str, Any], _served: Any) -> None:
         """Raise UnsuitedServer: vLLM does not tell the text that its chat template makes."""

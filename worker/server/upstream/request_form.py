@@ -31,14 +31,14 @@ SHARED = (
 )
 
 
-def chat_body(request: ChatRequest, max_length: int) -> dict[str, Any]:
+def chat_body(request: ChatRequest, max_length: int, project: str) -> dict[str, Any]:
     """Return a chat without its `model`. What has no effect here is left out.
 
     `max_length` is the most tokens of prompt and answer together. vLLM refuses to be asked for more. Only
-    vLLM knows the tokens of a text, so each character counts as one in the bound of log-probabilities. Raises
-    UnsuitedServer and InvalidRequest.
+    vLLM knows the tokens of a text, so each character counts as one in the bound of log-probabilities. vLLM
+    uses nothing that it has computed for one `project` for another. Raises UnsuitedServer and InvalidRequest.
     """
-    body = _sampling(request) | {"messages": [_message(each) for each in request.messages]}
+    body = _sampling(request, project) | {"messages": [_message(each) for each in request.messages]}
     body |= _given(request, "logprobs", "top_logprobs", "response_format")
     characters = sum(len(plain_text(each.content)) for each in request.messages)
     body["max_completion_tokens"] = most_tokens(request, characters, max_length)
@@ -49,15 +49,15 @@ def chat_body(request: ChatRequest, max_length: int) -> dict[str, Any]:
     return body
 
 
-def completion_body(request: CompletionRequest, max_length: int) -> dict[str, Any]:
+def completion_body(request: CompletionRequest, max_length: int, project: str) -> dict[str, Any]:
     """Return a completion without its `model`. Raises UnsuitedServer and InvalidRequest."""
     most = min(request.most_tokens, max_length)
-    check_logprobs(request, most * len(request.prompts) * request.choices, sum(map(len, request.prompts)))
-    body = _sampling(request) | _given(request, "prompt", "echo", "logprobs")
+    check_logprobs(request, most * request.answers, sum(map(len, request.prompts)))
+    body = _sampling(request, project) | _given(request, "prompt", "echo", "logprobs")
     return {**body, "max_tokens": most}
 
 
-def _sampling(request: Sampling) -> dict[str, Any]:
+def _sampling(request: Sampling, project: str) -> dict[str, Any]:
     if request.choices > 1 and request.temperature == 0:
         raise UnsuitedServer(
             "The upstream of this model gives one answer only if 'temperature' is 0: all would be the same. "
@@ -65,6 +65,8 @@ def _sampling(request: Sampling) -> dict[str, Any]:
             param="n",
         )
     body = DEFAULTS | _given(request, *DEFAULTS) | _given(request, *SHARED)
+    if project:
+        body["cache_salt"] = project  # vLLM refuses an empty one
     if request.stream and request.stream_options is not None:
         body["stream_options"] = _given(request.stream_options, "include_usage", "continuous_usage_stats")
     return body

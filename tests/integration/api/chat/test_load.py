@@ -40,9 +40,9 @@ def tenant(chat_api: Api, slow_server: ServerProcess) -> Tenant:
 
 
 @contextmanager
-def streaming(tenant: Tenant, tokens: int = 400) -> Iterator[Iterator[str]]:
+def streaming(tenant: Tenant, tokens: int = 400, **body: Any) -> Iterator[Iterator[str]]:
     """Yield the lines of a stream, of which the first has come."""
-    with tenant.http.stream("POST", CHAT, json=asked(tokens, stream=True)) as answer:
+    with tenant.http.stream("POST", CHAT, json=asked(tokens, stream=True, **body)) as answer:
         assert answer.status_code == 200, answer.read()
         lines = answer.iter_lines()
         assert next(lines).startswith("data: ")
@@ -129,6 +129,17 @@ def test_chats_beyond_the_quota_wait_for_a_permit_and_other_requests_do_not(tena
             assert tenant.http.get("/v1/models").status_code == 200
         assert not waiting.done()
     assert waiting.result().status_code == 200
+
+
+def test_a_chat_takes_as_many_permits_as_it_has_answers(tenant: Tenant) -> None:
+    tenant.allow(concurrent_chats=3)
+    with streaming(tenant, n=2), ThreadPoolExecutor(1) as pool:
+        assert tenant.http.post(CHAT, json=asked(1)).status_code == 200
+        waiting = pool.submit(tenant.http.post, CHAT, json=asked(1, n=2))
+        assert tenant.http.get("/v1/models").status_code == 200
+        assert not waiting.done()
+    assert waiting.result().status_code == 200
+    assert len(tenant.http.post(CHAT, json=asked(1, n=8)).json()["choices"]) == 8  # it takes all there are
 
 
 def test_two_api_processes_count_the_chats_of_a_project_together(

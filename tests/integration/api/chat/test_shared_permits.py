@@ -55,6 +55,24 @@ def test_two_processes_have_the_turns_of_a_project_together(run: Run) -> None:
     run(act)
 
 
+def test_a_chat_with_several_answers_gets_all_of_its_permits_or_none(
+    run: Run, servers: EmbeddedServers
+) -> None:
+    async def act(first: SharedPermits, second: SharedPermits, project: str) -> None:
+        three = await first.take(project, 4, 3)
+        several = asyncio.create_task(second.take(project, 4, 2))
+        await arrives(servers, project)
+        await refused(first, project, 4)  # behind the one that came before it
+        several.cancel()
+        await asyncio.wait_for(first.take(project, 4), SOON)
+        await refused(second, project, 4)
+        first.give_back(project, three)
+        await asyncio.wait_for(second.take(project, 4, 3), SOON)
+        await refused(first, project, 4)
+
+    run(act, patience=SOON)
+
+
 def test_a_wait_that_is_given_up_takes_no_permit(run: Run) -> None:
     async def act(first: SharedPermits, second: SharedPermits, project: str) -> None:
         for _ in range(20):

@@ -1,46 +1,102 @@
 """Decides what each step computes, within the pool of blocks.
 
-Requests are served in the order of their arrival. If there is no block for the next token of one, the request
-that came last gives up its blocks, and is computed again later.
+Each step gives tokens to the projects in turn, so that they advance alike. A project's requests are served in
+the order of their arrival. If blocks or places are missing, the newest request of the project that has most
+of them gives its own up, and is computed again later.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 
 from worker.engine.sampler.fast.block_pool import BLOCK, BlockPool, chained_hash
+from worker.engine.sampler.places import Places
 from worker.engine.sampler.running import Chunk, Running
+
+MOST_AT_A_TIME = 8  # tokens that a project gets in a round
+ALL = 1 << 31  # tokens: more than a step has
+
+
+@dataclass
+class _Step:
+    """The step that is being planned: how many tokens it computes of which request.
+
+    `budget` is what is left of the tokens of prompts. `gave_way` are those that have lost their blocks in
+    this step. `in_work` are the names of blocks whose tokens are known, but not computed yet. The step is
+    `closed` to requests beyond their project's equal share once one of them has found no room.
+    """
+
+    projects: int
+    budget: int
+    tokens: dict[Running, int] = field(default_factory=dict)
+    gave_way: set[Running] = field(default_factory=set)
+    in_work: set[bytes] = field(default_factory=set)
+    closed: bool = False
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How a step is divided between projects.
+
+    It gives about `for_others` tokens to all others of a project that needs little. A token behind a text of
+    `long_text` tokens takes twice as long as the first one of a text.
+    """
+
+    for_others: int
+    long_text: int
 
 
 class Schedule:
     """The requests that are computed, and those that wait."""
 
-    def __init__(self, pool: BlockPool, base_name: bytes, step_tokens: int, max_running: int) -> None:
+    def __init__(
+        self, pool: BlockPool, base_name: bytes, step_tokens: int, max_running: int, shares: Shares
+    ) -> None:
         self._pool, self._base_name = pool, base_name
-        self._step_tokens, self._max_running = step_tokens, max_running
-        self.running: list[Running] = []
-        self.waiting: deque[Running] = deque()
+        self._step_tokens, self._shares = step_tokens, shares
+        self.places = Places(max_running)
         self.preemptions = 0
+        self._steps, self._step = 0, _Step(0, 0)
 
     def add(self, one: Running) -> None:
-        self.waiting.append(one)
+        self.places.add(one)
 
     def remove(self, one: Running) -> None:
         """Forget a request, and give back its blocks."""
-        (self.running if one in self.running else self.waiting).remove(one)
+        self.places.remove(one)
         self._give_up(one)
 
     def next_chunks(self) -> list[Chunk]:
-        """Return what the next step computes, and take the blocks for it."""
-        budget, chunks = self._step_tokens, []
-        for one in list(self.running):
-            if one not in self.running:
-                continue  # it was preempted for one of those before it
-            missing = len(one.tokens) - one.computed
-            tokens = 1 if missing == 1 else min(missing, budget)
-            if tokens and self._make_room(one, one.computed + tokens):
-                chunks.append(Chunk(one, one.computed, one.computed + tokens))
-                budget -= tokens if missing > 1 else 0
-        return chunks + self._admit(budget)
+        """Return what the next step computes, and take the blocks for it.
+
+        In each round all projects get a few tokens. The step ends with the round in which one of them has all
+        that it wants: what others want beyond that would only hold it up.
+        """
+        projects = self.places.projects()
+        self._step = step = _Step(len(projects), self._step_tokens)
+        self._note_in_work()
+        others = max(1, len(projects) - 1)
+        turn = self._turn(others)
+        running = self.places.by_project()
+        for_answers = (turn + self._steps % 2) // 2
+        lines = {project: _line(running.get(project, []), for_answers) for project in projects}
+        given: Counter[str] = Counter()
+        rounds = 0
+        while lines:
+            rounds += 1
+            for project, line in list(lines.items()):
+                taken = self._give(project, line, turn)
+                given[project] += taken
+                if taken < turn or not (line or self.places.waiting_of(project)):
+                    del lines[project]
+            content = any(given[project] for project in projects if project not in lines)
+            if content and rounds * turn * others >= self._shares.for_others:
+                break
+        self._steps += 1
+        for one in step.tokens:
+            one.last_step = self._steps
+        return [Chunk(one, one.computed, one.computed + tokens) for one, tokens in step.tokens.items()]
 
     def finish(self, chunks: Sequence[Chunk]) -> None:
         """Note that the chunks are computed: whole blocks can be found by others from here on."""
@@ -51,26 +107,68 @@ class Schedule:
             for position in range(chunk.start // BLOCK, one.computed // BLOCK):
                 self._pool.name(one.blocks[position], one.names[position])
 
-    def _admit(self, budget: int) -> list[Chunk]:
-        """Let waiting requests in while there is room for their whole prompts."""
-        chunks: list[Chunk] = []
-        in_work = self._names_in_work()
-        for one in list(self.waiting):
-            if budget <= 0 or len(self.running) >= self._max_running:
-                break
+    def _turn(self, others: int) -> int:
+        """Return how many tokens a project gets in a round. If it is alone, it gets all at once."""
+        if self._step.projects <= 1:
+            return ALL
+        return max(1, min(MOST_AT_A_TIME, self._shares.for_others // others))
+
+    def _give(self, project: str, line: deque[Running], turn: int) -> int:
+        """Give the next requests of a project about so many tokens. Return how many they take.
+
+        A token behind a long text counts as several.
+        """
+        step, left = self._step, turn
+        while left:
+            if not line:
+                if (admitted := self._admit(project)) is None:
+                    break
+                line.append(admitted)
+            one = line[0]
+            done = step.tokens.get(one, 0)
+            wanted = 0 if one in step.gave_way else one.missing - done
+            weight = 1 + (one.computed + done) // self._shares.long_text
+            tokens = min(wanted, -(-left // weight), wanted if one.missing == 1 else step.budget)
+            if tokens and self._make_room(one, one.computed + done + tokens):
+                step.tokens[one] = done + tokens
+                step.budget -= 0 if one.missing == 1 else tokens
+                left = max(0, left - tokens * weight)
+            if tokens == wanted or left:
+                line.popleft()
+        return turn - left
+
+    def _admit(self, project: str) -> Running | None:
+        """Let the next request of a project in, if there is room for its whole prompt."""
+        if self._step.budget <= 0:
+            return None
+        for one in islice(self.places.waiting_of(project), self.places.count):
             found = self._find_beginning(one)
-            if len(found) < len(one.names) and one.names[len(found)] in in_work:
+            if len(found) < len(one.names) and one.names[len(found)] in self._step.in_work:
                 continue  # another one computes the same beginning now
             blocks = _blocks_for(len(one.tokens) + 1) - sum(not self._pool.is_kept(block) for block in found)
-            if blocks > self._pool.available:
-                break
+            if not self._finds_room(project, blocks):
+                return None
             self._begin(one, found)
-            tokens = min(len(one.tokens) - one.computed, budget)
-            self._make_room(one, one.computed + tokens)
-            chunks.append(Chunk(one, one.computed, one.computed + tokens))
-            budget -= tokens
-            in_work.update(one.names[len(found) :])
-        return chunks
+            return one
+        return None
+
+    def _finds_room(self, project: str, blocks: int) -> bool:
+        """Return whether a request that waits may have a place and so many blocks.
+
+        Within the project's equal share it finds room in any case, since others give way.
+        """
+        places, pool, step = self.places, self._pool, self._step
+        if not places.full and blocks <= pool.available and not step.closed:
+            return True
+        own = _blocks_of(places.by_project().get(project, ()))
+        if places.has_right_to_one_more(project) and (own + blocks) * step.projects <= pool.size:
+            while places.full:
+                self._preempt(places.newest_of_largest())
+            while pool.available < blocks:
+                self._preempt(places.newest_of_largest(_blocks_of))
+            return True
+        step.closed = True
+        return False
 
     def _begin(self, one: Running, found: Sequence[int]) -> None:
         for block in found:
@@ -79,12 +177,15 @@ class Schedule:
         one.computed = len(found) * BLOCK
         if not one.made:
             one.cached = one.computed
-        self.waiting.remove(one)
-        self.running.append(one)
+        self.places.begin(one)
+        self._step.gave_way.discard(one)
+        self._step.in_work.update(one.names[len(found) :])
 
-    def _names_in_work(self) -> set[bytes]:
-        """Return the names of the blocks whose tokens are known, but not computed yet."""
-        return {name for one in self.running for name in one.names[one.computed // BLOCK :]}
+    def _note_in_work(self) -> None:
+        if self.places.waiting:
+            self._step.in_work.update(
+                name for one in self.places.running for name in one.names[one.computed // BLOCK :]
+            )
 
     def _find_beginning(self, one: Running) -> list[int]:
         """Return the blocks that already hold the beginning of a request; at least one token is left."""
@@ -105,26 +206,53 @@ class Schedule:
             one.names.append(chained_hash(before, one.tokens[start : start + BLOCK]))
 
     def _first_name(self, one: Running) -> bytes:
-        adapter = one.request.adapter
-        return self._base_name + (adapter.content_hash.encode() if adapter else b"")
+        """Return what tells beginnings apart that have the same tokens. Projects share none: a client would
+        learn from `cached_tokens` what another one has sent.
+        """
+        adapter, project = one.request.adapter, one.request.project
+        return b"\n".join(
+            [self._base_name, adapter.content_hash.encode() if adapter else b"", project.encode()]
+        )
 
     def _make_room(self, one: Running, tokens: int) -> bool:
-        """Take blocks for so many tokens of a request. Return False if the request was itself preempted."""
+        """Take blocks for so many tokens of a request. Return False if the request had to give way itself."""
         while len(one.blocks) < _blocks_for(tokens):
             if self._pool.available:
                 one.blocks.append(self._pool.take())
                 continue
-            last = self.running.pop()
-            self._give_up(last)
-            self.waiting.appendleft(last)
-            self.preemptions += 1
+            last = self.places.newest_of_largest(_blocks_of)
+            self._preempt(last)
             if last is one:
                 return False
         return True
 
+    def _preempt(self, one: Running) -> None:
+        """Let a request give up its place and its blocks. It is computed again later."""
+        self.places.give_way(one)
+        self._give_up(one)
+        self._step.tokens.pop(one, None)
+        self._step.gave_way.add(one)
+        self.preemptions += 1
+
     def _give_up(self, one: Running) -> None:
         self._pool.give_back(one.blocks)
         one.blocks, one.computed = [], 0
+
+
+def _line(own: Sequence[Running], for_answers: int) -> deque[Running]:
+    """Return a project's requests in the order in which a step serves them.
+
+    So many answers go before prompts, those that have waited longest first; the others come last.
+    """
+    answers = sorted((one for one in reversed(own) if one.missing == 1), key=lambda one: one.last_step)
+    prompts = [one for one in reversed(own) if one.missing > 1]
+    first = for_answers if prompts else len(answers)
+    return deque([*answers[:first], *prompts, *answers[first:]])
+
+
+def _blocks_of(requests: Sequence[Running]) -> int:
+    """Return how many blocks these requests hold together."""
+    return len({block for one in requests for block in one.blocks})
 
 
 def _blocks_for(tokens: int) -> int:

@@ -88,7 +88,10 @@ def test_answers_stay_the_same_while_requests_come_and_go_and_lose_their_blocks(
 ) -> None:
     sampler = Sampler(base, pool_of(base, 128, step_tokens=21, max_running=8))
     queue = [
-        (ask(f"{name} {number} {turn}", PROMPTS[number], adapter, max_tokens=NEW), expected[name][number])
+        (
+            ask(f"{name} {number} {turn}", PROMPTS[number], adapter, max_tokens=NEW, project=str(number % 3)),
+            expected[name][number],
+        )
         for turn in range(2)
         for name, adapter in adapters(sampler, folders).items()
         for number in range(len(PROMPTS))

@@ -19,13 +19,16 @@ from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.adapters.served import ServedAdapter
+from worker.engine.sampler.running import Chunk, Computed
 from worker.engine.sampler.sampler import Limits, Sampler
+from worker.engine.sampler.slow import SlowComputation
 from worker.engine.step.trainee import Trainee
 
 pytestmark = [pytest.mark.slow, pytest.mark.family(1)]
 
 NEW = 6
 PROMPTS = prompts(3)
+CHUNK = 9  # tokens, fewer than the prompts have
 
 
 @pytest.mark.parametrize("case", ["ia3", "vera", "oft", "prefix_tuning", "prompt_tuning", "trainable_tokens"])
@@ -36,7 +39,7 @@ def test_answers_of_other_methods_are_peft_s(
     trainee = Trainee(attach(base, "job", spec), spec, make_rows(4, 0))
     move(trainee, 0.3)
     trainee.adapter.save(tmp_path)
-    sampler = Sampler(base, Limits(max_running_slowly=2))
+    sampler = Sampler(base, Limits(step_tokens=CHUNK, max_running_slowly=2))
     adapter = sampler.load_adapter(tmp_path, case)
     assert adapter.why_slow
     check(sampler, adapter, tiny_folder, tmp_path)
@@ -50,7 +53,7 @@ def test_other_architectures_answer_as_transformers(name: str, tmp_path: Path) -
     save_model((PORTABLE | PLAIN)[name](), source)
     base = ResidentBase(TINY, source, "0" * 64, torch.device("cpu"))
     folder = saved_adapter(base, LoraAdapter(r=4), tmp_path / "adapter")
-    sampler = Sampler(base)
+    sampler = Sampler(base, Limits(step_tokens=CHUNK))
     assert sampler.why_slow
     check(sampler, None, source, None)
     check(sampler, sampler.load_adapter(folder, "a"), source, folder)
@@ -59,7 +62,8 @@ def test_other_architectures_answer_as_transformers(name: str, tmp_path: Path) -
 def check(sampler: Sampler, adapter: ServedAdapter | None, source: Path, folder: Path | None) -> None:
     """Compare the answers with PEFT's computation of the whole rows, without a cache."""
     requests = [
-        ask(f"{n}", prompt, adapter, max_tokens=NEW, logprobs=True) for n, prompt in enumerate(PROMPTS)
+        ask(f"{n}", prompt, adapter, max_tokens=NEW, logprobs=True, prompt_logprobs=0)
+        for n, prompt in enumerate(PROMPTS)
     ]
     pieces = run(sampler, requests)
     model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
@@ -75,6 +79,11 @@ def check(sampler: Sampler, adapter: ServedAdapter | None, source: Path, folder:
         assert made == expected_LV.argmax(-1).tolist()
         logprobs = torch.tensor([piece.chosen.logprob for piece in found if piece.chosen])
         torch.testing.assert_close(logprobs, expected_LV.max(-1).values, atol=1e-4, rtol=1e-4)
+        rest = torch.tensor(request.prompt[1:])
+        of_prompt_LV = torch.log_softmax(whole_LV[-len(made) - len(request.prompt) : -len(made) - 1], -1)
+        logprobs = torch.tensor([each.logprob for each in found[0].prompt_logprobs or () if each])
+        wanted = of_prompt_LV.gather(1, rest[:, None])[:, 0]
+        torch.testing.assert_close(logprobs, wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_adalora_and_whole_models_are_taken(base: ResidentBase, tiny_folder: Path, tmp_path: Path) -> None:
@@ -88,6 +97,27 @@ def test_adalora_and_whole_models_are_taken(base: ResidentBase, tiny_folder: Pat
         adapter = sampler.load_adapter(tmp_path / name, name)
         source, folder = (tiny_folder, tmp_path / name) if name == "adalora" else (tmp_path / name, None)
         check(sampler, adapter, source, folder)
+
+
+def test_a_long_prompt_is_computed_in_chunks_and_so_are_its_log_probabilities(
+    base: ResidentBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attach(base, "job", spec_of("ia3")).save(tmp_path)
+    sampler = Sampler(base, Limits(step_tokens=64))
+    adapter = sampler.load_adapter(tmp_path, "a")
+    kept: list[tuple[int, ...]] = []
+    compute = SlowComputation._compute
+
+    def note(slow: SlowComputation, chunk: Chunk) -> Computed:
+        found = compute(slow, chunk)
+        kept.append(tuple(found.logits_SV.shape))
+        return found
+
+    monkeypatch.setattr(SlowComputation, "_compute", note)
+    prompt = [20 + place % 200 for place in range(400)]
+    pieces = run(sampler, [ask("long", prompt, adapter, max_tokens=2, ignore_eos=True, prompt_logprobs=1)])
+    assert len(pieces["long"][0].prompt_logprobs or ()) == 400
+    assert [rows for rows, _ in kept] == [*[64] * 6, 16, 1]
 
 
 def test_a_cancelled_request_leaves_no_cache(base: ResidentBase, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ TOOL = {"type": "function", "function": {"name": "paint"}}
 def asked(**fields: Any) -> dict[str, Any]:
     messages = [{"role": "user", "content": "Hello"}]
     request = ChatRequest.model_validate({"model": "m", "messages": messages, **fields})
-    return chat_body(request, max_length=512)
+    return chat_body(request, max_length=512, project="a-project")
 
 
 def message(**fields: Any) -> dict[str, Any]:
@@ -96,9 +96,16 @@ def test_a_schema_is_sent_under_its_name_and_an_empty_one_is_any_json() -> None:
 
 def test_a_completion_has_openais_default_length() -> None:
     request = CompletionRequest.model_validate({"model": "m", "prompt": [1, 2], "best_of": 1})
-    body = completion_body(request, max_length=512)
+    body = completion_body(request, max_length=512, project="a-project")
     assert (body["prompt"], body["max_tokens"]) == ([1, 2], 16)
     assert "best_of" not in body
+    assert body["cache_salt"] == "a-project"
+
+
+def test_vllm_keeps_what_it_has_computed_for_one_project_from_others() -> None:
+    assert asked()["cache_salt"] == "a-project"
+    request = ChatRequest.model_validate({"model": "m", "messages": [{"role": "user", "content": "Hello"}]})
+    assert "cache_salt" not in chat_body(request, max_length=512, project="")
 
 
 def test_an_answer_has_our_head_and_nothing_of_vllms_own() -> None:

@@ -1,0 +1,79 @@
+"""A server counts answers by project: one that has filled it does not shut out the others."""
+
+import asyncio
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from core.serving.token import PROJECT_HEADER
+from worker.server.admission import Admission, answers_of
+from worker.server.errors import ServerBusy
+from worker.server.exchange import Exchange
+
+CAPACITY = 12
+
+
+def exchange(project: str) -> Exchange:
+    scope = {"type": "http", "headers": [(PROJECT_HEADER.encode(), project.encode())]}
+    return Exchange(Request(scope), lambda _: None, lambda *_: asyncio.sleep(0), lambda _: None)
+
+
+def admitted(*asked: tuple[str, int]) -> tuple[list[bool], int]:
+    """Return which requests get in, each of a project and with so many answers, and the sum of these."""
+
+    async def all_of_them() -> tuple[list[bool], int]:
+        admission, found = Admission(CAPACITY, wait_seconds=60), []
+        with ExitStack() as held:
+            for project, answers in asked:
+                try:
+                    held.enter_context(admission.permit(exchange(project), answers))
+                    found.append(True)
+                except ServerBusy:
+                    found.append(False)
+            most = admission.held
+        assert (admission.held, admission.requests) == (0, 0)
+        return found, most
+
+    return asyncio.run(all_of_them())
+
+
+def test_a_request_counts_as_often_as_it_has_answers() -> None:
+    assert admitted(("a", 6), ("a", 6), ("a", 1)) == ([True, True, False], 12)
+
+
+def test_a_request_for_more_answers_than_there_are_places_is_taken_all_the_same() -> None:
+    assert admitted(("a", 3), ("a", 100), ("a", 1)) == ([True, True, False], 3 + CAPACITY)
+
+
+def test_a_project_gets_its_equal_share_of_a_server_that_another_one_has_filled() -> None:
+    flood = [("flood", 1)] * (CAPACITY + 1)
+    found, _ = admitted(*flood, *[("polite", 1)] * 7, ("third", 1))
+    assert found == [*[True] * 12, False, *[True] * 6, False, True]
+
+
+def test_one_request_for_very_many_answers_does_not_shut_out_another_project() -> None:
+    found, _ = admitted(("flood", CAPACITY - 1), ("flood", 1000), ("polite", 1))
+    assert found == [True, True, True]
+
+
+def test_many_projects_exceed_the_limit_by_no_more_than_it_once_again() -> None:
+    found, most = admitted(*[(f"{number}", 1) for number in range(60)])
+    assert (found.count(True), most) == (2 * CAPACITY, 2 * CAPACITY)
+
+
+@pytest.mark.parametrize(
+    ("body", "answers"),
+    [
+        ({"messages": []}, 1),
+        ({"messages": [], "n": 5}, 5),
+        ({"prompt": "text"}, 1),
+        ({"prompt": [1, 2, 3], "n": 2}, 2),
+        ({"prompt": ["a", "b", "c"], "n": 2}, 6),
+        ({"prompt": [[1], [2]]}, 2),
+        ({"prompt": [], "n": "many"}, 1),
+    ],
+)
+def test_answers_are_the_prompts_times_n(body: dict[str, Any], answers: int) -> None:
+    assert answers_of(body) == answers
