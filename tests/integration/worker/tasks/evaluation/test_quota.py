@@ -20,7 +20,7 @@ from tests.fixtures.service.api import wait_for
 from tests.fixtures.service.serving import ServerProcess, Serving
 from tests.fixtures.work.evals import EXACT, EvalRuns, inline
 from worker.tasks.evaluation.run import WAITING_FOR_QUOTA
-from worker.tasks.frame.process import GaveWay
+from worker.tasks.frame.process import GaveWay, Work
 
 ROWS = inline([{"input": f"Question {number}?", "reference": "x"} for number in range(6)])
 MANY = 1_000_000
@@ -113,7 +113,7 @@ def test_a_run_waits_while_half_of_the_minutes_tokens_are_used_and_adds_its_own(
 def test_a_run_that_only_waits_for_its_quota_gives_way_to_another_projects(
     serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.tasks.evaluation.run.SHARE_SECONDS", 0.0)
+    monkeypatch.setattr(Work, "share_seconds", 0.0)
     runs, other = (EvalRuns(serving, tmp_path) for _ in range(2))
     allow(runs, concurrent_chats=1)
     waiting = runs.create([EXACT], ROWS)
