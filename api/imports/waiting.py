@@ -14,7 +14,8 @@ from api.admission.shared_reads import SharedReads
 from core.errors import AppError, Conflict, RateLimited, Unavailable
 from core.tables import Task
 from core.work import client as tasks
-from core.work.kinds import no_import_of_its_project_runs
+from core.work.kinds import IMPORT
+from core.work.lease import running_of_project
 
 LOOK_SECONDS = 0.25  # between two looks at all imports that requests wait for
 LEAST_SECONDS = 5.0  # that a worker gets to take an import: it looks for one each second
@@ -39,14 +40,14 @@ class ImportsInWork:
         Cancel it if the client leaves, and raise ClientDisconnect. Cancel it too if it has waited for too
         long: then raise RateLimited if another import of the project is under way, and else Unavailable.
         """
-        under_way_at = time.monotonic()
+        waits_since = time.monotonic()
         while (waits_for := await self._unfinished.read(task_id)) is not None:
             now = time.monotonic()
-            under_way_at = now if waits_for == "nothing" else under_way_at
+            waits_since = now if waits_for == "nothing" else waits_since
             if await has_left():
                 await to_thread.run_sync(self._cancel, task_id)
                 raise ClientDisconnect
-            if now - under_way_at > self._wait_seconds and await to_thread.run_sync(self._cancel, task_id):
+            if now - waits_since > self._wait_seconds and await to_thread.run_sync(self._cancel, task_id):
                 raise self._refusal(waits_for)
 
     def _refusal(self, waits_for: WaitsFor) -> AppError:
@@ -64,9 +65,8 @@ class ImportsInWork:
     def _read(self, task_ids: list[str]) -> dict[str, WaitsFor]:
         """Return of each task that has not ended what it waits for."""
         is_under_way = (Task.status == "running") & (Task.held_until > func.now())
-        waits_for = case(
-            (is_under_way, "nothing"), (no_import_of_its_project_runs(), "a worker"), else_="its project"
-        )
+        none_of_project = running_of_project((IMPORT.name,)) == 0
+        waits_for = case((is_under_way, "nothing"), (none_of_project, "a worker"), else_="its project")
         unfinished = select(Task.id, waits_for).where(Task.id.in_(task_ids), Task.finished_at.is_(None))
         with self._sessions() as session:
             return dict(session.execute(unfinished).all())

@@ -37,9 +37,9 @@ def measure_portability(
 ) -> PortabilityObject:
     """Start a measurement of an adapter, unless one is under way.
 
-    One that a job has started may wait for hours; from then on it waits no longer than others. A worker loads
-    the adapter in each runtime that it has, and compares the answers to up to 20 prompts with our own. Read
-    the report until `measurement.finished_at` is set.
+    A measurement that a job has started may wait for hours. Once you ask for it, it waits no longer than
+    others. A worker loads the adapter in each runtime that it has, and compares the answers to up to 20
+    prompts with our own. Read the report until `measurement.finished_at` is set.
     """
 
     def start() -> PortabilityObject:

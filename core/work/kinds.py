@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import Session
 
 from core.compositions.requests import Composition
 from core.datasets.checks.report import ContentReport
@@ -39,14 +39,6 @@ DAYS_OF_REPORTS = 30  # for which the check or the conversion of a file is shown
 FREE_FORM: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
-def no_import_of_its_project_runs() -> ColumnElement[bool]:
-    """Return the condition that no other import of the project of a row of Task is done now."""
-    other = aliased(Task)
-    of_project = other.project_id == Task.project_id, other.kind == "import", other.id != Task.id
-    running = other.status == "running", other.finished_at.is_(None), other.held_until > func.now()
-    return ~select(other.id).where(*of_project, *running).exists()
-
-
 def _tell_nobody(_session: Session, _task: Task, _reason: str, _over: bool) -> None:
     """Do nothing: the task itself shows why it has failed."""
 
@@ -70,6 +62,8 @@ class Kind:
 
     It also waits until no job trains on the CPU of its worker's machine, and stops when one is claimed there.
     """
+    one_of_project: bool = False
+    """Whether one task of a project is done at a time, and the others wait."""
     max_losses: int = 3
     """The processes that may die or hang with a task. Then it fails."""
     delays: Sequence[float] = ()
@@ -158,7 +152,7 @@ IMPORT = Kind(
     request=TypeAdapter(ImportRequest),
     report=FREE_FORM,
     task_class="awaited",
-    is_ready=no_import_of_its_project_runs,
+    one_of_project=True,
     max_losses=2,
     most_seconds=600.0,  # twice as long as one file may be read
     retry_seconds=2.0,

@@ -105,7 +105,7 @@ def other_projects_wait(session: Session, task: Task) -> bool:
     kinds = names_in(KINDS[task.kind].task_class)
     waits = Task.finished_at.is_(None) & (Task.status == "queued") & Task.kind.in_(kinds)
     due = or_(Task.held_until.is_(None), Task.held_until <= func.now())
-    others = Task.project_id != task.project_id, _running_of_project(kinds) == 0
+    others = Task.project_id != task.project_id, running_of_project(kinds) == 0
     found = select(Task.id).where(waits, due, *others)
     return session.scalars(found.limit(1)).one_or_none() is not None
 
@@ -228,13 +228,15 @@ def _next_task(kinds: tuple[str, ...], beside_training: bool) -> Select[Task]:
         for kind in map(KINDS.__getitem__, kinds)
         if kind.is_ready is not None
     ]
+    alone = [kind for kind in kinds if KINDS[kind].one_of_project]
+    ready += [or_(Task.kind != kind, running_of_project((kind,)) == 0) for kind in alone]
     if beside_training:
         ready.append(~_waits_for_training())
     due = or_(Task.held_until.is_(None), lost)
     return (
         select(Task)
         .where(Task.finished_at.is_(None), Task.kind.in_(kinds), due, *ready)
-        .order_by(_is_unasked(), _running_of_project(kinds), served.scalar_subquery().nulls_first(), Task.id)
+        .order_by(_is_unasked(), running_of_project(kinds), served.scalar_subquery().nulls_first(), Task.id)
         .limit(1)
         .with_for_update(of=Task, skip_locked=True)
     )
@@ -249,7 +251,7 @@ def _waits_for_training() -> ColumnElement[bool]:
     return _is_unasked() & (Task.created_at > func.now() - MOST_WAIT)
 
 
-def _running_of_project(kinds: Collection[str]) -> ScalarSelect[int]:
+def running_of_project(kinds: Collection[str]) -> ScalarSelect[int]:
     """Return the number of running tasks of these kinds that the project of a row of Task has."""
     other = aliased(Task)
     # An index has the tasks that have not ended

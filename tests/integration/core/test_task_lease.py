@@ -48,12 +48,12 @@ def test_a_tracker_waits_for_its_job_to_run_and_keeps_nobody_waiting(api: Api) -
     tenant.openai.fine_tuning.jobs.cancel(job_id)
 
 
-def test_only_tasks_of_kinds_that_share_places_count_for_whose_turn_it_is(api: Api) -> None:
+def test_only_tasks_of_kinds_that_share_processes_count_for_which_project_is_next(api: Api) -> None:
     asks, waits = api.tenant(), api.tenant()
     run = created(api, asks, "evalrun")
     assert taken(api, *ASKING) == run
     first, second = created(api, asks, "export"), created(api, waits, "export")
-    assert taken(api, *COMPUTING) == first, "its running eval takes no place of an export"
+    assert taken(api, *COMPUTING) == first, "its running eval takes no process of an export"
     last = created(api, asks, "composition")
     assert [taken(api, *COMPUTING) for _ in range(3)] == [second, last, None]
 

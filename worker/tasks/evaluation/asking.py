@@ -6,7 +6,7 @@ It waits for room in the project's quotas, and for a server if there is none.
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -49,9 +49,12 @@ class Asking:
         """A base model for which no server has answered since a request for it was put off."""
         return next(iter(self._unanswered), None)
 
-    async def ask(self, path: str, model: ServedModel, body: Mapping[str, Any]) -> dict[str, Any]:
+    async def ask(
+        self, path: str, model: ServedModel, body: Mapping[str, Any], count: Callable[[dict[str, Any]], None]
+    ) -> dict[str, Any]:
         """Return the answer of a server, once there is one.
 
+        `count` gets the `usage` of the answer, and of what a server has computed for one that was given up.
         Raises RowFailed if the servers refuse this request or it brings them down, JobError if they refuse
         the model or none has been running for too long, and OutsideFault if all have been busy for too long.
         """
@@ -60,16 +63,17 @@ class Asking:
         losses = 0
         waits_since: float | None = None
         reason: Exception
+        used: list[dict[str, Any]] = []
         while True:
             async with self._quota.room() as waited:
                 waits_since = waits_since and waits_since + waited
                 try:
                     async with self._dispatcher.begun(
-                        path, model, beginning, content, self._project_id
+                        path, model, beginning, content, self._project_id, used.append
                     ) as response:
                         found = dict(json.loads(await response.aread()))
                     self._unanswered.discard(model.base)
-                    await self._quota.count(found.get("usage") or {})
+                    used.append(found.get("usage") or {})
                     return found
                 except RefusedByServer as error:
                     self._unanswered.discard(model.base)
@@ -82,6 +86,10 @@ class Asking:
                     reason, waits_since = error, None  # a server had taken the row, so the wait begins anew
                 except (Unavailable, RateLimited) as error:
                     reason = error
+                finally:
+                    while used:
+                        count(used[-1])
+                        await self._quota.count(used.pop())
             self._unanswered.add(model.base)
             waits_since = waits_since or time.monotonic()
             self._give_up_in_time(model.base, reason, waits_since)

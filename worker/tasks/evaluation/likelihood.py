@@ -1,5 +1,6 @@
 """How likely a model finds the row's own answer: loss and token accuracy, as training measures them."""
 
+from functools import partial
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -47,8 +48,8 @@ class LikelihoodMeter:
             "prompt_logprobs": 1,
             "temperature": 0,
         }
-        found = await self._asking.ask(COMPLETIONS, self._served, asked)
-        usage.add_answer(self._model, found["usage"])
+        count = partial(usage.add_answer, self._model)
+        found = await self._asking.ask(COMPLETIONS, self._served, asked, count)
         return _sums(row, found["choices"][0]["prompt_logprobs"])
 
 

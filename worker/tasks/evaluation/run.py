@@ -30,7 +30,7 @@ from worker.tasks.evaluation.row_failed import RowFailed
 from worker.tasks.evaluation.rows.reading import ReadRows, read_rows
 from worker.tasks.evaluation.samples import Sampler
 from worker.tasks.evaluation.usage import UsageSums, count_for_project
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.process import GaveWay, Work
 
 JUDGING = "judging the rows"
 WAITING_FOR_QUOTA = "waiting for the project's quota of chats"
@@ -124,8 +124,9 @@ class _Run:
             results = await self._judge.judge(row)
         except RowFailed as failed:
             error = RowError(code=failed.code, message=failed.message)
-        for used in row.usage.by_model:
-            self._uncounted.add(used)
+        finally:
+            for used in row.usage.by_model:
+                self._uncounted.add(used)
         return Record(
             index=index,
             item=row.item.item,
@@ -148,6 +149,8 @@ class _Run:
 
     async def _report_again_and_again(self) -> None:
         while True:
+            if self._work.stopping.is_set():
+                raise GaveWay("the process is told to stop")
             base, waited = self._asking.waits_for, self._quota.waits_for_seconds
             phase = JUDGING if base is None else f"waiting for a server for '{base}'"
             if waited:

@@ -1,5 +1,6 @@
 """What the model writes about a row: its `sample`, in OpenAI's form."""
 
+from functools import partial
 from typing import Any
 
 from core.evals.data_sources import CompletionsDataSource, RunSamplingParams
@@ -43,8 +44,7 @@ async def answer(
     asking: Asking, served: ServedModel, model: str, asked: dict[str, Any], usage: UsageSums
 ) -> dict[str, Any]:
     """Return a model's answer to a chat, as a sample. Raises what `Asking.ask` raises."""
-    found = await asking.ask(CHAT, served, asked)
-    usage.add_answer(model, found["usage"])
+    found = await asking.ask(CHAT, served, asked, partial(usage.add_answer, model))
     choice = found["choices"][0]
     message = {key: value for key, value in choice["message"].items() if value is not None}
     counted = found["usage"]

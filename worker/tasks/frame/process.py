@@ -1,7 +1,8 @@
 """The frame of a process that does one task: `python -m PACKAGE TASK FENCE HOLDER`.
 
 A thread renews the task's lease. The process ends at once, without a further write, when the task is
-cancelled or another process has it. When the worker ends, the task goes back into the queue.
+cancelled or another process has it. Only a task that asks servers first counts what they have computed.
+When the worker ends, the task goes back into the queue.
 """
 
 import os
@@ -70,7 +71,9 @@ class Work:
     its row is written in the transaction that ends the task.
     """
     stopping: threading.Event = field(default_factory=threading.Event)
-    """Whether the process has been told to stop, for work that then finishes what it has begun."""
+    """Whether the process shall stop, for work that then ends by itself."""
+    leave_seconds: float = 0.0
+    """The time from then until the process ends, also if it has lost its lease."""
 
     @property
     def prefix(self) -> str:
@@ -178,11 +181,13 @@ def run_task(
     conclude: Conclude | None = None,
     *,
     ends_itself: bool = False,
+    leave_seconds: float = 0.0,
 ) -> None:
     """Do the task that the command line names, and write what came of it.
 
     A process that is told to stop gives its task back and ends. With `ends_itself`, `do` looks at
-    `Work.stopping` instead, and raises GaveWay once it has finished what it has begun.
+    `Work.stopping` instead, and raises GaveWay once it has finished what it has begun. With `leave_seconds`,
+    `do` has this time to raise GaveWay, also when the lease is lost.
     """
     settings = Settings()
     configure_logs(settings.log_level, settings.log_json)
@@ -191,6 +196,7 @@ def run_task(
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     began = time.monotonic()
     work = Work(settings, sessions, store, _taken_up(sessions, lease), lease, renewed_at=began)
+    work.leave_seconds = leave_seconds
     _stand_watch(work, work.stopping.set if ends_itself else partial(_give_back_and_end, work))
     do_and_write(do, work, deliver, conclude)
 
@@ -330,6 +336,7 @@ def _renew(work: Work) -> None:
                 os._exit(0)
             work.renewed_at = asked_at
         except TaskLeaseLost:
+            _let_leave(work)
             os._exit(0)
         except SQLAlchemyError as error:
             log.warning("task_not_renewed", task=work.lease.task_id, error=str(error))
@@ -363,8 +370,14 @@ def _end_when_late(work: Work) -> None:
 
 
 def _give_back_and_end(work: Work) -> None:
+    _let_leave(work)
     _give_back(work, 0.0)
     os._exit(0)
+
+
+def _let_leave(work: Work) -> None:
+    work.stopping.set()
+    time.sleep(work.leave_seconds)
 
 
 def _give_back(work: Work, delay: float) -> None:

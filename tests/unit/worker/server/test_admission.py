@@ -43,7 +43,7 @@ def test_a_request_counts_as_often_as_it_has_answers() -> None:
     assert admitted(("a", 6), ("a", 6), ("a", 1)) == ([True, True, False], 12)
 
 
-def test_a_request_for_more_answers_than_there_are_places_is_taken_all_the_same() -> None:
+def test_a_request_for_more_answers_than_there_are_permits_is_taken_all_the_same() -> None:
     assert admitted(("a", 3), ("a", 100), ("a", 1)) == ([True, True, False], 3 + CAPACITY)
 
 

@@ -47,6 +47,10 @@ def quota(servers: EmbeddedServers, sessions: sessionmaker[Session]) -> Iterator
     quota.close()
 
 
+def count_nothing(_usage: dict[str, object]) -> None:
+    """Do nothing: these servers name no tokens."""
+
+
 def refusal(status: int, code: str) -> tuple[int, dict[str, object]]:
     return status, {"error": {"message": "Not now.", "type": "server_error", "param": None, "code": code}}
 
@@ -115,7 +119,7 @@ def test_a_row_is_asked_again_after_any_503_that_is_not_the_models_fault(
 
     async def ask() -> None:
         async with asking_of(sessions, quota, answers, servers=2) as asking:
-            assert await asking.ask(CHAT, MODEL, QUESTION) == {"ok": True}
+            assert await asking.ask(CHAT, MODEL, QUESTION, count_nothing) == {"ok": True}
             assert asking.waits_for is None
 
     asyncio.run(ask())
@@ -129,7 +133,7 @@ def test_a_row_that_brings_down_two_servers_asks_no_third_one(
 
     async def ask() -> None:
         async with asking_of(sessions, quota, answers, servers=4) as asking:
-            await asking.ask(CHAT, MODEL, QUESTION)
+            await asking.ask(CHAT, MODEL, QUESTION, count_nothing)
 
     with pytest.raises(RowFailed, match="2 servers stopped while they worked on this row"):
         asyncio.run(ask())
@@ -143,7 +147,7 @@ def test_a_run_fails_when_its_row_has_waited_too_long(
 
     async def ask() -> None:
         async with asking_of(sessions, quota, answers, wait_seconds=2) as asking:
-            await asking.ask(CHAT, MODEL, QUESTION)
+            await asking.ask(CHAT, MODEL, QUESTION, count_nothing)
 
     with pytest.raises(JobError, match=r"answered for 2 seconds\. Not now\."):
         asyncio.run(ask())
@@ -172,7 +176,7 @@ def test_a_row_that_the_api_would_refuse_fails_before_a_server_is_asked(
 
     async def ask() -> None:
         async with asking_of(sessions, quota, answers) as asking:
-            await asking.ask(path, MODEL, body)
+            await asking.ask(path, MODEL, body, count_nothing)
 
     with pytest.raises(RowFailed, match=told) as failed:
         asyncio.run(ask())

@@ -10,11 +10,13 @@ import psutil
 import pytest
 from sqlalchemy import select, update
 
+from core.access.projects import set_quotas
+from core.access.rates import Counters, TokenRates
 from core.database import from_now
 from core.errors import JobError, OutsideFault
 from core.roles import Role
 from core.serving.served_model import StoredAdapter
-from core.tables import Adapter, ChatUsage, Task
+from core.tables import Adapter, ChatUsage, Project, Task
 from core.work import client as tasks_of_clients
 from core.work import lease as leases
 from core.work.kinds import EVAL_RUN
@@ -30,6 +32,7 @@ from tests.fixtures.work.evals import EXACT, EvalRuns, inline
 from worker.tasks.frame.process import GaveWay, Work, do_and_write
 
 ONE_TOKEN = {"sampling_params": {"max_completion_tokens": 1}}
+MANY = 1_000_000  # tokens per minute
 LONG = {"sampling_params": {"max_completion_tokens": 200}}
 
 
@@ -45,6 +48,11 @@ def samples(runs: EvalRuns, count: int) -> dict[str, Any]:
 
 def numbers(runs: EvalRuns, run_id: str) -> list[int]:
     return [record.index for record in runs.found(run_id).records]
+
+
+def cancel(runs: EvalRuns, run_id: str) -> None:
+    with runs.sessions.begin() as session:
+        tasks_of_clients.cancel(session, session.get_one(Task, run_id))
 
 
 def is_gone(process: psutil.Process) -> bool:
@@ -141,12 +149,38 @@ def test_a_cancelled_run_stops_within_seconds(runs: EvalRuns, slow_server: Serve
     with runs.worker():
         process = task_process()
         wait_for(lambda: runs.serving.row_of(slow_server).running)
-        with runs.sessions.begin() as session:
-            tasks_of_clients.cancel(session, session.get_one(Task, run_id))
+        cancel(runs, run_id)
         wait_for(lambda: is_gone(process), 30)
         wait_for(lambda: not runs.serving.row_of(slow_server).running, 30)
     task = runs.task(run_id)
     assert (task.status, task.files, task.report) == ("cancelled", [], None)
+
+
+@pytest.mark.parametrize("status", ["cancelled", "queued"])
+def test_the_tokens_count_of_rows_that_a_run_has_given_up(
+    runs: EvalRuns, slow_server: ServerProcess, status: str
+) -> None:
+    """The run is cancelled, or its worker stops."""
+    with runs.sessions.begin() as session:
+        set_quotas(session, session.get_one(Project, runs.project), {"tokens_per_minute": MANY})
+    run_id = runs.create([EXACT], inline(questions(4)), **LONG)
+    with runs.worker():
+        process = task_process()
+        wait_for(lambda: (slow_server.state()["sampler"] or {}).get("running") == 4)
+        wait_for(lambda: slow_server.state()["sampler"]["cache"] > 0)
+        if status == "cancelled":
+            cancel(runs, run_id)
+            wait_for(lambda: is_gone(process), 30)
+    assert runs.task(run_id).status == status
+    with runs.sessions() as session:
+        (counted,) = session.scalars(select(ChatUsage).where(ChatUsage.project_id == runs.project))
+    assert counted.requests == 4
+    assert counted.completion_tokens >= 4
+    left = TokenRates(Counters(runs.serving.urls["broker_url"])).check(runs.project, MANY)
+    used = counted.prompt_tokens + counted.completion_tokens
+    assert int(left["x-ratelimit-remaining-tokens"]) == MANY - used
+    if status == "queued":
+        cancel(runs, run_id)  # so that no other test takes it
 
 
 def test_a_run_goes_on_at_another_server_when_one_dies(runs: EvalRuns, serving: Serving) -> None:
