@@ -33,8 +33,8 @@ ENVIRONMENT = {
 }
 BESIDE_TRAINING = {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}  # threads that compute
 NICENESS = 19  # a core that training wants too is divided 68 : 1
-NICENESS_OF_THE_PROMPT = 10  # 9 : 1, for processes whose requests, graders and libraries have limits of time
-PROMPT: tuple[TaskClass, ...] = ("asking", "following", "awaited")
+NICENESS_OF_TIMED = 10  # 9 : 1, for processes whose requests, graders and libraries have limits of time
+TIMED: tuple[TaskClass, ...] = ("asking", "following", "awaited")
 FIRST_TO_BE_KILLED = 1000  # before a trainer and all others
 
 log = structlog.get_logger()
@@ -82,7 +82,7 @@ class Tasks(Periodic):
                 sessions,
                 most,
                 names_in(task_class),
-                niceness=NICENESS_OF_THE_PROMPT if task_class in PROMPT else NICENESS,
+                niceness=NICENESS_OF_TIMED if task_class in TIMED else NICENESS,
             )
             for task_class, most in processes.items()
         ]
