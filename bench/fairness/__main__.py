@@ -28,11 +28,13 @@ from bench.command_line import add_models, names_in, new_parser, positive
 from bench.fairness.abusers import Order, abusing
 from bench.fairness.abuses import ABUSES, chat_rows, words
 from bench.fairness.polite import STEP_WORDS, chats
-from bench.fairness.tenants import Tenant, new_tenant, trained_adapter
+from bench.fairness.tenants import Tenant, new_tenant
 from bench.serving.workload import write_json
+from bench.training import service as services
 from bench.training.machine import describe
 from bench.training.running import say
-from bench.training.service import service
+from cli.client.client import Client
+from cli.client.watch import job_path
 from core.catalog import SMOLLM2
 
 EVERYTHING = "everything"
@@ -42,13 +44,16 @@ SETTLE_SECONDS = 5.0
 
 def main() -> None:
     given = arguments(sys.argv[1:])
-    with tempfile.TemporaryDirectory() as made, service(home := Path(made), given.models) as (_, client):
+    with (
+        tempfile.TemporaryDirectory() as made,
+        services.service(home := Path(made), given.models) as (_, client),
+    ):
 
         def tenant(name: str) -> Tenant:
             return new_tenant(home, client.base_url, name, SMOLLM2.id)
 
         polite, adapter = tenant("polite"), home / "adapter.zip"
-        adapter.write_bytes(trained_adapter(polite, chat_rows(16)))
+        adapter.write_bytes(trained_adapter(client))
         chats(polite, 5)
         step = chats(polite, 10, words(STEP_WORDS)).as_json()["first_p50"]
         found: dict[str, Any] = {"alone": chats(polite, given.chats).as_json(), "step": step}
@@ -56,10 +61,19 @@ def main() -> None:
         for projects in given.projects:
             greedy = [tenant(f"greedy-{projects}-{number}") for number in range(1, projects)]
             for name in given.abuses:
+                if name == EVERYTHING and len(greedy) < len(ABUSES):
+                    continue
                 case = f"{name}, {projects} projects"
                 found[case] = beside(polite, greedy, name, adapter, given.chats)
                 say(f"{case}: {json.dumps(found[case])}")
     write_json(given.out, {"machine": asdict(describe()), **found})
+
+
+def trained_adapter(client: Client) -> bytes:
+    """Train a small LoRA, and return its archive."""
+    job = services.create(client, services.upload(client, chat_rows(16).decode()), rank=4, batch_size=4)
+    services.wait(client, [job])
+    return b"".join(client.download(f"/adapters/{client.get(job_path(job))['adapter_id']}/content"))
 
 
 def arguments(given: Sequence[str]) -> argparse.Namespace:

@@ -14,6 +14,7 @@ from bench.fairness.tenants import Tenant
 LONG_PROMPT = 1500  # words
 ROWS = 400
 UNREAD_SECONDS = 20.0
+LEAVE_SECONDS = 0.3
 
 
 Prepare = Callable[[Tenant, Path], Any]
@@ -101,18 +102,29 @@ def log_probabilities(tenant: Tenant, _: Any) -> int:
 
 @abuse("streams that nobody reads", connections=16)
 def unread_stream(tenant: Tenant, _: Any) -> int:
+    return _unread(tenant, stream=True)
+
+
+@abuse("whole answers that nobody reads", connections=4)
+def unread_answer(tenant: Tenant, _: Any) -> int:
+    return _unread(tenant, stream=False)
+
+
+def _unread(tenant: Tenant, *, stream: bool) -> int:
+    """Ask for an answer that is larger than what lines hold, and take nothing of it for a while."""
+    large = {"max_tokens": 1000, "ignore_eos": True, "logprobs": True, "top_logprobs": 20}
     messages = [{"role": "user", "content": words(20)}]
-    asked = {
-        "model": tenant.model,
-        "messages": messages,
-        "max_tokens": 1000,
-        "ignore_eos": True,
-        "stream": True,
-    }
+    asked = {"model": tenant.model, "messages": messages, "stream": stream, **large}
     with tenant.http.stream("POST", "/chat/completions", json=asked) as answer:
         if answer.is_success:
             time.sleep(UNREAD_SECONDS)
         return answer.status_code
+
+
+@abuse("clients that leave")
+def leave(tenant: Tenant, _: Any) -> int:
+    asked = {"model": tenant.model, "prompt": [words(300) for _ in range(8)], "max_tokens": 200}
+    return tenant.http.post("/completions", json=asked, timeout=LEAVE_SECONDS).status_code
 
 
 @abuse("100,000 words to tokenize", connections=4)
