@@ -46,7 +46,7 @@ def test_tools_and_the_arguments_of_calls_reach_the_template_as_objects() -> Non
         "{{ m.content }}{% endfor %}"
     )
     call = {"id": "c1", "type": "function", "function": {"name": "paint", "arguments": '{"colour": "red"}'}}
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "assistant", "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "c1", "content": "done"},
     ]
