@@ -1,4 +1,4 @@
-"""Parts that several processes of a worker need: periodic threads, stops, exit statuses, faults.
+"""Parts that several processes of a worker need: threads, stops, exit statuses, faults, equal shares.
 
 The supervising process imports this folder, so it must not import torch.
 """

@@ -4,11 +4,11 @@ Its imports and a tokenizer take a second, so it is kept as long as its trainer.
 child, which renders the file and ends. Children share the cores fairly, so a small file is not held up by a
 large one. A child gives way to the training, and if memory runs out, it is killed before the trainer is.
 
-Its standard input is a socket to the trainer. A message is the folder of a tokenizer. Two files come with the
-message: the child's channel to the trainer, and the file to render. The process ends with this socket, and a
-child with its channel. Without a file, the child renders single rows that come through its channel
-(`worker/rendering/previews.py`), or prompts (`calls.py`). Servers and checks of datasets have such a process
-too. Where a server previews a file, a child looks for the wanted rows (`finding.py`).
+Its standard input is a socket to the trainer. A message is the folder of a tokenizer, or says that the child
+needs none. Two files come with it: the child's channel to the trainer, and the file to render. The process
+ends with this socket, and a child with its channel. Without a file, the child renders single rows that come
+through its channel (`worker/rendering/previews.py`), or prompts (`calls.py`). Servers and checks of datasets
+have such a process too. Where a server previews a file, a child looks for the wanted rows (`finding.py`).
 """
 
 import gc
@@ -48,6 +48,7 @@ from worker.rendering.preparation.preparing import Lines, lines_of, prepare
 from worker.rendering.previews import answer_looks
 from worker.rendering.render import Rendering
 from worker.rendering.render_request import (
+    NO_TOKENIZER,
     CallsRequest,
     FindRequest,
     PrepareRequest,
@@ -81,8 +82,9 @@ def main() -> None:
         folder, files, _, _ = socket.recv_fds(line, FOLDER_BYTES, 2)
         if not folder:
             return
-        with suppress(Exception):  # if it fails here, it fails in the child too, which says so
-            _tokenizer_in(folder.decode())
+        if folder.decode() != NO_TOKENIZER:
+            with suppress(Exception):  # if it fails here, it fails in the child too, which says so
+                _tokenizer_in(folder.decode())
         if os.fork() == 0:
             line.close()
             _render_and_end(folder.decode(), *files)

@@ -12,6 +12,9 @@ from core.serving.previews import RowError
 from worker.dataset_checks.content_check import RowsOfFile
 from worker.rows.row_store import Summary
 
+NO_TOKENIZER = "no tokenizer"
+"""In place of the folder of a tokenizer, if the child needs none."""
+
 
 @dataclass(frozen=True)
 class RenderRequest:

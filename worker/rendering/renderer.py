@@ -13,6 +13,7 @@ import structlog
 
 from worker.process.without_secrets import without_secrets
 from worker.rendering.render_request import (
+    NO_TOKENIZER,
     CallsRequest,
     FindRequest,
     PrepareRequest,
@@ -61,12 +62,12 @@ class Renderer:
         """
         return self._begin(tokenizer, request)
 
-    def find(self, tokenizer: Path, source: FileIO, request: FindRequest) -> Connection:
+    def find(self, source: FileIO, request: FindRequest) -> Connection:
         """Begin to look for rows of the file whose bytes come through the pipe `source`.
 
         Return the channel of the result, as `render` does.
         """
-        return self._begin(tokenizer, request, source)
+        return self._begin(None, request, source)
 
     def calls(self, tokenizer: Path, request: CallsRequest) -> Connection:
         """Return the channel through which functions are called with the tokenizer in a folder.
@@ -75,7 +76,7 @@ class Renderer:
         """
         return self._begin(tokenizer, request)
 
-    def _begin(self, tokenizer: Path, request: Request, *files: FileIO) -> Connection:
+    def _begin(self, tokenizer: Path | None, request: Request, *files: FileIO) -> Connection:
         ours, its = Pipe()
         with its, self._lock:
             if self._process.poll() is not None:
@@ -83,7 +84,9 @@ class Renderer:
                 self._line.close()
                 self._start()
             socket.send_fds(
-                self._line, [str(tokenizer).encode()], [its.fileno(), *(file.fileno() for file in files)]
+                self._line,
+                [str(tokenizer or NO_TOKENIZER).encode()],
+                [its.fileno(), *(file.fileno() for file in files)],
             )
         ours.send(request)
         return ours

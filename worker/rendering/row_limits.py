@@ -29,7 +29,6 @@ def limited(
     From now on, this process may have `more_bytes` in addition to what it has; beyond that, a MemoryError is
     raised there, or the process ends.
     """
-    _limit(resource.RLIMIT_CORE, 0)
     limit_memory(more_bytes)
     reason = f"the base model's chat template and tokenizer take more than {seconds} s for the row"
     mend = "Shorten it, or ask the operator to look at the base model."
@@ -67,7 +66,11 @@ def refusal_of_row(code: str, line: int, reason: str, param: str | None) -> JobE
 
 
 def limit_time(more_seconds: int) -> None:
-    """Let the system end this process once it has computed for so many seconds more."""
+    """Let the system end this process once it has computed for so many seconds more.
+
+    The system then writes no core file: it would hold the texts of clients.
+    """
+    _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_CPU, _computed() + more_seconds)
 
 

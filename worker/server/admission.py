@@ -5,8 +5,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from worker.process.equal_share import is_within_share
 from worker.server.errors import ServerBusy, Stopping, WaitedTooLong
 from worker.server.exchange import Exchange
+
+MOST_TIMES = 16  # the capacity: beyond that, also a project without an answer waits
 
 
 class Admission:
@@ -45,12 +48,13 @@ class Admission:
         """Hold permits for the answers of a request in the block. Raises ServerBusy or Stopping."""
         if self.draining:
             raise Stopping("This server is stopping and takes no new requests. Send the request again.")
-        if self._is_full_for(exchange.project):
+        answers = min(answers, self.capacity)
+        if self._is_full_for(exchange.project, answers):
             raise ServerBusy(
                 f"The server has {self.capacity} answers to work on and takes no more. Try again later.",
                 retry_after=2,
             )
-        self._open[exchange] = min(answers, self.capacity)
+        self._open[exchange] = answers
         self._empty.clear()
         late = asyncio.get_running_loop().call_later(self._wait_seconds, self._end_late, exchange)
         try:
@@ -77,18 +81,19 @@ class Admission:
         for exchange in tuple(self._open):
             exchange.end(reason)
 
-    def _is_full_for(self, project: str) -> bool:
-        """Whether a project must wait. Below the limit it may exceed it by the answers of one request.
+    def _is_full_for(self, project: str, answers: int) -> bool:
+        """Return whether a request of the project is refused.
 
-        Those that only take their shares of a server that others have filled need less than it once more.
+        While the server has less than its capacity, it takes any request. A full server still takes a
+        project's first request, and those within its equal share.
         """
-        held, own = self.held, 0
-        projects = {project}
-        for exchange, answers in self._open.items():
-            projects.add(exchange.project)
-            own += answers if exchange.project == project else 0
-        has_its_share = own * len(projects) >= self.capacity
-        return held >= self.capacity and (has_its_share or held >= 2 * self.capacity)
+        held = self.held
+        if held < self.capacity:
+            return False
+        own = sum(number for exchange, number in self._open.items() if exchange.project == project)
+        projects = len({project, *(exchange.project for exchange in self._open)})
+        within_share = not own or is_within_share(own + answers, projects, self.capacity)
+        return not within_share or held >= MOST_TIMES * self.capacity
 
     def _end_late(self, exchange: Exchange) -> None:
         if not exchange.generates:

@@ -19,7 +19,7 @@ from core.serving.served_model import SERVED_FIELD
 from core.serving.token import REQUEST_HEADER, is_server_token
 from core.settings import Settings
 from worker.server.admission import Admission, answers_of
-from worker.server.computed import Computed
+from worker.server.computed import UsageOfEnded
 from worker.server.exchange import Exchange
 from worker.server.metrics import Metrics
 from worker.server.strangers import no_stranger
@@ -27,6 +27,7 @@ from worker.server.threads import in_daemon_thread
 
 if TYPE_CHECKING:
     from worker.engine.sampler.sampler import Load
+    from worker.rendering.renderer import Renderer
 
 
 class Models(Protocol):
@@ -60,12 +61,14 @@ class Previewing(Protocol):
     """The part that shows rows of files. It needs no model in memory."""
 
     async def run(self, exchange: Exchange, body: dict[str, Any]) -> None: ...
-    def close(self) -> None: ...
 
 
 ANSWERED = (CHAT, COMPLETIONS, TOKENIZE, PREVIEW)
 
-ImportAnswering = Callable[[], Callable[[], Answering]]
+GetRenderer = Callable[[], "Renderer"]
+"""Returns the process that renders, and starts it at the first call."""
+
+ImportAnswering = Callable[[], Callable[[GetRenderer], Answering]]
 """Imports the part that answers, which takes seconds, and returns what makes it in the event loop."""
 
 
@@ -79,8 +82,9 @@ class ServerApp:
         self._answering: Answering | None = None
         self._importing = asyncio.Lock()
         self._previews: Previewing | None = None
+        self._renderer: Renderer | None = None
         self._metrics = Metrics(self._now)
-        self._computed = Computed()
+        self._computed = UsageOfEnded()
         self._app = Starlette(
             routes=[
                 Route("/readyz", self._tell_state),
@@ -106,10 +110,10 @@ class ServerApp:
         return self._answering.models.warm_adapters if self._answering else []
 
     async def close(self) -> None:
-        if self._previews is not None:
-            self._previews.close()
         if self._answering is not None:
             await self._answering.close()
+        if self._renderer is not None:
+            self._renderer.close()
 
     @property
     def _load(self) -> "Load | None":
@@ -173,12 +177,18 @@ class ServerApp:
             raise NotAuthenticated("This server answers the API only. Send requests to the API.")
         no_stranger(request.scope)
 
+    def _get_renderer(self) -> "Renderer":
+        if self._renderer is None:
+            renderer: Renderer = import_module("worker.rendering.renderer").Renderer()
+            self._renderer = renderer
+        return self._renderer
+
     async def _load_previews(self) -> Previewing:
         """Return the part that shows rows. The first call imports it, and its client of the object store."""
         async with self._importing:
             if self._previews is None:
                 module = await in_daemon_thread(lambda: import_module("worker.server.previews"), "imports")
-                previews: Previewing = module.Previews(self._settings)
+                previews: Previewing = module.Previews(self._settings, self._get_renderer)
                 self._previews = previews
             return self._previews
 
@@ -187,7 +197,7 @@ class ServerApp:
         async with self._importing:
             if self._answering is None:
                 make = await in_daemon_thread(self._import_answering, "imports")
-                self._answering = make()
+                self._answering = make(self._get_renderer)
             return self._answering
 
 

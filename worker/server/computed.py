@@ -11,7 +11,7 @@ MOST_KEPT = 1000  # requests
 WAIT_SECONDS = 1.0  # for a request that is just being ended
 
 
-class Computed:
+class UsageOfEnded:
     """The usage of the latest requests by their ids. Only the event loop may call."""
 
     def __init__(self) -> None:

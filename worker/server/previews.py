@@ -5,7 +5,7 @@ renders finds the wanted rows in a child of its own, and renders each of them in
 file nor a row can harm anything else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from core.catalog import offered_models
+from core.catalog import BaseModelEntry, offered_models
 from core.datasets.kinds import Kind
 from core.errors import InvalidRequest, JobError
 from core.serving.previews import Previewed, PreviewOrder, RowError, RowPreview
@@ -30,7 +30,7 @@ from worker.server.exchange import Exchange
 from worker.server.reading import entry_of
 from worker.server.row_finding import find_rows
 from worker.server.stored import FOR_FILES, in_base_thread, in_store_thread, open_store
-from worker.server.threads import Until, in_daemon_thread
+from worker.server.threads import Until, in_daemon_thread, to_its_end
 from worker.server.turns import Turns
 
 AT_ONCE = 2  # projects whose rows are read and rendered
@@ -45,11 +45,11 @@ log = structlog.get_logger()
 class Previews:
     """The previews of one server. Only the event loop may call."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, get_renderer: Callable[[], Renderer]) -> None:
         self._catalog = offered_models(settings)
         self._settings = settings
         self._store = open_store(settings, FOR_FILES)
-        self._renderer = Renderer()
+        self._renderer = get_renderer()
         self._turns = Turns(AT_ONCE, MOST_WAITING, WAIT_SECONDS)
 
     async def run(self, exchange: Exchange, body: dict[str, Any]) -> None:
@@ -60,28 +60,24 @@ class Previews:
         entry = entry_of(self._catalog, order.base)
         gone = Event()
         async with self._turns.turn(exchange.project):
-            try:
-                models = self._settings.models_folder
-                tokenizer = await in_base_thread(partial(_ensure_tokenizer, entry, models))
-                find = partial(self._found, tokenizer, order, Until(READING_SECONDS, gone=gone))
-                found = await in_store_thread(find)
-                look = PreviewRequest("preview", order.max_length)
-                until = Until(RENDERING_SECONDS, gone=gone)
-                show = partial(self._shown, tokenizer, look, found, until)
-                rows = await in_daemon_thread(show, "preview")
-            finally:
-                gone.set()  # its thread ends soon, also if nobody waits for it any more
-        answer = Previewed(rows=[rows[line] for line in order.lines], numbered_by=found.numbered_by)
+            answer = await to_its_end(self._previewed(order, entry, gone), gone)
         await exchange.answer(200, answer.model_dump_json().encode())
 
-    def close(self) -> None:
-        self._renderer.close()
+    async def _previewed(self, order: PreviewOrder, entry: BaseModelEntry, gone: Event) -> Previewed:
+        until = Until(READING_SECONDS, gone=gone)
+        found = await in_store_thread(partial(self._found, order, until))
+        ensure = partial(_ensure_tokenizer, entry, self._settings.models_folder)
+        tokenizer = await in_base_thread(ensure)
+        look = PreviewRequest("preview", order.max_length)
+        until = Until(RENDERING_SECONDS, gone=gone)
+        rows = await in_daemon_thread(partial(self._shown, tokenizer, look, found, until), "preview")
+        return Previewed(rows=[rows[line] for line in order.lines], numbered_by=found.numbered_by)
 
-    def _found(self, tokenizer: Path, order: PreviewOrder, until: Until) -> Found:
+    def _found(self, order: PreviewOrder, until: Until) -> Found:
         """Return the wanted rows of the file. Raises InvalidRequest, also if finding them takes too long."""
         most_bytes = max(order.bytes, self._settings.max_file_bytes)
         request = FindRequest(tuple(order.lines), order.kind, most_bytes, self._settings.max_row_bytes)
-        return find_rows(self._renderer, tokenizer, _stored(self._store, order), request, until)
+        return find_rows(self._renderer, _stored(self._store, order), request, until)
 
     def _shown(
         self, tokenizer: Path, look: PreviewRequest, found: Found, until: Until
@@ -113,7 +109,7 @@ class Previews:
                 return RowPreview(line=line, error=RowError(code="rows_not_rendered", message=message))
 
 
-def _ensure_tokenizer(entry: Any, models: Path) -> Path:
+def _ensure_tokenizer(entry: BaseModelEntry, models: Path) -> Path:
     """Import what fetches base models: not before the first preview."""
     found: Path = import_module("worker.base_models.model_store").ensure_tokenizer(entry, models)
     return found

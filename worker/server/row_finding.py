@@ -5,7 +5,6 @@ import select
 from collections.abc import Iterator
 from io import FileIO
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from core.datasets.formats.unreadable import TOO_MUCH_MEMORY
 from core.errors import InvalidRequest, JobError
@@ -14,14 +13,12 @@ from worker.rendering.renderer import Renderer
 from worker.server.threads import LOOK_SECONDS, Until
 
 
-def find_rows(
-    renderer: Renderer, tokenizer: Path, chunks: Iterator[bytes], request: FindRequest, until: Until
-) -> Found:
+def find_rows(renderer: Renderer, chunks: Iterator[bytes], request: FindRequest, until: Until) -> Found:
     """Return the wanted rows. Raises InvalidRequest, also if finding them takes too much time or memory."""
     its_end, our_end = os.pipe()
     with FileIO(our_end, "wb") as pipe:
         with FileIO(its_end) as source:
-            channel = renderer.find(tokenizer, source, request)
+            channel = renderer.find(source, request)
         with channel:
             return _answered(channel, pipe, chunks, request, until)
 

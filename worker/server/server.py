@@ -33,6 +33,7 @@ class Server(uvicorn.Server):
                 app,
                 host=host,
                 port=port,
+                loop="uvloop",  # asyncio's own accepts all connections that wait before it reads a header
                 lifespan="off",
                 ws="none",
                 log_config=None,

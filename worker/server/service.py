@@ -19,7 +19,7 @@ from core.process.logs import configure_logs
 from core.serving.token import server_token
 from core.settings import Settings
 from worker.server.admission import Admission
-from worker.server.app import Answering, ImportAnswering, ServerApp
+from worker.server.app import Answering, GetRenderer, ImportAnswering, ServerApp
 from worker.server.registration import Registration
 from worker.server.server import Server, read_by
 from worker.server.upstream.connection import StateWhileAnswering, Upstream
@@ -77,10 +77,10 @@ def bases_of(catalog: Catalog, upstream: Upstream | None) -> list[str]:
     return [upstream.base]
 
 
-def import_answering(settings: Settings, upstream: Upstream | None) -> Callable[[], Answering]:
+def import_answering(settings: Settings, upstream: Upstream | None) -> Callable[[GetRenderer], Answering]:
     """Import the part that answers, and with it torch. Return what makes it in the event loop."""
     if upstream is None:
-        return partial(import_module("worker.server.answering.answering").SamplerAnswering, settings)
+        return partial(import_module("worker.server.answering.answering").SamplerAnswering, settings, None)
     return partial(import_module("worker.server.upstream.answering").UpstreamAnswering, settings, upstream)
 
 

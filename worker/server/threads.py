@@ -3,13 +3,13 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import TypeVar
+from typing import Any, TypeVar
 
-LOOK_SECONDS = 0.5  # between two looks whether the client is still there
+LOOK_SECONDS = 0.05  # between two looks whether the client is still there
 
 Result = TypeVar("Result")
 
@@ -25,7 +25,12 @@ class Until:
     @property
     def left(self) -> float:
         """The seconds that are left; 0 if there are none."""
-        return 0.0 if self.gone.is_set() else max(0.0, self.began + self.seconds - time.monotonic())
+        return 0.0 if self.gone.is_set() else max(0.0, self.seconds - self.spent)
+
+    @property
+    def spent(self) -> float:
+        """The seconds for which the work has gone on."""
+        return time.monotonic() - self.began
 
     def wait(self, channel: Connection) -> bool:
         """Return whether something has come through the channel in time."""
@@ -33,6 +38,21 @@ class Until:
             if channel.poll(min(left, LOOK_SECONDS)):
                 return True
         return False
+
+
+async def to_its_end(work: Coroutine[Any, Any, Result], gone: threading.Event) -> Result:
+    """Await work that threads do, and return its result. Raises what it raises.
+
+    If the caller is cancelled, its client is `gone`. This waits until the work has noticed that and ended:
+    what the caller holds must not be free before.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        gone.set()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 async def in_daemon_thread(work: Callable[[], Result], name: str) -> Result:

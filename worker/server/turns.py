@@ -9,6 +9,7 @@ from typing import NamedTuple
 from core.errors import RateLimited
 
 RETRY_AFTER = 5
+MOST_REMEMBERED = 1000  # projects, to know whose turn is next
 
 
 class _Waiter(NamedTuple):
@@ -30,7 +31,7 @@ class Turns:
         self._at_once, self._most_waiting, self._wait_seconds = at_once, most_waiting, wait_seconds
         self._at_work: set[str] = set()
         self._waiting: list[_Waiter] = []
-        self._ended: dict[str, int] = {}  # when the last turn of each project ended, in numbers
+        self._ended: dict[str, int] = {}  # when the last turn of each project ended, the latest last
         self._numbers = count(1)
 
     @asynccontextmanager
@@ -55,10 +56,11 @@ class Turns:
             self._waiting.remove(waiter)
             return
         self._at_work.discard(waiter.project)
+        self._ended.pop(waiter.project, None)
         self._ended[waiter.project] = next(self._numbers)
+        if len(self._ended) > MOST_REMEMBERED:
+            del self._ended[next(iter(self._ended))]
         self._grant()
-        if not self._waiting:
-            self._ended.clear()
 
     def _grant(self) -> None:
         while len(self._at_work) < self._at_once:

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from worker.engine.device.free_memory import forget_computation
-from worker.engine.device.health import device_is_broken
+from worker.engine.device.health import device_is_broken, is_out_of_memory
 from worker.engine.sampler.running import Running
 
 log = structlog.get_logger()
@@ -36,10 +36,15 @@ def together(
     """Compute items together. If that fails, compute each half by itself, down to the items that fail alone.
 
     `compute` must leave nothing behind that a second call would find wrong. What has failed before is handed
-    on. Raises the error if the device is broken.
+    on. Raises the error if the device is broken. If several items all fail, and none for want of memory, no
+    single request is to blame, and the first error is raised.
     """
     failed = [item for item in items if isinstance(item, Failed)]
-    return [*_by_halves(compute, [item for item in items if not isinstance(item, Failed)]), *failed]
+    results = _by_halves(compute, [item for item in items if not isinstance(item, Failed)])
+    errors = [result.error for result in results if isinstance(result, Failed)]
+    if len(errors) == len(results) > 1 and not any(map(is_out_of_memory, errors)):
+        raise errors[0]
+    return [*results, *failed]
 
 
 def each(compute: Callable[[Item], Result], items: Sequence[Item | Failed]) -> list[Result | Failed]:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from worker.engine.sampler.running import Running
+from worker.process.equal_share import is_within_share
 
 
 class Places:
@@ -68,7 +69,7 @@ class Places:
     def has_right_to_one_more(self, project: str) -> bool:
         """Whether a project has less than its equal share, so that another one must give way if need be."""
         own = sum(one.request.project == project for one in self.running)
-        return (own + 1) * len(self.projects()) <= self.count
+        return is_within_share(own + 1, len(self.projects()), self.count)
 
     def newest_of_largest(self, size: Callable[[Sequence[Running]], int] = len) -> Running:
         """Return the newest request of the project that is largest by `size`, which gives way first."""

@@ -24,7 +24,7 @@ from worker.engine.sampler.running import Chunk, Computed, Running
 class SlowComputation:
     """Computes requests one by one; `most_running` bounds the memory of their caches.
 
-    Projects take turns, and so do the requests of each project.
+    The next step is that of the project whose last step is longest ago, and so it is within a project.
     """
 
     def __init__(self, base: ResidentBase, most_running: int, step_tokens: int) -> None:

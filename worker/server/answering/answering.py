@@ -1,5 +1,6 @@
 """Answers chats and completions: reads the request, finds the model, and makes the prompt."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ from core.serving.served_model import ServedModel
 from core.settings import Settings
 from worker.engine.sampler import requests as engine_requests
 from worker.engine.sampler.requests import GenerationRequest
+from worker.rendering.renderer import Renderer
 from worker.server.answering.chat_answer import ChatAnswer
 from worker.server.answering.chat_form import ChatForm
 from worker.server.answering.completion_form import CompletionAnswer, CompletionForm
@@ -36,15 +38,15 @@ from worker.server.threads import in_daemon_thread
 class SamplerAnswering:
     """Answers requests with the models of this server. Only the event loop may call."""
 
-    def __init__(self, settings: Settings, bases: Bases | None = None) -> None:
+    def __init__(self, settings: Settings, bases: Bases | None, get_renderer: Callable[[], Renderer]) -> None:
         """Without `bases`, this process loads base models for itself."""
-        self.models = Models(settings, bases or OwnBases(settings))
+        self.models = Models(settings, bases or OwnBases(settings), get_renderer)
 
     async def chat(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
         """Answer a chat. Raises AppError and ClientGone."""
         request, model = parse(ChatRequest, body), served_model(exchange, served)
         async with self.models.use(model) as (base, adapter):
-            make = partial(chat_prompt, request=request, max_length=base.max_length)
+            make = partial(chat_prompt, request=request, room=base.room)
             prompt, tool_form = await base.prompting.make(exchange, make)
             left = tokens_left(len(prompt), base.max_length, "messages")
             most = most_tokens(request, len(prompt), left)
@@ -67,9 +69,10 @@ class SamplerAnswering:
         """Answer a request for completions. Raises AppError and ClientGone."""
         request, model = parse(CompletionRequest, body), served_model(exchange, served)
         async with self.models.use(model) as (base, adapter):
-            make = partial(
-                text_prompts, prompts=request.prompts, vocabulary=base.vocabulary, max_length=base.max_length
-            )
+            for prompt in request.prompts:
+                if isinstance(prompt, str):
+                    base.room.refuse_by_bytes(prompt, "prompt")
+            make = partial(text_prompts, prompts=request.prompts, vocabulary=base.vocabulary)
             prompts = await base.prompting.make(exchange, make)
             asked = [
                 GenerationRequest(new_id(""), prompt, each, adapter, project=exchange.project)

@@ -13,18 +13,18 @@ from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.messages import AssistantMessage, Message, ToolMessage, plain_text
 from core.serving.schemas.tokens import Conversation, TokenizeRequest
 from worker.rendering.render import REFUSALS
-from worker.server.answering.longest_token import refuse_by_bytes
 from worker.server.answering.tool_forms import ToolForm, form_of
 from worker.server.answering.tool_reader import must_call, tool_names
+from worker.server.sampling.longest_token import Room
 
 
-def chat_prompt(tokenizer: Any, request: ChatRequest, max_length: int) -> tuple[list[int], ToolForm]:
+def chat_prompt(tokenizer: Any, request: ChatRequest, room: Room) -> tuple[list[int], ToolForm]:
     """Return the prompt's tokens, and the form in which the model writes calls.
 
-    Raises InvalidRequest, also if the prompt must have more than `max_length` tokens.
+    Raises InvalidRequest, also if the bytes of the prompt show that its tokens are too many.
     """
     text, form = chat_text(tokenizer, request)
-    refuse_by_bytes(tokenizer, text, max_length, "messages")
+    room.refuse_by_bytes(text, "messages")
     return _tokens(tokenizer, text, special=False), form
 
 
@@ -69,16 +69,8 @@ def chat_text(tokenizer: Any, request: Conversation, *, opens_answer: bool = Tru
     return text, form
 
 
-def text_prompts(
-    tokenizer: Any, prompts: Sequence[str | list[int]], vocabulary: int, max_length: int
-) -> list[list[int]]:
-    """Return the tokens of a completion's prompts.
-
-    Raises InvalidRequest, also if one of them must have more than `max_length` tokens.
-    """
-    for prompt in prompts:
-        if isinstance(prompt, str):
-            refuse_by_bytes(tokenizer, prompt, max_length, "prompt")
+def text_prompts(tokenizer: Any, prompts: Sequence[str | list[int]], vocabulary: int) -> list[list[int]]:
+    """Return the tokens of a completion's prompts. Raises InvalidRequest."""
     return [_text_prompt(tokenizer, prompt, vocabulary) for prompt in prompts]
 
 

@@ -8,6 +8,7 @@ from worker.engine.sampler.sampler import Limits, Load, Sampler
 from worker.server.reading import system_fingerprint
 from worker.server.sampling.adapters import Adapters
 from worker.server.sampling.bases import Bases
+from worker.server.sampling.longest_token import Room, longest_token
 from worker.server.sampling.prompting import Prompting
 from worker.server.sampling.sampler_thread import SamplerThread
 
@@ -22,6 +23,7 @@ class LoadedBase:
         adapters: Adapters,
         thread: SamplerThread,
         prompting: Prompting,
+        room: Room,
     ) -> None:
         self.entry = base.entry
         self.vocabulary = int(base.model.config.get_text_config().vocab_size)  # type: ignore[union-attr,operator]
@@ -32,6 +34,7 @@ class LoadedBase:
         self.adapters = adapters
         self.sampler = thread
         self.prompting = prompting
+        self.room = room
         self.fingerprint = system_fingerprint(
             base.source_sha256, base.entry.quantization, base.dtype, base.device.type
         )
@@ -53,11 +56,15 @@ class LoadedBase:
 
 def load_sampler(
     bases: Bases, entry: BaseModelEntry, cache_bytes: int, asked_back: Callable[[], object]
-) -> tuple[ResidentBase, Sampler]:
-    """Get the base model, and make its sampler. Raises JobError, OutsideFault and Unavailable."""
+) -> tuple[ResidentBase, Sampler, Room]:
+    """Get the base model, make its sampler, and find the room for a text.
+
+    Raises JobError, OutsideFault and Unavailable.
+    """
     base = bases.get(entry, asked_back)
     try:
-        return base, Sampler(base, Limits(cache_bytes=cache_bytes), bases.undisturbed)
+        sampler = Sampler(base, Limits(cache_bytes=cache_bytes), bases.undisturbed)
+        return base, sampler, Room(sampler.max_length, longest_token(base.tokenizer))
     except Exception:
         bases.give_back()
         raise

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
@@ -42,16 +42,22 @@ log = structlog.get_logger()
 class Models:
     """The base model and the adapters that this server has loaded. Only the event loop may call."""
 
-    def __init__(self, settings: Settings, bases: Bases, answer_seconds: float = stop_times.STREAMS) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        bases: Bases,
+        get_renderer: Callable[[], Renderer],
+        answer_seconds: float = stop_times.STREAMS,
+    ) -> None:
         """Answers may go on for `answer_seconds` once their base model is asked back."""
-        self._settings, self._bases, self._answer_seconds = settings, bases, answer_seconds
+        self._settings, self._bases, self._get_renderer = settings, bases, get_renderer
+        self._answer_seconds = answer_seconds
         self._catalog = offered_models(settings)
         self._loop = asyncio.get_running_loop()
         self._store = open_store(settings, FOR_ANSWERS)
         remove_abandoned()
         self._watchdog = Watchdog(settings.hang_seconds)
         self._watchdog.start()
-        self._renderer: Renderer | None = None
         self._holder = BaseHolder(self._load, bases.give_back, settings.serve_idle_seconds)
 
     @property
@@ -84,19 +90,17 @@ class Models:
 
     async def close(self) -> None:
         await self._holder.close()
-        if self._renderer is not None:
-            self._renderer.close()
 
     def _entry(self, model: ServedModel) -> BaseModelEntry:
         """Return the base model in the precision that the model was trained in. Raises NotFound."""
         return entry_of(self._catalog, model.base).in_precision(model.precision)
 
     async def _load(self, entry: BaseModelEntry) -> LoadedBase:
-        renderer = self._renderer = self._renderer or Renderer()  # it starts while the base model is loaded
+        renderer = self._get_renderer()  # it starts while the base model is loaded
         try:
             cache_bytes = self._settings.serve_cache_bytes
             load = partial(load_sampler, self._bases, entry, cache_bytes, self._asked_back)
-            base, sampler = await in_daemon_thread(load, "loader")
+            base, sampler, room = await in_daemon_thread(load, "loader")
         except JobError as error:
             raise ModelUnavailable(str(error)) from error
         except OutsideFault as error:
@@ -105,7 +109,7 @@ class Models:
         adapters = Adapters(self._store, sampler.load_adapter, self._settings.serve_adapter_bytes)
         thread = SamplerThread(sampler, self._bases.slices, self._watchdog, self._sampler_broke)
         prompting = Prompting(renderer, base.folder, CallsRequest())
-        return LoadedBase(base, sampler, adapters, thread, prompting)
+        return LoadedBase(base, sampler, adapters, thread, prompting, room)
 
     def _sampler_broke(self, error: BaseException) -> None:
         """Load the model anew for the next request, or end the process if the device itself is broken."""

@@ -14,11 +14,10 @@ from core.errors import InvalidRequest, JobError
 from worker.rendering.render_request import CallsRequest
 from worker.rendering.renderer import Renderer
 from worker.server.exchange import Exchange
-from worker.server.threads import Until, in_daemon_thread
+from worker.server.threads import Until, in_daemon_thread, to_its_end
 from worker.server.turns import Turns
 
 SHORT_BYTES = 32 * 1024  # of a request, whose prompt takes milliseconds
-ATTEMPTS = 2  # a process may have died of something else, and then another one makes the prompt
 
 Result = TypeVar("Result")
 
@@ -48,43 +47,48 @@ class _Desk:
 
     def __init__(self, renderer: Renderer, folder: Path, request: CallsRequest) -> None:
         self._begin = partial(renderer.calls, folder, request)
+        self._seconds = request.seconds
         self._turns = Turns(at_once=1)
-        self._channel: Connection | None = None
+        self._channel: Connection | None = None  # belongs to whoever has the turn
 
     async def make(self, project: str, call: Callable[[Any], Result]) -> Result:
         async with self._turns.turn(project):
-            for _ in range(ATTEMPTS):
-                until = Until(inf)
+            until = Until(inf)
+            while True:
+                may_be_worn = self._channel is not None
                 try:
-                    channel, self._channel = self._channel or self._begin(), None
-                    outcome = await in_daemon_thread(partial(_outcome, channel, call, until), "prompt")
+                    made = in_daemon_thread(partial(self._outcome, call, until), "prompt")
+                    return _result(await to_its_end(made, until.gone))
                 except (EOFError, ConnectionError):
-                    continue
-                finally:
-                    until.gone.set()  # if nobody waits any more, the process ends
-                self._channel = channel
-                return _result(outcome)
-        raise InvalidRequest(
-            "The process that makes the prompt died, most often because the prompt is too much for the "
-            "model's tokenizer. Shorten it.",
-            code="prompt_too_costly",
-        )
+                    # A process may have died of the calls before this one, but then it took no time for it
+                    if not may_be_worn or until.spent >= self._seconds:
+                        raise _died() from None
 
     def close(self) -> None:
         if self._channel is not None:
             self._channel.close()
 
+    def _outcome(self, call: Callable[[Any], Any], until: Until) -> Any:
+        """Return what the call returns or raises. Raises EOFError or ConnectionError if the process dies."""
+        channel, self._channel = self._channel or self._begin(), None
+        try:
+            channel.send(call)
+            if not until.wait(channel):
+                raise EOFError
+            outcome = channel.recv()
+        except (EOFError, ConnectionError):
+            channel.close()
+            raise
+        self._channel = channel
+        return outcome
 
-def _outcome(channel: Connection, call: Callable[[Any], Any], until: Until) -> Any:
-    """Return what the call returns or raises. Raises EOFError or ConnectionError if there is no outcome."""
-    try:
-        channel.send(call)
-        if until.wait(channel):
-            return channel.recv()
-        raise EOFError
-    except (EOFError, ConnectionError):
-        channel.close()
-        raise
+
+def _died() -> InvalidRequest:
+    return InvalidRequest(
+        "The process that makes the prompt died, most often because the prompt is too much for the model's "
+        "tokenizer. Shorten it.",
+        code="prompt_too_costly",
+    )
 
 
 def _result(outcome: Any) -> Any:

@@ -71,7 +71,7 @@ class UpstreamModels:
 class UpstreamAnswering:
     """Hands requests on to the upstream, and its answers back. Only the event loop may call."""
 
-    def __init__(self, settings: Settings, upstream: Upstream) -> None:
+    def __init__(self, settings: Settings, upstream: Upstream, _get_renderer: object) -> None:
         self.models = UpstreamModels(settings, upstream)
         self._upstream = upstream
 

@@ -10,7 +10,7 @@ import structlog
 from core.settings import Settings
 from worker.device.lending import Lending
 from worker.process import stop_times
-from worker.server.app import Answering
+from worker.server.app import Answering, GetRenderer
 from worker.server.server import Server
 from worker.server.service import new_server
 
@@ -59,6 +59,6 @@ class ServingThread:
         return server.started
 
 
-def _import_answering(settings: Settings, lending: Lending) -> Callable[[], Answering]:
+def _import_answering(settings: Settings, lending: Lending) -> Callable[[GetRenderer], Answering]:
     """Import the part that answers, at the first request, and return what makes it in the event loop."""
     return partial(import_module("worker.server.answering.answering").SamplerAnswering, settings, lending)

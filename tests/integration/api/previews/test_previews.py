@@ -241,3 +241,9 @@ def test_a_project_has_one_preview_at_once_and_others_have_theirs(
         refused = [answer for each in asking if (answer := each.result()) is not None]
     assert [answer.status_code for answer in refused] == [429]
     assert int(refused[0].headers["retry-after"]) > 0
+
+
+def test_previews_and_prompts_share_one_process_that_renders(tenant: Tenant, server: ServerProcess) -> None:
+    shown(tenant, tenant.upload(content(*[CHAT] * 10)))
+    assert server.chat().status_code == 200
+    assert len(named(PROGRAM, server.process.children())) == 1

@@ -56,6 +56,21 @@ def test_connections_that_say_nothing_are_few_and_short(server: ServerProcess, o
     assert is_closed(last)
 
 
+def test_more_connections_at_once_than_strangers_may_have_are_answered_if_they_show_the_token(
+    server: ServerProcess, opened: ExitStack
+) -> None:
+    token = server.http.headers["authorization"]
+    asked = f"GET /elsewhere HTTP/1.1\r\nhost: a\r\nauthorization: {token}\r\n\r\n".encode()
+    server.process.suspend()  # so that all of them wait to be accepted
+    try:
+        lines = [connect(server, opened) for _ in range(3 * AT_ONCE)]
+        for line in lines:
+            line.sendall(asked)
+    finally:
+        server.process.resume()
+    assert [line.recv(12) for line in lines] == [b"HTTP/1.1 404"] * len(lines)
+
+
 def send_headers(line: socket.socket, size: int) -> None:
     line.sendall(b"GET /readyz HTTP/1.1\r\n")
     for _ in range(size // 1024):

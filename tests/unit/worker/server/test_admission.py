@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 
 from core.serving.token import PROJECT_HEADER
-from worker.server.admission import Admission, answers_of
+from worker.server.admission import MOST_TIMES, Admission, answers_of
 from worker.server.errors import ServerBusy
 from worker.server.exchange import Exchange
 
@@ -43,7 +43,7 @@ def test_a_request_counts_as_often_as_it_has_answers() -> None:
     assert admitted(("a", 6), ("a", 6), ("a", 1)) == ([True, True, False], 12)
 
 
-def test_a_request_for_more_answers_than_there_are_permits_is_taken_all_the_same() -> None:
+def test_a_request_for_more_answers_than_the_capacity_is_taken_all_the_same() -> None:
     assert admitted(("a", 3), ("a", 100), ("a", 1)) == ([True, True, False], 3 + CAPACITY)
 
 
@@ -58,9 +58,14 @@ def test_one_request_for_very_many_answers_does_not_shut_out_another_project() -
     assert found == [True, True, True]
 
 
-def test_many_projects_exceed_the_limit_by_no_more_than_it_once_again() -> None:
-    found, most = admitted(*[(f"{number}", 1) for number in range(60)])
-    assert (found.count(True), most) == (2 * CAPACITY, 2 * CAPACITY)
+def test_projects_with_the_largest_requests_do_not_shut_out_one_that_holds_nothing() -> None:
+    found, _ = admitted(*[(f"{number}", CAPACITY) for number in range(9)], ("polite", 1), ("polite", 1))
+    assert found == [*[True] * 10, False]
+
+
+def test_very_many_projects_hold_a_bounded_number_of_answers() -> None:
+    found, most = admitted(*[(f"{number}", 1) for number in range(300)])
+    assert (found.count(True), most) == (MOST_TIMES * CAPACITY, MOST_TIMES * CAPACITY)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,9 @@ class Echo:
         load=SimpleNamespace(running=1, waiting=2, pool_share=0.5),
     )
 
+    def __init__(self, _get_renderer: Any) -> None:
+        pass
+
     async def chat(self, exchange: Exchange, _body: dict[str, Any], _served: Any) -> None:
         exchange.facts |= {"prompt_tokens": 3, "completion_tokens": 2}
         exchange.usage = USAGE

@@ -1,8 +1,12 @@
 """A text is refused by its bytes only if no tokens could be few enough for it."""
 
+import asyncio
 import sys
 import unicodedata
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tokenizers import AddedToken, normalizers
@@ -13,7 +17,9 @@ from core.errors import InvalidRequest
 from core.settings import Settings
 from tests.fixtures.models import tiny
 from worker.base_models.model_store import ensure_tokenizer
-from worker.server.answering.longest_token import NORMALISED, longest_token, refuse_by_bytes
+from worker.rendering.renderer import Renderer
+from worker.server.answering.answering import SamplerAnswering
+from worker.server.sampling.longest_token import NORMALISED, Room, longest_token
 
 LONGEST = len("<|im_start|>")
 
@@ -27,14 +33,14 @@ def test_a_text_that_fits_is_not_refused_however_long_its_tokens_are(smollm: Any
     texts = (smollm.decode([token]) for token in range(len(smollm)))
     text = max(texts, key=lambda text: len(text.encode())) * 50
     assert len(smollm(text)["input_ids"]) <= 50
-    refuse_by_bytes(smollm, text, 50, "prompt")
+    Room(50, longest_token(smollm)).refuse_by_bytes(text, "prompt")
 
 
 def test_a_text_that_cannot_fit_is_refused_before_it_is_tokenized() -> None:
-    tokenizer = tiny.text()
-    refuse_by_bytes(tokenizer, "x" * 10 * LONGEST, 10, "prompt")
+    room = Room(10, longest_token(tiny.text()))
+    room.refuse_by_bytes("x" * 10 * LONGEST, "prompt")
     with pytest.raises(InvalidRequest, match="10 tokens") as refused:
-        refuse_by_bytes(tokenizer, "x" * (10 * LONGEST + 1), 10, "prompt")
+        room.refuse_by_bytes("x" * (10 * LONGEST + 1), "prompt")
     assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "prompt")
 
 
@@ -59,3 +65,27 @@ def test_normalisation_makes_at_most_a_third_of_a_texts_bytes() -> None:
     composed = tiny.text()
     composed.backend_tokenizer.normalizer = normalizers.NFC()
     assert longest_token(composed) == 3 * LONGEST
+
+
+def test_the_texts_of_a_completion_are_refused_before_their_project_waits_for_a_turn() -> None:
+    class Loaded:
+        """A base model in name only, which makes no prompts."""
+
+        room = Room(10, LONGEST)
+
+    class Models:
+        @asynccontextmanager
+        async def use(self, _model: object) -> AsyncIterator[tuple[Loaded, None]]:
+            yield Loaded(), None
+
+    settings = Settings(s3_endpoint_url="http://127.0.0.1:9", s3_bucket="none")
+
+    async def complete() -> None:
+        answering = SamplerAnswering(settings, None, Renderer)
+        answering.models = cast(Any, Models())
+        body = {"model": "m", "prompt": ["short", "x" * (10 * LONGEST + 1)]}
+        await answering.complete(cast(Any, SimpleNamespace(facts={})), body, {"base": SMOLLM2.id})
+
+    with pytest.raises(InvalidRequest) as refused:
+        asyncio.run(complete())
+    assert refused.value.code == "context_length_exceeded"

@@ -4,14 +4,12 @@ import time
 from collections.abc import Iterator
 from itertools import repeat
 from multiprocessing import Pipe
-from pathlib import Path
 from threading import Event, Timer
 
 import psutil
 import pytest
 
 from core.errors import InvalidRequest
-from tests.fixtures.models import tiny
 from tests.fixtures.service.api import wait_for
 from worker.rendering.render_request import FindRequest
 from worker.rendering.renderer import Renderer
@@ -30,16 +28,9 @@ def renderer() -> Iterator[Renderer]:
     found.close()
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    tiny.text().save_pretrained(folder)
-    return folder
-
-
-def find(renderer: Renderer, tokenizer: Path, chunk: bytes, until: Until) -> None:
+def find(renderer: Renderer, chunk: bytes, until: Until) -> None:
     """Look for a row of a file that does not end."""
-    find_rows(renderer, tokenizer, repeat(chunk), FAR, until)
+    find_rows(renderer, repeat(chunk), FAR, until)
 
 
 def no_child_reads() -> bool:
@@ -47,21 +38,19 @@ def no_child_reads() -> bool:
 
 
 @pytest.mark.parametrize("chunk", [ROW * 100, b"\n" * 65536], ids=["rows", "blank lines"])
-def test_a_line_far_back_is_refused_after_some_time(
-    renderer: Renderer, tokenizer: Path, chunk: bytes
-) -> None:
+def test_a_line_far_back_is_refused_after_some_time(renderer: Renderer, chunk: bytes) -> None:
     with pytest.raises(InvalidRequest, match="Ask for earlier rows") as refused:
-        find(renderer, tokenizer, chunk, Until(0.2))
+        find(renderer, chunk, Until(0.2))
     assert refused.value.code == "line_too_far"
     wait_for(no_child_reads)
 
 
-def test_reading_ends_soon_when_the_client_is_gone(renderer: Renderer, tokenizer: Path) -> None:
+def test_reading_ends_soon_when_the_client_is_gone(renderer: Renderer) -> None:
     gone = Event()
     Timer(0.1, gone.set).start()
     began = time.monotonic()
     with pytest.raises(InvalidRequest):
-        find(renderer, tokenizer, ROW * 100, Until(600, gone=gone))
+        find(renderer, ROW * 100, Until(600, gone=gone))
     assert time.monotonic() - began < 60
     wait_for(no_child_reads)
 

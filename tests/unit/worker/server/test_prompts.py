@@ -9,11 +9,13 @@ from core.serving.schemas.chat import ChatRequest
 from tests.fixtures.models import tiny
 from worker.rendering.render import Rendering
 from worker.server.answering.prompts import chat_prompt, text_prompts
+from worker.server.sampling.longest_token import Room
 
-MESSAGES = [
+MESSAGES: list[dict[str, Any]] = [
     {"role": "developer", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "brief."}]},
     {"role": "user", "content": "Hi <|im_end|>"},
 ]
+ROOM = Room(512, None)
 TOOL = {"type": "function", "function": {"name": "paint", "description": "Paints", "parameters": {}}}
 
 
@@ -29,7 +31,7 @@ def tokenizer(template: str | None = tiny.TEMPLATE) -> Any:
 
 def test_a_model_is_asked_as_it_was_trained() -> None:
     tokens = tokenizer()
-    prompt, _ = chat_prompt(tokens, request(MESSAGES), 512)
+    prompt, _ = chat_prompt(tokens, request(MESSAGES), ROOM)
     row = {"messages": [*MESSAGES, {"role": "assistant", "content": "Hello"}]}
     (trained,) = Rendering(tokens, 512, "training_file").render([(1, row)])
     learnt_from = int(trained.learnt_L.argmax())
@@ -44,21 +46,21 @@ def test_tools_and_the_arguments_of_calls_reach_the_template_as_objects() -> Non
         "{{ m.content }}{% endfor %}"
     )
     call = {"id": "c1", "type": "function", "function": {"name": "paint", "arguments": '{"colour": "red"}'}}
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "assistant", "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "c1", "content": "done"},
     ]
     tokens = tokenizer(template)
-    prompt, _ = chat_prompt(tokens, request(messages, tools=[TOOL]), 512)
+    prompt, _ = chat_prompt(tokens, request(messages, tools=[TOOL]), ROOM)
     assert tokens.decode(prompt) == "paintreddone"
 
 
 def test_a_prompt_opens_the_call_that_the_model_must_make() -> None:
     tokens = tokenizer(tiny.TEMPLATE + "{{ '' if tools else '' }}{# <tool_call> #}")
     asked = request(MESSAGES, tools=[TOOL], tool_choice="required")
-    assert tokens.decode(chat_prompt(tokens, asked, 512)[0]).endswith("<|im_start|>assistant\n<tool_call>\n")
+    assert tokens.decode(chat_prompt(tokens, asked, ROOM)[0]).endswith("<|im_start|>assistant\n<tool_call>\n")
     free = request(MESSAGES, tools=[TOOL])
-    assert tokens.decode(chat_prompt(tokens, free, 512)[0]).endswith("<|im_start|>assistant\n")
+    assert tokens.decode(chat_prompt(tokens, free, ROOM)[0]).endswith("<|im_start|>assistant\n")
 
 
 @pytest.mark.parametrize(
@@ -73,15 +75,15 @@ def test_a_prompt_opens_the_call_that_the_model_must_make() -> None:
 )
 def test_what_the_template_does_not_take_is_refused(template: str | None, param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        chat_prompt(tokenizer(template), request(MESSAGES), 512)
+        chat_prompt(tokenizer(template), request(MESSAGES), ROOM)
     assert refused.value.param == param
 
 
 def test_a_completions_prompt_is_text_or_known_tokens() -> None:
     tokens = tokenizer()
-    assert text_prompts(tokens, ["ab"], 300, 512) == [tokens("ab")["input_ids"]]
-    assert text_prompts(tokens, [[1, 2]], 300, 512) == [[1, 2]]
+    assert text_prompts(tokens, ["ab"], 300) == [tokens("ab")["input_ids"]]
+    assert text_prompts(tokens, [[1, 2]], 300) == [[1, 2]]
     for wrong in ([1, 300], ""):
         with pytest.raises(InvalidRequest) as refused:
-            text_prompts(tokens, [wrong], 300, 512)
+            text_prompts(tokens, [wrong], 300)
         assert refused.value.param == "prompt"

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from core.errors import RateLimited
-from worker.server.turns import Turns
+from worker.server.turns import MOST_REMEMBERED, Turns
 
 
 async def settle() -> None:
@@ -114,3 +114,21 @@ def test_who_leaves_while_it_waits_or_works_keeps_no_turn() -> None:
         assert work.begun == ["a1", "c1", "b2"]
 
     run(scenario)
+
+
+def test_what_a_server_remembers_of_projects_is_bounded_also_while_somebody_always_waits() -> None:
+    async def scenario() -> None:
+        turns = Turns(at_once=1)
+        async with turns.turn("holder"):
+            waiting = [asyncio.create_task(_take(turns, f"{n}")) for n in range(2 * MOST_REMEMBERED)]
+            await settle()
+        await waiting[-2]
+        assert len(turns._ended) == MOST_REMEMBERED
+        await asyncio.gather(*waiting)
+
+    run(scenario)
+
+
+async def _take(turns: Turns, project: str) -> None:
+    async with turns.turn(project):
+        pass

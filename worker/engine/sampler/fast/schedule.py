@@ -1,8 +1,8 @@
 """Decides what each step computes, within the pool of blocks.
 
-Each step gives tokens to the projects in turn, so that they advance alike. A project's requests are served in
-the order of their arrival. If blocks or places are missing, the newest request of the project that has most
-of them gives its own up, and is computed again later.
+Each step gives tokens to the projects in rounds, so that they advance alike. A project's requests are served
+in the order of their arrival. If blocks or places are missing, the newest request of the project that has
+most of them gives its own up, and is computed again later.
 """
 
 from collections import Counter, deque
@@ -13,6 +13,7 @@ from itertools import islice
 from worker.engine.sampler.fast.block_pool import BLOCK, BlockPool, chained_hash
 from worker.engine.sampler.places import Places
 from worker.engine.sampler.running import Chunk, Running
+from worker.process.equal_share import is_within_share
 
 MOST_AT_A_TIME = 8  # tokens that a project gets in a round
 ALL = 1 << 31  # tokens: more than a step has
@@ -37,10 +38,10 @@ class _Step:
 
 @dataclass(frozen=True)
 class Shares:
-    """How a step is divided between projects.
+    """The numbers by which a step is divided between projects.
 
-    It gives about `for_others` tokens to all others of a project that needs little. A token behind a text of
-    `long_text` tokens takes twice as long as the first one of a text.
+    One project may need only a few tokens of a step. Then all other projects together get about `for_others`
+    tokens. A token behind a text of `long_text` tokens takes twice as long as the first one of a text.
     """
 
     for_others: int
@@ -77,21 +78,21 @@ class Schedule:
         self._step = step = _Step(len(projects), self._step_tokens)
         self._note_in_work()
         others = max(1, len(projects) - 1)
-        turn = self._turn(others)
+        tokens_a_round = self._tokens_a_round(others)
         running = self.places.by_project()
-        for_answers = (turn + self._steps % 2) // 2
+        for_answers = (tokens_a_round + self._steps % 2) // 2
         lines = {project: _line(running.get(project, []), for_answers) for project in projects}
         given: Counter[str] = Counter()
         rounds = 0
         while lines:
             rounds += 1
             for project, line in list(lines.items()):
-                taken = self._give(project, line, turn)
+                taken = self._give(project, line, tokens_a_round)
                 given[project] += taken
-                if taken < turn or not (line or self.places.waiting_of(project)):
+                if taken < tokens_a_round or not (line or self.places.waiting_of(project)):
                     del lines[project]
             content = any(given[project] for project in projects if project not in lines)
-            if content and rounds * turn * others >= self._shares.for_others:
+            if content and rounds * tokens_a_round * others >= self._shares.for_others:
                 break
         self._steps += 1
         for one in step.tokens:
@@ -107,18 +108,18 @@ class Schedule:
             for position in range(chunk.start // BLOCK, one.computed // BLOCK):
                 self._pool.name(one.blocks[position], one.names[position])
 
-    def _turn(self, others: int) -> int:
+    def _tokens_a_round(self, others: int) -> int:
         """Return how many tokens a project gets in a round. If it is alone, it gets all at once."""
         if self._step.projects <= 1:
             return ALL
         return max(1, min(MOST_AT_A_TIME, self._shares.for_others // others))
 
-    def _give(self, project: str, line: deque[Running], turn: int) -> int:
-        """Give the next requests of a project about so many tokens. Return how many they take.
+    def _give(self, project: str, line: deque[Running], most: int) -> int:
+        """Give the next requests of a project about `most` tokens. Return how many they take.
 
         A token behind a long text counts as several.
         """
-        step, left = self._step, turn
+        step, left = self._step, most
         while left:
             if not line:
                 if (admitted := self._admit(project)) is None:
@@ -135,7 +136,7 @@ class Schedule:
                 left = max(0, left - tokens * weight)
             if tokens == wanted or left:
                 line.popleft()
-        return turn - left
+        return most - left
 
     def _admit(self, project: str) -> Running | None:
         """Let the next request of a project in, if there is room for its whole prompt."""
@@ -161,7 +162,7 @@ class Schedule:
         if not places.full and blocks <= pool.available and not step.closed:
             return True
         own = _blocks_of(places.by_project().get(project, ()))
-        if places.has_right_to_one_more(project) and (own + blocks) * step.projects <= pool.size:
+        if places.has_right_to_one_more(project) and is_within_share(own + blocks, step.projects, pool.size):
             while places.full:
                 self._preempt(places.newest_of_largest())
             while pool.available < blocks:

@@ -103,6 +103,21 @@ def test_an_error_while_a_token_is_chosen_ends_that_answer_alone(base: ResidentB
     check(base, run(sampler), BROKEN)
 
 
+def test_a_step_that_fails_for_each_of_several_requests_raises_its_error(
+    base: ResidentBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compute(*_: Any) -> Any:
+        raise ValueError("the model is damaged")
+
+    monkeypatch.setattr(RaggedDecoder, "compute", compute)
+    assert run(Sampler(base), [ask("bad", PROMPTS[0])])["bad"][-1].error == BROKEN
+    sampler = Sampler(base)
+    for request in others():
+        sampler.submit(request)
+    with pytest.raises(ValueError, match="the model is damaged"):
+        sampler.step()
+
+
 def test_an_error_of_the_device_itself_is_raised(base: ResidentBase, monkeypatch: pytest.MonkeyPatch) -> None:
     def compute(*_: Any) -> Any:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")

@@ -14,6 +14,7 @@ from core.serving.served_model import ServedModel
 from core.settings import Settings
 from tests.fixtures.models import tiny
 from worker.device.time_slices import TimeSlices
+from worker.rendering.renderer import Renderer
 from worker.server.answering.answering import SamplerAnswering
 from worker.server.sampling.models import TAKEN, Models
 
@@ -77,7 +78,7 @@ class ModelsInName(Models):
 def test_an_idle_base_model_that_is_asked_back_has_left_the_memory_when_it_is_given_back() -> None:
     async def given_back() -> list[bool]:
         lent = Lent()
-        served = ModelsInName(SETTINGS, cast(Any, lent))
+        served = ModelsInName(SETTINGS, cast(Any, lent), Renderer)
         async with served.use(MODEL) as (base, _):
             lent.model = weakref.ref(base)
             del base
@@ -90,7 +91,7 @@ def test_an_idle_base_model_that_is_asked_back_has_left_the_memory_when_it_is_gi
 
 def test_answers_on_a_base_model_that_is_asked_back_are_ended_after_some_time() -> None:
     async def told() -> list[str]:
-        served = ModelsInName(SETTINGS, cast(Any, Lent()), answer_seconds=0.01)
+        served = ModelsInName(SETTINGS, cast(Any, Lent()), Renderer, answer_seconds=0.01)
         async with served.use(MODEL) as (base, _), asyncio.timeout(SECONDS):
             ended = cast(Any, base).ended
             served.ask_back()
@@ -116,8 +117,8 @@ def test_a_client_that_reads_its_tokens_slowly_keeps_no_base_model_in_memory() -
 
     async def given_back() -> list[bool]:
         lent = Lent()
-        answering = SamplerAnswering(SETTINGS, cast(Any, lent))
-        answering.models = models = ModelsInName(SETTINGS, cast(Any, lent))
+        answering = SamplerAnswering(SETTINGS, cast(Any, lent), Renderer)
+        answering.models = models = ModelsInName(SETTINGS, cast(Any, lent), Renderer)
         async with models.use(MODEL) as (base, _):
             lent.model = weakref.ref(base)
             del base

@@ -1,6 +1,7 @@
 """Prompts are made by processes with limits: what a template, a text or a client does harms only itself."""
 
 import asyncio
+import resource
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,10 @@ from tests.fixtures.processes import calls
 from tests.fixtures.service.api import wait_for
 from worker.rendering.render_request import CallsRequest
 from worker.rendering.renderer import Renderer
+from worker.server import threads
 from worker.server.answering.prompts import chat_prompt
 from worker.server.exchange import Exchange
+from worker.server.sampling.longest_token import Room
 from worker.server.sampling.prompting import SHORT_BYTES, Prompting
 
 SECONDS = 120
@@ -65,7 +68,7 @@ def exchange(project: str = "a", body_bytes: int = 100) -> Exchange:
 
 def chat(text: str) -> Callable[[Any], Any]:
     request = ChatRequest.model_validate({"model": "m", "messages": [{"role": "user", "content": text}]})
-    return partial(chat_prompt, request=request, max_length=512)
+    return partial(chat_prompt, request=request, room=Room(512, None))
 
 
 def renderings() -> list[psutil.Process]:
@@ -110,6 +113,47 @@ def test_a_prompt_whose_client_has_left_ends_its_process_and_the_next_one_is_mad
         await asyncio.to_thread(wait_for, lambda: not process.is_running())
 
     run(scenario)
+
+
+def test_a_project_whose_clients_leave_has_no_more_processes_at_work(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "LOOK_SECONDS", 1.0)  # much longer than it takes to ask and to leave
+
+    async def scenario(prompting: Prompting) -> None:
+        await asyncio.to_thread(wait_for, lambda: not renderings())  # those of other tests have ended
+        for number in range(5):
+            call = partial(calls.loop, begun=tmp_path / f"{number}")
+            task = asyncio.create_task(prompting.make(exchange(), call))
+            await asyncio.to_thread(wait_for, (tmp_path / f"{number}").exists)
+            assert len(renderings()) <= 2  # one that ends now, and this one
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    run(scenario)
+
+
+def test_a_prompt_that_takes_its_process_all_its_time_is_not_tried_again(run: Any, tmp_path: Path) -> None:
+    async def scenario(prompting: Prompting) -> None:
+        await prompting.make(exchange(), chat("hi"))
+        tries = tmp_path / "tries"
+        with pytest.raises(InvalidRequest, match="died"):
+            await prompting.make(exchange(), partial(calls.compute_natively, tries=tries))
+        assert tries.read_text() == "x"
+
+    run(scenario)
+
+
+def test_a_process_that_is_killed_writes_no_core_file_with_texts_of_clients(folder: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    renderer = Renderer()
+    resource.setrlimit(resource.RLIMIT_CORE, before)
+    with renderer.calls(folder, CallsRequest()) as channel:
+        channel.send(calls.core_bytes)
+        assert channel.recv() == 0
+    renderer.close()
 
 
 def test_a_prompt_that_kills_its_process_twice_is_refused_and_others_are_made(run: Any) -> None:

@@ -1,8 +1,7 @@
-"""Refuses texts by their bytes, before they are tokenized: so long that no tokens are few enough."""
+"""Refuses a text by its bytes before it is tokenized, if it is so long that no tokens can be few enough."""
 
 import json
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.errors import InvalidRequest
 
@@ -10,19 +9,26 @@ from core.errors import InvalidRequest
 NORMALISED = {None: 1, "NFC": 3}
 
 
-def refuse_by_bytes(tokenizer: Any, text: str, max_length: int, param: str) -> None:
-    """Raise InvalidRequest, which names `param`, if `max_length` tokens cannot have so many bytes."""
-    most = longest_token(tokenizer) if len(text) > max_length else None
-    if most is not None and (size := len(text.encode(errors="surrogatepass"))) > most * max_length:
-        raise InvalidRequest(
-            f"This model's maximum context length is {max_length} tokens of at most {most} bytes, but "
-            f"'{param}' has {size:,} bytes and leaves no room for an answer. Shorten it.",
-            code="context_length_exceeded",
-            param=param,
-        )
+class Room(NamedTuple):
+    """The most tokens of a text, and the most bytes for which one stands. None if there is no such number."""
+
+    tokens: int
+    token_bytes: int | None
+
+    def refuse_by_bytes(self, text: str, param: str) -> None:
+        """Raise InvalidRequest, which names `param`, if no tokens can be few enough for so many bytes."""
+        if self.token_bytes is None or len(text) <= self.tokens:
+            return
+        size = len(text.encode(errors="surrogatepass"))
+        if size > self.token_bytes * self.tokens:
+            raise InvalidRequest(
+                f"This model's maximum context length is {self.tokens} tokens of at most {self.token_bytes} "
+                f"bytes, but '{param}' has {size:,} bytes and leaves no room for an answer. Shorten it.",
+                code="context_length_exceeded",
+                param=param,
+            )
 
 
-@lru_cache(maxsize=1)
 def longest_token(tokenizer: Any) -> int | None:
     """Return the most bytes of a text that one token stands for. None if it may stand for any number.
 
