@@ -224,8 +224,14 @@ def test_many_files_of_one_project_leave_threads_to_the_uploads_of_others(team: 
     with team.api.sessions.begin() as session:
         request = {"messages": [USER]}
         answer = {"choices": [{"message": said("no"), "finish_reason": "stop"}]}
-        one = {"project_id": team.project_id, "model": BASE_MODEL, "request": request, "answer": answer}
-        one |= {"prompt_sha256": "0", "client_metadata": {}, "rating": "down", "bytes": 100}
+        one: dict[str, Any] = {"project_id": team.project_id, "model": BASE_MODEL, "answer": answer}
+        one |= {
+            "request": request,
+            "prompt_sha256": "0",
+            "client_metadata": {},
+            "rating": "down",
+            "bytes": 100,
+        }
         ids = [{"id": new_id("chatcmpl-")} for _ in range(4 * ROWS_AT_ONCE)]
         session.execute(insert(StoredCompletion), [one | each for each in ids])
     threads, are_left = team.api.app.state.upload_threads, []
