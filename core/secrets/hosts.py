@@ -27,7 +27,7 @@ NOT_FOR_HOST = "secret_not_for_host"  # the code of the error
 Host = Annotated[
     str,
     StringConstraints(
-        max_length=255, to_lower=True, pattern=r"^(\*\.)?[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9])?$"
+        max_length=255, to_lower=True, pattern=r"^(\*\.)?([A-Za-z0-9_][A-Za-z0-9._-]*)?[A-Za-z0-9]$"
     ),
 ]
 Hosts = Annotated[list[Host], Field(min_length=1, max_length=MOST_HOSTS)]

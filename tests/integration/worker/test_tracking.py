@@ -416,7 +416,7 @@ def test_a_tracker_gets_no_secret_that_is_bound_elsewhere_meanwhile(
     wait_until_ended(api, job_id)
     assert (trackers(api, job_id)["wandb"].error or {})["code"] == "tracker_refused"
     assert any("is not bound to the host 127.0.0.1" in message for message in messages(tenant, job_id))
-    assert receiver.requests == []
+    assert not [each for each in receiver.requests if job_id in repr(each)]
 
 
 def test_an_integration_that_the_workers_lack_is_refused(api: Api) -> None:
