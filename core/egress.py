@@ -84,8 +84,8 @@ class Egress:
     def resolve(self, host: str, port: int) -> list[str]:
         """Return the host's addresses. Raises NotAnswered if it has none, or one that is not allowed.
 
-        What is raised, and when, is the same for both. Otherwise it would tell clients which names there are
-        in our own network. The log has the reason.
+        A refused address raises the same error as a missing one, and after the same time. Otherwise clients
+        would learn which names there are in our own network. The log has the reason.
         """
         began = time.monotonic()
         try:

@@ -17,7 +17,6 @@ from core.access import chat_usage
 from core.access.chat_usage import ModelUsage, Tokens
 from core.access.rates import TokenRates
 from core.serving.schemas.sampling import Sampling
-from core.serving.stored_completions import MAX_BYTES
 
 # The answers that wait for a database that is away. More are not counted.
 MOST_PENDING = 10_000
@@ -29,8 +28,8 @@ log = structlog.get_logger()
 class Finished:
     """A request whose answer has ended, also if it ended early. `model` is the name of the model.
 
-    `answer` is the whole answer, or None if it was streamed; then `events` are the chunks, if the request
-    asked to store them. Both are JSON in OpenAI's form.
+    For an answer that shall be stored, `answer` is the whole answer, or `events` are the chunks of a stream.
+    Both are JSON in OpenAI's form.
     """
 
     caller: Caller
@@ -102,7 +101,7 @@ class Afterwards:
 
     def _store(self, finished: Finished) -> None:
         """Store the answer if its client has asked for it, unless it ended early or is too long."""
-        if not may_store(finished.caller, finished.request) or len(finished.answer or b"") > MAX_BYTES:
+        if not may_store(finished.caller, finished.request):
             return
         whole = finished.answer
         answer = json.loads(whole) if whole else whole_answer([json.loads(each) for each in finished.events])

@@ -7,28 +7,12 @@ them as it has asked for them.
 import json
 from typing import Any
 
-import msgspec
-
 from core.serving.event_stream import DONE
 from core.serving.schemas.sampling import StreamOptions
 from core.serving.stored_completions import MAX_BYTES
 
 # Of the events of an answer that shall be stored. Each has some 200 bytes beside what is stored of it
 MOST_KEPT_BYTES = 8 * MAX_BYTES
-
-
-class _Counted(msgspec.Struct):
-    """All that is read of a whole answer."""
-
-    usage: dict[str, Any] | None = None
-
-
-_decoder = msgspec.json.Decoder(_Counted)
-
-
-def usage_of(answer: bytes) -> dict[str, Any] | None:
-    """Return the tokens of a whole answer. Raises MsgspecError if it is none."""
-    return _decoder.decode(answer).usage
 
 
 class Passage:

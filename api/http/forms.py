@@ -4,6 +4,7 @@ The fields come in any order, and unknown fields are ignored. The file's bytes a
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Protocol, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -29,13 +30,21 @@ class Receiver(Protocol[Received]):
 
 
 async def receive(
-    stream: AsyncIterator[bytes], receiver: Receiver[Received], threads: CapacityLimiter
+    stream: AsyncIterator[bytes],
+    receiver: Receiver[Received],
+    threads: CapacityLimiter,
+    permit: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
 ) -> Received:
-    """Feed the whole body to `receiver`, in one of `threads`, and return its result."""
+    """Feed the whole body to `receiver`, in one of `threads`, and return its result.
+
+    Each use of a thread takes a `permit`, where there are permits.
+    """
     try:
         async for block in _blocks(stream):
-            await to_thread.run_sync(receiver.feed, block, limiter=threads)
-        return await to_thread.run_sync(receiver.finish, limiter=threads)
+            async with permit():
+                await to_thread.run_sync(receiver.feed, block, limiter=threads)
+        async with permit():
+            return await to_thread.run_sync(receiver.finish, limiter=threads)
     except BaseException:
         await to_thread.run_sync(receiver.abort, limiter=threads)
         raise

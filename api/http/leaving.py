@@ -4,17 +4,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import Request
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 
 @asynccontextmanager
-async def while_client_waits(request: Request) -> AsyncIterator[None]:
-    """Raise ClientDisconnect in the block when the client leaves. The body must have been read."""
+async def while_client_waits(receive: Receive) -> AsyncIterator[None]:
+    """Raise ClientDisconnect in the block when the client leaves.
+
+    The body must have been read. The answer must not end in the block: a client seems to have left then.
+    """
     until = asyncio.timeout(None)
 
     async def watch() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
+        while (await receive())["type"] != "http.disconnect":
             pass
         until.reschedule(asyncio.get_running_loop().time())
 

@@ -56,6 +56,6 @@ async def import_adapter(
         release_permit()
         if "task_id" not in begun:
             return AdapterObject.model_validate(begun)
-        await imports.until_ended(begun["task_id"], request.is_disconnected)
+        await imports.until_ended(begun["task_id"], request.receive)
         answer = await to_thread.run_sync(end, begun["task_id"])
     return AdapterObject.model_validate(answer)

@@ -1,7 +1,6 @@
 """Waits for the ends of imports. A request that waits takes no thread, no connection and no permit."""
 
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Literal
 
@@ -9,8 +8,10 @@ from anyio import to_thread
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session, sessionmaker
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from api.admission.shared_reads import SharedReads
+from api.http.leaving import while_client_waits
 from core.errors import AppError, Conflict, RateLimited, Unavailable
 from core.tables import Task
 from core.work import client as tasks
@@ -34,19 +35,24 @@ class ImportsInWork:
         self._wait_seconds = max(wait_seconds, LEAST_SECONDS)
         self._unfinished = SharedReads(self._read, rest=LOOK_SECONDS)
 
-    async def until_ended(self, task_id: str, has_left: Callable[[], Awaitable[bool]]) -> None:
+    async def until_ended(self, task_id: str, receive: Receive) -> None:
         """Return once the task has ended.
 
         Cancel it if the client leaves, and raise ClientDisconnect. Cancel it too if it has waited for too
         long: then raise RateLimited if another import of the project is under way, and else Unavailable.
         """
+        try:
+            async with while_client_waits(receive):
+                await self._until_ended(task_id)
+        except ClientDisconnect:
+            await to_thread.run_sync(self._cancel, task_id)
+            raise
+
+    async def _until_ended(self, task_id: str) -> None:
         waits_since = time.monotonic()
         while (waits_for := await self._unfinished.read(task_id)) is not None:
             now = time.monotonic()
             waits_since = now if waits_for == "nothing" else waits_since
-            if await has_left():
-                await to_thread.run_sync(self._cancel, task_id)
-                raise ClientDisconnect
             if now - waits_since > self._wait_seconds and await to_thread.run_sync(self._cancel, task_id):
                 raise self._refusal(waits_for)
 

@@ -58,7 +58,7 @@ async def preview_rows(
 
     asked = await to_thread.run_sync(order)
     release_permit()
-    async with while_client_waits(request):
+    async with while_client_waits(request.receive):
         answer = await components.carried_out(caller, PREVIEW, entry.id, asked.key, asked)
     found = Previewed.model_validate_json(answer)
     return FilePreview(

@@ -53,7 +53,7 @@ async def make_file(
     if answer is not None:
         return answer
     async with kept_if_registered(sessions, made.key, made.id, threads) as registered:
-        received = await receive(_paged(made.pages(reading), threads, permit), made, threads)
+        received = await receive(_paged(made.pages(reading), threads, permit), made, threads, permit)
         async with permit():
             details = {"lineage": received.lineage}
             file = await to_thread.run_sync(

@@ -22,7 +22,10 @@ RETRY_AFTER_SECONDS = 2
 
 
 class _Room:
-    """One project's permits in this process. It lives as long as one of its chats is at work or waits."""
+    """One project's permits in this process. It lives as long as one of its chats is at work or waits.
+
+    Limit and order are the broker's, for all processes. While the broker is away, they are kept here alone.
+    """
 
     def __init__(self, most: int) -> None:
         self.permits = asyncio.Semaphore(most)

@@ -35,7 +35,7 @@ def reporting_servers(session: Session) -> set[str]:
 
 
 def live_servers(session: Session, base: str) -> list[Server]:
-    """Return the servers that take requests for this base model, those with fewer requests first."""
+    """Return the servers that take requests for this base model, those with fewer answers to write first."""
     query = select(Server).where(
         Server.expires_at > func.now(), ~Server.draining, Server.bases.contains([base])
     )

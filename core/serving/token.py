@@ -1,6 +1,7 @@
 """What API and workers tell a server beside the body: who they are, for which project they ask, and an id.
 
-The first two follow from `TUNERY_SECRET_KEYS`. By the id, the server finds the tokens of the request again.
+The first two follow from `TUNERY_SECRET_KEYS`. By the id, the server finds the tokens of the request again. A
+whole answer has them in a header, so that the API need not read it.
 """
 
 import hmac
@@ -13,6 +14,7 @@ from core.errors import ConfigurationError
 PURPOSE = b"tunery: requests to servers"
 PROJECT_HEADER = "x-tunery-project"
 REQUEST_HEADER = "x-request-id"
+USAGE_HEADER = "x-tunery-usage"  # JSON in OpenAI's form
 
 
 def server_token(secret_keys: SecretStr | None) -> str:

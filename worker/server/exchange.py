@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from core.errors import AppError, BodyTooSlow, TooLarge
 from core.serving.errors import SamplingFailed
-from core.serving.token import PROJECT_HEADER
+from core.serving.token import PROJECT_HEADER, USAGE_HEADER
 
 MAX_BODY_BYTES = 4 * 1024**2  # the API takes less
 BODY_SECONDS = 10.0
@@ -91,8 +91,9 @@ class Exchange:
             self._work.cancel()
 
     async def answer(self, status: int, content: bytes) -> None:
-        """Answer with the bytes of one JSON object."""
-        await self._respond(Response(content, status, media_type="application/json"))
+        """Answer with the bytes of one JSON object, and tell what was computed for it."""
+        headers = None if self.usage is None else {USAGE_HEADER: json.dumps(self.usage)}
+        await self._respond(Response(content, status, headers, media_type="application/json"))
 
     async def stream(self, events: Iterable[bytes]) -> None:
         """Send events of a stream, and begin the stream with the first ones."""

@@ -44,6 +44,9 @@ KEEP_ALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 ]
 
+# What a client does not read waits at the server: the system would let megabytes of it come here
+LITTLE_AT_ONCE = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)]
+
 # How a server says that it cannot take the request, though another one may
 BUSY = (429, "server_busy")
 STOPPING = (503, "server_stopping")
@@ -67,7 +70,7 @@ class Dispatcher:
             transport=httpx.AsyncHTTPTransport(
                 # A connection that was kept could be one that the server has just closed
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-                socket_options=KEEP_ALIVE,
+                socket_options=[*KEEP_ALIVE, *LITTLE_AT_ONCE],
             ),
             timeout=httpx.Timeout(SILENCE, connect=CONNECT, pool=None),
         )
@@ -82,15 +85,17 @@ class Dispatcher:
         body: bytes,
         project_id: str,
         given_up: Callable[[dict[str, Any]], None] | None = None,
+        answers: int = 1,
     ) -> AsyncIterator[httpx.Response]:
         """Yield an answer whose status is 200, when it has begun. The server stops if the block is left.
 
         Requests with the same `beginning` go to the same server, if it has time. The server divides its time
         between projects, which it knows by an opaque name. Raises RefusedByServer,
         RateLimited if all servers have too much to do, and Unavailable. Raises httpx.ReadTimeout in the block
-        if the server falls silent.
+        if the server falls silent. For so many `answers` the request asks.
 
-        If the caller is cancelled meanwhile, `given_up` gets the `usage` of what the server has computed.
+        If the caller is cancelled meanwhile, or an error ends the block, `given_up` gets the `usage` of what
+        the server has computed.
         """
         project, request_id = opaque_project(self._bearer_token, project_id), new_id("")
         headers = {PROJECT_HEADER: project, REQUEST_HEADER: request_id}
@@ -104,12 +109,14 @@ class Dispatcher:
                         await attempts.pause()
                         continue
                     try:
-                        response = await self._ask(server, path, body, headers, held)
+                        response = await self._ask(server, path, body, headers, answers, held)
                         break
                     except (AppError, httpx.HTTPError) as error:
                         self._judge(server, error, attempts)
                 yield response
-        except asyncio.CancelledError:  # the connection is closed, so the server stops
+        except AppError:  # no server has begun
+            raise
+        except (Exception, asyncio.CancelledError):  # the connection is closed, so the server stops
             if server is not None and given_up is not None:
                 await self._count(server, request_id, given_up)
             raise
@@ -132,11 +139,17 @@ class Dispatcher:
             given_up(usage)
 
     async def _ask(
-        self, server: Server, path: str, body: bytes, headers: dict[str, str], held: AsyncExitStack
+        self,
+        server: Server,
+        path: str,
+        body: bytes,
+        headers: dict[str, str],
+        answers: int,
+        held: AsyncExitStack,
     ) -> httpx.Response:
         """Return the server's answer, which `held` closes. Raises AppError and httpx.HTTPError."""
         async with AsyncExitStack() as attempt:
-            attempt.enter_context(self._servers.at_work(server))
+            attempt.enter_context(self._servers.at_work(server, answers))
             await attempt.enter_async_context(self._watch.over(server))
             request = self._http.build_request("POST", server.address + path, content=body, headers=headers)
             response = await self._http.send(request, stream=True)

@@ -23,7 +23,7 @@ from core.tables import Server
 # Seconds for which this process trusts a reading of the table
 LISTED_SECONDS = 0.5
 
-# Loading costs as much, and a cached beginning saves as much, as so many requests that a server has to do
+# Loading costs as much, and a cached beginning saves as much, as so many answers that a server has to write
 CACHED_BEGINNING = 3
 COLD_ADAPTER = 4
 NO_BASE_LOADED = 16
@@ -31,7 +31,7 @@ OTHER_BASE_LOADED = 64
 
 
 class Servers:
-    """The servers that are running, and the requests that this process has at each of them."""
+    """The servers that are running, and the answers that this process awaits from each of them."""
 
     def __init__(self, sessions: sessionmaker[Session]) -> None:
         """`sessions` are for single reads."""
@@ -62,13 +62,13 @@ class Servers:
         return min(found, key=lambda server: self._cost(server, model, is_usual=server is usual))
 
     @contextmanager
-    def at_work(self, server: Server) -> Iterator[None]:
-        """Count a request at this server during the block."""
-        self._open[server.id] += 1
+    def at_work(self, server: Server, answers: int) -> Iterator[None]:
+        """Count the answers of a request at this server during the block."""
+        self._open[server.id] += answers
         try:
             yield
         finally:
-            self._open[server.id] -= 1
+            self._open[server.id] -= answers
             if not self._open[server.id]:
                 del self._open[server.id]
 

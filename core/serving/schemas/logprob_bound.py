@@ -50,7 +50,7 @@ def most_tokens(request: ChatRequest, prompt_tokens: int, left: int) -> int:
 def logprobs_asked(request: ChatRequest | CompletionRequest) -> tuple[int, int]:
     """Return how many log-probabilities each token of an answer gets, and each token of a prompt.
 
-    Each answer of a completion has those of its prompt.
+    In a completion, each answer repeats those of its prompt, so they count once for each answer.
     """
     of_prompt = 0 if request.prompt_logprobs is None else 1 + request.prompt_logprobs
     if isinstance(request, ChatRequest):

@@ -84,6 +84,7 @@ class Generation:
             if events:
                 await self._exchange.stream(events)
         if not self._request.stream:
+            self._exchange.usage = count.usage.model_dump()
             await self._exchange.answer(200, written(self._form.whole(count.usage)))
             return
         if self._includes_usage:

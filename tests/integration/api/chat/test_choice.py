@@ -77,3 +77,21 @@ def test_a_beginning_leaves_its_server_when_that_has_much_more_to_do(
     assert chosen(api, BEGINNINGS) == usual
     start(sessions, "a", running=CACHED_BEGINNING + 1)
     assert set(chosen(api, BEGINNINGS).values()) == {"b"}
+
+
+def test_each_answer_that_a_server_has_yet_to_write_counts_as_its_work(
+    api: Api, sessions: sessionmaker[Session]
+) -> None:
+    """The table does not show them yet: requests of the same moment share one reading of it."""
+    start(sessions, "a", "b")
+    servers = Servers(api.app.state.reading_sessions)
+
+    async def choose_twice() -> set[str]:
+        usual = await servers.choose(MODEL, BEGINNINGS[0])
+        assert usual is not None
+        with servers.at_work(usual, answers=CACHED_BEGINNING + 1):
+            other = await servers.choose(MODEL, BEGINNINGS[0])
+        assert other is not None
+        return {usual.id, other.id}
+
+    assert asyncio.run(choose_twice()) == {"a", "b"}

@@ -1,17 +1,26 @@
 """Permits, quotas and usage of chats: what a project may have at once, and what it has used."""
 
+import re
+import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from openai import OpenAI
 from openai.types.admin.organization import UsageCompletionsResponse
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Send
 
+from api.chat import relay
+from api.chat.afterwards import Afterwards, Finished
+from api.http.sending import send_in_time
 from core.access.keys import revoke_key
 from core.roles import Role
 from tests.fixtures.models.tiny import TINY
@@ -22,6 +31,8 @@ pytestmark = pytest.mark.slow  # servers load models
 
 CHAT = "/v1/chat/completions"
 REST = 0.02  # seconds for which the server sleeps after each token
+PATIENCE = 3.0  # seconds for which the API waits for a client that reads nothing
+MB = 1024**2
 
 
 def asked(tokens: int = 4, **body: Any) -> dict[str, Any]:
@@ -101,6 +112,82 @@ def test_a_client_that_leaves_before_the_answer_stops_the_server_and_what_it_had
     assert used["input_tokens"] >= 1
     left = tenant.http.post(CHAT, json=asked(1)).headers["x-ratelimit-remaining-tokens"]
     assert int(left) == 10_000 - used["output_tokens"] - used["input_tokens"]
+
+
+@pytest.fixture
+def given_up(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Let the API lose its patience soon. The event is set when it has given up a client."""
+    given_up = threading.Event()
+
+    async def send(send: Send, message: Message) -> None:
+        try:
+            await send_in_time(send, message, PATIENCE)
+        except ClientDisconnect:
+            given_up.set()
+            raise
+
+    monkeypatch.setattr(relay, "send_in_time", send)
+    return given_up
+
+
+@contextmanager
+def unread(tenant: Tenant, **body: Any) -> Iterator[None]:
+    """Ask for 11 MB of answers with log-probabilities, and read nothing of them."""
+    body |= {"n": 16, "logprobs": True, "top_logprobs": 20}
+    request = httpx.Request("POST", f"{tenant.api.url}{CHAT}", json=asked(400, **body))
+    request.headers["authorization"] = f"Bearer {tenant.key}"
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    address = urlsplit(tenant.api.url)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((address.hostname, address.port))
+        client.sendall(f"POST {CHAT} HTTP/1.1\r\n{head}\r\n".encode() + request.read())
+        yield
+
+
+def test_a_whole_answer_that_nobody_reads_takes_no_memory_and_keeps_its_permit_until_it_is_given_up(
+    tenant: Tenant, slow_server: ServerProcess, given_up: threading.Event
+) -> None:
+    tenant.allow(concurrent_chats=1)
+    tenant.http.post(CHAT, json=asked(1))  # the first request waits for imports
+    tracemalloc.start()
+    try:
+        with unread(tenant):
+            wait_for(lambda: requests_at(slow_server) == 1)
+            wait_for(lambda: requests_at(slow_server) == 0, 120)
+            assert tenant.http.post(CHAT, json=asked(1)).status_code == 200
+            assert given_up.is_set()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 4 * MB
+    assert sum(used["output_tokens"] for used in usage_of(tenant)) == 16 * 400 + 2
+
+
+def test_only_an_answer_that_shall_be_stored_waits_for_the_database_with_its_content(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant.allow(completion_bytes=MB)
+    noted: list[Finished] = []
+    note = Afterwards.note
+
+    def seen(self: Afterwards, finished: Finished) -> None:
+        noted.append(finished)
+        note(self, finished)
+
+    monkeypatch.setattr(Afterwards, "note", seen)
+    answers = [tenant.http.post(CHAT, json=asked(2, store=stores)).content for stores in (False, True)]
+    assert [each.answer for each in noted] == [None, answers[1]]
+
+
+def test_what_the_server_has_computed_for_a_stream_that_nobody_reads_is_counted(
+    tenant: Tenant, slow_server: ServerProcess, given_up: threading.Event
+) -> None:
+    with unread(tenant, stream=True):
+        assert given_up.wait(120)
+        [used] = wait_for(lambda: usage_of(tenant))
+    computed = re.findall(r"completion_tokens\W+(\d+)", slow_server.log.read_text())
+    assert used["output_tokens"] == int(computed[-1])
 
 
 @pytest.mark.parametrize("stream", [True, False])

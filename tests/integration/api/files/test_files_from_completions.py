@@ -1,6 +1,7 @@
 """POST /v1/files/from_completions: which rows each kind of dataset gets, the lineage, and the memory."""
 
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ import pytest
 from openai.types import FileObject
 from sqlalchemy import event, insert
 
+from api.admission.fair_share import AT_ONCE
 from api.admission.store_threads import UPLOAD_THREADS
 from api.http import paging
 from api.stored_completions.dataset import ROWS_AT_ONCE
 from core.ids import new_id
+from core.storage.object_store import ObjectWriter
 from core.tables import StoredCompletion
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, refusal, strictly
 from tests.fixtures.service.janitor import clean
@@ -178,8 +181,6 @@ def test_a_file_is_made_a_few_completions_at_a_time(team: Tenant, monkeypatch: p
         held.append(engine.pool.checkedout())
         written(self, chunk)
 
-    from core.storage.object_store import ObjectWriter
-
     written = ObjectWriter.write
     monkeypatch.setattr(ObjectWriter, "write", write)
     event.listen(engine, "before_cursor_execute", note)
@@ -193,13 +194,44 @@ def test_a_file_is_made_a_few_completions_at_a_time(team: Tenant, monkeypatch: p
     assert set(held) == {0}
 
 
+def test_files_of_one_project_leave_threads_to_the_uploads_of_others(
+    team: Tenant, bob: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store takes no row of the files meanwhile, so each file that writes one keeps its thread."""
+    store(team, "a slow row")
+    written, writing, go = ObjectWriter.write, threading.Semaphore(0), threading.Event()
+
+    def write(self: Any, chunk: bytes) -> None:
+        if b"a slow row" in chunk:
+            writing.release()
+            assert go.wait(60)
+        written(self, chunk)
+
+    monkeypatch.setattr(ObjectWriter, "write", write)
+    with ThreadPoolExecutor(2 * UPLOAD_THREADS + 1) as pool:
+        asked = [pool.submit(make, team) for _ in range(2 * UPLOAD_THREADS)]
+        try:
+            assert all(writing.acquire(timeout=60) for _ in range(AT_ONCE))
+            for _ in range(UPLOAD_THREADS):
+                pool.submit(bob.upload).result(timeout=20)
+        finally:
+            go.set()
+        assert {each.result()["rows"] for each in asked} == {1}
+
+
 def test_many_files_of_one_project_leave_threads_to_the_uploads_of_others(team: Tenant) -> None:
     """None of the completions gives a row, so each file only reads pages."""
     with team.api.sessions.begin() as session:
         request = {"messages": [USER]}
         answer = {"choices": [{"message": said("no"), "finish_reason": "stop"}]}
-        one = {"project_id": team.project_id, "model": BASE_MODEL, "request": request, "answer": answer}
-        one |= {"prompt_sha256": "0", "client_metadata": {}, "rating": "down", "bytes": 100}
+        one: dict[str, Any] = {"project_id": team.project_id, "model": BASE_MODEL, "answer": answer}
+        one |= {
+            "request": request,
+            "prompt_sha256": "0",
+            "client_metadata": {},
+            "rating": "down",
+            "bytes": 100,
+        }
         ids = [{"id": new_id("chatcmpl-")} for _ in range(4 * ROWS_AT_ONCE)]
         session.execute(insert(StoredCompletion), [one | each for each in ids])
     threads, are_left = team.api.app.state.upload_threads, []

@@ -33,26 +33,28 @@ def find(renderer: Renderer, chunk: bytes, until: Until) -> None:
     find_rows(renderer, repeat(chunk), FAR, until)
 
 
-def no_child_reads() -> bool:
-    return not [each for child in psutil.Process().children() for each in child.children()]
+def grandchildren() -> set[psutil.Process]:
+    """Return the children of render processes, and of what other tests may have left."""
+    return {each for child in psutil.Process().children() for each in child.children()}
 
 
 @pytest.mark.parametrize("chunk", [ROW * 100, b"\n" * 65536], ids=["rows", "blank lines"])
 def test_a_line_far_back_is_refused_after_some_time(renderer: Renderer, chunk: bytes) -> None:
+    before = grandchildren()
     with pytest.raises(InvalidRequest, match="Ask for earlier rows") as refused:
         find(renderer, chunk, Until(0.2))
     assert refused.value.code == "line_too_far"
-    wait_for(no_child_reads)
+    wait_for(lambda: grandchildren() <= before)
 
 
 def test_reading_ends_soon_when_the_client_is_gone(renderer: Renderer) -> None:
-    gone = Event()
+    gone, before = Event(), grandchildren()
     Timer(0.1, gone.set).start()
     began = time.monotonic()
     with pytest.raises(InvalidRequest):
         find(renderer, ROW * 100, Until(600, gone=gone))
     assert time.monotonic() - began < 60
-    wait_for(no_child_reads)
+    wait_for(lambda: grandchildren() <= before)
 
 
 def test_a_row_that_takes_too_long_to_render_says_so() -> None:
@@ -65,7 +67,7 @@ def test_a_row_that_takes_too_long_to_render_says_so() -> None:
 
 
 def test_a_wait_for_rendered_rows_ends_when_the_client_is_gone() -> None:
-    gone = Event()
+    gone, before = Event(), grandchildren()
     Timer(0.1, gone.set).start()
     ours, its = Pipe()
     with ours, its:
