@@ -67,7 +67,7 @@ def test_a_row_that_takes_too_long_to_render_says_so() -> None:
 
 
 def test_a_wait_for_rendered_rows_ends_when_the_client_is_gone() -> None:
-    gone, before = Event(), grandchildren()
+    gone = Event()
     Timer(0.1, gone.set).start()
     ours, its = Pipe()
     with ours, its:
