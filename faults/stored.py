@@ -51,7 +51,9 @@ def _artifact_of(key: str, prefixes: Collection[str | None]) -> str | None:
 def _needed(session: Session) -> set[str]:
     """Return the keys and prefixes that rows name, a measurement's files while an adapter names them."""
     queries: tuple[Select[str | None], ...] = (
-        select(Checkpoint.object_prefix),
+        select(Checkpoint.object_prefix)
+        .join(Job, Job.id == Checkpoint.job_id)
+        .where(Job.deleted_at.is_(None)),
         select(Adapter.object_prefix).where(Adapter.deleted_at.is_(None)),
         select(File.object_key).where(File.deleted_at.is_(None)),
         select(Task.object_prefix).where(Task.deleted_at.is_(None), Task.kind != "portability"),

@@ -107,9 +107,11 @@ class Project:
     def look(self) -> None:
         """Read the status of the jobs that have not ended."""
         for job in self.unfinished:
-            answer = self.ask("GET", f"{JOBS}/{job}", (200, *self._gone(job)))
+            answer = self.ask("GET", f"{JOBS}/{job}", (200, 404))
             if answer.is_success:
                 self._note(job, answer)
+            elif job not in self.deleting:  # it may have been deleted while the client asked again and again
+                self.unexpected.append(f"{self.name}: {job} is gone, and nobody has deleted it")
 
     def _note(self, job: str, answer: httpx.Response) -> None:
         with self.lock:

@@ -13,8 +13,11 @@ from bench import ROOT
 from bench.soak.programs import Keeper, Popen, Program
 from bench.training.running import free_port
 from cli.embedded import EmbeddedServers
+from core.access.keys import create_key
+from core.access.projects import find_or_create_project
 from core.catalog import load_catalog
 from core.database import create_database, session_factory
+from core.roles import Role
 from core.schema import migrate
 from core.secrets.vault import Vault
 from core.storage.object_store import ObjectStore
@@ -65,6 +68,8 @@ class Service:
         self.sessions = session_factory(engine)
         with self.sessions.begin() as session:
             record_history(session)
+            greedy = find_or_create_project(session, "greedy")
+            self.greedy_key = create_key(session, greedy, "soak", Role.ADMIN, None).value
         os.environ.update(self.servers.environment)
         self.store = ObjectStore(self.servers.urls["s3_endpoint_url"], self.servers.urls["s3_bucket"])
         self.store.ensure_bucket()

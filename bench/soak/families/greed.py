@@ -8,9 +8,6 @@ from bench.fairness.tenants import Tenant
 from bench.soak.plan import Dice
 from bench.soak.registry import fault
 from bench.soak.service import Service
-from core.access.keys import create_key
-from core.access.projects import find_or_create_project
-from core.roles import Role
 
 FAMILY = "greed"
 NO_ADAPTERS = {"weight searches"}  # what cannot be asked for with an archive of nonsense
@@ -26,10 +23,7 @@ def _register(abuse: Abuse) -> None:
 
 
 def _tenant(service: Service) -> Tenant:
-    with service.sessions.begin() as session:
-        project = find_or_create_project(session, "greedy")
-        key = create_key(session, project, "soak", Role.ADMIN, None).value
-    return Tenant(f"{service.api_line.url}/v1", key, service.base_models[0])
+    return Tenant(f"{service.api_line.url}/v1", service.greedy_key, service.base_models[0])
 
 
 for each in ABUSES.values():

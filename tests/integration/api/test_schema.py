@@ -45,7 +45,7 @@ from tests.fixtures.outside.hub_of_models import hub_with
 from tests.fixtures.service.api import Api, Tenant
 from tests.fixtures.work.evals_api import EVALS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # seconds, of all requests together
 
 PREVIEW = "/v1/files/{file_id}/preview"
 TOKENIZE = "/v1/tokenize"
