@@ -10,6 +10,7 @@ from core.tables import Adapter, Artifact, Checkpoint, Eval, File, Job, Project,
 
 # The owners of keys, which name one of them behind their first slash
 OWNERS: Sequence[Select[str]] = [select(table.id) for table in (Job, Project, Task, Upload)]
+PRESENT_JOBS = select(Job.id).where(Job.deleted_at.is_(None))
 # The owners that are still there, by their kind. What a job keeps are its checkpoints
 PRESENT: dict[str, Select[str]] = {
     kind: select(table.id).where(table.deleted_at.is_(None))
