@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.fairness.tenants import Tenant
 
-LONG_PROMPT = 1500  # words
+LONG_PROMPT = 400  # words, of about three tokens each
 ROWS = 400
 UNREAD_SECONDS = 20.0
 LEAVE_SECONDS = 0.3
@@ -80,7 +80,7 @@ def chat_rows(count: int) -> bytes:
 
 @abuse("long prompts")
 def long_prompt(tenant: Tenant, _: Any) -> int:
-    messages = [{"role": "user", "content": words(LONG_PROMPT // 2)}]
+    messages = [{"role": "user", "content": words(LONG_PROMPT)}]
     return _status(
         tenant, "/chat/completions", {"model": tenant.model, "messages": messages, "max_tokens": 1}
     )
