@@ -4,6 +4,7 @@ If the store hangs, these threads hang with it, and all other requests still hav
 """
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -64,7 +65,15 @@ def waits_for_thread(
     return in_thread
 
 
-async def in_threads(chunks: Iterator[bytes], threads: CapacityLimiter) -> AsyncIterator[bytes]:
-    """Yield the same chunks. One of `threads` waits for each of them."""
-    while chunk := await to_thread.run_sync(next, chunks, b"", limiter=threads):
+async def in_threads(
+    chunks: Iterator[bytes],
+    threads: CapacityLimiter,
+    permit: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+) -> AsyncIterator[bytes]:
+    """Yield the same chunks. One of `threads` waits for each of them, under a `permit` if there is one."""
+    while True:
+        async with permit():
+            chunk = await to_thread.run_sync(next, chunks, None, limiter=threads)
+        if chunk is None:
+            return
         yield chunk

@@ -11,7 +11,7 @@ from core.serving.event_stream import DONE
 from core.serving.schemas.sampling import StreamOptions
 from core.serving.stored_completions import MAX_BYTES
 
-# Of the events of an answer that shall be stored. Each has some 200 bytes beside what is stored of it
+# The events of an answer that shall be stored. Each has some 200 bytes that are not stored
 MOST_KEPT_BYTES = 8 * MAX_BYTES
 
 

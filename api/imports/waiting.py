@@ -23,7 +23,7 @@ LEAST_SECONDS = 5.0  # that a worker gets to take an import: it looks for one ea
 RETRY_SECONDS = 10
 
 WaitsFor = Literal["nothing", "a worker", "its project"]
-"""What an import waits for: another import of its project, or else a worker"""
+"""An import waits for another import of its project, or else for a worker"""
 
 
 class ImportsInWork:

@@ -1,12 +1,11 @@
 """/v1/files/from_completions: make a dataset of stored completions."""
 
-from collections.abc import AsyncIterator, Iterator
-
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from sqlalchemy.orm import Session, sessionmaker
 
 from api.admission.auth import CurrentCaller
 from api.admission.fair_share import ShortPermit, takes_no_permit
+from api.admission.store_threads import in_threads
 from api.dependencies import AppSettings, ReadingSessions, Sessions, Store, UploadThreads
 from api.files import service as files
 from api.files.registration import kept_if_registered, register_file
@@ -53,7 +52,7 @@ async def make_file(
     if answer is not None:
         return answer
     async with kept_if_registered(sessions, made.key, made.id, threads) as registered:
-        received = await receive(_paged(made.pages(reading), threads, permit), made, threads, permit)
+        received = await receive(in_threads(made.pages(reading), threads, permit), made, threads, permit)
         async with permit():
             details = {"lineage": received.lineage}
             file = await to_thread.run_sync(
@@ -61,18 +60,6 @@ async def make_file(
             )
         registered(file.id)
     return file
-
-
-async def _paged(
-    pages: Iterator[bytes], threads: CapacityLimiter, permit: ShortPermit
-) -> AsyncIterator[bytes]:
-    """Yield the pages. Each is made under a permit, so that one project never has all threads."""
-    while True:
-        async with permit():
-            page = await to_thread.run_sync(next, pages, None, limiter=threads)
-        if page is None:
-            return
-        yield page
 
 
 def _earlier_or_open(

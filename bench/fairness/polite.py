@@ -7,6 +7,7 @@ from itertools import count
 import httpx
 
 from bench.fairness.tenants import Tenant
+from bench.web.http_load import percentile
 
 TOKENS = 16  # of an answer
 PAUSE_SECONDS = 0.3  # between two chats
@@ -26,7 +27,8 @@ class Waits:
     def as_json(self) -> dict[str, float]:
         figures: dict[str, float] = {"chats": len(self.whole), "refused": self.refused}
         for name, seconds in (("first", self.first), ("whole", self.whole)):
-            figures |= {f"{name}_p50": percentile(seconds, 50), f"{name}_p99": percentile(seconds, 99)}
+            for share in (50, 99) if seconds else ():
+                figures[f"{name}_p{share}"] = percentile(seconds, share / 100)
         return figures
 
 
@@ -43,12 +45,6 @@ def chats(tenant: Tenant, number: int, question: str = "How are you today?") -> 
         waits.first.append(first)
         waits.whole.append(whole)
     return waits
-
-
-def percentile(seconds: list[float], share: int) -> float:
-    """Return the time that `share` percent of the chats did not exceed, in seconds; NaN without chats."""
-    ordered = sorted(seconds)
-    return ordered[min(len(ordered) - 1, len(ordered) * share // 100)] if ordered else float("nan")
 
 
 def _chat(tenant: Tenant, question: str) -> tuple[float, float]:

@@ -85,9 +85,7 @@ class Service:
         job_id = services.create(self._client, file, RANK, BATCH_SIZE)
         services.wait(self._client, [job_id])
         cpu = cpu_seconds(trainer.pid) - before
-        events = self._client.every(f"/fine_tuning/jobs/{job_id}/events")
-        steps = [event["data"] for event in events if event["type"] == "metrics"]
-        first, *_, last = sorted(steps, key=lambda data: int(data["step"]))
+        first, last = services.first_and_last_round(self._client, job_id)
         seconds = last["trained_seconds"] - first["trained_seconds"]
         return {
             "tokens_per_second": (last["trained_tokens"] - first["trained_tokens"]) / seconds,

@@ -26,6 +26,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -159,6 +160,14 @@ def wait(client: Client, ids: list[str]) -> list[float]:
                 raise_for_outcome(job)
                 ended[job["id"]] = time.perf_counter()
     return [ended[job_id] for job_id in ids]
+
+
+def first_and_last_round(client: Client, job_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the job's events say of its first round, which takes longer than others, and its last."""
+    events = client.every(f"/fine_tuning/jobs/{job_id}/events")
+    steps = [event["data"] for event in events if event["type"] == "metrics"]
+    first, *_, last = sorted(steps, key=lambda data: int(data["step"]))
+    return first, last
 
 
 def download(client: Client, job_id: str, folder: Path) -> None:

@@ -31,9 +31,14 @@ class Load:
         return len(self.latencies) / self.seconds
 
     def percentile(self, share: float) -> float:
-        """Return the seconds within which `share` (0 to 1) of the answers came."""
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        """Return the seconds within which `share` (0 to 1) of the answers came. There must be one."""
+        return percentile(self.latencies, share)
+
+
+def percentile(seconds: Sequence[float], share: float) -> float:
+    """Return the time that `share` (0 to 1) of these did not exceed. There must be one."""
+    ordered = sorted(seconds)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 class _Connection(asyncio.Protocol):

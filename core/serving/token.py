@@ -1,4 +1,4 @@
-"""What API and workers tell a server beside the body: who they are, for which project they ask, and an id.
+"""API and workers tell a server beside the body who they are, for which project they ask, and an id.
 
 The first two follow from `TUNERY_SECRET_KEYS`. By the id, the server finds the tokens of the request again. A
 whole answer has them in a header, so that the API need not read it.

@@ -13,7 +13,7 @@ from worker.dataset_checks.content_check import RowsOfFile
 from worker.rows.row_store import Summary
 
 NO_TOKENIZER = "no tokenizer"
-"""In place of the folder of a tokenizer, if the child needs none."""
+"""Stands for the folder of a tokenizer if the child needs none."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from worker.supervisor.removal import delete_in_batches, log_failure
 AT_ONCE = 100
 RETRY = timedelta(minutes=1)  # after which another janitor takes what this one could not empty
 NO_ERROR_ANY_MORE = {"code": "deleted", "message": "", "param": None}  # of what has failed and is deleted
-# What a deleted job's specification has instead of its client's texts
+# These replace the texts of its client in a deleted job's specification
 NO_TEXTS_ANY_MORE: Mapping[str, Any] = {"evaluation": None, "grader_models": {}, "preparation": None}
 DELETED_WITH_JOB = (Candidate, CandidateMetric, Metric, Event, Checkpoint, RowLoss)
 

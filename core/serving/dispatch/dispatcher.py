@@ -44,7 +44,7 @@ KEEP_ALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 ]
 
-# What a client does not read waits at the server: the system would let megabytes of it come here
+# The system would let megabytes come here of an answer that its client does not read. It waits at the server
 LITTLE_AT_ONCE = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)]
 
 # How a server says that it cannot take the request, though another one may
@@ -90,9 +90,9 @@ class Dispatcher:
         """Yield an answer whose status is 200, when it has begun. The server stops if the block is left.
 
         Requests with the same `beginning` go to the same server, if it has time. The server divides its time
-        between projects, which it knows by an opaque name. Raises RefusedByServer,
-        RateLimited if all servers have too much to do, and Unavailable. Raises httpx.ReadTimeout in the block
-        if the server falls silent. For so many `answers` the request asks.
+        between projects, which it knows by an opaque name. The request asks for so many `answers`. Raises
+        RefusedByServer, RateLimited if all servers have too much to do, and Unavailable. Raises
+        httpx.ReadTimeout in the block if the server falls silent.
 
         If the caller is cancelled meanwhile, or an error ends the block, `given_up` gets the `usage` of what
         the server has computed.

@@ -31,7 +31,7 @@ class CompletionLogprobs:
     """The log-probabilities of a completion's tokens. The first of them begins at `offset` of its text."""
 
     def __init__(self, top: int, offset: int, token_bytes: TokenBytes) -> None:
-        """With a `top` of 0, the likeliest tokens are not told."""
+        """Write no likeliest tokens if `top` is 0."""
         self._next_offset, self._token_bytes = offset, token_bytes
         self._tokens: list[str] = []
         self._logprobs: list[float | None] = []

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.fixtures.models.tiny import TINY
+from tests.fixtures.rows.prompts import prompt_of
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.serving import ServerProcess, Serving
 
@@ -26,10 +27,6 @@ def server(serving: Serving) -> ServerProcess:
 def complete(tenant: Tenant, prompt: Any, tokens: int, answers: int = 1) -> httpx.Response:
     body = {"model": TINY, "prompt": prompt, "max_tokens": tokens, "n": answers, "ignore_eos": True}
     return tenant.http.post("/v1/completions", json=body, timeout=300)
-
-
-def prompt_of(number: int, length: int) -> list[int]:
-    return [20 + (number * 7 + place * (number + 3)) % 200 for place in range(length)]
 
 
 def flood(pool: ThreadPoolExecutor, tenant: Tenant, server: ServerProcess) -> "Future[httpx.Response]":

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import openai
@@ -84,13 +85,20 @@ def test_a_request_that_brings_down_two_servers_is_given_up(tenant: Tenant, two:
         refusal(waiting.result(), 503, code="server_lost")
 
 
-def test_a_stream_whose_server_freezes_ends_with_an_error_event_within_seconds(
-    tenant: Tenant, two: list[ServerProcess]
-) -> None:
+@contextmanager
+def begun_stream(tenant: Tenant, two: list[ServerProcess]) -> Iterator[tuple[ServerProcess, Iterator[str]]]:
+    """Yield the server that writes an answer, and the lines of the answer after the first one."""
     with tenant.http.stream("POST", CHAT, json=asked(400, stream=True)) as stream:
         lines = filter(None, stream.iter_lines())
         next(lines)
         [working] = [server for server in two if at_work(server)]
+        yield working, lines
+
+
+def test_a_stream_whose_server_freezes_ends_with_an_error_event_within_seconds(
+    tenant: Tenant, two: list[ServerProcess]
+) -> None:
+    with begun_stream(tenant, two) as (working, lines):
         working.process.suspend()
         *_, last = lines
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "server_lost"
@@ -124,10 +132,7 @@ def test_a_server_whose_loop_hangs_is_left_within_ten_seconds_until_it_goes_on(
 def test_a_stream_whose_servers_loop_hangs_ends_with_an_error_event_within_seconds(
     tenant: Tenant, two: list[ServerProcess]
 ) -> None:
-    with tenant.http.stream("POST", CHAT, json=asked(400, stream=True)) as stream:
-        lines = filter(None, stream.iter_lines())
-        next(lines)
-        [working] = [server for server in two if at_work(server)]
+    with begun_stream(tenant, two) as (working, lines):
         began = time.monotonic()
         with working.hanging_loop():
             *_, last = lines

@@ -60,14 +60,6 @@ def is_gone(process: psutil.Process) -> bool:
 
 
 @pytest.fixture
-def server(serving: Serving) -> Iterator[ServerProcess]:
-    """Yield a server for one test: other tests need to be without one."""
-    server = serving.start()
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def slow_server(serving: Serving) -> Iterator[ServerProcess]:
     server = serving.start(rest=0.2)
     yield server

@@ -52,13 +52,6 @@ def slow_server(serving: Serving) -> Iterator[ServerProcess]:
     server.close()
 
 
-@pytest.fixture
-def server(serving: Serving) -> Iterator[ServerProcess]:
-    server = serving.start()
-    yield server
-    server.close()
-
-
 def waits_for_quota(runs: EvalRuns, run_id: str) -> bool:
     return runs.task(run_id).phase == WAITING_FOR_QUOTA
 

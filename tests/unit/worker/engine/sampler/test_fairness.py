@@ -8,6 +8,7 @@ import pytest
 
 from tests.fixtures.engine.methods import spec_of
 from tests.fixtures.engine.sampling import ask, run, tokens
+from tests.fixtures.rows.prompts import prompt_of
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.adapters.served import ServedAdapter
@@ -23,11 +24,6 @@ pytestmark = pytest.mark.slow
 
 HI = list(range(20, 50))
 NEW = 5  # tokens of a polite answer
-
-
-def prompt_of(number: int, length: int) -> list[int]:
-    """Return a prompt that begins as no other one does."""
-    return [20 + (number * 7 + place * (number + 3)) % 200 for place in range(length)]
 
 
 def flood(
