@@ -66,6 +66,12 @@ class BaseModelEntry(BaseModel):
     path: Path | None = None
     package: str | None = None
     file: str | None = None
+    further_files: tuple[Annotated[str, Field(pattern=r"^\w+/.+$")], ...] = Field(
+        (), description="The other pieces of a GGUF file that several packages hold: package/file each"
+    )
+    chat_template: Path | None = Field(
+        None, description="A file with a Jinja template for chats, for a model that has none of its own"
+    )
     shutdown_date: date | None = Field(
         None, description="The day after which you will offer the model no more; GET /v1/models shows it"
     )
@@ -77,6 +83,8 @@ class BaseModelEntry(BaseModel):
         missing = [name for name in needs if getattr(self, name) is None]
         if missing:
             raise ValueError(f'source = "{self.source}" needs {", ".join(missing)}')
+        if self.chat_template is not None and self.source == "folder":
+            raise ValueError("chat_template is of no use here: put it into the folder as chat_template.jinja")
         return self
 
     @property

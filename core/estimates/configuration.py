@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
-from core.base_files.paths import file_in_wheel, folder_of
+from core.base_files.paths import files_in_wheels, folder_of
 from core.catalog import BaseModelEntry
 from core.estimates.gguf_header import configuration_in
 from core.estimates.shapes import ModelShape
@@ -80,15 +80,15 @@ def configuration_of(entry: BaseModelEntry, models_folder: Path) -> Mapping[str,
     try:
         return _read(str(folder_of(entry, models_folder)))
     except (OSError, ValueError):
-        return _in_wheel(entry.package, entry.file) if entry.package and entry.file else None
+        files = files_in_wheels(entry) if entry.source == "wheel" else []
+        return _in_gguf(files[0]) if files else None
 
 
 @lru_cache(maxsize=16)
-def _in_wheel(package: str, file: str) -> Mapping[str, Any] | None:
-    """Return the configuration in the GGUF file of an installed wheel; None if there is none."""
-    path = file_in_wheel(package, file)
+def _in_gguf(file: Path) -> Mapping[str, Any] | None:
+    """Return the configuration in a GGUF file, or in its first piece; None if there is none."""
     try:
-        return None if path is None else configuration_in(path)
+        return configuration_in(file)
     except (OSError, ValueError, LookupError):
         return None
 
