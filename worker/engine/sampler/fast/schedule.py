@@ -59,6 +59,7 @@ class Schedule:
         self.places = Places(max_running)
         self.preemptions = 0
         self._steps, self._step = 0, _Step(0, 0)
+        self._last_served: dict[str, int] = {}  # by project: the number of a step
 
     def add(self, one: Running) -> None:
         self.places.add(one)
@@ -71,29 +72,32 @@ class Schedule:
     def next_chunks(self) -> list[Chunk]:
         """Return what the next step computes, and take the blocks for it.
 
-        In each round all projects get a few tokens. The step ends with the round in which one of them has all
-        that it wants: what others want beyond that would only hold it up.
+        In each round projects get a few tokens each. The step ends with the round in which one of them has
+        all that it wants: what others want beyond that would only hold it up.
         """
         projects = self.places.projects()
         self._step = step = _Step(len(projects), self._step_tokens)
         self._note_in_work()
-        others = max(1, len(projects) - 1)
-        tokens_a_round = self._tokens_a_round(others)
+        tokens_a_round, others = self._tokens_a_round(projects)
         running = self.places.by_project()
-        for_answers = (tokens_a_round + self._steps % 2) // 2
-        lines = {project: _line(running.get(project, []), for_answers) for project in projects}
+        lines = {
+            project: _line(running.get(project, []), (tokens + self._steps % 2) // 2)
+            for project, tokens in tokens_a_round.items()
+        }
         given: Counter[str] = Counter()
         rounds = 0
         while lines:
             rounds += 1
             for project, line in list(lines.items()):
-                taken = self._give(project, line, tokens_a_round)
+                taken = self._give(project, line, tokens_a_round[project])
                 given[project] += taken
-                if taken < tokens_a_round or not (line or self.places.waiting_of(project)):
+                if taken < tokens_a_round[project] or not (line or self.places.waiting_of(project)):
                     del lines[project]
-            content = any(given[project] for project in projects if project not in lines)
-            if content and rounds * tokens_a_round * others >= self._shares.for_others:
+            content = any(given[project] for project in tokens_a_round if project not in lines)
+            if content and rounds * others >= self._shares.for_others:
                 break
+        self._last_served = {project: self._last_served.get(project, 0) for project in projects}
+        self._last_served |= dict.fromkeys(+given, self._steps + 1)
         self._steps += 1
         for one in step.tokens:
             one.last_step = self._steps
@@ -108,11 +112,36 @@ class Schedule:
             for position in range(chunk.start // BLOCK, one.computed // BLOCK):
                 self._pool.name(one.blocks[position], one.names[position])
 
-    def _tokens_a_round(self, others: int) -> int:
-        """Return how many tokens a project gets in a round. If it is alone, it gets all at once."""
-        if self._step.projects <= 1:
-            return ALL
-        return max(1, min(MOST_AT_A_TIME, self._shares.for_others // others))
+    def _tokens_a_round(self, projects: Sequence[str]) -> tuple[dict[str, int], int]:
+        """Return how many tokens each project of this step gets in a round, and how many the others together.
+
+        The others are all but one project, or all that are not light. If some are light, no more of the
+        others take part than can have a token each: those that have waited for longest. A project alone gets
+        all at once.
+        """
+        if len(projects) <= 1:
+            return dict.fromkeys(projects, ALL), ALL
+        light = self._light(projects)
+        others = [project for project in projects if project not in light]
+        if light:
+            others.sort(key=lambda project: self._last_served.get(project, 0))
+            del others[self._shares.for_others :]
+        count = max(1, len(others) if light else len(projects) - 1)
+        tokens = max(1, min(MOST_AT_A_TIME, self._shares.for_others // count))
+        part = {*light, *others}
+        return {
+            project: MOST_AT_A_TIME if project in light else tokens for project in projects if project in part
+        }, tokens * count
+
+    def _light(self, projects: Sequence[str]) -> set[str]:
+        """Return the projects that may take at most half as many tokens as a project may on average.
+
+        All tokens count that their requests may still take.
+        """
+        wanted = Counter(dict.fromkeys(projects, 0))
+        for one in self.places.all():
+            wanted[one.request.project] += one.longest - one.computed
+        return {project for project in projects if 2 * wanted[project] * len(projects) <= wanted.total()}
 
     def _give(self, project: str, line: deque[Running], most: int) -> int:
         """Give the next requests of a project about `most` tokens. Return how many they take.
