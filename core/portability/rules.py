@@ -37,6 +37,8 @@ SOURCES: dict[Runtime, tuple[str, ...]] = {
     "mlx": ("https://github.com/ml-explore/mlx-lm/blob/main/mlx_lm/LORA.md",),
 }
 ARCHITECTURES = "Llama, Mistral, Qwen 2 and Qwen 3"  # those that are converted to GGUF
+CONVERTED_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+"""The same, by the type of the text model"""
 NOT_WITH_TIED_HEAD = frozenset[Form | None]({"merged", "gguf", "gguf_adapter"})
 
 
@@ -154,7 +156,10 @@ def _mlx(traits: Traits) -> Verdict:
     if traits.is_whole_model:
         return "as_it_is", "The result is a whole model, whose files mlx-lm reads."
     if traits.is_lora and not traits.changes_head:
-        return "mlx", "mlx-lm has other names, and A and B transposed."
+        return "mlx", (
+            "mlx-lm has other names, and A and B transposed. On a model of texts and images, export the "
+            "merged model: its names are not known here."
+        )
     if traits.is_lora:
         return "merged", "mlx-lm adapts the decoder layers, and not the head."
     return "merged", _only_lora("mlx-lm", traits)

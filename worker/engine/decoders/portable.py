@@ -145,5 +145,6 @@ def is_text_only(model: Any) -> bool:
 def body_of(model: Any) -> nn.Module:
     """Return the text model without its head."""
     body: Any = model.get_decoder()
-    found: nn.Module = model.model if body is model else body
+    has_head = body is model or body.get_output_embeddings() is not None
+    found: nn.Module = body.model if has_head else body
     return found

@@ -10,13 +10,13 @@ from peft import PeftModel
 from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from core.storage.file_names import WEIGHTS_NAME
 from worker.engine.adapters.dora import DoraLayer
 from worker.engine.adapters.modules.own_tree import tree_with_own_config
 from worker.engine.adapters.sizes import scale
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.base.loading import load_plain
 from worker.engine.decoders.fast import Decoder
 from worker.engine.sampler.adapters.check import (
     CONFIG_NAME,
@@ -151,13 +151,12 @@ def _load_by_peft(base: ResidentBase, folder: Path) -> Any:
 
 def _load_whole_model(base: ResidentBase, folder: Path, content_hash: str) -> ServedAdapter:
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=base.dtype, use_safetensors=True, trust_remote_code=False
-        )
+        model = load_plain(folder, base.dtype)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise AdapterRefused("The model's files cannot be read: they are damaged or missing.") from error
     own: Any = base.model
-    if type(model) is not type(own) or model.config.vocab_size != own.config.vocab_size:
+    sizes = {each.config.get_text_config().vocab_size for each in (model, own)}
+    if type(model) is not type(own) or len(sizes) > 1:
         raise AdapterRefused(f"The model is not one that was trained from {base.entry.repository}.")
     if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
         raise AdapterRefused("The model's weights hold numbers that are not finite.")

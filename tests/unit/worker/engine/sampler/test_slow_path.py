@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.whole import FullTuning
@@ -15,7 +14,8 @@ from tests.fixtures.engine.methods import move, spec_of
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.sampling import ask, prompts, run, saved_adapter, text, tokens
 from tests.fixtures.engine.training import make_spec
-from tests.fixtures.models.tiny import save_model
+from tests.fixtures.engine.wrappers import PLAIN_WRAPPERS, PORTABLE_WRAPPERS
+from tests.fixtures.models.tiny import named_class, save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.adapters.served import ServedAdapter
@@ -46,11 +46,11 @@ def test_answers_of_other_methods_are_peft_s(
 
 
 @pytest.mark.parametrize(
-    "name", ["gpt-oss, sinks and experts", "gemma 3, text beside a tower", "lfm 2, short convolutions"]
+    "name", ["gpt-oss, sinks and experts", "lfm 2, short convolutions", *PORTABLE_WRAPPERS, *PLAIN_WRAPPERS]
 )
 def test_other_architectures_answer_as_transformers(name: str, tmp_path: Path) -> None:
     source = tmp_path / "base"
-    save_model((PORTABLE | PLAIN)[name](), source)
+    save_model((PORTABLE | PLAIN | PORTABLE_WRAPPERS | PLAIN_WRAPPERS)[name](), source)
     base = ResidentBase(TINY, source, "0" * 64, torch.device("cpu"))
     folder = saved_adapter(base, LoraAdapter(r=4), tmp_path / "adapter")
     sampler = Sampler(base, Limits(step_tokens=CHUNK))
@@ -66,7 +66,7 @@ def check(sampler: Sampler, adapter: ServedAdapter | None, source: Path, folder:
         for n, prompt in enumerate(PROMPTS)
     ]
     pieces = run(sampler, requests)
-    model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    model: Any = named_class(source).from_pretrained(source, dtype=torch.float32)
     if folder is not None:
         model = PeftModel.from_pretrained(model, folder)
     for request in requests:
