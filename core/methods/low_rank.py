@@ -108,6 +108,7 @@ class LoraAdapter(ExcludingOptions):
         return self.init_lora_weights in ("loftq", "eva", "corda")
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
+        yield from super().contradictions()
         if self.eva_config is not None and self.init_lora_weights != "eva":
             yield "eva_config", "it is an option of init_lora_weights 'eva'"
         if self.corda_config is not None and self.init_lora_weights != "corda":
@@ -179,6 +180,7 @@ class AdaLoraAdapter(ExcludingOptions):
     """Weight of the loss term that keeps A and B orthogonal"""
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
+        yield from super().contradictions()
         if self.target_r > self.init_r:
             yield (
                 "target_r",

@@ -114,7 +114,7 @@ class TrainableAdapter:
 
     def _attached_by_peft(self, spec: LowRankAdapter) -> PeftModel:
         groups = self._base.decoder.groups
-        targets = targets_for_peft(spec.target_modules, groups, self._base.text_only)
+        targets = targets_for_peft(spec.target_modules, groups, self._base.text_only, spec.layers)
         try:
             config = lora_config(spec, targets, self._total_steps)
             # PEFT need not make each parameter fp32, since all come into one tensor in fp32

@@ -41,7 +41,7 @@ def corda(
     Raises JobError if a rank is too high or the inputs of a target are all zero or not finite. Raises
     Abandoned between two rows or two weights.
     """
-    modules = resolve_targets(adapter.target_modules, base.decoder.groups)
+    modules = resolve_targets(adapter.target_modules, base.decoder.groups, adapter.layers)
     shapes = projection_shapes(base.model, base.decoder.groups)
     for module in modules:
         refuse_missing_ranks(module, rank_of(module, adapter), min(shapes[module]))

@@ -35,7 +35,7 @@ def loftq(base: ResidentBase, adapter: LoraAdapter, abandon: Callable[[], bool])
     """
     source_weights = SourceWeights(base.folder, getattr(base.model, "base_model_prefix", ""))
     found: dict[str, Tensor] = {}
-    for module in resolve_targets(adapter.target_modules, base.decoder.groups):
+    for module in resolve_targets(adapter.target_modules, base.decoder.groups, adapter.layers):
         if abandon():
             raise Abandoned
         layer = base.model.get_submodule(module)

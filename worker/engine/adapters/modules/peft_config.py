@@ -7,7 +7,7 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
 
 from core.errors import JobError
-from core.methods.method import MethodOptions, with_seeds
+from core.methods.method import MethodOptions, TargetOptions, with_seeds
 from core.methods.targets import Targets, is_target
 from core.methods.vectors import LnTuningAdapter, TrainableTokensAdapter
 from worker.engine.base.base_model import ResidentBase
@@ -34,7 +34,8 @@ def _targets(base: ResidentBase, options: MethodOptions) -> dict[str, Any]:
     if isinstance(options, LnTuningAdapter):
         _refuse_other_modules_than_norms(base.model, targets)
         return {"target_modules": targets}
-    return {"target_modules": targets_for_peft(targets, base.decoder.groups, base.text_only)}
+    layers = options.layers if isinstance(options, TargetOptions) else None
+    return {"target_modules": targets_for_peft(targets, base.decoder.groups, base.text_only, layers)}
 
 
 def _refuse_other_modules_than_norms(model: nn.Module, targets: Targets) -> None:

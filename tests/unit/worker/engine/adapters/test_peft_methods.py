@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -242,6 +243,19 @@ def test_what_is_drawn_at_random_follows_from_the_seed(base: ResidentBase) -> No
     )
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    "case", [name for name in METHODS if "layers_to_transform" in registry.METHODS[name].options.model_fields]
+)
+def test_a_method_changes_only_the_layers_that_it_is_limited_to(base: ResidentBase, case: str) -> None:
+    spec = spec_of(case)
+    changes = {"target_modules": ["q_proj", "down_proj"], "layers_to_transform": [1]}
+    limited = spec.model_copy(update={"adapter": spec.adapter.model_copy(update=changes)})
+    model: Any = attach(base, "job", limited).plain_model
+    modules = model.get_base_model().named_modules()
+    changed = {name for name, module in modules if isinstance(module, BaseTunerLayer)}
+    assert changed == {"model.layers.1.self_attn.q_proj", "model.layers.1.mlp.down_proj"}
 
 
 @pytest.mark.parametrize(
