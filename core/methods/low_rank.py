@@ -1,6 +1,6 @@
 """LoRA and AdaLoRA: the change of a weight is a product of thin matrices."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -10,6 +10,7 @@ from core.methods.method import (
     AlphaPattern,
     ExcludingOptions,
     Method,
+    MethodOptions,
     Paper,
     Probability,
     Rank,
@@ -18,6 +19,7 @@ from core.methods.method import (
 from core.options import Options
 
 Smoothing = Annotated[float, Field(gt=0, lt=1)]
+InvocationTokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=256)]
 ApproximatePissa = Annotated[str, Field(pattern=r"^pissa_niter_[1-9][0-9]{0,2}$")]
 InitLora = (
     Literal[True, "gaussian", "orthogonal", "pissa", "olora", "eva", "corda", "loftq"] | ApproximatePissa
@@ -86,6 +88,10 @@ class LoraAdapter(ExcludingOptions):
     part of the weights. `eva` (arXiv:2410.07170): the directions in which the layers' inputs vary most
     on rows of the data. `corda` (arXiv:2406.05223): a part of the weights, chosen by rows of the data.
     `loftq` (arXiv:2310.08659): the part of the weights that a quantised base model has lost"""
+    alora_invocation_tokens: InvocationTokens | None = None
+    """The tokens that invoke the adapter: in each row it acts on their last occurrence and on all tokens
+    behind. The tokens before are computed by the base model alone, so that servers can share them (aLoRA:
+    arXiv:2504.12397). Null: the adapter acts on all tokens"""
     rank_pattern: RankPattern = Field(default={})
     alpha_pattern: AlphaPattern = Field(default={})
     eva_config: EvaConfig | None = None
@@ -128,6 +134,8 @@ class LoraAdapter(ExcludingOptions):
                 yield "lora_dropout", f"{begins}, which dropout must not remove"
         if self.dynamic_rank:
             yield from self._contradictions_of_dynamic_rank()
+        if self.alora_invocation_tokens is not None:
+            yield from self._contradictions_of_invocation()
 
     def _odd_ranks(self) -> Iterator[tuple[str, str]]:
         ranks = {"r": self.r} | {f"rank_pattern.{name}": rank for name, rank in self.rank_pattern.items()}
@@ -143,6 +151,14 @@ class LoraAdapter(ExcludingOptions):
             yield "dynamic_rank", "all modules must have the same rank, without a rank_pattern"
         if self.use_dora:
             yield "dynamic_rank", "use_dora trains norms, which fit only one rank"
+
+
+    def _contradictions_of_invocation(self) -> Iterator[tuple[str, str]]:
+        if self.use_dora:
+            yield "use_dora", "it changes all tokens, and alora_invocation_tokens only those that it invokes"
+        if self.begins_with_weights or self.init_lora_weights == "loftq":
+            reason = "the tokens before the invocation would lack what the initial A and B stand for"
+            yield "alora_invocation_tokens", f"init_lora_weights {self.init_lora_weights!r}: {reason}"
 
 
 class AdaLoraAdapter(ExcludingOptions):
@@ -199,6 +215,11 @@ class AdaLoraAdapter(ExcludingOptions):
 
 LowRankAdapter = LoraAdapter | AdaLoraAdapter
 """The options of a method whose update of a weight is a product of thin matrices."""
+
+
+def invocation_of(adapter: MethodOptions) -> Sequence[int]:
+    """Return the tokens that invoke the adapter, or none if it acts on all tokens."""
+    return adapter.alora_invocation_tokens or () if isinstance(adapter, LoraAdapter) else ()
 
 
 METHODS = (

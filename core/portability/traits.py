@@ -19,7 +19,7 @@ class Traits:
 
     `has_patterns` means that some modules have ranks or alphas of their own, and `on_some_layers` that some
     decoder layers have no update. `quantisation_repair` belongs to LoftQ: the adapter makes up for what one
-    quantised base model has lost.
+    quantised base model has lost. An adapter that `is_invoked` acts only from some tokens on (aLoRA).
     """
 
     type: str
@@ -32,6 +32,7 @@ class Traits:
     on_some_layers: bool = False
     changes_head: bool = False
     quantisation_repair: bool = False
+    is_invoked: bool = False
 
     @property
     def is_lora(self) -> bool:
@@ -41,7 +42,7 @@ class Traits:
     @property
     def is_mergeable(self) -> bool:
         """Whether the base model's weights can take the adapter in."""
-        return self.type not in NOT_MERGEABLE and not self.quantisation_repair
+        return self.type not in NOT_MERGEABLE and not self.quantisation_repair and not self.is_invoked
 
 
 def traits_of(options: Mapping[str, Any]) -> Traits:
@@ -64,6 +65,7 @@ def traits_of(options: Mapping[str, Any]) -> Traits:
         on_some_layers=lora.layers_to_transform is not None,
         changes_head=_changes_head(options),
         quantisation_repair=lora.init_lora_weights == "loftq",
+        is_invoked=bool(lora.alora_invocation_tokens),
     )
 
 

@@ -38,6 +38,7 @@ ADAPTERS = {
         ("loraplus", "lora_plus", "lora+"),
         "Take the adapter \"lora\", and set 'training.loraplus_lr_ratio', such as to 16",
     ),
+    **dict.fromkeys(("alora", "activated_lora"), OF_LORA.format("alora_invocation_tokens")),
     "dylora": OF_LORA.format("dynamic_rank"),
     **{name: INITIAL.format(name) for name in ("pissa", "olora", "eva", "corda", "loftq")},
     **dict.fromkeys(("prefix", "prefixtuning"), 'It is called "prefix_tuning" here'),

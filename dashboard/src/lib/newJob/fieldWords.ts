@@ -18,6 +18,7 @@ const WORDS: Record<string, string> = {
   target_modules: "Modules to adapt",
   exclude_modules: "Modules to leave out",
   layers_to_transform: "Layers to adapt",
+  alora_invocation_tokens: "Tokens that invoke the adapter (aLoRA)",
   layers_pattern: "Name of the list of layers",
   rank_pattern: "Ranks of single modules",
   alpha_pattern: "Alphas of single modules",

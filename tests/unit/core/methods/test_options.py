@@ -124,6 +124,17 @@ def test_an_adapter_without_a_type_is_lora_s() -> None:
         ("lora", {"dynamic_rank": True, "rank_pattern": {"q_proj": 4}}, "dynamic_rank"),
         ("lora", {"dynamic_rank": True, "use_dora": True}, "dynamic_rank"),
         ("ia3", {"target_modules": ["k_proj"], "feedforward_modules": ["down_proj"]}, "feedforward_modules"),
+        ("lora", {"alora_invocation_tokens": [5], "use_dora": True}, "use_dora"),
+        (
+            "lora",
+            {"alora_invocation_tokens": [5], "init_lora_weights": "loftq"},
+            "alora_invocation_tokens",
+        ),
+        (
+            "lora",
+            {"alora_invocation_tokens": [5], "init_lora_weights": "pissa"},
+            "alora_invocation_tokens",
+        ),
         ("lora", {"layers_to_transform": [1]}, "layers_to_transform"),
         ("adalora", {"layers_to_transform": [1]}, "layers_to_transform"),
         ("boft", {"layers_to_transform": [1]}, "layers_to_transform"),

@@ -37,6 +37,7 @@ EXPECTED: dict[str, tuple[dict[str, Any], dict[str, str | None]]] = {
         LORA | {"init_lora_weights": "eva"},
         PLAIN | dict.fromkeys(("vllm", "sglang", "lorax"), "lora"),
     ),
+    "invoked": (LORA | {"alora_invocation_tokens": [5]}, ONLY_PEFT),
     "some layers": (LORA | {"layers_to_transform": [1]}, PLAIN | {"lorax": "merged"}),
     "the head": (
         LORA | {"target_modules": ["q_proj", "lm_head"]},

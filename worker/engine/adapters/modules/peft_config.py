@@ -10,6 +10,7 @@ from core.errors import JobError
 from core.methods.method import MethodOptions, TargetOptions, with_seeds
 from core.methods.targets import Targets, is_target
 from core.methods.vectors import LnTuningAdapter, TrainableTokensAdapter
+from worker.engine.adapters.refusals import refuse_unknown_tokens
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.decoders.targets import targets_for_peft
 
@@ -64,9 +65,5 @@ def _tokens(base: ResidentBase, options: MethodOptions) -> dict[str, Any]:
     """Return the method's `token_indices`, if any, each once. Raises JobError if the model lacks one."""
     if not isinstance(options, TrainableTokensAdapter):
         return {}
-    tokens = sorted(set(options.token_indices))
-    words = base.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    if tokens[-1] >= words:
-        message = f"Token {tokens[-1]} is not in this base model, whose vocabulary has {words} tokens."
-        raise JobError("invalid_adapter", message, "adapter.token_indices")
-    return {"token_indices": tokens}
+    refuse_unknown_tokens(base.model, options.token_indices, "adapter.token_indices")
+    return {"token_indices": sorted(set(options.token_indices))}
