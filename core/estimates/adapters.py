@@ -60,7 +60,7 @@ def state_bytes(shapes: Shapes, adapter: LowRankAdapter, number_bytes: int, lane
 
         adapter = 4 P + (4 + b) F + kept, gradients = 4 P + 4 lanes F, moments = 8 P
 
-        PiSSA, OLoRA, CorDA: F = 2 P, kept = 4 P, for the first values
+        PiSSA, OLoRA, CorDA, LoRA-GA: F = 2 P, kept = 4 P, for the first values
         DoRA: P = F = Σ r (K + N) + N, kept = 4 Σ N, for the squared norms of the weights
         DyLoRA: F = P, kept = 0
         AdaLoRA: P = Σ r (K + N + 1), F = Σ r (K + N), kept = 8 P + Σ r, for two averages and a mask

@@ -22,7 +22,8 @@ Smoothing = Annotated[float, Field(gt=0, lt=1)]
 InvocationTokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=256)]
 ApproximatePissa = Annotated[str, Field(pattern=r"^pissa_niter_[1-9][0-9]{0,2}$")]
 InitLora = (
-    Literal[True, "gaussian", "orthogonal", "pissa", "olora", "eva", "corda", "loftq"] | ApproximatePissa
+    Literal[True, "gaussian", "orthogonal", "pissa", "olora", "eva", "corda", "loftq", "lora_ga"]
+    | ApproximatePissa
 )
 
 
@@ -56,6 +57,22 @@ class CordaConfig(Options):
     matters least"""
 
 
+class LoraGAConfig(Options):
+    """Options of the initialisation `lora_ga`, which chooses the initial A and B."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    direction: Literal["ArBr", "A2rBr", "ArB2r", "random"] = "ArB2r"
+    """Which of the first 2 r directions of a gradient A takes, and which B. `ArB2r`: A the first r, B the
+    others. `A2rBr`: the other way round. `ArBr`: in turn. `random`: both take the same r, drawn at random"""
+    scale: Literal["stable", "weight_svd", "gd_scale", "unit"] = "stable"
+    """How the initial values are scaled. `stable`: B by the fourth root of the outputs over the root of
+    stable_gamma. `weight_svd`: B by the largest singular value of the weight. `gd_scale`: both are divided by
+    the scale of the update. `unit`: not at all"""
+    stable_gamma: Annotated[int, Field(ge=1, le=4096)] = 16
+    """A larger value begins with a smaller B, with the scale `stable`"""
+
+
 class LoraAdapter(ExcludingOptions):
     """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685): y = x Wᵀ + s (x Aᵀ) Bᵀ.
 
@@ -87,7 +104,8 @@ class LoraAdapter(ExcludingOptions):
     their product is 0. `pissa`, `pissa_niter_N` (arXiv:2404.02948) and `olora` (arXiv:2406.01775): a
     part of the weights. `eva` (arXiv:2410.07170): the directions in which the layers' inputs vary most
     on rows of the data. `corda` (arXiv:2406.05223): a part of the weights, chosen by rows of the data.
-    `loftq` (arXiv:2310.08659): the part of the weights that a quantised base model has lost"""
+    `loftq` (arXiv:2310.08659): the part of the weights that a quantised base model has lost. `lora_ga`
+    (arXiv:2407.05000): the directions of the weights' gradients on rows of the data"""
     alora_invocation_tokens: InvocationTokens | None = None
     """The tokens that invoke the adapter: in each row it acts on their last occurrence and on all tokens
     behind. The tokens before are computed by the base model alone, so that servers can share them (aLoRA:
@@ -98,6 +116,8 @@ class LoraAdapter(ExcludingOptions):
     """Options of the initialisation `eva`; null is the default of each option"""
     corda_config: CordaConfig | None = None
     """Options of the initialisation `corda`; null is the default of each option"""
+    lora_ga_config: LoraGAConfig | None = None
+    """Options of the initialisation `lora_ga`; null is the default of each option"""
     dynamic_rank: bool = False
     """In each step, draw a number at random and train only so many of the first ranks. The adapter can
     then be cut to any lower rank (DyLoRA: Valipour et al. 2023, arXiv:2210.07558)"""
@@ -106,12 +126,12 @@ class LoraAdapter(ExcludingOptions):
     def begins_with_weights(self) -> bool:
         """Whether A and B begin with a part of the weights, which is taken out of the base weights."""
         init = self.init_lora_weights
-        return isinstance(init, str) and (init in ("olora", "corda") or init.startswith("pissa"))
+        return isinstance(init, str) and (init in ("olora", "corda", "lora_ga") or init.startswith("pissa"))
 
     @property
     def needs_initial_values(self) -> bool:
         """Whether the initial A and B need more than their own layer: the source weights, or rows."""
-        return self.init_lora_weights in ("loftq", "eva", "corda")
+        return self.init_lora_weights in ("loftq", "eva", "corda", "lora_ga")
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         yield from super().contradictions()
@@ -119,6 +139,8 @@ class LoraAdapter(ExcludingOptions):
             yield "eva_config", "it is an option of init_lora_weights 'eva'"
         if self.corda_config is not None and self.init_lora_weights != "corda":
             yield "corda_config", "it is an option of init_lora_weights 'corda'"
+        if self.lora_ga_config is not None and self.init_lora_weights != "lora_ga":
+            yield "lora_ga_config", "it is an option of init_lora_weights 'lora_ga'"
         if self.init_lora_weights == "orthogonal":
             yield from self._odd_ranks()
         if self.use_dora and self.init_lora_weights == "loftq":

@@ -40,7 +40,7 @@ ADAPTERS = {
     ),
     **dict.fromkeys(("alora", "activated_lora"), OF_LORA.format("alora_invocation_tokens")),
     "dylora": OF_LORA.format("dynamic_rank"),
-    **{name: INITIAL.format(name) for name in ("pissa", "olora", "eva", "corda", "loftq")},
+    **{name: INITIAL.format(name) for name in ("pissa", "olora", "eva", "corda", "loftq", "lora_ga")},
     **dict.fromkeys(("prefix", "prefixtuning"), 'It is called "prefix_tuning" here'),
     **dict.fromkeys(("prompt", "prompttuning", "soft_prompt"), 'It is called "prompt_tuning" here'),
     **dict.fromkeys(("ptuning", "p_tuning_v1"), 'It is called "p_tuning" here'),

@@ -321,7 +321,8 @@ def _as_attached(spec: LowRankAdapter, initial: InitialValues, groups: Groups) -
         return spec
     if spec.init_lora_weights == "eva":
         spec = with_redistributed_ranks(spec, initial, groups)
-    return spec.model_copy(update={"init_lora_weights": True, "eva_config": None, "corda_config": None})
+    configs = dict.fromkeys(("eva_config", "corda_config", "lora_ga_config"))
+    return spec.model_copy(update={"init_lora_weights": True, **configs})
 
 
 def _begins_with_weights(spec: LowRankAdapter) -> TypeGuard[LoraAdapter]:

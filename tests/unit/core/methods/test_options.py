@@ -12,7 +12,7 @@ from peft.tuners.lora import config
 from pydantic import TypeAdapter, ValidationError
 
 from core.jobs.spec import BeyondThisRelease, Hyperparameters, JobSpec, LoraAdapter, read_spec
-from core.methods.low_rank import CordaConfig, EvaConfig
+from core.methods.low_rank import CordaConfig, EvaConfig, LoraGAConfig
 from core.methods.method import MethodOptions
 from core.methods.not_offered import NOT_OFFERED
 from core.methods.registry import METHODS, AdapterOptions
@@ -71,7 +71,7 @@ def test_every_option_is_peft_s_with_its_default_unless_the_default_is_ours(meth
             assert name not in OUR_DEFAULTS.get(method, {}) or field.default != default, "it is not ours"
 
 
-@pytest.mark.parametrize("ours", [EvaConfig, CordaConfig])
+@pytest.mark.parametrize("ours", [EvaConfig, CordaConfig, LoraGAConfig])
 def test_the_options_of_an_initialisation_are_peft_s_with_its_defaults(ours: type[Options]) -> None:
     of_peft = {field.name: field.default for field in dataclasses.fields(getattr(config, ours.__name__))}
     assert {name: field.default for name, field in ours.model_fields.items()}.items() <= of_peft.items()
@@ -117,6 +117,8 @@ def test_an_adapter_without_a_type_is_lora_s() -> None:
     [
         ("lora", {"eva_config": {"rho": 1.0}}, "eva_config"),
         ("lora", {"init_lora_weights": "eva", "corda_config": {}}, "corda_config"),
+        ("lora", {"init_lora_weights": "corda", "lora_ga_config": {}}, "lora_ga_config"),
+        ("lora", {"lora_dropout": 0.1, "init_lora_weights": "lora_ga"}, "lora_dropout"),
         ("adalora", {"target_r": 8, "init_r": 4}, "target_r"),
         ("lora", {"use_dora": True, "init_lora_weights": "pissa_niter_4"}, "use_dora"),
         ("lora", {"lora_dropout": 0.1, "init_lora_weights": "olora"}, "lora_dropout"),
