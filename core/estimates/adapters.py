@@ -65,7 +65,9 @@ def state_bytes(shapes: Shapes, adapter: LowRankAdapter, number_bytes: int, lane
         DyLoRA: F = P, kept = 0
         AdaLoRA: P = Σ r (K + N + 1), F = Σ r (K + N), kept = 8 P + Σ r, for two averages and a mask
     """
-    adapted = {name: shapes[name] for name in shapes if is_target(name, adapter.target_modules, adapter.layers)}
+    adapted = {
+        name: shapes[name] for name in shapes if is_target(name, adapter.target_modules, adapter.layers)
+    }
     numbers = _numbers(adapted, adapter)
     match adapter:
         case AdaLoraAdapter():

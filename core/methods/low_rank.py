@@ -174,7 +174,6 @@ class LoraAdapter(ExcludingOptions):
         if self.use_dora:
             yield "dynamic_rank", "use_dora trains norms, which fit only one rank"
 
-
     def _contradictions_of_invocation(self) -> Iterator[tuple[str, str]]:
         if self.use_dora:
             yield "use_dora", "it changes all tokens, and alora_invocation_tokens only those that it invokes"

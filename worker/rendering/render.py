@@ -99,7 +99,7 @@ class Rendering:
         kind: Kind = "chat",
         invocation: Sequence[int] = (),
     ) -> None:
-        """Rows are cut to `max_length` tokens. Rows without the `invocation` of the job's adapter are counted.
+        """Rows are cut to `max_length` tokens, and those without the adapter's `invocation` are counted.
 
         `param` is the request's field that named the file. It is None for somebody who looks at single rows.
         """
@@ -132,8 +132,8 @@ class Rendering:
             raise JobError(
                 "nothing_to_learn",
                 "No row has the tokens of adapter.alora_invocation_tokens within max_length = "
-                f"{self._max_length} tokens, so the adapter would act nowhere. Compare them with the tokens of "
-                "a row, or raise max_length.",
+                f"{self._max_length} tokens, so the adapter would act nowhere. Compare them with the tokens "
+                "of a row, or raise max_length.",
                 self._param,
             )
 
@@ -165,7 +165,7 @@ class Rendering:
         ]
 
     def _fates(self) -> Iterator[tuple[str, Lines, str, str]]:
-        """Yield the code, the lines, what has become of them, and a mend, for cut, skipped and uninvoked rows."""
+        """Yield the code, the lines, their fate and a mend, of rows cut, skipped and not invoked."""
         if self.cut.count:
             fate = f"are longer than {self._max_length} tokens and were cut"
             yield "row_cut", self.cut, fate, "shorten them, or raise max_length"

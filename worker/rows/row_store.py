@@ -115,9 +115,7 @@ def nameless_file(folder: Path | None) -> FileIO:
         return FileIO(os.dup(file.fileno()), "rb+")
 
 
-def store_rows(
-    rows: Iterable[Row], folder: Path | None = None, invocation: Sequence[int] = ()
-) -> RowStore:
+def store_rows(rows: Iterable[Row], folder: Path | None = None, invocation: Sequence[int] = ()) -> RowStore:
     """Write rows into a new store, whose files are in `folder`, and return the store.
 
     None stands for the system's folder for temporary files. The adapter acts from the last `invocation` on.

@@ -112,7 +112,7 @@ class Share:
         drop: Drop = dropped,
         acting_T: Tensor | None = None,
     ) -> "Share":
-        """Return the share of an adapter, with its part of what the axis has for its tokens, if it needs it."""
+        """Return the share of an adapter, with its own tokens' part of the seeds and mask that it needs."""
         seeds_T = None if dropout_seeds_T is None or not low_rank.dropout else dropout_seeds_T[tokens]
         acting_T1 = None if acting_T is None or not low_rank.is_invoked else acting_T[tokens, None]
         return cls(tokens, low_rank, seeds_T, drop, acting_T1)
@@ -222,7 +222,9 @@ def add_low_rank_plainly(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) ->
         low_rank, factors = share.low_rank, share.low_rank.parameters.factors()
         A_RK = low_rank.A.of(factors).to(x_TK.dtype)
         for projection in low_rank.projections:
-            z_TR = share.where_acting(share.dropped(x_TK[share.tokens], projection) @ A_RK[projection.ranks].T)
+            z_TR = share.where_acting(
+                share.dropped(x_TK[share.tokens], projection) @ A_RK[projection.ranks].T
+            )
             B_NR = projection.B.of(factors).to(x_TK.dtype)
             u_TN = y_TN[share.tokens, projection.columns] + projection.scale * (z_TR @ B_NR.T)
             if projection.gain is not None:

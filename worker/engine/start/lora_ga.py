@@ -2,7 +2,7 @@
 
     G = U S Vᵀ,    A from rows of Vᵀ,    B from columns of U S        (Wang et al. 2024, arXiv:2407.05000)
 
-G [N, K] is the gradient of a layer's weight, as a mean over rows of the mean loss of each row's learnt tokens.
+G [N, K] is the gradient of a layer's weight: a mean over rows, of the mean loss of each row's learnt tokens.
 The decomposition and the scales are PEFT's. As with PiSSA, the base model stays whole
 (`worker/engine/adapters/residual.py`).
 """

@@ -10,7 +10,11 @@ from core.methods.method import Layers
 from core.methods.targets import is_target
 
 MODULES = [
-    *(f"model.layers.{n}.{part}" for n in (0, 1, 11) for part in ("self_attn.q_proj", "mlp.experts.0.up_proj")),
+    *(
+        f"model.layers.{n}.{part}"
+        for n in (0, 1, 11)
+        for part in ("self_attn.q_proj", "mlp.experts.0.up_proj")
+    ),
     *(f"transformer.h.{n}.attn.c_attn" for n in (0, 1)),
     "layers.1.q_proj",
     "model.vision.blocks.1.layers.2.q_proj",
@@ -18,7 +22,10 @@ MODULES = [
 ]
 TARGETS = [["q_proj"], ["up_proj", "c_attn", "lm_head"], ["model.layers.0.self_attn.q_proj", "c_attn"]]
 LAYERS = [
-    *(Layers(numbers, patterns) for numbers, patterns in product([[0], [1, 11]], [(), ("layers",), ("h", "layers")])),
+    *(
+        Layers(numbers, patterns)
+        for numbers, patterns in product([[0], [1, 11]], [(), ("layers",), ("h", "layers")])
+    ),
     None,
 ]
 

@@ -115,7 +115,9 @@ def test_rows_that_do_not_invoke_the_adapter_are_counted_and_named() -> None:
 
 def test_rows_of_which_none_invokes_the_adapter_are_refused() -> None:
     rendering = Rendering(make_tokenizer(CHATML), 1000, "training_file", invocation=[0, 0, 0])
-    with pytest.raises(JobError, match="No row has the tokens of adapter.alora_invocation_tokens") as raised:
+    with pytest.raises(
+        JobError, match=r"No row has the tokens of adapter\.alora_invocation_tokens"
+    ) as raised:
         list(rendering.render([(7, {"messages": [QUESTION, ANSWER]})]))
     assert (raised.value.code, raised.value.param) == ("nothing_to_learn", "training_file")
 

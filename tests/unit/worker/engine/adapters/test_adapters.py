@@ -61,7 +61,11 @@ def test_a_target_that_cannot_be_adapted_is_named(base: ResidentBase, target: st
 @pytest.mark.parametrize(
     ("changes", "param", "expected"),
     [
-        ({"layers_to_transform": [1, 7]}, "layers_to_transform", "Layer 7 has none of the target_modules; they "),
+        (
+            {"layers_to_transform": [1, 7]},
+            "layers_to_transform",
+            "Layer 7 has none of the target_modules; they ",
+        ),
         ({"layers_to_transform": [1], "layers_pattern": ["h"]}, "layers_pattern", "they are in no layer"),
     ],
 )

@@ -1,4 +1,4 @@
-"""aLoRA: an adapter acts from the last invocation in each row on, and the rows share what it does not change."""
+"""aLoRA: an adapter acts from the last invocation in each row on; rows share what it does not change."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -114,7 +114,9 @@ def test_a_job_beside_others_has_the_losses_that_it_has_alone(base: ResidentBase
         make_trainee(base, "plain", make_spec(adapter=LoraAdapter(r=2)), make_rows(12, 3)),
         job(base, "of all tokens", LoraAdapter(r=3)),
     ]
-    assert train(base, [others[0], beside, others[1]], 2, IN_A_PIECE)["beside"] == pytest.approx(losses, rel=1e-4)
+    assert train(base, [others[0], beside, others[1]], 2, IN_A_PIECE)["beside"] == pytest.approx(
+        losses, rel=1e-4
+    )
 
 
 def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(base: ResidentBase) -> None:
@@ -132,7 +134,8 @@ def test_rows_of_several_jobs_that_are_joined_keep_where_their_adapters_act(base
         for name, rows in {"invoked": invoked_rows(), "plain": make_rows(3, 0)}.items()
     )
     both = joined([plain, invoked])
-    assert both.acting_T is not None and invoked.acting_T is not None
+    assert both.acting_T is not None
+    assert invoked.acting_T is not None
     assert torch.equal(both.acting_T[both.adapter_tokens["invoked"]], invoked.acting_T)
     assert bool(both.acting_T[both.adapter_tokens["plain"]].all())
     assert joined([plain]).acting_T is None

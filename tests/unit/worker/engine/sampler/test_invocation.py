@@ -1,4 +1,4 @@
-"""Adapters that are invoked (aLoRA) answer as PEFT's `generate`, and share what lies before the invocation."""
+"""Adapters that are invoked (aLoRA) answer as PEFT's `generate`, and share what lies before that."""
 
 from pathlib import Path
 
@@ -47,7 +47,8 @@ def test_answers_are_those_of_peft_s_generate(
     plain = saved_adapter(base, LoraAdapter(r=3), tmp_path / "plain")
     sampler = Sampler(base, Limits(step_tokens=step_tokens))
     adapters = {"a": sampler.load_adapter(folder, "a"), "b": sampler.load_adapter(plain, "b"), "base": None}
-    assert adapters["a"] is not None and adapters["a"].why_slow is None
+    assert adapters["a"]
+    assert adapters["a"].why_slow is None
     requests = [
         ask(f"{name} {number}", prompt, adapter, max_tokens=NEW)
         for number, prompt in enumerate(PROMPTS)
@@ -102,7 +103,9 @@ def test_a_later_invocation_of_the_same_tokens_is_another_beginning(
     late = [*early, *INVOCATION]
     for number, prompt in enumerate([early, late, early]):
         (answer,) = by_peft(tiny_folder, folder, [prompt], NEW)
-        assert tokens(run(sampler, [ask(f"{number}", prompt, adapter, max_tokens=NEW)])[f"{number}"]) == answer
+        assert (
+            tokens(run(sampler, [ask(f"{number}", prompt, adapter, max_tokens=NEW)])[f"{number}"]) == answer
+        )
 
 
 @pytest.mark.parametrize("portable", [False, True])

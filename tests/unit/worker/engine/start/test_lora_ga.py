@@ -42,7 +42,9 @@ BASES = {
 
 def adapter_of(changes: dict[str, Any] | None = None, **options: Any) -> LoraAdapter:
     given = LoraGAConfig.model_validate(options)
-    return LoraAdapter(r=4, lora_alpha=8, init_lora_weights="lora_ga", lora_ga_config=given, **(changes or {}))
+    return LoraAdapter(
+        r=4, lora_alpha=8, init_lora_weights="lora_ga", lora_ga_config=given, **(changes or {})
+    )
 
 
 def begin(base: ResidentBase, adapter: LoraAdapter) -> InitialValues:
@@ -84,7 +86,9 @@ def assert_factors_are_peft_s(base: ResidentBase, folder: Path, adapter: LoraAda
     assert ours.keys() == theirs.keys()
     for name, values in ours.items():
         assert values.abs().max() > 0, name
-        torch.testing.assert_close(values, theirs[name], rtol=0, atol=1e-3 * float(values.abs().max()), msg=name)
+        torch.testing.assert_close(
+            values, theirs[name], rtol=0, atol=1e-3 * float(values.abs().max()), msg=name
+        )
 
 
 @pytest.mark.parametrize("changes", [{}, PATTERNS], ids=["defaults", "patterns"])
