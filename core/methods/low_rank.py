@@ -11,6 +11,7 @@ from core.methods.method import (
     ExcludingOptions,
     Method,
     MethodOptions,
+    ModuleName,
     Paper,
     Probability,
     Rank,
@@ -19,7 +20,8 @@ from core.methods.method import (
 from core.options import Options
 
 Smoothing = Annotated[float, Field(gt=0, lt=1)]
-InvocationTokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=256)]
+TokenId = Annotated[int, Field(ge=0)]
+InvocationTokens = Annotated[list[TokenId], Field(min_length=1, max_length=256)]
 ApproximatePissa = Annotated[str, Field(pattern=r"^pissa_niter_[1-9][0-9]{0,2}$")]
 InitLora = (
     Literal[True, "gaussian", "orthogonal", "pissa", "olora", "eva", "corda", "loftq", "lora_ga"]
@@ -110,6 +112,15 @@ class LoraAdapter(ExcludingOptions):
     """The tokens that invoke the adapter: in each row it acts on their last occurrence and on all tokens
     behind. The tokens before are computed by the base model alone, so that servers can share them (aLoRA:
     arXiv:2504.12397). Null: the adapter acts on all tokens"""
+    modules_to_save: Annotated[list[ModuleName], Field(min_length=1)] | None = None
+    """Modules to train as a whole beside A and B, by the last parts of their names, such as `embed_tokens`,
+    `lm_head` or `model.norm`. Their copies are saved with the adapter. The job trains alone"""
+    trainable_token_indices: Annotated[list[TokenId], Field(min_length=1)] | None = None
+    """Tokens whose embeddings are trained beside A and B; if the head is the embedding too, so are their rows
+    of the head. The job trains alone"""
+    ensure_weight_tying: bool = False
+    """If modules_to_save names the embedding of a model whose head is its embedding too, keep the two one.
+    Otherwise only the embedding is trained, and the head stays the base model's"""
     rank_pattern: RankPattern = Field(default={})
     alpha_pattern: AlphaPattern = Field(default={})
     eva_config: EvaConfig | None = None
@@ -132,6 +143,12 @@ class LoraAdapter(ExcludingOptions):
     def needs_initial_values(self) -> bool:
         """Whether the initial A and B need more than their own layer: the source weights, or rows."""
         return self.init_lora_weights in ("loftq", "eva", "corda", "lora_ga")
+
+    @property
+    def trained_beside(self) -> str | None:
+        """The option by which the job trains more than A and B, which PEFT's own modules then compute."""
+        named = (name for name in ("modules_to_save", "trainable_token_indices") if getattr(self, name))
+        return next(named, None)
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
         yield from super().contradictions()
@@ -158,6 +175,10 @@ class LoraAdapter(ExcludingOptions):
             yield from self._contradictions_of_dynamic_rank()
         if self.alora_invocation_tokens is not None:
             yield from self._contradictions_of_invocation()
+        if self.trained_beside is not None:
+            yield from self._contradictions_beside(self.trained_beside)
+        if self.ensure_weight_tying and self.modules_to_save is None:
+            yield "ensure_weight_tying", "it is an option of modules_to_save, which is null"
 
     def _odd_ranks(self) -> Iterator[tuple[str, str]]:
         ranks = {"r": self.r} | {f"rank_pattern.{name}": rank for name, rank in self.rank_pattern.items()}
@@ -173,6 +194,20 @@ class LoraAdapter(ExcludingOptions):
             yield "dynamic_rank", "all modules must have the same rank, without a rank_pattern"
         if self.use_dora:
             yield "dynamic_rank", "use_dora trains norms, which fit only one rank"
+
+    def _contradictions_beside(self, option: str) -> Iterator[tuple[str, str]]:
+        by_peft = f"PEFT's own modules compute a job with {option}"
+        if self.lora_dropout:
+            yield "lora_dropout", f"{by_peft}, and draw masks from a random state that no checkpoint has"
+        if self.init_lora_weights not in (True, "gaussian", "orthogonal"):
+            yield "init_lora_weights", f"{by_peft}, so it is true, 'gaussian' or 'orthogonal'"
+        if self.dynamic_rank:
+            yield "dynamic_rank", f"{by_peft}, with all ranks"
+        if self.alora_invocation_tokens is not None:
+            yield (
+                "alora_invocation_tokens",
+                f"{by_peft}, and what is trained beside A and B acts on all tokens",
+            )
 
     def _contradictions_of_invocation(self) -> Iterator[tuple[str, str]]:
         if self.use_dora:

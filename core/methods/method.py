@@ -57,9 +57,8 @@ class MethodOptions(Options):
     """The options of a method: PEFT's names and defaults, unless a class says otherwise.
 
     A class is the offer: a job may set whatever its types allow, and a worker trains all of it. Some options
-    allow their default alone, so that a client may name it. We leave out the options of PEFT that make no
-    sense on a server (paths, runtime settings, repeated layers), and those whose results no runtime would
-    load (biases, whole modules saved beside the adapter).
+    allow their default alone, so that a client may name it. `docs/methods.md` says which options of PEFT's
+    LoRA are left out, and why.
     """
 
     model_config = ConfigDict(use_attribute_docstrings=True, json_schema_extra=_type_is_required)

@@ -167,6 +167,8 @@ def _mlx(traits: Traits) -> Verdict:
 
 def _only_lora(name: str, traits: Traits) -> str:
     what = "DoRA" if traits.is_dora else traits.title
+    if traits.trains_modules:
+        what = "what is trained beside them"
     return f"{name} loads A and B of LoRA only; {what} must be merged into the base model's weights."
 
 

@@ -20,6 +20,7 @@ class Traits:
     `has_patterns` means that some modules have ranks or alphas of their own, and `on_some_layers` that some
     decoder layers have no update. `quantisation_repair` belongs to LoftQ: the adapter makes up for what one
     quantised base model has lost. An adapter that `is_invoked` acts only from some tokens on (aLoRA).
+    With `trains_modules`, whole modules or embeddings of tokens are trained beside A and B.
     """
 
     type: str
@@ -33,11 +34,12 @@ class Traits:
     changes_head: bool = False
     quantisation_repair: bool = False
     is_invoked: bool = False
+    trains_modules: bool = False
 
     @property
     def is_lora(self) -> bool:
         """Whether A and B are all there is."""
-        return self.type == "lora" and not self.is_dora
+        return self.type == "lora" and not self.is_dora and not self.trains_modules
 
     @property
     def is_mergeable(self) -> bool:
@@ -66,6 +68,7 @@ def traits_of(options: Mapping[str, Any]) -> Traits:
         changes_head=_changes_head(options),
         quantisation_repair=lora.init_lora_weights == "loftq",
         is_invoked=bool(lora.alora_invocation_tokens),
+        trains_modules=lora.trained_beside is not None,
     )
 
 
@@ -82,5 +85,7 @@ def _largest_rank(lora: LoraAdapter) -> int:
 
 
 def _changes_head(options: Mapping[str, Any]) -> bool:
-    targets = options.get("target_modules")
-    return isinstance(targets, list) and any(name.rpartition(".")[-1] in HEADS for name in targets)
+    named = [*(options.get("modules_to_save") or ())]
+    if isinstance(targets := options.get("target_modules"), list):
+        named += targets
+    return any(name.rpartition(".")[-1] in HEADS for name in named)

@@ -127,6 +127,15 @@ def test_an_adapter_without_a_type_is_lora_s() -> None:
         ("lora", {"dynamic_rank": True, "use_dora": True}, "dynamic_rank"),
         ("ia3", {"target_modules": ["k_proj"], "feedforward_modules": ["down_proj"]}, "feedforward_modules"),
         ("lora", {"alora_invocation_tokens": [5], "use_dora": True}, "use_dora"),
+        ("lora", {"modules_to_save": ["lm_head"], "lora_dropout": 0.1}, "lora_dropout"),
+        ("lora", {"modules_to_save": ["lm_head"], "init_lora_weights": "eva"}, "init_lora_weights"),
+        ("lora", {"trainable_token_indices": [1], "dynamic_rank": True}, "dynamic_rank"),
+        (
+            "lora",
+            {"trainable_token_indices": [1], "alora_invocation_tokens": [5]},
+            "alora_invocation_tokens",
+        ),
+        ("lora", {"ensure_weight_tying": True}, "ensure_weight_tying"),
         (
             "lora",
             {"alora_invocation_tokens": [5], "init_lora_weights": "loftq"},

@@ -22,6 +22,7 @@ from core.objectives.kto import Kto
 from core.storage.file_names import WEIGHTS_NAME
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.methods import (
+    BESIDE,
     CASES,
     METHODS,
     PROMPTS,
@@ -142,7 +143,7 @@ def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
     assert found != pytest.approx(untrained, rel=1e-6)
 
 
-@of_each_method
+@pytest.mark.parametrize("case", [*METHODS, *BESIDE])
 def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
     base: ResidentBase, tmp_path: Path, case: str
 ) -> None:
@@ -267,6 +268,13 @@ def test_a_method_changes_only_the_layers_that_it_is_limited_to(base: ResidentBa
         ({"type": "ln_tuning", "target_modules": ["q_proj"]}, "adapter.target_modules", "input_layernorm"),
         ({"type": "trainable_tokens", "token_indices": [1, 300]}, "adapter.token_indices", "300"),
         ({"type": "boft", "boft_block_size": 7}, "adapter", "boft_block_size"),
+        ({"modules_to_save": ["no_such_module"]}, "adapter.modules_to_save", "no such module"),
+        (
+            {"modules_to_save": ["norm"]},
+            "adapter.modules_to_save",
+            "PEFT would train model.layers.0.input_layernorm",
+        ),
+        ({"trainable_token_indices": [1, 300]}, "adapter.trainable_token_indices", "300"),
     ],
 )
 def test_what_the_model_cannot_take_is_refused_in_the_client_s_words(
@@ -306,6 +314,7 @@ ON_ANY_BASE = {
     "supertuning beside a lora",
     "road",
     "waveft",
+    *BESIDE,
 }
 
 
