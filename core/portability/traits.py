@@ -85,7 +85,5 @@ def _largest_rank(lora: LoraAdapter) -> int:
 
 
 def _changes_head(options: Mapping[str, Any]) -> bool:
-    named = [*(options.get("modules_to_save") or ())]
-    if isinstance(targets := options.get("target_modules"), list):
-        named += targets
-    return any(name.rpartition(".")[-1] in HEADS for name in named)
+    targets = options.get("target_modules")
+    return isinstance(targets, list) and any(name.rpartition(".")[-1] in HEADS for name in targets)

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 
 import structlog
 import torch
-from peft import LoraConfig, PeftModel, PeftModelForCausalLM
+from peft import LoraConfig, PeftModel
 from torch import nn
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter, invocation_of
@@ -119,7 +119,7 @@ class TrainableAdapter:
         try:
             config = lora_config(spec, targets, self._total_steps)
             # PEFT need not make each parameter fp32, since all come into one tensor in fp32
-            return PeftModelForCausalLM(
+            return PeftModel(
                 own_tree(self._base.model), config, adapter_name=PEFT_NAME, autocast_adapter_dtype=False
             )
         except ValueError as error:

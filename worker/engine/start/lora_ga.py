@@ -84,7 +84,7 @@ def _gradients(
         for row in rows:
             if abandon():
                 raise Abandoned
-            _loss(base, row).backward()  # type: ignore[no-untyped-call]
+            _loss(base, row).backward()
     return found
 
 

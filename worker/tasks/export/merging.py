@@ -52,28 +52,13 @@ def merge(source: Source, model: PeftModel) -> Model:
     """Merge in place, and return the plain model. Raises JobError for a method that cannot be merged."""
     _require_own_head(source, model)
     try:
-        merged: Model = model.merge_and_unload(safe_merge=True).requires_grad_(False)
+        return model.merge_and_unload(safe_merge=True).requires_grad_(False)
     except (AttributeError, NotImplementedError, ValueError, TypeError) as error:
         raise JobError(
             "not_mergeable",
             f"An adapter of the method {source.type!r} cannot be merged into the base model's weights.",
             "format",
         ) from error
-    _require_tied(source, merged)
-    return merged
-
-
-def _require_tied(source: Source, merged: Model) -> None:
-    """Raise JobError if embedding and head differ where the base model's are one: files hold only one."""
-    ends = merged.get_input_embeddings(), merged.get_output_embeddings()
-    if source.config.tie_word_embeddings and not torch.equal(*(layer.weight for layer in ends)):
-        raise JobError(
-            "not_mergeable",
-            "The adapter trained only one of embedding and head, which are one in "
-            f"{source.entry.repository}. Load its own files in PEFT, or train with "
-            "'adapter.ensure_weight_tying'.",
-            "format",
-        )
 
 
 def _require_own_head(source: Source, model: PeftModel) -> None:

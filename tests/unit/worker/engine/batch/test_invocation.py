@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
+from peft.tuners.lora.variants import calculate_alora_offsets
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from core.errors import JobError
@@ -48,6 +50,17 @@ BASES = {
     "granite, portable": PORTABLE["granite, scaled logits"],
     "lfm 2, row by row": PLAIN["lfm 2, short convolutions"],
 }
+
+
+class Invoking:
+    """PEFT's model as PEFT's class for causal models calls it: with the places where the adapter begins."""
+
+    def __init__(self, model: Any) -> None:
+        self._model, self.disable_adapter = model, model.disable_adapter
+
+    def __call__(self, input_ids: torch.Tensor) -> Any:
+        offsets = calculate_alora_offsets(self._model.peft_config, "default", input_ids)
+        return self._model(input_ids=input_ids, alora_offsets=offsets)
 
 
 def job(base: ResidentBase, name: str = "job", adapter: LoraAdapter = INVOKED) -> Trainee:
@@ -96,7 +109,7 @@ def test_rows_share_a_beginning_only_as_far_as_the_adapter_acts_alike(base: Resi
     rows = invoked_rows()
     (batch,) = pack([JobRows("job", rows, 1.0)], 10_000, base.device)
     assert batch.acting_T is not None
-    assert len(batch.tokens_T) < sum(len(row.tokens_L) for row in rows) - 100, "nothing is shared"
+    assert len(batch.tokens_T) < sum(len(row.tokens_L) for row in rows) - 80, "nothing is shared"
     found = sorted(
         (batch.tokens_T[axis_L].tolist(), batch.acting_T[axis_L].tolist())
         for _, axis_L in row_axes(batch.segments, base.device)
@@ -146,7 +159,7 @@ def test_a_preference_is_judged_where_the_adapter_acts(base: ResidentBase) -> No
     spec = make_spec(hyperparameters=EIGHT, adapter=INVOKED, objective=Dpo(beta=0.3))
     trainee = make_trainee(base, "job", spec, invoked_rows())
     randomize(trainee.adapter)
-    expected, metrics = by_the_paper(Dpo(beta=0.3), trainee.adapter.plain_model, trainee.next_rows)
+    expected, metrics = by_the_paper(Dpo(beta=0.3), Invoking(trainee.adapter.plain_model), trainee.next_rows)
     result = assert_a_round_gives(base, trainee, expected)
     assert {name: result.metrics[name] for name in metrics} == pytest.approx(metrics, rel=1e-4, abs=1e-5)
 
