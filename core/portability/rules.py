@@ -95,6 +95,11 @@ def _only_peft(name: str, traits: Traits) -> Verdict | None:
     """Return the verdict of an adapter that no other runtime takes, in any form. None for other adapters."""
     if traits.quantisation_repair:
         return None, f"LoftQ belongs to one quantised base model of bitsandbytes, which {name} does not have."
+    if traits.is_invoked:
+        return None, (
+            f"The adapter acts only from its invocation on (aLoRA). No export can say that, and {name} would "
+            "let it act on all tokens, or refuses it as vLLM does."
+        )
     if traits.type in PROMPTS:
         return None, f"{traits.title} changes no weight to merge, and {name} takes no such adapter."
     if not traits.is_mergeable:
@@ -167,6 +172,8 @@ def _mlx(traits: Traits) -> Verdict:
 
 def _only_lora(name: str, traits: Traits) -> str:
     what = "DoRA" if traits.is_dora else traits.title
+    if traits.trains_modules:
+        what = "what is trained beside them"
     return f"{name} loads A and B of LoRA only; {what} must be merged into the base model's weights."
 
 

@@ -36,7 +36,7 @@ def loftq(base: ResidentBase, adapter: LoraAdapter, abandon: Callable[[], bool])
     source_weights = SourceWeights(base.folder)
     names = source_weights.names_in(base.model)
     found: dict[str, Tensor] = {}
-    for module in resolve_targets(adapter.target_modules, base.decoder.groups):
+    for module in resolve_targets(adapter.target_modules, base.decoder.groups, adapter.layers):
         if abandon():
             raise Abandoned
         layer = base.model.get_submodule(module)

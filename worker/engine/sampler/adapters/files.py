@@ -20,9 +20,11 @@ from worker.engine.base.loading import load_plain
 from worker.engine.decoders.fast import Decoder
 from worker.engine.sampler.adapters.check import (
     CONFIG_NAME,
+    INVOCATION,
     TENSOR,
     AdapterRefused,
     check_origin,
+    invocation_in,
     read_config,
     read_tensors,
     special_option,
@@ -54,14 +56,14 @@ def load_adapter(
     with undisturbed():
         model = _load_by_peft(base, folder)
     nbytes = sum(tensor.nbytes for tensor in tensors.values())
-    return ServedAdapter(content_hash, nbytes, why_slow, model=model)
+    return ServedAdapter(content_hash, nbytes, why_slow, model=model, invocation=invocation_in(config))
 
 
 def _why_slow(base: ResidentBase, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str | None:
     """Return why the fast path does not take the adapter; None if it does."""
     if base.decoder.path != "fast":
         return f"{base.entry.id} has no fast path"
-    if (special := special_option(config)) is not None:
+    if (special := special_option({**config, INVOCATION: None})) is not None:
         return special
     adaptable = {module for group in base.decoder.groups.values() for module in group.columns}
     for name in tensors:
@@ -96,7 +98,7 @@ def _load_factors(
         raise AdapterRefused("The adapter has no weights.")
     factors = pack_factors(groups, base.dtype)
     nbytes = next(iter(factors.values())).A_RK.untyped_storage().nbytes()
-    return ServedAdapter(content_hash, nbytes, factors=factors)
+    return ServedAdapter(content_hash, nbytes, factors=factors, invocation=invocation_in(config))
 
 
 def _projection(

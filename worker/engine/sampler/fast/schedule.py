@@ -156,7 +156,7 @@ class Schedule:
                 line.append(admitted)
             one = line[0]
             done = step.tokens.get(one, 0)
-            wanted = 0 if one in step.gave_way else one.missing - done
+            wanted = 0 if one in step.gave_way else one.missing_alike - done
             weight = 1 + (one.computed + done) // self._shares.long_text
             tokens = min(wanted, -(-left // weight), wanted if one.missing == 1 else step.budget)
             if tokens and self._make_room(one, one.computed + done + tokens):
@@ -233,16 +233,13 @@ class Schedule:
         while len(one.names) < count:
             start = len(one.names) * BLOCK
             before = one.names[-1] if one.names else self._first_name(one)
-            one.names.append(chained_hash(before, one.tokens[start : start + BLOCK]))
+            one.names.append(chained_hash(before + _mark(one, start), one.tokens[start : start + BLOCK]))
 
     def _first_name(self, one: Running) -> bytes:
         """Return what tells beginnings apart that have the same tokens. Projects share none: a client would
         learn from `cached_tokens` what another one has sent.
         """
-        adapter, project = one.request.adapter, one.request.project
-        return b"\n".join(
-            [self._base_name, adapter.content_hash.encode() if adapter else b"", project.encode()]
-        )
+        return b"\n".join([self._base_name, one.request.project.encode()])
 
     def _make_room(self, one: Running, tokens: int) -> bool:
         """Take blocks for so many tokens of a request. Return False if the request had to give way itself."""
@@ -278,6 +275,16 @@ def _line(own: Sequence[Running], for_answers: int) -> deque[Running]:
     prompts = [one for one in reversed(own) if one.missing > 1]
     first = for_answers if prompts else len(answers)
     return deque([*answers[:first], *prompts, *answers[first:]])
+
+
+def _mark(one: Running, start: int) -> bytes:
+    """Return what tells the block of tokens from `start` on apart from blocks without the request's adapter.
+
+    It is the adapter, and from where on it acts, in the block where that begins. The blocks before are shared
+    with all requests, and the names of the blocks behind follow from this one's.
+    """
+    adapter, offset = one.request.adapter, one.acts_from - start
+    return f"\n{adapter.content_hash} {offset}".encode() if adapter and 0 <= offset < BLOCK else b""
 
 
 def _blocks_of(requests: Sequence[Running]) -> int:

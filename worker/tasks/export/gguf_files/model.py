@@ -32,9 +32,9 @@ KEPT_IN_8_BITS = ("token_embd.weight", "output.weight")
 
 def write_gguf(source: Source, asked: GgufExport, folder: Path) -> dict[str, Any]:
     """Write the file. The report compares its weights, read back into the model, with base plus adapter."""
-    names, config = TensorNames(source.config), source.text_config
+    architecture, config = TensorNames(source.config).architecture, source.text_config
     file = folder / f"model-{asked.quantization}.gguf"
-    writer = gguf.GGUFWriter(file, names.architecture.name)
+    writer = gguf.GGUFWriter(file, architecture.name)
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(source.model)
     writer.add_file_type(FILE_TYPES[asked.quantization])
@@ -44,7 +44,8 @@ def write_gguf(source: Source, asked: GgufExport, folder: Path) -> dict[str, Any
     add_tokenizer(writer, source.folder, source.tokenizer, config.vocab_size)
 
     def write(model: Model) -> None:
-        _add_tensors(writer, names, model, TYPES[asked.quantization])
+        # after merging, a tied embedding and head may differ, and the model's own configuration says so
+        _add_tensors(writer, TensorNames(model.config), model, TYPES[asked.quantization])
 
     _, report = measured_merge(source, write)
     if (factors := _rotation_factors(config)) is not None:

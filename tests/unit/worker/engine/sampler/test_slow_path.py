@@ -10,7 +10,7 @@ from peft import PeftModel
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.whole import FullTuning
 from tests.fixtures.engine.architectures import PLAIN, PORTABLE, TINY
-from tests.fixtures.engine.methods import move, spec_of
+from tests.fixtures.engine.methods import BESIDE, move, spec_of
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.sampling import ask, prompts, run, saved_adapter, text, tokens
 from tests.fixtures.engine.training import make_spec
@@ -31,7 +31,10 @@ PROMPTS = prompts(3)
 CHUNK = 9  # tokens, fewer than the prompts have
 
 
-@pytest.mark.parametrize("case", ["ia3", "vera", "oft", "prefix_tuning", "prompt_tuning", "trainable_tokens"])
+CASES = ["ia3", "vera", "oft", "prefix_tuning", "prompt_tuning", "trainable_tokens", *BESIDE]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_answers_of_other_methods_are_peft_s(
     base: ResidentBase, tiny_folder: Path, case: str, tmp_path: Path
 ) -> None:
