@@ -12,6 +12,8 @@ from core.storage.file_names import DamagedFile
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import make_spec, make_trainee, train
+from tests.fixtures.engine.wrappers import FAST_WRAPPERS
+from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 
@@ -56,6 +58,18 @@ def test_a_target_that_cannot_be_adapted_is_named(base: ResidentBase, target: st
     assert raised.value.param == "adapter.target_modules"
     expected = f"{target} cannot be adapted; choose target_modules from down_proj"
     assert raised.value.message.startswith(expected)
+
+
+@pytest.mark.slow
+def test_only_the_layers_of_the_text_model_that_are_named_are_adapted_beside_a_tower(tmp_path: Path) -> None:
+    """There PEFT gets whole names, which it adapts in any layer."""
+    save_model(FAST_WRAPPERS["gemma 3, text beside a tower"](), tmp_path)
+    base = ResidentBase(TINY, tmp_path, "0" * 64, torch.device("cpu"))
+    assert not base.text_only
+    spec = LoraAdapter(r=2, target_modules=["q_proj"], layers_to_transform=[1])
+    names = TrainableAdapter(base, "job", spec, 0).parameters.extents
+    assert names
+    assert all(".layers.1.self_attn.q_proj." in name for name in names)
 
 
 @pytest.mark.parametrize(

@@ -294,7 +294,8 @@ BASES = {
     "lfm 2": (PLAIN["lfm 2, short convolutions"], "fp32", 1e-4),
     "llama in bf16": (FAST["llama"], "bf16", 2e-2),
 }
-NOT_ON = {"lfm 2": {"prefix_tuning", "ln_tuning of some"}}  # PEFT cannot; LFM 2's norms have other names
+# PEFT cannot; LFM 2's norms have other names
+NOT_ON = {"lfm 2": {"prefix_tuning", "ln_tuning of some", "lora and the head"}}
 ON_ANY_BASE = {
     "loha",
     "ln_tuning of some",

@@ -114,6 +114,11 @@ def test_factors_on_every_path_are_peft_s(tmp_path: Path, make: Any) -> None:
     assert_factors_are_peft_s(base, tmp_path, adapter_of({"target_modules": ["q_proj", "v_proj"]}))
 
 
+def test_only_layers_that_are_adapted_are_computed(base: ResidentBase) -> None:
+    found = begin(base, adapter_of({"target_modules": ["q_proj"], "layers_to_transform": [2]}))
+    assert found.keys() == {f"model.layers.2.self_attn.q_proj.lora_{factor}" for factor in "AB"}
+
+
 def test_gradients_are_held_for_as_many_modules_as_the_memory_takes() -> None:
     sizes = {"a": 3, "b": 3, "c": 9, "d": 2}
     assert list(divided_by_memory(sizes, 6)) == [["a", "b"], ["c"], ["d"]]
