@@ -15,15 +15,27 @@ from core.estimates.gguf_header import configuration_in
 from core.estimates.shapes import ModelShape
 
 CONFIG = "config.json"
-NORMALISED_HEADS = ("qwen3", "gemma3", "olmo2")  # beginnings of `model_type`
-FOUR_NORMS = ("gemma2", "gemma3", "glm4")
-FAST_TYPES = ("gemma3", "gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3")
+NORMALISED_HEADS = ("qwen3", "gemma3", "olmo2", "olmo3")  # beginnings of `model_type`
+FOUR_NORMS = ("gemma2", "gemma3", "glm4", "olmo2", "olmo3")  # OLMo's two norms behind keep as much as four
+FAST_TYPES = (
+    *("ernie4_5", "gemma", "gemma2", "gemma3", "gemma3_text", "glm", "glm4", "granite", "granitemoehybrid"),
+    *("llama", "ministral", "ministral3", "mistral", "olmo2", "olmo3", "phi3", "qwen2", "qwen3", "seed_oss"),
+    "smollm3",
+)
 """Model types that the engine's fast path computes, but for some rare options of theirs."""
+LAYERS = ("full_attention", "sliding_attention", "attention")
+"""The types of layers that the fast path computes"""
+LENGTH_DEPENDENT = ("dynamic", "longrope")
+FIRST_CONTEXT = "original_max_position_embeddings"
+"""Rotations that change behind the first context"""
 TIED_TYPES = ("gemma", "gpt2")  # types whose config.json may leave out that the head is the embedding
 NEEDED = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
 LARGEST_SIZE = 2**31
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
-HEAD_SIZES = {"gemma3": 256, "qwen3": 128}  # where config.json may leave them out
+HEAD_SIZES = {  # where config.json may leave them out
+    **dict.fromkeys(("ernie4_5", "glm", "ministral3", "qwen3", "seed_oss"), 128),
+    "gemma": 256,
+}
 
 DecoderPath = Literal["fast", "portable"]
 
@@ -41,13 +53,11 @@ def shape_of(
     Without a `path`, the model's type decides on it. A model of texts and images counts as its text model.
     `flex_attention` says whether the device has it.
     """
-    of_texts = config.get("text_config")
-    text: Mapping[str, Any] = of_texts if isinstance(of_texts, Mapping) and of_texts else config
+    text, kind = _text_of(config), _type_of(config)
     numbers = [number for name in NEEDED if _is_size(number := text.get(name))]
     if len(numbers) < len(NEEDED) or any(text.get(name) for name in EXPERTS):
         return None
     layers, hidden, inner, heads, vocabulary = numbers
-    kind = str(text.get("model_type") or config.get("model_type") or "")
     key_heads = text.get("num_key_value_heads") or heads
     usual = next((size for name, size in HEAD_SIZES.items() if kind.startswith(name)), hidden // heads)
     head_size = text.get("head_dim") or usual
@@ -64,12 +74,47 @@ def shape_of(
         tied=bool(_own(config, text, "tie_word_embeddings", kind.startswith(TIED_TYPES))),
         number_bytes=number_bytes,
         quantization=quantization,
-        path=path or ("fast" if kind in FAST_TYPES else "portable"),
+        path=path or ("fast" if takes_fast_path(config) else "portable"),
         saves_in_bf16=saves_in_bf16,
         norms=4 if kind.startswith(FOUR_NORMS) else 2,
         norms_of_heads=kind.startswith(NORMALISED_HEADS),
         keeps_scores=bool(text.get("attn_logit_softcapping")) and not flex_attention,
     )
+
+
+def takes_fast_path(config: Mapping[str, Any], max_length: int = 0) -> bool:
+    """Return whether the engine's fast path is expected to compute the model on rows of up to `max_length`.
+
+    A worker tries it out when it loads the model (`worker/engine/base/miniature.py`).
+    """
+    text = _text_of(config)
+    types = text.get("layer_types")
+    return (
+        _type_of(config) in FAST_TYPES
+        and not any(text.get(name) for name in EXPERTS)
+        and all(each in LAYERS for each in (types if isinstance(types, list) else ()))
+        and not _changes_within(text, max_length)
+    )
+
+
+def _changes_within(text: Mapping[str, Any], max_length: int) -> bool:
+    """Return whether the rotation of a row depends on how long the row is, if it has `max_length` tokens."""
+    found = text.get("rope_parameters") or text.get("rope_scaling")
+    rotation: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    if (rotation.get("rope_type") or rotation.get("type")) not in LENGTH_DEPENDENT:
+        return False
+    first = {**rotation, **text}.get(FIRST_CONTEXT)
+    return max_length > (first if _is_size(first) else 0)
+
+
+def _text_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the configuration of the text model, which may be a part of a larger model."""
+    of_texts = config.get("text_config")
+    return of_texts if isinstance(of_texts, Mapping) and of_texts else config
+
+
+def _type_of(config: Mapping[str, Any]) -> str:
+    return str(_text_of(config).get("model_type") or config.get("model_type") or "")
 
 
 def configuration_of(entry: BaseModelEntry, models_folder: Path) -> Mapping[str, Any] | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.datasets.template_needs import needs_served
-from core.estimates.configuration import FAST_TYPES
+from core.estimates.configuration import takes_fast_path
 from core.offering.causal_types import causal_types
 from core.offering.checks import Check
 from core.offering.published import CONFIG, Published
@@ -67,15 +67,8 @@ def _architecture(model: Published) -> Check:
             "Code from a model's repository is never run, and transformers itself has no such causal model"
         )
         return Check("architecture", "fail", named, advice)
-    return Check("architecture", "ok", f"{named}, {_path_in_words(kind)}")
-
-
-def _path_in_words(kind: str) -> str:
-    if kind in FAST_TYPES:
-        return "which takes the fast path"
-    return (
-        "which takes transformers' own modules: slower than Gemma 3, Llama, Mistral, Phi 3 and Qwen 2 and 3"
-    )
+    path = "the fast path" if takes_fast_path(model.config) else "transformers' own modules: slower"
+    return Check("architecture", "ok", f"{named}, which takes {path}")
 
 
 def _tokenizer(model: Published) -> Check:

@@ -1,6 +1,6 @@
 """The sampler's answers on every architecture of the fast path are those of transformers and PEFT.
 
-They are so in C, and by the plain twin.
+They are so in C, and by the plain twin. C has no norms over all heads at once, as OLMo 2 and 3 have them.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ def test_answers_are_those_of_transformers_and_peft(
     folders = {name: saved_adapter(base, spec, tmp_path / name) for name, spec in OPTIONS.items()}
     sampler = Sampler(base)
     assert sampler._fast
-    assert sampler._fast._ragged._native is not None
+    assert (sampler._fast._ragged._native is None) == ("olmo" in make().model_type)
     in_c = answers(sampler, folders)
     monkeypatch.setattr(NativeStep, "for_pool", lambda *_: None)
     by_the_twin = answers(Sampler(base), folders)

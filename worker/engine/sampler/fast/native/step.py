@@ -10,15 +10,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.decoders.architecture import embedding_scale
+from worker.engine.decoders.architecture import UNROTATED, embedding_scale
 from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.head import capped
 from worker.engine.kernels.elementwise import GELU
 from worker.engine.kernels.frozen_weight import DenseWeight
+from worker.engine.kernels.rotation import Pairs
 from worker.engine.native.build import library
 from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.fast.block_pool import BLOCK
-from worker.engine.sampler.fast.native.structures import Ints, LayerTable, Model, Step, as_fp32, factors
+from worker.engine.sampler.fast.native.structures import (
+    Ints,
+    LayerTable,
+    Model,
+    Step,
+    address,
+    as_fp32,
+    factors,
+)
 from worker.engine.sampler.running import Chunk
 
 SOURCE = Path(__file__).with_name("step.c")
@@ -38,13 +47,16 @@ class NativeStep:
         self._layers = LayerTable(decoder.layers, pool, list(self._rotations))
         self._final_norm_D = as_fp32(decoder.final_norm_D)
         first, heads = decoder.layers[0], decoder.heads
+        (pairs,) = _rotated_pairs(decoder)
         inner = first.groups[f"{first.name}.down"].weight.shape[1]
         weights = (decoder.embedding.weight, decoder.head_VD, self._final_norm_D)
         self._model = Model(
             *(len(decoder.layers), len(self._final_norm_D), inner, heads.query, heads.key, heads.size),
             *(self._words, BLOCK, first.activation is GELU),
+            *(pairs.count, pairs.interleaved),
             *(*(weight.data_ptr() for weight in weights), self._layers.address),
-            *(decoder.eps, embedding_scale(decoder.embedding), first.scale),
+            *(decoder.eps, decoder.embedding_multiplier * embedding_scale(decoder.embedding)),
+            *(first.scale, first.kind.softcap or 0, first.added_times),
         )
 
     @classmethod
@@ -61,6 +73,8 @@ class NativeStep:
             and not any(size % LANES for size in (*inputs, decoder.heads.size))
             and decoder.embedding.weight.is_contiguous()
             and decoder.head_VD.is_contiguous()
+            and len(_rotated_pairs(decoder)) == 1
+            and all(layer.norms.queries_N is None for layer in decoder.layers)
         )
         step = library(SOURCE, dtype == torch.bfloat16) if fits else None
         return None if step is None else cls(step, decoder, pool)
@@ -92,6 +106,7 @@ class NativeStep:
         position = torch.from_numpy(position_T)
         rotations = [self._decoder.rotation(kind, of_fp32, position) for kind in self._rotations.values()]
         cos_RTE, sin_RTE = (torch.stack(each) for each in zip(*rotations, strict=True))
+        query_scale_T1 = self._decoder.query_scale(position, of_fp32)
         span_A = np.array([(*bounds, self.prepare(each).ctypes.data) for *bounds, each in spans], np.int64)
         logits_SV = torch.empty(len(rows), self._words, dtype=torch.float32)
         arrays = (token_T, slot_T, seen_T, at_T, block_B)
@@ -99,12 +114,12 @@ class NativeStep:
             *(len(tokens), len(spans), len(rows), torch.get_num_threads()),
             *(max((_most_ranks(each) for *_, each in spans), default=0), int(seen_T.max())),
             *(array.ctypes.data for array in arrays),
-            *(cos_RTE.data_ptr(), sin_RTE.data_ptr()),
+            *(cos_RTE.data_ptr(), sin_RTE.data_ptr(), address(query_scale_T1)),
             *(span_A.ctypes.data, row_S.ctypes.data, logits_SV.data_ptr()),
         )
         if self._compute(ctypes.byref(self._model), ctypes.byref(step)):
             raise MemoryError("The sampler's step found too little memory")
-        return capped(logits_SV, self._decoder.softcap)
+        return capped(self._decoder.head.scaled(logits_SV), self._decoder.softcap)
 
     def prepare(self, adapter: ServedAdapter) -> Ints:
         """Return the adapter's factors as an array of `Factors`, four for each layer."""
@@ -112,6 +127,12 @@ class NativeStep:
             rows = [factors(adapter.factors.get(group)) for group in self._decoder.groups]
             table = self._factors[adapter] = np.array(rows, np.int64)
         return table
+
+
+def _rotated_pairs(decoder: Decoder) -> set[Pairs]:
+    """Return the pairs of each rotation. Where none is rotated, all angles are zero, whatever the pairs."""
+    rotated = {pairs for kind, pairs in decoder.pairs.items() if kind.rotation != UNROTATED}
+    return rotated or set(decoder.pairs.values())
 
 
 def _most_ranks(adapter: ServedAdapter) -> int:
