@@ -18,13 +18,25 @@ CONFIG = "config.json"
 NORMALISED_HEADS = ("qwen3", "gemma3", "olmo2", "olmo3")  # beginnings of `model_type`
 FOUR_NORMS = ("gemma2", "gemma3", "glm4", "olmo2", "olmo3")  # OLMo's two norms behind keep as much as four
 FAST_TYPES = (
-    *("ernie4_5", "gemma", "gemma2", "gemma3", "gemma3_text", "glm", "glm4", "granite", "granitemoehybrid"),
-    *("llama", "ministral", "ministral3", "mistral", "olmo2", "olmo3", "phi3", "qwen2", "qwen3", "seed_oss"),
-    "smollm3",
+    *("ernie4_5", "gemma", "gemma2", "gemma3", "gemma3_text", "gemma4", "gemma4_text", "glm", "glm4"),
+    *(
+        "granite",
+        "granitemoehybrid",
+        "helium",
+        "llama",
+        "ministral",
+        "ministral3",
+        "mistral",
+        "olmo2",
+        "olmo3",
+    ),
+    *("phi3", "qwen2", "qwen3", "seed_oss", "smollm3"),
 )
 """Model types that the engine's fast path computes, but for some rare options of theirs."""
 LAYERS = ("full_attention", "sliding_attention", "attention")
 """The types of layers that the fast path computes"""
+GATES = ("silu", "gelu_pytorch_tanh")
+"""The functions of a gate that the fast path computes"""
 LENGTH_DEPENDENT = ("dynamic", "longrope")
 FIRST_CONTEXT = "original_max_position_embeddings"
 """Rotations that change behind the first context"""
@@ -33,7 +45,7 @@ NEEDED = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attentio
 LARGEST_SIZE = 2**31
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 HEAD_SIZES = {  # where config.json may leave them out
-    **dict.fromkeys(("ernie4_5", "glm", "ministral3", "qwen3", "seed_oss"), 128),
+    **dict.fromkeys(("ernie4_5", "glm", "helium", "ministral3", "qwen3", "seed_oss"), 128),
     "gemma": 256,
 }
 
@@ -93,6 +105,7 @@ def takes_fast_path(config: Mapping[str, Any], max_length: int = 0) -> bool:
         _type_of(config) in FAST_TYPES
         and not any(text.get(name) for name in EXPERTS)
         and all(each in LAYERS for each in (types if isinstance(types, list) else ()))
+        and (text.get("hidden_activation") or text.get("hidden_act") or GATES[0]) in GATES
         and not _changes_within(text, max_length)
     )
 

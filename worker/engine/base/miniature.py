@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from worker.engine.base.trial import SHORT_WINDOW, WINDOWS, difference, trial_batch
 from worker.engine.batch.micro_batch import MicroBatch
-from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.architecture import UnknownFeature, refuse_unknown_parameters
 from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.head import capped_logits
@@ -26,6 +25,7 @@ from worker.engine.decoders.portable import body_of, row_axes
 from worker.engine.kernels.operations import ON_CPU
 
 HEAD_SIZE, INNER, WORDS = 16, 64, 256
+HEADS = ("num_attention_heads", "num_key_value_heads")
 TOWERS = ("vision_config", "audio_config")
 MOST_PARAMETERS = 200_000_000
 SPREAD = 4.0  # of the outputs of a random projection: scores so large that a softmax is far from even
@@ -59,12 +59,12 @@ def _miniature(model: Any) -> Any:
     with torch.random.fork_rng(devices=()), CPU:  # transformers draws the first weights
         miniature = type(model)._from_config(config, attn_implementation="eager", dtype=torch.float32)
     generator = torch.Generator().manual_seed(0)
-    for name, parameter in miniature.named_parameters():
-        drawn = torch.randn(parameter.shape, generator=generator)
-        if parameter.dim() == 1:  # biases, which start at zero, and weights of norms, which are all alike
-            parameter.add_(drawn, alpha=0.3)
+    for name, values in miniature.state_dict().items():
+        drawn = torch.randn(values.shape, generator=generator)
+        if values.dim() < 2:  # biases, which start at zero, and weights of norms, which are all alike
+            values.add_(drawn, alpha=0.3)
         else:
-            parameter.copy_(drawn * (1 if "embed" in name else SPREAD / sqrt(parameter.shape[-1])))
+            values.copy_(drawn * (1 if "embed" in name else SPREAD / sqrt(values.shape[-1])))
     return miniature.eval()
 
 
@@ -75,13 +75,18 @@ def _narrow(config: Any) -> Any:
         if (tower := getattr(whole, name, None)) is not None:
             tower.num_hidden_layers = tower.depth = 1
     small = whole.get_text_config()
-    group = small.num_attention_heads // small.num_key_value_heads
-    small.num_key_value_heads = min(2, small.num_key_value_heads)
-    small.num_attention_heads = small.num_key_value_heads * group
+    apart = _differing(small)
+    parts = [vars(small), *apart]
+    fewer = _divisor([part[name] for part in parts for name in HEADS if name in part])
+    for part in parts:
+        part |= {name: part[name] // fewer for name in HEADS if name in part}
+    for layer in apart:
+        layer |= {"head_dim": 2 * HEAD_SIZE} if "head_dim" in layer else {}
     small.head_dim = HEAD_SIZE
     small.hidden_size = small.num_attention_heads * HEAD_SIZE
     small.intermediate_size = small.shared_intermediate_size = INNER
-    small.vocab_size, small.pad_token_id = WORDS, None
+    small.vocab_size = small.vocab_size_per_layer_input = WORDS
+    small.pad_token_id = 0
     for name in WINDOWS:
         if isinstance(getattr(small, name, None), int):
             setattr(small, name, SHORT_WINDOW)
@@ -89,6 +94,18 @@ def _narrow(config: Any) -> Any:
         pairs = int(HEAD_SIZE * rotation.get("partial_rotary_factor", 1)) // 2
         rotation.update({name: each[:pairs] for name, each in rotation.items() if isinstance(each, list)})
     return whole
+
+
+def _differing(config: Any) -> list[dict[str, Any]]:
+    """Return what transformers keeps of the layers whose sizes differ from those of the others."""
+    found = vars(config).get("_heterogeneity_spec")
+    return [] if found is None else list(found.per_layer_overrides.values())
+
+
+def _divisor(heads: Sequence[int]) -> int:
+    """Return the largest number by which all numbers of heads are divisible, so that two of each are left."""
+    most = max(1, min(heads) // 2)
+    return max(each for each in range(1, most + 1) if not any(count % each for count in heads))
 
 
 def _rotations(config: Any) -> Iterator[dict[str, Any]]:
@@ -102,15 +119,13 @@ def _first_difference(miniature: Any, decoder: Decoder, max_length: int) -> str 
     """Return the first part in which the fast path and transformers differ; None if they do not."""
     batch = trial_batch(WORDS, max_length, CPU)
     states, logits_TV = _by_transformers(miniature, batch)
-    on_axis = AdaptersOnAxis.of(batch, {}, ON_CPU.drop)
-    layouts = decoder.layouts(batch, states[0])
+    one = decoder.begin(batch, states[0], {})
     if _differs(decoder.embedded(batch.tokens_T), states[0]):
         return "the fast path computes other embeddings than transformers"
     for number, layer in enumerate(decoder.layers[:-1]):
-        if _differs(layer.forward(states[number], on_axis, layouts[layer.kind]), states[number + 1]):
+        if _differs(layer.forward(states[number], one), states[number + 1]):
             return f"the fast path computes layer {number} in another way than transformers"
-    last = decoder.layers[-1]
-    x_TD = last.forward_at(batch.supervised_S, states[-1], on_axis, on_axis, layouts[last.kind])
+    x_TD = decoder.layers[-1].forward_at(batch.supervised_S, states[-1], one, one.on_axis)
     found_TV = capped_logits(decoder.final(x_TD), decoder.head_VD, decoder.softcap)
     if _differs(found_TV, logits_TV):
         return "the fast path computes the last layer or the head in another way than transformers"

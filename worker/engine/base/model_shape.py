@@ -1,5 +1,6 @@
 """A loaded model's configuration as the plain numbers that its memory follows from."""
 
+import copy
 from typing import Any, Literal
 
 import torch
@@ -24,6 +25,7 @@ def shape_of(
     flex_attention: bool = False,
 ) -> ModelShape | None:
     """Return the shape, or None if the configuration is not that of a dense transformer."""
-    text = config.get_text_config()
+    text = copy.copy(config.get_text_config())
+    text.allow_global_per_layer_attribute_access = True  # where a few layers have other heads than the rest
     known = {name: getattr(text, name, None) for name in KNOWN}
     return configuration.shape_of(known, dtype.itemsize, quantization, path, saves_in_bf16, flex_attention)

@@ -136,11 +136,11 @@ def _why_not_packed(
             expected_NK = torch.cat(alone[name][call :: len(calls)])
             if len(x_TK) != TOKENS or len(expected_NK) != len(axis_N):
                 return f"{name} does not work on the tokens in their order"
-            difference = difference(x_TK[axis_N][compared], expected_NK[compared])
-            if not difference <= tolerance:
+            apart = difference(x_TK[axis_N][compared], expected_NK[compared])
+            if not apart <= tolerance:
                 return (
                     "on a packed token axis its rows change each other "
-                    f"(the inputs of {name} differ by {difference:.1%})"
+                    f"(the inputs of {name} differ by {apart:.1%})"
                 )
     return None
 

@@ -7,12 +7,15 @@ parameter that nothing here reads. `base/miniature.py` then tries out whether th
 """
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from worker.engine.kernels.attention import Heads
 from worker.engine.kernels.elementwise import GELU, SILU, Activation
@@ -21,11 +24,18 @@ from worker.engine.kernels.rotation import Pairs
 # Projections that read the same input, by the names that transformers and PEFT give them. Some architectures
 # have them merged already.
 GROUPS = {
-    "qkv": (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("self_attn.qkv_proj",)),
+    "qkv": (
+        ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        ("self_attn.qkv_proj",),
+        ("self_attn.q_proj", "self_attn.k_proj"),  # the keys are the values too
+        ("self_attn.q_proj",),  # keys and values are those of an earlier layer
+    ),
     "out": (("self_attn.o_proj",),),
     "gate_up": (("mlp.gate_proj", "mlp.up_proj"), ("mlp.gate_up_proj",), ("shared_mlp.input_linear",)),
     "down": (("mlp.down_proj",), ("shared_mlp.output_linear",)),
 }
+# Projections of an input that a layer has beside the hidden states
+OF_OWN_INPUT = {"own_gate": ("per_layer_input_gate",), "own_out": ("per_layer_projection",)}
 # The names of a layer's norms: before attention, after it, before the MLP, after it
 PLACES = (
     ("input_layernorm", None, "post_attention_layernorm", None),
@@ -38,7 +48,13 @@ PLACES = (
     ),
     ("input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm", "post_mlp_layernorm"),
 )
-NORMS_OF_HEADS = ("self_attn.q_norm", "self_attn.k_norm")
+NORMS_OF_HEADS = ("self_attn.q_norm", "self_attn.k_norm", "self_attn.v_norm")
+AFTER_OWN_INPUT = "post_per_layer_input_norm"
+BESIDE_LAYERS = (  # of a text model: modules with numbers that the fast path reads
+    *("embed_tokens", "norm", "embed_tokens_per_layer"),
+    *("per_layer_model_projection", "per_layer_projection_norm"),
+)
+SCALAR = "layer_scalar"
 NORMS = ("layernorm", "_norm")  # the ends of their names
 ACTIVATIONS = ("act_fn", "activation_fn", "activation")
 UNROTATED = "unrotated"
@@ -52,11 +68,12 @@ class UnknownFeature(Exception):
 class AttentionKind:
     """What the layers of one kind share.
 
-    `window` is the number of positions that a token sees, itself included; None for all. `rotation` is the
-    name of the kind's rotation in a model with several, UNROTATED for none, and else None. A `softcap` bounds
-    the scores.
+    `heads` are their numbers and size. `window` is the number of positions that a token sees, itself
+    included; None for all. `rotation` is the name of the kind's rotation in a model with several, UNROTATED
+    for none, and else None. A `softcap` bounds the scores.
     """
 
+    heads: Heads
     window: int | None
     rotation: str | None = None
     softcap: float | None = None
@@ -66,14 +83,15 @@ class AttentionKind:
 class Norms:
     """The weights of a layer's norms; None for a norm that it has not.
 
-    `heads_HE` are those of queries and keys, for each query head and then for each key head. `queries_N` and
-    `keys_N` stand in their place if queries and keys are normed over all heads at once.
+    `heads_HE` are those of queries, keys and values, as far as they have norms, for each of their heads.
+    `queries_N` and `keys_N` stand in their place if queries and keys are normed over all heads at once.
     """
 
     before_attention_D: Tensor | None
     after_attention_D: Tensor | None
     before_mlp_D: Tensor | None
     after_mlp_D: Tensor | None
+    after_own_input_D: Tensor | None = None
     heads_HE: Tensor | None = None
     queries_N: Tensor | None = None
     keys_N: Tensor | None = None
@@ -82,13 +100,18 @@ class Norms:
     def of(cls, layer: nn.Module, heads: Heads) -> "Norms":
         """Read them from a layer of transformers."""
         named = norms_of(layer)
-        around = [None if name is None else norm_weight(named[name]) for name in _places(named)]
-        if not set(NORMS_OF_HEADS) <= set(named):
-            return cls(*around)
-        q, k = (norm_weight(named[name]) for name in NORMS_OF_HEADS)
-        if len(q) == len(k) == heads.size:
-            return cls(*around, heads_HE=torch.cat([q.expand(heads.query, -1), k.expand(heads.key, -1)]))
-        return cls(*around, queries_N=q, keys_N=k)
+        places = (*_places(named), AFTER_OWN_INPUT if AFTER_OWN_INPUT in named else None)
+        around = cls(*(None if name is None else norm_weight(named[name]) for name in places))
+        of_heads = [norm_weight(named[name]) for name in NORMS_OF_HEADS if name in named]
+        if not of_heads:
+            return around
+        if all(weight.numel() in (1, heads.size) for weight in of_heads):
+            counts = (heads.query, heads.key, heads.key)
+            q = of_heads[0]
+            rows = [w.to(q).expand(count, heads.size) for w, count in zip(of_heads, counts, strict=False)]
+            return replace(around, heads_HE=torch.cat(rows))
+        queries_N, keys_N = of_heads
+        return replace(around, queries_N=queries_N, keys_N=keys_N)
 
 
 def groups_of(layer: nn.Module) -> Mapping[str, Sequence[str]]:
@@ -100,7 +123,8 @@ def groups_of(layer: nn.Module) -> Mapping[str, Sequence[str]]:
     }
     if missing := [forms[0][0] for key, forms in GROUPS.items() if found[key] is None]:
         raise UnknownFeature(f"its layers have no {missing[0]}")
-    return {key: names for key, names in found.items() if names is not None}
+    own = {key: names for key, names in OF_OWN_INPUT.items() if modules.issuperset(names)}
+    return {key: names for key, names in found.items() if names is not None} | own
 
 
 def norms_of(layer: nn.Module) -> dict[str, nn.Module]:
@@ -110,18 +134,21 @@ def norms_of(layer: nn.Module) -> dict[str, nn.Module]:
 
 def refuse_unknown_parameters(body: Any) -> None:
     """Raise UnknownFeature if the text model holds a number that no part of the fast path reads."""
-    read = {"embed_tokens", "norm"}
+    read = set(BESIDE_LAYERS)
     for number, layer in enumerate(body.layers):
         names = (*(each for names in groups_of(layer).values() for each in names), *norms_of(layer))
         read |= {f"layers.{number}.{name}" for name in names}
     for name, _ in (*body.named_parameters(), *body.named_buffers()):
-        if name.rpartition(".")[0] not in read and not name.startswith("rotary_emb."):
+        module, _, own = name.rpartition(".")
+        if module not in read and module != "rotary_emb" and own != SCALAR:
             raise UnknownFeature(f"it has {name}")
 
 
 def heads_of(layer: Any, config: Any) -> Heads:
     """Return the numbers and the size of the layer's heads."""
-    return Heads(config.num_attention_heads, config.num_key_value_heads, layer.self_attn.head_dim)
+    attention = layer.self_attn
+    queries = config.num_attention_heads
+    return Heads(queries, queries // attention.num_key_value_groups, attention.head_dim)
 
 
 def attention_kind(layer: Any, config: Any, rotary: Any) -> AttentionKind:
@@ -133,11 +160,11 @@ def attention_kind(layer: Any, config: Any, rotary: Any) -> AttentionKind:
         window = attention.sliding_window
     else:
         window = getattr(config, "sliding_window", None) if own in (None, "sliding_attention") else None
-    softcap = getattr(attention, "attn_logit_softcapping", None)
+    softcap, heads = getattr(attention, "attn_logit_softcapping", None), heads_of(layer, config)
     if rotary is None or not getattr(attention, "use_rope", True):
-        return AttentionKind(window or None, UNROTATED, softcap)
+        return AttentionKind(heads, window or None, UNROTATED, softcap)
     several = isinstance(getattr(rotary, "rope_type", None), Mapping)
-    return AttentionKind(window or None, own if several else None, softcap)
+    return AttentionKind(heads, window or None, own if several else None, softcap)
 
 
 def pairs_of(layer: Any, heads: Heads, count: int) -> Pairs:
@@ -146,18 +173,26 @@ def pairs_of(layer: Any, heads: Heads, count: int) -> Pairs:
     `count` is the number of cosines that transformers computes for a head.
     """
     rotate = getattr(sys.modules[type(layer.self_attn).__module__], "apply_rotary_pos_emb", None)
-    generator = torch.Generator().manual_seed(0)
-    x_THE = torch.randn(1, 1, heads.size, generator=generator)
-    cos_TC, sin_TC = torch.randn(2, 1, count // 2, generator=generator).repeat(1, 1, 2)
-    try:
-        found = rotate(x_THE[None], x_THE[None], cos_TC[None], sin_TC[None])[0][0]  # type: ignore[misc]
-    except (TypeError, RuntimeError):  # another function, or none
-        found = None
-    for pairs in (Pairs(count), Pairs(count, interleaved=True)):
-        expected = pairs.rotated(x_THE, *pairs.spread(cos_TC, sin_TC, heads.size))
-        if found is not None and found.shape == expected.shape and torch.allclose(found, expected):
-            return pairs
+    with trying_out():
+        x_THE = torch.linspace(-1, 2, heads.size)[None, None]
+        cos_TC, sin_TC = (torch.linspace(*ends, count // 2).repeat(1, 2) for ends in ((1, 2), (3, 5)))
+        found = _rotated_by(rotate, x_THE[None], cos_TC[None], sin_TC[None])
+        for pairs in (Pairs(count), Pairs(count, interleaved=True)):
+            expected = pairs.rotated(x_THE, *pairs.spread(cos_TC, sin_TC, heads.size))
+            if found is not None and found.shape == expected.shape and torch.allclose(found, expected):
+                return pairs
     raise UnknownFeature("it rotates queries and keys in an unknown way")
+
+
+def _rotated_by(rotate: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor | None:
+    """Return what transformers' function makes of x, which it takes twice, for queries and keys, or once."""
+    for heads in ((x, x), (x,)):
+        try:
+            found = rotate(*heads, cos, sin)
+        except (TypeError, RuntimeError):
+            continue
+        return found[0] if len(heads) == 1 else found[0][0]
+    return None
 
 
 def query_scale(config: Any, positions_T: Tensor) -> Tensor | None:
@@ -173,10 +208,11 @@ def activation_of(layer: nn.Module) -> Activation:
     """Return the gate's function, by trying out the module."""
     mlp = layer.get_submodule(groups_of(layer)["down"][0].rpartition(".")[0])
     function = next((found for name in ACTIVATIONS if (found := getattr(mlp, name, None))), None)
-    x_I = torch.linspace(-4, 4, 65)
-    for activation in (SILU, GELU):
-        if function is not None and torch.allclose(function(x_I), activation.values(x_I), atol=1e-5):
-            return activation
+    with trying_out():
+        x_I = torch.linspace(-4, 4, 65)
+        for activation in (SILU, GELU):
+            if function is not None and torch.allclose(function(x_I), activation.values(x_I), atol=1e-5):
+                return activation
     raise UnknownFeature(f"its gate is {type(function).__name__}")
 
 
@@ -186,27 +222,49 @@ def embedding_scale(embedding: Any) -> float:
     return 1.0 if scale is None else scale.to(embedding.weight.dtype).item()
 
 
-@torch.no_grad()
 def norm_weight(norm: Any) -> Tensor:
-    """Return what a norm multiplies with: its weight, or in Gemma 1 + weight, in fp32."""
-    weight: Tensor = norm.weight
-    found = norm(torch.ones_like(weight, dtype=torch.float32))  # all ones are normed to themselves
-    for factor in (weight, 1 + weight.float()):
-        if torch.allclose(found.float(), factor.float(), rtol=0.02, atol=1e-4):
-            return factor
-    raise UnknownFeature(f"its {type(norm).__name__} is no RMS norm")
+    """Return what a norm multiplies with: its weight, or in Gemma 1 + weight, in fp32; [1] for no weight."""
+    adds = _adds_to_weight(type(norm))
+    weight: Tensor | None = getattr(norm, "weight", None)
+    if weight is None:
+        return torch.ones(1)
+    return weight if adds == 0 else 1 + weight.float()
+
+
+@cache
+def _adds_to_weight(kind: Callable[[int], Any]) -> int:
+    """Return what norms of a class add to their weights: 0 or 1. A norm is tried out."""
+    with trying_out():
+        norm = kind(2)
+        if hasattr(norm, "weight"):
+            norm.weight.fill_(3)
+            found = norm(torch.ones(1, 2)) - 3  # all ones are normed to themselves
+        else:
+            found = norm(torch.ones(1, 2)) - 1
+    for adds in (0, 1):
+        if torch.allclose(found, torch.full_like(found, adds), atol=1e-2):
+            return adds
+    raise UnknownFeature(f"its {getattr(kind, '__name__', kind)} is no RMS norm")
+
+
+@contextmanager
+def trying_out() -> Iterator[None]:
+    """Compute numbers on the CPU inside, also where tensors have none, as in torch's accounting of memory."""
+    with unset_fake_temporarily(), torch.device("cpu"), torch.no_grad():
+        yield
 
 
 def eps_of(norms: Iterable[Any]) -> float:
     """Return the number that all norms add to the mean of squares."""
     found = {getattr(norm, "variance_epsilon", getattr(norm, "eps", None)) for norm in norms}
-    if len(found) != 1 or None in found:
+    eps = found.pop()
+    if found or eps is None:
         raise UnknownFeature("its norms add different numbers to the mean of squares")
-    return float(found.pop())
+    return float(eps)
 
 
 def _places(named: Mapping[str, nn.Module]) -> Sequence[str | None]:
-    around = {name for name in named if name not in NORMS_OF_HEADS}
+    around = {name for name in named if name not in (*NORMS_OF_HEADS, AFTER_OWN_INPUT)}
     for places in PLACES:
         if around == {name for name in places if name is not None}:
             return places

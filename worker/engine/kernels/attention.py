@@ -215,7 +215,7 @@ class _SegmentAttention(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Scores:
-    """How scores follow from products of queries and keys: times `scale`, and then capped if there is a cap."""
+    """How scores follow from products of queries and keys: times `scale`, then perhaps capped."""
 
     scale: float
     softcap: float | None

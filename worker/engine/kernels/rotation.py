@@ -28,6 +28,8 @@ class Pairs:
         if self.interleaved:
             half = self.count // 2
             cos_TC, sin_TC = (x[:, :half].repeat_interleave(2, dim=1) for x in (cos_TC, sin_TC))
+        if self.count == size:
+            return cos_TC, sin_TC
         behind = cos_TC.new_ones(len(cos_TC), size - self.count)
         return torch.cat([cos_TC, behind], dim=1), torch.cat([sin_TC, behind * 0], dim=1)
 

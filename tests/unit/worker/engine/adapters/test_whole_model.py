@@ -33,7 +33,7 @@ from worker.rows.row import Row
 pytestmark = pytest.mark.slow
 
 RATE = 1e-3
-TOWER = PORTABLE["gemma 3, text beside a tower"]
+TOWER = FAST["gemma 3, text beside a tower"]
 MODELS = {
     "llama in bf16": (FAST["llama"], "bf16", 1e-2),
     "qwen 2, biases": (FAST["qwen 2, biases"], "fp32", 1e-5),

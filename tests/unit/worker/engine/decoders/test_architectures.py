@@ -216,7 +216,7 @@ def test_row_by_row_no_row_runs_twice() -> None:
 QUANTISED = {
     "qwen 2, biases": "fast",
     "phi 3, fused projections": "fast",
-    "cohere, scaled logits": "portable",
+    "granite, scaled logits": "portable",
 }
 
 
@@ -275,8 +275,8 @@ def test_experts_that_peft_would_adapt_are_refused_with_what_can_be_named(tmp_pa
             tiny_config("Gemma2", head_dim=16, sliding_window=400),
         ),  # longer than any row of the trial
         ("s_aux", PORTABLE["gpt-oss, sinks and experts"]),
-        ("softcap", FAST["gemma 2, capped scores and logits"]),
-        ("prefix", PORTABLE["cohere, scaled logits"]),
+        ("softcap", PORTABLE["gemma 2, capped scores and logits"]),
+        ("prefix", PORTABLE["granite, scaled logits"]),
     ],
 )
 def test_an_attention_that_forgets_something_does_not_pass_the_trial(
@@ -305,17 +305,20 @@ def test_an_attention_that_forgets_something_does_not_pass_the_trial(
     ("make", "reason"),
     [
         pytest.param(tiny_config("Arcee"), "its layers have no mlp.gate_proj", id="no gate"),
-        pytest.param(
-            tiny_config("Olmo", clip_qkv=None), "OlmoLayerNorm", id="norms that take the mean away"
-        ),
+        pytest.param(PORTABLE["granite, scaled logits"], "its gate is GELUActivation", id="another gate"),
+        pytest.param(tiny_config("Olmo", clip_qkv=None), "OlmoLayerNorm", id="norms that take the mean away"),
         pytest.param(
             PORTABLE["gpt-oss, sinks and experts"], "its layers have no mlp.gate_proj", id="experts"
         ),
         pytest.param(
-            tiny_config("GraniteSWA", layer_types=["full_attention"] * 2), "sinks", id="a parameter that nothing reads"
+            tiny_config("GraniteSWA", layer_types=["full_attention"] * 2),
+            "sinks",
+            id="a parameter that nothing reads",
         ),
         pytest.param(
-            PORTABLE["exaone 4, rotation only within windows"], "computes the last layer", id="rotation in some layers"
+            PORTABLE["exaone 4, rotation only within windows"],
+            "computes the last layer",
+            id="rotation in some layers",
         ),
     ],
 )
@@ -326,7 +329,7 @@ def test_a_model_with_an_unknown_feature_leaves_the_fast_path_with_the_reason(
 
 
 def halved(layer: Any) -> Any:
-    """Return the layer's forward pass with half of its output, as a factor would make it that no table has."""
+    """Return the layer's forward pass with a factor that no table has."""
     forward = layer.forward
     return lambda *args, **options: forward(*args, **options) / 2
 

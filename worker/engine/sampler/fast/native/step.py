@@ -35,9 +35,9 @@ LANES, TILE = 16, 256  # of numbers.h and products.h
 
 
 class NativeStep:
-    """The step in C over one decoder's weights and one pool, [layers, 2, slots, J, E]."""
+    """The step in C over one decoder's weights and the pool of each layer, [2, slots, J, E]."""
 
-    def __init__(self, step: Any, decoder: Decoder, pool: Tensor) -> None:
+    def __init__(self, step: Any, decoder: Decoder, pool: Sequence[Tensor]) -> None:
         self._compute = step.compute_step
         self._decoder = decoder
         self._words = len(decoder.head_VD)
@@ -46,7 +46,8 @@ class NativeStep:
         self._rotations = {layer.kind.rotation: layer.kind for layer in decoder.layers}
         self._layers = LayerTable(decoder.layers, pool, list(self._rotations))
         self._final_norm_D = as_fp32(decoder.final_norm_D)
-        first, heads = decoder.layers[0], decoder.heads
+        first = decoder.layers[0]
+        heads = first.heads
         (pairs,) = _rotated_pairs(decoder)
         inner = first.groups[f"{first.name}.down"].weight.shape[1]
         weights = (decoder.embedding.weight, decoder.head_VD, self._final_norm_D)
@@ -60,21 +61,19 @@ class NativeStep:
         )
 
     @classmethod
-    def for_pool(cls, decoder: Decoder, pool: Tensor) -> "NativeStep | None":
+    def for_pool(cls, decoder: Decoder, pool: Sequence[Tensor]) -> "NativeStep | None":
         """Return the step in C if it can be built and its shapes fit the decoder, else None."""
-        dtype = pool.dtype
+        dtype = decoder.dtype
         weights = [group.weight for group in decoder.groups.values()]
         inputs = {weight.shape[1] for weight in weights}
         fits = (
-            pool.device.type == "cpu"
+            decoder.device.type == "cpu"
             and dtype in (torch.bfloat16, torch.float32)
             and all(isinstance(weight, DenseWeight) for weight in weights)
-            and decoder.heads.size <= TILE
-            and not any(size % LANES for size in (*inputs, decoder.heads.size))
+            and not any(size % LANES for size in inputs)
             and decoder.embedding.weight.is_contiguous()
             and decoder.head_VD.is_contiguous()
-            and len(_rotated_pairs(decoder)) == 1
-            and all(layer.norms.queries_N is None for layer in decoder.layers)
+            and _has_only_its_features(decoder)
         )
         step = library(SOURCE, dtype == torch.bfloat16) if fits else None
         return None if step is None else cls(step, decoder, pool)
@@ -127,6 +126,30 @@ class NativeStep:
             rows = [factors(adapter.factors.get(group)) for group in self._decoder.groups]
             table = self._factors[adapter] = np.array(rows, np.int64)
         return table
+
+
+def _has_only_its_features(decoder: Decoder) -> bool:
+    """Return whether the step has what the layers differ in: norms, windows and rotations."""
+    layers, heads = decoder.layers, decoder.layers[0].heads
+    alike = {
+        (each.heads, each.kind.softcap, each.added_times, each.scale, each.activation) for each in layers
+    }
+    plain = (
+        each.norms.queries_N is None and each.output_scale_1 is None and not each.borrows for each in layers
+    )
+    return (
+        len(alike) == len(_rotated_pairs(decoder)) == 1
+        and decoder.own_inputs is None
+        and not any(each.keys_are_values for each in layers)
+        and all(plain)
+        and heads.size <= TILE
+        and heads.size % LANES == 0
+        and len({each.groups[f"{each.name}.down"].weight.shape for each in layers}) == 1
+        and all(
+            each.norms.heads_HE is None or len(each.norms.heads_HE) == heads.query + heads.key
+            for each in layers
+        )
+    )
 
 
 def _rotated_pairs(decoder: Decoder) -> set[Pairs]:

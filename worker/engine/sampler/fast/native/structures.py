@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from worker.engine.decoders.architecture import GROUPS
-from worker.engine.decoders.fast import Layer
+from worker.engine.decoders.layer import Layer
 from worker.engine.kernels.frozen_weight import DenseWeight
 from worker.engine.sampler.adapters.served import GroupFactors
 
@@ -41,11 +41,13 @@ class Step(ctypes.Structure):
 class LayerTable:
     """An array of `Layer`, which reads the decoder's own weights; norms are copied to fp32.
 
-    `pool` has the keys and values, [layers, 2, slots, J, E]. `rotations` are the names of the rotations, in
+    `pool` has each layer's keys and values, [2, slots, J, E]. `rotations` are the names of the rotations, in
     the order in which a step has them.
     """
 
-    def __init__(self, layers: Sequence[Layer], pool: Tensor, rotations: Sequence[str | None]) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], pool: Sequence[Tensor], rotations: Sequence[str | None]
+    ) -> None:
         self._norms: list[Tensor] = []  # the array has their addresses alone
         rows = [
             (
