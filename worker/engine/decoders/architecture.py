@@ -224,7 +224,8 @@ def embedding_scale(embedding: Any) -> float:
 
 def norm_weight(norm: Any) -> Tensor:
     """Return what a norm multiplies with: its weight, or in Gemma 1 + weight, in fp32; [1] for no weight."""
-    adds = _adds_to_weight(type(norm))
+    kind: Any = type(norm)
+    adds = _adds_to_weight(kind)
     weight: Tensor | None = getattr(norm, "weight", None)
     if weight is None:
         return torch.ones(1)

@@ -116,11 +116,10 @@ def test_attention_over_segments(segments: list[Segment], window: int | None, dt
 @pytest.mark.parametrize("interleaved", [False, True])
 def test_attention_with_capped_scores_and_scaled_queries_and_heads_rotated_in_part(interleaved: bool) -> None:
     segments, pairs = FORESTS["a beginning that many share"], Pairs(12, interleaved)
-    cos_TE, sin_TE = (x[:, :12] for x in rotation(segments, HEADS.size, torch.float32))
     torch.manual_seed(0)
     scales = torch.rand(segments[-1].end, 1) + 0.5
-    rotated = pairs.spread(cos_TE, sin_TE, HEADS.size)
-    layout = Layout(segments, HEADS, *rotated, None, 30, pairs, softcap=1.5, query_scale_T1=scales)
+    rotated = pairs.spread(*rotation(segments, pairs.count, torch.float32), HEADS.size)
+    layout = Layout(segments, HEADS, *rotated, None, 30, pairs, softcap=2.0, query_scale_T1=scales)
     assert_twins_agree(
         torch.float32,
         lambda qkv: UNCOMPILED.segment_attention(qkv, layout, 1.0),

@@ -177,7 +177,7 @@ def test_attention_over_segments_and_prefixes_with_grouped_heads(
     more: dict[str, Any] = {}
     if pairs is not None:
         more = {"pairs": pairs, "softcap": 1.5, "query_scale_T1": torch.rand(90, 1).to(dtype) + 0.5}
-        cos_TE, sin_TE = pairs.spread(cos_TE[:, : pairs.count], sin_TE[:, : pairs.count], heads.size)
+        cos_TE, sin_TE = pairs.spread(*rotation(segments, pairs.count, dtype), heads.size)
     layout = attention.Layout(segments, heads, cos_TE, sin_TE, window=window, **more)
     assert_twins_agree(
         dtype,
