@@ -18,7 +18,7 @@ from cli.client import errors as cli_errors
 from cli.main import app, exit_code
 from core.catalog import load_catalog
 from core.errors import ConfigurationError
-from core.estimates.configuration import FAST_TYPES
+from core.estimates.expected_path import FAST_TYPES
 from core.methods.not_offered import NOT_OFFERED
 from core.methods.registry import METHODS
 from tests.fixtures.paths import REPOSITORY

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.whole import FullTuning
 from tests.fixtures.engine.architectures import PLAIN, PORTABLE, TINY
-from tests.fixtures.engine.methods import move, spec_of
+from tests.fixtures.engine.methods import BESIDE, move, spec_of
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.sampling import ask, prompts, run, saved_adapter, text, tokens
 from tests.fixtures.engine.training import make_spec
-from tests.fixtures.models.tiny import save_model
+from tests.fixtures.engine.wrappers import PLAIN_WRAPPERS
+from tests.fixtures.models.tiny import named_class, save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.adapters.served import ServedAdapter
@@ -31,7 +31,10 @@ PROMPTS = prompts(3)
 CHUNK = 9  # tokens, fewer than the prompts have
 
 
-@pytest.mark.parametrize("case", ["ia3", "vera", "oft", "prefix_tuning", "prompt_tuning", "trainable_tokens"])
+CASES = ["ia3", "vera", "oft", "prefix_tuning", "prompt_tuning", "trainable_tokens", *BESIDE]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_answers_of_other_methods_are_peft_s(
     base: ResidentBase, tiny_folder: Path, case: str, tmp_path: Path
 ) -> None:
@@ -45,12 +48,10 @@ def test_answers_of_other_methods_are_peft_s(
     check(sampler, adapter, tiny_folder, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "name", ["gpt-oss, sinks and experts", "gemma 3, text beside a tower", "lfm 2, short convolutions"]
-)
+@pytest.mark.parametrize("name", ["gpt-oss, sinks and experts", "lfm 2, short convolutions", *PLAIN_WRAPPERS])
 def test_other_architectures_answer_as_transformers(name: str, tmp_path: Path) -> None:
     source = tmp_path / "base"
-    save_model((PORTABLE | PLAIN)[name](), source)
+    save_model((PORTABLE | PLAIN | PLAIN_WRAPPERS)[name](), source)
     base = ResidentBase(TINY, source, "0" * 64, torch.device("cpu"))
     folder = saved_adapter(base, LoraAdapter(r=4), tmp_path / "adapter")
     sampler = Sampler(base, Limits(step_tokens=CHUNK))
@@ -66,7 +67,7 @@ def check(sampler: Sampler, adapter: ServedAdapter | None, source: Path, folder:
         for n, prompt in enumerate(PROMPTS)
     ]
     pieces = run(sampler, requests)
-    model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    model: Any = named_class(source).from_pretrained(source, dtype=torch.float32)
     if folder is not None:
         model = PeftModel.from_pretrained(model, folder)
     for request in requests:
