@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.whole import FullTuning
-from tests.fixtures.engine.architectures import PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.architectures import PORTABLE, STATES, TINY
 from tests.fixtures.engine.methods import move, spec_of
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.sampling import ask, prompts, run, saved_adapter, text, tokens
@@ -45,14 +45,13 @@ def test_answers_of_other_methods_are_peft_s(
     check(sampler, adapter, tiny_folder, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "name", ["gpt-oss, sinks and experts", "gemma 3, text beside a tower", "lfm 2, short convolutions"]
-)
+@pytest.mark.parametrize("name", ["gpt-oss, sinks and experts", "gemma 3, text beside a tower", *STATES])
 def test_other_architectures_answer_as_transformers(name: str, tmp_path: Path) -> None:
     source = tmp_path / "base"
-    save_model((PORTABLE | PLAIN)[name](), source)
+    save_model(PORTABLE[name](), source)
     base = ResidentBase(TINY, source, "0" * 64, torch.device("cpu"))
-    folder = saved_adapter(base, LoraAdapter(r=4), tmp_path / "adapter")
+    targets = ["q_proj", "v_proj", "in_proj", "in_proj_qkv"] if "moe" in name else "all-linear"
+    folder = saved_adapter(base, LoraAdapter(r=4, target_modules=targets), tmp_path / "adapter")
     sampler = Sampler(base, Limits(step_tokens=CHUNK))
     assert sampler.why_slow
     check(sampler, None, source, None)
