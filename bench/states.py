@@ -36,17 +36,22 @@ from worker.engine.decoders.text_decoder import TextDecoder
 from worker.rows.row import Row
 
 CPU = torch.device("cpu")
-RANK, STEP_TOKENS, TURNS = 16, 2560, 3
+RANK, STEP_TOKENS = 16, 2560
 SHARED = 380  # tokens of the beginning of "one prompt"
 LENGTHS = (110, 130, 145, 160, 170, 190, 210, 245)
 LONG = (512, 1024, 2048, 4096, 8192)
 
 
 def main() -> None:
-    new_parser(__doc__).parse_args()
+    parser = new_parser(__doc__)
+    parser.add_argument("--layers", type=int, default=24, help="of the model, a multiple of four")
+    parser.add_argument("--turns", type=int, default=3, help="of each trainer, after one that is not counted")
+    given = parser.parse_args()
     torch.manual_seed(0)
     dtype = compute_dtype(CPU)
-    model: Any = AutoModelForCausalLM.from_config(config(), dtype=dtype).eval().requires_grad_(False)
+    model: Any = (
+        AutoModelForCausalLM.from_config(config(given.layers), dtype=dtype).eval().requires_grad_(False)
+    )
     plain = tree_with_own_config(model)
     decoder, why = choose_decoder(model, 2 * max(LONG))
     factors = Factors(model, decoder, RANK, dtype)
@@ -63,7 +68,7 @@ def main() -> None:
             "padded": partial(padded, peft, rows),
         }
         tokens = sum(len(row.tokens_L) for row in rows)
-        rates = {way: tokens / seconds for way, seconds in in_turns(ways).items()}
+        rates = {way: tokens / seconds for way, seconds in in_turns(ways, given.turns).items()}
         faster = rates["ours"] / max(rates["row by row"], rates["padded"])
         print(
             f"| {name} | {' | '.join(f'{rate:.0f}' for rate in rates.values())} | {faster:.2f} |", flush=True
@@ -75,12 +80,12 @@ def main() -> None:
         print(f"| {length:,} | {1000 * seconds / length:.2f} |", flush=True)
 
 
-def config() -> Qwen3_5TextConfig:
+def config(layers: int) -> Qwen3_5TextConfig:
     return Qwen3_5TextConfig(
         vocab_size=32000,
         hidden_size=1024,
         intermediate_size=3584,
-        num_hidden_layers=24,
+        num_hidden_layers=layers,
         num_attention_heads=8,
         num_key_value_heads=2,
         linear_num_value_heads=16,
@@ -131,7 +136,7 @@ def padded(model: Any, rows: Sequence[Row]) -> None:
     model(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss.backward()
 
 
-def in_turns(ways: dict[str, Callable[[], None]], turns: int = TURNS) -> dict[str, float]:
+def in_turns(ways: dict[str, Callable[[], None]], turns: int) -> dict[str, float]:
     """Return the median seconds of each way, after one pass that is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(turns + 1):

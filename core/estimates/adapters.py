@@ -60,12 +60,14 @@ def state_bytes(shapes: Shapes, adapter: LowRankAdapter, number_bytes: int, lane
 
         adapter = 4 P + (4 + b) F + kept, gradients = 4 P + 4 lanes F, moments = 8 P
 
-        PiSSA, OLoRA, CorDA: F = 2 P, kept = 4 P, for the first values
+        PiSSA, OLoRA, CorDA, LoRA-GA: F = 2 P, kept = 4 P, for the first values
         DoRA: P = F = Σ r (K + N) + N, kept = 4 Σ N, for the squared norms of the weights
         DyLoRA: F = P, kept = 0
         AdaLoRA: P = Σ r (K + N + 1), F = Σ r (K + N), kept = 8 P + Σ r, for two averages and a mask
     """
-    adapted = {name: shapes[name] for name in shapes if is_target(name, adapter.target_modules)}
+    adapted = {
+        name: shapes[name] for name in shapes if is_target(name, adapter.target_modules, adapter.layers)
+    }
     numbers = _numbers(adapted, adapter)
     match adapter:
         case AdaLoraAdapter():
@@ -88,7 +90,11 @@ def ranks_of(shapes: Shapes, adapters: Sequence[LowRankAdapter]) -> int:
     """Return Σ r over all projections, of the adapter that has most."""
     return max(
         (
-            sum(rank_of(name, adapter) for name in shapes if is_target(name, adapter.target_modules))
+            sum(
+                rank_of(name, adapter)
+                for name in shapes
+                if is_target(name, adapter.target_modules, adapter.layers)
+            )
             for adapter in adapters
         ),
         default=0,

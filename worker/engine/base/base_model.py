@@ -79,6 +79,7 @@ class ResidentBase:
                 "fast" if fast else "portable",
                 save_in_bf16,
                 flex_attention=operations_on(device) is not ON_CPU,
+                tied=self.model.get_output_embeddings().weight is self.model.get_input_embeddings().weight,  # type: ignore[operator]
             ),
             free_bytes=self._left(),  # this also frees the memory that loading took beside the weights
             number_bytes=self.dtype.itemsize,

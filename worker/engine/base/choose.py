@@ -21,11 +21,11 @@ def choose_decoder(
     `max_length` is the most tokens of a row. With `save_in_bf16` the fast path keeps its activations in bf16
     until the backward pass. Raises JobError if no path computes the model correctly.
     """
-    config: Any = model.config
+    config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
     if sharded:
         not_fast: str | None = "its weights are spread over several devices"
     else:
-        not_fast = why_unsupported(config)
+        not_fast = why_unsupported(config, max_length)
     if not_fast is None:
         return Decoder(model, save_in_bf16=save_in_bf16), ""
     head = Head.of(model)

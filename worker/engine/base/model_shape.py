@@ -22,8 +22,19 @@ def shape_of(
     path: configuration.DecoderPath,
     saves_in_bf16: bool = False,
     flex_attention: bool = False,
+    tied: bool | None = None,
 ) -> ModelShape | None:
-    """Return the shape, or None if the configuration is not that of a dense transformer."""
+    """Return the shape, or None if the configuration is not that of a dense transformer.
+
+    `tied` says whether the head is the embedding, if more is known than the configuration says.
+    """
     text = config.get_text_config()
     known = {name: getattr(text, name, None) for name in KNOWN}
+    if tied is not None:
+        known["tie_word_embeddings"] = tied
+    if text is not config:
+        towers = {
+            name: tower.to_dict() for name in configuration.TOWERS if (tower := getattr(config, name, None))
+        }
+        known = {"model_type": config.model_type, "text_config": known, **towers}
     return configuration.shape_of(known, dtype.itemsize, quantization, path, saves_in_bf16, flex_attention)

@@ -66,8 +66,13 @@ def run_trial(model: nn.Module, head: Head, max_length: int) -> Trial:
     batch = _trial_batch(head.weight_VD, max_length)
     tolerance = TOLERANCE[head.weight_VD.dtype]
     with _short_windows(model):
-        with _recorded_inputs(model) as alone:
-            hidden_SD = PlainDecoder(model, head).hidden(batch, {})
+        try:
+            with _recorded_inputs(model) as alone:
+                hidden_SD = PlainDecoder(model, head).hidden(batch, {})
+        except (AttributeError, TypeError, ValueError, LookupError, NotImplementedError) as error:
+            # Not every model around a text model computes rows of tokens without images
+            found = f"{type(error).__name__}: {error}"
+            raise _unsupported(f"its text part does not compute rows of tokens ({found})") from error
         _refuse_unknown_head(model, head, batch, hidden_SD, tolerance)
         _refuse_attention_to_later_tokens(alone, tolerance)
         own_attention = model.config._attn_implementation  # type: ignore[union-attr]

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from worker.engine.kernels.attention import Heads
 from worker.engine.kernels.elementwise import GELU, SILU
@@ -19,13 +20,14 @@ GEMMA = "Gemma3ForCausalLM"
 SUPPORTED = (
     GEMMA,
     "LlamaForCausalLM",
+    "Ministral3ForCausalLM",
     "MistralForCausalLM",
     "Phi3ForCausalLM",
     "Qwen2ForCausalLM",
     "Qwen3ForCausalLM",
 )
 # Architectures that keep the window of all layers in the configuration; in others each layer knows its own
-ONE_WINDOW = ("MistralForCausalLM", "Phi3ForCausalLM")
+ONE_WINDOW = ("Ministral3ForCausalLM", "MistralForCausalLM", "Phi3ForCausalLM")
 # Projections that read the same input, by the names that transformers and PEFT give them
 GROUPS = {
     "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -84,12 +86,15 @@ class Norms:
 
 
 def architecture_of(config: Any) -> str:
-    """Return the name of transformers' class for the model."""
-    return str((config.architectures or [config.model_type])[0])
+    """Return the name of transformers' causal class for a text model, be it a part of a larger one."""
+    return MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, str(config.model_type))
 
 
-def why_unsupported(config: Any) -> str | None:
-    """Return why the fast path would not compute the same as transformers; None if it would."""
+def why_unsupported(config: Any, max_length: int) -> str | None:
+    """Return why the fast path would not compute the same as transformers; None if it would.
+
+    `config` is that of the text model, and `max_length` the most tokens of a row.
+    """
     architecture = architecture_of(config)
     if architecture not in SUPPORTED:
         return f"its architecture is {architecture}"
@@ -102,6 +107,7 @@ def why_unsupported(config: Any) -> str | None:
         rope_type, part = rotation.get("rope_type"), rotation.get("partial_rotary_factor", 1)
         unsupported["rope_type"] = rope_type in LENGTH_DEPENDENT and rope_type
         unsupported["partial_rotary_factor"] = part != 1 and part
+        unsupported["max_length"] = _beyond_unscaled_queries(rotation, max_length)
         if any(unsupported.values()):
             break
     return next((f"its {field} is {value}" for field, value in unsupported.items() if value), None)
@@ -149,6 +155,14 @@ def _of_heads(layer: Any, heads: Heads) -> Tensor | None:
         return None
     q_E, k_E = norm_weight(layer.self_attn.q_norm), norm_weight(layer.self_attn.k_norm)
     return torch.cat([q_E.expand(heads.query, -1), k_E.expand(heads.key, -1)])
+
+
+def _beyond_unscaled_queries(rotation: Mapping[str, Any], max_length: int) -> str | None:
+    """Return why some queries would be scaled by their position, as in Ministral 3; None if none would."""
+    unscaled = rotation.get("original_max_position_embeddings")
+    if not rotation.get("llama_4_scaling_beta") or not unscaled or max_length <= unscaled:
+        return None
+    return f"{max_length:,}, and queries are scaled from position {unscaled:,} on"
 
 
 def _rotations(config: Any) -> list[Mapping[str, Any]]:

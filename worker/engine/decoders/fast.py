@@ -33,6 +33,7 @@ from worker.engine.decoders.architecture import (
     norm_weight,
 )
 from worker.engine.decoders.head import Head
+from worker.engine.decoders.portable import body_of
 from worker.engine.decoders.projections import MergedProjections
 from worker.engine.decoders.rounded_weight import rounded
 from worker.engine.decoders.text_decoder import Adapters, Path
@@ -56,20 +57,22 @@ class Decoder:
     def __init__(
         self, model: nn.Module, operations: Operations | None = None, save_in_bf16: bool = False
     ) -> None:
-        config: Any = model.config
-        self.embedding: Any = model.get_submodule("model.embed_tokens")
+        config: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
+        body: Any = body_of(model)
+        self.embedding: Any = body.embed_tokens
         self._head = Head.of(model)
         self.softcap: float | None = self._head.softcap if architecture_of(config) == GEMMA else None
-        self.dtype: torch.dtype = model.get_parameter("model.norm.weight").dtype
-        self.final_norm_D = norm_weight(model.get_submodule("model.norm"))
-        self.rotary: Any = model.get_submodule("model.rotary_emb")
+        self.dtype: torch.dtype = body.norm.weight.dtype
+        self.final_norm_D = norm_weight(body.norm)
+        self.rotary: Any = body.rotary_emb
         self.eps: float = config.rms_norm_eps
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
         self._saving_context = saved_in_bf16 if save_in_bf16 else nullcontext
         self._ops = operations or operations_on(self.device)
-        names = (f"model.layers.{i}" for i in range(config.num_hidden_layers))
-        self.layers = [Layer(model, name, self._ops, self.eps, self.heads) for name in names]
+        prefix = next(name for name, module in model.named_modules() if module is body)
+        names = (f"{prefix}.layers.{i}" for i in range(config.num_hidden_layers))
+        self.layers = [Layer(model, config, name, self._ops, self.eps, self.heads) for name in names]
 
     @property
     def device(self) -> torch.device:
@@ -150,13 +153,16 @@ class Decoder:
 class Layer:
     """One decoder layer: attention, then the MLP, with the norm before each, and perhaps one after each."""
 
-    def __init__(self, model: nn.Module, name: str, operations: Operations, eps: float, heads: Heads) -> None:
+    def __init__(
+        self, model: nn.Module, config: Any, name: str, operations: Operations, eps: float, heads: Heads
+    ) -> None:
+        """Read the layer of this name in the model. `config` is the text model's."""
         self.name, self._ops, self._eps = name, operations, eps
         modules: Any = model.get_submodule(name)
-        self.kind = attention_kind(modules, model.config)
+        self.kind = attention_kind(modules, config)
         self.norms = Norms.of(modules, heads)
-        self.activation = ACTIVATIONS[activation_name(model.config)]
-        self.scale = attention_scale(model.config, heads)
+        self.activation = ACTIVATIONS[activation_name(config)]
+        self.scale = attention_scale(config, heads)
         self.groups = {
             f"{name}.{key}": MergedProjections.of(model, [f"{name}.{each}" for each in group])
             for key, group in groups_of(modules).items()

@@ -10,7 +10,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from core.catalog import SMOLLM2
 from core.estimates import configuration
+from core.estimates.expected_path import FAST_TYPES
 from core.estimates.shapes import base_bytes
+from tests.fixtures.engine.wrappers import FAST_WRAPPERS
+from tests.fixtures.models.tiny import random_model
 from worker.engine.base.model_shape import shape_of
 from worker.engine.decoders.architecture import SUPPORTED
 
@@ -34,8 +37,22 @@ def test_config_json_says_what_transformers_makes_of_it(config: PretrainedConfig
     assert configuration.shape_of(found, 2, None) == shape_of(config, torch.bfloat16, None, path)
 
 
+@pytest.mark.parametrize("name", FAST_WRAPPERS)
+def test_a_model_of_texts_and_images_is_its_text_part_beside_a_tower(name: str, tmp_path: Path) -> None:
+    config = FAST_WRAPPERS[name]()
+    config.save_pretrained(tmp_path)
+    found = configuration.shape_of(json.loads((tmp_path / configuration.CONFIG).read_text()), 2, None)
+    assert found == shape_of(config, torch.bfloat16, None, "fast", tied=found.tied if found else None)
+    assert found is not None
+    weights = dict(random_model(config).named_parameters())
+    towers = {each: weight for each, weight in weights.items() if "vision" in each and "layers." in each}
+    matrices = sum(weight.numel() for weight in towers.values() if weight.ndim == 2)
+    assert found.towers == matrices
+    assert all(f"{module}.weight" in weights for module in found.all_projections)
+
+
 def test_estimates_and_the_engine_name_the_same_architectures_for_the_fast_path() -> None:
-    named = {MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind] for kind in configuration.FAST_TYPES}
+    named = {MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind] for kind in FAST_TYPES}
     with_images = "Gemma3ForConditionalGeneration"  # its texts are computed by Gemma3ForCausalLM
     assert named - {with_images} == set(SUPPORTED)
 

@@ -55,7 +55,7 @@ class Axis:
             slots_L = (blocks[:, None] * BLOCK + torch.arange(BLOCK, device=device)).flatten()[: chunk.stop]
             placed.append(PlacedChunk(span, slots_L))
             written.append(slots_L[chunk.start :])
-            adapter = chunk.running.request.adapter
+            adapter = chunk.adapter
             if adapter is None:
                 continue
             if spans and spans[-1][1] is adapter.factors and spans[-1][0].stop == start:
@@ -149,8 +149,7 @@ def _wanted(chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, range]]:
 
 
 def _adapter_order(chunk: Chunk) -> str:
-    adapter = chunk.running.request.adapter
-    return adapter.content_hash if adapter else ""
+    return chunk.adapter.content_hash if chunk.adapter else ""
 
 
 def _project(layer: Layer, key: str, x_TK: Tensor, axis: Axis) -> Tensor:

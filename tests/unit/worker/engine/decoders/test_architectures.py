@@ -22,10 +22,12 @@ from transformers.models.lfm2 import modeling_lfm2
 from transformers.models.qwen3_5 import modeling_qwen3_5
 
 from core.errors import JobError
+from core.estimates.expected_path import expected_path
 from core.jobs.spec import LoraAdapter
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, STATES, TINY, tiny_config
 from tests.fixtures.engine.training import evaluate
-from tests.fixtures.models.tiny import save_model
+from tests.fixtures.engine.wrappers import FAST_WRAPPERS, PORTABLE_WRAPPERS
+from tests.fixtures.models.tiny import named_class, save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.choose import choose_decoder
@@ -201,7 +203,11 @@ REFUSED: dict[Callable[[], PretrainedConfig], set[str]] = {  # some of what all-
 }
 PATHS = [
     pytest.param(make, path, id=name)
-    for path, models in {"fast": FAST, "portable": PORTABLE, "plain": PLAIN}.items()
+    for path, models in {
+        "fast": FAST | FAST_WRAPPERS,
+        "portable": PORTABLE | PORTABLE_WRAPPERS,
+        "plain": PLAIN,
+    }.items()
     for name, make in models.items()
 ]
 
@@ -213,6 +219,7 @@ def test_two_jobs_with_shared_beginnings_equal_each_in_transformers_with_peft(
     save_model(make(), tmp_path)
     base = load(tmp_path)
     assert base.decoder.path == path
+    assert expected_path(json.loads((tmp_path / "config.json").read_text()), TINY.max_length).path == path
     assert (base.slow_path_warning is not None) == (path == "plain")
     named = [name for name in leaf_names(base) if name not in REFUSED.get(make, ())]
     adapters = attach_two(base, named if make in REFUSED else "all-linear")
@@ -220,7 +227,7 @@ def test_two_jobs_with_shared_beginnings_equal_each_in_transformers_with_peft(
     losses, gradients = loss_and_gradients(base, adapters, rows_of)
     for name, adapter in adapters.items():
         adapter.save(tmp_path / name)
-        plain = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+        plain = named_class(tmp_path).from_pretrained(tmp_path, dtype=torch.float32)
         expected, expected_gradients = loss_and_gradients_of_peft(plain, tmp_path / name, rows_of[name])
         assert losses[name] == pytest.approx(expected, rel=1e-5)
         assert_same_gradients(gradients[name], expected_gradients, 1e-4)
@@ -396,7 +403,7 @@ def test_a_quantised_base_without_bitsandbytes_says_what_to_install(
 @pytest.mark.parametrize(
     ("field", "reason"),
     [
-        ({"quantization_config": {"quant_method": "fp8"}}, "source weights are quantised"),
+        ({"quantization_config": {"quant_method": "gptq"}}, r"source weights are quantised \(gptq\)"),
         ({"model_type": "of_tomorrow"}, "of_tomorrow"),
     ],
 )

@@ -48,6 +48,7 @@ PROJECTIONS = {
 @pytest.mark.parametrize(("fast", "plain", "width"), PROJECTIONS.values(), ids=PROJECTIONS)
 @pytest.mark.parametrize("gain", [False, True], ids=["", "with a gain"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3], ids=["", "behind dropout"])
+@pytest.mark.parametrize("invoked", [False, True], ids=["", "on some tokens"])
 def test_projection_with_two_adapters_on_their_own_rows(
     dtype: torch.dtype,
     fast: Callable[..., Tensor],
@@ -55,9 +56,11 @@ def test_projection_with_two_adapters_on_their_own_rows(
     width: int,
     gain: bool,
     dropout: float,
+    invoked: bool,
 ) -> None:
     """The first adapts two of the group's three projections, with different ranks, the second one."""
     seeds_T = torch.arange(50, dtype=torch.int32)
+    acting_T = seeds_T % 7 > 2
     outcomes = []
     for function in (fast, plain):
         torch.manual_seed(0)
@@ -79,7 +82,10 @@ def test_projection_with_two_adapters_on_their_own_rows(
         alone = [projection.ProjectionFactors(slice(16, 20), slice(0, 3), Extent(96, (4, 3)), 1.5)]
         shares = [
             projection.Share.on(
-                slice(0, 30), projection.LowRank(first, A, projections, dropout=dropout), seeds_T
+                slice(0, 30),
+                projection.LowRank(first, A, projections, dropout=dropout, is_invoked=invoked),
+                seeds_T,
+                acting_T=acting_T,
             ),
             projection.Share(slice(30, 50), projection.LowRank(second, Extent(0, (3, 32)), alone)),
         ]

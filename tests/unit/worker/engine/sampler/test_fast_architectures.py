@@ -13,6 +13,7 @@ from transformers import PretrainedConfig
 from core.methods.low_rank import LoraAdapter
 from tests.fixtures.engine.architectures import FAST, TINY
 from tests.fixtures.engine.sampling import ask, by_peft, prompts, run, saved_adapter, tokens
+from tests.fixtures.engine.wrappers import FAST_WRAPPERS
 from tests.fixtures.models.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.fast.native.step import NativeStep
@@ -20,6 +21,7 @@ from worker.engine.sampler.sampler import Sampler
 
 pytestmark = [pytest.mark.slow, pytest.mark.family(2)]
 
+MODELS = FAST | FAST_WRAPPERS
 NEW = 6
 PROMPTS = prompts(3, longest=40)
 OPTIONS = {
@@ -28,7 +30,7 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("make", FAST.values(), ids=FAST)
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_answers_are_those_of_transformers_and_peft(
     make: Callable[[], PretrainedConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

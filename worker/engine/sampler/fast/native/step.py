@@ -78,7 +78,7 @@ class NativeStep:
             positions += range(chunk.start, chunk.stop)
             blocks_at += [len(blocks)] * count
             blocks += one.blocks
-            adapter = one.request.adapter
+            adapter = chunk.adapter
             if adapter is None:
                 continue
             if spans and spans[-1][2] is adapter:
