@@ -17,8 +17,8 @@ from core.estimates.gguf_header import configuration_in
 from core.estimates.shapes import ModelShape
 
 CONFIG = "config.json"
-NORMALISED_HEADS = ("qwen3", "gemma3", "olmo2")  # beginnings of `model_type`
-FOUR_NORMS = ("gemma2", "gemma3", "glm4")
+NORMALISED_HEADS = ("qwen3", "gemma3", "olmo2", "olmo3")  # beginnings of `model_type`
+FOUR_NORMS = ("gemma2", "gemma3", "glm4", "olmo2", "olmo3")  # OLMo's two norms behind keep as much as four
 TIED_TYPES = ("gemma", "gpt2")  # types whose config.json may leave out that the head is the embedding
 NEEDED = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
 LARGEST_SIZE = 2**31
@@ -26,7 +26,10 @@ TOWERS = ("vision_config", "audio_config")
 TOWER_SIZES = (("num_hidden_layers", "depth"), ("hidden_size",), ("intermediate_size",))
 """Names of a tower's layers, its width and its inner width"""
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
-HEAD_SIZES = {"gemma3": 256, "ministral3": 128, "qwen3": 128}  # where config.json may leave them out
+HEAD_SIZES = {  # where config.json may leave them out
+    **dict.fromkeys(("ernie4_5", "glm", "helium", "ministral3", "qwen3", "seed_oss"), 128),
+    "gemma": 256,
+}
 USUAL: Mapping[str, Mapping[str, int]] = {
     "gemma3_text": {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262_208}
 }

@@ -11,17 +11,27 @@ from core.base_files.loadable import text_of
 
 EnginePath = Literal["fast", "portable", "plain"]
 
-FAST_TYPES = ("gemma3", "gemma3_text", "llama", "ministral3", "mistral", "phi3", "qwen2", "qwen3")
+FAST_TYPES = (
+    *("ernie4_5", "gemma", "gemma2", "gemma3", "gemma3_text", "gemma4", "gemma4_text", "glm", "glm4"),
+    *("granite", "granitemoehybrid", "helium", "llama", "ministral", "ministral3", "mistral", "olmo2"),
+    *("olmo3", "phi3", "qwen2", "qwen3", "seed_oss", "smollm3"),
+)
 WITH_STATES = (
     *("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_next"),
     *("granitemoehybrid", "lfm2", "lfm2_moe", "nemotron_h"),
 )
-PORTABLE_TYPES = ("gemma2", "gemma4", "gemma4_text", "gpt2", "gpt_oss", "granite", "qwen3_moe", *WITH_STATES)
+PORTABLE_TYPES = ("exaone4", "gpt2", "gpt_oss", "qwen3_moe", *WITH_STATES)
 PLAIN_TYPES = ("llama4_text",)
 """The types of text models that tests hold on each of the paths"""
 STATES = ("mamba_d_state", "ssm_state_size", "state_size")
 """Fields of models whose states may be of a kind that the engine does not know, as Mamba 1"""
+LAYERS = ("full_attention", "sliding_attention", "attention")
+GATES = ("silu", "gelu_pytorch_tanh")
+"""The types of layers, and the functions of a gate, that the fast path computes"""
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 LENGTH_DEPENDENT = ("dynamic", "longrope")
+FIRST_CONTEXT = "original_max_position_embeddings"
+"""Rotations that change with the length of a row that is longer than the first context"""
 
 
 class Expected(NamedTuple):
@@ -37,14 +47,19 @@ def expected_path(config: Mapping[str, Any], max_length: int = 0) -> Expected:
     kind = str(text.get("model_type") or config.get("model_type") or "")
     is_tested = kind in (*FAST_TYPES, *PORTABLE_TYPES, *PLAIN_TYPES)
     rotations = list(_rotations(text))
-    by_length = any(each.get("rope_type") in LENGTH_DEPENDENT for each in rotations)
+    layers = text.get("layer_types")
+    types = layers if isinstance(layers, list) else []
     has_states = kind not in WITH_STATES and any(text.get(name) for name in STATES)
-    if kind in PLAIN_TYPES or by_length or has_states:
+    if kind in PLAIN_TYPES or has_states or any(_changes(text, each, max_length) for each in rotations):
         return Expected("plain", is_tested)
-    in_part = any(each.get("partial_rotary_factor", 1) != 1 for each in (text, *rotations))
-    if kind not in FAST_TYPES or in_part or any(_scales_queries(each, max_length) for each in rotations):
-        return Expected("portable", is_tested)
-    return Expected("fast", is_tested)
+    gate = text.get("hidden_activation") or text.get("hidden_act") or GATES[0]
+    is_fast = (
+        kind in FAST_TYPES
+        and not any(text.get(name) for name in EXPERTS)
+        and all(each in LAYERS for each in types)
+        and (gate in GATES or kind == "gemma")  # the first Gemma's "gelu" is the other one
+    )
+    return Expected("fast" if is_fast else "portable", is_tested)
 
 
 def _rotations(text: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -57,7 +72,8 @@ def _rotations(text: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield {"rope_type": each.get("type"), **each}
 
 
-def _scales_queries(rotation: Mapping[str, Any], max_length: int) -> bool:
-    """Return whether queries within rows of this length are scaled by their position, as in Ministral 3."""
-    unscaled = rotation.get("original_max_position_embeddings")
-    return bool(rotation.get("llama_4_scaling_beta")) and isinstance(unscaled, int) and unscaled < max_length
+def _changes(text: Mapping[str, Any], rotation: Mapping[str, Any], max_length: int) -> bool:
+    """Return whether the rotation of a row of this length depends on how long the row is."""
+    first = {**rotation, **text}.get(FIRST_CONTEXT)
+    is_dependent = rotation.get("rope_type") in LENGTH_DEPENDENT
+    return is_dependent and max_length > (first if isinstance(first, int) else 0)

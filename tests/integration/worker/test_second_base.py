@@ -24,7 +24,7 @@ def test_a_gemma_that_wheels_carry_in_pieces_trains_through_the_service(
         stack_on(servers, api, tmp_path) as stack,
     ):
         stack.start_worker()
-        job_id = stack.create_job(rows=8, epochs=6, model=entry.id)
+        job_id = stack.create_job(rows=16, epochs=4, model=entry.id)
         stack.wait_for_status(job_id, "succeeded")
         losses = stack.losses(job_id)
         assert losses[-1] < 0.8 * losses[0]

@@ -68,6 +68,8 @@ class ResidentBase:
         self.decoder, self.why_not_faster = choose_decoder(
             self.model, entry.max_length, sharded, save_in_bf16
         )
+        if self.why_not_faster:
+            log.info("slower_path", model=entry.id, path=self.decoder.path, reason=self.why_not_faster)
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
         self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
         self.compute: Compute | None = None

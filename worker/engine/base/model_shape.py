@@ -1,5 +1,6 @@
 """A loaded model's configuration as the plain numbers that its memory follows from."""
 
+import copy
 from typing import Any, Literal
 
 import torch
@@ -28,11 +29,13 @@ def shape_of(
 
     `tied` says whether the head is the embedding, if more is known than the configuration says.
     """
-    text = config.get_text_config()
+    own = config.get_text_config()
+    text = copy.copy(own)
+    text.allow_global_per_layer_attribute_access = True  # where a few layers have other heads than the rest
     known = {name: getattr(text, name, None) for name in KNOWN}
     if tied is not None:
         known["tie_word_embeddings"] = tied
-    if text is not config:
+    if own is not config:
         towers = {
             name: tower.to_dict() for name in configuration.TOWERS if (tower := getattr(config, name, None))
         }

@@ -6,16 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import Gemma2Config, Gemma3TextConfig, LlamaConfig, PretrainedConfig, Qwen3Config
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from core.catalog import SMOLLM2
 from core.estimates import configuration
-from core.estimates.expected_path import FAST_TYPES
+from core.estimates.expected_path import FAST_TYPES, expected_path
 from core.estimates.shapes import base_bytes
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.wrappers import FAST_WRAPPERS
 from tests.fixtures.models.tiny import random_model
 from worker.engine.base.model_shape import shape_of
-from worker.engine.decoders.architecture import SUPPORTED
 
 SMALL = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4}
 
@@ -33,8 +32,7 @@ SMALL = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "nu
 def test_config_json_says_what_transformers_makes_of_it(config: PretrainedConfig, tmp_path: Path) -> None:
     config.save_pretrained(tmp_path)
     found = json.loads((tmp_path / configuration.CONFIG).read_text())
-    path: configuration.DecoderPath = "portable" if config.model_type == "gemma2" else "fast"
-    assert configuration.shape_of(found, 2, None) == shape_of(config, torch.bfloat16, None, path)
+    assert configuration.shape_of(found, 2, None) == shape_of(config, torch.bfloat16, None, "fast")
 
 
 @pytest.mark.parametrize("name", FAST_WRAPPERS)
@@ -51,10 +49,21 @@ def test_a_model_of_texts_and_images_is_its_text_part_beside_a_tower(name: str, 
     assert all(f"{module}.weight" in weights for module in found.all_projections)
 
 
-def test_estimates_and_the_engine_name_the_same_architectures_for_the_fast_path() -> None:
-    named = {MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind] for kind in FAST_TYPES}
-    with_images = "Gemma3ForConditionalGeneration"  # its texts are computed by Gemma3ForCausalLM
-    assert named - {with_images} == set(SUPPORTED)
+PATHS = {"fast": FAST, "portable": PORTABLE, "plain": PLAIN}
+
+
+def test_config_json_says_which_path_the_engine_takes(tmp_path: Path) -> None:
+    """Which path that is, `test_architectures.py` tries out on the same models."""
+    for path, models in PATHS.items():
+        for name, make in models.items():
+            make().save_pretrained(tmp_path)
+            found = json.loads((tmp_path / configuration.CONFIG).read_text())
+            assert expected_path(found, TINY.max_length) == (path, True), name
+
+
+def test_a_test_holds_every_type_of_the_fast_path() -> None:
+    with_images = {"gemma3", "gemma4"}  # their texts are computed by the text models
+    assert {make().model_type for make in FAST.values()} == {*FAST_TYPES} - with_images
 
 
 def test_the_wheel_says_the_shape_before_it_is_converted(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor
-from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedConfig
+from transformers import AttentionInterface, AutoModelForCausalLM, LlamaForCausalLM, PretrainedConfig
 from transformers.models.granitemoehybrid import modeling_granitemoehybrid
 from transformers.models.lfm2 import modeling_lfm2
 from transformers.models.qwen3_5 import modeling_qwen3_5
@@ -31,9 +31,11 @@ from tests.fixtures.models.tiny import named_class, save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.choose import choose_decoder
+from worker.engine.base.miniature import why_not_fast
 from worker.engine.base.quantisation import quantise_embeddings, quantization_config
+from worker.engine.base.trial import run_trial
 from worker.engine.batch.micro_batch import MicroBatch, Segment, Span
-from worker.engine.decoders.head import head_losses
+from worker.engine.decoders.head import Head, head_losses
 from worker.engine.decoders.portable import row_axes
 from worker.engine.kernels import transformers_attention
 from worker.engine.kernels.states.in_transformers import FUNCTIONS
@@ -331,10 +333,11 @@ def test_an_attention_that_forgets_something_does_not_pass_the_trial(
         with attending_in(SegmentLayout(segments, layout.positions_T)):
             return attend(*args, **options)
 
-    save_model(make(), tmp_path)
+    model = plain_model(make(), tmp_path)
+    assert run_trial(model, Head.of(model), TINY.max_length).reason is None
     AttentionInterface.register(NAME, forgetful)
     try:
-        assert load(tmp_path).decoder.path == "plain"
+        assert run_trial(plain_model(make(), tmp_path), Head.of(model), TINY.max_length).reason
     finally:
         AttentionInterface.register(NAME, attend)
 
@@ -370,6 +373,67 @@ def test_a_state_that_forgets_segments_does_not_pass_the_trial(
     monkeypatch.setitem(FUNCTIONS, function, forgetful)
     save_model(STATES[name](), tmp_path)
     assert load(tmp_path).decoder.path == "plain"
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        pytest.param(tiny_config("Arcee"), "its layers have no mlp.gate_proj", id="no gate"),
+        pytest.param(PORTABLE["granite, scaled logits"], "its gate is GELUActivation", id="another gate"),
+        pytest.param(tiny_config("Olmo", clip_qkv=None), "OlmoLayerNorm", id="norms that take the mean away"),
+        pytest.param(
+            PORTABLE["gpt-oss, sinks and experts"], "its layers have no mlp.gate_proj", id="experts"
+        ),
+        pytest.param(
+            tiny_config("GraniteSWA", layer_types=["full_attention"] * 2),
+            "sinks",
+            id="a parameter that nothing reads",
+        ),
+        pytest.param(
+            PORTABLE["exaone 4, rotation only within windows"],
+            "computes the last layer",
+            id="rotation in some layers",
+        ),
+    ],
+)
+def test_a_model_with_an_unknown_feature_leaves_the_fast_path_with_the_reason(
+    make: Callable[[], PretrainedConfig], reason: str, tmp_path: Path
+) -> None:
+    assert reason in (why_not_fast(plain_model(make(), tmp_path), TINY.max_length) or "")
+
+
+def halved(layer: Any) -> Any:
+    """Return the layer's forward pass with a factor that no table has."""
+    forward = layer.forward
+    return lambda *args, **options: forward(*args, **options) / 2
+
+
+class OfTomorrow(LlamaForCausalLM):
+    """A Llama with a factor that stands in no configuration."""
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__(config)
+        for layer in self.model.layers:
+            layer.forward = halved(layer)
+
+
+def test_a_feature_that_is_no_module_and_no_parameter_shows_in_the_miniature() -> None:
+    config = FAST["llama"]()
+    assert why_not_fast(LlamaForCausalLM(config), TINY.max_length) is None
+    decoder, why_not_faster = choose_decoder(OfTomorrow(config).eval().requires_grad_(False), TINY.max_length)
+    assert decoder.path == "portable"
+    assert why_not_faster == "the fast path computes layer 0 in another way than transformers"
+
+
+def test_a_rotation_that_changes_with_the_length_is_fast_if_no_row_is_so_long(tmp_path: Path) -> None:
+    model = plain_model(FAST["phi 4 mini, rows within the first context"](), tmp_path)
+    assert why_not_fast(model, 512) is None
+    assert why_not_fast(model, 513) is not None
+
+
+def plain_model(config: PretrainedConfig, folder: Path) -> Any:
+    save_model(config, folder)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 @pytest.mark.parametrize(

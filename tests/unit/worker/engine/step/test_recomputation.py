@@ -144,7 +144,13 @@ def test_gradients_are_the_same_through_transformers_modules(name: str, tmp_path
 
 
 @pytest.mark.parametrize("quantization", [None, "nf4"])
-@pytest.mark.parametrize("name", ["qwen 3, norms of queries", "gemma 3, windows in some layers"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("qwen 3, norms of queries", "gemma 3, windows in some layers", "olmo 2, norms behind"),
+        *("gemma 2, caps, and windows in some layers", "gemma 4, shared keys and inputs of layers"),
+    ],
+)
 def test_gradients_are_the_same_on_other_fast_architectures(
     name: str, quantization: str | None, tmp_path: Path
 ) -> None:
