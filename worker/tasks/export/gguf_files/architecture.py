@@ -6,9 +6,9 @@ from typing import Any
 
 import gguf
 from torch import Tensor
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from core.errors import JobError
-from worker.engine.decoders.architecture import architecture_of as causal_class_of
 
 ROTATED = re.compile(r"\.(q|k)_proj$")
 
@@ -40,7 +40,7 @@ ARCHITECTURES = {
 
 def architecture_of(config: Any) -> Architecture:
     """Return the architecture of a text model. Raises JobError for one that is not converted."""
-    named = causal_class_of(config)
+    named = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, str(config.model_type))
     if (found := ARCHITECTURES.get(named)) is None:
         raise JobError(
             "not_convertible",
