@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeGuard
 from core.base_files.loadable import text_of
 from core.base_files.paths import files_in_wheels, folder_of
 from core.catalog import BaseModelEntry
-from core.estimates.expected_path import expected_path
+from core.estimates.expected_path import EXPERTS, expected_path
 from core.estimates.gguf_header import configuration_in
 from core.estimates.shapes import ModelShape
 
@@ -25,7 +25,7 @@ LARGEST_SIZE = 2**31
 TOWERS = ("vision_config", "audio_config")
 TOWER_SIZES = (("num_hidden_layers", "depth"), ("hidden_size",), ("intermediate_size",))
 """Names of a tower's layers, its width and its inner width"""
-EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+GATED_TOWERS = ("gemma4_vision", "pixtral")
 HEAD_SIZES = {  # where config.json may leave them out
     **dict.fromkeys(("ernie4_5", "glm", "helium", "ministral3", "qwen3", "seed_oss"), 128),
     "gemma": 256,
@@ -128,7 +128,7 @@ def _tower_weights(config: Any) -> int:
         return 0
     found = [next((config[name] for name in names if _is_size(config.get(name))), 0) for names in TOWER_SIZES]
     layers, D, inner = found
-    return layers * (4 * D * D + (3 if config.get("model_type") == "pixtral" else 2) * D * inner)
+    return layers * (4 * D * D + (3 if config.get("model_type") in GATED_TOWERS else 2) * D * inner)
 
 
 def _is_size(found: Any) -> TypeGuard[int]:

@@ -53,9 +53,10 @@ def expected_path(config: Mapping[str, Any], max_length: int = 0) -> Expected:
     if kind in PLAIN_TYPES or has_states or any(_changes(text, each, max_length) for each in rotations):
         return Expected("plain", is_tested)
     gate = text.get("hidden_activation") or text.get("hidden_act") or GATES[0]
+    if kind in FAST_TYPES and any(text.get(name) for name in EXPERTS):
+        return Expected("portable", is_tested=False)
     is_fast = (
         kind in FAST_TYPES
-        and not any(text.get(name) for name in EXPERTS)
         and all(each in LAYERS for each in types)
         and (gate in GATES or kind == "gemma")  # the first Gemma's "gelu" is the other one
     )

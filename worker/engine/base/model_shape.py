@@ -6,12 +6,13 @@ from typing import Any, Literal
 import torch
 
 from core.estimates import configuration
+from core.estimates.expected_path import EXPERTS
 from core.estimates.shapes import ModelShape
 
 # Read as attributes, since transformers gives some of them other names in its dictionaries
 KNOWN = (
     *configuration.NEEDED,
-    *configuration.EXPERTS,
+    *EXPERTS,
     *("num_key_value_heads", "head_dim", "tie_word_embeddings", "model_type", "attn_logit_softcapping"),
 )
 
