@@ -68,6 +68,17 @@ class LoraAdapter(ExcludingOptions):
     only_in_training: ClassVar[frozenset[str]] = frozenset({"lora_dropout"})
 
     type: Literal["lora"] = "lora"
+    target_modules: Annotated[
+        Literal["all-linear"] | list[str],
+        Field(
+            description="The modules to change, by the last parts of their names; `all-linear`, Tunery's own "
+            "default, is every linear layer except the head and the routers of experts. It may be empty if "
+            "`target_parameters` names something"
+        ),
+    ] = "all-linear"
+    target_parameters: list[str] | None = None
+    """The weights of experts to change, by the last parts of their names, such as `mlp.experts.down_proj`.
+    null changes all of them with `all-linear`, and none beside named modules; an empty list changes none"""
     r: Rank = 16
     """The rank; a higher rank can learn more and takes more memory"""
     lora_alpha: Alpha = 32
@@ -127,6 +138,24 @@ class LoraAdapter(ExcludingOptions):
                 yield "lora_dropout", f"{begins}, which dropout must not remove"
         if self.dynamic_rank:
             yield from self._contradictions_of_dynamic_rank()
+        if self.target_parameters:
+            yield from self.conflicts_with_experts()
+        elif not self.target_modules:
+            yield "target_modules", "nothing is named here, and nothing in target_parameters"
+
+    def conflicts_with_experts(self) -> Iterator[tuple[str, str]]:
+        """Yield `(field, reason)` for each option with which no experts can be changed."""
+        if self.lora_dropout:
+            yield (
+                "lora_dropout",
+                "PEFT cannot drop the inputs of experts, so it must be 0",
+            )
+        if self.use_dora:
+            yield "use_dora", "DoRA has no norms for experts"
+        if self.dynamic_rank:
+            yield "dynamic_rank", "the ranks of experts cannot be cut to a lower rank"
+        if self.init_lora_weights not in (True, "gaussian"):
+            yield "init_lora_weights", "experts begin with true or 'gaussian' only"
 
     def _odd_ranks(self) -> Iterator[tuple[str, str]]:
         ranks = {"r": self.r} | {f"rank_pattern.{name}": rank for name, rank in self.rank_pattern.items()}

@@ -1,6 +1,6 @@
 """The interface of an adapter, of any method, for the loop, checkpoints and publication."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,6 +45,10 @@ class Adapter(Protocol):
     @property
     def plain_model(self) -> Any:
         """PEFT's or transformers' model, with the present parameters."""
+
+    @property
+    def target_parameters(self) -> Sequence[str]:
+        """The weights of experts that it changes, as PEFT names them."""
 
     @property
     def target_modules(self) -> list[str]:

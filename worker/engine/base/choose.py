@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from core.errors import JobError
+from worker.engine.base.experts_trial import take_experts
 from worker.engine.base.trial import run_trial
 from worker.engine.decoders.architecture import why_unsupported
 from worker.engine.decoders.fast import Decoder
@@ -28,11 +29,11 @@ def choose_decoder(
         not_fast = why_unsupported(config)
     if not_fast is None:
         return Decoder(model, save_in_bf16=save_in_bf16), ""
-    head = Head.of(model)
+    head, experts = Head.of(model), take_experts(model, sharded)
     trial = run_trial(model, head, max_length)
     if trial.reason is None:
-        return PortableDecoder(model, head, trial.linears), not_fast
+        return PortableDecoder(model, head, trial.linears, experts), not_fast
     if sharded:  # row by row, the processes would call the layers a different number of times
         message = f"This base model cannot be spread over devices: {trial.reason}."
         raise JobError("unsupported_architecture", message, "training.fsdp")
-    return PlainDecoder(model, head, trial.linears), trial.reason
+    return PlainDecoder(model, head, trial.linears, experts), trial.reason

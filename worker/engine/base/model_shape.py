@@ -10,7 +10,7 @@ from core.estimates.shapes import ModelShape
 # Read as attributes, since transformers gives some of them other names in its dictionaries
 KNOWN = (
     *configuration.NEEDED,
-    *configuration.EXPERTS,
+    *configuration.OF_EXPERTS,
     *("num_key_value_heads", "head_dim", "tie_word_embeddings", "model_type", "attn_logit_softcapping"),
 )
 
@@ -23,7 +23,7 @@ def shape_of(
     saves_in_bf16: bool = False,
     flex_attention: bool = False,
 ) -> ModelShape | None:
-    """Return the shape, or None if the configuration is not that of a dense transformer."""
+    """Return the shape, or None if the configuration lacks the usual numbers."""
     text = config.get_text_config()
     known = {name: getattr(text, name, None) for name in KNOWN}
     return configuration.shape_of(known, dtype.itemsize, quantization, path, saves_in_bf16, flex_attention)

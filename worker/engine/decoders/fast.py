@@ -5,7 +5,7 @@ original parameters become views of it. So the plain model stays whole: it is th
 adapters to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from math import prod
 from typing import Any
@@ -66,6 +66,7 @@ class Decoder:
         self.eps: float = config.rms_norm_eps
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.heads = Heads(config.num_attention_heads, config.num_key_value_heads, size)
+        self.experts: Mapping[str, tuple[int, int, int]] = {}  # this path computes no model that has experts
         self._saving_context = saved_in_bf16 if save_in_bf16 else nullcontext
         self._ops = operations or operations_on(self.device)
         names = (f"model.layers.{i}" for i in range(config.num_hidden_layers))

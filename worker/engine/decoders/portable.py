@@ -23,6 +23,9 @@ from worker.engine.decoders.text_decoder import Adapters, Path
 from worker.engine.kernels.lora_layers import adapted
 from worker.engine.kernels.operations import operations_on
 from worker.engine.kernels.transformers_attention import SegmentLayout, attending_in
+from worker.engine.kernels.transformers_experts import parameter_names, weights_of
+
+ROUTERS = {"router", "gate"}  # architectures' names of the module that chooses experts
 
 Attention = Callable[[], AbstractContextManager[None]]
 """The context in which the modules' attention computes."""
@@ -38,16 +41,28 @@ class Linear:
 class _TransformersDecoder:
     """The base class of both decoders.
 
-    `linears` are the layers that an adapter may be attached to, by module name.
+    An adapter may be attached to `linears`, by module name, and to the weights of `experts`, modules by name.
+    Linear layers of their routers are left out.
     """
 
-    def __init__(self, model: nn.Module, head: Head, linears: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        head: Head,
+        linears: Sequence[str] = (),
+        experts: Mapping[str, nn.Module] | None = None,
+    ) -> None:
         self._model = model
         self._head = head
         self._body = body_of(model)
         self._ops = operations_on(head.layer.weight.device)
         self.softcap = head.softcap
-        self.groups = {name: Linear({name: slice(None)}) for name in linears}
+        self.experts = {
+            f"{module}.{name}": weights_of(found, name).shape
+            for module, found in (experts or {}).items()
+            for name in parameter_names(found)
+        }
+        self.groups = {name: Linear({name: slice(None)}) for name in linears if not self._is_router(name)}
 
     @property
     def head_VD(self) -> Tensor:  # noqa: N802 - axes
@@ -57,17 +72,24 @@ class _TransformersDecoder:
         self, on_axis: AdaptersOnAxis, recompute: Recompute, attention: Attention, /, **inputs: Tensor
     ) -> Tensor:
         """Return the final hidden states [T, D] of one token axis; each adapter works on its own tokens."""
-        shares = {linear: found for linear in self.groups if (found := on_axis.shares(linear))}
+        names = (*self.groups, *self.experts)
+        shares = {name: found for name in names if (found := on_axis.shares(name))}
 
         @contextmanager
         def surroundings(module: str = "") -> Iterator[None]:
-            inside = {linear: found for linear, found in shares.items() if linear.startswith(module)}
+            inside = {name: found for name, found in shares.items() if name.startswith(module)}
             with adapted(self._model, inside, self._ops.add_low_rank), attention():
                 yield
 
         with surroundings(), recomputing(self._model, self._body, recompute, surroundings):
             hidden_TD: Tensor = self._body(**inputs, use_cache=False).last_hidden_state[0]
         return hidden_TD
+
+    def _is_router(self, name: str) -> bool:
+        """Return whether a linear layer gives each expert a score."""
+        outputs = getattr(self._model.get_submodule(name), "out_features", None)
+        counts = {experts for experts, _, _ in self.experts.values()}
+        return outputs in counts and not ROUTERS.isdisjoint(name.split("."))
 
 
 class PortableDecoder(_TransformersDecoder):

@@ -1,7 +1,7 @@
 """The part that adapters with modules of their own share: a decoder that computes with these modules."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ class WithOwnDecoder:
 
     rank_budget: RankBudget | None = None
     dynamic_rank: DynamicRank | None = None
+    target_parameters: Sequence[str] = ()
     _decoder: TextDecoder
 
     @property

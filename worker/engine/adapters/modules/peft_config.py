@@ -34,7 +34,9 @@ def _targets(base: ResidentBase, options: MethodOptions) -> dict[str, Any]:
     if isinstance(options, LnTuningAdapter):
         _refuse_other_modules_than_norms(base.model, targets)
         return {"target_modules": targets}
-    return {"target_modules": targets_for_peft(targets, base.decoder.groups, base.text_only)}
+    # PEFT's all-linear would take the routers of experts
+    by_itself = base.text_only and not base.decoder.experts
+    return {"target_modules": targets_for_peft(targets, base.decoder.groups, by_itself)}
 
 
 def _refuse_other_modules_than_norms(model: nn.Module, targets: Targets) -> None:

@@ -47,6 +47,10 @@ class TrainedHead:
         return self._decoder.groups
 
     @property
+    def experts(self) -> Mapping[str, tuple[int, int, int]]:
+        return self._decoder.experts
+
+    @property
     def head_VD(self) -> Tensor:  # noqa: N802 - axes
         merged: Tensor = self._layer.get_merged_weights(self._layer.active_adapters)
         return merged

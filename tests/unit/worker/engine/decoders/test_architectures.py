@@ -17,7 +17,15 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedCon
 
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
-from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY, tiny_config
+from tests.fixtures.engine.architectures import (
+    EXPERTS_BY_ROW,
+    EXPERTS_PACKED,
+    FAST,
+    PLAIN,
+    PORTABLE,
+    TINY,
+    tiny_config,
+)
 from tests.fixtures.engine.training import evaluate
 from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
@@ -106,10 +114,10 @@ def leaf_names(base: ResidentBase) -> list[str]:
     )
 
 
-def attach_two(base: ResidentBase, targets: Any = "all-linear") -> dict[str, TrainableAdapter]:
+def attach_two(base: ResidentBase) -> dict[str, TrainableAdapter]:
     """Attach two adapters of different ranks to different layers. B is not 0, where many gradients vanish."""
     specs = {
-        "one": LoraAdapter(r=4, lora_alpha=8, target_modules=targets),
+        "one": LoraAdapter(r=4, lora_alpha=8),
         "other": LoraAdapter(r=2, lora_alpha=6, target_modules=leaf_names(base)[:2]),
     }
     adapters = {name: TrainableAdapter(base, name, spec, 0) for name, spec in specs.items()}
@@ -166,10 +174,13 @@ def assert_same_gradients(ours: Mapping[str, Tensor], theirs: Mapping[str, Tenso
         assert (ours[name] - expected).norm() < tolerance * expected.norm().clamp_min(1e-6), name
 
 
-EXPERTS_THAT_PEFT_TARGETS = PORTABLE["qwen 3 moe"]
 PATHS = [
     pytest.param(make, path, id=name)
-    for path, models in {"fast": FAST, "portable": PORTABLE, "plain": PLAIN}.items()
+    for path, models in (
+        ("fast", FAST),
+        ("portable", PORTABLE | EXPERTS_PACKED),
+        ("plain", PLAIN | EXPERTS_BY_ROW),
+    )
     for name, make in models.items()
 ]
 
@@ -182,7 +193,7 @@ def test_two_jobs_with_shared_beginnings_equal_each_in_transformers_with_peft(
     base = load(tmp_path)
     assert base.decoder.path == path
     assert (base.slow_path_warning is not None) == (path == "plain")
-    adapters = attach_two(base, leaf_names(base) if make is EXPERTS_THAT_PEFT_TARGETS else "all-linear")
+    adapters = attach_two(base)
     losses, gradients = loss_and_gradients(base, adapters, ROWS)
     for name, adapter in adapters.items():
         adapter.save(tmp_path / name)
@@ -252,17 +263,6 @@ def test_a_base_that_goes_row_by_row_cannot_be_spread_over_devices(tmp_path: Pat
     with pytest.raises(JobError, match="its rows change each other") as refused:
         choose_decoder(model, TINY.max_length, sharded=True)
     assert refused.value.param == "training.fsdp"
-
-
-def test_experts_that_peft_would_adapt_are_refused_with_what_can_be_named(tmp_path: Path) -> None:
-    save_model(EXPERTS_THAT_PEFT_TARGETS(), tmp_path)
-    base = load(tmp_path)
-    with pytest.raises(JobError, match="choose target_modules from k_proj, o_proj, q_proj, v_proj"):
-        TrainableAdapter(base, "refused", LoraAdapter(), 0)
-    afterwards, fresh = (
-        loss_and_gradients(b, attach_two(b, leaf_names(b)), ROWS)[0] for b in (base, load(tmp_path))
-    )
-    assert afterwards == fresh
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.whole import FullTuning
-from tests.fixtures.engine.architectures import PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.architectures import EXPERTS_BY_ROW, EXPERTS_PACKED, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.methods import move, spec_of
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.sampling import ask, prompts, run, saved_adapter, text, tokens
@@ -45,12 +45,18 @@ def test_answers_of_other_methods_are_peft_s(
     check(sampler, adapter, tiny_folder, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "name", ["gpt-oss, sinks and experts", "gemma 3, text beside a tower", "lfm 2, short convolutions"]
-)
+ARCHITECTURES = {
+    name: make
+    for name, make in (PORTABLE | PLAIN | EXPERTS_PACKED | EXPERTS_BY_ROW).items()
+    if name.startswith(("gpt-oss", "gemma 3, text", "lfm 2, short", "qwen 3 moe", "glm 4 moe", "lfm 2 moe"))
+}
+
+
+@pytest.mark.family(3)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_other_architectures_answer_as_transformers(name: str, tmp_path: Path) -> None:
     source = tmp_path / "base"
-    save_model((PORTABLE | PLAIN)[name](), source)
+    save_model(ARCHITECTURES[name](), source)
     base = ResidentBase(TINY, source, "0" * 64, torch.device("cpu"))
     folder = saved_adapter(base, LoraAdapter(r=4), tmp_path / "adapter")
     sampler = Sampler(base, Limits(step_tokens=CHUNK))
