@@ -20,10 +20,10 @@ from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.head import Head
 from worker.engine.decoders.portable import PortableDecoder, linear_layers
 from worker.engine.decoders.text_decoder import TextDecoder
+from worker.engine.kernels.experts.modules import NAME as EXPERTS
+from worker.engine.kernels.experts.modules import experts_in
 from worker.engine.kernels.projection import LowRank, ProjectionFactors
 from worker.engine.kernels.transformers_attention import NAME
-from worker.engine.kernels.transformers_experts import NAME as EXPERTS
-from worker.engine.kernels.transformers_experts import experts_in
 from worker.engine.parameters.flat import Extent, FlatParameters
 
 HEAD, EMBEDDING = "lm_head", "embed_tokens"

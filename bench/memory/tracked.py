@@ -19,7 +19,7 @@ from worker.engine.batch.micro_batch import MicroBatch, Segment
 from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.head import head_losses
 from worker.engine.device import waiting_on_host
-from worker.engine.kernels import experts
+from worker.engine.kernels.experts import layer as experts
 from worker.engine.kernels.in_c import calls
 
 CPU = torch.device("cpu")

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from worker.engine.decoders.layer_weight import dequantised
-from worker.engine.kernels.experts import DenseExperts, ExpertWeights
-from worker.engine.kernels.transformers_experts import QUANTISED, experts_in, parameter_names, weights_of
+from worker.engine.kernels.experts.layer import DenseExperts, ExpertWeights
+from worker.engine.kernels.experts.modules import QUANTISED, experts_in, parameter_names, weights_of
 
 
 @dataclass(frozen=True)

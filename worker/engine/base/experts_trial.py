@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from worker.engine.base.trial import TOLERANCE
 from worker.engine.decoders.portable import body_of
-from worker.engine.kernels.transformers_experts import (
+from worker.engine.kernels.experts.modules import (
     NAME,
     QUANTISED,
     experts_in,

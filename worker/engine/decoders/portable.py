@@ -20,10 +20,10 @@ from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.head import Head
 from worker.engine.decoders.recomputed_modules import recomputing
 from worker.engine.decoders.text_decoder import Adapters, Path
+from worker.engine.kernels.experts.modules import parameter_names, weights_of
 from worker.engine.kernels.lora_layers import adapted
 from worker.engine.kernels.operations import operations_on
 from worker.engine.kernels.transformers_attention import SegmentLayout, attending_in
-from worker.engine.kernels.transformers_experts import parameter_names, weights_of
 
 ROUTERS = {"router", "gate"}  # architectures' names of the module that chooses experts
 

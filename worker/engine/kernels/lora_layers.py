@@ -1,4 +1,4 @@
-"""Low-rank updates of a model's own linear layers, in place, and of its experts (`experts.py`).
+"""Low-rank updates of a model's own linear layers, in place, and of its experts (`experts/layer.py`).
 
     y = base(x) + s (x Aᵀ) Bᵀ        (Hu et al. 2021, arXiv:2106.09685)
 
@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from worker.engine.kernels.experts.modules import is_experts, with_updates
 from worker.engine.kernels.forwards import with_forwards
 from worker.engine.kernels.projection import Share, add_gradients, add_updates, apply_gains, through_gains
-from worker.engine.kernels.transformers_experts import is_experts, with_updates
 
 AddLowRank = Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from core.methods.targets import is_target
 from core.storage.file_names import WEIGHTS_NAME
-from worker.engine.kernels.transformers_experts import experts_in, parameter_names
+from worker.engine.kernels.experts.modules import experts_in, parameter_names
 from worker.engine.sampler.adapters.check import (
     CONFIG_NAME,
     TENSOR,

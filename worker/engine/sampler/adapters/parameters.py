@@ -12,8 +12,8 @@ from peft.tuners.lora.layer import ParamWrapper
 from torch import Tensor, nn
 
 from worker.engine.adapters.saving import PEFT_NAME
-from worker.engine.kernels.experts import ExpertUpdate
-from worker.engine.kernels.transformers_experts import forward, is_experts
+from worker.engine.kernels.experts.layer import ExpertUpdate
+from worker.engine.kernels.experts.modules import forward, is_experts
 from worker.engine.sampler.adapters.check import AdapterRefused
 
 
@@ -43,7 +43,8 @@ def _with_factors(name: str, layer: Any) -> nn.Module:
 
 
 def _update(layer: Any) -> ExpertUpdate:
-    A, B = layer.lora_A[PEFT_NAME].weight, layer.lora_B[PEFT_NAME].weight
+    dtype = layer.get_param().dtype  # PEFT may hold factors in fp32
+    A, B = (each[PEFT_NAME].weight.detach().to(dtype) for each in (layer.lora_A, layer.lora_B))
     experts = layer.num_experts
     scale = float(layer.scaling[PEFT_NAME])
     return ExpertUpdate(slice(None), A.unflatten(0, (experts, -1)), B.unflatten(1, (-1, experts)), scale)

@@ -33,7 +33,7 @@ from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.adapters.shapes import adaptable_shapes
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.quantisation import quantise_embeddings, quantization_config
-from worker.engine.kernels.transformers_experts import experts_in, weights_of
+from worker.engine.kernels.experts.modules import experts_in, weights_of
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.fixtures.engine.twins import DTYPES, TOLERANCE, relative_difference
-from worker.engine.kernels.experts import (
+from worker.engine.kernels.experts.layer import (
     DenseExperts,
     ExpertUpdate,
     Layer,
@@ -125,7 +125,7 @@ def test_a_row_of_one_token_is_computed_as_beside_others() -> None:
 
 
 def test_no_weight_of_all_experts_is_made_and_no_input_is_kept_for_each_choice() -> None:
-    """What is kept are x, the outputs of `up` and three numbers for each pair."""
+    """What is kept are x, the outputs of `up`, and the routes with their weights."""
     layer, index_TC = layer_of(gated, False, torch.float32), ROUTES["at random"]
     kept: list[Tensor] = []
 
@@ -135,4 +135,4 @@ def test_no_weight_of_all_experts_is_made_and_no_input_is_kept_for_each_choice()
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         compute_experts(random(T, D, seed=7).requires_grad_(), index_TC, torch.ones(T, 2), layer)
-    assert sorted(tensor.numel() for tensor in kept) == [2 * T, T * D, 2 * T * 2 * I]
+    assert sorted(tensor.numel() for tensor in kept) == [2 * T, 2 * T, T * D, 2 * T * 2 * I]

@@ -8,8 +8,8 @@ contiguous on the axis, so its pairs are contiguous for each expert too. An expe
 frozen weight, and two with the factors of each job. An expert without a token is not touched. W + s B A is
 never formed, and there is no padding and no limit of tokens for an expert.
 
-Only x and the outputs of `up` are kept for the backward pass. It gathers each expert's inputs again, since
-all of them together are as many times larger than x as a token has experts.
+Only x, the routes and the outputs of `up` are kept for the backward pass. It gathers each expert's inputs
+again, since all of them together are as many times larger than x as a token has experts.
 
 Axes besides those of the engine: E experts here, C choices of a token, P pairs, or the pairs of one expert.
 """
@@ -247,7 +247,8 @@ def _by_expert(B_NRE: Tensor, experts: Tensor) -> Tensor:
 
 class _Experts(torch.autograd.Function):
     # The masters are inputs only so that autograd calls `backward`, which adds to their gradients itself. The
-    # frozen weights are not among the saved tensors, because no hook for saved activations may see them.
+    # frozen weights are not among the saved tensors, because no hook for saved activations may see them. The
+    # routes are: if the layer is computed again, they must be those of the values that are computed again.
 
     @staticmethod
     def forward(ctx, x_TD, weights_TC, index_TC, layer, *_masters):  # type: ignore[no-untyped-def]
@@ -261,15 +262,14 @@ class _Experts(torch.autograd.Function):
             h_PN[span.pairs] = up.forward(span, span.up, x_TD[span.tokens_P])
             y_PD = down.forward(span, span.down, layer.gate(h_PN[span.pairs]))
             out_TD.index_add_(0, span.tokens_P, y_PD * weights_P[span.pairs, None])
-        ctx.layer, ctx.routes = layer, routes
-        ctx.shape, ctx.dtype = weights_TC.shape, weights_TC.dtype
-        ctx.save_for_backward(x_TD, h_PN, weights_P)
+        ctx.layer, ctx.dtype = layer, weights_TC.dtype
+        ctx.save_for_backward(x_TD, index_TC, h_PN, weights_P)
         return out_TD.to(x_TD.dtype)
 
     @staticmethod
     def backward(ctx, dout_TD):  # type: ignore[no-untyped-def]
-        x_TD, h_PN, weights_P = ctx.saved_tensors
-        layer, routes = ctx.layer, ctx.routes
+        x_TD, index_TC, h_PN, weights_P = ctx.saved_tensors
+        layer, routes = ctx.layer, _Routes(index_TC, ctx.layer)
         used, gate = routes.experts, LeftToAutograd(layer.gate)
         up, down = (_Factors(each, used, with_gradients=True) for each in (layer.up, layer.down))
         dx_TD = torch.zeros_like(x_TD, dtype=torch.float32)
@@ -290,4 +290,4 @@ class _Experts(torch.autograd.Function):
         down.add_gradients()
         dweights = torch.empty_like(dweights_P).scatter_(0, routes.order_P, dweights_P)
         masters = (None for _ in range(len(ctx.needs_input_grad) - 4))
-        return dx_TD.to(x_TD.dtype), dweights.view(ctx.shape).to(ctx.dtype), None, None, *masters
+        return dx_TD.to(x_TD.dtype), dweights.view(index_TC.shape).to(ctx.dtype), None, None, *masters

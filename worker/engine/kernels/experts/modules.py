@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 from torch import Tensor, nn
 from transformers.integrations.moe import ExpertsInterface, grouped_mm_experts_forward
 
-from worker.engine.kernels.experts import (
+from worker.engine.kernels.experts.layer import (
     DenseExperts,
     ExpertUpdate,
     ExpertWeights,
