@@ -25,6 +25,7 @@ from worker.engine.kernels.lora_layers import adapted
 from worker.engine.kernels.operations import operations_on
 from worker.engine.kernels.transformers_attention import SegmentLayout, attending_in
 
+MAMBAS = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}  # as in PEFT's check
 ROUTERS = {"router", "gate"}  # architectures' names of the module that chooses experts
 
 Attention = Callable[[], AbstractContextManager[None]]
@@ -42,7 +43,7 @@ class _TransformersDecoder:
     """The base class of both decoders.
 
     An adapter may be attached to `linears`, by module name, and to the weights of `experts`, modules by name.
-    Linear layers of their routers are left out.
+    Linear layers of routers are left out, and those on which PEFT puts no LoRA.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class _TransformersDecoder:
             for module, found in (experts or {}).items()
             for name in parameter_names(found)
         }
-        self.groups = {name: Linear({name: slice(None)}) for name in linears if not self._is_router(name)}
+        self.groups = {name: Linear({name: slice(None)}) for name in linears if not self._is_left_out(name)}
 
     @property
     def head_VD(self) -> Tensor:  # noqa: N802 - axes
@@ -85,8 +86,11 @@ class _TransformersDecoder:
             hidden_TD: Tensor = self._body(**inputs, use_cache=False).last_hidden_state[0]
         return hidden_TD
 
-    def _is_router(self, name: str) -> bool:
-        """Return whether a linear layer gives each expert a score."""
+    def _is_left_out(self, name: str) -> bool:
+        """Return whether a linear layer gives each expert a score, or is one on which PEFT puts no LoRA."""
+        config: Any = self._model.config
+        if config.model_type in MAMBAS and name.endswith(".out_proj"):
+            return True
         outputs = getattr(self._model.get_submodule(name), "out_features", None)
         counts = {experts for experts, _, _ in self.experts.values()}
         return outputs in counts and not ROUTERS.isdisjoint(name.split("."))

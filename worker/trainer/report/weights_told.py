@@ -11,7 +11,8 @@ from core.methods.method import MethodOptions
 from core.methods.targets import takes_experts
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.expert_quantisation import unquantised_bytes
-from worker.engine.decoders.targets import within_layers
+from worker.engine.decoders.portable import body_of, linear_layers
+from worker.engine.decoders.targets import adaptable_modules, within_layers
 from worker.trainer.report.reporter import JobEvent
 
 EXPERTS = "experts"  # a part of the name of each module with several experts' weights in one parameter
@@ -23,9 +24,22 @@ def events_on_weights(base: ResidentBase, spec: JobSpec) -> Iterator[JobEvent]:
         yield JobEvent(base.slow_path_warning, None, {"level": "warn"})
     if base.entry.quantization is not None:
         yield from _on_quantisation(base.model, base.entry.quantization)
+    yield from _on_layers(base, spec)
     numbers = expert_numbers(base.model)
     for adapter in [each.adapter for each in spec.candidates] if numbers else []:
         yield from _on_experts(adapter, numbers, set(base.decoder.experts))
+
+
+def _on_layers(base: ResidentBase, spec: JobSpec) -> Iterator[JobEvent]:
+    """Yield an event if `all-linear` leaves out linear layers: those of routers, and of Mamba's outputs."""
+    if not any(getattr(each.adapter, "target_modules", None) == "all-linear" for each in spec.candidates):
+        return
+    body = set(linear_layers(body_of(base.model)).values())
+    every = {name for name, layer in linear_layers(base.model).items() if layer in body}
+    if left := every - set(adaptable_modules(base.decoder.groups)):
+        message = f"'all-linear' leaves out these linear layers: {_listed(left)}."
+        data = {"code": "left_out_layers", "layers": sorted(left)}
+        yield JobEvent(message, "left_out_layers", {"data": data})
 
 
 def expert_numbers(model: nn.Module) -> dict[str, int]:

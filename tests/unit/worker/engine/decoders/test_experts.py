@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from worker.engine.base.quantisation import quantise_embeddings, quantization_co
 from worker.engine.kernels.experts.modules import experts_in, weights_of
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
+from worker.rows.row import Row
 
 pytestmark = [pytest.mark.slow, pytest.mark.family(3)]
 
@@ -49,12 +51,17 @@ each_family = pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)
 QWEN, GPT_OSS, GEMMA = (
     FAMILIES[name] for name in ("qwen 3 moe", "gpt-oss, sinks and experts", "gemma 4, experts beside the MLP")
 )
-MARGIN = 1e-4  # between the scores of the last expert that is taken and of the next; rounding is far below
+MARGIN = 1e-5  # between the scores of the last expert that is taken and of the next; rounding is far below
 
 
 def load(make: Callable[[], PretrainedConfig], folder: Path, **catalog: Any) -> ResidentBase:
     save_model(make(), folder)
     return ResidentBase(TINY.model_copy(update=catalog), folder, "0" * 64, CPU)
+
+
+def rows() -> list[Row]:
+    """Return rows without the padding token: a router scores all experts of its empty embedding alike."""
+    return [replace(row, tokens_L=row.tokens_L.clip(3)) for row in shared_rows()]
 
 
 def eager(folder: Path) -> Any:
@@ -94,7 +101,7 @@ def test_a_step_on_experts_is_peft_s_with_transformers_eager_experts(
     make: Callable[[], PretrainedConfig], tmp_path: Path
 ) -> None:
     base = load(make, tmp_path)
-    trainee = make_trainee(base, "job", make_spec(), shared_rows())
+    trainee = make_trainee(base, "job", make_spec(), rows())
     randomize(trainee.adapter)
     plain = eager(tmp_path)
     routing = Routing(plain)
@@ -109,7 +116,7 @@ def test_what_is_computed_again_takes_the_same_experts_and_has_the_same_gradient
     make: Callable[[], PretrainedConfig], recompute: Recompute, tmp_path: Path
 ) -> None:
     base = load(make, tmp_path)
-    trainee = make_trainee(base, "job", make_spec(), shared_rows())
+    trainee = make_trainee(base, "job", make_spec(), rows())
     randomize(trainee.adapter)
 
     def step(one: Recompute) -> tuple[float, Tensor]:
@@ -123,7 +130,7 @@ def test_what_is_computed_again_takes_the_same_experts_and_has_the_same_gradient
     loss_again, gradient_again = step(recompute)
     assert loss_again == loss
     assert torch.equal(gradient_again, gradient)
-    calls = len(trainee.next_rows) if base.decoder.path == "plain" else 1
+    calls = min(len(chosen) for chosen in routing.chosen.values())  # the last layer keeps everything
     again = [chosen for chosen in routing.chosen.values() if len(chosen) == 2 * calls]
     for chosen in again:
         backwards = chosen[calls:][::-1]  # the last row comes first
@@ -137,7 +144,7 @@ def test_experts_in_few_bits_train_as_peft_on_the_same_rounded_weights(
     make: Callable[[], PretrainedConfig], quantization: Any, tmp_path: Path
 ) -> None:
     base = load(make, tmp_path, quantization=quantization)
-    trainee = make_trainee(base, "job", make_spec(), shared_rows())
+    trainee = make_trainee(base, "job", make_spec(), rows())
     randomize(trainee.adapter)
     same = AutoModelForCausalLM.from_pretrained(
         tmp_path,
@@ -194,7 +201,7 @@ def test_experts_have_ranks_and_scales_as_peft_s_patterns_say(tmp_path: Path) ->
     base = load(QWEN, tmp_path)
     options: Any = {"rank_pattern": {"experts.down_proj": 3}, "alpha_pattern": {"gate_up_proj": 7}}
     spec = LoraAdapter(r=2, lora_alpha=4, use_rslora=True, **options)
-    trainee = make_trainee(base, "job", make_spec(adapter=spec), shared_rows())
+    trainee = make_trainee(base, "job", make_spec(adapter=spec), rows())
     randomize(trainee.adapter)
     assert_a_step_is_peft_s(base, trainee, eager(tmp_path), tmp_path / "adapter")
     shapes = {name: extent.shape for name, extent in trainee.adapter.parameters.extents.items()}
@@ -246,7 +253,7 @@ def test_a_base_without_experts_refuses_their_names(base: ResidentBase) -> None:
 
 def test_a_saved_adapter_goes_on_where_it_was_and_answers_alike_in_plain_peft(tmp_path: Path) -> None:
     base = load(QWEN, tmp_path)
-    first = make_trainee(base, "first", make_spec(), shared_rows())
+    first = make_trainee(base, "first", make_spec(), rows())
     for _ in range(2):
         train_round(PassContext(base, MAX_TOKENS), [first])
     first.adapter.save(tmp_path / "adapter")
