@@ -13,7 +13,7 @@ from core.estimates.shapes import Load, ModelShape
 QUERY_BLOCK = 256
 SAVED_KEYS = 1024  # probabilities over more keys are not kept for the backward pass
 INDEX = 8  # bytes of a place on an axis
-SCORE_BYTES = 8  # fp32: tanh 4 + softmax 4; bf16: tanh 2 + softmax 4 + its rounded values 2
+CAPPED_BYTES = 8  # fp32: tanh 4 + softmax 4; bf16: tanh 2 + softmax 4 + its rounded values 2
 LAYERS_AGAIN = (Recompute.LAYERS, Recompute.LAYERS_FROM_HOST)
 
 
@@ -95,7 +95,9 @@ def _kept_by_modules(model: ModelShape, load: Load, recompute: Recompute) -> flo
         norms += (model.queries + model.keys) * FP32
     if model.keeps_scores:
         row = load.usual_row or load.longest_row
-        attention = 4 * model.queries * b + row * (model.heads * SCORE_BYTES + 1)
+        without_tanh = FP32 + (0 if b == FP32 else b)
+        score_bytes = CAPPED_BYTES if model.keeps_scores == "capped" else without_tanh
+        attention = 4 * model.queries * b + row * (model.heads * score_bytes + 1)
     else:
         attention = (3 * model.queries + 2 * model.keys) * b + FP32 * model.heads
     kept = norms + attention + _for_factors(model, load) * b

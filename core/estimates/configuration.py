@@ -85,13 +85,15 @@ def shape_of(
         saves_in_bf16=saves_in_bf16,
         norms=4 if kind.startswith(FOUR_NORMS) and experts is None else 2,
         norms_of_heads=kind.startswith(NORMALISED_HEADS),
-        keeps_scores=_keeps_scores(text, kind) and not flex_attention,
+        keeps_scores=None if flex_attention else _keeps_scores(text, kind),
     )
 
 
-def _keeps_scores(text: Mapping[str, Any], kind: str) -> bool:
-    """Return whether PyTorch has no such attention: its scores are capped, or have sinks beside them."""
-    return bool(text.get("attn_logit_softcapping")) or kind in WITH_SINKS
+def _keeps_scores(text: Mapping[str, Any], kind: str) -> Literal["capped", "with sinks"] | None:
+    """Return why PyTorch has no such attention, or None if it has."""
+    if text.get("attn_logit_softcapping"):
+        return "capped"
+    return "with sinks" if kind in WITH_SINKS else None
 
 
 def _experts(text: Mapping[str, Any], kind: str) -> LayerOfExperts | None:

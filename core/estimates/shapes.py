@@ -58,9 +58,9 @@ class ModelShape:
     """Whether queries and keys are normalised too, as in Qwen 3."""
     experts: LayerOfExperts | None = None
     """If there are any, `inner` is that of the shared expert, or 0."""
-    keeps_scores: bool = False
-    """Whether all scores of attention are kept for the backward pass: capped ones, as in Gemma 2, on a device
-    without FlexAttention."""
+    keeps_scores: Literal["capped", "with sinks"] | None = None
+    """Why all scores of attention are kept for the backward pass, on a device without FlexAttention: they are
+    capped, as in Gemma 2, or have sinks beside them, as in gpt-oss."""
 
     @property
     def queries(self) -> int:
