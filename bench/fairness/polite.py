@@ -1,8 +1,10 @@
 """The client that does nothing but chat: one short question after the other, each timed."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import httpx
 
@@ -18,14 +20,17 @@ _numbers = count()
 
 @dataclass
 class Waits:
-    """The seconds of each chat: up to the first token of its answer, and up to its end."""
+    """The seconds of each chat: up to the first token of its answer, and up to its end.
+
+    `refused` counts the chats without an answer, by what was said instead of it.
+    """
 
     first: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
-    refused: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
 
-    def as_json(self) -> dict[str, float]:
-        figures: dict[str, float] = {"chats": len(self.whole), "refused": self.refused}
+    def as_json(self) -> dict[str, Any]:
+        figures: dict[str, Any] = {"chats": len(self.whole), "refused": dict(self.refused)}
         for name, seconds in (("first", self.first), ("whole", self.whole)):
             for share in (50, 99) if seconds else ():
                 figures[f"{name}_p{share}"] = percentile(seconds, share / 100)
@@ -39,8 +44,8 @@ def chats(tenant: Tenant, number: int, question: str = "How are you today?") -> 
         time.sleep(PAUSE_SECONDS)
         try:
             first, whole = _chat(tenant, f"{next(_numbers)}. {question}")
-        except httpx.HTTPError:
-            waits.refused += 1
+        except httpx.HTTPError as error:
+            waits.refused[str(error) or type(error).__name__] += 1
             continue
         waits.first.append(first)
         waits.whole.append(whole)
@@ -59,7 +64,8 @@ def _chat(tenant: Tenant, question: str) -> tuple[float, float]:
     }
     began, first = time.perf_counter(), 0.0
     with tenant.http.stream("POST", "/chat/completions", json=asked) as answer:
-        answer.raise_for_status()
+        if not answer.is_success:
+            raise httpx.HTTPError(answer.read().decode())
         for line in answer.iter_lines():
             if '"error"' in line:
                 raise httpx.HTTPError(line)

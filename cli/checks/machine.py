@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from cli.client.home import load_settings
-from core.base_files.paths import file_in_wheel
+from core.base_files.paths import files_in_wheels
 from core.catalog import BaseModelEntry, offered_models
 from core.offering.checks import Check
 from core.units import GIB
@@ -117,7 +117,7 @@ def base_model(entry: BaseModelEntry) -> Check:
     name = f"model {entry.id}"
     if entry.source == "hub":
         return Check(name, "ok", f"{entry.repository}, fetched from the hub when it is first used")
-    path = _wheel_file(entry) if entry.source == "wheel" else entry.path
+    path = next(iter(files_in_wheels(entry)), None) if entry.source == "wheel" else entry.path
     if path is not None and path.exists():
         return _files_of(name, path) if entry.source == "folder" else Check(name, "ok", str(path))
     if entry.source == "folder":
@@ -136,7 +136,3 @@ def _files_of(name: str, folder: Path) -> Check:
     if fault is None:
         return Check(name, "ok", str(folder))
     return Check(name, "fail", f"in {folder}, {fault}", "Correct the file, or fetch the model again")
-
-
-def _wheel_file(entry: BaseModelEntry) -> Path | None:
-    return file_in_wheel(entry.package or "", entry.file or "")

@@ -14,7 +14,17 @@ def folder_of(entry: BaseModelEntry, models: Path) -> Path:
     return models / entry.id / entry.revision
 
 
-def file_in_wheel(package: str, file: str) -> Path | None:
-    """Return the path of a file in an installed package; None if the package is not installed."""
+def files_in_wheels(entry: BaseModelEntry) -> list[Path]:
+    """Return the files of installed packages whose contents, one after the other, are a wheel's GGUF file.
+
+    Nothing is returned if one of them is missing.
+    """
+    names = (f"{entry.package}/{entry.file}", *entry.further_files)
+    found = [path for name in names if (path := _in_package(*name.split("/", 1))) and path.exists()]
+    return found if len(found) == len(names) else []
+
+
+def _in_package(package: str, file: str) -> Path | None:
+    """Return the path of a file in a package; None if the package is not installed."""
     found = find_spec(package)
     return Path(found.origin).parent / file if found is not None and found.origin is not None else None

@@ -68,7 +68,7 @@ def state_bytes(shapes: Shapes, adapter: LowRankAdapter, number_bytes: int, lane
 
         adapter = 4 P + (4 + b) F + kept, gradients = 4 P + 4 lanes F, moments = 8 P
 
-        PiSSA, OLoRA, CorDA: F = 2 P, kept = 4 P, for the first values
+        PiSSA, OLoRA, CorDA, LoRA-GA: F = 2 P, kept = 4 P, for the first values
         DoRA: P = F = Σ r (K + N) + N, kept = 4 Σ N, for the squared norms of the weights
         DyLoRA: F = P, kept = 0
         AdaLoRA: P = Σ r (K + N + 1), F = Σ r (K + N), kept = 8 P + Σ r, for two averages and a mask
@@ -106,7 +106,7 @@ def ranks_of(shapes: Shapes, adapters: Sequence[LowRankAdapter]) -> int:
 def _is_adapted(name: str, shape: tuple[int, int], adapter: LowRankAdapter) -> bool:
     if isinstance(shape, ExpertShape):
         return takes_experts(name, adapter)
-    return is_target(name, adapter.target_modules)
+    return is_target(name, adapter.target_modules, adapter.layers)
 
 
 def _numbers(adapted: Shapes, adapter: LowRankAdapter) -> int:

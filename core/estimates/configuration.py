@@ -9,19 +9,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
-from core.base_files.paths import file_in_wheel, folder_of
+from core.base_files.loadable import text_of
+from core.base_files.paths import files_in_wheels, folder_of
 from core.catalog import BaseModelEntry
+from core.estimates.expected_path import expected_path
 from core.estimates.gguf_header import configuration_in
 from core.estimates.shapes import LayerOfExperts, ModelShape
 
 CONFIG = "config.json"
-NORMALISED_HEADS = ("qwen3", "gemma3", "olmo2")  # beginnings of `model_type`
-FOUR_NORMS = ("gemma2", "gemma3", "glm4")
-FAST_TYPES = ("gemma3", "gemma3_text", "llama", "mistral", "phi3", "qwen2", "qwen3")
-"""Model types that the engine's fast path computes, but for some rare options of theirs."""
+NORMALISED_HEADS = ("qwen3", "gemma3", "olmo2", "olmo3")  # beginnings of `model_type`
+FOUR_NORMS = ("gemma2", "gemma3", "glm4", "olmo2", "olmo3")  # OLMo's two norms behind keep as much as four
 TIED_TYPES = ("gemma", "gpt2")  # types whose config.json may leave out that the head is the embedding
 NEEDED = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
 LARGEST_SIZE = 2**31
+TOWERS = ("vision_config", "audio_config")
+TOWER_SIZES = (("num_hidden_layers", "depth"), ("hidden_size",), ("intermediate_size",))
+"""Names of a tower's layers, its width and its inner width"""
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 CHOSEN = ("num_experts_per_tok", "top_k_experts")
 SHARED_INNER = (
@@ -33,7 +36,14 @@ OF_EXPERTS = (*EXPERTS, *CHOSEN, *SHARED_INNER, "moe_intermediate_size", "n_shar
 BESIDE_MLP = ("gemma4",)  # beginnings of types whose layers have an MLP beside their experts
 UNGATED = ("nemotron",)
 WITH_SINKS = ("gpt_oss",)
-HEAD_SIZES = {"gemma3": 256, "qwen3": 128}  # where config.json may leave them out
+HEAD_SIZES = {  # where config.json may leave them out
+    **dict.fromkeys(("ernie4_5", "glm", "helium", "ministral3", "qwen3", "seed_oss"), 128),
+    "gemma": 256,
+}
+USUAL: Mapping[str, Mapping[str, int]] = {
+    "gemma3_text": {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262_208}
+}
+"""What else it may leave out, by the type of the text model: transformers' own values"""
 
 DecoderPath = Literal["fast", "portable"]
 
@@ -52,15 +62,15 @@ def shape_of(
     decides on it. A model of texts and images counts as its text model. `flex_attention` says whether the
     device has it.
     """
-    of_texts = config.get("text_config")
-    text: Mapping[str, Any] = of_texts if isinstance(of_texts, Mapping) and of_texts else config
+    text = text_of(config)
+    kind = str(text.get("model_type") or config.get("model_type") or "")
+    text = {**USUAL.get(kind, {}), **text}
     named = {name: text.get(name) for name in NEEDED}
     named["intermediate_size"] = named["intermediate_size"] or text.get("moe_intermediate_size")
     numbers = [number for number in named.values() if _is_size(number)]
     if len(numbers) < len(NEEDED):
         return None
     layers, hidden, inner, heads, vocabulary = numbers
-    kind = str(text.get("model_type") or config.get("model_type") or "")
     experts = _experts(text, kind)
     if experts is None and any(text.get(name) for name in EXPERTS):
         return None
@@ -81,11 +91,13 @@ def shape_of(
         tied=bool(_own(config, text, "tie_word_embeddings", kind.startswith(TIED_TYPES))),
         number_bytes=number_bytes,
         quantization=quantization,
-        path=path or ("fast" if kind in FAST_TYPES else "portable"),
+        path=path or ("fast" if expected_path(config).path == "fast" else "portable"),
         saves_in_bf16=saves_in_bf16,
         norms=4 if kind.startswith(FOUR_NORMS) and experts is None else 2,
         norms_of_heads=kind.startswith(NORMALISED_HEADS),
         keeps_scores=None if flex_attention else _keeps_scores(text, kind),
+        body=_body(config),
+        towers=sum(_tower_weights(config.get(name)) for name in TOWERS),
     )
 
 
@@ -121,15 +133,15 @@ def configuration_of(entry: BaseModelEntry, models_folder: Path) -> Mapping[str,
     try:
         return _read(str(folder_of(entry, models_folder)))
     except (OSError, ValueError):
-        return _in_wheel(entry.package, entry.file) if entry.package and entry.file else None
+        files = files_in_wheels(entry) if entry.source == "wheel" else []
+        return _in_gguf(files[0]) if files else None
 
 
 @lru_cache(maxsize=16)
-def _in_wheel(package: str, file: str) -> Mapping[str, Any] | None:
-    """Return the configuration in the GGUF file of an installed wheel; None if there is none."""
-    path = file_in_wheel(package, file)
+def _in_gguf(file: Path) -> Mapping[str, Any] | None:
+    """Return the configuration in a GGUF file, or in its first piece; None if there is none."""
     try:
-        return None if path is None else configuration_in(path)
+        return configuration_in(file)
     except (OSError, ValueError, LookupError):
         return None
 
@@ -143,11 +155,28 @@ def _read(folder: str) -> Mapping[str, Any]:
     return found
 
 
+def _body(config: Mapping[str, Any]) -> str:
+    """Return the name of the text model without its head."""
+    return "model" if text_of(config) is config else "model.language_model"
+
+
+def _tower_weights(config: Any) -> int:
+    """Return about how many weights a tower has that no text runs through: those of its layers.
+
+    A layer has 4 D² weights in attention, and 2 D I in the MLP, or 3 D I with a gate.
+    """
+    if not isinstance(config, Mapping):
+        return 0
+    found = [next((config[name] for name in names if _is_size(config.get(name))), 0) for names in TOWER_SIZES]
+    layers, D, inner = found
+    return layers * (4 * D * D + (3 if config.get("model_type") == "pixtral" else 2) * D * inner)
+
+
 def _is_size(found: Any) -> TypeGuard[int]:
     """Return whether this can be a number of layers, heads or neurons: a stranger may have written it."""
     return isinstance(found, int) and 0 < found <= LARGEST_SIZE
 
 
 def _own(config: Mapping[str, Any], text: Mapping[str, Any], name: str, usual: bool) -> Any:
-    """Return an option of the text model, or of the whole model if only that one has it."""
-    return text.get(name, config.get(name, usual))
+    """Return an option of the whole model, or of the text model if only that one has it."""
+    return config.get(name, text.get(name, usual))

@@ -62,6 +62,11 @@ class ModelShape:
     """Why all scores of attention are kept for the backward pass, on a device without FlexAttention: they are
     capped, as in Gemma 2, or have sinks beside them, as in gpt-oss."""
 
+    body: str = "model"
+    """The name of the text model without its head, as a module of the whole model."""
+    towers: int = 0
+    """Weights that no text runs through, such as those for images. They are in memory, but never trained."""
+
     @property
     def queries(self) -> int:
         """The width H · E."""
@@ -118,7 +123,7 @@ class ModelShape:
     def all_projections(self) -> Shapes:
         """(inputs, outputs) of the projections of all layers, by module name."""
         return {
-            f"model.layers.{layer}.{name}": shape
+            f"{self.body}.layers.{layer}.{name}": shape
             for layer in range(self.layers)
             for name, shape in {**self.projections, **self.expert_projections}.items()
         }
@@ -187,6 +192,8 @@ def base_bytes(model: ModelShape) -> int:
         nf4: half a byte for a weight, a byte for each block of 64, and an fp32 for each 256 of those
              the embedding and the head in 8 bits, as below
         int8: a byte for a weight, and an fp32 for each output; the embedding and the head stay as they are
+
+    Towers are held as the layers are.
     """
     D, V = model.hidden, model.vocabulary
     count = model.experts.count if model.experts else 1
@@ -199,10 +206,13 @@ def base_bytes(model: ModelShape) -> int:
     others = (model.layers * vectors + D) * model.number_bytes
     match model.quantization:
         case "nf4":
-            layer = weights / 2 + weights / 64 + FP32 * weights / (64 * 256)
+            of_a_weight = 1 / 2 + 1 / 64 + FP32 / (64 * 256)
+            layer = weights * of_a_weight
             head = ends * V * (D + FP32)
         case "int8":
+            of_a_weight = 1.0
             layer, head = weights + FP32 * rows, ends * V * D * model.number_bytes
         case None:
+            of_a_weight = model.number_bytes
             layer, head = weights * model.number_bytes, ends * V * D * model.number_bytes
-    return round(model.layers * layer + head + others)
+    return round(model.layers * layer + model.towers * of_a_weight + head + others)

@@ -32,7 +32,7 @@ class Whole:
     @classmethod
     def of(cls, model: ModelShape) -> Self:
         """Return what is trained of a model that is not at hand."""
-        numbers = base_bytes(replace(model, quantization=None)) // model.number_bytes
+        numbers = base_bytes(replace(model, quantization=None, towers=0)) // model.number_bytes
         return cls(numbers, model.hidden, model.vocabulary, model.number_bytes)
 
     def state(self, keeps_parent: bool) -> StateBytes:

@@ -118,7 +118,7 @@ def evaluation_bytes(model: ModelShape, load: Load, tokens: int) -> float:
     layer = tokens * max(2 * D + 2 * HE + 2 * JE, mlp) * b
     if load.device == "cpu" and model.path == "fast":
         layer += load.lanes * model.heads * QUERY_BLOCK * max(QUERY_BLOCK, load.longest_row) * b
-    if model.keeps_scores:  # before the softmax, in fp32 and after it
+    if model.keeps_scores and model.path == "portable":  # before the softmax, in fp32 and after it
         layer += (2 * FP32 + b) * model.heads * load.longest_row**2
     weight = load.lanes * D * model.inner * b if model.quantization else 0
     return max(layer + weight, head_bytes(model, load, tokens))

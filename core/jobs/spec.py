@@ -17,7 +17,7 @@ from core.evals.evaluation import Evaluation
 from core.jobs.ancestor import Ancestor
 from core.jobs.search import CandidateSearch, CandidateSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
-from core.methods.registry import METHODS, AdapterOptions
+from core.methods.registry import METHODS, AdapterOptions, trains_alone
 from core.objectives.hyperparameters import Hyperparameters
 from core.objectives.registry import AnyObjective
 from core.objectives.supervised import Supervised
@@ -156,8 +156,8 @@ class JobSpec(Options):
 
     @property
     def trains_alone(self) -> bool:
-        """Whether the job's method shares its steps with no other job."""
-        return METHODS[self.adapter.type].trains == "alone"
+        """Whether the job shares its steps with no other job."""
+        return trains_alone(self.adapter)
 
     @property
     def keeps_parent(self) -> bool:

@@ -1,6 +1,6 @@
 """LoRA and AdaLoRA: the change of a weight is a product of thin matrices."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -10,6 +10,8 @@ from core.methods.method import (
     AlphaPattern,
     ExcludingOptions,
     Method,
+    MethodOptions,
+    ModuleName,
     Paper,
     Probability,
     Rank,
@@ -18,9 +20,12 @@ from core.methods.method import (
 from core.options import Options
 
 Smoothing = Annotated[float, Field(gt=0, lt=1)]
+TokenId = Annotated[int, Field(ge=0)]
+InvocationTokens = Annotated[list[TokenId], Field(min_length=1, max_length=256)]
 ApproximatePissa = Annotated[str, Field(pattern=r"^pissa_niter_[1-9][0-9]{0,2}$")]
 InitLora = (
-    Literal[True, "gaussian", "orthogonal", "pissa", "olora", "eva", "corda", "loftq"] | ApproximatePissa
+    Literal[True, "gaussian", "orthogonal", "pissa", "olora", "eva", "corda", "loftq", "lora_ga"]
+    | ApproximatePissa
 )
 
 
@@ -52,6 +57,22 @@ class CordaConfig(Options):
     corda_method: Literal["ipm", "kpm"] = "ipm"
     """`ipm` begins with the part of each weight that matters most to the rows, `kpm` with the part that
     matters least"""
+
+
+class LoraGAConfig(Options):
+    """Options of the initialisation `lora_ga`, which chooses the initial A and B."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    direction: Literal["ArBr", "A2rBr", "ArB2r", "random"] = "ArB2r"
+    """Which of the first 2 r directions of a gradient A takes, and which B. `ArB2r`: A the first r, B the
+    others. `A2rBr`: the other way round. `ArBr`: in turn. `random`: both take the same r, drawn at random"""
+    scale: Literal["stable", "weight_svd", "gd_scale", "unit"] = "stable"
+    """How the initial values are scaled. `stable`: B by the fourth root of the outputs over the root of
+    stable_gamma. `weight_svd`: B by the largest singular value of the weight. `gd_scale`: both are divided by
+    the scale of the update. `unit`: not at all"""
+    stable_gamma: Annotated[int, Field(ge=1, le=4096)] = 16
+    """A larger value begins with a smaller B, with the scale `stable`"""
 
 
 class LoraAdapter(ExcludingOptions):
@@ -96,13 +117,29 @@ class LoraAdapter(ExcludingOptions):
     their product is 0. `pissa`, `pissa_niter_N` (arXiv:2404.02948) and `olora` (arXiv:2406.01775): a
     part of the weights. `eva` (arXiv:2410.07170): the directions in which the layers' inputs vary most
     on rows of the data. `corda` (arXiv:2406.05223): a part of the weights, chosen by rows of the data.
-    `loftq` (arXiv:2310.08659): the part of the weights that a quantised base model has lost"""
+    `loftq` (arXiv:2310.08659): the part of the weights that a quantised base model has lost. `lora_ga`
+    (arXiv:2407.05000): the directions of the weights' gradients on rows of the data"""
+    alora_invocation_tokens: InvocationTokens | None = None
+    """The tokens that invoke the adapter: in each row it acts on their last occurrence and on all tokens
+    behind. The tokens before are computed by the base model alone, so that servers can share them (aLoRA:
+    arXiv:2504.12397). Null: the adapter acts on all tokens"""
+    modules_to_save: Annotated[list[ModuleName], Field(min_length=1)] | None = None
+    """Modules to train as a whole beside A and B, by the last parts of their names, such as `embed_tokens`,
+    `lm_head` or `model.norm`. Their copies are saved with the adapter. The job trains alone"""
+    trainable_token_indices: Annotated[list[TokenId], Field(min_length=1)] | None = None
+    """Tokens whose embeddings are trained beside A and B; if the head is the embedding too, so are their rows
+    of the head. The job trains alone"""
+    ensure_weight_tying: bool = False
+    """If modules_to_save names the embedding of a model whose head is its embedding too, keep the two one.
+    Otherwise only the embedding is trained, and the head stays the base model's"""
     rank_pattern: RankPattern = Field(default={})
     alpha_pattern: AlphaPattern = Field(default={})
     eva_config: EvaConfig | None = None
     """Options of the initialisation `eva`; null is the default of each option"""
     corda_config: CordaConfig | None = None
     """Options of the initialisation `corda`; null is the default of each option"""
+    lora_ga_config: LoraGAConfig | None = None
+    """Options of the initialisation `lora_ga`; null is the default of each option"""
     dynamic_rank: bool = False
     """In each step, draw a number at random and train only so many of the first ranks. The adapter can
     then be cut to any lower rank (DyLoRA: Valipour et al. 2023, arXiv:2210.07558)"""
@@ -111,18 +148,27 @@ class LoraAdapter(ExcludingOptions):
     def begins_with_weights(self) -> bool:
         """Whether A and B begin with a part of the weights, which is taken out of the base weights."""
         init = self.init_lora_weights
-        return isinstance(init, str) and (init in ("olora", "corda") or init.startswith("pissa"))
+        return isinstance(init, str) and (init in ("olora", "corda", "lora_ga") or init.startswith("pissa"))
 
     @property
     def needs_initial_values(self) -> bool:
         """Whether the initial A and B need more than their own layer: the source weights, or rows."""
-        return self.init_lora_weights in ("loftq", "eva", "corda")
+        return self.init_lora_weights in ("loftq", "eva", "corda", "lora_ga")
+
+    @property
+    def trained_beside(self) -> str | None:
+        """The option by which the job trains more than A and B, which PEFT's own modules then compute."""
+        named = (name for name in ("modules_to_save", "trainable_token_indices") if getattr(self, name))
+        return next(named, None)
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
+        yield from super().contradictions()
         if self.eva_config is not None and self.init_lora_weights != "eva":
             yield "eva_config", "it is an option of init_lora_weights 'eva'"
         if self.corda_config is not None and self.init_lora_weights != "corda":
             yield "corda_config", "it is an option of init_lora_weights 'corda'"
+        if self.lora_ga_config is not None and self.init_lora_weights != "lora_ga":
+            yield "lora_ga_config", "it is an option of init_lora_weights 'lora_ga'"
         if self.init_lora_weights == "orthogonal":
             yield from self._odd_ranks()
         if self.use_dora and self.init_lora_weights == "loftq":
@@ -138,6 +184,12 @@ class LoraAdapter(ExcludingOptions):
                 yield "lora_dropout", f"{begins}, which dropout must not remove"
         if self.dynamic_rank:
             yield from self._contradictions_of_dynamic_rank()
+        if self.alora_invocation_tokens is not None:
+            yield from self._contradictions_of_invocation()
+        if self.trained_beside is not None:
+            yield from self._contradictions_beside(self.trained_beside)
+        if self.ensure_weight_tying and self.modules_to_save is None:
+            yield "ensure_weight_tying", "it is an option of modules_to_save, which is null"
         if self.target_parameters:
             yield from self.conflicts_with_experts()
         elif not self.target_modules:
@@ -154,6 +206,10 @@ class LoraAdapter(ExcludingOptions):
             yield "use_dora", "DoRA has no norms for experts"
         if self.dynamic_rank:
             yield "dynamic_rank", "the ranks of experts cannot be cut to a lower rank"
+        if self.alora_invocation_tokens is not None:
+            yield "alora_invocation_tokens", "PEFT puts no aLoRA on experts"
+        if self.trained_beside is not None:
+            yield self.trained_beside, "no experts are trained beside whole modules and tokens"
         if self.init_lora_weights not in (True, "gaussian"):
             yield "init_lora_weights", "experts begin with true or 'gaussian' only"
 
@@ -171,6 +227,27 @@ class LoraAdapter(ExcludingOptions):
             yield "dynamic_rank", "all modules must have the same rank, without a rank_pattern"
         if self.use_dora:
             yield "dynamic_rank", "use_dora trains norms, which fit only one rank"
+
+    def _contradictions_beside(self, option: str) -> Iterator[tuple[str, str]]:
+        by_peft = f"PEFT's own modules compute a job with {option}"
+        if self.lora_dropout:
+            yield "lora_dropout", f"{by_peft}, and draw masks from a random state that no checkpoint has"
+        if self.init_lora_weights not in (True, "gaussian", "orthogonal"):
+            yield "init_lora_weights", f"{by_peft}, so it is true, 'gaussian' or 'orthogonal'"
+        if self.dynamic_rank:
+            yield "dynamic_rank", f"{by_peft}, with all ranks"
+        if self.alora_invocation_tokens is not None:
+            yield (
+                "alora_invocation_tokens",
+                f"{by_peft}, and what is trained beside A and B acts on all tokens",
+            )
+
+    def _contradictions_of_invocation(self) -> Iterator[tuple[str, str]]:
+        if self.use_dora:
+            yield "use_dora", "it changes all tokens, and alora_invocation_tokens only those that it invokes"
+        if self.begins_with_weights or self.init_lora_weights == "loftq":
+            reason = "the tokens before the invocation would lack what the initial A and B stand for"
+            yield "alora_invocation_tokens", f"init_lora_weights {self.init_lora_weights!r}: {reason}"
 
 
 class AdaLoraAdapter(ExcludingOptions):
@@ -208,6 +285,7 @@ class AdaLoraAdapter(ExcludingOptions):
     """Weight of the loss term that keeps A and B orthogonal"""
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
+        yield from super().contradictions()
         if self.target_r > self.init_r:
             yield (
                 "target_r",
@@ -226,6 +304,11 @@ class AdaLoraAdapter(ExcludingOptions):
 
 LowRankAdapter = LoraAdapter | AdaLoraAdapter
 """The options of a method whose update of a weight is a product of thin matrices."""
+
+
+def invocation_of(adapter: MethodOptions) -> Sequence[int]:
+    """Return the tokens that invoke the adapter, or none if it acts on all tokens."""
+    return adapter.alora_invocation_tokens or () if isinstance(adapter, LoraAdapter) else ()
 
 
 METHODS = (

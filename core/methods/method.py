@@ -1,8 +1,8 @@
 """The parts that all methods share: base classes for their options, and the description of a method."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from pydantic import ConfigDict, Field
 
@@ -19,6 +19,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 # an expression that keeps a worker busy.
 ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,256}$")]
 T = TypeVar("T")
+LayerIndex = Annotated[int, Field(ge=0, lt=10_000)]
+PartOfName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,256}$")]
 # Without `additionalProperties`, a JSON Schema would also accept keys that are not module names.
 PerModule = Annotated[dict[ModuleName, T], Field(json_schema_extra={"additionalProperties": False})]
 ModuleNames = Annotated[list[str], Field(min_length=1)]
@@ -55,9 +57,8 @@ class MethodOptions(Options):
     """The options of a method: PEFT's names and defaults, unless a class says otherwise.
 
     A class is the offer: a job may set whatever its types allow, and a worker trains all of it. Some options
-    allow their default alone, so that a client may name it. We leave out the options of PEFT that make no
-    sense on a server (paths, runtime settings, repeated layers), and those whose results no runtime would
-    load (biases, whole modules saved beside the adapter).
+    allow their default alone, so that a client may name it. `docs/methods.md` says which options of PEFT's
+    LoRA are left out, and why.
     """
 
     model_config = ConfigDict(use_attribute_docstrings=True, json_schema_extra=_type_is_required)
@@ -86,11 +87,39 @@ def with_seeds(options: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return {**options, **{name: seed for name in SEEDS if name in options and options[name] is None}}
 
 
+class Layers(NamedTuple):
+    """The decoder layers that an adapter is limited to, by their numbers.
+
+    `patterns` are the names that the model's list of layers may have; none stands for any name.
+    """
+
+    numbers: Collection[int]
+    patterns: Collection[str] = ()
+
+
 class TargetOptions(MethodOptions):
     """The options of a method that changes linear layers."""
 
     target_modules: TargetModules = "all-linear"
-    layers_to_transform: NotOffered = None
+    layers_to_transform: Annotated[list[LayerIndex], Field(min_length=1)] | None = None
+    """The decoder layers to change, counted from 0; null is all of them. A target that is the whole name of a
+    module is changed in any layer"""
+    layers_pattern: Annotated[list[PartOfName], Field(min_length=1)] | None = None
+    """The names that the list of decoder layers may have in the model, such as `layers` or `h`; null finds it
+    by the first number in a module's name"""
+
+    @property
+    def layers(self) -> Layers | None:
+        """The decoder layers that the adapter is limited to; None if it changes all layers."""
+        if self.layers_to_transform is None:
+            return None
+        return Layers(self.layers_to_transform, self.layers_pattern or ())
+
+    def contradictions(self) -> Iterator[tuple[str, str]]:
+        if self.layers_to_transform is not None and self.target_modules == "all-linear":
+            yield "layers_to_transform", "it needs target_modules that name the modules, and not 'all-linear'"
+        if self.layers_pattern is not None and self.layers_to_transform is None:
+            yield "layers_pattern", "it is an option of layers_to_transform, which is null"
 
 
 class ExcludingOptions(TargetOptions):

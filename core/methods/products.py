@@ -110,6 +110,7 @@ class GraloraAdapter(TargetOptions):
     gralora_dropout: NoDropout = 0.0
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
+        yield from super().contradictions()
         if self.r % self.gralora_k:
             yield "gralora_k", f"it must divide r, which is {self.r}"
 

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from core.methods import low_rank, products, prompts, rotations, shared, sparse, vectors, weight_aware, whole
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
-from core.methods.method import Method
+from core.methods.method import Method, MethodOptions
 from core.methods.products import (
     DeloraAdapter,
     GraloraAdapter,
@@ -25,6 +25,12 @@ from core.methods.whole import FullTuning
 
 FAMILIES = (low_rank, prompts, vectors, rotations, products, weight_aware, shared, sparse, whole)
 METHODS: dict[str, Method] = {method.type: method for family in FAMILIES for method in family.METHODS}
+
+
+def trains_alone(adapter: MethodOptions) -> bool:
+    """Return whether a job with these options shares its steps with no other job."""
+    beside = isinstance(adapter, LoraAdapter) and adapter.trained_beside is not None
+    return beside or METHODS[adapter.type].trains == "alone"
 
 
 def with_type(adapter: Any) -> Any:

@@ -43,6 +43,7 @@ class OftAdapter(ExcludingOptions):
     """Number of terms of that series"""
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
+        yield from super().contradictions()
         if (self.r == 0) == (self.oft_block_size == 0):
             yield "oft_block_size", "exactly one of r and oft_block_size must be 0"
 
@@ -64,6 +65,7 @@ class BoftAdapter(ExcludingOptions):
     boft_dropout: NoDropout = 0.0
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
+        yield from super().contradictions()
         if (self.boft_block_num == 0) == (self.boft_block_size == 0):
             yield "boft_block_num", "exactly one of boft_block_num and boft_block_size must be 0"
         elif self.boft_n_butterfly_factor > 1:

@@ -38,6 +38,7 @@ class VbLoraAdapter(ExcludingOptions):
         return weights if self.save_only_topk_weights else None
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
+        yield from super().contradictions()
         if self.topk > self.num_vectors:
             yield "topk", f"it must not be above num_vectors, which is {self.num_vectors}"
 

@@ -82,6 +82,10 @@ def _conflicts(adapter: MethodOptions) -> Iterator[Conflict]:
 
 
 def _conflicts_of_lora(adapter: LoraAdapter) -> Iterator[Conflict]:
+    if (option := adapter.trained_beside) is not None:
+        param, need = f"adapter.{option}", f"{option} needs the base model's whole source weights"
+        yield Conflict(param, SPREAD, need, f"leave '{param}' out")
+        yield Conflict(param, QUANTISED, need, f"leave '{param}' out")
     init = f"init_lora_weights '{adapter.init_lora_weights}'"
     if adapter.begins_with_weights:
         need = f"{init} begins with a part of the weights, and needs the whole source weights"

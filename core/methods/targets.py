@@ -4,13 +4,31 @@ import re
 from typing import Literal
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
+from core.methods.method import Layers
 
 Targets = Literal["all-linear"] | list[str]
 
 
-def is_target(module: str, targets: Targets) -> bool:
-    """Tell whether the targets name the module: by its whole name or by its last parts, as in PEFT."""
-    return targets == "all-linear" or any(f".{module}".endswith(f".{target}") for target in targets)
+def is_target(module: str, targets: Targets, layers: Layers | None = None) -> bool:
+    """Tell whether the targets name the module: by its whole name or by its last parts, as in PEFT.
+
+    A module that is named by its last parts must also be in one of the `layers`.
+    """
+    if targets == "all-linear":
+        return True
+    if not any(f".{module}".endswith(f".{target}") for target in targets):
+        return False
+    return layers is None or module in targets or layer_of(module, layers) in layers.numbers
+
+
+def layer_of(module: str, layers: Layers) -> int | None:
+    """Return the number of the decoder layer that a module is in, as PEFT finds it; None for another module.
+
+    It is the first number in the module's name behind one of the patterns, or behind at least two names.
+    """
+    prefixes = [rf"(?:^|.*?\.){pattern}" for pattern in layers.patterns] or [r".*?\.[^.]*"]
+    found = (re.match(rf"{prefix}\.(\d+)\.", module) for prefix in prefixes)
+    return next((int(match[1]) for match in found if match), None)
 
 
 def takes_experts(parameter: str, adapter: LowRankAdapter) -> bool:
@@ -18,7 +36,7 @@ def takes_experts(parameter: str, adapter: LowRankAdapter) -> bool:
     if not isinstance(adapter, LoraAdapter):
         return False
     if adapter.target_parameters is None:
-        return adapter.target_modules == "all-linear"
+        return adapter.target_modules == "all-linear" and adapter.trained_beside is None
     return is_target(parameter, adapter.target_parameters)
 
 

@@ -82,6 +82,7 @@ class DeftAdapter(ExcludingOptions):
     deft_dropout: NoDropout = 0.0
 
     def contradictions(self) -> Iterator[tuple[str, str]]:
+        yield from super().contradictions()
         if self.para and self.alpha is not None:
             yield "alpha", "it scales R, which para leaves out"
 

@@ -3,32 +3,51 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from core.base_files.loadable import quantised_source, text_of, why_not_loadable
 from core.datasets.template_needs import needs_served
-from core.estimates.configuration import FAST_TYPES
-from core.offering.causal_types import causal_types
+from core.estimates.configuration import EXPERTS
+from core.estimates.expected_path import EnginePath, expected_path
+from core.methods.low_rank import LoraAdapter
 from core.offering.checks import Check
+from core.offering.known_types import is_listed_type
 from core.offering.published import CONFIG, Published
+from core.portability.report import FORM_NAMES
+from core.portability.rules import CONVERTED_TYPES, reports_by_rule
 from core.units import GIB
 
 OPEN_LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "openrail", "gemma")
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 TOKENIZER = "tokenizer.json"
 MOST_SHOWN = 200  # letters of what a publisher has written
+MOST_ADVICE = 400
+PATHS: Mapping[EnginePath, str] = {
+    "fast": "which takes the fast path",
+    "portable": "which takes the portable path, of transformers' own modules: slower than the fast path",
+    "plain": "which takes the plain path, of transformers' own modules row by row: the slowest",
+}
+EXPERTS_ADVICE = (
+    "Name the targets that are to be trained, such as the attention's, if a job with all-linear is refused"
+)
 
 
-def judged(model: Published) -> Iterator[Check]:
-    """Yield what was looked at. A check that fails means that no job can train the model."""
+def judged(model: Published, max_length: int) -> Iterator[Check]:
+    """Yield what was looked at. A check that fails means that no job can train the model.
+
+    `max_length` is the most tokens of a row.
+    """
     yield _license(model)
     yield _weights(model)
-    yield _architecture(model)
+    yield (architecture := _architecture(model, max_length))
+    if architecture.state != "fail":
+        yield _training(model)
+        yield _runtimes(model)
     yield _tokenizer(model)
     yield _template(model)
 
 
 def longest_row(model: Published) -> int | None:
     """Return the most positions that the model was made for, if its configuration says so."""
-    of_texts = model.config.get("text_config")
-    found = (of_texts if isinstance(of_texts, Mapping) else model.config).get("max_position_embeddings")
+    found = text_of(model.config).get("max_position_embeddings")
     return found if isinstance(found, int) and found >= 8 else None
 
 
@@ -52,30 +71,56 @@ def _weights(model: Published) -> Check:
     return Check("weights", "fail", "none", "Take a repository that holds the weights, as safetensors")
 
 
-def _architecture(model: Published) -> Check:
+def _architecture(model: Published, max_length: int) -> Check:
     kind = model.config.get("model_type")
     if not isinstance(kind, str):
         return Check(
             "architecture", "fail", f"no {CONFIG} that names one", "This is not a model of transformers"
         )
     named = (", ".join(_names(model.config.get("architectures"))) or kind)[:MOST_SHOWN]
-    if "quantization_config" in model.config:
-        advice = "Take the original model: jobs can hold it in 4 or 8 bits themselves (training.quantization)"
-        return Check("architecture", "fail", f"{named}, with weights that are quantised already", advice)
-    if kind not in causal_types():
-        advice = (
-            "Code from a model's repository is never run, and transformers itself has no such causal model"
-        )
-        return Check("architecture", "fail", named, advice)
-    return Check("architecture", "ok", f"{named}, {_path_in_words(kind)}")
-
-
-def _path_in_words(kind: str) -> str:
-    if kind in FAST_TYPES:
-        return "which takes the fast path"
-    return (
-        "which takes transformers' own modules: slower than Gemma 3, Llama, Mistral, Phi 3 and Qwen 2 and 3"
+    if (reason := why_not_loadable(model.config, is_listed_type)) is not None:
+        return Check("architecture", "fail", named, f"Workers refuse it: {reason}"[:MOST_ADVICE])
+    path, is_tested = expected_path(model.config, max_length)
+    found = f"{named}, {PATHS[path]}"
+    if (source := quantised_source(model.config)) is not None:
+        found += f". Its weights are in {source.method}, and are computed back while they are loaded"
+    if is_tested:
+        return Check("architecture", "ok", found)
+    advice = (
+        "No test of Tunery holds this architecture. A worker tries it out when it first loads the model, and "
+        "refuses it if no path computes it correctly: try it with a small job"
     )
+    return Check("architecture", "warn", f"{found}, if a trial confirms it", advice)
+
+
+def _training(model: Published) -> Check:
+    """Return which layers a job with `all-linear` trains."""
+    text = text_of(model.config)
+    found = "the linear layers of the text model"
+    if text is not model.config:
+        found += "; what is for images or sound stays as it is"
+    if not any(text.get(name) for name in EXPERTS):
+        return Check("what trains", "ok", found)
+    return Check("what trains", "warn", f"{found}, without its experts", EXPERTS_ADVICE)
+
+
+def _runtimes(model: Published) -> Check:
+    """Return which runtimes load an adapter that a LoRA job publishes, by rule."""
+    kind = str(text_of(model.config).get("model_type") or model.config.get("model_type"))
+    is_wrapper = text_of(model.config) is not model.config
+    left_out = {"mlx"} if is_wrapper else set()
+    if kind not in CONVERTED_TYPES:
+        left_out |= {"llama_cpp", "ollama"}
+    reports = reports_by_rule(LoraAdapter().model_dump(), model.name, model.revision)
+    shown = [
+        f"{each.name} ({FORM_NAMES[each.needs]})"
+        for each in reports
+        if each.needs and each.runtime not in left_out
+    ]
+    found = ", ".join(shown)
+    if is_wrapper:
+        found += ". Layers are named as in the whole model, as vLLM and SGLang look for them"
+    return Check("adapter loads in", "ok", f"{found}. A runtime must have the architecture itself")
 
 
 def _tokenizer(model: Published) -> Check:

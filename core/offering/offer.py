@@ -44,14 +44,14 @@ def look_at(
     folder = Path(source).resolve() if folders and Path(source).is_dir() else None
     model = in_folder(folder) if folder else on_hub(source, revision)
     entry = _entry(source, folder, _fields(model, chosen))
-    return Offer(entry, list(judged(model)), fits_of(model.config, entry, here))
+    return Offer(entry, list(judged(model, entry.max_length)), fits_of(model.config, entry, here))
 
 
 def look_again(entry: BaseModelEntry, here: Iterable[Machine]) -> Offer:
     """Look at a model of the catalog, at the hub or in its folder. Raises as `look_at` does."""
     assert entry.source != "wheel"
     model = in_folder(entry.path) if entry.path else on_hub(entry.repository, entry.revision)
-    return Offer(entry, list(judged(model)), fits_of(model.config, entry, here))
+    return Offer(entry, list(judged(model, entry.max_length)), fits_of(model.config, entry, here))
 
 
 def _fields(model: Published, chosen: dict[str, Any]) -> dict[str, Any]:

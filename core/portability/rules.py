@@ -39,6 +39,8 @@ SOURCES: dict[Runtime, tuple[str, ...]] = {
     "mlx": ("https://github.com/ml-explore/mlx-lm/blob/main/mlx_lm/LORA.md",),
 }
 ARCHITECTURES = "Llama, Mistral, Qwen 2 and Qwen 3"  # those that are converted to GGUF
+CONVERTED_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+"""The same, by the type of the text model"""
 NOT_WITH_TIED_HEAD = frozenset[Form | None]({"merged", "gguf", "gguf_adapter"})
 
 
@@ -95,6 +97,11 @@ def _only_peft(name: str, traits: Traits) -> Verdict | None:
     """Return the verdict of an adapter that no other runtime takes, in any form. None for other adapters."""
     if traits.quantisation_repair:
         return None, f"LoftQ belongs to one quantised base model of bitsandbytes, which {name} does not have."
+    if traits.is_invoked:
+        return None, (
+            f"The adapter acts only from its invocation on (aLoRA). No export can say that, and {name} would "
+            "let it act on all tokens, or refuses it as vLLM does."
+        )
     if traits.type in PROMPTS:
         return None, f"{traits.title} changes no weight to merge, and {name} takes no such adapter."
     if not traits.is_mergeable:
@@ -174,7 +181,10 @@ def _mlx(traits: Traits) -> Verdict:
     if traits.changes_experts:
         return "merged", "mlx-lm holds the experts of a layer in one layer, which our export does not write."
     if traits.is_lora and not traits.changes_head:
-        return "mlx", "mlx-lm has other names, and A and B transposed."
+        return "mlx", (
+            "mlx-lm has other names, and A and B transposed. On a model of texts and images, export the "
+            "merged model: its names are not known here."
+        )
     if traits.is_lora:
         return "merged", "mlx-lm adapts the decoder layers, and not the head."
     return "merged", _only_lora("mlx-lm", traits)
@@ -182,6 +192,8 @@ def _mlx(traits: Traits) -> Verdict:
 
 def _only_lora(name: str, traits: Traits) -> str:
     what = "DoRA" if traits.is_dora else traits.title
+    if traits.trains_modules:
+        what = "what is trained beside them"
     return f"{name} loads A and B of LoRA only; {what} must be merged into the base model's weights."
 
 

@@ -7,18 +7,23 @@ from core.portability.report import Form, Runtime
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the values that its --max-lora-rank allows
 
 FOLDER = "path/to/this/folder"
+# An adapter names layers as the class does that the base model's configuration names. For some models of
+# texts and images, AutoModelForCausalLM takes another class or none.
 PEFT = """\
+import transformers
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-base = AutoModelForCausalLM.from_pretrained("{repository}", revision="{revision}")
+named = {{"pretrained_model_name_or_path": "{repository}", "revision": "{revision}"}}
+config = transformers.AutoConfig.from_pretrained(**named)
+base = getattr(transformers, config.architectures[0]).from_pretrained(**named)
 model = PeftModel.from_pretrained(base, "{folder}")
-tokenizer = AutoTokenizer.from_pretrained("{folder}")"""
+tokenizer = transformers.AutoTokenizer.from_pretrained("{folder}")"""
 TRANSFORMERS = """\
-from transformers import AutoModelForCausalLM, AutoTokenizer
+import transformers
 
-model = AutoModelForCausalLM.from_pretrained("{folder}", dtype="auto")
-tokenizer = AutoTokenizer.from_pretrained("{folder}")"""
+config = transformers.AutoConfig.from_pretrained("{folder}")
+model = getattr(transformers, config.architectures[0]).from_pretrained("{folder}", dtype="auto")
+tokenizer = transformers.AutoTokenizer.from_pretrained("{folder}")"""
 VLLM_LORA = """\
 vllm serve {repository} --revision {revision} --enable-lora --max-lora-rank {rank} \\
   --lora-modules adapter={folder}"""

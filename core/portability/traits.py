@@ -19,7 +19,8 @@ class Traits:
 
     `has_patterns` means that some modules have ranks or alphas of their own, and `on_some_layers` that some
     decoder layers have no update. `quantisation_repair` belongs to LoftQ: the adapter makes up for what one
-    quantised base model has lost.
+    quantised base model has lost. An adapter that `is_invoked` acts only from some tokens on (aLoRA).
+    With `trains_modules`, whole modules or embeddings of tokens are trained beside A and B.
     """
 
     type: str
@@ -33,16 +34,18 @@ class Traits:
     changes_head: bool = False
     changes_experts: bool = False
     quantisation_repair: bool = False
+    is_invoked: bool = False
+    trains_modules: bool = False
 
     @property
     def is_lora(self) -> bool:
         """Whether A and B are all there is."""
-        return self.type == "lora" and not self.is_dora
+        return self.type == "lora" and not self.is_dora and not self.trains_modules
 
     @property
     def is_mergeable(self) -> bool:
         """Whether the base model's weights can take the adapter in."""
-        return self.type not in NOT_MERGEABLE and not self.quantisation_repair
+        return self.type not in NOT_MERGEABLE and not self.quantisation_repair and not self.is_invoked
 
 
 def traits_of(options: Mapping[str, Any]) -> Traits:
@@ -66,6 +69,8 @@ def traits_of(options: Mapping[str, Any]) -> Traits:
         changes_head=_changes_head(options),
         changes_experts=bool(options.get("target_parameters")),
         quantisation_repair=lora.init_lora_weights == "loftq",
+        is_invoked=bool(lora.alora_invocation_tokens),
+        trains_modules=lora.trained_beside is not None,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
+from core.base_files.loadable import quantised_source
 from worker.process.faults import disk_fault
 
 CONFIG, INDEX, WEIGHTS = "config.json", "model.safetensors.index.json", "model.safetensors"
@@ -132,11 +133,7 @@ def _faults_of_weights(folder: Path) -> Iterator[str]:
                 for name in file.keys():  # noqa: SIM118 (it is not a mapping)
                     tensors[name] = path.name
                     dtype = file.get_slice(name).get_dtype()
-                    if (
-                        "quantization_config" not in config
-                        and name.endswith(".weight")
-                        and dtype not in FLOATS
-                    ):
+                    if quantised_source(config) is None and name.endswith(".weight") and dtype not in FLOATS:
                         yield f"{path.name} holds {name[:200]!r} as {dtype}, but weights are F32, F16 or BF16"
         except SafetensorError as error:
             if disk_fault(error):

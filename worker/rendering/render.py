@@ -31,6 +31,7 @@ from core.datasets.preference_rules import pair
 from core.errors import JobError
 from worker.rendering.row_limits import refusal_of_row
 from worker.rendering.row_template import plain, template_for
+from worker.rows.invocation import invoked_at
 from worker.rows.row import Row
 
 Span = tuple[int, int]
@@ -90,13 +91,21 @@ class Conversation(NamedTuple):
 class Rendering:
     """Renders the rows of one file, and counts the rows that were cut or skipped."""
 
-    def __init__(self, tokenizer: Any, max_length: int, param: str | None, kind: Kind = "chat") -> None:
-        """Rows are cut to `max_length` tokens.
+    def __init__(
+        self,
+        tokenizer: Any,
+        max_length: int,
+        param: str | None,
+        kind: Kind = "chat",
+        invocation: Sequence[int] = (),
+    ) -> None:
+        """Rows are cut to `max_length` tokens, and those without the adapter's `invocation` are counted.
 
         `param` is the request's field that named the file. It is None for somebody who looks at single rows.
         """
         self._tokenizer, self._max_length, self._param, self._kind = tokenizer, max_length, param, kind
-        self.cut, self.skipped = Lines(), Lines()
+        self._invocation = invocation
+        self.cut, self.skipped, self.uninvoked = Lines(), Lines(), Lines()
 
     def render(self, rows: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
         """Render every row, which comes with its line number.
@@ -105,18 +114,26 @@ class Rendering:
         skipped.
 
         Raises JobError if the base model has no chat template, if its template refuses a row (the error names
-        the line), or if no row is left.
+        the line), if no row is left, or if no row invokes the adapter.
         """
-        is_empty = True
+        taken = 0
         for line, row in rows:
-            for part in self._render(line, row):
-                yield part
-                is_empty = False
-        if is_empty:
+            parts = self._render(line, row)
+            yield from parts
+            taken += bool(parts)
+        if not taken:
             raise JobError(
                 "nothing_to_learn",
                 f"No row has an assistant token within max_length = {self._max_length} tokens: "
                 "raise max_length.",
+                self._param,
+            )
+        if self.uninvoked.count == taken:
+            raise JobError(
+                "nothing_to_learn",
+                "No row has the tokens of adapter.alora_invocation_tokens within max_length = "
+                f"{self._max_length} tokens, so the adapter would act nowhere. Compare them with the tokens "
+                "of a row, or raise max_length.",
                 self._param,
             )
 
@@ -148,13 +165,17 @@ class Rendering:
         ]
 
     def _fates(self) -> Iterator[tuple[str, Lines, str, str]]:
-        """Yield the code, the lines, what has become of them, and a mend, for cut and for skipped rows."""
+        """Yield the code, the lines, their fate and a mend, of rows cut, skipped and not invoked."""
         if self.cut.count:
             fate = f"are longer than {self._max_length} tokens and were cut"
             yield "row_cut", self.cut, fate, "shorten them, or raise max_length"
         if self.skipped.count:
             mend = "write answers, or raise max_length if the prompts fill it"
             yield "nothing_learnt", self.skipped, "have nothing left to learn and were skipped", mend
+        if self.uninvoked.count:
+            fate = "without alora_invocation_tokens: the adapter does not act there, and learns nothing"
+            mend = "put the text of these tokens into their prompts, or raise max_length"
+            yield "not_invoked", self.uninvoked, fate, mend
 
     def conversations(self, line: int, row: dict[str, Any]) -> list[Conversation]:
         """Render one row: a chat, an answer with a label, or two answers.
@@ -178,6 +199,8 @@ class Rendering:
         if any(part.cut_tokens for part in parts):
             self.cut.add(line)
         if is_learnt(parts):
+            if all(invoked_at(part.row.tokens_L, self._invocation) is None for part in parts):
+                self.uninvoked.add(line)
             return [part.row for part in parts]
         self.skipped.add(line)
         return []

@@ -136,7 +136,7 @@ def _end_with(channel: Connection) -> None:
 
 def _render(channel: Connection, tokenizer: Any, file: FileIO, request: RenderRequest) -> None:
     file.seek(0)  # a child before this one may have read some of it
-    rendering = Rendering(tokenizer, request.max_length, request.param, request.kind)
+    rendering = Rendering(tokenizer, request.max_length, request.param, request.kind, request.invocation)
     lines = read_rows(iter(lambda: file.read(CHUNK_BYTES), b""))
     lines = limited(_reported(channel, lines, request), request.param, request.row_seconds, request.row_bytes)
     check = DataCheck(request) if request.is_checked else None
@@ -145,7 +145,7 @@ def _render(channel: Connection, tokenizer: Any, file: FileIO, request: RenderRe
         rendered = store_rows(rows, request.folder)
         rows = with_companions(rendered, request.companions_seed, request.max_length)
     fingerprint = Fingerprint(request.fingerprint)
-    store = store_rows(fingerprint.over(rows), request.folder)
+    store = store_rows(fingerprint.over(rows), request.folder, request.invocation)
     channel.send(_result(store.summary, fingerprint.value, rendering, check))
     for part in store.files:
         send_handle(channel, part.fileno(), None)

@@ -1,5 +1,6 @@
 """The messages between a trainer or a server and the process that renders beside it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ class RenderRequest:
     companions. `fingerprint` is the beginning of the job's fingerprint. The rows are stored in `folder`.
     One row may take `row_seconds` of computing and `row_bytes` of memory. If `is_checked`, the
     rows are checked, and compared with the `training_rows`, if they are those of a validation file.
+    `invocation` are the tokens from which on the job's adapter acts; it acts on all tokens if there are none.
     """
 
     param: str
@@ -37,6 +39,7 @@ class RenderRequest:
     row_bytes: int = 4 * 1024**3
     is_checked: bool = False
     training_rows: RowsOfFile | None = None
+    invocation: Sequence[int] = ()
 
 
 @dataclass(frozen=True)

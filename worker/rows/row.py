@@ -20,6 +20,8 @@ class Row:
     learnt_L: NDArray[np.bool_]
     weights_L: NDArray[np.float32] | None = None
     desirable: bool = True
+    acts_from: int = 0
+    """The first token on which the adapter acts. An adapter that is never invoked acts from the end on"""
 
     @property
     def supervised(self) -> int:

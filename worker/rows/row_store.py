@@ -24,9 +24,11 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.rows.invocation import invoked_at
 from worker.rows.row import Row
 
-ENTRY = Struct("<qqi??")  # line, position in the values file, number of tokens, has weights, is desirable
+# Line, position in the values file, number of tokens, has weights, is desirable, first token with the adapter
+ENTRY = Struct("<qqi??i")
 ENTRY_FIELDS = np.dtype(
     {
         "names": ["length"],
@@ -93,13 +95,14 @@ class RowStore(Sequence[Row]):
     def _row(self, number: int) -> Row:
         entries, values = self.files
         entry = os.pread(entries.fileno(), ENTRY.size, number * ENTRY.size)
-        line, position, length, weighted, desirable = ENTRY.unpack(entry)
+        line, position, length, weighted, desirable, acts_from = ENTRY.unpack(entry)
         size = length * VALUE.itemsize
         content = os.pread(values.fileno(), 2 * size if weighted else size, position)
         stored_L = np.frombuffer(content, VALUE, length)
         learnt_L = stored_L < 0
         weights_L = np.frombuffer(content, WEIGHT, length, size).copy() if weighted else None
-        return Row(line, np.where(learnt_L, ~stored_L, stored_L), learnt_L, weights_L, desirable)
+        tokens_L = np.where(learnt_L, ~stored_L, stored_L)
+        return Row(line, tokens_L, learnt_L, weights_L, desirable, acts_from)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Send the content: the other processes of a group may be on other machines."""
@@ -112,10 +115,10 @@ def nameless_file(folder: Path | None) -> FileIO:
         return FileIO(os.dup(file.fileno()), "rb+")
 
 
-def store_rows(rows: Iterable[Row], folder: Path | None = None) -> RowStore:
+def store_rows(rows: Iterable[Row], folder: Path | None = None, invocation: Sequence[int] = ()) -> RowStore:
     """Write rows into a new store, whose files are in `folder`, and return the store.
 
-    None stands for the system's folder for temporary files.
+    None stands for the system's folder for temporary files. The adapter acts from the last `invocation` on.
     """
     entries, values = (nameless_file(folder) for _ in range(2))
     longest = longest_tokens = position = count = tokens = supervised = squares = 0
@@ -125,7 +128,9 @@ def store_rows(rows: Iterable[Row], folder: Path | None = None) -> RowStore:
     ):
         for row in rows:
             length, weighted = len(row.tokens_L), row.weights_L is not None
-            to_entries.write(ENTRY.pack(row.line, position, length, weighted, row.desirable))
+            invoked = invoked_at(row.tokens_L, invocation)
+            acts_from = length if invoked is None else invoked
+            to_entries.write(ENTRY.pack(row.line, position, length, weighted, row.desirable, acts_from))
             stored_L = np.where(row.learnt_L, ~row.tokens_L, row.tokens_L)
             position += to_values.write(stored_L.astype(VALUE).tobytes())
             if row.weights_L is not None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.base_files.chat_templates import CONFIG, templates_in
 from core.base_files.gguf import text_in
-from core.base_files.paths import file_in_wheel, folder_of
+from core.base_files.paths import files_in_wheels, folder_of
 from core.catalog import BaseModelEntry
 from core.datasets.template_needs import Need, needs_served
 from core.errors import AppError
@@ -89,6 +89,8 @@ def template_of(entry: BaseModelEntry, models: Path) -> Template | None:
     try:
         if (folder / CONFIG).exists():
             return templates_in(folder)
+        if entry.chat_template is not None:
+            return entry.chat_template.read_text("utf-8")
         return _in_wheel(entry) if entry.source == "wheel" else None
     except (OSError, ValueError) as error:
         log.warning("chat_template_not_read", model=entry.id, error=str(error))
@@ -97,5 +99,5 @@ def template_of(entry: BaseModelEntry, models: Path) -> Template | None:
 
 def _in_wheel(entry: BaseModelEntry) -> Template | None:
     """Return the template in a wheel's GGUF file, which is converted when a job first needs the model."""
-    path = file_in_wheel(str(entry.package), str(entry.file))
-    return (text_in(path, OF_GGUF) or "") if path is not None and path.exists() else None
+    files = files_in_wheels(entry)
+    return (text_in(files[0], OF_GGUF) or "") if files else None

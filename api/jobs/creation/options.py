@@ -15,7 +15,7 @@ from core.errors import InvalidRequest
 from core.jobs.search import ADAPTER, AUTO, LEARNING_RATE, MAX_CANDIDATES, RANK
 from core.jobs.spec import TrainingOptions
 from core.methods.method import MethodOptions
-from core.methods.registry import METHODS, AdapterOptions
+from core.methods.registry import AdapterOptions, trains_alone
 from core.objectives.objective import Objective
 
 
@@ -46,7 +46,7 @@ def _refuse_other_adapter(asked: AdapterOptions, parent: AdapterOptions) -> None
     if asked.type != parent.type:
         raise _other_adapter("type", asked.type, parent.type, leave_out="adapter")
     for name in sorted(asked.model_fields_set - {"type"} - parent.only_in_training):
-        if _differ(getattr(asked, name), getattr(parent, name)):
+        if _differ(name, getattr(asked, name), getattr(parent, name)):
             raise _other_adapter(name, getattr(asked, name), getattr(parent, name), f"{ADAPTER}{name}")
 
 
@@ -59,8 +59,9 @@ def _other_adapter(name: str, asked: Any, own: Any, leave_out: str) -> InvalidRe
     )
 
 
-def _differ(asked: Any, own: Any) -> bool:
-    if isinstance(asked, list) and isinstance(own, list):
+def _differ(name: str, asked: Any, own: Any) -> bool:
+    """Return whether the values differ. The order of a list counts only in a text."""
+    if isinstance(asked, list) and isinstance(own, list) and name != "alora_invocation_tokens":
         return set(map(str, asked)) != set(map(str, own))
     return bool(asked != own)
 
@@ -125,9 +126,11 @@ def _refuse_candidates(adapter: MethodOptions, objective: Objective, is_sweep: b
     automatic = getattr(adapter, "r", None) == AUTO
     if is_sweep and automatic:
         raise _refusal("a sweep tries the ranks that 'parameters' names, so 'auto' is not possible", RANK)
-    if METHODS[adapter.type].trains == "alone":
-        message = f"several candidates train together, but the method '{adapter.type}' trains each job alone"
-        raise _refusal(message, "adapter.type")
+    if trains_alone(adapter):
+        cause = getattr(adapter, "trained_beside", None) or "type"
+        told = f"the method '{adapter.type}'" if cause == "type" else f"'{ADAPTER}{cause}'"
+        message = f"several candidates train together, but {told} trains each job alone"
+        raise _refusal(message, f"{ADAPTER}{cause}")
     if automatic and objective.name != "supervised":
         raise _refusal(
             "'auto' compares cross-entropies, so it needs the method 'supervised'; name a rank instead", RANK

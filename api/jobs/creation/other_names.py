@@ -38,8 +38,12 @@ ADAPTERS = {
         ("loraplus", "lora_plus", "lora+"),
         "Take the adapter \"lora\", and set 'training.loraplus_lr_ratio', such as to 16",
     ),
+    **dict.fromkeys(
+        ("alora", "activated_lora"),
+        "Take the adapter \"lora\", and set 'adapter.alora_invocation_tokens' to the tokens that invoke it",
+    ),
     "dylora": OF_LORA.format("dynamic_rank"),
-    **{name: INITIAL.format(name) for name in ("pissa", "olora", "eva", "corda", "loftq")},
+    **{name: INITIAL.format(name) for name in ("pissa", "olora", "eva", "corda", "loftq", "lora_ga")},
     **dict.fromkeys(("prefix", "prefixtuning"), 'It is called "prefix_tuning" here'),
     **dict.fromkeys(("prompt", "prompttuning", "soft_prompt"), 'It is called "prompt_tuning" here'),
     **dict.fromkeys(("ptuning", "p_tuning_v1"), 'It is called "p_tuning" here'),

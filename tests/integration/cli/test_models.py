@@ -85,8 +85,8 @@ def test_a_folder_is_added_and_checked_again(operator_of: Shell, folder: Path) -
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"model_type": "unheard_of", "auto_map": {}}, "transformers itself has no such causal model"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "weights that are quantised already"),
+        ({"model_type": "unheard_of", "auto_map": {}}, "transformers has no causal model of this type"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "source weights are quantised (gptq)"),
     ],
 )
 def test_a_model_that_jobs_cannot_train_is_not_added(

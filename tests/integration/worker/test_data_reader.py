@@ -222,6 +222,24 @@ def test_the_rows_and_the_fingerprint_are_those_of_a_rendering_in_one_process(
     assert again.value == fingerprint.value
 
 
+def test_rows_say_where_the_job_s_adapter_is_invoked(claimed: Any, base: ResidentBase) -> None:
+    texts = ["Please wake up.", "Please sleep.", "Please wake up, wake up!"]
+    rows = [
+        {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "Yes."}]}
+        for text in texts
+    ]
+    wake = AutoTokenizer.from_pretrained(base.folder)("wake", add_special_tokens=False)["input_ids"]
+    content = b"".join(json.dumps(row).encode() + b"\n" for row in rows * 4)
+    job: Reading = claimed(content, adapter={"alora_invocation_tokens": wake})
+    found = job.read().training_rows
+    for row in found:
+        tokens = row.tokens_L.tolist()
+        places = [n for n in range(len(tokens)) if tokens[n : n + len(wake)] == wake]
+        assert row.acts_from == (places[-1] if places else len(tokens)), row.line
+    assert {row.acts_from < len(row.tokens_L) for row in found} == {True, False}
+    assert [message for message in job.messages() if "without alora_invocation_tokens" in message]
+
+
 def test_a_small_job_is_read_while_a_large_one_is_read(claimed: Any) -> None:
     large, small = claimed(slow_dataset()), claimed()
     reading_large = large.start(ENDLESS)

@@ -33,6 +33,10 @@ class Adapter(Protocol):
     @property
     def decoder(self) -> TextDecoder: ...
 
+    @property
+    def invocation(self) -> Sequence[int]:
+        """The tokens from which on the adapter acts in a row; none if it acts on all tokens."""
+
     def low_ranks(self, lane: int = 0, /) -> Mapping[str, LowRank]:
         """Return the factors by the name of their group of projections; none if the decoder has them."""
 

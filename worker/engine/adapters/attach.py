@@ -25,7 +25,7 @@ def attach(
     are the adapter's `initial_values`. Raises JobError if the base model or the memory does not allow it.
     """
     base.refuse_unsuitable(spec.adapter)
-    if isinstance(spec.adapter, LoraAdapter | AdaLoraAdapter):
+    if isinstance(spec.adapter, LoraAdapter | AdaLoraAdapter) and not spec.trains_alone:
         return TrainableAdapter(base, name, spec.adapter, spec.seed, total_steps, initial)
     if isinstance(spec.adapter, FullTuning):
         return WholeModel(base, name, step_tokens, longest_row, spec)

@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig, PeftModel
 from torch import nn
 
-from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
+from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter, invocation_of
 from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.dora import MAGNITUDE, DoraLayer, dora_factoring
 from worker.engine.adapters.dora import PARAMETERS as DORA_PARAMETERS
@@ -29,7 +29,7 @@ from worker.engine.adapters.rank_budget import (
     refuse_schedule,
     with_removed_ranks,
 )
-from worker.engine.adapters.refusals import refuse_other_adapter, refused_by_peft
+from worker.engine.adapters.refusals import refuse_other_adapter, refuse_unknown_tokens, refused_by_peft
 from worker.engine.adapters.residual import (
     doubled_rank_config,
     initialise_from_weight,
@@ -116,6 +116,7 @@ class TrainableAdapter:
 
     def _attached_by_peft(self, spec: LowRankAdapter) -> PeftModel:
         groups = self._base.decoder.groups
+        refuse_unknown_tokens(self._base.model, invocation_of(spec), "adapter.alora_invocation_tokens")
         modules, parameters = peft_targets(self._base, spec)
         try:
             config = lora_config(spec, modules, self._total_steps, parameters)
@@ -228,7 +229,13 @@ class TrainableAdapter:
             ranks += rank
         first = extents[f"{next(iter(layers))}.lora_A"]
         A = Extent(first.start, (ranks, first.shape[1]))
-        return LowRank(self.parameters, A, projections, lane, self.spec.lora_dropout)
+        is_invoked = bool(self.invocation)
+        return LowRank(self.parameters, A, projections, lane, self.spec.lora_dropout, is_invoked)
+
+    @property
+    def invocation(self) -> Sequence[int]:
+        """The tokens from which on the adapter acts in a row; none if it acts on all tokens."""
+        return invocation_of(self.spec)
 
     @property
     def decoder(self) -> TextDecoder:
@@ -240,7 +247,13 @@ class TrainableAdapter:
 
     @contextmanager
     def answering(self) -> Iterator[Any]:
-        """Yield the base model; inside the block, its own modules add the factors."""
+        """Yield the base model; inside the block, its own modules add the factors.
+
+        Of an adapter that is invoked, yield PEFT's model, which can tell on which tokens it acts.
+        """
+        if self.invocation:
+            yield self._model
+            return
         model: Any = self._base.model
         with adapted(model, self._shares, add_low_rank):
             yield model
@@ -327,7 +340,8 @@ def _as_attached(spec: LowRankAdapter, initial: InitialValues, groups: Groups) -
         return spec
     if spec.init_lora_weights == "eva":
         spec = with_redistributed_ranks(spec, initial, groups)
-    return spec.model_copy(update={"init_lora_weights": True, "eva_config": None, "corda_config": None})
+    configs = dict.fromkeys(("eva_config", "corda_config", "lora_ga_config"))
+    return spec.model_copy(update={"init_lora_weights": True, **configs})
 
 
 def _begins_with_weights(spec: LowRankAdapter) -> TypeGuard[LoraAdapter]:

@@ -30,8 +30,9 @@ def peft_targets(base: ResidentBase, spec: LowRankAdapter) -> tuple[Targets, lis
     """
     groups, experts = base.decoder.groups, base.decoder.experts
     if not experts:
-        return targets_for_peft(spec.target_modules, groups, base.text_only), None
-    modules, taken = resolve_targets(spec.target_modules, groups), resolve_experts(spec, experts)
+        return targets_for_peft(spec.target_modules, groups, base.text_only, spec.layers), None
+    modules = resolve_targets(spec.target_modules, groups, spec.layers)
+    taken = resolve_experts(spec, experts)
     if not isinstance(spec, LoraAdapter):
         return modules, None
     claimed = _taken_for_experts(modules, base)

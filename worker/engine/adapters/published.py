@@ -5,7 +5,6 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from core.methods.low_rank import LoraAdapter
 from core.methods.method import MethodOptions
@@ -13,6 +12,7 @@ from core.storage.file_names import WEIGHTS_NAME
 from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.residual import without_residual
 from worker.engine.adapters.saving import parameters_of
+from worker.engine.base.loading import load_plain
 
 Published = Mapping[str, Tensor]
 """An adapter's tensors, by PEFT's names in the file, or a whole model's, by the names of its parameters."""
@@ -26,9 +26,7 @@ def read_published(folder: Path) -> Published:
     if (folder / WEIGHTS_NAME).exists():
         return load_file(folder / WEIGHTS_NAME)
     # transformers knows under which names it has saved the parameters
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype="auto", use_safetensors=True, trust_remote_code=False
-    )
+    model = load_plain(folder, "auto")
     return {name: parameter.data for name, parameter in model.named_parameters()}
 
 

@@ -1,6 +1,7 @@
 """Errors for adapters that cannot be trained on a base model, shared by several methods."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -19,6 +20,14 @@ def refused_by_peft(options: MethodOptions, error: Exception) -> JobError:
 def initialisation_refused(message: str) -> JobError:
     """Make the error for an `init_lora_weights` that does not work with the base model or the rows."""
     return JobError("invalid_adapter", message, "adapter.init_lora_weights")
+
+
+def refuse_unknown_tokens(model: Any, tokens: Collection[int], param: str) -> None:
+    """Raise JobError if one of the tokens is not in the model's vocabulary."""
+    words = model.get_input_embeddings().num_embeddings
+    if tokens and max(tokens) >= words:
+        message = f"Token {max(tokens)} is not in this base model, whose vocabulary has {words} tokens."
+        raise JobError("invalid_adapter", message, param)
 
 
 def refuse_other_adapter(own: Mapping[str, Tensor], published: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""PiSSA, OLoRA and CorDA: adapters that begin with a part of the weights, on a base that keeps that part.
+"""PiSSA, OLoRA, CorDA and LoRA-GA: adapters that begin with a part of the weights, which the base keeps.
 
 PEFT takes A₀ and B₀, the first A and B, out of a layer's weight, and trains on the rest. Here many jobs share
 the base, so it stays whole:

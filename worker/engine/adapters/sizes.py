@@ -31,7 +31,7 @@ def with_redistributed_ranks(
 ) -> LoraAdapter:
     """Return the options with the ranks, alphas and modules of the A in `initial`, which EVA found."""
     options = adapter.eva_config or EvaConfig()
-    modules = resolve_targets(adapter.target_modules, groups)
+    modules = resolve_targets(adapter.target_modules, groups, adapter.layers)
     ranks = {module: len(initial[name]) for module in modules if (name := f"{module}.lora_A") in initial}
     alphas = {module: alpha_of(module, adapter) for module in ranks}
     if options.adjust_scaling_factors:

@@ -68,6 +68,8 @@ class ResidentBase:
         self.decoder, self.why_not_faster = choose_decoder(
             self.model, entry.max_length, sharded, save_in_bf16
         )
+        if self.why_not_faster:
+            log.info("slower_path", model=entry.id, path=self.decoder.path, reason=self.why_not_faster)
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
         self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
         self.compute: Compute | None = None
@@ -79,6 +81,7 @@ class ResidentBase:
                 "fast" if fast else "portable",
                 save_in_bf16,
                 flex_attention=operations_on(device) is not ON_CPU,
+                tied=self.model.get_output_embeddings().weight is self.model.get_input_embeddings().weight,  # type: ignore[operator]
             ),
             free_bytes=self._left(),  # this also frees the memory that loading took beside the weights
             number_bytes=self.dtype.itemsize,

@@ -1,13 +1,11 @@
 """Chooses the fastest path that computes the same as transformers for a model that was just loaded."""
 
-from typing import Any
-
 from torch import nn
 
 from core.errors import JobError
 from worker.engine.base.experts_trial import take_experts
+from worker.engine.base.miniature import why_not_fast
 from worker.engine.base.trial import run_trial
-from worker.engine.decoders.architecture import why_unsupported
 from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.head import Head
 from worker.engine.decoders.portable import PlainDecoder, PortableDecoder
@@ -22,11 +20,10 @@ def choose_decoder(
     `max_length` is the most tokens of a row. With `save_in_bf16` the fast path keeps its activations in bf16
     until the backward pass. Raises JobError if no path computes the model correctly.
     """
-    config: Any = model.config
     if sharded:
         not_fast: str | None = "its weights are spread over several devices"
     else:
-        not_fast = why_unsupported(config)
+        not_fast = why_not_fast(model, max_length)
     if not_fast is None:
         return Decoder(model, save_in_bf16=save_in_bf16), ""
     head, experts = Head.of(model), take_experts(model, sharded)

@@ -1,8 +1,8 @@
 """A trial whether rows have the same bits, however many rows are multiplied at once.
 
 Libraries choose kernels by the size of a product. If a kernel added up in another order, the bits of a
-job's result would depend on the jobs that are computed with it (`batch/joining.py`). All layers have the
-same sizes, so the trial computes two layers and the head.
+job's result would depend on the jobs that are computed with it (`batch/joining.py`). If all layers have the
+same sizes, the trial computes two layers and the head.
 """
 
 import copy
@@ -31,7 +31,8 @@ LEARNT = 256  # tokens of a job at most: together more than a chunk of the head
 def can_join(decoder: Decoder) -> bool:
     """Return whether jobs that are computed at once have the losses and gradients of each job alone."""
     small = copy.copy(decoder)
-    small.layers = decoder.layers[:2]
+    if len({layer.heads for layer in decoder.layers}) == 1:
+        small.layers = decoder.layers[:2]
     width = len(decoder.final_norm_D)
     values = torch.randn(BOUNDS[-1], width, generator=torch.Generator().manual_seed(0))
     inputs_TD = values.to(decoder.device, decoder.dtype).requires_grad_()

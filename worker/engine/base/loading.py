@@ -1,17 +1,22 @@
 """Loads a base model's weights into memory, frozen, in the precision that the catalog declares."""
 
+import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, GenerationConfig
 
 from core.catalog import BaseModelEntry
 from worker.engine.base.config_check import unsupported
 from worker.engine.base.expert_quantisation import quantise_experts
 from worker.engine.base.quantisation import make_trainable, quantise_embeddings, quantization_config
 from worker.engine.base.sharding import shard
+from worker.engine.base.source import SourceWeights
+from worker.engine.base.transformers_class import class_for
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -46,27 +51,21 @@ def load_model(
 ) -> nn.Module:
     """Load the model whole, or `sharded` over the processes, which must all load it at the same time.
 
-    Raises JobError if transformers cannot load the model, if its source weights are quantised already, or if
-    bitsandbytes is needed and missing.
+    Raises JobError if transformers cannot load the model, or if bitsandbytes is needed and missing.
     """
-    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
-    options["ignore_mismatched_sizes"] = True  # they are found below
+    options: dict[str, Any] = {"ignore_mismatched_sizes": True}  # they are found below
     if entry.quantization is not None:
         config = quantization_config(entry.quantization, dtype, entry.id)
         options |= {"quantization_config": config, "device_map": {"": device}}
     try:
-        if hasattr(AutoConfig.from_pretrained(folder, trust_remote_code=False), "quantization_config"):
-            raise unsupported(
-                entry,
-                "its source weights are quantised. Name unquantised weights in the catalog, and declare "
-                "their quantization there.",
-            )
-        loaded, found = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **options)
+        loaded, found = _read(folder, dtype, **options)
     except ValueError as error:
         reason = str(error).replace(str(folder), entry.repository)  # clients read it and must see no path
         raise unsupported(entry, reason) from error
     if wrong := found["missing_keys"] | {name for name, *_ in found["mismatched_keys"]}:
         raise unsupported(entry, f"its weights lack {min(wrong)}, or hold it in another shape.")
+    if loaded.get_output_embeddings() is None:
+        raise unsupported(entry, "it has no head that writes text.")
     model: nn.Module = loaded.eval().requires_grad_(False)
     if sharded:
         return shard(model, device)
@@ -77,6 +76,38 @@ def load_model(
             quantise_embeddings(model)
     _let_go_of_file(model)
     return model if entry.quantization is not None else model.to(device)
+
+
+def load_plain(folder: Path, dtype: torch.dtype | str) -> Any:
+    """Return the model in a folder, in evaluation mode, as transformers loads it. Raises what it raises.
+
+    `dtype` may be "auto" for a model that is not quantised.
+    """
+    model, _ = _read(folder, dtype)
+    return model
+
+
+def _read(folder: Path, dtype: torch.dtype | str, **options: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Return the model, and what transformers tells of its loading.
+
+    Weights that the files hold quantised are computed one tensor at a time, just before transformers takes
+    them, perhaps to quantise them in another way.
+    """
+    model_class, config = class_for(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    options |= {"config": config, "dtype": dtype, "output_loading_info": True, "trust_remote_code": False}
+    source = SourceWeights(folder)
+    if not source.is_quantised:
+        model, found = model_class.from_pretrained(folder, use_safetensors=True, **options)
+        return model, found
+    assert isinstance(dtype, torch.dtype)
+    for part in {id(each): each for each in (config, config.get_text_config())}.values():
+        if hasattr(part, "quantization_config"):
+            del part.quantization_config
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # threads would compute tensors long before they are taken
+    model, found = model_class.from_pretrained(None, state_dict=source.lazy(dtype), **options)
+    with suppress(OSError):  # there need not be such a file
+        model.generation_config = GenerationConfig.from_pretrained(folder)
+    return model, found
 
 
 def _let_go_of_file(model: nn.Module) -> None:

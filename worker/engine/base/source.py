@@ -1,27 +1,130 @@
-"""The source weights of a base model, read from its files one tensor at a time."""
+"""The source weights of a base model, read from its files one tensor at a time, and never quantised."""
 
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import prod
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import safe_open
 from torch import Tensor
+from transformers import PretrainedConfig
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightRenaming, rename_source_key
+
+from core.base_files.loadable import quantised_source
+from worker.engine.base.source_formats import Shape, SourceFormat, format_of
+
+INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """A tensor that is read, and computed if the file has it quantised, when it is indexed with `...`."""
+
+    read: Callable[[], Tensor]
+
+    def __getitem__(self, _everything: Any) -> Tensor:
+        return self.read()
 
 
 class SourceWeights:
-    """The tensors of the safetensors files in a folder. Nothing is held in memory."""
+    """The tensors of a base model's safetensors files, by their names there. Nothing is held in memory.
 
-    def __init__(self, folder: Path, prefix: str = "") -> None:
-        """List the tensors in the files. Their names may lack the `prefix` of the names in the model."""
-        self._prefix = prefix
+    A weight in FP8 or mxfp4 has the name and the shape that it would have if it were not quantised.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """List the tensors in the files. Raises ValueError if the weights are quantised in another way."""
         self._files: dict[str, Path] = {}
-        for file in sorted(folder.glob("*.safetensors")):
+        for file in _weight_files(folder):
             with safe_open(file, framework="pt") as opened:
                 self._files |= dict.fromkeys(opened.keys(), file)
+        fields, _ = PretrainedConfig.get_config_dict(folder)
+        found = quantised_source(fields)
+        self._format: SourceFormat | None = format_of(found) if found else None
+        self._quantised = self._quantised_weights()
+        parts = {name for weight in self._quantised for name in self._parts(weight)}
+        beside = self._format.beside if self._format else ()
+        plain = {name for name in self._files.keys() - parts if not name.endswith(tuple(beside))}
+        self._names = sorted(plain | self._quantised)
 
-    def tensor(self, name: str) -> Tensor | None:
-        """Return a parameter by its name in the model, on the CPU; None if the files do not have it."""
-        for known in (name, name.removeprefix(f"{self._prefix}.")):
-            if known in self._files:
-                with safe_open(self._files[known], framework="pt") as opened:
-                    found: Tensor = opened.get_tensor(known)
-                    return found
-        return None
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    @property
+    def is_quantised(self) -> bool:
+        return self._format is not None
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers all weights have, by the headers of the files."""
+        return sum(prod(self.shape(name)) for name in self)
+
+    def shape(self, name: str) -> Shape:
+        """Return a weight's shape."""
+        if self._format is None or name not in self._quantised:
+            return self._read(name, _shape)
+        return self._format.shape(self._read(self._parts(name)[0], _shape))
+
+    def tensor(self, name: str, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return a weight on the CPU: in `dtype` if the file has it quantised, else in the file's type."""
+        if self._format is None or name not in self._quantised:
+            found: Tensor = self._read(name, _whole)
+            return found
+        numbers, scales = self._parts(name)
+        with (
+            safe_open(self._files[numbers], framework="pt") as numbers_file,
+            safe_open(self._files[scales], framework="pt") as scales_file,
+        ):
+            slices = numbers_file.get_slice(numbers), scales_file.get_slice(scales)
+            return self._format.weight(*slices, dtype)
+
+    def lazy(self, dtype: torch.dtype) -> dict[str, LazyTensor]:
+        """Return all weights by their names, each to be read later."""
+        return {name: LazyTensor(partial(self.tensor, name, dtype)) for name in self}
+
+    def names_in(self, model: Any) -> Mapping[str, str]:
+        """Return the names in the files by the names of a model's parameters, which may be others."""
+        conversions = get_model_conversion_mapping(model)
+        renamings = [each for each in conversions if isinstance(each, WeightRenaming)]
+        own = dict(model.named_parameters(remove_duplicate=False))
+        prefix = model.base_model_prefix
+        return {rename_source_key(name, renamings, [], prefix, own)[0]: name for name in self}
+
+    def _quantised_weights(self) -> set[str]:
+        """Return the names of the weights that the files have quantised."""
+        if self._format is None:
+            return set()
+        ending = self._format.scales
+        stems = {name.removesuffix(ending) for name in self._files if name.endswith(ending)}
+        return {stem for stem in stems if stem + self._format.numbers in self._files}
+
+    def _parts(self, weight: str) -> tuple[str, str]:
+        assert self._format is not None
+        return weight + self._format.numbers, weight + self._format.scales
+
+    def _read(self, name: str, part: Callable[[Any], Any]) -> Any:
+        with safe_open(self._files[name], framework="pt") as opened:
+            return part(opened.get_slice(name))
+
+
+def _whole(found: Any) -> Tensor:
+    tensor: Tensor = found[...]
+    return tensor
+
+
+def _shape(found: Any) -> Shape:
+    return tuple(found.get_shape())
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Return the files that transformers loads. A folder may have the same weights in another layout too."""
+    index = folder / INDEX
+    if index.exists():
+        named = json.loads(index.read_text("utf-8"))["weight_map"].values()
+        return sorted({folder / name for name in named})
+    return [folder / "model.safetensors"] if (folder / "model.safetensors").exists() else []

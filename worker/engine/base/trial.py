@@ -24,7 +24,7 @@ from worker.engine.kernels.transformers_attention import NAME
 # below it, and another token's influence is far above it. In bf16, SmolLM2's differences round to 0, and a
 # rotation that is stretched by half makes a difference of 0.065.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.03}
-WINDOW = 3  # tokens; shorter than the rows, so that a window changes the result
+SHORT_WINDOW = 3  # tokens; shorter than the rows, so that a window changes the result
 WINDOWS = ("sliding_window", "attention_chunk_size")
 
 SEGMENTS = (
@@ -61,11 +61,16 @@ def run_trial(model: nn.Module, head: Head, max_length: int) -> Trial:
 
     Raises JobError if the engine would compute something else than the model even for a row alone.
     """
-    batch = _trial_batch(head.weight_VD, max_length)
+    batch = trial_batch(len(head.weight_VD), max_length, head.weight_VD.device)
     tolerance = TOLERANCE[head.weight_VD.dtype]
     with _short_windows(model):
-        with _recorded_inputs(model) as alone:
-            hidden_SD = PlainDecoder(model, head).hidden(batch, {})
+        try:
+            with _recorded_inputs(model) as alone:
+                hidden_SD = PlainDecoder(model, head).hidden(batch, {})
+        except (AttributeError, TypeError, ValueError, LookupError, NotImplementedError) as error:
+            # Not every model around a text model computes rows of tokens without images
+            found = f"{type(error).__name__}: {error}"
+            raise _unsupported(f"its text part does not compute rows of tokens ({found})") from error
         _refuse_unknown_head(model, head, batch, hidden_SD, tolerance)
         _refuse_attention_to_later_tokens(alone, tolerance)
         own_attention = model.config._attn_implementation  # type: ignore[union-attr]
@@ -76,13 +81,12 @@ def run_trial(model: nn.Module, head: Head, max_length: int) -> Trial:
     return Trial(tuple(alone), reason)
 
 
-def _trial_batch(head_VD: Tensor, max_length: int) -> MicroBatch:
+def trial_batch(words: int, max_length: int, device: torch.device) -> MicroBatch:
     """Make the rows: two with a shared beginning, two without one, and one at the last positions allowed.
 
     The last row is there for its effect on the others: some rotations depend on the highest position.
     """
     positions = [(0, 5), (5, 11), (5, 9), (0, 6), (0, 4), (max(0, max_length - 4), max(4, max_length))]
-    words, device = len(head_VD), head_VD.device
     random = torch.Generator().manual_seed(0)
     # Special tokens stand at the ends of a vocabulary, so the tokens come from its middle
     tokens_T = torch.randint(words // 8, words // 2, (TOKENS,), generator=random).to(device)
@@ -105,7 +109,7 @@ def _refuse_unknown_head(
     row = slice(SEGMENTS[WHOLE_ROW].start, SEGMENTS[WHOLE_ROW].end)
     expected_SV = model(input_ids=batch.tokens_T[None, row], use_cache=False).logits[0].float()
     logits_SV = capped_logits(hidden_SD[row], head.weight_VD, head.softcap)
-    if not _difference(logits_SV, expected_SV) <= tolerance:
+    if not difference(logits_SV, expected_SV) <= tolerance:
         raise _unsupported("its logits are not a scaled or capped product of hidden states and head")
 
 
@@ -115,7 +119,7 @@ def _refuse_attention_to_later_tokens(alone: Inputs, tolerance: float) -> None:
     for calls in alone.values():
         times = len(calls) // ROWS
         for one, other in zip(calls[:times], calls[times : 2 * times], strict=True):
-            if len(one) == first and not _difference(one[:shared], other[:shared]) <= tolerance:
+            if len(one) == first and not difference(one[:shared], other[:shared]) <= tolerance:
                 raise _unsupported("its tokens attend to the tokens after them")
 
 
@@ -137,16 +141,16 @@ def _why_not_packed(
             expected_NK = torch.cat(alone[name][call :: len(calls)])
             if len(x_TK) != TOKENS or len(expected_NK) != len(axis_N):
                 return f"{name} does not work on the tokens in their order"
-            difference = _difference(x_TK[axis_N][compared], expected_NK[compared])
-            if not difference <= tolerance:
+            apart = difference(x_TK[axis_N][compared], expected_NK[compared])
+            if not apart <= tolerance:
                 return (
                     "on a packed token axis its rows change each other "
-                    f"(the inputs of {name} differ by {difference:.1%})"
+                    f"(the inputs of {name} differ by {apart:.1%})"
                 )
     return None
 
 
-def _difference(a_TK: Tensor, b_TK: Tensor) -> float:
+def difference(a_TK: Tensor, b_TK: Tensor) -> float:
     """Return the mean over tokens of |a − b| / |b|."""
     a_TK, b_TK = a_TK.float(), b_TK.float()
     return float(((a_TK - b_TK).norm(dim=-1) / b_TK.norm(dim=-1).clamp_min(1e-12)).mean())
@@ -188,7 +192,7 @@ def _short_windows(model: nn.Module) -> Iterator[None]:
         if isinstance(getattr(holder, name, None), int)
     ]
     for holder, name, _ in found:
-        setattr(holder, name, WINDOW)
+        setattr(holder, name, SHORT_WINDOW)
     try:
         yield
     finally:

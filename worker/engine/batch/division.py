@@ -51,6 +51,7 @@ def _filled(batch: MicroBatch, tile: int) -> MicroBatch:
         tokens_T=F.pad(batch.tokens_T, (0, missing)),
         positions_T=F.pad(batch.positions_T, (0, missing)),
         dropout_seeds_T=None if batch.dropout_seeds_T is None else F.pad(batch.dropout_seeds_T, (0, missing)),
+        acting_T=None if batch.acting_T is None else F.pad(batch.acting_T, (0, missing)),
         segments=[*batch.segments, Segment(end, end + missing)],
         adapter_tokens={**batch.adapter_tokens, name: slice(span.start, end + missing)},
     )
@@ -114,5 +115,6 @@ def _part(batch: MicroBatch, lane: Lane, segments: Sequence[Segment]) -> MicroBa
         rows_S=batch.rows_S[learnt],
         message_weights_S=None if batch.message_weights_S is None else batch.message_weights_S[learnt],
         dropout_seeds_T=seeds_T if seeds_T is None else seeds_T[lane.start : lane.end],
+        acting_T=None if batch.acting_T is None else batch.acting_T[lane.start : lane.end],
         lane=lane,
     )

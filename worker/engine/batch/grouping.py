@@ -108,9 +108,9 @@ def portions(jobs: Sequence[JobRows]) -> Iterator[list[JobRows]]:
 
 def fits_together(rows: Sequence[Row], max_tokens: int) -> bool:
     """Return whether the rows of an example are computed in one micro-batch, with their beginning once."""
-    ordered = sorted((row.tokens_L for row in rows), key=_token_order)
-    common = (_common(a_L, b_L) for a_L, b_L in pairwise(ordered))
-    return sum(map(len, ordered)) - sum(length for length in common if length >= MIN_SHARED) <= max_tokens
+    ordered = sorted(rows, key=lambda row: _token_order(row.tokens_L))
+    common = sum(length for a, b in pairwise(ordered) if (length := _common(a, b)) >= MIN_SHARED)
+    return sum(len(row.tokens_L) for row in ordered) - common <= max_tokens
 
 
 def cut_together(jobs: Sequence[JobRows]) -> list[list[JobRows]]:
@@ -168,7 +168,7 @@ def _ordered(job: JobRows, max_tokens: int) -> list[Group]:
     units = [sorted(unit, key=keys.__getitem__) for unit in _units(given, job.rows_per_example, max_tokens)]
     units.sort(key=lambda unit: keys[unit[0]])
     order = [index for unit in units for index in unit]
-    common = [0, *(_common(given[a].tokens_L, given[b].tokens_L) for a, b in pairwise(order))]
+    common = [0, *(_common(given[a], given[b]) for a, b in pairwise(order))]
     placed = (
         Placed(job, given[index], length, job.first + index, _weight(job, index))
         for index, length in zip(order, _shared(common), strict=True)
@@ -227,8 +227,13 @@ def _parents(common: Sequence[int]) -> list[int]:
     return parents
 
 
-def _common(a_L: NDArray[np.int32], b_L: NDArray[np.int32]) -> int:
-    """Return the number of first tokens that are equal in both."""
-    length = min(len(a_L), len(b_L))
-    different = np.flatnonzero(a_L[:length] != b_L[:length])
+def _common(a: Row, b: Row) -> int:
+    """Return the number of first tokens that are computed alike in both.
+
+    They are equal, and the adapter acts on the same of them.
+    """
+    length = min(len(a.tokens_L), len(b.tokens_L))
+    if a.acts_from != b.acts_from:
+        length = min(length, a.acts_from, b.acts_from)
+    different = np.flatnonzero(a.tokens_L[:length] != b.tokens_L[:length])
     return int(different[0]) if len(different) else length

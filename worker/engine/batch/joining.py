@@ -60,6 +60,7 @@ def joined(members: Sequence[MicroBatch]) -> MicroBatch:
     ends = list(accumulate(len(member.tokens_T) for member in members))
     starts = list(zip(members, [0, *ends], strict=False))
     drops = any(member.dropout_seeds_T is not None for member in members)
+    partly = any(member.acting_T is not None for member in members)
     return MicroBatch(
         tokens_T=torch.cat([member.tokens_T for member in members]),
         positions_T=torch.cat([member.positions_T for member in members]),
@@ -74,6 +75,7 @@ def joined(members: Sequence[MicroBatch]) -> MicroBatch:
         weights_S=torch.cat([filled_up(member.weights_S) for member in members]),
         rows_S=torch.cat([filled_up(member.rows_S) for member in members]),
         dropout_seeds_T=torch.cat([_seeds(member) for member in members]) if drops else None,
+        acting_T=torch.cat([_acting(member) for member in members]) if partly else None,
         members=tuple(members),
     )
 
@@ -100,3 +102,8 @@ def filled_up(values_S: Tensor) -> Tensor:
 def _seeds(member: MicroBatch) -> Tensor:
     seeds_T = member.dropout_seeds_T
     return torch.zeros_like(member.tokens_T, dtype=torch.int32) if seeds_T is None else seeds_T
+
+
+def _acting(member: MicroBatch) -> Tensor:
+    acting_T = member.acting_T
+    return torch.ones_like(member.tokens_T, dtype=torch.bool) if acting_T is None else acting_T

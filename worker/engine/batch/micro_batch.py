@@ -49,7 +49,8 @@ class MicroBatch:
     token is the label in `labels_S`, and its weight is in `weights_S`. An index is repeated if several rows
     that share it learn a label there. `rows_S` are the numbers of the rows, counted through all jobs.
     `message_weights_S` is None if all messages weigh 1. `dropout_seeds_T` are the seeds of
-    `dropout.token_seeds`, or None if no job drops inputs. `host_supervised_S` are the values of
+    `dropout.token_seeds`, or None if no job drops inputs. `acting_T` says which tokens their adapters act on,
+    or is None if they act on all. `host_supervised_S` are the values of
     `supervised_S` in the host's memory, so that nobody waits for a GPU to know them; None on a CPU.
 
     With a `lane`, the object is the lane's part of a micro-batch, with the tokens of the lane's own span. Its
@@ -70,6 +71,7 @@ class MicroBatch:
     rows_S: Tensor
     message_weights_S: Tensor | None = None
     dropout_seeds_T: Tensor | None = None
+    acting_T: Tensor | None = None
     lane: Lane | None = None
     members: Sequence["MicroBatch"] = ()
     host_supervised_S: Tensor | None = None

@@ -46,12 +46,14 @@ class _Axis:
     weighted: bool = False
     seeds: list[NDArray[np.int32]] = field(default_factory=list)
     drops: bool = False
+    acting: list[NDArray[np.bool_]] = field(default_factory=list)
 
     def add_segment(self, placed: Placed, end_in_row: int, prefix: tuple[Span, ...]) -> Span:
         """Append the row's tokens from the end of `prefix` up to `end_in_row`. They see the prefix."""
         position = sum(end - start for start, end in prefix)
         own = slice(position, end_in_row)
         self._add_seeds(placed, own)
+        self.acting.append(np.arange(own.start, own.stop) >= placed.row.acts_from)
         tokens_L = placed.row.tokens_L[own]
         start, end = self.length, self.length + len(tokens_L)
         self.segments.append(Segment(start, end, prefix))
@@ -90,6 +92,8 @@ class _Axis:
         order = np.argsort(supervised, kind="stable")
         indices_S = torch.from_numpy(supervised[order])
 
+        acting = np.concatenate(self.acting)
+
         def sent(values: np.ndarray) -> torch.Tensor:
             return on_device(torch.from_numpy(values), device)
 
@@ -104,6 +108,7 @@ class _Axis:
             rows_S=sent(np.concatenate(self.rows)[order]),
             message_weights_S=sent(np.concatenate(self.message_weights)[order]) if self.weighted else None,
             dropout_seeds_T=sent(np.concatenate(self.seeds)) if self.drops else None,
+            acting_T=None if acting.all() else sent(acting),
             host_supervised_S=None if device.type == "cpu" else indices_S,
         )
 

@@ -16,22 +16,24 @@ class AdaptersOnAxis:
     """Each adapter's span of tokens on one axis, its factors, and the seeds of its dropout masks.
 
     `tokens` holds the spans by the adapter's name. `dropout_seeds_T` is None if no adapter drops anything,
-    and `drop` is the device's way to drop inputs.
+    and `drop` is the device's way to drop inputs. `acting_T` says which tokens their adapters act on; None is
+    all of them.
     """
 
     tokens: Mapping[str, slice]
     adapters: Adapters
     dropout_seeds_T: Tensor | None
     drop: Drop = dropped
+    acting_T: Tensor | None = None
 
     @classmethod
     def of(cls, batch: MicroBatch, adapters: Adapters, drop: Drop = dropped) -> "AdaptersOnAxis":
-        return cls(batch.adapter_tokens, adapters, batch.dropout_seeds_T, drop)
+        return cls(batch.adapter_tokens, adapters, batch.dropout_seeds_T, drop, batch.acting_T)
 
     def shares(self, group: str) -> list[Share]:
         """Return the shares of the adapters that adapt this group of projections."""
         return [
-            Share.on(span, self.adapters[name][group], self.dropout_seeds_T, self.drop)
+            Share.on(span, self.adapters[name][group], self.dropout_seeds_T, self.drop, self.acting_T)
             for name, span in self.tokens.items()
             if group in self.adapters[name]
         ]
@@ -42,4 +44,6 @@ class AdaptersOnAxis:
         `host_S` are the same positions in the host's memory.
         """
         dropout_seeds_S = None if self.dropout_seeds_T is None else self.dropout_seeds_T[positions_S]
-        return replace(self, tokens=spans_among(host_S, self.tokens), dropout_seeds_T=dropout_seeds_S)
+        acting_S = None if self.acting_T is None else self.acting_T[positions_S]
+        tokens = spans_among(host_S, self.tokens)
+        return replace(self, tokens=tokens, dropout_seeds_T=dropout_seeds_S, acting_T=acting_S)

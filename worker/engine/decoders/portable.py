@@ -140,7 +140,8 @@ class PlainDecoder(_TransformersDecoder):
                 if tokens.start <= segment.start < tokens.stop
             }
             dropout_seeds_L = None if batch.dropout_seeds_T is None else batch.dropout_seeds_T[axis_L]
-            on_axis = AdaptersOnAxis(all_tokens, adapters, dropout_seeds_L, self._ops.drop)
+            acting_L = None if batch.acting_T is None else batch.acting_T[axis_L]
+            on_axis = AdaptersOnAxis(all_tokens, adapters, dropout_seeds_L, self._ops.drop, acting_L)
             rows.append(self._run(on_axis, recompute, nullcontext, input_ids=batch.tokens_T[axis_L][None]))
             order_T[axis_L] = torch.arange(start, start + len(axis_L), device=order_T.device)
             start += len(axis_L)
@@ -171,5 +172,6 @@ def is_text_only(model: Any) -> bool:
 def body_of(model: Any) -> nn.Module:
     """Return the text model without its head."""
     body: Any = model.get_decoder()
-    found: nn.Module = model.model if body is model else body
+    has_head = body is model or body.get_output_embeddings() is not None
+    found: nn.Module = body.model if has_head else body
     return found

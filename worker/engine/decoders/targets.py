@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 
 from core.errors import JobError
 from core.methods.low_rank import LoraAdapter, LowRankAdapter
-from core.methods.targets import Targets, is_target, takes_experts
+from core.methods.method import Layers
+from core.methods.targets import Targets, is_target, layer_of, takes_experts
 from worker.engine.decoders.text_decoder import Projections
 
 Groups = Mapping[str, Projections]
@@ -18,22 +19,27 @@ def adaptable_modules(groups: Groups) -> list[str]:
     return [module for group in groups.values() for module in group.columns]
 
 
-def resolve_targets(targets: Targets, groups: Groups) -> list[str]:
-    """Return the modules that the targets name, by their full names. Raises JobError for an unknown target.
+def resolve_targets(targets: Targets, groups: Groups, layers: Layers | None = None) -> list[str]:
+    """Return the modules that the targets name in the layers, by their full names.
 
-    In a model that also processes images or audio, they are modules of the text part.
+    Raises JobError for a target or a layer that the model does not have. In a model that also processes
+    images or audio, they are modules of the text part.
     """
     if unknown := _unknown_targets(targets, groups):
         raise not_adaptable(", ".join(unknown), groups)
-    return [module for module in adaptable_modules(groups) if is_target(module, targets)]
+    if layers is not None:
+        _refuse_unknown_layers(targets, groups, layers)
+    return [module for module in adaptable_modules(groups) if is_target(module, targets, layers)]
 
 
-def targets_for_peft(targets: Targets, groups: Groups, text_only: bool) -> Targets:
-    """Return the targets to name to PEFT. Raises JobError for an unknown target.
+def targets_for_peft(
+    targets: Targets, groups: Groups, text_only: bool, layers: Layers | None = None
+) -> Targets:
+    """Return the targets to name to PEFT. Raises JobError for an unknown target or layer.
 
     They are the given ones if the whole base is `text_only`, else the full names of the text part's modules.
     """
-    modules = resolve_targets(targets, groups)
+    modules = resolve_targets(targets, groups, layers)
     return targets if text_only else modules
 
 
@@ -75,6 +81,17 @@ def _unknown_experts(names: Iterable[str], experts: Experts) -> str:
         return "This base model has no experts that can be adapted: leave target_parameters out."
     choices = ", ".join(within_layers(experts))
     return f"{', '.join(names)}: no such weights of experts; choose target_parameters from {choices}."
+
+
+def _refuse_unknown_layers(targets: Targets, groups: Groups, layers: Layers) -> None:
+    """Raise JobError for a layer in which the model has none of the targets: PEFT would ignore it."""
+    modules = [module for module in adaptable_modules(groups) if is_target(module, targets)]
+    known = {layer for module in modules if (layer := layer_of(module, layers)) is not None}
+    if unknown := sorted(set(layers.numbers) - known):
+        has = f"they are in the layers {min(known)} to {max(known)}" if known else "they are in no layer"
+        message = f"Layer {unknown[0]} has none of the target_modules; {has}."
+        param = "layers_to_transform" if known else "layers_pattern" if layers.patterns else "target_modules"
+        raise JobError("invalid_adapter", message, f"adapter.{param}")
 
 
 def _unknown_targets(targets: Targets, groups: Groups) -> list[str]:

@@ -25,6 +25,8 @@ from worker.engine.batch.bundles import Bundle, bundle
 from worker.engine.batch.micro_batch import Segment
 from worker.engine.batch.shared_keys import Lane, LaneInLayer
 from worker.engine.kernels.in_c.attention import attended, gradients, probabilities
+from worker.engine.kernels.rotation import Pairs
+from worker.engine.kernels.transformers_attention import explicit_attention
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,9 @@ class Layout:
     """The keys that each token may see, and its rotation: the same for all layers of a micro-batch.
 
     The tokens are those of a `lane`'s part of the axis. Without a lane they are the whole axis. With a
-    `window` a token sees itself and the `window - 1` positions before it.
+    `window` a token sees itself and the `window - 1` positions before it. Without `pairs` whole heads are
+    rotated, in halves. A `softcap` bounds the scores as softcap · tanh(score / softcap), and `query_scale_T1`
+    are factors of the queries.
     """
 
     def __init__(
@@ -82,14 +86,18 @@ class Layout:
         sin_TE: Tensor,
         lane: Lane | None = None,
         window: int | None = None,
+        pairs: Pairs | None = None,
+        softcap: float | None = None,
+        query_scale_T1: Tensor | None = None,
     ) -> None:
         self.segments = segments
         self.window = window
         self.heads = heads
+        self.pairs = pairs or Pairs(heads.size)
+        self.softcap, self.query_scale_T1 = softcap, query_scale_T1
         self.lane = lane or Lane.alone(len(cos_TE))
         self.cos_TE, self.sin_TE = cos_TE, sin_TE
-        half = heads.size // 2
-        self.signed_sin_TE = torch.cat([-sin_TE[:, :half], sin_TE[:, half:]], dim=1)
+        self.signed_sin_TE = self.pairs.signed(sin_TE)
 
     @property
     def length(self) -> int:
@@ -121,8 +129,10 @@ def segment_attention_plainly(qkv_TN: Tensor, layout: Layout, scale: float) -> T
     """Return the same as `segment_attention`, with a call of PyTorch's own attention for each segment."""
     heads = layout.heads
     q_JTGE, k_JTE, v_JTE = _parts_by_heads(qkv_TN, heads)
-    q_HTE = rotated(q_JTGE.transpose(1, 2).flatten(0, 1), layout.cos_TE, layout.sin_TE)
-    k_JTE = rotated(k_JTE, layout.cos_TE, layout.sin_TE)
+    q_HTE = layout.pairs.rotated(q_JTGE.transpose(1, 2).flatten(0, 1), layout.cos_TE, layout.sin_TE)
+    k_JTE = layout.pairs.rotated(k_JTE, layout.cos_TE, layout.sin_TE)
+    if layout.query_scale_T1 is not None:
+        q_HTE = q_HTE * layout.query_scale_T1
     outputs = []
     for segment in layout.segments:
         q = q_HTE[:, segment.start : segment.end]
@@ -131,11 +141,20 @@ def segment_attention_plainly(qkv_TN: Tensor, layout: Layout, scale: float) -> T
         visible = q.new_ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(before)
         if layout.window is not None:
             visible = visible.triu(before - layout.window + 1)
-        o = F.scaled_dot_product_attention(
-            q[None], k[None], v[None], attn_mask=visible, scale=scale, enable_gqa=True
-        )
-        outputs.append(o[0].transpose(0, 1).flatten(1))
+        o_HLE = one_attention(q, k, v, visible, scale, layout.softcap)
+        outputs.append(o_HLE.transpose(0, 1).flatten(1))
     return torch.cat(outputs)
+
+
+def one_attention(
+    q_HLE: Tensor, k_JLE: Tensor, v_JLE: Tensor, mask: Tensor | None, scale: float, softcap: float | None
+) -> Tensor:
+    """Return the attended values, [H, L, E], of queries that see the keys where the mask is True."""
+    if softcap is not None:
+        return explicit_attention(q_HLE, k_JLE, v_JLE, mask, scale, softcap)
+    return F.scaled_dot_product_attention(
+        q_HLE[None], k_JLE[None], v_JLE[None], attn_mask=mask, scale=scale, enable_gqa=True
+    )[0]
 
 
 class _SegmentAttention(torch.autograd.Function):
@@ -147,16 +166,18 @@ class _SegmentAttention(torch.autograd.Function):
         out_TN = qkv_TN.new_empty(qkv_TN.shape[0], layout.heads.query * layout.heads.size)
         out_JTGE = _queries_by_heads(out_TN, layout.heads)
         saved = []
+        scores = Scores(scale, layout.softcap)
         for one, sight in layout.bundles:
             k, v = _gather_keys(k_JTE, one), _gather_keys(v_JTE, one)
-            p, o = _attended(_gather_queries(q_JTGE, one), k, v, sight, scale)
+            p, o = _attended(_gather_queries(q_JTGE, one), k, v, sight, scores)
             _scatter_queries(o, out_JTGE, one)
             saved.append(p if one.key_count <= SAVED_KEYS else None)
-        ctx.layout, ctx.scale, ctx.keys = layout, scale, keys
+        ctx.layout, ctx.scores, ctx.keys = layout, scores, keys
         # Saved matrices may be rounded to bf16, and rounded queries would give other probabilities. So
         # queries from which probabilities are computed again are saved as a vector. Keys are not saved.
         ctx.q_shape = q_JTGE.shape
-        ctx.save_for_backward(q_JTGE.view(-1) if any(p is None for p in saved) else q_JTGE, *saved)
+        scored_again = layout.softcap is not None or any(p is None for p in saved)
+        ctx.save_for_backward(q_JTGE.view(-1) if scored_again else q_JTGE, *saved)
         return out_TN
 
     @staticmethod
@@ -177,53 +198,75 @@ class _SegmentAttention(torch.autograd.Function):
         for (one, sight), p in zip(layout.bundles, saved, strict=True):
             q, k, v = _gather_queries(q_JTGE, one), _gather_keys(k_JTE, one), _gather_keys(v_JTE, one)
             if p is None:
-                p = _probabilities(q, k, sight, ctx.scale)
+                p = _probabilities(q, k, sight, ctx.scores)
             do = _gather_queries(dout_JTGE, one)
-            ds, dq = _gradients(do, k, v, p, sight, ctx.scale)
+            ds, dq = _gradients(do, q, k, v, p, sight, ctx.scores)
             _add_to_keys(torch.bmm(p.transpose(1, 2), do), dv_JTE, one)
             _add_to_keys(torch.bmm(ds.transpose(1, 2), q), dk_JTE, one)
             _scatter_queries(dq, dq_JTGE, one)
         dk_JTE, dv_JTE = layout.lane.give_back(keys, dkv_2JTE)
         _keys_by_heads(dqk_TN[:, layout.heads.key_columns], layout.heads).copy_(dk_JTE)
         _keys_by_heads(dqkv_TN[:, layout.heads.value_columns], layout.heads).copy_(dv_JTE)
+        if layout.query_scale_T1 is not None:
+            dqk_TN[:, layout.heads.query_columns].mul_(layout.query_scale_T1)
         _rotate(dqk_TN, dqkv_TN[:, : layout.heads.key_columns.stop], layout, back=True)
         return dqkv_TN, None, None, None
 
 
-def _attended(q: Tensor, k: Tensor, v: Tensor, sight: Sight, scale: float) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Scores:
+    """How scores follow from products of queries and keys: times `scale`, then perhaps capped."""
+
+    scale: float
+    softcap: float | None
+
+    def of(self, q: Tensor, k: Tensor) -> Tensor:
+        """Return the scores in fp32. In bf16, a score of 100 would be rounded by up to a quarter."""
+        scores = self._products(q, k, self.scale)
+        return scores if self.softcap is None else scores.div_(self.softcap).tanh_().mul_(self.softcap)
+
+    def slope(self, q: Tensor, k: Tensor, softcap: float) -> Tensor:
+        """Return the derivative of the capped scores by the scores, 1 - tanh²(score / softcap)."""
+        return self._products(q, k, self.scale / softcap).tanh_().square_().neg_().add_(1)
+
+    def _products(self, q: Tensor, k: Tensor, factor: float) -> Tensor:
+        q, k = q.float(), k.float()
+        return torch.baddbmm(q[:1, :1, :1], q, k.transpose(1, 2), beta=0, alpha=factor)
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor, sight: Sight, scores: Scores) -> tuple[Tensor, Tensor]:
     """Return the probabilities, [J · pieces, queries · G, keys], and the attended values."""
-    if (both := attended(q, k, v, sight, scale)) is not None:
+    if scores.softcap is None and (both := attended(q, k, v, sight, scores.scale)) is not None:
         return both
-    p = _masked_softmax(q, k, sight.mask, scale)
+    p = _masked_softmax(q, k, sight.mask, scores)
     return p, torch.bmm(p, v)
 
 
 def _gradients(
-    do: Tensor, k: Tensor, v: Tensor, p: Tensor, sight: Sight, scale: float
+    do: Tensor, q: Tensor, k: Tensor, v: Tensor, p: Tensor, sight: Sight, scores: Scores
 ) -> tuple[Tensor, Tensor]:
     """Return the gradient of the scores, times the scale, and that of the queries."""
-    if (both := gradients(do, k, v, p, sight, scale)) is not None:
+    softcap = scores.softcap
+    if softcap is None and (both := gradients(do, k, v, p, sight, scores.scale)) is not None:
         return both
-    dp = torch.baddbmm(do[:1, :1, :1], do, v.transpose(1, 2), beta=0, alpha=scale)
+    dp = torch.baddbmm(do[:1, :1, :1], do, v.transpose(1, 2), beta=0, alpha=scores.scale)
     ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
+    if softcap is not None:
+        ds.mul_(scores.slope(q, k, softcap))
     return ds, torch.bmm(ds, k)
 
 
-def _probabilities(q: Tensor, k: Tensor, sight: Sight, scale: float) -> Tensor:
+def _probabilities(q: Tensor, k: Tensor, sight: Sight, scores: Scores) -> Tensor:
     """Return the softmax of the scores over the keys that a query sees: [J · pieces, queries · G, keys]."""
-    p = probabilities(q, k, sight, scale)
-    return _masked_softmax(q, k, sight.mask, scale) if p is None else p
+    p = probabilities(q, k, sight, scores.scale) if scores.softcap is None else None
+    return _masked_softmax(q, k, sight.mask, scores) if p is None else p
 
 
-def _masked_softmax(q: Tensor, k: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """Return the probabilities, from scores and a mask in memory.
-
-    The scores are in fp32. In bf16, a score of 100 would be rounded by up to a quarter.
-    """
-    dtype, q, k = q.dtype, q.float(), k.float()
-    scores = torch.baddbmm(q[:1, :1, :1], q, k.transpose(1, 2), beta=0, alpha=scale)
-    scores[..., -mask.shape[-1] :] += mask
-    return torch.softmax(scores, dim=-1).to(dtype)
+def _masked_softmax(q: Tensor, k: Tensor, mask: Tensor, scores: Scores) -> Tensor:
+    """Return the probabilities, from scores and a mask in memory."""
+    scored = scores.of(q, k)
+    scored[..., -mask.shape[-1] :] += mask
+    return torch.softmax(scored, dim=-1).to(q.dtype)
 
 
 def _gather_queries(x_JTGE: Tensor, one: Bundle) -> Tensor:
@@ -287,6 +330,8 @@ def _by_heads(qkv_TN: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
     heads = layout.heads
     rotated_TN = qkv_TN.new_empty(qkv_TN.shape[0], heads.key_columns.stop)
     _rotate(qkv_TN[:, : heads.key_columns.stop], rotated_TN, layout)
+    if layout.query_scale_T1 is not None:
+        rotated_TN[:, heads.query_columns].mul_(layout.query_scale_T1)
     q = _queries_by_heads(rotated_TN[:, heads.query_columns], heads)
     k = _keys_by_heads(rotated_TN[:, heads.key_columns], heads)
     v = _keys_by_heads(qkv_TN[:, heads.value_columns], heads)
@@ -303,20 +348,6 @@ def _parts_by_heads(qkv_TN: Tensor, heads: Heads) -> tuple[Tensor, Tensor, Tenso
 
 
 def _rotate(x_TN: Tensor, out_TN: Tensor, layout: Layout, back: bool = False) -> None:
-    """Rotate the heads of x_TN by the tokens' positions, or `back`, and write them to out_TN.
-
-    This is the rotary position embedding (Su et al. 2021, arXiv:2104.09864), with a head's two halves in the
-    order of transformers. A head is rotated as a whole, because PyTorch uses vector instructions only for
-    rows that are longer than half a head.
-    """
-    size = layout.heads.size
-    x_THE, out_THE = x_TN.unflatten(1, (-1, size)), out_TN.unflatten(1, (-1, size))
-    swapped_THE = x_THE.roll(size // 2, dims=-1)
-    torch.mul(x_THE, layout.cos_TE[:, None], out=out_THE)
-    out_THE.addcmul_(swapped_THE, layout.signed_sin_TE[:, None], value=-1 if back else 1)
-
-
-def rotated(x_HTE: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> Tensor:
-    """Return the same as `_rotate`, but let autograd find the gradients."""
-    x1, x2 = x_HTE.chunk(2, dim=-1)
-    return x_HTE * cos_TE + torch.cat([-x2, x1], dim=-1) * sin_TE
+    """Rotate the heads of x_TN by the tokens' positions, or `back`, and write them to out_TN."""
+    x_THE, out_THE = (tensor.unflatten(1, (-1, layout.heads.size)) for tensor in (x_TN, out_TN))
+    layout.pairs.rotate(x_THE, layout.cos_TE, layout.signed_sin_TE, out_THE, back)

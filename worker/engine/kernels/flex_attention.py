@@ -16,14 +16,23 @@ from torch.nn.attention.flex_attention import (
     flex_attention,
 )
 
-from worker.engine.kernels.attention import Heads, rotated
+from worker.engine.kernels.attention import Heads
+from worker.engine.kernels.rotation import Pairs
 
 # For short axes PyTorch would choose another kernel, which is made for decoding
 ONE_KERNEL: FlexKernelOptions = {"BACKEND": "TRITON"}
 
 
 def attended(
-    qkv_TN: Tensor, cos_TE: Tensor, sin_TE: Tensor, mask: BlockMask, heads: Heads, scale: float
+    qkv_TN: Tensor,
+    cos_TE: Tensor,
+    sin_TE: Tensor,
+    query_scale_T1: Tensor | None,
+    mask: BlockMask,
+    heads: Heads,
+    pairs: Pairs,
+    scale: float,
+    softcap: float | None,
 ) -> Tensor:
     """Return the attended values, [T, H·E], for queries, keys and values side by side in qkv_TN.
 
@@ -32,8 +41,10 @@ def attended(
     q_HTE = _by_heads(qkv_TN[:, heads.query_columns], heads.query)
     k_JTE = _by_heads(qkv_TN[:, heads.key_columns], heads.key)
     v_JTE = _by_heads(qkv_TN[:, heads.value_columns], heads.key)
-    q_HTE, k_JTE = (rotated(x, cos_TE, sin_TE) for x in (q_HTE, k_JTE))
-    return attended_by_heads(q_HTE, k_JTE, v_JTE, mask, scale, None, None).flatten(1)
+    q_HTE, k_JTE = (pairs.rotated(x, cos_TE, sin_TE) for x in (q_HTE, k_JTE))
+    if query_scale_T1 is not None:
+        q_HTE = q_HTE * query_scale_T1
+    return attended_by_heads(q_HTE, k_JTE, v_JTE, mask, scale, softcap, None).flatten(1)
 
 
 def attended_by_heads(

@@ -134,7 +134,9 @@ def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
     def attention(qkv_TN: Tensor, layout: Layout, scale: float, lane: LaneInLayer | None = None, /) -> Tensor:
         if layout.heads.size < SMALLEST_HEAD:
             return segment_attention(qkv_TN, layout, scale, lane)
-        return attended(qkv_TN, layout.cos_TE, layout.sin_TE, layout.block_mask, layout.heads, scale)
+        rotation = layout.cos_TE, layout.sin_TE, layout.query_scale_T1
+        kind = layout.heads, layout.pairs, scale, layout.softcap
+        return attended(qkv_TN, *rotation, layout.block_mask, *kind)
 
     def in_groups(shares: Sequence[Share]) -> bool:
         return has_grouped_products and len(shares) > 1 and all(share.is_plain for share in shares)

@@ -5,7 +5,8 @@
 W may hold a group of projections of one input, one below the other (queries, keys and values). Then the A of
 one adapter lie below each other too and are multiplied in one product. With dropout, each A takes a product
 of its own: it sees x ∘ mask / (1 - p), with another mask for each projection. y may have a gain (`gain.py`).
-Each adapter works on its own contiguous span of tokens.
+Each adapter works on its own contiguous span of tokens. An adapter that is invoked by some tokens (aLoRA) has
+z = x Aᵀ = 0 on the tokens before them.
 
 The backward pass needs x, which the caller keeps anyway, and the rank-R product; if y has a gain, it needs y
 too. W gets no gradient, and the factors' gradients are added in place.
@@ -55,7 +56,7 @@ class LowRank:
     """One adapter's factors on a group of projections of one input, and one lane's gradients of them.
 
     A is [ΣR, K]: it holds the ranks of all projections of the group. `dropout` is the probability that an
-    input is dropped in training.
+    input is dropped in training. An adapter that `is_invoked` acts only on some of its tokens.
     """
 
     def __init__(
@@ -65,9 +66,11 @@ class LowRank:
         projections: Sequence[ProjectionFactors],
         lane: int = 0,
         dropout: float = 0.0,
+        is_invoked: bool = False,
     ) -> None:
         gradient = parameters.lane_gradients[lane]
         self.parameters, self.A, self.projections, self.dropout = parameters, A, projections, dropout
+        self.is_invoked = is_invoked
         self.A_RK, self.dA_RK = A.of(parameters.low), A.of(gradient)
         self.Bs_NR = [each.B.of(parameters.low) for each in projections]
         self.dBs_NR = [each.B.of(gradient) for each in projections]
@@ -83,7 +86,7 @@ class LowRank:
         ranks = projection.ranks.stop - projection.ranks.start
         A = Extent(self.A.start + projection.ranks.start * columns, (ranks, columns))
         own = replace(projection, columns=slice(None), ranks=slice(ranks))
-        return LowRank(self.parameters, A, [own], dropout=self.dropout)
+        return LowRank(self.parameters, A, [own], dropout=self.dropout, is_invoked=self.is_invoked)
 
 
 @dataclass(frozen=True)
@@ -91,27 +94,37 @@ class Share:
     """An adapter's part in a projection: its tokens on the axis, its factors, and its dropout seeds.
 
     `dropout_seeds_T` has the seeds of the adapter's own tokens; it is None if nothing is dropped. `drop`
-    computes as `dropout.dropped` does.
+    computes as `dropout.dropped` does. `acting_T1` says on which of its tokens the adapter acts; None is all.
     """
 
     tokens: slice
     low_rank: LowRank
     dropout_seeds_T: Tensor | None = None
     drop: Drop = dropped
+    acting_T1: Tensor | None = None
 
     @classmethod
     def on(
-        cls, tokens: slice, low_rank: LowRank, dropout_seeds_T: Tensor | None, drop: Drop = dropped
+        cls,
+        tokens: slice,
+        low_rank: LowRank,
+        dropout_seeds_T: Tensor | None,
+        drop: Drop = dropped,
+        acting_T: Tensor | None = None,
     ) -> "Share":
-        """Return the share of an adapter, with its part of the axis's dropout seeds if it drops inputs."""
-        if dropout_seeds_T is None or not low_rank.dropout:
-            return cls(tokens, low_rank)
-        return cls(tokens, low_rank, dropout_seeds_T[tokens], drop)
+        """Return the share of an adapter, with its own tokens' part of the seeds and mask that it needs."""
+        seeds_T = None if dropout_seeds_T is None or not low_rank.dropout else dropout_seeds_T[tokens]
+        acting_T1 = None if acting_T is None or not low_rank.is_invoked else acting_T[tokens, None]
+        return cls(tokens, low_rank, seeds_T, drop, acting_T1)
 
     @property
     def is_plain(self) -> bool:
-        """Whether the share is a low-rank update without dropout and gains."""
-        return self.dropout_seeds_T is None and not self.low_rank.gains
+        """Whether the share is a low-rank update of all its tokens, without dropout and gains."""
+        return self.dropout_seeds_T is None and self.acting_T1 is None and not self.low_rank.gains
+
+    def where_acting(self, z_TR: Tensor) -> Tensor:
+        """Return z of the adapter's own tokens, or its gradient, with 0 where the adapter does not act."""
+        return z_TR if self.acting_T1 is None else z_TR * self.acting_T1
 
     def dropped(self, x_TK: Tensor, projection: ProjectionFactors) -> Tensor:
         """Return x ∘ mask / (1 - p) for x of the adapter's own tokens, with the mask of one projection."""
@@ -123,9 +136,10 @@ class Share:
         """Return z_TR = x Aᵀ for the adapter's tokens of the whole axis x_TK."""
         x_TK, A_RK = x_TK[self.tokens], self.low_rank.A_RK
         if self.dropout_seeds_T is None:
-            return x_TK @ A_RK.T
+            return self.where_acting(x_TK @ A_RK.T)
         projections = self.low_rank.projections
-        return torch.cat([self.dropped(x_TK, each) @ A_RK[each.ranks].T for each in projections], 1)
+        z_TR = torch.cat([self.dropped(x_TK, each) @ A_RK[each.ranks].T for each in projections], 1)
+        return self.where_acting(z_TR)
 
     def add_expanded(self, dz_TR: Tensor, dx_TK: Tensor) -> None:
         """Add dz A to the rows of the adapter's tokens in dx_TK."""
@@ -208,7 +222,9 @@ def add_low_rank_plainly(y_TN: Tensor, x_TK: Tensor, shares: Sequence[Share]) ->
         low_rank, factors = share.low_rank, share.low_rank.parameters.factors()
         A_RK = low_rank.A.of(factors).to(x_TK.dtype)
         for projection in low_rank.projections:
-            z_TR = share.dropped(x_TK[share.tokens], projection) @ A_RK[projection.ranks].T
+            z_TR = share.where_acting(
+                share.dropped(x_TK[share.tokens], projection) @ A_RK[projection.ranks].T
+            )
             B_NR = projection.B.of(factors).to(x_TK.dtype)
             u_TN = y_TN[share.tokens, projection.columns] + projection.scale * (z_TR @ B_NR.T)
             if projection.gain is not None:
@@ -329,6 +345,7 @@ def add_gradients(
             dy = dy_TN[share.tokens, projection.columns]
             dz_TR[:, projection.ranks] = torch.mm(dy, B_NR).mul_(projection.scale)
             dB_NR.add_((z_TR[:, projection.ranks].T @ dy).T, alpha=projection.scale)
+        dz_TR = share.where_acting(dz_TR)
         if dx_TK is not None:
             share.add_expanded(dz_TR, dx_TK)
         dzs.append(dz_TR)

@@ -82,7 +82,7 @@ def by_segments(
         k, v = layout.seen(k_JTE, segment), layout.seen(v_JTE, segment)
         narrow = window if window and window < k.shape[1] else None
         if softcap is not None or sinks_H is not None:
-            out = _explicit(q, k, v, layout.mask(segment, narrow), scale, softcap, sinks_H)
+            out = explicit_attention(q, k, v, layout.mask(segment, narrow), scale, softcap, sinks_H)
         else:
             mask = layout.mask(segment, narrow) if segment.prefix or narrow else None
             out = F.scaled_dot_product_attention(
@@ -135,24 +135,26 @@ def attend(
     return out_THE[None], None
 
 
-def _explicit(
+def explicit_attention(
     q_HLE: Tensor,
     k_JLE: Tensor,
     v_JLE: Tensor,
-    mask_LL: Tensor,
+    mask_LL: Tensor | None,
     scale: float,
     softcap: float | None,
-    sinks_H: Tensor | None,
+    sinks_H: Tensor | None = None,
 ) -> Tensor:
     """Compute attention with capped scores or sinks, which PyTorch's own function does not offer.
 
-    L is the number of queries in `q_HLE`, and the number of seen keys in `k_JLE` and `v_JLE`.
+    L is the number of queries in `q_HLE`, and the number of seen keys in `k_JLE` and `v_JLE`. Without a mask
+    every query sees every key.
     """
     q_JGLE = q_HLE.unflatten(0, (len(k_JLE), -1))
     scores = q_JGLE @ k_JLE[:, None].transpose(-1, -2) * scale
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
-    scores = scores.masked_fill(~mask_LL, float("-inf"))
+    if mask_LL is not None:
+        scores = scores.masked_fill(~mask_LL, float("-inf"))
     if sinks_H is not None:
         sinks = sinks_H.to(scores.dtype).view(*q_JGLE.shape[:2], 1, 1).expand(*scores.shape[:3], 1)
         scores = torch.cat([scores, sinks], dim=-1)

@@ -131,11 +131,12 @@ def _served(
     if isinstance(decoder := adapter.decoder, Decoder):
         outputs = {name: group.weight.shape[0] for name, group in decoder.groups.items()}
         factors = factors_in_training(adapter.low_ranks(), outputs, base.dtype)
-        return ServedAdapter(adapter.name, nbytes=0, factors=factors), nullcontext
+        return ServedAdapter(adapter.name, 0, factors=factors, invocation=adapter.invocation), nullcontext
     in_place = partial(_in_place, base, adapter)
     with in_place() as model:
         why_slow = f"its path is {decoder.path}"
-        return ServedAdapter(adapter.name, nbytes=0, why_slow=why_slow, model=model), in_place
+        served = ServedAdapter(adapter.name, 0, why_slow, model=model, invocation=adapter.invocation)
+        return served, in_place
 
 
 @contextmanager

@@ -4,7 +4,7 @@ A project alone may have all places. While several projects have requests, each 
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from worker.engine.sampler.running import Running
 from worker.process.equal_share import is_within_share
@@ -21,6 +21,12 @@ class Places:
     @property
     def waiting(self) -> int:
         return sum(map(len, self._waiting.values()))
+
+    def all(self) -> Iterator[Running]:
+        """Yield the requests that have places, then those that wait."""
+        yield from self.running
+        for line in self._waiting.values():
+            yield from line
 
     @property
     def full(self) -> bool:

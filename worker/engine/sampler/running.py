@@ -4,16 +4,21 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.chooser import Chooser
 from worker.engine.sampler.requests import GenerationRequest, TokenChoice
 from worker.engine.sampler.texts import GrowingText
+from worker.rows.invocation import invoked_at
+
+NEVER = 1 << 62  # the position of a token that no text has
 
 
 @dataclass(eq=False)
 class Running:
     """One request with its answer so far.
 
-    `tokens` are those of prompt and answer; the keys and values of the first `computed` exist. The request
+    `tokens` are those of prompt and answer; the keys and values of the first `computed` exist. The adapter
+    acts from token `acts_from` on; as in PEFT, only the prompt can invoke it. The request
     ends at `longest` tokens at the latest. `blocks` hold the keys and values, `names` are those of the whole
     blocks. `cached` counts the prompt's tokens that others have computed. `last_step` is the number of the
     last step that has computed a token.
@@ -30,6 +35,12 @@ class Running:
     blocks: list[int] = field(default_factory=list)
     names: list[bytes] = field(default_factory=list)
     prompt_choices: list[TokenChoice | None] = field(default_factory=list)
+    acts_from: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        adapter = self.request.adapter
+        found = invoked_at(self.request.prompt, adapter.invocation) if adapter else NEVER
+        self.acts_from = NEVER if found is None else found
 
     @property
     def made(self) -> int:
@@ -40,6 +51,12 @@ class Running:
     def missing(self) -> int:
         """The number of tokens that must be computed for the next one."""
         return len(self.tokens) - self.computed
+
+    @property
+    def missing_alike(self) -> int:
+        """The number of these tokens up to the one from which on the adapter acts."""
+        before = self.acts_from - self.computed
+        return min(self.missing, before) if before > 0 else self.missing
 
     @property
     def wants_prompt_logprobs(self) -> bool:
@@ -55,6 +72,11 @@ class Chunk:
     running: Running
     start: int
     stop: int
+
+    @property
+    def adapter(self) -> ServedAdapter | None:
+        """The adapter that acts on all of the chunk's tokens; None if none acts on any of them."""
+        return self.running.request.adapter if self.start >= self.running.acts_from else None
 
     @property
     def is_last(self) -> bool:

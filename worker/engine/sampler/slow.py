@@ -116,6 +116,9 @@ class SlowComputation:
                 cache, inputs = _behind_virtual_tokens(model, tokens)
             model = model.get_base_model()
         options = {self._cache_name: cache, "use_cache": True, "logits_to_keep": keep}
+        if adapter and adapter.invocation:
+            acting = one.computed + tokens.shape[1] - one.acts_from
+            options["alora_offsets"] = [acting if acting > 0 else None]
         return model(**inputs, **options)
 
     def _plain_model(self) -> Any:

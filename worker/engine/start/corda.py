@@ -8,7 +8,7 @@ of rank 1, one for each singular value in S. s B A is the sum of some of these m
 to the smallest. As with PiSSA, the base model stays whole (`worker/engine/adapters/residual.py`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from worker.engine.adapters.sizes import scale_of
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.decoders.layer_weight import weight_of
 from worker.engine.decoders.targets import resolve_targets
-from worker.engine.start.observed import first_rows, observe_all, sources_of
+from worker.engine.start.observed import divided_by_memory, first_rows, observe_all, sources_of
 from worker.engine.step.passes import Abandoned
 from worker.rows.row import Row
 
@@ -41,7 +41,7 @@ def corda(
     Raises JobError if a rank is too high or the inputs of a target are all zero or not finite. Raises
     Abandoned between two rows or two weights.
     """
-    modules = resolve_targets(adapter.target_modules, base.decoder.groups)
+    modules = resolve_targets(adapter.target_modules, base.decoder.groups, adapter.layers)
     shapes = projection_shapes(base.model, base.decoder.groups)
     for module in modules:
         refuse_missing_ranks(module, rank_of(module, adapter), min(shapes[module]))
@@ -49,7 +49,8 @@ def corda(
     source_of = sources_of(base, modules, shown[0])
     widths = {source: shapes[source][0] for source in source_of.values()}
     found: dict[str, Tensor] = {}
-    for sources in _divided_by_memory(widths):
+    sizes = {source: 4 * width**2 for source, width in widths.items()}
+    for sources in divided_by_memory(sizes, COVARIANCE_BYTES):
         covariances = _covariances(base, {source: widths[source] for source in sources}, shown, abandon)
         for module in modules:
             if source_of[module] in covariances:
@@ -58,19 +59,6 @@ def corda(
                 A_RK, B_NR = _factors(base, module, adapter, covariances[source_of[module]])
                 found |= {f"{module}.lora_A": A_RK, f"{module}.lora_B": B_NR}
     return found
-
-
-def _divided_by_memory(widths: Mapping[str, int]) -> Iterator[list[str]]:
-    """Yield lists of modules. The covariances of a list take COVARIANCE_BYTES at most, or are only one."""
-    part: list[str] = []
-    held = 0
-    for module, width in widths.items():
-        held += 4 * width**2
-        if part and held > COVARIANCE_BYTES:
-            yield part
-            part, held = [], 4 * width**2
-        part.append(module)
-    yield part
 
 
 def _covariances(

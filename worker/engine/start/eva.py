@@ -38,7 +38,7 @@ def eva(
     Raises JobError if a rank is too high or the rows have too few tokens, and Abandoned between two rows.
     """
     options = adapter.eva_config or EvaConfig()
-    modules = resolve_targets(adapter.target_modules, base.decoder.groups)
+    modules = resolve_targets(adapter.target_modules, base.decoder.groups, adapter.layers)
     shown = first_rows(spec, rows)
     source_of = sources_of(base, modules, shown[0])
     asked = {module: rank_of(module, adapter) for module in modules}

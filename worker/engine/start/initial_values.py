@@ -11,6 +11,7 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.start.corda import corda
 from worker.engine.start.eva import eva
 from worker.engine.start.loftq import loftq
+from worker.engine.start.lora_ga import lora_ga
 from worker.rows.row import Row
 
 
@@ -42,4 +43,6 @@ def initial_values(
             found = eva(base, spec, adapter, rows, abandon)
         case "corda":
             found = corda(base, spec, adapter, rows, abandon)
+        case "lora_ga":
+            found = lora_ga(base, spec, adapter, rows, abandon)
     return {name: values.cpu() for name, values in found.items()}

@@ -33,15 +33,18 @@ def loftq(base: ResidentBase, adapter: LoraAdapter, abandon: Callable[[], bool])
 
     Raises JobError if a rank is too high or a source weight is missing, and Abandoned between two modules.
     """
-    source_weights = SourceWeights(base.folder, getattr(base.model, "base_model_prefix", ""))
+    source_weights = SourceWeights(base.folder)
+    names = source_weights.names_in(base.model)
     found: dict[str, Tensor] = {}
-    for module in resolve_targets(adapter.target_modules, base.decoder.groups):
+    for module in resolve_targets(adapter.target_modules, base.decoder.groups, adapter.layers):
         if abandon():
             raise Abandoned
         layer = base.model.get_submodule(module)
         if not is_quantised(layer):
             continue
-        lost_NK, rank = _lost(module, layer, source_weights), rank_of(module, adapter)
+        name = names.get(f"{module}.weight")
+        W = None if name is None else source_weights.tensor(name)
+        lost_NK, rank = _lost(module, layer, W), rank_of(module, adapter)
         refuse_missing_ranks(module, rank, min(lost_NK.shape))
         B_NR, A_RK = nearest(lost_NK / scale_of(module, adapter), rank)
         found |= {f"{module}.lora_A": A_RK, f"{module}.lora_B": B_NR}
@@ -64,10 +67,9 @@ def nearest(W_NK: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return U_NR * root_R1.T, SV_RK / root_R1.clamp_min(torch.finfo(W_NK.dtype).tiny)
 
 
-def _lost(module: str, layer: Any, source_weights: SourceWeights) -> Tensor:
-    """Return W - Q [N, K]. Raises JobError if the files do not have the source weight."""
+def _lost(module: str, layer: Any, W: Tensor | None) -> Tensor:
+    """Return W - Q [N, K]. Raises JobError if the source weight is not in the files, or is another one."""
     Q_NK = weight_of(layer)
-    W = source_weights.tensor(f"{module}.weight")
     if W is not None and getattr(layer, "source_cls", None) is Conv1D:
         W = W.T
     if W is not None and W.shape == Q_NK.shape:

@@ -41,6 +41,22 @@ def first_rows(spec: JobSpec, rows: Sequence[Row], most_tokens: int = MOST_TOKEN
     return found
 
 
+def divided_by_memory(sizes: Mapping[str, int], most: int) -> Iterator[list[str]]:
+    """Yield lists of the modules. What is held for a list takes `most` bytes at most, or is for one module.
+
+    `sizes` has the bytes for each module.
+    """
+    part: list[str] = []
+    held = 0
+    for module, size in sizes.items():
+        held += size
+        if part and held > most:
+            yield part
+            part, held = [], size
+        part.append(module)
+    yield part
+
+
 def observe(base: ResidentBase, modules: Sequence[str], row: Row, take: Take) -> None:
     """Compute a row with transformers' own modules, and call `take` with the inputs of each of `modules`."""
     fast = base.decoder.path == "fast"

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
+from core.errors import JobError
 from core.exports.requests import ExportRequest
 from worker.adapter_files.folder import write_manifest, write_tokenizer
+from worker.engine.sampler.adapters.check import CONFIG_NAME, invocation_in, read_config
 from worker.tasks.export.gguf_files.adapter import write_gguf_adapter
 from worker.tasks.export.gguf_files.model import write_gguf
 from worker.tasks.export.lora import write_lora, write_mlx
@@ -33,6 +35,7 @@ def make_export(work: Work, folder: Path) -> dict[str, Any]:
     """Write the export that the task asks for, and return its report. Raises JobError if it cannot."""
     asked: ExportRequest = work.request
     with torch.no_grad(), open_source(work) as source:
+        _refuse_invoked(source)
         work.progress("converting", 0.2)
         report = FORMATS[asked.format](source, asked, folder)
         if asked.format in WITH_TOKENIZER:
@@ -57,3 +60,14 @@ def make_export(work: Work, folder: Path) -> dict[str, Any]:
             work.progress("signing", 0.93)
             sign_folder(folder, key_file)
     return report
+
+
+def _refuse_invoked(source: Source) -> None:
+    """Raise JobError for an adapter that acts only from its invocation on: no format says where it acts."""
+    if not source.is_whole_model and invocation_in(read_config(source.folder / CONFIG_NAME)):
+        raise JobError(
+            "not_mergeable",
+            "The adapter acts only from its alora_invocation_tokens on, which neither merged weights nor "
+            "the other formats can say. Load its own files in PEFT, or serve it with `tunery serve`.",
+            "format",
+        )

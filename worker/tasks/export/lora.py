@@ -43,6 +43,14 @@ def write_mlx(source: Source, asked: MlxExport, folder: Path) -> dict[str, Any]:
     if changes_experts(source):
         reason = "mlx-lm loads no LoRA of experts in this form. Export the merged model."
         raise JobError("not_a_lora", reason, "format")
+    config = source.config
+    if (text := config.get_text_config()) is not config:
+        raise JobError(
+            "not_convertible",
+            f"{source.entry.repository} is a {config.model_type} model, which has a text model as a part. "
+            "mlx-lm would ignore the names of the adapter's layers. Export the merged model.",
+            "format",
+        )
     update = low_rank_update(source, asked.rank).padded()
     dtype = DTYPES[asked.precision]
     tensors: dict[str, Tensor] = {}
@@ -51,9 +59,9 @@ def write_mlx(source: Source, asked: MlxExport, folder: Path) -> dict[str, Any]:
         tensors[f"{layer}.lora_b"] = rounded(factors.B_NR.T, dtype).contiguous()
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / MLX_WEIGHTS, metadata={"format": "mlx"})
-    config = {
+    adapter_config = {
         "fine_tune_type": "lora",
-        "num_layers": source.config.num_hidden_layers,
+        "num_layers": text.num_hidden_layers,
         "lora_parameters": {
             "rank": update.rank,
             "scale": 1.0,
@@ -61,7 +69,7 @@ def write_mlx(source: Source, asked: MlxExport, folder: Path) -> dict[str, Any]:
             "keys": sorted({_within_layer(layer) for layer in update.layers}),
         },
     }
-    (folder / MLX_CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    (folder / MLX_CONFIG).write_text(json.dumps(adapter_config, indent=2) + "\n", "utf-8")
     return described(update)
 
 
@@ -81,12 +89,15 @@ def described(update: LowRankUpdate) -> dict[str, Any]:
 
 
 def _targets(update: LowRankUpdate, source: Source) -> list[str]:
-    """Return the last parts of the layers' names, or the whole names if some decoder layers have none.
+    """Return the last parts of the layers' names, or the whole names if these would name other layers too.
 
-    Factors of experts have the last parts in any case: the names of all experts would fill the file.
+    Those may be some decoder layers, or layers of the towers of a base that also processes images. Factors of
+    experts have the last parts in any case: the names of all experts would fill the file.
     """
     leaves = {layer.rsplit(".", 1)[-1] for layer in update.layers}
-    everywhere = len(update.layers) == len(leaves) * source.config.num_hidden_layers
+    config = source.config
+    text = config.get_text_config()
+    everywhere = text is config and len(update.layers) == len(leaves) * text.num_hidden_layers
     return sorted(leaves if everywhere or changes_experts(source) else update.layers)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from core.catalog import BaseModelEntry
 from core.errors import JobError
@@ -18,6 +18,7 @@ from core.storage.file_names import MANIFEST, DamagedFile
 from core.storage.folders import fetch_folder
 from core.tables import Adapter, Job
 from worker.base_models.model_store import load_errors_explained
+from worker.engine.base.loading import load_plain
 from worker.process.scratch import scratch_folder
 from worker.tasks.frame.process import Work
 from worker.tasks.offered_base import OfferedBase, offered_base
@@ -58,6 +59,11 @@ class Source:
     def config(self) -> Any:
         """The configuration of the base model."""
         return AutoConfig.from_pretrained(self.base_folder)
+
+    @property
+    def text_config(self) -> Any:
+        """The configuration of the base's text model: a part of it if the base also processes images."""
+        return self.config.get_text_config()
 
     @property
     def tokenizer(self) -> Any:
@@ -113,7 +119,4 @@ def require_same_base(folder: Path, base: OfferedBase) -> None:
 
 def load_in_fp32(folder: Path) -> Model:
     """Return the model in a folder, with frozen weights."""
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-    )
-    return model.eval().requires_grad_(False)
+    return load_plain(folder, torch.float32).eval().requires_grad_(False)

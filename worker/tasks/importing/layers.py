@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
+from worker.engine.base.transformers_class import described_model
+from worker.engine.decoders.portable import body_of
 from worker.tasks.importing.refusal import refusal, shown
 
 
@@ -25,10 +26,10 @@ class Layers:
 
     def __init__(self, folder: Path) -> None:
         """Read them from the configuration in the base model's folder. No weights are loaded."""
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        model: Any = described_model(folder)
         self._prefix: str = model.base_model_prefix
+        body = body_of(model)
+        self._body = next(name for name, module in model.named_modules() if module is body)
         self._other = {name for name, _ in model.named_modules()}
         self.by_name = {
             name: layer for name, module in model.named_modules() if (layer := _layer_of(module)) is not None
@@ -37,11 +38,12 @@ class Layers:
     def find(self, name: str) -> str:
         """Return the full name of the layer that a checkpoint calls `name`.
 
-        Its names may lack the model's prefix, or have that of a wrapper. Raises JobError if there is no
-        such linear layer.
+        Its names may lack the model's prefix, have another one before it, or be those of the text model that
+        is a part of this one. Raises JobError if there is no such linear layer.
         """
         plain = name.removeprefix("module.").removeprefix("_orig_mod.")
-        for known in (plain, f"{self._prefix}.{plain}", plain.removeprefix("model.")):
+        inner = plain.removeprefix("model.")
+        for known in (plain, f"{self._prefix}.{plain}", inner, f"{self._body}.{inner}"):
             if known in self.by_name:
                 return known
         what = "an adapted layer that is not linear" if plain in self._other else "no layer"

@@ -21,6 +21,7 @@ from core.errors import JobError, LeaseLost
 from core.jobs import lifecycle, token_counts
 from core.jobs.lifecycle import READING_DATA
 from core.jobs.spec import JobSpec
+from core.methods.low_rank import invocation_of
 from core.objectives.registry import OBJECTIVES
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
@@ -254,6 +255,7 @@ class DataReader:
             is_checked=True,
             training_rows=self._training_rows,
             folder=self._readers.folder,
+            invocation=invocation_of(self._spec.adapter),
         )
 
     def _keep_count(self, file: File, summary: Summary) -> None:

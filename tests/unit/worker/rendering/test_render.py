@@ -101,6 +101,27 @@ def test_a_warning_about_long_rows_names_the_first_lines_and_counts_all() -> Non
     assert data == {"code": "row_cut", "count": 500, "lines": list(range(1, 101))}
 
 
+def test_rows_that_do_not_invoke_the_adapter_are_counted_and_named() -> None:
+    tokenizer = make_tokenizer(CHATML)
+    shop = tokenizer("shop", add_special_tokens=False)["input_ids"]
+    rows = [(7, {"messages": [QUESTION, ANSWER]}), (8, {"messages": [QUESTION, HELLO]})]
+    rendering = Rendering(tokenizer, 1000, "training_file", invocation=shop)
+    assert len(list(rendering.render(rows))) == 2
+    ((message, data),) = rendering.warnings()
+    assert message.startswith("training_file: line 8 without alora_invocation_tokens")
+    assert data == {"code": "not_invoked", "count": 1, "lines": [8]}
+    assert [found.code for found in rendering.findings()] == ["not_invoked"]
+
+
+def test_rows_of_which_none_invokes_the_adapter_are_refused() -> None:
+    rendering = Rendering(make_tokenizer(CHATML), 1000, "training_file", invocation=[0, 0, 0])
+    with pytest.raises(
+        JobError, match=r"No row has the tokens of adapter\.alora_invocation_tokens"
+    ) as raised:
+        list(rendering.render([(7, {"messages": [QUESTION, ANSWER]})]))
+    assert (raised.value.code, raised.value.param) == ("nothing_to_learn", "training_file")
+
+
 def test_rows_that_were_not_cut_or_skipped_cause_no_warning() -> None:
     rendering = Rendering(make_tokenizer(CHATML), 1000, "training_file")
     list(rendering.render([(7, {"messages": [QUESTION, ANSWER]})]))

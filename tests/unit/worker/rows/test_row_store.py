@@ -19,6 +19,7 @@ ROWS = [
     Row(2**33, np.array([0, 7, 0, 2**31 - 1, 5], np.int32), WEIGHTS > 0, WEIGHTS),
     Row(9, np.array([3, 0], np.int32), np.array([False, True]), desirable=False),
 ]
+TOKENS = [[7, 8, 5, 7, 8], [7, 8], [8, 7, 7], [7], [0, 7, 8, 7]]
 
 
 def values_of(row: Row) -> tuple[Any, ...]:
@@ -49,12 +50,18 @@ def test_a_summary_counts_what_the_rows_hold() -> None:
     assert store.longest.line == max(ROWS, key=lambda row: len(row.tokens_L)).line
 
 
+def test_a_row_says_where_the_last_invocation_of_its_adapter_begins() -> None:
+    rows = [Row(1, np.array(tokens, np.int32), np.ones(len(tokens), bool)) for tokens in TOKENS]
+    assert [row.acts_from for row in store_rows(rows, invocation=(7, 8))] == [3, 0, 3, 1, 1]
+    assert [row.acts_from for row in store_rows(rows)] == [0] * len(rows)
+
+
 def test_a_token_takes_four_bytes_and_a_row_little_more() -> None:
     rows = make_rows(50, 1)
     store = store_rows(rows)
     sizes = [os.fstat(file.fileno()).st_size for file in store.files]
     assert sizes == [len(rows) * ENTRY.size, 4 * store.summary.tokens]
-    assert ENTRY.size <= 24
+    assert ENTRY.size <= 26
 
 
 def test_nothing_is_left_of_a_store_that_nobody_holds(tmp_path: Path) -> None:

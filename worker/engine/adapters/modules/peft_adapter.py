@@ -1,4 +1,4 @@
-"""Adapters of the methods that PEFT computes: with PEFT's own modules and autograd, in the engine's loop."""
+"""Adapters that PEFT computes: with PEFT's own modules and autograd, in the engine's loop."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import Any
 import structlog
 import torch
 from peft import PeftConfig, PeftModel, PeftModelForCausalLM, set_peft_model_state_dict
+from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
 
 from core.errors import JobError
 from core.methods.method import MethodOptions
@@ -86,7 +88,7 @@ class PeftAdapter(WithOwnDecoder):
             return PromptDecoder(self._model, head)
         decoder = own_decoder(self._base, tree, head)
         layer = tree.get_output_embeddings()
-        if hasattr(layer, "get_merged_weights"):
+        if isinstance(layer, TrainableTokensLayer | AuxiliaryTrainingWrapper):
             return TrainedHead(decoder, layer)
         return decoder
 

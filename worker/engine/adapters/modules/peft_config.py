@@ -1,5 +1,6 @@
-"""PEFT's configuration of an adapter, of any other method than LoRA's, made from a job's options."""
+"""PEFT's configuration of an adapter that PEFT's own modules compute, made from a job's options."""
 
+from collections.abc import Collection
 from typing import Any
 
 from peft import PeftConfig
@@ -7,10 +8,13 @@ from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
 
 from core.errors import JobError
-from core.methods.method import MethodOptions, with_seeds
+from core.methods.low_rank import LoraAdapter
+from core.methods.method import MethodOptions, TargetOptions, with_seeds
 from core.methods.targets import Targets, is_target
-from core.methods.vectors import LnTuningAdapter, TrainableTokensAdapter
+from core.methods.vectors import LnTuningAdapter
+from worker.engine.adapters.refusals import refuse_unknown_tokens
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.decoders.portable import body_of
 from worker.engine.decoders.targets import targets_for_peft
 
 
@@ -20,8 +24,10 @@ def peft_config(base: ResidentBase, options: MethodOptions, seed: int) -> PeftCo
     A seed that is null becomes the job's `seed`: PEFT would draw another one each time. Raises JobError if a
     target cannot be trained, and ValueError if PEFT refuses the options.
     """
-    given = with_seeds(options.model_dump(exclude={"type"}), seed)
+    given = with_seeds(options.model_dump(exclude={"type", "dynamic_rank"}), seed)
     given |= _tokens(base, options) | _targets(base, options)
+    if isinstance(options, LoraAdapter):
+        _refuse_unclear_modules(base.model, options.modules_to_save or ())
     named = {name: value for name, value in given.items() if value is not None}
     return PEFT_TYPE_TO_CONFIG_MAPPING[options.type.upper()](task_type="CAUSAL_LM", **named)
 
@@ -34,9 +40,10 @@ def _targets(base: ResidentBase, options: MethodOptions) -> dict[str, Any]:
     if isinstance(options, LnTuningAdapter):
         _refuse_other_modules_than_norms(base.model, targets)
         return {"target_modules": targets}
+    layers = options.layers if isinstance(options, TargetOptions) else None
     # PEFT's all-linear would take the routers of experts
     by_itself = base.text_only and not base.decoder.experts
-    return {"target_modules": targets_for_peft(targets, base.decoder.groups, by_itself)}
+    return {"target_modules": targets_for_peft(targets, base.decoder.groups, by_itself, layers)}
 
 
 def _refuse_other_modules_than_norms(model: nn.Module, targets: Targets) -> None:
@@ -62,12 +69,27 @@ def _norms(model: nn.Module) -> set[str]:
 
 
 def _tokens(base: ResidentBase, options: MethodOptions) -> dict[str, Any]:
-    """Return the method's `token_indices`, if any, each once. Raises JobError if the model lacks one."""
-    if not isinstance(options, TrainableTokensAdapter):
-        return {}
-    tokens = sorted(set(options.token_indices))
-    words = base.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    if tokens[-1] >= words:
-        message = f"Token {tokens[-1]} is not in this base model, whose vocabulary has {words} tokens."
-        raise JobError("invalid_adapter", message, "adapter.token_indices")
-    return {"token_indices": tokens}
+    """Return the tokens that are trained, if any, each once. Raises JobError if the model lacks one."""
+    for name in ("token_indices", "trainable_token_indices"):
+        if tokens := getattr(options, name, None):
+            refuse_unknown_tokens(base.model, tokens, f"adapter.{name}")
+            return {name: sorted(set(tokens))}
+    return {}
+
+
+def _refuse_unclear_modules(model: Any, names: Collection[str]) -> None:
+    """Raise JobError for a name of `modules_to_save` that names no module of the text model, or too many.
+
+    PEFT trains every module whose name ends with the given letters, and ignores a name that fits none.
+    """
+    inside = {*body_of(model).modules(), model.get_output_embeddings()}
+    modules = {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
+    for given in names:
+        meant = {name for name in modules if is_target(name, [given])}
+        reason = "the text model has no such module"
+        if others := sorted({name for name in modules if name.endswith(given)} - meant):
+            reason = f"PEFT would train {others[0]} too, whose name ends so; write more of the module's name"
+        elif meant and all(modules[name] in inside for name in meant):
+            continue
+        message = f"{given} cannot be trained as a whole: {reason}."
+        raise JobError("invalid_adapter", message, "adapter.modules_to_save")

@@ -5,6 +5,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from peft import PeftModel
+from peft.tuners.trainable_tokens.layer import TrainableTokensLayer
 from torch import Tensor, nn
 
 from core.estimates.memory_plan import Recompute
@@ -34,7 +35,7 @@ class PromptDecoder(PlainDecoder):
 
 
 class TrainedHead:
-    """A decoder whose head has trained rows; `layer` is PEFT's, which puts these rows into the matrix."""
+    """A decoder whose head is trained, as a whole or in some rows; `layer` is PEFT's, with its matrix."""
 
     def __init__(self, decoder: TextDecoder, layer: Any) -> None:
         self._decoder = decoder
@@ -52,8 +53,10 @@ class TrainedHead:
 
     @property
     def head_VD(self) -> Tensor:  # noqa: N802 - axes
-        merged: Tensor = self._layer.get_merged_weights(self._layer.active_adapters)
-        return merged
+        layer = self._layer
+        own = isinstance(layer, TrainableTokensLayer)
+        weight: Tensor = layer.get_merged_weights(layer.active_adapters) if own else layer.weight
+        return weight
 
     def hidden(self, batch: MicroBatch, adapters: Adapters, recompute: Recompute = Recompute.NONE) -> Tensor:
         """Return the final hidden states of the supervised positions, [S, D]."""

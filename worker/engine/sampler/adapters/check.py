@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ CONFIG_NAME = "adapter_config.json"
 TENSOR = re.compile(
     r"base_model\.model\.(?P<module>.+)\.(?P<parameter>lora_A|lora_B|lora_magnitude_vector)(\.weight)?"
 )
+INVOCATION = "alora_invocation_tokens"
 # Options of PEFT's that only PEFT itself computes, where they have another value than this
 PLAIN_OPTIONS: Mapping[str, Any] = {
     "peft_type": "LORA",
@@ -26,7 +27,7 @@ PLAIN_OPTIONS: Mapping[str, Any] = {
     "modules_to_save": None,
     "layer_replication": None,
     "trainable_token_indices": None,
-    "alora_invocation_tokens": None,
+    INVOCATION: None,
     "use_qalora": False,
     "arrow_config": None,
     "use_bdlora": None,
@@ -73,6 +74,14 @@ def special_option(config: Mapping[str, Any]) -> str | None:
         if value != plain and (plain or value):
             return f"its {name} is {config[name]}"
     return None
+
+
+def invocation_in(config: Mapping[str, Any]) -> Sequence[int]:
+    """Return the tokens that invoke the adapter, or none. Raises AdapterRefused if they are no tokens."""
+    found = config.get(INVOCATION) or ()
+    if not isinstance(found, list | tuple) or not all(isinstance(token, int) for token in found):
+        raise AdapterRefused(f"The adapter's {INVOCATION} is not a list of tokens.")
+    return found
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

@@ -10,19 +10,21 @@ from peft import PeftModel
 from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from core.storage.file_names import WEIGHTS_NAME
 from worker.engine.adapters.dora import DoraLayer
 from worker.engine.adapters.modules.own_tree import tree_with_own_config
 from worker.engine.adapters.sizes import scale
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.base.loading import load_plain
 from worker.engine.decoders.fast import Decoder
 from worker.engine.sampler.adapters.check import (
     CONFIG_NAME,
+    INVOCATION,
     TENSOR,
     AdapterRefused,
     check_origin,
+    invocation_in,
     read_config,
     read_tensors,
     special_option,
@@ -55,14 +57,14 @@ def load_adapter(
     with undisturbed():
         model = _load_by_peft(base, folder)
     nbytes = sum(tensor.nbytes for tensor in tensors.values())
-    return ServedAdapter(content_hash, nbytes, why_slow, model=model)
+    return ServedAdapter(content_hash, nbytes, why_slow, model=model, invocation=invocation_in(config))
 
 
 def _why_slow(base: ResidentBase, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str | None:
     """Return why the fast path does not take the adapter; None if it does."""
     if base.decoder.path != "fast":
         return f"{base.entry.id} has no fast path"
-    if (special := special_option(config)) is not None:
+    if (special := special_option({**config, INVOCATION: None})) is not None:
         return special
     adaptable = {module for group in base.decoder.groups.values() for module in group.columns}
     for name in tensors:
@@ -97,7 +99,7 @@ def _load_factors(
         raise AdapterRefused("The adapter has no weights.")
     factors = pack_factors(groups, base.dtype)
     nbytes = next(iter(factors.values())).A_RK.untyped_storage().nbytes()
-    return ServedAdapter(content_hash, nbytes, factors=factors)
+    return ServedAdapter(content_hash, nbytes, factors=factors, invocation=invocation_in(config))
 
 
 def _projection(
@@ -153,13 +155,12 @@ def _load_by_peft(base: ResidentBase, folder: Path) -> Any:
 
 def _load_whole_model(base: ResidentBase, folder: Path, content_hash: str) -> ServedAdapter:
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=base.dtype, use_safetensors=True, trust_remote_code=False
-        )
+        model = load_plain(folder, base.dtype)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise AdapterRefused("The model's files cannot be read: they are damaged or missing.") from error
     own: Any = base.model
-    if type(model) is not type(own) or model.config.vocab_size != own.config.vocab_size:
+    sizes = {each.config.get_text_config().vocab_size for each in (model, own)}
+    if type(model) is not type(own) or len(sizes) > 1:
         raise AdapterRefused(f"The model is not one that was trained from {base.entry.repository}.")
     if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
         raise AdapterRefused("The model's weights hold numbers that are not finite.")

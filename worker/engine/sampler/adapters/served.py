@@ -51,7 +51,8 @@ class ServedAdapter:
     `content_hash` names its content: a cached beginning is found by it, so that two adapters with the same
     name never share one. `nbytes` is the memory that it takes. `why_slow` says why requests for it are
     computed one by one through PEFT; None if they take the fast path. It has either `factors`, or a `model`
-    of PEFT's or transformers' whose modules have the adapter in them.
+    of PEFT's or transformers' whose modules have the adapter in them. It acts on all tokens, or from the last
+    `invocation` in a prompt on, if there is one.
     """
 
     content_hash: str
@@ -59,6 +60,7 @@ class ServedAdapter:
     why_slow: str | None = None
     factors: Factors = field(default_factory=dict)
     model: Any = None
+    invocation: Sequence[int] = ()
 
 
 @dataclass(frozen=True)

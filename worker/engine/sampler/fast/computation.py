@@ -71,5 +71,5 @@ class FastComputation:
 def _long_text(decoder: Decoder) -> int:
     """Return behind how many tokens attention takes a token as long as all products with weights."""
     products = sum(prod(group.weight.shape) for group in decoder.groups.values())
-    of_a_token = 2 * len(decoder.layers) * decoder.heads.query * decoder.heads.size
+    of_a_token = 2 * sum(layer.heads.query * layer.heads.size for layer in decoder.layers)
     return max(BLOCK, products // (ATTENTION * of_a_token))

@@ -9,13 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from worker.engine.decoders.fast import Decoder, Layer
+from worker.engine.decoders.architecture import AttentionKind
+from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.head import capped_logits
-from worker.engine.kernels.attention import rotated
+from worker.engine.decoders.layer import Layer, times
+from worker.engine.kernels.attention import one_attention
 from worker.engine.kernels.elementwise import rms_norm_plainly, swiglu_values
+from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.sampler.adapters.served import Factors, ServedAdapter
 from worker.engine.sampler.fast.block_pool import BLOCK
 from worker.engine.sampler.fast.native.step import NativeStep
@@ -55,7 +57,7 @@ class Axis:
             slots_L = (blocks[:, None] * BLOCK + torch.arange(BLOCK, device=device)).flatten()[: chunk.stop]
             placed.append(PlacedChunk(span, slots_L))
             written.append(slots_L[chunk.start :])
-            adapter = chunk.running.request.adapter
+            adapter = chunk.adapter
             if adapter is None:
                 continue
             if spans and spans[-1][1] is adapter.factors and spans[-1][0].stop == start:
@@ -73,17 +75,15 @@ class RaggedDecoder:
     """
 
     def __init__(self, decoder: Decoder, blocks: int, native: bool = True) -> None:
-        self._decoder, heads = decoder, decoder.heads
-        shape = len(decoder.layers), 2, blocks * BLOCK, heads.key, heads.size
-        # A slot is written before it is read; memory is taken as slots are used
-        self._pool = torch.empty(shape, dtype=decoder.dtype, device=decoder.device)
+        self._decoder = decoder
+        self._pool = list(_pools(decoder, blocks))
         self._native = NativeStep.for_pool(decoder, self._pool) if native else None
 
     @staticmethod
     def block_bytes(decoder: Decoder) -> int:
         """Return the bytes of one block, in all layers."""
-        heads = decoder.heads
-        return 2 * len(decoder.layers) * BLOCK * heads.key * heads.size * decoder.dtype.itemsize
+        numbers = sum(layer.heads.key * layer.heads.size for layer in decoder.layers if not layer.borrows)
+        return 2 * BLOCK * numbers * decoder.dtype.itemsize
 
     def prepare(self, adapter: ServedAdapter) -> None:
         """Do what the first step with the adapter would otherwise do."""
@@ -104,36 +104,57 @@ class RaggedDecoder:
         """Return the logits of these rows of the token axis, [S, V]."""
         decoder = self._decoder
         axis = Axis.of(chunks, decoder.device)
-        x_TD = decoder.embedding(axis.tokens_T)
+        x_TD = decoder.embedded(axis.tokens_T)
         rotations = {kind: decoder.rotation(kind, x_TD, axis.positions_T) for kind in decoder.kinds}
+        query_scale_T1 = decoder.query_scale(axis.positions_T, x_TD)
+        own_inputs = self._own_inputs(x_TD, axis)
         for layer, kv in zip(decoder.layers, self._pool, strict=True):
-            x_TD = self._layer(layer, kv, x_TD, axis, *rotations[layer.kind])
+            q_HTE = self._queries(layer, kv, x_TD, axis, *rotations[layer.kind])
+            q_HTE = q_HTE if query_scale_T1 is None else q_HTE * query_scale_T1
+            x_TD = self._layer(layer, kv, q_HTE, x_TD, axis)
+            own_TP = None if own_inputs is None else own_inputs[layer.number]
+            x_TD = self._with_own_input(layer, x_TD, own_TP, axis)
+            x_TD = x_TD if layer.output_scale_1 is None else x_TD * layer.output_scale_1
         x_SD = x_TD[torch.tensor(rows, dtype=torch.long, device=x_TD.device)]
-        hidden_SD = rms_norm_plainly(x_SD, decoder.final_norm_D, decoder.eps)
+        hidden_SD = decoder.head.scaled(rms_norm_plainly(x_SD, decoder.final_norm_D, decoder.eps))
         return capped_logits(hidden_SD, decoder.head_VD, decoder.softcap)
 
-    def _layer(
+    def _queries(
         self, layer: Layer, kv: Tensor, x_TD: Tensor, axis: Axis, cos_TE: Tensor, sin_TE: Tensor
     ) -> Tensor:
-        heads, eps = self._decoder.heads, self._decoder.eps
-        qkv_TN = _project(layer, "qkv", rms_norm_plainly(x_TD, layer.norms.before_attention_D, eps), axis)
-        qkv_TN = layer.with_head_norms(qkv_TN, heads)
-        q, k, v = (
-            qkv_TN[:, columns].unflatten(1, (-1, heads.size)).transpose(0, 1)
-            for columns in (heads.query_columns, heads.key_columns, heads.value_columns)
-        )
-        q_HTE, k_JTE = rotated(q, cos_TE, sin_TE), rotated(k, cos_TE, sin_TE)
-        kv[0, axis.slots_T] = k_JTE.transpose(0, 1)
-        kv[1, axis.slots_T] = v.transpose(0, 1)
-        window = layer.kind.window
+        """Write the tokens' keys and values to their slots, and return their rotated queries."""
+        heads, eps, pairs = layer.heads, self._decoder.eps, self._decoder.pairs[layer.kind]
+        qkv_TN = _project(layer, "qkv", _normed(x_TD, layer.norms.before_attention_D, eps), axis)
+        heads_HTE = layer.with_head_norms(qkv_TN).unflatten(1, (-1, heads.size)).transpose(0, 1)
+        if not layer.borrows:
+            k, v = heads_HTE[heads.query :].chunk(2)
+            kv[0, axis.slots_T] = pairs.rotated(k, cos_TE, sin_TE).transpose(0, 1)
+            kv[1, axis.slots_T] = v.transpose(0, 1)
+        return pairs.rotated(heads_HTE[: heads.query], cos_TE, sin_TE)
+
+    def _layer(self, layer: Layer, kv: Tensor, q_HTE: Tensor, x_TD: Tensor, axis: Axis) -> Tensor:
+        eps, norms, factor = self._decoder.eps, layer.norms, layer.added_times
         attended_TN = torch.cat(
-            [_attended(q_HTE[:, one.tokens], kv, one.slots_L, window, layer.scale) for one in axis.chunks]
+            [_attended(q_HTE[:, one.tokens], kv, one.slots_L, layer) for one in axis.chunks]
         )
         out_TD = _project(layer, "out", attended_TN, axis)
-        x_TD = x_TD + _normed(out_TD, layer.norms.after_attention_D, eps)
-        gate_up_TI = _project(layer, "gate_up", rms_norm_plainly(x_TD, layer.norms.before_mlp_D, eps), axis)
+        x_TD = x_TD + times(_normed(out_TD, norms.after_attention_D, eps), factor)
+        gate_up_TI = _project(layer, "gate_up", _normed(x_TD, norms.before_mlp_D, eps), axis)
         mlp_TD = _project(layer, "down", swiglu_values(gate_up_TI, layer.activation), axis)
-        return x_TD + _normed(mlp_TD, layer.norms.after_mlp_D, eps)
+        return x_TD + times(_normed(mlp_TD, norms.after_mlp_D, eps), factor)
+
+    def _own_inputs(self, x_TD: Tensor, axis: Axis) -> Sequence[Tensor] | None:
+        if (own := self._decoder.own_inputs) is None:
+            return None
+        projected_TN = _product(own.name, own.weight, x_TD, axis)
+        return own.by_layer(axis.tokens_T, projected_TN, rms_norm_plainly)
+
+    def _with_own_input(self, layer: Layer, x_TD: Tensor, own_TP: Tensor | None, axis: Axis) -> Tensor:
+        if own_TP is None:
+            return x_TD
+        gate_TP = layer.activation.values(_project(layer, "own_gate", x_TD, axis))
+        own_TD = _project(layer, "own_out", gate_TP * own_TP, axis)
+        return x_TD + _normed(own_TD, layer.norms.after_own_input_D, self._decoder.eps)
 
 
 def _wanted(chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, range]]:
@@ -149,14 +170,29 @@ def _wanted(chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, range]]:
 
 
 def _adapter_order(chunk: Chunk) -> str:
-    adapter = chunk.running.request.adapter
-    return adapter.content_hash if adapter else ""
+    return chunk.adapter.content_hash if chunk.adapter else ""
+
+
+def _pools(decoder: Decoder, blocks: int) -> Iterator[Tensor]:
+    """Yield the pool of each layer, [2, slots, J, E]: its own one, or that of the layer that lends to it.
+
+    A slot is written before it is read; memory is taken as slots are used.
+    """
+    last: dict[AttentionKind, Tensor] = {}
+    for layer in decoder.layers:
+        if not layer.borrows:
+            shape = 2, blocks * BLOCK, layer.heads.key, layer.heads.size
+            last[layer.kind] = torch.empty(shape, dtype=decoder.dtype, device=decoder.device)
+        yield last[layer.kind]
 
 
 def _project(layer: Layer, key: str, x_TK: Tensor, axis: Axis) -> Tensor:
-    """Return the base's product of all tokens, with each adapter's update of its own."""
     name = f"{layer.name}.{key}"
-    weight = layer.groups[name].weight
+    return _product(name, layer.groups[name].weight, x_TK, axis)
+
+
+def _product(name: str, weight: FrozenWeight, x_TK: Tensor, axis: Axis) -> Tensor:
+    """Return the base's product of all tokens, with each adapter's update of its own."""
     y_TN = weight.forward(x_TK)
     for span, factors in axis.spans:
         if name in factors:
@@ -169,9 +205,9 @@ def _normed(x_TD: Tensor, weight_D: Tensor | None, eps: float) -> Tensor:
     return x_TD if weight_D is None else rms_norm_plainly(x_TD, weight_D, eps)
 
 
-def _attended(q_HTE: Tensor, kv: Tensor, slots_L: Tensor, window: int | None, scale: float) -> Tensor:
+def _attended(q_HTE: Tensor, kv: Tensor, slots_L: Tensor, layer: Layer) -> Tensor:
     """Return the attended values of one chunk, [T, H·E]: its last token sees all slots, or a window's."""
-    tokens = q_HTE.shape[1]
+    tokens, window = q_HTE.shape[1], layer.kind.window
     if window is not None:
         slots_L = slots_L[-(tokens + window - 1) :]
     k_JLE, v_JLE = kv[:, slots_L].transpose(1, 2)
@@ -179,7 +215,5 @@ def _attended(q_HTE: Tensor, kv: Tensor, slots_L: Tensor, window: int | None, sc
     mask = None if tokens == 1 else q_HTE.new_ones(tokens, keys, dtype=torch.bool).tril(keys - tokens)
     if mask is not None and window is not None:
         mask = mask.triu(keys - tokens - window + 1)
-    out_HTE = F.scaled_dot_product_attention(
-        q_HTE[None], k_JLE[None], v_JLE[None], attn_mask=mask, scale=scale, enable_gqa=True
-    )
-    return out_HTE[0].transpose(0, 1).flatten(1)
+    out_HTE = one_attention(q_HTE, k_JLE, v_JLE, mask, layer.scale, layer.kind.softcap)
+    return out_HTE.transpose(0, 1).flatten(1)

@@ -59,6 +59,7 @@ class Schedule:
         self.places = Places(max_running)
         self.preemptions = 0
         self._steps, self._step = 0, _Step(0, 0)
+        self._last_served: dict[str, int] = {}  # by project: the number of a step
 
     def add(self, one: Running) -> None:
         self.places.add(one)
@@ -71,29 +72,32 @@ class Schedule:
     def next_chunks(self) -> list[Chunk]:
         """Return what the next step computes, and take the blocks for it.
 
-        In each round all projects get a few tokens. The step ends with the round in which one of them has all
-        that it wants: what others want beyond that would only hold it up.
+        In each round projects get a few tokens each. The step ends with the round in which one of them has
+        all that it wants: what others want beyond that would only hold it up.
         """
         projects = self.places.projects()
         self._step = step = _Step(len(projects), self._step_tokens)
         self._note_in_work()
-        others = max(1, len(projects) - 1)
-        tokens_a_round = self._tokens_a_round(others)
+        tokens_a_round, others = self._tokens_a_round(projects)
         running = self.places.by_project()
-        for_answers = (tokens_a_round + self._steps % 2) // 2
-        lines = {project: _line(running.get(project, []), for_answers) for project in projects}
+        lines = {
+            project: _line(running.get(project, []), (tokens + self._steps % 2) // 2)
+            for project, tokens in tokens_a_round.items()
+        }
         given: Counter[str] = Counter()
         rounds = 0
         while lines:
             rounds += 1
             for project, line in list(lines.items()):
-                taken = self._give(project, line, tokens_a_round)
+                taken = self._give(project, line, tokens_a_round[project])
                 given[project] += taken
-                if taken < tokens_a_round or not (line or self.places.waiting_of(project)):
+                if taken < tokens_a_round[project] or not (line or self.places.waiting_of(project)):
                     del lines[project]
-            content = any(given[project] for project in projects if project not in lines)
-            if content and rounds * tokens_a_round * others >= self._shares.for_others:
+            content = any(given[project] for project in tokens_a_round if project not in lines)
+            if content and rounds * others >= self._shares.for_others:
                 break
+        self._last_served = {project: self._last_served.get(project, 0) for project in projects}
+        self._last_served |= dict.fromkeys(+given, self._steps + 1)
         self._steps += 1
         for one in step.tokens:
             one.last_step = self._steps
@@ -108,11 +112,36 @@ class Schedule:
             for position in range(chunk.start // BLOCK, one.computed // BLOCK):
                 self._pool.name(one.blocks[position], one.names[position])
 
-    def _tokens_a_round(self, others: int) -> int:
-        """Return how many tokens a project gets in a round. If it is alone, it gets all at once."""
-        if self._step.projects <= 1:
-            return ALL
-        return max(1, min(MOST_AT_A_TIME, self._shares.for_others // others))
+    def _tokens_a_round(self, projects: Sequence[str]) -> tuple[dict[str, int], int]:
+        """Return how many tokens each project of this step gets in a round, and how many the others together.
+
+        The others are all but one project, or all that are not light. If some are light, no more of the
+        others take part than can have a token each: those that have waited for longest. A project alone gets
+        all at once.
+        """
+        if len(projects) <= 1:
+            return dict.fromkeys(projects, ALL), ALL
+        light = self._light(projects)
+        others = [project for project in projects if project not in light]
+        if light:
+            others.sort(key=lambda project: self._last_served.get(project, 0))
+            del others[self._shares.for_others :]
+        count = max(1, len(others) if light else len(projects) - 1)
+        tokens = max(1, min(MOST_AT_A_TIME, self._shares.for_others // count))
+        part = {*light, *others}
+        return {
+            project: MOST_AT_A_TIME if project in light else tokens for project in projects if project in part
+        }, tokens * count
+
+    def _light(self, projects: Sequence[str]) -> set[str]:
+        """Return the projects that may take at most half as many tokens as a project may on average.
+
+        All tokens count that their requests may still take.
+        """
+        wanted = Counter(dict.fromkeys(projects, 0))
+        for one in self.places.all():
+            wanted[one.request.project] += one.longest - one.computed
+        return {project for project in projects if 2 * wanted[project] * len(projects) <= wanted.total()}
 
     def _give(self, project: str, line: deque[Running], most: int) -> int:
         """Give the next requests of a project about `most` tokens. Return how many they take.
@@ -127,7 +156,7 @@ class Schedule:
                 line.append(admitted)
             one = line[0]
             done = step.tokens.get(one, 0)
-            wanted = 0 if one in step.gave_way else one.missing - done
+            wanted = 0 if one in step.gave_way else one.missing_alike - done
             weight = 1 + (one.computed + done) // self._shares.long_text
             tokens = min(wanted, -(-left // weight), wanted if one.missing == 1 else step.budget)
             if tokens and self._make_room(one, one.computed + done + tokens):
@@ -204,16 +233,13 @@ class Schedule:
         while len(one.names) < count:
             start = len(one.names) * BLOCK
             before = one.names[-1] if one.names else self._first_name(one)
-            one.names.append(chained_hash(before, one.tokens[start : start + BLOCK]))
+            one.names.append(chained_hash(before + _mark(one, start), one.tokens[start : start + BLOCK]))
 
     def _first_name(self, one: Running) -> bytes:
         """Return what tells beginnings apart that have the same tokens. Projects share none: a client would
         learn from `cached_tokens` what another one has sent.
         """
-        adapter, project = one.request.adapter, one.request.project
-        return b"\n".join(
-            [self._base_name, adapter.content_hash.encode() if adapter else b"", project.encode()]
-        )
+        return b"\n".join([self._base_name, one.request.project.encode()])
 
     def _make_room(self, one: Running, tokens: int) -> bool:
         """Take blocks for so many tokens of a request. Return False if the request had to give way itself."""
@@ -249,6 +275,16 @@ def _line(own: Sequence[Running], for_answers: int) -> deque[Running]:
     prompts = [one for one in reversed(own) if one.missing > 1]
     first = for_answers if prompts else len(answers)
     return deque([*answers[:first], *prompts, *answers[first:]])
+
+
+def _mark(one: Running, start: int) -> bytes:
+    """Return what tells the block of tokens from `start` on apart from blocks without the request's adapter.
+
+    It is the adapter, and from where on it acts, in the block where that begins. The blocks before are shared
+    with all requests, and the names of the blocks behind follow from this one's.
+    """
+    adapter, offset = one.request.adapter, one.acts_from - start
+    return f"\n{adapter.content_hash} {offset}".encode() if adapter and 0 <= offset < BLOCK else b""
 
 
 def _blocks_of(requests: Sequence[Running]) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import gguf
 from torch import Tensor
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from core.errors import JobError
 
@@ -38,8 +39,8 @@ ARCHITECTURES = {
 
 
 def architecture_of(config: Any) -> Architecture:
-    """Return the architecture. Raises JobError for one that is not converted."""
-    named = (config.architectures or ["unknown"])[0]
+    """Return the architecture of a text model. Raises JobError for one that is not converted."""
+    named = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, config.model_type)
     if (found := ARCHITECTURES.get(named)) is None:
         raise JobError(
             "not_convertible",
@@ -60,18 +61,23 @@ class TensorNames:
     """llama.cpp's names for the tensors of one model."""
 
     def __init__(self, config: Any) -> None:
-        """Raises JobError for an architecture that is not converted."""
-        self.architecture = architecture_of(config)
-        self._config = config
-        self._names = gguf.get_tensor_name_map(self.architecture.arch, config.num_hidden_layers)
+        """Raises JobError for an architecture that is not converted.
+
+        `config` is that of the whole model. If it also processes images, the text model is a part of it.
+        """
+        self._tied = config.tie_word_embeddings
+        self._config = config.get_text_config()
+        self.architecture = architecture_of(self._config)
+        self._names = gguf.get_tensor_name_map(self.architecture.arch, self._config.num_hidden_layers)
 
     def name(self, name: str) -> str:
         """Return llama.cpp's name for a parameter of transformers. Raises JobError if it has none."""
-        if name.startswith("lm_head.") and self._config.tie_word_embeddings:
+        if name.startswith("lm_head.") and self._tied:
             raise JobError(
                 "not_convertible", "The model's head is its embedding, so llama.cpp has none.", "format"
             )
-        found: str | None = self._names.get_name(name, try_suffixes=(".weight", ".bias"))
+        alone = name.replace("language_model.", "", 1)
+        found: str | None = self._names.get_name(alone, try_suffixes=(".weight", ".bias"))
         if found is None:
             raise JobError("not_convertible", f"llama.cpp has no tensor for the model's {name}.", "format")
         return found

@@ -11,6 +11,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from core.errors import JobError
 from core.exports.requests import GgufExport
+from worker.engine.decoders.portable import body_of
 from worker.tasks.export.gguf_files.adapter import write_all
 from worker.tasks.export.gguf_files.architecture import TensorNames, head_size
 from worker.tasks.export.gguf_files.tokens import add_tokenizer
@@ -31,10 +32,9 @@ KEPT_IN_8_BITS = ("token_embd.weight", "output.weight")
 
 def write_gguf(source: Source, asked: GgufExport, folder: Path) -> dict[str, Any]:
     """Write the file. The report compares its weights, read back into the model, with base plus adapter."""
-    config = source.config
-    names = TensorNames(config)
+    architecture, config = TensorNames(source.config).architecture, source.text_config
     file = folder / f"model-{asked.quantization}.gguf"
-    writer = gguf.GGUFWriter(file, names.architecture.name)
+    writer = gguf.GGUFWriter(file, architecture.name)
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(source.model)
     writer.add_file_type(FILE_TYPES[asked.quantization])
@@ -44,7 +44,8 @@ def write_gguf(source: Source, asked: GgufExport, folder: Path) -> dict[str, Any
     add_tokenizer(writer, source.folder, source.tokenizer, config.vocab_size)
 
     def write(model: Model) -> None:
-        _add_tensors(writer, names, model, TYPES[asked.quantization])
+        # after merging, a tied embedding and head may differ, and the model's own configuration says so
+        _add_tensors(writer, TensorNames(model.config), model, TYPES[asked.quantization])
 
     _, report = measured_merge(source, write)
     if (factors := _rotation_factors(config)) is not None:
@@ -73,10 +74,11 @@ def add_configuration(writer: gguf.GGUFWriter, config: Any) -> None:
 
 @torch.no_grad()
 def _add_tensors(writer: gguf.GGUFWriter, names: TensorNames, model: Model, kind: Type) -> None:
-    """Add every parameter, and write what the file holds of it back into the model."""
+    """Add every parameter of the text model, and write what the file holds of it back into the model."""
     tied = model.config.tie_word_embeddings
+    text = {*body_of(model).parameters(), *model.get_output_embeddings().parameters()}
     for name, parameter in model.named_parameters():
-        if tied and name == "lm_head.weight":
+        if parameter not in text or (tied and name == "lm_head.weight"):
             continue
         found = names.name(name)
         values = names.ordered(name.rpartition(".")[0], parameter).contiguous().numpy()

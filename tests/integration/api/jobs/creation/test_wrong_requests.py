@@ -76,6 +76,12 @@ def at(path: str, value: Any) -> dict[str, Any]:
         ("adapter.eva_config", {"rho": 2.0}, "init_lora_weights 'eva'"),
         ("adapter.rank_pattern.q_proj", 0, "from 1 to"),
         ("adapter.exclude_modules", ["q_proj"], "must be null"),
+        ("adapter.layers_to_transform", [1], "target_modules that name the modules"),
+        ("adapter.layers_pattern", ["layers"], "an option of layers_to_transform"),
+        ("adapter.alora_invocation_tokens", [], "a list of 1 to 256 items"),
+        ("adapter.type", "alora", "'adapter.alora_invocation_tokens' to the tokens"),
+        ("adapter.lora_ga_config", {"scale": "unit"}, "init_lora_weights 'lora_ga'"),
+        ("adapter.ensure_weight_tying", True, "an option of modules_to_save"),
         ("adapter", [], "an object"),
         ("adapter.target_modules", [], "nothing is named here, and nothing in target_parameters"),
         ("adapter.target_parameters", "down_proj", "a list"),
@@ -189,7 +195,19 @@ def test_a_hint_leads_to_names_that_exist(alice: Tenant) -> None:
     known = {*create, *(f"training.{name}" for name in training), "method.type", "adapter.type"}
     known |= {f"adapter.{name}" for name in schemas["LoraAdapter"]["properties"]}
     known |= {f"hyperparameters.{name}" for name in schemas["RequestedHyperparameters"]["properties"]}
-    offered = {*METHODS, *OBJECTIVES, "nf4", "int8", "none", "pissa", "olora", "eva", "corda", "loftq"}
+    offered = {
+        *METHODS,
+        *OBJECTIVES,
+        "nf4",
+        "int8",
+        "none",
+        "pissa",
+        "olora",
+        "eva",
+        "corda",
+        "loftq",
+        "lora_ga",
+    }
     for hints in NAMES.values():
         for hint in hints.values():
             assert set(re.findall(r"'([^']+)'", hint)) <= known, hint
@@ -214,7 +232,7 @@ def test_a_great_many_wrong_parameters_make_a_short_answer(alice: Tenant, traini
         "unknown_parameter",
     )
     assert "'adapter.field8' and at least 91 more" in error["message"]
-    assert len(error["message"]) < 500
+    assert len(error["message"]) < 600
 
 
 @pytest.mark.parametrize("missing", ["model", "training_file"])

@@ -58,6 +58,27 @@ def test_a_target_that_cannot_be_adapted_is_named(base: ResidentBase, target: st
     assert raised.value.message.startswith(expected)
 
 
+@pytest.mark.parametrize(
+    ("changes", "param", "expected"),
+    [
+        (
+            {"layers_to_transform": [1, 7]},
+            "layers_to_transform",
+            "Layer 7 has none of the target_modules; they ",
+        ),
+        ({"layers_to_transform": [1], "layers_pattern": ["h"]}, "layers_pattern", "they are in no layer"),
+    ],
+)
+def test_a_layer_that_the_model_lacks_is_named(
+    base: ResidentBase, changes: dict[str, list[int]], param: str, expected: str
+) -> None:
+    """PEFT would leave such a layer out without a word."""
+    spec = LoraAdapter.model_validate({"target_modules": ["q_proj"], **changes})
+    with pytest.raises(JobError, match=expected) as raised:
+        TrainableAdapter(base, "job", spec, 0)
+    assert raised.value.param == f"adapter.{param}"
+
+
 def test_a_refused_adapter_costs_the_next_one_nothing(base: ResidentBase, tiny_folder: Path) -> None:
     with pytest.raises(JobError):
         TrainableAdapter(base, "job", LoraAdapter(target_modules=["q_proj", "input_layernorm"]), 0)

@@ -13,7 +13,7 @@ from core.methods.method import with_seeds
 from core.methods.registry import AdapterOptions
 from core.objectives.dpo import Dpo
 from tests.fixtures.engine.architectures import FAST, TINY
-from tests.fixtures.engine.methods import CASES, METHODS, move
+from tests.fixtures.engine.methods import BESIDE, CASES, METHODS, move
 from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import IN_A_PIECE, MAX_TOKENS, evaluate, make_spec, train
@@ -37,6 +37,8 @@ LOW_RANK: dict[str, dict[str, Any]] = {
     "lora olora": {"r": 4, "init_lora_weights": "olora", "rank_pattern": {"q_proj": 2}},
     "lora corda": {"r": 4, "init_lora_weights": "corda"},
     "lora eva": {"r": 4, "init_lora_weights": "eva"},
+    "lora ga": {"r": 4, "init_lora_weights": "lora_ga"},
+    "lora invoked": {"r": 4, "alora_invocation_tokens": [5]},
     "adalora": {"init_r": 4, "target_r": 2, "tfinal": 1},
 }
 VARIANTS = (
@@ -45,6 +47,7 @@ VARIANTS = (
     "shira of some",
     "supertuning beside a lora",
     "unilora with its choice saved",
+    *BESIDE,
 )
 UNPUBLISHED = ("p_tuning",)
 CONTINUED = [*LOW_RANK, *(name for name in (*METHODS, *VARIANTS) if name not in UNPUBLISHED), "full"]

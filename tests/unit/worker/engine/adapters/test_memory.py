@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import GPT2Config
 
-from core.estimates.adapters import state_bytes
+from core.estimates.adapters import ranks_of, state_bytes
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.models.tiny import save_model
@@ -27,6 +27,20 @@ def test_the_state_of_an_adapter_is_known_before_it_is_attached(
     parameters = TrainableAdapter(base, "job", spec, 0).parameters
     more_gradients = sum(gradient.nbytes for gradient in parameters.lane_gradients[1:])
     assert expected == parameters.master.numel() * bytes_each + more_gradients
+
+
+def test_only_the_layers_that_an_adapter_is_limited_to_count(base: ResidentBase) -> None:
+    spec = LoraAdapter(r=4, target_modules=["q_proj", "down_proj"], layers_to_transform=[1])
+    shapes = projection_shapes(base.model, base.decoder.groups)
+    adapter = TrainableAdapter(base, "job", spec, 0)
+    assert set(adapter.parameters.extents) == {
+        f"model.layers.1.{module}.lora_{factor}"
+        for module in ("self_attn.q_proj", "mlp.down_proj")
+        for factor in "AB"
+    }
+    expected = state_bytes(shapes, spec, 4, base.lanes.count).total
+    assert expected == adapter.parameters.master.numel() * (12 + 4 * base.lanes.count)
+    assert ranks_of(shapes, [spec]) == 2 * 4
 
 
 def test_ranks_of_single_modules_count(base: ResidentBase) -> None:

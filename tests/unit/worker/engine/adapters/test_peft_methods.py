@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -21,6 +22,7 @@ from core.objectives.kto import Kto
 from core.storage.file_names import WEIGHTS_NAME
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.methods import (
+    BESIDE,
     CASES,
     METHODS,
     PROMPTS,
@@ -141,7 +143,7 @@ def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
     assert found != pytest.approx(untrained, rel=1e-6)
 
 
-@of_each_method
+@pytest.mark.parametrize("case", [*METHODS, *BESIDE])
 def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
     base: ResidentBase, tmp_path: Path, case: str
 ) -> None:
@@ -245,6 +247,19 @@ def test_what_is_drawn_at_random_follows_from_the_seed(base: ResidentBase) -> No
 
 
 @pytest.mark.parametrize(
+    "case", [name for name in METHODS if "layers_to_transform" in registry.METHODS[name].options.model_fields]
+)
+def test_a_method_changes_only_the_layers_that_it_is_limited_to(base: ResidentBase, case: str) -> None:
+    spec = spec_of(case)
+    changes = {"target_modules": ["q_proj", "down_proj"], "layers_to_transform": [1]}
+    limited = spec.model_copy(update={"adapter": spec.adapter.model_copy(update=changes)})
+    model: Any = attach(base, "job", limited).plain_model
+    modules = model.get_base_model().named_modules()
+    changed = {name for name, module in modules if isinstance(module, BaseTunerLayer)}
+    assert changed == {"model.layers.1.self_attn.q_proj", "model.layers.1.mlp.down_proj"}
+
+
+@pytest.mark.parametrize(
     ("adapter", "param", "expected"),
     [
         ({"type": "c3a", "block_size": 7}, "adapter", "block size"),
@@ -253,6 +268,13 @@ def test_what_is_drawn_at_random_follows_from_the_seed(base: ResidentBase) -> No
         ({"type": "ln_tuning", "target_modules": ["q_proj"]}, "adapter.target_modules", "input_layernorm"),
         ({"type": "trainable_tokens", "token_indices": [1, 300]}, "adapter.token_indices", "300"),
         ({"type": "boft", "boft_block_size": 7}, "adapter", "boft_block_size"),
+        ({"modules_to_save": ["no_such_module"]}, "adapter.modules_to_save", "no such module"),
+        (
+            {"modules_to_save": ["norm"]},
+            "adapter.modules_to_save",
+            "PEFT would train model.layers.0.input_layernorm",
+        ),
+        ({"trainable_token_indices": [1, 300]}, "adapter.trainable_token_indices", "300"),
     ],
 )
 def test_what_the_model_cannot_take_is_refused_in_the_client_s_words(
@@ -292,6 +314,7 @@ ON_ANY_BASE = {
     "supertuning beside a lora",
     "road",
     "waveft",
+    *BESIDE,
 }
 
 

@@ -36,7 +36,9 @@ def test_a_worker_refuses_in_the_words_of_the_api(base: ResidentBase, asked: Ask
 
 
 NEEDING_INITIAL_VALUES = [
-    asked for asked in UNSUITABLE if asked.adapter.get("init_lora_weights") in ("loftq", "eva", "corda")
+    asked
+    for asked in UNSUITABLE
+    if asked.adapter.get("init_lora_weights") in ("loftq", "eva", "corda", "lora_ga")
 ]
 
 

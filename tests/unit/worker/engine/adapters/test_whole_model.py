@@ -21,7 +21,8 @@ from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.objectives import pairs
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import MAX_TOKENS, evaluate, make_spec, peft_loss, train
-from tests.fixtures.models.tiny import save_model
+from tests.fixtures.engine.wrappers import FAST_WRAPPERS
+from tests.fixtures.models.tiny import named_class, save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.adapters.modules import whole_model
 from worker.engine.base.base_model import ResidentBase
@@ -33,7 +34,7 @@ from worker.rows.row import Row
 pytestmark = pytest.mark.slow
 
 RATE = 1e-3
-TOWER = PORTABLE["gemma 3, text beside a tower"]
+TOWER = FAST_WRAPPERS["gemma 3, text beside a tower"]
 MODELS = {
     "llama in bf16": (FAST["llama"], "bf16", 1e-2),
     "qwen 2, biases": (FAST["qwen 2, biases"], "fp32", 1e-5),
@@ -121,7 +122,7 @@ def test_on_any_base_the_loss_falls_and_the_saved_model_has_it(tmp_path: Path, n
     trainee.adapter.save(tmp_path / "saved")
     assert base.model.state_dict().keys() == before.keys()
     assert all(torch.equal(each, before[name]) for name, each in base.model.state_dict().items())
-    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", dtype=base.dtype)
+    plain = named_class(tmp_path / "saved").from_pretrained(tmp_path / "saved", dtype=base.dtype)
     with torch.no_grad():
         expected = peft_loss(plain, rows).item()
     found = evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, rows).loss

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor
-from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedConfig
+from transformers import AttentionInterface, AutoModelForCausalLM, LlamaForCausalLM, PretrainedConfig
 
 from core.errors import JobError
+from core.estimates.expected_path import expected_path
 from core.jobs.spec import LoraAdapter
 from tests.fixtures.engine.architectures import (
     EXPERTS_BY_ROW,
@@ -27,13 +28,16 @@ from tests.fixtures.engine.architectures import (
     tiny_config,
 )
 from tests.fixtures.engine.training import evaluate
-from tests.fixtures.models.tiny import save_model
+from tests.fixtures.engine.wrappers import FAST_WRAPPERS, PLAIN_WRAPPERS
+from tests.fixtures.models.tiny import named_class, save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.choose import choose_decoder
+from worker.engine.base.miniature import why_not_fast
 from worker.engine.base.quantisation import quantise_embeddings, quantization_config
+from worker.engine.base.trial import run_trial
 from worker.engine.batch.micro_batch import MicroBatch, Segment, Span
-from worker.engine.decoders.head import head_losses
+from worker.engine.decoders.head import Head, head_losses
 from worker.engine.decoders.portable import row_axes
 from worker.engine.kernels import transformers_attention
 from worker.engine.kernels.transformers_attention import NAME, SegmentLayout, attend, attending_in
@@ -176,11 +180,11 @@ def assert_same_gradients(ours: Mapping[str, Tensor], theirs: Mapping[str, Tenso
 
 PATHS = [
     pytest.param(make, path, id=name)
-    for path, models in (
-        ("fast", FAST),
-        ("portable", PORTABLE | EXPERTS_PACKED),
-        ("plain", PLAIN | EXPERTS_BY_ROW),
-    )
+    for path, models in {
+        "fast": FAST | FAST_WRAPPERS,
+        "portable": PORTABLE | EXPERTS_PACKED,
+        "plain": PLAIN | PLAIN_WRAPPERS | EXPERTS_BY_ROW,
+    }.items()
     for name, make in models.items()
 ]
 
@@ -192,12 +196,13 @@ def test_two_jobs_with_shared_beginnings_equal_each_in_transformers_with_peft(
     save_model(make(), tmp_path)
     base = load(tmp_path)
     assert base.decoder.path == path
+    assert expected_path(json.loads((tmp_path / "config.json").read_text()), TINY.max_length).path == path
     assert (base.slow_path_warning is not None) == (path == "plain")
     adapters = attach_two(base)
     losses, gradients = loss_and_gradients(base, adapters, ROWS)
     for name, adapter in adapters.items():
         adapter.save(tmp_path / name)
-        plain = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+        plain = named_class(tmp_path).from_pretrained(tmp_path, dtype=torch.float32)
         expected, expected_gradients = loss_and_gradients_of_peft(plain, tmp_path / name, ROWS[name])
         assert losses[name] == pytest.approx(expected, rel=1e-5)
         assert_same_gradients(gradients[name], expected_gradients, 1e-4)
@@ -290,12 +295,74 @@ def test_an_attention_that_forgets_something_does_not_pass_the_trial(
         with attending_in(SegmentLayout(segments, layout.positions_T)):
             return attend(*args, **options)
 
-    save_model(make(), tmp_path)
+    model = plain_model(make(), tmp_path)
+    assert run_trial(model, Head.of(model), TINY.max_length).reason is None
     AttentionInterface.register(NAME, forgetful)
     try:
-        assert load(tmp_path).decoder.path == "plain"
+        assert run_trial(plain_model(make(), tmp_path), Head.of(model), TINY.max_length).reason
     finally:
         AttentionInterface.register(NAME, attend)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        pytest.param(tiny_config("Arcee"), "its layers have no mlp.gate_proj", id="no gate"),
+        pytest.param(PORTABLE["granite, scaled logits"], "its gate is GELUActivation", id="another gate"),
+        pytest.param(tiny_config("Olmo", clip_qkv=None), "OlmoLayerNorm", id="norms that take the mean away"),
+        pytest.param(
+            PORTABLE["gpt-oss, sinks and experts"], "its layers have no mlp.gate_proj", id="experts"
+        ),
+        pytest.param(
+            tiny_config("GraniteSWA", layer_types=["full_attention"] * 2),
+            "sinks",
+            id="a parameter that nothing reads",
+        ),
+        pytest.param(
+            PORTABLE["exaone 4, rotation only within windows"],
+            "computes the last layer",
+            id="rotation in some layers",
+        ),
+    ],
+)
+def test_a_model_with_an_unknown_feature_leaves_the_fast_path_with_the_reason(
+    make: Callable[[], PretrainedConfig], reason: str, tmp_path: Path
+) -> None:
+    assert reason in (why_not_fast(plain_model(make(), tmp_path), TINY.max_length) or "")
+
+
+def halved(layer: Any) -> Any:
+    """Return the layer's forward pass with a factor that no table has."""
+    forward = layer.forward
+    return lambda *args, **options: forward(*args, **options) / 2
+
+
+class OfTomorrow(LlamaForCausalLM):
+    """A Llama with a factor that stands in no configuration."""
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__(config)
+        for layer in self.model.layers:
+            layer.forward = halved(layer)
+
+
+def test_a_feature_that_is_no_module_and_no_parameter_shows_in_the_miniature() -> None:
+    config = FAST["llama"]()
+    assert why_not_fast(LlamaForCausalLM(config), TINY.max_length) is None
+    decoder, why_not_faster = choose_decoder(OfTomorrow(config).eval().requires_grad_(False), TINY.max_length)
+    assert decoder.path == "portable"
+    assert why_not_faster == "the fast path computes layer 0 in another way than transformers"
+
+
+def test_a_rotation_that_changes_with_the_length_is_fast_if_no_row_is_so_long(tmp_path: Path) -> None:
+    model = plain_model(FAST["phi 4 mini, rows within the first context"](), tmp_path)
+    assert why_not_fast(model, 512) is None
+    assert why_not_fast(model, 513) is not None
+
+
+def plain_model(config: PretrainedConfig, folder: Path) -> Any:
+    save_model(config, folder)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 @pytest.mark.parametrize(
@@ -329,7 +396,7 @@ def test_a_quantised_base_without_bitsandbytes_says_what_to_install(
 @pytest.mark.parametrize(
     ("field", "reason"),
     [
-        ({"quantization_config": {"quant_method": "fp8"}}, "source weights are quantised"),
+        ({"quantization_config": {"quant_method": "gptq"}}, r"source weights are quantised \(gptq\)"),
         ({"model_type": "of_tomorrow"}, "of_tomorrow"),
     ],
 )

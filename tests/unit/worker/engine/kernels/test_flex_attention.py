@@ -12,6 +12,7 @@ from tests.fixtures.engine.twins import DTYPES, assert_twins_agree, rotation
 from worker.engine.batch.block_mask import TILE, block_mask, exits, window_mask
 from worker.engine.batch.micro_batch import Segment
 from worker.engine.kernels.attention import Layout, segment_attention_plainly
+from worker.engine.kernels.rotation import Pairs
 from worker.engine.kernels.transformers_attention import Attend, SegmentLayout, by_segments
 
 pytestmark = [pytest.mark.slow, pytest.mark.family(3)]
@@ -108,6 +109,22 @@ def test_attention_over_segments(segments: list[Segment], window: int | None, dt
         lambda qkv: UNCOMPILED.segment_attention(qkv, layout, 0.3),
         lambda qkv: segment_attention_plainly(qkv, layout, 0.3),
         torch.randn(segments[-1].end, (6 + 2 * 2) * HEADS.size).to(dtype),
+    )
+
+
+@FLEX
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_attention_with_capped_scores_and_scaled_queries_and_heads_rotated_in_part(interleaved: bool) -> None:
+    segments, pairs = FORESTS["a beginning that many share"], Pairs(12, interleaved)
+    torch.manual_seed(0)
+    scales = torch.rand(segments[-1].end, 1) + 0.5
+    rotated = pairs.spread(*rotation(segments, pairs.count, torch.float32), HEADS.size)
+    layout = Layout(segments, HEADS, *rotated, None, 30, pairs, softcap=2.0, query_scale_T1=scales)
+    assert_twins_agree(
+        torch.float32,
+        lambda qkv: UNCOMPILED.segment_attention(qkv, layout, 1.0),
+        lambda qkv: segment_attention_plainly(qkv, layout, 1.0),
+        torch.randn(segments[-1].end, (6 + 2 * 2) * HEADS.size),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from worker.engine.batch.micro_batch import TILE, Segment
 from worker.engine.decoders import head
 from worker.engine.kernels import attention, elementwise, lora_layers, loss, projection
 from worker.engine.kernels.frozen_weight import DenseWeight
+from worker.engine.kernels.rotation import Pairs
 from worker.engine.parameters.flat import Extent, FlatParameters
 
 pytestmark = pytest.mark.family(10)
@@ -48,6 +50,7 @@ PROJECTIONS = {
 @pytest.mark.parametrize(("fast", "plain", "width"), PROJECTIONS.values(), ids=PROJECTIONS)
 @pytest.mark.parametrize("gain", [False, True], ids=["", "with a gain"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3], ids=["", "behind dropout"])
+@pytest.mark.parametrize("invoked", [False, True], ids=["", "on some tokens"])
 def test_projection_with_two_adapters_on_their_own_rows(
     dtype: torch.dtype,
     fast: Callable[..., Tensor],
@@ -55,9 +58,11 @@ def test_projection_with_two_adapters_on_their_own_rows(
     width: int,
     gain: bool,
     dropout: float,
+    invoked: bool,
 ) -> None:
     """The first adapts two of the group's three projections, with different ranks, the second one."""
     seeds_T = torch.arange(50, dtype=torch.int32)
+    acting_T = seeds_T % 7 > 2
     outcomes = []
     for function in (fast, plain):
         torch.manual_seed(0)
@@ -79,7 +84,10 @@ def test_projection_with_two_adapters_on_their_own_rows(
         alone = [projection.ProjectionFactors(slice(16, 20), slice(0, 3), Extent(96, (4, 3)), 1.5)]
         shares = [
             projection.Share.on(
-                slice(0, 30), projection.LowRank(first, A, projections, dropout=dropout), seeds_T
+                slice(0, 30),
+                projection.LowRank(first, A, projections, dropout=dropout, is_invoked=invoked),
+                seeds_T,
+                acting_T=acting_T,
             ),
             projection.Share(slice(30, 50), projection.LowRank(second, Extent(0, (3, 32)), alone)),
         ]
@@ -152,9 +160,11 @@ def test_rms_norm(dtype: torch.dtype) -> None:
 @DTYPES
 @pytest.mark.parametrize("kept", [True, False], ids=["kept probabilities", "recomputed probabilities"])
 @pytest.mark.parametrize("window", [None, 1, 7, 18, 100])
+@pytest.mark.parametrize("pairs", [None, Pairs(6), Pairs(6, interleaved=True)])
 def test_attention_over_segments_and_prefixes_with_grouped_heads(
-    dtype: torch.dtype, kept: bool, window: int | None, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype, kept: bool, window: int | None, pairs: Pairs | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Other pairs of a head's numbers are tried with capped scores and scaled queries."""
     monkeypatch.setattr(bundles, "QUERY_BLOCK", 16)
     monkeypatch.setattr(attention, "SAVED_KEYS", 1000 if kept else 0)
     torch.manual_seed(0)
@@ -169,7 +179,12 @@ def test_attention_over_segments_and_prefixes_with_grouped_heads(
         Segment(80, 81, (root, branch)),
         Segment(81, 90, (root,)),
     ]
-    layout = attention.Layout(segments, heads, *rotation(segments, heads.size, dtype), window=window)
+    cos_TE, sin_TE = rotation(segments, heads.size, dtype)
+    more: dict[str, Any] = {}
+    if pairs is not None:
+        more = {"pairs": pairs, "softcap": 1.5, "query_scale_T1": torch.rand(90, 1).to(dtype) + 0.5}
+        cos_TE, sin_TE = pairs.spread(*rotation(segments, pairs.count, dtype), heads.size)
+    layout = attention.Layout(segments, heads, cos_TE, sin_TE, window=window, **more)
     assert_twins_agree(
         dtype,
         lambda qkv: attention.segment_attention(qkv, layout, heads.size**-0.5),

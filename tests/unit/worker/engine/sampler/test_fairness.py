@@ -76,6 +76,14 @@ def by_project(chunks: Sequence[Chunk]) -> Counter[str]:
     return found
 
 
+def computed(sampler: Sampler) -> Counter[str]:
+    """Return how many tokens are computed of the requests of each project."""
+    found: Counter[str] = Counter()
+    for one in requests_in(sampler).values():
+        found[one.request.project] += one.computed
+    return found
+
+
 def schedule(sampler: Sampler) -> Schedule:
     found: Schedule = sampler._fast.schedule
     return found
@@ -125,6 +133,26 @@ def test_many_projects_together_double_the_step_of_one_that_writes_one_token(bas
     assert requests_in(sampler)["hi"].made
     chunks = by_project(schedule(sampler).next_chunks())
     assert chunks == {"polite": 1} | {str(number): 1 for number in range(CHEAP_TOKENS)}
+
+
+@pytest.mark.parametrize("length", [8, 380], ids=["that write", "with long prompts"])
+def test_a_chat_beside_49_floods_takes_at_most_twice_as_many_steps_as_alone_and_one_and_they_go_on(
+    base: ResidentBase, length: int
+) -> None:
+    alone = steps_of(Sampler(base), polite())
+    requests = [one for number in range(49) for one in flood(4, length, project=str(number))]
+    sampler = after(Sampler(base), requests, steps=12)
+    beside = steps_of(sampler, polite())
+    assert beside[0] <= 2 * alone[0] + 1
+    assert beside[-1] <= 2 * alone[-1] + 1
+    after(sampler, [ask("long", HI, project="polite", max_tokens=100, ignore_eos=True)], steps=3)
+    before = computed(sampler)
+    steps = 2 * -(-49 // CHEAP_TOKENS)
+    after(sampler, [], steps)
+    done = computed(sampler) - before
+    assert done["polite"] == steps
+    assert done.total() - steps <= steps * CHEAP_TOKENS
+    assert all(done[str(number)] >= 2 for number in range(49))
 
 
 def test_tokens_behind_a_long_text_count_as_several(base: ResidentBase) -> None:

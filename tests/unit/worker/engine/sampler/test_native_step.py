@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from core.methods.low_rank import LoraAdapter
-from tests.fixtures.engine.architectures import FAST, TINY
+from tests.fixtures.engine.architectures import FAST, TINY, WITHOUT_C
 from tests.fixtures.engine.sampling import ask, prompts, saved_adapter
 from tests.fixtures.models.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
@@ -24,8 +24,13 @@ LONGEST = 64  # tokens of a request
 # AVX2 without AVX512, and neither of them; another CPU than Intel's and AMD's builds only for itself
 NATIVE, *OTHERS = "-march=native", "-march=x86-64-v3", "-march=x86-64-v2"
 # Together they have all parts that an architecture may have
-WITH_ALL_PARTS = ("qwen 2, windows in some layers", "gemma 3, windows in some layers")
-CASES = [(NATIVE, name) for name in FAST] + [(cpu, name) for cpu in OTHERS for name in WITH_ALL_PARTS]
+WITH_ALL_PARTS = (
+    *("qwen 2, windows in some layers", "gemma 3, windows in some layers", "glm 4, four norms"),
+    *("gemma 2, caps, and windows in some layers", "granite, factors everywhere"),
+    "ministral 3, queries scaled by position",
+)
+IN_C = [name for name, make in FAST.items() if not make().model_type.startswith(WITHOUT_C)]
+CASES = [(NATIVE, name) for name in IN_C] + [(cpu, name) for cpu in OTHERS for name in WITH_ALL_PARTS]
 CLOSE = {"fp32": 1e-4, "bf16": 0.05}
 
 

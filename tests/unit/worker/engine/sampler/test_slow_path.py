@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.whole import FullTuning
 from tests.fixtures.engine.architectures import EXPERTS_BY_ROW, EXPERTS_PACKED, PLAIN, PORTABLE, TINY
-from tests.fixtures.engine.methods import move, spec_of
+from tests.fixtures.engine.methods import BESIDE, move, spec_of
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.sampling import ask, prompts, run, saved_adapter, text, tokens
 from tests.fixtures.engine.training import make_spec
-from tests.fixtures.models.tiny import save_model
+from tests.fixtures.engine.wrappers import PLAIN_WRAPPERS
+from tests.fixtures.models.tiny import named_class, save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.adapters.served import ServedAdapter
@@ -31,7 +31,10 @@ PROMPTS = prompts(3)
 CHUNK = 9  # tokens, fewer than the prompts have
 
 
-@pytest.mark.parametrize("case", ["ia3", "vera", "oft", "prefix_tuning", "prompt_tuning", "trainable_tokens"])
+CASES = ["ia3", "vera", "oft", "prefix_tuning", "prompt_tuning", "trainable_tokens", *BESIDE]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_answers_of_other_methods_are_peft_s(
     base: ResidentBase, tiny_folder: Path, case: str, tmp_path: Path
 ) -> None:
@@ -45,10 +48,10 @@ def test_answers_of_other_methods_are_peft_s(
     check(sampler, adapter, tiny_folder, tmp_path)
 
 
-ARCHITECTURES = {
+ARCHITECTURES = PLAIN_WRAPPERS | {
     name: make
     for name, make in (PORTABLE | PLAIN | EXPERTS_PACKED | EXPERTS_BY_ROW).items()
-    if name.startswith(("gpt-oss", "gemma 3, text", "lfm 2, short", "qwen 3 moe", "glm 4 moe", "lfm 2 moe"))
+    if name.startswith(("gpt-oss", "lfm 2, short", "qwen 3 moe", "glm 4 moe", "lfm 2 moe"))
 }
 
 
@@ -72,7 +75,7 @@ def check(sampler: Sampler, adapter: ServedAdapter | None, source: Path, folder:
         for n, prompt in enumerate(PROMPTS)
     ]
     pieces = run(sampler, requests)
-    model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    model: Any = named_class(source).from_pretrained(source, dtype=torch.float32)
     if folder is not None:
         model = PeftModel.from_pretrained(model, folder)
     for request in requests:

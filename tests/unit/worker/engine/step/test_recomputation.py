@@ -1,21 +1,18 @@
 """What the backward pass computes again changes memory and time, and no gradient by a bit."""
 
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from core.estimates.memory_plan import Recompute
 from core.jobs.spec import Hyperparameters, LoraAdapter
 from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
 from core.methods.whole import FullTuning
+from tests.fixtures.engine.accounting import Allocated
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.gpu_kernels import FLEX, UNCOMPILED
 from tests.fixtures.engine.methods import move, spec_of, trainee_of
@@ -144,7 +141,13 @@ def test_gradients_are_the_same_through_transformers_modules(name: str, tmp_path
 
 
 @pytest.mark.parametrize("quantization", [None, "nf4"])
-@pytest.mark.parametrize("name", ["qwen 3, norms of queries", "gemma 3, windows in some layers"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("qwen 3, norms of queries", "gemma 3, windows in some layers", "olmo 2, norms behind"),
+        *("gemma 2, caps, and windows in some layers", "gemma 4, shared keys and inputs of layers"),
+    ],
+)
 def test_gradients_are_the_same_on_other_fast_architectures(
     name: str, quantization: str | None, tmp_path: Path
 ) -> None:
@@ -179,40 +182,6 @@ def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
     resumed.restore(2, load_file(tmp_path / "state"))
     train(resumed, recompute, 2)
     assert torch.equal(resumed.adapter.parameters.master, whole.adapter.parameters.master)
-
-
-class Allocated(TorchDispatchMode):
-    """Counts the bytes of all tensors that are made inside and still live, and their peak."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.live = self.peak = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {storage._cdata for storage in storages_of((args, kwargs))}
-        out = function(*args, **(kwargs or {}))
-        for storage in storages_of(out):
-            if storage._cdata not in given:  # else a view, or changed in place
-                self._count(storage)
-        return out
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        address = storage._cdata
-        if address in self._known:
-            return
-        self._known.add(address)
-        self.live += storage.nbytes()
-        self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self._forget, address, storage.nbytes())
-
-    def _forget(self, address: int, size: int) -> None:
-        self._known.discard(address)
-        self.live -= size
-
-
-def storages_of(values: Any) -> list[torch.UntypedStorage]:
-    return [each.untyped_storage() for each in tree_leaves(values) if isinstance(each, Tensor)]
 
 
 @pytest.mark.exhaustive

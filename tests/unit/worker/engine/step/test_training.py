@@ -35,8 +35,14 @@ from worker.engine.step.trainee import Trainee
 from worker.rows.row import Row
 
 PATTERNS = {"rank_pattern": {"q_proj": 7, "layers.1.mlp.down_proj": 2}, "alpha_pattern": {"v_proj": 3}}
+SOME_LAYERS = {
+    "target_modules": ["q_proj", "down_proj", "model.layers.0.mlp.up_proj"],
+    "layers_to_transform": [1],
+    "layers_pattern": ["h", "layers"],
+}
 ADAPTERS = {
     "lora": LoraAdapter(r=4, lora_alpha=8),
+    "some layers": LoraAdapter(r=4, lora_alpha=8, **SOME_LAYERS),
     "patterns": LoraAdapter(r=4, lora_alpha=8, use_rslora=True, **PATTERNS),
     "pissa": LoraAdapter(r=4, lora_alpha=8, init_lora_weights="pissa"),
     "olora patterns": LoraAdapter(r=4, use_rslora=True, init_lora_weights="olora", **PATTERNS),

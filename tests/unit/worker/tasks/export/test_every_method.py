@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
 from tests.fixtures.engine.architectures import TINY
-from tests.fixtures.engine.methods import METHODS, PROMPTS, spec_of
+from tests.fixtures.engine.methods import BESIDE, METHODS, PROMPTS, spec_of
 from tests.fixtures.engine.sampling import saved_adapter
 from worker.engine.base.base_model import ResidentBase
 from worker.tasks.export.low_rank import low_rank_update
@@ -67,7 +67,17 @@ def test_a_method_without_merged_weights_is_refused(source: Source) -> None:
     assert (refused.value.code, refused.value.param) == ("not_mergeable", "format")
 
 
-@pytest.mark.parametrize("method", sorted(NO_LORA))
+@pytest.mark.parametrize("method", BESIDE)
+def test_a_merged_model_that_is_saved_keeps_a_head_that_its_embedding_no_longer_is(
+    source: Source, tmp_path: Path
+) -> None:
+    with torch.no_grad():
+        load_merged(source).save_pretrained(tmp_path / "merged")
+    found = logits(AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32))
+    assert torch.allclose(found, expected(source), atol=2e-4)
+
+
+@pytest.mark.parametrize("method", [*sorted(NO_LORA), *BESIDE])
 def test_a_method_without_a_low_rank_update_is_refused(source: Source) -> None:
     with pytest.raises(JobError, match="Export the merged model") as refused:
         low_rank_update(source, WHOLE_RANK)

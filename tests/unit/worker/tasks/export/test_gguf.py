@@ -82,6 +82,17 @@ def test_an_adapter_beside_the_base_model_gives_the_same_probabilities(
         assert runtime.top(PROMPT, 5) == pytest.approx(expected, abs=0.01)
 
 
+def test_an_embedding_that_the_head_no_longer_is_stands_beside_it(
+    base_folder: Path, make_source: MakeSource, tmp_path: Path
+) -> None:
+    source = make_source(lora(modules_to_save=["embed_tokens"]))
+    assert source.config.tie_word_embeddings
+    write_gguf(source, GgufExport(format="gguf"), tmp_path)
+    expected = top(logits(base_folder, source.folder))
+    with llama_cpp(tmp_path / "model-f16.gguf") as runtime:
+        assert runtime.top(PROMPT, 5) == pytest.approx(expected, abs=0.01)
+
+
 def test_llama_cpp_renders_and_reads_chats_as_the_trainer_did(
     tokenizer: Any, make_source: MakeSource, tmp_path: Path
 ) -> None:

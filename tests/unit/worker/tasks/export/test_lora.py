@@ -10,12 +10,12 @@ import torch
 from peft import LoHaConfig, LoraConfig, PeftModel, PrefixTuningConfig
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from core.errors import JobError
 from core.exports.requests import LoraExport, MlxExport
 from core.storage.file_names import WEIGHTS_NAME
 from tests.fixtures.models.random_adapters import MakeSource
+from tests.fixtures.models.tiny import named_class
 from worker.tasks.export.lora import write_lora, write_mlx
 from worker.tasks.export.low_rank import low_rank_update
 from worker.tasks.export.merging import load_merged
@@ -36,7 +36,7 @@ def lora(**options: Any) -> LoraConfig:
 
 
 def logits(base: Path, folder: Path) -> Tensor:
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = named_class(base).from_pretrained(base, dtype=torch.float32)
     with torch.inference_mode():
         return PeftModel.from_pretrained(model, folder).eval()(input_ids=TOKENS).logits
 

@@ -11,6 +11,14 @@ static int64_t slot_of(const Model *m, const int32_t *blocks, int64_t place) {
     return blocks[place / m->block] * m->block + place % m->block;
 }
 
+/* softcap tanh(x / softcap), with tanh(x) = 1 - 2 / (e^2x + 1). Behind the last score there is room for a vector. */
+static void cap(float *x, int64_t count, float softcap) {
+    for (int64_t i = 0; i < count; i += LANES) {
+        vec power = exponential_of_any(*(vec *)(x + i) * (2.0f / softcap));
+        *(vec *)(x + i) = softcap - 2.0f * softcap / (power + 1.0f);
+    }
+}
+
 /* Attention of some queries of a token, at most FOUR, over the places `first` to `last` of its request. */
 static void attend(const Model *m, const Layer *l, const X *q, int64_t queries, const int32_t *blocks,
                    int64_t first, int64_t last, int64_t key_head, float *scores, int64_t scores_step,
@@ -27,6 +35,7 @@ static void attend(const Model *m, const Layer *l, const X *q, int64_t queries, 
     }
     for (int64_t h = 0; h < queries; h++) {
         float *p = scores + h * scores_step, highest = -INFINITY;
+        if (m->softcap) cap(p, seen, m->softcap);
         for (int64_t i = 0; i < seen; i++) highest = p[i] > highest ? p[i] : highest;
         for (int64_t i = seen; i % LANES; i++) p[i] = -INFINITY;
         vec sums = {0};

@@ -107,23 +107,31 @@ static float norm_scale(const float *x, int64_t size, float eps) {
     return 1.0f / sqrtf(sum(squares) / size + eps);
 }
 
+/* x with a norm, or x itself without a weight. */
 static void norm(const Model *m, const float *x, const float *weight, X *out) {
-    float scale = norm_scale(x, m->hidden, m->eps);
-    for (int64_t d = 0; d < m->hidden; d++) out[d] = GIVEN(x[d] * scale * weight[d]);
+    float scale = weight ? norm_scale(x, m->hidden, m->eps) : 1.0f;
+    for (int64_t d = 0; d < m->hidden; d++) out[d] = GIVEN(x[d] * scale * (weight ? weight[d] : 1.0f));
 }
 
 /* x += the norm of y, which becomes 0 for the next sums. */
 static void add_norm(const Model *m, float *y, const float *weight, float *x) {
-    float scale = norm_scale(y, m->hidden, m->eps);
+    float scale = norm_scale(y, m->hidden, m->eps) * m->added_times;
     for (int64_t d = 0; d < m->hidden; d++) x[d] += y[d] * scale * weight[d], y[d] = 0;
 }
 
-static void rotate(const float *in, const float *cos, const float *sin, int64_t size, float *out) {
-    int64_t half = size / 2;
-    for (int64_t i = 0; i < half; i++) {
-        out[i] = in[i] * cos[i] - in[i + half] * sin[i];
-        out[i + half] = in[i + half] * cos[i + half] + in[i] * sin[i + half];
-    }
+static void rotate(const Model *m, const float *in, const float *cos, const float *sin, float *out) {
+    int64_t half = m->rotated / 2;
+    if (m->interleaved)
+        for (int64_t i = 0; i < m->rotated; i += 2) {
+            out[i] = in[i] * cos[i] - in[i + 1] * sin[i];
+            out[i + 1] = in[i + 1] * cos[i] + in[i] * sin[i];
+        }
+    else
+        for (int64_t i = 0; i < half; i++) {
+            out[i] = in[i] * cos[i] - in[i + half] * sin[i];
+            out[i + half] = in[i + half] * cos[i + half] + in[i] * sin[i + half];
+        }
+    for (int64_t i = m->rotated; i < m->size; i++) out[i] = in[i];
 }
 
 /* Queries, keys and values by heads: queries are kept, keys and values go to their slots. */
@@ -144,11 +152,12 @@ static void project_heads(const Model *m, const Layer *l, const Step *s, int gro
                         for (int64_t i = 0; i < E; i++) in[i] *= scale * l->of_heads[h * E + i];
                     }
                     if (h < H + J)
-                        rotate(in, s->cos + at, s->sin + at, E, rotated);
+                        rotate(m, in, s->cos + at, s->sin + at, rotated);
                     else
                         memcpy(rotated, in, E * sizeof(float));
                     if (h < H) {
-                        for (int64_t i = 0; i < E; i++) queries[(t * H + h) * E + i] = GIVEN(rotated[i]);
+                        float scale = s->query_scale ? s->query_scale[t] : 1.0f;
+                        for (int64_t i = 0; i < E; i++) queries[(t * H + h) * E + i] = GIVEN(rotated[i] * scale);
                     } else {
                         T *to = h < H + J ? l->keys + (s->slot[t] * J + h - H) * E
                                           : l->values + (s->slot[t] * J + h - H - J) * E;
@@ -158,16 +167,16 @@ static void project_heads(const Model *m, const Layer *l, const Step *s, int gro
         }
 }
 
-/* x += in W + b with the adapters' updates. */
+/* x += times (in W + b with the adapters' updates). */
 static void project_back(const Model *m, const Weight *w, const Step *s, int group, const X *in, int64_t K,
-                         const X *z, float *x, Share own, sums acc) {
+                         const X *z, float times, float *x, Share own, sums acc) {
     int64_t N = m->hidden;
     for (int64_t c = own.first * LANES; c < own.last * LANES; c += TILE)
         for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS) {
             int64_t rows = fewer(s->tokens - t0, ROWS), width = fewer(own.last * LANES - c, TILE);
             project(w, N, s, group, in, K, z, t0, rows, c, width, acc);
             for (int64_t t = 0; t < rows; t++)
-                for (int64_t i = 0; i < width; i++) x[(t0 + t) * N + c + i] += acc[t][i];
+                for (int64_t i = 0; i < width; i++) x[(t0 + t) * N + c + i] += times * acc[t][i];
         }
 }
 
@@ -261,7 +270,10 @@ int compute_step(const Model *m, const Step *s) {
             for (int64_t i = 0; i < m->layers; i++) {
                 const Layer *l = &m->layer[i];
                 int group = 4 * i;
+                /* A norm behind adds to x itself, and multiplies what it adds. */
                 float *attended_to = l->after_attention ? added : x, *mlp_to = l->after_mlp ? added : x;
+                float attended_times = l->after_attention ? 1.0f : m->added_times;
+                float mlp_times = l->after_mlp ? 1.0f : m->added_times;
                 NORM(l->before_attention)
                 REDUCE(group, given, D)
                 STAGE(H + 2 * m->key_heads, PIECES,
@@ -269,14 +281,14 @@ int compute_step(const Model *m, const Step *s) {
                 STAGE(M * m->key_heads, 2 * PIECES, attend_all(m, l, s, queries, wide, own, scores))
                 REDUCE(group + 1, wide, Q)
                 STAGE(D / LANES, PIECES,
-                      project_back(m, &l->out, s, group + 1, wide, Q, z, attended_to, own, gate))
+                      project_back(m, &l->out, s, group + 1, wide, Q, z, attended_times, attended_to, own, gate))
                 ADD_NORM(l->after_attention)
                 NORM(l->before_mlp)
                 REDUCE(group + 2, given, D)
                 STAGE(I / LANES, PIECES, project_gated(m, l, s, group + 2, given, z, wide, own, gate, up))
                 REDUCE(group + 3, wide, I)
                 STAGE(D / LANES, PIECES,
-                      project_back(m, &l->down, s, group + 3, wide, I, z, mlp_to, own, gate))
+                      project_back(m, &l->down, s, group + 3, wide, I, z, mlp_times, mlp_to, own, gate))
                 ADD_NORM(l->after_mlp)
             }
             STAGE(s->wanted, PIECES, for (int64_t i = own.first; i < own.last; i++)

@@ -10,15 +10,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.decoders.architecture import embedding_scale
+from worker.engine.decoders.architecture import UNROTATED, embedding_scale
 from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.head import capped
 from worker.engine.kernels.elementwise import GELU
 from worker.engine.kernels.frozen_weight import DenseWeight
+from worker.engine.kernels.rotation import Pairs
 from worker.engine.native.build import library
 from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.fast.block_pool import BLOCK
-from worker.engine.sampler.fast.native.structures import Ints, LayerTable, Model, Step, as_fp32, factors
+from worker.engine.sampler.fast.native.structures import (
+    Ints,
+    LayerTable,
+    Model,
+    Step,
+    address,
+    as_fp32,
+    factors,
+)
 from worker.engine.sampler.running import Chunk
 
 SOURCE = Path(__file__).with_name("step.c")
@@ -26,9 +35,9 @@ LANES, TILE = 16, 256  # of numbers.h and products.h
 
 
 class NativeStep:
-    """The step in C over one decoder's weights and one pool, [layers, 2, slots, J, E]."""
+    """The step in C over one decoder's weights and the pool of each layer, [2, slots, J, E]."""
 
-    def __init__(self, step: Any, decoder: Decoder, pool: Tensor) -> None:
+    def __init__(self, step: Any, decoder: Decoder, pool: Sequence[Tensor]) -> None:
         self._compute = step.compute_step
         self._decoder = decoder
         self._words = len(decoder.head_VD)
@@ -37,30 +46,34 @@ class NativeStep:
         self._rotations = {layer.kind.rotation: layer.kind for layer in decoder.layers}
         self._layers = LayerTable(decoder.layers, pool, list(self._rotations))
         self._final_norm_D = as_fp32(decoder.final_norm_D)
-        first, heads = decoder.layers[0], decoder.heads
+        first = decoder.layers[0]
+        heads = first.heads
+        (pairs,) = _rotated_pairs(decoder)
         inner = first.groups[f"{first.name}.down"].weight.shape[1]
         weights = (decoder.embedding.weight, decoder.head_VD, self._final_norm_D)
         self._model = Model(
             *(len(decoder.layers), len(self._final_norm_D), inner, heads.query, heads.key, heads.size),
             *(self._words, BLOCK, first.activation is GELU),
+            *(pairs.count, pairs.interleaved),
             *(*(weight.data_ptr() for weight in weights), self._layers.address),
-            *(decoder.eps, embedding_scale(decoder.embedding), first.scale),
+            *(decoder.eps, decoder.embedding_multiplier * embedding_scale(decoder.embedding)),
+            *(first.scale, first.kind.softcap or 0, first.added_times),
         )
 
     @classmethod
-    def for_pool(cls, decoder: Decoder, pool: Tensor) -> "NativeStep | None":
+    def for_pool(cls, decoder: Decoder, pool: Sequence[Tensor]) -> "NativeStep | None":
         """Return the step in C if it can be built and its shapes fit the decoder, else None."""
-        dtype = pool.dtype
+        dtype = decoder.dtype
         weights = [group.weight for group in decoder.groups.values()]
         inputs = {weight.shape[1] for weight in weights}
         fits = (
-            pool.device.type == "cpu"
+            decoder.device.type == "cpu"
             and dtype in (torch.bfloat16, torch.float32)
             and all(isinstance(weight, DenseWeight) for weight in weights)
-            and decoder.heads.size <= TILE
-            and not any(size % LANES for size in (*inputs, decoder.heads.size))
+            and not any(size % LANES for size in inputs)
             and decoder.embedding.weight.is_contiguous()
             and decoder.head_VD.is_contiguous()
+            and _has_only_its_features(decoder)
         )
         step = library(SOURCE, dtype == torch.bfloat16) if fits else None
         return None if step is None else cls(step, decoder, pool)
@@ -78,7 +91,7 @@ class NativeStep:
             positions += range(chunk.start, chunk.stop)
             blocks_at += [len(blocks)] * count
             blocks += one.blocks
-            adapter = one.request.adapter
+            adapter = chunk.adapter
             if adapter is None:
                 continue
             if spans and spans[-1][2] is adapter:
@@ -92,6 +105,7 @@ class NativeStep:
         position = torch.from_numpy(position_T)
         rotations = [self._decoder.rotation(kind, of_fp32, position) for kind in self._rotations.values()]
         cos_RTE, sin_RTE = (torch.stack(each) for each in zip(*rotations, strict=True))
+        query_scale_T1 = self._decoder.query_scale(position, of_fp32)
         span_A = np.array([(*bounds, self.prepare(each).ctypes.data) for *bounds, each in spans], np.int64)
         logits_SV = torch.empty(len(rows), self._words, dtype=torch.float32)
         arrays = (token_T, slot_T, seen_T, at_T, block_B)
@@ -99,12 +113,12 @@ class NativeStep:
             *(len(tokens), len(spans), len(rows), torch.get_num_threads()),
             *(max((_most_ranks(each) for *_, each in spans), default=0), int(seen_T.max())),
             *(array.ctypes.data for array in arrays),
-            *(cos_RTE.data_ptr(), sin_RTE.data_ptr()),
+            *(cos_RTE.data_ptr(), sin_RTE.data_ptr(), address(query_scale_T1)),
             *(span_A.ctypes.data, row_S.ctypes.data, logits_SV.data_ptr()),
         )
         if self._compute(ctypes.byref(self._model), ctypes.byref(step)):
             raise MemoryError("The sampler's step found too little memory")
-        return capped(logits_SV, self._decoder.softcap)
+        return capped(self._decoder.head.scaled(logits_SV), self._decoder.softcap)
 
     def prepare(self, adapter: ServedAdapter) -> Ints:
         """Return the adapter's factors as an array of `Factors`, four for each layer."""
@@ -112,6 +126,36 @@ class NativeStep:
             rows = [factors(adapter.factors.get(group)) for group in self._decoder.groups]
             table = self._factors[adapter] = np.array(rows, np.int64)
         return table
+
+
+def _has_only_its_features(decoder: Decoder) -> bool:
+    """Return whether the step has what the layers differ in: norms, windows and rotations."""
+    layers, heads = decoder.layers, decoder.layers[0].heads
+    alike = {
+        (each.heads, each.kind.softcap, each.added_times, each.scale, each.activation) for each in layers
+    }
+    plain = (
+        each.norms.queries_N is None and each.output_scale_1 is None and not each.borrows for each in layers
+    )
+    return (
+        len(alike) == len(_rotated_pairs(decoder)) == 1
+        and decoder.own_inputs is None
+        and not any(each.keys_are_values for each in layers)
+        and all(plain)
+        and heads.size <= TILE
+        and heads.size % LANES == 0
+        and len({each.groups[f"{each.name}.down"].weight.shape for each in layers}) == 1
+        and all(
+            each.norms.heads_HE is None or len(each.norms.heads_HE) == heads.query + heads.key
+            for each in layers
+        )
+    )
+
+
+def _rotated_pairs(decoder: Decoder) -> set[Pairs]:
+    """Return the pairs of each rotation. Where none is rotated, all angles are zero, whatever the pairs."""
+    rotated = {pairs for kind, pairs in decoder.pairs.items() if kind.rotation != UNROTATED}
+    return rotated or set(decoder.pairs.values())
 
 
 def _most_ranks(adapter: ServedAdapter) -> int:

@@ -18,7 +18,7 @@ typedef struct { /* of a group of projections */
 } Weight;
 
 typedef struct {
-    const float *before_attention, *before_mlp, *after_attention, *after_mlp; /* norms, [D] */
+    const float *before_attention, *before_mlp, *after_attention, *after_mlp; /* norms, [D]; 0 for none */
     const float *of_heads;                                                    /* norms, [H + J, E] */
     Weight qkv, out, gate_up, down;
     T *keys, *values; /* [slots, J·E] */
@@ -28,10 +28,13 @@ typedef struct {
 
 typedef struct {
     int64_t layers, hidden, inner, heads, key_heads, size, words, block, gelu;
+    int64_t rotated, interleaved; /* the first numbers of a head that are rotated; whether neighbours are */
     const T *embedding, *head;
     const float *final_norm;
     const Layer *layer;
     float eps, embedding_scale, score_scale;
+    float softcap;     /* of scores; 0 for none */
+    float added_times; /* what attention and MLP add is multiplied by it */
 } Model;
 
 typedef struct { /* tokens of one adapter */
@@ -43,7 +46,8 @@ typedef struct {
     int64_t tokens, spans, wanted, threads, most_ranks, longest;
     const int64_t *token, *slot, *seen, *blocks_at; /* [T]; a token sees the first `seen` of its request */
     const int32_t *blocks;
-    const float *cos, *sin; /* [rotations, T, E] */
+    const float *cos, *sin;   /* [rotations, T, E] */
+    const float *query_scale; /* [T], or 0 */
     const Span *span;
     const int64_t *row; /* [S], the tokens whose logits are wanted */
     float *logits;      /* [S, V] */

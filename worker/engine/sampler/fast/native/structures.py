@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from worker.engine.decoders.architecture import GROUPS
-from worker.engine.decoders.fast import Layer
+from worker.engine.decoders.layer import Layer
 from worker.engine.kernels.frozen_weight import DenseWeight
 from worker.engine.sampler.adapters.served import GroupFactors
 
@@ -25,26 +25,29 @@ def _declared(kind: Any, names: str) -> list[tuple[str, Any]]:
 class Model(ctypes.Structure):
     _fields_ = (
         *_declared(c_int64, "layers hidden inner heads key_heads size words block gelu"),
+        *_declared(c_int64, "rotated interleaved"),
         *_declared(c_void_p, "embedding head final_norm layer"),
-        *_declared(c_float, "eps embedding_scale score_scale"),
+        *_declared(c_float, "eps embedding_scale score_scale softcap added_times"),
     )
 
 
 class Step(ctypes.Structure):
     _fields_ = (
         *_declared(c_int64, "tokens spans wanted threads most_ranks longest"),
-        *_declared(c_void_p, "token slot seen blocks_at blocks cos sin span row logits"),
+        *_declared(c_void_p, "token slot seen blocks_at blocks cos sin query_scale span row logits"),
     )
 
 
 class LayerTable:
     """An array of `Layer`, which reads the decoder's own weights; norms are copied to fp32.
 
-    `pool` has the keys and values, [layers, 2, slots, J, E]. `rotations` are the names of the rotations, in
+    `pool` has each layer's keys and values, [2, slots, J, E]. `rotations` are the names of the rotations, in
     the order in which a step has them.
     """
 
-    def __init__(self, layers: Sequence[Layer], pool: Tensor, rotations: Sequence[str | None]) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], pool: Sequence[Tensor], rotations: Sequence[str | None]
+    ) -> None:
         self._norms: list[Tensor] = []  # the array has their addresses alone
         rows = [
             (
@@ -66,7 +69,7 @@ class LayerTable:
         around = norms.before_attention_D, norms.before_mlp_D, norms.after_attention_D, norms.after_mlp_D
         read = [None if norm is None else as_fp32(norm) for norm in (*around, norms.heads_HE)]
         self._norms += [norm for norm in read if norm is not None]
-        return [_address(norm) for norm in read]
+        return [address(norm) for norm in read]
 
 
 def as_fp32(norm: Tensor) -> Tensor:
@@ -84,17 +87,18 @@ def factors(group: GroupFactors | None) -> list[int]:
         for value in (*_ends(projection.columns), *_ends(projection.ranks), projection.B_RN.data_ptr())
     ]
     projections += [0] * (5 * PROJECTIONS - len(projections))
-    return [group.A_RK.data_ptr(), len(group.A_RK), len(group.projections), *projections, _address(group.e_N)]
+    return [group.A_RK.data_ptr(), len(group.A_RK), len(group.projections), *projections, address(group.e_N)]
 
 
 def _weight(layer: Layer, key: str) -> tuple[int, int]:
     """Return the addresses of a group's matrix and bias."""
     weight = layer.groups[f"{layer.name}.{key}"].weight
     assert isinstance(weight, DenseWeight), "only a matrix in memory has an address"
-    return weight.weight_NK.data_ptr(), _address(weight.bias_N)
+    return weight.weight_NK.data_ptr(), address(weight.bias_N)
 
 
-def _address(tensor: Tensor | None) -> int:
+def address(tensor: Tensor | None) -> int:
+    """Return where a contiguous tensor's numbers lie; 0 for none."""
     return 0 if tensor is None else tensor.data_ptr()
 
 

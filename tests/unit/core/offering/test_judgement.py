@@ -1,0 +1,164 @@
+"""What `tunery models add` says of the families that people fine-tune, by their configurations alone."""
+
+import re
+from typing import Any
+
+import pytest
+
+from core.catalog import BaseModelEntry
+from core.offering.fits import fits_of
+from core.offering.judgement import judged
+from core.offering.published import Published
+
+SIZES = {
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 34,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 131072,
+    "max_position_embeddings": 262144,
+}
+VISION = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "model_type": "pixtral"}
+LINEAR = {"linear_conv_kernel_dim": 4, "layer_types": ["linear_attention", "full_attention"]}
+YARN = {
+    "rope_type": "yarn",
+    "factor": 16.0,
+    "original_max_position_embeddings": 16384,
+    "llama_4_scaling_beta": 0.1,
+}
+STATIC_FP8 = {"quant_method": "fp8", "activation_scheme": "static", "weight_block_size": None}
+
+
+def config(model_type: str, architecture: str, text: str | None = None, **fields: Any) -> dict[str, Any]:
+    """Return a configuration, with the sizes in a part of it if `text` names the type of a text model."""
+    named = {"model_type": model_type, "architectures": [architecture]}
+    if text is None:
+        return {**named, **SIZES, **fields}
+    quantised = {"quantization_config": fields.pop("quantization_config", None)}
+    of_texts = {"model_type": text, **SIZES, **fields}
+    return {
+        **named,
+        "text_config": of_texts,
+        "vision_config": VISION,
+        **{k: v for k, v in quantised.items() if v},
+    }
+
+
+# The path, whether a test holds the type, and whether there are experts
+FAMILIES: dict[str, tuple[dict[str, Any], str, bool, bool]] = {
+    "Qwen 3.5": (
+        config("qwen3_5", "Qwen3_5ForConditionalGeneration", "qwen3_5_text", **LINEAR),
+        "plain",
+        True,
+        False,
+    ),
+    "Qwen 3.5 A3B": (
+        config(
+            "qwen3_5_moe", "Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe_text", num_experts=256, **LINEAR
+        ),
+        *("plain", False, True),
+    ),
+    "gpt-oss": (
+        config(
+            "gpt_oss",
+            "GptOssForCausalLM",
+            num_local_experts=32,
+            quantization_config={"quant_method": "mxfp4"},
+        ),
+        *("portable", True, True),
+    ),
+    "Gemma 3": (config("gemma3", "Gemma3ForConditionalGeneration", "gemma3_text"), "fast", True, False),
+    "Gemma 4": (config("gemma4", "Gemma4ForConditionalGeneration", "gemma4_text"), "portable", True, False),
+    "Qwen 3 A3B": (config("qwen3_moe", "Qwen3MoeForCausalLM", num_experts=128), "portable", True, True),
+    "Ministral 3": (
+        config(
+            *("mistral3", "Mistral3ForConditionalGeneration", "ministral3"),
+            rope_parameters=YARN,
+            quantization_config=STATIC_FP8,
+        ),
+        *("fast", True, False),
+    ),
+    "Mistral Small 3": (
+        config("mistral3", "Mistral3ForConditionalGeneration", "mistral"),
+        "fast",
+        True,
+        False,
+    ),
+    "Nemotron 3": (
+        config("nemotron_h", "NemotronHForCausalLM", ssm_state_size=128, n_routed_experts=128),
+        "plain",
+        False,
+        True,
+    ),
+    "GLM 4.5": (config("glm4_moe", "Glm4MoeForCausalLM", n_routed_experts=128), "portable", False, True),
+    "LFM 2": (config("lfm2", "Lfm2ForCausalLM", conv_L_cache=3), "plain", True, False),
+    "Granite 4": (
+        config("granitemoehybrid", "GraniteMoeHybridForCausalLM", mamba_d_state=128),
+        "plain",
+        False,
+        False,
+    ),
+}
+
+
+def checks(configuration: dict[str, Any], max_length: int = 8192) -> dict[str, Any]:
+    files = {"model.safetensors": 1024**3, "tokenizer.json": 1}
+    model = Published(
+        "example/model", "main", "apache-2.0", files, configuration, {"default": "{{ messages }}"}
+    )
+    return {check.name: check for check in judged(model, max_length)}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_s_path_and_what_trains_are_said(family: str) -> None:
+    configuration, path, is_tested, has_experts = FAMILIES[family]
+    found = checks(configuration)
+    architecture, trains, adapter = (
+        found[name] for name in ("architecture", "what trains", "adapter loads in")
+    )
+    assert f"takes the {path} path" in architecture.found
+    assert configuration["architectures"][0] in architecture.found
+    assert architecture.state == ("ok" if is_tested else "warn")
+    assert ("without its experts" in trains.found) == has_experts
+    is_wrapper = "text_config" in configuration
+    assert ("images" in trains.found) == is_wrapper
+    assert "PEFT (as it is), vLLM (as it is)" in adapter.found
+    assert ("MLX" in adapter.found) != is_wrapper
+    assert ("llama.cpp" in adapter.found) == (family == "Mistral Small 3")
+
+
+@pytest.mark.parametrize("family", ["Ministral 3", "Mistral Small 3", "Gemma 3"])
+def test_the_memory_of_a_whole_model_counts_its_tower(family: str) -> None:
+    configuration, *_ = FAMILIES[family]
+    entry = BaseModelEntry(
+        id="tiny", repository="a/b", source="hub", revision="1", license="MIT", max_length=8192
+    )
+    fits = {fit.device: fit.verdicts for fit in fits_of(configuration, entry, [])}
+    assert fits["NVIDIA H100 80 GB"]["none"] == "fits"
+    assert fits["NVIDIA L4"]["nf4"] == "fits"
+    wide = {**VISION, "hidden_size": 16384, "intermediate_size": 65536}  # 77 billion weights
+    fits = {fit.device: fit.verdicts for fit in fits_of({**configuration, "vision_config": wide}, entry, [])}
+    assert fits["NVIDIA H100 80 GB"]["none"] == "does not fit"
+
+
+def test_longer_rows_than_ministral_s_first_context_take_the_portable_path() -> None:
+    assert "portable path" in checks(FAMILIES["Ministral 3"][0], max_length=32768)["architecture"].found
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model_type": "of_tomorrow"}, "no causal model of this type"),
+        ({"quantization_config": {"quant_method": "gptq"}}, r"quantised \(gptq\)"),
+        ({"quantization_config": {"quant_method": "awq"}}, r"quantised \(awq\)"),
+        ({"quantization_config": {"load_in_4bit": True}}, "quantised"),
+        ({"use_bidirectional_attention": True}, "attend to the tokens after them"),
+    ],
+)
+def test_what_workers_refuse_is_not_offered(changes: dict[str, Any], says: str) -> None:
+    found = checks({**config("llama", "LlamaForCausalLM"), **changes})
+    assert found["architecture"].state == "fail"
+    assert found["architecture"].advice
+    assert re.search(says, found["architecture"].advice)
+    assert "what trains" not in found
