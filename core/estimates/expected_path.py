@@ -20,7 +20,7 @@ WITH_STATES = (
     *("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_next"),
     *("granitemoehybrid", "lfm2", "lfm2_moe", "nemotron_h"),
 )
-PORTABLE_TYPES = ("exaone4", "gpt2", "gpt_oss", "qwen3_moe", *WITH_STATES)
+PORTABLE_TYPES = ("exaone4", "glm4_moe", "gpt2", "gpt_oss", "mixtral", "qwen3_moe", *WITH_STATES)
 PLAIN_TYPES = ("llama4_text",)
 """The types of text models that tests hold on each of the paths"""
 STATES = ("mamba_d_state", "ssm_state_size", "state_size")

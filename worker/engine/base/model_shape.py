@@ -6,13 +6,12 @@ from typing import Any, Literal
 import torch
 
 from core.estimates import configuration
-from core.estimates.expected_path import EXPERTS
 from core.estimates.shapes import ModelShape
 
 # Read as attributes, since transformers gives some of them other names in its dictionaries
 KNOWN = (
     *configuration.NEEDED,
-    *EXPERTS,
+    *configuration.OF_EXPERTS,
     *("num_key_value_heads", "head_dim", "tie_word_embeddings", "model_type", "attn_logit_softcapping"),
 )
 
@@ -26,7 +25,7 @@ def shape_of(
     flex_attention: bool = False,
     tied: bool | None = None,
 ) -> ModelShape | None:
-    """Return the shape, or None if the configuration is not that of a dense transformer.
+    """Return the shape, or None if the configuration lacks the usual numbers.
 
     `tied` says whether the head is the embedding, if more is known than the configuration says.
     """

@@ -24,7 +24,15 @@ from transformers.models.qwen3_5 import modeling_qwen3_5
 from core.errors import JobError
 from core.estimates.expected_path import expected_path
 from core.jobs.spec import LoraAdapter
-from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, STATES, TINY, tiny_config
+from tests.fixtures.engine.architectures import (
+    EXPERTS_PACKED,
+    FAST,
+    PLAIN,
+    PORTABLE,
+    STATES,
+    TINY,
+    tiny_config,
+)
 from tests.fixtures.engine.training import evaluate
 from tests.fixtures.engine.wrappers import FAST_WRAPPERS, PORTABLE_WRAPPERS
 from tests.fixtures.models.tiny import named_class, save_model
@@ -136,12 +144,11 @@ def leaf_names(base: ResidentBase) -> list[str]:
     )
 
 
-def attach_two(base: ResidentBase, targets: Any = "all-linear") -> dict[str, TrainableAdapter]:
+def attach_two(base: ResidentBase) -> dict[str, TrainableAdapter]:
     """Attach two adapters of different ranks to different layers. B is not 0, where many gradients vanish."""
-    few = (leaf_names(base) if targets == "all-linear" else targets)[:2]
     specs = {
-        "one": LoraAdapter(r=4, lora_alpha=8, target_modules=targets),
-        "other": LoraAdapter(r=2, lora_alpha=6, target_modules=few),
+        "one": LoraAdapter(r=4, lora_alpha=8),
+        "other": LoraAdapter(r=2, lora_alpha=6, target_modules=leaf_names(base)[:2]),
     }
     adapters = {name: TrainableAdapter(base, name, spec, 0) for name, spec in specs.items()}
     for adapter in adapters.values():
@@ -197,17 +204,11 @@ def assert_same_gradients(ours: Mapping[str, Tensor], theirs: Mapping[str, Tenso
         assert (ours[name] - expected).norm() < tolerance * expected.norm().clamp_min(1e-6), name
 
 
-EXPERTS_THAT_PEFT_TARGETS = PORTABLE["qwen 3 moe"]
-REFUSED: dict[Callable[[], PretrainedConfig], set[str]] = {  # some of what all-linear would take
-    EXPERTS_THAT_PEFT_TARGETS: set(),
-    STATES["qwen 3 next moe"]: {"down_proj", "gate_proj", "up_proj"},  # names of experts too
-    STATES["nemotron h moe"]: {"out_proj"},  # by PEFT, because a kernel of mamba_ssm takes its weight
-}
 PATHS = [
     pytest.param(make, path, id=name)
     for path, models in {
         "fast": FAST | FAST_WRAPPERS,
-        "portable": PORTABLE | PORTABLE_WRAPPERS,
+        "portable": PORTABLE | PORTABLE_WRAPPERS | EXPERTS_PACKED,
         "plain": PLAIN,
     }.items()
     for name, make in models.items()
@@ -223,8 +224,7 @@ def test_two_jobs_with_shared_beginnings_equal_each_in_transformers_with_peft(
     assert base.decoder.path == path
     assert expected_path(json.loads((tmp_path / "config.json").read_text()), TINY.max_length).path == path
     assert (base.slow_path_warning is not None) == (path == "plain")
-    named = [name for name in leaf_names(base) if name not in REFUSED.get(make, ())]
-    adapters = attach_two(base, named if make in REFUSED else "all-linear")
+    adapters = attach_two(base)
     rows_of = ROWS_OF_ALL_LENGTHS if make in STATES.values() else ROWS
     losses, gradients = loss_and_gradients(base, adapters, rows_of)
     for name, adapter in adapters.items():
@@ -295,17 +295,6 @@ def test_a_base_that_goes_row_by_row_cannot_be_spread_over_devices(tmp_path: Pat
     with pytest.raises(JobError, match="its rows change each other") as refused:
         choose_decoder(model, TINY.max_length, sharded=True)
     assert refused.value.param == "training.fsdp"
-
-
-def test_experts_that_peft_would_adapt_are_refused_with_what_can_be_named(tmp_path: Path) -> None:
-    save_model(EXPERTS_THAT_PEFT_TARGETS(), tmp_path)
-    base = load(tmp_path)
-    with pytest.raises(JobError, match="choose target_modules from k_proj, o_proj, q_proj, v_proj"):
-        TrainableAdapter(base, "refused", LoraAdapter(), 0)
-    afterwards, fresh = (
-        loss_and_gradients(b, attach_two(b, leaf_names(b)), ROWS)[0] for b in (base, load(tmp_path))
-    )
-    assert afterwards == fresh
 
 
 @pytest.mark.parametrize(

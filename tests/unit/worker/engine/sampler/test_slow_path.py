@@ -9,7 +9,7 @@ from peft import PeftModel
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.whole import FullTuning
-from tests.fixtures.engine.architectures import PORTABLE, STATES, TINY
+from tests.fixtures.engine.architectures import EXPERTS_PACKED, PORTABLE, STATES, TINY
 from tests.fixtures.engine.methods import BESIDE, move, spec_of
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.sampling import ask, prompts, run, saved_adapter, text, tokens
@@ -48,13 +48,21 @@ def test_answers_of_other_methods_are_peft_s(
     check(sampler, adapter, tiny_folder, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["gpt-oss, sinks and experts", *STATES, *PORTABLE_WRAPPERS])
+ARCHITECTURES = (
+    {name: PORTABLE[name] for name in ("gpt-oss, sinks and experts", "qwen 3 moe")}
+    | EXPERTS_PACKED
+    | STATES
+    | PORTABLE_WRAPPERS
+)
+
+
+@pytest.mark.family(3)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_other_architectures_answer_as_transformers(name: str, tmp_path: Path) -> None:
     source = tmp_path / "base"
-    save_model((PORTABLE | PORTABLE_WRAPPERS)[name](), source)
+    save_model(ARCHITECTURES[name](), source)
     base = ResidentBase(TINY, source, "0" * 64, torch.device("cpu"))
-    targets = ["q_proj", "v_proj"] if "moe" in name else "all-linear"
-    folder = saved_adapter(base, LoraAdapter(r=4, target_modules=targets), tmp_path / "adapter")
+    folder = saved_adapter(base, LoraAdapter(r=4), tmp_path / "adapter")
     sampler = Sampler(base, Limits(step_tokens=CHUNK))
     assert sampler.why_slow
     check(sampler, None, source, None)
