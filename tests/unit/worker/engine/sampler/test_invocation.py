@@ -14,7 +14,6 @@ from tests.fixtures.models.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.answers import answer_span, generate_answers
 from worker.engine.sampler.fast.block_pool import BLOCK
-from worker.engine.sampler.fast.native.step import NativeStep
 from worker.engine.sampler.sampler import Limits, Sampler
 
 pytestmark = [pytest.mark.slow, pytest.mark.family(6)]
@@ -30,12 +29,6 @@ PROMPTS = [
     LONG,  # invokes nothing
     *prompts(2),
 ]
-
-
-@pytest.fixture(params=["in C", "plain twin"])
-def each_step(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "plain twin":
-        monkeypatch.setattr(NativeStep, "for_pool", lambda *_: None)
 
 
 @pytest.mark.usefixtures("each_step")

@@ -17,7 +17,6 @@ from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.fast.block_pool import BLOCK
-from worker.engine.sampler.fast.native.step import NativeStep
 from worker.engine.sampler.fast.ragged import RaggedDecoder
 from worker.engine.sampler.requests import GenerationRequest, RequestRefused
 from worker.engine.sampler.sampler import Limits, Sampler
@@ -56,13 +55,6 @@ def adapters(sampler: Sampler, folders: dict[str, Path]) -> dict[str, ServedAdap
 def pool_of(base: ResidentBase, tokens: int, **limits: int) -> Limits:
     """Return limits with a pool for so many tokens."""
     return Limits(cache_bytes=tokens // BLOCK * RaggedDecoder.block_bytes(base.decoder), **limits)
-
-
-@pytest.fixture(params=["in C", "plain twin"])
-def each_step(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the samplers of a test compute in C, and then by PyTorch alone."""
-    if request.param == "plain twin":
-        monkeypatch.setattr(NativeStep, "for_pool", lambda *_: None)
 
 
 @pytest.mark.usefixtures("each_step")

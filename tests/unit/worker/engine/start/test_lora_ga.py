@@ -32,6 +32,7 @@ from worker.rows.row import Row
 pytestmark = [pytest.mark.slow, pytest.mark.family(1)]
 
 ROWS = make_rows(24, 0)
+GRADIENT = "_peft_loraga_grad"  # where PEFT keeps it
 PATTERNS = {"rank_pattern": {"q_proj": 7}, "alpha_pattern": {"v_proj": 3}, "use_rslora": True}
 BASES = {
     "llama": FAST["llama"],
@@ -65,12 +66,13 @@ def by_peft(folder: Path, spec: JobSpec, modules: set[str]) -> dict[str, torch.T
 
     preprocess_loraga(model, config, train_step)
     layers = {name: model.get_submodule(name) for name in modules}
-    gradients = {name: layer._peft_loraga_grad for name, layer in layers.items()}
+    gradients = {name: getattr(layer, GRADIENT) for name, layer in layers.items()}
     weights = {name: layer.weight.detach().clone() for name, layer in layers.items()}
     adapted = get_peft_model(model, config).get_base_model()
     found = {}
     for name, layer in layers.items():
-        layer._peft_loraga_grad, layer.weight.data = gradients[name], weights[name]
+        setattr(layer, GRADIENT, gradients[name])
+        layer.weight.data = weights[name]
         torch.manual_seed(spec.seed)
         own: Any = adapted.get_submodule(name)
         own.lora_ga_init("default", config.lora_ga_config)
