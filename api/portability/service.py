@@ -65,7 +65,7 @@ def describe(session: Session, project_id: str, adapter_id: str, catalog: Catalo
     row = adapters.get(session, project_id, adapter_id)
     newest, succeeded = _find(session, project_id, adapter_id)
     found = Measurement.model_validate(succeeded.report) if succeeded is not None else None
-    by_rule = reports_by_rule(row.options, *_base(row, catalog))
+    by_rule = reports_by_rule(row.published_options, *_base(row, catalog))
     tried = {each.runtime: each for each in found.runtimes if each.measured or each.attempts} if found else {}
     finished = succeeded.finished_at if succeeded is not None else None
     return PortabilityObject(

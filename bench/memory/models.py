@@ -20,6 +20,8 @@ from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.head import Head
 from worker.engine.decoders.portable import PortableDecoder, linear_layers
 from worker.engine.decoders.text_decoder import TextDecoder
+from worker.engine.kernels.experts.modules import NAME as EXPERTS
+from worker.engine.kernels.experts.modules import experts_in
 from worker.engine.kernels.projection import LowRank, ProjectionFactors
 from worker.engine.kernels.transformers_attention import NAME
 from worker.engine.parameters.flat import Extent, FlatParameters
@@ -105,6 +107,11 @@ class Factors:
                 projections.append(ProjectionFactors(group.columns[each], ranks, B, 2.0))
                 start = B.stop
             groups[name] = A, projections
+        for name, (count, outputs, inputs) in decoder.experts.items():
+            A = Extent(start, (count * rank, inputs))
+            B = Extent(A.stop, (outputs, count * rank))
+            groups[name] = A, [ProjectionFactors(slice(None), slice(count * rank), B, 2.0)]
+            start = B.stop
         self.parameters = FlatParameters(torch.zeros(start), dtype)
         self._low_ranks = {
             name: LowRank(self.parameters, A, projections) for name, (A, projections) in groups.items()
@@ -128,8 +135,9 @@ def build(case: Case, layers: int | None = None) -> tuple[Any, TextDecoder]:
     if case.path == "fast":
         return model, Decoder(model)
     model.set_attn_implementation(NAME)
+    model.set_experts_implementation(EXPERTS)
     linears = [name for name in linear_layers(model) if name != HEAD]
-    return model, PortableDecoder(model, Head.of(model), linears)
+    return model, PortableDecoder(model, Head.of(model), linears, experts_in(model))
 
 
 def _quantise(model: Any, linears: list[str]) -> None:

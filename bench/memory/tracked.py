@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
@@ -18,6 +19,7 @@ from worker.engine.batch.micro_batch import MicroBatch, Segment
 from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.head import head_losses
 from worker.engine.device import waiting_on_host
+from worker.engine.kernels.experts import layer as experts
 from worker.engine.kernels.in_c import calls
 
 CPU = torch.device("cpu")
@@ -75,6 +77,7 @@ def track(
         patch.object(AdaptersOnAxis, "restricted_to", _restricted),
         patch.object(waiting_on_host, "HOST", APART),
         patch.object(calls, "library", lambda *_: None),  # C would read the values
+        patch.object(experts, "bounds_of", _even_bounds),
     ):
         model, decoder = build(case, layers)
         factors = Factors(model, decoder, rank, case.dtype)
@@ -110,3 +113,9 @@ def micro_batch(rows: int, length: int, supervised: int) -> MicroBatch:
 def _restricted(on_axis: AdaptersOnAxis, positions_S: Tensor, _host_S: Tensor) -> AdaptersOnAxis:
     """Return what `restricted_to` returns for one adapter. It cannot search in tensors without values."""
     return replace(on_axis, tokens=dict.fromkeys(on_axis.tokens, slice(0, len(positions_S))))
+
+
+def _even_bounds(keys_P: Tensor, count: int, _tokens: int, edges: Sequence[int]) -> list[list[int]]:
+    """Return the bounds of experts that have equally many tokens, of one adapter."""
+    each = len(keys_P) // count
+    return [[expert * each, (expert + 1) * each] * (len(edges) // 2) for expert in range(count)]

@@ -12,7 +12,8 @@ from core.estimates.shapes import Load, ModelShape
 # for an efficient product
 QUERY_BLOCK = 256
 SAVED_KEYS = 1024  # probabilities over more keys are not kept for the backward pass
-SCORE_BYTES = 8  # fp32: tanh 4 + softmax 4; bf16: tanh 2 + softmax 4 + its rounded values 2
+INDEX = 8  # bytes of a place on an axis
+CAPPED_BYTES = 8  # fp32: tanh 4 + softmax 4; bf16: tanh 2 + softmax 4 + its rounded values 2
 LAYERS_AGAIN = (Recompute.LAYERS, Recompute.LAYERS_FROM_HOST)
 
 
@@ -79,6 +80,8 @@ def _kept_by_modules(model: ModelShape, load: Load, recompute: Recompute) -> flo
         its scores:            and the tanh, the softmax in fp32 and its rounded values [H L each]
         output projection:     attended values, side by side [H E]
         gate and down:         gate, its activation, up, and the product of both [4 I]
+        experts:               for each expert of the token the first outputs, its weight [1 in fp32] and
+                               three places [3 in 64 bits]; the router's scores twice [2 E in fp32]
         every projection:      x Aᵀ [R in all]
 
     The frozen weights get no gradient, so the products with them keep nothing. If gate and up are computed
@@ -92,11 +95,17 @@ def _kept_by_modules(model: ModelShape, load: Load, recompute: Recompute) -> flo
         norms += (model.queries + model.keys) * FP32
     if model.keeps_scores:
         row = load.usual_row or load.longest_row
-        attention = 4 * model.queries * b + row * (model.heads * SCORE_BYTES + 1)
+        without_tanh = FP32 + (0 if b == FP32 else b)
+        score_bytes = CAPPED_BYTES if model.keeps_scores == "capped" else without_tanh
+        attention = 4 * model.queries * b + row * (model.heads * score_bytes + 1)
     else:
         attention = (3 * model.queries + 2 * model.keys) * b + FP32 * model.heads
     kept = norms + attention + _for_factors(model, load) * b
-    return kept if recompute is Recompute.GATE_UP else kept + 4 * model.inner * b
+    if recompute is Recompute.GATE_UP:
+        return kept
+    experts = model.experts
+    routes = (FP32 + 3 * INDEX) * experts.chosen + 2 * FP32 * experts.count if experts else 0
+    return kept + model.kept_of_mlp * b + routes
 
 
 def _input_bytes(on_device: int, load: Load, recompute: Recompute) -> int:

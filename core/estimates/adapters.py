@@ -3,15 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import NamedTuple
 
 from core.methods.low_rank import AdaLoraAdapter, EvaConfig, LoraAdapter, LowRankAdapter
-from core.methods.targets import is_target, rank_of
+from core.methods.targets import is_target, rank_of, takes_experts
 
 FP32 = 4  # bytes of a number
 BLOCK = 256  # values of an 8-bit moment that have one scale, as in bitsandbytes
 
 Shapes = Mapping[str, tuple[int, int]]
-"""(inputs K, outputs N) of a model's projections, by module name."""
+"""(inputs K, outputs N) of a model's projections, by module name; an `ExpertShape` for experts."""
+
+
+class ExpertShape(NamedTuple):
+    """The inputs and outputs of all experts together, E K and E N: each has an A and a B of its own."""
+
+    inputs: int
+    outputs: int
 
 
 @dataclass(frozen=True)
@@ -65,9 +73,7 @@ def state_bytes(shapes: Shapes, adapter: LowRankAdapter, number_bytes: int, lane
         DyLoRA: F = P, kept = 0
         AdaLoRA: P = Σ r (K + N + 1), F = Σ r (K + N), kept = 8 P + Σ r, for two averages and a mask
     """
-    adapted = {
-        name: shapes[name] for name in shapes if is_target(name, adapter.target_modules, adapter.layers)
-    }
+    adapted = {name: shape for name, shape in shapes.items() if _is_adapted(name, shape, adapter)}
     numbers = _numbers(adapted, adapter)
     match adapter:
         case AdaLoraAdapter():
@@ -90,15 +96,17 @@ def ranks_of(shapes: Shapes, adapters: Sequence[LowRankAdapter]) -> int:
     """Return Σ r over all projections, of the adapter that has most."""
     return max(
         (
-            sum(
-                rank_of(name, adapter)
-                for name in shapes
-                if is_target(name, adapter.target_modules, adapter.layers)
-            )
+            sum(rank_of(name, adapter) for name, shape in shapes.items() if _is_adapted(name, shape, adapter))
             for adapter in adapters
         ),
         default=0,
     )
+
+
+def _is_adapted(name: str, shape: tuple[int, int], adapter: LowRankAdapter) -> bool:
+    if isinstance(shape, ExpertShape):
+        return takes_experts(name, adapter)
+    return is_target(name, adapter.target_modules, adapter.layers)
 
 
 def _numbers(adapted: Shapes, adapter: LowRankAdapter) -> int:

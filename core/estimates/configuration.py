@@ -4,7 +4,7 @@ The API reads config.json, and the engine gives the configuration that transform
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
@@ -12,9 +12,9 @@ from typing import Any, Literal, TypeGuard
 from core.base_files.loadable import text_of
 from core.base_files.paths import files_in_wheels, folder_of
 from core.catalog import BaseModelEntry
-from core.estimates.expected_path import expected_path
+from core.estimates.expected_path import EXPERTS, expected_path
 from core.estimates.gguf_header import configuration_in
-from core.estimates.shapes import ModelShape
+from core.estimates.shapes import LayerOfExperts, ModelShape
 
 CONFIG = "config.json"
 NORMALISED_HEADS = ("qwen3", "gemma3", "olmo2", "olmo3")  # beginnings of `model_type`
@@ -25,7 +25,17 @@ LARGEST_SIZE = 2**31
 TOWERS = ("vision_config", "audio_config")
 TOWER_SIZES = (("num_hidden_layers", "depth"), ("hidden_size",), ("intermediate_size",))
 """Names of a tower's layers, its width and its inner width"""
-EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+GATED_TOWERS = ("gemma4_vision", "pixtral")
+CHOSEN = ("num_experts_per_tok", "top_k_experts")
+SHARED_INNER = (
+    "shared_expert_intermediate_size",
+    "moe_shared_expert_intermediate_size",
+    "shared_intermediate_size",
+)
+OF_EXPERTS = (*EXPERTS, *CHOSEN, *SHARED_INNER, "moe_intermediate_size", "n_shared_experts")
+BESIDE_MLP = ("gemma4",)  # beginnings of types whose layers have an MLP beside their experts
+UNGATED = ("nemotron",)
+WITH_SINKS = ("gpt_oss",)
 HEAD_SIZES = {  # where config.json may leave them out
     **dict.fromkeys(("ernie4_5", "glm", "helium", "ministral3", "qwen3", "seed_oss"), 128),
     "gemma": 256,
@@ -46,18 +56,24 @@ def shape_of(
     saves_in_bf16: bool = False,
     flex_attention: bool = False,
 ) -> ModelShape | None:
-    """Return the shape, or None if the configuration is not that of a dense transformer.
+    """Return the shape, or None if the configuration does not have the usual numbers of a transformer.
 
-    Without a `path`, the model's type decides on it. A model of texts and images counts as its text model.
-    `flex_attention` says whether the device has it.
+    All layers count as alike: with experts, if the model has any. Without a `path`, the model's type
+    decides on it. A model of texts and images counts as its text model. `flex_attention` says whether the
+    device has it.
     """
     text = text_of(config)
     kind = str(text.get("model_type") or config.get("model_type") or "")
     text = {**USUAL.get(kind, {}), **text}
-    numbers = [number for name in NEEDED if _is_size(number := text.get(name))]
-    if len(numbers) < len(NEEDED) or any(text.get(name) for name in EXPERTS):
+    named = {name: text.get(name) for name in NEEDED}
+    named["intermediate_size"] = named["intermediate_size"] or text.get("moe_intermediate_size")
+    numbers = [number for number in named.values() if _is_size(number)]
+    if len(numbers) < len(NEEDED):
         return None
     layers, hidden, inner, heads, vocabulary = numbers
+    experts = _experts(text, kind)
+    if experts is None and any(text.get(name) for name in EXPERTS):
+        return None
     key_heads = text.get("num_key_value_heads") or heads
     usual = next((size for name, size in HEAD_SIZES.items() if kind.startswith(name)), hidden // heads)
     head_size = text.get("head_dim") or usual
@@ -66,7 +82,8 @@ def shape_of(
     return ModelShape(
         layers=layers,
         hidden=hidden,
-        inner=inner,
+        inner=inner if experts is None or kind.startswith(BESIDE_MLP) else experts.shared_inner,
+        experts=experts,
         heads=heads,
         key_heads=key_heads,
         head_size=head_size,
@@ -76,12 +93,36 @@ def shape_of(
         quantization=quantization,
         path=path or ("fast" if expected_path(config).path == "fast" else "portable"),
         saves_in_bf16=saves_in_bf16,
-        norms=4 if kind.startswith(FOUR_NORMS) else 2,
+        norms=4 if kind.startswith(FOUR_NORMS) and experts is None else 2,
         norms_of_heads=kind.startswith(NORMALISED_HEADS),
-        keeps_scores=bool(text.get("attn_logit_softcapping")) and not flex_attention,
+        keeps_scores=None if flex_attention else _keeps_scores(text, kind),
         body=_body(config),
         towers=sum(_tower_weights(config.get(name)) for name in TOWERS),
     )
+
+
+def _keeps_scores(text: Mapping[str, Any], kind: str) -> Literal["capped", "with sinks"] | None:
+    """Return why PyTorch has no such attention, or None if it has."""
+    if text.get("attn_logit_softcapping"):
+        return "capped"
+    return "with sinks" if kind in WITH_SINKS else None
+
+
+def _experts(text: Mapping[str, Any], kind: str) -> LayerOfExperts | None:
+    """Return the experts of a layer; None without experts, or without the usual numbers."""
+    count, chosen = _first(text, EXPERTS), _first(text, CHOSEN)
+    inner = _first(text, ("moe_intermediate_size", "intermediate_size"))
+    if not (_is_size(count) and _is_size(chosen) and _is_size(inner)):
+        return None
+    shared = _first(text, SHARED_INNER)
+    if shared is None and _is_size(several := text.get("n_shared_experts")):
+        shared = several * inner
+    gated = not kind.startswith(UNGATED)
+    return LayerOfExperts(count, min(chosen, count), inner, shared if _is_size(shared) else 0, gated)
+
+
+def _first(text: Mapping[str, Any], names: Sequence[str]) -> Any:
+    return next((found for name in names if (found := text.get(name))), None)
 
 
 def configuration_of(entry: BaseModelEntry, models_folder: Path) -> Mapping[str, Any] | None:
@@ -128,7 +169,7 @@ def _tower_weights(config: Any) -> int:
         return 0
     found = [next((config[name] for name in names if _is_size(config.get(name))), 0) for names in TOWER_SIZES]
     layers, D, inner = found
-    return layers * (4 * D * D + (3 if config.get("model_type") == "pixtral" else 2) * D * inner)
+    return layers * (4 * D * D + (3 if config.get("model_type") in GATED_TOWERS else 2) * D * inner)
 
 
 def _is_size(found: Any) -> TypeGuard[int]:

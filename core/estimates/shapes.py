@@ -5,12 +5,30 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
-from core.estimates.adapters import FP32, Shapes, StateBytes, ranks_of, state_bytes
+from core.estimates.adapters import FP32, ExpertShape, Shapes, StateBytes, ranks_of, state_bytes
 from core.methods.low_rank import LoraAdapter, LowRankAdapter
 
 BF16 = 2  # bytes of a number
 
 Device = Literal["cpu", "gpu"]
+
+
+@dataclass(frozen=True)
+class LayerOfExperts:
+    """The experts of a layer, which stand in the place of its MLP or beside it."""
+
+    count: int
+    chosen: int
+    """Experts that a token is sent to."""
+    inner: int
+    shared_inner: int = 0
+    """The inner width of an MLP that all tokens take too: a shared expert."""
+    gated: bool = True
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of an expert's first projection."""
+        return (2 if self.gated else 1) * self.inner
 
 
 @dataclass(frozen=True)
@@ -38,9 +56,11 @@ class ModelShape:
     """Norms of a layer that have the hidden width. Gemma has 4."""
     norms_of_heads: bool = False
     """Whether queries and keys are normalised too, as in Qwen 3."""
-    keeps_scores: bool = False
-    """Whether all scores of attention are kept for the backward pass: capped ones, as in Gemma 2, on a device
-    without FlexAttention."""
+    experts: LayerOfExperts | None = None
+    """If there are any, `inner` is that of the shared expert, or 0."""
+    keeps_scores: Literal["capped", "with sinks"] | None = None
+    """Why all scores of attention are kept for the backward pass, on a device without FlexAttention: they are
+    capped, as in Gemma 2, or have sinks beside them, as in gpt-oss."""
 
     body: str = "model"
     """The name of the text model without its head, as a module of the whole model."""
@@ -63,16 +83,40 @@ class ModelShape:
         return BF16 if self.saves_in_bf16 else self.number_bytes
 
     @property
+    def kept_of_mlp(self) -> int:
+        """Numbers that transformers' MLP keeps of a token: gate, its activation, up, the product of both.
+
+        Experts keep the outputs of their first projection, for each expert of the token.
+        """
+        experts = self.experts
+        return 4 * self.inner + (experts.chosen * experts.outputs if experts else 0)
+
+    @property
+    def expert_projections(self) -> Shapes:
+        """The weights of the experts of one layer, by parameter name."""
+        if (experts := self.experts) is None:
+            return {}
+        E = experts.count
+        first = "gate_up_proj" if experts.gated else "up_proj"
+        return {
+            f"mlp.experts.{first}": ExpertShape(E * self.hidden, E * experts.outputs),
+            "mlp.experts.down_proj": ExpertShape(E * experts.inner, E * self.hidden),
+        }
+
+    @property
     def projections(self) -> Shapes:
-        """(inputs, outputs) of the projections of one layer, by module name."""
+        """(inputs, outputs) of the linear projections of one layer, by module name."""
+        mlp = {
+            "mlp.gate_proj": (self.hidden, self.inner),
+            "mlp.up_proj": (self.hidden, self.inner),
+            "mlp.down_proj": (self.inner, self.hidden),
+        }
         return {
             "self_attn.q_proj": (self.hidden, self.queries),
             "self_attn.k_proj": (self.hidden, self.keys),
             "self_attn.v_proj": (self.hidden, self.keys),
             "self_attn.o_proj": (self.queries, self.hidden),
-            "mlp.gate_proj": (self.hidden, self.inner),
-            "mlp.up_proj": (self.hidden, self.inner),
-            "mlp.down_proj": (self.inner, self.hidden),
+            **(mlp if self.inner else {}),
         }
 
     @property
@@ -81,7 +125,7 @@ class ModelShape:
         return {
             f"{self.body}.layers.{layer}.{name}": shape
             for layer in range(self.layers)
-            for name, shape in self.projections.items()
+            for name, shape in {**self.projections, **self.expert_projections}.items()
         }
 
 
@@ -141,8 +185,9 @@ class Load:
 def base_bytes(model: ModelShape) -> int:
     """Return the bytes of the frozen weights.
 
-    A layer has D H E + 2 D J E + H E D + 3 D I weights in its projections. The token embedding and the head
-    have V D each, or V D in all if they are tied. In bits (`worker/engine/base/quantisation.py`):
+    A layer has D H E + 2 D J E + H E D + 3 D I weights in its projections, and as many in its experts as
+    `expert_projections` says, with a router that is never quantised. The token embedding and the head have
+    V D each, or V D in all if they are tied. In bits (`worker/engine/base/quantisation.py`):
 
         nf4: half a byte for a weight, a byte for each block of 64, and an fp32 for each 256 of those
              the embedding and the head in 8 bits, as below
@@ -151,10 +196,13 @@ def base_bytes(model: ModelShape) -> int:
     Towers are held as the layers are.
     """
     D, V = model.hidden, model.vocabulary
+    count = model.experts.count if model.experts else 1
     weights = sum(K * N for K, N in model.projections.values())
-    rows = sum(N for _, N in model.projections.values())
+    weights += sum(K * N // count for K, N in model.expert_projections.values())
+    rows = sum(N for _, N in (*model.projections.values(), *model.expert_projections.values()))
+    router = D * count if model.experts else 0
     ends = 1 if model.tied else 2
-    vectors = model.norms * D + (2 * model.head_size if model.norms_of_heads else 0)
+    vectors = model.norms * D + (2 * model.head_size if model.norms_of_heads else 0) + router
     others = (model.layers * vectors + D) * model.number_bytes
     match model.quantization:
         case "nf4":

@@ -41,7 +41,25 @@ def mlp_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
     """
     D, inner, b = model.hidden, model.inner, model.number_bytes
     per_token = 3 * D + 2 * inner if model.path == "portable" else D + 5 * inner
-    return tokens * per_token * b + (load.lanes * D * inner * b if model.quantization else 0)
+    dense = tokens * per_token * b + (load.lanes * D * inner * b if model.quantization else 0)
+    return max(dense, _experts_backward_bytes(model, load, tokens))
+
+
+def _experts_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
+    """Return the same for experts: the gradients of their inputs in fp32, and what one expert needs.
+
+    It holds the gathered inputs, outputs and gradients of its pairs: [2 D], the first outputs three times and
+    the second inputs twice. Pairs are assumed to be spread evenly. The factors B of a layer are copied expert
+    by expert, and so are their gradients, which takes about as much as the layer's factors.
+    """
+    if (experts := model.experts) is None:
+        return 0
+    D, b = model.hidden, model.number_bytes
+    pairs = tokens * experts.chosen / experts.count
+    one = pairs * (2 * D + 3 * experts.outputs + 2 * experts.inner) * b
+    weight = D * experts.outputs * b if model.quantization else 0
+    factors = load.state.moments / (2 * FP32) / model.layers * b
+    return tokens * D * (FP32 + 3 * b) + one + weight + factors
 
 
 def attention_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
@@ -69,7 +87,7 @@ def attention_backward_bytes(model: ModelShape, load: Load, tokens: float) -> fl
 
 def backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
     """Return the most that the backward pass of a layer holds beside what all layers keep."""
-    freed = tokens * (2 if model.path == "fast" else 4) * model.inner * model.kept_bytes
+    freed = tokens * (2 * model.inner if model.path == "fast" else model.kept_of_mlp) * model.kept_bytes
     return max(mlp_backward_bytes(model, load, tokens), attention_backward_bytes(model, load, tokens) - freed)
 
 
@@ -93,7 +111,11 @@ def evaluation_bytes(model: ModelShape, load: Load, tokens: int) -> float:
     The head computes every chunk as in training, but forms no gradient of the hidden states.
     """
     D, HE, JE, b = model.hidden, model.queries, model.keys, model.number_bytes
-    layer = tokens * max(2 * D + 2 * HE + 2 * JE, 2 * D + 3 * model.inner) * b
+    experts = model.experts
+    mlp = 2 * D + 3 * model.inner
+    if experts is not None:  # the outputs of all first projections, and the sum in fp32
+        mlp = 2 * D + experts.chosen * experts.outputs + D * FP32 // b
+    layer = tokens * max(2 * D + 2 * HE + 2 * JE, mlp) * b
     if load.device == "cpu" and model.path == "fast":
         layer += load.lanes * model.heads * QUERY_BLOCK * max(QUERY_BLOCK, load.longest_row) * b
     if model.keeps_scores and model.path == "portable":  # before the softmax, in fp32 and after it

@@ -42,6 +42,11 @@ class AdapterRow(NamedTuple):
         return self.job.spec["adapter"] if self.job is not None else self.adapter.options or {}
 
     @property
+    def published_options(self) -> Mapping[str, Any]:
+        """The same, with the weights of experts that the published adapter changes."""
+        return {**self.options, "target_parameters": self.adapter.training.get("target_parameters")}
+
+    @property
     def lineage(self) -> Sequence[Mapping[str, Any]]:
         """The models that it was made of: those that its job continued from, or a composition's parts."""
         if self.job is not None:

@@ -89,6 +89,17 @@ class LoraAdapter(ExcludingOptions):
     only_in_training: ClassVar[frozenset[str]] = frozenset({"lora_dropout"})
 
     type: Literal["lora"] = "lora"
+    target_modules: Annotated[
+        Literal["all-linear"] | list[str],
+        Field(
+            description="The modules to change, by the last parts of their names; `all-linear`, Tunery's own "
+            "default, is every linear layer except the head and the routers of experts. It may be empty if "
+            "`target_parameters` names something"
+        ),
+    ] = "all-linear"
+    target_parameters: list[str] | None = None
+    """The weights of experts to change, by the last parts of their names, such as `mlp.experts.down_proj`.
+    null changes all of them with `all-linear`, and none beside named modules; an empty list changes none"""
     r: Rank = 16
     """The rank; a higher rank can learn more and takes more memory"""
     lora_alpha: Alpha = 32
@@ -179,6 +190,28 @@ class LoraAdapter(ExcludingOptions):
             yield from self._contradictions_beside(self.trained_beside)
         if self.ensure_weight_tying and self.modules_to_save is None:
             yield "ensure_weight_tying", "it is an option of modules_to_save, which is null"
+        if self.target_parameters:
+            yield from self.conflicts_with_experts()
+        elif not self.target_modules:
+            yield "target_modules", "nothing is named here, and nothing in target_parameters"
+
+    def conflicts_with_experts(self) -> Iterator[tuple[str, str]]:
+        """Yield `(field, reason)` for each option with which no experts can be changed."""
+        if self.lora_dropout:
+            yield (
+                "lora_dropout",
+                "PEFT cannot drop the inputs of experts, so it must be 0",
+            )
+        if self.use_dora:
+            yield "use_dora", "DoRA has no norms for experts"
+        if self.dynamic_rank:
+            yield "dynamic_rank", "the ranks of experts cannot be cut to a lower rank"
+        if self.alora_invocation_tokens is not None:
+            yield "alora_invocation_tokens", "PEFT puts no aLoRA on experts"
+        if self.trained_beside is not None:
+            yield self.trained_beside, "no experts are trained beside whole modules and tokens"
+        if self.init_lora_weights not in (True, "gaussian"):
+            yield "init_lora_weights", "experts begin with true or 'gaussian' only"
 
     def _odd_ranks(self) -> Iterator[tuple[str, str]]:
         ranks = {"r": self.r} | {f"rank_pattern.{name}": rank for name, rank in self.rank_pattern.items()}

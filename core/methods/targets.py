@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
+from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
 from core.methods.method import Layers
 
 Targets = Literal["all-linear"] | list[str]
@@ -29,6 +29,15 @@ def layer_of(module: str, layers: Layers) -> int | None:
     prefixes = [rf"(?:^|.*?\.){pattern}" for pattern in layers.patterns] or [r".*?\.[^.]*"]
     found = (re.match(rf"{prefix}\.(\d+)\.", module) for prefix in prefixes)
     return next((int(match[1]) for match in found if match), None)
+
+
+def takes_experts(parameter: str, adapter: LowRankAdapter) -> bool:
+    """Tell whether the adapter changes this weight of experts: without names, `all-linear` takes each."""
+    if not isinstance(adapter, LoraAdapter):
+        return False
+    if adapter.target_parameters is None:
+        return adapter.target_modules == "all-linear" and adapter.trained_beside is None
+    return is_target(parameter, adapter.target_parameters)
 
 
 def rank_of(module: str, adapter: LowRankAdapter) -> int:

@@ -19,6 +19,7 @@ SOURCES: dict[Runtime, tuple[str, ...]] = {
         "https://docs.vllm.ai/en/latest/features/lora/",
         "https://docs.vllm.ai/en/latest/api/vllm/config/lora/",
         "https://github.com/vllm-project/vllm/issues/10849",
+        "https://github.com/vllm-project/vllm/issues/40005",
     ),
     "llama_cpp": (
         "https://github.com/ggml-org/llama.cpp/blob/master/convert_lora_to_gguf.py",
@@ -28,6 +29,7 @@ SOURCES: dict[Runtime, tuple[str, ...]] = {
     "sglang": (
         "https://docs.sglang.io/docs/advanced_features/lora",
         "https://github.com/sgl-project/sglang/blob/main/python/sglang/srt/lora/lora_config.py",
+        "https://github.com/sgl-project/sglang/issues/25528",
     ),
     "lorax": (
         "https://github.com/predibase/lorax/blob/main/docs/models/adapters/lora.md",
@@ -113,6 +115,11 @@ def _only_peft(name: str, traits: Traits) -> Verdict | None:
 def _vllm(traits: Traits) -> Verdict:
     if traits.is_whole_model:
         return "as_it_is", "The result is a whole model, which vLLM serves by itself."
+    if traits.changes_experts:
+        return "lora", (
+            "vLLM loads a pair of A and B for each matrix of each expert, as in the export, if it has LoRA "
+            "for the family: for Qwen 3 MoE, and not yet for Qwen 3.5 MoE (vllm#40005)."
+        )
     if traits.is_lora and traits.has_patterns:
         return "lora", "Some modules have ranks or alphas of their own, which vLLM reads since 0.32 only."
     if traits.is_lora:
@@ -123,6 +130,11 @@ def _vllm(traits: Traits) -> Verdict:
 def _sglang(traits: Traits) -> Verdict:
     if traits.is_whole_model:
         return "as_it_is", "The result is a whole model, which SGLang serves by itself."
+    if traits.changes_experts:
+        return (
+            "lora",
+            "SGLang ignores PEFT's form of experts. The export has a pair for each matrix.",
+        )
     if traits.is_lora and (traits.has_patterns or traits.is_rank_stabilised):
         return "lora", "SGLang scales every module by alpha / r. The export has the scales in B."
     if traits.is_lora:
@@ -133,6 +145,8 @@ def _sglang(traits: Traits) -> Verdict:
 def _lorax(traits: Traits) -> Verdict:
     if traits.is_whole_model:
         return "as_it_is", "The result is a whole model, which LoRAX serves by itself."
+    if traits.changes_experts:
+        return "merged", "LoRAX has no LoRA of experts."
     if traits.is_lora and traits.on_some_layers:
         return "merged", "LoRAX leaves out a module that has no factors in some of the decoder layers."
     if traits.is_lora and traits.has_patterns:
@@ -145,6 +159,8 @@ def _lorax(traits: Traits) -> Verdict:
 def _llama_cpp(traits: Traits) -> Verdict:
     if traits.is_whole_model:
         return "gguf", f"llama.cpp reads GGUF files. Exported are only {ARCHITECTURES}."
+    if traits.changes_experts:
+        return None, f"Models with experts are not exported to GGUF, only {ARCHITECTURES}."
     if traits.is_lora:
         return (
             "gguf_adapter",
@@ -153,13 +169,17 @@ def _llama_cpp(traits: Traits) -> Verdict:
     return "gguf", _only_lora("llama.cpp", traits)
 
 
-def _ollama(_: Traits) -> Verdict:
+def _ollama(traits: Traits) -> Verdict:
+    if traits.changes_experts:
+        return None, f"Models with experts are not exported to GGUF, only {ARCHITECTURES}."
     return "gguf", f"Ollama imports whole models, and adapters no more. Exported are only {ARCHITECTURES}."
 
 
 def _mlx(traits: Traits) -> Verdict:
     if traits.is_whole_model:
         return "as_it_is", "The result is a whole model, whose files mlx-lm reads."
+    if traits.changes_experts:
+        return "merged", "mlx-lm holds the experts of a layer in one layer, which our export does not write."
     if traits.is_lora and not traits.changes_head:
         return "mlx", (
             "mlx-lm has other names, and A and B transposed. On a model of texts and images, export the "

@@ -32,6 +32,7 @@ class Traits:
     has_patterns: bool = False
     on_some_layers: bool = False
     changes_head: bool = False
+    changes_experts: bool = False
     quantisation_repair: bool = False
     is_invoked: bool = False
     trains_modules: bool = False
@@ -66,6 +67,7 @@ def traits_of(options: Mapping[str, Any]) -> Traits:
         has_patterns=bool(lora.rank_pattern or lora.alpha_pattern or lora.init_lora_weights == "eva"),
         on_some_layers=lora.layers_to_transform is not None,
         changes_head=_changes_head(options),
+        changes_experts=bool(options.get("target_parameters")),
         quantisation_repair=lora.init_lora_weights == "loftq",
         is_invoked=bool(lora.alora_invocation_tokens),
         trains_modules=lora.trained_beside is not None,

@@ -71,7 +71,8 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
     """Return the text of README.md. `training` is the summary of the training, as in the manifest."""
     spec = JobSpec.model_validate(job.spec)
     method = METHODS[spec.adapter.type]
-    reports = reports_by_rule(spec.adapter.model_dump(), entry.repository, entry.revision)
+    published = spec.adapter.model_dump() | {"target_parameters": training.get("target_parameters")}
+    reports = reports_by_rule(published, entry.repository, entry.revision)
     return (HEADS[method.result] + TABLE).format(
         repository=entry.repository,
         revision=entry.revision,
@@ -115,6 +116,8 @@ def _adapter_rows(spec: JobSpec, training: dict[str, Any]) -> Iterator[tuple[str
         yield from ((name, _short(value)) for name, value in options.items() if value not in (None, {}))
     if training["target_modules"]:
         yield "target modules", ", ".join(training["target_modules"])
+    if training.get("target_parameters"):
+        yield "target parameters", ", ".join(training["target_parameters"])
 
 
 def _rank(adapter: LowRankAdapter) -> str:

@@ -15,7 +15,7 @@ from core.jobs.spec import JobSpec
 from core.methods.low_rank import LoraAdapter
 from core.settings import Settings
 from worker.base_models.model_store import ensure_model, load_errors_explained
-from worker.engine.adapters.shapes import projection_shapes
+from worker.engine.adapters.shapes import adaptable_shapes
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.device.free_memory import collect_garbage
 
@@ -87,7 +87,7 @@ class ModelHolder:
     def hold(self, base: ResidentBase) -> None:
         """Make a loaded base model the resident one."""
         self._base = base
-        self._shapes = projection_shapes(base.model, base.decoder.groups)
+        self._shapes = adaptable_shapes(base.model, base.decoder)
 
     def clear(self) -> None:
         """Free the base model, even if cycles of references in its modules or in the last jobs hold it."""

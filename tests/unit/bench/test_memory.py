@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
-from transformers import Gemma2Config, LlamaConfig, Qwen3Config
+from transformers import Gemma2Config, Glm4MoeConfig, GptOssConfig, LlamaConfig, Qwen3Config, Qwen3MoeConfig
 
 from bench.memory.measured import measure
 from bench.memory.models import CASES, Case
 from bench.memory.tracked import track
+from core.estimates.adapters import state_bytes
+from core.estimates.configuration import shape_of
 from core.estimates.memory import step_memory
 from core.estimates.memory_plan import Recompute
 from core.estimates.shapes import Load, base_bytes
@@ -40,6 +43,51 @@ def test_the_memory_of_a_step_is_what_torch_counts(case: Case) -> None:
     held = base_bytes(model) + load.state.total - load.state.moments
     assert counted.before == pytest.approx(held, rel=0.01)
     assert counted.peak - counted.before == pytest.approx(step.peak, rel=0.1)
+
+
+QWEN_3_MOE = partial(
+    Qwen3MoeConfig, **SMALL, num_experts=16, num_experts_per_tok=4, moe_intermediate_size=256
+)
+GPT_OSS = partial(
+    GptOssConfig, **{**SMALL, "intermediate_size": 256}, num_local_experts=16, num_experts_per_tok=4
+)
+GLM_4_MOE = partial(
+    Glm4MoeConfig,
+    **SMALL,
+    n_routed_experts=16,
+    num_experts_per_tok=4,
+    moe_intermediate_size=256,
+    first_k_dense_replace=0,
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("config", [QWEN_3_MOE, GPT_OSS, GLM_4_MOE], ids=["qwen 3", "gpt-oss", "glm 4"])
+def test_experts_and_their_factors_are_counted(config: Any, dtype: torch.dtype) -> None:
+    case = Case("experts", config, dtype, path="portable")
+    counted = track(case, ROWS, LENGTH, SUPERVISED, RANK, LAYERS)
+    model = replace(case.shape, layers=LAYERS)
+    load = Load.of(model, [LoraAdapter(r=RANK)], LENGTH, "cpu")
+    load = replace(load, supervised=SUPERVISED / (ROWS * LENGTH))
+    step = step_memory(model, load, Recompute.NONE, ROWS * LENGTH)
+    held = base_bytes(model) + load.state.total - load.state.moments
+    assert counted.before == pytest.approx(held, rel=0.02)
+    assert counted.peak - counted.before == pytest.approx(step.peak, rel=0.1)
+
+
+def test_rank_16_on_all_experts_of_qwen_3_5_35b_is_0_9_billion_numbers() -> None:
+    sizes = {"num_hidden_layers": 40, "hidden_size": 2048, "num_attention_heads": 16, "vocab_size": 248320}
+    of_experts = {"num_experts": 256, "num_experts_per_tok": 8, "moe_intermediate_size": 512}
+    found = shape_of({**sizes, **of_experts, "model_type": "qwen3_5_moe"}, 2, None)
+    assert found is not None
+    state = state_bytes(found.all_projections, LoraAdapter(r=16, target_modules=["experts"]), 2, 1)
+    assert state.total == 0
+    experts = LoraAdapter(r=16, target_modules=[], target_parameters=["gate_up_proj", "experts.down_proj"])
+    state = state_bytes(found.all_projections, experts, 2, 1)
+    numbers = state.moments // 8
+    assert numbers == 40 * 16 * 256 * (2048 + 2 * 512 + 512 + 2048)
+    assert numbers == pytest.approx(0.92e9, rel=0.01)
+    assert state.total == 18 * numbers
 
 
 @pytest.mark.family(1)

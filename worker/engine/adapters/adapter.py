@@ -51,6 +51,10 @@ class Adapter(Protocol):
         """PEFT's or transformers' model, with the present parameters."""
 
     @property
+    def target_parameters(self) -> Sequence[str]:
+        """The weights of experts that it changes, as PEFT names them."""
+
+    @property
     def target_modules(self) -> list[str]:
         """PEFT's names of the adapted modules; none for virtual tokens and for a whole model."""
 

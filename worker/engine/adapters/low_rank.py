@@ -21,6 +21,7 @@ from worker.engine.adapters.dynamic_rank import DynamicRank
 from worker.engine.adapters.lora_config import lora_config
 from worker.engine.adapters.modules.own_tree import own_tree
 from worker.engine.adapters.modules.template import attach_from_template, keep_template
+from worker.engine.adapters.peft_targets import peft_targets
 from worker.engine.adapters.rank_budget import PARAMETERS as ADALORA_PARAMETERS
 from worker.engine.adapters.rank_budget import (
     RankBudget,
@@ -46,7 +47,7 @@ from worker.engine.adapters.saving import (
 from worker.engine.adapters.sizes import with_redistributed_ranks
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.batch.dropout import salt_of
-from worker.engine.decoders.targets import Groups, not_adaptable, targets_for_peft
+from worker.engine.decoders.targets import Groups, not_adaptable, resolve_experts
 from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.kernels.lora_layers import adapted, add_low_rank
 from worker.engine.kernels.projection import LowRank, ProjectionFactors, Share
@@ -84,6 +85,7 @@ class TrainableAdapter:
         cannot be trained, or if PEFT refuses the options.
         """
         assert initial is not None or not _needs_initial_values(spec)
+        resolve_experts(spec, base.decoder.experts)  # refuses an initialisation that experts cannot have
         self.name = name
         self._base = base
         self.spec = spec
@@ -115,9 +117,9 @@ class TrainableAdapter:
     def _attached_by_peft(self, spec: LowRankAdapter) -> PeftModel:
         groups = self._base.decoder.groups
         refuse_unknown_tokens(self._base.model, invocation_of(spec), "adapter.alora_invocation_tokens")
-        targets = targets_for_peft(spec.target_modules, groups, self._base.text_only, spec.layers)
+        modules, parameters = peft_targets(self._base, spec)
         try:
-            config = lora_config(spec, targets, self._total_steps)
+            config = lora_config(spec, modules, self._total_steps, parameters)
             # PEFT need not make each parameter fp32, since all come into one tensor in fp32
             return PeftModel(
                 own_tree(self._base.model), config, adapter_name=PEFT_NAME, autocast_adapter_dtype=False
@@ -129,7 +131,10 @@ class TrainableAdapter:
             raise refused_by_peft(spec, error) from error
 
     def _lora_layers(self, attached: PeftModel) -> dict[str, dict[str, Any]]:
-        """Return PEFT's layers, by the name of their group of projections and by their own name."""
+        """Return PEFT's layers, by the name of their group of projections and by their own name.
+
+        Experts have a group for each of their weights. PEFT puts one layer around another there.
+        """
         model = attached.get_base_model()
         found = {}
         for group_name, group in self._base.decoder.groups.items():
@@ -137,6 +142,11 @@ class TrainableAdapter:
             adapted = {module: layer for module, layer in layers.items() if hasattr(layer, "lora_A")}
             if adapted:
                 found[group_name] = adapted
+        for experts in dict.fromkeys(name.rpartition(".")[0] for name in self._base.decoder.experts):
+            module, layer = experts, model.get_submodule(experts)
+            while hasattr(layer, "parameter_name"):
+                found[f"{experts}.{layer.parameter_name}"] = {module: layer}
+                module, layer = f"{module}.base_layer", layer.base_layer
         return found
 
     def _initialise(self, initial: InitialValues) -> None:
@@ -200,7 +210,10 @@ class TrainableAdapter:
     def _factors_of(self, lane: int) -> dict[str, LowRank]:
         """Return the factors by the name of their group of projections, with the lane's gradient."""
         columns = {name: group.columns for name, group in self._base.decoder.groups.items()}
-        return {name: self._low_rank(layers, columns[name], lane) for name, layers in self._layers.items()}
+        return {
+            name: self._low_rank(layers, columns.get(name) or dict.fromkeys(layers, slice(None)), lane)
+            for name, layers in self._layers.items()
+        }
 
     def _low_rank(self, layers: Mapping[str, Any], columns: Mapping[str, slice], lane: int) -> LowRank:
         """Return the factors of one group, whose A lie side by side in the flat tensor."""
@@ -208,7 +221,7 @@ class TrainableAdapter:
         for module, layer in layers.items():
             rank = extents[f"{module}.lora_A"].shape[0]
             B = extents[f"{module}.lora_B"]
-            gain, bias_N = extents.get(f"{module}.{MAGNITUDE}"), layer.get_base_layer().bias
+            gain, bias_N = extents.get(f"{module}.{MAGNITUDE}"), getattr(layer.get_base_layer(), "bias", None)
             own = slice(ranks, ranks + rank)
             projections.append(
                 ProjectionFactors(columns[module], own, B, _scale(layer), salt_of(module), gain, bias_N)
@@ -247,9 +260,11 @@ class TrainableAdapter:
 
     @cached_property
     def _shares(self) -> dict[str, list[Share]]:
-        """The shares of the adapted layers, by the layers' names. All tokens have the adapter."""
+        """The shares of the adapted layers and experts, by their names. All tokens have the adapter."""
         return {
-            module: [Share(slice(None), low_rank.alone(projection))]
+            group if group in self._base.decoder.experts else module: [
+                Share(slice(None), low_rank.alone(projection))
+            ]
             for group, low_rank in self.low_ranks().items()
             for module, projection in zip(self._layers[group], low_rank.projections, strict=True)
         }
@@ -276,6 +291,10 @@ class TrainableAdapter:
     @property
     def target_modules(self) -> list[str]:
         return target_names(self.config)
+
+    @property
+    def target_parameters(self) -> list[str]:
+        return sorted(self.config.target_parameters or ())
 
     @torch.no_grad()
     def load(self, published: Mapping[str, torch.Tensor]) -> None:

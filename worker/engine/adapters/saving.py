@@ -34,6 +34,8 @@ def save_files(
     config.revision = entry.revision
     if targets := target_names(config):
         config.target_modules = targets
+    if parameters := getattr(config, "target_parameters", None):
+        config.target_parameters = sorted(parameters)
     config.inference_mode = True
     folder.mkdir(parents=True, exist_ok=True)
     config.save_pretrained(str(folder))

@@ -3,6 +3,7 @@
 from torch import nn
 
 from core.errors import JobError
+from worker.engine.base.experts_trial import take_experts
 from worker.engine.base.miniature import why_not_fast
 from worker.engine.base.trial import run_trial
 from worker.engine.decoders.fast import Decoder
@@ -25,11 +26,11 @@ def choose_decoder(
         not_fast = why_not_fast(model, max_length)
     if not_fast is None:
         return Decoder(model, save_in_bf16=save_in_bf16), ""
-    head = Head.of(model)
+    head, experts = Head.of(model), take_experts(model, sharded)
     trial = run_trial(model, head, max_length)
     if trial.reason is None:
-        return PortableDecoder(model, head, trial.linears), not_fast
+        return PortableDecoder(model, head, trial.linears, experts), not_fast
     if sharded:  # row by row, the processes would call the layers a different number of times
         message = f"This base model cannot be spread over devices: {trial.reason}."
         raise JobError("unsupported_architecture", message, "training.fsdp")
-    return PlainDecoder(model, head, trial.linears), trial.reason
+    return PlainDecoder(model, head, trial.linears, experts), trial.reason

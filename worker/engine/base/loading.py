@@ -12,6 +12,7 @@ from transformers import AutoConfig, GenerationConfig
 
 from core.catalog import BaseModelEntry
 from worker.engine.base.config_check import unsupported
+from worker.engine.base.expert_quantisation import quantise_experts
 from worker.engine.base.quantisation import make_trainable, quantise_embeddings, quantization_config
 from worker.engine.base.sharding import shard
 from worker.engine.base.source import SourceWeights
@@ -70,6 +71,7 @@ def load_model(
         return shard(model, device)
     if entry.quantization is not None:
         make_trainable(model)
+        quantise_experts(model, entry.quantization)
         if entry.quantization == "nf4":
             quantise_embeddings(model)
     _let_go_of_file(model)
@@ -114,5 +116,5 @@ def _let_go_of_file(model: nn.Module) -> None:
     Quantised parameters have been copied already. A GPU's parameters are not views.
     """
     for parameter in model.parameters():
-        if parameter.is_floating_point() and parameter.device.type == "cpu":
+        if parameter.is_floating_point() and parameter.device.type == "cpu" and 0 not in parameter.stride():
             parameter.data = parameter.data.clone()

@@ -11,7 +11,7 @@ from core.estimates.shapes import ModelShape
 # Read as attributes, since transformers gives some of them other names in its dictionaries
 KNOWN = (
     *configuration.NEEDED,
-    *configuration.EXPERTS,
+    *configuration.OF_EXPERTS,
     *("num_key_value_heads", "head_dim", "tie_word_embeddings", "model_type", "attn_logit_softcapping"),
 )
 
@@ -25,7 +25,7 @@ def shape_of(
     flex_attention: bool = False,
     tied: bool | None = None,
 ) -> ModelShape | None:
-    """Return the shape, or None if the configuration is not that of a dense transformer.
+    """Return the shape, or None if the configuration lacks the usual numbers.
 
     `tied` says whether the head is the embedding, if more is known than the configuration says.
     """

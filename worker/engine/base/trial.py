@@ -1,9 +1,10 @@
 """A trial, run when a base model is loaded, that finds out which path the model may take.
 
-A packed token axis is correct only if one token can influence another only in attention, and only in our own
-attention. Some models have convolutions, recurrent states, rotations that depend on the longest row, or other
-masks, and no list of architectures stays complete. So a few short rows are computed in both ways. For every
-token, each linear layer must see the same inputs on the packed axis as when the token's row is alone.
+A packed token axis is correct only if one token can influence another only where our own functions compute:
+in attention, and in the convolutions and recurrences that we know. Some models have other ones, rotations
+that depend on the longest row, or other masks, and no list of architectures stays complete. So a few short
+rows are computed in both ways. For every token, each linear layer must see the same inputs on the packed axis
+as when the token's row is alone.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from core.errors import JobError
 from worker.engine.batch.micro_batch import MicroBatch, Segment
 from worker.engine.decoders.head import Head, capped_logits
 from worker.engine.decoders.portable import PlainDecoder, PortableDecoder, body_of, linear_layers, row_axes
+from worker.engine.kernels.states.in_transformers import follow_segments
 from worker.engine.kernels.transformers_attention import NAME
 
 # The largest difference that passes: the mean over tokens of the relative difference. Rounding stays far
@@ -75,6 +77,7 @@ def run_trial(model: nn.Module, head: Head, max_length: int) -> Trial:
         _refuse_attention_to_later_tokens(alone, tolerance)
         own_attention = model.config._attn_implementation  # type: ignore[union-attr]
         model.set_attn_implementation(NAME)  # type: ignore[operator]
+        follow_segments(model)
         reason = _why_not_packed(model, head, batch, alone, tolerance)
     if reason is not None:
         model.set_attn_implementation(own_attention)  # type: ignore[operator]

@@ -5,6 +5,7 @@ original parameters become views of it. So the plain model stays whole: it is th
 adapters to it.
 """
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from math import prod
 from typing import Any
@@ -69,6 +70,7 @@ class Decoder:
         layers: list[nn.Module] = list(body.layers)
         norms = [norm for layer in layers for norm in norms_of(layer).values()]
         self.eps = eps_of([body.norm, *norms])
+        self.experts: Mapping[str, tuple[int, int, int]] = {}  # this path computes no model that has experts
         self._saving_context = saved_in_bf16 if save_in_bf16 else nullcontext
         self._ops = operations or operations_on(self.device)
         prefix = next(name for name, module in model.named_modules() if module is body)

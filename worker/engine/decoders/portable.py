@@ -20,9 +20,13 @@ from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.head import Head
 from worker.engine.decoders.recomputed_modules import recomputing
 from worker.engine.decoders.text_decoder import Adapters, Path
+from worker.engine.kernels.experts.modules import parameter_names, weights_of
 from worker.engine.kernels.lora_layers import adapted
 from worker.engine.kernels.operations import operations_on
 from worker.engine.kernels.transformers_attention import SegmentLayout, attending_in
+
+MAMBAS = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}  # as in PEFT's check
+ROUTERS = {"router", "gate"}  # architectures' names of the module that chooses experts
 
 Attention = Callable[[], AbstractContextManager[None]]
 """The context in which the modules' attention computes."""
@@ -38,16 +42,28 @@ class Linear:
 class _TransformersDecoder:
     """The base class of both decoders.
 
-    `linears` are the layers that an adapter may be attached to, by module name.
+    An adapter may be attached to `linears`, by module name, and to the weights of `experts`, modules by name.
+    Linear layers of routers are left out, and those on which PEFT puts no LoRA.
     """
 
-    def __init__(self, model: nn.Module, head: Head, linears: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        head: Head,
+        linears: Sequence[str] = (),
+        experts: Mapping[str, nn.Module] | None = None,
+    ) -> None:
         self._model = model
         self._head = head
         self._body = body_of(model)
         self._ops = operations_on(head.layer.weight.device)
         self.softcap = head.softcap
-        self.groups = {name: Linear({name: slice(None)}) for name in linears}
+        self.experts = {
+            f"{module}.{name}": weights_of(found, name).shape
+            for module, found in (experts or {}).items()
+            for name in parameter_names(found)
+        }
+        self.groups = {name: Linear({name: slice(None)}) for name in linears if not self._is_left_out(name)}
 
     @property
     def head_VD(self) -> Tensor:  # noqa: N802 - axes
@@ -57,17 +73,27 @@ class _TransformersDecoder:
         self, on_axis: AdaptersOnAxis, recompute: Recompute, attention: Attention, /, **inputs: Tensor
     ) -> Tensor:
         """Return the final hidden states [T, D] of one token axis; each adapter works on its own tokens."""
-        shares = {linear: found for linear in self.groups if (found := on_axis.shares(linear))}
+        names = (*self.groups, *self.experts)
+        shares = {name: found for name in names if (found := on_axis.shares(name))}
 
         @contextmanager
         def surroundings(module: str = "") -> Iterator[None]:
-            inside = {linear: found for linear, found in shares.items() if linear.startswith(module)}
+            inside = {name: found for name, found in shares.items() if name.startswith(module)}
             with adapted(self._model, inside, self._ops.add_low_rank), attention():
                 yield
 
         with surroundings(), recomputing(self._model, self._body, recompute, surroundings):
             hidden_TD: Tensor = self._body(**inputs, use_cache=False).last_hidden_state[0]
         return hidden_TD
+
+    def _is_left_out(self, name: str) -> bool:
+        """Return whether a linear layer gives each expert a score, or is one on which PEFT puts no LoRA."""
+        config: Any = self._model.config
+        if config.model_type in MAMBAS and name.endswith(".out_proj"):
+            return True
+        outputs = getattr(self._model.get_submodule(name), "out_features", None)
+        counts = {experts for experts, _, _ in self.experts.values()}
+        return outputs in counts and not ROUTERS.isdisjoint(name.split("."))
 
 
 class PortableDecoder(_TransformersDecoder):

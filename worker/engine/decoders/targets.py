@@ -1,13 +1,17 @@
 """The projections of a base model that an adapter is put on."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
 from core.errors import JobError
+from core.methods.low_rank import LoraAdapter, LowRankAdapter
 from core.methods.method import Layers
-from core.methods.targets import Targets, is_target, layer_of
+from core.methods.targets import Targets, is_target, layer_of, takes_experts
 from worker.engine.decoders.text_decoder import Projections
 
 Groups = Mapping[str, Projections]
+Experts = Mapping[str, tuple[int, int, int]]
+"""`TextDecoder.experts`."""
 
 
 def adaptable_modules(groups: Groups) -> list[str]:
@@ -39,11 +43,44 @@ def targets_for_peft(
     return targets if text_only else modules
 
 
+def resolve_experts(adapter: LowRankAdapter, experts: Experts) -> list[str]:
+    """Return the weights of experts that the adapter changes, by their full names.
+
+    Raises JobError for an unknown name, and for options with which PEFT cannot change experts.
+    """
+    taken = [parameter for parameter in experts if takes_experts(parameter, adapter)]
+    if not isinstance(adapter, LoraAdapter):
+        return taken
+    named = adapter.target_parameters or []
+    if unknown := [one for one in named if not any(is_target(each, [one]) for each in experts)]:
+        raise JobError("invalid_adapter", _unknown_experts(unknown, experts), "adapter.target_parameters")
+    if taken and (conflict := next(adapter.conflicts_with_experts(), None)):
+        option, reason = conflict
+        message = (
+            f"Target modules 'all-linear' include this base model's experts, and {reason}. To leave these "
+            "as they are, set target_parameters to []."
+        )
+        raise JobError("invalid_adapter", message, f"adapter.{option}")
+    return taken
+
+
+def within_layers(names: Iterable[str]) -> list[str]:
+    """Return the names without what comes before and in the number of a decoder layer, each once."""
+    return sorted({re.sub(r"^.*\.\d+\.", "", name) for name in names})
+
+
 def not_adaptable(names: str, groups: Groups) -> JobError:
     """Make the error for modules that cannot be adapted; it lists the modules that can."""
     choices = sorted({module.rpartition(".")[2] for module in adaptable_modules(groups)})
     message = f"{names} cannot be adapted; choose target_modules from {', '.join(choices)}."
     return JobError("invalid_adapter", message, "adapter.target_modules")
+
+
+def _unknown_experts(names: Iterable[str], experts: Experts) -> str:
+    if not experts:
+        return "This base model has no experts that can be adapted: leave target_parameters out."
+    choices = ", ".join(within_layers(experts))
+    return f"{', '.join(names)}: no such weights of experts; choose target_parameters from {choices}."
 
 
 def _refuse_unknown_layers(targets: Targets, groups: Groups, layers: Layers) -> None:

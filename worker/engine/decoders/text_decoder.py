@@ -16,7 +16,7 @@ from worker.engine.kernels.projection import LowRank
 Path = Literal["fast", "portable", "plain"]
 
 Adapters = Mapping[str, Mapping[str, LowRank]]
-"""An adapter's factors, by the name of the adapter and of the group of projections."""
+"""An adapter's factors, by the name of the adapter, and of the group of projections or experts' weight."""
 
 
 class Projections(Protocol):
@@ -41,6 +41,10 @@ class TextDecoder(Protocol):
     @property
     def groups(self) -> Mapping[str, Projections]:
         """Every projection that an adapter can be attached to, by the name of its group."""
+
+    @property
+    def experts(self) -> Mapping[str, tuple[int, int, int]]:
+        """The weights of experts that an adapter can be put on: their E, N, K by the parameters' names."""
 
     def hidden(self, batch: MicroBatch, adapters: Adapters, recompute: Recompute = Recompute.NONE) -> Tensor:
         """Return the final hidden states of the supervised positions, [S, D]; logits are hidden · headᵀ.

@@ -1,4 +1,4 @@
-"""Low-rank updates of a model's own linear layers, in place.
+"""Low-rank updates of a model's own linear layers, in place, and of its experts (`experts/layer.py`).
 
     y = base(x) + s (x Aᵀ) Bᵀ        (Hu et al. 2021, arXiv:2106.09685)
 
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from worker.engine.kernels.experts.modules import is_experts, with_updates
 from worker.engine.kernels.forwards import with_forwards
 from worker.engine.kernels.projection import Share, add_gradients, add_updates, apply_gains, through_gains
 
@@ -23,11 +24,21 @@ AddLowRank = Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
 def adapted(
     model: nn.Module, shares: Mapping[str, Sequence[Share]], add: AddLowRank
 ) -> AbstractContextManager[None]:
-    """Let layers add the updates of their shares, given by the layers' names, to their outputs inside."""
-    layers = {name: model.get_submodule(name) for name in shares}
-    return with_forwards(
-        {layer: partial(_forward, layer.forward, shares[name], add) for name, layer in layers.items()}
-    )
+    """Let layers and experts add the updates of their shares to their outputs inside.
+
+    Shares are given by the names of layers, and of experts' weights.
+    """
+    forwards: dict[nn.Module, Callable[..., Tensor]] = {}
+    of_experts: dict[nn.Module, dict[str, Sequence[Share]]] = {}
+    for name, found in shares.items():
+        parent, _, last = name.rpartition(".")
+        owner = model.get_submodule(parent)
+        if is_experts(owner):
+            of_experts.setdefault(owner, {})[last] = found
+        else:
+            layer = getattr(owner, last)
+            forwards[layer] = partial(_forward, layer.forward, found, add)
+    return with_forwards(forwards | {each: with_updates(each, found) for each, found in of_experts.items()})
 
 
 def _forward(

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface
 
 from worker.engine.batch.block_mask import narrowing, segments_mask
+from worker.engine.batch.chunks import Chunks
 from worker.engine.batch.micro_batch import Segment
 
 NAME = "tunery_segments"
@@ -33,6 +36,7 @@ class SegmentLayout:
     positions_T: Tensor
     _masks: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
     _block_masks: dict[int | None, BlockMask] = field(default_factory=dict)
+    _behind: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def seen(self, x_HTE: Tensor, segment: Segment) -> Tensor:
         """Return the keys or values that the segment's tokens may see: the prefix's, then its own."""
@@ -57,6 +61,29 @@ class SegmentLayout:
         if window not in self._block_masks:
             self._block_masks[window] = segments_mask(self.segments, window, self.positions_T.device)
         return self._block_masks[window]
+
+    @cached_property
+    def chunks(self) -> Chunks:
+        """The chunks in which a state goes through the segments."""
+        return Chunks.of(self.segments, self.positions_T.device)
+
+    def behind(self, count: int) -> tuple[Tensor, Tensor]:
+        """Lay each segment behind the last `count` tokens of its prefix.
+
+        Return the tokens' places on this axis, its length in place of a token that is not there; and where
+        each token of this axis then stands.
+        """
+        if count not in self._behind:
+            length = len(self.positions_T)
+            axis, places = list[int](), list[int]()
+            for segment in self.segments:
+                spans = [range(max(start, end - count), end) for start, end in segment.prefix]
+                axis += [*[length] * count, *chain.from_iterable(spans)][-count:]
+                places += range(len(axis), len(axis) + segment.length)
+                axis += range(segment.start, segment.end)
+            device = self.positions_T.device
+            self._behind[count] = torch.tensor(axis, device=device), torch.tensor(places, device=device)
+        return self._behind[count]
 
 
 Attend = Callable[
@@ -107,6 +134,11 @@ def attending_in(layout: SegmentLayout, function: Attend = by_segments) -> Itera
     finally:
         _layout.reset(tokens[0])
         _function.reset(tokens[1])
+
+
+def current_layout() -> SegmentLayout | None:
+    """Return the layout of `attending_in`; None outside of it."""
+    return _layout.get(None)
 
 
 def attend(

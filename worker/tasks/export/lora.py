@@ -12,6 +12,7 @@ from torch import Tensor
 from core.errors import JobError
 from core.exports.requests import LoraExport, MlxExport
 from worker.engine.adapters.saving import save_files
+from worker.tasks.export.experts import changes_experts
 from worker.tasks.export.low_rank import LowRankUpdate, low_rank_update
 from worker.tasks.export.source import Source
 
@@ -35,7 +36,13 @@ def write_lora(source: Source, asked: LoraExport, folder: Path) -> dict[str, Any
 
 
 def write_mlx(source: Source, asked: MlxExport, folder: Path) -> dict[str, Any]:
-    """Write mlx-lm's two files. Its factors are the transposes: lora_a [K, R] and lora_b [R, N]."""
+    """Write mlx-lm's two files. Its factors are the transposes: lora_a [K, R] and lora_b [R, N].
+
+    Raises JobError for an adapter of experts, which mlx-lm holds in another form.
+    """
+    if changes_experts(source):
+        reason = "mlx-lm loads no LoRA of experts in this form. Export the merged model."
+        raise JobError("not_a_lora", reason, "format")
     config = source.config
     if (text := config.get_text_config()) is not config:
         raise JobError(
@@ -84,13 +91,14 @@ def described(update: LowRankUpdate) -> dict[str, Any]:
 def _targets(update: LowRankUpdate, source: Source) -> list[str]:
     """Return the last parts of the layers' names, or the whole names if these would name other layers too.
 
-    Those may be some decoder layers, or layers of the towers of a base that also processes images.
+    Those may be some decoder layers, or layers of the towers of a base that also processes images. Factors of
+    experts have the last parts in any case: the names of all experts would fill the file.
     """
     leaves = {layer.rsplit(".", 1)[-1] for layer in update.layers}
     config = source.config
     text = config.get_text_config()
     everywhere = text is config and len(update.layers) == len(leaves) * text.num_hidden_layers
-    return sorted(leaves if everywhere else update.layers)
+    return sorted(leaves if everywhere or changes_experts(source) else update.layers)
 
 
 def _within_layer(layer: str) -> str:

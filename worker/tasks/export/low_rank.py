@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from core.errors import JobError
 from worker.engine.sampler.adapters.check import AdapterRefused
 from worker.engine.sampler.adapters.plain_lora import read_plain_lora
+from worker.tasks.export.experts import changes_experts, read_by_expert
 from worker.tasks.export.merging import load_merged
 from worker.tasks.export.source import Source
 
@@ -70,7 +71,7 @@ def _exact(source: Source) -> LowRankUpdate:
     """Return the factors of a LoRA with its scales folded in. Raises AdapterRefused for other adapters."""
     if source.is_whole_model:
         raise AdapterRefused("it is a whole model")
-    found = read_plain_lora(source.folder)
+    found = read_by_expert(source) if changes_experts(source) else read_plain_lora(source.folder)
     return LowRankUpdate(
         {name: LayerUpdate(each.A_RK, each.B_NR * each.scale) for name, each in found.items()}
     )

@@ -95,7 +95,9 @@ def open_source(work: Work) -> Iterator[Source]:
             raise JobError("adapter_damaged", f"The adapter's files are damaged: {error}.") from error
         require_same_base(folder, base)
         entry = base.entry.in_precision(row.precision)
-        yield Source(adapter.id, row.model, row.options["type"], entry, folder, base.folder, row.options)
+        yield Source(
+            adapter.id, row.model, row.options["type"], entry, folder, base.folder, row.published_options
+        )
 
 
 def require_same_base(folder: Path, base: OfferedBase) -> None:

@@ -18,6 +18,7 @@ from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.reader import DataReader, Readers, close_when_read
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.report.row_losses import RowLosses
+from worker.trainer.report.weights_told import events_on_weights
 from worker.trainer.save.checkpoint_schedule import CheckpointSchedule
 from worker.trainer.save.job_checkpoints import JobCheckpoints
 from worker.trainer.save.parent import fetch_parent
@@ -108,8 +109,8 @@ class TrainingJob:
     def start_reading(self, base: ResidentBase, readers: Readers, then: Callable[[], object]) -> None:
         """Have the rows fetched and rendered by `readers`, while other jobs train. Call `then` at the end."""
         self.job_lease.event("The base model is loaded", data={"code": "model_loaded"})
-        if base.slow_path_warning:
-            self.job_lease.event(base.slow_path_warning, level="warn")
+        for event in events_on_weights(base, self.spec):
+            self.job_lease.report(event)
         max_length = self.spec.training.max_length or base.entry.max_length
         reader = DataReader(self._row, base, max_length, self.job_lease, readers)
         self._rows.callback(close_when_read, reader.data)

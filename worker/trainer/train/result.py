@@ -46,6 +46,7 @@ def _how_it_was_trained(training: Training, memory_plan: MemoryPlan) -> dict[str
         "trained_tokens": evaluator.trained_tokens,
         **{key: published[key] for key in KEPT},
         "target_modules": trainee.adapter.target_modules,
+        **({"target_parameters": [*experts]} if (experts := trainee.adapter.target_parameters) else {}),
         **({"ranks": evaluator.ranks} if evaluator.ranks else {}),
     }
 

@@ -117,6 +117,15 @@ def test_an_adapter_without_a_type_is_lora_s() -> None:
     [
         ("lora", {"eva_config": {"rho": 1.0}}, "eva_config"),
         ("lora", {"init_lora_weights": "eva", "corda_config": {}}, "corda_config"),
+        ("lora", {"target_modules": []}, "target_modules"),
+        ("lora", {"target_parameters": ["experts.down_proj"], "lora_dropout": 0.1}, "lora_dropout"),
+        ("lora", {"target_parameters": ["experts.down_proj"], "use_dora": True}, "use_dora"),
+        (
+            "lora",
+            {"target_parameters": ["experts.down_proj"], "init_lora_weights": "eva"},
+            "init_lora_weights",
+        ),
+        ("lora", {"target_parameters": ["experts.down_proj"], "dynamic_rank": True}, "dynamic_rank"),
         ("lora", {"init_lora_weights": "corda", "lora_ga_config": {}}, "lora_ga_config"),
         ("lora", {"lora_dropout": 0.1, "init_lora_weights": "lora_ga"}, "lora_dropout"),
         ("adalora", {"target_r": 8, "init_r": 4}, "target_r"),

@@ -69,7 +69,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], str, bool, bool]] = {
         *("portable", True, True),
     ),
     "Gemma 3": (config("gemma3", "Gemma3ForConditionalGeneration", "gemma3_text"), "fast", True, False),
-    "Gemma 4": (config("gemma4", "Gemma4ForConditionalGeneration", "gemma4_text"), "portable", True, False),
+    "Gemma 4": (config("gemma4", "Gemma4ForConditionalGeneration", "gemma4_text"), "fast", True, False),
     "Qwen 3 A3B": (config("qwen3_moe", "Qwen3MoeForCausalLM", num_experts=128), "portable", True, True),
     "Ministral 3": (
         config(
@@ -142,8 +142,13 @@ def test_the_memory_of_a_whole_model_counts_its_tower(family: str) -> None:
     assert fits["NVIDIA H100 80 GB"]["none"] == "does not fit"
 
 
-def test_longer_rows_than_ministral_s_first_context_take_the_portable_path() -> None:
-    assert "portable path" in checks(FAMILIES["Ministral 3"][0], max_length=32768)["architecture"].found
+def test_rows_longer_than_the_first_context_leave_the_fast_path_if_their_rotation_changes_there() -> None:
+    """Ministral 3 scales its queries behind its first context instead, which each path computes."""
+    phi = config("phi3", "Phi3ForCausalLM", original_max_position_embeddings=4096)
+    phi = {**phi, "rope_scaling": {"type": "longrope"}}
+    assert "fast path" in checks(phi, max_length=4096)["architecture"].found
+    assert "plain path" in checks(phi, max_length=4097)["architecture"].found
+    assert "fast path" in checks(FAMILIES["Ministral 3"][0], max_length=32768)["architecture"].found
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ class WithOwnDecoder:
 
     rank_budget: RankBudget | None = None
     dynamic_rank: DynamicRank | None = None
+    target_parameters: Sequence[str] = ()
     invocation: Sequence[int] = ()
     _decoder: TextDecoder
 

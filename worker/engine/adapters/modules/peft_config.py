@@ -41,7 +41,9 @@ def _targets(base: ResidentBase, options: MethodOptions) -> dict[str, Any]:
         _refuse_other_modules_than_norms(base.model, targets)
         return {"target_modules": targets}
     layers = options.layers if isinstance(options, TargetOptions) else None
-    return {"target_modules": targets_for_peft(targets, base.decoder.groups, base.text_only, layers)}
+    # PEFT's all-linear would take the routers of experts
+    by_itself = base.text_only and not base.decoder.experts
+    return {"target_modules": targets_for_peft(targets, base.decoder.groups, by_itself, layers)}
 
 
 def _refuse_other_modules_than_norms(model: nn.Module, targets: Targets) -> None:

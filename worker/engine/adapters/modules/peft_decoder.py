@@ -48,6 +48,10 @@ class TrainedHead:
         return self._decoder.groups
 
     @property
+    def experts(self) -> Mapping[str, tuple[int, int, int]]:
+        return self._decoder.experts
+
+    @property
     def head_VD(self) -> Tensor:  # noqa: N802 - axes
         layer = self._layer
         own = isinstance(layer, TrainableTokensLayer)

@@ -29,6 +29,7 @@ from worker.engine.sampler.adapters.check import (
     read_tensors,
     special_option,
 )
+from worker.engine.sampler.adapters.parameters import compute_with_factors
 from worker.engine.sampler.adapters.served import ServedAdapter, UnpackedProjection, pack_factors
 
 
@@ -148,6 +149,7 @@ def _load_by_peft(base: ResidentBase, folder: Path) -> Any:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         reason = first_line.replace(str(folder), "the adapter")
         raise AdapterRefused(f"PEFT cannot load the adapter on {base.entry.id}: {reason}") from error
+    compute_with_factors(tree)
     return model.eval().requires_grad_(False)
 
 

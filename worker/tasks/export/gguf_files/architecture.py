@@ -40,7 +40,7 @@ ARCHITECTURES = {
 
 def architecture_of(config: Any) -> Architecture:
     """Return the architecture of a text model. Raises JobError for one that is not converted."""
-    named = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, config.model_type)
+    named = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, str(config.model_type))
     if (found := ARCHITECTURES.get(named)) is None:
         raise JobError(
             "not_convertible",

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, PretrainedConfig
 
 from core.jobs.spec import Hyperparameters, TrainingOptions
 from core.methods.low_rank import LoraAdapter
-from tests.fixtures.engine.architectures import FAST, PLAIN, TINY
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import (
     MAX_TOKENS,
@@ -48,7 +48,8 @@ BASES = {
     "llama": FAST["llama"],
     "qwen 2, biases": FAST["qwen 2, biases"],
     "gpt 2, turned weights": gpt2,
-    "lfm 2, row by row": PLAIN["lfm 2, short convolutions"],
+    "lfm 2, convolutions": PORTABLE["lfm 2, short convolutions"],
+    "phi 3, row by row": PLAIN["phi 3, a rotation by the longest row"],
 }
 
 

@@ -291,7 +291,8 @@ BASES = {
     "qwen 2": (FAST["qwen 2, biases"], "fp32", 1e-4),
     "qwen 3": (FAST["qwen 3, norms of queries"], "fp32", 1e-4),
     "gemma 2": (PORTABLE["gemma 2, capped scores and logits"], "fp32", 1e-4),
-    "lfm 2": (PLAIN["lfm 2, short convolutions"], "fp32", 1e-4),
+    "lfm 2": (PORTABLE["lfm 2, short convolutions"], "fp32", 1e-4),
+    "phi 3, row by row": (PLAIN["phi 3, a rotation by the longest row"], "fp32", 1e-4),
     "llama in bf16": (FAST["llama"], "bf16", 2e-2),
 }
 # PEFT cannot; LFM 2's norms have other names

@@ -41,7 +41,9 @@ MODELS = {
     "gemma 2, capped logits": (PORTABLE["gemma 2, capped scores and logits"], "fp32", 1e-5),
     "gemma 3, text beside a tower": (TOWER, "fp32", 1e-5),
     "gpt-oss, sinks and experts": (PORTABLE["gpt-oss, sinks and experts"], "fp32", 1e-5),
-    "lfm 2, row by row": (PLAIN["lfm 2, short convolutions"], "fp32", 1e-5),
+    "lfm 2, convolutions": (PORTABLE["lfm 2, short convolutions"], "fp32", 1e-5),
+    "qwen 3.5, delta rule": (PORTABLE["qwen 3.5, delta rule"], "fp32", 1e-5),
+    "phi 3, row by row": (PLAIN["phi 3, a rotation by the longest row"], "fp32", 1e-5),
 }
 
 

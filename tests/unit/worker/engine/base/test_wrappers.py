@@ -19,7 +19,7 @@ from tests.fixtures.engine.sampling import saved_adapter
 from tests.fixtures.engine.wrappers import (
     BROKEN_WRAPPERS,
     FAST_WRAPPERS,
-    PLAIN_WRAPPERS,
+    PORTABLE_WRAPPERS,
 )
 from tests.fixtures.models.tiny import named_class, save_model
 from worker.engine.base.base_model import ResidentBase
@@ -28,7 +28,7 @@ from worker.engine.decoders.targets import adaptable_modules
 
 pytestmark = [pytest.mark.slow, pytest.mark.family(2)]
 
-WRAPPERS = FAST_WRAPPERS | PLAIN_WRAPPERS
+WRAPPERS = FAST_WRAPPERS | PORTABLE_WRAPPERS
 
 
 def load(folder: Path, **catalog: Any) -> ResidentBase:

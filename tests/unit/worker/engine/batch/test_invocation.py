@@ -48,7 +48,7 @@ BASES = {
     "llama": FAST["llama"],
     "qwen 2, biases": FAST["qwen 2, biases"],
     "granite, portable": PORTABLE["granite, scaled logits"],
-    "lfm 2, row by row": PLAIN["lfm 2, short convolutions"],
+    "phi 3, row by row": PLAIN["phi 3, a rotation by the longest row"],
 }
 
 

@@ -4,7 +4,10 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,13 +17,24 @@ import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor
 from transformers import AttentionInterface, AutoModelForCausalLM, LlamaForCausalLM, PretrainedConfig
+from transformers.models.granitemoehybrid import modeling_granitemoehybrid
+from transformers.models.lfm2 import modeling_lfm2
+from transformers.models.qwen3_5 import modeling_qwen3_5
 
 from core.errors import JobError
 from core.estimates.expected_path import expected_path
 from core.jobs.spec import LoraAdapter
-from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY, tiny_config
+from tests.fixtures.engine.architectures import (
+    EXPERTS_PACKED,
+    FAST,
+    PLAIN,
+    PORTABLE,
+    STATES,
+    TINY,
+    tiny_config,
+)
 from tests.fixtures.engine.training import evaluate
-from tests.fixtures.engine.wrappers import FAST_WRAPPERS, PLAIN_WRAPPERS
+from tests.fixtures.engine.wrappers import FAST_WRAPPERS, PORTABLE_WRAPPERS
 from tests.fixtures.models.tiny import named_class, save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
@@ -32,7 +46,14 @@ from worker.engine.batch.micro_batch import MicroBatch, Segment, Span
 from worker.engine.decoders.head import Head, head_losses
 from worker.engine.decoders.portable import row_axes
 from worker.engine.kernels import transformers_attention
-from worker.engine.kernels.transformers_attention import NAME, SegmentLayout, attend, attending_in
+from worker.engine.kernels.states.in_transformers import FUNCTIONS
+from worker.engine.kernels.transformers_attention import (
+    NAME,
+    SegmentLayout,
+    attend,
+    attending_in,
+    current_layout,
+)
 from worker.engine.step.context import PassContext
 from worker.rows.row import Row
 
@@ -61,6 +82,19 @@ ROWS: dict[str, list[Chain]] = {
     ],
     "other": [(tokens(12, 6),), (BEGINNING, tokens(6, 7)), (BEGINNING, tokens(5, 8))],
 }
+ALMOST_A_CHUNK, FURTHER = tokens(63, 10), tokens(66, 11)
+ROWS_OF_ALL_LENGTHS: dict[str, list[Chain]] = {
+    "one": [
+        *((tokens(length, length),) for length in (1, 3, 64, 65)),
+        (ALMOST_A_CHUNK,),
+        (ALMOST_A_CHUNK, tokens(1, 12)),
+        (ALMOST_A_CHUNK, FURTHER, tokens(1, 13)),  # 130 tokens
+        (ALMOST_A_CHUNK, FURTHER, tokens(64, 14)),
+        (ALMOST_A_CHUNK, FURTHER, tokens(2, 15), tokens(1, 16)),
+        (ALMOST_A_CHUNK, FURTHER, tokens(2, 15), tokens(70, 17)),
+    ],
+    "other": [(tokens(130, 18),), *ROWS["other"]],
+}
 
 
 def lay(rows_of: Mapping[str, Sequence[Chain]]) -> MicroBatch:
@@ -73,7 +107,7 @@ def lay(rows_of: Mapping[str, Sequence[Chain]]) -> MicroBatch:
     for adapter, rows in rows_of.items():
         first = len(axis)
         spans: dict[Chain, Span] = {}
-        weight = 1 / sum(len(sum(row, ())) - 1 - LEARNT_FROM for row in rows)
+        weight = 1 / sum(max(0, len(sum(row, ())) - 1 - LEARNT_FROM) for row in rows)
         for row in rows:
             for depth, part in enumerate(row):
                 if row[: depth + 1] not in spans:
@@ -110,10 +144,10 @@ def leaf_names(base: ResidentBase) -> list[str]:
     )
 
 
-def attach_two(base: ResidentBase, targets: Any = "all-linear") -> dict[str, TrainableAdapter]:
+def attach_two(base: ResidentBase) -> dict[str, TrainableAdapter]:
     """Attach two adapters of different ranks to different layers. B is not 0, where many gradients vanish."""
     specs = {
-        "one": LoraAdapter(r=4, lora_alpha=8, target_modules=targets),
+        "one": LoraAdapter(r=4, lora_alpha=8),
         "other": LoraAdapter(r=2, lora_alpha=6, target_modules=leaf_names(base)[:2]),
     }
     adapters = {name: TrainableAdapter(base, name, spec, 0) for name, spec in specs.items()}
@@ -170,13 +204,12 @@ def assert_same_gradients(ours: Mapping[str, Tensor], theirs: Mapping[str, Tenso
         assert (ours[name] - expected).norm() < tolerance * expected.norm().clamp_min(1e-6), name
 
 
-EXPERTS_THAT_PEFT_TARGETS = PORTABLE["qwen 3 moe"]
 PATHS = [
     pytest.param(make, path, id=name)
     for path, models in {
         "fast": FAST | FAST_WRAPPERS,
-        "portable": PORTABLE,
-        "plain": PLAIN | PLAIN_WRAPPERS,
+        "portable": PORTABLE | PORTABLE_WRAPPERS | EXPERTS_PACKED,
+        "plain": PLAIN,
     }.items()
     for name, make in models.items()
 ]
@@ -191,15 +224,16 @@ def test_two_jobs_with_shared_beginnings_equal_each_in_transformers_with_peft(
     assert base.decoder.path == path
     assert expected_path(json.loads((tmp_path / "config.json").read_text()), TINY.max_length).path == path
     assert (base.slow_path_warning is not None) == (path == "plain")
-    adapters = attach_two(base, leaf_names(base) if make is EXPERTS_THAT_PEFT_TARGETS else "all-linear")
-    losses, gradients = loss_and_gradients(base, adapters, ROWS)
+    adapters = attach_two(base)
+    rows_of = ROWS_OF_ALL_LENGTHS if make in STATES.values() else ROWS
+    losses, gradients = loss_and_gradients(base, adapters, rows_of)
     for name, adapter in adapters.items():
         adapter.save(tmp_path / name)
         plain = named_class(tmp_path).from_pretrained(tmp_path, dtype=torch.float32)
-        expected, expected_gradients = loss_and_gradients_of_peft(plain, tmp_path / name, ROWS[name])
+        expected, expected_gradients = loss_and_gradients_of_peft(plain, tmp_path / name, rows_of[name])
         assert losses[name] == pytest.approx(expected, rel=1e-5)
         assert_same_gradients(gradients[name], expected_gradients, 1e-4)
-        whole = [np.array(sum(row, ()), dtype=np.int32) for row in ROWS[name]]
+        whole = [np.array(sum(row, ()), dtype=np.int32) for row in rows_of[name]]
         rows = [Row(line, ids, np.arange(len(ids)) > LEARNT_FROM) for line, ids in enumerate(whole)]
         assert evaluate(PassContext(base, max_tokens=30), adapter, rows).loss == pytest.approx(
             expected, rel=1e-5
@@ -256,22 +290,11 @@ def test_jobs_on_a_quantised_base_equal_peft_on_the_same_weights(
 
 
 def test_a_base_that_goes_row_by_row_cannot_be_spread_over_devices(tmp_path: Path) -> None:
-    save_model(PLAIN["lfm 2, short convolutions"](), tmp_path)
+    save_model(PLAIN["phi 3, a rotation by the longest row"](), tmp_path)
     model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
     with pytest.raises(JobError, match="its rows change each other") as refused:
         choose_decoder(model, TINY.max_length, sharded=True)
     assert refused.value.param == "training.fsdp"
-
-
-def test_experts_that_peft_would_adapt_are_refused_with_what_can_be_named(tmp_path: Path) -> None:
-    save_model(EXPERTS_THAT_PEFT_TARGETS(), tmp_path)
-    base = load(tmp_path)
-    with pytest.raises(JobError, match="choose target_modules from k_proj, o_proj, q_proj, v_proj"):
-        TrainableAdapter(base, "refused", LoraAdapter(), 0)
-    afterwards, fresh = (
-        loss_and_gradients(b, attach_two(b, leaf_names(b)), ROWS)[0] for b in (base, load(tmp_path))
-    )
-    assert afterwards == fresh
 
 
 @pytest.mark.parametrize(
@@ -306,6 +329,39 @@ def test_an_attention_that_forgets_something_does_not_pass_the_trial(
         assert run_trial(plain_model(make(), tmp_path), Head.of(model), TINY.max_length).reason
     finally:
         AttentionInterface.register(NAME, attend)
+
+
+@pytest.mark.parametrize("forgotten", ["beginnings", "where rows end"])
+@pytest.mark.parametrize(
+    ("name", "module", "function"),
+    [
+        ("lfm 2, short convolutions", modeling_lfm2, "causal_conv1d_fn"),
+        ("qwen 3.5, delta rule", modeling_qwen3_5, "torch_chunk_gated_delta_rule"),
+        ("granite 4 moe", modeling_granitemoehybrid, "mamba2_chunk_scan"),
+    ],
+)
+def test_a_state_that_forgets_segments_does_not_pass_the_trial(
+    name: str,
+    module: ModuleType,
+    function: str,
+    forgotten: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known, ours = vars(module)[function], FUNCTIONS[function]
+
+    def forgetful(own: Any, *args: Any, **options: Any) -> Any:
+        if (layout := current_layout()) is None:
+            return own(*args, **options)
+        ends = [len(layout.positions_T)] if forgotten != "beginnings" else [s.end for s in layout.segments]
+        segments = [Segment(*span) for span in pairwise((0, *ends))]
+        with attending_in(SegmentLayout(segments, layout.positions_T)):
+            return ours(own, *args, **options)
+
+    monkeypatch.setitem(vars(module), function, known.args[0] if isinstance(known, partial) else known)
+    monkeypatch.setitem(FUNCTIONS, function, forgetful)
+    save_model(STATES[name](), tmp_path)
+    assert load(tmp_path).decoder.path == "plain"
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,7 @@ def test_answers_are_those_of_the_computation_in_training(
 @pytest.mark.parametrize("name", PORTABLE | PLAIN)
 def test_answers_follow_every_architecture(name: str, tmp_path: Path) -> None:
     base = load(name, tmp_path)
-    modules = ["q_proj", "v_proj"] if "moe" in name or "gpt-oss" in name else "all-linear"
-    modules = ["qkv_proj"] if "phi" in name else modules
+    modules = ["qkv_proj"] if "phi" in name else "all-linear"
     check(base, moved(base, make_spec(adapter=LoraAdapter(r=4, target_modules=modules))))
 
 

@@ -9,12 +9,12 @@ from peft import PeftModel
 
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.whole import FullTuning
-from tests.fixtures.engine.architectures import PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.architectures import EXPERTS_PACKED, PORTABLE, STATES, TINY
 from tests.fixtures.engine.methods import BESIDE, move, spec_of
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.sampling import ask, prompts, run, saved_adapter, text, tokens
 from tests.fixtures.engine.training import make_spec
-from tests.fixtures.engine.wrappers import PLAIN_WRAPPERS
+from tests.fixtures.engine.wrappers import PORTABLE_WRAPPERS
 from tests.fixtures.models.tiny import named_class, save_model
 from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
@@ -48,10 +48,19 @@ def test_answers_of_other_methods_are_peft_s(
     check(sampler, adapter, tiny_folder, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["gpt-oss, sinks and experts", "lfm 2, short convolutions", *PLAIN_WRAPPERS])
+ARCHITECTURES = (
+    {name: PORTABLE[name] for name in ("gpt-oss, sinks and experts", "qwen 3 moe")}
+    | EXPERTS_PACKED
+    | STATES
+    | PORTABLE_WRAPPERS
+)
+
+
+@pytest.mark.family(3)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_other_architectures_answer_as_transformers(name: str, tmp_path: Path) -> None:
     source = tmp_path / "base"
-    save_model((PORTABLE | PLAIN | PLAIN_WRAPPERS)[name](), source)
+    save_model(ARCHITECTURES[name](), source)
     base = ResidentBase(TINY, source, "0" * 64, torch.device("cpu"))
     folder = saved_adapter(base, LoraAdapter(r=4), tmp_path / "adapter")
     sampler = Sampler(base, Limits(step_tokens=CHUNK))

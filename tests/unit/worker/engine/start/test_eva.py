@@ -211,7 +211,7 @@ def test_a_process_group_computes_a_job_s_initial_values_once(
 NO_ROWS: list[Row] = []  # of which nothing can be computed
 OTHERS = {
     "portable": PORTABLE["granite, scaled logits"],
-    "plain": PLAIN["lfm 2, short convolutions"],
+    "plain": PLAIN["phi 3, a rotation by the longest row"],
     "nf4": FAST["qwen 2, biases"],
 }
 

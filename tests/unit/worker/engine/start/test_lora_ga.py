@@ -37,7 +37,7 @@ PATTERNS = {"rank_pattern": {"q_proj": 7}, "alpha_pattern": {"v_proj": 3}, "use_
 BASES = {
     "llama": FAST["llama"],
     "granite, portable": PORTABLE["granite, scaled logits"],
-    "lfm 2, row by row": PLAIN["lfm 2, short convolutions"],
+    "phi 3, row by row": PLAIN["phi 3, a rotation by the longest row"],
 }
 
 

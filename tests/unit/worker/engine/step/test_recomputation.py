@@ -13,7 +13,7 @@ from core.jobs.spec import Hyperparameters, LoraAdapter
 from core.methods.low_rank import AdaLoraAdapter, LowRankAdapter
 from core.methods.whole import FullTuning
 from tests.fixtures.engine.accounting import Allocated
-from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, STATES, TINY
 from tests.fixtures.engine.gpu_kernels import FLEX, UNCOMPILED
 from tests.fixtures.engine.methods import move, spec_of, trainee_of
 from tests.fixtures.engine.rows import make_rows, shared_rows
@@ -24,6 +24,7 @@ from tests.fixtures.engine.training import (
     make_spec,
     make_trainee,
     randomize,
+    train,
 )
 from tests.fixtures.engine.twins import relative_difference
 from tests.fixtures.models.tiny import save_model
@@ -127,7 +128,9 @@ OTHERS = {
     "granite": PORTABLE["granite, scaled logits"],
     "gemma 2": PORTABLE["gemma 2, capped scores and logits"],
     "gpt-oss": PORTABLE["gpt-oss, sinks and experts"],
-    "lfm 2, row by row": PLAIN["lfm 2, short convolutions"],
+    "lfm 2, convolutions": PORTABLE["lfm 2, short convolutions"],
+    "phi 3, row by row": PLAIN["phi 3, a rotation by the longest row"],
+    "qwen 3.5": PORTABLE["qwen 3.5, delta rule"],
 }
 
 
@@ -181,6 +184,21 @@ def test_a_resumed_job_ends_with_the_same_adapter_to_the_bit(
     save_file(first_half.state(), tmp_path / "state")
     resumed.restore(2, load_file(tmp_path / "state"))
     train(resumed, recompute, 2)
+    assert torch.equal(resumed.adapter.parameters.master, whole.adapter.parameters.master)
+
+
+@pytest.mark.parametrize("name", ["lfm 2, short convolutions", "qwen 3.5, delta rule", "granite 4 moe"])
+def test_a_job_through_states_that_is_resumed_ends_with_the_same_adapter_to_the_bit(
+    name: str, tmp_path: Path
+) -> None:
+    save_model(STATES[name](), tmp_path)
+    base = ResidentBase(TINY, tmp_path, "0" * 64, CPU)
+    spec = make_spec(adapter=LoraAdapter(r=4, lora_dropout=0.3, target_modules=["q_proj", "out_proj"]))
+    whole, first_half, resumed = (make_trainee(base, each, spec, shared_rows()) for each in "abc")
+    train(base, [whole], 4)
+    train(base, [first_half], 2)
+    resumed.restore(2, first_half.state())
+    train(base, [resumed], 2)
     assert torch.equal(resumed.adapter.parameters.master, whole.adapter.parameters.master)
 
 

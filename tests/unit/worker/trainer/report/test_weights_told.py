@@ -1,0 +1,65 @@
+"""A job is told what it takes of the experts, what stays untrained, and what is not quantised."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
+from core.methods.whole import FullTuning
+from tests.fixtures.engine.architectures import PORTABLE, TINY
+from tests.fixtures.engine.training import make_spec
+from tests.fixtures.models.tiny import save_model
+from worker.engine.base.base_model import ResidentBase
+from worker.trainer.report.reporter import JobEvent
+from worker.trainer.report.weights_told import events_on_weights
+
+pytestmark = pytest.mark.slow
+
+OF_A_LAYER = 4 * (64 * 64 + 64 * 32)  # numbers: experts, gate and up, down
+
+
+def load(name: str, folder: Path, **catalog: Any) -> ResidentBase:
+    save_model(PORTABLE[name](), folder)
+    return ResidentBase(TINY.model_copy(update=catalog), folder, "0" * 64, torch.device("cpu"))
+
+
+def told(base: ResidentBase, adapter: Any) -> dict[str, JobEvent]:
+    events = events_on_weights(base, make_spec(adapter=adapter))
+    return {event.once_as: event for event in events if event.once_as}
+
+
+def test_a_job_is_told_what_it_takes_of_the_experts_and_what_not(tmp_path: Path) -> None:
+    base = load("qwen 3 moe", tmp_path)
+    everything = told(base, LoraAdapter())
+    assert list(everything) == ["experts"]
+    message = everything["experts"].message
+    assert "mlp.experts.down_proj, mlp.experts.gate_up_proj" in message
+    assert "routers stay" in message
+    half = told(base, LoraAdapter(target_modules=["q_proj"], target_parameters=["down_proj"]))
+    assert half["untrained_experts"].message == (
+        f"The adapter does not change {2 * 4 * 64 * 64:,} numbers of experts: mlp.experts.gate_up_proj. To "
+        "train them, name them in adapter.target_parameters."
+    )
+    for adapter, remedy in (
+        (LoraAdapter(target_modules=["q_proj"]), "name them in adapter.target_parameters"),
+        (AdaLoraAdapter(), "Only the method lora trains experts"),
+    ):
+        (event,) = told(base, adapter).values()
+        assert event.options["level"] == "warn"
+        assert event.options["data"]["numbers"] == 2 * OF_A_LAYER  # type: ignore[index]
+        assert remedy in event.message
+    assert not told(base, FullTuning())
+
+
+def test_a_base_without_experts_says_nothing(base: ResidentBase) -> None:
+    assert not told(base, LoraAdapter())
+
+
+def test_weights_that_are_not_quantised_are_named_with_their_size(tmp_path: Path) -> None:
+    base = load("lfm 2 moe", tmp_path, quantization="int8")
+    event = told(base, LoraAdapter())["unquantised_weights"]
+    assert "conv.conv.weight" in event.message
+    assert "feed_forward.gate.weight" in event.message
+    assert "experts" not in event.message

@@ -1,0 +1,60 @@
+"""The targets of a low-rank adapter, as PEFT must be told them."""
+
+from collections.abc import Collection
+
+from peft import LoraConfig
+from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+
+from core.errors import JobError
+from core.methods.low_rank import LoraAdapter, LowRankAdapter
+from core.methods.targets import Targets
+from worker.engine.base.base_model import ResidentBase
+from worker.engine.decoders.targets import (
+    adaptable_modules,
+    resolve_experts,
+    resolve_targets,
+    targets_for_peft,
+    within_layers,
+)
+
+WEIGHT = "{}.weight"
+FUSED = ("gate_proj", "up_proj", "w1", "w3")  # PEFT refuses one of a pair alone
+
+
+def peft_targets(base: ResidentBase, spec: LowRankAdapter) -> tuple[Targets, list[str] | None]:
+    """Return PEFT's `target_modules` and `target_parameters`. Raises JobError for what cannot be adapted.
+
+    In a base model with experts all modules have names, because PEFT's `all-linear` would take routers.
+    PEFT also takes names such as `gate_proj` for experts there, also where a layer has none. The weight of
+    such a module is named as a parameter, so that plain PEFT loads the adapter as it was trained.
+    """
+    groups, experts = base.decoder.groups, base.decoder.experts
+    if not experts:
+        return targets_for_peft(spec.target_modules, groups, base.text_only, spec.layers), None
+    modules = resolve_targets(spec.target_modules, groups, spec.layers)
+    taken = resolve_experts(spec, experts)
+    if not isinstance(spec, LoraAdapter):
+        return modules, None
+    claimed = _taken_for_experts(modules, base)
+    if claimed and base.entry.quantization is not None:
+        names = ", ".join(within_layers(claimed))
+        message = f"PEFT cannot adapt {names} in 4 or 8 bits here: choose other target_modules."
+        raise JobError("invalid_adapter", message, "adapter.target_modules")
+    among = [*experts, *map(WEIGHT.format, _taken_for_experts(adaptable_modules(groups), base))]
+    parameters = _shortest([*taken, *map(WEIGHT.format, claimed)], among)
+    return [module for module in modules if module not in claimed], parameters
+
+
+def _taken_for_experts(modules: Collection[str], base: ResidentBase) -> list[str]:
+    """Return those of the modules that PEFT takes for experts of transformers 4, by their names alone."""
+    config = LoraConfig(target_modules=[*modules, *FUSED])
+    convert_peft_config_for_transformers(config, base.model, None)
+    left = set(config.target_modules or ())
+    return [module for module in modules if module not in left]
+
+
+def _shortest(names: Collection[str], among: Collection[str]) -> list[str]:
+    """Return the names within decoder layers if they mean no other of all parameters, else whole names."""
+    short = within_layers(names)
+    meant = {name for name in among if any(name.endswith(f".{each}") for each in short)}
+    return short if meant == set(names) else sorted(names)

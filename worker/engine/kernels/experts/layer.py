@@ -1,0 +1,293 @@
+"""A layer of frozen experts with the low-rank updates of all jobs, as one autograd function.
+
+    out = Σ w · down(gate(up(x)))   over the experts that a token is sent to, with the router's weights w
+    up(x) = x Wᵀ + b + s (x Aᵀ) Bᵀ  with a W, b, A and B for each expert; and so down
+
+The pairs of a token and one of its experts are sorted by expert, and then by token. A job's tokens are
+contiguous on the axis, so its pairs are contiguous for each expert too. An expert takes one product with its
+frozen weight, and two with the factors of each job. An expert without a token is not touched. W + s B A is
+never formed, and there is no padding and no limit of tokens for an expert.
+
+Only x, the routes and the outputs of `up` are kept for the backward pass. It gathers each expert's inputs
+again, since all of them together are as many times larger than x as a token has experts.
+
+Axes besides those of the engine: E experts here, C choices of a token, P pairs, or the pairs of one expert.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from worker.engine.kernels.elementwise import LeftToAutograd
+from worker.engine.kernels.projection import Share
+
+
+class ExpertWeights(Protocol):
+    """The frozen weights of all experts in one projection, with their biases [E, N] if they have any."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The numbers of experts, of outputs and of inputs: E, N, K."""
+
+    @property
+    def bias_EN(self) -> Tensor | None: ...  # noqa: N802 - axes
+
+    def of(self, expert: int, dtype: torch.dtype) -> Tensor:
+        """Return the weight of one expert, [N, K]."""
+
+
+@dataclass(frozen=True)
+class DenseExperts:
+    """Weights that are in memory as a whole, as transformers holds them: [E, K, N] if they are transposed."""
+
+    weights: Tensor
+    bias_EN: Tensor | None = None
+    transposed: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        experts, outputs, inputs = (
+            self.weights.transpose(1, 2).shape if self.transposed else self.weights.shape
+        )
+        return experts, outputs, inputs
+
+    def of(self, expert: int, dtype: torch.dtype) -> Tensor:
+        weight = self.weights[expert].T if self.transposed else self.weights[expert]
+        return weight.to(dtype)
+
+
+@dataclass(frozen=True)
+class ExpertUpdate:
+    """An adapter's factors on one projection of all experts, and its tokens. Gradients are added in place.
+
+    PEFT holds A as [E·R, K], with the ranks of one expert side by side, and B as [N, R·E], where the expert
+    changes fastest.
+    """
+
+    tokens: slice
+    A_ERK: Tensor
+    B_NRE: Tensor
+    scale: float
+    dA_ERK: Tensor | None = None
+    dB_NRE: Tensor | None = None
+
+    @classmethod
+    def of(cls, share: Share, experts: int) -> "ExpertUpdate":
+        low_rank = share.low_rank
+        As = (each.unflatten(0, (experts, -1)) for each in (low_rank.A_RK, low_rank.dA_RK))
+        Bs = (each.unflatten(1, (-1, experts)) for each in (low_rank.Bs_NR[0], low_rank.dBs_NR[0]))
+        (A, dA), (B, dB) = As, Bs
+        return cls(share.tokens, A, B, low_rank.projections[0].scale, dA, dB)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """One projection of a layer of experts: the frozen weights, and the updates of all adapters."""
+
+    weights: ExpertWeights
+    updates: Sequence[ExpertUpdate] = ()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of experts. `gate` makes the inputs of `down` from the outputs of `up`, which may hold two."""
+
+    up: Projection
+    down: Projection
+    gate: Callable[[Tensor], Tensor]
+
+
+def compute_experts(
+    x_TD: Tensor, index_TC: Tensor, weights_TC: Tensor, layer: Layer, masters: Sequence[Tensor] = ()
+) -> Tensor:
+    """Return the sum of each token's experts, [T, D].
+
+    `index_TC` are the experts of each token, and `weights_TC` the router's weights. `masters` are the values
+    that the factors follow from: autograd calls the backward pass if one of them needs a gradient.
+    """
+    out_TD: Tensor = _Experts.apply(x_TD, weights_TC, index_TC, layer, *masters)
+    return out_TD
+
+
+def compute_plainly(x_TD: Tensor, index_TC: Tensor, weights_TC: Tensor, layer: Layer) -> Tensor:
+    """Return the same as `compute_experts`, pair by pair; the gradients of x and of w are autograd's."""
+    rows = []
+    for token, (experts, weights) in enumerate(zip(index_TC.tolist(), weights_TC, strict=True)):
+        row = torch.zeros_like(x_TD[token])
+        for expert, weight in zip(experts, weights, strict=True):
+            h = _project_plainly(layer.up, expert, x_TD[token], token)
+            row = row + weight * _project_plainly(layer.down, expert, layer.gate(h[None])[0], token)
+        rows.append(row)
+    return torch.stack(rows)
+
+
+def _project_plainly(projection: Projection, expert: int, x_K: Tensor, token: int) -> Tensor:
+    y_N = projection.weights.of(expert, x_K.dtype) @ x_K
+    if projection.weights.bias_EN is not None:
+        y_N = y_N + projection.weights.bias_EN[expert]
+    for update in projection.updates:
+        if token in range(*update.tokens.indices(token + 1)):
+            y_N = y_N + update.scale * (update.B_NRE[:, :, expert] @ (update.A_ERK[expert] @ x_K))
+    return y_N
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The pairs of one expert. `up` and `down` have the spans within them that belong to each update."""
+
+    expert: int
+    number: int
+    """The expert's place among those that have tokens."""
+    pairs: slice
+    tokens_P: Tensor
+    up: Sequence[slice]
+    down: Sequence[slice]
+
+
+class _Routes:
+    """The pairs of a micro-batch, sorted by expert and then by token."""
+
+    def __init__(self, index_TC: Tensor, layer: Layer) -> None:
+        tokens, choices = index_TC.shape
+        experts_P = index_TC.flatten()
+        self.order_P = experts_P.argsort(stable=True)
+        self.tokens_P = self.order_P // choices
+        ups, downs = layer.up.updates, layer.down.updates
+        edges = [0, tokens]
+        for update in (*ups, *downs):
+            edges += update.tokens.indices(tokens)[:2]
+        keys_P = experts_P[self.order_P] * tokens + self.tokens_P
+        bounds = bounds_of(keys_P, layer.up.weights.shape[0], tokens, edges)
+        self._ups = len(ups)
+        self._used = [(expert, row) for expert, row in enumerate(bounds) if row[0] < row[1]]
+
+    @property
+    def experts(self) -> Tensor:
+        """The experts that have tokens."""
+        return torch.tensor([expert for expert, _ in self._used], device=self.tokens_P.device)
+
+    def __iter__(self) -> Iterator[_Span]:
+        for number, (expert, (start, stop, *edges)) in enumerate(self._used):
+            jobs = [slice(a - start, b - start) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+            pairs = slice(start, stop)
+            up, down = jobs[: self._ups], jobs[self._ups :]
+            yield _Span(expert, number, pairs, self.tokens_P[pairs], up, down)
+
+
+def bounds_of(keys_P: Tensor, experts: int, tokens: int, edges: Sequence[int]) -> list[list[int]]:
+    """Return for each expert which of the sorted pairs is the first at or behind each edge of the token axis.
+
+    The key of a pair is expert · tokens + token.
+    """
+    firsts_E1 = torch.arange(experts, device=keys_P.device)[:, None] * tokens
+    bounds: list[list[int]] = torch.searchsorted(
+        keys_P, firsts_E1 + torch.tensor(edges, device=keys_P.device)
+    ).tolist()
+    return bounds
+
+
+class _Factors:
+    """The factors of one projection for the experts that have tokens, expert by expert.
+
+    B is copied so that each expert's part is contiguous; so is its gradient, until `add_gradients`.
+    """
+
+    def __init__(self, projection: Projection, experts: Tensor, with_gradients: bool = False) -> None:
+        self.weights, self.updates, self.experts = projection.weights, projection.updates, experts
+        self._Bs = [_by_expert(each.B_NRE, experts) for each in self.updates]
+        self._dBs = [torch.zeros_like(B_ENR) for B_ENR in self._Bs] if with_gradients else []
+
+    def forward(self, span: _Span, spans: Sequence[slice], x_PK: Tensor) -> Tensor:
+        """Return the projection of one expert's inputs."""
+        y_PN = x_PK @ self.weights.of(span.expert, x_PK.dtype).T
+        if self.weights.bias_EN is not None:
+            y_PN += self.weights.bias_EN[span.expert]
+        for rows, update, B_ENR in zip(spans, self.updates, self._Bs, strict=True):
+            if rows.stop > rows.start:
+                z_PR = x_PK[rows] @ update.A_ERK[span.expert].T
+                y_PN[rows].addmm_(z_PR, B_ENR[span.number].T, alpha=update.scale)
+        return y_PN
+
+    def backward(self, span: _Span, spans: Sequence[slice], dy_PN: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the gradient of one expert's inputs, and that of x Aᵀ for each update."""
+        dx_PK = dy_PN @ self.weights.of(span.expert, dy_PN.dtype)
+        dzs = []
+        for rows, update, B_ENR in zip(spans, self.updates, self._Bs, strict=True):
+            dz_PR = (dy_PN[rows] @ B_ENR[span.number]).mul_(update.scale)
+            dx_PK[rows].addmm_(dz_PR, update.A_ERK[span.expert])
+            dzs.append(dz_PR)
+        return dx_PK, dzs
+
+    def collect(
+        self, span: _Span, spans: Sequence[slice], x_PK: Tensor, dy_PN: Tensor, dzs: Sequence[Tensor]
+    ) -> None:
+        """Add one expert's part to the gradients of the factors."""
+        for rows, update, dz_PR, dB_ENR in zip(spans, self.updates, dzs, self._dBs, strict=True):
+            if rows.stop > rows.start and update.dA_ERK is not None:
+                z_PR = x_PK[rows] @ update.A_ERK[span.expert].T
+                dB_ENR[span.number].addmm_(dy_PN[rows].T, z_PR, alpha=update.scale)
+                update.dA_ERK[span.expert].add_(dz_PR.T @ x_PK[rows])
+
+    def add_gradients(self) -> None:
+        """Add what was collected to the gradients of B."""
+        for update, dB_ENR in zip(self.updates, self._dBs, strict=True):
+            if update.dB_NRE is not None:
+                rows_EN = dB_ENR.flatten(1).to(update.dB_NRE.dtype)
+                update.dB_NRE.flatten(0, 1).T.index_add_(0, self.experts, rows_EN)
+
+
+def _by_expert(B_NRE: Tensor, experts: Tensor) -> Tensor:
+    """Return B of these experts, each contiguous: [E, N, R]."""
+    outputs, rank, _ = B_NRE.shape
+    return B_NRE.flatten(0, 1).T.index_select(0, experts).view(-1, outputs, rank)
+
+
+class _Experts(torch.autograd.Function):
+    # The masters are inputs only so that autograd calls `backward`, which adds to their gradients itself. The
+    # frozen weights are not among the saved tensors, because no hook for saved activations may see them. The
+    # routes are: if the layer is computed again, they must be those of the values that are computed again.
+
+    @staticmethod
+    def forward(ctx, x_TD, weights_TC, index_TC, layer, *_masters):  # type: ignore[no-untyped-def]
+        routes = _Routes(index_TC, layer)
+        used = routes.experts
+        up, down = _Factors(layer.up, used), _Factors(layer.down, used)
+        weights_P = weights_TC.flatten()[routes.order_P].float()
+        h_PN = x_TD.new_empty(len(weights_P), layer.up.weights.shape[1])
+        out_TD = x_TD.new_zeros(len(x_TD), layer.down.weights.shape[1], dtype=torch.float32)
+        for span in routes:
+            h_PN[span.pairs] = up.forward(span, span.up, x_TD[span.tokens_P])
+            y_PD = down.forward(span, span.down, layer.gate(h_PN[span.pairs]))
+            out_TD.index_add_(0, span.tokens_P, y_PD * weights_P[span.pairs, None])
+        ctx.layer, ctx.dtype = layer, weights_TC.dtype
+        ctx.save_for_backward(x_TD, index_TC, h_PN, weights_P)
+        return out_TD.to(x_TD.dtype)
+
+    @staticmethod
+    def backward(ctx, dout_TD):  # type: ignore[no-untyped-def]
+        x_TD, index_TC, h_PN, weights_P = ctx.saved_tensors
+        layer, routes = ctx.layer, _Routes(index_TC, ctx.layer)
+        used, gate = routes.experts, LeftToAutograd(layer.gate)
+        up, down = (_Factors(each, used, with_gradients=True) for each in (layer.up, layer.down))
+        dx_TD = torch.zeros_like(x_TD, dtype=torch.float32)
+        dweights_P = torch.zeros_like(weights_P)
+        for span in routes:
+            pairs, w_P1 = span.pairs, weights_P[span.pairs, None]
+            dout_PD = dout_TD[span.tokens_P]
+            g_PI, dzs = down.backward(span, span.down, dout_PD)  # the gradient of down's input, but for w
+            a_PI, dh_PN = gate.again((g_PI * w_P1).to(g_PI.dtype), h_PN[pairs])
+            dweights_P[pairs] = (g_PI * a_PI).sum(-1, dtype=torch.float32)
+            if down.weights.bias_EN is not None:
+                dweights_P[pairs] += (dout_PD @ down.weights.bias_EN[span.expert]).float()
+            down.collect(span, span.down, (a_PI * w_P1).to(a_PI.dtype), dout_PD, dzs)
+            dx_PD, dzs = up.backward(span, span.up, dh_PN)
+            up.collect(span, span.up, x_TD[span.tokens_P], dh_PN, dzs)
+            dx_TD.index_add_(0, span.tokens_P, dx_PD.float())
+        up.add_gradients()
+        down.add_gradients()
+        dweights = torch.empty_like(dweights_P).scatter_(0, routes.order_P, dweights_P)
+        masters = (None for _ in range(len(ctx.needs_input_grad) - 4))
+        return dx_TD.to(x_TD.dtype), dweights.view(index_TC.shape).to(ctx.dtype), None, None, *masters

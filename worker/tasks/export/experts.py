@@ -1,0 +1,95 @@
+"""The factors of experts as runtimes take them: a pair for each matrix of each expert.
+
+PEFT keeps the factors of all experts of a layer in one A and one B. vLLM, SGLang and llama.cpp load one pair
+for each of an expert's projections, by the names of the original checkpoints.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from core.methods.targets import is_target
+from core.storage.file_names import WEIGHTS_NAME
+from worker.engine.kernels.experts.modules import experts_in, parameter_names
+from worker.engine.sampler.adapters.check import (
+    CONFIG_NAME,
+    TENSOR,
+    AdapterRefused,
+    read_config,
+    read_tensors,
+    special_option,
+)
+from worker.engine.sampler.adapters.files import scale_in
+from worker.engine.sampler.adapters.plain_lora import ScaledFactors
+from worker.tasks.export.source import Source
+
+# Where the original checkpoints have other names than transformers: of the module, and of gate, up and down
+ORIGINAL = {"mixtral": (".mlp.experts", ".block_sparse_moe.experts", ("w1", "w3", "w2"))}
+USUAL = "gate_proj", "up_proj", "down_proj"
+
+
+def changes_experts(source: Source) -> bool:
+    """Return whether the adapter changes experts: PEFT names their weights as parameters."""
+    config = source.folder / CONFIG_NAME
+    return config.exists() and bool(read_config(config).get("target_parameters"))
+
+
+def read_by_expert(source: Source) -> Mapping[str, ScaledFactors]:
+    """Return the factors of each layer and of each expert's matrices, by their names in checkpoints.
+
+    Raises AdapterRefused for an adapter that is more than a LoRA, and for damaged files.
+    """
+    config = read_config(source.folder / CONFIG_NAME)
+    targets = config["target_parameters"]
+    if (special := special_option({**config, "target_parameters": None})) is not None:
+        raise AdapterRefused(special)
+    pairs: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in read_tensors(source.folder / WEIGHTS_NAME).items():
+        if (found := TENSOR.fullmatch(name)) is None:
+            raise AdapterRefused(f"it changes {name}")
+        pairs.setdefault(found["module"], {})[found["parameter"]] = tensor.float()
+    if halves := [module for module, pair in pairs.items() if pair.keys() != {"lora_A", "lora_B"}]:
+        raise AdapterRefused(f"it has only one of the two factors of {min(halves)}")
+    layers: dict[str, ScaledFactors] = {}
+    for module, experts in _experts_of(source).items():
+        # PEFT puts one layer around another for each parameter, in the parameters' order
+        place = module
+        for parameter in reversed(parameter_names(experts)):
+            if is_target(f"{module}.{parameter}", targets) and (pair := pairs.pop(place, None)):
+                rank = len(pair["lora_A"]) // experts.num_experts
+                scale = scale_in(config, f"{module}.{parameter}", rank)
+                original = ORIGINAL.get(source.config.model_type, ("", "", USUAL))
+                for name, factors in _each_matrix(experts, parameter, pair, scale, original[2]):
+                    layers[f"{module.replace(*original[:2])}.{name}"] = factors
+                place += ".base_layer"
+    for module, pair in pairs.items():
+        A_RK, B_NR = pair["lora_A"], pair["lora_B"]
+        layers[module] = ScaledFactors(A_RK, B_NR, scale_in(config, module, len(A_RK)))
+    return layers
+
+
+def _experts_of(source: Source) -> Mapping[str, Any]:
+    """Return the base model's layers of experts, without weights."""
+    with torch.device("meta"):
+        return experts_in(AutoModelForCausalLM.from_config(source.config))
+
+
+def _each_matrix(
+    experts: Any, parameter: str, pair: Mapping[str, Tensor], scale: float, names: tuple[str, str, str]
+) -> Iterator[tuple[str, ScaledFactors]]:
+    """Yield the factors of each expert's matrices, which share their A if they are one parameter."""
+    gate, up, down = names
+    As_ERK = pair["lora_A"].unflatten(0, (experts.num_experts, -1))
+    Bs_ENR = pair["lora_B"].unflatten(1, (-1, experts.num_experts)).permute(2, 0, 1)
+    for expert, (A_RK, B_NR) in enumerate(zip(As_ERK, Bs_ENR, strict=True)):
+        parts = {down: B_NR}
+        if parameter == "gate_up_proj":
+            halves = B_NR.chunk(2) if experts.is_concatenated else (B_NR[::2], B_NR[1::2])
+            parts = dict(zip((gate, up), halves, strict=True))
+        elif parameter == "up_proj":
+            parts = {up: B_NR}
+        for name, B in parts.items():
+            yield f"{expert}.{name}", ScaledFactors(A_RK, B.contiguous(), scale)
