@@ -113,7 +113,8 @@ def test_factors_on_every_path_are_peft_s(tmp_path: Path, make: Any) -> None:
     configuration: PretrainedConfig = make()
     save_model(configuration, tmp_path)
     base = ResidentBase(TINY, tmp_path, "0" * 64, torch.device("cpu"))
-    assert_factors_are_peft_s(base, tmp_path, adapter_of({"target_modules": ["q_proj", "v_proj"]}))
+    attention = ["qkv_proj"] if configuration.model_type == "phi3" else ["q_proj", "v_proj"]
+    assert_factors_are_peft_s(base, tmp_path, adapter_of({"target_modules": attention}))
 
 
 def test_only_layers_that_are_adapted_are_computed(base: ResidentBase) -> None:
