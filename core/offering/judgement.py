@@ -24,9 +24,6 @@ PATHS: Mapping[EnginePath, str] = {
     "portable": "which takes the portable path, of transformers' own modules: slower than the fast path",
     "plain": "which takes the plain path, of transformers' own modules row by row: the slowest",
 }
-EXPERTS_ADVICE = (
-    "Name the targets that are to be trained, such as the attention's, if a job with all-linear is refused"
-)
 
 
 def judged(model: Published, max_length: int) -> Iterator[Check]:
@@ -100,7 +97,7 @@ def _training(model: Published) -> Check:
         found += "; what is for images or sound stays as it is"
     if not any(text.get(name) for name in EXPERTS):
         return Check("what trains", "ok", found)
-    return Check("what trains", "warn", f"{found}, without its experts", EXPERTS_ADVICE)
+    return Check("what trains", "ok", f"{found}, and its experts; routers stay as they are")
 
 
 def _runtimes(model: Published) -> Check:
@@ -110,7 +107,9 @@ def _runtimes(model: Published) -> Check:
     left_out = {"mlx"} if is_wrapper else set()
     if kind not in CONVERTED_TYPES:
         left_out |= {"llama_cpp", "ollama"}
-    reports = reports_by_rule(LoraAdapter().model_dump(), model.name, model.revision)
+    has_experts = any(text_of(model.config).get(name) for name in EXPERTS)
+    adapter = LoraAdapter(target_parameters=["experts"] if has_experts else None)
+    reports = reports_by_rule(adapter.model_dump(), model.name, model.revision)
     shown = [
         f"{each.name} ({FORM_NAMES[each.needs]})"
         for each in reports

@@ -125,7 +125,7 @@ def test_a_family_s_path_and_what_trains_are_said(family: str) -> None:
     assert f"takes the {path} path" in architecture.found
     assert configuration["architectures"][0] in architecture.found
     assert architecture.state == ("ok" if is_tested else "warn")
-    assert ("without its experts" in trains.found) == has_experts
+    assert ("and its experts" in trains.found) == has_experts
     is_wrapper = "text_config" in configuration
     assert ("images" in trains.found) == is_wrapper
     assert "PEFT (as it is), vLLM (as it is)" in adapter.found

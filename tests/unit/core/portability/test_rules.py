@@ -1,5 +1,6 @@
 """The rules: which form of an adapter each runtime takes, and the line that starts it."""
 
+import re
 from typing import Any
 
 import pytest
@@ -82,7 +83,7 @@ def test_each_runtime_takes_the_form_that_its_documentation_allows(case: str) ->
 @pytest.mark.parametrize("type_", METHODS)
 def test_every_method_has_a_start_line_wherever_a_form_of_it_fits(type_: str) -> None:
     for each in reports_by_rule({"type": type_}, "example/Tiny", "abc"):
-        assert each.start_line is None or "{" not in each.start_line
+        assert each.start_line is None or not re.search(r"\{\w*\}", each.start_line)
 
 
 @pytest.mark.parametrize(
