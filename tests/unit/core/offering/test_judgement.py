@@ -49,7 +49,7 @@ def config(model_type: str, architecture: str, text: str | None = None, **fields
 FAMILIES: dict[str, tuple[dict[str, Any], str, bool, bool]] = {
     "Qwen 3.5": (
         config("qwen3_5", "Qwen3_5ForConditionalGeneration", "qwen3_5_text", **LINEAR),
-        "plain",
+        "portable",
         True,
         False,
     ),
@@ -57,7 +57,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], str, bool, bool]] = {
         config(
             "qwen3_5_moe", "Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe_text", num_experts=256, **LINEAR
         ),
-        *("plain", False, True),
+        *("portable", True, True),
     ),
     "gpt-oss": (
         config(
@@ -87,16 +87,16 @@ FAMILIES: dict[str, tuple[dict[str, Any], str, bool, bool]] = {
     ),
     "Nemotron 3": (
         config("nemotron_h", "NemotronHForCausalLM", ssm_state_size=128, n_routed_experts=128),
-        "plain",
-        False,
+        "portable",
+        True,
         True,
     ),
-    "GLM 4.5": (config("glm4_moe", "Glm4MoeForCausalLM", n_routed_experts=128), "portable", False, True),
-    "LFM 2": (config("lfm2", "Lfm2ForCausalLM", conv_L_cache=3), "plain", True, False),
+    "GLM 4.5": (config("glm4_moe", "Glm4MoeForCausalLM", n_routed_experts=128), "portable", True, True),
+    "LFM 2": (config("lfm2", "Lfm2ForCausalLM", conv_L_cache=3), "portable", True, False),
     "Granite 4": (
         config("granitemoehybrid", "GraniteMoeHybridForCausalLM", mamba_d_state=128),
-        "plain",
-        False,
+        "portable",
+        True,
         False,
     ),
 }
