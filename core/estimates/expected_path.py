@@ -54,9 +54,10 @@ def expected_path(config: Mapping[str, Any], max_length: int = 0) -> Expected:
         return Expected("plain", is_tested)
     gate = text.get("hidden_activation") or text.get("hidden_act") or GATES[0]
     if kind in FAST_TYPES and any(text.get(name) for name in EXPERTS):
-        return Expected("portable", is_tested=False)
+        return Expected("portable", kind in PORTABLE_TYPES)
     is_fast = (
         kind in FAST_TYPES
+        and (bool(types) or kind not in WITH_STATES)  # transformers' own layers are those with states
         and all(each in LAYERS for each in types)
         and (gate in GATES or kind == "gemma")  # the first Gemma's "gelu" is the other one
     )
