@@ -128,7 +128,8 @@ def test_a_family_s_path_and_what_trains_are_said(family: str) -> None:
     assert ("and its experts" in trains.found) == has_experts
     is_wrapper = "text_config" in configuration
     assert ("images" in trains.found) == is_wrapper
-    assert "PEFT (as it is), vLLM (as it is)" in adapter.found
+    in_vllm = "export `lora`" if has_experts else "as it is"
+    assert f"PEFT (as it is), vLLM ({in_vllm})" in adapter.found
     assert ("MLX" in adapter.found) != is_wrapper
     assert ("llama.cpp" in adapter.found) == (family == "Mistral Small 3")
 
