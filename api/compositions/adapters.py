@@ -12,6 +12,12 @@ from core.compositions.requests import ComposeRequest, WeightedAdapter
 from core.errors import InvalidRequest
 from core.methods.method import MAX_RANK
 
+BESIDE_LORA = (
+    "target_parameters",
+    "modules_to_save",
+    "trainable_token_indices",
+)  # what an adapter may change too
+
 
 def parts_of(session: Session, project_id: str, catalog: Catalog, asked: ComposeRequest) -> Sequence[Parent]:
     """Return the adapters that the request names, and keep them from deletion in this transaction.
@@ -93,6 +99,8 @@ def _unsuitable(options: Mapping[str, Any]) -> str | None:
         return "it was begun by LoftQ, so it makes up for what its own quantised base model has lost"
     if options.get("alora_invocation_tokens"):
         return "it acts only from its invocation on (aLoRA), and a sum of adapters acts on all tokens"
+    if beside := [name for name in BESIDE_LORA if options.get(name)]:
+        return f"it has {beside[0]}, and only low-rank updates of matrices can be added"
     return None
 
 

@@ -20,6 +20,11 @@ WITH_STATES = (
     *("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_next"),
     *("granitemoehybrid", "lfm2", "lfm2_moe", "nemotron_h"),
 )
+EXPERT_TYPES = (
+    *("gemma4_text", "glm4_moe", "gpt_oss", "granitemoehybrid", "lfm2_moe", "mixtral", "nemotron_h"),
+    *("qwen3_5_moe_text", "qwen3_moe", "qwen3_next"),
+)
+"""The types of text models of which tests hold that their experts train"""
 PORTABLE_TYPES = ("exaone4", "glm4_moe", "gpt2", "gpt_oss", "mixtral", "qwen3_moe", *WITH_STATES)
 PLAIN_TYPES = ("llama4_text",)
 """The types of text models that tests hold on each of the paths"""

@@ -97,7 +97,7 @@ class LoraAdapter(ExcludingOptions):
             "`target_parameters` names something"
         ),
     ] = "all-linear"
-    target_parameters: list[str] | None = None
+    target_parameters: list[ModuleName] | None = None
     """The weights of experts to change, by the last parts of their names, such as `mlp.experts.down_proj`.
     null changes all of them with `all-linear`, and none beside named modules; an empty list changes none"""
     r: Rank = 16
@@ -192,6 +192,11 @@ class LoraAdapter(ExcludingOptions):
             yield "ensure_weight_tying", "it is an option of modules_to_save, which is null"
         if self.target_parameters:
             yield from self.conflicts_with_experts()
+            if self.layers_to_transform is not None:
+                yield (
+                    "layers_to_transform",
+                    "it does not limit target_parameters: give them whole names there",
+                )
         elif not self.target_modules:
             yield "target_modules", "nothing is named here, and nothing in target_parameters"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from core.base_files.loadable import quantised_source, text_of, why_not_loadable
 from core.datasets.template_needs import needs_served
-from core.estimates.expected_path import EXPERTS, EnginePath, expected_path
+from core.estimates.expected_path import EXPERT_TYPES, EXPERTS, EnginePath, expected_path
 from core.methods.low_rank import LoraAdapter
 from core.offering.checks import Check
 from core.offering.known_types import is_listed_type
@@ -97,6 +97,8 @@ def _training(model: Published) -> Check:
         found += "; what is for images or sound stays as it is"
     if not any(text.get(name) for name in EXPERTS):
         return Check("what trains", "ok", found)
+    if str(text.get("model_type")) not in EXPERT_TYPES:
+        return Check("what trains", "warn", f"{found}, and its experts if a worker can compute them")
     return Check("what trains", "ok", f"{found}, and its experts; routers stay as they are")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.estimates.configuration import TOWERS
 from worker.engine.base.trial import SHORT_WINDOW, WINDOWS, difference, trial_batch
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.decoders.architecture import UnknownFeature, refuse_unknown_parameters
@@ -26,7 +27,6 @@ from worker.engine.kernels.operations import ON_CPU
 
 HEAD_SIZE, INNER, WORDS = 16, 64, 256
 HEADS = ("num_attention_heads", "num_key_value_heads")
-TOWERS = ("vision_config", "audio_config")
 MOST_PARAMETERS = 200_000_000
 SPREAD = 4.0  # of the outputs of a random projection: scores so large that a softmax is far from even
 TOLERANCE = 1e-4

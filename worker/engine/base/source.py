@@ -1,7 +1,7 @@
 """The source weights of a base model, read from its files one tensor at a time, and never quantised."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -51,6 +51,7 @@ class SourceWeights:
         beside = self._format.beside if self._format else ()
         plain = {name for name in self._files.keys() - parts if not name.endswith(tuple(beside))}
         self._names = sorted(plain | self._quantised)
+        self._refuse_numbers_without_scales(plain)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -103,6 +104,12 @@ class SourceWeights:
         stems = {name.removesuffix(ending) for name in self._files if name.endswith(ending)}
         return {stem for stem in stems if stem + self._format.numbers in self._files}
 
+    def _refuse_numbers_without_scales(self, names: Iterable[str]) -> None:
+        """Raise ValueError for a weight in 8 bits that would be read as if its scale were 1."""
+        for name in names if self._format else ():
+            if (kind := self._read(name, _kind)).startswith("F8"):
+                raise ValueError(f"{name} is in {kind}, and its scales have no name that is known here")
+
     def _parts(self, weight: str) -> tuple[str, str]:
         assert self._format is not None
         return weight + self._format.numbers, weight + self._format.scales
@@ -115,6 +122,10 @@ class SourceWeights:
 def _whole(found: Any) -> Tensor:
     tensor: Tensor = found[...]
     return tensor
+
+
+def _kind(found: Any) -> str:
+    return str(found.get_dtype())
 
 
 def _shape(found: Any) -> Shape:

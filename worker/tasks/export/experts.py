@@ -7,12 +7,11 @@ for each of an expert's projections, by the names of the original checkpoints.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-from transformers import AutoModelForCausalLM
+from torch import Tensor, nn
 
 from core.methods.targets import is_target
 from core.storage.file_names import WEIGHTS_NAME
+from worker.engine.base.transformers_class import described_model
 from worker.engine.kernels.experts.modules import experts_in, parameter_names
 from worker.engine.sampler.adapters.check import (
     CONFIG_NAME,
@@ -54,7 +53,8 @@ def read_by_expert(source: Source) -> Mapping[str, ScaledFactors]:
     if halves := [module for module, pair in pairs.items() if pair.keys() != {"lora_A", "lora_B"}]:
         raise AdapterRefused(f"it has only one of the two factors of {min(halves)}")
     layers: dict[str, ScaledFactors] = {}
-    for module, experts in _experts_of(source).items():
+    model = described_model(source.base_folder)
+    for module, experts in experts_in(model).items():
         # PEFT puts one layer around another for each parameter, in the parameters' order
         place = module
         for parameter in reversed(parameter_names(experts)):
@@ -66,15 +66,11 @@ def read_by_expert(source: Source) -> Mapping[str, ScaledFactors]:
                     layers[f"{module.replace(*original[:2])}.{name}"] = factors
                 place += ".base_layer"
     for module, pair in pairs.items():
+        if not isinstance(model.get_submodule(module), nn.Linear):
+            raise AdapterRefused(f"it changes {module}, whose weights are no matrix")
         A_RK, B_NR = pair["lora_A"], pair["lora_B"]
         layers[module] = ScaledFactors(A_RK, B_NR, scale_in(config, module, len(A_RK)))
     return layers
-
-
-def _experts_of(source: Source) -> Mapping[str, Any]:
-    """Return the base model's layers of experts, without weights."""
-    with torch.device("meta"):
-        return experts_in(AutoModelForCausalLM.from_config(source.config))
 
 
 def _each_matrix(

@@ -12,6 +12,7 @@ from core.methods.low_rank import LoraAdapter
 from core.methods.method import MethodOptions, TargetOptions, with_seeds
 from core.methods.targets import Targets, is_target
 from core.methods.vectors import LnTuningAdapter
+from worker.engine.adapters.peft_targets import peft_targets
 from worker.engine.adapters.refusals import refuse_unknown_tokens
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.decoders.portable import body_of
@@ -40,6 +41,9 @@ def _targets(base: ResidentBase, options: MethodOptions) -> dict[str, Any]:
     if isinstance(options, LnTuningAdapter):
         _refuse_other_modules_than_norms(base.model, targets)
         return {"target_modules": targets}
+    if isinstance(options, LoraAdapter):
+        modules, parameters = peft_targets(base, options)
+        return {"target_modules": modules, "target_parameters": parameters}
     layers = options.layers if isinstance(options, TargetOptions) else None
     # PEFT's all-linear would take the routers of experts
     by_itself = base.text_only and not base.decoder.experts

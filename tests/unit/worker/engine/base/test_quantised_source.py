@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import FineGrainedFP8Config, LlamaConfig, Mxfp4Config, PretrainedConfig
 
 from core.errors import JobError
@@ -148,3 +148,12 @@ def test_weights_in_another_form_are_refused_with_what_to_do(method: str, tmp_pa
     with pytest.raises(JobError, match=rf"quantised \({method}\).*training\.quantization") as refused:
         load(tmp_path)
     assert refused.value.code == "unsupported_architecture"
+
+
+def test_numbers_in_8_bits_whose_scales_have_another_name_are_refused(tmp_path: Path) -> None:
+    save_model(FAST["llama"](), tmp_path)
+    in_fp8(tmp_path)
+    weights = load_file(file := tmp_path / "model.safetensors")
+    save_file({name.replace("_scale_inv", "_scale"): each for name, each in weights.items()}, file)
+    with pytest.raises(JobError, match=r"proj\.weight is in F8_E4M3, and its scales have no name"):
+        load(tmp_path)

@@ -30,6 +30,7 @@ from tests.fixtures.engine.training import (
     randomize,
 )
 from tests.fixtures.models.tiny import save_model
+from worker.engine.adapters.attach import attach
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.adapters.shapes import adaptable_shapes
 from worker.engine.base.base_model import ResidentBase
@@ -266,3 +267,17 @@ def test_a_saved_adapter_goes_on_where_it_was_and_answers_alike_in_plain_peft(tm
         ours.set_attn_implementation(base.own_attention)
         found, expected = (each(input_ids=ids, use_cache=False).logits for each in (ours, theirs))
     assert (found - expected).norm() < 1e-5 * expected.norm()
+
+
+GLM, NEXT = (FAMILIES[name] for name in ("glm 4 moe, a shared expert and a dense layer", "qwen 3 next moe"))
+
+
+@pytest.mark.parametrize("make", [GLM, NEXT], ids=["glm 4 moe", "qwen 3 next moe"])
+def test_a_lora_beside_trained_tokens_takes_shared_experts_and_leaves_the_others(
+    make: Callable[[], PretrainedConfig], tmp_path: Path
+) -> None:
+    base = load(make, tmp_path)
+    adapter = attach(base, "job", make_spec(adapter=LoraAdapter(r=4, trainable_token_indices=[3, 4])))
+    named = [name for name, each in adapter.plain_model.named_parameters() if each.requires_grad]
+    assert not [name for name in named if ".experts." in name]
+    assert [name for name in named if "shared_expert" in name and ".gate_proj.lora_A" in name]
