@@ -242,9 +242,9 @@ def _adds_to_weight(kind: Callable[[int], Any]) -> int:
             found = norm(torch.ones(1, 2)) - 3  # all ones are normed to themselves
         else:
             found = norm(torch.ones(1, 2)) - 1
-    for adds in (0, 1):
-        if torch.allclose(found, torch.full_like(found, adds), atol=1e-2):
-            return adds
+        for adds in (0, 1):
+            if torch.allclose(found, torch.full_like(found, adds), atol=1e-2):
+                return adds
     raise UnknownFeature(f"its {getattr(kind, '__name__', kind)} is no RMS norm")
 
 

@@ -5,6 +5,8 @@ import { isListOfTexts } from "./schemaFields";
 
 /** What the API's patterns allow. A reader of the form gets these words, never the pattern. */
 export const PATTERN_WORDS: ReadonlyMap<string, string> = new Map([
+  ["^[A-Za-z0-9_]{1,256}$", "letters, digits and underscores"],
+  ["^[A-Za-z0-9_.]{1,256}$", "letters, digits, dots and underscores"],
   ["^[A-Za-z0-9._-]+$", "letters, digits, dots, dashes and underscores, without spaces"],
   ["^[A-Z][A-Z0-9_]{0,63}$", "a name such as WANDB_KEY, of capital letters, digits and underscores"],
   ["^[^/\\\\#?%:]+$", "a text without slashes, backslashes, # ? % and colons"],

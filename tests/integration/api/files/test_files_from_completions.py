@@ -236,7 +236,7 @@ def test_many_files_of_one_project_leave_threads_to_the_uploads_of_others(team: 
         session.execute(insert(StoredCompletion), [one | each for each in ids])
     threads, are_left = team.api.app.state.upload_threads, []
     with ThreadPoolExecutor(2 * UPLOAD_THREADS) as pool:
-        asked = [pool.submit(team.http.post, FILES, json={}) for _ in range(2 * UPLOAD_THREADS)]
+        asked = [pool.submit(team.http.post, FILES, json={}, timeout=120) for _ in range(2 * UPLOAD_THREADS)]
         while wait(asked, 0.01).not_done:
             are_left.append(threads.available_tokens > 0)
     assert {refusal(each.result(), 400, None, "no_rows")["code"] for each in asked} == {"no_rows"}
