@@ -13,7 +13,7 @@ from tests.fixtures.outside.hub_of_models import COMMIT, ModelHub, hub_with
 from tests.fixtures.service.pages import in_both_themes
 from tests.fixtures.service.site import Site, Visit
 
-NAME, ADDED = "example/Eight-Billion", "eight"
+NAME, ADDED = "example/Eight-Billion", "eight-billion"
 
 
 @pytest.fixture
