@@ -10,7 +10,8 @@ from typing import Any
 
 from starlette.types import Scope
 
-AT_ONCE = 64  # the oldest one makes room for another
+AT_ONCE = 64  # the oldest ones make room for others
+SHOW_SECONDS = 2.0  # in which many connections that come at once may all show the token
 SECONDS = 10.0  # in which the headers must come, and their answer must be taken
 BYTES = 2 * 1024**2
 
@@ -28,12 +29,17 @@ class Strangers:
         return transport in self._timers
 
     def add(self, transport: asyncio.Transport) -> None:
-        if len(self._timers) >= self._at_once:
+        loop = asyncio.get_running_loop()
+        self._timers[transport] = loop.call_later(self._seconds, transport.abort)
+        if len(self._timers) > self._at_once:
+            loop.call_later(min(SHOW_SECONDS, self._seconds), self._make_room)
+
+    def _make_room(self) -> None:
+        """Close the connections that have been strangers for longest, if there are too many still."""
+        while len(self._timers) > self._at_once:
             oldest = next(iter(self._timers))
             self.remove(oldest)
             oldest.abort()
-        loop = asyncio.get_running_loop()
-        self._timers[transport] = loop.call_later(self._seconds, transport.abort)
 
     def remove(self, transport: asyncio.Transport) -> None:
         """Forget a connection that is closed, or whose client has shown the token."""
