@@ -296,7 +296,10 @@ BASES = {
     "llama in bf16": (FAST["llama"], "bf16", 2e-2),
 }
 # PEFT cannot; LFM 2's norms have other names
-NOT_ON = {"lfm 2": {"prefix_tuning", "ln_tuning of some", "lora and the head"}}
+NOT_ON = {
+    "lfm 2": {"prefix_tuning", "ln_tuning of some", "lora and the head"},
+    "phi 3, row by row": {"lora and the embedding"},  # its queries, keys and values are one layer
+}
 ON_ANY_BASE = {
     "loha",
     "ln_tuning of some",
