@@ -27,11 +27,10 @@ from worker.engine.adapters.sizes import scale_of
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.pack import pack
-from worker.engine.decoders.head import Head, head_losses
+from worker.engine.decoders.head import head_losses
 from worker.engine.decoders.layer_weight import weight_of
-from worker.engine.decoders.portable import PlainDecoder
 from worker.engine.decoders.targets import resolve_targets
-from worker.engine.start.observed import divided_by_memory, first_rows
+from worker.engine.start.observed import divided_by_memory, first_rows, through_modules
 from worker.engine.step.passes import Abandoned
 from worker.rows.row import Row
 
@@ -90,8 +89,7 @@ def _gradients(
 
 def _loss(base: ResidentBase, row: Row) -> Tensor:
     """Return the mean loss of the row's learnt tokens, computed with transformers' own modules."""
-    head = Head.of(base.model)
-    decoder = PlainDecoder(base.model, head) if base.decoder.path == "fast" else base.decoder
+    decoder = through_modules(base)
     (batch,) = pack([JobRows("", [row], 1 / row.weight)], len(row.tokens_L), base.device)
     hidden_SD = decoder.hidden(replace(batch, adapter_tokens={}), {}, Recompute.LAYERS)
     losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)

@@ -15,6 +15,7 @@ from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.pack import pack
 from worker.engine.decoders.head import Head
 from worker.engine.decoders.portable import PlainDecoder
+from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.objectives.choose import objective_of
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import order_of
@@ -59,11 +60,15 @@ def divided_by_memory(sizes: Mapping[str, int], most: int) -> Iterator[list[str]
 
 def observe(base: ResidentBase, modules: Sequence[str], row: Row, take: Take) -> None:
     """Compute a row with transformers' own modules, and call `take` with the inputs of each of `modules`."""
-    fast = base.decoder.path == "fast"
-    decoder = PlainDecoder(base.model, Head.of(base.model)) if fast else base.decoder
+    decoder = through_modules(base)
     (batch,) = pack([JobRows("", [row], 1.0)], len(row.tokens_L), base.device)
     with torch.no_grad(), _hooked(base.model, modules, partial(take, row)):
         decoder.hidden(replace(batch, adapter_tokens={}), {})
+
+
+def through_modules(base: ResidentBase) -> TextDecoder:
+    """Return a decoder that computes with transformers' own modules, in which hooks see what passes."""
+    return PlainDecoder(base.model, Head.of(base.model)) if base.decoder.path == "fast" else base.decoder
 
 
 def observe_all(

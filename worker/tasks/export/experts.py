@@ -10,19 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from core.methods.targets import is_target
-from core.storage.file_names import WEIGHTS_NAME
 from worker.engine.base.transformers_class import described_model
 from worker.engine.kernels.experts.modules import experts_in, parameter_names
-from worker.engine.sampler.adapters.check import (
-    CONFIG_NAME,
-    TENSOR,
-    AdapterRefused,
-    read_config,
-    read_tensors,
-    special_option,
-)
+from worker.engine.sampler.adapters.check import CONFIG_NAME, AdapterRefused, read_config, special_option
 from worker.engine.sampler.adapters.files import scale_in
-from worker.engine.sampler.adapters.plain_lora import ScaledFactors
+from worker.engine.sampler.adapters.plain_lora import ScaledFactors, read_pairs, scaled
 from worker.tasks.export.source import Source
 
 # Where the original checkpoints have other names than transformers: of the module, and of gate, up and down
@@ -45,13 +37,7 @@ def read_by_expert(source: Source) -> Mapping[str, ScaledFactors]:
     targets = config["target_parameters"]
     if (special := special_option({**config, "target_parameters": None})) is not None:
         raise AdapterRefused(special)
-    pairs: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in read_tensors(source.folder / WEIGHTS_NAME).items():
-        if (found := TENSOR.fullmatch(name)) is None:
-            raise AdapterRefused(f"it changes {name}")
-        pairs.setdefault(found["module"], {})[found["parameter"]] = tensor.float()
-    if halves := [module for module, pair in pairs.items() if pair.keys() != {"lora_A", "lora_B"}]:
-        raise AdapterRefused(f"it has only one of the two factors of {min(halves)}")
+    pairs = read_pairs(source.folder)
     layers: dict[str, ScaledFactors] = {}
     model = described_model(source.base_folder)
     for module, experts in experts_in(model).items():
@@ -68,8 +54,7 @@ def read_by_expert(source: Source) -> Mapping[str, ScaledFactors]:
     for module, pair in pairs.items():
         if not isinstance(model.get_submodule(module), nn.Linear):
             raise AdapterRefused(f"it changes {module}, whose weights are no matrix")
-        A_RK, B_NR = pair["lora_A"], pair["lora_B"]
-        layers[module] = ScaledFactors(A_RK, B_NR, scale_in(config, module, len(A_RK)))
+        layers[module] = scaled(config, module, pair)
     return layers
 
 

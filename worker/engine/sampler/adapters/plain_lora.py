@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -39,15 +40,22 @@ def read_plain_lora(folder: Path, *, transposed: bool = False) -> Mapping[str, S
         raise AdapterRefused(special)
     if config.get("use_dora"):
         raise AdapterRefused("DoRA changes the norms of the weights, which no A and B can")
-    factors: dict[str, dict[str, Tensor]] = {}
+    return {module: scaled(config, module, pair) for module, pair in read_pairs(folder).items()}
+
+
+def read_pairs(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """Return the `lora_A` and `lora_B` of each module, in fp32. Raises AdapterRefused for any other tensor."""
+    pairs: dict[str, dict[str, Tensor]] = {}
     for name, tensor in read_tensors(folder / WEIGHTS_NAME).items():
         if (found := TENSOR.fullmatch(name)) is None:
             raise AdapterRefused(f"it changes {name}")
-        factors.setdefault(found["module"], {})[found["parameter"]] = tensor.float()
-    layers = {}
-    for module, pair in sorted(factors.items()):
-        if pair.keys() != {"lora_A", "lora_B"}:
-            raise AdapterRefused(f"it has only one of the two factors of {module}")
-        A_RK, B_NR = pair["lora_A"], pair["lora_B"]
-        layers[module] = ScaledFactors(A_RK, B_NR, scale_in(config, module, len(A_RK)))
-    return layers
+        pairs.setdefault(found["module"], {})[found["parameter"]] = tensor.float()
+    if halves := [module for module, pair in pairs.items() if pair.keys() != {"lora_A", "lora_B"}]:
+        raise AdapterRefused(f"it has only one of the two factors of {min(halves)}")
+    return dict(sorted(pairs.items()))
+
+
+def scaled(config: Mapping[str, Any], module: str, pair: Mapping[str, Tensor]) -> ScaledFactors:
+    """Return the factors of one linear layer with the scale that the configuration gives it."""
+    A_RK, B_NR = pair["lora_A"], pair["lora_B"]
+    return ScaledFactors(A_RK, B_NR, scale_in(config, module, len(A_RK)))
