@@ -43,7 +43,7 @@ HEAD_SIZES = {  # where config.json may leave them out
 USUAL: Mapping[str, Mapping[str, int]] = {
     "gemma3_text": {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262_208}
 }
-"""What else it may leave out, by the type of the text model: transformers' own values"""
+"""config.json may leave these out too; the values are transformers' own, by the type of the text model"""
 
 DecoderPath = Literal["fast", "portable"]
 

@@ -17,7 +17,7 @@ from worker.engine.sampler.adapters.files import scale_in
 from worker.engine.sampler.adapters.plain_lora import ScaledFactors, read_pairs, scaled
 from worker.tasks.export.source import Source
 
-# Where the original checkpoints have other names than transformers: of the module, and of gate, up and down
+# Original checkpoints may name the module, and gate, up and down, in another way than transformers
 ORIGINAL = {"mixtral": (".mlp.experts", ".block_sparse_moe.experts", ("w1", "w3", "w2"))}
 USUAL = "gate_proj", "up_proj", "down_proj"
 

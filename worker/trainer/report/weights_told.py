@@ -1,4 +1,4 @@
-"""What a job is told of the base model's weights: untrained experts, and what is not quantised."""
+"""Tells a job of the base model's weights: what experts it does not train, and what is not quantised."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `tunery models add` says of the families that people fine-tune, by their configurations alone."""
+"""`tunery models add` judges the families that people fine-tune by their configurations alone."""
 
 import re
 from typing import Any

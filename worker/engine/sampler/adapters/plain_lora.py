@@ -44,7 +44,10 @@ def read_plain_lora(folder: Path, *, transposed: bool = False) -> Mapping[str, S
 
 
 def read_pairs(folder: Path) -> dict[str, dict[str, Tensor]]:
-    """Return the `lora_A` and `lora_B` of each module, in fp32. Raises AdapterRefused for any other tensor."""
+    """Return the `lora_A` and `lora_B` of each module, in fp32.
+
+    Raises AdapterRefused for any other tensor.
+    """
     pairs: dict[str, dict[str, Tensor]] = {}
     for name, tensor in read_tensors(folder / WEIGHTS_NAME).items():
         if (found := TENSOR.fullmatch(name)) is None:
