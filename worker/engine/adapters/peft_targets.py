@@ -7,13 +7,13 @@ from peft.utils.transformers_weight_conversion import convert_peft_config_for_tr
 
 from core.errors import JobError
 from core.methods.low_rank import LoraAdapter, LowRankAdapter
+from core.methods.method import Layers
 from core.methods.targets import Targets
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.decoders.targets import (
     adaptable_modules,
     resolve_experts,
     resolve_targets,
-    targets_for_peft,
     within_layers,
 )
 
@@ -24,13 +24,13 @@ FUSED = ("gate_proj", "up_proj", "w1", "w3")  # PEFT refuses one of a pair alone
 def peft_targets(base: ResidentBase, spec: LowRankAdapter) -> tuple[Targets, list[str] | None]:
     """Return PEFT's `target_modules` and `target_parameters`. Raises JobError for what cannot be adapted.
 
-    In a base model with experts all modules have names, because PEFT's `all-linear` would take routers.
-    PEFT also takes names such as `gate_proj` for experts there, also where a layer has none. The weight of
-    such a module is named as a parameter, so that plain PEFT loads the adapter as it was trained.
+    In a base model with experts, PEFT takes names such as `gate_proj` for experts, also where a layer has
+    none. The weight of such a module is named as a parameter, so that plain PEFT loads the adapter as it was
+    trained.
     """
     groups, experts = base.decoder.groups, base.decoder.experts
     if not experts:
-        return targets_for_peft(spec.target_modules, groups, base.text_only, spec.layers), None
+        return targets_for_peft(base, spec.target_modules, spec.layers), None
     modules = resolve_targets(spec.target_modules, groups, spec.layers)
     taken = resolve_experts(spec, experts)
     if not isinstance(spec, LoraAdapter):
@@ -43,6 +43,15 @@ def peft_targets(base: ResidentBase, spec: LowRankAdapter) -> tuple[Targets, lis
     among = [*experts, *map(WEIGHT.format, _taken_for_experts(adaptable_modules(groups), base))]
     parameters = _shortest([*taken, *map(WEIGHT.format, claimed)], among)
     return [module for module in modules if module not in claimed], parameters
+
+
+def targets_for_peft(base: ResidentBase, targets: Targets, layers: Layers | None = None) -> Targets:
+    """Return the targets to name to PEFT. Raises JobError for an unknown target or layer.
+
+    They are the given ones, unless PEFT would adapt a tower or a router: then they are the modules' names.
+    """
+    modules = resolve_targets(targets, base.decoder.groups, layers)
+    return targets if base.adapts_all_linear else modules
 
 
 def _taken_for_experts(modules: Collection[str], base: ResidentBase) -> list[str]:
