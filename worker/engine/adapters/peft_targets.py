@@ -7,7 +7,7 @@ from peft.utils.transformers_weight_conversion import convert_peft_config_for_tr
 
 from core.errors import JobError
 from core.methods.low_rank import LoraAdapter, LowRankAdapter
-from core.methods.method import Layers
+from core.methods.method import Layers, MethodOptions
 from core.methods.targets import Targets
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.decoders.targets import (
@@ -26,7 +26,7 @@ def peft_targets(base: ResidentBase, spec: LowRankAdapter) -> tuple[Targets, lis
 
     In a base model with experts, PEFT takes names such as `gate_proj` for experts, also where a layer has
     none. The weight of such a module is named as a parameter, so that plain PEFT loads the adapter as it was
-    trained.
+    trained. In 4 or 8 bits PEFT cannot adapt it so: `all-linear` leaves it out.
     """
     groups, experts = base.decoder.groups, base.decoder.experts
     if not experts:
@@ -37,9 +37,11 @@ def peft_targets(base: ResidentBase, spec: LowRankAdapter) -> tuple[Targets, lis
         return modules, None
     claimed = _taken_for_experts(modules, base)
     if claimed and base.entry.quantization is not None:
-        names = ", ".join(within_layers(claimed))
-        message = f"PEFT cannot adapt {names} in 4 or 8 bits here: choose other target_modules."
-        raise JobError("invalid_adapter", message, "adapter.target_modules")
+        if spec.target_modules != "all-linear":
+            names = ", ".join(within_layers(claimed))
+            message = f"PEFT cannot adapt {names} in 4 or 8 bits here: choose other target_modules."
+            raise JobError("invalid_adapter", message, "adapter.target_modules")
+        modules, claimed = [module for module in modules if module not in claimed], []
     among = [*experts, *map(WEIGHT.format, _taken_for_experts(adaptable_modules(groups), base))]
     parameters = _shortest([*taken, *map(WEIGHT.format, claimed)], among)
     return [module for module in modules if module not in claimed], parameters
@@ -52,6 +54,13 @@ def targets_for_peft(base: ResidentBase, targets: Targets, layers: Layers | None
     """
     modules = resolve_targets(targets, base.decoder.groups, layers)
     return targets if base.adapts_all_linear else modules
+
+
+def left_out_in_few_bits(base: ResidentBase, adapter: MethodOptions) -> list[str]:
+    """Return the layers that `all-linear` leaves out of a LoRA because PEFT cannot adapt them in few bits."""
+    if not isinstance(adapter, LoraAdapter) or not base.decoder.experts or base.entry.quantization is None:
+        return []
+    return _taken_for_experts(adaptable_modules(base.decoder.groups), base)
 
 
 def _taken_for_experts(modules: Collection[str], base: ResidentBase) -> list[str]:

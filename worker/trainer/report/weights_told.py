@@ -9,6 +9,7 @@ from core.jobs.spec import JobSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.method import MethodOptions
 from core.methods.targets import takes_experts
+from worker.engine.adapters.peft_targets import left_out_in_few_bits
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.expert_quantisation import unquantised_bytes
 from worker.engine.decoders.portable import body_of, linear_layers
@@ -31,12 +32,16 @@ def events_on_weights(base: ResidentBase, spec: JobSpec) -> Iterator[JobEvent]:
 
 
 def _on_layers(base: ResidentBase, spec: JobSpec) -> Iterator[JobEvent]:
-    """Yield an event if `all-linear` leaves out linear layers: those of routers, and of Mamba's outputs."""
-    if not any(getattr(each.adapter, "target_modules", None) == "all-linear" for each in spec.candidates):
+    """Yield an event if `all-linear` leaves out linear layers: of routers, or that PEFT cannot adapt here."""
+    adapters = [each.adapter for each in spec.candidates]
+    asking = [each for each in adapters if getattr(each, "target_modules", None) == "all-linear"]
+    if not asking:
         return
     body = set(linear_layers(body_of(base.model)).values())
     every = {name for name, layer in linear_layers(base.model).items() if layer in body}
-    if left := every - set(adaptable_modules(base.decoder.groups)):
+    left = every - set(adaptable_modules(base.decoder.groups))
+    left |= {layer for adapter in asking for layer in left_out_in_few_bits(base, adapter)}
+    if left:
         message = f"'all-linear' leaves out these linear layers: {_listed(left)}."
         data = {"code": "left_out_layers", "layers": sorted(left)}
         yield JobEvent(message, "left_out_layers", {"data": data})
