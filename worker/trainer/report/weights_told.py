@@ -26,7 +26,7 @@ def events_on_weights(base: ResidentBase, spec: JobSpec) -> Iterator[JobEvent]:
     if base.entry.quantization is not None:
         yield from _on_quantisation(base.model, base.entry.quantization)
     yield from _on_layers(base, spec)
-    numbers = expert_numbers(base.model)
+    numbers = _numbers_of_experts(base.model)
     for adapter in [each.adapter for each in spec.candidates] if numbers else []:
         yield from _on_experts(adapter, numbers, set(base.decoder.experts))
 
@@ -47,8 +47,11 @@ def _on_layers(base: ResidentBase, spec: JobSpec) -> Iterator[JobEvent]:
         yield JobEvent(message, "left_out_layers", {"data": data})
 
 
-def expert_numbers(model: nn.Module) -> dict[str, int]:
-    """Return how many numbers the weights of experts have, by the parameters' names."""
+def _numbers_of_experts(model: nn.Module) -> dict[str, int]:
+    """Return how many numbers the weights of experts have, by the parameters' names.
+
+    `experts_in` finds the layers of experts that the engine can compute; these are all of them.
+    """
     named = model.named_parameters()
     return {name: p.numel() for name, p in named if p.dim() == 3 and EXPERTS in name.split(".")}
 
