@@ -38,8 +38,8 @@ SOURCES: dict[Runtime, tuple[str, ...]] = {
     "ollama": ("https://docs.ollama.com/import",),
     "mlx": ("https://github.com/ml-explore/mlx-lm/blob/main/mlx_lm/LORA.md",),
 }
-ARCHITECTURES = "Llama, Mistral, Qwen 2 and Qwen 3"  # those that are converted to GGUF
-CONVERTED_TYPES = ("llama", "mistral", "qwen2", "qwen3")
+ARCHITECTURES = "Llama, Mistral, Qwen 2, Qwen 3 and Qwen 3 MoE"  # those that are converted to GGUF
+CONVERTED_TYPES = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe")
 """The same, by the type of the text model"""
 NOT_WITH_TIED_HEAD = frozenset[Form | None]({"merged", "gguf", "gguf_adapter"})
 
@@ -159,8 +159,6 @@ def _lorax(traits: Traits) -> Verdict:
 def _llama_cpp(traits: Traits) -> Verdict:
     if traits.is_whole_model:
         return "gguf", f"llama.cpp reads GGUF files. Exported are only {ARCHITECTURES}."
-    if traits.changes_experts:
-        return None, f"Models with experts are not exported to GGUF, only {ARCHITECTURES}."
     if traits.is_lora:
         return (
             "gguf_adapter",
@@ -169,9 +167,7 @@ def _llama_cpp(traits: Traits) -> Verdict:
     return "gguf", _only_lora("llama.cpp", traits)
 
 
-def _ollama(traits: Traits) -> Verdict:
-    if traits.changes_experts:
-        return None, f"Models with experts are not exported to GGUF, only {ARCHITECTURES}."
+def _ollama(_traits: Traits) -> Verdict:
     return "gguf", f"Ollama imports whole models, and adapters no more. Exported are only {ARCHITECTURES}."
 
 

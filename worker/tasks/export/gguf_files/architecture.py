@@ -1,6 +1,7 @@
 """How a model of transformers becomes one of llama.cpp: its architecture, and its tensors' names."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from core.errors import JobError
 
 ROTATED = re.compile(r"\.(q|k)_proj$")
+OF_EXPERTS = re.compile(r"\.experts\.(gate_up|down)_proj$")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ ARCHITECTURES = {
     "MistralForCausalLM": Architecture(gguf.MODEL_ARCH.LLAMA, interleaves=True),
     "Qwen2ForCausalLM": Architecture(gguf.MODEL_ARCH.QWEN2, interleaves=False),
     "Qwen3ForCausalLM": Architecture(gguf.MODEL_ARCH.QWEN3, interleaves=False),
+    "Qwen3MoeForCausalLM": Architecture(gguf.MODEL_ARCH.QWEN3MOE, interleaves=False),
 }
 
 
@@ -48,7 +51,31 @@ def architecture_of(config: Any) -> Architecture:
             f"{', '.join(ARCHITECTURES)}. Export the merged model, and convert it with llama.cpp's script.",
             "format",
         )
+    if found.arch is gguf.MODEL_ARCH.QWEN3MOE:
+        _require_usual_experts(config)
     return found
+
+
+def _require_usual_experts(config: Any) -> None:
+    """Raise JobError for experts that llama.cpp would compute in another way than transformers."""
+    if not config.norm_topk_prob or config.mlp_only_layers or config.decoder_sparse_step != 1:
+        raise JobError(
+            "not_convertible",
+            "llama.cpp computes this architecture only with experts in all layers, whose weights add up to 1 "
+            "for each token (norm_topk_prob). Export the merged model for another runtime.",
+            "format",
+        )
+
+
+def matrices_in(name: str, parameter: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield llama.cpp's parts of a parameter, as views: gate and up of experts are two for it."""
+    if (of_experts := OF_EXPERTS.search(name)) is None:
+        yield name, parameter
+    elif of_experts[1] == "down":
+        yield f"{name}.weight", parameter
+    else:
+        for part, values in zip(("gate", "up"), parameter.chunk(2, dim=1), strict=True):
+            yield name.replace("gate_up_proj", f"{part}_proj.weight"), values
 
 
 def head_size(config: Any) -> int:
