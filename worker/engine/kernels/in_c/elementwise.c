@@ -2,10 +2,6 @@
 
 #include "native/numbers.h"
 
-static inline vec sigmoid(vec x) { /* of NaN it is NaN */
-    return 1.0f / (1.0f + exponential(larger(all(-87.0f), smaller(all(87.0f), -x))));
-}
-
 static inline vec gated(vec gate, vec up) { return gate * sigmoid(gate) * up; }
 
 /* y [rows, inner] = silu(gate) up, with gate and up side by side in gate_up [rows, 2 inner]. */
