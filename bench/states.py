@@ -4,12 +4,15 @@
 
 The model has the shape of Qwen3.5-0.8B, with a smaller vocabulary: three layers of four have the gated delta
 rule. A step is a forward and a backward pass over the same rows with a LoRA of rank 16 on all linear layers.
-The trainers take turns. Then longer and longer rows show how the time of a token grows. Run nothing else
-meanwhile.
+They take turns, in one process that has the environment of Tunery's trainer. Then longer and longer rows show
+how the time of a token grows. Run nothing else meanwhile.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -33,6 +36,7 @@ from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.pack import pack
 from worker.engine.decoders.head import head_losses
 from worker.engine.decoders.text_decoder import TextDecoder
+from worker.process.environment import TRAINER_ENVIRONMENT
 from worker.rows.row import Row
 
 CPU = torch.device("cpu")
@@ -47,6 +51,10 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=24, help="of the model, a multiple of four")
     parser.add_argument("--turns", type=int, default=3, help="of each trainer, after one that is not counted")
     given = parser.parse_args()
+    if not TRAINER_ENVIRONMENT.items() <= os.environ.items():  # libraries read it when they are loaded
+        again = [sys.executable, "-m", "bench.states", *sys.argv[1:]]
+        subprocess.run(again, env={**os.environ, **TRAINER_ENVIRONMENT}, check=True)
+        return
     torch.manual_seed(0)
     dtype = compute_dtype(CPU)
     model: Any = (
