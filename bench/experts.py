@@ -31,9 +31,6 @@ from worker.engine.step.trainee import Trainee
 from worker.rows.row import Row
 
 RANK = 8
-ENTRY = BaseModelEntry(
-    id="experts", repository="bench/experts", source="folder", revision="1", license="MIT", max_length=4096
-)
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj"]
 PARAMETERS = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
 
@@ -70,8 +67,20 @@ def seconds(step: Callable[[], object], steps: int) -> float:
     return (time.perf_counter() - started) / steps
 
 
+def entry(folder: Path) -> BaseModelEntry:
+    return BaseModelEntry(
+        id="experts",
+        repository="bench/experts",
+        source="folder",
+        path=folder,
+        revision="1",
+        license="MIT",
+        max_length=4096,
+    )
+
+
 def ours(folder: Path, rows: list[Row], steps: int) -> float:
-    base = ResidentBase(ENTRY.model_copy(update={"path": folder}), folder, "0" * 64, torch.device("cpu"))
+    base = ResidentBase(entry(folder), folder, "0" * 64, torch.device("cpu"))
     hyperparameters = Hyperparameters(n_epochs=50, batch_size=len(rows), learning_rate_multiplier=1.0)
     spec = JobSpec(base_model="experts", seed=1, hyperparameters=hyperparameters, adapter=LoraAdapter(r=RANK))
     trainee = Trainee(TrainableAdapter(base, "job", spec.low_rank, 1, 50), spec, rows)

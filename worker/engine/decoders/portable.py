@@ -27,7 +27,7 @@ from worker.engine.kernels.transformers_attention import SegmentLayout, attendin
 from worker.engine.kernels.transformers_steps import PlacedChunk, Pool, StepLayout, attend_in_slots
 
 MAMBAS = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}  # as in PEFT's check
-ROUTERS = {"router", "gate"}  # architectures' names of the module that chooses experts
+ROUTERS = {"gate", "router", "router_gate"}  # names of the module that chooses experts, which stays as it is
 
 Attention = Callable[[], AbstractContextManager[None]]
 """The context in which the modules' attention computes."""
@@ -88,13 +88,11 @@ class _TransformersDecoder:
         return hidden_TD
 
     def _is_left_out(self, name: str) -> bool:
-        """Return whether a linear layer gives each expert a score, or is one on which PEFT puts no LoRA."""
+        """Return whether a linear layer is part of a router, or one on which PEFT puts no LoRA."""
         config: Any = self._model.config
         if config.model_type in MAMBAS and name.endswith(".out_proj"):
             return True
-        outputs = getattr(self._model.get_submodule(name), "out_features", None)
-        counts = {experts for experts, _, _ in self.experts.values()}
-        return outputs in counts and not ROUTERS.isdisjoint(name.split("."))
+        return not ROUTERS.isdisjoint(name.split("."))
 
 
 class PortableDecoder(_TransformersDecoder):
@@ -189,12 +187,6 @@ def row_axes(segments: Sequence[Segment], device: torch.device) -> list[tuple[Se
 def linear_layers(module: nn.Module) -> dict[str, nn.Module]:
     """Return the layers that PEFT treats as linear, by name."""
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, (nn.Linear, Conv1D))}
-
-
-def is_text_only(model: Any) -> bool:
-    """Return whether every linear layer belongs to the text model or is the head."""
-    text = {*linear_layers(body_of(model)).values(), model.get_output_embeddings()}
-    return text.issuperset(linear_layers(model).values())
 
 
 def body_of(model: Any) -> nn.Module:

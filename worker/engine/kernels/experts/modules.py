@@ -5,8 +5,9 @@ flags of the module how they are laid out (`transformers.integrations.moe`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 from torch import Tensor, nn
 from transformers.integrations.moe import ExpertsInterface, grouped_mm_experts_forward
@@ -49,10 +50,10 @@ def parameter_names(experts: Any) -> tuple[str, str]:
 
 def weights_of(experts: Any, name: str) -> ExpertWeights:
     """Return the frozen weights of one projection, in whatever form the module holds them."""
-    held: Mapping[str, ExpertWeights] = getattr(experts, QUANTISED, {})
-    if name in held:
-        return held[name]
+    held: Mapping[str, Any] = getattr(experts, QUANTISED, {})
     bias = getattr(experts, f"{name}_bias") if experts.has_bias else None
+    if name in held:
+        return cast(ExpertWeights, replace(held[name], bias_EN=bias))
     return DenseExperts(getattr(experts, name), bias, experts.is_transposed)
 
 

@@ -19,7 +19,7 @@ from core.estimates.memory_plan import Recompute
 from core.jobs.spec import LoraAdapter
 from core.methods.low_rank import AdaLoraAdapter
 from core.storage.file_names import WEIGHTS_NAME
-from tests.fixtures.engine.architectures import EXPERTS_PACKED, PORTABLE, STATES, TINY
+from tests.fixtures.engine.architectures import EXPERTS_PACKED, PORTABLE, STATES, TINY, tiny_config
 from tests.fixtures.engine.rows import shared_rows
 from tests.fixtures.engine.training import (
     MAX_TOKENS,
@@ -52,6 +52,8 @@ each_family = pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)
 QWEN, GPT_OSS, GEMMA = (
     FAMILIES[name] for name in ("qwen 3 moe", "gpt-oss, sinks and experts", "gemma 4, experts beside the MLP")
 )
+JET_MOE = tiny_config("JetMoe", num_local_experts=4, num_experts_per_tok=2, kv_channels=16)
+"""A family whose experts the engine does not compute"""
 MARGIN = 1e-5  # between the scores of the last expert that is taken and of the next; rounding is far below
 
 
@@ -210,7 +212,7 @@ def test_experts_have_ranks_and_scales_as_peft_s_patterns_say(tmp_path: Path) ->
     assert shapes["model.layers.0.mlp.experts.base_layer.lora_B"] == (64, 2 * 4)
 
 
-@pytest.mark.parametrize("make", [GEMMA, QWEN], ids=["gemma 4", "qwen 3 moe"])
+@pytest.mark.parametrize("make", [GEMMA, QWEN, JET_MOE], ids=["gemma 4", "qwen 3 moe", "jetmoe"])
 def test_no_method_takes_a_router(make: Callable[[], PretrainedConfig], tmp_path: Path) -> None:
     base = load(make, tmp_path)
     for spec in (LoraAdapter(r=2), AdaLoraAdapter(init_r=3, target_r=2)):

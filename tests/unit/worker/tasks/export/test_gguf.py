@@ -114,7 +114,7 @@ def test_an_unknown_architecture_is_refused_with_the_way_out(
     source = make_source(
         lora(target_modules=["c_attn"]), base=save_base(config, tokenizer, tmp_path / "base")
     )
-    with pytest.raises(JobError, match="GPT2LMHeadModel are not converted"):
+    with pytest.raises(JobError, match="the type gpt2 are not converted"):
         write_gguf(source, GgufExport(format="gguf"), tmp_path)
 
 
