@@ -29,7 +29,8 @@ from tests.fixtures.service.chatting import tuned_model
 from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.serving import ServerProcess, Serving
 from tests.fixtures.work.evals import EXACT, EvalRuns, inline
-from worker.tasks.frame.process import GaveWay, Work, do_and_write
+from worker.tasks.frame.process import do_and_write
+from worker.tasks.frame.work import GaveWay, Work
 
 ONE_TOKEN = {"sampling_params": {"max_completion_tokens": 1}}
 MANY = 1_000_000  # tokens per minute
