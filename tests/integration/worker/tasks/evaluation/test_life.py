@@ -34,7 +34,7 @@ from worker.tasks.frame.work import GaveWay, Work
 
 ONE_TOKEN = {"sampling_params": {"max_completion_tokens": 1}}
 MANY = 1_000_000  # tokens per minute
-LONG = {"sampling_params": {"max_completion_tokens": 200}}
+LONG = {"sampling_params": {"max_completion_tokens": 400}}
 
 
 def questions(count: int) -> list[dict[str, Any]]:
@@ -62,7 +62,8 @@ def is_gone(process: psutil.Process) -> bool:
 
 @pytest.fixture
 def slow_server(serving: Serving) -> Iterator[ServerProcess]:
-    server = serving.start(rest=0.2)
+    """Yield a server whose answers take 40 seconds. Its steps are short, since it ends an answer after one."""
+    server = serving.start(rest=0.1)
     yield server
     server.close()
 
