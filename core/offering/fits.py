@@ -58,7 +58,8 @@ def _verdicts(
 ) -> dict[Precision, Verdict]:
     found: dict[Precision, Verdict] = {}
     for precision in entry.precisions:
-        model = shape_of(config, machine.number_bytes, None if precision == "none" else precision)
+        quantization = None if precision == "none" else precision
+        model = shape_of(config, machine.number_bytes, quantization, max_length=entry.max_length)
         if model is None:
             return {}
         load = Load.of(model, [LoraAdapter(r=RANK)], longest, machine.device, machine.lanes)
