@@ -22,6 +22,7 @@ CONVERTED: Mapping[str, Converted] = {
     "mistral": Converted("Mistral", "llama", interleaves=True),
     "qwen2": Converted("Qwen 2", "qwen2", interleaves=False),
     "qwen3": Converted("Qwen 3", "qwen3", interleaves=False),
+    "qwen3_moe": Converted("Qwen 3 MoE", "qwen3moe", interleaves=False),
     # Types of models that transformers computes as a Llama
     **dict.fromkeys(("exaone", "internlm3", "iquestcoder"), LLAMA),
 }

@@ -157,8 +157,6 @@ def _lorax(traits: Traits) -> Verdict:
 def _llama_cpp(traits: Traits) -> Verdict:
     if traits.is_whole_model:
         return "gguf", f"llama.cpp reads GGUF files. Exported are only {CONVERTED_TITLES}."
-    if traits.changes_experts:
-        return None, f"Models with experts are not exported to GGUF, only {CONVERTED_TITLES}."
     if traits.is_lora:
         return (
             "gguf_adapter",
@@ -167,9 +165,7 @@ def _llama_cpp(traits: Traits) -> Verdict:
     return "gguf", _only_lora("llama.cpp", traits)
 
 
-def _ollama(traits: Traits) -> Verdict:
-    if traits.changes_experts:
-        return None, f"Models with experts are not exported to GGUF, only {CONVERTED_TITLES}."
+def _ollama(_traits: Traits) -> Verdict:
     return "gguf", f"Ollama imports whole models, and adapters no more. Exported are only {CONVERTED_TITLES}."
 
 

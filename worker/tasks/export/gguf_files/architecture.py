@@ -1,6 +1,7 @@
 """How a model of transformers becomes one of llama.cpp: its architecture, and its tensors' names."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import gguf
@@ -11,6 +12,7 @@ from core.portability.converted import CONVERTED, CONVERTED_TITLES, Converted
 
 ARCHITECTURES = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}
 ROTATED = re.compile(r"\.(q|k)_proj$")
+OF_EXPERTS = re.compile(r"\.experts\.(gate_up|down)_proj$")
 
 
 def architecture_of(config: Any) -> Converted:
@@ -22,7 +24,31 @@ def architecture_of(config: Any) -> Converted:
             f"{CONVERTED_TITLES}. Export the merged model, and convert it with llama.cpp's script.",
             "format",
         )
+    if config.model_type == "qwen3_moe":
+        _require_usual_experts(config)
     return found
+
+
+def _require_usual_experts(config: Any) -> None:
+    """Raise JobError for experts that llama.cpp would compute in another way than transformers."""
+    if not config.norm_topk_prob or config.mlp_only_layers or config.decoder_sparse_step != 1:
+        raise JobError(
+            "not_convertible",
+            "llama.cpp computes this architecture only with experts in all layers, whose weights add up to 1 "
+            "for each token (norm_topk_prob). Export the merged model for another runtime.",
+            "format",
+        )
+
+
+def matrices_in(name: str, parameter: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield llama.cpp's parts of a parameter, as views: gate and up of experts are two for it."""
+    if (of_experts := OF_EXPERTS.search(name)) is None:
+        yield name, parameter
+    elif of_experts[1] == "down":
+        yield f"{name}.weight", parameter
+    else:
+        for part, values in zip(("gate", "up"), parameter.chunk(2, dim=1), strict=True):
+            yield name.replace("gate_up_proj", f"{part}_proj.weight"), values
 
 
 def head_size(config: Any) -> int:

@@ -36,6 +36,7 @@ from worker.engine.adapters.shapes import adaptable_shapes
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.quantisation import quantise_embeddings, quantization_config
 from worker.engine.kernels.experts.modules import experts_in, weights_of
+from worker.engine.start.initial_values import initial_values
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.rows.row import Row
@@ -246,6 +247,16 @@ def test_what_experts_cannot_have_is_refused_with_a_remedy(
     with pytest.raises(JobError, match=message) as refused:
         TrainableAdapter(base, "job", LoraAdapter(r=2, **options), 0)
     assert refused.value.param == f"adapter.{param}"
+
+
+@pytest.mark.parametrize("init", ["eva", "corda", "lora_ga"])
+def test_values_that_experts_cannot_begin_with_are_refused_before_a_row_is_computed(
+    init: Any, tmp_path: Path
+) -> None:
+    spec = make_spec(adapter=LoraAdapter(r=2, init_lora_weights=init))
+    base = load(QWEN, tmp_path)
+    with pytest.raises(JobError, match="experts begin with true"):
+        initial_values(base, spec, rows(), {}, lambda: pytest.fail("a row was computed"))
 
 
 def test_a_base_without_experts_refuses_their_names(base: ResidentBase) -> None:
