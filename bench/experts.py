@@ -3,8 +3,8 @@
     python -m bench.experts
 
 The model has the layers of Qwen 3 MoE, with 64 experts each, of which a token takes 8. A step is a forward
-and a backward pass over the same rows with a LoRA of rank 16 on all linear layers and all experts. The
-trainers take turns. Run nothing else meanwhile.
+and a backward pass over the same rows with a LoRA of rank 16 on all linear layers and all experts. They take
+turns, in one process that has the environment of Tunery's trainer. Run nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from transformers import Qwen3MoeConfig
 
 from bench.command_line import new_parser
-from bench.random_model import Trainers
+from bench.random_model import Trainers, ensure_trainer_environment
 
 VOCABULARY = 8192
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj"]
@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=8, help="of the model")
     parser.add_argument("--turns", type=int, default=3, help="of each trainer, after one that is not counted")
     given = parser.parse_args()
+    ensure_trainer_environment()
     trainers = Trainers(config(given.layers), target_modules=LINEAR, target_parameters=PARAMETERS)
     trainers.print_rates(VOCABULARY, given.turns)
 

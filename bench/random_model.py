@@ -6,6 +6,8 @@ PEFT trains the rows one by one and in a padded batch. Run nothing else meanwhil
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -27,12 +29,19 @@ from worker.engine.base.loading import compute_dtype
 from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.pack import pack
 from worker.engine.decoders.head import head_losses
+from worker.process.environment import TRAINER_ENVIRONMENT
 from worker.rows.row import Row
 
 CPU = torch.device("cpu")
 RANK, STEP_TOKENS = 16, 2560
 SHARED = 380  # tokens of the beginning of "one prompt"
 LENGTHS = (110, 130, 145, 160, 170, 190, 210, 245)
+
+
+def ensure_trainer_environment() -> None:
+    """Start this program again unless it has the trainer's environment: libraries read it when they load."""
+    if not TRAINER_ENVIRONMENT.items() <= os.environ.items():
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **TRAINER_ENVIRONMENT})  # noqa: S606
 
 
 class Trainers:

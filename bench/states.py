@@ -4,8 +4,8 @@
 
 The model has the shape of Qwen3.5-0.8B, with a smaller vocabulary: three layers of four have the gated delta
 rule. A step is a forward and a backward pass over the same rows with a LoRA of rank 16 on all linear layers.
-The trainers take turns. Then longer and longer rows show how the time of a token grows. Run nothing else
-meanwhile.
+They take turns, in one process that has the environment of Tunery's trainer. Then longer and longer rows show
+how the time of a token grows. Run nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import partial
 from transformers import Qwen3_5TextConfig
 
 from bench.command_line import new_parser
-from bench.random_model import Trainers, in_turns, row_of
+from bench.random_model import Trainers, ensure_trainer_environment, in_turns, row_of
 from core.estimates.memory_plan import Recompute
 
 VOCABULARY = 32000
@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=24, help="of the model, a multiple of four")
     parser.add_argument("--turns", type=int, default=3, help="of each trainer, after one that is not counted")
     given = parser.parse_args()
+    ensure_trainer_environment()
     trainers = Trainers(config(given.layers), target_modules="all-linear")
     trainers.print_rates(VOCABULARY, given.turns)
     print("\n| tokens of a row | milliseconds a token, Tunery |\n| ---: | ---: |")

@@ -5,9 +5,13 @@
 
 #include "native/numbers.h"
 
-#define CHANNELS 256 /* that a thread takes through all tokens: so many of the last tokens stay in its cache */
+#define CHANNELS 256 /* that a thread takes through all tokens: so the tokens before stay in its cache */
 
 typedef struct { int64_t tokens, inputs, channels, width, x_token, silu; } Shape; /* x_token: numbers from x to x */
+
+static inline int64_t end_of(const Shape *s, int64_t block) {
+    return (block + 1) * CHANNELS < s->channels ? (block + 1) * CHANNELS : s->channels;
+}
 
 static inline vec convolved(const Shape *s, const T *x, const int64_t *seen, const float *weights, const float *bias,
                             int64_t c) {
@@ -20,32 +24,32 @@ static inline vec convolved(const Shape *s, const T *x, const int64_t *seen, con
 /* y [tokens, channels], with the channels in whole vectors. */
 void values(const T *x, const Shape *s, const int64_t *seen, const float *weights, const float *bias, T *y,
             int64_t threads) {
-    PARALLEL for (int64_t t = 0; t < s->tokens; t++)
-        for (int64_t c = 0; c < s->channels; c += LANES) {
-            vec z = convolved(s, x, seen + t * s->width, weights, bias, c);
-            if (s->silu) z *= sigmoid(z);
-            store(y + t * s->channels + c, z);
-        }
+    PARALLEL for (int64_t block = 0; block < (s->channels + CHANNELS - 1) / CHANNELS; block++)
+        for (int64_t t = 0; t < s->tokens; t++)
+            for (int64_t c = block * CHANNELS; c < end_of(s, block); c += LANES) {
+                vec z = convolved(s, x, seen + t * s->width, weights, bias, c);
+                if (s->silu) z *= sigmoid(z);
+                store(y + t * s->channels + c, z);
+            }
 }
 
-/* Add to dx [inputs, channels] in fp32. */
+/* dx [tokens, channels] in fp32, where the tokens themselves are all inputs, and those before stand before. */
 void gradient(const T *x, const Shape *s, const int64_t *seen, const float *weights, const float *bias, const T *dy,
               float *dx, int64_t threads) {
-    int64_t step = s->channels, parts = (step + CHANNELS - 1) / CHANNELS;
-    PARALLEL for (int64_t p = 0; p < parts; p++) {
-        int64_t end = (p + 1) * CHANNELS < step ? (p + 1) * CHANNELS : step;
+    int64_t step = s->channels;
+    PARALLEL for (int64_t block = 0; block < (step + CHANNELS - 1) / CHANNELS; block++)
         for (int64_t t = 0; t < s->tokens; t++) {
             const int64_t *places = seen + t * s->width;
-            for (int64_t c = p * CHANNELS; c < end; c += LANES) {
+            for (int64_t c = block * CHANNELS; c < end_of(s, block); c += LANES) {
                 vec dz = load(dy + t * step + c);
                 if (s->silu) {
                     vec z = convolved(s, x, places, weights, bias, c), gate = sigmoid(z);
                     dz *= gate + z * gate * (1.0f - gate);
                 }
-                for (int64_t j = 0; j < s->width; j++)
+                *(vec *)(dx + t * step + c) = *(const vec *)(weights + c) * dz;
+                for (int64_t j = 1; j < s->width; j++)
                     if (places[j] < s->inputs)
                         *(vec *)(dx + places[j] * step + c) += *(const vec *)(weights + j * step + c) * dz;
             }
         }
-    }
 }

@@ -36,8 +36,8 @@ def convolved(x_TK: Tensor, seen_TW: Tensor, weight_KW: Tensor, bias_K: Tensor |
 def gradient(
     dy_TK: Tensor, x_TK: Tensor, seen_TW: Tensor, weight_KW: Tensor, bias_K: Tensor | None, silu: bool
 ) -> Tensor:
-    """Return the gradient of x."""
-    dy_TK, dx_TK = dy_TK.to(x_TK.dtype).contiguous(), torch.zeros(x_TK.shape, dtype=torch.float32)
+    """Return the gradient of x, whose rows are those of the tokens."""
+    dy_TK, dx_TK = dy_TK.to(x_TK.dtype).contiguous(), torch.empty(x_TK.shape, dtype=torch.float32)
     given = _given(seen_TW, weight_KW, bias_K)
     _built(x_TK).gradient(
         *pointers(x_TK),
