@@ -47,6 +47,7 @@ pytest_plugins = ("tests.fixtures.processes.scheduling",)
 FIXTURES = (
     "tests.fixtures.service.servers",
     "tests.fixtures.service.api",
+    "tests.fixtures.service.leftovers",
     "tests.fixtures.service.stack",
     "tests.fixtures.service.shell",
     "tests.fixtures.processes.ports",

@@ -113,7 +113,13 @@ def shape_on(
     path: Literal["portable"] | None = "portable" if sharded else None
     flex_attention = machine is None or machine.device == "gpu"
     return shape_of(
-        facts.configuration, number_bytes, entry.quantization, path, saves_in_bf16, flex_attention
+        facts.configuration,
+        number_bytes,
+        entry.quantization,
+        path,
+        saves_in_bf16,
+        flex_attention,
+        entry.max_length,
     )
 
 

@@ -13,7 +13,7 @@ from api.models import service as models
 from api.models.queries import TunedModel, keep
 from core.catalog import BaseModelEntry, Catalog, Precision
 from core.errors import InvalidRequest, NotFound
-from core.jobs.adapter_row import precision_of
+from core.jobs.adapter_row import AdapterRow, precision_of
 from core.jobs.ancestor import Ancestor
 from core.jobs.lineage import lineage_of
 from core.methods.method import with_seeds
@@ -115,8 +115,21 @@ def _described(session: Session, model: TunedModel, param: str) -> _Described:
     if row is None:  # another project has deleted it since it was found
         raise models.unknown(model.name)
     stored = StoredAdapter.of(row.adapter.object_prefix, row.adapter.files)
-    options = _drawn_options(row.job.spec) if row.job is not None else row.options
-    return _Described(row.base_model, options, _lineage(model, stored, row.lineage), row.precision)
+    return _Described(row.base_model, _options(row), _lineage(model, stored, row.lineage), row.precision)
+
+
+def _options(row: AdapterRow) -> Mapping[str, Any]:
+    """Return the options of an adapter, which changes no other experts than its files do.
+
+    A null `target_parameters` means all experts that workers can train, and a newer release may train more.
+    """
+    if row.job is None:
+        return row.options
+    options, training = _drawn_options(row.job.spec), row.adapter.training
+    is_open = options["type"] == "lora" and options.get("target_parameters") is None
+    if is_open and training.get("decoder", "fast") != "fast" and not training.get("target_parameters"):
+        return {**options, "target_parameters": []}
+    return options
 
 
 def _checkpoint(session: Session, model: TunedModel, param: str) -> _Described:

@@ -4,10 +4,10 @@
     python -m bench.fairness --abuses "long prompts,evals" --projects 2 --chats 30
 
 A service of its own (`tunery up`, SmolLM2-135M-Instruct) answers short chats of one project, first alone,
-and then beside each abuse. With --projects 50, 49 other projects abuse it at once. Beside "everything", each
-of them does another abuse. The service and all clients share the machine. The goal is that a chat takes at
-most twice as long as alone, plus one step. A step is measured as the time to the first token of a prompt of
-about 128 tokens. The result is printed, and written as JSON.
+and then beside each abuse. With --projects 50, 49 other projects abuse the service at the same time. With
+"everything", each of them abuses it in another way. The service and all clients share the machine. The goal
+is that a chat takes at most twice as long as alone, plus one step. A step is measured as the time to the
+first token of a prompt of about 128 tokens. The result is printed, and written as JSON.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The clients that abuse a service, as a process of their own, which can be ended within every request.
+"""Runs the clients that abuse a service in a process of their own, which may end in the middle of a request.
 
-The process reads its orders as one line of JSON, prepares them, and prints the status of every answer. It
-cancels the tasks that it has begun, and ends, when its standard input ends.
+The process reads its orders as one line of JSON, prepares them, and prints the status of every answer. When
+its standard input ends, it cancels the tasks that it has begun, and ends.
 """
 
 import json
@@ -33,7 +33,7 @@ class NotPrepared(Exception):
 
 @dataclass(frozen=True)
 class Order:
-    """A project that does one abuse. `adapter` is the file with the archive of an adapter."""
+    """A project and the abuse that it shall do. `adapter` is the path of an adapter's zip."""
 
     tenant: Tenant
     abuse: str
@@ -42,9 +42,9 @@ class Order:
 
 @contextmanager
 def abusing(orders: Sequence[Order]) -> Iterator[Counter[str]]:
-    """Let projects abuse the service within the block. Afterwards the counter has the statuses of answers.
+    """Let projects abuse the service within the block. Raises NotPrepared.
 
-    Raises NotPrepared.
+    After the block, the counter says how many answers had which status; 0 is a request without an answer.
     """
     answered: Counter[str] = Counter()
     process = subprocess.Popen(

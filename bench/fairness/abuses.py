@@ -23,11 +23,10 @@ Send = Callable[[Tenant, Any], int]
 
 @dataclass(frozen=True)
 class Abuse:
-    """A kind of abuse.
+    """A kind of abuse, which a project does from several connections.
 
-    `prepare` gets the file with the archive of an adapter, and returns what `send` needs. `send` sends one
-    request and returns the status of its answer. `tasks` returns the path of the tasks that the requests
-    have begun.
+    `prepare` gets the path of an adapter's zip, and returns what the others get. `send` sends one request and
+    returns the status of its answer. `tasks` returns the path that lists the tasks of these requests.
     """
 
     name: str
@@ -66,7 +65,7 @@ def abuse(
 
 
 def words(count: int) -> str:
-    """Return words that no other prompt begins with."""
+    """Return random words, so that no two prompts begin alike."""
     return " ".join("".join(random.choices(string.ascii_lowercase, k=4)) for _ in range(count))
 
 
@@ -111,7 +110,7 @@ def unread_answer(tenant: Tenant, _: Any) -> int:
 
 
 def _unread(tenant: Tenant, *, stream: bool) -> int:
-    """Ask for an answer that is larger than what lines hold, and take nothing of it for a while."""
+    """Ask for an answer that is larger than the connection's buffers, and read nothing of it for a while."""
     large = {"max_tokens": 1000, "ignore_eos": True, "logprobs": True, "top_logprobs": 20}
     messages = [{"role": "user", "content": words(20)}]
     asked = {"model": tenant.model, "messages": messages, "stream": stream, **large}

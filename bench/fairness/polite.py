@@ -13,7 +13,7 @@ from bench.web.http_load import percentile
 
 TOKENS = 16  # of an answer
 PAUSE_SECONDS = 0.3  # between two chats
-STEP_WORDS = 60  # about as many tokens as one step computes of prompts
+STEP_WORDS = 60  # of a prompt of about 128 tokens, which one step computes
 
 _numbers = count()
 
@@ -22,7 +22,7 @@ _numbers = count()
 class Waits:
     """The seconds of each chat: up to the first token of its answer, and up to its end.
 
-    `refused` counts the chats without an answer, by what was said instead of it.
+    `refused` counts the chats that got no answer, by the reason that was given.
     """
 
     first: list[float] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Waits:
 
 
 def chats(tenant: Tenant, number: int, question: str = "How are you today?") -> Waits:
-    """Chat so many times, one after the other."""
+    """Send `number` chats, one after the other, and return how long each took."""
     waits = Waits()
     for _ in range(number):
         time.sleep(PAUSE_SECONDS)

@@ -16,6 +16,7 @@ from torch.distributed._tools.mem_tracker import MemTracker
 
 from bench.memory.models import Case, Factors, build
 from core.estimates.memory_plan import Recompute
+from worker.engine.batch.lanes import Lanes
 from worker.engine.batch.micro_batch import MicroBatch, Segment
 from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.head import head_losses
@@ -97,6 +98,7 @@ def without_values() -> Iterator[None]:
         patch.object(waiting_on_host, "HOST", APART),
         patch.object(calls, "library", lambda *_: None),  # C would read the values
         patch.object(experts, "bounds_of", _even_bounds),
+        patch.object(experts, "lanes_on", lambda _: Lanes(1)),  # the tracker sees one thread
     ):
         yield
 

@@ -90,11 +90,12 @@ def shape_of(
     path: DecoderPath | None = None,
     saves_in_bf16: bool = False,
     flex_attention: bool = False,
+    max_length: int = 0,
 ) -> ModelShape | None:
     """Return the shape, or None if the configuration does not have the usual numbers of a transformer.
 
-    Without a `path`, the model's type decides on it. A model of texts and images counts as its text model.
-    `flex_attention` says whether the device has it.
+    Without a `path`, the model's type and the longest row that the base model takes (`max_length`) decide on
+    it. A model of texts and images counts as its text model. `flex_attention` says whether the device has it.
     """
     text = text_of(config)
     kind = str(text.get("model_type") or config.get("model_type") or "")
@@ -123,7 +124,7 @@ def shape_of(
         tied=bool(_own(config, text, "tie_word_embeddings", kind.startswith(TIED_TYPES))),
         number_bytes=number_bytes,
         quantization=quantization,
-        path=path or ("fast" if expected_path(config).path == "fast" else "portable"),
+        path=path or ("fast" if expected_path(config, max_length).path == "fast" else "portable"),
         saves_in_bf16=saves_in_bf16,
         layouts=len({*types_of(text, kind, count)} & {ATTENTION, SLIDING}) or 1,
         norms_of_heads=kind.startswith(NORMALISED_HEADS),

@@ -5,6 +5,7 @@ The letters are those of `activations.py`; T and S are the tokens and the superv
 
 from core.estimates.activations import QUERY_BLOCK, computes_by_modules
 from core.estimates.adapters import FP32
+from core.estimates.lanes import MAX_LANES
 from core.estimates.shapes import Load, ModelShape
 from core.estimates.states import recurrence_backward_bytes
 
@@ -64,17 +65,19 @@ def _experts_backward_bytes(model: ModelShape, load: Load, tokens: float) -> flo
     """Return the same for experts: the gradients of their inputs in fp32, and what one expert needs.
 
     It holds the gathered inputs, outputs and gradients of its pairs: [2 D], the first outputs three times and
-    the second inputs twice. Pairs are assumed to be spread evenly. The factors B of a layer are copied expert
-    by expert, and so are their gradients, which takes about as much as the layer's factors.
+    the second inputs twice. Pairs are assumed to be spread evenly. Each lane of a CPU has an expert, and such
+    gradients, of its own. The factors B of a layer are copied expert by expert, and so are their gradients,
+    which takes about as much as the layer's factors.
     """
     if (experts := model.experts) is None:
         return 0
     D, b = model.hidden, model.number_bytes
+    lanes = MAX_LANES if load.device == "cpu" else 1
     pairs = tokens * experts.chosen / experts.count
     one = pairs * (2 * D + 3 * experts.outputs + 2 * experts.inner) * b
     weight = D * experts.outputs * b if model.quantization else 0
     factors = 0 if load.peft else load.state.moments / (2 * FP32) / model.layers * b
-    return tokens * D * (FP32 + 3 * b) + one + weight + factors
+    return tokens * D * 3 * b + lanes * (tokens * D * FP32 + one + weight) + factors
 
 
 def attention_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:

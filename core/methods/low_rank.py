@@ -21,7 +21,8 @@ from core.options import Options
 
 Smoothing = Annotated[float, Field(gt=0, lt=1)]
 TokenId = Annotated[int, Field(ge=0)]
-InvocationTokens = Annotated[list[TokenId], Field(min_length=1, max_length=256)]
+MAX_INVOCATION = 256
+InvocationTokens = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_INVOCATION)]
 ApproximatePissa = Annotated[str, Field(pattern=r"^pissa_niter_[1-9][0-9]{0,2}$")]
 InitLora = (
     Literal[True, "gaussian", "orthogonal", "pissa", "olora", "eva", "corda", "loftq", "lora_ga"]

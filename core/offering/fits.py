@@ -63,8 +63,13 @@ def _verdicts(
     found: dict[Precision, Verdict] = {}
     for precision in entry.precisions:
         quantization = None if precision == "none" else precision
-        on_gpu = machine.device == "gpu"
-        model = shape_of(config, machine.number_bytes, quantization, flex_attention=on_gpu)
+        model = shape_of(
+            config,
+            machine.number_bytes,
+            quantization,
+            flex_attention=machine.device == "gpu",
+            max_length=entry.max_length,
+        )
         if model is None:
             return {}
         load = Load.of(model, [LoraAdapter(r=RANK)], longest, machine.device, machine.lanes)

@@ -11,8 +11,9 @@ from core.methods.low_rank import LoraAdapter
 from core.offering.checks import Check
 from core.offering.known_types import is_listed_type
 from core.offering.published import CONFIG, Published
+from core.portability.converted import CONVERTED
 from core.portability.report import FORM_NAMES
-from core.portability.rules import CONVERTED_TYPES, reports_by_rule
+from core.portability.rules import reports_by_rule
 from core.units import GIB
 
 OPEN_LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "openrail", "gemma")
@@ -108,7 +109,7 @@ def _runtimes(model: Published) -> Check:
     kind = str(text_of(model.config).get("model_type") or model.config.get("model_type"))
     is_wrapper = text_of(model.config) is not model.config
     left_out = {"mlx"} if is_wrapper else set()
-    if kind not in CONVERTED_TYPES:
+    if kind not in CONVERTED:
         left_out |= {"llama_cpp", "ollama"}
     has_experts = any(text_of(model.config).get(name) for name in EXPERTS)
     adapter = LoraAdapter(target_parameters=["experts"] if has_experts else None)

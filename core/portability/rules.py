@@ -7,6 +7,7 @@ form fits.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from core.portability.converted import CONVERTED_TITLES
 from core.portability.report import MEASURED, NAMES, Form, Runtime, RuntimeReport
 from core.portability.start_lines import start_line
 from core.portability.traits import PROMPTS, Traits, traits_of
@@ -38,9 +39,6 @@ SOURCES: dict[Runtime, tuple[str, ...]] = {
     "ollama": ("https://docs.ollama.com/import",),
     "mlx": ("https://github.com/ml-explore/mlx-lm/blob/main/mlx_lm/LORA.md",),
 }
-ARCHITECTURES = "Llama, Mistral, Qwen 2 and Qwen 3"  # those that are converted to GGUF
-CONVERTED_TYPES = ("llama", "mistral", "qwen2", "qwen3")
-"""The same, by the type of the text model"""
 NOT_WITH_TIED_HEAD = frozenset[Form | None]({"merged", "gguf", "gguf_adapter"})
 
 
@@ -158,21 +156,17 @@ def _lorax(traits: Traits) -> Verdict:
 
 def _llama_cpp(traits: Traits) -> Verdict:
     if traits.is_whole_model:
-        return "gguf", f"llama.cpp reads GGUF files. Exported are only {ARCHITECTURES}."
-    if traits.changes_experts:
-        return None, f"Models with experts are not exported to GGUF, only {ARCHITECTURES}."
+        return "gguf", f"llama.cpp reads GGUF files. Exported are only {CONVERTED_TITLES}."
     if traits.is_lora:
         return (
             "gguf_adapter",
-            f"llama.cpp adds a GGUF of A and B to one of the base. Exported are only {ARCHITECTURES}.",
+            f"llama.cpp adds a GGUF of A and B to one of the base. Exported are only {CONVERTED_TITLES}.",
         )
     return "gguf", _only_lora("llama.cpp", traits)
 
 
-def _ollama(traits: Traits) -> Verdict:
-    if traits.changes_experts:
-        return None, f"Models with experts are not exported to GGUF, only {ARCHITECTURES}."
-    return "gguf", f"Ollama imports whole models, and adapters no more. Exported are only {ARCHITECTURES}."
+def _ollama(_traits: Traits) -> Verdict:
+    return "gguf", f"Ollama imports whole models, and adapters no more. Exported are only {CONVERTED_TITLES}."
 
 
 def _mlx(traits: Traits) -> Verdict:

@@ -89,7 +89,9 @@ class ChatPermits:
         """Return the ids of the permits when there are enough."""
         taken = 0
         try:
-            async with room.entering:  # or two chats might each wait for permits that the other one has
+            # One chat at a time, or two might each wait for permits that the other one has. It lets the next
+            # one enter before it asks the broker: so `_enter` knows when this process has no permits left.
+            async with room.entering:
                 while taken < answers:
                     await room.permits.acquire()
                     taken += 1

@@ -12,7 +12,8 @@ def outcome(folder: Path, tests: str) -> str:
     """Run these tests with the servers and the options of all tests, and return what pytest prints."""
     (folder / "test_these.py").write_text(tests)
     settings = str(REPOSITORY / "pyproject.toml")
-    options = ["-c", settings, "-p", "tests.fixtures.service.servers", "-p", "no:cacheprovider"]
+    plugins = [f"-ptests.fixtures.service.{name}" for name in ("servers", "api", "leftovers")]
+    options = ["-c", settings, *plugins, "-p", "no:cacheprovider"]
     return output_of(["-m", "pytest", *options, str(folder)])
 
 
@@ -71,6 +72,43 @@ def test_the_summary_keeps_the_first_failure_of_a_test_that_ran_again(tmp_path: 
     said = outcome(tmp_path, RERUN)
     assert "1 passed, 1 rerun" in said
     assert "AssertionError: the text of the first failure" in said
+
+
+LEFTOVERS = """
+import pytest
+from core.database import create_database, session_factory
+from core.datasets.checks.requests import CheckRequest
+from core.work import lease as leases
+from core.work.client import create
+from core.work.kinds import CHECK
+from tests.fixtures.service.jobs import Jobs
+
+@pytest.fixture(scope="module")
+def jobs(database_url):
+    return Jobs(session_factory(create_database(database_url)))
+
+@pytest.fixture(scope="module")
+def shared(jobs):
+    return jobs.submit()
+
+@pytest.mark.flaky(reruns=1)
+def test_that_leaves_a_job_and_a_task(jobs, shared):
+    jobs.submit()
+    with jobs.sessions.begin() as session:
+        create(session, jobs.new_project(), CHECK, CheckRequest(), 1)
+    assert False
+
+def test_that_takes_what_is_next(jobs, shared):
+    assert jobs.claim().job_id == shared
+    assert jobs.try_to_claim() is None
+    with jobs.sessions.begin() as session:
+        assert leases.take(session, "a process") is None
+"""
+
+
+def test_what_a_failed_test_leaves_in_the_queue_is_taken_by_no_other(tmp_path: Path) -> None:
+    said = outcome(tmp_path, LEFTOVERS)
+    assert "1 failed, 1 passed, 1 rerun" in said, said
 
 
 def test_no_test_sees_the_settings_of_the_shell() -> None:

@@ -1,9 +1,8 @@
 """How many answers the server works on at once, whose they are, and that it takes none while it stops."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from worker.process.equal_share import is_within_share
 from worker.server.errors import ServerBusy, Stopping, WaitedTooLong
@@ -103,12 +102,3 @@ class Admission:
                     "loaded, or others are before it. Send the request again."
                 )
             )
-
-
-def answers_of(body: Mapping[str, Any]) -> int:
-    """Return for how many answers a request asks: its prompts, times `n`. One that is wrong counts as one."""
-    prompt, choices = body.get("prompt"), body.get("n")
-    prompts = 1
-    if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
-        prompts = len(prompt)
-    return prompts * (choices if isinstance(choices, int) and choices > 0 else 1)

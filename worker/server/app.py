@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,10 +15,14 @@ from starlette.types import Receive, Scope, Send
 from core.errors import InvalidRequest, NotAuthenticated, NotFound
 from core.serving.paths import CHAT, COMPLETIONS, COMPUTED, TOKENIZE
 from core.serving.previews import PREVIEW
+from core.serving.schemas.chat import ChatRequest
+from core.serving.schemas.coherence import parse
+from core.serving.schemas.completions import CompletionRequest
+from core.serving.schemas.tokens import TokenizeRequest
 from core.serving.served_model import SERVED_FIELD
 from core.serving.token import REQUEST_HEADER, is_server_token
 from core.settings import Settings
-from worker.server.admission import Admission, answers_of
+from worker.server.admission import Admission
 from worker.server.computed import UsageOfEnded
 from worker.server.exchange import Exchange
 from worker.server.metrics import Metrics
@@ -51,9 +55,9 @@ class Answering(Protocol):
 
     @property
     def models(self) -> Models: ...
-    async def chat(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None: ...
-    async def complete(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None: ...
-    async def tokenize(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None: ...
+    async def chat(self, exchange: Exchange, request: ChatRequest, served: Any) -> None: ...
+    async def complete(self, exchange: Exchange, request: CompletionRequest, served: Any) -> None: ...
+    async def tokenize(self, exchange: Exchange, request: TokenizeRequest, served: Any) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -63,7 +67,12 @@ class Previewing(Protocol):
     async def run(self, exchange: Exchange, body: dict[str, Any]) -> None: ...
 
 
-ANSWERED = (CHAT, COMPLETIONS, TOKENIZE, PREVIEW)
+SCHEMAS: Mapping[str, type[ChatRequest | CompletionRequest | TokenizeRequest]] = {
+    CHAT: ChatRequest,
+    COMPLETIONS: CompletionRequest,
+    TOKENIZE: TokenizeRequest,
+}
+ANSWERED = (*SCHEMAS, PREVIEW)
 
 GetRenderer = Callable[[], "Renderer"]
 """Returns the process that renders, and starts it at the first call."""
@@ -160,16 +169,23 @@ class ServerApp:
         path = exchange.request.url.path
         if request_id := exchange.request.headers.get(REQUEST_HEADER):
             exchange.facts["request_id"] = request_id
-        request = read_object(body)
-        with self._admission.permit(exchange, answers_of(request)):
-            if path == PREVIEW:
+        fields = read_object(body)
+        if path == PREVIEW:
+            with self._admission.permit(exchange):
                 previews = await self._load_previews()
-                await previews.run(exchange, request)
-                return
+                await previews.run(exchange, fields)
+            return
+        served = fields.pop(SERVED_FIELD, None)
+        request = parse(SCHEMAS[path], fields)
+        with self._admission.permit(exchange, request.answers):
             answering = await self._load_answering()
-            served = request.pop(SERVED_FIELD, None)
-            answers = {CHAT: answering.chat, COMPLETIONS: answering.complete, TOKENIZE: answering.tokenize}
-            await answers[path](exchange, request, served)
+            match request:
+                case ChatRequest():
+                    await answering.chat(exchange, request, served)
+                case CompletionRequest():
+                    await answering.complete(exchange, request, served)
+                case TokenizeRequest():
+                    await answering.tokenize(exchange, request, served)
 
     def _check_bearer_token(self, request: Request) -> None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from core.catalog import BaseModelEntry, offered_models
 from core.errors import JobError
 from worker.base_models.model_store import ensure_model
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 
 
 class OfferedBase(NamedTuple):

@@ -60,7 +60,12 @@ def _other_adapter(name: str, asked: Any, own: Any, leave_out: str) -> InvalidRe
 
 
 def _differ(name: str, asked: Any, own: Any) -> bool:
-    """Return whether the values differ. The order of a list counts only in a text."""
+    """Return whether the values differ. The order of a list counts only in a text.
+
+    A null `target_parameters` leaves open which experts are changed, so it differs from no list.
+    """
+    if name == "target_parameters" and asked is None:
+        return False
     if isinstance(asked, list) and isinstance(own, list) and name != "alora_invocation_tokens":
         return set(map(str, asked)) != set(map(str, own))
     return bool(asked != own)

@@ -56,6 +56,22 @@ const style = { display: "block", visibility: "visible", pointerEvents: "auto", 
 Object.assign(globalThis, { getComputedStyle: () => style });
 Object.assign(window, { getComputedStyle: () => style });
 
+// jsdom asks each element of the page for the field of a label, and does so for each label of a field
+const FIELDS = ["button", "input", "meter", "output", "progress", "select", "textarea"];
+Object.defineProperty(HTMLLabelElement.prototype, "control", {
+  get(this: HTMLLabelElement) {
+    if (this.htmlFor) return document.getElementById(this.htmlFor);
+    return [...this.getElementsByTagName("*")].find(({ localName }) => FIELDS.includes(localName)) ?? null;
+  },
+});
+for (const name of FIELDS) {
+  Object.defineProperty(Object.getPrototypeOf(document.createElement(name)), "labels", {
+    get(this: HTMLElement) {
+      return [...document.getElementsByTagName("label")].filter(({ control }) => control === this);
+    },
+  });
+}
+
 // Charts draw nothing here: their pen takes every stroke and returns nothing
 const pen: object = new Proxy(() => undefined, { get: (_, name) => (name === "canvas" ? undefined : pen), apply: () => pen, set: () => true });
 Object.assign(HTMLCanvasElement.prototype, { getContext: () => pen });

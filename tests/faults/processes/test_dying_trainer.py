@@ -6,13 +6,15 @@ Each job ends once, and as if nothing had happened.
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load
 
 from cli.embedded import EmbeddedServers
 from faults.checker import Client, check
+from tests.fixtures.engine.architectures import PORTABLE, STATES
 from tests.fixtures.faults import crashes
-from tests.fixtures.models.tiny import TINY
+from tests.fixtures.models.tiny import TINY, write_base
 from tests.fixtures.service.api import Api, wait_for
-from tests.fixtures.service.stack import JOB_SECONDS, Stack, stack_on
+from tests.fixtures.service.stack import JOB_SECONDS, Stack, job_api_on, stack_on
 
 pytestmark = pytest.mark.family(1)
 
@@ -28,6 +30,10 @@ PLACES = (
     "job.finished",
 )
 STEPS = {"sql": range(2, 60, 8), "store": range(1, 30, 4), "disk": range(1, 24, 4)}
+EXPERTS = {
+    "gpt-oss": PORTABLE["gpt-oss, sinks and experts"],
+    "qwen 3.5, beside states": STATES["qwen 3.5 moe"],
+}
 EVERY_STEP = {"sql": range(1, 200), "store": range(1, 80), "disk": range(1, 60)}
 
 
@@ -70,6 +76,28 @@ def test_a_job_ends_once_and_as_if_undisturbed_wherever_its_trainers_die(
         assert weights(stack, job_id, tmp_path) == undisturbed
     assert stack.log().count("killed at") == len(deaths)
     check(stack.api, [client])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", EXPERTS)
+def test_a_job_on_experts_whose_trainer_is_killed_ends_as_if_undisturbed(
+    servers: EmbeddedServers, database_url: str, tmp_path: Path, name: str
+) -> None:
+    catalog = write_base(tmp_path, make=EXPERTS[name])
+    with (
+        job_api_on(servers, database_url, catalog_file=catalog) as api,
+        stack_on(servers, api, tmp_path) as stack,
+    ):
+        worker = stack.start_worker()
+        wanted = weights(stack, create(stack), tmp_path)
+        killed = create(stack)
+        wait_for(lambda: stack.checkpoints(killed), JOB_SECONDS)
+        worker.trainer().kill()
+        assert weights(stack, killed, tmp_path) == wanted
+        assert any(event.startswith("Resumed from the checkpoint at step") for event in stack.events(killed))
+        assert [claim.outcome for claim in stack.claims(killed)] == ["lost", "succeeded"]
+    trained = {each.partition("layers.1.")[2] for each in load(wanted)}
+    assert {"mlp.experts.lora_A.weight", "mlp.experts.base_layer.lora_A.weight"} <= trained
 
 
 @pytest.mark.exhaustive

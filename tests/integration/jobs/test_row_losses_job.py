@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.objectives import NAMES
+from core.statuses import ENDED
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.processes.resting import resting
 from tests.fixtures.service.api import Api, Tenant, wait_for
@@ -94,20 +95,21 @@ def chat_row(line: int) -> dict[str, Any]:
     return {"messages": [*asked(line), *said(f"yes {line}")]}
 
 
-def losses(api: Api, tenant: Tenant, row: Callable[[int], Any], method: str, most: int) -> dict[int, Any]:
-    """Train a job with this objective. Returns the losses of the rows by their lines."""
+def create(tenant: Tenant, row: Callable[[int], Any], method: str, most: int) -> str:
     file = tenant.upload("\n".join(json.dumps(row(line)) for line in range(1, 17)).encode())
-    job_id = tenant.create_job(
+    job = tenant.create_job(
         model=TINY,
         training_file=file,
         method={"type": method},
         hyperparameters={"n_epochs": 2, "batch_size": 4},
         training={"learning_rate": 1e-2, "row_losses": most},
         seed=3,
-    )["id"]
-    with running(api):
-        wait_for(lambda: job_of(api, job_id).status not in ("queued", "running"), 240)
-    assert job_of(api, job_id).status == "succeeded"
+    )
+    return str(job["id"])
+
+
+def losses(tenant: Tenant, job_id: str) -> dict[int, Any]:
+    """Return the losses of a job's rows by their lines."""
     found = rows(tenant, job_id)
     assert len({each["line"] for each in found}) == len(found), "of two answers, one is measured"
     return {each["line"]: each for each in found}
@@ -119,14 +121,17 @@ def test_jobs_beyond_cross_entropy_measure_the_preferred_answer_as_any_job_would
     fp32_api: Api, method: str
 ) -> None:
     tenant, row = fp32_api.tenant(), labelled_row if method == "kto" else pair_row
-    expected = losses(fp32_api, tenant, chat_row, "supervised", 16)
-    found = losses(fp32_api, tenant, row, method, 16)
+    asked_for = [(chat_row, "supervised", 16), (row, method, 16), (row, method, 4)]
+    jobs = [create(tenant, *each) for each in asked_for]
+    with running(fp32_api):
+        wait_for(lambda: all(job_of(fp32_api, job).status in ENDED for job in jobs), 240)
+    assert {job_of(fp32_api, job).status for job in jobs} == {"succeeded"}
+    expected, found, few = (losses(tenant, job) for job in jobs)
     assert set(found) == set(expected) == set(range(1, 17))
     for line, each in found.items():
         assert each["tokens"] == expected[line]["tokens"]
         assert each["loss_before"] == pytest.approx(expected[line]["loss_before"], rel=1e-4), line
         assert each["loss_after"] != each["loss_before"]
-    few = losses(fp32_api, tenant, row, method, 4)
     assert set(few) == {1, 5, 9, 13}
     for line, each in few.items():
         assert each["loss_before"] == pytest.approx(expected[line]["loss_before"], rel=1e-4)

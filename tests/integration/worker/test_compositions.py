@@ -34,7 +34,7 @@ from tests.fixtures.work.compositions import AT, Part, composed, part, started, 
 from tests.fixtures.work.imports import importing_worker
 from tests.fixtures.work.requests import REQUESTS
 from tests.fixtures.work.taking import take
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 
 COMPOSE, ADAPTERS = "/v1/adapters/compose", "/v1/adapters"
 SECONDS = 240

@@ -41,8 +41,9 @@ from tests.fixtures.work.taking import take
 from worker.adapter_files.folder import write_manifest
 from worker.adapter_files.portability_section import section_by_rule
 from worker.engine.adapters.saving import save_adapter
-from worker.tasks.frame.process import Work, do_and_write
+from worker.tasks.frame.process import do_and_write
 from worker.tasks.frame.service import Tasks
+from worker.tasks.frame.work import Work
 from worker.tasks.portability.model_card import put_card_in_place
 
 SECONDS = 240

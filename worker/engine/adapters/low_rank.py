@@ -50,7 +50,7 @@ from worker.engine.batch.dropout import salt_of
 from worker.engine.decoders.targets import Groups, not_adaptable, resolve_experts
 from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.kernels.lora_layers import adapted, add_low_rank
-from worker.engine.kernels.projection import LowRank, ProjectionFactors, Share
+from worker.engine.kernels.projection import LowRank, ProjectionFactors, Share, project
 from worker.engine.parameters.factoring import Factoring
 from worker.engine.parameters.flat import Extent, FlatParameters, extents_of
 from worker.engine.parameters.flat_views import make_view
@@ -255,7 +255,7 @@ class TrainableAdapter:
             yield self._model
             return
         model: Any = self._base.model
-        with adapted(model, self._shares, add_low_rank):
+        with adapted(model, self._shares, add_low_rank, project):
             yield model
 
     @cached_property

@@ -22,8 +22,9 @@ from worker.engine.base.loading import declared_dtype, load_model, source_dtype
 from worker.engine.base.model_shape import shape_of
 from worker.engine.batch.lanes import Lanes, lanes_for
 from worker.engine.decoders.fast import Decoder
-from worker.engine.decoders.portable import is_text_only
+from worker.engine.decoders.portable import linear_layers
 from worker.engine.decoders.rounded_weight import FORMATS
+from worker.engine.decoders.targets import adaptable_modules
 from worker.engine.device.budget import Budget
 from worker.engine.device.free_memory import free_bytes
 from worker.engine.kernels.operations import ON_CPU, operations_on
@@ -62,7 +63,6 @@ class ResidentBase:
         self.source_dtype = source_dtype(folder) or self.dtype
         config: Any = self.model.config
         self.own_attention: str = config._attn_implementation
-        self.text_only = is_text_only(self.model)
         # Activations may be saved in bf16 if fp32 was chosen only for its speed
         save_in_bf16 = entry.dtype == "auto" and self.dtype == torch.float32 and device.type == "cpu"
         self.decoder, self.why_not_faster = choose_decoder(
@@ -124,6 +124,13 @@ class ResidentBase:
             return False
         (found,) = self.lanes.map(lambda _lane, _item: can_join(decoder), [None])
         return found
+
+    @cached_property
+    def adapts_all_linear(self) -> bool:
+        """Whether PEFT's `all-linear` means the same layers as ours, which leaves out towers and routers."""
+        head = self.model.get_output_embeddings()  # type: ignore[operator]
+        linear = {name for name, layer in linear_layers(self.model).items() if layer is not head}
+        return not self.decoder.experts and linear == set(adaptable_modules(self.decoder.groups))
 
     @property
     def slow_path_warning(self) -> str | None:

@@ -8,7 +8,7 @@ from worker.engine.base.miniature import why_not_fast
 from worker.engine.base.trial import run_trial
 from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.head import Head
-from worker.engine.decoders.portable import PlainDecoder, PortableDecoder
+from worker.engine.decoders.portable import PlainDecoder, PortableDecoder, find_step_costs
 from worker.engine.decoders.text_decoder import TextDecoder
 
 
@@ -29,7 +29,9 @@ def choose_decoder(
     head, experts = Head.of(model), take_experts(model, sharded)
     trial = run_trial(model, head, max_length)
     if trial.reason is None:
-        return PortableDecoder(model, head, trial.linears, experts), not_fast
+        decoder = PortableDecoder(model, head, trial.linears, experts)
+        decoder.step_costs = find_step_costs(decoder)
+        return decoder, not_fast
     if sharded:  # row by row, the processes would call the layers a different number of times
         message = f"This base model cannot be spread over devices: {trial.reason}."
         raise JobError("unsupported_architecture", message, "training.fsdp")

@@ -1,14 +1,26 @@
-"""Experts in 4 or 8 bits: bitsandbytes' layers hold matrices only, so its functions quantise each expert."""
+"""Experts in 4 or 8 bits: bitsandbytes' layers hold matrices only, so its functions quantise each expert.
+
+This happens while transformers reads the weights. It collects a stack of experts from the files, merges and
+converts it, and then asks a quantiser. So beside what is quantised already, one or two stacks are in memory.
+"""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import BitsAndBytesConfig
+from transformers.core_model_loading import ConversionOps
+from transformers.quantizers import HfQuantizer, get_module_from_name, register_quantizer
+from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
+from transformers.quantizers.quantizer_bnb_8bit import Bnb8BitHfQuantizer
 
 from worker.engine.decoders.layer_weight import dequantised
-from worker.engine.kernels.experts.layer import DenseExperts, ExpertWeights
-from worker.engine.kernels.experts.modules import QUANTISED, experts_in, parameter_names, weights_of
+from worker.engine.kernels.experts.layer import DenseExperts
+from worker.engine.kernels.experts.modules import QUANTISED, is_experts, parameter_names
+
+NF4, INT8 = "tunery_nf4", "tunery_int8"
+"""The names of the quantisers in transformers' registry."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +40,7 @@ class Nf4Experts:
             quantize_4bit(_matrix(dense, expert), compress_statistics=True, quant_type="nf4")
             for expert in range(dense.shape[0])
         ]
-        return cls([packed for packed, _ in pairs], [state for _, state in pairs], dense.shape, dense.bias_EN)
+        return cls([packed for packed, _ in pairs], [state for _, state in pairs], dense.shape)
 
     def of(self, expert: int, dtype: torch.dtype) -> Tensor:
         from bitsandbytes.functional import dequantize_4bit
@@ -55,7 +67,7 @@ class Int8Experts:
         for expert in range(experts):
             matrix = _matrix(dense, expert).to(torch.float16)  # the type that bitsandbytes takes
             int8_ENK[expert], absmax_EN[expert], _ = int8_vectorwise_quant(matrix)
-        return cls(int8_ENK, absmax_EN, dense.bias_EN)
+        return cls(int8_ENK, absmax_EN)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -66,26 +78,72 @@ class Int8Experts:
         return dequantised(self.int8_ENK[expert], self.absmax_EN[expert], dtype)
 
 
-FORMATS: dict[str, type[Nf4Experts | Int8Experts]] = {"nf4": Nf4Experts, "int8": Int8Experts}
+Format = type[Nf4Experts] | type[Int8Experts]
 
 
-@torch.no_grad()
-def quantise_experts(model: nn.Module, quantization: Literal["nf4", "int8"]) -> None:
-    """Hold the weights of all experts in 4 or 8 bits; what else experts have stays as it is.
+class QuantiseAsRead(ConversionOps):
+    """Quantises a weight as soon as transformers has it: stacks of experts here, layers by bitsandbytes."""
 
-    In the place of each parameter stands one of the same shape that holds a single NaN. So PEFT finds the
-    shape, and nobody computes with it unnoticed.
+    def __init__(self, layers: ConversionOps, experts_format: Format) -> None:
+        self._layers, self._format = layers, experts_format
+
+    @torch.no_grad()
+    def convert(self, input_dict: dict[str, Any], *, model: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the parameters of `model` for these weights, by name.
+
+        A stack of another shape than its parameter's makes none. So it counts as missing.
+        """
+        made: dict[str, Any] = {}
+        for name, found in input_dict.items():
+            module, parameter = get_module_from_name(model, name)
+            if not _is_of_experts(module, parameter):
+                made |= self._layers.convert({name: found}, model=model, **kwargs)
+                continue
+            stack = found[0] if isinstance(found, list) else found
+            if stack.shape == getattr(module, parameter).shape:
+                made[name] = hold(module, parameter, stack, self._format)
+        return made
+
+
+class _TakesExperts(HfQuantizer):
+    """A quantiser that takes the weights of experts too."""
+
+    experts_format: Format
+
+    def param_needs_quantization(self, model: Any, param_name: str, **kwargs: Any) -> bool:
+        is_of_experts = _is_of_experts(*get_module_from_name(model, param_name))
+        return is_of_experts or super().param_needs_quantization(model, param_name, **kwargs)
+
+    def get_quantize_ops(self) -> ConversionOps:
+        return QuantiseAsRead(super().get_quantize_ops(), self.experts_format)
+
+
+@register_quantizer(NF4)
+class Nf4Quantizer(_TakesExperts, Bnb4BitHfQuantizer):
+    experts_format = Nf4Experts
+
+
+@register_quantizer(INT8)
+class Int8Quantizer(_TakesExperts, Bnb8BitHfQuantizer):
+    experts_format = Int8Experts
+
+
+def taking_experts(config: BitsAndBytesConfig) -> BitsAndBytesConfig:
+    """Let a configuration of bitsandbytes name the quantiser that takes experts too."""
+    config.quant_method = NF4 if config.load_in_4bit else INT8
+    return config
+
+
+def hold(experts: Any, name: str, stack: Tensor, experts_format: Format) -> nn.Parameter:
+    """Let a module hold a stack of its weights in 4 or 8 bits. Return what stands in the parameter's place.
+
+    That has the stack's shape, and holds a single NaN. So PEFT finds the shape, and nobody computes with it
+    unnoticed. What else experts have stays as it is.
     """
-    for experts in experts_in(model).values():
-        held: dict[str, ExpertWeights] = {}
-        for name in parameter_names(experts):
-            dense = weights_of(experts, name)
-            assert isinstance(dense, DenseExperts)
-            held[name] = FORMATS[quantization].made_of(dense)
-            own = getattr(experts, name)
-            nothing = torch.full((), torch.nan, dtype=own.dtype, device=own.device).expand(own.shape)
-            setattr(experts, name, nn.Parameter(nothing, requires_grad=False))
-        setattr(experts, QUANTISED, held)
+    held = experts_format.made_of(DenseExperts(stack, transposed=experts.is_transposed))
+    setattr(experts, QUANTISED, getattr(experts, QUANTISED, {}) | {name: held})
+    nothing = torch.full((), torch.nan, dtype=stack.dtype, device=stack.device).expand(stack.shape)
+    return nn.Parameter(nothing, requires_grad=False)
 
 
 def unquantised_bytes(model: nn.Module) -> dict[str, int]:
@@ -101,6 +159,10 @@ def unquantised_bytes(model: nn.Module) -> dict[str, int]:
         if parameter.dim() > 1 and parameter.is_floating_point() and id(parameter) not in others
         if parameter.untyped_storage().nbytes() >= parameter.nbytes and type(parameter) is nn.Parameter
     }
+
+
+def _is_of_experts(module: nn.Module, parameter: str) -> bool:
+    return is_experts(module) and parameter in parameter_names(module)
 
 
 def _matrix(dense: DenseExperts, expert: int) -> Tensor:

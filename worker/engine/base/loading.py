@@ -12,7 +12,7 @@ from transformers import AutoConfig, GenerationConfig
 
 from core.catalog import BaseModelEntry
 from worker.engine.base.config_check import unsupported
-from worker.engine.base.expert_quantisation import quantise_experts
+from worker.engine.base.expert_quantisation import taking_experts
 from worker.engine.base.quantisation import make_trainable, quantise_embeddings, quantization_config
 from worker.engine.base.sharding import shard
 from worker.engine.base.source import SourceWeights
@@ -55,7 +55,7 @@ def load_model(
     """
     options: dict[str, Any] = {"ignore_mismatched_sizes": True}  # they are found below
     if entry.quantization is not None:
-        config = quantization_config(entry.quantization, dtype, entry.id)
+        config = taking_experts(quantization_config(entry.quantization, dtype, entry.id))
         options |= {"quantization_config": config, "device_map": {"": device}}
     try:
         loaded, found = _read(folder, dtype, **options)
@@ -71,7 +71,6 @@ def load_model(
         return shard(model, device)
     if entry.quantization is not None:
         make_trainable(model)
-        quantise_experts(model, entry.quantization)
         if entry.quantization == "nf4":
             quantise_embeddings(model)
     _let_go_of_file(model)
@@ -90,13 +89,13 @@ def load_plain(folder: Path, dtype: torch.dtype | str) -> Any:
 def _read(folder: Path, dtype: torch.dtype | str, **options: Any) -> tuple[Any, Mapping[str, Any]]:
     """Return the model, and what transformers tells of its loading.
 
-    Weights that the files hold quantised are computed one tensor at a time, just before transformers takes
-    them, perhaps to quantise them in another way.
+    Weights that the files hold quantised, or that are to be quantised, are read one tensor at a time, just
+    before transformers takes them. So nothing of the files stays mapped into memory when it is done with.
     """
     model_class, config = class_for(AutoConfig.from_pretrained(folder, trust_remote_code=False))
     options |= {"config": config, "dtype": dtype, "output_loading_info": True, "trust_remote_code": False}
     source = SourceWeights(folder)
-    if not source.is_quantised:
+    if not source.is_quantised and "quantization_config" not in options:
         model, found = model_class.from_pretrained(folder, use_safetensors=True, **options)
         return model, found
     assert isinstance(dtype, torch.dtype)

@@ -47,15 +47,23 @@ class Fp8:
         return made
 
     def _write(self, out_NK: Tensor, held_NK: Tensor, factors: Tensor) -> None:
-        if factors.numel() == 1 or self.block is None:
-            rows = factors.reshape(-1, 1).expand(len(held_NK), 1)
+        N, K = held_NK.shape
+        if factors.numel() == 1 or (self.block is None and factors.shape in ((N,), (N, 1))):
+            rows = factors.reshape(-1, 1).expand(N, 1)
             parts = zip(out_NK.split(ROWS), held_NK.split(ROWS), rows.split(ROWS), strict=True)
-        else:
+        elif self.block is not None and factors.shape == self._blocks(N, K):
             height, width = self.block
-            columns = (row.repeat_interleave(width)[: held_NK.shape[1]] for row in factors)
+            columns = (row.repeat_interleave(width)[:K] for row in factors)
             parts = zip(out_NK.split(height), held_NK.split(height), columns, strict=True)
+        else:
+            raise _unfit(held_NK, factors)
         for out, held, factor in parts:
             out.copy_(held.float().mul_(factor))
+
+    def _blocks(self, N: int, K: int) -> Shape:
+        """Return how many blocks a weight has along its outputs and its inputs."""
+        assert self.block is not None
+        return tuple(-(-size // side) for size, side in zip((N, K), self.block, strict=True))
 
 
 @dataclass(frozen=True)
@@ -91,15 +99,21 @@ def format_of(quantised: QuantisedSource) -> SourceFormat:
     return Mxfp4() if quantised.method == "mxfp4" else Fp8(quantised.block)
 
 
-def _matrices(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the matrices of stacked weights, with the scales of each."""
-    made, _, factors = tensors
+def _matrices(made: Tensor, held: Tensor, factors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the matrices of a stack of weights, such as experts, with the scales of each."""
     if made.ndim == 2:
-        yield tensors
+        yield made, held, factors
         return
-    spread = factors.expand(len(made)) if factors.ndim < 1 or factors.numel() == 1 else factors
-    for matrices in zip(made, tensors[1], spread, strict=True):
+    of_each = [factors] * len(made) if factors.numel() == 1 else list(factors)
+    if len(of_each) != len(made):
+        raise _unfit(held, factors)
+    for matrices in zip(made, held, of_each, strict=True):
         yield from _matrices(*matrices)
+
+
+def _unfit(held: Tensor, factors: Tensor) -> ValueError:
+    shapes = " and ".join(str(list(each.shape)) for each in (held, factors))
+    return ValueError(f"a weight in FP8 and its scales have the shapes {shapes}, which do not fit")
 
 
 def _as_numbers(scales: Tensor) -> Tensor:

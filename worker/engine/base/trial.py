@@ -21,6 +21,7 @@ from worker.engine.decoders.head import Head, capped_logits
 from worker.engine.decoders.portable import PlainDecoder, PortableDecoder, body_of, linear_layers, row_axes
 from worker.engine.kernels.states.in_transformers import follow_segments
 from worker.engine.kernels.transformers_attention import NAME
+from worker.engine.kernels.transformers_norms import take_norms
 
 # The largest difference that passes: the mean over tokens of the relative difference. Rounding stays far
 # below it, and another token's influence is far above it. In bf16, SmolLM2's differences round to 0, and a
@@ -78,6 +79,7 @@ def run_trial(model: nn.Module, head: Head, max_length: int) -> Trial:
         own_attention = model.config._attn_implementation  # type: ignore[union-attr]
         model.set_attn_implementation(NAME)  # type: ignore[operator]
         follow_segments(model)
+        take_norms(model)
         reason = _why_not_packed(model, head, batch, alone, tolerance)
     if reason is not None:
         model.set_attn_implementation(own_attention)  # type: ignore[operator]

@@ -24,9 +24,10 @@ from worker.engine.kernels.experts.modules import parameter_names, weights_of
 from worker.engine.kernels.lora_layers import adapted
 from worker.engine.kernels.operations import operations_on
 from worker.engine.kernels.transformers_attention import SegmentLayout, attending_in
+from worker.engine.kernels.transformers_steps import PlacedChunk, Pool, StepLayout, attend_in_slots
 
 MAMBAS = {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}  # as in PEFT's check
-ROUTERS = {"router", "gate"}  # architectures' names of the module that chooses experts
+ROUTERS = {"gate", "router", "router_gate"}  # names of the module that chooses experts, which stays as it is
 
 Attention = Callable[[], AbstractContextManager[None]]
 """The context in which the modules' attention computes."""
@@ -54,7 +55,7 @@ class _TransformersDecoder:
         experts: Mapping[str, nn.Module] | None = None,
     ) -> None:
         self._model = model
-        self._head = head
+        self.head = head
         self._body = body_of(model)
         self._ops = operations_on(head.layer.weight.device)
         self.softcap = head.softcap
@@ -67,7 +68,7 @@ class _TransformersDecoder:
 
     @property
     def head_VD(self) -> Tensor:  # noqa: N802 - axes
-        return self._head.weight_VD
+        return self.head.weight_VD
 
     def _run(
         self, on_axis: AdaptersOnAxis, recompute: Recompute, attention: Attention, /, **inputs: Tensor
@@ -79,7 +80,7 @@ class _TransformersDecoder:
         @contextmanager
         def surroundings(module: str = "") -> Iterator[None]:
             inside = {name: found for name, found in shares.items() if name.startswith(module)}
-            with adapted(self._model, inside, self._ops.add_low_rank), attention():
+            with adapted(self._model, inside, self._ops.add_low_rank, self._ops.project), attention():
                 yield
 
         with surroundings(), recomputing(self._model, self._body, recompute, surroundings):
@@ -87,13 +88,11 @@ class _TransformersDecoder:
         return hidden_TD
 
     def _is_left_out(self, name: str) -> bool:
-        """Return whether a linear layer gives each expert a score, or is one on which PEFT puts no LoRA."""
+        """Return whether a linear layer is part of a router, or one on which PEFT puts no LoRA."""
         config: Any = self._model.config
         if config.model_type in MAMBAS and name.endswith(".out_proj"):
             return True
-        outputs = getattr(self._model.get_submodule(name), "out_features", None)
-        counts = {experts for experts, _, _ in self.experts.values()}
-        return outputs in counts and not ROUTERS.isdisjoint(name.split("."))
+        return not ROUTERS.isdisjoint(name.split("."))
 
 
 class PortableDecoder(_TransformersDecoder):
@@ -103,6 +102,7 @@ class PortableDecoder(_TransformersDecoder):
     """
 
     path: Path = "portable"
+    step_costs: "StepCosts | None" = None
 
     def hidden(self, batch: MicroBatch, adapters: Adapters, recompute: Recompute = Recompute.NONE) -> Tensor:
         """Return the final hidden states of the supervised positions, [S, D]."""
@@ -114,7 +114,33 @@ class PortableDecoder(_TransformersDecoder):
             input_ids=batch.tokens_T[None],
             position_ids=batch.positions_T[None],
         )
-        return self._head.scaled(hidden_TD.index_select(0, batch.supervised_S))
+        return self.head.scaled(hidden_TD.index_select(0, batch.supervised_S))
+
+    def step(self, tokens_T: Tensor, positions_T: Tensor, layout: StepLayout) -> Tensor:
+        """Return the final hidden states [T, D] of texts that go on where their last steps have ended."""
+        with attending_in(layout, attend_in_slots):
+            out: Any = self._body(input_ids=tokens_T[None], position_ids=positions_T[None], use_cache=False)
+        hidden_TD: Tensor = out.last_hidden_state[0]
+        return hidden_TD
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """A token's bytes of keys and values, a text's bytes of states, and a token's numbers of queries."""
+
+    token_bytes: int
+    state_bytes: int
+    queries: int
+
+
+def find_step_costs(decoder: PortableDecoder) -> StepCosts:
+    """Return the costs of steps, found by a first token. Nobody else may use the modules meanwhile."""
+    slot = torch.zeros(1, dtype=torch.long, device=decoder.head.layer.weight.device)
+    layout = StepLayout([PlacedChunk(slice(0, 1), slot)], slot, Pool(1), [[]])
+    with torch.no_grad():
+        decoder.step(slot, slot, layout)
+    state_bytes = sum(left.nbytes for left in layout.after[0])
+    return StepCosts(layout.pool.nbytes, state_bytes, layout.query_numbers)
 
 
 class PlainDecoder(_TransformersDecoder):
@@ -145,7 +171,7 @@ class PlainDecoder(_TransformersDecoder):
             rows.append(self._run(on_axis, recompute, nullcontext, input_ids=batch.tokens_T[axis_L][None]))
             order_T[axis_L] = torch.arange(start, start + len(axis_L), device=order_T.device)
             start += len(axis_L)
-        return self._head.scaled(torch.cat(rows).index_select(0, order_T[batch.supervised_S]))
+        return self.head.scaled(torch.cat(rows).index_select(0, order_T[batch.supervised_S]))
 
 
 def row_axes(segments: Sequence[Segment], device: torch.device) -> list[tuple[Segment, Tensor]]:
@@ -161,12 +187,6 @@ def row_axes(segments: Sequence[Segment], device: torch.device) -> list[tuple[Se
 def linear_layers(module: nn.Module) -> dict[str, nn.Module]:
     """Return the layers that PEFT treats as linear, by name."""
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, (nn.Linear, Conv1D))}
-
-
-def is_text_only(model: Any) -> bool:
-    """Return whether every linear layer belongs to the text model or is the head."""
-    text = {*linear_layers(body_of(model)).values(), model.get_output_embeddings()}
-    return text.issuperset(linear_layers(model).values())
 
 
 def body_of(model: Any) -> nn.Module:

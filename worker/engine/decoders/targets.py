@@ -32,17 +32,6 @@ def resolve_targets(targets: Targets, groups: Groups, layers: Layers | None = No
     return [module for module in adaptable_modules(groups) if is_target(module, targets, layers)]
 
 
-def targets_for_peft(
-    targets: Targets, groups: Groups, text_only: bool, layers: Layers | None = None
-) -> Targets:
-    """Return the targets to name to PEFT. Raises JobError for an unknown target or layer.
-
-    They are the given ones if the whole base is `text_only`, else the full names of the text part's modules.
-    """
-    modules = resolve_targets(targets, groups, layers)
-    return targets if text_only else modules
-
-
 def resolve_experts(adapter: LowRankAdapter, experts: Experts) -> list[str]:
     """Return the weights of experts that the adapter changes, by their full names.
 

@@ -3,7 +3,7 @@
     y = base(x) + s (x Aᵀ) Bᵀ        (Hu et al. 2021, arXiv:2106.09685)
 
 The base layer may be of any class, have a bias, or be quantised. Each adapter works on its own tokens. The
-factors' gradients are added in place, as in `projection.py`.
+factors' gradients are added in place, as in `projection.py`. A dense frozen layer is a projection there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,17 +16,20 @@ from torch import Tensor, nn
 
 from worker.engine.kernels.experts.modules import is_experts, with_updates
 from worker.engine.kernels.forwards import with_forwards
+from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
 from worker.engine.kernels.projection import Share, add_gradients, add_updates, apply_gains, through_gains
 
 AddLowRank = Callable[[Tensor, Tensor, Sequence[Share]], Tensor]
+Project = Callable[[Tensor, FrozenWeight, Sequence[Share]], Tensor]
 
 
 def adapted(
-    model: nn.Module, shares: Mapping[str, Sequence[Share]], add: AddLowRank
+    model: nn.Module, shares: Mapping[str, Sequence[Share]], add: AddLowRank, project: Project
 ) -> AbstractContextManager[None]:
     """Let layers and experts add the updates of their shares to their outputs inside.
 
-    Shares are given by the names of layers, and of experts' weights.
+    Shares are given by the names of layers, and of experts' weights. `add` and `project` compute as
+    `add_low_rank` and `projection.project` do.
     """
     forwards: dict[nn.Module, Callable[..., Tensor]] = {}
     of_experts: dict[nn.Module, dict[str, Sequence[Share]]] = {}
@@ -37,8 +40,26 @@ def adapted(
             of_experts.setdefault(owner, {})[last] = found
         else:
             layer = getattr(owner, last)
-            forwards[layer] = partial(_forward, layer.forward, found, add)
+            if _is_dense(layer, found):
+                forwards[layer] = partial(_projected, layer, found, project)
+            else:
+                forwards[layer] = partial(_forward, layer.forward, found, add)
     return with_forwards(forwards | {each: with_updates(each, found) for each, found in of_experts.items()})
+
+
+def _is_dense(layer: Any, shares: Sequence[Share]) -> bool:
+    """Return whether the layer is a product with a frozen matrix in memory, in the type of the factors."""
+    return (
+        type(layer) is nn.Linear
+        and type(layer.weight) is nn.Parameter  # a sharded one is whole only in the layer's own forward
+        and not any(parameter.requires_grad for parameter in layer.parameters())
+        and all(share.low_rank.A_RK.dtype == layer.weight.dtype for share in shares)
+    )
+
+
+def _projected(layer: Any, shares: Sequence[Share], project: Project, x: Tensor) -> Tensor:
+    y_TN = project(x.reshape(-1, x.shape[-1]), DenseWeight(layer.weight, layer.bias), shares)
+    return y_TN.view(*x.shape[:-1], -1)
 
 
 def _forward(

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +21,22 @@ from transformers import AttentionInterface
 from worker.engine.batch.block_mask import narrowing, segments_mask
 from worker.engine.batch.chunks import Chunks
 from worker.engine.batch.micro_batch import Segment
+from worker.engine.kernels.states.convolution import convolve
+from worker.engine.kernels.states.scan import Rule, scan
 
 NAME = "tunery_segments"
+
+
+class Layout(Protocol):
+    """Which tokens of an axis meet in convolutions and recurrences."""
+
+    def convolve(
+        self, x_TK: Tensor, weight_KW: Tensor, bias_K: Tensor | None, activation: str | None
+    ) -> Tensor:
+        """Convolve each channel with the tokens before it in its row, [T, K]."""
+
+    def scan(self, inputs: Sequence[Tensor], rule: Rule) -> Tensor:
+        """Compute a recurrence, [T, H, U]; the inputs are those of `states/scan.py`."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,7 @@ class SegmentLayout:
     positions_T: Tensor
     _masks: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
     _block_masks: dict[int | None, BlockMask] = field(default_factory=dict)
-    _behind: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _before: dict[int, Tensor] = field(default_factory=dict)
 
     def seen(self, x_HTE: Tensor, segment: Segment) -> Tensor:
         """Return the keys or values that the segment's tokens may see: the prefix's, then its own."""
@@ -62,33 +76,36 @@ class SegmentLayout:
             self._block_masks[window] = segments_mask(self.segments, window, self.positions_T.device)
         return self._block_masks[window]
 
+    def convolve(
+        self, x_TK: Tensor, weight_KW: Tensor, bias_K: Tensor | None, activation: str | None
+    ) -> Tensor:
+        return convolve(x_TK, self.before(weight_KW.shape[1]), weight_KW, bias_K, activation)
+
+    def scan(self, inputs: Sequence[Tensor], rule: Rule) -> Tensor:
+        return scan(inputs, self._chunks, rule)
+
     @cached_property
-    def chunks(self) -> Chunks:
-        """The chunks in which a state goes through the segments."""
+    def _chunks(self) -> Chunks:
         return Chunks.of(self.segments, self.positions_T.device)
 
-    def behind(self, count: int) -> tuple[Tensor, Tensor]:
-        """Lay each segment behind the last `count` tokens of its prefix.
+    def before(self, width: int) -> Tensor:
+        """Return the places of each token and of those before it in its row, the nearest first: [T, width].
 
-        Return the tokens' places on this axis, its length in place of a token that is not there; and where
-        each token of this axis then stands.
+        The number of tokens stands in the place of one that is not there.
         """
-        if count not in self._behind:
-            length = len(self.positions_T)
-            axis, places = list[int](), list[int]()
+        if width not in self._before:
+            none, count = len(self.positions_T), width - 1
+            places: list[Tensor] = []
             for segment in self.segments:
                 spans = [range(max(start, end - count), end) for start, end in segment.prefix]
-                axis += [*[length] * count, *chain.from_iterable(spans)][-count:]
-                places += range(len(axis), len(axis) + segment.length)
-                axis += range(segment.start, segment.end)
-            device = self.positions_T.device
-            self._behind[count] = torch.tensor(axis, device=device), torch.tensor(places, device=device)
-        return self._behind[count]
+                seen = [*[none] * count, *chain.from_iterable(spans)]
+                row = [*seen[len(seen) - count :], *range(segment.start, segment.end)]
+                places.append(torch.tensor(row).unfold(0, width, 1))
+            self._before[width] = torch.cat(places).flip(1).to(self.positions_T.device)
+        return self._before[width]
 
 
-Attend = Callable[
-    [Tensor, Tensor, Tensor, SegmentLayout, float, int | None, float | None, Tensor | None], Tensor
-]
+Attend = Callable[[Tensor, Tensor, Tensor, Any, float, int | None, float | None, Tensor | None], Tensor]
 """Queries [H, T, E], keys, values [J, T, E], layout, scale, window, softcap, sinks [H] -> [T, H, E]."""
 
 
@@ -121,13 +138,13 @@ def by_segments(
 
 # transformers calls the attention function by its name and passes no argument of ours to it, so the layout is
 # kept here.
-_layout: ContextVar[SegmentLayout] = ContextVar("segment_layout")
+_layout: ContextVar[Layout] = ContextVar("layout")
 _function: ContextVar[Attend] = ContextVar("attention", default=by_segments)
 
 
 @contextmanager
-def attending_in(layout: SegmentLayout, function: Attend = by_segments) -> Iterator[None]:
-    """Let transformers' attention inside follow this layout, computed by `function`."""
+def attending_in(layout: Layout, function: Attend = by_segments) -> Iterator[None]:
+    """Let transformers' attention inside follow this layout, computed by `function`, which takes it."""
     tokens = _layout.set(layout), _function.set(function)
     try:
         yield
@@ -136,7 +153,7 @@ def attending_in(layout: SegmentLayout, function: Attend = by_segments) -> Itera
         _function.reset(tokens[1])
 
 
-def current_layout() -> SegmentLayout | None:
+def current_layout() -> Layout | None:
     """Return the layout of `attending_in`; None outside of it."""
     return _layout.get(None)
 

@@ -136,3 +136,7 @@ static inline vec exponential_of_any(vec x) {
     ivec n = __builtin_convertvector(t + chosen(t < 0, all(-0.5f), all(0.5f)), ivec);
     return exponential_of_rest(x, __builtin_convertvector(n, vec)) * (vec)((n + 127) << 23);
 }
+
+static inline vec sigmoid(vec x) { /* of NaN it is NaN */
+    return 1.0f / (1.0f + exponential(larger(all(-87.0f), smaller(all(87.0f), -x))));
+}

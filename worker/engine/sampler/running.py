@@ -1,5 +1,6 @@
 """A request while it is computed: its tokens so far, and what decides about the next one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -34,6 +35,8 @@ class Running:
     last_step: int = 0
     blocks: list[int] = field(default_factory=list)
     names: list[bytes] = field(default_factory=list)
+    states: Sequence[Tensor] = ()
+    kept_behind: frozenset[int] = frozenset()
     prompt_choices: list[TokenChoice | None] = field(default_factory=list)
     acts_from: int = field(init=False)
 
@@ -54,9 +57,12 @@ class Running:
 
     @property
     def missing_alike(self) -> int:
-        """The number of these tokens up to the one from which on the adapter acts."""
-        before = self.acts_from - self.computed
-        return min(self.missing, before) if before > 0 else self.missing
+        """The number of these tokens that one chunk may have.
+
+        It ends before the token from which on the adapter acts, and where states are kept.
+        """
+        ends = [end for end in (self.acts_from, *self.kept_behind) if end > self.computed]
+        return min(self.missing, min(ends, default=NEVER) - self.computed)
 
     @property
     def wants_prompt_logprobs(self) -> bool:
@@ -77,6 +83,11 @@ class Chunk:
     def adapter(self) -> ServedAdapter | None:
         """The adapter that acts on all of the chunk's tokens; None if none acts on any of them."""
         return self.running.request.adapter if self.start >= self.running.acts_from else None
+
+    @property
+    def states(self) -> Sequence[Tensor]:
+        """What the step before has left of the request; nothing at its start."""
+        return self.running.states
 
     @property
     def is_last(self) -> bool:

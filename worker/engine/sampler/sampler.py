@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.decoders.fast import Decoder
 from worker.engine.device.health import is_out_of_memory
 from worker.engine.sampler.adapters.files import load_adapter
 from worker.engine.sampler.adapters.served import ServedAdapter
@@ -76,10 +75,8 @@ class Sampler:
         self._grammars = Grammars(base.tokenizer, self._words, self.end_tokens)
         self._requests: dict[str, Running] = {}
         self._fast: FastComputation | None = None
-        if isinstance(base.decoder, Decoder):
-            self._fast = FastComputation(
-                base, base.decoder, limits.cache_bytes, limits.step_tokens, limits.max_running
-            )
+        if limits.cache_bytes and FastComputation.takes(base):
+            self._fast = FastComputation(base, limits.cache_bytes, limits.step_tokens, limits.max_running)
         self._slow = SlowComputation(base, limits.max_running_slowly, limits.step_tokens)
 
     @property

@@ -8,6 +8,7 @@ from core.jobs.spec import JobSpec
 from core.methods.low_rank import LoraAdapter
 from worker.engine.adapters.adapter import InitialValues
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.decoders.targets import resolve_experts
 from worker.engine.start.corda import corda
 from worker.engine.start.eva import eva
 from worker.engine.start.loftq import loftq
@@ -35,6 +36,7 @@ def initial_values(
     if known:
         return known
     base.refuse_unsuitable(adapter)
+    resolve_experts(adapter, base.decoder.experts)  # raises before a row is computed
     found: InitialValues = {}
     match adapter.init_lora_weights:
         case "loftq":

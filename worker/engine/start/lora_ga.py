@@ -7,8 +7,7 @@ The decomposition and the scales are PEFT's. As with PiSSA, the base model stays
 (`worker/engine/adapters/residual.py`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -30,7 +29,7 @@ from worker.engine.batch.pack import pack
 from worker.engine.decoders.head import head_losses
 from worker.engine.decoders.layer_weight import weight_of
 from worker.engine.decoders.targets import resolve_targets
-from worker.engine.start.observed import divided_by_memory, first_rows, through_modules
+from worker.engine.start.observed import divided_by_memory, first_rows, hooked, through_modules
 from worker.engine.step.passes import Abandoned
 from worker.rows.row import Row
 
@@ -79,7 +78,14 @@ def _gradients(
         x_LK, dy_LN = (each.reshape(-1, each.shape[-1]).float() for each in (x, dy))
         found[module].addmm_(dy_LN.T, x_LK, alpha=1 / len(rows))
 
-    with torch.enable_grad(), _hooked(base.model, modules, add):
+    def see(module: str, x: Tensor, out: Tensor) -> None:
+        if out.requires_grad:
+            out.register_hook(partial(add, module, x.detach()))
+
+    # No parameter needs a gradient: the embedded tokens do
+    embedding: Any = base.model.get_input_embeddings()  # type: ignore[operator]
+    embedded = embedding.register_forward_hook(lambda _layer, _args, out: out.requires_grad_())
+    with torch.enable_grad(), embedded, hooked(base.model, modules, see):
         for row in rows:
             if abandon():
                 raise Abandoned
@@ -94,29 +100,6 @@ def _loss(base: ResidentBase, row: Row) -> Tensor:
     hidden_SD = decoder.hidden(replace(batch, adapter_tokens={}), {}, Recompute.LAYERS)
     losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
     return losses.weighted_S.sum()
-
-
-@contextmanager
-def _hooked(model: Any, modules: Sequence[str], add: Callable[[str, Tensor, Tensor], None]) -> Iterator[None]:
-    """Call `add` with inputs and output gradients of each of the modules in a backward pass inside.
-
-    No parameter needs a gradient for that: the embedded tokens do.
-    """
-
-    def keep(module: str, _layer: Any, args: tuple[Tensor, ...], out: Tensor) -> None:
-        if out.requires_grad:
-            out.register_hook(partial(add, module, args[0].detach()))
-
-    def need_gradient(_layer: Any, _args: Any, out: Tensor) -> None:
-        out.requires_grad_()
-
-    hooks = [model.get_submodule(module).register_forward_hook(partial(keep, module)) for module in modules]
-    hooks.append(model.get_input_embeddings().register_forward_hook(need_gradient))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _factors(

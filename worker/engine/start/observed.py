@@ -1,9 +1,8 @@
 """Observes the inputs of a base model's layers, without any adapter, for a job's rows one by one."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +24,9 @@ MOST_TOKENS = 16_384  # a bound, because the other jobs wait while these tokens 
 
 Take = Callable[[Row, str, Tensor], None]
 """Called with a row, a module's name and its inputs, [L, K] in the type that the base computes in."""
+
+See = Callable[[str, Tensor, Tensor], None]
+"""Called with a module's name, its inputs and its outputs, as the module takes and returns them."""
 
 
 def first_rows(spec: JobSpec, rows: Sequence[Row], most_tokens: int = MOST_TOKENS) -> list[Row]:
@@ -62,7 +64,11 @@ def observe(base: ResidentBase, modules: Sequence[str], row: Row, take: Take) ->
     """Compute a row with transformers' own modules, and call `take` with the inputs of each of `modules`."""
     decoder = through_modules(base)
     (batch,) = pack([JobRows("", [row], 1.0)], len(row.tokens_L), base.device)
-    with torch.no_grad(), _hooked(base.model, modules, partial(take, row)):
+
+    def see(module: str, x: Tensor, _out: Tensor) -> None:
+        take(row, module, x.reshape(-1, x.shape[-1]))
+
+    with torch.no_grad(), hooked(base.model, modules, see):
         decoder.hidden(replace(batch, adapter_tokens={}), {})
 
 
@@ -101,15 +107,13 @@ def sources_of(base: ResidentBase, modules: Sequence[str], row: Row) -> Mapping[
 
 
 @contextmanager
-def _hooked(model: Any, modules: Sequence[str], take: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Call `take` with the inputs of each of the modules whenever the model computes inside."""
+def hooked(model: Any, modules: Sequence[str], see: See) -> Iterator[None]:
+    """Call `see` for each of the modules whenever the model computes inside."""
 
-    def hook_of(module: str) -> Callable[[Any, tuple[Tensor, ...]], None]:
-        return lambda _layer, args: take(module, args[0].reshape(-1, args[0].shape[-1]))
+    def hook_of(module: str) -> Callable[[Any, tuple[Tensor, ...], Tensor], None]:
+        return lambda _layer, args, out: see(module, args[0], out)
 
-    hooks = [model.get_submodule(module).register_forward_pre_hook(hook_of(module)) for module in modules]
-    try:
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.enter_context(model.get_submodule(module).register_forward_hook(hook_of(module)))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -1,4 +1,4 @@
-"""Answers chats and completions: reads the request, finds the model, and makes the prompt."""
+"""Answers chats and completions: finds the model, and makes the prompt."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +7,6 @@ from typing import Any
 
 from core.ids import new_id
 from core.serving.schemas.chat import ChatRequest
-from core.serving.schemas.coherence import parse
 from core.serving.schemas.completions import CompletionRequest
 from core.serving.schemas.logprob_bound import check_logprobs, most_tokens
 from core.serving.schemas.tokens import Tokenized, TokenizeRequest
@@ -42,9 +41,9 @@ class SamplerAnswering:
         """Without `bases`, this process loads base models for itself."""
         self.models = Models(settings, bases or OwnBases(settings), get_renderer)
 
-    async def chat(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
+    async def chat(self, exchange: Exchange, request: ChatRequest, served: Any) -> None:
         """Answer a chat. Raises AppError and ClientGone."""
-        request, model = parse(ChatRequest, body), served_model(exchange, served)
+        model = served_model(exchange, served)
         async with self.models.use(model) as (base, adapter):
             make = partial(chat_prompt, request=request, room=base.room)
             prompt, tool_form = await base.prompting.make(exchange, make)
@@ -65,9 +64,9 @@ class SamplerAnswering:
             names = {"prompt": "messages", "grammar": "tools" if tool_names(request) else "response_format"}
             await Generation(exchange, base, request, form, names).run(asked, TokenCount(len(prompt)))
 
-    async def complete(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
+    async def complete(self, exchange: Exchange, request: CompletionRequest, served: Any) -> None:
         """Answer a request for completions. Raises AppError and ClientGone."""
-        request, model = parse(CompletionRequest, body), served_model(exchange, served)
+        model = served_model(exchange, served)
         async with self.models.use(model) as (base, adapter):
             for prompt in request.prompts:
                 if isinstance(prompt, str):
@@ -87,9 +86,9 @@ class SamplerAnswering:
             count = TokenCount(sum(map(len, prompts)), only_prompt=silent)
             await Generation(exchange, base, request, form, {}).run(asked, count)
 
-    async def tokenize(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
+    async def tokenize(self, exchange: Exchange, request: TokenizeRequest, served: Any) -> None:
         """Answer with a prompt and its tokens. Raises AppError and ClientGone."""
-        request, model = parse(TokenizeRequest, body), served_model(exchange, served)
+        model = served_model(exchange, served)
         await exchange.answer(200, await self._tokenized(exchange, request, model))
 
     async def close(self) -> None:

@@ -12,7 +12,6 @@ from core.serving.errors import UnsuitedServer
 from core.serving.event_stream import DONE
 from core.serving.paths import CHAT, COMPLETIONS
 from core.serving.schemas.chat import ChatRequest
-from core.serving.schemas.coherence import parse
 from core.serving.schemas.completions import CompletionRequest
 from core.serving.schemas.sampling import Sampling
 from core.serving.schemas.tokens import TokenizeRequest
@@ -75,24 +74,23 @@ class UpstreamAnswering:
         self.models = UpstreamModels(settings, upstream)
         self._upstream = upstream
 
-    async def chat(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
+    async def chat(self, exchange: Exchange, request: ChatRequest, served: Any) -> None:
         """Answer a chat. Raises AppError and ClientGone."""
-        request, model = parse(ChatRequest, body), served_model(exchange, served)
+        model = served_model(exchange, served)
         content = chat_body(request, self._upstream.max_length, exchange.project)
         await self._answer(exchange, CHAT, request, content, model)
 
-    async def complete(self, exchange: Exchange, body: dict[str, Any], served: Any) -> None:
+    async def complete(self, exchange: Exchange, request: CompletionRequest, served: Any) -> None:
         """Answer a request for completions. Raises AppError and ClientGone."""
-        request, model = parse(CompletionRequest, body), served_model(exchange, served)
+        model = served_model(exchange, served)
         content = completion_body(request, self._upstream.max_length, exchange.project)
         await self._answer(exchange, COMPLETIONS, request, content, model)
 
-    async def tokenize(self, _exchange: Exchange, body: dict[str, Any], _served: Any) -> None:
+    async def tokenize(self, _exchange: Exchange, request: TokenizeRequest, _served: Any) -> None:
         """Raise UnsuitedServer: vLLM does not tell the text that its chat template makes."""
-        model = parse(TokenizeRequest, body).model
         raise UnsuitedServer(
-            f"The upstream of {model} does not show its prompts. Ask the operator for a server without an "
-            "upstream (`tunery serve`).",
+            f"The upstream of {request.model} does not show its prompts. Ask the operator for a server "
+            "without an upstream (`tunery serve`).",
             param="model",
         )
 

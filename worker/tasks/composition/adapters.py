@@ -15,7 +15,7 @@ from worker.engine.sampler.adapters.plain_lora import read_plain_lora
 from worker.process.scratch import scratch_folder
 from worker.tasks.composition.methods import Lora
 from worker.tasks.export.source import require_same_base
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 from worker.tasks.importing.factors import LayerFactors, LoraFactors, check_fit
 from worker.tasks.importing.layers import Layers
 from worker.tasks.offered_base import OfferedBase

@@ -16,7 +16,7 @@ from worker.tasks.composition.judging import SearchRows
 from worker.tasks.composition.methods import Lora, Report, compose
 from worker.tasks.composition.model_card import composition_card
 from worker.tasks.composition.weight_search import Trial, Weights, best_of, search_weights
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 from worker.tasks.importing.factors import LoraFactors
 from worker.tasks.importing.layers import Layers
 from worker.tasks.importing.writing import write_lora

@@ -21,7 +21,7 @@ from worker.rows.row import Row
 from worker.tasks.composition.methods import Report
 from worker.tasks.composition.weight_search import FileResult
 from worker.tasks.export.source import load_in_fp32
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 from worker.tasks.importing.factors import LoraFactors
 from worker.tasks.importing.layers import Layers
 from worker.tasks.importing.writing import lora_config, named_tensors

@@ -7,7 +7,8 @@ from typing import Any
 from worker.rendering.row_limits import limit_memory
 from worker.tasks.datasets.checking import check_file
 from worker.tasks.datasets.converting import convert_file
-from worker.tasks.frame.process import Do, Work, run_task
+from worker.tasks.frame.process import Do, run_task
+from worker.tasks.frame.work import Work
 
 MOST_MEMORY = 4 * 1024**3  # beyond what the process has at its start
 M_MMAP_THRESHOLD, LARGE = -3, 1024**2  # of glibc's malloc.h, and bytes

@@ -13,7 +13,7 @@ from worker.dataset_checks.content_check import Checked, ContentCheck, RowsOfFil
 from worker.tasks.datasets.made_file import CONTENT, Rows, made_file
 from worker.tasks.datasets.measuring import Measuring
 from worker.tasks.datasets.reading import Phase, file_of, most_bytes, open_rows
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 
 VALIDATION = Phase("reading the validation file", 0.0, 0.1)
 ROWS = Phase("reading the rows", 0.1, 0.7)

@@ -14,7 +14,7 @@ from core.errors import JobError
 from worker.dataset_checks.one_row.examples import shown_row
 from worker.tasks.datasets.made_file import CONTENT, Rows, made_file
 from worker.tasks.datasets.reading import Phase, file_of, most_bytes, open_rows
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 
 ROWS = Phase("converting the rows", 0.0, 0.94)
 EXAMPLES = 3

@@ -8,7 +8,7 @@ from core.errors import JobError
 from core.ids import new_id
 from core.tables import File
 from worker.rendering.preparation.written import WrittenRows
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 
 CONTENT = "dataset.jsonl"  # the file's name in the task's folder
 

@@ -9,7 +9,7 @@ from core.datasets.formats.reading import Dataset, open_dataset
 from core.datasets.formats.unreadable import TOO_MUCH_MEMORY, Unreadable
 from core.errors import JobError
 from core.tables import File
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 
 TOO_MANY_ROWS = "Of this file, at most {:,} rows can be read here. Split it into several files."
 

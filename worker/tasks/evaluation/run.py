@@ -30,7 +30,7 @@ from worker.tasks.evaluation.row_failed import RowFailed
 from worker.tasks.evaluation.rows.reading import ReadRows, read_rows
 from worker.tasks.evaluation.samples import Sampler
 from worker.tasks.evaluation.usage import UsageSums, count_for_project
-from worker.tasks.frame.process import GaveWay, Work
+from worker.tasks.frame.work import GaveWay, Work
 
 JUDGING = "judging the rows"
 WAITING_FOR_QUOTA = "waiting for the project's quota of chats"

@@ -18,7 +18,7 @@ from worker.tasks.export.readme import readme
 from worker.tasks.export.signing import HOW_TO_CHECK, SIGNATURE, sign_folder
 from worker.tasks.export.signing_key import public_key_sha256
 from worker.tasks.export.source import Source, open_source
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 
 Write = Callable[[Source, Any, Path], dict[str, Any]]
 FORMATS: dict[str, Write] = {

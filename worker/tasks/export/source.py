@@ -20,7 +20,7 @@ from core.tables import Adapter, Job
 from worker.base_models.model_store import load_errors_explained
 from worker.engine.base.loading import load_plain
 from worker.process.scratch import scratch_folder
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 from worker.tasks.offered_base import OfferedBase, offered_base
 
 Model = Any  # a model of transformers, which has no types of its own

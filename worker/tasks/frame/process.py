@@ -6,154 +6,37 @@ When the worker ends, the task goes back into the queue.
 """
 
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from core.access.quotas import Quotas, check_store
-from core.database import create_database, limit_waits, session_factory
-from core.errors import JobError, QuotaExceeded, TuneryError
-from core.ids import new_id
-from core.jobs import lifecycle
+from core.database import create_database, session_factory
+from core.errors import JobError
 from core.process.failpoints import reached
 from core.process.logs import configure_logs
 from core.settings import Settings
 from core.storage.file_names import DamagedFile
 from core.storage.folders import fetch_folder, publish_folder
 from core.storage.object_store import ObjectStore
-from core.tables import Adapter, File, Project, Task
+from core.tables import Adapter, File, Task
 from core.work import lease as leases
 from core.work.client import create
 from core.work.kinds import PORTABILITY
-from core.work.lease import LEASE_SECONDS, STARTING, TaskLease, TaskLeaseLost
-from worker.process.exit_statuses import HUNG, TRY_AGAIN
+from core.work.lease import STARTING, TaskLease, TaskLeaseLost
+from worker.process.exit_statuses import TRY_AGAIN
 from worker.process.faults import outside_fault
 from worker.process.scratch import remove_abandoned, scratch_folder
-from worker.process.stop_requests import at_end_of_worker, at_signal
-
-RENEW_SECONDS = 2.0
-WATCH_SECONDS = 0.5  # between two looks at the clock
+from worker.tasks.frame.watch import let_leave, stand_watch
+from worker.tasks.frame.work import GaveWay, TryFailed, Work
 
 log = structlog.get_logger()
-
-
-@dataclass
-class Work:
-    """One task, as the function that does it sees it."""
-
-    share_seconds: ClassVar[float] = 900.0
-    """The time of a process after which its task gives way to one of another project."""
-
-    settings: Settings
-    sessions: sessionmaker[Session]
-    store: ObjectStore
-    task: Task
-    lease: TaskLease
-    phase: str = STARTING
-    done: float = 0.0
-    began: float = field(default_factory=time.monotonic)
-    advanced_at: float = field(default_factory=time.monotonic)
-    renewed_at: float = field(default_factory=time.monotonic)
-    made: Adapter | File | None = None
-    """The adapter or the file that the task has made.
-
-    The function that does the task sets it, without its bytes. It gets these once they are in the store, and
-    its row is written in the transaction that ends the task.
-    """
-    stopping: threading.Event = field(default_factory=threading.Event)
-    """Whether the process shall stop, for work that then ends by itself."""
-    leave_seconds: float = 0.0
-    """The time from then until the process ends, also if it has lost its lease."""
-
-    @property
-    def prefix(self) -> str:
-        """The prefix of the files that this attempt makes."""
-        return self.lease.prefix
-
-    @property
-    def request(self) -> Any:
-        """What the task is asked to do, in the form that its kind names."""
-        return self.lease.kind.request.validate_python(self.task.request)
-
-    def progress(self, phase: str, done: float) -> None:
-        """Say what is being done, and which share of the work is done. Clients see it soon."""
-        if done > self.done:
-            self.advance()
-        self.phase, self.done = phase, done
-
-    def make_adapter(
-        self,
-        base_model: str,
-        suffix: str | None,
-        *,
-        options: dict[str, Any],
-        origin: dict[str, Any],
-        facts: dict[str, Any],
-    ) -> None:
-        """Say which adapter the task has made. `facts` name its base revision, modules and parameters."""
-        adapter_id, project_id = new_id("adapter-"), self.task.project_id
-        with self.sessions() as session:
-            model = lifecycle.model_name(session, base_model, project_id, suffix, adapter_id)
-        self.made = Adapter(
-            id=adapter_id,
-            project_id=project_id,
-            model=model,
-            base_model=base_model,
-            options=options,
-            origin=origin,
-            training=facts,
-        )
-
-    def check_room(self, folder: Path) -> None:
-        """Let the files in the folder count for the project's quota before they are sent.
-
-        Raises JobError if they do not fit. A task that a job has started does not fail for that.
-        """
-        size = sum(path.stat().st_size for path in folder.iterdir())
-        project_id, param = self.task.project_id, "file_id" if isinstance(self.made, File) else None
-        with self.sessions.begin() as session:
-            leases.announce(session, self.lease, size)
-            if self.task.started_by_job:
-                return
-            quotas = Quotas.of(session.get_one(Project, project_id), self.settings)
-            try:
-                check_store(session, project_id, quotas.stored_bytes, what=f"the result of {size:,} bytes")
-            except QuotaExceeded as error:
-                raise JobError("insufficient_quota", str(error), param) from error
-
-    def advance(self, _nbytes: int = 0) -> None:
-        """Note that the work advances, though its share may stay the same: bytes are sent or fetched."""
-        self.advanced_at = time.monotonic()
-
-    def give_way(self) -> None:
-        """Raise GaveWay if this process has had its time, and another project's task of this class waits.
-
-        It is for places from which the next process can go on.
-        """
-        if time.monotonic() < self.began + self.share_seconds:
-            return
-        with self.sessions() as session:
-            if leases.other_projects_wait(session, self.task):
-                raise GaveWay("the task of another project waits")
-
-
-class GaveWay(TuneryError):
-    """The task has had its time, and others wait. It goes back into the queue, and no loss is counted."""
-
-
-class TryFailed(TuneryError):
-    """This try has failed, as if its process had died. Another process tries again, later."""
-
 
 Do = Callable[[Work, Path], Any]
 """Writes the task's files into the folder, and returns its report, in the form that its kind names.
@@ -197,7 +80,7 @@ def run_task(
     began = time.monotonic()
     work = Work(settings, sessions, store, _taken_up(sessions, lease), lease, renewed_at=began)
     work.leave_seconds = leave_seconds
-    _stand_watch(work, work.stopping.set if ends_itself else partial(_give_back_and_end, work))
+    stand_watch(work, work.stopping.set if ends_itself else partial(_give_back_and_end, work))
     do_and_write(do, work, deliver, conclude)
 
 
@@ -308,76 +191,10 @@ def _fetch_kept(work: Work, folder: Path) -> dict[str, Any] | None:
     return dict(task.report or {})
 
 
-def _stand_watch(work: Work, stop: Callable[[], None]) -> None:
-    """Renew the lease beside the work. End the process when it may not go on; `stop` ends it on demand."""
-    at_signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    at_end_of_worker(stop)
-    for watch in (_renew, _end_when_late):
-        threading.Thread(target=watch, args=(work,), daemon=True).start()
-
-
-def _renew(work: Work) -> None:
-    """Renew the lease again and again. End the process when another one has the task.
-
-    A task that nobody has asked for goes back into the queue, to begin again, once a job trains here.
-    """
-    waiting = threading.Event()
-    while True:
-        asked_at = time.monotonic()
-        try:
-            with work.sessions.begin() as session:
-                limit_waits(session, lock_seconds=RENEW_SECONDS, statement_seconds=RENEW_SECONDS)
-                leases.renew(session, work.lease, work.phase, work.done)
-                if stops := _is_in_the_way(session, work):
-                    leases.release(session, work.lease, 0.0)
-            if stops:
-                log.info("task_gave_way_to_training", task=work.lease.task_id)
-                os._exit(0)
-            work.renewed_at = asked_at
-        except TaskLeaseLost:
-            _let_leave(work)
-            os._exit(0)
-        except SQLAlchemyError as error:
-            log.warning("task_not_renewed", task=work.lease.task_id, error=str(error))
-        waiting.wait(RENEW_SECONDS)
-
-
-def _is_in_the_way(session: Session, work: Work) -> bool:
-    return (
-        work.lease.kind.last_if_from_job
-        and lifecycle.trains_here(session)
-        and leases.waits_for_training(session, work.lease.task_id)
-    )
-
-
-def _end_when_late(work: Work) -> None:
-    """End the process when its lease has run out, or when the work has not advanced for too long.
-
-    Another process may have the task once the lease has run out. This is a thread of its own, since a renewal
-    may wait for the database for longer than the lease lasts.
-    """
-    waiting = threading.Event()
-    while True:
-        now = time.monotonic()
-        if now >= work.renewed_at + LEASE_SECONDS:
-            log.error("task_lease_ran_out", task=work.lease.task_id)
-            os._exit(TRY_AGAIN)
-        if now >= work.advanced_at + work.lease.kind.most_seconds:
-            log.error("task_hangs", task=work.lease.task_id, phase=work.phase)
-            os._exit(HUNG)
-        waiting.wait(WATCH_SECONDS)
-
-
 def _give_back_and_end(work: Work) -> None:
-    _let_leave(work)
+    let_leave(work)
     _give_back(work, 0.0)
     os._exit(0)
-
-
-def _let_leave(work: Work) -> None:
-    work.stopping.set()
-    time.sleep(work.leave_seconds)
 
 
 def _give_back(work: Work, delay: float) -> None:

@@ -1,7 +1,7 @@
 """A LoRA as the factors of each layer, checked against the base model's layers."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -30,11 +30,15 @@ class LayerFactors:
 
 @dataclass(frozen=True)
 class LoraFactors:
-    """The factors by the full names of the layers, and what all layers share."""
+    """The factors by the full names of the layers, and what all layers share.
+
+    `invocation` are the tokens from which on an aLoRA acts in a row.
+    """
 
     factors: Mapping[str, LayerFactors]
     use_rslora: bool = False
     lora_dropout: float = 0.0
+    invocation: Sequence[int] = ()
     notes: Mapping[str, object] = field(default_factory=dict)
 
     @property

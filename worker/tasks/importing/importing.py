@@ -13,7 +13,7 @@ from core.access import audit
 from core.access.audit import Actor
 from core.imports import ImportRequest
 from worker.process.scratch import scratch_folder
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 from worker.tasks.importing.limited_process import Order, read_in_a_process
 from worker.tasks.importing.refusal import refusal
 from worker.tasks.offered_base import offered_base

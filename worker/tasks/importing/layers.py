@@ -22,7 +22,7 @@ class Layer:
 
 
 class Layers:
-    """The layers of one base model, by their names."""
+    """The layers of one base model, by their names, and how many tokens it knows."""
 
     def __init__(self, folder: Path) -> None:
         """Read them from the configuration in the base model's folder. No weights are loaded."""
@@ -30,6 +30,7 @@ class Layers:
         self._prefix: str = model.base_model_prefix
         body = body_of(model)
         self._body = next(name for name, module in model.named_modules() if module is body)
+        self.tokens: int = model.get_input_embeddings().num_embeddings
         self._other = {name for name, _ in model.named_modules()}
         self.by_name = {
             name: layer for name, module in model.named_modules() if (layer := _layer_of(module)) is not None

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from core.catalog import BaseModelEntry
+from core.methods.low_rank import MAX_INVOCATION
 from core.storage.file_names import WEIGHTS_NAME
 from core.strict_json import RepeatedKeys, mark_repeated_keys, refuse_constant
-from worker.engine.sampler.adapters.check import CHANGING, CONFIG_NAME, special_option
+from worker.engine.sampler.adapters.check import CHANGING, CONFIG_NAME, INVOCATION, special_option
 from worker.tasks.importing.factors import LayerFactors, LoraFactors, tensors_by_layer
 from worker.tasks.importing.layers import Layers
 from worker.tasks.importing.refusal import refusal, shown
@@ -89,7 +90,7 @@ def _check_kind(config: Mapping[str, Any]) -> None:
             f"{str(config['init_lora_weights'])[:40]!r}). Save it as a plain LoRA, by PEFT's "
             "`path_initial_model_for_weight_conversion`.",
         )
-    special = special_option({**config, "fan_in_fan_out": False})
+    special = special_option({**config, "fan_in_fan_out": False, INVOCATION: None})
     if special is not None:
         raise refusal(
             "unsupported_adapter",
@@ -115,6 +116,7 @@ def _check_base(config: Mapping[str, Any], entry: BaseModelEntry) -> None:
 
 def _adapter(config: Mapping[str, Any], tensors: Mapping[str, Tensors], layers: Layers) -> LoraFactors:
     use_dora, use_rslora = bool(config.get("use_dora")), bool(config.get("use_rslora"))
+    invocation = _invocation(config, layers)
     ranks, alphas = _pattern(config, "rank_pattern"), _pattern(config, "alpha_pattern")
     r, alpha = _number(config, "r", 8), _number(config, "lora_alpha", 8)
     factors = {}
@@ -140,7 +142,28 @@ def _adapter(config: Mapping[str, Any], tensors: Mapping[str, Tensors], layers: 
     _refuse_missing(config, factors, layers)
     dropout = config.get("lora_dropout")
     plain_dropout = dropout if isinstance(dropout, int | float) and 0 <= dropout < 1 else 0.0
-    return LoraFactors(factors, use_rslora, float(plain_dropout))
+    return LoraFactors(factors, use_rslora, float(plain_dropout), invocation)
+
+
+def _invocation(config: Mapping[str, Any], layers: Layers) -> Sequence[int]:
+    """Return the tokens that invoke an aLoRA, none for another adapter. Raises JobError if they are wrong."""
+    found = config.get(INVOCATION)
+    if found is None:
+        return ()
+    is_list = isinstance(found, list) and 0 < len(found) <= MAX_INVOCATION
+    if not is_list or not all(type(token) is int and 0 <= token < layers.tokens for token in found):
+        raise refusal(
+            "invalid_config",
+            f"'{INVOCATION}' in {CONFIG_NAME} is not a list of 1 to {MAX_INVOCATION} tokens of the base "
+            f"model, which has the tokens 0 to {layers.tokens - 1}. Check 'base_model'.",
+        )
+    if config.get("use_dora"):
+        raise refusal(
+            "unsupported_adapter",
+            f"{CONFIG_NAME} has use_dora, which changes all tokens, and {INVOCATION}, which spares some. "
+            "Import an adapter that has one of the two.",
+        )
+    return found
 
 
 def _refuse_missing(config: Mapping[str, Any], found: Iterable[str], layers: Layers) -> None:

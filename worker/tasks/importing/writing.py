@@ -60,6 +60,7 @@ def lora_config(lora: LoraFactors, layers: Layers) -> LoraConfig:
         target_modules=_targets(lora.factors, layers),
         rank_pattern={module: rank for module, rank in ranks.items() if rank != r},
         alpha_pattern={module: own for module, own in alphas.items() if own != alpha},
+        alora_invocation_tokens=list(lora.invocation) or None,
         bias="none",
     )
 
@@ -75,6 +76,7 @@ def _options(config: LoraConfig, lora: LoraFactors) -> dict[str, Any]:
         "use_dora": config.use_dora,
         "rank_pattern": config.rank_pattern,
         "alpha_pattern": config.alpha_pattern,
+        "alora_invocation_tokens": config.alora_invocation_tokens,
         "init_lora_weights": True,
     }
 

@@ -16,7 +16,7 @@ from core.tables import Adapter, File, Job
 from worker.engine.device.free_memory import collect_garbage
 from worker.process.scratch import scratch_folder
 from worker.tasks.export.source import Source, open_source
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 from worker.tasks.portability.answers import NEW_TOKENS, Answered, compare, difference
 from worker.tasks.portability.conclusion import concluded
 from worker.tasks.portability.forms import Forms

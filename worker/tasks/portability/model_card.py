@@ -21,7 +21,7 @@ from core.storage.folders import FolderFile
 from core.tables import Adapter, Artifact, Task
 from worker.adapter_files.folder import CARD
 from worker.adapter_files.portability_section import with_measurement
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 
 
 def write_measured_card(adapter: Path, found: Measurement, at: datetime, folder: Path) -> None:

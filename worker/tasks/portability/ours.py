@@ -6,10 +6,8 @@ import torch
 
 from core.errors import JobError
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.decoders.fast import Decoder
 from worker.engine.sampler.adapters.check import AdapterRefused
-from worker.engine.sampler.fast.block_pool import BLOCK
-from worker.engine.sampler.fast.ragged import RaggedDecoder
+from worker.engine.sampler.fast.computation import cache_bytes_for
 from worker.engine.sampler.requests import GenerationRequest, Piece, Sampling
 from worker.engine.sampler.sampler import Limits, Sampler
 from worker.tasks.export.source import Source
@@ -50,7 +48,6 @@ def _answer(pieces: Sequence[Piece], ends: frozenset[int]) -> Answer:
 
 
 def _limits(base: ResidentBase, prompts: Sequence[Sequence[int]]) -> Limits:
-    """Return limits with a pool for all prompts at once."""
-    blocks = sum(-(-(len(prompt) + NEW_TOKENS) // BLOCK) + 1 for prompt in prompts)
-    nbytes = RaggedDecoder.block_bytes(base.decoder) if isinstance(base.decoder, Decoder) else 0
-    return Limits(cache_bytes=max(blocks * nbytes, 1), max_running_slowly=1)
+    """Return limits with room for all prompts at once."""
+    nbytes = cache_bytes_for(base, [len(prompt) + NEW_TOKENS for prompt in prompts])
+    return Limits(cache_bytes=nbytes, max_running_slowly=1)

@@ -23,7 +23,7 @@ from core.tables import File, Job, Metric, Secret, Task
 from core.work import lease as leases
 from core.work.lease import TaskLeaseLost
 from core.work.tracking import TrackingReport, TrackingRequest
-from worker.tasks.frame.process import GaveWay, TryFailed, Work
+from worker.tasks.frame.work import GaveWay, TryFailed, Work
 from worker.tasks.tracking.sinks import Sink, TrackedJob, TrackerRefused, open_sink
 
 POLL_SECONDS = 1.0

@@ -9,6 +9,7 @@ from core.jobs.spec import JobSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.method import MethodOptions
 from core.methods.targets import takes_experts
+from worker.engine.adapters.peft_targets import left_out_in_few_bits
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.expert_quantisation import unquantised_bytes
 from worker.engine.decoders.portable import body_of, linear_layers
@@ -25,25 +26,32 @@ def events_on_weights(base: ResidentBase, spec: JobSpec) -> Iterator[JobEvent]:
     if base.entry.quantization is not None:
         yield from _on_quantisation(base.model, base.entry.quantization)
     yield from _on_layers(base, spec)
-    numbers = expert_numbers(base.model)
+    numbers = _numbers_of_experts(base.model)
     for adapter in [each.adapter for each in spec.candidates] if numbers else []:
         yield from _on_experts(adapter, numbers, set(base.decoder.experts))
 
 
 def _on_layers(base: ResidentBase, spec: JobSpec) -> Iterator[JobEvent]:
-    """Yield an event if `all-linear` leaves out linear layers: those of routers, and of Mamba's outputs."""
-    if not any(getattr(each.adapter, "target_modules", None) == "all-linear" for each in spec.candidates):
+    """Yield an event if `all-linear` leaves out linear layers: of routers, or that PEFT cannot adapt here."""
+    adapters = [each.adapter for each in spec.candidates]
+    asking = [each for each in adapters if getattr(each, "target_modules", None) == "all-linear"]
+    if not asking:
         return
     body = set(linear_layers(body_of(base.model)).values())
     every = {name for name, layer in linear_layers(base.model).items() if layer in body}
-    if left := every - set(adaptable_modules(base.decoder.groups)):
+    left = every - set(adaptable_modules(base.decoder.groups))
+    left |= {layer for adapter in asking for layer in left_out_in_few_bits(base, adapter)}
+    if left:
         message = f"'all-linear' leaves out these linear layers: {_listed(left)}."
         data = {"code": "left_out_layers", "layers": sorted(left)}
         yield JobEvent(message, "left_out_layers", {"data": data})
 
 
-def expert_numbers(model: nn.Module) -> dict[str, int]:
-    """Return how many numbers the weights of experts have, by the parameters' names."""
+def _numbers_of_experts(model: nn.Module) -> dict[str, int]:
+    """Return how many numbers the weights of experts have, by the parameters' names.
+
+    `experts_in` finds the layers of experts that the engine can compute; these are all of them.
+    """
     named = model.named_parameters()
     return {name: p.numel() for name, p in named if p.dim() == 3 and EXPERTS in name.split(".")}
 

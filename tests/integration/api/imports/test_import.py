@@ -218,23 +218,19 @@ def test_a_base_model_that_is_not_on_offer_is_refused(import_file: Any) -> None:
     refusal(import_file(b"x", base_model="gpt-5"), 400, "base_model", "model_not_available")
 
 
-def test_a_job_inherits_the_ranks_and_targets_of_an_imported_adapter(
+def test_a_job_inherits_ranks_targets_and_invocation_of_an_imported_adapter(
     owner: Tenant, serving: Serving, import_file: Any, tmp_path: Path
 ) -> None:
     options = {"r": 4, "rank_pattern": {"layers.0.self_attn.q_proj": 2}, "use_rslora": True}
+    options |= {"alora_invocation_tokens": [5, 9]}
     adapter = import_file(packed(peft_files(serving.folder / "model", tmp_path, **options))).json()
     job = owner.create_job(model=adapter["model"])
     assert job["lineage"] == [
         {"model": adapter["model"], "adapter_id": adapter["id"], "job_id": None, "step": None}
         | {"sha256": job["lineage"][0]["sha256"], "weight": None}
     ]
-    shown = {name: job["adapter"][name] for name in ("r", "lora_alpha", "use_rslora", "rank_pattern")}
-    assert shown == {
-        "r": 4,
-        "lora_alpha": 12,
-        "use_rslora": True,
-        "rank_pattern": {"model.layers.0.self_attn.q_proj": 2},
-    }
+    expected = {**options, "lora_alpha": 12, "rank_pattern": {"model.layers.0.self_attn.q_proj": 2}}
+    assert {name: job["adapter"][name] for name in expected} == expected
     assert job["adapter"]["target_modules"] == ["q_proj", "v_proj"]
     owner.openai.fine_tuning.jobs.cancel(job["id"])
 

@@ -74,6 +74,8 @@ def test_config_json_says_which_path_the_engine_takes(tmp_path: Path) -> None:
             make().save_pretrained(tmp_path)
             found = json.loads((tmp_path / configuration.CONFIG).read_text())
             assert expected_path(found, TINY.max_length) == (path, True), name
+            shape = configuration.shape_of(found, 2, None, max_length=TINY.max_length)
+            assert shape is None or shape.path == ("fast" if path == "fast" else "portable"), name
 
 
 def test_a_test_holds_every_type_of_the_fast_path() -> None:

@@ -131,7 +131,7 @@ def test_a_family_s_path_and_what_trains_are_said(family: str) -> None:
     in_vllm = "export `lora`" if has_experts else "as it is"
     assert f"PEFT (as it is), vLLM ({in_vllm})" in adapter.found
     assert ("MLX" in adapter.found) != is_wrapper
-    assert ("llama.cpp" in adapter.found) == (family == "Mistral Small 3")
+    assert ("llama.cpp" in adapter.found) == (family in ("Mistral Small 3", "Qwen 3 A3B"))
 
 
 @pytest.mark.parametrize("family", ["Ministral 3", "Mistral Small 3", "Gemma 3"])

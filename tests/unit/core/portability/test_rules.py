@@ -48,8 +48,7 @@ EXPECTED: dict[str, tuple[dict[str, Any], dict[str, str | None]]] = {
     ),
     "experts": (
         LORA | {"target_parameters": ["mlp.experts.down_proj"]},
-        dict.fromkeys(NAMES)
-        | {"peft": "as_it_is", "vllm": "lora", "sglang": "lora", "lorax": "merged", "mlx": "merged"},
+        PLAIN | {"vllm": "lora", "sglang": "lora", "lorax": "merged", "mlx": "merged"},
     ),
     "dora": (LORA | {"use_dora": True}, MERGED),
     "loftq": (LORA | {"init_lora_weights": "loftq"}, ONLY_PEFT),

@@ -2,13 +2,11 @@
 
 import asyncio
 from contextlib import ExitStack
-from typing import Any
 
-import pytest
 from starlette.requests import Request
 
 from core.serving.token import PROJECT_HEADER
-from worker.server.admission import MOST_TIMES, Admission, answers_of
+from worker.server.admission import MOST_TIMES, Admission
 from worker.server.errors import ServerBusy
 from worker.server.exchange import Exchange
 
@@ -66,19 +64,3 @@ def test_projects_with_the_largest_requests_do_not_shut_out_one_that_holds_nothi
 def test_very_many_projects_hold_a_bounded_number_of_answers() -> None:
     found, most = admitted(*[(f"{number}", 1) for number in range(300)])
     assert (found.count(True), most) == (MOST_TIMES * CAPACITY, MOST_TIMES * CAPACITY)
-
-
-@pytest.mark.parametrize(
-    ("body", "answers"),
-    [
-        ({"messages": []}, 1),
-        ({"messages": [], "n": 5}, 5),
-        ({"prompt": "text"}, 1),
-        ({"prompt": [1, 2, 3], "n": 2}, 2),
-        ({"prompt": ["a", "b", "c"], "n": 2}, 6),
-        ({"prompt": [[1], [2]]}, 2),
-        ({"prompt": [], "n": "many"}, 1),
-    ],
-)
-def test_answers_are_the_prompts_times_n(body: dict[str, Any], answers: int) -> None:
-    assert answers_of(body) == answers

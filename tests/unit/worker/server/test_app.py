@@ -1,6 +1,7 @@
 """What the server answers by itself: who may ask it, which paths it has, and its numbers."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,9 @@ from pydantic import SecretStr
 
 from core.secrets.vault import Vault
 from core.serving.paths import CHAT, COMPLETIONS, COMPUTED, TOKENIZE
+from core.serving.schemas.chat import ChatRequest
+from core.serving.schemas.completions import CompletionRequest
+from core.serving.schemas.tokens import TokenizeRequest
 from core.serving.token import REQUEST_HEADER, server_token
 from core.settings import Settings
 from worker.server.admission import Admission
@@ -24,6 +28,11 @@ TOKEN = {"authorization": f"Bearer {SECRET}"}
 
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
+BODIES: Mapping[str, dict[str, Any]] = {
+    CHAT: {"model": "m", "messages": [{"role": "user", "content": "Hello"}]},
+    COMPLETIONS: {"model": "m", "prompt": "Hello"},
+    TOKENIZE: {"model": "m", "prompt": "Hello"},
+}
 
 
 class Echo:
@@ -38,17 +47,17 @@ class Echo:
     def __init__(self, _get_renderer: Any) -> None:
         pass
 
-    async def chat(self, exchange: Exchange, _body: dict[str, Any], _served: Any) -> None:
+    async def chat(self, exchange: Exchange, _request: ChatRequest, _served: Any) -> None:
         exchange.facts |= {"prompt_tokens": 3, "completion_tokens": 2}
         exchange.usage = USAGE
         await exchange.stream([b"1"])
         await exchange.stream([b"2", b"3"])
         await exchange.end_stream()
 
-    async def complete(self, exchange: Exchange, _body: dict[str, Any], _served: Any) -> None:
+    async def complete(self, exchange: Exchange, _request: CompletionRequest, _served: Any) -> None:
         await exchange.answer(200, b'{"n": 1}')
 
-    async def tokenize(self, _exchange: Exchange, _body: dict[str, Any], _served: Any) -> None:
+    async def tokenize(self, _exchange: Exchange, _request: TokenizeRequest, _served: Any) -> None:
         raise RuntimeError("a secret")
 
     async def close(self) -> None:
@@ -66,7 +75,7 @@ def test_the_tokens_of_a_request_are_told_by_its_id_once_it_has_ended(server: Se
         async with httpx.AsyncClient(transport=transport, base_url="http://server", headers=TOKEN) as client:
             early = asyncio.create_task(client.get(f"{COMPUTED}/one"))
             await asyncio.sleep(0)
-            await client.post(CHAT, json={}, headers={REQUEST_HEADER: "one"})
+            await client.post(CHAT, json=BODIES[CHAT], headers={REQUEST_HEADER: "one"})
             answers = [await early, await client.get(f"{COMPUTED}/one"), await client.get(f"{COMPUTED}/two")]
             return [answer.json()["usage"] for answer in answers]
 
@@ -108,15 +117,45 @@ def test_only_the_api_is_answered_and_only_at_known_paths(
 
 
 def test_an_answer_is_whole_or_a_stream_of_events(server: ServerApp) -> None:
-    stream = ask(server, "POST", CHAT, headers=TOKEN, content=b"{}")
+    stream = ask(server, "POST", CHAT, headers=TOKEN, json=BODIES[CHAT])
     assert stream.content == b"data: 1\n\ndata: 2\n\ndata: 3\n\ndata: [DONE]\n\n"
     assert dict(stream.headers) == {
         "content-type": "text/event-stream; charset=utf-8",
         "cache-control": "no-cache",
     }
-    whole = ask(server, "POST", COMPLETIONS, headers=TOKEN, content=b"{}")
+    whole = ask(server, "POST", COMPLETIONS, headers=TOKEN, json=BODIES[COMPLETIONS])
     assert whole.content == b'{"n": 1}'
     assert dict(whole.headers) == {"content-type": "application/json", "content-length": "8"}
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "answers"),
+    [
+        (CHAT, {}, 1),
+        (CHAT, {"n": 5}, 5),
+        (COMPLETIONS, {"prompt": [1, 2, 3], "n": 2}, 2),
+        (COMPLETIONS, {"prompt": ["a", "b", "c"], "n": 2}, 6),
+        (COMPLETIONS, {"prompt": [[1], [2]]}, 2),
+    ],
+)
+def test_a_request_holds_a_permit_for_each_of_its_answers(
+    path: str, fields: dict[str, Any], answers: int
+) -> None:
+    """These are its prompts, times `n`."""
+    admission, held = Admission(64, wait_seconds=60), []
+
+    class Holding(Echo):
+        async def chat(self, exchange: Exchange, request: ChatRequest, served: Any) -> None:
+            held.append(admission.held)
+            await super().chat(exchange, request, served)
+
+        async def complete(self, exchange: Exchange, request: CompletionRequest, served: Any) -> None:
+            held.append(admission.held)
+            await super().complete(exchange, request, served)
+
+    server = ServerApp(SETTINGS, admission, lambda: Holding)
+    assert ask(server, "POST", path, headers=TOKEN, json=BODIES[path] | fields).status_code == 200
+    assert held == [answers]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +164,8 @@ def test_an_answer_is_whole_or_a_stream_of_events(server: ServerApp) -> None:
         (b"no JSON", 400, "invalid_json"),
         (b"[]", 400, "invalid_json"),
         (b" " * (MAX_BODY_BYTES + 1), 413, None),
-        (b"{}", 500, "sampling_failed"),
+        (b"{}", 400, "invalid_value"),
+        (json.dumps(BODIES[TOKENIZE]).encode(), 500, "sampling_failed"),
     ],
 )
 def test_a_wrong_body_and_an_error_of_ours_are_told(
@@ -141,7 +181,7 @@ def test_the_state_says_what_is_loaded_and_whether_the_server_stops() -> None:
     server = ServerApp(SETTINGS, admission, lambda: Echo)
     idle = {"status": "ok", "base": None, "adapters": 0, "requests": 0, "sampler": None}
     assert ask(server, "GET", "/readyz").json() == idle
-    ask(server, "POST", COMPLETIONS, headers=TOKEN, content=b"{}")
+    ask(server, "POST", COMPLETIONS, headers=TOKEN, json=BODIES[COMPLETIONS])
     admission.draining = True
     state = ask(server, "GET", "/readyz")
     assert (state.status_code, state.json()) == (
@@ -154,13 +194,13 @@ def test_the_state_says_what_is_loaded_and_whether_the_server_stops() -> None:
             "sampler": {"running": 1, "waiting": 2, "cache": 0.5},
         },
     )
-    refused = ask(server, "POST", COMPLETIONS, headers=TOKEN, content=b"{}")
+    refused = ask(server, "POST", COMPLETIONS, headers=TOKEN, json=BODIES[COMPLETIONS])
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
 
 
 def test_the_metrics_count_each_request_that_asks_for_work(server: ServerApp) -> None:
-    ask(server, "POST", CHAT, headers=TOKEN, content=b"{}")
-    ask(server, "POST", COMPLETIONS, headers=TOKEN, content=b"{}")
+    ask(server, "POST", CHAT, headers=TOKEN, json=BODIES[CHAT])
+    ask(server, "POST", COMPLETIONS, headers=TOKEN, json=BODIES[COMPLETIONS])
     ask(server, "POST", CHAT, content=b"{}")
     ask(server, "GET", "/elsewhere", headers=TOKEN)
     page = ask(server, "GET", "/metrics")

@@ -12,11 +12,10 @@ from core.methods.low_rank import LoraAdapter
 from core.methods.method import MethodOptions, TargetOptions, with_seeds
 from core.methods.targets import Targets, is_target
 from core.methods.vectors import LnTuningAdapter
-from worker.engine.adapters.peft_targets import peft_targets
+from worker.engine.adapters.peft_targets import peft_targets, targets_for_peft
 from worker.engine.adapters.refusals import refuse_unknown_tokens
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.decoders.portable import body_of
-from worker.engine.decoders.targets import targets_for_peft
 
 
 def peft_config(base: ResidentBase, options: MethodOptions, seed: int) -> PeftConfig:
@@ -45,9 +44,7 @@ def _targets(base: ResidentBase, options: MethodOptions) -> dict[str, Any]:
         modules, parameters = peft_targets(base, options)
         return {"target_modules": modules, "target_parameters": parameters}
     layers = options.layers if isinstance(options, TargetOptions) else None
-    # PEFT's all-linear would take the routers of experts
-    by_itself = base.text_only and not base.decoder.experts
-    return {"target_modules": targets_for_peft(targets, base.decoder.groups, by_itself, layers)}
+    return {"target_modules": targets_for_peft(base, targets, layers)}
 
 
 def _refuse_other_modules_than_norms(model: nn.Module, targets: Targets) -> None:

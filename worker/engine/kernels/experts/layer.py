@@ -6,7 +6,8 @@
 The pairs of a token and one of its experts are sorted by expert, and then by token. A job's tokens are
 contiguous on the axis, so its pairs are contiguous for each expert too. An expert takes one product with its
 frozen weight, and two with the factors of each job. An expert without a token is not touched. W + s B A is
-never formed, and there is no padding and no limit of tokens for an expert.
+never formed, and there is no padding and no limit of tokens for an expert. On a CPU each lane takes its own
+experts.
 
 Only x, the routes and the outputs of `up` are kept for the backward pass. It gathers each expert's inputs
 again, since all of them together are as many times larger than x as a token has experts.
@@ -14,15 +15,16 @@ again, since all of them together are as many times larger than x as a token has
 Axes besides those of the engine: E experts here, C choices of a token, P pairs, or the pairs of one expert.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from worker.engine.kernels.elementwise import LeftToAutograd
-from worker.engine.kernels.projection import Share
+from worker.engine.batch.lanes import Lanes, lanes_for
+from worker.engine.kernels.projection import Share, Values
 
 
 class ExpertWeights(Protocol):
@@ -97,7 +99,7 @@ class Layer:
 
     up: Projection
     down: Projection
-    gate: Callable[[Tensor], Tensor]
+    gate: Values
 
 
 def compute_experts(
@@ -119,7 +121,7 @@ def compute_plainly(x_TD: Tensor, index_TC: Tensor, weights_TC: Tensor, layer: L
         row = torch.zeros_like(x_TD[token])
         for expert, weight in zip(experts, weights, strict=True):
             h = _project_plainly(layer.up, expert, x_TD[token], token)
-            row = row + weight * _project_plainly(layer.down, expert, layer.gate(h[None])[0], token)
+            row = row + weight * _project_plainly(layer.down, expert, layer.gate.of(h[None])[0], token)
         rows.append(row)
     return torch.stack(rows)
 
@@ -164,6 +166,14 @@ class _Routes:
         self._ups = len(ups)
         self._used = [(expert, row) for expert, row in enumerate(bounds) if row[0] < row[1]]
 
+    def divided(self, lanes: int) -> list[list[_Span]]:
+        """Return the experts of each lane: about as many pairs."""
+        parts: list[list[_Span]] = [[] for _ in range(lanes)]
+        for span in self:
+            middle = (span.pairs.start + span.pairs.stop) / 2
+            parts[int(middle / len(self.order_P) * lanes)].append(span)
+        return parts
+
     @property
     def experts(self) -> Tensor:
         """The experts that have tokens."""
@@ -189,6 +199,17 @@ def bounds_of(keys_P: Tensor, experts: int, tokens: int, edges: Sequence[int]) -
     return bounds
 
 
+@cache
+def _lanes(count: int, threads: int) -> Lanes:
+    del threads  # those that the lanes share
+    return Lanes(count)
+
+
+def lanes_on(device: torch.device) -> Lanes:
+    """Return the lanes that share the calling thread's threads."""
+    return _lanes(lanes_for(device), torch.get_num_threads())
+
+
 class _Factors:
     """The factors of one projection for the experts that have tokens, expert by expert.
 
@@ -197,26 +218,33 @@ class _Factors:
 
     def __init__(self, projection: Projection, experts: Tensor, with_gradients: bool = False) -> None:
         self.weights, self.updates, self.experts = projection.weights, projection.updates, experts
-        self._Bs = [_by_expert(each.B_NRE, experts) for each in self.updates]
-        self._dBs = [torch.zeros_like(B_ENR) for B_ENR in self._Bs] if with_gradients else []
+        self._Bs = [each.B_NRE.permute(2, 1, 0).index_select(0, experts) for each in self.updates]
+        self._dBs = [torch.zeros_like(B_ERN) for B_ERN in self._Bs] if with_gradients else []
 
-    def forward(self, span: _Span, spans: Sequence[slice], x_PK: Tensor) -> Tensor:
-        """Return the projection of one expert's inputs."""
-        y_PN = x_PK @ self.weights.of(span.expert, x_PK.dtype).T
+    def forward(
+        self,
+        span: _Span,
+        spans: Sequence[slice],
+        x_PK: Tensor,
+        out_PN: Tensor | None = None,
+        times_P1: Tensor | float = 1.0,
+    ) -> Tensor:
+        """Return the projection of one expert's inputs, in `out_PN` if given, with some times its bias."""
+        y_PN = torch.mm(x_PK, self.weights.of(span.expert, x_PK.dtype).T, out=out_PN)
         if self.weights.bias_EN is not None:
-            y_PN += self.weights.bias_EN[span.expert]
-        for rows, update, B_ENR in zip(spans, self.updates, self._Bs, strict=True):
+            y_PN += self.weights.bias_EN[span.expert] * times_P1
+        for rows, update, B_ERN in zip(spans, self.updates, self._Bs, strict=True):
             if rows.stop > rows.start:
                 z_PR = x_PK[rows] @ update.A_ERK[span.expert].T
-                y_PN[rows].addmm_(z_PR, B_ENR[span.number].T, alpha=update.scale)
+                y_PN[rows].addmm_(z_PR, B_ERN[span.number], alpha=update.scale)
         return y_PN
 
     def backward(self, span: _Span, spans: Sequence[slice], dy_PN: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the gradient of one expert's inputs, and that of x Aᵀ for each update."""
         dx_PK = dy_PN @ self.weights.of(span.expert, dy_PN.dtype)
         dzs = []
-        for rows, update, B_ENR in zip(spans, self.updates, self._Bs, strict=True):
-            dz_PR = (dy_PN[rows] @ B_ENR[span.number]).mul_(update.scale)
+        for rows, update, B_ERN in zip(spans, self.updates, self._Bs, strict=True):
+            dz_PR = (dy_PN[rows] @ B_ERN[span.number].T).mul_(update.scale)
             dx_PK[rows].addmm_(dz_PR, update.A_ERK[span.expert])
             dzs.append(dz_PR)
         return dx_PK, dzs
@@ -225,24 +253,43 @@ class _Factors:
         self, span: _Span, spans: Sequence[slice], x_PK: Tensor, dy_PN: Tensor, dzs: Sequence[Tensor]
     ) -> None:
         """Add one expert's part to the gradients of the factors."""
-        for rows, update, dz_PR, dB_ENR in zip(spans, self.updates, dzs, self._dBs, strict=True):
+        for rows, update, dz_PR, dB_ERN in zip(spans, self.updates, dzs, self._dBs, strict=True):
             if rows.stop > rows.start and update.dA_ERK is not None:
                 z_PR = x_PK[rows] @ update.A_ERK[span.expert].T
-                dB_ENR[span.number].addmm_(dy_PN[rows].T, z_PR, alpha=update.scale)
-                update.dA_ERK[span.expert].add_(dz_PR.T @ x_PK[rows])
+                dB_ERN[span.number].addmm_(z_PR.T, dy_PN[rows], alpha=update.scale)
+                _add_product(update.dA_ERK[span.expert], dz_PR.T, x_PK[rows])
 
     def add_gradients(self) -> None:
         """Add what was collected to the gradients of B."""
-        for update, dB_ENR in zip(self.updates, self._dBs, strict=True):
+        for update, dB_ERN in zip(self.updates, self._dBs, strict=True):
             if update.dB_NRE is not None:
-                rows_EN = dB_ENR.flatten(1).to(update.dB_NRE.dtype)
-                update.dB_NRE.flatten(0, 1).T.index_add_(0, self.experts, rows_EN)
+                update.dB_NRE.permute(2, 1, 0).index_add_(0, self.experts, dB_ERN.to(update.dB_NRE.dtype))
 
 
-def _by_expert(B_NRE: Tensor, experts: Tensor) -> Tensor:
-    """Return B of these experts, each contiguous: [E, N, R]."""
-    outputs, rank, _ = B_NRE.shape
-    return B_NRE.flatten(0, 1).T.index_select(0, experts).view(-1, outputs, rank)
+def _add_product(to_RK: Tensor, left_RP: Tensor, right_PK: Tensor) -> None:
+    """Add a product to what may be in fp32 beside factors in bf16."""
+    if to_RK.dtype == right_PK.dtype:
+        to_RK.addmm_(left_RP, right_PK)
+    else:
+        to_RK.add_(left_RP @ right_PK)
+
+
+def _sum_over_lanes(compute: Callable[[Iterable[_Span]], Tensor], routes: _Routes) -> Tensor:
+    """Return the sum of what `compute` returns for each lane's experts.
+
+    No two lanes have the same expert, so they share the gradients of the factors. Several products on a
+    thread each are faster than one after another on all threads, between which the threads wait.
+    """
+
+    @torch.no_grad()  # the mode of the calling thread does not hold on those of the lanes
+    def of_lane(_lane: int, spans: Sequence[_Span]) -> Tensor:
+        return compute(spans)
+
+    lanes = lanes_on(routes.tokens_P.device)
+    first, *others = lanes.map(of_lane, routes.divided(lanes.count))
+    for each in others:
+        first += each
+    return first
 
 
 class _Experts(torch.autograd.Function):
@@ -257,11 +304,17 @@ class _Experts(torch.autograd.Function):
         up, down = _Factors(layer.up, used), _Factors(layer.down, used)
         weights_P = weights_TC.flatten()[routes.order_P].float()
         h_PN = x_TD.new_empty(len(weights_P), layer.up.weights.shape[1])
-        out_TD = x_TD.new_zeros(len(x_TD), layer.down.weights.shape[1], dtype=torch.float32)
-        for span in routes:
-            h_PN[span.pairs] = up.forward(span, span.up, x_TD[span.tokens_P])
-            y_PD = down.forward(span, span.down, layer.gate(h_PN[span.pairs]))
-            out_TD.index_add_(0, span.tokens_P, y_PD * weights_P[span.pairs, None])
+
+        def compute(spans: Iterable[_Span]) -> Tensor:
+            out_TD = x_TD.new_zeros(len(x_TD), layer.down.weights.shape[1], dtype=torch.float32)
+            for span in spans:
+                w_P1, x_PD = weights_P[span.pairs, None], x_TD.index_select(0, span.tokens_P)
+                a_PI = layer.gate.of(up.forward(span, span.up, x_PD, h_PN[span.pairs])).mul_(w_P1)
+                y_PD = down.forward(span, span.down, a_PI, times_P1=w_P1)
+                out_TD.index_add_(0, span.tokens_P, y_PD.float())
+            return out_TD
+
+        out_TD = _sum_over_lanes(compute, routes)
         ctx.layer, ctx.dtype = layer, weights_TC.dtype
         ctx.save_for_backward(x_TD, index_TC, h_PN, weights_P)
         return out_TD.to(x_TD.dtype)
@@ -270,22 +323,27 @@ class _Experts(torch.autograd.Function):
     def backward(ctx, dout_TD):  # type: ignore[no-untyped-def]
         x_TD, index_TC, h_PN, weights_P = ctx.saved_tensors
         layer, routes = ctx.layer, _Routes(index_TC, ctx.layer)
-        used, gate = routes.experts, LeftToAutograd(layer.gate)
+        used, bias_ED = routes.experts, layer.down.weights.bias_EN
         up, down = (_Factors(each, used, with_gradients=True) for each in (layer.up, layer.down))
-        dx_TD = torch.zeros_like(x_TD, dtype=torch.float32)
         dweights_P = torch.zeros_like(weights_P)
-        for span in routes:
-            pairs, w_P1 = span.pairs, weights_P[span.pairs, None]
-            dout_PD = dout_TD[span.tokens_P]
-            g_PI, dzs = down.backward(span, span.down, dout_PD)  # the gradient of down's input, but for w
-            a_PI, dh_PN = gate.again((g_PI * w_P1).to(g_PI.dtype), h_PN[pairs])
-            dweights_P[pairs] = (g_PI * a_PI).sum(-1, dtype=torch.float32)
-            if down.weights.bias_EN is not None:
-                dweights_P[pairs] += (dout_PD @ down.weights.bias_EN[span.expert]).float()
-            down.collect(span, span.down, (a_PI * w_P1).to(a_PI.dtype), dout_PD, dzs)
-            dx_PD, dzs = up.backward(span, span.up, dh_PN)
-            up.collect(span, span.up, x_TD[span.tokens_P], dh_PN, dzs)
-            dx_TD.index_add_(0, span.tokens_P, dx_PD.float())
+
+        def compute(spans: Iterable[_Span]) -> Tensor:
+            dx_TD = torch.zeros_like(x_TD, dtype=torch.float32)
+            for span in spans:
+                pairs, w_P1 = span.pairs, weights_P[span.pairs, None]
+                dout_PD = dout_TD.index_select(0, span.tokens_P)
+                g_PI, dzs = down.backward(span, span.down, dout_PD)  # the gradient of down's input
+                a_PI, dh_PN = layer.gate.again((g_PI * w_P1).to(g_PI.dtype), h_PN[pairs])
+                dweights_P[pairs] = (g_PI * a_PI).sum(-1, dtype=torch.float32)
+                if bias_ED is not None:
+                    dweights_P[pairs] += (dout_PD @ bias_ED[span.expert]).float()
+                down.collect(span, span.down, a_PI.mul_(w_P1), dout_PD, dzs)
+                dx_PD, dzs = up.backward(span, span.up, dh_PN)
+                up.collect(span, span.up, x_TD.index_select(0, span.tokens_P), dh_PN, dzs)
+                dx_TD.index_add_(0, span.tokens_P, dx_PD.float())
+            return dx_TD
+
+        dx_TD = _sum_over_lanes(compute, routes)
         up.add_gradients()
         down.add_gradients()
         dweights = torch.empty_like(dweights_P).scatter_(0, routes.order_P, dweights_P)

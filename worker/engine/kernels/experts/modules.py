@@ -5,12 +5,19 @@ flags of the module how they are laid out (`transformers.integrations.moe`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 from torch import Tensor, nn
-from transformers.integrations.moe import ExpertsInterface, grouped_mm_experts_forward
+from transformers.activations import GELUTanh, SiLUActivation
+from transformers.integrations.moe import (
+    ExpertsInterface,
+    _default_apply_gate,
+    grouped_mm_experts_forward,
+)
 
+from worker.engine.kernels.elementwise import GELU, SILU, LeftToAutograd, SwiGlu
 from worker.engine.kernels.experts.layer import (
     DenseExperts,
     ExpertUpdate,
@@ -19,10 +26,11 @@ from worker.engine.kernels.experts.layer import (
     Projection,
     compute_experts,
 )
-from worker.engine.kernels.projection import Share
+from worker.engine.kernels.projection import Share, Values
 
 NAME = "tunery_experts"
 DOWN = "down_proj"
+ACTIVATIONS = {nn.SiLU: SILU, SiLUActivation: SILU, GELUTanh: GELU}
 QUANTISED = "quantised_experts"
 """The attribute of a module that holds its weights in 4 or 8 bits, by the names of the parameters."""
 
@@ -49,10 +57,10 @@ def parameter_names(experts: Any) -> tuple[str, str]:
 
 def weights_of(experts: Any, name: str) -> ExpertWeights:
     """Return the frozen weights of one projection, in whatever form the module holds them."""
-    held: Mapping[str, ExpertWeights] = getattr(experts, QUANTISED, {})
-    if name in held:
-        return held[name]
+    held: Mapping[str, Any] = getattr(experts, QUANTISED, {})
     bias = getattr(experts, f"{name}_bias") if experts.has_bias else None
+    if name in held:
+        return cast(ExpertWeights, replace(held[name], bias_EN=bias))
     return DenseExperts(getattr(experts, name), bias, experts.is_transposed)
 
 
@@ -73,8 +81,18 @@ def forward(
         computed: Tensor = grouped_mm_experts_forward(experts, hidden_states, top_k_index, top_k_weights)
         return computed
     up, down = (Projection(weights_of(experts, name), (updates or {}).get(name, ())) for name in names)
-    gate: Callable[[Tensor], Tensor] = experts._apply_gate if experts.has_gate else experts.act_fn
-    return compute_experts(hidden_states, top_k_index, top_k_weights, Layer(up, down, gate), masters)
+    layer = Layer(up, down, _gate_of(experts))
+    return compute_experts(hidden_states, top_k_index, top_k_weights, layer, masters)
+
+
+def _gate_of(experts: Any) -> Values:
+    """Return what makes the inputs of `down`; autograd finds the gradient of what is not SwiGLU."""
+    if not experts.has_gate:
+        return LeftToAutograd(experts.act_fn)
+    is_usual = type(experts)._apply_gate is _default_apply_gate
+    if is_usual and (activation := ACTIVATIONS.get(type(experts.act_fn))):
+        return SwiGlu(activation)
+    return LeftToAutograd(experts._apply_gate)
 
 
 def with_updates(experts: Any, shares: Mapping[str, Sequence[Share]]) -> Callable[..., Tensor]:

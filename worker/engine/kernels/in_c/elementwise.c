@@ -2,10 +2,6 @@
 
 #include "native/numbers.h"
 
-static inline vec sigmoid(vec x) { /* of NaN it is NaN */
-    return 1.0f / (1.0f + exponential(larger(all(-87.0f), smaller(all(87.0f), -x))));
-}
-
 static inline vec gated(vec gate, vec up) { return gate * sigmoid(gate) * up; }
 
 /* y [rows, inner] = silu(gate) up, with gate and up side by side in gate_up [rows, 2 inner]. */
@@ -90,5 +86,38 @@ void rms_norm_gradient(const T *dy, const T *x, const float *weight, const float
         for (int64_t d = 0; d < whole; d += LANES)
             store(to + d, load(by + d) * *(const vec *)(weight + d) * scale - load(from + d) * mean);
         if (rest) store_some(to + whole, last_g * scale - last_x * mean, rest);
+    }
+}
+
+/* y [rows, width] = x rstd weight silu(gate), with the width in whole vectors; rstd as above. */
+void gated_norm_values(const T *x, const T *gate, const float *weight, float eps, int64_t rows, int64_t width, T *y,
+                       float *rstd, int64_t threads) {
+    PARALLEL for (int64_t t = 0; t < rows; t++) {
+        int64_t at = t * width;
+        vec squares = {0};
+        for (int64_t d = 0; d < width; d += LANES) squares += load(x + at + d) * load(x + at + d);
+        float scale = rstd[t] = 1.0f / sqrtf(sum(squares) / width + eps);
+        for (int64_t d = 0; d < width; d += LANES)
+            store(y + at + d, gated(load(gate + at + d), load(x + at + d) * scale * *(const vec *)(weight + d)));
+    }
+}
+
+/* The gradients of x and of the gate, [rows, width]. */
+void gated_norm_gradient(const T *dy, const T *x, const T *gate, const float *weight, const float *rstd, int64_t rows,
+                         int64_t width, T *dx, T *dgate, int64_t threads) {
+    PARALLEL for (int64_t t = 0; t < rows; t++) {
+        int64_t at = t * width;
+        vec products = {0};
+        for (int64_t d = 0; d < width; d += LANES) {
+            vec up = load(x + at + d) * rstd[t] * *(const vec *)(weight + d);
+            Gate g = gate_again(load(dy + at + d), load(gate + at + d), up);
+            store(dgate + at + d, g.dgate);
+            products += g.dup * *(const vec *)(weight + d) * load(x + at + d);
+        }
+        float scale = rstd[t], mean = sum(products) / width * scale * scale * scale;
+        for (int64_t d = 0; d < width; d += LANES) {
+            vec g = load(gate + at + d), dn = load(dy + at + d) * g * sigmoid(g) * *(const vec *)(weight + d);
+            store(dx + at + d, dn * scale - load(x + at + d) * mean);
+        }
     }
 }

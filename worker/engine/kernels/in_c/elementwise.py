@@ -1,4 +1,4 @@
-"""Calls norm and gate in C (`elementwise.c`). Each function returns None where C cannot compute it."""
+"""Calls norm and gate in C (`elementwise.c`). A function returns None where C cannot compute it."""
 
 from ctypes import CDLL, c_float
 
@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from worker.engine.kernels.in_c.calls import integers, kernel, pointers, threads
+
+LANES = 16  # numbers of a vector
 
 
 def swiglu_values(gate_up_TI: Tensor) -> Tensor | None:
@@ -50,6 +52,37 @@ def rms_norm_gradient(dy_TD: Tensor, x_TD: Tensor, weight_D: Tensor, rstd_T1: Te
         *pointers(dy_TD, x_TD, weight_D, rstd_T1), *integers(x_TD.shape), *pointers(dx_TD), threads()
     )
     return dx_TD
+
+
+def can_gate(x_TD: Tensor, gate_TD: Tensor) -> bool:
+    """Return whether C computes a gated norm of these."""
+    return x_TD.shape[1] % LANES == 0 and _built(x_TD, gate_TD) is not None
+
+
+def gated_norm_values(x_TD: Tensor, gate_TD: Tensor, weight_D: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Return norm(x) · weight · silu(gate), and 1 / sqrt(mean(x²) + eps) in fp32, [T, 1]."""
+    weight_D = weight_D.float().contiguous()
+    y_TD, rstd_T1 = torch.empty_like(x_TD), torch.empty(len(x_TD), 1, dtype=torch.float32)
+    given, sizes = pointers(x_TD, gate_TD, weight_D), integers(x_TD.shape)
+    _sure(x_TD).gated_norm_values(*given, c_float(eps), *sizes, *pointers(y_TD, rstd_T1), threads())
+    return y_TD, rstd_T1
+
+
+def gated_norm_gradient(
+    dy_TD: Tensor, x_TD: Tensor, gate_TD: Tensor, weight_D: Tensor, rstd_T1: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of x and of the gate."""
+    weight_D = weight_D.float().contiguous()
+    dx_TD, dgate_TD = torch.empty_like(x_TD), torch.empty_like(gate_TD)
+    given, sizes = pointers(dy_TD, x_TD, gate_TD, weight_D, rstd_T1), integers(x_TD.shape)
+    _sure(x_TD).gated_norm_gradient(*given, *sizes, *pointers(dx_TD, dgate_TD), threads())
+    return dx_TD, dgate_TD
+
+
+def _sure(x_TD: Tensor) -> CDLL:
+    built = _built(x_TD)
+    assert built is not None
+    return built
 
 
 def _built(*tensors: Tensor) -> CDLL | None:

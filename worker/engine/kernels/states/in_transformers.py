@@ -12,7 +12,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worker.engine.kernels.states.scan import Rule, scan
+from worker.engine.kernels.states.scan import Rule
 from worker.engine.kernels.transformers_attention import current_layout
 
 NOT_FOR_SEGMENTS = ("initial_state", "initial_states", "output_final_state", "return_final_states", "z")
@@ -31,18 +31,18 @@ def follow_segments(model: nn.Module) -> None:
                 names[name] = partial(function, own)
 
 
-def convolve(own: Callable[..., Tensor], x_BKL: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Convolve each channel with the tokens before: [1, K, T] -> [1, K, T].
-
-    Each segment is laid behind the last tokens before it, or behind zeros where there are none.
-    """
-    layout, seen = current_layout(), weight.shape[-1] - 1
-    if layout is None or seen == 0:
-        return own(x_BKL, weight, *args, **kwargs)
-    axis_N, places_T = layout.behind(seen)
-    x_NK = F.pad(x_BKL[0].T, (0, 0, 0, 1)).index_select(0, axis_N)
-    y_NK = own(x_NK.T[None], weight, *args, **kwargs)[0].T.contiguous()
-    return y_NK.index_select(0, places_T).T[None]
+def causal_convolution(
+    own: Callable[..., Tensor],
+    x_BKT: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+    **kwargs: Any,
+) -> Tensor:
+    """Convolve each channel with the tokens before it in its row: [1, K, T] -> [1, K, T]."""
+    if (layout := current_layout()) is None:
+        return own(x_BKT, weight, bias, activation=activation, **kwargs)
+    return layout.convolve(x_BKT[0].T, weight, bias, activation).T[None]
 
 
 def delta_rule(
@@ -61,7 +61,7 @@ def delta_rule(
         return own(query, key, value, g=g, beta=beta, **kwargs)
     _refuse_states(kwargs)
     rule = Rule(delta=True, normed=use_qk_l2norm_in_kernel, scale=query.shape[-1] ** -0.5)
-    out_THU = scan(query[0], key[0], value[0], g[0], beta[0], layout.chunks, rule)
+    out_THU = layout.scan([query[0], key[0], value[0], g[0], beta[0]], rule)
     return out_THU.to(query.dtype)[None], None
 
 
@@ -88,7 +88,7 @@ def mamba2(
     if dt_softplus:
         dt_TH = F.softplus(dt_TH)
     dt_TH = dt_TH.clamp(*dt_limit).float()
-    out_THU = scan(C[0], B[0], x[0], A.float() * dt_TH, dt_TH, layout.chunks, Rule(delta=False))
+    out_THU = layout.scan([C[0], B[0], x[0], A.float() * dt_TH, dt_TH], Rule(delta=False))
     return (out_THU if D is None else out_THU + D[..., None] * x[0].float())[None]
 
 
@@ -100,7 +100,7 @@ def _refuse_states(options: dict[str, Any]) -> None:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "causal_conv1d_fn": convolve,
+    "causal_conv1d_fn": causal_convolution,
     "torch_chunk_gated_delta_rule": delta_rule,
     "mamba2_chunk_scan": mamba2,
 }

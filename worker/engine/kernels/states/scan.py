@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from worker.engine.batch.chunks import CHUNK, Chunks, Wave
 from worker.engine.batch.micro_batch import Segment, Span
+from worker.engine.kernels.in_c import states as in_c
 
 NORM_EPS = 1e-6  # that of flash-linear-attention, which transformers takes too
 SMALL = 8  # rows of a matrix whose powers stay small enough for a sum of them
@@ -37,15 +38,43 @@ class Rule:
     scale: float = 1.0
 
 
-def scan(
-    q_TJE: Tensor, k_TJE: Tensor, v_THU: Tensor, g_TH: Tensor, beta_TH: Tensor, chunks: Chunks, rule: Rule
-) -> Tensor:
-    """Return the outputs, [T, H, U] in fp32. The plain twin is `scan_plainly`."""
-    inputs = [_by_waves(x, chunks) for x in (q_TJE, k_TJE, v_THU, g_TH, beta_TH)]
+def scan(inputs: Sequence[Tensor], chunks: Chunks, rule: Rule) -> Tensor:
+    """Return the outputs, [T, H, U] in fp32. The plain twin is `scan_plainly`.
+
+    The inputs are q and k, [T, J, E], v, [T, H, U], g and β, [T, H].
+    """
+    if in_c.can_scan(inputs[0], inputs[2]):
+        out_THU: Tensor = _InC.apply(*inputs, chunks, rule)
+        return out_THU
+    return _scan_by_waves(inputs, chunks, rule)
+
+
+class _InC(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *given):  # type: ignore[no-untyped-def]
+        *inputs, ctx.chunks, ctx.rule = given
+        ctx.save_for_backward(*inputs)
+        return in_c.scanned(inputs, ctx.chunks, ctx.rule)
+
+    @staticmethod
+    def backward(ctx, dout_THU):  # type: ignore[no-untyped-def]
+        inputs = ctx.saved_tensors
+        made = in_c.gradients(inputs, ctx.chunks, ctx.rule, dout_THU)
+        shared = [_summed(dx, x).to(x.dtype) for dx, x in zip(made, inputs, strict=True)]
+        return *shared, None, None
+
+
+def _summed(dx: Tensor, x: Tensor) -> Tensor:
+    """Add up the gradients of heads that share one of x."""
+    return dx if dx.shape == x.shape else dx.unflatten(1, (x.shape[1], -1)).sum(2)
+
+
+def _scan_by_waves(inputs: Sequence[Tensor], chunks: Chunks, rule: Rule) -> Tensor:
+    by_waves = [_by_waves(x, chunks) for x in inputs]
     outputs: list[Tensor] = []
     before: Tensor | None = None  # the states after the level before
     after: list[Tensor] = []
-    for wave, *own in zip(chunks.waves, *inputs, strict=True):
+    for wave, *own in zip(chunks.waves, *by_waves, strict=True):
         out, state = checkpoint(
             _scan_wave, wave, rule, before, *own, use_reentrant=False, preserve_rng_state=False
         )
@@ -155,24 +184,33 @@ def _inverse_by_halves(below: Tensor) -> Tensor:
     return torch.cat([top, torch.cat([left, lower], -1)], -2)
 
 
+def scan_onwards(
+    inputs: Sequence[Tensor], chunks: Chunks, rule: Rule, before_XHEU: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the outputs, and the states behind rows that go on from the states before them.
+
+    There is no gradient. The inputs are those of `scan`.
+    """
+    if in_c.can_scan(inputs[0], inputs[2]):
+        after_XHEU = torch.empty_like(before_XHEU)
+        return in_c.scanned(inputs, chunks, rule, before_XHEU, after_XHEU), after_XHEU
+    return scan_plainly(inputs, chunks.segments, rule, before_XHEU)
+
+
 def scan_plainly(
-    q_TJE: Tensor,
-    k_TJE: Tensor,
-    v_THU: Tensor,
-    g_TH: Tensor,
-    beta_TH: Tensor,
-    segments: Sequence[Segment],
-    rule: Rule,
-) -> Tensor:
-    """Return the same, token by token."""
+    inputs: Sequence[Tensor], segments: Sequence[Segment], rule: Rule, before_XHEU: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the same, token by token: the outputs, and the states behind all segments."""
+    q_TJE, k_TJE, v_THU, g_TH, beta_TH = inputs
     q_THE, k_THE = (x.float().repeat_interleave(v_THU.shape[1] // x.shape[1], 1) for x in (q_TJE, k_TJE))
     if rule.normed:
         q_THE, k_THE = (x * (x.square().sum(-1, keepdim=True) + NORM_EPS).rsqrt() for x in (q_THE, k_THE))
+    nothing = q_THE.new_zeros(len(segments), *k_THE.shape[1:], v_THU.shape[2])
+    first = nothing if before_XHEU is None else before_XHEU
     ends: dict[Span, Tensor] = {}
     outputs = []
-    for segment in segments:
-        nothing = q_THE.new_zeros(*k_THE.shape[1:], v_THU.shape[2])
-        state_HEU = ends[segment.prefix[-1]] if segment.prefix else nothing
+    for number, segment in enumerate(segments):
+        state_HEU = ends[segment.prefix[-1]] if segment.prefix else first[number]
         for token in range(segment.start, segment.end):
             k, v = k_THE[token][..., None], v_THU[token].float()
             state_HEU = state_HEU * g_TH[token].exp()[:, None, None]
@@ -180,4 +218,4 @@ def scan_plainly(
             state_HEU = state_HEU + k * (beta_TH[token][:, None] * update)[:, None]
             outputs.append((state_HEU * q_THE[token][..., None]).sum(1) * rule.scale)
         ends[segment.start, segment.end] = state_HEU
-    return torch.stack(outputs)
+    return torch.stack(outputs), torch.stack([*ends.values()])

@@ -14,10 +14,10 @@ from torch import Tensor
 from core.storage.file_names import WEIGHTS_NAME
 from worker.engine.adapters.dora import DoraLayer
 from worker.engine.adapters.modules.own_tree import tree_with_own_config
+from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.adapters.sizes import scale
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.loading import load_plain
-from worker.engine.decoders.fast import Decoder
 from worker.engine.sampler.adapters.check import (
     CONFIG_NAME,
     INVOCATION,
@@ -52,8 +52,7 @@ def load_adapter(
     tensors = read_tensors(folder / WEIGHTS_NAME)
     why_slow = _why_slow(base, config, tensors)
     if why_slow is None:
-        assert isinstance(base.decoder, Decoder)
-        return _load_factors(base, base.decoder, config, tensors, content_hash)
+        return _load_factors(base, config, tensors, content_hash)
     with undisturbed():
         model = _load_by_peft(base, folder)
     nbytes = sum(tensor.nbytes for tensor in tensors.values())
@@ -62,7 +61,7 @@ def load_adapter(
 
 def _why_slow(base: ResidentBase, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str | None:
     """Return why the fast path does not take the adapter; None if it does."""
-    if base.decoder.path != "fast":
+    if base.decoder.path == "plain":
         return f"{base.entry.id} has no fast path"
     if (special := special_option({**config, INVOCATION: None})) is not None:
         return special
@@ -75,7 +74,6 @@ def _why_slow(base: ResidentBase, config: Mapping[str, Any], tensors: Mapping[st
 
 def _load_factors(
     base: ResidentBase,
-    decoder: Decoder,
     config: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     content_hash: str,
@@ -86,15 +84,16 @@ def _load_factors(
         assert found is not None
         by_module.setdefault(found["module"], {})[found["parameter"]] = tensor.to(base.device)
     groups = {}
-    for group_name, group in decoder.groups.items():
-        outputs, inputs = group.weight.shape
-        projections = [
-            _projection(base, module, by_module[module], columns, inputs, config)
-            for module, columns in group.columns.items()
-            if module in by_module
-        ]
+    shapes = projection_shapes(base.model, base.decoder.groups)
+    for group_name, group in base.decoder.groups.items():
+        projections, end = [], 0
+        for module in group.columns:
+            inputs, outputs = shapes[module]
+            columns, end = slice(end, end + outputs), end + outputs
+            if module in by_module:
+                projections.append(_projection(base, module, by_module[module], columns, inputs, config))
         if projections:
-            groups[group_name] = outputs, projections
+            groups[group_name] = end, projections
     if not groups:
         raise AdapterRefused("The adapter has no weights.")
     factors = pack_factors(groups, base.dtype)

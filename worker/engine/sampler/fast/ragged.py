@@ -1,12 +1,10 @@
-"""One step of the sampler on the fast path: the chunks of all requests, on one token axis.
+"""A step of the sampler with the weights of the fast decoder.
 
 The base model's products are computed once over all tokens, and each adapter's over its own. Keys and values
-go into the blocks of a pool, and attention reads them from there. A slot of the pool holds the keys and
-values of one token; its number is block · BLOCK + the token's position in its block.
+go into the blocks of a pool, and attention reads them from there.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,57 +16,15 @@ from worker.engine.decoders.layer import Layer, times
 from worker.engine.kernels.attention import one_attention
 from worker.engine.kernels.elementwise import rms_norm_plainly, swiglu_values
 from worker.engine.kernels.frozen_weight import FrozenWeight
-from worker.engine.sampler.adapters.served import Factors, ServedAdapter
+from worker.engine.kernels.transformers_steps import visible
+from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.fast.block_pool import BLOCK
 from worker.engine.sampler.fast.native.step import NativeStep
-from worker.engine.sampler.running import Chunk, Computed
+from worker.engine.sampler.fast.step import Axis, RaggedStep
+from worker.engine.sampler.running import Chunk
 
 
-@dataclass(frozen=True)
-class PlacedChunk:
-    """A chunk's tokens on the axis, and the slots of all tokens that its last one sees."""
-
-    tokens: slice
-    slots_L: Tensor
-
-
-@dataclass(frozen=True)
-class Axis:
-    """The tokens of one step: chunks with the same adapter lie side by side, in a span."""
-
-    tokens_T: Tensor
-    positions_T: Tensor
-    slots_T: Tensor
-    chunks: Sequence[PlacedChunk]
-    spans: Sequence[tuple[slice, Factors]]
-
-    @classmethod
-    def of(cls, chunks: Sequence[Chunk], device: torch.device) -> "Axis":
-        tokens: list[int] = []
-        positions: list[int] = []
-        placed, written = [], []
-        spans: list[tuple[slice, Factors]] = []
-        for chunk in chunks:
-            start = len(tokens)
-            tokens += chunk.running.tokens[chunk.start : chunk.stop]
-            positions += range(chunk.start, chunk.stop)
-            span = slice(start, len(tokens))
-            blocks = torch.tensor(chunk.running.blocks, device=device)
-            slots_L = (blocks[:, None] * BLOCK + torch.arange(BLOCK, device=device)).flatten()[: chunk.stop]
-            placed.append(PlacedChunk(span, slots_L))
-            written.append(slots_L[chunk.start :])
-            adapter = chunk.adapter
-            if adapter is None:
-                continue
-            if spans and spans[-1][1] is adapter.factors and spans[-1][0].stop == start:
-                spans[-1] = slice(spans[-1][0].start, span.stop), adapter.factors
-            else:
-                spans.append((span, adapter.factors))
-        tokens_T, positions_T = (torch.tensor(values, device=device) for values in (tokens, positions))
-        return cls(tokens_T, positions_T, torch.cat(written), placed, spans)
-
-
-class RaggedDecoder:
+class RaggedDecoder(RaggedStep):
     """The fast path's weights with a pool of keys and values for `blocks` blocks.
 
     On a CPU a step in C takes the place of PyTorch's calls if it can be built (`native`).
@@ -91,17 +47,10 @@ class RaggedDecoder:
             self._native.prepare(adapter)
 
     @torch.inference_mode()
-    def compute(self, chunks: Sequence[Chunk]) -> list[Computed]:
-        """Compute the chunks. Return those of which logits are needed, with their logits in fp32."""
-        chunks = sorted(chunks, key=_adapter_order)
-        wanted = list(_wanted(chunks))
-        rows = [row for _, own in wanted for row in own]
-        logits_SV = self._native.logits(chunks, rows) if self._native else self._logits(chunks, rows)
-        parts = logits_SV.split([len(own) for _, own in wanted])
-        return [Computed(chunk, part) for (chunk, _), part in zip(wanted, parts, strict=True)]
+    def logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
+        return self._native.logits(chunks, rows) if self._native else self._logits(chunks, rows)
 
     def _logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
-        """Return the logits of these rows of the token axis, [S, V]."""
         decoder = self._decoder
         axis = Axis.of(chunks, decoder.device)
         x_TD = decoder.embedded(axis.tokens_T)
@@ -157,22 +106,6 @@ class RaggedDecoder:
         return x_TD + _normed(own_TD, layer.norms.after_own_input_D, self._decoder.eps)
 
 
-def _wanted(chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, range]]:
-    """Yield the chunks of which logits are needed, and the rows of the token axis that they are of."""
-    start = 0
-    for chunk in chunks:
-        stop = start + chunk.stop - chunk.start
-        if chunk.running.wants_prompt_logprobs:
-            yield chunk, range(start, stop)
-        elif chunk.is_last:
-            yield chunk, range(stop - 1, stop)
-        start = stop
-
-
-def _adapter_order(chunk: Chunk) -> str:
-    return chunk.adapter.content_hash if chunk.adapter else ""
-
-
 def _pools(decoder: Decoder, blocks: int) -> Iterator[Tensor]:
     """Yield the pool of each layer, [2, slots, J, E]: its own one, or that of the layer that lends to it.
 
@@ -211,9 +144,6 @@ def _attended(q_HTE: Tensor, kv: Tensor, slots_L: Tensor, layer: Layer) -> Tenso
     if window is not None:
         slots_L = slots_L[-(tokens + window - 1) :]
     k_JLE, v_JLE = kv[:, slots_L].transpose(1, 2)
-    keys = len(slots_L)
-    mask = None if tokens == 1 else q_HTE.new_ones(tokens, keys, dtype=torch.bool).tril(keys - tokens)
-    if mask is not None and window is not None:
-        mask = mask.triu(keys - tokens - window + 1)
+    mask = visible(tokens, len(slots_L), window, q_HTE.device)
     out_HTE = one_attention(q_HTE, k_JLE, v_JLE, mask, layer.scale, layer.kind.softcap)
     return out_HTE.transpose(0, 1).flatten(1)

@@ -52,9 +52,16 @@ class Schedule:
     """The requests that are computed, and those that wait."""
 
     def __init__(
-        self, pool: BlockPool, base_name: bytes, step_tokens: int, max_running: int, shares: Shares
+        self,
+        pool: BlockPool,
+        base_name: bytes,
+        step_tokens: int,
+        max_running: int,
+        shares: Shares,
+        has_states: bool = False,
     ) -> None:
-        self._pool, self._base_name = pool, base_name
+        """In a model that `has_states`, a beginning is shared only where the states behind it are kept."""
+        self._pool, self._base_name, self._has_states = pool, base_name, has_states
         self._step_tokens, self._shares = step_tokens, shares
         self.places = Places(max_running)
         self.preemptions = 0
@@ -111,6 +118,8 @@ class Schedule:
             self._name_blocks(one, one.computed // BLOCK)
             for position in range(chunk.start // BLOCK, one.computed // BLOCK):
                 self._pool.name(one.blocks[position], one.names[position])
+            if one.computed in one.kept_behind:
+                self._pool.keep_states(one.names[one.computed // BLOCK - 1], one.states)
 
     def _tokens_a_round(self, projects: Sequence[str]) -> tuple[dict[str, int], int]:
         """Return how many tokens each project of this step gets in a round, and how many the others together.
@@ -201,6 +210,8 @@ class Schedule:
         return False
 
     def _begin(self, one: Running, found: Sequence[int]) -> None:
+        if self._has_states and found:
+            one.states = self._pool.states_behind(found[-1])
         for block in found:
             self._pool.hold(block)
         one.blocks = list(found)
@@ -220,13 +231,18 @@ class Schedule:
     def _find_beginning(self, one: Running) -> list[int]:
         """Return the blocks that already hold the beginning of a request; at least one token is left."""
         found: list[int] = []
-        self._name_blocks(one, (len(one.tokens) - 1) // BLOCK)
+        whole = (len(one.tokens) - 1) // BLOCK
+        self._name_blocks(one, whole)
         if one.wants_prompt_logprobs:
             return found
-        for name in one.names[: (len(one.tokens) - 1) // BLOCK]:
+        for name in one.names[:whole]:
             if (block := self._pool.find(name)) is None:
                 break
             found.append(block)
+        if self._has_states:  # they will be kept where the text parts from known ones, and at its end
+            one.kept_behind = frozenset({len(found) * BLOCK, whole * BLOCK})
+            while found and not self._pool.has_states(found[-1]):
+                found.pop()
         return found
 
     def _name_blocks(self, one: Running, count: int) -> None:
@@ -263,7 +279,7 @@ class Schedule:
 
     def _give_up(self, one: Running) -> None:
         self._pool.give_back(one.blocks)
-        one.blocks, one.computed = [], 0
+        one.blocks, one.states, one.computed = [], (), 0
 
 
 def _line(own: Sequence[Running], for_answers: int) -> deque[Running]:

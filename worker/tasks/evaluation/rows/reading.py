@@ -14,7 +14,7 @@ from worker.rows.row_store import nameless_file
 from worker.tasks.evaluation.rows.items import PARAM, Item, Items, item_of
 from worker.tasks.evaluation.rows.rendering import RenderedRows, render_rows
 from worker.tasks.evaluation.rows.sources import Source, rows_of
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 
 
 class ReadRows(NamedTuple):

@@ -12,7 +12,7 @@ from worker.rendering.renderer import Renderer
 from worker.rows.row import Row
 from worker.rows.row_store import RowStore
 from worker.tasks.evaluation.rows.items import PARAM
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 
 ATTEMPTS = 2  # if the process that renders dies
 ROOM = 1  # tokens that a server needs beside the prompt

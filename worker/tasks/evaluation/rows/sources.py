@@ -25,7 +25,7 @@ from core.serving.stored_completions import ID_PREFIX
 from core.tables import File, StoredCompletion
 from worker.rendering.stored_file import fetch
 from worker.tasks.evaluation.rows.items import PARAM, invalid
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 
 CHUNK_BYTES = 256 * 1024
 PAGE_ROWS = 100

@@ -1,17 +1,22 @@
 """Writes an adapter as GGUF, which llama.cpp adds to a GGUF of the base model."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gguf
+import torch
+from torch import Tensor
 
 from core.exports.requests import GgufAdapterExport
 from worker.tasks.export.gguf_files.architecture import TensorNames
 from worker.tasks.export.lora import DTYPES, described, rounded
-from worker.tasks.export.low_rank import low_rank_update
+from worker.tasks.export.low_rank import LayerUpdate, LowRankUpdate, low_rank_update
 from worker.tasks.export.source import Source
 
 NAME = "adapter.gguf"
+EXPERT = re.compile(r"\.experts\.\d+\.")
 
 
 def write_gguf_adapter(source: Source, asked: GgufAdapterExport, folder: Path) -> dict[str, Any]:
@@ -25,13 +30,24 @@ def write_gguf_adapter(source: Source, asked: GgufAdapterExport, folder: Path) -
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(update.rank))
     writer.add_name(source.model)
-    for layer, factors in update.layers.items():
+    for layer, A, B in _stacked(update):
         name = names.name(f"{layer}.weight")
-        B_NR = names.ordered(layer, factors.B_NR)
-        writer.add_tensor(f"{name}.lora_a", rounded(factors.A_RK, dtype).numpy())
-        writer.add_tensor(f"{name}.lora_b", rounded(B_NR, dtype).contiguous().numpy())
+        writer.add_tensor(f"{name}.lora_a", rounded(A, dtype).numpy())
+        writer.add_tensor(f"{name}.lora_b", rounded(names.ordered(layer, B), dtype).contiguous().numpy())
     write_all(writer)
     return described(update)
+
+
+def _stacked(update: LowRankUpdate) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yield A [R, K] and B [N, R] of each layer; of experts those of all in one, [E, R, K] and [E, N, R]."""
+    of_experts: dict[str, list[LayerUpdate]] = {}
+    for layer, factors in update.layers.items():
+        if (together := EXPERT.sub(".experts.", layer)) == layer:
+            yield layer, factors.A_RK, factors.B_NR
+        else:
+            of_experts.setdefault(together, []).append(factors)
+    for layer, each in of_experts.items():
+        yield layer, torch.stack([one.A_RK for one in each]), torch.stack([one.B_NR for one in each])
 
 
 def write_all(writer: gguf.GGUFWriter) -> None:

@@ -1,54 +1,54 @@
 """How a model of transformers becomes one of llama.cpp: its architecture, and its tensors' names."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import gguf
 from torch import Tensor
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from core.errors import JobError
+from core.portability.converted import CONVERTED, CONVERTED_TITLES, Converted
 
+ARCHITECTURES = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}
 ROTATED = re.compile(r"\.(q|k)_proj$")
+OF_EXPERTS = re.compile(r"\.experts\.(gate_up|down)_proj$")
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """llama.cpp's name of an architecture.
-
-    `interleaves` says whether llama.cpp rotates neighbouring pairs of a head's outputs. transformers always
-    rotates the first half against the second, so the outputs of queries and keys are put into another order.
-    """
-
-    arch: gguf.MODEL_ARCH
-    interleaves: bool
-
-    @property
-    def name(self) -> str:
-        name: str = gguf.MODEL_ARCH_NAMES[self.arch]
-        return name
-
-
-ARCHITECTURES = {
-    "LlamaForCausalLM": Architecture(gguf.MODEL_ARCH.LLAMA, interleaves=True),
-    "MistralForCausalLM": Architecture(gguf.MODEL_ARCH.LLAMA, interleaves=True),
-    "Qwen2ForCausalLM": Architecture(gguf.MODEL_ARCH.QWEN2, interleaves=False),
-    "Qwen3ForCausalLM": Architecture(gguf.MODEL_ARCH.QWEN3, interleaves=False),
-}
-
-
-def architecture_of(config: Any) -> Architecture:
+def architecture_of(config: Any) -> Converted:
     """Return the architecture of a text model. Raises JobError for one that is not converted."""
-    named = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, str(config.model_type))
-    if (found := ARCHITECTURES.get(named)) is None:
+    if (found := CONVERTED.get(config.model_type)) is None:
         raise JobError(
             "not_convertible",
-            f"Models of the architecture {named} are not converted to GGUF here, only "
-            f"{', '.join(ARCHITECTURES)}. Export the merged model, and convert it with llama.cpp's script.",
+            f"Models of the type {config.model_type} are not converted to GGUF here, only "
+            f"{CONVERTED_TITLES}. Export the merged model, and convert it with llama.cpp's script.",
             "format",
         )
+    if config.model_type == "qwen3_moe":
+        _require_usual_experts(config)
     return found
+
+
+def _require_usual_experts(config: Any) -> None:
+    """Raise JobError for experts that llama.cpp would compute in another way than transformers."""
+    if not config.norm_topk_prob or config.mlp_only_layers or config.decoder_sparse_step != 1:
+        raise JobError(
+            "not_convertible",
+            "llama.cpp computes this architecture only with experts in all layers, whose weights add up to 1 "
+            "for each token (norm_topk_prob). Export the merged model for another runtime.",
+            "format",
+        )
+
+
+def matrices_in(name: str, parameter: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield llama.cpp's parts of a parameter, as views: gate and up of experts are two for it."""
+    if (of_experts := OF_EXPERTS.search(name)) is None:
+        yield name, parameter
+    elif of_experts[1] == "down":
+        yield f"{name}.weight", parameter
+    else:
+        for part, values in zip(("gate", "up"), parameter.chunk(2, dim=1), strict=True):
+            yield name.replace("gate_up_proj", f"{part}_proj.weight"), values
 
 
 def head_size(config: Any) -> int:
@@ -68,7 +68,8 @@ class TensorNames:
         self._tied = config.tie_word_embeddings
         self._config = config.get_text_config()
         self.architecture = architecture_of(self._config)
-        self._names = gguf.get_tensor_name_map(self.architecture.arch, self._config.num_hidden_layers)
+        arch = ARCHITECTURES[self.architecture.name]
+        self._names = gguf.get_tensor_name_map(arch, self._config.num_hidden_layers)
 
     def name(self, name: str) -> str:
         """Return llama.cpp's name for a parameter of transformers. Raises JobError if it has none."""

@@ -13,7 +13,7 @@ from core.errors import JobError
 from core.exports.requests import GgufExport
 from worker.engine.decoders.portable import body_of
 from worker.tasks.export.gguf_files.adapter import write_all
-from worker.tasks.export.gguf_files.architecture import TensorNames, head_size
+from worker.tasks.export.gguf_files.architecture import TensorNames, head_size, matrices_in
 from worker.tasks.export.gguf_files.tokens import add_tokenizer
 from worker.tasks.export.merged import measured_merge
 from worker.tasks.export.source import Model, Source
@@ -28,6 +28,7 @@ QUANTISED_BLOCK = 32  # numbers of a row that share a scale
 MODELFILE = "FROM ./{name}\n"
 # The embedding and the head lose most in 4 bits, so they keep 8, as llama.cpp's own files keep 6.
 KEPT_IN_8_BITS = ("token_embd.weight", "output.weight")
+ROUTER = "ffn_gate_inp.weight"  # in fp32, as in llama.cpp's own files
 
 
 def write_gguf(source: Source, asked: GgufExport, folder: Path) -> dict[str, Any]:
@@ -70,6 +71,10 @@ def add_configuration(writer: gguf.GGUFWriter, config: Any) -> None:
     writer.add_rope_freq_base(float(_rotation(config).get("rope_theta", 10_000.0)))
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
+    if getattr(config, "num_experts", None):
+        writer.add_expert_count(config.num_experts)
+        writer.add_expert_used_count(config.num_experts_per_tok)
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
 
 
 @torch.no_grad()
@@ -77,21 +82,25 @@ def _add_tensors(writer: gguf.GGUFWriter, names: TensorNames, model: Model, kind
     """Add every parameter of the text model, and write what the file holds of it back into the model."""
     tied = model.config.tie_word_embeddings
     text = {*body_of(model).parameters(), *model.get_output_embeddings().parameters()}
-    for name, parameter in model.named_parameters():
-        if parameter not in text or (tied and name == "lm_head.weight"):
-            continue
-        found = names.name(name)
-        values = names.ordered(name.rpartition(".")[0], parameter).contiguous().numpy()
+    of_text = (
+        part
+        for name, parameter in model.named_parameters()
+        if parameter in text and not (tied and name == "lm_head.weight")
+        for part in matrices_in(name, parameter)
+    )
+    for name, matrix in of_text:
+        found, layer = names.name(name), name.rpartition(".")[0]
+        values = names.ordered(layer, matrix).contiguous().numpy()
         stored_as = _kind_of(found, values, kind)
         data = gguf.quants.quantize(values, stored_as)
         writer.add_tensor(found, data, raw_dtype=stored_as)
         kept = torch.from_numpy(gguf.quants.dequantize(data, stored_as).astype(np.float32))
-        parameter.copy_(names.restored(name.rpartition(".")[0], kept.reshape(parameter.shape)))
+        matrix.copy_(names.restored(layer, kept.reshape(matrix.shape)))
 
 
 def _kind_of(name: str, values: np.ndarray[Any, Any], kind: Type) -> Type:
-    """Return the type in which a tensor is stored: vectors stay in fp32."""
-    if values.ndim == 1:
+    """Return the type in which a tensor is stored: vectors and routers stay in fp32."""
+    if values.ndim == 1 or name.endswith(ROUTER):
         return Type.F32
     if kind != Type.F16 and values.shape[-1] % QUANTISED_BLOCK:
         return Type.F16

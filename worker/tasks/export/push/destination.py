@@ -13,7 +13,7 @@ from core.tables import Secret
 from worker.tasks.export.push.hub import push_to_hub
 from worker.tasks.export.push.progress import Progress
 from worker.tasks.export.push.s3 import push_to_s3
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 
 BEGUN, PUSHED = 0.97, 0.99  # of the whole task
 

@@ -128,6 +128,21 @@ def test_a_job_continues_an_adapter_of_any_method_with_its_options(
     alice.openai.fine_tuning.jobs.cancel(job["id"])
 
 
+@pytest.mark.parametrize(("changed", "taken"), [([], []), (["mlp.experts.down_proj"], None)])
+def test_a_job_changes_no_experts_that_the_adapter_has_left_as_they_were(
+    api: Api, alice: Tenant, published: Any, changed: list[str], taken: list[str] | None
+) -> None:
+    """A release may train experts that the one before could not; `all-linear` would take them."""
+    parent = published(alice)
+    training = {"decoder": "portable", "target_parameters": changed}
+    with api.sessions.begin() as session:
+        session.execute(update(Adapter).where(Adapter.id == parent.adapter_id).values(training=training))
+    for asked in ({}, {"adapter": alice.job(parent.job_id)["adapter"]}):
+        job = alice.create_job(model=parent.model, **asked)
+        assert job["adapter"]["target_parameters"] == taken
+        alice.openai.fine_tuning.jobs.cancel(job["id"])
+
+
 def test_a_seed_that_the_parent_left_to_its_job_stays_the_parent_s(alice: Tenant, published: Any) -> None:
     """The file does not say which numbers were drawn; the same seed draws them again."""
     parent = published(alice, type="fourierft", random_loc_seed=None)

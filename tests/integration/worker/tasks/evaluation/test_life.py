@@ -29,11 +29,12 @@ from tests.fixtures.service.chatting import tuned_model
 from tests.fixtures.service.janitor import GRACE_OVER, clean
 from tests.fixtures.service.serving import ServerProcess, Serving
 from tests.fixtures.work.evals import EXACT, EvalRuns, inline
-from worker.tasks.frame.process import GaveWay, Work, do_and_write
+from worker.tasks.frame.process import do_and_write
+from worker.tasks.frame.work import GaveWay, Work
 
 ONE_TOKEN = {"sampling_params": {"max_completion_tokens": 1}}
 MANY = 1_000_000  # tokens per minute
-LONG = {"sampling_params": {"max_completion_tokens": 200}}
+LONG = {"sampling_params": {"max_completion_tokens": 400}}
 
 
 def questions(count: int) -> list[dict[str, Any]]:
@@ -61,7 +62,8 @@ def is_gone(process: psutil.Process) -> bool:
 
 @pytest.fixture
 def slow_server(serving: Serving) -> Iterator[ServerProcess]:
-    server = serving.start(rest=0.2)
+    """Yield a server whose answers take 40 seconds. Its steps are short, since it ends an answer after one."""
+    server = serving.start(rest=0.1)
     yield server
     server.close()
 

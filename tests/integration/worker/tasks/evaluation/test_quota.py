@@ -20,7 +20,7 @@ from tests.fixtures.service.api import wait_for
 from tests.fixtures.service.serving import ServerProcess, Serving
 from tests.fixtures.work.evals import EXACT, EvalRuns, inline
 from worker.tasks.evaluation.run import WAITING_FOR_QUOTA
-from worker.tasks.frame.process import GaveWay, Work
+from worker.tasks.frame.work import GaveWay, Work
 
 ROWS = inline([{"input": f"Question {number}?", "reference": "x"} for number in range(6)])
 MANY = 1_000_000

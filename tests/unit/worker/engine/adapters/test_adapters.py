@@ -65,7 +65,7 @@ def test_only_the_layers_of_the_text_model_that_are_named_are_adapted_beside_a_t
     """There PEFT gets whole names, which it adapts in any layer."""
     save_model(FAST_WRAPPERS["gemma 3, text beside a tower"](), tmp_path)
     base = ResidentBase(TINY, tmp_path, "0" * 64, torch.device("cpu"))
-    assert not base.text_only
+    assert not base.adapts_all_linear
     spec = LoraAdapter(r=2, target_modules=["q_proj"], layers_to_transform=[1])
     names = TrainableAdapter(base, "job", spec, 0).parameters.extents
     assert names

@@ -1,5 +1,6 @@
 """Source weights in FP8 and mxfp4 are those of transformers' own reference, and never twice in memory."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import FineGrainedFP8Config, LlamaConfig, Mxfp4Config, PretrainedConfig
 
 from core.errors import JobError
@@ -31,6 +33,11 @@ GPT_OSS = PORTABLE["gpt-oss, sinks and experts"]
 FP8 = FineGrainedFP8Config(dequantize=True)
 SOURCES: dict[str, tuple[Callable[[], PretrainedConfig], Callable[[Path], None], Any]] = {
     "fp8, blocks": (FAST["llama"], lambda folder: in_fp8(folder, (32, 32)), FP8),
+    "fp8, exponents of blocks": (
+        FAST["llama"],
+        lambda folder: in_fp8(folder, (32, 32), torch.float8_e8m0fnu),
+        FP8,
+    ),
     "fp8, one scale, in a wrapper": (MINISTRAL, in_fp8, FP8),
     "mxfp4": (GPT_OSS, in_mxfp4, Mxfp4Config(dequantize=True)),
 }
@@ -55,6 +62,46 @@ def test_weights_are_those_that_transformers_computes(name: str, dtype: torch.dt
         assert weight.dtype == weights[each].dtype, each
         assert torch.equal(weight, weights[each]), each
     assert "quantization_config" not in found.config.to_dict()
+
+
+def stacked(folder: Path, scales: Tensor, block: tuple[int, int] | None = (32, 16)) -> tuple[Tensor, Tensor]:
+    """Write a stack of three experts in e4m3 with these scales. Return its numbers, and the weight."""
+    random = torch.Generator().manual_seed(0)
+    numbers = torch.randn(3, 64, 40, generator=random).to(torch.float8_e4m3fn)
+    name = "model.layers.0.mlp.experts.down_proj"
+    save_file({name: numbers, f"{name}_scale_inv": scales}, folder / "model.safetensors")
+    quantization = {"quant_method": "fp8", "weight_block_size": block and list(block)}
+    (folder / "config.json").write_text(json.dumps({"quantization_config": quantization}))
+    return numbers.float(), SourceWeights(folder).tensor(name)
+
+
+EXPONENTS_EBC = torch.randint(120, 130, (3, 2, 3), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float8_e8m0fnu, torch.uint8])
+def test_a_stack_of_experts_has_a_scale_for_each_block_of_each_expert(
+    kind: torch.dtype, tmp_path: Path
+) -> None:
+    scales_EBC = (EXPONENTS_EBC - 127.0).exp2()
+    held = EXPONENTS_EBC.to(kind) if kind == torch.uint8 else scales_EBC.to(kind)
+    numbers, weight = stacked(tmp_path, held)
+    spread = scales_EBC.repeat_interleave(32, 1).repeat_interleave(16, 2)[..., :40]
+    assert torch.equal(weight, numbers * spread)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1, 1), (3,), (3, 1, 1), (3, 64), (3, 64, 1)])
+def test_a_stack_of_experts_has_one_scale_or_one_for_each_expert_or_output(
+    shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    scales = torch.rand(shape, generator=torch.Generator().manual_seed(0)) + 0.5
+    numbers, weight = stacked(tmp_path, scales, None)
+    assert torch.equal(weight, numbers * scales.reshape(*shape, *[1] * (3 - len(shape))))
+
+
+@pytest.mark.parametrize("shape", [(2,), (4, 2, 3), (3, 2, 2), (3, 64)])
+def test_scales_that_fit_no_blocks_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="which do not fit"):
+        stacked(tmp_path, torch.ones(shape))
 
 
 def test_blocks_at_the_end_of_a_weight_may_be_smaller(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from core.estimates.memory_plan import Recompute
 from core.jobs.spec import LoraAdapter
 from core.methods.low_rank import AdaLoraAdapter
 from core.storage.file_names import WEIGHTS_NAME
-from tests.fixtures.engine.architectures import EXPERTS_PACKED, PORTABLE, STATES, TINY
+from tests.fixtures.engine.architectures import EXPERTS_PACKED, PORTABLE, STATES, TINY, tiny_config
 from tests.fixtures.engine.rows import shared_rows
 from tests.fixtures.engine.training import (
     MAX_TOKENS,
@@ -36,6 +36,7 @@ from worker.engine.adapters.shapes import adaptable_shapes
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.quantisation import quantise_embeddings, quantization_config
 from worker.engine.kernels.experts.modules import experts_in, weights_of
+from worker.engine.start.initial_values import initial_values
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
 from worker.rows.row import Row
@@ -52,6 +53,8 @@ each_family = pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)
 QWEN, GPT_OSS, GEMMA = (
     FAMILIES[name] for name in ("qwen 3 moe", "gpt-oss, sinks and experts", "gemma 4, experts beside the MLP")
 )
+JET_MOE = tiny_config("JetMoe", num_local_experts=4, num_experts_per_tok=2, kv_channels=16)
+"""A family whose experts the engine does not compute"""
 MARGIN = 1e-5  # between the scores of the last expert that is taken and of the next; rounding is far below
 
 
@@ -210,7 +213,7 @@ def test_experts_have_ranks_and_scales_as_peft_s_patterns_say(tmp_path: Path) ->
     assert shapes["model.layers.0.mlp.experts.base_layer.lora_B"] == (64, 2 * 4)
 
 
-@pytest.mark.parametrize("make", [GEMMA, QWEN], ids=["gemma 4", "qwen 3 moe"])
+@pytest.mark.parametrize("make", [GEMMA, QWEN, JET_MOE], ids=["gemma 4", "qwen 3 moe", "jetmoe"])
 def test_no_method_takes_a_router(make: Callable[[], PretrainedConfig], tmp_path: Path) -> None:
     base = load(make, tmp_path)
     for spec in (LoraAdapter(r=2), AdaLoraAdapter(init_r=3, target_r=2)):
@@ -244,6 +247,16 @@ def test_what_experts_cannot_have_is_refused_with_a_remedy(
     with pytest.raises(JobError, match=message) as refused:
         TrainableAdapter(base, "job", LoraAdapter(r=2, **options), 0)
     assert refused.value.param == f"adapter.{param}"
+
+
+@pytest.mark.parametrize("init", ["eva", "corda", "lora_ga"])
+def test_values_that_experts_cannot_begin_with_are_refused_before_a_row_is_computed(
+    init: Any, tmp_path: Path
+) -> None:
+    spec = make_spec(adapter=LoraAdapter(r=2, init_lora_weights=init))
+    base = load(QWEN, tmp_path)
+    with pytest.raises(JobError, match="experts begin with true"):
+        initial_values(base, spec, rows(), {}, lambda: pytest.fail("a row was computed"))
 
 
 def test_a_base_without_experts_refuses_their_names(base: ResidentBase) -> None:

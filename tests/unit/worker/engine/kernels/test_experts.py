@@ -1,6 +1,6 @@
 """Experts with low-rank updates equal their plain twin, however tokens are spread over experts and jobs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.fixtures.engine.twins import DTYPES, TOLERANCE, relative_difference
+from worker.engine.kernels.elementwise import LeftToAutograd, SwiGlu, swiglu_plainly
 from worker.engine.kernels.experts.layer import (
     DenseExperts,
     ExpertUpdate,
@@ -16,6 +17,7 @@ from worker.engine.kernels.experts.layer import (
     compute_experts,
     compute_plainly,
 )
+from worker.engine.kernels.projection import Values
 
 T, D, I, E = 13, 24, 16, 5  # noqa: E741 - axes
 JOBS = {"one": (slice(0, 6), 3), "other": (slice(6, 11), 2)}  # the last tokens belong to no job
@@ -23,11 +25,6 @@ JOBS = {"one": (slice(0, 6), 3), "other": (slice(6, 11), 2)}  # the last tokens 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) / shape[-1] ** 0.5
-
-
-def gated(h: Tensor) -> Tensor:
-    gate, up = h.chunk(2, dim=-1)
-    return F.silu(gate) * up
 
 
 def clamped(h: Tensor) -> Tensor:
@@ -40,9 +37,12 @@ def squared(h: Tensor) -> Tensor:
     return F.relu(h).square()
 
 
-def layer_of(gate: Callable[[Tensor], Tensor], transposed: bool, dtype: torch.dtype) -> Layer:
+GATE, CLAMP, SQUARED = LeftToAutograd(swiglu_plainly), LeftToAutograd(clamped), LeftToAutograd(squared)
+
+
+def layer_of(gate: Values, transposed: bool, dtype: torch.dtype) -> Layer:
     """Return a layer with the updates of two jobs on both projections, of another rank each."""
-    wide = I if gate is squared else 2 * I
+    wide = I if gate == SQUARED else 2 * I
     projections = []
     for seed, (outputs, inputs) in enumerate([(wide, D), (D, I)]):
         W = random(E, outputs, inputs, seed=seed)
@@ -70,15 +70,25 @@ ROUTES: Mapping[str, Tensor] = {
 }
 
 
+@pytest.fixture(params=[1, 2], ids=["one lane", "two lanes"])
+def lanes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """So many threads, whatever the machine has: each lane takes one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
 @DTYPES
+@pytest.mark.usefixtures("lanes")
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize(
-    ("gate", "transposed"),
-    [(gated, False), (clamped, True), (squared, False)],
+    ("gate", "plain", "transposed"),
+    [(SwiGlu(), GATE, False), (CLAMP, CLAMP, True), (SQUARED, SQUARED, False)],
     ids=["gate", "clamp", "relu²"],
 )
 def test_outputs_and_all_gradients_are_those_of_the_plain_twin(
-    gate: Callable[[Tensor], Tensor], transposed: bool, route: str, dtype: torch.dtype
+    gate: Values, plain: Values, transposed: bool, route: str, dtype: torch.dtype
 ) -> None:
     layer, index_TC = layer_of(gate, transposed, dtype), ROUTES[route]
     inputs = random(T, D, seed=7), torch.rand(index_TC.shape, generator=torch.Generator().manual_seed(8))
@@ -86,7 +96,7 @@ def test_outputs_and_all_gradients_are_those_of_the_plain_twin(
     x, w = (each.to(dtype).requires_grad_() for each in inputs)
     out_TD = compute_experts(x, index_TC, w, layer)
     out_TD.backward(dout_TD.to(dtype))
-    exact = layer_of(gate, transposed, torch.float32)
+    exact = layer_of(plain, transposed, torch.float32)
     factors = [each for p in (exact.up, exact.down) for u in p.updates for each in (u.A_ERK, u.B_NRE)]
     x_exact, w_exact, *_ = leaves = [each.clone().requires_grad_() for each in inputs] + factors
     for factor in factors:
@@ -101,7 +111,7 @@ def test_outputs_and_all_gradients_are_those_of_the_plain_twin(
 
 
 def test_an_expert_without_tokens_is_not_touched_and_has_no_gradient() -> None:
-    layer = layer_of(gated, False, torch.float32)
+    layer = layer_of(SwiGlu(), False, torch.float32)
     poisoned = layer.up.weights.weights[E - 1].fill_(torch.nan)  # type: ignore[attr-defined]
     x_TD = random(T, D, seed=7).requires_grad_()
     compute_experts(x_TD, ROUTES["one expert unused"], torch.ones(T, 2), layer).sum().backward()
@@ -117,7 +127,7 @@ def test_an_expert_without_tokens_is_not_touched_and_has_no_gradient() -> None:
 
 
 def test_a_row_of_one_token_is_computed_as_beside_others() -> None:
-    layer, index_TC = layer_of(gated, False, torch.float32), ROUTES["at random"]
+    layer, index_TC = layer_of(SwiGlu(), False, torch.float32), ROUTES["at random"]
     x_TD, w_TC = random(T, D, seed=7), torch.ones(T, 2)
     together = compute_experts(x_TD, index_TC, w_TC, layer)
     alone = compute_experts(x_TD[:1], index_TC[:1], w_TC[:1], layer)
@@ -126,7 +136,7 @@ def test_a_row_of_one_token_is_computed_as_beside_others() -> None:
 
 def test_no_weight_of_all_experts_is_made_and_no_input_is_kept_for_each_choice() -> None:
     """What is kept are x, the outputs of `up`, and the routes with their weights."""
-    layer, index_TC = layer_of(gated, False, torch.float32), ROUTES["at random"]
+    layer, index_TC = layer_of(SwiGlu(), False, torch.float32), ROUTES["at random"]
     kept: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:

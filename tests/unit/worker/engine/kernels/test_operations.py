@@ -125,7 +125,7 @@ def test_a_compiled_part_is_one_graph_and_serves_all_lengths(
     ("path", "expected"),
     [
         ("fast", {"norm", "segment_attention", "project", "project_norm", "project_swiglu", "drop"}),
-        ("portable", {"add_low_rank", "attend", "drop"}),
+        ("portable", {"project", "attend", "drop"}),
     ],
     ids=["fast", "portable"],
 )

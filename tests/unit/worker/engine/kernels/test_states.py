@@ -20,7 +20,9 @@ from worker.engine.kernels.transformers_attention import SegmentLayout, attendin
 CPU = torch.device("cpu")
 DELTA = Rule(delta=True, normed=True, scale=0.5)
 MAMBA2 = Rule(delta=False)
-J, H, E, U = 2, 6, 8, 12  # heads of queries and keys, heads of values, sizes of a key and a value
+J, H = 2, 6  # heads of queries and keys, heads of values
+SIZES = {"by PyTorch": (8, 12), "in C": (16, 32)}  # of a key and a value: C takes multiples of 16
+each_size = pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 
 
 def forest(*lengths: tuple[int, ...]) -> list[Segment]:
@@ -55,38 +57,42 @@ def layout_of(segments: Sequence[Segment]) -> SegmentLayout:
     return SegmentLayout(segments, torch.cat(positions))
 
 
-def inputs_of(tokens: int) -> list[Tensor]:
+def inputs_of(tokens: int, sizes: tuple[int, int] = SIZES["in C"]) -> list[Tensor]:
     """Return q, k, v, g and beta. A state keeps a third of itself over ten tokens."""
     random = torch.Generator().manual_seed(0)
-    q, k = torch.randn(2, tokens, J, E, generator=random)
-    v = torch.randn(tokens, H, U, generator=random)
+    q, k = torch.randn(2, tokens, J, sizes[0], generator=random)
+    v = torch.randn(tokens, H, sizes[1], generator=random)
     g, beta = torch.rand(2, tokens, H, generator=random)
     return [q, k, v, -0.2 * g, beta]
 
 
 @each_forest
+@each_size
 @pytest.mark.parametrize("rule", [DELTA, MAMBA2], ids=["delta", "mamba 2"])
-def test_a_scan_in_chunks_is_the_recurrence_token_by_token(segments: list[Segment], rule: Rule) -> None:
+def test_a_scan_in_chunks_is_the_recurrence_token_by_token(
+    segments: list[Segment], sizes: tuple[int, int], rule: Rule
+) -> None:
     chunks = Chunks.of(segments, CPU)
     assert_twins_agree(
         torch.float32,
-        lambda *inputs: scan(*inputs, chunks, rule),
-        lambda *inputs: scan_plainly(*inputs, segments, rule),
-        *inputs_of(segments[-1].end),
+        lambda *inputs: scan(inputs, chunks, rule),
+        lambda *inputs: scan_plainly(inputs, segments, rule)[0],
+        *inputs_of(segments[-1].end, sizes),
     )
 
 
-def test_the_gradient_of_a_scan_is_that_of_finite_differences() -> None:
+@each_size
+def test_the_gradient_of_a_scan_is_that_of_finite_differences(sizes: tuple[int, int]) -> None:
     """A step of 1e-2 along random directions, in fp32: the difference is exact to the step's square."""
     segments = forest((5, 0), (3, 1), (66, 0))
-    chunks, inputs = Chunks.of(segments, CPU), inputs_of(segments[-1].end)
+    chunks, inputs = Chunks.of(segments, CPU), inputs_of(segments[-1].end, sizes)
     directions = [torch.randn(x.shape, generator=torch.Generator().manual_seed(1)) for x in inputs]
 
     def at(step: float) -> Tensor:
-        return scan(*(x + step * d for x, d in zip(inputs, directions, strict=True)), chunks, DELTA).sum()
+        return scan([x + step * d for x, d in zip(inputs, directions, strict=True)], chunks, DELTA).sum()
 
     leaves = [x.requires_grad_() for x in inputs]
-    gradients = torch.autograd.grad(scan(*leaves, chunks, DELTA).sum(), leaves)
+    gradients = torch.autograd.grad(scan(leaves, chunks, DELTA).sum(), leaves)
     slope = sum((gradient * d).sum() for gradient, d in zip(gradients, directions, strict=True))
     assert float(slope) == pytest.approx(float((at(1e-2) - at(-1e-2)) / 2e-2), rel=1e-2)
 
@@ -149,20 +155,22 @@ def followed() -> None:
 
 
 @each_forest
+@each_size
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_transformers_functions_follow_segments_as_they_compute_rows(
-    name: str, segments: list[Segment]
+    name: str, sizes: tuple[int, int], segments: list[Segment]
 ) -> None:
     function, whole = FUNCTIONS[name]
-    inputs = [x[None] for x in inputs_of(segments[-1].end)]
+    inputs = [x[None] for x in inputs_of(segments[-1].end, sizes)]
     assert_twins_agree(torch.float32, on_segments(function, segments), row_by_row(whole, segments), *inputs)
 
 
 @each_forest
 @pytest.mark.parametrize("width", [1, 3, 4])
 @pytest.mark.parametrize("activation", [None, "silu"])
+@pytest.mark.parametrize("channels", [7, 48], ids=["by PyTorch", "in C"])
 def test_a_convolution_sees_the_tokens_before_it_in_its_own_row(
-    segments: list[Segment], width: int, activation: str | None
+    segments: list[Segment], width: int, activation: str | None, channels: int
 ) -> None:
     def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         function = modeling_qwen3_5.causal_conv1d_fn
@@ -170,12 +178,12 @@ def test_a_convolution_sees_the_tokens_before_it_in_its_own_row(
         return out
 
     random = torch.Generator().manual_seed(0)
-    weight, bias = torch.randn(7, width, generator=random), torch.randn(7, generator=random)
+    weight, bias = torch.randn(channels, width, generator=random), torch.randn(channels, generator=random)
     assert_twins_agree(
         torch.float32,
         on_segments(lambda x: convolve(x, weight, bias), segments),
         row_by_row(lambda x: convolve(x, weight, bias), segments),
-        torch.randn(1, segments[-1].end, 7, generator=random),
+        torch.randn(1, segments[-1].end, channels, generator=random),
     )
 
 
@@ -197,7 +205,7 @@ def test_outside_of_a_layout_transformers_computes_also_while_another_thread_is_
 
 def test_a_state_from_outside_of_the_segments_is_refused() -> None:
     q, k, v, g, beta = (x[None] for x in inputs_of(20))
-    state = torch.zeros(1, H, E, U)
+    state = torch.zeros(1, H, *SIZES["in C"])
     with attending_in(layout_of(forest((20, 0)))), pytest.raises(ValueError, match="initial_state"):
         modeling_qwen3_5.torch_chunk_gated_delta_rule(q, k, v, g=g, beta=beta, initial_state=state)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import GPT2Config, Qwen3Config
+from transformers import GPT2Config, Qwen3Config, Qwen3MoeConfig
 
 from core.errors import JobError
 from core.exports.requests import GgufAdapterExport, GgufExport
@@ -82,6 +82,53 @@ def test_an_adapter_beside_the_base_model_gives_the_same_probabilities(
         assert runtime.top(PROMPT, 5) == pytest.approx(expected, abs=0.01)
 
 
+QWEN_3_MOE = Qwen3MoeConfig(
+    **SMALL_QWEN,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=32,
+    max_position_embeddings=512,
+    num_experts=4,
+    num_experts_per_tok=2,
+    moe_intermediate_size=32,
+    norm_topk_prob=True,
+)
+ON_EXPERTS = {
+    "target_modules": ["q_proj"],
+    "target_parameters": ["experts.gate_up_proj", "experts.down_proj"],
+}
+
+
+def test_experts_are_merged_and_adapted_alike(
+    tokenizer: Any, make_source: MakeSource, tmp_path: Path
+) -> None:
+    source = make_source(lora(**ON_EXPERTS), base=save_base(QWEN_3_MOE, tokenizer, tmp_path / "of"))
+    write_gguf(source, GgufExport(format="gguf"), tmp_path)
+    write_gguf_adapter(source, GgufAdapterExport(format="gguf_adapter"), tmp_path)
+    _write_base_as_gguf(source, tmp_path / "base")
+
+    expected = top(logits(source.base_folder, source.folder))
+    with llama_cpp(tmp_path / "model-f16.gguf") as runtime:
+        assert runtime.top(PROMPT, 5) == pytest.approx(expected, abs=0.01)
+    with llama_cpp(tmp_path / "base" / "model-f16.gguf", tmp_path / "adapter.gguf") as runtime:
+        assert runtime.top(PROMPT, 5) == pytest.approx(expected, abs=0.01)
+    with llama_cpp(tmp_path / "base" / "model-f16.gguf") as runtime:
+        assert runtime.top(PROMPT, 5) != pytest.approx(expected, abs=0.1)
+
+
+def test_experts_that_llama_cpp_would_weigh_in_another_way_are_refused(
+    tokenizer: Any, make_source: MakeSource, tmp_path: Path
+) -> None:
+    config = Qwen3MoeConfig(**{**QWEN_3_MOE.to_dict(), "norm_topk_prob": False})
+    source = make_source(lora(**ON_EXPERTS), base=save_base(config, tokenizer, tmp_path / "base"))
+    for write, form in (
+        (write_gguf, GgufExport(format="gguf")),
+        (write_gguf_adapter, GgufAdapterExport(format="gguf_adapter")),
+    ):
+        with pytest.raises(JobError, match="norm_topk_prob"):
+            write(source, form, tmp_path)
+
+
 def test_an_embedding_that_the_head_no_longer_is_stands_beside_it(
     base_folder: Path, make_source: MakeSource, tmp_path: Path
 ) -> None:
@@ -114,7 +161,7 @@ def test_an_unknown_architecture_is_refused_with_the_way_out(
     source = make_source(
         lora(target_modules=["c_attn"]), base=save_base(config, tokenizer, tmp_path / "base")
     )
-    with pytest.raises(JobError, match="GPT2LMHeadModel are not converted"):
+    with pytest.raises(JobError, match="the type gpt2 are not converted"):
         write_gguf(source, GgufExport(format="gguf"), tmp_path)
 
 

@@ -18,17 +18,18 @@ from types import SimpleNamespace
 from core import database
 from core.work import kinds
 from core.work.lease import TaskLease
-from worker.tasks.frame import process
+from worker.tasks.frame import watch
+from worker.tasks.frame.work import Work
 
 port, most_seconds, constants = sys.argv[1:]
 kinds.KINDS["export"] = replace(kinds.EXPORT, most_seconds=float(most_seconds))
-vars(process).update(json.loads(constants))
+vars(watch).update(json.loads(constants))
 database.CONNECT_TIMEOUT = 600  # no end of a connection's wait may end the process
 sessions = database.session_factory(database.create_database(f"postgresql://nobody@127.0.0.1:{port}/none"))
 nothing = SimpleNamespace()
-work = process.Work(nothing, sessions, nothing, nothing, TaskLease("export-1", 1, "a holder"))
-for watch in (process._renew, process._end_when_late):
-    threading.Thread(target=watch, args=(work,), daemon=True).start()
+work = Work(nothing, sessions, nothing, nothing, TaskLease("export-1", 1, "a holder"))
+for target in (watch._renew, watch._end_when_late):
+    threading.Thread(target=target, args=(work,), daemon=True).start()
 time.sleep(600)
 """
 

@@ -12,7 +12,7 @@ from core.errors import JobError
 from core.portability.report import Measurement, Prompts
 from tests.fixtures.models.random_adapters import MakeSource
 from worker.adapter_files.folder import CARD, write_manifest
-from worker.tasks.frame.process import Work
+from worker.tasks.frame.work import Work
 from worker.tasks.portability.measure import measure_task
 
 MEASURED = Measurement(

@@ -6,22 +6,25 @@ from typing import Any
 import pytest
 import torch
 
+from core.errors import JobError
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.whole import FullTuning
-from tests.fixtures.engine.architectures import PORTABLE, TINY
+from tests.fixtures.engine.architectures import EXPERTS_PACKED, PORTABLE, TINY
 from tests.fixtures.engine.training import make_spec
 from tests.fixtures.models.tiny import save_model
+from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.trainer.report.reporter import JobEvent
 from worker.trainer.report.weights_told import events_on_weights
 
 pytestmark = pytest.mark.slow
 
+KINDS = ("gate", "up", "down")
 OF_A_LAYER = 4 * (64 * 64 + 64 * 32)  # numbers: experts, gate and up, down
 
 
 def load(name: str, folder: Path, **catalog: Any) -> ResidentBase:
-    save_model(PORTABLE[name](), folder)
+    save_model((PORTABLE | EXPERTS_PACKED)[name](), folder)
     return ResidentBase(TINY.model_copy(update=catalog), folder, "0" * 64, torch.device("cpu"))
 
 
@@ -63,3 +66,21 @@ def test_weights_that_are_not_quantised_are_named_with_their_size(tmp_path: Path
     assert "conv.conv.weight" in event.message
     assert "feed_forward.gate.weight" in event.message
     assert "experts" not in event.message
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_layers_that_peft_cannot_adapt_in_few_bits_are_left_out_and_named(
+    quantization: Any, tmp_path: Path
+) -> None:
+    """PEFT takes them for experts, by their names."""
+    base = load("glm 4 moe, a shared expert and a dense layer", tmp_path, quantization=quantization)
+    adapter = TrainableAdapter(base, "job", LoraAdapter(r=2), 0)
+    left_out = set(told(base, adapter.spec)["left_out_layers"].options["data"]["layers"])  # type: ignore[index]
+    trained = {name.rpartition(".")[0] for name in adapter.parameters.extents}
+    assert {f"model.layers.1.mlp.shared_experts.{kind}_proj" for kind in KINDS} < left_out
+    assert {f"model.layers.0.mlp.{kind}_proj" for kind in KINDS} < left_out
+    assert not left_out & trained
+    assert any(".experts" in name for name in trained)
+    assert "left_out_layers" not in told(base, LoraAdapter(target_modules=["q_proj"]))
+    with pytest.raises(JobError, match=r"PEFT cannot adapt .* in 4 or 8 bits"):
+        TrainableAdapter(base, "job", LoraAdapter(target_modules=["gate_proj", "up_proj"]), 0)

@@ -1,0 +1,88 @@
+"""One step of the sampler on the fast path: the chunks of all requests, on one token axis.
+
+A slot of the pool holds the keys and values of one token; its number is block · BLOCK + the token's position
+in its block.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worker.engine.kernels.transformers_steps import PlacedChunk
+from worker.engine.sampler.adapters.served import Factors, ServedAdapter
+from worker.engine.sampler.fast.block_pool import BLOCK
+from worker.engine.sampler.running import Chunk, Computed
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The tokens of one step: chunks with the same adapter lie side by side, in a span."""
+
+    tokens_T: Tensor
+    positions_T: Tensor
+    slots_T: Tensor
+    chunks: Sequence[PlacedChunk]
+    spans: Sequence[tuple[slice, Factors]]
+
+    @classmethod
+    def of(cls, chunks: Sequence[Chunk], device: torch.device) -> "Axis":
+        tokens: list[int] = []
+        positions: list[int] = []
+        placed, written = [], []
+        spans: list[tuple[slice, Factors]] = []
+        for chunk in chunks:
+            start = len(tokens)
+            tokens += chunk.running.tokens[chunk.start : chunk.stop]
+            positions += range(chunk.start, chunk.stop)
+            span = slice(start, len(tokens))
+            blocks = torch.tensor(chunk.running.blocks, device=device)
+            slots_L = (blocks[:, None] * BLOCK + torch.arange(BLOCK, device=device)).flatten()[: chunk.stop]
+            placed.append(PlacedChunk(span, slots_L))
+            written.append(slots_L[chunk.start :])
+            adapter = chunk.adapter
+            if adapter is None:
+                continue
+            if spans and spans[-1][1] is adapter.factors and spans[-1][0].stop == start:
+                spans[-1] = slice(spans[-1][0].start, span.stop), adapter.factors
+            else:
+                spans.append((span, adapter.factors))
+        tokens_T, positions_T = (torch.tensor(values, device=device) for values in (tokens, positions))
+        return cls(tokens_T, positions_T, torch.cat(written), placed, spans)
+
+
+class RaggedStep(ABC):
+    """A base model with a pool of keys and values."""
+
+    def prepare(self, adapter: ServedAdapter) -> None:  # noqa: B027 - most have nothing to do
+        """Do what the first step with the adapter would otherwise do."""
+
+    @abstractmethod
+    def logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
+        """Return the logits of these rows of the token axis in fp32, [S, V]."""
+
+    def compute(self, chunks: Sequence[Chunk]) -> list[Computed]:
+        """Compute the chunks. Return those of which logits are needed."""
+        chunks = sorted(chunks, key=_adapter_order)
+        wanted = list(_wanted(chunks))
+        logits_SV = self.logits(chunks, [row for _, own in wanted for row in own])
+        parts = logits_SV.split([len(own) for _, own in wanted])
+        return [Computed(chunk, part) for (chunk, _), part in zip(wanted, parts, strict=True)]
+
+
+def _wanted(chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, range]]:
+    """Yield the chunks of which logits are needed, and the rows of the token axis that they are of."""
+    start = 0
+    for chunk in chunks:
+        stop = start + chunk.stop - chunk.start
+        if chunk.running.wants_prompt_logprobs:
+            yield chunk, range(start, stop)
+        elif chunk.is_last:
+            yield chunk, range(stop - 1, stop)
+        start = stop
+
+
+def _adapter_order(chunk: Chunk) -> str:
+    return chunk.adapter.content_hash if chunk.adapter else ""
