@@ -38,13 +38,18 @@ class Fit:
     verdicts: Mapping[Precision, Verdict]
 
 
-def fits_of(config: Mapping[str, Any], entry: BaseModelEntry, here: Iterable[Machine]) -> list[Fit]:
+def fits_of(
+    config: Mapping[str, Any],
+    entry: BaseModelEntry,
+    here: Iterable[Machine],
+    longest_row: int = LONGEST_ROW,
+) -> list[Fit]:
     """Return where a job fits: first on the machines that are `here`, then on well-known cards.
 
-    The job trains a LoRA of rank RANK on all layers, on rows of up to LONGEST_ROW tokens or the entry's
-    `max_length`. There is nothing for an architecture that the memory model does not know.
+    The job trains a LoRA of rank RANK on all layers and experts, on rows of up to `longest_row` tokens or the
+    entry's `max_length`. There is nothing for an architecture that the memory model does not know.
     """
-    longest = min(LONGEST_ROW, entry.max_length)
+    longest = min(longest_row, entry.max_length)
     machines = [(machine, True) for machine in here] + [(card, False) for card in CARDS]
     return [
         Fit(machine.title, machine.memory_bytes, is_here, verdicts)
@@ -59,7 +64,13 @@ def _verdicts(
     found: dict[Precision, Verdict] = {}
     for precision in entry.precisions:
         quantization = None if precision == "none" else precision
-        model = shape_of(config, machine.number_bytes, quantization, max_length=entry.max_length)
+        model = shape_of(
+            config,
+            machine.number_bytes,
+            quantization,
+            flex_attention=machine.device == "gpu",
+            max_length=entry.max_length,
+        )
         if model is None:
             return {}
         load = Load.of(model, [LoraAdapter(r=RANK)], longest, machine.device, machine.lanes)
