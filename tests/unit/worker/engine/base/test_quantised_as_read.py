@@ -8,13 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import GptOssConfig, PretrainedConfig, Qwen3MoeConfig
 
 from core.errors import JobError
 from core.estimates.loading import loading_bytes
 from core.estimates.shapes import base_bytes
-from tests.fixtures.engine.accounting import Allocated
+from tests.fixtures.engine.accounting import Allocated, MappedWhileQuantising
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.models.quantised_source import in_fp8, in_mxfp4
 from tests.fixtures.models.tiny import save_model
@@ -114,20 +113,6 @@ def test_experts_of_another_shape_are_refused(quantization: Any, tmp_path: Path)
     with pytest.raises(JobError, match=rf"lack {name}, or hold it in another shape") as refused:
         load_model(entry, tmp_path, CPU, torch.bfloat16)
     assert refused.value.code == "unsupported_architecture"
-
-
-class MappedWhileQuantising(TorchDispatchMode):
-    """Counts the calls of bitsandbytes, and those at which a file of the folder is mapped into memory."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder, self.calls, self.mapped = folder, 0, 0
-
-    def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if "bitsandbytes" in str(function):
-            self.calls += 1
-            self.mapped += str(self.folder) in Path("/proc/self/maps").read_text()
-        return function(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
