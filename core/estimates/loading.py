@@ -13,15 +13,17 @@ def loading_bytes(model: ModelShape, device: Device) -> int:
         2 b N K E: a stack of experts, and the parts of which transformers merges it; b N K E if it stays
         (b + 16) N K: another matrix, and what bitsandbytes makes of it in fp32 on a CPU to quantise it
 
-    With nf4, the embedding and the head wait in b bytes until everything is read, and have 8 bits then.
+    With nf4, the embedding and the head wait in b bytes until everything is read, and have 8 bits then,
+    unless the embedding scales.
     """
-    b = model.number_bytes
-    count = model.experts.count if model.experts else 1
-    stacks = [b * K * N // count for K, N in model.expert_projections.values()]
-    if model.quantization is None:
-        return max(stacks, default=0)
+    b, quantised = model.number_bytes, model.quantization is not None
     made = 4 * FP32 if device == "cpu" else 0
-    matrices = [(b + made) * K * N for K, N in model.projections.values()]
+    most = 0
+    for layer in set(model.each_layer):
+        count = layer.experts.count if layer.experts else 1
+        stacks = [b * K * N // count for K, N in layer.expert_projections.values()]
+        matrices = [(b + made) * K * N for K, N in layer.projections.values()] if quantised else []
+        most = max([most, *matrices, *((2 if quantised else 1) * size for size in stacks)])
     ends = (1 if model.tied else 2) * model.vocabulary * model.hidden
-    waiting = (b - 1) * ends if model.quantization == "nf4" else 0
-    return max(2 * max(stacks, default=0), *matrices) + waiting
+    waits = model.quantization == "nf4" and not model.scales_embedding
+    return most + ((b - 1) * ends if waits else 0)
