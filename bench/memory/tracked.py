@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +21,7 @@ from worker.engine.batch.lanes import Lanes
 from worker.engine.batch.micro_batch import MicroBatch, Segment
 from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.head import head_losses
+from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.device import waiting_on_host
 from worker.engine.kernels.experts import layer as experts
 from worker.engine.kernels.in_c import calls
@@ -73,6 +75,23 @@ def track(
 
     What waits on the host is not counted.
     """
+    with without_values():
+        model, decoder = build(case, layers)
+        factors = Factors(model, decoder, rank, case.dtype)
+        batch = micro_batch(rows, length, supervised)
+        tracker = Tracker()
+        tracker.track_external(model, *factors.tensors)
+        before = tracker.now
+        with tracker:
+            losses = forward(decoder, factors, batch, recompute)
+            after_forward = tracker.now
+            losses.sum().backward()
+        return Tracked(before, after_forward, tracker.most)
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Compute on tensors without values inside."""
     quantize_4bit(torch.zeros(64), quant_type="nf4", compress_statistics=True)  # makes and keeps its tables
     with (
         FakeTensorMode(allow_non_fake_inputs=True),
@@ -82,19 +101,16 @@ def track(
         patch.object(experts, "bounds_of", _even_bounds),
         patch.object(experts, "lanes_on", _lanes_in_turn),
     ):
-        model, decoder = build(case, layers)
-        factors = Factors(model, decoder, rank, case.dtype)
-        batch = micro_batch(rows, length, supervised)
-        tracker = Tracker()
-        tracker.track_external(model, *factors.tensors)
-        before = tracker.now
-        with tracker:
-            hidden_SD = decoder.hidden(batch, {Factors.name: factors.low_ranks()}, recompute)
-            losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
-            del hidden_SD
-            after_forward = tracker.now
-            losses.weighted_S.sum().backward()
-        return Tracked(before, after_forward, tracker.most)
+        yield
+
+
+def forward(
+    decoder: TextDecoder, factors: Factors, batch: MicroBatch, recompute: Recompute = Recompute.NONE
+) -> Tensor:
+    """Return the losses of the supervised tokens."""
+    hidden_SD = decoder.hidden(batch, {Factors.name: factors.low_ranks()}, recompute)
+    losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
+    return losses.weighted_S
 
 
 def micro_batch(rows: int, length: int, supervised: int) -> MicroBatch:
