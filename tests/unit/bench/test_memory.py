@@ -124,10 +124,11 @@ def assert_counted(case: Case, rows: int, length: int, supervised: int) -> None:
     assert counted.peak == pytest.approx(step_memory(shape, load, Recompute.NONE, tokens).peak, rel=0.1)
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_layers_that_differ_and_experts_with_their_factors_are_counted(name: str, dtype: torch.dtype) -> None:
-    assert_counted(family(name, dtype, SMALL), rows=2, length=256, supervised=64)
+    assert_counted(family(name, dtype, SMALL), ROWS, LENGTH, SUPERVISED)
 
 
 @pytest.mark.exhaustive
