@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from core.errors import JobError
 from core.estimates.adapters import FP32
 from core.estimates.job.devices import Machine
+from core.estimates.loading import loading_bytes
 from core.estimates.memory import Memory, step_memory
 from core.estimates.memory_plan import MemoryPlan, Recompute
 from core.estimates.peft_modules import beside_of
@@ -59,6 +60,11 @@ class Room:
     @property
     def base_bytes(self) -> int:
         return base_bytes(self.model) // self.shards
+
+    @property
+    def loading_bytes(self) -> int:
+        """The bytes beside the base model while it is loaded. One that is spread is loaded on the host."""
+        return loading_bytes(self.model, self.machine.device) if self.shards == 1 else 0
 
     @property
     def trains_whole(self) -> bool:
@@ -115,7 +121,7 @@ class Room:
         return _largest(most, fits)
 
     def _memory_plan(self, load: Load) -> MemoryPlan | None:
-        if self.free_bytes <= 0:
+        if self.free_bytes <= self.loading_bytes:
             return None
         if self.trains_whole:
             usual = self.step_tokens or USUAL_TOKENS[self.model.number_bytes]

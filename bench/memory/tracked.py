@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from bench.memory.models import Case, Factors, build
+from core.estimates.lanes import MAX_LANES
 from core.estimates.memory_plan import Recompute
 from worker.engine.batch.lanes import Lanes
 from worker.engine.batch.micro_batch import MicroBatch, Segment
@@ -98,7 +99,7 @@ def without_values() -> Iterator[None]:
         patch.object(waiting_on_host, "HOST", APART),
         patch.object(calls, "library", lambda *_: None),  # C would read the values
         patch.object(experts, "bounds_of", _even_bounds),
-        patch.object(experts, "lanes_on", lambda _: Lanes(1)),  # the tracker sees one thread
+        patch.object(experts, "lanes_on", _lanes_in_turn),
     ):
         yield
 
@@ -131,6 +132,13 @@ def micro_batch(rows: int, length: int, supervised: int) -> MicroBatch:
 def _restricted(on_axis: AdaptersOnAxis, positions_S: Tensor, _host_S: Tensor) -> AdaptersOnAxis:
     """Return what `restricted_to` returns for one adapter. It cannot search in tensors without values."""
     return replace(on_axis, tokens=dict.fromkeys(on_axis.tokens, slice(0, len(positions_S))))
+
+
+def _lanes_in_turn(_device: torch.device) -> Lanes:
+    """Return a CPU's lanes on the calling thread, since the tracker sees no other."""
+    lanes = Lanes(1)
+    lanes.count = MAX_LANES
+    return lanes
 
 
 def _even_bounds(keys_P: Tensor, count: int, _tokens: int, edges: Sequence[int]) -> list[list[int]]:

@@ -65,9 +65,9 @@ def _experts_backward_bytes(model: ModelShape, load: Load, tokens: float) -> flo
     """Return the same for experts: the gradients of their inputs in fp32, and what one expert needs.
 
     It holds the gathered inputs, outputs and gradients of its pairs: [2 D], the first outputs three times and
-    the second inputs twice. Pairs are assumed to be spread evenly. Each lane of a CPU has an expert, and such
-    gradients, of its own. The factors B of a layer are copied expert by expert, and so are their gradients,
-    which takes about as much as the layer's factors.
+    the second inputs twice. Pairs are assumed to be spread evenly. Each lane of a CPU has such gradients, and
+    a quantised weight, of its own. The factors B of a layer are copied expert by expert, and so are their
+    gradients, which takes about as much as the layer's factors.
     """
     if (experts := model.experts) is None:
         return 0
@@ -77,7 +77,7 @@ def _experts_backward_bytes(model: ModelShape, load: Load, tokens: float) -> flo
     one = pairs * (2 * D + 3 * experts.outputs + 2 * experts.inner) * b
     weight = D * experts.outputs * b if model.quantization else 0
     factors = 0 if load.peft else load.state.moments / (2 * FP32) / model.layers * b
-    return tokens * D * 3 * b + lanes * (tokens * D * FP32 + one + weight) + factors
+    return tokens * D * 3 * b + one + lanes * (tokens * D * FP32 + weight) + factors
 
 
 def attention_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:

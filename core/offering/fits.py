@@ -8,6 +8,7 @@ from core.catalog import BaseModelEntry, Precision
 from core.errors import JobError
 from core.estimates.configuration import shape_of
 from core.estimates.job.devices import CARDS, Machine
+from core.estimates.loading import loading_bytes
 from core.estimates.memory_plan import Recompute
 from core.estimates.planning import cheapest
 from core.estimates.runtime import runtime_bytes
@@ -76,6 +77,9 @@ def _verdicts(
         try:
             held = runtime_bytes(model.number_bytes, machine.device) + base_bytes(model)
             free = machine.memory_bytes - held
+            if free < loading_bytes(model, machine.device):
+                found[precision] = "does not fit"
+                continue
             memory_plan = cheapest(model, load, free, host_bytes=machine.host_bytes)
             found[precision] = IN_WORDS[memory_plan.recompute]
         except JobError:

@@ -57,6 +57,13 @@ Object.assign(globalThis, { getComputedStyle: () => style });
 Object.assign(window, { getComputedStyle: () => style });
 
 // jsdom asks each element of the page for the field of a label, and does so for each label of a field
+let labels: HTMLLabelElement[] | undefined;
+const changes = new MutationObserver(() => (labels = undefined));
+changes.observe(document, { childList: true, subtree: true });
+const allLabels = () => {
+  if (changes.takeRecords().length) labels = undefined;
+  return (labels ??= [...document.getElementsByTagName("label")]);
+};
 const FIELDS = ["button", "input", "meter", "output", "progress", "select", "textarea"];
 Object.defineProperty(HTMLLabelElement.prototype, "control", {
   get(this: HTMLLabelElement) {
@@ -67,7 +74,7 @@ Object.defineProperty(HTMLLabelElement.prototype, "control", {
 for (const name of FIELDS) {
   Object.defineProperty(Object.getPrototypeOf(document.createElement(name)), "labels", {
     get(this: HTMLElement) {
-      return [...document.getElementsByTagName("label")].filter(({ control }) => control === this);
+      return allLabels().filter(({ control }) => control === this);
     },
   });
 }

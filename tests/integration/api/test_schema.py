@@ -54,7 +54,7 @@ TOKENIZE = "/v1/tokenize"
 @dataclass(frozen=True)
 class Effort:
     """How many requests are sent: examples of each operation, sequences of operations, and one of `stride`
-    ways to vary an option of a job.
+    ways to vary an option of a job. At 0 no value at the edge of what an operation takes is tried.
     """
 
     examples: int
@@ -62,7 +62,7 @@ class Effort:
     stride: int
 
 
-SOME, MANY = Effort(1, 4, 128), Effort(10, 50, 8)
+SOME, MANY = Effort(1, 4, 0), Effort(5, 25, 16)
 EVERY_WAY = 1  # all 3,600 of them, with `--every-step`
 
 # Valid data may fail for reasons that the document cannot express: an id must exist, for example
@@ -193,7 +193,10 @@ def configuration(roomy_api: Api, operator: Tenant, known: Known, effort: Effort
                 "with-security-parameters": False,  # each has a key, but those that test without one
                 "allow-extra-parameters": False,
             },
-            "phases": {"stateful": {"max-steps": 10, "generation": {"max-examples": effort.sequences}}},
+            "phases": {
+                "coverage": {"enabled": effort.stride > 0},
+                "stateful": {"max-steps": 10, "generation": {"max-examples": effort.sequences}},
+            },
             "parameters": taken(known.anywhere),
             "operations": [
                 *operations,

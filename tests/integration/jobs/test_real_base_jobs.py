@@ -26,7 +26,7 @@ from tests.fixtures.service.api import Api, wait_for
 from tests.fixtures.service.stack import MODELS, Stack, preference, stack_on
 
 JOB_SECONDS = 400
-ROWS, PAIRS = 12, 16
+ROWS, HELD_OUT, PAIRS = 12, 4, 12
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_the_official_client_runs_the_main_job_and_plain_peft_agrees_with_it(
         name="ours", url=receiver.url, event_types=["fine_tuning.job.succeeded"]
     )
     training = sample.sample_files(ROWS)[sample.TRAINING_NAME]
-    held_out = [ticket.row for ticket in sample.held_out(ROWS)]
+    held_out = [ticket.row for ticket in sample.held_out(HELD_OUT)]
     validation = "".join(json.dumps(row) + "\n" for row in held_out).encode()
     training_file = client.files.create(file=("train.jsonl", training), purpose="fine-tune")
     validation_file = client.files.create(file=("valid.jsonl", validation), purpose="fine-tune")
@@ -132,7 +132,7 @@ def loss_in_plain_peft(adapter: Path, rows: list[dict[str, object]], scratch: Pa
 @pytest.mark.exhaustive
 def test_a_dpo_job_learns_what_is_preferred(stack: Stack, tmp_path: Path) -> None:
     client = stack.tenant.openai
-    tickets = sample.held_out(PAIRS + 4)
+    tickets = sample.held_out(PAIRS + HELD_OUT)
     training_file = client.files.create(
         file=("pairs.jsonl", preference(tickets[:PAIRS])), purpose="fine-tune"
     )
@@ -146,7 +146,7 @@ def test_a_dpo_job_learns_what_is_preferred(stack: Stack, tmp_path: Path) -> Non
         seed=5,
         method={
             "type": "dpo",
-            "dpo": {"hyperparameters": {"n_epochs": 3, "batch_size": 8, "learning_rate_multiplier": 1.0}},
+            "dpo": {"hyperparameters": {"n_epochs": 3, "batch_size": 6, "learning_rate_multiplier": 1.0}},
         },
         extra_body={"adapter": {"type": "lora", "r": 8}},
     )

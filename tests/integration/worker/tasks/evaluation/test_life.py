@@ -62,7 +62,7 @@ def is_gone(process: psutil.Process) -> bool:
 
 @pytest.fixture
 def slow_server(serving: Serving) -> Iterator[ServerProcess]:
-    """Yield a server whose answers take 40 seconds. Its steps are short, since it ends an answer after one."""
+    """Yield a server whose answers take 40 seconds, in short steps: it ends an answer after one."""
     server = serving.start(rest=0.1)
     yield server
     server.close()

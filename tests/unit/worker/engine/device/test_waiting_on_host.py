@@ -55,11 +55,11 @@ def test_the_one_before_is_fetched_ahead_unless_nobody_needs_it() -> None:
     assert [each.on_device is not None for each in (first, third, fourth)] == [0, 0, 0]
 
 
-@pytest.mark.exhaustive
 @EACH_DEVICE
 def test_gradients_of_blocks_that_are_computed_again_are_the_same_to_the_bit(device: str) -> None:
-    weights = [weight.requires_grad_() for weight in some(6, device, size=512)]
-    (x,) = some(1, device, size=512)
+    size = 512 if device == "cuda" else 64  # a GPU computes while it copies; a CPU may be slow in bf16
+    weights = [weight.requires_grad_() for weight in some(6, device, size)]
+    (x,) = some(1, device, size)
 
     def gradients(keeping: AbstractContextManager[Any]) -> list[Tensor]:
         y = x

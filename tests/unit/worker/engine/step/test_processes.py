@@ -13,7 +13,7 @@ from tests.fixtures.engine.train_on_processes import train
 from tests.fixtures.paths import REPOSITORY
 from worker.engine.base.base_model import ResidentBase
 
-pytestmark = [pytest.mark.slow, pytest.mark.family(1)]
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]  # they start two processes from nothing
 
 Seen = list[dict[str, Any]]
 """One item for each process."""
@@ -31,7 +31,6 @@ def seen(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     return [json.loads((out / f"{process}.json").read_text()) for process in range(2)]
 
 
-@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("how", "path"),
     [

@@ -213,29 +213,30 @@ def test_they_cost_what_halving_says_and_the_job_is_told_of_the_leader(
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["sweep", "auto_rank"])
-@pytest.mark.parametrize("saved", [2, 3, 5])
-def test_a_resumed_search_ends_to_the_bit_as_an_undisturbed_one(
-    base: ResidentBase, tmp_path: Path, kind: str, saved: int
+def test_a_search_resumed_at_any_step_ends_to_the_bit_as_an_undisturbed_one(
+    base: ResidentBase, tmp_path: Path, kind: str
 ) -> None:
     spec = spec_of(kind)
     process_group, told = process_group_on(base, MAX_TOKENS), Told()
     whole = begun(process_group, spec, told)
+    folders = {saved: tmp_path / str(saved) for saved in (2, 3, 5)}
     while not whole.finished:
-        if whole.step == saved:
-            write_checkpoint(whole, tmp_path, "a fingerprint")
+        if (folder := folders.get(whole.step)) is not None:
+            folder.mkdir()
+            write_checkpoint(whole, folder, "a fingerprint")
         step(process_group, whole)
-    assert (tmp_path / STATE_NAME).exists()
-    assert (tmp_path / POSITION_NAME).exists()
-    process_group, again = process_group_on(base, MAX_TOKENS), Told()
-    resumed = begun(process_group, spec, again, tmp_path)
-    assert resumed.step == saved
-    while not resumed.finished:
-        step(process_group, resumed)
-    assert resumed.numbers == whole.numbers
-    assert noted(resumed) == noted(whole)
-    (left,) = values(whole)
-    assert torch.equal(values(resumed)[left], values(whole)[left])
-    assert resumed.trained_tokens == whole.trained_tokens
+    for saved, folder in folders.items():
+        assert {STATE_NAME, POSITION_NAME} <= {file.name for file in folder.iterdir()}
+        process_group, again = process_group_on(base, MAX_TOKENS), Told()
+        resumed = begun(process_group, spec, again, folder)
+        assert resumed.step == saved
+        while not resumed.finished:
+            step(process_group, resumed)
+        assert resumed.numbers == whole.numbers
+        assert noted(resumed) == noted(whole)
+        (left,) = values(whole)
+        assert torch.equal(values(resumed)[left], values(whole)[left])
+        assert resumed.trained_tokens == whole.trained_tokens
 
 
 def test_a_checkpoint_with_one_damaged_candidate_leaves_none_of_the_others_behind(
