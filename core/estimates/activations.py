@@ -152,15 +152,15 @@ def once_bytes(model: ModelShape, load: Load, tokens: float) -> float:
     """Return the bytes of what all layers share, which exists during the whole pass.
 
     Of all layers' own inputs, W = L P in all, it is their sum with the embeddings [W], what their norm reads
-    [W, on the portable path in fp32], and the first hidden states [D]. On a CPU the fast path has masks in
-    fp32 for the queries of a piece and its last keys, and rotations, once for each kind of attention.
+    [W, on the portable path in fp32], and the first hidden states [D]. On a CPU the fast path has rotations
+    and masks in fp32 once for each kind of attention: of the last keys of each piece, about half as counted.
     """
     b, width, by_modules = model.number_bytes, model.own_width, computes_by_modules(model, load)
     own_inputs = width * (b + (FP32 if by_modules else b)) + model.hidden * b if width else 0
     if by_modules or load.device == "gpu":
         return tokens * own_inputs
     group = model.heads // model.key_heads
-    mask = group * min(QUERY_BLOCK, load.usual_row or load.longest_row)
+    mask = group * min(QUERY_BLOCK, load.usual_row or load.longest_row) / 2
     return tokens * (own_inputs + model.layouts * (mask + 3 * model.head_size) * FP32)
 
 
