@@ -4,8 +4,8 @@
 
 The model has the shape of Qwen3.5-0.8B, with a smaller vocabulary: three layers of four have the gated delta
 rule. A step is a forward and a backward pass over the same rows with a LoRA of rank 16 on all linear layers.
-They take turns, in one process that has the environment of Tunery's trainer. Then longer and longer rows show
-how the time of a token grows. Run nothing else meanwhile.
+The trainers take turns in one process, with the environment of Tunery's trainer. Then longer and longer rows
+show how the time of a token grows. Run nothing else meanwhile.
 """
 
 from __future__ import annotations

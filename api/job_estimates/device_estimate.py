@@ -154,7 +154,7 @@ def _parts(job: Job, room: Room, memory: Memory, tokens: int) -> MemoryParts:
     step, device = memory.step, room.machine.device
     runtime = runtime_bytes(room.model.number_bytes, device)
     return MemoryParts(
-        peak_bytes=max(memory.peak, held + evaluation),
+        peak_bytes=max(memory.peak, held + evaluation, memory.base + room.loading_bytes),
         base_bytes=memory.base,
         adapter_bytes=memory.state.adapter,
         gradients_bytes=memory.state.gradients,

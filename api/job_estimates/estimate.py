@@ -10,20 +10,20 @@ from api.job_estimates.work import forward_operations, training_operations
 from core.estimates.adapters import FP32, StateBytes
 from core.estimates.job.devices import Machine
 from core.estimates.job.report import DiskUse, Estimate, Operations, Steps, Tokens
+from core.estimates.peft_modules import has_memory_model
 from core.estimates.shapes import BF16, ModelShape
 from core.jobs.evaluation_schedule import EVAL_EXAMPLES, Schedule, eval_steps
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
-from core.methods.registry import trains_alone
 from core.methods.whole import FullTuning
 
 
 def estimate(spec: JobSpec, facts: Facts, machines: Sequence[Machine], with_options: bool) -> Estimate:
     """Return the estimate on each of the machines. `with_options` also tries other methods there."""
     steps = _steps(spec, facts)
-    trainables = _trainables(spec)
     # What does not depend on the device is told of bf16, which all cards compute in
     model = shape_on(facts, facts.entry, None, spec.sharded)
+    trainables = _trainables(spec, model)
     work = _work(spec, facts, steps, model, trainables) if model and trainables else None
     job = Job(spec, facts, trainables, steps.count, steps.evaluations, work)
     return Estimate(
@@ -35,18 +35,18 @@ def estimate(spec: JobSpec, facts: Facts, machines: Sequence[Machine], with_opti
         operations=work,
         disk=_disk(spec, facts, model, trainables) if model and trainables else None,
         devices=[on_device(job, machine, with_options) for machine in machines],
-        unknown=list(_unknown(spec, facts, model)),
+        unknown=list(_unknown(spec, facts, model, trainables)),
     )
 
 
-def _trainables(spec: JobSpec) -> tuple[Trainable, ...]:
+def _trainables(spec: JobSpec, model: ModelShape | None) -> tuple[Trainable, ...]:
     """Return what is trained together, or nothing if its memory has no model."""
     adapters = [candidate.adapter for candidate in spec.candidates]
     known = [
         each
         for each in adapters
         if isinstance(each, FullTuning)
-        or (isinstance(each, LoraAdapter | AdaLoraAdapter) and not trains_alone(each))
+        or (isinstance(each, LoraAdapter | AdaLoraAdapter) and (not model or has_memory_model(model, each)))
     ]
     return tuple(known) if len(known) == len(adapters) else ()
 
@@ -125,15 +125,17 @@ def _disk(spec: JobSpec, facts: Facts, model: ModelShape, trainables: tuple[Trai
     return disk_of(files, state.total, result, spec.hyperparameters.n_epochs, spec.publishes_best)
 
 
-def _unknown(spec: JobSpec, facts: Facts, model: ModelShape | None) -> Iterator[str]:
+def _unknown(
+    spec: JobSpec, facts: Facts, model: ModelShape | None, trainables: Sequence[Trainable]
+) -> Iterator[str]:
     if facts.configuration is None:
         yield (
             f"Memory, disk and time: the configuration of {spec.base_model} is not on the API's machine. A "
             "worker fetches it with the first job; or keep the model in a folder that the API can read."
         )
     elif model is None:
-        yield f"Memory, disk and time: {spec.base_model} is not a dense transformer with the usual numbers."
-    if not _trainables(spec):
+        yield f"Memory, disk and time: the layers of {spec.base_model} are of no kind that estimates know."
+    if not trainables:
         yield f"Memory, disk and time: the memory of the method '{spec.adapter.type}' has no model yet."
     if spec.preparation is not None:
         yield "The exact number of tokens: the rows are drawn and made when the job reads the file."

@@ -1,22 +1,23 @@
 """How a job fits a device: its memory plan, its memory, and the longest row and largest batch that fit."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from math import ceil
 
 from pydantic import TypeAdapter
 
 from core.errors import JobError
-from core.estimates.adapters import FP32, StateBytes, ranks_of, state_bytes
+from core.estimates.adapters import FP32
 from core.estimates.job.devices import Machine
+from core.estimates.loading import loading_bytes
 from core.estimates.memory import Memory, step_memory
 from core.estimates.memory_plan import MemoryPlan, Recompute
+from core.estimates.peft_modules import beside_of
 from core.estimates.planning import USUAL_TOKENS, cheapest, possible, usable
 from core.estimates.runtime import runtime_bytes
-from core.estimates.shapes import Load, ModelShape, base_bytes
+from core.estimates.shapes import Device, Load, ModelShape, base_bytes
 from core.estimates.whole import Whole, expected_whole_memory
-from core.methods.low_rank import LoraAdapter, LowRankAdapter
+from core.methods.low_rank import LowRankAdapter
 from core.methods.whole import FullTuning
 
 Trainable = LowRankAdapter | FullTuning
@@ -61,6 +62,11 @@ class Room:
         return base_bytes(self.model) // self.shards
 
     @property
+    def loading_bytes(self) -> int:
+        """The bytes beside the base model while it is loaded. One that is spread is loaded on the host."""
+        return loading_bytes(self.model, self.machine.device) if self.shards == 1 else 0
+
+    @property
     def trains_whole(self) -> bool:
         return isinstance(self.trainables[0], FullTuning)
 
@@ -72,17 +78,13 @@ class Room:
     def load(self, longest: int, usual: int | None = None) -> Load:
         """Return the load of rows of at most `longest` tokens, `usual` of them in most."""
         lanes = 1 if self.trains_whole else self.machine.lanes
-        states = [_state(self.model, each, lanes, self.keeps_parent) for each in self.trainables]
-        state = sum((state for state, _ in states), StateBytes())
-        return Load(
-            state=state.with_moments(in_eight_bits=self.eight_bit_moments),
-            longest_row=longest,
-            device=self.machine.device,
-            lanes=lanes,
-            ranks=max(ranks for _, ranks in states),
-            gains=any(isinstance(each, LoraAdapter) and each.use_dora for each in self.trainables),
-            usual_row=usual,
-        )
+        loads = [
+            load_of(self.model, each, self.machine.device, lanes, self.keeps_parent)
+            for each in self.trainables
+        ]
+        load = sum(loads[1:], loads[0])
+        state = load.state.with_moments(in_eight_bits=self.eight_bit_moments)
+        return replace(load, state=state, longest_row=longest, usual_row=usual)
 
     def fit(self, longest: int, largest_step: int | None = None, usual: int | None = None) -> Fit:
         """Return how rows of this length fit. `largest_step` are the tokens of a job's largest step.
@@ -119,7 +121,7 @@ class Room:
         return _largest(most, fits)
 
     def _memory_plan(self, load: Load) -> MemoryPlan | None:
-        if self.free_bytes <= 0:
+        if self.free_bytes <= self.loading_bytes:
             return None
         if self.trains_whole:
             usual = self.step_tokens or USUAL_TOKENS[self.model.number_bytes]
@@ -134,24 +136,25 @@ class Room:
 
 def trained_numbers(model: ModelShape, trainable: Trainable) -> int:
     """Return how many numbers are trained."""
-    return _state(model, trainable, 1)[0].moments // (2 * FP32)
+    return load_of(model, trainable, "cpu").state.moments // (2 * FP32)
+
+
+def load_of(
+    model: ModelShape, trainable: Trainable, device: Device, lanes: int = 1, keeps_parent: bool = False
+) -> Load:
+    """Return what is put on the model, without rows."""
+    if isinstance(trainable, FullTuning):
+        return Load(Whole.of(model).state(keeps_parent), 0, device)
+    return _known_load(model, trainable.model_dump_json(), device, lanes)
 
 
 @lru_cache(maxsize=512)
-def _known_state(model: ModelShape, options: str, lanes: int) -> tuple[StateBytes, int]:
-    """Return the bytes of an adapter, and its ranks in a layer. A large model has hundreds of modules."""
+def _known_load(model: ModelShape, options: str, device: Device, lanes: int) -> Load:
+    """Return the load of an adapter. A large model has hundreds of modules."""
     adapter = LOW_RANK.validate_json(options)
-    shapes = model.all_projections
-    found = state_bytes(shapes, adapter, model.number_bytes, lanes)
-    return found, ceil(ranks_of(shapes, [adapter]) / model.layers)
-
-
-def _state(
-    model: ModelShape, trainable: Trainable, lanes: int, keeps_parent: bool = False
-) -> tuple[StateBytes, int]:
-    if isinstance(trainable, FullTuning):
-        return Whole.of(model).state(keeps_parent), 0
-    return _known_state(model, trainable.model_dump_json(), lanes)
+    beside = beside_of(model, adapter)
+    load = Load.of(model, [adapter], 0, device, 1 if beside else lanes)
+    return beside.added_to(load) if beside else load
 
 
 def _largest(most: int, fits: Callable[[int], bool]) -> int:

@@ -17,11 +17,24 @@ MEASURED_SPREAD = (0.7, 1.0, 1.4)
 def forward_operations(model: ModelShape, row: float, supervised: float = 1.0) -> float:
     """Return the operations of a forward pass, for each token of rows of so many tokens.
 
-    projections 2 W, attention 2 H E row (half of all keys, scores and values), head 2 V D of learnt tokens
+    projections 2 W, attention 2 H E row (half of all keys, scores and values), head 2 V D of learnt tokens.
+    Of experts, W counts those that a token is sent to. A state takes as much as 4 products with it.
     """
-    weights = model.layers * sum(K * N for K, N in model.projections.values())
-    attention = 2 * model.layers * model.queries * row
-    return 2 * weights + attention + 2 * supervised * model.vocabulary * model.hidden
+    weights = sum(_weights(layer) for layer in model.each_layer)
+    return 2 * weights + _attention(model, row) + 2 * supervised * model.vocabulary * model.hidden
+
+
+def _weights(layer: ModelShape) -> float:
+    """Return the weights of a layer that a token is multiplied with."""
+    experts, recurrence = layer.experts, layer.recurrence
+    chosen = experts.chosen / experts.count**2 if experts else 0
+    of_experts = chosen * sum(K * N for K, N in layer.expert_projections.values())
+    of_state = 4 * recurrence.values * recurrence.key_size if recurrence else 0
+    return sum(K * N for K, N in layer.projections.values()) + of_experts + of_state
+
+
+def _attention(model: ModelShape, row: float) -> float:
+    return 2 * row * sum(layer.queries for layer in model.each_layer)
 
 
 def training_operations(
@@ -38,11 +51,11 @@ def training_operations(
     numbers, which take part in three products. What is computed again is one more forward pass of it.
     """
     forward = forward_operations(model, row, supervised)
-    attention = 2 * model.layers * model.queries * row
+    attention = _attention(model, row)
     layers = forward - 2 * supervised * model.vocabulary * model.hidden
     again = {
         Recompute.NONE: 0.0,
-        Recompute.GATE_UP: 4.0 * model.layers * model.hidden * model.inner,
+        Recompute.GATE_UP: 4.0 * model.hidden * sum(layer.inner for layer in model.each_layer),
         Recompute.LAYERS: layers,
         Recompute.LAYERS_FROM_HOST: layers,
     }[recompute]

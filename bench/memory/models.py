@@ -14,15 +14,18 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qw
 
 from core.estimates.configuration import DecoderPath
 from core.estimates.shapes import ModelShape
+from worker.engine.base.expert_quantisation import Nf4Experts
 from worker.engine.base.model_shape import shape_of
 from worker.engine.base.quantisation import int8_linear, int8_rows
 from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.head import Head
-from worker.engine.decoders.portable import PortableDecoder, linear_layers
+from worker.engine.decoders.portable import PortableDecoder, body_of, linear_layers
 from worker.engine.decoders.text_decoder import TextDecoder
+from worker.engine.kernels.experts.layer import DenseExperts
 from worker.engine.kernels.experts.modules import NAME as EXPERTS
-from worker.engine.kernels.experts.modules import experts_in
+from worker.engine.kernels.experts.modules import QUANTISED, experts_in, parameter_names, weights_of
 from worker.engine.kernels.projection import LowRank, ProjectionFactors
+from worker.engine.kernels.states.in_transformers import follow_segments
 from worker.engine.kernels.transformers_attention import NAME
 from worker.engine.parameters.flat import Extent, FlatParameters
 
@@ -126,17 +129,22 @@ class Factors:
 
 
 def build(case: Case, layers: int | None = None) -> tuple[Any, TextDecoder]:
-    """Return the model, with so many layers, and the engine's decoder over it."""
+    """Return the model, with so many layers if all are alike, and the engine's decoder over it."""
     config: Any = case.config()
-    config.num_hidden_layers = layers or config.num_hidden_layers
+    if layers is not None:
+        config.num_hidden_layers = layers
     model = AutoModelForCausalLM.from_config(config, dtype=case.dtype).eval().requires_grad_(False)
-    if case.quantization == "nf4":
-        _quantise(model, [name for name in linear_layers(model) if name != HEAD])
     if case.path == "fast":
+        if case.quantization == "nf4":
+            _quantise(model, [name for name in linear_layers(model) if name != HEAD])
         return model, Decoder(model)
+    if case.quantization == "nf4":
+        _quantise_experts(model)
     model.set_attn_implementation(NAME)
     model.set_experts_implementation(EXPERTS)
-    linears = [name for name in linear_layers(model) if name != HEAD]
+    follow_segments(model)
+    inside = {*body_of(model).modules()}
+    linears = [name for name, layer in linear_layers(model).items() if layer in inside]
     return model, PortableDecoder(model, Head.of(model), linears, experts_in(model))
 
 
@@ -156,3 +164,15 @@ def _quantise(model: Any, linears: list[str]) -> None:
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     embedding.forward = partial(int8_rows, embedding, model.config.dtype or torch.bfloat16)
     head.forward = partial(int8_linear, head)
+
+
+def _quantise_experts(model: Any) -> None:
+    """Hold the weights of experts as the loader does, but for the modules' own parameters, which stay."""
+    for experts in experts_in(model).values():
+        stacks = {name: weights_of(experts, name) for name in parameter_names(experts)}
+        held = {
+            name: Nf4Experts.made_of(stack)
+            for name, stack in stacks.items()
+            if isinstance(stack, DenseExperts)
+        }
+        setattr(experts, QUANTISED, held)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
@@ -14,11 +15,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from bench.memory.models import Case, Factors, build
+from core.estimates.lanes import MAX_LANES
 from core.estimates.memory_plan import Recompute
 from worker.engine.batch.lanes import Lanes
 from worker.engine.batch.micro_batch import MicroBatch, Segment
 from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.head import head_losses
+from worker.engine.decoders.text_decoder import TextDecoder
 from worker.engine.device import waiting_on_host
 from worker.engine.kernels.experts import layer as experts
 from worker.engine.kernels.in_c import calls
@@ -72,15 +75,7 @@ def track(
 
     What waits on the host is not counted.
     """
-    quantize_4bit(torch.zeros(64), quant_type="nf4", compress_statistics=True)  # makes and keeps its tables
-    with (
-        FakeTensorMode(allow_non_fake_inputs=True),
-        patch.object(AdaptersOnAxis, "restricted_to", _restricted),
-        patch.object(waiting_on_host, "HOST", APART),
-        patch.object(calls, "library", lambda *_: None),  # C would read the values
-        patch.object(experts, "bounds_of", _even_bounds),
-        patch.object(experts, "lanes_on", lambda _: Lanes(1)),  # the tracker sees one thread
-    ):
+    with without_values():
         model, decoder = build(case, layers)
         factors = Factors(model, decoder, rank, case.dtype)
         batch = micro_batch(rows, length, supervised)
@@ -88,12 +83,34 @@ def track(
         tracker.track_external(model, *factors.tensors)
         before = tracker.now
         with tracker:
-            hidden_SD = decoder.hidden(batch, {Factors.name: factors.low_ranks()}, recompute)
-            losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
-            del hidden_SD
+            losses = forward(decoder, factors, batch, recompute)
             after_forward = tracker.now
-            losses.weighted_S.sum().backward()
+            losses.sum().backward()
         return Tracked(before, after_forward, tracker.most)
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Compute on tensors without values inside."""
+    quantize_4bit(torch.zeros(64), quant_type="nf4", compress_statistics=True)  # makes and keeps its tables
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        patch.object(AdaptersOnAxis, "restricted_to", _restricted),
+        patch.object(waiting_on_host, "HOST", APART),
+        patch.object(calls, "library", lambda *_: None),  # C would read the values
+        patch.object(experts, "bounds_of", _even_bounds),
+        patch.object(experts, "lanes_on", _lanes_in_turn),
+    ):
+        yield
+
+
+def forward(
+    decoder: TextDecoder, factors: Factors, batch: MicroBatch, recompute: Recompute = Recompute.NONE
+) -> Tensor:
+    """Return the losses of the supervised tokens."""
+    hidden_SD = decoder.hidden(batch, {Factors.name: factors.low_ranks()}, recompute)
+    losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
+    return losses.weighted_S
 
 
 def micro_batch(rows: int, length: int, supervised: int) -> MicroBatch:
@@ -115,6 +132,13 @@ def micro_batch(rows: int, length: int, supervised: int) -> MicroBatch:
 def _restricted(on_axis: AdaptersOnAxis, positions_S: Tensor, _host_S: Tensor) -> AdaptersOnAxis:
     """Return what `restricted_to` returns for one adapter. It cannot search in tensors without values."""
     return replace(on_axis, tokens=dict.fromkeys(on_axis.tokens, slice(0, len(positions_S))))
+
+
+def _lanes_in_turn(_device: torch.device) -> Lanes:
+    """Return a CPU's lanes on the calling thread, since the tracker sees no other."""
+    lanes = Lanes(1)
+    lanes.count = MAX_LANES
+    return lanes
 
 
 def _even_bounds(keys_P: Tensor, count: int, _tokens: int, edges: Sequence[int]) -> list[list[int]]:

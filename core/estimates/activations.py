@@ -1,12 +1,13 @@
 """What a layer keeps of each token for the backward pass.
 
-D is the hidden width, I the inner one, H E and J E those of queries and of keys or values, R the ranks of all
-adapted projections. b is the bytes of a number.
+D is the hidden width, I the inner one, H E and J E those of queries and of keys or values, P that of a
+layer's own input, R the ranks of all adapted projections. b is the bytes of a number.
 """
 
 from core.estimates.adapters import FP32
 from core.estimates.memory_plan import Recompute
 from core.estimates.shapes import Load, ModelShape
+from core.estimates.states import kept_of_recurrence
 
 # Queries whose scores are one product at most: few enough to waste little work above the diagonal, and enough
 # for an efficient product
@@ -18,10 +19,18 @@ LAYERS_AGAIN = (Recompute.LAYERS, Recompute.LAYERS_FROM_HOST)
 
 
 def kept_bytes(model: ModelShape, load: Load, recompute: Recompute = Recompute.NONE) -> float:
-    """Return the bytes for each token that one layer keeps. The last layer always keeps all."""
-    if model.path == "portable":
+    """Return the bytes for each token that one layer keeps. The last layer always keeps all.
+
+    The model is that of one layer (`ModelShape.each_layer`).
+    """
+    if computes_by_modules(model, load):
         return _kept_by_modules(model, load, recompute)
     return _kept_by_kernels(model, load, recompute)
+
+
+def computes_by_modules(model: ModelShape, load: Load) -> bool:
+    """Return whether transformers' modules compute the layers."""
+    return model.path == "portable" or load.peft is not None
 
 
 def _kept_by_kernels(model: ModelShape, load: Load, recompute: Recompute) -> float:
@@ -35,6 +44,7 @@ def _kept_by_kernels(model: ModelShape, load: Load, recompute: Recompute) -> flo
         gate and down:         gate and up [2 I]
         norms of heads:        q, k, v [H E + 2 J E], 1/rms of each head [H + J in fp32]
         other norms:           x [D], 1/rms
+        the layer's own input: x [D]; the gate, its values, their product with the input [3 P]; a norm
         every projection:      x Aᵀ [R in all]
 
     The residual sums keep nothing, and a norm's input is the sum itself. Keys and values on a CPU, and
@@ -54,9 +64,10 @@ def _kept_by_kernels(model: ModelShape, load: Load, recompute: Recompute) -> flo
         attention = queries + keys + _probabilities(model, load) * b
     else:
         attention = (2 * model.queries * b) + keys + FP32 * model.heads
-    kept = norms + attention + model.queries * b + _for_factors(model, load) * b
+    own_input = (2 * D + 3 * model.own_input) * b + FP32 if model.own_input else 0
+    kept = norms + attention + model.queries * b + own_input + _for_factors(model, load) * b
     if recompute is Recompute.GATE_UP:
-        return kept - (0 if on_cpu else D * b)
+        return kept - (0 if on_cpu else D * b) - own_input
     return kept + 2 * model.inner * b
 
 
@@ -73,39 +84,84 @@ def _kept_by_modules(model: ModelShape, load: Load, recompute: Recompute) -> flo
     """Return what autograd saves of transformers' modules, with our updates and attention.
 
         a norm:                x in fp32 [D], which is x itself where the model computes in fp32
-        q, k, v; gate, up:     the norm's values [D], for the updates
-        norms of heads:        queries and keys in fp32 [H E + J E]
+        q, k, v; gate, up:     the norm's values [D], for the updates; so for experts beside an MLP
+        norms of heads:        queries and keys in fp32 [H E + J E], values too if they have a norm [J E]
         attention:             rotated queries [H E], keys and values [2 J E], the output [H E], [H in fp32]
         attention that keeps   rotated queries, and keys and values for each query head [3 H E]; the mask [L],
         its scores:            and the tanh, the softmax in fp32 and its rounded values [H L each]
+        gated attention:       the gate's sigmoid and the product with it [2 H E]; in fp32 the gate [H E]
         output projection:     attended values, side by side [H E]
         gate and down:         gate, its activation, up, and the product of both [4 I]
         experts:               for each expert of the token the first outputs, its weight [1 in fp32] and
                                three places [3 in 64 bits]; the router's scores twice [2 E in fp32]
+        a gated shared expert: its output [D]
+        the layer's own input: x [D]; the gate, its values and their product [3 P], a norm
         every projection:      x Aᵀ [R in all]
 
     The frozen weights get no gradient, so the products with them keep nothing. If gate and up are computed
-    again, their input is left of the MLP, and if layers are, x is left, as on the fast path.
+    again, their input is left of the MLP, and if layers are, x is left, as on the fast path. `states.py` has
+    what recurrences keep.
     """
     D, b = model.hidden, model.number_bytes
     if recompute in LAYERS_AGAIN:
         return _input_bytes(D * b, load, recompute)
-    norms = model.norms * D * FP32 + 2 * D * b
+    kept = _kept_of_norms(model) + _kept_of_attention(model, load) + _for_factors(model, load) * b
+    if model.recurrence:
+        kept += kept_of_recurrence(model, model.recurrence, load)
+    if model.own_input:
+        kept += (D + 3 * model.own_input) * b + D * FP32
+    if load.peft and b != FP32:  # PEFT's layers keep their inputs in fp32 instead
+        kept += load.peft.inputs * FP32 - (model.blocks * D + model.queries + model.inner) * b
+    experts, again = model.experts, recompute is Recompute.GATE_UP and model.has_mlp_module
+    if again and not (experts and experts.beside_mlp):
+        return kept
+    of_dense = 4 * model.inner * b if again else 0
+    routes = (FP32 + 3 * INDEX) * experts.chosen + 2 * FP32 * experts.count if experts else 0
+    gated = D * b if experts and experts.gates_shared else 0
+    return kept + model.kept_of_mlp * b - of_dense + routes + gated
+
+
+def _kept_of_norms(model: ModelShape) -> float:
+    """Return what norms keep of a token. In fp32, three norms of Gemma 4's experts have one input."""
+    D, b = model.hidden, model.number_bytes
+    beside = model.experts is not None and model.experts.beside_mlp
+    inputs = model.norms - (2 if beside and b == FP32 else 0)
+    heads = 0
     if model.norms_of_heads:
-        norms += (model.queries + model.keys) * FP32
+        heads = model.queries + model.own_keys // 2
+    if model.norms_of_values and b != FP32:
+        heads += model.keys if model.keys_are != "borrowed" else 0
+    return inputs * D * FP32 + model.blocks * D * b + heads * FP32
+
+
+def _kept_of_attention(model: ModelShape, load: Load) -> float:
+    if not model.heads:
+        return 0
+    b = model.number_bytes
     if model.keeps_scores:
         row = load.usual_row or load.longest_row
         without_tanh = FP32 + (0 if b == FP32 else b)
         score_bytes = CAPPED_BYTES if model.keeps_scores == "capped" else without_tanh
-        attention = 4 * model.queries * b + row * (model.heads * score_bytes + 1)
-    else:
-        attention = (3 * model.queries + 2 * model.keys) * b + FP32 * model.heads
-    kept = norms + attention + _for_factors(model, load) * b
-    if recompute is Recompute.GATE_UP:
-        return kept
-    experts = model.experts
-    routes = (FP32 + 3 * INDEX) * experts.chosen + 2 * FP32 * experts.count if experts else 0
-    return kept + model.kept_of_mlp * b + routes
+        return 4 * model.queries * b + row * (model.heads * score_bytes + 1)
+    keys = 0 if model.keys_are == "borrowed" else 2 * model.keys
+    gate = (2 if b != FP32 else 3) * model.queries if model.gates_output else 0
+    return (3 * model.queries + keys + gate) * b + FP32 * model.heads
+
+
+def once_bytes(model: ModelShape, load: Load, tokens: float) -> float:
+    """Return the bytes of what all layers share, which exists during the whole pass.
+
+    Of all layers' own inputs, W = L P in all, it is their sum with the embeddings [W], what their norm reads
+    [W, on the portable path in fp32], and the first hidden states [D]. On a CPU the fast path has masks in
+    fp32 for the queries of a piece and its last keys, and rotations, once for each kind of attention.
+    """
+    b, width, by_modules = model.number_bytes, model.own_width, computes_by_modules(model, load)
+    own_inputs = width * (b + (FP32 if by_modules else b)) + model.hidden * b if width else 0
+    if by_modules or load.device == "gpu":
+        return tokens * own_inputs
+    group = model.heads // model.key_heads
+    mask = group * min(QUERY_BLOCK, load.usual_row or load.longest_row)
+    return tokens * (own_inputs + model.layouts * (mask + 3 * model.head_size) * FP32)
 
 
 def _input_bytes(on_device: int, load: Load, recompute: Recompute) -> int:

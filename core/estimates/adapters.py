@@ -103,6 +103,15 @@ def ranks_of(shapes: Shapes, adapters: Sequence[LowRankAdapter]) -> int:
     )
 
 
+def inputs_of(shapes: Shapes, adapter: LowRankAdapter) -> int:
+    """Return Σ K over all linear layers that the adapter is put on."""
+    return sum(
+        shape[0]
+        for name, shape in shapes.items()
+        if not isinstance(shape, ExpertShape) and _is_adapted(name, shape, adapter)
+    )
+
+
 def _is_adapted(name: str, shape: tuple[int, int], adapter: LowRankAdapter) -> bool:
     if isinstance(shape, ExpertShape):
         return takes_experts(name, adapter)

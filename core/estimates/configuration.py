@@ -4,44 +4,79 @@ The API reads config.json, and the engine gives the configuration that transform
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 from core.base_files.loadable import text_of
 from core.base_files.paths import files_in_wheels, folder_of
 from core.catalog import BaseModelEntry
-from core.estimates.expected_path import EXPERTS, expected_path
+from core.estimates.expected_path import expected_path
 from core.estimates.gguf_header import configuration_in
-from core.estimates.shapes import LayerOfExperts, ModelShape
+from core.estimates.layers.shape import LayerShape
+from core.estimates.layers.table import (
+    ATTENTION,
+    GATED_ATTENTION,
+    SLIDING,
+    inner_of,
+    is_size,
+    layers_of,
+    names_of,
+    types_of,
+    usual_norms,
+)
+from core.estimates.shapes import ModelShape
 
 CONFIG = "config.json"
-NORMALISED_HEADS = ("qwen3", "gemma3", "olmo2", "olmo3")  # beginnings of `model_type`
-FOUR_NORMS = ("gemma2", "gemma3", "glm4", "olmo2", "olmo3")  # OLMo's two norms behind keep as much as four
+NORMALISED_HEADS = ("qwen3", "gemma3", "gemma4", "lfm2", "olmo2", "olmo3", "exaone4")
+SCALED_EMBEDDINGS = ("gemma3", "gemma4")
+"""Beginnings of `model_type`"""
 TIED_TYPES = ("gemma", "gpt2")  # types whose config.json may leave out that the head is the embedding
 NEEDED = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
-LARGEST_SIZE = 2**31
 TOWERS = ("vision_config", "audio_config")
 TOWER_SIZES = (("num_hidden_layers", "depth"), ("hidden_size",), ("intermediate_size",))
 """Names of a tower's layers, its width and its inner width"""
 GATED_TOWERS = ("gemma4_vision", "pixtral")
-CHOSEN = ("num_experts_per_tok", "top_k_experts")
-SHARED_INNER = (
-    "shared_expert_intermediate_size",
-    "moe_shared_expert_intermediate_size",
-    "shared_intermediate_size",
-)
-OF_EXPERTS = (*EXPERTS, *CHOSEN, *SHARED_INNER, "moe_intermediate_size", "n_shared_experts")
-BESIDE_MLP = ("gemma4",)  # beginnings of types whose layers have an MLP beside their experts
-UNGATED = ("nemotron",)
 WITH_SINKS = ("gpt_oss",)
 HEAD_SIZES = {  # where config.json may leave them out
     **dict.fromkeys(("ernie4_5", "glm", "helium", "ministral3", "qwen3", "seed_oss"), 128),
     "gemma": 256,
 }
 USUAL: Mapping[str, Mapping[str, int]] = {
-    "gemma3_text": {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262_208}
+    "gemma3_text": {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262_208},
+    "gemma4_text": {
+        "hidden_size": 2304,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "vocab_size": 262_144,
+        "hidden_size_per_layer_input": 256,
+        "vocab_size_per_layer_input": 262_144,
+    },
+    "qwen3_5_text": {
+        "hidden_size": 4096,
+        "intermediate_size": 12_288,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "vocab_size": 248_320,
+    },
+    "qwen3_5_moe_text": {
+        "hidden_size": 2048,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 2,
+        "head_dim": 256,
+        "vocab_size": 248_320,
+        "num_experts": 256,
+        "num_experts_per_tok": 8,
+        "moe_intermediate_size": 512,
+        "shared_expert_intermediate_size": 512,
+    },
 }
 """config.json may leave these out too; the values are transformers' own, by the type of the text model"""
 
@@ -59,47 +94,60 @@ def shape_of(
 ) -> ModelShape | None:
     """Return the shape, or None if the configuration does not have the usual numbers of a transformer.
 
-    All layers count as alike: with experts, if the model has any. Without a `path`, the model's type and the
-    longest row that the base model takes (`max_length`) decide on it. A model of texts and images counts as
-    its text model. `flex_attention` says whether the device has it.
+    Without a `path`, the model's type and the longest row that the base model takes (`max_length`) decide on
+    it. A model of texts and images counts as its text model. `flex_attention` says whether the device has it.
     """
     text = text_of(config)
     kind = str(text.get("model_type") or config.get("model_type") or "")
     text = {**USUAL.get(kind, {}), **text}
-    named = {name: text.get(name) for name in NEEDED}
-    named["intermediate_size"] = named["intermediate_size"] or text.get("moe_intermediate_size")
-    numbers = [number for number in named.values() if _is_size(number)]
+    numbers = [number for number in _numbers(text, kind) if is_size(number)]
     if len(numbers) < len(NEEDED):
         return None
-    layers, hidden, inner, heads, vocabulary = numbers
-    experts = _experts(text, kind)
-    if experts is None and any(text.get(name) for name in EXPERTS):
-        return None
+    count, hidden, inner, heads, vocabulary = numbers
     key_heads = text.get("num_key_value_heads") or heads
     usual = next((size for name, size in HEAD_SIZES.items() if kind.startswith(name)), hidden // heads)
     head_size = text.get("head_dim") or usual
-    if not (_is_size(key_heads) and _is_size(head_size)):  # some models have one for each layer
+    if not (is_size(key_heads) and is_size(head_size)):
+        return None
+    gates_output = kind.startswith(GATED_ATTENTION)
+    layer = LayerShape(heads, key_heads, head_size, inner, norms=usual_norms(kind), gates_output=gates_output)
+    layers = layers_of(text, kind, layer, hidden, count)
+    if layers is None:
         return None
     return ModelShape(
-        layers=layers,
+        **vars(next((each for each in layers if each.heads), layers[0])),
+        layers=count,
+        differing=tuple(layers) if len(set(layers)) > 1 else (),
+        names=names_of(kind),
         hidden=hidden,
-        inner=inner if experts is None or kind.startswith(BESIDE_MLP) else experts.shared_inner,
-        experts=experts,
-        heads=heads,
-        key_heads=key_heads,
-        head_size=head_size,
         vocabulary=vocabulary,
         tied=bool(_own(config, text, "tie_word_embeddings", kind.startswith(TIED_TYPES))),
         number_bytes=number_bytes,
         quantization=quantization,
         path=path or ("fast" if expected_path(config, max_length).path == "fast" else "portable"),
         saves_in_bf16=saves_in_bf16,
-        norms=4 if kind.startswith(FOUR_NORMS) and experts is None else 2,
+        layouts=len({*types_of(text, kind, count)} & {ATTENTION, SLIDING}) or 1,
         norms_of_heads=kind.startswith(NORMALISED_HEADS),
+        norms_of_values=kind.startswith("gemma4"),
         keeps_scores=None if flex_attention else _keeps_scores(text, kind),
+        caps_logits=bool(text.get("final_logit_softcapping")),
+        scales_embedding=kind.startswith(SCALED_EMBEDDINGS),
+        own_vocabulary=text.get("vocab_size_per_layer_input") or 0,
         body=_body(config),
         towers=sum(_tower_weights(config.get(name)) for name in TOWERS),
     )
+
+
+def _numbers(text: Mapping[str, Any], kind: str) -> Iterator[Any]:
+    """Yield what is NEEDED, as far as it is there."""
+    types = text.get("layer_types") or text.get("layers_block_type") or text.get("hybrid_override_pattern")
+    for name in NEEDED:
+        if name == "intermediate_size":
+            yield inner_of(text, kind)
+        elif name == "num_hidden_layers":
+            yield text.get(name) or (len(types) if isinstance(types, list | str) else None)
+        else:
+            yield text.get(name)
 
 
 def _keeps_scores(text: Mapping[str, Any], kind: str) -> Literal["capped", "with sinks"] | None:
@@ -107,23 +155,6 @@ def _keeps_scores(text: Mapping[str, Any], kind: str) -> Literal["capped", "with
     if text.get("attn_logit_softcapping"):
         return "capped"
     return "with sinks" if kind in WITH_SINKS else None
-
-
-def _experts(text: Mapping[str, Any], kind: str) -> LayerOfExperts | None:
-    """Return the experts of a layer; None without experts, or without the usual numbers."""
-    count, chosen = _first(text, EXPERTS), _first(text, CHOSEN)
-    inner = _first(text, ("moe_intermediate_size", "intermediate_size"))
-    if not (_is_size(count) and _is_size(chosen) and _is_size(inner)):
-        return None
-    shared = _first(text, SHARED_INNER)
-    if shared is None and _is_size(several := text.get("n_shared_experts")):
-        shared = several * inner
-    gated = not kind.startswith(UNGATED)
-    return LayerOfExperts(count, min(chosen, count), inner, shared if _is_size(shared) else 0, gated)
-
-
-def _first(text: Mapping[str, Any], names: Sequence[str]) -> Any:
-    return next((found for name in names if (found := text.get(name))), None)
 
 
 def configuration_of(entry: BaseModelEntry, models_folder: Path) -> Mapping[str, Any] | None:
@@ -168,14 +199,9 @@ def _tower_weights(config: Any) -> int:
     """
     if not isinstance(config, Mapping):
         return 0
-    found = [next((config[name] for name in names if _is_size(config.get(name))), 0) for names in TOWER_SIZES]
+    found = [next((config[name] for name in names if is_size(config.get(name))), 0) for names in TOWER_SIZES]
     layers, D, inner = found
     return layers * (4 * D * D + (3 if config.get("model_type") in GATED_TOWERS else 2) * D * inner)
-
-
-def _is_size(found: Any) -> TypeGuard[int]:
-    """Return whether this can be a number of layers, heads or neurons: a stranger may have written it."""
-    return isinstance(found, int) and 0 < found <= LARGEST_SIZE
 
 
 def _own(config: Mapping[str, Any], text: Mapping[str, Any], name: str, usual: bool) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from core.base_files.loadable import text_of
+from core.estimates.layers.table import EXPERTS
 
 EnginePath = Literal["fast", "portable", "plain"]
 
@@ -33,7 +34,6 @@ STATES = ("mamba_d_state", "ssm_state_size", "state_size")
 LAYERS = ("full_attention", "sliding_attention", "attention")
 GATES = ("silu", "gelu_pytorch_tanh")
 """The types of layers, and the functions of a gate, that the fast path computes"""
-EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 LENGTH_DEPENDENT = ("dynamic", "longrope")
 FIRST_CONTEXT = "original_max_position_embeddings"
 """Rotations that change with the length of a row that is longer than the first context"""

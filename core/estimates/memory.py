@@ -4,13 +4,14 @@ The parts follow from what the engine's functions save and make. `tests/unit/ben
 `python -m bench.memory` compare them with torch's own accounting of the same functions.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from core.estimates.activations import kept_bytes
+from core.estimates.activations import computes_by_modules, kept_bytes, once_bytes
 from core.estimates.adapters import StateBytes
 from core.estimates.memory_plan import MemoryPlan, Recompute
 from core.estimates.shapes import Load, ModelShape, base_bytes
-from core.estimates.workspace import backward_bytes, head_bytes, stack_bytes
+from core.estimates.workspace import backward_bytes, head_bytes, last_backward_bytes, stack_bytes
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class StepMemory:
     """In the backward pass of one layer: what is computed again for it, and what the pass holds."""
     last_workspace: float
     """The same in the last layer, where nothing is computed again."""
+    waiting: float = 0.0
+    """Gradients of a trained embedding that is the head too, during the whole backward pass."""
+    at_end: float = 0.0
+    """Gradients of a trained embedding, when no layer keeps anything any more."""
     moving: float = 0.0
     """A layer's input on its way from the device to the host, or back."""
     on_host: float = 0.0
@@ -38,10 +43,11 @@ class StepMemory:
 
     @property
     def peak(self) -> int:
-        """The most at once: at the losses, or in the backward pass of one of the last two layers."""
+        """The most at once: at the losses, in the backward pass of a layer, or in that of the embedding."""
         *others, last = self.kept_by_layer
-        later = max(last + self.head, last + self.last_workspace, self.workspace if others else 0)
-        return round(sum(others) + self.stacks + self.moving + later)
+        backward = self.waiting + max(last + self.last_workspace, self.workspace if others else 0)
+        later = max(last + self.head, backward)
+        return round(max(sum(others) + self.stacks + self.moving + later, self.waiting + self.at_end))
 
 
 @dataclass(frozen=True)
@@ -80,23 +86,47 @@ def step_memory(model: ModelShape, load: Load, recompute: Recompute, tokens: int
     in a GPU's host memory, the device holds one beside what it computes: the last one that was sent, or the
     next one that comes back.
     """
-    all_kept = kept_bytes(model, load)
-    kept = kept_bytes(model, load, recompute)
-    at_end = load.supervised * tokens if model.path == "fast" else tokens
-    mlp = all_kept - kept_bytes(model, load, Recompute.GATE_UP)
+    load = replace(load, rows=tokens / max(1, load.usual_row or load.longest_row))
+    *others, final = model.each_layer
+    all_kept = kept_bytes(final, load)
+    at_end = tokens if computes_by_modules(model, load) else load.supervised * tokens
+    mlp = all_kept - kept_bytes(final, load, Recompute.GATE_UP)
     last = tokens * (all_kept - mlp) + at_end * mlp
-    again = tokens * (all_kept - kept)
+    kept, workspace = _before_last(others, load, recompute, tokens)
     from_host = recompute is Recompute.LAYERS_FROM_HOST and load.device == "gpu"
-    moving = tokens * kept_bytes(model, load, Recompute.LAYERS) if from_host else 0.0
+    moving = tokens * kept_bytes(final, load, Recompute.LAYERS) if from_host else 0.0
+    first, *behind = *kept, last
+    matrix = model.vocabulary * model.hidden * model.number_bytes
     return StepMemory(
-        kept_by_layer=(*[tokens * kept] * (model.layers - 1), last),
+        kept_by_layer=(first + once_bytes(model, load, tokens), *behind),
         stacks=stack_bytes(model, load),
         head=head_bytes(model, load, tokens),
-        workspace=again + backward_bytes(model, load, tokens),
-        last_workspace=backward_bytes(model, load, at_end),
+        workspace=workspace,
+        last_workspace=last_backward_bytes(final, load, tokens, at_end),
+        waiting=load.peft.waiting * matrix if load.peft else 0.0,
+        at_end=load.peft.at_embedding * matrix if load.peft else 0.0,
         moving=moving,
         on_host=(model.layers - 1) * _pinned_bytes(round(moving)),
     )
+
+
+def _before_last(
+    layers: Sequence[ModelShape], load: Load, recompute: Recompute, tokens: int
+) -> tuple[list[float], float]:
+    """Return what each layer keeps, and the most that the backward pass of one holds beside what all keep.
+
+    What the layers behind it have kept is free by then.
+    """
+    kinds = {layer: tokens * kept_bytes(layer, load, recompute) for layer in set(layers)}
+    held = {
+        layer: tokens * kept_bytes(layer, load) - kept + backward_bytes(layer, load, tokens)
+        for layer, kept in kinds.items()
+    }
+    most = freed = 0.0
+    for layer in reversed(layers):
+        most = max(most, held[layer] - freed)
+        freed += kinds[layer]
+    return [kinds[layer] for layer in layers], most
 
 
 def _pinned_bytes(size: int) -> int:

@@ -161,7 +161,8 @@ def _nothing_fits(model: ModelShape, load: Load, recompute: Recompute, free_byte
     )
     smallest = step_memory(model, replace(load, longest_row=0), recompute, TOKENS_APART).peak
     if load.state.total + smallest > usable(free_bytes, load.device):
-        advice = "Lower adapter.r, or choose a smaller or a quantised base model."
+        whole = "" if load.peft is None else ", train less as a whole (adapter.modules_to_save)"
+        advice = f"Lower adapter.r{whole}, or choose a smaller or a quantised base model."
         return JobError("out_of_memory", missing + advice, "adapter.r")
     advice = (
         f"The longest row has {load.longest_row:,} tokens: lower training.max_length or adapter.r, or choose "

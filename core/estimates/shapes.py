@@ -1,11 +1,13 @@
 """What the memory of a training follows from: a base model, its jobs and its device, as plain numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from math import ceil
 from typing import Literal
 
 from core.estimates.adapters import FP32, ExpertShape, Shapes, StateBytes, ranks_of, state_bytes
+from core.estimates.layers.shape import LayerShape
 from core.methods.low_rank import LoraAdapter, LowRankAdapter
 
 BF16 = 2  # bytes of a number
@@ -13,64 +15,53 @@ BF16 = 2  # bytes of a number
 Device = Literal["cpu", "gpu"]
 
 
-@dataclass(frozen=True)
-class LayerOfExperts:
-    """The experts of a layer, which stand in the place of its MLP or beside it."""
+@dataclass(frozen=True, kw_only=True)
+class ModelShape(LayerShape):
+    """A base model, in the letters of the engine's axes: D and V beside those of a layer.
 
-    count: int
-    chosen: int
-    """Experts that a token is sent to."""
-    inner: int
-    shared_inner: int = 0
-    """The inner width of an MLP that all tokens take too: a shared expert."""
-    gated: bool = True
-
-    @property
-    def outputs(self) -> int:
-        """Outputs of an expert's first projection."""
-        return (2 if self.gated else 1) * self.inner
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """A base model like Llama, in the letters of the engine's axes: D, I, H, J, E and V.
-
-    A model of another kind is described by the nearest one: GPT-2 has no gate, but it is counted.
+    It is also the shape of each of its layers, if all are alike. A model of another kind is described by the
+    nearest one: GPT-2 has no gate, but it is counted.
     """
 
     layers: int
     hidden: int
-    inner: int
-    heads: int
-    key_heads: int
-    head_size: int
     vocabulary: int
     tied: bool
+    differing: tuple[LayerShape, ...] = ()
+    """The layers one by one, if they are not alike."""
+    names: tuple[tuple[str, str], ...] = ()
+    """Beginnings of modules' names in a layer: Llama's, and the model's own in their place."""
     number_bytes: int = BF16
     """Bytes of a number that the model computes with: 2 in bf16, 4 in fp32."""
     quantization: Literal["nf4", "int8"] | None = None
     path: Literal["fast", "portable"] = "fast"
     saves_in_bf16: bool = False
     """Whether fp32 values wait for the backward pass in bf16 (`worker/engine/kernels/saved_in_bf16.py`)."""
-    norms: int = 2
-    """Norms of a layer that have the hidden width. Gemma has 4."""
+    layouts: int = 1
+    """Kinds of attention, such as with and without a window."""
     norms_of_heads: bool = False
     """Whether queries and keys are normalised too, as in Qwen 3."""
-    experts: LayerOfExperts | None = None
-    """If there are any, `inner` is that of the shared expert, or 0."""
+    norms_of_values: bool = False
+    """Whether values are normalised beside them, as in Gemma 4."""
     keeps_scores: Literal["capped", "with sinks"] | None = None
     """Why all scores of attention are kept for the backward pass, on a device without FlexAttention: they are
     capped, as in Gemma 2, or have sinks beside them, as in gpt-oss."""
+    caps_logits: bool = False
+    scales_embedding: bool = False
+    """Whether the embedding is of a class that scales, as in Gemma 3: it is never held in 8 bits."""
+    own_vocabulary: int = 0
+    """Tokens that have an embedding for each layer, as in Gemma 4, if layers have an `own_input`."""
 
     body: str = "model"
     """The name of the text model without its head, as a module of the whole model."""
     towers: int = 0
     """Weights that no text runs through, such as those for images. They are in memory, but never trained."""
 
-    @property
-    def queries(self) -> int:
-        """The width H · E."""
-        return self.heads * self.head_size
+    @cached_property
+    def each_layer(self) -> tuple["ModelShape", ...]:
+        """The shape of the model for each layer, as if all were like this one."""
+        alike = {layer: replace(self, differing=(), **_fields_of(layer)) for layer in set(self.differing)}
+        return tuple(alike[layer] for layer in self.differing) or (self,) * self.layers
 
     @property
     def keys(self) -> int:
@@ -83,15 +74,11 @@ class ModelShape:
         return BF16 if self.saves_in_bf16 else self.number_bytes
 
     @property
-    def kept_of_mlp(self) -> int:
-        """Numbers that transformers' MLP keeps of a token: gate, its activation, up, the product of both.
+    def has_mlp_module(self) -> bool:
+        """Whether transformers computes the layer's MLP in a module `mlp`, which can be computed again."""
+        return self._named("mlp.down_proj") == "mlp.down_proj" and bool(self.inner or self.experts)
 
-        Experts keep the outputs of their first projection, for each expert of the token.
-        """
-        experts = self.experts
-        return 4 * self.inner + (experts.chosen * experts.outputs if experts else 0)
-
-    @property
+    @cached_property
     def expert_projections(self) -> Shapes:
         """The weights of the experts of one layer, by parameter name."""
         if (experts := self.experts) is None:
@@ -99,34 +86,83 @@ class ModelShape:
         E = experts.count
         first = "gate_up_proj" if experts.gated else "up_proj"
         return {
-            f"mlp.experts.{first}": ExpertShape(E * self.hidden, E * experts.outputs),
-            "mlp.experts.down_proj": ExpertShape(E * experts.inner, E * self.hidden),
+            self._named(f"mlp.experts.{first}"): ExpertShape(E * self.hidden, E * experts.outputs),
+            self._named("mlp.experts.down_proj"): ExpertShape(E * experts.inner, E * self.hidden),
         }
 
-    @property
+    @cached_property
     def projections(self) -> Shapes:
-        """(inputs, outputs) of the linear projections of one layer, by module name."""
-        mlp = {
-            "mlp.gate_proj": (self.hidden, self.inner),
-            "mlp.up_proj": (self.hidden, self.inner),
-            "mlp.down_proj": (self.inner, self.hidden),
+        """(inputs, outputs) of the linear layers of one layer, by module name; those of one name are one."""
+        found: dict[str, tuple[int, int]] = {}
+        for usual, (inputs, outputs) in self._usual_projections().items():
+            name = self._named(usual)
+            found[name] = inputs, found.get(name, (0, 0))[1] + outputs
+        return found
+
+    def _usual_projections(self) -> Shapes:
+        D, HE, JE, inner, own = self.hidden, self.queries, self.keys, self.inner, self.own_input
+        experts = self.experts
+        found: dict[str, tuple[int, int]] = {}
+        if self.heads:
+            found["self_attn.q_proj"] = D, (2 if self.gates_output else 1) * HE
+            of_keys = {"own": ("k_proj", "v_proj"), "values": ("k_proj",), "borrowed": ()}[self.keys_are]
+            found |= {f"self_attn.{name}": (D, JE) for name in of_keys}
+            found["self_attn.o_proj"] = HE, D
+        if self.recurrence:
+            found |= self.recurrence.projections(D)
+        if inner:
+            mlp = "mlp" if experts is None or experts.beside_mlp else "mlp.shared_expert"
+            found |= {f"{mlp}.gate_proj": (D, inner)} if self.gated else {}
+            found |= {f"{mlp}.up_proj": (D, inner), f"{mlp}.down_proj": (inner, D)}
+        if experts and experts.gates_shared:
+            found["mlp.shared_expert_gate"] = D, 1
+        if own:
+            found |= {"per_layer_input_gate": (D, own), "per_layer_projection": (own, D)}
+        return found
+
+    def _named(self, usual: str) -> str:
+        """Return the name that the model has for a module of a layer."""
+        return next((own + usual[len(name) :] for name, own in self.names if usual.startswith(name)), usual)
+
+    @cached_property
+    def all_projections(self) -> Shapes:
+        """(inputs, outputs) of all that an adapter can be put on, by module name."""
+        found = {
+            f"{self.body}.layers.{number}.{name}": shape
+            for number, layer in enumerate(self.each_layer)
+            for name, shape in {**layer.projections, **layer.expert_projections}.items()
+            if layer.recurrence is None or layer.recurrence.adapts_output or not name.endswith(".out_proj")
         }
-        return {
-            "self_attn.q_proj": (self.hidden, self.queries),
-            "self_attn.k_proj": (self.hidden, self.keys),
-            "self_attn.v_proj": (self.hidden, self.keys),
-            "self_attn.o_proj": (self.queries, self.hidden),
-            **(mlp if self.inner else {}),
-        }
+        if self.own_width:
+            found[f"{self.body}.per_layer_model_projection"] = self.hidden, self.own_width
+        return found
 
     @property
-    def all_projections(self) -> Shapes:
-        """(inputs, outputs) of the projections of all layers, by module name."""
-        return {
-            f"{self.body}.layers.{layer}.{name}": shape
-            for layer in range(self.layers)
-            for name, shape in {**self.projections, **self.expert_projections}.items()
-        }
+    def own_width(self) -> int:
+        """The width of the inputs of all layers together, beside the hidden states."""
+        return sum(layer.own_input for layer in self.each_layer)
+
+
+def _fields_of(layer: LayerShape) -> dict[str, object]:
+    return {each.name: getattr(layer, each.name) for each in fields(LayerShape)}
+
+
+@dataclass(frozen=True)
+class PeftModules:
+    """What PEFT's own modules hold while they compute a job.
+
+    Whole matrices are as large as the embedding: gradients, and copies into which trained tokens are put.
+    """
+
+    inputs: float
+    """Inputs of a layer's adapted projections, on average. Each has a copy in fp32."""
+    trains_head: bool = False
+    at_head: int = 0
+    """Whole matrices while the losses are computed."""
+    waiting: int = 0
+    """The same during the whole backward pass."""
+    at_embedding: int = 0
+    """The same at its end."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +183,10 @@ class Load:
     """Tokens of the rows of a micro-batch, if all are alike. Else rows that keep most are assumed."""
     supervised: float = 1.0
     """The share of tokens at which the next one is learnt."""
+    rows: float = 1.0
+    """Rows of a micro-batch, if all are as long as the usual or the longest one."""
+    peft: "PeftModules | None" = None
+    """What PEFT's own modules hold, if they compute the job."""
 
     def __add__(self, other: "Load") -> "Load":
         """Return the load of both on the same device."""
@@ -185,34 +225,37 @@ class Load:
 def base_bytes(model: ModelShape) -> int:
     """Return the bytes of the frozen weights.
 
-    A layer has D H E + 2 D J E + H E D + 3 D I weights in its projections, and as many in its experts as
-    `expert_projections` says, with a router that is never quantised. The token embedding and the head have
-    V D each, or V D in all if they are tied. In bits (`worker/engine/base/quantisation.py`):
+    A layer has the weights of its `projections`, and as many in its experts as `expert_projections` says,
+    with a router that is never quantised. The token embedding and the head have V D each, or V D in all if
+    they are tied. Embeddings by layer are as wide as the inputs of all layers. In bits
+    (`worker/engine/base/quantisation.py`):
 
         nf4: half a byte for a weight, a byte for each block of 64, and an fp32 for each 256 of those
-             the embedding and the head in 8 bits, as below
+             the embedding and the head in 8 bits, as below, unless the embedding scales
         int8: a byte for a weight, and an fp32 for each output; the embedding and the head stay as they are
 
     Towers are held as the layers are.
     """
-    D, V = model.hidden, model.vocabulary
-    count = model.experts.count if model.experts else 1
-    weights = sum(K * N for K, N in model.projections.values())
-    weights += sum(K * N // count for K, N in model.expert_projections.values())
-    rows = sum(N for _, N in (*model.projections.values(), *model.expert_projections.values()))
-    router = D * count if model.experts else 0
-    ends = 1 if model.tied else 2
-    vectors = model.norms * D + (2 * model.head_size if model.norms_of_heads else 0) + router
-    others = (model.layers * vectors + D) * model.number_bytes
+    D, V, b = model.hidden, model.vocabulary, model.number_bytes
+    own = model.own_width
+    weights = model.towers + D * own
+    rows, vectors = own, D + model.own_vocabulary * own
+    for layer in model.each_layer:
+        experts, recurrence = layer.experts, layer.recurrence
+        count = experts.count if experts else 1
+        shapes = (*layer.projections.values(), *layer.expert_projections.values())
+        weights += sum(K * N for K, N in layer.projections.values())
+        weights += sum(K * N // count for K, N in layer.expert_projections.values())
+        rows += sum(N for _, N in shapes)
+        vectors += layer.norms * D + (2 * layer.head_size if layer.norms_of_heads else 0)
+        vectors += (D * count if experts else 0) + (recurrence.vectors if recurrence else 0)
+    ends = (1 if model.tied else 2) * V
     match model.quantization:
         case "nf4":
-            of_a_weight = 1 / 2 + 1 / 64 + FP32 / (64 * 256)
-            layer = weights * of_a_weight
-            head = ends * V * (D + FP32)
+            held = weights * (1 / 2 + 1 / 64 + FP32 / (64 * 256))
+            head = ends * (D * b if model.scales_embedding else D + FP32)
         case "int8":
-            of_a_weight = 1.0
-            layer, head = weights + FP32 * rows, ends * V * D * model.number_bytes
+            held, head = weights + FP32 * rows, ends * D * b
         case None:
-            of_a_weight = model.number_bytes
-            layer, head = weights * model.number_bytes, ends * V * D * model.number_bytes
-    return round(model.layers * layer + model.towers * of_a_weight + head + others)
+            held, head = weights * b, ends * D * b
+    return round(held + head + vectors * b)

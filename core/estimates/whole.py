@@ -80,12 +80,19 @@ def _kept_by_layer(model: ModelShape, load: Load) -> list[float]:
     A trained norm keeps its values before the weight too [D, or H E + J E for norms of heads].
     """
     D, b = model.hidden, model.number_bytes
-    heads = model.queries + model.keys if model.norms_of_heads else 0
-    of_norms = (model.norms * D + heads) * b
-    of_layer = kept_bytes(replace(model, path="portable", quantization=None), load) + of_norms
-    return [of_layer] * (model.layers - 1) + [of_layer + D * (FP32 + b)]
+    kept = [_kept(layer, load) for layer in _by_modules(model).each_layer]
+    return [*kept[:-1], kept[-1] + D * (FP32 + b)]
+
+
+def _kept(layer: ModelShape, load: Load) -> float:
+    heads = layer.queries + layer.own_keys // 2 if layer.norms_of_heads else 0
+    return kept_bytes(layer, load) + (layer.norms * layer.hidden + heads) * layer.number_bytes
+
+
+def _by_modules(model: ModelShape) -> ModelShape:
+    return replace(model, path="portable", quantization=None)
 
 
 def whole_workspace(model: ModelShape, load: Load, tokens: int) -> float:
     """Return the most that the backward pass of one of transformers' layers holds beside what is kept."""
-    return backward_bytes(replace(model, path="portable", quantization=None), load, tokens)
+    return max(backward_bytes(layer, load, tokens) for layer in {*_by_modules(model).each_layer})

@@ -3,13 +3,16 @@
 The letters are those of `activations.py`; T and S are the tokens and the supervised tokens of a micro-batch.
 """
 
-from core.estimates.activations import QUERY_BLOCK
+from core.estimates.activations import QUERY_BLOCK, computes_by_modules
 from core.estimates.adapters import FP32
 from core.estimates.lanes import MAX_LANES
 from core.estimates.shapes import Load, ModelShape
+from core.estimates.states import recurrence_backward_bytes
 
 CHUNK_TOKENS = 512  # tokens in one product with the head: its weights are read once for each chunk
 BLOCK_TOKENS = 16  # tokens in one softmax and its gradient: their fp32 values stay in a core's cache
+CAPPED_LOGITS = 4  # fp32 values of each token of a chunk and word: with a cap, its tanh too
+TRAINED_LOGITS = 3  # the same of a head that is trained: logits, log-probabilities and their gradient
 
 
 def head_bytes(model: ModelShape, load: Load, tokens: int) -> float:
@@ -21,15 +24,21 @@ def head_bytes(model: ModelShape, load: Load, tokens: int) -> float:
         min(512, S) V b + 2 · 16 V 4 + 3 S D b (+ V D b with nf4)
 
     Each lane has a chunk of its own. A GPU's compiled losses hold no fp32 values, but they are counted there
-    too, as they are few. The final norm of the portable path keeps x in fp32 too. It is not counted, because
-    the norm of the first layer keeps nothing: its input needs no gradient.
+    too, as they are few. Capped logits and those of a trained head are in fp32 as a whole, and computed
+    again for the backward pass: `CAPPED_LOGITS` or `TRAINED_LOGITS` values. A trained head also has the
+    gradients of two chunks [V D each]. The final norm of the portable path keeps x in fp32 too. It is not
+    counted, because the norm of the first layer keeps nothing: its input needs no gradient.
     """
     D, V, b = model.hidden, model.vocabulary, model.number_bytes
     supervised = load.supervised * tokens
-    chunks = min(load.lanes * CHUNK_TOKENS, supervised) * V * b + load.lanes * 2 * BLOCK_TOKENS * V * FP32
+    at_once = min(load.lanes * CHUNK_TOKENS, supervised)
+    trained = load.peft is not None and load.peft.trains_head
+    values = max(CAPPED_LOGITS * model.caps_logits, TRAINED_LOGITS * trained)
+    blocks = 0 if values else load.lanes * 2 * BLOCK_TOKENS * V * FP32
+    chunks = at_once * V * (values * FP32 or b) + blocks
     states = 3 * supervised * D * b
-    copy = V * D * b if model.quantization == "nf4" else 0
-    return chunks + states + copy
+    copy = V * D * b if model.quantization == "nf4" and not model.scales_embedding else 0
+    return chunks + states + copy + (load.peft.at_head * V * D * b if load.peft else 0)
 
 
 def mlp_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
@@ -38,21 +47,27 @@ def mlp_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
         fast: dy [D]; then for silu(gate) up: dx, dx up, the values again [I each], and their gradient [2 I]
         portable: dy, its copy and the residual's [3 D]; dx of the product and of the updates [I each]
 
-    A quantised weight of the MLP, the largest, is there in full meanwhile, once for each lane: D I b.
+    A quantised weight is there in full meanwhile, once for each lane: the largest counts.
     """
     D, inner, b = model.hidden, model.inner, model.number_bytes
-    per_token = 3 * D + 2 * inner if model.path == "portable" else D + 5 * inner
-    dense = tokens * per_token * b + (load.lanes * D * inner * b if model.quantization else 0)
+    per_token = 3 * D + 2 * inner if computes_by_modules(model, load) else D + 5 * inner
+    dense = tokens * per_token * b + _dequantised_bytes(model, load)
     return max(dense, _experts_backward_bytes(model, load, tokens))
+
+
+def _dequantised_bytes(model: ModelShape, load: Load) -> float:
+    if model.quantization is None:
+        return 0.0
+    return load.lanes * max((K * N for K, N in model.projections.values()), default=0) * model.number_bytes
 
 
 def _experts_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
     """Return the same for experts: the gradients of their inputs in fp32, and what one expert needs.
 
     It holds the gathered inputs, outputs and gradients of its pairs: [2 D], the first outputs three times and
-    the second inputs twice. Pairs are assumed to be spread evenly. Each lane of a CPU has an expert, and such
-    gradients, of its own. The factors B of a layer are copied expert by expert, and so are their gradients,
-    which takes about as much as the layer's factors.
+    the second inputs twice. Pairs are assumed to be spread evenly. Each lane of a CPU has such gradients, and
+    a quantised weight, of its own. The factors B of a layer are copied expert by expert, and so are their
+    gradients, which takes about as much as the layer's factors.
     """
     if (experts := model.experts) is None:
         return 0
@@ -61,8 +76,8 @@ def _experts_backward_bytes(model: ModelShape, load: Load, tokens: float) -> flo
     pairs = tokens * experts.chosen / experts.count
     one = pairs * (2 * D + 3 * experts.outputs + 2 * experts.inner) * b
     weight = D * experts.outputs * b if model.quantization else 0
-    factors = load.state.moments / (2 * FP32) / model.layers * b
-    return tokens * D * 3 * b + lanes * (tokens * D * FP32 + one + weight) + factors
+    factors = 0 if load.peft else load.state.moments / (2 * FP32) / model.layers * b
+    return tokens * D * 3 * b + one + lanes * (tokens * D * FP32 + weight) + factors
 
 
 def attention_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
@@ -79,7 +94,7 @@ def attention_backward_bytes(model: ModelShape, load: Load, tokens: float) -> fl
         (4 + b) H L L
     """
     HE, JE, b = model.queries, model.keys, model.number_bytes
-    if model.path == "portable" or load.device == "gpu":
+    if computes_by_modules(model, load) or load.device == "gpu":
         scores = (FP32 + b) * model.heads * load.longest_row**2 if model.keeps_scores else 0
         return tokens * (2 * HE + 2 * (HE + 2 * JE)) * b + scores
     rows = max(QUERY_BLOCK, load.longest_row)
@@ -88,10 +103,27 @@ def attention_backward_bytes(model: ModelShape, load: Load, tokens: float) -> fl
     return tokens * (3 * HE + 3 * JE) * b + sums + scores
 
 
-def backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
-    """Return the most that the backward pass of a layer holds beside what all layers keep."""
-    freed = tokens * (2 * model.inner if model.path == "fast" else model.kept_of_mlp) * model.kept_bytes
-    return max(mlp_backward_bytes(model, load, tokens), attention_backward_bytes(model, load, tokens) - freed)
+def backward_bytes(model: ModelShape, load: Load, tokens: float, at_end: float | None = None) -> float:
+    """Return the most that the backward pass of a layer holds beside what all layers keep.
+
+    `at_end` are the tokens for which it computes the MLP, if they are fewer.
+    """
+    of_mlp = tokens if at_end is None else at_end
+    freed = of_mlp * (model.kept_of_mlp if computes_by_modules(model, load) else 2 * model.inner)
+    if model.recurrence:
+        mixer = recurrence_backward_bytes(model, model.recurrence, tokens)
+    else:
+        mixer = attention_backward_bytes(model, load, tokens)
+    return max(mlp_backward_bytes(model, load, of_mlp), mixer - freed * model.kept_bytes)
+
+
+def last_backward_bytes(model: ModelShape, load: Load, tokens: float, at_end: float) -> float:
+    """Return the same for the last layer, and for the norm behind it.
+
+    transformers' norm has five values of each token in fp32 beside what it keeps, D each.
+    """
+    norm = tokens * 5 * model.hidden * FP32 if computes_by_modules(model, load) else 0.0
+    return max(norm, backward_bytes(model, load, tokens, at_end))
 
 
 def stack_bytes(model: ModelShape, load: Load) -> float:
@@ -109,19 +141,31 @@ def stack_bytes(model: ModelShape, load: Load) -> float:
 def evaluation_bytes(model: ModelShape, load: Load, tokens: int) -> float:
     """Return the most that a micro-batch of an evaluation holds: it keeps nothing for a backward pass.
 
-        T max(2 D + 2 H E + 2 J E, 2 D + 3 I) b, and the scores of a piece of attention; at the end the losses
+    It is that of the widest layer, or the losses at the end. The head computes every chunk as in training,
+    but forms no gradient of the hidden states.
+    """
+    layers = (_forward_bytes(layer, load, tokens) for layer in set(model.each_layer))
+    return max(*layers, head_bytes(model, load, tokens))
 
-    The head computes every chunk as in training, but forms no gradient of the hidden states.
+
+def _forward_bytes(model: ModelShape, load: Load, tokens: int) -> float:
+    """Return what a layer holds without a backward pass.
+
+        T max(2 D + 2 H E + 2 J E, 2 D + 3 I) b, and the scores of a piece of attention
+
+    A recurrence holds its convolution's values twice, and in fp32 with its outputs.
     """
     D, HE, JE, b = model.hidden, model.queries, model.keys, model.number_bytes
-    experts = model.experts
+    experts, recurrence = model.experts, model.recurrence
     mlp = 2 * D + 3 * model.inner
     if experts is not None:  # the outputs of all first projections, and the sum in fp32
         mlp = 2 * D + experts.chosen * experts.outputs + D * FP32 // b
-    layer = tokens * max(2 * D + 2 * HE + 2 * JE, mlp) * b
-    if load.device == "cpu" and model.path == "fast":
+    mixer = 2 * D + 2 * HE + 2 * JE
+    if recurrence is not None:
+        mixer = 2 * D + 2 * recurrence.convolved + (recurrence.convolved + recurrence.values) * FP32 // b
+    layer = tokens * max(mixer, mlp) * b
+    if load.device == "cpu" and not computes_by_modules(model, load):
         layer += load.lanes * model.heads * QUERY_BLOCK * max(QUERY_BLOCK, load.longest_row) * b
-    if model.keeps_scores and model.path == "portable":  # before the softmax, in fp32 and after it
+    if model.keeps_scores and computes_by_modules(model, load):  # before the softmax, in fp32 and after it
         layer += (2 * FP32 + b) * model.heads * load.longest_row**2
-    weight = load.lanes * D * model.inner * b if model.quantization else 0
-    return max(layer + weight, head_bytes(model, load, tokens))
+    return layer + _dequantised_bytes(model, load)

@@ -8,6 +8,7 @@ from core.catalog import BaseModelEntry, Precision
 from core.errors import JobError
 from core.estimates.configuration import shape_of
 from core.estimates.job.devices import CARDS, Machine
+from core.estimates.loading import loading_bytes
 from core.estimates.memory_plan import Recompute
 from core.estimates.planning import cheapest
 from core.estimates.runtime import runtime_bytes
@@ -37,13 +38,18 @@ class Fit:
     verdicts: Mapping[Precision, Verdict]
 
 
-def fits_of(config: Mapping[str, Any], entry: BaseModelEntry, here: Iterable[Machine]) -> list[Fit]:
+def fits_of(
+    config: Mapping[str, Any],
+    entry: BaseModelEntry,
+    here: Iterable[Machine],
+    longest_row: int = LONGEST_ROW,
+) -> list[Fit]:
     """Return where a job fits: first on the machines that are `here`, then on well-known cards.
 
-    The job trains a LoRA of rank RANK on all layers, on rows of up to LONGEST_ROW tokens or the entry's
-    `max_length`. There is nothing for an architecture that the memory model does not know.
+    The job trains a LoRA of rank RANK on all layers and experts, on rows of up to `longest_row` tokens or the
+    entry's `max_length`. There is nothing for an architecture that the memory model does not know.
     """
-    longest = min(LONGEST_ROW, entry.max_length)
+    longest = min(longest_row, entry.max_length)
     machines = [(machine, True) for machine in here] + [(card, False) for card in CARDS]
     return [
         Fit(machine.title, machine.memory_bytes, is_here, verdicts)
@@ -58,13 +64,22 @@ def _verdicts(
     found: dict[Precision, Verdict] = {}
     for precision in entry.precisions:
         quantization = None if precision == "none" else precision
-        model = shape_of(config, machine.number_bytes, quantization, max_length=entry.max_length)
+        model = shape_of(
+            config,
+            machine.number_bytes,
+            quantization,
+            flex_attention=machine.device == "gpu",
+            max_length=entry.max_length,
+        )
         if model is None:
             return {}
         load = Load.of(model, [LoraAdapter(r=RANK)], longest, machine.device, machine.lanes)
         try:
             held = runtime_bytes(model.number_bytes, machine.device) + base_bytes(model)
             free = machine.memory_bytes - held
+            if free < loading_bytes(model, machine.device):
+                found[precision] = "does not fit"
+                continue
             memory_plan = cheapest(model, load, free, host_bytes=machine.host_bytes)
             found[precision] = IN_WORDS[memory_plan.recompute]
         except JobError:

@@ -5,7 +5,8 @@ from typing import Any
 
 from core.base_files.loadable import quantised_source, text_of, why_not_loadable
 from core.datasets.template_needs import needs_served
-from core.estimates.expected_path import EXPERT_TYPES, EXPERTS, EnginePath, expected_path
+from core.estimates.expected_path import EXPERT_TYPES, EnginePath, expected_path
+from core.estimates.layers.table import EXPERTS
 from core.methods.low_rank import LoraAdapter
 from core.offering.checks import Check
 from core.offering.known_types import is_listed_type

@@ -314,7 +314,7 @@ class SettingFields(BaseSettings):
         900, gt=0, description="Time without a request after which a server releases its base model, seconds"
     )
     serve_cache_bytes: int = Field(
-        1024**3, ge=1024**2, description="Memory of a server for keys and values of running requests, bytes"
+        1024**3, ge=1024**2, description="Memory of a server for keys, values and states of requests, bytes"
     )
     serve_adapter_bytes: int = Field(
         1024**3,

@@ -1,7 +1,7 @@
 """The base model that a device holds: a newly loaded model replaces the model before it."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import torch
 from core.catalog import BaseModelEntry, Precision, offered_models
 from core.errors import JobError
 from core.estimates.adapters import Shapes, StateBytes, ranks_of, state_bytes
+from core.estimates.peft_modules import Beside, beside_of
 from core.estimates.shapes import Load
 from core.jobs.spec import JobSpec
 from core.methods.low_rank import LoraAdapter
@@ -103,28 +104,42 @@ class ModelHolder:
         if spec.trains_alone:
             return 0
         return sum(
-            self._state(candidate).total
+            self._state(candidate).with_moments(in_eight_bits=spec.training.has_eight_bit_moments).total
             for number, candidate in enumerate(spec.candidates)
             if candidates is None or number in candidates
         )
 
+    def predicts(self, spec: JobSpec) -> bool:
+        """Return whether `load_of` says what a job puts on the base model: LoRA, and some whole modules."""
+        return not spec.trains_alone or self._beside(spec) is not None
+
     def load_of(self, spec: JobSpec, longest_row: int) -> Load:
-        """Return what a job without a search, or one candidate, puts on the base model and its device."""
-        budget, adapter = self.base.budget, spec.low_rank
+        """Return what a job without a search, or one candidate, puts on the base model and its device.
+
+        It must be one that is predicted.
+        """
+        budget, adapter, beside = self.base.budget, spec.low_rank, self._beside(spec)
         layers = budget.model.layers if budget.model else 1
-        return Load(
+        load = Load(
             state=self._state(spec),
             longest_row=longest_row,
             device=budget.device,
-            lanes=budget.lanes,
+            lanes=1 if beside else budget.lanes,
             ranks=ceil(ranks_of(self._shapes, [adapter]) / layers),
             gains=isinstance(adapter, LoraAdapter) and adapter.use_dora,
         )
+        load = beside.added_to(load) if beside else load
+        in_eight_bits = spec.training.has_eight_bit_moments
+        return replace(load, state=load.state.with_moments(in_eight_bits=in_eight_bits))
+
+    def _beside(self, spec: JobSpec) -> Beside | None:
+        model = self.base.budget.model
+        return beside_of(model, spec.adapter) if model and isinstance(spec.adapter, LoraAdapter) else None
 
     def _state(self, spec: JobSpec) -> StateBytes:
-        number_bytes, lanes = self.base.dtype.itemsize, self.base.lanes.count
-        state = state_bytes(self._shapes, spec.low_rank, number_bytes, lanes)
-        return state.with_moments(in_eight_bits=spec.training.has_eight_bit_moments)
+        """Return the bytes of A and B, with moments in fp32."""
+        lanes = 1 if spec.trains_alone else self.base.lanes.count
+        return state_bytes(self._shapes, spec.low_rank, self.base.dtype.itemsize, lanes)
 
     def _entry(self, model_id: str) -> BaseModelEntry:
         entry = self._catalog.get(model_id)

@@ -59,7 +59,8 @@ class MemoryParts(BaseModel):
     """The memory of a training, part by part.
 
     Not all parts exist at the same time, so `peak_bytes` is less than their sum. The copy of a whole model
-    that a CPU saves is not a part. It counts for the peak if it takes more than a step.
+    that a CPU saves is not a part, nor what loading the base model takes for a while. Each counts for the
+    peak if it takes more than a step.
     """
 
     peak_bytes: Annotated[int, Field(description="The most of it at once, without `runtime_bytes`")]

@@ -6,17 +6,32 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Gemma2Config, Glm4MoeConfig, GptOssConfig, LlamaConfig, Qwen3Config, Qwen3MoeConfig
+from transformers import (
+    Gemma2Config,
+    Gemma4TextConfig,
+    Glm4MoeConfig,
+    GptOssConfig,
+    GraniteMoeHybridConfig,
+    Lfm2Config,
+    LlamaConfig,
+    NemotronHConfig,
+    PretrainedConfig,
+    Qwen3_5MoeTextConfig,
+    Qwen3_5TextConfig,
+    Qwen3Config,
+    Qwen3MoeConfig,
+)
 
 from bench.memory.measured import measure
-from bench.memory.models import CASES, Case
-from bench.memory.tracked import track
+from bench.memory.models import CASES, Case, Factors, build
+from bench.memory.tracked import forward, micro_batch, track, without_values
 from core.estimates.adapters import state_bytes
 from core.estimates.configuration import shape_of
 from core.estimates.memory import step_memory
 from core.estimates.memory_plan import Recompute
 from core.estimates.shapes import Load, base_bytes
 from core.methods.low_rank import LoraAdapter
+from tests.fixtures.engine.accounting import Allocated
 
 ROWS, LENGTH, SUPERVISED, LAYERS, RANK = 4, 512, 64, 2, 16
 SMALL = {
@@ -45,34 +60,80 @@ def test_the_memory_of_a_step_is_what_torch_counts(case: Case) -> None:
     assert counted.peak - counted.before == pytest.approx(step.peak, rel=0.1)
 
 
-QWEN_3_MOE = partial(
-    Qwen3MoeConfig, **SMALL, num_experts=16, num_experts_per_tok=4, moe_intermediate_size=256
-)
-GPT_OSS = partial(
-    GptOssConfig, **{**SMALL, "intermediate_size": 256}, num_local_experts=16, num_experts_per_tok=4
-)
-GLM_4_MOE = partial(
-    Glm4MoeConfig,
-    **SMALL,
-    n_routed_experts=16,
-    num_experts_per_tok=4,
-    moe_intermediate_size=256,
-    first_k_dense_replace=0,
-)
+EXPERTS = {"num_experts": 16, "num_experts_per_tok": 4, "moe_intermediate_size": 256}
+ROUTED = {"n_routed_experts": 16, "num_experts_per_tok": 4, "moe_intermediate_size": 256}
+LOCAL = {"num_local_experts": 16, "num_experts_per_tok": 4, "intermediate_size": 256}
+SHARED = {"shared_expert_intermediate_size": 256}
+DELTA = {
+    **{"linear_num_key_heads": 4, "linear_num_value_heads": 8},
+    **{"linear_key_head_dim": 64, "linear_value_head_dim": 64},
+}
+MAMBA = {"mamba_n_heads": 12, "mamba_n_groups": 1, "mamba_d_state": 128, "shared_intermediate_size": 256}
+MIXERS = {"mamba_num_heads": 12, "mamba_head_dim": 64, "n_groups": 2}
+FULL, SLIDING, LINEAR, CONV = "full_attention", "sliding_attention", "linear_attention", "conv"
+HEADS = {"tie_word_embeddings": True, "head_dim": 64, "global_head_dim": 128}
+EQUAL = {"attention_k_eq_v": True, "num_global_key_value_heads": 1, "hidden_size_per_layer_input": 0}
+LENT = {
+    **{"hidden_size_per_layer_input": 64, "vocab_size_per_layer_input": 4096},
+    **{"num_kv_shared_layers": 2, "use_double_wide_mlp": True},
+}
+BESIDE = {"enable_moe_block": True, "num_experts": 16, "top_k_experts": 4, "moe_intermediate_size": 256}
+FAMILIES: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {
+    "qwen 3 moe": (Qwen3MoeConfig, EXPERTS),
+    "gpt-oss": (GptOssConfig, LOCAL),
+    "glm 4.5": (Glm4MoeConfig, {**ROUTED, "first_k_dense_replace": 1}),
+    "qwen 3.5": (Qwen3_5TextConfig, DELTA),
+    "qwen 3.5 moe": (Qwen3_5MoeTextConfig, DELTA | EXPERTS | SHARED),
+    "lfm 2": (Lfm2Config, {"layer_types": [CONV, CONV, FULL, CONV]}),
+    "granite 4 h": (GraniteMoeHybridConfig, LOCAL | MAMBA | {"layer_types": [LINEAR, LINEAR, FULL, LINEAR]}),
+    "nemotron 3": (NemotronHConfig, ROUTED | MIXERS | {"layer_types": [LINEAR, "moe", FULL, "mlp"]}),
+    "gemma 4, keys that are values": (Gemma4TextConfig, HEADS | EQUAL),
+    "gemma 4, shared keys and inputs of layers": (
+        Gemma4TextConfig,
+        HEADS | LENT | {"layer_types": [SLIDING, FULL, SLIDING, FULL]},
+    ),
+    "gemma 4 with experts": (Gemma4TextConfig, HEADS | EQUAL | BESIDE),
+}
+FAST = ("gemma 4, keys that are values", "gemma 4, shared keys and inputs of layers")
+LARGE = {
+    **{"num_hidden_layers": 12, "hidden_size": 1024, "intermediate_size": 3072, "vocab_size": 65_536},
+    **{"num_attention_heads": 16, "num_key_value_heads": 4},
+}
+
+
+def family(name: str, dtype: torch.dtype, sizes: dict[str, Any]) -> Case:
+    """Return a model of the family. Its layers repeat if there are more than it names."""
+    config, own = FAMILIES[name]
+    fields = {**sizes, **own}
+    if types := own.get("layer_types"):
+        fields["layer_types"] = types * (sizes["num_hidden_layers"] // len(types))
+    return Case(name, partial(config, **fields), dtype, path="fast" if name in FAST else "portable")
+
+
+def assert_counted(case: Case, rows: int, length: int, supervised: int) -> None:
+    with without_values():
+        model, decoder = build(case)
+        factors, batch = Factors(model, decoder, RANK, case.dtype), micro_batch(rows, length, supervised)
+        with Allocated(without_values=True) as counted:
+            forward(decoder, factors, batch).sum().backward()
+    shape, tokens = case.shape, rows * length
+    load = replace(Load.of(shape, [LoraAdapter(r=RANK)], length, "cpu"), supervised=supervised / tokens)
+    held = sum(weight.nbytes for weight in model.parameters())
+    assert base_bytes(shape) == pytest.approx(held, rel=0.01)
+    assert load.state.moments == 8 * factors.parameters.master.numel()
+    assert counted.peak == pytest.approx(step_memory(shape, load, Recompute.NONE, tokens).peak, rel=0.1)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
-@pytest.mark.parametrize("config", [QWEN_3_MOE, GPT_OSS, GLM_4_MOE], ids=["qwen 3", "gpt-oss", "glm 4"])
-def test_experts_and_their_factors_are_counted(config: Any, dtype: torch.dtype) -> None:
-    case = Case("experts", config, dtype, path="portable")
-    counted = track(case, ROWS, LENGTH, SUPERVISED, RANK, LAYERS)
-    model = replace(case.shape, layers=LAYERS)
-    load = Load.of(model, [LoraAdapter(r=RANK)], LENGTH, "cpu")
-    load = replace(load, supervised=SUPERVISED / (ROWS * LENGTH))
-    step = step_memory(model, load, Recompute.NONE, ROWS * LENGTH)
-    held = base_bytes(model) + load.state.total - load.state.moments
-    assert counted.before == pytest.approx(held, rel=0.02)
-    assert counted.peak - counted.before == pytest.approx(step.peak, rel=0.1)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_layers_that_differ_and_experts_with_their_factors_are_counted(name: str, dtype: torch.dtype) -> None:
+    assert_counted(family(name, dtype, SMALL), rows=2, length=256, supervised=64)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", FAMILIES)
+def test_models_of_half_a_billion_weights_are_counted(name: str) -> None:
+    assert_counted(family(name, torch.bfloat16, SMALL | LARGE), rows=4, length=512, supervised=2048)
 
 
 def test_rank_16_on_all_experts_of_qwen_3_5_35b_is_0_9_billion_numbers() -> None:

@@ -6,13 +6,17 @@ from typing import Any, Literal
 import torch
 
 from core.estimates import configuration
+from core.estimates.layers.table import EXPERTS
 from core.estimates.shapes import ModelShape
 
 # Read as attributes, since transformers gives some of them other names in its dictionaries
 KNOWN = (
     *configuration.NEEDED,
-    *configuration.OF_EXPERTS,
-    *("num_key_value_heads", "head_dim", "tie_word_embeddings", "model_type", "attn_logit_softcapping"),
+    *EXPERTS,
+    "num_key_value_heads",
+    "head_dim",
+    "tie_word_embeddings",
+    "model_type",
 )
 
 
@@ -32,7 +36,7 @@ def shape_of(
     own = config.get_text_config()
     text = copy.copy(own)
     text.allow_global_per_layer_attribute_access = True  # where a few layers have other heads than the rest
-    known = {name: getattr(text, name, None) for name in KNOWN}
+    known = own.to_dict() | {name: getattr(text, name, None) for name in KNOWN}
     if tied is not None:
         known["tie_word_embeddings"] = tied
     if own is not config:

@@ -36,6 +36,8 @@ def _factor(module: Any) -> Factor | None:
     eps, weights = _eps(module), dict(module.named_parameters())
     if weights.keys() != {"weight"} or weights["weight"].dim() != 1 or not isinstance(eps, float):
         return None
+    if type(weights["weight"]) is not nn.Parameter:
+        return None  # a sharded one is whole only within the model's own forward pass
     weight_D, random = weights["weight"].detach(), torch.Generator().manual_seed(0)
     options = inspect.signature(module.forward).parameters.values()
     needed = [x for x in options if x.default is x.empty and x.kind is x.POSITIONAL_OR_KEYWORD]

@@ -104,7 +104,7 @@ class StepLayout:
         """Write keys and values to their slots, and return those of all slots, [slots, J, E]."""
         if self._attended == len(self.pool.calls):
             slots = self.pool.slots
-            made = (x.new_zeros(slots, x.shape[0], x.shape[2]) for x in (k_JTE, v_JTE))
+            made = (x.new_empty(slots, x.shape[0], x.shape[2]) for x in (k_JTE, v_JTE))
             self.pool.calls.append((next(made), next(made)))
         keys, values = self.pool.calls[self._attended]
         self._attended += 1

@@ -35,9 +35,10 @@ BROKEN = "The computation of this request failed. The log of the process that co
 class Limits:
     """What bounds the sampler's memory, and the time that one step takes.
 
-    `cache_bytes` is the size of the pool of keys and values. A step computes at most `step_tokens` tokens of
-    prompts beside the tokens that are generated, and at most `max_running` requests; others wait. On the slow
-    path at most `max_running_slowly` requests have a cache. Projects have equal shares of all this.
+    `cache_bytes` is the size of the pool of keys, values and states. A step computes at most `step_tokens`
+    tokens of prompts beside the tokens that are generated, and at most `max_running` requests; others wait.
+    On the slow path at most `max_running_slowly` requests have a cache. Projects have equal shares of all
+    this.
     """
 
     cache_bytes: int = 1 << 30

@@ -290,7 +290,9 @@ class ProcessGroup(OrderedProcesses):
         return self.plan.admits(self.holder.base.budget, [load for load in loads if load is not None])
 
     def _load_of(self, spec: JobSpec, rows: RowStore) -> Load | None:
-        return None if spec.trains_alone else self.holder.load_of(spec, len(rows.longest.tokens_L))
+        if not self.holder.predicts(spec):
+            return None
+        return self.holder.load_of(spec, len(rows.longest.tokens_L))
 
     @property
     def planned(self) -> Planned | None:

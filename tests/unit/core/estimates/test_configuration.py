@@ -20,7 +20,7 @@ from core.catalog import SMOLLM2
 from core.estimates import configuration
 from core.estimates.expected_path import FAST_TYPES, expected_path
 from core.estimates.shapes import base_bytes
-from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, STATES, TINY
 from tests.fixtures.engine.wrappers import FAST_WRAPPERS
 from tests.fixtures.models.tiny import random_model
 from worker.engine.base.model_shape import shape_of
@@ -38,6 +38,8 @@ SMALL = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "nu
         Qwen3MoeConfig(**SMALL, num_experts=8, num_experts_per_tok=2, moe_intermediate_size=32),
         GptOssConfig(**SMALL, num_local_experts=8, num_experts_per_tok=2, head_dim=16),
         Glm4MoeConfig(**SMALL, n_routed_experts=8, num_experts_per_tok=2, moe_intermediate_size=32),
+        *(STATES[name]() for name in STATES),
+        *(FAST[name]() for name in FAST if name.startswith("gemma 4")),
     ],
     ids=lambda config: config.model_type,
 )

@@ -148,6 +148,22 @@ def test_the_memory_of_a_whole_model_counts_its_tower(family: str) -> None:
     assert fits["NVIDIA H100 80 GB"]["none"] == "does not fit"
 
 
+def test_a_model_whose_largest_stack_of_experts_cannot_be_loaded_does_not_fit() -> None:
+    """Both have as many weights in their experts: 2 large layers, or 32 small ones."""
+    entry = BaseModelEntry(
+        id="tiny", repository="a/b", source="hub", revision="1", license="MIT", max_length=512
+    )
+
+    def on_a_card(layers: int, inner: int) -> str:
+        sizes = {"num_hidden_layers": layers, "moe_intermediate_size": inner, "num_experts_per_tok": 1}
+        large = config("qwen3_moe", "Qwen3MoeForCausalLM", num_experts=128, **sizes)
+        fits = {fit.device: fit.verdicts for fit in fits_of(large, entry, [])}
+        return fits["NVIDIA H100 80 GB"]["nf4"]
+
+    assert on_a_card(32, 1024).startswith("fits")
+    assert on_a_card(2, 16384) == "does not fit"
+
+
 def test_rows_longer_than_the_first_context_leave_the_fast_path_if_their_rotation_changes_there() -> None:
     """Ministral 3 scales its queries behind its first context instead, which each path computes."""
     phi = config("phi3", "Phi3ForCausalLM", original_max_position_embeddings=4096)

@@ -25,6 +25,7 @@
 #define ROWS (12 / PARTS) /* of a product that are summed at once: as many as the registers hold */
 #define BLOCK 16          /* rows of a triangular system that are solved one after the other */
 #define LEAST -60.0f      /* a decay by less than e^-60 is none: it would only make numbers too small to be fast */
+#define AHEAD 4            /* rows that are fetched before they are read: they lie far apart */
 #define NORM_EPS 1e-6f
 
 typedef float part __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
@@ -129,11 +130,16 @@ static void scale_rows(float *out, const float *factors, float sign, const float
     for (int64_t i = 0; i < rows; i++) write_times(out + i * size, sign * factors[i], x + i * size, size);
 }
 
-/* out [columns, out_row], with zeros up to a whole vector. */
+/* out [columns, out_row], with zeros up to a whole vector. The columns are whole vectors. */
 static void transpose(const float *x, int64_t rows, int64_t columns, float *out, int64_t out_row) {
     for (int64_t r0 = 0; r0 < rows; r0 += LANES)
-        for (int64_t c = 0; c < columns; c++)
-            for (int64_t r = r0; r < r0 + LANES; r++) out[c * out_row + r] = r < rows ? x[r * columns + c] : 0;
+        for (int64_t c0 = 0; c0 < columns; c0 += LANES) {
+            float tile[LANES][LANES] = {{0}};
+            for (int64_t r = 0; r < fewer(LANES, rows - r0); r++)
+                memcpy(tile[r], x + (r0 + r) * columns + c0, sizeof(tile[r]));
+            for (int64_t c = 0; c < LANES; c++)
+                for (int64_t r = 0; r < LANES; r++) out[(c0 + c) * out_row + r0 + r] = tile[r][c];
+        }
 }
 
 /* out [n, size]: the rows of a head, with the length `scale` if they are normed. */
@@ -141,6 +147,7 @@ static void load_rows(Heads from, int64_t head, const Chunk *c, int64_t size, in
                       float *lengths) {
     for (int64_t t = c->start; t < c->end; t++, out += size) {
         const float *x = from.x + t * from.token + head * from.head;
+        for (int64_t e = 0; e < size; e += LANES) __builtin_prefetch(x + AHEAD * from.token + e);
         float length = normed ? 1.0f / sqrtf(dot(x, x, size) + NORM_EPS) : 1.0f;
         if (lengths) *lengths++ = length;
         write_times(out, length * scale, x, size);

@@ -110,7 +110,7 @@ class _Room:
         states = cache_bytes // 2 // costs.state_bytes if costs.state_bytes else 0
         requests = max(1, min(max_running, states // 2)) if costs.state_bytes else max_running
         kept = max(0, min(states - requests, max_running))
-        left = cache_bytes - (requests + kept) * costs.state_bytes
+        left = max(cache_bytes // 2, cache_bytes - (requests + kept) * costs.state_bytes)
         of_longest = requests * -(-base.entry.max_length // BLOCK)
         fitting = left // (BLOCK * costs.token_bytes) if costs.token_bytes else of_longest
         long_text = _long_text(sum(p.numel() for p in base.model.parameters()), costs.queries)

@@ -1,18 +1,29 @@
 """An adapter takes as much memory as was computed before."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config
+from transformers import GPT2Config, LlamaConfig
 
+from bench.memory.tracked import micro_batch
 from core.estimates.adapters import ranks_of, state_bytes
+from core.estimates.memory import step_memory
+from core.estimates.memory_plan import Recompute
+from core.estimates.peft_modules import beside_of
+from core.estimates.shapes import Load
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
+from tests.fixtures.engine.accounting import Allocated
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
+from worker.engine.adapters.modules.peft_adapter import PeftAdapter
 from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.decoders.head import head_losses
 
 
 @pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "down_proj"], ["model.layers.1.mlp.up_proj"]])
@@ -94,3 +105,60 @@ def test_layers_of_another_class_count_too_where_peft_adapts_them(tmp_path: Path
     expected = state_bytes(shapes, spec, 4, base.lanes.count).total
     adapter = TrainableAdapter(base, "job", spec, 0)
     assert expected == adapter.parameters.master.numel() * 16
+
+
+SMALL = LlamaConfig(
+    vocab_size=4096,
+    hidden_size=384,
+    intermediate_size=1024,
+    num_hidden_layers=4,
+    num_attention_heads=6,
+    num_key_value_heads=2,
+    max_position_embeddings=1024,
+)
+LENGTH, ROWS, SUPERVISED = 256, 4, 512
+
+
+@pytest.mark.family(2)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True},
+        {"modules_to_save": ["lm_head", "model.norm"]},
+        {"modules_to_save": ["embed_tokens", "lm_head"], "target_modules": ["q_proj", "v_proj"]},
+        {"trainable_token_indices": [5, 6, 7]},
+    ],
+    ids=lambda beside: "+".join(next(iter(beside.values()))) if "modules_to_save" in beside else "tokens",
+)
+def test_whole_modules_and_tokens_are_counted_as_peft_computes_them(
+    beside: dict[str, Any], tied: bool, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    config = copy.deepcopy(SMALL)
+    config.tie_word_embeddings = tied
+    save_model(config, tmp_path)
+    entry = TINY.model_copy(update={"dtype": "bf16" if dtype == torch.bfloat16 else "fp32"})
+    base = ResidentBase(entry, tmp_path, "0" * 64, torch.device("cpu"))
+    spec = LoraAdapter(r=8, **beside)
+    adapter = PeftAdapter(base, "job", spec, 0)
+    model = base.budget.model
+    assert model is not None
+    found = beside_of(model, spec)
+    assert found is not None
+    load = replace(
+        found.added_to(Load.of(model, [spec], LENGTH, "cpu")), supervised=SUPERVISED / (ROWS * LENGTH)
+    )
+    held = sum(each.nbytes for each in (adapter.parameters.master, adapter.parameters.gradient))
+    held += adapter.parameters.low.nbytes if dtype == torch.bfloat16 else 0
+    assert load.state.adapter + load.state.gradients == held
+    assert load.state.moments == 2 * adapter.parameters.master.nbytes
+    batch = micro_batch(ROWS, LENGTH, SUPERVISED)
+    with Allocated() as counted:
+        hidden_SD = adapter.decoder.hidden(batch, {"job": {}})
+        decoder = adapter.decoder
+        losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
+        del hidden_SD
+        losses.weighted_S.sum().backward()
+    step = step_memory(model, load, Recompute.NONE, ROWS * LENGTH)
+    assert counted.peak == pytest.approx(step.peak, rel=0.1)

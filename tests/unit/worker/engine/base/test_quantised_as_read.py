@@ -12,12 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import GptOssConfig, PretrainedConfig, Qwen3MoeConfig
 
 from core.errors import JobError
+from core.estimates.loading import loading_bytes
+from core.estimates.shapes import base_bytes
 from tests.fixtures.engine.accounting import Allocated
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.models.quantised_source import in_fp8, in_mxfp4
 from tests.fixtures.models.tiny import save_model
 from worker.engine.base.expert_quantisation import Nf4Experts
 from worker.engine.base.loading import load_model, load_plain
+from worker.engine.base.model_shape import shape_of
 from worker.engine.kernels.experts.modules import experts_in, parameter_names, weights_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.family(4)]
@@ -54,7 +57,7 @@ SOURCES: dict[str, tuple[Callable[[], PretrainedConfig], Callable[[Path], None]]
 
 
 def save_in_fp16(config: PretrainedConfig, folder: Path) -> None:
-    """Write a model in 16 bits that are not those of bf16. So what is loaded are copies, which are counted."""
+    """Write a model in 16 bits that are not those of bf16. So the loaded weights are copies: they count."""
     save_model(config, folder)
     weights = load_file(file := folder / "model.safetensors")
     save_file({name: each.half() for name, each in weights.items()}, file, {"format": "pt"})
@@ -73,7 +76,7 @@ def numbers_of(weights: Any) -> list[Tensor]:
 def test_beside_what_is_quantised_there_are_two_stacks_of_experts_at_most(
     name: str, quantization: Any, tmp_path: Path
 ) -> None:
-    """And the result is the one of quantising the model when it is whole in memory."""
+    """The estimate knows this peak. The result is that of quantising the model when it is whole in memory."""
     config, prepare = SOURCES[name]
     save_in_fp16(config(), tmp_path)
     prepare(tmp_path)
@@ -84,6 +87,9 @@ def test_beside_what_is_quantised_there_are_two_stacks_of_experts_at_most(
     layers = experts_in(whole)
     sizes = [getattr(each, kind).nbytes for each in layers.values() for kind in parameter_names(each)]
     assert allocated.peak <= allocated.live + 2 * max(sizes) < sum(sizes)
+    shape = shape_of(whole.config, torch.bfloat16, quantization, "portable")
+    assert shape is not None
+    assert 0.9 < (base_bytes(shape) + loading_bytes(shape, "cpu")) / allocated.peak < 1.15
 
     assert experts_in(model).keys() == layers.keys()
     for module, experts in layers.items():

@@ -8,8 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.fixtures.engine.twins import DTYPES, TOLERANCE, assert_twins_agree, relative_difference, rotation
-from worker.engine.batch.micro_batch import Segment
+from tests.fixtures.engine.twins import (
+    DTYPES,
+    FOREST,
+    TOLERANCE,
+    assert_twins_agree,
+    relative_difference,
+    rotation,
+)
 from worker.engine.kernels import attention, elementwise, loss
 from worker.engine.kernels.in_c import attention as attention_in_c
 from worker.engine.kernels.in_c import calls
@@ -106,17 +112,7 @@ def test_attention_with_prefixes_and_windows(
     monkeypatch.setattr(attention_in_c, "_rooms", lambda *of: rooms(*of).view(torch.float32).fill_(math.nan))
     torch.manual_seed(0)
     heads = attention.Heads(query=6, key=2, size=64)
-    root, branch = (43, 63), (63, 80)
-    segments = [
-        Segment(0, 5),
-        Segment(5, 42),
-        Segment(42, 43),
-        Segment(*root),
-        Segment(*branch, (root,)),
-        Segment(80, 81, (root, branch)),
-        Segment(81, 90, (root,)),
-    ]
-    layout = attention.Layout(segments, heads, *rotation(segments, heads.size, torch.bfloat16), window=window)
+    layout = attention.Layout(FOREST, heads, *rotation(FOREST, heads.size, torch.bfloat16), window=window)
     assert_twins_agree(
         torch.bfloat16,
         lambda qkv: attention.segment_attention(qkv, layout, heads.size**-0.5),

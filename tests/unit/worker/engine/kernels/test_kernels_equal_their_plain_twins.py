@@ -10,7 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.estimates.workspace import CHUNK_TOKENS
-from tests.fixtures.engine.twins import DTYPES, TOLERANCE, assert_twins_agree, relative_difference, rotation
+from tests.fixtures.engine.twins import (
+    DTYPES,
+    FOREST,
+    TOLERANCE,
+    assert_twins_agree,
+    relative_difference,
+    rotation,
+)
 from worker.engine.batch import bundles
 from worker.engine.batch.micro_batch import TILE, Segment
 from worker.engine.decoders import head
@@ -169,22 +176,12 @@ def test_attention_over_segments_and_prefixes_with_grouped_heads(
     monkeypatch.setattr(attention, "SAVED_KEYS", 1000 if kept else 0)
     torch.manual_seed(0)
     heads = attention.Heads(query=6, key=2, size=8)
-    root, branch = (43, 63), (63, 80)
-    segments = [
-        Segment(0, 5),
-        Segment(5, 42),
-        Segment(42, 43),
-        Segment(*root),
-        Segment(*branch, (root,)),
-        Segment(80, 81, (root, branch)),
-        Segment(81, 90, (root,)),
-    ]
-    cos_TE, sin_TE = rotation(segments, heads.size, dtype)
+    cos_TE, sin_TE = rotation(FOREST, heads.size, dtype)
     more: dict[str, Any] = {}
     if pairs is not None:
         more = {"pairs": pairs, "softcap": 1.5, "query_scale_T1": torch.rand(90, 1).to(dtype) + 0.5}
-        cos_TE, sin_TE = pairs.spread(*rotation(segments, pairs.count, dtype), heads.size)
-    layout = attention.Layout(segments, heads, cos_TE, sin_TE, window=window, **more)
+        cos_TE, sin_TE = pairs.spread(*rotation(FOREST, pairs.count, dtype), heads.size)
+    layout = attention.Layout(FOREST, heads, cos_TE, sin_TE, window=window, **more)
     assert_twins_agree(
         dtype,
         lambda qkv: attention.segment_attention(qkv, layout, heads.size**-0.5),

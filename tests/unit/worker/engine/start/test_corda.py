@@ -1,6 +1,5 @@
 """CorDA begins at the base model with PEFT's A and B, and is saved as a plain LoRA."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from core.jobs.spec import LoraAdapter
 from core.methods.low_rank import CordaConfig
 from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.rows import make_rows
-from tests.fixtures.engine.training import MAX_TOKENS, evaluate, make_spec, peft_loss, train
+from tests.fixtures.engine.training import assert_it_begins_at_the_base_and_peft_loads_it, make_spec, train
 from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.adapter import InitialValues
 from worker.engine.adapters.attach import attach
@@ -24,7 +23,6 @@ from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.start import corda
 from worker.engine.start.initial_values import initial_values
-from worker.engine.step.context import PassContext
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee, parameters_in
 from worker.rows.row import Row
@@ -117,27 +115,11 @@ def job(base: ResidentBase, adapter: LoraAdapter, first: InitialValues) -> Train
 def test_a_job_begins_at_the_base_model_and_peft_loads_what_it_leaves(
     base: ResidentBase, tiny_folder: Path, tmp_path: Path, method: str
 ) -> None:
-    weights = {name: weight.clone() for name, weight in base.model.named_parameters()}
     adapter = adapter_of(method)
     trainee = job(base, adapter, begin(base, adapter))
-    with torch.no_grad():
-        expected = peft_loss(AutoModelForCausalLM.from_pretrained(tiny_folder), ROWS).item()
-    assert evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, ROWS).loss == pytest.approx(
-        expected, rel=1e-5
-    )
-    train(base, [trainee], 6)
-    trainee.adapter.save(tmp_path)
-    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    config = assert_it_begins_at_the_base_and_peft_loads_it(base, trainee, ROWS, tiny_folder, tmp_path)
     assert (config["init_lora_weights"], config["corda_config"]) == (True, None)
     assert (config["r"], config["lora_alpha"]) == (8, 16)
-    with torch.no_grad():
-        plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path)
-        loss = peft_loss(plain, ROWS).item()
-    assert loss < expected - 0.01
-    assert evaluate(PassContext(base, MAX_TOKENS), trainee.adapter, ROWS).loss == pytest.approx(
-        loss, rel=1e-4
-    )
-    assert all(torch.equal(weights[name], weight) for name, weight in base.model.named_parameters())
 
 
 def test_a_resumed_job_goes_on_to_the_bit_and_looks_at_no_rows(base: ResidentBase) -> None:
