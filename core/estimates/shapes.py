@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 from core.estimates.adapters import FP32, ExpertShape, Shapes, StateBytes, ranks_of, state_bytes
 from core.estimates.layers.shape import LayerShape
@@ -143,7 +143,7 @@ class ModelShape(LayerShape):
         return sum(layer.own_input for layer in self.each_layer)
 
 
-def _fields_of(layer: LayerShape) -> dict[str, object]:
+def _fields_of(layer: LayerShape) -> dict[str, Any]:
     return {each.name: getattr(layer, each.name) for each in fields(LayerShape)}
 
 
