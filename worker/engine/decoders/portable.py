@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from transformers.pytorch_utils import Conv1D
 
 from core.estimates.memory_plan import Recompute
@@ -76,11 +77,12 @@ class _TransformersDecoder:
         """Return the final hidden states [T, D] of one token axis; each adapter works on its own tokens."""
         names = (*self.groups, *self.experts)
         shares = {name: found for name in names if (found := on_axis.shares(name))}
+        project = None if isinstance(self._body, FSDPModule) else self._ops.project
 
         @contextmanager
         def surroundings(module: str = "") -> Iterator[None]:
             inside = {name: found for name, found in shares.items() if name.startswith(module)}
-            with adapted(self._model, inside, self._ops.add_low_rank, self._ops.project), attention():
+            with adapted(self._model, inside, self._ops.add_low_rank, project), attention():
                 yield
 
         with surroundings(), recomputing(self._model, self._body, recompute, surroundings):

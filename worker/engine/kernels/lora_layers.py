@@ -24,12 +24,13 @@ Project = Callable[[Tensor, FrozenWeight, Sequence[Share]], Tensor]
 
 
 def adapted(
-    model: nn.Module, shares: Mapping[str, Sequence[Share]], add: AddLowRank, project: Project
+    model: nn.Module, shares: Mapping[str, Sequence[Share]], add: AddLowRank, project: Project | None
 ) -> AbstractContextManager[None]:
     """Let layers and experts add the updates of their shares to their outputs inside.
 
     Shares are given by the names of layers, and of experts' weights. `add` and `project` compute as
-    `add_low_rank` and `projection.project` do.
+    `add_low_rank` and `projection.project` do. A sharded model has no `project`: its weights are whole in a
+    layer's own forward only, where a layer that is computed again would find them.
     """
     forwards: dict[nn.Module, Callable[..., Tensor]] = {}
     of_experts: dict[nn.Module, dict[str, Sequence[Share]]] = {}
@@ -40,7 +41,7 @@ def adapted(
             of_experts.setdefault(owner, {})[last] = found
         else:
             layer = getattr(owner, last)
-            if _is_dense(layer, found):
+            if project is not None and _is_dense(layer, found):
                 forwards[layer] = partial(_projected, layer, found, project)
             else:
                 forwards[layer] = partial(_forward, layer.forward, found, add)
@@ -51,7 +52,7 @@ def _is_dense(layer: Any, shares: Sequence[Share]) -> bool:
     """Return whether the layer is a product with a frozen matrix in memory, in the type of the factors."""
     return (
         type(layer) is nn.Linear
-        and type(layer.weight) is nn.Parameter  # a sharded one is whole only in the layer's own forward
+        and type(layer.weight) is nn.Parameter
         and not any(parameter.requires_grad for parameter in layer.parameters())
         and all(share.low_rank.A_RK.dtype == layer.weight.dtype for share in shares)
     )
