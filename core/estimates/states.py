@@ -15,12 +15,13 @@ WAVE = 16
 def kept_of_recurrence(model: ModelShape, recurrence: Recurrence, load: Load) -> float:
     """Return the bytes for each token that a layer keeps of its recurrence, beside its norm.
 
-    The convolution and its activation keep their inputs, and a wave of chunks keeps its own [3 C]. Rows are
-    assumed to fill their chunks. A wave also keeps the states before it, one of each row [N U in fp32].
+    The convolution and its activation keep their inputs, and a wave of chunks keeps its own [3 C]; in fp32 two
+    of them are one. Rows are assumed to fill their chunks. A wave also keeps the states before it, one of each
+    row [N U in fp32]. Kernels in C keep no waves, so a CPU takes less: of Mamba2 up to a fifth of all.
 
-        delta rule:   3 C; of the gated norm its input, the gate and its activation [3 U in fp32]; its
+        delta rule:   of the gated norm its input, the gate and its activation [3 U in fp32]; its
                       values and the input of the last projection [2 U]; decays and factors [H each]
-        Mamba2:       3 C; output, gate, activation and product [4 U in fp32], the last input [U]
+        Mamba2:       output, gate, activation and product [4 U in fp32], the last input [U]
         convolution:  B, C and x side by side [3 D]; its own input and output, the last input [3 D]
 
     In fp32 Mamba2's gate is a view of the first projection, which is kept as a whole. The last input is kept
@@ -31,7 +32,7 @@ def kept_of_recurrence(model: ModelShape, recurrence: Recurrence, load: Load) ->
     if recurrence.kind == "convolution":
         return 5 * U * b + last
     states = min(load.rows, WAVE) if load.longest_row > CHUNK else 0
-    kept = 3 * C * b + last + 4 * H * FP32 + states * U * recurrence.key_size * FP32 / (CHUNK * WAVE)
+    kept = (2 if b == FP32 else 3) * C * b + last + 4 * H * FP32 + states * U * recurrence.key_size * FP32 / (CHUNK * WAVE)
     if recurrence.kind == "delta rule":
         return kept + U * (3 * FP32 + b)
     return kept + U * 4 * FP32 + (C + H if b == FP32 else 0) * b
@@ -48,7 +49,7 @@ def recurrence_backward_bytes(model: ModelShape, recurrence: Recurrence, tokens:
     if recurrence.kind == "convolution":
         return tokens * 4 * U * b
     N, J, delta = recurrence.key_size, recurrence.key_heads, recurrence.kind == "delta rule"
-    of_token = J * (2 * CHUNK + 5 * N) + H * ((4 if delta else 2) * CHUNK + 3 * N) + 3 * U + 2 * U * N / CHUNK
+    of_token = J * (2 * CHUNK + 5 * N) + H * ((4 * CHUNK + 3 * N) if delta else (2 * CHUNK + 1.5 * N)) + 3 * U + 2 * U * N / CHUNK
     freed = (3 * FP32 + 2 * b if delta else 4 * FP32 + b) - 2 * FP32
     wave = min(tokens, CHUNK * WAVE) * of_token * FP32 - tokens * U * freed
     return max(tokens * U * (2 if delta else 3.5) * FP32, wave)

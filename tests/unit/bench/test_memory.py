@@ -122,9 +122,10 @@ def assert_counted(case: Case, rows: int, length: int, supervised: int) -> None:
 
 
 @pytest.mark.family(3)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_layers_that_differ_and_experts_with_their_factors_are_counted(name: str) -> None:
-    assert_counted(family(name, torch.bfloat16, SMALL), rows=2, length=256, supervised=64)
+def test_layers_that_differ_and_experts_with_their_factors_are_counted(name: str, dtype: torch.dtype) -> None:
+    assert_counted(family(name, dtype, SMALL), rows=2, length=256, supervised=64)
 
 
 def test_rank_16_on_all_experts_of_qwen_3_5_35b_is_0_9_billion_numbers() -> None:
