@@ -15,9 +15,9 @@ WAVE = 16
 def kept_of_recurrence(model: ModelShape, recurrence: Recurrence, load: Load) -> float:
     """Return the bytes for each token that a layer keeps of its recurrence, beside its norm.
 
-    The convolution and its activation keep their inputs, and a wave of chunks keeps its own [3 C]; in fp32 two
-    of them are one. Rows are assumed to fill their chunks. A wave also keeps the states before it, one of each
-    row [N U in fp32]. Kernels in C keep no waves, so a CPU takes less: of Mamba2 up to a fifth of all.
+    The convolution and its activation keep their inputs, and a wave of chunks keeps its own [3 C]; two of
+    them are one in fp32. Rows are assumed to fill their chunks. A wave also keeps the states before it, one
+    of each row [N U in fp32]. Kernels in C keep no waves, so a CPU takes less.
 
         delta rule:   of the gated norm its input, the gate and its activation [3 U in fp32]; its
                       values and the input of the last projection [2 U]; decays and factors [H each]
@@ -32,7 +32,9 @@ def kept_of_recurrence(model: ModelShape, recurrence: Recurrence, load: Load) ->
     if recurrence.kind == "convolution":
         return 5 * U * b + last
     states = min(load.rows, WAVE) if load.longest_row > CHUNK else 0
-    kept = (2 if b == FP32 else 3) * C * b + last + 4 * H * FP32 + states * U * recurrence.key_size * FP32 / (CHUNK * WAVE)
+    inputs = 2 * C * b if b == FP32 else 3 * C * b
+    of_states = states * U * recurrence.key_size * FP32 / (CHUNK * WAVE)
+    kept = inputs + last + 4 * H * FP32 + of_states
     if recurrence.kind == "delta rule":
         return kept + U * (3 * FP32 + b)
     return kept + U * 4 * FP32 + (C + H if b == FP32 else 0) * b
@@ -49,7 +51,8 @@ def recurrence_backward_bytes(model: ModelShape, recurrence: Recurrence, tokens:
     if recurrence.kind == "convolution":
         return tokens * 4 * U * b
     N, J, delta = recurrence.key_size, recurrence.key_heads, recurrence.kind == "delta rule"
-    of_token = J * (2 * CHUNK + 5 * N) + H * ((4 * CHUNK + 3 * N) if delta else (2 * CHUNK + 1.5 * N)) + 3 * U + 2 * U * N / CHUNK
+    of_head = 4 * CHUNK + 3 * N if delta else 2 * CHUNK + 1.5 * N
+    of_token = J * (2 * CHUNK + 5 * N) + H * of_head + 3 * U + 2 * U * N / CHUNK
     freed = (3 * FP32 + 2 * b if delta else 4 * FP32 + b) - 2 * FP32
     wave = min(tokens, CHUNK * WAVE) * of_token * FP32 - tokens * U * freed
     return max(tokens * U * (2 if delta else 3.5) * FP32, wave)
