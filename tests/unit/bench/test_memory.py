@@ -128,6 +128,13 @@ def test_layers_that_differ_and_experts_with_their_factors_are_counted(name: str
     assert_counted(family(name, dtype, SMALL), rows=2, length=256, supervised=64)
 
 
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["qwen 3 moe", "qwen 3.5"])
+def test_models_of_half_a_billion_are_counted(name: str) -> None:
+    sizes = {"num_hidden_layers": 24, "hidden_size": 1024, "intermediate_size": 3584, "vocab_size": 32000}
+    assert_counted(family(name, torch.bfloat16, SMALL | sizes), rows=4, length=512, supervised=256)
+
+
 def test_rank_16_on_all_experts_of_qwen_3_5_35b_is_0_9_billion_numbers() -> None:
     sizes = {"num_hidden_layers": 40, "hidden_size": 2048, "num_attention_heads": 16, "vocab_size": 248320}
     of_experts = {"num_experts": 256, "num_experts_per_tok": 8, "moe_intermediate_size": 512}
