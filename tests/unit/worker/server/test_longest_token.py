@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 
 from core.catalog import SMOLLM2
 from core.errors import InvalidRequest
+from core.serving.schemas.completions import CompletionRequest
 from core.settings import Settings
 from tests.fixtures.models import tiny
 from worker.base_models.model_store import ensure_tokenizer
@@ -83,8 +84,8 @@ def test_the_texts_of_a_completion_are_refused_before_their_project_waits_for_a_
     async def complete() -> None:
         answering = SamplerAnswering(settings, None, Renderer)
         answering.models = cast(Any, Models())
-        body = {"model": "m", "prompt": ["short", "x" * (10 * LONGEST + 1)]}
-        await answering.complete(cast(Any, SimpleNamespace(facts={})), body, {"base": SMOLLM2.id})
+        request = CompletionRequest(model="m", prompt=["short", "x" * (10 * LONGEST + 1)])
+        await answering.complete(cast(Any, SimpleNamespace(facts={})), request, {"base": SMOLLM2.id})
 
     with pytest.raises(InvalidRequest) as refused:
         asyncio.run(complete())

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 
 from core.catalog import SMOLLM2, BaseModelEntry
+from core.serving.schemas.tokens import TokenizeRequest
 from core.serving.served_model import ServedModel
 from core.settings import Settings
 from tests.fixtures.models import tiny
@@ -123,7 +124,8 @@ def test_a_client_that_reads_its_tokens_slowly_keeps_no_base_model_in_memory() -
             lent.model = weakref.ref(base)
             del base
         exchange = cast(Any, Exchange(models, lent))
-        await answering.tokenize(exchange, {"model": "m", "prompt": "Hello"}, {"base": SMOLLM2.id})
+        request = TokenizeRequest(model="m", prompt="Hello")
+        await answering.tokenize(exchange, request, {"base": SMOLLM2.id})
         return lent.gone_when_given_back
 
     assert asyncio.run(given_back()) == [True]
