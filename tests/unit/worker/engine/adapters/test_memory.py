@@ -127,7 +127,7 @@ LENGTH, ROWS, SUPERVISED = 256, 4, 512
     [
         {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True},
         {"modules_to_save": ["lm_head", "model.norm"]},
-        {"modules_to_save": ["embed_tokens", "lm_head"], "target_modules": ["q_proj", "v_proj"]},
+        {"modules_to_save": ["embed_tokens", "lm_head"]},
         {"trainable_token_indices": [5, 6, 7]},
     ],
     ids=lambda beside: "+".join(next(iter(beside.values()))) if "modules_to_save" in beside else "tokens",
