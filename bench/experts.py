@@ -9,10 +9,13 @@ turns, in one process that has the environment of Tunery's trainer. Run nothing 
 
 from __future__ import annotations
 
+import sys
+
 from transformers import Qwen3MoeConfig
 
 from bench.command_line import new_parser
-from bench.random_model import Trainers, ensure_trainer_environment
+from bench.random_model import Trainers
+from worker.process.environment import ensure_trainer_environment
 
 VOCABULARY = 8192
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj"]
@@ -24,7 +27,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=8, help="of the model")
     parser.add_argument("--turns", type=int, default=3, help="of each trainer, after one that is not counted")
     given = parser.parse_args()
-    ensure_trainer_environment()
+    ensure_trainer_environment([sys.executable, *sys.orig_argv[1:]])
     trainers = Trainers(config(given.layers), target_modules=LINEAR, target_parameters=PARAMETERS)
     trainers.print_rates(VOCABULARY, given.turns)
 

@@ -6,8 +6,6 @@ PEFT trains the rows one by one and in a padded batch. Run nothing else meanwhil
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,26 +20,19 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from bench.memory.models import Factors
+from bench.memory.tracked import forward
 from core.estimates.memory_plan import Recompute
 from worker.engine.adapters.modules.own_tree import tree_with_own_config
 from worker.engine.base.choose import choose_decoder
 from worker.engine.base.loading import compute_dtype
 from worker.engine.batch.grouping import JobRows
 from worker.engine.batch.pack import pack
-from worker.engine.decoders.head import head_losses
-from worker.process.environment import TRAINER_ENVIRONMENT
 from worker.rows.row import Row
 
 CPU = torch.device("cpu")
 RANK, STEP_TOKENS = 16, 2560
 SHARED = 380  # tokens of the beginning of "one prompt"
 LENGTHS = (110, 130, 145, 160, 170, 190, 210, 245)
-
-
-def ensure_trainer_environment() -> None:
-    """Start this program again unless it has the trainer's environment: libraries read it when they load."""
-    if not TRAINER_ENVIRONMENT.items() <= os.environ.items():
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, **TRAINER_ENVIRONMENT})  # noqa: S606
 
 
 class Trainers:
@@ -59,11 +50,8 @@ class Trainers:
         print(f"{weights / 1e9:.2f} B, {dtype}, {self._decoder.path}: {why}\n")
 
     def ours(self, rows: Sequence[Row], recompute: Recompute = Recompute.NONE) -> None:
-        decoder, name = self._decoder, Factors.name
-        for batch in pack([JobRows(name, rows, 1.0)], STEP_TOKENS, CPU):
-            hidden_SD = decoder.hidden(batch, {name: self._factors.low_ranks()}, recompute)
-            losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
-            losses.weighted_S.sum().backward()
+        for batch in pack([JobRows(Factors.name, rows, 1.0)], STEP_TOKENS, CPU):
+            forward(self._decoder, self._factors, batch, recompute).sum().backward()
 
     def row_by_row(self, rows: Sequence[Row]) -> None:
         for row in rows:

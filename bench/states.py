@@ -10,13 +10,15 @@ show how the time of a token grows. Run nothing else meanwhile.
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
 from transformers import Qwen3_5TextConfig
 
 from bench.command_line import new_parser
-from bench.random_model import Trainers, ensure_trainer_environment, in_turns, row_of
+from bench.random_model import Trainers, in_turns, row_of
 from core.estimates.memory_plan import Recompute
+from worker.process.environment import ensure_trainer_environment
 
 VOCABULARY = 32000
 LONG = (512, 1024, 2048, 4096, 8192)
@@ -27,7 +29,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=24, help="of the model, a multiple of four")
     parser.add_argument("--turns", type=int, default=3, help="of each trainer, after one that is not counted")
     given = parser.parse_args()
-    ensure_trainer_environment()
+    ensure_trainer_environment([sys.executable, *sys.orig_argv[1:]])
     trainers = Trainers(config(given.layers), target_modules="all-linear")
     trainers.print_rates(VOCABULARY, given.turns)
     print("\n| tokens of a row | milliseconds a token, Tunery |\n| ---: | ---: |")

@@ -59,12 +59,10 @@ def serve(
     json: JsonLog = False,
 ) -> None:
     """Run a server alone, from TUNERY_* settings. It samples from models when clients chat with them."""
-    from worker.process.environment import TRAINER_ENVIRONMENT
+    from worker.process.environment import ensure_trainer_environment
 
     settings = load_settings(serve_host=host, serve_port=port, log_json=json or None)
-    if not TRAINER_ENVIRONMENT.keys() <= os.environ.keys():  # the C library reads it when a process starts
-        command = [sys.executable, "-m", "cli.main", *sys.argv[1:]]
-        os.execve(sys.executable, command, {**TRAINER_ENVIRONMENT, **os.environ})  # noqa: S606
+    ensure_trainer_environment([sys.executable, "-m", "cli.main", *sys.argv[1:]])
     with loading():
         from worker.server.service import run_server
     if not run_server(settings):

@@ -1,5 +1,7 @@
 """The environment with which trainers and servers start. The command line reads it, so it imports little."""
 
+import os
+
 from core.estimates.lanes import MAX_LANES
 
 # Trainers and servers start with this environment.
@@ -26,3 +28,9 @@ TRAINER_ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+
+
+def ensure_trainer_environment(command: list[str]) -> None:
+    """Become this command with the environment, unless it is there: libraries read it as a process starts."""
+    if not TRAINER_ENVIRONMENT.keys() <= os.environ.keys():
+        os.execve(command[0], command, {**TRAINER_ENVIRONMENT, **os.environ})  # noqa: S606
