@@ -146,6 +146,6 @@ def write_result(
         losses=[step["loss"] for step in steps],
         settings=settings,
         environment=recorded_environment(),
-        versions=versions_of("trl", "transformers", "peft", "torch", "accelerate"),
+        versions=versions_of("unsloth", "trl", "transformers", "peft", "torch", "accelerate"),
         **figures,
     ).write(task.out)
