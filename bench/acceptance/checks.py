@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from bench import page
 from bench.memory.measured import MAPPED
-from bench.pages.tables import markdown
+from bench.pages.tables import markdown, shown
 from worker.process.environment import TRAINER_ENVIRONMENT
 
 KERNELS = "tests/unit/worker/engine/kernels"
@@ -115,13 +115,17 @@ def cohort(out: Path) -> Found:
 
 
 def chats(out: Path) -> Found:
-    found = {key: value for key, value in json.loads(out.read_text()).items() if isinstance(value, dict)}
-    found.pop("machine")
-    rows = [(name, *(cell(figures, key) for key in RATES)) for name, figures in found.items()]
-    return Found(True, markdown(("case", *RATES), rows))
+    """List the cases with a rate. vLLM's have the kind of the case before the rate."""
+    rows = []
+    for name, figures in json.loads(out.read_text()).items():
+        for key, rate in figures.items() if isinstance(figures, dict) else ():
+            if key.endswith(RATE):
+                case = f"{name}, {key.removesuffix(RATE).replace('_', ' ')}".rstrip(", ")
+                rows.append((case, shown(rate, ",.1f"), shown(figures.get("first_token_ms"), ",.0f")))
+    return Found(True, markdown(("case", "tokens/s", "first token, ms"), rows))
 
 
-RATES = ("tokens_per_second", "first_token_ms", "one_stream_tokens_per_second", "together_tokens_per_second")
+RATE = "tokens_per_second"
 
 
 def resume(out: Path) -> Found:
@@ -162,7 +166,3 @@ def worded(value: Any) -> str:
         if isinstance(value, int)
         else str(value)
     )
-
-
-def cell(figures: dict[str, float], key: str) -> str:
-    return f"{figures[key]:,.1f}" if key in figures else "–"
