@@ -131,6 +131,25 @@ def test_a_request_that_breaks_a_step_leaves_the_states_of_the_others_as_they_we
     assert [tokens(pieces[request.id]) for request in requests] == expected
 
 
+def test_a_pattern_of_a_layer_does_not_mean_its_weight_as_in_peft(tmp_path: Path) -> None:
+    """PEFT adapts the shared experts of GLM by their weights."""
+    base = base_of("glm 4 moe, a shared expert and a dense layer", tmp_path / "base")
+    spec = LoraAdapter(r=4, alpha_pattern={"gate_proj": 90, "q_proj": 90})
+    folder = saved_adapter(base, spec, tmp_path / "adapter")
+    change(folder, alpha_pattern=spec.alpha_pattern)
+    adapter = load_adapter(base, folder, "a")
+    assert adapter.why_slow is None
+    assert_answers_are_peft_s(Sampler(base), adapter, tmp_path / "base", folder)
+
+
+def change(folder: Path, **options: Any) -> None:
+    file = folder / "adapter_config.json"
+    config = json.loads(file.read_text())
+    assert config.keys() >= options.keys()
+    assert any(config[name] != value for name, value in options.items())
+    file.write_text(json.dumps({**config, **options}))
+
+
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
 @pytest.mark.parametrize("name", ["qwen 3 moe", "gpt-oss, sinks and experts"])
 def test_experts_in_few_bits_answer_as_peft_on_the_same_rounded_weights(
@@ -186,8 +205,7 @@ def test_what_peft_or_the_engine_cannot_put_on_experts_is_refused(tmp_path: Path
     source = tmp_path / "base"
     base = base_of("gpt-oss, sinks and experts", source)
     folder = saved_adapter(base, DOWN, tmp_path / "dora")
-    config = folder / "adapter_config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "use_dora": True}))
+    change(folder, use_dora=True)
     with pytest.raises(AdapterRefused, match="does not work with use_dora"):
         load_adapter(base, folder, "dora")
     model = named_class(source).from_pretrained(source, dtype=torch.float32)
