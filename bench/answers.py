@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from bench.random_model import CPU, RANK, row_of
 from bench.serving.ours import Asked, run
-from core.catalog import BaseModelEntry
 from core.methods.low_rank import LoraAdapter
+from tests.fixtures.engine.architectures import TINY
 from tests.fixtures.engine.sampling import saved_adapter
 from tests.fixtures.models.tiny import numbers
 from worker.engine.base.base_model import ResidentBase
@@ -24,9 +24,6 @@ from worker.engine.base.loading import compute_dtype
 from worker.engine.sampler.sampler import Sampler
 
 CHATS, PROMPT, NEW = 8, 48, 32  # PROMPT and NEW are tokens
-ENTRY = BaseModelEntry(
-    id="random", repository="bench/random", source="folder", revision="1", license="MIT", max_length=512
-)
 ON_LAYERS = LoraAdapter(r=RANK, target_parameters=[])
 ON_EXPERTS = LoraAdapter(r=RANK)
 
@@ -62,7 +59,7 @@ def _written(config: PretrainedConfig, folder: Path) -> ResidentBase:
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config, dtype=compute_dtype(CPU)).save_pretrained(folder)
     numbers().save_pretrained(folder)
-    return ResidentBase(ENTRY, folder, "", CPU)
+    return ResidentBase(TINY.model_copy(update={"dtype": "auto"}), folder, "", CPU)
 
 
 def _rate(base: ResidentBase, groups: Sequence[Sequence[Asked]]) -> float:
