@@ -132,13 +132,12 @@ def resume(out: Path) -> Found:
     """The losses after the kill must be those of the undisturbed job, on a CPU to the last digit."""
     found = json.loads(out.read_text())
     undisturbed, killed = found["undisturbed"], found["killed"]
-    pairs = zip(undisturbed, killed, strict=False)
-    off = max(abs(after - before) / abs(before) for before, after in pairs)
+    off = max(abs(killed[step] / loss - 1) for step, loss in undisturbed.items() if step in killed)
     text = (
         f"Killed after step {found['killed_after_step']} of {len(undisturbed)}. "
         f"The job took {len(killed)} steps, and its losses differ by {off:.1e} at most."
     )
-    return Found(len(killed) == len(undisturbed) and off <= RESUME_BOUND, text)
+    return Found(killed.keys() == undisturbed.keys() and off <= RESUME_BOUND, text)
 
 
 def section_of(out: Path) -> page.Section:

@@ -46,10 +46,15 @@ def main() -> None:
         wait(client, [killed])
         found = {
             "killed_after_step": step,
-            "undisturbed": [each["train_loss"] for each in rounds(client, undisturbed)],
-            "killed": [each["train_loss"] for each in rounds(client, killed)],
+            "undisturbed": losses(client, undisturbed),
+            "killed": losses(client, killed),
         }
     given.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def losses(client: Client, job_id: str) -> dict[int, float]:
+    """Return the loss of each step. A step behind the last checkpoint is computed and told again."""
+    return {int(each["step"]): each["train_loss"] for each in rounds(client, job_id)}
 
 
 def kill_trainer(up: psutil.Process, client: Client, job_id: str) -> int:
