@@ -56,15 +56,14 @@ def test_a_job_shows_how_much_of_its_base_model_has_been_read(
     api: Api, alice: Tenant, job_lease: JobLease
 ) -> None:
     """And its lease is renewed meanwhile, though the training thread loads. A long load has events too."""
-    path = f"/fine_tuning/jobs/{job_lease.lease.job_id}"
+    job_id = job_lease.lease.job_id
     for seconds, read, shown in ((100.0, 0, "0.0"), (0.0, 8 * 10**9, "8.0")):
         LoadReport(job_lease, seconds)(read, 16 * 10**9)
         phase = f"loading the base model: {shown} of 16.0 GB"
-        wait_for(lambda phase=phase: alice.get(path)["progress"]["phase"] == phase)
+        wait_for(lambda phase=phase: alice.job(job_id)["progress"]["phase"] == phase)
     before = ends(api, [job_lease])
     wait_for(lambda: all_later(api, [job_lease], before))
-    events = [each for each in alice.get(f"{path}/events")["data"] if each["data"]]
-    (told,) = [each for each in events if each["data"].get("code") == "model_loading"]
+    told = wait_for(lambda: [each for each in alice.events(job_id) if "Loading" in each["message"]])[0]
     assert told["message"] == "Loading the base model: 8.0 of 16.0 GB"
     assert told["data"] == {"code": "model_loading", "read_bytes": 8 * 10**9, "bytes": 16 * 10**9}
 
