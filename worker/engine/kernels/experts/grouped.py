@@ -1,12 +1,11 @@
-"""A layer of experts by grouped products, which a GPU computes without asking the host where an expert begins.
+"""A layer of experts by grouped products: a GPU computes it without asking the host where experts begin.
 
-The result is that of `layer.compute_experts`. Tokens with the same adapters are computed together: a token
-has a fixed number of experts, so the number of their pairs is known before the routes are. The pairs are
-sorted by expert, and each product is one call for all experts. The frozen weights must be in memory as a
-whole, in the type of the inputs; weights in few bits take the loop over the experts, one whole weight at a
-time.
+The result is that of `layer.compute_experts`. Tokens with the same adapters are computed together, but at
+most EXPERT_TOKENS at once. A token has a fixed number of experts, so the number of their pairs is known
+before the routes are. The pairs are sorted by expert, and each product is one call for all experts. The
+frozen weights must be in memory as a whole, in bf16; others take the loop over the experts.
 
-The inputs of all pairs exist for a while, in the forward and in the backward pass. What is kept is the same.
+The inputs of the pairs exist for a while, in the forward and in the backward pass. What is kept is the same.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.estimates.workspace import EXPERT_TOKENS
 from worker.engine.kernels.experts.layer import (
     DenseExperts,
     ExpertUpdate,
@@ -58,7 +58,8 @@ def compute_in_groups(
 def _parts(layer: Layer, tokens: int) -> Iterator[tuple[int, Layer]]:
     """Yield the number of the tokens of each span of the axis, and the layer with the updates of these."""
     updates = (*layer.up.updates, *layer.down.updates)
-    edges = sorted({0, tokens, *(edge for each in updates for edge in each.tokens.indices(tokens)[:2])})
+    of_jobs = (edge for each in updates for edge in each.tokens.indices(tokens)[:2])
+    edges = sorted({*range(0, tokens, EXPERT_TOKENS), tokens, *of_jobs})
     for start, stop in pairwise(edges):
         up, down = (
             replace(each, updates=[one for one in each.updates if start in range(tokens)[one.tokens]])

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from core.estimates.workspace import EXPERT_TOKENS
 from tests.fixtures.engine.twins import DTYPES, TOLERANCE, relative_difference
 from worker.engine.kernels.elementwise import LeftToAutograd, SwiGlu, swiglu_plainly
 from worker.engine.kernels.experts.grouped import compute_in_groups
@@ -159,6 +160,17 @@ def test_no_weight_of_all_experts_is_made_and_no_input_is_kept_for_each_choice()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         compute_experts(random(T, D, seed=7).requires_grad_(), index_TC, torch.ones(T, 2), layer)
     assert sorted(tensor.numel() for tensor in kept) == [2 * T, 2 * T, T * D, 2 * T * 2 * I]
+
+
+def test_more_tokens_than_are_gathered_at_once_are_computed_alike() -> None:
+    layer, tokens = layer_of(SwiGlu(), False, torch.float32), EXPERT_TOKENS + T
+    x_TD, scores = (
+        random(tokens, D, seed=7),
+        torch.rand(tokens, E, generator=torch.Generator().manual_seed(3)),
+    )
+    weights_TC, index_TC = scores.topk(2)
+    expected_TD = compute_experts(x_TD, index_TC, weights_TC, layer)
+    assert relative_difference(compute_in_groups(x_TD, index_TC, weights_TC, layer), expected_TD) < 1e-6
 
 
 def test_grouped_products_do_not_wait_for_the_routes() -> None:
