@@ -169,7 +169,7 @@ def _forward_bytes(model: ModelShape, load: Load, tokens: int) -> float:
     """
     D, HE, JE, b = model.hidden, model.queries, model.keys, model.number_bytes
     experts, recurrence = model.experts, model.recurrence
-    mlp = 2 * D + 3 * model.inner
+    mlp: float = 2 * D + 3 * model.inner
     if experts is not None:  # the outputs of all first projections, and the sum in fp32
         mlp = 2 * D + experts.chosen * experts.outputs + D * FP32 // b
         if _computes_in_groups(model, load):  # the inputs and outputs of all pairs
