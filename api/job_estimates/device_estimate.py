@@ -21,6 +21,7 @@ from core.estimates.job.report import (
     Price,
     Seconds,
 )
+from core.estimates.loading import loading_seconds
 from core.estimates.memory import Memory
 from core.estimates.runtime import gap_bytes, runtime_bytes
 from core.estimates.shapes import BF16, ModelShape
@@ -173,7 +174,8 @@ def _seconds(job: Job, room: Room, fit: Fit) -> Seconds | None:
         return None
     rate, basis = _rate(job, room)
     training = job.work.training * _more_by_recomputing(job, room, fit)
-    least, expected, most = seconds_of(job.work.model_copy(update={"training": training}), rate)
+    work = job.work.model_copy(update={"training": training})
+    least, expected, most = seconds_of(work, rate, loading_seconds(room.model, room.machine.device))
     tokens = job.facts.training
     if not tokens.exact and tokens.tokens:
         least *= tokens.least / tokens.tokens

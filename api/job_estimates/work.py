@@ -9,7 +9,8 @@ from core.estimates.memory_plan import Recompute
 from core.estimates.shapes import ModelShape
 
 START_SECONDS: Range = (5.0, 20.0, 120.0)
-"""From the claim of a job to its first step, and from its last step to its result, without the computing."""
+"""From the claim of a job to its first step, and from its last step to its result, without the computing and
+the load of the base model."""
 MEASURED_SPREAD = (0.7, 1.0, 1.4)
 """The range around a rate that was measured on this machine: its neighbours and its load differ."""
 
@@ -64,10 +65,14 @@ def training_operations(
     return 2 * forward + attention + 6 * trained + again
 
 
-def seconds_of(work: Operations, rate: Range) -> Range:
-    """Return the least, the expected and the most seconds at a rate of operations a second."""
+def seconds_of(work: Operations, rate: Range, loading: Range) -> Range:
+    """Return the least, the expected and the most seconds at a rate of operations a second.
+
+    `loading` are the seconds in which the base model is loaded. At least, a worker holds it already.
+    """
     (slow, usual, fast), total = rate, work.training + work.evaluation
-    return START_SECONDS[0] + total / fast, START_SECONDS[1] + total / usual, START_SECONDS[2] + total / slow
+    least, expected, most = START_SECONDS
+    return least + total / fast, expected + loading[1] + total / usual, most + loading[2] + total / slow
 
 
 def measured_range(rates: list[float]) -> Range:
