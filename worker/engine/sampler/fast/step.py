@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from worker.engine.kernels.transformers_steps import PlacedChunk
-from worker.engine.sampler.adapters.served import Factors, ServedAdapter
+from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.fast.block_pool import BLOCK
 from worker.engine.sampler.running import Chunk, Computed
 
@@ -25,14 +25,14 @@ class Axis:
     positions_T: Tensor
     slots_T: Tensor
     chunks: Sequence[PlacedChunk]
-    spans: Sequence[tuple[slice, Factors]]
+    spans: Sequence[tuple[slice, ServedAdapter]]
 
     @classmethod
     def of(cls, chunks: Sequence[Chunk], device: torch.device) -> "Axis":
         tokens: list[int] = []
         positions: list[int] = []
         placed, written = [], []
-        spans: list[tuple[slice, Factors]] = []
+        spans: list[tuple[slice, ServedAdapter]] = []
         for chunk in chunks:
             start = len(tokens)
             tokens += chunk.running.tokens[chunk.start : chunk.stop]
@@ -45,10 +45,10 @@ class Axis:
             adapter = chunk.adapter
             if adapter is None:
                 continue
-            if spans and spans[-1][1] is adapter.factors and spans[-1][0].stop == start:
-                spans[-1] = slice(spans[-1][0].start, span.stop), adapter.factors
+            if spans and spans[-1][1] is adapter and spans[-1][0].stop == start:
+                spans[-1] = slice(spans[-1][0].start, span.stop), adapter
             else:
-                spans.append((span, adapter.factors))
+                spans.append((span, adapter))
         tokens_T, positions_T = (torch.tensor(values, device=device) for values in (tokens, positions))
         return cls(tokens_T, positions_T, torch.cat(written), placed, spans)
 
