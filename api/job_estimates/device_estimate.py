@@ -197,7 +197,8 @@ def _rate(job: Job, room: Room) -> tuple[Range, Literal["measured", "rule"]]:
 def _more_by_recomputing(job: Job, room: Room, fit: Fit) -> float:
     """Return the factor by which what is computed again lengthens the training."""
     assert fit.memory_plan is not None
-    trained, row = trained_numbers(room.model, job.trainables[0]), job.facts.training.usual_row
+    trained = trained_numbers(room.model.of_a_token, job.trainables[0])
+    row = job.facts.training.usual_row
     plain = training_operations(room.model, row, trained, whole=room.trains_whole)
     again = training_operations(room.model, row, trained, fit.memory_plan.recompute, room.trains_whole)
     return again / plain

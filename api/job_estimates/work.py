@@ -21,15 +21,15 @@ def forward_operations(model: ModelShape, row: float, supervised: float = 1.0) -
     projections 2 W, attention 2 H E row (half of all keys, scores and values), head 2 V D of learnt tokens.
     Of experts, W counts those that a token is sent to. A state takes as much as 4 products with it.
     """
-    weights = sum(_weights(layer) for layer in model.each_layer)
+    weights = sum(_weights(layer) for layer in model.of_a_token.each_layer)
     return 2 * weights + _attention(model, row) + 2 * supervised * model.vocabulary * model.hidden
 
 
 def _weights(layer: ModelShape) -> float:
-    """Return the weights of a layer that a token is multiplied with."""
+    """Return the weights of a layer that a token is multiplied with, if it has all experts of the layer."""
     experts, recurrence = layer.experts, layer.recurrence
-    chosen = experts.chosen / experts.count**2 if experts else 0
-    of_experts = chosen * sum(K * N for K, N in layer.expert_projections.values())
+    count = experts.count if experts else 1
+    of_experts = sum(K * N for K, N in layer.expert_projections.values()) / count
     of_state = 4 * recurrence.values * recurrence.key_size if recurrence else 0
     return sum(K * N for K, N in layer.projections.values()) + of_experts + of_state
 
@@ -48,8 +48,9 @@ def training_operations(
 ) -> float:
     """Return the operations of a forward and a backward pass, for each token.
 
-    A frozen weight has one product in the backward pass, and a trained one two. `trained` counts an adapter's
-    numbers, which take part in three products. What is computed again is one more forward pass of it.
+    A frozen weight has one product in the backward pass, and a trained one two. `trained` counts those
+    numbers of an adapter that a token meets, which take part in three products. What is computed again is one
+    more forward pass of it.
     """
     forward = forward_operations(model, row, supervised)
     attention = _attention(model, row)

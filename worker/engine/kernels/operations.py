@@ -38,7 +38,6 @@ from worker.engine.kernels.projection import Drop, Share
 from worker.engine.kernels.transformers_attention import Attend, SegmentLayout
 
 SMALLEST_HEAD = 16  # the smallest head size that FlexAttention takes
-GROUPED_KERNEL = {9, 10}  # major compute capabilities; on other GPUs PyTorch loops, and waits for the GPU
 
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -108,7 +107,7 @@ def operations_on(device: torch.device) -> Operations:
     """Return the operations that `device` computes with."""
     if device.type != "cuda" or not can_compile():
         return ON_CPU
-    return on_gpu(torch.compile, torch.cuda.get_device_capability(device)[0] in GROUPED_KERNEL)
+    return on_gpu(torch.compile, grouped.has_kernel(device))
 
 
 def can_compile() -> bool:
