@@ -5,7 +5,7 @@
 The adapters' spans of tokens are the groups of a product. All A are copied into one tensor and all B into
 another, with ranks padded by zeros to one width. So a projection takes one product with every A and one with
 every B, and its backward pass two of each, for any number of adapters. A span of tokens without an adapter is
-a group whose factors are zeros. The copies hold for all micro-batches of a round that have the same adapters.
+a group whose factors are zeros. The copies hold for one micro-batch.
 
 Axes besides those of the engine: C groups of tokens; M ranks of all projections of one input, R for each.
 """
@@ -13,7 +13,6 @@ Axes besides those of the engine: C groups of tokens; M ranks of all projections
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -89,18 +88,6 @@ class Groups:
 
 
 @dataclass(frozen=True)
-class Stacked:
-    """Copies of all adapters' factors. `stamps` are those of the parameters that they were copied from."""
-
-    stamps: tuple[int | None, ...]
-    A_CMK: Tensor
-    Bs_CRN: list[Tensor]
-
-
-_newest: WeakKeyDictionary[LowRank, Stacked] = WeakKeyDictionary()  # by the factors of the first adapter
-
-
-@dataclass(frozen=True)
 class Update:
     """One adapter's update of one projection: the group of its tokens, the projection, and the factors."""
 
@@ -138,21 +125,11 @@ class Stack:
                 low_rank.projections, low_rank.Bs_NR, low_rank.dBs_NR, strict=True
             )
         ]
-        stacked = self._stacked(groups)
-        self.A_CMK, self.Bs_CRN = stacked.A_CMK, stacked.Bs_CRN
+        self.A_CMK, self.Bs_CRN = self._stack_a(), self._stack_b()
 
     def ranks(self, projection: int) -> slice:
         """Return the part of the axis M that belongs to a projection."""
         return slice(projection * self.rank, (projection + 1) * self.rank)
-
-    def _stacked(self, groups: Sequence[Group]) -> Stacked:
-        """Return the copies of the factors: the newest ones, if they still hold."""
-        first = self.updates[0].low_rank
-        stamps = tuple(None if each is None else each.parameters.stamp for _, each in groups)
-        found = _newest.get(first)
-        if found is None or found.stamps != stamps:
-            found = _newest[first] = Stacked(stamps, self._stack_a(), self._stack_b())
-        return found
 
     def _stack_a(self) -> Tensor:
         found = {(u.group, u.projection): u.low_rank.A_RK[u.factors.ranks] for u in self.updates}
