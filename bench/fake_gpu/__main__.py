@@ -12,7 +12,7 @@ Each line of the output is JSON. Without `--only` the lines become a table of be
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench import ROOT
@@ -52,11 +52,23 @@ def _rows(what: str, only: str, few_layers: bool) -> Iterator[dict[str, Any]]:
     return kernels.rows(only)
 
 
-def _table(what: str, rows: list[dict[str, Any]]) -> str:
-    lines = [f"Made by `python -m bench.fake_gpu {what}`.", ""]
+def _table(what: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    rows = _by_architecture(rows) if what == "kernels" else rows
     names = list(rows[0])
     cells = [names, ["---"] * len(names), *([str(row[name]) for name in names] for row in rows)]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in cells), ""])
+    lines = [f"Made by `python -m bench.fake_gpu {what}`.", "", *(f"| {' | '.join(row)} |" for row in cells)]
+    return "\n".join([*lines, ""])
+
+
+def _by_architecture(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each kernel: registers / bytes spilled / KiB of shared memory / occupancy."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        kernel = row["function"], row["kernel"]
+        own = found.setdefault(kernel, {"function": kernel[0], "kernel": kernel[1]})
+        numbers = (row[name] for name in ("registers", "spilled, bytes", "shared, KiB", "occupancy"))
+        own[row["for"]] = " / ".join(map(str, numbers))
+    return list(found.values())
 
 
 if __name__ == "__main__":

@@ -54,9 +54,6 @@ PARTS = [
     Part("FlexAttention, 8 B, rows of 1,024", LLAMA, without_flex_attention, cards=BOTH),
     Part("FlexAttention, 8 B, rows of 128", Step(BF16_8B), without_flex_attention),
     Part(
-        "grouped products, 8 B, 8 jobs", Step(BF16_8B, jobs=8), other=Step(BF16_8B, jobs=8, capability=(8, 0))
-    ),
-    Part(
         "grouped products, 135 M, 8 jobs",
         replace(SMALL, jobs=8),
         other=replace(SMALL, jobs=8, capability=(8, 0)),

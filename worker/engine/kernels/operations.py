@@ -10,6 +10,7 @@ import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +40,9 @@ from worker.engine.kernels.transformers_attention import Attend, SegmentLayout
 
 SMALLEST_HEAD = 16  # the smallest head size that FlexAttention takes
 GROUPED_KERNEL = {9, 10}  # major compute capabilities; on other GPUs PyTorch loops, and waits for the GPU
+GROUPED_BELOW = 8e9
+"""Multiplications of a frozen product for each adapter. An H100 needs as long for so many, forward and
+backward, as the host for the seven kernels of one adapter. Beyond, grouped products only move more bytes."""
 
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -120,8 +124,9 @@ def can_compile() -> bool:
 def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
     """Return a GPU's operations: FlexAttention, grouped products, and plain elementwise functions.
 
-    `compiled` compiles them, as `torch.compile` does. Without grouped products, for a single adapter, and if
-    an adapter drops inputs or has gains, a loop goes over the adapters, with the same elementwise kernels.
+    `compiled` compiles them, as `torch.compile` does. Without grouped products, for a single adapter, for
+    products beyond GROUPED_BELOW, and if an adapter drops inputs or has gains, a loop goes over the adapters,
+    with the same elementwise kernels.
     """
     norm = _for_any_length(compiled(rms_norm_plainly))
     gates = {
@@ -138,16 +143,19 @@ def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
         kind = layout.heads, layout.pairs, scale, layout.softcap
         return attended(qkv_TN, *rotation, layout.block_mask, *kind)
 
-    def in_groups(shares: Sequence[Share]) -> bool:
-        return has_grouped_products and len(shares) > 1 and all(share.is_plain for share in shares)
+    def in_groups(multiplications: int, shares: Sequence[Share]) -> bool:
+        if not has_grouped_products or len(shares) < 2 or multiplications > GROUPED_BELOW * len(shares):
+            return False
+        return all(share.is_plain for share in shares)
 
     def project(x_TK: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
-        return (grouped if in_groups(shares) else projection).project(x_TK, W, shares)
+        groups = in_groups(len(x_TK) * prod(W.shape), shares)
+        return (grouped if groups else projection).project(x_TK, W, shares)
 
     def project_norm(
         x_TK: Tensor, weight_K: Tensor, eps: float, W: FrozenWeight, shares: Sequence[Share]
     ) -> Tensor:
-        if in_groups(shares):
+        if in_groups(len(x_TK) * prod(W.shape), shares):
             return grouped.project(norm(x_TK, weight_K, eps), W, shares)
         normed = LeftToAutograd(lambda x_TK: norm(x_TK, weight_K, eps))
         return projection.project_values(normed, x_TK, W, shares)
@@ -159,13 +167,15 @@ def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
         activation: Activation = SILU,
         with_values: bool = True,
     ) -> Tensor:
-        if in_groups(shares):
+        if in_groups(len(gate_up_TI) * prod(W.shape), shares):
             return grouped.project_values(gates[activation], gate_up_TI, W, shares)
         gate = LeftToAutograd(gates[activation])
         return projection.project_values(gate, gate_up_TI, W, shares, with_values=with_values)
 
     def add_low_rank(y: Tensor, x: Tensor, shares: Sequence[Share]) -> Tensor:
-        return (grouped if in_groups(shares) else lora_layers).add_low_rank(y, x, shares)
+        return (grouped if in_groups(x.numel() * y.shape[-1], shares) else lora_layers).add_low_rank(
+            y, x, shares
+        )
 
     def attend(
         q_HTE: Tensor,

@@ -69,6 +69,21 @@ def test_one_adapter_alone_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> Non
     assert relative_difference(y, projection.project_plainly(x, W, shares)) < 1e-5
 
 
+def test_a_product_for_which_the_gpu_needs_longer_than_the_host_is_not_grouped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x = torch.empty(50, K, device="meta")
+    shares = [
+        share(slice(25 * i, 25 * i + 25), {0: 4}, torch.float32, [slice(0, 64)], "meta") for i in range(2)
+    ]
+    UNCOMPILED.project(x, DenseWeight(torch.empty(64, K, device="meta")), shares)
+    monkeypatch.delattr(grouped, "Stack")
+    wide = DenseWeight(torch.empty(20 * 10**6, K, device="meta"))
+    assert UNCOMPILED.project(x, wide, shares).shape == (50, 20 * 10**6)
+    with pytest.raises(NameError):
+        UNCOMPILED.project(x, DenseWeight(torch.empty(64, K, device="meta")), shares)
+
+
 def test_products_do_not_grow_in_number_with_the_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
     """For P projections of one input: 1 + P forward; for dz, dA, dB and dx P + 1 + P + 1 back."""
     called: list[torch.dtype] = []
