@@ -7,11 +7,12 @@ follow from those with one layer more.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from tokenizers import Tokenizer, models
 from transformers import CONFIG_MAPPING, GenerationConfig, PreTrainedTokenizerFast
 
@@ -106,6 +107,7 @@ STEPS = {
     "30 B-A3B, from the host": Step(BF16_30B, recompute=Recompute.LAYERS_FROM_HOST),
     "135 M": Step(SMOLLM2),
     "135 M, 8 jobs": Step(SMOLLM2, jobs=8),
+    "135 M in fp32, 2 jobs": Step(replace(SMOLLM2, dtype=torch.float32), jobs=2),
 }
 ANSWERS = {"8 B": BF16_8B, "8 B in nf4": NF4_8B, "30 B-A3B": BF16_30B, "135 M": SMOLLM2}
 

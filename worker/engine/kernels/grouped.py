@@ -70,7 +70,7 @@ class Groups:
         """Return x W, [T, N], where each span has a W of its own."""
         if len(self.ends) == 1:
             return x_TK @ W_CKN[0]
-        if not _are_aligned(x_TK, W_CKN):
+        if not _suit_the_kernel(x_TK, W_CKN):
             return torch.cat([x_TK[span] @ W_KN for span, W_KN in zip(self._spans, W_CKN, strict=True)])
         return F.grouped_mm(x_TK, W_CKN, offs=_offsets(self.ends, x_TK.device))
 
@@ -78,7 +78,7 @@ class Groups:
         """Return xᵀ y of each span: [C, M, N]."""
         if len(self.ends) == 1:
             return (x_TM.T @ y_TN)[None]
-        if not _are_aligned(x_TM, y_TN):
+        if not _suit_the_kernel(x_TM, y_TN):
             return torch.stack([x_TM[span].T @ y_TN[span] for span in self._spans])
         return F.grouped_mm(x_TM.T, y_TN, offs=_offsets(self.ends, x_TM.device))
 
@@ -232,8 +232,10 @@ def _as_it_is(x: Tensor) -> Tensor:
     return x
 
 
-def _are_aligned(*tensors: Tensor) -> bool:
-    """Return whether the grouped kernel takes them: every row of each begins at a multiple of 16 bytes."""
+def _suit_the_kernel(*tensors: Tensor) -> bool:
+    """Return whether the grouped kernel takes them: in bf16, every row of each at a multiple of 16 bytes."""
+    if any(x.dtype != torch.bfloat16 for x in tensors):
+        return False
     steps = (stride for x in tensors for stride in x.stride() if stride != 1)
     return all(n % ALIGNED == 0 for n in (*steps, *(x.storage_offset() for x in tensors)))
 

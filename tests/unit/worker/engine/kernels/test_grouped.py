@@ -72,16 +72,18 @@ def test_one_adapter_alone_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_product_for_which_the_gpu_needs_longer_than_the_host_is_not_grouped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    x = torch.empty(50, K, device="meta")
-    shares = [
-        share(slice(25 * i, 25 * i + 25), {0: 4}, torch.float32, [slice(0, 64)], "meta") for i in range(2)
-    ]
-    UNCOMPILED.project(x, DenseWeight(torch.empty(64, K, device="meta")), shares)
     monkeypatch.delattr(grouped, "Stack")
-    wide = DenseWeight(torch.empty(20 * 10**6, K, device="meta"))
-    assert UNCOMPILED.project(x, wide, shares).shape == (50, 20 * 10**6)
+    shares = [
+        share(slice(25 * i, 25 * i + 25), {0: 4}, torch.float32, [slice(0, 64)], "meta") for i in (0, 1)
+    ]
+    x = torch.empty(50, K, device="meta")
+
+    def project(outputs: int) -> Tensor:
+        return UNCOMPILED.project(x, DenseWeight(torch.empty(outputs, K, device="meta")), shares)
+
     with pytest.raises(NameError):
-        UNCOMPILED.project(x, DenseWeight(torch.empty(64, K, device="meta")), shares)
+        project(64)
+    assert project(20 * 10**6).shape == (50, 20 * 10**6)
 
 
 def test_products_do_not_grow_in_number_with_the_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
