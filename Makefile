@@ -27,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RECENT := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dashboard up demo test test-quick test-exhaustive lint bench soak
+.PHONY: help setup dashboard up demo test test-quick test-exhaustive lint bench gpu soak
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 19
@@ -108,6 +108,9 @@ lint: $(INSTALLED) $(SCHEMA) ## Check style, types, imports, Dockerfiles and the
 
 bench: $(INSTALLED) ## Compare our trainer with others; only a part: make bench ARGS="--workload gsm8k --runs 3"
 	@$(BIN)/python -m bench.train $(ARGS)
+
+gpu: $(INSTALLED) ## Check this machine's GPU in ten minutes, and write a page; a part: make gpu ARGS="--only memory"
+	@$(BIN)/python -m bench.acceptance $(ARGS)
 
 soak: $(INSTALLED) ## Break everything at random for two hours; a shorter run: make soak ARGS="--seconds 900 --jobs 60 --seed 7"
 	@$(BIN)/python -m bench.soak $(ARGS)

@@ -1,6 +1,7 @@
 """Measure a base model with experts of half a billion random weights, against transformers with PEFT.
 
     python -m bench.experts
+    python -m bench.experts --answers     # instead: chats with the model, eight at once and one by one
 
 The model has the layers of Qwen 3 MoE, with 64 experts each, of which a token takes 8. A step is a forward
 and a backward pass over the same rows with a LoRA of rank 16 on all linear layers and all experts. They take
@@ -11,9 +12,11 @@ from __future__ import annotations
 
 import sys
 
+import torch
 from transformers import Qwen3MoeConfig
 
-from bench.command_line import new_parser
+from bench import answers
+from bench.command_line import new_parser, positive
 from bench.random_model import Trainers
 from worker.process.environment import ensure_trainer_environment
 
@@ -26,8 +29,14 @@ def main() -> None:
     parser = new_parser(__doc__)
     parser.add_argument("--layers", type=int, default=8, help="of the model")
     parser.add_argument("--turns", type=int, default=3, help="of each trainer, after one that is not counted")
+    parser.add_argument("--answers", action="store_true", help="measure chats instead of steps")
+    parser.add_argument("--threads", type=positive, default=torch.get_num_threads())
     given = parser.parse_args()
     ensure_trainer_environment([sys.executable, *sys.orig_argv[1:]])
+    torch.set_num_threads(given.threads)
+    if given.answers:
+        answers.print_rates(config(given.layers), given.turns)
+        return
     trainers = Trainers(config(given.layers), target_modules=LINEAR, target_parameters=PARAMETERS)
     trainers.print_rates(VOCABULARY, given.turns)
 

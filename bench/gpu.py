@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,14 +60,19 @@ def main() -> None:
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {given.tokens} tokens")
     if do is ON_CPU:
         sys.exit("Triton or a C compiler is missing. Without them, this GPU runs the same code as a CPU.")
-    print_table(kernels(do, given.tokens, given.adapters, device))
+    lines = []
+    for line in table(kernels(do, given.tokens, given.adapters, device)):
+        print(line, flush=True)
+        lines.append(line)
+    if given.out:
+        given.out.write_text("\n".join(lines) + "\n")
 
 
-def print_table(found: Iterator[Compared]) -> None:
-    print(f"{'kernel':36} {'own':>9} {'CPU way':>9} {'plain':>9} {'CPU/own':>8} {'plain/own':>9}")
+def table(found: Iterator[Compared]) -> Iterator[str]:
+    yield f"{'kernel':36} {'own':>9} {'CPU way':>9} {'plain':>9} {'CPU/own':>8} {'plain/own':>9}"
     for each in found:
         own, cpu, plain = (milliseconds(way, each.x) for way in each.ways)
-        print(f"{each.name:36} {own:9.3f} {cpu:9.3f} {plain:9.3f} {cpu / own:8.2f} {plain / own:9.2f}")
+        yield f"{each.name:36} {own:9.3f} {cpu:9.3f} {plain:9.3f} {cpu / own:8.2f} {plain / own:9.2f}"
 
 
 def milliseconds(way: Way, x: Tensor) -> float:
@@ -213,6 +219,7 @@ def arguments() -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument("--tokens", type=int, default=8192, help="tokens of a micro-batch (default 8192)")
     parser.add_argument("--adapters", type=int, default=16, help="adapters of a cohort (default 16)")
+    parser.add_argument("--out", type=Path, help="also write the table here")
     return parser.parse_args()
 
 

@@ -12,8 +12,8 @@ from unittest.mock import patch
 import torch
 
 from bench.memory.models import Case, Factors, build
-from bench.memory.tracked import micro_batch
-from worker.engine.decoders.head import head_losses
+from bench.memory.tracked import forward, micro_batch
+from core.estimates.memory_plan import Recompute
 from worker.engine.device.peak_memory import peak_memory
 
 # Every larger block is mapped by itself and given back at once: a process holds what its tensors take.
@@ -31,16 +31,27 @@ def measure(
 
 def _measure(case: Case, rows: int, length: int, rank: int) -> int:
     torch.set_num_threads(1)
-    model, decoder = build(case)
-    factors = Factors(model, decoder, rank, case.dtype)
+    return peak_of_step(case, rows, length, rank, torch.device("cpu"))
 
-    def step() -> None:
-        batch = micro_batch(rows, length, rows * length)
-        hidden_SD = decoder.hidden(batch, {Factors.name: factors.low_ranks()})
-        losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
-        losses.weighted_S.sum().backward()
 
-    step()  # loads code, and makes what oneDNN keeps for all products of these shapes
-    with peak_memory(torch.device("cpu")) as peak:
-        step()
+def peak_of_step(
+    case: Case,
+    rows: int,
+    length: int,
+    rank: int,
+    device: torch.device,
+    recompute: Recompute = Recompute.NONE,
+) -> int:
+    """Return the bytes that a step takes at most on the device, beside the weights, which are made there."""
+    with device:
+        model, decoder = build(case)
+        factors = Factors(model, decoder, rank, case.dtype)
+
+        def step() -> None:
+            batch = micro_batch(rows, length, rows * length)
+            forward(decoder, factors, batch, recompute).sum().backward()
+
+        step()  # loads code, and makes what oneDNN keeps for all products of these shapes
+        with peak_memory(device) as peak:
+            step()
     return peak.bytes

@@ -25,7 +25,7 @@ HEADINGS = (
 )
 KEPT = (
     *("rows", "batch_size", "rank", "real_tokens", "computed_tokens", "answer_tokens", "train_seconds"),
-    *("tokens_per_second", "peak_rss_bytes", "seconds_to_first_step", "warm_seconds_to_first_step"),
+    *("tokens_per_second", "peak_bytes", "seconds_to_first_step", "warm_seconds_to_first_step"),
     *("seconds_to_adapter", "validation_loss", "settings"),
 )
 
@@ -57,7 +57,7 @@ class Line:
     share: float | None = None
     """Share of the ceiling that the needed operations reach; None without a ceiling."""
     peak_gb: float | None = None
-    """Largest resident set, 10^9 bytes."""
+    """Most memory, 10^9 bytes: of a GPU, or the resident set."""
     seconds_to_first_step: float | None = None
     """From the start of the process to the end of its first step."""
     warm_seconds_to_first_step: float | None = None
@@ -103,7 +103,7 @@ def line_of(
         median_of(results, "computed_tokens_per_second"),
         rate / reference if reference else None,
         share_of_ceiling(operations, seconds, ceiling_gflops) if ceiling_gflops else None,
-        median(result["peak_rss_bytes"] for result in results) / 1e9,
+        median(result["peak_bytes"] for result in results) / 1e9,
         median_of(results, "seconds_to_first_step"),
         median_of(results, "warm_seconds_to_first_step"),
         loss,

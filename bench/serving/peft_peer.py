@@ -16,18 +16,18 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 class Peft:
     """A model with the adapters of the folders, by number."""
 
-    def __init__(self, source: Path, folders: Sequence[Path]) -> None:
+    def __init__(self, source: Path, folders: Sequence[Path], device: torch.device) -> None:
         model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
         self._model: Any = PeftModel.from_pretrained(model, folders[0], adapter_name="0")
         for number, folder in enumerate(folders[1:], start=1):
             self._model.load_adapter(folder, adapter_name=str(number))
-        self._model.eval()
+        self._model.eval().to(device)
 
     def answer(self, prompt: list[int], adapter: int, new: int) -> list[int]:
         """Return the likeliest tokens."""
         self._model.set_adapter(str(adapter))
         config = GenerationConfig(do_sample=False, max_new_tokens=new, min_new_tokens=new, pad_token_id=0)
-        ids = torch.tensor([prompt])
+        ids = torch.tensor([prompt], device=self._model.device)
         made = self._model.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config
         )

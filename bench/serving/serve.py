@@ -32,7 +32,7 @@ from bench.serving.workload import prompts, write_adapter, write_json
 from bench.training.machine import describe
 from core.catalog import SMOLLM2
 from worker.base_models.model_store import ensure_model
-from worker.engine.base.base_model import ResidentBase
+from worker.engine.base.base_model import ResidentBase, choose_device
 from worker.engine.sampler.sampler import Limits, Sampler
 
 SIXTEEN = 16
@@ -47,7 +47,7 @@ def main() -> None:
         if given.equal:
             found = count_equal(folder, sha256, Path(made), given.equal, given.data)
         else:
-            found = measured(given, ResidentBase(SMOLLM2, folder, sha256, torch.device("cpu")), Path(made))
+            found = measured(given, ResidentBase(SMOLLM2, folder, sha256, choose_device("auto")), Path(made))
     write_json(given.out, {"machine": asdict(describe()), **found})
 
 
@@ -93,7 +93,7 @@ def measured(given: argparse.Namespace, base: ResidentBase, made: Path) -> dict[
     note("from files", ours.measure_cold(fresh(), folders[:8]))
     note("behind a beginning", ours.measure_beginning(fresh(), texts[:8]))
     if given.peer == "peft":
-        peft = Peft(base.folder, folders[:SIXTEEN])
+        peft = Peft(base.folder, folders[:SIXTEEN], base.device)
         note("peft, one stream", peft.measure([(t, 0) for t in texts[16:18]], given.new))
         note("peft, in turn", peft.measure([(t, n) for n, t in enumerate(texts[:4])], given.new))
     if given.vllm:

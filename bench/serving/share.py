@@ -85,7 +85,7 @@ class Service:
         job_id = services.create(self._client, file, RANK, BATCH_SIZE)
         services.wait(self._client, [job_id])
         cpu = cpu_seconds(trainer.pid) - before
-        first, last = services.first_and_last_round(self._client, job_id)
+        first, *_, last = services.rounds(self._client, job_id)
         seconds = last["trained_seconds"] - first["trained_seconds"]
         return {
             "tokens_per_second": (last["trained_tokens"] - first["trained_tokens"]) / seconds,

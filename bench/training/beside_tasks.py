@@ -171,7 +171,7 @@ def train(client: Client, file: str) -> dict[str, Any]:
     job_id = services.create(client, file, RANK, BATCH_SIZE)
     services.wait(client, [job_id])
     seconds = time.perf_counter() - began
-    first, last = services.first_and_last_round(client, job_id)
+    first, *_, last = services.rounds(client, job_id)
     tokens = last["trained_tokens"] - first["trained_tokens"]
     return {
         "tokens_per_second": tokens / (last["trained_seconds"] - first["trained_seconds"]),

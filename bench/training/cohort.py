@@ -23,7 +23,7 @@ import psutil
 
 from bench.command_line import add_base, add_result_file, new_parser
 from bench.peers.measuring import (
-    peak_rss_bytes,
+    peak_bytes,
     read_rows,
     recorded_environment,
     require_schedule,
@@ -90,7 +90,7 @@ def main() -> None:
     loaded = time.time()
     everyone = list(range(len(jobs.described)))
     trained = [jobs.train(group) for group in ([[job] for job in everyone] if given.in_turn else [everyone])]
-    peak = peak_rss_bytes()
+    peak = peak_bytes()
     rows = [row for group in trained for batches in group for batch in batches for row in batch]
     document = {
         "jobs": len(everyone),
@@ -101,7 +101,7 @@ def main() -> None:
         "seconds_to_adapter": jobs.seconds_to_adapter,
         "tokens": sum(len(row.tokens_L) for row in rows),
         "computed_tokens": sum(computed_tokens(jobs.base, group) for group in trained),
-        "peak_rss_bytes": peak,
+        "peak_bytes": peak,
         "settings": {"max_step_tokens": usual_step_tokens(jobs.base), "batch_size": given.batch_size},
         "environment": recorded_environment(),
         "versions": versions_of("torch", "transformers", "peft"),

@@ -21,7 +21,7 @@ from bench.peers.measuring import (
     PAIR_LEARNING_RATE,
     Result,
     holds_pairs,
-    peak_rss_bytes,
+    peak_bytes,
     recorded_environment,
     require_schedule,
     steps_of,
@@ -60,7 +60,7 @@ def main() -> None:
     if task.adapter is not None:
         trainee.adapter.save(task.adapter)
     seconds_to_adapter = time.time() - born
-    peak = peak_rss_bytes()
+    peak = peak_bytes()
 
     began = time.perf_counter()
     rows = rendered(base, stored, "preference" if pairs else "chat")
@@ -83,7 +83,7 @@ def main() -> None:
         answer_tokens=sum(row.supervised for row in trainee.rows),
         train_seconds=train_seconds,
         step_seconds=seconds,
-        peak_rss_bytes=peak,
+        peak_bytes=peak,
         seconds_to_first_step=began_at - born + seconds[0],
         seconds_to_adapter=seconds_to_adapter,
         losses=[step.loss for step in steps],

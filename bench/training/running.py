@@ -73,8 +73,10 @@ def validate(base: Path, pairs: list[tuple[Path, Path]]) -> tuple[list[float], f
     return report["losses"], sum(before) / len(before)
 
 
-def run_logged(command: list[str], environment: dict[str, str], log: Path) -> int:
-    """Run a command to its end and return the exit status. Raises RunFailed after LIMIT_SECONDS."""
+def run_logged(
+    command: list[str], environment: dict[str, str], log: Path, limit_seconds: float = LIMIT_SECONDS
+) -> int:
+    """Run a command to its end and return the exit status. Raises RunFailed after `limit_seconds`."""
     clean = {name: value for name, value in os.environ.items() if name not in UNTUNED}
     variables = {**clean, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), **environment}
     with log.open("wb") as file:
@@ -82,9 +84,9 @@ def run_logged(command: list[str], environment: dict[str, str], log: Path) -> in
             command, env=variables, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        return child.wait(LIMIT_SECONDS)
+        return child.wait(limit_seconds)
     except subprocess.TimeoutExpired:
-        raise RunFailed(f"not done after {LIMIT_SECONDS / 3600:.0f} hours") from None
+        raise RunFailed(f"not done after {limit_seconds / 60:.0f} minutes") from None
     finally:
         if child.returncode is None:  # out of time, or Ctrl-C
             end(child)

@@ -70,7 +70,7 @@ def main() -> None:
         "makespan_seconds": max(done) - began,
         "seconds_to_adapter": [seconds - began for seconds in done],
         "tokens": tokens,
-        "peak_rss_bytes": peak,
+        "peak_bytes": peak,
         "settings": {"batch_size": given.batch_size, "poll_seconds": POLL_SECONDS},
         "environment": recorded_environment(),
         "versions": versions_of("torch", "transformers", "peft"),
@@ -162,12 +162,11 @@ def wait(client: Client, ids: list[str]) -> list[float]:
     return [ended[job_id] for job_id in ids]
 
 
-def first_and_last_round(client: Client, job_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the job's events say of its first round, which takes longer than others, and its last."""
+def rounds(client: Client, job_id: str) -> list[dict[str, Any]]:
+    """Return what the job's events say of its rounds, in their order. The first one takes longer."""
     events = client.every(f"/fine_tuning/jobs/{job_id}/events")
     steps = [event["data"] for event in events if event["type"] == "metrics"]
-    first, *_, last = sorted(steps, key=lambda data: int(data["step"]))
-    return first, last
+    return sorted(steps, key=lambda data: int(data["step"]))
 
 
 def download(client: Client, job_id: str, folder: Path) -> None:

@@ -38,7 +38,7 @@ HEADINGS = (
 )
 KEPT = (
     *("jobs_run", "makespan_seconds", "seconds_to_adapter", "tokens", "computed_tokens", "resident"),
-    *("peak_rss_bytes", "validation_loss", "settings"),
+    *("peak_bytes", "validation_loss", "settings"),
 )
 
 
@@ -74,7 +74,7 @@ class Line:
     ratio: float | None = None
     """The makespan of the reference, divided by this makespan."""
     peak_gb: float | None = None
-    """Largest resident set of a process that trained, 10^9 bytes."""
+    """Most memory of a process that trained, 10^9 bytes: of a GPU, or its resident set."""
     validation_loss: float | None = None
     """Mean over the jobs that every way has run, nats per answer token."""
     ours_to_it: float | None = None
@@ -131,7 +131,7 @@ def in_a_process_each(jobs: Jobs, folder: Path, trainer: Trainer, python: Path |
         "jobs_run": jobs.turns,
         "makespan_seconds": mean(seconds) * len(jobs.files),
         "seconds_to_adapter": seconds,
-        "peak_rss_bytes": max(result["peak_rss_bytes"] for result in results),
+        "peak_bytes": max(result["peak_bytes"] for result in results),
         "settings": results[0]["settings"],
         "versions": results[0]["versions"],
     }
@@ -198,7 +198,7 @@ def line_of(
         makespan,
         tokens / makespan,
         reference / makespan if reference else None,
-        median(result["peak_rss_bytes"] for result in results) / 1e9,
+        median(result["peak_bytes"] for result in results) / 1e9,
         loss,
         relative_difference(our_loss, loss) if name != OURS else None,
     )

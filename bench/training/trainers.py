@@ -25,7 +25,9 @@ class Trainer:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-TRL, HF, LLAMA_FACTORY = (f"bench.peers.{name}" for name in ("trl_sft", "hf_trainer", "llamafactory"))
+TRL, HF, LLAMA_FACTORY, UNSLOTH = (
+    f"bench.peers.{name}" for name in ("trl_sft", "hf_trainer", "llamafactory", "unsloth_sft")
+)
 TUNERY = Trainer("Tunery", "tunery", "bench.training.engine", "defaults", TRAINER_ENVIRONMENT)
 TUNERY_INT8 = Trainer("Tunery, int8", "tunery", "bench.training.engine", "int8", TRAINER_ENVIRONMENT)
 TRAINERS = [
@@ -37,6 +39,7 @@ TRAINERS = [
     Trainer("HF Trainer tuned", "hf", HF, "tuned", KEEP_MEMORY),
     Trainer("LLaMA-Factory defaults", "llamafactory", LLAMA_FACTORY, "defaults"),
     Trainer("LLaMA-Factory tuned", "llamafactory", LLAMA_FACTORY, "tuned", KEEP_MEMORY),
+    Trainer("Unsloth defaults", "unsloth", UNSLOTH, "defaults"),
 ]
 TRL_DPO = "bench.peers.trl_dpo"
 ON_PAIRS = [

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from transformers import PretrainedConfig
 
+from bench import answers
 from bench.random_model import Trainers
 from tests.fixtures.engine.architectures import PORTABLE, STATES
 
@@ -34,3 +35,12 @@ def test_rates_of_all_trainers_are_printed(
     for row in table:
         rates, times = [float(cell) for cell in row[1:4]], float(row[4])
         assert times == pytest.approx(rates[0] / max(rates[1:]), rel=0.05)
+
+
+def test_rates_of_chats_at_once_and_one_by_one_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    answers.print_rates(PORTABLE["qwen 3 moe"](), turns=1)
+    table = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line[:1] == "|"][2:]
+    assert len(table) == 3
+    for row in table:
+        alone, together, times = map(float, row[1:])
+        assert times == pytest.approx(together / alone, rel=0.05)

@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from worker.engine.adapters.adapter import Adapter
+from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.decoders.fast import Decoder
+from worker.engine.kernels.experts.layer import ExpertUpdate
+from worker.engine.kernels.projection import Share
 from worker.engine.sampler.adapters.served import ServedAdapter, factors_in_training
-from worker.engine.sampler.fast.block_pool import BLOCK
-from worker.engine.sampler.fast.ragged import RaggedDecoder
+from worker.engine.sampler.fast.computation import FastComputation, cache_bytes_for
 from worker.engine.sampler.requests import GenerationRequest, Piece, Sampling
 from worker.engine.sampler.sampler import Limits, Sampler
 from worker.engine.step.passes import Abandoned
@@ -52,13 +54,14 @@ def generate_answers(
 ) -> list[Answer]:
     """Answer the prompt before each row's last answer, with at most `max_new_tokens`.
 
-    On the fast path several prompts are computed at once, with at most `max_tokens` together. Raises
-    Abandoned if `abandon` returns true between two tokens.
+    Several prompts are computed at once, with at most `max_tokens` together, unless the adapter or the base
+    model takes the slow path. Raises Abandoned if `abandon` returns true between two tokens.
     """
     adapter.parameters.refresh()
     prompts = [row.tokens_L[: answer_span(row).start].tolist() for row in rows]
     most = max_new_tokens + 1  # the token that ends an answer is none of the answer's own
-    sampler = Sampler(base, _limits(adapter, max(max_tokens, max(map(len, prompts)) + most)))
+    longest = [min(len(prompt) + most, base.entry.max_length) for prompt in prompts]
+    sampler = Sampler(base, _limits(base, adapter, longest, max_tokens))
     sampling = Sampling(most, temperature=0, stop_tokens=_learnt_ends(base, rows))
     tokens: list[list[int]] = [[] for _ in rows]
     ends: dict[int, Piece] = {}
@@ -80,11 +83,25 @@ def generate_answers(
     ]
 
 
-def _limits(adapter: Adapter, tokens: int) -> Limits:
-    """Return limits with a pool for so many tokens; elsewhere, one answer at a time has a cache."""
-    decoder = adapter.decoder
-    nbytes = RaggedDecoder.block_bytes(decoder) if isinstance(decoder, Decoder) else 0
-    return Limits(cache_bytes=-(-tokens // BLOCK) * nbytes, max_running_slowly=1)
+def _limits(base: ResidentBase, adapter: Adapter, texts: Sequence[int], max_tokens: int) -> Limits:
+    """Return limits with a pool for the longest texts that have `max_tokens` together, and for at least one.
+
+    On the slow path one answer at a time has a cache.
+    """
+    if not _computes_at_once(base, adapter):
+        return Limits(cache_bytes=0, max_running_slowly=1)
+    longest_first = sorted(texts, reverse=True)
+    ends = accumulate(longest_first)
+    fitting = [text for text, end in zip(longest_first, ends, strict=True) if end <= max_tokens]
+    return Limits(cache_bytes=cache_bytes_for(base, fitting or longest_first[:1]), max_running_slowly=1)
+
+
+def _computes_at_once(base: ResidentBase, adapter: Adapter) -> bool:
+    """Return whether one step computes several texts: the adapter must be factors on the base's own layers.
+
+    The processes that share a sharded model would have to take the same steps.
+    """
+    return adapter.decoder is base.decoder and FastComputation.takes(base) and not base.sharded
 
 
 def answer_span(row: Row) -> slice:
@@ -126,17 +143,30 @@ def _served(
 ) -> tuple[ServedAdapter, Callable[[], AbstractContextManager[object]]]:
     """Return the adapter as the sampler computes with it, and the context of each step of the sampler.
 
-    The adapter is a copy of its factors, or a model that has the factors while the context lasts.
+    The adapter is its factors, or a model that has the factors while the context lasts.
     """
-    if isinstance(decoder := adapter.decoder, Decoder):
-        outputs = {name: group.weight.shape[0] for name, group in decoder.groups.items()}
-        factors = factors_in_training(adapter.low_ranks(), outputs, base.dtype)
-        return ServedAdapter(adapter.name, 0, factors=factors, invocation=adapter.invocation), nullcontext
+    if _computes_at_once(base, adapter):
+        return _with_factors(base, adapter), nullcontext
     in_place = partial(_in_place, base, adapter)
     with in_place() as model:
-        why_slow = f"its path is {decoder.path}"
+        why_slow = f"its path is {adapter.decoder.path}"
         served = ServedAdapter(adapter.name, 0, why_slow, model=model, invocation=adapter.invocation)
         return served, in_place
+
+
+def _with_factors(base: ResidentBase, adapter: Adapter) -> ServedAdapter:
+    """Return the adapter with a copy of its present factors, and with those of experts as they are."""
+    groups, low_ranks = base.decoder.groups, adapter.low_ranks()
+    shapes = projection_shapes(base.model, groups)
+    outputs = {name: sum(shapes[each][1] for each in group.columns) for name, group in groups.items()}
+    experts = {
+        name: ExpertUpdate.of(Share(slice(None), low_ranks[name]), count)
+        for name, (count, *_) in base.decoder.experts.items()
+        if name in low_ranks
+    }
+    of_layers = {name: each for name, each in low_ranks.items() if name in groups}
+    factors = factors_in_training(of_layers, outputs, base.dtype)
+    return ServedAdapter(adapter.name, 0, factors=factors, experts=experts, invocation=adapter.invocation)
 
 
 @contextmanager

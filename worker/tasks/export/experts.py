@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from core.methods.targets import is_target
 from worker.engine.base.transformers_class import described_model
 from worker.engine.kernels.experts.modules import experts_in, parameter_names
 from worker.engine.sampler.adapters.check import CONFIG_NAME, AdapterRefused, read_config, special_option
 from worker.engine.sampler.adapters.files import scale_in
+from worker.engine.sampler.adapters.parameters import layers_of_experts
 from worker.engine.sampler.adapters.plain_lora import ScaledFactors, read_pairs, scaled
 from worker.tasks.export.source import Source
 
@@ -40,17 +40,18 @@ def read_by_expert(source: Source) -> Mapping[str, ScaledFactors]:
     pairs = read_pairs(source.folder)
     layers: dict[str, ScaledFactors] = {}
     model = described_model(source.base_folder)
-    for module, experts in experts_in(model).items():
-        # PEFT puts one layer around another for each parameter, in the parameters' order
-        place = module
-        for parameter in reversed(parameter_names(experts)):
-            if is_target(f"{module}.{parameter}", targets) and (pair := pairs.pop(place, None)):
-                rank = len(pair["lora_A"]) // experts.num_experts
-                scale = scale_in(config, f"{module}.{parameter}", rank)
-                original = ORIGINAL.get(source.config.model_type, ("", "", USUAL))
-                for name, factors in _each_matrix(experts, parameter, pair, scale, original[2]):
-                    layers[f"{module.replace(*original[:2])}.{name}"] = factors
-                place += ".base_layer"
+    weights = [
+        f"{module}.{each}" for module, found in experts_in(model).items() for each in parameter_names(found)
+    ]
+    for layer, weight in layers_of_experts(weights, targets).items():
+        if (pair := pairs.pop(layer, None)) is None:
+            continue
+        module, _, parameter = weight.rpartition(".")
+        experts: Any = model.get_submodule(module)
+        scale = scale_in(config, weight, len(pair["lora_A"]) // experts.num_experts)
+        original = ORIGINAL.get(source.config.model_type, ("", "", USUAL))
+        for name, factors in _each_matrix(experts, parameter, pair, scale, original[2]):
+            layers[f"{module.replace(*original[:2])}.{name}"] = factors
     for module, pair in pairs.items():
         if not isinstance(model.get_submodule(module), nn.Linear):
             raise AdapterRefused(f"it changes {module}, whose weights are no matrix")

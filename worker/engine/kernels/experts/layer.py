@@ -85,6 +85,17 @@ class ExpertUpdate:
         (A, dA), (B, dB) = As, Bs
         return cls(share.tokens, A, B, low_rank.projections[0].scale, dA, dB)
 
+    @classmethod
+    def frozen(cls, A: Tensor, B: Tensor, experts: int, scale: float) -> "ExpertUpdate":
+        """Return an update of all tokens that is not trained; B is laid out expert by expert."""
+        B_ERN = B.unflatten(1, (-1, experts)).permute(2, 1, 0).contiguous()
+        return cls(slice(None), A.unflatten(0, (experts, -1)), B_ERN.permute(2, 1, 0), scale)
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that the factors take."""
+        return self.A_ERK.nbytes + self.B_NRE.nbytes
+
 
 @dataclass(frozen=True)
 class Projection:

@@ -1,6 +1,6 @@
 """Loads adapters for the sampler from PEFT's two files, or a whole model from transformers' files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError
 from torch import Tensor
 
+from core.methods.targets import is_target
 from core.storage.file_names import WEIGHTS_NAME
 from worker.engine.adapters.dora import DoraLayer
 from worker.engine.adapters.modules.own_tree import tree_with_own_config
@@ -18,6 +19,7 @@ from worker.engine.adapters.shapes import projection_shapes
 from worker.engine.adapters.sizes import scale
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.loading import load_plain
+from worker.engine.kernels.experts.layer import ExpertUpdate
 from worker.engine.sampler.adapters.check import (
     CONFIG_NAME,
     INVOCATION,
@@ -29,7 +31,7 @@ from worker.engine.sampler.adapters.check import (
     read_tensors,
     special_option,
 )
-from worker.engine.sampler.adapters.parameters import compute_with_factors
+from worker.engine.sampler.adapters.parameters import compute_with_factors, layers_of_experts
 from worker.engine.sampler.adapters.served import ServedAdapter, UnpackedProjection, pack_factors
 
 
@@ -63,9 +65,13 @@ def _why_slow(base: ResidentBase, config: Mapping[str, Any], tensors: Mapping[st
     """Return why the fast path does not take the adapter; None if it does."""
     if base.decoder.path == "plain":
         return f"{base.entry.id} has no fast path"
-    if (special := special_option({**config, INVOCATION: None})) is not None:
+    plain = {**config, INVOCATION: None}
+    if base.decoder.experts and not (config.get(INVOCATION) or config.get("use_dora")):
+        plain["target_parameters"] = None
+    if (special := special_option(plain)) is not None:
         return special
     adaptable = {module for group in base.decoder.groups.values() for module in group.columns}
+    adaptable |= _layers_of_experts(base, config).keys()
     for name in tensors:
         if (found := TENSOR.fullmatch(name)) is None or found["module"] not in adaptable:
             return f"it changes {name}"
@@ -94,11 +100,23 @@ def _load_factors(
                 projections.append(_projection(base, module, by_module[module], columns, inputs, config))
         if projections:
             groups[group_name] = end, projections
-    if not groups:
+    experts = {
+        name: _expert_update(base, name, by_module[layer], config)
+        for layer, name in _layers_of_experts(base, config).items()
+        if layer in by_module
+    }
+    if not groups and not experts:
         raise AdapterRefused("The adapter has no weights.")
     factors = pack_factors(groups, base.dtype)
-    nbytes = next(iter(factors.values())).A_RK.untyped_storage().nbytes()
-    return ServedAdapter(content_hash, nbytes, factors=factors, invocation=invocation_in(config))
+    nbytes = sum(each.nbytes for each in factors.values())
+    nbytes += sum(each.nbytes for each in experts.values())
+    return ServedAdapter(
+        content_hash, nbytes, factors=factors, experts=experts, invocation=invocation_in(config)
+    )
+
+
+def _layers_of_experts(base: ResidentBase, config: Mapping[str, Any]) -> dict[str, str]:
+    return layers_of_experts(base.decoder.experts, config.get("target_parameters"))
 
 
 def _projection(
@@ -111,14 +129,7 @@ def _projection(
 ) -> UnpackedProjection:
     """Return one projection's factors. Raises AdapterRefused if their shapes do not fit."""
     outputs = columns.stop - columns.start
-    A_RK, B_NR = tensors.get("lora_A"), tensors.get("lora_B")
-    if A_RK is None or B_NR is None:
-        raise AdapterRefused(f"The adapter has only one of the two factors of {module}.")
-    if A_RK.shape != (len(A_RK), inputs) or B_NR.shape != (outputs, len(A_RK)):
-        raise AdapterRefused(
-            f"The adapter's factors of {module} have the shapes {list(A_RK.shape)} and {list(B_NR.shape)}, "
-            f"which do not fit the base model's [{outputs}, {inputs}]."
-        )
+    A_RK, B_NR = _pair(module, tensors, (outputs, inputs))
     factor = scale_in(config, module, len(A_RK))
     magnitude_N = tensors.get("lora_magnitude_vector")
     if (magnitude_N is not None) != bool(config.get("use_dora")):
@@ -132,10 +143,41 @@ def _projection(
     return UnpackedProjection(columns, A_RK, B_NR, factor, magnitude_N.float().flatten() / norms_N - 1)
 
 
+def _expert_update(
+    base: ResidentBase, name: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any]
+) -> ExpertUpdate:
+    """Return the update of one of the experts' weights. Raises AdapterRefused if its shapes do not fit."""
+    experts, *shape = base.decoder.experts[name]
+    A, B = _pair(name, tensors, shape, experts)
+    scale = scale_in(config, name, len(A) // experts)
+    return ExpertUpdate.frozen(A.to(base.dtype, copy=True), B.to(base.dtype), experts, scale)
+
+
+def _pair(
+    name: str, tensors: Mapping[str, Tensor], shape: Sequence[int], experts: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Return A and B of weights of `shape` [N, K]. Raises AdapterRefused if they do not fit."""
+    A, B = tensors.get("lora_A"), tensors.get("lora_B")
+    if A is None or B is None:
+        raise AdapterRefused(f"The adapter has only one of the two factors of {name}.")
+    outputs, inputs = shape
+    if A.shape != (len(A), inputs) or B.shape != (outputs, len(A)) or len(A) % experts:
+        of_experts = f" of {experts} experts" if experts > 1 else ""
+        raise AdapterRefused(
+            f"The adapter's factors of {name} have the shapes {list(A.shape)} and {list(B.shape)}, "
+            f"which do not fit the base model's [{outputs}, {inputs}]{of_experts}."
+        )
+    return A, B
+
+
 def scale_in(config: Mapping[str, Any], module: str, rank: int) -> float:
-    """Return the factor that PEFT's configuration gives to the product of a module's A and B."""
-    pattern = config.get("alpha_pattern") or {}
-    alpha = pattern.get(get_pattern_key(pattern.keys(), module), config.get("lora_alpha", 8))
+    """Return the factor that PEFT's configuration gives to the product of a module's A and B.
+
+    A pattern means the module's weight instead if this is a target by its own name.
+    """
+    pattern, weight = config.get("alpha_pattern") or {}, f"{module}.weight"
+    key = weight if is_target(weight, config.get("target_parameters") or []) else module
+    alpha = pattern.get(get_pattern_key(pattern.keys(), key), config.get("lora_alpha", 8))
     return scale(alpha, rank, bool(config.get("use_rslora")))
 
 

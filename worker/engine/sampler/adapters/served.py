@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from worker.engine.kernels.experts.layer import ExpertUpdate
 from worker.engine.kernels.projection import LowRank
 
 
@@ -31,6 +32,11 @@ class GroupFactors:
     projections: Sequence[PackedProjection]
     e_N: Tensor | None = None
 
+    @property
+    def nbytes(self) -> int:
+        Bs = sum(each.B_RN.nbytes for each in self.projections)
+        return self.A_RK.nbytes + Bs + (0 if self.e_N is None else self.e_N.nbytes)
+
     def add_to(self, y_TN: Tensor, x_TK: Tensor, bias_N: Tensor | None) -> None:
         """Add the update of these rows to y in place, then apply the gain to all but the layers' bias."""
         z_TR = x_TK @ self.A_RK.T
@@ -43,6 +49,9 @@ class GroupFactors:
 Factors = Mapping[str, GroupFactors]
 """An adapter's factors by the name of their group of projections."""
 
+ExpertUpdates = Mapping[str, ExpertUpdate]
+"""An adapter's updates of experts, each of all tokens, by the names of the experts' weights."""
+
 
 @dataclass(frozen=True, eq=False)
 class ServedAdapter:
@@ -50,15 +59,16 @@ class ServedAdapter:
 
     `content_hash` names its content: a cached beginning is found by it, so that two adapters with the same
     name never share one. `nbytes` is the memory that it takes. `why_slow` says why requests for it are
-    computed one by one through PEFT; None if they take the fast path. It has either `factors`, or a `model`
-    of PEFT's or transformers' whose modules have the adapter in them. It acts on all tokens, or from the last
-    `invocation` in a prompt on, if there is one.
+    computed one by one through PEFT; None if they take the fast path. It has either `factors` and updates of
+    `experts`, or a `model` of PEFT's or transformers' whose modules have the adapter in them. It acts on all
+    tokens, or from the last `invocation` in a prompt on, if there is one.
     """
 
     content_hash: str
     nbytes: int
     why_slow: str | None = None
     factors: Factors = field(default_factory=dict)
+    experts: ExpertUpdates = field(default_factory=dict)
     model: Any = None
     invocation: Sequence[int] = ()
 
@@ -81,6 +91,8 @@ def pack_factors(
 
     `groups` has each group's number of outputs, and its projections in the order of their columns.
     """
+    if not groups:
+        return {}
     sizes = [
         sum(p.A_RK.numel() + p.B_NR.numel() for p in projections) + _gain_size(n, projections)
         for n, projections in groups.values()

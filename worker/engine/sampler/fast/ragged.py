@@ -128,9 +128,9 @@ def _project(layer: Layer, key: str, x_TK: Tensor, axis: Axis) -> Tensor:
 def _product(name: str, weight: FrozenWeight, x_TK: Tensor, axis: Axis) -> Tensor:
     """Return the base's product of all tokens, with each adapter's update of its own."""
     y_TN = weight.forward(x_TK)
-    for span, factors in axis.spans:
-        if name in factors:
-            factors[name].add_to(y_TN[span], x_TK[span], weight.bias_N)
+    for span, adapter in axis.spans:
+        if name in adapter.factors:
+            adapter.factors[name].add_to(y_TN[span], x_TK[span], weight.bias_N)
     return y_TN
 
 

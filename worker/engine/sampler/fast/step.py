@@ -13,7 +13,7 @@ from torch import Tensor
 
 from worker.engine.device.transfer import on_device
 from worker.engine.kernels.transformers_steps import PlacedChunk
-from worker.engine.sampler.adapters.served import Factors, ServedAdapter
+from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.fast.block_pool import BLOCK
 from worker.engine.sampler.running import Chunk, Computed
 
@@ -26,7 +26,7 @@ class Axis:
     positions_T: Tensor
     slots_T: Tensor
     chunks: Sequence[PlacedChunk]
-    spans: Sequence[tuple[slice, Factors]]
+    spans: Sequence[tuple[slice, ServedAdapter]]
 
     @classmethod
     def of(cls, chunks: Sequence[Chunk], device: torch.device) -> "Axis":
@@ -34,7 +34,7 @@ class Axis:
         positions: list[int] = []
         places: list[slice] = []
         on_host: list[Tensor] = []
-        spans: list[tuple[slice, Factors]] = []
+        spans: list[tuple[slice, ServedAdapter]] = []
         for chunk in chunks:
             start = len(tokens)
             tokens += chunk.running.tokens[chunk.start : chunk.stop]
@@ -46,10 +46,10 @@ class Axis:
             adapter = chunk.adapter
             if adapter is None:
                 continue
-            if spans and spans[-1][1] is adapter.factors and spans[-1][0].stop == start:
-                spans[-1] = slice(spans[-1][0].start, span.stop), adapter.factors
+            if spans and spans[-1][1] is adapter and spans[-1][0].stop == start:
+                spans[-1] = slice(spans[-1][0].start, span.stop), adapter
             else:
-                spans.append((span, adapter.factors))
+                spans.append((span, adapter))
         written = torch.cat([slots_L[chunk.start :] for slots_L, chunk in zip(on_host, chunks, strict=True)])
         seen = on_device(torch.cat(on_host), device).split([len(slots_L) for slots_L in on_host])
         placed = [PlacedChunk(*each) for each in zip(places, seen, strict=True)]

@@ -20,6 +20,7 @@ from core.jobs.spec import LoraAdapter
 from core.methods.low_rank import AdaLoraAdapter
 from core.storage.file_names import WEIGHTS_NAME
 from tests.fixtures.engine.architectures import EXPERTS_PACKED, PORTABLE, STATES, TINY, tiny_config
+from tests.fixtures.engine.few_bits import rounded_like
 from tests.fixtures.engine.rows import shared_rows
 from tests.fixtures.engine.training import (
     MAX_TOKENS,
@@ -34,8 +35,7 @@ from worker.engine.adapters.attach import attach
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.adapters.shapes import adaptable_shapes
 from worker.engine.base.base_model import ResidentBase
-from worker.engine.base.quantisation import quantise_embeddings, quantization_config
-from worker.engine.kernels.experts.modules import experts_in, weights_of
+from worker.engine.kernels.experts.modules import experts_in
 from worker.engine.start.initial_values import initial_values
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
@@ -150,23 +150,7 @@ def test_experts_in_few_bits_train_as_peft_on_the_same_rounded_weights(
     base = load(make, tmp_path, quantization=quantization)
     trainee = make_trainee(base, "job", make_spec(), rows())
     randomize(trainee.adapter)
-    same = AutoModelForCausalLM.from_pretrained(
-        tmp_path,
-        dtype=torch.float32,
-        quantization_config=quantization_config(quantization, torch.float32, "tiny"),
-        device_map={"": CPU},
-        experts_implementation="eager",
-    ).train()
-    if quantization == "nf4":
-        quantise_embeddings(same)
-    for name, experts in experts_in(same).items():
-        for kind in ("gate_up_proj", "down_proj"):
-            rounded = weights_of(base.model.get_submodule(name), kind)
-            source = getattr(experts, kind)
-            values = torch.stack([rounded.of(one, torch.float32) for one in range(rounded.shape[0])])
-            values = values.transpose(1, 2) if experts.is_transposed else values
-            assert 0 < (values - source).norm() < 0.15 * source.norm()
-            source.data.copy_(values)
+    same = rounded_like(base, tmp_path).train()
     assert_a_step_is_peft_s(base, trainee, same, tmp_path / "adapter")
     held = [each.down_proj for each in experts_in(base.model).values()]
     assert all(parameter.untyped_storage().nbytes() < 16 for parameter in held)

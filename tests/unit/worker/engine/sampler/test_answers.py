@@ -100,6 +100,18 @@ def test_answers_follow_every_architecture(name: str, tmp_path: Path) -> None:
     check(base, moved(base, make_spec(adapter=LoraAdapter(r=4, target_modules=modules))))
 
 
+@pytest.mark.parametrize("name", ["qwen 3 moe", "lfm 2 moe"])
+def test_answers_on_the_portable_path_share_steps(name: str, tmp_path: Path) -> None:
+    base, rows, asked = load(name, tmp_path), make_rows(5, 1), []
+
+    def abandon() -> bool:
+        asked.append("before a step")
+        return False
+
+    generate_answers(base, moved(base, make_spec()).adapter, rows, NEW, 10_000, abandon)
+    assert len(asked) <= NEW + 3  # the prompts may take a step more than one
+
+
 @pytest.mark.parametrize("case", METHODS)
 def test_answers_are_those_of_every_method(base: ResidentBase, case: str) -> None:
     check(base, moved(base, spec_of(case), 0.05))

@@ -1,0 +1,167 @@
+"""The checks of the acceptance: the command of each, and what its results say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from bench import page
+from bench.memory.measured import MAPPED
+from bench.pages.tables import markdown, shown
+from worker.process.environment import TRAINER_ENVIRONMENT
+
+KERNELS = "tests/unit/worker/engine/kernels"
+MEMORY_BOUND, LOSS_BOUND, RESUME_BOUND = 0.1, 0.02, 1e-3  # relative
+PEERS = "hf,trl,unsloth"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Whether the device passes a check, and the figures, as Markdown."""
+
+    passes: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    words: list[str]
+    """What Python runs. "OUT" stands for the check's file or folder."""
+    read: Callable[[Path], Found]
+    only_on_a_gpu: bool = False
+    environment: Mapping[str, str] = field(default_factory=lambda: TRAINER_ENVIRONMENT)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is computed, so that all checks take about ten minutes."""
+
+    rows: int
+    rows_of_many: int
+    """Of each of the sixteen jobs."""
+    adapters: int
+    new_tokens: int
+
+
+ON_GPU, ON_CPU = Size(256, 64, 16, 48), Size(16, 8, 4, 16)
+
+
+def checks(size: Size, models: Path, venvs: Path) -> list[Check]:
+    """Return the checks in their order: what fails first explains what fails later."""
+    store, environments = ["--models", str(models)], ["--venvs", str(venvs)]
+    train = ["-m", "bench.train", *store, *environments, "--out", "OUT", "--workload"]
+    chat = ["-m", "bench.serving.serve", *store, "--out", "OUT", "--new", str(size.new_tokens)]
+    vllm = venvs / "vllm"
+    beside = ["--vllm", str(vllm)] if vllm.exists() else []
+    twins = [f"{KERNELS}/test_operations.py", f"{KERNELS}/test_on_a_gpu.py"]
+    return [
+        Check("device", ["-m", "bench.acceptance.device", "--out", "OUT"], device),
+        Check("twins", ["-m", "pytest", "-q", "--junitxml=OUT", *twins], twins_agree),
+        Check("kernels", ["-m", "bench.gpu", "--out", "OUT"], kernels, only_on_a_gpu=True),
+        Check("memory", ["-m", "bench.acceptance.memory", "--out", "OUT"], memory, environment=MAPPED),
+        Check("training", [*train, "gsm8k", "--rows", str(size.rows), "--peers", PEERS], training),
+        Check(
+            "sixteen jobs",
+            [*train, "e2e16", "--rows", str(size.rows_of_many), "--peers", "none", "--turns", "1"],
+            cohort,
+        ),
+        Check("chats", [*chat, "--adapters", str(size.adapters), *beside], chats),
+        Check("resume", ["-m", "bench.acceptance.resume", *store, "--out", "OUT"], resume),
+    ]
+
+
+def device(out: Path) -> Found:
+    found = json.loads(out.read_text())
+    machine = found.pop("machine")
+    return Found(True, bullets({**machine, **found}))
+
+
+def twins_agree(out: Path) -> Found:
+    suite = ElementTree.parse(out).getroot().find("testsuite")  # noqa: S314 (pytest has just written it)
+    counts = {name: int(suite.attrib[name]) if suite is not None else 0 for name in COUNTED}
+    passed = counts["tests"] - counts["failures"] - counts["errors"] - counts["skipped"]
+    return Found(passed > 0 == counts["failures"] + counts["errors"], bullets({"passed": passed, **counts}))
+
+
+COUNTED = ("tests", "failures", "errors", "skipped")
+
+
+def kernels(out: Path) -> Found:
+    return Found(True, f"```\n{out.read_text()}```")
+
+
+def memory(out: Path) -> Found:
+    found = json.loads(out.read_text())
+    ratio = found["planned_bytes"] / found["measured_bytes"]
+    text = f"{bullets(found)}\n\nThe plan is {ratio:.2f} times what a step takes."
+    return Found(abs(ratio - 1) <= MEMORY_BOUND, text)
+
+
+def training(out: Path) -> Found:
+    """Every trainer must train, and our loss on held-out rows must not be above that of TRL."""
+    section = section_of(out)
+    higher = [line for line in section["median"] if (line["ours_to_it"] or 0) > LOSS_BOUND]
+    return Found(not failed(section) and not higher, page.section_text(section))
+
+
+def cohort(out: Path) -> Found:
+    section = section_of(out)
+    return Found(not failed(section), page.section_text(section))
+
+
+def chats(out: Path) -> Found:
+    """List the cases with a rate. vLLM's have the kind of the case before the rate."""
+    rows = []
+    for name, figures in json.loads(out.read_text()).items():
+        for key, rate in figures.items() if isinstance(figures, dict) else ():
+            if key.endswith(RATE):
+                case = f"{name}, {key.removesuffix(RATE).replace('_', ' ')}".rstrip(", ")
+                rows.append((case, shown(rate, ",.1f"), shown(figures.get("first_token_ms"), ",.0f")))
+    return Found(True, markdown(("case", "tokens/s", "first token, ms"), rows))
+
+
+RATE = "tokens_per_second"
+
+
+def resume(out: Path) -> Found:
+    """The losses after the kill must be those of the undisturbed job, on a CPU to the last digit."""
+    found = json.loads(out.read_text())
+    undisturbed, killed = found["undisturbed"], found["killed"]
+    off = max(abs(killed[step] / loss - 1) for step, loss in undisturbed.items() if step in killed)
+    text = (
+        f"Killed after step {found['killed_after_step']} of {len(undisturbed)}. "
+        f"The job took {len(killed)} steps, and its losses differ by {off:.1e} at most."
+    )
+    return Found(killed.keys() == undisturbed.keys() and off <= RESUME_BOUND, text)
+
+
+def section_of(out: Path) -> page.Section:
+    """Return the only section that the run of a workload has written."""
+    (day,) = out.glob("*.json")
+    (section,) = json.loads(day.read_text()).values()
+    return dict(section)
+
+
+def failed(section: page.Section) -> bool:
+    return any(run.get("failure") for run in section["runs"])
+
+
+def bullets(found: dict[str, Any]) -> str:
+    return "\n".join(f"- {name.replace('_', ' ')}: {worded(value)}" for name, value in found.items())
+
+
+def worded(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return (
+        f"{value:,.1f}"
+        if isinstance(value, float)
+        else f"{value:,}"
+        if isinstance(value, int)
+        else str(value)
+    )
