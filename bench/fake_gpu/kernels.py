@@ -1,7 +1,7 @@
 """Compiles every kernel that PyTorch makes for a GPU, for GPUs that are not there, and says what it takes.
 
 TorchInductor writes each kernel in Triton, and Triton compiles it for the given architecture with the `ptxas`
-of its wheel. `cuobjdump` says how many registers a thread takes, and what it keeps in memory for want of more.
+of its wheel. `cuobjdump` says how many registers a thread takes, and how much it keeps in memory beside.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from triton.compiler import ASTSource
 from worker.engine.batch.block_mask import block_mask, window_mask
 from worker.engine.kernels.attention import Heads
 from worker.engine.kernels.elementwise import SILU
+from worker.engine.kernels.flex_attention import LITTLE_MEMORY
 from worker.engine.kernels.operations import on_gpu
 from worker.engine.kernels.rotation import Pairs
 
@@ -156,7 +157,7 @@ def on(architecture: Architecture) -> Iterator[None]:
             "current_device": lambda: 0,
             "get_device_properties": lambda *_: properties,
         }.items():
-            stack.enter_context(patch.object(CudaInterface, name, staticmethod(value)))
+            stack.enter_context(patch.object(CudaInterface, name, value))
         stack.enter_context(patch.object(triton.runtime.driver, "_active", architecture.driver))
         stack.enter_context(patch.object(triton_helpers, "set_driver_to_gpu", lambda: None))
         stack.callback(DeviceProperties.create.cache_clear)
@@ -252,13 +253,19 @@ def _random(*shape: int, dtype: torch.dtype = torch.bfloat16, learns: bool = Tru
 def _attention(heads: Heads, softcap: float | None = None, window: int | None = None) -> Sequence[Any]:
     cos, sin = (_random(TOKENS, heads.size, learns=False) for _ in range(2))
     qkv_TN = _random(TOKENS, heads.value_columns.stop)
-    return qkv_TN, cos, sin, None, _mask(window), heads, Pairs(heads.size), heads.size**-0.5, softcap
+    how = heads, Pairs(heads.size), heads.size**-0.5, softcap, _has_little_memory()
+    return qkv_TN, cos, sin, None, _mask(window), *how
 
 
 def _by_heads(heads: Heads, softcap: float | None, window: int | None, sinks: bool) -> Sequence[Any]:
     q_HTE, k_JTE, v_JTE = (_random(n, TOKENS, heads.size) for n in (heads.query, heads.key, heads.key))
     sinks_H = _random(heads.query, learns=False) if sinks else None
-    return q_HTE, k_JTE, v_JTE, _mask(window), heads.size**-0.5, softcap, sinks_H
+    how = heads.size**-0.5, softcap, sinks_H, _has_little_memory()
+    return q_HTE, k_JTE, v_JTE, _mask(window), *how
+
+
+def _has_little_memory() -> bool:
+    return torch.cuda.get_device_capability() in LITTLE_MEMORY
 
 
 def _mask(window: int | None) -> BlockMask:

@@ -251,10 +251,9 @@ def _served(base: ResidentBase) -> ServedAdapter:
     spec = LoraAdapter(target_parameters=[])
     with GPU:
         adapter = TrainableAdapter(base, "served", spec, 0)
+    modules: dict[str, Any] = dict(base.model.named_modules())
     outputs = {
-        name: max(layer.out_features for layer in map(base.model.get_submodule, group.columns))
-        if len(group.columns) == 1
-        else sum(base.model.get_submodule(each).out_features for each in group.columns)
+        name: sum(modules[each].out_features for each in group.columns)
         for name, group in base.decoder.groups.items()
     }
     factors = factors_in_training(adapter.low_ranks(), outputs, base.dtype)

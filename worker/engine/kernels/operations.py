@@ -112,7 +112,9 @@ def operations_on(device: torch.device) -> Operations:
     """Return the operations that `device` computes with."""
     if device.type != "cuda" or not can_compile():
         return ON_CPU
-    return on_gpu(torch.compile, torch.cuda.get_device_capability(device)[0] in GROUPED_KERNEL)
+    capability = torch.cuda.get_device_capability(device)
+    little_memory = capability in flex_attention.LITTLE_MEMORY
+    return on_gpu(torch.compile, capability[0] in GROUPED_KERNEL, little_memory)
 
 
 def can_compile() -> bool:
@@ -121,12 +123,12 @@ def can_compile() -> bool:
     return has_triton() and headers.exists() and any(map(shutil.which, ("gcc", "clang", "cc")))
 
 
-def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
+def on_gpu(compiled: Compile, has_grouped_products: bool = True, little_memory: bool = False) -> Operations:
     """Return a GPU's operations: FlexAttention, grouped products, and plain elementwise functions.
 
     `compiled` compiles them, as `torch.compile` does. Without grouped products, for a single adapter, for
     products beyond GROUPED_BELOW, and if an adapter drops inputs or has gains, a loop goes over the adapters,
-    with the same elementwise kernels.
+    with the same elementwise kernels. `little_memory` is that of `flex_attention.kernel_options`.
     """
     norm = _for_any_length(compiled(rms_norm_plainly))
     gates = {
@@ -141,7 +143,7 @@ def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
             return segment_attention(qkv_TN, layout, scale, lane)
         rotation = layout.cos_TE, layout.sin_TE, layout.query_scale_T1
         kind = layout.heads, layout.pairs, scale, layout.softcap
-        return attended(qkv_TN, *rotation, layout.block_mask, *kind)
+        return attended(qkv_TN, *rotation, layout.block_mask, *kind, little_memory)
 
     def in_groups(multiplications: int, shares: Sequence[Share]) -> bool:
         if not has_grouped_products or len(shares) < 2 or multiplications > GROUPED_BELOW * len(shares):
@@ -187,7 +189,8 @@ def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
         softcap: float | None,
         sinks_H: Tensor | None,
     ) -> Tensor:
-        return attended_by_heads(q_HTE, k_JTE, v_JTE, layout.block_mask(window), scale, softcap, sinks_H)
+        mask = layout.block_mask(window)
+        return attended_by_heads(q_HTE, k_JTE, v_JTE, mask, scale, softcap, sinks_H, little_memory)
 
     return Operations(
         norm=norm,
