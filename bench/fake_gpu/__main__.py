@@ -56,7 +56,9 @@ def _table(what: str, rows: Sequence[Mapping[str, Any]]) -> str:
     rows = _by_architecture(rows) if what == "kernels" else rows
     names = list(rows[0])
     cells = [names, ["---"] * len(names), *([str(row[name]) for name in names] for row in rows)]
-    lines = [f"Made by `python -m bench.fake_gpu {what}`.", "", *(f"| {' | '.join(row)} |" for row in cells)]
+    legend = ": registers / bytes in memory / KiB of shared memory / occupancy" if what == "kernels" else ""
+    head = f"Made by `python -m bench.fake_gpu {what}`{legend}."
+    lines = [head, "", *(f"| {' | '.join(row)} |" for row in cells)]
     return "\n".join([*lines, ""])
 
 
