@@ -21,6 +21,7 @@ from core.estimates.job.report import (
     Price,
     Seconds,
 )
+from core.estimates.loading import loading_seconds
 from core.estimates.memory import Memory
 from core.estimates.runtime import gap_bytes, runtime_bytes
 from core.estimates.shapes import BF16, ModelShape
@@ -173,7 +174,8 @@ def _seconds(job: Job, room: Room, fit: Fit) -> Seconds | None:
         return None
     rate, basis = _rate(job, room)
     training = job.work.training * _more_by_recomputing(job, room, fit)
-    least, expected, most = seconds_of(job.work.model_copy(update={"training": training}), rate)
+    work = job.work.model_copy(update={"training": training})
+    least, expected, most = seconds_of(work, rate, loading_seconds(room.model, room.machine.device))
     tokens = job.facts.training
     if not tokens.exact and tokens.tokens:
         least *= tokens.least / tokens.tokens
@@ -195,7 +197,8 @@ def _rate(job: Job, room: Room) -> tuple[Range, Literal["measured", "rule"]]:
 def _more_by_recomputing(job: Job, room: Room, fit: Fit) -> float:
     """Return the factor by which what is computed again lengthens the training."""
     assert fit.memory_plan is not None
-    trained, row = trained_numbers(room.model, job.trainables[0]), job.facts.training.usual_row
+    trained = trained_numbers(room.model.of_a_token, job.trainables[0])
+    row = job.facts.training.usual_row
     plain = training_operations(room.model, row, trained, whole=room.trains_whole)
     again = training_operations(room.model, row, trained, fit.memory_plan.recompute, room.trains_whole)
     return again / plain

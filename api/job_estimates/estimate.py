@@ -94,7 +94,8 @@ def _work(
     computed = (facts.computed_share or 1.0) * rows.tokens * spec.hyperparameters.n_epochs
     whole = isinstance(trainables[0], FullTuning)
     training = sum(
-        computed * training_operations(model, rows.usual_row, trained_numbers(model, each), whole=whole)
+        computed
+        * training_operations(model, rows.usual_row, trained_numbers(model.of_a_token, each), whole=whole)
         for each in trainables
     )
     if spec.objective.needs_reference:  # the reference's log-probabilities, in the first epoch

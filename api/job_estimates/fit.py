@@ -64,7 +64,7 @@ class Room:
     @property
     def loading_bytes(self) -> int:
         """The bytes beside the base model while it is loaded. One that is spread is loaded on the host."""
-        return loading_bytes(self.model, self.machine.device) if self.shards == 1 else 0
+        return loading_bytes(self.model) if self.shards == 1 else 0
 
     @property
     def trains_whole(self) -> bool:

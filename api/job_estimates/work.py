@@ -9,7 +9,8 @@ from core.estimates.memory_plan import Recompute
 from core.estimates.shapes import ModelShape
 
 START_SECONDS: Range = (5.0, 20.0, 120.0)
-"""From the claim of a job to its first step, and from its last step to its result, without the computing."""
+"""From the claim of a job to its first step, and from its last step to its result, without the computing and
+the load of the base model."""
 MEASURED_SPREAD = (0.7, 1.0, 1.4)
 """The range around a rate that was measured on this machine: its neighbours and its load differ."""
 
@@ -20,15 +21,15 @@ def forward_operations(model: ModelShape, row: float, supervised: float = 1.0) -
     projections 2 W, attention 2 H E row (half of all keys, scores and values), head 2 V D of learnt tokens.
     Of experts, W counts those that a token is sent to. A state takes as much as 4 products with it.
     """
-    weights = sum(_weights(layer) for layer in model.each_layer)
+    weights = sum(_weights(layer) for layer in model.of_a_token.each_layer)
     return 2 * weights + _attention(model, row) + 2 * supervised * model.vocabulary * model.hidden
 
 
 def _weights(layer: ModelShape) -> float:
-    """Return the weights of a layer that a token is multiplied with."""
+    """Return the weights of a layer that a token is multiplied with, if it has all experts of the layer."""
     experts, recurrence = layer.experts, layer.recurrence
-    chosen = experts.chosen / experts.count**2 if experts else 0
-    of_experts = chosen * sum(K * N for K, N in layer.expert_projections.values())
+    count = experts.count if experts else 1
+    of_experts = sum(K * N for K, N in layer.expert_projections.values()) / count
     of_state = 4 * recurrence.values * recurrence.key_size if recurrence else 0
     return sum(K * N for K, N in layer.projections.values()) + of_experts + of_state
 
@@ -47,8 +48,9 @@ def training_operations(
 ) -> float:
     """Return the operations of a forward and a backward pass, for each token.
 
-    A frozen weight has one product in the backward pass, and a trained one two. `trained` counts an adapter's
-    numbers, which take part in three products. What is computed again is one more forward pass of it.
+    A frozen weight has one product in the backward pass, and a trained one two. `trained` counts those
+    numbers of an adapter that a token meets, which take part in three products. What is computed again is one
+    more forward pass of it.
     """
     forward = forward_operations(model, row, supervised)
     attention = _attention(model, row)
@@ -64,10 +66,14 @@ def training_operations(
     return 2 * forward + attention + 6 * trained + again
 
 
-def seconds_of(work: Operations, rate: Range) -> Range:
-    """Return the least, the expected and the most seconds at a rate of operations a second."""
+def seconds_of(work: Operations, rate: Range, loading: Range) -> Range:
+    """Return the least, the expected and the most seconds at a rate of operations a second.
+
+    `loading` are the seconds in which the base model is loaded. At least, a worker holds it already.
+    """
     (slow, usual, fast), total = rate, work.training + work.evaluation
-    return START_SECONDS[0] + total / fast, START_SECONDS[1] + total / usual, START_SECONDS[2] + total / slow
+    least, expected, most = START_SECONDS
+    return least + total / fast, expected + loading[1] + total / usual, most + loading[2] + total / slow
 
 
 def measured_range(rates: list[float]) -> Range:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from core.catalog import BaseModelEntry
 
+QUANTISED = "quantised."  # begins the names of the folders with a model's weights in 4 or 8 bits
+
 
 def folder_of(entry: BaseModelEntry, models: Path) -> Path:
     """Return the folder of a base model, which may not exist yet. `models` is that of all fetched ones."""
@@ -12,6 +14,11 @@ def folder_of(entry: BaseModelEntry, models: Path) -> Path:
         assert entry.path is not None
         return entry.path
     return models / entry.id / entry.revision
+
+
+def quantised_copies(entry: BaseModelEntry, models: Path) -> list[Path]:
+    """Return the folders with a base model's weights in 4 or 8 bits, which loads keep for the next load."""
+    return sorted((models / entry.id).glob(f"{QUANTISED}*"))
 
 
 def files_in_wheels(entry: BaseModelEntry) -> list[Path]:

@@ -110,7 +110,7 @@ def _kept_by_modules(model: ModelShape, load: Load, recompute: Recompute) -> flo
         kept += kept_of_recurrence(model, model.recurrence, load)
     if model.own_input:
         kept += (D + 3 * model.own_input) * b + D * FP32
-    if load.peft and b != FP32:  # PEFT's layers keep their inputs in fp32 instead
+    if load.peft:  # PEFT's layers keep their inputs in fp32 instead, and other layers keep none
         kept += load.peft.inputs * FP32 - (model.blocks * D + model.queries + model.inner) * b
     experts, again = model.experts, recompute is Recompute.GATE_UP and model.has_mlp_module
     if again and not (experts and experts.beside_mlp):

@@ -10,6 +10,8 @@ from core.methods.targets import is_target, rank_of, takes_experts
 
 FP32 = 4  # bytes of a number
 BLOCK = 256  # values of an 8-bit moment that have one scale, as in bitsandbytes
+LAST = ("o_proj", "out_proj", "down_proj", "output_linear", "w2", "per_layer_projection")
+"""The layers that read what the first ones of the same module have made"""
 
 Shapes = Mapping[str, tuple[int, int]]
 """(inputs K, outputs N) of a model's projections, by module name; an `ExpertShape` for experts."""
@@ -103,13 +105,18 @@ def ranks_of(shapes: Shapes, adapters: Sequence[LowRankAdapter]) -> int:
     )
 
 
-def inputs_of(shapes: Shapes, adapter: LowRankAdapter) -> int:
-    """Return Σ K over all linear layers that the adapter is put on."""
-    return sum(
-        shape[0]
+def inputs_of(shapes: Shapes, adapter: LowRankAdapter, *, are_copied: bool) -> int:
+    """Return Σ K over all linear layers that the adapter is put on.
+
+    Unless each layer has a copy of its input, those that read the same count once: the first layers of a
+    module, before its last one.
+    """
+    inputs = {
+        name if are_copied or name.endswith(LAST) else name.rpartition(".")[0]: shape[0]
         for name, shape in shapes.items()
         if not isinstance(shape, ExpertShape) and _is_adapted(name, shape, adapter)
-    )
+    }
+    return sum(inputs.values())
 
 
 def _is_adapted(name: str, shape: tuple[int, int], adapter: LowRankAdapter) -> bool:

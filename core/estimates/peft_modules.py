@@ -52,7 +52,8 @@ def beside_of(model: ModelShape, adapter: LowRankAdapter) -> Beside | None:
     merges_head = model.tied and tokens > 0
     trains_head = HEAD in whole or keeps_tied or merges_head
     held = PeftModules(
-        inputs=inputs_of(model.all_projections, adapter) / model.layers,
+        inputs=inputs_of(model.all_projections, adapter, are_copied=model.number_bytes != FP32)
+        / model.layers,
         trains_head=trains_head,
         at_head=2 * trains_head + merges_head,
         waiting=int(keeps_tied),

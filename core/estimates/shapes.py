@@ -7,7 +7,7 @@ from math import ceil
 from typing import Any, Literal
 
 from core.estimates.adapters import FP32, ExpertShape, Shapes, StateBytes, ranks_of, state_bytes
-from core.estimates.layers.shape import LayerShape
+from core.estimates.layers.shape import LayerOfExperts, LayerShape
 from core.methods.low_rank import LoraAdapter, LowRankAdapter
 
 BF16 = 2  # bytes of a number
@@ -62,6 +62,13 @@ class ModelShape(LayerShape):
         """The shape of the model for each layer, as if all were like this one."""
         alike = {layer: replace(self, differing=(), **_fields_of(layer)) for layer in set(self.differing)}
         return tuple(alike[layer] for layer in self.differing) or (self,) * self.layers
+
+    @cached_property
+    def of_a_token(self) -> "ModelShape":
+        """The model with as many experts as a token is sent to: what one token is computed with."""
+        return replace(
+            self, experts=_active(self.experts), differing=tuple(map(_with_active_experts, self.differing))
+        )
 
     @property
     def keys(self) -> int:
@@ -143,6 +150,14 @@ class ModelShape(LayerShape):
         return sum(layer.own_input for layer in self.each_layer)
 
 
+def _active(experts: LayerOfExperts | None) -> LayerOfExperts | None:
+    return None if experts is None else replace(experts, count=experts.chosen)
+
+
+def _with_active_experts(layer: LayerShape) -> LayerShape:
+    return replace(layer, experts=_active(layer.experts))
+
+
 def _fields_of(layer: LayerShape) -> dict[str, Any]:
     return {each.name: getattr(layer, each.name) for each in fields(LayerShape)}
 
@@ -155,7 +170,7 @@ class PeftModules:
     """
 
     inputs: float
-    """Inputs of a layer's adapted projections, on average. Each has a copy in fp32."""
+    """Inputs of a layer's adapted projections, on average, which are kept in fp32."""
     trains_head: bool = False
     at_head: int = 0
     """Whole matrices while the losses are computed."""

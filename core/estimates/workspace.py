@@ -6,11 +6,12 @@ The letters are those of `activations.py`; T and S are the tokens and the superv
 from core.estimates.activations import QUERY_BLOCK, computes_by_modules
 from core.estimates.adapters import FP32
 from core.estimates.lanes import MAX_LANES
-from core.estimates.shapes import Load, ModelShape
+from core.estimates.shapes import BF16, Load, ModelShape
 from core.estimates.states import recurrence_backward_bytes
 
 CHUNK_TOKENS = 512  # tokens in one product with the head: its weights are read once for each chunk
 BLOCK_TOKENS = 16  # tokens in one softmax and its gradient: their fp32 values stay in a core's cache
+EXPERT_TOKENS = 2048  # tokens of which a GPU gathers all inputs of the experts at once
 CAPPED_LOGITS = 4  # fp32 values of each token of a chunk and word: with a cap, its tanh too
 TRAINED_LOGITS = 3  # the same of a head that is trained: logits, log-probabilities and their gradient
 
@@ -67,17 +68,28 @@ def _experts_backward_bytes(model: ModelShape, load: Load, tokens: float) -> flo
     It holds the gathered inputs, outputs and gradients of its pairs: [2 D], the first outputs three times and
     the second inputs twice. Pairs are assumed to be spread evenly. Each lane of a CPU has such gradients, and
     a quantised weight, of its own. The factors B of a layer are copied expert by expert, and so are their
-    gradients, which takes about as much as the layer's factors.
+    gradients, which takes about as much as the layer's factors. A GPU that computes all experts at once holds
+    of all pairs of some tokens the gathered gradients, inputs and their gradients [3 D], the first outputs
+    and the second inputs twice.
     """
     if (experts := model.experts) is None:
         return 0
     D, b = model.hidden, model.number_bytes
     lanes = MAX_LANES if load.device == "cpu" else 1
-    pairs = tokens * experts.chosen / experts.count
-    one = pairs * (2 * D + 3 * experts.outputs + 2 * experts.inner) * b
+    pairs = tokens * experts.chosen
+    if _computes_in_groups(model, load):
+        at_once = min(tokens, EXPERT_TOKENS) * experts.chosen
+        gathered = at_once * (3 * D + experts.outputs + 2 * experts.inner) * b
+    else:
+        gathered = pairs / experts.count * (2 * D + 3 * experts.outputs + 2 * experts.inner) * b
     weight = D * experts.outputs * b if model.quantization else 0
     factors = 0 if load.peft else load.state.moments / (2 * FP32) / model.layers * b
-    return tokens * D * 3 * b + one + lanes * (tokens * D * FP32 + weight) + factors
+    return tokens * D * 3 * b + gathered + lanes * (tokens * D * FP32 + weight) + factors
+
+
+def _computes_in_groups(model: ModelShape, load: Load) -> bool:
+    """Return whether all experts are computed at once (`worker/engine/kernels/experts/grouped.py`)."""
+    return load.device == "gpu" and model.number_bytes == BF16 and model.quantization is None
 
 
 def attention_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
@@ -157,9 +169,11 @@ def _forward_bytes(model: ModelShape, load: Load, tokens: int) -> float:
     """
     D, HE, JE, b = model.hidden, model.queries, model.keys, model.number_bytes
     experts, recurrence = model.experts, model.recurrence
-    mlp = 2 * D + 3 * model.inner
+    mlp: float = 2 * D + 3 * model.inner
     if experts is not None:  # the outputs of all first projections, and the sum in fp32
         mlp = 2 * D + experts.chosen * experts.outputs + D * FP32 // b
+        if _computes_in_groups(model, load):  # the inputs and outputs of all pairs
+            mlp += 2 * experts.chosen * D * min(tokens, EXPERT_TOKENS) / tokens
     mixer = 2 * D + 2 * HE + 2 * JE
     if recurrence is not None:
         mixer = 2 * D + 2 * recurrence.convolved + (recurrence.convolved + recurrence.values) * FP32 // b

@@ -77,7 +77,7 @@ def _verdicts(
         try:
             held = runtime_bytes(model.number_bytes, machine.device) + base_bytes(model)
             free = machine.memory_bytes - held
-            if free < loading_bytes(model, machine.device):
+            if free < loading_bytes(model):
                 found[precision] = "does not fit"
                 continue
             memory_plan = cheapest(model, load, free, host_bytes=machine.host_bytes)

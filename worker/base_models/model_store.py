@@ -1,10 +1,11 @@
 """Base models on this machine's disk: fetched or converted once, and verified; safetensors only."""
 
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from worker.process.faults import disk_fault
 TOKENIZER_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]
 WANTED_FILES = ["*.safetensors", *TOKENIZER_FILES]
 HASH_NAME = "published.sha256"  # the file with the hash of the source weights; it makes a folder finished
+HASHED = "hashed.json"  # the file with the hash of a folder that is the operator's own
 TOKENIZER_NAME = "tokenizer.json"
 TOO_MANY_REQUESTS = 429
 
@@ -43,7 +45,7 @@ def ensure_model(entry: BaseModelEntry, store: Path, moved: Moved | None = None)
     """
     if entry.source == "folder":
         assert entry.path is not None
-        return entry.path, _verified_weights(entry, entry.path)
+        return entry.path, _verified_weights(entry, entry.path, store / entry.id / HASHED)
     folder = folder_of(entry, store)
     try:
         build_once(folder, partial(_build, entry, moved), _is_finished)
@@ -91,9 +93,35 @@ def load_errors_explained(entry: BaseModelEntry) -> Iterator[None]:
 
 def weights_sha256(folder: Path) -> str:
     """Return one hash over a folder's safetensors: over their hashes and names, in the order of the names."""
-    files = sorted(folder.glob("*.safetensors"))
+    files = _weights_in(folder)
     lines = "".join(f"{FolderFile.of(path).sha256}  {path.name}\n" for path in files)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _known_sha256(folder: Path, known: Path) -> str:
+    """Return the hash of a folder's safetensors, and remember it in a file until one of them changes.
+
+    To read a large model only for its hash may take a minute.
+    """
+    files = [(path.name, path.stat()) for path in _weights_in(folder)]
+    now = [
+        str(folder),
+        *([name, at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino] for name, at in files),
+    ]
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        found = json.loads(known.read_bytes())
+        if found["files"] == now:
+            return str(found["sha256"])
+    log.info("hashing_base_model", folder=str(folder), bytes=sum(at.st_size for _, at in files))
+    sha256 = weights_sha256(folder)
+    with suppress(OSError):  # the store may be read-only
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(json.dumps({"files": now, "sha256": sha256}))
+    return sha256
+
+
+def _weights_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
 
 
 def _build(entry: BaseModelEntry, moved: Moved | None, folder: Path) -> None:
@@ -213,12 +241,15 @@ def _is_temporary(error: BaseException | None) -> bool:
     return _is_temporary(error.__cause__)
 
 
-def _verified_weights(entry: BaseModelEntry, folder: Path) -> str:
-    """Return the hash of the folder's safetensors. Raises JobError if the folder or the hash is wrong."""
+def _verified_weights(entry: BaseModelEntry, folder: Path, known: Path | None = None) -> str:
+    """Return the hash of the folder's safetensors. Raises JobError if the folder or the hash is wrong.
+
+    The file `known` remembers the hash.
+    """
     if (fault := why_unusable(folder)) is not None:
         log.error("base_model_refused", model=entry.id, folder=str(folder), fault=fault)
         raise _unavailable(entry, f"in its folder, {fault}")
-    sha256 = weights_sha256(folder)
+    sha256 = _known_sha256(folder, known) if known else weights_sha256(folder)
     _check_hash(entry, sha256)
     return sha256
 

@@ -13,6 +13,7 @@ import torch
 
 from core.catalog import BaseModelEntry
 from core.errors import Unavailable
+from worker.device.load_progress import LoadProgress
 from worker.device.model_holder import FoundModel, ModelHolder
 from worker.device.time_slices import TimeSlices
 from worker.engine.base.base_model import ResidentBase
@@ -67,6 +68,11 @@ class Lending:
     @property
     def device(self) -> torch.device:
         return self._holder.device
+
+    @property
+    def loading(self) -> LoadProgress | None:
+        """How far the present load has come. May be read from any thread."""
+        return self._holder.loading
 
     def get(self, entry: BaseModelEntry, asked_back: Callable[[], object]) -> ResidentBase:
         """Return the base model, once the trainer has it resident. It stays so until `give_back`.

@@ -16,6 +16,7 @@ from core.jobs.spec import JobSpec
 from core.methods.low_rank import LoraAdapter
 from core.settings import Settings
 from worker.base_models.model_store import ensure_model, load_errors_explained
+from worker.device.load_progress import LoadProgress, Tell, untold
 from worker.engine.adapters.shapes import adaptable_shapes
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.device.free_memory import collect_garbage
@@ -40,6 +41,8 @@ class ModelHolder:
         self._models_folder = settings.models_folder
         self._base: ResidentBase | None = None
         self._shapes: Shapes = {}
+        self.loading: LoadProgress | None = None
+        """How far the present load has come. May be read from any thread."""
 
     @property
     def base(self) -> ResidentBase:
@@ -77,12 +80,27 @@ class ModelHolder:
         entry = self._entry(model_id).in_precision(precision)
         return FoundModel(entry, *ensure_model(entry, self._models_folder), sharded)
 
-    def load(self, found: FoundModel) -> None:
-        """Make `found` the resident base model. No job may be attached to the old one. Raises JobError."""
+    def load(self, found: FoundModel, tell: Tell = untold) -> None:
+        """Make `found` the resident base model. No job may be attached to the old one. Raises JobError.
+
+        `tell` hears now and then how many bytes have been read, and of how many.
+        """
         self.clear()  # first, so that the device never holds both
-        with load_errors_explained(found.entry):
-            base = ResidentBase(found.entry, found.folder, found.source_sha256, self.device, found.sharded)
-            base.compute_as_declared()
+        self.loading = LoadProgress(found.entry.id, tell)
+        try:
+            with load_errors_explained(found.entry):
+                base = ResidentBase(
+                    found.entry,
+                    found.folder,
+                    found.source_sha256,
+                    self.device,
+                    found.sharded,
+                    self.loading,
+                    self._models_folder,
+                )
+                base.compute_as_declared()
+        finally:
+            self.loading = None
         self.hold(base)
 
     def hold(self, base: ResidentBase) -> None:

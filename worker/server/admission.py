@@ -1,7 +1,7 @@
 """How many answers the server works on at once, whose they are, and that it takes none while it stops."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from worker.process.equal_share import is_within_share
@@ -22,6 +22,8 @@ class Admission:
         """The first token of an answer must come within `wait_seconds`."""
         self.capacity = capacity
         self.draining = False
+        self.loading: Callable[[], str | None] = lambda: None
+        """Returns how far the load of a model has come, if one is being loaded"""
         self._wait_seconds = wait_seconds
         self._open: dict[Exchange, int] = {}
         self._empty = asyncio.Event()
@@ -96,9 +98,9 @@ class Admission:
 
     def _end_late(self, exchange: Exchange) -> None:
         if not exchange.generates:
-            exchange.end(
-                WaitedTooLong(
-                    f"The answer has not begun within {self._wait_seconds:g} s: the model is still being "
-                    "loaded, or others are before it. Send the request again."
-                )
+            read = self.loading()
+            reason = f"a model is being loaded, of which {read}" if read else "others are before it"
+            text = (
+                f"The answer has not begun within {self._wait_seconds:g} s: {reason}. Send the request again."
             )
+            exchange.end(WaitedTooLong(text))

@@ -46,6 +46,10 @@ class Models(Protocol):
         """The content hashes of the adapters that are loaded."""
 
     @property
+    def loading(self) -> str | None:
+        """How far the load of a base model has come, if one is being loaded."""
+
+    @property
     def load(self) -> "Load | None":
         """How busy the sampler is, if there is one in this process."""
 
@@ -87,6 +91,7 @@ class ServerApp:
     def __init__(self, settings: Settings, admission: Admission, import_answering: ImportAnswering) -> None:
         self._settings = settings
         self._admission = admission
+        admission.loading = lambda: self._answering.models.loading if self._answering else None
         self._import_answering = import_answering
         self._answering: Answering | None = None
         self._importing = asyncio.Lock()
@@ -136,6 +141,7 @@ class ServerApp:
         state = {
             "status": "stopping" if draining else "ok",
             "base": self.resident,
+            "loading": self._admission.loading(),
             "adapters": len(self.warm_adapters),
             "requests": self._admission.requests,
             "sampler": load and {"running": load.running, "waiting": load.waiting, "cache": load.pool_share},

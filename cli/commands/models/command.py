@@ -1,6 +1,7 @@
 """`tunery models`: the base models on offer. `add` looks at a model of the hub before it is offered."""
 
-from typing import TYPE_CHECKING, Annotated
+import shutil
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,13 +12,16 @@ from core.errors import ConfigurationError
 from core.units import GIB
 
 if TYPE_CHECKING:
+    from core.catalog import BaseModelEntry
     from core.estimates.job.devices import Machine
     from core.offering.fits import Fit
     from core.offering.offer import Offer
+    from core.settings import Settings
 
 app = typer.Typer(help="List, add, check and remove the base models on offer.", no_args_is_help=True)
 
 COLUMNS = ("id", "repository", "source", "revision", "license", "max_length", "quantization")
+QUANTISED = "quantised_bytes"
 FITS = ("device", "memory", "as published", "int8", "nf4")
 PRECISIONS = {"none": "as published", "int8": "int8", "nf4": "nf4"}
 ModelId = Annotated[str, typer.Argument(metavar="ID", help="The id of a model in the catalog")]
@@ -32,9 +36,9 @@ def list_models(home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> N
     file = catalog_path(settings)
     entries = list(offered_models(settings))
     if json:
-        output.json([entry.model_dump(mode="json", exclude_none=True) for entry in entries])
+        output.json([_shown(entry, settings, exclude_none=True) for entry in entries])
         return
-    output.table([entry.model_dump(mode="json") for entry in entries], COLUMNS)
+    output.table([_shown(entry, settings) for entry in entries], (*COLUMNS, QUANTISED))
     output.note(
         f"They are in {file}" if file.exists() else f"There is no {file}, so this is the built-in model"
     )
@@ -111,12 +115,19 @@ def check(model_id: ModelId, home: HomeOption = DEFAULT_HOME, json: output.Json 
 
 @app.command()
 def remove(model_id: ModelId, home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> None:
-    """Offer a model no more. Its weights on the disk, and what was trained on it, stay."""
-    from core.catalog import catalog_path
+    """Offer a model no more. Its weights on the disk, and what was trained on it, stay.
+
+    What was kept of its weights in 4 or 8 bits is removed from this machine's disk, as it can be made anew.
+    """
+    from core.base_files.paths import quantised_copies
+    from core.catalog import catalog_path, offered_models
     from core.offering.catalog_file import remove_entry
 
-    file = catalog_path(load_settings(home=home))
+    settings = load_settings(home=home)
+    entry, file = offered_models(settings).get(model_id), catalog_path(settings)
     remove_entry(file, model_id)
+    for copy in quantised_copies(entry, settings.models_folder) if entry else []:
+        shutil.rmtree(copy, ignore_errors=True)
     output.json({"removed": model_id}) if json else output.note(f"{model_id} is not in {file} any more")
 
 
@@ -124,6 +135,15 @@ def _own_machine() -> "list[Machine]":
     from cli.commands.models.own_machine import own_machine
 
     return [own_machine()]
+
+
+def _shown(entry: "BaseModelEntry", settings: "Settings", exclude_none: bool = False) -> dict[str, Any]:
+    """Return an entry, and the bytes that its weights in 4 or 8 bits take on this machine's disk."""
+    from core.base_files.paths import quantised_copies
+
+    files = [file for copy in quantised_copies(entry, settings.models_folder) for file in copy.glob("*")]
+    size = sum(file.stat().st_size for file in files)
+    return entry.model_dump(mode="json", exclude_none=exclude_none) | ({QUANTISED: size} if size else {})
 
 
 def _report(offer: "Offer", json: bool) -> None:

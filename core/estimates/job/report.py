@@ -96,7 +96,11 @@ class Operations(BaseModel):
 
 
 class Seconds(BaseModel):
-    """How long the job takes once a worker has claimed it, in seconds."""
+    """How long the job takes once a worker has claimed it, in seconds.
+
+    A worker may hold the base model already, or it has to load it. `expected` counts a load that quantises
+    the weights, if they are to be quantised. A later load takes seconds.
+    """
 
     least: float
     expected: float

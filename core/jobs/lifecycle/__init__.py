@@ -20,7 +20,14 @@ its claim. When a job ends, its webhook deliveries are written in the same trans
 """
 
 from core.jobs.lifecycle.client import cancel, delete, pause, resume, submit
-from core.jobs.lifecycle.lease import BEFORE_TRAINING, PREPARING, READING_DATA, Lease, Progress
+from core.jobs.lifecycle.lease import (
+    PREPARING,
+    READING_DATA,
+    Lease,
+    Progress,
+    is_before_training,
+    loading_phase,
+)
 from core.jobs.lifecycle.locks import owned_job, record_outside_event
 from core.jobs.lifecycle.loss import (
     LOST,
@@ -48,7 +55,6 @@ from core.jobs.lifecycle.worker import (
 )
 
 __all__ = [
-    "BEFORE_TRAINING",
     "LOST",
     "OUT_OF_MEMORY",
     "PREPARING",
@@ -64,6 +70,8 @@ __all__ = [
     "finish",
     "finish_pause",
     "holds_a_claim",
+    "is_before_training",
+    "loading_phase",
     "lose_claims_of",
     "lose_expired_claims",
     "model_name",

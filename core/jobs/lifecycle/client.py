@@ -7,7 +7,7 @@ from core import artifacts
 from core.artifacts import Owner
 from core.errors import InvalidRequest
 from core.jobs.events import record_event, record_messages
-from core.jobs.lifecycle.lease import BEFORE_TRAINING
+from core.jobs.lifecycle.lease import is_before_training
 from core.jobs.lifecycle.locks import lock, open_claim_of
 from core.jobs.lifecycle.status import TRANSITIONS, end_claim, move, pause_is_requested, pause_job
 from core.process.failpoints import reached
@@ -67,7 +67,7 @@ def pause(session: Session, job: Job) -> None:
     if "paused" not in TRANSITIONS[job.status]:
         raise _refusal(job, "only a queued or running job can be paused", "job_not_pausable")
     claim = open_claim_of(session, job)
-    if claim is None or claim.step == 0 or claim.phase in BEFORE_TRAINING:
+    if claim is None or claim.step == 0 or is_before_training(claim.phase):
         pause_job(session, job, "paused")
     elif claim.pause_requested_at is None:
         claim.pause_requested_at = func.now()

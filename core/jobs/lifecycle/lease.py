@@ -2,8 +2,18 @@
 
 from dataclasses import dataclass
 
-# The phases of a claim that has neither restored a checkpoint nor made a step.
-CLAIMED, PREPARING, READING_DATA = BEFORE_TRAINING = ("claimed", "preparing", "reading data")
+CLAIMED, PREPARING, READING_DATA = _BEFORE_TRAINING = ("claimed", "preparing", "reading data")
+LOADING = "loading the base model"
+
+
+def loading_phase(read: int, of: int) -> str:
+    """Return the phase of a claim whose base model has been read so far, in bytes."""
+    return f"{LOADING}: {read / 1e9:.1f} of {of / 1e9:.1f} GB"
+
+
+def is_before_training(phase: str) -> bool:
+    """Return whether a claim in this phase has neither restored a checkpoint nor made a step."""
+    return phase in _BEFORE_TRAINING or phase.startswith(LOADING)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from tests.fixtures.outside.hub_of_models import COMMIT, ModelHub, asked_by_this
 from tests.fixtures.service.api import Api
 from tests.fixtures.service.shell import Shell
 from worker.base_models.model_store import ensure_model
+from worker.base_models.quantised_copy import QuantisedCopy
 
 NAME = "example/Tiny-Instruct"
 
@@ -70,9 +71,14 @@ def test_a_model_of_the_hub_is_offered_by_a_running_api_and_fetched_by_a_worker(
     with asked_by_this_process(hub):
         fetched, _ = ensure_model(entry, tmp_path / "models", moved.append)
     assert sum(moved) >= (fetched / "model.safetensors").stat().st_size
+    copy = QuantisedCopy.of(home / "models" / entry.id, ["nf4", "cpu", "bfloat16"], ["weights"])
+    copy.keep(lambda file: file.write_bytes(bytes(1000)), 1000)
+    (_, listed) = operator_of.json("models", "list")
+    assert listed["quantised_bytes"] == 1000 + 64, "the weights in 4 bits, and their hash"
     removed = operator_of.run("models", "remove", "tiny-instruct")
     assert removed.returncode == 0, removed.stderr
     assert [each["id"] for each in operator_of.json("models", "list")] == ["smollm2-135m-instruct"]
+    assert copy.found() is None
 
 
 def test_a_folder_is_added_and_checked_again(operator_of: Shell, folder: Path) -> None:

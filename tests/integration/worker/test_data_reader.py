@@ -22,7 +22,7 @@ from transformers import AutoTokenizer
 from core.datasets.check import read_rows
 from core.datasets.preparation.requests import Augmentation, Preparation
 from core.errors import JobError, LeaseLost
-from core.jobs.lifecycle import BEFORE_TRAINING, Progress
+from core.jobs.lifecycle import Progress, is_before_training
 from core.objectives.registry import OBJECTIVES
 from core.tables import Claim, Event, File, Job
 from tests.fixtures.models.tiny import save_model, text, tiny_llama
@@ -139,7 +139,7 @@ def test_while_rows_are_read_a_job_that_goes_on_shows_where_it_stood(claimed: An
     job.job_lease.progress(stood)
     job.read()
     job.job_lease.commit(lambda _session: None)
-    assert job.claim.phase in BEFORE_TRAINING
+    assert is_before_training(job.claim.phase)
     for name, value in vars(replace(stood, phase=job.claim.phase)).items():
         assert getattr(job.claim, name) == value
 

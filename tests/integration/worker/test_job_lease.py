@@ -18,6 +18,7 @@ from core.tables import Claim, Event, Job
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from worker.trainer.report.heartbeats import Heartbeats
 from worker.trainer.report.job_lease import JobLease
+from worker.trainer.train.first_reports import LoadReport
 
 
 @pytest.fixture
@@ -49,6 +50,22 @@ def ends(api: Api, leases: list[JobLease]) -> list[datetime]:
 
 def all_later(api: Api, leases: list[JobLease], than: list[datetime]) -> bool:
     return all(now > before for now, before in zip(ends(api, leases), than, strict=True))
+
+
+def test_a_job_shows_how_much_of_its_base_model_has_been_read(
+    api: Api, alice: Tenant, job_lease: JobLease
+) -> None:
+    """And its lease is renewed meanwhile, though the training thread loads. A long load has events too."""
+    job_id = job_lease.lease.job_id
+    for seconds, read, shown in ((100.0, 0, "0.0"), (0.0, 8 * 10**9, "8.0")):
+        LoadReport(job_lease, seconds)(read, 16 * 10**9)
+        phase = f"loading the base model: {shown} of 16.0 GB"
+        wait_for(lambda phase=phase: alice.job(job_id)["progress"]["phase"] == phase)
+    before = ends(api, [job_lease])
+    wait_for(lambda: all_later(api, [job_lease], before))
+    told = wait_for(lambda: [each for each in alice.events(job_id) if "Loading" in each["message"]])[0]
+    assert told["message"] == "Loading the base model: 8.0 of 16.0 GB"
+    assert told["data"] == {"code": "model_loading", "read_bytes": 8 * 10**9, "bytes": 16 * 10**9}
 
 
 def test_the_leases_of_a_trainer_are_renewed_in_one_transaction(api: Api, beside: list[JobLease]) -> None:

@@ -18,8 +18,9 @@ from core.methods.suitability import why_unsuitable
 from worker.engine.base.choose import choose_decoder
 from worker.engine.base.config_check import check_config
 from worker.engine.base.joining_trial import can_join
-from worker.engine.base.loading import declared_dtype, load_model, source_dtype
+from worker.engine.base.loading import Reading, declared_dtype, load_model, source_dtype
 from worker.engine.base.model_shape import shape_of
+from worker.engine.base.stored_form import copy_of
 from worker.engine.batch.lanes import Lanes, lanes_for
 from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.portable import linear_layers
@@ -50,7 +51,13 @@ class ResidentBase:
         source_sha256: str,
         device: torch.device,
         sharded: bool = False,
+        reading: Reading = lambda _read, _of: None,
+        models: Path | None = None,
     ) -> None:
+        """`reading` hears how much of the weights has been read.
+
+        `models` is the model store. It keeps the weights in 4 or 8 bits, so that the next load is short.
+        """
         self.entry = entry
         self.folder = folder
         self.source_sha256 = source_sha256
@@ -59,7 +66,10 @@ class ResidentBase:
         self.dtype = declared_dtype(entry, device)
         check_config(entry, folder)  # first: loading a tokenizer reads the configuration too
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        self.model = load_model(entry, folder, device, self.dtype, sharded)
+        copy = None
+        if models is not None and entry.quantization is not None and not sharded:
+            copy = copy_of(entry, folder, source_sha256, device, self.dtype, models)
+        self.model = load_model(entry, folder, device, self.dtype, sharded, reading, copy)
         self.source_dtype = source_dtype(folder) or self.dtype
         config: Any = self.model.config
         self.own_attention: str = config._attn_implementation

@@ -1,21 +1,24 @@
-"""Experts in 4 or 8 bits: bitsandbytes' layers hold matrices only, so its functions quantise each expert.
+"""Quantises weights while transformers reads them, those of experts too.
 
-This happens while transformers reads the weights. It collects a stack of experts from the files, merges and
-converts it, and then asks a quantiser. So beside what is quantised already, one or two stacks are in memory.
+transformers collects what a weight is made of, merges and converts it, and then asks a quantiser. So beside
+what is quantised already, one or two stacks of experts are in memory, or one other weight. bitsandbytes'
+layers hold matrices only, so its functions quantise each expert.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 from transformers.core_model_loading import ConversionOps
+from transformers.pytorch_utils import Conv1D
 from transformers.quantizers import HfQuantizer, get_module_from_name, register_quantizer
 from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 from transformers.quantizers.quantizer_bnb_8bit import Bnb8BitHfQuantizer
 
-from worker.engine.decoders.layer_weight import dequantised
+from worker.engine.base.in_parts import in_int8, in_nf4, int8_parameter, nf4_parameter
+from worker.engine.decoders.layer_weight import dequantised, of_4_bits
 from worker.engine.kernels.experts.layer import DenseExperts
 from worker.engine.kernels.experts.modules import QUANTISED, is_experts, parameter_names
 
@@ -34,18 +37,11 @@ class Nf4Experts:
 
     @classmethod
     def made_of(cls, dense: DenseExperts) -> "Nf4Experts":
-        from bitsandbytes.functional import quantize_4bit
-
-        pairs = [
-            quantize_4bit(_matrix(dense, expert), compress_statistics=True, quant_type="nf4")
-            for expert in range(dense.shape[0])
-        ]
+        pairs = [in_nf4(_matrix(dense, expert)) for expert in range(dense.shape[0])]
         return cls([packed for packed, _ in pairs], [state for _, state in pairs], dense.shape)
 
     def of(self, expert: int, dtype: torch.dtype) -> Tensor:
-        from bitsandbytes.functional import dequantize_4bit
-
-        return dequantize_4bit(self.packed[expert], self.states[expert]).to(dtype)
+        return of_4_bits(self.packed[expert], self.states[expert]).to(dtype)
 
 
 @dataclass(frozen=True)
@@ -58,15 +54,12 @@ class Int8Experts:
 
     @classmethod
     def made_of(cls, dense: DenseExperts) -> "Int8Experts":
-        from bitsandbytes.functional import int8_vectorwise_quant
-
         experts, outputs, inputs = dense.shape
         device = dense.weights.device
         int8_ENK = torch.empty(experts, outputs, inputs, dtype=torch.int8, device=device)
         absmax_EN = torch.empty(experts, outputs, device=device)
         for expert in range(experts):
-            matrix = _matrix(dense, expert).to(torch.float16)  # the type that bitsandbytes takes
-            int8_ENK[expert], absmax_EN[expert], _ = int8_vectorwise_quant(matrix)
+            int8_ENK[expert], absmax_EN[expert] = in_int8(_matrix(dense, expert))
         return cls(int8_ENK, absmax_EN)
 
     @property
@@ -81,41 +74,65 @@ class Int8Experts:
 Format = type[Nf4Experts] | type[Int8Experts]
 
 
-class QuantiseAsRead(ConversionOps):
-    """Quantises a weight as soon as transformers has it: stacks of experts here, layers by bitsandbytes."""
+class Quantised(Protocol):
+    """A weight that was quantised at an earlier load."""
 
-    def __init__(self, layers: ConversionOps, experts_format: Format) -> None:
-        self._layers, self._format = layers, experts_format
+    def held_by(self, module: Any, name: str) -> nn.Parameter:
+        """Let a module hold the weight. Return what stands in the place of the parameter of that name."""
+
+
+class QuantiseAsRead(ConversionOps):
+    """Quantises a weight as soon as transformers has it.
+
+    What is quantised already is taken as it is. So are the embedding and the head, which are quantised later.
+    """
+
+    def __init__(self, experts_format: Format) -> None:
+        self._format = experts_format
 
     @torch.no_grad()
-    def convert(self, input_dict: dict[str, Any], *, model: Any, **kwargs: Any) -> dict[str, Any]:
+    def convert(self, input_dict: dict[str, Any], *, model: Any, **_: Any) -> dict[str, Any]:
         """Return the parameters of `model` for these weights, by name.
 
-        A stack of another shape than its parameter's makes none. So it counts as missing.
+        A weight of another shape than its parameter's makes none. So it counts as missing.
         """
         made: dict[str, Any] = {}
         for name, found in input_dict.items():
             module, parameter = get_module_from_name(model, name)
-            if not _is_of_experts(module, parameter):
-                made |= self._layers.convert({name: found}, model=model, **kwargs)
+            weight: Tensor | Quantised = found[0] if isinstance(found, list) else found
+            if not isinstance(weight, Tensor):
+                made[name] = weight.held_by(module, parameter)
                 continue
-            stack = found[0] if isinstance(found, list) else found
-            if stack.shape == getattr(module, parameter).shape:
-                made[name] = hold(module, parameter, stack, self._format)
+            if issubclass(getattr(module, "source_cls", nn.Linear), Conv1D):
+                weight = weight.T
+            if weight.shape == getattr(module, parameter).shape:
+                made[name] = self._quantised(model, module, parameter, weight)
         return made
+
+    def _quantised(self, model: Any, module: Any, name: str, weight: Tensor) -> Tensor:
+        if _is_end(model, module):
+            return weight
+        if is_experts(module):
+            held = self._format.made_of(DenseExperts(weight, transposed=module.is_transposed))
+            return hold(module, name, held, weight.device)
+        if self._format is Nf4Experts:
+            return nf4_parameter(module, name, *in_nf4(weight.contiguous()))
+        return int8_parameter(*in_int8(weight.contiguous()))
 
 
 class _TakesExperts(HfQuantizer):
-    """A quantiser that takes the weights of experts too."""
+    """A quantiser that takes the weights of experts too, and is shown the embedding and the head."""
 
     experts_format: Format
 
     def param_needs_quantization(self, model: Any, param_name: str, **kwargs: Any) -> bool:
-        is_of_experts = _is_of_experts(*get_module_from_name(model, param_name))
-        return is_of_experts or super().param_needs_quantization(model, param_name, **kwargs)
+        module, name = get_module_from_name(model, param_name)
+        if _is_of_experts(module, name) or (name == "weight" and _is_end(model, module)):
+            return True
+        return super().param_needs_quantization(model, param_name, **kwargs)
 
     def get_quantize_ops(self) -> ConversionOps:
-        return QuantiseAsRead(super().get_quantize_ops(), self.experts_format)
+        return QuantiseAsRead(self.experts_format)
 
 
 @register_quantizer(NF4)
@@ -134,15 +151,15 @@ def taking_experts(config: BitsAndBytesConfig) -> BitsAndBytesConfig:
     return config
 
 
-def hold(experts: Any, name: str, stack: Tensor, experts_format: Format) -> nn.Parameter:
+def hold(experts: Any, name: str, held: Nf4Experts | Int8Experts, device: torch.device) -> nn.Parameter:
     """Let a module hold a stack of its weights in 4 or 8 bits. Return what stands in the parameter's place.
 
-    That has the stack's shape, and holds a single NaN. So PEFT finds the shape, and nobody computes with it
-    unnoticed. What else experts have stays as it is.
+    That has the parameter's shape, and holds a single NaN. So PEFT finds the shape, and nobody computes with
+    it unnoticed. What else experts have stays as it is.
     """
-    held = experts_format.made_of(DenseExperts(stack, transposed=experts.is_transposed))
     setattr(experts, QUANTISED, getattr(experts, QUANTISED, {}) | {name: held})
-    nothing = torch.full((), torch.nan, dtype=stack.dtype, device=stack.device).expand(stack.shape)
+    parameter: Tensor = getattr(experts, name)
+    nothing = torch.full((), torch.nan, dtype=parameter.dtype, device=device).expand(parameter.shape)
     return nn.Parameter(nothing, requires_grad=False)
 
 
@@ -159,6 +176,10 @@ def unquantised_bytes(model: nn.Module) -> dict[str, int]:
         if parameter.dim() > 1 and parameter.is_floating_point() and id(parameter) not in others
         if parameter.untyped_storage().nbytes() >= parameter.nbytes and type(parameter) is nn.Parameter
     }
+
+
+def _is_end(model: Any, module: nn.Module) -> bool:
+    return module is model.get_input_embeddings() or module is model.get_output_embeddings()
 
 
 def _is_of_experts(module: nn.Module, parameter: str) -> bool:

@@ -1,24 +1,37 @@
 """Loads a base model's weights into memory, frozen, in the precision that the catalog declares."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, GenerationConfig
 
 from core.catalog import BaseModelEntry
+from worker.base_models.quantised_copy import QuantisedCopy
 from worker.engine.base.config_check import unsupported
 from worker.engine.base.expert_quantisation import taking_experts
 from worker.engine.base.quantisation import make_trainable, quantise_embeddings, quantization_config
 from worker.engine.base.sharding import shard
-from worker.engine.base.source import SourceWeights
+from worker.engine.base.source import BytesRead, SourceWeights
+from worker.engine.base.stored_form import StoredForm, keep_copy
 from worker.engine.base.transformers_class import class_for
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+Loaded = tuple[Any, Mapping[str, Any]]
+"""A model, and what transformers tells of its loading."""
+Read = Callable[[SourceWeights | StoredForm], Loaded]
+Reading = Callable[[int, int], object]
+"""Hears how many bytes of a base model have been read, and of how many, for each weight."""
+
+log = structlog.get_logger()
 
 
 def declared_dtype(entry: BaseModelEntry, device: torch.device) -> torch.dtype:
@@ -47,18 +60,27 @@ def source_dtype(folder: Path) -> torch.dtype | None:
 
 
 def load_model(
-    entry: BaseModelEntry, folder: Path, device: torch.device, dtype: torch.dtype, sharded: bool = False
+    entry: BaseModelEntry,
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    sharded: bool = False,
+    reading: Reading = lambda _read, _of: None,
+    copy: QuantisedCopy | None = None,
 ) -> nn.Module:
     """Load the model whole, or `sharded` over the processes, which must all load it at the same time.
 
-    Raises JobError if transformers cannot load the model, or if bitsandbytes is needed and missing.
+    A quantised model is read from its `copy`, which is made if it is not there. Raises JobError if
+    transformers cannot load the model, or if bitsandbytes is needed and missing.
     """
     options: dict[str, Any] = {"ignore_mismatched_sizes": True}  # they are found below
     if entry.quantization is not None:
         config = taking_experts(quantization_config(entry.quantization, dtype, entry.id))
         options |= {"quantization_config": config, "device_map": {"": device}}
+    read: Read = partial(_read_one_by_one, folder, dtype=dtype, reading=reading, **options)
     try:
-        loaded, found = _read(folder, dtype, **options)
+        kept = _read_copy(copy, read) if copy else None
+        loaded, found = kept or read(SourceWeights(folder))
     except ValueError as error:
         reason = str(error).replace(str(folder), entry.repository)  # clients read it and must see no path
         raise unsupported(entry, reason) from error
@@ -72,9 +94,26 @@ def load_model(
     if entry.quantization is not None:
         make_trainable(model)
         if entry.quantization == "nf4":
-            quantise_embeddings(model)
-    _let_go_of_file(model)
+            quantise_embeddings(model, dtype)
+    if copy is not None and kept is None:
+        keep_copy(copy, model)
     return model if entry.quantization is not None else model.to(device)
+
+
+def _read_copy(copy: QuantisedCopy, read: Read) -> Loaded | None:
+    """Return the model as its copy holds it, or None if there is none that can be read."""
+    if (file := copy.found()) is None:
+        return None
+    try:
+        model, found = read(StoredForm(file))
+        if not (found["missing_keys"] or found["mismatched_keys"]):
+            return model, found
+        reason = f"it lacks {found}"
+    except (OSError, SafetensorError) as error:  # another process may have removed it
+        reason = str(error)
+    log.warning("quantised_copy_not_read", file=str(file), reason=reason)
+    copy.remove()
+    return None
 
 
 def load_plain(folder: Path, dtype: torch.dtype | str) -> Any:
@@ -82,38 +121,48 @@ def load_plain(folder: Path, dtype: torch.dtype | str) -> Any:
 
     `dtype` may be "auto" for a model that is not quantised.
     """
-    model, _ = _read(folder, dtype)
-    return model
+    if (source := SourceWeights(folder)).is_quantised:
+        assert isinstance(dtype, torch.dtype)
+        return _read_one_by_one(folder, source, dtype=dtype)[0]
+    model_class, config = class_for(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    options = {"config": config, "dtype": dtype, "trust_remote_code": False, "use_safetensors": True}
+    return model_class.from_pretrained(folder, **options)
 
 
-def _read(folder: Path, dtype: torch.dtype | str, **options: Any) -> tuple[Any, Mapping[str, Any]]:
+def _read_one_by_one(
+    folder: Path,
+    source: SourceWeights | StoredForm,
+    *,
+    dtype: torch.dtype,
+    reading: Reading = lambda _read, _of: None,
+    **options: Any,
+) -> Loaded:
     """Return the model, and what transformers tells of its loading.
 
-    Weights that the files hold quantised, or that are to be quantised, are read one tensor at a time, just
-    before transformers takes them. So nothing of the files stays mapped into memory when it is done with.
+    Weights are read one at a time, just before transformers takes them. So beside what it makes of them,
+    there is one weight in memory, or those of which it merges one.
     """
     model_class, config = class_for(AutoConfig.from_pretrained(folder, trust_remote_code=False))
-    options |= {"config": config, "dtype": dtype, "output_loading_info": True, "trust_remote_code": False}
-    source = SourceWeights(folder)
-    if not source.is_quantised and "quantization_config" not in options:
-        model, found = model_class.from_pretrained(folder, use_safetensors=True, **options)
-        return model, found
-    assert isinstance(dtype, torch.dtype)
     for part in {id(each): each for each in (config, config.get_text_config())}.values():
         if hasattr(part, "quantization_config"):
             del part.quantization_config
-    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # threads would compute tensors long before they are taken
-    model, found = model_class.from_pretrained(None, state_dict=source.lazy(dtype), **options)
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # threads would read weights long before they are taken
+    lazy = source.lazy(dtype, _counted(reading, source.bytes))
+    options |= {"config": config, "dtype": dtype, "output_loading_info": True, "trust_remote_code": False}
+    model, found = model_class.from_pretrained(None, state_dict=lazy, **options)
     with suppress(OSError):  # there need not be such a file
         model.generation_config = GenerationConfig.from_pretrained(folder)
     return model, found
 
 
-def _let_go_of_file(model: nn.Module) -> None:
-    """Copy the parameters that are views of the weights' file, so that the whole file does not stay mapped.
+def _counted(reading: Reading, of: int) -> BytesRead:
+    """Return what adds up what it hears, and tells it to `reading`."""
+    read = 0
 
-    Quantised parameters have been copied already. A GPU's parameters are not views.
-    """
-    for parameter in model.parameters():
-        if parameter.is_floating_point() and parameter.device.type == "cpu" and 0 not in parameter.stride():
-            parameter.data = parameter.data.clone()
+    def add(more: int) -> None:
+        nonlocal read
+        read += more
+        reading(read, of)
+
+    reading(read, of)
+    return add

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 
 from core.errors import JobError
+from worker.engine.base.in_parts import in_int8, int8_parameter
 from worker.engine.decoders.layer_weight import dequantised, int8_weight_of
-
-ROWS = 4096  # of an embedding that are quantised at once
 
 
 def quantization_config(
@@ -58,8 +57,10 @@ def make_trainable(model: nn.Module) -> None:
             layer.forward = partial(int8_linear, layer)
 
 
-def quantise_embeddings(model: Any) -> None:
+def quantise_embeddings(model: Any, dtype: torch.dtype) -> None:
     """Hold the token embedding and the head, tied or not, in 8 bits with a scale for each token.
+
+    They may be so already. Tokens are looked up in `dtype`.
 
     transformers leaves them in 16 bits, which is half of the memory of a small model in nf4. Rounding them to
     8 bits loses little beside the rounding of the other weights to 4. An embedding or a head of another
@@ -71,7 +72,6 @@ def quantise_embeddings(model: Any) -> None:
     if tied and not (looks_up and multiplies):
         return
     if looks_up:
-        dtype = embedding.weight.dtype
         embedding.weight = _int8_parameter(embedding.weight)
         embedding.forward = partial(int8_rows, embedding, dtype)
     if multiplies:
@@ -79,17 +79,8 @@ def quantise_embeddings(model: Any) -> None:
         head.forward = partial(int8_linear, head)
 
 
-def _int8_parameter(weight: Tensor) -> Any:
-    """Return bitsandbytes' 8-bit parameter of a weight, made in blocks of rows. Each row has its own scale.
-
-    Made at once, it would take 13 bytes for each number of an embedding, which may be a tenth of the model.
-    """
-    from bitsandbytes.functional import int8_vectorwise_quant
-    from bitsandbytes.nn import Int8Params
-
-    blocks = [int8_vectorwise_quant(rows.to(torch.float16))[:2] for rows in weight.data.split(ROWS)]
-    int8_VD, absmax_V = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-    return Int8Params(int8_VD, requires_grad=False, CB=int8_VD, SCB=absmax_V)
+def _int8_parameter(weight: Any) -> nn.Parameter:
+    return weight if weight.dtype == torch.int8 else int8_parameter(*in_int8(weight.data))
 
 
 def int8_rows(embedding: Any, dtype: torch.dtype, tokens: Tensor) -> Tensor:

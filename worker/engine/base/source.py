@@ -1,6 +1,11 @@
-"""The source weights of a base model, read from its files one tensor at a time, and never quantised."""
+"""The source weights of a base model, read from its files one tensor at a time, and never quantised.
+
+A tensor is read into memory of its own. If files were mapped, what was read of them would count as the
+process's memory, and stay beside the model.
+"""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,15 +24,19 @@ from core.base_files.loadable import quantised_source
 from worker.engine.base.source_formats import Shape, SourceFormat, format_of
 
 INDEX = "model.safetensors.index.json"
+BITS = re.compile(r"\d+")  # of a number, in the name of its type, such as BF16 or F8_E4M3
+
+BytesRead = Callable[[int], object]
+"""Hears how many bytes of the files have been read for a weight."""
 
 
 @dataclass(frozen=True)
 class LazyTensor:
     """A tensor that is read, and computed if the file has it quantised, when it is indexed with `...`."""
 
-    read: Callable[[], Tensor]
+    read: Callable[[], Any]
 
-    def __getitem__(self, _everything: Any) -> Tensor:
+    def __getitem__(self, _everything: Any) -> Any:
         return self.read()
 
 
@@ -40,9 +49,12 @@ class SourceWeights:
     def __init__(self, folder: Path) -> None:
         """List the tensors in the files. Raises ValueError if the weights are quantised in another way."""
         self._files: dict[str, Path] = {}
+        self._bytes: dict[str, int] = {}
         for file in _weight_files(folder):
-            with safe_open(file, framework="pt") as opened:
-                self._files |= dict.fromkeys(opened.keys(), file)
+            with opened(file) as tensors:
+                for name in tensors.keys():  # noqa: SIM118 (it is not a mapping)
+                    self._files[name] = file
+                    self._bytes[name] = _bytes(tensors.get_slice(name))
         fields, _ = PretrainedConfig.get_config_dict(folder)
         found = quantised_source(fields)
         self._format: SourceFormat | None = format_of(found) if found else None
@@ -61,6 +73,11 @@ class SourceWeights:
         return self._format is not None
 
     @property
+    def bytes(self) -> int:
+        """How many bytes of the files all weights take."""
+        return sum(map(self._bytes_of, self))
+
+    @property
     def numbers(self) -> int:
         """How many numbers all weights have, by the headers of the files."""
         return sum(prod(self.shape(name)) for name in self)
@@ -77,16 +94,19 @@ class SourceWeights:
             found: Tensor = self._read(name, _whole)
             return found
         numbers, scales = self._parts(name)
-        with (
-            safe_open(self._files[numbers], framework="pt") as numbers_file,
-            safe_open(self._files[scales], framework="pt") as scales_file,
-        ):
+        with opened(self._files[numbers]) as numbers_file, opened(self._files[scales]) as scales_file:
             slices = numbers_file.get_slice(numbers), scales_file.get_slice(scales)
             return self._format.weight(*slices, dtype)
 
-    def lazy(self, dtype: torch.dtype) -> dict[str, LazyTensor]:
-        """Return all weights by their names, each to be read later."""
-        return {name: LazyTensor(partial(self.tensor, name, dtype)) for name in self}
+    def lazy(self, dtype: torch.dtype, read: BytesRead = lambda _: None) -> dict[str, LazyTensor]:
+        """Return all weights by their names, each to be read later. `read` hears of each."""
+
+        def tensor(name: str) -> Tensor:
+            found = self.tensor(name, dtype)
+            read(self._bytes_of(name))
+            return found
+
+        return {name: LazyTensor(partial(tensor, name)) for name in self}
 
     def names_in(self, model: Any) -> Mapping[str, str]:
         """Return the names in the files by the names of a model's parameters, which may be others."""
@@ -114,14 +134,28 @@ class SourceWeights:
         assert self._format is not None
         return weight + self._format.numbers, weight + self._format.scales
 
+    def _bytes_of(self, weight: str) -> int:
+        parts = self._parts(weight) if weight in self._quantised else (weight,)
+        return sum(self._bytes[part] for part in parts)
+
     def _read(self, name: str, part: Callable[[Any], Any]) -> Any:
-        with safe_open(self._files[name], framework="pt") as opened:
-            return part(opened.get_slice(name))
+        with opened(self._files[name]) as tensors:
+            return part(tensors.get_slice(name))
+
+
+def opened(file: Path) -> Any:
+    """Return the tensors of a file, to be read in a `with` block. The file is not mapped."""
+    return safe_open(file, framework="pt", backend="pread")
 
 
 def _whole(found: Any) -> Tensor:
     tensor: Tensor = found[...]
     return tensor
+
+
+def _bytes(found: Any) -> int:
+    bits = BITS.search(found.get_dtype())
+    return prod(found.get_shape()) * (int(bits[0]) if bits else 8) // 8  # a truth value takes a byte
 
 
 def _kind(found: Any) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from worker.engine.kernels.in_c.nf4 import can_dequantise, dequantise
 from worker.engine.kernels.int8.weight import LARGEST
 
 BLOCK_ROWS = 64  # rows of an 8-bit weight that are dequantised at once
@@ -23,13 +24,24 @@ def weight_of(layer: Any, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return a linear layer's weight, [N, K], in `dtype`; a copy unless the layer holds it in that type."""
     state = getattr(layer.weight, "quant_state", None)
     if state is not None:
-        from bitsandbytes.functional import dequantize_4bit
-
-        return dequantize_4bit(layer.weight.data, state).to(dtype)
+        return of_4_bits(layer.weight.data, state).to(dtype)
     if (int8_weight := int8_weight_of(layer)) is not None:
         return dequantised(*int8_weight, dtype)
     weight: Tensor = layer.weight.T if isinstance(layer, Conv1D) else layer.weight
     return weight.to(dtype)
+
+
+def of_4_bits(packed: Tensor, state: Any) -> Tensor:
+    """Return the matrix of packed numbers, in the type that it was quantised from."""
+    from bitsandbytes.functional import dequantize_4bit, dequantize_blockwise
+
+    made_NK = torch.empty(state.shape, dtype=state.dtype, device=packed.device)
+    if state.quant_type != "nf4" or not state.nested or not can_dequantise(packed, state.blocksize, made_NK):
+        dequantised_NK: Tensor = dequantize_4bit(packed, state)
+        return dequantised_NK
+    scales = dequantize_blockwise(state.absmax, state.state2).add_(state.offset)
+    dequantise(packed, scales, state.code, state.blocksize, made_NK)
+    return made_NK
 
 
 def int8_weight_of(layer: Any) -> tuple[Tensor, Tensor] | None:

@@ -23,10 +23,16 @@ from worker.engine.kernels.frozen_weight import FrozenWeight, product
 from worker.engine.kernels.projection import LowRank, ProjectionFactors, Share
 
 ALIGNED = 8  # numbers in bf16; the grouped kernel needs rows that begin at multiples of 16 bytes
+HAVE_KERNEL = {9, 10}  # major compute capabilities; on other GPUs PyTorch loops, and waits for the GPU
 
 Values = Callable[[Tensor], Tensor]
 Group = tuple[int, LowRank | None]
 """The end of a span of the axis, and the factors of its adapter, or None if it has no adapter."""
+
+
+def has_kernel(device: torch.device) -> bool:
+    """Return whether PyTorch has a kernel of grouped products for this GPU."""
+    return torch.cuda.get_device_capability(device)[0] in HAVE_KERNEL
 
 
 def project(x_TK: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:

@@ -39,7 +39,6 @@ from worker.engine.kernels.projection import Drop, Share
 from worker.engine.kernels.transformers_attention import Attend, SegmentLayout
 
 SMALLEST_HEAD = 16  # the smallest head size that FlexAttention takes
-GROUPED_KERNEL = {9, 10}  # major compute capabilities; on other GPUs PyTorch loops, and waits for the GPU
 GROUPED_BELOW = 8e9
 """Multiplications of a frozen product for each adapter. An H100 needs as long for so many, forward and
 backward, as the host for the seven kernels of one adapter. Beyond, grouped products only move more bytes."""
@@ -112,9 +111,8 @@ def operations_on(device: torch.device) -> Operations:
     """Return the operations that `device` computes with."""
     if device.type != "cuda" or not can_compile():
         return ON_CPU
-    capability = torch.cuda.get_device_capability(device)
-    little_memory = capability in flex_attention.LITTLE_MEMORY
-    return on_gpu(torch.compile, capability[0] in GROUPED_KERNEL, little_memory)
+    little_memory = torch.cuda.get_device_capability(device) in flex_attention.LITTLE_MEMORY
+    return on_gpu(torch.compile, grouped.has_kernel(device), little_memory)
 
 
 def can_compile() -> bool:

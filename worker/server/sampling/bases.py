@@ -9,6 +9,7 @@ import torch
 from core.catalog import BaseModelEntry
 from core.settings import Settings
 from worker.base_models.model_store import ensure_model, load_errors_explained
+from worker.device.load_progress import LoadProgress
 from worker.device.time_slices import TimeSlices
 from worker.engine.base.base_model import ResidentBase, choose_device
 from worker.engine.device.health import check_device
@@ -21,6 +22,10 @@ class Bases(Protocol):
 
     @property
     def device(self) -> torch.device: ...
+
+    @property
+    def loading(self) -> LoadProgress | None:
+        """How far the present load has come. May be read from any thread."""
 
     def get(self, entry: BaseModelEntry, asked_back: Callable[[], object]) -> ResidentBase:
         """Return the base model. If `asked_back` is called, `give_back` must follow soon."""
@@ -38,14 +43,21 @@ class OwnBases:
     def __init__(self, settings: Settings) -> None:
         self.device = choose_device(settings.device)
         self.slices = TimeSlices()
+        self.loading: LoadProgress | None = None
         self._models_folder = settings.models_folder
 
     def get(self, entry: BaseModelEntry, asked_back: Callable[[], object]) -> ResidentBase:  # noqa: ARG002
         """Load the base model, fetched if it is not on the disk. Raises JobError and OutsideFault."""
         check_device(self.device)
-        folder, sha256 = ensure_model(entry, self._models_folder)
-        with load_errors_explained(entry):
-            return ResidentBase(entry, folder, sha256, self.device)
+        self.loading = LoadProgress(entry.id)
+        try:
+            folder, sha256 = ensure_model(entry, self._models_folder)
+            with load_errors_explained(entry):
+                return ResidentBase(
+                    entry, folder, sha256, self.device, reading=self.loading, models=self._models_folder
+                )
+        finally:
+            self.loading = None
 
     def give_back(self) -> None:
         """Do nothing: the memory is free once nothing refers to the base model."""

@@ -73,6 +73,12 @@ class Models:
         return loaded.adapters.warm if loaded else []
 
     @property
+    def loading(self) -> str | None:
+        """How far the present load of a base model has come, if there is one."""
+        loading = self._bases.loading
+        return str(loading) if loading else None
+
+    @property
     def load(self) -> Load | None:
         """How busy the sampler is, if there is one."""
         loaded = self._holder.loaded

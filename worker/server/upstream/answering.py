@@ -31,7 +31,7 @@ from worker.server.writing import written
 class UpstreamModels:
     """What the upstream answers with: one base model, and adapters."""
 
-    load = None
+    load = loading = None
     """The upstream alone knows how busy it is."""
 
     def __init__(self, settings: Settings, upstream: Upstream) -> None:

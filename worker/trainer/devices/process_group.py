@@ -16,6 +16,7 @@ from core.estimates.memory_plan import MemoryPlan, Recompute
 from core.estimates.shapes import Load
 from core.estimates.workspace import evaluation_bytes
 from core.jobs.spec import JobSpec
+from worker.device.load_progress import Tell, untold
 from worker.device.model_holder import ModelHolder
 from worker.device.watchdog import Watchdog
 from worker.engine.adapters.adapter import InitialValues
@@ -73,14 +74,17 @@ class ProcessGroup(OrderedProcesses):
         """The memory plan of the trainees together; there must be one."""
         return self.plan.memory_plan
 
-    def load(self, spec: JobSpec) -> ResidentBase:
-        """Make the base model of `spec` resident in all processes, and return it. Raises JobError."""
+    def load(self, spec: JobSpec, tell: Tell = untold) -> ResidentBase:
+        """Make the base model of `spec` resident in all processes, and return it. Raises JobError.
+
+        `tell` hears now and then how many bytes this process has read, and of how many.
+        """
         if not self.holder.holds(spec):
-            self._load(spec)
+            self._load(spec, tell=tell)
         return self.holder.base
 
     @order
-    def _load(self, spec: JobSpec) -> None:
+    def _load(self, spec: JobSpec, *, tell: Tell = untold) -> None:
         try:
             with self.processes.together():
                 found = self.holder.find(spec.base_model, spec.sharded, spec.training.quantization)
@@ -88,7 +92,7 @@ class ProcessGroup(OrderedProcesses):
             first = self.processes.broadcast(own)
             with self.processes.together():
                 _refuse_difference(spec.base_model, own, first)
-                self.holder.load(found)
+                self.holder.load(found, tell)
         except SharedFault:
             self.holder.clear()  # a process failed; this one may have loaded the model
             raise

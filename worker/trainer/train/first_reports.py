@@ -1,10 +1,12 @@
-"""What a job reports before its first step: with which memory plan it trains, and what it takes."""
+"""What a job reports before its first step: how far the load is, its memory plan, and what it takes."""
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from core.jobs import token_counts
+from core.jobs.lifecycle import loading_phase
 from core.jobs.measured import note
 from core.jobs.spec import JobSpec
 from worker.engine.step.passes import Abandoned
@@ -13,6 +15,25 @@ from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.train.preflight import is_wanted, run_preflight, told
 from worker.trainer.train.stages import Training
+
+EVENT_SECONDS = 30.0  # between two events of a long load
+
+
+class LoadReport:
+    """Reports how much of a job's base model has been read: as its phase, and as events if it takes long."""
+
+    def __init__(self, job_lease: JobLease, event_seconds: float = EVENT_SECONDS) -> None:
+        self._job_lease, self._event_seconds = job_lease, event_seconds
+        self._event_at = time.monotonic()
+
+    def __call__(self, read: int, of: int) -> None:
+        """Take in that so many bytes have been read, and of how many."""
+        phase = loading_phase(read, of)
+        self._job_lease.enter(phase)
+        if time.monotonic() - self._event_at >= self._event_seconds:
+            self._event_at = time.monotonic()
+            data = {"code": "model_loading", "read_bytes": read, "bytes": of}
+            self._job_lease.event(phase.capitalize(), data=data)
 
 
 def report_what_it_takes(

@@ -23,7 +23,6 @@ from threading import Event
 import structlog
 
 from core.errors import JobError, LeaseLost, OutsideFault
-from core.jobs.spec import JobSpec
 from core.settings import Settings
 from worker.device.lending import Lending
 from worker.engine.base.base_model import ResidentBase
@@ -36,6 +35,7 @@ from worker.trainer.reading.reader import Readers
 from worker.trainer.report.evaluation import validate_together
 from worker.trainer.train.claims import Claims
 from worker.trainer.train.failures import out_of_memory, unexpected
+from worker.trainer.train.first_reports import LoadReport
 from worker.trainer.train.job import TrainingJob
 from worker.trainer.train.server_probe import ServerProbe
 from worker.trainer.train.stages import Stage
@@ -107,18 +107,18 @@ class TrainingLoop:
                 self._leave(former)
             self.jobs.append(job)
             with self._guarded(job):
-                job.start_reading(self._base_of(job.spec), self._readers, then=self.bell.set)
+                job.start_reading(self._base_of(job), self._readers, then=self.bell.set)
 
-    def _base_of(self, spec: JobSpec) -> ResidentBase:
+    def _base_of(self, job: TrainingJob) -> ResidentBase:
         """Make a new job's base model resident, which may take a while.
 
         If the catalog has changed since the claim, the job must not replace its neighbours' base model.
         """
-        if not self._process_group.holder.holds(spec):
+        if not self._process_group.holder.holds(job.spec):
             if len(self.jobs) > 1:
                 raise OutsideFault("The base model was changed in the catalog while other jobs train on it")
             self._lending.reclaim()
-        return self._process_group.load(spec)
+        return self._process_group.load(job.spec, LoadReport(job.job_lease))
 
     # What a round is
 

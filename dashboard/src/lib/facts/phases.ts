@@ -36,7 +36,7 @@ export function phasesOf(job: Job, events: readonly JobEvent[] = []): Phase[] {
 }
 
 /** Returns what happens before the first step; undefined if the log does not go back so far. */
-function startOf({ status, started_at, finished_at }: Job, events: readonly JobEvent[]): Phase | undefined {
+function startOf({ status, started_at, finished_at, progress }: Job, events: readonly JobEvent[]): Phase | undefined {
   const claimed = events.findLastIndex((event) => codeOf(event) === "claimed");
   if (claimed < 0 || (status !== "running" && finished_at === null)) return undefined;
   const after = events.slice(claimed);
@@ -44,13 +44,16 @@ function startOf({ status, started_at, finished_at }: Job, events: readonly JobE
   const firstStep = at(({ type }) => type === "metrics");
   const marks = [
     { label: "claimed by a worker", doing: "claimed by a worker", at: at(() => true) },
-    { label: "model loaded", doing: "loading the model", at: at((event) => codeOf(event) === "model_loaded") },
+    { label: "model loaded", doing: loadingOf(progress.phase), at: at((event) => codeOf(event) === "model_loaded") },
     { label: "rows read", doing: "reading the rows", at: at((event) => codeOf(event) === "rows_read") },
     { label: "first step", doing: "making the first step", at: firstStep },
   ];
   const isOver = firstStep !== null || finished_at !== null;
   return { label: "starting", state: isOver ? "done" : "current", from: started_at ?? null, to: firstStep ?? finished_at, marks };
 }
+
+/** Returns how far the model's load is, if it takes so long that the phase says it. */
+const loadingOf = (phase: string): string => (phase.startsWith("loading") ? phase : "loading the model");
 
 function trainingOf(job: Job, events: readonly JobEvent[], from: number | null): Phase {
   const { status, progress, finished_at } = job;

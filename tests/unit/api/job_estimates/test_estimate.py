@@ -34,6 +34,7 @@ LLAMA_8B = {
     "num_key_value_heads": 8,
     "vocab_size": 128256,
 }
+EXPERTS = {"num_experts_per_tok": 4, "moe_intermediate_size": 768, "head_dim": 128}
 ENTRY = BaseModelEntry(
     id="llama-8b", repository="example/Llama", source="hub", revision="main", license="x", max_length=8192
 )
@@ -81,6 +82,20 @@ def test_tokens_and_steps_count_all_epochs() -> None:
     assert (found.tokens.count, found.tokens.exact) == (400_000, True)
     assert (found.steps.count, found.steps.per_epoch) == (250, 125)
     assert found.unknown == []
+
+
+def test_a_token_takes_the_updates_of_the_experts_that_it_meets_and_no_others() -> None:
+    def operations(experts: int, adapter: AdapterOptions) -> float:
+        configuration = {**LLAMA_8B, **EXPERTS, "model_type": "qwen3_moe", "num_experts": experts}
+        found = estimated(adapter, [], configuration=configuration).operations
+        assert found is not None
+        return found.training
+
+    everywhere, beside = LoraAdapter(r=16), LoraAdapter(r=16, target_parameters=[])
+    assert operations(64, everywhere) == operations(16, everywhere)
+    numbers = 32 * 4 * 16 * (4096 + 2 * 768 + 768 + 4096)
+    tokens = 2 * 200_000
+    assert operations(64, everywhere) - operations(64, beside) == pytest.approx(6 * numbers * tokens)
 
 
 def test_evaluations_are_counted_each_once_in_no_memory_of_their_number() -> None:

@@ -20,6 +20,7 @@ from tests.fixtures.engine.training import make_spec
 from tests.fixtures.models.tiny import OTHER, TINY, write_base
 from tests.fixtures.service.api import wait_for
 from worker.device.lending import Lending
+from worker.device.load_progress import Tell, untold
 from worker.device.model_holder import FoundModel, ModelHolder
 from worker.device.time_slices import TimeSlices
 from worker.engine.base.base_model import ResidentBase
@@ -31,9 +32,9 @@ class WatchedHolder(ModelHolder):
     on_load: Callable[[], object] = staticmethod(lambda: None)
     on_hold: Callable[[], object] = staticmethod(lambda: None)
 
-    def load(self, found: FoundModel) -> None:
+    def load(self, found: FoundModel, tell: Tell = untold) -> None:
         self.on_load()
-        super().load(found)
+        super().load(found, tell)
 
     def hold(self, base: ResidentBase) -> None:
         self.on_hold()

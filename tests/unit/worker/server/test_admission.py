@@ -64,3 +64,18 @@ def test_projects_with_the_largest_requests_do_not_shut_out_one_that_holds_nothi
 def test_very_many_projects_hold_a_bounded_number_of_answers() -> None:
     found, most = admitted(*[(f"{number}", 1) for number in range(300)])
     assert (found.count(True), most) == (MOST_TIMES * CAPACITY, MOST_TIMES * CAPACITY)
+
+
+def test_a_request_that_has_waited_too_long_hears_how_far_the_load_is() -> None:
+    async def waited(loading: str | None) -> str:
+        admission, request = Admission(CAPACITY, wait_seconds=0.01), exchange("a")
+        admission.loading = lambda: loading
+        ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        request.end = lambda reason: ended.set_result(str(reason))  # type: ignore[method-assign]
+        with admission.permit(request):
+            return await asyncio.wait_for(ended, 60)
+
+    assert "a model is being loaded, of which 3.2 of 16.1 GB are read." in asyncio.run(
+        waited("3.2 of 16.1 GB are read")
+    )
+    assert "others are before it" in asyncio.run(waited(None))

@@ -153,8 +153,6 @@ class _Span:
     """The pairs of one expert. `up` and `down` have the spans within them that belong to each update."""
 
     expert: int
-    number: int
-    """The expert's place among those that have tokens."""
     pairs: slice
     tokens_P: Tensor
     up: Sequence[slice]
@@ -186,17 +184,12 @@ class _Routes:
             parts[int(middle / len(self.order_P) * lanes)].append(span)
         return parts
 
-    @property
-    def experts(self) -> Tensor:
-        """The experts that have tokens."""
-        return on_device(torch.tensor([expert for expert, _ in self._used]), self.tokens_P.device)
-
     def __iter__(self) -> Iterator[_Span]:
-        for number, (expert, (start, stop, *edges)) in enumerate(self._used):
+        for expert, (start, stop, *edges) in self._used:
             jobs = [slice(a - start, b - start) for a, b in zip(edges[::2], edges[1::2], strict=True)]
             pairs = slice(start, stop)
             up, down = jobs[: self._ups], jobs[self._ups :]
-            yield _Span(expert, number, pairs, self.tokens_P[pairs], up, down)
+            yield _Span(expert, pairs, self.tokens_P[pairs], up, down)
 
 
 def bounds_of(keys_P: Tensor, experts: int, tokens: int, edges: Sequence[int]) -> list[list[int]]:
@@ -223,14 +216,11 @@ def lanes_on(device: torch.device) -> Lanes:
 
 
 class _Factors:
-    """The factors of one projection for the experts that have tokens, expert by expert.
+    """The factors of one projection, expert by expert. So is the gradient of B, until `add_gradients`."""
 
-    B is copied so that each expert's part is contiguous; so is its gradient, until `add_gradients`.
-    """
-
-    def __init__(self, projection: Projection, experts: Tensor, with_gradients: bool = False) -> None:
-        self.weights, self.updates, self.experts = projection.weights, projection.updates, experts
-        self._Bs = [each.B_NRE.permute(2, 1, 0).index_select(0, experts) for each in self.updates]
+    def __init__(self, projection: Projection, with_gradients: bool = False) -> None:
+        self.weights, self.updates = projection.weights, projection.updates
+        self._Bs = [by_expert(each.B_NRE) for each in self.updates]
         self._dBs = [torch.zeros_like(B_ERN) for B_ERN in self._Bs] if with_gradients else []
 
     def forward(
@@ -248,7 +238,7 @@ class _Factors:
         for rows, update, B_ERN in zip(spans, self.updates, self._Bs, strict=True):
             if rows.stop > rows.start:
                 z_PR = x_PK[rows] @ update.A_ERK[span.expert].T
-                y_PN[rows].addmm_(z_PR, B_ERN[span.number], alpha=update.scale)
+                y_PN[rows].addmm_(z_PR, B_ERN[span.expert], alpha=update.scale)
         return y_PN
 
     def backward(self, span: _Span, spans: Sequence[slice], dy_PN: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -256,7 +246,7 @@ class _Factors:
         dx_PK = dy_PN @ self.weights.of(span.expert, dy_PN.dtype)
         dzs = []
         for rows, update, B_ERN in zip(spans, self.updates, self._Bs, strict=True):
-            dz_PR = (dy_PN[rows] @ B_ERN[span.number].T).mul_(update.scale)
+            dz_PR = (dy_PN[rows] @ B_ERN[span.expert].T).mul_(update.scale)
             dx_PK[rows].addmm_(dz_PR, update.A_ERK[span.expert])
             dzs.append(dz_PR)
         return dx_PK, dzs
@@ -268,14 +258,23 @@ class _Factors:
         for rows, update, dz_PR, dB_ERN in zip(spans, self.updates, dzs, self._dBs, strict=True):
             if rows.stop > rows.start and update.dA_ERK is not None:
                 z_PR = x_PK[rows] @ update.A_ERK[span.expert].T
-                dB_ERN[span.number].addmm_(z_PR.T, dy_PN[rows], alpha=update.scale)
+                dB_ERN[span.expert].addmm_(z_PR.T, dy_PN[rows], alpha=update.scale)
                 _add_product(update.dA_ERK[span.expert], dz_PR.T, x_PK[rows])
 
     def add_gradients(self) -> None:
         """Add what was collected to the gradients of B."""
         for update, dB_ERN in zip(self.updates, self._dBs, strict=True):
-            if update.dB_NRE is not None:
-                update.dB_NRE.permute(2, 1, 0).index_add_(0, self.experts, dB_ERN.to(update.dB_NRE.dtype))
+            if (dB_NRE := update.dB_NRE) is not None:
+                dB_NK = dB_ERN.transpose(0, 1).flatten(0, 1).T  # K are ranks and experts
+                dB_NRE.view(dB_NK.shape).add_(dB_NK.contiguous())
+
+
+def by_expert(B_NRE: Tensor) -> Tensor:
+    """Return B as [E, R, N] with rows in one piece: a copy, unless it lies in memory like this."""
+    B_ERN = B_NRE.permute(2, 1, 0)
+    if B_ERN.stride(2) == 1:
+        return B_ERN
+    return B_NRE.flatten(1).T.contiguous().unflatten(0, B_NRE.shape[1:]).transpose(0, 1)
 
 
 def _add_product(to_RK: Tensor, left_RP: Tensor, right_PK: Tensor) -> None:
@@ -312,8 +311,7 @@ class _Experts(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x_TD, weights_TC, index_TC, layer, *_masters):  # type: ignore[no-untyped-def]
         routes = _Routes(index_TC, layer)
-        used = routes.experts
-        up, down = _Factors(layer.up, used), _Factors(layer.down, used)
+        up, down = _Factors(layer.up), _Factors(layer.down)
         weights_P = weights_TC.flatten()[routes.order_P].float()
         h_PN = x_TD.new_empty(len(weights_P), layer.up.weights.shape[1])
 
@@ -335,8 +333,8 @@ class _Experts(torch.autograd.Function):
     def backward(ctx, dout_TD):  # type: ignore[no-untyped-def]
         x_TD, index_TC, h_PN, weights_P = ctx.saved_tensors
         layer, routes = ctx.layer, _Routes(index_TC, ctx.layer)
-        used, bias_ED = routes.experts, layer.down.weights.bias_EN
-        up, down = (_Factors(each, used, with_gradients=True) for each in (layer.up, layer.down))
+        bias_ED = layer.down.weights.bias_EN
+        up, down = (_Factors(each, with_gradients=True) for each in (layer.up, layer.down))
         dweights_P = torch.zeros_like(weights_P)
 
         def compute(spans: Iterable[_Span]) -> Tensor:

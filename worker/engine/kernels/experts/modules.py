@@ -18,6 +18,7 @@ from transformers.integrations.moe import (
 )
 
 from worker.engine.kernels.elementwise import GELU, SILU, LeftToAutograd, SwiGlu
+from worker.engine.kernels.experts.grouped import can_group, compute_in_groups
 from worker.engine.kernels.experts.layer import (
     DenseExperts,
     ExpertUpdate,
@@ -82,7 +83,8 @@ def forward(
         return computed
     up, down = (Projection(weights_of(experts, name), (updates or {}).get(name, ())) for name in names)
     layer = Layer(up, down, _gate_of(experts))
-    return compute_experts(hidden_states, top_k_index, top_k_weights, layer, masters)
+    compute = compute_in_groups if can_group(hidden_states, layer) else compute_experts
+    return compute(hidden_states, top_k_index, top_k_weights, layer, masters)
 
 
 def _gate_of(experts: Any) -> Values:

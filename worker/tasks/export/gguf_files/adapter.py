@@ -9,31 +9,38 @@ import gguf
 import torch
 from torch import Tensor
 
+from core.errors import JobError
 from core.exports.requests import GgufAdapterExport
-from worker.tasks.export.gguf_files.architecture import TensorNames
+from worker.tasks.export.gguf_files.parts import Parts
 from worker.tasks.export.lora import DTYPES, described, rounded
 from worker.tasks.export.low_rank import LayerUpdate, LowRankUpdate, low_rank_update
 from worker.tasks.export.source import Source
 
 NAME = "adapter.gguf"
+NOT_ADAPTED = {"gemma4": re.compile(r"\.per_layer_model_projection$|\.experts\.down_proj$")}
+"""The layers whose factors llama.cpp loads, but ignores or scales in another way, by architecture"""
 EXPERT = re.compile(r"\.experts\.\d+\.")
 
 
 def write_gguf_adapter(source: Source, asked: GgufAdapterExport, folder: Path) -> dict[str, Any]:
     """Write one file. llama.cpp scales by alpha / rank, which is 1: the scale is in B."""
     source.require_plain_base()
-    names = TensorNames(source.config)
+    parts = Parts(source.config)
     dtype = DTYPES[asked.precision]
     update = low_rank_update(source, asked.rank).padded()
-    writer = gguf.GGUFWriter(folder / NAME, names.architecture.name)
+    writer = gguf.GGUFWriter(folder / NAME, parts.architecture.name)
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
     writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(update.rank))
     writer.add_name(source.model)
     for layer, A, B in _stacked(update):
-        name = names.name(f"{layer}.weight")
-        writer.add_tensor(f"{name}.lora_a", rounded(A, dtype).numpy())
-        writer.add_tensor(f"{name}.lora_b", rounded(names.ordered(layer, B), dtype).contiguous().numpy())
+        if (wrong := NOT_ADAPTED.get(parts.architecture.name)) and wrong.search(layer):
+            reason = f"llama.cpp would compute {layer} without the adapter, or with another scale."
+            raise JobError("not_convertible", f"{reason} Export the merged model.", "format")
+        for part in parts.of(f"{layer}.weight", (B.shape[-2], A.shape[-1])):
+            of_inputs, of_outputs = part.of_factors(A, B)
+            writer.add_tensor(f"{part.name}.lora_a", rounded(of_inputs, dtype).numpy())
+            writer.add_tensor(f"{part.name}.lora_b", rounded(of_outputs, dtype).contiguous().numpy())
     write_all(writer)
     return described(update)
 

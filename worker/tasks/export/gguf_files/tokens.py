@@ -1,6 +1,7 @@
 """Writes a tokenizer of transformers into a GGUF file."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,39 @@ import gguf
 
 from core.errors import JobError
 
-DIGITS_AT_ONCE = {1: "qwen2", 3: "llama-bpe"}  # how the two splits of this form part numbers
+ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+WORDS = rf"{ENDINGS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|%s| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{SPACES}"
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+PARTS_OF_WORDS = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+%s|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*%s|%s"
+    rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{SPACES}"
+)
+MARKED = WORDS.replace(r"?\p{L}+", r"?[\p{L}\p{M}]+").replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]")
+DIGIT, DIGITS = r"\p{N}", r"\p{N}{1,3}"
+SPLITS = {
+    WORDS % DIGIT: "qwen2",
+    WORDS % DIGITS: "llama-bpe",
+    MARKED % DIGIT: "qwen35",
+    PARTS_OF_WORDS % (f"{ENDINGS}?", f"{ENDINGS}?", DIGITS): "gpt-4o",
+    PARTS_OF_WORDS % ("", "", DIGIT): "tekken",
+}
+"""llama.cpp's names for the expressions by which tokenizers split texts"""
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+WITH_SPACES_REPLACED = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
 
 
 def add_tokenizer(writer: gguf.GGUFWriter, folder: Path, tokenizer: Any, vocabulary: int) -> None:
     """Add tokens, merges, special tokens and the chat template. Raises JobError for an unknown tokenizer."""
     stored = json.loads((folder / "tokenizer.json").read_text("utf-8"))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(_pre_tokenizer(stored))
     tokens, types = _tokens(tokenizer, stored, vocabulary)
+    if _is_of_characters(stored):
+        writer.add_tokenizer_model("gemma4")
+        writer.add_token_scores([0.0] * len(tokens))  # llama.cpp asks for them, and goes by the merges
+        writer.add_add_space_prefix(False)
+    else:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(_pre_tokenizer(stored))
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     special = gguf.SpecialVocab(folder, load_merges=True, n_vocab=vocabulary)
@@ -25,10 +50,17 @@ def add_tokenizer(writer: gguf.GGUFWriter, folder: Path, tokenizer: Any, vocabul
     special.add_to_gguf(writer, quiet=True)
 
 
+def _is_of_characters(stored: dict[str, Any]) -> bool:
+    """Return whether the tokenizer merges characters, with ▁ for spaces, as Gemma's does."""
+    model = stored["model"]
+    is_bpe = model.get("type") == "BPE" and bool(model.get("byte_fallback"))
+    return is_bpe and stored.get("normalizer") == WITH_SPACES_REPLACED
+
+
 def _pre_tokenizer(stored: dict[str, Any]) -> str:
     """Return llama.cpp's name for the way in which a tokenizer splits text before it merges bytes."""
     if stored["model"].get("type") != "BPE" or stored["model"].get("byte_fallback"):
-        raise _unknown("it is no BPE of bytes")
+        raise _unknown("it is no BPE of bytes, or of characters as Gemma's")
     steps = stored.get("pre_tokenizer") or {}
     steps = steps.get("pretokenizers", [steps])
     kinds = [step.get("type") for step in steps]
@@ -38,10 +70,8 @@ def _pre_tokenizer(stored: dict[str, Any]) -> str:
         return "smollm"
     if kinds == ["Split", "ByteLevel"]:
         pattern = steps[0]["pattern"].get("Regex", "")
-        for digits, name in DIGITS_AT_ONCE.items():
-            number = r"\p{N}" if digits == 1 else rf"\p{{N}}{{1,{digits}}}"
-            if f"|{number}|" in pattern and pattern.startswith("(?i:'s|'t|"):
-                return name
+        if pattern in SPLITS:
+            return SPLITS[pattern]
     raise _unknown("it splits text in a way that has no known name in llama.cpp")
 
 
@@ -61,6 +91,8 @@ def _type(token: str | None, special: dict[str, bool]) -> int:
     kinds = gguf.TokenType
     if token is None:
         return int(kinds.UNUSED)
+    if BYTE.fullmatch(token) and token not in special:
+        return int(kinds.BYTE)
     if token not in special:
         return int(kinds.NORMAL)
     return int(kinds.CONTROL if special[token] else kinds.USER_DEFINED)

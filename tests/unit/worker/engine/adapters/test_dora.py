@@ -90,7 +90,7 @@ def test_on_a_quantised_base_it_is_peft_s_on_the_same_weights(quantization: Any,
     # On a CPU in 8 bits PEFT loses the weights' scales, unless they have been read before
     make_trainable(plain)
     if quantization == "nf4":
-        quantise_embeddings(plain)
+        quantise_embeddings(plain, torch.float32)
     TrainableAdapter(base, "another", DORA, 0)
     assert_a_step_is_peft_s(base, trainee_on(base), plain, tmp_path / "adapter")
 

@@ -128,9 +128,10 @@ LENGTH, ROWS, SUPERVISED = 256, 4, 512
         {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True},
         {"modules_to_save": ["lm_head", "model.norm"]},
         {"modules_to_save": ["embed_tokens", "lm_head"]},
+        {"modules_to_save": ["embed_tokens", "lm_head"], "target_modules": ["q_proj", "v_proj"]},
         {"trainable_token_indices": [5, 6, 7]},
     ],
-    ids=lambda beside: "+".join(next(iter(beside.values()))) if "modules_to_save" in beside else "tokens",
+    ids=lambda beside: " ".join(str(each) for each in beside.values()),
 )
 def test_whole_modules_and_tokens_are_counted_as_peft_computes_them(
     beside: dict[str, Any], tied: bool, dtype: torch.dtype, tmp_path: Path

@@ -161,7 +161,8 @@ def test_weights_are_never_twice_in_memory(dtype: torch.dtype, tmp_path: Path) -
         model = load_plain(tmp_path, dtype)
     result = sum(parameter.nbytes for parameter in model.parameters())
     one = max(parameter.numel() for parameter in model.parameters()) * 4
-    assert result <= allocated.peak <= result + 2 * one
+    # safetensors makes the tensors that stay as they were read, such as the embedding: they are not counted
+    assert 0.95 * result <= allocated.peak <= result + 2 * one
 
 
 def test_experts_are_computed_one_by_one(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 """Experts with low-rank updates equal their plain twin, however tokens are spread over experts and jobs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from core.estimates.workspace import EXPERT_TOKENS
 from tests.fixtures.engine.twins import DTYPES, TOLERANCE, relative_difference
 from worker.engine.kernels.elementwise import LeftToAutograd, SwiGlu, swiglu_plainly
+from worker.engine.kernels.experts.grouped import compute_in_groups
 from worker.engine.kernels.experts.layer import (
     DenseExperts,
     ExpertUpdate,
@@ -29,7 +32,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 def clamped(h: Tensor) -> Tensor:
     """Return what gpt-oss makes of interleaved values."""
-    gate, up = h[..., ::2].clamp(max=0.5), h[..., 1::2].clamp(-0.5, 0.5)
+    gate, up = h[..., ::2].clamp(max=1.0), h[..., 1::2].clamp(-1.0, 1.0)
     return (up + 1) * gate * torch.sigmoid(1.7 * gate)
 
 
@@ -70,7 +73,7 @@ ROUTES: Mapping[str, Tensor] = {
 }
 
 
-@pytest.fixture(params=[1, 2], ids=["one lane", "two lanes"])
+@pytest.fixture
 def lanes(request: pytest.FixtureRequest) -> Iterator[None]:
     """So many threads, whatever the machine has: each lane takes one."""
     before = torch.get_num_threads()
@@ -80,6 +83,12 @@ def lanes(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @DTYPES
+@pytest.mark.parametrize(
+    ("compute", "lanes"),
+    [(compute_experts, 1), (compute_experts, 2), (compute_in_groups, 1)],
+    ids=["one lane", "two lanes", "in groups"],
+    indirect=["lanes"],
+)
 @pytest.mark.usefixtures("lanes")
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize(
@@ -88,13 +97,18 @@ def lanes(request: pytest.FixtureRequest) -> Iterator[None]:
     ids=["gate", "clamp", "relu²"],
 )
 def test_outputs_and_all_gradients_are_those_of_the_plain_twin(
-    gate: Values, plain: Values, transposed: bool, route: str, dtype: torch.dtype
+    gate: Values,
+    plain: Values,
+    transposed: bool,
+    route: str,
+    compute: Callable[..., Tensor],
+    dtype: torch.dtype,
 ) -> None:
     layer, index_TC = layer_of(gate, transposed, dtype), ROUTES[route]
     inputs = random(T, D, seed=7), torch.rand(index_TC.shape, generator=torch.Generator().manual_seed(8))
     dout_TD = random(T, D, seed=9)
     x, w = (each.to(dtype).requires_grad_() for each in inputs)
-    out_TD = compute_experts(x, index_TC, w, layer)
+    out_TD = compute(x, index_TC, w, layer)
     out_TD.backward(dout_TD.to(dtype))
     exact = layer_of(plain, transposed, torch.float32)
     factors = [each for p in (exact.up, exact.down) for u in p.updates for each in (u.A_ERK, u.B_NRE)]
@@ -146,3 +160,24 @@ def test_no_weight_of_all_experts_is_made_and_no_input_is_kept_for_each_choice()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         compute_experts(random(T, D, seed=7).requires_grad_(), index_TC, torch.ones(T, 2), layer)
     assert sorted(tensor.numel() for tensor in kept) == [2 * T, 2 * T, T * D, 2 * T * 2 * I]
+
+
+def test_more_tokens_than_are_gathered_at_once_are_computed_alike() -> None:
+    layer, tokens = layer_of(SwiGlu(), False, torch.float32), EXPERT_TOKENS + T
+    x_TD, scores = (
+        random(tokens, D, seed=7),
+        torch.rand(tokens, E, generator=torch.Generator().manual_seed(3)),
+    )
+    weights_TC, index_TC = scores.topk(2)
+    expected_TD = compute_experts(x_TD, index_TC, weights_TC, layer)
+    assert relative_difference(compute_in_groups(x_TD, index_TC, weights_TC, layer), expected_TD) < 1e-6
+
+
+def test_grouped_products_do_not_wait_for_the_routes() -> None:
+    """On tensors without values, whatever asks for a value fails."""
+    dtype = torch.bfloat16
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        layer, index_TC = layer_of(CLAMP, True, dtype), torch.empty(T, 2, dtype=torch.long)
+        x_TD = torch.empty(T, D, dtype=dtype, requires_grad=True)
+        compute_in_groups(x_TD, index_TC, torch.ones(T, 2, dtype=dtype), layer).sum().backward()
+    assert x_TD.grad is not None

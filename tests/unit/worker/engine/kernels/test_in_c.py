@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from bitsandbytes.functional import dequantize_4bit, get_4bit_type, quantize_4bit
 from torch import Tensor
 
 from tests.fixtures.engine.twins import (
@@ -18,7 +19,7 @@ from tests.fixtures.engine.twins import (
 )
 from worker.engine.kernels import attention, elementwise, loss
 from worker.engine.kernels.in_c import attention as attention_in_c
-from worker.engine.kernels.in_c import calls
+from worker.engine.kernels.in_c import calls, nf4
 from worker.engine.kernels.in_c import cross_entropy as cross_entropy_in_c
 from worker.engine.kernels.in_c import elementwise as elementwise_in_c
 
@@ -133,3 +134,31 @@ def test_what_is_not_finite_is_not_hidden(dtype: torch.dtype, odd: float) -> Non
     gate = elementwise.swiglu_values(x)
     for found in (values.sum(1), nll, gate.sum(1)):
         assert found.isfinite().tolist() == [True, False, True]
+
+
+@DTYPES
+def test_nf4_is_that_of_bitsandbytes_to_the_bit(dtype: torch.dtype) -> None:
+    """Also of zeros, of numbers that differ much in a block, and of those on a limit of two levels."""
+    code = get_4bit_type("nf4", "cpu")
+    bounds = (code[:-1] + code[1:]) / 2
+    weight = (0.02 * torch.randn(24, 192)).to(dtype)
+    weight[0], weight[1, ::7], weight[2], weight[3, 0] = 0, 1e30, 1e-39, -3e38
+    weight[4, :15], weight[4, 63] = bounds.to(dtype), 1
+    expected, state = quantize_4bit(weight, quant_type="nf4")
+    assert nf4.can_quantise(weight, 64)
+    packed, scales = nf4.quantised(weight, bounds, 64)
+    assert torch.equal(packed, expected)
+    assert torch.equal(scales, state.absmax)
+    made = torch.empty_like(weight)
+    assert nf4.can_dequantise(packed, 64, made)
+    nf4.dequantise(packed, scales, code, 64, made)
+    assert torch.equal(made, dequantize_4bit(packed, state))
+
+
+def test_only_whole_blocks_of_a_contiguous_tensor_are_left_to_c() -> None:
+    weight = torch.randn(10, 64)
+    assert nf4.can_quantise(weight, 64)
+    assert not nf4.can_quantise(weight.T, 64)
+    assert not nf4.can_quantise(weight[:, :60].contiguous(), 64)
+    assert not nf4.can_quantise(weight.half(), 64)
+    assert not nf4.can_dequantise(torch.empty(1, dtype=torch.uint8), 64, weight)

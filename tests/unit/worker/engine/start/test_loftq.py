@@ -134,7 +134,7 @@ def test_it_is_saved_as_a_plain_lora_that_peft_loads_over_the_same_base(folder: 
         quantization_config=quantization_config("nf4", torch.float32, "tiny"),
         device_map={"": CPU},
     )
-    quantise_embeddings(same)
+    quantise_embeddings(same, torch.float32)
     # Not `eval`: on a CPU with bf16 bitsandbytes would pack the weights, and it cannot pack such narrow ones
     adapted = PeftModel.from_pretrained(same, tmp_path).train()
     with torch.no_grad():

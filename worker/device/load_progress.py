@@ -1,0 +1,37 @@
+"""How far the load of a base model has come, for the log and for those who wait for it."""
+
+from collections.abc import Callable
+
+import structlog
+
+Tell = Callable[[int, int], object]
+"""Hears how many bytes have been read, and of how many."""
+
+SHARES = 20  # into which a load is divided: each is told once, so that a short one says little
+
+log = structlog.get_logger()
+
+
+def untold(read: int, of: int) -> None:
+    """Tell nobody."""
+
+
+class LoadProgress:
+    """Hears how much of a base model has been read. May be looked at from any thread."""
+
+    def __init__(self, model: str, tell: Tell = untold) -> None:
+        """`tell` is called at the beginning, and after each share."""
+        self._model, self._tell = model, tell
+        self._told = -1
+        self._text = "its files are looked for"
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __call__(self, read: int, of: int) -> None:
+        """Take in that so many bytes have been read, and of how many."""
+        self._text = f"{read / 1e9:.1f} of {of / 1e9:.1f} GB are read"
+        if (share := SHARES * read // max(of, 1)) > self._told:
+            self._told = share
+            log.info("loading_base_model", model=self._model, read_bytes=read, of_bytes=of)
+            self._tell(read, of)
