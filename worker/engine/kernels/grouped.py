@@ -5,7 +5,7 @@
 The adapters' spans of tokens are the groups of a product. All A are copied into one tensor and all B into
 another, with ranks padded by zeros to one width. So a projection takes one product with every A and one with
 every B, and its backward pass two of each, for any number of adapters. A span of tokens without an adapter is
-a group whose factors are zeros. The copies hold for all micro-batches of a round that have the same adapters.
+a group whose factors are zeros. The copies hold for one micro-batch.
 
 Axes besides those of the engine: C groups of tokens; M ranks of all projections of one input, R for each.
 """
@@ -13,7 +13,6 @@ Axes besides those of the engine: C groups of tokens; M ranks of all projections
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -77,7 +76,7 @@ class Groups:
         """Return x W, [T, N], where each span has a W of its own."""
         if len(self.ends) == 1:
             return x_TK @ W_CKN[0]
-        if not _are_aligned(x_TK, W_CKN):
+        if not _suit_the_kernel(x_TK, W_CKN):
             return torch.cat([x_TK[span] @ W_KN for span, W_KN in zip(self._spans, W_CKN, strict=True)])
         return F.grouped_mm(x_TK, W_CKN, offs=_offsets(self.ends, x_TK.device))
 
@@ -85,25 +84,13 @@ class Groups:
         """Return xᵀ y of each span: [C, M, N]."""
         if len(self.ends) == 1:
             return (x_TM.T @ y_TN)[None]
-        if not _are_aligned(x_TM, y_TN):
+        if not _suit_the_kernel(x_TM, y_TN):
             return torch.stack([x_TM[span].T @ y_TN[span] for span in self._spans])
         return F.grouped_mm(x_TM.T, y_TN, offs=_offsets(self.ends, x_TM.device))
 
     @property
     def _spans(self) -> Iterator[slice]:
         return map(slice, (0, *self.ends), self.ends)
-
-
-@dataclass(frozen=True)
-class Stacked:
-    """Copies of all adapters' factors. `stamps` are those of the parameters that they were copied from."""
-
-    stamps: tuple[int | None, ...]
-    A_CMK: Tensor
-    Bs_CRN: list[Tensor]
-
-
-_newest: WeakKeyDictionary[LowRank, Stacked] = WeakKeyDictionary()  # by the factors of the first adapter
 
 
 @dataclass(frozen=True)
@@ -144,21 +131,11 @@ class Stack:
                 low_rank.projections, low_rank.Bs_NR, low_rank.dBs_NR, strict=True
             )
         ]
-        stacked = self._stacked(groups)
-        self.A_CMK, self.Bs_CRN = stacked.A_CMK, stacked.Bs_CRN
+        self.A_CMK, self.Bs_CRN = self._stack_a(), self._stack_b()
 
     def ranks(self, projection: int) -> slice:
         """Return the part of the axis M that belongs to a projection."""
         return slice(projection * self.rank, (projection + 1) * self.rank)
-
-    def _stacked(self, groups: Sequence[Group]) -> Stacked:
-        """Return the copies of the factors: the newest ones, if they still hold."""
-        first = self.updates[0].low_rank
-        stamps = tuple(None if each is None else each.parameters.stamp for _, each in groups)
-        found = _newest.get(first)
-        if found is None or found.stamps != stamps:
-            found = _newest[first] = Stacked(stamps, self._stack_a(), self._stack_b())
-        return found
 
     def _stack_a(self) -> Tensor:
         found = {(u.group, u.projection): u.low_rank.A_RK[u.factors.ranks] for u in self.updates}
@@ -261,8 +238,10 @@ def _as_it_is(x: Tensor) -> Tensor:
     return x
 
 
-def _are_aligned(*tensors: Tensor) -> bool:
-    """Return whether the grouped kernel takes them: every row of each begins at a multiple of 16 bytes."""
+def _suit_the_kernel(*tensors: Tensor) -> bool:
+    """Return whether the grouped kernel takes them: in bf16, every row of each at a multiple of 16 bytes."""
+    if any(x.dtype != torch.bfloat16 for x in tensors):
+        return False
     steps = (stride for x in tensors for stride in x.stride() if stride != 1)
     return all(n % ALIGNED == 0 for n in (*steps, *(x.storage_offset() for x in tensors)))
 

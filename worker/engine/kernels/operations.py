@@ -10,6 +10,7 @@ import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,6 +39,9 @@ from worker.engine.kernels.projection import Drop, Share
 from worker.engine.kernels.transformers_attention import Attend, SegmentLayout
 
 SMALLEST_HEAD = 16  # the smallest head size that FlexAttention takes
+GROUPED_BELOW = 8e9
+"""Multiplications of a frozen product for each adapter. An H100 needs as long for so many, forward and
+backward, as the host for the seven kernels of one adapter. Beyond, grouped products only move more bytes."""
 
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -107,7 +111,8 @@ def operations_on(device: torch.device) -> Operations:
     """Return the operations that `device` computes with."""
     if device.type != "cuda" or not can_compile():
         return ON_CPU
-    return on_gpu(torch.compile, grouped.has_kernel(device))
+    little_memory = torch.cuda.get_device_capability(device) in flex_attention.LITTLE_MEMORY
+    return on_gpu(torch.compile, grouped.has_kernel(device), little_memory)
 
 
 def can_compile() -> bool:
@@ -116,11 +121,12 @@ def can_compile() -> bool:
     return has_triton() and headers.exists() and any(map(shutil.which, ("gcc", "clang", "cc")))
 
 
-def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
+def on_gpu(compiled: Compile, has_grouped_products: bool = True, little_memory: bool = False) -> Operations:
     """Return a GPU's operations: FlexAttention, grouped products, and plain elementwise functions.
 
-    `compiled` compiles them, as `torch.compile` does. Without grouped products, for a single adapter, and if
-    an adapter drops inputs or has gains, a loop goes over the adapters, with the same elementwise kernels.
+    `compiled` compiles them, as `torch.compile` does. Without grouped products, for a single adapter, for
+    products beyond GROUPED_BELOW, and if an adapter drops inputs or has gains, a loop goes over the adapters,
+    with the same elementwise kernels. `little_memory` is that of `flex_attention.kernel_options`.
     """
     norm = _for_any_length(compiled(rms_norm_plainly))
     gates = {
@@ -135,18 +141,21 @@ def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
             return segment_attention(qkv_TN, layout, scale, lane)
         rotation = layout.cos_TE, layout.sin_TE, layout.query_scale_T1
         kind = layout.heads, layout.pairs, scale, layout.softcap
-        return attended(qkv_TN, *rotation, layout.block_mask, *kind)
+        return attended(qkv_TN, *rotation, layout.block_mask, *kind, little_memory)
 
-    def in_groups(shares: Sequence[Share]) -> bool:
-        return has_grouped_products and len(shares) > 1 and all(share.is_plain for share in shares)
+    def in_groups(multiplications: int, shares: Sequence[Share]) -> bool:
+        if not has_grouped_products or len(shares) < 2 or multiplications > GROUPED_BELOW * len(shares):
+            return False
+        return all(share.is_plain for share in shares)
 
     def project(x_TK: Tensor, W: FrozenWeight, shares: Sequence[Share]) -> Tensor:
-        return (grouped if in_groups(shares) else projection).project(x_TK, W, shares)
+        groups = in_groups(len(x_TK) * prod(W.shape), shares)
+        return (grouped if groups else projection).project(x_TK, W, shares)
 
     def project_norm(
         x_TK: Tensor, weight_K: Tensor, eps: float, W: FrozenWeight, shares: Sequence[Share]
     ) -> Tensor:
-        if in_groups(shares):
+        if in_groups(len(x_TK) * prod(W.shape), shares):
             return grouped.project(norm(x_TK, weight_K, eps), W, shares)
         normed = LeftToAutograd(lambda x_TK: norm(x_TK, weight_K, eps))
         return projection.project_values(normed, x_TK, W, shares)
@@ -158,13 +167,15 @@ def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
         activation: Activation = SILU,
         with_values: bool = True,
     ) -> Tensor:
-        if in_groups(shares):
+        if in_groups(len(gate_up_TI) * prod(W.shape), shares):
             return grouped.project_values(gates[activation], gate_up_TI, W, shares)
         gate = LeftToAutograd(gates[activation])
         return projection.project_values(gate, gate_up_TI, W, shares, with_values=with_values)
 
     def add_low_rank(y: Tensor, x: Tensor, shares: Sequence[Share]) -> Tensor:
-        return (grouped if in_groups(shares) else lora_layers).add_low_rank(y, x, shares)
+        return (grouped if in_groups(x.numel() * y.shape[-1], shares) else lora_layers).add_low_rank(
+            y, x, shares
+        )
 
     def attend(
         q_HTE: Tensor,
@@ -176,7 +187,8 @@ def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
         softcap: float | None,
         sinks_H: Tensor | None,
     ) -> Tensor:
-        return attended_by_heads(q_HTE, k_JTE, v_JTE, layout.block_mask(window), scale, softcap, sinks_H)
+        mask = layout.block_mask(window)
+        return attended_by_heads(q_HTE, k_JTE, v_JTE, mask, scale, softcap, sinks_H, little_memory)
 
     return Operations(
         norm=norm,

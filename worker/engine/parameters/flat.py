@@ -7,13 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
 from math import prod
 
 import torch
 from torch import Tensor
-
-_stamps = count()
 
 Factors = Callable[[Tensor], Tensor]
 """A differentiable map from trained values, [P], to factors, [F]."""
@@ -53,9 +50,8 @@ class FlatParameters:
     `low` holds the factors in the type that the kernels compute in. The factors are the master itself, or
     follow from it by `factors`. Each lane adds to its own gradient of the factors, and `gather` brings these
     gradients into `master.grad`. `kept` are tensors that are saved and restored with the master. `undecayed`
-    are the names of the parameters that take no weight decay. `stamp` is another number after each `refresh`,
-    and another one for each object, so that a copy of the factors can tell whether it still holds. Because
-    there is one tensor instead of hundreds, clipping, the optimizer and the copy take a few operations.
+    are the names of the parameters that take no weight decay. Because there is one tensor instead of
+    hundreds, clipping, the optimizer and the copy take a few operations.
     """
 
     def __init__(
@@ -72,7 +68,6 @@ class FlatParameters:
         self.extents = extents or {}
         self.kept = kept or {}
         self.undecayed = undecayed
-        self.stamp = next(_stamps)
         self._factors = factors
         self._made = self.factors()
         made = self._made.detach()
@@ -95,7 +90,6 @@ class FlatParameters:
 
     def refresh(self) -> None:
         """Update `low`, so that the kernels compute with the present values from here on."""
-        self.stamp = next(_stamps)
         if self._factors is None and self.low.dtype == self.master.dtype:
             return
         self._made = self.factors()

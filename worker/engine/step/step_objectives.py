@@ -16,6 +16,7 @@ from torch import Tensor
 from worker.engine.batch.grouping import JobRows, fits_together
 from worker.engine.batch.micro_batch import MicroBatch
 from worker.engine.batch.spread_work import SavedTokens
+from worker.engine.device.transfer import on_device
 from worker.engine.kernels.loss import TokenLosses
 from worker.engine.step.context import PassContext
 from worker.engine.step.objective_pass import (
@@ -156,4 +157,4 @@ class WeightsInPass:
                 rows = step.rows.only(in_step_X[here_P.repeat_interleave(size)].tolist())
                 share = len(rows.numbers) / len(step.rows.numbers)
                 factors_X[here_X] = row_weights(rows, sums_3X[:, here_X]).float() * share
-        return factors_X.to(batch.rows_S.device)[batch.rows_S]
+        return on_device(factors_X, batch.rows_S.device)[batch.rows_S]

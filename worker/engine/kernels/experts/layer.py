@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from worker.engine.batch.lanes import Lanes, lanes_for
+from worker.engine.device.transfer import on_device
 from worker.engine.kernels.projection import Share, Values
 
 
@@ -198,7 +199,7 @@ def bounds_of(keys_P: Tensor, experts: int, tokens: int, edges: Sequence[int]) -
     """
     firsts_E1 = torch.arange(experts, device=keys_P.device)[:, None] * tokens
     bounds: list[list[int]] = torch.searchsorted(
-        keys_P, firsts_E1 + torch.tensor(edges, device=keys_P.device)
+        keys_P, firsts_E1 + on_device(torch.tensor(edges), keys_P.device)
     ).tolist()
     return bounds
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from worker.engine.decoders.head import capped_logits
 from worker.engine.decoders.portable import PortableDecoder
+from worker.engine.device.transfer import on_device
 from worker.engine.kernels.experts.layer import ExpertUpdate
 from worker.engine.kernels.experts.modules import forward as compute_experts
 from worker.engine.kernels.forwards import with_forwards
@@ -38,7 +39,9 @@ class RaggedModules(RaggedStep):
         layout = StepLayout(axis.chunks, axis.slots_T, self._pool, [chunk.states for chunk in chunks])
         with with_forwards(self._adapted(axis)):
             hidden_TD = decoder.step(axis.tokens_T, axis.positions_T, layout)
-        hidden_SD = decoder.head.scaled(hidden_TD[torch.tensor(rows, dtype=torch.long)])
+        hidden_SD = decoder.head.scaled(
+            hidden_TD[on_device(torch.tensor(rows, dtype=torch.long), hidden_TD.device)]
+        )
         logits_SV = capped_logits(hidden_SD, decoder.head_VD, decoder.softcap)
         for chunk, states in zip(chunks, layout.after, strict=True):
             chunk.running.states = states

@@ -13,6 +13,7 @@ from worker.engine.decoders.architecture import AttentionKind
 from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.head import capped_logits
 from worker.engine.decoders.layer import Layer, times
+from worker.engine.device.transfer import on_device
 from worker.engine.kernels.attention import one_attention
 from worker.engine.kernels.elementwise import rms_norm_plainly, swiglu_values
 from worker.engine.kernels.frozen_weight import FrozenWeight
@@ -64,7 +65,7 @@ class RaggedDecoder(RaggedStep):
             own_TP = None if own_inputs is None else own_inputs[layer.number]
             x_TD = self._with_own_input(layer, x_TD, own_TP, axis)
             x_TD = x_TD if layer.output_scale_1 is None else x_TD * layer.output_scale_1
-        x_SD = x_TD[torch.tensor(rows, dtype=torch.long, device=x_TD.device)]
+        x_SD = x_TD[on_device(torch.tensor(rows, dtype=torch.long), x_TD.device)]
         hidden_SD = decoder.head.scaled(rms_norm_plainly(x_SD, decoder.final_norm_D, decoder.eps))
         return capped_logits(hidden_SD, decoder.head_VD, decoder.softcap)
 

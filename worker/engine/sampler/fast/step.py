@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from worker.engine.device.transfer import on_device
 from worker.engine.kernels.transformers_steps import PlacedChunk
 from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.fast.block_pool import BLOCK
@@ -31,17 +32,17 @@ class Axis:
     def of(cls, chunks: Sequence[Chunk], device: torch.device) -> "Axis":
         tokens: list[int] = []
         positions: list[int] = []
-        placed, written = [], []
+        places: list[slice] = []
+        on_host: list[Tensor] = []
         spans: list[tuple[slice, ServedAdapter]] = []
         for chunk in chunks:
             start = len(tokens)
             tokens += chunk.running.tokens[chunk.start : chunk.stop]
             positions += range(chunk.start, chunk.stop)
             span = slice(start, len(tokens))
-            blocks = torch.tensor(chunk.running.blocks, device=device)
-            slots_L = (blocks[:, None] * BLOCK + torch.arange(BLOCK, device=device)).flatten()[: chunk.stop]
-            placed.append(PlacedChunk(span, slots_L))
-            written.append(slots_L[chunk.start :])
+            places.append(span)
+            blocks = torch.tensor(chunk.running.blocks)
+            on_host.append((blocks[:, None] * BLOCK + torch.arange(BLOCK)).flatten()[: chunk.stop])
             adapter = chunk.adapter
             if adapter is None:
                 continue
@@ -49,8 +50,11 @@ class Axis:
                 spans[-1] = slice(spans[-1][0].start, span.stop), adapter
             else:
                 spans.append((span, adapter))
-        tokens_T, positions_T = (torch.tensor(values, device=device) for values in (tokens, positions))
-        return cls(tokens_T, positions_T, torch.cat(written), placed, spans)
+        written = torch.cat([slots_L[chunk.start :] for slots_L, chunk in zip(on_host, chunks, strict=True)])
+        seen = on_device(torch.cat(on_host), device).split([len(slots_L) for slots_L in on_host])
+        placed = [PlacedChunk(*each) for each in zip(places, seen, strict=True)]
+        tokens_T, positions_T = (on_device(torch.tensor(values), device) for values in (tokens, positions))
+        return cls(tokens_T, positions_T, on_device(written, device), placed, spans)
 
 
 class RaggedStep(ABC):

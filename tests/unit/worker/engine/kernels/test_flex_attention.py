@@ -12,6 +12,7 @@ from tests.fixtures.engine.twins import DTYPES, assert_twins_agree, rotation
 from worker.engine.batch.block_mask import TILE, block_mask, exits, window_mask
 from worker.engine.batch.micro_batch import Segment
 from worker.engine.kernels.attention import Layout, segment_attention_plainly
+from worker.engine.kernels.flex_attention import kernel_options
 from worker.engine.kernels.rotation import Pairs
 from worker.engine.kernels.transformers_attention import Attend, SegmentLayout, by_segments
 
@@ -148,3 +149,12 @@ def test_attention_for_transformers_modules(window: int | None, sinks: bool, sof
         lambda *inputs: attended(by_segments, *inputs),
         *(q, k, v, torch.randn(6))[: 4 if sinks else 3],
     )
+
+
+def test_tiles_of_wide_heads_are_small_where_a_block_has_little_memory() -> None:
+    """`tests/unit/bench/test_fake_gpu.py` compiles them."""
+    tiles = {name: size for name, size in kernel_options(256, little_memory=True).items() if "BLOCK" in name}
+    assert len(tiles) == 6
+    assert set(tiles.values()) == {32}
+    for size, little_memory in ((256, False), (128, True)):
+        assert kernel_options(size, little_memory) == {"BACKEND": "TRITON"}

@@ -59,35 +59,6 @@ def test_projection_with_grouped_products(adapters: list, way: tuple, dtype: tor
         assert relative_difference(ours, theirs) < TOLERANCE[dtype]
 
 
-def test_factors_are_copied_once_for_all_micro_batches_of_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And again after the step, and beside other adapters."""
-    copied: list[int] = []
-    copy = grouped.Stack._stack_a
-
-    def counted(stack: grouped.Stack) -> Tensor:
-        copied.append(len(stack.groups.ends))
-        return copy(stack)
-
-    monkeypatch.setattr(grouped.Stack, "_stack_a", counted)
-    shares = [share(slice(10 * i, 10 * i + 10), {0: 4}, torch.bfloat16, COLUMNS) for i in range(3)]
-    W = DenseWeight(torch.randn(64, K, dtype=torch.bfloat16))
-    first = shares[0].low_rank.parameters
-
-    def projected(some: list[projection.Share]) -> Tensor:
-        torch.manual_seed(0)
-        return grouped.project(torch.randn(30, K, dtype=torch.bfloat16), W, some)
-
-    before = projected(shares)
-    assert torch.equal(projected(shares), before)
-    assert copied == [3]
-    first.master.data.mul_(2)
-    first.refresh()
-    assert not torch.equal(projected(shares)[:10], before[:10])
-    assert copied == [3, 3]
-    assert torch.equal(projected(shares[1:]), projected([*shares[1:]]))
-    assert copied == [3, 3, 3]  # a span without an adapter comes first, then the two
-
-
 def test_one_adapter_alone_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(grouped, "Stack")
     x = torch.randn(50, K, requires_grad=True)
@@ -96,6 +67,23 @@ def test_one_adapter_alone_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> Non
     y = UNCOMPILED.project(x, W, shares)
     y.sum().backward()
     assert relative_difference(y, projection.project_plainly(x, W, shares)) < 1e-5
+
+
+def test_a_product_for_which_the_gpu_needs_longer_than_the_host_is_not_grouped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(grouped, "Stack")
+    shares = [
+        share(slice(25 * i, 25 * i + 25), {0: 4}, torch.float32, [slice(0, 64)], "meta") for i in (0, 1)
+    ]
+    x = torch.empty(50, K, device="meta")
+
+    def project(outputs: int) -> Tensor:
+        return UNCOMPILED.project(x, DenseWeight(torch.empty(outputs, K, device="meta")), shares)
+
+    with pytest.raises(NameError):
+        project(64)
+    assert project(20 * 10**6).shape == (50, 20 * 10**6)
 
 
 def test_products_do_not_grow_in_number_with_the_adapters(monkeypatch: pytest.MonkeyPatch) -> None:

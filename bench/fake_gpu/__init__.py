@@ -1,0 +1,1 @@
+"""Runs the GPU's code on a machine that has no GPU: on tensors without values, and through the compilers."""
