@@ -24,7 +24,7 @@ import torch
 from bench import BENCH, ROOT
 from bench.command_line import add_models, names_in, new_parser
 from bench.peers.venvs import DEFAULT_VENVS, interpreter
-from bench.portability.adapters import Base, Case, cases, published, smollm2, tiny
+from bench.portability.adapters import Base, Case, cases, on_models, published, smollm2, tiny
 from bench.portability.page import MEASURED, ON_SMOLLM2, Result, write
 from worker.tasks.portability.measure import measure
 from worker.tasks.portability.runtimes import LlamaCpp, MeasuredRuntime, Peft, Vllm
@@ -35,7 +35,7 @@ RUNTIME_FIELDS = {"name", "version", "status", "needs", "figures", "attempts"}
 
 def main() -> None:
     found: dict[str, Result] = json.loads(RESULTS.read_text())
-    every = {case.name: case for case in cases()}
+    every = {case.name: case for case in (*cases(), *on_models())}
     every[ON_SMOLLM2] = Case("lora", "LoRA, rank 16", {"type": "lora"})
     parser = new_parser(__doc__)
     parser.add_argument("--only", help=f"'none', or some of {', '.join(every)}, with commas")
@@ -48,8 +48,10 @@ def main() -> None:
     with TemporaryDirectory() as room:
         for name in wanted:
             whole = name == ON_SMOLLM2
-            base = smollm2(given.models) if whole else tiny(given.models, Path(room) / "tiny")
-            found[name] = run(every[name], base, runtimes(given.venvs, every_form=whole))
+            case = every[name]
+            folder = Path(room) / case.model
+            base = smollm2(given.models) if whole else tiny(given.models, folder, case.model)
+            found[name] = run(case, base, runtimes(given.venvs, every_form=whole))
             lines = ",\n".join(f"{json.dumps(each)}: {json.dumps(found[each])}" for each in sorted(found))
             RESULTS.write_text(f"{{\n{lines}\n}}\n")
     write(found, ROOT / "docs/portability.md")

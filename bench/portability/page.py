@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.pages import marked
 from bench.pages.tables import markdown
-from bench.portability.adapters import cases
+from bench.portability.adapters import cases, on_models
 
 ON_SMOLLM2 = "smollm2"  # the result of a LoRA on a whole model, in every form
 FORMS = {"as_it_is": "as it is"}
@@ -18,9 +18,12 @@ Result = dict[str, Any]
 
 def write(results: Mapping[str, Result], page: Path) -> None:
     """Write the results, by the names of their cases, into the page."""
-    methods = [result for name, result in results.items() if name != ON_SMOLLM2]
+    models = {case.name for case in on_models()}
+    methods = [result for name, result in results.items() if name not in {*models, ON_SMOLLM2}]
     parts = [_versions(methods), _by_method(methods)]
-    if missing := [case.title for case in cases() if case.name not in results]:
+    if measured := [results[name] for name in models if name in results]:
+        parts += ["On tiny models with experts, all of which are adapted:", _by_method(measured)]
+    if missing := [case.title for case in (*cases(), *on_models()) if case.name not in results]:
         parts.append(f"Not measured yet: {', '.join(missing)}.")
     if ON_SMOLLM2 in results:
         parts.append(_by_form(results[ON_SMOLLM2]))

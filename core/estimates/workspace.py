@@ -46,12 +46,14 @@ def mlp_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
     """Return the bytes that the backward pass of an MLP holds beside the kept values: its largest moment.
 
         fast: dy [D]; then for silu(gate) up: dx, dx up, the values again [I each], and their gradient [2 I]
-        portable: dy, its copy and the residual's [3 D]; dx of the product and of the updates [I each]
+        portable: dy, its copy and the residual's [3 D]; dx of the product and of the updates [I each]; of a
+                  square, which has no gate, its gradient too [I]
 
     A quantised weight is there in full meanwhile, once for each lane: the largest counts.
     """
     D, inner, b = model.hidden, model.inner, model.number_bytes
-    per_token = 3 * D + 2 * inner if computes_by_modules(model, load) else D + 5 * inner
+    of_modules = 3 * D + (2 if model.gated else 3) * inner
+    per_token = of_modules if computes_by_modules(model, load) else D + 5 * inner
     dense = tokens * per_token * b + _dequantised_bytes(model, load)
     return max(dense, _experts_backward_bytes(model, load, tokens))
 

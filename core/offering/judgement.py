@@ -109,13 +109,15 @@ def _runtimes(model: Published) -> Check:
     kind = str(text_of(model.config).get("model_type") or model.config.get("model_type"))
     is_wrapper = text_of(model.config) is not model.config
     left_out = {"mlx"} if is_wrapper else set()
-    if kind not in CONVERTED:
+    converted = CONVERTED.get(kind)
+    if converted is None:
         left_out |= {"llama_cpp", "ollama"}
+    forms = {} if converted is None or converted.adapts_all else {"llama_cpp": FORM_NAMES["gguf"]}
     has_experts = any(text_of(model.config).get(name) for name in EXPERTS)
     adapter = LoraAdapter(target_parameters=["experts"] if has_experts else None)
     reports = reports_by_rule(adapter.model_dump(), model.name, model.revision)
     shown = [
-        f"{each.name} ({FORM_NAMES[each.needs]})"
+        f"{each.name} ({forms.get(each.runtime, FORM_NAMES[each.needs])})"
         for each in reports
         if each.needs and each.runtime not in left_out
     ]

@@ -14,6 +14,8 @@ class Converted(NamedTuple):
     title: str
     name: str
     interleaves: bool = False
+    adapts_all: bool = True
+    """Whether llama.cpp adds factors to each layer that has some. Else the adapter must be merged."""
 
 
 LLAMA = Converted("Llama", "llama", interleaves=True)
@@ -32,7 +34,7 @@ CONVERTED: Mapping[str, Converted] = {
     "gemma": Converted("Gemma", "gemma"),
     "gemma2": Converted("Gemma 2", "gemma2"),
     "gemma3_text": Converted("Gemma 3", "gemma3"),
-    "gemma4_text": Converted("Gemma 4", "gemma4"),
+    "gemma4_text": Converted("Gemma 4", "gemma4", adapts_all=False),
     "glm": Converted("GLM", "chatglm"),
     "glm4": Converted("GLM 4", "glm4"),
     "glm4_moe": Converted("GLM 4.5", "glm4moe"),

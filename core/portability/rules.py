@@ -116,7 +116,7 @@ def _vllm(traits: Traits) -> Verdict:
     if traits.changes_experts:
         return "lora", (
             "vLLM loads a pair of A and B for each matrix of each expert, as in the export, if it has LoRA "
-            "for the family: for Qwen 3 MoE, and not yet for Qwen 3.5 MoE (vllm#40005)."
+            "for the family, such as Qwen 3 MoE. Of gpt-oss it takes the adapter as it is."
         )
     if traits.is_lora and traits.has_patterns:
         return "lora", "Some modules have ranks or alphas of their own, which vLLM reads since 0.32 only."

@@ -17,7 +17,6 @@ import structlog
 from safetensors import SafetensorError
 
 from core.base_files.paths import QUANTISED
-from core.storage.folders import FolderFile
 from worker.base_models.build_once import build_once
 
 WEIGHTS, HASH = "weights.safetensors", "weights.sha256"  # the hash makes a copy finished
@@ -48,7 +47,7 @@ class QuantisedCopy:
         if not hashed.exists():
             return None
         try:
-            if FolderFile.of(file).sha256 == hashed.read_text("ascii"):
+            if _sha256(file) == hashed.read_text("ascii"):
                 return file
             reason = "its hash is another one"
         except (OSError, ValueError) as error:
@@ -85,4 +84,9 @@ class QuantisedCopy:
 
 def _build(write: Callable[[Path], object], folder: Path) -> None:
     write(folder / WEIGHTS)
-    (folder / HASH).write_text(FolderFile.of(folder / WEIGHTS).sha256, "ascii")
+    (folder / HASH).write_text(_sha256(folder / WEIGHTS), "ascii")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

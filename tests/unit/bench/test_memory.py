@@ -88,6 +88,12 @@ FAMILIES: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {
     "lfm 2": (Lfm2Config, {"layer_types": [CONV, CONV, FULL, CONV]}),
     "granite 4 h": (GraniteMoeHybridConfig, LOCAL | MAMBA | {"layer_types": [LINEAR, LINEAR, FULL, LINEAR]}),
     "nemotron 3": (NemotronHConfig, ROUTED | MIXERS | {"layer_types": [LINEAR, "moe", FULL, "mlp"]}),
+    "nemotron 3, a wide shared expert": (
+        NemotronHConfig,
+        ROUTED
+        | MIXERS
+        | {"moe_shared_expert_intermediate_size": 7688, "layer_types": [LINEAR, "moe", FULL, "moe"]},
+    ),
     "gemma 4, keys that are values": (Gemma4TextConfig, HEADS | EQUAL),
     "gemma 4, shared keys and inputs of layers": (
         Gemma4TextConfig,

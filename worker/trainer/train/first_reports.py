@@ -33,7 +33,7 @@ class LoadReport:
         if time.monotonic() - self._event_at >= self._event_seconds:
             self._event_at = time.monotonic()
             data = {"code": "model_loading", "read_bytes": read, "bytes": of}
-            self._job_lease.event(phase.capitalize(), data=data)
+            self._job_lease.event(phase[0].upper() + phase[1:], data=data)
 
 
 def report_what_it_takes(

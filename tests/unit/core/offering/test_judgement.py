@@ -131,7 +131,15 @@ def test_a_family_s_path_and_what_trains_are_said(family: str) -> None:
     in_vllm = "export `lora`" if has_experts else "as it is"
     assert f"PEFT (as it is), vLLM ({in_vllm})" in adapter.found
     assert ("MLX" in adapter.found) != is_wrapper
-    assert ("llama.cpp" in adapter.found) == (family in ("Mistral Small 3", "Qwen 3 A3B"))
+    in_llama_cpp = "gguf" if family == "Gemma 4" else "gguf_adapter"
+    assert f"llama.cpp (export `{in_llama_cpp}`)" in adapter.found
+
+
+def test_a_family_that_is_not_exported_to_gguf_does_not_load_in_llama_cpp() -> None:
+    adapter = checks(config("helium", "HeliumForCausalLM"))["adapter loads in"]
+    assert "PEFT" in adapter.found
+    assert "llama.cpp" not in adapter.found
+    assert "Ollama" not in adapter.found
 
 
 @pytest.mark.parametrize("family", ["Ministral 3", "Mistral Small 3", "Gemma 3"])
