@@ -82,12 +82,7 @@ class QuantisedCopy:
                 log.warning("quantised_copy_not_kept", reason="the disk is nearly full", free=free, size=size)
                 return
             build_once(self.folder, partial(self._build, write), _is_finished, waits=False)
-        except (
-            OSError,
-            SafetensorError,
-            RuntimeError,
-            ValueError,
-        ) as error:  # such as of tensors that overlap
+        except (OSError, SafetensorError, RuntimeError, ValueError) as error:  # as of shared memory
             log.warning("quantised_copy_not_kept", reason=repr(error))
 
     def remove(self) -> None:

@@ -141,6 +141,7 @@ def test_a_damaged_copy_is_made_anew(damage: str, tmp_path: Path) -> None:
     assert calls > 0
     assert_same(second, first)
     assert (copy / WEIGHTS).read_bytes() == whole
+    assert QuantisedCopy(copy).found() is not None
 
 
 @pytest.mark.parametrize(
