@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 import torch
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
+from bench.pages.tables import markdown
 from bench.random_model import CPU, RANK, row_of
 from bench.serving.ours import Asked, run
 from core.methods.low_rank import LoraAdapter
@@ -47,12 +48,12 @@ def print_rates(config: PretrainedConfig, turns: int) -> None:
                 (prompt, of_several[number % 4]) for number, prompt in enumerate(prompts)
             ],
         }
-        print("| eight chats with | one after the other, tokens/s | at once | times |")
-        print("| --- | ---: | ---: | ---: |")
+        rows = []
         for name, chats in asked.items():
             pairs = [(_rate(base, [[each] for each in chats]), _rate(base, [chats])) for _ in range(turns)]
             alone, together = map(max, zip(*pairs, strict=True))
-            print(f"| {name} | {alone:.1f} | {together:.1f} | {together / alone:.2f} |", flush=True)
+            rows.append((name, f"{alone:.1f}", f"{together:.1f}", f"{together / alone:.2f}"))
+        print(markdown(("eight chats with", "one after the other, tokens/s", "at once", "times"), rows))
 
 
 def _written(config: PretrainedConfig, folder: Path) -> ResidentBase:

@@ -23,8 +23,8 @@ from worker.process.periodic import Periodic
 
 BACK_SECONDS = 2.0 * stop_times.STREAMS  # longer than the server takes to end its answers
 SAY_SECONDS = 5.0  # much less than the time after which the supervisor takes a trainer for stuck
-# A load that takes longer hangs. The trainer says nothing more then, so that the supervisor ends it as stuck
-MOST_LOAD_SECONDS = 1800.0
+# A load that moves on no more for so long hangs. The trainer is silent then, so that the supervisor ends it
+MOST_STILL_SECONDS = 1800.0
 
 log = structlog.get_logger()
 
@@ -51,17 +51,18 @@ class Lending:
         wake: Callable[[], object],
         say_that_it_waits: Callable[[], object] = lambda: None,
         say_seconds: float = SAY_SECONDS,
-        most_load_seconds: float = MOST_LOAD_SECONDS,
+        most_still_seconds: float = MOST_STILL_SECONDS,
     ) -> None:
         """`wake` has the trainer call `answer` soon.
 
         `say_that_it_waits` is called in a thread every `say_seconds` while a base model is loaded, since jobs
-        may wait meanwhile; but no longer than `most_load_seconds`.
+        may wait meanwhile; but not once the load has stood still for `most_still_seconds`.
         """
-        self._say_seconds, self._most_load_seconds = say_seconds, most_load_seconds
+        self._say_seconds, self._most_still_seconds = say_seconds, most_still_seconds
         self.slices = slices
         self._holder, self._wake, self._say_that_it_waits = holder, wake, say_that_it_waits
         self._asked: SimpleQueue[_Loan] = SimpleQueue()
+        self._finding: LoadProgress | None = None
         self._lent: _Loan | None = None
         self._returned = Event()
 
@@ -72,7 +73,7 @@ class Lending:
     @property
     def loading(self) -> LoadProgress | None:
         """How far the present load has come. May be read from any thread."""
-        return self._holder.loading
+        return self._holder.loading or self._finding
 
     def get(self, entry: BaseModelEntry, asked_back: Callable[[], object]) -> ResidentBase:
         """Return the base model, once the trainer has it resident. It stays so until `give_back`.
@@ -81,8 +82,12 @@ class Lending:
         if jobs train on another base model, and JobError and OutsideFault if it cannot be loaded.
         """
         # Found here, because a download must not hold up the trainer. A wheel may have to be converted
-        with self.undisturbed() if entry.source == "wheel" else nullcontext():
-            loan = _Loan(self._holder.find(entry.id, precision=entry.precision), asked_back)
+        self._finding = LoadProgress(entry.id)
+        try:
+            with self.undisturbed() if entry.source == "wheel" else nullcontext():
+                loan = _Loan(self._holder.find(entry.id, precision=entry.precision), asked_back)
+        finally:
+            self._finding = None
         self._asked.put(loan)
         self._wake()
         return loan.base.result()
@@ -141,16 +146,18 @@ class Lending:
                 code="device_taken",
             )
         self._lent = None  # it refers to the base model that leaves
-        until = monotonic() + self._most_load_seconds
-        saying = Periodic("loading", self._say_seconds, lambda: self._say_until(until))
+        began = monotonic()
+        saying = Periodic("loading", self._say_seconds, lambda: self._say_unless_it_hangs(began))
         saying.start()
         try:
             self._holder.load(found)
         finally:
             saying.stop()
 
-    def _say_until(self, until: float) -> None:
-        if monotonic() < until:
+    def _say_unless_it_hangs(self, began: float) -> None:
+        loading = self._holder.loading
+        moved_at = loading.moved_at if loading else began
+        if monotonic() - moved_at < self._most_still_seconds:
             self._say_that_it_waits()
 
 

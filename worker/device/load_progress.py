@@ -1,5 +1,7 @@
 """How far the load of a base model has come, for the log and for those who wait for it."""
 
+from time import monotonic
+
 import structlog
 
 from worker.base_models.telling import Tell, untold
@@ -17,12 +19,15 @@ class LoadProgress:
         self._model, self._tell = model, tell
         self._told = -1
         self._text = "its files are looked for"
+        self.moved_at = monotonic()
+        """The time of the last progress"""
 
     def __str__(self) -> str:
         return self._text
 
     def __call__(self, read: int, of: int) -> None:
         """Take in that so many bytes have been read, and of how many."""
+        self.moved_at = monotonic()
         self._text = f"{read / 1e9:.1f} of {of / 1e9:.1f} GB are read"
         if read == of:
             self._text = f"all {of / 1e9:.1f} GB are read, and the model is made ready"

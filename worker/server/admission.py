@@ -18,13 +18,16 @@ class Admission:
     have requests, each has a right to an equal share of the capacity, also if others have filled it before.
     """
 
-    def __init__(self, capacity: int, wait_seconds: float) -> None:
-        """The first token of an answer must come within `wait_seconds`."""
+    def __init__(
+        self, capacity: int, wait_seconds: float, loading: Callable[[], str | None] = lambda: None
+    ) -> None:
+        """The first token of an answer must come within `wait_seconds`.
+
+        `loading` returns how far the load of a model has come, if one is being loaded.
+        """
         self.capacity = capacity
         self.draining = False
-        self.loading: Callable[[], str | None] = lambda: None
-        """Returns how far the load of a model has come, if one is being loaded"""
-        self._wait_seconds = wait_seconds
+        self._wait_seconds, self._loading = wait_seconds, loading
         self._open: dict[Exchange, int] = {}
         self._empty = asyncio.Event()
         self._empty.set()
@@ -98,8 +101,9 @@ class Admission:
 
     def _end_late(self, exchange: Exchange) -> None:
         if not exchange.generates:
-            read = self.loading()
-            reason = f"a model is being loaded, of which {read}" if read else "others are before it"
+            reason = "others are before it, or what it needs is not loaded yet"
+            if loading := self._loading():
+                reason = f"a model is being loaded: {loading}"
             text = (
                 f"The answer has not begun within {self._wait_seconds:g} s: {reason}. Send the request again."
             )

@@ -88,10 +88,9 @@ ImportAnswering = Callable[[], Callable[[GetRenderer], Answering]]
 class ServerApp:
     """Answers requests of the API. Everything but `/readyz` and `/metrics` needs the bearer token."""
 
-    def __init__(self, settings: Settings, admission: Admission, import_answering: ImportAnswering) -> None:
+    def __init__(self, settings: Settings, import_answering: ImportAnswering) -> None:
         self._settings = settings
-        self._admission = admission
-        admission.loading = lambda: self._answering.models.loading if self._answering else None
+        self.admission = Admission(settings.serve_requests, settings.serve_wait_seconds, self._loading)
         self._import_answering = import_answering
         self._answering: Answering | None = None
         self._importing = asyncio.Lock()
@@ -133,17 +132,20 @@ class ServerApp:
     def _load(self) -> "Load | None":
         return self._answering.models.load if self._answering else None
 
+    def _loading(self) -> str | None:
+        return self._answering.models.loading if self._answering else None
+
     def _now(self) -> tuple[int, int, float]:
-        return self._admission.requests, len(self.warm_adapters), self._load.pool_share if self._load else 0.0
+        return self.admission.requests, len(self.warm_adapters), self._load.pool_share if self._load else 0.0
 
     async def _tell_state(self, _request: Request) -> Response:
-        draining, load = self._admission.draining, self._load
+        draining, load = self.admission.draining, self._load
         state = {
             "status": "stopping" if draining else "ok",
             "base": self.resident,
-            "loading": self._admission.loading(),
+            "loading": self._loading(),
             "adapters": len(self.warm_adapters),
-            "requests": self._admission.requests,
+            "requests": self.admission.requests,
             "sampler": load and {"running": load.running, "waiting": load.waiting, "cache": load.pool_share},
         }
         return JSONResponse(state, 503 if draining else 200)
@@ -177,13 +179,13 @@ class ServerApp:
             exchange.facts["request_id"] = request_id
         fields = read_object(body)
         if path == PREVIEW:
-            with self._admission.permit(exchange):
+            with self.admission.permit(exchange):
                 previews = await self._load_previews()
                 await previews.run(exchange, fields)
             return
         served = fields.pop(SERVED_FIELD, None)
         request = parse(SCHEMAS[path], fields)
-        with self._admission.permit(exchange, request.answers):
+        with self.admission.permit(exchange, request.answers):
             answering = await self._load_answering()
             match request:
                 case ChatRequest():

@@ -8,7 +8,6 @@ from typing import Any
 import uvicorn
 
 from worker.process import stop_times
-from worker.server.admission import Admission
 from worker.server.app import ServerApp
 from worker.server.registration import Registration
 from worker.server.strangers import Strangers, guarded
@@ -23,7 +22,6 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         app: ServerApp,
-        admission: Admission,
         host: str,
         port: int,
         register: Callable[[int], Registration],
@@ -43,7 +41,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=stop_times.MARGIN,
             )
         )
-        self._app, self._admission, self._register = app, admission, register
+        self._app, self._register = app, register
         self._registration: Registration | None = None
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
@@ -60,18 +58,19 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        self._admission.draining = True
+        self._app.admission.draining = True
         if self._registration is not None:
             await asyncio.to_thread(self._registration.leave)
-        await self._admission.drain(stop_times.STREAMS)
+        await self._app.admission.drain(stop_times.STREAMS)
         await super().shutdown(sockets)
         await self._app.close()
 
 
-def read_by(app: ServerApp, admission: Admission) -> Callable[[], dict[str, Any]]:
+def read_by(app: ServerApp) -> Callable[[], dict[str, Any]]:
     """Return the function that reads the columns of the server's row that change."""
 
     def state() -> dict[str, Any]:
+        admission = app.admission
         running = admission.running
         return {
             "resident": app.resident,

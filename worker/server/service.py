@@ -18,7 +18,6 @@ from core.ids import new_id
 from core.process.logs import configure_logs
 from core.serving.token import server_token
 from core.settings import Settings
-from worker.server.admission import Admission
 from worker.server.app import Answering, GetRenderer, ImportAnswering, ServerApp
 from worker.server.registration import Registration
 from worker.server.server import Server, read_by
@@ -49,19 +48,18 @@ def new_server(settings: Settings, imports: ImportAnswering | None = None) -> Se
     catalog = offered_models(settings)
     bases = partial(bases_of, catalog, upstream)
     bases()  # raises an error now, before the server is there
-    admission = Admission(settings.serve_requests, settings.serve_wait_seconds)
-    app = ServerApp(settings, admission, imports or partial(import_answering, settings, upstream))
+    app = ServerApp(settings, imports or partial(import_answering, settings, upstream))
 
     def register(port: int) -> Registration:
-        state = read_by(app, admission)
+        state = read_by(app)
         if upstream is not None:
-            lost = partial(admission.end_all, UpstreamLost("it has been silent for a while"))
+            lost = partial(app.admission.end_all, UpstreamLost("it has been silent for a while"))
             state = StateWhileAnswering(
                 upstream, state, partial(asyncio.get_running_loop().call_soon_threadsafe, lost)
             )
         return Registration(sessions, new_id("server-"), address(settings, port), bases, state)
 
-    return Server(app, admission, settings.serve_host, settings.serve_port, register)
+    return Server(app, settings.serve_host, settings.serve_port, register)
 
 
 def bases_of(catalog: Catalog, upstream: Upstream | None) -> list[str]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from core.catalog import BaseModelEntry, offered_models
 from core.errors import JobError
+from core.jobs import lifecycle
 from worker.base_models.model_store import ensure_model
 from worker.tasks.frame.work import Work
 
@@ -22,5 +23,5 @@ def offered_base(work: Work, base_model: str) -> OfferedBase:
     entry = offered_models(work.settings).get(base_model)
     if entry is None:
         raise JobError("model_unavailable", f"The base model {base_model} is not on offer any more.")
-    work.progress("loading the base model", 0.0)
+    work.progress(lifecycle.LOADING, 0.0)
     return OfferedBase(entry, *ensure_model(entry, work.settings.models_folder, work.advance))

@@ -1,6 +1,7 @@
 """`tunery models`: the base models on offer. `add` looks at a model of the hub before it is offered."""
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -142,8 +143,16 @@ def _shown(entry: "BaseModelEntry", settings: "Settings", exclude_none: bool = F
     from core.base_files.paths import quantised_copies
 
     files = [file for copy in quantised_copies(entry, settings.models_folder) for file in copy.glob("*")]
-    size = sum(file.stat().st_size for file in files)
+    size = sum(map(_size, files))
     return entry.model_dump(mode="json", exclude_none=exclude_none) | ({QUANTISED: size} if size else {})
+
+
+def _size(file: Path) -> int:
+    """Return a file's bytes: 0 if a worker has removed it meanwhile."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _report(offer: "Offer", json: bool) -> None:

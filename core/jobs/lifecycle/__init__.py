@@ -21,6 +21,7 @@ its claim. When a job ends, its webhook deliveries are written in the same trans
 
 from core.jobs.lifecycle.client import cancel, delete, pause, resume, submit
 from core.jobs.lifecycle.lease import (
+    LOADING,
     PREPARING,
     READING_DATA,
     Lease,
@@ -55,6 +56,7 @@ from core.jobs.lifecycle.worker import (
 )
 
 __all__ = [
+    "LOADING",
     "LOST",
     "OUT_OF_MEMORY",
     "PREPARING",

@@ -73,6 +73,7 @@ def test_a_model_of_the_hub_is_offered_by_a_running_api_and_fetched_by_a_worker(
     assert sum(moved) >= (fetched / "model.safetensors").stat().st_size
     copy = QuantisedCopy.of(home / "models" / entry.id, ["nf4", "cpu", "bfloat16"], ["weights"])
     copy.keep(lambda file: file.write_bytes(bytes(1000)), 1000)
+    (copy.folder / "removed-meanwhile").symlink_to("nowhere")
     (_, listed) = operator_of.json("models", "list")
     assert listed["quantised_bytes"] == 1000 + 64, "the weights in 4 bits, and their hash"
     removed = operator_of.run("models", "remove", "tiny-instruct")

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 from core.compositions.requests import ComposeRequest
 from core.datasets.check import read_rows
 from core.errors import JobError
+from core.jobs import lifecycle
 from core.tables import File
 from worker.base_models.model_store import load_errors_explained
 from worker.process.scratch import scratch_folder
@@ -46,7 +47,7 @@ class SearchRows:
         """Draw and render the rows, and load the base model. Raises JobError."""
         self._layers = layers
         self._files = list(_rendered(work, asked, base))
-        work.progress("loading the base model", 0.05)
+        work.progress(lifecycle.LOADING, 0.05)
         with load_errors_explained(base.entry):
             self._base = load_in_fp32(base.folder)
         self._model: PeftModel | None = None

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from worker.engine.base.transformers_class import described_model
 from worker.engine.kernels.experts.modules import experts_in, parameter_names
-from worker.engine.sampler.adapters.check import CONFIG_NAME, AdapterRefused, read_config, special_option
+from worker.engine.sampler.adapters.check import (
+    CONFIG_NAME,
+    AdapterRefused,
+    read_config,
+    special_option,
+    target_parameters_in,
+)
 from worker.engine.sampler.adapters.files import scale_in
 from worker.engine.sampler.adapters.parameters import layers_of_experts
 from worker.engine.sampler.adapters.plain_lora import ScaledFactors, read_pairs, scaled
@@ -34,7 +40,6 @@ def read_by_expert(source: Source) -> Mapping[str, ScaledFactors]:
     Raises AdapterRefused for an adapter that is more than a LoRA, and for damaged files.
     """
     config = read_config(source.folder / CONFIG_NAME)
-    targets = config["target_parameters"]
     if (special := special_option({**config, "target_parameters": None})) is not None:
         raise AdapterRefused(special)
     pairs = read_pairs(source.folder)
@@ -43,7 +48,7 @@ def read_by_expert(source: Source) -> Mapping[str, ScaledFactors]:
     weights = [
         f"{module}.{each}" for module, found in experts_in(model).items() for each in parameter_names(found)
     ]
-    for layer, weight in layers_of_experts(weights, targets).items():
+    for layer, weight in layers_of_experts(weights, target_parameters_in(config)).items():
         if (pair := pairs.pop(layer, None)) is None:
             continue
         module, _, parameter = weight.rpartition(".")

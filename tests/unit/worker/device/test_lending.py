@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from core.catalog import BaseModelEntry, load_catalog
+from core.catalog import BaseModelEntry, Precision, load_catalog
 from core.errors import Unavailable
 from core.jobs.spec import TrainingOptions
 from core.settings import Settings
@@ -21,16 +21,22 @@ from tests.fixtures.models.tiny import OTHER, TINY, write_base
 from tests.fixtures.service.api import wait_for
 from worker.base_models.telling import Tell, untold
 from worker.device.lending import Lending
+from worker.device.load_progress import LoadProgress
 from worker.device.model_holder import FoundModel, ModelHolder
 from worker.device.time_slices import TimeSlices
 from worker.engine.base.base_model import ResidentBase
 
 
 class WatchedHolder(ModelHolder):
-    """A holder that calls a test before it loads a base model, and before it holds one."""
+    """A holder that calls a test before it finds, loads or holds a base model."""
 
+    on_find: Callable[[], object] = staticmethod(lambda: None)
     on_load: Callable[[], object] = staticmethod(lambda: None)
     on_hold: Callable[[], object] = staticmethod(lambda: None)
+
+    def find(self, model_id: str, sharded: bool = False, precision: Precision | None = None) -> FoundModel:
+        self.on_find()
+        return super().find(model_id, sharded, precision)
 
     def load(self, found: FoundModel, tell: Tell = untold) -> None:
         self.on_load()
@@ -113,7 +119,7 @@ def test_a_trainer_that_loads_what_a_chat_wants_says_that_jobs_have_to_wait(lend
     wait_for(lambda: not any(thread.name == "loading" for thread in threading.enumerate()), 10)
 
 
-@pytest.mark.parametrize("seconds", [{"say_seconds": 0.01, "most_load_seconds": 0.2}])
+@pytest.mark.parametrize("seconds", [{"say_seconds": 0.01, "most_still_seconds": 0.2}])
 def test_a_trainer_whose_load_hangs_stops_saying_that_jobs_have_to_wait(lender: Lender) -> None:
     gives_up_at = time.monotonic() + 20
 
@@ -125,6 +131,33 @@ def test_a_trainer_whose_load_hangs_stops_saying_that_jobs_have_to_wait(lender: 
 
     lender.slot.on_load = hang
     lender.ask(TINY, training=False).result(120)
+
+
+@pytest.mark.parametrize("seconds", [{"say_seconds": 0.01, "most_still_seconds": 0.2}])
+def test_a_trainer_whose_load_moves_on_says_that_jobs_have_to_wait_however_long_it_takes(
+    lender: Lender,
+) -> None:
+    def read_slowly() -> None:
+        lender.slot.loading = progress = LoadProgress(TINY)
+        late = time.monotonic() + 0.5
+
+        def said_late() -> bool:
+            progress(1, 2)
+            if time.monotonic() < late:
+                lender.said_that_it_waits.clear()
+            return lender.said_that_it_waits.is_set()
+
+        wait_for(said_late, 20)
+
+    lender.slot.on_load = read_slowly
+    lender.ask(TINY, training=False).result(120)
+
+
+def test_what_waits_for_the_files_of_a_base_model_hears_so(lender: Lender) -> None:
+    heard: list[str] = []
+    lender.slot.on_find = lambda: heard.append(str(lender.lending.loading))
+    lender.ask(TINY, training=False).result(120)
+    assert (heard, lender.lending.loading) == (["its files are looked for"], None)
 
 
 def test_a_base_model_in_another_precision_is_another_one(lender: Lender) -> None:

@@ -68,14 +68,13 @@ def test_very_many_projects_hold_a_bounded_number_of_answers() -> None:
 
 def test_a_request_that_has_waited_too_long_hears_how_far_the_load_is() -> None:
     async def waited(loading: str | None) -> str:
-        admission, request = Admission(CAPACITY, wait_seconds=0.01), exchange("a")
-        admission.loading = lambda: loading
+        admission, request = Admission(CAPACITY, 0.01, lambda: loading), exchange("a")
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         request.end = lambda reason: ended.set_result(str(reason))  # type: ignore[method-assign]
         with admission.permit(request):
             return await asyncio.wait_for(ended, 60)
 
-    assert "a model is being loaded, of which 3.2 of 16.1 GB are read." in asyncio.run(
+    assert "a model is being loaded: 3.2 of 16.1 GB are read." in asyncio.run(
         waited("3.2 of 16.1 GB are read")
     )
-    assert "others are before it" in asyncio.run(waited(None))
+    assert "others are before it, or what it needs is not loaded yet." in asyncio.run(waited(None))

@@ -18,7 +18,6 @@ from core.serving.schemas.completions import CompletionRequest
 from core.serving.schemas.tokens import TokenizeRequest
 from core.serving.token import REQUEST_HEADER, server_token
 from core.settings import Settings
-from worker.server.admission import Admission
 from worker.server.app import ServerApp
 from worker.server.exchange import MAX_BODY_BYTES, Exchange
 
@@ -41,6 +40,7 @@ class Echo:
     models = SimpleNamespace(
         resident="a-base",
         warm_adapters=["1", "2"],
+        loading="3.2 of 16.1 GB are read",
         load=SimpleNamespace(running=1, waiting=2, pool_share=0.5),
     )
 
@@ -66,7 +66,7 @@ class Echo:
 
 @pytest.fixture
 def server() -> ServerApp:
-    return ServerApp(SETTINGS, Admission(4, wait_seconds=60), lambda: Echo)
+    return ServerApp(SETTINGS, lambda: Echo)
 
 
 def test_the_tokens_of_a_request_are_told_by_its_id_once_it_has_ended(server: ServerApp) -> None:
@@ -142,18 +142,18 @@ def test_a_request_holds_a_permit_for_each_of_its_answers(
     path: str, fields: dict[str, Any], answers: int
 ) -> None:
     """These are its prompts, times `n`."""
-    admission, held = Admission(64, wait_seconds=60), []
+    held: list[int] = []
 
     class Holding(Echo):
         async def chat(self, exchange: Exchange, request: ChatRequest, served: Any) -> None:
-            held.append(admission.held)
+            held.append(server.admission.held)
             await super().chat(exchange, request, served)
 
         async def complete(self, exchange: Exchange, request: CompletionRequest, served: Any) -> None:
-            held.append(admission.held)
+            held.append(server.admission.held)
             await super().complete(exchange, request, served)
 
-    server = ServerApp(SETTINGS, admission, lambda: Holding)
+    server = ServerApp(SETTINGS, lambda: Holding)
     assert ask(server, "POST", path, headers=TOKEN, json=BODIES[path] | fields).status_code == 200
     assert held == [answers]
 
@@ -177,18 +177,18 @@ def test_a_wrong_body_and_an_error_of_ours_are_told(
 
 
 def test_the_state_says_what_is_loaded_and_whether_the_server_stops() -> None:
-    admission = Admission(4, wait_seconds=60)
-    server = ServerApp(SETTINGS, admission, lambda: Echo)
-    idle = {"status": "ok", "base": None, "adapters": 0, "requests": 0, "sampler": None}
+    server = ServerApp(SETTINGS, lambda: Echo)
+    idle = {"status": "ok", "base": None, "loading": None, "adapters": 0, "requests": 0, "sampler": None}
     assert ask(server, "GET", "/readyz").json() == idle
     ask(server, "POST", COMPLETIONS, headers=TOKEN, json=BODIES[COMPLETIONS])
-    admission.draining = True
+    server.admission.draining = True
     state = ask(server, "GET", "/readyz")
     assert (state.status_code, state.json()) == (
         503,
         {
             "status": "stopping",
             "base": "a-base",
+            "loading": "3.2 of 16.1 GB are read",
             "adapters": 2,
             "requests": 0,
             "sampler": {"running": 1, "waiting": 2, "cache": 0.5},

@@ -78,10 +78,19 @@ def special_option(config: Mapping[str, Any]) -> str | None:
 
 def invocation_in(config: Mapping[str, Any]) -> Sequence[int]:
     """Return the tokens that invoke the adapter, or none. Raises AdapterRefused if they are no tokens."""
-    found = config.get(INVOCATION) or ()
-    if not isinstance(found, list | tuple) or not all(isinstance(token, int) for token in found):
-        raise AdapterRefused(f"The adapter's {INVOCATION} is not a list of tokens.")
-    return found
+    return _listed(config, INVOCATION, int, "tokens")
+
+
+def target_parameters_in(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of the parameters that are targets. Raises AdapterRefused if they are no names."""
+    return _listed(config, "target_parameters", str, "names")
+
+
+def _listed(config: Mapping[str, Any], option: str, kind: type, what: str) -> list[Any]:
+    found = config.get(option) or ()
+    if not isinstance(found, list | tuple) or not all(isinstance(each, kind) for each in found):
+        raise AdapterRefused(f"The adapter's {option} is not a list of {what}.")
+    return [*found]
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

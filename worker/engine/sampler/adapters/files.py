@@ -30,6 +30,7 @@ from worker.engine.sampler.adapters.check import (
     read_config,
     read_tensors,
     special_option,
+    target_parameters_in,
 )
 from worker.engine.sampler.adapters.parameters import compute_with_factors, layers_of_experts
 from worker.engine.sampler.adapters.served import ServedAdapter, UnpackedProjection, pack_factors
@@ -116,7 +117,7 @@ def _load_factors(
 
 
 def _layers_of_experts(base: ResidentBase, config: Mapping[str, Any]) -> dict[str, str]:
-    return layers_of_experts(base.decoder.experts, config.get("target_parameters"))
+    return layers_of_experts(base.decoder.experts, target_parameters_in(config))
 
 
 def _projection(
@@ -161,7 +162,7 @@ def _pair(
     if A is None or B is None:
         raise AdapterRefused(f"The adapter has only one of the two factors of {name}.")
     outputs, inputs = shape
-    if A.shape != (len(A), inputs) or B.shape != (outputs, len(A)) or len(A) % experts:
+    if A.dim() != 2 or A.shape[1] != inputs or B.shape != (outputs, len(A)) or len(A) % experts:
         of_experts = f" of {experts} experts" if experts > 1 else ""
         raise AdapterRefused(
             f"The adapter's factors of {name} have the shapes {list(A.shape)} and {list(B.shape)}, "
@@ -173,10 +174,12 @@ def _pair(
 def scale_in(config: Mapping[str, Any], module: str, rank: int) -> float:
     """Return the factor that PEFT's configuration gives to the product of a module's A and B.
 
-    A pattern means the module's weight instead if this is a target by its own name.
+    A pattern means the module's weight instead if this is a target by its own name. Raises AdapterRefused.
     """
+    if not rank:
+        raise AdapterRefused(f"The adapter's factors of {module} have no ranks.")
     pattern, weight = config.get("alpha_pattern") or {}, f"{module}.weight"
-    key = weight if is_target(weight, config.get("target_parameters") or []) else module
+    key = weight if is_target(weight, target_parameters_in(config)) else module
     alpha = pattern.get(get_pattern_key(pattern.keys(), key), config.get("lora_alpha", 8))
     return scale(alpha, rank, bool(config.get("use_rslora")))
 

@@ -6,7 +6,7 @@ others.
 """
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -20,14 +20,14 @@ from worker.engine.kernels.experts.modules import forward, is_experts, parameter
 from worker.engine.sampler.adapters.check import AdapterRefused
 
 
-def layers_of_experts(weights: Iterable[str], target_parameters: Sequence[str] | None) -> dict[str, str]:
+def layers_of_experts(weights: Iterable[str], target_parameters: list[str]) -> dict[str, str]:
     """Return those of the experts' weights that are targets, by the names of PEFT's layers around them.
 
     PEFT puts one layer around another for each weight of a module. That of the last weight is outermost.
     """
     found: dict[str, str] = {}
     for name in reversed([*weights]):
-        if is_target(name, [*(target_parameters or ())]):
+        if is_target(name, target_parameters):
             layer = name.rpartition(".")[0]
             while layer in found:
                 layer += ".base_layer"

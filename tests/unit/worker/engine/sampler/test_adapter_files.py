@@ -26,6 +26,7 @@ from worker.engine.sampler.adapters.served import ServedAdapter
 
 Tensors = dict[str, torch.Tensor]
 A = "base_model.model.model.layers.1.mlp.up_proj.lora_A.weight"
+B = A.replace("lora_A", "lora_B")
 
 
 @pytest.fixture
@@ -48,6 +49,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "not finite": (lambda f: rewrite(f, lambda t: t[A].view(-1)[3].fill_(float("nan"))), "not finite"),
     "infinite": (lambda f: rewrite(f, lambda t: t[A].view(-1)[3].fill_(float("inf"))), "not finite"),
     "wrong shape": (lambda f: rewrite(f, lambda t: t.update({A: torch.zeros(4, 7)})), r"\[4, 7\]"),
+    "no matrix": (lambda f: rewrite(f, lambda t: t.update({A: torch.tensor(1.0)})), "do not fit"),
+    "no ranks": (lambda f: rewrite(f, lambda t: t.update({A: t[A][:0], B: t[B][:, :0]})), "have no ranks"),
     "a factor missing": (lambda f: rewrite(f, lambda t: t.pop(A)), "only one of the two"),
     "no weights": (lambda f: rewrite(f, lambda t: t.clear()), "no weights"),
     "cut off": (lambda f: (f / "adapter_model.safetensors").write_bytes(b"\0" * 40), "damaged"),

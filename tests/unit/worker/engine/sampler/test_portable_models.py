@@ -199,6 +199,10 @@ def test_factors_that_do_not_fit_the_experts_are_refused(tmp_path: Path) -> None
         save_file(spoilt, file)
         with pytest.raises(AdapterRefused, match=reason):
             load_adapter(base, folder, "spoilt")
+    save_file(whole, file)
+    change(folder, target_parameters=5)
+    with pytest.raises(AdapterRefused, match="target_parameters is not a list of names"):
+        load_adapter(base, folder, "spoilt")
 
 
 def test_what_peft_or_the_engine_cannot_put_on_experts_is_refused(tmp_path: Path) -> None:
