@@ -48,7 +48,7 @@ def loading_bytes(model: ModelShape) -> int:
 def loading_seconds(model: ModelShape, device: Device) -> tuple[float, float, float]:
     """Return the least, the expected and the most seconds of a load.
 
-    The least is that of a quantised form that an earlier load has kept. The others quantise the weights.
+    The least is that of a quantised copy that an earlier load has kept. The others quantise the weights.
     """
     published = base_bytes(replace(model, quantization=None, number_bytes=BF16))
     slow, usual, fast = (published / each for each in READ_BYTES)

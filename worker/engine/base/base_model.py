@@ -18,10 +18,10 @@ from core.methods.suitability import why_unsuitable
 from worker.base_models.telling import Tell, untold
 from worker.engine.base.choose import choose_decoder
 from worker.engine.base.config_check import check_config
+from worker.engine.base.copied_weights import copy_of
 from worker.engine.base.joining_trial import can_join
 from worker.engine.base.loading import declared_dtype, load_model, source_dtype
 from worker.engine.base.model_shape import shape_of
-from worker.engine.base.stored_form import copy_of
 from worker.engine.batch.lanes import Lanes, lanes_for
 from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.portable import linear_layers

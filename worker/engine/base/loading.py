@@ -1,5 +1,6 @@
 """Loads a base model's weights into memory, frozen, in the precision that the catalog declares."""
 
+import gc
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,18 +18,18 @@ from core.catalog import BaseModelEntry
 from worker.base_models.quantised_copy import QuantisedCopy
 from worker.base_models.telling import Tell, untold
 from worker.engine.base.config_check import unsupported
+from worker.engine.base.copied_weights import CopiedWeights, keep_copy
 from worker.engine.base.expert_quantisation import taking_experts
 from worker.engine.base.quantisation import make_trainable, quantise_embeddings, quantization_config
 from worker.engine.base.sharding import shard
 from worker.engine.base.source import BytesRead, SourceWeights
-from worker.engine.base.stored_form import StoredForm, keep_copy
 from worker.engine.base.transformers_class import class_for
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 Loaded = tuple[Any, Mapping[str, Any]]
 """A model, and what transformers tells of its loading."""
-Read = Callable[[SourceWeights | StoredForm, BytesRead], Loaded]
+Read = Callable[[SourceWeights | CopiedWeights, BytesRead], Loaded]
 
 log = structlog.get_logger()
 
@@ -113,7 +114,7 @@ def _read_copy(copy: QuantisedCopy, read: Read, tell: Tell) -> Loaded | None:
         return None
     stored = None
     try:
-        stored = StoredForm(file)
+        stored = CopiedWeights(file)
         size = stored.bytes
         model, found = read(stored, _counted(tell, size, 2 * size))  # after it was read for its hash
         tell(2 * size, 2 * size)
@@ -125,9 +126,10 @@ def _read_copy(copy: QuantisedCopy, read: Read, tell: Tell) -> Loaded | None:
     except RuntimeError:
         if stored is None or stored.fault is None:  # such as a device without memory
             raise
-        reason = str(stored.fault)
+        reason = stored.fault
     log.warning("quantised_copy_not_read", file=str(file), reason=reason)
     copy.remove()
+    gc.collect()  # the part of a model that was made of it
     return None
 
 
@@ -146,7 +148,7 @@ def load_plain(folder: Path, dtype: torch.dtype | str) -> Any:
 
 def _read_one_by_one(
     folder: Path,
-    source: SourceWeights | StoredForm,
+    source: SourceWeights | CopiedWeights,
     read: BytesRead = lambda _: None,
     *,
     dtype: torch.dtype,

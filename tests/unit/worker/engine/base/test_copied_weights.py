@@ -23,8 +23,8 @@ from tests.unit.worker.engine.base.test_quantised_as_read import a_matrix_each, 
 from worker.base_models.quantised_copy import HASH, WEIGHTS, QuantisedCopy
 from worker.base_models.telling import Tell, untold
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.base.copied_weights import FORM, keep_copy, tensors_of
 from worker.engine.base.in_parts import in_int8, in_nf4
-from worker.engine.base.stored_form import FORM, keep_copy, tensors_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.family(4)]
 

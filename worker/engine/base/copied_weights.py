@@ -1,4 +1,4 @@
-"""The quantised form of a base model as a file: written after a load, and read instead of the source weights.
+"""The tensors in the file of a quantised copy: written after a load, and read instead of the source weights.
 
 The names are those of the model's parameters. A quantised weight is several tensors, whose names go on after
 a colon. All weights in nf4 have the same codes and blocks, so these are there once.
@@ -106,7 +106,7 @@ def _in_int8(name: str, int8: Tensor, absmax: Tensor) -> dict[str, Tensor]:
     return {f"{name}:int8": int8, f"{name}:absmax": absmax}
 
 
-class StoredForm:
+class CopiedWeights:
     """The tensors of such a file, in the place of a model's `SourceWeights`."""
 
     def __init__(self, file: Path) -> None:
@@ -115,7 +115,7 @@ class StoredForm:
         self._names = frozenset(self._file.keys())
         self._common = {name: self._file.get_tensor(name) for name in self._names if name.startswith(":")}
         self.bytes = file.stat().st_size
-        self.fault: Exception | None = None
+        self.fault: str | None = None
         """Why a tensor could not be read. transformers hides it if the tensor is of a quantised weight."""
 
     def lazy(self, _dtype: torch.dtype, read: BytesRead) -> dict[str, LazyTensor]:
@@ -127,20 +127,20 @@ class StoredForm:
             try:
                 found: Tensor = self._file.get_tensor(name)
             except (OSError, SafetensorError) as error:
-                self.fault = error
+                self.fault = str(error)
                 raise
             read(found.nbytes)
             return found
 
-        def weight(name: str) -> Tensor | StoredWeight:
-            return tensor(name) if name in self._names else StoredWeight(self._names, tensor, name)
+        def weight(name: str) -> Tensor | CopiedWeight:
+            return tensor(name) if name in self._names else CopiedWeight(self._names, tensor, name)
 
         weights = {name.partition(":")[0] for name in self._names - self._common.keys()}
         return {name: LazyTensor(partial(weight, name)) for name in weights}
 
 
 @dataclass(frozen=True)
-class StoredWeight:
+class CopiedWeight:
     """One quantised weight of a file. transformers takes it for a tensor until our quantiser gets it."""
 
     names: frozenset[str]
@@ -148,7 +148,7 @@ class StoredWeight:
     name: str
     device: Any = None
 
-    def to(self, device: Any, dtype: torch.dtype | None) -> "StoredWeight":  # noqa: ARG002 - as of a tensor
+    def to(self, device: Any, dtype: torch.dtype | None) -> "CopiedWeight":  # noqa: ARG002 - as of a tensor
         return replace(self, device=device)
 
     def held_by(self, module: Any, name: str) -> nn.Parameter:
