@@ -3,7 +3,7 @@
     python -m bench.loading --model 8b --folder /tmp/loading --steps 3
 
 Each load has a process of its own, with a trainer's environment. The first one quantises the weights and
-keeps their quantised form, and the next one reads it. The source weights take 16 GB for 8 B and 26 GB for
+keeps a quantised copy, and the next one reads it. The source weights take 16 GB for 8 B and 26 GB for
 13 B, and what is kept in nf4 a third of that. All of it is left in the folder: remove it.
 """
 
