@@ -14,6 +14,7 @@ The first run installs the environments of the other trainers: some GB, and some
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from bench import BENCH
 from bench.acceptance.checks import ON_CPU, ON_GPU, Check, Found, checks
 from bench.command_line import add_models, names_in, new_parser
 from bench.pages.tables import markdown
-from bench.peers.venvs import DEFAULT_VENVS
+from bench.peers.venvs import DEFAULT_VENVS, HAS_GPU
 from bench.training.preparation import commit
 from bench.training.running import RunFailed, reason_of, run_logged, say
 
@@ -55,12 +56,18 @@ def main() -> None:
     given = arguments()
     given.out.mkdir(parents=True, exist_ok=True)
     on_gpu = torch.cuda.is_available()
+    if HAS_GPU and not on_gpu:
+        sys.exit(
+            f"nvidia-smi is there, but torch {torch.__version__} computes on no GPU: `tunery doctor` says why"
+        )
     chosen = checks(ON_GPU if on_gpu else ON_CPU, given.models.absolute(), given.venvs.absolute())
     results = []
     for check in chosen:
         if check.name in given.only and (on_gpu or not check.only_on_a_gpu):
             results.append(run(check, given.out))
             say(f"{check.name}: {results[-1].outcome} {results[-1].reason}")
+    if not results:
+        sys.exit(f"{', '.join(given.only)}: only a GPU can be checked so, and there is none")
     path = given.out / "page.md"
     path.write_text(text_of(results, torch.cuda.get_device_name() if on_gpu else "a CPU", given.out))
     say(f"\n{path.read_text()}\nWritten to {path}")
@@ -72,15 +79,21 @@ def run(check: Check, folder: Path) -> Result:
     say(f"{check.name} …")
     name = check.name.replace(" ", "-")
     out, log = (folder / name).absolute(), folder / f"{name}.log"
-    command = [sys.executable, *(word.replace("OUT", str(out)) for word in check.words)]
+    remove(out)  # the results of an earlier run
     began = time.monotonic()
     try:
-        code = run_logged(command, dict(check.environment), log, LIMIT_SECONDS)
+        code = run_logged([sys.executable, *check.words(out)], dict(check.environment), log, LIMIT_SECONDS)
         found = check.read(out) if out.exists() else None
-    except RunFailed as failure:
+    except (RunFailed, ValueError, KeyError) as failure:
         return Result(check.name, time.monotonic() - began, reason=str(failure))
     reason = reason_of(code, log.read_text(errors="replace")) if code or found is None else ""
     return Result(check.name, time.monotonic() - began, found, reason)
+
+
+def remove(out: Path) -> None:
+    if out.is_dir():
+        shutil.rmtree(out)
+    out.unlink(missing_ok=True)
 
 
 def text_of(results: Sequence[Result], device: str, folder: Path) -> str:

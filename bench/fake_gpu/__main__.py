@@ -18,6 +18,7 @@ from typing import Any
 from bench import ROOT
 from bench.command_line import new_parser
 from bench.fake_gpu import driver
+from bench.pages.tables import markdown
 
 RESULTS = ROOT / "bench" / "results" / "gpu"
 
@@ -55,11 +56,9 @@ def _rows(what: str, only: str, few_layers: bool) -> Iterator[dict[str, Any]]:
 def _table(what: str, rows: Sequence[Mapping[str, Any]]) -> str:
     rows = _by_architecture(rows) if what == "kernels" else rows
     names = list(rows[0])
-    cells = [names, ["---"] * len(names), *([str(row[name]) for name in names] for row in rows)]
+    table = markdown(names, [[str(row[name]) for name in names] for row in rows])
     legend = ": registers / bytes in memory / KiB of shared memory / occupancy" if what == "kernels" else ""
-    head = f"Made by `python -m bench.fake_gpu {what}`{legend}."
-    lines = [head, "", *(f"| {' | '.join(row)} |" for row in cells)]
-    return "\n".join([*lines, ""])
+    return f"Made by `python -m bench.fake_gpu {what}`{legend}.\n\n{table}"
 
 
 def _by_architecture(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -38,7 +38,6 @@ from triton.compiler import ASTSource
 from worker.engine.batch.block_mask import block_mask, window_mask
 from worker.engine.kernels.attention import Heads
 from worker.engine.kernels.elementwise import SILU
-from worker.engine.kernels.flex_attention import LITTLE_MEMORY
 from worker.engine.kernels.operations import on_gpu
 from worker.engine.kernels.rotation import Pairs
 
@@ -253,19 +252,15 @@ def _random(*shape: int, dtype: torch.dtype = torch.bfloat16, learns: bool = Tru
 def _attention(heads: Heads, softcap: float | None = None, window: int | None = None) -> Sequence[Any]:
     cos, sin = (_random(TOKENS, heads.size, learns=False) for _ in range(2))
     qkv_TN = _random(TOKENS, heads.value_columns.stop)
-    how = heads, Pairs(heads.size), heads.size**-0.5, softcap, _has_little_memory()
+    how = heads, Pairs(heads.size), heads.size**-0.5, softcap
     return qkv_TN, cos, sin, None, _mask(window), *how
 
 
 def _by_heads(heads: Heads, softcap: float | None, window: int | None, sinks: bool) -> Sequence[Any]:
     q_HTE, k_JTE, v_JTE = (_random(n, TOKENS, heads.size) for n in (heads.query, heads.key, heads.key))
     sinks_H = _random(heads.query, learns=False) if sinks else None
-    how = heads.size**-0.5, softcap, sinks_H, _has_little_memory()
+    how = heads.size**-0.5, softcap, sinks_H
     return q_HTE, k_JTE, v_JTE, _mask(window), *how
-
-
-def _has_little_memory() -> bool:
-    return torch.cuda.get_device_capability() in LITTLE_MEMORY
 
 
 def _mask(window: int | None) -> BlockMask:

@@ -23,7 +23,7 @@ def test_a_cpu_computes_and_a_step_takes_the_memory_of_its_plan(tmp_path: Path) 
 
 
 def test_a_check_that_dies_is_told_with_its_last_line_and_what_to_send(tmp_path: Path) -> None:
-    check = Check("dies", ["-c", "raise RuntimeError('no kernel image')"], memory)
+    check = Check("dies", lambda _: ["-c", "raise RuntimeError('no kernel image')"], memory)
     page = text_of([run(check, tmp_path)], "a card", tmp_path)
     assert "RuntimeError: no kernel image" in page
     assert "Please open an issue" in page

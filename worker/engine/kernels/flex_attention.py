@@ -19,19 +19,18 @@ from torch.nn.attention.flex_attention import (
 from worker.engine.kernels.attention import Heads
 from worker.engine.kernels.rotation import Pairs
 
-LITTLE_MEMORY = {(8, 6), (8, 9), (12, 0), (12, 1)}
-"""Compute capabilities whose blocks have 99 KiB of shared memory, such as an RTX 4090's; others have more."""
+WIDE = 128  # numbers of a head, beyond which PyTorch's own tiles are too large
 
 
-def kernel_options(size: int, little_memory: bool) -> FlexKernelOptions:
+def kernel_options(size: int) -> FlexKernelOptions:
     """Return the options of the kernels for heads of this size.
 
-    For short axes PyTorch would choose another kernel, which is made for decoding. Where a GPU has
-    `little_memory`, PyTorch's own tiles of wide heads do not fit.
+    For short axes PyTorch would choose another kernel, which is made for decoding. Its own tiles of wide
+    heads do not fit into the memory of an RTX 4090's blocks, and an A100 has no registers for them.
     """
     options: dict[str, object] = {"BACKEND": "TRITON"}
-    if little_memory and size > 128:
-        sides = ("fwd_BLOCK_M", "fwd_BLOCK_N", *(f"bwd_BLOCK_{side}" for side in ("M1", "N1", "M2", "N2")))
+    if size > WIDE:
+        sides = ("fwd_BLOCK_N", *(f"bwd_BLOCK_{side}" for side in ("M1", "N1", "M2", "N2")))
         options |= dict.fromkeys(sides, 32)
     return cast(FlexKernelOptions, options)
 
@@ -46,7 +45,6 @@ def attended(
     pairs: Pairs,
     scale: float,
     softcap: float | None,
-    little_memory: bool,
 ) -> Tensor:
     """Return the attended values, [T, H·E], for queries, keys and values side by side in qkv_TN.
 
@@ -58,7 +56,7 @@ def attended(
     q_HTE, k_JTE = (pairs.rotated(x, cos_TE, sin_TE) for x in (q_HTE, k_JTE))
     if query_scale_T1 is not None:
         q_HTE = q_HTE * query_scale_T1
-    return attended_by_heads(q_HTE, k_JTE, v_JTE, mask, scale, softcap, None, little_memory).flatten(1)
+    return attended_by_heads(q_HTE, k_JTE, v_JTE, mask, scale, softcap, None).flatten(1)
 
 
 def attended_by_heads(
@@ -69,9 +67,8 @@ def attended_by_heads(
     scale: float,
     softcap: float | None,
     sinks_H: Tensor | None,
-    little_memory: bool,
 ) -> Tensor:
-    """Return the attended values, [T, H, E], for rotated heads. `little_memory` is that of `kernel_options`.
+    """Return the attended values, [T, H, E], for rotated heads.
 
     The plain twin is `transformers_attention.by_segments`. A sink takes its share of the softmax and adds no
     value, so the output with a sink is
@@ -92,7 +89,7 @@ def attended_by_heads(
         scale=scale,
         enable_gqa=True,
         return_aux=None if sinks_H is None else AuxRequest(lse=True),
-        kernel_options=kernel_options(q_HTE.shape[-1], little_memory),
+        kernel_options=kernel_options(q_HTE.shape[-1]),
     )
     if sinks_H is None:
         return cast(Tensor, found)[0].transpose(0, 1)

@@ -111,8 +111,7 @@ def operations_on(device: torch.device) -> Operations:
     """Return the operations that `device` computes with."""
     if device.type != "cuda" or not can_compile():
         return ON_CPU
-    little_memory = torch.cuda.get_device_capability(device) in flex_attention.LITTLE_MEMORY
-    return on_gpu(torch.compile, grouped.has_kernel(device), little_memory)
+    return on_gpu(torch.compile, grouped.has_kernel(device))
 
 
 def can_compile() -> bool:
@@ -121,12 +120,12 @@ def can_compile() -> bool:
     return has_triton() and headers.exists() and any(map(shutil.which, ("gcc", "clang", "cc")))
 
 
-def on_gpu(compiled: Compile, has_grouped_products: bool = True, little_memory: bool = False) -> Operations:
+def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
     """Return a GPU's operations: FlexAttention, grouped products, and plain elementwise functions.
 
     `compiled` compiles them, as `torch.compile` does. Without grouped products, for a single adapter, for
     products beyond GROUPED_BELOW, and if an adapter drops inputs or has gains, a loop goes over the adapters,
-    with the same elementwise kernels. `little_memory` is that of `flex_attention.kernel_options`.
+    with the same elementwise kernels.
     """
     norm = _for_any_length(compiled(rms_norm_plainly))
     gates = {
@@ -141,7 +140,7 @@ def on_gpu(compiled: Compile, has_grouped_products: bool = True, little_memory: 
             return segment_attention(qkv_TN, layout, scale, lane)
         rotation = layout.cos_TE, layout.sin_TE, layout.query_scale_T1
         kind = layout.heads, layout.pairs, scale, layout.softcap
-        return attended(qkv_TN, *rotation, layout.block_mask, *kind, little_memory)
+        return attended(qkv_TN, *rotation, layout.block_mask, *kind)
 
     def in_groups(multiplications: int, shares: Sequence[Share]) -> bool:
         if not has_grouped_products or len(shares) < 2 or multiplications > GROUPED_BELOW * len(shares):
@@ -188,7 +187,7 @@ def on_gpu(compiled: Compile, has_grouped_products: bool = True, little_memory: 
         sinks_H: Tensor | None,
     ) -> Tensor:
         mask = layout.block_mask(window)
-        return attended_by_heads(q_HTE, k_JTE, v_JTE, mask, scale, softcap, sinks_H, little_memory)
+        return attended_by_heads(q_HTE, k_JTE, v_JTE, mask, scale, softcap, sinks_H)
 
     return Operations(
         norm=norm,
