@@ -1,20 +1,14 @@
 """How far the load of a base model has come, for the log and for those who wait for it."""
 
-from collections.abc import Callable
 from time import monotonic
 
 import structlog
 
-Tell = Callable[[int, int], object]
-"""Hears how many bytes have been read, and of how many."""
+from worker.base_models.telling import Tell, untold
 
 SHARES = 20  # into which a load is divided: each is told once, so that a short one says little
 
 log = structlog.get_logger()
-
-
-def untold(read: int, of: int) -> None:
-    """Tell nobody."""
 
 
 class LoadProgress:
@@ -35,6 +29,10 @@ class LoadProgress:
         """Take in that so many bytes have been read, and of how many."""
         self.moved_at = monotonic()
         self._text = f"{read / 1e9:.1f} of {of / 1e9:.1f} GB are read"
+        if read == of:
+            self._text = f"all {of / 1e9:.1f} GB are read, and the model is made ready"
+        if read == 0:  # again, if a quantised copy turns out to be damaged
+            self._told = -1
         if (share := SHARES * read // max(of, 1)) > self._told:
             self._told = share
             log.info("loading_base_model", model=self._model, read_bytes=read, of_bytes=of)

@@ -16,7 +16,8 @@ from core.jobs.spec import JobSpec
 from core.methods.low_rank import LoraAdapter
 from core.settings import Settings
 from worker.base_models.model_store import ensure_model, load_errors_explained
-from worker.device.load_progress import LoadProgress, Tell, untold
+from worker.base_models.telling import Tell, untold
+from worker.device.load_progress import LoadProgress
 from worker.engine.adapters.shapes import adaptable_shapes
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.device.free_memory import collect_garbage

@@ -15,10 +15,11 @@ from core.estimates.runtime import code_bytes
 from core.estimates.shapes import Device
 from core.methods.method import MethodOptions
 from core.methods.suitability import why_unsuitable
+from worker.base_models.telling import Tell, untold
 from worker.engine.base.choose import choose_decoder
 from worker.engine.base.config_check import check_config
 from worker.engine.base.joining_trial import can_join
-from worker.engine.base.loading import Reading, declared_dtype, load_model, source_dtype
+from worker.engine.base.loading import declared_dtype, load_model, source_dtype
 from worker.engine.base.model_shape import shape_of
 from worker.engine.base.stored_form import copy_of
 from worker.engine.batch.lanes import Lanes, lanes_for
@@ -51,10 +52,10 @@ class ResidentBase:
         source_sha256: str,
         device: torch.device,
         sharded: bool = False,
-        reading: Reading = lambda _read, _of: None,
+        tell: Tell = untold,
         models: Path | None = None,
     ) -> None:
-        """`reading` hears how much of the weights has been read.
+        """`tell` hears how many bytes of the weights have been read, and of how many.
 
         `models` is the model store. It keeps the weights in 4 or 8 bits, so that the next load is short.
         """
@@ -69,7 +70,7 @@ class ResidentBase:
         copy = None
         if models is not None and entry.quantization is not None and not sharded:
             copy = copy_of(entry, folder, source_sha256, device, self.dtype, models)
-        self.model = load_model(entry, folder, device, self.dtype, sharded, reading, copy)
+        self.model = load_model(entry, folder, device, self.dtype, sharded, tell, copy)
         self.source_dtype = source_dtype(folder) or self.dtype
         config: Any = self.model.config
         self.own_attention: str = config._attn_implementation

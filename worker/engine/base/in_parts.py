@@ -1,4 +1,4 @@
-"""bitsandbytes' quantisation, by our code on a CPU: of a matrix, it would make three copies in fp32 there.
+"""bitsandbytes' quantisation, by our code on a CPU, where it would hold a matrix three times in 32 bits.
 
 4 bits are found in C, and else in parts that stay in the cache, as 8 bits are. The result is the same to the
 bit, since each block or row is rounded by itself.

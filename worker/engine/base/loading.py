@@ -15,6 +15,7 @@ from transformers import AutoConfig, GenerationConfig
 
 from core.catalog import BaseModelEntry
 from worker.base_models.quantised_copy import QuantisedCopy
+from worker.base_models.telling import Tell, untold
 from worker.engine.base.config_check import unsupported
 from worker.engine.base.expert_quantisation import taking_experts
 from worker.engine.base.quantisation import make_trainable, quantise_embeddings, quantization_config
@@ -27,9 +28,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 Loaded = tuple[Any, Mapping[str, Any]]
 """A model, and what transformers tells of its loading."""
-Read = Callable[[SourceWeights | StoredForm], Loaded]
-Reading = Callable[[int, int], object]
-"""Hears how many bytes of a base model have been read, and of how many, for each weight."""
+Read = Callable[[SourceWeights | StoredForm, BytesRead], Loaded]
 
 log = structlog.get_logger()
 
@@ -65,7 +64,7 @@ def load_model(
     device: torch.device,
     dtype: torch.dtype,
     sharded: bool = False,
-    reading: Reading = lambda _read, _of: None,
+    tell: Tell = untold,
     copy: QuantisedCopy | None = None,
 ) -> nn.Module:
     """Load the model whole, or `sharded` over the processes, which must all load it at the same time.
@@ -77,10 +76,10 @@ def load_model(
     if entry.quantization is not None:
         config = taking_experts(quantization_config(entry.quantization, dtype, entry.id))
         options |= {"quantization_config": config, "device_map": {"": device}}
-    read: Read = partial(_read_one_by_one, folder, dtype=dtype, reading=reading, **options)
+    read = partial(_read_one_by_one, folder, dtype=dtype, **options)
     try:
-        kept = _read_copy(copy, read) if copy else None
-        loaded, found = kept or read(SourceWeights(folder))
+        kept = _read_copy(copy, read, tell) if copy else None
+        loaded, found = kept or _read_source(folder, read, tell)
     except ValueError as error:
         reason = str(error).replace(str(folder), entry.repository)  # clients read it and must see no path
         raise unsupported(entry, reason) from error
@@ -100,17 +99,33 @@ def load_model(
     return model if entry.quantization is not None else model.to(device)
 
 
-def _read_copy(copy: QuantisedCopy, read: Read) -> Loaded | None:
+def _read_source(folder: Path, read: Read, tell: Tell) -> Loaded:
+    source = SourceWeights(folder)
+    of = source.bytes
+    loaded = read(source, _counted(tell, 0, of))
+    tell(of, of)  # also if the files hold more than the model takes
+    return loaded
+
+
+def _read_copy(copy: QuantisedCopy, read: Read, tell: Tell) -> Loaded | None:
     """Return the model as its copy holds it, or None if there is none that can be read."""
-    if (file := copy.found()) is None:
+    if (file := copy.found(tell)) is None:
         return None
+    stored = None
     try:
-        model, found = read(StoredForm(file))
+        stored = StoredForm(file)
+        size = stored.bytes
+        model, found = read(stored, _counted(tell, size, 2 * size))  # after it was read for its hash
+        tell(2 * size, 2 * size)
         if not (found["missing_keys"] or found["mismatched_keys"]):
             return model, found
         reason = f"it lacks {found}"
     except (OSError, SafetensorError) as error:  # another process may have removed it
         reason = str(error)
+    except RuntimeError:
+        if stored is None or stored.fault is None:  # such as a device without memory
+            raise
+        reason = str(stored.fault)
     log.warning("quantised_copy_not_read", file=str(file), reason=reason)
     copy.remove()
     return None
@@ -132,9 +147,9 @@ def load_plain(folder: Path, dtype: torch.dtype | str) -> Any:
 def _read_one_by_one(
     folder: Path,
     source: SourceWeights | StoredForm,
+    read: BytesRead = lambda _: None,
     *,
     dtype: torch.dtype,
-    reading: Reading = lambda _read, _of: None,
     **options: Any,
 ) -> Loaded:
     """Return the model, and what transformers tells of its loading.
@@ -147,7 +162,7 @@ def _read_one_by_one(
         if hasattr(part, "quantization_config"):
             del part.quantization_config
     os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # threads would read weights long before they are taken
-    lazy = source.lazy(dtype, _counted(reading, source.bytes))
+    lazy = source.lazy(dtype, read)
     options |= {"config": config, "dtype": dtype, "output_loading_info": True, "trust_remote_code": False}
     model, found = model_class.from_pretrained(None, state_dict=lazy, **options)
     with suppress(OSError):  # there need not be such a file
@@ -155,14 +170,13 @@ def _read_one_by_one(
     return model, found
 
 
-def _counted(reading: Reading, of: int) -> BytesRead:
-    """Return what adds up what it hears, and tells it to `reading`."""
-    read = 0
+def _counted(tell: Tell, read: int, of: int) -> BytesRead:
+    """Return what adds what it hears to the bytes that have been read, and tells it."""
 
     def add(more: int) -> None:
         nonlocal read
         read += more
-        reading(read, of)
+        tell(read, of)
 
-    reading(read, of)
+    tell(read, of)
     return add

@@ -4,7 +4,7 @@ The names are those of the model's parameters. A quantised weight is several ten
 a colon. All weights in nf4 have the same codes and blocks, so these are there once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.quantizers.quantizers_utils import get_module_from_name
@@ -28,7 +29,10 @@ from worker.engine.device.free_memory import free_bytes
 from worker.engine.kernels.experts.layer import DenseExperts
 from worker.engine.kernels.experts.modules import QUANTISED, is_experts
 
-FORM = "form 1"  # changes with what is written here
+FORM = "form 1"
+"""Is another one whenever other bits are written here, or made: by `in_parts`, `expert_quantisation`,
+`quantise_embeddings` or `nf4.c`."""
+
 LIBRARIES = ("transformers", "bitsandbytes")  # they decide the parameters, and their bits
 CODE, CODE_OF_SCALES, BLOCKS = ":code", ":code of scales", ":blocks"
 
@@ -60,7 +64,11 @@ def keep_copy(copy: QuantisedCopy, model: nn.Module) -> None:
             "quantised_copy_not_kept", reason="it does not fit the host's memory", free=free, size=size
         )
         return
-    copy.keep(partial(save_file, tensors), size)
+    copy.keep(partial(_write, tensors), size)
+
+
+def _write(tensors: Mapping[str, Tensor], file: Path) -> None:
+    save_file({name: each.contiguous() for name, each in tensors.items()}, file)
 
 
 def tensors_of(model: Any) -> dict[str, Tensor]:
@@ -78,7 +86,7 @@ def tensors_of(model: Any) -> dict[str, Tensor]:
         elif own == "weight" and (int8 := int8_weight_of(module)) is not None:
             found |= _in_int8(name, *int8)
         else:
-            found[name] = parameter.data.contiguous()
+            found[name] = parameter.data
     made_anew = {name for name, _ in model.named_non_persistent_buffers()}
     return found | {name: each for name, each in model.named_buffers() if name not in made_anew}
 
@@ -107,6 +115,8 @@ class StoredForm:
         self._names = frozenset(self._file.keys())
         self._common = {name: self._file.get_tensor(name) for name in self._names if name.startswith(":")}
         self.bytes = file.stat().st_size
+        self.fault: Exception | None = None
+        """Why a tensor could not be read. transformers hides it if the tensor is of a quantised weight."""
 
     def lazy(self, _dtype: torch.dtype, read: BytesRead) -> dict[str, LazyTensor]:
         """Return all weights by the names of the parameters, each to be read later. `read` hears of each."""
@@ -114,7 +124,11 @@ class StoredForm:
         def tensor(name: str) -> Tensor:
             if (common := self._common.get(name)) is not None:
                 return common
-            found: Tensor = self._file.get_tensor(name)
+            try:
+                found: Tensor = self._file.get_tensor(name)
+            except (OSError, SafetensorError) as error:
+                self.fault = error
+                raise
             read(found.nbytes)
             return found
 

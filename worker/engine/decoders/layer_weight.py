@@ -36,7 +36,8 @@ def of_4_bits(packed: Tensor, state: Any) -> Tensor:
     from bitsandbytes.functional import dequantize_4bit, dequantize_blockwise
 
     made_NK = torch.empty(state.shape, dtype=state.dtype, device=packed.device)
-    if state.quant_type != "nf4" or not state.nested or not can_dequantise(packed, state.blocksize, made_NK):
+    in_c = can_dequantise(packed, state.absmax, state.blocksize, made_NK)
+    if state.quant_type != "nf4" or not state.nested or not in_c:
         dequantised_NK: Tensor = dequantize_4bit(packed, state)
         return dequantised_NK
     scales = dequantize_blockwise(state.absmax, state.state2).add_(state.offset)

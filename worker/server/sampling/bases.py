@@ -54,7 +54,7 @@ class OwnBases:
             folder, sha256 = ensure_model(entry, self._models_folder)
             with load_errors_explained(entry):
                 return ResidentBase(
-                    entry, folder, sha256, self.device, reading=self.loading, models=self._models_folder
+                    entry, folder, sha256, self.device, tell=self.loading, models=self._models_folder
                 )
         finally:
             self.loading = None

@@ -16,7 +16,7 @@ from core.estimates.memory_plan import MemoryPlan, Recompute
 from core.estimates.shapes import Load
 from core.estimates.workspace import evaluation_bytes
 from core.jobs.spec import JobSpec
-from worker.device.load_progress import Tell, untold
+from worker.base_models.telling import Tell, untold
 from worker.device.model_holder import ModelHolder
 from worker.device.watchdog import Watchdog
 from worker.engine.adapters.adapter import InitialValues

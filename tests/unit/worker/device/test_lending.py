@@ -19,8 +19,9 @@ from core.settings import Settings
 from tests.fixtures.engine.training import make_spec
 from tests.fixtures.models.tiny import OTHER, TINY, write_base
 from tests.fixtures.service.api import wait_for
+from worker.base_models.telling import Tell, untold
 from worker.device.lending import Lending
-from worker.device.load_progress import LoadProgress, Tell, untold
+from worker.device.load_progress import LoadProgress
 from worker.device.model_holder import FoundModel, ModelHolder
 from worker.device.time_slices import TimeSlices
 from worker.engine.base.base_model import ResidentBase

@@ -9,7 +9,9 @@ def test_each_share_of_a_load_is_told_once_however_many_weights_there_are() -> N
     for read in range(0, 10**6 + 1, 100):
         progress(read, 10**6)
     assert told == [share * 10**6 // SHARES for share in range(SHARES + 1)]
-    assert str(progress) == "0.0 of 0.0 GB are read"
+    assert str(progress) == "all 0.0 GB are read, and the model is made ready"
+    progress(0, 10**7)
+    assert told[-1] == 0, "from the beginning again, as if a copy of the weights was damaged"
 
 
 def test_a_model_without_weights_has_no_shares() -> None:

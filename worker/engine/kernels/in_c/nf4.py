@@ -25,15 +25,20 @@ def quantised(numbers: Tensor, bounds: Tensor, block: int) -> tuple[Tensor, Tens
     return packed, scales
 
 
-def can_dequantise(packed: Tensor, block: int, made: Tensor) -> bool:
-    """Return whether C makes a matrix, which is to be written to `made`, of packed numbers."""
-    whole = made.numel() % block == 0 and block % SIZE == 0 and packed.numel() * 2 == made.numel()
-    return whole and packed.dtype == torch.uint8 and kernel("nf4", made) is not None
+def can_dequantise(packed: Tensor, scales: Tensor, block: int, made: Tensor) -> bool:
+    """Return whether C makes a matrix, to be written to `made`, of packed numbers and their scales."""
+    whole = scales.numel() * block == made.numel() and block % SIZE == 0
+    return (
+        whole
+        and packed.numel() * 2 == made.numel()
+        and packed.dtype == torch.uint8
+        and kernel("nf4", made) is not None
+    )
 
 
 def dequantise(packed: Tensor, scales: Tensor, code: Tensor, block: int, made: Tensor) -> None:
     """Write the matrix of packed numbers, with the scale of each block in fp32, to a contiguous tensor."""
     built = kernel("nf4", made)
     assert built is not None
-    sizes = integers((len(scales), block))
+    sizes = integers((made.numel() // block, block))
     built.dequantise(*pointers(packed, scales, code, made), *sizes, threads())

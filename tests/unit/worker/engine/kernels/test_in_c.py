@@ -150,7 +150,7 @@ def test_nf4_is_that_of_bitsandbytes_to_the_bit(dtype: torch.dtype) -> None:
     assert torch.equal(packed, expected)
     assert torch.equal(scales, state.absmax)
     made = torch.empty_like(weight)
-    assert nf4.can_dequantise(packed, 64, made)
+    assert nf4.can_dequantise(packed, scales, 64, made)
     nf4.dequantise(packed, scales, code, 64, made)
     assert torch.equal(made, dequantize_4bit(packed, state))
 
@@ -161,4 +161,8 @@ def test_only_whole_blocks_of_a_contiguous_tensor_are_left_to_c() -> None:
     assert not nf4.can_quantise(weight.T, 64)
     assert not nf4.can_quantise(weight[:, :60].contiguous(), 64)
     assert not nf4.can_quantise(weight.half(), 64)
-    assert not nf4.can_dequantise(torch.empty(1, dtype=torch.uint8), 64, weight)
+    packed, scales = torch.empty(320, dtype=torch.uint8), torch.empty(10)
+    assert nf4.can_dequantise(packed, scales, 64, weight)
+    assert not nf4.can_dequantise(packed[:1], scales, 64, weight)
+    for others in (scales[:9], torch.empty(11)):
+        assert not nf4.can_dequantise(packed, others, 64, weight), "it would read or write beyond a tensor"
