@@ -179,11 +179,7 @@ def _gemma4(config: Any) -> Keys:
 
 
 def _ministral3(config: Any) -> Keys:
-    rotation = config.rope_parameters
-    return {
-        "rope_scaling_yarn_log_mul": float(rotation.get("mscale_all_dim", 1.0)),
-        "attn_temperature_scale": float(rotation["llama_4_scaling_beta"]),
-    }
+    return {"attn_temperature_scale": float(config.rope_parameters["llama_4_scaling_beta"])}
 
 
 SPECIAL: Mapping[str, Callable[[Any], Keys]] = {

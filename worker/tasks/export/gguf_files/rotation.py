@@ -1,5 +1,6 @@
 """The rotary embedding of a model, as llama.cpp computes it."""
 
+from math import log
 from typing import Any
 
 import gguf
@@ -16,6 +17,12 @@ FACTORS_FOR = {"llama3": ("llama", "mistral3", "smollm3", "exaone4"), "proportio
 """The kinds of rotations with a factor for each frequency, and the architectures that read these."""
 SCALED_FOR = {"linear": ("gemma3",), "yarn": ("gpt-oss", "mistral3")}
 """The kinds that are numbers of the configuration, with the architectures that tests hold."""
+
+UNROUNDED = (
+    "llama.cpp would compute this model in another way than it was trained: it rounds the range of the "
+    "frequencies that yarn blends, which the model does not (truncate). Export the merged model for another "
+    "runtime."
+)
 
 
 def head_size(config: Any) -> int:
@@ -39,7 +46,7 @@ def rotation_keys(config: Any, architecture: str) -> dict[str, Any]:
     if windows != whole:
         keys["rope_freq_base_swa"] = float(windows.get("rope_theta", 10_000.0))
     if kind in SCALED_FOR:
-        keys |= _scaling(whole, kind)
+        keys |= _scaling(config, whole, kind)
     return keys
 
 
@@ -67,13 +74,17 @@ def _rotation(config: Any, layers: str) -> dict[str, Any]:
     return found.get(layers, found)
 
 
-def _scaling(rotation: dict[str, Any], kind: str) -> dict[str, Any]:
+def _scaling(config: Any, rotation: dict[str, Any], kind: str) -> dict[str, Any]:
     keys: dict[str, Any] = {
         "rope_scaling_type": gguf.RopeScalingType(kind),
         "rope_scaling_factor": float(rotation["factor"]),
     }
     if kind == "yarn":
+        if not rotation.get("truncate", True):
+            raise JobError("not_convertible", UNROUNDED, "format")
+        _, times = ROPE_INIT_FUNCTIONS["yarn"](config, torch.device("cpu"))
         keys |= {
+            "rope_scaling_attn_factors": times / (1 + 0.1 * log(max(rotation["factor"], 1))),
             "rope_scaling_orig_ctx_len": rotation["original_max_position_embeddings"],
             "rope_scaling_yarn_beta_fast": float(rotation.get("beta_fast") or 32),
             "rope_scaling_yarn_beta_slow": float(rotation.get("beta_slow") or 1),

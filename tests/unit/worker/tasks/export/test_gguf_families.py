@@ -1,6 +1,7 @@
 """The families of docs/models.md as GGUF: llama.cpp answers as PEFT does, with all layers adapted."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from worker.engine.base.transformers_class import described_model
 from worker.engine.kernels.experts.modules import experts_in, parameter_names
 from worker.tasks.export.gguf_files.adapter import write_gguf_adapter
 from worker.tasks.export.gguf_files.model import write_gguf
+from worker.tasks.export.gguf_files.rotation import rotation_keys
 from worker.tasks.export.source import Source
 
+SHORT = {"original_max_position_embeddings": 32, "factor": 4.0, "rope_theta": 1e3}
 LEFT_OUT = ("router.proj", "per_layer_model_projection", "mixer.out_proj", "lm_head")
 
 
@@ -42,9 +45,13 @@ def everywhere(base: Path) -> Any:
     return lora(target_modules=linear, target_parameters=parameters or None)
 
 
-def save_family(name: str, tokenizer: Any, folder: Path) -> Path:
+def save_family(name: str, tokenizer: Any, folder: Path, **rotation: float) -> Path:
     """Write a model in which no vector has equal numbers, so that each one and its order matter."""
-    save_model(of_family(name), folder, lambda: tokenizer)
+    config = of_family(name)
+    text = config.get_text_config()
+    if rotation:
+        text.rope_parameters = {**text.rope_parameters, **rotation}
+    save_model(config, folder, lambda: tokenizer)
     file = folder / "model.safetensors"
     weights = load_file(file)
     torch.manual_seed(2)
@@ -71,11 +78,40 @@ def test_llama_cpp_answers_alike(name: str, tokenizer: Any, make_source: MakeSou
     assert likeliest(expected, files[0]) != pytest.approx(expected, abs=0.5)
 
 
-def likeliest(expected: dict[int, float], *files: Path) -> dict[int, float]:
+def likeliest(expected: dict[int, float], *files: Path, prompt: Sequence[int] = PROMPT) -> dict[int, float]:
     """Return the log-probabilities of these tokens."""
     with llama_cpp(*files) as runtime:
-        found = runtime.top(PROMPT, VOCABULARY)
+        found = runtime.top(prompt, VOCABULARY)
     return {token: found[token] for token in expected}
+
+
+@pytest.mark.family(1)
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("gpt-oss, sinks and experts", SHORT),
+        ("gpt-oss, sinks and experts", {**SHORT, "attention_factor": 0.8}),
+        ("ministral 3, queries scaled by position", {"mscale_all_dim": 0.5}),
+    ],
+)
+def test_positions_beyond_the_first_context_are_rotated_alike(
+    name: str, changed: dict[str, float], tokenizer: Any, make_source: MakeSource, tmp_path: Path
+) -> None:
+    base = save_family(name, tokenizer, tmp_path / "of", **changed)
+    source = make_source(everywhere(base), base=base)
+    write_gguf(source, GgufExport(format="gguf"), tmp_path)
+    prompt = [3 + (37 * position**2 + 11 * position) % 480 for position in range(300)]
+    expected = top(logits(source.base_folder, source.folder, torch.tensor([prompt])))
+    assert likeliest(expected, tmp_path / "model-f16.gguf", prompt=prompt) == pytest.approx(
+        expected, abs=0.05
+    )
+
+
+def test_a_range_of_frequencies_that_llama_cpp_would_round_is_refused() -> None:
+    config = of_family("gpt-oss, sinks and experts")
+    config.rope_parameters = {**config.rope_parameters, "truncate": False}
+    with pytest.raises(JobError, match="it rounds the range of the frequencies"):
+        rotation_keys(config, "gpt-oss")
 
 
 @pytest.mark.family(1)

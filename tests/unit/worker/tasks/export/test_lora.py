@@ -35,10 +35,10 @@ def lora(**options: Any) -> LoraConfig:
     )
 
 
-def logits(base: Path, folder: Path) -> Tensor:
+def logits(base: Path, folder: Path, tokens: Tensor = TOKENS) -> Tensor:
     model = named_class(base).from_pretrained(base, dtype=torch.float32)
     with torch.inference_mode():
-        return PeftModel.from_pretrained(model, folder).eval()(input_ids=TOKENS).logits
+        return PeftModel.from_pretrained(model, folder).eval()(input_ids=tokens).logits
 
 
 @pytest.mark.parametrize(
