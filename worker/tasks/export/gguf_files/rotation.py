@@ -18,12 +18,6 @@ FACTORS_FOR = {"llama3": ("llama", "mistral3", "smollm3", "exaone4"), "proportio
 SCALED_FOR = {"linear": ("gemma3",), "yarn": ("gpt-oss", "mistral3")}
 """The kinds that are numbers of the configuration, with the architectures that tests hold."""
 
-UNROUNDED = (
-    "llama.cpp would compute this model in another way than it was trained: it rounds the range of the "
-    "frequencies that yarn blends, which the model does not (truncate). Export the merged model for another "
-    "runtime."
-)
-
 
 def head_size(config: Any) -> int:
     """Return the numbers of an attention head's query."""
@@ -80,8 +74,6 @@ def _scaling(config: Any, rotation: dict[str, Any], kind: str) -> dict[str, Any]
         "rope_scaling_factor": float(rotation["factor"]),
     }
     if kind == "yarn":
-        if not rotation.get("truncate", True):
-            raise JobError("not_convertible", UNROUNDED, "format")
         _, times = ROPE_INIT_FUNCTIONS["yarn"](config, torch.device("cpu"))
         keys |= {
             "rope_scaling_attn_factors": times / (1 + 0.1 * log(max(rotation["factor"], 1))),

@@ -21,7 +21,6 @@ from worker.engine.base.transformers_class import described_model
 from worker.engine.kernels.experts.modules import experts_in, parameter_names
 from worker.tasks.export.gguf_files.adapter import write_gguf_adapter
 from worker.tasks.export.gguf_files.model import write_gguf
-from worker.tasks.export.gguf_files.rotation import rotation_keys
 from worker.tasks.export.source import Source
 
 SHORT = {"original_max_position_embeddings": 32, "factor": 4.0, "rope_theta": 1e3}
@@ -105,13 +104,6 @@ def test_positions_beyond_the_first_context_are_rotated_alike(
     assert likeliest(expected, tmp_path / "model-f16.gguf", prompt=prompt) == pytest.approx(
         expected, abs=0.05
     )
-
-
-def test_a_range_of_frequencies_that_llama_cpp_would_round_is_refused() -> None:
-    config = of_family("gpt-oss, sinks and experts")
-    config.rope_parameters = {**config.rope_parameters, "truncate": False}
-    with pytest.raises(JobError, match="it rounds the range of the frequencies"):
-        rotation_keys(config, "gpt-oss")
 
 
 @pytest.mark.family(1)
