@@ -85,7 +85,10 @@ def test_a_job_claimed_again_takes_the_place_of_its_former_self(
         again.append(Job(base, "job"))  # the name must be free by now
 
     claimed: Any = SimpleNamespace(
-        lease=SimpleNamespace(job_id="job"), spec=former.spec, start_reading=start_reading
+        lease=SimpleNamespace(job_id="job"),
+        job_lease=None,  # the base model is in memory, so nothing is told of a load
+        spec=former.spec,
+        start_reading=start_reading,
     )
     cohort.add(claimed)
     assert former.ended == "left"
