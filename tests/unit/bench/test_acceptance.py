@@ -12,6 +12,7 @@ from bench.acceptance.__main__ import run, text_of
 from bench.acceptance.checks import Check, memory, resume
 
 
+@pytest.mark.exhaustive
 def test_a_cpu_computes_and_a_step_takes_the_memory_of_its_plan(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.acceptance", "--only", "device,memory", "--out", str(tmp_path)]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -32,7 +32,7 @@ def two_layers(name: str) -> Callable[[], PretrainedConfig]:
     return make
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("quantization", [None, "nf4"])
 @pytest.mark.parametrize("name", NAMES)
 def test_no_tensor_of_a_step_is_as_large_as_a_stack_of_experts(name: str, quantization: Any) -> None:

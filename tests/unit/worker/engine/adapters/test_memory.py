@@ -119,7 +119,7 @@ SMALL = LlamaConfig(
 LENGTH, ROWS, SUPERVISED = 256, 4, 512
 
 
-@pytest.mark.family(2)
+@pytest.mark.family(1)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize(

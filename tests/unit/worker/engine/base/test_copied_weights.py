@@ -26,7 +26,7 @@ from worker.engine.base.base_model import ResidentBase
 from worker.engine.base.copied_weights import FORM, keep_copy, tensors_of
 from worker.engine.base.in_parts import in_int8, in_nf4
 
-pytestmark = [pytest.mark.slow, pytest.mark.family(4)]
+pytestmark = [pytest.mark.slow, pytest.mark.family(2)]
 
 CPU = torch.device("cpu")
 MODELS: dict[str, Callable[[], PretrainedConfig]] = {
