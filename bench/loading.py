@@ -28,7 +28,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from bench.command_line import new_parser
 from bench.estimates.cases import Base, Case
-from bench.estimates.measured import CPU, rows_of
+from bench.estimates.measured import CPU, rows_of, train
 from bench.memory.models import LLAMA_8B, LLAMA_13B, llama
 from bench.pages.tables import markdown
 from core.estimates.loading import loading_bytes, loading_seconds
@@ -155,11 +155,7 @@ def measure(case: Case, folder: Path, steps: bool) -> list[Taken]:
     collect_garbage(CPU)
     before, began = held_bytes(CPU), time.perf_counter()
     with peak_memory(CPU) as peak:
-        trainee = group.join("job", case.spec, rows, {})
-        for _ in range(trainee.total_steps):
-            (result,) = group.train_round([trainee.name]).values()
-            if isinstance(result, Exception):
-                raise result
+        trainee, _ = train(group, case, rows)
     seconds = (time.perf_counter() - began) / trainee.total_steps
     load = holder.load_of(case.spec, case.lengths[1])
     tokens = min(group.memory_plan.step_tokens, case.batch_size * case.lengths[1])

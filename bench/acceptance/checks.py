@@ -158,10 +158,6 @@ def bullets(found: dict[str, Any]) -> str:
 def worded(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    return (
-        f"{value:,.1f}"
-        if isinstance(value, float)
-        else f"{value:,}"
-        if isinstance(value, int)
-        else str(value)
-    )
+    if isinstance(value, str) or value is None:
+        return str(value)
+    return f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"

@@ -16,13 +16,21 @@ from pathlib import Path
 import psutil
 
 from bench.command_line import add_models, add_result_file, new_parser, positive
-from bench.training.service import POLL_SECONDS, create, rounds, service, upload, wait
+from bench.training.service import (
+    POLL_SECONDS,
+    TRAINER,
+    create,
+    process_of,
+    rounds,
+    service,
+    upload,
+    wait,
+)
 from bench.training.workloads import rows_of
 from cli.client.client import Client
 from cli.client.errors import GaveUp
 
 RANK, BATCH_SIZE = 8, 4
-TRAINER = "worker.trainer.train.trainer"
 SETTINGS = {"TUNERY_CHECKPOINT_SECONDS": "0.001"}
 LIMIT_SECONDS = 300.0
 
@@ -66,9 +74,8 @@ def kill_trainer(up: psutil.Process, client: Client, job_id: str) -> int:
     while time.monotonic() < deadline:
         steps = rounds(client, job_id)
         if len(steps) > 1:
-            for process in up.children(recursive=True):
-                if TRAINER in process.cmdline():
-                    process.kill()
+            if (trainer := process_of(up, TRAINER)) is not None:
+                trainer.kill()
             return int(steps[-1]["step"])
         time.sleep(POLL_SECONDS)
     raise GaveUp(f"the job took no two steps within {LIMIT_SECONDS:.0f} seconds")

@@ -30,6 +30,7 @@ from worker.engine.base.loading import compute_dtype
 from worker.engine.device.free_memory import collect_garbage, held_bytes
 from worker.engine.device.peak_memory import peak_memory
 from worker.engine.step.processes import ALONE
+from worker.engine.step.trainee import Trainee
 from worker.process.environment import TRAINER_ENVIRONMENT
 from worker.rows.row import Row
 from worker.rows.row_store import RowStore, store_rows
@@ -81,18 +82,23 @@ def _measure(case: Case, folder: Path, models: Path) -> Found:
     holder.load(FoundModel(source.in_precision(case.precision), folder, sha256, sharded=False))
     group = ProcessGroup(holder, ALONE, None, Watchdog(inf), case.recompute or "auto")
     training, validation = rows_of(case)
-    tokens = 0
     collect_garbage(CPU)
     before = held_bytes(CPU)
     with peak_memory(CPU) as peak:
-        trainee = group.join("job", case.spec, training, {})
-        for _ in range(trainee.total_steps):
-            (result,) = group.train_round([trainee.name]).values()
-            if isinstance(result, Exception):
-                raise result
-            tokens += result.tokens
+        trainee, tokens = train(group, case, training)
         group.evaluate(trainee.name, validation)
     return Found(tokens=tokens, bytes=before + peak.bytes)
+
+
+def train(group: ProcessGroup, case: Case, rows: RowStore) -> tuple[Trainee, int]:
+    """Train a job to its end. Return it, and its tokens. Raises the error of a step."""
+    trainee, tokens = group.join("job", case.spec, rows, {}), 0
+    for _ in range(trainee.total_steps):
+        (result,) = group.train_round([trainee.name]).values()
+        if isinstance(result, Exception):
+            raise result
+        tokens += result.tokens
+    return trainee, tokens
 
 
 def expected(case: Case, folder: Path, models: Path) -> tuple[int, int]:

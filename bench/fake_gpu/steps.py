@@ -186,11 +186,14 @@ def answer(case: Case, layers: int = 2, requests: int = 16) -> tuple[Found, Foun
 
 
 def whole(make: Callable[[int], Found], layers: int) -> Found:
-    """Return what a step calls with all layers: two and three layers tell what one layer takes."""
+    """Return what a step calls with all layers."""
     two = make(2)
-    if layers == 2:
-        return two
-    three, others = make(3), layers - 2
+    return two if layers == 2 else extended(two, make(3), layers)
+
+
+def extended(two: Found, three: Found, layers: int) -> Found:
+    """Return what so many layers call: two and three layers tell what one layer takes."""
+    others = layers - 2
     seconds = two.seconds + others * (three.seconds - two.seconds)
     return Found(two.launches + others * (three.launches - two.launches), seconds, two.waits)
 
@@ -205,8 +208,10 @@ def rows(only: str = "", few_layers: bool = False) -> Iterator[dict[str, Any]]:
     for name, case in ANSWERS.items():
         if only in name:
             layers = 2 if few_layers else case.shape.layers
-            yield _row(f"16 prompts, {name}", whole(lambda n, c=case: answer(c, n)[0], layers))  # type: ignore[misc]
-            yield _row(f"16 tokens, {name}", whole(lambda n, c=case: answer(c, n)[1], layers))  # type: ignore[misc]
+            two = answer(case, 2)
+            three = two if few_layers else answer(case, 3)
+            for of, fewer, more in zip(("prompts", "tokens"), two, three, strict=True):
+                yield _row(f"16 {of}, {name}", extended(fewer, more, layers))
 
 
 def _row(name: str, found: Found) -> dict[str, Any]:

@@ -50,26 +50,24 @@ from core.storage.file_names import WEIGHTS_NAME
 
 RANK, BATCH_SIZE = 16, 8
 IDLE_SECONDS = 20.0
-TRAINER, SERVER = "worker.trainer.train.trainer", "serve"
+SERVER = "serve"
 
 
 class Service:
     """A running service, and what is measured of it."""
 
     def __init__(self, up: psutil.Process, client: Client, home: Path) -> None:
-        self._up, self._client = up, client
+        self.up, self._client = up, client
         found = Home(home)
         url, key = found.base_url.read_text().strip(), found.api_key.read_text().strip()
         self._openai = OpenAI(base_url=url, api_key=key, max_retries=0, timeout=600)
 
-    def process(self, name: str) -> psutil.Process | None:
-        """Return the process with this word on its command line."""
-        members = self._up.children(recursive=True)
-        return next((member for member in members if name in member.cmdline()), None)
-
     def private_bytes(self) -> dict[str, int]:
         """Return the memory that trainer and server share with no other process."""
-        found = {"trainer": self.process(TRAINER), "server": self.process(SERVER)}
+        found = {
+            "trainer": services.process_of(self.up, services.TRAINER),
+            "server": services.process_of(self.up, SERVER),
+        }
         return {name: each.memory_full_info().uss for name, each in found.items() if each}
 
     def train(self, rows: int) -> dict[str, Any]:
@@ -77,7 +75,7 @@ class Service:
 
         The first round is left out of the former: it takes longer.
         """
-        trainer = self.process(TRAINER)
+        trainer = services.process_of(self.up, services.TRAINER)
         assert trainer is not None
         lines = islice(sql_questions(random.Random(SEED)), rows)
         file = services.upload(self._client, "".join(json.dumps(row) + "\n" for row in lines))
@@ -219,7 +217,7 @@ def measured(given: argparse.Namespace, apart: Service, shared: Service) -> dict
 
 def idle_shares(named: dict[str, Service]) -> dict[str, float]:
     """Return the shares of one core that the trainers take while nothing is to be done."""
-    trainers = {name: each.process(TRAINER) for name, each in named.items()}
+    trainers = {name: services.process_of(each.up, services.TRAINER) for name, each in named.items()}
     pids = {name: trainer.pid for name, trainer in trainers.items() if trainer}
     began, before = time.perf_counter(), {name: cpu_seconds(pid) for name, pid in pids.items()}
     time.sleep(IDLE_SECONDS)

@@ -41,6 +41,7 @@ from cli.client.watch import ENDED, job_path, raise_for_outcome
 from core.catalog import SMOLLM2
 from core.errors import TuneryError
 
+TRAINER = "worker.trainer.train.trainer"
 POLL_SECONDS = 0.5
 START_SECONDS = 300.0
 STOP_SECONDS = 120.0
@@ -174,6 +175,11 @@ def download(client: Client, job_id: str, folder: Path) -> None:
     archive = io.BytesIO(b"".join(client.download(f"/adapters/{adapter}/content")))
     with zipfile.ZipFile(archive) as files:
         files.extractall(folder)
+
+
+def process_of(up: psutil.Process, word: str) -> psutil.Process | None:
+    """Return the process of the service with this word on its command line."""
+    return next((each for each in up.children(recursive=True) if word in each.cmdline()), None)
 
 
 def largest_peak(process: psutil.Process) -> int:
