@@ -31,7 +31,7 @@ class Found:
 class Check:
     name: str
     words: Callable[[Path], list[str]]
-    """What Python runs, with the file or folder for the check's results."""
+    """Returns what Python runs. It gets the file or folder for the check's results."""
     read: Callable[[Path], Found]
     only_on_a_gpu: bool = False
     environment: Mapping[str, str] = field(default_factory=lambda: TRAINER_ENVIRONMENT)
@@ -43,7 +43,7 @@ class Size:
 
     rows: int
     rows_of_many: int
-    """Of each of the sixteen jobs."""
+    """The rows of each of the sixteen jobs."""
     adapters: int
     new_tokens: int
 

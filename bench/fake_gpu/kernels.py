@@ -97,7 +97,7 @@ class Architecture:
 
 
 KINDS = {"poi": "by element", "red": "sums", "per": "sums", "tem": "attention"}
-"""What kernels compute, by the second part of their names."""
+"""The computations of kernels, by the second part of their names."""
 REGISTERS = 65_536  # of an SM, in all of these
 ARCHITECTURES = {
     "sm_80": Architecture((8, 0), "A100", 2048, 32, 164 * KIB, 108),

@@ -1,4 +1,4 @@
-"""What hears how far the load of a base model has come."""
+"""The type of what hears how far the load of a base model has come."""
 
 from collections.abc import Callable
 

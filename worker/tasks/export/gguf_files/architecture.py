@@ -9,7 +9,7 @@ from core.portability.converted import CONVERTED, CONVERTED_TITLES, Converted
 SLIDING = "sliding_attention"
 ATTENTION = ("full_attention", SLIDING)
 PERIODIC = ("gpt_oss", "gemma2", "gemma3_text")
-"""Of these, llama.cpp knows only after how many layers one attends to all tokens."""
+"""Of these models, llama.cpp knows only after how many layers one attends to all tokens."""
 WITH_WINDOWS = (*PERIODIC, "gemma4_text", "olmo3")
 GATES = {
     "nemotron_h": "relu2",

@@ -258,7 +258,7 @@ def test_the_numbers_are_those_of_the_form() -> None:
 
 
 def test_a_copy_that_is_there_is_not_written_again(tmp_path: Path) -> None:
-    """As by two processes that load the same model at once."""
+    """Two processes may load the same model at once."""
     copy = QuantisedCopy.of(tmp_path, ["nf4"], ["weights"])
     for text in ("first", "second"):
         copy.keep(lambda file, text=text: file.write_text(text), size=6)
