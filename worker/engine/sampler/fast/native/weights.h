@@ -1,0 +1,70 @@
+/* Products with weights whose rows, [N, K], lie in memory as T or in fewer bits.
+
+   Numbers in fewer bits become T for FOUR rows at a time, in the first cache, and are multiplied by all tokens there. So
+   memory gives each number once, in the bits that hold it. */
+
+#pragma once
+
+#include "native/nf4.h"
+#include "products.h"
+
+#define DECODED 1024     /* numbers of a row that are multiplied at once; a multiple of BLOCK */
+#define BLOCK 64         /* numbers in nf4 with one scale */
+#define SCALES_BLOCK 256 /* scales with one scale of their own */
+#define LARGEST 127.0f   /* what the largest number of a row is in 8 bits */
+
+typedef enum { AS_T, INT8, NF4 } Form;
+
+typedef struct {
+    int64_t last; /* the column behind its own, in a group */
+    int64_t form;
+    const void *numbers;
+    const float *largest; /* INT8: the largest magnitude of each row */
+    /* NF4: sixteen values; the place of each block's scale in a table, whose values are multiplied by a scale for
+       SCALES_BLOCK blocks and added to an offset. */
+    const float *values;
+    const uint8_t *scale_places;
+    const float *scale_table, *scale_scales, *scale_offset;
+} Rows;
+
+static void decode_nf4(const Rows *w, int64_t first, int64_t count, T *out) {
+    for (int64_t i = first, end = first + count; i < end;) {
+        int64_t block = i / BLOCK, stop = fewer((block + 1) * BLOCK, end);
+        vec scale = all(w->scale_table[w->scale_places[block]] * w->scale_scales[block / SCALES_BLOCK] + *w->scale_offset);
+        for (; i < stop; i += LANES)
+            store(out + i - first, values_at((const uint8_t *)w->numbers + i / 2, w->values) * scale);
+    }
+}
+
+/* Numbers of one row, from `first` on, as T. In INT8 they lack the row's scale. */
+static inline void decode(const Rows *w, int64_t first, int64_t count, T *out) {
+    if (w->form == NF4)
+        decode_nf4(w, first, count, out);
+    else
+        for (int64_t i = 0; i < count; i++) out[i] = stored(((const int8_t *)w->numbers)[first + i]);
+}
+
+static float scale_of(const Rows *w, int64_t row) { return w->form == INT8 ? w->largest[row] / LARGEST : 1.0f; }
+
+/* acc[t][n] += x[t] · w[first + n] for `count` rows of w and `rows` tokens. */
+static void add_dots(const Rows *w, const X *x, int64_t K, int64_t rows, int64_t first, int64_t count, sums acc) {
+    T room[FOUR][DECODED];
+    for (int64_t k = 0; k < K; k += DECODED)
+        for (int64_t n = 0; n < count; n += FOUR) {
+            int64_t words = fewer(count - n, FOUR), numbers = fewer(K - k, DECODED), step = DECODED, at = (first + n) * K + k;
+            const T *from = room[0];
+            if (w->form == AS_T) {
+                from = (const T *)w->numbers + at, step = K;
+                for (int64_t d = 0; d < words * numbers; d += 64 / (int64_t)sizeof(T)) /* those after the next */
+                    __builtin_prefetch(from + 2 * FOUR * K + d);
+            } else
+                for (int64_t i = 0; i < words; i++) decode(w, at + i * K, numbers, room[i]);
+            for (int64_t t = 0; t < rows; t += FOUR) {
+                float found[FOUR][FOUR];
+                int64_t some = fewer(rows - t, FOUR);
+                dots(from, step, words, x + t * K + k, K, some, numbers, found);
+                for (int64_t j = 0; j < some; j++)
+                    for (int64_t i = 0; i < words; i++) acc[t + j][n + i] += found[j][i] * scale_of(w, first + n + i);
+            }
+        }
+}
