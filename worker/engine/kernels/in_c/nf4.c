@@ -2,8 +2,6 @@
 
 #include "native/nf4.h"
 
-#define LEVELS 16
-
 #if BF16
 typedef uint16_t bits;
 #define MAGNITUDE 0x7fff
@@ -32,10 +30,10 @@ static inline ivec in_order(vec v) { return (ivec)v ^ (((ivec)v >> 31) & 0x7ffff
 /* numbers [blocks, size] = the table's values times the scale of each block */
 void dequantise(const uint8_t *packed, const float *scales, const float *table, T *numbers, int64_t blocks, int64_t size,
                 int64_t threads) {
+    Levels levels = levels_of(table);
     PARALLEL for (int64_t block = 0; block < blocks; block++) {
-        vec scale = all(scales[block]);
-        for (int64_t i = block * size; i < (block + 1) * size; i += LANES)
-            store(numbers + i, values_at(packed + i / 2, table) * scale);
+        int64_t first = block * size;
+        decode_nf4(packed + first / 2, &levels, scales[block], size, numbers + first);
     }
 }
 

@@ -27,21 +27,19 @@ typedef struct {
     const float *scale_table, *scale_scales, *scale_offset;
 } Rows;
 
-static void decode_nf4(const Rows *w, int64_t first, int64_t count, T *out) {
-    for (int64_t i = first, end = first + count; i < end;) {
-        int64_t block = i / BLOCK, stop = fewer((block + 1) * BLOCK, end);
-        vec scale = all(w->scale_table[w->scale_places[block]] * w->scale_scales[block / SCALES_BLOCK] + *w->scale_offset);
-        for (; i < stop; i += LANES)
-            store(out + i - first, values_at((const uint8_t *)w->numbers + i / 2, w->values) * scale);
+/* `count` numbers of one row, from `first` on, as T. In INT8 they lack the row's scale. */
+static void decode(const Rows *w, const Levels *levels, int64_t first, int64_t count, T *restrict out) {
+    if (w->form == INT8) {
+        const int8_t *numbers = (const int8_t *)w->numbers + first;
+        for (int64_t i = 0; i < count; i++) out[i] = exactly(numbers[i]);
+        return;
     }
-}
-
-/* Numbers of one row, from `first` on, as T. In INT8 they lack the row's scale. */
-static inline void decode(const Rows *w, int64_t first, int64_t count, T *out) {
-    if (w->form == NF4)
-        decode_nf4(w, first, count, out);
-    else
-        for (int64_t i = 0; i < count; i++) out[i] = stored(((const int8_t *)w->numbers)[first + i]);
+    for (int64_t i = 0, of_block; i < count; i += of_block) {
+        int64_t at = first + i, block = at / BLOCK;
+        float scale = w->scale_table[w->scale_places[block]] * w->scale_scales[block / SCALES_BLOCK] + *w->scale_offset;
+        of_block = fewer((block + 1) * BLOCK - at, count - i);
+        decode_nf4((const uint8_t *)w->numbers + at / 2, levels, scale, of_block, out + i);
+    }
 }
 
 static float scale_of(const Rows *w, int64_t row) { return w->form == INT8 ? w->largest[row] / LARGEST : 1.0f; }
@@ -49,6 +47,8 @@ static float scale_of(const Rows *w, int64_t row) { return w->form == INT8 ? w->
 /* acc[t][n] += x[t] · w[first + n] for `count` rows of w and `rows` tokens. */
 static void add_dots(const Rows *w, const X *x, int64_t K, int64_t rows, int64_t first, int64_t count, sums acc) {
     T room[FOUR][DECODED];
+    Levels levels = {{0}};
+    if (w->form == NF4) levels = levels_of(w->values);
     for (int64_t k = 0; k < K; k += DECODED)
         for (int64_t n = 0; n < count; n += FOUR) {
             int64_t words = fewer(count - n, FOUR), numbers = fewer(K - k, DECODED), step = DECODED, at = (first + n) * K + k;
@@ -58,7 +58,7 @@ static void add_dots(const Rows *w, const X *x, int64_t K, int64_t rows, int64_t
                 for (int64_t d = 0; d < words * numbers; d += 64 / (int64_t)sizeof(T)) /* those after the next */
                     __builtin_prefetch(from + 2 * FOUR * K + d);
             } else
-                for (int64_t i = 0; i < words; i++) decode(w, at + i * K, numbers, room[i]);
+                for (int64_t i = 0; i < words; i++) decode(w, &levels, at + i * K, numbers, room[i]);
             for (int64_t t = 0; t < rows; t += FOUR) {
                 float found[FOUR][FOUR];
                 int64_t some = fewer(rows - t, FOUR);
