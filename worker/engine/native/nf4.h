@@ -4,9 +4,6 @@
 #pragma once
 
 #include "native/numbers.h"
-#if defined(__AVX2__) && !defined(__AVX512F__)
-#include <immintrin.h>
-#endif
 
 #define LEVELS 16
 

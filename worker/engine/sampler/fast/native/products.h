@@ -20,7 +20,10 @@ typedef float (*sums)[TILE];
 #define ROWS_OF_DOTS FOUR
 typedef vec lanes;
 static inline lanes load_numbers(const T *p) { return load(p); }
-static inline float sum_of(lanes v) { return sum(v); }
+
+static inline void sums_of(const lanes v[FOUR], float out[FOUR]) {
+    for (int i = 0; i < FOUR; i++) out[i] = sum(v[i]);
+}
 #else
 #define ROWS_OF_DOTS 2
 typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
@@ -35,8 +38,17 @@ static inline lanes load_numbers(const T *p) {
     return v;
 }
 
-static inline float sum_of(lanes v) {
-    return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+/* They are written as one vector, because it is read as one. */
+static inline void sums_of(const lanes v[FOUR], float out[FOUR]) {
+#ifdef __AVX2__
+    __m128 h[FOUR];
+    for (int i = 0; i < FOUR; i++)
+        h[i] = _mm_add_ps(_mm256_castps256_ps128((__m256)v[i]), _mm256_extractf128_ps((__m256)v[i], 1));
+    _mm_storeu_ps(out, _mm_hadd_ps(_mm_hadd_ps(h[0], h[1]), _mm_hadd_ps(h[2], h[3])));
+#else
+    for (int i = 0; i < FOUR; i++)
+        out[i] = ((v[i][0] + v[i][1]) + (v[i][2] + v[i][3])) + ((v[i][4] + v[i][5]) + (v[i][6] + v[i][7]));
+#endif
 }
 #endif
 
@@ -91,8 +103,7 @@ static inline __attribute__((always_inline)) void dots_of(const T *w, int64_t w_
             UNROLLED for (int j = 0; j < rows; j++) a[j][i] += from * with[j];
         }
     }
-    UNROLLED for (int j = 0; j < rows; j++)
-        UNROLLED for (int i = 0; i < FOUR; i++) out[j][i] = sum_of(a[j][i]);
+    UNROLLED for (int j = 0; j < rows; j++) sums_of(a[j], out[j]);
 #endif
 }
 
