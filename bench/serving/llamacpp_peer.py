@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -44,21 +44,23 @@ def measured(given: argparse.Namespace) -> dict[str, float]:
     # One stream has a server of its own, because with more slots llama.cpp computes single tokens more slowly
     asked = partial(answer, started(given, slots=1), new=given.new)
     asked(prompts[0])  # warms up
-    begun, cpu = time.perf_counter(), time.process_time()
-    single = [asked(prompt) for prompt in prompts[AT_ONCE : AT_ONCE + SINGLE]]
-    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
-    long = [asked(prompt, new=1) for prompt in prompts[AT_ONCE + SINGLE :]]
+    single, long = prompts[AT_ONCE : AT_ONCE + SINGLE], prompts[AT_ONCE + SINGLE :]
+    found = rates("one_stream", given.new * SINGLE, lambda: [*map(asked, single)])
+    tokens = sum(map(len, long))
+    found |= rates("prompt", tokens, lambda: [asked(prompt, new=1) for prompt in long])
     asked = partial(answer, started(given, slots=AT_ONCE), new=given.new)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        begun = time.perf_counter()
-        list(pool.map(asked, prompts[:AT_ONCE]))
-        together = time.perf_counter() - begun
+        together = rates("together", given.new * AT_ONCE, lambda: [*pool.map(asked, prompts[:AT_ONCE])])
+    return found | together
+
+
+def rates(name: str, tokens: int, work: Callable[[], object]) -> dict[str, float]:
+    """Do the work, and return its tokens in a second and in a second of the processor."""
+    begun, cpu = time.perf_counter(), time.process_time()
+    work()
     return {
-        "one_stream_tokens_per_second": given.new * SINGLE / seconds,
-        "one_stream_tokens_per_cpu_second": given.new * SINGLE / cpu,
-        "one_stream_decoded_per_second": statistics.median(each["predicted_per_second"] for each in single),
-        "together_tokens_per_second": given.new * AT_ONCE / together,
-        "prompt_tokens_per_second": statistics.median(each["prompt_per_second"] for each in long),
+        f"{name}_tokens_per_second": tokens / (time.perf_counter() - begun),
+        f"{name}_tokens_per_cpu_second": tokens / (time.process_time() - cpu),
     }
 
 
@@ -73,12 +75,10 @@ def started(given: argparse.Namespace, slots: int) -> httpx.Client:
     return httpx.Client(base_url=server.listening_address, timeout=600)
 
 
-def answer(server: httpx.Client, prompt: list[int], new: int) -> dict[str, Any]:
-    """Return llama.cpp's own timings of one answer."""
+def answer(server: httpx.Client, prompt: list[int], new: int) -> None:
     asked = {"prompt": prompt, "n_predict": new, "temperature": 0, "ignore_eos": True, "cache_prompt": False}
     told = server.post("/completion", json=asked).raise_for_status().json()
     assert told["tokens_predicted"] == new, told
-    return dict(told["timings"])
 
 
 if __name__ == "__main__":

@@ -90,10 +90,6 @@ static void expand(const Step *s, int group, const X *z, int64_t token, int64_t 
     }
 }
 
-/* The columns of a product that are summed at once. What is multiplied by more tokens than ROWS stays in the second cache
-   until all have had it. */
-static int64_t tile_of(const Step *s) { return s->tokens > ROWS ? 64 : TILE; }
-
 /* acc[t] = the columns `first` to `first + width` of x[t] W, in whatever form W is. */
 static void product(const Weight *w, int64_t N, const X *x, int64_t K, int64_t rows, int64_t first, int64_t width,
                     sums acc) {
@@ -154,7 +150,7 @@ static void rotate(const Model *m, const float *in, const float *cos, const floa
 static void project_heads(const Model *m, const Layer *l, const Step *s, int group, const X *x, const X *z,
                           X *queries, Share own, sums acc) {
     int64_t E = m->size, H = m->heads, J = m->key_heads, N = (H + 2 * J) * E;
-    int64_t at_once = E < tile_of(s) ? tile_of(s) / E : 1;
+    int64_t at_once = TILE / E;
     for (int64_t h0 = own.first; h0 < own.last; h0 += at_once)
         for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS) {
             int64_t rows = fewer(s->tokens - t0, ROWS), some = fewer(own.last - h0, at_once);
@@ -187,9 +183,9 @@ static void project_heads(const Model *m, const Layer *l, const Step *s, int gro
 static void project_back(const Model *m, const Weight *w, const Step *s, int group, const X *in, int64_t K,
                          const X *z, float times, float *x, Share own, sums acc) {
     int64_t N = m->hidden;
-    for (int64_t c = own.first * LANES, tile = tile_of(s); c < own.last * LANES; c += tile)
+    for (int64_t c = own.first * LANES; c < own.last * LANES; c += TILE)
         for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS) {
-            int64_t rows = fewer(s->tokens - t0, ROWS), width = fewer(own.last * LANES - c, tile);
+            int64_t rows = fewer(s->tokens - t0, ROWS), width = fewer(own.last * LANES - c, TILE);
             project(w, N, s, group, in, K, z, t0, rows, c, width, acc);
             for (int64_t t = 0; t < rows; t++)
                 for (int64_t i = 0; i < width; i++) x[(t0 + t) * N + c + i] += times * acc[t][i];
@@ -208,9 +204,9 @@ static vec activated(const Model *m, vec g) {
 static void project_gated(const Model *m, const Layer *l, const Step *s, int group, const X *x, const X *z,
                           X *out, Share own, sums gate, sums up) {
     int64_t I = m->inner;
-    for (int64_t c = own.first * LANES, tile = tile_of(s); c < own.last * LANES; c += tile)
+    for (int64_t c = own.first * LANES; c < own.last * LANES; c += TILE)
         for (int64_t t0 = 0; t0 < s->tokens; t0 += ROWS) {
-            int64_t rows = fewer(s->tokens - t0, ROWS), width = fewer(own.last * LANES - c, tile);
+            int64_t rows = fewer(s->tokens - t0, ROWS), width = fewer(own.last * LANES - c, TILE);
             project(&l->gate_up, 2 * I, s, group, x, m->hidden, z, t0, rows, c, width, gate);
             project(&l->gate_up, 2 * I, s, group, x, m->hidden, z, t0, rows, I + c, width, up);
             for (int64_t t = 0; t < rows; t++)

@@ -1,7 +1,7 @@
 /* Products with weights whose rows, [N, K], lie in memory as T or in fewer bits.
 
-   Numbers in fewer bits become T for FOUR rows at a time, in the first cache, and are multiplied by all tokens there. So
-   memory gives each number once, in the bits that hold it. */
+   Numbers in fewer bits become T for FOUR rows at a time, in the first cache, and are multiplied by all tokens there.
+   So memory gives each number once, in the bits that hold it. */
 
 #pragma once
 
