@@ -5,7 +5,7 @@ multiplied, and every part can use the same memory. A whole matrix may need new 
 the system clears first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, dtype
@@ -57,7 +57,7 @@ def _of_8_bits(int8_NK: Tensor, absmax_N: Tensor, dtype: dtype, axis: int) -> It
             yield part, dequantised(int8_NK[:, part].contiguous(), absmax_N, dtype)
 
 
-def _slices(shape: tuple[int, int], axis: int) -> Iterator[slice]:
+def _slices(shape: Sequence[int], axis: int) -> Iterator[slice]:
     size, length = shape[axis], part_length(shape[1 - axis])
     for start in range(0, size, length):
         yield slice(start, min(start + length, size))
