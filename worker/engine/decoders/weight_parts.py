@@ -23,7 +23,7 @@ def parts_of(layer: Any, dtype: dtype, axis: int) -> Iterator[tuple[slice, Tenso
     state, int8_weight = getattr(layer.weight, "quant_state", None), int8_weight_of(layer)
     if layer.weight.device.type != "cpu":
         yield slice(None), weight_of(layer, dtype)
-    elif state is not None and state.shape[1] % max(PART_LENGTH, state.blocksize) == 0:
+    elif state is not None and state.shape[1] % state.blocksize == PART_LENGTH % state.blocksize == 0:
         yield from _of_4_bits(layer.weight.data, state, dtype, axis)
     elif int8_weight is not None:
         yield from _of_8_bits(*int8_weight, dtype, axis)
