@@ -17,7 +17,7 @@ from worker.tasks.portability.runtimes import LlamaCpp, MeasuredRuntime, Peft
 
 TARGETS = ["q_proj", "v_proj", "down_proj"]
 LLAMA_CPP = LlamaCpp(Path(sys.executable))
-INSTALLED = [Peft(), LLAMA_CPP]
+INSTALLED: list[MeasuredRuntime] = [Peft(), LLAMA_CPP]
 ROWS = [[{"role": "user", "content": f"What is {number} plus {number}?"}] for number in range(3)]
 
 
