@@ -1,8 +1,9 @@
-"""Puts the API together. The API has no global state, so one process can hold two apps."""
+"""Puts the API together. Nothing but its document is global, so one process can hold two apps."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any, ClassVar
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
@@ -110,6 +111,17 @@ RESERVED_CONNECTIONS = 3
 CONNECTION_RESTED = 0.25
 
 
+class Application(FastAPI):
+    """An app with the document of all apps: to make it takes seconds, and no setting changes it."""
+
+    _document: ClassVar[dict[str, Any] | None] = None
+
+    def openapi(self) -> dict[str, Any]:
+        if Application._document is None:
+            Application._document = super().openapi()
+        return Application._document
+
+
 def create_app(settings: Settings) -> FastAPI:
     """Return the API for the servers that `settings` name. It connects to a server at the first request.
 
@@ -134,7 +146,7 @@ def create_app(settings: Settings) -> FastAPI:
         engine.dispose()
         reserved.dispose()
 
-    app = FastAPI(
+    app = Application(
         title="Tunery",
         summary="Self-hosted fine-tuning behind OpenAI's wire format",
         version=version("tunery"),

@@ -20,7 +20,7 @@ Asked = tuple[list[int], ServedAdapter | None]
 
 
 def measure_one(
-    sampler: Sampler, prompts: Sequence[list[int]], adapter: ServedAdapter, new: int
+    sampler: Sampler, prompts: Sequence[list[int]], adapter: ServedAdapter | None, new: int
 ) -> dict[str, float]:
     """Answer prompts one after the other. Return tokens a second and the median time to the first token."""
     cpu = time.process_time()
@@ -99,6 +99,17 @@ def measure_beginning(sampler: Sampler, prompts: Sequence[list[int]]) -> dict[st
         cached.append(run(sampler, [(with_beginning(prompt, number), None)], 1)[2])
     found = {"uncached_ms": 1e3 * statistics.median(fresh), "cached_ms": 1e3 * statistics.median(cached)}
     return {**found, "share": found["cached_ms"] / found["uncached_ms"]}
+
+
+def measure_prompts(sampler: Sampler, prompts: Sequence[list[int]]) -> dict[str, float]:
+    """Return the rate at which long prompts are computed one by one, without an adapter."""
+    long = [with_beginning(prompt, number) for number, prompt in enumerate(prompts)]
+    tokens, cpu = sum(map(len, long)), time.process_time()
+    seconds = sum(run(sampler, [(prompt, None)], 1)[1] for prompt in long)
+    return {
+        "tokens_per_second": tokens / seconds,
+        "tokens_per_cpu_second": tokens / (time.process_time() - cpu),
+    }
 
 
 def run(sampler: Sampler, asked: Sequence[Asked], new: int) -> tuple[int, float, float]:

@@ -115,18 +115,20 @@ def _before_last(
 ) -> tuple[list[float], float]:
     """Return what each layer keeps, and the most that the backward pass of one holds beside what all keep.
 
-    What the layers behind it have kept is free by then.
+    What the layers behind it have kept is free by then. Layers that are alike are one object, so they are
+    counted once: to compare them would take most of the time.
     """
-    kinds = {layer: tokens * kept_bytes(layer, load, recompute) for layer in set(layers)}
-    held = {
-        layer: tokens * kept_bytes(layer, load) - kept + backward_bytes(layer, load, tokens)
-        for layer, kept in kinds.items()
-    }
+    kept: dict[int, float] = {}
+    held: dict[int, float] = {}
+    for number, layer in {id(layer): layer for layer in layers}.items():
+        kept[number] = tokens * kept_bytes(layer, load, recompute)
+        held[number] = tokens * kept_bytes(layer, load) - kept[number] + backward_bytes(layer, load, tokens)
+    numbers = list(map(id, layers))
     most = freed = 0.0
-    for layer in reversed(layers):
-        most = max(most, held[layer] - freed)
-        freed += kinds[layer]
-    return [kinds[layer] for layer in layers], most
+    for number in reversed(numbers):
+        most = max(most, held[number] - freed)
+        freed += kept[number]
+    return [kept[number] for number in numbers], most
 
 
 def _pinned_bytes(size: int) -> int:

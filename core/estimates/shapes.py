@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import ceil
 from typing import Any, Literal
 
@@ -144,7 +144,7 @@ class ModelShape(LayerShape):
             found[f"{self.body}.per_layer_model_projection"] = self.hidden, self.own_width
         return found
 
-    @property
+    @cached_property
     def own_width(self) -> int:
         """The width of the inputs of all layers together, beside the hidden states."""
         return sum(layer.own_input for layer in self.each_layer)
@@ -237,6 +237,7 @@ class Load:
         )
 
 
+@lru_cache(maxsize=64)  # an estimate asks for those of a few models, thousands of times
 def base_bytes(model: ModelShape) -> int:
     """Return the bytes of the frozen weights.
 

@@ -3,18 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
+
+import pytest
 
 from tests.fixtures.paths import REPOSITORY
-
-
-def outcome(folder: Path, tests: str) -> str:
-    """Run these tests with the servers and the options of all tests, and return what pytest prints."""
-    (folder / "test_these.py").write_text(tests)
-    settings = str(REPOSITORY / "pyproject.toml")
-    plugins = [f"-ptests.fixtures.service.{name}" for name in ("servers", "api", "leftovers")]
-    options = ["-c", settings, *plugins, "-p", "no:cacheprovider"]
-    return output_of(["-m", "pytest", *options, str(folder)])
 
 
 def output_of(arguments: list[str], **variables: str) -> str:
@@ -50,14 +42,6 @@ def test_that_kills_it(servers):
 """
 
 
-def test_a_shared_server_that_dies_fails_one_test_which_names_it(tmp_path: Path) -> None:
-    said = outcome(tmp_path, DEATH)
-    assert "The shared server valkey died in this test (killed by SIGKILL). Its log ends:" in said
-    assert "FAILED test_these.py::test_in_which_it_dies" in said
-    assert "AssertionError: Other tests need this valkey. Kill one of `own_servers`." in said
-    assert "2 failed, 1 passed, 1 error in" in said, "no second try, and the next test has its server"
-
-
 RERUN = """
 import pytest
 
@@ -66,12 +50,6 @@ def test_twice(tries=[]):
     tries.append("a try")
     assert len(tries) == 2, "the text of the first failure"
 """
-
-
-def test_the_summary_keeps_the_first_failure_of_a_test_that_ran_again(tmp_path: Path) -> None:
-    said = outcome(tmp_path, RERUN)
-    assert "1 passed, 1 rerun" in said
-    assert "AssertionError: the text of the first failure" in said
 
 
 LEFTOVERS = """
@@ -106,9 +84,35 @@ def test_that_takes_what_is_next(jobs, shared):
 """
 
 
-def test_what_a_failed_test_leaves_in_the_queue_is_taken_by_no_other(tmp_path: Path) -> None:
-    said = outcome(tmp_path, LEFTOVERS)
-    assert "1 failed, 1 passed, 1 rerun" in said, said
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Run these tests with the servers and the options of all tests, and return what pytest prints."""
+    folder = tmp_path_factory.mktemp("these")
+    for name, tests in {"death": DEATH, "rerun": RERUN, "leftovers": LEFTOVERS}.items():
+        (folder / f"test_{name}.py").write_text(tests)
+    plugins = [f"-ptests.fixtures.service.{name}" for name in ("servers", "api", "leftovers")]
+    options = ["-c", str(REPOSITORY / "pyproject.toml"), *plugins, "-p", "no:cacheprovider", "-rA"]
+    return output_of(["-m", "pytest", *options, str(folder)])
+
+
+def test_a_shared_server_that_dies_fails_one_test_which_names_it(said: str) -> None:
+    assert "The shared server valkey died in this test (killed by SIGKILL). Its log ends:" in said
+    assert "FAILED test_death.py::test_in_which_it_dies" in said
+    assert "RERUN test_death.py" not in said, "no second try"
+    assert "PASSED test_death.py::test_afterwards" in said, "the next test has its server"
+    assert "AssertionError: Other tests need this valkey. Kill one of `own_servers`." in said
+
+
+def test_the_summary_keeps_the_first_failure_of_a_test_that_ran_again(said: str) -> None:
+    assert "PASSED test_rerun.py::test_twice" in said
+    assert "RERUN test_rerun.py::test_twice" in said
+    assert "AssertionError: the text of the first failure" in said
+
+
+def test_what_a_failed_test_leaves_in_the_queue_is_taken_by_no_other(said: str) -> None:
+    assert "FAILED test_leftovers.py::test_that_leaves_a_job_and_a_task" in said
+    assert "RERUN test_leftovers.py::test_that_leaves_a_job_and_a_task" in said, "it runs again"
+    assert "PASSED test_leftovers.py::test_that_takes_what_is_next" in said, said
 
 
 def test_no_test_sees_the_settings_of_the_shell() -> None:

@@ -43,17 +43,12 @@ class Service(NamedTuple):
     tenant: Tenant
     base: Path
     parents: dict[str, str]
-    """The ids of the jobs that trained them"""
+    """The ids of the jobs that trained those that a test has asked for"""
 
 
 def create(tenant: Tenant, model: str, **body: Any) -> str:
     files = {"training_file": tenant.upload(ROWS), "seed": 1, "hyperparameters": SCHEDULE}
     return str(tenant.create_job(model=model, **{**files, **body})["id"])
-
-
-def ended(service_api: Api, *job_ids: str) -> None:
-    for job_id in job_ids:
-        wait_for(lambda job_id=job_id: job_of(service_api, job_id).status not in ("queued", "running"), 240)
 
 
 @pytest.fixture(scope="module")
@@ -63,18 +58,18 @@ def service(
     folder = tmp_path_factory.mktemp("base")
     catalog = write_base(folder, dtype="fp32")
     with job_api_on(servers, database_url, catalog_file=catalog) as api, running(api):
-        tenant = api.tenant("continues")
+        yield Service(api, api.tenant("continues"), folder / "model", {})
+
+
+def parent_of(service: Service, name: str = "lora") -> dict[str, Any]:
+    if name not in service.parents:
         training = {"learning_rate": 1e-2, "warmup_ratio": 0.0}
-        parents = {
-            name: create(tenant, TINY, adapter=adapter, training=training)
-            for name, adapter in PARENTS.items()
-        }
-        ended(api, *parents.values())
-        yield Service(api, tenant, folder / "model", parents)
+        service.parents[name] = create(service.tenant, TINY, adapter=PARENTS[name], training=training)
+    return finished(service, service.parents[name])
 
 
 def finished(service: Service, job_id: str) -> dict[str, Any]:
-    ended(service.api, job_id)
+    wait_for(lambda: job_of(service.api, job_id).status not in ("queued", "running"), 240)
     job = service.tenant.job(job_id)
     assert job["status"] == "succeeded", job["error"]
     return job
@@ -114,7 +109,7 @@ def losses(service: Service, job_id: str) -> list[float]:
 def test_a_job_begins_with_its_parent_s_weights_and_without_a_rate_ends_with_them(
     service: Service, name: str, tmp_path: Path
 ) -> None:
-    parent = finished(service, service.parents[name])
+    parent = parent_of(service, name)
     body: dict[str, Any] = {"training": STANDING}
     job = finished(service, create(service.tenant, parent["fine_tuned_model"], **body))
     before, after = tensors(service, parent), tensors(service, job)
@@ -125,7 +120,7 @@ def test_a_job_begins_with_its_parent_s_weights_and_without_a_rate_ends_with_the
 
 
 def test_a_continued_job_learns_on_and_its_adapter_names_the_whole_chain(service: Service) -> None:
-    first = finished(service, service.parents["lora"])
+    first = parent_of(service)
     second = finished(service, create(service.tenant, first["fine_tuned_model"], suffix="second"))
     third = finished(service, create(service.tenant, second["adapter_id"]))
     assert (second["model"], third["model"]) == (first["fine_tuned_model"], second["fine_tuned_model"])
@@ -146,7 +141,7 @@ def test_a_continued_job_learns_on_and_its_adapter_names_the_whole_chain(service
 
 
 def test_a_job_continues_from_a_checkpoint_and_through_an_alias(service: Service) -> None:
-    parent = finished(service, service.parents["lora"])
+    parent = parent_of(service)
     alias = {"name": "best", "model": parent["fine_tuned_model"]}
     assert service.tenant.http.post("/v1/aliases", json=alias).status_code == 200
     checkpoint = f"{parent['fine_tuned_model']}:ckpt-step-1"
@@ -174,7 +169,7 @@ def test_the_reference_of_a_preference_is_the_model_that_the_job_continues_from(
     ]
     content = "".join(json.dumps(pair) + "\n" for pair in pairs).encode()
     method = {"type": "dpo", "dpo": {"hyperparameters": {**SCHEDULE, "beta": 1.0}}}
-    parent = finished(service, service.parents["lora"])
+    parent = parent_of(service)
     body: dict[str, Any] = {"training_file": service.tenant.upload(content), "method": method}
     body |= {"hyperparameters": None, "training": {"learning_rate": 1e-2, "warmup_ratio": 0.0}}
     first, second = losses(

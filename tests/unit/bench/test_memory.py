@@ -127,17 +127,22 @@ def assert_counted(case: Case, rows: int, length: int, supervised: int) -> None:
     assert counted.peak == pytest.approx(step_memory(shape, load, Recompute.NONE, tokens).peak, rel=0.1)
 
 
-@pytest.mark.family(3)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("name", FAMILIES)
+BOTH_PRECISIONS = ("gpt-oss", "qwen 3.5 moe", "nemotron 3", "gemma 4, shared keys and inputs of layers")
+
+
+@pytest.mark.family(2)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, torch.bfloat16) for name in FAMILIES] + [(name, torch.float32) for name in BOTH_PRECISIONS],
+)
 def test_layers_that_differ_and_experts_with_their_factors_are_counted(name: str, dtype: torch.dtype) -> None:
     assert_counted(family(name, dtype, SMALL), rows=2, length=256, supervised=64)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["qwen 3 moe", "qwen 3.5"])
-def test_models_of_half_a_billion_are_counted(name: str) -> None:
-    sizes = {"num_hidden_layers": 24, "hidden_size": 1024, "intermediate_size": 3584, "vocab_size": 32000}
+def test_wide_models_are_counted(name: str) -> None:
+    sizes = {"num_hidden_layers": 8, "hidden_size": 1024, "intermediate_size": 3584, "vocab_size": 32000}
     assert_counted(family(name, torch.bfloat16, SMALL | sizes), rows=4, length=512, supervised=256)
 
 
@@ -173,19 +178,19 @@ def test_the_scores_of_capped_attention_are_counted(dtype: torch.dtype, rows: in
 
 def test_inputs_that_wait_on_the_host_leave_the_device() -> None:
     """Only the last one is still there after the forward pass. The peak drops by what the model says."""
-    layers = 5
+    layers, rows, length = 5, 2, 256
     case = small(torch.bfloat16)
-    inputs = ROWS * LENGTH * SMALL["hidden_size"] * case.dtype.itemsize
+    inputs = rows * length * SMALL["hidden_size"] * case.dtype.itemsize
     here, from_host = (
-        track(case, ROWS, LENGTH, SUPERVISED, RANK, layers, recompute)
+        track(case, rows, length, SUPERVISED, RANK, layers, recompute)
         for recompute in (Recompute.LAYERS, Recompute.LAYERS_FROM_HOST)
     )
     assert here.before == from_host.before
     assert here.after_forward - from_host.after_forward == (layers - 2) * inputs
     model = replace(case.shape, layers=layers)
-    load = Load.of(model, [LoraAdapter(r=RANK)], LENGTH, "gpu")
+    load = Load.of(model, [LoraAdapter(r=RANK)], length, "gpu")
     expected, expected_from_host = (
-        step_memory(model, replace(load, supervised=SUPERVISED / (ROWS * LENGTH)), recompute, ROWS * LENGTH)
+        step_memory(model, replace(load, supervised=SUPERVISED / (rows * length)), recompute, rows * length)
         for recompute in (Recompute.LAYERS, Recompute.LAYERS_FROM_HOST)
     )
     assert here.peak - from_host.peak == expected.peak - expected_from_host.peak == (layers - 3) * inputs

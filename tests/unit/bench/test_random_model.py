@@ -37,6 +37,7 @@ def test_rates_of_all_trainers_are_printed(
         assert times == pytest.approx(rates[0] / max(rates[1:]), rel=0.05)
 
 
+@pytest.mark.exhaustive
 def test_rates_of_chats_at_once_and_one_by_one_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     answers.print_rates(PORTABLE["qwen 3 moe"](), turns=1)
     table = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line[:1] == "|"][2:]

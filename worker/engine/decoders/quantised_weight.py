@@ -18,7 +18,7 @@ class QuantisedWeight:
     """
 
     def __init__(self, layers: Sequence[Any], columns: Sequence[slice], bias_N: Tensor | None) -> None:
-        self._layers, self._columns = layers, columns
+        self.layers, self.columns = layers, columns
         self.bias_N = bias_N
         self.shape: tuple[int, int] = columns[-1].stop, layers[0].in_features
 
@@ -27,11 +27,11 @@ class QuantisedWeight:
 
         The layers' numbers become parts of one tensor, so that they are in memory once.
         """
-        held = [found for layer in self._layers if (found := int8_weight_of(layer)) is not None]
-        if len(held) < len(self._layers):
+        held = [found for layer in self.layers if (found := int8_weight_of(layer)) is not None]
+        if len(held) < len(self.layers):
             return None
         int8_NK = torch.cat([each_NK for each_NK, _ in held])
-        for layer, columns in zip(self._layers, self._columns, strict=True):
+        for layer, columns in zip(self.layers, self.columns, strict=True):
             layer.weight.data = layer.state.CB = int8_NK[columns]
         return Int8Weight.of_int8(
             int8_NK, torch.cat([absmax_N for _, absmax_N in held]) / LARGEST, self.bias_N
@@ -39,12 +39,12 @@ class QuantisedWeight:
 
     def forward(self, x_TK: Tensor) -> Tensor:
         y_TN = x_TK.new_empty(len(x_TK), self.shape[0])
-        for layer, columns in zip(self._layers, self._columns, strict=True):
+        for layer, columns in zip(self.layers, self.columns, strict=True):
             torch.mm(x_TK, weight_of(layer, x_TK.dtype).T, out=y_TN[:, columns])
         return y_TN if self.bias_N is None else y_TN.add_(self.bias_N)
 
     def backward(self, dy_TN: Tensor) -> Tensor:
         dx_TK = dy_TN.new_zeros(len(dy_TN), self.shape[1])
-        for layer, columns in zip(self._layers, self._columns, strict=True):
+        for layer, columns in zip(self.layers, self.columns, strict=True):
             dx_TK.addmm_(dy_TN[:, columns], weight_of(layer, dy_TN.dtype))
         return dx_TK

@@ -99,10 +99,11 @@ def test_a_token_takes_the_updates_of_the_experts_that_it_meets_and_no_others() 
 
 
 def test_evaluations_are_counted_each_once_in_no_memory_of_their_number() -> None:
-    assert estimated(eval_steps=50, validation=ROWS).steps.evaluations == 6  # of 250 steps, one ends both
+    few = estimated(machines=[], eval_steps=50, validation=ROWS)
+    assert few.steps.evaluations == 6  # of 250 steps, one ends both
     many = Rows.counted(4_000_000, 1, 800_000_000, 512, 4_000_000 * 210.0**2)
     tracemalloc.start()
-    found = estimated(rows=many, validation=ROWS, eval_steps=1)
+    found = estimated(machines=[], rows=many, validation=ROWS, eval_steps=1)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert found.steps.evaluations == 1_000_000
@@ -164,11 +165,11 @@ def test_the_parent_of_a_whole_model_is_counted_where_it_is_the_reference() -> N
 
 def test_rows_that_are_too_long_are_told_which_length_fits() -> None:
     long = Rows.counted(1000, 1, 200_000, 131_072, 1000 * 210.0**2)
-    found = on(estimated(rows=long), "l4")
+    found = on(estimated(machines=[L4], rows=long), "l4")
     (length,) = [change.value for change in found.changes if change.param == "training.max_length"]
     assert isinstance(length, int)
-    assert on(estimated(rows=replace(long, longest=length)), "l4").fits
-    assert not on(estimated(rows=replace(long, longest=length + 64)), "l4").fits
+    assert on(estimated(machines=[L4], rows=replace(long, longest=length)), "l4").fits
+    assert not on(estimated(machines=[L4], rows=replace(long, longest=length + 64)), "l4").fits
 
 
 def test_the_options_have_both_methods_in_each_precision_that_suits_them() -> None:

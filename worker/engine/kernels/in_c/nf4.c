@@ -1,9 +1,6 @@
-/* Weights in nf4, as bitsandbytes holds them: blocks of numbers with a scale each, and two numbers in a byte, of which
-   the first one has the upper four bits. A number is a place in a table of sixteen values between -1 and 1. */
+/* Weights in nf4, as bitsandbytes holds them: blocks of numbers with a scale each. */
 
-#include "native/numbers.h"
-
-#define LEVELS 16
+#include "native/nf4.h"
 
 #if BF16
 typedef uint16_t bits;
@@ -12,20 +9,6 @@ typedef uint16_t bits;
 typedef uint32_t bits;
 #define MAGNITUDE 0x7fffffff
 #endif
-
-/* sixteen values of a table */
-static inline vec values_at(const uint8_t *packed, const float *table) {
-#ifdef __AVX512F__
-    __m128i both = _mm_loadl_epi64((const __m128i *)packed), low = _mm_set1_epi8(15);
-    __m128i first = _mm_and_si128(_mm_srli_epi16(both, 4), low), second = _mm_and_si128(both, low);
-    __m512i places = _mm512_cvtepu8_epi32(_mm_unpacklo_epi8(first, second));
-    return (vec)_mm512_permutexvar_ps(places, _mm512_loadu_ps(table));
-#else
-    vec v;
-    for (int64_t i = 0; i < LANES / 2; i++) v[2 * i] = table[packed[i] >> 4], v[2 * i + 1] = table[packed[i] & 15];
-    return v;
-#endif
-}
 
 /* The largest magnitude: that of finite numbers grows with their bits. */
 static inline float largest_of(const T *x, int64_t size) {
@@ -47,10 +30,10 @@ static inline ivec in_order(vec v) { return (ivec)v ^ (((ivec)v >> 31) & 0x7ffff
 /* numbers [blocks, size] = the table's values times the scale of each block */
 void dequantise(const uint8_t *packed, const float *scales, const float *table, T *numbers, int64_t blocks, int64_t size,
                 int64_t threads) {
+    Levels levels = levels_of(table);
     PARALLEL for (int64_t block = 0; block < blocks; block++) {
-        vec scale = all(scales[block]);
-        for (int64_t i = block * size; i < (block + 1) * size; i += LANES)
-            store(numbers + i, values_at(packed + i / 2, table) * scale);
+        int64_t first = block * size;
+        decode_nf4(packed + first / 2, &levels, scales[block], size, numbers + first);
     }
 }
 

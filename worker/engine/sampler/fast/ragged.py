@@ -24,17 +24,21 @@ from worker.engine.sampler.fast.native.step import NativeStep
 from worker.engine.sampler.fast.step import Axis, RaggedStep
 from worker.engine.sampler.running import Chunk
 
+# Of more tokens, PyTorch multiplies large matrices so much faster that its calls do not matter: measured.
+MOST_IN_C = 40
+
 
 class RaggedDecoder(RaggedStep):
     """The fast path's weights with a pool of keys and values for `blocks` blocks.
 
-    On a CPU a step in C takes the place of PyTorch's calls if it can be built (`native`).
+    On a CPU a step in C takes the place of PyTorch's calls if it can be built (`native`), for at most
+    `most_in_c` tokens.
     """
 
-    def __init__(self, decoder: Decoder, blocks: int, native: bool = True) -> None:
-        self._decoder = decoder
+    def __init__(self, decoder: Decoder, blocks: int, most_in_c: int = MOST_IN_C) -> None:
+        self._decoder, self._most_in_c = decoder, most_in_c
         self._pool = list(_pools(decoder, blocks))
-        self._native = NativeStep.for_pool(decoder, self._pool) if native else None
+        self._native = NativeStep.for_pool(decoder, self._pool) if most_in_c else None
 
     @staticmethod
     def block_bytes(decoder: Decoder) -> int:
@@ -49,7 +53,10 @@ class RaggedDecoder(RaggedStep):
 
     @torch.inference_mode()
     def logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
-        return self._native.logits(chunks, rows) if self._native else self._logits(chunks, rows)
+        tokens = sum(chunk.stop - chunk.start for chunk in chunks)
+        if self._native and tokens <= self._most_in_c:
+            return self._native.logits(chunks, rows)
+        return self._logits(chunks, rows)
 
     def _logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
         decoder = self._decoder
@@ -65,6 +72,8 @@ class RaggedDecoder(RaggedStep):
             own_TP = None if own_inputs is None else own_inputs[layer.number]
             x_TD = self._with_own_input(layer, x_TD, own_TP, axis)
             x_TD = x_TD if layer.output_scale_1 is None else x_TD * layer.output_scale_1
+        if not rows:  # the head may have to be dequantised
+            return x_TD.new_empty(0, len(decoder.head.layer.weight), dtype=torch.float32)
         x_SD = x_TD[on_device(torch.tensor(rows, dtype=torch.long), x_TD.device)]
         hidden_SD = decoder.head.scaled(rms_norm_plainly(x_SD, decoder.final_norm_D, decoder.eps))
         return capped_logits(hidden_SD, decoder.head_VD, decoder.softcap)

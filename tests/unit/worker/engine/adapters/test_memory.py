@@ -108,30 +108,30 @@ def test_layers_of_another_class_count_too_where_peft_adapts_them(tmp_path: Path
 
 
 SMALL = LlamaConfig(
-    vocab_size=4096,
-    hidden_size=384,
-    intermediate_size=1024,
+    vocab_size=2048,
+    hidden_size=192,
+    intermediate_size=512,
     num_hidden_layers=4,
-    num_attention_heads=6,
-    num_key_value_heads=2,
+    num_attention_heads=3,
+    num_key_value_heads=1,
     max_position_embeddings=1024,
 )
-LENGTH, ROWS, SUPERVISED = 256, 4, 512
+LENGTH, ROWS, SUPERVISED = 128, 4, 256
+WHOLE = [
+    {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True},
+    {"modules_to_save": ["lm_head", "model.norm"]},
+    {"modules_to_save": ["embed_tokens", "lm_head"]},
+    {"modules_to_save": ["embed_tokens", "lm_head"], "target_modules": ["q_proj", "v_proj"]},
+    {"trainable_token_indices": [5, 6, 7]},
+]
 
 
-@pytest.mark.family(1)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.family(2)
 @pytest.mark.parametrize(
-    "beside",
-    [
-        {"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True},
-        {"modules_to_save": ["lm_head", "model.norm"]},
-        {"modules_to_save": ["embed_tokens", "lm_head"]},
-        {"modules_to_save": ["embed_tokens", "lm_head"], "target_modules": ["q_proj", "v_proj"]},
-        {"trainable_token_indices": [5, 6, 7]},
-    ],
-    ids=lambda beside: " ".join(str(each) for each in beside.values()),
+    ("beside", "tied", "dtype"),
+    [(beside, beside is not WHOLE[2], torch.bfloat16) for beside in WHOLE]
+    + [(beside, tied, torch.float32) for beside in WHOLE for tied in (False, True)],
+    ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else str(value),
 )
 def test_whole_modules_and_tokens_are_counted_as_peft_computes_them(
     beside: dict[str, Any], tied: bool, dtype: torch.dtype, tmp_path: Path

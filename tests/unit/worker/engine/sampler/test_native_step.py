@@ -30,18 +30,37 @@ WITH_ALL_PARTS = (
     "ministral 3, queries scaled by position",
 )
 IN_C = [name for name, make in FAST.items() if not make().model_type.startswith(WITHOUT_C)]
-CASES = [(NATIVE, name) for name in IN_C] + [(cpu, name) for cpu in OTHERS for name in WITH_ALL_PARTS]
+CASES = [(NATIVE, None, name) for name in IN_C] + [
+    (cpu, None, name) for cpu in OTHERS for name in WITH_ALL_PARTS
+]
+# Biases, a head of its own, a scaled embedding
+IN_FEW_BITS = [
+    (cpu, quantization, name)
+    for cpu in (NATIVE, *OTHERS)
+    for quantization in ("nf4", "int8")
+    for name in ("qwen 2, windows in some layers", "gemma 3, windows in some layers")
+]
+OF_SEVERAL_PARTS = 1104  # inputs that are decoded in two parts; rows of them begin inside of blocks of nf4
 CLOSE = {"fp32": 1e-4, "bf16": 0.05}
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the targets are those of x86-64")
-@pytest.mark.parametrize(("cpu", "architecture"), CASES)
+@pytest.mark.parametrize(("cpu", "quantization", "architecture"), CASES + IN_FEW_BITS)
 @pytest.mark.parametrize("dtype", CLOSE)
 def test_every_architecture_and_cpu_computes_the_logits_of_the_plain_twin(
-    tmp_path: Path, dtype: str, cpu: str, architecture: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    dtype: str,
+    cpu: str,
+    quantization: str | None,
+    architecture: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    save_model(FAST[architecture](), tmp_path)
-    base = ResidentBase(TINY.model_copy(update={"dtype": dtype}), tmp_path, "0" * 64, torch.device("cpu"))
+    config = FAST[architecture]()
+    if quantization:
+        config.intermediate_size = OF_SEVERAL_PARTS
+    save_model(config, tmp_path)
+    entry = TINY.model_copy(update={"dtype": dtype, "quantization": quantization})
+    base = ResidentBase(entry, tmp_path, "0" * 64, torch.device("cpu"))
     monkeypatch.setattr(
         "worker.engine.sampler.fast.native.step.library", lambda *built: build.library(*built, cpu)
     )
@@ -53,7 +72,8 @@ def test_every_architecture_and_cpu_computes_the_logits_of_the_plain_twin(
     asked = [*zip(prompts(7, longest=LONGEST), [None, *adapters, *adapters], strict=True)]
     chunks = [chunk_of(n, prompt, adapter) for n, (prompt, adapter) in enumerate(asked)]
     blocks = len(asked) * LONGEST // BLOCK
-    in_c, plain = (RaggedDecoder(base.decoder, blocks, native) for native in (True, False))  # type: ignore[arg-type]
+    tokens = sum(len(prompt) for prompt, _ in asked)
+    in_c, plain = (RaggedDecoder(base.decoder, blocks, most_in_c=most) for most in (tokens, 0))  # type: ignore[arg-type]
     assert isinstance(in_c._native, step.NativeStep)
     for step_of in (lambda chunk: chunk, next_of):  # the prompts, and then a token of each
         several = [step_of(chunk) for chunk in chunks]

@@ -1,6 +1,7 @@
 """Adapters in PEFT and llama.cpp, each on a tiny base model: what the report says of them."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from core.portability.report import Measurement, Prompts, RuntimeReport
 from tests.fixtures.models.random_adapters import MakeSource
 from worker.tasks.export.source import Source
 from worker.tasks.portability.measure import measure
-from worker.tasks.portability.runtimes import LlamaCpp, Peft
+from worker.tasks.portability.runtimes import LlamaCpp, MeasuredRuntime, Peft
 
 TARGETS = ["q_proj", "v_proj", "down_proj"]
-INSTALLED = [Peft(), LlamaCpp(Path(sys.executable))]
+LLAMA_CPP = LlamaCpp(Path(sys.executable))
+INSTALLED = [Peft(), LLAMA_CPP]
 ROWS = [[{"role": "user", "content": f"What is {number} plus {number}?"}] for number in range(3)]
 
 
@@ -23,9 +25,9 @@ def lora(**options: Any) -> LoraConfig:
     return LoraConfig(r=4, lora_alpha=8, target_modules=TARGETS, task_type="CAUSAL_LM", **options)
 
 
-def measured(source: Source, folder: Path) -> Measurement:
+def measured(source: Source, folder: Path, runtimes: Sequence[MeasuredRuntime] = INSTALLED) -> Measurement:
     said: list[float] = []
-    found = measure(source, ROWS, INSTALLED, folder, lambda _, done: said.append(done))
+    found = measure(source, ROWS, runtimes, folder, lambda _, done: said.append(done))
     assert said == sorted(said)
     return found
 
@@ -88,7 +90,7 @@ def test_a_tokenizer_with_another_template_is_found(make_source: MakeSource, tmp
     source = make_source(lora())
     template = source.folder / "chat_template.jinja"
     template.write_text(template.read_text().replace("<|im_start|>assistant\n", "<|im_start|>assistant"))
-    report = of(measured(source, tmp_path))["peft"]
+    report = of(measured(source, tmp_path, [Peft()]))["peft"]
     assert report.status == "differs"
     assert "renders chats to other tokens" in report.reason
     assert report.figures is not None
@@ -101,7 +103,7 @@ def test_a_runtime_that_dies_of_the_files_is_reported_with_its_end(
     replace_llama_cpp(
         tmp_path, "import os, signal\nprint('bad')\nos.kill(os.getpid(), signal.SIGSEGV)\n", monkeypatch
     )
-    report = of(measured(make_source(lora()), tmp_path))["llama_cpp"]
+    report = of(measured(make_source(lora()), tmp_path, [LLAMA_CPP]))["llama_cpp"]
     assert (report.status, report.needs, report.start_line) == ("fails", None, None)
     assert "by signal 11" in report.reason
 
@@ -112,7 +114,7 @@ def test_a_runtime_that_the_machine_ended_is_not_measured(
 ) -> None:
     replace_llama_cpp(tmp_path, program, monkeypatch)
     monkeypatch.setattr("worker.tasks.portability.runtime_process.MOST_SECONDS", 0.5)
-    report = of(measured(make_source(lora()), tmp_path))["llama_cpp"]
+    report = of(measured(make_source(lora()), tmp_path, [LLAMA_CPP]))["llama_cpp"]
     assert (report.status, report.measured, report.needs) == ("not_measured", False, "gguf_adapter")
     assert report.start_line
     assert [(each.loads, bool(each.reason)) for each in report.attempts] == [(False, True)] * 2
@@ -124,7 +126,7 @@ def test_a_runtime_gets_none_of_our_keys_and_leaves_no_form_on_the_disk(
     monkeypatch.setenv("TUNERY_SECRET_KEYS", "a-key-to-hide")
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
     replace_llama_cpp(tmp_path, "import os\nopen('env', 'w').write('\\n'.join(os.environ))\n", monkeypatch)
-    measured(make_source(lora()), tmp_path)
+    measured(make_source(lora()), tmp_path, [LLAMA_CPP])
     names = (tmp_path / "env").read_text().split("\n")
     assert {"PATH", "LC_ALL", "HF_HUB_OFFLINE"} <= set(names)
     assert not any(name.startswith(("TUNERY_", "AWS_")) for name in names)

@@ -15,10 +15,41 @@
 
 typedef float (*sums)[TILE];
 
-#if PAIRS || defined(__AVX512F__)
+/* The numbers of a dot product that are summed at once, and the rows of x: as many as there are registers for. */
+#ifdef __AVX512F__
 #define ROWS_OF_DOTS FOUR
+typedef vec lanes;
+static inline lanes load_numbers(const T *p) { return load(p); }
+
+static inline void sums_of(const lanes v[FOUR], float out[FOUR]) {
+    for (int i = 0; i < FOUR; i++) out[i] = sum(v[i]);
+}
 #else
-#define ROWS_OF_DOTS 1 /* there are too few registers for more */
+#define ROWS_OF_DOTS 2
+typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
+
+static inline lanes load_numbers(const T *p) {
+    lanes v;
+#if BF16
+    for (int l = 0; l < LANES / 2; l++) v[l] = number(p[l]);
+#else
+    memcpy(&v, p, sizeof(v));
+#endif
+    return v;
+}
+
+/* They are written as one vector, because it is read as one. */
+static inline void sums_of(const lanes v[FOUR], float out[FOUR]) {
+#ifdef __AVX2__
+    __m128 h[FOUR];
+    for (int i = 0; i < FOUR; i++)
+        h[i] = _mm_add_ps(_mm256_castps256_ps128((__m256)v[i]), _mm256_extractf128_ps((__m256)v[i], 1));
+    _mm_storeu_ps(out, _mm_hadd_ps(_mm_hadd_ps(h[0], h[1]), _mm_hadd_ps(h[2], h[3])));
+#else
+    for (int i = 0; i < FOUR; i++)
+        out[i] = ((v[i][0] + v[i][1]) + (v[i][2] + v[i][3])) + ((v[i][4] + v[i][5]) + (v[i][6] + v[i][7]));
+#endif
+}
 #endif
 
 #if PAIRS
@@ -63,14 +94,16 @@ static inline __attribute__((always_inline)) void dots_of(const T *w, int64_t w_
     }
     UNROLLED for (int j = 0; j < rows; j++) _mm_storeu_ps(out[j], four_sums(a[j]));
 #else
-    vec a[FOUR][FOUR] = {{{0}}};
-    for (int64_t k = 0; k < K; k += LANES)
-        UNROLLED for (int j = 0; j < rows; j++) {
-            vec with = *(const vec *)(x + j * x_step + k);
-            UNROLLED for (int i = 0; i < FOUR; i++) a[j][i] += load(w + i * w_step + k) * with;
+    lanes a[FOUR][FOUR] = {{{0}}};
+    for (int64_t k = 0; k < K; k += sizeof(lanes) / sizeof(float)) {
+        lanes with[FOUR];
+        UNROLLED for (int j = 0; j < rows; j++) with[j] = *(const lanes *)(x + j * x_step + k);
+        UNROLLED for (int i = 0; i < FOUR; i++) {
+            lanes from = load_numbers(w + i * w_step + k);
+            UNROLLED for (int j = 0; j < rows; j++) a[j][i] += from * with[j];
         }
-    UNROLLED for (int j = 0; j < rows; j++)
-        UNROLLED for (int i = 0; i < FOUR; i++) out[j][i] = sum(a[j][i]);
+    }
+    UNROLLED for (int j = 0; j < rows; j++) sums_of(a[j], out[j]);
 #endif
 }
 
@@ -84,10 +117,12 @@ static void dots(const T *w, int64_t w_step, int64_t words, const X *x, int64_t 
                 dots_of(w + i * w_step, 0, x + j * x_step, 0, 1, K, one);
                 out[j][i] = one[0][0];
             }
-    else if (rows == FOUR && ROWS_OF_DOTS == FOUR)
-        dots_of(w, w_step, x, x_step, FOUR, K, out);
-    else
-        for (int64_t j = 0; j < rows; j++) dots_of(w, w_step, x + j * x_step, 0, 1, K, out + j);
+    else {
+        int64_t j = 0;
+        for (; j + ROWS_OF_DOTS <= rows; j += ROWS_OF_DOTS)
+            dots_of(w, w_step, x + j * x_step, x_step, ROWS_OF_DOTS, K, out + j);
+        for (; j < rows; j++) dots_of(w, w_step, x + j * x_step, 0, 1, K, out + j);
+    }
 }
 
 static void clear(sums acc, int64_t rows, int64_t width) {
@@ -136,7 +171,10 @@ static void add_product(const T *W, int64_t N, const X *x, int64_t x_step, int64
         for (int64_t c = 0; c < width; c += LANES) {
             vec w[8] = {{0}};
             for (int i = 0; i < 8; i++)
-                if (k + i < K) w[i] = load(W + (k + i) * N + first + c);
+                if (k + i < K) {
+                    w[i] = load(W + (k + i) * N + first + c);
+                    __builtin_prefetch(W + (k + i + 8) * N + first + c, 0, 2); /* as above */
+                }
             for (int64_t t = 0; t < rows; t++) {
                 vec a = *(vec *)(acc[t] + c);
                 for (int i = 0; i < 8; i++) a += x[t * x_step + k + i] * w[i];
@@ -144,10 +182,4 @@ static void add_product(const T *W, int64_t N, const X *x, int64_t x_step, int64
             }
         }
 #endif
-}
-
-static void product(const T *W, int64_t N, const X *x, int64_t K, int64_t rows, int64_t first, int64_t width,
-                    sums acc) {
-    clear(acc, rows, width);
-    add_product(W, N, x, K, K, rows, first, width, acc);
 }

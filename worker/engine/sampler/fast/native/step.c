@@ -3,8 +3,8 @@
    It computes the same as `ragged.py`, its plain twin, for few tokens many times as fast: PyTorch's products
    do not reach the memory's speed there, and its calls cost more than what they compute. Sums are in fp32.
 
-   A matrix W of a group of projections lies in memory as [K, N]; the head, and an adapter's A, as [N, K]; s B
-   as [R, N].
+   A matrix W of a group of projections lies in memory as [K, N], or in fewer bits as [N, K]; the head, and an adapter's
+   A, as [N, K]; s B as [R, N].
 
    All threads run the same stages. A stage is cut into pieces, and each thread takes the next piece until none
    is left. The next stage begins when all pieces are done, not when all threads have come: beside other
@@ -90,10 +90,22 @@ static void expand(const Step *s, int group, const X *z, int64_t token, int64_t 
     }
 }
 
+/* acc[t] = the columns `first` to `first + width` of x[t] W, in whatever form W is. */
+static void product(const Weight *w, int64_t N, const X *x, int64_t K, int64_t rows, int64_t first, int64_t width,
+                    sums acc) {
+    clear(acc, rows, width);
+    if (w->W) add_product(w->W, N, x, K, K, rows, first, width, acc);
+    else
+        for (int64_t p = 0, before = 0; p < PROJECTIONS && before < first + width; before = w->rows[p++].last) {
+            int64_t c0 = before > first ? before : first, c1 = fewer(w->rows[p].last, first + width);
+            if (c0 < c1) add_dots(&w->rows[p], x, K, rows, c0 - before, c1 - c0, (sums)(acc[0] + c0 - first));
+        }
+}
+
 /* Columns of x W + b with the adapters' updates, for `rows` tokens from `token` on. */
 static void project(const Weight *w, int64_t N, const Step *s, int group, const X *x, int64_t K, const X *z,
                     int64_t token, int64_t rows, int64_t first, int64_t width, sums acc) {
-    product(w->W, N, x + token * K, K, rows, first, width, acc);
+    product(w, N, x + token * K, K, rows, first, width, acc);
     expand(s, group, z, token, rows, first, width, acc);
     if (w->bias) /* after the gains, which do not apply to it */
         for (int64_t t = 0; t < rows; t++)
@@ -205,20 +217,31 @@ static void project_gated(const Model *m, const Layer *l, const Step *s, int gro
         }
 }
 
-/* The logits of the wanted tokens, for some of the fours of words. */
-static void rate_words(const Model *m, const Step *s, const X *x, Share own) {
-    for (int64_t v = own.first * FOUR; v < fewer(own.last * FOUR, m->words); v += FOUR) {
-        for (int64_t d = 0; d < FOUR * m->hidden; d += 64 / (int64_t)sizeof(T)) /* those after the next */
-            __builtin_prefetch(m->head + (v + 2 * FOUR) * m->hidden + d);
-        for (int64_t t = 0; t < s->wanted; t += FOUR) {
-            int64_t words = fewer(m->words - v, FOUR), rows = fewer(s->wanted - t, FOUR);
-            float found[FOUR][FOUR];
-            dots(m->head + v * m->hidden, m->hidden, words, x + t * m->hidden, m->hidden, rows, m->hidden,
-                 found);
-            for (int64_t j = 0; j < rows; j++)
-                memcpy(s->logits + (t + j) * m->words + v, found[j], words * sizeof(float));
+/* The first layer's input of some tokens. */
+static void embed(const Model *m, const Step *s, float *x, Share own) {
+    const Rows *w = m->embedding;
+    for (int64_t t = own.first; t < own.last; t++) {
+        int64_t at = s->token[t] * m->hidden;
+        float scale = scale_of(w, s->token[t]);
+        for (int64_t d = 0; d < m->hidden; d++) {
+            T value = w->form == AS_T ? ((const T *)w->numbers)[at + d]
+                                      : stored(((const int8_t *)w->numbers)[at + d] * scale);
+            x[t * m->hidden + d] = number(value) * m->embedding_scale;
         }
     }
+}
+
+/* The logits of the wanted tokens, for some of the fours of words. */
+static void rate_words(const Model *m, const Step *s, const X *x, Share own, sums acc) {
+    int64_t end = fewer(own.last * FOUR, m->words);
+    for (int64_t v = own.first * FOUR; v < end; v += TILE)
+        for (int64_t t0 = 0; t0 < s->wanted; t0 += ROWS) {
+            int64_t words = fewer(end - v, TILE), rows = fewer(s->wanted - t0, ROWS);
+            clear(acc, rows, words);
+            add_dots(m->head, x + t0 * m->hidden, m->hidden, rows, v, words, acc);
+            for (int64_t t = 0; t < rows; t++)
+                memcpy(s->logits + (t0 + t) * m->words + v, acc[t], words * sizeof(float));
+        }
 }
 
 /* Runs `code` for every piece of a stage, with the piece's share of `count` things as `own`. */
@@ -265,8 +288,7 @@ int compute_step(const Model *m, const Step *s) {
             sums gate = (sums)(scratch + omp_get_thread_num() * floats_of_thread), up = gate + ROWS;
             float *scores = scratch + omp_get_thread_num() * floats_of_thread + sums_of_thread;
             int64_t stage = 0;
-            STAGE(M, PIECES, for (int64_t i = own.first * D; i < own.last * D; i++) x[i] =
-                                 number(m->embedding[s->token[i / D] * D + i % D]) * m->embedding_scale)
+            STAGE(M, PIECES, embed(m, s, x, own))
             for (int64_t i = 0; i < m->layers; i++) {
                 const Layer *l = &m->layer[i];
                 int group = 4 * i;
@@ -293,7 +315,7 @@ int compute_step(const Model *m, const Step *s) {
             }
             STAGE(s->wanted, PIECES, for (int64_t i = own.first; i < own.last; i++)
                                          norm(m, x + s->row[i] * D, m->final_norm, given + i * D))
-            STAGE((m->words + FOUR - 1) / FOUR, HEAD_PIECES, rate_words(m, s, given, own))
+            STAGE((m->words + FOUR - 1) / FOUR, HEAD_PIECES, rate_words(m, s, given, own, gate))
         }
     }
     free(x), free(added), free(queries), free(z), free(scratch), free(given), free(wide), free(counters);

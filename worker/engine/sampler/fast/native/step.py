@@ -1,7 +1,8 @@
 """Calls the step in C, over the decoder's weights and the pool."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,7 +15,6 @@ from worker.engine.decoders.architecture import UNROTATED, embedding_scale
 from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.head import capped
 from worker.engine.kernels.elementwise import GELU
-from worker.engine.kernels.frozen_weight import DenseWeight
 from worker.engine.kernels.rotation import Pairs
 from worker.engine.native.build import library
 from worker.engine.sampler.adapters.served import ServedAdapter
@@ -24,10 +24,10 @@ from worker.engine.sampler.fast.native.structures import (
     LayerTable,
     Model,
     Step,
-    address,
     as_fp32,
     factors,
 )
+from worker.engine.sampler.fast.native.weights import Held, address, held, held_rows
 from worker.engine.sampler.running import Chunk
 
 SOURCE = Path(__file__).with_name("step.c")
@@ -37,25 +37,29 @@ LANES, TILE = 16, 256  # of numbers.h and products.h
 class NativeStep:
     """The step in C over one decoder's weights and the pool of each layer, [2, slots, J, E]."""
 
-    def __init__(self, step: Any, decoder: Decoder, pool: Sequence[Tensor]) -> None:
+    def __init__(self, step: Any, decoder: Decoder, pool: Sequence[Tensor], weights: "_Weights") -> None:
         self._compute = step.compute_step
-        self._decoder = decoder
-        self._words = len(decoder.head_VD)
+        self._decoder, self._weights = decoder, weights
+        self._words = len(decoder.head.layer.weight)
         self._factors: WeakKeyDictionary[ServedAdapter, Ints] = WeakKeyDictionary()
         # One kind of attention for each rotation
         self._rotations = {layer.kind.rotation: layer.kind for layer in decoder.layers}
-        self._layers = LayerTable(decoder.layers, pool, list(self._rotations))
+        self._layers = LayerTable(decoder.layers, weights.groups, pool, list(self._rotations))
         self._final_norm_D = as_fp32(decoder.final_norm_D)
         first = decoder.layers[0]
         heads = first.heads
         (pairs,) = _rotated_pairs(decoder)
         inner = first.groups[f"{first.name}.down"].weight.shape[1]
-        weights = (decoder.embedding.weight, decoder.head_VD, self._final_norm_D)
+        self._ends = np.array([weights.embedding.fields, weights.head.fields], np.int64)
         self._model = Model(
             *(len(decoder.layers), len(self._final_norm_D), inner, heads.query, heads.key, heads.size),
             *(self._words, BLOCK, first.activation is GELU),
             *(pairs.count, pairs.interleaved),
-            *(*(weight.data_ptr() for weight in weights), self._layers.address),
+            *(
+                *(rows.ctypes.data for rows in self._ends),
+                self._final_norm_D.data_ptr(),
+                self._layers.address,
+            ),
             *(decoder.eps, decoder.embedding_multiplier * embedding_scale(decoder.embedding)),
             *(first.scale, first.kind.softcap or 0, first.added_times),
         )
@@ -64,19 +68,15 @@ class NativeStep:
     def for_pool(cls, decoder: Decoder, pool: Sequence[Tensor]) -> "NativeStep | None":
         """Return the step in C if it can be built and its shapes fit the decoder, else None."""
         dtype = decoder.dtype
-        weights = [group.weight for group in decoder.groups.values()]
-        inputs = {weight.shape[1] for weight in weights}
         fits = (
             decoder.device.type == "cpu"
             and dtype in (torch.bfloat16, torch.float32)
-            and all(isinstance(weight, DenseWeight) for weight in weights)
-            and not any(size % LANES for size in inputs)
-            and decoder.embedding.weight.is_contiguous()
-            and decoder.head_VD.is_contiguous()
+            and not any(group.weight.shape[1] % LANES for group in decoder.groups.values())
             and _has_only_its_features(decoder)
         )
-        step = library(SOURCE, dtype == torch.bfloat16) if fits else None
-        return None if step is None else cls(step, decoder, pool)
+        weights = _Weights.of(decoder) if fits else None
+        step = library(SOURCE, dtype == torch.bfloat16) if weights else None
+        return None if step is None or weights is None else cls(step, decoder, pool, weights)
 
     def logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
         """Compute the chunks' tokens, and return the logits of these rows of the token axis, [S, V]."""
@@ -87,7 +87,7 @@ class NativeStep:
         spans: list[tuple[int, int, ServedAdapter]] = []
         for chunk in chunks:
             count, start, one = chunk.stop - chunk.start, len(tokens), chunk.running
-            tokens += one.tokens[chunk.start : chunk.stop]
+            tokens += chunk.tokens
             positions += range(chunk.start, chunk.stop)
             blocks_at += [len(blocks)] * count
             blocks += one.blocks
@@ -126,6 +126,25 @@ class NativeStep:
             rows = [factors(adapter.factors.get(group)) for group in self._decoder.groups]
             table = self._factors[adapter] = np.array(rows, np.int64)
         return table
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """A decoder's weights as the step in C reads them; those of layers by the name of their group."""
+
+    groups: Mapping[str, Held]
+    embedding: Held
+    head: Held
+
+    @classmethod
+    def of(cls, decoder: Decoder) -> "_Weights | None":
+        """Return them if C has a form for each."""
+        held_groups = {name: held(group.weight, decoder.dtype) for name, group in decoder.groups.items()}
+        groups = {name: each for name, each in held_groups.items() if each is not None}
+        embedding, head = (held_rows(each, decoder.dtype) for each in (decoder.embedding, decoder.head.layer))
+        if len(groups) < len(held_groups) or embedding is None or head is None:
+            return None
+        return cls(groups, embedding, head)
 
 
 def _has_only_its_features(decoder: Decoder) -> bool:

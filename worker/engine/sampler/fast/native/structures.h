@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "products.h"
+#include "weights.h"
 
 #define PROJECTIONS 3 /* the most projections of a group */
 
@@ -13,8 +13,9 @@ typedef struct { /* of one adapter in one group of projections */
     const T *e;
 } Factors;
 
-typedef struct { /* of a group of projections */
-    const T *W, *bias; /* [K, N], [N] */
+typedef struct {           /* of a group of projections */
+    const T *W, *bias;     /* [K, N], or 0; [N] */
+    Rows rows[PROJECTIONS]; /* of its projections, where there is no W */
 } Weight;
 
 typedef struct {
@@ -29,7 +30,7 @@ typedef struct {
 typedef struct {
     int64_t layers, hidden, inner, heads, key_heads, size, words, block, gelu;
     int64_t rotated, interleaved; /* the first numbers of a head that are rotated; whether neighbours are */
-    const T *embedding, *head;
+    const Rows *embedding, *head;
     const float *final_norm;
     const Layer *layer;
     float eps, embedding_scale, score_scale;

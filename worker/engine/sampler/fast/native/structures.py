@@ -1,7 +1,7 @@
 """The structures of `structures.h`, filled from the decoder's layers and from adapters."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ctypes import c_float, c_int64, c_void_p
 from typing import Any
 
@@ -11,10 +11,9 @@ from torch import Tensor
 
 from worker.engine.decoders.architecture import GROUPS
 from worker.engine.decoders.layer import Layer
-from worker.engine.kernels.frozen_weight import DenseWeight
 from worker.engine.sampler.adapters.served import GroupFactors
+from worker.engine.sampler.fast.native.weights import PROJECTIONS, Held, address
 
-PROJECTIONS = 3  # the most projections of a group
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -41,18 +40,23 @@ class Step(ctypes.Structure):
 class LayerTable:
     """An array of `Layer`, which reads the decoder's own weights; norms are copied to fp32.
 
-    `pool` has each layer's keys and values, [2, slots, J, E]. `rotations` are the names of the rotations, in
-    the order in which a step has them.
+    `weights` are those of groups, by name. `pool` has each layer's keys and values, [2, slots, J, E].
+    `rotations` are the names of the rotations, in the order in which a step has them.
     """
 
     def __init__(
-        self, layers: Sequence[Layer], pool: Sequence[Tensor], rotations: Sequence[str | None]
+        self,
+        layers: Sequence[Layer],
+        weights: Mapping[str, Held],
+        pool: Sequence[Tensor],
+        rotations: Sequence[str | None],
     ) -> None:
+        self._weights = weights
         self._norms: list[Tensor] = []  # the array has their addresses alone
         rows = [
             (
                 *self._norms_of(layer),
-                *(address for key in GROUPS for address in _weight(layer, key)),
+                *(field for key in GROUPS for field in weights[f"{layer.name}.{key}"].fields),
                 *(part.data_ptr() for part in kv),
                 *(layer.kind.window or 0, rotations.index(layer.kind.rotation)),
             )
@@ -88,18 +92,6 @@ def factors(group: GroupFactors | None) -> list[int]:
     ]
     projections += [0] * (5 * PROJECTIONS - len(projections))
     return [group.A_RK.data_ptr(), len(group.A_RK), len(group.projections), *projections, address(group.e_N)]
-
-
-def _weight(layer: Layer, key: str) -> tuple[int, int]:
-    """Return the addresses of a group's matrix and bias."""
-    weight = layer.groups[f"{layer.name}.{key}"].weight
-    assert isinstance(weight, DenseWeight), "only a matrix in memory has an address"
-    return weight.weight_NK.data_ptr(), address(weight.bias_N)
-
-
-def address(tensor: Tensor | None) -> int:
-    """Return where a contiguous tensor's numbers lie; 0 for none."""
-    return 0 if tensor is None else tensor.data_ptr()
 
 
 def _ends(of: slice) -> tuple[int, int]:
