@@ -72,7 +72,7 @@ KERNELS: dict[str, tuple[int, int, Callable[[operations.Operations], Kernel], Ke
     "losses": (
         1,
         160,
-        lambda do: lambda x, *_: token_losses(x, HEAD, *labelled(x), do.block_losses).weighted_S,
+        lambda do: lambda x, *_: token_losses(x, DenseWeight(HEAD), *labelled(x), do.block_losses).weighted_S,
         lambda x, *_: token_losses_plainly(x, HEAD, *labelled(x)).weighted_S,
     ),
     "drop": (
@@ -120,6 +120,7 @@ def test_a_compiled_part_is_one_graph_and_serves_all_lengths(
     assert counter.frame_count == compilations
 
 
+@pytest.mark.exhaustive
 @FLEX
 @pytest.mark.parametrize(
     ("path", "expected"),
