@@ -31,7 +31,7 @@ def chat(server: ServerProcess, content: str = "Hello", **body: Any) -> ChatComp
 def chunks(server: ServerProcess, **body: Any) -> list[ChatCompletionChunk]:
     """Stream a chat with the official client, and return its chunks, each checked strictly."""
     body = chat_body(stream=True, **body)
-    extra = {SERVED_FIELD: body.pop(SERVED_FIELD)}
+    extra = {name: body.pop(name) for name in (SERVED_FIELD, "ignore_eos") if name in body}
     stream = server.openai.chat.completions.create(**body, extra_body=extra)
     return [strictly(ChatCompletionChunk, chunk.model_dump(exclude_unset=True)) for chunk in stream]
 
