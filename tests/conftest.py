@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 from collections import defaultdict
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Load the fixtures, but not into the process that hands out tests: their imports take ten seconds."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return
+    gc.disable()  # until all is imported: of what imports make, nothing is garbage
     for name in FIXTURES:
         config.pluginmanager.import_plugin(name)
 
@@ -103,7 +105,23 @@ def _give_second_tries(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep all that is imported now out of later garbage collections, which the engine asks for often.
+    gc.enable()
+    keep_out_of_collections()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Do so after each file again: all tests that follow would walk over what it has imported."""
+    done = yield
+    if nextitem is None or nextitem.path != item.path:
+        keep_out_of_collections()
+    return done
+
+
+def keep_out_of_collections() -> None:
+    """Leave all that is there now out of later garbage collections, which the engine asks for often.
 
     A collection that walks over the modules of torch, transformers and every tracker takes a second.
     """

@@ -170,7 +170,7 @@ def answer(case: Case, layers: int = 2, requests: int = 16) -> tuple[Found, Foun
     with fake_gpu(ON_H100) as gpu:
         base = BaseOnFakeGpu(case, layers)
         adapter = _served(base)
-        sampler = Sampler(base, Limits(cache_bytes=1 << 28, step_tokens=4096))
+        sampler = Sampler(base, Limits(cache_bytes=1 << 28, step_tokens=4096, drafts=False))
         for number in range(requests):
             drawn = Sampling(max_tokens=8, ignore_eos=True, temperature=number % 2, top_p=0.9)
             own = adapter if number % 2 else None

@@ -80,8 +80,8 @@ def measured(given: argparse.Namespace, base: ResidentBase, made: Path) -> dict[
     """Run every case, and print each as soon as it is known."""
     folders = [write_adapter(base, made / f"{n}", n) for n in range(max(given.adapters, SIXTEEN))]
 
-    def fresh() -> Sampler:  # each case begins without cached beginnings
-        return Sampler(base, Limits(cache_bytes=512 << 20))
+    def fresh(drafts: bool = True) -> Sampler:  # each case begins without cached beginnings
+        return Sampler(base, Limits(cache_bytes=512 << 20, drafts=drafts))
 
     loader = fresh()
     adapters = [loader.load_adapter(folder, folder.name) for folder in folders]
@@ -108,7 +108,7 @@ def measured(given: argparse.Namespace, base: ResidentBase, made: Path) -> dict[
     note("16 on the base", ours.measure_together(fresh(), [(t, None) for t in texts[16:32]], given.new))
     note("zipf, one adapter", ours.measure_zipf(fresh(), texts, adapters[:1], given.new))
     note("zipf, all adapters", ours.measure_zipf(fresh(), texts, adapters, given.new))
-    note("another adapter", ours.measure_swap(fresh(), texts[0], adapters, given.new))
+    note("another adapter", ours.measure_swap(fresh(drafts=False), texts[0], adapters, given.new))
     note("from files", ours.measure_cold(fresh(), folders[:8]))
     note("behind a beginning", ours.measure_beginning(fresh(), texts[:8]))
     if given.peer == "peft":

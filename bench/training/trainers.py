@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+import torch
+
 from bench.training.workloads import PAIRS
+from worker.engine.kernels.int8.weight import Int8Weight
 from worker.process.environment import TRAINER_ENVIRONMENT
 
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
@@ -50,4 +53,8 @@ ON_PAIRS = [
 
 
 def trainers_of(workload: str) -> list[Trainer]:
-    return ON_PAIRS if workload == PAIRS else TRAINERS
+    """Return the trainers of a workload; ours with products in 8 bits only where the device has them."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    in_8_bits = Int8Weight.is_fast_on(device)
+    trainers = ON_PAIRS if workload == PAIRS else TRAINERS
+    return [trainer for trainer in trainers if in_8_bits or trainer is not TUNERY_INT8]

@@ -118,7 +118,8 @@ def _before_last(
     What the layers behind it have kept is free by then. Layers that are alike are one object, so they are
     counted once: to compare them would take most of the time.
     """
-    kept, held = {}, {}
+    kept: dict[int, float] = {}
+    held: dict[int, float] = {}
     for number, layer in {id(layer): layer for layer in layers}.items():
         kept[number] = tokens * kept_bytes(layer, load, recompute)
         held[number] = tokens * kept_bytes(layer, load) - kept[number] + backward_bytes(layer, load, tokens)

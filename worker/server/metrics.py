@@ -25,6 +25,7 @@ class Metrics(Collector):
         self._statuses: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
+        self._drafted: Counter[str] = Counter()
 
     def count(self, exchange: Exchange) -> None:
         """Count a POST that has ended. One whose client left before the answer began has no status."""
@@ -35,6 +36,8 @@ class Metrics(Collector):
             self._errors[error] += 1
         for kind in ("prompt", "completion"):
             self._tokens[kind] += exchange.facts.get(f"{kind}_tokens", 0)
+        for outcome in ("accepted", "rejected"):
+            self._drafted[outcome] += exchange.facts.get(f"{outcome}_draft_tokens", 0)
 
     async def page(self, _request: Request) -> Response:
         return Response(generate_latest(self), media_type=CONTENT_TYPE_PLAIN_0_0_4)
@@ -49,6 +52,7 @@ class Metrics(Collector):
         yield _counter("requests", "Requests that have ended", "status", self._statuses)
         yield _counter("errors", "Requests that were refused or have failed", "code", self._errors)
         yield _counter("tokens", "Tokens of prompts and answers", "kind", self._tokens)
+        yield _counter("draft_tokens", "Tokens that were guessed and computed", "outcome", self._drafted)
 
 
 def _counter(name: str, meaning: str, label: str, counts: Mapping[str, int]) -> Metric:

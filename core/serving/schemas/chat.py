@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from core.options import Metadata, Options, unsupported
-from core.serving.schemas.messages import FunctionName, Message, plain_text
+from core.serving.schemas.messages import FunctionName, Message, Text, plain_text
 from core.serving.schemas.sampling import MAX_ANSWER_TOKENS, MAX_LOGPROBS, Sampling
 
 MAX_TOOLS = 128
@@ -69,6 +69,13 @@ ResponseFormat = Annotated[
 ]
 
 
+class Prediction(Options):
+    """What the answer will mostly be, such as a text that it only edits."""
+
+    type: Literal["content"]
+    content: Text
+
+
 class PromptCacheOptions(Options):
     mode: Literal["implicit"] = "implicit"
 
@@ -102,6 +109,9 @@ class ChatRequest(Sampling):
     parallel_tool_calls: Annotated[
         bool | None, Field(description="Whether one answer may have several calls")
     ] = None
+    prediction: Annotated[
+        Prediction | None, Field(description="Makes an answer like it come faster, and changes nothing in it")
+    ] = None
     store: Annotated[bool | None, Field(description="Whether to keep request and answer")] = None
     metadata: Annotated[Metadata | None, Field(description="Pairs that are kept with the answer")] = None
 
@@ -118,7 +128,6 @@ class ChatRequest(Sampling):
     functions: None = unsupported("Use `tools` instead")
     function_call: None = unsupported("Use `tool_choice` instead")
     moderation: None = unsupported("Nothing moderates here")
-    prediction: None = unsupported("Leave it out: it would not make answers faster")
     web_search_options: None = unsupported("Nothing searches the web here")
 
     @property

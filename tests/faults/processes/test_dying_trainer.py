@@ -29,7 +29,7 @@ PLACES = (
     "result.uploaded",
     "job.finished",
 )
-STEPS = {"sql": range(2, 60, 12), "store": range(1, 30, 6), "disk": range(1, 24, 6)}
+STEPS = {"sql": range(2, 60, 20), "store": range(1, 30, 10), "disk": range(1, 24, 8)}
 EXPERTS = {
     "gpt-oss": PORTABLE["gpt-oss, sinks and experts"],
     "qwen 3.5, beside states": STATES["qwen 3.5 moe"],

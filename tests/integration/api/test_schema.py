@@ -62,7 +62,7 @@ class Effort:
     stride: int
 
 
-SOME, MANY = Effort(1, 4, 0), Effort(5, 25, 16)
+SOME, MANY = Effort(1, 2, 0), Effort(3, 12, 32)
 EVERY_WAY = 1  # all 3,600 of them, with `--every-step`
 
 # Valid data may fail for reasons that the document cannot express: an id must exist, for example

@@ -86,6 +86,7 @@ def test_a_task_whose_process_is_killed_after_its_upload_is_made_by_the_next_one
         assert listed <= set(objects(api, task))
 
 
+@pytest.mark.family(3)
 @pytest.mark.parametrize("kind", KINDS_OF_CLIENTS)
 def test_a_frozen_process_whose_task_was_cancelled_writes_nothing(
     api: Api, tenant: Tenant, asked: Asked, tasks: WarmTasks

@@ -6,6 +6,7 @@ from typing import Literal
 
 from core.errors import TuneryError
 from worker.engine.sampler.adapters.served import ServedAdapter
+from worker.engine.sampler.draft import Drafted
 
 FinishReason = Literal["stop", "length", "error"]
 GrammarKind = Literal["json_object", "json_schema", "regex", "lark"]
@@ -70,7 +71,8 @@ class GenerationRequest:
     `id` is unique among the requests that have not ended. Several answers to one prompt are several requests
     with seeds of their own: they share the computation of the prompt. The caller keeps `adapter` pinned
     (`AdapterCache.acquire`) until the last piece has come. Projects get equal shares of the computation, and
-    nothing that was computed for one is used for another.
+    nothing that was computed for one is used for another. `prediction` is what the answer may be: it changes
+    only the time that the answer takes.
     """
 
     id: str
@@ -79,6 +81,7 @@ class GenerationRequest:
     adapter: ServedAdapter | None = None
     grammar: Grammar | None = None
     project: str = ""
+    prediction: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class TokenChoice:
 
 @dataclass(frozen=True)
 class Piece:
-    """What one step has added to one answer.
+    """A token that a step has added to an answer.
 
     `token` is None only in a last piece that adds no token (`finish_reason` "error"). The token that ends an
     answer is reported too, without text. `text` holds the characters that have become certain: those of a
@@ -102,7 +105,8 @@ class Piece:
     `cached_tokens` counts the prompt's tokens that were not computed for this request, and
     `prompt_logprobs` holds those of the prompt's tokens, None for the first; both are in the first piece.
     `stop_reason` is the stop string or stop token that has ended the answer; None if it was an end token.
-    `error` is a sentence for the client.
+    `drafted` is in the last piece of a step that has computed a draft of the answer. `error` is a sentence
+    for the client.
     """
 
     request_id: str
@@ -113,4 +117,5 @@ class Piece:
     stop_reason: str | int | None = None
     cached_tokens: int = 0
     prompt_logprobs: tuple[TokenChoice | None, ...] | None = None
+    drafted: Drafted | None = None
     error: str | None = None

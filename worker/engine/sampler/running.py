@@ -7,6 +7,7 @@ from torch import Tensor
 
 from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.chooser import Chooser
+from worker.engine.sampler.draft import LONGEST_DRAFT, NO_DRAFT, Draft, Lookup
 from worker.engine.sampler.requests import GenerationRequest, TokenChoice
 from worker.engine.sampler.texts import GrowingText
 from worker.rows.invocation import invoked_at
@@ -22,7 +23,7 @@ class Running:
     acts from token `acts_from` on; as in PEFT, only the prompt can invoke it. The request
     ends at `longest` tokens at the latest. `blocks` hold the keys and values, `names` are those of the whole
     blocks. `cached` counts the prompt's tokens that others have computed. `last_step` is the number of the
-    last step that has computed a token.
+    last step that has computed a token. `lookup` guesses what follows.
     """
 
     request: GenerationRequest
@@ -39,11 +40,18 @@ class Running:
     kept_behind: frozenset[int] = frozenset()
     prompt_choices: list[TokenChoice | None] = field(default_factory=list)
     acts_from: int = field(init=False)
+    lookup: Lookup = field(init=False)
 
     def __post_init__(self) -> None:
         adapter = self.request.adapter
         found = invoked_at(self.request.prompt, adapter.invocation) if adapter else NEVER
         self.acts_from = NEVER if found is None else found
+        self.lookup = Lookup(self.request.prompt, self.request.prediction)
+
+    def append(self, token: int) -> None:
+        """Add the next token of the answer."""
+        self.tokens.append(token)
+        self.lookup.add(token)
 
     @property
     def made(self) -> int:
@@ -73,11 +81,24 @@ class Running:
 
 @dataclass(frozen=True)
 class Chunk:
-    """The tokens of one request that one step computes: those from `start` to `stop`."""
+    """The tokens of one request that one step computes: those from `start` to `stop`.
+
+    The last of them may be a draft, behind all tokens that are known.
+    """
 
     running: Running
     start: int
     stop: int
+    draft: Draft = NO_DRAFT
+
+    @property
+    def tokens(self) -> list[int]:
+        return [*self.running.tokens[self.start : self.stop], *self.draft.tokens]
+
+    @property
+    def known_stop(self) -> int:
+        """Where the draft begins."""
+        return self.stop - len(self.draft)
 
     @property
     def adapter(self) -> ServedAdapter | None:
@@ -92,12 +113,21 @@ class Chunk:
     @property
     def is_last(self) -> bool:
         """Whether the next token follows from the chunk."""
-        return self.stop == len(self.running.tokens)
+        return self.known_stop == len(self.running.tokens)
+
+    @property
+    def most_drafted(self) -> int:
+        """The most tokens that a draft behind the chunk may have: the step chooses one token more."""
+        left = self.running.longest - len(self.running.tokens) - 1
+        return min(left, LONGEST_DRAFT) if self.is_last else 0
 
 
 @dataclass(frozen=True)
 class Computed:
-    """A chunk with the logits that are needed of it: of its last token, or of all its tokens, [S, V]."""
+    """A chunk with the logits that are needed of it, [S, V].
+
+    They are those of all its tokens, or of the last known one and the draft.
+    """
 
     chunk: Chunk
     logits_SV: Tensor

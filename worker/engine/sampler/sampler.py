@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from worker.engine.device.health import is_out_of_memory
 from worker.engine.sampler.adapters.files import load_adapter
 from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.chooser import Chooser, token_choices
+from worker.engine.sampler.draft import Drafted
 from worker.engine.sampler.fast.computation import FastComputation
 from worker.engine.sampler.grammars import GrammarFailed, Grammars
 from worker.engine.sampler.isolation import Failed, each, together
 from worker.engine.sampler.requests import GenerationRequest, Piece
-from worker.engine.sampler.running import Computed, Running
+from worker.engine.sampler.running import Chunk, Computed, Running
 from worker.engine.sampler.slow import SlowComputation
 from worker.engine.sampler.texts import GrowingText
 from worker.engine.sampler.validation import check_request
@@ -38,13 +40,14 @@ class Limits:
     `cache_bytes` is the size of the pool of keys, values and states. A step computes at most `step_tokens`
     tokens of prompts beside the tokens that are generated, and at most `max_running` requests; others wait.
     On the slow path at most `max_running_slowly` requests have a cache. Projects have equal shares of all
-    this.
+    this. With `drafts`, a step also computes tokens that may follow, if that makes it worth more.
     """
 
     cache_bytes: int = 1 << 30
     step_tokens: int = 128
     max_running: int = 64
     max_running_slowly: int = 4
+    drafts: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ class Load:
 class Sampler:
     """Continuous batching on one base model. One thread calls every method.
 
-    Each `step` computes the next chunks of requests: a token of those that generate, a part of the prompt of
-    others. Requests join and leave between steps.
+    Each `step` computes the next chunks of requests: a token of those that generate, perhaps with a draft of
+    the next ones, and a part of the prompt of others. Requests join and leave between steps.
     """
 
     def __init__(
@@ -77,7 +80,9 @@ class Sampler:
         self._requests: dict[str, Running] = {}
         self._fast: FastComputation | None = None
         if limits.cache_bytes and FastComputation.takes(base):
-            self._fast = FastComputation(base, limits.cache_bytes, limits.step_tokens, limits.max_running)
+            self._fast = FastComputation(
+                base, limits.cache_bytes, limits.step_tokens, limits.max_running, limits.drafts
+            )
         self._slow = SlowComputation(base, limits.max_running_slowly, limits.step_tokens)
 
     @property
@@ -119,7 +124,7 @@ class Sampler:
             self._computation(one.request.adapter).remove(one)
 
     def step(self) -> list[Piece]:
-        """Compute one step, and return what it has added, at most one piece for each request.
+        """Compute one step, and return the tokens that it has added: a piece for each, in their order.
 
         A request that cannot be computed ends with an error, and no other one with it. Raises the error of a
         device that is broken.
@@ -131,8 +136,9 @@ class Sampler:
             if isinstance(one, Failed) or one.chunk.is_last
         ]
         pieces = [
-            _broken(one) if isinstance(one, Failed) else one
-            for one in each(self._piece, together(_with_likeliest, ready))
+            piece
+            for found in each(self._pieces, together(_with_likeliest, ready))
+            for piece in ([_broken(found)] if isinstance(found, Failed) else found)
         ]
         for piece in pieces:
             if piece.finish_reason is not None:
@@ -167,18 +173,37 @@ class Sampler:
             return self._slow
         return self._fast
 
-    def _piece(self, ready: "_Ready") -> Piece:
+    def _pieces(self, ready: "_Ready") -> list[Piece]:
+        """Choose the next tokens of a request, as long as its draft has the tokens that are chosen.
+
+        Each is chosen as if there were no draft: its logits follow from the tokens that were chosen before.
+        """
+        one, draft = ready.chunk.running, ready.chunk.draft
+        pieces: list[Piece] = []
+        for row, drafted in zip(ready.rows, [*draft.tokens, None], strict=True):
+            pieces.append(self._piece(one, row))
+            if pieces[-1].finish_reason is not None or pieces[-1].token != drafted:
+                break
+        if not draft:
+            return pieces
+        accepted = sum(piece.token == token for piece, token in zip(pieces, draft.tokens, strict=False))
+        if accepted and self._fast:
+            self._fast.accept(one, accepted)
+        pieces[-1] = replace(pieces[-1], drafted=Drafted(accepted, len(draft) - accepted, draft.is_predicted))
+        return pieces
+
+    def _piece(self, one: Running, row: "_Row") -> Piece:
         """Choose the next token of a request, and return the piece with it."""
-        one, logits_V = ready.running, ready.logits_V
-        if not math.isfinite(ready.highest):
+        logits_V = row.logits_V
+        if not math.isfinite(row.highest):
             return _failed(one, NOT_FINITE)
         try:
-            token = ready.likeliest if one.chooser.takes_likeliest else one.chooser.choose(logits_V)
+            token = row.likeliest if one.chooser.takes_likeliest else one.chooser.choose(logits_V)
             one.chooser.advance(token)
         except GrammarFailed as error:
             return _failed(one, f"The grammar cannot be followed: {error}")
         sampling = one.request.sampling
-        one.tokens.append(token)
+        one.append(token)
         text, reason, stopped_by = self._ending(one, token)
         first = one.made == 1
         return Piece(
@@ -235,19 +260,31 @@ def _with_prompt_logprobs(computed: Computed) -> Computed:
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """A request with the logits of its next token, the highest of them, and the token that has it."""
+class _Row:
+    """The logits of a token, the highest of them, and the token that has it."""
 
-    running: Running
     logits_V: Tensor
     highest: float
     likeliest: int
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """A chunk with the rows of the tokens that may be chosen: the next one, and one behind each drafted."""
+
+    chunk: Chunk
+    rows: Sequence[_Row]
+
+    @property
+    def running(self) -> Running:
+        return self.chunk.running
+
+
 def _with_likeliest(computed: Sequence[Computed]) -> list[_Ready]:
-    logits_BV = torch.stack([one.logits_SV[-1] for one in computed])
-    found = zip(computed, logits_BV, *(x.tolist() for x in logits_BV.max(-1)), strict=True)
-    return [_Ready(one.running, logits_V, *best) for one, logits_V, *best in found]
+    counts = [1 + len(one.chunk.draft) for one in computed]
+    logits_BV = torch.cat([one.logits_SV[-count:] for one, count in zip(computed, counts, strict=True)])
+    rows = map(_Row, logits_BV, *(x.tolist() for x in logits_BV.max(-1)))
+    return [_Ready(one.chunk, [*islice(rows, count)]) for one, count in zip(computed, counts, strict=True)]
 
 
 def _broken(failed: Failed) -> Piece:

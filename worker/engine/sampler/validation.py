@@ -29,8 +29,9 @@ def check_request(request: GenerationRequest, words: int, max_length: int, room:
     prompt = len(request.prompt)
     if not prompt:
         raise RequestRefused("The prompt has no tokens.", "prompt")
-    if not all(0 <= token < words for token in request.prompt):
-        raise RequestRefused(f"The prompt has a token that is not one of the model's {words}.", "prompt")
+    for name, tokens in (("prompt", request.prompt), ("prediction", request.prediction)):
+        if not all(0 <= token < words for token in tokens):
+            raise RequestRefused(f"The {name} has a token that is not one of the model's {words}.", name)
     if prompt >= max_length:
         raise RequestRefused(
             f"The prompt has {prompt} tokens, and this model takes at most {max_length - 1}: shorten it.",

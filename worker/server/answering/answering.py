@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from core.ids import new_id
+from core.serving.schemas.answers import CompletionTokensDetails
 from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.completions import CompletionRequest
 from core.serving.schemas.logprob_bound import check_logprobs, most_tokens
@@ -46,7 +47,7 @@ class SamplerAnswering:
         model = served_model(exchange, served)
         async with self.models.use(model) as (base, adapter):
             make = partial(chat_prompt, request=request, room=base.room)
-            prompt, tool_form = await base.prompting.make(exchange, make)
+            prompt, prediction, tool_form = await base.prompting.make(exchange, make)
             left = tokens_left(len(prompt), base.max_length, "messages")
             most = most_tokens(request, len(prompt), left)
             grammar = grammar_of(request, tool_form)
@@ -56,13 +57,15 @@ class SamplerAnswering:
                 top_logprobs=request.top_logprobs or 0,
             )
             asked = [
-                GenerationRequest(new_id(""), prompt, each, adapter, grammar, exchange.project)
+                GenerationRequest(new_id(""), prompt, each, adapter, grammar, exchange.project, prediction)
                 for each in of_choices(sampling, request.choices)
             ]
             answers = [_chat_answer(request, tool_form) for _ in asked]
             form = ChatForm(request, head("chatcmpl-", request, base.fingerprint), answers, base.token_bytes)
             names = {"prompt": "messages", "grammar": "tools" if tool_names(request) else "response_format"}
-            await Generation(exchange, base, request, form, names).run(asked, TokenCount(len(prompt)))
+            predicted = CompletionTokensDetails() if request.prediction else None
+            count = TokenCount(len(prompt), predicted=predicted)
+            await Generation(exchange, base, request, form, names).run(asked, count)
 
     async def complete(self, exchange: Exchange, request: CompletionRequest, served: Any) -> None:
         """Answer a request for completions. Raises AppError and ClientGone."""

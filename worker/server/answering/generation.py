@@ -51,7 +51,7 @@ class Generation:
             await self._send(stream, len(asked), count)
         finally:
             self._exchange.usage = count.usage.model_dump()
-            self._exchange.facts |= {"prompt_tokens": count.prompt, "completion_tokens": count.completion}
+            self._exchange.facts |= count.facts
             for each in asked:
                 self._base.sampler.cancel(each.id)
 

@@ -6,7 +6,7 @@ as the rows of a training file (`worker/rendering/render.py`): a model is asked 
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.errors import InvalidRequest
 from core.serving.schemas.chat import ChatRequest
@@ -18,14 +18,24 @@ from worker.server.answering.tool_reader import must_call, tool_names
 from worker.server.sampling.longest_token import Room
 
 
-def chat_prompt(tokenizer: Any, request: ChatRequest, room: Room) -> tuple[list[int], ToolForm]:
-    """Return the prompt's tokens, and the form in which the model writes calls.
+class ChatPrompt(NamedTuple):
+    """A chat's prompt, the answer that the client predicts, and the form in which the model writes calls."""
+
+    tokens: list[int]
+    prediction: list[int]
+    tool_form: ToolForm
+
+
+def chat_prompt(tokenizer: Any, request: ChatRequest, room: Room) -> ChatPrompt:
+    """Return the prompt.
 
     Raises InvalidRequest, also if the bytes of the prompt show that its tokens are too many.
     """
     text, form = chat_text(tokenizer, request)
     room.refuse_by_bytes(text, "messages")
-    return _tokens(tokenizer, text, special=False), form
+    predicted = plain_text(request.prediction.content) if request.prediction else ""
+    prediction = _tokens(tokenizer, predicted, special=False)[: room.tokens]
+    return ChatPrompt(_tokens(tokenizer, text, special=False), prediction, form)
 
 
 def tokenized(tokenizer: Any, request: TokenizeRequest) -> tuple[str, list[int]]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
+from worker.engine.sampler.draft import Drafted
 from worker.engine.sampler.requests import Piece, TokenChoice
 
 MAX_BYTES = 2 * 1024**2  # what a stream holds for a client that does not read
@@ -20,6 +21,7 @@ class Increment:
     chosen: list[TokenChoice] = field(default_factory=list)
     last: Piece | None = None
     cached_tokens: int = 0
+    drafted: list[Drafted] = field(default_factory=list)
     prompt_logprobs: tuple[TokenChoice | None, ...] | None = None
 
     def add(self, piece: Piece, has_text: bool) -> None:
@@ -29,6 +31,8 @@ class Increment:
             self.chosen.append(piece.chosen)
         self.cached_tokens = self.cached_tokens or piece.cached_tokens
         self.prompt_logprobs = self.prompt_logprobs or piece.prompt_logprobs
+        if piece.drafted is not None:
+            self.drafted.append(piece.drafted)
         if piece.finish_reason is not None:
             self.last = piece
 

@@ -104,6 +104,36 @@ def test_log_probabilities_are_those_of_the_answers_tokens(server: ServerProcess
     assert [token.logprob for token in tokens] == pytest.approx([each.logprob for each in logprobs.content])
 
 
+def test_a_prediction_changes_nothing_in_the_answer_and_its_tokens_are_counted(server: ServerProcess) -> None:
+    whole = chat(server, max_tokens=40, ignore_eos=True)
+    body = {"prediction": {"type": "content", "content": text_of(whole)[:-4] + "something else"}}
+    found = chat(server, max_tokens=40, ignore_eos=True, **body)
+    assert text_of(found) == text_of(whole)
+    assert found.usage is not None
+    assert whole.usage is not None
+    assert whole.usage.completion_tokens_details is None
+    assert found.usage.completion_tokens == whole.usage.completion_tokens == 40
+    details = found.usage.completion_tokens_details
+    assert details is not None
+    assert details.accepted_prediction_tokens
+    assert 0 < details.accepted_prediction_tokens < 40
+    *streamed, last = chunks(
+        server, max_tokens=40, ignore_eos=True, logprobs=True, stream_options={"include_usage": True}, **body
+    )
+    assert "".join(each.choices[0].delta.content or "" for each in streamed) == text_of(whole)
+    logprobs = [each.choices[0].logprobs for each in streamed if each.choices[0].logprobs]
+    assert sum(len(each.content or ()) for each in logprobs) == 40
+    assert len(logprobs) < 40
+    assert last.usage is not None
+    assert last.usage.completion_tokens == 40
+    accepted = [
+        line
+        for line in server.http.get("/metrics").text.splitlines()
+        if line.startswith('tunery_serve_draft_tokens_total{outcome="accepted"}')
+    ]
+    assert float(accepted[0].split()[-1]) >= 2 * details.accepted_prediction_tokens
+
+
 def test_an_answer_ends_before_a_stop_string(server: ServerProcess) -> None:
     full = text_of(chat(server, temperature=1, seed=3, max_tokens=40))
     stop = full[10:12]

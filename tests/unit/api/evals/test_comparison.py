@@ -46,6 +46,7 @@ def _labels(rng: np.random.Generator, gain: float) -> CriterionComparison:
     return compare(LABEL_F1, labelled(labels, guesses[0]), labelled(labels, guesses[1]))
 
 
+@pytest.mark.family(2)
 @pytest.mark.parametrize("draw", [_losses, _similarities, _matches, _labels])
 def test_equal_models_differ_clearly_in_five_of_a_hundred_comparisons(draw: Draw) -> None:
     rng = np.random.default_rng(3)

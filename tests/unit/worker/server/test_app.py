@@ -219,4 +219,6 @@ def test_the_metrics_count_each_request_that_asks_for_work(server: ServerApp) ->
         ("tunery_serve_errors_total", ("code", "invalid_api_key")): 1,
         ("tunery_serve_tokens_total", ("kind", "prompt")): 3,
         ("tunery_serve_tokens_total", ("kind", "completion")): 2,
+        ("tunery_serve_draft_tokens_total", ("outcome", "accepted")): 0,
+        ("tunery_serve_draft_tokens_total", ("outcome", "rejected")): 0,
     }

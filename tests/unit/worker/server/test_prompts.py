@@ -31,7 +31,7 @@ def tokenizer(template: str | None = tiny.TEMPLATE) -> Any:
 
 def test_a_model_is_asked_as_it_was_trained() -> None:
     tokens = tokenizer()
-    prompt, _ = chat_prompt(tokens, request(MESSAGES), ROOM)
+    prompt, *_ = chat_prompt(tokens, request(MESSAGES), ROOM)
     row = {"messages": [*MESSAGES, {"role": "assistant", "content": "Hello"}]}
     (trained,) = Rendering(tokens, 512, "training_file").render([(1, row)])
     learnt_from = int(trained.learnt_L.argmax())
@@ -51,16 +51,18 @@ def test_tools_and_the_arguments_of_calls_reach_the_template_as_objects() -> Non
         {"role": "tool", "tool_call_id": "c1", "content": "done"},
     ]
     tokens = tokenizer(template)
-    prompt, _ = chat_prompt(tokens, request(messages, tools=[TOOL]), ROOM)
+    prompt, *_ = chat_prompt(tokens, request(messages, tools=[TOOL]), ROOM)
     assert tokens.decode(prompt) == "paintreddone"
 
 
 def test_a_prompt_opens_the_call_that_the_model_must_make() -> None:
     tokens = tokenizer(tiny.TEMPLATE + "{{ '' if tools else '' }}{# <tool_call> #}")
     asked = request(MESSAGES, tools=[TOOL], tool_choice="required")
-    assert tokens.decode(chat_prompt(tokens, asked, ROOM)[0]).endswith("<|im_start|>assistant\n<tool_call>\n")
+    assert tokens.decode(chat_prompt(tokens, asked, ROOM).tokens).endswith(
+        "<|im_start|>assistant\n<tool_call>\n"
+    )
     free = request(MESSAGES, tools=[TOOL])
-    assert tokens.decode(chat_prompt(tokens, free, ROOM)[0]).endswith("<|im_start|>assistant\n")
+    assert tokens.decode(chat_prompt(tokens, free, ROOM).tokens).endswith("<|im_start|>assistant\n")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,13 @@ ATTENTION = 8  # times as long as a multiplication by a weight takes one by a ke
 class FastComputation:
     """Computes requests on a base model that has the fast or the portable decoder."""
 
-    def __init__(self, base: ResidentBase, cache_bytes: int, step_tokens: int, max_running: int) -> None:
+    def __init__(
+        self, base: ResidentBase, cache_bytes: int, step_tokens: int, max_running: int, drafts: bool
+    ) -> None:
+        """With `drafts`, steps compute tokens that may follow, unless the model cannot take a token back.
+
+        A state cannot. And where each token needs experts of its own, one more is not cheap.
+        """
         room = _Room.of(base, cache_bytes, max_running)
         self.pool = BlockPool(room.blocks, room.kept_states)
         cheap = CHEAP_TOKENS if base.device.type == "cpu" else step_tokens
@@ -36,6 +42,7 @@ class FastComputation:
             room.requests,
             Shares(cheap, room.long_text),
             room.has_states,
+            drafts and not room.has_states and not base.decoder.experts,
         )
         self._ragged = _ragged(base, room.blocks)
 
@@ -72,6 +79,10 @@ class FastComputation:
     def remove(self, one: Running) -> None:
         """Forget a request and give back its blocks."""
         self.schedule.remove(one)
+
+    def accept(self, one: Running, count: int) -> None:
+        """Note that so many tokens of a request's draft have become its answer's."""
+        self.schedule.accept(one, count)
 
     def step(self) -> list[Computed | Failed]:
         """Compute the next chunks. Return those that have logits, and the requests that have failed."""

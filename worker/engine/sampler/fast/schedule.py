@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from worker.engine.sampler.draft import Draft
 from worker.engine.sampler.fast.block_pool import BLOCK, BlockPool, chained_hash
+from worker.engine.sampler.fast.drafting import drafted
 from worker.engine.sampler.places import Places
 from worker.engine.sampler.running import Chunk, Running
 from worker.process.equal_share import is_within_share
@@ -59,9 +61,13 @@ class Schedule:
         max_running: int,
         shares: Shares,
         has_states: bool = False,
+        drafts: bool = False,
     ) -> None:
-        """In a model that `has_states`, a beginning is shared only where the states behind it are kept."""
-        self._pool, self._base_name, self._has_states = pool, base_name, has_states
+        """In a model that `has_states`, a beginning is shared only where the states behind it are kept.
+
+        With `drafts`, a step also computes tokens that may follow.
+        """
+        self._pool, self._base_name, self._has_states, self._drafts = pool, base_name, has_states, drafts
         self._step_tokens, self._shares = step_tokens, shares
         self.places = Places(max_running)
         self.preemptions = 0
@@ -108,18 +114,39 @@ class Schedule:
         self._steps += 1
         for one in step.tokens:
             one.last_step = self._steps
-        return [Chunk(one, one.computed, one.computed + tokens) for one, tokens in step.tokens.items()]
+        chunks = [Chunk(one, one.computed, one.computed + tokens) for one, tokens in step.tokens.items()]
+        if not self._drafts:
+            return chunks
+        left = {project: tokens - given[project] for project, tokens in tokens_a_round.items()}
+        found = drafted(chunks, self._shares.for_others, self._shares.long_text, left)
+        return [self._with_draft(*each) for each in zip(chunks, found, strict=True)]
 
     def finish(self, chunks: Sequence[Chunk]) -> None:
         """Note that the chunks are computed: whole blocks can be found by others from here on."""
         for chunk in chunks:
             one = chunk.running
-            one.computed = chunk.stop
-            self._name_blocks(one, one.computed // BLOCK)
-            for position in range(chunk.start // BLOCK, one.computed // BLOCK):
-                self._pool.name(one.blocks[position], one.names[position])
+            self._note_computed(one, chunk.known_stop)
             if one.computed in one.kept_behind:
                 self._pool.keep_states(one.names[one.computed // BLOCK - 1], one.states)
+
+    def accept(self, one: Running, count: int) -> None:
+        """Note that so many tokens of a draft have become the answer's."""
+        self._note_computed(one, one.computed + count)
+
+    def _note_computed(self, one: Running, stop: int) -> None:
+        first, one.computed = one.computed // BLOCK, stop
+        self._name_blocks(one, stop // BLOCK)
+        for position in range(first, stop // BLOCK):
+            self._pool.name(one.blocks[position], one.names[position])
+
+    def _with_draft(self, chunk: Chunk, tokens: Sequence[int]) -> Chunk:
+        """Return the chunk with as much of a draft as there are blocks for that nobody holds."""
+        one = chunk.running
+        while len(one.blocks) < _blocks_for(chunk.stop + len(tokens)) and self._pool.available:
+            one.blocks.append(self._pool.take())
+        tokens = tokens[: len(one.blocks) * BLOCK - chunk.stop]
+        draft = Draft(tuple(tokens), one.lookup.is_predicted)
+        return Chunk(one, chunk.start, chunk.stop + len(tokens), draft)
 
     def _tokens_a_round(self, projects: Sequence[str]) -> tuple[dict[str, int], int]:
         """Return how many tokens each project of this step gets in a round, and how many the others together.

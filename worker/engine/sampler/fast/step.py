@@ -37,7 +37,7 @@ class Axis:
         spans: list[tuple[slice, ServedAdapter]] = []
         for chunk in chunks:
             start = len(tokens)
-            tokens += chunk.running.tokens[chunk.start : chunk.stop]
+            tokens += chunk.tokens
             positions += range(chunk.start, chunk.stop)
             span = slice(start, len(tokens))
             places.append(span)
@@ -84,7 +84,7 @@ def _wanted(chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, range]]:
         if chunk.running.wants_prompt_logprobs:
             yield chunk, range(start, stop)
         elif chunk.is_last:
-            yield chunk, range(stop - 1, stop)
+            yield chunk, range(stop - 1 - len(chunk.draft), stop)
         start = stop
 
 

@@ -120,6 +120,7 @@ def test_a_compiled_part_is_one_graph_and_serves_all_lengths(
     assert counter.frame_count == compilations
 
 
+@pytest.mark.exhaustive
 @FLEX
 @pytest.mark.parametrize(
     ("path", "expected"),

@@ -66,6 +66,7 @@ def inputs_of(tokens: int, sizes: tuple[int, int] = SIZES["in C"]) -> list[Tenso
     return [q, k, v, -0.2 * g, beta]
 
 
+@pytest.mark.family(6)
 @each_forest
 @each_size
 @pytest.mark.parametrize("rule", [DELTA, MAMBA2], ids=["delta", "mamba 2"])

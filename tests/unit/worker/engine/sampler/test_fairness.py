@@ -24,11 +24,13 @@ pytestmark = pytest.mark.slow
 
 HI = list(range(20, 50))
 NEW = 5  # tokens of a polite answer
+UNGUESSED = {"ignore_eos": True, "temperature": 1.0}  # its tokens come one by one, whatever drafts guess
 
 
 def flood(
     count: int, length: int, new: int = 100, adapter: ServedAdapter | None = None, project: str = "flood"
 ) -> list[GenerationRequest]:
+    """Return requests for answers that no draft guesses right."""
     return [
         ask(
             f"{project} {number}",
@@ -36,7 +38,7 @@ def flood(
             adapter,
             project=project,
             max_tokens=new,
-            ignore_eos=True,
+            **UNGUESSED,
         )
         for number in range(count)
     ]
@@ -129,7 +131,7 @@ def test_many_projects_together_double_the_step_of_one_that_writes_one_token(bas
     sampler = Sampler(base)
     for number in range(CHEAP_TOKENS):
         after(sampler, flood(4, 300, project=str(number)), steps=0)
-    after(sampler, [ask("hi", HI, project="polite", ignore_eos=True)], steps=6)
+    after(sampler, [ask("hi", HI, project="polite", **UNGUESSED)], steps=6)
     assert requests_in(sampler)["hi"].made
     chunks = by_project(schedule(sampler).next_chunks())
     assert chunks == {"polite": 1} | {str(number): 1 for number in range(CHEAP_TOKENS)}
@@ -145,7 +147,7 @@ def test_a_chat_beside_49_floods_takes_at_most_twice_as_many_steps_as_alone_and_
     beside = steps_of(sampler, polite())
     assert beside[0] <= 2 * alone[0] + 1
     assert beside[-1] <= 2 * alone[-1] + 1
-    after(sampler, [ask("long", HI, project="polite", max_tokens=100, ignore_eos=True)], steps=3)
+    after(sampler, [ask("long", HI, project="polite", max_tokens=100, **UNGUESSED)], steps=3)
     before = computed(sampler)
     steps = 2 * -(-49 // CHEAP_TOKENS)
     after(sampler, [], steps)
@@ -157,14 +159,14 @@ def test_a_chat_beside_49_floods_takes_at_most_twice_as_many_steps_as_alone_and_
 
 def test_tokens_behind_a_long_text_count_as_several(base: ResidentBase) -> None:
     sampler = after(Sampler(base), flood(3, 380), steps=4)
-    after(sampler, [ask("hi", HI, project="polite", ignore_eos=True)], steps=3)
+    after(sampler, [ask("hi", HI, project="polite", **UNGUESSED)], steps=3)
     assert requests_in(sampler)["hi"].made
     assert by_project(schedule(sampler).next_chunks()) == {"polite": 1, "flood": 1}
 
 
 def test_all_answers_of_a_flood_advance_beside_a_chat(base: ResidentBase) -> None:
     sampler = after(Sampler(base), flood(20, 8, new=300), steps=2)
-    sampler.submit(ask("long", HI, project="polite", max_tokens=40, ignore_eos=True))
+    sampler.submit(ask("long", HI, project="polite", max_tokens=40, **UNGUESSED))
     before = {name: one.made for name, one in requests_in(sampler).items()}
     for _ in range(30):
         sampler.step()
@@ -176,7 +178,7 @@ def test_prompts_advance_beside_answers_of_the_same_project_also_if_many_project
 ) -> None:
     projects = [str(number) for number in range(12)]
     answers = [one for name in projects for one in flood(1, 8, project=name)]
-    chat = ask("hi", HI, project="polite", max_tokens=100, ignore_eos=True)
+    chat = ask("hi", HI, project="polite", max_tokens=100, **UNGUESSED)
     sampler = after(Sampler(base), [*answers, chat], steps=8)
     prompts = [ask(f"prompt {name}", prompt_of(50, 60), project=name) for name in projects]
     after(sampler, prompts, steps=20)
@@ -226,7 +228,7 @@ def test_a_request_that_fills_the_pool_gives_way_to_another_project_and_ends_lat
 ) -> None:
     pool = 160
     limits = Limits(cache_bytes=pool // BLOCK * RaggedDecoder.block_bytes(base.decoder))
-    large = ask("large", prompt_of(1, 110), project="flood", max_tokens=50, ignore_eos=True)
+    large = ask("large", prompt_of(1, 110), project="flood", max_tokens=50, **UNGUESSED)
     alone = tokens(run(Sampler(base, limits), [large])["large"])
     sampler = after(Sampler(base, limits), [large], steps=40)
     assert sampler.load.pool_share > 0.9
@@ -280,5 +282,5 @@ def test_answers_on_the_slow_path_stay_the_same_while_projects_take_places_from_
     alone = Sampler(base)
     same = alone.load_adapter(slow_adapter, "a")
     for request in requests[4:]:
-        again = ask("again", request.prompt, same, max_tokens=6, ignore_eos=True)
+        again = ask("again", request.prompt, same, max_tokens=6, **UNGUESSED)
         assert tokens(pieces[request.id]) == tokens(run(alone, [again])["again"])

@@ -177,6 +177,7 @@ def test_training_lowers_the_loss(base: ResidentBase) -> None:
     assert after.loss < before.loss - 0.5
 
 
+@pytest.mark.family(4)
 @each_dropping_or_not
 def test_a_saved_adapter_loads_in_plain_peft_and_gives_the_same_loss(
     base: ResidentBase, tiny_folder: Path, tmp_path: Path, alone: Trained

@@ -84,7 +84,7 @@ def test_a_template_that_loops_is_refused_in_time_and_the_next_prompt_is_made(ru
         with pytest.raises(InvalidRequest, match="more than 1 s") as refused:
             await prompting.make(exchange(), chat("loop"))
         assert refused.value.code == "prompt_too_costly"
-        prompt, _ = await prompting.make(exchange(), chat("hi"))
+        prompt, *_ = await prompting.make(exchange(), chat("hi"))
         assert tiny.text().decode(prompt).startswith("<|im_start|>user\nhi<|im_end|>")
 
     run(scenario)

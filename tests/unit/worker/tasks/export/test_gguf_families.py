@@ -61,7 +61,7 @@ def save_family(name: str, tokenizer: Any, folder: Path, **rotation: float) -> P
     return folder
 
 
-@pytest.mark.family(12)
+@pytest.mark.family(6)
 @pytest.mark.parametrize("name", EXPORTED)
 def test_llama_cpp_answers_alike(name: str, tokenizer: Any, make_source: MakeSource, tmp_path: Path) -> None:
     base = save_family(name, tokenizer, tmp_path / "of")

@@ -87,7 +87,7 @@ class NativeStep:
         spans: list[tuple[int, int, ServedAdapter]] = []
         for chunk in chunks:
             count, start, one = chunk.stop - chunk.start, len(tokens), chunk.running
-            tokens += one.tokens[chunk.start : chunk.stop]
+            tokens += chunk.tokens
             positions += range(chunk.start, chunk.stop)
             blocks_at += [len(blocks)] * count
             blocks += one.blocks
