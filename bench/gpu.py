@@ -112,13 +112,13 @@ def kernels(do: Operations, tokens: int, adapters: int, device: torch.device) ->
         ),
     )
     head, labels_S = random(WORDS, HIDDEN), torch.randint(WORDS, (SUPERVISED,), device=device)
-    weights_S = torch.ones(SUPERVISED, device=device)
+    weight, weights_S = DenseWeight(head), torch.ones(SUPERVISED, device=device)
     yield Compared(
         f"losses of {SUPERVISED} tokens",
         random(SUPERVISED, HIDDEN),
         (
-            lambda x: token_losses(x, head, labels_S, weights_S, do.block_losses).weighted_S,
-            lambda x: token_losses(x, head, labels_S, weights_S).weighted_S,
+            lambda x: token_losses(x, weight, labels_S, weights_S, do.block_losses).weighted_S,
+            lambda x: token_losses(x, weight, labels_S, weights_S).weighted_S,
             lambda x: token_losses_plainly(x, head, labels_S, weights_S).weighted_S,
         ),
     )

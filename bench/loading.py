@@ -40,7 +40,6 @@ from core.settings import Settings
 from tests.fixtures.models.tiny import text
 from worker.device.model_holder import FoundModel, ModelHolder
 from worker.device.watchdog import Watchdog
-from worker.engine.base.model_shape import shape_of
 from worker.engine.device.free_memory import collect_garbage, held_bytes
 from worker.engine.device.peak_memory import peak_memory
 from worker.engine.step.processes import ALONE
@@ -142,7 +141,7 @@ def measure(case: Case, folder: Path, steps: bool) -> list[Taken]:
         holder.load(FoundModel(entry, entry.path or folder, "random", sharded=False))
     seconds = time.perf_counter() - began
     base: Any = holder.base
-    shape = shape_of(base.model.config, base.dtype, entry.quantization, "fast", tied=False)
+    shape = base.budget.model
     assert shape is not None
     runtime = runtime_bytes(base.dtype.itemsize, "cpu")
     expected = " to ".join(f"{each:.0f}" for each in loading_seconds(shape, "cpu"))

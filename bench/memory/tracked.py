@@ -109,7 +109,7 @@ def forward(
 ) -> Tensor:
     """Return the losses of the supervised tokens."""
     hidden_SD = decoder.hidden(batch, {Factors.name: factors.low_ranks()}, recompute)
-    losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
+    losses = head_losses(hidden_SD, decoder.head_weight, decoder.softcap, batch.labels_S, batch.weights_S)
     return losses.weighted_S
 
 

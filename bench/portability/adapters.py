@@ -10,13 +10,14 @@ from zlib import crc32
 
 import torch
 from pydantic import TypeAdapter
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from bench.portability.models import MODELS
 from core.catalog import SMOLLM2, BaseModelEntry
 from core.jobs.spec import JobSpec, TrainingOptions
 from core.methods.registry import METHODS, AdapterOptions
 from core.objectives.hyperparameters import Hyperparameters
+from tests.fixtures.models.tiny import save_model
 from worker.adapter_files.folder import write_tokenizer
 from worker.base_models.model_store import ensure_model
 from worker.engine.adapters.attach import attach
@@ -24,7 +25,6 @@ from worker.engine.base.base_model import ResidentBase
 from worker.tasks.export.source import Source
 
 FAR = 0.03  # the standard deviation of what is added to each parameter
-SPREAD = 0.15  # of the base's random weights: wide enough that one token is clearly the likeliest
 # Of the methods whose defaults do not fit the base model. The two tokens are the markers of its chat template
 OPTIONS: dict[str, dict[str, Any]] = {
     "c3a": {"block_size": 64},
@@ -72,7 +72,7 @@ def cases() -> Iterator[Case]:
 
 
 def on_models() -> Iterator[Case]:
-    """Yield a LoRA on all layers and experts of each model but the first."""
+    """Yield a LoRA on all linear layers and all experts of each model but the first."""
     for name, tiny_model in MODELS.items():
         if name != "llama":
             yield Case(name, f"LoRA on {tiny_model.title}", {"type": "lora"}, name)
@@ -89,13 +89,11 @@ def tiny(models: Path, folder: Path, model: str = "llama") -> Base:
     tokenizer = AutoTokenizer.from_pretrained(smollm2(models).folder)
     config = MODELS[model].configuration(
         vocab_size=len(tokenizer),
-        initializer_range=SPREAD,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=None,
     )
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_model(config, folder, lambda: tokenizer)
     name = f"tiny-{model}"
     named = {"id": name, "repository": f"example/{name}", "revision": "1", "license": "MIT"}
     entry = BaseModelEntry(**named, source="folder", path=folder, max_length=1024, dtype="fp32")

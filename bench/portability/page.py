@@ -11,6 +11,7 @@ from bench.pages.tables import markdown
 from bench.portability.adapters import cases, on_models
 
 ON_SMOLLM2 = "smollm2"  # the result of a LoRA on a whole model, in every form
+ON_MODELS = "On tiny models of other families, with a LoRA on all linear layers and all experts:"
 FORMS = {"as_it_is": "as it is"}
 MEASURED = ("peft", "vllm", "llama_cpp")
 Result = dict[str, Any]
@@ -22,7 +23,7 @@ def write(results: Mapping[str, Result], page: Path) -> None:
     methods = [result for name, result in results.items() if name not in {*models, ON_SMOLLM2}]
     parts = [_versions(methods), _by_method(methods)]
     if measured := [results[name] for name in models if name in results]:
-        parts += ["On tiny models with experts, all of which are adapted:", _by_method(measured)]
+        parts += [ON_MODELS, _by_method(measured)]
     if missing := [case.title for case in (*cases(), *on_models()) if case.name not in results]:
         parts.append(f"Not measured yet: {', '.join(missing)}.")
     if ON_SMOLLM2 in results:
@@ -40,7 +41,7 @@ def _versions(results: Sequence[Result]) -> str:
     base, prompts = results[0]["base"], results[0]["prompts"]
     return (
         f"Measured with {', '.join(sorted(found))}, on {base}: {prompts['count']} prompts, at most "
-        f"{prompts['new_tokens']} tokens each, in fp32; GGUF files have 16 bits."
+        f"{prompts['new_tokens']} tokens each, in fp32."
     )
 
 

@@ -11,16 +11,23 @@ from core.estimates.states import recurrence_backward_bytes
 
 CHUNK_TOKENS = 512  # tokens in one product with the head: its weights are read once for each chunk
 BLOCK_TOKENS = 16  # tokens in one softmax and its gradient: their fp32 values stay in a core's cache
+PART_NUMBERS = 2**20  # of a quantised weight that a CPU dequantises at once: they stay in its cache
+PART_LENGTH = 64  # its rows or columns are a multiple of so many: whole blocks of nf4
 EXPERT_TOKENS = 2048  # tokens of which a GPU gathers all inputs of the experts at once
 CAPPED_LOGITS = 4  # fp32 values of each token of a chunk and word: with a cap, its tanh too
 TRAINED_LOGITS = 3  # the same of a head that is trained: logits, log-probabilities and their gradient
+
+
+def part_length(across: int) -> int:
+    """Return how many rows, or columns, of so many numbers each a CPU dequantises at once."""
+    return max(PART_LENGTH, PART_NUMBERS // across // PART_LENGTH * PART_LENGTH)
 
 
 def head_bytes(model: ModelShape, load: Load, tokens: int) -> float:
     """Return the bytes of the losses, at a time when every layer keeps its values.
 
     They are the logits of a chunk, the fp32 values of a block twice, the final hidden states with their norm
-    and their gradient, and a copy of a head that waits in 8 bits:
+    and their gradient, and of a head in 8 bits a copy, or on a CPU two parts for each lane:
 
         min(512, S) V b + 2 · 16 V 4 + 3 S D b (+ V D b with nf4)
 
@@ -38,7 +45,8 @@ def head_bytes(model: ModelShape, load: Load, tokens: int) -> float:
     blocks = 0 if values else load.lanes * 2 * BLOCK_TOKENS * V * FP32
     chunks = at_once * V * (values * FP32 or b) + blocks
     states = 3 * supervised * D * b
-    copy = V * D * b if model.quantization == "nf4" and not model.scales_embedding else 0
+    in_8_bits = model.quantization == "nf4" and not model.scales_embedding
+    copy = _head_copy_bytes(model, load) if in_8_bits else 0
     return chunks + states + copy + (load.peft.at_head * V * D * b if load.peft else 0)
 
 
@@ -49,19 +57,34 @@ def mlp_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
         portable: dy, its copy and the residual's [3 D]; dx of the product and of the updates [I each]; of a
                   square, which has no gate, its gradient too [I]
 
-    A quantised weight is there in full meanwhile, once for each lane: the largest counts.
+    A quantised weight is there in full meanwhile, once for each lane: the largest counts. On the fast path
+    of a CPU, only two parts of it are.
     """
     D, inner, b = model.hidden, model.inner, model.number_bytes
     of_modules = 3 * D + (2 if model.gated else 3) * inner
     per_token = of_modules if computes_by_modules(model, load) else D + 5 * inner
-    dense = tokens * per_token * b + _dequantised_bytes(model, load)
+    dense = tokens * per_token * b + _largest_dequantised_bytes(model, load)
     return max(dense, _experts_backward_bytes(model, load, tokens))
 
 
-def _dequantised_bytes(model: ModelShape, load: Load) -> float:
+def _largest_dequantised_bytes(model: ModelShape, load: Load) -> float:
     if model.quantization is None:
         return 0.0
-    return load.lanes * max((K * N for K, N in model.projections.values()), default=0) * model.number_bytes
+    whole = computes_by_modules(model, load) or load.device == "gpu"
+    numbers = (K * N if whole else _two_parts(K, N) for K, N in model.projections.values())
+    return load.lanes * max(numbers, default=0) * model.number_bytes
+
+
+def _head_copy_bytes(model: ModelShape, load: Load) -> float:
+    """Return what the losses make of a head in 8 bits: on a GPU a copy, on a CPU two parts for each lane."""
+    D, V = model.hidden, model.vocabulary
+    return (D * V if load.device == "gpu" else load.lanes * _two_parts(D, V)) * model.number_bytes
+
+
+def _two_parts(inputs: int, outputs: int) -> int:
+    """Return the numbers of two parts of a weight: one that was multiplied, and the next one."""
+    part = max(inputs * part_length(inputs), outputs * part_length(outputs))
+    return min(inputs * outputs, 2 * part)
 
 
 def _experts_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
@@ -184,4 +207,4 @@ def _forward_bytes(model: ModelShape, load: Load, tokens: int) -> float:
         layer += load.lanes * model.heads * QUERY_BLOCK * max(QUERY_BLOCK, load.longest_row) * b
     if model.keeps_scores and computes_by_modules(model, load):  # before the softmax, in fp32 and after it
         layer += (2 * FP32 + b) * model.heads * load.longest_row**2
-    return layer + _dequantised_bytes(model, load)
+    return layer + _largest_dequantised_bytes(model, load)

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -23,6 +24,12 @@ def write_tokenizer(tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder, save_jinja_files=not several)
     # This file names tokens of the base model, which some runtimes take for new tokens
     (folder / "added_tokens.json").unlink(missing_ok=True)
+
+
+def copy_processor(base: Path, folder: Path) -> None:
+    """Copy how a base model of texts and images reads images. Without it, no runtime loads a whole model."""
+    for file in base.glob("*processor_config.json"):
+        shutil.copyfile(file, folder / file.name)
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any], quantised: bool) -> None:

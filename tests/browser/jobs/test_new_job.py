@@ -12,7 +12,7 @@ from tests.fixtures.service.api import dataset, wait_for
 from tests.fixtures.service.pages import downloaded, file_of, newest_step, settled
 from tests.fixtures.service.site import END_SECONDS, Site
 
-ROWS, EPOCHS, BATCH, RANK = 80, 10, 4, 3
+ROWS, EPOCHS, BATCH, RANK = 80, 4, 4, 3
 STEPS = ROWS // BATCH * EPOCHS
 PLACE = "element => element.getBoundingClientRect().y + scrollY"  # on the page, however far it is scrolled
 

@@ -16,7 +16,7 @@ TYPES = {
     "Qwen3.5-35B-A3B": ["linear_attention", "full_attention"],
     "Gemma 4 26B-A4B": ["sliding_attention", "full_attention"],
 }
-EXPERTS = 32
+EXPERTS = 16
 """Each takes the time of a hundred operations, and a step computes them one by one."""
 
 

@@ -63,6 +63,6 @@ def _computed(decoder: Decoder, jobs: Sequence[MicroBatch], inputs_TD: Tensor) -
     """Return the losses of the jobs' tokens, and the gradients of the tokens' inputs."""
     batch = joined(jobs)
     hidden_SD = decoder.hidden(batch, {})
-    losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
+    losses = head_losses(hidden_SD, decoder.head_weight, decoder.softcap, batch.labels_S, batch.weights_S)
     (gradient_TD,) = torch.autograd.grad(losses.weighted_S.sum(), inputs_TD)
     return losses.nll_S, gradient_TD[batch.tokens_T]

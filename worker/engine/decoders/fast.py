@@ -35,6 +35,7 @@ from worker.engine.decoders.portable import body_of
 from worker.engine.decoders.projections import MergedProjections
 from worker.engine.decoders.text_decoder import Adapters, Path
 from worker.engine.kernels.attention import Layout
+from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.kernels.operations import Operations, operations_on
 from worker.engine.kernels.recomputation import keeping_inputs
 from worker.engine.kernels.rotation import Pairs
@@ -86,6 +87,10 @@ class Decoder:
     @property
     def head_VD(self) -> Tensor:  # noqa: N802 - axes
         return self.head.weight_VD
+
+    @property
+    def head_weight(self) -> FrozenWeight:
+        return self.head.weight
 
     @property
     def groups(self) -> dict[str, MergedProjections]:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from worker.engine.decoders.layer_weight import weight_of
+from worker.engine.decoders.quantised_weight import QuantisedWeight
+from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight, product
 from worker.engine.kernels.loss import TokenLosses, chunk_tokens, token_losses
 from worker.engine.kernels.operations import operations_on
 
@@ -59,28 +61,36 @@ class Head:
                 _copies[self.layer] = ref(copy)
             return copy
 
+    @property
+    def weight(self) -> FrozenWeight:
+        """The weight as losses multiply by it: on a CPU without a copy, on a GPU with one for all chunks."""
+        held: Tensor = self.layer.weight
+        if held.is_floating_point() or held.is_cuda:
+            return DenseWeight(self.weight_VD)
+        return QuantisedWeight([self.layer], [slice(len(held))], None)
+
     def scaled(self, hidden_SD: Tensor) -> Tensor:
         """Scale the hidden states, so that their product with the weight has the scale of the logits."""
         return hidden_SD if self.scale == 1 else hidden_SD * self.scale
 
 
 def head_losses(
-    hidden_SD: Tensor, head_VD: Tensor, softcap: float | None, labels_S: Tensor, weights_S: Tensor
+    hidden_SD: Tensor, head: FrozenWeight, softcap: float | None, labels_S: Tensor, weights_S: Tensor
 ) -> TokenLosses:
     """Return the `token_losses` of the logits, which may be capped (Bello et al. 2016, arXiv:1611.09940).
 
-    A head that is trained gets its gradient.
+    A head that is trained gets its gradient: a `DenseWeight` of its matrix.
     """
-    if softcap is None and not head_VD.requires_grad:
+    if softcap is None and not _is_trained(head):
         blocks = operations_on(hidden_SD.device).block_losses
-        return token_losses(hidden_SD, head_VD, labels_S, weights_S, blocks)
+        return token_losses(hidden_SD, head, labels_S, weights_S, blocks)
     nll, correct = [], []
     length = chunk_tokens(len(labels_S))
     for start in range(0, max(1, len(labels_S)), length):  # an empty chunk if there are no labels
         chunk = slice(start, start + length)
         # The backward pass computes the logits again, so the full logits never exist at once
         nll_C, correct_C = checkpoint(
-            _nll, hidden_SD[chunk], head_VD, softcap, labels_S[chunk], use_reentrant=False
+            _nll, hidden_SD[chunk], head, softcap, labels_S[chunk], use_reentrant=False
         )
         nll.append(nll_C)
         correct.append(correct_C)
@@ -93,14 +103,19 @@ def capped_logits(hidden_SD: Tensor, head_VD: Tensor, softcap: float | None) -> 
     return capped((hidden_SD @ head_VD.T).float(), softcap)
 
 
+def _is_trained(head: FrozenWeight) -> bool:
+    return isinstance(head, DenseWeight) and head.weight_NK.requires_grad
+
+
 def capped(logits_SV: Tensor, softcap: float | None) -> Tensor:
     """Return the logits as softcap · tanh(logits / softcap), or as they are without a `softcap`."""
     return logits_SV if softcap is None else torch.tanh(logits_SV / softcap) * softcap
 
 
 def _nll(
-    hidden_CD: Tensor, head_VD: Tensor, softcap: float | None, labels_C: Tensor
+    hidden_CD: Tensor, head: FrozenWeight, softcap: float | None, labels_C: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return each token's negative log-likelihood, and whether its label has the largest logit."""
-    logits_CV = capped_logits(hidden_CD, head_VD, softcap)
+    logits_CV = head.forward(hidden_CD) if _is_trained(head) else product(hidden_CD, head)
+    logits_CV = capped(logits_CV.float(), softcap)
     return F.cross_entropy(logits_CV, labels_C, reduction="none"), logits_CV.argmax(-1) == labels_C

@@ -9,7 +9,7 @@ from transformers.pytorch_utils import Conv1D
 from worker.engine.kernels.in_c.nf4 import can_dequantise, dequantise
 from worker.engine.kernels.int8.weight import LARGEST
 
-BLOCK_ROWS = 64  # rows of an 8-bit weight that are dequantised at once
+BLOCK_NUMBERS = 2**16  # of an 8-bit weight that are dequantised at once
 
 
 def is_quantised(layer: nn.Module) -> bool:
@@ -33,16 +33,22 @@ def weight_of(layer: Any, dtype: torch.dtype = torch.float32) -> Tensor:
 
 def of_4_bits(packed: Tensor, state: Any) -> Tensor:
     """Return the matrix of packed numbers, in the type that it was quantised from."""
-    from bitsandbytes.functional import dequantize_4bit, dequantize_blockwise
+    from bitsandbytes.functional import dequantize_4bit
 
     made_NK = torch.empty(state.shape, dtype=state.dtype, device=packed.device)
-    in_c = can_dequantise(packed, state.absmax, state.blocksize, made_NK)
-    if state.quant_type != "nf4" or not state.nested or not in_c:
+    if state.quant_type != "nf4" or not can_dequantise(packed, state.absmax, state.blocksize, made_NK):
         dequantised_NK: Tensor = dequantize_4bit(packed, state)
         return dequantised_NK
-    scales = dequantize_blockwise(state.absmax, state.state2).add_(state.offset)
-    dequantise(packed, scales, state.code, state.blocksize, made_NK)
+    dequantise(packed, scales_of(state), state.code, state.blocksize, made_NK)
     return made_NK
+
+
+def scales_of(state: Any) -> Tensor:
+    """Return the scale of each block of packed numbers. They may be held in 8 bits themselves."""
+    from bitsandbytes.functional import dequantize_blockwise
+
+    scales: Tensor = state.absmax
+    return dequantize_blockwise(scales, state.state2).add_(state.offset) if state.nested else scales
 
 
 def int8_weight_of(layer: Any) -> tuple[Tensor, Tensor] | None:
@@ -65,7 +71,8 @@ def dequantised(int8_NK: Tensor, absmax_N: Tensor, dtype: torch.dtype) -> Tensor
     if int8_NK.is_cuda:
         return torch.mul(int8_NK, scale_N[:, None], out=made_NK)
     parts = (int8_NK, scale_N, made_NK)
-    blocks = zip(*(tensor.split(BLOCK_ROWS) for tensor in parts), strict=True)
+    rows_at_once = max(1, BLOCK_NUMBERS // int8_NK.shape[1])
+    blocks = zip(*(tensor.split(rows_at_once) for tensor in parts), strict=True)
     for rows, scales, made in blocks:
         made.copy_(rows * scales[:, None])
     return made_NK

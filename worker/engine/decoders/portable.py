@@ -22,6 +22,7 @@ from worker.engine.decoders.head import Head
 from worker.engine.decoders.recomputed_modules import recomputing
 from worker.engine.decoders.text_decoder import Adapters, Path
 from worker.engine.kernels.experts.modules import parameter_names, weights_of
+from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.kernels.lora_layers import adapted
 from worker.engine.kernels.operations import operations_on
 from worker.engine.kernels.transformers_attention import SegmentLayout, attending_in
@@ -70,6 +71,10 @@ class _TransformersDecoder:
     @property
     def head_VD(self) -> Tensor:  # noqa: N802 - axes
         return self.head.weight_VD
+
+    @property
+    def head_weight(self) -> FrozenWeight:
+        return self.head.weight
 
     def _run(
         self, on_axis: AdaptersOnAxis, recompute: Recompute, attention: Attention, /, **inputs: Tensor

@@ -6,15 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worker.engine.decoders.layer_weight import int8_weight_of, weight_of
+from worker.engine.decoders.layer_weight import int8_weight_of
+from worker.engine.decoders.weight_parts import parts_of
 from worker.engine.kernels.int8.weight import LARGEST, Int8Weight
 
 
 class QuantisedWeight:
     """Layers that read the same input, with their outputs side by side, in whatever form they are held.
 
-    A product makes the matrix of one layer at a time and gives it up again, so that the memory never grows by
-    more than one layer's matrix for each lane. All layers are the model's own.
+    A product makes a part of a layer's matrix at a time and gives it up again, so that the memory never grows
+    by more than one part for each lane. All layers are the model's own.
     """
 
     def __init__(self, layers: Sequence[Any], columns: Sequence[slice], bias_N: Tensor | None) -> None:
@@ -40,11 +41,13 @@ class QuantisedWeight:
     def forward(self, x_TK: Tensor) -> Tensor:
         y_TN = x_TK.new_empty(len(x_TK), self.shape[0])
         for layer, columns in zip(self.layers, self.columns, strict=True):
-            torch.mm(x_TK, weight_of(layer, x_TK.dtype).T, out=y_TN[:, columns])
+            for rows, W_NK in parts_of(layer, x_TK.dtype, axis=0):
+                torch.mm(x_TK, W_NK.T, out=y_TN[:, columns][:, rows])
         return y_TN if self.bias_N is None else y_TN.add_(self.bias_N)
 
     def backward(self, dy_TN: Tensor) -> Tensor:
         dx_TK = dy_TN.new_zeros(len(dy_TN), self.shape[1])
         for layer, columns in zip(self.layers, self.columns, strict=True):
-            dx_TK.addmm_(dy_TN[:, columns], weight_of(layer, dy_TN.dtype))
+            for inputs, W_NK in parts_of(layer, dy_TN.dtype, axis=1):
+                dx_TK[:, inputs].addmm_(dy_TN[:, columns], W_NK)
         return dx_TK

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from core.estimates.memory_plan import Recompute
 from worker.engine.batch.micro_batch import MicroBatch
+from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.kernels.projection import LowRank
 
 Path = Literal["fast", "portable", "plain"]
@@ -37,6 +38,10 @@ class TextDecoder(Protocol):
 
     @property
     def head_VD(self) -> Tensor: ...  # noqa: N802 - axes
+
+    @property
+    def head_weight(self) -> FrozenWeight:
+        """The same weight for losses. On a CPU, no copy is made of a weight in 8 bits."""
 
     @property
     def groups(self) -> Mapping[str, Projections]:

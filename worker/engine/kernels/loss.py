@@ -13,6 +13,7 @@ from torch import Tensor
 
 from core.estimates.workspace import BLOCK_TOKENS, CHUNK_TOKENS
 from worker.engine.batch.micro_batch import TILE
+from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.kernels.in_c.cross_entropy import cross_entropy
 
 
@@ -84,10 +85,14 @@ BY_BLOCKS = BlockLosses(BLOCK_TOKENS, in_cache)
 
 
 def token_losses(
-    hidden_SD: Tensor, head_VD: Tensor, labels_S: Tensor, weights_S: Tensor, blocks: BlockLosses = BY_BLOCKS
+    hidden_SD: Tensor,
+    head: FrozenWeight,
+    labels_S: Tensor,
+    weights_S: Tensor,
+    blocks: BlockLosses = BY_BLOCKS,
 ) -> TokenLosses:
-    """Return the losses: −log softmax(hidden · headᵀ)[label], and times the weights; the head is frozen."""
-    return TokenLosses(*_ChunkedCrossEntropy.apply(hidden_SD, head_VD, labels_S, weights_S, blocks))
+    """Return the losses: −log softmax(hidden · headᵀ)[label], and times the weights."""
+    return TokenLosses(*_ChunkedCrossEntropy.apply(hidden_SD, head, labels_S, weights_S, blocks))
 
 
 def token_losses_plainly(
@@ -101,21 +106,21 @@ def token_losses_plainly(
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hidden_SD, head_VD, labels_S, weights_S, blocks):  # type: ignore[no-untyped-def]
+    def forward(ctx, hidden_SD, head, labels_S, weights_S, blocks):  # type: ignore[no-untyped-def]
         tokens = len(labels_S)
         hidden_SD = F.pad(hidden_SD, (0, 0, 0, -tokens % TILE))
         nll_S = weights_S.new_empty(labels_S.shape)
         correct_S = torch.empty_like(labels_S, dtype=torch.bool)
         dhidden_SD = torch.empty_like(hidden_SD) if ctx.needs_input_grad[0] else None
         for chunk in _slices(0, len(hidden_SD), chunk_tokens(len(hidden_SD))):
-            chunk_SV = hidden_SD[chunk] @ head_VD.T
+            chunk_SV = head.forward(hidden_SD[chunk])
             for block in _slices(chunk.start, min(chunk.stop, tokens), blocks.tokens):
                 logits = chunk_SV[block.start - chunk.start : block.stop - chunk.start]
                 nll_S[block], correct_S[block] = blocks.compute(
                     logits, labels_S[block], weights_S[block], dhidden_SD is not None
                 )
             if dhidden_SD is not None:
-                torch.mm(chunk_SV, head_VD, out=dhidden_SD[chunk])
+                dhidden_SD[chunk] = head.backward(chunk_SV)
         ctx.save_for_backward(None if dhidden_SD is None else dhidden_SD[:tokens])
         ctx.mark_non_differentiable(nll_S, correct_S)
         return nll_S * weights_S, nll_S, correct_S

@@ -98,7 +98,7 @@ def _loss(base: ResidentBase, row: Row) -> Tensor:
     decoder = through_modules(base)
     (batch,) = pack([JobRows("", [row], 1 / row.weight)], len(row.tokens_L), base.device)
     hidden_SD = decoder.hidden(replace(batch, adapter_tokens={}), {}, Recompute.LAYERS)
-    losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
+    losses = head_losses(hidden_SD, decoder.head_weight, decoder.softcap, batch.labels_S, batch.weights_S)
     return losses.weighted_S.sum()
 
 

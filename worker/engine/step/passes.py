@@ -150,7 +150,7 @@ def forward(
     """Return the losses of a lane's part of a micro-batch."""
     factors = {adapter.name: adapter.low_ranks(lane) for adapter in adapters}
     hidden_SD = decoder.hidden(batch, factors, recompute)
-    return head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
+    return head_losses(hidden_SD, decoder.head_weight, decoder.softcap, batch.labels_S, batch.weights_S)
 
 
 def _taking_part(

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from core.exports.requests import MergedExport
+from worker.adapter_files.folder import copy_processor
 from worker.tasks.export.lora import DTYPES
 from worker.tasks.export.merging import (
     agreement,
@@ -17,10 +18,14 @@ from worker.tasks.export.source import Model, Source
 
 
 def write_merged(source: Source, asked: MergedExport, folder: Path) -> dict[str, Any]:
-    """Write the model with its tokenizer. The report says how merging and rounding change its answers."""
+    """Write the model, with the base's processor of images if it has one.
+
+    The report says how merging and rounding change its answers.
+    """
     dtype = DTYPES[asked.precision]
     model, report = measured_merge(source, lambda merged: round_weights(merged, dtype))
     model.to(dtype).save_pretrained(folder)
+    copy_processor(source.base_folder, folder)
     return report
 
 

@@ -4,26 +4,25 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from core.exports.requests import GgufAdapterExport, GgufExport, LoraExport, MergedExport
+from core.exports.requests import GgufAdapterExport, LoraExport, MergedExport
 from core.portability.report import Form
 from core.portability.traits import traits_of
 from worker.adapter_files.folder import write_tokenizer
 from worker.tasks.export.gguf_files.adapter import NAME as GGUF_ADAPTER
 from worker.tasks.export.gguf_files.adapter import write_gguf_adapter
-from worker.tasks.export.gguf_files.model import write_gguf
+from worker.tasks.export.gguf_files.model import write_model
 from worker.tasks.export.lora import write_lora
 from worker.tasks.export.merged import write_merged
 from worker.tasks.export.source import Source
 from worker.tasks.portability.runtime_process import Candidate
 
-GGUF_MODEL = "model-f16.gguf"
+GGUF_MODEL = "model-f32.gguf"
 
 
 class Forms:
     """Makes the forms of one adapter below a folder, each when it is asked for.
 
-    A merged model is written in fp32, so that only the runtime is measured and not a rounding; GGUF is
-    written in 16 bits.
+    All weights are written in fp32, so that only the runtime is measured and not a rounding.
     """
 
     def __init__(self, source: Source, folder: Path) -> None:
@@ -66,7 +65,7 @@ class Forms:
         return self._base_gguf
 
     def _write_gguf(self, source: Source, name: str) -> Path:
-        write_gguf(source, GgufExport(format="gguf"), folder := self._new(name))
+        write_model(source, "f32", folder := self._new(name))
         return folder / GGUF_MODEL
 
     def _new(self, name: str) -> Path:

@@ -22,7 +22,7 @@ from core.storage.object_store import ObjectStore, adapter_prefix, file_key
 from core.tables import Adapter, File, Job
 from core.work import client as tasks
 from core.work.kinds import PORTABILITY
-from worker.adapter_files.folder import CARD, write_manifest, write_tokenizer
+from worker.adapter_files.folder import CARD, copy_processor, write_manifest, write_tokenizer
 from worker.adapter_files.model_card import model_card
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.save.job_evaluation import evaluate_result
@@ -45,6 +45,7 @@ class Result:
     folder: Path
     """The folder of the adapter"""
     base: BaseModelEntry
+    base_folder: Path
     base_sha256: str
     tokenizer: Any
     training: dict[str, Any]
@@ -61,6 +62,8 @@ class Result:
 def complete_adapter_folder(result: Result, job: Job) -> None:
     """Add what else is needed to load the adapter, or the model, anywhere; the manifest last."""
     write_tokenizer(result.tokenizer, result.folder)
+    if traits_of(job.spec["adapter"]).is_whole_model:
+        copy_processor(result.base_folder, result.folder)
     (result.folder / CARD).write_text(model_card(result.base, job, result.training), "utf-8")
     facts = {
         "job_id": job.id,

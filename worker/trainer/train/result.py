@@ -19,6 +19,7 @@ def result_of(training: Training, spec: JobSpec, memory_plan: MemoryPlan, folder
     return Result(
         folder=folder,
         base=base.entry,
+        base_folder=base.folder,
         base_sha256=base.source_sha256,
         tokenizer=base.tokenizer,
         training=_how_it_was_trained(training, memory_plan),

@@ -97,9 +97,9 @@ def test_chats_beside_a_job_change_neither_its_adapter_nor_their_answers(
     tuned, _ = tuned_model(chat_api, tenant, serving.adapter(seed=1))
     asked = [(prompt, model) for prompt in PROMPTS for model in (TINY, tuned)]
     alone = [chat(tenant, *each) for each in asked]
-    undisturbed = create_job(tenant, rows=600, epochs=1)  # one epoch: nothing waits for a checkpoint
+    undisturbed = create_job(tenant, rows=300, epochs=1)  # one epoch: nothing waits for a checkpoint
     wait_for(lambda: ended(chat_api, undisturbed), 240)
-    beside = create_job(tenant, rows=600, epochs=1)
+    beside = create_job(tenant, rows=300, epochs=1)
     rounds = 0
     with ThreadPoolExecutor(len(asked)) as pool:
         while not ended(chat_api, beside):

@@ -15,6 +15,7 @@ from worker.engine.decoders.head import Head
 from worker.engine.decoders.portable import Attention, PlainDecoder
 from worker.engine.decoders.recomputed_modules import recomputing
 from worker.engine.decoders.text_decoder import Adapters, Path, Projections, TextDecoder
+from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
 
 
 class PromptDecoder(PlainDecoder):
@@ -57,6 +58,10 @@ class TrainedHead:
         own = isinstance(layer, TrainableTokensLayer)
         weight: Tensor = layer.get_merged_weights(layer.active_adapters) if own else layer.weight
         return weight
+
+    @property
+    def head_weight(self) -> FrozenWeight:
+        return DenseWeight(self.head_VD)
 
     def hidden(self, batch: MicroBatch, adapters: Adapters, recompute: Recompute = Recompute.NONE) -> Tensor:
         """Return the final hidden states of the supervised positions, [S, D]."""

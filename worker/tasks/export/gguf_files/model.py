@@ -20,8 +20,10 @@ from worker.tasks.export.gguf_files.tokens import add_tokenizer
 from worker.tasks.export.merged import measured_merge
 from worker.tasks.export.source import Model, Source
 
-TYPES = {"f16": Type.F16, "q8_0": Type.Q8_0, "q4_0": Type.Q4_0}
+TYPES = {"f32": Type.F32, "f16": Type.F16, "q8_0": Type.Q8_0, "q4_0": Type.Q4_0}
+QUANTISED = (Type.Q8_0, Type.Q4_0)
 FILE_TYPES = {
+    "f32": gguf.LlamaFileType.ALL_F32,
     "f16": gguf.LlamaFileType.MOSTLY_F16,
     "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
     "q4_0": gguf.LlamaFileType.MOSTLY_Q4_0,
@@ -36,20 +38,25 @@ IN_FP32 = re.compile(r"\.bias$|\.(ffn_gate_inp|ffn_gate_inp_shexp|ssm_(conv1d|a|
 
 def write_gguf(source: Source, asked: GgufExport, folder: Path) -> dict[str, Any]:
     """Write the file. The report compares its weights, read back into the model, with base plus adapter."""
+    return write_model(source, asked.quantization, folder)
+
+
+def write_model(source: Source, quantization: str, folder: Path) -> dict[str, Any]:
+    """Write the file in one of TYPES. In fp32, which no export has, nothing is rounded."""
     architecture, config = Parts(source.config).architecture, source.text_config
-    file = folder / f"model-{asked.quantization}.gguf"
+    file = folder / f"model-{quantization}.gguf"
     writer = gguf.GGUFWriter(file, architecture.name)
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(source.model)
-    writer.add_file_type(FILE_TYPES[asked.quantization])
-    if TYPES[asked.quantization] != Type.F16:
+    writer.add_file_type(FILE_TYPES[quantization])
+    if TYPES[quantization] in QUANTISED:
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     add_configuration(writer, config, architecture.name)
     add_tokenizer(writer, source.folder, source.tokenizer, config.vocab_size)
 
     def write(model: Model) -> None:
         # after merging, a tied embedding and head may differ, and the model's own configuration says so
-        _add_tensors(writer, Parts(model.config), model, TYPES[asked.quantization])
+        _add_tensors(writer, Parts(model.config), model, TYPES[quantization])
 
     _, report = measured_merge(source, write)
     if (factors := rotation_factors(config)) is not None:
@@ -103,6 +110,6 @@ def _kind_of(name: str, values: np.ndarray[Any, Any], kind: Type) -> Type:
     """Return the type in which a tensor is stored: vectors, routers and convolutions stay in fp32."""
     if values.ndim == 1 or IN_FP32.search(name):
         return Type.F32
-    if kind != Type.F16 and values.shape[-1] % QUANTISED_BLOCK:
+    if kind in QUANTISED and values.shape[-1] % QUANTISED_BLOCK:
         return Type.F16
     return Type.Q8_0 if kind == Type.Q4_0 and name in KEPT_IN_8_BITS else kind

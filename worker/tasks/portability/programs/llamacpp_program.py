@@ -43,6 +43,9 @@ def start(asked: dict[str, Any]) -> Any:
 
     params = xllamacpp.CommonParams()
     params.model.path = asked["model"]
+    # Flash attention would round keys and values to 16 bits
+    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     params.n_parallel, params.n_ctx, params.warmup = 1, max(512, asked["length"]), False
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
     if asked["adapter"] is not None:

@@ -41,6 +41,7 @@ def start(asked: dict[str, Any]) -> Any:
         enable_prefix_caching=False,
         max_model_len=max(64, asked["length"]),
         max_num_seqs=len(asked["prompts"]),
+        language_model_only=True,  # without a tower for images, and without the files of its processor
         **adapted,
     )
 

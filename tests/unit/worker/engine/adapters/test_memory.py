@@ -158,7 +158,7 @@ def test_whole_modules_and_tokens_are_counted_as_peft_computes_them(
     with Allocated() as counted:
         hidden_SD = adapter.decoder.hidden(batch, {"job": {}})
         decoder = adapter.decoder
-        losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
+        losses = head_losses(hidden_SD, decoder.head_weight, decoder.softcap, batch.labels_S, batch.weights_S)
         del hidden_SD
         losses.weighted_S.sum().backward()
     step = step_memory(model, load, Recompute.NONE, ROWS * LENGTH)

@@ -164,7 +164,7 @@ def loss_and_gradients(
     """Return the engine's results for one micro-batch, by adapter; gradients have the parameters' names."""
     batch, decoder = lay(rows), base.decoder
     hidden_SD = decoder.hidden(batch, {name: adapters[name].low_ranks() for name in rows})
-    losses = head_losses(hidden_SD, decoder.head_VD, decoder.softcap, batch.labels_S, batch.weights_S)
+    losses = head_losses(hidden_SD, decoder.head_weight, decoder.softcap, batch.labels_S, batch.weights_S)
     losses.weighted_S.sum().backward()
     means, gradients = {}, {}
     for name, tokens_of in batch.adapter_tokens.items():

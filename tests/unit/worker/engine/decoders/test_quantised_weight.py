@@ -1,5 +1,6 @@
 """The products of a quantised weight are those of the matrix that its layers stand for."""
 
+from collections.abc import Sequence
 from threading import Thread
 from weakref import ref
 
@@ -7,30 +8,35 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core.estimates.workspace import PART_NUMBERS
+from tests.fixtures.engine.accounting import Allocated
 from tests.fixtures.engine.twins import DTYPES, TOLERANCE, relative_difference
 from worker.engine.base.quantisation import make_trainable
-from worker.engine.decoders import quantised_weight
-from worker.engine.decoders.head import Head
+from worker.engine.decoders.head import Head, head_losses
 from worker.engine.decoders.layer_weight import dequantised, weight_of
 from worker.engine.decoders.quantised_weight import QuantisedWeight
+from worker.engine.decoders.weight_parts import parts_of
+from worker.engine.kernels.frozen_weight import DenseWeight
 
 TOKENS, INPUTS, WIDTHS = 24, 64, (48, 16, 32)
 COLUMNS = [slice(0, 48), slice(48, 64), slice(64, 96)]
 
 
-def layers(kind: str, dtype: torch.dtype) -> list[nn.Module]:
+def layers(
+    kind: str, dtype: torch.dtype, inputs: int = INPUTS, widths: Sequence[int] = WIDTHS
+) -> list[nn.Module]:
     from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt
 
     torch.manual_seed(0)
     made: list[nn.Module] = []
-    for width in WIDTHS:
-        plain = nn.Linear(INPUTS, width, dtype=dtype)
+    for width in widths:
+        plain = nn.Linear(inputs, width, dtype=dtype)
         if kind == "nf4":
-            layer = Linear4bit(INPUTS, width, compute_dtype=dtype, quant_type="nf4")
+            layer = Linear4bit(inputs, width, compute_dtype=dtype, quant_type="nf4")
             layer.load_state_dict(plain.state_dict())
-            made.append(layer.to("cpu"))
+            made.append(layer.to(dtype).to("cpu"))
         elif kind == "int8":
-            layer = Linear8bitLt(INPUTS, width, has_fp16_weights=False)
+            layer = Linear8bitLt(inputs, width, has_fp16_weights=False)
             layer.weight = Int8Params(plain.weight.data, requires_grad=False).to("cpu")
             made.append(layer)
         else:
@@ -73,18 +79,44 @@ def test_lanes_that_take_products_at_the_same_time_do_not_change_each_other() ->
     assert wrong == []
 
 
-def test_at_most_one_layer_s_matrix_is_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[ref[Tensor]] = []
+@DTYPES
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_parts_are_those_of_the_matrix_and_a_product_holds_one_of_them(kind: str, dtype: torch.dtype) -> None:
+    """To the bit. The second width leaves smaller parts at the end."""
+    of = layers(kind, dtype, inputs=1024, widths=(3072, 1088))
+    for layer in of:
+        W_NK = weight_of(layer, dtype)
+        for axis in (0, 1):
+            parts = list(parts_of(layer, dtype, axis))
+            assert len(parts) > 1
+            assert torch.equal(torch.cat([part for _, part in parts], axis), W_NK)
+            places = torch.arange(W_NK.shape[axis])
+            assert torch.equal(torch.cat([places[place] for place, _ in parts]), places)
+    weight = QuantisedWeight(of, [slice(0, 3072), slice(3072, 4160)], None)
+    W_NK = torch.cat([weight_of(layer) for layer in of])
+    x_TK, dy_TN = torch.randn(8, 1024, dtype=dtype), torch.randn(8, len(W_NK), dtype=dtype)
+    with Allocated() as counted:
+        y_TN, dx_TK = weight.forward(x_TK), weight.backward(dy_TN)
+    assert counted.peak < 3 * PART_NUMBERS * dtype.itemsize
+    assert relative_difference(y_TN, x_TK.float() @ W_NK.T) < TOLERANCE[dtype]
+    assert relative_difference(dx_TK, dy_TN.float() @ W_NK) < TOLERANCE[dtype]
 
-    def watched(layer: nn.Module, dtype: torch.dtype) -> Tensor:
-        assert not any(each() is not None for each in made)
-        made.append(ref(matrix := weight_of(layer, dtype)))
-        return matrix
 
-    monkeypatch.setattr(quantised_weight, "weight_of", watched)
-    weight = QuantisedWeight(layers("int8", torch.float32), COLUMNS, None)
-    weight.backward(weight.forward(torch.randn(TOKENS, INPUTS)))
-    assert [each() for each in made] == [None] * 6
+@pytest.mark.parametrize("softcap", [None, 3.0])
+def test_losses_of_a_head_in_8_bits_make_no_copy_of_it(softcap: float | None) -> None:
+    (layer,) = layers("int8", torch.float32, inputs=1024, widths=(4096,))
+    head = Head(layer, torch.float32, 1.0, softcap)
+    labels_S, weights_S = torch.randint(0, 4096, (20,)), torch.rand(20)
+    hidden_SD = torch.randn(20, 1024).requires_grad_()
+    found = []
+    with Allocated() as counted:
+        found.append(head_losses(hidden_SD, head.weight, softcap, labels_S, weights_S).weighted_S)
+        found += torch.autograd.grad(found[0].sum(), hidden_SD)
+    assert counted.peak < 3 * PART_NUMBERS * 4
+    whole = head_losses(hidden_SD, DenseWeight(head.weight_VD), softcap, labels_S, weights_S).weighted_S
+    assert relative_difference(found[0], whole) < TOLERANCE[torch.float32]
+    (expected_SD,) = torch.autograd.grad(whole.sum(), hidden_SD)
+    assert relative_difference(found[1], expected_SD) < TOLERANCE[torch.float32]
 
 
 def test_lanes_share_one_copy_of_a_head_in_8_bits() -> None:

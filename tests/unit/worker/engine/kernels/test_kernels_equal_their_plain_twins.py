@@ -210,11 +210,12 @@ def test_cross_entropy_in_chunks(dtype: torch.dtype, monkeypatch: pytest.MonkeyP
     hidden = torch.randn(70, 32).to(dtype)
     assert_twins_agree(
         dtype,
-        lambda h: loss.token_losses(h, head, labels, weights).weighted_S.sum(),
+        lambda h: loss.token_losses(h, DenseWeight(head), labels, weights).weighted_S.sum(),
         lambda h: loss.token_losses_plainly(h, head, labels, weights).weighted_S.sum(),
         hidden,
     )
-    ours, plain = (f(hidden, head, labels, weights) for f in (loss.token_losses, loss.token_losses_plainly))
+    ours = loss.token_losses(hidden, DenseWeight(head), labels, weights)
+    plain = loss.token_losses_plainly(hidden, head, labels, weights)
     assert relative_difference(ours.nll_S, plain.nll_S) < TOLERANCE[dtype]
     assert torch.equal(ours.correct_S, plain.correct_S)
 
@@ -235,7 +236,7 @@ def test_cross_entropy_of_capped_logits_in_chunks(
 
     assert_twins_agree(
         dtype,
-        lambda h: head.head_losses(h, weight, 5.0, labels, weights).weighted_S.sum(),
+        lambda h: head.head_losses(h, DenseWeight(weight), 5.0, labels, weights).weighted_S.sum(),
         plainly,
         torch.randn(70, 32).to(dtype),
     )

@@ -72,7 +72,7 @@ KERNELS: dict[str, tuple[int, int, Callable[[operations.Operations], Kernel], Ke
     "losses": (
         1,
         160,
-        lambda do: lambda x, *_: token_losses(x, HEAD, *labelled(x), do.block_losses).weighted_S,
+        lambda do: lambda x, *_: token_losses(x, DenseWeight(HEAD), *labelled(x), do.block_losses).weighted_S,
         lambda x, *_: token_losses_plainly(x, HEAD, *labelled(x)).weighted_S,
     ),
     "drop": (

@@ -66,7 +66,7 @@ def test_no_pass_asks_the_device_for_a_value(do: operations.Operations) -> None:
     adapters = {name: factors(decoder, dropout) for name, dropout in JOBS.items()}
     for batch in pack(jobs, 10_000, META):
         hidden_SD = decoder.hidden(batch, adapters)
-        losses = head_losses(hidden_SD, decoder.head_VD, None, batch.labels_S, batch.weights_S)
+        losses = head_losses(hidden_SD, decoder.head_weight, None, batch.labels_S, batch.weights_S)
         losses.weighted_S.sum().backward()
         totals.add(batch, losses)
 

@@ -45,6 +45,8 @@ def source(make_source: MakeSource, tokenizer: Any, tmp_path: Path) -> Source:
 
 
 def test_the_merged_model_is_whole_and_answers_alike(source: Source, tmp_path: Path) -> None:
+    processor = source.base_folder / "preprocessor_config.json"
+    processor.write_text('{"image_processor_type": "PixtralImageProcessor"}')
     report = write_merged(source, MergedExport(format="merged", precision="fp32"), tmp_path / "merged")
     merged = named_class(tmp_path / "merged").from_pretrained(tmp_path / "merged", dtype="auto")
     with torch.inference_mode():
@@ -58,6 +60,7 @@ def test_the_merged_model_is_whole_and_answers_alike(source: Source, tmp_path: P
     towers = [name for name in before if "vision_tower" in name]
     assert towers
     assert all(torch.equal(before[name], after[name]) for name in towers)
+    assert (tmp_path / "merged" / processor.name).read_bytes() == processor.read_bytes()
 
 
 def test_the_merged_model_of_weights_in_fp8_is_a_plain_one(source: Source, tmp_path: Path) -> None:

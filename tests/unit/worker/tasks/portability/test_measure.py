@@ -17,7 +17,7 @@ from worker.tasks.portability.runtimes import LlamaCpp, MeasuredRuntime, Peft
 
 TARGETS = ["q_proj", "v_proj", "down_proj"]
 LLAMA_CPP = LlamaCpp(Path(sys.executable))
-INSTALLED = [Peft(), LLAMA_CPP]
+INSTALLED: list[MeasuredRuntime] = [Peft(), LLAMA_CPP]
 ROWS = [[{"role": "user", "content": f"What is {number} plus {number}?"}] for number in range(3)]
 
 
@@ -64,6 +64,9 @@ def test_a_lora_answers_alike_in_peft_and_in_both_forms_in_llama_cpp(
         ("gguf_adapter", True, None),
         ("gguf", True, None),
     ]
+    for each in attempts:  # nothing is rounded
+        assert each.figures is not None
+        assert (each.figures.greedy_equal, (each.figures.max_logprob_difference or 0) < 1e-3) == (20, True)
     assert (reports["vllm"].status, reports["vllm"].measured) == ("not_measured", False)
     assert (reports["ollama"].status, reports["ollama"].measured) == ("works", False)
 
@@ -136,10 +139,10 @@ def test_files_that_llama_cpp_cannot_read_fail_with_a_reason(
     make_source: MakeSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def write_nonsense(*_: Any) -> dict[str, Any]:
-        (tmp_path / "gguf" / "model-f16.gguf").write_bytes(b"nonsense")
+        (tmp_path / "gguf" / "model-f32.gguf").write_bytes(b"nonsense")
         return {}
 
-    monkeypatch.setattr("worker.tasks.portability.forms.write_gguf", write_nonsense)
+    monkeypatch.setattr("worker.tasks.portability.forms.write_model", write_nonsense)
     report = of(measured(make_source(lora(use_dora=True)), tmp_path))["llama_cpp"]
     assert (report.status, report.attempts[0].loads) == ("fails", False)
     assert report.reason

@@ -39,23 +39,28 @@ ONE_TEMPLATE = "{{ messages }}"
 SEVERAL_TEMPLATES = {"default": ONE_TEMPLATE, "tool_use": "{{ tools }}"}
 
 
-def write_folder(folder: Path, template: str | dict[str, str]) -> dict[str, Any]:
-    """Write an adapter's folder with a real tokenizer. Return its manifest."""
+def write_folder(
+    folder: Path, template: str | dict[str, str] = ONE_TEMPLATE, spec: JobSpec = SPEC
+) -> dict[str, Any]:
+    """Write an adapter's folder with a real tokenizer, beside that of its base. Return its manifest."""
     folder.mkdir()
+    base = folder.with_name("base")
+    base.mkdir()
+    (base / "preprocessor_config.json").write_text("{}")
     words = Tokenizer(models.WordLevel({"<0>": 0}, unk_token="<0>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<0>", chat_template=template)
-    job = Job(id="ftjob-1", spec=SPEC.model_dump())
+    job = Job(id="ftjob-1", spec=spec.model_dump())
     training_file = File(id="file-1", sha256="c" * 64, rows=40)
     validation_file = File(id="file-2", sha256="d" * 64, rows=4)
     dataset = describe_dataset(training_file, validation_file)
-    result = Result(folder, SMOLLM2, "b" * 64, tokenizer, TRAINING, dataset, 0, {}, {})
+    result = Result(folder, SMOLLM2, base, "b" * 64, tokenizer, TRAINING, dataset, 0, {}, {})
     complete_adapter_folder(result, job)
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     return manifest
 
 
 def test_the_manifest_has_the_hashes_that_the_card_promises(tmp_path: Path) -> None:
-    manifest = write_folder(tmp_path / "adapter", ONE_TEMPLATE)
+    manifest = write_folder(tmp_path / "adapter")
     assert manifest["base_sha256"] == "b" * 64
     assert manifest["dataset"] == {
         "training_file": {"id": "file-1", "sha256": "c" * 64, "rows": 40},
@@ -75,6 +80,12 @@ def test_the_files_lie_flat_and_give_the_tokenizer_back_with_all_its_templates(
     listed = {entry["name"] for entry in manifest["files"]}
     assert {path.name for path in folder.iterdir()} == {*listed, "manifest.json"}
     assert AutoTokenizer.from_pretrained(folder).chat_template == template
+
+
+def test_a_whole_model_has_the_processor_of_images_without_which_no_runtime_loads_it(tmp_path: Path) -> None:
+    whole = SPEC.model_copy(update={"adapter": FullTuning()})
+    manifest = write_folder(tmp_path / "adapter", spec=whole)
+    assert "preprocessor_config.json" in {entry["name"] for entry in manifest["files"]}
 
 
 def test_a_job_without_validation_says_so() -> None:
