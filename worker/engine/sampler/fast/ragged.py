@@ -24,15 +24,15 @@ from worker.engine.sampler.fast.native.step import NativeStep
 from worker.engine.sampler.fast.step import Axis, RaggedStep
 from worker.engine.sampler.running import Chunk
 
-# Of more tokens, PyTorch multiplies large matrices so much faster that its calls do not matter: measured.
+# Tokens of a chunk. PyTorch multiplies more of them so much faster that its calls do not matter: measured.
 MOST_IN_C = 40
 
 
 class RaggedDecoder(RaggedStep):
     """The fast path's weights with a pool of keys and values for `blocks` blocks.
 
-    On a CPU a step in C takes the place of PyTorch's calls if it can be built (`native`), for at most
-    `most_in_c` tokens.
+    On a CPU a step in C takes the place of PyTorch's calls if it can be built (`native`), and if no chunk has
+    more than `most_in_c` tokens.
     """
 
     def __init__(self, decoder: Decoder, blocks: int, most_in_c: int = MOST_IN_C) -> None:
@@ -53,8 +53,8 @@ class RaggedDecoder(RaggedStep):
 
     @torch.inference_mode()
     def logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
-        tokens = sum(chunk.stop - chunk.start for chunk in chunks)
-        if self._native and tokens <= self._most_in_c:
+        longest = max(chunk.stop - chunk.start for chunk in chunks)
+        if self._native and longest <= self._most_in_c:
             return self._native.logits(chunks, rows)
         return self._logits(chunks, rows)
 

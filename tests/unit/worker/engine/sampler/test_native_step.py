@@ -72,8 +72,7 @@ def test_every_architecture_and_cpu_computes_the_logits_of_the_plain_twin(
     asked = [*zip(prompts(7, longest=LONGEST), [None, *adapters, *adapters], strict=True)]
     chunks = [chunk_of(n, prompt, adapter) for n, (prompt, adapter) in enumerate(asked)]
     blocks = len(asked) * LONGEST // BLOCK
-    tokens = sum(len(prompt) for prompt, _ in asked)
-    in_c, plain = (RaggedDecoder(base.decoder, blocks, most_in_c=most) for most in (tokens, 0))  # type: ignore[arg-type]
+    in_c, plain = (RaggedDecoder(base.decoder, blocks, most_in_c=most) for most in (LONGEST, 0))  # type: ignore[arg-type]
     assert isinstance(in_c._native, step.NativeStep)
     for step_of in (lambda chunk: chunk, next_of):  # the prompts, and then a token of each
         several = [step_of(chunk) for chunk in chunks]

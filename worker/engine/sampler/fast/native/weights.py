@@ -46,7 +46,8 @@ def held_rows(layer: Any, dtype: torch.dtype, last: int = 0) -> Held | None:
 
     `last` is the column behind the layer's own in its group.
     """
-    form, numbers, of_form = AS_T, layer.weight.data, [None] * 6
+    form, numbers = AS_T, layer.weight.data
+    of_form: list[Tensor | None] = [None] * 6
     if (state := getattr(layer.weight, "quant_state", None)) is not None:
         if not (state.quant_type == "nf4" and state.nested and numbers.dtype == torch.uint8):
             return None
