@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.estimates.workspace import NF4_BLOCK
 from worker.engine.decoders.layer_weight import int8_weight_of
 from worker.engine.decoders.quantised_weight import QuantisedWeight
 from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
@@ -14,7 +15,7 @@ from worker.engine.kernels.frozen_weight import DenseWeight, FrozenWeight
 PROJECTIONS = 3  # the most projections of a group
 FIELDS = 9  # of a `Rows`
 AS_T, INT8, NF4 = range(3)
-NF4_BLOCK, SCALES_BLOCK = 64, 256  # numbers with one scale, and scales with one of their own
+SCALES_BLOCK = 256  # scales of nf4 with one scale of their own
 # The types of the tensors in a `Rows` behind its numbers
 OF_FORMS = torch.float32, torch.float32, torch.uint8, torch.float32, torch.float32, torch.float32
 
