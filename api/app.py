@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
@@ -112,14 +113,15 @@ CONNECTION_RESTED = 0.25
 
 
 class Application(FastAPI):
-    """An app with the document of all apps: to make it takes seconds, and no setting changes it."""
+    """An app that shares its document with all apps of the same routes: to make one takes seconds."""
 
-    _document: ClassVar[dict[str, Any] | None] = None
+    _documents: ClassVar[dict[tuple[str, ...], dict[str, Any]]] = {}
 
     def openapi(self) -> dict[str, Any]:
-        if Application._document is None:
-            Application._document = super().openapi()
-        return Application._document
+        own = tuple(route.path for route in self.routes if isinstance(route, APIRoute))  # beside all ROUTERS
+        if own not in self._documents:
+            self._documents[own] = super().openapi()
+        return self._documents[own]
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -12,7 +12,8 @@ from core.estimates.states import recurrence_backward_bytes
 CHUNK_TOKENS = 512  # tokens in one product with the head: its weights are read once for each chunk
 BLOCK_TOKENS = 16  # tokens in one softmax and its gradient: their fp32 values stay in a core's cache
 PART_NUMBERS = 2**20  # of a quantised weight that a CPU dequantises at once: they stay in its cache
-PART_LENGTH = 64  # its rows or columns are a multiple of so many: whole blocks of nf4
+NF4_BLOCK = 64  # numbers of a weight in nf4 that have one scale
+PART_LENGTH = NF4_BLOCK  # its rows or columns are a multiple of so many: whole blocks of nf4
 EXPERT_TOKENS = 2048  # tokens of which a GPU gathers all inputs of the experts at once
 CAPPED_LOGITS = 4  # fp32 values of each token of a chunk and word: with a cap, its tanh too
 TRAINED_LOGITS = 3  # the same of a head that is trained: logits, log-probabilities and their gradient
@@ -26,10 +27,10 @@ def part_length(across: int) -> int:
 def head_bytes(model: ModelShape, load: Load, tokens: int) -> float:
     """Return the bytes of the losses, at a time when every layer keeps its values.
 
-    They are the logits of a chunk, the fp32 values of a block twice, the final hidden states with their norm
-    and their gradient, and of a head in 8 bits a copy, or on a CPU two parts for each lane:
+    They are the logits of a chunk and its gradient, the fp32 values of a block twice, the final hidden states
+    with their norm and their gradient, and of a head in 8 bits a copy, or on a CPU two parts for each lane:
 
-        min(512, S) V b + 2 · 16 V 4 + 3 S D b (+ V D b with nf4)
+        min(512, S) (V + D) b + 2 · 16 V 4 + 3 S D b (+ V D b with nf4)
 
     Each lane has a chunk of its own. A GPU's compiled losses hold no fp32 values, but they are counted there
     too, as they are few. Capped logits and those of a trained head are in fp32 as a whole, and computed
@@ -43,7 +44,7 @@ def head_bytes(model: ModelShape, load: Load, tokens: int) -> float:
     trained = load.peft is not None and load.peft.trains_head
     values = max(CAPPED_LOGITS * model.caps_logits, TRAINED_LOGITS * trained)
     blocks = 0 if values else load.lanes * 2 * BLOCK_TOKENS * V * FP32
-    chunks = at_once * V * (values * FP32 or b) + blocks
+    chunks = at_once * (V * (values * FP32 or b) + D * b) + blocks
     states = 3 * supervised * D * b
     in_8_bits = model.quantization == "nf4" and not model.scales_embedding
     copy = _head_copy_bytes(model, load) if in_8_bits else 0
@@ -58,7 +59,7 @@ def mlp_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
                   square, which has no gate, its gradient too [I]
 
     A quantised weight is there in full meanwhile, once for each lane: the largest counts. On the fast path
-    of a CPU, only two parts of it are.
+    of a CPU, only two parts of it are, if it has parts.
     """
     D, inner, b = model.hidden, model.inner, model.number_bytes
     of_modules = 3 * D + (2 if model.gated else 3) * inner
@@ -70,9 +71,19 @@ def mlp_backward_bytes(model: ModelShape, load: Load, tokens: float) -> float:
 def _largest_dequantised_bytes(model: ModelShape, load: Load) -> float:
     if model.quantization is None:
         return 0.0
-    whole = computes_by_modules(model, load) or load.device == "gpu"
-    numbers = (K * N if whole else _two_parts(K, N) for K, N in model.projections.values())
-    return load.lanes * max(numbers, default=0) * model.number_bytes
+    of_each = (_dequantised_bytes(model, load, K, N) for K, N in model.projections.values())
+    return load.lanes * max(of_each, default=0)
+
+
+def _dequantised_bytes(model: ModelShape, load: Load, inputs: int, outputs: int) -> float:
+    """Return what a product makes of a weight: its matrix or two parts of it, and the scales of nf4 in fp32.
+
+    A part is whole blocks of nf4. Where rows end within a block, the matrix has no parts.
+    """
+    numbers, in_nf4 = inputs * outputs, model.quantization == "nf4"
+    whole = computes_by_modules(model, load) or load.device == "gpu" or (in_nf4 and inputs % PART_LENGTH > 0)
+    made = numbers if whole else _two_parts(inputs, outputs)
+    return made * model.number_bytes + in_nf4 * numbers / NF4_BLOCK * FP32
 
 
 def _head_copy_bytes(model: ModelShape, load: Load) -> float:

@@ -243,6 +243,17 @@ def test_a_bug_is_told_to_the_log_and_not_to_the_client(api: Api, alice: Tenant,
     assert line["status"] == 500
 
 
+def test_a_route_of_one_app_is_in_the_document_of_no_other(api: Api) -> None:
+    app = create_app(api.settings)
+
+    @app.get("/v1/own")
+    def own() -> None: ...
+
+    assert "/v1/own" in app.openapi()["paths"]
+    assert "/v1/own" not in api.app.openapi()["paths"]
+    assert create_app(api.settings).openapi() is api.app.openapi(), "it is made once"
+
+
 def test_large_json_travels_compressed_to_whoever_takes_gzip(api: Api, alice: Tenant) -> None:
     def sent(path: str, accepts: str) -> tuple[httpx.Response, int]:
         headers = {"authorization": f"Bearer {alice.key}", "accept-encoding": accepts}

@@ -8,6 +8,7 @@ the system clears first.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, dtype
 
 from core.estimates.workspace import PART_LENGTH, part_length
@@ -23,12 +24,18 @@ def parts_of(layer: Any, dtype: dtype, axis: int) -> Iterator[tuple[slice, Tenso
     state, int8_weight = getattr(layer.weight, "quant_state", None), int8_weight_of(layer)
     if layer.weight.device.type != "cpu":
         yield slice(None), weight_of(layer, dtype)
-    elif state is not None and state.shape[1] % state.blocksize == PART_LENGTH % state.blocksize == 0:
+    elif state is not None and _has_parts(layer.weight.data, state):
         yield from _of_4_bits(layer.weight.data, state, dtype, axis)
     elif int8_weight is not None:
         yield from _of_8_bits(*int8_weight, dtype, axis)
     else:
         yield slice(None), weight_of(layer, dtype)
+
+
+def _has_parts(packed: Tensor, state: Any) -> bool:
+    """Return whether parts of packed numbers have whole blocks, and bytes of their own."""
+    blocks_are_whole = state.shape[1] % state.blocksize == PART_LENGTH % state.blocksize == 0
+    return blocks_are_whole and packed.dtype == torch.uint8
 
 
 def _of_4_bits(packed: Tensor, state: Any, dtype: dtype, axis: int) -> Iterator[tuple[slice, Tensor]]:

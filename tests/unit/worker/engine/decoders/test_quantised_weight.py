@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.estimates.workspace import PART_NUMBERS
+from core.estimates.configuration import shape_of
+from core.estimates.shapes import Load
+from core.estimates.workspace import PART_NUMBERS, mlp_backward_bytes
+from core.methods.low_rank import LoraAdapter
 from tests.fixtures.engine.accounting import Allocated
 from tests.fixtures.engine.twins import DTYPES, TOLERANCE, relative_difference
 from worker.engine.base.quantisation import make_trainable
@@ -100,6 +103,29 @@ def test_parts_are_those_of_the_matrix_and_a_product_holds_one_of_them(kind: str
     assert counted.peak < 3 * PART_NUMBERS * dtype.itemsize
     assert relative_difference(y_TN, x_TK.float() @ W_NK.T) < TOLERANCE[dtype]
     assert relative_difference(dx_TK, dy_TN.float() @ W_NK) < TOLERANCE[dtype]
+
+
+def test_numbers_that_are_packed_in_another_type_than_bytes_are_one_part() -> None:
+    from bitsandbytes.nn import Linear4bit
+
+    layer = Linear4bit(1024, 3072, bias=False, quant_type="nf4", quant_storage=torch.bfloat16).to("cpu")
+    ((place, W_NK),) = parts_of(layer, torch.float32, axis=0)
+    assert place == slice(None)
+    assert torch.equal(W_NK, weight_of(layer))
+
+
+@pytest.mark.parametrize("inputs", [1024, 1040])
+def test_the_estimate_counts_parts_only_where_there_are_some_and_scales_too(inputs: int) -> None:
+    """Rows of 1,040 numbers end within a block of nf4."""
+    (layer,) = layers("nf4", torch.float32, inputs, widths=(4096,))
+    with Allocated() as counted:
+        QuantisedWeight([layer], [slice(0, 4096)], None).forward(torch.randn(1, inputs))
+    config = {"num_hidden_layers": 1, "hidden_size": inputs, "intermediate_size": 4096, "vocab_size": 64}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 64}
+    shape = shape_of({**config, **heads, "model_type": "llama"}, 4, "nf4")
+    assert shape is not None
+    load = Load.of(shape, [LoraAdapter(r=2)], 64, "cpu")
+    assert mlp_backward_bytes(shape, load, tokens=0) / load.lanes == pytest.approx(counted.peak, rel=0.02)
 
 
 @pytest.mark.parametrize("softcap", [None, 3.0])

@@ -27,7 +27,7 @@ from worker.engine.sampler.fast.native.structures import (
     as_fp32,
     factors,
 )
-from worker.engine.sampler.fast.native.weights import Held, address, held, held_rows
+from worker.engine.sampler.fast.native.weights import Held, address, held, held_words
 from worker.engine.sampler.running import Chunk
 
 SOURCE = Path(__file__).with_name("step.c")
@@ -141,7 +141,9 @@ class _Weights:
         """Return them if C has a form for each."""
         held_groups = {name: held(group.weight, decoder.dtype) for name, group in decoder.groups.items()}
         groups = {name: each for name, each in held_groups.items() if each is not None}
-        embedding, head = (held_rows(each, decoder.dtype) for each in (decoder.embedding, decoder.head.layer))
+        embedding, head = (
+            held_words(each, decoder.dtype) for each in (decoder.embedding, decoder.head.layer)
+        )
         if len(groups) < len(held_groups) or embedding is None or head is None:
             return None
         return cls(groups, embedding, head)

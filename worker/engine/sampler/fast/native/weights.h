@@ -8,8 +8,8 @@
 #include "native/nf4.h"
 #include "products.h"
 
-#define DECODED 1024     /* numbers of a row that are multiplied at once; a multiple of BLOCK */
-#define BLOCK 64         /* numbers in nf4 with one scale */
+#define DECODED 1024     /* numbers of a row that are multiplied at once; a multiple of NF4_BLOCK */
+#define NF4_BLOCK 64     /* numbers in nf4 with one scale */
 #define SCALES_BLOCK 256 /* scales with one scale of their own */
 #define LARGEST 127.0f   /* what the largest number of a row is in 8 bits */
 
@@ -36,10 +36,10 @@ static void decode(const Rows *w, const Levels *levels, int64_t first, int64_t c
         return;
     }
     for (int64_t i = 0, of_block; i < count; i += of_block) {
-        int64_t at = first + i, block = at / BLOCK;
+        int64_t at = first + i, block = at / NF4_BLOCK;
         float of_scales = w->scale_scales[block / SCALES_BLOCK];
         float scale = w->scale_table[w->scale_places[block]] * of_scales + *w->scale_offset;
-        of_block = fewer((block + 1) * BLOCK - at, count - i);
+        of_block = fewer((block + 1) * NF4_BLOCK - at, count - i);
         decode_nf4((const uint8_t *)w->numbers + at / 2, levels, scale, of_block, out + i);
     }
 }
