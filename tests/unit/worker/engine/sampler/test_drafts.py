@@ -202,6 +202,15 @@ def test_a_guess_goes_on_in_the_prediction_behind_what_was_wrong() -> None:
     assert guesses == [[7], [8], [9], [], [7], [6]]
 
 
+def test_a_guess_goes_back_in_the_prediction_where_the_answer_does() -> None:
+    lookup = Lookup([1, 2], [11, 12, 13, 14, 15, 16])
+    guesses = []
+    for token in (15, 11, 12, 13):
+        lookup.add(token)
+        guesses.append([guess for guess, _ in lookup.guess()][:1])
+    assert guesses == [[16], [12], [13], [14]]
+
+
 def test_wrong_guesses_make_the_next_ones_less_likely() -> None:
     lookup = Lookup([1, 2] * 20, ())
     before = [chance for _, chance in lookup.guess()]
