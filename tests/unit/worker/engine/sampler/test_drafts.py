@@ -17,6 +17,7 @@ from tests.fixtures.models.tiny import text as text_tokenizer
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.draft import LONGEST_DRAFT, Lookup
 from worker.engine.sampler.fast.block_pool import BLOCK
+from worker.engine.sampler.fast.ragged import RaggedDecoder
 from worker.engine.sampler.requests import GenerationRequest, Grammar, Piece, TokenChoice
 from worker.engine.sampler.sampler import Limits, Sampler
 
@@ -160,6 +161,17 @@ def test_a_request_that_is_cancelled_behind_a_draft_leaves_nothing(base: Residen
     sampler.cancel("a")
     assert sampler.idle
     assert sampler.load.pool_share == 0
+
+
+def test_a_draft_takes_no_block_that_another_answer_needs_next(base: ResidentBase) -> None:
+    limits = Limits(cache_bytes=3 * RaggedDecoder.block_bytes(base.decoder))
+    sampler = Sampler(base, limits)
+    wrong = ask("wrong", range(20, 18 + BLOCK), max_tokens=30, ignore_eos=True)
+    sampler.submit(replace(wrong, prediction=[10] * 8))
+    sampler.submit(ask("next", range(60, 60 + BLOCK), max_tokens=30, ignore_eos=True))
+    assert any(piece.drafted for piece in sampler.step())
+    sampler.step()
+    assert (sampler.load.running, sampler.load.waiting) == (2, 0)
 
 
 @pytest.mark.parametrize(
