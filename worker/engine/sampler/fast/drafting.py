@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import islice
 
+from worker.engine.sampler.fast.ragged import MOST_IN_C
 from worker.engine.sampler.running import Chunk
 
 WORTH = 1.25  # more than what a step makes anyway: guesses that look best are a bit worse than they look
@@ -26,7 +27,7 @@ def drafted(
     made = float(sum(chunk.is_last for chunk in chunks))
     left = dict(room)
     found: list[list[int]] = [[] for _ in chunks]
-    guesses = [islice(chunk.running.lookup.guess(), chunk.most_drafted) for chunk in chunks]
+    guesses = [islice(chunk.running.lookup.guess(), _most_drafted(chunk)) for chunk in chunks]
     queue: list[tuple[float, int, int]] = []
 
     def offer(number: int) -> None:
@@ -47,3 +48,9 @@ def drafted(
             made -= value * weight
             offer(number)
     return [tuple(tokens) for tokens in found]
+
+
+def _most_drafted(chunk: Chunk) -> int:
+    """Return the most tokens of a draft: it makes no chunk too long for the step in C."""
+    tokens = chunk.stop - chunk.start
+    return min(chunk.most_drafted, MOST_IN_C - tokens) if tokens <= MOST_IN_C else chunk.most_drafted

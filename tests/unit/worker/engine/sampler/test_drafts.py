@@ -17,7 +17,7 @@ from tests.fixtures.models.tiny import text as text_tokenizer
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.draft import LONGEST_DRAFT, Lookup
 from worker.engine.sampler.fast.block_pool import BLOCK
-from worker.engine.sampler.fast.ragged import RaggedDecoder
+from worker.engine.sampler.fast.ragged import MOST_IN_C, RaggedDecoder
 from worker.engine.sampler.requests import GenerationRequest, Grammar, Piece, TokenChoice
 from worker.engine.sampler.sampler import Limits, Sampler
 
@@ -161,6 +161,20 @@ def test_a_request_that_is_cancelled_behind_a_draft_leaves_nothing(base: Residen
     sampler.cancel("a")
     assert sampler.idle
     assert sampler.load.pool_share == 0
+
+
+def made_at_first(base: ResidentBase, length: int, **limits: int) -> int:
+    """Return how many tokens the first step makes behind a prompt of this length, if all are predicted."""
+    request = ask("a", range(20, 20 + length), max_tokens=NEW, ignore_eos=True)
+    answer = tokens(run(Sampler(base, WITHOUT), [request])["a"])
+    sampler = Sampler(base, Limits(**limits))
+    sampler.submit(replace(request, prediction=answer))
+    return len(sampler.step())
+
+
+def test_a_draft_makes_no_chunk_too_long_for_the_step_in_c(base: ResidentBase) -> None:
+    assert made_at_first(base, MOST_IN_C - 3) == 1 + 3
+    assert made_at_first(base, MOST_IN_C + 1) > 1 + 3
 
 
 def test_a_draft_takes_no_block_that_another_answer_needs_next(base: ResidentBase) -> None:
