@@ -11,14 +11,14 @@ WORTH = 1.25  # more than what a step makes anyway: guesses that look best are a
 
 
 def drafted(
-    chunks: Sequence[Chunk], cheap: int, long_text: int, room: Mapping[str, int]
+    chunks: Sequence[Chunk], cheap: int, long_text: int, room: Mapping[str, int], most: int
 ) -> list[tuple[int, ...]]:
     """Return the tokens of a draft for each chunk: none for those that end within a prompt.
 
     A token is worth its time if it makes more in it than the step without it, by WORTH. The likeliest ones
     come first. A step takes as long as `cheap` tokens beside its own, and a token behind a text of
     `long_text` tokens twice as long as the first one of a text. `room` says how many tokens each project may
-    have at most.
+    have at most, and `most` how many all together: each has a row of logits.
     """
     weights = [1 + chunk.start // long_text for chunk in chunks]
     spent = cheap + sum(
@@ -36,7 +36,7 @@ def drafted(
 
     for number in range(len(chunks)):
         offer(number)
-    while queue:
+    while queue and most:
         value, number, token = heappop(queue)
         weight, project = weights[number], chunks[number].running.request.project
         if -value * spent <= WORTH * made:
@@ -44,6 +44,7 @@ def drafted(
         if left[project] >= weight:
             found[number].append(token)
             left[project] -= weight
+            most -= 1
             spent += weight
             made -= value * weight
             offer(number)

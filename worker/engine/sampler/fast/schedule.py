@@ -118,7 +118,7 @@ class Schedule:
         if not self._drafts:
             return chunks
         left = {project: tokens - given[project] for project, tokens in tokens_a_round.items()}
-        found = drafted(chunks, self._shares.for_others, self._shares.long_text, left)
+        found = drafted(chunks, self._shares.for_others, self._shares.long_text, left, step.budget)
         return [self._with_draft(*each) for each in zip(chunks, found, strict=True)]
 
     def finish(self, chunks: Sequence[Chunk]) -> None:

@@ -177,6 +177,10 @@ def test_a_draft_makes_no_chunk_too_long_for_the_step_in_c(base: ResidentBase) -
     assert made_at_first(base, MOST_IN_C + 1) > 1 + 3
 
 
+def test_drafts_take_what_prompts_leave_of_a_step(base: ResidentBase) -> None:
+    assert made_at_first(base, 8, step_tokens=10) == 1 + 2
+
+
 def test_a_draft_takes_no_block_that_another_answer_needs_next(base: ResidentBase) -> None:
     limits = Limits(cache_bytes=3 * RaggedDecoder.block_bytes(base.decoder))
     sampler = Sampler(base, limits)
