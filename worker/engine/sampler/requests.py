@@ -25,10 +25,10 @@ class Sampling:
     """How the next token is chosen, and when an answer ends.
 
     With a temperature below 1e-5 the likeliest token comes next. `top_k` of 0 and `top_p` of 1 leave out
-    nothing. In fp32 the answer follows from `seed` and its own tokens alone, whoever is computed beside it; in
-    bf16 only where rounding does not decide. Before
-    `min_tokens` neither the end tokens, `stop_tokens` nor `stop` end the answer. `ignore_eos` lets the
-    model's own end tokens pass. A stop string never becomes a part of the text.
+    nothing. The answer follows from `seed` and its own tokens alone, whoever is computed beside: in fp32, and
+    in bf16 where rounding does not decide. Before `min_tokens` neither the end tokens, `stop_tokens` nor
+    `stop` end the answer. `ignore_eos` lets the model's own end tokens pass. A stop string never becomes a
+    part of the text.
 
     `logprobs` asks for each token's log-probability, and for those of the `top_logprobs` likeliest tokens.
     They are the model's own, before temperature, penalties, bias and grammar. `prompt_logprobs` asks for the
