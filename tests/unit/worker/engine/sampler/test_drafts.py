@@ -192,6 +192,33 @@ def test_a_draft_takes_no_block_that_another_answer_needs_next(base: ResidentBas
     assert (sampler.load.running, sampler.load.waiting) == (2, 0)
 
 
+@pytest.mark.parametrize("quantization", [None, "nf4"])
+def test_answers_are_those_without_drafts_where_projects_take_blocks_from_each_other(
+    tmp_path: Path, quantization: str | None
+) -> None:
+    save_model(tiny_llama(), tmp_path, text_tokenizer)
+    entry = TINY.model_copy(update={"quantization": quantization})
+    base = ResidentBase(entry, tmp_path, "0" * 64, torch.device("cpu"))
+    requests = [
+        ask(name, range(start, start + 10), project=name, max_tokens=NEW, ignore_eos=True)
+        for name, start in (("a", 20), ("b", 60))
+    ]
+    expected = run(Sampler(base, WITHOUT), requests)
+    sampler = Sampler(base, Limits(cache_bytes=5 * RaggedDecoder.block_bytes(base.decoder)))
+    for request in requests:
+        sampler.submit(predicting(request, tokens(expected[request.id])))
+    found: dict[str, list[Piece]] = {"a": [], "b": []}
+    gave_way = False
+    while not sampler.idle:
+        for piece in sampler.step():
+            found[piece.request_id].append(piece)
+        gave_way |= sampler.load.waiting > 0 and all(found.values())
+    assert gave_way
+    for name, pieces in found.items():
+        assert_alike(pieces, expected[name])
+        assert any(piece.drafted and piece.drafted.accepted for piece in pieces)
+
+
 @pytest.mark.parametrize(
     ("name", "drafts"),
     [
