@@ -110,7 +110,8 @@ class ChatRequest(Sampling):
         bool | None, Field(description="Whether one answer may have several calls")
     ] = None
     prediction: Annotated[
-        Prediction | None, Field(description="Makes an answer like it come faster, and changes nothing in it")
+        Prediction | None,
+        Field(description="Makes an answer like it come faster, and changes nothing but rounding"),
     ] = None
     store: Annotated[bool | None, Field(description="Whether to keep request and answer")] = None
     metadata: Annotated[Metadata | None, Field(description="Pairs that are kept with the answer")] = None

@@ -76,15 +76,16 @@ class Lookup:
         self._guess, self._matched = (self._guess[1:], self._matched + 1) if right else ("", 0)
 
     def _look_up(self) -> None:
-        """Find the longest match: in the prediction, where it goes on, or else the latest in the text."""
+        """Find the longest match: in the prediction, first behind the last, or else in the text."""
         self._guess, self._matched = "", 0
         for length in range(min(LONGEST_MATCH, len(self._text)), 0, -1):
             end = self._text[-length:]
-            at = self._prediction.find(end, max(0, self._reached - length)) + length
-            if length <= at < len(self._prediction):
-                self._reached = at
-                self._found(self._prediction[at:], length, is_predicted=True)
-                return
+            for start in (max(0, self._reached - length), 0):
+                at = self._prediction.find(end, start) + length
+                if length <= at < len(self._prediction):
+                    self._reached = at
+                    self._found(self._prediction[at : at + LONGEST_DRAFT], length, is_predicted=True)
+                    return
             at = self._text.rfind(end, 0, len(self._text) - 1)
             if at >= 0:  # what repeats itself goes on
                 self._found(

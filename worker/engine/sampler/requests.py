@@ -25,9 +25,10 @@ class Sampling:
     """How the next token is chosen, and when an answer ends.
 
     With a temperature below 1e-5 the likeliest token comes next. `top_k` of 0 and `top_p` of 1 leave out
-    nothing. The answer follows from `seed` and its own tokens alone, whoever is computed beside it. Before
-    `min_tokens` neither the end tokens, `stop_tokens` nor `stop` end the answer. `ignore_eos` lets the
-    model's own end tokens pass. A stop string never becomes a part of the text.
+    nothing. The answer follows from `seed` and its own tokens alone, whoever is computed beside: in fp32, and
+    in bf16 where rounding does not decide. Before `min_tokens` neither the end tokens, `stop_tokens` nor
+    `stop` end the answer. `ignore_eos` lets the model's own end tokens pass. A stop string never becomes a
+    part of the text.
 
     `logprobs` asks for each token's log-probability, and for those of the `top_logprobs` likeliest tokens.
     They are the model's own, before temperature, penalties, bias and grammar. `prompt_logprobs` asks for the
@@ -72,7 +73,7 @@ class GenerationRequest:
     with seeds of their own: they share the computation of the prompt. The caller keeps `adapter` pinned
     (`AdapterCache.acquire`) until the last piece has come. Projects get equal shares of the computation, and
     nothing that was computed for one is used for another. `prediction` is what the answer may be: it changes
-    only the time that the answer takes.
+    only the time that the answer takes, up to rounding in bf16.
     """
 
     id: str

@@ -40,7 +40,8 @@ class Limits:
     `cache_bytes` is the size of the pool of keys, values and states. A step computes at most `step_tokens`
     tokens of prompts beside the tokens that are generated, and at most `max_running` requests; others wait.
     On the slow path at most `max_running_slowly` requests have a cache. Projects have equal shares of all
-    this. With `drafts`, a step also computes tokens that may follow, if that makes it worth more.
+    this. With `drafts`, a step also computes tokens that may follow, if that makes it worth more. They take
+    what prompts leave of `step_tokens`.
     """
 
     cache_bytes: int = 1 << 30

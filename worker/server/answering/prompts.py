@@ -17,6 +17,8 @@ from worker.server.answering.tool_forms import ToolForm, form_of
 from worker.server.answering.tool_reader import must_call, tool_names
 from worker.server.sampling.longest_token import Room
 
+PREDICTED = 16  # characters of a prediction for each token that the model takes: more are not looked at
+
 
 class ChatPrompt(NamedTuple):
     """A chat's prompt, the answer that the client predicts, and the form in which the model writes calls."""
@@ -34,7 +36,7 @@ def chat_prompt(tokenizer: Any, request: ChatRequest, room: Room) -> ChatPrompt:
     text, form = chat_text(tokenizer, request)
     room.refuse_by_bytes(text, "messages")
     predicted = plain_text(request.prediction.content) if request.prediction else ""
-    prediction = _tokens(tokenizer, predicted, special=False)[: room.tokens]
+    prediction = _tokens(tokenizer, predicted[: PREDICTED * room.tokens], special=False)[: room.tokens]
     return ChatPrompt(_tokens(tokenizer, text, special=False), prediction, form)
 
 

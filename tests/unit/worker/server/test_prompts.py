@@ -8,7 +8,7 @@ from core.errors import InvalidRequest
 from core.serving.schemas.chat import ChatRequest
 from tests.fixtures.models import tiny
 from worker.rendering.render import Rendering
-from worker.server.answering.prompts import chat_prompt, text_prompts
+from worker.server.answering.prompts import PREDICTED, chat_prompt, text_prompts
 from worker.server.sampling.longest_token import Room
 
 MESSAGES: list[dict[str, Any]] = [
@@ -27,6 +27,28 @@ def tokenizer(template: str | None = tiny.TEMPLATE) -> Any:
     found = tiny.text()
     found.chat_template = template
     return found
+
+
+class NotingTokenizer:
+    """A tokenizer that notes which texts it is given."""
+
+    def __init__(self) -> None:
+        self._tokenizer, self.given = tokenizer(), list[str]()
+
+    def __call__(self, text: str, **options: Any) -> Any:
+        self.given.append(text)
+        return self._tokenizer(text, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+
+def test_only_as_much_of_a_prediction_is_tokenized_as_the_model_takes() -> None:
+    tokens = NotingTokenizer()
+    predicted = request(MESSAGES, prediction={"type": "content", "content": "<b>" * 100_000})
+    found = chat_prompt(tokens, predicted, ROOM)
+    assert len(found.prediction) == ROOM.tokens
+    assert max(map(len, tokens.given)) == PREDICTED * ROOM.tokens
 
 
 def test_a_model_is_asked_as_it_was_trained() -> None:

@@ -118,7 +118,7 @@ class Schedule:
         if not self._drafts:
             return chunks
         left = {project: tokens - given[project] for project, tokens in tokens_a_round.items()}
-        found = drafted(chunks, self._shares.for_others, self._shares.long_text, left)
+        found = drafted(chunks, self._shares.for_others, self._shares.long_text, left, step.budget)
         return [self._with_draft(*each) for each in zip(chunks, found, strict=True)]
 
     def finish(self, chunks: Sequence[Chunk]) -> None:
@@ -140,9 +140,12 @@ class Schedule:
             self._pool.name(one.blocks[position], one.names[position])
 
     def _with_draft(self, chunk: Chunk, tokens: Sequence[int]) -> Chunk:
-        """Return the chunk with as much of a draft as there are blocks for that nobody holds."""
-        one = chunk.running
-        while len(one.blocks) < _blocks_for(chunk.stop + len(tokens)) and self._pool.available:
+        """Return the chunk with as much of a draft as there are blocks for.
+
+        One block is left for each request, which may need it in the next step.
+        """
+        one, left = chunk.running, len(self.places.running)
+        while len(one.blocks) < _blocks_for(chunk.stop + len(tokens)) and self._pool.available > left:
             one.blocks.append(self._pool.take())
         tokens = tokens[: len(one.blocks) * BLOCK - chunk.stop]
         draft = Draft(tuple(tokens), one.lookup.is_predicted)

@@ -17,6 +17,7 @@ from tests.fixtures.models.tiny import text as text_tokenizer
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.draft import LONGEST_DRAFT, Lookup
 from worker.engine.sampler.fast.block_pool import BLOCK
+from worker.engine.sampler.fast.ragged import MOST_IN_C, RaggedDecoder
 from worker.engine.sampler.requests import GenerationRequest, Grammar, Piece, TokenChoice
 from worker.engine.sampler.sampler import Limits, Sampler
 
@@ -162,6 +163,62 @@ def test_a_request_that_is_cancelled_behind_a_draft_leaves_nothing(base: Residen
     assert sampler.load.pool_share == 0
 
 
+def made_at_first(base: ResidentBase, length: int, **limits: int) -> int:
+    """Return how many tokens the first step makes behind a prompt of this length, if all are predicted."""
+    request = ask("a", range(20, 20 + length), max_tokens=NEW, ignore_eos=True)
+    answer = tokens(run(Sampler(base, WITHOUT), [request])["a"])
+    sampler = Sampler(base, Limits(**limits))
+    sampler.submit(replace(request, prediction=answer))
+    return len(sampler.step())
+
+
+def test_a_draft_makes_no_chunk_too_long_for_the_step_in_c(base: ResidentBase) -> None:
+    assert made_at_first(base, MOST_IN_C - 3) == 1 + 3
+    assert made_at_first(base, MOST_IN_C + 1) > 1 + 3
+
+
+def test_drafts_take_what_prompts_leave_of_a_step(base: ResidentBase) -> None:
+    assert made_at_first(base, 8, step_tokens=10) == 1 + 2
+
+
+def test_a_draft_takes_no_block_that_another_answer_needs_next(base: ResidentBase) -> None:
+    limits = Limits(cache_bytes=3 * RaggedDecoder.block_bytes(base.decoder))
+    sampler = Sampler(base, limits)
+    wrong = ask("wrong", range(20, 18 + BLOCK), max_tokens=30, ignore_eos=True)
+    sampler.submit(replace(wrong, prediction=[10] * 8))
+    sampler.submit(ask("next", range(60, 60 + BLOCK), max_tokens=30, ignore_eos=True))
+    assert any(piece.drafted for piece in sampler.step())
+    sampler.step()
+    assert (sampler.load.running, sampler.load.waiting) == (2, 0)
+
+
+@pytest.mark.parametrize("quantization", [None, "nf4"])
+def test_answers_are_those_without_drafts_where_projects_take_blocks_from_each_other(
+    tmp_path: Path, quantization: str | None
+) -> None:
+    save_model(tiny_llama(), tmp_path, text_tokenizer)
+    entry = TINY.model_copy(update={"quantization": quantization})
+    base = ResidentBase(entry, tmp_path, "0" * 64, torch.device("cpu"))
+    requests = [
+        ask(name, range(start, start + 10), project=name, max_tokens=NEW, ignore_eos=True)
+        for name, start in (("a", 20), ("b", 60))
+    ]
+    expected = run(Sampler(base, WITHOUT), requests)
+    sampler = Sampler(base, Limits(cache_bytes=5 * RaggedDecoder.block_bytes(base.decoder)))
+    for request in requests:
+        sampler.submit(predicting(request, tokens(expected[request.id])))
+    found: dict[str, list[Piece]] = {"a": [], "b": []}
+    gave_way = False
+    while not sampler.idle:
+        for piece in sampler.step():
+            found[piece.request_id].append(piece)
+        gave_way |= sampler.load.waiting > 0 and all(found.values())
+    assert gave_way
+    for name, pieces in found.items():
+        assert_alike(pieces, expected[name])
+        assert any(piece.drafted and piece.drafted.accepted for piece in pieces)
+
+
 @pytest.mark.parametrize(
     ("name", "drafts"),
     [
@@ -200,6 +257,15 @@ def test_a_guess_goes_on_in_the_prediction_behind_what_was_wrong() -> None:
         guesses.append([guess for guess, _ in lookup.guess()][:1])
         lookup.add(token)
     assert guesses == [[7], [8], [9], [], [7], [6]]
+
+
+def test_a_guess_goes_back_in_the_prediction_where_the_answer_does() -> None:
+    lookup = Lookup([1, 2], [11, 12, 13, 14, 15, 16])
+    guesses = []
+    for token in (15, 11, 12, 13):
+        lookup.add(token)
+        guesses.append([guess for guess, _ in lookup.guess()][:1])
+    assert guesses == [[16], [12], [13], [14]]
 
 
 def test_wrong_guesses_make_the_next_ones_less_likely() -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,13 @@ pytestmark = pytest.mark.slow
 
 HI = list(range(20, 50))
 NEW = 5  # tokens of a polite answer
-UNGUESSED = {"ignore_eos": True, "temperature": 1.0}  # its tokens come one by one, whatever drafts guess
+SAMPLED = {"ignore_eos": True, "temperature": 1.0}
+WITHOUT = Limits(drafts=False)  # the tokens of an answer come one by one
 
 
 def flood(
     count: int, length: int, new: int = 100, adapter: ServedAdapter | None = None, project: str = "flood"
 ) -> list[GenerationRequest]:
-    """Return requests for answers that no draft guesses right."""
     return [
         ask(
             f"{project} {number}",
@@ -38,7 +39,7 @@ def flood(
             adapter,
             project=project,
             max_tokens=new,
-            **UNGUESSED,
+            **SAMPLED,
         )
         for number in range(count)
     ]
@@ -109,8 +110,8 @@ def test_a_chat_beside_a_flood_takes_at_most_twice_as_many_steps_as_alone_and_on
     base: ResidentBase, length: int, prompts: int, steps: int, running: int
 ) -> None:
     request = polite(prompt_of(99, length))
-    alone = steps_of(Sampler(base), request)
-    full = after(Sampler(base), flood(100, prompts), steps)
+    alone = steps_of(Sampler(base, WITHOUT), request)
+    full = after(Sampler(base, WITHOUT), flood(100, prompts), steps)
     assert places(full)["flood"] >= running
     beside = steps_of(full, request)
     assert beside[0] <= 2 * alone[0] + 1
@@ -118,7 +119,7 @@ def test_a_chat_beside_a_flood_takes_at_most_twice_as_many_steps_as_alone_and_on
 
 
 def test_a_step_gives_a_flood_no_more_tokens_than_another_project_needs(base: ResidentBase) -> None:
-    sampler = after(Sampler(base), flood(80, 8), steps=10)
+    sampler = after(Sampler(base, WITHOUT), flood(80, 8), steps=10)
     sampler.submit(polite())
     chunks = schedule(sampler).next_chunks()
     assert by_project(chunks)["polite"] == len(HI)
@@ -127,11 +128,21 @@ def test_a_step_gives_a_flood_no_more_tokens_than_another_project_needs(base: Re
     assert by_project(schedule(sampler).next_chunks()) == {"polite": 1, "flood": CHEAP_TOKENS}
 
 
+def test_drafts_that_are_right_give_a_flood_no_more_tokens(base: ResidentBase) -> None:
+    requests = flood(3, 8)
+    answers = run(Sampler(base, WITHOUT), requests)
+    predicted = [replace(one, prediction=tokens(answers[one.id])) for one in requests]
+    sampler = after(Sampler(base), [*predicted, polite()], steps=2)
+    chunks = schedule(sampler).next_chunks()
+    assert sum(len(chunk.draft) for chunk in chunks) > 1
+    assert by_project(chunks)["flood"] == CHEAP_TOKENS
+
+
 def test_many_projects_together_double_the_step_of_one_that_writes_one_token(base: ResidentBase) -> None:
-    sampler = Sampler(base)
+    sampler = Sampler(base, WITHOUT)
     for number in range(CHEAP_TOKENS):
         after(sampler, flood(4, 300, project=str(number)), steps=0)
-    after(sampler, [ask("hi", HI, project="polite", **UNGUESSED)], steps=6)
+    after(sampler, [ask("hi", HI, project="polite", **SAMPLED)], steps=6)
     assert requests_in(sampler)["hi"].made
     chunks = by_project(schedule(sampler).next_chunks())
     assert chunks == {"polite": 1} | {str(number): 1 for number in range(CHEAP_TOKENS)}
@@ -141,13 +152,13 @@ def test_many_projects_together_double_the_step_of_one_that_writes_one_token(bas
 def test_a_chat_beside_49_floods_takes_at_most_twice_as_many_steps_as_alone_and_one_and_they_go_on(
     base: ResidentBase, length: int
 ) -> None:
-    alone = steps_of(Sampler(base), polite())
+    alone = steps_of(Sampler(base, WITHOUT), polite())
     requests = [one for number in range(49) for one in flood(4, length, project=str(number))]
-    sampler = after(Sampler(base), requests, steps=12)
+    sampler = after(Sampler(base, WITHOUT), requests, steps=12)
     beside = steps_of(sampler, polite())
     assert beside[0] <= 2 * alone[0] + 1
     assert beside[-1] <= 2 * alone[-1] + 1
-    after(sampler, [ask("long", HI, project="polite", max_tokens=100, **UNGUESSED)], steps=3)
+    after(sampler, [ask("long", HI, project="polite", max_tokens=100, **SAMPLED)], steps=3)
     before = computed(sampler)
     steps = 2 * -(-49 // CHEAP_TOKENS)
     after(sampler, [], steps)
@@ -158,15 +169,15 @@ def test_a_chat_beside_49_floods_takes_at_most_twice_as_many_steps_as_alone_and_
 
 
 def test_tokens_behind_a_long_text_count_as_several(base: ResidentBase) -> None:
-    sampler = after(Sampler(base), flood(3, 380), steps=4)
-    after(sampler, [ask("hi", HI, project="polite", **UNGUESSED)], steps=3)
+    sampler = after(Sampler(base, WITHOUT), flood(3, 380), steps=4)
+    after(sampler, [ask("hi", HI, project="polite", **SAMPLED)], steps=3)
     assert requests_in(sampler)["hi"].made
     assert by_project(schedule(sampler).next_chunks()) == {"polite": 1, "flood": 1}
 
 
 def test_all_answers_of_a_flood_advance_beside_a_chat(base: ResidentBase) -> None:
-    sampler = after(Sampler(base), flood(20, 8, new=300), steps=2)
-    sampler.submit(ask("long", HI, project="polite", max_tokens=40, **UNGUESSED))
+    sampler = after(Sampler(base, WITHOUT), flood(20, 8, new=300), steps=2)
+    sampler.submit(ask("long", HI, project="polite", max_tokens=40, **SAMPLED))
     before = {name: one.made for name, one in requests_in(sampler).items()}
     for _ in range(30):
         sampler.step()
@@ -178,8 +189,8 @@ def test_prompts_advance_beside_answers_of_the_same_project_also_if_many_project
 ) -> None:
     projects = [str(number) for number in range(12)]
     answers = [one for name in projects for one in flood(1, 8, project=name)]
-    chat = ask("hi", HI, project="polite", max_tokens=100, **UNGUESSED)
-    sampler = after(Sampler(base), [*answers, chat], steps=8)
+    chat = ask("hi", HI, project="polite", max_tokens=100, **SAMPLED)
+    sampler = after(Sampler(base, WITHOUT), [*answers, chat], steps=8)
     prompts = [ask(f"prompt {name}", prompt_of(50, 60), project=name) for name in projects]
     after(sampler, prompts, steps=20)
     assert all(requests_in(sampler)[prompt.id].computed >= 5 for prompt in prompts)
@@ -187,7 +198,7 @@ def test_prompts_advance_beside_answers_of_the_same_project_also_if_many_project
 
 def test_prompts_of_several_projects_advance_in_each_step(base: ResidentBase) -> None:
     requests = [ask(f"{n}", prompt_of(n, 400), project=str(n)) for n in range(40)]
-    sampler = after(Sampler(base, Limits(step_tokens=48)), requests, steps=0)
+    sampler = after(Sampler(base, Limits(step_tokens=48, drafts=False)), requests, steps=0)
     for _ in range(20):
         computed = {name: one.computed for name, one in requests_in(sampler).items()}
         sampler.step()
@@ -195,7 +206,7 @@ def test_prompts_of_several_projects_advance_in_each_step(base: ResidentBase) ->
 
 
 def test_a_project_alone_has_all_places_and_others_get_their_equal_shares(base: ResidentBase) -> None:
-    sampler = after(Sampler(base, Limits(max_running=12)), flood(40, 8), steps=8)
+    sampler = after(Sampler(base, Limits(max_running=12, drafts=False)), flood(40, 8), steps=8)
     assert places(sampler) == {"flood": 12}
     after(sampler, flood(40, 8, project="second"), steps=8)
     assert places(sampler) == {"flood": 6, "second": 6}
@@ -211,7 +222,7 @@ def test_a_project_alone_has_all_places_and_others_get_their_equal_shares(base: 
 
 
 def test_more_projects_than_places_take_turns(base: ResidentBase) -> None:
-    sampler = Sampler(base, Limits(max_running=3))
+    sampler = Sampler(base, Limits(max_running=3, drafts=False))
     requests = [one for n in range(6) for one in flood(3, 8, new=4, project=str(n))]
     ended = [
         request_id.split()[0]
@@ -227,8 +238,8 @@ def test_a_request_that_fills_the_pool_gives_way_to_another_project_and_ends_lat
     base: ResidentBase,
 ) -> None:
     pool = 160
-    limits = Limits(cache_bytes=pool // BLOCK * RaggedDecoder.block_bytes(base.decoder))
-    large = ask("large", prompt_of(1, 110), project="flood", max_tokens=50, **UNGUESSED)
+    limits = Limits(cache_bytes=pool // BLOCK * RaggedDecoder.block_bytes(base.decoder), drafts=False)
+    large = ask("large", prompt_of(1, 110), project="flood", max_tokens=50, **SAMPLED)
     alone = tokens(run(Sampler(base, limits), [large])["large"])
     sampler = after(Sampler(base, limits), [large], steps=40)
     assert sampler.load.pool_share > 0.9
@@ -239,7 +250,7 @@ def test_a_request_that_fills_the_pool_gives_way_to_another_project_and_ends_lat
 
 
 def test_one_project_does_not_learn_what_another_has_sent(base: ResidentBase) -> None:
-    sampler = Sampler(base)
+    sampler = Sampler(base, WITHOUT)
     prompt = prompt_of(5, 100)
 
     def cached(project: str) -> int:
@@ -282,5 +293,5 @@ def test_answers_on_the_slow_path_stay_the_same_while_projects_take_places_from_
     alone = Sampler(base)
     same = alone.load_adapter(slow_adapter, "a")
     for request in requests[4:]:
-        again = ask("again", request.prompt, same, max_tokens=6, **UNGUESSED)
+        again = ask("again", request.prompt, same, max_tokens=6, **SAMPLED)
         assert tokens(pieces[request.id]) == tokens(run(alone, [again])["again"])
