@@ -232,7 +232,7 @@ def test_two_jobs_with_shared_beginnings_equal_each_in_transformers_with_peft(
         plain = named_class(tmp_path).from_pretrained(tmp_path, dtype=torch.float32)
         expected, expected_gradients = loss_and_gradients_of_peft(plain, tmp_path / name, rows_of[name])
         assert losses[name] == pytest.approx(expected, rel=1e-5)
-        assert_same_gradients(gradients[name], expected_gradients, 1e-4)
+        assert_same_gradients(gradients[name], expected_gradients, 3e-5)
         whole = [np.array(sum(row, ()), dtype=np.int32) for row in rows_of[name]]
         rows = [Row(line, ids, np.arange(len(ids)) > LEARNT_FROM) for line, ids in enumerate(whole)]
         assert evaluate(PassContext(base, max_tokens=30), adapter, rows).loss == pytest.approx(
@@ -283,7 +283,7 @@ def test_jobs_on_a_quantised_base_equal_peft_on_the_same_weights(
             quantise_embeddings(same, torch.float32)
         expected, expected_gradients = loss_and_gradients_of_peft(same, tmp_path / name, ROWS[name])
         assert losses[name] == pytest.approx(expected, rel=1e-5)
-        assert_same_gradients(gradients[name], expected_gradients, 1e-4)
+        assert_same_gradients(gradients[name], expected_gradients, 3e-5)
         source = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
         unquantised, _ = loss_and_gradients_of_peft(source, tmp_path / name, ROWS[name])
         assert losses[name] == pytest.approx(unquantised, rel=0.1)
