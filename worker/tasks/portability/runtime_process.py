@@ -108,10 +108,10 @@ def _explained(reason: str, log: Path) -> str:
     """Return the reason with the last error that the runtime has logged, or with its last words."""
     lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
     errors = [line for line in lines if ERROR.search(line)]
-    return " ".join(filter(None, (_shortened(reason), _shortened((errors or lines or [""])[-1]))))
+    return " ".join(filter(None, (shortened(reason), shortened((errors or lines or [""])[-1]))))
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     """Return the first line, without the paths of this machine."""
     first = (text.strip().splitlines() or [""])[0]
     words = [word if not word.strip("'\"`:,.()").startswith("/") else "…" for word in first.split()]

@@ -13,9 +13,10 @@ from core.errors import JobError
 from core.portability.installed import other_runtimes
 from core.portability.report import Form, Runtime
 from core.portability.traits import Traits
+from worker.engine.device.health import is_out_of_memory
 from worker.tasks.export.source import Source
 from worker.tasks.portability.prompts import PromptSet
-from worker.tasks.portability.runtime_process import Candidate, Failure, Outcome, run_program
+from worker.tasks.portability.runtime_process import Candidate, Failure, Outcome, run_program, shortened
 from worker.tasks.portability.with_peft import peft_answers, peft_version
 
 log = structlog.get_logger()
@@ -59,6 +60,10 @@ class Peft:
             found = peft_answers(question.source, question.prompts, question.ends)
         except JobError as error:
             return Outcome(peft_version(), Failure(error.message))
+        except Exception as error:  # their own classes may fail in any way, as those of another runtime
+            if is_out_of_memory(error):
+                raise
+            return Outcome(peft_version(), Failure(shortened(f"{type(error).__name__}: {error}")))
         return Outcome(peft_version(), found)
 
 

@@ -13,7 +13,9 @@ from core.portability.report import Measurement, Prompts, RuntimeReport
 from tests.fixtures.models.random_adapters import MakeSource
 from worker.tasks.export.source import Source
 from worker.tasks.portability.measure import measure
-from worker.tasks.portability.runtimes import LlamaCpp, MeasuredRuntime, Peft
+from worker.tasks.portability.prompts import PromptSet
+from worker.tasks.portability.runtime_process import Candidate, Failure
+from worker.tasks.portability.runtimes import LlamaCpp, MeasuredRuntime, Peft, Question
 
 TARGETS = ["q_proj", "v_proj", "down_proj"]
 LLAMA_CPP = LlamaCpp(Path(sys.executable))
@@ -95,6 +97,13 @@ def test_a_tokenizer_with_another_template_is_found(make_source: MakeSource, tmp
     assert "renders chats to other tokens" in report.reason
     assert report.figures is not None
     assert report.figures.greedy_equal == 20
+
+
+def test_an_error_of_peft_is_its_answer(make_source: MakeSource, tmp_path: Path) -> None:
+    no_word = PromptSet([[10**6]], None)
+    outcome = Peft().answer(Question(make_source(lora()), no_word, []), Candidate(tmp_path, None), tmp_path)
+    assert isinstance(outcome.found, Failure)
+    assert outcome.found.reason.startswith("IndexError: index out of range")
 
 
 def test_a_runtime_that_dies_of_the_files_is_reported_with_its_end(
