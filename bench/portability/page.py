@@ -41,7 +41,7 @@ def _versions(results: Sequence[Result]) -> str:
     base, prompts = results[0]["base"], results[0]["prompts"]
     return (
         f"Measured with {', '.join(sorted(found))}, on {base}: {prompts['count']} prompts, at most "
-        f"{prompts['new_tokens']} tokens each, in fp32."
+        f"{prompts['new_tokens']} tokens each."
     )
 
 
