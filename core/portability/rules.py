@@ -122,8 +122,8 @@ def _vllm(traits: Traits) -> Verdict:
         return "lora", "Some modules have ranks or alphas of their own, which vLLM reads since 0.32 only."
     if traits.is_lora:
         return "as_it_is", (
-            "vLLM loads LoRA adapters of one rank, if --max-lora-rank allows the rank. Export one of GLM 4 or "
-            "Llama 4 as `merged`: 0.32 refuses the former, and computes the latter otherwise."
+            "vLLM loads LoRA adapters of one rank, if --max-lora-rank allows the rank. Export one of GLM 4 "
+            "or Llama 4 as `merged`: 0.32 refuses the former, and computes the latter otherwise."
         )
     return "merged", _only_lora("vLLM", traits)
 
