@@ -159,7 +159,7 @@ def test_an_answer_that_holds_up_a_job_for_too_long_ends_with_the_reason(
     chat_api: Api, tenant: Tenant, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.process.stop_times.STREAMS", 0.2)
-    monkeypatch.setattr(Sampler, "step", step_with_a_rest(0.05))
+    monkeypatch.setattr(Sampler, "step", step_with_a_rest(0.1))
     stream = endless(tenant, 400, TOOLS)
     job_id = create_job(tenant, epochs=1)
     with pytest.raises(openai.APIError, match="needs the device for another base model"):
