@@ -1,4 +1,4 @@
-"""What the machine allows: by the bytes that each token reads, and by the products of a prompt."""
+"""Computes what the machine allows: by the bytes that each token reads, and by the products of a prompt."""
 
 from __future__ import annotations
 

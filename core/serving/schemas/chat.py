@@ -70,7 +70,7 @@ ResponseFormat = Annotated[
 
 
 class Prediction(Options):
-    """What the answer will mostly be, such as a text that it only edits."""
+    """A text that most of the answer will repeat, such as one that the client wants edited."""
 
     type: Literal["content"]
     content: Text

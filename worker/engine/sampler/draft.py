@@ -40,7 +40,7 @@ class Drafted:
 
 
 class Lookup:
-    """What may follow the text of one request, and how likely it does.
+    """Guesses what may follow the text of one request, and how likely each guess is right.
 
     Tokens are held as characters: Python finds a string in a string fast, and a list in a list slowly.
     """

@@ -97,7 +97,7 @@ class Chunk:
 
     @property
     def known_stop(self) -> int:
-        """Where the draft begins."""
+        """Return where the draft begins."""
         return self.stop - len(self.draft)
 
     @property

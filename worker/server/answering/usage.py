@@ -47,7 +47,7 @@ class TokenCount:
 
     @property
     def facts(self) -> dict[str, int]:
-        """What the log and the metrics say about the request."""
+        """Return what the log and the metrics say about the request."""
         return {
             "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,

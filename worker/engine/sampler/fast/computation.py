@@ -28,9 +28,10 @@ class FastComputation:
     def __init__(
         self, base: ResidentBase, cache_bytes: int, step_tokens: int, max_running: int, drafts: bool
     ) -> None:
-        """With `drafts`, steps compute tokens that may follow, unless the model cannot take a token back.
+        """Prepare the steps. With `drafts`, they also compute tokens that may follow.
 
-        A state cannot. And where each token needs experts of its own, one more is not cheap.
+        A model with states has none, since a state cannot take a token back. A model with experts has none
+        either, since each further token needs experts of its own.
         """
         room = _Room.of(base, cache_bytes, max_running)
         self.pool = BlockPool(room.blocks, room.kept_states)

@@ -85,7 +85,7 @@ def test_lanes_that_take_products_at_the_same_time_do_not_change_each_other() ->
 @DTYPES
 @pytest.mark.parametrize("kind", ["nf4", "int8"])
 def test_parts_are_those_of_the_matrix_and_a_product_holds_one_of_them(kind: str, dtype: torch.dtype) -> None:
-    """To the bit. The second width leaves smaller parts at the end."""
+    """They are equal to the bit. The second width leaves smaller parts at the end."""
     of = layers(kind, dtype, inputs=1024, widths=(3072, 1088))
     for layer in of:
         W_NK = weight_of(layer, dtype)
