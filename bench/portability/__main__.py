@@ -5,7 +5,8 @@
     python -m bench.portability --only none              # the page alone
 
 The weights of the adapters are random: a runtime that computes another thing answers otherwise all the same.
-vLLM needs an environment of its own: `python -m bench.peers.venvs --only vllm`.
+vLLM needs an environment of its own: `python -m bench.peers.venvs --only vllm`. Without it, its results stay
+as they are.
 
 On a busy machine, start it with `OMP_NUM_THREADS=1`: threads that wait for each other spin, and a case then
 costs several times the processor time.
@@ -51,7 +52,8 @@ def main() -> None:
             case = every[name]
             folder = Path(room) / case.model
             base = smollm2(given.models) if whole else tiny(given.models, folder, case.model)
-            found[name] = run(case, base, runtimes(given.venvs, every_form=whole))
+            result = run(case, base, runtimes(given.venvs, every_form=whole))
+            found[name] = with_earlier(result, found.get(name))
             lines = ",\n".join(f"{json.dumps(each)}: {json.dumps(found[each])}" for each in sorted(found))
             RESULTS.write_text(f"{{\n{lines}\n}}\n")
     write(found, ROOT / "docs/portability.md")
@@ -84,6 +86,16 @@ def run(case: Case, base: Base, measured: list[MeasuredRuntime]) -> Result:
             if each.runtime in MEASURED
         ],
     }
+
+
+def with_earlier(result: Result, earlier: Result | None) -> Result:
+    """Return the result, with the earlier one of each runtime that was not measured this time."""
+    known = {each["name"]: each for each in earlier["runtimes"]} if earlier else {}
+    runtimes = [
+        known.get(each["name"], each) if each["status"] == "not_measured" else each
+        for each in result["runtimes"]
+    ]
+    return {**result, "runtimes": runtimes}
 
 
 if __name__ == "__main__":

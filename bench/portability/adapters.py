@@ -91,7 +91,7 @@ def tiny(models: Path, folder: Path, model: str = "llama") -> Base:
         vocab_size=len(tokenizer),
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=None,
+        pad_token_id=0,  # Gemma 4 puts it where images are
     )
     save_model(config, folder, lambda: tokenizer)
     name = f"tiny-{model}"

@@ -33,7 +33,6 @@ NO_WINDOW = {"sliding_window": None}
 GEMMA = {"query_pre_attn_scalar": 32}
 GEMMA_4 = {
     **{**WINDOWS, "global_head_dim": 64, "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0},
-    "pad_token_id": 0,  # transformers puts it where images are, and fails without it
 }
 ROPE = {"rope_type": "default", "rope_theta": 1e4}
 HALF_ROTATED = {"attention_bias": True, "rope_parameters": {**ROPE, "partial_rotary_factor": 0.5}}
