@@ -76,7 +76,7 @@ class RaggedDecoder(RaggedStep):
             return x_TD.new_empty(0, len(decoder.head.layer.weight), dtype=torch.float32)
         x_SD = x_TD[on_device(torch.tensor(rows, dtype=torch.long), x_TD.device)]
         hidden_SD = decoder.head.scaled(rms_norm_plainly(x_SD, decoder.final_norm_D, decoder.eps))
-        return capped_logits(hidden_SD, decoder.head_VD, decoder.softcap)
+        return capped_logits(hidden_SD, decoder.head_weight, decoder.softcap)
 
     def _queries(
         self, layer: Layer, kv: Tensor, x_TD: Tensor, axis: Axis, cos_TE: Tensor, sin_TE: Tensor
