@@ -126,7 +126,7 @@ def _first_difference(miniature: Any, decoder: Decoder, max_length: int) -> str 
         if _differs(layer.forward(states[number], one), states[number + 1]):
             return f"the fast path computes layer {number} in another way than transformers"
     x_TD = decoder.layers[-1].forward_at(batch.supervised_S, states[-1], one, one.on_axis)
-    found_TV = capped_logits(decoder.final(x_TD), decoder.head_VD, decoder.softcap)
+    found_TV = capped_logits(decoder.final(x_TD), decoder.head_weight, decoder.softcap)
     if _differs(found_TV, logits_TV):
         return "the fast path computes the last layer or the head in another way than transformers"
     return None

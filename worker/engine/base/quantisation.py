@@ -41,16 +41,16 @@ def quantization_config(
 def make_trainable(model: nn.Module) -> None:
     """Make the quantised layers multiply with a gradient, and each token independently of the others.
 
-    In evaluation mode, bitsandbytes packs 4-bit weights for a CPU kernel without a backward pass. In 8 bits
-    it may round activations too, and spares some of their columns. Which columns depends on all tokens of the
-    call, so one job's tokens would change another job's.
+    In evaluation mode, on a CPU with products in bf16, bitsandbytes packs 4-bit weights for a kernel that has
+    no backward pass and rounds to bf16. In 8 bits it may round activations too, and spares some of their
+    columns. Which columns depends on all tokens of the call, so one job's tokens would change another job's.
     """
     from bitsandbytes.nn import Linear4bit, Linear8bitLt
 
     modules: Iterator[Any] = model.modules()
     for layer in modules:
         if isinstance(layer, Linear4bit):
-            layer.train()
+            layer.support_avx512bf16_for_cpu = False
         elif isinstance(layer, Linear8bitLt):
             if layer.weight.CB is not None:
                 layer.init_8bit_state()

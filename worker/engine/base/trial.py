@@ -64,8 +64,8 @@ def run_trial(model: nn.Module, head: Head, max_length: int) -> Trial:
 
     Raises JobError if the engine would compute something else than the model even for a row alone.
     """
-    batch = trial_batch(len(head.weight_VD), max_length, head.weight_VD.device)
-    tolerance = TOLERANCE[head.weight_VD.dtype]
+    batch = trial_batch(len(head.layer.weight), max_length, head.layer.weight.device)
+    tolerance = TOLERANCE[head.dtype]
     with _short_windows(model):
         try:
             with _recorded_inputs(model) as alone:
@@ -113,7 +113,7 @@ def _refuse_unknown_head(
     """Raise JobError if the model's logits are not those that `Head` computes."""
     row = slice(SEGMENTS[WHOLE_ROW].start, SEGMENTS[WHOLE_ROW].end)
     expected_SV = model(input_ids=batch.tokens_T[None, row], use_cache=False).logits[0].float()
-    logits_SV = capped_logits(hidden_SD[row], head.weight_VD, head.softcap)
+    logits_SV = capped_logits(hidden_SD[row], head.weight, head.softcap)
     if not difference(logits_SV, expected_SV) <= tolerance:
         raise _unsupported("its logits are not a scaled or capped product of hidden states and head")
 

@@ -85,10 +85,6 @@ class Decoder:
         return self.final_norm_D.device
 
     @property
-    def head_VD(self) -> Tensor:  # noqa: N802 - axes
-        return self.head.weight_VD
-
-    @property
     def head_weight(self) -> FrozenWeight:
         return self.head.weight
 

@@ -1,9 +1,7 @@
 """Losses from final hidden states, for heads that scale or cap their logits, or are trained."""
 
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
-from weakref import WeakKeyDictionary, ref
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +17,6 @@ from worker.engine.kernels.operations import operations_on
 # Names in models' configurations
 MULTIPLIERS = ("logit_scale", "lm_head_multiplier")  # Cohere's, Falcon-H1's
 DIVISORS = ("logits_scaling",)  # Granite's
-
-_making_a_copy = Lock()
-_copies: WeakKeyDictionary[nn.Module, "ref[Tensor]"] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -46,27 +41,13 @@ class Head:
         return cls(layer, model.dtype, scale, getattr(config, "final_logit_softcapping", None))  # type: ignore[arg-type]
 
     @property
-    def weight_VD(self) -> Tensor:  # noqa: N802 - axes
-        """The layer's weight itself, or a copy in `dtype` if the layer holds it in 8 bits.
-
-        All who need the copy at the same time have the same one, in lanes too.
-        """
-        weight: Tensor = self.layer.weight
-        if weight.is_floating_point():
-            return weight
-        with _making_a_copy:
-            copy = made() if (made := _copies.get(self.layer)) else None
-            if copy is None:
-                copy = weight_of(self.layer, self.dtype)
-                _copies[self.layer] = ref(copy)
-            return copy
-
-    @property
     def weight(self) -> FrozenWeight:
-        """The weight as losses multiply by it: on a CPU without a copy, on a GPU with one for all chunks."""
+        """The layer's weight. One in 8 bits gets a copy in `dtype` on a GPU, but not on a CPU."""
         held: Tensor = self.layer.weight
-        if held.is_floating_point() or held.is_cuda:
-            return DenseWeight(self.weight_VD)
+        if held.is_floating_point():
+            return DenseWeight(held)
+        if held.is_cuda:
+            return DenseWeight(weight_of(self.layer, self.dtype))
         return QuantisedWeight([self.layer], [slice(len(held))], None)
 
     def scaled(self, hidden_SD: Tensor) -> Tensor:
@@ -98,9 +79,10 @@ def head_losses(
     return TokenLosses(nll_S * weights_S, nll_S.detach(), torch.cat(correct))
 
 
-def capped_logits(hidden_SD: Tensor, head_VD: Tensor, softcap: float | None) -> Tensor:
+def capped_logits(hidden_SD: Tensor, head: FrozenWeight, softcap: float | None) -> Tensor:
     """Return the logits [S, V] in fp32, capped if there is a `softcap`."""
-    return capped((hidden_SD @ head_VD.T).float(), softcap)
+    logits_SV = head.forward(hidden_SD) if _is_trained(head) else product(hidden_SD, head)
+    return capped(logits_SV.float(), softcap)
 
 
 def _is_trained(head: FrozenWeight) -> bool:
@@ -116,6 +98,5 @@ def _nll(
     hidden_CD: Tensor, head: FrozenWeight, softcap: float | None, labels_C: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return each token's negative log-likelihood, and whether its label has the largest logit."""
-    logits_CV = head.forward(hidden_CD) if _is_trained(head) else product(hidden_CD, head)
-    logits_CV = capped(logits_CV.float(), softcap)
+    logits_CV = capped_logits(hidden_CD, head, softcap)
     return F.cross_entropy(logits_CV, labels_C, reduction="none"), logits_CV.argmax(-1) == labels_C

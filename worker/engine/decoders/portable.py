@@ -69,10 +69,6 @@ class _TransformersDecoder:
         self.groups = {name: Linear({name: slice(None)}) for name in linears if not self._is_left_out(name)}
 
     @property
-    def head_VD(self) -> Tensor:  # noqa: N802 - axes
-        return self.head.weight_VD
-
-    @property
     def head_weight(self) -> FrozenWeight:
         return self.head.weight
 

@@ -37,11 +37,8 @@ class TextDecoder(Protocol):
     softcap: float | None
 
     @property
-    def head_VD(self) -> Tensor: ...  # noqa: N802 - axes
-
-    @property
     def head_weight(self) -> FrozenWeight:
-        """The same weight for losses. On a CPU, no copy is made of a weight in 8 bits."""
+        """The weight of the head. On a CPU, no copy is made of a weight in 8 bits."""
 
     @property
     def groups(self) -> Mapping[str, Projections]:

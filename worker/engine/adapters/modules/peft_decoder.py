@@ -53,15 +53,11 @@ class TrainedHead:
         return self._decoder.experts
 
     @property
-    def head_VD(self) -> Tensor:  # noqa: N802 - axes
+    def head_weight(self) -> FrozenWeight:
         layer = self._layer
         own = isinstance(layer, TrainableTokensLayer)
         weight: Tensor = layer.get_merged_weights(layer.active_adapters) if own else layer.weight
-        return weight
-
-    @property
-    def head_weight(self) -> FrozenWeight:
-        return DenseWeight(self.head_VD)
+        return DenseWeight(weight)
 
     def hidden(self, batch: MicroBatch, adapters: Adapters, recompute: Recompute = Recompute.NONE) -> Tensor:
         """Return the final hidden states of the supervised positions, [S, D]."""

@@ -73,7 +73,7 @@ class WholeModel(WithOwnDecoder):
         the parent's weights, and its own while the reference computes.
         """
         numbers = sum(each.numel() for each in self._model.parameters() if each.requires_grad)
-        V, D = self._decoder.head_VD.shape
+        V, D = self._decoder.head_weight.shape
         whole = Whole(numbers, D, V, self._base.dtype.itemsize, self._base.source_dtype.itemsize)
         state = whole.state(spec.keeps_parent)
         state = state.with_moments(in_eight_bits=spec.training.has_eight_bit_moments)

@@ -35,14 +35,14 @@ class RaggedModules(RaggedStep):
     def logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
         """Return the logits. The requests get their new states last, so what fails may be computed again."""
         decoder = self._decoder
-        axis = Axis.of(chunks, decoder.head_VD.device)
+        axis = Axis.of(chunks, decoder.head.layer.weight.device)
         layout = StepLayout(axis.chunks, axis.slots_T, self._pool, [chunk.states for chunk in chunks])
         with with_forwards(self._adapted(axis)):
             hidden_TD = decoder.step(axis.tokens_T, axis.positions_T, layout)
         hidden_SD = decoder.head.scaled(
             hidden_TD[on_device(torch.tensor(rows, dtype=torch.long), hidden_TD.device)]
         )
-        logits_SV = capped_logits(hidden_SD, decoder.head_VD, decoder.softcap)
+        logits_SV = capped_logits(hidden_SD, decoder.head_weight, decoder.softcap)
         for chunk, states in zip(chunks, layout.after, strict=True):
             chunk.running.states = states
         return logits_SV

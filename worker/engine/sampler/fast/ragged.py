@@ -13,6 +13,7 @@ from worker.engine.decoders.architecture import AttentionKind
 from worker.engine.decoders.fast import Decoder
 from worker.engine.decoders.head import capped_logits
 from worker.engine.decoders.layer import Layer, times
+from worker.engine.decoders.quantised_weight import QuantisedWeight
 from worker.engine.device.transfer import on_device
 from worker.engine.kernels.attention import one_attention
 from worker.engine.kernels.elementwise import rms_norm_plainly, swiglu_values
@@ -25,20 +26,22 @@ from worker.engine.sampler.fast.step import Axis, RaggedStep
 from worker.engine.sampler.running import Chunk
 
 # Tokens of a chunk. PyTorch multiplies more of them so much faster that its calls do not matter: measured.
-MOST_IN_C = 40
+# On a base in few bits, PyTorch has to make each weight first.
+MOST_IN_C, MOST_IN_C_IN_FEW_BITS = 40, 96
 
 
 class RaggedDecoder(RaggedStep):
     """The fast path's weights with a pool of keys and values for `blocks` blocks.
 
     On a CPU a step in C takes the place of PyTorch's calls if it can be built (`native`), and if no chunk has
-    more than `most_in_c` tokens.
+    more than `most_in_c` tokens, by default as many as are faster there.
     """
 
-    def __init__(self, decoder: Decoder, blocks: int, most_in_c: int = MOST_IN_C) -> None:
-        self._decoder, self._most_in_c = decoder, most_in_c
+    def __init__(self, decoder: Decoder, blocks: int, most_in_c: int | None = None) -> None:
+        self._decoder = decoder
+        self._most_in_c = _most_in_c(decoder) if most_in_c is None else most_in_c
         self._pool = list(_pools(decoder, blocks))
-        self._native = NativeStep.for_pool(decoder, self._pool) if most_in_c else None
+        self._native = NativeStep.for_pool(decoder, self._pool) if self._most_in_c else None
 
     @staticmethod
     def block_bytes(decoder: Decoder) -> int:
@@ -76,7 +79,7 @@ class RaggedDecoder(RaggedStep):
             return x_TD.new_empty(0, len(decoder.head.layer.weight), dtype=torch.float32)
         x_SD = x_TD[on_device(torch.tensor(rows, dtype=torch.long), x_TD.device)]
         hidden_SD = decoder.head.scaled(rms_norm_plainly(x_SD, decoder.final_norm_D, decoder.eps))
-        return capped_logits(hidden_SD, decoder.head_VD, decoder.softcap)
+        return capped_logits(hidden_SD, decoder.head_weight, decoder.softcap)
 
     def _queries(
         self, layer: Layer, kv: Tensor, x_TD: Tensor, axis: Axis, cos_TE: Tensor, sin_TE: Tensor
@@ -114,6 +117,11 @@ class RaggedDecoder(RaggedStep):
         gate_TP = layer.activation.values(_project(layer, "own_gate", x_TD, axis))
         own_TD = _project(layer, "own_out", gate_TP * own_TP, axis)
         return x_TD + _normed(own_TD, layer.norms.after_own_input_D, self._decoder.eps)
+
+
+def _most_in_c(decoder: Decoder) -> int:
+    in_few_bits = any(isinstance(group.weight, QuantisedWeight) for group in decoder.groups.values())
+    return MOST_IN_C_IN_FEW_BITS if in_few_bits else MOST_IN_C
 
 
 def _pools(decoder: Decoder, blocks: int) -> Iterator[Tensor]:

@@ -12,6 +12,7 @@ from tests.fixtures.models.tiny import save_model
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.decoders.head import Head
 from worker.engine.decoders.layer_weight import weight_of
+from worker.engine.kernels.frozen_weight import DenseWeight
 
 pytestmark = pytest.mark.slow
 
@@ -57,15 +58,17 @@ def test_a_scaled_embedding_is_left_as_it_is_and_so_is_any_in_8_bits(
 ) -> None:
     model: Any = load((FAST | PORTABLE)[name], tmp_path, quantization).model
     assert model.get_input_embeddings().weight.dtype == torch.float32
-    head = Head.of(model)
-    assert head.weight_VD is head.layer.weight
+    weight = Head.of(model).weight
+    assert isinstance(weight, DenseWeight)
+    assert weight.weight_NK is model.get_output_embeddings().weight
 
 
 def test_the_head_s_weight_comes_in_the_type_that_the_base_computes_in(tmp_path: Path) -> None:
     save_model(tiny_config("Llama")(), tmp_path)
     entry = TINY.model_copy(update={"quantization": "nf4", "dtype": "bf16"})
     base = ResidentBase(entry, tmp_path, "0" * 64, CPU)
-    assert base.decoder.head_VD.dtype == torch.bfloat16
+    one_token = torch.ones(1, base.decoder.head_weight.shape[1], dtype=torch.bfloat16)
+    assert base.decoder.head_weight.forward(one_token).dtype == torch.bfloat16
     assert base.model.get_input_embeddings()(torch.tensor([3])).dtype == torch.bfloat16  # type: ignore[operator]
 
 

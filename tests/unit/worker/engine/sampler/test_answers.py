@@ -67,7 +67,7 @@ def without_cache(base: ResidentBase, adapter: Adapter, row: Row) -> str:
         asked = Row(1, next_L, np.arange(len(next_L)) == len(next_L) - 1)
         (batch,) = pack([JobRows(adapter.name, [asked], 1.0)], len(next_L), base.device)
         hidden_SD = adapter.decoder.hidden(batch, {adapter.name: adapter.low_ranks()})
-        logits_SV = capped_logits(hidden_SD, adapter.decoder.head_VD, adapter.decoder.softcap)
+        logits_SV = capped_logits(hidden_SD, adapter.decoder.head_weight, adapter.decoder.softcap)
         token = int(logits_SV[-1].argmax())
         if token == END:
             break
