@@ -77,6 +77,7 @@ from core.database import create_database, reading_sessions, session_factory
 from core.egress import Egress
 from core.graders.processes import GraderProcesses
 from core.jobs.dispatch import HintSender, create_celery
+from core.monitoring.recorder import Recorder
 from core.secrets.vault import Vault
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
@@ -175,6 +176,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.is_crowded = lambda: False  # the server that runs the app knows better
     app.state.settings = settings
+    app.state.recorder = Recorder()
     app.state.engine = engine
     app.state.sessions = sessions
     app.state.reading_sessions = reading

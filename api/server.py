@@ -1,10 +1,12 @@
-"""uvicorn with three changes: how it stops, who refuses requests, and that the app may abort a connection.
+"""uvicorn with four changes: how it stops, who refuses requests, a page of metrics, aborted connections.
 
 When it is told to stop, it ends open event streams and runs of graders at once. Otherwise they would keep it
 running for all of `stop_times.REQUESTS`. Chats go on for nearly as long, and then end with an error.
 
 The app itself refuses requests beyond the connections that it can hold. It aborts a connection whose client
 hardly reads: one that is only closed stays open until its client has read everything.
+
+The page for Prometheus has a port and threads of its own.
 """
 
 import asyncio
@@ -16,6 +18,8 @@ from fastapi import FastAPI
 
 from api import stop_times
 from api.descriptors import connection_limit
+from api.monitoring.page import start_page
+from core.monitoring.page import MetricsPage
 
 # An idle connection stays open for so many seconds. Clients (Go: 90) and proxies (nginx: 60) close theirs
 # sooner, so that none sends a request just as we close. uvicorn's default of 5 is the same as httpx's.
@@ -41,9 +45,12 @@ class Server(uvicorn.Server):
         self._feed = app.state.event_feed
         self._grader_processes = app.state.grader_processes
         self._chat = app.state.chat
+        self._app_state = app.state
+        self._page: MetricsPage | None = None
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         self.config.http_protocol_class = _abortable(self.config.http_protocol_class)
+        self._page = start_page(self._app_state.settings, self._app_state.recorder)
         await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
@@ -51,6 +58,13 @@ class Server(uvicorn.Server):
         self._grader_processes.close()
         self._chat.stop_within(stop_times.REQUESTS)
         await super().shutdown(sockets)
+        if self._page is not None:
+            await asyncio.to_thread(self._page.close)
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The port of the page for Prometheus, once the server has started; None if it has no page."""
+        return None if self._page is None else self._page.port
 
 
 def _abortable(protocol: Any) -> type[asyncio.Protocol]:

@@ -1,7 +1,7 @@
-"""Writes docs/reference/settings.md from the code.
+"""Writes docs/reference/settings.md and docs/reference/metrics.md from the code.
 
-.venv/bin/python docs/generate.py            # writes the page
-.venv/bin/python docs/generate.py --check    # exits with 1 if it is not up to date
+.venv/bin/python docs/generate.py            # writes the pages
+.venv/bin/python docs/generate.py --check    # exits with 1 if one is not up to date
 """
 
 import re
@@ -11,9 +11,11 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from core.monitoring.declared import MOST_PROJECTS, Program, all_declared
 from core.settings import SERVER_FIELDS, Settings
 
 SETTINGS_PAGE = Path(__file__).parent / "reference/settings.md"
+METRICS_PAGE = Path(__file__).parent / "reference/metrics.md"
 MIB = 1024**2
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 HEAD = """# Settings
@@ -42,6 +44,46 @@ TAIL = """
   models with `source = "hub"`. Exports are pushed to the hub of `HF_ENDPOINT` too, but with a token of the
   project.
 """
+
+METRICS_HEAD = f"""# Service metrics
+
+<!-- Written by docs/generate.py from core/monitoring/declared.py; change it there. -->
+
+These are all metrics that Prometheus can read of a running service. [Metrics and
+alerts](../operate/metrics.md) says how. Besides, the pages of the API and of workers have the usual
+`process_…` of `prometheus_client`.
+
+No label holds an id of a job. `project` holds the ids of at most {MOST_PROJECTS} projects. The projects
+beyond these are `others`.
+"""
+PROGRAMS: dict[Program, tuple[str, str]] = {
+    "api": ("The API", "Each process counts its own requests."),
+    "database": (
+        "The whole service",
+        "The page of each API process has these figures, which it reads from the database. All processes "
+        "tell the same, so take the maximum over them, not the sum. A page repeats them for five seconds, "
+        "and those of stored bytes for a minute.",
+    ),
+    "worker": ("A worker", "The page of a worker has these."),
+    "trainer": (
+        "A trainer",
+        "The page of its worker has these. With each new trainer, the counters begin at 0.",
+    ),
+    "server": ("A server", "`GET /metrics` of a server, at its own port, has these."),
+}
+
+
+def metrics_page() -> str:
+    sections = []
+    for program, (title, told) in PROGRAMS.items():
+        rows = [("metric", "kind", "labels", "meaning"), ("---",) * 4]
+        for metric in all_declared():
+            if metric.program == program:
+                labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
+                rows.append((f"`{metric.name}`", metric.kind, labels, metric.meaning))
+        table = "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+        sections.append(f"\n## {title}\n\n{told}\n\n{table}")
+    return METRICS_HEAD + "".join(sections)
 
 
 def settings_page() -> str:
@@ -80,11 +122,11 @@ def _allowed(field: FieldInfo) -> str:
 
 
 def main() -> None:
-    page = settings_page()
-    if "--check" not in sys.argv:
-        SETTINGS_PAGE.write_text(page, "utf-8")
-    elif SETTINGS_PAGE.read_text("utf-8") != page:
-        sys.exit(f"{SETTINGS_PAGE} is not up to date. Run python docs/generate.py.")
+    for path, page in {SETTINGS_PAGE: settings_page(), METRICS_PAGE: metrics_page()}.items():
+        if "--check" not in sys.argv:
+            path.write_text(page, "utf-8")
+        elif path.read_text("utf-8") != page:
+            sys.exit(f"{path} is not up to date. Run python docs/generate.py.")
 
 
 if __name__ == "__main__":

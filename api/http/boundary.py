@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.admission.bodies import has_body
 from api.http.errors import InternalError, error_response, expected
+from api.monitoring.requests import count_request, note_error
 from core.errors import AppError, InvalidRequest
 from core.ids import new_id
 
@@ -46,7 +47,7 @@ class Boundary:
             except Exception as error:
                 await exchange.answer(error)
             finally:
-                exchange.write_log()
+                exchange.end()
 
 
 class Exchange:
@@ -91,14 +92,19 @@ class Exchange:
             log.warning("request_unavailable", cause=str(error))
         if self._status is not None:
             raise error
-        await error_response(known or self._internal())(self._scope, self.receive, self.send)
+        answered = known or self._internal()
+        note_error(self._scope, answered.code)
+        await error_response(answered)(self._scope, self.receive, self.send)
 
     def abort(self) -> None:
         """Break the connection to a client that has left, or that hardly reads."""
         if abort := self._scope["state"].get("abort"):
             abort()
 
-    def write_log(self) -> None:
+    def end(self) -> None:
+        """Count the request, and write its line in the log."""
+        seconds = self._seconds or time.monotonic() - self._started
+        count_request(self._scope["app"].state.recorder, self._scope, self._status, seconds)
         caller = self._scope.get("state", {}).get("caller")
         write = log.debug if self._scope["path"] in ("/healthz", "/readyz") else log.info
         write(
@@ -106,7 +112,7 @@ class Exchange:
             method=self._scope["method"],
             path=self._scope["path"],
             status=self._status,
-            seconds=round(self._seconds or time.monotonic() - self._started, 4),
+            seconds=round(seconds, 4),
             project=getattr(caller, "project_id", None),
             key=getattr(caller, "key_id", None),
         )

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
+from api.monitoring.requests import note_error
 from core.errors import AppError, InvalidRequest, NotFound, Unavailable
 
 RETRY_AFTER_SECONDS = 2
@@ -114,7 +115,9 @@ async def answer_http_exception(request: Request, error: Exception) -> JSONRespo
     headers = dict(error.headers or {})
     if error.status_code == 405:
         headers["Allow"] = ", ".join(sorted(_methods(request)))
-    return error_response(_named(error, request), headers)
+    named = _named(error, request)
+    note_error(request.scope, named.code)
+    return error_response(named, headers)
 
 
 def _named(error: HTTPException, request: Request) -> AppError:

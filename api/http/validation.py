@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.responses import JSONResponse
 
 from api.http.errors import error_response
+from api.monitoring.requests import note_error
 from core.errors import InvalidRequest
 from core.options import OTHER_NAMES, UNSUPPORTED
 
@@ -33,7 +34,9 @@ async def answer_validation_error(request: Request, error: Exception) -> JSONRes
     found = error.errors()
     explained = [explain(finding, operation, components) for finding in found[:MAX_FINDINGS]]
     first = _deepest(explained)
-    return error_response(_with_others(first, explained, all_known=len(found) <= MAX_FINDINGS))
+    answered = _with_others(first, explained, all_known=len(found) <= MAX_FINDINGS)
+    note_error(request.scope, answered.code)
+    return error_response(answered)
 
 
 def explain(finding: dict[str, Any], operation: Schema, components: Schema) -> InvalidRequest:

@@ -16,7 +16,7 @@ from typing import Any
 from bench import ROOT
 from bench.training.trainers import UNTUNED, Trainer
 from worker.process.environment import TRAINER_ENVIRONMENT
-from worker.supervisor.supervisor import describe_exit
+from worker.supervisor.losses import describe_exit
 
 LIMIT_SECONDS = 3 * 3600  # for one run
 GRACE_SECONDS = 150  # longer than bench/training/service.py takes to stop its service
@@ -105,7 +105,7 @@ def end(child: subprocess.Popen[bytes]) -> None:
 def reason_of(code: int, printed: str) -> str:
     """Return the reason in one line: the signal, else the last printed exception, else the last line."""
     if code < 0:
-        return describe_exit(code).reason
+        return describe_exit(code).sentence
     lines = [line.strip() for line in printed.splitlines() if line.strip()]
     raised = [line for line in lines if RAISED.match(line)]
     return (raised or lines or [f"ended with status {code} and no result"])[-1][:REASON_LENGTH]

@@ -6,7 +6,8 @@ base-url      the address of the API that the last `up` started
 environment   while embedded servers run: the variables for a worker that is started by hand (TUNERY_* and
               AWS_*, also the secret keys), mode 0600
 logs/         the output of the parts; at a start, and beyond 64 MiB, a log moves to NAME.log.1
-run/          records of the processes that `up` has started
+run/          records of the processes that `up` has started, and metrics-targets.json: where Prometheus finds
+              their metrics
 """
 
 from collections.abc import Mapping
@@ -58,6 +59,10 @@ class Home:
     @property
     def run(self) -> Path:
         return self.path / "run"
+
+    @property
+    def metrics_targets(self) -> Path:
+        return self.run / "metrics-targets.json"
 
     def create(self) -> None:
         """Create the folders, readable only by their owner. Raises ConfigurationError."""

@@ -11,14 +11,16 @@ FIRST, LAST = 12_000, 22_000
 
 
 class PortClaim:
-    """A row of ports, and those `offset` higher, which nobody else gets until the claim is closed.
+    """A row of ports, and those `offset` higher if there is one, which nobody else gets until it is closed.
 
     A socket is bound to each port and does not listen. So the kernel gives the port to no outgoing connection
     and to no program that asks for any port, also while a server is down between two starts. The server
     itself can bind to the port, because both sockets have SO_REUSEADDR. Clients are refused until it listens.
     """
 
-    def __init__(self, count: int, *, offset: int, is_blocked: Callable[[int], bool]) -> None:
+    def __init__(
+        self, count: int, *, offset: int = 0, is_blocked: Callable[[int], bool] = lambda _: False
+    ) -> None:
         """Claim `count` ports in a row. A port for which `is_blocked` is true does not count as free.
 
         Raises ConfigurationError if there are none.
@@ -28,7 +30,7 @@ class PortClaim:
         secrets.SystemRandom().shuffle(firsts)
         for self.first in firsts:
             ports = range(self.first, self.first + count)
-            if not any(map(is_blocked, ports)) and self._take([*ports, *(port + offset for port in ports)]):
+            if not any(map(is_blocked, ports)) and self._take({*ports, *(port + offset for port in ports)}):
                 return
             self.close()
         raise ConfigurationError(f"No {count} ports in a row are free between {FIRST} and {LAST}.")

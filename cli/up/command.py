@@ -27,6 +27,7 @@ from cli.commands.dashboard import sign_in_url
 from cli.private_files import write_private
 from cli.up.children import WatchedChild, stop_leftovers
 from cli.up.log_files import LogFiles, rotate
+from cli.up.metrics import PORTS, Pages
 from cli.up.preparation import load_preparation, prepare_database, prepare_object_store, secret_keys
 from cli.up.servers import WatchedServer, servers
 from cli.up.stopping import StopRequest
@@ -71,9 +72,12 @@ def up(
         stack.enter_context(locked(folder))
         stop_leftovers(folder, reversed(GRACE.items()), lambda: stop.urgent)
         require_free_port(settings.host, settings.port)
+        pages = stack.enter_context(Pages.of(settings, programs_of(settings)))
+        pages.write_targets(folder)
+        settings = pages.settings
         watched, base_url = start(settings, folder, stop, stack)
         if not stop.made:
-            announce(f"{base_url}/v1", model, folder, programs_of(settings), json)
+            announce(f"{base_url}/v1", model, folder, pages, json)
         tend(watched, stop)
         output.note("Stopping; the worker saves a checkpoint first. Press Ctrl-C again to stop at once.")
 
@@ -159,7 +163,9 @@ def child_environment(settings: "Settings") -> dict[str, str]:
     """
     from core.settings import SERVER_FIELDS
 
-    chosen = {name: getattr(settings, name) for name in ("home", "host", "port", *SERVER_FIELDS)}
+    names = ("home", "host", "port", *SERVER_FIELDS)
+    ports = {name: port for name in PORTS.values() if (port := getattr(settings, name))}
+    chosen = {**{name: getattr(settings, name) for name in names}, **ports}
     source = str(Path(__file__).resolve().parents[2])
     return {
         **os.environ,
@@ -231,7 +237,7 @@ def first_model(settings: "Settings") -> str:
     return next(iter(offered_models(settings))).id
 
 
-def announce(base_url: str, model: str, home: Home, names: Sequence[str], json: bool) -> None:
+def announce(base_url: str, model: str, home: Home, pages: Pages, json: bool) -> None:
     option = "" if home.path == DEFAULT_HOME.resolve() else f" --home {home.path}"
     command = f"tunery files sample && tunery jobs create train.jsonl --model {model} --wait{option}"
     dashboard = dashboard_url(home)
@@ -239,6 +245,7 @@ def announce(base_url: str, model: str, home: Home, names: Sequence[str], json: 
         output.data(f"Tunery is ready at {base_url}")
         output.data(f"API key:   {home.api_key}")
         output.data(f"Dashboard: {dashboard or 'not built; `make setup` builds it'}")
+        output.data(f"Metrics:   {' '.join(pages.urls.values())}")
         output.data(f"Next:      {command}")
         return
     facts = {
@@ -246,7 +253,8 @@ def announce(base_url: str, model: str, home: Home, names: Sequence[str], json: 
         "api_key_file": str(home.api_key),
         "dashboard": dashboard,
         "home": str(home.path),
-        "logs": {name: str(home.logs / f"{name}.log") for name in names},
+        "logs": {name: str(home.logs / f"{name}.log") for name in pages.urls},
+        "metrics": pages.urls,
         "pid": os.getpid(),
         "next": command,
     }

@@ -36,6 +36,25 @@ class SettingFields(BaseSettings):
     host: str = Field("127.0.0.1", description="Address on which the API listens")
     port: int = Field(8000, ge=1, le=65535, description="Port on which the API listens")
 
+    metrics_host: str = Field(
+        "127.0.0.1",
+        description="Address of the pages for Prometheus. They need no key, so let nobody else reach it",
+    )
+    api_metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the API's page for Prometheus; 0 takes a port that is free. Without it there is "
+        "no page, but `tunery up` chooses a port",
+    )
+    worker_metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of a worker's page for Prometheus, with what its trainer counts; 0 takes a port "
+        "that is free. Without it there is no page, but `tunery up` chooses a port",
+    )
+
     catalog_file: Path | None = Field(
         None,
         description="TOML file that declares the base models on offer; default: catalog.toml in "

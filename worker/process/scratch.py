@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
 
-Kind = Literal["adapter", "import", "job", "probe", "task", "tensorboard"]
+Kind = Literal["adapter", "import", "job", "metrics", "probe", "task", "tensorboard"]
 YOUNG_SECONDS = 60.0  # a folder may be unlocked for a moment between its making and its lock
 
 

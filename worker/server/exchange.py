@@ -59,6 +59,11 @@ class Exchange:
         """The opaque name of the project that asks. Requests without a name count as those of one project."""
         return self.request.headers.get(PROJECT_HEADER, "")
 
+    @property
+    def seconds(self) -> float:
+        """The time since the request came."""
+        return time.monotonic() - self._started
+
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Read the body and do the work with it. Answer with the error that check or work raises, if any."""
         self._send = send
@@ -80,8 +85,7 @@ class Exchange:
             await self._tell(error)
         finally:
             if self.facts:
-                seconds = round(time.monotonic() - self._started, 3)
-                log.info("answered", status=self.status, seconds=seconds, **self.facts)
+                log.info("answered", status=self.status, seconds=round(self.seconds, 3), **self.facts)
             self._ended(self)
 
     def end(self, reason: Exception) -> None:

@@ -6,24 +6,33 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
 from core.settings import Settings
 from worker.process import stop_times
 from worker.process.environment import TRAINER_ENVIRONMENT
+from worker.supervisor.metrics_page import FOLDER_VARIABLE, empty
 
 
-def start_trainer(settings: Settings, owner: str, channel: socket.socket) -> subprocess.Popen[bytes]:
+def start_trainer(
+    settings: Settings, owner: str, channel: socket.socket, metrics: Path | None = None
+) -> subprocess.Popen[bytes]:
     """Start a trainer. The first process on this machine gets `channel` as its standard input.
 
-    SIGTERM to the returned process reaches all processes of the trainer.
+    SIGTERM to the returned process reaches all processes of the trainer. They write their metrics into the
+    folder `metrics`, if there is one.
     """
+    variables = dict(os.environ)
+    if metrics is not None:
+        empty(metrics)
+        variables[FOLDER_VARIABLE] = str(metrics)
     return subprocess.Popen(
         _command(settings, owner),
         stdin=channel.fileno(),
         start_new_session=True,
-        env={**TRAINER_ENVIRONMENT, **_group_environment(settings), **os.environ},
+        env={**TRAINER_ENVIRONMENT, **_group_environment(settings), **variables},
     )
 
 

@@ -3,6 +3,8 @@
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 from celery import Celery, signals
 
@@ -19,6 +21,8 @@ from worker.process.periodic import Periodic
 from worker.supervisor.chat_templates import SECONDS, TemplateNotes
 from worker.supervisor.hints import register_hint
 from worker.supervisor.janitor import Janitor
+from worker.supervisor.launch import start_trainer
+from worker.supervisor.metrics_page import metrics_page
 from worker.supervisor.retention import Retention
 from worker.supervisor.supervisor import Supervisor
 from worker.supervisor.webhooks import WebhookSender
@@ -33,9 +37,15 @@ def run_worker(settings: Settings) -> None:
         server_token(settings.secret_keys)  # without a key, nobody could chat with the trainer
     if settings.signing_key_file is not None:
         public_key_sha256(settings.signing_key_file)  # a worker with a wrong key would fail at every export
+    with metrics_page(settings) as metrics:
+        _serve(settings, metrics)
+
+
+def _serve(settings: Settings, metrics: Path | None) -> None:
+    """Serve until SIGTERM or SIGINT. Trainers write their metrics into the folder `metrics`."""
     sessions = session_factory(create_database(settings.server("database_url"), pool_size=4))
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
-    supervisor = Supervisor(settings, sessions)
+    supervisor = Supervisor(settings, sessions, partial(start_trainer, metrics=metrics))
     janitor = Janitor(sessions, store, settings.scan_seconds, Retention.of(settings))
     parts: list[Supervisor | Periodic] = [supervisor, janitor]
     if settings.claims_jobs:

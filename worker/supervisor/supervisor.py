@@ -6,13 +6,11 @@ the supervisor: the channel. The channel has three uses: the supervisor wakes th
 that it leaves jobs in the queue on purpose, and the trainer notices when the supervisor has died.
 """
 
-import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import structlog
 from sqlalchemy import delete
@@ -20,12 +18,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.jobs import lifecycle, queue
+from core.monitoring import declared
 from core.process.failpoints import reached
 from core.settings import Settings
 from core.tables import Worker
 from worker.process import stop_times
-from worker.process.exit_statuses import DEVICE_BROKEN, HUNG
+from worker.process.recorder import recorder
 from worker.supervisor.launch import kill_trainer, start_trainer
+from worker.supervisor.losses import Death, Reason, describe_exit
 from worker.supervisor.memory import processes_ended_for_memory
 
 SHORT_LIFE_SECONDS = 30  # after a trainer that ended sooner, the delay before the next start grows
@@ -36,13 +36,6 @@ READ_BYTES = 64 * 1024
 log = structlog.get_logger()
 
 StartTrainer = Callable[[Settings, str, socket.socket], "subprocess.Popen[bytes]"]
-
-
-class Death(NamedTuple):
-    """Why a trainer ended, and the code of the error with which a job fails that ends too many trainers."""
-
-    reason: str
-    code: str = lifecycle.LOST
 
 
 class Supervisor:
@@ -106,7 +99,7 @@ class Supervisor:
             death = self._run_trainer_once()
             if self._stopping.is_set():
                 return
-            log.warning("trainer_died", owner=self._owner, reason=death.reason)
+            log.warning("trainer_died", owner=self._owner, reason=death.sentence)
             reached("trainer.died")
             self._requeue(death)
             lived = time.monotonic() - started_at
@@ -124,7 +117,9 @@ class Supervisor:
             log.error("supervision_failed", owner=self._owner, exc_info=error)
             if self._process is not None:
                 kill_trainer(self._process, self._owner)
-            return Death(f"The trainer could not be started or watched ({type(error).__name__})")
+            return Death(
+                f"The trainer could not be started or watched ({type(error).__name__})", "not_started"
+            )
 
     def _start_trainer(self) -> None:
         self._owner = lifecycle.new_owner()
@@ -135,6 +130,7 @@ class Supervisor:
         self._channel.setblocking(False)
         with trainer_end:
             self._process = self._start(self._settings, self._owner, trainer_end)
+        recorder.count(declared.TRAINER_STARTS)
 
     def _watch(self) -> Death:
         """Scan periodically until the trainer ends, and return why it ended."""
@@ -156,7 +152,7 @@ class Supervisor:
         """Look for lost leases, and wake the trainer if jobs wait. Kill the trainer if it is stuck."""
         try:
             with self._sessions.begin() as session:
-                lost = self._requeue_expired(session)
+                reason, lost = self._requeue_expired(session)
                 waiting = self._jobs_wait(session)
                 busy = lifecycle.holds_a_claim(session, self._owner)
                 if lost:
@@ -166,6 +162,7 @@ class Supervisor:
             self._no_blame_until = time.monotonic() + self._settings.lease_seconds
             return
         if lost:
+            recorder.count(declared.LEASE_LOSSES, len(lost), reason=reason)
             log.warning("leases_ran_out", jobs=lost)
         if not waiting or busy or self._trainer_says_that_it_waits():
             self._idle_since = None
@@ -177,11 +174,15 @@ class Supervisor:
         else:
             self.wake()
 
-    def _requeue_expired(self, session: Session) -> list[str]:
-        """Requeue the jobs whose leases have ended. No trainer is to blame if the database was away."""
+    def _requeue_expired(self, session: Session) -> tuple[Reason, list[str]]:
+        """Requeue the jobs whose leases have ended, and return why and which.
+
+        No trainer is to blame if the database was away.
+        """
         if time.monotonic() < self._no_blame_until:
-            return lifecycle.release_expired_claims(session, "The database did not answer for a while")
-        return lifecycle.lose_expired_claims(session, self._settings.max_lost_attempts)
+            sentence = "The database did not answer for a while"
+            return "database_away", lifecycle.release_expired_claims(session, sentence)
+        return "lease_ran_out", lifecycle.lose_expired_claims(session, self._settings.max_lost_attempts)
 
     def _jobs_wait(self, session: Session) -> bool:
         """Return whether jobs wait that this trainer could claim."""
@@ -205,10 +206,12 @@ class Supervisor:
         try:
             with self._sessions.begin() as session:
                 most = self._settings.max_lost_attempts
-                lifecycle.lose_claims_of(session, self._owner, death.reason, most, death.code)
+                lost = lifecycle.lose_claims_of(session, self._owner, death.sentence, most, death.code)
                 self._remove_worker(session)
         except SQLAlchemyError as error:
             log.warning("requeue_failed", error=str(error))
+            return
+        recorder.count(declared.LEASE_LOSSES, len(lost), reason=death.reason)
 
     def _release(self) -> None:
         """Put jobs of the stopped trainer back into the queue, without counting a lost claim."""
@@ -225,24 +228,3 @@ class Supervisor:
     def _remove_worker(self, session: Session) -> None:
         """Delete the trainer's row at once, so that it is not listed until the row expires."""
         session.execute(delete(Worker).where(Worker.owner == self._owner))
-
-
-def describe_exit(code: int, *, memory_ran_out: bool = False) -> Death:
-    """Return what a trainer's exit status says, which is a `Popen.returncode`.
-
-    `memory_ran_out` says whether the system has just ended a process for that reason.
-    """
-    if code == -signal.SIGKILL and memory_ran_out:
-        return Death(
-            "The machine's memory ran out, and the system killed the trainer (SIGKILL)",
-            lifecycle.OUT_OF_MEMORY,
-        )
-    if code == -signal.SIGKILL:
-        return Death("The trainer was killed (SIGKILL): by hand, or by the system because memory ran out")
-    if code == DEVICE_BROKEN:
-        return Death("The trainer's device failed")
-    if code == HUNG:
-        return Death("The trainer hung while it computed")
-    if code < 0:
-        return Death(f"The trainer died of {signal.Signals(-code).name}")
-    return Death(f"The trainer ended with status {code}")

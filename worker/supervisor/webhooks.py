@@ -8,10 +8,12 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core import webhooks
 from core.egress import Egress
+from core.monitoring import declared
 from core.process.failpoints import reached
 from core.secrets.vault import UnreadableSecret, Vault
 from core.webhooks import Message, Outcome
 from worker.process.periodic import Periodic
+from worker.process.recorder import recorder
 
 POLL_SECONDS = 1.0
 
@@ -52,6 +54,7 @@ class WebhookSender(Periodic):
     def _deliver(self, message: Message) -> None:
         outcome = self._send(message)
         reached("webhook.sent")
+        recorder.count(declared.WEBHOOK_ATTEMPTS, outcome="delivered" if outcome.delivered else "failed")
         log.info(
             "webhook_sent",
             delivery=message.delivery_id,

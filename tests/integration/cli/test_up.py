@@ -85,6 +85,8 @@ def test_starts_a_part_again_that_died(service: Up) -> None:
     log = f"{service.home}/logs/api.log"
     assert f"The api died (killed by SIGKILL); starting it again in 0.5 s. Its log: {log}" in said
     until(lambda: _answers(service.base_url.replace("/v1", "/readyz")), "the API to be ready again")
+    assert list(service.facts["metrics"]) == ["api", "worker", "serve"]
+    until(lambda: all(map(_answers, service.facts["metrics"].values())), "metrics at the ports of before")
 
 
 @pytest.mark.exhaustive

@@ -53,4 +53,5 @@ class TokenCount:
             "completion_tokens": self.completion,
             "accepted_draft_tokens": self.accepted,
             "rejected_draft_tokens": self.rejected,
+            "cached_tokens": self.cached,
         }

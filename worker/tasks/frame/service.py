@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from core.ids import new_id
 from core.jobs import lifecycle
+from core.monitoring import declared
 from core.settings import Settings
 from core.work import lease as leases
 from core.work.kinds import TaskClass, names_in
@@ -19,6 +20,7 @@ from core.work.lease import TaskLease
 from worker.process.exit_statuses import TRY_AGAIN
 from worker.process.periodic import Periodic, attempt
 from worker.process.priority import put_behind
+from worker.process.recorder import recorder
 
 POLL_SECONDS = 1.0
 STOP_SECONDS = 20.0  # the time in which a process can finish what it is doing
@@ -64,6 +66,7 @@ class Tasks(Periodic):
         self._kinds = kinds
         self._niceness = niceness
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._begun: dict[str, tuple[str, float]] = {}  # the kind of each process's task, and its start
         self._leaving: dict[str, float] = {}  # holders without a lease, and when their processes are killed
 
     @classmethod
@@ -125,6 +128,13 @@ class Tasks(Periodic):
             with self._sessions.begin() as session:
                 leases.free(session, holder, counts=not stopped and status not in (0, TRY_AGAIN))
             del self._processes[holder]
+            self._record(holder, status)
+
+    def _record(self, holder: str, status: int) -> None:
+        """Record for Prometheus how long the process has lived, and how it has ended."""
+        kind, began = self._begun.pop(holder)
+        outcome = {0: "done", TRY_AGAIN: "gave_back"}.get(status, "died")
+        recorder.observe(declared.TASK_SECONDS, time.monotonic() - began, kind=kind, outcome=outcome)
 
     def _kill_hanging(self) -> None:
         """Kill this worker's processes that have no lease and do not end."""
@@ -150,6 +160,7 @@ class Tasks(Periodic):
             start_new_session=True,
         )
         put_behind(process.pid, self._niceness, FIRST_TO_BE_KILLED)
+        self._begun[lease.holder] = lease.kind.name, time.monotonic()
         return process
 
 

@@ -22,8 +22,10 @@ from core.ids import new_id
 from core.jobs import lifecycle
 from core.jobs.events import EVENT, event_row
 from core.jobs.lifecycle import PREPARING, Lease, Progress
+from core.monitoring import declared
 from core.tables import Metric
 from worker.process.faults import REFUSED_VALUES, SERVER_ERRORS
+from worker.process.recorder import recorder
 from worker.trainer.report.heartbeats import Heartbeats, Written
 from worker.trainer.report.reporter import JobEvent, Reporter, StepMetrics
 from worker.trainer.report.rows import Rows
@@ -152,11 +154,13 @@ class JobLease(Reporter):
 
     def fail(self, error: JobError) -> None:
         """End the job with an error. It never raises: without an end, the lease runs out."""
+        recorder.count(declared.JOB_FAILURES, code=error.code)
         log.info("job_failed", job=self.lease.job_id, code=error.code, message=error.message)
         self._end_if_possible(lambda session: lifecycle.fail(session, self.lease, error))
 
     def requeue(self, reason: str) -> None:
         """Give the job back after a fault that was not its own. It never raises, as `fail`."""
+        recorder.count(declared.REQUEUES)
         told = f"{reason}. This is not the job's fault and costs it no attempt"
         self._end_if_possible(lambda session: lifecycle.release(session, self.lease, told))
 

@@ -19,7 +19,7 @@ from worker.trainer.save.checkpoint import (
     take_up_best,
     write_checkpoint,
 )
-from worker.trainer.save.shipping import Shipping
+from worker.trainer.save.shipping import Shipping, recorded
 
 
 class JobCheckpoints:
@@ -82,7 +82,8 @@ class JobCheckpoints:
         return folder
 
     def _ship(self, written: WrittenCheckpoint) -> None:
-        files = ship_checkpoint(written, self._job_lease, self._store)
+        with recorded("checkpoint"):
+            files = ship_checkpoint(written, self._job_lease, self._store)
         self.stored.clear()
         self.stored.update(files)
         self._arrived(written.step)

@@ -1,8 +1,16 @@
 """Ships a job's files to the store and commits them, in threads beside the training thread."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from typing import Literal
 
+from core.errors import LeaseLost
+from core.monitoring import declared
+from worker.process.recorder import recorder
+
+Saved = Literal["checkpoint", "publication"]
+SECONDS = {"checkpoint": declared.CHECKPOINT_SECONDS, "publication": declared.PUBLICATION_SECONDS}
 Load = Callable[[], object]
 
 
@@ -65,3 +73,16 @@ class Shipping:
             outcome.set_exception(error)
         else:
             outcome.set_result(None)
+
+
+@contextmanager
+def recorded(what: Saved) -> Iterator[None]:
+    """Record for Prometheus how long the block takes, or that it fails. A lost lease is no failure."""
+    try:
+        with recorder.timed(SECONDS[what]):
+            yield
+    except LeaseLost:
+        raise
+    except Exception:
+        recorder.count(declared.SAVE_FAILURES, what=what)
+        raise

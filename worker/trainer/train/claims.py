@@ -14,10 +14,12 @@ from core.jobs import lifecycle
 from core.jobs.lifecycle import Lease
 from core.jobs.spec import BeyondThisRelease, JobSpec, read_spec
 from core.jobs.suspects import is_suspect
+from core.monitoring import declared
 from core.process.failpoints import reached
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from core.tables import Job
+from worker.process.recorder import recorder
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.report.heartbeats import Heartbeats
 from worker.trainer.report.job_lease import JobLease
@@ -96,6 +98,7 @@ class Claims:
                 self._say_that_it_waits()
             return None
         reached("claim.committed")
+        recorder.count(declared.CLAIMS)
         self._nonce, self._unanswered = new_id(""), False
         lease, row = found
         job_lease = JobLease(self._sessions, lease, claimed_at, self._heartbeats)

@@ -23,7 +23,7 @@ from worker.trainer.save.checkpoint_schedule import CheckpointSchedule
 from worker.trainer.save.job_checkpoints import JobCheckpoints
 from worker.trainer.save.parent import fetch_parent
 from worker.trainer.save.publish import Result, complete_adapter_folder, publish
-from worker.trainer.save.shipping import Shipping
+from worker.trainer.save.shipping import Shipping, recorded
 from worker.trainer.train.first_reports import report_what_it_takes
 from worker.trainer.train.result import result_of
 from worker.trainer.train.stages import Idle, ReadingRows, Stage, Training
@@ -229,9 +229,10 @@ class TrainingJob:
         self.shipping.send(lambda: self._complete_and_publish(result))
 
     def _complete_and_publish(self, result: Result) -> None:
-        complete_adapter_folder(result, self._row)
-        self._bytes_to_save = sum(file.stat().st_size for file in result.folder.iterdir())
-        publish(result, self._row, self.job_lease, self._store, self._settings)
+        with recorded("publication"):
+            complete_adapter_folder(result, self._row)
+            self._bytes_to_save = sum(file.stat().st_size for file in result.folder.iterdir())
+            publish(result, self._row, self.job_lease, self._store, self._settings)
 
     def has_ended(self) -> bool:
         """Return whether the job has been published or paused.

@@ -15,7 +15,7 @@ micro-batches the engine asks `_abandoning`, so that jobs can leave in the middl
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from math import inf
 from threading import Event
@@ -23,13 +23,15 @@ from threading import Event
 import structlog
 
 from core.errors import JobError, LeaseLost, OutsideFault
+from core.monitoring import declared
 from core.settings import Settings
 from worker.device.lending import Lending
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.device.health import device_is_broken, is_out_of_memory
 from worker.engine.step.passes import Abandoned
-from worker.engine.step.trainee import NonFiniteLoss, Trainee
+from worker.engine.step.trainee import NonFiniteLoss, StepResult, Trainee
 from worker.process.faults import outside_fault
+from worker.process.recorder import recorder
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.reader import Readers
 from worker.trainer.report.evaluation import validate_together
@@ -106,6 +108,7 @@ class TrainingLoop:
             for former in [held for held in self.jobs if held.lease.job_id == job.lease.job_id]:
                 self._leave(former)
             self.jobs.append(job)
+            recorder.set(declared.COHORT, len(self.jobs))
             with self._guarded(job):
                 job.start_reading(self._base_of(job), self._readers, then=self.bell.set)
 
@@ -198,6 +201,7 @@ class TrainingLoop:
             results = self._process_group.train_round(names, abandon=self._abandoning(jobs))
             again = []
         seconds = time.monotonic() - began
+        _record(results or {}, seconds)
         for job, trainee in stepping if results else ():  # an abandoned round has none
             result = results.get(trainee.name)
             if isinstance(result, NonFiniteLoss) and len(names) > 1:
@@ -286,6 +290,7 @@ class TrainingLoop:
     def _leave(self, job: TrainingJob) -> None:
         if job in self.jobs:
             self.jobs.remove(job)
+            recorder.set(declared.COHORT, len(self.jobs))
             job.close()
             self._rows_of_those_who_left.callback(job.close_rows)
             self.bell.set()
@@ -303,3 +308,11 @@ class TrainingLoop:
                 with self._guarded(job):
                     job.shipping.wait()
                 self._leave(job)
+
+
+def _record(results: Mapping[str, StepResult | Exception | None], seconds: float) -> None:
+    """Record a round for Prometheus. A round that was abandoned has no results, and took its time too."""
+    made = [result for result in results.values() if isinstance(result, StepResult)]
+    recorder.count(declared.ROUND_SECONDS, seconds)
+    recorder.count(declared.STEPS, len(made))
+    recorder.count(declared.TOKENS, sum(result.tokens for result in made))

@@ -19,11 +19,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from typing import get_args
 
 import structlog
 import torch
 
 from core.database import create_database, session_factory
+from core.monitoring import declared
 from core.process.logs import configure_logs
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
@@ -36,11 +38,13 @@ from worker.engine.device.health import check_device, device_is_broken, finish_c
 from worker.engine.step.processes import from_environment, number_on_machine
 from worker.process import stop_times
 from worker.process.exit_statuses import DEVICE_BROKEN
+from worker.process.recorder import recorder
 from worker.process.scratch import remove_abandoned
 from worker.process.stop_requests import at_signal
 from worker.rendering.renderer import Renderer
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.reader import Readers
+from worker.trainer.save.shipping import Saved
 from worker.trainer.train.claims import Claims
 from worker.trainer.train.loop import TrainingLoop
 from worker.trainer.train.server_probe import ServerProbe, open_artifacts_of_a_test
@@ -99,6 +103,8 @@ class Trainer:
             processes=self._process_group.size,
         )
         self._worker_status.start()
+        for what in get_args(Saved):  # an alert sees no increase in a series that begins at 1
+            recorder.count(declared.SAVE_FAILURES, 0, what=what)
         self._bell.set()
         if self._server is not None:
             self._server.start()

@@ -16,12 +16,14 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from core.monitoring import declared
 from core.settings import Settings
 from core.tables import Worker
 from worker.device.model_holder import ModelHolder
 from worker.engine.base.loading import compute_dtype
 from worker.engine.batch.lanes import lanes_for
 from worker.process.periodic import Periodic
+from worker.process.recorder import recorder
 
 MISSED = 3  # a trainer counts as gone when it has missed this many reports in a row
 SLACK_SECONDS = 10.0
@@ -63,6 +65,8 @@ class WorkerStatus(Periodic):
 
     def _write(self) -> None:
         total, used = memory(self._holder.device)
+        recorder.set(declared.DEVICE_MEMORY, total)
+        recorder.set(declared.DEVICE_MEMORY_USED, used)
         changing = {
             "memory_bytes": total,
             "memory_used_bytes": used,

@@ -18,7 +18,8 @@ from core.tables import Claim, Job, Worker
 from tests.fixtures.faults.database import ChangingSessions
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.workers import add_worker
-from worker.supervisor import supervisor as module
+from worker.process.exit_statuses import DEVICE_BROKEN
+from worker.supervisor.losses import describe_exit
 from worker.supervisor.supervisor import Supervisor
 
 
@@ -184,4 +185,4 @@ def listed(api: Api, owner: str) -> bool:
 
 
 def test_a_broken_device_is_named_as_the_trainers_death() -> None:
-    assert module.describe_exit(module.DEVICE_BROKEN).reason == "The trainer's device failed"
+    assert describe_exit(DEVICE_BROKEN).sentence == "The trainer's device failed"

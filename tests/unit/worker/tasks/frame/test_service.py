@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from signal import SIGTERM
 
@@ -22,6 +23,7 @@ class Held(Tasks):
 
     def hold(self, program: str) -> "subprocess.Popen[bytes]":
         process = self._processes[program] = subprocess.Popen([sys.executable, "-c", program])
+        self._begun[program] = "export", time.monotonic()
         return process
 
     def begin(self) -> "subprocess.Popen[bytes]":

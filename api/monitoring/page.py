@@ -1,0 +1,19 @@
+"""The API's page for Prometheus."""
+
+from api.monitoring.database import DatabaseFigures
+from core.database import create_database, session_factory
+from core.monitoring.page import MetricsPage
+from core.monitoring.recorder import Recorder
+from core.settings import Settings
+
+
+def start_page(settings: Settings, recorder: Recorder) -> MetricsPage | None:
+    """Show the metrics on the port of the settings; without one, return None. Raises ConfigurationError.
+
+    The figures have a connection of their own, so that they neither take one from requests nor wait for one.
+    """
+    if settings.api_metrics_port is None:
+        return None
+    sessions = session_factory(create_database(settings.server("database_url"), pool_size=1))
+    figures = DatabaseFigures(sessions, settings.project_stored_bytes)
+    return MetricsPage.start(settings.metrics_host, settings.api_metrics_port, [recorder.registry, figures])
