@@ -17,6 +17,7 @@ export const FIRST_PAGE = "first-steps";
 const GROUPS: readonly (readonly [title: string, folder: string, pages?: readonly string[]])[] = [
   ["Begin", "begin/", [FIRST_PAGE]],
   ["How to", "how-to/", ["migrate-from-openai"]],
+  ["Operate", "operate/"],
   ["Subjects", ""],
   ["Reference", "reference/"],
   ["Decisions", "decisions/"],
