@@ -15,6 +15,7 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
+from core.database import SESSION_SETTINGS, is_pooled
 from core.errors import ConfigurationError
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
@@ -56,9 +57,11 @@ def alembic_config(engine: Engine) -> Config:
 def migrate(engine: Engine, give_up_seconds: float = GIVE_UP_SECONDS) -> None:
     """Run the missing migrations. Several processes may call this at the same time.
 
-    Raises ConfigurationError where a newer release has migrated the database, and where other sessions keep
-    tables locked for `give_up_seconds`. The migrations before the one that waits have been applied then.
+    Raises ConfigurationError where a newer release has migrated the database, where a pooler is in the way,
+    and where other sessions keep tables locked for `give_up_seconds`. The migrations before the one that
+    waits have been applied then.
     """
+    _prepare_role(engine)
     gives_up_at = time.monotonic() + give_up_seconds
     while True:
         try:
@@ -92,6 +95,24 @@ def is_current(engine: Engine) -> bool:
     """Return whether this code works on the database: it has all our migrations, and maybe newer ones."""
     applied = _applied(engine)
     return applied is not None and (applied == _script().get_current_head() or not _is_known(applied))
+
+
+def _prepare_role(engine: Engine) -> None:
+    """Make our settings the defaults of our role in this database, for sessions that a pooler has opened.
+
+    Raises ConfigurationError behind a pooler: the lock that lets one process migrate belongs to a session.
+    """
+    with engine.begin() as connection:
+        process, database = connection.execute(text("SELECT pg_backend_pid(), current_database()")).one()
+        driver = connection.connection.driver_connection
+        if driver is None or is_pooled(driver, process):
+            raise ConfigurationError(
+                "A pooler is in the way, and migrations need a session of their own. Set "
+                "TUNERY_DATABASE_DIRECT_URL to the address of Postgres itself"
+            )
+        quoted = connection.dialect.identifier_preparer.quote_identifier(database)
+        for name, value in SESSION_SETTINGS.items():
+            connection.execute(text(f"ALTER ROLE CURRENT_USER IN DATABASE {quoted} SET {name} = '{value}'"))
 
 
 def _upgrade(engine: Engine) -> None:
