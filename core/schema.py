@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from psycopg.errors import DeadlockDetected, LockNotAvailable
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from core.database import SESSION_SETTINGS, is_pooled
@@ -61,7 +61,7 @@ def migrate(engine: Engine, give_up_seconds: float = GIVE_UP_SECONDS) -> None:
     and where other sessions keep tables locked for `give_up_seconds`. The migrations before the one that
     waits have been applied then.
     """
-    _prepare_role(engine)
+    _refuse_pooler(engine)
     gives_up_at = time.monotonic() + give_up_seconds
     while True:
         try:
@@ -91,28 +91,33 @@ def outside_a_transaction() -> Iterator[None]:
         op.execute(f"SET lock_timeout = {LOCK_TIMEOUT}")
 
 
+def set_role_defaults(connection: Connection) -> None:
+    """Make our settings the defaults of our role in this database, for sessions that a pooler has opened.
+
+    Only one process may do so at a time.
+    """
+    database = connection.dialect.identifier_preparer.quote_identifier(
+        connection.scalar(text("SELECT current_database()"))
+    )
+    for name, value in SESSION_SETTINGS.items():
+        connection.execute(text(f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = '{value}'"))
+
+
 def is_current(engine: Engine) -> bool:
     """Return whether this code works on the database: it has all our migrations, and maybe newer ones."""
     applied = _applied(engine)
     return applied is not None and (applied == _script().get_current_head() or not _is_known(applied))
 
 
-def _prepare_role(engine: Engine) -> None:
-    """Make our settings the defaults of our role in this database, for sessions that a pooler has opened.
-
-    Raises ConfigurationError behind a pooler: the lock that lets one process migrate belongs to a session.
-    """
-    with engine.begin() as connection:
-        process, database = connection.execute(text("SELECT pg_backend_pid(), current_database()")).one()
+def _refuse_pooler(engine: Engine) -> None:
+    """Raise ConfigurationError behind a pooler: the lock with which one process migrates needs a session."""
+    with engine.connect() as connection:
         driver = connection.connection.driver_connection
-        if driver is None or is_pooled(driver, process):
+        if driver is None or is_pooled(driver, connection.scalar(text("SELECT pg_backend_pid()"))):
             raise ConfigurationError(
                 "A pooler is in the way, and migrations need a session of their own. Set "
                 "TUNERY_DATABASE_DIRECT_URL to the address of Postgres itself"
             )
-        quoted = connection.dialect.identifier_preparer.quote_identifier(database)
-        for name, value in SESSION_SETTINGS.items():
-            connection.execute(text(f"ALTER ROLE CURRENT_USER IN DATABASE {quoted} SET {name} = '{value}'"))
 
 
 def _upgrade(engine: Engine) -> None:
