@@ -4,10 +4,13 @@ import time
 from datetime import datetime, timedelta
 from typing import Any
 
+from psycopg import Connection, ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Engine, create_engine, event, func, select
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
+
+from core.errors import ConfigurationError
 
 # Seconds. A lost network must not block a request or a heartbeat for hours, which is the kernel's default.
 CONNECT_TIMEOUT = 5
@@ -18,27 +21,45 @@ STATEMENT_TIMEOUT = 30
 # the lock gets it in time. None of our transactions waits for anything but the database.
 IDLE_IN_TRANSACTION_TIMEOUT = STATEMENT_TIMEOUT // 2
 
+# What every session has. A session of ours sets it for itself. A pooler hands our transactions to sessions of
+# its own, so `tunery migrate` also makes it the default of our role.
+SESSION_SETTINGS = {
+    "statement_timeout": f"{STATEMENT_TIMEOUT}s",
+    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT}s",
+    "TimeZone": "UTC",
+}
+
 
 def create_database(url: str, *, pool_size: int = 10, rested: float = 0.0) -> Engine:
     """Return an engine for `url` (postgresql://…) that tests a pooled connection before it is used.
 
-    The server may have been restarted since the connection was last used. A connection that was used within
-    the last `rested` seconds is not tested: with many requests per second, the round trips would add up.
+    The URL may be any that libpq takes, also with several hosts. The server may have been restarted since the
+    connection was last used. A connection that was used within the last `rested` seconds is not tested: with
+    many requests per second, the round trips would add up. Raises ConfigurationError if the URL has another
+    form.
     """
     engine = create_engine(
-        make_url(url).set(drivername="postgresql+psycopg"),
+        "postgresql+psycopg://",
         pool_size=pool_size,
         max_overflow=pool_size,
         hide_parameters=True,  # errors are logged, and their statements' values may be secrets
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT,
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT}s "
-            f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT}s -c timezone=UTC",
             "tcp_user_timeout": CONNECT_TIMEOUT * 2000,
+            **_parameters(url),
         },
     )
+    event.listen(engine, "connect", _begin_session)
     _test_rested_connections(engine, rested)
     return engine
+
+
+def is_pooled(connection: "Connection[Any]", process: int) -> bool:
+    """Return whether a pooler is in the way, given the process of the database that has answered.
+
+    Postgres tells each client the process that serves it. A pooler tells its clients a number of its own.
+    """
+    return connection.info.backend_pid != process
 
 
 def reading_sessions(engine: Engine) -> sessionmaker[Session]:
@@ -70,6 +91,40 @@ def from_now(seconds: float) -> Any:
 def database_time(session: Session) -> datetime:
     """Return the database's time, which counts wherever processes of several machines must agree."""
     return session.scalars(select(func.now())).one()
+
+
+def _parameters(url: str) -> dict[str, Any]:
+    try:
+        return conninfo_to_dict(url)
+    except ProgrammingError as error:
+        raise ConfigurationError("TUNERY_DATABASE_URL is not of the form postgresql://…") from error
+
+
+def _begin_session(driver: "Connection[Any]", _record: object) -> None:
+    """Give a new session our settings. Behind a pooler, check that they are the defaults of our role.
+
+    Nothing may rest on a session behind a pooler, since each transaction may get another one: neither
+    settings nor prepared statements. Raises ConfigurationError if the defaults are missing.
+    """
+    driver.autocommit = True
+    # PgBouncer gives each of its clients the time zone that this client has set
+    driver.execute(f"SET TimeZone TO '{SESSION_SETTINGS['TimeZone']}'")
+    shown = ", ".join(f"current_setting('{name}')" for name in SESSION_SETTINGS)
+    process, *values = driver.execute(f"SELECT pg_backend_pid(), {shown}").fetchone() or (0,)
+    if is_pooled(driver, process):
+        driver.prepare_threshold = None
+        if values != list(SESSION_SETTINGS.values()):
+            raise ConfigurationError(
+                "TUNERY_DATABASE_URL leads to a pooler, behind which the settings of sessions are missing. "
+                "Set TUNERY_DATABASE_DIRECT_URL to the address of Postgres itself, and run `tunery migrate`. "
+                "If that has been done, let the pooler open its sessions anew (PgBouncer: RECONNECT)"
+            )
+    else:
+        each = ", ".join(
+            f"set_config('{name}', '{value}', false)" for name, value in SESSION_SETTINGS.items()
+        )
+        driver.execute(f"SELECT {each}")
+    driver.autocommit = False
 
 
 def _test_rested_connections(engine: Engine, rested: float) -> None:

@@ -12,9 +12,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from psycopg.errors import DeadlockDetected, LockNotAvailable
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
+from core.database import SESSION_SETTINGS, is_pooled
 from core.errors import ConfigurationError
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
@@ -56,9 +57,11 @@ def alembic_config(engine: Engine) -> Config:
 def migrate(engine: Engine, give_up_seconds: float = GIVE_UP_SECONDS) -> None:
     """Run the missing migrations. Several processes may call this at the same time.
 
-    Raises ConfigurationError where a newer release has migrated the database, and where other sessions keep
-    tables locked for `give_up_seconds`. The migrations before the one that waits have been applied then.
+    Raises ConfigurationError where a newer release has migrated the database, where a pooler is in the way,
+    and where other sessions keep tables locked for `give_up_seconds`. The migrations before the one that
+    waits have been applied then.
     """
+    _refuse_pooler(engine)
     gives_up_at = time.monotonic() + give_up_seconds
     while True:
         try:
@@ -88,10 +91,33 @@ def outside_a_transaction() -> Iterator[None]:
         op.execute(f"SET lock_timeout = {LOCK_TIMEOUT}")
 
 
+def set_role_defaults(connection: Connection) -> None:
+    """Make our settings the defaults of our role in this database, for sessions that a pooler has opened.
+
+    Only one process may do so at a time.
+    """
+    database = connection.dialect.identifier_preparer.quote_identifier(
+        connection.scalar(text("SELECT current_database()"))
+    )
+    for name, value in SESSION_SETTINGS.items():
+        connection.execute(text(f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = '{value}'"))
+
+
 def is_current(engine: Engine) -> bool:
     """Return whether this code works on the database: it has all our migrations, and maybe newer ones."""
     applied = _applied(engine)
     return applied is not None and (applied == _script().get_current_head() or not _is_known(applied))
+
+
+def _refuse_pooler(engine: Engine) -> None:
+    """Raise ConfigurationError behind a pooler: the lock with which one process migrates needs a session."""
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        if driver is None or is_pooled(driver, connection.scalar(text("SELECT pg_backend_pid()"))):
+            raise ConfigurationError(
+                "A pooler is in the way, and migrations need a session of their own. Set "
+                "TUNERY_DATABASE_DIRECT_URL to the address of Postgres itself"
+            )
 
 
 def _upgrade(engine: Engine) -> None:

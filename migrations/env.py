@@ -5,7 +5,7 @@ import time
 from alembic import context
 from sqlalchemy import Connection, text
 
-from core.schema import LOCK_TIMEOUT
+from core.schema import LOCK_TIMEOUT, set_role_defaults
 from core.tables import Base
 
 ADVISORY_LOCK = 0x74756E65  # the process with this lock migrates, and the others wait
@@ -39,6 +39,7 @@ def _wait_for_other_processes(connection: Connection) -> None:
 def _migrate(connection: Connection) -> None:
     for setting in ("statement_timeout = 0", f"lock_timeout = {LOCK_TIMEOUT}"):
         connection.execute(text(f"SET {setting}"))
+    set_role_defaults(connection)
     connection.commit()
     context.configure(
         connection=connection,

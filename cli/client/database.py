@@ -14,14 +14,11 @@ if TYPE_CHECKING:
 @contextmanager
 def open_database(url: str) -> "Iterator[Engine]":
     """Yield an engine. Raises Unreachable, and ConfigurationError if the URL or the tables are wrong."""
-    from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
+    from sqlalchemy.exc import OperationalError, ProgrammingError
 
     from core.database import create_database
 
-    try:
-        engine = create_database(url, pool_size=1)
-    except ArgumentError as error:
-        raise ConfigurationError("TUNERY_DATABASE_URL is not of the form postgresql://…") from error
+    engine = create_database(url, pool_size=1)
     try:
         yield engine
     except OperationalError as error:

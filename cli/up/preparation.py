@@ -73,7 +73,7 @@ def prepare_database(settings: "Settings", home: Home) -> None:
     from core.roles import Role
     from core.schema import migrate
 
-    with open_database(settings.server("database_url")) as engine:
+    with open_database(settings.direct_database_url) as engine:
         migrate(engine)
         with session_factory(engine).begin() as session:
             if is_known(session, read(home.api_key)):

@@ -77,7 +77,7 @@ def migrate(json: output.Json = False) -> None:
     from core.schema import migrate as run_migrations
 
     settings = load_settings()
-    with open_database(settings.server("database_url")) as engine:
+    with open_database(settings.direct_database_url) as engine:
         run_migrations(engine)
     done = "The database is up to date"
     if settings.s3_endpoint_url or settings.s3_bucket:

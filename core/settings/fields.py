@@ -29,6 +29,11 @@ class SettingFields(BaseSettings):
     database_url: str | None = Field(
         None, description="Postgres, as postgresql://user:password@host:port/name"
     )
+    database_direct_url: str | None = Field(
+        None,
+        description="Postgres itself, if TUNERY_DATABASE_URL leads to a pooler. `tunery migrate` needs it, "
+        "since a migration holds a session",
+    )
     broker_url: str | None = Field(None, description="Redis or Valkey, as redis://host:port/0")
     s3_endpoint_url: str | None = Field(None, description="URL of the S3 object store")
     s3_bucket: str | None = Field(None, description="Bucket in the object store; created if it is missing")

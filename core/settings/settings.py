@@ -83,6 +83,11 @@ class Settings(SettingFields):
             )
         return bool(missing)
 
+    @property
+    def direct_database_url(self) -> str:
+        """The database without a pooler between. Raises ConfigurationError if no database is named."""
+        return self.database_direct_url or self.server("database_url")
+
     def with_servers(self, **urls: str) -> Self:
         """Return the same settings with the addresses of servers filled in."""
         return self.model_copy(update=urls)

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.models.tiny import TINY
+from tests.fixtures.postgres.pgbouncer import ADDRESSES
 from tests.fixtures.service.api import wait_for
 from tests.fixtures.service.stack import JOB_SECONDS, Stack
+
+pytestmark = ADDRESSES
 
 WEIGHTS = "adapter_model.safetensors"
 JOB = {"rows": 24, "epochs": 4}  # 24 steps, with a checkpoint after every sixth

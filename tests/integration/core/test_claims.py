@@ -12,7 +12,10 @@ from core import database
 from core.jobs import lifecycle, queue
 from core.jobs.lifecycle import Lease
 from core.tables import Claim, Job
+from tests.fixtures.postgres.pgbouncer import ADDRESSES
 from tests.fixtures.service.jobs import LEASE, Jobs
+
+pytestmark = ADDRESSES
 
 
 def test_the_oldest_job_is_claimed_first(jobs: Jobs) -> None:

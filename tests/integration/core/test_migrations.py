@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from structlog.testing import capture_logs
 
 from core import schema
-from core.database import create_database
+from core.database import SESSION_SETTINGS, create_database
 from core.errors import ConfigurationError
 from core.jobs.lifecycle import TRANSITIONS
 from core.schema import is_current, migrate
@@ -68,6 +68,13 @@ def new_database(servers: Any) -> Iterator[Callable[[], Engine]]:
             return engine
 
         yield make
+
+
+@pytest.fixture
+def new_url(servers: Any) -> Iterator[str]:
+    """Yield the URL of an empty database."""
+    with database_on(servers) as url:
+        yield url
 
 
 @pytest.fixture
@@ -184,33 +191,35 @@ def test_a_database_that_a_newer_release_has_migrated_is_current_and_not_ours_to
 
 
 @pytest.mark.slow
-def test_processes_that_migrate_at_once_wait_for_one_another(new_database: Callable[[], Engine]) -> None:
-    engine = new_database()
-    environment = os.environ | {"TUNERY_DATABASE_URL": engine.url.render_as_string(hide_password=False)}
+def test_processes_that_migrate_at_once_wait_for_one_another(new_url: str) -> None:
+    engine = create_database(new_url)
+    environment = os.environ | {"TUNERY_DATABASE_URL": new_url}
     arguments = [sys.executable, "-m", "cli.main", "migrate"]
     processes = [subprocess.Popen(arguments, env=environment, cwd=REPOSITORY) for _ in range(3)]
     assert [process.wait(240) for process in processes] == [0, 0, 0]
     assert is_current(engine)
+    engine.dispose()
 
 
 def test_a_second_engine_migrates_while_the_first_one_keeps_its_connections(
-    new_database: Callable[[], Engine],
+    new_url: str,
 ) -> None:
-    first = new_database()
+    first = create_database(new_url)
     migrate(first)
     with first.connect() as connection:
         locks = connection.scalar(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"))
     assert locks == 0
-    second = create_database(first.url.render_as_string(hide_password=False))
+    second = create_database(new_url)
     migrate(second)
     second.dispose()
+    first.dispose()
 
 
 @pytest.mark.slow
 def test_a_migration_may_take_longer_than_other_statements(
     new_database: Callable[[], Engine], newer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.database.STATEMENT_TIMEOUT", 1)
+    monkeypatch.setitem(SESSION_SETTINGS, "statement_timeout", "1s")
     engine = new_database()
     migrate(engine)
     monkeypatch.setattr(schema, "MIGRATIONS", newer)
