@@ -1,7 +1,19 @@
 # The image of the API, and of every `tunery` command that needs no torch: migrate, keys, jobs, files, adapters.
-FROM python:3.11-slim AS tunery
+
+# The packages that Tunery needs. Their layer stays the same until pyproject.toml changes, so an update of Tunery
+# sends only its own files. pip builds a wheel of empty packages to learn what they need.
+FROM python:3.11-slim AS packages
 
 WORKDIR /src
+COPY pyproject.toml ./
+RUN mkdir api cli core migrations worker \
+    && touch README.md LICENSE \
+    && pip install --no-cache-dir . \
+    && pip uninstall --yes tunery \
+    && rm -r /src/*
+
+FROM packages AS tunery
+
 COPY pyproject.toml README.md LICENSE ./
 COPY api ./api
 COPY cli ./cli
@@ -9,7 +21,8 @@ COPY core ./core
 COPY migrations ./migrations
 COPY worker ./worker
 COPY docs/api_page.py ./
-RUN pip install --no-cache-dir . \
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
+    && pip install --no-cache-dir --no-deps /wheels/*.whl \
     && python -m api.document openapi.json \
     && python api_page.py routes.md \
     && tunery files sample sample
@@ -26,16 +39,20 @@ COPY --from=tunery /src/routes.md /src/docs/reference/
 COPY --from=tunery /src/sample ./src/sample
 RUN npm ci --no-progress && npm run types && npm run build
 
-FROM tunery
+FROM packages
 
-COPY --from=dashboard /src/dashboard/dist ./dashboard/dist
-RUN built="$(python -P -c 'from api.dashboard import BUILT; print(BUILT)')" \
+RUN --mount=type=bind,from=tunery,source=/wheels,target=/wheels \
+    --mount=type=bind,from=dashboard,source=/src/dashboard/dist,target=/dashboard \
+    pip install --no-cache-dir --no-deps /wheels/*.whl \
+    && built="$(python -P -c 'from api.dashboard import BUILT; print(BUILT)')" \
     && mkdir --parents "$(dirname "$built")" \
-    && cp --recursive dashboard/dist "$built" \
-    && useradd --uid 10001 --create-home tunery \
+    && cp --recursive /dashboard "$built" \
+    && useradd --uid 10001 --home-dir /var/lib/tunery tunery \
     && install --directory --owner=tunery --group=tunery /var/lib/tunery
 
-ENV PYTHONUNBUFFERED=1 \
+# It writes nowhere but to its home and to /tmp, so the rest can be read-only.
+ENV HOME=/var/lib/tunery \
+    PYTHONUNBUFFERED=1 \
     TUNERY_HOME=/var/lib/tunery \
     TUNERY_HOST=0.0.0.0
 USER 10001

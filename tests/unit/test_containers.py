@@ -15,6 +15,7 @@ from api.admission.bodies import BODY_SECONDS
 from cli.main import app
 from cli.up.command import GRACE
 from core.settings import SERVER_FIELDS, Settings
+from tests.fixtures.containers.images import BASES, SERVERS
 from tests.fixtures.paths import REPOSITORY
 from worker.process import stop_times
 
@@ -22,6 +23,7 @@ DOCKERFILES = ("Dockerfile", "Dockerfile.gpu")
 COMPOSE = (REPOSITORY / "docker-compose.yml").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+TMP = "/tmp"  # noqa: S108
 CONDITIONS = {"service_healthy": "healthcheck", "service_completed_successfully": "command"}
 
 
@@ -233,9 +235,56 @@ def test_a_server_has_a_gpu_and_the_time_to_end_its_answers() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_can_gain_no_rights_and_ours_have_none_of_root(name: str) -> None:
-    assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
-    assert SERVICES[name].get("cap_drop") == (["ALL"] if name in OURS else None)
+def test_a_service_has_no_rights_of_root_and_can_gain_none(name: str) -> None:
+    service = SERVICES[name]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["cap_drop"] == ["ALL"]
+    assert name in OURS or re.fullmatch(r"[1-9]\d+:[1-9]\d+", service["user"])
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_writes_only_to_its_volumes_and_to_folders_in_memory(name: str) -> None:
+    assert SERVICES[name]["read_only"] is True
+    for folder in SERVICES[name].get("tmpfs", ()):
+        assert ":mode=1777" in folder, "engines differ in who may write to a folder in memory"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_of_ours_can_write_to_tmp_and_compile_there(name: str) -> None:
+    volumes = [mount.split(":")[1] for mount in OURS[name].get("volumes", ())]
+    in_memory = [folder.split(":")[0] for folder in OURS[name].get("tmpfs", ())]
+    assert [*volumes, *in_memory].count(TMP) == 1
+    # A folder in memory is mounted noexec by Docker, and holds no files as large as models
+    assert (TMP in volumes) == (command_of(OURS[name])[0] in ("worker", "serve"))
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_an_image_has_its_home_where_it_can_write(dockerfile: str) -> None:
+    set_to = dict(re.findall(r"(\w+)=(\S+)", only(dockerfile, "ENV")))
+    assert set_to["HOME"] == set_to["TUNERY_HOME"] == only(dockerfile, "WORKDIR")
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_a_change_of_our_code_leaves_the_layer_of_the_packages(dockerfile: str) -> None:
+    """Only pyproject.toml may come into the stage that installs them, and the last stage builds on it."""
+    stages = [index for index, (name, _) in enumerate(instructions(dockerfile)) if name == "FROM"]
+    lines = instructions(dockerfile)
+    assert lines[stages[0]][1].endswith(" AS packages")
+    assert lines[stages[-1]] == ("FROM", "packages")
+    copied = [argument for name, argument in lines[: stages[1]] if name == "COPY"]
+    assert copied == ["pyproject.toml ./"]
+
+
+def test_each_image_of_others_has_a_stand_in() -> None:
+    """Those of `tests/fixtures/containers`, by which the images are built and run without a registry."""
+    named = {
+        argument.split()[0]
+        for dockerfile in DOCKERFILES
+        for name, argument in instructions(dockerfile)
+        if name == "FROM"
+    }
+    assert named - {"packages"} == set(BASES)
+    assert set(SERVICES) - set(OURS) == set(SERVERS)
 
 
 def test_a_full_broker_drops_hints_instead_of_refusing_them() -> None:
