@@ -31,7 +31,7 @@ from core.methods.low_rank import LoraAdapter
 from core.methods.suitability import why_unsuitable
 from core.methods.whole import FullTuning
 
-PORTABLE_RATE = 0.5  # of the fast path's rate: transformers' own modules, and weights in 4 or 8 bits
+SLOWER_RATE = 0.5  # of the fast path's rate: transformers' own modules, experts, and weights in 4 or 8 bits
 SEVERAL_DEVICES = 0.85  # share of the devices' rate that is left, since they wait for each other
 MOST_ROWS = 256  # of the largest `batch_size`
 HOUR = 3600
@@ -188,7 +188,9 @@ def _rate(job: Job, room: Room) -> tuple[Range, Literal["measured", "rule"]]:
     devices = job.spec.training.devices
     if room.machine.name == THIS_MACHINE and job.facts.rates:
         return measured_range(list(job.facts.rates)), "measured"
-    slower = PORTABLE_RATE if room.model.path == "portable" or room.model.quantization else 1.0
+    model = room.model
+    has_experts = any(layer.experts for layer in model.each_layer)
+    slower = SLOWER_RATE if model.path == "portable" or model.quantization or has_experts else 1.0
     several = devices * (SEVERAL_DEVICES if devices > 1 else 1.0)
     least, expected, most = room.machine.flops
     return (least * slower * several, expected * slower * several, most * several), "rule"

@@ -59,9 +59,9 @@ SMOLLM2 = Case("SmolLM2 135 M, bf16", smollm2)
 BF16_8B, NF4_8B = Case("Llama 3 8 B, bf16", LLAMA_8B), Case("Llama 3 8 B, nf4", LLAMA_8B, quantization="nf4")
 NF4_70B = Case("Llama 3 70 B, nf4", LLAMA_70B, quantization="nf4")
 BF16_70B = Case("Llama 3 70 B, bf16", LLAMA_70B)
-BF16_30B = Case("Qwen3 30 B-A3B, bf16", qwen3_30b, path="portable")
-NF4_30B = Case("Qwen3 30 B-A3B, nf4", qwen3_30b, quantization="nf4", path="portable")
-ALL_EXPERTS = Case("Qwen3 30 B-A3B, bf16", partial(qwen3_30b, 128), path="portable")
+BF16_30B = Case("Qwen3 30 B-A3B, bf16", qwen3_30b)
+NF4_30B = Case("Qwen3 30 B-A3B, nf4", qwen3_30b, quantization="nf4")
+ALL_EXPERTS = Case("Qwen3 30 B-A3B, bf16", partial(qwen3_30b, 128))
 
 
 @dataclass(frozen=True)

@@ -134,12 +134,12 @@ def build(case: Case, layers: int | None = None) -> tuple[Any, TextDecoder]:
     if layers is not None:
         config.num_hidden_layers = layers
     model = AutoModelForCausalLM.from_config(config, dtype=case.dtype).eval().requires_grad_(False)
+    if case.quantization == "nf4":
+        _quantise_experts(model)
     if case.path == "fast":
         if case.quantization == "nf4":
             _quantise(model, [name for name in linear_layers(model) if name != HEAD])
         return model, Decoder(model)
-    if case.quantization == "nf4":
-        _quantise_experts(model)
     model.set_attn_implementation(NAME)
     model.set_experts_implementation(EXPERTS)
     follow_segments(model)

@@ -43,6 +43,8 @@ def _kept_by_kernels(model: ModelShape, load: Load, recompute: Recompute) -> flo
         norm and gate, up:     as norm and q, k, v
         gate and down:         gate and up [2 I]
         norms of heads:        q, k, v [H E + 2 J E], 1/rms of each head [H + J in fp32]
+        experts:               the norm's values [D], for a shared expert once more if they wait in bf16; for
+                               each expert of the token the outputs of gate and up [2 I], and its route
         other norms:           x [D], 1/rms
         the layer's own input: x [D]; the gate, its values, their product with the input [3 P]; a norm
         every projection:      x Aᵀ [R in all]
@@ -68,7 +70,21 @@ def _kept_by_kernels(model: ModelShape, load: Load, recompute: Recompute) -> flo
     kept = norms + attention + model.queries * b + own_input + _for_factors(model, load) * b
     if recompute is Recompute.GATE_UP:
         return kept - (0 if on_cpu else D * b) - own_input
-    return kept + 2 * model.inner * b
+    return kept + model.kept_of_fast_mlp * b + _for_experts(model, on_cpu)
+
+
+def _for_experts(model: ModelShape, on_cpu: bool) -> int:
+    """Return what experts keep beside the outputs of gate and up. A GPU's norms keep their values anyway."""
+    if (experts := model.experts) is None:
+        return 0
+    copies = on_cpu + (experts.shared_inner > 0 and model.saves_in_bf16)
+    return copies * model.hidden * model.kept_bytes + _routes_bytes(model)
+
+
+def _routes_bytes(model: ModelShape) -> int:
+    """Return the bytes of a token's routes to its experts, with the router's scores."""
+    experts = model.experts
+    return (FP32 + 3 * INDEX) * experts.chosen + 2 * FP32 * experts.count if experts else 0
 
 
 def _other_norms(model: ModelShape, recompute: Recompute) -> float:
@@ -116,9 +132,8 @@ def _kept_by_modules(model: ModelShape, load: Load, recompute: Recompute) -> flo
     if again and not (experts and experts.beside_mlp):
         return kept
     of_dense = 4 * model.inner * b if again else 0
-    routes = (FP32 + 3 * INDEX) * experts.chosen + 2 * FP32 * experts.count if experts else 0
     gated = D * b if experts and experts.gates_shared else 0
-    return kept + model.kept_of_mlp * b - of_dense + routes + gated
+    return kept + model.kept_of_mlp * b - of_dense + _routes_bytes(model) + gated
 
 
 def _kept_of_norms(model: ModelShape) -> float:

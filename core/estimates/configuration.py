@@ -29,7 +29,7 @@ from core.estimates.layers.table import (
 from core.estimates.shapes import ModelShape
 
 CONFIG = "config.json"
-NORMALISED_HEADS = ("qwen3", "gemma3", "gemma4", "lfm2", "olmo2", "olmo3", "exaone4")
+NORMALISED_HEADS = ("qwen3", "gemma3", "gemma4", "lfm2", "olmo2", "olmo3", "olmoe", "exaone4")
 SCALED_EMBEDDINGS = ("gemma3", "gemma4")
 """Beginnings of `model_type`"""
 TIED_TYPES = ("gemma", "gpt2")  # types whose config.json may leave out that the head is the embedding

@@ -12,10 +12,12 @@ from core.estimates.layers.table import EXPERTS
 
 EnginePath = Literal["fast", "portable", "plain"]
 
+FAST_EXPERT_TYPES = ("glm4_moe", "mixtral", "olmoe", "qwen3_moe")
+"""Types whose layers have experts in the MLP's place. Other types with experts are not fast"""
 FAST_TYPES = (
     *("ernie4_5", "gemma", "gemma2", "gemma3", "gemma3_text", "gemma4", "gemma4_text", "glm", "glm4"),
     *("granite", "granitemoehybrid", "helium", "llama", "ministral", "ministral3", "mistral", "olmo2"),
-    *("olmo3", "phi3", "qwen2", "qwen3", "seed_oss", "smollm3"),
+    *("olmo3", "phi3", "qwen2", "qwen3", "seed_oss", "smollm3", *FAST_EXPERT_TYPES),
 )
 WITH_STATES = (
     *("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text", "qwen3_next"),
@@ -23,10 +25,10 @@ WITH_STATES = (
 )
 EXPERT_TYPES = (
     *("gemma4_text", "glm4_moe", "gpt_oss", "granitemoehybrid", "lfm2_moe", "mixtral", "nemotron_h"),
-    *("qwen3_5_moe_text", "qwen3_moe", "qwen3_next"),
+    *("olmoe", "qwen3_5_moe_text", "qwen3_moe", "qwen3_next"),
 )
 """The types of text models of which tests hold that their experts train"""
-PORTABLE_TYPES = ("exaone4", "glm4_moe", "gpt2", "gpt_oss", "mixtral", "qwen3_moe", *WITH_STATES)
+PORTABLE_TYPES = ("exaone4", "gemma4_text", "gpt2", "gpt_oss", *WITH_STATES)
 PLAIN_TYPES = ("llama4_text",)
 """The types of text models that tests hold on each of the paths"""
 STATES = ("mamba_d_state", "ssm_state_size", "state_size")
@@ -58,7 +60,7 @@ def expected_path(config: Mapping[str, Any], max_length: int = 0) -> Expected:
     if kind in PLAIN_TYPES or has_states or any(_changes(text, each, max_length) for each in rotations):
         return Expected("plain", is_tested)
     gate = text.get("hidden_activation") or text.get("hidden_act") or GATES[0]
-    if kind in FAST_TYPES and any(text.get(name) for name in EXPERTS):
+    if kind in FAST_TYPES and kind not in FAST_EXPERT_TYPES and any(text.get(name) for name in EXPERTS):
         return Expected("portable", kind in PORTABLE_TYPES)
     is_fast = (
         kind in FAST_TYPES

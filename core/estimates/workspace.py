@@ -157,7 +157,7 @@ def backward_bytes(model: ModelShape, load: Load, tokens: float, at_end: float |
     `at_end` are the tokens for which it computes the MLP, if they are fewer.
     """
     of_mlp = tokens if at_end is None else at_end
-    freed = of_mlp * (model.kept_of_mlp if computes_by_modules(model, load) else 2 * model.inner)
+    freed = of_mlp * (model.kept_of_mlp if computes_by_modules(model, load) else model.kept_of_fast_mlp)
     if model.recurrence:
         mixer = recurrence_backward_bytes(model, model.recurrence, tokens)
     else:

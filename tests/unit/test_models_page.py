@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.fixtures.engine.architectures import EXPERTS_PACKED, FAST, PLAIN, PORTABLE
+from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE
 from tests.fixtures.engine.wrappers import FAST_WRAPPERS, PORTABLE_WRAPPERS
 from tests.fixtures.models.gguf_families import EXPORTED, REFUSED, of_family
 from tests.fixtures.paths import REPOSITORY
@@ -10,7 +10,7 @@ from worker.tasks.export.gguf_files.architecture import architecture_of
 
 HELD = {
     "fast": FAST | FAST_WRAPPERS,
-    "portable": PORTABLE | PORTABLE_WRAPPERS | EXPERTS_PACKED,
+    "portable": PORTABLE | PORTABLE_WRAPPERS,
     "plain": PLAIN,
 }
 ROWS = [

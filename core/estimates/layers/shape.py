@@ -121,6 +121,13 @@ class LayerShape:
         Without a gate they are the activation and its square. Experts keep the outputs of their first
         projection, for each expert of the token.
         """
-        experts = self.experts
-        dense = (4 if self.gated else 2) * self.inner
-        return dense + (experts.chosen * experts.outputs if experts else 0)
+        return (4 if self.gated else 2) * self.inner + self._kept_of_experts
+
+    @property
+    def kept_of_fast_mlp(self) -> int:
+        """The same on the fast path, where a gate's values are computed again: gate and up."""
+        return 2 * self.inner + self._kept_of_experts
+
+    @property
+    def _kept_of_experts(self) -> int:
+        return self.experts.chosen * self.experts.outputs if self.experts else 0

@@ -101,7 +101,10 @@ FAMILIES: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {
     ),
     "gemma 4 with experts": (Gemma4TextConfig, HEADS | EQUAL | BESIDE),
 }
-FAST = ("gemma 4, keys that are values", "gemma 4, shared keys and inputs of layers")
+FAST = (
+    *("qwen 3 moe", "glm 4.5"),
+    *("gemma 4, keys that are values", "gemma 4, shared keys and inputs of layers"),
+)
 
 
 def family(name: str, dtype: torch.dtype, sizes: dict[str, Any]) -> Case:
@@ -127,7 +130,13 @@ def assert_counted(case: Case, rows: int, length: int, supervised: int) -> None:
     assert counted.peak == pytest.approx(step_memory(shape, load, Recompute.NONE, tokens).peak, rel=0.1)
 
 
-BOTH_PRECISIONS = ("gpt-oss", "qwen 3.5 moe", "nemotron 3", "gemma 4, shared keys and inputs of layers")
+BOTH_PRECISIONS = (
+    "qwen 3 moe",
+    "gpt-oss",
+    "qwen 3.5 moe",
+    "nemotron 3",
+    "gemma 4, shared keys and inputs of layers",
+)
 
 
 @pytest.mark.family(2)

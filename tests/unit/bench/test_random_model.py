@@ -8,7 +8,7 @@ from transformers import PretrainedConfig
 
 from bench import answers
 from bench.random_model import Trainers
-from tests.fixtures.engine.architectures import PORTABLE, STATES
+from tests.fixtures.engine.architectures import STATES, WITH_EXPERTS
 
 pytestmark = pytest.mark.slow
 ALL_LINEAR = {"target_modules": "all-linear"}
@@ -21,7 +21,7 @@ ON_EXPERTS = {
 @pytest.mark.parametrize(
     ("make", "targets"),
     [
-        (PORTABLE["qwen 3 moe"], ON_EXPERTS),
+        (WITH_EXPERTS["qwen 3 moe"], ON_EXPERTS),
         (STATES["qwen 3.5, delta rule"], ALL_LINEAR),
     ],
     ids=["experts", "states"],
@@ -39,7 +39,7 @@ def test_rates_of_all_trainers_are_printed(
 
 @pytest.mark.exhaustive
 def test_rates_of_chats_at_once_and_one_by_one_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    answers.print_rates(PORTABLE["qwen 3 moe"](), turns=1)
+    answers.print_rates(WITH_EXPERTS["qwen 3 moe"](), turns=1)
     table = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line[:1] == "|"][2:]
     assert len(table) == 3
     for row in table:

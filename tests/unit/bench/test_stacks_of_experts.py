@@ -9,6 +9,8 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from bench.memory.models import Case, Factors, build
 from bench.memory.tracked import forward, micro_batch, without_values
+from core.estimates.configuration import DecoderPath
+from core.estimates.expected_path import FAST_EXPERT_TYPES
 from tests.fixtures.engine.accounting import Allocated
 from tests.fixtures.models.released import NAMES, released
 
@@ -39,7 +41,9 @@ def few_layers(name: str) -> Callable[[], PretrainedConfig]:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_tensor_of_a_step_is_as_large_as_a_stack_of_experts(name: str, quantization: Any) -> None:
     """The update of one stack of Qwen3-30B-A3B would take 0.4 or 0.8 GB in a layer with all 128 experts."""
-    case = Case(name, few_layers(name), torch.bfloat16, quantization, path="portable")
+    make = few_layers(name)
+    path: DecoderPath = "fast" if make().model_type in FAST_EXPERT_TYPES else "portable"
+    case = Case(name, make, torch.bfloat16, quantization, path)
     with without_values():
         model, decoder = build(case)
         factors = Factors(model, decoder, 16, case.dtype)

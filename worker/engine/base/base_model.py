@@ -82,7 +82,8 @@ class ResidentBase:
         if self.why_not_faster:
             log.info("slower_path", model=entry.id, path=self.decoder.path, reason=self.why_not_faster)
         fast = self.decoder if isinstance(self.decoder, Decoder) else None
-        self.lanes = Lanes(lanes_for(device), fast.costs) if fast else Lanes(1)
+        # Experts have lanes of their own: each of them gets all tokens that are sent to it in one product
+        self.lanes = Lanes(lanes_for(device), fast.costs) if fast and not fast.experts else Lanes(1)
         self.compute: Compute | None = None
         self.budget = Budget(
             model=shape_of(
@@ -129,9 +130,12 @@ class ResidentBase:
 
     @cached_property
     def joins_jobs(self) -> bool:
-        """Whether jobs that are cut apart are computed at once. The first question tries it out."""
+        """Whether jobs that are cut apart are computed at once. The first question tries it out.
+
+        Experts bring tokens of several jobs together in numbers that their routes decide.
+        """
         decoder = self.decoder
-        if self.device.type != "cpu" or not isinstance(decoder, Decoder):
+        if self.device.type != "cpu" or not isinstance(decoder, Decoder) or decoder.experts:
             return False
         (found,) = self.lanes.map(lambda _lane, _item: can_join(decoder), [None])
         return found

@@ -24,9 +24,10 @@ def choose_decoder(
         not_fast: str | None = "its weights are spread over several devices"
     else:
         not_fast = why_not_fast(model, max_length)
+    experts = take_experts(model, sharded)
     if not_fast is None:
         return Decoder(model, save_in_bf16=save_in_bf16), ""
-    head, experts = Head.of(model), take_experts(model, sharded)
+    head = Head.of(model)
     trial = run_trial(model, head, max_length)
     if trial.reason is None:
         decoder = PortableDecoder(model, head, trial.linears, experts)

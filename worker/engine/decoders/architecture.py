@@ -1,7 +1,8 @@
 """The table of features in which layers of the fast path differ, read from transformers' modules.
 
-A layer is attention and then a gated MLP, and each adds its values to the layer's input. All else is read:
-where the layer has norms, its biases, windows and rotations, its gate, and the factors of what it adds.
+A layer is attention and then a gated MLP or experts, and each adds its values to the layer's input. All else
+is read: where the layer has norms, its biases, windows and rotations, its gate, the experts' router and a
+shared expert beside them, and the factors of what it adds.
 Nothing depends on an architecture's name. What is not in the table raises `UnknownFeature`, and so does a
 parameter that nothing here reads. `base/miniature.py` then tries out whether the table was read rightly.
 """
@@ -19,6 +20,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from worker.engine.kernels.attention import Heads
 from worker.engine.kernels.elementwise import GELU, SILU, Activation
+from worker.engine.kernels.experts.modules import is_experts
 from worker.engine.kernels.rotation import Pairs
 
 # Projections that read the same input, by the names that transformers and PEFT give them. Some architectures
@@ -31,9 +33,17 @@ GROUPS = {
         ("self_attn.q_proj",),  # keys and values are those of an earlier layer
     ),
     "out": (("self_attn.o_proj",),),
-    "gate_up": (("mlp.gate_proj", "mlp.up_proj"), ("mlp.gate_up_proj",), ("shared_mlp.input_linear",)),
-    "down": (("mlp.down_proj",), ("shared_mlp.output_linear",)),
+    "gate_up": (
+        ("mlp.gate_proj", "mlp.up_proj"),
+        ("mlp.gate_up_proj",),
+        ("shared_mlp.input_linear",),
+        ("mlp.shared_experts.gate_proj", "mlp.shared_experts.up_proj"),
+    ),
+    "down": (("mlp.down_proj",), ("shared_mlp.output_linear",), ("mlp.shared_experts.down_proj",)),
 }
+OF_MLP = ("gate_up", "down")  # in a layer of experts these are a shared expert, which it need not have
+EXPERTS = "mlp.experts"
+ROUTERS = ("mlp.gate", "mlp.router")
 # Projections of an input that a layer has beside the hidden states
 OF_OWN_INPUT = {"own_gate": ("per_layer_input_gate",), "own_out": ("per_layer_projection",)}
 # The names of a layer's norms: before attention, after it, before the MLP, after it
@@ -121,10 +131,18 @@ def groups_of(layer: nn.Module) -> Mapping[str, Sequence[str]]:
         key: next((names for names in forms if modules.issuperset(names)), None)
         for key, forms in GROUPS.items()
     }
-    if missing := [forms[0][0] for key, forms in GROUPS.items() if found[key] is None]:
+    needed = [key for key in GROUPS if key not in OF_MLP or routed_of(layer) is None]
+    if missing := [GROUPS[key][0][0] for key in needed if found[key] is None]:
         raise UnknownFeature(f"its layers have no {missing[0]}")
     own = {key: names for key, names in OF_OWN_INPUT.items() if modules.issuperset(names)}
     return {key: names for key, names in found.items() if names is not None} | own
+
+
+def routed_of(layer: nn.Module) -> tuple[str, str] | None:
+    """Return the names of a router and of the experts in the MLP's place; None if the layer has none."""
+    modules = dict(layer.named_modules())
+    router = next((name for name in ROUTERS if name in modules), None)
+    return None if router is None or not is_experts(modules.get(EXPERTS)) else (router, EXPERTS)
 
 
 def norms_of(layer: nn.Module) -> dict[str, nn.Module]:
@@ -136,7 +154,8 @@ def refuse_unknown_parameters(body: Any) -> None:
     """Raise UnknownFeature if the text model holds a number that no part of the fast path reads."""
     read = set(BESIDE_LAYERS)
     for number, layer in enumerate(body.layers):
-        names = (*(each for names in groups_of(layer).values() for each in names), *norms_of(layer))
+        projections = (each for names in groups_of(layer).values() for each in names)
+        names = (*projections, *norms_of(layer), *(routed_of(layer) or ()))
         read |= {f"layers.{number}.{name}" for name in names}
     for name, _ in (*body.named_parameters(), *body.named_buffers()):
         module, _, own = name.rpartition(".")
@@ -205,8 +224,10 @@ def query_scale(config: Any, positions_T: Tensor) -> Tensor | None:
 
 
 def activation_of(layer: nn.Module) -> Activation:
-    """Return the gate's function, by trying out the module."""
-    mlp = layer.get_submodule(groups_of(layer)["down"][0].rpartition(".")[0])
+    """Return the gate's function, by trying out the module. Experts have gates of their own."""
+    if (down := groups_of(layer).get("down")) is None:
+        return SILU
+    mlp = layer.get_submodule(down[0].rpartition(".")[0])
     function = next((found for name in ACTIVATIONS if (found := getattr(mlp, name, None))), None)
     with trying_out():
         x_I = torch.linspace(-4, 4, 65)

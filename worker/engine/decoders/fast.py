@@ -71,12 +71,17 @@ class Decoder:
         layers: list[nn.Module] = list(body.layers)
         norms = [norm for layer in layers for norm in norms_of(layer).values()]
         self.eps = eps_of([body.norm, *norms])
-        self.experts: Mapping[str, tuple[int, int, int]] = {}  # this path computes no model that has experts
         self._saving_context = saved_in_bf16 if save_in_bf16 else nullcontext
         self._ops = operations or operations_on(self.device)
         prefix = next(name for name, module in model.named_modules() if module is body)
         names = [f"{prefix}.layers.{number}" for number in range(len(layers))]
         self.layers = [Layer(model, config, name, self._ops, self.eps, self.rotary) for name in names]
+        self.experts: Mapping[str, tuple[int, int, int]] = {
+            name: shape
+            for layer in self.layers
+            if layer.routed
+            for name, shape in layer.routed.shapes.items()
+        }
         self.pairs = {kind: self._pairs_of(kind, layers[0]) for kind in self.kinds}
         self.own_inputs = OwnInputs.of(model, body, prefix, self.eps)
 
@@ -105,6 +110,12 @@ class Decoder:
             layer.compute_in(compute)
 
     @property
+    def products(self) -> int:
+        """The number of the layers' weights that one token is multiplied by."""
+        dense = sum(prod(group.weight.shape) for group in self.groups.values())
+        return dense + sum(layer.routed.products for layer in self.layers if layer.routed)
+
+    @property
     def costs(self) -> Costs:
         """The costs of a key and of a label, in units of a token's cost in the projections.
 
@@ -112,7 +123,7 @@ class Decoder:
         operations for each weight of the layers. Each pair of a query and a key takes 12 HE operations in
         every layer, and each label takes 4 DV operations.
         """
-        weights = sum(prod(group.weight.shape) for group in self.groups.values())
+        weights = self.products
         per_key = 3 * sum(layer.heads.query * layer.heads.size for layer in self.layers) * ATTENTION_EFFORT
         return Costs(key=per_key / weights, label=self.head.layer.weight.numel() / weights)
 

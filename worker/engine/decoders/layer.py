@@ -21,6 +21,7 @@ from worker.engine.decoders.architecture import (
 )
 from worker.engine.decoders.projections import MergedProjections
 from worker.engine.decoders.rounded_weight import rounded
+from worker.engine.decoders.routed_experts import RoutedExperts
 from worker.engine.kernels.attention import Layout
 from worker.engine.kernels.frozen_weight import FrozenWeight, RoundedWeight
 from worker.engine.kernels.operations import Operations
@@ -44,7 +45,7 @@ class Pass:
 
 
 class Layer:
-    """One decoder layer: attention, then the MLP, with norms before or after each, or both."""
+    """One decoder layer: attention, then the MLP or experts, with norms before or after each, or both."""
 
     def __init__(
         self, model: nn.Module, config: Any, name: str, operations: Operations, eps: float, rotary: Any
@@ -64,12 +65,18 @@ class Layer:
         self.borrows: bool = getattr(attention, "is_kv_shared_layer", False)
         self.lends: bool = getattr(attention, "store_full_length_kv", False)
         names = groups_of(modules)
+        self.routed = RoutedExperts.of(model, name, config)
         self.keys_are_values = len(names["qkv"]) == 2
         self.groups = {
             f"{name}.{key}": MergedProjections.of(model, [f"{name}.{each}" for each in group])
             for key, group in names.items()
         }
         self._rounded: dict[str, RoundedWeight] = {}
+
+    @property
+    def has_mlp(self) -> bool:
+        """Whether all tokens take an MLP: alone, or as a shared expert beside others."""
+        return f"{self.name}.down" in self.groups
 
     @property
     def has_own_input(self) -> bool:
@@ -174,11 +181,26 @@ class Layer:
 
     def _mlp(self, x_TD: Tensor, on_axis: AdaptersOnAxis, again: bool) -> Tensor:
         """Return x plus the MLP's values, which are needed `again` only by a norm or an input behind them."""
+        if self.routed is not None:
+            values_TD = self._of_experts(self.routed, x_TD, on_axis)
+            return self._added(x_TD, self._normed(values_TD, self.norms.after_mlp_D))
         gate_up_TI = self._projected("gate_up", x_TD, self.norms.before_mlp_D, on_axis)
         is_last = self.norms.after_mlp_D is None and not self.has_own_input
         project = self._ops.project_swiglu_again if again and is_last else self._ops.project_swiglu
         mlp_TD = project(gate_up_TI, *self._weights("down", on_axis), activation=self.activation)
         return self._added(x_TD, self._normed(mlp_TD, self.norms.after_mlp_D))
+
+    def _of_experts(self, routed: RoutedExperts, x_TD: Tensor, on_axis: AdaptersOnAxis) -> Tensor:
+        """Return the values of the experts, and of a shared one if there is one, [T, D]."""
+        normed_TD = self._normed(x_TD, self.norms.before_mlp_D)
+        values_TD = routed.adapted(normed_TD, on_axis)
+        if not self.has_mlp:
+            return values_TD
+        gate_up_TI = self._ops.project(normed_TD, *self._weights("gate_up", on_axis))
+        shared_TD = self._ops.project_swiglu(
+            gate_up_TI, *self._weights("down", on_axis), activation=self.activation
+        )
+        return values_TD + shared_TD
 
     def compute_in(self, compute: Compute) -> None:
         """Take the products with the layer's weights in a format of 8 bits from now on."""

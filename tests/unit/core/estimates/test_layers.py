@@ -9,11 +9,11 @@ from transformers import PretrainedConfig
 from bench.memory.models import Case, build
 from core.estimates.configuration import shape_of
 from core.estimates.shapes import base_bytes
-from tests.fixtures.engine.architectures import EXPERTS_PACKED, FAST, PORTABLE
+from tests.fixtures.engine.architectures import FAST, PORTABLE
 from worker.engine.adapters.shapes import adaptable_shapes
 from worker.engine.base import model_shape
 
-FAMILIES = FAST | PORTABLE | EXPERTS_PACKED
+FAMILIES = FAST | PORTABLE
 NEMOTRON = {"model_type": "nemotron_h", "hidden_size": 64, "intermediate_size": 96, "vocab_size": 300}
 
 

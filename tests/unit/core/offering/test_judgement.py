@@ -70,7 +70,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], str, bool, bool]] = {
     ),
     "Gemma 3": (config("gemma3", "Gemma3ForConditionalGeneration", "gemma3_text"), "fast", True, False),
     "Gemma 4": (config("gemma4", "Gemma4ForConditionalGeneration", "gemma4_text"), "fast", True, False),
-    "Qwen 3 A3B": (config("qwen3_moe", "Qwen3MoeForCausalLM", num_experts=128), "portable", True, True),
+    "Qwen 3 A3B": (config("qwen3_moe", "Qwen3MoeForCausalLM", num_experts=128), "fast", True, True),
     "Ministral 3": (
         config(
             *("mistral3", "Mistral3ForConditionalGeneration", "ministral3"),
@@ -91,7 +91,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], str, bool, bool]] = {
         True,
         True,
     ),
-    "GLM 4.5": (config("glm4_moe", "Glm4MoeForCausalLM", n_routed_experts=128), "portable", True, True),
+    "GLM 4.5": (config("glm4_moe", "Glm4MoeForCausalLM", n_routed_experts=128), "fast", True, True),
     "LFM 2": (config("lfm2", "Lfm2ForCausalLM", conv_L_cache=3), "portable", True, False),
     "Granite 4": (
         config(

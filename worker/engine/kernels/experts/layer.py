@@ -292,9 +292,12 @@ def _sum_over_lanes(compute: Callable[[Iterable[_Span]], Tensor], routes: _Route
     thread each are faster than one after another on all threads, between which the threads wait.
     """
 
-    @torch.no_grad()  # the mode of the calling thread does not hold on those of the lanes
+    # The mode of the calling thread does not hold on those of the lanes
+    without_gradient = torch.inference_mode if torch.is_inference_mode_enabled() else torch.no_grad
+
     def of_lane(_lane: int, spans: Sequence[_Span]) -> Tensor:
-        return compute(spans)
+        with without_gradient():
+            return compute(spans)
 
     lanes = lanes_on(routes.tokens_P.device)
     first, *others = lanes.map(of_lane, routes.divided(lanes.count))

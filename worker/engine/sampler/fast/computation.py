@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.decoders.fast import Decoder
@@ -112,10 +111,9 @@ class _Room:
         """Divide the memory. States get half of it, for requests and for beginnings alike."""
         decoder = base.decoder
         if isinstance(decoder, Decoder):
-            products = sum(prod(group.weight.shape) for group in decoder.groups.values())
             queries = sum(layer.heads.query * layer.heads.size for layer in decoder.layers)
             blocks = max(1, cache_bytes // RaggedDecoder.block_bytes(decoder))
-            return cls(blocks, max_running, _long_text(products, queries))
+            return cls(blocks, max_running, _long_text(decoder.products, queries))
         assert isinstance(decoder, PortableDecoder)
         costs = decoder.step_costs
         assert costs is not None

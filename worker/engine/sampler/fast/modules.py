@@ -5,7 +5,6 @@ pool. What convolutions and recurrences leave for the next step is kept with the
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,8 +14,8 @@ from torch import Tensor, nn
 from worker.engine.decoders.head import capped_logits
 from worker.engine.decoders.portable import PortableDecoder
 from worker.engine.device.transfer import on_device
-from worker.engine.kernels.experts.layer import ExpertUpdate
 from worker.engine.kernels.experts.modules import forward as compute_experts
+from worker.engine.kernels.experts.modules import parameter_names
 from worker.engine.kernels.forwards import with_forwards
 from worker.engine.kernels.transformers_steps import Pool, StepLayout
 from worker.engine.sampler.adapters.served import GroupFactors
@@ -50,19 +49,20 @@ class RaggedModules(RaggedStep):
     def _adapted(self, axis: Axis) -> dict[nn.Module, Callable[..., Tensor]]:
         """Return the layers and experts that adapters change in this step, and how they compute meanwhile."""
         of_layers: dict[str, list[tuple[slice, GroupFactors]]] = {}
-        of_experts: dict[str, dict[str, list[ExpertUpdate]]] = {}
         for span, adapter in axis.spans:
             for name, factors in adapter.factors.items():
                 of_layers.setdefault(name, []).append((span, factors))
-            for name, update in adapter.experts.items():
-                module, _, weights = name.rpartition(".")
-                found = of_experts.setdefault(module, {})
-                found.setdefault(weights, []).append(replace(update, tokens=span))
         layers = {self._model.get_submodule(name): each for name, each in of_layers.items()}
-        experts = {self._model.get_submodule(name): each for name, each in of_experts.items()}
+        names = dict.fromkeys(name.rpartition(".")[0] for _, each in axis.spans for name in each.experts)
+        experts = {name: self._model.get_submodule(name) for name in names}
         return {
             **{layer: partial(_forward, layer, layer.forward, each) for layer, each in layers.items()},
-            **{module: partial(compute_experts, module, updates=each) for module, each in experts.items()},
+            **{
+                module: partial(
+                    compute_experts, module, updates=axis.expert_updates(name, parameter_names(module))
+                )
+                for name, module in experts.items()
+            },
         }
 
 

@@ -17,6 +17,7 @@ from worker.engine.decoders.quantised_weight import QuantisedWeight
 from worker.engine.device.transfer import on_device
 from worker.engine.kernels.attention import one_attention
 from worker.engine.kernels.elementwise import rms_norm_plainly, swiglu_values
+from worker.engine.kernels.experts.modules import parameter_names
 from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.kernels.transformers_steps import visible
 from worker.engine.sampler.adapters.served import ServedAdapter
@@ -101,8 +102,7 @@ class RaggedDecoder(RaggedStep):
         )
         out_TD = _project(layer, "out", attended_TN, axis)
         x_TD = x_TD + times(_normed(out_TD, norms.after_attention_D, eps), factor)
-        gate_up_TI = _project(layer, "gate_up", _normed(x_TD, norms.before_mlp_D, eps), axis)
-        mlp_TD = _project(layer, "down", swiglu_values(gate_up_TI, layer.activation), axis)
+        mlp_TD = _mlp(layer, _normed(x_TD, norms.before_mlp_D, eps), axis)
         return x_TD + times(_normed(mlp_TD, norms.after_mlp_D, eps), factor)
 
     def _own_inputs(self, x_TD: Tensor, axis: Axis) -> Sequence[Tensor] | None:
@@ -135,6 +135,19 @@ def _pools(decoder: Decoder, blocks: int) -> Iterator[Tensor]:
             shape = 2, blocks * BLOCK, layer.heads.key, layer.heads.size
             last[layer.kind] = torch.empty(shape, dtype=decoder.dtype, device=decoder.device)
         yield last[layer.kind]
+
+
+def _mlp(layer: Layer, x_TD: Tensor, axis: Axis) -> Tensor:
+    """Return what the MLP and the experts make of normed hidden states, as far as the layer has them."""
+    values_TD = None
+    if (routed := layer.routed) is not None:
+        updates = axis.expert_updates(routed.name, parameter_names(routed.experts))
+        values_TD = routed.updated(x_TD, updates)
+        if not layer.has_mlp:
+            return values_TD
+    gate_up_TI = _project(layer, "gate_up", x_TD, axis)
+    mlp_TD = _project(layer, "down", swiglu_values(gate_up_TI, layer.activation), axis)
+    return mlp_TD if values_TD is None else values_TD + mlp_TD
 
 
 def _project(layer: Layer, key: str, x_TK: Tensor, axis: Axis) -> Tensor:

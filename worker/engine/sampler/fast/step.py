@@ -5,13 +5,14 @@ in its block.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from worker.engine.device.transfer import on_device
+from worker.engine.kernels.experts.layer import ExpertUpdate
 from worker.engine.kernels.transformers_steps import PlacedChunk
 from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.engine.sampler.fast.block_pool import BLOCK
@@ -55,6 +56,17 @@ class Axis:
         placed = [PlacedChunk(*each) for each in zip(places, seen, strict=True)]
         tokens_T, positions_T = (on_device(torch.tensor(values), device) for values in (tokens, positions))
         return cls(tokens_T, positions_T, on_device(written, device), placed, spans)
+
+    def expert_updates(self, experts: str, weights: Iterable[str]) -> dict[str, list[ExpertUpdate]]:
+        """Return the updates of a module of experts in this step, by the names of its weights."""
+        return {
+            name: [
+                replace(adapter.experts[whole], tokens=span)
+                for span, adapter in self.spans
+                if (whole := f"{experts}.{name}") in adapter.experts
+            ]
+            for name in weights
+        }
 
 
 class RaggedStep(ABC):

@@ -25,7 +25,6 @@ from core.errors import JobError
 from core.estimates.expected_path import expected_path
 from core.jobs.spec import LoraAdapter
 from tests.fixtures.engine.architectures import (
-    EXPERTS_PACKED,
     FAST,
     PLAIN,
     PORTABLE,
@@ -208,7 +207,7 @@ PATHS = [
     pytest.param(make, path, id=name)
     for path, models in {
         "fast": FAST | FAST_WRAPPERS,
-        "portable": PORTABLE | PORTABLE_WRAPPERS | EXPERTS_PACKED,
+        "portable": PORTABLE | PORTABLE_WRAPPERS,
         "plain": PLAIN,
     }.items()
     for name, make in models.items()
@@ -371,7 +370,10 @@ def test_a_state_that_forgets_segments_does_not_pass_the_trial(
         pytest.param(PORTABLE["granite, scaled logits"], "its gate is GELUActivation", id="another gate"),
         pytest.param(tiny_config("Olmo", clip_qkv=None), "OlmoLayerNorm", id="norms that take the mean away"),
         pytest.param(
-            PORTABLE["gpt-oss, sinks and experts"], "its layers have no mlp.gate_proj", id="experts"
+            PORTABLE["gpt-oss, sinks and experts"], "it has layers.0.self_attn.sinks", id="sinks of attention"
+        ),
+        pytest.param(
+            PORTABLE["gemma 4, experts beside the MLP"], "router.scale", id="experts beside the MLP"
         ),
         pytest.param(
             tiny_config("GraniteSWA", layer_types=["full_attention"] * 2),

@@ -19,7 +19,7 @@ from core.estimates.memory_plan import Recompute
 from core.jobs.spec import LoraAdapter
 from core.methods.low_rank import AdaLoraAdapter
 from core.storage.file_names import WEIGHTS_NAME
-from tests.fixtures.engine.architectures import EXPERTS_PACKED, PORTABLE, STATES, TINY, tiny_config
+from tests.fixtures.engine.architectures import TINY, WITH_EXPERTS, tiny_config
 from tests.fixtures.engine.few_bits import rounded_like
 from tests.fixtures.engine.rows import shared_rows
 from tests.fixtures.engine.training import (
@@ -44,14 +44,10 @@ from worker.rows.row import Row
 pytestmark = [pytest.mark.slow, pytest.mark.family(3)]
 
 CPU = torch.device("cpu")
-FAMILIES = (
-    {name: PORTABLE[name] for name in ("gpt-oss, sinks and experts", "qwen 3 moe")}
-    | EXPERTS_PACKED
-    | {name: make for name, make in STATES.items() if "moe" in name}
-)
-each_family = pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)
+each_family = pytest.mark.parametrize("make", WITH_EXPERTS.values(), ids=WITH_EXPERTS)
 QWEN, GPT_OSS, GEMMA = (
-    FAMILIES[name] for name in ("qwen 3 moe", "gpt-oss, sinks and experts", "gemma 4, experts beside the MLP")
+    WITH_EXPERTS[name]
+    for name in ("qwen 3 moe", "gpt-oss, sinks and experts", "gemma 4, experts beside the MLP")
 )
 JET_MOE = tiny_config("JetMoe", num_local_experts=4, num_experts_per_tok=2, kv_channels=16)
 """A family whose experts the engine does not compute"""
@@ -266,7 +262,9 @@ def test_a_saved_adapter_goes_on_where_it_was_and_answers_alike_in_plain_peft(tm
     assert (found - expected).norm() < 1e-5 * expected.norm()
 
 
-GLM, NEXT = (FAMILIES[name] for name in ("glm 4 moe, a shared expert and a dense layer", "qwen 3 next moe"))
+GLM, NEXT = (
+    WITH_EXPERTS[name] for name in ("glm 4 moe, a shared expert and a dense layer", "qwen 3 next moe")
+)
 
 
 @pytest.mark.parametrize("make", [GLM, NEXT], ids=["glm 4 moe", "qwen 3 next moe"])

@@ -1,7 +1,7 @@
 """The sampler's answers on every architecture of the fast path are those of transformers and PEFT.
 
-They are so in C, and by the plain twin. The step in C lacks some features: norms over all heads at once, and
-layers with other heads than others.
+They are so in C, and by the plain twin. The step in C lacks some features: norms over all heads at once,
+layers with other heads than others, and experts.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,6 +29,7 @@ OPTIONS = {
     "lora": LoraAdapter(r=4, lora_alpha=8),
     "dora": LoraAdapter(r=3, use_dora=True),
 }
+ON_ATTENTION = {"target_modules": ["q_proj", "v_proj"]}  # PEFT has no DoRA for experts
 
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
@@ -37,7 +38,10 @@ def test_answers_are_those_of_transformers_and_peft(
 ) -> None:
     save_model(make(), tmp_path)
     base = ResidentBase(TINY, tmp_path, "0" * 64, torch.device("cpu"))
-    folders = {name: saved_adapter(base, spec, tmp_path / name) for name, spec in OPTIONS.items()}
+    options = dict(OPTIONS)
+    if base.decoder.experts:
+        options["dora"] = OPTIONS["dora"].model_copy(update=ON_ATTENTION)
+    folders = {name: saved_adapter(base, spec, tmp_path / name) for name, spec in options.items()}
     sampler = Sampler(base)
     assert sampler._fast
     assert (sampler._fast._ragged._native is None) == make().model_type.startswith(WITHOUT_C)

@@ -11,7 +11,7 @@ from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 
 from core.methods.low_rank import LoraAdapter
-from tests.fixtures.engine.architectures import EXPERTS_PACKED, PORTABLE, STATES, TINY
+from tests.fixtures.engine.architectures import STATES, TINY, WITH_EXPERTS
 from tests.fixtures.engine.few_bits import rounded_like
 from tests.fixtures.engine.sampling import (
     ask,
@@ -37,12 +37,7 @@ from worker.engine.sampler.sampler import BROKEN, Limits, Sampler
 
 pytestmark = [pytest.mark.slow, pytest.mark.family(3)]
 
-EXPERTS = (
-    {name: PORTABLE[name] for name in ("gpt-oss, sinks and experts", "qwen 3 moe")}
-    | EXPERTS_PACKED
-    | {name: make for name, make in STATES.items() if "moe" in name}
-)
-ARCHITECTURES = EXPERTS | STATES | PORTABLE_WRAPPERS
+ARCHITECTURES = WITH_EXPERTS | STATES | PORTABLE_WRAPPERS
 ATTENTION = LoraAdapter(r=4, target_modules=["q_proj", "k_proj", "v_proj"])
 DOWN = LoraAdapter(r=3, target_modules=[], target_parameters=["experts.down_proj"])
 PROMPTS = prompts(6)
@@ -63,16 +58,16 @@ def test_answers_and_log_probabilities_are_those_of_transformers_and_peft(name: 
     assert sampler.why_slow is None
     adapter = sampler.load_adapter(folder, "a")
     assert adapter.why_slow is None
-    assert bool(adapter.experts) == (name in EXPERTS)
+    assert bool(adapter.experts) == (name in WITH_EXPERTS)
     assert_answers_are_peft_s(sampler, None, source, None)
     assert_answers_are_peft_s(sampler, adapter, source, folder)
 
 
-@pytest.mark.parametrize("name", EXPERTS | STATES)
+@pytest.mark.parametrize("name", WITH_EXPERTS | STATES)
 def test_requests_with_different_adapters_share_steps_and_give_way(name: str, tmp_path: Path) -> None:
     """A request that has lost its place to another project's computes its states again."""
     base = base_of(name, tmp_path / "base")
-    specs = [LoraAdapter(r=4), DOWN if name in EXPERTS else ATTENTION, ATTENTION]
+    specs = [LoraAdapter(r=4), DOWN if name in WITH_EXPERTS else ATTENTION, ATTENTION]
     folders = [saved_adapter(base, spec, tmp_path / f"adapter-{n}") for n, spec in enumerate(specs)]
     sampler = Sampler(base, Limits(cache_bytes=64 << 20, step_tokens=9, max_running=3))
     adapters = [*(sampler.load_adapter(folder, folder.name) for folder in folders), None]

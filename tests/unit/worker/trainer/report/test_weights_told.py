@@ -9,7 +9,7 @@ import torch
 from core.errors import JobError
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter
 from core.methods.whole import FullTuning
-from tests.fixtures.engine.architectures import EXPERTS_PACKED, PORTABLE, TINY
+from tests.fixtures.engine.architectures import TINY, WITH_EXPERTS
 from tests.fixtures.engine.training import make_spec
 from tests.fixtures.models.tiny import save_model
 from worker.engine.adapters.low_rank import TrainableAdapter
@@ -24,7 +24,7 @@ OF_A_LAYER = 4 * (64 * 64 + 64 * 32)  # numbers: experts, gate and up, down
 
 
 def load(name: str, folder: Path, **catalog: Any) -> ResidentBase:
-    save_model((PORTABLE | EXPERTS_PACKED)[name](), folder)
+    save_model(WITH_EXPERTS[name](), folder)
     return ResidentBase(TINY.model_copy(update=catalog), folder, "0" * 64, torch.device("cpu"))
 
 

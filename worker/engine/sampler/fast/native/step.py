@@ -161,6 +161,7 @@ def _has_only_its_features(decoder: Decoder) -> bool:
     return (
         len(alike) == len(_rotated_pairs(decoder)) == 1
         and decoder.own_inputs is None
+        and not decoder.experts
         and not any(each.keys_are_values for each in layers)
         and all(plain)
         and heads.size <= TILE
