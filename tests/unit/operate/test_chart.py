@@ -116,6 +116,7 @@ def test_a_program_has_no_rights_and_writes_only_where_a_volume_is() -> None:
         assert pod["securityContext"]["runAsUser"] == user
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
+        assert pod["shareProcessNamespace"], "as `init: true` of compose: somebody must bury orphans"
         allowed = container(template)["securityContext"]
         assert allowed["readOnlyRootFilesystem"]
         assert allowed["capabilities"] == {"drop": ["ALL"]}
