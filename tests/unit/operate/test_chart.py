@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 import tomllib
 from typing import Any
 
@@ -116,6 +117,7 @@ def test_a_program_has_no_rights_and_writes_only_where_a_volume_is() -> None:
         assert pod["securityContext"]["runAsUser"] == user
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
+        assert pod["shareProcessNamespace"], "as `init: true` of compose: somebody must bury orphans"
         allowed = container(template)["securityContext"]
         assert allowed["readOnlyRootFilesystem"]
         assert allowed["capabilities"] == {"drop": ["ALL"]}
@@ -275,6 +277,17 @@ def test_each_value_has_a_description_and_each_described_value_a_default() -> No
                 compare(node["properties"][name], value[name], f"{where}/{name}")
 
     compare(schema, VALUES, "")
+
+
+def test_each_example_of_the_page_is_what_the_chart_takes() -> None:
+    page = (REPOSITORY / "docs/operate/kubernetes.md").read_text()
+    examples = re.findall(r"^( *)```yaml\n(.*?)^\1```", page, re.MULTILINE | re.DOTALL)
+    assert len(examples) == 2
+    for _, example in examples:
+        values = yaml.safe_load(textwrap.dedent(example))
+        expected = {name for name, worker in values["workers"].items() if worker is not None}
+        found = {name.removeprefix("tunery-worker-") for name in render(**values).pods if "-worker-" in name}
+        assert found == expected
 
 
 def test_the_page_says_first_that_no_cluster_has_seen_the_chart() -> None:

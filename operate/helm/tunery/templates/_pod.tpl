@@ -2,6 +2,7 @@
 {{- define "tunery.podFields" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
+shareProcessNamespace: true # so that the pod's own first process buries the processes of trainers that have died
 {{- with .root.Values.serviceAccountName }}
 serviceAccountName: {{ . }}
 {{- end }}
