@@ -58,6 +58,7 @@ from api.jobs.rows.endpoints import router as job_rows
 from api.jobs.shared_polls import SharedPolls
 from api.methods.endpoints import router as methods
 from api.models.endpoints import router as models
+from api.monitoring.requests import RequestCounts
 from api.organization.endpoints import router as organization
 from api.portability.endpoints import router as portability
 from api.previews.endpoints import router as previews
@@ -176,7 +177,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.is_crowded = lambda: False  # the server that runs the app knows better
     app.state.settings = settings
-    app.state.recorder = Recorder()
+    app.state.recorder = recorder = Recorder()
+    app.state.request_counts = RequestCounts(recorder)
     app.state.engine = engine
     app.state.sessions = sessions
     app.state.reading_sessions = reading

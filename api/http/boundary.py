@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.admission.bodies import has_body
 from api.http.errors import InternalError, error_response, expected
-from api.monitoring.requests import count_request, note_error
+from api.monitoring.requests import note_error
 from core.errors import AppError, InvalidRequest
 from core.ids import new_id
 
@@ -104,7 +104,7 @@ class Exchange:
     def end(self) -> None:
         """Count the request, and write its line in the log."""
         seconds = self._seconds or time.monotonic() - self._started
-        count_request(self._scope["app"].state.recorder, self._scope, self._status, seconds)
+        self._scope["app"].state.request_counts.count(self._scope, self._status, seconds)
         caller = self._scope.get("state", {}).get("caller")
         write = log.debug if self._scope["path"] in ("/healthz", "/readyz") else log.info
         write(

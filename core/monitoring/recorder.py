@@ -22,20 +22,18 @@ class Recorder:
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self._made: dict[str, Any] = {}
-        self._series: dict[
-            tuple[object, ...], Any
-        ] = {}  # to find one here takes a tenth of the library's time
+        self._series: dict[tuple[object, ...], Any] = {}  # found here faster than by the library
         self._making = threading.Lock()
 
     def count(self, metric: Declared, amount: float = 1, /, **labels: object) -> None:
         """Add to a counter. An amount of 0 makes its series appear, so that Prometheus sees the first one."""
-        self._of(metric, labels).inc(amount)
+        self.series(metric, labels).inc(amount)
 
     def set(self, metric: Declared, value: float, /, **labels: object) -> None:
-        self._of(metric, labels).set(value)
+        self.series(metric, labels).set(value)
 
     def observe(self, metric: Declared, value: float, /, **labels: object) -> None:
-        self._of(metric, labels).observe(value)
+        self.series(metric, labels).observe(value)
 
     @contextmanager
     def timed(self, metric: Declared, /, **labels: object) -> Iterator[None]:
@@ -44,7 +42,8 @@ class Recorder:
         yield
         self.observe(metric, time.monotonic() - began, **labels)
 
-    def _of(self, metric: Declared, labels: dict[str, object]) -> Any:
+    def series(self, metric: Declared, labels: dict[str, object]) -> Any:
+        """Return the library's counter, gauge or histogram with these labels, for callers that keep it."""
         key = (metric.name, *labels.values())
         found = self._series.get(key)
         if found is None:

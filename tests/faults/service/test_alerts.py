@@ -140,6 +140,7 @@ def test_each_alert_fires_by_its_cause(
         fires("DeviceMemoryNearlyFull")
         fires("DiskNearlyFull")
         kill_trainers(stack, worker, seen, job_id)
+        seen.wait_for_value("tunery_trainer_claims_total", 1)  # what the dead ones have counted is gone
         fires("LeasesLost", reason="killed")
         fires("TrainerRestarts")
         seen.wait_for_value('tunery_servers{state="serving"}', 1)
