@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, PretrainedConfig
 from core.jobs.spec import Hyperparameters, TrainingOptions
 from core.methods.low_rank import LoraAdapter
 from tests.fixtures.engine.architectures import FAST, PLAIN, PORTABLE, TINY
+from tests.fixtures.engine.few_bits import in_whole_blocks
 from tests.fixtures.engine.rows import make_rows, shared_rows
 from tests.fixtures.engine.training import (
     MAX_TOKENS,
@@ -79,7 +80,7 @@ def test_a_step_is_that_of_peft_on_any_path(make: Callable[[], PretrainedConfig]
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
 def test_on_a_quantised_base_it_is_peft_s_on_the_same_weights(quantization: Any, tmp_path: Path) -> None:
-    save_model(FAST["qwen 2, biases"](), tmp_path)
+    save_model(in_whole_blocks(FAST["qwen 2, biases"]()), tmp_path)
     base = ResidentBase(TINY.model_copy(update={"quantization": quantization}), tmp_path, "0" * 64, CPU)
     plain = AutoModelForCausalLM.from_pretrained(
         tmp_path,

@@ -32,6 +32,7 @@ from tests.fixtures.engine.architectures import (
     TINY,
     tiny_config,
 )
+from tests.fixtures.engine.few_bits import in_whole_blocks
 from tests.fixtures.engine.training import evaluate
 from tests.fixtures.engine.wrappers import FAST_WRAPPERS, PORTABLE_WRAPPERS
 from tests.fixtures.models.tiny import named_class, save_model
@@ -265,7 +266,7 @@ QUANTISED = {
 def test_jobs_on_a_quantised_base_equal_peft_on_the_same_weights(
     name: str, path: str, quantization: Any, tmp_path: Path
 ) -> None:
-    save_model((FAST | PORTABLE)[name](), tmp_path)
+    save_model(in_whole_blocks((FAST | PORTABLE)[name]()), tmp_path)
     base = load(tmp_path, quantization=quantization)
     assert base.decoder.path == path
     adapters = attach_two(base)

@@ -231,7 +231,7 @@ def test_cross_entropy_of_capped_logits_in_chunks(
     weights = torch.rand(70)
 
     def plainly(hidden: Tensor) -> Tensor:
-        logits = head.capped_logits(hidden, weight, 5.0)
+        logits = head.capped_logits(hidden, DenseWeight(weight), 5.0)
         return (F.cross_entropy(logits, labels, reduction="none") * weights).sum()
 
     assert_twins_agree(

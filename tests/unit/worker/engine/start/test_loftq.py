@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
 from tests.fixtures.engine.architectures import FAST, TINY
+from tests.fixtures.engine.few_bits import in_whole_blocks
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import MAX_TOKENS, evaluate, make_spec, peft_loss
 from tests.fixtures.models.tiny import save_model
@@ -46,7 +47,7 @@ def quantised(folder: Path, quantization: str = "nf4") -> ResidentBase:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("biased")
-    save_model(FAST["qwen 2, biases"](), folder)
+    save_model(in_whole_blocks(FAST["qwen 2, biases"]()), folder)
     return folder
 
 
