@@ -248,6 +248,13 @@ def test_metrics_have_a_port_and_a_monitor_where_a_value_names_the_port() -> Non
     assert "metrics" in ports["tunery-api"]
     assert ports["tunery-server-gpu"] == ["chats"]
     assert "metrics" not in ports["tunery-worker-cpu"]
+    for pod, port in (
+        ("tunery-api", "TUNERY_API_METRICS_PORT"),
+        ("tunery-worker-l4", "TUNERY_WORKER_METRICS_PORT"),
+    ):
+        found = variables(pods()[pod])
+        assert (found["TUNERY_METRICS_HOST"]["value"], found[port]["value"]) == ("0.0.0.0", "9100")  # noqa: S104
+    assert "TUNERY_METRICS_HOST" not in variables(pods()["tunery-worker-cpu"])
 
 
 def test_large_and_broken_numbers_reach_a_program_as_they_are() -> None:

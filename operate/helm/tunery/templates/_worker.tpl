@@ -12,6 +12,9 @@
 {{- end -}}
 {{- $defaults := include "tunery.serving" .root | fromYaml -}}
 {{- $_ := set $defaults "TUNERY_DEVICES" $devices -}}
+{{- with .values.metrics.port -}}
+{{- $_ := mergeOverwrite $defaults (dict "TUNERY_METRICS_HOST" "0.0.0.0" "TUNERY_WORKER_METRICS_PORT" .) -}}
+{{- end -}}
 {{- if gt $nodes 1 -}}
 {{- $_ := set $defaults "TUNERY_NODES" $nodes -}}
 {{- $_ := set $defaults "TUNERY_RENDEZVOUS" (printf "$(LWS_LEADER_ADDRESS):%d" (int .values.group.port)) -}}
