@@ -141,8 +141,8 @@ def groups_of(layer: nn.Module) -> Mapping[str, Sequence[str]]:
 def routed_of(layer: nn.Module) -> tuple[str, str] | None:
     """Return the names of a router and of the experts in the MLP's place; None if the layer has none."""
     modules = dict(layer.named_modules())
-    router = next((name for name in ROUTERS if name in modules), None)
-    return None if router is None or not is_experts(modules.get(EXPERTS)) else (router, EXPERTS)
+    router, experts = next((name for name in ROUTERS if name in modules), None), modules.get(EXPERTS)
+    return None if router is None or experts is None or not is_experts(experts) else (router, EXPERTS)
 
 
 def norms_of(layer: nn.Module) -> dict[str, nn.Module]:
