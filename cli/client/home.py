@@ -9,6 +9,7 @@ logs/         the output of the parts; at a start, and beyond 64 MiB, a log move
 run/          records of the processes that `up` has started
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,3 +103,17 @@ def load_settings(**chosen: Any) -> "Settings":
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"])
         raise ConfigurationError(f"{PREFIX}{name.upper().removeprefix(PREFIX)}: {first['msg']}") from error
+
+
+def named_servers(settings: "Settings", home: Path) -> "Settings":
+    """Return the settings with the addresses of a running `up`, unless they name servers of their own.
+
+    This process then has its credentials of the object store, too.
+    """
+    from core.settings import SERVER_FIELDS
+
+    running = Home(home).read_environment()
+    if not running or any(getattr(settings, name) is not None for name in SERVER_FIELDS):
+        return settings
+    os.environ.update({name: value for name, value in running.items() if name.startswith("AWS_")})
+    return settings.with_servers(**{name: running[f"TUNERY_{name.upper()}"] for name in SERVER_FIELDS})
