@@ -23,6 +23,7 @@ from cli.client import output
 from cli.client.errors import CommandError
 from cli.commands import (
     aliases,
+    backups,
     chat,
     dashboard,
     doctor,
@@ -87,6 +88,8 @@ app.command(rich_help_panel=SERVICE)(programs.worker)
 app.command(rich_help_panel=SERVICE)(programs.serve)
 app.command(rich_help_panel=SERVICE)(programs.migrate)
 app.command(rich_help_panel=SERVICE)(doctor.doctor)
+app.command(rich_help_panel=SERVICE)(backups.backup)
+app.command(rich_help_panel=SERVICE)(backups.restore)
 app.command(rich_help_panel=SERVICE)(demo.demo)
 app.add_typer(models.app, name="models", rich_help_panel=SERVICE)
 app.add_typer(projects.app, name="projects", rich_help_panel=SERVICE)

@@ -1,13 +1,12 @@
 """The service: its servers, its API, and the key to it."""
 
-import os
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cli.client.client import connect
 from cli.client.errors import Refused, Unreachable
-from cli.client.home import Home, load_settings
+from cli.client.home import load_settings, named_servers
 from core.errors import ConfigurationError, TuneryError
 from core.offering.checks import Check
 from core.settings import SERVER_FIELDS, Settings
@@ -17,15 +16,8 @@ BROKER_SECONDS = 3
 
 
 def checks(home: Path, base_url: str | None, api_key: str | None) -> Iterator[Check]:
-    settings = load_settings(home=home)
-    running = Home(home).read_environment()
-    configured = any(getattr(settings, name) is not None for name in SERVER_FIELDS)
-    if running and not configured:
-        settings = settings.with_servers(
-            **{name: running[f"TUNERY_{name.upper()}"] for name in SERVER_FIELDS}
-        )
-        os.environ.update({name: value for name, value in running.items() if name.startswith("AWS_")})
-    if configured or running:
+    settings = named_servers(load_settings(home=home), home)
+    if any(getattr(settings, name) is not None for name in SERVER_FIELDS):
         yield _server("database", settings, _ask_database)
         yield _server("broker", settings, _ask_broker)
         yield _server("object store", settings, _ask_object_store)

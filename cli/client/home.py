@@ -10,6 +10,7 @@ run/          records of the processes that `up` has started, and metrics-target
               their metrics
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,3 +108,17 @@ def load_settings(**chosen: Any) -> "Settings":
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"])
         raise ConfigurationError(f"{PREFIX}{name.upper().removeprefix(PREFIX)}: {first['msg']}") from error
+
+
+def named_servers(settings: "Settings", home: Path) -> "Settings":
+    """Return the settings with the addresses of a running `up`, unless they name servers of their own.
+
+    This process then has its credentials of the object store, too.
+    """
+    from core.settings import SERVER_FIELDS
+
+    running = Home(home).read_environment()
+    if not running or any(getattr(settings, name) is not None for name in SERVER_FIELDS):
+        return settings
+    os.environ.update({name: value for name, value in running.items() if name.startswith("AWS_")})
+    return settings.with_servers(**{name: running[f"TUNERY_{name.upper()}"] for name in SERVER_FIELDS})

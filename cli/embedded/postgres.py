@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli.embedded.archive import Archive, Backups
 from cli.embedded.process import HOST, Server, package_folder
 from cli.private_files import write_private
 from core.errors import ConfigurationError
@@ -25,6 +26,8 @@ DATABASE = "tunery"
 ADMIN = "postgres"
 ACCOUNT = "nobody"
 """The user under which root runs Postgres, because Postgres refuses to run as root."""
+RECOVERY_SECONDS = 24 * 3600
+"""The longest time for which a restored cluster reads its log."""
 
 
 class Postgres(Server):
@@ -34,18 +37,34 @@ class Postgres(Server):
     programs = frozenset({"postgres", "initdb"})
     stop_signal = signal.SIGINT  # "fast": ends sessions, writes a checkpoint
 
-    def __init__(self, home: Path, port: int, *, password: str, admin_password: str) -> None:
+    def __init__(
+        self, home: Path, port: int, *, password: str, admin_password: str, backups: Backups | None = None
+    ) -> None:
         super().__init__(home)
         self._port, self._password, self._admin_password = port, password, admin_password
         self._data = self.directory / "data"
+        self._backups, self._archives = backups, False
 
     @property
     def url(self) -> str:
         return f"postgresql://{DATABASE}:{self._password}@{HOST}:{self._port}/{DATABASE}"
 
+    @property
+    def archive(self) -> Archive | None:
+        """What backs the cluster up, if a folder for backups is named."""
+        return self.archive_in(self._backups) if self._backups else None
+
+    def archive_in(self, backups: Backups) -> Archive:
+        account = self._as_account()
+        return Archive(backups, self._data, HOST, self._port, ADMIN, self._admin_password, account)
+
     def prepare(self) -> None:
         if os.geteuid() == 0:
             self._hand_over_to_account()
+        if self.archive:
+            self.archive.prepare()
+        if (self._data / "recovery.signal").exists():
+            self.start_seconds = RECOVERY_SECONDS
         if not self._data.exists():
             self._create_cluster()
         # It names the pid of an earlier run. If another process has this pid now, Postgres refuses to start.
@@ -58,6 +77,7 @@ class Postgres(Server):
             "unix_socket_directories": "",  # the path of a home may be too long for a socket
             "dynamic_shared_memory_type": "mmap",  # in the home: a killed server leaves nothing elsewhere
             "log_checkpoints": "off",
+            **(self.archive.server_settings() if self.archive else {"archive_mode": "off"}),
         }
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         return [*self._as_account(), self._program("postgres"), "-D", str(self._data), *options]
@@ -70,9 +90,13 @@ class Postgres(Server):
 
     def probe(self) -> None:
         with self._connection(ADMIN, self._admin_password, ADMIN) as admin:
+            self._wait_for_recovery(admin)
             self._ensure_database(admin)
         with self._connection(DATABASE, self._password, DATABASE) as connection:
             connection.execute("SELECT 1")
+        if self.archive and not self._archives:
+            self.archive.begin()
+            self._archives = True
 
     def _create_cluster(self) -> None:
         unfinished = self.directory / "data.new"
@@ -96,6 +120,13 @@ class Postgres(Server):
                 ]
             )
         unfinished.rename(self._data)
+
+    def _wait_for_recovery(self, admin: "psycopg.Connection[Any]") -> None:
+        """Raise OperationalError while the cluster reads its log up to the time to which it is restored."""
+        import psycopg
+
+        if admin.execute("SELECT pg_is_in_recovery()").fetchone() != (False,):
+            raise psycopg.OperationalError("it is being restored")
 
     @contextmanager
     def _password_file(self) -> Iterator[Path]:

@@ -46,7 +46,7 @@ class Server(ABC):
     """Process names that belong to this server."""
     environment: ClassVar[dict[str, str]] = {}
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    start_seconds: ClassVar[float] = 60
+    start_seconds: float = 60
     stop_seconds: ClassVar[float] = 10
 
     def __init__(self, home: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal, Self
 
+from cli.embedded.archive import Archive, Backups
 from cli.embedded.ports import PortClaim
 from cli.embedded.postgres import Postgres
 from cli.embedded.process import Server
@@ -24,6 +25,7 @@ from core.errors import ConfigurationError
 
 ServerName = Literal["postgres", "valkey", "s3"]
 
+ANY_PORT = 5432  # of a Postgres whose configuration for backups names the port, or which does not run
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -57,8 +59,9 @@ class EmbeddedServers:
     signals itself keeps its handlers.
     """
 
-    def __init__(self, home: Path) -> None:
-        self.home = home.resolve()
+    def __init__(self, home: Path, backups: Backups | None = None) -> None:
+        """Name the folder of the servers, and the one in which Postgres archives its log, if it does."""
+        self.home, self._backups = home.resolve(), backups
         self._servers: dict[ServerName, Server] = {}
         self._urls: dict[str, str] = {}
         self._environment: dict[str, str] = {}
@@ -156,6 +159,18 @@ class EmbeddedServers:
         """Kill all processes of one server, to simulate a crash."""
         self._servers[name].kill()
 
+    @staticmethod
+    def archive(home: Path, backups: Backups) -> Archive:
+        """Return what backs up or restores the Postgres of a home whose credentials are there."""
+        credentials = Credentials(**json.loads((home / "credentials.json").read_text()))
+        postgres = Postgres(
+            home.resolve(),
+            ANY_PORT,
+            password=credentials.database_password,
+            admin_password=credentials.database_admin_password,
+        )
+        return postgres.archive_in(backups)
+
     def _take_lock(self) -> None:
         try:
             self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -194,6 +209,7 @@ class EmbeddedServers:
             first,
             password=credentials.database_password,
             admin_password=credentials.database_admin_password,
+            backups=self._backups,
         )
         valkey = Valkey(self.home, first + 1, password=credentials.broker_password)
         s3 = S3(

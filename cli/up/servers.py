@@ -80,13 +80,16 @@ def servers(settings: "Settings", home: Home, keys: Mapping[str, str]) -> "Itera
         home.environment.unlink(missing_ok=True)
         yield Servers(settings, {})
         return
-    from cli.embedded import EmbeddedServers
+    from cli.embedded import Backups, EmbeddedServers
 
-    embedded = EmbeddedServers(home.path)
+    folder = settings.backup_folder
+    backups = Backups(folder.resolve(), settings.backup_days) if folder else None
+    embedded = EmbeddedServers(home.path, backups)
     embedded.begin()
     try:
         addresses = {f"TUNERY_{name.upper()}": url for name, url in embedded.urls.items()}
-        home.write_environment({**addresses, **embedded.environment, **keys})
+        kept = {"TUNERY_BACKUP_FOLDER": str(backups.folder)} if backups else {}
+        home.write_environment({**addresses, **kept, **embedded.environment, **keys})
         yield Servers(settings.with_servers(**embedded.urls), embedded.environment, embedded)
     finally:
         home.environment.unlink(missing_ok=True)

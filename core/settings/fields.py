@@ -60,6 +60,15 @@ class SettingFields(BaseSettings):
         "that is free. Without it there is no page, but `tunery up` chooses a port",
     )
 
+    backup_folder: Path | None = Field(
+        None,
+        description="Folder for backups, on another disk or machine. `tunery backup` writes to it, and the "
+        "Postgres of `tunery up` archives its log there. It holds secrets",
+    )
+    backup_days: int = Field(
+        30, ge=1, description="Days for which a backup is kept, with the objects that were deleted since"
+    )
+
     catalog_file: Path | None = Field(
         None,
         description="TOML file that declares the base models on offer; default: catalog.toml in "

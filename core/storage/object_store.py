@@ -155,8 +155,14 @@ class ObjectStore:
 
     def list(self, prefix: str) -> list[str]:
         """Return the keys that begin with `prefix`."""
+        return [key for key, _ in self.sizes(prefix)]
+
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield the keys that begin with `prefix`, each with the size of its object."""
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
-        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        for page in pages:
+            for entry in page.get("Contents", []):
+                yield entry["Key"], entry["Size"]
 
     def writer(self, key: str) -> "ObjectWriter":
         """Return a writer for a new object. End it with `commit` or `abort`."""

@@ -12,12 +12,9 @@ from sqlalchemy import func, select
 from cli.embedded import EmbeddedServers
 from core.tables import CandidateMetric
 from tests.fixtures.models.tiny import TINY, write_base
-from tests.fixtures.postgres.pgbouncer import ADDRESSES
 from tests.fixtures.service.api import Api, Tenant, dataset, refusal, wait_for
 from tests.fixtures.service.stack import job_api_on
 from tests.fixtures.service.trainer import job_of, running
-
-pytestmark = ADDRESSES
 
 ROWS = dataset(12)
 STEPS = 24
