@@ -15,7 +15,6 @@ from api.admission.bodies import BODY_SECONDS
 from cli.main import app
 from cli.up.command import GRACE
 from core.settings import SERVER_FIELDS, Settings
-from tests.fixtures.containers.images import BASES, SERVERS
 from tests.fixtures.paths import REPOSITORY
 from worker.process import stop_times
 
@@ -275,16 +274,10 @@ def test_a_change_of_our_code_leaves_the_layer_of_the_packages(dockerfile: str) 
     assert copied == ["pyproject.toml ./"]
 
 
-def test_each_image_of_others_has_a_stand_in() -> None:
-    """Those of `tests/fixtures/containers`, by which the images are built and run without a registry."""
-    named = {
-        argument.split()[0]
-        for dockerfile in DOCKERFILES
-        for name, argument in instructions(dockerfile)
-        if name == "FROM"
-    }
-    assert named - {"packages"} == set(BASES)
-    assert set(SERVICES) - set(OURS) == set(SERVERS)
+def test_the_object_store_stops_before_it_is_killed() -> None:
+    """It takes up to 15 s if its start was not complete, and waits as long as it is told before that."""
+    assert "-volume.preStopSeconds=0" in SERVICES["s3"]["command"]
+    assert int(SERVICES["s3"]["stop_grace_period"].removesuffix("s")) > 15
 
 
 def test_a_full_broker_drops_hints_instead_of_refusing_them() -> None:
