@@ -21,8 +21,9 @@ def belongs(session: Session, since: datetime | None = None) -> Callable[[str], 
 
     With `since`, it also takes those that were doomed since that time.
     """
-    doomed = and_(Artifact.state == "doomed", Artifact.expires_at >= since)
-    wanted = PRESENT if since is None else or_(PRESENT, doomed)
+    wanted = PRESENT
+    if since is not None:
+        wanted = or_(PRESENT, and_(Artifact.state == "doomed", Artifact.expires_at >= since))
     prefixes = set(session.scalars(select(Artifact.prefix).where(Artifact.prefix.is_not(None), wanted)))
 
     def is_there(key: str) -> bool:
