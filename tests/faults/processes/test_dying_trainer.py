@@ -10,7 +10,7 @@ from safetensors.torch import load
 
 from cli.embedded import EmbeddedServers
 from faults.checker import Client, check
-from tests.fixtures.engine.architectures import PORTABLE, STATES
+from tests.fixtures.engine.architectures import FAST, STATES
 from tests.fixtures.faults import crashes
 from tests.fixtures.models.tiny import TINY, write_base
 from tests.fixtures.service.api import Api, wait_for
@@ -31,7 +31,7 @@ PLACES = (
 )
 STEPS = {"sql": range(2, 60, 20), "store": range(1, 30, 10), "disk": range(1, 24, 8)}
 EXPERTS = {
-    "gpt-oss": PORTABLE["gpt-oss, sinks and experts"],
+    "gpt-oss": FAST["gpt-oss, sinks and experts"],
     "qwen 3.5, beside states": STATES["qwen 3.5 moe"],
 }
 EVERY_STEP = {"sql": range(1, 200), "store": range(1, 80), "disk": range(1, 60)}

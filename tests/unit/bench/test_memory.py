@@ -102,7 +102,7 @@ FAMILIES: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {
     "gemma 4 with experts": (Gemma4TextConfig, HEADS | EQUAL | BESIDE),
 }
 FAST = (
-    *("qwen 3 moe", "glm 4.5"),
+    *("qwen 3 moe", "glm 4.5", "gpt-oss"),
     *("gemma 4, keys that are values", "gemma 4, shared keys and inputs of layers"),
 )
 

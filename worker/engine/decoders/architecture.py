@@ -65,6 +65,7 @@ BESIDE_LAYERS = (  # of a text model: modules with numbers that the fast path re
     *("per_layer_model_projection", "per_layer_projection_norm"),
 )
 SCALAR = "layer_scalar"
+SINKS = "sinks"
 NORMS = ("layernorm", "_norm")  # the ends of their names
 ACTIVATIONS = ("act_fn", "activation_fn", "activation")
 UNROTATED = "unrotated"
@@ -159,7 +160,7 @@ def refuse_unknown_parameters(body: Any) -> None:
         read |= {f"layers.{number}.{name}" for name in names}
     for name, _ in (*body.named_parameters(), *body.named_buffers()):
         module, _, own = name.rpartition(".")
-        if module not in read and module != "rotary_emb" and own != SCALAR:
+        if module not in read and module != "rotary_emb" and own not in (SCALAR, SINKS):
             raise UnknownFeature(f"it has {name}")
 
 
@@ -194,12 +195,16 @@ def pairs_of(layer: Any, heads: Heads, count: int) -> Pairs:
     rotate = getattr(sys.modules[type(layer.self_attn).__module__], "apply_rotary_pos_emb", None)
     with trying_out():
         x_THE = torch.linspace(-1, 2, heads.size)[None, None]
-        cos_TC, sin_TC = (torch.linspace(*ends, count // 2).repeat(1, 2) for ends in ((1, 2), (3, 5)))
-        found = _rotated_by(rotate, x_THE[None], cos_TC[None], sin_TC[None])
-        for pairs in (Pairs(count), Pairs(count, interleaved=True)):
-            expected = pairs.rotated(x_THE, *pairs.spread(cos_TC, sin_TC, heads.size))
-            if found is not None and found.shape == expected.shape and torch.allclose(found, expected):
-                return pairs
+        for times in (2, 1):  # so often transformers computes each pair's cosine
+            number = count // times
+            cos_TC, sin_TC = (torch.linspace(*ends, number).repeat(1, times) for ends in ((1, 2), (3, 5)))
+            found = _rotated_by(rotate, x_THE[None], cos_TC[None], sin_TC[None])
+            for pairs in (Pairs(2 * number), Pairs(2 * number, interleaved=True)):
+                if found is None or pairs.count > heads.size:
+                    continue
+                expected = pairs.rotated(x_THE, *pairs.spread(cos_TC, sin_TC, heads.size))
+                if found.shape == expected.shape and torch.allclose(found, expected):
+                    return pairs
     raise UnknownFeature("it rotates queries and keys in an unknown way")
 
 

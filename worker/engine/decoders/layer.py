@@ -13,6 +13,7 @@ from worker.engine.batch.shared_keys import LaneInLayer
 from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
 from worker.engine.decoders.architecture import (
     SCALAR,
+    SINKS,
     AttentionKind,
     Norms,
     activation_of,
@@ -60,6 +61,7 @@ class Layer:
         self.norms = Norms.of(modules, self.heads)
         self.activation = activation_of(modules)
         self.scale: float = attention.scaling
+        self.sinks_H: Tensor | None = getattr(attention, SINKS, None)
         self.added_times: float = getattr(modules, "residual_multiplier", 1.0)
         self.output_scale_1: Tensor | None = getattr(modules, SCALAR, None)
         self.borrows: bool = getattr(attention, "is_kv_shared_layer", False)
@@ -125,7 +127,8 @@ class Layer:
             qkv_TN = torch.cat([qkv_TN, one.lent[self.kind]], dim=1)
         spans = zip(qkv_TN.split([layout.length for layout in layouts]), layouts, lanes, strict=True)
         attended = [
-            self._ops.segment_attention(span_TN, layout, self.scale, lane) for span_TN, layout, lane in spans
+            self._ops.segment_attention(span_TN, layout, self.scale, lane, self.sinks_H)
+            for span_TN, layout, lane in spans
         ]
         return attended[0] if len(attended) == 1 else torch.cat(attended)
 

@@ -58,15 +58,15 @@ class Sight:
     """The keys that the queries of a bundle see, as spans for C or as a mask for PyTorch."""
 
     def __init__(self, one: Bundle, heads: Heads, like: Tensor, window: int | None) -> None:
-        self._one, self._heads, self._like, self._window = one, heads, like, window
+        self._one, self.heads, self._like, self._window = one, heads, like, window
 
     @cached_property
     def spans(self) -> tuple[Tensor, Tensor]:
-        return self._one.seen_keys(self._heads.group, self._window)
+        return self._one.seen_keys(self.heads.group, self._window)
 
     @cached_property
     def mask(self) -> Tensor:
-        return self._one.causal_mask(self._heads.key, self._heads.group, self._like, self._window)
+        return self._one.causal_mask(self.heads.key, self.heads.group, self._like, self._window)
 
 
 class Layout:
@@ -116,16 +116,23 @@ class Layout:
 
 
 def segment_attention(
-    qkv_TN: Tensor, layout: Layout, scale: float, lane: LaneInLayer | None = None
+    qkv_TN: Tensor,
+    layout: Layout,
+    scale: float,
+    lane: LaneInLayer | None = None,
+    sinks_H: Tensor | None = None,
 ) -> Tensor:
     """Return the attended values, [T, H·E], for queries, keys and values side by side in qkv_TN.
 
-    A layer that is computed again needs a `lane`, which remembers the keys and values of the first time.
+    A layer that is computed again needs a `lane`, which remembers the keys and values of the first time. A
+    sink is a logit of its head, which takes its share of the softmax and adds no value. It gets no gradient.
     """
-    return _SegmentAttention.apply(qkv_TN, layout, scale, lane or layout.lane)
+    return _SegmentAttention.apply(qkv_TN, layout, scale, lane or layout.lane, sinks_H)
 
 
-def segment_attention_plainly(qkv_TN: Tensor, layout: Layout, scale: float) -> Tensor:
+def segment_attention_plainly(
+    qkv_TN: Tensor, layout: Layout, scale: float, sinks_H: Tensor | None = None
+) -> Tensor:
     """Return the same as `segment_attention`, with a call of PyTorch's own attention for each segment."""
     heads = layout.heads
     q_JTGE, k_JTE, v_JTE = _parts_by_heads(qkv_TN, heads)
@@ -141,17 +148,23 @@ def segment_attention_plainly(qkv_TN: Tensor, layout: Layout, scale: float) -> T
         visible = q.new_ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(before)
         if layout.window is not None:
             visible = visible.triu(before - layout.window + 1)
-        o_HLE = one_attention(q, k, v, visible, scale, layout.softcap)
+        o_HLE = one_attention(q, k, v, visible, scale, layout.softcap, sinks_H)
         outputs.append(o_HLE.transpose(0, 1).flatten(1))
     return torch.cat(outputs)
 
 
 def one_attention(
-    q_HLE: Tensor, k_JLE: Tensor, v_JLE: Tensor, mask: Tensor | None, scale: float, softcap: float | None
+    q_HLE: Tensor,
+    k_JLE: Tensor,
+    v_JLE: Tensor,
+    mask: Tensor | None,
+    scale: float,
+    softcap: float | None,
+    sinks_H: Tensor | None = None,
 ) -> Tensor:
     """Return the attended values, [H, L, E], of queries that see the keys where the mask is True."""
-    if softcap is not None:
-        return explicit_attention(q_HLE, k_JLE, v_JLE, mask, scale, softcap)
+    if softcap is not None or sinks_H is not None:
+        return explicit_attention(q_HLE, k_JLE, v_JLE, mask, scale, softcap, sinks_H)
     return F.scaled_dot_product_attention(
         q_HLE[None], k_JLE[None], v_JLE[None], attn_mask=mask, scale=scale, enable_gqa=True
     )[0]
@@ -159,14 +172,14 @@ def one_attention(
 
 class _SegmentAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, qkv_TN, layout, scale, lane):  # type: ignore[no-untyped-def]
+    def forward(ctx, qkv_TN, layout, scale, lane, sinks_H):  # type: ignore[no-untyped-def]
         q_JTGE, *own = _by_heads(qkv_TN, layout)
         keys = lane.give(*own)
         k_JTE, v_JTE = keys.kv_2JTE
         out_TN = qkv_TN.new_empty(qkv_TN.shape[0], layout.heads.query * layout.heads.size)
         out_JTGE = _queries_by_heads(out_TN, layout.heads)
         saved = []
-        scores = Scores(scale, layout.softcap)
+        scores = Scores(scale, layout.softcap, sinks_H)
         for one, sight in layout.bundles:
             k, v = _gather_keys(k_JTE, one), _gather_keys(v_JTE, one)
             p, o = _attended(_gather_queries(q_JTGE, one), k, v, sight, scores)
@@ -210,15 +223,24 @@ class _SegmentAttention(torch.autograd.Function):
         if layout.query_scale_T1 is not None:
             dqk_TN[:, layout.heads.query_columns].mul_(layout.query_scale_T1)
         _rotate(dqk_TN, dqkv_TN[:, : layout.heads.key_columns.stop], layout, back=True)
-        return dqkv_TN, None, None, None
+        return dqkv_TN, None, None, None, None
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How scores follow from products of queries and keys: times `scale`, then perhaps capped."""
+    """How scores follow from products of queries and keys: times `scale`, then perhaps capped.
+
+    Each head may have a sink beside its scores.
+    """
 
     scale: float
     softcap: float | None
+    sinks_H: Tensor | None = None
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether they are such as C computes."""
+        return self.softcap is None and self.sinks_H is None
 
     def of(self, q: Tensor, k: Tensor) -> Tensor:
         """Return the scores in fp32. In bf16, a score of 100 would be rounded by up to a quarter."""
@@ -236,9 +258,9 @@ class Scores:
 
 def _attended(q: Tensor, k: Tensor, v: Tensor, sight: Sight, scores: Scores) -> tuple[Tensor, Tensor]:
     """Return the probabilities, [J · pieces, queries · G, keys], and the attended values."""
-    if scores.softcap is None and (both := attended(q, k, v, sight, scores.scale)) is not None:
+    if scores.are_plain and (both := attended(q, k, v, sight, scores.scale)) is not None:
         return both
-    p = _masked_softmax(q, k, sight.mask, scores)
+    p = _masked_softmax(q, k, sight, scores)
     return p, torch.bmm(p, v)
 
 
@@ -247,7 +269,7 @@ def _gradients(
 ) -> tuple[Tensor, Tensor]:
     """Return the gradient of the scores, times the scale, and that of the queries."""
     softcap = scores.softcap
-    if softcap is None and (both := gradients(do, k, v, p, sight, scores.scale)) is not None:
+    if scores.are_plain and (both := gradients(do, k, v, p, sight, scores.scale)) is not None:
         return both
     dp = torch.baddbmm(do[:1, :1, :1], do, v.transpose(1, 2), beta=0, alpha=scores.scale)
     ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
@@ -258,15 +280,26 @@ def _gradients(
 
 def _probabilities(q: Tensor, k: Tensor, sight: Sight, scores: Scores) -> Tensor:
     """Return the softmax of the scores over the keys that a query sees: [J · pieces, queries · G, keys]."""
-    p = probabilities(q, k, sight, scores.scale) if scores.softcap is None else None
-    return _masked_softmax(q, k, sight.mask, scores) if p is None else p
+    p = probabilities(q, k, sight, scores.scale) if scores.are_plain else None
+    return _masked_softmax(q, k, sight, scores) if p is None else p
 
 
-def _masked_softmax(q: Tensor, k: Tensor, mask: Tensor, scores: Scores) -> Tensor:
-    """Return the probabilities, from scores and a mask in memory."""
-    scored = scores.of(q, k)
+def _masked_softmax(q: Tensor, k: Tensor, sight: Sight, scores: Scores) -> Tensor:
+    """Return the probabilities, from scores and a mask in memory. With sinks, their sum is less than 1."""
+    scored, mask = scores.of(q, k), sight.mask
     scored[..., -mask.shape[-1] :] += mask
-    return torch.softmax(scored, dim=-1).to(q.dtype)
+    if scores.sinks_H is None:
+        return torch.softmax(scored, dim=-1).to(q.dtype)
+    scored = torch.cat([scored, _beside(scored, scores.sinks_H, sight.heads)], dim=-1)
+    return torch.softmax(scored, dim=-1)[..., :-1].to(q.dtype)
+
+
+def _beside(scored: Tensor, sinks_H: Tensor, heads: Heads) -> Tensor:
+    """Return the sink of each row of the scores, [J · pieces, queries · G, 1]."""
+    rows, queries, _ = scored.shape
+    sinks_JG = sinks_H.to(scored.dtype).view(heads.key, 1, 1, heads.group)
+    spread = sinks_JG.expand(-1, rows // heads.key, queries // heads.group, -1)
+    return spread.reshape(rows, queries, 1)
 
 
 def _gather_queries(x_JTGE: Tensor, one: Bundle) -> Tensor:

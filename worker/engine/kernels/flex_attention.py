@@ -45,6 +45,7 @@ def attended(
     pairs: Pairs,
     scale: float,
     softcap: float | None,
+    sinks_H: Tensor | None,
 ) -> Tensor:
     """Return the attended values, [T, H·E], for queries, keys and values side by side in qkv_TN.
 
@@ -56,7 +57,7 @@ def attended(
     q_HTE, k_JTE = (pairs.rotated(x, cos_TE, sin_TE) for x in (q_HTE, k_JTE))
     if query_scale_T1 is not None:
         q_HTE = q_HTE * query_scale_T1
-    return attended_by_heads(q_HTE, k_JTE, v_JTE, mask, scale, softcap, None).flatten(1)
+    return attended_by_heads(q_HTE, k_JTE, v_JTE, mask, scale, softcap, sinks_H).flatten(1)
 
 
 def attended_by_heads(

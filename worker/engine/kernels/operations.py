@@ -50,7 +50,13 @@ class SegmentAttention(Protocol):
     """The signature of `attention.segment_attention`."""
 
     def __call__(
-        self, qkv_TN: Tensor, layout: Layout, scale: float, lane: LaneInLayer | None = None, /
+        self,
+        qkv_TN: Tensor,
+        layout: Layout,
+        scale: float,
+        lane: LaneInLayer | None = None,
+        sinks_H: Tensor | None = None,
+        /,
     ) -> Tensor: ...
 
 
@@ -135,12 +141,19 @@ def on_gpu(compiled: Compile, has_grouped_products: bool = True) -> Operations:
     attended = compiled(flex_attention.attended)
     attended_by_heads = compiled(flex_attention.attended_by_heads)
 
-    def attention(qkv_TN: Tensor, layout: Layout, scale: float, lane: LaneInLayer | None = None, /) -> Tensor:
+    def attention(
+        qkv_TN: Tensor,
+        layout: Layout,
+        scale: float,
+        lane: LaneInLayer | None = None,
+        sinks_H: Tensor | None = None,
+        /,
+    ) -> Tensor:
         if layout.heads.size < SMALLEST_HEAD:
-            return segment_attention(qkv_TN, layout, scale, lane)
+            return segment_attention(qkv_TN, layout, scale, lane, sinks_H)
         rotation = layout.cos_TE, layout.sin_TE, layout.query_scale_T1
         kind = layout.heads, layout.pairs, scale, layout.softcap
-        return attended(qkv_TN, *rotation, layout.block_mask, *kind)
+        return attended(qkv_TN, *rotation, layout.block_mask, *kind, sinks_H)
 
     def in_groups(multiplications: int, shares: Sequence[Share]) -> bool:
         if not has_grouped_products or len(shares) < 2 or multiplications > GROUPED_BELOW * len(shares):

@@ -23,8 +23,11 @@ class Pairs:
     def spread(self, cos_TC: Tensor, sin_TC: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Return cosines and sines for each number of a head, [T, E], of those that transformers computes.
 
-        C is `count`: transformers computes each pair's cosine twice, in halves, and none behind the pairs.
+        C is `count`, where transformers computes each pair's cosine twice, in halves, or half of it, where it
+        computes each once. It computes none behind the pairs.
         """
+        if cos_TC.shape[1] == self.count // 2:
+            cos_TC, sin_TC = (x.repeat(1, 2) for x in (cos_TC, sin_TC))
         if self.interleaved:
             half = self.count // 2
             cos_TC, sin_TC = (x[:, :half].repeat_interleave(2, dim=1) for x in (cos_TC, sin_TC))

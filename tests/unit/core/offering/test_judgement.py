@@ -66,7 +66,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], str, bool, bool]] = {
             num_local_experts=32,
             quantization_config={"quant_method": "mxfp4"},
         ),
-        *("portable", True, True),
+        *("fast", True, True),
     ),
     "Gemma 3": (config("gemma3", "Gemma3ForConditionalGeneration", "gemma3_text"), "fast", True, False),
     "Gemma 4": (config("gemma4", "Gemma4ForConditionalGeneration", "gemma4_text"), "fast", True, False),

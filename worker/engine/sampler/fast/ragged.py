@@ -176,5 +176,5 @@ def _attended(q_HTE: Tensor, kv: Tensor, slots_L: Tensor, layer: Layer) -> Tenso
         slots_L = slots_L[-(tokens + window - 1) :]
     k_JLE, v_JLE = kv[:, slots_L].transpose(1, 2)
     mask = visible(tokens, len(slots_L), window, q_HTE.device)
-    out_HTE = one_attention(q_HTE, k_JLE, v_JLE, mask, layer.scale, layer.kind.softcap)
+    out_HTE = one_attention(q_HTE, k_JLE, v_JLE, mask, layer.scale, layer.kind.softcap, layer.sinks_H)
     return out_HTE.transpose(0, 1).flatten(1)

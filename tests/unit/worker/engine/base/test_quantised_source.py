@@ -14,7 +14,7 @@ from transformers import FineGrainedFP8Config, LlamaConfig, Mxfp4Config, Pretrai
 from core.errors import JobError
 from core.jobs.spec import LoraAdapter
 from tests.fixtures.engine.accounting import Allocated
-from tests.fixtures.engine.architectures import FAST, PORTABLE, TINY
+from tests.fixtures.engine.architectures import FAST, TINY
 from tests.fixtures.engine.wrappers import FAST_WRAPPERS
 from tests.fixtures.models.quantised_source import in_fp8, in_mxfp4
 from tests.fixtures.models.tiny import named_class, save_model
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.family(2)]
 
 CPU = torch.device("cpu")
 MINISTRAL = FAST_WRAPPERS["ministral 3, rows within the first context"]
-GPT_OSS = PORTABLE["gpt-oss, sinks and experts"]
+GPT_OSS = FAST["gpt-oss, sinks and experts"]
 FP8 = FineGrainedFP8Config(dequantize=True)
 SOURCES: dict[str, tuple[Callable[[], PretrainedConfig], Callable[[Path], None], Any]] = {
     "fp8, blocks": (FAST["llama"], lambda folder: in_fp8(folder, (32, 32)), FP8),

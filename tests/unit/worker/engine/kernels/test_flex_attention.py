@@ -115,16 +115,18 @@ def test_attention_over_segments(segments: list[Segment], window: int | None, dt
 
 @FLEX
 @pytest.mark.parametrize("interleaved", [False, True])
-def test_attention_with_capped_scores_and_scaled_queries_and_heads_rotated_in_part(interleaved: bool) -> None:
+def test_attention_with_sinks_capped_scores_scaled_queries_and_heads_rotated_in_part(
+    interleaved: bool,
+) -> None:
     segments, pairs = FORESTS["a beginning that many share"], Pairs(12, interleaved)
     torch.manual_seed(0)
-    scales = torch.rand(segments[-1].end, 1) + 0.5
+    scales, sinks_H = torch.rand(segments[-1].end, 1) + 0.5, torch.randn(HEADS.query)
     rotated = pairs.spread(*rotation(segments, pairs.count, torch.float32), HEADS.size)
     layout = Layout(segments, HEADS, *rotated, None, 30, pairs, softcap=2.0, query_scale_T1=scales)
     assert_twins_agree(
         torch.float32,
-        lambda qkv: UNCOMPILED.segment_attention(qkv, layout, 1.0),
-        lambda qkv: segment_attention_plainly(qkv, layout, 1.0),
+        lambda qkv: UNCOMPILED.segment_attention(qkv, layout, 1.0, None, sinks_H),
+        lambda qkv: segment_attention_plainly(qkv, layout, 1.0, sinks_H),
         torch.randn(segments[-1].end, (6 + 2 * 2) * HEADS.size),
     )
 

@@ -168,8 +168,14 @@ def test_rms_norm(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("kept", [True, False], ids=["kept probabilities", "recomputed probabilities"])
 @pytest.mark.parametrize("window", [None, 1, 7, 18, 100])
 @pytest.mark.parametrize("pairs", [None, Pairs(6), Pairs(6, interleaved=True)])
+@pytest.mark.parametrize("sinks", [False, True], ids=["", "with sinks"])
 def test_attention_over_segments_and_prefixes_with_grouped_heads(
-    dtype: torch.dtype, kept: bool, window: int | None, pairs: Pairs | None, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype,
+    kept: bool,
+    window: int | None,
+    pairs: Pairs | None,
+    sinks: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Other pairs of a head's numbers are tried with capped scores and scaled queries."""
     monkeypatch.setattr(bundles, "QUERY_BLOCK", 16)
@@ -182,10 +188,11 @@ def test_attention_over_segments_and_prefixes_with_grouped_heads(
         more = {"pairs": pairs, "softcap": 1.5, "query_scale_T1": torch.rand(90, 1).to(dtype) + 0.5}
         cos_TE, sin_TE = pairs.spread(*rotation(FOREST, pairs.count, dtype), heads.size)
     layout = attention.Layout(FOREST, heads, cos_TE, sin_TE, window=window, **more)
+    sinks_H = torch.randn(heads.query) if sinks else None
     assert_twins_agree(
         dtype,
-        lambda qkv: attention.segment_attention(qkv, layout, heads.size**-0.5),
-        lambda qkv: attention.segment_attention_plainly(qkv, layout, heads.size**-0.5),
+        lambda qkv: attention.segment_attention(qkv, layout, heads.size**-0.5, sinks_H=sinks_H),
+        lambda qkv: attention.segment_attention_plainly(qkv, layout, heads.size**-0.5, sinks_H),
         torch.randn(90, (6 + 2 * 2) * 8).to(dtype),
     )
 

@@ -100,7 +100,7 @@ def test_answers_follow_every_architecture(name: str, tmp_path: Path) -> None:
     check(base, moved(base, make_spec(adapter=LoraAdapter(r=4, target_modules=modules))))
 
 
-@pytest.mark.parametrize("name", ["gpt-oss, sinks and experts", "lfm 2 moe"])
+@pytest.mark.parametrize("name", ["gemma 4, experts beside the MLP", "lfm 2 moe"])
 def test_answers_on_the_portable_path_share_steps(name: str, tmp_path: Path) -> None:
     base, rows, asked = load(name, tmp_path), make_rows(5, 1), []
 

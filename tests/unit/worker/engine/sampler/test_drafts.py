@@ -223,7 +223,7 @@ def test_answers_are_those_without_drafts_where_projects_take_blocks_from_each_o
     ("name", "drafts"),
     [
         ("exaone 4, rotation only within windows", True),
-        ("gpt-oss, sinks and experts", False),
+        ("gemma 4, experts beside the MLP", False),
         ("lfm 2, short convolutions", False),
         ("qwen 3.5, delta rule", False),
     ],
