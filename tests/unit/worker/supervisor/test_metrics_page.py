@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from core.errors import ConfigurationError
@@ -90,6 +91,14 @@ def test_a_port_that_is_taken_is_named(settings: Settings) -> None:
         metrics_page(settings),
     ):
         pass
+
+
+def test_trainers_count_in_memory_so_that_a_full_disk_does_not_end_them(settings: Settings) -> None:
+    with metrics_page(settings) as folder:
+        assert folder is not None
+        disks = psutil.disk_partitions(all=True)
+        in_memory = {Path(disk.mountpoint) for disk in disks if disk.fstype == "tmpfs"}
+        assert in_memory & set(folder.parents)
 
 
 def test_without_the_setting_there_is_neither_a_page_nor_a_folder(tmp_path: Path) -> None:
