@@ -77,7 +77,7 @@ def _of_the_service(session: Session) -> list[Value]:
         values.append((declared.JOBS_QUEUED, labels, waiting.number))
         values.append((declared.QUEUE_WAIT, labels, waiting.seconds))
     values += _by_label(declared.JOBS_RUNNING, queries.jobs_running(session))
-    values += _by_label(declared.WORKERS, queries.workers(session))
+    values += _by_label(declared.TRAINERS, queries.trainers(session))
     values += _by_label(declared.SERVERS, queries.servers(session))
     waiting_tasks, running_tasks = queries.tasks(session)
     values += _by_label(declared.TASKS_QUEUED, {kind: each.number for kind, each in waiting_tasks.items()})

@@ -179,7 +179,7 @@ def test_stored_bytes_and_used_quotas_are_those_of_the_ledger(api: Api) -> None:
     assert read(api).get(size, 0) == before
 
 
-def test_workers_servers_and_webhooks_are_counted(api: Api) -> None:
+def test_trainers_servers_and_webhooks_are_counted(api: Api) -> None:
     before = read(api)
     add_worker(api, "an owner")
     with api.sessions.begin() as session:
@@ -200,7 +200,7 @@ def test_workers_servers_and_webhooks_are_counted(api: Api) -> None:
                 )
             )
     found = read(api)
-    assert found["tunery_workers", "1"] == before.get(("tunery_workers", "1"), 0) + 1
+    assert found["tunery_trainers", "1"] == before.get(("tunery_trainers", "1"), 0) + 1
     assert found["tunery_servers", "serving"] == before["tunery_servers", "serving"] + 1
     assert found["tunery_servers", "draining"] == before["tunery_servers", "draining"] + 1
     with api.sessions.begin() as session:
