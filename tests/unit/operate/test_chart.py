@@ -364,10 +364,12 @@ def test_each_value_has_a_description_and_each_described_value_a_default() -> No
 def test_each_example_of_the_page_is_what_the_chart_takes() -> None:
     page = (REPOSITORY / "docs/operate/kubernetes.md").read_text()
     examples = re.findall(r"^( *)```yaml\n(.*?)^\1```", page, re.MULTILINE | re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for _, example in examples:
         values = yaml.safe_load(textwrap.dedent(example))
-        expected = {name for name, worker in values["workers"].items() if worker is not None}
+        expected = {
+            name for name, worker in values.get("workers", VALUES["workers"]).items() if worker is not None
+        }
         found = {name.removeprefix("tunery-worker-") for name in render(**values).pods if "-worker-" in name}
         assert found == expected
 
