@@ -88,6 +88,7 @@ def test_the_page_has_declared_metrics_only_and_is_what_promtool_likes(seen: Api
     text = page(f"127.0.0.1:{seen.settings.api_metrics_port}")
     names = {metric.name.removesuffix("_total") for metric in all_declared()}
     assert {family.name for family in families(text) if not family.name.startswith("process_")} <= names
+    assert ("tunery_api_errors_total", "no_server") in samples(text), "an alert looks for its increase"
     done = promtool("check", "metrics", input=text)
     assert done.returncode == 0, done.stdout + done.stderr
 
