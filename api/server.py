@@ -61,11 +61,6 @@ class Server(uvicorn.Server):
         if self._page is not None:
             await asyncio.to_thread(self._page.close)
 
-    @property
-    def metrics_port(self) -> int | None:
-        """The port of the page for Prometheus, once the server has started; None if it has no page."""
-        return None if self._page is None else self._page.port
-
 
 def _abortable(protocol: Any) -> type[asyncio.Protocol]:
     """Return the protocol, which tells each request how to abort its connection: `state["abort"]`."""

@@ -53,8 +53,8 @@ These are all metrics that Prometheus can read of a running service. [Metrics an
 alerts](../operate/metrics.md) says how. Besides, the pages of the API and of workers have the usual
 `process_…` of `prometheus_client`.
 
-No label holds an id of a job. `project` holds the ids of at most {MOST_PROJECTS} projects. The projects
-beyond these are `others`.
+No label holds an id of a job. `project` holds the ids of at most {MOST_PROJECTS} projects. In the figures of
+the queue, the projects beyond these are `others`.
 """
 PROGRAMS: dict[Program, tuple[str, str]] = {
     "api": ("The API", "Each process counts its own requests."),

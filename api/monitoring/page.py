@@ -10,10 +10,10 @@ from core.settings import Settings
 def start_page(settings: Settings, recorder: Recorder) -> MetricsPage | None:
     """Show the metrics on the port of the settings; without one, return None. Raises ConfigurationError.
 
-    The figures have a connection of their own, so that they neither take one from requests nor wait for one.
+    The figures have two connections of their own: they take none from requests, and wait for none.
     """
     if settings.api_metrics_port is None:
         return None
-    sessions = session_factory(create_database(settings.server("database_url"), pool_size=1))
+    sessions = session_factory(create_database(settings.server("database_url"), pool_size=2))
     figures = DatabaseFigures(sessions, settings.project_stored_bytes)
     return MetricsPage.start(settings.metrics_host, settings.api_metrics_port, [recorder.registry, figures])

@@ -51,7 +51,7 @@ def jobs_running(session: Session) -> dict[str, int]:
     return _counts(session, select(Job.devices, func.count()).where(Job.status == "running"), Job.devices)
 
 
-def workers(session: Session) -> dict[str, int]:
+def trainers(session: Session) -> dict[str, int]:
     live = Worker.expires_at > func.now()
     return _counts(session, select(Worker.devices, func.count()).where(live), Worker.devices)
 

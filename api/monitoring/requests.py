@@ -9,6 +9,7 @@ from core.monitoring.recorder import Recorder
 
 ELSEWHERE = "elsewhere"  # below /v1, but no route was reached: unknown, or refused before
 PAGES = "pages"  # the dashboard and what else is outside of /v1
+NO_SERVER = "no_server"  # an alert watches it, and Prometheus sees no increase in a series that begins at 1
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -23,6 +24,7 @@ class RequestCounts:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._series: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+        recorder.count(declared.API_ERRORS, 0, code=NO_SERVER)
 
     def count(self, scope: Scope, status: int | None, seconds: float) -> None:
         """Count a request that has ended. Routes are the API's own words: a client chooses its paths."""

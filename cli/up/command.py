@@ -25,6 +25,7 @@ from cli.client.errors import GaveUp, Refused, Unreachable
 from cli.client.home import DEFAULT_HOME, Home, HomeOption, load_settings, read
 from cli.commands.dashboard import sign_in_url
 from cli.private_files import write_private
+from cli.up.addresses import reachable
 from cli.up.children import WatchedChild, stop_leftovers
 from cli.up.log_files import LogFiles, rotate
 from cli.up.metrics import PORTS, Pages
@@ -222,12 +223,6 @@ def is_ready(base_url: str, deadline: float, api: WatchedChild) -> bool:
     if time.monotonic() > deadline:
         raise GaveUp(f"The API is not ready after {READY_SECONDS:.0f} s: {said}. Its log: {api.log}")
     return False
-
-
-def reachable(host: str) -> str:
-    """Return the host part of a URL for a listening address. "Every address" becomes the loopback address."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
-    return f"[{host}]" if ":" in host else host
 
 
 def first_model(settings: "Settings") -> str:

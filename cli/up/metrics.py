@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cli.client.home import Home
 from cli.embedded.ports import PortClaim
+from cli.up.addresses import reachable
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -28,7 +29,7 @@ class Pages:
     def of(cls, settings: "Settings", names: Sequence[str]) -> Iterator["Pages"]:
         """Choose a port for each part that has none. The block keeps it from other programs.
 
-        A part that is started again so has the port that Prometheus knows.
+        A part that is started again keeps the port that Prometheus knows.
         """
         missing = [PORTS[name] for name in names if not getattr(settings, PORTS[name])]
         claim = PortClaim(len(missing)) if missing else None
@@ -37,7 +38,7 @@ class Pages:
             settings = settings.model_copy(update=chosen)
             hosts = {"serve": settings.serve_host}
             addresses = {
-                name: f"{hosts.get(name, settings.metrics_host)}:{getattr(settings, PORTS[name])}"
+                name: f"{reachable(hosts.get(name, settings.metrics_host))}:{getattr(settings, PORTS[name])}"
                 for name in names
             }
             yield cls(settings, addresses)

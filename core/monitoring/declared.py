@@ -11,7 +11,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 Program = Literal["api", "database", "worker", "trainer", "server"]
 
 MOST_PROJECTS = 50
-OTHERS = "others"  # the value of `project` that stands for all projects beyond these
+OTHERS = "others"  # in the metrics of the queue: all projects beyond these
 
 REQUEST_BUCKETS = (0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0)
 ANSWER_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -74,7 +74,7 @@ QUEUE_WAIT = Declared(
     ("devices", "project"),
 )
 JOBS_RUNNING = Declared("tunery_jobs_running", "gauge", "database", "Jobs that a trainer holds", ("devices",))
-WORKERS = Declared("tunery_workers", "gauge", "database", "Trainers that report themselves", ("devices",))
+TRAINERS = Declared("tunery_trainers", "gauge", "database", "Trainers that report themselves", ("devices",))
 SERVERS = Declared(
     "tunery_servers", "gauge", "database", "Servers that report themselves: serving or draining", ("state",)
 )
@@ -107,7 +107,8 @@ QUOTA_USED = Declared(
     "tunery_quota_used_ratio",
     "gauge",
     "database",
-    "Share of a project's quota of stored bytes that is used, of the fullest projects with a quota",
+    f"Share of a project's quota of stored bytes that is used, of the {MOST_PROJECTS} fullest projects with "
+    "a quota; the others are left out",
     ("project",),
 )
 

@@ -15,7 +15,7 @@ from core.monitoring.declared import Declared
 log = structlog.get_logger()
 
 
-class Pages(Collector):
+class Collectors(Collector):
     """All collectors of a process on one page."""
 
     def __init__(self, collectors: Iterable[Collector]) -> None:
@@ -37,7 +37,7 @@ class MetricsPage:
     def start(cls, host: str, port: int, collectors: Iterable[Collector]) -> Self:
         """Listen on this address; port 0 takes a free one. Raises ConfigurationError if that cannot be."""
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(Pages(collectors))
+        registry.register(Collectors(collectors))
         try:
             page = cls(*start_http_server(port, host, registry))
         except OSError as error:

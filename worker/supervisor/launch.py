@@ -13,7 +13,7 @@ import psutil
 from core.settings import Settings
 from worker.process import stop_times
 from worker.process.environment import TRAINER_ENVIRONMENT
-from worker.supervisor.metrics_page import FOLDER_VARIABLE, empty
+from worker.supervisor.metrics_page import FOLDER_VARIABLE
 
 
 def start_trainer(
@@ -26,7 +26,6 @@ def start_trainer(
     """
     variables = dict(os.environ)
     if metrics is not None:
-        empty(metrics)
         variables[FOLDER_VARIABLE] = str(metrics)
     return subprocess.Popen(
         _command(settings, owner),

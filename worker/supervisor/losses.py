@@ -1,4 +1,4 @@
-"""Why a trainer has ended, and how jobs are told, and Prometheus."""
+"""Says why a trainer ended, in a sentence for its jobs and in a label for Prometheus."""
 
 import signal
 from typing import Literal, NamedTuple, get_args

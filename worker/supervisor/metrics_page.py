@@ -1,8 +1,8 @@
 """The worker's page for Prometheus: what the supervising process and its trainer count, and the disks.
 
 The trainer writes its metrics into files of a folder that both share, by the way that `prometheus_client` has
-for several processes. Each new trainer finds the folder empty, so its counters begin at 0, as those of any
-program that was started again.
+for several processes. The supervisor empties the folder when a trainer has ended. Its figures
+leave the page, and the counters of the next one begin at 0, as those of any program that was started again.
 """
 
 import shutil
@@ -70,7 +70,7 @@ class TrainerFiles(Collector):
     def collect(self) -> Iterable[Metric]:
         try:
             found = list(MultiProcessCollector(None, str(self._folder)).collect())
-        except FileNotFoundError:  # a new trainer starts at this moment
+        except FileNotFoundError:  # the trainer has ended at this moment
             return []
         return [
             family for family in found if family.name in OF_TRAINERS or f"{family.name}_total" in OF_TRAINERS

@@ -45,7 +45,7 @@ def _serve(settings: Settings, metrics: Path | None) -> None:
     """Serve until SIGTERM or SIGINT. Trainers write their metrics into the folder `metrics`."""
     sessions = session_factory(create_database(settings.server("database_url"), pool_size=4))
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
-    supervisor = Supervisor(settings, sessions, partial(start_trainer, metrics=metrics))
+    supervisor = Supervisor(settings, sessions, partial(start_trainer, metrics=metrics), metrics=metrics)
     janitor = Janitor(sessions, store, settings.scan_seconds, Retention.of(settings))
     parts: list[Supervisor | Periodic] = [supervisor, janitor]
     if settings.claims_jobs:

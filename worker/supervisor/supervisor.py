@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 from sqlalchemy import delete
@@ -27,6 +28,7 @@ from worker.process.recorder import recorder
 from worker.supervisor.launch import kill_trainer, start_trainer
 from worker.supervisor.losses import Death, Reason, describe_exit
 from worker.supervisor.memory import processes_ended_for_memory
+from worker.supervisor.metrics_page import empty
 
 SHORT_LIFE_SECONDS = 30  # after a trainer that ended sooner, the delay before the next start grows
 MAX_RESTART_DELAY = 30  # seconds
@@ -48,14 +50,17 @@ class Supervisor:
         start: StartTrainer = start_trainer,
         stuck_seconds: float = STUCK_SECONDS,
         stop_seconds: float = stop_times.SUPERVISOR,
+        metrics: Path | None = None,
     ) -> None:
         """`start` starts a trainer, which has `stop_seconds` to stop, and is killed if it is stuck.
 
-        It is stuck if it holds no job for `stuck_seconds` while jobs wait, unless it says that it waits.
+        It is stuck if it holds no job for `stuck_seconds` while jobs wait, unless it says that it waits. The
+        files of the folder `metrics` are removed when it has ended.
         """
         self._settings = settings
         self._sessions = sessions
         self._start, self._stuck_seconds, self._stop_seconds = start, stuck_seconds, stop_seconds
+        self._metrics = metrics
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._owner = ""
@@ -120,6 +125,9 @@ class Supervisor:
             return Death(
                 f"The trainer could not be started or watched ({type(error).__name__})", "not_started"
             )
+        finally:
+            if self._metrics is not None:
+                empty(self._metrics)
 
     def _start_trainer(self) -> None:
         self._owner = lifecycle.new_owner()

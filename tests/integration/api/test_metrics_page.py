@@ -1,17 +1,19 @@
 """The API's page for Prometheus: its own requests, and what the database knows of the whole service."""
 
+import socket
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
 import httpx
 import pytest
-from sqlalchemy import delete, func, update
+from sqlalchemy import delete, func, text, update
 from sqlalchemy.orm import Session
 
 from api.monitoring import database, queries
 from api.monitoring.database import DatabaseFigures
 from cli.embedded import EmbeddedServers
-from core.database import create_database, session_factory
+from core.database import CONNECT_TIMEOUT, create_database, session_factory
 from core.jobs import lifecycle
 from core.monitoring import declared
 from core.monitoring.declared import MOST_PROJECTS, OTHERS, all_declared
@@ -86,6 +88,7 @@ def test_the_page_has_declared_metrics_only_and_is_what_promtool_likes(seen: Api
     text = page(f"127.0.0.1:{seen.settings.api_metrics_port}")
     names = {metric.name.removesuffix("_total") for metric in all_declared()}
     assert {family.name for family in families(text) if not family.name.startswith("process_")} <= names
+    assert ("tunery_api_errors_total", "no_server") in samples(text), "an alert looks for its increase"
     done = promtool("check", "metrics", input=text)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -177,7 +180,7 @@ def test_stored_bytes_and_used_quotas_are_those_of_the_ledger(api: Api) -> None:
     assert read(api).get(size, 0) == before
 
 
-def test_workers_servers_and_webhooks_are_counted(api: Api) -> None:
+def test_trainers_servers_and_webhooks_are_counted(api: Api) -> None:
     before = read(api)
     add_worker(api, "an owner")
     with api.sessions.begin() as session:
@@ -198,7 +201,7 @@ def test_workers_servers_and_webhooks_are_counted(api: Api) -> None:
                 )
             )
     found = read(api)
-    assert found["tunery_workers", "1"] == before.get(("tunery_workers", "1"), 0) + 1
+    assert found["tunery_trainers", "1"] == before.get(("tunery_trainers", "1"), 0) + 1
     assert found["tunery_servers", "serving"] == before["tunery_servers", "serving"] + 1
     assert found["tunery_servers", "draining"] == before["tunery_servers", "draining"] + 1
     with api.sessions.begin() as session:
@@ -234,6 +237,28 @@ def test_many_readers_read_the_database_once(api: Api) -> None:
     projects = {sample.labels["project"] for family in queued for sample in family.samples}
     assert tenant.project_id not in projects  # as it was a moment ago
     assert database.FRESH_SECONDS <= 5
+
+
+def test_if_only_the_ledger_cannot_be_read_only_its_figures_are_missing(api: Api) -> None:
+    tenant = api.tenant()
+    tenant.upload()
+    with api.sessions.begin() as other:
+        other.execute(text("LOCK TABLE artifacts IN ACCESS EXCLUSIVE MODE"))
+        found = read(api)
+    assert found["tunery_database_read",] == 1
+    assert ("tunery_servers", "serving") in found
+    assert ("tunery_stored_bytes", "file") not in found
+    assert ("tunery_stored_bytes", "file") in read(api)
+
+
+def test_a_database_that_takes_connections_and_never_answers_does_not_hold_up_the_page() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        address = f"postgresql://nobody@127.0.0.1:{frozen.getsockname()[1]}/none"
+        figures = DatabaseFigures(session_factory(create_database(address)), None, wait_seconds=0.2)
+        began = time.monotonic()
+        found = {family.name: family.samples[0].value for family in figures.collect()}
+        assert found == {"tunery_database_read": 0}
+        assert time.monotonic() - began < CONNECT_TIMEOUT / 2
 
 
 def test_without_a_database_the_page_says_so_and_has_no_old_figures(

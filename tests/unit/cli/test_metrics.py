@@ -32,6 +32,17 @@ def test_parts_without_a_port_get_one_that_stays_theirs(tmp_path: Path) -> None:
     assert told[0]["targets"] == [f"127.0.0.1:{settings.api_metrics_port}"]
 
 
+@pytest.mark.parametrize(
+    ("listening", "asked"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("fd00::7", "[fd00::7]"), ("10.0.0.7", "10.0.0.7")],  # noqa: S104
+)
+def test_prometheus_asks_an_address_that_answers(listening: str, asked: str) -> None:
+    given = Settings(metrics_host=listening, serve_host=listening)
+    with Pages.of(given, ["api", "serve"]) as pages:
+        ports = pages.settings.api_metrics_port, pages.settings.serve_port
+        assert list(pages.addresses.values()) == [f"{asked}:{port}" for port in ports]
+
+
 def test_a_trainer_that_answers_chats_takes_any_port() -> None:
     with Pages.of(Settings(serve_share=0.5), ["api", "worker"]) as pages:
         assert pages.settings.serve_port == 0

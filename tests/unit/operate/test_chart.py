@@ -6,11 +6,12 @@ import textwrap
 import tomllib
 from typing import Any
 
+import pytest
 import yaml
 
 from api import stop_times as api_stop_times
 from core.settings import SERVER_FIELDS, Settings
-from tests.fixtures.outside.chart import CHART, Object, container, render
+from tests.fixtures.outside.chart import CHART, Object, Refused, container, render
 from tests.fixtures.outside.chart_values import EVERYTHING
 from tests.fixtures.paths import REPOSITORY
 from worker.process import stop_times
@@ -19,9 +20,15 @@ SERVICES = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["serv
 SERVICE_OF = {"api": "api", "migrate": "migrate", "worker": "worker", "server": "serve"}
 MAKES_SECRETS = {
     "TUNERY_DATABASE_URL",
+    "TUNERY_DATABASE_DIRECT_URL",
     "TUNERY_BROKER_URL",
     "TUNERY_SECRET_KEYS",
     "TUNERY_SERVE_UPSTREAM_KEY",
+}
+(HOME,) = {  # below which libraries keep caches
+    found
+    for image in ("Dockerfile", "Dockerfile.gpu")
+    for found in re.findall(r"^ENV HOME=(\S+)", (REPOSITORY / image).read_text(), re.MULTILINE)
 }
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 
@@ -110,6 +117,31 @@ def test_a_pod_has_longer_than_its_program_needs_to_stop() -> None:
             assert grace == of_compose[program]
 
 
+@pytest.mark.parametrize(
+    ("where", "values", "needs"),
+    [
+        ("api", {"preStopSeconds": 12}, 12 + api_stop_times.API),
+        ("workers.gpu", {}, stop_times.WORKER),
+        ("servers.gpu", {}, stop_times.SERVER),
+    ],
+)
+def test_a_grace_that_is_too_short_is_refused(where: str, values: Object, needs: int) -> None:
+    def with_grace(seconds: int) -> Object:
+        part, _, name = where.partition(".")
+        given = {**values, "terminationGracePeriodSeconds": seconds}
+        return {part: {name: given} if name else given}
+
+    assert render(**with_grace(needs)).pods
+    refused = rf"{where}\.terminationGracePeriodSeconds: it needs at least {needs} seconds"
+    with pytest.raises(Refused, match=refused):
+        render(**with_grace(needs - 1))
+
+
+def emptied(pod: Object) -> set[str]:
+    """Return the names of the pod's volumes that are its own."""
+    return {volume["name"] for volume in pod["volumes"] if "emptyDir" in volume}
+
+
 def test_a_program_has_no_rights_and_writes_only_where_a_volume_is() -> None:
     for template in pods().values():
         pod = template["spec"]
@@ -123,6 +155,10 @@ def test_a_program_has_no_rights_and_writes_only_where_a_volume_is() -> None:
         assert allowed["capabilities"] == {"drop": ["ALL"]}
         assert not allowed["allowPrivilegeEscalation"]
         mounts = {mount["mountPath"]: mount["name"] for mount in container(template)["volumeMounts"]}
+        if program_of(template) != "migrate":
+            own = {path for path, name in mounts.items() if name in emptied(pod)}
+            assert {f"{HOME}/.cache", f"{HOME}/.triton"} <= own
+        assert not [path for path in mounts if path.startswith("/home")]
         assert {"/tmp", variables(template)["TUNERY_HOME"]["value"]} <= set(mounts)  # noqa: S108
         assert set(mounts.values()) == {volume["name"] for volume in pod["volumes"]}
 
@@ -242,8 +278,19 @@ def test_metrics_have_a_port_and_a_monitor_where_a_value_names_the_port() -> Non
     monitors = render(**EVERYTHING).of_kind("PodMonitor")
     assert set(monitors) == {"tunery-api", "tunery-server", "tunery-worker"}
     watched = {name: each["spec"]["podMetricsEndpoints"] for name, each in monitors.items()}
-    assert watched["tunery-api"] == watched["tunery-worker"] == [{"port": "metrics", "path": "/metrics"}]
-    assert watched["tunery-server"] == [{"port": "chats", "path": "/metrics"}]
+    for program, port in (("api", "metrics"), ("worker", "metrics"), ("server", "chats")):
+        (endpoint,) = watched[f"tunery-{program}"]
+        assert (endpoint["port"], endpoint["path"]) == (port, "/metrics")
+        labels = {each["targetLabel"]: each["replacement"] for each in endpoint["relabelings"]}
+        assert labels == {"job": "tunery", "program": program}, "the labels of rules.yml"
+    read = {
+        name
+        for name, pod in pods().items()
+        for each in monitors.values()
+        if pod["metadata"]["labels"]["app.kubernetes.io/component"]
+        in each["spec"]["selector"]["matchExpressions"][0]["values"]
+    }
+    assert read == {"tunery-api", "tunery-worker-l4", "tunery-server-gpu"}
     ports = {name: [port["name"] for port in container(pod).get("ports", [])] for name, pod in pods().items()}
     assert "metrics" in ports["tunery-api"]
     assert ports["tunery-server-gpu"] == ["chats"]
@@ -255,6 +302,34 @@ def test_metrics_have_a_port_and_a_monitor_where_a_value_names_the_port() -> Non
         found = variables(pods()[pod])
         assert (found["TUNERY_METRICS_HOST"]["value"], found[port]["value"]) == ("0.0.0.0", "9100")  # noqa: S104
     assert "TUNERY_METRICS_HOST" not in variables(pods()["tunery-worker-cpu"])
+
+
+@pytest.mark.parametrize("where", ["api", "workerDefaults"])
+@pytest.mark.parametrize("port", [8000, 8001])
+def test_a_metrics_port_that_something_else_has_is_refused(where: str, port: int) -> None:
+    peers = {"metricsFrom": [{"podSelector": {}}]}
+    with pytest.raises(Refused, match=rf"metrics\.port: {port} is already api\.port or chatPort"):
+        render(**{where: {"metrics": {"port": port}}, "networkPolicy": peers})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"api": {"metrics": {"port": 9100}}},
+        {"workerDefaults": {"metrics": {"port": 9100}}},
+        {"serverDefaults": {"metrics": {"enabled": True}}},
+    ],
+)
+def test_metrics_that_no_peer_may_collect_are_refused(values: Object) -> None:
+    with pytest.raises(Refused, match=r"networkPolicy\.metricsFrom: name who collects the metrics"):
+        render(**values)
+    assert render(**values, networkPolicy={"enabled": False}).of_kind("PodMonitor")
+
+
+def test_only_the_migration_gets_the_database_without_the_pooler() -> None:
+    direct = {name for name, pod in pods().items() if "TUNERY_DATABASE_DIRECT_URL" in variables(pod)}
+    assert direct == {"tunery-migrate"}
+    assert "TUNERY_DATABASE_DIRECT_URL" not in variables(render().pods["tunery-migrate"])
 
 
 def test_large_and_broken_numbers_reach_a_program_as_they_are() -> None:
@@ -289,10 +364,12 @@ def test_each_value_has_a_description_and_each_described_value_a_default() -> No
 def test_each_example_of_the_page_is_what_the_chart_takes() -> None:
     page = (REPOSITORY / "docs/operate/kubernetes.md").read_text()
     examples = re.findall(r"^( *)```yaml\n(.*?)^\1```", page, re.MULTILINE | re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for _, example in examples:
         values = yaml.safe_load(textwrap.dedent(example))
-        expected = {name for name, worker in values["workers"].items() if worker is not None}
+        expected = {
+            name for name, worker in values.get("workers", VALUES["workers"]).items() if worker is not None
+        }
         found = {name.removeprefix("tunery-worker-") for name in render(**values).pods if "-worker-" in name}
         assert found == expected
 

@@ -1,14 +1,18 @@
 """The chart's objects are what Kubernetes, KEDA, LeaderWorkerSet and Prometheus' operator take."""
 
+import re
+import subprocess
 from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
-from cloudcoil.models.prometheus_operator.v1 import PodMonitor
+from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule
 
 from tests.fixtures.outside.chart import Object, Refused, container, pod_template, render
 from tests.fixtures.outside.chart_values import EVERYTHING
+from tests.fixtures.paths import REPOSITORY
 
 OLDEST, NEWEST = "1.30", "1.37"
 INSTALLATIONS: dict[str, dict[str, Any]] = {"defaults": {}, "everything": EVERYTHING}
@@ -48,6 +52,17 @@ def test_keda_and_the_operator_of_prometheus_take_their_objects_and_know_each_fi
     for each in found:
         read = OF_OTHERS[each["kind"]].model_validate(each)
         assert read.model_dump(mode="json", by_alias=True, exclude_unset=True) == each
+
+
+def test_the_operator_takes_the_alerts_as_the_page_hands_them_over() -> None:
+    page = (REPOSITORY / "docs/operate/kubernetes.md").read_text()
+    (command,) = re.findall(r"^(\(printf.*?)\| kubectl", page, re.MULTILINE | re.DOTALL)
+    made = subprocess.run(["sh", "-c", command], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    rule = yaml.safe_load(made.stdout)
+    rules = yaml.safe_load((REPOSITORY / "operate/prometheus/rules.yml").read_text())
+    assert rule["spec"] == rules
+    read = PrometheusRule.model_validate(rule)
+    assert read.model_dump(mode="json", by_alias=True, exclude_unset=True) == rule
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])

@@ -9,7 +9,7 @@
 
 {{/*
 Variables of a container. Takes root, values (of this program), the defaults that the chart computes, and what it
-needs beside the database and the store: "broker", "keys" and "hub".
+needs beside the database and the store: "broker", "direct", "keys" and "hub".
 */}}
 {{- define "tunery.env" -}}
 {{- $secrets := .root.Values.secrets -}}
@@ -19,6 +19,9 @@ needs beside the database and the store: "broker", "keys" and "hub".
     fieldRef:
       fieldPath: status.podIP
 {{ include "tunery.secret" (dict "name" "TUNERY_DATABASE_URL" "secret" $secrets.database.name "key" $secrets.database.key) }}
+{{- if and $secrets.databaseDirect.name (has "direct" $needs) }}
+{{ include "tunery.secret" (dict "name" "TUNERY_DATABASE_DIRECT_URL" "secret" $secrets.databaseDirect.name "key" $secrets.databaseDirect.key) }}
+{{- end }}
 {{- if has "broker" $needs }}
 {{ include "tunery.secret" (dict "name" "TUNERY_BROKER_URL" "secret" $secrets.broker.name "key" $secrets.broker.key) }}
 {{- end }}

@@ -50,18 +50,6 @@ tunery.dev/program: {{ .program }}
 {{- end }}
 {{- end -}}
 
-{{/* A rule that lets a collector of metrics reach pods. Takes root, and all the values of the program. */}}
-{{- define "tunery.measuredFrom" -}}
-{{- range .all -}}
-{{- if and .metrics.port $.root.Values.networkPolicy.metricsFrom }}
-- ports:
-    - port: {{ .metrics.port }}
-      protocol: TCP
-  from: {{- toYaml $.root.Values.networkPolicy.metricsFrom | nindent 4 }}
-{{- end }}
-{{- end }}
-{{- end -}}
-
 {{/* A rule that lets the API and eval runs, which are beside workers, ask for answers. Takes root. */}}
 {{- define "tunery.askedByOthers" -}}
 - ports:

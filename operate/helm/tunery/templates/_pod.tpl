@@ -2,7 +2,7 @@
 {{- define "tunery.podFields" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
-shareProcessNamespace: true # so that the pod's own first process buries the processes of trainers that have died
+shareProcessNamespace: true # so that the pod's pause process reaps what dead trainers leave
 {{- with .root.Values.serviceAccountName }}
 serviceAccountName: {{ . }}
 {{- end }}
@@ -33,14 +33,31 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
+{{/* What libraries keep below HOME, which the images set to /var/lib/tunery: kernels and downloads. */}}
+{{- define "tunery.caches" -}}
+cache: .cache
+nv-cache: .nv
+triton-cache: .triton
+{{- end -}}
+
+{{/* Refuses a grace that is too short. Takes where the value is, values, and the seconds that it needs. */}}
+{{- define "tunery.checkGrace" -}}
+{{- $needs := add .needs (.values.preStopSeconds | default 0) | int -}}
+{{- if lt (int .values.terminationGracePeriodSeconds) $needs -}}
+{{- fail (printf "%s.terminationGracePeriodSeconds: it needs at least %d seconds to stop" .where $needs) }}
+{{- end -}}
+{{- end -}}
+
 {{/* Where a container can write. Takes root and values. */}}
 {{- define "tunery.volumeMounts" -}}
 - name: tmp
   mountPath: /tmp
-- name: cache
-  mountPath: /home/tunery
 - name: home
   mountPath: /var/lib/tunery
+{{- range $name, $folder := include "tunery.caches" . | fromYaml }}
+- name: {{ $name }}
+  mountPath: /var/lib/tunery/{{ $folder }}
+{{- end }}
 - name: rows
   mountPath: /var/lib/tunery/rows
 {{- if .values.sharedMemory }}
@@ -57,12 +74,14 @@ capabilities:
 {{- end }}
 {{- end -}}
 
-{{/* The volumes of these mounts. Rows lie on the node's disk, also where the home is shared. */}}
+{{/* The volumes of these mounts. Rows and caches lie on the node's disk, also where the home is shared. */}}
 {{- define "tunery.volumes" -}}
 - name: tmp
   emptyDir: {}
-- name: cache
+{{- range $name, $_ := include "tunery.caches" . | fromYaml }}
+- name: {{ $name }}
   emptyDir: {}
+{{- end }}
 - name: rows
   emptyDir: {}
 - name: home
@@ -85,14 +104,6 @@ capabilities:
 {{- end }}
 {{- with .values.volumes }}
 {{ toYaml . }}
-{{- end }}
-{{- end -}}
-
-{{/* A port for metrics, if the program has one beside its own. Takes root and values. */}}
-{{- define "tunery.metricsPort" -}}
-{{- if and .values.metrics.port (ne (int .values.metrics.port) (int .root.Values.chatPort)) -}}
-- name: metrics
-  containerPort: {{ .values.metrics.port }}
 {{- end }}
 {{- end -}}
 

@@ -10,6 +10,7 @@
 {{- if mod $devices $nodes }}
 {{- fail (printf "workers.%s: its %d devices cannot be divided evenly among %d machines" .name $devices $nodes) }}
 {{- end -}}
+{{- include "tunery.checkGrace" (dict "where" (printf "workers.%s" .name) "values" .values "needs" 65) -}}
 {{- $defaults := include "tunery.serving" .root | fromYaml -}}
 {{- $_ := set $defaults "TUNERY_DEVICES" $devices -}}
 {{- with .values.metrics.port -}}

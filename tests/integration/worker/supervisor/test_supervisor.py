@@ -68,10 +68,10 @@ exec cat
 
 
 @contextmanager
-def supervised(api: Api, trainers: Trainers, sessions: Any = None, **seconds: float) -> Iterator[None]:
+def supervised(api: Api, trainers: Trainers, sessions: Any = None, **options: Any) -> Iterator[None]:
     """Supervise scripts in place of the trainer. They take no job."""
     settings = api.settings.model_copy(update={"scan_seconds": 0.1})
-    supervisor = Supervisor(settings, sessions or api.sessions, trainers, stuck_seconds=2.0, **seconds)
+    supervisor = Supervisor(settings, sessions or api.sessions, trainers, stuck_seconds=2.0, **options)
     supervisor.start()
     try:
         yield
@@ -95,6 +95,20 @@ def test_a_trainer_is_stuck_unless_it_says_that_it_waits(
         killed = [entry for entry in logs if entry["event"] == "trainer_stuck"]
     assert bool(killed) == stuck
     alice.openai.fine_tuning.jobs.cancel(job_id)
+
+
+TRAINER_THAT_COUNTS_AND_DIES = """
+touch "{lives}.db"
+echo life >> "{lives}"
+exit 1
+"""
+
+
+def test_what_a_dead_trainer_has_counted_is_gone_before_the_next_one_starts(api: Api, tmp_path: Path) -> None:
+    trainers = Trainers(tmp_path, TRAINER_THAT_COUNTS_AND_DIES)
+    with supervised(api, trainers, metrics=tmp_path):
+        wait_for(trainers.lives.exists)
+        wait_for(lambda: not list(tmp_path.glob("*.db")))
 
 
 TRAINER_THAT_WILL_NOT_STOP = """

@@ -3,14 +3,17 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from core.errors import ConfigurationError
 from core.monitoring import declared
+from core.monitoring.declared import all_declared
 from core.settings import Settings
-from tests.fixtures.outside.prometheus import page, promtool, samples
+from tests.fixtures.faults.disks import SmallDisk
+from tests.fixtures.outside.prometheus import families, page, promtool, samples
 from tests.fixtures.processes.ports import free_port
 from worker.process.recorder import recorder
 from worker.supervisor.losses import REASONS
@@ -72,6 +75,8 @@ def test_the_page_has_the_disks_and_zeros_where_alerts_look_for_an_increase(sett
     with metrics_page(settings):
         text = page(f"127.0.0.1:{settings.worker_metrics_port}")
         found = samples(text)
+        names = {metric.name.removesuffix("_total") for metric in all_declared()}
+        assert {family.name for family in families(text) if not family.name.startswith("process_")} <= names
         assert {("tunery_lease_losses_total", reason) for reason in REASONS} <= found.keys()
         for folder in ("models", "rows", "temporary"):
             assert 0 < found["tunery_disk_free_bytes", folder] < found["tunery_disk_bytes", folder]
@@ -90,6 +95,22 @@ def test_a_port_that_is_taken_is_named(settings: Settings) -> None:
         metrics_page(settings),
     ):
         pass
+
+
+def test_a_full_disk_does_not_end_a_trainer_that_counts(
+    settings: Settings,
+    small_disk: Callable[[int], SmallDisk],
+    temporary_files_in: Callable[[Path], None],
+) -> None:
+    disk = small_disk(1024**2)
+    temporary_files_in(disk.folder)
+    disk.fill()
+    with metrics_page(settings) as folder:
+        assert folder is not None
+        train(folder, tokens=100, jobs=3)
+        assert (
+            samples(page(f"127.0.0.1:{settings.worker_metrics_port}"))["tunery_trainer_tokens_total",] == 100
+        )
 
 
 def test_without_the_setting_there_is_neither_a_page_nor_a_folder(tmp_path: Path) -> None:
