@@ -127,7 +127,7 @@ def shape_of(
         path=path or ("fast" if expected_path(config, max_length).path == "fast" else "portable"),
         saves_in_bf16=saves_in_bf16,
         layouts=len({*types_of(text, kind, count)} & {ATTENTION, SLIDING}) or 1,
-        norms_of_heads=kind.startswith(NORMALISED_HEADS),
+        norms_of_heads=kind.startswith(NORMALISED_HEADS) or bool(text.get("use_qk_norm")),
         norms_of_values=kind.startswith("gemma4"),
         keeps_scores=None if flex_attention else _keeps_scores(text, kind),
         caps_logits=bool(text.get("final_logit_softcapping")),

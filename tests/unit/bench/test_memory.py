@@ -82,7 +82,7 @@ BESIDE = {"enable_moe_block": True, "num_experts": 16, "top_k_experts": 4, "moe_
 FAMILIES: dict[str, tuple[type[PretrainedConfig], dict[str, Any]]] = {
     "qwen 3 moe": (Qwen3MoeConfig, EXPERTS),
     "gpt-oss": (GptOssConfig, LOCAL),
-    "glm 4.5": (Glm4MoeConfig, {**ROUTED, "first_k_dense_replace": 1}),
+    "glm 4.5": (Glm4MoeConfig, {**ROUTED, "first_k_dense_replace": 1, "use_qk_norm": True}),
     "qwen 3.5": (Qwen3_5TextConfig, DELTA),
     "qwen 3.5 moe": (Qwen3_5MoeTextConfig, DELTA | EXPERTS | SHARED),
     "lfm 2": (Lfm2Config, {"layer_types": [CONV, CONV, FULL, CONV]}),

@@ -27,11 +27,12 @@ from worker.engine.decoders.portable import body_of, row_axes
 from worker.engine.kernels.operations import ON_CPU
 
 HEAD_SIZE, INNER, WORDS = 16, 64, 256
+EXPERT_INNER = 16  # narrower than an MLP: a layer has many experts
 HEADS = ("num_attention_heads", "num_key_value_heads")
 MOST_PARAMETERS = 200_000_000
 SPREAD = 4.0  # of the outputs of a random projection: scores so large that a softmax is far from even
 TOLERANCE = 1e-4
-TRIES = 2  # with experts: where two score alike, rounding chooses one of them
+TRIES = 2  # with experts: rounding may choose another one where two score almost alike
 CPU = torch.device("cpu")
 
 
@@ -59,7 +60,7 @@ def why_not_fast(model: nn.Module, max_length: int) -> str | None:
 
 def _miniature(model: Any, seed: int) -> Any:
     """Return the same class with narrow layers and random weights."""
-    config = _narrow(model.config)
+    config = narrow(model.config)
     with torch.random.fork_rng(devices=()), torch.device("meta"):
         count = sum(parameter.numel() for parameter in type(model)(config).parameters())
     if count > MOST_PARAMETERS:
@@ -76,7 +77,7 @@ def _miniature(model: Any, seed: int) -> Any:
     return miniature.eval()
 
 
-def _narrow(config: Any) -> Any:
+def narrow(config: Any) -> Any:
     """Return the configuration with few numbers in everything whose size is no feature."""
     whole = copy.deepcopy(config)
     for name in TOWERS:
@@ -106,13 +107,13 @@ def _narrow(config: Any) -> Any:
 
 
 def _have_fewer_experts(fields: dict[str, Any]) -> None:
-    """Leave twice as many experts as a token takes, in each of the groups that some routers have."""
+    """Leave twice as many narrow experts as a token takes, in each of the groups that some routers have."""
     chosen = next((fields[name] for name in CHOSEN if fields.get(name)), None)
     for name in EXPERTS:
         if chosen and fields.get(name):
             fields[name] = min(fields[name], 2 * chosen * (fields.get("n_group") or 1))
     if fields.get("moe_intermediate_size"):
-        fields["moe_intermediate_size"] = INNER
+        fields["moe_intermediate_size"] = EXPERT_INNER
 
 
 def _differing(config: Any) -> list[dict[str, Any]]:

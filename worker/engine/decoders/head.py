@@ -42,12 +42,10 @@ class Head:
 
     @property
     def weight(self) -> FrozenWeight:
-        """The layer's weight. One in 8 bits gets a copy in `dtype` on a GPU, but not on a CPU."""
+        """The layer's weight. One in 8 bits is dequantised in each product."""
         held: Tensor = self.layer.weight
         if held.is_floating_point():
             return DenseWeight(held)
-        if held.is_cuda:
-            return DenseWeight(weight_of(self.layer, self.dtype))
         return QuantisedWeight([self.layer], [slice(len(held))], None)
 
     def scaled(self, hidden_SD: Tensor) -> Tensor:
@@ -60,8 +58,12 @@ def head_losses(
 ) -> TokenLosses:
     """Return the `token_losses` of the logits, which may be capped (Bello et al. 2016, arXiv:1611.09940).
 
-    A head that is trained gets its gradient: a `DenseWeight` of its matrix.
+    A head that is trained gets its gradient: a `DenseWeight` of its matrix. On a GPU all chunks share one
+    copy of a head in 8 bits.
     """
+    if isinstance(head, QuantisedWeight) and hidden_SD.is_cuda:
+        (layer,) = head.layers
+        head = DenseWeight(weight_of(layer, hidden_SD.dtype))
     if softcap is None and not _is_trained(head):
         blocks = operations_on(hidden_SD.device).block_losses
         return token_losses(hidden_SD, head, labels_S, weights_S, blocks)

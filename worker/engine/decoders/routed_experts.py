@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from core.estimates.layers.table import CHOSEN
 from worker.engine.decoders.adapters_on_axis import AdaptersOnAxis
-from worker.engine.decoders.architecture import routed_of
+from worker.engine.decoders.architecture import UnknownFeature, routed_of
 from worker.engine.kernels.experts.layer import ExpertUpdate
 from worker.engine.kernels.experts.modules import forward, parameter_names, weights_of, with_updates
 
@@ -29,11 +29,16 @@ class RoutedExperts:
 
     @classmethod
     def of(cls, model: nn.Module, layer: str, config: Any) -> "RoutedExperts | None":
-        """Read them from the layer of this name; None if it has none. `config` is the text model's."""
+        """Read them from the layer of this name; None if it has none. `config` is the text model's.
+
+        Raises UnknownFeature if the configuration does not say how many experts a token takes.
+        """
         if (names := routed_of(model.get_submodule(layer))) is None:
             return None
         router, experts = (f"{layer}.{name}" for name in names)
-        chosen = next(found for name in CHOSEN if (found := getattr(config, name, None)))
+        chosen = next((found for name in CHOSEN if (found := getattr(config, name, None))), None)
+        if chosen is None:
+            raise UnknownFeature(f"its configuration has no {' or '.join(CHOSEN)}")
         return cls(experts, model.get_submodule(router), model.get_submodule(experts), chosen)
 
     @property

@@ -50,6 +50,16 @@ def test_config_json_says_what_transformers_makes_of_it(config: PretrainedConfig
     assert configuration.shape_of(found, 2, None) == shape_of(config, torch.bfloat16, None, path)
 
 
+@pytest.mark.parametrize("normed", [True, False])
+def test_the_configuration_of_glm_4_5_says_whether_heads_have_norms(normed: bool) -> None:
+    config = FAST["glm 4 moe, a shared expert and a dense layer"]()
+    config.use_qk_norm = normed
+    found = shape_of(config, torch.bfloat16, None, "fast")
+    assert found is not None
+    assert found.norms_of_heads == normed
+    assert any("q_norm" in name for name, _ in random_model(config).named_parameters()) == normed
+
+
 @pytest.mark.parametrize("name", FAST_WRAPPERS)
 def test_a_model_of_texts_and_images_is_its_text_part_beside_a_tower(name: str, tmp_path: Path) -> None:
     config = FAST_WRAPPERS[name]()

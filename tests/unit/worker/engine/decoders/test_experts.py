@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,6 +36,8 @@ from worker.engine.adapters.attach import attach
 from worker.engine.adapters.low_rank import TrainableAdapter
 from worker.engine.adapters.shapes import adaptable_shapes
 from worker.engine.base.base_model import ResidentBase
+from worker.engine.decoders.architecture import UnknownFeature
+from worker.engine.decoders.routed_experts import RoutedExperts
 from worker.engine.kernels.experts.modules import experts_in
 from worker.engine.start.initial_values import initial_values
 from worker.engine.step.context import PassContext
@@ -276,3 +279,9 @@ def test_a_lora_beside_trained_tokens_takes_shared_experts_and_leaves_the_others
     named = [name for name, each in adapter.plain_model.named_parameters() if each.requires_grad]
     assert not [name for name in named if ".experts." in name]
     assert [name for name in named if "shared_expert" in name and ".gate_proj.lora_A" in name]
+
+
+def test_a_model_that_does_not_say_how_many_experts_a_token_takes_has_an_unknown_feature() -> None:
+    model = AutoModelForCausalLM.from_config(QWEN())
+    with pytest.raises(UnknownFeature, match="its configuration has no num_experts_per_tok"):
+        RoutedExperts.of(model, "model.layers.0", SimpleNamespace())
