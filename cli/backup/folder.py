@@ -22,7 +22,7 @@ OTHERS = 0o077
 def alone_in(folder: Path) -> Iterator[None]:
     """Let one command at a time use the folder. Raises ConfigurationError if another one uses it."""
     check(folder)
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

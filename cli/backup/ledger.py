@@ -48,7 +48,7 @@ def _of_folders(session: Session) -> Iterator[tuple[str, str]]:
     for query in (
         checkpoints.where(Job.deleted_at.is_(None)),
         select(Adapter.object_prefix, Adapter.files).where(Adapter.deleted_at.is_(None)),
-        # The adapter's list names the card of its last measurement. Earlier ones are gone, but their rows stay
+        # The adapter's list names the card of its last measurement. Earlier ones are gone, their rows stay
         select(Task.object_prefix, Task.files).where(
             Task.deleted_at.is_(None), Task.object_prefix.is_not(None), Task.kind != "portability"
         ),

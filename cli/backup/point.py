@@ -12,7 +12,7 @@ from cli.client.errors import GaveUp
 
 POLL_SECONDS = 0.05
 ARCHIVE_DEADLINE = 300.0
-BEGIN_DEADLINE = 120.0  # seconds; transactions of ours end within one minute
+BEGIN_SECONDS = 120.0  # seconds; transactions of ours end within one minute
 
 NOW = text("SELECT clock_timestamp()")
 NEXT = text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
@@ -29,19 +29,19 @@ SWITCH = text("SELECT pg_switch_wal()")
 ARCHIVED = text("SELECT last_archived_wal >= :segment FROM pg_stat_archiver")
 
 
-def begin_point(engine: Engine) -> datetime:
+def begin_point(engine: Engine, give_up_seconds: float = BEGIN_SECONDS) -> datetime:
     """Return the database's time, once every transaction that has committed by then can be seen.
 
     Raises GaveUp if a transaction stays open, and names its session.
     """
     at: datetime = _scalar(engine, NOW)
     limit = _scalar(engine, NEXT)  # a snapshot of its own, behind that time
-    give_up = time.monotonic() + BEGIN_DEADLINE
+    give_up = time.monotonic() + give_up_seconds
     while not _scalar(engine, HAS_ENDED, limit=limit):
         if time.monotonic() > give_up:
             held_by = _scalar(engine, HELD_UP_BY) or "a session that this role cannot see"
             raise GaveUp(
-                f"The backup must wait for the end of a transaction that is open for {BEGIN_DEADLINE:.0f} s: "
+                f"The backup waits for the end of a transaction that is open for {give_up_seconds:.0f} s: "
                 f"{held_by}. End it with SELECT pg_terminate_backend(PROCESS), and run the backup again"
             )
         time.sleep(POLL_SECONDS)

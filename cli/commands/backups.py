@@ -103,21 +103,20 @@ def restore(
 
     settings, folder = load_settings(home=home), folder.resolve()
     if at and not settings.needs_embedded_servers:
-        raise ConfigurationError(
-            "--at is for the database of `tunery up`. Restore yours to that time yourself"
-        )
+        raise ConfigurationError("--at is for the database of `tunery up`. Restore yours to that time first")
     with _alone_in(folder), Objects.at(folder) as objects:
         points = objects.points()
         if not points:
             raise ConfigurationError(f"{folder} has no backup that `tunery backup` has completed")
         until = at.astimezone(UTC) if at else points[-1]
-        if not points[0] <= until <= datetime.now(UTC):
+        if at and not points[0] <= until <= datetime.now(UTC):
             raise ConfigurationError(f"--at: the backups reach from {points[0].isoformat()} until now")
         with _restored_servers(settings, folder, home, objects, until) as named:
             done = _put_back(objects, named)
         unfinished(home).unlink(missing_ok=True)
     if json:
-        output.json({"at": until.isoformat(), "last_backup": points[-1].isoformat(), **_counts(done)})
+        times = {"at": until.isoformat(), "last_backup": points[-1].isoformat()}
+        output.json({**(times if settings.needs_embedded_servers else {}), **_counts(done)})
     else:
         if settings.needs_embedded_servers:
             output.note(f"Everything until {until.isoformat()} is back; what came after that is lost")
