@@ -51,6 +51,8 @@ def claim_for_home(folder: Path, home: Path) -> None:
     check(folder)
     found, (known, path) = _read(folder / "service"), _known(home)
     if found == known != "":
+        if path != str(folder):
+            write_private(home / "backups", f"{known} {folder}")
         return
     if found:
         raise ConfigurationError(

@@ -15,7 +15,9 @@ ARCHIVE_DEADLINE = 300.0
 BEGIN_SECONDS = 120.0  # seconds; transactions of ours end within one minute
 
 NOW = text("SELECT clock_timestamp()")
-NEXT = text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+# A new transaction's number is behind those of all others. The end of a snapshot is only behind the numbers of
+# those that have ended
+NEXT = text("SELECT pg_current_xact_id()::text::bigint")
 HAS_ENDED = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= :limit")
 HELD_UP_BY = text("""
 SELECT string_agg(format('process %s (user %s, %s, begun at %s)', pid, usename, state, xact_start), '; ')
@@ -35,7 +37,7 @@ def begin_point(engine: Engine, give_up_seconds: float = BEGIN_SECONDS) -> datet
     Raises GaveUp if a transaction stays open, and names its session.
     """
     at: datetime = _scalar(engine, NOW)
-    limit = _scalar(engine, NEXT)  # a snapshot of its own, behind that time
+    limit = _scalar(engine, NEXT)
     give_up = time.monotonic() + give_up_seconds
     while not _scalar(engine, HAS_ENDED, limit=limit):
         if time.monotonic() > give_up:

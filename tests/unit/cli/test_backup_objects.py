@@ -148,6 +148,8 @@ def test_a_folder_that_lost_its_mark_is_not_begun_anew(tmp_path: Path) -> None:
     (folder := tmp_path / "folder").mkdir(mode=0o700)
     (home := tmp_path / "home").mkdir()
     claim_for_home(folder, home)
+    folder = folder.rename(tmp_path / "moved")
+    claim_for_home(folder, home)
     (folder / "service").unlink()
     with pytest.raises(ConfigurationError, match="mount the disk"):
         claim_for_home(folder, home)
