@@ -15,8 +15,8 @@ ARCHIVE_DEADLINE = 300.0
 BEGIN_SECONDS = 120.0  # seconds; transactions of ours end within one minute
 
 NOW = text("SELECT clock_timestamp()")
-# A new transaction's number is behind those of all others. The end of a snapshot is only behind the numbers of
-# those that have ended
+# A new transaction's number is behind those of all others. The end of a snapshot is behind those alone that
+# have ended
 NEXT = text("SELECT pg_current_xact_id()::text::bigint")
 HAS_ENDED = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= :limit")
 HELD_UP_BY = text("""

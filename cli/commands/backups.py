@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SMALL_FILES = ("credentials.json", "secret-keys", "api-key", "catalog.toml")
 """The files of a state folder without which its data cannot be used."""
 SERVERS = ("postgres", "valkey", "s3")
-AGAIN = "Run the command again: it goes on with what is missing"
+AGAIN = "Mend that, and run the command again"
 TRIES = 5  # objects may be deleted while a pass reads them
 SHOWN = 20
 
@@ -179,7 +179,7 @@ def _pass(engine: "Engine", service: Service, home: Path) -> tuple[datetime, "Co
     with Objects.at(service.folder) as objects:
         for _ in range(TRIES):
             with sessions() as session:
-                named = ledger.hashes(session)  # before the point: these are deleted behind it, if at all
+                named = ledger.hashes(session)  # also what is deleted before the ledger is read again
             small_files = _small_files(home) if service.archive else {}
             at = begin_point(engine)
             with sessions() as session:
@@ -236,7 +236,7 @@ def _empty(home: Path) -> None:
     from cli.embedded.archive import require_program
 
     require_program()
-    mark, parts = unfinished(home), [home / name for name in (*SERVERS, *SMALL_FILES)]
+    mark, parts = unfinished(home), [home / name for name in (*SERVERS, *SMALL_FILES, "backups")]
     if not mark.exists() and any(part.exists() for part in parts):
         raise ConfigurationError(f"{home} is not empty. Restore to another --home, or move this one away")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)

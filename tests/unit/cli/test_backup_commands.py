@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.backup.folder import claim_for_home
 from cli.backup.objects import Objects
 from cli.client.home import Home
 from cli.commands.backups import backup, restore
@@ -58,3 +59,14 @@ def test_the_database_of_external_servers_is_not_restored_to_a_time(
     for name, value in EXTERNAL.items():
         monkeypatch.setenv(name, value)
     refused(lambda: restore(folder, tmp_path / "home", at=NOW), "Restore yours to that time first")
+
+
+def test_a_home_with_the_mark_of_a_folder_is_not_empty(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once restored, it would write to the folder from which it came."""
+    (home := tmp_path / "home").mkdir()
+    claim_for_home(folder, home)
+    (program := tmp_path / "pgbackrest").touch(0o700)
+    monkeypatch.setenv("PATH", str(program.parent))
+    refused(lambda: restore(folder, home), "is not empty")
