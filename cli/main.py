@@ -2,8 +2,8 @@
 
     exit code   meaning
     0           done; for `up`: stopped on request
-    1           refused: the server's error is printed; or `up` gave up, or `doctor` or `secrets reseal` found
-                a fault
+    1           refused: the server's error is printed; or `up` gave up, or `doctor`, `secrets reseal`,
+                `backup` or `restore` found a fault
     2           usage: a wrong option or setting
     3           unreachable: no answer from the address of the server or of the database
     4           the job that was watched (`jobs wait`, `jobs logs -f`, `jobs create --wait`) has failed

@@ -115,8 +115,9 @@ def _begin_session(driver: "Connection[Any]", _record: object) -> None:
         driver.prepare_threshold = None
         if values != list(SESSION_SETTINGS.values()):
             raise ConfigurationError(
-                "TUNERY_DATABASE_URL leads to a pooler, behind which the settings of sessions are missing. "
-                "Set TUNERY_DATABASE_DIRECT_URL to the address of Postgres itself, and run `tunery migrate`. "
+                "TUNERY_DATABASE_URL leads to a pooler, behind which sessions lack the settings of the role "
+                f"{driver.info.user}. Set TUNERY_DATABASE_DIRECT_URL to the address of Postgres itself, with "
+                "the same role, and run `tunery migrate`. "
                 "If that has been done, let the pooler open its sessions anew (PgBouncer: RECONNECT)"
             )
     else:

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
 from api.monitoring.requests import note_error
-from core.errors import AppError, InvalidRequest, NotFound, Unavailable
+from core.errors import AppError, ConfigurationError, InvalidRequest, NotFound, Unavailable
 
 RETRY_AFTER_SECONDS = 2
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -86,6 +86,8 @@ def expected(error: Exception) -> AppError | None:
             return error
         case OperationalError() | InterfaceError() | PoolExhausted():
             return Unavailable("The database cannot be reached at the moment. Try again in a few seconds.")
+        case ConfigurationError():  # of the first connection behind a pooler, see `core/database.py`
+            return Unavailable("The database is not set up yet. The log of the API says what is missing.")
         case ProgrammingError() if isinstance(error.orig, UndefinedTable | UndefinedColumn):
             return Unavailable(  # `tunery up` starts the API while it still prepares the tables
                 "The tables are not up to date yet. Try again in a few seconds. If this lasts, run "

@@ -1,7 +1,7 @@
 """What the database says of the objects: the artifacts that are there, and the hashes that rows name."""
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import and_, or_, select
@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 from core.storage.folders import object_key
 from core.tables import Adapter, Artifact, Checkpoint, File, Job, Task
 
+LONGEST_TRANSACTION = timedelta(minutes=10)
+"""No transaction of ours takes so long: a deletion notes the time at which its transaction began."""
 PRESENT = or_(
     Artifact.state == "kept",
     and_(Artifact.state == "writing", Artifact.owner_kind == "upload"),  # the parts that a client has sent
@@ -19,11 +21,12 @@ PRESENT = or_(
 def belongs(session: Session, since: datetime | None = None) -> Callable[[str], bool]:
     """Return a function that says whether a key belongs to an artifact that is there.
 
-    With `since`, it also takes those that were doomed since that time.
+    With `since`, it also takes those whose deletion was committed since that time.
     """
     wanted = PRESENT
     if since is not None:
-        wanted = or_(PRESENT, and_(Artifact.state == "doomed", Artifact.expires_at >= since))
+        begun = since - LONGEST_TRANSACTION
+        wanted = or_(PRESENT, and_(Artifact.state == "doomed", Artifact.expires_at >= begun))
     prefixes = set(session.scalars(select(Artifact.prefix).where(Artifact.prefix.is_not(None), wanted)))
 
     def is_there(key: str) -> bool:
@@ -45,6 +48,7 @@ def _of_folders(session: Session) -> Iterator[tuple[str, str]]:
     for query in (
         checkpoints.where(Job.deleted_at.is_(None)),
         select(Adapter.object_prefix, Adapter.files).where(Adapter.deleted_at.is_(None)),
+        # The adapter's list names the card of its last measurement. Earlier ones are gone, their rows stay
         select(Task.object_prefix, Task.files).where(
             Task.deleted_at.is_(None), Task.object_prefix.is_not(None), Task.kind != "portability"
         ),

@@ -3,7 +3,8 @@
 TuneryError
 └── CommandError
     ├── Refused       1   the server answered with an error
-    ├── GaveUp        1   `up` cannot keep a part running; `doctor` or `secrets reseal` found a fault
+    ├── GaveUp        1   `up` cannot keep a part running; `doctor`, `secrets reseal`, `backup` or `restore`
+    │                     found a fault
     ├── Unreachable   3   no answer from the address of the server or of the database
     ├── WorkFailed    4   the job, export, composition, measurement or run that was waited for has failed
     ├── WorkCancelled 5   the same was cancelled

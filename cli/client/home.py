@@ -5,6 +5,8 @@ secret-keys   the keys that encrypt stored secrets, unless TUNERY_SECRET_KEYS is
 base-url      the address of the API that the last `up` started
 environment   while embedded servers run: the variables for a worker that is started by hand (TUNERY_* and
               AWS_*, also the secret keys), mode 0600
+backups       whose folder of backups it is: the folder's mark, and its path
+restoring     while `tunery restore` is not done
 logs/         the output of the parts; at a start, and beyond 64 MiB, a log moves to NAME.log.1
 run/          records of the processes that `up` has started, and metrics-targets.json: where Prometheus finds
               their metrics
@@ -81,6 +83,11 @@ class Home:
     def write_environment(self, variables: Mapping[str, str]) -> None:
         lines = "".join(f"{name}={value}\n" for name, value in sorted(variables.items()))
         write_private(self.environment, lines)
+
+
+def unfinished(home: Path) -> Path:
+    """Return the file that is there while `tunery restore` has not brought everything back to the home."""
+    return home / "restoring"
 
 
 def read(path: Path) -> str | None:

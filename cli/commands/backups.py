@@ -5,6 +5,7 @@ own: these commands then do the objects alone, and say up to which time its log 
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,21 +17,23 @@ import typer
 
 from cli.client import output
 from cli.client.database import open_database
-from cli.client.errors import GaveUp
-from cli.client.home import DEFAULT_HOME, Home, HomeOption, load_settings, named_servers
+from cli.client.errors import GaveUp, Unreachable
+from cli.client.home import DEFAULT_HOME, Home, HomeOption, load_settings, named_servers, unfinished
 from cli.private_files import write_private
 from core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from cli.backup.objects import Copied
+    from cli.backup.objects import Copied, Objects
     from cli.embedded import Archive
     from core.settings import Settings
     from core.storage.object_store import ObjectStore
 
 SMALL_FILES = ("credentials.json", "secret-keys", "api-key", "catalog.toml")
 """The files of a state folder without which its data cannot be used."""
+SERVERS = ("postgres", "valkey", "s3")
+AGAIN = "Mend that, and run the command again"
 TRIES = 5  # objects may be deleted while a pass reads them
 SHOWN = 20
 
@@ -58,27 +61,35 @@ class Service:
         url = self.settings.direct_database_url
         return self.archive.admin_url(url) if self.archive else url
 
+    def claim(self, home: Path) -> None:
+        """Raise ConfigurationError if the folder is another service's, or its disk is not mounted."""
+        from cli.backup.folder import claim_for_bucket, claim_for_home
+
+        if self.archive:
+            claim_for_home(self.folder, home.resolve())
+        else:
+            claim_for_bucket(self.folder, self.settings.server("s3_bucket"))
+
 
 def backup(home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> None:
     """Back up the database of the running `up`, and the objects of any service, to TUNERY_BACKUP_FOLDER."""
     service = _service(home)
-    label = None
-    if service.archive:
-        label = service.archive.back_up()
-        _copy_small_files(home, service.folder / "home")
-    with open_database(service.database_url) as engine:
-        at, done, archived = _pass(engine, service)
+    with _alone_in(service.folder):
+        service.claim(home)
+        label = service.archive.back_up() if service.archive else None
+        with open_database(service.database_url) as engine:
+            at, done, archived = _pass(engine, service, home)
     told = {"at": at.isoformat(), "database": label, "archived": archived, **_counts(done)}
     if json:
         output.json(told)
     else:
         output.note(f"Backed up to {service.folder}, up to {at.isoformat()}")
         output.note(f"Objects: {done.objects} copied ({done.bytes} bytes), {done.kept} were there")
-        if not service.archive:
-            output.note(
-                "The database is not in it: restore it from its own backup, with its log up to this time"
-            )
-    _complain("were deleted, or differ from their SHA-256,", done)
+    if not service.archive:
+        output.note("The database is not in it: restore it from its own backup, with its log up to this time")
+        if not archived:
+            output.note("This time is not archived yet, or Postgres archives no log", "yellow")
+    _complain("differ from their SHA-256, and are not backed up", done.damaged)
 
 
 def restore(
@@ -90,39 +101,72 @@ def restore(
     """Bring everything back: database and objects to an empty --home, or the objects to external servers."""
     from cli.backup.objects import Objects
 
-    settings = load_settings(home=home)
-    with Objects.at(folder.resolve()) as objects:
+    settings, folder = load_settings(home=home), folder.resolve()
+    if at and not settings.needs_embedded_servers:
+        raise ConfigurationError("--at is for the database of `tunery up`. Restore yours to that time first")
+    with _alone_in(folder), Objects.at(folder) as objects:
         points = objects.points()
         if not points:
             raise ConfigurationError(f"{folder} has no backup that `tunery backup` has completed")
-        until = at.replace(tzinfo=at.tzinfo or UTC) if at else points[-1]
-        with _restored_servers(settings, folder.resolve(), home, until) as named:
+        until = at.astimezone(UTC) if at else points[-1]
+        if at and not points[0] <= until <= datetime.now(UTC):
+            raise ConfigurationError(f"--at: the backups reach from {points[0].isoformat()} until now")
+        with _restored_servers(settings, folder, home, objects, until) as named:
             done = _put_back(objects, named)
+        unfinished(home).unlink(missing_ok=True)
     if json:
-        output.json({"at": until.isoformat(), "last_backup": points[-1].isoformat(), **_counts(done)})
+        times = {"at": until.isoformat(), "last_backup": points[-1].isoformat()}
+        output.json({**(times if settings.needs_embedded_servers else {}), **_counts(done)})
     else:
-        output.note(f"Everything until {until.isoformat()} is back; what came after that is lost")
-        output.note(f"Objects: {done.objects} sent ({done.bytes} bytes), {done.kept} were there, all checked")
-    _complain("are not in the backup, or damaged there,", done)
+        if settings.needs_embedded_servers:
+            output.note(f"Everything until {until.isoformat()} is back; what came after that is lost")
+        sent = f"{done.objects} sent ({done.bytes} bytes), each with its SHA-256"
+        output.note(f"Objects: {sent}; {done.kept} of the same size were there")
+    if settings.needs_embedded_servers:
+        output.note("To back this service up, set TUNERY_BACKUP_FOLDER to a new, empty folder")
+    _complain("are not in the backup, or damaged there, and rows name them", [*done.gone, *done.damaged])
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder for this command alone, and say in a sentence what fails outside of Tunery."""
+    import sqlite3
+
+    from cli.backup.folder import alone_in
+    from core.storage.object_store import STORE_ERRORS
+
+    os.umask(0o077)
+    try:
+        with alone_in(folder):
+            yield
+    except STORE_ERRORS as error:
+        raise Unreachable(f"The object store failed: {error}. {AGAIN}") from error
+    except sqlite3.Error as error:
+        raise GaveUp(f"{folder / 'objects.sqlite'}: {error}. {AGAIN}") from error
+    except OSError as error:
+        raise GaveUp(f"{error}. {AGAIN}") from error
 
 
 def _service(home: Path) -> Service:
-    settings = named_servers(load_settings(home=home), home)
-    folder = settings.backup_folder or Home(home).read_environment().get("TUNERY_BACKUP_FOLDER")
-    if not folder:
-        raise ConfigurationError("Set TUNERY_BACKUP_FOLDER, for `tunery up` too, and start it again")
-    archive = None
-    if load_settings(home=home).needs_embedded_servers:
-        from cli.embedded import Backups, EmbeddedServers
+    settings = load_settings(home=home)
+    if not settings.needs_embedded_servers:
+        if not settings.backup_folder:
+            raise ConfigurationError("Set TUNERY_BACKUP_FOLDER")
+        return Service(settings, settings.backup_folder.resolve(), None)
+    from cli.embedded import Backups, EmbeddedServers
 
-        backups = Backups(Path(folder), settings.backup_days)
-        archive = EmbeddedServers.archive(home, backups)
-        if not archive.configuration.exists():
-            raise ConfigurationError("`tunery up` runs without TUNERY_BACKUP_FOLDER: start it again with it")
-    return Service(settings, Path(folder), archive)
+    running = Home(home).read_environment()
+    if not running:
+        raise ConfigurationError(f"No `tunery up` runs in {home}, and only a running one can be backed up")
+    if not (used := running.get("TUNERY_BACKUP_FOLDER")):
+        raise ConfigurationError("`tunery up` runs without TUNERY_BACKUP_FOLDER: start it again with it")
+    if settings.backup_folder and settings.backup_folder.resolve() != Path(used):
+        raise ConfigurationError(f"`tunery up` runs with TUNERY_BACKUP_FOLDER={used}: use the same here")
+    archive = EmbeddedServers.archive(home, Backups(Path(used), settings.backup_days))
+    return Service(named_servers(settings, home), Path(used), archive)
 
 
-def _pass(engine: "Engine", service: Service) -> tuple[datetime, "Copied", bool]:
+def _pass(engine: "Engine", service: Service, home: Path) -> tuple[datetime, "Copied", bool]:
     """Copy the objects, again if some were deleted meanwhile, and let the log be archived up to then."""
     from datetime import timedelta
 
@@ -134,23 +178,28 @@ def _pass(engine: "Engine", service: Service) -> tuple[datetime, "Copied", bool]
     sessions, store = session_factory(engine), _store(service.settings)
     with Objects.at(service.folder) as objects:
         for _ in range(TRIES):
+            with sessions() as session:
+                named = ledger.hashes(session)  # also what is deleted before the ledger is read again
+            small_files = _small_files(home) if service.archive else {}
             at = begin_point(engine)
             with sessions() as session:
                 belongs, hashes = ledger.belongs(session, at), ledger.hashes(session)
-            done = objects.copy(store, belongs, hashes, at)
+            done = objects.copy(store, belongs, named | hashes, at)
             if not done.gone:
                 break
+        _complain("are named by rows, but not in the store: nothing can go back to this backup", done.gone)
         archived = end_point(engine)
         if service.archive and not archived:
             raise GaveUp("Postgres does not archive its log: see logs/postgres.log in the state folder")
-        if not done.gone:
-            objects.note(at)
+        objects.note(at, small_files)
         objects.expire(at - timedelta(days=service.settings.backup_days))
     return at, done, archived
 
 
 @contextmanager
-def _restored_servers(settings: "Settings", folder: Path, home: Path, at: datetime) -> "Iterator[Settings]":
+def _restored_servers(
+    settings: "Settings", folder: Path, home: Path, objects: "Objects", at: datetime
+) -> "Iterator[Settings]":
     """Yield settings that name the servers. Those of `up` start with the database of that time."""
     if not settings.needs_embedded_servers:
         yield settings
@@ -158,10 +207,9 @@ def _restored_servers(settings: "Settings", folder: Path, home: Path, at: dateti
     from cli.embedded import Backups, EmbeddedServers
     from core.schema import migrate
 
-    if any((home / name).exists() for name in ("postgres", "s3", "credentials.json")):
-        raise ConfigurationError(f"{home} is not empty. Restore to another --home, or move this one away")
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _copy_small_files(folder / "home", home)
+    _empty(home)
+    for name, content in _home_files(objects, at).items():
+        write_private(home / name, content)
     output.note("Restoring the database …")
     EmbeddedServers.archive(home, Backups(folder, settings.backup_days)).restore(at)
     with EmbeddedServers(home) as servers:
@@ -173,14 +221,39 @@ def _restored_servers(settings: "Settings", folder: Path, home: Path, at: dateti
         yield named
 
 
-def _put_back(objects: Any, settings: "Settings") -> "Copied":
+def _home_files(objects: "Objects", at: datetime) -> dict[str, str]:
+    """Return the small files of the last backup until then, with the keys that the next backup has too."""
+    files, later = objects.home_files(at), [point for point in objects.points() if point > at]
+    both = (files, objects.home_files(later[0]) if later else {})
+    keys = [key.strip() for each in both for key in each.get("secret-keys", "").split(",")]
+    if known := [key for key in dict.fromkeys(keys) if key]:
+        files["secret-keys"] = ",".join(known) + "\n"
+    return files
+
+
+def _empty(home: Path) -> None:
+    """Make the home, and remove what a restore that broke off has left. Raises ConfigurationError."""
+    from cli.embedded.archive import require_program
+
+    require_program()
+    mark, parts = unfinished(home), [home / name for name in (*SERVERS, *SMALL_FILES, "backups")]
+    if not mark.exists() and any(part.exists() for part in parts):
+        raise ConfigurationError(f"{home} is not empty. Restore to another --home, or move this one away")
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mark.touch()
+    for part in parts:
+        if part.is_dir():
+            shutil.rmtree(part)
+        part.unlink(missing_ok=True)
+
+
+def _put_back(objects: "Objects", settings: "Settings") -> "Copied":
     from cli.backup import ledger
     from core.database import session_factory
 
     with open_database(settings.direct_database_url) as engine, session_factory(engine)() as session:
         belongs, hashes = ledger.belongs(session), ledger.hashes(session)
-    done: Copied = objects.put_back(_store(settings), belongs, hashes)
-    return done
+    return objects.put_back(_store(settings), belongs, hashes)
 
 
 def _store(settings: "Settings") -> "ObjectStore":
@@ -189,11 +262,8 @@ def _store(settings: "Settings") -> "ObjectStore":
     return ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
 
 
-def _copy_small_files(source: Path, target: Path) -> None:
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in SMALL_FILES:
-        if (source / name).exists():
-            write_private(target / name, (source / name).read_text("utf-8"))
+def _small_files(home: Path) -> dict[str, str]:
+    return {name: (home / name).read_text("utf-8") for name in SMALL_FILES if (home / name).exists()}
 
 
 def _counts(done: "Copied") -> dict[str, Any]:
@@ -206,7 +276,7 @@ def _counts(done: "Copied") -> dict[str, Any]:
     }
 
 
-def _complain(how: str, done: "Copied") -> None:
-    if wrong := [*done.gone, *done.damaged]:
-        shown = "\n".join(f"  {key}" for key in wrong[:SHOWN])
-        raise GaveUp(f"{len(wrong)} objects {how} and rows of the database name them. The first:\n{shown}")
+def _complain(how: str, keys: list[str]) -> None:
+    if keys:
+        shown = "\n".join(f"  {key}" for key in keys[:SHOWN])
+        raise GaveUp(f"{len(keys)} objects {how}. The first:\n{shown}")

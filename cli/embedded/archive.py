@@ -66,11 +66,9 @@ class Archive:
 
     def prepare(self) -> None:
         """Write the configuration. Raises ConfigurationError if pgBackRest is not installed."""
-        _program()
-        folder = self.backups.folder.resolve()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        require_program()
         text = CONFIGURATION.format(
-            folder=folder,
+            folder=self.backups.folder,
             days=self.backups.days,
             locks=self.data.parent / "pgbackrest",
             stanza=STANZA,
@@ -82,7 +80,7 @@ class Archive:
 
     def server_settings(self) -> dict[str, object]:
         """Return the settings with which Postgres archives its log."""
-        push = shlex.join([_program(), *self._options, "archive-push"]).replace("%", "%%")
+        push = shlex.join([require_program(), *self._options, "archive-push"]).replace("%", "%%")
         return {
             "archive_mode": "on",
             "archive_command": f"{push} %p",
@@ -132,7 +130,7 @@ class Archive:
     def _run(self, command: str, *options: str) -> str:
         address = {"PGHOST": self.host, "PGPASSWORD": self.admin_password}
         done = subprocess.run(
-            [*self.account, _program(), *self._options, *options, command],
+            [*self.account, require_program(), *self._options, *options, command],
             env={"PATH": os.defpath, "LC_ALL": "C", **address},
             cwd="/",
             capture_output=True,
@@ -144,7 +142,8 @@ class Archive:
         return done.stdout
 
 
-def _program() -> str:
+def require_program() -> str:
+    """Return the path of pgBackRest. Raises ConfigurationError if it is not installed."""
     if (program := shutil.which("pgbackrest")) is None:
         raise ConfigurationError(INSTALL)
     return program

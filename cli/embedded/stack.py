@@ -25,7 +25,7 @@ from core.errors import ConfigurationError
 
 ServerName = Literal["postgres", "valkey", "s3"]
 
-ANY_PORT = 5432  # of a Postgres whose configuration for backups names the port, or which does not run
+ANY_PORT = 5432  # Not used: pgBackRest reads the port from its configuration.
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cli.client.home import Home
+from cli.backup.folder import claim_for_home
+from cli.client.home import Home, unfinished
 from cli.client.output import note
 from cli.up.restarts import Restarts, name_exit
 from core.errors import ConfigurationError
@@ -82,8 +83,12 @@ def servers(settings: "Settings", home: Home, keys: Mapping[str, str]) -> "Itera
         return
     from cli.embedded import Backups, EmbeddedServers
 
-    folder = settings.backup_folder
-    backups = Backups(folder.resolve(), settings.backup_days) if folder else None
+    if unfinished(home.path).exists():
+        raise ConfigurationError(f"A restore to {home.path} is not done: run `tunery restore` again")
+    backups = None
+    if settings.backup_folder:
+        backups = Backups(settings.backup_folder.resolve(), settings.backup_days)
+        claim_for_home(backups.folder, home.path)
     embedded = EmbeddedServers(home.path, backups)
     embedded.begin()
     try:

@@ -32,7 +32,7 @@ class SettingFields(BaseSettings):
     database_direct_url: str | None = Field(
         None,
         description="Postgres itself, if TUNERY_DATABASE_URL leads to a pooler. `tunery migrate` needs it, "
-        "since a migration holds a session",
+        "since a migration holds a session. Both name the same role",
     )
     broker_url: str | None = Field(None, description="Redis or Valkey, as redis://host:port/0")
     s3_endpoint_url: str | None = Field(None, description="URL of the S3 object store")
@@ -62,8 +62,9 @@ class SettingFields(BaseSettings):
 
     backup_folder: Path | None = Field(
         None,
-        description="Folder for backups, on another disk or machine. `tunery backup` writes to it, and the "
-        "Postgres of `tunery up` archives its log there. It holds secrets",
+        description="Folder for backups of this service alone, on another disk or machine. It must exist. "
+        "`tunery backup` writes to it, and the Postgres of `tunery up` archives its log there. It holds "
+        "secrets",
     )
     backup_days: int = Field(
         30, ge=1, description="Days for which a backup is kept, with the objects that were deleted since"

@@ -76,6 +76,7 @@ class Settings(SettingFields):
         Raises ConfigurationError if only some of the external servers are named.
         """
         missing = [name for name in SERVER_FIELDS if getattr(self, name) is None]
+        self._refuse_direct_url_alone()
         if missing and len(missing) < len(SERVER_FIELDS):
             raise ConfigurationError(
                 "Only some of the external servers are set; set also "
@@ -86,6 +87,7 @@ class Settings(SettingFields):
     @property
     def direct_database_url(self) -> str:
         """The database without a pooler between. Raises ConfigurationError if no database is named."""
+        self._refuse_direct_url_alone()
         return self.database_direct_url or self.server("database_url")
 
     def with_servers(self, **urls: str) -> Self:
@@ -100,3 +102,9 @@ class Settings(SettingFields):
                 f"TUNERY_{name.upper()} is not set. Set it, or run `tunery up`, which starts its own servers."
             )
         return value
+
+    def _refuse_direct_url_alone(self) -> None:
+        if self.database_direct_url and self.database_url is None:
+            raise ConfigurationError(
+                "TUNERY_DATABASE_DIRECT_URL is set without TUNERY_DATABASE_URL: set both, or neither"
+            )

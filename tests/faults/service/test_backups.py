@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from openai import OpenAI
+from openai import NotFoundError, OpenAI
 from sqlalchemy.orm import Session, sessionmaker
 
 from cli.client.home import Home
@@ -91,15 +91,23 @@ def run(*arguments: str | Path, cwd: Path, **variables: str) -> dict[str, Any]:
     return told
 
 
+def new_folder(path: Path) -> Path:
+    path.mkdir(mode=0o700)
+    return path
+
+
 def test_what_was_backed_up_comes_back_to_an_empty_folder_and_goes_on(tmp_path: Path) -> None:
-    """At the last backup, and at an earlier time, whose file was deleted since."""
+    """At the last backup, and at an earlier time, whose file was deleted since.
+
+    What was restored has a folder of backups of its own, from which it is restored too.
+    """
     program_of(["pgbackrest"], ["pgbackrest"])
-    variables = {
-        "TUNERY_CATALOG_FILE": str(write_base(tmp_path)),
-        "TUNERY_SCAN_SECONDS": "0.5",
-        "TUNERY_BACKUP_FOLDER": str(tmp_path / "backups"),
-    }
-    with server_folder() as folder, running(folder / "home", free_port(), **variables) as up:
+    backups = new_folder(tmp_path / "backups")
+    variables = {"TUNERY_CATALOG_FILE": str(write_base(tmp_path)), "TUNERY_SCAN_SECONDS": "0.5"}
+    first = {**variables, "TUNERY_BACKUP_FOLDER": str(backups)}
+    second = {**variables, "TUNERY_BACKUP_FOLDER": str(new_folder(tmp_path / "second"))}
+    third = {**variables, "TUNERY_BACKUP_FOLDER": str(new_folder(tmp_path / "third"))}
+    with server_folder() as folder, running(folder / "home", free_port(), **first) as up:
         tenant = Tenant(up)
         client = Client(tenant)
         with stored(up) as service, service.sessions.begin() as session:
@@ -107,29 +115,40 @@ def test_what_was_backed_up_comes_back_to_an_empty_folder_and_goes_on(tmp_path: 
         deleted, file = tenant.upload(13), tenant.upload(12)
         job = tenant.train(file)
         weights = tenant.weights(job)
-        run("backup", "--home", up.home, cwd=tmp_path, **variables)
+        run("backup", "--home", up.home, cwd=tmp_path, **first)
         before = datetime.now(UTC)
         tenant.openai.files.delete(deleted)
         later = tenant.upload(14)
-        last = run("backup", "--home", up.home, cwd=tmp_path, **variables)
+        last = run("backup", "--home", up.home, cwd=tmp_path, **first)
         assert last["objects"] == 1, "what was there was copied again"
         lost = tenant.upload(15)
         kill_all(up)
         until(lambda: not processes_of(up.home), "the end of all processes")
         shutil.rmtree(up.home)
 
-        told = run("restore", tmp_path / "backups", "--home", up.home, cwd=tmp_path)
+        (up.home / "s3").mkdir(parents=True)
+        (up.home / "restoring").touch()  # as a restore that broke off
+        told = run("restore", backups, "--home", up.home, cwd=tmp_path)
         assert told["at"] == last["at"]
-        with running(up.home, free_port(), **variables) as back, stored(back) as service:
+        refused = tunery("up", "--home", up.home, "--port", str(free_port()), cwd=tmp_path, **first)
+        assert "new, empty folder" in refused.stderr, "it would write into the backups that it came from"
+        with running(up.home, free_port(), **second) as back, stored(back) as service:
             client = Client(Tenant(back), jobs={job}, files={file, later}, deleted={deleted, lost})
             check(service, [client])
             assert client.tenant.weights(job) == weights
             client.jobs.add(client.tenant.train(later))
             check(service, [client])
+            run("backup", "--home", up.home, cwd=tmp_path, **second)
 
         moment = ["--at", before.isoformat()]
-        old = run("restore", tmp_path / "backups", "--home", folder / "earlier", *moment, cwd=tmp_path)
+        old = run("restore", backups, "--home", folder / "earlier", *moment, cwd=tmp_path)
         assert old["at"] < told["at"]
-        assert old["objects"] == told["objects"], (
-            "with the file that was deleted, without the one that came later"
-        )
+        with running(folder / "earlier", free_port(), **third) as earlier:
+            files = Tenant(earlier).openai.files
+            assert files.content(deleted).read() == short_rows(13)
+            with pytest.raises(NotFoundError):
+                files.retrieve(later)
+            run("backup", "--home", earlier.home, cwd=tmp_path, **third)
+
+        again = run("restore", tmp_path / "second", "--home", folder / "again", cwd=tmp_path)
+        assert again["gone"] == []

@@ -79,10 +79,12 @@ def service(servers: EmbeddedServers, cluster: Cluster, folder: Path) -> Iterato
 def fail_over(cluster: Cluster, poster: Poster) -> tuple[Node, float]:
     """Kill the primary's node. Return it, and the seconds until a client's request is answered again."""
     died = cluster.primary()
+    (other,) = [node for node in cluster.nodes if node is not died]
     died.kill()
     moment = time.monotonic()
     cluster.nodes.remove(died)
     again = wait_for(lambda: (found := poster.since(moment + 1))[4:] and found, JOB_SECONDS)
+    assert cluster.primary() is other
     return died, again[0][0] - moment
 
 

@@ -147,8 +147,9 @@ def test_fsync_is_on(servers: EmbeddedServers) -> None:
 def test_no_server_lets_in_a_client_without_its_password(servers: EmbeddedServers) -> None:
     url = sqlalchemy.make_url(servers.urls["database_url"])
     for user in ("tunery", "postgres"):
+        wrong = url.set(username=user, password="wrong").render_as_string(hide_password=False)
         with pytest.raises(sqlalchemy.exc.OperationalError, match="password authentication failed"):
-            sql({"database_url": url.set(username=user, password="wrong")}, "SELECT 1")
+            sql({"database_url": wrong}, "SELECT 1")
     without_password = sqlalchemy.make_url(servers.urls["broker_url"]).set(password="")
     with pytest.raises(redis.AuthenticationError):
         broker({"broker_url": without_password.render_as_string()}).ping()

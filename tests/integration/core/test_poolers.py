@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
+from api.http.errors import expected
 from cli.embedded import EmbeddedServers
 from core.database import create_database
 from core.errors import ConfigurationError
@@ -20,8 +21,11 @@ def test_each_session_ends_what_takes_too_long_once_the_database_is_migrated(
     """Before that, no transaction begins: the error says which command is missing."""
     with database_on(servers, template) as url, pgbouncer(url) as pooled:
         behind = create_database(pooled)
-        with pytest.raises(ConfigurationError, match="run `tunery migrate`"), behind.connect():
-            pass
+        with pytest.raises(ConfigurationError, match=r"role tunery.*run `tunery migrate`") as refused:
+            behind.connect()
+        answer = expected(refused.value)
+        assert answer is not None
+        assert answer.status == 503, "a running API tries again"
         migrate(itself := create_database(url))
         itself.dispose()
         with itself.connect() as connection:  # the sessions that the pooler has opened before

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from core.errors import ConfigurationError
 from core.settings import Settings
 
 
@@ -72,6 +73,15 @@ def test_settings_that_do_not_fit_together_are_refused(settings: dict[str, Any],
     with pytest.raises(ValidationError) as refused:
         Settings(**settings)
     assert [error["loc"] for error in refused.value.errors()] == [(wrong,)]
+
+
+def test_a_direct_address_alone_is_refused() -> None:
+    """It would lead past the servers of `up`."""
+    settings = Settings(database_direct_url="postgresql://elsewhere/tunery")
+    with pytest.raises(ConfigurationError, match="TUNERY_DATABASE_URL"):
+        _ = settings.needs_embedded_servers
+    with pytest.raises(ConfigurationError, match="TUNERY_DATABASE_URL"):
+        _ = settings.direct_database_url
 
 
 def test_the_classes_on_offer_are_the_worker_s_unless_they_are_named() -> None:
