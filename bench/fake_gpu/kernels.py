@@ -249,10 +249,13 @@ def _random(*shape: int, dtype: torch.dtype = torch.bfloat16, learns: bool = Tru
     return torch.empty(*shape, dtype=dtype, device="cuda", requires_grad=learns and dtype.is_floating_point)
 
 
-def _attention(heads: Heads, softcap: float | None = None, window: int | None = None) -> Sequence[Any]:
+def _attention(
+    heads: Heads, softcap: float | None = None, window: int | None = None, sinks: bool = False
+) -> Sequence[Any]:
     cos, sin = (_random(TOKENS, heads.size, learns=False) for _ in range(2))
     qkv_TN = _random(TOKENS, heads.value_columns.stop)
-    how = heads, Pairs(heads.size), heads.size**-0.5, softcap
+    sinks_H = _random(heads.query, learns=False) if sinks else None
+    how = heads, Pairs(heads.size), heads.size**-0.5, softcap, sinks_H
     return qkv_TN, cos, sin, None, _mask(window), *how
 
 
@@ -285,6 +288,7 @@ ARGUMENTS: dict[str, dict[str, Callable[[], Sequence[Any]]]] = {
         ", Llama 3 8 B": lambda: _attention(LLAMA),
         ", SmolLM2": lambda: _attention(SMOLLM2),
         ", Gemma 2 9 B": lambda: _attention(GEMMA_2, 50.0, 4096),
+        ", gpt-oss": lambda: _attention(GPT_OSS, window=128, sinks=True),
     },
     "attended_by_heads": {
         ", gpt-oss": lambda: _by_heads(GPT_OSS, None, 128, True),

@@ -2,7 +2,14 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Glm4MoeConfig, MixtralConfig, PretrainedConfig, Qwen3MoeConfig
+from transformers import (
+    AutoModelForCausalLM,
+    Glm4MoeConfig,
+    GptOssConfig,
+    MixtralConfig,
+    PretrainedConfig,
+    Qwen3MoeConfig,
+)
 
 from worker.engine.base.miniature import MOST_PARAMETERS, narrow
 
@@ -25,6 +32,7 @@ PUBLISHED = {
         intermediate_size=12_288,
         moe_intermediate_size=1536,
     ),
+    "gpt-oss-120b": GptOssConfig(),
     "Mixtral 8x22B": MixtralConfig(
         hidden_size=6144,
         num_hidden_layers=56,
