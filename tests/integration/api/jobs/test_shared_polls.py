@@ -110,7 +110,7 @@ def test_a_poll_that_is_given_up_takes_no_other_with_it(
 
 
 def test_a_database_that_is_away_fails_those_who_ask_and_not_those_who_ask_later(api: Api) -> None:
-    engine = create_database("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    engine = create_database("postgresql://nobody@127.0.0.1:1/none")
     sessions: Any = ChangingSessions(reading_sessions(engine))
     polls = SharedPolls(sessions, api.app.state.positions, api.settings.lease_seconds)
 

@@ -47,6 +47,8 @@ def test_a_worker_shows_what_its_trainer_counts_and_a_new_trainer_begins_at_0(se
     with metrics_page(settings) as folder:
         assert folder is not None
         address = f"127.0.0.1:{settings.worker_metrics_port}"
+        # This process is the supervisor here, and may have been a trainer in other tests
+        own = samples(page(address)).get(("tunery_trainer_tokens_total",))
         train(folder, tokens=100, jobs=3)
         found = samples(page(address))
         assert found["tunery_trainer_tokens_total",] == 100
@@ -58,7 +60,7 @@ def test_a_worker_shows_what_its_trainer_counts_and_a_new_trainer_begins_at_0(se
         found = samples(page(address))
         assert (found["tunery_trainer_tokens_total",], found["tunery_trainer_cohort_jobs",]) == (107, 1)
         empty(folder)
-        assert ("tunery_trainer_tokens_total",) not in samples(page(address))
+        assert samples(page(address)).get(("tunery_trainer_tokens_total",)) == own
         train(folder, tokens=2, jobs=2)
         assert samples(page(address))["tunery_trainer_tokens_total",] == 2
     assert not folder.exists()
