@@ -8,10 +8,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -79,7 +79,7 @@ def backup(home: HomeOption = DEFAULT_HOME, json: output.Json = False) -> None:
         label = service.archive.back_up() if service.archive else None
         with open_database(service.database_url) as engine:
             at, done, archived = _pass(engine, service, home)
-    told = {"at": at.isoformat(), "database": label, "archived": archived, **_counts(done)}
+    told = {"at": at.isoformat(), "database": label, "archived": archived, **asdict(done)}
     if json:
         output.json(told)
     else:
@@ -116,7 +116,7 @@ def restore(
         unfinished(home).unlink(missing_ok=True)
     if json:
         times = {"at": until.isoformat(), "last_backup": points[-1].isoformat()}
-        output.json({**(times if settings.needs_embedded_servers else {}), **_counts(done)})
+        output.json({**(times if settings.needs_embedded_servers else {}), **asdict(done)})
     else:
         if settings.needs_embedded_servers:
             output.note(f"Everything until {until.isoformat()} is back; what came after that is lost")
@@ -264,16 +264,6 @@ def _store(settings: "Settings") -> "ObjectStore":
 
 def _small_files(home: Path) -> dict[str, str]:
     return {name: (home / name).read_text("utf-8") for name in SMALL_FILES if (home / name).exists()}
-
-
-def _counts(done: "Copied") -> dict[str, Any]:
-    return {
-        "objects": done.objects,
-        "bytes": done.bytes,
-        "kept": done.kept,
-        "gone": done.gone,
-        "damaged": done.damaged,
-    }
 
 
 def _complain(how: str, keys: list[str]) -> None:

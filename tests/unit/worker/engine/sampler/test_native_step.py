@@ -96,3 +96,11 @@ def next_of(chunk: Chunk) -> Chunk:
     """Return the chunk of one token more."""
     chunk.running.tokens.append(21)
     return Chunk(chunk.running, chunk.stop, chunk.stop + 1)
+
+
+def test_c_computes_no_layers_with_sinks(base: ResidentBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = base.decoder.layers  # type: ignore[attr-defined]
+    pool = [torch.empty(2, BLOCK, layer.heads.key, layer.heads.size) for layer in layers]
+    assert step.NativeStep.for_pool(base.decoder, pool) is not None  # type: ignore[arg-type]
+    monkeypatch.setitem(vars(layers[0]), "sinks_H", torch.zeros(4))
+    assert step.NativeStep.for_pool(base.decoder, pool) is None  # type: ignore[arg-type]

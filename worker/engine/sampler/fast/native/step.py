@@ -156,7 +156,8 @@ def _has_only_its_features(decoder: Decoder) -> bool:
         (each.heads, each.kind.softcap, each.added_times, each.scale, each.activation) for each in layers
     }
     plain = (
-        each.norms.queries_N is None and each.output_scale_1 is None and not each.borrows for each in layers
+        each.norms.queries_N is each.output_scale_1 is each.sinks_H is None and not each.borrows
+        for each in layers
     )
     return (
         len(alike) == len(_rotated_pairs(decoder)) == 1
