@@ -138,6 +138,7 @@ def llama_cpp_figures(
 ) -> dict[str, float]:
     """Measure llama.cpp on the base with an adapter merged, in the precision most like the base's."""
     exported = GGUF[given.quantization]
+    base.tokenizer.save_pretrained(adapter)  # as with a published adapter
     source = Source("0", base.entry.id, "lora", SMOLLM2, adapter, base.folder)
     write_gguf(source, GgufExport(format="gguf", quantization=exported), made)
     prompts_file = made / "prompts.json"
