@@ -76,6 +76,7 @@ def test_files_and_adapters(site: Site, page: Page) -> None:
     assert found + in_both_themes(page) == []
 
 
+@pytest.mark.exhaustive
 def test_the_form_of_a_new_job_empty_and_with_problems(page: Page) -> None:
     page.goto("/new")
     expect(page.get_by_role("button", name="Create job")).to_be_visible()

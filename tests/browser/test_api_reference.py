@@ -1,5 +1,6 @@
 """The page /docs, which shows the API's operations."""
 
+import pytest
 from playwright.sync_api import Request, expect
 
 from tests.fixtures.service.api import wait_for
@@ -12,6 +13,7 @@ SCROLL_ON = """() => {
 }"""
 
 
+@pytest.mark.exhaustive
 def test_it_shows_every_operation_and_loads_nothing_from_elsewhere(site: Site) -> None:
     operations = sum(len(path) for path in site.api.app.openapi()["paths"].values())
     asked: list[str] = []

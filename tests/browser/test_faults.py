@@ -89,6 +89,7 @@ def relay(service: Api) -> Iterator[BrowserRelay]:
 
 
 @pytest.mark.parametrize("fault", ["reset", "silence"])
+@pytest.mark.exhaustive
 def test_a_stream_that_is_cut_or_falls_silent_is_resumed(
     site: Site, relay: BrowserRelay, tmp_path: Path, fault: str
 ) -> None:

@@ -1,5 +1,6 @@
 """The docs that the service serves itself."""
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.fixtures.service.pages import in_both_themes
@@ -25,6 +26,7 @@ def test_a_page_of_the_docs_is_found_by_words_read_and_left_by_its_links(page: P
     expect(page.get_by_role("article").get_by_role("heading", level=1)).to_be_visible()
 
 
+@pytest.mark.exhaustive
 def test_on_a_phone_the_text_comes_first_and_all_pages_are_reached(page: Page) -> None:
     page.set_viewport_size(PHONE)
     page.goto("/guide/how-to/chat")

@@ -103,6 +103,7 @@ def outcomes(said: str, file: str) -> Counter[str]:
     return Counter(outcome for outcome, _ in set(lines))
 
 
+@pytest.mark.exhaustive
 def test_a_shared_server_that_dies_fails_one_test_which_names_it(said: str) -> None:
     assert "The shared server valkey died in this test (killed by SIGKILL). Its log ends:" in said
     assert "FAILED test_death.py::test_in_which_it_dies" in said

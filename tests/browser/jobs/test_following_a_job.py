@@ -37,6 +37,7 @@ HIDE = """
 """
 
 
+@pytest.mark.exhaustive
 def test_a_curve_grows_and_a_reload_in_the_middle_loses_no_step(
     site: Site, page: Page, tmp_path: Path
 ) -> None:

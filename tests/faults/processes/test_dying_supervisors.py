@@ -82,6 +82,7 @@ def test_the_next_janitor_removes_what_a_dead_one_has_left(
 
 
 @pytest.mark.parametrize("place", ["webhook.claimed", "webhook.sent"])
+@pytest.mark.exhaustive
 def test_a_webhook_is_sent_although_its_sender_dies(
     job_api: Api, tenant: Tenant, receiver: Receiver, place: str
 ) -> None:

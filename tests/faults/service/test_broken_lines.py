@@ -126,6 +126,7 @@ def test_hints_wake_workers_however_often_and_again_once_the_line_to_the_broker_
     check(stack.api, [client])
 
 
+@pytest.mark.exhaustive
 def test_a_silent_broker_holds_up_no_request(
     stack: Stack, line: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:

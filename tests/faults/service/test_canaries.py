@@ -26,6 +26,7 @@ def secrets_of(stack: Stack, key: str, signing: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.exhaustive
 def test_no_secret_stands_in_a_log_an_event_an_error_or_an_object(
     stack: Stack, receiver: Receiver, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_a_killed_worker_loses_no_step_of_its_jobs(service: Service) -> None:
     assert int(resumed.split()[-1]) >= 3
 
 
+@pytest.mark.exhaustive
 def test_servers_that_die_are_started_again_and_jobs_outlive_them(service: Service) -> None:
     job_id = service.create_job(**LONG)
     service.wait_for_step(job_id)

@@ -68,6 +68,7 @@ def test_makes_keys_in_the_database_of_the_running_up(service: Up) -> None:
     assert str(service.process.pid) in again.stderr
 
 
+@pytest.mark.exhaustive
 def test_starts_a_part_again_that_died(service: Up) -> None:
     for name in ("api", "worker", "serve"):
         died = service.part(name)

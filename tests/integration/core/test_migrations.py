@@ -190,7 +190,7 @@ def test_a_database_that_a_newer_release_has_migrated_is_current_and_not_ours_to
     assert described(engine) == before
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_processes_that_migrate_at_once_wait_for_one_another(new_url: str) -> None:
     engine = create_database(new_url)
     environment = os.environ | {"TUNERY_DATABASE_URL": new_url}

@@ -162,6 +162,7 @@ def test_a_job_that_was_interrupted_stops_at_the_same_step_and_tells_so_once(
     assert weights[0] == weights[1]
 
 
+@pytest.mark.exhaustive
 def test_warnings_come_once_with_numbers_and_a_job_as_usual_gets_none(api: Api) -> None:
     tenant = api.tenant()
     different = dataset(12).splitlines(keepends=True)

@@ -32,6 +32,7 @@ def weights(fp32_api: Api, job_id: str) -> str:
     return str(next(file["sha256"] for file in files if file["name"] == "adapter_model.safetensors"))
 
 
+@pytest.mark.exhaustive
 def test_a_preflight_reports_measured_beside_expected_and_changes_no_bit(fp32_api: Api) -> None:
     tenant = fp32_api.tenant()
     with running(fp32_api):

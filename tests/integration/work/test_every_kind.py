@@ -68,6 +68,7 @@ def objects(api: Api, task: Task) -> list[str]:
 
 @pytest.mark.family(1)
 @pytest.mark.parametrize("kind", KINDS_OF_CLIENTS)
+@pytest.mark.exhaustive
 def test_a_task_whose_process_is_killed_after_its_upload_is_made_by_the_next_one_once(
     api: Api, tenant: Tenant, asked: Asked, tasks: WarmTasks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_task_whose_process_is_killed_after_its_upload_is_made_by_the_next_one
 
 @pytest.mark.family(3)
 @pytest.mark.parametrize("kind", KINDS_OF_CLIENTS)
+@pytest.mark.exhaustive
 def test_a_frozen_process_whose_task_was_cancelled_writes_nothing(
     api: Api, tenant: Tenant, asked: Asked, tasks: WarmTasks
 ) -> None:

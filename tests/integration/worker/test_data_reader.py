@@ -307,6 +307,7 @@ def test_a_file_with_too_many_tokens_fails_its_job_as_soon_as_that_is_known(
     assert (raised.value.code, raised.value.param) == ("too_many_tokens", "training_file")
 
 
+@pytest.mark.exhaustive
 def test_a_file_whose_rendering_dies_is_rendered_again(claimed: Any) -> None:
     job = claimed(slow_dataset(12, turns=100))
     reader = job.start(ENDLESS)
@@ -412,6 +413,7 @@ with renderer.render(folder, content, request) as channel:
 """
 
 
+@pytest.mark.exhaustive
 def test_nothing_is_left_of_a_rendering_whose_trainer_was_killed(base: ResidentBase) -> None:
     trainer = subprocess.Popen(
         [sys.executable, "-c", TRAINER, str(base.folder)],

@@ -91,6 +91,7 @@ def test_a_job_whose_claim_is_locked_or_lost_holds_up_no_other(api: Api, beside:
         assert "written all the same" in session.scalars(select(Event.message)).all()
 
 
+@pytest.mark.exhaustive
 def test_a_job_with_a_statement_without_end_holds_up_no_other(api: Api, beside: list[JobLease]) -> None:
     hanging, *others = beside
     hanging.write(lambda session: session.execute(text("SELECT pg_sleep(100)")))

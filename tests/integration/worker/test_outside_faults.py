@@ -78,6 +78,7 @@ def test_a_store_that_takes_small_files_alone_costs_no_attempt_and_gets_no_job_b
     assert [claim.outcome for claim in claims_of(api, job_id)] == ["released", "succeeded"]
 
 
+@pytest.mark.exhaustive
 def test_a_full_disk_costs_no_attempt_and_takes_no_job_before_it_has_room(
     api: Api,
     tenant: Tenant,

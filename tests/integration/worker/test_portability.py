@@ -91,6 +91,7 @@ def adapter(api: Api, tenant: Tenant, catalog: Path, tmp_path: Path) -> str:
     return api.finish(api.claim(job["id"]), tmp_path / "adapter")
 
 
+@pytest.mark.exhaustive
 def test_the_command_line_has_an_adapter_measured_on_its_validation_file(
     api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str, tmp_path: Path
 ) -> None:
@@ -117,6 +118,7 @@ def test_the_command_line_has_an_adapter_measured_on_its_validation_file(
     assert "llama.cpp" in table.stdout
 
 
+@pytest.mark.exhaustive
 def test_the_model_card_has_what_was_measured_last_and_no_other_file_changes(
     api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +158,7 @@ def test_the_model_card_has_what_was_measured_last_and_no_other_file_changes(
     assert objects(api, third) == []
 
 
+@pytest.mark.exhaustive
 def test_an_export_is_made_of_an_adapter_whose_card_was_replaced(
     api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str
 ) -> None:
@@ -168,6 +171,7 @@ def test_an_export_is_made_of_an_adapter_whose_card_was_replaced(
         assert hashlib.sha256(tenant.http.get(at + file["name"]).content).hexdigest() == file["sha256"]
 
 
+@pytest.mark.exhaustive
 def test_the_card_of_a_measurement_whose_processes_are_killed_is_put_in_place_once(
     api: Api, tenant: Tenant, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -254,6 +258,7 @@ def test_a_card_that_an_adapter_names_outlives_its_measurement_and_so_do_the_oth
     assert objects(api, task_id) == []
 
 
+@pytest.mark.exhaustive
 def test_a_project_with_which_the_model_is_shared_measures_it_and_changes_no_card_but_reads_the_owner_s(
     api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str
 ) -> None:
@@ -313,6 +318,7 @@ def test_no_export_waits_for_a_measurement_that_hangs_and_no_check_for_an_export
         assert tenant.http.post(f"/v1/adapters/{adapter}/{left}/cancel").is_success
 
 
+@pytest.mark.exhaustive
 def test_a_measurement_that_nobody_asked_for_waits_while_a_job_trains_here_and_gives_way_to_one(
     api: Api, tenant: Tenant, adapter: str, tmp_path: Path
 ) -> None:

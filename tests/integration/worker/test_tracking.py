@@ -99,6 +99,7 @@ def lose(api: Api, lease: Lease) -> None:
         lifecycle.release(session, lease, "The trainer died")
 
 
+@pytest.mark.exhaustive
 def test_every_tracker_gets_every_step_once_also_when_the_trainer_died(
     api: Api, tenant: Tenant, tracking: WarmTasks, adapter_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,6 +169,7 @@ def test_a_cancelled_job_ends_as_such_in_its_tracker(api: Api, tenant: Tenant, t
 
 
 @pytest.mark.parametrize("leave_seconds", [0.5])
+@pytest.mark.exhaustive
 def test_a_tracker_that_hangs_is_killed_and_tried_again_and_the_job_does_not_notice(
     api: Api, tenant: Tenant, tracking: WarmTasks, adapter_folder: Path
 ) -> None:
@@ -236,6 +238,7 @@ def test_a_backlog_is_sent_in_portions_that_count_as_progress() -> None:
     assert 0 < MAX_POINTS < TRACKING.most_seconds
 
 
+@pytest.mark.exhaustive
 def test_a_worker_that_lacks_the_key_of_a_secret_reports_once_it_has_it(
     api: Api, tenant: Tenant, tracking: WarmTasks
 ) -> None:

@@ -122,6 +122,7 @@ def test_a_catalog_that_changes_takes_no_base_model_from_the_jobs_that_train_on_
             job.close()
 
 
+@pytest.mark.exhaustive
 def test_a_job_too_long_for_its_neighbours_waits_for_their_end_and_nobody_joins_meanwhile(
     servers: EmbeddedServers, database_url: str, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def step(api: Api, job_id: str) -> int:
     return max((claim.step for claim in of(api, Claim, job_id)), default=0)
 
 
+@pytest.mark.exhaustive
 def test_a_checkpoint_whose_upload_hangs_holds_up_neither_its_job_nor_a_neighbour(
     api: Api, tenant: Tenant, uploads: Uploads
 ) -> None:
@@ -204,6 +205,7 @@ def test_a_trainer_told_to_stop_waits_for_a_publication_and_saves_who_trains(
     assert max(checkpoint.step for checkpoint in of(api, Checkpoint, trains)) == claim.step
 
 
+@pytest.mark.exhaustive
 def test_two_trainers_with_the_same_fence_publish_once_and_overwrite_nothing_of_each_other(
     api: Api, tenant: Tenant, uploads: Uploads
 ) -> None:
@@ -235,6 +237,7 @@ def test_two_trainers_with_the_same_fence_publish_once_and_overwrite_nothing_of_
 
 
 @pytest.mark.parametrize("what", ["checkpoints", "adapters"])
+@pytest.mark.exhaustive
 def test_a_job_whose_upload_fails_is_given_back_and_goes_on_from_what_was_saved(
     api: Api, tenant: Tenant, uploads: Uploads, what: str
 ) -> None:

@@ -145,6 +145,7 @@ BOTH_PRECISIONS = (
     # The first case is always tried, and so is the middle one
     [(name, torch.float32) for name in BOTH_PRECISIONS] + [(name, torch.bfloat16) for name in FAMILIES],
 )
+@pytest.mark.exhaustive
 def test_layers_that_differ_and_experts_with_their_factors_are_counted(name: str, dtype: torch.dtype) -> None:
     assert_counted(family(name, dtype, SMALL), rows=2, length=256, supervised=64)
 

@@ -136,6 +136,7 @@ def test_a_key_that_is_none_is_a_wrong_setting() -> None:
             Vault.of(SecretStr(keys))
 
 
+@pytest.mark.exhaustive
 def test_the_command_line_reads_a_value_from_a_pipe(api: Api, admin: Tenant, tmp_path: Path) -> None:
     shell = Shell(tmp_path, {"TUNERY_BASE_URL": api.url, "TUNERY_API_KEY": admin.key})
     bound = ("--host", "api.wandb.ai", "--host", "*.example.com")

@@ -37,6 +37,7 @@ def flood(pool: ThreadPoolExecutor, tenant: Tenant, server: ServerProcess) -> "F
     return found
 
 
+@pytest.mark.exhaustive
 def test_a_chat_is_answered_beside_a_request_of_64_prompts_of_another_project(
     chat_api: Api, server: ServerProcess
 ) -> None:

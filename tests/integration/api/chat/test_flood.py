@@ -108,6 +108,7 @@ def rest_of(line: socket.socket) -> bytes:
     return b"".join(iter(lambda: line.recv(65536), b""))
 
 
+@pytest.mark.exhaustive
 def test_a_thousand_chats_at_once_are_answered_or_told_when_to_come_back(
     chat_api: Api, server: ServerProcess
 ) -> None:

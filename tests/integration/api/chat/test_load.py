@@ -145,6 +145,7 @@ def unread(tenant: Tenant, **body: Any) -> Iterator[None]:
         yield
 
 
+@pytest.mark.exhaustive
 def test_a_whole_answer_that_nobody_reads_takes_no_memory_and_keeps_its_permit_until_it_is_given_up(
     tenant: Tenant, slow_server: ServerProcess, given_up: threading.Event
 ) -> None:
@@ -180,6 +181,7 @@ def test_only_an_answer_that_shall_be_stored_waits_for_the_database_with_its_con
     assert [each.answer for each in noted] == [None, answers[1]]
 
 
+@pytest.mark.exhaustive
 def test_what_the_server_has_computed_for_a_stream_that_nobody_reads_is_counted(
     tenant: Tenant, slow_server: ServerProcess, given_up: threading.Event
 ) -> None:

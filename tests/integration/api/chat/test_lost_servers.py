@@ -95,6 +95,7 @@ def begun_stream(tenant: Tenant, two: list[ServerProcess]) -> Iterator[tuple[Ser
         yield working, lines
 
 
+@pytest.mark.exhaustive
 def test_a_stream_whose_server_freezes_ends_with_an_error_event_within_seconds(
     tenant: Tenant, two: list[ServerProcess]
 ) -> None:
@@ -104,6 +105,7 @@ def test_a_stream_whose_server_freezes_ends_with_an_error_event_within_seconds(
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "server_lost"
 
 
+@pytest.mark.exhaustive
 def test_what_a_frozen_server_had_not_begun_is_done_by_another(
     tenant: Tenant, serving: Serving, two: list[ServerProcess]
 ) -> None:
@@ -117,6 +119,7 @@ def test_what_a_frozen_server_had_not_begun_is_done_by_another(
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.exhaustive
 def test_a_server_whose_loop_hangs_is_left_within_ten_seconds_until_it_goes_on(
     tenant: Tenant, serving: Serving, two: list[ServerProcess]
 ) -> None:
@@ -129,6 +132,7 @@ def test_a_server_whose_loop_hangs_is_left_within_ten_seconds_until_it_goes_on(
     wait_for(lambda: hanging.url in serving.live(), 10)
 
 
+@pytest.mark.exhaustive
 def test_a_stream_whose_servers_loop_hangs_ends_with_an_error_event_within_seconds(
     tenant: Tenant, two: list[ServerProcess]
 ) -> None:

@@ -117,6 +117,7 @@ def test_one_that_waited_in_a_process_that_died_holds_up_nobody(run: Run, server
     run(act)
 
 
+@pytest.mark.exhaustive
 def test_a_turn_lasts_while_its_process_lives_and_no_longer(run: Run) -> None:
     async def act(first: SharedPermits, second: SharedPermits, project: str) -> None:
         await first.take(project, 1)

@@ -53,6 +53,7 @@ def test_files_are_uploaded_listed_read_and_deleted(call: Call) -> None:
     assert not list(call("file_list").data)
 
 
+@pytest.mark.exhaustive
 def test_a_job_is_created_listed_retrieved_and_cancelled(call: Call) -> None:
     file = upload(call)
     made = [

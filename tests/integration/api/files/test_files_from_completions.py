@@ -219,6 +219,7 @@ def test_files_of_one_project_leave_threads_to_the_uploads_of_others(
         assert {each.result()["rows"] for each in asked} == {1}
 
 
+@pytest.mark.exhaustive
 def test_many_files_of_one_project_leave_threads_to_the_uploads_of_others(team: Tenant) -> None:
     """None of the completions gives a row, so each file only reads pages."""
     with team.api.sessions.begin() as session:

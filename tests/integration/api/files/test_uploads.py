@@ -144,7 +144,7 @@ def test_a_wrong_announcement_is_refused(alice: Tenant, body: dict[str, Any], pa
     refusal(alice.http.post("/v1/uploads", json=body), 400, param)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_part_of_64_mib_is_taken_and_a_larger_one_leaves_nothing(api: Api, alice: Tenant) -> None:
     upload_id = announce(alice, MAX_PART_BYTES)
     assert send(alice, upload_id, bytes(MAX_PART_BYTES)).status_code == 200

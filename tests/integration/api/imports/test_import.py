@@ -266,6 +266,7 @@ def likeliest(model: Any, base: Path) -> float:
         return float(model.eval()(**prompt).logits[0, -1].log_softmax(-1).max())
 
 
+@pytest.mark.exhaustive
 def test_an_imported_adapter_is_evaluated_and_composed_like_one_that_a_job_has_trained(
     chat_api: Api,
     owner: Tenant,

@@ -67,6 +67,7 @@ def import_next(tenant: Tenant, task_id: str) -> None:
         work_on(tenant.api, take(tenant.api, task_id))
 
 
+@pytest.mark.exhaustive
 def test_an_import_whose_client_leaves_is_cancelled_and_may_be_tried_again(
     api: Api, tenant: Tenant, body: dict[str, Any]
 ) -> None:

@@ -41,7 +41,7 @@ def open_stream(url: str, key: str, job_id: str) -> Iterator[socket.socket]:
         yield stream
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_silent_streams_hold_nothing_that_others_need_and_end_with_the_server(
     api: Api, alice: Tenant
 ) -> None:

@@ -47,6 +47,7 @@ def lame_api(api: Api, first: bytes = b"") -> Iterator[tuple[Api, HangingStore]]
 
 @pytest.mark.family(1)
 @pytest.mark.parametrize("first", [b"", BEGINNING], ids=["downloads", "downloads that have begun"])
+@pytest.mark.exhaustive
 def test_requests_that_wait_for_the_store_take_neither_threads_nor_connections_from_others(
     api: Api, bob: Tenant, first: bytes
 ) -> None:

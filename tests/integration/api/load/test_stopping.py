@@ -20,7 +20,7 @@ LOCK = text("LOCK TABLE idempotency_records")  # each creation waits for it
 WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_sigterm_under_load_loses_no_creation(api: Api, alice: Tenant) -> None:
     """Some creations are at work when the signal comes, and others wait for their turn."""
     body = {"model": BASE_MODEL, "training_file": alice.upload()}

@@ -35,6 +35,7 @@ LOCK_CREATIONS = text("LOCK TABLE idempotency_records")
 WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
 
+@pytest.mark.exhaustive
 def test_a_flood_of_invented_sessions_takes_nothing_from_those_who_are_known(api: Api, alice: Tenant) -> None:
     assert alice.http.get("/v1/models").is_success
     with (

@@ -110,6 +110,7 @@ def test_chats_beside_a_job_change_neither_its_adapter_nor_their_answers(
     assert weights_of(chat_api, beside) == weights_of(chat_api, undisturbed)
 
 
+@pytest.mark.exhaustive
 def test_a_base_model_that_no_job_trains_on_is_refused_until_the_jobs_have_ended(
     chat_api: Api, tenant: Tenant, trainer: Trainer
 ) -> None:
@@ -128,6 +129,7 @@ def test_a_base_model_that_no_job_trains_on_is_refused_until_the_jobs_have_ended
     assert trainer._process_group.holder.resident == TOOLS
 
 
+@pytest.mark.exhaustive
 def test_a_job_on_another_base_model_begins_when_the_answers_before_it_have_ended(
     chat_api: Api, tenant: Tenant, trainer: Trainer
 ) -> None:
@@ -141,6 +143,7 @@ def test_a_job_on_another_base_model_begins_when_the_answers_before_it_have_ende
     assert chat(tenant)
 
 
+@pytest.mark.exhaustive
 def test_a_trainer_that_stops_lets_its_answers_end(chat_api: Api, tenant: Tenant, serving: Serving) -> None:
     job_id = create_job(tenant, rows=64, epochs=50)
     try:
@@ -182,6 +185,7 @@ def test_a_trainer_whose_port_is_taken_trains_and_answers_as_soon_as_the_port_is
             wait_for(serving.rows, 240)
 
 
+@pytest.mark.exhaustive
 def test_a_trainer_that_loads_a_base_model_for_a_chat_says_that_jobs_have_to_wait(
     chat_api: Api, serving: Serving, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:

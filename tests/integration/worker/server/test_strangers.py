@@ -46,6 +46,7 @@ def test_a_wrong_token_is_refused_before_the_body_comes(server: ServerProcess, o
     assert line.recv(4096).startswith(b"HTTP/1.1 401 ")
 
 
+@pytest.mark.exhaustive
 def test_connections_that_say_nothing_are_few_and_short(server: ServerProcess, opened: ExitStack) -> None:
     before = len(server.process.net_connections())
     lines = [connect(server, opened) for _ in range(3 * AT_ONCE)]

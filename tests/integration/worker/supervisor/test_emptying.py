@@ -109,6 +109,7 @@ def test_a_repeated_opening_or_keeping_changes_nothing(api: Api, alice: Tenant, 
     assert in_ledger(api, prefix) == "kept"
 
 
+@pytest.mark.exhaustive
 def test_whatever_happens_kept_bytes_stay_others_go_and_the_quota_is_the_sum(api: Api) -> None:
     tenant, chance = api.tenant(), random.Random(31)
     sizes: dict[str, int] = {}

@@ -4,9 +4,12 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 COMPILER = ("torch._inductor.compile_fx", "torch._functorch.aot_autograd")
 
 
+@pytest.mark.exhaustive
 def test_a_trainer_does_not_import_pytorchs_compiler() -> None:
     """bitsandbytes would import it, which PEFT imports: 55 MB and a second of processor time."""
     imported = f"print(*(name for name in {COMPILER} if name in sys.modules))"

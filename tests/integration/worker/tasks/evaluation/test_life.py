@@ -107,6 +107,7 @@ def test_files_of_other_items_or_torn_ones_are_judged_again(runs: EvalRuns) -> N
         assert {record.item["reference"] for record in runs.found(again).records} == {"x"}
 
 
+@pytest.mark.exhaustive
 def test_a_run_stops_at_the_next_file_once_its_model_is_not_shared_any_more(
     chat_api: Api, runs: EvalRuns, serving: Serving, server: ServerProcess
 ) -> None:
@@ -151,6 +152,7 @@ def test_a_cancelled_run_stops_within_seconds(runs: EvalRuns, slow_server: Serve
 
 
 @pytest.mark.parametrize("status", ["cancelled", "queued"])
+@pytest.mark.exhaustive
 def test_the_tokens_count_of_rows_that_a_run_has_given_up(
     runs: EvalRuns, slow_server: ServerProcess, status: str
 ) -> None:
@@ -177,6 +179,7 @@ def test_the_tokens_count_of_rows_that_a_run_has_given_up(
         cancel(runs, run_id)  # so that no other test takes it
 
 
+@pytest.mark.exhaustive
 def test_a_run_goes_on_at_another_server_when_one_dies(runs: EvalRuns, serving: Serving) -> None:
     servers = [serving.start(rest=0.05) for _ in range(2)]
     with ThreadPoolExecutor() as pool:

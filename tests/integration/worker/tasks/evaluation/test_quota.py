@@ -56,6 +56,7 @@ def waits_for_quota(runs: EvalRuns, run_id: str) -> bool:
     return runs.task(run_id).phase == WAITING_FOR_QUOTA
 
 
+@pytest.mark.exhaustive
 def test_a_run_waits_while_chats_have_half_of_the_permits_and_goes_on_when_the_quota_grows(
     runs: EvalRuns, server: ServerProcess
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_run_waits_while_chats_have_half_of_the_permits_and_goes_on_when_the_q
 
 
 @pytest.mark.parametrize(("chats", "most"), [(4, 2), (1, 1)])
+@pytest.mark.exhaustive
 def test_a_run_has_no_more_than_half_of_the_permits_but_always_one(
     runs: EvalRuns, slow_server: ServerProcess, chats: int, most: int
 ) -> None:
@@ -84,6 +86,7 @@ def test_a_run_has_no_more_than_half_of_the_permits_but_always_one(
     assert [record.error for record in found.records] == [None] * 6
 
 
+@pytest.mark.exhaustive
 def test_a_run_waits_while_half_of_the_minutes_tokens_are_used_and_adds_its_own(
     runs: EvalRuns, server: ServerProcess
 ) -> None:

@@ -181,6 +181,7 @@ def test_a_row_that_the_model_cannot_be_asked_about_is_an_error_of_that_row(
     assert len(found.report.criteria) == 1
 
 
+@pytest.mark.exhaustive
 def test_the_general_questions_are_asked(runs: EvalRuns, server: ServerProcess) -> None:
     one = {"max_completion_tokens": 1}
     found = runs.do([EXACT, {"type": "loss"}], {"type": "general"}, sampling_params=one)

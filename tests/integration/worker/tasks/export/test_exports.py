@@ -145,6 +145,7 @@ def test_a_worker_that_stops_gives_its_export_back(
     assert task.status in ("queued", "succeeded")  # it may have been quick
 
 
+@pytest.mark.exhaustive
 def test_an_export_that_ends_every_process_fails(
     api: Api, tenant: Tenant, tasks: WarmTasks, adapter: str
 ) -> None:

@@ -60,6 +60,7 @@ def downloaded(tenant: Tenant, made: dict[str, Any]) -> dict[str, bytes]:
     return {name: archive.read(name) for name in archive.namelist()}
 
 
+@pytest.mark.exhaustive
 def test_a_process_that_dies_before_it_pushes_leaves_its_files_to_the_next_one(
     api: Api,
     tenant: Tenant,
@@ -95,6 +96,7 @@ def test_a_process_that_dies_before_it_pushes_leaves_its_files_to_the_next_one(
     assert BUCKET.encode() not in files["manifest.json"]  # it goes wherever the files go
 
 
+@pytest.mark.exhaustive
 def test_a_process_that_dies_after_its_commit_leaves_one_commit(
     tenant: Tenant,
     tasks: WarmTasks,

@@ -109,6 +109,7 @@ def test_a_prompt_goes_on_where_the_states_behind_its_beginning_are_kept(tmp_pat
     assert cached == [48, 0, 32, 32]
 
 
+@pytest.mark.exhaustive
 def test_a_request_that_breaks_a_step_leaves_the_states_of_the_others_as_they_were(tmp_path: Path) -> None:
     """Its adapter fits no layer or no experts, and breaks the step behind the first layers' states."""
     base = base_of("qwen 3.5 moe", tmp_path / "base")

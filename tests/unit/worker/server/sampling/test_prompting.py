@@ -135,6 +135,7 @@ def test_a_project_whose_clients_leave_has_no_more_processes_at_work(
     run(scenario)
 
 
+@pytest.mark.exhaustive
 def test_a_prompt_that_takes_its_process_all_its_time_is_not_tried_again(run: Any, tmp_path: Path) -> None:
     async def scenario(prompting: Prompting) -> None:
         await prompting.make(exchange(), chat("hi"))
