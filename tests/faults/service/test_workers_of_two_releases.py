@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.models.tiny import TINY
-from tests.fixtures.processes.resting import REST
+from tests.fixtures.processes.resting import HURRY, REST
 from tests.fixtures.service.api import wait_for
 from tests.fixtures.service.releases import CONTRACTED, SECONDS, NewerRelease
 from tests.fixtures.service.stack import JOB_SECONDS, LEASE_SECONDS, SCAN_SECONDS, Stack
@@ -14,11 +14,11 @@ ONE_JOB = {
     "cohort_jobs": "1",
     "checkpoint_seconds": "1",
 }  # of each worker, so that the next job is for others
-SLOWLY = {REST: "0.5"}  # the first job lasts until a worker has started from nothing
+STEPS = 50 * 50  # the newer worker does not rest, and shall not end a job before a test has stopped it
 
 
-def job(stack: Stack, steps: int) -> str:
-    return stack.create_job(model=TINY, rows=4 * steps, epochs=1)
+def job(stack: Stack) -> str:
+    return stack.create_job(model=TINY, rows=4 * 50, epochs=50)
 
 
 def owners(stack: Stack, job_id: str) -> list[str]:
@@ -37,17 +37,20 @@ def test_trainers_of_two_releases_take_turns_at_a_queue_and_go_on_with_each_othe
         scan_seconds=str(SCAN_SECONDS),
         **ONE_JOB,
     )
-    older = stack.start_worker(SLOWLY, **ONE_JOB)
-    first = job(stack, 60)
+    hurry = tmp_path / "hurry"
+    older = stack.start_worker({REST: "0.5", HURRY: str(hurry)}, **ONE_JOB)
+    first = job(stack)
     stack.wait_for_step(first)
     said = newer.migrate()
     assert f"Held back: {CONTRACTED}" in said, "the worker and the API here are of the release before"
-    second = job(stack, 400)
+    second = job(stack)
     with newer.working() as process:
         stack.wait_for_step(second)
         assert stack.job(first).status == "running", "its trainer knows no newer table"
         assert owners(stack, second) != owners(stack, first)
+        hurry.touch()
         stack.assert_succeeded_exactly_once(first, tmp_path / "first")
+        hurry.unlink()
         assert len(owners(stack, first)) == 1, "it ended where it began"
         wait_for(lambda: stack.checkpoints(second), JOB_SECONDS)
         process.terminate()
@@ -60,7 +63,7 @@ def test_trainers_of_two_releases_take_turns_at_a_queue_and_go_on_with_each_othe
         wait_for(lambda: resumed(stack, second) == 2, JOB_SECONDS)
         stack.assert_succeeded_exactly_once(second, tmp_path / "second")
     assert [claim.outcome for claim in stack.claims(second)] == ["released", "released", "succeeded"]
-    assert [data["step"] for data in stack.metrics(second)] == list(range(1, 401)), "no step was lost"
+    assert [data["step"] for data in stack.metrics(second)] == list(range(1, STEPS + 1)), "no step was lost"
 
 
 def resumed(stack: Stack, job_id: str) -> int:
