@@ -167,8 +167,9 @@ def _upgrade(engine: Engine, contract: bool | None) -> HeldBack | None:
         )
     missing = _missing(applied)
     count, sessions = (len(missing), []) if applied is None else _how_many(engine, missing, contract)
-    if count:
-        command.upgrade(alembic_config(engine), missing[count - 1].revision)
+    target = missing[count - 1].revision if count else applied
+    assert target is not None  # a new database gets at least the first migration
+    command.upgrade(alembic_config(engine), target)  # also if none is missing: it sets the role's defaults
     held = missing[count:]
     if any(script.module.phase == EXPAND for script in held):
         raise ConfigurationError(

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -43,7 +43,9 @@ def size(
     epochs: Annotated[int, typer.Option(min=1, max=50, help="Epochs of a job")] = 3,
     full: Annotated[bool, typer.Option("--full", help="Train all weights instead of a LoRA")] = False,
     rank: Annotated[int, typer.Option(min=1, max=256, help="The LoRA's rank")] = 16,
-    quantization: Annotated[str | None, typer.Option(help="nf4 or int8", show_default="bf16")] = None,
+    quantization: Annotated[
+        Literal["nf4", "int8"] | None, typer.Option(help="Bits of the base model", show_default="bf16")
+    ] = None,
     devices: Annotated[int, typer.Option(min=1, help="Devices that train each job together")] = 1,
     fsdp: Annotated[bool, typer.Option("--fsdp", help="Spread the base model over them")] = False,
     chats: Annotated[float, typer.Option(min=0, help="Chats a second, on average")] = 0.0,

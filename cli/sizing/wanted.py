@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from api.job_estimates.facts import Facts
 from api.job_estimates.rows import Rows
-from core.catalog import BaseModelEntry
+from core.catalog import BaseModelEntry, Precision
 from core.errors import ConfigurationError
 from core.estimates.configuration import configuration_of
 from core.jobs.spec import JobSpec, TrainingOptions
@@ -49,7 +49,7 @@ def job_of(
     epochs: int,
     full: bool,
     rank: int,
-    quantization: str | None,
+    quantization: Precision | None,
     devices: int,
     fsdp: bool,
 ) -> tuple[JobSpec, Facts]:
@@ -58,7 +58,9 @@ def job_of(
     Raises ConfigurationError if the base model does not allow the job, or if its configuration is not here.
     """
     if quantization is not None and quantization not in entry.precisions:
-        raise ConfigurationError(f"{entry.id} cannot be held in {quantization}; it allows {entry.precisions}")
+        raise ConfigurationError(
+            f"{entry.id} cannot be held in {quantization}; it allows {', '.join(entry.precisions)}"
+        )
     if tokens > entry.max_length:
         raise ConfigurationError(f"Rows of {entry.id} have at most {entry.max_length:,} tokens")
     configuration = configuration_of(entry, settings.models_folder)
@@ -72,7 +74,7 @@ def job_of(
         hyperparameters=Hyperparameters(n_epochs=epochs, batch_size=BATCH, learning_rate_multiplier=1.0),
         adapter=FullTuning() if full else LoraAdapter(r=rank),
         training=TrainingOptions(
-            quantization=quantization,  # type: ignore[arg-type]  # checked above
+            quantization=quantization,
             devices=devices,
             fsdp="full_shard" if fsdp else None,
         ),

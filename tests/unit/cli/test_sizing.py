@@ -9,8 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.sizing.chats import MOST_AT_ONCE
 from core.errors import ConfigurationError
 from tests.fixtures.paths import REPOSITORY
+from worker.engine.sampler.sampler import Limits
 
 EIGHT = {"num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32}
 SEVENTY = {
@@ -39,7 +41,8 @@ def folder_of(folder: Path, sizes: dict[str, int]) -> str:
 
 
 def sized(*arguments: str) -> dict[str, Any]:
-    ended = CliRunner().invoke(app, ["size", *arguments, "--json"], catch_exceptions=False)
+    cards = ("--card", "l4", "--card", "h100")  # each card takes a while
+    ended = CliRunner().invoke(app, ["size", *arguments, *cards, "--json"], catch_exceptions=False)
     assert ended.exit_code == 0, ended.output
     return dict(json.loads(ended.stdout))
 
@@ -78,6 +81,10 @@ def test_a_model_of_seventy_billion_needs_several_cards_that_share_it(seventy: s
     assert on(spread, "h100")["training_cards"][0] % 8 == 0
 
 
+def test_a_server_answers_as_many_at_once_as_its_sampler() -> None:
+    assert Limits().max_running == MOST_AT_ONCE
+
+
 def test_chats_take_cards_by_their_number_and_their_length(eight: str) -> None:
     def cards(*more: str) -> int:
         return int(on(sized(eight, "--chats", "20", *more), "l4")["chat_cards"])
@@ -89,7 +96,7 @@ def test_chats_take_cards_by_their_number_and_their_length(eight: str) -> None:
 
 def test_each_figure_says_where_it_is_from_and_people_read_that_no_gpu_was_measured(eight: str) -> None:
     assert all(each["source"] for each in sized(eight)["figures"])
-    shown = CliRunner().invoke(app, ["size", eight])
+    shown = CliRunner().invoke(app, ["size", eight, "--card", "l4"])
     assert "Nothing was measured on a GPU" in shown.stderr
     assert "assumed" in shown.stdout
 
@@ -110,7 +117,6 @@ def test_the_page_shows_what_the_command_prints(eight: str, monkeypatch: pytest.
         (["nowhere"], "catalog has no model 'nowhere'"),
         (["smollm2-135m-instruct", "--card", "tpu"], "No card is called 'tpu'. There are rtx-4090"),
         (["smollm2-135m-instruct", "--tokens", "9000"], "at most 2,048 tokens"),
-        (["smollm2-135m-instruct", "--quantization", "int3"], "cannot be held in int3"),
     ],
 )
 def test_what_cannot_be_sized_is_refused_with_a_reason(arguments: list[str], words: str) -> None:
