@@ -10,15 +10,12 @@ from tests.fixtures.service.api import wait_for
 from tests.fixtures.service.releases import CONTRACTED, SECONDS, NewerRelease
 from tests.fixtures.service.stack import JOB_SECONDS, LEASE_SECONDS, SCAN_SECONDS, Stack
 
-ONE_JOB = {
-    "cohort_jobs": "1",
-    "checkpoint_seconds": "1",
-}  # of each worker, so that the next job is for others
-STEPS = 50 * 50  # the newer worker does not rest, and shall not end a job before a test has stopped it
-
-
-def job(stack: Stack) -> str:
-    return stack.create_job(model=TINY, rows=4 * 50, epochs=50)
+ONE_JOB = {"cohort_jobs": "1", "checkpoint_seconds": "1"}  # of each worker: the next job is for others
+# The older trainer rests for half a second after each step of the first job, until the newer worker has
+# started. That worker does not rest, so the second job has many steps: it must not end before its worker is
+# stopped.
+FIRST = {"rows": 4 * 60, "epochs": 10}
+SECOND, STEPS = {"rows": 4 * 50, "epochs": 50}, 50 * 50
 
 
 def owners(stack: Stack, job_id: str) -> list[str]:
@@ -39,22 +36,23 @@ def test_trainers_of_two_releases_take_turns_at_a_queue_and_go_on_with_each_othe
     )
     hurry = tmp_path / "hurry"
     older = stack.start_worker({REST: "0.5", HURRY: str(hurry)}, **ONE_JOB)
-    first = job(stack)
+    first = stack.create_job(model=TINY, **FIRST)
     stack.wait_for_step(first)
     said = newer.migrate()
     assert f"Held back: {CONTRACTED}" in said, "the worker and the API here are of the release before"
-    second = job(stack)
+    second = stack.create_job(model=TINY, **SECOND)
     with newer.working() as process:
         stack.wait_for_step(second)
         assert stack.job(first).status == "running", "its trainer knows no newer table"
         assert owners(stack, second) != owners(stack, first)
-        hurry.touch()
-        stack.assert_succeeded_exactly_once(first, tmp_path / "first")
-        hurry.unlink()
-        assert len(owners(stack, first)) == 1, "it ended where it began"
         wait_for(lambda: stack.checkpoints(second), JOB_SECONDS)
         process.terminate()
         process.wait(SECONDS)
+    hurry.touch()
+    stack.wait_for_status(first, "succeeded")
+    hurry.unlink()
+    stack.assert_succeeded_exactly_once(first, tmp_path / "first")
+    assert len(owners(stack, first)) == 1, "it ended where it began"
     # Back: the release before goes on from the checkpoint of the newer one
     wait_for(lambda: owners(stack, second)[1:] == owners(stack, first), JOB_SECONDS)
     wait_for(lambda: resumed(stack, second) == 1, JOB_SECONDS)
