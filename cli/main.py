@@ -32,6 +32,7 @@ from cli.commands import (
     methods,
     projects,
     secrets,
+    size,
     sweeps,
     webhooks,
 )
@@ -91,6 +92,7 @@ app.command(rich_help_panel=SERVICE)(doctor.doctor)
 app.command(rich_help_panel=SERVICE)(backups.backup)
 app.command(rich_help_panel=SERVICE)(backups.restore)
 app.command(rich_help_panel=SERVICE)(demo.demo)
+app.command(rich_help_panel=SERVICE)(size.size)
 app.add_typer(models.app, name="models", rich_help_panel=SERVICE)
 app.add_typer(projects.app, name="projects", rich_help_panel=SERVICE)
 app.add_typer(keys.app, name="keys", rich_help_panel=SERVICE)

@@ -11,6 +11,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.errors import ConfigurationError
+from core.releases import session_name
 
 # Seconds. A lost network must not block a request or a heartbeat for hours, which is the kernel's default.
 CONNECT_TIMEOUT = 5
@@ -47,6 +48,7 @@ def create_database(url: str, *, pool_size: int = 10, rested: float = 0.0) -> En
             "connect_timeout": CONNECT_TIMEOUT,
             "tcp_user_timeout": CONNECT_TIMEOUT * 2000,
             **_parameters(url),
+            "application_name": session_name(),  # by it, `tunery migrate` knows older releases
         },
     )
     event.listen(engine, "connect", _begin_session)

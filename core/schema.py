@@ -3,22 +3,28 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import structlog
 from alembic import command, op
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
+from alembic.script import Script, ScriptDirectory
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from core.database import SESSION_SETTINGS, is_pooled
 from core.errors import ConfigurationError
+from core.releases import MIGRATIONS, older_sessions
 
-MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+# The phases of migrations. An expand migration leaves all that the release before reads and writes. A
+# contract migration takes something away: it waits until no process of an older release is connected.
+EXPAND, CONTRACT = "expand", "contract"
+BEHIND = "not up to date; run `tunery migrate`"
+TOO_NEW = "without what this release uses, since a newer release has taken it away; start that release"
 
 # Milliseconds that a statement of a migration waits for a lock. While it waits, every later statement on the
 # table waits behind it, and so do all requests. So it gives up soon, lets the others pass, and tries again.
@@ -54,19 +60,32 @@ def alembic_config(engine: Engine) -> Config:
     return config
 
 
-def migrate(engine: Engine, give_up_seconds: float = GIVE_UP_SECONDS) -> None:
+@dataclass(frozen=True)
+class HeldBack:
+    """Contract migrations that were not applied, and the sessions for whose sake."""
+
+    revisions: list[str]
+    sessions: list[str]
+
+
+def migrate(
+    engine: Engine, give_up_seconds: float = GIVE_UP_SECONDS, *, contract: bool | None = None
+) -> HeldBack | None:
     """Run the missing migrations. Several processes may call this at the same time.
 
+    With `contract` None, contract migrations are applied unless a process of an older release is connected.
+    With True they are applied in any case, and with False never, but for a new database. Return what was held
+    back.
+
     Raises ConfigurationError where a newer release has migrated the database, where a pooler is in the way,
-    and where other sessions keep tables locked for `give_up_seconds`. The migrations before the one that
-    waits have been applied then.
+    where an expand migration needs one that is held back, and where other sessions keep tables locked for
+    `give_up_seconds`. The migrations before the one that waits have been applied then.
     """
     _refuse_pooler(engine)
     gives_up_at = time.monotonic() + give_up_seconds
     while True:
         try:
-            _upgrade(engine)
-            return
+            return _upgrade(engine, contract)
         except OperationalError as error:
             if not isinstance(error.orig, LockNotAvailable | DeadlockDetected):
                 raise
@@ -104,9 +123,28 @@ def set_role_defaults(connection: Connection) -> None:
 
 
 def is_current(engine: Engine) -> bool:
-    """Return whether this code works on the database: it has all our migrations, and maybe newer ones."""
+    """Return whether this code works on the database."""
+    return what_is_wrong(engine) is None
+
+
+def what_is_wrong(engine: Engine) -> str | None:
+    """Return why this code does not work on the tables, or None if it does.
+
+    It works if only contract migrations are missing. It also works on the tables of a newer release, unless a
+    contract migration that it does not know has been applied.
+    """
     applied = _applied(engine)
-    return applied is not None and (applied == _script().get_current_head() or not _is_known(applied))
+    if applied is not None and not _is_known(applied):
+        contract = _last_contract(engine)
+        return None if contract is None or _is_known(contract) else TOO_NEW
+    missing = _missing(applied)
+    return BEHIND if any(script.module.phase == EXPAND for script in missing) else None
+
+
+def mark_contract(connection: Connection, script: Script) -> None:
+    """Note in the database that this migration has taken something away, so that older code sees it."""
+    if script.module.phase == CONTRACT:
+        connection.execute(text(f"COMMENT ON TABLE alembic_version IS '{script.revision}'"))
 
 
 def _refuse_pooler(engine: Engine) -> None:
@@ -120,17 +158,52 @@ def _refuse_pooler(engine: Engine) -> None:
             )
 
 
-def _upgrade(engine: Engine) -> None:
-    try:
-        command.upgrade(alembic_config(engine), "head")
-    except CommandError as error:
-        applied = _applied(engine)
-        if applied is None or _is_known(applied):
-            raise
+def _upgrade(engine: Engine, contract: bool | None) -> HeldBack | None:
+    applied = _applied(engine)
+    if applied is not None and not _is_known(applied):
         raise ConfigurationError(
             f"A newer release of Tunery has migrated the database, to revision {applied}; migrate with that "
             "release or a later release"
-        ) from error
+        )
+    missing = _missing(applied)
+    count, sessions = (len(missing), []) if applied is None else _how_many(engine, missing, contract)
+    target = missing[count - 1].revision if count else applied
+    assert target is not None  # a new database gets at least the first migration
+    command.upgrade(alembic_config(engine), target)  # also if none is missing: it sets the role's defaults
+    held = missing[count:]
+    if any(script.module.phase == EXPAND for script in held):
+        raise ConfigurationError(
+            f"Migration {held[0].revision} takes away what older releases use, and later ones need it. "
+            f"Processes of older releases may be connected: {'; '.join(sessions) or 'nobody can tell'}. Stop "
+            "them, and run `tunery migrate --contract`"
+        )
+    return HeldBack([script.revision for script in held], sessions) if held else None
+
+
+def _how_many(engine: Engine, missing: list[Script], contract: bool | None) -> tuple[int, list[str]]:
+    """Return how many of the missing migrations may be applied, and the sessions that bar the next one."""
+    for count, script in enumerate(missing):
+        if script.module.phase == EXPAND or contract:
+            continue
+        if contract is False:
+            return count, []
+        with engine.connect() as connection:
+            sessions = older_sessions(connection, script.revision)
+        if sessions:
+            return count, sessions
+    return len(missing), []
+
+
+def _missing(applied: str | None) -> list[Script]:
+    """Return our migrations after `applied`, oldest first."""
+    script = _script()
+    return [*script.iterate_revisions("head", applied or "base")][::-1]
+
+
+def _last_contract(engine: Engine) -> str | None:
+    """Return the newest contract migration that was applied, if there is one."""
+    with engine.connect() as connection:
+        return connection.scalar(text("SELECT obj_description(CAST('alembic_version' AS regclass))"))
 
 
 def _lock_holders(engine: Engine) -> list[str]:
@@ -162,4 +235,10 @@ def _is_known(revision: str) -> bool:
 
 
 def _script() -> ScriptDirectory:
-    return ScriptDirectory(str(MIGRATIONS))
+    return _read_once(MIGRATIONS)
+
+
+@cache
+def _read_once(folder: Path) -> ScriptDirectory:
+    """Return the migrations as they are when this process first asks: its code is of the same release."""
+    return ScriptDirectory(str(folder))

@@ -1,11 +1,12 @@
 """The script that Alembic runs: applies the migrations on the engine that `core.schema` passes."""
 
 import time
+from typing import Any
 
 from alembic import context
 from sqlalchemy import Connection, text
 
-from core.schema import LOCK_TIMEOUT, set_role_defaults
+from core.schema import LOCK_TIMEOUT, mark_contract, set_role_defaults
 from core.tables import Base
 
 ADVISORY_LOCK = 0x74756E65  # the process with this lock migrates, and the others wait
@@ -46,9 +47,15 @@ def _migrate(connection: Connection) -> None:
         target_metadata=Base.metadata,
         compare_type=True,
         transaction_per_migration=True,
+        on_version_apply=_applied,
     )
     with context.begin_transaction():
         context.run_migrations()
+
+
+def _applied(*, ctx: Any, step: Any, **_others: object) -> None:
+    """Note a contract migration, in its own transaction."""
+    mark_contract(ctx.connection, step.up_revision)
 
 
 run()

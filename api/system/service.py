@@ -90,11 +90,10 @@ def _answers(engine: Engine) -> str:
 
 
 def _migrated(engine: Engine) -> str:
-    from core.schema import (
-        is_current,
-    )  # importing Alembic takes 0.17 s, which the start of the API need not wait for
+    # Importing Alembic takes 0.17 s, which the start of the API need not wait for
+    from core.schema import what_is_wrong
 
-    return "ok" if is_current(engine) else "not up to date; run `tunery migrate`"
+    return what_is_wrong(engine) or "ok"
 
 
 def _passes(check: Callable[[], None]) -> str:

@@ -50,13 +50,13 @@ def _ask_database(settings: Settings) -> str:
     from sqlalchemy import text
 
     from cli.client.database import open_database
-    from core.schema import is_current
+    from core.schema import what_is_wrong
 
     with open_database(settings.server("database_url")) as engine:
         with engine.connect() as connection:
             found = f"Postgres {connection.scalar(text('SHOW server_version'))}"
-        if not is_current(engine):
-            raise ConfigurationError(f"{found}, but its tables are not up to date: run `tunery migrate`")
+        if wrong := what_is_wrong(engine):
+            raise ConfigurationError(f"{found}, but its tables are {wrong}")
     return found
 
 

@@ -6,7 +6,8 @@
 import os
 import sys
 from contextlib import suppress
-from typing import Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,9 @@ from cli.client.database import open_database
 from cli.client.home import load_settings
 from cli.up.loading import loading
 from cli.up.preparation import prepare_object_store
+
+if TYPE_CHECKING:
+    from core.schema import HeldBack
 
 JsonLog = Annotated[
     bool, typer.Option("--json", help="Log one JSON object on each line, on stderr, as TUNERY_LOG_JSON does")
@@ -69,18 +73,42 @@ def serve(
         raise typer.Exit(COULD_NOT_START)
 
 
-def migrate(json: output.Json = False) -> None:
+def migrate(
+    contract: Annotated[
+        bool,
+        typer.Option("--contract", help="Also take away what only older releases use: none of them runs"),
+    ] = False,
+    json: output.Json = False,
+) -> None:
     """Bring the database's tables up to date. Create the bucket if the settings name one that is missing.
 
-    Several processes may do this at once.
+    Several processes may do this at once. What only older releases use stays while one of them is connected.
     """
     from core.schema import migrate as run_migrations
 
     settings = load_settings()
+    direct = settings.direct_database_url == settings.server("database_url")
     with open_database(settings.direct_database_url) as engine:
-        run_migrations(engine)
+        # A pooler shares its sessions, so they do not show who is connected
+        held = run_migrations(engine, contract=contract or (None if direct else False))
     done = "The database is up to date"
     if settings.s3_endpoint_url or settings.s3_bucket:
         prepare_object_store(settings)
         done += f", and the bucket {settings.s3_bucket} exists"
-    output.json({"migrated": True}) if json else output.note(done)
+    if held is not None:
+        done += f". {_held_back(held)}"
+    if json:
+        output.json({"migrated": True, "held_back": asdict(held) if held else None})
+    else:
+        output.note(done)
+
+
+def _held_back(held: "HeldBack") -> str:
+    """Return a sentence about the migrations that wait."""
+    who = (
+        f"processes of an older release may be connected: {'; '.join(held.sessions)}. Stop them, and run "
+        "`tunery migrate` again"
+        if held.sessions
+        else "a pooler hides who is connected. Once no older release runs, run `tunery migrate --contract`"
+    )
+    return f"Held back: {', '.join(held.revisions)}, which take away what older releases use, because {who}"

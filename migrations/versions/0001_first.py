@@ -6,6 +6,7 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
+phase = "expand"
 
 FOLDER = Path(__file__).parent.parent / "first"
 # Each refers to earlier ones only

@@ -1,12 +1,7 @@
 """This release and a newer one, side by side while the newer one migrates the database."""
 
-import os
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,11 +14,9 @@ from cli.embedded import EmbeddedServers
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Progress
 from core.schema import LOCK_TIMEOUT
-from tests.fixtures.processes.ports import free_port
 from tests.fixtures.service.api import BASE_MODEL, Api, Tenant, dataset, wait_for
-from tests.fixtures.service.releases import newer_release
+from tests.fixtures.service.releases import CONTRACTED, SECONDS, NewerRelease, ready
 
-SECONDS = 240  # deadline of each thing that is waited for
 JOBS = "/v1/fine_tuning/jobs"
 # A migration waits for a lock no longer than LOCK_TIMEOUT, and requests may wait behind it
 MOST_SECONDS = LOCK_TIMEOUT / 1000 + 2  # longer than the slowest request without a migration
@@ -122,49 +115,6 @@ class Claims:
             self.slowest = max(self.slowest, time.monotonic() - began)
 
 
-class NewerRelease:
-    """A newer release on the servers and the database of an API. Its own API is a process of its own."""
-
-    def __init__(self, folder: Path, servers: EmbeddedServers, api: Api) -> None:
-        self._folder = newer_release(folder)
-        urls = servers.urls | {"database_url": str(api.settings.server("database_url"))}
-        self._environment = {
-            **os.environ,
-            **servers.environment,
-            **{f"TUNERY_{name.upper()}": url for name, url in urls.items()},
-            "TUNERY_CATALOG_FILE": str(api.settings.catalog_file),
-            "TUNERY_HOME": str(folder / "home"),
-            "PYTHONPATH": str(folder),
-        }
-
-    def migrate(self) -> None:
-        with self._process("migrate") as process:
-            assert process.wait(SECONDS) == 0
-
-    @contextmanager
-    def answering(self) -> Iterator[str]:
-        """Yield the URL of its API."""
-        port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        with self._process("api", "--port", str(port)) as process:
-            try:
-                wait_for(lambda: ready(url), SECONDS)
-                yield url
-            finally:
-                process.kill()
-
-    def _process(self, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "cli.main", *arguments]
-        return subprocess.Popen(command, env=self._environment, cwd=self._folder)
-
-
-def ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/readyz").is_success
-    except httpx.TransportError:
-        return False
-
-
 @pytest.mark.exhaustive
 def test_two_releases_answer_side_by_side_while_the_database_migrates(
     servers: EmbeddedServers, api: Api, alice: Tenant, tmp_path: Path
@@ -176,7 +126,7 @@ def test_two_releases_answer_side_by_side_while_the_database_migrates(
             load.begin(api.url)
             load.more_rounds(api.url)
             usual = load.slowest
-            newer.migrate()
+            said = newer.migrate()
             load.more_rounds(api.url)
             slowest = max(load.slowest, claims.slowest)
             assert ready(api.url)
@@ -187,6 +137,7 @@ def test_two_releases_answer_side_by_side_while_the_database_migrates(
                 load.stop()
         finally:
             load.stop()
+    assert f"Held back: {CONTRACTED}" in said
     assert load.wrong == []
     assert claims.claimed > 0
     assert slowest < MOST_SECONDS + usual, f"slowest request or claim {slowest:.2f} s, before {usual:.2f} s"

@@ -23,7 +23,7 @@ from core.statuses import ENDED
 from core.tables import Base, Job
 from tests.fixtures.paths import REPOSITORY
 from tests.fixtures.service.api import wait_for
-from tests.fixtures.service.releases import ADDED, newer_migrations
+from tests.fixtures.service.releases import EXPANDED, newer_migrations
 from tests.fixtures.service.servers import database_on
 
 # Constraints, indexes, columns and their defaults, functions and triggers, as Postgres itself words them.
@@ -185,7 +185,7 @@ def test_a_database_that_a_newer_release_has_migrated_is_current_and_not_ours_to
         migrate(engine)
     before = described(engine)
     assert is_current(engine)
-    with pytest.raises(ConfigurationError, match=f"newer release .* to revision {ADDED}"):
+    with pytest.raises(ConfigurationError, match=f"newer release .* to revision {EXPANDED}"):
         migrate(engine)
     assert described(engine) == before
 
