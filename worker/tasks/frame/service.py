@@ -59,7 +59,7 @@ class Tasks(Periodic):
         niceness: int = NICENESS,
     ) -> None:
         """Run at most `most` processes at once. One without a lease is killed after `leave_seconds`."""
-        super().__init__("task", POLL_SECONDS, self._start_and_kill)
+        super().__init__("task", POLL_SECONDS, self.look)
         self._sessions = sessions
         self._most = most
         self._leave_seconds = leave_seconds
@@ -105,7 +105,7 @@ class Tasks(Periodic):
             process.wait()
         attempt(self._name, lambda: self._free_ended(stopped=True))
 
-    def _start_and_kill(self) -> None:
+    def look(self) -> None:
         self._free_ended(stopped=False)
         if self._processes:
             self._kill_hanging()
