@@ -9,7 +9,7 @@ Each worker is a few coroutines of one process. They call the service's own func
 Then so many workers claim at once, and work side by side while clients poll the API. The driver computes too,
 so many workers do their duties less often than real ones: at most --calls of them a second, together. The
 page says how often, and what the duties of a thousand workers take by the measured processor time.
-The results are bench/results/workers-<date>.json and a page beside it.
+The results are bench/results/workers-<date>.json, a page beside it, and figures in docs/operate/capacity.md.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench import BENCH
+from bench import BENCH, ROOT
 from bench.command_line import new_parser, positive
+from bench.pages import marked
 from bench.scale.document import environment
 from bench.scale.fill import prepare
 from bench.scale.numbered import Size
@@ -38,7 +39,7 @@ from bench.scale.workers.duties import Duties
 from bench.scale.workers.evidence import Evidence
 from bench.scale.workers.monitored import page_for_prometheus
 from bench.scale.workers.operations import Operations
-from bench.scale.workers.page import page
+from bench.scale.workers.page import capacity, page
 from bench.scale.workers.polls import Polls, load_process, poll, polled_api
 from bench.scale.workers.rates import Rates
 from cli.embedded import EmbeddedServers
@@ -46,6 +47,8 @@ from core.database import create_database, session_factory
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 
+RESULTS = BENCH / "results"
+CAPACITY = ROOT / "docs/operate/capacity.md"
 ALONE_WORKERS = 8
 POLLS_ALONE = 4  # clients that poll without a pause
 MANY_JOBS = 15  # waiting jobs of each project, before calls are measured alone
@@ -64,6 +67,7 @@ class Measurement:
         self._engine = create_database(self._url)
         self.sessions = session_factory(self._engine)
         self.projects = jobs.projects(self.sessions, given.projects)
+        jobs.add_workers(self.sessions, max(given.workers))
         self.evidence = Evidence(servers)
         self.rates = Rates.of(self._settings, given.job_seconds)
         self.found: dict[str, Any] = {
@@ -161,7 +165,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         "--connections", type=positive, default=32, help="that all workers share, as behind a pooler"
     )
     parser.add_argument("--prepared", action="store_true", help="prepare statements, as without a pooler")
-    parser.add_argument("--results", type=Path, default=BENCH / "results", help="folder to write to")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write to")
     return parser.parse_args(given)
 
 
@@ -181,9 +185,10 @@ def main() -> None:
     given.results.mkdir(parents=True, exist_ok=True)
     path = given.results / f"workers-{found['date'][:10]}.json"
     path.write_text(json.dumps(found, indent=1) + "\n")
-    text = page(found)
-    path.with_suffix(".md").write_text(text)
-    print(text)
+    path.with_suffix(".md").write_text(page(found))
+    if given.results == RESULTS:
+        marked.put(CAPACITY, "bench/scale/workers/__main__.py", capacity(found))
+    print(page(found))
 
 
 if __name__ == "__main__":

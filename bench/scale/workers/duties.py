@@ -19,8 +19,8 @@ from core.jobs.suspects import is_suspect
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter, File, Job
-from worker.supervisor.janitor import clean
-from worker.supervisor.usage import count_usage
+from worker.supervisor.janitor import Janitor
+from worker.supervisor.retention import Retention
 from worker.supervisor.webhooks import MAX_CONCURRENT, MAX_PER_PROJECT
 from worker.tasks.frame.service import Tasks
 from worker.trainer.report.heartbeats import Heartbeats, Renewable
@@ -54,9 +54,10 @@ class Duties:
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session], store: ObjectStore) -> None:
         self.owner = lifecycle.new_owner()
-        self._settings, self._sessions, self._store = settings, sessions, store
+        self._settings, self._sessions = settings, sessions
         self._beats = DrivenHeartbeats(sessions)
         self._tasks = Tasks.of(settings, sessions)
+        self._janitor = Janitor(sessions, store, settings.scan_seconds, Retention.of(settings))
 
     def claim(self) -> Held | None:
         """Claim the next job, as `worker/trainer/train/claims.py` does."""
@@ -74,6 +75,7 @@ class Duties:
                 project_jobs=settings.project_jobs,
                 devices=settings.devices,
                 accepts=accepts,
+                looks_first=True,
             )
             if lease is None:
                 return None
@@ -148,6 +150,4 @@ class Duties:
             webhooks.claim_due(session, MAX_CONCURRENT, MAX_PER_PROJECT, [])
 
     def remove_what_is_over(self) -> None:
-        """Do what the janitor does."""
-        clean(self._sessions, self._store)
-        count_usage(self._sessions)
+        self._janitor.clean()

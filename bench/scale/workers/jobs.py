@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.access.projects import find_or_create_project
@@ -12,7 +13,7 @@ from core.catalog import SMOLLM2
 from core.ids import new_id
 from core.jobs import lifecycle
 from core.jobs.spec import Hyperparameters, JobSpec, TrainingOptions
-from core.tables import File, Job
+from core.tables import File, Job, Worker
 
 DEVICES = 64
 """No worker of the filled database has so many, so its jobs wait and nobody claims them here."""
@@ -25,11 +26,27 @@ def projects(sessions: sessionmaker[Session], number: int) -> list[str]:
         return [find_or_create_project(session, f"measured-{at}").id for at in range(number)]
 
 
+def add_workers(sessions: sessionmaker[Session], number: int) -> None:
+    """Write the rows of so many workers for a while: how often a janitor cleans follows from their number."""
+    rows = [
+        {
+            **{"owner": f"measured:{at}", "host": f"measured-{at}", "release": "0", "devices": DEVICES},
+            **{"device_type": "cuda", "device_name": "none", "memory_bytes": 1, "memory_used_bytes": 1},
+            "expires_at": func.now() + timedelta(hours=1),
+        }
+        for at in range(number)
+    ]
+    with sessions.begin() as session:
+        session.execute(delete(Worker).where(Worker.host.startswith("measured-")))
+        for row in rows:
+            session.execute(insert(Worker).values(**row))
+
+
 def submit(sessions: sessionmaker[Session], owners: Sequence[str], waiting: int) -> int:
     """Submit jobs until each project has `waiting` of them in the queue. Return how many were submitted."""
     with sessions() as session:
         of_class = select(Job.project_id, func.count()).where(Job.status == "queued", Job.devices == DEVICES)
-        queued = dict(session.execute(of_class.group_by(Job.project_id)).tuples().all())
+        queued = dict(session.execute(of_class.group_by(Job.project_id)).all())
     wanted = [owner for owner in owners for _ in range(waiting - queued.get(owner, 0))]
     for first in range(0, len(wanted), AT_ONCE):
         with sessions.begin() as session:
@@ -72,5 +89,5 @@ def running(sessions: sessionmaker[Session], owners: Sequence[str]) -> dict[str,
     """Return how many jobs each of these projects runs."""
     with sessions() as session:
         query = select(Job.project_id, func.count()).where(Job.status == "running", Job.devices == DEVICES)
-        found = dict(session.execute(query.group_by(Job.project_id)).tuples().all())
+        found = dict(session.execute(query.group_by(Job.project_id)).all())
     return {owner: found.get(owner, 0) for owner in owners}

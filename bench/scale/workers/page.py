@@ -19,6 +19,12 @@ def page(found: dict[str, Any]) -> str:
     return "\n".join([*parts, _polls(found), _for_prometheus(found), _bytes(found)])
 
 
+def capacity(found: dict[str, Any]) -> str:
+    """Return what the page for operators shows of it, a level deeper."""
+    parts = [_setting(found), _load(found), _together(found), _bytes(found)]
+    return "\n".join(parts).replace("\n## ", "\n### ")
+
+
 def cores_for(found: dict[str, Any], workers: int) -> dict[str, float]:
     """Return the cores of Postgres that each duty of so many workers takes, by its processor time."""
     return {

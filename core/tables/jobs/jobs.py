@@ -144,7 +144,8 @@ class JobNames(Base):
 class Claim(Base):
     """One claim of a job: its lease while the claim is open, its progress, and its outcome.
 
-    A partial unique index ensures that at most one claim of a job is open.
+    A partial unique index ensures that at most one claim of a job is open. No index has a column that a
+    renewal changes, and a page has room for new versions of its rows. So a renewal writes to one page alone.
     """
 
     __tablename__ = "runs"
@@ -153,7 +154,7 @@ class Claim(Base):
         CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="an_ended_run_has_an_outcome"),
         Index("uq_runs_open", "job_id", unique=True, postgresql_where=text("ended_at IS NULL")),
         Index("ix_runs_owner", "owner"),
-        Index("ix_runs_open_expires_at", "expires_at", postgresql_where=text("ended_at IS NULL")),
+        Index("ix_runs_open_owner", "owner", postgresql_where=text("ended_at IS NULL")),
         Index("ix_runs_to_count", "job_id", postgresql_where=text("ended_at IS NOT NULL AND NOT counted")),
     )
 

@@ -135,6 +135,7 @@ class Claims:
                     devices=self._settings.devices,
                     accepts=accepts,
                     passed_over=self.passed_over,
+                    looks_first=not self._unanswered,
                 )
                 if lease is not None:
                     return lease, session.get_one(Job, lease.job_id)
