@@ -77,6 +77,7 @@ async def _steady(
         "per_second": {name: len(each) / took for name, each in times.seconds.items()},
         "polls": summary(answered.latencies) | {"statuses": dict(answered.statuses)},
         "projects_that_claimed": len(claimed),
+        "failed": dict(times.failed),
         "postgres_cores": cost.postgres / took,
         "driver_cores": cost.driver / took,
         "api_cores": (polls.seconds_of_the_api() - api) / took,

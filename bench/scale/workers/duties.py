@@ -56,7 +56,6 @@ class Duties:
         self.owner = lifecycle.new_owner()
         self._settings, self._sessions = settings, sessions
         self._beats = DrivenHeartbeats(sessions)
-        self._tasks = Tasks.of(settings, sessions)
         self._janitor = Janitor(sessions, store, settings.scan_seconds, Retention.of(settings))
 
     def claim(self) -> Held | None:
@@ -65,7 +64,8 @@ class Duties:
         with self._sessions.begin() as session:
 
             def accepts(row: Job) -> bool:
-                return read_spec(row.spec) is not None and not is_suspect(session, row)
+                is_suspect(session, row)  # a trainer without jobs takes it in any case
+                return read_spec(row.spec) is not None
 
             lease = lifecycle.claim(
                 session,
@@ -142,7 +142,8 @@ class Duties:
             lifecycle.holds_a_claim(session, self.owner)
 
     def look_for_tasks(self) -> None:
-        for each in self._tasks:
+        """Look as all threads of a worker do in a second. They are new, so that they have not just looked."""
+        for each in Tasks.of(self._settings, self._sessions):
             each.look()
 
     def look_for_webhooks(self) -> None:

@@ -132,7 +132,8 @@ def _evidence(found: dict[str, Any]) -> str:
             )
         )
         busy = ", ".join(f"{name} {count:.1f}" for name, count in each["busy_sessions"].items())
-        waits.append(f"- {each['workers']:,} workers: {busy}")
+        failed = ", ".join(f"{count} of {name}" for name, count in each["failed"].items()) or "none"
+        waits.append(f"- {each['workers']:,} workers: {busy}. Calls that failed: {failed}")
     heading = (
         *("workers", "Postgres, cores", "API", "driver", "Valkey", "log, MB/s"),
         *("updates of claims on their page", "their indexes grew, kB"),

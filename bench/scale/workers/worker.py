@@ -9,9 +9,12 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from bench.scale.workers.coroutines import Coroutines
 from bench.scale.workers.duties import Duties
 from bench.scale.workers.rates import Rates
+from core.errors import LeaseLost
 
 T = TypeVar("T")
 
@@ -26,11 +29,13 @@ class Times:
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self.late: list[float] = []
         self.projects: dict[str, int] = defaultdict(int)
+        self.failed: dict[str, int] = defaultdict(int)
 
     def clear(self) -> None:
         self.seconds.clear()
         self.late.clear()
         self.projects.clear()
+        self.failed.clear()
 
 
 class Worker:
@@ -67,16 +72,16 @@ class Worker:
             ends = time.monotonic() + self._rates.job * (random.random() if first else 1.0)
             first = False
             while time.monotonic() < ends and await self._rest(self._rates.beat):
-                await self._timed("renewal with a step", lambda held=held: self._duties.report_a_step(held))
+                await self._tried("renewal with a step", lambda held=held: self._duties.report_a_step(held))
             if self._stopping.is_set():
-                await self._calls.call(lambda held=held: self._duties.release(held.lease.lease))
+                await self._tried("release", lambda held=held: self._duties.release(held.lease.lease))
             else:
-                await self._timed("end of a job", lambda held=held: self._duties.finish(held))
+                await self._tried("end of a job", lambda held=held: self._duties.finish(held))
 
     async def _repeat(self, name: str, seconds: float, duty: Callable[[], object]) -> None:
         await self._rest(random.random() * seconds)
         while not self._stopping.is_set():
-            await self._timed(name, duty)
+            await self._tried(name, duty)
             await self._rest(seconds)
 
     async def _rest(self, seconds: float) -> bool:
@@ -88,6 +93,13 @@ class Worker:
             self._times.late.append(time.monotonic() - until)
             return True
         return False
+
+    async def _tried(self, name: str, duty: Callable[[], object]) -> None:
+        """Call a duty that real workers repeat later if the database gives no answer in time."""
+        try:
+            await self._timed(name, duty)
+        except (LeaseLost, SQLAlchemyError):
+            self._times.failed[name] += 1
 
     async def _timed(self, name: str, duty: Callable[[], T]) -> T:
         began = time.perf_counter()

@@ -34,7 +34,6 @@ class Job(Base):
         CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="only_a_failed_job_has_an_error"),
         CheckConstraint(f"({one_of('status', ENDED)}) = (finished_at IS NOT NULL)", name="finished_at"),
         CheckConstraint("deleted_at IS NULL OR finished_at IS NOT NULL", name="only_an_ended_job_is_deleted"),
-        Index("ix_jobs_queue", "devices", "id", postgresql_where=text("status = 'queued'")),
         Index(
             "ix_jobs_queue_by_project",
             "devices",
