@@ -251,8 +251,11 @@ def _is_due() -> ColumnElement[bool]:
 
 def _are_ready(kinds: Collection[str]) -> list[ColumnElement[bool]]:
     """Return the conditions of those kinds that wait for something else, such as the start of a job."""
-    waiting = [kind for kind in map(KINDS.__getitem__, kinds) if kind.is_ready is not None]
-    return [or_(Task.kind != kind.name, kind.is_ready()) for kind in waiting]
+    return [
+        or_(Task.kind != kind.name, kind.is_ready())
+        for kind in map(KINDS.__getitem__, kinds)
+        if kind.is_ready is not None
+    ]
 
 
 def _is_unasked() -> ColumnElement[bool]:

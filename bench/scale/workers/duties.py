@@ -75,7 +75,6 @@ class Duties:
                 project_jobs=settings.project_jobs,
                 devices=settings.devices,
                 accepts=accepts,
-                looks_first=True,
             )
             if lease is None:
                 return None

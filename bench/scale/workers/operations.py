@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from bench.scale.progress import say_step
@@ -47,20 +48,19 @@ class Operations:
         async def repeat(duties: Duties, seconds: float, times: list[float]) -> None:
             ends = time.monotonic() + seconds
             while time.monotonic() < ends:
-                await self._timed(lambda: duty(duties), times)
+                await self._timed(partial(duty, duties), times)
 
         await asyncio.gather(*(repeat(each, self._seconds / 5, []) for each in self._workers))
-        repeats = [lambda times, each=each: repeat(each, self._seconds, times) for each in self._workers]
-        await self._measure(name, repeats)
+        await self._measure(name, [partial(repeat, each, self._seconds) for each in self._workers])
 
     async def _each(self, name: str, held: dict[Duties, list[Held]]) -> None:
         """Let all workers end their jobs."""
 
         async def finish(duties: Duties, times: list[float]) -> None:
             for job in held[duties]:
-                await self._timed(lambda job=job: duties.finish(job), times)
+                await self._timed(partial(duties.finish, job), times)
 
-        await self._measure(name, [lambda times, each=each: finish(each, times) for each in self._workers])
+        await self._measure(name, [partial(finish, each) for each in self._workers])
 
     async def _measure(self, name: str, repeats: Sequence[Callable[[list[float]], Any]]) -> None:
         times: list[float] = []

@@ -7,6 +7,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -72,11 +73,11 @@ class Worker:
             ends = time.monotonic() + self._rates.job * (random.random() if first else 1.0)
             first = False
             while time.monotonic() < ends and await self._rest(self._rates.beat):
-                await self._tried("renewal with a step", lambda held=held: self._duties.report_a_step(held))
+                await self._tried("renewal with a step", partial(self._duties.report_a_step, held))
             if self._stopping.is_set():
-                await self._tried("release", lambda held=held: self._duties.release(held.lease.lease))
+                await self._tried("release", partial(self._duties.release, held.lease.lease))
             else:
-                await self._tried("end of a job", lambda held=held: self._duties.finish(held))
+                await self._tried("end of a job", partial(self._duties.finish, held))
 
     async def _repeat(self, name: str, seconds: float, duty: Callable[[], object]) -> None:
         await self._rest(random.random() * seconds)
