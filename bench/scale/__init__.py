@@ -9,4 +9,6 @@ quick         settings of Postgres with which a table fills several times as fas
 requests      the requests of clients and of the dashboard that read
 posts         requests that write or compute
 writes        what the workers ask of the database: claims, heartbeats, scans
+document      when and where something is measured
+workers       many workers at once: `python -m bench.scale.workers`
 """

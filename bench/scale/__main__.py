@@ -12,31 +12,27 @@ hundred longer than 20 ms. The results are bench/results/at-scale-<date>.json an
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import psutil
 import uvloop
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine
 
 from bench import BENCH
 from bench.command_line import new_parser, positive
-from bench.scale.fill import fill
+from bench.scale.document import environment
+from bench.scale.fill import prepare
 from bench.scale.numbered import Size
 from bench.scale.page import is_over, page
 from bench.scale.posts import MANY, posts
 from bench.scale.progress import say_step
 from bench.scale.requests import LARGE, Ask, requests
 from bench.scale.writes import WRITES, milliseconds
-from bench.training.machine import cpu_info
 from bench.training.running import free_port
 from bench.web import http_load
 from bench.web.api_service import environment_of, start_api, wait_until_ready
@@ -45,9 +41,7 @@ from core.access.keys import create_key
 from core.access.projects import find_or_create_project
 from core.database import create_database, session_factory
 from core.roles import Role
-from core.schema import migrate
-from core.tables import Job, Project
-from worker.supervisor.usage import count_usage
+from core.tables import Project
 
 FEWEST = 5  # answers
 
@@ -105,21 +99,6 @@ def api_on(servers: EmbeddedServers, seconds: float) -> Iterator[Measured]:
         engine.dispose()
 
 
-def prepare(servers: EmbeddedServers, size: Size) -> None:
-    """Migrate and fill the database, unless it is full from before, and count the usage."""
-    engine = create_database(servers.urls["database_url"])
-    migrate(engine)
-    with engine.connect() as connection:
-        empty = connection.scalar(select(func.count()).select_from(select(Job.id).limit(1).subquery())) == 0
-    if empty:
-        fill(servers, size)
-    say_step("usage")
-    count_usage(session_factory(engine))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("VACUUM ANALYZE runs, usage_days"))
-    engine.dispose()
-
-
 def measure(measured: Measured, wanted: str) -> dict[str, dict[str, float]]:
     figures = {}
     for name, ask in requests(measured.engine).items():
@@ -145,31 +124,6 @@ def summary(name: str, times: list[float]) -> dict[str, float]:
     return figures
 
 
-def document(servers: EmbeddedServers, figures: dict[str, Any]) -> dict[str, Any]:
-    engine = create_database(servers.urls["database_url"])
-    with engine.connect() as connection:
-        counted = (
-            "SELECT relname, reltuples FROM pg_class WHERE relname IN ('jobs', 'events', 'adapters', 'runs')"
-        )
-        rows = {name: int(count) for name, count in connection.execute(text(counted))}
-        size = connection.scalar(text("SELECT pg_database_size(current_database())"))
-        version = connection.scalar(text("SHOW server_version"))
-    engine.dispose()
-    commit = ["git", "-C", str(BENCH), "rev-parse", "--short", "HEAD"]
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": subprocess.run(commit, capture_output=True, text=True).stdout.strip(),
-        "cpu": cpu_info().get("model name", "an unnamed processor"),
-        "cores": len(psutil.Process().cpu_affinity()),
-        "memory_bytes": psutil.virtual_memory().total,
-        "load": os.getloadavg()[0],
-        "postgres": version,
-        "rows": rows,
-        "database_bytes": size,
-        "figures": figures,
-    }
-
-
 def main() -> None:
     parser = new_parser(__doc__)
     parser.add_argument(
@@ -193,7 +147,7 @@ def main() -> None:
             return
         with api_on(servers, given.seconds) as measured:
             figures = measure(measured, given.only)
-        found = document(servers, figures)
+        found = environment(servers) | {"figures": figures}
     if not given.only:
         write(found, given.results)
     over = [name for name, figure in figures.items() if is_over(name, figure)]

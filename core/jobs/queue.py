@@ -106,6 +106,10 @@ def next_job(
 
     Jobs that others have locked are skipped, and so are those whose ids are in `passed_over`.
     """
+    asked = {"project_jobs": project_jobs, "devices": devices, "passed_over": list(passed_over)}
+    job = session.scalars(NEXT_JOB, asked).one_or_none()
+    if job is not None:
+        return job
     skipped = set(passed_over)
     while job_id := first_job(session, project_jobs, devices, skipped):
         query = select(Job).where(Job.id == job_id, Job.status == "queued")
@@ -145,5 +149,11 @@ def _running_jobs() -> Subquery:
     )
 
 
-# Built once: to build it takes as long as to run it, and all other claims would wait meanwhile.
+# Built once: to build them takes as long as to run them, and all other claims would wait meanwhile.
 FIRST_JOB = _first_job()
+# Finds and locks the next job in one round trip. It finds nothing if somebody else has locked that job.
+NEXT_JOB = (
+    select(Job)
+    .where(Job.id == FIRST_JOB.scalar_subquery(), Job.status == "queued")
+    .with_for_update(skip_locked=True, key_share=True)
+)

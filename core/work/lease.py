@@ -84,6 +84,14 @@ def take(
     return lease
 
 
+def waiting_kinds(session: Session) -> set[str]:
+    """Return the kinds of the tasks that may be taken now, but for what a take alone finds out.
+
+    It takes no lock: every worker asks every second, most often when nothing waits.
+    """
+    return set(session.scalars(WAITING_KINDS))
+
+
 def free(session: Session, holder: str, *, counts: bool) -> None:
     """Put the task that a dead process has into the queue at once. `counts` says whether it is a loss."""
     held = select(Task).where(Task.holder == holder, Task.status == "running").with_for_update()
@@ -222,24 +230,32 @@ def _next_task(kinds: tuple[str, ...], beside_training: bool) -> Select[Task]:
     served = select(func.max(func.greatest(other.started_at, other.held_until))).where(
         other.project_id == Task.project_id, other.kind.in_(kinds)
     )
-    lost = Task.held_until <= func.now()
-    ready = [
-        or_(Task.kind != kind.name, kind.is_ready())
-        for kind in map(KINDS.__getitem__, kinds)
-        if kind.is_ready is not None
-    ]
+    ready = _are_ready(kinds)
     alone = [kind for kind in kinds if KINDS[kind].one_of_project]
     ready += [or_(Task.kind != kind, running_of_project((kind,)) == 0) for kind in alone]
     if beside_training:
         ready.append(~_waits_for_training())
-    due = or_(Task.held_until.is_(None), lost)
     return (
         select(Task)
-        .where(Task.finished_at.is_(None), Task.kind.in_(kinds), due, *ready)
+        .where(Task.finished_at.is_(None), Task.kind.in_(kinds), _is_due(), *ready)
         .order_by(_is_unasked(), running_of_project(kinds), served.scalar_subquery().nulls_first(), Task.id)
         .limit(1)
         .with_for_update(of=Task, skip_locked=True)
     )
+
+
+def _is_due() -> ColumnElement[bool]:
+    """Return the condition that a task has no holder, or one whose lease has ended."""
+    return or_(Task.held_until.is_(None), Task.held_until <= func.now())
+
+
+def _are_ready(kinds: Collection[str]) -> list[ColumnElement[bool]]:
+    """Return the conditions of those kinds that wait for something else, such as the start of a job."""
+    return [
+        or_(Task.kind != kind.name, kind.is_ready())
+        for kind in map(KINDS.__getitem__, kinds)
+        if kind.is_ready is not None
+    ]
 
 
 def _is_unasked() -> ColumnElement[bool]:
@@ -326,3 +342,7 @@ def _is_held(lease: TaskLease) -> tuple[Any, ...]:
 
 def _lost(lease: TaskLease) -> TaskLeaseLost:
     return TaskLeaseLost(f"{lease.task_id}: the lease {lease.attempt} does not own the task any more")
+
+
+# Built once: to build it takes longer than to run it.
+WAITING_KINDS = select(Task.kind).where(Task.finished_at.is_(None), _is_due(), *_are_ready(KINDS)).distinct()

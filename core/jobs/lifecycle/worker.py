@@ -42,6 +42,7 @@ def claim(
     devices: int = 1,
     accepts: Callable[[Job], bool] = lambda _job: True,
     passed_over: Collection[str] = (),
+    looks_first: bool = False,
 ) -> Lease | None:
     """Claim the next job of a device class. Return None if no job waits, or if `accepts` refuses that job.
 
@@ -51,10 +52,15 @@ def claim(
 
     `nonce` becomes that of the lease. If the answer to a commit was lost, call this again with the same
     nonce: it returns the lease of the first call if that was committed, and claims a job otherwise.
+
+    Claims wait for each other. With `looks_first`, a claim waits only once it has seen a job that it would
+    take, and does not look for an earlier claim: the nonce must be new.
     """
+    if looks_first and not _would_claim(session, project_jobs, devices, accepts, passed_over):
+        return None
     queue.wait_for_other_claims(session)  # also for an own claim that the database may still be committing
     nonce = nonce or new_id("")
-    if claimed := _claimed_before(session, owner, nonce, lease_seconds):
+    if not looks_first and (claimed := _claimed_before(session, owner, nonce, lease_seconds)):
         return claimed
     job = queue.next_job(session, project_jobs, devices, passed_over)
     if job is None or not accepts(job):
@@ -192,6 +198,24 @@ def model_name(session: Session, base_model: str, project_id: str, suffix: str |
     return f"ft:{base_model}:{project.name}:{suffix or ''}:{owner_id[-MODEL_ID_LENGTH:]}"
 
 
+def _would_claim(
+    session: Session,
+    project_jobs: int | None,
+    devices: int,
+    accepts: Callable[[Job], bool],
+    passed_over: Collection[str],
+) -> bool:
+    """Return whether `accepts` takes the next job as it is now, before the queue is locked."""
+    job_id = queue.first_job(session, project_jobs, devices, passed_over)
+    job = session.get(Job, job_id) if job_id else None
+    if job is None:
+        return False
+    try:
+        return accepts(job)
+    finally:
+        session.expunge(job)  # it is read again under the lock
+
+
 def _claimed_before(session: Session, owner: str, nonce: str, lease_seconds: float) -> Lease | None:
     """Return the lease that the trainer holds with this nonce, renewed. None if there is no such claim."""
     own = Claim.owner == owner, Claim.nonce == nonce, Claim.ended_at.is_(None)
@@ -206,7 +230,7 @@ def _claimed_before(session: Session, owner: str, nonce: str, lease_seconds: flo
 
 def _last_progress(session: Session, job: Job) -> Progress:
     """Return the progress that a continued job shows until its trainer has restored a checkpoint."""
-    last = session.get(Claim, (job.id, job.fence))
+    last = session.get(Claim, (job.id, job.fence)) if job.fence else None
     if last is None:
         return NO_PROGRESS
     kept = ("step", "total_steps", "epoch", "trained_tokens", "best_valid_loss", "best_step")

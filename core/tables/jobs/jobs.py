@@ -34,7 +34,6 @@ class Job(Base):
         CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="only_a_failed_job_has_an_error"),
         CheckConstraint(f"({one_of('status', ENDED)}) = (finished_at IS NOT NULL)", name="finished_at"),
         CheckConstraint("deleted_at IS NULL OR finished_at IS NOT NULL", name="only_an_ended_job_is_deleted"),
-        Index("ix_jobs_queue", "devices", "id", postgresql_where=text("status = 'queued'")),
         Index(
             "ix_jobs_queue_by_project",
             "devices",
@@ -144,7 +143,8 @@ class JobNames(Base):
 class Claim(Base):
     """One claim of a job: its lease while the claim is open, its progress, and its outcome.
 
-    A partial unique index ensures that at most one claim of a job is open.
+    A partial unique index ensures that at most one claim of a job is open. No index has a column that a
+    renewal changes, and a page has room for new versions of its rows. So a renewal writes to one page alone.
     """
 
     __tablename__ = "runs"
@@ -153,7 +153,7 @@ class Claim(Base):
         CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="an_ended_run_has_an_outcome"),
         Index("uq_runs_open", "job_id", unique=True, postgresql_where=text("ended_at IS NULL")),
         Index("ix_runs_owner", "owner"),
-        Index("ix_runs_open_expires_at", "expires_at", postgresql_where=text("ended_at IS NULL")),
+        Index("ix_runs_open_owner", "owner", postgresql_where=text("ended_at IS NULL")),
         Index("ix_runs_to_count", "job_id", postgresql_where=text("ended_at IS NOT NULL AND NOT counted")),
     )
 

@@ -82,7 +82,11 @@ def test_a_project_at_its_cap_waits_and_others_do_not(jobs: Jobs) -> None:
     assert jobs.claim(project_jobs=1).job_id == second
 
 
-def test_trainers_that_claim_at_once_do_not_exceed_the_cap_together(jobs: Jobs) -> None:
+LOOKS_FIRST = pytest.mark.parametrize("looks_first", [False, True])
+
+
+@LOOKS_FIRST
+def test_trainers_that_claim_at_once_do_not_exceed_the_cap_together(jobs: Jobs, looks_first: bool) -> None:
     project = jobs.new_project()
     for _ in range(8):
         jobs.submit(project_id=project)
@@ -90,7 +94,7 @@ def test_trainers_that_claim_at_once_do_not_exceed_the_cap_together(jobs: Jobs) 
 
     def claim_one(number: int) -> Lease | None:
         start.wait()
-        return jobs.try_to_claim(f"trainer {number}", project_jobs=2)
+        return jobs.try_to_claim(f"trainer {number}", project_jobs=2, looks_first=looks_first)
 
     with ThreadPoolExecutor(8) as pool:
         leases = [lease for lease in pool.map(claim_one, range(8)) if lease is not None]
@@ -105,7 +109,8 @@ def test_a_job_that_is_refused_stays_and_holds_up_what_is_behind_it(jobs: Jobs) 
     assert jobs.claim(accepts=lambda job: job.base_model == "another").job_id == first
 
 
-def test_many_trainers_at_once_never_claim_the_same_job(jobs: Jobs) -> None:
+@LOOKS_FIRST
+def test_many_trainers_at_once_never_claim_the_same_job(jobs: Jobs, looks_first: bool) -> None:
     ids = [jobs.submit() for _ in range(20)]
     start = threading.Barrier(8)
 
@@ -114,7 +119,7 @@ def test_many_trainers_at_once_never_claim_the_same_job(jobs: Jobs) -> None:
         mine = []
         for _ in range(20):
             with jobs.sessions.begin() as session:
-                lease = lifecycle.claim(session, f"trainer {number}", LEASE)
+                lease = lifecycle.claim(session, f"trainer {number}", LEASE, looks_first=looks_first)
             if lease is not None:
                 mine.append(lease.job_id)
         return mine
@@ -122,6 +127,32 @@ def test_many_trainers_at_once_never_claim_the_same_job(jobs: Jobs) -> None:
     with ThreadPoolExecutor(8) as pool:
         claimed = [job_id for mine in pool.map(claim_all, range(8)) for job_id in mine]
     assert sorted(claimed) == sorted(ids)
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["no job waits", "the next job is refused"])
+def test_a_trainer_that_would_claim_nothing_does_not_wait_for_the_claims_of_others(
+    jobs: Jobs, waits: bool
+) -> None:
+    if waits:
+        jobs.submit("another")
+    with jobs.sessions() as claiming:
+        queue.wait_for_other_claims(claiming)
+        refuses = {"accepts": lambda job: job.base_model == "base", "looks_first": True}
+        assert jobs.try_to_claim(**refuses) is None
+
+
+def test_a_job_that_changes_between_the_look_and_the_claim_is_claimed_as_it_is_then(jobs: Jobs) -> None:
+    first, second = jobs.submit(), jobs.submit()
+    seen: list[str] = []
+
+    def accepts(job: Job) -> bool:
+        if not seen:
+            jobs.change(lifecycle.cancel, first)
+        seen.append(job.id)
+        return True
+
+    assert jobs.claim(accepts=accepts, looks_first=True).job_id == second
+    assert seen == [first, second]
 
 
 def test_a_lease_that_ran_out_goes_to_the_next_trainer_under_a_higher_fence(jobs: Jobs) -> None:

@@ -2,9 +2,10 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from core.errors import InvalidRequest, LeaseLost
 from core.ids import new_id
@@ -23,6 +24,20 @@ def test_a_renewed_lease_does_not_run_out(jobs: Jobs) -> None:
         assert lifecycle.lose_expired_claims(session, LIMIT) == []
     (claim,) = jobs.claims_of(lease.job_id)
     assert (claim.phase, claim.step, claim.total_steps, claim.trained_tokens) == ("training", 1, 10, 50)
+
+
+def test_renewals_write_to_the_page_of_their_claim_and_to_no_index(jobs: Jobs) -> None:
+    """Otherwise each heartbeat would write to all indexes of the table, and they would grow."""
+    jobs.submit()
+    lease = jobs.claim()
+    on_the_page = text("SELECT n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'runs'")
+    stayed = 0
+    for step in range(20):
+        with jobs.sessions.begin() as session:
+            before = session.scalars(on_the_page).one()  # it also has what this session did shortly before
+            lifecycle.renew(session, lease, replace(TRAINING, step=step, seconds_left=5.0))
+            stayed += session.scalars(on_the_page).one() - before
+    assert stayed >= 15, "one moves to another page where its own one is full"
 
 
 @pytest.mark.parametrize("write", ["renew", "checkpoint", "finish", "fail", "release", "pause"])

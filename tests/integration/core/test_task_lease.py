@@ -16,6 +16,7 @@ from core.work.lease import MOST_WAIT
 from tests.fixtures.service.api import Api, Tenant
 from tests.fixtures.service.workers import add_worker
 from tests.fixtures.work.requests import REQUESTS
+from worker.tasks.frame.waiting import WaitingTasks
 
 COMPUTING, ASKING = ("composition", "export"), ("evalrun",)
 
@@ -148,3 +149,36 @@ def test_a_measurement_that_a_job_has_started_takes_no_room_of_a_clients_tasks(a
     created(api, tenant, "export", most_open=1)
     with pytest.raises(RateLimited):
         created(api, tenant, "export", most_open=1)
+
+
+def test_workers_look_for_kinds_that_wait_without_waiting_for_others_that_take_tasks(api: Api) -> None:
+    task_id = created(api, api.tenant(), "check")
+    with api.sessions.begin() as taking:
+        assert leases.take(taking, "a process", ["check"]) is not None, "its lock is held until the commit"
+        assert checks_wait(api)
+    assert not checks_wait(api)
+    changed(api, task_id, held_until=func.now() - timedelta(seconds=1))
+    assert checks_wait(api), "the process is lost"
+    changed(api, task_id, status="queued", held_until=func.now() + timedelta(hours=1))
+    assert not checks_wait(api), "nobody may take it for an hour"
+
+
+def test_a_tracker_whose_job_does_not_run_yet_makes_no_worker_take_the_lock(api: Api) -> None:
+    tenant = api.tenant()
+    job_id = tenant.create_job(integrations=[{"type": "tensorboard"}])["id"]
+    with api.sessions() as session:
+        assert "tracking" not in leases.waiting_kinds(session)
+    tenant.openai.fine_tuning.jobs.cancel(job_id)
+
+
+def test_the_threads_of_a_worker_look_once_for_all(api: Api) -> None:
+    waiting = WaitingTasks(api.sessions, fresh_seconds=600)
+    assert not waiting.any_of(["conversion"])
+    created(api, api.tenant(), "conversion")
+    assert not waiting.any_of(["conversion"]), "it has looked just before"
+    assert WaitingTasks(api.sessions).any_of(["check", "conversion"])
+
+
+def checks_wait(api: Api) -> bool:
+    with api.sessions() as session:
+        return "check" in leases.waiting_kinds(session)

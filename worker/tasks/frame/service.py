@@ -21,6 +21,7 @@ from worker.process.exit_statuses import TRY_AGAIN
 from worker.process.periodic import Periodic, attempt
 from worker.process.priority import put_behind
 from worker.process.recorder import recorder
+from worker.tasks.frame.waiting import WaitingTasks
 
 POLL_SECONDS = 1.0
 STOP_SECONDS = 20.0  # the time in which a process can finish what it is doing
@@ -57,13 +58,18 @@ class Tasks(Periodic):
         kinds: Collection[str],
         leave_seconds: float = LEAVE_SECONDS,
         niceness: int = NICENESS,
+        waiting: WaitingTasks | None = None,
     ) -> None:
-        """Run at most `most` processes at once. One without a lease is killed after `leave_seconds`."""
-        super().__init__("task", POLL_SECONDS, self._start_and_kill)
+        """Run at most `most` processes at once. One without a lease is killed after `leave_seconds`.
+
+        The threads of a worker share what is `waiting`.
+        """
+        super().__init__("task", POLL_SECONDS, self.look)
         self._sessions = sessions
         self._most = most
         self._leave_seconds = leave_seconds
         self._kinds = kinds
+        self._waiting = waiting or WaitingTasks(sessions)
         self._niceness = niceness
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._begun: dict[str, tuple[str, float]] = {}  # the kind of each process's task, and its start
@@ -80,11 +86,13 @@ class Tasks(Periodic):
             "following": FOLLOWING,
             "awaited": min(1, settings.task_processes),
         }
+        waiting = WaitingTasks(sessions)
         return [
             cls(
                 sessions,
                 most,
                 names_in(task_class),
+                waiting=waiting,
                 niceness=NICENESS_OF_TIMED if task_class in TIMED else NICENESS,
             )
             for task_class, most in processes.items()
@@ -105,11 +113,12 @@ class Tasks(Periodic):
             process.wait()
         attempt(self._name, lambda: self._free_ended(stopped=True))
 
-    def _start_and_kill(self) -> None:
+    def look(self) -> None:
+        """Take the tasks that wait and start their processes, and end processes that hang."""
         self._free_ended(stopped=False)
         if self._processes:
             self._kill_hanging()
-        while len(self._processes) < self._most:
+        while len(self._processes) < self._most and self._waiting.any_of(self._kinds):
             holder = new_id("task-")
             with self._sessions.begin() as session:
                 beside_training = lifecycle.trains_here(session)

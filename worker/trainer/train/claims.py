@@ -135,6 +135,8 @@ class Claims:
                     devices=self._settings.devices,
                     accepts=accepts,
                     passed_over=self.passed_over,
+                    # With jobs at hand, the next one is often refused: nobody should wait for that
+                    looks_first=bool(jobs) and not self._unanswered,
                 )
                 if lease is not None:
                     return lease, session.get_one(Job, lease.job_id)

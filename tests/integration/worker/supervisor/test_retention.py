@@ -22,7 +22,9 @@ from core.tables import (
 )
 from tests.fixtures.service.api import Api, Tenant, refusal
 from tests.fixtures.service.janitor import clean, keep
+from tests.fixtures.service.workers import add_worker
 from tests.fixtures.work.completions import allow, store
+from worker.supervisor.janitor import AT_A_TIME, has_a_turn
 from worker.supervisor.retention import Retention, remove_old
 from worker.supervisor.usage import count_usage
 
@@ -161,3 +163,13 @@ def old_completion_id(number: int) -> str:
 
 def left_of(tenant: Tenant) -> list[str]:
     return [completion.id for completion in tenant.openai.chat.completions.list()]
+
+
+def test_few_workers_clean_each_time_and_of_many_as_few(api: Api) -> None:
+    draws = [(number + 0.5) / 1000 for number in range(1000)]
+    for workers, clean_now in ((AT_A_TIME, 1000), (2 * AT_A_TIME, 500)):
+        for number in range(workers):
+            add_worker(api, f"a-host:{number}")
+        add_worker(api, "a-host:gone", lasts=-1)
+        with api.sessions() as session:
+            assert sum(has_a_turn(session, drawn) for drawn in draws) == clean_now
