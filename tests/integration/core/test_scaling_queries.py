@@ -1,4 +1,4 @@
-"""The numbers by which KEDA scales workers and servers: the chart's queries, asked of a real database."""
+"""The numbers by which KEDA and `tunery slurm` scale: their queries, asked of a real database."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import delete, func, text, update
 
+from cli.slurm.work import work
 from core.access.projects import set_quotas
 from core.ids import new_id
 from core.jobs import lifecycle, queue
@@ -18,6 +19,7 @@ from tests.fixtures.service.jobs import Jobs
 from tests.fixtures.work.requests import REQUESTS
 
 WORKERS = {"gpu": None, "one": {"autoscaling": {"tasks": False}}, "eight": {"devices": 8}}
+WORKERS_ASKED = {"worker-one": (1, False), "worker-eight": (8, True)}
 SCALED = {"enabled": True}
 LIMIT = 3
 
@@ -34,6 +36,12 @@ def wanted(jobs: Jobs, name: str) -> int:
     with jobs.sessions() as session:
         found = session.scalar(text(trigger["metadata"]["query"]))
     assert isinstance(found, int)
+    if name in WORKERS_ASKED:
+        devices, tasks = WORKERS_ASKED[name]
+        with jobs.sessions() as session:
+            assert work(session.connection(), LIMIT, devices, tasks) == found, (
+                "`tunery slurm` finds another number"
+            )
     return found
 
 
