@@ -15,17 +15,17 @@ JSON_HELP = "Log one JSON object on each line; with --once, print one"
 def slurm(once: Once = False, json: Annotated[bool, typer.Option("--json", help=JSON_HELP)] = False) -> None:
     """Submit workers to Slurm while there is work, from TUNERY_* settings. They end when there is none."""
     from cli.slurm.controller import control, look
-    from cli.slurm.pools import read_pools
+    from cli.slurm.fleets import read_fleets
     from core.process.logs import configure_logs
 
     settings = load_settings(log_json=json or None)
-    pools = read_pools(settings.slurm_file)
+    fleets = read_fleets(settings.slurm_file)
     configure_logs(settings.log_level, settings.log_json)
     with open_database(settings.server("database_url")) as engine:
         if not once:
-            control(engine, pools, settings.project_jobs, settings.slurm_seconds)
+            control(engine, fleets, settings.project_jobs, settings.slurm_seconds)
             return
-        made = look(engine, pools, settings.project_jobs)
+        made = look(engine, fleets, settings.project_jobs)
     done = {
         "wanted": made.wanted,
         "submitted": [submission.name for submission in made.submissions],

@@ -4,8 +4,8 @@ import subprocess
 from collections.abc import Iterable, Sequence
 
 from cli.client.errors import Unreachable
+from cli.slurm.fleets import Fleets
 from cli.slurm.plan import PREFIX, SlurmJob, Submission
-from cli.slurm.pools import Pools
 from core.errors import ConfigurationError
 
 SECONDS = 60  # for one command; Slurm's own limit of a message is 10 s, and some are tried again
@@ -25,26 +25,26 @@ def known_jobs() -> list[SlurmJob]:
     ]
 
 
-def submit(pools: Pools, submission: Submission) -> None:
+def submit(fleets: Fleets, submission: Submission) -> None:
     """Submit one worker. Raises Unreachable.
 
     Two jobs of one name never run at the same time, whoever submits them. None of our own variables
     reaches the job, since Slurm keeps the environment of a job in files.
     """
-    pool = pools.workers[submission.pool]
-    settings = [f"TUNERY_DEVICES={pool.devices}"]
+    fleet = fleets.workers[submission.fleet]
+    settings = [f"TUNERY_DEVICES={fleet.devices}"]
     if submission.ends_when_idle:
-        settings.append(f"TUNERY_IDLE_SECONDS={pool.idle_seconds}")
+        settings.append(f"TUNERY_IDLE_SECONDS={fleet.idle_seconds}")
     _run(
         "sbatch",
         "--parsable",
-        *pool.sbatch,
-        f"--nodes={pool.nodes}",
+        *fleet.sbatch,
+        f"--nodes={fleet.nodes}",
         f"--job-name={submission.name}",
         "--dependency=singleton",
         "--export=NIL",
-        str(pools.script),
-        str(pools.environment),
+        str(fleets.script),
+        str(fleets.environment),
         *settings,
     )
 

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
@@ -14,12 +14,13 @@ from worker.tasks.frame.service import Tasks
 log = structlog.get_logger()
 
 
-class IdleEnd:
-    """Sends SIGTERM to its own process once that has been idle for `seconds`.
+def end_this_process() -> None:
+    """End this process as an operator does who stops a worker."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
-    So a worker ends as it does when an operator stops it: a job that it claims at the last moment is given
-    back.
-    """
+
+class IdleEnd:
+    """Ends its worker once that has been idle for `seconds`. A job that it claims meanwhile is given back."""
 
     def __init__(
         self,
@@ -27,10 +28,12 @@ class IdleEnd:
         sessions: sessionmaker[Session],
         supervisor: Supervisor,
         tasks: Collection[Tasks],
+        end: Callable[[], None] = end_this_process,
     ) -> None:
         self._seconds = seconds
         self._sessions = sessions
         self._supervisor, self._tasks = supervisor, tasks
+        self._end = end
         self._idle_since: float | None = None
 
     def look(self) -> None:
@@ -44,4 +47,4 @@ class IdleEnd:
         self._idle_since = idle_since or time.monotonic()
         if time.monotonic() - self._idle_since >= self._seconds:
             log.info("worker_idle", seconds=self._seconds)
-            os.kill(os.getpid(), signal.SIGTERM)
+            self._end()

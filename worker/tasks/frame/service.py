@@ -123,6 +123,7 @@ class Tasks(Periodic):
                 return
             limits = BESIDE_TRAINING if beside_training else {}
             self._processes[holder] = self._start(lease, ENVIRONMENT | limits)
+            self._begun[holder] = lease.kind.name, time.monotonic()
 
     def _free_ended(self, stopped: bool) -> None:
         """Free the tasks of processes that have ended: of their own, or `stopped` by this worker."""
@@ -165,7 +166,6 @@ class Tasks(Periodic):
             start_new_session=True,
         )
         put_behind(process.pid, self._niceness, FIRST_TO_BE_KILLED)
-        self._begun[lease.holder] = lease.kind.name, time.monotonic()
         return process
 
 

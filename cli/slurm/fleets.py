@@ -12,7 +12,7 @@ from core.options import MAX_DEVICES
 Devices = Annotated[int, Field(ge=1, le=MAX_DEVICES)]
 
 
-class Pool(BaseModel):
+class Fleet(BaseModel):
     """Workers that are alike: of one device class, and with the same options of sbatch."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,30 +35,30 @@ class Pool(BaseModel):
         return self
 
 
-class Pools(BaseModel):
+class Fleets(BaseModel):
     """The whole file. The order of the workers counts: the first ones of a device class are started first."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     script: Path = Field(description="The batch script, on the machine of `tunery slurm`")
     environment: Path = Field(description="File with the workers' variables, on each node")
-    workers: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+(-?[a-z0-9]+)*$")], Pool] = Field(min_length=1)
+    workers: dict[Annotated[str, Field(pattern=r"^[a-z0-9]+(-?[a-z0-9]+)*$")], Fleet] = Field(min_length=1)
 
 
-def read_pools(file: Path | None) -> Pools:
+def read_fleets(file: Path | None) -> Fleets:
     """Return what the file says. Raises ConfigurationError, which names the entry and the field."""
     if file is None:
         raise ConfigurationError(
             "TUNERY_SLURM_FILE is not set: name a file with the workers, as operate/slurm/slurm.toml is one"
         )
     try:
-        pools = Pools.model_validate(tomllib.loads(file.read_text("utf-8")))
+        fleets = Fleets.model_validate(tomllib.loads(file.read_text("utf-8")))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(f"{file}, {where}: {first['msg']}") from error
-    if not pools.script.is_file():
-        raise ConfigurationError(f"{file}, script: there is no file {pools.script}")
-    return pools
+    if not fleets.script.is_file():
+        raise ConfigurationError(f"{file}, script: there is no file {fleets.script}")
+    return fleets
