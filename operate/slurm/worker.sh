@@ -12,7 +12,7 @@ export "${@:2}"
 
 # srun hands SIGTERM on to the workers. Slurm then waits for KillWait, or for GraceTime, until it kills them.
 # The worker of the first node ends by itself when it is idle; the others have no reason to stay.
-exec srun --ntasks-per-node=1 --kill-on-bad-exit=1 --wait=10 bash -c '
+exec srun --export=ALL --ntasks-per-node=1 --kill-on-bad-exit=1 --wait=10 bash -c '
   export TUNERY_NODES=$SLURM_NNODES TUNERY_NODE_RANK=$SLURM_NODEID
   export TUNERY_RENDEZVOUS=$SLURM_LAUNCH_NODE_IPADDR:$((20000 + SLURM_JOB_ID % 10000))
   exec tunery worker'

@@ -1,6 +1,7 @@
 {{/* How much there is to do for workers: `tunery slurm` asks the same. Takes root, devices, tasks and projectJobs. */}}
 {{- define "tunery.workQuery" -}}
 {{- $query := .root.Files.Get "queries/work.sql" | regexFind "SELECT(?s:.*)" | trim -}}
+{{- if not $query }}{{ fail "queries/work.sql is missing: it is a link to cli/slurm/work.sql" }}{{ end -}}
 {{- $query = $query | replace ":devices" (toString .devices) | replace ":tasks" (toString .tasks) -}}
 {{- $query | replace ":project_jobs" (toString (.projectJobs | default "NULL")) -}}
 {{- end -}}
