@@ -3,7 +3,7 @@
 -- one worker does several of them at once. A task that follows a job lasts as long as the job, so it is left out.
 -- `tunery slurm` asks this by its parameters. The Helm chart writes their values into it, for KEDA.
 SELECT greatest(
-  (SELECT coalesce(sum(least(queued, coalesce(greatest(cap - running, 0), queued)) + training), 0)
+  (SELECT coalesce(sum(training + CASE WHEN cap < running + queued THEN greatest(cap - running, 0) ELSE queued END), 0)
    FROM (SELECT count(*) FILTER (WHERE jobs.status = 'queued' AND jobs.devices = :devices) AS queued,
                 count(*) FILTER (WHERE jobs.status = 'running' AND jobs.devices = :devices) AS training,
                 count(*) FILTER (WHERE jobs.status = 'running') AS running,
