@@ -33,6 +33,7 @@ from cli.commands import (
     projects,
     secrets,
     size,
+    slurm,
     sweeps,
     webhooks,
 )
@@ -88,6 +89,7 @@ app.command(rich_help_panel=SERVICE)(programs.api)
 app.command(rich_help_panel=SERVICE)(programs.worker)
 app.command(rich_help_panel=SERVICE)(programs.serve)
 app.command(rich_help_panel=SERVICE)(programs.migrate)
+app.command(rich_help_panel=SERVICE)(slurm.slurm)
 app.command(rich_help_panel=SERVICE)(doctor.doctor)
 app.command(rich_help_panel=SERVICE)(backups.backup)
 app.command(rich_help_panel=SERVICE)(backups.restore)

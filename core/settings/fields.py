@@ -110,6 +110,19 @@ class SettingFields(BaseSettings):
         description="Address on machine 0, as host:port, at which the processes of all machines meet",
     )
 
+    idle_seconds: float | None = Field(
+        None,
+        ge=5,
+        description="Time without a job, a task or a waiting job after which a worker ends itself, seconds; "
+        "default: never. `tunery slurm` gives it to its workers",
+    )
+    slurm_file: Path | None = Field(
+        None, description="TOML file that says which workers `tunery slurm` submits, and how"
+    )
+    slurm_seconds: float = Field(
+        15, gt=0, description="Time between two looks of `tunery slurm` at the queue and at Slurm, seconds"
+    )
+
     key_trust_seconds: float = Field(
         2.0,
         ge=0,
@@ -433,4 +446,6 @@ class SettingFields(BaseSettings):
             raise ValueError("a trainer of several devices answers no chats: run `tunery serve` beside it")
         if value and info.data.get("serve_upstream"):
             raise ValueError("an upstream computes elsewhere: run `tunery serve` for it")
+        if value and info.data.get("idle_seconds") is not None:
+            raise ValueError("a worker that answers chats must not end when no job trains: unset one of both")
         return value

@@ -20,6 +20,7 @@ from core.storage.object_store import ObjectStore
 from worker.process.periodic import Periodic
 from worker.supervisor.chat_templates import SECONDS, TemplateNotes
 from worker.supervisor.hints import register_hint
+from worker.supervisor.idle_end import IdleEnd
 from worker.supervisor.janitor import Janitor
 from worker.supervisor.launch import start_trainer
 from worker.supervisor.metrics_page import metrics_page
@@ -49,13 +50,17 @@ def _serve(settings: Settings, metrics: Path | None) -> None:
     janitor = Janitor(sessions, store, settings.scan_seconds, Retention.of(settings))
     parts: list[Supervisor | Periodic] = [supervisor, janitor]
     if settings.claims_jobs:
+        tasks = Tasks.of(settings, sessions)
         sender = WebhookSender(sessions, Vault.of(settings.secret_keys), Egress(settings.egress_allow))
         notes = TemplateNotes(sessions, offered_models(settings), settings.models_folder)
         parts += [
             Periodic("templates", SECONDS, notes.write),
             sender,
-            *Tasks.of(settings, sessions),
+            *tasks,
         ]
+        if settings.idle_seconds is not None:
+            idle_end = IdleEnd(settings.idle_seconds, sessions, supervisor, tasks)
+            parts.append(Periodic("idle", settings.scan_seconds, idle_end.look))
     for part in parts:
         part.start()
     signals.setup_logging.connect(_keep_our_logging)

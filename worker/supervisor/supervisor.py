@@ -82,6 +82,10 @@ class Supervisor:
         except OSError:
             log.info("trainer_not_listening", owner=self._owner)
 
+    def has_work(self, session: Session) -> bool:
+        """Return whether the trainer holds a job, or jobs wait that it could claim."""
+        return lifecycle.holds_a_claim(session, self._owner) or self._jobs_wait(session)
+
     def stop(self) -> None:
         """Let the trainer save checkpoints and give its jobs back, and then kill its remaining processes.
 

@@ -1,4 +1,4 @@
-"""The numbers by which KEDA scales workers and servers: the chart's queries, asked of a real database."""
+"""The numbers by which KEDA and `tunery slurm` scale: their queries, asked of a real database."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import delete, func, text, update
 
+from cli.slurm.work import work
 from core.access.projects import set_quotas
 from core.ids import new_id
 from core.jobs import lifecycle, queue
@@ -18,14 +19,15 @@ from tests.fixtures.service.jobs import Jobs
 from tests.fixtures.work.requests import REQUESTS
 
 WORKERS = {"gpu": None, "one": {"autoscaling": {"tasks": False}}, "eight": {"devices": 8}}
+WORKERS_ASKED = {"worker-one": (1, False), "worker-eight": (8, True)}
 SCALED = {"enabled": True}
 LIMIT = 3
 
 
-def wanted(jobs: Jobs, name: str) -> int:
+def wanted(jobs: Jobs, name: str, limit: int | None = LIMIT) -> int:
     """Return what KEDA finds for a worker or a server of the chart."""
     objects = render(
-        settings={"TUNERY_PROJECT_JOBS": LIMIT},
+        settings={"TUNERY_PROJECT_JOBS": limit} if limit else {},
         workers=WORKERS,
         workerDefaults={"autoscaling": SCALED},
         serverDefaults={"autoscaling": SCALED},
@@ -34,6 +36,12 @@ def wanted(jobs: Jobs, name: str) -> int:
     with jobs.sessions() as session:
         found = session.scalar(text(trigger["metadata"]["query"]))
     assert isinstance(found, int)
+    if name in WORKERS_ASKED:
+        devices, tasks = WORKERS_ASKED[name]
+        with jobs.sessions() as session:
+            assert work(session.connection(), limit, devices, tasks) == found, (
+                "`tunery slurm` finds another number"
+            )
     return found
 
 
@@ -66,6 +74,14 @@ def test_jobs_of_a_device_class_want_its_workers_while_they_wait_and_while_they_
     jobs.finish(lease)
     assert lease.job_id == waiting
     assert (wanted(jobs, "worker-one"), wanted(jobs, "worker-eight")) == (2, 0)
+
+
+def test_without_a_limit_all_jobs_want_workers(jobs: Jobs) -> None:
+    project = jobs.new_project()
+    for _ in range(5):
+        jobs.submit(project_id=project)
+    jobs.claim()
+    assert wanted(jobs, "worker-one", limit=None) == 5
 
 
 def test_a_paused_job_wants_nobody_until_it_is_resumed(jobs: Jobs) -> None:

@@ -67,6 +67,7 @@ def test_results_are_measured_where_another_runtime_is_installed_unless_the_oper
         ({"devices": 2, "serve_share": 0.3}, "serve_share"),
         ({"serve_upstream": "tiny=http://vllm:8000", "serve_share": 0.3}, "serve_share"),
         ({"serve_share": 1}, "serve_share"),
+        ({"idle_seconds": 60, "serve_share": 0.3}, "serve_share"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(settings: dict[str, Any], wrong: str) -> None:

@@ -15,7 +15,7 @@ from core.jobs import lifecycle
 from core.monitoring import declared
 from core.settings import Settings
 from core.work import lease as leases
-from core.work.kinds import TaskClass, names_in
+from core.work.kinds import KINDS, TaskClass, names_in
 from core.work.lease import TaskLease
 from worker.process.exit_statuses import TRY_AGAIN
 from worker.process.periodic import Periodic, attempt
@@ -98,6 +98,11 @@ class Tasks(Periodic):
             for task_class, most in processes.items()
         ]
 
+    @property
+    def has_work(self) -> bool:
+        """Whether a process does a task here. One that follows a job is left out: it follows pauses too."""
+        return any(KINDS[kind].task_class != "following" for kind, _ in tuple(self._begun.values()))
+
     def stop(self) -> None:
         """Let the processes finish what they are doing, and then kill the rest."""
         super().stop()
@@ -127,6 +132,7 @@ class Tasks(Periodic):
                 return
             limits = BESIDE_TRAINING if beside_training else {}
             self._processes[holder] = self._start(lease, ENVIRONMENT | limits)
+            self._begun[holder] = lease.kind.name, time.monotonic()
 
     def _free_ended(self, stopped: bool) -> None:
         """Free the tasks of processes that have ended: of their own, or `stopped` by this worker."""
@@ -169,7 +175,6 @@ class Tasks(Periodic):
             start_new_session=True,
         )
         put_behind(process.pid, self._niceness, FIRST_TO_BE_KILLED)
-        self._begun[lease.holder] = lease.kind.name, time.monotonic()
         return process
 
 

@@ -1,26 +1,9 @@
-{{/*
-How much there is to do for workers of a device class: its running jobs, and those of its waiting jobs that the
-limits of their projects let run. With `tasks`, open tasks and due webhooks count as one job together, because
-one worker does several of them at once. A task that follows a job lasts as long as the job, so it is left out.
-*/}}
+{{/* How much there is to do for workers: `tunery slurm` asks the same. Takes root, devices, tasks and projectJobs. */}}
 {{- define "tunery.workQuery" -}}
-SELECT greatest(
-  (SELECT coalesce(sum(least(queued, coalesce(greatest(cap - running, 0), queued)) + training), 0)
-   FROM (SELECT count(*) FILTER (WHERE jobs.status = 'queued' AND jobs.devices = {{ .devices }}) AS queued,
-                count(*) FILTER (WHERE jobs.status = 'running' AND jobs.devices = {{ .devices }}) AS training,
-                count(*) FILTER (WHERE jobs.status = 'running') AS running,
-                coalesce(projects.max_running_jobs, {{ .projectJobs | default "NULL" }}) AS cap
-         FROM jobs JOIN projects ON projects.id = jobs.project_id
-         WHERE jobs.status = 'queued' OR jobs.status = 'running'
-         GROUP BY projects.id) AS each_project)
-  {{- if .tasks }},
-  (SELECT 1 WHERE EXISTS (
-     SELECT FROM tasks
-     WHERE finished_at IS NULL AND kind <> 'tracking'
-       AND (status = 'running' OR held_until IS NULL OR held_until <= now()))),
-  (SELECT 1 WHERE EXISTS (SELECT FROM webhook_deliveries WHERE next_attempt_at <= now()))
-  {{- end }}
-)::bigint
+{{- $query := .root.Files.Get "queries/work.sql" | regexFind "SELECT(?s:.*)" | trim -}}
+{{- if not $query }}{{ fail "queries/work.sql is missing: it is a link to cli/slurm/work.sql" }}{{ end -}}
+{{- $query = $query | replace ":devices" (toString .devices) | replace ":tasks" (toString .tasks) -}}
+{{- $query | replace ":project_jobs" (toString (.projectJobs | default "NULL")) -}}
 {{- end -}}
 
 {{/*

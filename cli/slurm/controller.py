@@ -1,0 +1,70 @@
+"""Looks at the queue and at Slurm, and submits or cancels what is missing or too much.
+
+It remembers nothing. It may be stopped at any moment, and several of them may run.
+"""
+
+import signal
+import threading
+from functools import partial
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from cli.client.errors import Unreachable
+from cli.slurm import commands
+from cli.slurm.fleets import Fleets
+from cli.slurm.plan import Plan, plan
+from cli.slurm.work import work
+
+log = structlog.get_logger()
+
+
+def look(engine: Engine, fleets: Fleets, project_jobs: int | None) -> Plan:
+    """Look once, do what is planned, and return it.
+
+    Raises Unreachable if Slurm does not answer or refuses something; the rest is done all the same.
+    """
+    known = commands.known_jobs()
+    with engine.connect() as connection:
+        made = plan(fleets.workers, lambda *asked: work(connection, project_jobs, *asked), known)
+    for fleet, failed in made.failed.items():
+        if failed:
+            log.warning("workers_failed", fleet=fleet, number=failed, next="read their output")
+    refusals = _submit(fleets, made)
+    commands.cancel(made.cancellations)
+    if made.cancellations:
+        log.info("workers_cancelled", slurm_jobs=made.cancellations)
+    if refusals:
+        raise Unreachable("; ".join(refusals))
+    return made
+
+
+def _submit(fleets: Fleets, made: Plan) -> list[str]:
+    """Submit the planned workers. Return what Slurm says against the first one of each fleet, if anything."""
+    refusals: dict[str, str] = {}
+    for submission in made.submissions:
+        if submission.fleet in refusals:
+            continue
+        try:
+            commands.submit(fleets, submission)
+        except Unreachable as error:
+            refusals[submission.fleet] = f"{submission.name}: {error}"
+        else:
+            log.info("worker_submitted", name=submission.name, wanted=made.wanted[submission.fleet])
+    return list(refusals.values())
+
+
+def control(engine: Engine, fleets: Fleets, project_jobs: int | None, seconds: float) -> None:
+    """Look again and again until SIGTERM or SIGINT. What fails is tried again."""
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    look_once = partial(look, engine, fleets, project_jobs)
+    while True:
+        try:
+            look_once()
+        except (Unreachable, SQLAlchemyError) as error:
+            log.warning("look_failed", error=str(error))
+        if stopping.wait(seconds):
+            return

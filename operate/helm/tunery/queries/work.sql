@@ -1,0 +1,1 @@
+../../../../cli/slurm/work.sql
