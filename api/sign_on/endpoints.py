@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import partial, wraps
 from typing import Annotated, Any, Literal
 
+import structlog
 from anyio import to_thread
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
@@ -28,12 +29,15 @@ from api.sign_on.problems import PROBLEMS, problem
 from api.sign_on.provider import Provider
 from core.access import audit
 from core.access.audit import Actor
-from core.errors import AppError, InvalidRequest, NotFound, PermissionDenied
+from core.errors import AppError, ConfigurationError, InvalidRequest, NotFound, PermissionDenied
 from core.settings import Settings
 
 PAGE_OF_SIGN_IN = "/sign-in"
 BROKEN = ("server_error", "temporarily_unavailable")  # the provider's own words for its failures
+MOST_LOGGED = 50  # groups of a person who gets no seat
 HEADERS = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
+
+log = structlog.get_logger()
 
 router = feature("", "Session", PermissionDenied, NotFound)
 
@@ -48,7 +52,11 @@ class SignOn:
     @classmethod
     def of(cls, settings: Settings) -> "SignOn | None":
         """Return None if there is no sign-on. Raises ConfigurationError if a setting is missing."""
-        return None if settings.sign_on_issuer is None else cls(Provider(settings))
+        if settings.sign_on_issuer is not None:
+            return cls(Provider(settings))
+        if settings.sign_on_only:
+            raise ConfigurationError("TUNERY_SIGN_ON_ONLY is set; set also TUNERY_SIGN_ON_ISSUER")
+        return None
 
     async def person(self, attempt: Attempt, code: str, issuer: str | None) -> Person:
         """Return the person whom the provider names. Raises Unavailable if too many wait."""
@@ -174,6 +182,7 @@ def _begin_session(
             details = {"issuer": person.issuer, "subject": person.subject, "name": person.name}
             audit.record(session, Actor(key.project_id, key.id, request_id), "session.begun", key.id, details)
             return sign_ins.begin_session(session, key)
+    log.warning("sign_on_without_seat", subject=person.subject, groups=person.groups[:MOST_LOGGED])
     raise problem("sign_on_without_project" if seats else "sign_on_without_group")
 
 

@@ -10,7 +10,10 @@ from threading import Event
 import httpx
 import pytest
 
+from cli.embedded import EmbeddedServers
+from core.roles import Role
 from tests.fixtures.models.tiny import TINY
+from tests.fixtures.outside.openid import openid_provider, settings_of, walk
 from tests.fixtures.outside.proxies import Proxy, proxy
 from tests.fixtures.processes.ports import free_port
 from tests.fixtures.service.api import Api, Tenant, refusal, running_api
@@ -21,6 +24,7 @@ pytestmark = pytest.mark.slow  # a server loads a model
 
 MIB = 1024**2
 MAX_FILE_BYTES = 80 * MIB
+ADA = {"ada": {"email": "ada@example.com", "groups": ["team"]}}
 OWN = {"x-tunery-dashboard": "1"}
 
 
@@ -39,19 +43,23 @@ class Service:
 @pytest.fixture(scope="module", params=["nginx", "haproxy"])
 def service(
     request: pytest.FixtureRequest,
-    servers: object,
+    servers: EmbeddedServers,
     database_url: str,
     serving: Serving,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Service]:
-    settings = settings_for(serving, servers, database_url, tmp_path_factory.mktemp("home"))  # type: ignore[arg-type]
-    settings = settings.model_copy(update={"max_file_bytes": MAX_FILE_BYTES, "api_metrics_port": 0})
+    settings = settings_for(serving, servers, database_url, tmp_path_factory.mktemp("home"))
+    ports, port = (free_port(), free_port()), free_port()
+    url = f"https://127.0.0.1:{port}"
     with ExitStack() as stack:
-        ports = (free_port(), free_port())
-        apis = tuple(stack.enter_context(running_api(settings, serving.sessions, port)) for port in ports)
+        provider = stack.enter_context(openid_provider(url, ADA))
+        update = settings_of(provider, url, sign_on_groups={"team": {"research": Role.MEMBER}})
+        update |= {"max_file_bytes": MAX_FILE_BYTES, "api_metrics_port": 0}
+        settings = settings.model_copy(update=update)
+        first, second = (stack.enter_context(running_api(settings, serving.sessions, each)) for each in ports)
         folder = tmp_path_factory.mktemp(request.param)
-        before = stack.enter_context(proxy(request.param, folder, ports))
-        yield Service(before, apis, apis[0].tenant())  # type: ignore[arg-type]
+        before = stack.enter_context(proxy(request.param, folder, ports, port))
+        yield Service(before, (first, second), first.tenant())
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +108,16 @@ def test_the_browser_is_known_to_have_come_by_tls_whatever_it_claims(service: Se
     plain = httpx.get(f"http://127.0.0.1:{service.proxy.plain_port}/jobs?x=1", trust_env=False)
     assert (plain.status_code, plain.headers["location"].startswith("https://")) == (308, True)
     assert plain.headers["location"].endswith("/jobs?x=1")
+
+
+def test_a_person_signs_on_through_the_proxy_whichever_api_they_come_back_to(service: Service) -> None:
+    with service.proxy.client() as client:
+        for _ in range(3):
+            answer = walk(client, "/v1/sign_on?next=/jobs", "ada")
+            assert answer.headers["location"] == f"{service.proxy.url}/jobs"
+            kept = {cookie.partition("=")[0]: cookie for cookie in answer.headers.get_list("set-cookie")}
+            assert {"Secure", "SameSite=strict"} <= set(kept["__Host-tunery_session"].split("; "))
+            assert client.get("/v1/session").json()["project"]["name"] == "research"
 
 
 def test_each_request_has_an_id_of_the_proxy(service: Service) -> None:
