@@ -116,6 +116,7 @@ WRONG = {
     "without a nonce": _without("nonce"),
     "of another issuer": _claims(iss="https://login.example.org"),
     "for another client": _claims(aud="another"),
+    "for another client, by ours": _claims(aud="another", azp="tunery"),
     "for two clients, by another": _claims(aud=["tunery", "another"], azp="another"),
     "expired": _claims(exp=int(time.time()) - 90),
     "without an end": _without("exp"),
@@ -179,7 +180,13 @@ def test_a_session_that_was_there_before_is_not_the_one_that_begins(
 @pytest.mark.parametrize(
     "page",
     [
-        *("https://evil.example.com", "//evil.example.com", "/\\evil.example.com", "\\\\evil.example.com"),
+        *(
+            "https://evil.example.com",
+            "//evil.example.com",
+            "///evil.example.com",
+            "/\\evil.example.com",
+            "\\\\evil.example.com",
+        ),
         *("/\t/evil.example.com", "javascript:alert(1)", "evil", "", "/v1/sign_on/end", "/" + "a" * 3000),
     ],
 )
