@@ -64,6 +64,8 @@ from api.portability.endpoints import router as portability
 from api.previews.endpoints import router as previews
 from api.secrets.endpoints import router as secrets
 from api.session.endpoints import router as browser_session
+from api.sign_on.endpoints import SignOn
+from api.sign_on.endpoints import router as sign_on
 from api.stored_completions.endpoints import router as stored_completions
 from api.stored_completions.file_endpoint import router as files_of_completions
 from api.sweeps.endpoints import router as sweeps
@@ -102,7 +104,7 @@ ROUTERS = (
         workers,
     ),
     *(evals, eval_runs, output_items, eval_comparison),
-    *(organization, base_models, secrets, webhooks, browser_session, system),
+    *(organization, base_models, secrets, webhooks, browser_session, sign_on, system),
 )
 
 # Twice as many connections are for the look-ups of keys and for /readyz alone. They are as many as these have
@@ -147,6 +149,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await chat_components.close()
+        if app.state.sign_on is not None:
+            await app.state.sign_on.provider.close()
         engine.dispose()
         reserved.dispose()
 
@@ -198,6 +202,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.readiness = SharedReadiness(ServerChecks(reserved, hint_sender, store).look)
     app.state.catalog = offered_models(settings)
     app.state.vault = Vault.of(settings.secret_keys)
+    app.state.sign_on = SignOn.of(settings)
     app.state.egress = Egress(settings.egress_allow)
     for router in ROUTERS:
         app.include_router(router)

@@ -15,14 +15,24 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.admission.callers import Caller, Callers
-from api.admission.cookies import LINK_PATH, SESSION_PATH, SIGN_IN_PATH, refuse_other_sites, session_of
+from api.admission.cookies import (
+    CALLBACK_PATH,
+    LINK_PATH,
+    SESSION_PATH,
+    SIGN_IN_PATH,
+    SIGN_OFF_PATH,
+    SIGN_ON_PATH,
+    refuse_other_sites,
+    session_of,
+)
 from api.admission.sign_ins import SESSION_PREFIX
 from core.errors import NotAuthenticated, NotFound, PermissionDenied
 from core.roles import Role
 
 # The paths that need no key. A path must be equal to one of them; paths below them are not public. All other
 # paths outside of /v1 lead to no data: `api.dashboard` answers those who want a page.
-PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", SIGN_IN_PATH, LINK_PATH})
+SIGN_ON_PATHS = (SIGN_ON_PATH, CALLBACK_PATH, SIGN_OFF_PATH)
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", SIGN_IN_PATH, LINK_PATH, *SIGN_ON_PATHS})
 OF_ANY_ROLE = frozenset({SESSION_PATH})
 
 READING_METHODS = frozenset({"GET", "HEAD"})

@@ -14,6 +14,7 @@ from core.errors import PermissionDenied
 # refuse such a cookie. Then the name is a plain one, which does not count in a request over TLS.
 COOKIE, PLAIN_COOKIE = "__Host-tunery_session", "tunery_session"
 SIGN_IN_PATH, LINK_PATH, SESSION_PATH = "/v1/sign_in", "/v1/sign_in/link", "/v1/session"
+SIGN_ON_PATH, CALLBACK_PATH, SIGN_OFF_PATH = "/v1/sign_on", "/v1/sign_on/callback", "/v1/sign_on/end"
 
 # The script of another site can send this header only after a preflight, which this API never answers.
 OWN_HEADER = "x-tunery-dashboard"
@@ -44,7 +45,7 @@ def set_cookie(response: Response, begun: NewSignIn, scope: Scope) -> None:
         _cookie_name(scope),
         begun.value,
         max_age=int(SESSION_LIFETIME.total_seconds()),
-        secure=_is_over_tls(scope),
+        secure=is_over_tls(scope),
         httponly=True,
         samesite="strict",
     )
@@ -52,13 +53,13 @@ def set_cookie(response: Response, begun: NewSignIn, scope: Scope) -> None:
 
 def delete_cookie(response: Response, scope: Scope) -> None:
     """Delete the cookie. A browser also needs the attributes with which the cookie was set."""
-    response.delete_cookie(_cookie_name(scope), secure=_is_over_tls(scope), httponly=True, samesite="strict")
+    response.delete_cookie(_cookie_name(scope), secure=is_over_tls(scope), httponly=True, samesite="strict")
 
 
 def _cookie_name(scope: Scope) -> str:
-    return COOKIE if _is_over_tls(scope) else PLAIN_COOKIE
+    return COOKIE if is_over_tls(scope) else PLAIN_COOKIE
 
 
-def _is_over_tls(scope: Scope) -> bool:
+def is_over_tls(scope: Scope) -> bool:
     """Return whether the browser sent the request over TLS, which a trusted proxy may have ended."""
     return bool(scope["scheme"] == "https")

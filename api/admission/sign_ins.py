@@ -75,9 +75,12 @@ def follow_link(session: Session, value: str) -> ApiKey:
 
 
 def begin_session(session: Session, key: ApiKey) -> NewSignIn:
-    """Begin a browser's session for this key, and delete expired links and sessions."""
+    """Begin a browser's session for this key, and delete expired links and sessions.
+
+    It ends with the key at the latest.
+    """
     session.execute(delete(SignIn).where(SignIn.expires_at <= func.now()))
-    return _create(session, key.id, "session", SESSION_PREFIX, SESSION_LIFETIME)
+    return _create(session, key.id, "session", SESSION_PREFIX, SESSION_LIFETIME, key.expires_at)
 
 
 def authenticate_all(session: Session, values: Sequence[str]) -> dict[str, ApiKey | NotAuthenticated]:
@@ -105,9 +108,18 @@ def end_session(session: Session, value: str) -> None:
     session.execute(delete(SignIn).where(SignIn.sha256 == sha256_of(value)))
 
 
-def _create(session: Session, key_id: str, kind: str, prefix: str, lifetime: timedelta) -> NewSignIn:
+def _create(
+    session: Session,
+    key_id: str,
+    kind: str,
+    prefix: str,
+    lifetime: timedelta,
+    latest: datetime | None = None,
+) -> NewSignIn:
     value = prefix + secrets.token_hex(24)
-    made = SignIn(sha256=sha256_of(value), kind=kind, key_id=key_id, expires_at=func.now() + lifetime)
+    end = func.now() + lifetime
+    made = SignIn(sha256=sha256_of(value), kind=kind, key_id=key_id)
+    made.expires_at = end if latest is None else func.least(end, latest)
     session.add(made)
     session.flush()
     session.refresh(made)

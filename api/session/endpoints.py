@@ -6,7 +6,7 @@ from fastapi import Header, Request, Response
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
-from api.admission import cookies, sign_ins
+from api.admission import cookies, seats, sign_ins
 from api.admission.auth import CurrentCaller
 from api.dependencies import AppSettings, Transaction
 from api.http.errors import declared
@@ -47,6 +47,11 @@ def sign_in(
     something.
     """
     cookies.refuse_other_sites(request.headers)
+    if settings.sign_on_only:
+        raise PermissionDenied(
+            f"Here, people sign in with {settings.sign_on_name}. API keys are for programs.",
+            code="sign_on_only",
+        )
     key = _key_of(session, body)
     begun = sign_ins.begin_session(session, key)
     actor = Actor(key.project_id, key.id, request.state.request_id)
@@ -83,7 +88,8 @@ def retrieve_session(
     browser = cookies.session_of(request.scope)
     expires_at = None if browser is None else sign_ins.expiry(session, browser)
     key = session.get_one(ApiKey, caller.key_id)
-    return SessionObject.of(key, settings.operator_project, expires_at)
+    projects = seats.projects_of(session, key.id)
+    return SessionObject.of(key, settings.operator_project, expires_at, projects)
 
 
 @router.delete(cookies.SESSION_PATH, status_code=204)

@@ -1,5 +1,6 @@
 """The request with which a browser signs in, and the session that it reads."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -7,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from api.schemas import unix_seconds
 from core.roles import Role
-from core.tables import ApiKey
+from core.tables import ApiKey, Project
 
 Credential = Annotated[SecretStr, Field(min_length=1, max_length=256)]
 
@@ -33,6 +34,10 @@ class SessionProject(BaseModel):
     id: str
     name: str
 
+    @classmethod
+    def of(cls, project: Project) -> "SessionProject":
+        return cls(id=project.id, name=project.name)
+
 
 class SessionObject(BaseModel):
     """The project, the role and the API key that a session or a request acts for."""
@@ -49,15 +54,27 @@ class SessionObject(BaseModel):
         int | None,
         Field(description="The end of the session in Unix seconds. Null if the request has an API key"),
     ]
+    sign_on_projects: Annotated[
+        list[SessionProject] | None,
+        Field(description="The projects of the person who has signed on. Null if it acts for an API key"),
+    ] = None
 
     @classmethod
-    def of(cls, key: ApiKey, operator_project: str, expires_at: datetime | None) -> "SessionObject":
+    def of(
+        cls,
+        key: ApiKey,
+        operator_project: str,
+        expires_at: datetime | None,
+        projects: Iterable[Project] | None = None,
+    ) -> "SessionObject":
+        of_person = None if projects is None else [SessionProject.of(project) for project in projects]
         return cls(
-            project=SessionProject(id=key.project.id, name=key.project.name),
+            project=SessionProject.of(key.project),
             role=key.role,
             key_name=key.name,
             is_operator=key.role == Role.ADMIN and key.project.name == operator_project,
             expires_at=None if expires_at is None else unix_seconds(expires_at),
+            sign_on_projects=of_person,
         )
 
 
@@ -73,7 +90,7 @@ class LinkedKey(BaseModel):
     @classmethod
     def of(cls, key: ApiKey, expires_at: datetime) -> "LinkedKey":
         return cls(
-            project=SessionProject(id=key.project.id, name=key.project.name),
+            project=SessionProject.of(key.project),
             role=key.role,
             key_name=key.name,
             expires_at=unix_seconds(expires_at),

@@ -113,8 +113,10 @@ def load_settings(**chosen: Any) -> "Settings":
         return Settings(**{name: value for name, value in chosen.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        name = "_".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{PREFIX}{name.upper().removeprefix(PREFIX)}: {first['msg']}") from error
+        name, *inside = (str(part) for part in first["loc"])
+        where = f" at {'.'.join(inside)}" if inside else ""
+        variable = f"{PREFIX}{name.upper().removeprefix(PREFIX)}"
+        raise ConfigurationError(f"{variable}{where}: {first['msg']}") from error
 
 
 def named_servers(settings: "Settings", home: Path) -> "Settings":

@@ -4,16 +4,17 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from core.estimates.job.devices import DEVICE_NAMES
 from core.estimates.memory_plan import Recompute
 from core.options import MAX_DEVICES
+from core.settings.sign_on import SignOnFields
 
 PREFIX = "TUNERY_"
 
 
-class SettingFields(BaseSettings):
+class SettingFields(SignOnFields):
     """Everything that an operator can set. Each field is read from TUNERY_<NAME>.
 
     An empty variable counts as not set. boto3 reads the object store's credentials itself, from the usual AWS

@@ -85,6 +85,17 @@ class Settings(SettingFields):
         return bool(missing)
 
     @property
+    def redirect_uri(self) -> str:
+        """The address to which the provider of the sign-on sends browsers back.
+
+        Raises ConfigurationError if a setting is missing without which nobody could sign on.
+        """
+        needed = ("sign_on_client_id", "sign_on_groups", "public_url")
+        if missing := [f"TUNERY_{name.upper()}" for name in needed if not getattr(self, name)]:
+            raise ConfigurationError(f"TUNERY_SIGN_ON_ISSUER is set; set also {', '.join(missing)}")
+        return f"{self.public_url}/v1/sign_on/callback"
+
+    @property
     def direct_database_url(self) -> str:
         """The database without a pooler between. Raises ConfigurationError if no database is named."""
         self._refuse_direct_url_alone()

@@ -6,6 +6,7 @@ API, command line and worker all use them.
 from core.tables.access.audit import AuditLog
 from core.tables.access.idempotency import IdempotencyRecord
 from core.tables.access.projects import ApiKey, Project
+from core.tables.access.seats import Seat
 from core.tables.access.secrets import Secret
 from core.tables.access.sign_ins import SignIn
 from core.tables.access.usage import UsageDay
@@ -55,6 +56,7 @@ __all__ = [
     "MetricExtremes",
     "Project",
     "RowLoss",
+    "Seat",
     "Secret",
     "Server",
     "SignIn",

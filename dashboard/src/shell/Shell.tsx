@@ -1,12 +1,12 @@
-import { useIsFetching, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet } from "@tanstack/react-router";
 import { useState } from "react";
 
-import { type Session, sessionQuery, setSession, signOut } from "@/api/project/session";
+import { sessionQuery } from "@/api/project/session";
 import { useShortcuts } from "@/lib/browser/shortcuts";
-import { ErrorDialog } from "@/components/dialogs/ErrorDialog";
 import { Failure } from "@/components/page/Notice";
 
+import { Account } from "./Account";
 import { HelpDialog } from "./HelpDialog";
 import { PageLinks } from "./PageLinks";
 import { PaletteButton } from "./PaletteButton";
@@ -43,26 +43,5 @@ export function Shell() {
       </main>
       {isHelpOpen && <HelpDialog onClose={() => setHelpOpen(false)} />}
     </div>
-  );
-}
-
-function Account({ session }: { session: Session }) {
-  const client = useQueryClient();
-  const reconnecting = useIsFetching({ predicate: ({ state }) => state.fetchFailureCount > 0 }) > 0;
-  const leaving = useMutation({ mutationFn: signOut, onSuccess: () => setSession(client, null) });
-  return (
-    <>
-      <span className="text-muted" aria-live="polite">
-        {reconnecting && "Reconnecting…"}
-      </span>
-      <span className="max-w-40 truncate max-sm:max-w-14" title={`Project ${session.project.id}, role ${session.role}`}>
-        <span className="sr-only">Project </span>
-        {session.project.name}
-      </span>
-      <button type="button" className="button" disabled={leaving.isPending} onClick={() => leaving.mutate()}>
-        Sign out
-      </button>
-      {leaving.error && <ErrorDialog error={leaving.error} onClose={leaving.reset} />}
-    </>
   );
 }

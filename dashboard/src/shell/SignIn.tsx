@@ -1,13 +1,21 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
-import { linkedKeyQuery, linkSecret, setSession, signIn, useSignedOut } from "@/api/project/session";
+import {
+  linkedKeyQuery,
+  linkSecret,
+  setSession,
+  signIn,
+  signOnAddress,
+  useSignedOut,
+  waysQuery,
+} from "@/api/project/session";
 import { useTitle } from "@/lib/browser/useTitle";
 import { Failure, Notice } from "@/components/page/Notice";
 
 import { LinkQuestion } from "./LinkQuestion";
 
-/** Signs in with the one-time link that opened the page, if its reader agrees, or with an API key. */
+/** Signs in with the one-time link that opened the page, if its reader agrees, with an API key, or by sign-on. */
 export function SignIn() {
   useTitle("Sign in");
   const [secret, setSecret] = useState(() => linkSecret(location.hash));
@@ -21,7 +29,7 @@ export function SignIn() {
       <h1>Sign in</h1>
       {link.failureReason && <Failure error={link.failureReason} />}
       {secret === null || link.isError ? (
-        <KeyForm />
+        <Ways />
       ) : link.data ? (
         <LinkQuestion secret={secret} linked={link.data} onDecline={() => setSecret(null)} />
       ) : (
@@ -31,10 +39,32 @@ export function SignIn() {
   );
 }
 
+/** Offers what the service takes: an API key until the service says otherwise. */
+function Ways() {
+  const ways = useQuery(waysQuery(new URLSearchParams(location.search).get("problem"))).data;
+  const why = useSignedOut();
+  return (
+    <>
+      {ways?.problem && <Notice tone="warn">{ways.problem}</Notice>}
+      {why && <Notice tone="warn">You were signed out: {why}</Notice>}
+      {ways?.sign_on && (
+        <a href={signOnAddress(page())} className="button button-primary justify-center">
+          Sign in with {ways.sign_on}
+        </a>
+      )}
+      {ways?.by_key !== false && <KeyForm />}
+    </>
+  );
+}
+
+/** The page that the person has asked for. */
+function page(): string {
+  return location.pathname === "/sign-in" ? "/" : location.pathname + location.search;
+}
+
 function KeyForm() {
   const client = useQueryClient();
   const [key, setKey] = useState("");
-  const why = useSignedOut();
   const { mutate, isPending, error } = useMutation({
     mutationFn: () => signIn({ api_key: key.trim() }),
     onSuccess: (session) => setSession(client, session),
@@ -65,7 +95,6 @@ function KeyForm() {
           stored.
         </p>
       </div>
-      {why && !error && <Notice tone="warn">You were signed out: {why}</Notice>}
       {error && <Failure asked error={error} />}
       <button type="submit" className="button button-primary justify-center" disabled={isPending}>
         {isPending ? "Signing in…" : "Sign in"}

@@ -4,7 +4,7 @@ import { expect, onTestFinished, test } from "vitest";
 
 import { aJob } from "../jobs/aJob";
 import { button, clock, dialog, fill, open, see, wordsOf } from "../service/open";
-import { jobWithLog, noAnswer, refusal, server, signedIn } from "../service/service";
+import { get, jobWithLog, noAnswer, refusal, server, signedIn } from "../service/service";
 
 const signedOut = http.get("*/v1/session", () => refusal(401, "Sign in."));
 
@@ -63,4 +63,41 @@ test("who may only read is told why no sample job is offered", async () => {
   open("/jobs", signedIn({ role: "read-only" }));
   await see("This key may only read");
   expect(screen.queryByRole("button", { name: "Run the sample job" })).toBeNull();
+});
+
+const ways = (fields: object) => get("/v1/sign_in", { object: "sign_in.ways", by_key: true, sign_on: null, problem: null, ...fields });
+
+test("who may sign on is led to the provider, and from there back to the page", async () => {
+  history.replaceState(null, "", "/jobs?status=failed");
+  onTestFinished(() => history.replaceState(null, "", "/"));
+  open("/jobs", signedOut, ways({ sign_on: "Example" }));
+  const link = await screen.findByRole("link", { name: "Sign in with Example" });
+  expect(link.getAttribute("href")).toBe("/v1/sign_on?next=%2Fjobs%3Fstatus%3Dfailed");
+  screen.getByLabelText("API key");
+});
+
+test("where people have to sign on, no key is asked for, and a problem is told", async () => {
+  history.replaceState(null, "", "/sign-in?problem=sign_on_without_group");
+  onTestFinished(() => history.replaceState(null, "", "/"));
+  const asked: (string | null)[] = [];
+  open("/sign-in", signedOut, get("/v1/sign_in", ({ query }) => {
+    asked.push(query.get("problem"));
+    return { object: "sign_in.ways" as const, by_key: false, sign_on: "Example", problem: "None of your groups may use this service." };
+  }));
+  await see("None of your groups may use this service.");
+  expect(asked).toEqual(["sign_on_without_group"]);
+  const link = screen.getByRole("link", { name: "Sign in with Example" });
+  expect(link.getAttribute("href")).toBe("/v1/sign_on?next=%2F");
+  expect(screen.queryByLabelText("API key")).toBeNull();
+});
+
+test("a person chooses among their projects, and a key has only one", async () => {
+  const projects = [
+    { id: "proj_1", name: "shop" },
+    { id: "proj_2", name: "lab" },
+  ];
+  open("/files", signedIn({ sign_on_projects: projects }));
+  const choice = await screen.findByRole("combobox", { name: "Project" });
+  expect([...choice.querySelectorAll("option")].map(wordsOf)).toEqual(["shop", "lab"]);
+  expect((choice as HTMLSelectElement).value).toBe("shop");
 });

@@ -79,6 +79,7 @@ const MODEL = { id: "tiny", created: 0, owned_by: "tunery" };
 export function emptyProject(): HttpHandler[] {
   return [
     signedIn(),
+    get("/v1/sign_in", { object: "sign_in.ways", by_key: true, sign_on: null, problem: null }),
     get("/v1/models", { object: "list", data: [MODEL] }),
     get("/v1/fine_tuning/jobs", listOf()),
     get("/v1/files", listOf()),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from cli.client.home import load_settings
 from core.errors import ConfigurationError
 from core.settings import Settings
 
@@ -93,3 +94,32 @@ def test_the_classes_on_offer_are_the_worker_s_unless_they_are_named() -> None:
 
 def test_every_setting_says_what_it_is_for() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+GROUPS = '{"team": {"research": "member"}}'
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "wrong"),
+    [
+        ("SIGN_ON_GROUPS", "team=research", "this is no JSON"),
+        ("SIGN_ON_GROUPS", '{"team": {"research": "owner"}}', "'read-only', 'member' or 'admin'"),
+        ("SIGN_ON_GROUPS", '{"team": {"a:b": "member"}}', "pattern"),
+        ("SIGN_ON_ISSUER", "http://login.example.com", "pattern"),
+        ("SIGN_ON_SCOPES", "profile email", "pattern"),
+    ],
+)
+def test_a_wrong_setting_of_the_sign_on_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, wrong: str
+) -> None:
+    monkeypatch.setenv(f"TUNERY_{variable}", value)
+    with pytest.raises(ConfigurationError, match=f"TUNERY_{variable}.*{wrong}"):
+        load_settings()
+
+
+def test_a_sign_on_that_lacks_a_setting_says_which() -> None:
+    settings = Settings(sign_on_issuer="https://login.example.com", sign_on_client_id="tunery")
+    with pytest.raises(ConfigurationError, match="TUNERY_SIGN_ON_GROUPS, TUNERY_PUBLIC_URL"):
+        _ = settings.redirect_uri
+    whole = settings.model_copy(update={"sign_on_groups": GROUPS, "public_url": "https://tunery.example.com"})
+    assert whole.redirect_uri == "https://tunery.example.com/v1/sign_on/callback"

@@ -24,6 +24,7 @@ MAKES_SECRETS = {
     "TUNERY_BROKER_URL",
     "TUNERY_SECRET_KEYS",
     "TUNERY_SERVE_UPSTREAM_KEY",
+    "TUNERY_SIGN_ON_CLIENT_SECRET",
 }
 (HOME,) = {  # below which libraries keep caches
     found

@@ -13,6 +13,16 @@ export interface Session {
   /** Whether the key may do what only the operator may, such as changing the catalog of base models. */
   is_operator: boolean;
   expires_at: number | null;
+  /** The projects of a person who has signed on; absent or null if the session acts for a key. */
+  sign_on_projects?: { id: string; name: string }[] | null;
+}
+
+/** How a browser may sign in: by an API key, and by the provider of this name. */
+export interface WaysToSignIn {
+  by_key: boolean;
+  sign_on: string | null;
+  /** What the problem means with which a sign-on has ended. */
+  problem: string | null;
 }
 
 /** The API key that a one-time link signs in with. */
@@ -23,6 +33,10 @@ export type Credential = { api_key: string } | { link: string };
 const PATH = "/v1/session";
 const SIGN_IN_PATH = "/v1/sign_in";
 const LINK_PATH = "/v1/sign_in/link";
+const SIGN_ON_PATH = "/v1/sign_on";
+
+/** Where the browser signs off at the provider too. It comes back to the sign-in page. */
+export const SIGN_OFF_PATH = "/v1/sign_on/end";
 
 /** The session; null while nobody is signed in. */
 export const sessionQuery = queryOptions({
@@ -56,6 +70,21 @@ export const linkedKeyQuery = (secret: string) =>
     queryFn: ({ signal }): Promise<LinkedKey> => sendJson("POST", LINK_PATH, { body: { link: secret }, signal }),
     staleTime: Infinity,
   });
+
+/** How to sign in, and what this problem of a sign-on means. */
+export const waysQuery = (problem: string | null) =>
+  queryOptions({
+    queryKey: ["ways to sign in", problem],
+    queryFn: ({ signal }): Promise<WaysToSignIn> =>
+      sendJson("GET", problem === null ? SIGN_IN_PATH : `${SIGN_IN_PATH}?problem=${encodeURIComponent(problem)}`, { signal }),
+    staleTime: Infinity,
+  });
+
+/** The address at which a person signs on, and from which the browser comes back to `page`. */
+export function signOnAddress(page: string, project?: string): string {
+  const asked = new URLSearchParams({ next: page, ...(project !== undefined && { project }) });
+  return `${SIGN_ON_PATH}?${asked}`;
+}
 
 /** Starts a session. Raises Refused if the key or the link is not valid. */
 export function signIn(credential: Credential): Promise<Session> {

@@ -9,7 +9,7 @@
 
 {{/*
 Variables of a container. Takes root, values (of this program), the defaults that the chart computes, and what it
-needs beside the database and the store: "broker", "direct", "keys" and "hub".
+needs beside the database and the store: "broker", "direct", "keys", "hub" and "sign-on".
 */}}
 {{- define "tunery.env" -}}
 {{- $secrets := .root.Values.secrets -}}
@@ -36,6 +36,9 @@ needs beside the database and the store: "broker", "direct", "keys" and "hub".
 {{- end }}
 {{- if and $secrets.huggingFace.name (has "hub" $needs) }}
 {{ include "tunery.secret" (dict "name" "HF_TOKEN" "secret" $secrets.huggingFace.name "key" $secrets.huggingFace.key) }}
+{{- end }}
+{{- if and $secrets.signOn.name (has "sign-on" $needs) }}
+{{ include "tunery.secret" (dict "name" "TUNERY_SIGN_ON_CLIENT_SECRET" "secret" $secrets.signOn.name "key" $secrets.signOn.key) }}
 {{- end }}
 {{- $plain := include "tunery.plain" .root | fromYaml }}
 {{- if and .root.Values.catalog (has "hub" $needs) }}

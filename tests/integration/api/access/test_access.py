@@ -18,7 +18,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from sqlalchemy import text
 
-from api.admission.auth import PUBLIC_PATHS
+from api.admission.auth import PUBLIC_PATHS, SIGN_ON_PATHS
 from core.access.keys import revoke_key
 from core.roles import Role
 from core.tables import Base
@@ -53,8 +53,12 @@ ACCESS = {
     ("GET", "/readyz"): PUBLIC,
     ("GET", "/openapi.json"): PUBLIC,
     ("HEAD", "/openapi.json"): PUBLIC,
+    ("GET", "/v1/sign_in"): PUBLIC,
     ("POST", "/v1/sign_in"): PUBLIC,
     ("POST", "/v1/sign_in/link"): PUBLIC,
+    ("GET", "/v1/sign_on"): PUBLIC,
+    ("GET", "/v1/sign_on/callback"): PUBLIC,
+    ("GET", "/v1/sign_on/end"): PUBLIC,
     ("GET", "/v1/session"): READER,
     ("DELETE", "/v1/session"): READER,
     ("POST", "/v1/session/links"): MEMBER,
@@ -389,8 +393,10 @@ def test_every_route_is_in_the_table(api: Api) -> None:
 
 def test_public_routes_need_no_key(api: Api) -> None:
     signing_in = {"/v1/sign_in", "/v1/sign_in/link"}
-    for path in PUBLIC_PATHS - signing_in:
+    for path in PUBLIC_PATHS - signing_in - set(SIGN_ON_PATHS):
         assert httpx.get(api.url + path).status_code == 200, path
+    for path in SIGN_ON_PATHS:
+        refusal(httpx.get(api.url + path), 404, None, "sign_on_not_configured")
     own = {"x-tunery-dashboard": "1"}
     for path in signing_in:
         assert httpx.post(api.url + path, json={}, headers=own).status_code == 400, path

@@ -1,0 +1,113 @@
+"""An attempt to sign on, from the first redirect to the last. Only the browser keeps it, in a cookie.
+
+The cookie holds one random secret. What the provider gets to see follows from the secret, and does not tell
+it: the state, the nonce, and the challenge of PKCE. So nothing is stored here, any API process can end what
+another one has begun, and an answer counts only in the browser that has asked for it.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import Self
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Scope
+
+from api.admission.cookies import is_over_tls
+from core.errors import InvalidRequest
+
+COOKIE, PLAIN_COOKIE = "__Host-tunery_sign_on", "tunery_sign_on"
+LIFETIME = 600  # seconds in which a person has to sign on
+PAGE = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # printable ASCII without a backslash, and one slash first
+MOST_PAGE = 2048
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One person's way to the provider and back: to the page `next`, and into `project` if it is named."""
+
+    secret: str
+    next: str
+    project: str | None
+
+    @classmethod
+    def begin(cls, page: str, project: str | None) -> Self:
+        """Begin an attempt. Raises InvalidRequest if `page` is not one of the dashboard's."""
+        if not is_own_page(page):
+            raise InvalidRequest(
+                "`next` is not a page of the dashboard. Name its path, such as /jobs.", param="next"
+            )
+        return cls(secrets.token_urlsafe(32), page, project)
+
+    @classmethod
+    def read(cls, scope: Scope) -> Self | None:
+        """Return the attempt of the browser that sends the request, or None if there is none."""
+        try:
+            cookie = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(_cookie_name(scope))
+            kept = json.loads(base64.urlsafe_b64decode(cookie.value)) if cookie is not None else None
+        except (CookieError, ValueError, binascii.Error):
+            return None
+        match kept:
+            case [str() as secret, str() as page, str() | None as project] if is_own_page(page):
+                return cls(secret, page, project)
+        return None
+
+    @property
+    def state(self) -> str:
+        """The value that shows that the provider's answer belongs to this attempt."""
+        return self._derived("state")
+
+    @property
+    def nonce(self) -> str:
+        """The value that shows that the provider's token belongs to this attempt."""
+        return self._derived("nonce")
+
+    @property
+    def verifier(self) -> str:
+        """The verifier of PKCE, which shows the provider who may redeem its code."""
+        return self._derived("verifier")
+
+    def is_answered_by(self, state: str | None) -> bool:
+        """Return whether an answer with this state belongs to the attempt."""
+        return hmac.compare_digest(self.state.encode(), (state or "").encode())
+
+    def keep(self, response: Response, scope: Scope) -> None:
+        """Set the cookie. The browser also sends it when the provider leads it back here."""
+        kept = json.dumps([self.secret, self.next, self.project]).encode()
+        response.set_cookie(
+            _cookie_name(scope),
+            base64.urlsafe_b64encode(kept).decode(),
+            max_age=LIFETIME,
+            secure=is_over_tls(scope),
+            httponly=True,
+            samesite="lax",
+        )
+
+    def _derived(self, purpose: str) -> str:
+        made = hmac.digest(self.secret.encode(), purpose.encode(), hashlib.sha256)
+        return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
+
+
+def forget(response: Response, scope: Scope) -> None:
+    """Delete the cookie."""
+    response.delete_cookie(_cookie_name(scope), secure=is_over_tls(scope), httponly=True, samesite="lax")
+
+
+def is_own_page(page: str) -> bool:
+    """Return whether this is the path of a page of the dashboard. Browsers read `//` and `/\\` as a host."""
+    if len(page) > MOST_PAGE or PAGE.fullmatch(page) is None:
+        return False
+    parts = urlsplit(page)
+    return not parts.netloc and not f"{parts.path}/".startswith("/v1/")
+
+
+def _cookie_name(scope: Scope) -> str:
+    return COOKIE if is_over_tls(scope) else PLAIN_COOKIE

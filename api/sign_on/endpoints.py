@@ -1,0 +1,195 @@
+"""/v1/sign_on: a browser goes to the operator's OpenID provider, and comes back to a session.
+
+People follow these addresses, so an error leads to the sign-in page, which says what to do. A client that
+does not ask for a page gets the error as JSON.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from datetime import timedelta
+from functools import partial, wraps
+from typing import Annotated, Any, Literal
+
+import structlog
+from anyio import to_thread
+from fastapi import Depends, Query, Request
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session, sessionmaker
+from starlette.responses import RedirectResponse, Response
+
+from api.admission import cookies, sign_ins
+from api.admission.seats import Person, granted, take_seats
+from api.admission.sign_ins import NewSignIn
+from api.admission.strangers import Strangers
+from api.dependencies import AppSettings, Sessions, component
+from api.http.errors import declared
+from api.http.routers import feature
+from api.sign_on.attempt import Attempt, forget
+from api.sign_on.problems import PROBLEMS, problem
+from api.sign_on.provider import Provider
+from core.access import audit
+from core.access.audit import Actor
+from core.errors import AppError, ConfigurationError, InvalidRequest, NotFound, PermissionDenied
+from core.settings import Settings
+
+PAGE_OF_SIGN_IN = "/sign-in"
+BROKEN = ("server_error", "temporarily_unavailable")  # the provider's own words for its failures
+MOST_LOGGED = 50  # groups of a person who gets no seat
+HEADERS = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
+
+log = structlog.get_logger()
+
+router = feature("", "Session", PermissionDenied, NotFound)
+
+
+class SignOn:
+    """The provider, and the room in which people wait who sign on: two at once, in each API process."""
+
+    def __init__(self, provider: Provider) -> None:
+        self.provider = provider
+        self._strangers = Strangers()
+
+    @classmethod
+    def of(cls, settings: Settings) -> "SignOn | None":
+        """Return None if there is no sign-on. Raises ConfigurationError if a setting is missing."""
+        if settings.sign_on_issuer is not None:
+            return cls(Provider(settings))
+        if settings.sign_on_only:
+            raise ConfigurationError("TUNERY_SIGN_ON_ONLY is set; set also TUNERY_SIGN_ON_ISSUER")
+        return None
+
+    async def person(self, attempt: Attempt, code: str, issuer: str | None) -> Person:
+        """Return the person whom the provider names. Raises Unavailable if too many wait."""
+        with ExitStack() as permit:
+            await self._strangers.enter(permit)
+            return await self.provider.person(attempt, code, issuer)
+
+
+async def _provider(sign_on: Annotated[SignOn | None, Depends(component("sign_on"))]) -> SignOn:
+    if sign_on is None:
+        raise problem("sign_on_not_configured")
+    return sign_on
+
+
+OurSignOn = Annotated[SignOn | None, Depends(component("sign_on"))]
+Endpoint = Callable[..., Awaitable[Response]]
+
+
+class WaysToSignIn(BaseModel):
+    """How a browser may begin a session, for the page that offers it."""
+
+    object: Literal["sign_in.ways"] = "sign_in.ways"
+    by_key: Annotated[bool, Field(description="Whether an API key or a link begins a session")]
+    sign_on: Annotated[
+        str | None, Field(description="The provider's name if people sign on at /v1/sign_on, else null")
+    ]
+    problem: Annotated[str | None, Field(description="What the asked `problem` means, for a person")]
+
+
+@router.get(cookies.SIGN_IN_PATH, responses=declared(InvalidRequest))
+def ways_to_sign_in(
+    settings: AppSettings,
+    code: Annotated[
+        str | None, Query(alias="problem", description="The problem with which a sign-on has ended")
+    ] = None,
+) -> WaysToSignIn:
+    """Return how a browser may begin a session. This needs no key."""
+    known = PROBLEMS.get(code or "")
+    return WaysToSignIn(
+        by_key=not settings.sign_on_only,
+        sign_on=settings.sign_on_name if settings.sign_on_issuer else None,
+        problem=known and known[1],
+    )
+
+
+def _for_people(endpoint: Endpoint) -> Endpoint:
+    """Lead a browser to the sign-in page if the endpoint fails."""
+
+    @wraps(endpoint)
+    async def leading(request: Request, *args: Any, **arguments: Any) -> Response:
+        try:
+            response = await endpoint(request, *args, **arguments)
+        except AppError as error:
+            if error.code not in PROBLEMS or "text/html" not in request.headers.get("accept", ""):
+                raise
+            response = RedirectResponse(f"{_public(request)}{PAGE_OF_SIGN_IN}?problem={error.code}", 303)
+            forget(response, request.scope)
+        response.headers.update(HEADERS)
+        return response
+
+    return leading
+
+
+def _public(request: Request) -> str:
+    return request.app.state.settings.public_url or ""
+
+
+@router.get(cookies.SIGN_ON_PATH, include_in_schema=False)
+@_for_people
+async def begin(
+    request: Request, sign_on: OurSignOn, next: str = "/", project: str | None = None
+) -> Response:
+    """Lead the browser to the provider."""
+    ours = await _provider(sign_on)
+    attempt = Attempt.begin(next, project)
+    response = RedirectResponse(await ours.provider.address(attempt), 303)
+    attempt.keep(response, request.scope)
+    return response
+
+
+@router.get(cookies.CALLBACK_PATH, include_in_schema=False)
+@_for_people
+async def come_back(
+    request: Request,
+    sign_on: OurSignOn,
+    sessions: Sessions,
+    settings: AppSettings,
+    code: str | None = None,
+    state: str | None = None,
+    iss: str | None = None,
+    error: str | None = None,
+) -> Response:
+    """Begin a session for the person whom the provider has sent back."""
+    ours = await _provider(sign_on)
+    attempt = Attempt.read(request.scope)
+    if attempt is None or not attempt.is_answered_by(state):
+        raise problem("sign_on_stale")
+    if error is not None or not code:
+        raise problem("sign_on_unavailable" if error in BROKEN else "sign_on_refused")
+    person = await ours.person(attempt, code, iss)
+    begun = await to_thread.run_sync(
+        partial(_begin_session, sessions, settings, attempt, person, request.state.request_id)
+    )
+    response = RedirectResponse(f"{_public(request)}{attempt.next}", 303)
+    forget(response, request.scope)
+    cookies.set_cookie(response, begun, request.scope)
+    return response
+
+
+def _begin_session(
+    sessions: sessionmaker[Session], settings: Settings, attempt: Attempt, person: Person, request_id: str
+) -> NewSignIn:
+    """Give the person their seats, and begin a session for one of them.
+
+    Former seats end, also if none is left.
+    """
+    roles = granted(person, settings.sign_on_groups)
+    with sessions.begin() as session:
+        seats = take_seats(session, person, roles, timedelta(hours=settings.sign_on_hours), request_id)
+        project = attempt.project or next(iter(seats), None)
+        key = seats.get(project or "")
+        if key is not None:
+            details = {"issuer": person.issuer, "subject": person.subject, "name": person.name}
+            audit.record(session, Actor(key.project_id, key.id, request_id), "session.begun", key.id, details)
+            return sign_ins.begin_session(session, key)
+    log.warning("sign_on_without_seat", subject=person.subject, groups=person.groups[:MOST_LOGGED])
+    raise problem("sign_on_without_project" if seats else "sign_on_without_group")
+
+
+@router.get(cookies.SIGN_OFF_PATH, include_in_schema=False)
+@_for_people
+async def end(request: Request, sign_on: OurSignOn) -> Response:
+    """Lead the browser to where the provider ends its own session, and from there back to the dashboard."""
+    ours = await _provider(sign_on)
+    address = await ours.provider.address_of_end()
+    return RedirectResponse(address or f"{_public(request)}{PAGE_OF_SIGN_IN}", 303)

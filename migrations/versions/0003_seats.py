@@ -1,0 +1,22 @@
+"""the seats of people who sign on by an OpenID provider"""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+CREATE = """
+CREATE TABLE seats (
+    issuer varchar,
+    subject varchar,
+    project_id varchar CONSTRAINT fk_seats_project_id REFERENCES projects,
+    key_id varchar NOT NULL CONSTRAINT fk_seats_key_id REFERENCES api_keys
+        CONSTRAINT uq_seats_key_id UNIQUE,
+    signed_on_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT pk_seats PRIMARY KEY (issuer, subject, project_id)
+)
+"""
+
+
+def upgrade() -> None:
+    op.execute(CREATE)
