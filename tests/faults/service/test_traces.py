@@ -178,6 +178,26 @@ def test_a_job_whose_trainer_was_killed_stays_in_its_trace(traced: Traced) -> No
     assert resumed[0].attributes["tunery.step"] > 0
 
 
+def test_jobs_that_train_together_refer_to_a_span_of_their_cohort(traced: Traced) -> None:
+    traces = "5" * 32, "6" * 32
+    jobs = [
+        traced.ask_for_job(trace, rows=400, epochs=50) for trace in traces
+    ]  # they do not end by themselves
+    for job_id in jobs:
+        traced.stack.wait_for_step(job_id)
+    for job_id in jobs:
+        assert traced.http.post(f"/v1/fine_tuning/jobs/{job_id}/cancel").status_code == 200
+    for trace in traces:
+        assert traced.one(trace, "job.lease_lost").parent == traced.one(trace, "job.claim").id
+    claims = {(trace, traced.one(trace, "job.claim").id) for trace in traces}
+    cohorts = [span for span in traced.collector.wait_for("cohort.rounds") if set(span.links) == claims]
+    assert cohorts
+    for trace in traces:
+        steps = [span for span in traced.of(trace) if span.name == "job.steps"]
+        links = [link for span in steps for link in span.links]
+        assert set(links) >= {(cohort.trace, cohort.id) for cohort in cohorts}
+
+
 def test_a_chat_is_one_trace_to_its_last_token(traced: Traced, job_id: str) -> None:
     trace = "2" * 32
     model = traced.stack.job(job_id).fine_tuned_model
