@@ -8,7 +8,7 @@ WORKDIR /src
 COPY pyproject.toml ./
 RUN mkdir api cli core migrations worker \
     && touch README.md LICENSE \
-    && pip install --no-cache-dir . \
+    && pip install --no-cache-dir '.[traces]' \
     && pip uninstall --yes tunery \
     && rm -r /src/*
 

@@ -28,6 +28,7 @@ from core.ids import new_id
 from core.secrets.vault import Vault
 from core.statuses import ENDED
 from core.tables import Job, WebhookDelivery, WebhookEndpoint
+from core.tracing import spans
 
 EVENT_TYPES = tuple(f"fine_tuning.job.{status}" for status in ENDED)
 
@@ -56,6 +57,8 @@ class Message:
     payload: dict[str, Any]
     sealed_secrets: tuple[str, ...]
     claimed_at: datetime
+    traceparent: str | None = None
+    """The trace of the job"""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def announce_end(session: Session, job: Job) -> None:
                 endpoint_id=endpoint.id,
                 event_type=event_type,
                 payload=payload_of(event_type, job.id, database_time(session)),
+                traceparent=job.traceparent,
             )
         )
 
@@ -127,6 +131,7 @@ def claim_due(session: Session, limit: int, per_project: int, busy: Collection[M
                 delivery.payload,
                 live_secrets(endpoint, now),
                 now,
+                delivery.traceparent,
             )
         )
     return messages
@@ -265,4 +270,5 @@ def _headers(webhook_id: str, body: bytes, signing_secrets: Sequence[str], now: 
         "webhook-id": webhook_id,
         "webhook-timestamp": str(int(now.timestamp())),
         "webhook-signature": " ".join(signatures),
+        **spans.outgoing(),
     }

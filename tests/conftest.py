@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 # A shell with settings of somebody's service, or with keys of a store, changes no test.
-for name in [name for name in os.environ if name.startswith(("TUNERY_", "AWS_"))]:
+for name in [name for name in os.environ if name.startswith(("TUNERY_", "AWS_", "OTEL_"))]:
     del os.environ[name]
 
 # Two processes of tests and the trainers that they start share the machine's cores: more threads would only

@@ -30,6 +30,7 @@ from core.serving.schemas.tokens import TokenizeRequest
 from core.serving.served_model import SERVED_FIELD
 from core.serving.stored_completions import MAX_BYTES
 from core.serving.token import USAGE_HEADER
+from core.tracing import spans
 
 COUNT_SECONDS = 2.0  # for which an answer waits until its tokens are counted
 PART_BYTES = 64 * 1024  # of a whole answer, which the client must take in time
@@ -104,9 +105,10 @@ class Relay(Response):
     async def _handed_on(self, send: Send) -> bytes:
         """Hand the answer on, and return its last part. Raises httpx.HTTPError or ValueError if it breaks."""
         project, request = self._caller.project_id, self._request
-        async with self._components.permits.permit(
+        permit = self._components.permits.permit(
             project, self._caller.quotas.concurrent_chats or 1, request.answers
-        ):
+        )
+        async with spans.entering("chat.permit", permit):
             try:
                 async with self._components.dispatcher.begun(
                     self._path,
@@ -165,6 +167,7 @@ class Relay(Response):
         """Send a part of the answer. Raises ClientDisconnect if the client does not take it in time."""
         if not self._begun:
             self._begun = True
+            spans.current().event("first_byte")
             await send_in_time(send, {"type": "http.response.start", "status": 200, "headers": self._head})
         await send_in_time(send, {"type": "http.response.body", "body": body, "more_body": more})
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.admission.bodies import has_body
 from api.http.errors import InternalError, error_response, expected
+from api.monitoring.request_span import PROBES, begin_request_span, complete_request_span, tell_trace
 from api.monitoring.requests import note_error
 from core.errors import AppError, InvalidRequest
 from core.ids import new_id
@@ -37,7 +38,7 @@ class Boundary:
             await self._app(scope, receive, send)
             return
         exchange = Exchange(scope, receive, send)
-        with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
+        with structlog.contextvars.bound_contextvars(request_id=exchange.request_id), exchange.span:
             try:
                 _refuse_nul(scope)
                 await self._app(scope, exchange.receive, exchange.send)
@@ -64,6 +65,7 @@ class Exchange:
         scope.setdefault("state", {}).update(request_id=self.request_id, arrived=self._started)
         self._seconds: float | None = None
         self._status: int | None = None
+        self.span = begin_request_span(scope, self.request_id)
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -75,7 +77,9 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            MutableHeaders(scope=message)["x-request-id"] = self.request_id
+            headers = MutableHeaders(scope=message)
+            headers["x-request-id"] = self.request_id
+            tell_trace(self.span, headers)
             if self._status >= 400:
                 await self._drain()
         await self._send(message)
@@ -106,7 +110,8 @@ class Exchange:
         seconds = self._seconds or time.monotonic() - self._started
         self._scope["app"].state.request_counts.count(self._scope, self._status, seconds)
         caller = self._scope.get("state", {}).get("caller")
-        write = log.debug if self._scope["path"] in ("/healthz", "/readyz") else log.info
+        complete_request_span(self.span, self._scope, self._status)
+        write = log.debug if self._scope["path"] in PROBES else log.info
         write(
             "request",
             method=self._scope["method"],

@@ -29,7 +29,7 @@ class RequestCounts:
     def count(self, scope: Scope, status: int | None, seconds: float) -> None:
         """Count a request that has ended. Routes are the API's own words: a client chooses its paths."""
         method = scope["method"] if scope["method"] in METHODS else "other"
-        requests, durations = self._series_of(method, _route(scope), status or 0)
+        requests, durations = self._series_of(method, route_of(scope), status or 0)
         requests.inc()
         durations.observe(seconds)
         if code := scope.get("state", {}).get("error_code"):
@@ -45,7 +45,8 @@ class RequestCounts:
         return found
 
 
-def _route(scope: Scope) -> str:
+def route_of(scope: Scope) -> str:
+    """Return the API's own word for the path of a request that has been routed."""
     route = scope.get("route")
     if path := getattr(route, "path_format", None):
         return str(path)

@@ -37,9 +37,11 @@ def api(
         from api.app import create_app
         from api.server import Server
         from core.process.logs import configure_logs
+        from core.tracing import spans
 
         settings = load_settings(host=host, port=port, log_json=json or None)
         configure_logs(settings.log_level, settings.log_json)
+        spans.start("api")
         server = Server(create_app(settings), settings.host, settings.port)
     with suppress(KeyboardInterrupt):
         server.run()

@@ -12,6 +12,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from core.tracing import spans
+
 TASK = "tunery.train"
 MAX_SENDERS = 2
 
@@ -61,26 +63,26 @@ class HintSender:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._due: deque[int] = deque()
+        self._due: deque[tuple[int, str | None]] = deque()  # with the traces of those who have left them
         self._senders = 0
         self._lock = threading.Lock()
 
     def send(self, devices: int) -> None:
         """Send the message. This never raises an error: if no message arrives, a scan finds the job."""
         with self._lock:
-            self._due.append(devices)
+            self._due.append((devices, spans.current().traceparent))
             if self._senders == MAX_SENDERS:
                 return
             self._senders += 1
         try:
             while (due := self._next()) is not None:
-                self._send(due)
+                self._send(*due)
         except BaseException:
             with self._lock:
                 self._senders -= 1
             raise
 
-    def _next(self) -> int | None:
+    def _next(self) -> tuple[int, str | None] | None:
         """Take a message that is due. If there is none, return None: the caller does not send any more."""
         with self._lock:
             if self._due:
@@ -88,13 +90,20 @@ class HintSender:
             self._senders -= 1
             return None
 
-    def _send(self, devices: int) -> None:
-        try:
-            self._app.send_task(TASK, queue=queue_for(devices), ignore_result=True, expires=3600)
-        except (OperationalError, RedisError, OSError) as error:
-            log.warning("broker_unreachable", devices=devices, error=str(error))
-            with self._lock:
-                self._due.clear()  # these would wait as long, and fail too
+    def _send(self, devices: int, traceparent: str | None) -> None:
+        with (
+            spans.within(traceparent),
+            spans.child("hint.send", {"tunery.devices": devices}, "producer") as span,
+        ):
+            try:
+                self._app.send_task(
+                    TASK, queue=queue_for(devices), ignore_result=True, expires=3600, headers=spans.outgoing()
+                )
+            except (OperationalError, RedisError, OSError) as error:
+                span.fail("broker_unreachable")
+                log.warning("broker_unreachable", devices=devices, error=str(error))
+                with self._lock:
+                    self._due.clear()  # these would wait as long, and fail too
 
     def check(self) -> None:
         """Raise an error of the broker's client if the broker does not answer."""

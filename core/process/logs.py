@@ -11,6 +11,8 @@ from typing import Any
 
 import structlog
 
+from core.tracing import spans
+
 LIBRARY_LINE = "%(levelname)s %(name)s %(message)s"
 OF_SEVERAL_LINES = ("exception", "stack")
 INDENT = "    "
@@ -29,6 +31,7 @@ def configure_logs(level: str, as_json: bool) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _add_trace,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -38,6 +41,12 @@ def configure_logs(level: str, as_json: bool) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,  # the API writes a line for each request
     )
+
+
+def _add_trace(_logger: object, _method: str, event: Entry) -> Entry:
+    """Add the `trace_id` and `span_id` of the work that writes the entry, if it is traced."""
+    event.update(spans.ids())
+    return event
 
 
 def _escaped(text: str) -> str:
@@ -84,6 +93,7 @@ def _json_lines_of_libraries() -> logging.Formatter:
     return stdlib.ProcessorFormatter(
         processors=[stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
         foreign_pre_chain=[
+            _add_trace,
             stdlib.add_log_level,
             stdlib.add_logger_name,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -14,6 +14,7 @@ from typing import Any
 from core.errors import OutsideFault
 from core.storage.file_names import DamagedFile
 from core.storage.object_store import Moved, ObjectStore
+from core.tracing import spans
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,12 @@ def publish_folder(
     Raises OutsideFault if a file differs again.
     """
     files = [FolderFile.of(path) for path in sorted(folder.iterdir())]
-    for file in files:
-        try:
-            _upload(store, folder, prefix, file, moved, (stored or {}).get(file.sha256))
-        except DamagedFile:
-            _upload_again(store, folder, prefix, file, moved)
+    with spans.child("store.upload", {"tunery.bytes": sum(file.bytes for file in files)}):
+        for file in files:
+            try:
+                _upload(store, folder, prefix, file, moved, (stored or {}).get(file.sha256))
+            except DamagedFile:
+                _upload_again(store, folder, prefix, file, moved)
     return [asdict(file) for file in files]
 
 
@@ -71,13 +73,14 @@ def fetch_folder(
     Raises DamagedFile if the second download fails too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for entry in files:
-        key = object_key(prefix, entry)
-        file = FolderFile(entry["name"], entry["bytes"], entry["sha256"])
-        try:
-            _verify(store, key, file, moved, folder)
-        except DamagedFile:
-            _verify(store, key, file, moved, folder)
+    with spans.child("store.fetch", {"tunery.bytes": sum(entry["bytes"] for entry in files)}):
+        for entry in files:
+            key = object_key(prefix, entry)
+            file = FolderFile(entry["name"], entry["bytes"], entry["sha256"])
+            try:
+                _verify(store, key, file, moved, folder)
+            except DamagedFile:
+                _verify(store, key, file, moved, folder)
 
 
 def _upload(

@@ -74,4 +74,5 @@ class WebhookDelivery(Base):
         doc="Status of the last answer; null where no answer came"
     )
     error: Mapped[str | None] = mapped_column(doc="Why the last attempt failed")
+    traceparent: Mapped[str | None] = mapped_column(doc="That of the job")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

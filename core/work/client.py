@@ -15,6 +15,7 @@ from core.artifacts import Owner
 from core.errors import Conflict, RateLimited
 from core.ids import new_id
 from core.tables import Task
+from core.tracing import spans
 from core.work.kinds import Kind
 from core.work.lease import end
 
@@ -37,7 +38,7 @@ def create(
     by_job = most_open is None
     named = {"id": new_id(f"{kind.name}-"), "project_id": project_id, "kind": kind.name, **of}
     asked = kind.request.dump_python(request, mode="json")
-    task = Task(request=asked, started_by_job=by_job, **named)
+    task = Task(request=asked, started_by_job=by_job, traceparent=spans.current().traceparent, **named)
     session.add(task)
     session.flush()
     session.refresh(task)

@@ -151,7 +151,7 @@ class ServerApp:
         return JSONResponse(state, 503 if draining else 200)
 
     async def _exchange(self, request: Request) -> Exchange:
-        return Exchange(request, self._check_bearer_token, self._work, self._ended)
+        return Exchange(request, self._check_bearer_token, self._work, self._ended, traced=True)
 
     def _ended(self, exchange: Exchange) -> None:
         self._metrics.count(exchange)

@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from core.errors import AppError, BodyTooSlow, TooLarge
 from core.serving.errors import SamplingFailed
 from core.serving.token import PROJECT_HEADER, USAGE_HEADER
+from core.tracing import spans
 
 MAX_BODY_BYTES = 4 * 1024**2  # the API takes less
 BODY_SECONDS = 10.0
@@ -21,6 +22,16 @@ TAKES_NOTHING_SECONDS = 30.0  # a client that takes nothing for so long is given
 LAST_WORD_SECONDS = 2.0
 RETRY_AFTER = {503: {"retry-after": "2"}}
 STREAM = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+
+# The facts that a trace shows, with the names that OpenTelemetry gives them for all programs
+TRACED = {
+    "base": "gen_ai.request.model",
+    "adapter": "tunery.adapter.sha256",
+    "prompt_tokens": "gen_ai.usage.input_tokens",
+    "completion_tokens": "gen_ai.usage.output_tokens",
+    "cached_tokens": "tunery.cached_tokens",
+    "gone": "tunery.client_left",
+}
 
 log = structlog.get_logger()
 
@@ -37,11 +48,17 @@ class Exchange:
     """One request, and the ASGI application that answers it. Only the event loop may call."""
 
     def __init__(
-        self, request: Request, check: Check, work: Work, ended: Callable[["Exchange"], None]
+        self,
+        request: Request,
+        check: Check,
+        work: Work,
+        ended: Callable[["Exchange"], None],
+        *,
+        traced: bool = False,
     ) -> None:
         """`check` sees the headers before the body is read. `work` gets the body and gives the answer.
 
-        `ended` is called at the end, also after an error.
+        `ended` is called at the end, also after an error. `traced` is for requests whose paths are few.
         """
         self.request, self._check, self._do, self._ended = request, check, work, ended
         self._work: asyncio.Task[None] | None = None
@@ -53,6 +70,7 @@ class Exchange:
         self.generates = False  # whether the first token has come
         self.usage: Any = None  # what was computed for it so far
         self.body_bytes = 0
+        self.span = self._begin_span() if traced else spans.NOTHING
 
     @property
     def project(self) -> str:
@@ -67,6 +85,10 @@ class Exchange:
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Read the body and do the work with it. Answer with the error that check or work raises, if any."""
         self._send = send
+        with self.span:
+            await self._exchange()
+
+    async def _exchange(self) -> None:
         try:
             self._check(self.request)
             body = await self._body()
@@ -86,7 +108,22 @@ class Exchange:
         finally:
             if self.facts:
                 log.info("answered", status=self.status, seconds=round(self.seconds, 3), **self.facts)
+            self._complete_span()
             self._ended(self)
+
+    def _begin_span(self) -> spans.Span:
+        """Begin the span of this request, which goes on with the trace of the API."""
+        headers, path = self.request.headers, self.request.url.path
+        known = {"http.request.method": self.request.method, "http.route": path}
+        parent, state = headers.get("traceparent"), headers.get("tracestate")
+        return spans.begin(f"{self.request.method} {path}", known, parent=parent, state=state, kind="server")
+
+    def _complete_span(self) -> None:
+        self.span.set({name: self.facts[fact] for fact, name in TRACED.items() if self.facts.get(fact)})
+        if self.status is not None:
+            self.span.set({"http.response.status_code": self.status})
+        if error := self.facts.get("error"):
+            self.span.fail(error)
 
     def end(self, reason: Exception) -> None:
         """Stop the work, and tell the client why, if it is still there."""

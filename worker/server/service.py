@@ -18,6 +18,7 @@ from core.ids import new_id
 from core.process.logs import configure_logs
 from core.serving.token import server_token
 from core.settings import Settings
+from core.tracing import spans
 from worker.server.app import Answering, GetRenderer, ImportAnswering, ServerApp
 from worker.server.registration import Registration
 from worker.server.server import Server, read_by
@@ -30,6 +31,7 @@ EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104
 def run_server(settings: Settings) -> bool:
     """Serve until SIGTERM or SIGINT. Return whether the server could start. Raises ConfigurationError."""
     configure_logs(settings.log_level, settings.log_json)
+    spans.start("server")
     server = new_server(settings)
     with suppress(KeyboardInterrupt):
         server.run()

@@ -17,6 +17,7 @@ from core.secrets.vault import Vault
 from core.serving.token import server_token
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
+from core.tracing import spans
 from worker.process.periodic import Periodic
 from worker.supervisor.chat_templates import SECONDS, TemplateNotes
 from worker.supervisor.hints import register_hint
@@ -34,6 +35,7 @@ from worker.tasks.frame.service import Tasks
 def run_worker(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, and then give running jobs back. Raises ConfigurationError."""
     configure_logs(settings.log_level, settings.log_json)
+    spans.start("worker")
     if settings.serve_share:
         server_token(settings.secret_keys)  # without a key, nobody could chat with the trainer
     if settings.signing_key_file is not None:

@@ -11,6 +11,7 @@ from core.egress import Egress
 from core.monitoring import declared
 from core.process.failpoints import reached
 from core.secrets.vault import UnreadableSecret, Vault
+from core.tracing import spans
 from core.webhooks import Message, Outcome
 from worker.process.periodic import Periodic
 from worker.process.recorder import recorder
@@ -52,7 +53,16 @@ class WebhookSender(Periodic):
         self._at_work += [(message, self._threads.submit(self._deliver, message)) for message in messages]
 
     def _deliver(self, message: Message) -> None:
-        outcome = self._send(message)
+        known = {"tunery.webhook.id": message.delivery_id, "tunery.webhook.attempt": message.attempt}
+        with spans.begin("webhook.send", known, parent=message.traceparent, kind="producer") as span:
+            outcome = self._send(message)
+            if outcome.response_code is not None:
+                span.set({"http.response.status_code": outcome.response_code})
+            if not outcome.delivered:
+                span.fail("not_delivered")
+            self._record(message, outcome)
+
+    def _record(self, message: Message, outcome: Outcome) -> None:
         reached("webhook.sent")
         recorder.count(declared.WEBHOOK_ATTEMPTS, outcome="delivered" if outcome.delivered else "failed")
         log.info(

@@ -13,11 +13,12 @@ from core.jobs.lifecycle.status import TRANSITIONS, end_claim, move, pause_is_re
 from core.process.failpoints import reached
 from core.statuses import ENDED
 from core.tables import Job
+from core.tracing import spans
 
 
 def submit(session: Session, job: Job) -> None:
     """Add a new job, queued, with its first events. What its client has written counts for the quota."""
-    job.status = "queued"
+    job.status, job.traceparent = "queued", spans.current().traceparent
     session.add(job)
     session.flush()
     artifacts.hold(

@@ -13,6 +13,7 @@ from core.errors import LeaseLost
 from core.jobs.events import EventOptions, record_event
 from core.jobs.lifecycle.lease import Lease
 from core.tables import Claim, Job
+from core.tracing import spans
 
 
 def owned_job(session: Session, lease: Lease) -> Job:
@@ -29,8 +30,12 @@ def owned_job(session: Session, lease: Lease) -> Job:
 
 
 def lock(session: Session, job: Job) -> None:
-    """Lock the job until the transaction ends, and read its row again."""
+    """Lock the job until the transaction ends, and read its row again.
+
+    The trace of the request that changes the job gets a link to the job's own trace.
+    """
     session.refresh(job, with_for_update={"key_share": True})
+    spans.current().link(job.traceparent)
 
 
 def open_claim_of(session: Session, job: Job) -> Claim | None:

@@ -9,6 +9,7 @@ from core.errors import JobError
 from core.jobs.lifecycle.status import fail_job, give_back
 from core.jobs.suspects import lost_trainers
 from core.tables import Claim, Job
+from core.tracing import spans
 
 # The codes of the errors with which jobs end that have lost too many trainers
 LOST, OUT_OF_MEMORY = "worker_lost", "out_of_memory"
@@ -43,7 +44,8 @@ def release_expired_claims(session: Session, reason: str) -> list[str]:
 
 def _release(session: Session, condition: Any, reason: str) -> list[str]:
     claims = _held_claims(session, condition)
-    for job, _ in claims:
+    for job, owner in claims:
+        _mark(job, owner, "job.released")
         give_back(session, job, "released", f"{reason}; the job will go on from its last checkpoint")
     return [job.id for job, _ in claims]
 
@@ -64,6 +66,7 @@ def _lose(
     claims = _held_claims(session, condition)
     trainers = lost_trainers(session, {owner for _, owner in claims})
     for job, owner in claims:
+        _mark(job, owner, "job.lost", code)
         trainer = trainers[owner]
         if trainer.may_blame(job.id):
             limit = max_lost_attempts if trainer.blame_is_proven else None
@@ -71,6 +74,12 @@ def _lose(
         else:
             give_back(session, job, "lost", f"{reason}; the job will go on from its last checkpoint")
     return [job.id for job, _ in claims]
+
+
+def _mark(job: Job, owner: str, name: str, code: str | None = None) -> None:
+    """Tell the job's trace that its trainer does not have it any more, and why."""
+    known = {"tunery.job.id": job.id, "tunery.job.attempt": job.fence, "tunery.trainer": owner}
+    spans.mark(name, known, parent=job.traceparent, code=code)
 
 
 def _held_claims(session: Session, condition: Any) -> list[tuple[Job, str]]:

@@ -24,6 +24,7 @@ from core.serving.paths import COMPUTED
 from core.serving.served_model import ServedModel
 from core.serving.token import PROJECT_HEADER, REQUEST_HEADER, opaque_project
 from core.tables import Server
+from core.tracing import spans
 
 # Seconds
 CONNECT = 2.0
@@ -151,11 +152,14 @@ class Dispatcher:
         async with AsyncExitStack() as attempt:
             attempt.enter_context(self._servers.at_work(server, answers))
             await attempt.enter_async_context(self._watch.over(server))
-            request = self._http.build_request("POST", server.address + path, content=body, headers=headers)
-            response = await self._http.send(request, stream=True)
-            attempt.push_async_callback(response.aclose)
-            if response.status_code != 200:
-                raise _refusal(response, await response.aread())
+            with spans.child("chat.dispatch", {"tunery.server.id": server.id}, "client"):
+                request = self._http.build_request(
+                    "POST", server.address + path, content=body, headers={**headers, **spans.outgoing()}
+                )
+                response = await self._http.send(request, stream=True)
+                attempt.push_async_callback(response.aclose)
+                if response.status_code != 200:
+                    raise _refusal(response, await response.aread())
             await held.enter_async_context(attempt.pop_all())
             return response
 

@@ -104,6 +104,9 @@ class Job(Base):
         JSONB(none_as_null=True),
         doc="What was measured of it, beside what was expected (`core/jobs/measured.py`)",
     )
+    traceparent: Mapped[str | None] = mapped_column(
+        doc="The span of the request that created it, in W3C's form, for whoever goes on with its trace"
+    )
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     status: Mapped[str]

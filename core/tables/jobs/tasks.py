@@ -78,6 +78,7 @@ class Task(Base):
     object_prefix: Mapped[str | None]
     files: Mapped[list[dict[str, Any]]] = mapped_column(server_default="[]", doc="[{name, bytes, sha256}]")
     bytes: Mapped[int] = mapped_column(BigInteger, server_default="0", doc="The sum of the files' sizes")
+    traceparent: Mapped[str | None] = mapped_column(doc="The span that created it, as of a job")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

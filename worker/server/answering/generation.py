@@ -9,6 +9,7 @@ from core.errors import InvalidRequest
 from core.serving.errors import ReaderTooSlow, SamplingFailed
 from core.serving.schemas.answers import Usage
 from core.serving.schemas.sampling import Sampling
+from core.tracing import spans
 from worker.engine.sampler.requests import GenerationRequest, RequestRefused
 from worker.server.answering.usage import TokenCount
 from worker.server.exchange import Exchange
@@ -42,14 +43,19 @@ class Generation:
     ) -> None:
         self._exchange, self._base, self._request, self._form = exchange, base, request, form
         self._params = params
+        self._part = spans.NOTHING
+        """The part of the trace that lasts: the prompt until the first token, and then the other tokens"""
 
     async def run(self, asked: Sequence[GenerationRequest], count: TokenCount) -> None:
         """Answer. The sampler forgets the requests however this ends. Raises AppError and ClientGone."""
         stream = AnswerStream(self._base.end_tokens, lambda: self._exchange.end(ReaderTooSlow(TOO_SLOW)))
+        self._part = spans.child("chat.prompt", {"gen_ai.usage.input_tokens": count.prompt})
         try:
             await self._submit(asked, stream)
             await self._send(stream, len(asked), count)
         finally:
+            self._part.set({"gen_ai.usage.output_tokens": count.completion})
+            self._part.end()
             self._exchange.usage = count.usage.model_dump()
             self._exchange.facts |= count.facts
             for each in asked:
@@ -71,6 +77,8 @@ class Generation:
         while unfinished:
             events: list[bytes] = []
             for increment in await stream.take():
+                if not self._exchange.generates:
+                    self._note_first_token(increment)
                 self._exchange.generates = True
                 if increment.last is not None:
                     unfinished -= 1
@@ -90,6 +98,14 @@ class Generation:
         if self._includes_usage:
             await self._exchange.stream([written(self._form.usage_chunk(count.usage))])
         await self._exchange.end_stream()
+
+    def _note_first_token(self, increment: Increment) -> None:
+        """Begin the part of the trace for the tokens after the first one."""
+        self._part.set({"tunery.cached_tokens": increment.cached_tokens})
+        self._part.end()
+        self._exchange.span.event("first_token")
+        self._exchange.span.set({"tunery.time_to_first_token_seconds": round(self._exchange.seconds, 6)})
+        self._part = spans.child("chat.decode")
 
     def _event(self, chunk: dict[str, Any], count: TokenCount) -> bytes:
         options = self._request.stream_options

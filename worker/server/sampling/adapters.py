@@ -9,6 +9,7 @@ from pathlib import Path
 
 from core.serving.served_model import StoredAdapter
 from core.storage.object_store import ObjectStore
+from core.tracing import spans
 from worker.engine.sampler.adapters.cache import AdapterCache
 from worker.engine.sampler.adapters.served import ServedAdapter
 from worker.process.scratch import scratch_folder
@@ -59,6 +60,7 @@ class Adapters:
         # Without a thread, because all threads may wait for the store
         if (warm := self._cache.acquire_warm(stored.sha256)) is not None:
             return warm
+        spans.current().event("adapter_is_loaded")
         pending = self._threads.submit(self._acquire_in_thread, stored)
         try:
             return await asyncio.wrap_future(pending)

@@ -13,6 +13,7 @@ from core.catalog import BaseModelEntry, offered_models
 from core.errors import JobError, OutsideFault, Unavailable
 from core.serving.served_model import ServedModel
 from core.settings import Settings
+from core.tracing import spans
 from worker.device.watchdog import Watchdog
 from worker.engine.device.health import device_is_broken
 from worker.engine.sampler.adapters.served import ServedAdapter
@@ -91,7 +92,10 @@ class Models:
         Raises NotFound, ModelUnavailable, AdapterDamaged and Unavailable.
         """
         entry = self._entry(model)
-        async with self._holder.use(entry) as base, base.adapters.use(model.adapter) as adapter:
+        async with (
+            spans.entering("chat.base", self._holder.use(entry)) as base,
+            spans.entering("chat.adapter", base.adapters.use(model.adapter)) as adapter,
+        ):
             yield base, adapter
 
     async def close(self) -> None:

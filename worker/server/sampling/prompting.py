@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.errors import InvalidRequest, JobError
+from core.tracing import spans
 from worker.rendering.render_request import CallsRequest
 from worker.rendering.renderer import Renderer
 from worker.server.exchange import Exchange
@@ -35,7 +36,8 @@ class Prompting:
         Raises what it raises, and InvalidRequest if it takes too much time or memory.
         """
         desk = self._short if exchange.body_bytes <= SHORT_BYTES else self._long
-        return await desk.make(exchange.project, call)
+        with spans.child("chat.render"):
+            return await desk.make(exchange.project, call)
 
     def close(self) -> None:
         self._short.close()

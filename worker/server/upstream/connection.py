@@ -11,6 +11,7 @@ import structlog
 
 from core.serving.registry import LASTS
 from core.settings import Settings
+from core.tracing import spans
 from worker.server.errors import ModelUnavailable
 from worker.server.registration import NotReady
 from worker.server.upstream.errors import LoadingRefused, UpstreamLost, refusal
@@ -84,7 +85,7 @@ class Upstream:
         Raises what `errors.refusal` makes of another status, and UpstreamLost.
         """
         try:
-            async with self._http.stream("POST", path, json=body) as response:
+            async with self._http.stream("POST", path, json=body, headers=spans.outgoing()) as response:
                 if response.status_code != 200:
                     raise refusal(response.status_code, await response.aread())
                 yield response

@@ -18,6 +18,7 @@ from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.served_model import ServedModel
 from core.serving.token import server_token
 from core.tables import Eval
+from core.tracing import spans
 from worker.process.scratch import scratch_folder
 from worker.tasks.evaluation.asking import Asking
 from worker.tasks.evaluation.judge import Judge, JudgedRow
@@ -100,7 +101,8 @@ class _Run:
 
     async def _judge_rows(self, rows: Iterator[int]) -> None:
         for index in rows:
-            record = await self._record(index)
+            with spans.unkept():  # the requests of all rows would be too many for one trace
+                record = await self._record(index)
             finished = self._records.add(record)
             if finished is not None:
                 await to_thread.run_sync(self._records.upload, finished)

@@ -26,6 +26,7 @@ from core.storage.file_names import DamagedFile
 from core.storage.folders import fetch_folder, publish_folder
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter, File, Task
+from core.tracing import spans
 from core.work import lease as leases
 from core.work.client import create
 from core.work.kinds import PORTABILITY
@@ -74,6 +75,7 @@ def run_task(
     """
     settings = Settings()
     configure_logs(settings.log_level, settings.log_json)
+    spans.start("task")
     lease = TaskLease(sys.argv[1], int(sys.argv[2]), sys.argv[3])
     sessions = session_factory(create_database(settings.server("database_url"), pool_size=2))
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
@@ -81,7 +83,9 @@ def run_task(
     work = Work(settings, sessions, store, _taken_up(sessions, lease), lease, renewed_at=began)
     work.leave_seconds = leave_seconds
     stand_watch(work, work.stopping.set if ends_itself else partial(_give_back_and_end, work))
-    do_and_write(do, work, deliver, conclude)
+    known = {"tunery.task.id": lease.task_id, "tunery.task.attempt": lease.fence}
+    with spans.begin(f"task.{lease.kind.name}", known, parent=work.task.traceparent):
+        do_and_write(do, work, deliver, conclude)
 
 
 def _taken_up(sessions: sessionmaker[Session], lease: TaskLease) -> Task:

@@ -127,7 +127,7 @@ class DataReader:
 
     def _read(self) -> JobData:
         """Read the job's data. If that fails, close the files that were opened for it."""
-        with self._opened:
+        with self._job_lease.trace.part("job.read_rows"), self._opened:
             data = self._job_data()
             self._opened.pop_all()
         return data

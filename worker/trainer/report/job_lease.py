@@ -27,6 +27,7 @@ from core.tables import Metric
 from worker.process.faults import REFUSED_VALUES, SERVER_ERRORS
 from worker.process.recorder import recorder
 from worker.trainer.report.heartbeats import Heartbeats, Written
+from worker.trainer.report.job_trace import JobTrace
 from worker.trainer.report.reporter import JobEvent, Reporter, StepMetrics
 from worker.trainer.report.rows import Rows
 
@@ -58,12 +59,14 @@ class JobLease(Reporter):
         lease: Lease,
         claimed_at: float,
         heartbeats: Heartbeats | None = None,
+        trace: JobTrace | None = None,
     ) -> None:
         """`claimed_at` is the value of time.monotonic() just before the claim.
 
         The `heartbeats` are those of all jobs of the trainer; None is for a lease that stands alone.
         """
         self.lease = lease
+        self.trace = trace or JobTrace()
         self.pause_requested = False
         self._sessions = sessions
         self.writing = threading.Lock()
@@ -100,12 +103,16 @@ class JobLease(Reporter):
         # The id is made here, so that a flush that is repeated after a lost answer adds no second event
         event_id = f"ftevent-{_digest(job_id, once_as)}" if once_as else new_id("ftevent-")
         row = event_row(job_id, event.message, event_id, **event.options)
+        if code := (event.options.get("data") or {}).get("code"):
+            self.trace.event(str(code))
         self._pending.append(lambda rows: rows.add(EVENT, row))
 
     def metrics(self, metrics: StepMetrics, message: str) -> None:
         """Write one step's metrics as a row of the series, and as the event that OpenAI's clients read."""
         job_id, data = self.lease.job_id, metrics.data
         values = {"job_id": job_id, "step": metrics.step, "data": data}
+        if (loss := data.get("valid_loss")) is not None:
+            self.trace.event("validated", {"tunery.step": metrics.step, "tunery.valid_loss": loss})
         event = event_row(job_id, message, new_id("ftevent-"), data=data, type="metrics")
 
         def write(rows: Rows) -> None:
@@ -155,17 +162,20 @@ class JobLease(Reporter):
     def fail(self, error: JobError) -> None:
         """End the job with an error. It never raises: without an end, the lease runs out."""
         recorder.count(declared.JOB_FAILURES, code=error.code)
+        self.trace.mark("job.failed", error.code)
         log.info("job_failed", job=self.lease.job_id, code=error.code, message=error.message)
         self._end_if_possible(lambda session: lifecycle.fail(session, self.lease, error))
 
     def requeue(self, reason: str) -> None:
         """Give the job back after a fault that was not its own. It never raises, as `fail`."""
         recorder.count(declared.REQUEUES)
+        self.trace.mark("job.requeued", "outside_fault")
         told = f"{reason}. This is not the job's fault and costs it no attempt"
         self._end_if_possible(lambda session: lifecycle.release(session, self.lease, told))
 
     def release(self, reason: str) -> None:
         """Give the job back. Raises what `end` raises."""
+        self.trace.mark("job.released")
         self.end(lambda session: lifecycle.release(session, self.lease, reason))
 
     def _end_if_possible(self, write: Callable[[Session], object]) -> None:
@@ -178,7 +188,9 @@ class JobLease(Reporter):
     def finish_pause(self) -> bool:
         """Pause the job. Return False if its client has resumed it meanwhile. Raises what `commit` raises."""
         paused = self.commit(lambda session: lifecycle.finish_pause(session, self.lease))
-        if not paused:
+        if paused:
+            self.trace.mark("job.paused")
+        else:
             self.pause_requested = False
         return paused
 

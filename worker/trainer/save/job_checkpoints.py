@@ -52,6 +52,7 @@ class JobCheckpoints:
 
     def send(self, trained: Resumable, ends_training: bool) -> None:
         """Write the present state to the disk, and have it shipped. The job may train on at once."""
+        self._job_lease.trace.end_steps()
         folder = Path(mkdtemp(prefix=f"step-{trained.step}-", dir=self._folder))
         written = write_checkpoint(trained, folder, self._fingerprint)
         if ends_training and written.adapter_files:
@@ -82,7 +83,8 @@ class JobCheckpoints:
         return folder
 
     def _ship(self, written: WrittenCheckpoint) -> None:
-        with recorded("checkpoint"):
+        known = {"tunery.step": written.step, "tunery.ends_epoch": written.ends_epoch}
+        with self._job_lease.trace.part("job.checkpoint", known), recorded("checkpoint"):
             files = ship_checkpoint(written, self._job_lease, self._store)
         self.stored.clear()
         self.stored.update(files)

@@ -23,6 +23,7 @@ from worker.process.recorder import recorder
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.report.heartbeats import Heartbeats
 from worker.trainer.report.job_lease import JobLease
+from worker.trainer.report.job_trace import JobTrace
 from worker.trainer.save.shipping import Shipping
 from worker.trainer.train.job import TrainingJob
 from worker.trainer.train.server_probe import ServerProbe
@@ -84,7 +85,7 @@ class Claims:
         if not self._server_probe.allow_a_job():
             self._say_that_it_waits()
             return None
-        claimed_at = time.monotonic()
+        claimed_at, began = time.monotonic(), time.time_ns()
         try:
             found = self._claim(jobs)
         except SQLAlchemyError as error:
@@ -101,7 +102,8 @@ class Claims:
         recorder.count(declared.CLAIMS)
         self._nonce, self._unanswered = new_id(""), False
         lease, row = found
-        job_lease = JobLease(self._sessions, lease, claimed_at, self._heartbeats)
+        trace = JobTrace.begin(lease, row, self._owner, began)
+        job_lease = JobLease(self._sessions, lease, claimed_at, self._heartbeats, trace)
         shipping = Shipping(self.shippers, ended=self._bell.set)
         return TrainingJob(self._settings, self._store, self._process_group, job_lease, row, shipping)
 

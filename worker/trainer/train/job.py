@@ -15,7 +15,7 @@ from worker.process.scratch import scratch_folder
 from worker.rows.row import Row
 from worker.trainer.candidates.candidates import Candidates, names_of
 from worker.trainer.devices.process_group import ProcessGroup
-from worker.trainer.reading.reader import DataReader, Readers, close_when_read
+from worker.trainer.reading.reader import DataReader, JobData, Readers, close_when_read
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.report.row_losses import RowLosses
 from worker.trainer.report.weights_told import events_on_weights
@@ -48,7 +48,7 @@ class TrainingJob:
         shipping: Shipping,
     ) -> None:
         self.job_lease = job_lease
-        self.lease = job_lease.lease
+        self.lease, self.trace = job_lease.lease, job_lease.trace
         self.shipping = shipping
         self.alone = self.lease.alone
         """Whether the job is a suspect, beside which no other job may compute.
@@ -131,8 +131,13 @@ class TrainingJob:
         if self.waits_for_memory and not waited:
             self.job_lease.event(WAITS_FOR_MEMORY, once_as="waits for memory")
             self.job_lease.enter("waiting for memory")
-        if self.waits_for_memory:
-            return
+        if not self.waits_for_memory:
+            with self.trace.part("job.attach") as span:
+                self._attach(base, data, abandon)
+                if isinstance(self._state, Training):
+                    span.set({"tunery.step": self.candidates.step})
+
+    def _attach(self, base: ResidentBase, data: JobData, abandon: Callable[[], bool]) -> None:
         to = (self.job_lease, self._store, self._folder)
         checkpoints = JobCheckpoints(*to, data.fingerprint, self.shipping, arrived=self._end_trial)
         candidates = Candidates(self._process_group, self.spec, data, self.job_lease, abandon)
@@ -220,6 +225,7 @@ class TrainingJob:
         training = self._state
         assert isinstance(training, Training)
         training.candidates.best.evaluator.progress("publishing")
+        self.trace.end_steps()
         if decided := training.candidates.win():
             self._row.spec = decided.model_dump(mode="json")
         result = result_of(training, self.spec, self._process_group.memory_plan, self._folder / "adapter")
@@ -229,7 +235,7 @@ class TrainingJob:
         self.shipping.send(lambda: self._complete_and_publish(result))
 
     def _complete_and_publish(self, result: Result) -> None:
-        with recorded("publication"):
+        with self.trace.part("job.publish"), recorded("publication"):
             complete_adapter_folder(result, self._row)
             self._bytes_to_save = sum(file.stat().st_size for file in result.folder.iterdir())
             publish(result, self._row, self.job_lease, self._store, self._settings)

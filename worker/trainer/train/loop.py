@@ -25,6 +25,7 @@ import structlog
 from core.errors import JobError, LeaseLost, OutsideFault
 from core.monitoring import declared
 from core.settings import Settings
+from core.tracing import spans
 from worker.device.lending import Lending
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.device.health import device_is_broken, is_out_of_memory
@@ -35,6 +36,7 @@ from worker.process.recorder import recorder
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.reader import Readers
 from worker.trainer.report.evaluation import validate_together
+from worker.trainer.report.job_trace import JobTrace, RoundTraces
 from worker.trainer.train.claims import Claims
 from worker.trainer.train.failures import out_of_memory, unexpected
 from worker.trainer.train.first_reports import LoadReport
@@ -75,6 +77,7 @@ class TrainingLoop:
         self._lending = lending
         self.bell = bell
         self._looked_at = 0.0
+        self._traces = RoundTraces()
 
     def run(self) -> None:
         """Train until told to stop, and give the jobs back. Raises errors that no job has caused."""
@@ -117,11 +120,13 @@ class TrainingLoop:
 
         If the catalog has changed since the claim, the job must not replace its neighbours' base model.
         """
-        if not self._process_group.holder.holds(job.spec):
-            if len(self.jobs) > 1:
-                raise OutsideFault("The base model was changed in the catalog while other jobs train on it")
-            self._lending.reclaim()
-        return self._process_group.load(job.spec, LoadReport(job.job_lease))
+        is_resident = self._process_group.holder.holds(job.spec)
+        if not is_resident and len(self.jobs) > 1:
+            raise OutsideFault("The base model was changed in the catalog while other jobs train on it")
+        with job.trace.part("job.load_base", {"tunery.base.resident": is_resident}):
+            if not is_resident:
+                self._lending.reclaim()
+            return self._process_group.load(job.spec, LoadReport(job.job_lease))
 
     # What a round is
 
@@ -202,6 +207,8 @@ class TrainingLoop:
             again = []
         seconds = time.monotonic() - began
         _record(results or {}, seconds)
+        if spans.is_on():
+            self._trace(stepping, results or {}, seconds)
         for job, trainee in stepping if results else ():  # an abandoned round has none
             result = results.get(trainee.name)
             if isinstance(result, NonFiniteLoss) and len(names) > 1:
@@ -213,6 +220,19 @@ class TrainingLoop:
         for job, trainee in again:
             if self._goes_on(job):
                 self._step([(job, trainee)])
+
+    def _trace(
+        self,
+        stepping: Sequence[tuple[TrainingJob, Trainee]],
+        results: Mapping[str, StepResult | Exception | None],
+        seconds: float,
+    ) -> None:
+        made: dict[JobTrace, list[StepResult]] = {}
+        for job, trainee in stepping:
+            if isinstance(result := results.get(trainee.name), StepResult):
+                made.setdefault(job.trace, []).append(result)
+        if made:
+            self._traces.note(made, seconds)
 
     def _computing(self) -> list[TrainingJob]:
         """Return the jobs that may compute: only the suspect if there is one, else all that do not pause.
@@ -244,6 +264,12 @@ class TrainingLoop:
 
     @contextmanager
     def _guarded(self, job: TrainingJob) -> Iterator[None]:
+        """Do a job's work in the block, as a part of its trace. If it fails, `_ends_alone` says what ends."""
+        with job.trace.current(), self._ends_alone(job):
+            yield
+
+    @contextmanager
+    def _ends_alone(self, job: TrainingJob) -> Iterator[None]:
         """Do a job's work in the block. If it fails, this job ends, and leaves the cohort alone.
 
         - Its lease is lost, for example because its client has cancelled it: nothing is written.
@@ -256,6 +282,7 @@ class TrainingLoop:
             yield
             return
         except LeaseLost as error:
+            job.trace.mark("job.lease_lost")
             log.info("lease_lost", job=job.lease.job_id, reason=str(error))
         except JobError as error:
             job.job_lease.fail(error)
@@ -292,6 +319,7 @@ class TrainingLoop:
             self.jobs.remove(job)
             recorder.set(declared.COHORT, len(self.jobs))
             job.close()
+            self._traces.leave(job.trace, last=not self.jobs)
             self._rows_of_those_who_left.callback(job.close_rows)
             self.bell.set()
 

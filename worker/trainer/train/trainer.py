@@ -29,6 +29,7 @@ from core.monitoring import declared
 from core.process.logs import configure_logs
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
+from core.tracing import spans
 from worker.device.lending import Lending
 from worker.device.model_holder import ModelHolder
 from worker.device.time_slices import TimeSlices
@@ -155,6 +156,7 @@ def _serve(settings: Settings, process_group: ProcessGroup) -> None:
     """Train as the first process, or follow the first process's orders, until told to stop."""
     trainer = None
     if process_group.is_first:
+        spans.start("trainer")
         remove_abandoned()
         line = socket.socket(fileno=os.dup(sys.stdin.fileno()))
         say_that_it_waits = partial(_say_that_it_waits, line)
