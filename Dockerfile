@@ -1,14 +1,20 @@
 # The image of the API, and of every `tunery` command that needs no torch: migrate, keys, jobs, files, adapters.
 
+# uv installs in half of pip's time. It stays out of the image.
+FROM python:3.11-slim AS uv
+
+RUN pip install --no-cache-dir --target /uv 'uv>=0.9,<1'
+
 # The packages that Tunery needs. Their layer stays the same until pyproject.toml changes, so an update of Tunery
-# sends only its own files. pip builds a wheel of empty packages to learn what they need.
+# sends only its own files. uv builds a wheel of empty packages to learn what they need.
 FROM python:3.11-slim AS packages
 
 WORKDIR /src
 COPY pyproject.toml ./
-RUN mkdir api cli core migrations worker \
+RUN --mount=type=bind,from=uv,source=/uv,target=/uv \
+    mkdir api cli core migrations worker \
     && touch README.md LICENSE \
-    && pip install --no-cache-dir '.[traces]' \
+    && /uv/bin/uv pip install --system --no-cache --compile-bytecode '.[traces]' \
     && pip uninstall --yes tunery \
     && rm -r /src/*
 

@@ -1,4 +1,7 @@
-"""What can be known of the images and the compose file without a container engine."""
+"""What can be known of the images and the compose file without a container engine.
+
+`tests/faults/service/test_compose.py` builds and runs them.
+"""
 
 import re
 import tomllib
@@ -15,6 +18,7 @@ from api.admission.bodies import BODY_SECONDS
 from cli.main import app
 from cli.up.command import GRACE
 from core.settings import SERVER_FIELDS, Settings
+from tests.fixtures.containers.images import stand_ins
 from tests.fixtures.paths import REPOSITORY
 from worker.process import stop_times
 
@@ -266,12 +270,25 @@ def test_an_image_has_its_home_where_it_can_write(dockerfile: str) -> None:
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_a_change_of_our_code_leaves_the_layer_of_the_packages(dockerfile: str) -> None:
     """Only pyproject.toml may come into the stage that installs them, and the last stage builds on it."""
-    stages = [index for index, (name, _) in enumerate(instructions(dockerfile)) if name == "FROM"]
     lines = instructions(dockerfile)
-    assert lines[stages[0]][1].endswith(" AS packages")
+    stages = [index for index, (name, _) in enumerate(lines) if name == "FROM"]
+    (packages,) = [place for place, index in enumerate(stages) if lines[index][1].endswith(" AS packages")]
     assert lines[stages[-1]] == ("FROM", "packages")
-    copied = [argument for name, argument in lines[: stages[1]] if name == "COPY"]
+    copied = [argument for name, argument in lines[: stages[packages + 1]] if name == "COPY"]
     assert copied == ["pyproject.toml ./"]
+
+
+def test_each_image_of_others_has_a_stand_in() -> None:
+    """So a test can build and run all containers where no registry is reached."""
+    stages = [
+        argument.split()
+        for dockerfile in DOCKERFILES
+        for name, argument in instructions(dockerfile)
+        if name == "FROM"
+    ]
+    own = {words[-1] for words in stages if "AS" in words}
+    named = {service["image"] for service in SERVICES.values() if "image" in service}
+    assert {words[0] for words in stages} - own | named == set(stand_ins())
 
 
 def test_the_object_store_stops_before_it_is_killed() -> None:
