@@ -159,7 +159,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--projects", type=positive, default=100, help="that have waiting jobs (default 100)")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each number of workers (default 60)")
     parser.add_argument("--alone", type=float, default=5.0, help="seconds of each call alone (default 5)")
-    parser.add_argument("--job-seconds", type=float, default=60.0, help="length of a job (default 60)")
+    parser.add_argument("--job-seconds", type=float, default=120.0, help="length of a job (default 120)")
     parser.add_argument("--calls", type=float, default=100.0, help="of all workers a second (default 100)")
     parser.add_argument(
         "--connections", type=positive, default=32, help="that all workers share, as behind a pooler"
