@@ -117,7 +117,6 @@ CREATE TABLE webhook_deliveries (
     last_attempt_at timestamptz,
     response_code integer,
     error varchar,
-    traceparent varchar,
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT ck_webhook_deliveries_only_a_pending_one_is_attempted
         CHECK ((status = 'pending') = (next_attempt_at IS NOT NULL))

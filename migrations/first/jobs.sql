@@ -14,7 +14,6 @@ CREATE TABLE jobs (
     integrations jsonb NOT NULL DEFAULT '[]',
     estimate jsonb,
     measured jsonb,
-    traceparent varchar,
     created_at timestamptz NOT NULL DEFAULT now(),
     status varchar NOT NULL,
     fence integer NOT NULL DEFAULT 0,

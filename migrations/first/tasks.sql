@@ -38,7 +38,6 @@ CREATE TABLE tasks (
     object_prefix varchar,
     files jsonb NOT NULL DEFAULT '[]',
     bytes bigint NOT NULL DEFAULT '0',
-    traceparent varchar,
     created_at timestamptz NOT NULL DEFAULT now(),
     started_at timestamptz,
     finished_at timestamptz,

@@ -13,6 +13,11 @@ from core.schema import outside_a_transaction
 
 revision = "0002"
 down_revision = "0001"
+phase = "expand"
+harmless = {
+    "ix_runs_open_expires_at": "expired claims are found among the open ones",
+    "ix_jobs_queue": "ix_jobs_queue_by_project has the same jobs in the same order",
+}
 
 OPEN_OWNER = "CREATE INDEX CONCURRENTLY ix_runs_open_owner ON runs (owner) WHERE ended_at IS NULL"
 

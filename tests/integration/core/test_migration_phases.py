@@ -71,7 +71,7 @@ def test_each_migration_does_what_its_phase_allows(engine: Engine) -> None:
         ("ALTER TABLE workers ADD CONSTRAINT lanes CHECK (lanes > 0) NOT VALID", "lanes refuses rows"),
         ("CREATE UNIQUE INDEX one ON workers (host)", "index one refuses rows"),
         ("CREATE UNIQUE INDEX one ON workers (lower(host))", "index one refuses rows"),
-        ("DROP INDEX ix_jobs_queue", "index ix_jobs_queue is gone"),
+        ("DROP INDEX ix_jobs_queue_by_project", "index ix_jobs_queue_by_project is gone"),
         ("CREATE TABLE x (job_id varchar REFERENCES jobs)", "keeps rows of jobs from being deleted"),
         (
             "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
@@ -114,5 +114,8 @@ def test_what_only_adds_expands(migrated: Engine) -> None:
 def test_a_migration_may_say_why_the_release_before_does_not_mind(migrated: Engine) -> None:
     before = tables_of(migrated)
     with migrated.begin() as connection:
-        connection.execute(text("DROP INDEX ix_jobs_queue"))
-    assert against_expanding(before, tables_of(migrated), {"ix_jobs_queue": "a better one is there"}) == []
+        connection.execute(text("DROP INDEX ix_jobs_queue_by_project"))
+    assert (
+        against_expanding(before, tables_of(migrated), {"ix_jobs_queue_by_project": "a better one is there"})
+        == []
+    )
