@@ -5,7 +5,7 @@ from alembic import op
 revision = "0003"
 down_revision = "0002"
 phase = "expand"
-harmless = {name: "no release deletes projects or keys" for name in ("fk_seats_project_id", "fk_seats_key_id")}
+harmless = dict.fromkeys(("fk_seats_project_id", "fk_seats_key_id"), "no release deletes projects or keys")
 
 CREATE = """
 CREATE TABLE seats (
