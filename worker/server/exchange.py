@@ -26,8 +26,8 @@ STREAM = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-contr
 
 # What OpenTelemetry calls the work of a path
 OPERATIONS = {CHAT: "chat", COMPLETIONS: "text_completion"}
-# The facts that a trace shows, with the names that OpenTelemetry gives them for all programs. Viewers add tokens
-# up, so no other span tells of them.
+# The facts that a trace shows, with the names that OpenTelemetry gives them for all programs. No other span
+# tells of tokens, because viewers add them up.
 TRACED = {
     "base": "gen_ai.request.model",
     "adapter": "tunery.adapter.sha256",
