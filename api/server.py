@@ -20,6 +20,7 @@ from api import stop_times
 from api.descriptors import connection_limit
 from api.monitoring.page import start_page
 from core.monitoring.page import MetricsPage
+from core.tracing import spans
 
 # An idle connection stays open for so many seconds. Clients (Go: 90) and proxies (nginx: 60) close theirs
 # sooner, so that none sends a request just as we close. uvicorn's default of 5 is the same as httpx's.
@@ -60,6 +61,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
         if self._page is not None:
             await asyncio.to_thread(self._page.close)
+        await asyncio.to_thread(spans.stop)  # uvicorn repeats the signal afterwards, which ends the process
 
 
 def _abortable(protocol: Any) -> type[asyncio.Protocol]:

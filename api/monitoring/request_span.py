@@ -33,7 +33,7 @@ def complete_request_span(span: spans.Span, scope: Scope, status: int | None) ->
     state, route = scope.get("state", {}), route_of(scope)
     code = state.get("error_code")
     found = {
-        "http.route": route,
+        "http.route": route if route.startswith("/") else None,  # otherwise our own word for what has none
         "http.response.status_code": status,
         "tunery.project.id": getattr(state.get("caller"), "project_id", None),
         "error.type": code,

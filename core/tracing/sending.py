@@ -1,7 +1,7 @@
 """Sends the spans of this process to a collector, by OTLP over HTTP and the SDK of OpenTelemetry.
 
 A thread of the SDK sends. Its queue is bounded: if the collector is away or slow, spans are dropped, and
-nobody waits. The log says so once in a while.
+nobody waits. The log says once in a while how many, and why.
 """
 
 import atexit
@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any, Self
@@ -19,58 +19,58 @@ import structlog
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from core.errors import TuneryError
 from core.tracing.spans import NO_IDS, NONE, NOTHING, Attributes, Kind, Process, Span
 
 EXIT_SECONDS = 2.0  # for which the end of a process waits until its last spans are sent
 TOLD_SECONDS = 600.0  # between two lines of the log about a collector that is away
+QUEUE_SIZE = 2048  # spans, if OTEL_BSP_MAX_QUEUE_SIZE does not say otherwise: the SDK's own default
 KINDS = {kind.name.lower(): kind for kind in SpanKind}
-# They would log each attempt to reach a collector that is away, and each span that is dropped
-SILENT = ("opentelemetry.exporter", "opentelemetry.sdk._shared_internal")
+EXPORTER_LOG = "opentelemetry.exporter"
 
 propagator = TraceContextTextMapPropagator()
 log = structlog.get_logger()
 
 
 def new_tracer(process: Process) -> "SdkTracer":
-    """Return the tracer of this process, which the variables OTEL_… configure."""
-    named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get(
-        "OTEL_RESOURCE_ATTRIBUTES", ""
-    )
+    """Return the tracer of this process. Raises ValueError if a variable OTEL_… is wrong.
+
+    What the operator writes into these variables goes before what this process says of itself.
+    """
     own = {
+        "service.name": f"tunery-{process}",
         "service.namespace": "tunery",
         "service.version": version("tunery"),
         "service.instance.id": f"{socket.gethostname()}:{os.getpid()}",
         "tunery.process": process,
     }
-    resource = Resource.create(own if named else {"service.name": f"tunery-{process}", **own})
-    processor = BatchSpanProcessor(Sender(OTLPSpanExporter()))
+    resource = Resource.create(own).merge(OTELResourceDetector().detect())
+    queue = Queue(OTLPSpanExporter(), int(os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE") or QUEUE_SIZE))
     sampled = TracerProvider(resource=resource, shutdown_on_exit=False)
     kept = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
     for provider in (sampled, kept):
-        provider.add_span_processor(processor)
-    for name in SILENT:
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    _send_the_rest_at_exit(processor)
-    return SdkTracer(sampled.get_tracer("tunery"), kept.get_tracer("tunery"))
+        provider.add_span_processor(queue)
+    return SdkTracer(sampled.get_tracer("tunery"), kept.get_tracer("tunery"), _at_exit(queue))
 
 
-def _send_the_rest_at_exit(processor: BatchSpanProcessor) -> None:
+def _at_exit(queue: "Queue") -> Callable[[], None]:
     """Let the end of this process wait a moment for its last spans, but not for a collector that is away.
 
-    The thread starts now, because none can be started while the interpreter ends.
+    Return the function that does so, for processes that end by a signal. The thread starts now, because none
+    can be started while the interpreter ends.
     """
     leaving, sent = threading.Event(), threading.Event()
 
     def wait() -> None:
         leaving.wait()
-        processor.shutdown()
+        queue.shutdown()
         sent.set()
 
     def leave() -> None:
@@ -79,45 +79,90 @@ def _send_the_rest_at_exit(processor: BatchSpanProcessor) -> None:
 
     threading.Thread(target=wait, name="last traces", daemon=True).start()
     atexit.register(leave)
+    return leave
+
+
+class Queue(BatchSpanProcessor):
+    """The queue of the SDK. It counts the spans for which it has no room: the SDK only logs each of them."""
+
+    def __init__(self, exporter: SpanExporter, size: int) -> None:
+        self._sender = Sender(exporter, size)
+        super().__init__(self._sender, max_queue_size=size)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.context and span.context.trace_flags.sampled and self._sender.has_room():
+            super().on_end(span)
+
+
+class Heard(logging.Handler):
+    """What the exporter said last. It would log each attempt to reach a collector that is away."""
+
+    said = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said = record.getMessage()
 
 
 class Sender(SpanExporter):
-    """Sends batches by another exporter, and says once in a while that this fails."""
+    """Sends batches by another exporter, and says once in a while that spans are lost."""
 
-    def __init__(self, exporter: SpanExporter, told_seconds: float = TOLD_SECONDS) -> None:
-        self._exporter, self._told_seconds = exporter, told_seconds
-        self._lost = 0
+    def __init__(
+        self, exporter: SpanExporter, size: int = QUEUE_SIZE, told_seconds: float = TOLD_SECONDS
+    ) -> None:
+        """`size` is the number of spans that may wait."""
+        self._exporter, self._size, self._told_seconds = exporter, size, told_seconds
+        self._counting = threading.Lock()
+        self._waiting = self._lost = self._lost_before = 0
         self._told_at: float | None = None
+        self._is_told = False
+        self._heard = Heard()
+        logger = logging.getLogger(EXPORTER_LOG)
+        logger.handlers, logger.propagate = [self._heard], False
+
+    def has_room(self) -> bool:
+        """Take a place for a span. Return False if there is none: the span is lost."""
+        with self._counting:
+            has_room = self._waiting < self._size
+            self._waiting += has_room
+            self._lost += not has_room
+            return has_room
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        with self._counting:
+            self._waiting -= len(spans)
         result = self._exporter.export(spans)
         if result is SpanExportResult.SUCCESS:
-            self._note_success()
+            self._tell("the collector is too slow: more spans wait than OTEL_BSP_MAX_QUEUE_SIZE")
         else:
-            self._note_loss(len(spans))
+            with self._counting:
+                self._lost += len(spans)
+            self._tell(f"the collector does not take them: {self._heard.said or 'it gives no reason'}")
         return result
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
 
-    def _note_loss(self, spans: int) -> None:
-        self._lost += spans
-        now = time.monotonic()
-        if self._told_at is None or now - self._told_at >= self._told_seconds:
-            self._told_at = now
-            log.warning("traces_not_sent", reason="the collector does not take them", lost=self._lost)
-
-    def _note_success(self) -> None:
-        if self._lost:
-            log.info("traces_sent_again", lost=self._lost)
-            self._lost = 0
+    def _tell(self, reason: str) -> None:
+        """Log that spans were lost since the last batch, or that none were lost any more."""
+        now, lost = time.monotonic(), self._lost
+        if lost == self._lost_before:
+            if self._is_told:
+                self._is_told = False
+                log.info("traces_sent_again", lost=lost)
+                with self._counting:
+                    self._lost -= lost
+                lost = 0
+        elif self._told_at is None or now - self._told_at >= self._told_seconds:
+            self._told_at, self._is_told = now, True
+            log.warning("traces_not_sent", reason=reason, lost=lost)
+        self._lost_before = lost
 
 
 class SdkTracer:
     """Makes spans by the SDK. Any thread may call."""
 
-    def __init__(self, sampled: trace.Tracer, kept: trace.Tracer) -> None:
-        self._sampled, self._kept = sampled, kept
+    def __init__(self, sampled: trace.Tracer, kept: trace.Tracer, end: Callable[[], None]) -> None:
+        self._sampled, self._kept, self._end = sampled, kept, end
 
     def begin(
         self, name: str, attributes: Attributes, parent: Mapping[str, str], kind: Kind, began: int | None
@@ -152,6 +197,9 @@ class SdkTracer:
         propagator.inject(headers)
         return headers
 
+    def end(self) -> None:
+        self._end()
+
 
 class SdkSpan(Span):
     """A span of the SDK. A sampler may have decided that it is not sent; its name travels all the same."""
@@ -177,7 +225,9 @@ class SdkSpan(Span):
     def __exit__(self, _type: object, _error: object, _traceback: object) -> None:
         detach(self._token)
         if _error is not None:
-            self.fail(str(getattr(_error, "code", None) or type(_error).__name__))
+            # Other libraries have codes too, which say less than the name of their error
+            code = getattr(_error, "code", None) if isinstance(_error, TuneryError) else None
+            self.fail(str(code or type(_error).__name__))
         self._span.end()
 
     def set(self, attributes: Attributes) -> None:

@@ -83,6 +83,7 @@ class Tracer(Protocol):
     def current(self) -> Span: ...
     def ids(self) -> Mapping[str, str]: ...
     def outgoing(self) -> dict[str, str]: ...
+    def end(self) -> None: ...
 
 
 _tracer: Tracer | None = None
@@ -105,7 +106,10 @@ def start(process: Process) -> None:
     except ImportError:
         log.warning("traces_not_sent", reason="the SDK is missing: pip install 'tunery[traces]'")
         return
-    _tracer = new_tracer(process)
+    try:
+        _tracer = new_tracer(process)
+    except ValueError as error:
+        log.warning("traces_not_sent", reason=f"a variable OTEL_… is wrong: {error}")
 
 
 def _is_wanted() -> bool:
@@ -115,9 +119,14 @@ def _is_wanted() -> bool:
 
 
 def stop() -> None:
-    """Make no more spans in this process."""
+    """Make no more spans in this process, and wait a moment until its last ones are sent.
+
+    A process that ends by itself need not call this. One that ends by a signal does not get so far.
+    """
     global _tracer
-    _tracer = None
+    ending, _tracer = _tracer, None
+    if ending is not None:
+        ending.end()
 
 
 def is_on() -> bool:

@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from core.errors import AppError, BodyTooSlow, TooLarge
 from core.serving.errors import SamplingFailed
+from core.serving.paths import CHAT, COMPLETIONS
 from core.serving.token import PROJECT_HEADER, USAGE_HEADER
 from core.tracing import spans
 
@@ -23,13 +24,16 @@ LAST_WORD_SECONDS = 2.0
 RETRY_AFTER = {503: {"retry-after": "2"}}
 STREAM = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 
-# The facts that a trace shows, with the names that OpenTelemetry gives them for all programs
+# What OpenTelemetry calls the work of a path
+OPERATIONS = {CHAT: "chat", COMPLETIONS: "text_completion"}
+# The facts that a trace shows, with the names that OpenTelemetry gives them for all programs. No other span
+# tells of tokens, because viewers add them up.
 TRACED = {
     "base": "gen_ai.request.model",
     "adapter": "tunery.adapter.sha256",
     "prompt_tokens": "gen_ai.usage.input_tokens",
     "completion_tokens": "gen_ai.usage.output_tokens",
-    "cached_tokens": "tunery.cached_tokens",
+    "cached_tokens": "gen_ai.usage.cache_read.input_tokens",
     "gone": "tunery.client_left",
 }
 
@@ -115,6 +119,8 @@ class Exchange:
         """Begin the span of this request, which goes on with the trace of the API."""
         headers, path = self.request.headers, self.request.url.path
         known = {"http.request.method": self.request.method, "http.route": path}
+        if operation := OPERATIONS.get(path):
+            known |= {"gen_ai.operation.name": operation, "gen_ai.provider.name": "tunery"}
         parent, state = headers.get("traceparent"), headers.get("tracestate")
         return spans.begin(f"{self.request.method} {path}", known, parent=parent, state=state, kind="server")
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import uvicorn
 
+from core.tracing import spans
 from worker.process import stop_times
 from worker.server.app import ServerApp
 from worker.server.registration import Registration
@@ -64,6 +65,7 @@ class Server(uvicorn.Server):
         await self._app.admission.drain(stop_times.STREAMS)
         await super().shutdown(sockets)
         await self._app.close()
+        await asyncio.to_thread(spans.stop)  # uvicorn repeats the signal afterwards, which ends the process
 
 
 def read_by(app: ServerApp) -> Callable[[], dict[str, Any]]:

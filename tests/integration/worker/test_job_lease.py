@@ -15,9 +15,12 @@ from core.errors import JobError
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Progress
 from core.tables import Claim, Event, Job
+from core.tracing import spans
+from tests.fixtures.outside.collector import sending_as
 from tests.fixtures.service.api import Api, Tenant, wait_for
 from worker.trainer.report.heartbeats import Heartbeats
 from worker.trainer.report.job_lease import JobLease
+from worker.trainer.report.job_trace import JobTrace
 from worker.trainer.train.first_reports import LoadReport
 
 
@@ -202,6 +205,21 @@ def is_told(api: Api, job_lease: JobLease, message: str) -> bool:
     told = select(Event.id).where(Event.job_id == job_lease.lease.job_id, Event.message == message)
     with api.sessions() as session:
         return session.scalars(told).one_or_none() is not None
+
+
+def test_a_trace_tells_only_of_an_end_that_is_written(api: Api, alice: Tenant) -> None:
+    with sending_as("trainer") as collector:
+        for lost in (True, False):
+            lease = api.claim(alice.create_job()["id"], owner="one that dies")
+            trace = JobTrace(spans.begin("job.claim").traceparent)
+            job_lease = JobLease(api.sessions, lease, time.monotonic(), trace=trace)
+            if lost:
+                with api.sessions.begin() as session:
+                    lifecycle.lose_claims_of(session, "one that dies", "it died", 3)
+            job_lease.fail(JobError("code", "message"))
+            job_lease.close()
+        spans.stop()
+        assert len(collector.named("job.failed")) == 1
 
 
 def test_a_job_is_given_back_whatever_its_reports_are(api: Api, job_lease: JobLease) -> None:

@@ -49,12 +49,11 @@ class Generation:
     async def run(self, asked: Sequence[GenerationRequest], count: TokenCount) -> None:
         """Answer. The sampler forgets the requests however this ends. Raises AppError and ClientGone."""
         stream = AnswerStream(self._base.end_tokens, lambda: self._exchange.end(ReaderTooSlow(TOO_SLOW)))
-        self._part = spans.child("chat.prompt", {"gen_ai.usage.input_tokens": count.prompt})
+        self._part = spans.child("chat.prompt")
         try:
             await self._submit(asked, stream)
             await self._send(stream, len(asked), count)
         finally:
-            self._part.set({"gen_ai.usage.output_tokens": count.completion})
             self._part.end()
             self._exchange.usage = count.usage.model_dump()
             self._exchange.facts |= count.facts
@@ -78,7 +77,7 @@ class Generation:
             events: list[bytes] = []
             for increment in await stream.take():
                 if not self._exchange.generates:
-                    self._note_first_token(increment)
+                    self._note_first_token()
                 self._exchange.generates = True
                 if increment.last is not None:
                     unfinished -= 1
@@ -99,9 +98,8 @@ class Generation:
             await self._exchange.stream([written(self._form.usage_chunk(count.usage))])
         await self._exchange.end_stream()
 
-    def _note_first_token(self, increment: Increment) -> None:
+    def _note_first_token(self) -> None:
         """Begin the part of the trace for the tokens after the first one."""
-        self._part.set({"tunery.cached_tokens": increment.cached_tokens})
         self._part.end()
         self._exchange.span.event("first_token")
         self._exchange.span.set({"tunery.time_to_first_token_seconds": round(self._exchange.seconds, 6)})

@@ -127,12 +127,14 @@ def do_and_write(
     except TryFailed as error:
         reason = str(error)
         log.warning("try_failed", task=work.lease.task_id, reason=reason)
+        spans.current().fail("try_failed")
         _write(work, lambda session: leases.lose(session, work.lease, reason))
     except JobError as error:
         _fail(work, error)
     except Exception as error:
         if fault := outside_fault(error):
             log.warning("task_waits", task=work.lease.task_id, reason=fault)
+            spans.current().fail("outside_fault")
             _write(work, lambda session: _try_again_or_fail(session, work.lease, fault))
             return
         log.error("task_failed", task=work.lease.task_id, exc_info=error)
@@ -214,6 +216,7 @@ def _try_again_or_fail(session: Session, lease: TaskLease, fault: str) -> None:
 
 
 def _fail(work: Work, error: JobError) -> None:
+    spans.current().fail(error.code)
     _write(work, lambda session: leases.fail(session, work.lease, error))
 
 

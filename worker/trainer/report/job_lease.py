@@ -162,28 +162,33 @@ class JobLease(Reporter):
     def fail(self, error: JobError) -> None:
         """End the job with an error. It never raises: without an end, the lease runs out."""
         recorder.count(declared.JOB_FAILURES, code=error.code)
-        self.trace.mark("job.failed", error.code)
         log.info("job_failed", job=self.lease.job_id, code=error.code, message=error.message)
-        self._end_if_possible(lambda session: lifecycle.fail(session, self.lease, error))
+        if self._end_if_possible(lambda session: lifecycle.fail(session, self.lease, error)):
+            self.trace.mark("job.failed", error.code)
 
     def requeue(self, reason: str) -> None:
         """Give the job back after a fault that was not its own. It never raises, as `fail`."""
         recorder.count(declared.REQUEUES)
-        self.trace.mark("job.requeued", "outside_fault")
         told = f"{reason}. This is not the job's fault and costs it no attempt"
-        self._end_if_possible(lambda session: lifecycle.release(session, self.lease, told))
+        if self._end_if_possible(lambda session: lifecycle.release(session, self.lease, told)):
+            self.trace.mark("job.requeued", "outside_fault")
 
     def release(self, reason: str) -> None:
         """Give the job back. Raises what `end` raises."""
-        self.trace.mark("job.released")
         self.end(lambda session: lifecycle.release(session, self.lease, reason))
+        self.trace.mark("job.released")
 
-    def _end_if_possible(self, write: Callable[[Session], object]) -> None:
-        """Commit the job's end. If that fails too, the lease runs out, and the scan requeues the job."""
+    def _end_if_possible(self, write: Callable[[Session], object]) -> bool:
+        """Commit the job's end, and return whether it is written.
+
+        If that fails too, the lease runs out, and the scan requeues the job.
+        """
         try:
             self.end(write)
         except (LeaseLost, *SERVER_ERRORS) as error:
             log.warning("end_not_written", job=self.lease.job_id, error=str(error))
+            return False
+        return True
 
     def finish_pause(self) -> bool:
         """Pause the job. Return False if its client has resumed it meanwhile. Raises what `commit` raises."""

@@ -52,8 +52,8 @@ class _Steps:
 class JobTrace:
     """The spans of one claim of a job. They are parts of the span of the claim, which ends at once.
 
-    So a trainer that is killed leaves a trace whose parts have their parent. Only the training thread tells
-    of steps; any thread may begin a part.
+    So a trainer that is killed leaves a trace whose parts have their parent. Only the training thread begins
+    and ends steps; any thread may begin a part.
     """
 
     def __init__(self, claim: str | None = None) -> None:
@@ -98,9 +98,9 @@ class JobTrace:
         spans.mark(name, parent=self.claim, code=code)
 
     def event(self, name: str, attributes: Attributes = NONE) -> None:
-        """Note what happens during the present steps."""
-        if self._steps is not None:
-            self._steps.span.event(name, attributes)
+        """Note what happens during the present steps. Any thread may call."""
+        if (steps := self._steps) is not None:  # the training thread may end them meanwhile
+            steps.span.event(name, attributes)
 
     def note_steps(
         self, results: Sequence[StepResult], seconds: float, jobs: int, cohort: str | None

@@ -3,16 +3,18 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
 import structlog
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from core.process.logs import configure_logs
 from core.tracing import spans
-from core.tracing.sending import Sender
-from tests.fixtures.outside.collector import Collector, collecting
+from core.tracing.sending import Queue, Sender
+from tests.fixtures.outside.collector import Collector, sending_as
 from tests.fixtures.paths import REPOSITORY
 
 CLIENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -20,14 +22,10 @@ PROGRAMS = ("api.app", "worker.supervisor.service", "worker.trainer.train.traine
 
 
 @pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+def collector() -> Iterator[Collector]:
     """Yield a collector to which this process sends its spans."""
-    with collecting() as collector:
-        for name, value in collector.environment.items():
-            monkeypatch.setenv(name, value)
-        spans.start("api")
+    with sending_as("api") as collector:
         yield collector
-        spans.stop()
 
 
 def run(program: str, **variables: str) -> str:
@@ -54,7 +52,7 @@ def run(program: str, **variables: str) -> str:
     ],
 )
 def test_without_a_collector_nothing_is_imported(variables: dict[str, str]) -> None:
-    imports = "\n".join(f"import {name}" for name in (PROGRAMS if not variables else PROGRAMS[:1]))
+    imports = "\n".join(f"import {name}" for name in (PROGRAMS if not variables else ()))
     program = (
         f"import sys\n{imports}\nfrom core.tracing import spans\nbefore = set(sys.modules)\n"
         "spans.start('api')\nours = {'core.tracing.sending', 'opentelemetry.exporter'} & sys.modules.keys()\n"
@@ -68,6 +66,8 @@ def test_without_a_collector_nothing_is_imported(variables: dict[str, str]) -> N
     [
         ("opentelemetry.sdk", {}, "pip install 'tunery[traces]'"),
         ("nothing", {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "http/protobuf is spoken, not grpc"),
+        ("nothing", {"OTEL_BSP_MAX_QUEUE_SIZE": "100"}, "max_export_batch_size must be less"),
+        ("nothing", {"OTEL_BSP_MAX_QUEUE_SIZE": "many"}, "a variable OTEL_… is wrong"),
     ],
 )
 def test_a_collector_that_cannot_be_reached_this_way_is_told_once(
@@ -80,6 +80,22 @@ def test_a_collector_that_cannot_be_reached_this_way_is_told_once(
     written = run(program, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", **variables)
     assert "False" in written
     assert written.count(told) == 1
+
+
+def test_what_the_operator_says_of_a_process_goes_before_what_it_says_itself() -> None:
+    given = {"OTEL_RESOURCE_ATTRIBUTES": "service.namespace=mine", "OTEL_SERVICE_NAME": ""}
+    with sending_as("api", **given) as collector, spans.begin("work"):
+        pass
+    found = collector.seen[0].resource
+    assert (found["service.namespace"], found["service.name"]) == ("mine", "tunery-api")
+
+
+def test_the_end_of_a_process_sends_its_last_spans() -> None:
+    with sending_as("api", OTEL_BSP_SCHEDULE_DELAY="60000") as collector:
+        with spans.begin("work"):
+            pass
+        spans.stop()
+        assert collector.named("work")
 
 
 def test_a_span_goes_on_with_the_trace_of_its_parent(collector: Collector) -> None:
@@ -181,4 +197,35 @@ def test_a_collector_that_is_away_is_told_once_in_a_while(collector: Collector) 
     assert [(line["event"], line["lost"]) for line in lines] == [
         ("traces_not_sent", 2),
         ("traces_sent_again", 2000),
+    ]
+
+
+def test_a_slow_collector_costs_spans_of_which_the_log_tells() -> None:
+    class Slow(SpanExporter):
+        free = threading.Event()
+        began = threading.Event()
+
+        def export(self, _spans: object) -> SpanExportResult:
+            self.began.set()
+            self.free.wait(30)
+            return SpanExportResult.SUCCESS
+
+    slow = Slow()
+    queue = Queue(slow, size=600)  # more than a batch
+    tracer = TracerProvider(shutdown_on_exit=False)
+    tracer.add_span_processor(queue)
+
+    def end(spans: int) -> None:
+        for _ in range(spans):
+            tracer.get_tracer("tunery").start_span("work").end()
+
+    with structlog.testing.capture_logs() as lines:
+        end(512)  # a batch
+        assert slow.began.wait(30)
+        end(610)
+        slow.free.set()
+        queue.shutdown()
+    assert [(line["event"], line["lost"]) for line in lines] == [
+        ("traces_not_sent", 10),
+        ("traces_sent_again", 10),
     ]

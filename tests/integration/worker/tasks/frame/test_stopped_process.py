@@ -12,9 +12,19 @@ from core.work import lease as leases
 from core.work.client import create
 from core.work.kinds import EXPORT
 from core.work.lease import TaskLease
+from tests.fixtures.outside.collector import collecting
 from tests.fixtures.service.api import Api
 from tests.fixtures.work.requests import REQUESTS
 
+FAILING = """
+from core.errors import JobError
+from worker.tasks.frame.process import run_task
+
+def fail(work, folder):
+    raise JobError("no_such_row", "A sentence with a name of the client")
+
+run_task(fail)
+"""
 SETTINGS = ("database_url", "s3_endpoint_url", "s3_bucket")
 PROGRAM = """
 import os, signal, time
@@ -57,16 +67,29 @@ def task(api: Api) -> TaskLease:
     return lease
 
 
+def run(program: str, api: Api, task: TaskLease, **variables: str) -> int:
+    """Run the program for the task, and return its status."""
+    settings = {f"TUNERY_{name.upper()}": str(getattr(api.settings, name)) for name in SETTINGS}
+    doing = subprocess.Popen(
+        [sys.executable, "-c", program, task.task_id, str(task.fence), task.holder],
+        stdin=subprocess.PIPE,  # its end would tell the process that its worker has ended
+        env={**os.environ, **settings, **variables},
+    )
+    return doing.wait(120)
+
+
+def test_the_span_of_a_task_that_fails_says_so(api: Api, task: TaskLease) -> None:
+    with collecting() as collector:
+        assert run(FAILING, api, task, **collector.environment) == 0
+    (span,) = collector.named("task.export")
+    assert (span.failed, span.attributes["error.type"]) == (True, "no_such_row")
+    assert "client" not in repr(span)
+
+
 def test_a_task_that_is_being_finished_when_the_process_is_told_to_stop_is_finished(
     api: Api, task: TaskLease
 ) -> None:
-    settings = {f"TUNERY_{name.upper()}": str(getattr(api.settings, name)) for name in SETTINGS}
-    doing = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, task.task_id, str(task.fence), task.holder],
-        stdin=subprocess.PIPE,  # its end would tell the process that its worker has ended
-        env=dict(os.environ) | settings,
-    )
-    assert doing.wait(120) == 0
+    assert run(PROGRAM, api, task) == 0
     with api.sessions() as session:
         row = session.get_one(Task, task.task_id)
     assert (row.status, row.report, row.losses) == ("succeeded", {"made": True}, 0)

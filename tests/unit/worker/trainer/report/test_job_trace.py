@@ -6,19 +6,15 @@ from collections.abc import Iterator
 import pytest
 
 from core.tracing import spans
-from tests.fixtures.outside.collector import Collector, collecting
+from tests.fixtures.outside.collector import Collector, sending_as
 from worker.engine.step.trainee import StepResult
 from worker.trainer.report.job_trace import LEAST_SECONDS, JobTrace, RoundTraces
 
 
 @pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    with collecting() as collector:
-        for name, value in collector.environment.items():
-            monkeypatch.setenv(name, value)
-        spans.start("trainer")
+def collector() -> Iterator[Collector]:
+    with sending_as("trainer") as collector:
         yield collector
-        spans.stop()
 
 
 class Clock:
@@ -104,6 +100,15 @@ def test_a_checkpoint_ends_the_steps_before_it(collector: Collector) -> None:
     rounds.note({trace: step(2)}, 0.1)
     rounds.leave(trace, last=True)
     assert [first(span) for span in collector.wait_for("job.steps", count=2)] == [1, 2]
+
+
+def test_an_event_belongs_to_the_steps_during_which_it_happens(collector: Collector) -> None:
+    trace, rounds = claimed(), RoundTraces(Clock())
+    rounds.note({trace: step(1)}, 0.1)
+    trace.event("some_code")
+    trace.end_steps()
+    trace.event("too_late")
+    assert collector.wait_for("job.steps")[0].events == ("some_code",)
 
 
 def test_an_untraced_trainer_makes_nothing() -> None:
