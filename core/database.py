@@ -115,6 +115,7 @@ def _begin_session(driver: "Connection[Any]", _record: object) -> None:
     process, *values = driver.execute(f"SELECT pg_backend_pid(), {shown}").fetchone() or (0,)
     if is_pooled(driver, process):
         driver.prepare_threshold = None
+        driver.execute(f"SET application_name TO '{session_name(pooled=True)}'")
         if values != list(SESSION_SETTINGS.values()):
             raise ConfigurationError(
                 "TUNERY_DATABASE_URL leads to a pooler, behind which sessions lack the settings of the role "

@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from itertools import takewhile
 from pathlib import Path
 
 import structlog
@@ -18,10 +19,10 @@ from sqlalchemy.exc import OperationalError
 
 from core.database import SESSION_SETTINGS, is_pooled
 from core.errors import ConfigurationError
-from core.releases import MIGRATIONS, older_sessions
+from core.releases import MIGRATIONS, older_processes
 
 # The phases of migrations. An expand migration leaves all that the release before reads and writes. A
-# contract migration takes something away: it waits until no process of an older release is connected.
+# contract migration takes something away: it waits until no process of an older release may run.
 EXPAND, CONTRACT = "expand", "contract"
 BEHIND = "not up to date; run `tunery migrate`"
 TOO_NEW = "without what this release uses, since a newer release has taken it away; start that release"
@@ -62,30 +63,51 @@ def alembic_config(engine: Engine) -> Config:
 
 @dataclass(frozen=True)
 class HeldBack:
-    """Contract migrations that were not applied, and the sessions for whose sake."""
+    """Contract migrations that were not applied, and the processes for whose sake."""
 
     revisions: list[str]
-    sessions: list[str]
+    processes: list[str]
+
+    @property
+    def advice(self) -> str:
+        """Sentences that say who holds them back, and what to do."""
+        return (
+            f"Processes of older releases may run: {'; '.join(self.processes)}. Stop them, and run `tunery "
+            "migrate` again. If none of them is of an older release, run "
+            f"`tunery migrate --contract-up-to {self.revisions[-1]}`"
+        )
+
+
+class OlderProcesses(Exception):
+    """Processes of an older release may run. `processes` describes them."""
+
+    def __init__(self, processes: list[str]) -> None:
+        super().__init__("; ".join(processes))
+        self.processes = processes
 
 
 def migrate(
-    engine: Engine, give_up_seconds: float = GIVE_UP_SECONDS, *, contract: bool | None = None
+    engine: Engine, give_up_seconds: float = GIVE_UP_SECONDS, *, contract_up_to: str = ""
 ) -> HeldBack | None:
     """Run the missing migrations. Several processes may call this at the same time.
 
-    With `contract` None, contract migrations are applied unless a process of an older release is connected.
-    With True they are applied in any case, and with False never, but for a new database. Return what was held
-    back.
+    Contract migrations up to the revision `contract_up_to` are applied in any case. Later ones are applied
+    unless a process of an older release may run. A new database gets all. Return what was held back.
 
     Raises ConfigurationError where a newer release has migrated the database, where a pooler is in the way,
-    where an expand migration needs one that is held back, and where other sessions keep tables locked for
-    `give_up_seconds`. The migrations before the one that waits have been applied then.
+    where there is no migration `contract_up_to`, where an expand migration needs one that is held back, and
+    where other sessions keep tables locked for `give_up_seconds`. The migrations before the one that waits
+    have been applied then.
     """
+    if contract_up_to and not _is_known(contract_up_to):
+        raise ConfigurationError(
+            f"This release has no migration {contract_up_to!r}. `tunery migrate` names those that wait"
+        )
     _refuse_pooler(engine)
     gives_up_at = time.monotonic() + give_up_seconds
     while True:
         try:
-            return _upgrade(engine, contract)
+            return _upgrade(engine, contract_up_to)
         except OperationalError as error:
             if not isinstance(error.orig, LockNotAvailable | DeadlockDetected):
                 raise
@@ -122,11 +144,6 @@ def set_role_defaults(connection: Connection) -> None:
         connection.execute(text(f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = '{value}'"))
 
 
-def is_current(engine: Engine) -> bool:
-    """Return whether this code works on the database."""
-    return what_is_wrong(engine) is None
-
-
 def what_is_wrong(engine: Engine) -> str | None:
     """Return why this code does not work on the tables, or None if it does.
 
@@ -138,7 +155,7 @@ def what_is_wrong(engine: Engine) -> str | None:
         contract = _last_contract(engine)
         return None if contract is None or _is_known(contract) else TOO_NEW
     missing = _missing(applied)
-    return BEHIND if any(script.module.phase == EXPAND for script in missing) else None
+    return BEHIND if any(_expands(script) for script in missing) else None
 
 
 def mark_contract(connection: Connection, script: Script) -> None:
@@ -158,7 +175,7 @@ def _refuse_pooler(engine: Engine) -> None:
             )
 
 
-def _upgrade(engine: Engine, contract: bool | None) -> HeldBack | None:
+def _upgrade(engine: Engine, contract_up_to: str) -> HeldBack | None:
     applied = _applied(engine)
     if applied is not None and not _is_known(applied):
         raise ConfigurationError(
@@ -166,32 +183,40 @@ def _upgrade(engine: Engine, contract: bool | None) -> HeldBack | None:
             "release or a later release"
         )
     missing = _missing(applied)
-    count, sessions = (len(missing), []) if applied is None else _how_many(engine, missing, contract)
-    target = missing[count - 1].revision if count else applied
+    harmless = missing if applied is None else [*takewhile(_expands, missing)]
+    target = harmless[-1].revision if harmless else applied
     assert target is not None  # a new database gets at least the first migration
     command.upgrade(alembic_config(engine), target)  # also if none is missing: it sets the role's defaults
-    held = missing[count:]
-    if any(script.module.phase == EXPAND for script in held):
+    for count, script in enumerate(missing[len(harmless) :], len(harmless)):
+        config = alembic_config(engine)
+        if not _expands(script) and script.revision > contract_up_to:
+            config.attributes["check"] = partial(_refuse_older_processes, script.revision)
+        try:
+            command.upgrade(config, script.revision)
+        except OlderProcesses as error:
+            return _hold_back(missing[count:], error.processes)
+    return None
+
+
+def _refuse_older_processes(revision: str, connection: Connection) -> None:
+    """Raise OlderProcesses if a process may run that does not know the migration."""
+    if processes := older_processes(connection, revision):
+        raise OlderProcesses(processes)
+
+
+def _hold_back(scripts: list[Script], processes: list[str]) -> HeldBack:
+    held = HeldBack([script.revision for script in scripts], processes)
+    if any(_expands(script) for script in scripts):
+        first = HeldBack(held.revisions[:1], processes)
         raise ConfigurationError(
-            f"Migration {held[0].revision} takes away what older releases use, and later ones need it. "
-            f"Processes of older releases may be connected: {'; '.join(sessions) or 'nobody can tell'}. Stop "
-            "them, and run `tunery migrate --contract`"
+            f"Migration {held.revisions[0]} takes away what older releases use, and later ones need it. "
+            f"{first.advice}"
         )
-    return HeldBack([script.revision for script in held], sessions) if held else None
+    return held
 
 
-def _how_many(engine: Engine, missing: list[Script], contract: bool | None) -> tuple[int, list[str]]:
-    """Return how many of the missing migrations may be applied, and the sessions that bar the next one."""
-    for count, script in enumerate(missing):
-        if script.module.phase == EXPAND or contract:
-            continue
-        if contract is False:
-            return count, []
-        with engine.connect() as connection:
-            sessions = older_sessions(connection, script.revision)
-        if sessions:
-            return count, sessions
-    return len(missing), []
+def _expands(script: Script) -> bool:
+    return bool(script.module.phase == EXPAND)
 
 
 def _missing(applied: str | None) -> list[Script]:

@@ -40,6 +40,8 @@ def _wait_for_other_processes(connection: Connection) -> None:
 def _migrate(connection: Connection) -> None:
     for setting in ("statement_timeout = 0", f"lock_timeout = {LOCK_TIMEOUT}"):
         connection.execute(text(f"SET {setting}"))
+    if check := context.config.attributes.get("check"):
+        check(connection)  # under the lock, so that nobody else migrates between the check and the migration
     set_role_defaults(connection)
     connection.commit()
     context.configure(

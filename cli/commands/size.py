@@ -31,7 +31,7 @@ GB, HOUR, MINUTE = 1e9, 3600, 60
 SOURCES = (
     "Times: operations of the memory model, peaks of data sheets, of which 12 to 50 % are assumed to be "
     "reached (30 % expected). Answers: bandwidth of data sheets, half of it assumed. Cards: busy for 70 % of "
-    "the time, assumed. Nothing was measured on a GPU."
+    "the hours, assumed. Nothing was measured on a GPU."
 )
 
 
@@ -48,7 +48,10 @@ def size(
     ] = None,
     devices: Annotated[int, typer.Option(min=1, help="Devices that train each job together")] = 1,
     fsdp: Annotated[bool, typer.Option("--fsdp", help="Spread the base model over them")] = False,
-    chats: Annotated[float, typer.Option(min=0, help="Chats a second, on average")] = 0.0,
+    hours: Annotated[
+        int, typer.Option(min=1, max=24, help="Hours of a day in which the jobs come and shall end")
+    ] = 24,
+    chats: Annotated[float, typer.Option(min=0, help="Chats a second, at the busiest time")] = 0.0,
     prompt: Annotated[int, typer.Option(min=1, help="Tokens of a prompt")] = 500,
     answer: Annotated[int, typer.Option(min=1, help="Tokens of an answer")] = 200,
     days: Annotated[int, typer.Option(min=1, help="Days for which results are kept")] = 90,
@@ -76,7 +79,7 @@ def size(
         devices=devices,
         fsdp=fsdp,
     )
-    wanted = Wanted(jobs, rows, tokens, epochs, spec, facts, chats, prompt, answer, days)
+    wanted = Wanted(jobs, rows, tokens, epochs, spec, facts, hours, chats, prompt, answer, days)
     cards = on_cards(wanted, _machines(card), settings)
     times = {each.card: each.job_seconds[1] for each in cards if each.job_seconds}
     slowest = max([each for name, each in times.items() if name != THIS_MACHINE] or [*times.values(), 0.0])

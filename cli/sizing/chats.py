@@ -22,7 +22,10 @@ BANDWIDTH = {
     "h200": 4.8e12,
 }
 REACHED = 0.5  # share of the bandwidth: assumed
-BUSY = 0.7  # share of the time in which a device computes, so that little waits: assumed
+SPARE = 0.1  # share of a card's memory for libraries and workspace: assumed
+BUSY = (
+    0.7  # share of the time in which a device computes, so that jobs wait about as long as they take: assumed
+)
 MOST_AT_ONCE = 64  # answers in one step (`Limits.max_running` of the sampler)
 
 
@@ -41,7 +44,7 @@ def answers(wanted: Wanted, model: ModelShape, machine: Machine, cache_bytes: in
     """Return what the chats take on a card; None if the base model does not fit, or the card is unknown."""
     bandwidth = BANDWIDTH.get(machine.name)
     held = base_bytes(model)
-    if bandwidth is None or held + cache_bytes > machine.memory_bytes * (1 - 0.1):
+    if bandwidth is None or held + cache_bytes > machine.memory_bytes * (1 - SPARE):
         return None
     step = held / (REACHED * bandwidth)
     prompt = wanted.prompt * forward_operations(model, wanted.prompt) / machine.flops[1]

@@ -9,7 +9,7 @@ from api.job_estimates.disk import KEPT_FOR_RESUME
 from api.job_estimates.estimate import estimate
 from api.job_estimates.rows import BYTES_PER_TOKEN
 from cli.sizing.chats import BUSY, answers
-from cli.sizing.wanted import SECONDS_OF_A_DAY, Wanted
+from cli.sizing.wanted import SECONDS_OF_AN_HOUR, Wanted
 from core.estimates.job.devices import Machine
 from core.estimates.job.report import DeviceEstimate, DiskUse
 from core.estimates.shapes import base_bytes
@@ -23,7 +23,6 @@ STEP_BYTES = 1_310
 VALKEY_BYTES = 256 * 1024**2
 """The limit that docker-compose.yml sets: hints and counters, which it may drop"""
 
-HOUR = 3600
 MODEL, MEASURED, DATASHEET, ASSUMED = "memory model", "measured", "data sheet", "assumed"
 
 
@@ -74,7 +73,9 @@ def _on_card(wanted: Wanted, machine: Machine, device: DeviceEstimate, settings:
         fits=device.fits,
         memory_bytes=memory.peak_bytes + memory.runtime_bytes if memory else None,
         job_seconds=times,
-        training_hours=wanted.jobs * times[1] * wanted.spec.training.devices / HOUR if times else None,
+        training_hours=wanted.jobs * times[1] * wanted.spec.training.devices / SECONDS_OF_AN_HOUR
+        if times
+        else None,
         training_cards=(_cards(wanted, times[1]), _cards(wanted, times[2])) if times else None,
         answer_seconds=chat.seconds if chat else None,
         chat_cards=chat.servers if chat else None,
@@ -82,8 +83,8 @@ def _on_card(wanted: Wanted, machine: Machine, device: DeviceEstimate, settings:
 
 
 def _cards(wanted: Wanted, seconds: float) -> int:
-    """Return the cards that train a day's jobs in a day, if they are busy for a share BUSY of it."""
-    workers = ceil(wanted.jobs * seconds / (SECONDS_OF_A_DAY * BUSY))
+    """Return the cards that train a day's jobs in its hours, if they are busy for a share BUSY of them."""
+    workers = ceil(wanted.jobs * seconds / (wanted.hours * SECONDS_OF_AN_HOUR * BUSY))
     return workers * wanted.spec.training.devices
 
 

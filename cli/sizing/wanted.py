@@ -14,7 +14,7 @@ from core.objectives.hyperparameters import Hyperparameters
 from core.settings import Settings
 
 BATCH = 8
-SECONDS_OF_A_DAY = 86_400
+SECONDS_OF_AN_HOUR = 3600
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,10 @@ class Wanted:
     epochs: int
     spec: JobSpec
     facts: Facts
+    hours: int
+    """Hours of a day in which the jobs come and shall end"""
     chats: float
-    """Answers that begin in a second, on average"""
+    """Answers that begin in a second, at the busiest time"""
     prompt: int
     answer: int
     days: int

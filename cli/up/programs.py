@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,9 +16,6 @@ from cli.client.database import open_database
 from cli.client.home import load_settings
 from cli.up.loading import loading
 from cli.up.preparation import prepare_object_store
-
-if TYPE_CHECKING:
-    from core.schema import HeldBack
 
 JsonLog = Annotated[
     bool, typer.Option("--json", help="Log one JSON object on each line, on stderr, as TUNERY_LOG_JSON does")
@@ -76,41 +73,33 @@ def serve(
 
 
 def migrate(
-    contract: Annotated[
-        bool,
-        typer.Option("--contract", help="Also take away what only older releases use: none of them runs"),
-    ] = False,
+    contract_up_to: Annotated[
+        str,
+        typer.Option(
+            metavar="REVISION",
+            help="Apply the migrations up to this one also if older releases may run, which they would break",
+            show_default=False,
+        ),
+    ] = "",
     json: output.Json = False,
 ) -> None:
     """Bring the database's tables up to date. Create the bucket if the settings name one that is missing.
 
-    Several processes may do this at once. What only older releases use stays while one of them is connected.
+    Several processes may do this at once. What only older releases use stays while one of them may run.
     """
     from core.schema import migrate as run_migrations
 
     settings = load_settings()
-    direct = settings.direct_database_url == settings.server("database_url")
     with open_database(settings.direct_database_url) as engine:
-        # A pooler shares its sessions, so they do not show who is connected
-        held = run_migrations(engine, contract=contract or (None if direct else False))
+        held = run_migrations(engine, contract_up_to=contract_up_to)
     done = "The database is up to date"
     if settings.s3_endpoint_url or settings.s3_bucket:
         prepare_object_store(settings)
         done += f", and the bucket {settings.s3_bucket} exists"
     if held is not None:
-        done += f". {_held_back(held)}"
+        which = ", ".join(held.revisions)
+        done += f". Held back: {which}, which take away what older releases use. {held.advice}"
     if json:
         output.json({"migrated": True, "held_back": asdict(held) if held else None})
     else:
         output.note(done)
-
-
-def _held_back(held: "HeldBack") -> str:
-    """Return a sentence about the migrations that wait."""
-    who = (
-        f"processes of an older release may be connected: {'; '.join(held.sessions)}. Stop them, and run "
-        "`tunery migrate` again"
-        if held.sessions
-        else "a pooler hides who is connected. Once no older release runs, run `tunery migrate --contract`"
-    )
-    return f"Held back: {', '.join(held.revisions)}, which take away what older releases use, because {who}"

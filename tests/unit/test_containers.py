@@ -228,6 +228,7 @@ def test_a_worker_has_a_gpu_and_the_time_to_write_a_checkpoint() -> None:
     (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
     assert "gpu" in device["capabilities"]
     assert int(worker["stop_grace_period"].removesuffix("s")) > stop_times.WORKER
+    assert worker["shm_size"] == "2g", "Docker's 64 MB are too small for NCCL"
 
 
 def test_a_server_has_a_gpu_and_the_time_to_end_its_answers() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
+from typing import Any
 
 from core.catalog import Catalog, offered_models
 from core.database import create_database, session_factory
@@ -19,8 +20,9 @@ from core.process.logs import configure_logs
 from core.serving.token import server_token
 from core.settings import Settings
 from core.tracing import spans
+from worker.process.newer_tables import TablesWatch, refuse_newer_tables
 from worker.server.app import Answering, GetRenderer, ImportAnswering, ServerApp
-from worker.server.registration import Registration
+from worker.server.registration import NotReady, Registration
 from worker.server.server import Server, read_by
 from worker.server.upstream.connection import StateWhileAnswering, Upstream
 from worker.server.upstream.errors import UpstreamLost
@@ -45,6 +47,8 @@ def new_server(settings: Settings, imports: ImportAnswering | None = None) -> Se
     """
     server_token(settings.secret_keys)  # without a key, nobody could send a request
     engine = create_database(settings.server("database_url"), pool_size=1)
+    if imports is None:
+        refuse_newer_tables(engine)
     sessions = session_factory(engine)
     upstream = None if imports else Upstream.of(settings)
     catalog = offered_models(settings)
@@ -53,7 +57,7 @@ def new_server(settings: Settings, imports: ImportAnswering | None = None) -> Se
     app = ServerApp(settings, imports or partial(import_answering, settings, upstream))
 
     def register(port: int) -> Registration:
-        state = read_by(app)
+        state: Callable[[], dict[str, Any]] = partial(_state_on_our_tables, TablesWatch(engine), read_by(app))
         if upstream is not None:
             lost = partial(app.admission.end_all, UpstreamLost("it has been silent for a while"))
             state = StateWhileAnswering(
@@ -62,6 +66,13 @@ def new_server(settings: Settings, imports: ImportAnswering | None = None) -> Se
         return Registration(sessions, new_id("server-"), address(settings, port), bases, state)
 
     return Server(app, settings.serve_host, settings.serve_port, register)
+
+
+def _state_on_our_tables(tables: TablesWatch, state: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the server's state. Raises NotReady on tables that lack what this release uses."""
+    if wrong := tables.too_new():
+        raise NotReady(f"The tables are {wrong}.")
+    return state()
 
 
 def bases_of(catalog: Catalog, upstream: Upstream | None) -> list[str]:

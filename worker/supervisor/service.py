@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import structlog
 from celery import Celery, signals
 
 from core.catalog import offered_models
@@ -18,10 +19,11 @@ from core.serving.token import server_token
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from core.tracing import spans
+from worker.process.newer_tables import LOOK_SECONDS, TablesWatch, refuse_newer_tables
 from worker.process.periodic import Periodic
 from worker.supervisor.chat_templates import SECONDS, TemplateNotes
 from worker.supervisor.hints import register_hint
-from worker.supervisor.idle_end import IdleEnd
+from worker.supervisor.idle_end import IdleEnd, end_this_process
 from worker.supervisor.janitor import Janitor
 from worker.supervisor.launch import start_trainer
 from worker.supervisor.metrics_page import metrics_page
@@ -30,6 +32,8 @@ from worker.supervisor.supervisor import Supervisor
 from worker.supervisor.webhooks import WebhookSender
 from worker.tasks.export.signing_key import public_key_sha256
 from worker.tasks.frame.service import Tasks
+
+log = structlog.get_logger()
 
 
 def run_worker(settings: Settings) -> None:
@@ -46,11 +50,14 @@ def run_worker(settings: Settings) -> None:
 
 def _serve(settings: Settings, metrics: Path | None) -> None:
     """Serve until SIGTERM or SIGINT. Trainers write their metrics into the folder `metrics`."""
-    sessions = session_factory(create_database(settings.server("database_url"), pool_size=4))
+    engine = create_database(settings.server("database_url"), pool_size=4)
+    refuse_newer_tables(engine)
+    sessions = session_factory(engine)
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     supervisor = Supervisor(settings, sessions, partial(start_trainer, metrics=metrics), metrics=metrics)
     janitor = Janitor(sessions, store, settings.scan_seconds, Retention.of(settings))
-    parts: list[Supervisor | Periodic] = [supervisor, janitor]
+    tables = Periodic("tables", LOOK_SECONDS, partial(_end_on_newer_tables, TablesWatch(engine)))
+    parts: list[Supervisor | Periodic] = [supervisor, janitor, tables]
     if settings.claims_jobs:
         tasks = Tasks.of(settings, sessions)
         sender = WebhookSender(sessions, Vault.of(settings.secret_keys), Egress(settings.egress_allow))
@@ -76,6 +83,12 @@ def _serve(settings: Settings, metrics: Path | None) -> None:
     finally:
         with ThreadPoolExecutor() as pool:  # all at once: each part may take most of the time to stop
             list(pool.map(lambda part: part.stop(), parts))
+
+
+def _end_on_newer_tables(watch: TablesWatch) -> None:
+    if wrong := watch.too_new():
+        log.error("tables_too_new", reason=wrong)
+        end_this_process()
 
 
 def _serve_wake_messages(app: Celery, settings: Settings) -> None:

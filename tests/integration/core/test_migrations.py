@@ -18,7 +18,7 @@ from core import schema
 from core.database import SESSION_SETTINGS, create_database
 from core.errors import ConfigurationError
 from core.jobs.lifecycle import TRANSITIONS
-from core.schema import is_current, migrate
+from core.schema import BEHIND, migrate, what_is_wrong
 from core.statuses import ENDED
 from core.tables import Base, Job
 from tests.fixtures.paths import REPOSITORY
@@ -153,9 +153,9 @@ def open_claim(connection: Connection, job: str, fence: int) -> None:
 
 def test_the_migrations_make_what_the_models_say(new_database: Callable[[], Engine]) -> None:
     migrated, created = new_database(), new_database()
-    assert not is_current(migrated)
+    assert what_is_wrong(migrated) == BEHIND
     migrate(migrated)
-    assert is_current(migrated)
+    assert what_is_wrong(migrated) is None
     create_like(created, migrated)
     assert described(migrated, OF_MODELS) == described(created, OF_MODELS)
 
@@ -170,9 +170,9 @@ def test_migrating_twice_changes_nothing(new_database: Callable[[], Engine]) -> 
 
 def test_a_database_that_is_behind_is_not_current_until_it_is_migrated(behind: Engine) -> None:
     before = described(behind)
-    assert not is_current(behind)
+    assert what_is_wrong(behind) == BEHIND
     migrate(behind)
-    assert is_current(behind)
+    assert what_is_wrong(behind) is None
     assert described(behind) != before
 
 
@@ -184,7 +184,7 @@ def test_a_database_that_a_newer_release_has_migrated_is_current_and_not_ours_to
         patch.setattr(schema, "MIGRATIONS", newer)
         migrate(engine)
     before = described(engine)
-    assert is_current(engine)
+    assert what_is_wrong(engine) is None
     with pytest.raises(ConfigurationError, match=f"newer release .* to revision {EXPANDED}"):
         migrate(engine)
     assert described(engine) == before
@@ -197,7 +197,7 @@ def test_processes_that_migrate_at_once_wait_for_one_another(new_url: str) -> No
     arguments = [sys.executable, "-m", "cli.main", "migrate"]
     processes = [subprocess.Popen(arguments, env=environment, cwd=REPOSITORY) for _ in range(3)]
     assert [process.wait(240) for process in processes] == [0, 0, 0]
-    assert is_current(engine)
+    assert what_is_wrong(engine) is None
     engine.dispose()
 
 
@@ -230,7 +230,7 @@ def test_a_migration_may_take_longer_than_other_statements(
             with pytest.raises(TimeoutError):
                 migration.result(1.5)
         migration.result(240)
-    assert is_current(engine)
+    assert what_is_wrong(engine) is None
 
 
 def test_a_migration_that_finds_a_table_locked_gives_up_changes_nothing_and_says_who_locks_it(
@@ -253,7 +253,7 @@ def test_a_migration_that_finds_a_table_locked_gives_up_changes_nothing_and_says
         assert words in str(raised.value)
     assert described(behind) == before
     migrate(behind)
-    assert is_current(behind)
+    assert what_is_wrong(behind) is None
 
 
 def test_a_migration_that_waits_for_a_lock_lets_requests_pass_and_goes_on_once_it_is_free(
@@ -268,7 +268,7 @@ def test_a_migration_that_waits_for_a_lock_lets_requests_pass_and_goes_on_once_i
                 request.execute(text("SET LOCAL statement_timeout = '5s'"))
                 request.execute(text("SELECT count(*) FROM jobs"))
         migration.result(240)
-    assert is_current(behind)
+    assert what_is_wrong(behind) is None
 
 
 def test_an_index_whose_creation_was_cut_off_is_made_again(

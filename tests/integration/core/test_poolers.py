@@ -8,6 +8,7 @@ from api.http.errors import expected
 from cli.embedded import EmbeddedServers
 from core.database import create_database
 from core.errors import ConfigurationError
+from core.releases import session_name
 from core.schema import migrate
 from tests.fixtures.postgres.pgbouncer import pgbouncer
 from tests.fixtures.service.servers import database_on
@@ -43,6 +44,12 @@ def test_each_session_ends_what_takes_too_long_once_the_database_is_migrated(
                 for name in ("statement_timeout", "idle_in_transaction_session_timeout", "timezone")
             ]
             assert shown == ["30s", "15s", "UTC"]
+        with itself.connect() as connection:
+            names = connection.scalars(
+                text("SELECT application_name FROM pg_stat_activity WHERE datname = current_database()")
+            )
+            assert session_name(pooled=True) in list(names), "a shared session says nothing of a release"
+        itself.dispose()
         behind.dispose()
 
 

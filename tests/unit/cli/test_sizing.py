@@ -64,6 +64,12 @@ def test_more_jobs_take_more_cards_and_a_faster_card_fewer(eight: str) -> None:
     assert on(many, "h100")["training_cards"] < on(many, "l4")["training_cards"]
 
 
+def test_jobs_of_a_working_day_take_three_times_the_cards_of_a_whole_day(eight: str) -> None:
+    day, working = (on(sized(eight, "--jobs", "3000", "--hours", hours), "l4") for hours in ("24", "8"))
+    assert working["training_cards"][0] == pytest.approx(3 * day["training_cards"][0], abs=3)
+    assert working["training_hours"] == day["training_hours"]
+
+
 def test_what_is_kept_grows_with_the_days_and_all_weights_are_larger_than_a_lora(eight: str) -> None:
     month, year = sized(eight, "--days", "30"), sized(eight, "--days", "360")
     for name in ("store, for all days", "Postgres, for all days"):

@@ -175,8 +175,8 @@ def test_the_migration_runs_before_each_release_and_needs_no_other_object_of_the
     assert not [name for name in mounted if f'"{name}"' in text]
     assert [volume["name"] for volume in pod["spec"]["volumes"] if "emptyDir" not in volume] == []
     assert container(pod)["args"] == ["migrate"]
-    asked = render(migration={"contract": True}).pods["tunery-migrate"]
-    assert container(asked)["args"] == ["migrate", "--contract"]
+    asked = render(migration={"contractUpTo": "0006"}).pods["tunery-migrate"]
+    assert container(asked)["args"] == ["migrate", "--contract-up-to", "0006"]
 
 
 def test_the_api_offers_the_device_classes_that_have_workers() -> None:
