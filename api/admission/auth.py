@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.admission.callers import Caller, Callers
 from api.admission.cookies import (
-    CALLBACK_PATH,
     LINK_PATH,
     SESSION_PATH,
     SIGN_IN_PATH,
@@ -28,6 +27,7 @@ from api.admission.cookies import (
 from api.admission.sign_ins import SESSION_PREFIX
 from core.errors import NotAuthenticated, NotFound, PermissionDenied
 from core.roles import Role
+from core.settings.sign_on import CALLBACK_PATH
 
 # The paths that need no key. A path must be equal to one of them; paths below them are not public. All other
 # paths outside of /v1 lead to no data: `api.dashboard` answers those who want a page.

@@ -62,7 +62,8 @@ class LookUps:
         self._sessions = sessions
         self._settings = settings
         self._keys = SharedReads(partial(self._read, keys.authenticate_all), rest)
-        self._browsers = SharedReads(partial(self._read, sign_ins.authenticate_all), rest)
+        of_browsers = partial(sign_ins.authenticate_all, only_people=settings.sign_on_only)
+        self._browsers = SharedReads(partial(self._read, of_browsers), rest)
 
     async def find(self, credential: str) -> Caller:
         """Return the caller, read after this call began. Raises NotAuthenticated."""

@@ -8,25 +8,33 @@ from starlette.types import Scope
 
 from api.admission.sign_ins import SESSION_LIFETIME, SESSION_PREFIX, NewSignIn
 from core.errors import PermissionDenied
+from core.settings import Settings
 
 # A browser accepts a cookie whose name begins with `__Host-` only over TLS, and only from this very host. So
 # neither another host of the domain nor somebody in the network can plant a session. Without TLS, browsers
 # refuse such a cookie. Then the name is a plain one, which does not count in a request over TLS.
 COOKIE, PLAIN_COOKIE = "__Host-tunery_session", "tunery_session"
 SIGN_IN_PATH, LINK_PATH, SESSION_PATH = "/v1/sign_in", "/v1/sign_in/link", "/v1/session"
-SIGN_ON_PATH, CALLBACK_PATH, SIGN_OFF_PATH = "/v1/sign_on", "/v1/sign_on/callback", "/v1/sign_on/end"
+SIGN_ON_PATH, SIGN_OFF_PATH = "/v1/sign_on", "/v1/sign_on/end"
+SIGN_IN_PAGE = "/sign-in"  # of the dashboard
 
 # The script of another site can send this header only after a preflight, which this API never answers.
 OWN_HEADER = "x-tunery-dashboard"
 
 
-def session_of(scope: Scope) -> str | None:
-    """Return the value of the browser's session, or None if the request has no value of this form."""
+def cookie_of(scope: Scope, name: str) -> str | None:
+    """Return the value of the browser's cookie of this name, or None if it has none."""
     try:
-        cookie = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(_cookie_name(scope))
+        cookie = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(name)
     except CookieError:
         return None
-    return cookie.value if cookie is not None and cookie.value.startswith(SESSION_PREFIX) else None
+    return None if cookie is None else cookie.value
+
+
+def session_of(scope: Scope) -> str | None:
+    """Return the value of the browser's session, or None if the request has no value of this form."""
+    value = cookie_of(scope, _cookie_name(scope))
+    return value if value is not None and value.startswith(SESSION_PREFIX) else None
 
 
 def refuse_other_sites(headers: Headers) -> None:
@@ -61,5 +69,10 @@ def _cookie_name(scope: Scope) -> str:
 
 
 def is_over_tls(scope: Scope) -> bool:
-    """Return whether the browser sent the request over TLS, which a trusted proxy may have ended."""
-    return bool(scope["scheme"] == "https")
+    """Return whether the browser sent the request over TLS.
+
+    A proxy may have ended TLS, and the API may not trust what the proxy says of it. If people open the
+    dashboard by https, a browser comes by https.
+    """
+    settings: Settings = scope["app"].state.settings
+    return settings.is_public_over_tls or bool(scope["scheme"] == "https")

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, Text, any_, bindparam, delete, func, select
+from sqlalchemy import ColumnElement, Select, Text, any_, bindparam, delete, exists, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from core.access.keys import HAS_EXPIRED, live, require_live, sha256_of
 from core.errors import NotAuthenticated
-from core.tables import ApiKey, SignIn
+from core.tables import ApiKey, Seat, SignIn
 
 LINK_PREFIX, SESSION_PREFIX = "tnl_", "tns_"
 LINK_LIFETIME = timedelta(minutes=15)
@@ -33,6 +33,7 @@ def _valid(kind: str, wanted: ColumnElement[bool]) -> Select[SignIn, bool]:
 
 
 SESSIONS = _valid("session", SignIn.sha256 == any_(bindparam("hashes", type_=ARRAY(Text))))
+SESSIONS_OF_PEOPLE = SESSIONS.where(exists().where(Seat.key_id == SignIn.key_id))
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,16 @@ def begin_session(session: Session, key: ApiKey) -> NewSignIn:
     return _create(session, key.id, "session", SESSION_PREFIX, SESSION_LIFETIME, key.expires_at)
 
 
-def authenticate_all(session: Session, values: Sequence[str]) -> dict[str, ApiKey | NotAuthenticated]:
+def authenticate_all(
+    session: Session, values: Sequence[str], *, only_people: bool = False
+) -> dict[str, ApiKey | NotAuthenticated]:
     """Return the valid key for which each session acts, with its project, or else the error.
 
-    All take one query together.
+    With `only_people`, the sessions of keys that are nobody's seat have ended. All take one query together.
     """
     hashes = {value: sha256_of(value) for value in values}
-    rows = session.execute(SESSIONS, {"hashes": list(hashes.values())}).all()
+    wanted = SESSIONS_OF_PEOPLE if only_people else SESSIONS
+    rows = session.execute(wanted, {"hashes": list(hashes.values())}).all()
     found = {sign_in.sha256: live(sign_in.key, expired) for sign_in, expired in rows}
     return {value: found.get(sha256) or _is_over() for value, sha256 in hashes.items()}
 

@@ -32,9 +32,10 @@ class Strangers:
         most_waiting: int = MOST_WAITING,
         wait_seconds: float = WAIT_SECONDS,
         rest_seconds: float = REST_SECONDS,
+        at_once: int = SIGN_INS_AT_ONCE,
     ) -> None:
         self._most_waiting, self._wait_seconds, self._rest_seconds = most_waiting, wait_seconds, rest_seconds
-        self._permits = asyncio.Semaphore(SIGN_INS_AT_ONCE)
+        self._permits = asyncio.Semaphore(at_once)
         self._waiting = 0
 
     @asynccontextmanager

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from api.schemas import Deleted, Identified, Seconds, UnixSeconds, from_row
 from core.access.projects import quotas_of
 from core.roles import Role
+from core.settings.sign_on import ProjectName
 from core.tables import ApiKey, AuditLog, Project
 
 MAX_COUNT = 2**31 - 1
@@ -15,7 +16,6 @@ MAX_DAYS = 100 * 365
 MAX_LIFETIME = 10 * 365 * 24 * 3600
 
 # A project's name is a part of its fine-tuned models' names. Colons separate the parts, so it has none.
-ProjectName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
 
@@ -75,7 +75,10 @@ class CreateApiKey(BaseModel):
 
 
 class ApiKeyObject(Identified):
-    """An API key, without its value. It belongs to a project and to no person, so `owner` is empty."""
+    """An API key, without its value. It belongs to a project.
+
+    `owner` is empty, unless people's sessions act for the key: then it names the person who has signed on.
+    """
 
     object: Literal["organization.project.api_key"] = "organization.project.api_key"
     name: str
@@ -83,12 +86,17 @@ class ApiKeyObject(Identified):
     created_at: UnixSeconds
     expires_at: Annotated[Seconds | None, Field(description="Unix seconds. Null if the key does not expire")]
     redacted_value: Annotated[str, Field(description="The beginning of the key, to recognise it by")]
+    created_by: Annotated[
+        str | None, Field(description="Id of the API key that created it. Null if an operator created it")
+    ] = None
     owner: dict[str, Any] = Field(default_factory=dict)
     owner_project_access: Literal["active"] = "active"
 
     @classmethod
     def of(cls, key: ApiKey) -> "ApiKeyObject":
-        return from_row(cls, key, redacted_value=f"tnr_{key.id}_…")
+        person = {} if key.seat is None else {"id": key.seat.subject, "name": key.name}
+        owner = {"type": "user", "user": person} if person else {}
+        return from_row(cls, key, redacted_value=f"tnr_{key.id}_…", owner=owner)
 
 
 class NewApiKey(ApiKeyObject):

@@ -6,7 +6,7 @@ Nothing here commits.
 from typing import TypeVar
 
 from sqlalchemy import Select, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, selectinload
 
 from api.admission.callers import Caller
 from api.http.paging import shown_page
@@ -69,7 +69,8 @@ def list_keys(
 
 
 def _valid_keys(project: Project) -> Select[ApiKey]:
-    return select(ApiKey).where(ApiKey.project_id == project.id, ApiKey.revoked_at.is_(None))
+    query = select(ApiKey).options(selectinload(ApiKey.seat))
+    return query.where(ApiKey.project_id == project.id, ApiKey.revoked_at.is_(None))
 
 
 def get_key(session: Session, caller: Caller, project_id: str, key_id: str) -> ApiKey:

@@ -17,9 +17,10 @@ from api.session.schemas import LinkedKey, SessionObject, ShowLink, SignIn, Sign
 from core.access import audit, keys
 from core.access.audit import Actor
 from core.errors import Conflict, InvalidRequest, PermissionDenied, TooLarge
+from core.settings import Settings
 from core.tables import ApiKey
 
-LINK_PATH = "/sign-in#link="
+LINK_PATH = f"{cookies.SIGN_IN_PAGE}#link="
 
 OwnHeader = Annotated[
     Literal["1"] | None,
@@ -47,17 +48,21 @@ def sign_in(
     something.
     """
     cookies.refuse_other_sites(request.headers)
-    if settings.sign_on_only:
-        raise PermissionDenied(
-            f"Here, people sign in with {settings.sign_on_name}. API keys are for programs.",
-            code="sign_on_only",
-        )
+    _refuse_if_people_sign_on(settings)
     key = _key_of(session, body)
     begun = sign_ins.begin_session(session, key)
     actor = Actor(key.project_id, key.id, request.state.request_id)
     audit.record(session, actor, "session.begun", key.id)
     cookies.set_cookie(response, begun, request.scope)
     return SessionObject.of(key, settings.operator_project, begun.expires_at)
+
+
+def _refuse_if_people_sign_on(settings: Settings) -> None:
+    if settings.sign_on_only:
+        raise PermissionDenied(
+            f"Here, people sign in with {settings.sign_on_name}. API keys are for programs.",
+            code="sign_on_only",
+        )
 
 
 def _key_of(session: Session, body: SignIn) -> ApiKey:
@@ -70,12 +75,19 @@ def _key_of(session: Session, body: SignIn) -> ApiKey:
 
 
 @router.post(cookies.LINK_PATH, responses=declared(InvalidRequest, TooLarge))
-def show_link(session: Transaction, request: Request, body: ShowLink, _header: OwnHeader = None) -> LinkedKey:
+def show_link(
+    session: Transaction,
+    settings: AppSettings,
+    request: Request,
+    body: ShowLink,
+    _header: OwnHeader = None,
+) -> LinkedKey:
     """Return whose API key a sign-in link acts for, so that a person can decide whether to follow the link.
 
     The link stays valid. The request needs the header `x-tunery-dashboard: 1`.
     """
     cookies.refuse_other_sites(request.headers)
+    _refuse_if_people_sign_on(settings)
     key, expires_at = sign_ins.key_of_link(session, body.link.get_secret_value())
     return LinkedKey.of(key, expires_at)
 
@@ -94,17 +106,32 @@ def retrieve_session(
 
 @router.delete(cookies.SESSION_PATH, status_code=204)
 def sign_out(session: Transaction, request: Request, caller: CurrentCaller, response: Response) -> None:
-    """End the browser session. The API key stays valid."""
+    """End the browser session. The API key stays valid.
+
+    If a person has signed on, their sessions in other browsers and in their other projects end too.
+    """
     browser = cookies.session_of(request.scope)
     if browser is not None:
         sign_ins.end_session(session, browser)
+        seats.end_sessions_of(session, str(caller.key_id))
         audit.record(session, caller, "session.ended", str(caller.key_id))
     cookies.delete_cookie(response, request.scope)
 
 
 @router.post(f"{cookies.SESSION_PATH}/links", responses=declared(InvalidRequest, Conflict))
-def create_sign_in_link(session: Transaction, caller: CurrentCaller, attempt: ThisAttempt) -> SignInLink:
-    """Create a link that begins a session for the caller's API key. It works once, within 15 minutes."""
+def create_sign_in_link(
+    session: Transaction, settings: AppSettings, caller: CurrentCaller, attempt: ThisAttempt
+) -> SignInLink:
+    """Create a link that begins a session for the caller's API key. It works once, within 15 minutes.
+
+    People who have signed on get no link: they sign on in their other browsers too.
+    """
+    _refuse_if_people_sign_on(settings)
+    if seats.is_seat(session, caller.key_id):
+        raise PermissionDenied(
+            "You have signed on, and there are no links for that. Sign on in the other browser too.",
+            code="sign_on_only",
+        )
 
     def create() -> SignInLink:
         link = sign_ins.create_link(session, str(caller.key_id))

@@ -6,28 +6,29 @@ another one has begun, and an answer counts only in the browser that has asked f
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
 import re
 import secrets
+import time
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Scope
 
-from api.admission.cookies import is_over_tls
+from api.admission.cookies import cookie_of, is_over_tls
 from core.errors import InvalidRequest
+from core.settings.sign_on import is_project_name
 
 COOKIE, PLAIN_COOKIE = "__Host-tunery_sign_on", "tunery_sign_on"
 LIFETIME = 600  # seconds in which a person has to sign on
 PAGE = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # printable ASCII without a backslash, and one slash first
 MOST_PAGE = 2048
+SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
+DOT_SEGMENT = re.compile(r"(?i)/(\.|%2e){1,2}(/|$)")  # a browser leaves it out, and what is behind it counts
 
 
 @dataclass(frozen=True)
@@ -37,28 +38,42 @@ class Attempt:
     secret: str
     next: str
     project: str | None
+    begun_at: int  # Unix seconds
 
     @classmethod
     def begin(cls, page: str, project: str | None) -> Self:
-        """Begin an attempt. Raises InvalidRequest if `page` is not one of the dashboard's."""
+        """Begin an attempt.
+
+        Raises InvalidRequest if `page` is not one of the dashboard's, or `project` is no name.
+        """
         if not is_own_page(page):
             raise InvalidRequest(
                 "`next` is not a page of the dashboard. Name its path, such as /jobs.", param="next"
             )
-        return cls(secrets.token_urlsafe(32), page, project)
+        if project is not None and not is_project_name(project):
+            raise InvalidRequest("`project` is not the name of a project.", param="project")
+        return cls(secrets.token_urlsafe(32), page, project, int(time.time()))
 
     @classmethod
     def read(cls, scope: Scope) -> Self | None:
         """Return the attempt of the browser that sends the request, or None if there is none."""
+        value = cookie_of(scope, _cookie_name(scope)) or ""
         try:
-            cookie = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(_cookie_name(scope))
-            kept = json.loads(base64.urlsafe_b64decode(cookie.value)) if cookie is not None else None
-        except (CookieError, ValueError, binascii.Error):
+            kept = json.loads(base64.urlsafe_b64decode(value))
+        except (ValueError, RecursionError):
             return None
         match kept:
-            case [str() as secret, str() as page, str() | None as project] if is_own_page(page):
-                return cls(secret, page, project)
+            case [int() as begun_at, str() as secret, str() as page, str() | None as project]:
+                attempt = cls(secret, page, project, begun_at)
+                return attempt if attempt._counts() else None
         return None
+
+    def _counts(self) -> bool:
+        """Return whether this could be an attempt that has begun here. Anybody can write a cookie."""
+        is_in_time = 0 <= int(time.time()) - self.begun_at <= LIFETIME
+        is_named = self.project is None or is_project_name(self.project)
+        is_secret = SECRET.fullmatch(self.secret) is not None
+        return is_in_time and is_named and is_secret and is_own_page(self.next)
 
     @property
     def state(self) -> str:
@@ -81,7 +96,7 @@ class Attempt:
 
     def keep(self, response: Response, scope: Scope) -> None:
         """Set the cookie. The browser also sends it when the provider leads it back here."""
-        kept = json.dumps([self.secret, self.next, self.project]).encode()
+        kept = json.dumps([self.begun_at, self.secret, self.next, self.project]).encode()
         response.set_cookie(
             _cookie_name(scope),
             base64.urlsafe_b64encode(kept).decode(),
@@ -106,7 +121,9 @@ def is_own_page(page: str) -> bool:
     if len(page) > MOST_PAGE or PAGE.fullmatch(page) is None:
         return False
     parts = urlsplit(page)
-    return not parts.netloc and not f"{parts.path}/".startswith("/v1/")
+    if parts.netloc or DOT_SEGMENT.search(parts.path):
+        return False
+    return not f"{unquote(parts.path)}/".startswith("/v1/")
 
 
 def _cookie_name(scope: Scope) -> str:

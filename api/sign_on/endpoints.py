@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from starlette.responses import RedirectResponse, Response
 
 from api.admission import cookies, sign_ins
-from api.admission.seats import Person, granted, take_seats
+from api.admission.seats import Person, choose, granted, take_seats
 from api.admission.sign_ins import NewSignIn
 from api.admission.strangers import Strangers
 from api.dependencies import AppSettings, Sessions, component
@@ -26,15 +26,18 @@ from api.http.errors import declared
 from api.http.routers import feature
 from api.sign_on.attempt import Attempt, forget
 from api.sign_on.problems import PROBLEMS, problem
-from api.sign_on.provider import Provider
+from api.sign_on.provider import MOST_LOGGED, Provider
 from core.access import audit
 from core.access.audit import Actor
 from core.errors import AppError, ConfigurationError, InvalidRequest, NotFound, PermissionDenied
 from core.settings import Settings
+from core.settings.sign_on import CALLBACK_PATH
 
-PAGE_OF_SIGN_IN = "/sign-in"
-BROKEN = ("server_error", "temporarily_unavailable")  # the provider's own words for its failures
-MOST_LOGGED = 50  # groups of a person who gets no seat
+# The provider's own words for its failures, and for requests that it would refuse from everybody
+BROKEN = ("server_error", "temporarily_unavailable")
+SET_UP_WRONGLY = ("invalid_scope", "unauthorized_client", "invalid_request", "unsupported_response_type")
+AT_ONCE, WAIT_SECONDS = 16, 15.0  # sign-ons that ask the provider, in each API process
+MOST_GROUPS = 50  # in the log, of a person who gets no seat
 HEADERS = {"cache-control": "no-store", "referrer-policy": "no-referrer"}
 
 log = structlog.get_logger()
@@ -43,11 +46,15 @@ router = feature("", "Session", PermissionDenied, NotFound)
 
 
 class SignOn:
-    """The provider, and the room in which people wait who sign on: two at once, in each API process."""
+    """The provider, and the two rooms in which people wait who sign on.
+
+    Who waits for the provider costs no thread, so more of them may do so at once than may begin a session.
+    """
 
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
-        self._strangers = Strangers()
+        self._asking = Strangers(wait_seconds=WAIT_SECONDS, rest_seconds=0.0, at_once=AT_ONCE)
+        self.beginning = Strangers()
 
     @classmethod
     def of(cls, settings: Settings) -> "SignOn | None":
@@ -61,8 +68,21 @@ class SignOn:
     async def person(self, attempt: Attempt, code: str, issuer: str | None) -> Person:
         """Return the person whom the provider names. Raises Unavailable if too many wait."""
         with ExitStack() as permit:
-            await self._strangers.enter(permit)
+            await self._asking.enter(permit)
             return await self.provider.person(attempt, code, issuer)
+
+    async def address(self, attempt: Attempt) -> str:
+        """Return where the browser asks the provider. Raises Unavailable if too many wait."""
+        async with self._asking.waiting():
+            return await self.provider.address(attempt)
+
+    async def address_of_end(self) -> str | None:
+        """Return where the browser ends its session with the provider, if the provider has such an address.
+
+        Raises Unavailable if too many wait.
+        """
+        async with self._asking.waiting():
+            return await self.provider.address_of_end()
 
 
 async def _provider(sign_on: Annotated[SignOn | None, Depends(component("sign_on"))]) -> SignOn:
@@ -110,14 +130,21 @@ def _for_people(endpoint: Endpoint) -> Endpoint:
         try:
             response = await endpoint(request, *args, **arguments)
         except AppError as error:
-            if error.code not in PROBLEMS or "text/html" not in request.headers.get("accept", ""):
+            if "text/html" not in request.headers.get("accept", ""):
+                error.headers = {**error.headers, **HEADERS}
                 raise
-            response = RedirectResponse(f"{_public(request)}{PAGE_OF_SIGN_IN}?problem={error.code}", 303)
+            told = error.code if error.code in PROBLEMS else _problem_like(error)
+            response = RedirectResponse(f"{_public(request)}{cookies.SIGN_IN_PAGE}?problem={told}", 303)
             forget(response, request.scope)
         response.headers.update(HEADERS)
         return response
 
     return leading
+
+
+def _problem_like(error: AppError) -> str:
+    """Return the problem that tells a person what to do about another error."""
+    return "sign_on_stale" if isinstance(error, InvalidRequest) else "sign_on_unavailable"
 
 
 def _public(request: Request) -> str:
@@ -131,13 +158,14 @@ async def begin(
 ) -> Response:
     """Lead the browser to the provider."""
     ours = await _provider(sign_on)
-    attempt = Attempt.begin(next, project)
-    response = RedirectResponse(await ours.provider.address(attempt), 303)
+    is_own = request.headers.get("sec-fetch-site") == "same-origin"  # another site must not choose for them
+    attempt = Attempt.begin(next, project if is_own else None)
+    response = RedirectResponse(await ours.address(attempt), 303)
     attempt.keep(response, request.scope)
     return response
 
 
-@router.get(cookies.CALLBACK_PATH, include_in_schema=False)
+@router.get(CALLBACK_PATH, include_in_schema=False)
 @_for_people
 async def come_back(
     request: Request,
@@ -148,6 +176,7 @@ async def come_back(
     state: str | None = None,
     iss: str | None = None,
     error: str | None = None,
+    error_description: str | None = None,
 ) -> Response:
     """Begin a session for the person whom the provider has sent back."""
     ours = await _provider(sign_on)
@@ -155,15 +184,26 @@ async def come_back(
     if attempt is None or not attempt.is_answered_by(state):
         raise problem("sign_on_stale")
     if error is not None or not code:
-        raise problem("sign_on_unavailable" if error in BROKEN else "sign_on_refused")
+        raise _refused(error, error_description)
     person = await ours.person(attempt, code, iss)
-    begun = await to_thread.run_sync(
-        partial(_begin_session, sessions, settings, attempt, person, request.state.request_id)
-    )
+    with ExitStack() as permit:
+        await ours.beginning.enter(permit)
+        begun = await to_thread.run_sync(
+            partial(_begin_session, sessions, settings, attempt, person, request.state.request_id)
+        )
     response = RedirectResponse(f"{_public(request)}{attempt.next}", 303)
     forget(response, request.scope)
     cookies.set_cookie(response, begun, request.scope)
     return response
+
+
+def _refused(error: str | None, description: str | None) -> AppError:
+    """Write to the log why the provider has signed nobody on. Return the error for the person."""
+    why = (error or "")[:MOST_LOGGED], (description or "")[:MOST_LOGGED]
+    log.warning("sign_on_refused_by_provider", error=why[0], description=why[1])
+    if error in SET_UP_WRONGLY:
+        return problem("sign_on_set_up_wrongly")
+    return problem("sign_on_unavailable" if error in BROKEN else "sign_on_refused")
 
 
 def _begin_session(
@@ -176,13 +216,18 @@ def _begin_session(
     roles = granted(person, settings.sign_on_groups)
     with sessions.begin() as session:
         seats = take_seats(session, person, roles, timedelta(hours=settings.sign_on_hours), request_id)
-        project = attempt.project or next(iter(seats), None)
-        key = seats.get(project or "")
-        if key is not None:
-            details = {"issuer": person.issuer, "subject": person.subject, "name": person.name}
+        seat = choose(seats, attempt.project)
+        if seat is not None:
+            key = seat.key
+            details = {
+                "issuer": person.issuer,
+                "subject": person.subject,
+                "name": person.name,
+                "groups": [group for group in settings.sign_on_groups if group in person.groups],
+            }
             audit.record(session, Actor(key.project_id, key.id, request_id), "session.begun", key.id, details)
             return sign_ins.begin_session(session, key)
-    log.warning("sign_on_without_seat", subject=person.subject, groups=person.groups[:MOST_LOGGED])
+    log.warning("sign_on_without_seat", subject=person.subject, groups=person.groups[:MOST_GROUPS])
     raise problem("sign_on_without_project" if seats else "sign_on_without_group")
 
 
@@ -191,5 +236,5 @@ def _begin_session(
 async def end(request: Request, sign_on: OurSignOn) -> Response:
     """Lead the browser to where the provider ends its own session, and from there back to the dashboard."""
     ours = await _provider(sign_on)
-    address = await ours.provider.address_of_end()
-    return RedirectResponse(address or f"{_public(request)}{PAGE_OF_SIGN_IN}", 303)
+    address = await ours.address_of_end()
+    return RedirectResponse(address or f"{_public(request)}{cookies.SIGN_IN_PAGE}", 303)

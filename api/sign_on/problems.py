@@ -18,6 +18,11 @@ PROBLEMS: dict[str, tuple[type[AppError], str]] = {
         "The provider did not sign you on. Try again, or ask those who run the provider whether you may use "
         "Tunery.",
     ),
+    "sign_on_set_up_wrongly": (
+        Unavailable,
+        "The provider refuses what Tunery asks of it, whoever signs on. Tell the operator: the log of the "
+        "API says what the provider refuses.",
+    ),
     "sign_on_stale": (
         PermissionDenied,
         "This sign-on has been used, is too old, or did not begin in this browser. Begin again here.",

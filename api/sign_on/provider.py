@@ -1,29 +1,31 @@
 """The operator's OpenID provider: its description, its keys, and the exchange of a code for a person."""
 
 import asyncio
-import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import structlog
 from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
-from joserfc.errors import BadSignatureError, InvalidKeyIdError, JoseError
+from joserfc.jwk import KeySet
 
+from api.admission.cookies import SIGN_IN_PAGE
 from api.admission.seats import Person
 from api.sign_on.attempt import Attempt
-from api.sign_on.id_token import checked_claims
+from api.sign_on.id_token import BadClaims, BadSignature, checked_claims
 from api.sign_on.problems import problem
+from api.sign_on.published import Published, read_description, read_keys
+from api.sign_on.requests import Requests, unavailable
 from core.errors import AppError
 from core.settings import Settings
 
-TIMEOUT = 5.0  # seconds, for each of the few requests of a sign-on
-FRESH_SECONDS = 3600.0  # after which the provider's own description is read again
-REST_SECONDS = 10.0  # between two readings of its keys: anybody can send tokens with invented keys
-ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+TOTAL_SECONDS = 12.0  # for all requests of a sign-on together
+SCOPES, GROUPS_SCOPE = "openid profile email", "groups"
+MOST_LOGGED = 200  # characters of what a browser or the provider has sent
+NAMES = ("email", "preferred_username", "name")
 
 log = structlog.get_logger()
 
@@ -38,27 +40,24 @@ class Provider:
         self._secret = settings.sign_on_client_secret
         self._public_url = settings.public_url
         self._scopes, self._groups_claim = settings.sign_on_scopes, settings.sign_on_groups_claim
-        self._http = httpx.AsyncClient(timeout=TIMEOUT, headers={"accept": "application/json"})
-        self._reading = asyncio.Lock()
-        self.rest_seconds = REST_SECONDS
-        self._described: dict[str, Any] = {}
-        self._described_at = self._keys_at = -FRESH_SECONDS
-        self._keys: dict[str, Any] = {}
+        self._requests = Requests()
+        self._description = Published(partial(read_description, self._requests, self._issuer))
+        self.keys: Published[KeySet] = Published(self._read_keys)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._requests.close()
 
     async def address(self, attempt: Attempt) -> str:
         """Return where a browser asks the provider to say who its person is."""
-        description = await self._description()
+        description = await self._description.get()
         return str(
             prepare_grant_uri(
                 description["authorization_endpoint"],
                 self._client_id,
                 "code",
                 redirect_uri=self._redirect_uri,
-                scope=self._scopes,
+                scope=self._scopes or _scopes_of(description),
                 state=attempt.state,
                 nonce=attempt.nonce,
                 code_challenge=create_s256_code_challenge(attempt.verifier),
@@ -71,10 +70,10 @@ class Provider:
 
         From there, the browser comes back to the dashboard.
         """
-        end = (await self._description()).get("end_session_endpoint")
+        end = (await self._description.get()).get("end_session_endpoint")
         if end is None:
             return None
-        back = {"client_id": self._client_id, "post_logout_redirect_uri": f"{self._public_url}/sign-in"}
+        back = {"client_id": self._client_id, "post_logout_redirect_uri": f"{self._public_url}{SIGN_IN_PAGE}"}
         return str(add_params_to_uri(end, list(back.items())))
 
     async def person(self, attempt: Attempt, code: str, issuer: str | None) -> Person:
@@ -83,13 +82,21 @@ class Provider:
         `issuer` is the provider that the browser names, if it names one. Raises the errors of
         `api.sign_on.problems`.
         """
-        description = await self._description()
+        try:
+            async with asyncio.timeout(TOTAL_SECONDS):
+                return await self._person(attempt, code, issuer)
+        except TimeoutError:
+            raise unavailable(f"a sign-on took more than {TOTAL_SECONDS:.0f} seconds") from None
+
+    async def _person(self, attempt: Attempt, code: str, issuer: str | None) -> Person:
+        description = await self._description.get()
         says_issuer = description.get("authorization_response_iss_parameter_supported") is True
         if issuer != self._issuer and (issuer is not None or says_issuer):
-            raise _untrusted("the answer names another issuer", named=issuer)
+            raise _untrusted("the answer names another issuer", named=(issuer or "")[:MOST_LOGGED])
         tokens = await self._redeem(description, code, attempt.verifier)
-        claims = await self._claims(description, tokens, attempt.nonce)
-        if self._groups_claim not in claims and "userinfo_endpoint" in description:
+        claims = await self._claims(tokens, attempt.nonce)
+        is_whole = self._groups_claim in claims and any(name in claims for name in NAMES)
+        if not is_whole and "userinfo_endpoint" in description:
             claims = await self._with_userinfo(description["userinfo_endpoint"], tokens, claims)
         return Person(self._issuer, claims["sub"], _name_in(claims), self._groups_in(claims))
 
@@ -109,36 +116,37 @@ class Provider:
             auth = quote(self._client_id, safe=""), quote(self._secret.get_secret_value(), safe="")
         else:
             form |= {"client_id": self._client_id, "client_secret": self._secret.get_secret_value()}
-        answer = await self._ask("POST", description["token_endpoint"], data=form, auth=auth)
-        if answer.status_code in (400, 401):
-            why = _json_of(answer).get("error")
-            log.warning("sign_on_code_refused", status=answer.status_code, error=why)
+        answer = await self._requests.ask("POST", description["token_endpoint"], data=form, auth=auth)
+        if answer.status in (400, 401):
+            why = str(answer.said.get("error"))[:MOST_LOGGED]
+            log.warning("sign_on_code_refused", status=answer.status, error=why)
             raise problem("sign_on_stale" if why == "invalid_grant" else "sign_on_unavailable")
-        return self._read(answer)
+        return answer.of_success()
 
-    async def _claims(
-        self, description: Mapping[str, Any], tokens: Mapping[str, Any], nonce: str
-    ) -> dict[str, Any]:
+    async def _claims(self, tokens: Mapping[str, Any], nonce: str) -> dict[str, Any]:
         id_token, access_token = tokens.get("id_token"), tokens.get("access_token")
         if not isinstance(id_token, str):
             raise _untrusted("the answer has no id_token")
         for is_last in (False, True):
-            keys = await self._key_set(description["jwks_uri"], again=is_last)
+            keys = await self.keys.get(again=is_last)
             try:
                 return checked_claims(id_token, keys, self._issuer, self._client_id, nonce, access_token)
-            except (BadSignatureError, InvalidKeyIdError) as error:
+            except BadSignature as error:
                 if is_last:  # otherwise the provider may have changed its keys
                     raise _untrusted(str(error)) from None
-            except (JoseError, ValueError, TypeError) as error:
+            except BadClaims as error:
                 raise _untrusted(str(error)) from None
         raise AssertionError("the last reading of the keys returns or raises")
+
+    async def _read_keys(self) -> KeySet:
+        return await read_keys(self._requests, (await self._description.get())["jwks_uri"])
 
     async def _with_userinfo(
         self, url: str, tokens: Mapping[str, Any], claims: dict[str, Any]
     ) -> dict[str, Any]:
         """Return the claims with those that the provider tells at its userinfo endpoint."""
         headers = {"authorization": f"Bearer {tokens.get('access_token')}"}
-        told = self._read(await self._ask("GET", url, headers=headers))
+        told = (await self._requests.ask("GET", url, headers=headers)).of_success()
         if told.get("sub") != claims["sub"]:
             raise _untrusted("the userinfo is about somebody else")
         return {**told, **claims}
@@ -151,64 +159,21 @@ class Provider:
         listed = [groups] if isinstance(groups, str) else groups if isinstance(groups, list) else []
         return tuple(group for group in listed if isinstance(group, str))
 
-    async def _description(self) -> dict[str, Any]:
-        """Return what the provider says of itself, from the document of OpenID Connect Discovery."""
-        async with self._reading:
-            if time.monotonic() - self._described_at > FRESH_SECONDS:
-                url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-                description = self._read(await self._ask("GET", url))
-                if description.get("issuer") != self._issuer:
-                    raise _unavailable(f"{url} names another issuer", named=description.get("issuer"))
-                if missing := [name for name in ENDPOINTS if not isinstance(description.get(name), str)]:
-                    raise _unavailable(f"{url} lacks {', '.join(missing)}")
-                self._described, self._described_at = description, time.monotonic()
-            return self._described
 
-    async def _key_set(self, url: str, *, again: bool) -> dict[str, Any]:
-        """Return the provider's public keys. Read them `again` unless they have just been read."""
-        async with self._reading:
-            age = time.monotonic() - self._keys_at
-            if age > FRESH_SECONDS or (again and age > self.rest_seconds):
-                self._keys = self._read(await self._ask("GET", url))
-                self._keys_at = time.monotonic()
-            return self._keys
-
-    async def _ask(self, method: str, url: str, **options: Any) -> httpx.Response:
-        try:
-            return await self._http.request(method, url, **options)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _unavailable(f"{method} {url} failed: {type(error).__name__}") from None
-
-    def _read(self, answer: httpx.Response) -> dict[str, Any]:
-        body = _json_of(answer)
-        if not answer.is_success or not body:
-            url = answer.request.url
-            raise _unavailable(f"{answer.request.method} {url} answered {answer.status_code}")
-        return body
+def _scopes_of(description: Mapping[str, Any]) -> str:
+    """Return the scopes to ask for. Providers that do not know a scope may refuse the whole sign-on."""
+    supported = description.get("scopes_supported")
+    return f"{SCOPES} {GROUPS_SCOPE}" if isinstance(supported, list) and GROUPS_SCOPE in supported else SCOPES
 
 
 def _name_in(claims: Mapping[str, Any]) -> str:
     """Return the name by which colleagues know the person. It decides nothing."""
     unproven = {"email"} if claims.get("email_verified") is False else set()
-    for claim in ("email", "preferred_username", "name"):
+    for claim in NAMES:
         value = claims.get(claim)
         if claim not in unproven and isinstance(value, str) and value.isprintable() and value.strip():
             return value.strip()
     return str(claims["sub"])
-
-
-def _json_of(answer: httpx.Response) -> dict[str, Any]:
-    """Return the object in the answer, or an empty one if there is none."""
-    try:
-        body = answer.json()
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
-def _unavailable(why: str, **more: Any) -> AppError:
-    log.warning("sign_on_provider_failed", why=why, **more)
-    return problem("sign_on_unavailable")
 
 
 def _untrusted(why: str, **more: Any) -> AppError:

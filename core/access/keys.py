@@ -50,6 +50,7 @@ def create_key(
     body = f"tnr_{key_id}_{secrets.token_hex(24)}"
     value = f"{body}_{_check(body)}"
     key = ApiKey(id=key_id, project=project, name=name, role=role, expires_at=expires_at)
+    key.created_by = by.key_id
     key.sha256 = sha256_of(value)
     session.add(key)
     session.flush()
@@ -104,6 +105,10 @@ def live(key: ApiKey, expired: bool | None) -> ApiKey | NotAuthenticated:
 
 def require_live(key: ApiKey, expired: bool | None) -> None:
     """Raise NotAuthenticated if the key is revoked or expired."""
+    if key.revoked_at is not None and key.seat is not None:
+        raise NotAuthenticated(
+            "An administrator has ended your sign-on. Sign in again.", code="session_ended"
+        )
     if key.revoked_at is not None:
         raise NotAuthenticated("This API key has been revoked. `tunery keys create` creates a new one.")
     if expired:

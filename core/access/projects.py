@@ -26,11 +26,18 @@ QUOTAS = (
 
 def create_project(session: Session, name: str, by: Actor = OPERATOR) -> Project:
     """Create a project. Raises Conflict if the name is taken."""
-    new = insert(Project).values(id=new_id("proj_"), name=name).on_conflict_do_nothing()
-    project = session.scalars(new.returning(Project)).one_or_none()
+    project = _insert(session, name, by)
     if project is None:
         raise Conflict(f"A project {name!r} exists already; names are unique.", code="project_exists")
-    audit.record(session, by.on(project.id), "project.created", project.id, {"name": name})
+    return project
+
+
+def _insert(session: Session, name: str, by: Actor) -> Project | None:
+    """Create a project. Return None if the name is taken."""
+    new = insert(Project).values(id=new_id("proj_"), name=name).on_conflict_do_nothing()
+    project = session.scalars(new.returning(Project)).one_or_none()
+    if project is not None:
+        audit.record(session, by.on(project.id), "project.created", project.id, {"name": name})
     return project
 
 
@@ -44,8 +51,9 @@ def find_project(session: Session, name: str) -> Project:
 
 def find_or_create_project(session: Session, name: str) -> Project:
     """Return the project with this name. Create it if it does not exist."""
-    project = session.scalars(select(Project).where(Project.name == name)).one_or_none()
-    return project or create_project(session, name)
+    query = select(Project).where(Project.name == name)
+    project = session.scalars(query).one_or_none() or _insert(session, name, OPERATOR)
+    return project or session.scalars(query).one()  # somebody else has created it in this moment
 
 
 def set_quotas(

@@ -7,6 +7,7 @@ from core.errors import ConfigurationError
 from core.jobs.integrations import installed_integrations
 from core.portability.installed import other_runtimes
 from core.settings.fields import SettingFields
+from core.settings.sign_on import CALLBACK_PATH, is_loopback
 
 SERVER_FIELDS = ("database_url", "broker_url", "s3_endpoint_url", "s3_bucket")
 
@@ -93,7 +94,17 @@ class Settings(SettingFields):
         needed = ("sign_on_client_id", "sign_on_groups", "public_url")
         if missing := [f"TUNERY_{name.upper()}" for name in needed if not getattr(self, name)]:
             raise ConfigurationError(f"TUNERY_SIGN_ON_ISSUER is set; set also {', '.join(missing)}")
-        return f"{self.public_url}/v1/sign_on/callback"
+        if not self.is_public_over_tls and not is_loopback(self.public_url or ""):
+            raise ConfigurationError(
+                "TUNERY_SIGN_ON_ISSUER is set, so TUNERY_PUBLIC_URL has to begin with https: without TLS, "
+                "anybody in the network could take over a person's session"
+            )
+        return f"{self.public_url}{CALLBACK_PATH}"
+
+    @property
+    def is_public_over_tls(self) -> bool:
+        """Whether people open the dashboard by https."""
+        return (self.public_url or "").startswith("https://")
 
     @property
     def direct_database_url(self) -> str:

@@ -1,7 +1,9 @@
 """The settings of sign-on: which OpenID provider says who a person is, and what its groups may do."""
 
 import json
+import re
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, NoDecode
@@ -9,7 +11,19 @@ from pydantic_settings import BaseSettings, NoDecode
 from core.roles import Role
 
 GroupName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-ProjectName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+CALLBACK_PATH = "/v1/sign_on/callback"  # at which the provider sends browsers back
+PROJECT_NAME = r"^[A-Za-z0-9._-]{1,64}$"
+ProjectName = Annotated[str, StringConstraints(pattern=PROJECT_NAME)]
+
+
+def is_project_name(name: str) -> bool:
+    """Return whether a project may have this name."""
+    return re.fullmatch(PROJECT_NAME, name) is not None
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether the address is on this very machine, so that nobody in the network reads along."""
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 class SignOnFields(BaseSettings):
@@ -37,11 +51,11 @@ class SignOnFields(BaseSettings):
     sign_on_groups_claim: str = Field(
         "groups", description="Claim in which the provider lists the groups of a person"
     )
-    sign_on_scopes: str = Field(
-        "openid profile email groups",
+    sign_on_scopes: str | None = Field(
+        None,
         pattern=r"^(\S+ )*openid( \S+)*$",
-        description="Scopes for which the provider is asked, separated by spaces. Some providers refuse "
-        "`groups`",
+        description="Scopes for which the provider is asked, separated by spaces. Without it, they are "
+        "`openid profile email`, and `groups` where the provider's discovery document has this scope",
     )
     sign_on_hours: float = Field(
         8,

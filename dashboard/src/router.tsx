@@ -15,6 +15,7 @@ import { Broken } from "./pages/Broken";
 import { JobsPage } from "./pages/jobs/JobsPage";
 import { NotFound } from "./pages/NotFound";
 import { Shell } from "./shell/Shell";
+import { SignedInAlready } from "./shell/SignedInAlready";
 
 // The first page is the list of jobs. The code of the other pages is loaded when they are opened.
 const root = createRootRoute({ component: Shell, notFoundComponent: NotFound });
@@ -25,8 +26,8 @@ function ToJobs() {
 
 const home = createRoute({ getParentRoute: () => root, path: "/", component: ToJobs });
 
-// The shell signs in at any address. One-time links lead to this address.
-const signIn = createRoute({ getParentRoute: () => root, path: "/sign-in", component: ToJobs });
+// The shell signs in at any address. One-time links lead to this address, and so does a sign-on that has failed.
+const signIn = createRoute({ getParentRoute: () => root, path: "/sign-in", component: SignedInAlready });
 
 const jobsRoute = createRoute({
   getParentRoute: () => root,

@@ -1,4 +1,4 @@
-"""the seats of people who sign on by an OpenID provider"""
+"""the seats of people who sign on by an OpenID provider, and who created a key"""
 
 from alembic import op
 
@@ -14,7 +14,7 @@ CREATE TABLE seats (
     project_id varchar CONSTRAINT fk_seats_project_id REFERENCES projects,
     key_id varchar NOT NULL CONSTRAINT fk_seats_key_id REFERENCES api_keys
         CONSTRAINT uq_seats_key_id UNIQUE,
-    signed_on_at timestamptz NOT NULL DEFAULT now(),
+    chosen_at timestamptz,
     CONSTRAINT pk_seats PRIMARY KEY (issuer, subject, project_id)
 )
 """
@@ -22,3 +22,4 @@ CREATE TABLE seats (
 
 def upgrade() -> None:
     op.execute(CREATE)
+    op.execute("ALTER TABLE api_keys ADD COLUMN created_by varchar")

@@ -1,12 +1,16 @@
 """Projects, which own everything else, and their API keys."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, func
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from core.roles import Role
 from core.tables.base import Base, one_of
+
+if TYPE_CHECKING:
+    from core.tables.access.seats import Seat
 
 
 class Project(Base):
@@ -42,5 +46,9 @@ class ApiKey(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    created_by: Mapped[str | None]
+    """The key that created this one. Null if an operator did."""
 
     project: Mapped[Project] = relationship(lazy="joined", innerjoin=True)
+    seat: Mapped["Seat | None"] = relationship(viewonly=True)
+    """The person who acts by this key, if it is the seat of one."""

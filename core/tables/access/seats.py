@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, func
+from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from core.tables.access.projects import ApiKey
@@ -22,6 +22,7 @@ class Seat(Base):
     subject: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
     key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"), unique=True)
-    signed_on_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    chosen_at: Mapped[datetime | None]
+    """When the person last signed on to this project. Null if they have only signed on to others."""
 
     key: Mapped[ApiKey] = relationship(lazy="joined", innerjoin=True)

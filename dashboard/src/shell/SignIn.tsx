@@ -4,6 +4,7 @@ import { useEffect, useState } from "react";
 import {
   linkedKeyQuery,
   linkSecret,
+  problemOfSignOn,
   setSession,
   signIn,
   signOnAddress,
@@ -41,7 +42,7 @@ export function SignIn() {
 
 /** Offers what the service takes: an API key until the service says otherwise. */
 function Ways() {
-  const ways = useQuery(waysQuery(new URLSearchParams(location.search).get("problem"))).data;
+  const ways = useQuery(waysQuery(problemOfSignOn())).data;
   const why = useSignedOut();
   return (
     <>

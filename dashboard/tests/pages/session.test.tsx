@@ -101,3 +101,13 @@ test("a person chooses among their projects, and a key has only one", async () =
   expect([...choice.querySelectorAll("option")].map(wordsOf)).toEqual(["shop", "lab"]);
   expect((choice as HTMLSelectElement).value).toBe("shop");
 });
+
+test("a sign-on to another project that has failed is told, though the session lives on", async () => {
+  history.replaceState(null, "", "/sign-in?problem=sign_on_without_project");
+  onTestFinished(() => history.replaceState(null, "", "/"));
+  const told = "None of your groups may use this project.";
+  open("/sign-in?problem=sign_on_without_project", ways({ problem: told }));
+  await see(told);
+  await see("You are still signed in to the project shop.");
+  expect(screen.getByRole("link", { name: "Back to its jobs" }).getAttribute("href")).toBe("/jobs");
+});

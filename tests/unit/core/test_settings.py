@@ -123,3 +123,8 @@ def test_a_sign_on_that_lacks_a_setting_says_which() -> None:
         _ = settings.redirect_uri
     whole = settings.model_copy(update={"sign_on_groups": GROUPS, "public_url": "https://tunery.example.com"})
     assert whole.redirect_uri == "https://tunery.example.com/v1/sign_on/callback"
+    plain = whole.model_copy(update={"public_url": "http://tunery.example.com"})
+    with pytest.raises(ConfigurationError, match="TUNERY_PUBLIC_URL has to begin with https"):
+        _ = plain.redirect_uri
+    here = whole.model_copy(update={"public_url": "http://localhost:8000"})
+    assert here.redirect_uri == "http://localhost:8000/v1/sign_on/callback"

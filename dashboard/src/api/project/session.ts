@@ -80,6 +80,11 @@ export const waysQuery = (problem: string | null) =>
     staleTime: Infinity,
   });
 
+/** The problem with which a sign-on has ended, as the address of the sign-in page names it. */
+export function problemOfSignOn(): string | null {
+  return new URLSearchParams(location.search).get("problem");
+}
+
 /** The address at which a person signs on, and from which the browser comes back to `page`. */
 export function signOnAddress(page: string, project?: string): string {
   const asked = new URLSearchParams({ next: page, ...(project !== undefined && { project }) });

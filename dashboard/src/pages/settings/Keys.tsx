@@ -66,7 +66,7 @@ const COLUMNS: readonly Column<ApiKey>[] = [
     name: "Key",
     shownFrom: "md",
     className: "max-w-60 truncate font-mono text-xs",
-    cell: ({ redacted_value }) => redacted_value,
+    cell: ({ owner, redacted_value }) => (owner && "user" in owner ? "of a person who signs on" : redacted_value),
   },
   {
     name: "Created",

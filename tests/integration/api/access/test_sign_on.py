@@ -1,8 +1,9 @@
 """People sign on by a real OpenID provider: what they may then do, and when that ends."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,13 +12,15 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
+from api.admission.seats import Person, take_seats
+from core.ids import new_id
 from core.roles import Role
 from core.tables import ApiKey, Seat
 from tests.fixtures.outside.openid import SECRET, OpenIdProvider, openid_provider, settings_of, walk
 from tests.fixtures.processes.ports import free_port
 from tests.fixtures.service.api import Api, refusal, running_api
 
-OWN = {"x-tunery-dashboard": "1"}
+OWN = {"x-tunery-dashboard": "1", "sec-fetch-site": "same-origin"}
 GROUPS = {
     "researchers": {"research": Role.MEMBER},
     "leads": {"research": Role.ADMIN, "products": Role.READ_ONLY},
@@ -117,9 +120,51 @@ def test_the_highest_role_of_all_groups_counts_and_a_person_chooses_among_projec
         assert (session["project"]["name"], session["role"]) == ("products", "read-only")
         assert [project["name"] for project in session["sign_on_projects"]] == ["products", "research"]
         refusal(grace.post("/v1/uploads", json=AN_UPLOAD), 403)
+        walk(grace, "/v1/sign_on", "grace")
+        assert grace.get("/v1/session").json()["project"]["name"] == "products", "the one chosen last"
+        walk(grace, "/v1/sign_on?project=research", "grace")
         ada = stack.enter_context(browser(ours))
         assert problem_of(walk(ada, "/v1/sign_on?project=products", "ada")) == "sign_on_without_project"
         refusal(ada.get("/v1/session"), 401)
+
+
+def test_another_site_chooses_no_project_for_a_person(ours: Api) -> None:
+    with signed_on(ours, "grace", "/v1/sign_on?project=research") as grace:
+        for site in ("cross-site", "same-site", "none"):
+            grace.headers["sec-fetch-site"] = site
+            walk(grace, "/v1/sign_on?project=products", "grace")
+            grace.headers["sec-fetch-site"] = "same-origin"
+            assert grace.get("/v1/session").json()["project"]["name"] == "research"
+
+
+def test_a_person_gets_no_link_and_their_sign_out_ends_all_of_their_sessions(ours: Api) -> None:
+    """Otherwise, who has stolen a session could keep it."""
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(signed_on(ours, "grace")) for _ in range(2))
+        ada = stack.enter_context(signed_on(ours, "ada"))
+        refusal(second.post("/v1/session/links"), 403, None, "sign_on_only")
+        walk(second, "/v1/sign_on?project=products", "grace")
+        assert first.delete("/v1/session").status_code == 204
+        for client in (first, second):
+            refusal(client.get("/v1/session"), 401)
+        assert ada.get("/v1/session").is_success
+        walk(first, "/v1/sign_on?project=research", "grace")
+
+
+def test_a_new_project_of_two_people_who_come_at_once_is_made_once(ours: Api) -> None:
+    names = [new_id("new-") for _ in range(3)]
+    roles = dict.fromkeys(names, Role.MEMBER)
+
+    def come(subject: str, order: int) -> set[str]:
+        person = Person("https://login.example.com", subject, subject, ())
+        with ours.sessions.begin() as session:
+            mine = dict(list(roles.items())[::order])
+            seats = take_seats(session, person, mine, timedelta(hours=1), "req_1")
+            return {seat.project_id for seat in seats.values()}
+
+    with ThreadPoolExecutor(8) as pool:
+        coming = [pool.submit(come, new_id("p-"), order) for order in (1, -1) * 4]
+        assert len({frozenset(each.result()) for each in coming}) == 1
 
 
 def test_nobody_without_a_mapped_group_gets_in(ours: Api) -> None:
@@ -164,6 +209,13 @@ def test_the_audit_log_names_the_person(ours: Api) -> None:
         if entry["type"] == "session.begun"
     }
     assert set(people.values()) == {("ada", "ada@example.com"), ("grace", "grace@example.com")}
+    assert {tuple(entry["details"]["groups"]) for entry in log if entry["type"] == "session.begun"} == {
+        ("researchers",),
+        ("leads",),
+    }
+    of_seats = [entry for entry in log if entry["resource_id"] in people and "api_key." in entry["type"]]
+    assert {entry["actor"]["type"] for entry in of_seats} == {"operator"}
+    assert all(entry["request_id"] for entry in of_seats)
     cancelled = next(entry for entry in log if entry["resource_id"] == upload)
     assert people[cancelled["actor"]["api_key"]["id"]][0] == "ada"
 
@@ -175,6 +227,10 @@ def test_an_administrator_can_end_the_sessions_of_a_person_at_once(ours: Api) ->
         path = f"/v1/organization/projects/{project}/api_keys"
         keys = grace.get(path).json()["data"]
         seat = next(key for key in keys if key["name"] == "ada@example.com")
+        assert seat["owner"] == {"type": "user", "user": {"id": "ada", "name": "ada@example.com"}}
+        made = grace.post(path, json={"name": "made by grace"}).json()
+        grace_seat = next(key for key in keys if key["name"] == "grace@example.com")
+        assert (made["owner"], made["created_by"]) == ({}, grace_seat["id"])
         assert grace.delete(f"{path}/{seat['id']}").is_success
         refusal(ada.get("/v1/session"), 401)
         walk(ada, "/v1/sign_on", "ada")
@@ -230,6 +286,13 @@ def test_keys_begin_no_session_where_people_have_to_sign_on(api: Api) -> None:
             "problem": None,
         }
         refusal(client.post("/v1/sign_in", json={"api_key": tenant.key}), 403, None, "sign_on_only")
+        bearer = {"authorization": f"Bearer {tenant.key}"}
+        refusal(client.post("/v1/session/links", headers=bearer), 403, None, "sign_on_only")
+        refusal(client.post("/v1/sign_in/link", json={"link": "tnl_1"}), 403, None, "sign_on_only")
+        with browser(api) as before:  # begun before people had to sign on
+            assert before.post("/v1/sign_in", json={"api_key": tenant.key}).is_success
+            client.cookies.update(before.cookies)
+        refusal(client.get("/v1/session"), 401, None, "session_ended")
         assert client.get("/v1/files", headers={"authorization": f"Bearer {tenant.key}"}).is_success
 
 
@@ -238,7 +301,15 @@ def test_without_a_provider_there_is_no_sign_on(api: Api) -> None:
         ways = client.get("/v1/sign_in").json()
         assert (ways["by_key"], ways["sign_on"]) == (True, None)
         for path in ("/v1/sign_on", "/v1/sign_on/callback", "/v1/sign_on/end"):
-            refusal(client.get(path), 404, None, "sign_on_not_configured")
+            answer = client.get(path)
+            refusal(answer, 404, None, "sign_on_not_configured")
+            assert answer.headers["cache-control"] == "no-store"
+
+
+def test_a_person_whose_address_is_wrong_sees_a_page_and_no_json(ours: Api) -> None:
+    with browser(ours) as client:
+        for path in ("/v1/sign_on?next=//evil.example.com", "/v1/sign_on?project=no%20name"):
+            assert problem_of(client.get(path, headers={"accept": "text/html"})) == "sign_on_stale"
 
 
 def test_no_secret_of_a_sign_on_is_written_to_the_log(ours: Api) -> None:

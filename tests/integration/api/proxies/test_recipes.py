@@ -120,6 +120,24 @@ def test_a_person_signs_on_through_the_proxy_whichever_api_they_come_back_to(ser
             assert client.get("/v1/session").json()["project"]["name"] == "research"
 
 
+def test_another_name_is_not_answered_and_leads_nowhere(service: Service) -> None:
+    named = {"host": "evil.example.com"}
+    for url in (service.proxy.url, f"http://127.0.0.1:{service.proxy.plain_port}"):
+        try:
+            answer = httpx.get(f"{url}/jobs", headers=named, trust_env=False, verify=service.proxy.trusted)
+        except httpx.RemoteProtocolError:
+            continue  # nginx closes the connection
+        assert (answer.status_code, "location" in answer.headers) == (421, False)
+
+
+def test_sign_ons_of_one_address_are_bounded_and_other_requests_are_not(service: Service) -> None:
+    with service.proxy.client() as client:
+        signing_on = [client.get("/v1/sign_on/end").status_code for _ in range(120)]
+        assert signing_on[0] != 429
+        assert 429 in signing_on
+        assert client.get("/readyz").status_code == 200
+
+
 def test_each_request_has_an_id_of_the_proxy(service: Service) -> None:
     with service.client() as client:
         ids = {
