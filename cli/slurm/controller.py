@@ -13,9 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cli.client.errors import Unreachable
 from cli.slurm import commands
+from cli.slurm.demand import demand
 from cli.slurm.fleets import Fleets
 from cli.slurm.plan import Plan, plan
-from cli.slurm.work import work
 
 log = structlog.get_logger()
 
@@ -27,10 +27,13 @@ def look(engine: Engine, fleets: Fleets, project_jobs: int | None) -> Plan:
     """
     known = commands.known_jobs()
     with engine.connect() as connection:
-        made = plan(fleets.workers, lambda *asked: work(connection, project_jobs, *asked), known)
-    for fleet, failed in made.failed.items():
-        if failed:
-            log.warning("workers_failed", fleet=fleet, number=failed, next="read their output")
+        made = plan(fleets.workers, partial(demand, connection, project_jobs), known)
+    for fleet, stuck in made.stuck.items():
+        if stuck:
+            told = [f"{job.name} ({job.number}): {job.state}, {job.reason}" for job in stuck]
+            log.warning(
+                "workers_stuck", fleet=fleet, slurm_jobs=told, next="read their output, or cancel them"
+            )
     refusals = _submit(fleets, made)
     commands.cancel(made.cancellations)
     if made.cancellations:

@@ -21,8 +21,10 @@ class Fleet(BaseModel):
     nodes: Devices = Field(1, description="Machines of one worker, among which its devices are divided")
     min: int = Field(0, ge=0, description="Workers that stay without anything to do")
     max: int = Field(4, ge=1, le=1000)
-    target: int = Field(1, ge=1, description="Jobs for each worker, which may train several together")
-    tasks: bool = Field(True, description="Whether open tasks and due webhooks also start a worker")
+    target: int = Field(
+        1, ge=1, description="Waiting jobs for each worker to submit, which may train several together"
+    )
+    tasks: bool = Field(True, description="Whether tasks and webhooks that wait also start a worker")
     idle_seconds: int = Field(300, ge=5, description="Time without anything to do, after which a worker ends")
     sbatch: tuple[str, ...] = Field((), description="Options of sbatch, such as a partition and GPUs")
 
