@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cli.slurm.refused import refusal
 from core.errors import ConfigurationError
 from core.options import MAX_DEVICES
 
@@ -34,6 +35,9 @@ class Fleet(BaseModel):
             raise ValueError(f"its {self.devices} devices cannot be divided evenly among {self.nodes} nodes")
         if self.min > self.max:
             raise ValueError(f"min is {self.min}, but max is {self.max}")
+        for option in self.sbatch:
+            if why := refusal(option):
+                raise ValueError(f"sbatch: {option} cannot be used here, because {why}")
         return self
 
 

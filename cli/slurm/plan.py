@@ -17,8 +17,7 @@ PREFIX = "tunery-"
 OVER = {"COMPLETED", "CANCELLED", "TIMEOUT", "DEADLINE", "PREEMPTED", "NODE_FAIL", "REVOKED"}
 RUNS = {"RUNNING", "CONFIGURING", "SIGNALING", "RESIZING", "STAGE_OUT"}
 ENDING = {"COMPLETING"}
-# Reasons of Slurm jobs that wait and will begin by themselves. With any other one, such as BadConstraints, a job
-# waits for a person
+# Reasons of Slurm jobs that wait and will begin by themselves. With any other one, a job waits for a person
 WILL_BEGIN = re.compile(
     r"""None | Priority | Resources | Dependency | BeginTime | Cleaning | Prolog | Licenses | Reservation
     | ReqNodeNotAvail.* | Nodes\ required\ for\ job\ are.* | NodeDown | PartitionDown | PartitionInactive

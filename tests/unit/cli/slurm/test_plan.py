@@ -186,6 +186,7 @@ def test_as_many_workers_as_min_says_stay_and_the_others_end_when_they_are_idle(
         ("[workers.a]\nmin = 5", "workers.a: .*min is 5, but max is 4"),
         ("[workers.a]\nmost = 5", "workers.a.most: Extra"),
         ("[workers.A]", "workers.A"),
+        ('[workers.a]\nsbatch = ["--array=1-3"]', "workers.a: .*--array=1-3 cannot be used"),
         ("[workers]", "workers: Dictionary should have at least 1 item"),
         ("[workers", "cannot be read"),
         ("[workers.a]", "script: there is no file /nowhere/worker.sh"),
