@@ -104,7 +104,7 @@ def plan(fleets: Mapping[str, Fleet], demand: Callable[[int], Demand], known: Se
     made = Plan()
     seats = {name: _Seats(name, known) for name in fleets}
     asked = {fleet.devices: demand(fleet.devices) for fleet in fleets.values()}
-    left = _left_by_idle_workers(fleets, seats, asked)
+    left, unseen = _besides_running_workers(fleets, seats, asked)
     workers = Counter[int]()  # of each device class, as far as fleets have been planned
     for name, fleet in fleets.items():
         workers[fleet.devices] += seats[name].running
@@ -112,9 +112,12 @@ def plan(fleets: Mapping[str, Fleet], demand: Callable[[int], Demand], known: Se
         of, devices = seats[name], fleet.devices
         for_tasks = int(fleet.tasks and asked[devices].tasks and not workers[devices])
         for_jobs = -(-left[devices] // fleet.target)
-        missing = max(for_jobs, for_tasks, fleet.min - of.running)
+        # A worker that was requeued may still hold jobs, until its leases run out
+        requeued = min(len(of.waiting), unseen[devices])
+        missing = max(for_jobs, for_tasks, fleet.min - of.running, requeued)
         more = min(missing, fleet.max - len(of.kept) + len(of.waiting))  # besides those that run
         left[devices] = max(0, left[devices] - more * fleet.target)
+        unseen[devices] = max(0, unseen[devices] - more)
         workers[devices] += more
         made.wanted[name] = of.running + more
         made.stuck[name] = [job for job in of.kept.values() if job.is_stuck]
@@ -127,10 +130,10 @@ def plan(fleets: Mapping[str, Fleet], demand: Callable[[int], Demand], known: Se
     return made
 
 
-def _left_by_idle_workers(
+def _besides_running_workers(
     fleets: Mapping[str, Fleet], seats: Mapping[str, _Seats], asked: Mapping[int, Demand]
-) -> dict[int, int]:
-    """Return how many waiting jobs of each device class the running workers without a job leave to others."""
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Return the jobs and the busy workers that running workers do not account for, of each device class."""
     left = {devices: of_class.jobs for devices, of_class in asked.items()}
     busy = {devices: of_class.busy for devices, of_class in asked.items()}
     for name, fleet in fleets.items():
@@ -138,7 +141,7 @@ def _left_by_idle_workers(
         train = min(running, busy[fleet.devices])
         busy[fleet.devices] -= train
         left[fleet.devices] = max(0, left[fleet.devices] - (running - train) * fleet.target)
-    return left
+    return left, busy
 
 
 def _by_seat(fleet: str, known: Sequence[SlurmJob]) -> dict[int, list[SlurmJob]]:

@@ -11,7 +11,7 @@ from core.access.projects import set_quotas
 from core.ids import new_id
 from core.jobs import lifecycle, queue
 from core.serving import registry
-from core.tables import Project, Server, Task, WebhookDelivery, WebhookEndpoint
+from core.tables import Claim, Project, Server, Task, WebhookDelivery, WebhookEndpoint
 from core.work import client
 from core.work import lease as leases
 from core.work.kinds import KINDS
@@ -87,6 +87,15 @@ def test_slurm_is_told_what_waits_and_how_many_workers_train(jobs: Jobs) -> None
     with jobs.sessions() as session:
         assert demand(session.connection(), None, 1) == Demand(jobs=1, tasks=False, busy=1)
         assert demand(session.connection(), None, 8) == Demand(jobs=0, tasks=True, busy=1)
+
+
+def test_a_job_that_has_lost_its_worker_asks_slurm_for_one(jobs: Jobs) -> None:
+    """Nobody else would put it back into the queue, if it was the only worker."""
+    jobs.submit()
+    jobs.claim()
+    with jobs.sessions.begin() as session:
+        session.execute(update(Claim).values(expires_at=func.now() - timedelta(seconds=1)))
+        assert demand(session.connection(), None, 1) == Demand(jobs=1, tasks=False, busy=0)
 
 
 def test_a_task_that_runs_asks_slurm_for_no_other_worker(jobs: Jobs) -> None:

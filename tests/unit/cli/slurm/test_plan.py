@@ -60,6 +60,13 @@ def test_a_worker_that_runs_and_trains_nothing_takes_a_waiting_job_before_anothe
     assert planned(fleets, {1: 1}, *known, waiting(3, "tunery-first-2"), busy=1).cancellations == [3]
 
 
+def test_a_worker_that_was_requeued_stays_while_the_leases_of_its_jobs_last() -> None:
+    fleets = {"gpu": Fleet(max=8)}
+    requeued = waiting(1, "tunery-gpu-1", "BeginTime")
+    assert planned(fleets, {}, requeued, busy=1).cancellations == []
+    assert planned(fleets, {}, requeued, running(2, "tunery-gpu-2"), busy=1).cancellations == [1]
+
+
 def test_what_is_submitted_already_is_not_submitted_again() -> None:
     fleets = {"gpu": Fleet(max=3)}
     known = [running(1, "tunery-gpu-1"), waiting(2, "tunery-gpu-3")]
