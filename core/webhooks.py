@@ -107,6 +107,12 @@ def payload_of(event_type: str, job_id: str, created_at: datetime) -> dict[str, 
     }
 
 
+def are_due(session: Session) -> bool:
+    """Return whether the next attempt of a delivery is due."""
+    due = select(WebhookDelivery.id).where(WebhookDelivery.next_attempt_at <= func.now()).limit(1)
+    return session.scalars(due).first() is not None
+
+
 def claim_due(session: Session, limit: int, per_project: int, busy: Collection[Message]) -> list[Message]:
     """Take deliveries whose next attempt is due: one for each endpoint, and none for endpoints in `busy`.
 

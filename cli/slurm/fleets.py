@@ -6,6 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cli.slurm.refused import refusal
 from core.errors import ConfigurationError
 from core.options import MAX_DEVICES
 
@@ -21,8 +22,10 @@ class Fleet(BaseModel):
     nodes: Devices = Field(1, description="Machines of one worker, among which its devices are divided")
     min: int = Field(0, ge=0, description="Workers that stay without anything to do")
     max: int = Field(4, ge=1, le=1000)
-    target: int = Field(1, ge=1, description="Jobs for each worker, which may train several together")
-    tasks: bool = Field(True, description="Whether open tasks and due webhooks also start a worker")
+    target: int = Field(
+        1, ge=1, description="Waiting jobs for each worker to submit, which may train several together"
+    )
+    tasks: bool = Field(True, description="Whether tasks and webhooks that wait also start a worker")
     idle_seconds: int = Field(300, ge=5, description="Time without anything to do, after which a worker ends")
     sbatch: tuple[str, ...] = Field((), description="Options of sbatch, such as a partition and GPUs")
 
@@ -32,6 +35,9 @@ class Fleet(BaseModel):
             raise ValueError(f"its {self.devices} devices cannot be divided evenly among {self.nodes} nodes")
         if self.min > self.max:
             raise ValueError(f"min is {self.min}, but max is {self.max}")
+        for option in self.sbatch:
+            if why := refusal(option):
+                raise ValueError(f"sbatch: {option} cannot be used here, because {why}")
         return self
 
 

@@ -114,7 +114,7 @@ class SettingFields(SignOnFields):
     idle_seconds: float | None = Field(
         None,
         ge=5,
-        description="Time without a job, a task or a waiting job after which a worker ends itself, seconds; "
+        description="Time without anything to do after which a worker ends itself, seconds; "
         "default: never. `tunery slurm` gives it to its workers",
     )
     slurm_file: Path | None = Field(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 import structlog
 from sqlalchemy.orm import Session, sessionmaker
 
+from core import webhooks
 from worker.supervisor.supervisor import Supervisor
 from worker.tasks.frame.service import Tasks
 
@@ -20,7 +21,11 @@ def end_this_process() -> None:
 
 
 class IdleEnd:
-    """Ends its worker once that has been idle for `seconds`. A job that it claims meanwhile is given back."""
+    """Ends its worker once that has been idle for `seconds`. A job that it claims meanwhile is given back.
+
+    Whatever starts a worker (`cli/slurm/work.sql`) also keeps it. Otherwise one worker after the other would
+    start and end.
+    """
 
     def __init__(
         self,
@@ -42,7 +47,7 @@ class IdleEnd:
         if any(tasks.has_work for tasks in self._tasks):
             return
         with self._sessions() as session:
-            if self._supervisor.has_work(session):
+            if self._supervisor.has_work(session) or webhooks.are_due(session):
                 return
         self._idle_since = idle_since or time.monotonic()
         if time.monotonic() - self._idle_since >= self._seconds:

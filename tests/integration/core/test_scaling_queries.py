@@ -6,13 +6,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import delete, func, text, update
 
-from cli.slurm.work import work
+from cli.slurm.demand import Demand, count_work, demand
 from core.access.projects import set_quotas
 from core.ids import new_id
 from core.jobs import lifecycle, queue
 from core.serving import registry
-from core.tables import Project, Server, Task, WebhookDelivery, WebhookEndpoint
+from core.tables import Claim, Project, Server, Task, WebhookDelivery, WebhookEndpoint
 from core.work import client
+from core.work import lease as leases
 from core.work.kinds import KINDS
 from tests.fixtures.outside.chart import render
 from tests.fixtures.service.jobs import Jobs
@@ -39,9 +40,7 @@ def wanted(jobs: Jobs, name: str, limit: int | None = LIMIT) -> int:
     if name in WORKERS_ASKED:
         devices, tasks = WORKERS_ASKED[name]
         with jobs.sessions() as session:
-            assert work(session.connection(), limit, devices, tasks) == found, (
-                "`tunery slurm` finds another number"
-            )
+            assert count_work(session.connection(), limit, devices, tasks=tasks, running=True) == found
     return found
 
 
@@ -74,6 +73,38 @@ def test_jobs_of_a_device_class_want_its_workers_while_they_wait_and_while_they_
     jobs.finish(lease)
     assert lease.job_id == waiting
     assert (wanted(jobs, "worker-one"), wanted(jobs, "worker-eight")) == (2, 0)
+
+
+def test_slurm_is_told_what_waits_and_how_many_workers_train(jobs: Jobs) -> None:
+    """Four jobs that one worker trains together ask for no other worker."""
+    for _ in range(2):
+        jobs.submit()
+        jobs.claim(owner="one")
+    jobs.submit(devices=8)
+    jobs.claim(devices=8, owner="another")
+    jobs.submit()
+    created(jobs, "export")
+    with jobs.sessions() as session:
+        assert demand(session.connection(), None, 1) == Demand(jobs=1, tasks=False, busy=1)
+        assert demand(session.connection(), None, 8) == Demand(jobs=0, tasks=True, busy=1)
+
+
+def test_a_job_that_has_lost_its_worker_asks_slurm_for_one(jobs: Jobs) -> None:
+    """Nobody else would put it back into the queue, if it was the only worker."""
+    jobs.submit()
+    jobs.claim()
+    with jobs.sessions.begin() as session:
+        session.execute(update(Claim).values(expires_at=func.now() - timedelta(seconds=1)))
+        assert demand(session.connection(), None, 1) == Demand(jobs=1, tasks=False, busy=0)
+
+
+def test_a_task_that_runs_asks_slurm_for_no_other_worker(jobs: Jobs) -> None:
+    created(jobs, "export")
+    with jobs.sessions.begin() as session:
+        assert leases.take(session, "holder") is not None
+    with jobs.sessions() as session:
+        assert demand(session.connection(), None, 1) == Demand(jobs=0, tasks=False, busy=0)
+    assert wanted(jobs, "worker-eight") == 1, "KEDA takes no worker away that does a task"
 
 
 def test_without_a_limit_all_jobs_want_workers(jobs: Jobs) -> None:

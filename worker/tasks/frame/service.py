@@ -100,8 +100,14 @@ class Tasks(Periodic):
 
     @property
     def has_work(self) -> bool:
-        """Whether a process does a task here. One that follows a job is left out: it follows pauses too."""
-        return any(KINDS[kind].task_class != "following" for kind, _ in tuple(self._begun.values()))
+        """Whether a process does a task here, or a task waits that one may do.
+
+        Tasks that follow a job are left out: they follow pauses too. Raises SQLAlchemyError.
+        """
+        kinds = [kind for kind in self._kinds if KINDS[kind].task_class != "following"]
+        if any(kind in kinds for kind, _ in tuple(self._begun.values())):
+            return True
+        return self._most > 0 and self._waiting.any_of(kinds)
 
     def stop(self) -> None:
         """Let the processes finish what they are doing, and then kill the rest."""

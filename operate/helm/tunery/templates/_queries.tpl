@@ -1,8 +1,9 @@
-{{/* How much there is to do for workers: `tunery slurm` asks the same. Takes root, devices, tasks and projectJobs. */}}
+{{/* How much there is to do for workers. `tunery slurm` runs the same statement. Takes root, devices, tasks and projectJobs. */}}
 {{- define "tunery.workQuery" -}}
 {{- $query := .root.Files.Get "queries/work.sql" | regexFind "SELECT(?s:.*)" | trim -}}
 {{- if not $query }}{{ fail "queries/work.sql is missing: it is a link to cli/slurm/work.sql" }}{{ end -}}
 {{- $query = $query | replace ":devices" (toString .devices) | replace ":tasks" (toString .tasks) -}}
+{{- $query = $query | replace ":running" "true" -}}
 {{- $query | replace ":project_jobs" (toString (.projectJobs | default "NULL")) -}}
 {{- end -}}
 

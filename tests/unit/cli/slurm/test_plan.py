@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.slurm.demand import Demand
 from cli.slurm.fleets import Fleet, read_fleets
 from cli.slurm.plan import Plan, SlurmJob, plan
 from core.errors import ConfigurationError
@@ -15,12 +16,10 @@ CONFIGURATION = (REPOSITORY / "operate/slurm/slurm.conf").read_text()
 
 
 def planned(
-    fleets: dict[str, Fleet], work: dict[int, int], *known: SlurmJob, open_tasks: bool = False
+    fleets: dict[str, Fleet], jobs: dict[int, int], *known: SlurmJob, busy: int = 0, open_tasks: bool = False
 ) -> Plan:
-    """Return the plan for so many jobs of each device class."""
-    return plan(
-        fleets, lambda devices, tasks: max(work.get(devices, 0), int(tasks and open_tasks)), list(known)
-    )
+    """Return the plan for so many waiting jobs of each device class."""
+    return plan(fleets, lambda devices: Demand(jobs.get(devices, 0), open_tasks, busy), list(known))
 
 
 def submitted(made: Plan) -> list[str]:
@@ -43,6 +42,31 @@ def test_workers_follow_the_jobs_up_to_the_limit_and_down_to_none() -> None:
     assert submitted(planned({"gpu": Fleet(max=3, target=4)}, {1: 5})) == ["tunery-gpu-1", "tunery-gpu-2"]
 
 
+def test_workers_that_train_ask_for_no_more_however_many_jobs_they_train() -> None:
+    fleets = {"gpu": Fleet(max=8)}
+    training = running(1, "tunery-gpu-1")
+    assert submitted(planned(fleets, {}, training, busy=1)) == [], "a cohort of jobs, of which none waits"
+    assert submitted(planned(fleets, {}, busy=3)) == [], "workers that Slurm does not know"
+    assert submitted(planned(fleets, {1: 2}, training, busy=1)) == ["tunery-gpu-2", "tunery-gpu-3"]
+
+
+def test_a_worker_that_runs_and_trains_nothing_takes_a_waiting_job_before_another_is_submitted() -> None:
+    fleets = {"first": Fleet(max=8), "second": Fleet(max=8)}
+    known = [running(1, "tunery-first-1"), running(2, "tunery-second-1")]
+    made = planned(fleets, {1: 2}, *known, busy=1)
+    assert submitted(made) == ["tunery-first-2"]
+    assert made.wanted == {"first": 2, "second": 1}
+    assert submitted(planned(fleets, {1: 1}, *known, busy=1)) == []
+    assert planned(fleets, {1: 1}, *known, waiting(3, "tunery-first-2"), busy=1).cancellations == [3]
+
+
+def test_a_worker_that_was_requeued_stays_while_the_leases_of_its_jobs_last() -> None:
+    fleets = {"gpu": Fleet(max=8)}
+    requeued = waiting(1, "tunery-gpu-1", "BeginTime")
+    assert planned(fleets, {}, requeued, busy=1).cancellations == []
+    assert planned(fleets, {}, requeued, running(2, "tunery-gpu-2"), busy=1).cancellations == [1]
+
+
 def test_what_is_submitted_already_is_not_submitted_again() -> None:
     fleets = {"gpu": Fleet(max=3)}
     known = [running(1, "tunery-gpu-1"), waiting(2, "tunery-gpu-3")]
@@ -50,7 +74,7 @@ def test_what_is_submitted_already_is_not_submitted_again() -> None:
     assert submitted(planned(fleets, {1: 3}, *known)) == ["tunery-gpu-2"]
 
 
-def test_jobs_of_other_pools_do_not_count() -> None:
+def test_jobs_of_other_fleets_do_not_count() -> None:
     fleets = {"gpu": Fleet(), "gpu-2": Fleet(devices=2)}
     known = [running(1, "tunery-gpu-2-1"), running(2, "tunery-gpu-2"), running(3, "tunery-other-1")]
     assert submitted(planned(fleets, {1: 2, 2: 1}, *known)) == ["tunery-gpu-1"]
@@ -64,7 +88,7 @@ def test_a_worker_that_runs_is_never_cancelled_and_one_that_waits_is_if_it_is_to
     assert sorted(planned(fleets, {}, *known).cancellations) == [3, 4]
 
 
-def test_of_two_submissions_of_one_place_the_later_one_is_cancelled_by_whoever_looks() -> None:
+def test_of_two_submissions_of_one_seat_the_later_one_is_cancelled_by_whoever_looks() -> None:
     fleets = {"gpu": Fleet()}
     twice = [waiting(8, "tunery-gpu-1", "Dependency"), waiting(7, "tunery-gpu-1")]
     assert planned(fleets, {1: 1}, *twice).cancellations == [8]
@@ -78,17 +102,61 @@ def test_a_worker_that_has_ended_is_replaced_at_once(state: str) -> None:
     assert submitted(planned({"gpu": Fleet()}, {1: 1}, ended)) == ["tunery-gpu-1"]
 
 
-def test_a_pool_whose_workers_fail_tries_each_place_once_and_then_leaves_the_jobs_to_the_next_pool() -> None:
+def test_a_fleet_whose_workers_fail_tries_each_seat_once_and_then_leaves_the_jobs_to_the_next_fleet() -> None:
     fleets = {"broken": Fleet(max=2), "next": Fleet(max=2)}
     one = SlurmJob(1, "tunery-broken-1", "FAILED", "NonZeroExitCode")
     made = planned(fleets, {1: 2}, one)
     assert submitted(made) == ["tunery-broken-2", "tunery-next-1"]
-    assert made.failed == {"broken": 1, "next": 0}
+    assert made.stuck == {"broken": [one], "next": []}
     two = SlurmJob(2, "tunery-broken-2", "OUT_OF_MEMORY", "OutOfMemory")
     assert submitted(planned(fleets, {1: 2}, one, two)) == ["tunery-next-1", "tunery-next-2"]
 
 
-def test_a_worker_that_ends_or_is_held_is_none_but_its_place_is_not_free() -> None:
+@pytest.mark.parametrize("state", ["SPECIAL_EXIT", "STOPPED", "SUSPENDED", "A_STATE_OF_A_LATER_SLURM"])
+def test_a_worker_that_does_not_go_on_by_itself_is_none_and_a_person_is_told(state: str) -> None:
+    stuck = SlurmJob(1, "tunery-gpu-1", state, "None")
+    made = planned({"gpu": Fleet()}, {1: 1}, stuck)
+    assert (submitted(made), made.stuck) == (["tunery-gpu-2"], {"gpu": [stuck]})
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "BadConstraints",
+        "PartitionTimeLimit",
+        "DependencyNeverSatisfied",
+        "InvalidQOS",
+        "JobHeldUser",
+        "QOSMaxCpuPerJobLimit",
+        "AssocMaxNodePerJobLimit",
+    ],
+)
+def test_a_worker_that_will_never_begin_is_none_and_a_person_is_told(reason: str) -> None:
+    stuck = waiting(1, "tunery-gpu-1", reason)
+    made = planned({"gpu": Fleet()}, {1: 1}, stuck)
+    assert (submitted(made), made.stuck) == (["tunery-gpu-2"], {"gpu": [stuck]})
+    assert made.cancellations == []
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "None",
+        "Resources",
+        "BeginTime",
+        "ReqNodeNotAvail, UnavailableNodes:node1",
+        "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions",
+        "QOSGrpCpuLimit",
+        "QOSMaxJobsPerUserLimit",
+        "AssocGrpGRES",
+    ],
+)
+def test_a_worker_that_waits_for_room_is_not_submitted_again(reason: str) -> None:
+    made = planned({"gpu": Fleet()}, {1: 1}, waiting(1, "tunery-gpu-1", reason))
+    assert (submitted(made), made.stuck) == ([], {"gpu": []})
+
+
+def test_a_worker_that_ends_or_is_held_is_none_but_its_seat_is_not_free() -> None:
     ending = SlurmJob(1, "tunery-gpu-1", "COMPLETING", "None")
     held = waiting(2, "tunery-gpu-2", "JobHeldUser")
     made = planned({"gpu": Fleet(max=3)}, {1: 3}, ending, held)
@@ -96,16 +164,19 @@ def test_a_worker_that_ends_or_is_held_is_none_but_its_place_is_not_free() -> No
     assert made.cancellations == [], "a person holds it on purpose"
 
 
-def test_pools_of_one_device_class_share_its_jobs_in_the_order_of_the_file() -> None:
+def test_fleets_of_one_device_class_share_its_jobs_in_the_order_of_the_file() -> None:
     fleets = {"h100": Fleet(max=2), "l4": Fleet(max=8), "group": Fleet(devices=2, nodes=2)}
     made = planned(fleets, {1: 5, 2: 1})
     assert made.wanted == {"h100": 2, "l4": 3, "group": 1}
 
 
-def test_open_tasks_start_a_worker_of_the_first_pool_that_takes_them() -> None:
+def test_open_tasks_start_a_worker_of_the_first_fleet_that_takes_them() -> None:
     fleets = {"gpu": Fleet(tasks=False), "cpu": Fleet()}
     assert submitted(planned(fleets, {}, open_tasks=True)) == ["tunery-cpu-1"]
     assert submitted(planned(fleets, {1: 1}, open_tasks=True)) == ["tunery-gpu-1"], "it does the tasks too"
+    busy = running(1, "tunery-cpu-1")
+    assert submitted(planned(fleets, {}, busy, busy=1, open_tasks=True)) == [], "it does them beside its job"
+    assert planned(fleets, {}, waiting(1, "tunery-cpu-1"), open_tasks=True).cancellations == []
 
 
 def test_as_many_workers_as_min_says_stay_and_the_others_end_when_they_are_idle() -> None:
@@ -122,6 +193,7 @@ def test_as_many_workers_as_min_says_stay_and_the_others_end_when_they_are_idle(
         ("[workers.a]\nmin = 5", "workers.a: .*min is 5, but max is 4"),
         ("[workers.a]\nmost = 5", "workers.a.most: Extra"),
         ("[workers.A]", "workers.A"),
+        ('[workers.a]\nsbatch = ["--array=1-3"]', "workers.a: .*--array=1-3 cannot be used"),
         ("[workers]", "workers: Dictionary should have at least 1 item"),
         ("[workers", "cannot be read"),
         ("[workers.a]", "script: there is no file /nowhere/worker.sh"),
