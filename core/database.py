@@ -72,6 +72,11 @@ def reading_sessions(engine: Engine) -> sessionmaker[Session]:
     return session_factory(engine.execution_options(isolation_level="AUTOCOMMIT"))
 
 
+def reading(sessions: sessionmaker[Session]) -> sessionmaker[Session]:
+    """Return `reading_sessions` of the engine that these sessions use."""
+    return reading_sessions(sessions.kw["bind"])
+
+
 def session_factory(engine: Engine) -> sessionmaker[Session]:
     """Return sessions whose objects can still be read after the commit."""
     return sessionmaker(engine, expire_on_commit=False)

@@ -6,6 +6,7 @@ running jobs, the oldest job goes first. A project at its limit waits. The limit
 """
 
 from collections.abc import Collection
+from typing import Any
 
 from sqlalchemy import (
     ARRAY,
@@ -35,8 +36,7 @@ def first_job(
 
     The ids in `passed_over` are skipped.
     """
-    asked = {"project_jobs": project_jobs, "devices": devices, "passed_over": list(passed_over)}
-    return session.scalar(FIRST_JOB, asked)
+    return session.scalar(FIRST_JOB, _asked(project_jobs, devices, passed_over))
 
 
 def _first_job() -> Select[str]:
@@ -106,8 +106,7 @@ def next_job(
 
     Jobs that others have locked are skipped, and so are those whose ids are in `passed_over`.
     """
-    asked = {"project_jobs": project_jobs, "devices": devices, "passed_over": list(passed_over)}
-    job = session.scalars(NEXT_JOB, asked).one_or_none()
+    job = session.scalars(NEXT_JOB, _asked(project_jobs, devices, passed_over)).one_or_none()
     if job is not None:
         return job
     skipped = set(passed_over)
@@ -123,6 +122,11 @@ def next_job(
 def jobs_wait(session: Session, project_jobs: int | None, devices: int = 1) -> bool:
     """Return whether a job waits that a worker of the device class could claim."""
     return first_job(session, project_jobs, devices) is not None
+
+
+def _asked(project_jobs: int | None, devices: int, passed_over: Collection[str]) -> dict[str, Any]:
+    """Return the parameters of FIRST_JOB and NEXT_JOB."""
+    return {"project_jobs": project_jobs, "devices": devices, "passed_over": list(passed_over)}
 
 
 def _projects_with_waiting_jobs(devices: BindParameter[int]) -> Subquery:

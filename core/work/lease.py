@@ -10,7 +10,19 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, func, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    Text,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.orm import Session, aliased
 
 from core import artifacts
@@ -87,9 +99,18 @@ def take(
 def waiting_kinds(session: Session) -> set[str]:
     """Return the kinds of the tasks that may be taken now, but for what a take alone finds out.
 
-    It takes no lock: every worker asks every second, most often when nothing waits.
+    Kinds whose tasks wait for something else are left out: see `ready_kinds`. It takes no lock and reads a
+    few rows, however many tasks are open: every worker asks every second, most often when nothing waits.
     """
     return set(session.scalars(WAITING_KINDS))
+
+
+def ready_kinds(session: Session) -> set[str]:
+    """Return the kinds whose tasks wait for something else, such as a job's start, if that has happened.
+
+    It may read all open tasks of these kinds, so workers ask it rarely.
+    """
+    return {name for name, query in READY_KINDS.items() if session.scalar(query)}
 
 
 def free(session: Session, holder: str, *, counts: bool) -> None:
@@ -112,9 +133,8 @@ def other_projects_wait(session: Session, task: Task) -> bool:
     """Return whether a task of the same class waits that belongs to a project without a running one."""
     kinds = names_in(KINDS[task.kind].task_class)
     waits = Task.finished_at.is_(None) & (Task.status == "queued") & Task.kind.in_(kinds)
-    due = or_(Task.held_until.is_(None), Task.held_until <= func.now())
     others = Task.project_id != task.project_id, running_of_project(kinds) == 0
-    found = select(Task.id).where(waits, due, *others)
+    found = select(Task.id).where(waits, _is_due(), *others)
     return session.scalars(found.limit(1)).one_or_none() is not None
 
 
@@ -344,5 +364,24 @@ def _lost(lease: TaskLease) -> TaskLeaseLost:
     return TaskLeaseLost(f"{lease.task_id}: the lease {lease.attempt} does not own the task any more")
 
 
-# Built once: to build it takes longer than to run it.
-WAITING_KINDS = select(Task.kind).where(Task.finished_at.is_(None), _is_due(), *_are_ready(KINDS)).distinct()
+def _waiting_kinds() -> Select[str]:
+    """Return the query for the kinds of due tasks. It reads one task of each kind.
+
+    An index has the tasks of a kind in this order. (Two EXISTS would be computed from all open tasks.)
+    """
+    kinds = [name for name, kind in KINDS.items() if kind.is_ready is None]
+    kind = func.unnest(literal(kinds, ARRAY(Text))).table_valued("name").render_derived("kind")
+    open_tasks = select(Task.held_until).where(Task.kind == kind.c.name, Task.finished_at.is_(None))
+    first = open_tasks.order_by(Task.held_until.nulls_first()).limit(1).lateral("first")
+    is_due = or_(first.c.held_until.is_(None), first.c.held_until <= func.now())
+    return select(kind.c.name).join(first, true()).where(is_due)
+
+
+def _ready_kind(kind: Kind) -> Select[bool]:
+    of_kind = Task.kind == kind.name, Task.finished_at.is_(None), _is_due(), *_are_ready([kind.name])
+    return select(select(Task.id).where(*of_kind).exists())
+
+
+# Built once: to build them takes longer than to run them.
+WAITING_KINDS = _waiting_kinds()
+READY_KINDS = {name: _ready_kind(kind) for name, kind in KINDS.items() if kind.is_ready is not None}

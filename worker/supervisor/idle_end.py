@@ -47,7 +47,7 @@ class IdleEnd:
         if any(tasks.has_work for tasks in self._tasks):
             return
         with self._sessions() as session:
-            if self._supervisor.has_work(session) or webhooks.are_due(session):
+            if self._supervisor.has_work(session) or webhooks.any_due(session):
                 return
         self._idle_since = idle_since or time.monotonic()
         if time.monotonic() - self._idle_since >= self._seconds:

@@ -3,15 +3,13 @@
 It also adds up the usage, which needs no other thread.
 """
 
-import random
 import time
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.storage.object_store import ObjectStore
-from core.tables import Worker
 from worker.process.periodic import Periodic
+from worker.process.turns import has_a_turn
 from worker.supervisor.emptying import empty_artifacts
 from worker.supervisor.retention import (
     Retention,
@@ -26,7 +24,6 @@ from worker.supervisor.retention import (
 from worker.supervisor.usage import count_usage
 
 RETENTION_SECONDS = 3600.0  # between two removals of what is too old, which is counted in days
-AT_A_TIME = 10  # workers; of more workers, so many clean in each period, whatever their number
 REMOVALS = (
     end_overdue_uploads,
     delete_expired_tasks,
@@ -42,15 +39,6 @@ def clean(sessions: sessionmaker[Session], store: ObjectStore) -> None:
     for remove in REMOVALS:
         remove(sessions)
     empty_artifacts(sessions, store)
-
-
-def has_a_turn(session: Session, drawn: float) -> bool:
-    """Return whether a worker cleans now, by a number from 0 to 1 that it has drawn.
-
-    What is over is found by one worker as by a thousand. So no worker needs to know of the others' turns.
-    """
-    workers = session.scalar(select(func.count()).where(Worker.expires_at > func.now())) or 0
-    return drawn * workers < AT_A_TIME
 
 
 class Janitor(Periodic):
@@ -73,12 +61,12 @@ class Janitor(Periodic):
     def clean(self) -> None:
         """Clean if it is this worker's turn."""
         is_late = time.monotonic() >= self._retention_at
-        if is_late:
-            self._retention_at = time.monotonic() + RETENTION_SECONDS
         with self._sessions() as session:
-            if not has_a_turn(session, random.random()):  # noqa: S311
-                return
-        clean(self._sessions, self._store)
-        count_usage(self._sessions)
-        if is_late:
-            remove_old(self._sessions, self._retention)
+            drawn = has_a_turn(session)
+        if drawn:
+            clean(self._sessions, self._store)
+            count_usage(self._sessions)
+            if is_late:
+                remove_old(self._sessions, self._retention)
+        if is_late:  # also without a turn: about ten workers remove in each hour, whatever their number
+            self._retention_at = time.monotonic() + RETENTION_SECONDS

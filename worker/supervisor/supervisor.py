@@ -25,6 +25,7 @@ from core.settings import Settings
 from core.tables import Worker
 from worker.process import stop_times
 from worker.process.recorder import recorder
+from worker.process.turns import has_a_turn
 from worker.supervisor.launch import kill_trainer, start_trainer
 from worker.supervisor.losses import Death, Reason, describe_exit
 from worker.supervisor.memory import processes_ended_for_memory
@@ -187,10 +188,13 @@ class Supervisor:
             self.wake()
 
     def _requeue_expired(self, session: Session) -> tuple[Reason, list[str]]:
-        """Requeue the jobs whose leases have ended, and return why and which.
+        """Requeue the jobs whose leases have ended, if it is this worker's turn. Return why and which.
 
-        No trainer is to blame if the database was away.
+        It reads all open claims, so of many workers only some do it in each period. No trainer is to blame if
+        the database was away.
         """
+        if not has_a_turn(session):
+            return "lease_ran_out", []
         if time.monotonic() < self._no_blame_until:
             sentence = "The database did not answer for a while"
             return "database_away", lifecycle.release_expired_claims(session, sentence)

@@ -7,6 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import webhooks
+from core.database import reading
 from core.egress import Egress
 from core.monitoring import declared
 from core.process.failpoints import reached
@@ -31,7 +32,7 @@ class WebhookSender(Periodic):
 
     def __init__(self, sessions: sessionmaker[Session], vault: Vault, egress: Egress) -> None:
         super().__init__("webhooks", POLL_SECONDS, self._send_due)
-        self._sessions = sessions
+        self._sessions, self._reading = sessions, reading(sessions)
         self._vault = vault
         self._egress = egress
         self._at_work: list[tuple[Message, Future[None]]] = []
@@ -46,6 +47,9 @@ class WebhookSender(Periodic):
     def _send_due(self) -> None:
         self._at_work = [(message, sent) for message, sent in self._at_work if not sent.done()]
         busy = [message for message, _ in self._at_work]
+        with self._reading() as session:
+            if not webhooks.any_due(session):
+                return
         with self._sessions.begin() as session:
             messages = webhooks.claim_due(session, MAX_CONCURRENT - len(busy), MAX_PER_PROJECT, busy)
         if messages:

@@ -6,7 +6,8 @@
 
 Each worker is a few coroutines of one process. They call the service's own functions on the real servers of
 `tunery up`. First each call is measured alone: its time, and the processor time of Postgres that it takes.
-Then so many workers claim at once, and work side by side while clients poll the API. The driver computes too,
+Then so many workers work side by side while clients poll the API. At last, as many as the largest number
+claim at the same moment. The driver computes too,
 so many workers do their duties less often than real ones: at most --calls of them a second, together. The
 page says how often, and what the duties of a thousand workers take by the measured processor time.
 The results are bench/results/workers-<date>.json, a page beside it, and figures in docs/operate/capacity.md.
@@ -34,9 +35,10 @@ from bench.scale.numbered import Size
 from bench.scale.progress import say_step
 from bench.scale.workers import jobs
 from bench.scale.workers.coroutines import Coroutines
-from bench.scale.workers.crowd import crowd
+from bench.scale.workers.crowd import burst, crowd
 from bench.scale.workers.duties import Duties
 from bench.scale.workers.evidence import Evidence
+from bench.scale.workers.figures import summary
 from bench.scale.workers.monitored import page_for_prometheus
 from bench.scale.workers.operations import Operations
 from bench.scale.workers.page import capacity, page
@@ -109,6 +111,13 @@ class Measurement:
         p99 = claim.get("p99_ms", 0)
         say_step(f"{workers} workers: p99 of a claim {p99:.1f} ms, {found['postgres_cores']:.2f} cores")
 
+    async def burst(self, workers: int) -> None:
+        """Measure how long so many workers take that claim at the same moment."""
+        jobs.submit(self.sessions, self.projects, SPARE_JOBS + workers // len(self.projects))
+        calls = Coroutines(self._url, self._given.connections, prepared=self._given.prepared)
+        self.found["burst"] = await burst([self._duties(calls) for _ in range(workers)], calls)
+        await calls.close()
+
     def polls_alone(self, polls: Polls, seconds: float) -> None:
         """Measure what polls cost, without workers."""
         self.found["polls"] = {}
@@ -116,10 +125,10 @@ class Measurement:
             poll(polls.port, requests, 1.0, clients=POLLS_ALONE, pause=0.0)
             before, api = self.evidence.now(), polls.seconds_of_the_api()
             load = poll(polls.port, requests, seconds, clients=POLLS_ALONE, pause=0.0)
-            count = len(load.latencies)
+            count = max(1, len(load.latencies))  # a busy machine may answer none
             self.found["polls"][name] = {
                 "per_second": load.rate,
-                "p99_ms": 1e3 * load.percentile(0.99),
+                "p99_ms": summary(load.latencies).get("p99_ms", 0.0),
                 "postgres_ms": 1e3 * self.evidence.since(before).postgres / count,
                 "api_ms": 1e3 * (polls.seconds_of_the_api() - api) / count,
                 "statuses": dict(load.statuses),
@@ -144,6 +153,7 @@ def measure(given: argparse.Namespace, servers: EmbeddedServers) -> dict[str, An
             measurement.polls_alone(polls, given.alone)
             for workers in given.workers:
                 asyncio.run(measurement.together(workers, polls, pool))
+            asyncio.run(measurement.burst(max(given.workers)))
         measurement.finish()
         return environment(servers) | measurement.found
     finally:
@@ -157,8 +167,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--events", type=positive, default=20_000_000, help="to fill, if the home is empty")
     parser.add_argument("--workers", type=numbers, default=[10, 100, 1000], help="default 10,100,1000")
     parser.add_argument("--projects", type=positive, default=100, help="that have waiting jobs (default 100)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each number of workers (default 60)")
-    parser.add_argument("--alone", type=float, default=5.0, help="seconds of each call alone (default 5)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each number of workers (default 30)")
+    parser.add_argument("--alone", type=float, default=3.0, help="seconds of each call alone (default 3)")
     parser.add_argument("--job-seconds", type=float, default=120.0, help="length of a job (default 120)")
     parser.add_argument("--calls", type=float, default=100.0, help="of all workers a second (default 100)")
     parser.add_argument(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session, sessionmaker
 
 from core import webhooks
+from core.database import reading
 from core.ids import new_id
 from core.jobs import lifecycle, queue
 from core.jobs.lifecycle import Lease, Progress
@@ -19,10 +20,12 @@ from core.jobs.suspects import is_suspect
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from core.tables import Adapter, File, Job
+from core.work import lease as leases
+from worker.process.turns import has_a_turn
 from worker.supervisor.janitor import Janitor
 from worker.supervisor.retention import Retention
 from worker.supervisor.webhooks import MAX_CONCURRENT, MAX_PER_PROJECT
-from worker.tasks.frame.service import Tasks
+from worker.tasks.frame.waiting import find_ready
 from worker.trainer.report.heartbeats import Heartbeats, Renewable
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.report.reporter import StepMetrics
@@ -54,32 +57,42 @@ class Duties:
 
     def __init__(self, settings: Settings, sessions: sessionmaker[Session], store: ObjectStore) -> None:
         self.owner = lifecycle.new_owner()
-        self._settings, self._sessions = settings, sessions
+        self._settings, self._sessions, self._reading = settings, sessions, reading(sessions)
         self._beats = DrivenHeartbeats(sessions)
         self._janitor = Janitor(sessions, store, settings.scan_seconds, Retention.of(settings))
 
     def claim(self) -> Held | None:
         """Claim the next job, as `worker/trainer/train/claims.py` does."""
-        settings, claimed_at = self._settings, time.monotonic()
+        claimed_at = time.monotonic()
         with self._sessions.begin() as session:
-
-            def accepts(row: Job) -> bool:
-                is_suspect(session, row)  # a trainer without jobs takes it in any case
-                return read_spec(row.spec) is not None
-
-            lease = lifecycle.claim(
-                session,
-                self.owner,
-                settings.lease_seconds,
-                nonce=new_id(""),
-                project_jobs=settings.project_jobs,
-                devices=settings.devices,
-                accepts=accepts,
-            )
+            lease = self._claim(session, takes_it=True)
             if lease is None:
                 return None
             job = session.get_one(Job, lease.job_id)
         return Held(JobLease(self._sessions, lease, claimed_at, self._beats), job.project_id)
+
+    def look_for_a_job(self) -> None:
+        """Look at the queue as a trainer does whose jobs the next one may not join."""
+        with self._sessions.begin() as session:
+            self._claim(session, takes_it=False)
+
+    def _claim(self, session: Session, *, takes_it: bool) -> Lease | None:
+        settings = self._settings
+
+        def accepts(row: Job) -> bool:
+            is_suspect(session, row)
+            return read_spec(row.spec) is not None and takes_it
+
+        return lifecycle.claim(
+            session,
+            self.owner,
+            settings.lease_seconds,
+            nonce=new_id(""),
+            project_jobs=settings.project_jobs,
+            devices=settings.devices,
+            accepts=accepts,
+            looks_first=True,
+        )
 
     def renew(self, held: Held) -> None:
         """Renew the lease of a job with no news."""
@@ -136,16 +149,25 @@ class Duties:
         """Look for lost leases and for waiting jobs, as `worker/supervisor/supervisor.py` does."""
         settings = self._settings
         with self._sessions.begin() as session:
-            lifecycle.lose_expired_claims(session, settings.max_lost_attempts)
+            if has_a_turn(session):
+                lifecycle.lose_expired_claims(session, settings.max_lost_attempts)
             queue.jobs_wait(session, settings.project_jobs, settings.devices)
             lifecycle.holds_a_claim(session, self.owner)
 
     def look_for_tasks(self) -> None:
-        """Look as all threads of a worker do in a second. They are new, so that they have not just looked."""
-        for each in Tasks.of(self._settings, self._sessions):
-            each.look()
+        """Look for tasks of all kinds, as one thread of a worker does for the others."""
+        with self._reading() as session:
+            leases.waiting_kinds(session)
+
+    def look_for_trackers(self) -> None:
+        with self._reading() as session:
+            find_ready(session)
 
     def look_for_webhooks(self) -> None:
+        """Look for deliveries that are due, and take them, as `worker/supervisor/webhooks.py` does."""
+        with self._reading() as session:
+            if not webhooks.any_due(session):
+                return
         with self._sessions.begin() as session:
             webhooks.claim_due(session, MAX_CONCURRENT, MAX_PER_PROJECT, [])
 

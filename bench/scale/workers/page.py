@@ -9,19 +9,19 @@ from bench.pages.tables import markdown, shown
 MANY = 1000
 DUTIES = (
     *("claim", "renewal with a step", "renewal without news", "end of a job", "scan"),
-    *("look for tasks", "look for webhooks", "janitor"),
+    *("look for a job", "look for tasks", "look for trackers", "look for webhooks", "janitor"),
 )
 
 
 def page(found: dict[str, Any]) -> str:
     head = f"# Many workers, {found['date'][:10]}\n\n<!-- Written by bench/scale/workers/__main__.py. -->\n"
-    parts = [head, _setting(found), _alone(found), _load(found), _together(found), _evidence(found)]
-    return "\n".join([*parts, _polls(found), _for_prometheus(found), _bytes(found)])
+    parts = [head, _setting(found), _alone(found), _load(found), _together(found), _burst(found)]
+    return "\n".join([*parts, _evidence(found), _polls(found), _for_prometheus(found), _bytes(found)])
 
 
 def capacity(found: dict[str, Any]) -> str:
     """Return what the page for operators shows of it, a level deeper."""
-    parts = [_setting(found), _load(found), _together(found), _bytes(found)]
+    parts = [_setting(found), _load(found), _together(found), _burst(found), _bytes(found)]
     return "\n".join(parts).replace("\n## ", "\n### ")
 
 
@@ -90,7 +90,7 @@ def _together(found: dict[str, Any]) -> str:
             (
                 f"{each['workers']:,}",
                 f"{each['stretch']:.1f}",
-                f"{each['all_claimed_seconds']:.1f}",
+                f"{each['claimed']:,} after {each['claimed_seconds']:.1f} s",
                 f"{each['per_second'].get('claim', 0):.1f}",
                 shown(claim.get("median_ms"), ".1f"),
                 shown(claim.get("p99_ms"), ".1f"),
@@ -101,14 +101,23 @@ def _together(found: dict[str, Any]) -> str:
             )
         )
     heading = (
-        *("workers", "rarer", "all claimed, s", "claims/s", "claim, median", "p99", "renewal, p99"),
+        *("workers", "rarer", "have a job", "claims/s", "claim, median", "p99", "renewal, p99"),
         *("poll, p99", "late, p99", "running jobs of a project"),
     )
     return (
-        "## Side by side\n\nAll workers claim at the same moment. Then each trains one job after the other, "
+        "## Side by side\n\nThe workers claim a few at a time. Then each trains one job after the other, "
         f"which end after {found['rates']['job']:.0f} s. Beside them, 50 clients poll the API, each two "
         "seconds after the last answer. *Rarer* says how many times as rarely as a real worker each does its "
         "other duties. *Late* is by how much the driver begins a call too late.\n\n" + markdown(heading, rows)
+    )
+
+
+def _burst(found: dict[str, Any]) -> str:
+    each = found["burst"]
+    return (
+        f"## Burst\n\n{each['workers']:,} workers claim at the same moment, and do nothing else: "
+        f"{each['claimed']:,} have a job after {each['seconds']:.1f} s, half of these after "
+        f"{each.get('median_ms', 0) / 1e3:.1f} s. {each['failed']:,} claims failed.\n"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Self
 
 from core.settings import Settings
 from worker.supervisor import webhooks
-from worker.tasks.frame import service
+from worker.tasks.frame import waiting
 from worker.trainer.report.heartbeats import BEAT_SECONDS
 
 
@@ -18,14 +18,25 @@ class Rates:
     job: float
     beat: float
     scan: float
+    look: float
     tasks: float
+    trackers: float
     webhooks: float
     janitor: float
 
     @classmethod
     def of(cls, settings: Settings, job: float) -> Self:
         scan = settings.scan_seconds
-        return cls(job, BEAT_SECONDS, scan, service.POLL_SECONDS, webhooks.POLL_SECONDS, scan)
+        return cls(
+            job=job,
+            beat=BEAT_SECONDS,
+            scan=scan,
+            look=scan,
+            tasks=waiting.FRESH_SECONDS,
+            trackers=waiting.READY_SECONDS,
+            webhooks=webhooks.POLL_SECONDS,
+            janitor=scan,
+        )
 
     def stretched(self, times: float) -> Self:
         """Return the same rates, as many times as slow. The length of a job stays."""
@@ -40,7 +51,9 @@ class Rates:
             "renewal with a step": 1 / self.beat,
             "end of a job": 1 / self.job,
             "scan": 1 / self.scan,
+            "look for a job": 1 / self.look,
             "look for tasks": 1 / self.tasks,
+            "look for trackers": 1 / self.trackers,
             "look for webhooks": 1 / self.webhooks,
             "janitor": 1 / self.janitor,
         }

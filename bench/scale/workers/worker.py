@@ -13,7 +13,7 @@ from typing import TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from bench.scale.workers.coroutines import Coroutines
-from bench.scale.workers.duties import Duties
+from bench.scale.workers.duties import Duties, Held
 from bench.scale.workers.rates import Rates
 from core.errors import LeaseLost
 
@@ -42,7 +42,11 @@ class Times:
 class Worker:
     """A worker that claims one job after the other until it is told to stop."""
 
-    def __init__(self, duties: Duties, calls: Coroutines, rates: Rates, times: Times) -> None:
+    def __init__(
+        self, duties: Duties, calls: Coroutines, rates: Rates, times: Times, first: asyncio.Semaphore
+    ) -> None:
+        """`first` limits how many workers claim their first job at once."""
+        self._first = first
         self._duties, self._calls, self._rates, self._times = duties, calls, rates, times
         self._stopping = asyncio.Event()
         self.has_claimed = asyncio.Event()
@@ -53,7 +57,9 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._train())
             group.create_task(self._repeat("scan", rates.scan, duties.scan))
+            group.create_task(self._repeat("look for a job", rates.look, duties.look_for_a_job))
             group.create_task(self._repeat("look for tasks", rates.tasks, duties.look_for_tasks))
+            group.create_task(self._repeat("look for trackers", rates.trackers, duties.look_for_trackers))
             group.create_task(self._repeat("look for webhooks", rates.webhooks, duties.look_for_webhooks))
             group.create_task(self._repeat("janitor", rates.janitor, duties.remove_what_is_over))
 
@@ -63,7 +69,7 @@ class Worker:
     async def _train(self) -> None:
         first = True
         while not self._stopping.is_set():
-            held = await self._timed("claim", self._duties.claim)
+            held = await self._claim()
             if held is None:
                 await self._rest(self._rates.scan)
                 continue
@@ -78,6 +84,12 @@ class Worker:
                 await self._tried("release", partial(self._duties.release, held.lease.lease))
             else:
                 await self._tried("end of a job", partial(self._duties.finish, held))
+
+    async def _claim(self) -> Held | None:
+        if self.has_claimed.is_set():
+            return await self._tried("claim", self._duties.claim)
+        async with self._first:
+            return None if self._stopping.is_set() else await self._tried("claim", self._duties.claim)
 
     async def _repeat(self, name: str, seconds: float, duty: Callable[[], object]) -> None:
         await self._rest(random.random() * seconds)
@@ -95,12 +107,13 @@ class Worker:
             return True
         return False
 
-    async def _tried(self, name: str, duty: Callable[[], object]) -> None:
+    async def _tried(self, name: str, duty: Callable[[], T]) -> T | None:
         """Call a duty that real workers repeat later if the database gives no answer in time."""
         try:
-            await self._timed(name, duty)
+            return await self._timed(name, duty)
         except (LeaseLost, SQLAlchemyError):
             self._times.failed[name] += 1
+            return None
 
     async def _timed(self, name: str, duty: Callable[[], T]) -> T:
         began = time.perf_counter()

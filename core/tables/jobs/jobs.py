@@ -147,7 +147,8 @@ class Claim(Base):
     """One claim of a job: its lease while the claim is open, its progress, and its outcome.
 
     A partial unique index ensures that at most one claim of a job is open. No index has a column that a
-    renewal changes, and a page has room for new versions of its rows. So a renewal writes to one page alone.
+    renewal changes, and a page has room for new versions of its rows. So most renewals write
+    to one page only.
     """
 
     __tablename__ = "runs"

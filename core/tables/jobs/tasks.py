@@ -31,6 +31,12 @@ class Task(Base):
         CheckConstraint("(status = 'failed') = (error IS NOT NULL)", name="only_a_failed_task_has_an_error"),
         CheckConstraint("status <> 'running' OR held_until IS NOT NULL", name="a_running_task_is_held"),
         Index("ix_tasks_open", "project_id", "id", postgresql_where=text("finished_at IS NULL")),
+        Index(
+            "ix_tasks_open_kind_held_until",
+            "kind",
+            text("held_until NULLS FIRST"),
+            postgresql_where=text("finished_at IS NULL"),
+        ),
         Index("ix_tasks_kept", "project_id", postgresql_where=text("deleted_at IS NULL")),
         Index(
             "ix_tasks_served",

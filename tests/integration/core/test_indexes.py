@@ -27,7 +27,7 @@ from core.jobs import lifecycle, queue
 from core.jobs.lineage import continues_from, refuse_if_continued
 from core.serving import stored_completions
 from core.tables import Event, StoredCompletion
-from core.work.lease import take
+from core.work.lease import take, waiting_kinds
 from worker.supervisor.removal import delete_in_batches
 from worker.supervisor.retention import remove_old_deliveries
 
@@ -293,6 +293,30 @@ def test_the_next_task_is_found_without_those_that_are_kept(engine: Engine) -> N
         explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
         plan = session.connection().exec_driver_sql(explained, parameters).scalar_one()[0]["Plan"]
         assert 0 < rows_read(plan, "tasks") < ROWS_OF_A_TASK
+
+
+TRACKED = """
+INSERT INTO tasks (id, project_id, kind, job_id, request, status)
+    SELECT 'tracking-' || lpad(n::text, 8, '0'), 'proj_1', 'tracking', id, '{}', 'queued'
+    FROM (SELECT id, row_number() OVER () AS n FROM jobs WHERE status = 'queued') AS waiting;
+INSERT INTO tasks (id, project_id, kind, request, status)
+    SELECT 'tracking-x' || n, 'proj_1', 'tracking', '{}', 'queued' FROM generate_series(1, 20000) n;
+INSERT INTO tasks (id, project_id, kind, request, status, holder, held_until)
+    SELECT 'export-x' || n, 'proj_1', 'export', '{}', 'running', 'a process', now() + interval '1 hour'
+    FROM generate_series(1, 1000) n;
+"""
+
+
+def test_a_look_for_tasks_passes_over_no_open_task_that_may_not_be_taken(engine: Engine) -> None:
+    with session_factory(engine)() as session:
+        session.execute(text(TRACKED))
+        session.execute(text("ANALYZE tasks"))
+        with asked_in(engine) as statements:
+            assert waiting_kinds(session) == set()
+        ((statement, parameters),) = statements
+        explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+        plan = session.connection().exec_driver_sql(explained, parameters).scalar_one()[0]["Plan"]
+        assert rows_read(plan, "tasks") <= 1, "the first of the running exports"
 
 
 STEPS = 20_000

@@ -28,6 +28,9 @@ def test_a_renewed_lease_does_not_run_out(jobs: Jobs) -> None:
 
 def test_renewals_write_to_the_page_of_their_claim_and_to_no_index(jobs: Jobs) -> None:
     """Otherwise each heartbeat would write to all indexes of the table, and they would grow."""
+    with jobs.sessions() as session:
+        options = session.scalar(text("SELECT reloptions FROM pg_class WHERE relname = 'runs'"))
+        assert options == ["fillfactor=70"], "a page of claims has room for new versions of its rows"
     jobs.submit()
     lease = jobs.claim()
     on_the_page = text("SELECT n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'runs'")

@@ -18,7 +18,7 @@ from core.tables import Adapter, Claim, Event, Job, Metric
 from tests.fixtures.service.jobs import Jobs
 
 WORKERS, PROJECTS = 4, 2
-QUICK = Rates(job=0.1, beat=0.02, scan=0.2, tasks=0.2, webhooks=0.2, janitor=0.5)
+QUICK = Rates(job=0.1, beat=0.02, scan=0.2, look=0.2, tasks=0.2, trackers=0.2, webhooks=0.2, janitor=0.5)
 
 
 @pytest.fixture
@@ -32,7 +32,8 @@ async def work(url: str, store: ObjectStore, ends: int) -> Times:
     """Let WORKERS workers work side by side, with two connections, until so many jobs have ended."""
     calls, times = Coroutines(url, 2, prepared=False), Times()
     settings = Settings(devices=measured_jobs.DEVICES)
-    workers = [Worker(Duties(settings, calls.sessions, store), calls, QUICK, times) for _ in range(WORKERS)]
+    duties, first = [Duties(settings, calls.sessions, store) for _ in range(WORKERS)], asyncio.Semaphore(2)
+    workers = [Worker(each, calls, QUICK, times, first) for each in duties]
     running = [asyncio.create_task(each.run()) for each in workers]
     async with asyncio.timeout(120):
         while len(times.seconds["end of a job"]) < ends:

@@ -167,7 +167,11 @@ def test_a_tracker_whose_job_does_not_run_yet_makes_no_worker_take_the_lock(api:
     tenant = api.tenant()
     job_id = tenant.create_job(integrations=[{"type": "tensorboard"}])["id"]
     with api.sessions() as session:
-        assert "tracking" not in leases.waiting_kinds(session)
+        assert leases.ready_kinds(session) == set()
+    api.claim(job_id)
+    with api.sessions() as session:
+        assert leases.ready_kinds(session) == {"tracking"}
+        assert "tracking" not in leases.waiting_kinds(session), "it is asked for more rarely"
     tenant.openai.fine_tuning.jobs.cancel(job_id)
 
 

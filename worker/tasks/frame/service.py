@@ -24,6 +24,7 @@ from worker.process.recorder import recorder
 from worker.tasks.frame.waiting import WaitingTasks
 
 POLL_SECONDS = 1.0
+MOST_SKIPPED = 3  # looks, while tasks may not be taken yet, as behind another one of their project
 STOP_SECONDS = 20.0  # the time in which a process can finish what it is doing
 LEAVE_SECONDS = 10.0  # the time in which a process without a lease can end
 FOLLOWING = 16  # processes, each of about 100 MB
@@ -71,6 +72,7 @@ class Tasks(Periodic):
         self._kinds = kinds
         self._waiting = waiting or WaitingTasks(sessions)
         self._niceness = niceness
+        self._refusals = self._looks_to_skip = 0
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._begun: dict[str, tuple[str, float]] = {}  # the kind of each process's task, and its start
         self._leaving: dict[str, float] = {}  # holders without a lease, and when their processes are killed
@@ -129,13 +131,19 @@ class Tasks(Periodic):
         self._free_ended(stopped=False)
         if self._processes:
             self._kill_hanging()
+        if self._looks_to_skip:
+            self._looks_to_skip -= 1
+            return
         while len(self._processes) < self._most and self._waiting.any_of(self._kinds):
             holder = new_id("task-")
             with self._sessions.begin() as session:
                 beside_training = lifecycle.trains_here(session)
                 lease = leases.take(session, holder, self._kinds, beside_training=beside_training)
             if lease is None:
+                self._looks_to_skip = min(MOST_SKIPPED, 2**self._refusals - 1)
+                self._refusals += 1
                 return
+            self._refusals = 0
             limits = BESIDE_TRAINING if beside_training else {}
             self._processes[holder] = self._start(lease, ENVIRONMENT | limits)
             self._begun[holder] = lease.kind.name, time.monotonic()

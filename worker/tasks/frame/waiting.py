@@ -6,9 +6,12 @@ from threading import Lock
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from core.database import reading
 from core.work import lease as leases
+from worker.process.turns import has_a_turn
 
-FRESH_SECONDS = 0.5
+FRESH_SECONDS = 1.0
+READY_SECONDS = 5.0  # between two looks for tasks that wait for something else
 
 
 class WaitingTasks:
@@ -19,20 +22,25 @@ class WaitingTasks:
     """
 
     def __init__(self, sessions: sessionmaker[Session], fresh_seconds: float = FRESH_SECONDS) -> None:
-        self._sessions, self._fresh_seconds = sessions, fresh_seconds
+        self._reading, self._fresh_seconds = reading(sessions), fresh_seconds
         self._asking = Lock()
         self._kinds: set[str] = set()
-        self._read_at = float("-inf")
+        self._ready: set[str] = set()
+        self._read_at = self._ready_at = float("-inf")
 
     def any_of(self, kinds: Collection[str]) -> bool:
         """Return whether a task of these kinds waits."""
         with self._asking:
             now = time.monotonic()
             if now - self._read_at >= self._fresh_seconds:
-                self._kinds, self._read_at = self._read(), now
-            return not self._kinds.isdisjoint(kinds)
+                with self._reading() as session:
+                    self._kinds, self._read_at = leases.waiting_kinds(session), now
+            if now - self._ready_at >= READY_SECONDS:
+                with self._reading() as session:
+                    self._ready, self._ready_at = find_ready(session), now
+            return not (self._kinds | self._ready).isdisjoint(kinds)
 
-    def _read(self) -> set[str]:
-        with self._sessions() as session:
-            session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})  # saves two round trips
-            return leases.waiting_kinds(session)
+
+def find_ready(session: Session) -> set[str]:
+    """Return the kinds of tasks for which what they waited for has happened, if it is this worker's turn."""
+    return leases.ready_kinds(session) if has_a_turn(session) else set()

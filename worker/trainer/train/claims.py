@@ -92,15 +92,16 @@ class Claims:
             log.warning("claim_failed", error=str(error))
             if not self._unanswered:
                 self._bell.set()
-            self._unanswered = True
-            found = None
+            self._unanswered, found = True, None
+        else:
+            self._unanswered = False  # under the lock, it would have found a claim whose answer was lost
         if found is None:
             if self.passed_over:
                 self._say_that_it_waits()
             return None
         reached("claim.committed")
         recorder.count(declared.CLAIMS)
-        self._nonce, self._unanswered = new_id(""), False
+        self._nonce = new_id("")
         lease, row = found
         trace = JobTrace.begin(lease, row, self._owner, began)
         job_lease = JobLease(self._sessions, lease, claimed_at, self._heartbeats, trace)
@@ -137,8 +138,8 @@ class Claims:
                     devices=self._settings.devices,
                     accepts=accepts,
                     passed_over=self.passed_over,
-                    # With jobs at hand, the next one is often refused: nobody should wait for that
-                    looks_first=bool(jobs) and not self._unanswered,
+                    # Most often no job waits, or the next one is refused: nobody should wait for that
+                    looks_first=not self._unanswered,
                 )
                 if lease is not None:
                     return lease, session.get_one(Job, lease.job_id)

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from core.artifacts import Owner
+from core.database import create_database, session_factory
 from core.ids import first_id_at, new_id
 from core.serving import stored_completions
 from core.tables import (
@@ -24,7 +26,8 @@ from tests.fixtures.service.api import Api, Tenant, refusal
 from tests.fixtures.service.janitor import clean, keep
 from tests.fixtures.service.workers import add_worker
 from tests.fixtures.work.completions import allow, store
-from worker.supervisor.janitor import AT_A_TIME, has_a_turn
+from worker.process.turns import AT_A_TIME, is_drawn
+from worker.supervisor.janitor import Janitor
 from worker.supervisor.retention import Retention, remove_old
 from worker.supervisor.usage import count_usage
 
@@ -115,6 +118,20 @@ def test_old_attempts_go_except_the_last_and_those_of_checkpoints(api: Api, alic
     assert fences(api, job_id) == [3, 4]
 
 
+def test_what_is_too_old_goes_at_the_next_turn_if_the_database_was_away(
+    api: Api, alice: Tenant, closed_port: int
+) -> None:
+    project = {"project_id": alice.project_id, "action": "job.created", "resource_id": "ftjob-1"}
+    add(api, AuditLog(id=(old := old_id("audit_log-", 77)), **project))
+    sessions = session_factory(create_database(f"postgresql://nobody@127.0.0.1:{closed_port}/none"))
+    janitor = Janitor(sessions, api.store, 60, Retention(audit_days=39))
+    with pytest.raises(OperationalError):
+        janitor.clean()
+    sessions.configure(bind=api.sessions.kw["bind"])
+    janitor.clean()
+    assert left(api, AuditLog, AuditLog.id, old) == []
+
+
 def fences(api: Api, job_id: str) -> list[int]:
     with api.sessions() as session:
         return sorted(session.scalars(select(Claim.fence).where(Claim.job_id == job_id)))
@@ -172,4 +189,4 @@ def test_few_workers_clean_each_time_and_of_many_as_few(api: Api) -> None:
             add_worker(api, f"a-host:{number}")
         add_worker(api, "a-host:gone", lasts=-1)
         with api.sessions() as session:
-            assert sum(has_a_turn(session, drawn) for drawn in draws) == clean_now
+            assert sum(is_drawn(session, drawn) for drawn in draws) == clean_now
