@@ -157,6 +157,7 @@ def test_what_a_client_asks_of_a_job_refers_to_its_trace(traced: Traced, job_id:
     assert not cancel.failed, "the service did what it should"
 
 
+@pytest.mark.exhaustive
 def test_a_job_whose_trainer_was_killed_stays_in_its_trace(traced: Traced) -> None:
     trace = "1" * 32
     job_id = traced.ask_for_job(trace, rows=400, epochs=1)
@@ -178,6 +179,7 @@ def test_a_job_whose_trainer_was_killed_stays_in_its_trace(traced: Traced) -> No
     assert resumed[0].attributes["tunery.step"] > 0
 
 
+@pytest.mark.exhaustive
 def test_jobs_that_train_together_refer_to_a_span_of_their_cohort(traced: Traced) -> None:
     traces = "5" * 32, "6" * 32
     jobs = [
@@ -228,6 +230,9 @@ def test_a_chat_is_one_trace_to_its_last_token(traced: Traced, job_id: str) -> N
     assert at_server.attributes["gen_ai.usage.input_tokens"] == usage["prompt_tokens"]
     assert at_server.attributes["gen_ai.usage.output_tokens"] == usage["completion_tokens"]
     first_token = at_server.attributes["tunery.time_to_first_token_seconds"]
+    assert at_server.attributes["gen_ai.operation.name"] == "chat"
+    counting = [span for span in traced.of(trace) if any(".usage." in name for name in span.attributes)]
+    assert counting == [at_server], "viewers add tokens up"
     assert first_token == pytest.approx((prompt.ended - at_server.began) / 1e9, abs=0.5)
     assert at_server.began <= prompt.began <= prompt.ended <= decode.ended <= at_server.ended
     written = [line for line in traced.lines("serve") if line.get("trace_id") == trace]
@@ -239,6 +244,7 @@ def _two(spans: list[Seen], trace: str) -> list[Seen] | None:
     return found if len(found) == 2 else None
 
 
+@pytest.mark.exhaustive
 def test_work_beside_the_training_goes_on_with_the_trace_of_its_request(traced: Traced, job_id: str) -> None:
     adapter = traced.stack.adapters(job_id)[0].id
     trace = "3" * 32
@@ -277,6 +283,21 @@ def test_a_client_that_keeps_no_trace_gets_none(traced: Traced) -> None:
     assert not traced.of("4" * 32)
 
 
+@pytest.mark.exhaustive
+def test_an_api_that_is_stopped_sends_its_last_spans(
+    module_servers: EmbeddedServers, job_api: Api, tmp_path: Path
+) -> None:
+    with collecting() as collector, stack_on(module_servers, job_api, tmp_path) as stack:
+        url = stack.start_api({**collector.environment, "OTEL_BSP_SCHEDULE_DELAY": "600000"})
+        trace = httpx.get(f"{url}/v1/models").headers["x-trace-id"]
+        assert not collector.seen, "the queue waits for ten minutes"
+        (process,) = stack.servers_started
+        process.terminate()
+        process.wait(EXIT_SECONDS)
+        assert trace in {span.trace for span in collector.seen}
+
+
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("collector", ["refuses connections", "never answers"])
 def test_a_collector_that_is_away_costs_a_request_nothing(
     module_servers: EmbeddedServers, job_api: Api, tmp_path: Path, collector: str
@@ -298,6 +319,7 @@ def test_a_collector_that_is_away_costs_a_request_nothing(
         process.wait(EXIT_SECONDS)
         written = log.read_text()
         assert written.count("traces_not_sent") == 1
+        assert "the collector does not take them: Failed to export" in written
         assert "Queue full" not in written
         assert "opentelemetry" not in written
 
