@@ -22,7 +22,7 @@ from api.admission.seats import Person, choose, granted, take_seats
 from api.admission.sign_ins import NewSignIn
 from api.admission.strangers import Strangers
 from api.dependencies import AppSettings, Sessions, component
-from api.http.errors import declared
+from api.http.errors import declared, expected
 from api.http.routers import feature
 from api.sign_on.attempt import Attempt, forget
 from api.sign_on.problems import PROBLEMS, problem
@@ -85,13 +85,7 @@ class SignOn:
             return await self.provider.address_of_end()
 
 
-async def _provider(sign_on: Annotated[SignOn | None, Depends(component("sign_on"))]) -> SignOn:
-    if sign_on is None:
-        raise problem("sign_on_not_configured")
-    return sign_on
-
-
-OurSignOn = Annotated[SignOn | None, Depends(component("sign_on"))]
+MaybeSignOn = Annotated[SignOn | None, Depends(component("sign_on"))]
 Endpoint = Callable[..., Awaitable[Response]]
 
 
@@ -129,10 +123,15 @@ def _for_people(endpoint: Endpoint) -> Endpoint:
     async def leading(request: Request, *args: Any, **arguments: Any) -> Response:
         try:
             response = await endpoint(request, *args, **arguments)
-        except AppError as error:
+        except Exception as raised:  # also a database that is away, which `expected` knows
+            error = expected(raised)
+            if error is None:
+                raise
+            if error is not raised:
+                log.warning("sign_on_failed", error=type(raised).__name__)
             if "text/html" not in request.headers.get("accept", ""):
                 error.headers = {**error.headers, **HEADERS}
-                raise
+                raise error from None
             told = error.code if error.code in PROBLEMS else _problem_like(error)
             response = RedirectResponse(f"{_public(request)}{cookies.SIGN_IN_PAGE}?problem={told}", 303)
             forget(response, request.scope)
@@ -147,6 +146,12 @@ def _problem_like(error: AppError) -> str:
     return "sign_on_stale" if isinstance(error, InvalidRequest) else "sign_on_unavailable"
 
 
+def _configured(sign_on: SignOn | None) -> SignOn:
+    if sign_on is None:
+        raise problem("sign_on_not_configured")
+    return sign_on
+
+
 def _public(request: Request) -> str:
     return request.app.state.settings.public_url or ""
 
@@ -154,13 +159,13 @@ def _public(request: Request) -> str:
 @router.get(cookies.SIGN_ON_PATH, include_in_schema=False)
 @_for_people
 async def begin(
-    request: Request, sign_on: OurSignOn, next: str = "/", project: str | None = None
+    request: Request, maybe: MaybeSignOn, next: str = "/", project: str | None = None
 ) -> Response:
     """Lead the browser to the provider."""
-    ours = await _provider(sign_on)
+    sign_on = _configured(maybe)
     is_own = request.headers.get("sec-fetch-site") == "same-origin"  # another site must not choose for them
     attempt = Attempt.begin(next, project if is_own else None)
-    response = RedirectResponse(await ours.address(attempt), 303)
+    response = RedirectResponse(await sign_on.address(attempt), 303)
     attempt.keep(response, request.scope)
     return response
 
@@ -169,7 +174,7 @@ async def begin(
 @_for_people
 async def come_back(
     request: Request,
-    sign_on: OurSignOn,
+    maybe: MaybeSignOn,
     sessions: Sessions,
     settings: AppSettings,
     code: str | None = None,
@@ -179,15 +184,15 @@ async def come_back(
     error_description: str | None = None,
 ) -> Response:
     """Begin a session for the person whom the provider has sent back."""
-    ours = await _provider(sign_on)
+    sign_on = _configured(maybe)
     attempt = Attempt.read(request.scope)
     if attempt is None or not attempt.is_answered_by(state):
         raise problem("sign_on_stale")
     if error is not None or not code:
         raise _refused(error, error_description)
-    person = await ours.person(attempt, code, iss)
+    person = await sign_on.person(attempt, code, iss)
     with ExitStack() as permit:
-        await ours.beginning.enter(permit)
+        await sign_on.beginning.enter(permit)
         begun = await to_thread.run_sync(
             partial(_begin_session, sessions, settings, attempt, person, request.state.request_id)
         )
@@ -233,8 +238,8 @@ def _begin_session(
 
 @router.get(cookies.SIGN_OFF_PATH, include_in_schema=False)
 @_for_people
-async def end(request: Request, sign_on: OurSignOn) -> Response:
+async def end(request: Request, maybe: MaybeSignOn) -> Response:
     """Lead the browser to where the provider ends its own session, and from there back to the dashboard."""
-    ours = await _provider(sign_on)
-    address = await ours.address_of_end()
+    sign_on = _configured(maybe)
+    address = await sign_on.address_of_end()
     return RedirectResponse(address or f"{_public(request)}{cookies.SIGN_IN_PAGE}", 303)

@@ -12,6 +12,7 @@ from tests.fixtures.service.site import browsing, watched
 GROUPS = {"team": {"research": Role.MEMBER, "products": Role.READ_ONLY}}
 PEOPLE = {"ada": {"email": "ada@example.com", "groups": ["team"]}, "eve": {"groups": []}}
 NO_SESSION = "Failed to load resource: the server responded with a status of 401"
+NO_ICON = "Failed to load resource: the server responded with a status of 404"  # of the same page
 NO_FONTS = "Failed to load resource: net::ERR_"  # of the provider's page, from another host
 
 
@@ -27,7 +28,7 @@ def test_a_person_signs_on_chooses_a_project_and_signs_out(api: Api, browser: Br
             watched(context) as visit,
         ):
             page = visit.page
-            visit.allow(NO_SESSION, NO_FONTS)
+            visit.allow(NO_SESSION, NO_FONTS, NO_ICON)
             page.goto("/files")
             expect(page.get_by_label("API key")).to_have_count(0)
             page.get_by_role("link", name="Sign in with Example").click()
