@@ -105,12 +105,13 @@ def test_a_catalog_that_changes_takes_no_base_model_from_the_jobs_that_train_on_
         catalog.write_text(catalog.read_text().replace('license = "', 'license = "another than '))
         tenant.create_job(model=TINY)
         take_next(trainer)  # the weights are the same
-        may_join = trainer._claims._may_join
+        may_join, answers = trainer._claims._may_join, list[bool]()
 
         def may_join_just_before_a_change(*asked: Any) -> bool:
-            answer = may_join(*asked)
-            catalog.write_text(catalog.read_text().replace("max_length = ", "max_length = 1"))
-            return answer
+            answers.append(may_join(*asked))
+            if len(answers) == 2:  # the first is that of the look before the claim
+                catalog.write_text(catalog.read_text().replace("max_length = ", "max_length = 1"))
+            return answers[-1]
 
         late = tenant.create_job(model=TINY)["id"]
         monkeypatch.setattr(trainer._claims, "_may_join", may_join_just_before_a_change)
