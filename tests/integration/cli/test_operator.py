@@ -107,9 +107,9 @@ def test_migrate_makes_the_bucket_where_one_is_named(operator: Shell, servers: A
         "TUNERY_S3_ENDPOINT_URL": servers.urls["s3_endpoint_url"],
         "TUNERY_S3_BUCKET": bucket,
     }
-    assert operator.json("migrate") == {"migrated": True}
+    assert operator.json("migrate") == {"migrated": True, "held_back": None}
     ObjectStore(servers.urls["s3_endpoint_url"], bucket).check()
-    assert operator.json("migrate") == {"migrated": True}
+    assert operator.json("migrate") == {"migrated": True, "held_back": None}
 
     half = operator.run("migrate", TUNERY_S3_BUCKET="")
     assert half.returncode == 2

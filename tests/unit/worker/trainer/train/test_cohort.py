@@ -24,6 +24,7 @@ from worker.device.model_holder import ModelHolder
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
+from worker.trainer.report.job_trace import JobTrace
 from worker.trainer.train.stages import Stage
 
 
@@ -86,6 +87,7 @@ def test_a_job_claimed_again_takes_the_place_of_its_former_self(
 
     claimed: Any = SimpleNamespace(
         lease=SimpleNamespace(job_id="job"),
+        trace=JobTrace(),
         job_lease=None,  # the base model is in memory, so nothing is told of a load
         spec=former.spec,
         start_reading=start_reading,
