@@ -1,6 +1,8 @@
-"""The dashboard's cookie, and the check that a request comes from the dashboard and not from another site."""
+"""The cookies of the dashboard, and the check that a request comes from it and not from another site."""
 
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
+from typing import Any, Literal
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -10,10 +12,6 @@ from api.admission.sign_ins import SESSION_LIFETIME, SESSION_PREFIX, NewSignIn
 from core.errors import PermissionDenied
 from core.settings import Settings
 
-# A browser accepts a cookie whose name begins with `__Host-` only over TLS, and only from this very host. So
-# neither another host of the domain nor somebody in the network can plant a session. Without TLS, browsers
-# refuse such a cookie. Then the name is a plain one, which does not count in a request over TLS.
-COOKIE, PLAIN_COOKIE = "__Host-tunery_session", "tunery_session"
 SIGN_IN_PATH, LINK_PATH, SESSION_PATH = "/v1/sign_in", "/v1/sign_in/link", "/v1/session"
 SIGN_ON_PATH, SIGN_OFF_PATH = "/v1/sign_on", "/v1/sign_on/end"
 SIGN_IN_PAGE = "/sign-in"  # of the dashboard
@@ -22,19 +20,54 @@ SIGN_IN_PAGE = "/sign-in"  # of the dashboard
 OWN_HEADER = "x-tunery-dashboard"
 
 
-def cookie_of(scope: Scope, name: str) -> str | None:
-    """Return the value of the browser's cookie of this name, or None if it has none."""
-    try:
-        cookie = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(name)
-    except CookieError:
-        return None
-    return None if cookie is None else cookie.value
+@dataclass(frozen=True)
+class HostCookie:
+    """A cookie that comes only from this very host, and that no script can read.
+
+    A browser accepts a cookie whose name begins with `__Host-` only over TLS, and only from this very host.
+    So neither another host of the domain nor somebody in the network can plant one. Without TLS, browsers
+    refuse such a cookie. Then the name is a plain one, which does not count in a request over TLS.
+    """
+
+    plain_name: str
+    samesite: Literal["lax", "strict"]
+
+    def read(self, scope: Scope) -> str | None:
+        """Return the value that the browser has sent, or None if it has none."""
+        try:
+            cookie = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(self._name(scope))
+        except CookieError:
+            return None
+        return None if cookie is None else cookie.value
+
+    def set(self, response: Response, value: str, seconds: int, scope: Scope) -> None:
+        """Let the browser keep the value for so many seconds."""
+        response.set_cookie(self._name(scope), value, max_age=seconds, **self._attributes(scope))
+
+    def delete(self, response: Response, scope: Scope) -> None:
+        """Let the browser forget the value. It also needs the attributes with which the cookie was set."""
+        response.delete_cookie(self._name(scope), **self._attributes(scope))
+
+    def _name(self, scope: Scope) -> str:
+        return f"__Host-{self.plain_name}" if is_over_tls(scope) else self.plain_name
+
+    def _attributes(self, scope: Scope) -> dict[str, Any]:
+        return {"secure": is_over_tls(scope), "httponly": True, "samesite": self.samesite}
+
+
+# A request from another site does not carry it
+SESSION = HostCookie("tunery_session", "strict")
 
 
 def session_of(scope: Scope) -> str | None:
     """Return the value of the browser's session, or None if the request has no value of this form."""
-    value = cookie_of(scope, _cookie_name(scope))
+    value = SESSION.read(scope)
     return value if value is not None and value.startswith(SESSION_PREFIX) else None
+
+
+def keep_session(response: Response, begun: NewSignIn, scope: Scope) -> None:
+    """Let the browser keep the session that has begun."""
+    SESSION.set(response, begun.value, int(SESSION_LIFETIME.total_seconds()), scope)
 
 
 def refuse_other_sites(headers: Headers) -> None:
@@ -45,27 +78,6 @@ def refuse_other_sites(headers: Headers) -> None:
             f"`{OWN_HEADER}: 1`. Everywhere else, send an API key instead of the session's cookie.",
             code="cross_site_request",
         )
-
-
-def set_cookie(response: Response, begun: NewSignIn, scope: Scope) -> None:
-    """Set the cookie. Scripts cannot read it, and a request from another site does not carry it."""
-    response.set_cookie(
-        _cookie_name(scope),
-        begun.value,
-        max_age=int(SESSION_LIFETIME.total_seconds()),
-        secure=is_over_tls(scope),
-        httponly=True,
-        samesite="strict",
-    )
-
-
-def delete_cookie(response: Response, scope: Scope) -> None:
-    """Delete the cookie. A browser also needs the attributes with which the cookie was set."""
-    response.delete_cookie(_cookie_name(scope), secure=is_over_tls(scope), httponly=True, samesite="strict")
-
-
-def _cookie_name(scope: Scope) -> str:
-    return COOKIE if is_over_tls(scope) else PLAIN_COOKIE
 
 
 def is_over_tls(scope: Scope) -> bool:

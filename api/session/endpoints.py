@@ -53,7 +53,7 @@ def sign_in(
     begun = sign_ins.begin_session(session, key)
     actor = Actor(key.project_id, key.id, request.state.request_id)
     audit.record(session, actor, "session.begun", key.id)
-    cookies.set_cookie(response, begun, request.scope)
+    cookies.keep_session(response, begun, request.scope)
     return SessionObject.of(key, settings.operator_project, begun.expires_at)
 
 
@@ -115,7 +115,7 @@ def sign_out(session: Transaction, request: Request, caller: CurrentCaller, resp
         sign_ins.end_session(session, browser)
         seats.end_sessions_of(session, str(caller.key_id))
         audit.record(session, caller, "session.ended", str(caller.key_id))
-    cookies.delete_cookie(response, request.scope)
+    cookies.SESSION.delete(response, request.scope)
 
 
 @router.post(f"{cookies.SESSION_PATH}/links", responses=declared(InvalidRequest, Conflict))

@@ -19,11 +19,12 @@ from urllib.parse import unquote, urlsplit
 from starlette.responses import Response
 from starlette.types import Scope
 
-from api.admission.cookies import cookie_of, is_over_tls
+from api.admission.cookies import HostCookie
 from core.errors import InvalidRequest
 from core.settings.sign_on import is_project_name
 
-COOKIE, PLAIN_COOKIE = "__Host-tunery_sign_on", "tunery_sign_on"
+# A browser also sends it when the provider leads it back here
+COOKIE = HostCookie("tunery_sign_on", "lax")
 LIFETIME = 600  # seconds in which a person has to sign on
 PAGE = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # printable ASCII without a backslash, and one slash first
 MOST_PAGE = 2048
@@ -57,7 +58,7 @@ class Attempt:
     @classmethod
     def read(cls, scope: Scope) -> Self | None:
         """Return the attempt of the browser that sends the request, or None if there is none."""
-        value = cookie_of(scope, _cookie_name(scope)) or ""
+        value = COOKIE.read(scope) or ""
         try:
             kept = json.loads(base64.urlsafe_b64decode(value))
         except (ValueError, RecursionError):
@@ -95,25 +96,13 @@ class Attempt:
         return hmac.compare_digest(self.state.encode(), (state or "").encode())
 
     def keep(self, response: Response, scope: Scope) -> None:
-        """Set the cookie. The browser also sends it when the provider leads it back here."""
+        """Let the browser keep the attempt."""
         kept = json.dumps([self.begun_at, self.secret, self.next, self.project]).encode()
-        response.set_cookie(
-            _cookie_name(scope),
-            base64.urlsafe_b64encode(kept).decode(),
-            max_age=LIFETIME,
-            secure=is_over_tls(scope),
-            httponly=True,
-            samesite="lax",
-        )
+        COOKIE.set(response, base64.urlsafe_b64encode(kept).decode(), LIFETIME, scope)
 
     def _derived(self, purpose: str) -> str:
         made = hmac.digest(self.secret.encode(), purpose.encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
-
-
-def forget(response: Response, scope: Scope) -> None:
-    """Delete the cookie."""
-    response.delete_cookie(_cookie_name(scope), secure=is_over_tls(scope), httponly=True, samesite="lax")
 
 
 def is_own_page(page: str) -> bool:
@@ -124,7 +113,3 @@ def is_own_page(page: str) -> bool:
     if parts.netloc or DOT_SEGMENT.search(parts.path):
         return False
     return not f"{unquote(parts.path)}/".startswith("/v1/")
-
-
-def _cookie_name(scope: Scope) -> str:
-    return COOKIE if is_over_tls(scope) else PLAIN_COOKIE

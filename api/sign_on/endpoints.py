@@ -24,7 +24,7 @@ from api.admission.strangers import Strangers
 from api.dependencies import AppSettings, Sessions, component
 from api.http.errors import declared, expected
 from api.http.routers import feature
-from api.sign_on.attempt import Attempt, forget
+from api.sign_on.attempt import COOKIE, Attempt
 from api.sign_on.problems import PROBLEMS, problem
 from api.sign_on.provider import MOST_LOGGED, Provider
 from core.access import audit
@@ -134,7 +134,7 @@ def _for_people(endpoint: Endpoint) -> Endpoint:
                 raise error from None
             told = error.code if error.code in PROBLEMS else _problem_like(error)
             response = RedirectResponse(f"{_public(request)}{cookies.SIGN_IN_PAGE}?problem={told}", 303)
-            forget(response, request.scope)
+            COOKIE.delete(response, request.scope)
         response.headers.update(HEADERS)
         return response
 
@@ -197,8 +197,8 @@ async def come_back(
             partial(_begin_session, sessions, settings, attempt, person, request.state.request_id)
         )
     response = RedirectResponse(f"{_public(request)}{attempt.next}", 303)
-    forget(response, request.scope)
-    cookies.set_cookie(response, begun, request.scope)
+    COOKIE.delete(response, request.scope)
+    cookies.keep_session(response, begun, request.scope)
     return response
 
 
