@@ -14,10 +14,9 @@ def begin_request_span(scope: Scope, request_id: str) -> spans.Span:
     """Begin the span of a request. Probes are not traced."""
     if not spans.is_on() or scope["path"] in PROBES:
         return spans.NOTHING
-    headers, method = Headers(scope=scope), _method(scope)
+    method = _method(scope)
     known = {"http.request.method": method, "url.path": scope["path"], "tunery.request.id": request_id}
-    parent, state = headers.get("traceparent"), headers.get("tracestate")
-    return spans.begin(method, known, parent=parent, state=state, kind="server")
+    return spans.answering(method, known, Headers(scope=scope))
 
 
 def tell_trace(span: spans.Span, headers: MutableHeaders) -> None:

@@ -23,6 +23,7 @@ NO_IDS: Mapping[str, str] = MappingProxyType({})
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 PROTOCOL = "http/protobuf"
+TRACEPARENT, TRACESTATE = "traceparent", "tracestate"  # the headers of W3C's Trace Context
 
 log = structlog.get_logger()
 
@@ -139,19 +140,24 @@ def begin(
     attributes: Attributes = NONE,
     *,
     parent: str | None = None,
-    state: str | None = None,
     kind: Kind = "internal",
     began: int | None = None,
 ) -> Span:
     """Begin a span that goes on with the trace of `parent`, or that begins a trace if there is none.
 
-    `state` is W3C's `tracestate`, which came with the parent. `began` is the value of `time.time_ns()` at
-    which the work has begun, if that is over.
+    `began` is the value of `time.time_ns()` at which the work has begun, if that is over.
     """
     if _tracer is None:
         return NOTHING
-    named = {"traceparent": parent or "", "tracestate": state or ""} if parent else {}
-    return _tracer.begin(name, attributes, named, kind, began)
+    return _tracer.begin(name, attributes, {TRACEPARENT: parent} if parent else {}, kind, began)
+
+
+def answering(name: str, attributes: Attributes, headers: Mapping[str, str]) -> Span:
+    """Begin the span of a request. It goes on with the trace that the headers name, if they name one."""
+    if _tracer is None:
+        return NOTHING
+    named = {header: headers[header] for header in (TRACEPARENT, TRACESTATE) if header in headers}
+    return _tracer.begin(name, attributes, named, "server", None)
 
 
 def always(name: str, attributes: Attributes = NONE) -> Span:

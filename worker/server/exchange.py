@@ -117,12 +117,11 @@ class Exchange:
 
     def _begin_span(self) -> spans.Span:
         """Begin the span of this request, which goes on with the trace of the API."""
-        headers, path = self.request.headers, self.request.url.path
+        path = self.request.url.path
         known = {"http.request.method": self.request.method, "http.route": path}
         if operation := OPERATIONS.get(path):
             known |= {"gen_ai.operation.name": operation, "gen_ai.provider.name": "tunery"}
-        parent, state = headers.get("traceparent"), headers.get("tracestate")
-        return spans.begin(f"{self.request.method} {path}", known, parent=parent, state=state, kind="server")
+        return spans.answering(f"{self.request.method} {path}", known, self.request.headers)
 
     def _complete_span(self) -> None:
         self.span.set({name: self.facts[fact] for fact, name in TRACED.items() if self.facts.get(fact)})

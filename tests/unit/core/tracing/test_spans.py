@@ -99,7 +99,8 @@ def test_the_end_of_a_process_sends_its_last_spans() -> None:
 
 
 def test_a_span_goes_on_with_the_trace_of_its_parent(collector: Collector) -> None:
-    with spans.begin("work", {"tunery.bytes": 3}, parent=CLIENT, state="vendor=1", kind="server") as work:
+    headers = {"traceparent": CLIENT, "tracestate": "vendor=1"}
+    with spans.answering("work", {"tunery.bytes": 3}, headers) as work:
         assert work.kept_in == CLIENT.split("-")[1]
         with spans.child("part") as part:
             assert spans.outgoing() == {"traceparent": part.traceparent, "tracestate": "vendor=1"}
