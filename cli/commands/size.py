@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.client import output
+from cli.client import output, quantities
 from cli.client.home import DEFAULT_HOME, HomeOption, load_settings
 from core.errors import ConfigurationError
 
@@ -27,7 +27,7 @@ CARDS = (
     "cards for chats",
 )
 FIGURES = ("what", "how much", "from")
-GB, HOUR, MINUTE = 1e9, 3600, 60
+TB = 1e12
 SOURCES = (
     "Times: operations of the memory model, peaks of data sheets, of which 12 to 50 % are assumed to be "
     "reached (30 % expected). Answers: bandwidth of data sheets, half of it assumed. Cards: busy for 70 % of "
@@ -125,12 +125,11 @@ def _machines(names: list[str] | None) -> "list[Machine]":
 
 
 def _card(found: "OnCard") -> dict[str, Any]:
-    fits = {True: "yes", False: "no", None: "not known"}[found.fits]
     times, cards = found.job_seconds, found.training_cards
     return {
         "card": found.card,
-        "fits": fits,
-        "memory": found.memory_bytes and f"{found.memory_bytes / GB:.1f} GB",
+        "fits": quantities.FITS[found.fits],
+        "memory": found.memory_bytes and f"{found.memory_bytes / quantities.GB:.1f} GB",
         "a job": times and f"{_time(times[1])} ({_time(times[0])} to {_time(times[2])})",
         "card hours a day": found.training_hours and f"{found.training_hours:.1f}",
         "cards for training": cards and f"{cards[0]} (at most {cards[1]})",
@@ -144,10 +143,8 @@ def _figure(found: "Figure") -> dict[str, Any]:
 
 
 def _size(count: float) -> str:
-    return f"{count / GB:.2f} GB" if count < 1000 * GB else f"{count / GB / 1000:.1f} TB"
+    return quantities.size(count) if count < TB else f"{count / TB:.1f} TB"
 
 
 def _time(seconds: float) -> str:
-    if seconds < 2 * MINUTE:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / MINUTE:.0f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} h"
+    return f"{seconds:.1f} s" if seconds < 10 else quantities.time(seconds)

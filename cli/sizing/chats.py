@@ -23,15 +23,14 @@ BANDWIDTH = {
 }
 REACHED = 0.5  # share of the bandwidth: assumed
 SPARE = 0.1  # share of a card's memory for libraries and workspace: assumed
-BUSY = (
-    0.7  # share of the time in which a device computes, so that jobs wait about as long as they take: assumed
-)
+# Share of the time in which a device computes, so that jobs wait about as long as they take: assumed
+BUSY = 0.7
 MOST_AT_ONCE = 64  # answers in one step (`Limits.max_running` of the sampler)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What answers take on one card."""
+    """The time and the servers that answers take on one kind of card."""
 
     seconds: float
     """From the first token of an answer to the last one"""

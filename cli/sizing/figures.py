@@ -8,8 +8,9 @@ from api.job_estimates.device_estimate import shape_on
 from api.job_estimates.disk import KEPT_FOR_RESUME
 from api.job_estimates.estimate import estimate
 from api.job_estimates.rows import BYTES_PER_TOKEN
+from cli.client.quantities import HOUR
 from cli.sizing.chats import BUSY, answers
-from cli.sizing.wanted import SECONDS_OF_AN_HOUR, Wanted
+from cli.sizing.wanted import Wanted
 from core.estimates.job.devices import Machine
 from core.estimates.job.report import DeviceEstimate, DiskUse
 from core.estimates.shapes import base_bytes
@@ -28,7 +29,7 @@ MODEL, MEASURED, DATASHEET, ASSUMED = "memory model", "measured", "data sheet", 
 
 @dataclass(frozen=True)
 class OnCard:
-    """What training and chats take on one kind of card."""
+    """The memory, the times and the cards that training and chats take on one kind of card."""
 
     card: str
     fits: bool | None
@@ -73,9 +74,7 @@ def _on_card(wanted: Wanted, machine: Machine, device: DeviceEstimate, settings:
         fits=device.fits,
         memory_bytes=memory.peak_bytes + memory.runtime_bytes if memory else None,
         job_seconds=times,
-        training_hours=wanted.jobs * times[1] * wanted.spec.training.devices / SECONDS_OF_AN_HOUR
-        if times
-        else None,
+        training_hours=wanted.jobs * times[1] * wanted.spec.training.devices / HOUR if times else None,
         training_cards=(_cards(wanted, times[1]), _cards(wanted, times[2])) if times else None,
         answer_seconds=chat.seconds if chat else None,
         chat_cards=chat.servers if chat else None,
@@ -84,7 +83,7 @@ def _on_card(wanted: Wanted, machine: Machine, device: DeviceEstimate, settings:
 
 def _cards(wanted: Wanted, seconds: float) -> int:
     """Return the cards that train a day's jobs in its hours, if they are busy for a share BUSY of them."""
-    workers = ceil(wanted.jobs * seconds / (wanted.hours * SECONDS_OF_AN_HOUR * BUSY))
+    workers = ceil(wanted.jobs * seconds / (wanted.hours * HOUR * BUSY))
     return workers * wanted.spec.training.devices
 
 

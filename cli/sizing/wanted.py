@@ -1,4 +1,4 @@
-"""What an installation shall do in a day."""
+"""Describes what an installation shall do in a day."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,6 @@ from core.objectives.hyperparameters import Hyperparameters
 from core.settings import Settings
 
 BATCH = 8
-SECONDS_OF_AN_HOUR = 3600
 
 
 @dataclass(frozen=True)

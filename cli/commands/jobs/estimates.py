@@ -2,14 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from cli.client import output
+from cli.client import output, quantities
 
 if TYPE_CHECKING:
     from core.estimates.job.report import DeviceEstimate
 
 COLUMNS = ("device", "fits", "peak", "longest row", "rows at once", "time", "price", "what to change")
-GB = 1e9
-MINUTE, HOUR = 60, 3600
 
 
 def show(answer: dict[str, Any]) -> None:
@@ -27,7 +25,7 @@ def show(answer: dict[str, Any]) -> None:
     )
     output.data(f"steps   {steps.count:,}, {steps.per_epoch:,} an epoch, {steps.evaluations:,} evaluations")
     if found.disk is not None:
-        output.data(f"disk    {_size(found.disk.total_bytes)}")
+        output.data(f"disk    {quantities.size(found.disk.total_bytes)}")
     output.table([_row(each) for each in found.devices], COLUMNS)
     for reason in found.unknown:
         output.note(f"Not known. {reason}")
@@ -36,25 +34,15 @@ def show(answer: dict[str, Any]) -> None:
 
 
 def _row(device: "DeviceEstimate") -> dict[str, Any]:
-    fits = {True: "yes", False: "no", None: "not known"}[device.fits]
     return {
         "device": device.device,
-        "fits": fits,
-        "peak": _size(device.memory.peak_bytes) if device.memory else None,
+        "fits": quantities.FITS[device.fits],
+        "peak": quantities.size(device.memory.peak_bytes) if device.memory else None,
         "longest row": device.largest_length,
         "rows at once": device.largest_batch,
-        "time": device.seconds and f"{_time(device.seconds.least)} to {_time(device.seconds.most)}",
+        "time": device.seconds
+        and f"{quantities.time(device.seconds.least)} to {quantities.time(device.seconds.most)}",
         "price": device.price
         and f"{device.price.least:.2f} to {device.price.most:.2f} {device.price.currency}",
         "what to change": " Or: ".join(change.message for change in device.changes) or None,
     }
-
-
-def _size(count: int) -> str:
-    return f"{count / GB:.2f} GB"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 2 * MINUTE:
-        return f"{seconds:.0f} s"
-    return f"{seconds / MINUTE:.0f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} h"
