@@ -23,7 +23,7 @@ def refuse_newer_tables(engine: Engine) -> None:
     If the database does not answer, the process starts all the same, and finds out later.
     """
     try:
-        wrong = _too_new(engine)
+        wrong = too_new(engine)
     except (SQLAlchemyError, ConfigurationError) as error:
         log.warning("tables_not_seen", error=str(error))
         return
@@ -40,14 +40,15 @@ class TablesWatch:
         self._wrong: str | None = None
 
     def too_new(self) -> str | None:
-        """Return why this release cannot work on the tables, or None if it can. Raises SQLAlchemyError."""
+        """Return what `too_new` returned at the last look. Raises SQLAlchemyError."""
         if time.monotonic() >= self._looks_at:
-            self._wrong = _too_new(self._engine)
+            self._wrong = too_new(self._engine)
             self._looks_at = time.monotonic() + LOOK_SECONDS
         return self._wrong
 
 
-def _too_new(engine: Engine) -> str | None:
+def too_new(engine: Engine) -> str | None:
+    """Return why this release cannot work on the tables, or None if it can. Raises SQLAlchemyError."""
     # Importing Alembic takes 0.17 s, which a process need not wait for before it needs it
     from core.schema import TOO_NEW, what_is_wrong
 

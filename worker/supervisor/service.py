@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 from celery import Celery, signals
+from sqlalchemy import Engine
 
 from core.catalog import offered_models
 from core.database import create_database, session_factory
@@ -19,7 +20,7 @@ from core.serving.token import server_token
 from core.settings import Settings
 from core.storage.object_store import ObjectStore
 from core.tracing import spans
-from worker.process.newer_tables import LOOK_SECONDS, TablesWatch, refuse_newer_tables
+from worker.process.newer_tables import LOOK_SECONDS, refuse_newer_tables, too_new
 from worker.process.periodic import Periodic
 from worker.supervisor.chat_templates import SECONDS, TemplateNotes
 from worker.supervisor.hints import register_hint
@@ -56,7 +57,7 @@ def _serve(settings: Settings, metrics: Path | None) -> None:
     store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))
     supervisor = Supervisor(settings, sessions, partial(start_trainer, metrics=metrics), metrics=metrics)
     janitor = Janitor(sessions, store, settings.scan_seconds, Retention.of(settings))
-    tables = Periodic("tables", LOOK_SECONDS, partial(_end_on_newer_tables, TablesWatch(engine)))
+    tables = Periodic("tables", LOOK_SECONDS, partial(_end_on_newer_tables, engine))
     parts: list[Supervisor | Periodic] = [supervisor, janitor, tables]
     if settings.claims_jobs:
         tasks = Tasks.of(settings, sessions)
@@ -85,8 +86,8 @@ def _serve(settings: Settings, metrics: Path | None) -> None:
             list(pool.map(lambda part: part.stop(), parts))
 
 
-def _end_on_newer_tables(watch: TablesWatch) -> None:
-    if wrong := watch.too_new():
+def _end_on_newer_tables(engine: Engine) -> None:
+    if wrong := too_new(engine):
         log.error("tables_too_new", reason=wrong)
         end_this_process()
 
