@@ -1,4 +1,4 @@
-"""What a process tells the database of its release, and which processes may be older than a migration.
+"""Tells the database the release of each process, and finds processes that may be older than a migration.
 
 Each of our sessions has a name such as `tunery 0004 0.2.0`: the newest migration that its code knows, and its
 release. The migration stands first, because Postgres cuts long names off, and a pooler may append to them.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, exists, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from core.access import audit, keys
@@ -114,7 +114,7 @@ def _renew(session: Session, seat: Seat, person: Person, role: Role, until: date
 
 def is_seat(session: Session, key_id: str | None) -> bool:
     """Return whether a person who has signed on acts by this key."""
-    return session.scalar(select(exists().where(Seat.key_id == key_id))) is True
+    return _of_person(session, key_id) is not None
 
 
 def end_sessions_of(session: Session, key_id: str) -> None:
@@ -125,7 +125,7 @@ def end_sessions_of(session: Session, key_id: str) -> None:
         session.execute(delete(SignIn).where(SignIn.key_id.in_(of_person)))
 
 
-def _of_person(session: Session, key_id: str) -> tuple[ColumnElement[bool], ...] | None:
+def _of_person(session: Session, key_id: str | None) -> tuple[ColumnElement[bool], ...] | None:
     """Return which seats are those of the holder of this one, or None if the key is nobody's seat."""
     seat = session.scalars(select(Seat).where(Seat.key_id == key_id)).one_or_none()
     return None if seat is None else (Seat.issuer == seat.issuer, Seat.subject == seat.subject)

@@ -15,7 +15,6 @@ MAX_BYTES = 2**62
 MAX_DAYS = 100 * 365
 MAX_LIFETIME = 10 * 365 * 24 * 3600
 
-# A project's name is a part of its fine-tuned models' names. Colons separate the parts, so it has none.
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
 

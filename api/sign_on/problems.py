@@ -1,4 +1,4 @@
-"""What can go wrong while a person signs on, and what the person should do."""
+"""Names what can go wrong while a person signs on, and tells the person what to do."""
 
 from core.errors import AppError, NotFound, PermissionDenied, Unavailable
 

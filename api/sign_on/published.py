@@ -1,4 +1,4 @@
-"""What the provider publishes for everybody: the description of itself, and its public keys.
+"""Reads what the provider publishes for everybody: the description of itself, and its public keys.
 
 Anybody can make an API process need them, also while the provider is away. So all who need one share one
 reading, a failure answers all who wait for it, and for a few seconds also those who come next.
@@ -20,7 +20,7 @@ from core.settings.sign_on import is_loopback
 
 FRESH_SECONDS = 3600.0  # after which it is read again
 STALE_SECONDS = 86_400.0  # so long it counts if it cannot be read again
-REST_SECONDS = 10.0  # between two readings of the keys: anybody can send tokens with invented keys
+REST_SECONDS = 10.0  # between two readings of the keys, whatever the provider signs with
 FAILED_SECONDS = 5.0  # in which nobody reads again what could not be read
 
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -99,12 +99,6 @@ def _key_of(published: Any) -> Key | None:
     try:
         key = JWKRegistry.import_key(published)
         key.ensure_kid()
-    except (
-        JoseError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-    ):  # odd keys raise any
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError):  # an odd key raises any of them
         return None
     return key

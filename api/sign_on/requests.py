@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Answer:
-    """What the provider has answered. `said` is the object in the body, or an empty one if there is none."""
+    """An answer of the provider. `said` is the object in the body, or an empty one if there is none."""
 
     request: str
     status: int

@@ -11,10 +11,10 @@ WORK = text((files("cli.slurm") / "work.sql").read_text("utf-8"))
 
 
 class Demand(NamedTuple):
-    """What a device class asks of its workers."""
+    """The work of a device class, and the workers that do it."""
 
     jobs: int  # that wait and that the limits of their projects let run, or that have lost their worker
-    tasks: bool  # whether a task waits or a webhook is due; it may be False if jobs wait, too
+    tasks: bool  # whether a task waits or a webhook is due; False if jobs wait, which start workers too
     busy: int  # workers that hold a job, whoever has started them
 
 
@@ -24,14 +24,14 @@ def demand(connection: Connection, project_jobs: int | None, devices: int) -> De
     A job whose lease has run out counts as one that waits: only a worker puts it back into the queue.
     """
     jobs = count_work(connection, project_jobs, devices, tasks=False, running=False)
-    with_tasks = count_work(connection, project_jobs, devices, tasks=True, running=False)
+    tasks = not jobs and count_work(connection, project_jobs, devices, tasks=True, running=False) > 0
     holds = Claim.expires_at > func.now()
     busy, lost = connection.execute(
         select(func.count(Claim.owner.distinct()).filter(holds), func.count().filter(~holds))
         .join(Job, Job.id == Claim.job_id)
         .where(Claim.ended_at.is_(None), Job.devices == devices)
     ).one()
-    return Demand(jobs + lost, with_tasks > jobs, busy)
+    return Demand(jobs + lost, tasks, busy)
 
 
 def count_work(

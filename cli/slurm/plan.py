@@ -74,7 +74,7 @@ class Submission(NamedTuple):
 
 @dataclass
 class Plan:
-    """What to do now, and what was found of each fleet."""
+    """The Slurm jobs to submit and to cancel now, and what was found of each fleet."""
 
     submissions: list[Submission] = field(default_factory=list)
     cancellations: list[int] = field(default_factory=list)

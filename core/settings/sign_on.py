@@ -12,6 +12,7 @@ from core.roles import Role
 
 GroupName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 CALLBACK_PATH = "/v1/sign_on/callback"  # at which the provider sends browsers back
+# A project's name is a part of its fine-tuned models' names. Colons separate the parts, so it has none.
 PROJECT_NAME = r"^[A-Za-z0-9._-]{1,64}$"
 ProjectName = Annotated[str, StringConstraints(pattern=PROJECT_NAME)]
 
@@ -27,7 +28,7 @@ def is_loopback(url: str) -> bool:
 
 
 class SignOnFields(BaseSettings):
-    """What an operator sets so that people sign on by an OpenID provider."""
+    """The settings with which people sign on by an OpenID provider."""
 
     sign_on_issuer: str | None = Field(
         None,
