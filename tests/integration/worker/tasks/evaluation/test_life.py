@@ -163,7 +163,8 @@ def test_the_tokens_count_of_rows_that_a_run_has_given_up(
     with runs.worker():
         process = task_process()
         wait_for(lambda: (slow_server.state()["sampler"] or {}).get("running") == 4)
-        wait_for(lambda: slow_server.state()["sampler"]["cache"] > 0)
+        prompts = wait_for(lambda: slow_server.state()["sampler"]["cache"])
+        wait_for(lambda: slow_server.state()["sampler"]["cache"] > 2 * prompts)  # all four answers have begun
         if status == "cancelled":
             cancel(runs, run_id)
             wait_for(lambda: is_gone(process), 30)
