@@ -12,15 +12,39 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from core.monitoring.declared import MOST_PROJECTS, Program, all_declared
-from core.settings import SERVER_FIELDS, Settings
+from core.settings import Settings
+from core.settings.files import FileFields
+from core.settings.outside import OutsideFields
+from core.settings.projects import ProjectFields
+from core.settings.retention import RetentionFields
+from core.settings.servers import ServerFields
+from core.settings.service import ServiceFields
+from core.settings.serving import ServingFields
+from core.settings.sign_on import SignOnFields
+from core.settings.tasks import TaskFields
+from core.settings.training import TrainingFields
+from core.settings.workers import WorkerFields
 
 SETTINGS_PAGE = Path(__file__).parent / "reference/settings.md"
 METRICS_PAGE = Path(__file__).parent / "reference/metrics.md"
 MIB = 1024**2
+SECTIONS: dict[type[Any], str] = {
+    ServerFields: "The servers",
+    ServiceFields: "The service",
+    WorkerFields: "Workers and their devices",
+    TrainingFields: "Training",
+    TaskFields: "Tasks",
+    ServingFields: "Chats and completions",
+    FileFields: "Files, adapters and rows",
+    ProjectFields: "Projects and their quotas",
+    RetentionFields: "Retention and backups",
+    OutsideFields: "Secrets, webhooks, signatures, trackers",
+    SignOnFields: "Sign-on",
+}
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 HEAD = """# Settings
 
-<!-- Written by docs/generate.py from core/settings/fields.py; change it there. -->
+<!-- Written by docs/generate.py from core/settings; change it there. -->
 
 Every setting is an environment variable. A process reads it once, when it starts. An empty variable counts
 as not set. If a value is wrong, the process ends with a message that names the variable.
@@ -28,8 +52,8 @@ as not set. If a value is wrong, the process ends with a message that names the 
 `tunery up` also takes the options `--home`, `--host` and `--port`, and `tunery api` takes `--host` and
 `--port`. An option wins over its variable.
 
-The four variables of the first table belong together. Set all of them, or set none and let `tunery up`
-start its own servers.
+The first four variables belong together. Set all of them, or set none and let `tunery up` start its own
+servers.
 """
 TAIL = """
 ## Other variables
@@ -87,10 +111,9 @@ def metrics_page() -> str:
 
 
 def settings_page() -> str:
-    fields = Settings.model_fields
-    servers = {name: field for name, field in fields.items() if name in SERVER_FIELDS}
-    others = {name: field for name, field in fields.items() if name not in SERVER_FIELDS}
-    return f"{HEAD}\n## The servers\n\n{_table(servers)}\n## Everything else\n\n{_table(others)}{TAIL}"
+    groups: list[type[Any]] = list(reversed(Settings.__bases__))
+    sections = [f"\n## {SECTIONS[group]}\n\n{_table(group.model_fields)}" for group in groups]
+    return HEAD + "".join(sections) + TAIL
 
 
 def _table(fields: dict[str, FieldInfo]) -> str:

@@ -3,7 +3,6 @@
 The object is passed on as an argument, so that no other code reads these variables.
 """
 
-from core.settings.fields import PREFIX
-from core.settings.settings import SERVER_FIELDS, Settings
+from core.settings.settings import PREFIX, SERVER_FIELDS, Settings
 
 __all__ = ["PREFIX", "SERVER_FIELDS", "Settings"]

@@ -3,17 +3,47 @@
 from pathlib import Path
 from typing import Self
 
+from pydantic_settings import SettingsConfigDict
+
 from core.errors import ConfigurationError
 from core.jobs.integrations import installed_integrations
 from core.portability.installed import other_runtimes
-from core.settings.fields import SettingFields
-from core.settings.sign_on import CALLBACK_PATH, is_loopback
+from core.settings.files import FileFields
+from core.settings.outside import OutsideFields
+from core.settings.projects import ProjectFields
+from core.settings.retention import RetentionFields
+from core.settings.servers import ServerFields
+from core.settings.service import ServiceFields
+from core.settings.serving import ServingFields
+from core.settings.sign_on import CALLBACK_PATH, SignOnFields, is_loopback
+from core.settings.tasks import TaskFields
+from core.settings.training import TrainingFields
+from core.settings.workers import WorkerFields
 
+PREFIX = "TUNERY_"
 SERVER_FIELDS = ("database_url", "broker_url", "s3_endpoint_url", "s3_bucket")
 
 
-class Settings(SettingFields):
-    """The fields that an operator sets, and what other code asks of them."""
+class Settings(
+    SignOnFields,
+    OutsideFields,
+    RetentionFields,
+    ProjectFields,
+    FileFields,
+    ServingFields,  # pydantic checks the last class first, and this one asks what a worker's fields are
+    TaskFields,
+    TrainingFields,
+    WorkerFields,
+    ServiceFields,
+    ServerFields,
+):
+    """Everything that an operator can set, and what other code asks of it.
+
+    Each field is read from TUNERY_<NAME>. An empty variable counts as not set. boto3 reads the object store's
+    credentials itself, from the usual AWS variables.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
     @property
     def offered_classes(self) -> list[int]:
