@@ -8,15 +8,15 @@ from sqlalchemy import delete, func, text, update
 
 from cli.slurm.demand import Demand, count_work, demand
 from core.access.projects import set_quotas
-from core.ids import new_id
 from core.jobs import lifecycle, queue
 from core.serving import registry
-from core.tables import Claim, Project, Server, Task, WebhookDelivery, WebhookEndpoint
+from core.tables import Claim, Project, Server, Task, WebhookDelivery
 from core.work import client
 from core.work import lease as leases
 from core.work.kinds import KINDS
 from tests.fixtures.outside.chart import render
 from tests.fixtures.service.jobs import Jobs
+from tests.fixtures.work.deliveries import due_delivery
 from tests.fixtures.work.requests import REQUESTS
 
 WORKERS = {"gpu": None, "one": {"autoscaling": {"tasks": False}}, "eight": {"devices": 8}}
@@ -163,22 +163,7 @@ def test_the_tracking_of_a_paused_job_wants_nobody(jobs: Jobs) -> None:
 
 
 def test_a_webhook_that_is_due_wants_a_worker(jobs: Jobs) -> None:
-    endpoint = WebhookEndpoint(
-        id=new_id("whe_"),
-        project_id=jobs.new_project(),
-        name="hooks",
-        url="https://hooks.example.com",
-        event_types=["fine_tuning.job.succeeded"],
-        sealed_secret="sealed",
-        secret_hint="",
-    )
-    delivery = WebhookDelivery(
-        id=new_id("whd_"), endpoint_id=endpoint.id, event_type="fine_tuning.job.succeeded", payload={}
-    )
-    with jobs.sessions.begin() as session:
-        session.add(endpoint)
-        session.flush()
-        session.add(delivery)
+    due_delivery(jobs.sessions, jobs.new_project())
     assert (wanted(jobs, "worker-eight"), wanted(jobs, "worker-one")) == (1, 0)
     with jobs.sessions.begin() as session:
         session.execute(update(WebhookDelivery).values(next_attempt_at=func.now() + timedelta(hours=1)))

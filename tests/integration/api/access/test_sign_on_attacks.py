@@ -13,42 +13,25 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from core.roles import Role
 from tests.fixtures.outside.forged_openid import (
+    GROUPS,
     ForgedProvider,
     asked,
     browser,
     came_back,
-    forged_provider,
     new_key,
+    signing_on_at,
 )
 from tests.fixtures.outside.openid import settings_of
-from tests.fixtures.processes.ports import free_port
-from tests.fixtures.service.api import Api, refusal, running_api
+from tests.fixtures.service.api import Api, refusal
 
-GROUPS = {"team": {"research": Role.MEMBER}}
-ADA = {"ada": {"email": "ada@example.com", "groups": ["team"]}}
 PAGE = {"accept": "text/html"}
 
 
 @pytest.fixture(scope="module")
-def forged() -> Iterator[ForgedProvider]:
-    with forged_provider() as provider:
-        yield provider
-
-
-@pytest.fixture(scope="module")
-def ours_on_forged(api: Api, forged: ForgedProvider) -> Iterator[Api]:
-    port = free_port()
-    update = settings_of(forged.issuer, f"http://127.0.0.1:{port}", sign_on_groups=GROUPS)
-    with running_api(api.settings.model_copy(update=update), api.sessions, port) as ours:
+def ours(api: Api, forging: ForgedProvider) -> Iterator[Api]:
+    with signing_on_at(api, forging.issuer) as ours:
         yield ours
-
-
-@pytest.fixture
-def ours(ours_on_forged: Api, forged: ForgedProvider) -> Iterator[Api]:
-    yield ours_on_forged
-    forged.sign, forged.status, forged.userinfo, forged.jwks = None, 200, {}, None
 
 
 def assert_nobody_signed_on(client: httpx.Client) -> None:
@@ -221,16 +204,11 @@ def test_a_refusal_of_the_provider_leads_to_a_page_that_says_what_to_do(
 def test_what_the_userinfo_says_of_somebody_else_counts_for_nothing(api: Api, forged: ForgedProvider) -> None:
     forged.described = {"userinfo_endpoint": f"{forged.issuer}/userinfo"}
     forged.sign = _without("groups")
-    port = free_port()
-    update = settings_of(forged.issuer, f"http://127.0.0.1:{port}", sign_on_groups=GROUPS)
-    try:
-        with running_api(api.settings.model_copy(update=update), api.sessions, port) as ours:
-            forged.userinfo = {"sub": "grace", "groups": ["team"]}
-            refusal(came_back(ours, forged), 403, None, "sign_on_untrusted")
-            forged.userinfo = {"sub": "ada", "groups": ["team"]}
-            assert came_back(ours, forged).status_code == 303
-    finally:
-        forged.described, forged.sign = {}, None
+    with signing_on_at(api, forged.issuer) as ours:
+        forged.userinfo = {"sub": "grace", "groups": ["team"]}
+        refusal(came_back(ours, forged), 403, None, "sign_on_untrusted")
+        forged.userinfo = {"sub": "ada", "groups": ["team"]}
+        assert came_back(ours, forged).status_code == 303
 
 
 def _kept(*parts: Any) -> str:

@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import delete, func, update
 from sqlalchemy.exc import OperationalError
 
-from core.ids import new_id
 from core.jobs import lifecycle
 from core.jobs.lifecycle import Lease
 from core.settings import Settings
-from core.tables import Job, Task, WebhookDelivery, WebhookEndpoint
+from core.tables import Job, Task, WebhookDelivery
 from tests.fixtures.faults.database import broken_once
 from tests.fixtures.processes.tasks import WarmTasks, variables_of
 from tests.fixtures.service.api import Api, Tenant, wait_for
+from tests.fixtures.work.deliveries import due_delivery
 from worker.supervisor.idle_end import IdleEnd
 from worker.supervisor.supervisor import Supervisor
 from worker.tasks.frame.service import Tasks
@@ -131,22 +131,7 @@ def test_a_task_that_waits_keeps_a_worker_that_may_do_it_and_no_other(
 
 
 def test_a_webhook_that_is_due_keeps_a_worker(api: Api, alice: Tenant, supervisor: Supervisor) -> None:
-    endpoint = WebhookEndpoint(
-        id=new_id("whe_"),
-        project_id=alice.project_id,
-        name="hooks",
-        url="https://hooks.example.com",
-        event_types=["fine_tuning.job.succeeded"],
-        sealed_secret="sealed",
-        secret_hint="",
-    )
-    delivery = WebhookDelivery(
-        id=new_id("whd_"), endpoint_id=endpoint.id, event_type="fine_tuning.job.succeeded", payload={}
-    )
-    with api.sessions.begin() as session:
-        session.add(endpoint)
-        session.flush()
-        session.add(delivery)
+    due_delivery(api.sessions, alice.project_id)
     ends = Ends()
     idle_end = IdleEnd(SECONDS, api.sessions, supervisor, [], ends)
     ends.stay_away(idle_end)
