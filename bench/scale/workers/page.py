@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from bench.pages.tables import markdown, shown
+from worker.trainer.report.heartbeats import BEAT_SECONDS, SLOW_BEAT_SECONDS
 
 MANY = 1000
+RENEWAL = "renewal with a step"
 DUTIES = (
     *("claim", "renewal with a step", "renewal without news", "end of a job", "scan"),
     *("look for a job", "look for tasks", "look for trackers", "look for webhooks", "janitor"),
@@ -25,12 +27,19 @@ def capacity(found: dict[str, Any]) -> str:
     return "\n".join(parts).replace("\n## ", "\n### ")
 
 
-def cores_for(found: dict[str, Any], workers: int) -> dict[str, float]:
-    """Return the cores of Postgres that each duty of so many workers takes, by its processor time."""
+def cores_for(found: dict[str, Any], measured: str = "alone") -> dict[str, float]:
+    """Return the cores of Postgres that each duty of MANY workers takes, by its processor time."""
     return {
-        name: workers * per_second * found["alone"][name]["postgres_ms"] / 1e3
+        name: MANY * per_second * found[measured][name]["postgres_ms"] / 1e3
         for name, per_second in found["per_worker"].items()
     }
+
+
+def cores_while_slow(found: dict[str, Any]) -> dict[str, float]:
+    """Return the same while Postgres is slow and renewals are as rare as they get, with as many steps."""
+    cores = cores_for(found)
+    bare = MANY * found["per_worker"][RENEWAL] * found["alone"]["renewal without news"]["postgres_ms"] / 1e3
+    return cores | {RENEWAL: cores[RENEWAL] - bare * (1 - BEAT_SECONDS / SLOW_BEAT_SECONDS)}
 
 
 def _setting(found: dict[str, Any]) -> str:
@@ -70,14 +79,18 @@ def _alone(found: dict[str, Any]) -> str:
 
 
 def _load(found: dict[str, Any]) -> str:
-    cores = cores_for(found, MANY)
     calls = {name: MANY * each for name, each in found["per_worker"].items()}
-    rows = [(name, f"{each:,.1f}", f"{cores[name]:.2f}") for name, each in calls.items()]
-    rows.append(("all", f"{sum(calls.values()):,.1f}", f"{sum(cores.values()):.2f}"))
+    columns = [cores_for(found), cores_while_slow(found), cores_for(found, "alone_prepared")]
+    rows = [
+        (name, f"{each:,.1f}", *(f"{cores[name]:.2f}" for cores in columns)) for name, each in calls.items()
+    ]
+    rows.append(("all", f"{sum(calls.values()):,.1f}", *(f"{sum(cores.values()):.2f}" for cores in columns)))
     return (
         f"## What {MANY:,} workers take\n\nComputed, not measured: the calls a second of {MANY:,} workers, "
         f"each with one job of {found['rates']['job']:.0f} s that writes two steps a second, times the "
-        "processor time of each call alone.\n\n" + markdown(("", "calls a second", "cores of Postgres"), rows)
+        "processor time of each call alone. *While it is slow*, trainers renew a quarter as often, with four "
+        "times as many steps. *Prepared*: without a pooler, if Postgres is not slow.\n\n"
+        + markdown(("", "calls a second", "cores of Postgres", "while it is slow", "prepared"), rows)
     )
 
 

@@ -2,13 +2,14 @@
 
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 from structlog.testing import capture_logs
 
 from tests.fixtures.service.api import wait_for
-from worker.process.periodic import Periodic
+from worker.process.periodic import REST, Periodic
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,22 @@ def test_a_call_that_fails_is_logged_and_followed_by_the_next(
         periodic.join()
     found = {(entry["event"], entry["log_level"], entry["thread"]) for entry in logs}
     assert found == {(*logged, "failing")}
+
+
+@pytest.mark.parametrize("most_seconds", [60.0, 0.05])
+def test_a_slow_call_is_followed_by_a_longer_rest_up_to_a_bound(most_seconds: float) -> None:
+    took, calls = 0.05, list[float]()
+
+    def work() -> None:
+        time.sleep(took)
+        calls.append(time.monotonic())
+
+    periodic = Periodic("working", 0.01, work, most_seconds)
+    periodic.start()
+    wait_for(lambda: len(calls) >= 4)
+    periodic.stop()
+    rests = [later - before - took for before, later in pairwise(calls)]
+    assert min(rests) >= REST * took if most_seconds > 1 else min(rests) < REST * took
 
 
 def test_stop_returns_at_once_and_the_call_under_way_is_the_last() -> None:
