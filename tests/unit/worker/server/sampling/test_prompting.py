@@ -15,6 +15,7 @@ from core.errors import InvalidRequest
 from core.serving.schemas.chat import ChatRequest
 from tests.fixtures.models import tiny
 from tests.fixtures.processes import calls
+from tests.fixtures.processes.processes import named
 from tests.fixtures.service.api import wait_for
 from worker.rendering.render_request import CallsRequest
 from worker.rendering.renderer import Renderer
@@ -73,9 +74,7 @@ def chat(text: str) -> Callable[[Any], Any]:
 
 def renderings() -> list[psutil.Process]:
     """Return the children of the newest render process: other tests may have left older ones."""
-    processes = (
-        each for each in psutil.Process().children() if "worker.rendering.render_process" in each.cmdline()
-    )
+    processes = named("worker.rendering.render_process", psutil.Process().children())
     return max(processes, key=psutil.Process.create_time).children()
 
 
