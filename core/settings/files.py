@@ -1,4 +1,4 @@
-"""How large files, adapters and rows may be."""
+"""These settings say how large files, adapters and rows may be."""
 
 from pydantic import Field
 from pydantic_settings import BaseSettings

@@ -1,4 +1,4 @@
-"""What leaves the service."""
+"""These settings belong to what leaves the service."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a project may use."""
+"""These settings say what a project may use."""
 
 from pydantic import Field
 from pydantic_settings import BaseSettings

@@ -1,4 +1,4 @@
-"""How long things are kept."""
+"""These settings say how long things are kept."""
 
 from pathlib import Path
 

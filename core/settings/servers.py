@@ -1,4 +1,4 @@
-"""Which servers a process uses."""
+"""These settings name the servers that a process uses."""
 
 from pydantic import Field
 from pydantic_settings import BaseSettings

@@ -1,4 +1,4 @@
-"""Where the service keeps its data, listens and logs."""
+"""These settings say where the service keeps its data, listens and logs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How chats and completions are answered."""
+"""These settings say how chats and completions are answered."""
 
 from pathlib import Path
 

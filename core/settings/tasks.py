@@ -1,4 +1,4 @@
-"""Which tasks a worker does, and within which bounds."""
+"""These settings say which tasks a worker does, and within which bounds."""
 
 from pathlib import Path
 from typing import Literal

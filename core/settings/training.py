@@ -1,4 +1,4 @@
-"""How jobs are trained."""
+"""These settings say how jobs are trained."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What a worker trains on."""
+"""These settings say what a worker trains on."""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ from worker.trainer.report.heartbeats import BEAT_SECONDS, SLOW_BEAT_SECONDS
 MANY = 1000
 RENEWAL = "renewal with a step"
 DUTIES = (
-    *("claim", "renewal with a step", "renewal without news", "end of a job", "scan"),
+    *("claim", RENEWAL, "renewal without news", "end of a job", "scan"),
     *("look for a job", "look for tasks", "look for trackers", "look for webhooks", "janitor"),
 )
 
@@ -98,7 +98,7 @@ def _together(found: dict[str, Any]) -> str:
     rows = []
     for each in found["together"]:
         duties, by_project = each["duties"], each["running_by_project"]
-        claim, renewal = duties.get("claim", {}), duties.get("renewal with a step", {})
+        claim, renewal = duties.get("claim", {}), duties.get(RENEWAL, {})
         rows.append(
             (
                 f"{each['workers']:,}",
