@@ -27,7 +27,7 @@ from worker.engine.sampler.fast.step import Axis, RaggedStep
 from worker.engine.sampler.running import Chunk
 
 # Tokens of a chunk. PyTorch multiplies more of them so much faster that its calls do not matter: measured.
-# On a base in few bits, PyTorch has to make each weight first. With pairs of bf16, C is as fast with any number.
+# On a base in few bits, PyTorch has to make each weight first. With pairs of bf16, C is as fast for more too.
 MOST_IN_C, MOST_IN_C_IN_FEW_BITS, MOST_IN_PAIRS = 40, 96, 512
 
 
