@@ -27,6 +27,11 @@ class ObjectiveOptions(Options):
 
     type: str
 
+    @property
+    def sampled_tokens(self) -> int:
+        """The most tokens of an answer that is sampled to learn from; 0 if the rows have their answers."""
+        return 0
+
 
 @dataclass(frozen=True)
 class Objective:

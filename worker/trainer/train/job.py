@@ -46,6 +46,7 @@ class TrainingJob:
         job_lease: JobLease,
         row: Job,
         shipping: Shipping,
+        grading: JobGrading,
     ) -> None:
         self.job_lease = job_lease
         self.lease, self.trace = job_lease.lease, job_lease.trace
@@ -65,6 +66,7 @@ class TrainingJob:
         self._store = store
         self._process_group = process_group
         self._row = row
+        self._grading = grading
         self._leaving = ExitStack()
         self._rows = ExitStack()
 
@@ -140,7 +142,9 @@ class TrainingJob:
     def _attach(self, base: ResidentBase, data: JobData, abandon: Callable[[], bool]) -> None:
         to = (self.job_lease, self._store, self._folder)
         checkpoints = JobCheckpoints(*to, data.fingerprint, self.shipping, arrived=self._end_trial)
-        candidates = Candidates(self._process_group, self.spec, data, self.job_lease, abandon)
+        candidates = Candidates(
+            self._process_group, self.spec, data, self.job_lease, abandon, self._grading.grade, self._grading.ended
+        )
         try:
             checkpoints.restore(candidates)
             candidates.begin(fetch_parent(self.spec.lineage[0], *to) if candidates.needs_parent else {})
@@ -283,6 +287,8 @@ class TrainingJob:
         """Let go of the rows, of the trainees, and of the base model, which the next one replaces."""
         if isinstance(self._state, ReadingRows):
             self._state.reader.close()
+        if isinstance(self._state, Training):
+            self._state.candidates.close()
         for name in names_of(self.lease.job_id, self.spec):
             self._process_group.leave(name)
         self._state = Idle(stage)
