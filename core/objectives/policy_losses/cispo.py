@@ -1,6 +1,6 @@
 """CISPO (MiniMax 2025, arXiv:2506.13585).
 
-    L = −1/Σ_i |y_i| Σ_i Σ_t sg(min(r, 1 + epsilon_high)) A log p
+L = −1/Σ_i |y_i| Σ_i Σ_t sg(min(r, 1 + epsilon_high)) A log p
 """
 
 from core.objectives.policy_losses.description import PolicyLossDescription

@@ -1,6 +1,6 @@
 """DAPO (Yu et al. 2025, arXiv:2503.14476).
 
-    L = −1/Σ_i |y_i| Σ_i Σ_t min(r A, clip(r) A)
+L = −1/Σ_i |y_i| Σ_i Σ_t min(r A, clip(r) A)
 """
 
 from core.objectives.policy_losses.description import PolicyLossDescription

@@ -1,6 +1,6 @@
 """Dr. GRPO (Liu et al. 2025, arXiv:2503.20783).
 
-    L = −1/(G M) Σ_i Σ_t min(r A, clip(r) A)
+L = −1/(G M) Σ_i Σ_t min(r A, clip(r) A)
 """
 
 from core.objectives.policy_losses.description import PolicyLossDescription

@@ -33,7 +33,7 @@ class Optimizer:
     def __init__(
         self, parameters: FlatParameters, spec: JobSpec, total_steps: int, counts_updates: bool = False
     ) -> None:
-        """With `counts_updates`, some steps may make no update. Then the state holds the number of updates."""
+        """With `counts_updates`, some steps may make no update, and the state holds the number of updates."""
         self._peak = spec.peak_learning_rate
         self._updates = torch.zeros((), dtype=torch.int64) if counts_updates else None
         self._extents = parameters.extents

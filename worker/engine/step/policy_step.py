@@ -88,7 +88,8 @@ class PolicyStep:
         sampled_X = torch.zeros_like(advantages_X)
         sampled_X.index_add_(0, answers.rows_U[learnt_U], answers.sampled_U[learnt_U].double())
         self._advantages_X, self._lengths_X, self._weights_X, self._sampled_X, self._starts_X = (
-            on_device(each, device) for each in (advantages_X, lengths_X, weights_X, sampled_X, answers.starts_X)
+            on_device(each, device)
+            for each in (advantages_X, lengths_X, weights_X, sampled_X, answers.starts_X)
         )
         self._sampled_U = on_device(answers.sampled_U, device)
         self._logp_U = torch.zeros_like(self._sampled_U)

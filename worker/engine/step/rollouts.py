@@ -1,4 +1,4 @@
-"""The rollouts of a reinforcement job's next step: those that were sampled, or made-up ones for a rehearsal."""
+"""The rollouts of a reinforcement job's next step: sampled ones, or made-up ones for a rehearsal."""
 
 from collections.abc import Sequence
 
@@ -40,7 +40,7 @@ class StepRollouts:
         return RolloutRows(adapter, self._loss, learnt, size, dropout_seed, apart)
 
     def made_up(self, prompts: Sequence[Row]) -> "StepRollouts":
-        """Return rollouts of the prompts that are as long as they may be. Answers to a prompt share no token."""
+        """Return rollouts that are as long as those of the prompts may be. Their answers share no token."""
         found = StepRollouts(self._options, self._loss)
         numbers = range(self._options.num_generations)
         found.taken = [self._made_up(prompt, number) for prompt in prompts for number in numbers]

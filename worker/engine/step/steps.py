@@ -46,9 +46,7 @@ class Steps:
         self.jobs, self._prepared = jobs, prepared
         self._weights = WeightsInPass(jobs, [prepared.get(job.adapter) for job in jobs])
         first = {job.adapter: job.first for job in numbered(jobs)}
-        self._policies = {
-            each.adapter: PolicyStep(each, first[each.adapter], device) for each in rollouts
-        }
+        self._policies = {each.adapter: PolicyStep(each, first[each.adapter], device) for each in rollouts}
         self._needs_row_sums = self._weights.are_open or any(
             policy.needs_row_sums for policy in self._policies.values()
         )

@@ -404,7 +404,7 @@ class Trainee:
 
     @property
     def example_lengths(self) -> NDArray[np.int64]:
-        """The tokens of each row of each example, [examples, rows]; of rollouts, the most that they may have."""
+        """The tokens of each row of each example, [examples, rows]; the most that rollouts may have."""
         size = self.rows_per_example
         lengths_ES = lengths_of(self.rows)[: size * (len(self.rows) // size)].reshape(-1, size)
         return self._rollouts.longest(lengths_ES) if self._rollouts else lengths_ES
