@@ -72,7 +72,9 @@ class Steps:
         It is 1 for tokens whose weights are in the micro-batch. All lanes of the micro-batch must call this.
         """
         sums_3X = self._sums_in(batch, losses) if self._needs_row_sums else None
-        factors_S = torch.ones_like(batch.weights_S) if sums_3X is None else self._weights.of(batch, sums_3X)
+        factors_S = torch.ones_like(batch.weights_S)
+        if self._weights.are_open and sums_3X is not None:
+            factors_S = self._weights.of(batch, sums_3X)
         for policy in self._of_policies(batch):
             policy.put_factors(factors_S, batch, losses, sums_3X)
         return factors_S

@@ -194,7 +194,7 @@ class Trainee:
     def begin_step(self, rehearsed: int | None = None) -> StepRows:
         """Return the rows of the next step, or of the step that follows the first `rehearsed` steps.
 
-        Draw the adapter's rank, if it is dynamic, and refresh its factors.
+        The latter are as in `rows_after`. Draw the adapter's rank, if it is dynamic, and refresh its factors.
         """
         step = self.step if rehearsed is None else rehearsed
         if self.adapter.dynamic_rank is not None:
