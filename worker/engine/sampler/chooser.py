@@ -33,6 +33,8 @@ class Chooser:
         self._in_prompt = set(prompt) if sampling.repetition_penalty != 1 else set()
         self._counts: Counter[int] = Counter()
         self._made = 0
+        self.was_forced = False
+        """Whether the grammar admitted no other token than the one that was chosen last."""
         self._changes_logits = (
             sampling.presence_penalty != 0
             or sampling.frequency_penalty != 0
@@ -86,7 +88,9 @@ class Chooser:
         if self._forbids_end:
             logits_V[[*(self._end_tokens | sampling.stop_tokens)]] = -math.inf
         if self.grammar is not None:
-            logits_V[~self.grammar.allowed_V().to(logits_V.device)] = -math.inf
+            allowed_V = self.grammar.allowed_V()
+            self.was_forced = int(allowed_V.sum()) == 1
+            logits_V[~allowed_V.to(logits_V.device)] = -math.inf
         return logits_V
 
 
