@@ -60,7 +60,7 @@ def _show(row: dict[str, Any], word: str) -> None:
     if row["error"] is not None:
         output.note(f"{word} {row['line']}: {row['error']['message']}")
         return
-    left_out = "" if row["is_learnt"] else ". Training leaves the row out: nothing is left to learn"
+    left_out = "" if row["is_learnt"] else ". Training leaves the row out: nothing is left to learn, or a prompt is cut"
     for number, conversation in enumerate(row["conversations"]):
         answer = f", answer {number + 1}" if len(row["conversations"]) > 1 else ""
         wanted = "" if conversation["desirable"] else " (to make less likely)"
