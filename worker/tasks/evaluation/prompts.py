@@ -15,14 +15,16 @@ NO_SAMPLE = Sample("")
 Messages = list[dict[str, Any]]
 
 
-def prompt_of(asked: TemplateInput | ItemReference | None, item: dict[str, Any]) -> Messages:
-    """Return the messages that ask the model about an item. Raises RowFailed."""
+def prompt_of(
+    asked: TemplateInput | ItemReference | None, item: dict[str, Any], prompt: Messages | None = None
+) -> Messages:
+    """Return the messages that ask the model about an item, which may be a `prompt`. Raises RowFailed."""
     match asked:
         case TemplateInput():
             return rendered(asked.template, item, NO_SAMPLE)
         case ItemReference():
             return _own_messages(item, asked.item_reference.removeprefix("item."))
-    return _own_messages(item, "input")
+    return prompt or _own_messages(item, "input")
 
 
 def rendered(template: Sequence[Message], item: dict[str, Any], sample: Sample) -> Messages:

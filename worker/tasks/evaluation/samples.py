@@ -31,7 +31,7 @@ class Sampler:
         params = self._params
         asked = {
             "model": self._model,
-            "messages": prompt_of(self._input, item.item),
+            "messages": prompt_of(self._input, item.item, item.prompt),
             "seed": (params.seed or 0) + index,
             "temperature": params.temperature or 0.0,
             "max_completion_tokens": params.max_completion_tokens or DEFAULT_TOKENS,

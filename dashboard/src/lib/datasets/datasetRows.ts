@@ -1,4 +1,4 @@
-/** The first rows of a dataset: conversations, pairs of answers, labelled answers. */
+/** The first rows of a dataset: conversations, pairs of answers, labelled answers, prompts. */
 
 import { isRecord } from "@/lib/isRecord";
 
@@ -13,6 +13,8 @@ export type Row =
   | { kind: "chat"; messages: Message[] }
   | { kind: "preference"; prompt: Message[]; preferred: Message[]; other: Message[] }
   | { kind: "labelled"; prompt: Message[]; answer: Message[]; label: boolean }
+  /** `beside` is the JSON of the keys that graders read; empty if there are none. */
+  | { kind: "prompt"; prompt: Message[]; beside: string }
   | { kind: "text"; text: string };
 
 type Fields = Record<string, unknown>;
@@ -33,11 +35,20 @@ function rowOf(line: string): Row {
   } catch {
     return { kind: "text", text: line };
   }
-  return (isRecord(row) && (preference(row) ?? labelled(row) ?? chat(row))) || { kind: "text", text: line };
+  return (isRecord(row) && (prompt(row) ?? preference(row) ?? labelled(row) ?? chat(row))) || { kind: "text", text: line };
 }
 
 function chat(row: Fields): Row | null {
   return Array.isArray(row.messages) ? { kind: "chat", messages: messagesOf(row.messages) } : null;
+}
+
+/** Reads a conversation whose last message waits for an answer. */
+function prompt(row: Fields): Row | null {
+  const { messages, tools: _, parallel_tool_calls: __, ...beside } = row;
+  const last: unknown = Array.isArray(messages) ? messages.at(-1) : null;
+  if (!isRecord(last) || (last.role !== "user" && last.role !== "tool")) return null;
+  const shown = Object.keys(beside).length ? JSON.stringify(beside) : "";
+  return { kind: "prompt", prompt: messagesOf(messages), beside: shown };
 }
 
 /** Reads a row in OpenAI's form, in TRL's form (with the prompt apart or in both answers), or in ShareGPT's form. */
