@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from math import isfinite, nan
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from core.jobs.spec import JobSpec
 from core.objectives.reinforcement import Reinforcement
 from worker.engine.step.passes import Abandoned
@@ -122,7 +125,7 @@ class RewardEvaluator(Evaluator):
         rows = [
             {
                 "line": one.answer.line,
-                "prompt": one.answer.prompt,
+                "prompt": self._text_of(one.answer.prompt_L),
                 "expected": None,
                 "answer": one.answer.text,
                 "finished": one.answer.finished,
@@ -132,6 +135,10 @@ class RewardEvaluator(Evaluator):
             for one in first
         ]
         report_answers(self._reporter, self.trainee.step, rows)
+
+    def _text_of(self, tokens_L: NDArray[np.int32]) -> str:
+        tokenizer = self._process_group.holder.base.tokenizer
+        return str(tokenizer.decode(tokens_L.tolist(), skip_special_tokens=True)).strip()
 
     @property
     def _best_loss(self) -> float | None:

@@ -1,6 +1,7 @@
 """The rewards of a batch of answers, and what a job reports about them."""
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from statistics import fmean
 from typing import Any
 
@@ -15,18 +16,16 @@ PARSE_ERRORS = ("sample_parse_error",)
 def rewards_GN(graded: Sequence[GradedAnswer], count: int) -> Tensor:  # noqa: N802 - axes
     """Return the rewards of groups of `count` answers to one prompt, in fp64.
 
-    An answer that could not be graded gets the mean of its group, so it pulls in no direction.
+    The reward of an answer that could not be graded is NaN.
     """
-    rewards = torch.tensor([float("nan") if one.reward is None else one.reward for one in graded])
-    groups_GN = rewards.double().view(-1, count)
-    means_G1 = groups_GN.nanmean(1, keepdim=True).nan_to_num(0.0)
-    return torch.where(groups_GN.isnan(), means_G1, groups_GN)
+    found = [nan if one.reward is None else one.reward for one in graded]
+    return torch.tensor(found, dtype=torch.float64).view(-1, count)
 
 
 def mean_reward(graded: Sequence[GradedAnswer]) -> float:
     """Return the mean of the answers that could be graded, or NaN if there is none."""
     known = [one.reward for one in graded if one.reward is not None]
-    return fmean(known) if known else float("nan")
+    return fmean(known) if known else nan
 
 
 def mean_parse_error(graded: Sequence[GradedAnswer]) -> float:

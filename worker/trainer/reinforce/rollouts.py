@@ -15,6 +15,7 @@ from worker.engine.objectives.policy.advantages import advantages
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.trainee import Trainee
 from worker.rows.rollout import Rollout
+from worker.rows.row import Row
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
 from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer, Grading
@@ -79,25 +80,28 @@ class Rollouts:
         graded = grading.result()
         rewards = rewards_GN(graded, self._objective.num_generations)
         found = advantages(rewards, self._objective.scale_rewards).flatten().tolist()
-        rollouts = [self._rollout(one, advantage) for one, advantage in zip(graded, found, strict=True)]
+        prompts, count = self._trainee.next_prompts, self._objective.num_generations
+        rollouts = [
+            self._rollout(prompts[number // count], one, advantage)
+            for number, (one, advantage) in enumerate(zip(graded, found, strict=True))
+        ]
         self._end_if_fruitless(graded, rollouts)
         self.metrics = self._metrics(grading, graded, rewards)
         self._process_group.take_rollouts(self._trainee.name, rollouts)
 
-    def _rollout(self, one: GradedAnswer, advantage: float) -> Rollout:
-        """Return the answer behind its prompt. One that is not to be learnt has the advantage 0."""
+    def _rollout(self, prompt: Row, one: GradedAnswer, advantage: float) -> Rollout:
+        """Return the answer behind its prompt. Of a masked one, no token is learnt."""
         answer = one.answer
-        is_masked = one.reward is None or (self._objective.mask_truncated and not answer.finished)
-        start, end = len(answer.prompt_L), len(answer.prompt_L) + len(answer.tokens)
-        logprobs_L = np.zeros(end, np.float32)
-        logprobs_L[start:] = answer.logprobs
+        is_masked = self._objective.mask_truncated and not answer.finished
+        before = len(prompt.tokens_L)
+        learnt = np.zeros_like(answer.forced) if is_masked else ~answer.forced
         return Rollout(
-            line=answer.line,
-            tokens_L=np.concatenate([answer.prompt_L, np.asarray(answer.tokens, np.int32)]),
-            learnt_L=np.arange(end) >= start,
-            acts_from=answer.acts_from,
-            logprobs_L=logprobs_L,
-            advantage=0.0 if is_masked else advantage,
+            line=prompt.line,
+            tokens_L=np.concatenate([prompt.tokens_L, answer.tokens]),
+            learnt_L=np.concatenate([np.zeros(before, np.bool_), learnt]),
+            acts_from=prompt.acts_from,
+            logprobs_L=np.concatenate([np.zeros(before, np.float32), np.where(learnt, answer.logprobs, 0)]),
+            advantage=advantage,
         )
 
     def _end_if_fruitless(self, graded: Sequence[GradedAnswer], rollouts: Sequence[Rollout]) -> None:
@@ -105,7 +109,7 @@ class Rollouts:
 
         After a resume, only the steps since then are counted.
         """
-        if any(rollout.advantage for rollout in rollouts):
+        if any(rollout.is_learnt for rollout in rollouts):
             self._fruitless = None
         if self._fruitless is None:
             return
@@ -115,7 +119,7 @@ class Rollouts:
 
     def _metrics(self, grading: Grading, graded: Sequence[GradedAnswer], rewards: Tensor) -> dict[str, Any]:
         grader = self._objective.grader.model_dump()
-        varied = int((rewards.std(1, correction=0) > 0).sum())
+        varied = int((advantages(rewards, scale=False) != 0).any(1).sum())
         return {
             "train_mean_reward": mean_reward(graded),
             "train_mean_parse_error": mean_parse_error(graded),
