@@ -7,13 +7,6 @@
 
 #include "native/numbers.h"
 
-/* With AMX, PyTorch's products are several times as fast. */
-#if PAIRS && !defined(__AMX_BF16__)
-#define HAS_PAIRS 1
-#else
-#define HAS_PAIRS 0
-#endif
-
 int has_pairs(void) {
     return HAS_PAIRS;
 }

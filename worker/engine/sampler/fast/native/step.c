@@ -265,6 +265,8 @@ static void rate_words(const Model *m, const Step *s, const X *x, Share own, sum
 #define REDUCE(group, in, K)                                                                          \
     if (s->spans) STAGE(all_ranks(s, group), 2 * PIECES, reduce(s, group, in, K, z, own))
 
+int has_pairs(void) { return HAS_PAIRS; }
+
 static void *space(int64_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64 + 64); }
 
 /* Computes the logits of the wanted tokens. Returns 0, or 1 if there is too little memory. */
