@@ -29,6 +29,8 @@ from worker.engine.sampler.running import Chunk
 # Tokens of a chunk. PyTorch multiplies more of them so much faster that its calls do not matter: measured.
 # On a base in few bits, PyTorch has to make each weight first.
 MOST_IN_C, MOST_IN_C_IN_FEW_BITS = 40, 96
+# In fp32 the step computes all of them, because it has the bits of the training
+MOST_IN_C_IN_FP32 = 1 << 31
 
 
 class RaggedDecoder(RaggedStep):
@@ -120,6 +122,8 @@ class RaggedDecoder(RaggedStep):
 
 
 def _most_in_c(decoder: Decoder) -> int:
+    if decoder.dtype is torch.float32:
+        return MOST_IN_C_IN_FP32
     in_few_bits = any(isinstance(group.weight, QuantisedWeight) for group in decoder.groups.values())
     return MOST_IN_C_IN_FEW_BITS if in_few_bits else MOST_IN_C
 
