@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.family(4)]
 END = 2  # the end token of the tiny models
 ASKED = Generation(count=3, max_tokens=12, seed=5)
 # Of a fast path whose every part is computed in one order
-TO_THE_BIT = ["llama", "qwen 2, biases", "mistral, windows"]
+TO_THE_BIT = ["llama", "qwen 2, biases", "mistral, sliding window"]
 CLOSE = 1e-4  # nats, in fp32
 
 
@@ -166,7 +166,8 @@ def test_a_grammar_bounds_the_answers_and_names_the_tokens_that_it_forced(tmp_pa
     sampled = generate_rollouts(base, adapter, [row], asked, 10_000)
     for each in sampled:
         assert each.finished
-        assert each.text[:4] == "id: " and each.text[4:].isdigit()
+        assert each.text[:4] == "id: "
+        assert each.text[4:].isdigit()
         assert each.forced.tolist() == [True] * 4 + [False] * 3
     trained = logprobs_in_training(base, adapter, sampled, 10_000)
     assert largest_gap(sampled, trained) == 0, "they are the model's own, without the grammar"

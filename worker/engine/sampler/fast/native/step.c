@@ -136,8 +136,8 @@ static void add_norm(const Model *m, float *y, const float *weight, float *x) {
     for (int64_t d = 0; d < m->hidden; d++) x[d] += y[d] * scale * weight[d], y[d] = 0;
 }
 
-/* x cos + pair sin, with both products rounded, as PyTorch rotates. */
-static float rotated(float x, float cos, float pair, float sin) { return rounded(x * cos) + rounded(pair * sin); }
+/* x cos + pair sin. The first product is rounded, as in PyTorch's `addcmul`, and where CPUs can, the second is not. */
+static float rotated(float x, float cos, float pair, float sin) { return rounded(x * cos) + pair * sin; }
 
 static void rotate(const Model *m, const float *in, const float *cos, const float *sin, float *out) {
     int64_t half = m->rotated / 2, apart = m->interleaved ? 1 : half, step = m->interleaved ? 2 : 1;
