@@ -1,4 +1,4 @@
-"""Rollouts: sampled answers of an adapter, in the middle of its training, with the policy's log-probabilities.
+"""Rollouts: sampled answers of an adapter that trains, with the log-probabilities of its policy.
 
 The policy is the model as it is, at temperature 1. A grammar only bounds what may be drawn from it.
 """
@@ -34,18 +34,18 @@ class Generation:
 class Sampled:
     """A sampled answer to the prompt of one line.
 
-    `tokens_A` are those of the answer. The last one is the token that ended it, unless the answer was cut off or
-    a grammar was complete. `logprobs_A` (nats) are the model's own: without the grammar, if there is one.
-    `forced_A` says which tokens were the only ones that the grammar admitted. The policy has not chosen them,
+    `tokens` are those of the answer. The last one is the token that ended it, unless the answer was cut off
+    or a grammar was complete. `logprobs` (nats) are the model's own: without the grammar, if there is one.
+    `forced` says which tokens were the only ones that the grammar admitted. The policy has not chosen them,
     so they are not learnt. `text` is the answer as a chat shows it, without special tokens. `finished` is
     false if the answer was cut off: at the most tokens, or by the `error`, a sentence for the client.
     """
 
     line: int
     prompt_L: NDArray[np.int32]
-    tokens_A: NDArray[np.int32]
-    logprobs_A: NDArray[np.float32]
-    forced_A: NDArray[np.bool_]
+    tokens: NDArray[np.int32]
+    logprobs: NDArray[np.float32]
+    forced: NDArray[np.bool_]
     text: str
     finished: bool
     error: str | None = None
