@@ -186,7 +186,7 @@ class Rendering:
             mend = "write answers, or raise max_length if the prompts fill it"
             yield "nothing_learnt", self.skipped, "have nothing left to learn and were skipped", mend
         if self.too_long.count:
-            fate = f"are prompts of more than {self._max_length} tokens, cannot be cut and were skipped"
+            fate = f"have more than {self._max_length} tokens and were skipped, since prompts are not cut"
             yield "prompt_too_long", self.too_long, fate, "shorten them, or raise max_length"
         if self.uninvoked.count:
             fate = "without alora_invocation_tokens: the adapter does not act there, and learns nothing"
