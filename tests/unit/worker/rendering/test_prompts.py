@@ -17,7 +17,7 @@ TEMPLATE, SPECIAL, _ = FAMILIES["chatml"]
 PROMPT = {"messages": CHAT[:1], "answer": "Bye"}
 TEXT = "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi, Zoë<|im_end|>\n<|im_start|>assistant\n"
 LONG = {"messages": [{"role": "user", "content": "x" * 200}]}
-WITH_TOOLS = "{% for each in tools or [] %}{{ each.function.name }};{% endfor %}" + TEMPLATE
+WITH_TOOLS = "{# tool_calls #}{% for each in tools or [] %}{{ each.function.name }};{% endfor %}" + TEMPLATE
 
 
 def rendering(limit: int = 1000, **options: Any) -> Rendering:
