@@ -1,8 +1,8 @@
 """Where the rows of a run come from, and how a model is asked about them. Names and shapes are OpenAI's.
 
 A row is an `item` for templates. A line `{"item": {…}}` gives it as it is. A line of a training file is an
-item too; the run adds `input`, the messages before the last answer, and `reference`, that answer's text. A prompt
-without an answer gets its messages as `input`, unless it has a key of this name, and no `reference`.
+item too; the run adds `input`, the messages before the last answer, and `reference`, that answer's text. A
+prompt without an answer gets its messages as `input`, unless it has a key of this name, and no `reference`.
 """
 
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""Datasets of prompts without answers: which rows they are, their rules, and rows of other kinds beside them."""
+"""Datasets of prompts without answers: which rows they are, their rules, and rows of other kinds there."""
 
 import json
 from typing import Any
@@ -43,7 +43,13 @@ def findings(*rows: Any) -> list[tuple[int, str, str]]:
         {"messages": [USER, ANSWER, USER], "label": "sum"},
         {"messages": [USER], "label": True},
         {"messages": [USER], "input": "2 + 3", "completion": None, "id": 1, "tool": "x", "message": []},
-        {"messages": [USER], "conversations": [[]], "instruction": {}, "output": 0.5, "parallel_tool_calls": True},
+        {
+            "messages": [USER],
+            "conversations": [[]],
+            "instruction": {},
+            "output": 0.5,
+            "parallel_tool_calls": True,
+        },
     ],
 )
 def test_a_prompt_may_have_any_keys_beside_its_messages(row: Any) -> None:

@@ -1,4 +1,4 @@
-"""The check of a file of prompts: they repeat, leak and are too long by what the model sees, and lack no answer."""
+"""The check of a file of prompts: they repeat, leak and are too long, and they lack no answer."""
 
 from typing import Any
 

@@ -34,7 +34,13 @@ PAIR = {
     "non_preferred_output": [{"role": "assistant", "content": "Cusco."}],
 }
 
-PROMPT = {"messages": [USER], "prompt": [USER], "instruction": "x", "output": {"is": [1]}, "conversations": []}
+PROMPT = {
+    "messages": [USER],
+    "prompt": [USER],
+    "instruction": "x",
+    "output": {"is": [1]},
+    "conversations": [],
+}
 
 
 def opened(content: bytes, size: int = 7, max_bytes: int = MAX_BYTES, max_row: int = MAX_ROW) -> Dataset:
