@@ -3,15 +3,22 @@
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
+from core.catalog import SMOLLM2
 from core.errors import JobError
+from core.serving.schemas.chat import ChatRequest
+from core.settings import Settings
 from tests.fixtures.models.templates import CHAT, FAMILIES, bytes_with
 from tests.fixtures.rows.rendering import make_tokenizer
 from tests.fixtures.rows.tool_rows import RAIN_TOOL
+from worker.base_models.model_store import ensure_tokenizer
 from worker.dataset_checks.all_rows.columns import RowLengths
 from worker.rendering.previews import lengths_of, preview_of
 from worker.rendering.render import Rendering
 from worker.rows.row_store import store_rows
+from worker.server.answering.prompts import chat_prompt
+from worker.server.sampling.longest_token import Room
 
 TEMPLATE, SPECIAL, _ = FAMILIES["chatml"]
 PROMPT = {"messages": CHAT[:1], "answer": "Bye"}
@@ -41,6 +48,13 @@ def test_a_prompt_has_the_tokens_that_come_before_an_answer_in_a_chat_row(family
     (prompt,) = Rendering(tokenizer, 1000, None, "prompt").render([(1, {"messages": CHAT[:3]})])
     text = tokenizer.decode(chat.tokens_L[: int(chat.learnt_L.argmax())])
     assert tokenizer.decode(prompt.tokens_L).rstrip(" ") == text.rstrip(" ")
+
+
+def test_a_prompt_has_the_tokens_of_the_prompt_that_a_server_makes_of_its_messages() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(ensure_tokenizer(SMOLLM2, Settings().models_folder))
+    (row,) = Rendering(tokenizer, 1000, "training_file", "prompt").render([(7, PROMPT)])
+    asked = ChatRequest.model_validate({"model": SMOLLM2.id, "messages": PROMPT["messages"]})
+    assert row.tokens_L.tolist() == chat_prompt(tokenizer, asked, Room(1000, None)).tokens
 
 
 def test_the_template_gets_the_tools_of_a_prompt() -> None:
