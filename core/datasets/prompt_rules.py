@@ -1,7 +1,7 @@
 """The rules of a prompt: a conversation that waits for an answer, for reinforcement.
 
-The form is that of OpenAI's reinforcement fine-tuning. The messages and the tools are what the model sees. All
-other keys are for graders, and may hold any JSON.
+The form is that of OpenAI's reinforcement fine-tuning. The messages and the tools are what the model sees.
+All other keys are for graders, and may hold any JSON.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,9 @@ def prompt_findings(row: Any) -> Iterator[Finding]:
         yield row_is_no_object(row, PROMPT_FORM)
         return
     yield from missing_findings(row, ("messages",), PROMPT_FORM)
-    yield from row_key_findings(row, ("messages",))  # a misspelt key is only known if the row lacks its prompt
+    yield from row_key_findings(
+        row, ("messages",)
+    )  # a misspelt key is only known if the row lacks its prompt
     yield from tool_findings(row, "")
     yield from list_findings(row, "messages", "at least one from the user")
     messages = row.get("messages")
@@ -41,8 +43,8 @@ def _last_role_findings(messages: list[Any]) -> Iterator[Finding]:
     role = last.get("role") if isinstance(last, dict) else None
     if role == "assistant":
         message = (
-            "the last message of a prompt must be the user's, because the model answers it in training; remove "
-            "the answer, or put rows with answers in a file of their own"
+            "the last message of a prompt must be the user's, because the model answers it in training; "
+            "remove the answer, or put rows with answers in a file of their own"
         )
         yield Finding(at, "last_is_assistant", message)
     elif role in ("system", "developer"):

@@ -1,7 +1,8 @@
 """Where the rows of a run come from, and how a model is asked about them. Names and shapes are OpenAI's.
 
 A row is an `item` for templates. A line `{"item": {…}}` gives it as it is. A line of a training file is an
-item too; the run adds `input`, the messages before the last answer, and `reference`, that answer's text.
+item too; the run adds `input`, the messages before the last answer, and `reference`, that answer's text. A
+prompt without an answer gets its messages as `input`, unless it has a key of this name, and no `reference`.
 """
 
 from typing import Annotated, Any, Literal
@@ -33,7 +34,7 @@ class FileContentSource(Options):
 
 
 class FileSource(Options):
-    """The lines of an uploaded file, also of a training file in any of the three formats."""
+    """The lines of an uploaded file, also of a training file of any kind."""
 
     type: Literal["file_id"]
     id: str

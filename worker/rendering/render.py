@@ -142,7 +142,9 @@ class Rendering:
 
     def _none_taken(self) -> JobError:
         if self.too_long.count:
-            reason = f"Every prompt has more than max_length = {self._max_length} tokens, and prompts are not cut"
+            reason = (
+                f"Every prompt has more than max_length = {self._max_length} tokens, and prompts are not cut"
+            )
             return JobError("prompt_too_long", f"{reason}: shorten them, or raise max_length.", self._param)
         return JobError(
             "nothing_to_learn",
@@ -178,7 +180,7 @@ class Rendering:
         ]
 
     def _fates(self) -> Iterator[tuple[str, Lines, str, str]]:
-        """Yield the code, the lines, their fate and a mend, of rows cut, skipped, too long and not invoked."""
+        """Yield the code, lines, fate and mend of rows that were cut, skipped or not invoked."""
         if self.cut.count:
             fate = f"are longer than {self._max_length} tokens and were cut"
             yield "row_cut", self.cut, fate, "shorten them, or raise max_length"
@@ -186,7 +188,7 @@ class Rendering:
             mend = "write answers, or raise max_length if the prompts fill it"
             yield "nothing_learnt", self.skipped, "have nothing left to learn and were skipped", mend
         if self.too_long.count:
-            fate = f"are prompts of more than {self._max_length} tokens, cannot be cut and were skipped"
+            fate = f"have more than {self._max_length} tokens and were skipped, since prompts are not cut"
             yield "prompt_too_long", self.too_long, fate, "shorten them, or raise max_length"
         if self.uninvoked.count:
             fate = "without alora_invocation_tokens: the adapter does not act there, and learns nothing"
@@ -290,15 +292,15 @@ def _render_row(
 
 def _render_prompt(tokenizer: Any, line: int, messages: Messages, max_length: int) -> Conversation:
     """Return the conversation up to where an answer begins, with its first `max_length` tokens."""
-    text = tokenizer.apply_chat_template(list(map(plain, messages)), tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(
+        list(map(plain, messages)), tokenize=False, add_generation_prompt=True
+    )
     tokens_L, offsets_LE, tokens = _encoded(tokenizer, text, max_length)
     row = Row(line, tokens_L, np.zeros(len(tokens_L), np.bool_))
     return Conversation(row, text, offsets_LE, tokens, is_prompt=True)
 
 
-def _encoded(
-    tokenizer: Any, text: str, max_length: int
-) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
+def _encoded(tokenizer: Any, text: str, max_length: int) -> tuple[NDArray[np.int32], NDArray[np.int64], int]:
     """Return the first `max_length` tokens of a text, their places in it, and the number of all tokens."""
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     tokens_L = np.asarray(encoded["input_ids"][:max_length], dtype=np.int32)

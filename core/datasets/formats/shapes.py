@@ -46,7 +46,7 @@ PAIRS = (
     ("text", "label"),
     ("text", "intent"),
 )
-# The keys of rows that jobs take as they are. A column with another name is left out
+# The keys of rows with answers that jobs take as they are. A column with another name is left out
 KEPT = {
     "chat": CHAT_KEYS,
     "labelled": (*CHAT_KEYS, "prompt", "completion", "label"),
@@ -74,8 +74,8 @@ class Shape(NamedTuple):
 
 def shape_of(row: Row) -> Shape | None:
     """Return the shape that a row's keys and values show, or None if they show none."""
-    if "messages" in row and kind_of({**row, "messages": _messages(row)}) == "prompt":
-        return _prompt_shape(row)  # whose other keys may have any names
+    if is_prompt(row):
+        return _prompt_shape(row)
     if "conversations" in row and not ({"chosen", "rejected"} & row.keys()):
         return Shape("sharegpt", "ShareGPT conversations", _sharegpt)
     if "instruction" in row and "output" in row:
@@ -102,6 +102,17 @@ def shape_of(row: Row) -> Shape | None:
     return None
 
 
+def is_prompt(row: Row) -> bool:
+    """Return whether a row is a prompt without an answer, whose other keys may have any names.
+
+    A table keeps its messages as JSON in a text.
+    """
+    try:
+        return "messages" in row and kind_of({**row, "messages": json_in(row, "messages")}) == "prompt"
+    except WrongRow:
+        return False
+
+
 def said(*turns: tuple[str, str]) -> Row:
     """Return a chat row."""
     return {"messages": [{"role": role, "content": text} for role, text in turns]}
@@ -113,14 +124,6 @@ def _messages_shape(row: Row) -> Shape:
     if isinstance(row["messages"], list):
         return _kept(name, words, row)
     return Shape(f"{name}_column", f"{words} with the messages as JSON in a text", _messages_column)
-
-
-def _messages(row: Row) -> Any:
-    """Return a row's messages, which a table keeps as JSON in a text. They are None if the text is no JSON."""
-    try:
-        return json_in(row, "messages")
-    except WrongRow:
-        return None
 
 
 def _prompt_shape(row: Row) -> Shape:

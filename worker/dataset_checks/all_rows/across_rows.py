@@ -37,9 +37,7 @@ def compare_rows(rows: Columns, kind: Kind | None, log: FindingLog) -> Rows:
     return rows.positions[repeated >= 0]
 
 
-def compare_with_validation(
-    rows: Columns, validation: Columns, kind: Kind | None, log: FindingLog
-) -> Rows:
+def compare_with_validation(rows: Columns, validation: Columns, kind: Kind | None, log: FindingLog) -> Rows:
     """Add the findings on rows that the validation file has too. Returns the positions of equal ones.
 
     Prompts are equal whatever their graders read beside them: that is not what the model sees.

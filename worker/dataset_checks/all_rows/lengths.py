@@ -79,8 +79,8 @@ def find_long_prompts(rows: Columns, max_length: int, log: FindingLog) -> None:
     """Add a finding for each prompt that is longer than `max_length` tokens: training leaves it out."""
     for row in _described(log, "prompt_too_long", rows.tokens > max_length):
         message = (
-            f"the prompt has {_length(rows, row)}, more than {max_length:,}; it cannot be cut, so training leaves "
-            "the row out"
+            f"the prompt has {_length(rows, row)}, more than {max_length:,}; it cannot be cut, so training "
+            "leaves the row out"
         )
         log.add("prompt_too_long", int(rows.lines[row]), "", message, "shorten it, or raise max_length")
 

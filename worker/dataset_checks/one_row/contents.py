@@ -30,8 +30,8 @@ class Contents(NamedTuple):
 
     `exact` is equal for rows with equal texts, tools and weights; of prompts, the other keys are equal, too.
     Rows with an equal `subject` answer the same question, and contradict each other if their `verdict`
-    differs. The hashes are Python's: they mean nothing in another process. A prompt has no `answer`. `prompt_bytes` and `bytes` measure the texts in UTF-8 before the answers, and
-    in all.
+    differs. The hashes are Python's: they mean nothing in another process. A prompt has no `answer`.
+    `prompt_bytes` and `bytes` measure the texts in UTF-8 before the answers, and in all.
     """
 
     texts: list[Text]

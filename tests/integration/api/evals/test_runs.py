@@ -231,6 +231,12 @@ def test_loss_needs_a_model_and_rows_with_an_answer(alice: Tenant) -> None:
         alice.http.post(url, json={"data_source": ROWS}), 400, "data_source.source.content.0", "invalid_row"
     )
     assert "not a row of a training file" in error["message"]
+    prompt = {"messages": [{"role": "user", "content": "2 + 3"}], "sum": 5}
+    asked = {"type": "completions", "model": BASE_MODEL, "source": inline({"item": prompt})}
+    error = refusal(
+        alice.http.post(url, json={"data_source": asked}), 400, "data_source.source.content.0", "invalid_row"
+    )
+    assert "it has no answer, which 'loss'" in error["message"]
     file = {"type": "file_id", "id": alice.upload()}
     asked = {"type": "completions", "model": BASE_MODEL, "source": file}
     assert alice.http.post(url, json={"data_source": asked}).status_code == 200

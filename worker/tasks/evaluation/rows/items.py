@@ -1,9 +1,9 @@
 """Makes items of rows, and keeps them on the disk: a data source may be larger than the memory.
 
-An item is what templates see. A line `{"item": …}` gives it as it is. A row of a training file with answers is
-an item with two more fields: `input`, the messages before the last answer, and `reference`, the text of that
-answer. Such a row is also kept as a conversation, which is rendered as in training. A prompt without an answer
-is an item with its messages as `input`, unless it has a key of this name.
+An item is what templates see. A line `{"item": …}` gives it as it is. A row of a training file with answers
+is an item with two more fields: `input`, the messages before the last answer, and `reference`, the text of
+that answer. Such a row is also kept as a conversation, which is rendered as in training. A prompt without an
+answer is an item with its messages as `input`, unless it has a key of this name.
 """
 
 import json
@@ -39,8 +39,8 @@ class Item:
     """One row. `line` is its number in its file, from 1, and `sample` the answer that the row came with.
 
     `conversation` has the messages of a row of a training file, with their weights, and `tools` what the row
-    declares. For other rows, `no_row` says why they have none. `prompt` has the messages of a prompt without an
-    answer.
+    declares. For other rows, `no_row` says why they have none. `prompt` has the messages of a prompt without
+    an answer.
     """
 
     line: int
