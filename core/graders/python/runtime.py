@@ -12,6 +12,7 @@ from pathlib import Path
 
 LIBRARY = re.compile(r"^\s*(?:(\S+) => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 PACKAGES = ("site-packages", "dist-packages")  # of others, which a sandbox does not show
+OF_TERMINALS = ("_tkinter.", "readline.", "_curses.", "_curses_panel.")  # modules with many libraries, of no use here
 LIST_SECONDS = 60
 
 
@@ -37,7 +38,9 @@ def python_files() -> PythonFiles:
     """Return the files of this process's Python. Raises OSError if they cannot be listed."""
     executable = Path(sys.executable).resolve()
     standard_library = Path(sysconfig.get_path("stdlib"))
-    modules = sorted(standard_library.glob("lib-dynload/*.so"))
+    modules = sorted(
+        each for each in standard_library.glob("lib-dynload/*.so") if not each.name.startswith(OF_TERMINALS)
+    )
     found = dict(_libraries([executable, *modules]))
     loader = next((path for name, path in found.items() if name.startswith("ld-linux")), None)
     if loader is None:
