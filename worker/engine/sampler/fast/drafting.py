@@ -22,8 +22,8 @@ def drafted(
     A token is worth its time if it makes more in it than the step without it, by WORTH. The likeliest ones
     come first. A step takes as long as `cheap` tokens beside its own, and a token behind a text of
     `long_text` tokens twice as long as the first one of a text. `room` says how many tokens each project may
-    have at most, and `most` how many all together: each has a row of logits. A draft makes no chunk longer than
-    `longest_in_c` tokens, so that the same kernel computes it.
+    have at most, and `most` how many all together: each has a row of logits. A draft makes no chunk longer
+    than `longest_in_c` tokens, so that the same kernel computes it.
     """
     weights = [1 + chunk.start // long_text for chunk in chunks]
     spent = cheap + sum(
