@@ -16,8 +16,9 @@ from core.strict_json import finite
 from worker.engine.adapters.adapter import Adapter, InitialValues
 from worker.engine.adapters.published import Published, first_values
 from worker.engine.step.passes import Abandoned
+from worker.engine.step.states import parameters_in
 from worker.engine.step.totals import Score
-from worker.engine.step.trainee import StepResult, Trainee, parameters_in
+from worker.engine.step.trainee import StepResult, Trainee
 from worker.trainer.candidates.candidate import CandidateReporter, TrainingCandidate
 from worker.trainer.candidates.halving import Rung, lags, rungs, survivors
 from worker.trainer.candidates.reasons import why_it_was_dropped, why_it_won
