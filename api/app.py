@@ -191,7 +191,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.chat = chat_components
     app.state.open_streams = OpenStreams(most_streams(connection_limit()), settings.project_event_streams)
     app.state.imports = ImportsInWork(sessions, settings.chat_wait_seconds)
-    app.state.grader_processes = GraderProcesses()
+    app.state.grader_processes = GraderProcesses(settings.python_sandbox)
     app.state.positions = positions = QueuePositions(reading)
     app.state.polls = SharedPolls(reading, positions, settings.lease_seconds)
     app.state.store = store = ObjectStore(settings.server("s3_endpoint_url"), settings.server("s3_bucket"))

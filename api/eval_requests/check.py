@@ -8,6 +8,7 @@ from core.errors import InvalidRequest
 from core.evals.criteria import Criterion, ExactMatch, FieldF1, LabelF1
 from core.evals.data_sources import MOST_SEED
 from core.graders.check import check, check_template
+from core.graders.python.sandbox import Sandbox
 from core.graders.schemas import (
     InputText,
     LabelModelGrader,
@@ -37,8 +38,11 @@ class NamedModel(NamedTuple):
     param: str
 
 
-def check_criteria(criteria: Sequence[Criterion], param: str = "testing_criteria") -> None:
-    """Raise InvalidRequest if a criterion can never be used, or if two have the same name."""
+def check_criteria(criteria: Sequence[Criterion], sandbox: Sandbox, param: str = "testing_criteria") -> None:
+    """Raise InvalidRequest if a criterion can never be used, or if two have the same name.
+
+    `sandbox` is where this server runs the code of Python graders.
+    """
     names: set[str] = set()
     for index, criterion in enumerate(criteria):
         path = f"{param}.{index}"
@@ -50,7 +54,7 @@ def check_criteria(criteria: Sequence[Criterion], param: str = "testing_criteria
                 param=f"{path}.name",
             )
         names.add(criterion.name)
-        check(criterion, path)
+        check(criterion, path, sandbox)
         for grader, where in _model_graders(criterion, path):
             _check_model_grader(grader, where)
         for template, where in _templates(criterion, path):

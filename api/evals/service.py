@@ -18,18 +18,19 @@ from core.catalog import Catalog
 from core.errors import InvalidRequest
 from core.evals.evals import count, create_eval, no_such_eval
 from core.ids import id_pattern
+from core.settings import Settings
 from core.tables import Eval, Task
 from core.work import client as tasks
 
 EVAL_ID = id_pattern("eval-")
 
 
-def create(session: Session, caller: Caller, catalog: Catalog, asked: CreateEval) -> Eval:
+def create(session: Session, caller: Caller, catalog: Catalog, settings: Settings, asked: CreateEval) -> Eval:
     """Create an eval.
 
     Raises InvalidRequest for a criterion that cannot be used here, or an unknown job; and QuotaExceeded.
     """
-    check_criteria(asked.testing_criteria)
+    check_criteria(asked.testing_criteria, settings.python_sandbox)
     check_grader_models(session, caller.project_id, catalog, asked.testing_criteria)
     if asked.job_id is not None and jobs.find(session, caller.project_id, asked.job_id) is None:
         raise InvalidRequest(

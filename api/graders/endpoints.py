@@ -27,10 +27,11 @@ async def run_grader(_caller: CurrentCaller, body: RunGrader, processes: Process
 
 
 @router.post("/validate", response_model_exclude_unset=True)
-def validate_grader(_caller: CurrentCaller, body: ValidateGrader) -> ValidatedGrader:
+def validate_grader(_caller: CurrentCaller, body: ValidateGrader, processes: Processes) -> ValidatedGrader:
     """Return the grader if it can be used.
 
-    For a grader that needs a model, only its form is checked.
+    For a grader that needs a model, only its form is checked. What the source of a Python grader defines is
+    run once.
     """
-    check(body.grader)
+    check(body.grader, sandbox=processes.sandbox)
     return ValidatedGrader(grader=body.grader)

@@ -35,6 +35,10 @@ class TextSimilarity(TextSimilarityGrader):
     pass_threshold: Threshold = None
 
 
+class Python(PythonGrader):
+    pass_threshold: Threshold = None
+
+
 class ScoreModel(ScoreModelGrader):
     pass_threshold: Threshold = None
 
@@ -100,7 +104,7 @@ class FieldF1(Options):
 Criterion = Annotated[
     StringCheckGrader
     | TextSimilarity
-    | PythonGrader
+    | Python
     | LabelModelGrader
     | ScoreModel
     | Multi

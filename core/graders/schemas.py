@@ -10,6 +10,9 @@ MAX_TEXT = 65_536  # characters; the time to compare two texts can grow with the
 MAX_COMPARED = 4 * MAX_TEXT  # characters of all texts that one run compares
 MAX_FORMULA = 2_000  # characters
 MAX_GRADERS = 32
+MAX_GIVEN = 1024**2  # characters of the sample and the item that a Python grader is given, as JSON
+MAX_SOURCE = 256 * 1024  # characters of a Python grader's source, and bytes as well
+IMAGE_TAGS = ("2025-05-08",)  # OpenAI's images for Python graders
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -52,8 +55,19 @@ class TextSimilarityGrader(Options):
 class PythonGrader(Options):
     type: Literal["python"]
     name: Name
-    source: Text
-    image_tag: str | None = None
+    source: Annotated[
+        str,
+        Field(
+            max_length=MAX_SOURCE,
+            description="Python that defines `grade(sample, item)`, which returns a number",
+        ),
+    ]
+    image_tag: Annotated[
+        str | None,
+        Field(
+            description="The tag of one of OpenAI's images, or null. It changes nothing: this server has none"
+        ),
+    ] = None
 
 
 class InputText(Options):

@@ -9,10 +9,11 @@ from core.datasets.preparation.requests import SPLIT, Preparation
 from core.errors import InvalidRequest
 from core.evals.evaluation import Evaluation, RequestedEvaluation, default_criteria
 from core.jobs.spec import JobSpec
+from core.settings import Settings
 
 
 def with_evaluation(
-    spec: JobSpec, asked: RequestedEvaluation, request: CreateJob, found: Found, most_rows: int
+    spec: JobSpec, asked: RequestedEvaluation, request: CreateJob, found: Found, settings: Settings
 ) -> JobSpec:
     """Return the specification with the evaluation that is asked for. Raises InvalidRequest."""
     file_id = asked.file or request.validation_file
@@ -29,16 +30,16 @@ def with_evaluation(
     if held_out:
         rows = Preparation(validation_split=request.validation_split).held_out(rows)
     rows = min(asked.rows or rows, rows)
-    if rows > most_rows:
+    if rows > settings.max_eval_rows:
         raise InvalidRequest(
-            f"The evaluation would judge {rows:,} rows, and a run judges at most {most_rows:,} on this "
-            f"server. Set 'evaluate.rows' to judge the first ones.",
+            f"The evaluation would judge {rows:,} rows, and a run judges at most {settings.max_eval_rows:,} "
+            f"on this server. Set 'evaluate.rows' to judge the first ones.",
             code="too_many_rows",
             param="evaluate.rows",
         )
     assert file.kind is not None
     criteria = asked.criteria or list(default_criteria(file.kind))
-    check_criteria(criteria, CRITERIA)
+    check_criteria(criteria, settings.python_sandbox, CRITERIA)
     evaluation = Evaluation(criteria=criteria, file=file_id, rows=asked.rows, forgetting=asked.forgetting)
     served = {}
     for named, model in found.graders.items():

@@ -88,5 +88,5 @@ def resolve(
     refuse_options(request, found, sweep)
     spec = specification_of(request, found, sweep)
     if request.evaluate is not None:
-        spec = with_evaluation(spec, request.evaluate, request, found, settings.max_eval_rows)
+        spec = with_evaluation(spec, request.evaluate, request, found, settings)
     return NewJob(found, spec)

@@ -16,8 +16,9 @@ from core.evals.criteria import (
     TokenAccuracy,
 )
 from core.evals.results import RowResult
-from core.graders.check import graders_of
+from core.graders.check import DEFAULT_SANDBOX, graders_of
 from core.graders.processes import GraderProcesses
+from core.graders.python.sandbox import Sandbox
 from core.graders.schemas import LabelModelGrader, ModelGrader, ScoreModelGrader, StringCheckGrader
 from core.graders.templates import Sample
 from worker.tasks.evaluation.likelihood import Likelihood, LikelihoodMeter, judge_likelihood
@@ -31,6 +32,8 @@ from worker.tasks.evaluation.usage import UsageSums
 FAULTS = {
     "invalid_variable_error": "The row has no value for a variable that the grader '{}' names.",
     "other_error": "The formula of the grader '{}' has no value for the row's scores.",
+    "python_grader_runtime_error": "The code of the grader '{}' failed: {}.",
+    "python_grader_server_error": "The sandbox for the code of the grader '{}' failed: {}.",
 }
 
 
@@ -55,10 +58,11 @@ class Judge:
         sampler: Sampler | None,
         meter: LikelihoodMeter | None,
         graders: ModelGraders,
+        sandbox: Sandbox = DEFAULT_SANDBOX,
     ) -> None:
         self.criteria = criteria
         self._sampler, self._meter, self._graders = sampler, meter, graders
-        self._processes = GraderProcesses()
+        self._processes = GraderProcesses(sandbox)
         self._needs_sample = any(criterion.type not in OF_THE_ROWS_ANSWER for criterion in criteria)
 
     async def judge(self, row: JudgedRow) -> list[RowResult]:
@@ -110,7 +114,7 @@ class Judge:
         except (InvalidRequest, Unavailable) as error:
             raise RowFailed(error.code or "not_graded", error.message) from error
         if grade.fault in FAULTS:
-            raise RowFailed(grade.fault, FAULTS[grade.fault].format(grader.name))
+            raise RowFailed(grade.fault, FAULTS[grade.fault].format(grader.name, grade.details))
         threshold = 1.0 if isinstance(grader, StringCheckGrader) else grader.pass_threshold
         passed = grade.fault is None and (threshold is None or grade.reward >= threshold)
         return RowResult(

@@ -13,6 +13,7 @@ from core.evals.data_sources import CompletionsDataSource
 from core.evals.results import Record, RowError, RunReport
 from core.evals.run_request import RunRequest
 from core.graders.check import check
+from core.graders.python.sandbox import Sandbox
 from core.process.failpoints import reached
 from core.serving.dispatch.dispatcher import Dispatcher
 from core.serving.served_model import ServedModel
@@ -61,7 +62,7 @@ def _criteria(work: Work) -> list[Criterion]:
         criteria = [CRITERION.validate_python(each) for each in row.criteria]
     for criterion in criteria:
         try:
-            check(criterion, criterion.name)
+            check(criterion, criterion.name, work.settings.python_sandbox)
         except InvalidRequest as error:
             raise JobError(error.code or "invalid_criterion", error.message, error.param) from error
     return criteria
@@ -78,7 +79,7 @@ class _Run:
         self._dispatcher = Dispatcher(work.sessions, _bearer_token(work, request), settings.chat_wait_seconds)
         self._quota = ChatQuota(settings, work.sessions, work.task.project_id)
         self._asking = Asking(self._dispatcher, self._quota, work.task.project_id, settings.eval_wait_seconds)
-        self._judge = _judge(request, criteria, read, self._asking)
+        self._judge = _judge(request, criteria, read, self._asking, settings.python_sandbox)
         self._models = _models(request)
         self._uncounted = UsageSums()
 
@@ -185,7 +186,9 @@ def _models(request: RunRequest) -> list[tuple[str, ServedModel]]:
     return [(name, ServedModel.model_validate(served)) for name, served in asked]
 
 
-def _judge(request: RunRequest, criteria: list[Criterion], read: ReadRows, asking: Asking) -> Judge:
+def _judge(
+    request: RunRequest, criteria: list[Criterion], read: ReadRows, asking: Asking, sandbox: Sandbox
+) -> Judge:
     sampler = meter = None
     if request.served is not None and request.model is not None:
         served = ServedModel.model_validate(request.served)
@@ -194,4 +197,4 @@ def _judge(request: RunRequest, criteria: list[Criterion], read: ReadRows, askin
         if read.rendered is not None:
             meter = LikelihoodMeter(asking, read.rendered, request.model, served)
     models = {name: ServedModel.model_validate(model) for name, model in request.grader_models.items()}
-    return Judge(criteria, sampler, meter, ModelGraders(asking, models))
+    return Judge(criteria, sampler, meter, ModelGraders(asking, models), sandbox)
