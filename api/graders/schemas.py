@@ -25,8 +25,13 @@ class ValidatedGrader(BaseModel):
 
 
 class RunErrors(BaseModel):
-    """The kinds of error in a run. Errors of models and of Python graders never occur here."""
+    """The kinds of error in a run. Errors of models and of Python graders never occur here.
 
+    `endpoint_grader_error` is Tunery's own: the endpoint of a grader gave no score.
+    """
+
+    endpoint_grader_error: bool = False
+    endpoint_grader_error_details: str | None = None
     formula_parse_error: bool = False
     invalid_variable_error: bool = False
     model_grader_parse_error: bool = False
@@ -65,8 +70,12 @@ class GraderRun(BaseModel):
     model_grader_token_usage_per_model: dict[str, int]
 
     @classmethod
-    def of(cls, grader: Any, made: Grade) -> "GraderRun":
-        errors = RunErrors() if made.fault is None else RunErrors(**{made.fault: True})
+    def of(cls, grader: Any, made: Grade, details: str | None) -> "GraderRun":
+        """Return the result of a run. `details` is a sentence about the fault."""
+        faults: dict[str, Any] = {} if made.fault is None else {made.fault: True}
+        if details is not None:
+            faults[f"{made.fault}_details"] = details
+        errors = RunErrors(**faults)
         return cls(
             reward=made.reward,
             metadata=RunMetadata(

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from core.graders.schemas import (
+    EndpointGrader,
     LabelModelGrader,
     MultiGrader,
     Name,
@@ -103,6 +104,7 @@ Criterion = Annotated[
     | PythonGrader
     | LabelModelGrader
     | ScoreModel
+    | EndpointGrader
     | Multi
     | Loss
     | TokenAccuracy

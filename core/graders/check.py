@@ -7,6 +7,7 @@ from typing import Any
 from core.errors import InvalidRequest
 from core.graders.formula import Formula, FormulaError
 from core.graders.schemas import (
+    EndpointGrader,
     ModelGrader,
     MultiGrader,
     PythonGrader,
@@ -61,7 +62,8 @@ def graders_of(grader: Any) -> dict[str, Any]:
 def text_graders(grader: Any, known: Collection[str] = ()) -> dict[str, TextGrader]:
     """Return the graders of texts that `grader` consists of, by name, except those whose score is `known`.
 
-    Raises InvalidRequest if one of them needs a model. Only an eval run asks models.
+    Raises InvalidRequest if one of them needs a model. Only an eval run asks models. The scores that
+    endpoints give must be known.
     """
     graders = {name: each for name, each in graders_of(grader).items() if name not in known}
     for each in graders.values():
@@ -69,6 +71,7 @@ def text_graders(grader: Any, known: Collection[str] = ()) -> dict[str, TextGrad
             raise _not_on_offer(
                 "grader", f"'{each.type}' graders need a chat model. Only an eval can use them."
             )
+        assert not isinstance(each, EndpointGrader), "whoever grades asks endpoints before"
     return graders
 
 

@@ -13,7 +13,7 @@ from core.graders.schemas import MAX_COMPARED, MAX_TEXT, MultiGrader, StringChec
 from core.graders.similarity import similarity
 from core.graders.templates import NoJson, Sample, TooLong, UnknownVariable, render
 
-Fault = Literal["invalid_variable_error", "sample_parse_error", "other_error"]
+Fault = Literal["invalid_variable_error", "sample_parse_error", "endpoint_grader_error", "other_error"]
 
 NOTHING: Mapping[str, float] = MappingProxyType({})
 OPERATIONS = {
@@ -39,7 +39,7 @@ class Grade:
 
 
 def grade(grader: Any, item: Any, sample: str, known: Mapping[str, float] = NOTHING) -> Grade:
-    """Return the grade of one sample. `known` has the scores that models gave, by their graders' names.
+    """Return the grade of one sample. `known` has the scores of models and endpoints, by graders' names.
 
     Raises InvalidRequest if the grader cannot be run, or if it would compare more than MAX_COMPARED
     characters. The characters are counted before anything is compared.
