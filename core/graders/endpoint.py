@@ -6,15 +6,15 @@ An endpoint may be slow, broken or hostile. It gets limited time and requests, a
 import asyncio
 import json
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
-
-from anyio import CapacityLimiter, to_thread
 
 from core.egress import Answer, AnswerTooLarge, Egress, EgressRefused, NotAnswered, UnknownHost, send
 from core.errors import InvalidRequest, TuneryError
@@ -77,7 +77,7 @@ class EndpointGraders:
         """At most `at_once` requests are under way. One may take `seconds`, and a sample `total_seconds`."""
         self._egress, self._seconds, self._total_seconds = egress, seconds, total_seconds
         self._pauses = pauses
-        self._threads = CapacityLimiter(at_once)
+        self._room = asyncio.Semaphore(at_once)
         self._paces = Paces()
 
     async def score(
@@ -121,14 +121,14 @@ class EndpointGraders:
         whose: str,
         ends_at: float,
     ) -> float:
-        pace, request = self._paces.of(whose, grader.url), partial(self._request, grader.url, credentials)
+        pace = self._paces.of(whose, grader.url)
         pauses = list(self._pauses)
         while True:
             await pace.turn(grader.rate_limit)
             try:
-                return await to_thread.run_sync(
-                    request, trace_id, body, abandon_on_cancel=True, limiter=self._threads
-                )
+                async with self._room:
+                    headers = _headers(credentials, trace_id, body)
+                    return await _in_thread(partial(self._request, grader.url, headers, body))
             except _AskAgain as error:
                 if not pauses:
                     raise _NoScore(f"{error}, after {len(self._pauses) + 1} requests") from error
@@ -138,19 +138,8 @@ class EndpointGraders:
                     raise _NoScore(f"{error}, and no time is left to ask again") from error
             await asyncio.sleep(seconds)
 
-    def _request(self, url: str, credentials: Credentials, trace_id: str, body: bytes) -> float:
+    def _request(self, url: str, headers: Mapping[str, str], body: bytes) -> float:
         """Make one request, and return the score. Raises _NoScore. It blocks for up to `self._seconds`."""
-        headers = {
-            **credentials.headers,
-            "content-type": "application/json",
-            "accept": "application/json",
-            "accept-encoding": "identity",
-            "user-agent": "Tunery-Graders",
-            **spans.outgoing(),
-        }
-        if credentials.signing_secrets:
-            now = credentials.now()
-            headers |= signature_headers(trace_id, body, credentials.signing_secrets, now)
         try:
             answer = send(self._egress, "POST", url, headers, body, self._seconds, MAX_ANSWER)
         except (EgressRefused, UnknownHost, AnswerTooLarge) as error:
@@ -158,6 +147,38 @@ class EndpointGraders:
         except NotAnswered as error:
             raise _AskAgain(str(error)) from error
         return _score_of(answer)
+
+
+async def _in_thread(request: Callable[[], float]) -> float:
+    """Return what the request returns. If the caller is cancelled, the request goes on alone.
+
+    Its thread is a daemon, so that an endpoint that hangs keeps no process from ending.
+    """
+    made: Future[float] = Future()
+
+    def make() -> None:
+        try:
+            made.set_result(request())
+        except BaseException as error:
+            made.set_exception(error)
+
+    made.set_running_or_notify_cancel()
+    threading.Thread(target=make, name="endpoint", daemon=True).start()
+    return await asyncio.wrap_future(made)
+
+
+def _headers(credentials: Credentials, trace_id: str, body: bytes) -> dict[str, str]:
+    headers = {
+        **credentials.headers,
+        "content-type": "application/json",
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": "Tunery-Graders",
+        **spans.outgoing(),
+    }
+    if credentials.signing_secrets:
+        headers |= signature_headers(trace_id, body, credentials.signing_secrets, credentials.now())
+    return headers
 
 
 def check_endpoint(egress: Egress, grader: EndpointGrader, param: str) -> None:
