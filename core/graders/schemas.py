@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from core.graders.header_values import HeaderValue
+from core.graders.header_values import HeaderName, HeaderValue
 from core.options import Options
 
 MAX_TEXT = 65_536  # characters; the time to compare two texts can grow with the product of their lengths
@@ -132,7 +132,7 @@ class EndpointGrader(Options):
         str, Field(min_length=1, max_length=2048, description="An https URL with a public address")
     ]
     headers: Annotated[
-        dict[str, HeaderValue] | None,
+        dict[HeaderName, HeaderValue] | None,
         Field(
             max_length=MAX_HEADERS,
             description="Headers of each request, such as `authorization`. No answer shows their values",

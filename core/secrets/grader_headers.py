@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, SecretStr
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 from core.database import database_time
 from core.errors import InvalidRequest
@@ -120,9 +121,9 @@ def _signing_secret(value: str) -> str:
     """Return the value of the secret that signs. Raises InvalidRequest if it cannot sign."""
     try:
         Webhook(value.strip())
-    except ValueError:
+    except (ValueError, EmptyWebhookSecretError):
         raise InvalidRequest(
-            f"The secret {SIGNING_SECRET} cannot sign: it must be `whsec_` and at least 24 bytes in base64. "
+            f"The secret {SIGNING_SECRET} cannot sign: it must be `whsec_` and random bytes in base64. "
             "An administrator can store it again.",
             code="secret_malformed",
         ) from None

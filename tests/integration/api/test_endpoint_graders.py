@@ -101,6 +101,7 @@ def test_a_request_is_signed_with_the_projects_secret(api: Api, scorer: Scorer) 
         ({**PRIVATE, "headers": {"Host": "a"}}, "grader.headers.Host", "invalid_value"),
         ({**PRIVATE, "headers": {"X-Key": f"{VALUE}\n"}}, "grader.headers.X-Key", "invalid_value"),
         ({**PRIVATE, "headers": {"X-Key": [VALUE]}}, "grader.headers.X-Key", "invalid_value"),
+        ({**PRIVATE, "headers": {"X Key": VALUE}}, "grader.headers", "invalid_value"),
     ],
 )
 def test_a_grader_that_may_not_be_asked_is_refused_everywhere(

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from pydantic import SecretStr, TypeAdapter
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from core.errors import InvalidRequest
 from core.graders.header_values import HIDDEN, MAX_VALUE, SEALED, check_headers, with_hidden_headers
@@ -21,11 +21,6 @@ SIGNING = Signing((), None, 0.0)  # type: ignore[arg-type] # nothing is signed h
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("X Key", "a", "not the name of a header"),
-        ("", "a", "not the name of a header"),
-        ("X-Kéy", "a", "not the name of a header"),
-        ("x" * 129, "a", "not the name of a header"),
-        ("x\r\ny", "a", "not the name of a header"),
         ("Host", "a", "sets it itself"),
         ("content-LENGTH", "a", "sets it itself"),
         ("Webhook-Signature", "a", "sets it itself"),
@@ -44,8 +39,14 @@ def test_a_header_that_cannot_be_sent_is_refused_without_its_value(
 ) -> None:
     with pytest.raises(InvalidRequest, match=reason) as refused:
         check_headers({name: SecretStr(value)}, "grader.headers")
-    assert refused.value.param in ("grader.headers", f"grader.headers.{name}")
+    assert refused.value.param == f"grader.headers.{name}"
     assert len(value) < 3 or value == HIDDEN or value not in refused.value.message
+
+
+@pytest.mark.parametrize("name", ["X Key", "", "X-Kéy", "x" * 129, "x\r\ny", "x\n", "x:"])
+def test_what_is_no_name_of_a_header_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError):
+        GRADER.validate_python({**ENDPOINT, "headers": {name: "a"}})
 
 
 def test_a_header_that_is_there_twice_is_refused() -> None:
