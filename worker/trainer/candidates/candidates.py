@@ -25,7 +25,8 @@ from worker.trainer.candidates.halving import Rung, lags, rungs, survivors
 from worker.trainer.candidates.reasons import why_it_was_dropped, why_it_won
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.reader import JobData
-from worker.trainer.reinforce.answers import AnswerSampler, Grade, no_grader
+from worker.trainer.reinforce.answers import AnswerSampler
+from worker.trainer.reinforce.job_grading import JobGrading
 from worker.trainer.reinforce.reward_evaluator import RewardEvaluator
 from worker.trainer.reinforce.rollouts import Rollouts
 from worker.trainer.report.evaluation import Evaluator
@@ -56,14 +57,13 @@ class Candidates:
         data: JobData,
         job_lease: JobLease,
         abandon: Callable[[], bool] = lambda: False,
-        grade: Grade = no_grader,
-        graded: Callable[[], object] = lambda: None,
+        grading: JobGrading | None = None,
     ) -> None:
         """Attach nothing yet: `restore` and `begin` do so. They raise Abandoned if `abandon` returns True.
 
-        `grade` grades the answers of a job with reinforcement. `graded` is called when it has done so.
+        `grading` grades the answers of a job with reinforcement.
         """
-        self._grade, self._graded = grade, graded
+        self._grading = grading
         self._process_group = process_group
         self._spec = spec
         self._data = data
@@ -120,10 +120,12 @@ class Candidates:
         reporter = candidate.reporter or self._job_lease
         record = self._records.get(candidate.number, TrainingRecord())
         evaluated = group, trainee, reporter, data.validation_rows, spec, record
-        if not isinstance(spec.objective, Reinforcement) or data.training_items is None:
+        if not isinstance(spec.objective, Reinforcement):
             candidate.evaluator = Evaluator(*evaluated)
             return
-        sampler = AnswerSampler(group, trainee, spec.objective, self._grade, self._graded)
+        assert self._grading is not None
+        assert data.training_items is not None
+        sampler = AnswerSampler(group, trainee, spec.objective, self._grading)
         rollouts = Rollouts(group, trainee, spec, sampler, data.training_items)
         candidate.evaluator = RewardEvaluator(*evaluated, sampler, data.validation_items, rollouts)
 

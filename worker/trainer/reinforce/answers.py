@@ -4,25 +4,15 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
-
 from core.objectives.reinforcement import Reinforcement
 from worker.engine.sampler.rollouts import Generation, Sampled
 from worker.engine.step.trainee import Trainee
-from worker.grading.sample_grader import Graded
+from worker.grading.sample_grader import PARSE_FAULT, Graded
 from worker.rows.row import Row
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
+from worker.trainer.reinforce.job_grading import JobGrading
 from worker.trainer.reinforce.response_format import grammar_of
-
-Grade = Callable[[Sequence[tuple[int, Any, str]]], Future[list[Graded]]]
-"""Has samples graded: each is its number, the row's item and the answer's text."""
-
-
-def no_grader(samples: Sequence[tuple[int, Any, str]]) -> Future[list[Graded]]:
-    """Stands for the grader of a job that has none."""
-    raise AssertionError("a job without a grader samples nothing to grade")
-
 
 @dataclass(frozen=True)
 class GradedAnswer:
@@ -34,7 +24,12 @@ class GradedAnswer:
     @property
     def reward(self) -> float | None:
         """The reward; None if the grader has failed, which says nothing about the answer."""
-        return self.grade.score if self.grade.fault is None else None
+        return None if self.grader_failed else self.grade.score
+
+    @property
+    def grader_failed(self) -> bool:
+        """Whether the fault is the grader's, and not that of an answer that is not the JSON it should be."""
+        return self.grade.fault not in (None, PARSE_FAULT)
 
 
 class Grading:
@@ -74,12 +69,9 @@ class AnswerSampler:
         process_group: ProcessGroup,
         trainee: Trainee,
         objective: Reinforcement,
-        grade: Grade,
-        then: Callable[[], object],
+        grading: JobGrading,
     ) -> None:
-        """`then` is called when answers have been graded, in any thread."""
-        self._process_group, self._trainee = process_group, trainee
-        self._grade, self._then = grade, then
+        self._process_group, self._trainee, self._grading = process_group, trainee, grading
         self._max_tokens, self._grammar = objective.max_completion_tokens, grammar_of(objective)
 
     def begin(
@@ -89,9 +81,8 @@ class AnswerSampler:
         began = time.monotonic()
         asked = Generation(count, self._max_tokens, seed, self._grammar)
         answers = self._process_group.sample(self._trainee, prompts, asked, abandon)
-        grades = self._grade(
-            [(number, items[answer.line], answer.text) for number, answer in enumerate(answers)]
-        )
+        samples = [(number, items[answer.line], answer.text) for number, answer in enumerate(answers)]
+        grades = self._grading.grade(samples)
         grading = Grading(answers, grades, time.monotonic() - began)
-        grades.add_done_callback(lambda _: self._then())
+        grades.add_done_callback(lambda _: self._grading.ended())
         return grading

@@ -130,7 +130,7 @@ class RewardEvaluator(Evaluator):
                 "answer": one.answer.text,
                 "finished": one.answer.finished,
                 "reward": one.reward,
-                **({"error": one.grade.message} if one.grade.fault is not None else {}),
+                **({"error": one.grade.message} if one.grader_failed else {}),
             }
             for one in first
         ]

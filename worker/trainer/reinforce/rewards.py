@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from worker.grading.sample_grader import PARSE_FAULT
 from worker.trainer.reinforce.answers import GradedAnswer
-
-PARSE_ERRORS = ("sample_parse_error",)
-
 
 def rewards_GN(graded: Sequence[GradedAnswer], count: int) -> Tensor:  # noqa: N802 - axes
     """Return the rewards of groups of `count` answers to one prompt, in fp64.
@@ -30,13 +28,13 @@ def mean_reward(graded: Sequence[GradedAnswer]) -> float:
 
 def mean_parse_error(graded: Sequence[GradedAnswer]) -> float:
     """Return the share of answers in which a grader found no JSON, where it needs some."""
-    return fmean(one.grade.code in PARSE_ERRORS for one in graded)
+    return fmean(one.grade.fault == PARSE_FAULT for one in graded)
 
 
 def details_of(graded: Sequence[GradedAnswer], part: str, grader: Mapping[str, Any]) -> dict[str, Any]:
     """Return scores, usage and errors in OpenAI's form. `part` is "train" or "full_valid"."""
     known = [one.reward for one in graded if one.reward is not None]
-    failed = [one.grade for one in graded if one.grade.fault is not None]
+    failed = [one.grade for one in graded if one.grader_failed]
     named = {"name": grader["name"], "type": grader["type"]}
     means = {f"{part}_{code}_mean": _share(failed, code, graded) for code in {one.fault for one in failed}}
     return {

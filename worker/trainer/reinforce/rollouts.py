@@ -139,7 +139,7 @@ class Rollouts:
 
 def _nothing_to_learn(graded: Sequence[GradedAnswer]) -> JobError:
     """Return the error of a job whose answers all have the same reward, or no reward."""
-    failed = [one.grade for one in graded if one.grade.fault is not None]
+    failed = [one.grade for one in graded if one.grader_failed]
     if len(failed) == len(graded):
         first = failed[0]
         return JobError(
