@@ -155,6 +155,11 @@ class JobSpec(Options):
         return self.adapter
 
     @property
+    def sampled_tokens(self) -> int:
+        """The most tokens of an answer that the job samples to learn from; 0 if rows have their answers."""
+        return self.objective.sampled_tokens
+
+    @property
     def trains_alone(self) -> bool:
         """Whether the job shares its steps with no other job."""
         return trains_alone(self.adapter)
