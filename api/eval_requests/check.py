@@ -58,11 +58,16 @@ def check_criteria(criteria: Sequence[Criterion], sandbox: Sandbox, param: str =
                 param=f"{path}.name",
             )
         names.add(criterion.name)
-        check(criterion, path, sandbox)
-        for grader, where in _model_graders(criterion, path):
-            _check_model_grader(grader, where)
-        for template, where in _templates(criterion, path):
-            check_template(template, where)
+        check_criterion(criterion, sandbox, path)
+
+
+def check_criterion(criterion: Criterion | Grader, sandbox: Sandbox, path: str) -> None:
+    """Raise InvalidRequest if a criterion, or a grader, can never be used. `path` is its place."""
+    check(criterion, path, sandbox)
+    for grader, where in _model_graders(criterion, path):
+        _check_model_grader(grader, where)
+    for template, where in _templates(criterion, path):
+        check_template(template, where)
 
 
 def check_input_messages(messages: Sequence[Message], param: str) -> None:
@@ -89,11 +94,16 @@ def check_endpoints(egress: Egress, grader: Criterion | Grader, param: str) -> N
 def grader_models(criteria: Sequence[Criterion], param: str = "testing_criteria") -> Iterator[NamedModel]:
     """Yield the models that the graders name."""
     for index, criterion in enumerate(criteria):
-        for grader, where in _model_graders(criterion, f"{param}.{index}"):
-            yield NamedModel(grader.model, f"{where}.model")
+        yield from models_of(criterion, f"{param}.{index}")
 
 
-def _model_graders(criterion: Criterion, path: str) -> Iterator[tuple[ModelGrader, str]]:
+def models_of(criterion: Criterion | Grader, path: str) -> Iterator[NamedModel]:
+    """Yield the models that a criterion, or a grader, names. `path` is its place in the request."""
+    for grader, where in _model_graders(criterion, path):
+        yield NamedModel(grader.model, f"{where}.model")
+
+
+def _model_graders(criterion: Criterion | Grader, path: str) -> Iterator[tuple[ModelGrader, str]]:
     """Yield the graders of a criterion that ask a model, each with its path in the request."""
     for part, where in _parts(criterion, path):
         if isinstance(part, ModelGrader):
@@ -152,7 +162,7 @@ def _invalid(message: str, param: str) -> InvalidRequest:
     return InvalidRequest(message, code="invalid_value", param=param)
 
 
-def _templates(criterion: Criterion, path: str) -> Iterator[tuple[str, str]]:
+def _templates(criterion: Criterion | Grader, path: str) -> Iterator[tuple[str, str]]:
     """Yield every template of a criterion, with its path in the request."""
     for part, where in _parts(criterion, path):
         match part:

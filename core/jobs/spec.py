@@ -161,7 +161,7 @@ class JobSpec(Options):
 
     @property
     def sampled_tokens(self) -> int:
-        """The most tokens of an answer that the job samples to learn from; 0 if its rows have their answers."""
+        """The most tokens of an answer that the job samples to learn from; 0 if rows have their answers."""
         return self.objective.sampled_tokens
 
     @property

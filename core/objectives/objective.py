@@ -83,6 +83,11 @@ class Objective:
         return default
 
     @property
+    def samples_answers(self) -> bool:
+        """Whether the model answers the rows itself, in training."""
+        return self.dataset == "prompt"
+
+    @property
     def rows_per_example(self) -> int:
         """The rows that the batch size counts as one: a pair of answers, or an answer and its companion."""
         return 2 if self.dataset == "preference" or self.has_companions else 1
@@ -103,10 +108,11 @@ class Objective:
 
     @cached_property
     def requested(self) -> type[RequestedHyperparameters]:
-        """The hyperparameters that a client may send, in which each number of `own_options` may be `"auto"`."""
+        """The hyperparameters that a client may send. Each number of `own_options` may be `"auto"`."""
         if not self.own_options:
             return RequestedHyperparameters
-        fields: dict[str, Any] = {name: self._requested(name, each) for name, each in self.own_options.items()}
+        own = self.own_options
+        fields: dict[str, Any] = {name: self._requested(name, field) for name, field in own.items()}
         return create_model(
             f"Requested{self.options.__name__}",
             __base__=RequestedHyperparameters,

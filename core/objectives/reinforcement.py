@@ -1,12 +1,13 @@
 """Reinforcement fine-tuning (RFT)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from core.graders.schemas import Grader
 from core.objectives.objective import Objective, ObjectiveOptions
+from core.response_formats import PlainResponseFormat
 
 EVALUATIONS_PER_EPOCH, LEAST_EVAL_INTERVAL = 4, 5
 GENERATIONS = (2, 64)  # the fewest and the most answers to a prompt: one alone has no other to be better than
@@ -30,7 +31,7 @@ class Reinforcement(ObjectiveOptions):
     type: Literal["reinforcement"] = "reinforcement"
     grader: Grader
     """Gives each answer its reward. The templates read the answer as `sample`, and the row as `item`"""
-    response_format: dict[str, Any] | None = None
+    response_format: PlainResponseFormat | None = None
     """The form of all answers, as in a chat: `{"type": "text"}`, `json_object` or `json_schema`"""
     loss_type: Literal["importance_sampling", "grpo", "dapo", "dr_grpo", "gspo", "cispo"] = (
         "importance_sampling"

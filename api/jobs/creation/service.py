@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 
 from api.eval_requests.check import check_endpoints
 from api.job_estimates.estimate import estimate
-from api.jobs.creation.evaluation import with_evaluation
+from api.jobs.creation.evaluation import with_evaluation, with_grader_models
 from api.jobs.creation.facts import facts_of, this_machine
 from api.jobs.creation.found import CRITERIA, Found, find
 from api.jobs.creation.options import refuse_options
 from api.jobs.creation.refusals import refuse
+from api.jobs.creation.reinforcement import refuse_beside_rewards, refuse_long_answers
 from api.jobs.creation.schemas import CreateJob
 from api.jobs.creation.specification import specification_of
 from api.jobs.creation.warnings import warnings_of
@@ -89,11 +90,15 @@ def resolve(
     """Return the job that a request asks for, without creating it. Raises InvalidRequest as `create` does."""
     found = find(session, project_id, catalog, request)
     refuse(request, found, settings)
+    if request.objective.samples_answers:
+        refuse_beside_rewards(request, sweep is not None, settings)
     refuse_options(request, found, sweep)
     spec = specification_of(request, found, sweep)
+    if spec.sampled_tokens:
+        refuse_long_answers(spec)
     if request.evaluate is not None:
         egress = Egress(settings.egress_allow)
         for index, criterion in enumerate(request.evaluate.criteria or []):
             check_endpoints(egress, criterion, f"{CRITERIA}.{index}")
         spec = with_evaluation(spec, request.evaluate, request, found, settings)
-    return NewJob(found, spec)
+    return NewJob(found, with_grader_models(spec, found))

@@ -24,6 +24,17 @@ def warnings_of(request: CreateJob, found: Found, spec: JobSpec) -> Iterator[tup
             "validation file. Name one in 'validation_file', or try out the ranks that you download.",
             {"code": "ranks_without_losses"},
         )
+    if spec.sampled_tokens and spec.trains_alone:
+        yield (
+            f"With an adapter of the type '{spec.adapter.type}', answers are sampled one after the other. "
+            "The job takes far longer than with a plain LoRA, which samples many at once.",
+            {"code": "slow_sampling"},
+        )
+    if getattr(spec.objective, "reasoning_effort", "default") != "default":
+        yield (
+            "'reasoning_effort' has no effect: the models on offer have no reasoning effort.",
+            {"code": "no_reasoning_effort"},
+        )
     trained = [file for path, file in found.files.items() if path != EVALUATED_FILE]
     unjudged = next((file for file in trained if file.needs), None) if found.template is None else None
     if unjudged is not None:

@@ -1,9 +1,11 @@
 """The options of a job's request, which the commands that create and estimate a job share."""
 
+import json
 from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +21,7 @@ from cli.client.request_settings import (
     with_settings,
 )
 from cli.commands.sending import chosen_model, file_id, local_file
+from core.errors import ConfigurationError
 from core.objectives import NAMES
 
 if TYPE_CHECKING:
@@ -62,6 +65,15 @@ def _request(
     method: Annotated[Method, typer.Option(help="The objective; the rows of the file must fit it")] = Method(
         "supervised"
     ),
+    grader: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="JSON-FILE",
+            exists=True,
+            dir_okay=False,
+            help="The grader that rewards answers, for --method reinforcement",
+        ),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Number of passes over the rows", show_default="auto")
     ] = None,
@@ -97,7 +109,7 @@ def _request(
         validation_split=_split(validation_split),
         suffix=suffix,
         seed=seed,
-        method=_method(method, n_epochs=epochs, batch_size=batch_size),
+        method=_method(method, _grader(method, grader), n_epochs=epochs, batch_size=batch_size),
         adapter=_section({"type": "lora"}, r=rank, lora_alpha=alpha),
         training=_section({}, learning_rate=learning_rate, devices=devices),
         integrations=_integrations(wandb, mlflow, tensorboard),
@@ -106,11 +118,23 @@ def _request(
     return with_settings(asked, given)
 
 
-def _method(method: Method, **hyperparameters: Any) -> dict[str, Any] | None:
+def _method(method: Method, grader: Any, **hyperparameters: Any) -> dict[str, Any] | None:
     chosen = without_none(**hyperparameters)
     if method == "supervised" and not chosen:
         return None
-    return {"type": str(method), str(method): {"hyperparameters": chosen}}
+    return {"type": str(method), str(method): without_none(grader=grader, hyperparameters=chosen)}
+
+
+def _grader(method: Method, path: Path | None) -> Any:
+    """Return the grader in a file, or None without one. Raises ConfigurationError."""
+    if path is None:
+        return None
+    if method != "reinforcement":
+        raise ConfigurationError("--grader needs --method reinforcement")
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} holds no grader as JSON: {error}") from error
 
 
 def _integrations(wandb: str | None, mlflow: str | None, tensorboard: bool) -> list[dict[str, Any]] | None:

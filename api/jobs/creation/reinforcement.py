@@ -1,0 +1,70 @@
+"""Refuses what does not go with `reinforcement`, in which the model answers the rows itself."""
+
+from typing import Any
+
+from api.eval_requests.check import check_criterion
+from api.jobs.creation.found import GRADER
+from api.jobs.creation.refusals import invalid_value
+from api.jobs.creation.schemas import CreateJob
+from core.datasets.preparation.requests import AUGMENTATION, SPLIT
+from core.errors import InvalidRequest
+from core.jobs.spec import JobSpec, TrainingOptions
+from core.settings import Settings
+
+HYPERPARAMETERS = "method.reinforcement.hyperparameters"
+SHORTEST_PROMPT = 8  # tokens that must be left beside an answer
+DEFAULTS = TrainingOptions()
+IMPOSSIBLE = {
+    "fsdp": "does not go with the method 'reinforcement': spread weights cannot sample answers. Leave it "
+    "out.",
+    "devices": "must be 1 with the method 'reinforcement', which trains on one device.",
+    "row_losses": "measures losses of rows with answers, and prompts have none. Leave it out.",
+    "early_stopping_patience": "follows the loss on rows with answers, and prompts have none. Leave it out. "
+    "'training.load_best_model_at_end' publishes the state with the highest mean reward.",
+    "eval_steps": f"does not go with the method 'reinforcement'. Set '{HYPERPARAMETERS}.eval_interval' "
+    "instead.",
+    "eval_max_new_tokens": "does not go with the method 'reinforcement'. Set "
+    f"'{HYPERPARAMETERS}.max_completion_tokens' instead.",
+}
+"""Training options that must have their defaults, with the reasons."""
+
+
+def refuse_beside_rewards(request: CreateJob, is_sweep: bool, settings: Settings) -> None:
+    """Raise InvalidRequest for the first part of a request that a job with rewards cannot have."""
+    if is_sweep:
+        reason = "cannot be 'reinforcement' in a sweep, which compares losses. Create a job for each value."
+        raise invalid_value("method.type", reason)
+    if not request.has_validation:
+        raise InvalidRequest(
+            "The method 'reinforcement' needs prompts that are held out of training: their mean reward says "
+            f"what was learnt. Name a 'validation_file' or a '{SPLIT}'.",
+            code="validation_file_required",
+            param="validation_file",
+        )
+    for name, reason in IMPOSSIBLE.items():
+        if getattr(request.training_or_default, name) != getattr(DEFAULTS, name):
+            raise invalid_value(f"training.{name}", reason)
+    if request.augmentation is not None:
+        raise invalid_value(AUGMENTATION, "does not go with the method 'reinforcement'. Leave it out.")
+    _refuse_grader(request.options_beside["grader"], settings)
+
+
+def _refuse_grader(grader: Any, settings: Settings) -> None:
+    """Refuse a grader that this server cannot run, or that gives no reward by itself."""
+    check_criterion(grader, settings.python_sandbox, GRADER)
+    if grader.type == "label_model":
+        reason = (
+            "cannot be 'label_model' by itself. Put it into a 'multi' grader, whose formula makes a reward."
+        )
+        raise invalid_value(f"{GRADER}.type", reason)
+
+
+def refuse_long_answers(spec: JobSpec) -> None:
+    """Raise InvalidRequest if answers leave no room for their prompts."""
+    longest = spec.training.max_length or 0
+    if spec.sampled_tokens > longest - SHORTEST_PROMPT:
+        reason = (
+            f"is {spec.sampled_tokens:,}, but prompt and answer together have at most {longest:,} tokens. "
+            f"Choose at most {longest - SHORTEST_PROMPT:,}, or less for longer prompts."
+        )
+        raise invalid_value(f"{HYPERPARAMETERS}.max_completion_tokens", reason)
