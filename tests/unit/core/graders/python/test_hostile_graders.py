@@ -25,6 +25,8 @@ from tests.fixtures.work.hostile_graders import (
 )
 from tests.fixtures.work.sandboxes import ONE, RUNNERS, graded, sandbox_of
 
+pytestmark = [pytest.mark.slow, pytest.mark.family(10)]
+
 SECRET = f"{SECRET_START}ofthetest"
 
 
