@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from openai.types import EvalCreateResponse
 from openai.types.fine_tuning.alpha import GraderRunResponse, GraderValidateResponse
 
 from core.graders.schemas import MAX_SOURCE
@@ -54,6 +55,17 @@ def test_the_official_client_runs_a_python_grader(tenant: Tenant) -> None:
     answer = tenant.http.post(f"{URL}/validate", json={"grader": grader})
     assert answer.json() == {"grader": grader}
     strictly(GraderValidateResponse, answer.json())
+
+
+def test_an_eval_takes_a_python_grader(tenant: Tenant) -> None:
+    body = {
+        "testing_criteria": [code("return 1", pass_threshold=0.5)],
+        "data_source_config": {"type": "custom", "item_schema": {"type": "object"}},
+    }
+    answer = tenant.http.post(EVALS, json=body)
+    assert answer.status_code == 200, answer.text
+    strictly(EvalCreateResponse, answer.json())
+    assert answer.json()["testing_criteria"][0]["pass_threshold"] == 0.5
 
 
 def test_a_formula_has_python_graders(tenant: Tenant) -> None:
