@@ -209,21 +209,18 @@ def test_a_deterministic_job_gives_the_same_bits_alone_in_company_spread_and_res
     assert rounds > 2 * beside.total_steps, "no step was spread"
     note("spread beside others", beside)
 
-    large = company(400)
-    in_one = job()
-    while not in_one.finished:
-        one_round(in_bf16, [*large, in_one], 10_000)
-    first = job()
-    one_round(in_bf16, [first])
-    for _ in range(3):
-        one_round(in_bf16, [*company(9), first])
+    first, others = job(), company(400)
+    while first.step < 3:
+        one_round(in_bf16, [first] if first.step == 1 else [*others, first])
+    one_round(in_bf16, [*others, first])
+    assert first.spread is not None
     save_file(first.state(), tmp_path / "state")
     resumed = job()
     resumed.restore(first.step, load_file(tmp_path / "state"))
     assert resumed.needs_rollouts
     while not resumed.finished:
         one_round(in_bf16, [resumed])
-    note("resumed", resumed)
+    note("resumed in the middle of a spread step", resumed)
 
     assert len(set(hashes.values())) == 1, hashes
 
@@ -284,10 +281,11 @@ def test_the_schedule_goes_on_over_a_step_without_an_update(base: ResidentBase) 
 def test_neighbours_learn_beside_a_job_that_learns_nothing(base: ResidentBase) -> None:
     idle = reinforced(base, "idle", reinforcement_spec())
     huge, twin = (reinforced(base, "huge", reinforcement_spec(batch_size=6), 12) for _ in range(2))
-    idle.take_rollouts(without_variance(sampled(idle.next_prompts)))
-    assert set(one_round(base, [idle, huge])) == {"idle", "huge"}, "it waits for nobody"
-    one_round(base, [twin])
-    assert torch.equal(values_of(huge), values_of(twin))
+    while not huge.finished:
+        idle.take_rollouts(without_variance(sampled(idle.next_prompts)))
+        results = one_round(base, [idle, huge])
+        assert set(results) == {"idle", "huge"}, "the step was spread"
+        assert results["huge"].gradient_norm == one_round(base, [twin])["huge"].gradient_norm
 
 
 def test_a_job_that_resumes_after_a_step_without_an_update_ends_with_the_same_bits(
@@ -342,12 +340,13 @@ def test_a_job_asks_for_rollouts_of_its_next_prompts_before_each_step(base: Resi
 def test_an_abandoned_round_keeps_the_rollouts(base: ResidentBase) -> None:
     trainee, twin = (reinforced(base, "job", reinforcement_spec("gspo")) for _ in range(2))
     give_rollouts(trainee, twin)
-    for allowed in (0, 1, 3):
+    for allowed in (0, 1, 2):
         answers = iter([False] * allowed)
-        context = PassContext(base, MAX_TOKENS, abandon=lambda answers=answers: next(answers, True))
+        context = PassContext(base, 32, abandon=lambda answers=answers: next(answers, True))
         assert train_round(context, [trainee]) == {}
         assert not trainee.needs_rollouts
-    assert one_round(base, [trainee])["job"].loss == one_round(base, [twin])["job"].loss
+    for _ in range(3):
+        assert one_round(base, [trainee])["job"].loss == one_round(base, [twin])["job"].loss
     assert torch.equal(values_of(trainee), values_of(twin))
 
 
