@@ -34,6 +34,7 @@ from tests.fixtures.engine.rollouts import (
 )
 from tests.fixtures.engine.rows import make_rows
 from tests.fixtures.engine.training import MAX_TOKENS, gradient_of_a_step, make_spec, make_trainee, randomize
+from worker.engine.adapters.attach import attach
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.step.context import PassContext
 from worker.engine.step.loop import train_round
@@ -85,7 +86,7 @@ def test_loss_gradient_and_metrics_are_those_of_the_paper(
     trainee = reinforced(two_lanes, "job", reinforcement_spec(loss_type))
     rollouts = sampled(trainee.next_prompts)
     trainee.take_rollouts(rollouts)
-    model: Any = trainee.adapter.plain_model  # type: ignore[attr-defined]
+    model: Any = trainee.adapter.plain_model
     model.set_adapter("default")
     expected, metrics = policy_loss_by_the_paper(reinforcement(loss_type), model, rollouts)
     expected.backward()
@@ -104,7 +105,7 @@ def test_loss_gradient_and_metrics_are_those_of_the_paper(
 
 def test_a_sampler_that_agrees_leaves_no_gap_and_no_ratio(base: ResidentBase) -> None:
     trainee = reinforced(base, "job", reinforcement_spec("dapo"))
-    model: Any = trainee.adapter.plain_model  # type: ignore[attr-defined]
+    model: Any = trainee.adapter.plain_model
     model.set_adapter("default")
     agreeing = []
     for rollout in sampled(trainee.next_prompts):
@@ -306,17 +307,18 @@ def test_a_job_that_resumes_after_a_step_without_an_update_ends_with_the_same_bi
 
 
 def test_ranks_of_a_budget_fall_by_the_schedule_without_an_update(base: ResidentBase) -> None:
-    from worker.engine.adapters.attach import attach
-
     adapter = AdaLoraAdapter(init_r=4, target_r=2, tinit=1, tfinal=1, deltaT=1)
     spec = reinforcement_spec(adapter=adapter)
-    trainee = Trainee(attach(base, "job", spec, 6, 512, 64, None), spec, prompts(9))  # type: ignore[arg-type]
-    budgets = []
+    trainee = Trainee(attach(base, "job", spec, 6, 512, 64), spec, prompts(9))
+    budgets = [one_round(base, [trainee])["job"].rank_budget]
+    before = state_of(trainee)
     while not trainee.finished:
-        if trainee.step:
-            trainee.take_rollouts(without_variance(sampled(trainee.next_prompts)))
+        trainee.take_rollouts(without_variance(sampled(trainee.next_prompts)))
         budgets.append(one_round(base, [trainee])["job"].rank_budget)
     assert budgets[0] > budgets[-1]
+    sensitivities = [name for name in trainee.state() if name.startswith("sensitivity.")]
+    assert sensitivities
+    assert all(torch.equal(trainee.state()[name], before[name]) for name in sensitivities)
 
 
 # Rollouts
