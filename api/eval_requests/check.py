@@ -4,12 +4,15 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from core.egress import Egress
 from core.errors import InvalidRequest
 from core.evals.criteria import Criterion, ExactMatch, FieldF1, LabelF1
 from core.evals.data_sources import MOST_SEED
 from core.graders.check import check, check_template
+from core.graders.endpoint import check_endpoint
 from core.graders.python.sandbox import Sandbox
 from core.graders.schemas import (
+    EndpointGrader,
     Grader,
     InputText,
     LabelModelGrader,
@@ -76,6 +79,16 @@ def check_input_messages(messages: Sequence[Message], param: str) -> None:
             check_template(template, path)
             if NAMES_THE_SAMPLE.search(template):
                 raise _invalid("There is no `sample` before the model has answered: name `item` only.", path)
+
+
+def check_endpoints(egress: Egress, grader: Criterion | Grader, param: str) -> None:
+    """Raise InvalidRequest if no request may go to the endpoint of a grader, or of one of its parts.
+
+    `param` is the grader's place in the request.
+    """
+    for part, where in _parts(grader, param):
+        if isinstance(part, EndpointGrader):
+            check_endpoint(egress, part, where)
 
 
 def grader_models(criteria: Sequence[Criterion], param: str = "testing_criteria") -> Iterator[NamedModel]:

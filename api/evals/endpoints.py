@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import Query
 
 from api.admission.auth import CurrentCaller
-from api.dependencies import AppSettings, ModelCatalog, Transaction
+from api.dependencies import AppSettings, ModelCatalog, Outgoing, Secrets, Transaction
 from api.evals import service
 from api.evals.queries import Wanted
 from api.evals.schemas import CreateEval, EvalDeleted, EvalObject, UpdateEval
@@ -26,12 +26,14 @@ def create_eval(
     attempt: ThisAttempt,
     catalog: ModelCatalog,
     settings: AppSettings,
+    egress: Outgoing,
+    vault: Secrets,
     body: CreateEval,
 ) -> EvalObject:
     """Create an eval: criteria by which models are judged. Runs of the eval judge a model each."""
 
     def create() -> EvalObject:
-        return EvalObject.of(service.create(session, caller, catalog, settings, body))
+        return EvalObject.of(service.create(session, caller, catalog, settings, egress, vault, body))
 
     return created(session, attempt, EvalObject, body, create, found_by(service.get, caller.project_id))
 

@@ -25,8 +25,13 @@ class ValidatedGrader(BaseModel):
 
 
 class RunErrors(BaseModel):
-    """The kinds of error in a run. Errors of models never occur here."""
+    """The kinds of error in a run. Errors of models never occur here.
 
+    `endpoint_grader_error` is Tunery's own: the endpoint of a grader gave no score.
+    """
+
+    endpoint_grader_error: bool = False
+    endpoint_grader_error_details: str | None = None
     formula_parse_error: bool = False
     invalid_variable_error: bool = False
     model_grader_parse_error: bool = False
@@ -47,10 +52,10 @@ class RunErrors(BaseModel):
         match made.fault:
             case None:
                 return cls()
-            case "python_grader_runtime_error":
-                return cls(python_grader_runtime_error=True, python_grader_runtime_error_details=made.details)
             case "python_grader_server_error":
                 return cls(python_grader_server_error=True, python_grader_server_error_type=made.details)
+            case fault if made.details is not None:
+                return cls(**{fault: True, f"{fault}_details": made.details})
             case fault:
                 return cls(**{fault: True})
 

@@ -14,6 +14,7 @@ from core.datasets.checks.report import DataFinding
 from core.datasets.preparation.requests import Augmentation
 from core.estimates.job.report import Estimate
 from core.evals.evaluation import Evaluation
+from core.graders.header_values import with_hidden_headers
 from core.jobs.integrations import Integration
 from core.jobs.lineage import lineage_of
 from core.jobs.measured import Measured
@@ -142,7 +143,7 @@ class JobObject(Identified):
 
     @classmethod
     def of(cls, row: JobRow, lease_seconds: float, queue_position: int | None) -> "JobObject":
-        job, spec = row.job, _with_autos(row.job.spec)
+        job, spec = row.job, _with_autos(with_hidden_headers(row.job.spec))
         return from_row(
             cls,
             job,

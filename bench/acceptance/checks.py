@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 from bench import page
 from bench.memory.measured import MAPPED
 from bench.pages.tables import markdown, shown
+from core.datasets.check import MIN_ROWS
 from worker.process.environment import TRAINER_ENVIRONMENT
 
 TWINS = [f"tests/unit/worker/engine/kernels/test_{name}.py" for name in ("operations", "on_a_gpu")]
@@ -48,7 +49,7 @@ class Size:
     new_tokens: int
 
 
-ON_GPU, ON_CPU = Size(256, 64, 16, 48), Size(16, 8, 4, 16)
+ON_GPU, ON_CPU = Size(256, 64, 16, 48), Size(16, MIN_ROWS, 4, 16)
 
 
 def checks(size: Size, models: Path, venvs: Path) -> list[Check]:

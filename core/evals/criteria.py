@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from core.graders.schemas import (
+    EndpointGrader,
     LabelModelGrader,
     MultiGrader,
     Name,
@@ -107,6 +108,7 @@ Criterion = Annotated[
     | Python
     | LabelModelGrader
     | ScoreModel
+    | EndpointGrader
     | Multi
     | Loss
     | TokenAccuracy

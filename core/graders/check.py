@@ -11,6 +11,7 @@ from core.graders.python.sandbox import Sandbox, SandboxFailed
 from core.graders.schemas import (
     IMAGE_TAGS,
     MAX_SOURCE,
+    EndpointGrader,
     ModelGrader,
     MultiGrader,
     PythonGrader,
@@ -65,7 +66,8 @@ def graders_of(grader: Any) -> dict[str, Any]:
 def own_graders(grader: Any, known: Collection[str] = ()) -> dict[str, TextGrader | PythonGrader]:
     """Return the graders that need no model of which `grader` consists, except those whose score is `known`.
 
-    Raises InvalidRequest if one of them needs a model. Only an eval run asks models.
+    Raises InvalidRequest if one of them needs a model. Only an eval run asks models. The scores that
+    endpoints give must be known.
     """
     graders = {name: each for name, each in graders_of(grader).items() if name not in known}
     for each in graders.values():
@@ -73,6 +75,7 @@ def own_graders(grader: Any, known: Collection[str] = ()) -> dict[str, TextGrade
             raise _not_on_offer(
                 "grader", f"'{each.type}' graders need a chat model. Only an eval can use them."
             )
+        assert not isinstance(each, EndpointGrader), "whoever grades asks endpoints before"
     return graders
 
 

@@ -25,6 +25,7 @@ from core.graders.templates import NoJson, Sample, TooLong, UnknownVariable, ren
 Fault = Literal[
     "invalid_variable_error",
     "sample_parse_error",
+    "endpoint_grader_error",
     "other_error",
     "python_grader_runtime_error",
     "python_grader_server_error",
@@ -44,7 +45,7 @@ class Grade:
     """The result of a grader for one sample.
 
     If the sample cannot be graded, the reward is 0, and `fault` is the kind of the fault. If a Python grader
-    is at fault, `details` says how its code failed, or in a word how the sandbox failed.
+    or an endpoint is at fault, `details` says how it failed, or in a word how the sandbox failed.
     `scores` has the scores of the graders that the grader consists of, by their names.
     """
 
@@ -62,7 +63,7 @@ def grade(
     known: Mapping[str, float] = NOTHING,
     sandbox: Sandbox = DEFAULT_SANDBOX,
 ) -> Grade:
-    """Return the grade of one sample. `known` has the scores that models gave, by their graders' names.
+    """Return the grade of one sample. `known` has the scores of models and endpoints, by graders' names.
 
     Raises InvalidRequest if the grader cannot be run, or if it would compare more than MAX_COMPARED
     characters. The characters are counted before anything is compared.

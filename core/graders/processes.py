@@ -32,7 +32,7 @@ class GraderProcesses:
         self._closed = False
 
     async def grade(self, grader: Any, item: Any, sample: str, known: Mapping[str, float] = NOTHING) -> Grade:
-        """Return the grade of one sample. `known` has the scores that models gave.
+        """Return the grade of one sample. `known` has the scores that models and endpoints gave.
 
         Raises InvalidRequest if the sample cannot be graded by the grader, and Unavailable if a run was
         stopped or its process died.

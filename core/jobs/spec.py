@@ -14,6 +14,7 @@ from core.catalog import Precision
 from core.datasets.preparation.requests import Preparation
 from core.errors import TuneryError
 from core.evals.evaluation import Evaluation
+from core.graders.header_values import with_hidden_headers
 from core.jobs.ancestor import Ancestor
 from core.jobs.search import CandidateSearch, CandidateSpec
 from core.methods.low_rank import AdaLoraAdapter, LoraAdapter, LowRankAdapter
@@ -97,8 +98,12 @@ class TrainingOptions(Options):
 
 
 def shown_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is told outside of a job's specification: not where the store has its graders' models."""
-    return {name: value for name, value in spec.items() if name != "grader_models"}
+    """Return what is told outside of a job's specification.
+
+    That is not where the store has its graders' models, and no header of a grader's requests.
+    """
+    told = {name: value for name, value in spec.items() if name != "grader_models"}
+    return {name: with_hidden_headers(value) for name, value in told.items()}
 
 
 class JobSpec(Options):

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
+from api.eval_requests.check import check_endpoints
 from api.job_estimates.estimate import estimate
 from api.jobs.creation.evaluation import with_evaluation, with_grader_models
 from api.jobs.creation.facts import facts_of, this_machine
-from api.jobs.creation.found import Found, find
+from api.jobs.creation.found import CRITERIA, Found, find
 from api.jobs.creation.options import refuse_options
 from api.jobs.creation.refusals import refuse
 from api.jobs.creation.reinforcement import refuse_beside_rewards, refuse_long_answers
@@ -19,9 +20,12 @@ from api.jobs.creation.schemas import CreateJob
 from api.jobs.creation.specification import specification_of
 from api.jobs.creation.warnings import warnings_of
 from core.catalog import Catalog
+from core.egress import Egress
 from core.jobs import lifecycle
 from core.jobs.events import record_event
 from core.jobs.spec import JobSpec
+from core.secrets.grader_headers import with_sealed_headers
+from core.secrets.vault import Vault
 from core.settings import Settings
 from core.tables import Job
 from core.work.client import create as create_task
@@ -61,7 +65,7 @@ def create(
         validation_file_id=request.validation_file,
         suffix=request.suffix,
         client_metadata=request.metadata,
-        spec=spec.model_dump(mode="json"),
+        spec=with_sealed_headers(Vault.of(settings.secret_keys), spec).model_dump(mode="json"),
         is_sweep=sweep is not None,
         integrations=[asked.model_dump(mode="json") for asked in request.integrations or []],
         estimate=estimate(spec, facts, [machine], False).model_dump(mode="json"),
@@ -93,5 +97,8 @@ def resolve(
     if spec.sampled_tokens:
         refuse_long_answers(spec)
     if request.evaluate is not None:
+        egress = Egress(settings.egress_allow)
+        for index, criterion in enumerate(request.evaluate.criteria or []):
+            check_endpoints(egress, criterion, f"{CRITERIA}.{index}")
         spec = with_evaluation(spec, request.evaluate, request, found, settings)
     return NewJob(found, with_grader_models(spec, found))

@@ -12,7 +12,13 @@ from core.evals.statistics.intervals import ANYWHERE, BETWEEN_0_AND_1, NOT_NEGAT
 from core.evals.statistics.statistic import Array, MacroF1, Ratio, Statistic
 
 MOST_DETAILS = 100  # labels or fields whose F1 a report has
-BOUNDS = {"loss": NOT_NEGATIVE, "python": ANYWHERE, "score_model": ANYWHERE, "multi": ANYWHERE}
+BOUNDS = {
+    "loss": NOT_NEGATIVE,
+    "python": ANYWHERE,
+    "score_model": ANYWHERE,
+    "endpoint": ANYWHERE,
+    "multi": ANYWHERE,
+}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ COMPILERS = ("cc", "gcc", "clang")
 TIMEOUT = 120  # seconds
 OPTIONS = ("-O3", "-fopenmp", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC", "-lm")
 HEADERS = Path(__file__).parent.parent  # so that a kernel says #include "native/numbers.h"
+# GCC's tuning for some CPUs takes a product and a sum as one operation in one place, and as two in the next. A
+# trainer and a sampler would have other bits.
+ALIKE = ("--param=avoid-fma-max-bits=0",) if platform.machine() in ("x86_64", "AMD64") else ()
 THIS_CPU = "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native"
 
 _building = Lock()  # `cache` alone lets several threads compute the same value
@@ -43,7 +46,7 @@ def _built(source: Path, bf16: bool, cpu: str) -> ctypes.CDLL | None:
     with tempfile.TemporaryDirectory(prefix="tunery-native-") as folder:
         made = Path(folder) / "built.so"
         choices = (f"-DBF16={int(bf16)}", cpu, "-iquote", str(HEADERS))
-        command = [compiler, *choices, str(source), "-o", str(made), *OPTIONS]
+        command = [compiler, *choices, str(source), "-o", str(made), *OPTIONS, *ALIKE]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT)
             return ctypes.CDLL(str(made))

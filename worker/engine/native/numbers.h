@@ -19,6 +19,13 @@
 #define PAIRS 0
 #endif
 
+/* Whether our products are at least as fast as PyTorch's: with AMX, its products are several times as fast. */
+#if PAIRS && !defined(__AMX_BF16__)
+#define HAS_PAIRS 1
+#else
+#define HAS_PAIRS 0
+#endif
+
 #define LANES 16
 #define UNROLLED _Pragma("GCC unroll 16") /* so that sums stay in registers */
 #define PARALLEL _Pragma("omp parallel for num_threads(threads) if (threads > 1)")
@@ -77,6 +84,16 @@ static inline void store_some(T *p, vec v, int64_t count) {
     T some[LANES];
     store(some, v);
     memcpy(p, some, count * sizeof(T));
+}
+
+/* x itself. No compiler takes a product that was rounded so and a sum behind it as one operation. */
+static inline float rounded(float x) {
+#if defined(__x86_64__)
+    __asm__("" : "+x"(x));
+#else
+    __asm__("" : "+m"(x));
+#endif
+    return x;
 }
 
 static inline vec all(float x) { return (vec){0} + x; }

@@ -25,8 +25,8 @@ from core.evals.results import (
 )
 from core.evals.statistics.summary import summarise
 from core.storage.object_store import tasks_prefix
+from worker.grading.usage import UsageSums
 from worker.tasks.evaluation.rows.items import Items
-from worker.tasks.evaluation.usage import UsageSums
 from worker.tasks.frame.work import Work
 
 log = structlog.get_logger()

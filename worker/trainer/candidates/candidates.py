@@ -11,6 +11,7 @@ from torch import Tensor
 from core.errors import JobError
 from core.jobs.search import candidate_values
 from core.jobs.spec import JobSpec
+from core.objectives.reinforcement import Reinforcement
 from core.storage.file_names import DamagedFile
 from core.strict_json import finite
 from worker.engine.adapters.adapter import Adapter, InitialValues
@@ -24,6 +25,10 @@ from worker.trainer.candidates.halving import Rung, lags, rungs, survivors
 from worker.trainer.candidates.reasons import why_it_was_dropped, why_it_won
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.reader import JobData
+from worker.trainer.reinforce.answers import AnswerSampler
+from worker.trainer.reinforce.job_grading import JobGrading
+from worker.trainer.reinforce.reward_evaluator import RewardEvaluator
+from worker.trainer.reinforce.rollouts import Rollouts
 from worker.trainer.report.evaluation import Evaluator
 from worker.trainer.report.job_lease import JobLease
 from worker.trainer.report.training_record import TrainingRecord
@@ -52,8 +57,13 @@ class Candidates:
         data: JobData,
         job_lease: JobLease,
         abandon: Callable[[], bool] = lambda: False,
+        grading: JobGrading | None = None,
     ) -> None:
-        """Attach nothing yet: `restore` and `begin` do so. They raise Abandoned if `abandon` returns True."""
+        """Attach nothing yet: `restore` and `begin` do so. They raise Abandoned if `abandon` returns True.
+
+        `grading` grades the answers of a job with reinforcement.
+        """
+        self._grading = grading
         self._process_group = process_group
         self._spec = spec
         self._data = data
@@ -98,19 +108,26 @@ class Candidates:
         self._rungs = rungs(len(self._names), self._live[0].trainee.total_steps)
         for candidate in self._live:
             self._process_group.share_state(candidate.trainee)
-            candidate.evaluator = Evaluator(
-                self._process_group,
-                candidate.trainee,
-                candidate.reporter or self._job_lease,
-                self._data.validation_rows,
-                self._spec,
-                self._records.get(candidate.number, TrainingRecord()),
-            )
+            self._begin_to_evaluate(candidate)
             if candidate.reporter is not None:
                 candidate.reporter.forget_after(candidate.trainee.step)
             candidate.report_status("training")
         self._warn_before_training()
         self._let_best_report()
+
+    def _begin_to_evaluate(self, candidate: TrainingCandidate) -> None:
+        group, trainee, spec, data = self._process_group, candidate.trainee, self._spec, self._data
+        reporter = candidate.reporter or self._job_lease
+        record = self._records.get(candidate.number, TrainingRecord())
+        evaluated = group, trainee, reporter, data.validation_rows, spec, record
+        if not isinstance(spec.objective, Reinforcement):
+            candidate.evaluator = Evaluator(*evaluated)
+            return
+        assert self._grading is not None
+        assert data.training_items is not None
+        sampler = AnswerSampler(group, trainee, spec.objective, self._grading)
+        rollouts = Rollouts(group, trainee, spec, sampler, data.training_items)
+        candidate.evaluator = RewardEvaluator(*evaluated, sampler, data.validation_items, rollouts)
 
     def _take_parent(self, parent: Published) -> None:
         """Give each candidate the parent's values. After a restoration they are only the reference."""
@@ -267,6 +284,11 @@ class Candidates:
         return self._all_measured and self._due_rung is None
 
     @property
+    def can_step(self) -> bool:
+        """Whether all that the next step learns from is there."""
+        return all(candidate.evaluator.can_step for candidate in self._live)
+
+    @property
     def position(self) -> Position:
         """The facts that decide whether a checkpoint of the present state is due."""
         made = [(candidate.number, *candidate.evaluator.progress_made) for candidate in self._live]
@@ -315,6 +337,8 @@ class Candidates:
         rung = self._due_rung if self._all_measured else None
         if rung is not None:
             self._compare(rung, abandon)
+        for candidate in self._live:
+            candidate.evaluator.prepare_step(abandon)
 
     def win(self) -> JobSpec | None:
         """End the search: the candidate that is left wins.
@@ -405,7 +429,13 @@ class Candidates:
         self._ranking = [number for number in self._ranking if number != candidate.number]
         self._let_best_report()
 
+    def close(self) -> None:
+        """Stop waiting for anything: the job leaves."""
+        for candidate in self._live:
+            candidate.close()
+
     def _leave(self, candidate: TrainingCandidate) -> None:
+        candidate.close()
         self._live.remove(candidate)
         self._process_group.leave(candidate.trainee.name)
 

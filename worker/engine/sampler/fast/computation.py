@@ -34,6 +34,7 @@ class FastComputation:
         """
         room = _Room.of(base, cache_bytes, max_running)
         self.pool = BlockPool(room.blocks, room.kept_states)
+        self._ragged = _ragged(base, room.blocks)
         cheap = CHEAP_TOKENS if base.device.type == "cpu" else step_tokens
         self.schedule = Schedule(
             self.pool,
@@ -43,8 +44,8 @@ class FastComputation:
             Shares(cheap, room.long_text),
             room.has_states,
             drafts and not room.has_states and not base.decoder.experts,
+            self._ragged.longest_in_c,
         )
-        self._ragged = _ragged(base, room.blocks)
 
     @staticmethod
     def takes(base: ResidentBase) -> bool:

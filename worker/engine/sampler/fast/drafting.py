@@ -4,21 +4,26 @@ from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import islice
 
-from worker.engine.sampler.fast.ragged import MOST_IN_C
 from worker.engine.sampler.running import Chunk
 
 WORTH = 1.25  # more than what a step makes anyway: guesses that look best are a bit worse than they look
 
 
 def drafted(
-    chunks: Sequence[Chunk], cheap: int, long_text: int, room: Mapping[str, int], most: int
+    chunks: Sequence[Chunk],
+    cheap: int,
+    long_text: int,
+    room: Mapping[str, int],
+    most: int,
+    longest_in_c: int,
 ) -> list[tuple[int, ...]]:
     """Return the tokens of a draft for each chunk: none for those that end within a prompt.
 
     A token is worth its time if it makes more in it than the step without it, by WORTH. The likeliest ones
     come first. A step takes as long as `cheap` tokens beside its own, and a token behind a text of
     `long_text` tokens twice as long as the first one of a text. `room` says how many tokens each project may
-    have at most, and `most` how many all together: each has a row of logits.
+    have at most, and `most` how many all together: each has a row of logits. A draft makes no chunk longer
+    than `longest_in_c` tokens, so that the same kernel computes it.
     """
     weights = [1 + chunk.start // long_text for chunk in chunks]
     spent = cheap + sum(
@@ -27,7 +32,7 @@ def drafted(
     made = float(sum(chunk.is_last for chunk in chunks))
     left = dict(room)
     found: list[list[int]] = [[] for _ in chunks]
-    guesses = [islice(chunk.running.lookup.guess(), _most_drafted(chunk)) for chunk in chunks]
+    guesses = [islice(chunk.running.lookup.guess(), _most_drafted(chunk, longest_in_c)) for chunk in chunks]
     queue: list[tuple[float, int, int]] = []
 
     def offer(number: int) -> None:
@@ -51,7 +56,6 @@ def drafted(
     return [tuple(tokens) for tokens in found]
 
 
-def _most_drafted(chunk: Chunk) -> int:
-    """Return the most tokens of a draft: it makes no chunk too long for the step in C."""
+def _most_drafted(chunk: Chunk, longest_in_c: int) -> int:
     tokens = chunk.stop - chunk.start
-    return min(chunk.most_drafted, MOST_IN_C - tokens) if tokens <= MOST_IN_C else chunk.most_drafted
+    return min(chunk.most_drafted, longest_in_c - tokens) if tokens <= longest_in_c else chunk.most_drafted

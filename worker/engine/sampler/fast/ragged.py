@@ -27,8 +27,10 @@ from worker.engine.sampler.fast.step import Axis, RaggedStep
 from worker.engine.sampler.running import Chunk
 
 # Tokens of a chunk. PyTorch multiplies more of them so much faster that its calls do not matter: measured.
-# On a base in few bits, PyTorch has to make each weight first.
-MOST_IN_C, MOST_IN_C_IN_FEW_BITS = 40, 96
+# On a base in few bits, PyTorch has to make each weight first. With pairs of bf16, C is as fast for more too.
+MOST_IN_C, MOST_IN_C_IN_FEW_BITS, MOST_IN_PAIRS = 40, 96, 512
+# In fp32 the step computes all of them, because it has the bits of the training
+MOST_IN_C_IN_FP32 = 1 << 31
 
 
 class RaggedDecoder(RaggedStep):
@@ -40,9 +42,9 @@ class RaggedDecoder(RaggedStep):
 
     def __init__(self, decoder: Decoder, blocks: int, most_in_c: int | None = None) -> None:
         self._decoder = decoder
-        self._most_in_c = _most_in_c(decoder) if most_in_c is None else most_in_c
         self._pool = list(_pools(decoder, blocks))
-        self._native = NativeStep.for_pool(decoder, self._pool) if self._most_in_c else None
+        self._native = None if most_in_c == 0 else NativeStep.for_pool(decoder, self._pool)
+        self.longest_in_c = _most_in_c(decoder, self._native) if most_in_c is None else most_in_c
 
     @staticmethod
     def block_bytes(decoder: Decoder) -> int:
@@ -58,7 +60,7 @@ class RaggedDecoder(RaggedStep):
     @torch.inference_mode()
     def logits(self, chunks: Sequence[Chunk], rows: Sequence[int]) -> Tensor:
         longest = max(chunk.stop - chunk.start for chunk in chunks)
-        if self._native and longest <= self._most_in_c:
+        if self._native and longest <= self.longest_in_c:
             return self._native.logits(chunks, rows)
         return self._logits(chunks, rows)
 
@@ -119,9 +121,12 @@ class RaggedDecoder(RaggedStep):
         return x_TD + _normed(own_TD, layer.norms.after_own_input_D, self._decoder.eps)
 
 
-def _most_in_c(decoder: Decoder) -> int:
-    in_few_bits = any(isinstance(group.weight, QuantisedWeight) for group in decoder.groups.values())
-    return MOST_IN_C_IN_FEW_BITS if in_few_bits else MOST_IN_C
+def _most_in_c(decoder: Decoder, native: NativeStep | None) -> int:
+    if decoder.dtype is torch.float32:
+        return MOST_IN_C_IN_FP32
+    if any(isinstance(group.weight, QuantisedWeight) for group in decoder.groups.values()):
+        return MOST_IN_C_IN_FEW_BITS
+    return MOST_IN_PAIRS if native and native.has_pairs else MOST_IN_C
 
 
 def _pools(decoder: Decoder, blocks: int) -> Iterator[Tensor]:

@@ -62,11 +62,14 @@ class Schedule:
         shares: Shares,
         has_states: bool = False,
         drafts: bool = False,
+        longest_in_c: int = 0,
     ) -> None:
         """In a model that `has_states`, a beginning is shared only where the states behind it are kept.
 
-        With `drafts`, a step also computes tokens that may follow.
+        With `drafts`, a step also computes tokens that may follow, but makes no chunk that `longest_in_c`
+        tokens hold longer than that.
         """
+        self._longest_in_c = longest_in_c
         self._pool, self._base_name, self._has_states, self._drafts = pool, base_name, has_states, drafts
         self._step_tokens, self._shares = step_tokens, shares
         self.places = Places(max_running)
@@ -118,7 +121,8 @@ class Schedule:
         if not self._drafts:
             return chunks
         left = {project: tokens - given[project] for project, tokens in tokens_a_round.items()}
-        found = drafted(chunks, self._shares.for_others, self._shares.long_text, left, step.budget)
+        shares, longest = self._shares, self._longest_in_c
+        found = drafted(chunks, shares.for_others, shares.long_text, left, step.budget, longest)
         return [self._with_draft(*each) for each in zip(chunks, found, strict=True)]
 
     def finish(self, chunks: Sequence[Chunk]) -> None:

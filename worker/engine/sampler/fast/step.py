@@ -70,7 +70,12 @@ class Axis:
 
 
 class RaggedStep(ABC):
-    """A base model with a pool of keys and values."""
+    """A base model with a pool of keys and values.
+
+    A step with a chunk of more than `longest_in_c` tokens is computed by another kernel than one without.
+    """
+
+    longest_in_c: int = 0
 
     def prepare(self, adapter: ServedAdapter) -> None:  # noqa: B027 - most have nothing to do
         """Do what the first step with the adapter would otherwise do."""

@@ -1,6 +1,7 @@
 """Graders of an eval: those that compare texts, those that ask a model, and formulas over both."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from sqlalchemy import select
 from core.errors import JobError
 from core.tables import ChatUsage
 from tests.fixtures.models.tiny import TINY
-from tests.fixtures.service.serving import ServerProcess
+from tests.fixtures.outside.scorer import Scorer, score
+from tests.fixtures.service.serving import ServerProcess, Serving
 from tests.fixtures.work.evals import EvalRuns, inline
 
 ASKED = [{"role": "user", "content": "Is '{{ sample.output_text }}' right? {{ item.reference }}"}]
@@ -95,6 +97,32 @@ def test_a_row_that_cannot_be_graded_is_an_error_of_that_row(runs: EvalRuns) -> 
     assert scores == [[1.0], [0.0], [], []]
     codes = [record.error and record.error.code for record in found.records]
     assert codes == [None, None, "invalid_variable_error", "text_too_long"]
+
+
+def test_an_endpoint_scores_rows_and_fails_only_the_row_that_it_gives_no_score(
+    serving: Serving, tmp_path: Path, warm_rendering: None, scorer: Scorer
+) -> None:
+    runs = EvalRuns(serving, tmp_path, egress_allow="127.0.0.1", eval_requests=1)
+    remote = scorer.grader(pass_threshold=0.5)
+    del remote["name"]
+    multi = {
+        "type": "multi",
+        "name": "both",
+        "graders": {"a": {**remote, "name": "a"}},
+        "calculate_output": "a * 10",
+        "pass_threshold": 5.0,
+    }
+    scorer.replies = [score(0.75), score(0.4), score(0.5), score(0.6), score("good")]
+    found = runs.do([remote, multi], with_samples(runs, "one", "two", "three"), model=None)
+    judged = [[(result.score, result.passed) for result in record.results] for record in found.records]
+    assert judged == [[(0.75, True), (4, False)], [(0.5, True), (6, True)], []]
+    failed = found.records[2].error
+    assert failed is not None
+    assert failed.code == "endpoint_grader_error"
+    assert "a string, not a number" in failed.message
+    assert [json.loads(each.body)["sample"]["output_text"] for each in scorer.requests] == [
+        *("one", "one", "two", "two", "three")
+    ]
 
 
 def test_a_grader_that_is_not_on_offer_fails_the_run(runs: EvalRuns) -> None:

@@ -17,7 +17,7 @@ from tests.fixtures.models.tiny import text as text_tokenizer
 from worker.engine.base.base_model import ResidentBase
 from worker.engine.sampler.draft import LONGEST_DRAFT, Lookup
 from worker.engine.sampler.fast.block_pool import BLOCK
-from worker.engine.sampler.fast.ragged import MOST_IN_C, RaggedDecoder
+from worker.engine.sampler.fast.ragged import RaggedDecoder
 from worker.engine.sampler.requests import GenerationRequest, Grammar, Piece, TokenChoice
 from worker.engine.sampler.sampler import Limits, Sampler
 
@@ -173,8 +173,9 @@ def made_at_first(base: ResidentBase, length: int, **limits: int) -> int:
 
 
 def test_a_draft_makes_no_chunk_too_long_for_the_step_in_c(base: ResidentBase) -> None:
-    assert made_at_first(base, MOST_IN_C - 3) == 1 + 3
-    assert made_at_first(base, MOST_IN_C + 1) > 1 + 3
+    longest = RaggedDecoder(base.decoder, 1).longest_in_c  # type: ignore[arg-type]
+    assert made_at_first(base, longest - 3, step_tokens=2 * longest) == 1 + 3
+    assert made_at_first(base, longest + 1, step_tokens=2 * longest) > 1 + 3
 
 
 def test_drafts_take_what_prompts_leave_of_a_step(base: ResidentBase) -> None:

@@ -39,6 +39,8 @@ class NativeStep:
 
     def __init__(self, step: Any, decoder: Decoder, pool: Sequence[Tensor], weights: "_Weights") -> None:
         self._compute = step.compute_step
+        self.has_pairs = bool(step.has_pairs())
+        """Whether its products are at least as fast as PyTorch's, however many tokens there are"""
         self._decoder, self._weights = decoder, weights
         self._words = len(decoder.head.layer.weight)
         self._factors: WeakKeyDictionary[ServedAdapter, Ints] = WeakKeyDictionary()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.tasks.evaluation.model_graders import scores_between
+from worker.grading.model_graders import scores_between
 
 
 @pytest.mark.parametrize(

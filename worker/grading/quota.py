@@ -1,7 +1,7 @@
-"""What a project's quotas of chats leave to its eval run: permits, and tokens per minute.
+"""What a project's quotas of chats leave to its eval runs and graders: permits, and tokens per minute.
 
-A run takes what chats do not need. It asks only while half of the project's permits and half of the tokens of
-this minute are left, and while no chat waits.
+They take what chats do not need. They ask only while half of the project's permits and half of the tokens
+of this minute are left, and while no chat waits.
 """
 
 import asyncio
@@ -27,11 +27,14 @@ LOOK_SECONDS = 2.0  # after which a request that waits looks at the quotas again
 class ChatQuota:
     """The permits and tokens of one project, as its run may take them. Only the event loop may call."""
 
-    def __init__(self, settings: Settings, sessions: sessionmaker[Session], project_id: str) -> None:
+    def __init__(
+        self, settings: Settings, sessions: sessionmaker[Session], project_id: str, at_once: int
+    ) -> None:
+        """At most `at_once` requests wait for a permit."""
         self._settings, self._sessions, self._project_id = settings, sessions, project_id
         counters = Counters(settings.server("broker_url"))
         self._rates = TokenRates(counters)
-        self._permits = ChatPermits(SharedPermits(counters), settings.eval_requests, LOOK_SECONDS)
+        self._permits = ChatPermits(SharedPermits(counters), at_once, LOOK_SECONDS)
         self._known, self._known_at = Quotas(), -LOOK_SECONDS
         self._at_work = 0
         self._refused_since: float | None = None

@@ -22,9 +22,9 @@ from core.serving.schemas.completions import CompletionRequest
 from core.serving.served_model import ServedModel
 from core.settings import Settings
 from core.tables import Server
-from worker.tasks.evaluation.asking import Asking, request_of
-from worker.tasks.evaluation.quota import ChatQuota
-from worker.tasks.evaluation.row_failed import RowFailed
+from worker.grading.asking import Asking, request_of
+from worker.grading.quota import ChatQuota
+from worker.grading.row_failed import RowFailed
 
 BASE = "asked"
 QUESTION = {"model": BASE, "messages": [{"role": "user", "content": "Why?"}]}
@@ -42,7 +42,7 @@ def quota(servers: EmbeddedServers, sessions: sessionmaker[Session]) -> Iterator
     """Yield the quota of a new project."""
     with sessions.begin() as session:
         project_id = create_project(session, new_id("p")).id
-    quota = ChatQuota(Settings(broker_url=servers.urls["broker_url"]), sessions, project_id)
+    quota = ChatQuota(Settings(broker_url=servers.urls["broker_url"]), sessions, project_id, at_once=8)
     yield quota
     quota.close()
 

@@ -19,8 +19,10 @@ from core.serving.schemas.chat import ChatRequest
 from core.serving.schemas.coherence import check_chat, check_completion, parse
 from core.serving.schemas.completions import CompletionRequest
 from core.serving.served_model import SERVED_FIELD, ServedModel
-from worker.tasks.evaluation.quota import ChatQuota
-from worker.tasks.evaluation.row_failed import RowFailed
+from core.serving.token import server_token
+from core.settings import Settings
+from worker.grading.quota import ChatQuota
+from worker.grading.row_failed import RowFailed
 
 PAUSE_SECONDS = 0.5
 MOST_LOSSES = 2  # servers that one row may bring down before it counts as the cause
@@ -106,6 +108,22 @@ class Asking:
             f"No server for '{base}' answered for {self._wait_seconds:g} seconds. {message}",
             "model",
         ) from reason
+
+
+def bearer_token(settings: Settings, *, asks: bool) -> str | None:
+    """Return the bearer token to send to servers, or None if the caller never `asks` any and there is none.
+
+    Raises JobError if the caller asks servers and there is none to send.
+    """
+    if settings.secret_keys is not None:
+        return server_token(settings.secret_keys)
+    if not asks:
+        return None
+    raise JobError(
+        "not_configured",
+        "This worker cannot ask servers, because TUNERY_SECRET_KEYS is not set on it. Ask the operator to "
+        "set the same keys on the API, all workers and all servers.",
+    )
 
 
 def request_of(path: str, body: Mapping[str, Any]) -> ChatRequest | CompletionRequest:

@@ -21,8 +21,17 @@ typedef float (*sums)[TILE];
 typedef vec lanes;
 static inline lanes load_numbers(const T *p) { return load(p); }
 
+/* The sums of four vectors, each added up as `sum` adds it up. */
 static inline void sums_of(const lanes v[FOUR], float out[FOUR]) {
-    for (int i = 0; i < FOUR; i++) out[i] = sum(v[i]);
+    __m512 half[2], c;
+    for (int i = 0; i < 2; i++) {
+        __m512 a = (__m512)v[2 * i], b = (__m512)v[2 * i + 1];
+        half[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    }
+    c = _mm512_add_ps(_mm512_shuffle_f32x4(half[0], half[1], 0x88), _mm512_shuffle_f32x4(half[0], half[1], 0xdd));
+    c = _mm512_add_ps(c, _mm512_permute_ps(c, 0x4e));
+    c = _mm512_add_ps(c, _mm512_permute_ps(c, 0xb1));
+    _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, c)));
 }
 #else
 #define ROWS_OF_DOTS 2

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from core.graders.schemas import LabelModelGrader, ModelGrader, ScoreModelGrader
 from core.graders.templates import Sample
 from core.serving.served_model import ServedModel
-from worker.tasks.evaluation.asking import Asking
-from worker.tasks.evaluation.prompts import rendered
-from worker.tasks.evaluation.row_failed import RowFailed
-from worker.tasks.evaluation.samples import answer
-from worker.tasks.evaluation.usage import UsageSums
+from worker.grading.answers import answer
+from worker.grading.asking import Asking
+from worker.grading.messages import rendered
+from worker.grading.row_failed import RowFailed
+from worker.grading.usage import UsageSums
 
 DEFAULT_RANGE = (0.0, 1.0)
 STEPS_EXPONENT = 2  # a range has 11 to 101 scores, in steps of a power of ten

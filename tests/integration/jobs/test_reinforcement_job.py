@@ -1,0 +1,114 @@
+"""Jobs with reinforcement, from the request to the result: a model learns what its grader rewards."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.fixtures.models.tiny import TINY
+from tests.fixtures.processes.resting import resting
+from tests.fixtures.service.api import Api, Tenant, wait_for
+from tests.fixtures.service.trainer import job_of, running
+
+JOBS = "/v1/fine_tuning/jobs"
+WANTED = "aaaaaaaa"
+GRADER = {
+    "type": "text_similarity",
+    "name": "likes_a",
+    "input": "{{ sample.output_text }}",
+    "reference": "{{ item.wanted }}",
+    "evaluation_metric": "fuzzy_match",
+}
+
+
+def prompts(count: int) -> bytes:
+    rows = [
+        {"messages": [{"role": "user", "content": f"Say it, number {line}."}], "wanted": WANTED}
+        for line in range(count)
+    ]
+    return "\n".join(map(json.dumps, rows)).encode()
+
+
+def create(tenant: Tenant, grader: dict[str, Any] = GRADER, **options: Any) -> str:
+    hyperparameters = {
+        "n_epochs": 2,
+        "batch_size": 4,
+        "num_generations": 8,
+        "max_completion_tokens": 8,
+        "mask_truncated": False,
+        "eval_interval": 4,
+        "learning_rate_multiplier": 1,
+    }
+    job = tenant.create_job(
+        model=TINY,
+        training_file=tenant.upload(prompts(24)),
+        validation_file=tenant.upload(prompts(10)),
+        method={
+            "type": "reinforcement",
+            "reinforcement": {"grader": grader, "hyperparameters": {**hyperparameters, **options}},
+        },
+        training={"learning_rate": 2e-2, "lr_scheduler_type": "constant", "warmup_ratio": 0},
+        seed=3,
+    )
+    return str(job["id"])
+
+
+def finish(api: Api, job_id: str, status: str = "succeeded") -> None:
+    with running(api):
+        wait_for(lambda: job_of(api, job_id).status not in ("queued", "running"), 240)
+    job = job_of(api, job_id)
+    assert job.status == status, job.error
+
+
+def points(tenant: Tenant, job_id: str) -> list[dict[str, Any]]:
+    found = tenant.http.get(f"{JOBS}/{job_id}/metrics", params={"after_step": -1}).json()
+    return list(found["data"])
+
+
+def test_a_model_learns_what_its_grader_rewards_and_shows_it(fp32_api: Api) -> None:
+    tenant = fp32_api.tenant()
+    job_id = create(tenant)
+    finish(fp32_api, job_id)
+    series = points(tenant, job_id)
+    assert [point["step"] for point in series] == list(range(13))
+    rewards = [point["full_valid_mean_reward"] for point in series if "full_valid_mean_reward" in point]
+    assert len(rewards) == 4, "before the first step, after every fourth, and at the end"
+    assert rewards[-1] > rewards[0] + 0.1
+    last = series[-1]
+    assert last["train_loss"] is not None
+    assert last["valid_loss"] is None
+    assert last["policy_gap_max"] < 1e-3
+    assert last["groups"] == 4
+    assert last["scores"]["graders"][0]["name"] == "likes_a"
+    assert last["timing"]["step"]["sampling"] > 0
+    events = tenant.http.get(f"{JOBS}/{job_id}/events", params={"limit": 100}).json()["data"]
+    shown = [event["data"]["rows"] for event in events if event["type"] == "samples"]
+    assert len(shown) == 4
+    assert all(0 <= row["reward"] <= 1 for rows in shown for row in rows)
+
+
+def test_a_job_that_is_resumed_learns_to_the_bit_what_it_would_have_learnt(fp32_api: Api) -> None:
+    tenant = fp32_api.tenant()
+    whole, resumed = create(tenant), create(tenant)
+    finish(fp32_api, whole)
+    with resting(0.2), running(fp32_api):
+        wait_for(lambda: tenant.job(resumed)["progress"]["step"] >= 3, 240)
+    finish(fp32_api, resumed)
+    told = ("train_loss", "train_mean_reward", "grad_norm", "full_valid_mean_reward")
+    one, other = (
+        [{name: point.get(name) for name in told} for point in points(tenant, job_id)]
+        for job_id in (whole, resumed)
+    )
+    assert one == other
+
+
+def test_a_grader_that_never_tells_answers_apart_ends_the_job_with_its_reason(fp32_api: Api) -> None:
+    tenant = fp32_api.tenant()
+    never = {**GRADER, "type": "string_check", "operation": "eq", "reference": "never written so"}
+    del never["evaluation_metric"]
+    job_id = create(tenant, never)
+    finish(fp32_api, job_id, "failed")
+    error = tenant.job(job_id)["error"]
+    assert error["code"] == "nothing_to_learn"
+    assert "same reward" in error["message"]
+    assert error["param"] == "method.reinforcement.grader"
