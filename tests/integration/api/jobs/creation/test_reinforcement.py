@@ -10,7 +10,7 @@ from core.jobs.spec import JobSpec
 from core.objectives.reinforcement import Reinforcement
 from core.tables import Job
 from tests.fixtures.service.api import BASE_MODEL, MAX_LENGTH, Api, Tenant, refusal, strictly
-from tests.fixtures.service.janitor import empty_ended
+from tests.fixtures.service.janitor import GRACE_OVER, clean
 
 JOBS, ESTIMATES = "/v1/fine_tuning/jobs", "/v1/fine_tuning/estimates"
 GRADER = {
@@ -188,7 +188,7 @@ HYPERPARAMETERS = "method.reinforcement.hyperparameters"
             "training.eval_max_new_tokens",
             f"'{HYPERPARAMETERS}.max_completion_tokens'",
         ),
-        ({"augmentation": {"copies": 1, "typing_noise": True}}, "augmentation", "Leave it out"),
+        ({"augmentation": {"copies": 1, "user_case": True}}, "augmentation", "Leave it out"),
         ({"adapter": {"type": "lora", "r": "auto"}}, "adapter.r", "needs the method 'supervised'"),
         ({"method": method(LABEL)}, "method.reinforcement.grader.type", "'multi' grader"),
         (
@@ -212,15 +212,19 @@ HYPERPARAMETERS = "method.reinforcement.hyperparameters"
             "nobody",
         ),
         (
-            {"method": method({"type": "endpoint", "name": "far", "url": "http://127.0.0.1/"})},
+            {"method": method({"type": "endpoint", "name": "far", "url": "http://192.168.0.1/"})},
             "method.reinforcement.grader.url",
             "refused",
         ),
-        ({"method": method(response_format={"type": "yaml"})}, "method.reinforcement.response_format", ""),
+        (
+            {"method": method(response_format={"type": "yaml"})},
+            "method.reinforcement.response_format.type",
+            '"json_object"',
+        ),
         (
             {"method": method(response_format={"type": "json_schema", "json_schema": {"name": "a b"}})},
             "method.reinforcement.response_format.json_schema.name",
-            "",
+            "matches",
         ),
         ({"method": method(hyperparameters={"batch_size": 257})}, f"{HYPERPARAMETERS}.batch_size", "256"),
         ({"method": method(hyperparameters={"n_epochs": 51})}, f"{HYPERPARAMETERS}.n_epochs", "50"),
@@ -285,7 +289,7 @@ def test_files_and_methods_of_different_kinds_are_told_apart(alice: Tenant, file
 def test_a_file_and_a_job_of_another_project_stay_hidden(alice: Tenant, bob: Tenant, file_id: str) -> None:
     refusal(bob.ask_for_job(**asking(file_id)), 400, "training_file")
     job = alice.create_job(**asking(file_id))
-    refusal(bob.http.get(f"{JOBS}/{job['id']}"), 404)
+    refusal(bob.http.get(f"{JOBS}/{job['id']}"), 404, code="fine_tune_not_found", param="fine_tuning_job_id")
     own = bob.upload(prompts(40))
     assert bob.create_job(**asking(own))["method"] == job["method"]
 
@@ -319,7 +323,7 @@ def test_no_text_of_the_grader_is_left_of_a_deleted_job(api: Api, alice: Tenant,
     job_id = alice.create_job(**asking(file_id, method=method(response_format=SCHEMA)))["id"]
     alice.http.post(f"{JOBS}/{job_id}/cancel").raise_for_status()
     alice.http.delete(f"{JOBS}/{job_id}").raise_for_status()
-    empty_ended(api)
+    clean(api, GRACE_OVER)
     with api.sessions() as session:
         objective = session.get_one(Job, job_id).spec["objective"]
     assert not objective.keys() & {"grader", "response_format"}
