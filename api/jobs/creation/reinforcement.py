@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from api.eval_requests.check import check_criterion
+from api.eval_requests.check import check_criterion, check_endpoints
 from api.jobs.creation.found import GRADER
 from api.jobs.creation.refusals import invalid_value
 from api.jobs.creation.schemas import CreateJob
 from core.datasets.preparation.requests import AUGMENTATION, SPLIT
+from core.egress import Egress
 from core.errors import InvalidRequest
 from core.jobs.spec import JobSpec, TrainingOptions
 from core.settings import Settings
@@ -52,6 +53,7 @@ def refuse_beside_rewards(request: CreateJob, is_sweep: bool, settings: Settings
 def _refuse_grader(grader: Any, settings: Settings) -> None:
     """Refuse a grader that this server cannot run, or that gives no reward by itself."""
     check_criterion(grader, settings.python_sandbox, GRADER)
+    check_endpoints(Egress(settings.egress_allow), grader, GRADER)
     if grader.type == "label_model":
         reason = (
             "cannot be 'label_model' by itself. Put it into a 'multi' grader, whose formula makes a reward."

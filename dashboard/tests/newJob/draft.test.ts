@@ -147,6 +147,13 @@ describe("a job that is cloned", () => {
     expect(problemsOf(draft, OFFER)).toEqual([]);
   });
 
+  test("leaves out a method that the form does not offer", () => {
+    const method = { type: "reinforcement", reinforcement: { grader: { type: "string_check" }, hyperparameters: { n_epochs: 2 } } } as Job["method"];
+    const { draft, leftOut } = draftOfJob({ ...job, method }, OFFER, NO_CHOICE);
+    expect(leftOut).toEqual([["method", method]]);
+    expect(requestOf(draft, OFFER).method).toBeUndefined();
+  });
+
   test("is evaluated as before, with what differs from the defaults", () => {
     const criteria = [{ type: "loss", name: "loss" }, { type: "exact_match", name: "exact_match" }];
     const usual = { criteria, file: "file-2", rows: null, forgetting: true };
@@ -248,6 +255,7 @@ test("the schemas of a job come from the API's document, without null and refere
       },
     },
     Dpo: { description: "Prefers one answer.\n\nRows: two answers.", properties: { hyperparameters: { anyOf: [{ $ref: "#/components/schemas/Beta" }, { type: "null" }] } } },
+    Graded: { properties: { grader: { type: "object" }, hyperparameters: { anyOf: [{ $ref: "#/components/schemas/Beta" }, { type: "null" }] } }, required: ["grader"] },
     Beta: { type: "object", properties: { beta: { type: "number" } } },
   };
   const found = jobSchemas({ components: { schemas } });

@@ -23,7 +23,8 @@ export function adapterName(type: string): string {
 /** Returns the objective and the method of a job. */
 export function methodName(job: Job): string {
   const adapter = adapterName(job.adapter.type);
-  return job.method.type === "supervised" ? adapter : `${job.method.type.toUpperCase()} · ${adapter}`;
+  if (job.method.type === "supervised") return adapter;
+  return `${job.method.type === "reinforcement" ? "Reinforcement" : job.method.type.toUpperCase()} · ${adapter}`;
 }
 
 /** Returns the number of steps per epoch; null until the worker knows it. */

@@ -48,8 +48,10 @@ export function draftOfJob(job: Job, offer: Offer, { kind, tried }: Choice): Fil
   const options = kind === "auto_rank" ? withAutomaticRank(adapter) : tried ? withoutTried(adapter, tried) : adapter;
   const training = take(job.training, offer.schemas.training, "training");
   const isUsualRate = training.learning_rate === method?.learning_rate || (tried && "training.learning_rate" in tried);
-  const objective = job.method.type;
-  const { hyperparameters } = (job.method as Record<string, unknown>)[objective] as { hyperparameters: unknown };
+  const isOffered = job.method.type in offer.schemas.objectives;
+  const objective = isOffered ? job.method.type : EMPTY_DRAFT.objective;
+  if (!isOffered) leftOut.push(["method", job.method]);
+  const { hyperparameters } = (isOffered ? (job.method as Record<string, unknown>)[objective] : {}) as { hyperparameters?: unknown };
   const augmentation = take(job.prepared ? null : job.augmentation, offer.schemas.augmentation, "augmentation");
   const draft: Draft = {
     ...EMPTY_DRAFT,

@@ -9,7 +9,7 @@ export interface JobSchemas {
   validation_split: Schema;
   augmentation: Schema;
   training: Schema;
-  /** Each objective that the API offers. */
+  /** Each objective that the form offers. */
   objectives: Record<string, ObjectiveSchema>;
   /** The values that a sweep can try: a list for each path in the request. */
   sweep: Schema;
@@ -60,13 +60,16 @@ function trackersOf(integration: Schema): Record<string, TrackerSchema> {
   return Object.fromEntries(found);
 }
 
-/** Returns each objective. An objective without hyperparameters, such as `reinforcement`, is not offered. */
+/**
+ * Returns each objective that the form offers. It sets hyperparameters alone, so it leaves out an objective that requires
+ * more: `reinforcement` needs a grader.
+ */
 function objectivesOf(method: Schema): Record<string, ObjectiveSchema> {
   const types = (method.properties?.type?.enum ?? []) as string[];
   const found = types.flatMap((type) => {
     const { description: title = type, ...property } = method.properties?.[type] ?? {};
-    const { description = "", properties } = withoutNull(property);
-    if (!properties?.hyperparameters) return [];
+    const { description = "", properties, required = [] } = withoutNull(property);
+    if (!properties?.hyperparameters || required.length > 0) return [];
     const hyperparameters = withoutNull(properties.hyperparameters);
     const paragraphs = description.split("\n\n").filter(Boolean);
     return [[type, { title, paragraphs, hyperparameters }] as const];
