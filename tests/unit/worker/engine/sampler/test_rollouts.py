@@ -29,7 +29,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.family(4)]
 END, UNKNOWN = 2, 0  # special tokens of the tiny models
 ASKED = Generation(count=3, max_tokens=12, seed=5)
 # Of a fast path whose every part is computed in one order
-TO_THE_BIT = ["llama", "qwen 2, biases", "mistral, sliding window"]
+TO_THE_BIT = [
+    *("llama", "llama, biases everywhere", "mistral, sliding window", "qwen 2, biases"),
+    *("qwen 2, windows in some layers", "phi 3, fused projections", "glm, neighbours rotated in part"),
+    *("smollm 3, a layer without rotation", "phi 4 mini, heads rotated in part"),
+    *("ernie 4.5, neighbours rotated", "ministral 3, queries scaled by position", "seed oss, biases"),
+]
 CLOSE = 1e-4  # nats, in fp32
 
 
@@ -96,7 +101,8 @@ def test_in_fp32_the_training_has_the_bits_of_the_sampler(
     name: str, with_gradient: bool, tmp_path: Path
 ) -> None:
     base = load(name, tmp_path)
-    adapter = moved(base).adapter
+    modules = ["qkv_proj", "down_proj"] if "phi" in name else "all-linear"
+    adapter = moved(base, make_spec(adapter=LoraAdapter(r=5, lora_alpha=8, target_modules=modules))).adapter
     sampled = generate_rollouts(base, adapter, prompt_rows(6), ASKED, 300)
     for max_tokens in (40, 300, 10_000):
         trained = logprobs_in_training(base, adapter, sampled, max_tokens, with_gradient)
@@ -125,7 +131,7 @@ def test_in_bf16_both_differ_by_rounding(tmp_path: Path) -> None:
     base = load("llama", tmp_path, dtype="bf16")
     adapter = moved(base).adapter
     sampled = generate_rollouts(base, adapter, prompt_rows(6), ASKED, 10_000)
-    assert largest_gap(sampled, logprobs_in_training(base, adapter, sampled, 10_000)) < 0.1
+    assert 0 < largest_gap(sampled, logprobs_in_training(base, adapter, sampled, 10_000)) < 0.3
 
 
 def test_an_answer_ends_with_the_token_that_ended_it(base: ResidentBase) -> None:
