@@ -49,7 +49,8 @@ def inputs_of(rollouts: list[dict[str, Any]]) -> dict[str, Tensor]:
 def trainer_for(folder: Path, config: dict[str, Any], rollouts: int) -> GRPOTrainer:
     base = folder / "base"
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    options = {"per_device_train_batch_size": rollouts, "beta": 0.0, "gradient_checkpointing": False}
+    options: dict[str, Any] = {"per_device_train_batch_size": rollouts, "beta": 0.0}
+    options |= {"gradient_checkpointing": False}
     options |= {"use_cpu": True, "bf16": False, "report_to": "none", "output_dir": str(folder / "out")}
     return GRPOTrainer(
         model=PeftModel.from_pretrained(plain, folder / "adapter", is_trainable=True),

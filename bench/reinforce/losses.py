@@ -85,16 +85,16 @@ def options_of_trl(loss_type: str) -> dict[str, Any]:
 
 def random_trainee(base: ResidentBase, loss_type: str) -> ReadsGradient:
     """Return a job on an adapter whose parameters are random, but always the same."""
-    spec, rows = reinforcement_spec(loss_type, batch_size=PROMPTS), prompts(PROMPTS)
-    trainee = ReadsGradient(TrainableAdapter(base, loss_type, spec.low_rank, spec.seed, 1), spec, rows)
-    randomize(trainee.adapter)
-    return trainee
+    spec = reinforcement_spec(loss_type, batch_size=PROMPTS)
+    adapter = TrainableAdapter(base, loss_type, spec.low_rank, spec.seed, 1)
+    randomize(adapter)
+    return ReadsGradient(adapter, spec, prompts(PROMPTS))
 
 
 def as_sampled(trainee: Trainee, rollouts: list[Rollout]) -> list[Rollout]:
     """Return the rollouts with log-probabilities near those of the policy. Some ratios are clipped."""
     random = np.random.default_rng(2)
-    model: Any = trainee.adapter.plain_model  # type: ignore[attr-defined]
+    model: Any = trainee.adapter.plain_model
     found = []
     for rollout in rollouts:
         with torch.no_grad():

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from core.egress import Answer, AnswerTooLarge, Egress, EgressRefused, NotAnswered, UnknownHost, send
 from core.errors import InvalidRequest, TuneryError
@@ -26,7 +26,7 @@ from core.signatures import signature_headers
 from core.strict_json import refuse_constant
 from core.tracing import spans
 
-ENDPOINT_FAULT = "endpoint_grader_error"
+ENDPOINT_FAULT: Final = "endpoint_grader_error"
 MAX_ANSWER = 64 * 1024  # bytes
 TOTAL_SECONDS = 600.0  # for all requests about one sample, as at Azure
 PAUSES = (1.0, 4.0, 16.0)  # seconds between the requests about one sample, whose number they decide

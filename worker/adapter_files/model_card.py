@@ -103,8 +103,18 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
 def _objective(objective: AnyObjective) -> str:
     if isinstance(objective, Supervised):
         return "cross-entropy (supervised)"
-    options = ", ".join(f"{name} {value:g}" for name, value in objective if name != "type")
-    return f"{objective.type.upper()} ({options})"
+    shown = {name: _shown(value) for name, value in objective if name != "type" and value is not None}
+    return f"{objective.type.upper()} ({', '.join(f'{name} {value}' for name, value in shown.items())})"
+
+
+def _shown(value: Any) -> str:
+    """Return an option's value in a few words: of a grader, its name."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:g}"
+    return str(getattr(value, "name", value))
 
 
 def _adapter_rows(spec: JobSpec, training: dict[str, Any]) -> Iterator[tuple[str, str]]:

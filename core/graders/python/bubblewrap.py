@@ -22,7 +22,7 @@ from typing import Any
 
 import structlog
 
-from core.graders.python import seccomp
+from core.graders.python import program, seccomp
 from core.graders.python.outcome import finite, shown, wrong_type
 from core.graders.python.runtime import PythonFiles, python_files
 from core.graders.python.sandbox import (
@@ -37,7 +37,7 @@ from core.graders.python.sandbox import (
 
 log = structlog.get_logger()
 
-PROGRAM = Path(__file__).with_name("program.py")
+PROGRAM = Path(program.__file__)
 HOME = "/python"  # where the sandbox has Python
 FILE_BYTES = 16 * MIB  # of all files in /tmp
 NOBODY = "65534"

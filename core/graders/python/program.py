@@ -1,9 +1,9 @@
 """Runs the code of one grader once, as the only program in a sandbox of bubblewrap.
 
-The sandbox shows this file to its Python as a file, and the tests import it. It reads a request as JSON from
-its standard input. Into the file whose number is its first argument it writes a new line when the client's
-code begins, and then what came of it as JSON. It uses nothing but the standard library, and trusts nothing
-once the client's code has begun: whoever reads the answer checks it.
+The sandbox shows this file to its Python. It reads a request as JSON from its standard input. Into the file
+whose number is its first argument it writes a new line when the client's code begins, and then what came of
+it as JSON. It uses nothing but the standard library, and trusts nothing once the client's code has begun:
+whoever reads the answer checks it.
 """
 
 import builtins

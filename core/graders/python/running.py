@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from core.graders.python import bubblewrap
+from core.graders.python import bubblewrap, checking
 from core.graders.python.outcome import shown
 from core.graders.python.sandbox import GraderFailed, Sandbox, SandboxFailed, SourceRefused
 
@@ -52,7 +52,7 @@ def wrong_with(sandbox: Sandbox, source: str) -> str | None:
 def _checked_apart(sandbox: Sandbox, source: str) -> str | None:
     """Check a source for Monty in a process of its own, which may die of it."""
     seconds = min(DEFINING_SECONDS, sandbox.seconds)
-    command = [sys.executable, "-m", "core.graders.python.checking", str(seconds), str(sandbox.memory)]
+    command = [sys.executable, "-m", checking.__name__, str(seconds), str(sandbox.memory)]
     given = source.encode(errors="replace")
     try:
         done = subprocess.run(

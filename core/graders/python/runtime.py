@@ -12,7 +12,12 @@ from pathlib import Path
 
 LIBRARY = re.compile(r"^\s*(?:(\S+) => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 PACKAGES = ("site-packages", "dist-packages")  # of others, which a sandbox does not show
-OF_TERMINALS = ("_tkinter.", "readline.", "_curses.", "_curses_panel.")  # modules with many libraries, of no use here
+OF_TERMINALS = (
+    "_tkinter.",
+    "readline.",
+    "_curses.",
+    "_curses_panel.",
+)  # modules with many libraries, of no use here
 LIST_SECONDS = 60
 
 

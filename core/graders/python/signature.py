@@ -10,6 +10,9 @@ def wrong_with(source: str) -> str | None:
     """Return what is wrong with the source, with its line, or None if it defines `grade(sample, item)`."""
     try:
         tree = ast.parse(source)
+        compile(
+            tree, "<grader>", "exec"
+        )  # it refuses what only looks like Python, such as a return outside of a function
     except SyntaxError as error:
         return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
     except ValueError as error:

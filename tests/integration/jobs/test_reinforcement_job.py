@@ -11,19 +11,27 @@ from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.trainer import job_of, running
 
 JOBS = "/v1/fine_tuning/jobs"
-WANTED = "aaaaaaaa"
 GRADER = {
-    "type": "text_similarity",
-    "name": "likes_a",
+    "type": "python",
+    "name": "likes_letters",
+    "source": """
+def grade(sample, item):
+    text = sample["output_text"]
+    return sum(letter in item["wanted"] for letter in text) / max(1, len(text))
+""",
+}
+NEVER = {
+    "type": "string_check",
+    "name": "never",
     "input": "{{ sample.output_text }}",
-    "reference": "{{ item.wanted }}",
-    "evaluation_metric": "fuzzy_match",
+    "reference": "never written so",
+    "operation": "eq",
 }
 
 
 def prompts(count: int) -> bytes:
     rows = [
-        {"messages": [{"role": "user", "content": f"Say it, number {line}."}], "wanted": WANTED}
+        {"messages": [{"role": "user", "content": f"Say it, number {line}."}], "wanted": "etaoinshrdlu"}
         for line in range(count)
     ]
     return "\n".join(map(json.dumps, rows)).encode()
@@ -72,18 +80,18 @@ def test_a_model_learns_what_its_grader_rewards_and_shows_it(fp32_api: Api) -> N
     series = points(tenant, job_id)
     assert [point["step"] for point in series] == list(range(13))
     rewards = [point["full_valid_mean_reward"] for point in series if "full_valid_mean_reward" in point]
-    assert len(rewards) == 4, "before the first step, after every fourth, and at the end"
+    assert len(rewards) == 5, "before the first step, after every fourth, and at the end of each epoch"
     assert rewards[-1] > rewards[0] + 0.1
     last = series[-1]
     assert last["train_loss"] is not None
     assert last["valid_loss"] is None
-    assert last["policy_gap_max"] < 1e-3
+    assert {point["policy_gap_max"] for point in series[1:]} == {0.0}, "both compute the same in fp32"
     assert last["groups"] == 4
-    assert last["scores"]["graders"][0]["name"] == "likes_a"
+    assert last["scores"]["graders"][0]["name"] == "likes_letters"
     assert last["timing"]["step"]["sampling"] > 0
     events = tenant.http.get(f"{JOBS}/{job_id}/events", params={"limit": 100}).json()["data"]
     shown = [event["data"]["rows"] for event in events if event["type"] == "samples"]
-    assert len(shown) == 4
+    assert len(shown) == 5
     assert all(0 <= row["reward"] <= 1 for rows in shown for row in rows)
 
 
@@ -104,9 +112,7 @@ def test_a_job_that_is_resumed_learns_to_the_bit_what_it_would_have_learnt(fp32_
 
 def test_a_grader_that_never_tells_answers_apart_ends_the_job_with_its_reason(fp32_api: Api) -> None:
     tenant = fp32_api.tenant()
-    never = {**GRADER, "type": "string_check", "operation": "eq", "reference": "never written so"}
-    del never["evaluation_metric"]
-    job_id = create(tenant, never)
+    job_id = create(tenant, NEVER)
     finish(fp32_api, job_id, "failed")
     error = tenant.job(job_id)["error"]
     assert error["code"] == "nothing_to_learn"

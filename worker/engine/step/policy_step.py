@@ -87,9 +87,9 @@ class PolicyStep:
         learnt_U = answers.learnt_U
         sampled_X = torch.zeros_like(advantages_X)
         sampled_X.index_add_(0, answers.rows_U[learnt_U], answers.sampled_U[learnt_U].double())
+        self._on_host = advantages_X, lengths_X, weights_X
         self._advantages_X, self._lengths_X, self._weights_X, self._sampled_X, self._starts_X = (
-            on_device(each, device)
-            for each in (advantages_X, lengths_X, weights_X, sampled_X, answers.starts_X)
+            on_device(each, device) for each in (*self._on_host, sampled_X, answers.starts_X)
         )
         self._sampled_U = on_device(answers.sampled_U, device)
         self._logp_U = torch.zeros_like(self._sampled_U)
@@ -129,9 +129,7 @@ class PolicyStep:
         learnt_U, rows_U = self._answers.learnt_U, self._answers.rows_U
         logp_S = processes.sum(self._logp_U).cpu()[learnt_U].double()
         sampled_S, rows_S = self._answers.sampled_U[learnt_U].double(), rows_U[learnt_U]
-        advantages_X, lengths_X, weights_X = (
-            each.cpu() for each in (self._advantages_X, self._lengths_X, self._weights_X)
-        )
+        advantages_X, lengths_X, weights_X = self._on_host
         log_ratio_X = torch.zeros_like(advantages_X).index_add_(0, rows_S, logp_S - sampled_S)
         tokens = RolloutTokens(logp_S, sampled_S, rows_S, advantages_X, lengths_X, log_ratio_X)
         terms = self._loss.terms(tokens)

@@ -291,7 +291,9 @@ class Trainee:
         rate = self._optimizer.rate_after(self.step)
         self.step += 1
         budget = self.adapter.rank_budget
-        ranks = budget and budget.allocate(self.adapter.parameters, self.step, updated=False)
+        ranks = None
+        if budget is not None:
+            ranks = budget.allocate(self.adapter.parameters, self.step, updated=False)
         return StepResult(self.step, 0.0, nan, 0, rate, 0.0, self._end_step(made=True), ranks)
 
     def take_step(self, rows: Sequence[Row], loss: float, accuracy: float, norm: float) -> StepResult:

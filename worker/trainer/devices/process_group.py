@@ -346,7 +346,7 @@ class ProcessGroup(OrderedProcesses):
 
 
 def longest_row(spec: JobSpec, rows: RowStore) -> int:
-    """Return the most tokens of a row in a step: those of the longest row, with the answer that is sampled."""
+    """Return the most tokens of a row in a step: of the longest row, with the answer that is sampled."""
     return len(rows.longest.tokens_L) + spec.sampled_tokens
 
 

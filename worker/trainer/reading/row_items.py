@@ -1,4 +1,4 @@
-"""The rows of a file of prompts as a grader sees them: each as the JSON of its line, read when it is needed."""
+"""The rows of a file of prompts as a grader sees them: the JSON of each line, read when it is needed."""
 
 import os
 from array import array

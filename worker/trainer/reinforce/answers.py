@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+
 from core.objectives.reinforcement import Reinforcement
 from worker.engine.sampler.rollouts import Generation, Sampled
 from worker.engine.step.trainee import Trainee
@@ -13,6 +14,7 @@ from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
 from worker.trainer.reinforce.job_grading import JobGrading
 from worker.trainer.reinforce.response_format import grammar_of
+
 
 @dataclass(frozen=True)
 class GradedAnswer:

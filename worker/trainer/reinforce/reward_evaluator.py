@@ -88,7 +88,7 @@ class RewardEvaluator(Evaluator):
     def _full_is_due(self) -> bool:
         return bool(self._valid_rows) and (self.trainee.at_epoch_end or self._part_is_due)
 
-    def _more_metrics(self, result: StepResult) -> dict[str, Any]:
+    def _more_metrics(self) -> dict[str, Any]:
         return self._rollouts.metrics
 
     def _note_step(self, result: StepResult) -> None:
@@ -154,7 +154,9 @@ class RewardEvaluator(Evaluator):
             "mean reward": metrics.get("train_mean_reward"),
             "full validation mean reward": metrics.get("full_valid_mean_reward"),
         }
-        parts = [f"{name}={value:.3f}" for name, value in told.items() if value is not None and isfinite(value)]
+        parts = [
+            f"{name}={value:.3f}" for name, value in told.items() if value is not None and isfinite(value)
+        ]
         return f"{step}: {', '.join(parts) or 'no reward is known'}"
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from worker.grading.sample_grader import PARSE_FAULT
 from worker.trainer.reinforce.answers import GradedAnswer
 
+
 def rewards_GN(graded: Sequence[GradedAnswer], count: int) -> Tensor:  # noqa: N802 - axes
     """Return the rewards of groups of `count` answers to one prompt, in fp64.
 

@@ -111,7 +111,7 @@ class Evaluator:
         )
         if result.rank_budget is not None:
             self.latest["adapter_rank_budget"] = result.rank_budget
-        self.latest |= self._more_metrics(result)
+        self.latest |= self._more_metrics()
         self._is_reported = False
         self._note_step(result)
         if not (self._full_is_due or self._part_is_due):
@@ -128,7 +128,7 @@ class Evaluator:
     def close(self) -> None:
         """Stop waiting for what has been asked for."""
 
-    def _more_metrics(self, result: StepResult) -> dict[str, Any]:
+    def _more_metrics(self) -> dict[str, Any]:
         """Return what is reported of a step beside its result."""
         return {}
 

@@ -111,7 +111,9 @@ class Claims:
         job_lease = JobLease(self._sessions, lease, claimed_at, self._heartbeats, trace)
         shipping = Shipping(self.shippers, ended=self._bell.set)
         grading = JobGrading(self._grading, row, ended=self._bell.set)
-        return TrainingJob(self._settings, self._store, self._process_group, job_lease, row, shipping, grading)
+        return TrainingJob(
+            self._settings, self._store, self._process_group, job_lease, row, shipping, grading
+        )
 
     def _have_room(self, jobs: Sequence[TrainingJob]) -> bool:
         """Return whether any job may join: not a full cohort, and not a job that trains alone.

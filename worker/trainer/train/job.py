@@ -143,9 +143,7 @@ class TrainingJob:
     def _attach(self, base: ResidentBase, data: JobData, abandon: Callable[[], bool]) -> None:
         to = (self.job_lease, self._store, self._folder)
         checkpoints = JobCheckpoints(*to, data.fingerprint, self.shipping, arrived=self._end_trial)
-        candidates = Candidates(
-            self._process_group, self.spec, data, self.job_lease, abandon, self._grading
-        )
+        candidates = Candidates(self._process_group, self.spec, data, self.job_lease, abandon, self._grading)
         try:
             checkpoints.restore(candidates)
             candidates.begin(fetch_parent(self.spec.lineage[0], *to) if candidates.needs_parent else {})

@@ -19,6 +19,7 @@ export type Row =
 
 type Fields = Record<string, unknown>;
 
+const SEEN_BY_THE_MODEL = new Set(["messages", "tools", "parallel_tool_calls"]);
 const SHAREGPT_ROLES: Record<string, string> = { human: "user", gpt: "assistant" };
 
 /** Returns the rows of the beginning of a file, at most `most`. The last line is left out if the file goes on after it. */
@@ -44,11 +45,11 @@ function chat(row: Fields): Row | null {
 
 /** Reads a conversation whose last message waits for an answer. */
 function prompt(row: Fields): Row | null {
-  const { messages, tools: _, parallel_tool_calls: __, ...beside } = row;
-  const last: unknown = Array.isArray(messages) ? messages.at(-1) : null;
+  const last: unknown = Array.isArray(row.messages) ? row.messages.at(-1) : null;
   if (!isRecord(last) || (last.role !== "user" && last.role !== "tool")) return null;
-  const shown = Object.keys(beside).length ? JSON.stringify(beside) : "";
-  return { kind: "prompt", prompt: messagesOf(messages), beside: shown };
+  const beside = Object.entries(row).filter(([key]) => !SEEN_BY_THE_MODEL.has(key));
+  const shown = beside.length > 0 ? JSON.stringify(Object.fromEntries(beside)) : "";
+  return { kind: "prompt", prompt: messagesOf(row.messages), beside: shown };
 }
 
 /** Reads a row in OpenAI's form, in TRL's form (with the prompt apart or in both answers), or in ShareGPT's form. */

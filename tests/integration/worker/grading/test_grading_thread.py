@@ -1,16 +1,20 @@
 """The thread that grades for a trainer: several jobs at once, each at its own speed."""
 
+import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, wait
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from pydantic import SecretStr, TypeAdapter
-from sqlalchemy import delete
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from cli.embedded import EmbeddedServers
@@ -23,7 +27,7 @@ from core.secrets.grader_headers import SIGNING_SECRET, with_sealed_headers
 from core.secrets.vault import Vault
 from core.serving.served_model import ServedModel
 from core.settings import Settings
-from core.tables import Secret, Server
+from core.tables import ChatUsage, Secret, Server
 from core.webhooks import new_signing_secret
 from tests.fixtures.outside.scorer import Scorer, answer, score
 from tests.fixtures.processes.processes import named
@@ -39,6 +43,16 @@ CHECK = GRADER.validate_python(
         "input": "{{ sample.output_text }}",
         "reference": "{{ item.answer }}",
         "operation": "eq",
+    }
+)
+JUDGE = GRADER.validate_python(
+    {
+        "type": "label_model",
+        "name": "judge",
+        "model": "asked",
+        "input": [{"role": "user", "content": "{{ sample.output_text }}"}],
+        "labels": ["good", "bad"],
+        "passing_labels": ["good"],
     }
 )
 ITEM = {"answer": "yes"}
@@ -181,25 +195,75 @@ def test_headers_and_signature_reach_the_endpoint(
     assert len(scorer.requests) == 1
 
 
+def test_a_process_for_graders_does_not_run_the_program_that_grades(tmp_path: Path) -> None:
+    """A trainer imports torch, which takes seconds and hundreds of megabytes."""
+    runs, program = tmp_path / "runs", tmp_path / "program.py"
+    program.write_text(f"""
+with open({str(runs)!r}, "a") as file:
+    file.write(f"{{__name__}}\\n")
+if __name__ == "__main__":
+    from core.graders.schemas import StringCheckGrader
+    from core.settings import Settings
+    from worker.grading.grading_thread import GradingThread
+    same = StringCheckGrader(type="string_check", name="a", input="x", reference="x", operation="eq")
+    thread = GradingThread(Settings(), None)
+    print(thread.submit("ftjob-a", "proj-a", same, [(0, {{}}, "x")]).result({SECONDS})[0].score)
+    thread.close()
+""")
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    done = subprocess.run(
+        [sys.executable, program], env=environment, capture_output=True, text=True, timeout=SECONDS
+    )
+    assert done.stdout == "1.0\n", done.stderr
+    assert runs.read_text() == "__main__\n"
+
+
+def test_the_tokens_of_models_are_told_and_count_for_the_project(
+    grading: Grading, sessions: sessionmaker[Session], scorer: Scorer
+) -> None:
+    with sessions.begin() as session:
+        judged = create_project(session, new_id("p")).id
+        session.execute(delete(Server))
+        session.add(
+            Server(
+                id=new_id("server-"),
+                address=scorer.url,
+                host="here",
+                release="test",
+                bases=["asked"],
+                adapters=[],
+                running=0,
+                waiting=0,
+                capacity=8,
+                draining=False,
+                expires_at=func.now() + timedelta(hours=1),
+            )
+        )
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+    choice = {"message": {"role": "assistant", "content": '{"label": "good"}'}, "finish_reason": "stop"}
+    scorer.always = answer(json.dumps({"choices": [choice], "usage": usage}).encode())
+    models, used = {"asked": ServedModel(base="asked")}, UsageSums()
+    order = grading().submit("ftjob-a", judged, JUDGE, samples("a", "b"), models=models, usage=used)
+    found = order.result(SECONDS)
+    assert [each.score for each in found] == [1, 1]
+    assert all(set(each.samples or {}) == {"judge"} for each in found)
+    assert [(each.model_name, each.prompt_tokens) for each in used.by_model] == [("asked", 10)]
+    with sessions() as session:
+        (counted,) = session.scalars(select(ChatUsage).where(ChatUsage.project_id == judged))
+    assert (counted.requests, counted.prompt_tokens) == (2, 10)
+    seeds = {json.loads(each.body)["seed"] for each in scorer.requests}
+    assert seeds == {0, 1}
+
+
 def test_a_model_that_no_server_answers_for_ends_the_whole_order(
     grading: Grading, sessions: sessionmaker[Session], project: str
 ) -> None:
     with sessions.begin() as session:
         session.execute(delete(Server))
-    judge = GRADER.validate_python(
-        {
-            "type": "label_model",
-            "name": "judge",
-            "model": "asked",
-            "input": [{"role": "user", "content": "{{ sample.output_text }}"}],
-            "labels": ["good", "bad"],
-            "passing_labels": ["good"],
-        }
-    )
     thread = grading(eval_wait_seconds=0.5, chat_wait_seconds=0.1)
     models, usage = {"asked": ServedModel(base="asked")}, UsageSums()
     with pytest.raises(JobError) as failed:
-        thread.submit("ftjob-a", project, judge, samples("a", "b"), models=models, usage=usage).result(
+        thread.submit("ftjob-a", project, JUDGE, samples("a", "b"), models=models, usage=usage).result(
             SECONDS
         )
     assert failed.value.code == "no_server"

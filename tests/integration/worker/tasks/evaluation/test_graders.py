@@ -125,6 +125,31 @@ def test_an_endpoint_scores_rows_and_fails_only_the_row_that_it_gives_no_score(
     ]
 
 
-def test_a_grader_that_is_not_on_offer_fails_the_run(runs: EvalRuns) -> None:
-    with pytest.raises(JobError, match="Python graders are not on offer"):
+def test_a_python_grader_judges_rows_and_its_failures_are_errors_of_their_rows(runs: EvalRuns) -> None:
+    code = {
+        "type": "python",
+        "name": "code",
+        "source": "def grade(sample, item):\n    return len(sample['output_text']) / item['most']",
+        "pass_threshold": 0.5,
+    }
+    rows = [
+        {"item": {"most": 4}, "sample": {"output_text": "abc"}},
+        {"item": {"most": 4}, "sample": {"output_text": "a"}},
+        {"item": {"most": 0}, "sample": {"output_text": "a"}},
+        {"item": {}, "sample": {"output_text": "a"}},
+    ]
+    found = runs.do([code], runs.file(rows), model=None)
+    results = [[(each.score, each.passed) for each in record.results] for record in found.records]
+    assert results == [[(0.75, True)], [(0.25, False)], [], []]
+    errors = [record.error for record in found.records if record.error is not None]
+    assert [error.code for error in errors] == ["python_grader_runtime_error"] * 2
+    assert errors[0].message == (
+        "The code of the grader 'code' failed: line 2: ZeroDivisionError: division by zero."
+    )
+    assert errors[1].message.startswith("The code of the grader 'code' failed: line 2: KeyError")
+    assert found.report.errored == 2
+
+
+def test_a_source_that_defines_no_grader_fails_the_run(runs: EvalRuns) -> None:
+    with pytest.raises(JobError, match="defines no function 'grade"):
         runs.do([{"type": "python", "source": "1"}], inline([{}]), model=None)

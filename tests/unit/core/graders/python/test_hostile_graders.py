@@ -1,4 +1,4 @@
-"""Code that tries to leave its sandbox, to take more than it may, or to answer with something else than a score."""
+"""Code that tries to leave its sandbox, to take too much, or to answer with something else than a score."""
 
 import os
 import socket
@@ -25,6 +25,8 @@ from tests.fixtures.work.hostile_graders import (
 )
 from tests.fixtures.work.sandboxes import ONE, RUNNERS, graded, sandbox_of
 
+pytestmark = [pytest.mark.slow, pytest.mark.family(10)]
+
 SECRET = f"{SECRET_START}ofthetest"
 
 
@@ -36,7 +38,7 @@ def sandbox(request: pytest.FixtureRequest) -> Sandbox:
 
 @pytest.fixture
 def item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Yield what the code may aim at: a file, a place to write, this process, and a port that it listens on."""
+    """Yield what the code may aim at: a file, a place to write, this process, and its port."""
     monkeypatch.setenv(SECRET_VARIABLE, SECRET)
     file = tmp_path / "secret"
     file.write_text(SECRET)
@@ -69,8 +71,9 @@ def got(sandbox: Sandbox, code: str, item: Any) -> float | str:
 
 
 def boolean(body: str) -> str:
-    """Return a source that returns its answer as a number, as most of the hostile ones answer yes or no."""
-    return f"{source(body).replace('def grade(', 'def attempt(')}\n\n{source('return float(attempt(sample, item))')}"
+    """Return a source that returns its answer as a number, since most hostile ones answer yes or no."""
+    attempt = source(body).replace("def grade(", "def attempt(")
+    return f"{attempt}\n\n{source('return float(attempt(sample, item))')}"
 
 
 @pytest.mark.parametrize("body", READING.values(), ids=READING)
