@@ -173,6 +173,7 @@ def in_bf16(tiny_folder: Path) -> Iterator[ResidentBase]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.family(1)
 @pytest.mark.parametrize("loss_type", ["gspo", "cispo"])
 def test_a_deterministic_job_gives_the_same_bits_alone_in_company_spread_and_resumed(
     in_bf16: ResidentBase, tmp_path: Path, loss_type: str
