@@ -46,7 +46,7 @@ def _view_of(objective: Objective) -> type[BaseModel]:
         hyperparameters = create_model(
             f"{name}Hyperparameters", __base__=Hyperparameters, __module__=__name__, **own
         )
-    options: type[BaseModel] = MethodOptions[hyperparameters]  # type: ignore[valid-type]
+    options: type[BaseModel] = MethodOptions[hyperparameters]
     if objective.options_beside:
         # As it was stored, whatever this release would take
         beside: dict[str, Any] = {

@@ -122,7 +122,7 @@ class Objective:
             **fields,
         )
 
-    def _requested(self, name: str, field: FieldInfo) -> tuple[Any, FieldInfo]:
+    def _requested(self, name: str, field: FieldInfo) -> tuple[Any, Any]:
         """Return type and field of an option in a request.
 
         The default of a text or a boolean is a value like any other, and needs no `"auto"`.

@@ -251,7 +251,7 @@ test("the schemas of a job come from the API's document, without null and refere
       properties: {
         type: { enum: ["dpo", "reinforcement"] },
         dpo: { anyOf: [{ $ref: "#/components/schemas/Dpo" }, { type: "null" }], description: "DPO" },
-        reinforcement: { title: "Reinforcement" },
+        reinforcement: { anyOf: [{ $ref: "#/components/schemas/Graded" }, { type: "null" }], description: "Reinforcement" },
       },
     },
     Dpo: { description: "Prefers one answer.\n\nRows: two answers.", properties: { hyperparameters: { anyOf: [{ $ref: "#/components/schemas/Beta" }, { type: "null" }] } } },
