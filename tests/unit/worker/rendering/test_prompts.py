@@ -43,7 +43,8 @@ def test_a_prompt_ends_where_the_answer_begins_and_has_nothing_to_learn() -> Non
 def test_a_prompt_has_the_tokens_that_come_before_an_answer_in_a_chat_row(family: str) -> None:
     template, special, _ = FAMILIES[family]
     tokenizer = bytes_with(template, special)
-    chat_row = {"messages": [CHAT[0], {**CHAT[1], "weight": 0}, *CHAT[2:]]}
+    unlearnt = {"role": "assistant", "content": "Hello!", "weight": 0}
+    chat_row = {"messages": [CHAT[0], unlearnt, *CHAT[2:]]}
     (chat,) = Rendering(tokenizer, 1000, None, "chat").render([(1, chat_row)])
     (prompt,) = Rendering(tokenizer, 1000, None, "prompt").render([(1, {"messages": CHAT[:3]})])
     text = tokenizer.decode(chat.tokens_L[: int(chat.learnt_L.argmax())])
