@@ -4,8 +4,6 @@ import json
 import string
 from typing import Any
 
-import pytest
-
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.processes.resting import resting
 from tests.fixtures.service.api import Api, Tenant, wait_for
@@ -32,7 +30,10 @@ NEVER = {
 
 def prompts(count: int) -> bytes:
     rows = [
-        {"messages": [{"role": "user", "content": f"Say it, number {line}."}], "wanted": string.ascii_letters + string.digits}
+        {
+            "messages": [{"role": "user", "content": f"Say it, number {line}."}],
+            "wanted": string.ascii_letters + string.digits,
+        }
         for line in range(count)
     ]
     return "\n".join(map(json.dumps, rows)).encode()

@@ -187,5 +187,7 @@ def _judge(
             meter = LikelihoodMeter(asking, read.rendered, request.model, served)
     models = {name: ServedModel.model_validate(model) for name, model in request.grader_models.items()}
     endpoints = ProjectEndpoints(work.settings, work.sessions, work.task.project_id)
-    grader = SampleGrader(GraderProcesses(work.settings.python_sandbox), endpoints, ModelGraders(asking, models))
+    grader = SampleGrader(
+        GraderProcesses(work.settings.python_sandbox), endpoints, ModelGraders(asking, models)
+    )
     return Judge(criteria, sampler, meter, grader)
