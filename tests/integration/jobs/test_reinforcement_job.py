@@ -10,6 +10,7 @@ from tests.fixtures.service.api import Api, Tenant, wait_for
 from tests.fixtures.service.trainer import job_of, running
 
 JOBS = "/v1/fine_tuning/jobs"
+WANTED = string.ascii_letters + string.digits
 GRADER = {
     "type": "python",
     "name": "likes_letters",
@@ -32,7 +33,7 @@ def prompts(count: int) -> bytes:
     rows = [
         {
             "messages": [{"role": "user", "content": f"Say it, number {line}."}],
-            "wanted": string.ascii_letters + string.digits,
+            "wanted": WANTED,
         }
         for line in range(count)
     ]
