@@ -9,7 +9,9 @@ from api.jobs.creation.schemas import CreateJob
 from core.datasets.preparation.requests import AUGMENTATION, SPLIT
 from core.egress import Egress
 from core.errors import InvalidRequest
+from core.jobs.search import ADAPTER
 from core.jobs.spec import JobSpec, TrainingOptions
+from core.methods.method import MethodOptions
 from core.settings import Settings
 
 HYPERPARAMETERS = "method.reinforcement.hyperparameters"
@@ -28,6 +30,11 @@ IMPOSSIBLE = {
     f"'{HYPERPARAMETERS}.max_completion_tokens' instead.",
 }
 """Training options that must have their defaults, with the reasons."""
+UNLIKE = {
+    "lora_dropout": "must be 0 with the method 'reinforcement': answers are sampled without dropout.",
+    "dynamic_rank": "does not go with the method 'reinforcement': answers are sampled with all ranks.",
+}
+"""Options of an adapter that make its steps compute with other weights than the sampler, with the reasons."""
 
 
 def refuse_beside_rewards(request: CreateJob, is_sweep: bool, settings: Settings) -> None:
@@ -59,6 +66,16 @@ def _refuse_grader(grader: Any, settings: Settings) -> None:
             "cannot be 'label_model' by itself. Put it into a 'multi' grader, whose formula makes a reward."
         )
         raise invalid_value(f"{GRADER}.type", reason)
+
+
+def refuse_unlike_policies(adapter: MethodOptions) -> None:
+    """Raise InvalidRequest for an adapter that learns with other weights than it samples, or from answers."""
+    for name, reason in UNLIKE.items():
+        if getattr(adapter, name, None):
+            raise invalid_value(f"{ADAPTER}{name}", reason)
+    if getattr(adapter, "init_lora_weights", None) == "lora_ga":
+        reason = "cannot be 'lora_ga', which computes gradients of answers, and prompts have none."
+        raise invalid_value(f"{ADAPTER}init_lora_weights", reason)
 
 
 def refuse_long_answers(spec: JobSpec) -> None:

@@ -15,7 +15,11 @@ from api.jobs.creation.facts import facts_of, this_machine
 from api.jobs.creation.found import CRITERIA, Found, find
 from api.jobs.creation.options import refuse_options
 from api.jobs.creation.refusals import refuse
-from api.jobs.creation.reinforcement import refuse_beside_rewards, refuse_long_answers
+from api.jobs.creation.reinforcement import (
+    refuse_beside_rewards,
+    refuse_long_answers,
+    refuse_unlike_policies,
+)
 from api.jobs.creation.schemas import CreateJob
 from api.jobs.creation.specification import specification_of
 from api.jobs.creation.warnings import warnings_of
@@ -96,6 +100,7 @@ def resolve(
     spec = specification_of(request, found, sweep)
     if spec.sampled_tokens:
         refuse_long_answers(spec)
+        refuse_unlike_policies(spec.adapter)
     if request.evaluate is not None:
         egress = Egress(settings.egress_allow)
         for index, criterion in enumerate(request.evaluate.criteria or []):

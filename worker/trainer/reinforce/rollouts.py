@@ -94,12 +94,14 @@ class Rollouts:
         answer = one.answer
         is_masked = self._objective.mask_truncated and not answer.finished
         before = len(prompt.tokens_L)
+        # An adapter that the prompt does not invoke acts on no token of the answer either
+        acts_from = prompt.acts_from if prompt.acts_from < before else before + len(answer.tokens)
         learnt = np.zeros_like(answer.forced) if is_masked else ~answer.forced
         return Rollout(
             line=prompt.line,
             tokens_L=np.concatenate([prompt.tokens_L, answer.tokens]),
             learnt_L=np.concatenate([np.zeros(before, np.bool_), learnt]),
-            acts_from=prompt.acts_from,
+            acts_from=acts_from,
             logprobs_L=np.concatenate([np.zeros(before, np.float32), np.where(learnt, answer.logprobs, 0)]),
             advantage=advantage,
         )

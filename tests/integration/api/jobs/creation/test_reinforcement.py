@@ -177,6 +177,13 @@ HYPERPARAMETERS = "method.reinforcement.hyperparameters"
         ({"training": {"devices": 2}}, "training.devices", "must be 1"),
         ({"training": {"devices": 2, "fsdp": "full_shard"}}, "training.fsdp", "cannot sample answers"),
         ({"training": {"row_losses": 10}}, "training.row_losses", "prompts have none"),
+        ({"adapter": {"type": "lora", "lora_dropout": 0.1}}, "adapter.lora_dropout", "without dropout"),
+        ({"adapter": {"type": "lora", "dynamic_rank": True}}, "adapter.dynamic_rank", "with all ranks"),
+        (
+            {"adapter": {"type": "lora", "init_lora_weights": "lora_ga"}},
+            "adapter.init_lora_weights",
+            "gradients of answers",
+        ),
         (
             {"training": {"early_stopping_patience": 3}},
             "training.early_stopping_patience",
