@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable
 from datetime import UTC, datetime
@@ -184,6 +186,38 @@ def test_nobody_waits_for_an_endpoint_that_hangs_once_the_sample_is_given_up(sco
         assert task.cancelled()
 
     asyncio.run(cancelled())
+
+
+def test_an_endpoint_that_hangs_keeps_no_process_from_ending(scorer: Scorer) -> None:
+    scorer.always = scorer.hang
+    code = f"""
+import asyncio
+from core.egress import Egress
+from core.graders.endpoint import Credentials, EndpointGraders
+from core.graders.schemas import EndpointGrader
+grader = EndpointGrader.model_validate({scorer.grader()!r})
+graders = EndpointGraders(Egress("127.0.0.1"), 1, 600)
+asyncio.run(asyncio.wait_for(graders.score(grader, Credentials({{}}, (), None), {{}}, "4"), 1))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert "TimeoutError" in done.stderr
+
+
+def test_other_samples_rest_too_when_an_endpoint_asks_for_time(scorer: Scorer) -> None:
+    scorer.replies = [answer(b"", 429, retry_after="1")]
+
+    async def one_after_another(by: EndpointGraders) -> float:
+        first = asyncio.create_task(by.score(grader(scorer), credentials(), ITEM, "4"))
+        while not scorer.requests:
+            await asyncio.sleep(0.01)
+        began = time.monotonic()
+        await asyncio.sleep(0.3)
+        await by.score(grader(scorer), credentials(), ITEM, "4")
+        waited = time.monotonic() - began
+        await first
+        return waited
+
+    assert asyncio.run(one_after_another(graders())) >= 0.9
 
 
 def test_no_more_requests_a_second_are_sent_than_the_rate_limit_allows(scorer: Scorer) -> None:

@@ -145,6 +145,7 @@ def test_a_grader_that_fails_costs_its_sample_alone(grading: Grading, project: s
         "The endpoint of the grader 'remote' gave no score: its 'score' is a string, not a number."
     )
     assert all(each.message for each in found if each.fault is not None)
+    assert all(json.loads(each.body)["item"] == ITEM for each in scorer.requests)
 
 
 def test_a_slow_grader_of_one_job_holds_up_no_other(grading: Grading, project: str, scorer: Scorer) -> None:
