@@ -27,6 +27,7 @@ from tests.fixtures.work.sandboxes import ONE, RUNNERS, graded, sandbox_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.family(10)]
 
+HERE = Path(__file__).parents[5]
 SECRET = f"{SECRET_START}ofthetest"
 
 
@@ -52,21 +53,24 @@ def item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, 
     assert file.read_text() == SECRET
 
 
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
 def got(sandbox: Sandbox, code: str, item: Any) -> float | str:
     """Return the score, or how the code failed. Nothing of it may be left then, and others are graded."""
-    began = time.monotonic()
+    began, before = time.monotonic(), _children()
     found: float | str
     try:
         found = graded(sandbox, code, "", item)
     except GraderFailed as error:
         found = str(error)
         assert SECRET not in found
-        assert "/work" not in found
+        assert str(HERE) not in found
         assert len(found) < 600
     assert time.monotonic() - began < sandbox.seconds + 8
     assert graded(sandbox, ONE) == 1
-    left = [each.name() for each in psutil.Process().children(recursive=True) if each.name() != "monty"]
-    assert left == []
+    assert [each.name() for each in _children() - before if each.name() != "monty"] == []
     return found
 
 
