@@ -113,6 +113,15 @@ def test_a_job_that_is_resumed_learns_to_the_bit_what_it_would_have_learnt(fp32_
     assert one == other
 
 
+def test_answers_that_are_all_cut_off_end_the_job_with_what_to_do(fp32_api: Api) -> None:
+    tenant = fp32_api.tenant()
+    job_id = create(tenant, max_completion_tokens=1, mask_truncated=True)
+    finish(fp32_api, job_id, "failed")
+    error = tenant.job(job_id)["error"]
+    assert error["code"] == "nothing_to_learn"
+    assert "cut off at 1 tokens. Raise max_completion_tokens" in error["message"]
+
+
 def test_a_grader_that_never_tells_answers_apart_ends_the_job_with_its_reason(fp32_api: Api) -> None:
     tenant = fp32_api.tenant()
     job_id = create(tenant, NEVER)

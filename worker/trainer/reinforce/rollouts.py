@@ -21,6 +21,7 @@ from worker.trainer.reading.row_items import RowItems
 from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer, Grading
 from worker.trainer.reinforce.rewards import details_of, mean_parse_error, mean_reward, rewards_GN
 
+GRADER, HYPERPARAMETERS = "method.reinforcement.grader", "method.reinforcement.hyperparameters"
 FRUITLESS_STEPS = 5
 """A job ends after so many first steps in which nothing could be learnt."""
 
@@ -44,7 +45,9 @@ class Rollouts:
         self._process_group, self._trainee, self._seed = process_group, trainee, spec.seed
         self._objective, self._sampler, self._items = spec.objective, sampler, items
         self._grading: Grading | None = None
-        self._fruitless: int | None = 0  # first steps without anything to learn; None after one with it
+        # First steps without anything to learn. None after one with it, and after a resume: perhaps all has
+        # been learnt by then
+        self._fruitless = 0 if trainee.step == 0 else None
         self.metrics: dict[str, Any] = {}
 
     @property
@@ -107,17 +110,39 @@ class Rollouts:
         )
 
     def _end_if_fruitless(self, graded: Sequence[GradedAnswer], rollouts: Sequence[Rollout]) -> None:
-        """Raise JobError if none of the job's first steps had anything to learn.
-
-        After a resume, only the steps since then are counted.
-        """
+        """Raise JobError if none of the job's first steps had anything to learn."""
         if any(rollout.is_learnt for rollout in rollouts):
             self._fruitless = None
         if self._fruitless is None:
             return
         self._fruitless += 1
         if self._fruitless == FRUITLESS_STEPS:
-            raise _nothing_to_learn(graded)
+            raise self._nothing_to_learn(graded)
+
+    def _nothing_to_learn(self, graded: Sequence[GradedAnswer]) -> JobError:
+        """Return the error of a job whose answers all have the same reward, or none that counts."""
+        failed = [one.grade for one in graded if one.grader_failed]
+        if len(failed) == len(graded):
+            reason = (
+                f"The grader has failed for every answer of the first {FRUITLESS_STEPS} steps. The first of "
+                f"the last step: {failed[0].message}"
+            )
+            return JobError("grader_failed", reason, GRADER)
+        if self._objective.mask_truncated and not any(one.answer.finished for one in graded):
+            reason = (
+                f"In the first {FRUITLESS_STEPS} steps nothing could be learnt, and all answers of the last "
+                f"step were cut off at {self._objective.max_completion_tokens} tokens. Raise "
+                "max_completion_tokens, or set mask_truncated to false to learn from such answers."
+            )
+            return JobError("nothing_to_learn", reason, f"{HYPERPARAMETERS}.max_completion_tokens")
+        reason = (
+            f"In the first {FRUITLESS_STEPS} steps, all answers to a prompt had the same reward; the mean of "
+            f"the last step is {mean_reward(graded):.3g}. A job learns only from answers of which some are "
+            "better than others. If the model never succeeds, take easier prompts, a grader that also "
+            "rewards a part of the task, or train it by supervised fine-tuning first. If it always succeeds, "
+            "take harder prompts."
+        )
+        return JobError("nothing_to_learn", reason, GRADER)
 
     def _metrics(self, grading: Grading, graded: Sequence[GradedAnswer], rewards: Tensor) -> dict[str, Any]:
         grader = self._objective.grader.model_dump()
@@ -137,24 +162,3 @@ class Rollouts:
                 }
             },
         }
-
-
-def _nothing_to_learn(graded: Sequence[GradedAnswer]) -> JobError:
-    """Return the error of a job whose answers all have the same reward, or no reward."""
-    failed = [one.grade for one in graded if one.grader_failed]
-    if len(failed) == len(graded):
-        first = failed[0]
-        return JobError(
-            "grader_failed",
-            f"The grader has failed for every answer of the first {FRUITLESS_STEPS} steps. The first of the "
-            f"last step: {first.message}",
-            "method.reinforcement.grader",
-        )
-    return JobError(
-        "nothing_to_learn",
-        f"In the first {FRUITLESS_STEPS} steps, all answers to a prompt had the same reward; the mean of the "
-        f"last step is {mean_reward(graded):.3g}. A job learns only from answers of which some are better "
-        "than others. If the model never succeeds, take easier prompts, a grader that also rewards a part of "
-        "the task, or train it by supervised fine-tuning first. If it always succeeds, take harder prompts.",
-        "method.reinforcement.grader",
-    )
