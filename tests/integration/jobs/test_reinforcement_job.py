@@ -115,7 +115,8 @@ def test_a_job_that_is_resumed_learns_to_the_bit_what_it_would_have_learnt(fp32_
 
 def test_answers_that_are_all_cut_off_end_the_job_with_what_to_do(fp32_api: Api) -> None:
     tenant = fp32_api.tenant()
-    job_id = create(tenant, max_completion_tokens=1, mask_truncated=True)
+    few = {"batch_size": 1, "num_generations": 2}  # so that none of them ends with its first token
+    job_id = create(tenant, max_completion_tokens=1, mask_truncated=True, **few)
     finish(fp32_api, job_id, "failed")
     error = tenant.job(job_id)["error"]
     assert error["code"] == "nothing_to_learn"
