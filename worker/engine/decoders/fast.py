@@ -34,6 +34,7 @@ from worker.engine.decoders.own_inputs import OwnInputs
 from worker.engine.decoders.portable import body_of
 from worker.engine.decoders.projections import MergedProjections
 from worker.engine.decoders.text_decoder import Adapters, Path
+from worker.engine.device.free_memory import return_freed_pages
 from worker.engine.kernels.attention import Layout
 from worker.engine.kernels.frozen_weight import FrozenWeight
 from worker.engine.kernels.operations import Operations, operations_on
@@ -75,7 +76,10 @@ class Decoder:
         self._ops = operations or operations_on(self.device)
         prefix = next(name for name, module in model.named_modules() if module is body)
         names = [f"{prefix}.layers.{number}" for number in range(len(layers))]
-        self.layers = [Layer(model, config, name, self._ops, self.eps, self.rotary) for name in names]
+        self.layers: list[Layer] = []
+        for name in names:
+            self.layers.append(Layer(model, config, name, self._ops, self.eps, self.rotary))
+            return_freed_pages()  # of the weights that the layer has merged
         self.experts: Mapping[str, tuple[int, int, int]] = {
             name: shape
             for layer in self.layers

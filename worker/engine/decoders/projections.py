@@ -37,8 +37,9 @@ class MergedProjections:
 def _merged_matrix(layers: Sequence[Any], columns: Sequence[slice]) -> Tensor:
     """Return the layers' weights as one matrix; the model's own parameters become views of it."""
     # The matrix lies in memory as [K, N], because its product with the gradient is then faster on a CPU
-    merged_NK = torch.cat([layer.weight.data for layer in layers]).T.contiguous().T
+    merged_NK = layers[0].weight.data.new_empty(layers[0].in_features, columns[-1].stop).T
     for layer, rows in zip(layers, columns, strict=True):
+        merged_NK[rows] = layer.weight.data
         layer.weight.data = merged_NK[rows]
     return merged_NK
 

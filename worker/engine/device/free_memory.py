@@ -35,7 +35,7 @@ def collect_garbage(device: torch.device) -> None:
         # memory of the host that the GPU reads; older versions of PyTorch cannot give it back
         getattr(torch.accelerator, "empty_host_cache", _do_nothing)()
     else:
-        _return_freed_pages()
+        return_freed_pages()
 
 
 def _do_nothing() -> None:
@@ -53,7 +53,7 @@ def held_bytes(device: torch.device) -> int:
     return psutil.Process().memory_info().rss
 
 
-def _return_freed_pages() -> None:
+def return_freed_pages() -> None:
     """Give freed pages back to the system.
 
     The system counts them as used while the trainer's allocator keeps them (`worker/process/environment.py`).
