@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from core.graders.python.sandbox import GraderFailed, Runner, Sandbox
+from tests.fixtures.processes.processes import names
 from tests.fixtures.work.hostile_graders import (
     ANSWERS,
     NETWORK,
@@ -70,7 +71,7 @@ def got(sandbox: Sandbox, code: str, item: Any) -> float | str:
         assert len(found) < 600
     assert time.monotonic() - began < sandbox.seconds + 8
     assert graded(sandbox, ONE) == 1
-    assert [each.name() for each in _children() - before if each.name() != "monty"] == []
+    assert set(names(_children() - before)) <= {"monty"}
     return found
 
 
