@@ -167,10 +167,9 @@ def test_each_validation_is_a_run_of_the_jobs_eval(fp32_api: Api) -> None:
     assert list(found) == [0, 4, 6, 8, 12]
     assert {run.status for run in runs} == {"completed"}
     assert [run.model for run in runs][:2] == [TINY, f"{tenant.job(job_id)['fine_tuned_model']}:ckpt-step-4"]
-    told = [run.to_dict()["criteria"] for run in runs]
-    assert dict(zip(found, [criteria[0]["value"] for criteria in told], strict=True)) == pytest.approx(
-        rewards(tenant, job_id)
-    )
+    shown: dict[int, Any] = {step: run.to_dict() for step, run in found.items()}
+    values = {step: run["criteria"][0]["value"] for step, run in shown.items()}
+    assert values == pytest.approx(rewards(tenant, job_id))
     items = list(tenant.openai.evals.runs.output_items.list(runs[-1].id, eval_id=eval_id))
     assert len(items) == 40, "ten prompts with four answers each"
     first = items[0]
