@@ -25,6 +25,7 @@ from api.jobs.creation.specification import specification_of
 from api.jobs.creation.warnings import warnings_of
 from core.catalog import Catalog
 from core.egress import Egress
+from core.evals.validations import create_validation_eval
 from core.jobs import lifecycle
 from core.jobs.events import record_event
 from core.jobs.spec import JobSpec
@@ -75,6 +76,7 @@ def create(
         estimate=estimate(spec, facts, [machine], False).model_dump(mode="json"),
     )
     lifecycle.submit(session, job)
+    create_validation_eval(session, job)
     for asked in job.integrations:
         follow = TrackingRequest(type=asked["type"])
         create_task(session, project_id, TRACKING, follow, most_open=None, job_id=job.id)

@@ -4,9 +4,15 @@ import json
 import string
 from typing import Any
 
+import pytest
+from openai.types.evals import RunListResponse
+from openai.types.evals.runs import OutputItemListResponse
+from sqlalchemy import delete
+
+from core.tables import Checkpoint
 from tests.fixtures.models.tiny import TINY
 from tests.fixtures.processes.resting import resting
-from tests.fixtures.service.api import Api, Tenant, wait_for
+from tests.fixtures.service.api import Api, Tenant, refusal, strictly, wait_for
 from tests.fixtures.service.trainer import job_of, running
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -72,6 +78,21 @@ def finish(api: Api, job_id: str, status: str = "succeeded") -> None:
     assert job.status == status, job.error
 
 
+def rewards(tenant: Tenant, job_id: str) -> dict[int, float]:
+    """Return the mean reward of each validation, by its step."""
+    name = "full_valid_mean_reward"
+    return {point["step"]: point[name] for point in points(tenant, job_id) if name in point}
+
+
+def runs_of(tenant: Tenant, eval_id: str) -> list[RunListResponse]:
+    return list(tenant.openai.evals.runs.list(eval_id))
+
+
+def warnings(tenant: Tenant, job_id: str, code: str) -> list[dict[str, Any]]:
+    events = tenant.events(job_id)
+    return [event for event in events if (event.get("data") or {}).get("code") == code]
+
+
 def points(tenant: Tenant, job_id: str) -> list[dict[str, Any]]:
     found = tenant.http.get(f"{JOBS}/{job_id}/metrics", params={"after_step": -1}).json()
     return list(found["data"])
@@ -131,3 +152,77 @@ def test_a_grader_that_never_tells_answers_apart_ends_the_job_with_its_reason(fp
     assert error["code"] == "nothing_to_learn"
     assert "same reward" in error["message"]
     assert error["param"] == "method.reinforcement.grader"
+
+
+def test_each_validation_is_a_run_of_the_jobs_eval(fp32_api: Api) -> None:
+    tenant = fp32_api.tenant()
+    job_id = create(tenant)
+    eval_id = tenant.openai.fine_tuning.jobs.retrieve(job_id).to_dict()["eval_id"]
+    assert isinstance(eval_id, str)
+    finish(fp32_api, job_id)
+    (grader,) = tenant.openai.evals.retrieve(eval_id).testing_criteria
+    assert (grader.type, grader.name) == (GRADER["type"], GRADER["name"])
+    runs = runs_of(tenant, eval_id)
+    found = {int((run.metadata or {})["step"]): run for run in runs}
+    assert list(found) == [0, 4, 6, 8, 12]
+    assert {run.status for run in runs} == {"completed"}
+    assert [run.model for run in runs][:2] == [TINY, f"{tenant.job(job_id)['fine_tuned_model']}:ckpt-step-4"]
+    shown: dict[int, Any] = {step: run.to_dict() for step, run in found.items()}
+    values = {step: run["criteria"][0]["value"] for step, run in shown.items()}
+    assert values == pytest.approx(rewards(tenant, job_id))
+    items = list(tenant.openai.evals.runs.output_items.list(runs[-1].id, eval_id=eval_id))
+    assert len(items) == 40, "ten prompts with four answers each"
+    first = items[0]
+    strictly(OutputItemListResponse, first.model_dump())
+    assert first.datasource_item["wanted"] == WANTED
+    assert [message.content for message in first.sample.input] == ["Say it, number 0."]
+    text = first.sample.output[0].content or ""
+    reward = sum(letter in WANTED for letter in text) / max(1, len(text))
+    assert (first.status, first.results[0].score) == ("pass", pytest.approx(reward))
+    asked = {"base": runs[0].id, "tuned": runs[-1].id}
+    compared = tenant.http.get(f"/v1/evals/{eval_id}/compare", params=asked).json()
+    assert (compared["compared_rows"], compared["left_out_rows"]) == (40, 0)
+    gained = rewards(tenant, job_id)[12] - rewards(tenant, job_id)[0]
+    assert compared["criteria"][0]["difference"] == pytest.approx(gained)
+    checkpoints = tenant.http.get(f"{JOBS}/{job_id}/checkpoints").json()["data"]
+    assert [one["metrics"]["full_valid_mean_reward"] for one in checkpoints] == [
+        rewards(tenant, job_id)[step] for step in (12, 6)
+    ]
+
+
+def test_a_job_that_validates_a_step_again_has_one_run_of_it(fp32_api: Api) -> None:
+    tenant = fp32_api.tenant()
+    job_id = create(tenant)
+    eval_id = tenant.job(job_id)["eval_id"]
+    with resting(0.2), running(fp32_api):
+        wait_for(lambda: len(runs_of(tenant, eval_id)) >= 2, 240)
+    before = {run.id for run in runs_of(tenant, eval_id)}
+    with fp32_api.sessions.begin() as session:  # so that the job begins anew
+        session.execute(delete(Checkpoint).where(Checkpoint.job_id == job_id))
+    finish(fp32_api, job_id)
+    runs = runs_of(tenant, eval_id)
+    assert [(run.metadata or {})["step"] for run in runs] == ["0", "4", "6", "8", "12"]
+    assert before < {run.id for run in runs}
+
+
+def test_a_job_whose_eval_is_deleted_goes_on_and_says_so_once(fp32_api: Api) -> None:
+    tenant = fp32_api.tenant()
+    job_id = create(tenant)
+    eval_id = tenant.job(job_id)["eval_id"]
+    with resting(0.2), running(fp32_api):
+        wait_for(lambda: runs_of(tenant, eval_id), 240)
+        tenant.openai.evals.delete(eval_id)
+    finish(fp32_api, job_id)
+    refusal(tenant.http.get(f"/v1/evals/{eval_id}/runs"), 404, "eval_id", "eval_not_found")
+    assert len(warnings(tenant, job_id, "eval_deleted")) == 1
+
+
+def test_a_job_whose_runs_do_not_fit_into_the_quota_goes_on_and_says_so(fp32_api: Api) -> None:
+    tenant = fp32_api.tenant()
+    job_id = create(tenant)
+    tenant.allow(stored_bytes=1)
+    finish(fp32_api, job_id)
+    assert runs_of(tenant, tenant.job(job_id)["eval_id"]) == []
+    told = warnings(tenant, job_id, "validation_not_stored")
+    assert sorted(event["data"]["step"] for event in told) == [0, 4, 6, 8, 12]
+    assert "may store 1 bytes" in told[0]["message"]

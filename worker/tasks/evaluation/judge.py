@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 from core.evals.criteria import (
@@ -15,9 +14,9 @@ from core.evals.criteria import (
     TokenAccuracy,
 )
 from core.evals.results import RowResult
-from core.graders.schemas import LabelModelGrader, ModelGrader, StringCheckGrader
 from core.graders.templates import Sample
 from worker.grading.row_failed import RowFailed
+from worker.grading.row_results import result_of
 from worker.grading.sample_grader import SampleGrader
 from worker.grading.usage import UsageSums
 from worker.tasks.evaluation.likelihood import Likelihood, LikelihoodMeter, judge_likelihood
@@ -77,21 +76,4 @@ class Judge:
 
     async def _graded(self, grader: Any, row: JudgedRow) -> RowResult:
         found = await self._grader.judge(grader, row.index, row.item.item, row.text, row.usage)
-        sample: dict[str, Any] | None = found.samples
-        if sample is not None and isinstance(grader, ModelGrader):
-            sample = sample[grader.name]
-        return RowResult(
-            name=grader.name,
-            type=grader.type,
-            score=found.score,
-            passed=found.fault is None and found.score >= _threshold(grader),
-            sample=sample,
-        )
-
-
-def _threshold(grader: Any) -> float:
-    """Return the lowest score with which a row passes."""
-    if isinstance(grader, StringCheckGrader | LabelModelGrader):
-        return 1.0
-    threshold: float | None = getattr(grader, "pass_threshold", None)
-    return -inf if threshold is None else threshold
+        return result_of(grader, found)

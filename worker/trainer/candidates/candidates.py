@@ -35,6 +35,7 @@ from worker.trainer.report.training_record import TrainingRecord
 from worker.trainer.report.warnings import before_search, before_training
 from worker.trainer.save.checkpoint import State
 from worker.trainer.save.checkpoint_schedule import Position
+from worker.trainer.save.validation_runs import ValidationRuns
 
 
 def names_of(job_id: str, spec: JobSpec) -> list[str]:
@@ -58,12 +59,13 @@ class Candidates:
         job_lease: JobLease,
         abandon: Callable[[], bool] = lambda: False,
         grading: JobGrading | None = None,
+        runs: ValidationRuns | None = None,
     ) -> None:
         """Attach nothing yet: `restore` and `begin` do so. They raise Abandoned if `abandon` returns True.
 
-        `grading` grades the answers of a job with reinforcement.
+        `grading` grades the answers of a job with reinforcement, and `runs` stores its validations.
         """
-        self._grading = grading
+        self._grading, self._runs = grading, runs
         self._process_group = process_group
         self._spec = spec
         self._data = data
@@ -124,10 +126,13 @@ class Candidates:
             candidate.evaluator = Evaluator(*evaluated)
             return
         assert self._grading is not None
+        assert self._runs is not None
         assert data.training_items is not None
         sampler = AnswerSampler(group, trainee, spec.objective, self._grading)
         rollouts = Rollouts(group, trainee, spec, sampler, data.training_items)
-        candidate.evaluator = RewardEvaluator(*evaluated, sampler, data.validation_items, rollouts)
+        candidate.evaluator = RewardEvaluator(
+            *evaluated, sampler, data.validation_items, rollouts, self._runs
+        )
 
     def _take_parent(self, parent: Published) -> None:
         """Give each candidate the parent's values. After a restoration they are only the reference."""

@@ -18,10 +18,12 @@ from worker.trainer.reading.row_items import RowItems
 from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer, Grading
 from worker.trainer.reinforce.rewards import details_of, mean_parse_error, mean_reward
 from worker.trainer.reinforce.rollouts import Rollouts
+from worker.trainer.reinforce.validation_records import records_of
 from worker.trainer.report.evaluation import Evaluator
 from worker.trainer.report.reporter import Reporter
 from worker.trainer.report.samples import report_answers
 from worker.trainer.report.training_record import TrainingRecord
+from worker.trainer.save.validation_runs import ValidationRuns
 
 SHOWN = 3  # answers of each validation, unless the job's `eval_samples` of `training` names a number
 
@@ -44,6 +46,7 @@ class RewardEvaluator(Evaluator):
         sampler: AnswerSampler,
         items: RowItems | None,
         rollouts: Rollouts,
+        runs: ValidationRuns,
     ) -> None:
         """`items` are those of the validation rows."""
         objective = spec.objective
@@ -51,6 +54,7 @@ class RewardEvaluator(Evaluator):
         training = spec.training.model_copy(update={"eval_steps": objective.eval_interval, "eval_samples": 0})
         self._objective, self._seed = objective, spec.seed
         self._sampler, self._items, self._rollouts = sampler, items, rollouts
+        self._spec, self._runs = spec, runs
         self._grading: Grading | None = None
         self._shown = SHOWN if spec.training.eval_samples is None else spec.training.eval_samples
         super().__init__(
@@ -117,6 +121,9 @@ class RewardEvaluator(Evaluator):
         self.latest = {**self.latest, **_joined(self.latest, details)}
         self._report(found, found)
         self._show(graded)
+        assert self._items is not None
+        records = records_of(graded, self._items, self._spec)
+        self._runs.send(self.trainee.step, records, len(graded))
         self.progress("training", self.latest.get("tokens_per_second"))
 
     def _show(self, graded: Sequence[GradedAnswer]) -> None:

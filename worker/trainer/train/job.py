@@ -25,6 +25,7 @@ from worker.trainer.save.job_checkpoints import JobCheckpoints
 from worker.trainer.save.parent import fetch_parent
 from worker.trainer.save.publish import Result, complete_adapter_folder, publish
 from worker.trainer.save.shipping import Shipping, recorded
+from worker.trainer.save.validation_runs import ValidationRuns
 from worker.trainer.train.first_reports import report_what_it_takes
 from worker.trainer.train.result import result_of
 from worker.trainer.train.stages import Idle, ReadingRows, Stage, Training
@@ -143,7 +144,14 @@ class TrainingJob:
     def _attach(self, base: ResidentBase, data: JobData, abandon: Callable[[], bool]) -> None:
         to = (self.job_lease, self._store, self._folder)
         checkpoints = JobCheckpoints(*to, data.fingerprint, self.shipping, arrived=self._end_trial)
-        candidates = Candidates(self._process_group, self.spec, data, self.job_lease, abandon, self._grading)
+        runs = (
+            ValidationRuns(*to, self.spec, self.shipping, self._settings)
+            if self.spec.sampled_tokens
+            else None
+        )
+        candidates = Candidates(
+            self._process_group, self.spec, data, self.job_lease, abandon, self._grading, runs
+        )
         try:
             checkpoints.restore(candidates)
             candidates.begin(fetch_parent(self.spec.lineage[0], *to) if candidates.needs_parent else {})
