@@ -178,7 +178,8 @@ class JobSpec(Options):
     def publishes_best(self) -> bool:
         """Whether the state with the lowest validation loss is published instead of the last state."""
         training = self.training
-        return training.load_best_model_at_end or training.early_stopping_patience is not None
+        stops_early = training.early_stopping_patience is not None or self.objective.stops_early
+        return training.load_best_model_at_end or stops_early
 
     @property
     def sharded(self) -> bool:

@@ -41,6 +41,11 @@ class ObjectiveOptions(Options):
         """The most tokens of an answer that is sampled to learn from; 0 if the rows have their answers."""
         return 0
 
+    @property
+    def stops_early(self) -> bool:
+        """Whether a validation may end the job, which then publishes the best of its earlier states."""
+        return False
+
     def sized(self, steps_per_epoch: int, max_length: int) -> Self:  # noqa: ARG002 - for those that have rules
         """Return the options of a job of this size, with the value by its rule for each that nobody has set.
 

@@ -1,6 +1,6 @@
 """Reinforcement fine-tuning (RFT)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -21,7 +21,7 @@ class Reinforcement(ObjectiveOptions):
     from once. Names besides OpenAI's are TRL's. Answers are sampled with temperature 1.
     """
 
-    beside: ClassVar[frozenset[str]] = frozenset({"grader", "response_format"})
+    beside: ClassVar[frozenset[str]] = frozenset({"grader", "audit_grader", "response_format"})
     automatic: ClassVar[Mapping[str, str]] = {
         "num_generations": "8 times `compute_multiplier`, from 2 to 64",
         "max_completion_tokens": "256, but at most half of `training.max_length`",
@@ -31,6 +31,9 @@ class Reinforcement(ObjectiveOptions):
     type: Literal["reinforcement"] = "reinforcement"
     grader: Grader
     """Gives each answer its reward. The templates read the answer as `sample`, and the row as `item`"""
+    audit_grader: Grader | None = None
+    """Judges the answers to the validation prompts beside `grader`. Nothing is learnt from it, so it shows
+    whether a rising reward is what was meant"""
     response_format: PlainResponseFormat | None = None
     """The form of all answers, as in a chat: `{"type": "text"}`, `json_object` or `json_schema`"""
     loss_type: Literal["importance_sampling", "grpo", "dapo", "dr_grpo", "gspo", "cispo"] = (
@@ -55,12 +58,24 @@ class Reinforcement(ObjectiveOptions):
     """Optimizer steps between two validations, which take all validation rows"""
     eval_samples: Annotated[int, Field(ge=1, le=64)] = 1
     """Answers to each prompt of a validation"""
+    stop_on_audit: bool = False
+    """End the job if its reward has risen since the first validation and `audit_grader`'s has fallen. The job
+    then publishes a state in which the audit had not fallen"""
     reasoning_effort: Literal["default", "low", "medium", "high"] = "default"
     """Has no effect, because the models on offer have no reasoning effort"""
 
     @property
     def sampled_tokens(self) -> int:
         return self.max_completion_tokens
+
+    @property
+    def stops_early(self) -> bool:
+        return self.stop_on_audit
+
+    @property
+    def graders(self) -> Sequence[Grader]:
+        """The graders of a validation: `grader`, and `audit_grader` if there is one."""
+        return [self.grader] if self.audit_grader is None else [self.grader, self.audit_grader]
 
     def sized(self, steps_per_epoch: int, max_length: int) -> Self:
         fewest, most = GENERATIONS

@@ -56,7 +56,7 @@ TABLE = """
 | peak learning rate, schedule | {learning_rate:g}, {schedule} |
 | seed | {seed} |
 | steps, tokens | {steps}, {tokens} |
-| training loss, step {published_step} | {train_loss:.4f} |
+| training loss, step {published_step} | {train_loss} |
 | validation loss | {valid_loss} |
 
 `manifest.json` lists every file with its SHA-256, the hashes of base model and data, and all settings.
@@ -95,7 +95,7 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         steps=training["steps"],
         tokens=training["trained_tokens"],
         published_step=training["published_step"],
-        train_loss=training["train_loss"],
+        train_loss=_training_loss(training["train_loss"]),
         valid_loss=_validation_loss(training["full_valid_loss"], job),
     )
 
@@ -146,6 +146,10 @@ def _rank(adapter: LowRankAdapter) -> str:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= LONGEST_OPTION else f"{text[:LONGEST_OPTION]} …"
+
+
+def _training_loss(loss: float | None) -> str:
+    return "no step was made" if loss is None else f"{loss:.4f}"
 
 
 def _validation_loss(valid_loss: float | None, job: Job) -> str:

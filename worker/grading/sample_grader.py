@@ -39,6 +39,16 @@ class Graded:
     message: str | None = None
     samples: dict[str, dict[str, Any]] | None = None
 
+    @property
+    def grader_failed(self) -> bool:
+        """Whether the fault is the grader's, and not that of a sample that is not the JSON it should be."""
+        return self.fault not in (None, PARSE_FAULT)
+
+    @property
+    def known_score(self) -> float | None:
+        """The score; None if the grader has failed, which says nothing about the sample."""
+        return None if self.grader_failed else self.score
+
 
 class SampleGrader:
     """What graders need. `models` is None if none of them asks a model. Only the event loop may call."""

@@ -2,23 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from api.evals.comparison.significance import holm, mid_p_mcnemar, swap_p_value
+from api.evals.comparison.correction import holm
 from core.evals.criteria import LOWER_IS_BETTER, Criterion, gain
 from core.evals.results import ChangedRows, CriterionComparison, RowResult, Verdict
-from core.evals.statistics.intervals import (
-    ANYWHERE,
-    BETWEEN_0_AND_1,
-    Interval,
-    interval_of_difference,
-    interval_of_share_difference,
-)
-from core.evals.statistics.scores import Scores, scores_of
-from core.evals.statistics.statistic import Difference
+from core.evals.statistics.difference import SIGNIFICANCE, difference_of
+from core.evals.statistics.scores import scores_of
 from core.evals.statistics.summary import summarise
-
-SIGNIFICANCE = 0.05
 
 
 def compare(
@@ -29,9 +18,8 @@ def compare(
     Both have the criterion's own result of the same rows in the same order.
     """
     base, tuned = scores_of(criterion, first, second)
-    found = _difference(base, tuned) if len(base.rows_NC) else None
-    p_value = _p_value(base, tuned) if len(base.rows_NC) else None
-    difference = found.value if found else None
+    found = difference_of(base, tuned) if len(base.rows_NC) else None
+    difference, p_value = (found.value, found.p_value) if found else (None, None)
     return CriterionComparison(
         name=criterion.name,
         type=criterion.type,
@@ -59,26 +47,6 @@ def corrected(comparisons: Sequence[CriterionComparison]) -> list[CriterionCompa
         )
         for comparison, p_value in zip(comparisons, adjusted, strict=True)
     ]
-
-
-def _difference(base: Scores, tuned: Scores) -> Interval:
-    if base.are_shares and tuned.are_shares:
-        return interval_of_share_difference(*_gained_and_lost(base, tuned), len(base.rows_NC))
-    bounds = (-1.0, 1.0) if base.bounds == BETWEEN_0_AND_1 else ANYWHERE
-    return interval_of_difference(
-        Difference(base.statistic), np.hstack([base.rows_NC, tuned.rows_NC]), bounds
-    )
-
-
-def _p_value(base: Scores, tuned: Scores) -> float:
-    if base.are_shares and tuned.are_shares:
-        return mid_p_mcnemar(*_gained_and_lost(base, tuned))
-    return swap_p_value(base.statistic, base.rows_NC, tuned.rows_NC)
-
-
-def _gained_and_lost(base: Scores, tuned: Scores) -> tuple[int, int]:
-    change_N = tuned.rows_NC[:, 0] - base.rows_NC[:, 0]
-    return int((change_N > 0).sum()), int((change_N < 0).sum())
 
 
 def _verdict(kind: str, difference: float | None, p_value: float | None) -> Verdict:

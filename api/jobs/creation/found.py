@@ -23,7 +23,9 @@ from core.methods.registry import METHODS, AdapterOptions
 from core.tables import ChatTemplate, File, Secret
 
 CRITERIA = "evaluate.criteria"
-GRADER = "method.reinforcement.grader"
+METHOD = "method.reinforcement"
+GRADERS = ("grader", "audit_grader")
+"""The names of a job's own graders in `METHOD`"""
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,9 @@ def _graders(
     criteria = (request.evaluate.criteria if request.evaluate else None) or []
     model_of = finder(session, project_id, catalog, key)
     asked = list(grader_models(criteria, CRITERIA))
-    if (grader := request.options_beside.get("grader")) is not None:
-        asked += models_of(grader, GRADER)
+    for name in GRADERS:
+        if (grader := request.options_beside.get(name)) is not None:
+            asked += models_of(grader, f"{METHOD}.{name}")
     for named in asked:
         try:
             yield named, model_of(*named)

@@ -120,7 +120,10 @@ REWARDS = {
     "temperature": "Answers are sampled with temperature 1, so that the model learns from what it does",
     **dict.fromkeys(("beta", "kl_coef", "kl_loss_coef"), "No loss here has a term of the KL divergence"),
     "loss": INSTEAD.format(LOSS_TYPE),
-    "grader": "It stands beside 'hyperparameters', as 'method.reinforcement.grader'",
+    **{
+        name: f"It stands beside 'hyperparameters', as 'method.reinforcement.{name}'"
+        for name in ("grader", "audit_grader")
+    },
 }
 
 NAMES: Mapping[str, Mapping[str, str]] = {

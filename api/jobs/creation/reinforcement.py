@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.eval_requests.check import check_criterion, check_endpoints
-from api.jobs.creation.found import GRADER
+from api.jobs.creation.found import GRADERS, METHOD
 from api.jobs.creation.refusals import invalid_value
 from api.jobs.creation.schemas import CreateJob
 from core.datasets.preparation.requests import AUGMENTATION, SPLIT
@@ -12,9 +12,11 @@ from core.errors import InvalidRequest
 from core.jobs.search import ADAPTER
 from core.jobs.spec import JobSpec, TrainingOptions
 from core.methods.method import MethodOptions
+from core.objectives.registry import AnyObjective
+from core.objectives.reinforcement import Reinforcement
 from core.settings import Settings
 
-HYPERPARAMETERS = "method.reinforcement.hyperparameters"
+HYPERPARAMETERS = f"{METHOD}.hyperparameters"
 SHORTEST_PROMPT = 8  # tokens that must be left beside an answer
 DEFAULTS = TrainingOptions()
 IMPOSSIBLE = {
@@ -54,18 +56,20 @@ def refuse_beside_rewards(request: CreateJob, is_sweep: bool, settings: Settings
             raise invalid_value(f"training.{name}", reason)
     if request.augmentation is not None:
         raise invalid_value(AUGMENTATION, "does not go with the method 'reinforcement'. Leave it out.")
-    _refuse_grader(request.options_beside["grader"], settings)
+    for name in GRADERS:
+        if (grader := request.options_beside.get(name)) is not None:
+            _refuse_grader(grader, f"{METHOD}.{name}", settings)
 
 
-def _refuse_grader(grader: Any, settings: Settings) -> None:
+def _refuse_grader(grader: Any, param: str, settings: Settings) -> None:
     """Refuse a grader that this server cannot run, or that gives no reward by itself."""
-    check_criterion(grader, settings.python_sandbox, GRADER)
-    check_endpoints(Egress(settings.egress_allow), grader, GRADER)
+    check_criterion(grader, settings.python_sandbox, param)
+    check_endpoints(Egress(settings.egress_allow), grader, param)
     if grader.type == "label_model":
         reason = (
             "cannot be 'label_model' by itself. Put it into a 'multi' grader, whose formula makes a reward."
         )
-        raise invalid_value(f"{GRADER}.type", reason)
+        raise invalid_value(f"{param}.type", reason)
 
 
 def refuse_unlike_policies(adapter: MethodOptions) -> None:
@@ -76,6 +80,13 @@ def refuse_unlike_policies(adapter: MethodOptions) -> None:
     if getattr(adapter, "init_lora_weights", None) == "lora_ga":
         reason = "cannot be 'lora_ga', which computes gradients of answers, and prompts have none."
         raise invalid_value(f"{ADAPTER}init_lora_weights", reason)
+
+
+def refuse_stop_without_audit(objective: AnyObjective) -> None:
+    """Raise InvalidRequest if an audit shall end the job, and there is none."""
+    if isinstance(objective, Reinforcement) and objective.stop_on_audit and objective.audit_grader is None:
+        reason = f"needs an audit. Add the grader '{METHOD}.audit_grader', or leave it out."
+        raise invalid_value(f"{HYPERPARAMETERS}.stop_on_audit", reason)
 
 
 def refuse_long_answers(spec: JobSpec) -> None:

@@ -18,6 +18,7 @@ from api.jobs.creation.refusals import refuse
 from api.jobs.creation.reinforcement import (
     refuse_beside_rewards,
     refuse_long_answers,
+    refuse_stop_without_audit,
     refuse_unlike_policies,
 )
 from api.jobs.creation.schemas import CreateJob
@@ -101,6 +102,7 @@ def resolve(
     refuse_options(request, found, sweep)
     spec = specification_of(request, found, sweep)
     if spec.sampled_tokens:
+        refuse_stop_without_audit(spec.objective)
         refuse_long_answers(spec)
         refuse_unlike_policies(spec.adapter)
     if request.evaluate is not None:

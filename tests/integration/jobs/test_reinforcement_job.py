@@ -46,7 +46,9 @@ def prompts(count: int) -> bytes:
     return "\n".join(map(json.dumps, rows)).encode()
 
 
-def create(tenant: Tenant, grader: dict[str, Any] = GRADER, **options: Any) -> str:
+def create(
+    tenant: Tenant, grader: dict[str, Any] = GRADER, audit: dict[str, Any] | None = None, **options: Any
+) -> str:
     hyperparameters = {
         "n_epochs": 2,
         "batch_size": 4,
@@ -63,7 +65,11 @@ def create(tenant: Tenant, grader: dict[str, Any] = GRADER, **options: Any) -> s
         validation_file=tenant.upload(prompts(10)),
         method={
             "type": "reinforcement",
-            "reinforcement": {"grader": grader, "hyperparameters": {**hyperparameters, **options}},
+            "reinforcement": {
+                "grader": grader,
+                "audit_grader": audit,
+                "hyperparameters": {**hyperparameters, **options},
+            },
         },
         training={"learning_rate": 2e-2, "lr_scheduler_type": "constant", "warmup_ratio": 0},
         seed=3,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from core.objectives.reinforcement import Reinforcement
 from worker.engine.sampler.rollouts import Generation, Sampled
 from worker.engine.step.trainee import Trainee
-from worker.grading.sample_grader import PARSE_FAULT, Graded
+from worker.grading.sample_grader import Graded
 from worker.rows.row import Row
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
@@ -18,38 +18,37 @@ from worker.trainer.reinforce.response_format import grammar_of
 
 @dataclass(frozen=True)
 class GradedAnswer:
-    """An answer with its grade."""
+    """An answer with its grades: that of the job's grader, and that of its audit in a validation."""
 
     answer: Sampled
     grade: Graded
+    audit: Graded | None = None
 
     @property
     def reward(self) -> float | None:
         """The reward; None if the grader has failed, which says nothing about the answer."""
-        return None if self.grader_failed else self.grade.score
-
-    @property
-    def grader_failed(self) -> bool:
-        """Whether the fault is the grader's, and not that of an answer that is not the JSON it should be."""
-        return self.grade.fault not in (None, PARSE_FAULT)
+        return self.grade.known_score
 
 
 class Grading:
     """Sampled answers while they are graded."""
 
-    def __init__(self, answers: Sequence[Sampled], grades: Future[list[Graded]], sampling: float) -> None:
-        """`sampling` are the seconds that sampling took."""
-        self._answers, self._grades = answers, grades
+    def __init__(
+        self, answers: Sequence[Sampled], by_grader: Sequence[Future[list[Graded]]], sampling: float
+    ) -> None:
+        """`by_grader` are the grades of all answers, by each grader. `sampling` are its seconds."""
+        self._answers, self._by_grader = answers, by_grader
         self.sampling_seconds = sampling
         self._began = self._ended = time.monotonic()
-        grades.add_done_callback(self._note_end)
+        for grades in by_grader:
+            grades.add_done_callback(self._note_end)
 
     def _note_end(self, _: object) -> None:
         self._ended = time.monotonic()
 
     @property
     def done(self) -> bool:
-        return self._grades.done()
+        return all(grades.done() for grades in self._by_grader)
 
     @property
     def grading_seconds(self) -> float:
@@ -57,10 +56,12 @@ class Grading:
 
     def result(self) -> list[GradedAnswer]:
         """Return the answers in their order. Raises what has ended the grading as a whole."""
-        return [GradedAnswer(*both) for both in zip(self._answers, self._grades.result(), strict=True)]
+        by_grader = [grades.result() for grades in self._by_grader]
+        return [GradedAnswer(*each) for each in zip(self._answers, *by_grader, strict=True)]
 
     def cancel(self) -> None:
-        self._grades.cancel()
+        for grades in self._by_grader:
+            grades.cancel()
 
 
 class AnswerSampler:
@@ -75,16 +76,29 @@ class AnswerSampler:
     ) -> None:
         self._process_group, self._trainee, self._grading = process_group, trainee, grading
         self._max_tokens, self._grammar = objective.max_completion_tokens, grammar_of(objective)
+        self._graders = objective.graders
 
     def begin(
-        self, prompts: Sequence[Row], items: RowItems, count: int, seed: int, abandon: Callable[[], bool]
+        self,
+        prompts: Sequence[Row],
+        items: RowItems,
+        count: int,
+        seed: int,
+        abandon: Callable[[], bool],
+        *,
+        audited: bool = False,
     ) -> Grading:
-        """Sample `count` answers to each prompt, side by side, and begin to grade them. Raises Abandoned."""
+        """Sample `count` answers to each prompt, side by side, and begin to grade them. Raises Abandoned.
+
+        `audited` also has them graded by the job's audit, if it has one.
+        """
         began = time.monotonic()
         asked = Generation(count, self._max_tokens, seed, self._grammar)
         answers = self._process_group.sample(self._trainee, prompts, asked, abandon)
         samples = [(number, items[answer.line], answer.text) for number, answer in enumerate(answers)]
-        grades = self._grading.grade(samples)
-        grading = Grading(answers, grades, time.monotonic() - began)
-        grades.add_done_callback(lambda _: self._grading.ended())
+        graders = self._graders if audited else self._graders[:1]
+        by_grader = [self._grading.grade(grader, samples) for grader in graders]
+        grading = Grading(answers, by_grader, time.monotonic() - began)
+        for grades in by_grader:
+            grades.add_done_callback(lambda _: self._grading.ended())
         return grading

@@ -1,14 +1,18 @@
 """Validates a job with reinforcement: by the mean reward of answers to the validation prompts."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from itertools import zip_longest
 from math import isfinite, nan
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.errors import JobError
 from core.jobs.spec import JobSpec
 from core.objectives.reinforcement import Reinforcement
+from core.strict_json import finite
 from worker.engine.step.passes import Abandoned
 from worker.engine.step.totals import Evaluation
 from worker.engine.step.trainee import StepResult, Trainee
@@ -16,7 +20,10 @@ from worker.rows.row import Row
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
 from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer, Grading
-from worker.trainer.reinforce.rewards import details_of, mean_parse_error, mean_reward
+from worker.trainer.reinforce.drift import Drift
+from worker.trainer.reinforce.drift_warnings import drift_warnings
+from worker.trainer.reinforce.measures import Measured, mean_entropy, mean_of, measured
+from worker.trainer.reinforce.rewards import details_of, mean_audit, mean_parse_error, mean_reward
 from worker.trainer.reinforce.rollouts import Rollouts
 from worker.trainer.reinforce.validation_records import records_of
 from worker.trainer.report.evaluation import Evaluator
@@ -25,6 +32,7 @@ from worker.trainer.report.samples import report_answers
 from worker.trainer.report.training_record import TrainingRecord
 from worker.trainer.save.validation_runs import ValidationRuns
 
+DRIFT = "drift"
 SHOWN = 3  # answers of each validation, unless the job's `eval_samples` of `training` names a number
 
 
@@ -56,6 +64,8 @@ class RewardEvaluator(Evaluator):
         self._sampler, self._items, self._rollouts = sampler, items, rollouts
         self._spec, self._runs = spec, runs
         self._grading: Grading | None = None
+        self._drift = Drift(**record.notes.get(DRIFT, {}))
+        self._audit_holds = True
         self._shown = SHOWN if spec.training.eval_samples is None else spec.training.eval_samples
         super().__init__(
             process_group,
@@ -92,8 +102,20 @@ class RewardEvaluator(Evaluator):
     def _full_is_due(self) -> bool:
         return bool(self._valid_rows) and (self.trainee.at_epoch_end or self._part_is_due)
 
+    @property
+    def record(self) -> TrainingRecord:
+        record = super().record
+        return replace(record, notes={**record.notes, DRIFT: asdict(self._drift)})
+
     def _more_metrics(self) -> dict[str, Any]:
-        return self._rollouts.metrics
+        metrics = self._rollouts.metrics
+        length = metrics.get("completion_tokens_mean", nan)
+        return {**metrics, "completion_tokens_ratio": finite(self._length_ratio(length))}
+
+    def _length_ratio(self, length: float) -> float:
+        """Return a mean length of answers, divided by that of the first validation."""
+        first = mean_of(self._drift.first, "completion_tokens") if self._drift.first else nan
+        return length / first if first else nan
 
     def _note_step(self, result: StepResult) -> None:
         """Look for no warning: a policy loss says nothing about what has been learnt."""
@@ -104,7 +126,9 @@ class RewardEvaluator(Evaluator):
             self.progress("validating", self.latest.get("tokens_per_second"))
             count = self._objective.eval_samples
             try:
-                self._grading = self._sampler.begin(self._valid_rows, self._items, count, self._seed, abandon)
+                self._grading = self._sampler.begin(
+                    self._valid_rows, self._items, count, self._seed, abandon, audited=True
+                )
             except Abandoned:
                 return
         if self._grading.done:
@@ -113,12 +137,16 @@ class RewardEvaluator(Evaluator):
 
     def _take(self, grading: Grading) -> None:
         graded = grading.result()
-        metrics = {"mean_reward": mean_reward(graded), "mean_parse_error": mean_parse_error(graded)}
-        found = Evaluation(nan, nan, metrics)
+        now = measured(graded, self._objective.eval_samples)
+        self._refuse_silent_audit(graded, now)
+        change = self._drift.note(now)
+        self._audit_holds = change.audit_holds
+        found = Evaluation(nan, nan, self._metrics(graded, now))
         seconds = grading.sampling_seconds + grading.grading_seconds
         self._remaining.note_evaluation(seconds, whole=True)
-        details = details_of(graded, "full_valid", self._objective.grader.model_dump())
+        details = details_of(graded, "full_valid", self._objective.graders)
         self.latest = {**self.latest, **_joined(self.latest, details)}
+        self._add_warnings(drift_warnings(self.trainee.step, change, graded, self._objective))
         self._report(found, found)
         self._show(graded)
         assert self._items is not None
@@ -126,8 +154,31 @@ class RewardEvaluator(Evaluator):
         self._runs.send(self.trainee.step, records, len(graded))
         self.progress("training", self.latest.get("tokens_per_second"))
 
+    def _refuse_silent_audit(self, graded: Sequence[GradedAnswer], now: Measured) -> None:
+        """Raise JobError if the first validation has no audit, since later ones are compared with it."""
+        audits = [one.audit for one in graded if one.audit is not None]
+        if audits and self._drift.first is None and not any(value is not None for value in now["audit"]):
+            reason = (
+                "The audit grader has failed for every answer of the first validation, with which later ones "
+                f"are compared. The first failure: {audits[0].message}"
+            )
+            raise JobError("grader_failed", reason, "method.reinforcement.audit_grader")
+
+    def _metrics(self, graded: Sequence[GradedAnswer], now: Measured) -> dict[str, float]:
+        length = mean_of(now, "completion_tokens")
+        found = {
+            "mean_reward": mean_reward(graded),
+            "mean_parse_error": mean_parse_error(graded),
+            "completion_tokens_mean": length,
+            "completion_tokens_ratio": self._length_ratio(length),
+            "truncated_mean": mean_of(now, "truncated"),
+            "repetition_mean": mean_of(now, "repetition"),
+            "entropy": mean_entropy(graded),
+        }
+        return found if self._objective.audit_grader is None else {**found, "mean_audit": mean_audit(graded)}
+
     def _show(self, graded: Sequence[GradedAnswer]) -> None:
-        """Report the first answer to each of the first prompts, with its reward."""
+        """Report the first answer to each of the first prompts, with its reward and its audit."""
         first = graded[:: self._objective.eval_samples][: self._shown]
         rows = [
             {
@@ -137,7 +188,8 @@ class RewardEvaluator(Evaluator):
                 "answer": one.answer.text,
                 "finished": one.answer.finished,
                 "reward": one.reward,
-                **({"error": one.grade.message} if one.grader_failed else {}),
+                **({"error": one.grade.message} if one.grade.grader_failed else {}),
+                **_shown_audit(one),
             }
             for one in first
         ]
@@ -152,7 +204,30 @@ class RewardEvaluator(Evaluator):
         return None  # the best state is that of the highest reward
 
     def _to_minimise(self, found: Evaluation) -> float:
+        """Return the lowest number for the highest reward, or for the last step if an audit may end the job.
+
+        A state in which that audit has fallen is never the best.
+        """
+        if self._objective.stop_on_audit and not self._audit_holds:
+            return nan
+        if self._objective.stop_on_audit and not self._training.load_best_model_at_end:
+            return -float(self.trainee.step)
         return -found.metrics["mean_reward"]
+
+    def _stop_if_it_is_time(self) -> None:
+        """Stop the training if the reward is hacked, and the job's client wants it to end then."""
+        trainee, best_step = self.trainee, self.best.step
+        if not (self._objective.stop_on_audit and self._drift.is_hacked) or trainee.finished:
+            return
+        trainee.stop()
+        message = (
+            f"Stopped early at step {trainee.step} of {trainee.total_steps}: the reward has risen, and the "
+            f"audit has fallen. The state of step {best_step} is published."
+        )
+        numbers = {"step": trainee.step, "total_steps": trainee.total_steps, "best_step": best_step}
+        self._reporter.event(
+            message, data={"code": "stopped_on_audit", **numbers}, once_as="stopped_on_audit"
+        )
 
     def _message(self) -> str:
         metrics = self.latest
@@ -160,11 +235,20 @@ class RewardEvaluator(Evaluator):
         told = {
             "mean reward": metrics.get("train_mean_reward"),
             "full validation mean reward": metrics.get("full_valid_mean_reward"),
+            "full validation mean audit": metrics.get("full_valid_mean_audit"),
         }
         parts = [
             f"{name}={value:.3f}" for name, value in told.items() if value is not None and isfinite(value)
         ]
         return f"{step}: {', '.join(parts) or 'no reward is known'}"
+
+
+def _shown_audit(one: GradedAnswer) -> dict[str, Any]:
+    """Return what is shown of an answer's audit, if it has one."""
+    if one.audit is None:
+        return {}
+    error = {"audit_error": one.audit.message} if one.audit.grader_failed else {}
+    return {"audit": one.audit.known_score, **error}
 
 
 def _joined(known: dict[str, Any], details: dict[str, Any]) -> dict[str, Any]:
@@ -178,5 +262,6 @@ def _joined(known: dict[str, Any], details: dict[str, Any]) -> dict[str, Any]:
 
 def _both(before: Any, now: Any) -> Any:
     if isinstance(before, list):
-        return [{**old, **new} for old, new in zip(before, now, strict=True)]
+        none: dict[str, Any] = {}  # of the audit, which grades no steps
+        return [{**old, **new} for old, new in zip_longest(before, now, fillvalue=none)]
     return {**(before or {}), **now} if isinstance(now, dict) else now

@@ -1,6 +1,6 @@
 """The rewards of a batch of answers, and what a job reports about them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import nan
 from statistics import fmean
 from typing import Any
@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worker.grading.sample_grader import PARSE_FAULT
+from core.graders.schemas import Grader
+from worker.grading.sample_grader import PARSE_FAULT, Graded
 from worker.trainer.reinforce.answers import GradedAnswer
 
 
@@ -23,7 +24,16 @@ def rewards_GN(graded: Sequence[GradedAnswer], count: int) -> Tensor:  # noqa: N
 
 def mean_reward(graded: Sequence[GradedAnswer]) -> float:
     """Return the mean of the answers that could be graded, or NaN if there is none."""
-    known = [one.reward for one in graded if one.reward is not None]
+    return _mean_score([one.grade for one in graded])
+
+
+def mean_audit(graded: Sequence[GradedAnswer]) -> float:
+    """Return the mean of the audit over the answers that it could grade, or NaN if there is none."""
+    return _mean_score([one.audit for one in graded if one.audit is not None])
+
+
+def _mean_score(grades: Sequence[Graded]) -> float:
+    known = [grade.known_score for grade in grades if grade.known_score is not None]
     return fmean(known) if known else nan
 
 
@@ -32,32 +42,41 @@ def mean_parse_error(graded: Sequence[GradedAnswer]) -> float:
     return fmean(one.grade.fault == PARSE_FAULT for one in graded)
 
 
-def details_of(graded: Sequence[GradedAnswer], part: str, grader: Mapping[str, Any]) -> dict[str, Any]:
-    """Return scores, usage and errors in OpenAI's form. `part` is "train" or "full_valid"."""
-    known = [one.reward for one in graded if one.reward is not None]
-    failed = [one.grade for one in graded if one.grader_failed]
-    named = {"name": grader["name"], "type": grader["type"]}
-    means = {f"{part}_{code}_mean": _share(failed, code, graded) for code in {one.fault for one in failed}}
+def details_of(graded: Sequence[GradedAnswer], part: str, graders: Sequence[Grader]) -> dict[str, Any]:
+    """Return scores, usage and errors in OpenAI's form. `part` is "train" or "full_valid".
+
+    `graders` are the job's grader, and its audit if that has graded the answers too.
+    """
+    audits = [one.audit for one in graded if one.audit is not None]
+    by_grader = [*zip(graders, ([one.grade for one in graded], audits), strict=False)]
     return {
-        "scores": {
-            "graders": [
-                {
-                    **named,
-                    f"{part}_reward_mean": fmean(known) if known else None,
-                    f"{part}_reward_min": min(known, default=None),
-                    f"{part}_reward_max": max(known, default=None),
-                }
-            ]
-        },
+        "scores": {"graders": [_scores(grades, part, grader) for grader, grades in by_grader]},
         "usage": {
             "samples": {
                 f"{part}_completion_tokens_mean": fmean(len(one.answer.tokens) for one in graded),
                 f"{part}_truncated_mean": fmean(not one.answer.finished for one in graded),
             }
         },
-        "errors": {"graders": [{**named, f"{part}_grader_error_mean": len(failed) / len(graded), **means}]},
+        "errors": {"graders": [_errors(grades, part, grader) for grader, grades in by_grader]},
     }
 
 
-def _share(failed: Sequence[Any], code: str | None, graded: Sequence[GradedAnswer]) -> float:
-    return sum(one.fault == code for one in failed) / len(graded)
+def _scores(grades: Sequence[Graded], part: str, grader: Grader) -> dict[str, Any]:
+    known = [grade.known_score for grade in grades if grade.known_score is not None]
+    return {
+        "name": grader.name,
+        "type": grader.type,
+        f"{part}_reward_mean": fmean(known) if known else None,
+        f"{part}_reward_min": min(known, default=None),
+        f"{part}_reward_max": max(known, default=None),
+    }
+
+
+def _errors(grades: Sequence[Graded], part: str, grader: Grader) -> dict[str, Any]:
+    faults = [grade.fault for grade in grades if grade.grader_failed]
+    return {
+        "name": grader.name,
+        "type": grader.type,
+        f"{part}_grader_error_mean": len(faults) / len(grades),
+        **{f"{part}_{code}_mean": faults.count(code) / len(grades) for code in {*faults}},
+    }

@@ -19,6 +19,7 @@ from worker.rows.row import Row
 from worker.trainer.devices.process_group import ProcessGroup
 from worker.trainer.reading.row_items import RowItems
 from worker.trainer.reinforce.answers import AnswerSampler, GradedAnswer, Grading
+from worker.trainer.reinforce.measures import repetition
 from worker.trainer.reinforce.rewards import details_of, mean_parse_error, mean_reward, rewards_GN
 
 GRADER, HYPERPARAMETERS = "method.reinforcement.grader", "method.reinforcement.hyperparameters"
@@ -121,7 +122,7 @@ class Rollouts:
 
     def _nothing_to_learn(self, graded: Sequence[GradedAnswer]) -> JobError:
         """Return the error of a job whose answers all have the same reward, or none that counts."""
-        failed = [one.grade for one in graded if one.grader_failed]
+        failed = [one.grade for one in graded if one.grade.grader_failed]
         if len(failed) == len(graded):
             reason = (
                 f"The grader has failed for every answer of the first {FRUITLESS_STEPS} steps. The first of "
@@ -145,7 +146,6 @@ class Rollouts:
         return JobError("nothing_to_learn", reason, GRADER)
 
     def _metrics(self, grading: Grading, graded: Sequence[GradedAnswer], rewards: Tensor) -> dict[str, Any]:
-        grader = self._objective.grader.model_dump()
         varied = int((advantages(rewards, scale=False) != 0).any(1).sum())
         return {
             "train_mean_reward": mean_reward(graded),
@@ -154,7 +154,8 @@ class Rollouts:
             "groups": len(rewards),
             "completion_tokens_mean": fmean(len(one.answer.tokens) for one in graded),
             "truncated_mean": fmean(not one.answer.finished for one in graded),
-            **details_of(graded, "train", grader),
+            "repetition_mean": fmean(repetition(one.answer.tokens) for one in graded),
+            **details_of(graded, "train", self._objective.graders[:1]),
             "timing": {
                 "step": {
                     "sampling": round(grading.sampling_seconds, 3),

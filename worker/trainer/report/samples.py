@@ -110,9 +110,9 @@ def _readable(answer: dict[str, Any]) -> dict[str, Any]:
         row["prompt"] = ELLIPSIS + row["prompt"][-MOST_CHARACTERS:]
     for name in ("expected", "answer"):
         if row[name] is not None:
-            row[name] = _shortened(row[name])
+            row[name] = shortened(row[name])
     return row
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + ELLIPSIS

@@ -45,7 +45,7 @@ def _how_it_was_trained(training: Training, memory_plan: MemoryPlan) -> dict[str
         "published_step": published["step"],
         "stopped_early": trainee.last_step < trainee.total_steps,
         "trained_tokens": evaluator.trained_tokens,
-        **{key: published[key] for key in KEPT},
+        **{key: published.get(key) for key in KEPT},
         "target_modules": trainee.adapter.target_modules,
         **({"target_parameters": [*experts]} if (experts := trainee.adapter.target_parameters) else {}),
         **({"ranks": evaluator.ranks} if evaluator.ranks else {}),

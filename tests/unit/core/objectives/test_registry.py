@@ -51,10 +51,10 @@ def test_an_objective_has_the_name_of_its_module(objective: Objective) -> None:
         (
             "reinforcement",
             '{"type":"reinforcement","grader":{"type":"string_check","name":"same","input":"a",'
-            '"reference":"b","operation":"eq"},"response_format":null,"loss_type":"importance_sampling",'
+            '"reference":"b","operation":"eq"},"audit_grader":null,"response_format":null,"loss_type":"importance_sampling",'
             '"num_generations":8,"max_completion_tokens":256,"mask_truncated":true,"scale_rewards":false,'
             '"epsilon":0.2,"epsilon_high":0.28,"compute_multiplier":1.0,"eval_interval":null,'
-            '"eval_samples":1,"reasoning_effort":"default"}',
+            '"eval_samples":1,"stop_on_audit":false,"reasoning_effort":"default"}',
         ),
     ],
 )

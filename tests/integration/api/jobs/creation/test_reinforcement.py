@@ -51,6 +51,7 @@ RESOLVED = {
     "scale_rewards": False,
     "epsilon": 0.2,
     "epsilon_high": 0.28,
+    "stop_on_audit": False,
 }
 
 
@@ -123,6 +124,7 @@ def test_auto_becomes_numbers_that_the_job_shows(alice: Tenant, file_id: str) ->
         job = alice.create_job(**asking(file_id, method=method(hyperparameters=hyperparameters)))
         assert job["method"]["reinforcement"] == {
             "grader": GRADER,
+            "audit_grader": None,
             "response_format": None,
             "hyperparameters": RESOLVED,
         }
@@ -154,6 +156,18 @@ def test_what_a_server_loads_for_the_models_of_a_grader_is_kept(
         assert set(spec_of(api, job["id"]).grader_models) == {BASE_MODEL}
     job = alice.create_job(**asking(file_id))
     assert spec_of(api, job["id"]).grader_models == {}
+
+
+def test_an_audit_is_kept_with_the_models_that_it_asks(api: Api, alice: Tenant, file_id: str) -> None:
+    stopping = method(hyperparameters={"stop_on_audit": True}, audit_grader=SCORE)
+    job = alice.create_job(**asking(file_id, method=stopping))
+    shown = job["method"]["reinforcement"]
+    assert (shown["audit_grader"]["name"], shown["hyperparameters"]["stop_on_audit"]) == ("judge", True)
+    spec = spec_of(api, job["id"])
+    assert isinstance(spec.objective, Reinforcement)
+    assert [grader.name for grader in spec.objective.graders] == ["same", "judge"]
+    assert set(spec.grader_models) == {BASE_MODEL}
+    assert spec.publishes_best
 
 
 def test_an_evaluation_judges_by_the_jobs_own_grader_unless_it_names_criteria(
@@ -198,6 +212,35 @@ HYPERPARAMETERS = "method.reinforcement.hyperparameters"
         ({"augmentation": {"copies": 1, "user_case": True}}, "augmentation", "Leave it out"),
         ({"adapter": {"type": "lora", "r": "auto"}}, "adapter.r", "needs the method 'supervised'"),
         ({"method": method(LABEL)}, "method.reinforcement.grader.type", "'multi' grader"),
+        (
+            {"method": method(audit_grader=LABEL)},
+            "method.reinforcement.audit_grader.type",
+            "'multi' grader",
+        ),
+        (
+            {"method": method(audit_grader={**SCORE, "model": "nobody-knows"})},
+            "method.reinforcement.audit_grader.model",
+            "nobody-knows",
+        ),
+        (
+            {
+                "method": method(
+                    audit_grader={"type": "endpoint", "name": "far", "url": "http://192.168.0.1/"}
+                )
+            },
+            "method.reinforcement.audit_grader.url",
+            "refused",
+        ),
+        (
+            {"method": method(hyperparameters={"stop_on_audit": True})},
+            f"{HYPERPARAMETERS}.stop_on_audit",
+            "'method.reinforcement.audit_grader'",
+        ),
+        (
+            {"method": method(hyperparameters={"audit_grader": SCORE})},
+            f"{HYPERPARAMETERS}.audit_grader",
+            "beside 'hyperparameters'",
+        ),
         (
             {"method": method({**GRADER, "input": "{{ 1 + 1 }}"})},
             "method.reinforcement.grader.input",
@@ -327,11 +370,12 @@ def test_an_estimate_counts_all_answers_at_their_longest_and_promises_no_time(
 
 
 def test_no_text_of_the_grader_is_left_of_a_deleted_job(api: Api, alice: Tenant, file_id: str) -> None:
-    job_id = alice.create_job(**asking(file_id, method=method(response_format=SCHEMA)))["id"]
+    asked = method(response_format=SCHEMA, audit_grader=SCORE)
+    job_id = alice.create_job(**asking(file_id, method=asked))["id"]
     alice.http.post(f"{JOBS}/{job_id}/cancel").raise_for_status()
     alice.http.delete(f"{JOBS}/{job_id}").raise_for_status()
     clean(api, GRACE_OVER)
     with api.sessions() as session:
         objective = session.get_one(Job, job_id).spec["objective"]
-    assert not objective.keys() & {"grader", "response_format"}
+    assert not objective.keys() & {"grader", "audit_grader", "response_format"}
     assert objective["num_generations"] == 8

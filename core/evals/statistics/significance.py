@@ -1,6 +1,4 @@
-"""Tests whether two models differ on the same rows, and the correction for several tests at once."""
-
-from collections.abc import Sequence
+"""Tests whether two models differ on the same rows."""
 
 import numpy as np
 
@@ -43,16 +41,3 @@ def swap_p_value(statistic: Statistic, base_NC: Array, tuned_NC: Array) -> float
     observed = float(distances(groups.counts[None])[0]) * (1 - 1e-9)  # equal, apart from rounding
     as_far = sum(int((distances(kept_BK) >= observed).sum()) for kept_BK in groups.halves())
     return (1 + as_far) / (1 + SWAPS)
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return P values after Holm's correction, so that all tests together err in at most 5 % ("A simple
-    sequentially rejective multiple test procedure", 1979). None stays None and does not count.
-    """
-    order = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for rank, (p, index) in enumerate(order):
-        highest = max(highest, min(1.0, p * (len(order) - rank)))
-        adjusted[index] = highest
-    return adjusted
