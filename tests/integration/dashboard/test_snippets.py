@@ -36,12 +36,13 @@ def files(alice: Tenant) -> dict[str, str]:
     return {
         "file-training": alice.upload(),
         "file-validation": alice.upload(),
+        "file-prompts": alice.upload(b'{"messages": [{"role": "user", "content": "hi"}], "answer": "hi"}\n' * 12),
         "file-preferences": alice.upload(b"".join(json.dumps(pair).encode() + b"\n" for _ in range(12))),
     }
 
 
 @pytest.mark.family(5)
-@pytest.mark.parametrize("request_name", ["full", "preferences", "automatic", "sweep", "least"])
+@pytest.mark.parametrize("request_name", ["full", "preferences", "rewards", "automatic", "sweep", "least"])
 @pytest.mark.parametrize("form", ["python", "curl", "cli"])
 def test_a_copied_snippet_creates_the_job(
     api: Api, alice: Tenant, files: dict[str, str], tmp_path: Path, form: str, request_name: str
