@@ -12,6 +12,7 @@ from tests.fixtures.service.rewards import GRADER, HYPERPARAMETERS, prompts
 from tests.fixtures.service.site import END_SECONDS, PHONE, Site
 
 WHOLE_PAGE = "() => document.documentElement.scrollWidth <= innerWidth"
+VALIDATIONS = 4  # before training, and after steps 2, 4 and 6
 TYPES = ("string_check", "text_similarity", "score_model", "python", "multi")
 
 
@@ -52,7 +53,7 @@ def test_a_job_with_a_grader_is_put_together_and_its_rewards_are_seen(site: Site
     for title in ("Completion length", "Truncated share", "Entropy", "Policy gap", "Groups without variance"):
         expect(curves.get_by_role("heading", name=title)).to_be_visible()
     answers = page.get_by_role("region", name="Answers")
-    expect(answers.get_by_text(re.compile(r"^reward \d"))).to_have_count(3 * 5)  # before, steps 3, 6, 9, 12
+    expect(answers.get_by_text(re.compile(r"^reward \d"))).to_have_count(3 * VALIDATIONS)
     answers.get_by_label("Order of the prompts").select_option("largest gain first")
     gains = answers.get_by_text("Reward from first to last").all_inner_texts()
     found = [float(re.sub(r".*: ", "", gain)) for gain in gains]

@@ -36,9 +36,13 @@ def files(alice: Tenant) -> dict[str, str]:
     return {
         "file-training": alice.upload(),
         "file-validation": alice.upload(),
-        "file-prompts": alice.upload(b'{"messages": [{"role": "user", "content": "hi"}], "answer": "hi"}\n' * 12),
-        "file-preferences": alice.upload(b"".join(json.dumps(pair).encode() + b"\n" for _ in range(12))),
+        "file-prompts": alice.upload(lines_of({"messages": [USER], "answer": "hi"})),
+        "file-preferences": alice.upload(lines_of(pair)),
     }
+
+
+def lines_of(row: dict[str, Any]) -> bytes:
+    return (json.dumps(row).encode() + b"\n") * 12
 
 
 @pytest.mark.family(5)
