@@ -157,7 +157,7 @@ test("training and validation of a metric share a chart, and other columns get n
 describe("the charts of a job that learns from rewards", () => {
   const series = new Series();
   series.add([{ step: 0, full_valid_mean_reward: 0.25 }, { step: 1, train_mean_reward: 0.5, train_loss: 2 }, { step: 2, train_mean_reward: 0.75, full_valid_mean_reward: 1 }]);
-  const [reward, ...others] = jobCharts([...series.names, "policy_gap_max", "policy_gap_mean", "groups", "groups_without_variance"]);
+  const [reward, ...others] = jobCharts([...series.names, "valid_mean_reward", "learning_rate", "policy_gap_max", "policy_gap_mean", "groups", "groups_without_variance"]);
 
   test("begin with the reward, have none of the loss, and put into one what belongs together", () => {
     expect(reward?.columns.map(({ name, label }) => [name, label])).toEqual([
@@ -168,6 +168,7 @@ describe("the charts of a job that learns from rewards", () => {
     expect(others.map(({ metric, columns }) => [metric, ...columns.map(({ label }) => label)])).toEqual([
       ["policy_gap", "largest", "mean"],
       ["groups", "all groups", "without variance"],
+      ["learning_rate", "training"],
     ]);
   });
 

@@ -32,10 +32,6 @@ const TITLES: Record<string, string> = {
   [REWARD]: "Mean reward",
   loss: "Loss",
   mean_token_accuracy: "Token accuracy",
-  learning_rate: "Learning rate",
-  grad_norm: "Gradient norm",
-  tokens_per_second: "Tokens per second",
-  trainer_memory_bytes: "Trainer's memory",
   completion_tokens_mean: "Completion length, in tokens",
   truncated_mean: "Truncated share",
   entropy: "Entropy",
@@ -44,6 +40,10 @@ const TITLES: Record<string, string> = {
   mean_parse_error: "Share of parse errors",
   ratio_mean: "Mean ratio",
   clip_fraction: "Clipped share",
+  learning_rate: "Learning rate",
+  grad_norm: "Gradient norm",
+  tokens_per_second: "Tokens per second",
+  trainer_memory_bytes: "Trainer's memory",
 };
 const BEST: Record<string, ChartSpec["best"]> = { [REWARD]: "largest", loss: "smallest", mean_token_accuracy: "largest" };
 /** Metrics that share a chart, each with its label there. */
@@ -77,12 +77,15 @@ export function chartSpecs(names: readonly string[]): ChartSpec[] {
 
 /**
  * Returns the charts of one job. If it learns from rewards, its loss says nothing about what was learnt, and the reward
- * before the first step is the level from which it starts.
+ * before the first step is the level from which it starts. All its validations take the whole set.
  */
 export function jobCharts(names: readonly string[]): ChartSpec[] {
   const specs = chartSpecs(names);
   if (!specs.some(({ metric }) => metric === REWARD)) return specs;
-  return specs.filter(({ metric }) => metric !== "loss").map((spec) => (spec.metric === REWARD ? withLevel(spec) : spec));
+  return specs
+    .filter(({ metric }) => metric !== "loss")
+    .map((spec) => ({ ...spec, columns: spec.columns.filter(({ name }) => !name.startsWith("valid_")) }))
+    .map((spec) => (spec.metric === REWARD ? withLevel(spec) : spec));
 }
 
 function withLevel(spec: ChartSpec): ChartSpec {
