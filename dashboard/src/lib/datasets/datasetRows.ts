@@ -29,6 +29,16 @@ export function rowsOf(text: string, isWhole: boolean, most: number): Row[] {
   return lines.filter((line) => line.trim()).slice(0, most).map(rowOf);
 }
 
+/** Returns the first row of a file as graders read it; undefined if it is not JSON, or is cut. */
+export function firstItem(text: string): unknown {
+  const line = text.replace(/^\uFEFF/, "").split(/\r?\n/).find((one) => one.trim());
+  try {
+    return JSON.parse(line ?? "");
+  } catch {
+    return undefined;
+  }
+}
+
 function rowOf(line: string): Row {
   let row: unknown;
   try {
