@@ -39,7 +39,7 @@ class Records:
         """The files are written into `folder`."""
         self._work, self._folder, self._items, self._criteria = work, folder, items, criteria
         self._open: dict[str, dict[int, str]] = {}
-        self._sums = _Sums(criteria)
+        self._sums = _Sums(criteria, items.samples)
         self._done: set[int] = set()
 
     @property
@@ -121,8 +121,8 @@ class Records:
 class _Sums:
     """What the report of a run follows from."""
 
-    def __init__(self, criteria: Sequence[Criterion]) -> None:
-        self._criteria = criteria
+    def __init__(self, criteria: Sequence[Criterion], samples: int) -> None:
+        self._criteria, self._samples = criteria, samples
         self._results: list[list[tuple[int, RowResult]]] = [[] for _ in criteria]
         self._usage = UsageSums()
         self._by_file: dict[str, StatusCounts] = {}
@@ -150,8 +150,9 @@ class _Sums:
 
     def _summaries(self) -> Iterator[CriterionResult]:
         for criterion, results in zip(self._criteria, self._results, strict=True):
-            ordered = [result for _, result in sorted(results, key=lambda each: each[0])]
-            yield summarise(criterion, ordered)
+            ordered = sorted(results, key=lambda each: each[0])
+            rows = [index // self._samples for index, _ in ordered]
+            yield summarise(criterion, [result for _, result in ordered], rows, self._samples)
 
     def _used(self) -> list[ModelUsage]:
         return sorted(self._usage.by_model, key=lambda used: used.model_name)
