@@ -120,7 +120,14 @@ Criterion = Annotated[
 CRITERION: TypeAdapter[Criterion] = TypeAdapter(Criterion)
 
 OF_THE_ROWS_ANSWER = ("loss", "token_accuracy")  # these need no sample, only a row of a dataset
+ONCE_A_ROW = (*OF_THE_ROWS_ANSWER, "label_f1")  # these cannot judge several samples of a row
+RIGHT_OR_WRONG = ("string_check", "label_model", "exact_match", "label_f1")
 LOWER_IS_BETTER = ("loss",)
+
+
+def tells_success(criterion: Criterion) -> bool:
+    """Return whether a row can fail the criterion: without a threshold, every score passes."""
+    return criterion.type in RIGHT_OR_WRONG or getattr(criterion, "pass_threshold", None) is not None
 
 
 def gain(criterion: Criterion, base: float, tuned: float) -> float:

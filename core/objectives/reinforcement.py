@@ -10,6 +10,11 @@ from core.objectives.objective import Objective, ObjectiveOptions
 from core.response_formats import PlainResponseFormat
 
 EVALUATIONS_PER_EPOCH, LEAST_EVAL_INTERVAL = 4, 5
+IF_TOO_HARD = (
+    "take easier prompts, a grader that also rewards a part of the task, or train it by supervised "
+    "fine-tuning first"
+)
+IF_TOO_EASY = "take harder prompts"
 GENERATIONS = (2, 64)  # the fewest and the most answers to a prompt: one alone has no other to be better than
 
 

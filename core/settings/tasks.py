@@ -33,7 +33,10 @@ class TaskFields(BaseSettings):
         description="Longest time that an eval run waits for a server, seconds. Then it fails",
     )
     max_eval_rows: int = Field(
-        10_000, ge=1, description="Most rows of an eval run. A run with more fails; it may set a limit"
+        10_000,
+        ge=1,
+        description="Most rows of an eval run, each as often as it is sampled. A run with more fails; it may "
+        "set a limit",
     )
     grading_at_once: int = Field(
         16,

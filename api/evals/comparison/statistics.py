@@ -1,5 +1,6 @@
 """Whether a tuned model is better than its base on the same rows, by one criterion."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from api.evals.comparison.correction import holm
@@ -11,27 +12,31 @@ from core.evals.statistics.summary import summarise
 
 
 def compare(
-    criterion: Criterion, first: Sequence[RowResult], second: Sequence[RowResult]
+    criterion: Criterion,
+    first: Sequence[RowResult],
+    second: Sequence[RowResult],
+    rows: Sequence[int] | None = None,
 ) -> CriterionComparison:
     """Compare the results of the base (`first`) with those of the tuned model (`second`), row by row.
 
-    Both have the criterion's own result of the same rows in the same order.
+    Both have the criterion's own result of the same rows in the same order. If rows have several samples,
+    `rows` has the row of each result, in rising order.
     """
-    base, tuned = scores_of(criterion, first, second)
+    base, tuned = scores_of(criterion, first, second, rows=rows)
     found = difference_of(base, tuned) if len(base.rows_NC) else None
     difference, p_value = (found.value, found.p_value) if found else (None, None)
     return CriterionComparison(
         name=criterion.name,
         type=criterion.type,
-        base=summarise(criterion, first),
-        tuned=summarise(criterion, second),
+        base=summarise(criterion, first, rows),
+        tuned=summarise(criterion, second, rows),
         difference=difference,
         low=found.low if found else None,
         high=found.high if found else None,
         p_value=p_value,
         adjusted_p_value=p_value,
         verdict=_verdict(criterion.type, difference, p_value),
-        rows=_changed_rows(criterion, first, second),
+        rows=_changed_rows(criterion, first, second, rows),
     )
 
 
@@ -56,9 +61,14 @@ def _verdict(kind: str, difference: float | None, p_value: float | None) -> Verd
 
 
 def _changed_rows(
-    criterion: Criterion, first: Sequence[RowResult], second: Sequence[RowResult]
+    criterion: Criterion,
+    first: Sequence[RowResult],
+    second: Sequence[RowResult],
+    rows: Sequence[int] | None,
 ) -> ChangedRows:
-    pairs = zip(first, second, strict=True)
-    gains = [gain(criterion, base.score, tuned.score) for base, tuned in pairs]
+    by_row: dict[int, float] = defaultdict(float)
+    for row, base, tuned in zip(rows or range(len(first)), first, second, strict=True):
+        by_row[row] += gain(criterion, base.score, tuned.score)
+    gains = list(by_row.values())
     better, worse = sum(change > 0 for change in gains), sum(change < 0 for change in gains)
     return ChangedRows(better=better, worse=worse, equal=len(gains) - better - worse)

@@ -1,6 +1,5 @@
 """The options of a job's request, which the commands that create and estimate a job share."""
 
-import json
 from collections.abc import Callable
 from enum import StrEnum
 from functools import wraps
@@ -12,11 +11,13 @@ import typer
 
 from cli.client.client import Client, without_none
 from cli.client.request_settings import (
+    Grader,
     Model,
     Seed,
     Settings,
     Suffix,
     Training,
+    read_grader,
     read_settings,
     with_settings,
 )
@@ -65,15 +66,7 @@ def _request(
     method: Annotated[Method, typer.Option(help="The objective; the rows of the file must fit it")] = Method(
         "supervised"
     ),
-    grader: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="JSON-FILE",
-            exists=True,
-            dir_okay=False,
-            help="The grader that rewards answers, for --method reinforcement",
-        ),
-    ] = None,
+    grader: Grader = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Number of passes over the rows", show_default="auto")
     ] = None,
@@ -131,10 +124,7 @@ def _grader(method: Method, path: Path | None) -> Any:
         return None
     if method != "reinforcement":
         raise ConfigurationError("--grader needs --method reinforcement")
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{path} holds no grader as JSON: {error}") from error
+    return read_grader(path)
 
 
 def _integrations(wandb: str | None, mlflow: str | None, tensorboard: bool) -> list[dict[str, Any]] | None:

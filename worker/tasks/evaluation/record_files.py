@@ -24,13 +24,13 @@ from worker.grading.usage import UsageSums
 
 
 class RecordFiles:
-    """The records of the rows that are done, of a run of `total` rows."""
+    """The records that are done, of `total` of a run. `samples` that follow each other have the same row."""
 
-    def __init__(self, folder: Path, total: int, criteria: Sequence[Criterion]) -> None:
+    def __init__(self, folder: Path, total: int, criteria: Sequence[Criterion], samples: int) -> None:
         """The files are written into `folder`."""
         self._folder, self._total = folder, total
         self._open: dict[str, dict[int, str]] = {}
-        self._sums = _Sums(criteria)
+        self._sums = _Sums(criteria, samples)
         self._done: set[int] = set()
 
     @property
@@ -71,8 +71,8 @@ class RecordFiles:
 class _Sums:
     """What the report of a run follows from."""
 
-    def __init__(self, criteria: Sequence[Criterion]) -> None:
-        self._criteria = criteria
+    def __init__(self, criteria: Sequence[Criterion], samples: int) -> None:
+        self._criteria, self._samples = criteria, samples
         self._results: list[list[tuple[int, RowResult]]] = [[] for _ in criteria]
         self._usage = UsageSums()
         self._by_file: dict[str, StatusCounts] = {}
@@ -100,8 +100,9 @@ class _Sums:
 
     def _summaries(self) -> Iterator[CriterionResult]:
         for criterion, results in zip(self._criteria, self._results, strict=True):
-            ordered = [result for _, result in sorted(results, key=lambda each: each[0])]
-            yield summarise(criterion, ordered)
+            ordered = sorted(results, key=lambda each: each[0])
+            rows = [index // self._samples for index, _ in ordered]
+            yield summarise(criterion, [result for _, result in ordered], rows, self._samples)
 
     def _used(self) -> list[ModelUsage]:
         return sorted(self._usage.by_model, key=lambda used: used.model_name)

@@ -24,7 +24,7 @@ class Records(RecordFiles):
     """The records of a task: those of finished files are in the store too."""
 
     def __init__(self, work: Work, folder: Path, items: Items, criteria: Sequence[Criterion]) -> None:
-        super().__init__(folder, len(items), criteria)
+        super().__init__(folder, len(items), criteria, items.samples)
         self._work, self._items, self._criteria = work, items, criteria
 
     def resume(self) -> None:

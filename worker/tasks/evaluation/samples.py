@@ -1,4 +1,4 @@
-"""What the model writes about a row: its `sample`, in OpenAI's form."""
+"""What the model writes about a row: its samples, in OpenAI's form."""
 
 from typing import Any
 
@@ -16,23 +16,23 @@ PASSED_ON = ("top_p", "response_format", "tools")
 
 
 class Sampler:
-    """Asks one model about the rows. A row gets the same answer again, because its seed follows from it."""
+    """Asks one model about the rows. A record gets the same answer again, since its seed follows from it."""
 
     def __init__(
         self, asking: Asking, source: CompletionsDataSource, model: str, served: ServedModel
     ) -> None:
         self._asking, self._model, self._served = asking, model, served
-        self._input = source.input_messages
+        self._input, self._temperature = source.input_messages, source.temperature
         self._params = source.sampling_params or RunSamplingParams()
 
     async def sample(self, index: int, item: Item, usage: UsageSums) -> dict[str, Any]:
-        """Return the model's answer to a row. Raises RowFailed, and what `Asking.ask` raises."""
+        """Return the model's answer for a record. Raises RowFailed, and what `Asking.ask` raises."""
         params = self._params
         asked = {
             "model": self._model,
             "messages": prompt_of(self._input, item.item, item.prompt),
             "seed": (params.seed or 0) + index,
-            "temperature": params.temperature or 0.0,
+            "temperature": self._temperature,
             "max_completion_tokens": params.max_completion_tokens or DEFAULT_TOKENS,
         }
         given = {name: getattr(params, name) for name in PASSED_ON if getattr(params, name) is not None}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from core.errors import JobError
 from core.jobs.spec import JobSpec
-from core.objectives.reinforcement import Reinforcement
+from core.objectives.reinforcement import IF_TOO_EASY, IF_TOO_HARD, Reinforcement
 from worker.engine.batch.dropout import step_seed
 from worker.engine.objectives.policy.advantages import advantages
 from worker.engine.step.passes import Abandoned
@@ -139,9 +139,8 @@ class Rollouts:
         reason = (
             f"In the first {FRUITLESS_STEPS} steps, all answers to a prompt had the same reward; the mean of "
             f"the last step is {mean_reward(graded):.3g}. A job learns only from answers of which some are "
-            "better than others. If the model never succeeds, take easier prompts, a grader that also "
-            "rewards a part of the task, or train it by supervised fine-tuning first. If it always succeeds, "
-            "take harder prompts."
+            f"better than others. If the model never succeeds, {IF_TOO_HARD}. If it always succeeds, "
+            f"{IF_TOO_EASY}."
         )
         return JobError("nothing_to_learn", reason, GRADER)
 

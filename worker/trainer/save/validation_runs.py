@@ -74,8 +74,9 @@ class ValidationRuns:
         """
         if self._eval_is_gone:
             return
-        folder, most = Path(mkdtemp(prefix=f"run-{step}-", dir=self._folder)), self._settings.max_eval_rows
-        files = RecordFiles(folder, min(count, most), [self._criterion])
+        folder, samples = Path(mkdtemp(prefix=f"run-{step}-", dir=self._folder)), self._objective.eval_samples
+        most = self._settings.max_eval_rows // samples * samples
+        files = RecordFiles(folder, min(count, most), [self._criterion], samples)
         try:
             for one in islice(records, most):
                 files.add(one)
@@ -161,6 +162,7 @@ class ValidationRuns:
         objective = self._objective
         sampling = RunSamplingParams(
             max_completion_tokens=objective.max_completion_tokens,
+            n=objective.eval_samples,
             response_format=objective.response_format,
             seed=self._spec.seed,
             temperature=1.0,

@@ -122,10 +122,13 @@ def _require_shallow(line: int, value: Any) -> None:
 
 
 class Items:
-    """The items of a run, in their order, in a file without a name."""
+    """The items of a run's records, in their order, in a file without a name.
 
-    def __init__(self, folder: Path, look_bytes: int = LOOK_BYTES) -> None:
-        self._look_bytes = look_bytes
+    `samples` records that follow each other have the same item.
+    """
+
+    def __init__(self, folder: Path, samples: int = 1, look_bytes: int = LOOK_BYTES) -> None:
+        self.samples, self._look_bytes = samples, look_bytes
         self._folder, self._file = folder, nameless_file(folder)
         self._ends = array("q", [0])
         self._looked_up_to = 0
@@ -144,10 +147,11 @@ class Items:
             self._looked_up_to = self._ends[-1] + self._look_bytes
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return self.samples * (len(self._ends) - 1)
 
     def __getitem__(self, index: int) -> Item:
-        start, end = self._ends[index], self._ends[index + 1]
+        row = index // self.samples
+        start, end = self._ends[row], self._ends[row + 1]
         return Item(**json.loads(os.pread(self._file.fileno(), end - start, start)))
 
     def close(self) -> None:

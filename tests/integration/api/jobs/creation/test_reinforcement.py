@@ -11,6 +11,7 @@ from core.objectives.reinforcement import Reinforcement
 from core.tables import Job
 from tests.fixtures.service.api import BASE_MODEL, MAX_LENGTH, Api, Tenant, refusal, strictly
 from tests.fixtures.service.janitor import GRACE_OVER, clean
+from tests.fixtures.work.evals_api import finish_run, make_eval, make_run, sampled
 
 JOBS, ESTIMATES = "/v1/fine_tuning/jobs", "/v1/fine_tuning/estimates"
 GRADER = {
@@ -379,3 +380,62 @@ def test_no_text_of_the_grader_is_left_of_a_deleted_job(api: Api, alice: Tenant,
         objective = session.get_one(Job, job_id).spec["objective"]
     assert not objective.keys() & {"grader", "audit_grader", "response_format"}
     assert objective["num_generations"] == 8
+
+
+def try_out(api: Api, tenant: Tenant, file_id: str, passed: list[list[bool]], grader: Any = GRADER) -> str:
+    """Try a grader out on a file, with these results, and return the id of the run."""
+    file = {"type": "file_id", "id": file_id}
+    asked = {"source": file, "input_messages": None, "sampling_params": {"n": 4}}
+    run_id = make_run(tenant, make_eval(tenant, testing_criteria=[grader]), **asked)
+    finish_run(api, run_id, *sampled(passed))
+    return run_id
+
+
+def warned_of(tenant: Tenant, file_id: str, **changed: Any) -> list[dict[str, Any]]:
+    """Create a job, and return its warnings that it may learn nothing."""
+    job = tenant.create_job(**asking(file_id, **changed))
+    return [
+        event
+        for event in tenant.events(job["id"])
+        if event["data"] and event["data"].get("code") == "nothing_to_learn_expected"
+    ]
+
+
+FLAT, VARIED = [[False] * 4] * 20, [[False, True, False, True]] * 20
+
+
+def test_a_job_warns_if_a_try_out_of_its_grader_found_nothing_to_learn(api: Api) -> None:
+    tenant = api.tenant()
+    prompts_id = tenant.upload(prompts(40))
+    assert warned_of(tenant, prompts_id) == []
+    copy = tenant.upload(prompts(40), purpose="evals", name="copy.jsonl")
+    run_id = try_out(api, tenant, copy, FLAT)
+    (event,) = warned_of(tenant, prompts_id)
+    assert (event["level"], event["data"]["run"], event["data"]["verdict"]) == ("warn", run_id, "too_hard")
+    assert "never succeeds in 20 rows: take easier prompts" in event["message"]
+    try_out(api, tenant, prompts_id, VARIED)
+    assert warned_of(tenant, prompts_id) == [], "the newest try-out counts"
+
+
+def test_a_try_out_speaks_of_no_other_grader_rows_or_project(api: Api, bob: Tenant) -> None:
+    tenant = api.tenant()
+    prompts_id, others = tenant.upload(prompts(40)), tenant.upload(prompts(41))
+    try_out(api, tenant, prompts_id, FLAT)
+    assert warned_of(tenant, others) == []
+    assert warned_of(tenant, prompts_id, method=method({**GRADER, "operation": "like"})) == []
+    assert warned_of(bob, bob.upload(prompts(40))) == []
+    assert len(warned_of(tenant, prompts_id, method=method({**GRADER, "name": "renamed"}))) == 1
+
+
+def test_a_try_out_of_a_grader_with_secret_headers_speaks_of_its_job(api: Api) -> None:
+    tenant = api.tenant()
+    prompts_id = tenant.upload(prompts(40))
+    endpoint = {
+        "type": "endpoint",
+        "name": "tests",
+        "url": "https://graders.example.com/grade",
+        "headers": {"authorization": "Bearer secret"},
+    }
+    try_out(api, tenant, prompts_id, FLAT, {**endpoint, "pass_threshold": 0.5})
+    assert len(warned_of(tenant, prompts_id, method=method(endpoint))) == 1
+    assert warned_of(tenant, prompts_id, method=method({**endpoint, "url": "https://example.com/"})) == []
