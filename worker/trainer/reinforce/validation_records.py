@@ -15,7 +15,8 @@ from worker.trainer.reinforce.answers import GradedAnswer
 def records_of(graded: Sequence[GradedAnswer], items: RowItems, spec: JobSpec) -> Iterator[Record]:
     """Yield the record of each answer, in the order of the answers, with its row as its item.
 
-    The answers to a prompt stand side by side, in all validations as many. Raises JobError for a row that a record cannot hold.
+    The answers to a prompt stand side by side, in all validations as many. Raises JobError for a row that a
+    record cannot hold.
     """
     assert isinstance(spec.objective, Reinforcement)
     grader = spec.objective.grader
