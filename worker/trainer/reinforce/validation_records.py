@@ -23,7 +23,7 @@ def records_of(graded: Sequence[GradedAnswer], items: RowItems, spec: JobSpec) -
     for index, one in enumerate(graded):
         item = item_of(one.answer.line, items[one.answer.line]).item
         sample = _sample_of(one, item["messages"], spec)
-        if one.grader_failed:
+        if one.grade.grader_failed:
             error = RowError(code=str(one.grade.fault), message=str(one.grade.message))
             yield Record(index=index, item=item, sample=sample, error=error)
         else:
