@@ -31,6 +31,7 @@ KNOWN = [
     ("addition", SUM, "52", 0.0),
     ("addition", SUM, "7000", 0.0),
     ("addition", SUM, "The sum is 42.", 0.0),
+    ("addition", SUM, "42 is the sum", 0.0),
     ("addition", SUM, "", 0.0),
     ("banking", CARD, "change_pin", 1.0),
     ("banking", CARD, "change_pin\n", 1.0),
@@ -158,6 +159,7 @@ def test_an_interval_is_over_the_prompts_with_their_means_over_the_seeds() -> No
     rewards = np.random.default_rng(1).integers(0, 2, 100).astype(float).tolist()
     once, thrice = mean_reward([rewards]), mean_reward([rewards] * 3)
     assert once == thrice, "the same prompts again tell nothing new"
+    assert once.value == np.mean(rewards)
     assert once.low is not None
     assert once.high is not None
     assert once.low < once.value < once.high
