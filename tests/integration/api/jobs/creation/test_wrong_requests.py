@@ -201,7 +201,7 @@ def test_a_hint_leads_to_names_that_exist(alice: Tenant) -> None:
     create, training = schemas["CreateJob"]["properties"], schemas["TrainingOptions"]["properties"]
     known = {*create, *(f"training.{name}" for name in training), "method.type", "adapter.type"}
     known |= {f"adapter.{name}" for name in schemas["LoraAdapter"]["properties"]}
-    known.add("method.reinforcement.grader")
+    known |= {"method.reinforcement.grader", "method.reinforcement.audit_grader"}
     of_rewards = schemas["RequestedReinforcement"]["properties"]
     known |= {f"method.reinforcement.hyperparameters.{name}" for name in of_rewards}
     known |= {f"hyperparameters.{name}" for name in schemas["RequestedHyperparameters"]["properties"]}
