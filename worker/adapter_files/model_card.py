@@ -57,13 +57,14 @@ TABLE = """
 | seed | {seed} |
 | steps, tokens | {steps}, {tokens} |
 | training loss, step {published_step} | {train_loss} |
-| validation loss | {valid_loss} |
+| validation {validated_by} | {validation} |
 
 `manifest.json` lists every file with its SHA-256, the hashes of base model and data, and all settings.
 {portability}"""
 
 HEADS = {"adapter": ADAPTER, "model": MODEL}
 NAMES = {"adapter": "adapter", "model": "fine-tuned"}
+REWARD = "full_valid_mean_reward"
 LONGEST_OPTION = 120  # characters of an option in the table; manifest.json has all of it
 
 
@@ -96,7 +97,8 @@ def model_card(entry: BaseModelEntry, job: Job, training: dict[str, Any]) -> str
         tokens=training["trained_tokens"],
         published_step=training["published_step"],
         train_loss=_training_loss(training["train_loss"]),
-        valid_loss=_validation_loss(training["full_valid_loss"], job),
+        validated_by="reward" if REWARD in training else "loss",
+        validation=_validation(training.get(REWARD, training["full_valid_loss"]), job),
     )
 
 
@@ -152,7 +154,7 @@ def _training_loss(loss: float | None) -> str:
     return "no step was made" if loss is None else f"{loss:.4f}"
 
 
-def _validation_loss(valid_loss: float | None, job: Job) -> str:
-    if job.validation_file_id is None:
-        return "no validation file"
-    return "not finite" if valid_loss is None else f"{valid_loss:.4f}"
+def _validation(value: float | None, job: Job) -> str:
+    if value is None:
+        return "no validation file" if job.validation_file_id is None else "not finite"
+    return f"{value:.4f}"

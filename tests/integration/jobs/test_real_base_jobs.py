@@ -196,7 +196,14 @@ def test_the_official_client_has_a_model_learn_from_rewards(stack: Stack) -> Non
             "type": "reinforcement",
             "reinforcement": {
                 "grader": {"type": "python", "name": "brief", "source": source},
-                "hyperparameters": {"n_epochs": 4, "batch_size": 8, "eval_interval": 10},
+                "hyperparameters": {
+                    "n_epochs": 2,
+                    "batch_size": 4,
+                    "num_generations": 4,
+                    "max_completion_tokens": 24,
+                    "mask_truncated": False,
+                    "eval_interval": 10,
+                },
             },
         },
         extra_body={"training": {"learning_rate": 5e-4}},

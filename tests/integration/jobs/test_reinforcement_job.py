@@ -115,6 +115,7 @@ def test_a_job_shows_the_rewards_of_its_steps_and_of_its_validations(fp32_api: A
     last = series[-1]
     assert last["train_loss"] is not None
     assert last["valid_loss"] is None
+    assert "valid_mean_reward" not in last, "all validations take all rows"
     assert {point["policy_gap_max"] for point in series[1:]} == {0.0}, "both compute the same in fp32"
     assert last["groups"] == 4
     assert last["scores"]["graders"][0]["name"] == "likes_letters"

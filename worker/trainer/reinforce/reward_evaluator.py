@@ -147,7 +147,7 @@ class RewardEvaluator(Evaluator):
         details = details_of(graded, "full_valid", self._objective.graders)
         self.latest = {**self.latest, **_joined(self.latest, details)}
         self._add_warnings(drift_warnings(self.trainee.step, change, graded, self._objective))
-        self._report(found, found)
+        self._report(full=found, part=None)
         self._show(graded)
         assert self._items is not None
         records = records_of(graded, self._items, self._spec)

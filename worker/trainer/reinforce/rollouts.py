@@ -10,6 +10,7 @@ from torch import Tensor
 from core.errors import JobError
 from core.jobs.spec import JobSpec
 from core.objectives.reinforcement import IF_TOO_EASY, IF_TOO_HARD, Reinforcement
+from core.strict_json import finite
 from worker.engine.batch.dropout import step_seed
 from worker.engine.objectives.policy.advantages import advantages
 from worker.engine.step.passes import Abandoned
@@ -147,7 +148,7 @@ class Rollouts:
     def _metrics(self, grading: Grading, graded: Sequence[GradedAnswer], rewards: Tensor) -> dict[str, Any]:
         varied = int((advantages(rewards, scale=False) != 0).any(1).sum())
         return {
-            "train_mean_reward": mean_reward(graded),
+            "train_mean_reward": finite(mean_reward(graded)),
             "train_mean_parse_error": mean_parse_error(graded),
             "groups_without_variance": len(rewards) - varied,
             "groups": len(rewards),
