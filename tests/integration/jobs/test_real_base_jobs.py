@@ -197,12 +197,12 @@ def test_the_official_client_has_a_model_learn_from_rewards(stack: Stack) -> Non
             "reinforcement": {
                 "grader": {"type": "python", "name": "brief", "source": source},
                 "hyperparameters": {
-                    "n_epochs": 2,
+                    "n_epochs": 1,
                     "batch_size": 4,
                     "num_generations": 4,
                     "max_completion_tokens": 24,
                     "mask_truncated": False,
-                    "eval_interval": 10,
+                    "eval_interval": 10,  # as many as its steps
                 },
             },
         },
@@ -216,4 +216,4 @@ def test_the_official_client_has_a_model_learn_from_rewards(stack: Stack) -> Non
         for event in events
         if event.type == "metrics" and "full_valid_mean_reward" in event.data
     }
-    assert rewards[20] > 1.5 * rewards[0], rewards
+    assert rewards[10] > 1.5 * rewards[0], rewards
