@@ -206,7 +206,7 @@ def test_the_official_client_has_a_model_learn_from_rewards(stack: Stack) -> Non
                 },
             },
         },
-        extra_body={"training": {"learning_rate": 5e-4}},
+        extra_body={"training": {"learning_rate": 1e-3, "lr_scheduler_type": "constant", "warmup_ratio": 0}},
     )
     wait_for(lambda: client.fine_tuning.jobs.retrieve(job.id).finished_at is not None, JOB_SECONDS)
     assert client.fine_tuning.jobs.retrieve(job.id).status == "succeeded"
